@@ -1,0 +1,141 @@
+"""What each cell gives and costs: one row per cell, its best trial, compared within stage, model and data.
+
+for group in compare([run]):
+    print(group.title, [row.name for row in group.rows])
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from reports import pareto
+from reports.gather import Cell, gather
+from reports.group import Group, Row
+from trainables.results import Record, Run
+
+
+def compare(runs: Sequence[Run]) -> list[Group]:
+    """The groups of all runs, in the order they started.
+
+    Raises ``ValueError`` where cells that share stage, model and data were measured by different metrics.
+    """
+    found: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in gather(runs):
+        record = cell.records[0]
+        found.setdefault((record.stage, record.model, record.data), []).append(cell)
+    return [_group(*key, cells) for key, cells in found.items()]
+
+
+def table(run: Run) -> list[dict[str, Any]]:
+    """The comparison of one run as plain values, one dict per cell, ``None`` where not measured.
+
+    >>> table(run)[0]["peak_train_bytes"]  # doctest: +SKIP
+    1078036070
+    """
+    return table_of(compare([run]))
+
+
+def table_of(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """The rows of ``comparison.csv``; the searched settings are columns named by their leaf paths."""
+    searched = dict.fromkeys(path for group in groups for path in group.searched)
+    unset = dict.fromkeys(searched)
+    return [_columns(row) | unset | row.settings for group in groups for row in group.all_rows]
+
+
+def to_csv(groups: Sequence[Group]) -> str:
+    """``comparison.csv``: units in the columns' names, empty where not measured."""
+    rows = table_of(groups)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["cell"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _group(stage: str, model: str, data: str, cells: list[Cell]) -> Group:
+    _refuse_mixed_metrics(f"{stage} of {model} on {data}", cells)
+    trained = [cell for cell in cells if not cell.is_base]
+    higher = not any(record.quality_higher_is_better is False for cell in cells for record in cell.records)
+    points = [_point(cell) for cell in trained]
+    qualities = [point.quality for point in points if point.quality is not None]
+    best = (max if higher else min)(qualities, default=None)
+    largest = max((point.cost for point in points if point.cost is not None), default=None)
+    on_front = {point.name for point in pareto.front(points, higher)}
+    methods = Counter(cell.method for cell in cells)
+
+    def row(cell: Cell) -> Row:
+        point = _point(cell)
+        return Row(
+            name=cell.method if methods[cell.method] == 1 else cell.label,
+            cell=cell,
+            share_of_best_quality=_share(point.quality, best, higher),
+            share_of_largest_peak=point.cost / largest if point.cost is not None and largest else None,
+            on_front=cell.label in on_front,
+        )
+
+    def order(row: Row) -> tuple[bool, float]:
+        return row.quality is None, (-1 if higher else 1) * (row.quality or 0.0)
+
+    bases = tuple(row(cell) for cell in cells if cell.is_base)
+    return Group(stage, model, data, tuple(sorted(map(row, trained), key=order)), bases)
+
+
+def _refuse_mixed_metrics(title: str, cells: list[Cell]) -> None:
+    metrics = {r.quality_name: cell.run.folder for cell in cells for r in cell.records if r.quality_name}
+    if len(metrics) > 1:
+        where = ", ".join(f"{name} in {folder}" for name, folder in metrics.items())
+        raise ValueError(f"{title} was measured by different metrics ({where}): report these runs separately")
+
+
+def _point(cell: Cell) -> pareto.Point:
+    best = cell.best
+    return pareto.Point(cell.label, best.peak_train_bytes if best else None, best.quality if best else None)
+
+
+def _share(quality: float | None, best: float | None, higher_is_better: bool) -> float | None:
+    """``quality`` as a share of the best: 0.97 of 0.98 is 99 %; a loss of 1.25 where the best is 1 is 80 %.
+
+    ``None`` where a ratio says nothing: at or below zero.
+    """
+    if quality is None or best is None or best <= 0 or quality < 0 or (quality == 0 and not higher_is_better):
+        return None
+    return quality / best if higher_is_better else best / quality
+
+
+# What a row repeats from its best trial.
+_FROM_BEST = (
+    "quality", "quality_name", "quality_unit", "quality_higher_is_better", "test_rows", "objective",
+    "peak_train_bytes", "peak_load_bytes", "peak_eval_bytes", "baseline_bytes", "weight_bytes",
+    "gradient_bytes", "optimizer_bytes", "predicted_peak_bytes", "memory_source", "trainable_params",
+    "total_params", "tokens_per_second", "setup_seconds", "train_seconds", "eval_seconds", "artifact_bytes",
+    "seed", "trial_id",
+)  # fmt: skip
+
+
+def _columns(row: Row) -> dict[str, Any]:
+    first, best = row.cell.records[0], row.best
+    low, high = row.interval or (None, None)
+    return {
+        "cell": row.cell.label,
+        "run": row.cell.run.name,
+        **{name: getattr(first, name) for name in ("stage", "method", "model", "data", "role")},
+        **{name: getattr(best, name) if best else None for name in _FROM_BEST},
+        "quality_low": low,
+        "quality_high": high,
+        "share_of_best_quality": row.share_of_best_quality,
+        "share_of_largest_peak": row.share_of_largest_peak,
+        "trainable_share": trainable_share(best),
+        "on_front": row.on_front,
+        **{f"trials_{status}": count for status, count in row.counts.items()},
+    }
+
+
+def trainable_share(record: Record | None) -> float | None:
+    """The fraction of all weights that trained."""
+    if record is None or record.trainable_params is None or not record.total_params:
+        return None
+    return record.trainable_params / record.total_params

@@ -1,0 +1,96 @@
+"""All figures of a report, as PNG, as SVG files, and as SVG inside the page.
+
+for drawing in draw(compare([run])): (folder / f"{drawing.name}.png").write_bytes(png(drawing))
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reports import svg
+from reports.comparison import compare
+from reports.group import Group
+from reports.plots import curves, memory, pareto, settings
+from reports.plots.style import Drawing, palette, styled
+from trainables.results import Run
+
+_PLOTS = {
+    "pareto": pareto.draw,
+    "learning-curves": curves.draw,
+    "settings": settings.draw,
+    "memory": memory.draw,
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The drawings of a report, by kind and by the group's title. One with nothing to draw is not there."""
+
+    drawings: dict[tuple[str, str], Drawing]
+
+    def inline(self, kind: str, group: Group) -> str | None:
+        """The figure as an element for the page."""
+        drawing = self.drawings.get((kind, group.title))
+        return svg.inline(svg_text(drawing), drawing.name, drawing.alt) if drawing else None
+
+    def write(self, folder: Path) -> None:
+        """Writes every figure as NAME.png and NAME.svg."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for drawing in self.drawings.values():
+            (folder / f"{drawing.name}.png").write_bytes(png(drawing))
+            (folder / f"{drawing.name}.svg").write_text(svg_text(drawing), encoding="utf-8")
+
+
+def draw(groups: Sequence[Group]) -> Figures:
+    """Draws what there is to draw for each group, in one set of colours."""
+    colours = palette(groups)
+    drawings: dict[tuple[str, str], Drawing] = {}
+    with styled():
+        for position, group in enumerate(groups):
+            for kind, plot in _PLOTS.items():
+                drawing = plot(group, colours, _name(kind, group, position, len(groups)))
+                if drawing is not None:
+                    drawings[kind, group.title] = drawing
+    return Figures(drawings)
+
+
+def _name(kind: str, group: Group, position: int, count: int) -> str:
+    if count == 1:
+        return kind
+    # The number keeps apart what is the same without its special characters.
+    return re.sub(r"[^a-z0-9]+", "-", f"{kind} {position + 1} {group.title}".lower()).strip("-")
+
+
+def png(drawing: Drawing) -> bytes:
+    """The figure as PNG, at twice a screen's resolution."""
+    data = io.BytesIO()
+    with styled():
+        drawing.figure.savefig(data, format="png", dpi=200)
+    return data.getvalue()
+
+
+def svg_text(drawing: Drawing) -> str:
+    """The figure as an SVG document; the same figure gives the same text."""
+    import matplotlib
+
+    data = io.StringIO()
+    with styled(), matplotlib.rc_context({"svg.hashsalt": drawing.name}):
+        drawing.figure.savefig(data, format="svg", metadata={"Date": None, "Title": drawing.alt})
+    return data.getvalue()
+
+
+def pareto_png(run: Run) -> bytes:
+    """The Pareto figure of a run's first group that has one.
+
+    Raises ``ValueError`` when no trial has both a quality and a peak memory.
+    """
+    found = [drawing for (kind, _), drawing in draw(compare([run])).drawings.items() if kind == "pareto"]
+    if not found:
+        raise ValueError(
+            f"{run.folder}: no trial has both a quality and a peak memory, so there is no front to draw"
+        )
+    return png(found[0])

@@ -1,0 +1,106 @@
+"""Which trials a report is about: the cells of one run, or of several side by side.
+
+cells = gather(results.read(path) for path in paths)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from trainables.results import Record, Run
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination that people compare, with its trials in the order they started.
+
+    ``label`` is the cell's name, with the run's before it where several runs have a cell of that name.
+    """
+
+    label: str
+    name: str
+    run: Run
+    records: tuple[Record, ...]
+
+    @property
+    def is_base(self) -> bool:
+        return self.records[0].role == "base"
+
+    @property
+    def method(self) -> str:
+        return self.records[0].method
+
+    @property
+    def search(self) -> list[Record]:
+        """The trials that the search spent its budget on."""
+        return [record for record in self.records if record.role == "search"]
+
+    @cached_property
+    def best(self) -> Record | None:
+        """The done search trial with the best objective; for the base model, its one row.
+
+        Never chosen by ``quality``: that would be picking by the test rows. Where objectives tie, the trial
+        that needs less memory wins, then the one that started first.
+        """
+        done = [record for record in self.records if record.status == "done"]
+        if self.is_base:
+            return done[0] if done else None
+        eligible = [record for record in done if record.role == "search" and record.objective is not None]
+        return min(eligible, key=_objective_then_memory, default=None)
+
+    @cached_property
+    def searched(self) -> tuple[str, ...]:
+        """The leaves of the config that differ between the search trials, by path: ``method.rank``."""
+        configs = [dict(leaves(record.config)) for record in self.search]
+        paths = {path: None for config in configs for path in config}  # in the config's order, each once
+        return tuple(path for path in paths if any(c.get(path) != configs[0].get(path) for c in configs))
+
+    def settings(self, record: Record) -> dict[str, Any]:
+        """The searched leaves' values in one trial."""
+        config = dict(leaves(record.config))
+        return {path: config[path] for path in self.searched if path in config}
+
+
+def _objective_then_memory(record: Record) -> tuple[float, float]:
+    assert record.objective is not None
+    memory = float("inf") if record.peak_train_bytes is None else record.peak_train_bytes
+    return -record.objective, memory
+
+
+def leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a nested config by path.
+
+    >>> dict(leaves({"method": {"rank": 8}, "train": {"learning_rate": 0.002}}))
+    {'method.rank': 8, 'train.learning_rate': 0.002}
+    """
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def gather(runs: Iterable[Run]) -> list[Cell]:
+    """All cells of all runs; a run given twice counts once."""
+    unique = list({run.folder.resolve(): run for run in runs}.values())
+    names = Counter(name for run in unique for name in {record.cell for record in run.records})
+    return [cell for run in unique for cell in _cells(run, _prefix(run, unique), names)]
+
+
+def _prefix(run: Run, runs: list[Run]) -> str:
+    same_name = sum(other.name == run.name for other in runs) > 1
+    return str(run.folder) if same_name else run.name
+
+
+def _cells(run: Run, prefix: str, names: Counter[str]) -> Iterator[Cell]:
+    # The base model's cell is STAGE-base for every model and data set, so the name alone is not a key.
+    found: dict[tuple[str, ...], list[Record]] = {}
+    for record in run.records:
+        found.setdefault((record.cell, record.stage, record.model, record.data), []).append(record)
+    for (name, *_), records in found.items():
+        label = f"{prefix}: {name}" if names[name] > 1 else name
+        yield Cell(label=label, name=name, run=run, records=tuple(records))

@@ -1,0 +1,102 @@
+"""A group of cells that can be compared, and each cell's row in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, get_args
+
+from reports import uncertainty
+from reports.gather import Cell
+from trainables.results import Record, Status
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell in the comparison. ``name`` tells it apart in its group: its method, where that will do."""
+
+    name: str
+    cell: Cell
+    share_of_best_quality: float | None
+    share_of_largest_peak: float | None
+    on_front: bool
+
+    @property
+    def best(self) -> Record | None:
+        return self.cell.best
+
+    @property
+    def peak(self) -> int | None:
+        return self.best.peak_train_bytes if self.best else None
+
+    @property
+    def quality(self) -> float | None:
+        return self.best.quality if self.best else None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.cell.settings(self.best) if self.best else {}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of the cell's trials ended in each way (not counting winners trained again)."""
+        found = Counter(record.status for record in self.cell.records if record.role != "finalist")
+        return {status: found[status] for status in get_args(Status)}
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of a quality that is a proportion of rows."""
+        best = self.best
+        if best is None or best.quality is None or best.quality_unit != "fraction" or not best.test_rows:
+            return None
+        return uncertainty.wilson(best.quality, best.test_rows)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The cells that can be compared: of one stage, model and data set. Best quality first, unknown last."""
+
+    stage: str
+    model: str
+    data: str
+    rows: tuple[Row, ...]
+    bases: tuple[Row, ...]  # the untuned model; one for each run that scored it
+
+    @property
+    def title(self) -> str:
+        return f"{self.stage} of {self.model} on {self.data}"
+
+    @property
+    def all_rows(self) -> tuple[Row, ...]:
+        """The cells, then the untuned base model."""
+        return self.rows + self.bases
+
+    @property
+    def base(self) -> Row | None:
+        """The untuned base model's row, if it was scored."""
+        return next((row for row in self.bases if row.quality is not None), None)
+
+    @property
+    def scored_rows(self) -> list[Row]:
+        """The cells that have a best trial with a quality."""
+        return [row for row in self.rows if row.quality is not None]
+
+    @cached_property
+    def searched(self) -> tuple[str, ...]:
+        """The leaves that were searched in any of the cells, by path; the methods' own before training's."""
+        paths = dict.fromkeys(path for row in self.rows for path in row.cell.searched)
+        return tuple(sorted(paths, key=lambda path: path.startswith("train.")))
+
+    @cached_property
+    def scored(self) -> Record | None:
+        """A record that knows the group's metric: its name, unit and direction."""
+        records = (record for row in self.all_rows for record in row.cell.records)
+        return next((record for record in records if record.quality_name is not None), None)
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.scored is None or self.scored.quality_higher_is_better is not False
+
+    def better(self, one: float, other: float) -> bool:
+        return one > other if self.higher_is_better else one < other

@@ -1,0 +1,84 @@
+"""Small pieces of HTML. Everything that comes from outside passes through ``text``."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+from reports.tables import Table
+
+
+def text(value: str) -> str:
+    """Escaped text in which a number does not part from its unit at a line's end."""
+    return re.sub(r"(\d) (%|GiB|MiB|s|min|h)(?![\w])", "\\1\u00a0\\2", escape(value))
+
+
+def paragraph(value: str, kind: str = "") -> str:
+    """A paragraph of escaped text."""
+    return f"<p{_class(kind)}>{text(value)}</p>" if value else ""
+
+
+def bullets(values: list[str]) -> str:
+    """A list of escaped texts, nothing for none."""
+    return f"<ul>{''.join(f'<li>{text(value)}</li>' for value in values)}</ul>" if values else ""
+
+
+def heading(level: int, value: str, name: str | None = None) -> str:
+    """A heading, with an id when it is ``name``d."""
+    anchor = f' id="{escape(name)}"' if name else ""
+    return f"<h{level}{anchor}>{text(value)}</h{level}>"
+
+
+def table(table: Table, label: str) -> str:
+    """A table in a box that scrolls sideways by itself, so that the page never does."""
+    head = "".join(f'<th scope="col"{_side(column, table)}>{text(column)}</th>' for column in table.columns)
+    rows = "".join(_row(row, table) for row in table.rows)
+    return (
+        f'<div class="scroll" role="region" aria-label="{escape(label)}" tabindex="0">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _row(row: tuple[str, ...], table: Table) -> str:
+    cells = [
+        f"<td{_side(column, table)}>{_cell(value)}</td>"
+        for column, value in zip(table.columns, row, strict=True)
+    ]
+    first = f'<th scope="row">{text(row[0])}</th>'
+    return f"<tr>{''.join([first, *cells[1:]])}</tr>"
+
+
+def _side(column: str, table: Table) -> str:
+    return "" if column in table.texts else ' class="number"'
+
+
+def _cell(value: str) -> str:
+    """A long text, such as a traceback, folds away behind its last line, which says what was wrong."""
+    lines = value.strip().splitlines()
+    if len(lines) < 2:
+        return f'<div class="long">{text(value)}</div>' if len(value) > 60 else text(value)
+    return (
+        f'<details class="long"><summary>{text(lines[-1])}</summary>'
+        f'<pre tabindex="0">{escape(value.strip())}</pre></details>'
+    )
+
+
+def facts(pairs: list[tuple[str, str]]) -> str:
+    """Names and their values; one of one name may hold a command, so all are set as they were written."""
+    return f"<dl>{''.join(f'<dt>{text(name)}</dt><dd>{text(value)}</dd>' for name, value in pairs)}</dl>"
+
+
+def code(value: str) -> str:
+    """Text as written, such as a spec."""
+    return f'<pre tabindex="0"><code>{escape(value.rstrip())}</code></pre>'
+
+
+def figure(svg: str | None, caption: str, missing: str) -> str:
+    """A figure with its caption, or the sentence that says why there is none."""
+    if svg is None:
+        return paragraph(missing, "note")
+    return f"<figure>{svg}<figcaption>{text(caption)}</figcaption></figure>"
+
+
+def _class(kind: str) -> str:
+    return f' class="{kind}"' if kind else ""

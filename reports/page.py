@@ -1,0 +1,129 @@
+"""``index.html``: one page that needs nothing else, no network and no script. The answer comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from html import escape
+from importlib import resources
+from string import Template
+
+from reports import markup, repeat, tables, units
+from reports.contents import EMPTY, READ, Contents
+from reports.figures import Figures
+from reports.group import Group
+from trainables.results import Run
+
+
+def page(contents: Contents, figures: Figures) -> str:
+    """The whole page as HTML."""
+    templates = resources.files("reports") / "templates"
+    shell = Template((templates / "page.html").read_text(encoding="utf-8"))
+    return shell.substitute(
+        title=escape(contents.title),
+        style=(templates / "style.css").read_text(encoding="utf-8"),
+        question=markup.paragraph(contents.question or "", "question"),
+        facts=markup.paragraph(contents.facts, "facts"),
+        answer=_answer(contents),
+        sections="\n".join(_sections(contents, figures)),
+    )
+
+
+def _answer(contents: Contents) -> str:
+    several = len(contents.answers) > 1
+    parts = [
+        (markup.heading(3, answer.title) if several else "")
+        + markup.paragraph(" ".join(answer.sentences), "say")
+        + markup.paragraph(answer.open_questions or "", "open")
+        for answer in contents.answers
+    ]
+    return "\n".join(parts) or markup.paragraph(EMPTY, "say")
+
+
+def _sections(contents: Contents, figures: Figures) -> Iterator[str]:
+    trained = [group for group in contents.groups if group.rows]
+    several = len(trained) > 1
+
+    def each(show: Callable[[Group], str]) -> str:
+        return "\n".join(
+            (markup.heading(3, group.title) if several else "") + show(group) for group in trained
+        )
+
+    yield _section("pareto", "The Pareto front", "", each(lambda group: _pareto(group, figures)))
+    notes = markup.bullets([note for run in contents.runs for note in repeat.notes(run)])
+    yield _section("comparison", "The cells compared", READ["comparison"], each(_comparison) + notes)
+    yield _section("curves", "Learning curves", READ["curves"], each(lambda group: _curves(group, figures)))
+    yield _section(
+        "settings", _searched(trained), READ["settings"], each(lambda group: _settings(group, figures))
+    )
+    reading = f"{READ['memory']} {repeat.memory_source(contents.runs)}"
+    yield _section("memory", "Memory by phase", reading, each(lambda group: _memory(group, figures)))
+    yield _section("unfinished", "Failures and early stops", READ["unfinished"], _unfinished(contents))
+    yield _section("trials", "Every trial", READ["trials"], each(_trials))
+    yield _section("repeat", "How to repeat it", READ["repeat"], _repeat(contents.runs))
+
+
+def _section(name: str, title: str, reading: str, body: str) -> str:
+    how = markup.paragraph(reading, "reading")
+    return f'<section aria-labelledby="{name}">{markup.heading(2, title, name)}{how}{body}</section>'
+
+
+def _pareto(group: Group, figures: Figures) -> str:
+    reading = READ["pareto" if group.higher_is_better else "pareto-lower"]
+    svg = figures.inline("pareto", group)
+    missing = "No trial has both a quality and a measured peak memory, so there is no front to draw."
+    unplaced = [
+        r for row in group.rows for r in row.cell.records if r.quality is None or r.peak_train_bytes is None
+    ]
+    absent = (
+        f"Not in the figure, for want of a number: {units.counted(len(unplaced), 'trial')}."
+        if unplaced
+        else ""
+    )
+    return markup.paragraph(reading, "reading") + markup.figure(svg, absent, missing)
+
+
+def _comparison(group: Group) -> str:
+    return markup.table(tables.comparison(group), f"Comparison: {group.title}")
+
+
+def _curves(group: Group, figures: Figures) -> str:
+    return markup.figure(figures.inline("learning-curves", group), "", "No curve was recorded.")
+
+
+def _searched(groups: list[Group]) -> str:
+    """What was searched, by name: ``What rank, alpha and learning rate did``."""
+    paths = dict.fromkeys(path for group in groups for path in group.searched)
+    names = list(dict.fromkeys(map(units.leaf, paths)))
+    return f"What {units.listing(names)} did" if names else "What the settings did"
+
+
+def _settings(group: Group, figures: Figures) -> str:
+    svg = figures.inline("settings", group)
+    drawn = markup.figure(svg, "", "No setting differs between trials that have an objective.")
+    return drawn + markup.table(tables.importances(group), f"Importance: {group.title}")
+
+
+def _memory(group: Group, figures: Figures) -> str:
+    return markup.figure(figures.inline("memory", group), "", "No memory was measured.")
+
+
+def _unfinished(contents: Contents) -> str:
+    table = tables.unfinished(contents.groups)
+    return (
+        markup.table(table, "Failures and early stops")
+        if table.rows
+        else markup.paragraph("Every trial ran to the end.")
+    )
+
+
+def _trials(group: Group) -> str:
+    return markup.table(tables.trials(group), f"Every trial: {group.title}")
+
+
+def _repeat(runs: tuple[Run, ...]) -> str:
+    parts = []
+    for run in runs:
+        parts.append(markup.heading(3, run.name) if len(runs) > 1 else "")
+        parts.append(markup.facts(repeat.facts(run)))
+        parts.append(markup.code(run.spec) if run.spec else "")
+    return "\n".join([*parts, markup.paragraph(repeat.TIMING)])

@@ -1,0 +1,56 @@
+"""Which choices are worth their cost: the Pareto front of quality against memory.
+
+A point is on the front when no other is at least as good in both and better in one (Pareto dominance; Deb,
+"Multi-Objective Optimization using Evolutionary Algorithms", 2001, definition 2.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one choice costs (lower is better) and what it gives; ``None`` is "not measured"."""
+
+    name: str
+    cost: float | None
+    quality: float | None
+
+    @property
+    def measured(self) -> bool:
+        return self.cost is not None and self.quality is not None
+
+
+def dominates(one: Point, other: Point, higher_is_better: bool) -> bool:
+    """Whether ``one`` is at least as good as ``other`` in both and better in one.
+
+    >>> dominates(Point("lora", 1.0, 0.97), Point("full", 2.5, 0.97), higher_is_better=True)
+    True
+    """
+    assert one.cost is not None
+    assert one.quality is not None
+    assert other.cost is not None
+    assert other.quality is not None
+    sign = 1 if higher_is_better else -1
+    gain, saving = sign * (one.quality - other.quality), other.cost - one.cost
+    return gain >= 0 and saving >= 0 and (gain > 0 or saving > 0)
+
+
+def front(points: Sequence[Point], higher_is_better: bool = True) -> list[Point]:
+    """The points that nothing dominates, cheapest first; points equal in both are all kept.
+
+    A point that lacks a number is left out: nothing can be said of it.
+
+    >>> points = [Point("full", 2.5, 0.98), Point("lora", 1.0, 0.97), Point("int8", 1.1, 0.96)]
+    >>> [point.name for point in front(points)]
+    ['lora', 'full']
+    """
+    measured = [point for point in points if point.measured]
+    kept = [
+        point
+        for point in measured
+        if not any(dominates(other, point, higher_is_better) for other in measured)
+    ]
+    return sorted(kept, key=lambda point: (point.cost or 0.0, point.name))

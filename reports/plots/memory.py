@@ -1,0 +1,124 @@
+"""Peak memory by phase for each cell's best, the training peak by what it is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reports import units
+from reports.group import Group, Row
+from reports.plots.style import INK, MUTED, PAPER, Drawing, Palette, figure
+from reports.units import GIB
+from trainables.results import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PARTS = {"weights": 1.0, "gradients": 0.72, "optimizer": 0.48, "activations and the rest": 0.26}
+PHASES = {"load": "peak_load_bytes", "train": "peak_train_bytes", "eval": "peak_eval_bytes"}
+_HEIGHTS = {"load": 0.14, "train": 0.3, "eval": 0.14}
+_OFFSETS = {"load": -0.27, "train": 0.0, "eval": 0.27}
+
+
+def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
+    """Three bars a cell, from top to bottom: load, train, eval; ``None`` when no memory was measured."""
+    rows = [row for row in group.rows if row.best and any(_peaks(row.best).values())]
+    if not rows:
+        return None
+    made = figure(height=0.95 + 0.95 * len(rows))
+    axes = made.subplots()
+    for position, row in enumerate(rows):
+        _bars(axes, position, row, colours[row.cell.method])
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.2)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("peak memory (GiB)")
+    made.legend(handles=_legend(rows), loc="outside upper left", ncols=3, handlelength=1.3, columnspacing=1.2)
+    return Drawing(name, made, _alt(rows))
+
+
+def parts(record: Record) -> dict[str, int]:
+    """What the training peak is made of, in bytes; together never more than the peak.
+
+    Memory-mapped weights can count for more than they take, so each part is at most what is left.
+    """
+    left = record.peak_train_bytes or 0
+    found: dict[str, int] = {}
+    tensors = (record.weight_bytes, record.gradient_bytes, record.optimizer_bytes)
+    for name, count in zip(PARTS, tensors, strict=False):
+        found[name] = min(count or 0, left)
+        left -= found[name]
+    return found | {"activations and the rest": left}
+
+
+def _peaks(record: Record) -> dict[str, int | None]:
+    return {phase: getattr(record, column) for phase, column in PHASES.items()}
+
+
+def _bars(axes: Axes, position: int, row: Row, colour: str) -> None:
+    assert row.best is not None
+    for phase, peak in _peaks(row.best).items():
+        if peak is None:
+            continue
+        y, height = position + _OFFSETS[phase], _HEIGHTS[phase]
+        if phase == "train":
+            _stack(axes, y, height, parts(row.best), colour)
+        else:
+            axes.barh(y, peak / GIB, height=height, color=colour, alpha=0.45, linewidth=0)
+        bold = "bold" if phase == "train" else "normal"
+        axes.annotate(
+            f"{phase} {peak / GIB:.2f}", (peak / GIB, y), xytext=(5, 0), textcoords="offset points",
+            va="center", color=INK if phase == "train" else MUTED, fontsize=9, fontweight=bold,
+        )  # fmt: skip
+    if row.best.predicted_peak_bytes is not None:
+        x = row.best.predicted_peak_bytes / GIB
+        axes.plot([x, x], [position - 0.18, position + 0.18], color=INK, linewidth=1.6, zorder=5)
+
+
+def _stack(axes: Axes, y: float, height: float, made_of: dict[str, int], colour: str) -> None:
+    left = 0.0
+    for name, count in made_of.items():
+        width = count / GIB
+        axes.barh(
+            y,
+            width,
+            left=left,
+            height=height,
+            color=colour,
+            alpha=PARTS[name],
+            edgecolor=PAPER,
+            linewidth=0.8,
+        )
+        left += width
+
+
+def _legend(rows: list[Row]) -> list[object]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[object] = [
+        Patch(color=MUTED, alpha=alpha, linewidth=0, label=name) for name, alpha in PARTS.items()
+    ]
+    if any(row.best and row.best.predicted_peak_bytes is not None for row in rows):
+        handles.append(
+            Line2D(
+                [], [], color=INK, linewidth=1.6, label="predicted", linestyle="", marker="|", markersize=10
+            )
+        )
+    return handles
+
+
+def _alt(rows: list[Row]) -> str:
+    return f"Bar chart of peak memory by phase. {' '.join(_said(row) for row in rows)}"
+
+
+def _said(row: Row) -> str:
+    assert row.best is not None
+    peaks = ", ".join(
+        f"{phase} {units.gib(peak)}" for phase, peak in _peaks(row.best).items() if peak is not None
+    )
+    made_of = ", ".join(f"{name} {units.size(count)}" for name, count in parts(row.best).items() if count)
+    training = f" (training: {made_of})" if row.best.peak_train_bytes else ""
+    return f"{row.name}: {peaks}{training}."

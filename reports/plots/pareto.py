@@ -1,0 +1,135 @@
+"""Quality against peak training memory: every trial, each cell's best, the front, the untuned model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reports import units
+from reports.group import Group, Row
+from reports.plots.labels import Label, place
+from reports.plots.style import (
+    INK,
+    MUTED,
+    PAPER,
+    Drawing,
+    Palette,
+    figure,
+    marker,
+    quality_axis,
+    status_handles,
+    statuses_of,
+)
+from reports.units import GIB
+from trainables.results import Record
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+
+def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
+    """The Pareto figure; ``None`` when no trial has both numbers.
+
+    The front runs through the cells' bests only: a front through every trial would pick by the test rows.
+    """
+    trials = [record for row in group.rows for record in row.cell.records if _measured(record)]
+    if not trials or group.scored is None:
+        return None
+    made = figure(height=3.7)
+    axes = made.subplots()
+    bests = [row for row in group.scored_rows if row.peak is not None]
+    line = _front(axes, [row for row in bests if row.on_front])
+    _points(axes, trials, colours)
+    for row in bests:
+        _best(axes, row, colours)
+    _axes(axes, group)
+    made.legend(
+        handles=_legend(statuses_of(trials)),
+        loc="outside upper left",
+        ncols=5,
+        handletextpad=0.4,
+        columnspacing=1.4,
+    )
+    labels = [Label(row.name, (row.peak or 0) / GIB, row.quality or 0.0) for row in bests]
+    place(axes, labels, list(map(_xy, trials)), line)
+    return Drawing(name, made, _alt(group, bests, len(trials)))
+
+
+def _measured(record: Record) -> bool:
+    return record.peak_train_bytes is not None and record.quality is not None
+
+
+def _xy(record: Record) -> tuple[float, float]:
+    assert record.peak_train_bytes is not None
+    assert record.quality is not None
+    return record.peak_train_bytes / GIB, record.quality
+
+
+def _points(axes: Axes, trials: list[Record], colours: Palette) -> None:
+    for record in trials:
+        x, y = _xy(record)
+        style = marker(record.status, colours[record.method])
+        axes.plot([x], [y], linestyle="", alpha=0.75, zorder=3, clip_on=False, **style)
+
+
+def _best(axes: Axes, row: Row, colours: Palette) -> None:
+    assert row.best is not None
+    x, y = _xy(row.best)
+    colour = colours[row.cell.method]
+    if row.interval:
+        low, high = row.interval
+        axes.plot([x, x], [low, high], color=colour, linewidth=1.6, alpha=0.55, zorder=2, clip_on=False)
+    look: dict[str, Any] = {"markerfacecolor": colour, "markeredgecolor": PAPER, "markeredgewidth": 1.5}
+    axes.plot([x], [y], marker="o", markersize=11, linestyle="", zorder=5, clip_on=False, **look)
+
+
+def _front(axes: Axes, front: list[Row]) -> Line2D:
+    """A step line: what can be had for this much memory or less."""
+    corners: list[tuple[float, float]] = []
+    for row in sorted(front, key=lambda row: row.peak or 0):
+        x, y = (row.peak or 0) / GIB, row.quality or 0.0
+        corners += [(x, corners[-1][1]), (x, y)] if corners else [(x, y)]
+    xs, ys = [x for x, _ in corners], [y for _, y in corners]
+    return axes.plot(xs, ys, color=INK, linewidth=1.2, alpha=0.8, zorder=1)[0]
+
+
+def _axes(axes: Axes, group: Group) -> None:
+    assert group.scored is not None
+    axes.margins(0.16)
+    axes.set_xlim(left=0)  # so that half the way is half the memory
+    axes.grid(visible=False, axis="x")
+    axes.set_xlabel("peak training memory (GiB)")
+    metric = units.words(group.scored.quality_name)
+    axes.set_ylabel(f"{metric}{'' if group.higher_is_better else ', lower is better'}")
+    quality_axis(axes, group.scored.quality_unit)
+    if group.base is not None and group.base.quality is not None:
+        axes.axhline(group.base.quality, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+        axes.annotate(
+            "untuned", (1, group.base.quality), xycoords=("axes fraction", "data"), xytext=(0, 4),
+            textcoords="offset points", ha="right", va="bottom", color=MUTED, fontsize=9.5,
+        )  # fmt: skip
+
+
+def _legend(statuses: list[str]) -> list[Artist]:
+    from matplotlib.lines import Line2D
+
+    best: dict[str, Any] = {"markersize": 10, "markerfacecolor": MUTED, "markeredgecolor": PAPER}
+    return [
+        Line2D([], [], linestyle="", marker="o", label="a cell's best", **best),
+        *status_handles(statuses),
+        Line2D([], [], color=INK, linewidth=1.2, label="the front"),
+    ]
+
+
+def _alt(group: Group, bests: list[Row], trials: int) -> str:
+    assert group.scored is not None
+    unit, metric = group.scored.quality_unit, units.words(group.scored.quality_name)
+    said = "; ".join(
+        f"{row.name} {units.quality(row.quality, unit)} at {units.gib(row.peak)}"
+        f"{', on the front' if row.on_front else ''}"
+        for row in bests
+    )
+    base = f" The untuned model has {units.quality(group.base.quality, unit)}." if group.base else ""
+    head = f"Scatter plot of {metric} against peak training memory, {units.counted(trials, 'trial')}."
+    return f"{head} Each cell's best: {said or 'none'}.{base}"

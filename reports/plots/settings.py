@@ -1,0 +1,108 @@
+"""Each searched setting's value against the objective, one panel a setting, every trial a point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reports import units
+from reports.gather import leaves
+from reports.group import Group
+from reports.plots.style import (
+    Drawing,
+    Palette,
+    figure,
+    marker,
+    method_handles,
+    objective_axis,
+    status_handles,
+    statuses_of,
+)
+from trainables.results import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMNS = 3
+
+
+def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
+    """The panels; ``None`` when nothing was searched or no trial has an objective."""
+    panels = {path: _points(group, path) for path in group.searched}
+    panels = {path: points for path, points in panels.items() if points}
+    if not panels:
+        return None
+    rows = -(-len(panels) // COLUMNS)
+    columns = min(COLUMNS, len(panels))
+    made = figure(height=0.7 + 2.35 * rows)
+    grid = made.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes, (path, points) in zip(grid.flat, panels.items(), strict=False):
+        _panel(axes, path, points, colours)
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
+    for axes in grid[:, 0]:
+        objective_axis(axes, group)
+    made.legend(
+        handles=_legend(list(panels.values()), colours), loc="outside upper left", ncols=4, columnspacing=1.2
+    )
+    return Drawing(name, made, _alt(panels))
+
+
+def _points(group: Group, path: str) -> list[tuple[Any, Record]]:
+    found = []
+    for row in group.rows:
+        for record in row.cell.search if path in row.cell.searched else ():
+            config = dict(leaves(record.config))
+            if record.objective is not None and config.get(path) is not None:
+                found.append((config[path], record))
+    return found
+
+
+def _panel(axes: Axes, path: str, points: list[tuple[Any, Record]], colours: Palette) -> None:
+    place = _scale(axes, [value for value, _ in points])
+    for value, record in points:
+        style = marker(record.status, colours[record.method])
+        x, y = place[value_key(value)], record.objective or 0.0
+        axes.plot([x], [y], linestyle="", alpha=0.85, clip_on=False, zorder=3, **style)
+    axes.margins(0.1)
+    axes.set_xlabel(units.leaf(path))
+
+
+def value_key(value: Any) -> Any:
+    """A value that can be looked up: lists as their JSON."""
+    return units.setting(value) if isinstance(value, list) else value
+
+
+def _scale(axes: Axes, values: list[Any]) -> dict[Any, float]:
+    """Where each value stands: choices evenly, wide ranges of numbers on a log axis."""
+    distinct = list(dict.fromkeys(map(value_key, values)))
+    few_integers = len(distinct) <= 6 and all(isinstance(value, int) for value in distinct)
+    if few_integers or any(isinstance(value, str | bool) for value in distinct):
+        order = sorted(distinct, key=lambda value: (isinstance(value, str), value))
+        names = [units.setting(value) for value in order]
+        tilt: dict[str, Any] = {"rotation": 25, "ha": "right"} if max(map(len, names)) > 5 else {}
+        axes.set_xticks(range(len(order)), names, **tilt)
+        return {value: float(position) for position, value in enumerate(order)}
+    if min(distinct) > 0 and max(distinct) / min(distinct) >= 10:
+        axes.set_xscale("log")
+    else:
+        axes.locator_params(axis="x", nbins=4)
+    return {value: float(value) for value in distinct}
+
+
+def _legend(panels: list[list[tuple[Any, Record]]], colours: Palette) -> list[Any]:
+    records = [record for points in panels for _, record in points]
+    methods = [method for method in colours if any(record.method == method for record in records)]
+    statuses = statuses_of(records)
+    return method_handles(methods, colours) + (status_handles(statuses) if len(statuses) > 1 else [])
+
+
+def _alt(panels: dict[str, list[tuple[Any, Record]]]) -> str:
+    said = " ".join(_said(path, points) for path, points in panels.items())
+    return f"Scatter plots of the validation objective. {said}"
+
+
+def _said(path: str, points: list[tuple[Any, Record]]) -> str:
+    value, record = max(points, key=lambda point: point[1].objective or 0.0)
+    tried = units.counted(len(points), "trial")
+    best = f"the highest objective, {units.number(record.objective)}, at {units.setting(value)}"
+    return f"Against {units.leaf(path)}, {tried}: {best} ({record.method})."

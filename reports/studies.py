@@ -1,0 +1,96 @@
+"""What the search asked and was told: the Optuna studies of a run, read back from ``study-CELL.journal``.
+
+trials = read(cell)         # [] without a journal
+domains(trials)             # {"train.learning_rate": FloatDistribution(...), ...}
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import log
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from reports.gather import Cell, leaves
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+EDGE = 0.05  # of a domain's width
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Optuna without its progress lines and notes on experimental features, which are not our reader's."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def read(cell: Cell) -> list[FrozenTrial]:
+    """Every trial of the cell's study; empty without a journal.
+
+    Reads a copy: opening a journal may write beside it, and a run folder may be read-only or still in use.
+    """
+    journal = cell.run.folder / f"study-{cell.name}.journal"
+    if not journal.exists():
+        return []
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        return _trials(Path(shutil.copyfile(journal, Path(folder) / "study.journal")))
+
+
+def _trials(journal: Path) -> list[FrozenTrial]:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    names = optuna.get_all_study_names(storage)
+    return [trial for name in names for trial in optuna.load_study(study_name=name, storage=storage).trials]
+
+
+def domains(trials: list[FrozenTrial]) -> dict[str, BaseDistribution]:
+    """Each searched leaf's domain, as the study last asked for it."""
+    return {path: domain for trial in trials for path, domain in trial.distributions.items()}
+
+
+def at_edge(value: Any, domain: BaseDistribution) -> Literal["low", "high"] | None:
+    """Which end of its domain a value lies at: within 5 % of the width, or an outer one of 3 choices or more.
+
+    A log domain's width is that of the logarithms.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(domain, CategoricalDistribution):
+        numbers = sorted(choice for choice in domain.choices if isinstance(choice, int | float))
+        low, high = (numbers[0], numbers[-1]) if len(numbers) > 2 else (None, None)
+        return "low" if value == low else "high" if value == high else None
+    assert isinstance(domain, FloatDistribution | IntDistribution)
+    if domain.single():
+        return None
+    scaled, low, high = (log(x) if domain.log else x for x in (value, domain.low, domain.high))
+    position = (scaled - low) / (high - low)
+    return "low" if position <= EDGE else "high" if position >= 1 - EDGE else None
+
+
+def ran_to_the_end(trial: FrozenTrial, cell: Cell) -> bool:
+    """Whether the study's trial is complete, and its record, found by its settings, not of one stopped early.
+
+    A trial that was stopped is told to the study as complete, with the value of fewer steps.
+    """
+    if trial.state.name != "COMPLETE":
+        return False
+    same = [r for r in cell.search if trial.params.items() <= dict(leaves(r.config)).items()]
+    return all(record.status == "done" for record in same)

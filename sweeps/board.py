@@ -1,0 +1,110 @@
+"""The two small actors through which a sweep's parts talk.
+
+One *board* per sweep, named, on the driver's node: which trials the search stopped, and whether to leave. One
+*hub* per slot: the job its worker group has, the group's reports, the answers to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import ray
+
+NAMESPACE = "paretune"
+
+
+class Board:
+    """The search's word to the slots: which trials to stop, and whether everybody leaves."""
+
+    def __init__(self) -> None:
+        self._stopped: set[str] = set()
+        self._interrupted = False
+
+    def stop(self, trial_id: str) -> None:
+        self._stopped.add(trial_id)
+
+    def stopped(self, trial_id: str) -> bool:
+        return trial_id in self._stopped
+
+    def interrupt(self) -> None:
+        self._interrupted = True
+
+    def interrupted(self) -> bool:
+        return self._interrupted
+
+
+class Hub:
+    """Between a slot and its worker group. A job that a dead worker left unfinished is handed out again."""
+
+    def __init__(self) -> None:
+        self._job: dict[str, Any] | None = None
+        self._attempts = 0
+        self._answers: dict[tuple[str, int], str] = {}
+        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._changed = asyncio.Condition()
+        self._closed = False
+
+    async def give(self, job: dict[str, Any]) -> None:
+        async with self._changed:
+            self._job, self._attempts, self._answers = job, 0, {}
+            self._job["given_at"] = time.time()
+            self._changed.notify_all()
+
+    async def close(self) -> None:
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    async def next_job(self, done_id: str | None) -> dict[str, Any] | None:
+        """The slot's job, once it is another than ``done_id``; ``None`` when there are no more."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closed or self._is_new(done_id))
+            if self._closed or self._job is None:
+                return None
+            self._attempts += 1
+            return {**self._job, "attempt": self._attempts}
+
+    def _is_new(self, done_id: str | None) -> bool:
+        return self._job is not None and self._job["trial_id"] != done_id
+
+    async def report(self, event: dict[str, Any]) -> None:
+        await self._events.put(event)
+
+    async def event(self, timeout: float) -> dict[str, Any] | None:
+        """The group's next report, ``None`` if there was none for ``timeout`` seconds."""
+        try:
+            return await asyncio.wait_for(self._events.get(), timeout)
+        except TimeoutError:
+            return None
+
+    async def decide(self, trial_id: str, step: int, decision: str) -> None:
+        async with self._changed:
+            self._answers[trial_id, step] = decision
+            self._changed.notify_all()
+
+    async def answer(self, trial_id: str, step: int) -> str:
+        """The decision on the report at ``step``, waited for."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closed or (trial_id, step) in self._answers)
+            return self._answers.get((trial_id, step), "interrupt")
+
+
+def open_board(name: str) -> Any:
+    """Starts a sweep's board under ``name``, or finds it."""
+    return (
+        ray.remote(Board)
+        .options(name=name, namespace=NAMESPACE, num_cpus=0, get_if_exists=True, max_concurrency=8)
+        .remote()
+    )
+
+
+def find_board(name: str) -> Any:
+    """The board that the driver opened. ``ValueError`` when the driver is gone."""
+    return ray.get_actor(name, namespace=NAMESPACE)
+
+
+def open_hub() -> Any:
+    """A hub for one slot; it ends with the slot."""
+    return ray.remote(Hub).options(num_cpus=0, max_concurrency=64).remote()

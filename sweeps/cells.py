@@ -1,0 +1,78 @@
+"""A cell: one combination that people compare, and the space that Optuna searches inside it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from sweeps.domains import Domain
+from sweeps.settings import SearchConfig
+from trainables.config import TrialConfig
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One stage and method (and model, data, ...): ``trials`` of at most ``steps`` steps each.
+
+    >>> cell.config({"method.rank": 8, "train.learning_rate": 1e-3}).method.rank  # doctest: +SKIP
+    8
+    """
+
+    name: str
+    stage: str
+    method: str  # its name within the sweep
+    tree: dict[str, Any]  # a TrialConfig's, without the searched leaves
+    space: dict[str, Domain]  # by leaf: "method.rank"
+    search: SearchConfig
+    trials: int  # what the search asks for, or every config of a smaller space
+    steps: int  # of a trial that runs its full length
+    rungs: tuple[int, ...]  # the steps at which ASHA compares trials; none without a scheduler
+    seed: int  # the sampler's
+    row_counts: tuple[int, ...] = ()  # rows a full-length trial trains on; several if the space varies them
+
+    def size(self) -> int | None:
+        """How many configs the space holds; ``None`` for a continuum."""
+        return space_size(self.space)
+
+    def config(self, values: Mapping[str, Any]) -> TrialConfig:
+        """The trial with ``values`` (by leaf) in the searched leaves."""
+        return build(self.tree, values)
+
+    def prior(self) -> dict[str, Any]:
+        """The searched leaves that the method knows a good value for, and that value moved into the space.
+
+        Empty when there are none, or when they make no config together with the cell's own settings.
+        """
+        first = {leaf: domain.probes()[0] for leaf, domain in self.space.items()}
+        known = self.config(first).method.prior  # type: ignore[union-attr]
+        prior = {leaf: domain.clip(known[leaf]) for leaf, domain in self.space.items() if leaf in known}
+        try:
+            self.config({**first, **prior})
+        except ValidationError:
+            return {}
+        return prior
+
+
+def space_size(space: Mapping[str, Domain]) -> int | None:
+    """How many points a space has; ``None`` for a continuum, 1 for a space of nothing."""
+    sizes = [domain.size() for domain in space.values()]
+    known = [size for size in sizes if size is not None]
+    return math.prod(known) if len(known) == len(sizes) else None
+
+
+def build(tree: Mapping[str, Any], values: Mapping[str, Any]) -> TrialConfig:
+    """A tree with ``values`` (by leaf) put in, as a config. As JSON and strict: the text "8" is no number."""
+    whole = copy.deepcopy(dict(tree))
+    for leaf, value in values.items():
+        *sections, key = leaf.split(".")
+        at = whole
+        for section in sections:
+            at = at[section]
+        at[key] = value
+    return TrialConfig.model_validate_json(json.dumps(whole, default=str), strict=True)

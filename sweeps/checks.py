@@ -1,0 +1,170 @@
+"""Whether a cell's trials can run: every end and choice of its space is tried before anything trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from sweeps.cells import Cell, build, space_size
+from sweeps.domains import Domain
+from sweeps.drafts import Draft
+from sweeps.materials import Materials, Missing, locate
+from sweeps.nodes import Branch, Place
+from sweeps.problems import Problem, shown
+from sweeps.settings import SearchConfig
+from sweeps.shape import interpreter, validated
+from sweeps.spec import Spec
+from sweeps.words import origin
+from trainables.config import DataConfig, ModelConfig, TrialConfig
+from trainables.data import Data
+
+Config = TypeVar("Config", DataConfig, ModelConfig)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What became of a draft: a cell, unless an error stands in its way; and the problems, warnings too."""
+
+    draft: Draft
+    cell: Cell | None
+    problems: tuple[Problem, ...]
+
+
+def check(spec: Spec, draft: Draft, materials: Materials) -> Checked:
+    """Builds a draft's trials at every probe of its space, with the data and the model it names."""
+    tree = {"cell": draft.name, "method_name": draft.method, **draft.tree()}
+    locate(tree, spec.source.folder)
+    data, wrong_data = _data(spec, draft, tree, materials)
+    architecture, wrong_model = _model(spec, draft, tree, materials)
+    search, wrong_search = _search(spec, draft)
+    configs, problems = _configs(spec, draft, tree)
+    problems = [*draft.problems, *problems, *wrong_data, *wrong_model, *wrong_search]
+    for config in configs:
+        problems += _resources(spec, draft, config)
+        if architecture is not None and config.method is not None:
+            problems += [
+                problem_at(spec, draft, ("method", leaf), what)
+                for leaf, what in config.method.problems(architecture)
+            ]
+    if search is None or data is None or any(problem.error for problem in problems):
+        return Checked(draft, None, tuple(problems))
+    return Checked(draft, _cell(draft, tree, search, data, configs), tuple(problems))
+
+
+def problem_at(spec: Spec, draft: Draft, place: Place, what: str, error: bool = True) -> Problem:
+    """A problem with what stands at ``place`` in a cell, wherever in the spec that was written."""
+    return spec.source.problem(origin(draft.parts, place), what, error)
+
+
+def probes(space: Mapping[Place, Domain]) -> Iterator[dict[str, Any]]:
+    """Values by leaf: each end and choice of a domain, the others at their first; then all at their last."""
+    ends = {".".join(place): domain.probes() for place, domain in space.items()}
+    first = {leaf: values[0] for leaf, values in ends.items()}
+    yield first
+    for leaf, values in ends.items():
+        for value in values[1:]:
+            yield {**first, leaf: value}
+    if len(ends) > 1:
+        yield {leaf: values[-1] for leaf, values in ends.items()}
+
+
+def _configs(spec: Spec, draft: Draft, tree: dict[str, Any]) -> tuple[list[TrialConfig], list[Problem]]:
+    configs, problems = [], []
+    for values in probes(draft.space):
+        try:
+            configs.append(build(tree, values))
+        except ValidationError as error:
+            found = interpreter(spec.source).problems(error, TrialConfig, draft.parts, draft.space)
+            problems += [problem for place, problem in found if not _follows(place, draft.broken)]
+    return configs, problems
+
+
+def _follows(place: Place, broken: frozenset[Place]) -> bool:
+    """Whether a problem at ``place`` only follows from a leaf that is known to be wrong, and was left out."""
+    return any(known[: len(place)] == place or place[: len(known)] == known for known in broken)
+
+
+def _data(
+    spec: Spec, draft: Draft, tree: dict[str, Any], materials: Materials
+) -> tuple[Data | None, list[Problem]]:
+    config = _valid(DataConfig, tree.get("data"), "train")
+    if config is None:
+        return None, []
+    partly = (
+        any(place[0] == "data" for place in draft.broken)
+        or not tree["data"].keys() <= config.model_fields_set
+    )
+    # How the rows are cut isn't known then, only whether there are any.
+    if partly and materials.has(config):
+        return None, []
+    found = materials.data(config)
+    if isinstance(found, Missing):
+        return None, [problem_at(spec, draft, ("data", found.leaf), found.what)]
+    tree["data"]["sha256"] = found.sha256
+    return found, []
+
+
+def _model(spec: Spec, draft: Draft, tree: dict[str, Any], materials: Materials) -> tuple[Any, list[Problem]]:
+    config = _valid(ModelConfig, tree.get("model"), "name", "path")
+    if config is None:
+        return None, []
+    found = materials.model(config)
+    if isinstance(found, Missing):
+        return None, [problem_at(spec, draft, ("model", found.leaf), found.what, error=not found.later)]
+    tree["model"]["fingerprint"] = found.fingerprint
+    return found.architecture, []
+
+
+def _valid(cls: type[Config], tree: Any, *needed: str) -> Config | None:
+    """``tree`` as ``cls``, or as much of it as names the data or model; the rest is reported elsewhere."""
+    for keys in (tree, needed):
+        try:
+            return cls.model_validate({key: tree[key] for key in keys if key in tree})
+        except (ValidationError, TypeError):
+            continue
+    return None
+
+
+def _search(spec: Spec, draft: Draft) -> tuple[SearchConfig | None, list[Problem]]:
+    node = draft.parts.get("search") or Branch({}, ("search",))
+    if isinstance(node, Branch):
+        broken = [place[1] for place in draft.broken if place[0] == "search" and len(place) > 1]
+        return validated(spec.source, SearchConfig, node.without(*broken))
+    return None, [] if ("search",) in draft.broken else [
+        problem_at(spec, draft, ("search",), f"got {shown(node.plain())}; allowed: a mapping")
+    ]
+
+
+def _resources(spec: Spec, draft: Draft, config: TrialConfig) -> Iterator[Problem]:
+    workers, train = spec.resources.workers, config.train
+    if train.precision == "fp16" and not spec.resources.gpus:
+        yield problem_at(spec, draft, ("train", "precision"), "fp16 needs a GPU; use bf16 or fp32")
+    if train.batch_size % workers:
+        rows = train.batch_size
+        what = f"{rows} rows can't be shared evenly by {workers} workers; use a multiple of {workers}"
+        yield problem_at(spec, draft, ("train", "batch_size"), what)
+
+
+def _cell(
+    draft: Draft, tree: dict[str, Any], search: SearchConfig, data: Data, configs: list[TrialConfig]
+) -> Cell:
+    lengths = [config.train.total_steps(len(data.train)) for config in configs]
+    batches = [config.train.batch_size * config.train.gradient_accumulation for config in configs]
+    space = {".".join(place): domain for place, domain in draft.space.items()}
+    size = space_size(space)
+    return Cell(
+        name=draft.name,
+        stage=draft.stage,
+        method=draft.method,
+        tree=tree,
+        space=space,
+        search=search,
+        trials=search.trials if size is None else min(search.trials, size),
+        steps=max(lengths),
+        rungs=search.rungs(max(lengths)),
+        seed=search.seed,
+        row_counts=tuple(sorted({n * batch for n, batch in zip(lengths, batches, strict=True)})),
+    )

@@ -1,0 +1,246 @@
+"""The command line: the one place where trials, sweeps and reports meet.
+
+Imports sit inside the commands, so that ``paretune --help`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from sweeps.plan import Plan
+
+WRONG = 2  # what the user gave is wrong
+FAILED = 1  # the run failed, or some trials did
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="paretune",
+    help="Which fine-tuning method, with which settings, is worth its memory?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A spec's path, or the name of a shipped one.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a leaf: train.steps=2")
+]
+StageOption = Annotated[str | None, typer.Option(help="Only this stage: a name, a cell's part, or a kind.")]
+MethodOption = Annotated[str | None, typer.Option(help="Only this method: a name, a cell's part, or a kind.")]
+
+
+class _Debug:
+    """Whether a user's mistake shows its stack trace too."""
+
+    on = False
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")] = False,
+) -> None:
+    _Debug.on = debug
+
+
+@app.command()
+def run(
+    spec: SpecArgument,
+    output: Annotated[Path, typer.Option(help="The run folder is OUTPUT/NAME.")] = Path("runs"),
+    address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    sets: SetOption = None,
+) -> None:
+    """Plan, launch, follow, and report a sweep. Prints the report's path last."""
+    with _users_errors():
+        plan = _plan(spec, sets, fetch=True)
+        _refuse(plan)
+        from sweeps import folder
+
+        run_folder = (output / plan.spec.name).resolve()
+        with folder.held(run_folder):
+            folder.prepare(plan, run_folder, resume)
+            code = _carry_out(plan, run_folder, address)
+    raise typer.Exit(code)
+
+
+def _carry_out(plan: Plan, run_folder: Path, address: str | None) -> int:
+    from reports.write import write
+    from sweeps import launch
+    from sweeps.progress import Progress
+    from sweeps.tracking import Tracker
+
+    progress = Progress()
+    with Tracker(plan, run_folder, progress.say) as tracker:
+        try:
+            launch.run(plan, run_folder, address, progress)
+        except KeyboardInterrupt:
+            progress.end()
+            again = f"paretune run {plan.spec.source.file} --output {run_folder.parent} --resume"
+            print(f"Interrupted. To go on: {again}", file=sys.stderr)
+            return INTERRUPTED
+        progress.end()
+        report = write([run_folder])
+        tracker.summarize()
+    code = launch.exit_code(run_folder)
+    print(report)
+    return code
+
+
+@app.command()
+def plan(
+    spec: SpecArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    stage: StageOption = None,
+    method: MethodOption = None,
+    sets: SetOption = None,
+) -> None:
+    """Show the cells, the trials, and every problem found, without Ray and without training."""
+    with _users_errors():
+        made = _plan(spec, sets, stage=stage, method=method)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(made.to_json(), indent=2, ensure_ascii=False))
+    else:
+        _show(made)
+    raise typer.Exit(WRONG if made.errors else 0)
+
+
+@app.command(name="try")
+def try_(
+    spec: SpecArgument,
+    stage: StageOption = None,
+    method: MethodOption = None,
+    output: Annotated[Path, typer.Option(help="The trial goes to OUTPUT/NAME-try.")] = Path("runs"),
+    sets: SetOption = None,
+) -> None:
+    """Run one trial in this process, with no Ray: the debugger's door."""
+    with _users_errors():
+        made = _plan(spec, sets, stage=stage, method=method, fetch=True)
+        _refuse(made)
+    code = _try(made, output)
+    raise typer.Exit(code)
+
+
+def _try(made: Plan, output: Path) -> int:
+    import time
+
+    from trainables import noise
+
+    noise.silence()
+    from sweeps.progress import describe
+    from trainables.measuring import MeasuringProcess
+    from trainables.run import Place, run_trial
+
+    cell = made.cells[0]
+    config = cell.config({leaf: domain.probes()[0] for leaf, domain in cell.space.items()} | cell.prior())
+    place = Place((output / f"{made.spec.name}-try").resolve(), given_at=time.time())
+    print(f"{cell.name} {config.trial_id()} in {place.folder(config)}", file=sys.stderr)
+    measuring = MeasuringProcess()
+    try:
+        record = run_trial(config, place, evaluate_at=frozenset(cell.rungs), measuring=measuring)
+    finally:
+        measuring.close()
+    print(describe(record))
+    print(place.folder(config) / "record.json")
+    return FAILED if record.status == "failed" else 0
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, such as runs/methods.")],
+    output: Annotated[Path | None, typer.Option(help="Where to; RUN/report by default.")] = None,
+) -> None:
+    """Write the report again, over one run or several. Prints its path."""
+    from reports.write import write
+    from trainables import results
+
+    with _users_errors():
+        for run_folder in runs:
+            if results.trial_folders(run_folder):
+                results.write_tables(run_folder)
+        typer.echo(write(runs, output))
+
+
+@app.command()
+def fetch(name: Annotated[str, typer.Argument(help="A base model: smollm2-135m, hf:ORG/NAME, ...")]) -> None:
+    """Bring a base model into the local cache. Prints its folder."""
+    from trainables import models
+
+    with _users_errors():
+        typer.echo(models.fetch(name))
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """Say what this machine can do, and what is missing."""
+    from sweeps.doctor import examine
+
+    found = examine()
+    if as_json:
+        typer.echo(found.to_json())
+    else:
+        from rich.console import Console
+
+        Console().print(found.table())
+        typer.echo(found.verdict())
+    raise typer.Exit(found.exit_code)
+
+
+def _plan(spec: str, sets: list[str] | None, fetch: bool = False, **filters: Any) -> Plan:
+    from sweeps.plan import make
+    from sweeps.spec import read
+
+    return make(read(spec, sets or ()), fetch=fetch, **filters)
+
+
+def _refuse(made: Plan) -> None:
+    """Stops before anything is spent when the plan holds errors; warnings are shown and passed."""
+    from sweeps.problems import SpecError
+
+    for warning in made.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if made.errors:
+        raise SpecError(*made.errors)
+
+
+def _show(made: Plan) -> None:
+    from rich.console import Console
+
+    Console().print(made.table())
+    for note in made.notes:
+        typer.echo(note)
+    for problem in made.problems:
+        print(f"{'error' if problem.error else 'warning'}: {problem}", file=sys.stderr)
+
+
+@contextmanager
+def _users_errors() -> Iterator[None]:
+    """Turns what a user can mend into a sentence and exit code 2."""
+    from sweeps.problems import SpecError
+    from trainables.model_folder import ModelError
+
+    try:
+        yield
+    except (SpecError, ModelError, FileNotFoundError, ValueError) as error:
+        if _Debug.on or not isinstance(error, SpecError | ModelError | FileNotFoundError):
+            raise
+        for problem in getattr(error, "problems", None) or (error,):
+            print(problem, file=sys.stderr)
+        raise typer.Exit(WRONG) from error
+
+
+def main() -> None:
+    """The ``paretune`` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

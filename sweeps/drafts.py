@@ -1,0 +1,153 @@
+"""Every combination that a spec compares, named and with its search space: cells before they are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps import domains, quantization
+from sweeps.domains import Domain
+from sweeps.entries import Entry, entries, label, names
+from sweeps.names import join
+from sweeps.nodes import Branch, Leaf, Node, Pick, Place, leaves, merge, variants
+from sweeps.problems import Problem, shown, unique
+from sweeps.shape import CLASSES, SECTIONS, interpreter
+from sweeps.spec import Spec
+from sweeps.words import FILLED
+
+SEARCHABLE = ("method", "train", "stage", "model")
+# What a cell is: these are compared, so that each gets the whole budget.
+IDENTITY = {("model", "name"), ("model", "path"), ("method", "name"), ("stage", "name")}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One cell as the spec has it: ``parts`` are its stage, method, model, data, train and search."""
+
+    name: str
+    stage: str
+    method: str
+    stage_entry: Entry
+    method_entry: Entry
+    parts: Branch
+    space: dict[Place, Domain]
+    broken: frozenset[Place]  # places whose problem is known already
+    problems: tuple[Problem, ...]
+
+    def tree(self) -> dict[str, Any]:
+        """The parts of a trial, without the searched leaves and without what is wrong."""
+        tree = self.parts.plain()
+        for place in (*self.space, *self.broken):
+            _remove(tree, place)
+        tree.pop("search", None)
+        return tree
+
+
+@dataclass(frozen=True)
+class _Combination:
+    stage: Entry
+    method: Entry
+    parts: Branch
+    picks: tuple[Pick, ...]
+    problems: tuple[Problem, ...]
+
+
+def drafts(spec: Spec) -> tuple[list[Draft], tuple[Problem, ...]]:
+    """The cells of a spec, and all that is wrong with its entries and domains."""
+    stages, wrong_stages = entries(spec, "stages")
+    methods, wrong_methods = entries(spec, "methods")
+    combinations = [c for stage in stages for method in methods for c in _combinations(spec, stage, method)]
+    found = [
+        _draft(spec, combination, *name)
+        for combination, name in zip(combinations, _named(stages, combinations), strict=True)
+    ]
+    problems = [*wrong_stages, *wrong_methods, *(problem for draft in found for problem in draft.problems)]
+    return found, unique(problems)
+
+
+def _combinations(spec: Spec, stage: Entry, method: Entry) -> Iterator[_Combination]:
+    merged: dict[str, Node] = {"stage": stage.own, "method": method.own}
+    for section in SECTIONS:
+        node = merge(
+            merge(spec.root.get(section), stage.overrides.get(section)), method.overrides.get(section)
+        )
+        if node is not None:
+            merged[section] = node
+    for parts, picks in variants(Branch(merged, ())):
+        assert isinstance(parts, Branch)
+        settled, problems = quantization.settle(parts, spec.source)
+        yield _Combination(stage, method, settled, picks, tuple(problems))
+
+
+def _named(stages: Sequence[Entry], combinations: Sequence[_Combination]) -> list[tuple[str, str, str]]:
+    """(cell, stage, method) for each combination."""
+    labels = [label("methods", combination.parts.children["method"]) for combination in combinations]  # type: ignore[arg-type]
+    stage_names = _entry_names([(label("stages", stage.own), stage) for stage in stages])
+    method_names = _entry_names([(text, c.method) for text, c in zip(labels, combinations, strict=True)])
+    named = []
+    for text, combination in zip(labels, combinations, strict=True):
+        stage = stage_names[label("stages", combination.stage.own), id(combination.stage)]
+        method = method_names[text, id(combination.method)]
+        named.append((join(stage, method, *(pick.tag for pick in combination.picks)), stage, method))
+    return named
+
+
+def _entry_names(labelled: Sequence[tuple[str, Entry]]) -> dict[tuple[str, int], str]:
+    groups: dict[str, dict[int, Entry]] = {}
+    for text, entry in labelled:
+        groups.setdefault(text, {})[id(entry)] = entry
+    return {
+        (text, key): name
+        for text, group in groups.items()
+        for key, name in zip(group, names(list(group.values()), text), strict=True)
+    }
+
+
+def _draft(spec: Spec, combination: _Combination, name: str, stage: str, method: str) -> Draft:
+    space, broken = {}, {}
+    for place, leaf in leaves(combination.parts):
+        try:
+            _check_place(spec, place, leaf)
+            if (domain := domains.parse(_whole(leaf))) is not None:
+                space[place] = domain
+        except ValueError as error:
+            broken[place] = spec.source.problem(leaf.origin, str(error))
+    return Draft(
+        name=name,
+        stage=stage,
+        method=method,
+        stage_entry=combination.stage,
+        method_entry=combination.method,
+        parts=combination.parts,
+        space=space,
+        broken=frozenset(broken),
+        problems=(*combination.problems, *broken.values()),
+    )
+
+
+def _whole(leaf: Leaf) -> Any:
+    if isinstance(leaf.value, dict) and "compare" in leaf.value:
+        given = shown(leaf.value)
+        raise ValueError(f"compare needs a list of different values and nothing beside it, got {given}")
+    return leaf.value
+
+
+def _check_place(spec: Spec, place: Place, leaf: Leaf) -> None:
+    section = place[0]
+    if place[-1] in FILLED and section in ("model", "data"):
+        raise ValueError(interpreter(spec.source).unknown(CLASSES[section], place[-1]))
+    if not domains.is_domain(leaf.value):
+        return
+    if len(place) < 2:
+        raise ValueError("a whole section can't be searched. Put the domain on one of its settings")
+    if section == "search":
+        raise ValueError("how to search can't be searched. Give one value")
+    if section not in SEARCHABLE or place in IDENTITY:
+        raise ValueError(f"{'.'.join(place)} is compared, not searched: write {{compare: [...]}}")
+
+
+def _remove(tree: dict[str, Any], place: Place) -> None:
+    for key in place[:-1]:
+        tree = tree[key]
+    del tree[place[-1]]

@@ -1,0 +1,113 @@
+"""The run folder: who holds it, what it was made from, and whether it may be gone on with."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from sweeps.plan import Plan
+from sweeps.problems import Problem, SpecError
+from trainables import files, machine, provenance
+
+
+def prepare(plan: Plan, run: Path, resume: bool) -> None:
+    """Makes the folder of a new run, or checks that an old one may be resumed with this plan.
+
+    Raises ``SpecError`` for a run that exists and isn't resumed, and for one that was made from another spec.
+    """
+    before = _environment(run)
+    if before is not None and not resume:
+        raise SpecError(
+            Problem(str(run), "", "this run exists. Go on with it: --resume; or give another --output or name")
+        )
+    if before is not None:
+        _check_same(plan, run, before.get("plan", {}))
+    run.mkdir(parents=True, exist_ok=True)
+    files.write_text(run / "spec.yaml", plan.spec.source.file.read_text(encoding="utf-8"))
+    with files.atomic(run / "resolved.yaml") as temporary:
+        YAML(typ="safe").dump(json.loads(json.dumps(plan.resolved(), default=str)), temporary)
+    files.write_json(run / "environment.json", _describe(plan, before or {}))
+
+
+def add_seconds(run: Path, seconds: float) -> None:
+    """Adds to the wall clock that a run has taken over all its sessions."""
+    known = _environment(run) or {}
+    files.write_json(run / "environment.json", {**known, "seconds": known.get("seconds", 0.0) + seconds})
+
+
+def _environment(run: Path) -> dict[str, Any] | None:
+    path = run / "environment.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _describe(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": plan.spec.name,
+        "question": plan.spec.question,
+        "command": shlex.join(["paretune", *sys.argv[1:]]),
+        "overrides": list(plan.spec.overrides),
+        "notes": list(plan.notes),
+        "plan": _essence(plan),
+        "commit": provenance.commit(),
+        "python": sys.version.split()[0],
+        "packages": provenance.packages(),
+        "seconds": before.get("seconds", 0.0),
+        **machine.describe(),
+    }
+
+
+def _essence(plan: Plan) -> dict[str, Any]:
+    """What must not change under a run: the spec but for its number of trials, the model's and data's contents."""
+    contents = {(base.model.fingerprint, base.data.sha256) for base in plan.bases}
+    return {
+        "fingerprint": plan.fingerprint(),
+        "contents": sorted(list(pair) for pair in contents),
+        "trials": {cell.name: cell.trials for cell in plan.cells},
+    }
+
+
+def _check_same(plan: Plan, run: Path, before: dict[str, Any]) -> None:
+    now = _essence(plan)
+    changed = {
+        "fingerprint": "the spec is not the one this run was started with (only search.trials may grow)",
+        "contents": "the model's or the data's files are not those this run was started with",
+    }
+    for part, what in changed.items():
+        if before.get(part) != now[part]:
+            advice = f"Give the old ones back ({run / 'spec.yaml'} shows the spec), or start anew under another name"
+            raise SpecError(Problem(str(plan.spec.source.file), "", f"{what}. {advice}"))
+    for cell, trials in before.get("trials", {}).items():
+        if now["trials"].get(cell, 0) < trials:
+            what = f"{cell} had {trials} trials and now has {now['trials'].get(cell, 0)}; trials may only grow"
+            raise SpecError(Problem(str(plan.spec.source.file), "search.trials", what))
+
+
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Holds the run folder: two drivers on one run would spoil it. A dead process's lock is free.
+
+    Raises ``SpecError`` that says who holds it.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    path = run / ".lock"
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise SpecError(Problem(str(run), "", f"another run holds it: {file.read().strip()}")) from None
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {socket.gethostname()}, since {provenance.now()}\n")
+        file.flush()
+        yield

@@ -1,0 +1,177 @@
+"""A plan carried out: Ray, one Tuner over all cells, and the run folder's tables at the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sweeps import folder
+from sweeps.plan import Plan
+from sweeps.progress import Progress
+from trainables import noise, results
+
+LEAVE_SECONDS = 7.0  # that trials have to save themselves after Ctrl-C
+DRIVERS = 64  # slots' actors take none of a node's CPUs but need a resource of their own to be placed by
+ENVIRONMENT = {
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else every print comes twice
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records are the log
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no objective
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: trials save themselves first
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_worker_maximum_startup_concurrency": "16",  # a slot is five processes; none of them should queue
+}
+
+
+class Left(KeyboardInterrupt):
+    """The sweep was interrupted; everything finished is kept and the run can be resumed."""
+
+
+def run(plan: Plan, run_folder: Path, address: str | None, progress: Progress) -> None:
+    """Runs what is left of a plan; returns once every trial has a record and the tables are written.
+
+    Raises :class:`Left` when interrupted.
+    """
+    from sweeps.search import CellSearch
+
+    search = CellSearch(plan, run_folder)
+    started = time.monotonic()
+    try:
+        if search.work_left():
+            _sweep(plan, run_folder, address, search, progress)
+    finally:
+        results.write_tables(run_folder)
+        folder.add_seconds(run_folder, time.monotonic() - started)
+
+
+def _sweep(plan: Plan, run_folder: Path, address: str | None, search: Any, progress: Progress) -> None:
+    with _ray(run_folder, address) as ray:
+        from sweeps.board import open_board
+
+        name = f"board-{plan.spec.name}-{os.getpid()}"
+        board = open_board(name)
+        progress.begin(plan, run_folder, slots=slots(plan, ray.cluster_resources()))
+        with _leaving(search, board, progress):
+            try:
+                _tuner(plan, run_folder, search, name, progress).fit()
+            except BaseException:
+                if not search.leaving:
+                    raise
+        if search.leaving:
+            raise Left
+
+
+def slots(plan: Plan, cluster: dict[str, float]) -> int:
+    """How many trials run at a time: what the spec asks for, but no more than fit the cluster."""
+    resources = plan.spec.resources
+    fits = cluster.get("CPU", 1) // (resources.cpus * resources.workers)
+    if resources.gpus:
+        fits = min(fits, cluster.get("GPU", 0) // (resources.gpus * resources.workers))
+    wanted = resources.concurrent or DRIVERS
+    return max(1, min(int(fits), wanted, DRIVERS))
+
+
+def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, progress: Progress) -> Any:
+    import ray
+    from ray import tune
+
+    from sweeps.search import CellAsha, Ticks
+    from sweeps.slot import Slot
+
+    return tune.Tuner(
+        tune.with_resources(Slot, {"CPU": 0, "trial_driver": 1}),
+        param_space={
+            "run": str(run_folder),
+            "board": board,
+            "resources": plan.spec.resources.model_dump(),
+            "evaluate_at": {cell.name: list(cell.rungs) for cell in plan.cells},
+        },
+        tune_config=tune.TuneConfig(
+            search_alg=search,
+            scheduler=CellAsha(plan, run_folder, board),
+            num_samples=-1,  # the search says when it is done
+            max_concurrent_trials=slots(plan, ray.cluster_resources()),
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(run_folder / ".ray"),
+            verbose=0,
+            callbacks=[Ticks(progress.tick)],
+            failure_config=tune.FailureConfig(max_failures=2),
+        ),
+    )
+
+
+@contextmanager
+def _ray(run_folder: Path, address: str | None) -> Iterator[Any]:
+    """Ray, joined or started on this machine; its own noise goes to ``sweep.log``."""
+    os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
+    noise.silence()
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    common = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address:
+        ray.init(address=address, **common)
+    else:
+        ray.init(
+            num_cpus=os.cpu_count(),
+            resources={"trial_driver": DRIVERS},
+            include_dashboard=False,
+            **common,
+        )
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    handler = logging.FileHandler(run_folder / "sweep.log")
+    logging.getLogger("ray").addHandler(handler)
+    try:
+        yield ray
+    finally:
+        logging.getLogger("ray").removeHandler(handler)
+        ray.shutdown()
+
+
+@contextmanager
+def _leaving(search: Any, board: Any, progress: Progress) -> Iterator[None]:
+    """Ctrl-C (or SIGTERM) once: trials save themselves and the sweep ends; what takes longer is cut off."""
+
+    def leave(number: int, frame: Any) -> None:
+        if search.leaving:
+            raise Left
+        search.leaving = True
+        board.interrupt.remote()
+        progress.leaving()
+        signal.setitimer(signal.ITIMER_REAL, LEAVE_SECONDS)
+
+    def cut_off(number: int, frame: Any) -> None:
+        raise Left
+
+    chosen = {signal.SIGINT: leave, signal.SIGTERM: leave, signal.SIGALRM: cut_off}
+    before = {number: signal.signal(number, handler) for number, handler in chosen.items()}
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def exit_code(run_folder: Path) -> int:
+    """0 when every trial ended well; 1 when some failed. Stopped and out of memory are results."""
+    records = results.read(run_folder).records
+    failed = [record for record in records if record.status in ("failed", "interrupted")]
+    if failed:
+        print(f"{len(failed)} of {len(records)} trials failed; the report says why", file=sys.stderr)
+    return 1 if failed else 0

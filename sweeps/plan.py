@@ -1,0 +1,193 @@
+"""The plan: every cell of a sweep with its budget, the base models to score, and all that is wrong.
+
+>>> make(read("methods")).cells[0].name  # doctest: +SKIP
+'sft-full'
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps import fairness
+from sweeps.cells import Cell, build
+from sweeps.checks import check
+from sweeps.drafts import drafts
+from sweeps.entries import BASE
+from sweeps.materials import Materials
+from sweeps.names import join, tell_apart
+from sweeps.problems import Problem, unique
+from sweeps.selection import select
+from sweeps.spec import Spec
+from trainables import files
+from trainables.config import TrialConfig
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Cell", "Plan", "make"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run of ``spec`` does. With errors it must not start; ``cells`` holds those that are well."""
+
+    spec: Spec
+    cells: tuple[Cell, ...]
+    bases: tuple[TrialConfig, ...]
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.error)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if not problem.error)
+
+    @property
+    def trials(self) -> int:
+        """The search trials of all cells; the base models come on top."""
+        return sum(cell.trials for cell in self.cells)
+
+    def cell(self, name: str) -> Cell:
+        return next(cell for cell in self.cells if cell.name == name)
+
+    def resolved(self) -> dict[str, Any]:
+        """The spec with defaults and overrides applied, for ``resolved.yaml``."""
+        return self.spec.resolved()
+
+    def fingerprint(self) -> str:
+        """A hash of all in the spec that decides what a trial is: a resumed run must have the same.
+
+        The number of trials may grow; the question, the tracking and the number of slots change no trial.
+        """
+        tree = {key: part for key, part in self.resolved().items() if key not in ("question", "tracking")}
+        tree["resources"] = {key: value for key, value in tree["resources"].items() if key != "concurrent"}
+        tree["search"] = _without_trials(tree["search"])
+        for part in ("stages", "methods"):
+            tree[part] = [_without_own_trials(entry) for entry in tree.get(part) or ()]
+        return files.sha256(tree)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as ``paretune plan --json`` prints it."""
+        return {
+            "name": self.spec.name,
+            "cells": [_cell_json(cell) for cell in self.cells],
+            "base": [_trial_json(base) for base in self.bases],
+            "trials": self.trials,
+            "problems": [_problem_json(problem) for problem in self.problems],
+            "notes": list(self.notes),
+        }
+
+    def table(self) -> Table:
+        """The cells, for a terminal."""
+        from sweeps.show import plan_table
+
+        return plan_table(self)
+
+
+def make(spec: Spec, *, stage: str | None = None, method: str | None = None, fetch: bool = False) -> Plan:
+    """Plans a spec, or those of its cells that the filters match.
+
+    With ``fetch`` a named model that isn't on this machine is downloaded; else that is a warning.
+    """
+    found, problems = drafts(spec)
+    chosen, unmatched = select(found, stage, method)
+    materials = Materials(fetch)
+    checked = [check(spec, draft, materials) for draft in chosen]
+    cells = tuple(one.cell for one in checked if one.cell is not None)
+    bases = tuple(_bases(cells))
+    return Plan(
+        spec=spec,
+        cells=cells,
+        bases=bases,
+        problems=unique(
+            [
+                *spec.problems,
+                *problems,
+                *unmatched,
+                *(problem for one in checked for problem in one.problems),
+                *fairness.warnings(spec, checked),
+            ]
+        ),
+        notes=tuple(fairness.notes(cells)),
+    )
+
+
+def _bases(cells: Sequence[Cell]) -> Iterator[TrialConfig]:
+    """The untrained model once per stage, model and data, with the first such cell's training settings."""
+    for stage in dict.fromkeys(cell.stage for cell in cells):
+        bases: dict[str, TrialConfig] = {}
+        for cell in cells:
+            if cell.stage != stage:
+                continue
+            base = _base(cell, join(stage, BASE))
+            bases.setdefault(_identity(base), base)
+        described = [{"model": _named(base.model), "data": _named(base.data)} for base in bases.values()]
+        for base, tag in zip(bases.values(), tell_apart(described), strict=True):
+            yield base.model_copy(update={"cell": join(stage, BASE, tag)})
+
+
+def _base(cell: Cell, name: str) -> TrialConfig:
+    first = {
+        leaf: domain.probes()[0] for leaf, domain in cell.space.items() if not leaf.startswith("method.")
+    }
+    tree = {**cell.tree, "cell": name, "method": None, "method_name": BASE, "role": "base"}
+    return build(tree, first)
+
+
+def _identity(base: TrialConfig) -> str:
+    return json.dumps([base.stage.model_dump(mode="json"), _named(base.model), _named(base.data)])
+
+
+def _named(config: Any) -> dict[str, Any]:
+    return dict(config.model_dump(mode="json", exclude={"fingerprint", "sha256"}))
+
+
+def _without_trials(search: Any) -> Any:
+    if not isinstance(search, dict):
+        return search
+    return {key: value for key, value in search.items() if key != "trials"}
+
+
+def _without_own_trials(entry: Any) -> Any:
+    if not isinstance(entry, dict) or "search" not in entry:
+        return entry
+    search = _without_trials(entry["search"])
+    rest = {key: value for key, value in entry.items() if key != "search"}
+    # An entry that only changed its trials is an entry without `search`.
+    return {**rest, "search": search} if search else rest
+
+
+def _cell_json(cell: Cell) -> dict[str, Any]:
+    first = cell.config({leaf: domain.probes()[0] for leaf, domain in cell.space.items()})
+    return {
+        **_trial_json(first),
+        "stage": cell.stage,
+        "trials": cell.trials,
+        "steps": cell.steps,
+        "rungs": list(cell.rungs),
+        "space": {leaf: str(domain) for leaf, domain in cell.space.items()},
+        "prior": cell.prior(),
+        "predicted_peak_bytes": None,
+    }
+
+
+def _trial_json(config: TrialConfig) -> dict[str, Any]:
+    return {
+        "cell": config.cell,
+        "stage": config.stage.kind,
+        "method": config.method_name,
+        "model": config.model.label,
+        "data": Path(config.data.train).name,
+    }
+
+
+def _problem_json(problem: Problem) -> dict[str, Any]:
+    severity = "error" if problem.error else "warning"
+    return {"where": problem.where, "path": problem.path, "what": problem.what, "severity": severity}

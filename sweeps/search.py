@@ -1,0 +1,206 @@
+"""The searcher and the scheduler that one Tuner runs a whole sweep with: a study and an ASHA for every cell.
+
+Both know trials by the id of their config. What is true is in the run folder (records, journals, curves); Ray
+Tune's own state is not needed to go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.tune import Callback
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from sweeps.board import find_board
+from sweeps.plan import Cell, Plan
+from sweeps.study import CellStudy
+from trainables import files, provenance, results
+from trainables.config import TrialConfig
+from trainables.results import Record
+
+
+class CellSearch(Searcher):
+    """Proposes trials: first those left unfinished, then the base models, then the cells in turn.
+
+    A cell's share never depends on how well it does: the next trial is the one of the cell with the fewest.
+    """
+
+    def __init__(self, plan: Plan, run: Path) -> None:
+        super().__init__(metric="objective", mode="max")
+        self.run = run
+        self.studies = {cell.name: CellStudy(run, cell) for cell in plan.cells}
+        self.leaving = False  # once set, nothing new is proposed
+        self._trials: dict[str, str] = {}  # Tune's trial id -> ours
+        self._configs: dict[str, TrialConfig] = {}
+        self._settle()
+        self._waiting = [*self._unfinished(), *self._bases(plan)]
+
+    def _settle(self) -> None:
+        """Tells the studies what the records say and a driver that died could not."""
+        for study in self.studies.values():
+            for trial_id in study.unfinished():
+                record = results.read_record(self._folder(trial_id))
+                if record is not None and record.status != "interrupted":
+                    study.tell(trial_id, record.status, record.objective)
+
+    def _unfinished(self) -> list[TrialConfig]:
+        return [
+            TrialConfig.model_validate_json((self._folder(trial_id) / "config.json").read_text(encoding="utf-8"))
+            for study in self.studies.values()
+            for trial_id in study.unfinished()
+            if (self._folder(trial_id) / "config.json").exists()
+        ]
+
+    def _bases(self, plan: Plan) -> list[TrialConfig]:
+        return [base for base in plan.bases if not is_finished(self.run, base.trial_id())]
+
+    def work_left(self) -> bool:
+        """Whether there is anything to run."""
+        unspent = any(len(study.proposed()) < study.cell.trials for study in self.studies.values())
+        return bool(self._waiting) or unspent
+
+    def _folder(self, trial_id: str) -> Path:
+        return self.run / "trials" / trial_id
+
+    def suggest(self, trial_id: str) -> Any:
+        config = None if self.leaving else self._next()
+        if config is None:
+            return Searcher.FINISHED
+        ours = config.trial_id()
+        files.write_json(self._folder(ours) / "config.json", config.model_dump(mode="json"))
+        self._trials[trial_id], self._configs[ours] = ours, config
+        return {"trial_id": ours, "cell": config.cell}
+
+    def _next(self) -> TrialConfig | None:
+        if self._waiting:
+            return self._waiting.pop(0)
+        fewest_first = sorted(self.studies.values(), key=lambda study: len(study.proposed()))
+        return next((config for study in fewest_first if (config := study.ask()) is not None), None)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        ours = self._trials[trial_id]
+        study = self.studies.get(self._configs[ours].cell)
+        if study is not None and not result.get("done") and result.get("objective") is not None:
+            study.report(ours, result["step"], result["objective"])
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        ours = self._trials[trial_id]
+        record = results.read_record(self._folder(ours))
+        if record is None and error:
+            record = self._slot_lost(self._configs[ours])
+        study = self.studies.get(self._configs[ours].cell)
+        if study is not None and record is not None and record.status != "interrupted":
+            study.tell(ours, record.status, record.objective)
+
+    def _slot_lost(self, config: TrialConfig) -> Record:
+        """The record of a trial whose slot could not be kept alive, so that it is a row and not a gap."""
+        record = Record(
+            **config.identity(),
+            status="failed",
+            error="its slot died again and again while running it; sweep.log says how",
+            ended_at=provenance.now(),
+        )
+        results.write_record(self._folder(config.trial_id()), record)
+        return record
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher; ours has its state in the run folder
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journals are the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore; see ``save``."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: the journals are the state."""
+
+
+def is_finished(run: Path, trial_id: str) -> bool:
+    """Whether a trial has ended for good: done, stopped, out of memory or failed."""
+    record = results.read_record(run / "trials" / trial_id)
+    return record is not None and record.status != "interrupted"
+
+
+class CellAsha(FIFOScheduler):
+    """An asynchronous successive halving (Li et al., 2018, arXiv:1810.05934; Ray Tune's) for each cell.
+
+    A trial that falls behind its cell's others is told to stop by way of the board, and ends by itself, scored
+    where it stands: Tune never takes it down.
+    """
+
+    def __init__(self, plan: Plan, run: Path, board: str) -> None:
+        super().__init__()
+        self.board = board
+        self.cells = {cell.name: cell for cell in plan.cells if cell.rungs}
+        self.halvings = {name: _halving(cell) for name, cell in self.cells.items()}
+        self._replay(run)
+
+    def _replay(self, run: Path) -> None:
+        """Fills the rungs with what earlier trials reached, so that a resumed search stops as it would have."""
+        for folder in results.trial_folders(run):
+            record = results.read_record(folder)
+            if record is None or record.cell not in self.halvings or record.status == "interrupted":
+                continue
+            points = [p for p in results.read_curve(folder) if p["name"] == "objective"]
+            self._watch(record.cell, record.trial_id)
+            for point in points:
+                self._compare(record.cell, record.trial_id, point["step"], point["value"])
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        return True
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._watch(trial.config["cell"], trial.config["trial_id"])
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        cell, step = trial.config["cell"], result["step"]
+        if cell in self.halvings and not result.get("done") and step < self.cells[cell].steps:
+            verdict = self._compare(cell, trial.config["trial_id"], step, result["objective"])
+            if verdict == TrialScheduler.STOP:
+                ray.get(find_board(self.board).stop.remote(trial.config["trial_id"]))
+        return TrialScheduler.CONTINUE
+
+    def _watch(self, cell: str, trial_id: str) -> None:
+        if cell in self.halvings:
+            self.halvings[cell].on_trial_add(None, _Named(trial_id))
+
+    def _compare(self, cell: str, trial_id: str, step: int, objective: float) -> str:
+        result = {"step": step, "objective": objective}
+        return self.halvings[cell].on_trial_result(None, _Named(trial_id), result)
+
+
+class Ticks(Callback):
+    """Calls ``tick`` at every turn of Tune's loop."""
+
+    def __init__(self, tick: Callable[[], None]) -> None:
+        self.tick = tick
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.tick()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks; this one has nothing to keep
+
+
+class _Named:
+    """What Ray's ASHA knows of a trial: its id."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
+
+
+def _halving(cell: Cell) -> AsyncHyperBandScheduler:
+    return AsyncHyperBandScheduler(
+        time_attr="step",
+        metric="objective",
+        mode="max",
+        max_t=cell.steps,
+        grace_period=cell.rungs[0],
+        reduction_factor=cell.search.reduction_factor,
+        stop_last_trials=False,
+    )

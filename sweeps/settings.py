@@ -1,0 +1,59 @@
+"""What a spec says beside its trials: how to search, on what, and where to track it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from trainables.frozen import Frozen
+
+
+class SearchConfig(Frozen):
+    """``trials`` in each cell. ASHA first compares them after ``grace_steps`` (a quarter of a trial, when not
+    given), then each time they are ``reduction_factor`` times as far, and stops all but the best of them.
+    """
+
+    trials: int = Field(default=8, ge=1)
+    sampler: Literal["tpe", "random", "qmc"] = "tpe"
+    scheduler: Literal["asha", "none"] = "asha"
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    grace_steps: int | None = Field(default=None, ge=1)
+    reduction_factor: int = Field(default=3, ge=2)
+
+    def rungs(self, steps: int) -> tuple[int, ...]:
+        """The steps at which ASHA compares trials of ``steps`` steps.
+
+        >>> SearchConfig(grace_steps=4).rungs(40)
+        (4, 12, 36)
+        """
+        rungs, rung = [], self.grace_steps or max(1, steps // 4)
+        while self.scheduler == "asha" and rung < steps:
+            rungs.append(rung)
+            rung *= self.reduction_factor
+        return tuple(rungs)
+
+
+class ResourcesConfig(Frozen):
+    """What one trial takes: ``workers``, each with ``cpus`` and ``gpus``; ``concurrent`` caps the slots."""
+
+    workers: int = Field(default=1, ge=1)
+    cpus: float = Field(default=1, gt=0)
+    gpus: float = Field(default=0, ge=0)
+    concurrent: int | None = Field(default=None, ge=1)
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_or_a_fair_share(cls, gpus: float) -> float:
+        share = 1 / gpus if 0 < gpus < 1 else gpus
+        if abs(share - round(share)) > 1e-6:
+            raise ValueError(f"got {gpus:g}; a worker takes whole GPUs or one's half, third, quarter, ...")
+        return gpus
+
+
+class TrackingConfig(Frozen):
+    """Where W&B runs go. ``auto``: online where it is logged in and reachable, else offline."""
+
+    wandb: Literal["auto", "offline", "online", "off"] = "auto"
+    project: str = Field(default="paretune", min_length=1)
+    entity: str | None = None

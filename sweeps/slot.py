@@ -1,0 +1,112 @@
+"""A slot: a Tune trial's actor that keeps one warm Ray Train worker group and hands it trial after trial.
+
+Starting a process, importing torch and forming a group take longer than many a trial's first steps; a slot pays
+for that once. Tune reuses the actor (``reuse_actors``): ``reset_config`` is the next trial.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from sweeps.board import find_board, open_hub
+
+QUIET_SECONDS = 5.0  # between looks at whether the worker group is still there
+CLOSE_SECONDS = 20.0
+GROUP_FAILURES = 8  # times a slot's group may be rebuilt before the slot itself is given up
+
+
+class Slot(tune.Trainable):
+    """One trial at a time. Config: ``run``, ``board``, ``resources``, ``evaluate_at`` by cell, ``trial_id``, ``cell``."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.board = find_board(config["board"])
+        self.hub = open_hub()
+        self.name = ray.get_runtime_context().get_actor_id()[:8]
+        self.served = 0
+        self.failure: BaseException | None = None
+        self.group = threading.Thread(target=self._serve, args=(config,), daemon=True)
+        self.group.start()
+        self._give(config)
+
+    def _serve(self, config: dict[str, Any]) -> None:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        from trainables.worker import serve
+
+        resources = config["resources"]
+        trainer = TorchTrainer(
+            serve,
+            train_loop_config={"hub": self.hub, "board": self.board, "cpus": resources["cpus"]},
+            scaling_config=ScalingConfig(
+                num_workers=resources["workers"],
+                use_gpu=resources["gpus"] > 0,
+                resources_per_worker={"CPU": resources["cpus"], "GPU": resources["gpus"]},
+            ),
+            run_config=RunConfig(
+                name=f"slot-{self.name}",
+                storage_path=str(Path(config["run"]) / ".ray"),
+                failure_config=FailureConfig(max_failures=GROUP_FAILURES, controller_failure_limit=1),
+            ),
+        )
+        try:
+            trainer.fit()
+        except BaseException as error:
+            self.failure = error
+
+    def _give(self, config: dict[str, Any]) -> None:
+        self.job_id = config["trial_id"]
+        self.unanswered: int | None = None
+        folder = Path(config["run"]) / "trials" / self.job_id
+        job = {
+            "trial_id": self.job_id,
+            "run": config["run"],
+            "config": json.loads((folder / "config.json").read_text(encoding="utf-8")),
+            "evaluate_at": config["evaluate_at"].get(config["cell"], []),
+            "slot": self.name,
+            "slot_trial": self.served,
+        }
+        self.served += 1
+        ray.get(self.hub.give.remote(job))
+
+    def step(self) -> dict[str, Any]:
+        """Answers the last report with the search's decision, then waits for the next one, or for the end."""
+        if self.unanswered is not None:
+            decision = "stop" if ray.get(self.board.stopped.remote(self.job_id)) else "continue"
+            ray.get(self.hub.decide.remote(self.job_id, self.unanswered, decision))
+            self.unanswered = None
+        event = self._next_event()
+        if event["kind"] == "done":
+            record = event["record"]
+            kept = ("status", "objective", "quality", "peak_train_bytes", "setup_seconds", "steps")
+            return {**{name: record[name] for name in kept}, "step": record["steps"] or 0, "done": True}
+        self.unanswered = event["step"]
+        return {"step": event["step"], "objective": event["objective"], "done": False}
+
+    def _next_event(self) -> dict[str, Any]:
+        while True:
+            event = ray.get(self.hub.event.remote(QUIET_SECONDS))
+            if event is not None and event["trial_id"] == self.job_id:
+                return event
+            if event is None and not self.group.is_alive():
+                raise RuntimeError(f"slot {self.name}: its worker group ended: {self.failure}")
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._give(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        ray.get(self.hub.close.remote())
+        self.group.join(timeout=CLOSE_SECONDS)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: a trial's own checkpoints, in its folder, are what it resumes from."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing to load; see ``save_checkpoint``."""

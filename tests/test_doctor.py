@@ -1,0 +1,206 @@
+"""The doctor: what this machine can do, and that what is needed and missing is said, with what to do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sweeps import doctor
+from sweeps.doctor import Report
+from trainables import capabilities, machine
+from trainables.capabilities import Capability
+
+WORKS = Capability("sdpa", True, "part of torch")
+OPTIONAL = Capability("liger", False, "needs a GPU", needed=False)
+MISSING = Capability("trl", False, "not installed: pip install 'trl<1.13,>=1.12'")
+
+
+def test_this_machine_can_do_what_paretune_needs_and_the_doctor_prints_nothing_else() -> None:
+    code = "from sweeps import doctor; print(doctor.examine().to_json())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    report = json.loads(done.stdout)
+    assert report["works"]
+    topics = ["Machine", "Quantizers", "Attention", "Kernels", "Precision", "Tracking", "Packages"]
+    assert list(report["topics"]) == topics
+    assert all(found["detail"] for topic in report["topics"].values() for found in topic)
+
+
+@pytest.mark.parametrize(
+    ("found", "code"), [([WORKS], 0), ([WORKS, OPTIONAL], 0), ([WORKS, OPTIONAL, MISSING], 1)]
+)
+def test_only_what_is_needed_and_missing_makes_exit_code_1(found: list[Capability], code: int) -> None:
+    report = Report({"Things": found})
+    assert report.exit_code == code
+    assert json.loads(report.to_json())["works"] is (code == 0)
+
+
+def test_the_json_holds_every_capability() -> None:
+    report = Report({"Packages": [MISSING], "Kernels": [OPTIONAL]})
+    assert json.loads(report.to_json())["topics"] == {
+        "Packages": [{"name": "trl", "works": False, "detail": MISSING.detail, "needed": True}],
+        "Kernels": [{"name": "liger", "works": False, "detail": "needs a GPU", "needed": False}],
+    }
+
+
+def test_the_table_tells_missing_from_optional_and_says_what_to_do() -> None:
+    text = io.StringIO()
+    report = Report({"Things": [WORKS, OPTIONAL, MISSING]})
+    Console(file=text, width=120).print(report.table())
+    lines = {line.split()[1]: line for line in text.getvalue().splitlines()[1:]}
+    assert lines["sdpa"].startswith("ok")
+    assert lines["liger"].startswith("no")
+    assert lines["trl"].startswith("missing")
+    assert "pip install 'trl<1.13,>=1.12'" in lines["trl"]
+    assert report.verdict() == "Paretune can't do its work here without: trl."
+
+
+def test_every_dependency_of_the_project_is_looked_at() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert len(capabilities.packages()) == len(project["dependencies"])
+
+
+@pytest.mark.parametrize(("version", "works"), [("1.12.3", True), ("1.13.0", False), ("1.11.9", False)])
+def test_a_package_outside_its_range_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, version: str, works: bool
+) -> None:
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version if name == "trl" else real(name))
+    trl = next(found for found in capabilities.packages() if found.name == "trl")
+    assert trl.works is works
+    assert works or ("pip install 'trl" in trl.detail and version in trl.detail)
+
+
+def test_a_missing_package_ends_the_examination_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name == "torch":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    report = doctor.examine()
+    assert list(report.topics) == ["Packages"]
+    assert [found.name for found in report.missing] == ["torch"]
+    assert "not installed: pip install 'torch" in report.missing[0].detail
+
+
+def test_a_quantizer_that_fails_is_a_finding() -> None:
+    def broken() -> Any:
+        raise RuntimeError("no kernel image\nmore of it")
+
+    found = capabilities._tried("bitsandbytes 4-bit", broken)
+    assert not found.works
+    assert found.detail == "fails: RuntimeError: no kernel image"
+
+
+def test_a_quantizer_that_computes_wrongly_does_not_count() -> None:
+    import torch
+
+    class Wrong(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 3 * super().forward(x.float())
+
+    found = capabilities._tried("bitsandbytes 4-bit", lambda: Wrong(64, 64, bias=False))
+    assert not found.works
+    assert "computes wrongly, off by 200%" in found.detail
+
+
+def test_asking_leaves_the_random_numbers_as_they_were() -> None:
+    import torch
+
+    torch.manual_seed(7)
+    wanted = torch.rand(3)
+    torch.manual_seed(7)
+    capabilities.quantizers()
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_liger_without_a_gpu_is_not_a_capability(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transformers.utils.is_liger_kernel_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (liger,) = capabilities.kernels()
+    assert not liger.works
+    assert "a GPU" in liger.detail
+
+
+@pytest.fixture
+def no_wandb_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    return tmp_path / "netrc"
+
+
+def test_wandb_without_a_key_stays_offline_and_never_asks(no_wandb_settings: Path) -> None:
+    assert capabilities.wandb_key() is None
+    assert "offline" in capabilities.wandb().detail
+    assert not capabilities.wandb().needed
+
+
+def test_a_wandb_key_is_found_in_the_environment_and_in_netrc(
+    no_wandb_settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_wandb_settings.write_text("machine wandb.example.com login user password from-netrc\n")
+    assert capabilities.wandb_key() is None
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.com")
+    assert capabilities.wandb_key() == "from-netrc"
+    monkeypatch.setenv("WANDB_API_KEY", "from-environment")
+    assert capabilities.wandb_key() == "from-environment"
+    assert "online" in capabilities.wandb().detail
+    assert "from-environment" not in capabilities.wandb().detail
+
+
+def test_a_damaged_netrc_is_no_key(no_wandb_settings: Path) -> None:
+    no_wandb_settings.write_text("machine\nnonsense")
+    assert capabilities.wandb_key() is None
+
+
+def test_wandb_mode_wins_over_a_key(no_wandb_settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "key")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert capabilities.wandb().detail == "offline, as WANDB_MODE says"
+
+
+def test_a_missing_wandb_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capabilities, "find_spec", lambda name: None)
+    found = capabilities.wandb()
+    assert (found.works, found.needed) == (False, False)
+
+
+def test_a_cache_folder_that_cannot_be_written_says_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "file"))
+    found = machine.cache_folder()
+    assert not found.works
+    assert "set PARETUNE_HOME" in found.detail
+
+
+def test_where_the_peak_cannot_be_reset_memory_is_said_not_to_be_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(self: Path, text: str) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    found = machine.peak_memory()
+    assert not found.works
+    assert "it won't be measured here" in found.detail
+
+
+def test_the_machine_is_described_where_proc_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_proc", lambda name: "")
+    assert "no bfloat16 in hardware" in machine.processor().detail
+    assert machine.memory().detail == "this system does not say how much"

@@ -1,0 +1,151 @@
+"""What one trial is: its model, data, stage, method and training settings, and the id that follows from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from trainables import files
+from trainables.frozen import Frozen
+from trainables.methods import Method
+from trainables.results import Role
+from trainables.stages import Stage
+
+Precision = Literal["bf16", "pure_bf16", "fp16", "fp32"]
+Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd", "adafactor"]
+Scheduler = Literal["constant", "linear", "cosine", "constant_with_warmup", "inverse_sqrt"]
+
+
+class ModelConfig(Frozen):
+    """The base model: a known name or hub id (``hf:``, ``ms:``), or a local folder.
+
+    ``fingerprint`` is the hash of the model's files, filled while planning: it, and not the path, is part of
+    a trial's id.
+    """
+
+    name: str | None = None
+    path: Path | None = None
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    fingerprint: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelConfig:
+        if (self.name is None) == (self.path is None):
+            raise ValueError("give one of name and path")
+        return self
+
+    @property
+    def label(self) -> str:
+        """How the model is called in reports."""
+        return self.name or (self.path.name if self.path else "")
+
+
+class DataConfig(Frozen):
+    """The rows: an embedded data set's name or a file, the held-out share, and the greatest row length.
+
+    ``eval_fraction`` of the prompts (by hash) is held out and cut into a validation and a test half;
+    ``eval_rows`` caps each half. ``cutoff`` is in tokens, prompt and answer together. ``sha256``, filled while
+    planning, is the hash of the rows and, unlike the path, part of a trial's id.
+    """
+
+    train: str
+    eval_fraction: float = Field(default=0.1, gt=0, lt=1)
+    eval_rows: int | None = Field(default=None, ge=1)
+    cutoff: int = Field(default=1024, ge=8)
+    sha256: str | None = None
+
+
+class TrainConfig(Frozen):
+    """How a trial trains. ``batch_size`` rows make one forward pass over all workers together."""
+
+    steps: int | None = Field(default=None, ge=1)
+    epochs: float | None = Field(default=None, gt=0)
+    batch_size: int = Field(default=8, ge=1)
+    gradient_accumulation: int = Field(default=1, ge=1)
+    learning_rate: float = Field(gt=0)
+    scheduler: Scheduler = "linear"
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float | None = Field(default=1.0, gt=0)
+    optimizer: Optimizer = "adamw"
+    precision: Precision = "bf16"
+    gradient_checkpointing: bool = False
+    logging_steps: int = Field(default=1, ge=1)
+    eval_steps: int | None = Field(default=None, ge=1)
+    save_steps: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainConfig:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give one of steps and epochs")
+        return self
+
+    def total_steps(self, rows: int) -> int:
+        """The optimizer steps this trains on ``rows`` training rows; part batches count as steps."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        batches = -(-rows // self.batch_size)
+        return max(1, round(self.epochs * -(-batches // self.gradient_accumulation)))
+
+
+class TrialConfig(Frozen):
+    """One trial. ``method`` is ``None`` for the base model, which is scored as it is.
+
+    >>> TrialConfig.model_validate({...}).trial_id()  # doctest: +SKIP
+    '3f2a9c81d0b4'
+    """
+
+    cell: str
+    method_name: str
+    role: Role = "search"
+    model: ModelConfig
+    data: DataConfig
+    stage: Stage
+    method: Method | None
+    train: TrainConfig
+
+    def canonical(self) -> dict[str, Any]:
+        """The JSON that the id is a hash of: content hashes stand for paths."""
+        config = self.model_dump(mode="json")
+        if self.model.fingerprint is not None:
+            del config["model"]["path"], config["model"]["name"]
+        if self.data.sha256 is not None:
+            del config["data"]["train"]
+        return config
+
+    def trial_id(self) -> str:
+        """Twelve hex digits of the SHA-256 of the config's canonical JSON."""
+        return files.sha256(self.canonical())[:12]
+
+    def identity(self) -> dict[str, Any]:
+        """The fields of a record that say which trial it is."""
+        return {
+            "trial_id": self.trial_id(),
+            "cell": self.cell,
+            "stage": self.stage.kind,
+            "method": self.method_name,
+            "model": self.model.label,
+            "data": Path(self.data.train).name,
+            "seed": self.train.seed,
+            "role": self.role,
+            "config": self.model_dump(mode="json"),
+        }
+
+    def memory_shape(self) -> str:
+        """A hash of what memory depends on: the config without learning rate, alpha, seed and bookkeeping."""
+        config = self.canonical()
+        for key in ("cell", "method_name", "role"):
+            del config[key]
+        config["train"] = {
+            key: config["train"][key]
+            for key in ("batch_size", "optimizer", "precision", "gradient_checkpointing")
+        }
+        # With accumulation, gradients live on through the next forward pass.
+        config["train"]["accumulates"] = self.train.gradient_accumulation > 1
+        if config["method"] is not None:
+            config["method"].pop("alpha", None)
+        return files.sha256(config)[:12]

@@ -1,0 +1,95 @@
+"""Greedy answers, checked against a draft first: where the model would say what the draft says, nothing is generated.
+
+Greedy decoding takes the most likely token at every place. Given the reference answer as a draft, one forward pass
+tells how far the model would have followed it; only from the first disagreement on does it have to speak for
+itself. The answers are those of plain greedy decoding (the draft-and-verify step of speculative decoding:
+Leviathan et al., 2023, arXiv:2211.17192, at temperature 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from trainables.encode import Encoded
+from trainables.likelihood import Judged
+from trainables.policy import Policy
+
+
+def greedy(
+    policy: Policy, rows: Sequence[Encoded], judged: Sequence[Judged], max_new_tokens: int, batch_size: int
+) -> list[str]:
+    """The answer to each row's prompt, in their order, decoded without special tokens and stripped.
+
+    ``judged``: the rows as judged by ``likelihood.judge``. An answer ends at an end-of-turn token, or after
+    ``max_new_tokens``.
+    """
+    ends = set(end_tokens(policy))
+    answers = [agreed(row.answer, found.choices[-len(row.answer) :], ends) for row, found in zip(rows, judged, strict=True)]
+    unfinished = [index for index, answer in enumerate(answers) if answer[-1] not in ends]
+    starts = [rows[index].prompt + answers[index] for index in unfinished]
+    for index, rest in zip(unfinished, _continue(policy, starts, max_new_tokens, batch_size), strict=True):
+        answers[index] = answers[index] + rest
+    texts = policy.tokenizer.batch_decode(answers, skip_special_tokens=True)
+    return [text.strip() for text in texts]
+
+
+def agreed(draft: Sequence[int], choices: Sequence[int], ends: set[int]) -> list[int]:
+    """The model's own greedy tokens as far as the draft proves them: up to its first other choice or its end.
+
+    ``choices[i]`` is the model's choice after ``draft[:i]``.
+
+    >>> agreed([5, 6, 7], [5, 9, 7], ends={0})
+    [5, 9]
+    >>> agreed([5, 0, 7], [5, 0, 8], ends={0})
+    [5, 0]
+    """
+    taken: list[int] = []
+    for drafted, choice in zip(draft, choices, strict=True):
+        taken.append(choice)
+        if choice != drafted or choice in ends:
+            break
+    return taken
+
+
+def _continue(
+    policy: Policy, starts: Sequence[list[int]], max_new_tokens: int, batch_size: int
+) -> list[list[int]]:
+    from transformers import GenerationConfig
+
+    pad = policy.tokenizer.pad_token_id
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        use_cache=True,
+        pad_token_id=pad,
+        eos_token_id=end_tokens(policy),
+    )
+    results: dict[int, list[int]] = {}
+    order = sorted(range(len(starts)), key=lambda index: len(starts[index]), reverse=True)
+    with policy.evaluating():
+        for first in range(0, len(order), batch_size):
+            chosen = order[first : first + batch_size]
+            ids, mask = _pad_left([starts[index] for index in chosen], pad)
+            output = policy.causal.generate(
+                input_ids=ids.to(policy.device),
+                attention_mask=mask.to(policy.device),
+                generation_config=settings,
+            )
+            results.update(zip(chosen, output[:, ids.shape[1] :].tolist(), strict=True))
+    return [results[index] for index in range(len(starts))]
+
+
+def end_tokens(policy: Policy) -> list[int]:
+    """The tokens that end an answer: the tokenizer's and those of the model's own generation config."""
+    own = policy.causal.generation_config.eos_token_id
+    ids = [policy.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+    return sorted({token for token in ids if token is not None})
+
+
+def _pad_left(prompts: Sequence[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    width = max(len(prompt) for prompt in prompts)
+    ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    return ids, mask

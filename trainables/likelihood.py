@@ -1,0 +1,76 @@
+"""How likely a model finds given answers, and what it would have said instead, token by token, in one forward pass.
+
+Logits are computed only where there is a label: the vocabulary is wide and most positions are nobody's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainables.encode import IGNORED, Encoded
+from trainables.policy import Policy
+
+LOGITS_AT_ONCE = 512  # positions; bounds the (positions, vocab) block that exists at a time
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One row's labelled tokens: their summed log-probability in nats, how many, and the model's first choices."""
+
+    logprob: float
+    tokens: int
+    choices: list[int]
+
+
+def judge(policy: Policy, rows: Sequence[Encoded], batch_size: int) -> list[Judged]:
+    """Every row judged, in the order of ``rows``."""
+    results: dict[int, Judged] = {}
+    # Like lengths together: padding is work too.
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index].input_ids), reverse=True)
+    with policy.evaluating():
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            results.update(zip(chosen, _batch(policy, [rows[index] for index in chosen]), strict=True))
+    return [results[index] for index in range(len(rows))]
+
+
+def _batch(policy: Policy, rows: Sequence[Encoded]) -> Iterator[Judged]:
+    ids, mask, labels = (tensor.to(policy.device) for tensor in pad_right(rows, policy.tokenizer.pad_token_id))
+    hidden = policy.causal.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    counted = labels[:, 1:] != IGNORED  # (batch, tokens - 1): position i predicts token i + 1
+    logprobs, choices = token_logprobs(policy.causal, hidden[:, :-1][counted], labels[:, 1:][counted])
+    lengths = counted.sum(1).tolist()
+    for chosen, own in zip(logprobs.split(lengths), choices.split(lengths), strict=True):
+        yield Judged(chosen.sum().item(), len(chosen), own.tolist())
+
+
+def token_logprobs(causal: Any, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Each target's log-probability and each position's most likely token.
+
+    ``hidden``: (positions, width), ``targets``: (positions,); both results: (positions,).
+    """
+    head = causal.get_output_embeddings()
+    cap = getattr(causal.config.get_text_config(), "final_logit_softcapping", None)
+    logprobs, choices = [hidden.new_zeros(0, dtype=torch.float32)], [targets.new_zeros(0)]
+    for start in range(0, len(targets), LOGITS_AT_ONCE):
+        logits = head(hidden[start : start + LOGITS_AT_ONCE]).float()  # (positions, vocab)
+        if cap is not None:
+            logits = cap * torch.tanh(logits / cap)
+        chosen = targets[start : start + LOGITS_AT_ONCE, None]
+        logprobs.append(logits.gather(1, chosen)[:, 0] - logits.logsumexp(1))
+        choices.append(logits.argmax(1))
+    return torch.cat(logprobs), torch.cat(choices)
+
+
+def pad_right(rows: Sequence[Encoded], pad: int) -> tuple[Tensor, Tensor, Tensor]:
+    """``input_ids``, ``attention_mask``, ``labels``, each (batch, longest row)."""
+    width = max(len(row.input_ids) for row in rows)
+    ids = torch.tensor([row.input_ids + [pad] * (width - len(row.input_ids)) for row in rows])
+    mask = torch.tensor([[1] * len(row.input_ids) + [0] * (width - len(row.input_ids)) for row in rows])
+    labels = torch.tensor([row.labels + [IGNORED] * (width - len(row.labels)) for row in rows])
+    return ids, mask, labels

@@ -1,0 +1,119 @@
+"""The machine this process runs on: its processor, memory and GPUs, and where Paretune keeps its models."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from trainables.capabilities import Capability
+from trainables.model_folder import home
+
+GIB = 2**30
+# What makes bfloat16 quick on a CPU.
+FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
+ROOM_BYTES = 2 * GIB  # a small base model, its download and a run
+
+
+def examine() -> list[Capability]:
+    """All of it, in the order a person asks."""
+    return [processor(), memory(), *gpus(), peak_memory(), cache_folder()]
+
+
+def processor() -> Capability:
+    """Cores this process may use, the processor's name, and whether it multiplies bfloat16 itself."""
+    fast = [feature for feature in FAST_BF16 if feature in _cpu_flags()]
+    speed = f"bfloat16 in hardware ({', '.join(fast)})" if fast else "no bfloat16 in hardware, so it is slow"
+    return Capability("processor", True, f"{cores()} cores, {_cpu_name()}, {speed}", needed=False)
+
+
+def cores() -> int:
+    """The processor cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> Capability:
+    """How much memory there is, and how much of it is free."""
+    total, free = _memory_bytes("MemTotal"), _memory_bytes("MemAvailable")
+    if total is None or free is None:
+        return Capability("memory", True, "this system does not say how much", needed=False)
+    return Capability("memory", True, f"{free / GIB:.1f} of {total / GIB:.1f} GiB free", needed=False)
+
+
+def gpus() -> list[Capability]:
+    """One entry per GPU that torch can use; one that says so when there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return [Capability("GPU", False, "torch sees none; training runs on the CPU", needed=False)]
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [
+        Capability(f"GPU {index}", True, f"{gpu.name}, {gpu.total_memory / GIB:.1f} GiB", needed=False)
+        for index, gpu in enumerate(found)
+    ]
+
+
+def peak_memory() -> Capability:
+    """Whether the peak resident set can be reset and read, which is how memory is measured without a GPU."""
+    import torch
+
+    name, needed = "peak memory on the CPU", not torch.cuda.is_available()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        found = re.search(r"VmHWM:\s+\d+ kB", Path("/proc/self/status").read_text())
+    except OSError as error:
+        why = (
+            f"needs Linux and a writable /proc/self/clear_refs ({error.strerror}); it won't be measured here"
+        )
+        return Capability(name, False, why, needed)
+    if found is None:
+        return Capability(name, False, "/proc/self/status has no VmHWM; it won't be measured here", needed)
+    return Capability(name, True, "resident set, peak by phase", needed)
+
+
+def cache_folder() -> Capability:
+    """Whether base models can be kept, and how much room there is for them."""
+    name, folder = "cache folder", home()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Capability(name, False, f"{folder}: {error.strerror}; set PARETUNE_HOME to a folder of yours")
+    if free < ROOM_BYTES:
+        return Capability(name, False, f"{folder}: {free / GIB:.1f} GiB free; make room or set PARETUNE_HOME")
+    return Capability(name, True, f"{folder}, {free / GIB:.0f} GiB free")
+
+
+def _cpu_flags() -> set[str]:
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", _proc("cpuinfo"), re.MULTILINE)
+    return set(found[1].split()) if found else set()
+
+
+def _cpu_name() -> str:
+    found = re.search(r"^model name\s*:\s*(.+)$", _proc("cpuinfo"), re.MULTILINE)
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def _memory_bytes(key: str) -> int | None:
+    found = re.search(rf"^{key}:\s+(\d+) kB$", _proc("meminfo"), re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
+def _proc(name: str) -> str:
+    path = Path("/proc") / name
+    return path.read_text() if sys.platform == "linux" and path.exists() else ""
+
+
+def describe() -> dict[str, str | int | None]:
+    """What a report says of the machine a sweep was driven from."""
+    return {
+        "host": platform.node(),
+        "cpus": cores(),
+        "cpu_model": _cpu_name(),
+        "memory_bytes": _memory_bytes("MemTotal"),
+    }

@@ -1,0 +1,129 @@
+"""A process that does nothing but measure memory, config after config.
+
+In it malloc hands every large block back to the system the moment it is freed, so that the resident set is
+what is in use; steps are slower for it, so trials don't train this way. Started by ``MeasuringProcess``:
+
+    config as a JSON line on standard input  ->  {"memory": {...}} or {"error": "..."} as a JSON line
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import IO, Any
+
+from trainables.config import TrialConfig
+
+# From 128 KiB on a block is mapped by itself and unmapped when freed, and free memory at the heap's end goes back.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+
+
+class MeasuringFailed(RuntimeError):
+    """The measurement could not be made; says why. ``out_of_memory`` when the process was killed or ran out."""
+
+    def __init__(self, message: str, out_of_memory: bool = False) -> None:
+        super().__init__(message)
+        self.out_of_memory = out_of_memory
+
+
+class MeasuringProcess:
+    """Starts the process at the first measurement and keeps it warm; it ends with its parent."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def measure(self, config: TrialConfig) -> dict[str, Any]:
+        """A ``Memory`` as JSON. Raises :class:`MeasuringFailed`."""
+        process = self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(config.model_dump_json() + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            code = process.wait()
+            self._process = None
+            raise MeasuringFailed(f"the measuring process ended with code {code}", out_of_memory=code == -9)
+        result = json.loads(answer)
+        if "error" in result:
+            raise MeasuringFailed(result["error"], result["out_of_memory"])
+        return result["memory"]
+
+    def close(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()  # the end of its input is its end
+            self._process.wait(timeout=30)
+            self._process = None
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "trainables.measuring"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environment(),
+            )
+        return self._process
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, less its place in a worker group: measuring is done alone."""
+    group = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_", "NODE_RANK", "GROUP_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(group)} | MALLOC
+
+
+def main() -> None:
+    """Answers measurement requests until standard input ends."""
+    from trainables import noise
+
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not mix with the answers
+    noise.silence()
+    from trainables.memory import Meter
+    from trainables.training import clean_process
+
+    _warm_up()
+    clean_process()
+    baseline = Meter().baseline
+    for line in sys.stdin:
+        _answer(answers, _measured(TrialConfig.model_validate_json(line), baseline))
+
+
+def _measured(config: TrialConfig, baseline: int) -> dict[str, Any]:
+    from trainables.memory import measure
+    from trainables.run import is_out_of_memory
+
+    try:
+        return {"memory": measure(config, baseline).model_dump(mode="json")}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}", "out_of_memory": is_out_of_memory(error)}
+
+
+def _answer(answers: IO[str], result: dict[str, Any]) -> None:
+    answers.write(json.dumps(result) + "\n")
+    answers.flush()
+
+
+def _warm_up() -> None:
+    """Imports and one small backward pass, so that the baseline holds what every trial's process holds."""
+    import bitsandbytes  # noqa: F401
+    import peft  # noqa: F401
+    import torch
+    import trl
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+
+    assert trl.SFTTrainer
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()))
+    left, right = torch.randn(256, 256, requires_grad=True), torch.randn(256, 256)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (left @ right).sum().backward()
+
+
+if __name__ == "__main__":
+    main()

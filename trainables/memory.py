@@ -1,0 +1,211 @@
+"""How much memory a config really takes: peaks by phase above the process's own baseline, and tensors counted.
+
+On a GPU the caching allocator's own peaks are read. On a CPU the peak resident set is: Linux keeps it per
+process (``VmHWM``), and writing 5 to ``/proc/self/clear_refs`` resets it. How far malloc gives freed memory
+back decides how well that repeats, so it is measured in a process of its own, see ``measuring.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import TrainerCallback
+
+from trainables import data, models
+from trainables.config import TrialConfig
+from trainables.frozen import Frozen
+from trainables.policy import Policy, attach, device, load_base, load_tokenizer
+from trainables.training import arguments, clean_process, follow_quietly
+
+STEPS = 2  # the first fills the optimizer's state, the second shows the peak with it in place
+
+
+class Memory(Frozen):
+    """One config's memory, in bytes. Peaks are above ``baseline_bytes``; ``None`` is not measured."""
+
+    memory_source: Literal["cuda", "rss"]
+    baseline_bytes: int
+    weight_bytes: int | None = None
+    gradient_bytes: int | None = None
+    optimizer_bytes: int | None = None
+    peak_load_bytes: int | None = None
+    peak_train_bytes: int | None = None
+    peak_eval_bytes: int | None = None
+    reserved_bytes: int | None = None  # what the CUDA allocator held at the peak, free blocks included
+    rows: int | None = None
+    row_tokens: int | None = None
+
+
+class ResidentSet:
+    """The peak resident set of this process, in bytes."""
+
+    source: Literal["rss"] = "rss"
+
+    def reset(self) -> None:
+        Path("/proc/self/clear_refs").write_text("5")
+
+    def now(self) -> int:
+        return self._read("VmRSS")
+
+    def peak(self) -> int:
+        return self._read("VmHWM")
+
+    def reserved(self) -> int | None:
+        return None
+
+    def _read(self, key: str) -> int:
+        found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        assert found is not None, f"no {key} in /proc/self/status"
+        return int(found[1]) * 1024
+
+
+class CudaAllocator:
+    """What torch's CUDA allocator has handed out on this process's GPU, in bytes."""
+
+    source: Literal["cuda"] = "cuda"
+
+    def reset(self) -> None:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+
+    def now(self) -> int:
+        return torch.cuda.memory_allocated()
+
+    def peak(self) -> int:
+        return torch.cuda.max_memory_allocated()
+
+    def reserved(self) -> int | None:
+        return torch.cuda.max_memory_reserved()
+
+
+@dataclass
+class Meter:
+    """Peaks by phase, above the baseline that was taken when the meter was made.
+
+    >>> meter = Meter()
+    >>> with meter.phase("load"):
+    ...     block = bytearray(50 * 2**20)
+    >>> meter.peaks["load"] >= 50 * 2**20
+    True
+    """
+
+    gauge: ResidentSet | CudaAllocator = field(
+        default_factory=lambda: CudaAllocator() if device() == "cuda" else ResidentSet()
+    )
+    peaks: dict[str, int] = field(default_factory=dict)
+    baseline: int = 0
+
+    def __post_init__(self) -> None:
+        self.baseline = self.baseline or self.gauge.now()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measures the peak while the block runs; kept also when the block fails."""
+        self.gauge.reset()
+        try:
+            yield
+        finally:
+            self.peaks[name] = self.gauge.peak() - self.baseline
+
+
+def measure(config: TrialConfig, baseline: int | None = None) -> Memory:
+    """Loads, trains :data:`STEPS` steps on the longest row, scores, and says what each phase took.
+
+    The batch is ``batch_size`` copies of the longest training row after the cutoff. ``baseline``: what the
+    process held before its first measurement, in bytes; taken now when not given.
+    """
+    clean_process()
+    meter = Meter(baseline=baseline or 0)
+    rows = data.load(config.data)
+    folder = models.folder(config.model)
+    with meter.phase("load"):
+        base = load_base(config, folder)
+        _touch(base)
+        policy = attach(base, load_tokenizer(folder), config)
+    weights = weight_bytes(policy.model)
+    longest, row_tokens = config.stage.longest(policy, rows.train, config.data.cutoff)
+    counted = _Counted()
+    if config.method is not None:
+        with meter.phase("train"):
+            _train(config, policy, longest, counted)
+        _forget_gradients(policy.model)
+        clean_process()
+    scored = [config.stage.longest(policy, rows.test, config.data.cutoff)[0]] * config.stage.eval_batch
+    with meter.phase("eval"):
+        config.stage.score(policy, rows, scored, config.data.cutoff)
+    return Memory(
+        memory_source=meter.gauge.source,
+        baseline_bytes=meter.baseline,
+        weight_bytes=weights,
+        gradient_bytes=counted.gradient_bytes,
+        optimizer_bytes=counted.optimizer_bytes,
+        peak_load_bytes=meter.peaks["load"],
+        peak_train_bytes=meter.peaks.get("train"),
+        peak_eval_bytes=meter.peaks["eval"],
+        reserved_bytes=meter.gauge.reserved(),
+        rows=config.train.batch_size,
+        row_tokens=row_tokens,
+    )
+
+
+def _train(config: TrialConfig, policy: Policy, longest: Any, counted: _Counted) -> None:
+    train = config.train
+    rows = [longest] * (train.batch_size * train.gradient_accumulation * STEPS)
+    nowhere = Path("/nonexistent")  # nothing is saved here
+    options = arguments(train, STEPS, nowhere, workers=1, device=policy.device) | {"save_strategy": "no"}
+    trainer = config.stage.trainer(policy, rows, train, config.data.cutoff, options)
+    follow_quietly(trainer, counted)
+    trainer.train()
+
+
+class _Counted(TrainerCallback):
+    """Counts gradients where they are complete, and the optimizer's state once it is there."""
+
+    def __init__(self) -> None:
+        self.gradient_bytes: int | None = None
+        self.optimizer_bytes: int | None = None
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        self.gradient_bytes = _bytes(p.grad for p in model.parameters() if p.grad is not None)
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
+        inner = getattr(optimizer, "optimizer", optimizer)
+        states = (value for entry in inner.state.values() for value in entry.values())
+        self.optimizer_bytes = _bytes(value for value in states if isinstance(value, Tensor))
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """The bytes of all parameters, buffers and quantization constants; what is shared counts once."""
+    tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        if state is not None:
+            nested = getattr(state, "state2", None)
+            tensors += [state.absmax, state.code, *([nested.absmax, nested.code] if nested else [])]
+        scales = getattr(parameter, "SCB", None)
+        if scales is not None:
+            tensors.append(scales)
+    return _bytes(tensors)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    """The bytes of tensors; those at one address (tied weights) count once."""
+    return sum({t.data_ptr(): t.numel() * t.element_size() for t in tensors if t.numel()}.values())
+
+
+def _touch(model: nn.Module) -> None:
+    """Reads every weight once: safetensors maps files lazily, and a page that nobody read isn't resident."""
+    for tensor in model.parameters():
+        tensor.detach().view(-1)[:: 4096 // tensor.element_size() or 1].sum()
+
+
+def _forget_gradients(model: nn.Module) -> None:
+    for parameter in model.parameters():
+        parameter.grad = None

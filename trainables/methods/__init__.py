@@ -1,0 +1,19 @@
+"""The fine-tuning methods. A new one is one file here and one line in the union.
+
+Every method says what trains and what "the reference policy" means for it; see ``protocol.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from trainables.methods.freeze import Freeze
+from trainables.methods.full import Full
+from trainables.methods.lora import LoRA
+from trainables.methods.qlora import QLoRA
+
+Method = Annotated[Full | Freeze | LoRA | QLoRA, Field(discriminator="kind")]
+
+__all__ = ["Freeze", "Full", "LoRA", "Method", "QLoRA"]

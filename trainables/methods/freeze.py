@@ -1,0 +1,67 @@
+"""Freeze tuning: some decoder layers train, and modules that are named; the rest stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from trainables.methods.protocol import FineTuning, cast_trainable, save_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+    from trainables.models import Architecture
+    from trainables.precision import Dtypes
+
+
+class Freeze(FineTuning):
+    """``layers`` decoder layers train, counted from ``end``; ``modules`` names others; ``head`` adds the head.
+
+    With tied embeddings the head is the embedding, so ``head: true`` trains both.
+    """
+
+    kind: Literal["freeze"] = "freeze"
+    layers: int = Field(default=2, ge=0)
+    end: Literal["last", "first"] = "last"
+    modules: tuple[str, ...] = ()
+    head: bool = False
+
+    prior: ClassVar[dict[str, Any]] = {"train.learning_rate": 5e-4}
+
+    @model_validator(mode="after")
+    def _something_trains(self) -> Freeze:
+        if not (self.layers or self.modules or self.head):
+            raise ValueError("nothing would train: give layers, modules or head")
+        return self
+
+    def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
+        if self.layers > architecture.layers:
+            yield "layers", f"the model has {architecture.layers} layers, so {self.layers} can't train"
+        for name in self.modules:
+            if not architecture.has_module(name):
+                yield "modules", f"no module {name!r} in the model; it has {', '.join(architecture.module_names)}"
+
+    def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
+        model.requires_grad_(False)
+        for module in self._trained(model):
+            module.requires_grad_(True)
+        cast_trainable(model, dtypes.trainable)
+        return model
+
+    def _trained(self, model: Any) -> Iterator[nn.Module]:
+        layers = list(model.get_decoder().layers)
+        if self.layers:
+            yield from layers[-self.layers :] if self.end == "last" else layers[: self.layers]
+        if self.head:
+            yield model.get_output_embeddings()
+        for name, module in model.named_modules():
+            if any(name == wanted or name.endswith("." + wanted) for wanted in self.modules):
+                yield module
+
+    def save(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str) -> None:
+        save_whole(model, tokenizer, folder, dtype)

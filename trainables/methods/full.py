@@ -1,0 +1,35 @@
+"""Full fine-tuning: every weight trains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from trainables.methods.protocol import FineTuning, cast_trainable, save_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+    from trainables.precision import Dtypes
+
+
+class Full(FineTuning):
+    """All weights train, so the base is loaded in the dtype that training keeps them in."""
+
+    kind: Literal["full"] = "full"
+
+    prior: ClassVar[dict[str, Any]] = {"train.learning_rate": 2e-4}
+
+    def load_dtype(self, dtypes: Dtypes) -> torch.dtype:
+        return dtypes.trainable
+
+    def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
+        model.requires_grad_(True)
+        cast_trainable(model, dtypes.trainable)
+        return model
+
+    def save(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str) -> None:
+        save_whole(model, tokenizer, folder, dtype)

@@ -1,0 +1,137 @@
+"""LoRA: low-rank adapters train beside a frozen base (Hu et al., 2021, arXiv:2106.09685), through PEFT."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from trainables.methods.protocol import FineTuning, cast_trainable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+    from trainables.models import Architecture
+    from trainables.precision import Dtypes
+
+# Adapters that start from the base's own weights, and change the base by as much, so that the sum stays.
+TAKES_FROM_BASE = ("pissa", "olora")
+
+
+class LoRA(FineTuning):
+    """Adapters of ``rank``, scaled by ``alpha`` / rank (``alpha`` / sqrt(rank) with ``rslora``).
+
+    ``alpha`` is twice the rank when not given. ``loraplus_ratio`` is the learning rate of B over that of A
+    (LoRA+, Hayou et al., 2024, arXiv:2402.12354). ``dora``: Liu et al., 2024, arXiv:2402.09353. ``rslora``:
+    Kalajdzievski, 2023, arXiv:2312.03732. ``pissa``: Meng et al., 2024, arXiv:2404.02948. ``olora``:
+    Büyükakyüz, 2024, arXiv:2406.01775.
+    """
+
+    kind: Literal["lora"] = "lora"
+    rank: int = Field(default=8, ge=1)
+    alpha: float | None = Field(default=None, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    rslora: bool = False
+    dora: bool = False
+    loraplus_ratio: float | None = Field(default=None, ge=1)
+    init: Literal["default", "gaussian", "pissa", "olora"] = "default"
+    modules_to_save: tuple[str, ...] = ()
+
+    prior: ClassVar[dict[str, Any]] = {"train.learning_rate": 2e-3, "method.rank": 8, "method.alpha": 16}
+
+    @property
+    def reference_stays(self) -> bool:
+        # What PiSSA and OLoRA leave behind when switched off is not the base.
+        return self.init not in TAKES_FROM_BASE and not self.modules_to_save
+
+    def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
+        named = {"targets": () if isinstance(self.targets, str) else self.targets}
+        for leaf, names in {**named, "modules_to_save": self.modules_to_save}.items():
+            for name in names:
+                if not architecture.has_module(name):
+                    yield leaf, f"no module {name!r} in the model; it has {', '.join(architecture.module_names)}"
+
+    def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
+        from peft import get_peft_model, get_peft_model_state_dict
+
+        policy = get_peft_model(model, self._peft_config())  # type: ignore[arg-type]
+        cast_trainable(policy, dtypes.trainable)
+        for module in policy.modules():
+            # PEFT would copy every adapter's input to fp32 first, and autocast that copy back to bf16.
+            if hasattr(module, "cast_input_dtype_enabled"):
+                module.cast_input_dtype_enabled = False  # type: ignore[assignment]
+        if self.init in TAKES_FROM_BASE:
+            start = get_peft_model_state_dict(policy)
+            # Kept for `save`: what was taken from the base must be given back.
+            policy.adapter_at_start = {name: tensor.clone() for name, tensor in start.items()}  # type: ignore[assignment]
+        return policy
+
+    def _peft_config(self) -> Any:
+        from peft import LoraConfig
+
+        return LoraConfig(
+            r=self.rank,
+            lora_alpha=2 * self.rank if self.alpha is None else self.alpha,  # type: ignore[arg-type]
+            lora_dropout=self.dropout,
+            target_modules=self.targets if isinstance(self.targets, str) else list(self.targets),
+            use_rslora=self.rslora,
+            use_dora=self.dora,
+            init_lora_weights=True if self.init == "default" else self.init,
+            modules_to_save=list(self.modules_to_save) or None,
+            task_type="CAUSAL_LM",
+        )
+
+    @contextmanager
+    def reference(self, model: Any) -> Iterator[nn.Module]:
+        if not self.reference_stays:
+            yield model
+            return
+        with model.disable_adapter():
+            yield model
+
+    def optimizer(
+        self, model: nn.Module, cls: type[torch.optim.Optimizer], options: dict[str, Any]
+    ) -> torch.optim.Optimizer | None:
+        if self.loraplus_ratio is None:
+            return None
+        from peft.optimizers import create_loraplus_optimizer
+
+        return create_loraplus_optimizer(
+            model,  # type: ignore[arg-type]
+            cls,
+            loraplus_lr_ratio=self.loraplus_ratio,
+            loraplus_weight_decay=options.pop("weight_decay", 0.0),
+            **options,
+        )
+
+    def save(self, model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str) -> None:
+        if self.init in TAKES_FROM_BASE:
+            self._save_as_plain_lora(model, folder)
+        else:
+            model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    def _save_as_plain_lora(self, model: Any, folder: Path) -> None:
+        """Saves [trained, -start] as one adapter of twice the rank, which fits the unchanged base.
+
+        W = W' + B0 A0 and the policy is W' + B A, so the change is B A - B0 A0 (PEFT's conversion).
+        """
+        from pathlib import Path
+
+        from safetensors.torch import save_file
+
+        with tempfile.TemporaryDirectory() as temporary:
+            start = Path(temporary)
+            config = self._peft_config()
+            config.init_lora_weights = True
+            config.save_pretrained(start)
+            save_file({k: v.contiguous() for k, v in model.adapter_at_start.items()}, start / "adapter_model.safetensors")
+            model.save_pretrained(folder, path_initial_model_for_weight_conversion=str(start))

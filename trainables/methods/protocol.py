@@ -1,0 +1,98 @@
+"""What every fine-tuning method answers, and the answers that most of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from trainables.frozen import Frozen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+    from trainables.models import Architecture
+    from trainables.precision import Dtypes
+
+
+class FineTuning(Frozen):
+    """A method's config, which is its behaviour. Subclasses add ``kind`` and say what trains."""
+
+    name: str | None = None  # what people call this entry; its label is used without one
+
+    # Where a search starts, by the leaf's path within a cell. Learning rates: a LoRA wants about ten times full
+    # fine-tuning's ("LoRA Without Regret", Thinking Machines Lab, 2025).
+    prior: ClassVar[dict[str, Any]] = {}
+
+    @property
+    def label(self) -> str:
+        """The method's part of a cell's name, before entries of one kind are told apart."""
+        return self.name or str(getattr(self, "kind"))  # noqa: B009: every subclass declares its kind
+
+    @property
+    def reference_stays(self) -> bool:
+        """Whether ``reference`` still gives the untrained policy once training has begun.
+
+        Where it doesn't, a stage computes the reference's log-probabilities before the first step.
+        """
+        return False
+
+    def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
+        """(leaf, what is wrong) for all that this model makes impossible; asked while planning."""
+        yield from ()
+
+    def load_dtype(self, dtypes: Dtypes) -> torch.dtype:
+        """The dtype the base is loaded in: the frozen weights', unless all of them train."""
+        return dtypes.frozen
+
+    def load_options(self, dtypes: Dtypes) -> dict[str, Any]:
+        """Extra keyword arguments for ``from_pretrained``."""
+        return {}
+
+    def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
+        """Marks what trains: freezes layers, adds adapters. Trainable weights end in ``dtypes.trainable``."""
+        raise TypeError(f"{type(self).__name__} does not say what trains")
+
+    @contextmanager
+    def reference(self, model: nn.Module) -> Iterator[nn.Module]:
+        """The policy before training. Valid while training only where ``reference_stays``."""
+        yield model
+
+    def optimizer(
+        self, model: nn.Module, cls: type[torch.optim.Optimizer], options: dict[str, Any]
+    ) -> torch.optim.Optimizer | None:
+        """An optimizer with the method's own parameter groups, or ``None`` for the trainer's usual one."""
+        return None
+
+    def save(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str) -> None:
+        """Writes the trained weights (in ``dtype``) or the adapter, and the tokenizer, to ``folder``."""
+        raise TypeError(f"{type(self).__name__} does not say what it saves")
+
+
+def cast_trainable(model: nn.Module, dtype: torch.dtype) -> None:
+    """Casts the weights that train, and those alone, to ``dtype``."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+
+
+def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str) -> None:
+    """Saves a whole model as safetensors in ``dtype``; the model in memory stays as it is."""
+    import torch
+
+    target = getattr(torch, dtype)
+    cast: dict[int, torch.Tensor] = {}  # by address, so that tied weights stay one tensor and are saved once
+    state = {
+        name: cast.setdefault(tensor.data_ptr(), tensor.to(target)) for name, tensor in model.state_dict().items()
+    }
+    before = model.config.dtype
+    model.config.dtype = target
+    try:
+        model.save_pretrained(folder, state_dict=state)
+    finally:
+        model.config.dtype = before
+    tokenizer.save_pretrained(folder)

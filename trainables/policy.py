@@ -1,0 +1,91 @@
+"""The model under training, with what belongs to it: tokenizer, method, dtypes, device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from trainables.config import TrialConfig
+from trainables.methods import Method
+from trainables.precision import Dtypes, dtypes
+
+
+@dataclass(frozen=True)
+class Policy:
+    """``method`` is ``None`` for the base model as it comes."""
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    method: Method | None
+    dtypes: Dtypes
+    device: str
+
+    @property
+    def causal(self) -> Any:
+        """The causal language model itself, adapters in place, without PEFT's wrapper."""
+        return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """No gradients, no dropout, and the weights in the dtype they are kept in once trained.
+
+        So what is scored is what is saved. Master weights and training mode come back afterwards.
+        """
+        training = self.model.training
+        masters = {p: p.data for p in self.model.parameters() if p.dtype == self.dtypes.trainable and p.requires_grad}
+        self.model.eval()
+        try:
+            for parameter, master in masters.items():
+                parameter.data = master.to(self.dtypes.frozen)
+            with torch.no_grad():
+                yield
+        finally:
+            for parameter, master in masters.items():
+                parameter.data = master
+            self.model.train(training)
+
+
+def device() -> str:
+    """``cuda`` where torch sees one, else ``cpu``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_base(config: TrialConfig, folder: Path) -> Any:
+    """The base model on this process's device, in the dtype that the method wants it in."""
+    kinds = dtypes(config.train.precision, config.model.dtype)
+    options = config.method.load_options(kinds) if config.method else {}
+    dtype = config.method.load_dtype(kinds) if config.method else kinds.frozen
+    where = device()
+    placed = {"device_map": {"": torch.cuda.current_device()}} if where == "cuda" else {}
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, local_files_only=True, use_safetensors=True, **placed, **options
+    )
+    model.config.use_cache = False
+    return model
+
+
+@lru_cache(maxsize=4)
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The model's tokenizer; where it names no padding token, the end of sequence serves.
+
+    One object per folder, so that a warm worker's encoded rows (kept by tokenizer) serve trial after trial.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def attach(base: Any, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -> Policy:
+    """The policy that ``config`` trains, on top of a loaded base."""
+    kinds = dtypes(config.train.precision, config.model.dtype)
+    model: nn.Module = config.method.attach(base, kinds) if config.method else base
+    return Policy(model, tokenizer, config.method, kinds, device())

@@ -1,0 +1,219 @@
+"""What a trial leaves behind: its record, its curve, and the tables of a whole run.
+
+The one module of ``trainables`` that ``reports`` may import, so it stays free of torch and ray.
+
+    runs/NAME/trials/TRIAL_ID/record.json, curve.jsonl  ->  runs/NAME/trials.parquet, curves.parquet
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainables import files
+from trainables.frozen import Frozen
+
+Status = Literal["done", "stopped", "out_of_memory", "failed", "interrupted"]
+Role = Literal["search", "base", "finalist"]
+
+
+class Record(Frozen):
+    """One trial's row. ``None`` is "not measured"; bytes are bytes, seconds are seconds.
+
+    The base model's row has role and method ``base``, cell ``STAGE-base`` and ``None`` where nothing trained.
+    """
+
+    trial_id: str
+    cell: str
+    stage: str
+    method: str  # the method's name within the sweep: full, freeze, lora, qlora-4bit, ...
+    model: str
+    data: str
+    seed: int
+    role: Role = "search"
+    config: dict[str, Any]
+    status: Status
+    error: str | None = None
+
+    # Quality: `objective` is from the validation rows and steers the search; `quality` is from the test rows.
+    objective: float | None = None  # higher is better
+    objective_name: str | None = None
+    quality: float | None = None
+    quality_name: str | None = None
+    quality_higher_is_better: bool | None = None
+    quality_unit: str | None = None
+    test_rows: int | None = None
+    metrics: dict[str, float] = {}
+
+    # Memory. Peaks are above `baseline_bytes`, the process before it loads anything.
+    memory_source: Literal["cuda", "rss"] | None = None
+    memory_shape: str | None = None  # hash of all in the config that memory depends on
+    memory_trial: str | None = None  # the trial whose measurement of this shape is shown
+    baseline_bytes: int | None = None
+    weight_bytes: int | None = None
+    gradient_bytes: int | None = None
+    optimizer_bytes: int | None = None
+    peak_load_bytes: int | None = None
+    peak_train_bytes: int | None = None
+    peak_eval_bytes: int | None = None
+    predicted_peak_bytes: int | None = None
+    trainable_params: int | None = None
+    total_params: int | None = None
+    artifact_bytes: int | None = None
+
+    # Work and time
+    tokens: int | None = None  # trained on, padding not counted
+    steps: int | None = None
+    tokens_per_second: float | None = None  # tokens / train_seconds
+    setup_seconds: float | None = None  # from the trial's start on its slot to its first training step
+    train_seconds: float | None = None
+    eval_seconds: float | None = None
+
+    # Where and with what
+    device: str | None = None
+    host: str | None = None
+    slot: str | None = None
+    slot_trial: int | None = None  # 0 = the slot's first
+    started_at: str | None = None  # ISO 8601, UTC
+    ended_at: str | None = None
+    data_sha256: str | None = None
+    template_sha256: str | None = None
+    commit: str | None = None
+    packages: dict[str, str] = {}
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    if get_origin(annotation) is dict:
+        return pa.string()
+    kinds = {annotation, *get_args(annotation)}
+    for kind, arrow in ((bool, pa.bool_()), (float, pa.float64()), (int, pa.int64())):
+        if kind in kinds:
+            return arrow
+    return pa.string()  # texts, literals, and dicts as JSON
+
+
+SCHEMA = pa.schema([(name, _arrow_type(field.annotation)) for name, field in Record.model_fields.items()])
+CURVES = pa.schema(
+    [("trial_id", pa.string()), ("step", pa.int64()), ("name", pa.string()), ("value", pa.float64())]
+)
+
+
+def write_record(trial_folder: Path, record: Record) -> None:
+    """Writes ``record.json`` atomically: a record is either whole or not there."""
+    files.write_json(trial_folder / "record.json", record.model_dump(mode="json"))
+
+
+def read_record(trial_folder: Path) -> Record | None:
+    """The trial's record, or ``None`` while it has none.
+
+    Raises ``ValueError`` that names the file when it is damaged.
+    """
+    path = trial_folder / "record.json"
+    if not path.exists():
+        return None
+    try:
+        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a trial's record: {error}") from error
+
+
+def read_curve(trial_folder: Path) -> Iterator[dict[str, Any]]:
+    """The points of ``curve.jsonl``: ``{"step": int, "name": str, "value": float}``, the last one per step and name.
+
+    A resumed trial repeats steps after its checkpoint, so the later line counts; a last line cut short by a
+    killed process is left out.
+    """
+    path = trial_folder / "curve.jsonl"
+    points: dict[tuple[int, str], dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            point = json.loads(line)
+        except ValueError:
+            continue
+        points[point["step"], point["name"]] = point
+    yield from sorted(points.values(), key=lambda point: (point["name"], point["step"]))
+
+
+def trial_folders(run: Path) -> list[Path]:
+    """The folders of all trials of a run, by name."""
+    return sorted(path for path in (run / "trials").glob("*") if (path / "config.json").exists())
+
+
+def _row(record: Record) -> dict[str, Any]:
+    row = record.model_dump(mode="json")
+    return {name: json.dumps(value) if isinstance(value, dict) else value for name, value in row.items()}
+
+
+def write_tables(run: Path) -> None:
+    """Gathers the records and curves of all trials into ``trials.parquet`` and ``curves.parquet``, atomically."""
+    records = [record for folder in trial_folders(run) if (record := read_record(folder)) is not None]
+    records.sort(key=lambda record: record.started_at or "")
+    points = [
+        {"trial_id": folder.name, **point} for folder in trial_folders(run) for point in read_curve(folder)
+    ]
+    tables = {
+        "trials.parquet": pa.Table.from_pylist([_row(record) for record in records], schema=SCHEMA),
+        "curves.parquet": pa.Table.from_pylist(points, schema=CURVES),
+    }
+    for name, table in tables.items():
+        with files.atomic(run / name) as temporary:
+            pq.write_table(table, temporary)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder as read back.
+
+    ``records``: every trial's row, in the order they started. ``curves``: trial_id, step, name, value.
+    ``spec``: the text of ``spec.yaml``, ``None`` without one. ``environment``: ``environment.json``, ``{}`` without one.
+    """
+
+    folder: Path
+    records: list[Record]
+    curves: pa.Table
+    spec: str | None
+    environment: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def curve(self, trial_id: str, name: str) -> list[tuple[int, float]]:
+        """(step, value) pairs of one trial's curve, by step."""
+        rows = self.curves.to_pylist()
+        return [(r["step"], r["value"]) for r in rows if r["trial_id"] == trial_id and r["name"] == name]
+
+
+def read(run: Path) -> Run:
+    """Reads a run folder's tables.
+
+    Raises ``FileNotFoundError`` that says what is missing when ``run`` is not a run folder.
+    """
+    path = run / "trials.parquet"
+    if not path.exists():
+        raise FileNotFoundError(f"{run}: no trials.parquet here; is it a run folder (runs/NAME)?")
+    known = set(Record.model_fields)
+    records = [
+        Record.model_validate({name: _loaded(name, value) for name, value in row.items() if name in known})
+        for row in pq.read_table(path).to_pylist()
+    ]
+    curves = run / "curves.parquet"
+    environment = run / "environment.json"
+    spec = run / "spec.yaml"
+    return Run(
+        folder=run,
+        records=records,
+        curves=pq.read_table(curves) if curves.exists() else CURVES.empty_table(),
+        spec=spec.read_text(encoding="utf-8") if spec.exists() else None,
+        environment=json.loads(environment.read_text(encoding="utf-8")) if environment.exists() else {},
+    )
+
+
+def _loaded(name: str, value: Any) -> Any:
+    return json.loads(value) if name in ("config", "metrics", "packages") else value

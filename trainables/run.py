@@ -1,0 +1,276 @@
+"""One trial from config to record, with no Ray at all: what a slot's worker runs, and ``paretune try``.
+
+Load, attach, train under watch, score once on the test rows, save, measure memory, write the record. Whatever
+goes wrong becomes a record that says so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import socket
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from transformers import set_seed
+
+from trainables import data, files, models, provenance
+from trainables.config import TrialConfig
+from trainables.encode import template_sha256
+from trainables.measuring import MeasuringFailed
+from trainables.policy import Policy, attach, device, load_base, load_tokenizer
+from trainables.results import Record, Status, write_record
+from trainables.stages.protocol import Scores
+from trainables.training import arguments, clean_process, follow_quietly
+from trainables.watch import Alone, Control, NotFinite, Tally, Watch, first_rank, last_checkpoint
+
+
+class Measures(Protocol):
+    """What can measure a config's memory: a ``MeasuringProcess``."""
+
+    def measure(self, config: TrialConfig) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial runs: its run folder, its slot, and since when the slot has had it (seconds since 1970)."""
+
+    run: Path
+    slot: str | None = None
+    slot_trial: int | None = None
+    given_at: float | None = None
+    workers: int = 1
+
+    def folder(self, config: TrialConfig) -> Path:
+        return self.run / "trials" / config.trial_id()
+
+
+@dataclass
+class Trial:
+    """A trial under way: what is known of it so far, which is what its record says if it ends here."""
+
+    config: TrialConfig
+    place: Place
+    folder: Path
+    control: Control
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def record(self, status: Status, error: str | None = None) -> Record:
+        return Record(
+            **self.config.identity(),
+            status=status,
+            error=error,
+            slot=self.place.slot,
+            slot_trial=self.place.slot_trial,
+            host=socket.gethostname(),
+            device=device(),
+            ended_at=provenance.now(),
+            commit=provenance.commit(),
+            packages=provenance.packages(),
+            **self.facts,
+        )
+
+
+def run_trial(
+    config: TrialConfig,
+    place: Place,
+    control: Control | None = None,
+    evaluate_at: frozenset[int] = frozenset(),
+    measuring: Measures | None = None,
+) -> Record:
+    """Runs a trial, or resumes it from its last complete checkpoint, and returns the record it wrote.
+
+    ``evaluate_at``: steps at which the validation result is reported to ``control``, besides ``eval_steps`` and
+    the last. Never raises for what goes wrong inside the trial: the record's status and error say it.
+    """
+    folder = place.folder(config)
+    trial = Trial(config, place, folder, control or Alone(), {"started_at": provenance.now()})
+    if first_rank():
+        files.write_json(folder / "config.json", config.model_dump(mode="json"))
+    try:
+        status = _run(trial, evaluate_at)
+        record = _with_memory(trial, status, measuring)
+    except Exception as error:
+        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        status = "out_of_memory" if is_out_of_memory(error) else "failed"
+        record = trial.record(status, f"{type(error).__name__}: {error}")
+    if first_rank():
+        write_record(folder, record)
+        _clear_checkpoints(config, folder, record)
+    return record
+
+
+def _clear_checkpoints(config: TrialConfig, folder: Path, record: Record) -> None:
+    """Removes checkpoints that only served to resume, once there is nothing to resume."""
+    if config.train.save_steps is None and record.status in ("done", "stopped"):
+        for path in folder.glob("checkpoint-*"):
+            shutil.rmtree(path)
+
+
+def fail_trial(config: TrialConfig, place: Place, error: str) -> Record:
+    """The record of a trial that could not even say what befell it; written and returned."""
+    record = Trial(config, place, place.folder(config), Alone()).record("failed", error)
+    write_record(place.folder(config), record)
+    return record
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: torch's own error on a GPU, an allocation that failed on a CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _run(trial: Trial, evaluate_at: frozenset[int]) -> Status:
+    config = trial.config
+    clean_process()
+    set_seed(config.train.seed)
+    rows = data.load(config.data)
+    folder = models.folder(config.model)
+    policy = attach(load_base(config, folder), load_tokenizer(folder), config)
+    metric = config.stage.quality(rows)
+    trial.facts |= {
+        "quality_name": metric.name,
+        "quality_higher_is_better": metric.higher_is_better,
+        "quality_unit": metric.unit,
+        "objective_name": config.stage.objective_name(),
+        "test_rows": len(rows.test),
+        "data_sha256": rows.sha256,
+        "template_sha256": template_sha256(policy.tokenizer),
+        "total_params": count_parameters(policy.model),
+    }
+    status: Status = "done" if config.method is None else _train(trial, policy, rows, evaluate_at)
+    if status != "interrupted" and first_rank():
+        if config.method is not None:
+            _save(trial, policy)
+        _score(trial, policy, rows, metric.name)
+    return status
+
+
+def _train(trial: Trial, policy: Policy, rows: data.Data, evaluate_at: frozenset[int]) -> Status:
+    config, train = trial.config, trial.config.train
+    steps = train.total_steps(len(rows.train))
+    options = arguments(train, steps, trial.folder, trial.place.workers, policy.device)
+    trainer = config.stage.trainer(policy, rows.train, train, config.data.cutoff, options)
+    trainable = [p for p in policy.model.parameters() if p.requires_grad]
+    trial.facts["trainable_params"] = sum(p.numel() for p in trainable)
+    _own_optimizer(trainer, config, policy)
+    resumed = last_checkpoint(trial.folder)
+    watch = Watch(
+        folder=trial.folder,
+        tally=resumed[1] if resumed else Tally(),
+        control=trial.control,
+        evaluate=lambda: config.stage.objective(policy, rows.validation, config.data.cutoff),
+        evaluate_at=evaluate_at | {steps} | frozenset(range(0, steps, train.eval_steps or steps)),
+        on_first_step=lambda: _note_setup(trial),
+        autosave=train.save_steps is None,
+    )
+    follow_quietly(trainer, watch)
+    try:
+        trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
+    finally:
+        watch.close()
+        _note_tally(trial, watch.tally)
+    if watch.tally.step < steps:
+        return "interrupted" if watch.decision == "interrupt" else "stopped"
+    return "done"
+
+
+def _own_optimizer(trainer: Any, config: TrialConfig, policy: Policy) -> None:
+    cls, options = trainer.get_optimizer_cls_and_kwargs(trainer.args, policy.model)
+    options = {**options, "weight_decay": config.train.weight_decay}
+    assert config.method is not None
+    own = config.method.optimizer(policy.model, cls, options)
+    if own is not None:
+        trainer.optimizer = own
+
+
+def _note_setup(trial: Trial) -> None:
+    if trial.place.given_at is not None:
+        trial.facts["setup_seconds"] = time.time() - trial.place.given_at
+
+
+def _note_tally(trial: Trial, tally: Tally) -> None:
+    trial.facts |= {
+        "steps": tally.step,
+        "tokens": tally.tokens,
+        "train_seconds": tally.train_seconds,
+        "eval_seconds": tally.eval_seconds,
+        "tokens_per_second": tally.tokens / tally.train_seconds if tally.train_seconds else None,
+        "objective": tally.values.get("objective"),
+    }
+
+
+def _score(trial: Trial, policy: Policy, rows: data.Data, quality_name: str) -> None:
+    started = time.perf_counter()
+    config = trial.config
+    if config.method is None:
+        values = config.stage.objective(policy, rows.validation, config.data.cutoff)
+        trial.facts["objective"] = values["objective"]
+    scores = config.stage.score(policy, rows, rows.test, config.data.cutoff)
+    seconds = time.perf_counter() - started
+    for name, value in scores.metrics.items():
+        if not math.isfinite(value):
+            raise NotFinite(f"{name} on the test rows is {value}")
+    trial.facts["eval_seconds"] = trial.facts.get("eval_seconds", 0.0) + seconds
+    trial.facts["quality"] = scores.metrics[quality_name]
+    trial.facts["metrics"] = scores.metrics
+    write_predictions(trial.folder, scores)
+
+
+def write_predictions(folder: Path, scores: Scores) -> None:
+    """``predictions.parquet``: row, prompt (JSON messages), reference, prediction, score."""
+    columns = ("row", "prompt", "reference", "prediction", "score")
+    table = pa.table({name: [getattr(row, name) for row in scores.rows] for name in columns})
+    with files.atomic(folder / "predictions.parquet") as temporary:
+        pq.write_table(table, temporary)
+
+
+def _save(trial: Trial, policy: Policy) -> None:
+    assert trial.config.method is not None
+    with files.atomic_folder(trial.folder / "model") as folder:
+        trial.config.method.save(policy.model, policy.tokenizer, folder, trial.config.model.dtype)
+    weights = (trial.folder / "model").glob("*.safetensors")
+    trial.facts["artifact_bytes"] = sum(path.stat().st_size for path in weights)
+
+
+def _with_memory(trial: Trial, status: Status, measuring: Measures | None) -> Record:
+    if measuring is None or status == "interrupted" or not first_rank():
+        return trial.record(status)
+    shape = trial.config.memory_shape()
+    trial.facts["memory_shape"] = shape
+    try:
+        found = once(trial.place.run / "memory" / f"{shape}.json", lambda: _measured(trial, measuring))
+    except MeasuringFailed as error:
+        return trial.record("out_of_memory" if error.out_of_memory else "failed", f"measuring memory: {error}")
+    trial.facts |= {name: value for name, value in found.items() if name in Record.model_fields}
+    return trial.record(status)
+
+
+def _measured(trial: Trial, measuring: Measures) -> dict[str, Any]:
+    return {"memory_trial": trial.config.trial_id(), **measuring.measure(trial.config)}
+
+
+def once(path: Path, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """The JSON at ``path``; made and written first if it isn't there. The first to write it is believed."""
+    if not path.exists():
+        made = make()
+        if not path.exists():
+            files.write_json(path, made)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """All parameters; a quantized weight counts as what it stands for, a tied one once."""
+    seen: dict[int, int] = {}
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        shape = state.shape if state is not None else parameter.shape
+        seen[id(parameter)] = math.prod(shape)
+    return sum(seen.values())

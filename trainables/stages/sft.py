@@ -1,0 +1,138 @@
+"""Supervised fine-tuning: the loss is on the answers, through TRL's SFT trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from trainables.frozen import Frozen
+from trainables.rows import Conversation
+from trainables.stages.protocol import Metric, Prediction, Scores
+
+if TYPE_CHECKING:
+    import transformers
+
+    from trainables.config import TrainConfig
+    from trainables.data import Data
+    from trainables.encode import Encoded
+    from trainables.likelihood import Judged
+    from trainables.policy import Policy
+
+ROOM = 4  # answers may run this many tokens past the longest reference before they are cut off
+
+
+class SFT(Frozen):
+    """Loss on the answer's tokens; on the prompt's too with ``train_on_prompt``.
+
+    Quality is exact match by greedy generation where the data has one right answer to each prompt, else the
+    loss on the answers, in nats per token.
+    """
+
+    kind: Literal["sft"] = "sft"
+    name: str | None = None
+    train_on_prompt: bool = False
+
+    needs: ClassVar[type] = Conversation
+    eval_batch: ClassVar[int] = 64
+
+    def trainer(
+        self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
+    ) -> transformers.Trainer:
+        from trl import SFTConfig, SFTTrainer
+
+        from trainables.training import keeping_trainable_dtype
+
+        head_adapted = hasattr(policy.causal.get_output_embeddings(), "lora_A")
+        settings = SFTConfig(
+            **arguments,
+            max_length=None,  # rows are cut to `cutoff` before the trainer sees them
+            # Logits only where there is a label; TRL can't do that where the head has an adapter.
+            loss_type="nll" if head_adapted else "chunked_nll",
+            dataset_kwargs={"skip_prepare_dataset": True},
+        )
+        with keeping_trainable_dtype(policy.model):
+            return SFTTrainer(
+                model=policy.model,
+                args=settings,
+                train_dataset=_dataset(encoded(policy, rows, cutoff, self.train_on_prompt)),
+                processing_class=policy.tokenizer,
+            )
+
+    def quality(self, data: Data) -> Metric:
+        if data.exact:
+            return Metric("exact_match", higher_is_better=True, unit="fraction")
+        return Metric("loss", higher_is_better=False, unit="nats per token")
+
+    def objective_name(self) -> str:
+        return "minus the validation loss, nats per answer token"
+
+    def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
+        from trainables.likelihood import judge
+
+        loss = _mean_loss(judge(policy, encoded(policy, rows, cutoff), self.eval_batch))
+        return {"objective": -loss, "validation_loss": loss}
+
+    def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
+        from trainables.likelihood import judge
+
+        tokens = encoded(policy, rows, cutoff)
+        judged = judge(policy, tokens, self.eval_batch)
+        loss = _mean_loss(judged)
+        if not data.exact:
+            losses = [-found.logprob / max(found.tokens, 1) for found in judged]
+            return Scores(_predictions(rows, [None] * len(rows), losses), {"loss": loss})
+        answers = self._answers(policy, tokens, judged)
+        matches = [float(answer == row.answer.strip()) for row, answer in zip(rows, answers, strict=True)]
+        return Scores(
+            _predictions(rows, answers, matches), {"exact_match": sum(matches) / len(matches), "loss": loss}
+        )
+
+    def _answers(self, policy: Policy, rows: Sequence[Encoded], judged: Sequence[Judged]) -> list[str]:
+        from trainables.generation import greedy
+
+        room = max(len(row.answer) for row in rows) + ROOM
+        return greedy(policy, rows, judged, room, self.eval_batch)
+
+    def longest(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> tuple[Any, int]:
+        lengths = [len(row.input_ids) for row in encoded(policy, rows, cutoff, self.train_on_prompt)]
+        index = max(range(len(rows)), key=lengths.__getitem__)
+        return rows[index], lengths[index]
+
+
+def encoded(policy: Policy, rows: Sequence[Conversation], cutoff: int, whole: bool = False) -> list[Encoded]:
+    """The rows' tokens; a warm worker encodes each only once."""
+    return [_encode(row.prompt_json(), row.answer, policy.tokenizer, cutoff, whole) for row in rows]
+
+
+@lru_cache(maxsize=200_000)
+def _encode(
+    prompt: str, answer: str, tokenizer: transformers.PreTrainedTokenizerBase, cutoff: int, whole: bool
+) -> Encoded:
+    import json
+
+    from trainables.encode import encode
+
+    return encode(Conversation(tuple(json.loads(prompt)), answer), tokenizer, cutoff, whole)
+
+
+def _dataset(rows: Sequence[Encoded]) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_dict(
+        {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
+    )
+
+
+def _mean_loss(judged: Sequence[Judged]) -> float:
+    """Nats per answer token, over all rows."""
+    return -sum(row.logprob for row in judged) / sum(row.tokens for row in judged)
+
+
+def _predictions(
+    rows: Sequence[Conversation], answers: Sequence[str | None], scores: Sequence[float]
+) -> tuple[Prediction, ...]:
+    return tuple(
+        Prediction(number, row.prompt_json(), row.answer, answer, score)
+        for number, (row, answer, score) in enumerate(zip(rows, answers, scores, strict=True))
+    )

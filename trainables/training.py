@@ -1,0 +1,92 @@
+"""What all stages' trainers share: their arguments, their dtypes, and a warm process made clean for the next trial."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PrinterCallback, TrainerCallback
+
+from trainables.config import TrainConfig
+
+OPTIMIZERS = {
+    "adamw": "adamw_torch_fused",
+    "adamw_8bit": "adamw_bnb_8bit",
+    "paged_adamw": "paged_adamw_32bit",
+    "paged_adamw_8bit": "paged_adamw_8bit",
+    "sgd": "sgd",
+    "adafactor": "adafactor",
+}
+
+
+def arguments(train: TrainConfig, steps: int, folder: Path, workers: int, device: str) -> dict[str, Any]:
+    """Keyword arguments for any trainer's config; what TRL would decide for itself is stated."""
+    return {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "per_device_train_batch_size": train.batch_size // workers,
+        "gradient_accumulation_steps": train.gradient_accumulation,
+        "learning_rate": train.learning_rate,
+        "lr_scheduler_type": train.scheduler,
+        "warmup_steps": train.warmup_steps,
+        "weight_decay": train.weight_decay,
+        "max_grad_norm": train.max_grad_norm or 0.0,
+        "optim": OPTIMIZERS[train.optimizer],
+        "bf16": train.precision == "bf16",
+        "fp16": train.precision == "fp16",
+        "gradient_checkpointing": train.gradient_checkpointing,
+        "logging_steps": train.logging_steps,
+        "logging_nan_inf_filter": False,  # a loss that is NaN must be seen
+        "save_strategy": "steps" if train.save_steps else "no",
+        "save_steps": train.save_steps or 500,
+        # Without save_steps a checkpoint serves only to resume. Two: the older stays until the newer is complete.
+        "save_total_limit": None if train.save_steps else 2,
+        "eval_strategy": "no",  # our own callback evaluates, the same way for every stage
+        "seed": train.seed,
+        "data_seed": train.seed,  # without it a resumed run may see other rows
+        "include_num_input_tokens_seen": "non_padding",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": device == "cpu",
+        "dataloader_pin_memory": device == "cuda",
+        # Given to a lone process it would wait for a process group that nobody makes.
+        **({"ddp_backend": "gloo" if device == "cpu" else "nccl"} if workers > 1 else {}),
+    }
+
+
+@contextmanager
+def keeping_trainable_dtype(model: nn.Module) -> Iterator[None]:
+    """Gives trainable weights back what they were: TRL's trainers cast a quantized model's adapters to bf16."""
+    before = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
+    yield
+    for name, parameter in model.named_parameters():
+        if name in before and parameter.dtype != before[name].dtype:
+            parameter.data = before[name]
+
+
+def follow_quietly(trainer: Any, callback: TrainerCallback) -> None:
+    """Adds a callback, and takes away the one that prints every log line."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(callback)
+
+
+def clean_process() -> None:
+    """Lets go of what the last trial left: accelerate's global state, garbage, and freed pages."""
+    from accelerate.state import AcceleratorState, GradientState
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # transformers has them on by default
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,86 @@
+"""What runs inside a slot's warm Ray Train worker group: trial after trial, until the slot closes.
+
+The group talks to its slot through a hub, an actor whose methods are named here: ``next_job(done_id)``,
+``report(event)``, ``answer(trial_id, step)``; and to the sweep's board: ``interrupted()``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+MAX_ATTEMPTS = 3  # times a trial may take its worker down before it counts as failed
+
+
+def serve(settings: dict[str, Any]) -> None:
+    """The train loop of the slot's ``TorchTrainer``: serves jobs from ``settings["hub"]`` until there are none."""
+    from trainables import noise
+
+    noise.silence()
+    import ray
+    import ray.train
+    import torch
+
+    from trainables.measuring import MeasuringProcess
+
+    hub, board = settings["hub"], settings["board"]
+    if not torch.cuda.is_available():
+        torch.set_num_threads(max(1, int(settings["cpus"])))
+    workers = ray.train.get_context().get_world_size()
+    measuring, served = MeasuringProcess(), 0
+    _warm_up()
+    try:
+        done: str | None = None
+        while (job := ray.get(hub.next_job.remote(done))) is not None:
+            record = _run(job, hub, board, workers, served, measuring)
+            done, served = job["trial_id"], served + 1
+            if ray.train.get_context().get_world_rank() == 0:
+                ray.get(hub.report.remote({"kind": "done", "trial_id": done, "record": record}))
+    finally:
+        measuring.close()
+
+
+def _run(
+    job: dict[str, Any], hub: Any, board: Any, workers: int, served: int, measuring: Any
+) -> dict[str, Any]:
+    from trainables.config import TrialConfig
+    from trainables.run import Place, fail_trial, run_trial
+
+    config = TrialConfig.model_validate(job["config"])
+    place = Place(Path(job["run"]), job["slot"], job["slot_trial"], job["given_at"], workers)
+    if job["attempt"] > MAX_ATTEMPTS:
+        died = f"its worker died {MAX_ATTEMPTS} times while running it; see error.txt, and the node's memory"
+        return fail_trial(config, place, died).model_dump(mode="json")
+    control = FromHub(hub, board, job["trial_id"])
+    record = run_trial(config, place, control, frozenset(job["evaluate_at"]), measuring)
+    return record.model_dump(mode="json")
+
+
+class FromHub:
+    """The search's decisions, by way of the slot's hub."""
+
+    def __init__(self, hub: Any, board: Any, trial_id: str) -> None:
+        self.hub, self.board, self.trial_id = hub, board, trial_id
+
+    def report(self, step: int, values: dict[str, float]) -> Any:
+        import ray
+
+        if int(os.environ.get("RANK", "0")) == 0:
+            event = {"kind": "report", "trial_id": self.trial_id, "step": step, **values}
+            ray.get(self.hub.report.remote(event))
+        return ray.get(self.hub.answer.remote(self.trial_id, step))
+
+    def interrupted(self) -> bool:
+        import ray
+
+        return ray.get(self.board.interrupted.remote())
+
+
+def _warm_up() -> None:
+    """Imports what every trial needs, so that the first one waits less."""
+    import peft  # noqa: F401
+    import trl
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+
+    assert trl.SFTTrainer
