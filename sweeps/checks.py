@@ -49,7 +49,7 @@ def check(spec: Spec, draft: Draft, materials: Materials) -> Checked:
                 problem_at(spec, draft, ("method", leaf), what)
                 for leaf, what in config.method.problems(architecture)
             ]
-    if search is None or data is None or any(problem.error for problem in problems):
+    if not draft.real or search is None or data is None or any(problem.error for problem in problems):
         return Checked(draft, None, tuple(problems))
     return Checked(draft, _cell(draft, tree, search, data, configs), tuple(problems))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sweeps import domains, quantization
 from sweeps.domains import Domain
-from sweeps.entries import Entry, entries, label, names
+from sweeps.entries import Entry, entries, label, names, stand_in
 from sweeps.names import join
 from sweeps.nodes import Branch, Leaf, Node, Pick, Place, leaves, merge, variants
 from sweeps.problems import Problem, shown, unique
@@ -34,6 +35,7 @@ class Draft:
     space: dict[Place, Domain]
     broken: frozenset[Place]  # places whose problem is known already
     problems: tuple[Problem, ...]
+    real: bool  # not only there so that the rest of the spec can be checked
 
     def tree(self) -> dict[str, Any]:
         """The parts of a trial, without the searched leaves and without what is wrong."""
@@ -57,10 +59,11 @@ def drafts(spec: Spec) -> tuple[list[Draft], tuple[Problem, ...]]:
     """The cells of a spec, and all that is wrong with its entries and domains."""
     stages, wrong_stages = entries(spec, "stages")
     methods, wrong_methods = entries(spec, "methods")
-    combinations = [c for stage in stages for method in methods for c in _combinations(spec, stage, method)]
+    pairs = itertools.product(stages or [stand_in("stages", "sft")], methods or [stand_in("methods", "lora")])
+    combinations = [found for stage, method in pairs for found in _combinations(spec, stage, method)]
     found = [
-        _draft(spec, combination, *name)
-        for combination, name in zip(combinations, _named(stages, combinations), strict=True)
+        _draft(spec, combination, *name, real=bool(stages and methods))
+        for combination, name in zip(combinations, _named(combinations), strict=True)
     ]
     problems = [*wrong_stages, *wrong_methods, *(problem for draft in found for problem in draft.problems)]
     return found, unique(problems)
@@ -80,10 +83,10 @@ def _combinations(spec: Spec, stage: Entry, method: Entry) -> Iterator[_Combinat
         yield _Combination(stage, method, settled, picks, tuple(problems))
 
 
-def _named(stages: Sequence[Entry], combinations: Sequence[_Combination]) -> list[tuple[str, str, str]]:
+def _named(combinations: Sequence[_Combination]) -> list[tuple[str, str, str]]:
     """(cell, stage, method) for each combination."""
     labels = [label("methods", combination.parts.children["method"]) for combination in combinations]  # type: ignore[arg-type]
-    stage_names = _entry_names([(label("stages", stage.own), stage) for stage in stages])
+    stage_names = _entry_names([(label("stages", c.stage.own), c.stage) for c in combinations])
     method_names = _entry_names([(text, c.method) for text, c in zip(labels, combinations, strict=True)])
     named = []
     for text, combination in zip(labels, combinations, strict=True):
@@ -104,7 +107,7 @@ def _entry_names(labelled: Sequence[tuple[str, Entry]]) -> dict[tuple[str, int],
     }
 
 
-def _draft(spec: Spec, combination: _Combination, name: str, stage: str, method: str) -> Draft:
+def _draft(spec: Spec, combination: _Combination, name: str, stage: str, method: str, real: bool) -> Draft:
     space, broken = {}, {}
     for place, leaf in leaves(combination.parts):
         try:
@@ -123,6 +126,7 @@ def _draft(spec: Spec, combination: _Combination, name: str, stage: str, method:
         space=space,
         broken=frozenset(broken),
         problems=(*combination.problems, *broken.values()),
+        real=real,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sweeps import domains
 from sweeps.keys import show
 from sweeps.names import join, safe, tell_apart
-from sweeps.nodes import Branch, variants
+from sweeps.nodes import Branch, Leaf, variants
 from sweeps.problems import Problem, did_you_mean, shown
 from sweeps.shape import KINDS, SECTIONS
 from sweeps.spec import Spec
@@ -53,6 +53,11 @@ def entries(spec: Spec, part: str) -> tuple[list[Entry], list[Problem]]:
                 continue
             found.append(entry)
     return found, problems
+
+
+def stand_in(part: str, kind: str) -> Entry:
+    """An entry for when a spec has none that makes sense: with it, the rest of the spec can be checked."""
+    return Entry(0, Branch({"kind": Leaf(kind, (part,))}, (part,)), Branch({}, (part,)))
 
 
 def names(group: Sequence[Entry], label: str) -> list[str]:

@@ -17,7 +17,7 @@ from sweeps.plan import Plan
 from sweeps.progress import Progress
 from trainables import noise, results
 
-LEAVE_SECONDS = 7.0  # that trials have to save themselves after Ctrl-C
+LEAVE_SECONDS = 5.0  # that trials have to save themselves after Ctrl-C
 DRIVERS = 64  # slots' actors take none of a node's CPUs but need a resource of their own to be placed by
 ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else every print comes twice

@@ -16,8 +16,11 @@ def select(
     >>> select(drafts, "sft", "4bit")  # doctest: +SKIP
     ([Draft(name='sft-qlora-4bit', ...)], [])
     """
-    chosen, problems = list(drafts), []
-    if stage is not None and drafts:
+    chosen: list[Draft] = list(drafts)
+    problems: list[Problem] = []
+    if not all(draft.real for draft in drafts):
+        return chosen, problems
+    if stage is not None:
         chosen = _matching(chosen, stage, _stage_readings())
         if not chosen:
             problems.append(_none("stage", stage, [draft.stage for draft in drafts]))

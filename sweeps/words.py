@@ -44,9 +44,9 @@ class Interpreter:
         for details in error.errors(include_url=False):
             site = _Site.of(cls, node, details["loc"])
             # A leaf of several types fails once for each of them.
-            if (site.place, details["type"] == "value_error") in seen:
+            if site.place in seen:
                 continue
-            seen.add((site.place, details["type"] == "value_error"))
+            seen.add(site.place)
             what = self._words(site, dict(details), space or {})
             yield site.place, self.source.problem(origin(node, site.place), what)
 

@@ -525,6 +525,23 @@ def test_all_problems_are_reported_in_the_order_of_the_file(here: Path) -> None:
     assert lines == [1, 2, 3, 7, 8, 9]
 
 
+def test_without_one_good_stage_or_method_the_rest_is_checked_all_the_same(here: Path) -> None:
+    text = (
+        SPEC.replace("{kind: sft}", "{kind: stf}").replace("steps: 8", "steps: 0").replace("[4, 8]", "[0, 8]")
+    )
+    assert [problem.split(":")[1][:15] for problem in problems(here, text)] == [
+        "4 stages[0].kin",
+        "7 methods[1].ra",
+        "8 train.steps",
+    ]
+    assert plan(here, text).cells == ()
+    text = SPEC.replace(ONE, "  - {kind: lroa}\n").replace("steps: 8", "steps: 0")
+    assert [problem.split(":")[1] for problem in problems(here, text)] == [
+        "6 methods[0].kind",
+        "7 train.steps",
+    ]
+
+
 def test_a_problem_that_many_cells_share_is_reported_once(here: Path) -> None:
     text = SPEC.replace(ONE, "".join(f"  - {{kind: lora, rank: {n}}}\n" for n in range(1, 9)))
     assert len(problems(here, text.replace("batch_size: 2", "batch_size: 0"))) == 1

@@ -11,8 +11,8 @@ CHATML = (
 LAYERS, HIDDEN, VOCAB = 4, 64, 512
 
 
-def make_model(folder: Path, tied: bool = True) -> Path:
-    """Writes the model (about 0.2 M parameters, bfloat16 safetensors, ChatML) to ``folder``."""
+def make_model(folder: Path, tied: bool = True, hidden: int = HIDDEN, layers: int = LAYERS) -> Path:
+    """Writes the model (about 0.2 M parameters unless widened, bfloat16 safetensors, ChatML) to ``folder``."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -20,9 +20,9 @@ def make_model(folder: Path, tied: bool = True) -> Path:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCAB,
-        hidden_size=HIDDEN,
-        intermediate_size=2 * HIDDEN,
-        num_hidden_layers=LAYERS,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=256,

@@ -21,6 +21,7 @@ Scheduler = Literal["constant", "linear", "cosine", "constant_with_warmup", "inv
 class ModelConfig(Frozen):
     """The base model: a known name or hub id (``hf:``, ``ms:``), or a local folder.
 
+    ``attention`` ``auto`` takes what is quickest where it runs; the record says what ran.
     ``fingerprint`` is the hash of the model's files, filled while planning: it, and not the path, is part of
     a trial's id.
     """
@@ -28,6 +29,7 @@ class ModelConfig(Frozen):
     name: str | None = None
     path: Path | None = None
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    attention: Literal["auto", "sdpa", "eager"] = "auto"
     fingerprint: str | None = None
 
     @model_validator(mode="after")
@@ -109,8 +111,10 @@ class TrialConfig(Frozen):
     train: TrainConfig
 
     def canonical(self) -> dict[str, Any]:
-        """The JSON that the id is a hash of: content hashes stand for paths."""
+        """The JSON that the id is a hash of: content hashes stand for paths, and what people call things stays out."""
         config = self.model_dump(mode="json")
+        for part in (config["stage"], config["method"] or {}):
+            part.pop("name", None)
         if self.model.fingerprint is not None:
             del config["model"]["path"], config["model"]["name"]
         if self.data.sha256 is not None:

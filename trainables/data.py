@@ -7,6 +7,7 @@ The validation half steers a search; the test half gives the quality, once.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def cut(
             train.append(row)
         else:
             halves[int(key[12:16], 16) % 2].append((key, row))
-    held_out = [tuple(row for _, row in sorted(half, key=lambda pair: pair[0])[:eval_rows]) for half in halves]
+    held_out = [tuple(row for _, row in sorted(half, key=lambda pair: (pair[0], pair[1].answer))[:eval_rows]) for half in halves]
     return tuple(train), held_out[0], held_out[1]
 
 
@@ -86,9 +87,17 @@ def _source(train: str) -> tuple[str, Iterable[dict[str, Any]], bool]:
     return path.name, reader(path), False
 
 
-def _read_json(path: Path) -> list[dict[str, Any]]:
+def _text(path: Path) -> str:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte order mark first
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text: {error}; save it as UTF-8") from error
+
+
+def _read_json(path: Path) -> list[dict[str, Any]]:
+    text = _text(path)
+    try:
+        rows = json.loads(text)
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(rows, list):
@@ -98,7 +107,8 @@ def _read_json(path: Path) -> list[dict[str, Any]]:
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not splitlines(): a text may hold other line separators as they are.
+    for number, line in enumerate(_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -109,14 +119,20 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def _read_csv(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        return list(csv.DictReader(io.StringIO(_text(path), newline="")))
+    except csv.Error as error:
+        raise DataError(f"{path}: not valid CSV: {error}") from error
 
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return pq.read_table(path).to_pylist()
+    try:
+        return pq.read_table(path).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: not a Parquet file: {error}") from error
 
 
 READERS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
@@ -138,13 +154,16 @@ def _conversation(row: Any, where: str) -> Conversation:
         request, answer = row["prompt"], row["completion"]
     elif "instruction" in row and "output" in row:
         # The user's turn is instruction, newline, input; empty parts are left out.
-        request = "\n".join(text for text in (row["instruction"], row.get("input")) if text)
+        parts = [text for text in (row["instruction"], row.get("input")) if text]
+        request = "\n".join(parts) if all(isinstance(text, str) for text in parts) else None
         answer = row["output"]
     else:
         raise DataError(f"{where}: found the columns {', '.join(map(str, row))}; expected {EXPECTED}")
     if not isinstance(request, str) or not isinstance(answer, str) or not request or not answer:
         raise DataError(f"{where}: the request and its answer must be texts that are not empty")
     system = row.get("system")
+    if not isinstance(system, str | None):
+        raise DataError(f"{where}: the system text must be a text")
     messages = [{"role": "system", "content": system}] if system else []
     return Conversation((*messages, {"role": "user", "content": request}), answer)
 
@@ -156,7 +175,7 @@ def _from_messages(messages: Any, where: str) -> Conversation:
         for m in messages
     ):
         raise DataError(wrong)
-    if len(messages) < 2 or messages[-1]["role"] != "assistant":
+    if len(messages) < 2 or messages[-1]["role"] != "assistant" or not messages[-1]["content"]:
         raise DataError(wrong)
     prompt = tuple({"role": m["role"], "content": m["content"]} for m in messages[:-1])
     return Conversation(prompt, messages[-1]["content"])

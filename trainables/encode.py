@@ -47,8 +47,8 @@ def encode(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int, w
     ``ValueError`` for a template that renders the prompt differently once the answer follows.
     """
     messages = [*row.prompt, {"role": "assistant", "content": row.answer}]
-    head = tokenizer.apply_chat_template(list(row.prompt), add_generation_prompt=True, tokenize=False)
-    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    head = str(tokenizer.apply_chat_template(list(row.prompt), add_generation_prompt=True, tokenize=False))
+    text = str(tokenizer.apply_chat_template(messages, tokenize=False))
     if not text.startswith(head):
         raise ValueError("the chat template renders the prompt differently once the answer follows it")
     tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -73,6 +73,7 @@ def split_cutoff(source: int, target: int, cutoff: int) -> tuple[int, int]:
     elif source * 2 < cutoff:
         most_target = cutoff - source
     else:
-        most_target = int(cutoff * target / (source + target))
+        # At least one: a row without an answer has no loss.
+        most_target = max(1, int(cutoff * target / (source + target)))
     target = min(most_target, target)
     return min(max(cutoff - target, 0), source), target

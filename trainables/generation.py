@@ -8,13 +8,19 @@ Leviathan et al., 2023, arXiv:2211.17192, at temperature 0).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from typing import TYPE_CHECKING
 
 import torch
 
 from trainables.encode import Encoded
 from trainables.likelihood import Judged
 from trainables.policy import Policy
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
 
 
 def greedy(
@@ -31,7 +37,8 @@ def greedy(
     starts = [rows[index].prompt + answers[index] for index in unfinished]
     for index, rest in zip(unfinished, _continue(policy, starts, max_new_tokens, batch_size), strict=True):
         answers[index] = answers[index] + rest
-    texts = policy.tokenizer.batch_decode(answers, skip_special_tokens=True)
+    kept = [answer[:max_new_tokens] for answer in answers]  # what the draft proved counts as generated, too
+    texts = policy.tokenizer.batch_decode(kept, skip_special_tokens=True)
     return [text.strip() for text in texts]
 
 
@@ -68,7 +75,7 @@ def _continue(
     )
     results: dict[int, list[int]] = {}
     order = sorted(range(len(starts)), key=lambda index: len(starts[index]), reverse=True)
-    with policy.evaluating():
+    with policy.evaluating(), _contiguous_head(policy), _only(policy, settings):
         for first in range(0, len(order), batch_size):
             chosen = order[first : first + batch_size]
             ids, mask = _pad_left([starts[index] for index in chosen], pad)
@@ -79,6 +86,35 @@ def _continue(
             )
             results.update(zip(chosen, output[:, ids.shape[1] :].tolist(), strict=True))
     return [results[index] for index in range(len(starts))]
+
+
+@contextmanager
+def _only(policy: Policy, settings: GenerationConfig) -> Iterator[None]:
+    """Makes ``settings`` all there is: transformers fills what they leave open with the model's own.
+
+    Qwen2.5's own, for one, have a repetition penalty, and then the answer is no longer the most likely one.
+    """
+    own = policy.causal.generation_config
+    policy.causal.generation_config = settings
+    try:
+        yield
+    finally:
+        policy.causal.generation_config = own
+
+
+@contextmanager
+def _contiguous_head(policy: Policy) -> Iterator[None]:
+    """Hands the head its input in one piece.
+
+    The last position of every row is a slice with gaps; for such an input and a weight that doesn't train,
+    torch's linear copies the whole head once per row: five times slower, and gigabytes.
+    """
+    head = policy.causal.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda module, inputs: (inputs[0].contiguous(), *inputs[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def end_tokens(policy: Policy) -> list[int]:

@@ -85,22 +85,17 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
     noise.silence()
-    from trainables.memory import Meter
-    from trainables.training import clean_process
-
     _warm_up()
-    clean_process()
-    baseline = Meter().baseline
     for line in sys.stdin:
-        _answer(answers, _measured(TrialConfig.model_validate_json(line), baseline))
+        _answer(answers, _measured(TrialConfig.model_validate_json(line)))
 
 
-def _measured(config: TrialConfig, baseline: int) -> dict[str, Any]:
+def _measured(config: TrialConfig) -> dict[str, Any]:
     from trainables.memory import measure
     from trainables.run import is_out_of_memory
 
     try:
-        return {"memory": measure(config, baseline).model_dump(mode="json")}
+        return {"memory": measure(config).model_dump(mode="json")}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}", "out_of_memory": is_out_of_memory(error)}
 
@@ -111,14 +106,13 @@ def _answer(answers: IO[str], result: dict[str, Any]) -> None:
 
 
 def _warm_up() -> None:
-    """Imports and one small backward pass, so that the baseline holds what every trial's process holds."""
+    """Imports and one small backward pass: what every trial's process holds."""
     import bitsandbytes  # noqa: F401
     import peft  # noqa: F401
     import torch
-    import trl
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+    from trl import SFTTrainer  # noqa: F401
 
-    assert trl.SFTTrainer
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()))
     left, right = torch.randn(256, 256, requires_grad=True), torch.randn(256, 256)
     with torch.autocast("cpu", dtype=torch.bfloat16):

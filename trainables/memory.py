@@ -8,6 +8,7 @@ back decides how well that repeats, so it is measured in a process of its own, s
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,11 +17,18 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainerCallback
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+)
 
-from trainables import data, models
+from trainables import data, machine, models
 from trainables.config import TrialConfig
 from trainables.frozen import Frozen
+from trainables.methods import LoRA
 from trainables.policy import Policy, attach, device, load_base, load_tokenizer
 from trainables.training import arguments, clean_process, follow_quietly
 
@@ -30,8 +38,8 @@ STEPS = 2  # the first fills the optimizer's state, the second shows the peak wi
 class Memory(Frozen):
     """One config's memory, in bytes. Peaks are above ``baseline_bytes``; ``None`` is not measured."""
 
-    memory_source: Literal["cuda", "rss"]
-    baseline_bytes: int
+    memory_source: Literal["cuda", "rss"] | None = None
+    baseline_bytes: int | None = None
     weight_bytes: int | None = None
     gradient_bytes: int | None = None
     optimizer_bytes: int | None = None
@@ -85,9 +93,19 @@ class CudaAllocator:
         return torch.cuda.max_memory_reserved()
 
 
+Gauge = ResidentSet | CudaAllocator
+
+
+def gauge() -> Gauge | None:
+    """What measures memory here; ``None`` where nothing can, as where ``/proc/self/clear_refs`` is read-only."""
+    if device() == "cuda":
+        return CudaAllocator()
+    return ResidentSet() if machine.peak_memory().works else None
+
+
 @dataclass
 class Meter:
-    """Peaks by phase, above the baseline that was taken when the meter was made.
+    """Peaks by phase, above the baseline that was taken when the meter was made; none without a gauge.
 
     >>> meter = Meter()
     >>> with meter.phase("load"):
@@ -96,18 +114,20 @@ class Meter:
     True
     """
 
-    gauge: ResidentSet | CudaAllocator = field(
-        default_factory=lambda: CudaAllocator() if device() == "cuda" else ResidentSet()
-    )
+    gauge: Gauge | None = field(default_factory=lambda: gauge())
     peaks: dict[str, int] = field(default_factory=dict)
-    baseline: int = 0
+    baseline: int | None = None
 
     def __post_init__(self) -> None:
-        self.baseline = self.baseline or self.gauge.now()
+        if self.gauge is not None and self.baseline is None:
+            self.baseline = self.gauge.now()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Measures the peak while the block runs; kept also when the block fails."""
+        if self.gauge is None or self.baseline is None:
+            yield
+            return
         self.gauge.reset()
         try:
             yield
@@ -115,23 +135,54 @@ class Meter:
             self.peaks[name] = self.gauge.peak() - self.baseline
 
 
-def measure(config: TrialConfig, baseline: int | None = None) -> Memory:
+def measure(config: TrialConfig) -> Memory:
     """Loads, trains :data:`STEPS` steps on the longest row, scores, and says what each phase took.
 
-    The batch is ``batch_size`` copies of the longest training row after the cutoff. ``baseline``: what the
-    process held before its first measurement, in bytes; taken now when not given.
+    The batch is ``batch_size`` copies of the longest training row after the cutoff. The first time in a process
+    it all happens once before, on a model of one layer: tokenizer, rows, libraries and their caches belong to
+    the baseline, and so a fresh process gives the figures of a warm one.
     """
-    clean_process()
-    meter = Meter(baseline=baseline or 0)
-    rows = data.load(config.data)
     folder = models.folder(config.model)
+    _rehearse(config, folder)
+    return _measure(config, folder, load_tokenizer(folder))
+
+
+_rehearsed = False
+
+
+def _rehearse(config: TrialConfig, folder: Path) -> None:
+    global _rehearsed
+    if _rehearsed:
+        return
+    # The method as it is by default: what a config names may be in a layer that isn't there.
+    method = type(config.method or LoRA())()
+    with tempfile.TemporaryDirectory() as temporary:
+        small = AutoModelForCausalLM.from_config(_one_layer(folder), dtype=torch.bfloat16)
+        small.save_pretrained(temporary)
+        _measure(config.model_copy(update={"method": method}), Path(temporary), load_tokenizer(folder))
+    _rehearsed = True
+
+
+def _one_layer(folder: Path) -> PreTrainedConfig:
+    whole = AutoConfig.from_pretrained(folder, local_files_only=True)
+    layers = whole.num_hidden_layers
+    values = whole.to_dict()
+    for name, value in values.items():
+        if isinstance(value, list) and len(value) == layers:
+            values[name] = value[:1]  # a value per layer: layer_types
+    return type(whole).from_dict(values | {"num_hidden_layers": 1})
+
+
+def _measure(config: TrialConfig, folder: Path, tokenizer: PreTrainedTokenizerBase) -> Memory:
+    rows = data.load(config.data)
+    clean_process()
+    meter, counted = Meter(), _Counted()
     with meter.phase("load"):
         base = load_base(config, folder)
         _touch(base)
-        policy = attach(base, load_tokenizer(folder), config)
+        policy = attach(base, tokenizer, config)
     weights = weight_bytes(policy.model)
     longest, row_tokens = config.stage.longest(policy, rows.train, config.data.cutoff)
-    counted = _Counted()
     if config.method is not None:
         with meter.phase("train"):
             _train(config, policy, longest, counted)
@@ -141,15 +192,15 @@ def measure(config: TrialConfig, baseline: int | None = None) -> Memory:
     with meter.phase("eval"):
         config.stage.score(policy, rows, scored, config.data.cutoff)
     return Memory(
-        memory_source=meter.gauge.source,
+        memory_source=meter.gauge.source if meter.gauge else None,
         baseline_bytes=meter.baseline,
         weight_bytes=weights,
         gradient_bytes=counted.gradient_bytes,
         optimizer_bytes=counted.optimizer_bytes,
-        peak_load_bytes=meter.peaks["load"],
+        peak_load_bytes=meter.peaks.get("load"),
         peak_train_bytes=meter.peaks.get("train"),
-        peak_eval_bytes=meter.peaks["eval"],
-        reserved_bytes=meter.gauge.reserved(),
+        peak_eval_bytes=meter.peaks.get("eval"),
+        reserved_bytes=meter.gauge.reserved() if meter.gauge else None,
         rows=config.train.batch_size,
         row_tokens=row_tokens,
     )

@@ -18,6 +18,9 @@ from trainables.methods import Method
 from trainables.precision import Dtypes, dtypes
 
 
+SHORT_ROW = 256  # tokens; SDPA's CPU backward costs more than the attention matrix up to about here
+
+
 @dataclass(frozen=True)
 class Policy:
     """``method`` is ``None`` for the base model as it comes."""
@@ -37,10 +40,12 @@ class Policy:
     def evaluating(self) -> Iterator[None]:
         """No gradients, no dropout, and the weights in the dtype they are kept in once trained.
 
-        So what is scored is what is saved. Master weights and training mode come back afterwards.
+        So what is scored is what is saved. A trainer's own changes to the forward pass (autocast, a loss in
+        chunks) stay out of it. All of it comes back afterwards.
         """
         training = self.model.training
-        masters = {p: p.data for p in self.model.parameters() if p.dtype == self.dtypes.trainable and p.requires_grad}
+        masters = {p: p.data for p in self.model.parameters() if p.requires_grad}
+        wrapped = {module: module.__dict__.pop("forward", None) for module in {self.model, self.causal}}
         self.model.eval()
         try:
             for parameter, master in masters.items():
@@ -50,12 +55,22 @@ class Policy:
         finally:
             for parameter, master in masters.items():
                 parameter.data = master
+            for module, forward in wrapped.items():
+                if forward is not None:
+                    module.forward = forward
             self.model.train(training)
 
 
 def device() -> str:
     """``cuda`` where torch sees one, else ``cpu``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def attention(config: TrialConfig) -> str:
+    """The attention that really runs: on a CPU the plain one is quicker than fused SDPA while rows are short."""
+    if config.model.attention != "auto":
+        return config.model.attention
+    return "eager" if device() == "cpu" and config.data.cutoff <= SHORT_ROW else "sdpa"
 
 
 def load_base(config: TrialConfig, folder: Path) -> Any:
@@ -66,7 +81,13 @@ def load_base(config: TrialConfig, folder: Path) -> Any:
     where = device()
     placed = {"device_map": {"": torch.cuda.current_device()}} if where == "cuda" else {}
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, local_files_only=True, use_safetensors=True, **placed, **options
+        folder,
+        dtype=dtype,
+        local_files_only=True,
+        use_safetensors=True,
+        attn_implementation=attention(config),
+        **placed,
+        **options,
     )
     model.config.use_cache = False
     return model

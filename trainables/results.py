@@ -77,6 +77,7 @@ class Record(Frozen):
 
     # Where and with what
     device: str | None = None
+    attention: str | None = None  # the implementation that ran
     host: str | None = None
     slot: str | None = None
     slot_trial: int | None = None  # 0 = the slot's first

@@ -30,7 +30,7 @@ from trainables.policy import Policy, attach, device, load_base, load_tokenizer
 from trainables.results import Record, Status, write_record
 from trainables.stages.protocol import Scores
 from trainables.training import arguments, clean_process, follow_quietly
-from trainables.watch import Alone, Control, NotFinite, Tally, Watch, first_rank, last_checkpoint
+from trainables.watch import Alone, Control, Tally, Watch, finite, first_rank, last_checkpoint
 
 
 class Measures(Protocol):
@@ -124,7 +124,8 @@ def fail_trial(config: TrialConfig, place: Place, error: str) -> Record:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: torch's own error on a GPU, an allocation that failed on a CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    said = ("can't allocate memory", "cannot allocate memory")  # torch's allocator, the system
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(s in str(error).lower() for s in said)
 
 
 def _run(trial: Trial, evaluate_at: frozenset[int]) -> Status:
@@ -144,6 +145,7 @@ def _run(trial: Trial, evaluate_at: frozenset[int]) -> Status:
         "data_sha256": rows.sha256,
         "template_sha256": template_sha256(policy.tokenizer),
         "total_params": count_parameters(policy.model),
+        "attention": policy.causal.config._attn_implementation,
     }
     status: Status = "done" if config.method is None else _train(trial, policy, rows, evaluate_at)
     if status != "interrupted" and first_rank():
@@ -173,13 +175,17 @@ def _train(trial: Trial, policy: Policy, rows: data.Data, evaluate_at: frozenset
     )
     follow_quietly(trainer, watch)
     try:
-        trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
+        if resumed and (resumed[1].stopped or resumed[1].step >= steps):
+            # It was being scored when it died. `train` would take a step more before it looks.
+            trainer._load_from_checkpoint(str(resumed[0]))
+        else:
+            trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
     finally:
         watch.close()
         _note_tally(trial, watch.tally)
-    if watch.tally.step < steps:
-        return "interrupted" if watch.decision == "interrupt" else "stopped"
-    return "done"
+    if watch.tally.step >= steps:
+        return "done"
+    return "stopped" if watch.tally.stopped else "interrupted"
 
 
 def _own_optimizer(trainer: Any, config: TrialConfig, policy: Policy) -> None:
@@ -212,12 +218,11 @@ def _score(trial: Trial, policy: Policy, rows: data.Data, quality_name: str) -> 
     config = trial.config
     if config.method is None:
         values = config.stage.objective(policy, rows.validation, config.data.cutoff)
-        trial.facts["objective"] = values["objective"]
+        trial.facts["objective"] = finite("objective on the validation rows", values["objective"])
     scores = config.stage.score(policy, rows, rows.test, config.data.cutoff)
     seconds = time.perf_counter() - started
     for name, value in scores.metrics.items():
-        if not math.isfinite(value):
-            raise NotFinite(f"{name} on the test rows is {value}")
+        finite(f"{name} on the test rows", value)
     trial.facts["eval_seconds"] = trial.facts.get("eval_seconds", 0.0) + seconds
     trial.facts["quality"] = scores.metrics[quality_name]
     trial.facts["metrics"] = scores.metrics
@@ -234,8 +239,8 @@ def write_predictions(folder: Path, scores: Scores) -> None:
 
 def _save(trial: Trial, policy: Policy) -> None:
     assert trial.config.method is not None
-    with files.atomic_folder(trial.folder / "model") as folder:
-        trial.config.method.save(policy.model, policy.tokenizer, folder, trial.config.model.dtype)
+    with policy.evaluating(), files.atomic_folder(trial.folder / "model") as folder:
+        trial.config.method.save(policy.model, policy.tokenizer, folder, policy.dtypes.frozen)
     weights = (trial.folder / "model").glob("*.safetensors")
     trial.facts["artifact_bytes"] = sum(path.stat().st_size for path in weights)
 

@@ -16,6 +16,8 @@ from transformers import PrinterCallback, TrainerCallback
 
 from trainables.config import TrainConfig
 
+CPU_LOSS_CHUNK = 64  # labelled tokens
+
 OPTIMIZERS = {
     "adamw": "adamw_torch_fused",
     "adamw_8bit": "adamw_bnb_8bit",
@@ -71,9 +73,28 @@ def keeping_trainable_dtype(model: nn.Module) -> Iterator[None]:
             parameter.data = before[name]
 
 
+@contextmanager
+def small_loss_chunks(device: str) -> Iterator[None]:
+    """Has TRL compute logits for 64 labelled tokens at a time on a CPU, where 256 suit a GPU.
+
+    It fills the last chunk up with tokens that don't count: a short batch has fewer than 64 labels, and the head
+    of a small model is a third of its work.
+    """
+    from trl.trainer import sft_trainer
+
+    before = sft_trainer._CHUNKED_LM_HEAD_CHUNK_SIZE
+    if device == "cpu":
+        sft_trainer._CHUNKED_LM_HEAD_CHUNK_SIZE = CPU_LOSS_CHUNK
+    try:
+        yield
+    finally:
+        sft_trainer._CHUNKED_LM_HEAD_CHUNK_SIZE = before
+
+
 def follow_quietly(trainer: Any, callback: TrainerCallback) -> None:
-    """Adds a callback, and takes away the one that prints every log line."""
+    """Adds a callback, and takes away what prints every log line and writes a model card with every checkpoint."""
     trainer.remove_callback(PrinterCallback)
+    trainer.create_model_card = lambda *args, **kwargs: None
     trainer.add_callback(callback)
 
 

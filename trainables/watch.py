@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TextIO
 
 from transformers import TrainerCallback
 
@@ -17,12 +17,19 @@ from trainables import files
 
 COMPLETE = "complete.json"  # a checkpoint without this marker is not one
 AUTOSAVE_SECONDS = 300  # of training between checkpoints, where the config doesn't say how many steps
-LAST_SAVE_SECONDS = 60  # a trial that trained this long saves at its end too: scoring it can take a while
+LAST_SAVE_SECONDS = 180  # a trial that trained this long saves at its end too: scoring it can take a while
 Decision = Literal["continue", "stop", "interrupt"]
 
 
 class NotFinite(ArithmeticError):
     """The loss or the gradient is NaN or infinite."""
+
+
+def finite(name: str, value: float) -> float:
+    """The value itself; raises :class:`NotFinite` with the name for NaN and infinity."""
+    if not math.isfinite(value):
+        raise NotFinite(f"{name} is {value}")
+    return value
 
 
 class Control(Protocol):
@@ -54,6 +61,7 @@ class Tally:
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
     values: dict[str, float] = field(default_factory=dict)  # the last validation result
+    stopped: bool = False  # by the search: there is nothing left but to score it
 
 
 def last_checkpoint(trial_folder: Path) -> tuple[Path, Tally] | None:
@@ -86,7 +94,7 @@ class Watch(TrainerCallback):
         self.autosave, self._saved_at = autosave, tally.train_seconds
         self.decision: Decision = "continue"
         self._clock: float | None = None
-        self._curve = (folder / "curve.jsonl").open("a", encoding="utf-8") if first_rank() else None
+        self._curve = _open_curve(folder / "curve.jsonl") if first_rank() else None
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._clock is None:
@@ -109,6 +117,7 @@ class Watch(TrainerCallback):
             self.decision = self._evaluated(state.global_step)
         if self.decision == "continue" and _any_rank(self.control.interrupted()):
             self.decision = "interrupt"
+        self.tally.stopped = self.decision == "stop"
         if self.decision != "continue":
             control.should_training_stop = True
         control.should_save = control.should_save or self._wants_save(last=state.global_step >= state.max_steps)
@@ -155,6 +164,15 @@ class Watch(TrainerCallback):
     def _stop_clock(self) -> None:
         if self._clock is not None:
             self.tally.train_seconds += time.perf_counter() - self._clock
+
+
+def _open_curve(path: Path) -> TextIO:
+    """The curve, to be added to; a last line that a killed process cut short is ended first."""
+    torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    opened = path.open("a", encoding="utf-8")
+    if torn:
+        opened.write("\n")
+    return opened
 
 
 def mark_complete(checkpoint: Path, tally: Tally) -> None:

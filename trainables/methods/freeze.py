@@ -12,6 +12,7 @@ from trainables.methods.protocol import FineTuning, cast_trainable, save_whole
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
@@ -43,7 +44,7 @@ class Freeze(FineTuning):
         if self.layers > architecture.layers:
             yield "layers", f"the model has {architecture.layers} layers, so {self.layers} can't train"
         for name in self.modules:
-            if not architecture.has_module(name):
+            if not architecture.has_part(name):
                 yield "modules", f"no module {name!r} in the model; it has {', '.join(architecture.module_names)}"
 
     def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
@@ -63,5 +64,5 @@ class Freeze(FineTuning):
             if any(name == wanted or name.endswith("." + wanted) for wanted in self.modules):
                 yield module
 
-    def save(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str) -> None:
+    def save(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
         save_whole(model, tokenizer, folder, dtype)

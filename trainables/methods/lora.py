@@ -62,16 +62,16 @@ class LoRA(FineTuning):
     def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
         from peft import get_peft_model, get_peft_model_state_dict
 
-        policy = get_peft_model(model, self._peft_config())  # type: ignore[arg-type]
+        policy = get_peft_model(model, self._peft_config())
         cast_trainable(policy, dtypes.trainable)
         for module in policy.modules():
             # PEFT would copy every adapter's input to fp32 first, and autocast that copy back to bf16.
             if hasattr(module, "cast_input_dtype_enabled"):
-                module.cast_input_dtype_enabled = False  # type: ignore[assignment]
+                module.cast_input_dtype_enabled = False
         if self.init in TAKES_FROM_BASE:
             start = get_peft_model_state_dict(policy)
             # Kept for `save`: what was taken from the base must be given back.
-            policy.adapter_at_start = {name: tensor.clone() for name, tensor in start.items()}  # type: ignore[assignment]
+            policy.adapter_at_start = {name: tensor.clone() for name, tensor in start.items()}
         return policy
 
     def _peft_config(self) -> Any:
@@ -112,14 +112,14 @@ class LoRA(FineTuning):
             **options,
         )
 
-    def save(self, model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str) -> None:
+    def save(self, model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
         if self.init in TAKES_FROM_BASE:
-            self._save_as_plain_lora(model, folder)
+            self._save_as_plain_lora(model, folder, dtype)
         else:
             model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
-    def _save_as_plain_lora(self, model: Any, folder: Path) -> None:
+    def _save_as_plain_lora(self, model: Any, folder: Path, dtype: torch.dtype) -> None:
         """Saves [trained, -start] as one adapter of twice the rank, which fits the unchanged base.
 
         W = W' + B0 A0 and the policy is W' + B A, so the change is B A - B0 A0 (PEFT's conversion).
@@ -133,5 +133,6 @@ class LoRA(FineTuning):
             config = self._peft_config()
             config.init_lora_weights = True
             config.save_pretrained(start)
-            save_file({k: v.contiguous() for k, v in model.adapter_at_start.items()}, start / "adapter_model.safetensors")
+            weights = {name: tensor.to(dtype).contiguous() for name, tensor in model.adapter_at_start.items()}
+            save_file(weights, start / "adapter_model.safetensors")
             model.save_pretrained(folder, path_initial_model_for_weight_conversion=str(start))

@@ -68,8 +68,8 @@ class FineTuning(Frozen):
         """An optimizer with the method's own parameter groups, or ``None`` for the trainer's usual one."""
         return None
 
-    def save(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str) -> None:
-        """Writes the trained weights (in ``dtype``) or the adapter, and the tokenizer, to ``folder``."""
+    def save(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
+        """Writes the trained weights or the adapter, in ``dtype``, and the tokenizer, to ``folder``."""
         raise TypeError(f"{type(self).__name__} does not say what it saves")
 
 
@@ -80,17 +80,14 @@ def cast_trainable(model: nn.Module, dtype: torch.dtype) -> None:
             parameter.data = parameter.data.to(dtype)
 
 
-def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str) -> None:
+def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
     """Saves a whole model as safetensors in ``dtype``; the model in memory stays as it is."""
-    import torch
-
-    target = getattr(torch, dtype)
     cast: dict[int, torch.Tensor] = {}  # by address, so that tied weights stay one tensor and are saved once
     state = {
-        name: cast.setdefault(tensor.data_ptr(), tensor.to(target)) for name, tensor in model.state_dict().items()
+        name: cast.setdefault(tensor.data_ptr(), tensor.to(dtype)) for name, tensor in model.state_dict().items()
     }
     before = model.config.dtype
-    model.config.dtype = target
+    model.config.dtype = dtype
     try:
         model.save_pretrained(folder, state_dict=state)
     finally:

@@ -51,6 +51,7 @@ class QLoRA(LoRA):
 
     def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
         keep_gradients_right_on_cpu(model)
+        let_go_of_the_file(model)
         return super().attach(model, dtypes)
 
 
@@ -63,3 +64,14 @@ def keep_gradients_right_on_cpu(model: nn.Module) -> None:
     for module in model.modules():
         if type(module).__name__ == "Linear4bit":
             module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+
+
+def let_go_of_the_file(model: nn.Module) -> None:
+    """Copies what was not quantized into memory of its own.
+
+    On a CPU it is a view into the mapped weights file, and would keep all pages that were read to be quantized,
+    the 16-bit weights themselves, resident.
+    """
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and parameter.device.type == "cpu":
+            parameter.data = parameter.data.clone()

@@ -34,14 +34,14 @@ class SFT(Frozen):
     train_on_prompt: bool = False
 
     needs: ClassVar[type] = Conversation
-    eval_batch: ClassVar[int] = 64
+    eval_batch: ClassVar[int] = 32
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
     ) -> transformers.Trainer:
         from trl import SFTConfig, SFTTrainer
 
-        from trainables.training import keeping_trainable_dtype
+        from trainables.training import keeping_trainable_dtype, small_loss_chunks
 
         head_adapted = hasattr(policy.causal.get_output_embeddings(), "lora_A")
         settings = SFTConfig(
@@ -51,7 +51,7 @@ class SFT(Frozen):
             loss_type="nll" if head_adapted else "chunked_nll",
             dataset_kwargs={"skip_prepare_dataset": True},
         )
-        with keeping_trainable_dtype(policy.model):
+        with keeping_trainable_dtype(policy.model), small_loss_chunks(policy.device):
             return SFTTrainer(
                 model=policy.model,
                 args=settings,

@@ -1,0 +1,45 @@
+# Every target sets up what it needs: a virtual environment in .venv with the project installed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+RUN := runs/methods
+
+.PHONY: demo test check slow bench install clean
+
+## demo: the shipped `methods` spec on SmolLM2-135M, and its report; goes on where it stopped
+demo: install
+	$(BIN)/paretune fetch smollm2-135m
+	$(BIN)/paretune run methods $(if $(wildcard $(RUN)),--resume)
+
+## test: the tests that CI runs
+test: install
+	$(BIN)/python -m pytest
+
+## check: style, types, and the fast tests; before every commit
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow and not sweep"
+
+## slow: the tests that take minutes, on the real model
+slow: install
+	$(BIN)/python -m pytest -m slow
+
+## bench: tokens per second, Paretune's trainer against a plain TRL script, in turn
+bench: install
+	$(BIN)/python -m tests.bench_throughput
+
+## install: the virtual environment, made anew when pyproject.toml changes
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip setuptools
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

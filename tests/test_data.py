@@ -1,0 +1,267 @@
+"""Data: from files to rows, and the cut by prompt hash that keeps held-out rows held out."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from trainables import commands, data
+from trainables.config import DataConfig
+from trainables.data import DataError, cut
+from trainables.rows import Conversation
+
+
+def ask(text: str, answer: str = "yes") -> Conversation:
+    return Conversation(({"role": "user", "content": text},), answer)
+
+
+def some(count: int) -> list[Conversation]:
+    return [ask(f"question {number}", f"answer {number}") for number in range(count)]
+
+
+def read(path: Path, **options: Any) -> list[Conversation]:
+    """Every row of a file, in whatever part it fell."""
+    found = data.load(DataConfig(train=str(path), eval_fraction=0.5, **options))
+    return [*found.train, *found.validation, *found.test]
+
+
+def write_lines(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def pairs(count: int = 40) -> list[dict[str, Any]]:
+    return [{"prompt": f"question {number}", "completion": f"answer {number}"} for number in range(count)]
+
+
+# The cut
+
+
+def test_no_held_out_prompt_is_among_the_training_rows() -> None:
+    train, validation, test = cut(some(500), 0.2, None)
+    parts = [{row.key() for row in part} for part in (train, validation, test)]
+    assert sum(map(len, parts)) == 500
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    assert not parts[1] & parts[2]
+
+
+def test_about_the_fraction_that_was_asked_for_is_held_out_half_for_each_part() -> None:
+    train, validation, test = cut(some(4000), 0.2, None)
+    assert len(train) == pytest.approx(3200, rel=0.03)
+    assert len(validation) == pytest.approx(400, rel=0.15)
+    assert len(test) == pytest.approx(400, rel=0.15)
+
+
+def test_rows_with_the_same_prompt_never_part() -> None:
+    rows = [ask(f"question {number % 50}", f"answer {number}") for number in range(500)]
+    for part in cut(rows, 0.3, None):
+        for prompt in {row.key() for row in part}:
+            assert sum(row.key() == prompt for row in part) == 10
+
+
+def test_adding_rows_moves_none() -> None:
+    before, after = cut(some(200), 0.3, None), cut(some(400), 0.3, None)
+    for few, many in zip(before, after, strict=True):
+        assert {row.answer for row in few} <= {row.answer for row in many}
+
+
+def test_a_greater_fraction_holds_out_more_and_keeps_what_was_held_out() -> None:
+    assert {row.answer for row in cut(some(400), 0.1, None)[2]} <= {row.answer for row in cut(some(400), 0.3, None)[2]}
+
+
+def test_training_rows_keep_the_order_of_the_file() -> None:
+    train, _, _ = cut(some(100), 0.2, None)
+    numbers = [int(row.answer.split()[1]) for row in train]
+    assert numbers == sorted(numbers)
+
+
+def test_eval_rows_keeps_the_same_rows_whatever_the_order_of_the_file() -> None:
+    rows = some(300)
+    shuffled = random.Random(0).sample(rows, len(rows))
+    for part in (1, 2):
+        kept = cut(rows, 0.3, 5)[part]
+        assert len(kept) == 5
+        assert cut(shuffled, 0.3, 5)[part] == kept
+
+
+def test_eval_rows_keeps_the_same_answers_to_one_prompt_too() -> None:
+    """Rows with one prompt have one hash: their answers decide."""
+    rows = [ask("the only question", f"answer {number}") for number in range(20)]
+    share = 0.999999  # whatever the hash, it is held out
+    forwards, backwards = cut(rows, share, 3), cut(rows[::-1], share, 3)
+    assert forwards == backwards
+    assert sorted(map(len, forwards)) == [0, 0, 3]
+
+
+def test_eval_rows_leaves_the_training_rows_alone() -> None:
+    assert cut(some(100), 0.3, 1)[0] == cut(some(100), 0.3, None)[0]
+
+
+def test_the_system_message_belongs_to_the_prompt() -> None:
+    plain, with_system = ask("hello"), Conversation(({"role": "system", "content": "Be kind."}, *ask("hello").prompt), "yes")
+    assert plain.key() != with_system.key()
+
+
+# Formats
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.csv", "rows.parquet"])
+def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
+    path, rows = tmp_path / name, pairs()
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".csv":
+        path.write_text("prompt,completion\n" + "".join(f"{r['prompt']},{r['completion']}\n" for r in rows))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    else:
+        write_lines(path, rows)
+    expected = {(row["prompt"], row["completion"]) for row in rows}
+    assert {(row.prompt[0]["content"], row.answer) for row in read(path)} == expected
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    text = "prompt,completion\n" + "".join(f"{r['prompt']},{r['completion']}\n" for r in pairs())
+    path.write_text(text, encoding="utf-8-sig")
+    assert len(read(path)) == 40
+
+
+def test_a_line_separator_inside_a_text_does_not_end_a_line_of_jsonl(tmp_path: Path) -> None:
+    rows = [{"prompt": f"one\u2028two\x85three {number}", "completion": "fine"} for number in range(40)]
+    found = read(write_lines(tmp_path / "rows.jsonl", rows))
+    assert len(found) == 40
+    assert all("\u2028" in row.prompt[0]["content"] for row in found)
+
+
+def test_alpaca_joins_instruction_and_input_with_a_newline_and_skips_what_is_empty(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": f"Translate {number}.", "input": "bonjour" if number % 2 else "", "output": "hello"}
+        for number in range(40)
+    ]
+    texts = {row.prompt[0]["content"] for row in read(write_lines(tmp_path / "rows.jsonl", rows))}
+    assert texts == {f"Translate {n}.\nbonjour" if n % 2 else f"Translate {n}." for n in range(40)}
+
+
+def test_messages_are_the_prompt_up_to_the_last_answer(tmp_path: Path) -> None:
+    turns = ["system", "user", "assistant", "user", "assistant"]
+    rows = [
+        {"messages": [{"role": role, "content": f"{role} {place} {number}"} for place, role in enumerate(turns)]}
+        for number in range(40)
+    ]
+    for row in read(write_lines(tmp_path / "rows.jsonl", rows)):
+        assert [message["role"] for message in row.prompt] == turns[:-1]
+        assert row.answer.startswith("assistant 4")
+
+
+def test_a_system_text_becomes_the_first_message(tmp_path: Path) -> None:
+    rows = [{**row, "system": "Be brief."} for row in pairs()]
+    for row in read(write_lines(tmp_path / "rows.jsonl", rows)):
+        assert row.prompt[0] == {"role": "system", "content": "Be brief."}
+
+
+def test_the_embedded_data_set_has_one_right_answer_and_a_file_may_not(tmp_path: Path) -> None:
+    assert data.load(DataConfig(train=commands.NAME)).exact
+    assert not data.load(DataConfig(train=str(write_lines(tmp_path / "rows.jsonl", pairs())))).exact
+
+
+def test_the_hash_is_of_the_rows_and_not_of_the_path(tmp_path: Path) -> None:
+    digests = [
+        data.load(DataConfig(train=str(write_lines(tmp_path / name, pairs())), eval_fraction=fraction)).sha256
+        for name, fraction in (("a.jsonl", 0.5), ("b.jsonl", 0.3))
+    ]
+    changed = write_lines(tmp_path / "c.jsonl", [*pairs(39), {"prompt": "question 39", "completion": "another"}])
+    assert digests[0] == digests[1] != data.load(DataConfig(train=str(changed), eval_fraction=0.5)).sha256
+
+
+# Errors: each names the file, and the row where there is one
+
+
+def broken(row: Any) -> list[Any]:
+    return [*pairs(2), row, *pairs(40)]
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ({"question": "?", "answer": "!"}, "found the columns question, answer"),
+        ({"prompt": "", "completion": "x"}, "must be texts that are not empty"),
+        ({"prompt": "x", "completion": ""}, "must be texts that are not empty"),
+        ({"prompt": "x", "completion": None}, "must be texts that are not empty"),
+        ({"prompt": 3, "completion": "x"}, "must be texts that are not empty"),
+        ({"instruction": "x", "input": 3, "output": "y"}, "must be texts that are not empty"),
+        ({"instruction": ["x"], "output": "y"}, "must be texts that are not empty"),
+        ({"prompt": "x", "completion": "y", "system": 3}, "the system text must be a text"),
+        (["prompt", "completion"], "expected an object"),
+        ("just text", "expected an object"),
+        ({"messages": "hello"}, "messages must be a list"),
+        ({"messages": []}, "ends with the assistant's answer"),
+        ({"messages": [{"role": "user", "content": "x"}]}, "ends with the assistant's answer"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "ends with the assistant's answer"),
+        ({"messages": [{"role": "user"}, {"role": "assistant", "content": "x"}]}, "messages must be a list"),
+        (
+            {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": ""}]},
+            "ends with the assistant's answer",
+        ),
+    ],
+)
+def test_a_row_that_is_wrong_is_named_with_its_file(tmp_path: Path, row: Any, what: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(broken(row)))
+    with pytest.raises(DataError, match="^rows.json row 3: .*" + what):
+        read(path)
+
+
+def test_a_line_that_is_not_json_is_named_with_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\n\n{"prompt": "a"\n')
+    with pytest.raises(DataError, match=r"rows.jsonl:3: not valid JSON"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.csv", "rows.parquet"])
+def test_a_file_that_is_something_else_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"\xff\xfe\x00\x81 not what its name says")
+    with pytest.raises(DataError, match=name):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        ("rows.json", '{"prompt": "x"}', "expected a list of rows, got dict"),
+        ("rows.json", "[]", "holds no rows"),
+        ("rows.jsonl", "\n\n", "holds no rows"),
+        ("rows.csv", "prompt,completion\n", "holds no rows"),
+        ("rows.txt", "hello", "can't read this kind of file; known: .json, .jsonl, .csv, .parquet"),
+    ],
+)
+def test_a_file_without_rows_says_so(tmp_path: Path, name: str, text: str, what: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(DataError, match=f"{name}.*{what}"):
+        read(path)
+
+
+def test_a_folder_is_not_a_data_set(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="can't read this kind of file"):
+        read(tmp_path)
+
+
+def test_a_missing_file_is_named_beside_the_embedded_data_set(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no file .*nowhere.jsonl; give a path, or 'commands'"):
+        read(tmp_path / "nowhere.jsonl")
+
+
+def test_too_few_rows_to_hold_any_out_are_refused(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "rows.jsonl", pairs(1))
+    with pytest.raises(DataError, match="rows.jsonl has 1 rows and eval_fraction 0.5 leaves none for the"):
+        read(path)

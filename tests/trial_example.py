@@ -1,0 +1,87 @@
+"""A small trial on the tiny model, for the tests to vary: 48 rows in a file, a few steps, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from trainables import commands
+from trainables.config import TrialConfig
+from trainables.policy import Policy, attach, load_base, load_tokenizer
+from trainables.results import Record, read_curve
+from trainables.run import Place, run_trial
+from trainables.watch import Alone
+
+METHODS: dict[str, dict[str, Any]] = {
+    "full": {"kind": "full"},
+    "freeze": {"kind": "freeze", "layers": 2},
+    "lora": {"kind": "lora", "rank": 4},
+    "qlora-4bit": {"kind": "qlora", "rank": 4},
+    "qlora-8bit": {"kind": "qlora", "rank": 4, "bits": 8},
+}
+
+
+def write_rows(path: Path, count: int = 48) -> Path:
+    """The first rows of the embedded data set as a file of their own; of 48, 6 validate and 4 test."""
+    rows = commands.rows()[:count]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def make_config(model: Path, rows: Path | str, method: dict[str, Any] | str | None = "lora", **leaves: Any) -> TrialConfig:
+    """A trial of two steps; ``leaves`` are those of ``train``, and ``dtype``, ``cutoff``, ``eval_rows``."""
+    method = METHODS[method] if isinstance(method, str) else method
+    name = method["kind"] if method else "base"
+    dtype = leaves.pop("dtype", "bfloat16")
+    data = {"train": str(rows), "eval_fraction": 0.25}
+    data |= {key: leaves.pop(key) for key in ("cutoff", "eval_rows", "eval_fraction") if key in leaves}
+    length = {} if "epochs" in leaves else {"steps": 2}
+    return TrialConfig.model_validate(
+        {
+            "cell": f"sft-{name}",
+            "method_name": name,
+            "role": "search" if method else "base",
+            "model": {"path": model, "dtype": dtype},
+            "data": data,
+            "stage": {"kind": "sft", **leaves.pop("stage", {})},
+            "method": method,
+            "train": {"batch_size": 4, "learning_rate": 1e-3, **length, **leaves},
+        }
+    )
+
+
+def make_policy(config: TrialConfig) -> Policy:
+    """The policy of a config before its first step."""
+    assert config.model.path is not None
+    return attach(load_base(config, config.model.path), load_tokenizer(config.model.path), config)
+
+
+def run(config: TrialConfig, run_folder: Path, **options: Any) -> Record:
+    """Runs a trial that is expected to end well."""
+    record = run_trial(config, Place(run_folder), **options)
+    error = run_folder / "trials" / config.trial_id() / "error.txt"
+    assert not error.exists(), error.read_text()
+    return record
+
+
+def curve(config: TrialConfig, run_folder: Path, name: str = "train_loss") -> list[tuple[int, float]]:
+    points = read_curve(run_folder / "trials" / config.trial_id())
+    return [(point["step"], point["value"]) for point in points if point["name"] == name]
+
+
+class At(Alone):
+    """Answers ``decision`` to the report of a step, or interrupts once the loop has asked ``interrupt_at`` times."""
+
+    def __init__(self, interrupt_at: int | None = None, **decisions: Any) -> None:
+        self.interrupt_at, self.asked = interrupt_at, 0
+        self.decisions = {int(step.removeprefix("step")): answer for step, answer in decisions.items()}
+        self.reports: list[tuple[int, dict[str, float]]] = []
+
+    def report(self, step: int, values: dict[str, float]) -> Any:
+        self.reports.append((step, values))
+        return self.decisions.get(step, "continue")
+
+    def interrupted(self) -> bool:
+        self.asked += 1
+        return self.asked == self.interrupt_at
