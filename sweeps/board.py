@@ -57,13 +57,16 @@ class Hub:
             self._closed = True
             self._changed.notify_all()
 
-    async def next_job(self, done_id: str | None) -> dict[str, Any] | None:
-        """The slot's job, once it is another than ``done_id``; ``None`` when there are no more."""
+    async def next_job(self, done_id: str | None, rank: int = 0) -> dict[str, Any] | None:
+        """The slot's job, once it is another than ``done_id``; ``None`` when there are no more.
+
+        Every worker of the group asks; the first one's asking counts as an attempt.
+        """
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._is_new(done_id))
             if self._closed or self._job is None:
                 return None
-            self._attempts += 1
+            self._attempts += rank == 0
             return {**self._job, "attempt": self._attempts}
 
     def _is_new(self, done_id: str | None) -> bool:

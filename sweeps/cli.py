@@ -6,6 +6,7 @@ Imports sit inside the commands, so that ``paretune --help`` costs nothing.
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import typer
 
 if TYPE_CHECKING:
     from sweeps.plan import Plan
+    from sweeps.tracking import Tracker
 
 WRONG = 2  # what the user gave is wrong
 FAILED = 1  # the run failed, or some trials did
@@ -28,7 +30,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A spec's path, or the name of a shipped one.")]
+SpecArgument = Annotated[
+    str, typer.Argument(metavar="SPEC", help="A spec's path, or the name of a shipped one.")
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a leaf: train.steps=2")
 ]
@@ -62,35 +66,57 @@ def run(
         plan = _plan(spec, sets, fetch=True)
         _refuse(plan)
         from sweeps import folder
+        from sweeps.tracking import Tracker
 
         run_folder = (output / plan.spec.name).resolve()
-        with folder.held(run_folder):
+        tracker = Tracker(plan, run_folder)  # refuses what it can't do before anything is written
+        with folder.held(run_folder), _ended_like_by_ctrl_c():
             folder.prepare(plan, run_folder, resume)
-            code = _carry_out(plan, run_folder, address)
+            code = _carry_out(plan, run_folder, address, tracker)
     raise typer.Exit(code)
 
 
-def _carry_out(plan: Plan, run_folder: Path, address: str | None) -> int:
+def _carry_out(plan: Plan, run_folder: Path, address: str | None, tracker: Tracker) -> int:
     from reports.write import write
     from sweeps import launch
     from sweeps.progress import Progress
-    from sweeps.tracking import Tracker
 
     progress = Progress()
-    with Tracker(plan, run_folder, progress.say) as tracker:
+    with tracker.following(progress.say):
         try:
             launch.run(plan, run_folder, address, progress)
+            progress.end()
+            report = write([run_folder])
+            tracker.summarize()
         except KeyboardInterrupt:
             progress.end()
-            again = f"paretune run {plan.spec.source.file} --output {run_folder.parent} --resume"
-            print(f"Interrupted. To go on: {again}", file=sys.stderr)
+            tracker.leave()
+            print(f"Interrupted. To go on: {_again(plan, run_folder, address)}", file=sys.stderr)
             return INTERRUPTED
-        progress.end()
-        report = write([run_folder])
-        tracker.summarize()
     code = launch.exit_code(run_folder)
     print(report)
     return code
+
+
+def _again(plan: Plan, run_folder: Path, address: str | None) -> str:
+    """The command that goes on with a run."""
+    import shlex
+
+    sets = [word for override in plan.spec.overrides for word in ("--set", override)]
+    where = ["--output", str(run_folder.parent), *(["--address", address] if address else [])]
+    return shlex.join(["paretune", "run", str(plan.spec.source.file), *where, *sets, "--resume"])
+
+
+@contextmanager
+def _ended_like_by_ctrl_c() -> Iterator[None]:
+    """Being told to end (SIGTERM) is what Ctrl-C is: everything is kept."""
+    import signal
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @app.command()
@@ -162,7 +188,8 @@ def report(
     from reports.write import write
     from trainables import results
 
-    with _users_errors():
+    # What reports refuse: a folder that is no run, runs that can't be compared, other files in the way.
+    with _users_errors(FileNotFoundError, ValueError):
         for run_folder in runs:
             if results.trial_folders(run_folder):
                 results.write_tables(run_folder)
@@ -222,19 +249,22 @@ def _show(made: Plan) -> None:
 
 
 @contextmanager
-def _users_errors() -> Iterator[None]:
-    """Turns what a user can mend into a sentence and exit code 2."""
+def _users_errors(*also: type[Exception]) -> Iterator[None]:
+    """Turns what a user can mend into a sentence and exit code 2, and Ctrl-C into 130."""
     from sweeps.problems import SpecError
     from trainables.model_folder import ModelError
 
+    mistakes: tuple[type[Exception], ...] = (SpecError, ModelError, *also)
     try:
         yield
-    except (SpecError, ModelError, FileNotFoundError, ValueError) as error:
-        if _Debug.on or not isinstance(error, SpecError | ModelError | FileNotFoundError):
-            raise
+    except mistakes as error:
+        if _Debug.on:
+            traceback.print_exception(error)
         for problem in getattr(error, "problems", None) or (error,):
             print(problem, file=sys.stderr)
         raise typer.Exit(WRONG) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from sweeps import folder
 from sweeps.plan import Plan
@@ -122,25 +122,39 @@ def _ray(run_folder: Path, address: str | None) -> Iterator[Any]:
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    common = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address:
-        ray.init(address=address, **common)
-    else:
-        ray.init(
-            num_cpus=os.cpu_count(),
-            resources={"trial_driver": DRIVERS},
-            include_dashboard=False,
-            **common,
-        )
-    for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    handler = logging.FileHandler(run_folder / "sweep.log")
-    logging.getLogger("ray").addHandler(handler)
-    try:
-        yield ray
-    finally:
-        logging.getLogger("ray").removeHandler(handler)
-        ray.shutdown()
+    own: dict[str, Any] = {
+        "num_cpus": os.cpu_count(),
+        "resources": {"trial_driver": DRIVERS},
+        "include_dashboard": False,
+    }
+    with (run_folder / "sweep.log").open("a", encoding="utf-8") as log:
+        _keep_messages(log)
+        where = {"address": address} if address else own
+        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+        for name in ("ray", "ray.tune", "ray.train"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        handler = logging.StreamHandler(log)
+        logging.getLogger("ray").addHandler(handler)
+        try:
+            yield ray
+        finally:
+            logging.getLogger("ray").removeHandler(handler)
+            ray.shutdown()
+
+
+def _keep_messages(log: TextIO) -> None:
+    """Has the cluster's messages to its driver, "8 worker processes have been started", written to ``log``.
+
+    Ray prints them on standard output, whatever ``log_to_driver`` says, and has no option for it.
+    """
+    from ray._private import worker
+
+    def keep(data: dict[str, Any], *args: Any, **options: Any) -> None:
+        if not log.closed:
+            log.writelines(f"ray: {line}\n" for line in data["lines"])
+            log.flush()
+
+    worker.print_to_stdstream = keep
 
 
 @contextmanager

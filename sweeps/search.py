@@ -6,6 +6,8 @@ Tune's own state is not needed to go on.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,18 +44,16 @@ class CellSearch(Searcher):
     def _settle(self) -> None:
         """Tells the studies what the records say and a driver that died could not."""
         for study in self.studies.values():
-            for trial_id in study.unfinished():
-                record = results.read_record(self._folder(trial_id))
+            for config in study.unfinished():
+                folder = self._folder(config.trial_id())
+                record = results.read_record(folder)
                 if record is not None and record.status != "interrupted":
-                    study.tell(trial_id, record.status, record.objective)
+                    for step, objective in _objectives(folder):
+                        study.report(record.trial_id, step, objective)
+                    study.tell(record.trial_id, record.status, record.objective)
 
     def _unfinished(self) -> list[TrialConfig]:
-        return [
-            TrialConfig.model_validate_json((self._folder(trial_id) / "config.json").read_text(encoding="utf-8"))
-            for study in self.studies.values()
-            for trial_id in study.unfinished()
-            if (self._folder(trial_id) / "config.json").exists()
-        ]
+        return [config for study in self.studies.values() for config in study.unfinished()]
 
     def _bases(self, plan: Plan) -> list[TrialConfig]:
         return [base for base in plan.bases if not is_finished(self.run, base.trial_id())]
@@ -87,7 +87,9 @@ class CellSearch(Searcher):
         if study is not None and not result.get("done") and result.get("objective") is not None:
             study.report(ours, result["step"], result["objective"])
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         ours = self._trials[trial_id]
         record = results.read_record(self._folder(ours))
         if record is None and error:
@@ -126,6 +128,17 @@ def is_finished(run: Path, trial_id: str) -> bool:
     return record is not None and record.status != "interrupted"
 
 
+def _objectives(folder: Path) -> list[tuple[int, float]]:
+    """A trial's validation results so far, by step."""
+    return [(p["step"], p["value"]) for p in results.read_curve(folder) if p["name"] == "objective"]
+
+
+def _saved_step(folder: Path) -> int:
+    """The step of a trial's newest complete checkpoint; 0 without one."""
+    marks = folder.glob("checkpoint-*/complete.json")
+    return max((int(mark.parent.name.split("-")[1]) for mark in marks), default=0)
+
+
 class CellAsha(FIFOScheduler):
     """An asynchronous successive halving (Li et al., 2018, arXiv:1810.05934; Ray Tune's) for each cell.
 
@@ -137,19 +150,21 @@ class CellAsha(FIFOScheduler):
         super().__init__()
         self.board = board
         self.cells = {cell.name: cell for cell in plan.cells if cell.rungs}
-        self.halvings = {name: _halving(cell) for name, cell in self.cells.items()}
+        self.halvings: dict[str, Any] = {name: _halving(cell) for name, cell in self.cells.items()}
         self._replay(run)
 
     def _replay(self, run: Path) -> None:
         """Fills the rungs with what earlier trials reached, so that a resumed search stops as it would have."""
         for folder in results.trial_folders(run):
-            record = results.read_record(folder)
-            if record is None or record.cell not in self.halvings or record.status == "interrupted":
+            cell = json.loads((folder / "config.json").read_text(encoding="utf-8"))["cell"]
+            if cell not in self.halvings:
                 continue
-            points = [p for p in results.read_curve(folder) if p["name"] == "objective"]
-            self._watch(record.cell, record.trial_id)
-            for point in points:
-                self._compare(record.cell, record.trial_id, point["step"], point["value"])
+            # What an unfinished trial did after its last checkpoint it will do and report again.
+            until = math.inf if is_finished(run, folder.name) else _saved_step(folder)
+            self._watch(cell, folder.name)
+            for step, objective in _objectives(folder):
+                if step <= min(until, self.cells[cell].steps - 1):
+                    self._compare(cell, folder.name, step, objective)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         return True

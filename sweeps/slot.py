@@ -27,7 +27,7 @@ class Slot(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self.board = find_board(config["board"])
         self.hub = open_hub()
-        self.name = ray.get_runtime_context().get_actor_id()[:8]
+        self.name = str(ray.get_runtime_context().get_actor_id())[:8]
         self.served = 0
         self.failure: BaseException | None = None
         self.group = threading.Thread(target=self._serve, args=(config,), daemon=True)
@@ -52,7 +52,9 @@ class Slot(tune.Trainable):
             run_config=RunConfig(
                 name=f"slot-{self.name}",
                 storage_path=str(Path(config["run"]) / ".ray"),
-                failure_config=FailureConfig(max_failures=GROUP_FAILURES, controller_failure_limit=1),
+                failure_config=FailureConfig(  # type: ignore[call-arg]  # mypy finds that of the old Ray Train
+                    max_failures=GROUP_FAILURES, controller_failure_limit=1
+                ),
             ),
         )
         try:

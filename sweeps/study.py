@@ -7,6 +7,7 @@ sampler's hidden state, so that a search that was interrupted goes on as if it h
 from __future__ import annotations
 
 import itertools
+import os
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def journal(run: Path, cell: str) -> Path:
 
 
 class CellStudy:
-    """The study of one cell; its trials are the cell's budget."""
+    """The study of one cell; its trials, and no others, are the cell's budget."""
 
     def __init__(self, run: Path, cell: Cell) -> None:
         from optuna.storages import JournalStorage
@@ -41,69 +42,84 @@ class CellStudy:
 
         self.cell = cell
         self.distributions = {leaf: domain.distribution() for leaf, domain in cell.space.items()}
+        mend(journal(run, cell.name))
         self.study = optuna.create_study(
             study_name=cell.name,
             storage=JournalStorage(JournalFileBackend(str(journal(run, cell.name)))),
             direction="maximize",
             load_if_exists=True,
         )
-        if not self.study.get_trials(deepcopy=False) and (prior := cell.prior()):
-            self.study.enqueue_trial({leaf: cell.space[leaf].encode(value) for leaf, value in prior.items()})
 
     def proposed(self) -> dict[str, FrozenTrial]:
-        """The Optuna trials that became trials of ours, by our id."""
-        trials = self.study.get_trials(deepcopy=False)
-        return {trial.user_attrs[TRIAL_ID]: trial for trial in trials if TRIAL_ID in trial.user_attrs}
+        """The study's trials by our id."""
+        return {trial.user_attrs[TRIAL_ID]: trial for trial in self.study.get_trials(deepcopy=False)}
 
-    def unfinished(self) -> list[str]:
-        """Ids of trials that were proposed and not yet told."""
-        return [id for id, trial in self.proposed().items() if trial.state == TrialState.RUNNING]
+    def unfinished(self) -> list[TrialConfig]:
+        """Trials that were proposed and not yet told."""
+        running = (trial for trial in self.proposed().values() if trial.state == TrialState.RUNNING)
+        return [self._config(trial.params) for trial in running]
 
     def ask(self) -> TrialConfig | None:
         """The next config; ``None`` once the budget is spent or nothing new is left to try."""
         known = self.proposed()
         if len(known) >= self.cell.trials:
             return None
-        for attempt in range(TRIES):
-            config = self._propose(len(known), attempt, known)
-            if config is not None:
+        for params in self._candidates(len(known)):
+            config = self._config(params)
+            if config.trial_id() not in known:
+                self._add(config, params)
                 return config
-        for params in self._rest(known):
-            self.study.enqueue_trial(params)
-            return self._propose(len(known), TRIES, known)
         return None
 
-    def _propose(self, number: int, attempt: int, known: dict[str, FrozenTrial]) -> TrialConfig | None:
-        self.study.sampler = self._sampler(number, attempt)
-        trial = self.study.ask(fixed_distributions=self.distributions)
-        config = self.cell.config(self._values(trial.params))
-        if config.trial_id() in known:
-            self.study.tell(trial, state=TrialState.FAIL)  # a config runs once; samplers leave failures out
-            return None
-        trial.set_user_attr(TRIAL_ID, config.trial_id())
-        return config
+    def _add(self, config: TrialConfig, params: dict[str, Any]) -> None:
+        # Sampled first and added whole: a driver that is killed leaves no half trial, and a repeated proposal none.
+        self.study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.RUNNING,
+                params=params,
+                distributions=self.distributions,
+                user_attrs={TRIAL_ID: config.trial_id()},
+            )
+        )
 
-    def _values(self, params: dict[str, Any]) -> dict[str, Any]:
-        return {leaf: self.cell.space[leaf].decode(value) for leaf, value in params.items()}
+    def _config(self, params: dict[str, Any]) -> TrialConfig:
+        return self.cell.config({leaf: self.cell.space[leaf].decode(value) for leaf, value in params.items()})
+
+    def _candidates(self, number: int) -> Iterator[dict[str, Any]]:
+        """Proposals until one is new: what the sampler says, at first with what is known to be good, then the rest."""
+        if number == 0:
+            prior = self.cell.prior()
+            known = {leaf: self.cell.space[leaf].encode(value) for leaf, value in prior.items()}
+            yield self._sampled(number, 0) | known
+        for attempt in range(TRIES):
+            yield self._sampled(number, attempt)
+        yield from self._rest()
+
+    def _sampled(self, number: int, attempt: int) -> dict[str, Any]:
+        sampler = self._sampler(number, attempt)
+        trial = optuna.trial.create_trial(state=TrialState.RUNNING)
+        trial.number = number
+        space = sampler.infer_relative_search_space(self.study, trial)
+        params = sampler.sample_relative(self.study, trial, space)
+        for leaf, distribution in self.distributions.items():
+            if leaf not in params:
+                params[leaf] = sampler.sample_independent(self.study, trial, leaf, distribution)
+        return params
 
     def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
         search = self.cell.search
         if search.sampler == "qmc":
-            # Its place in the sequence is kept in the study; the seed says which sequence.
-            return optuna.samplers.QMCSampler(seed=search.seed, scramble=True)
+            return _Sequence(self.distributions, search.seed)
         seed = zlib.crc32(f"{search.seed} {self.cell.name} {number} {attempt}".encode())
         if search.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=5, constant_liar=True)
 
-    def _rest(self, known: dict[str, FrozenTrial]) -> Iterator[dict[str, Any]]:
-        """Every point of a finite space that has not been tried, in a fixed order."""
-        if self.cell.size() is None:
-            return
-        axes = [[(leaf, value) for value in points(d)] for leaf, d in self.distributions.items()]
-        for point in itertools.product(*axes):
-            if self.cell.config(self._values(dict(point))).trial_id() not in known:
-                yield dict(point)
+    def _rest(self) -> Iterator[dict[str, Any]]:
+        """Every point of a finite space, in a fixed order."""
+        if self.cell.size() is not None:
+            axes = [[(leaf, value) for value in points(d)] for leaf, d in self.distributions.items()]
+            yield from (dict(point) for point in itertools.product(*axes))
 
     def report(self, trial_id: str, step: int, objective: float) -> None:
         """Notes a trial's validation result at ``step``; one that a resumed trial repeats is left as it was."""
@@ -122,6 +138,35 @@ class CellStudy:
             self.study.tell(trial.number, state=TrialState.PRUNED)
         else:
             self.study.tell(trial.number, state=TrialState.FAIL)
+
+
+class _Sequence(optuna.samplers.QMCSampler):
+    """A scrambled Sobol sequence over the whole space from the first trial on.
+
+    Optuna's own draws trials at random until one is done, and so what is proposed would depend on timing. How far
+    the sequence has come is kept in the study.
+    """
+
+    def __init__(self, space: dict[str, optuna.distributions.BaseDistribution], seed: int) -> None:
+        super().__init__(seed=seed, scramble=True)
+        self._space = space
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, optuna.distributions.BaseDistribution]:
+        return self._space
+
+
+def mend(path: Path) -> None:
+    """Makes good what a killed driver left in a journal: its lock, and a last line cut short.
+
+    Only the one who holds the run folder may do this.
+    """
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    if path.exists():
+        text = path.read_bytes()
+        if not text.endswith(b"\n"):
+            os.truncate(path, text.rfind(b"\n") + 1)
 
 
 def points(distribution: optuna.distributions.BaseDistribution) -> list[Any]:

@@ -112,8 +112,8 @@ class Follower:
             reinit="create_new",
             settings=wandb.Settings(console="off", silent=True, init_timeout=60),
         ) as summary:
-            columns = list(rows[0]) if rows else []
-            data = [[_plain(row[column]) for column in columns] for row in rows]
+            columns: list[str | int] = [*rows[0]] if rows else []
+            data = [[_plain(row[str(column)]) for column in columns] for row in rows]
             summary.log({"comparison": wandb.Table(columns=columns, data=data)})
             summary.log({"pareto": wandb.Image(str(_image(self.folder, pareto_png(run))))})
             artifact = wandb.Artifact(f"{self.group}-records", type="records")

@@ -10,11 +10,13 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Literal
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from sweeps.plan import Plan
 from sweeps.problems import Problem, SpecError
@@ -23,59 +25,78 @@ from trainables.capabilities import wandb_key
 Mode = Literal["online", "offline"]
 CONNECT_SECONDS = 2.0
 FINISH_SECONDS = 120.0  # that the tracker has to hand in what is left, once the sweep is over
+LEAVE_SECONDS = 2.0  # that it has after Ctrl-C
 
 
 class Tracker:
-    """Follows a run while the ``with`` block lasts; does nothing, and imports nothing, with ``wandb: off``."""
+    """Follows a run while ``following`` lasts; does nothing, and imports nothing, with ``wandb: off``.
 
-    def __init__(self, plan: Plan, run: Path, say: Callable[[str], None]) -> None:
-        self.tracking, self.run, self.say = plan.spec.tracking, run, say
+    Raises ``SpecError`` where ``online`` was asked for by name and can't be.
+    """
+
+    def __init__(self, plan: Plan, run: Path) -> None:
+        self.tracking, self.run = plan.spec.tracking, run
+        self.patience = FINISH_SECONDS
         self._process: subprocess.Popen[str] | None = None
-        self._log: IO[str] | None = None
+        self._mode: tuple[Mode, str] | None = None
+        if self.tracking.wandb != "off" and os.environ.get("WANDB_MODE") != "disabled":
+            self._mode = mode_for(self.tracking.wandb)
 
-    def __enter__(self) -> Tracker:
-        wanted = self.tracking.wandb
-        if wanted == "off" or os.environ.get("WANDB_MODE") == "disabled":
-            return self
-        mode, why = mode_for(wanted)
-        self.say(f"W&B: {mode}, {why}")
-        (self.run / "wandb").mkdir(parents=True, exist_ok=True)
-        self._log = (self.run / "wandb" / "tracker.log").open("a", encoding="utf-8")
-        command = [sys.executable, "-m", "sweeps.tracker", str(self.run), self.tracking.project]
-        environment = {**os.environ, "WANDB_MODE": mode, "WANDB_DIR": str(self.run), "WANDB_SILENT": "true"}
-        if self.tracking.entity:
-            environment["WANDB_ENTITY"] = self.tracking.entity
-        self._process = subprocess.Popen(
-            command,
+    @contextmanager
+    def following(self, say: Callable[[str], None]) -> Iterator[None]:
+        if self._mode is None:
+            yield
+            return
+        mode, why = self._mode
+        say(f"W&B: {mode}, {why}")
+        folder = self.run / "wandb"
+        folder.mkdir(exist_ok=True)
+        with (folder / "tracker.log").open("a", encoding="utf-8") as log:
+            self._process = self._start(mode, log)
+            try:
+                yield
+            except BaseException:
+                self.leave()
+                raise
+            finally:
+                code = self._end(self._process)
+        if code:
+            say(f"W&B tracking ended with code {code}; {folder / 'tracker.log'} says why")
+
+    def _start(self, mode: Mode, log: IO[str]) -> subprocess.Popen[str]:
+        places = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR")
+        ours = {name: str(self.run / "wandb" / "own") for name in places} | {"WANDB_DIR": str(self.run)}
+        ours |= {"WANDB_ENTITY": self.tracking.entity} if self.tracking.entity else {}
+        return subprocess.Popen(
+            [sys.executable, "-m", "sweeps.tracker", str(self.run), self.tracking.project],
             stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=self._log,
+            stdout=log,
+            stderr=log,
             text=True,
-            env=environment,
+            env={**os.environ, **ours, "WANDB_MODE": mode, "WANDB_SILENT": "true"},
             start_new_session=True,  # Ctrl-C is for the sweep; the tracker ends when its input does
         )
-        return self
 
     def summarize(self) -> None:
         """Asks for the summary run; the tables and the report are there by now."""
-        if self._process is not None and self._process.stdin is not None and self._process.poll() is None:
-            self._process.stdin.write("summary\n")
-            self._process.stdin.flush()
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(BrokenPipeError):  # it ended before; its code will say so
+                self._process.stdin.write("summary\n")
+                self._process.stdin.flush()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process is None or self._process.stdin is None or self._log is None:
-            return
+    def leave(self) -> None:
+        """The sweep was interrupted: what the tracker can't hand in quickly has to wait for the next session."""
+        self.patience = LEAVE_SECONDS
+
+    def _end(self, process: subprocess.Popen[str]) -> int:
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.close()
         try:
-            self._process.stdin.close()
-            code = self._process.wait(FINISH_SECONDS if kind is None else 5)
-        except (subprocess.TimeoutExpired, BrokenPipeError):
-            self._process.kill()
-            code = self._process.wait()
-        self._log.close()
-        if code:
-            self.say(f"W&B tracking ended with code {code}; {self.run / 'wandb' / 'tracker.log'} says why")
+            return process.wait(self.patience)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.kill()
+            return process.wait()
 
 
 def mode_for(wanted: Literal["auto", "offline", "online"]) -> tuple[Mode, str]:
@@ -98,10 +119,17 @@ def mode_for(wanted: Literal["auto", "offline", "online"]) -> tuple[Mode, str]:
 
 
 def _reachable() -> bool:
+    """Whether something answers where W&B would call, or at the proxy on the way there."""
     url = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
-    try:
-        port = url.port or (443 if url.scheme == "https" else 80)
-        socket.create_connection((url.hostname or "", port), timeout=CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True
+    proxy = None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
+    target = urlsplit(proxy) if proxy else url
+    port = target.port or (443 if target.scheme == "https" else 80)
+    answered = threading.Event()
+    # In a thread of its own: looking a name up has no time limit.
+    threading.Thread(target=_call, args=(target.hostname or "", port, answered), daemon=True).start()
+    return answered.wait(CONNECT_SECONDS)
+
+
+def _call(host: str, port: int, answered: threading.Event) -> None:
+    with suppress(OSError), socket.create_connection((host, port), timeout=CONNECT_SECONDS):
+        answered.set()

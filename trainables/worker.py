@@ -1,6 +1,6 @@
 """What runs inside a slot's warm Ray Train worker group: trial after trial, until the slot closes.
 
-The group talks to its slot through a hub, an actor whose methods are named here: ``next_job(done_id)``,
+The group talks to its slot through a hub, an actor whose methods are named here: ``next_job(done_id, rank)``,
 ``report(event)``, ``answer(trial_id, step)``; and to the sweep's board: ``interrupted()``.
 """
 
@@ -14,7 +14,7 @@ MAX_ATTEMPTS = 3  # times a trial may take its worker down before it counts as f
 
 
 def serve(settings: dict[str, Any]) -> None:
-    """The train loop of the slot's ``TorchTrainer``: serves jobs from ``settings["hub"]`` until there are none."""
+    """The train loop of the slot's ``TorchTrainer``: serves jobs from ``settings["hub"]`` until it closes."""
     from trainables import noise
 
     noise.silence()
@@ -27,23 +27,22 @@ def serve(settings: dict[str, Any]) -> None:
     hub, board = settings["hub"], settings["board"]
     if not torch.cuda.is_available():
         torch.set_num_threads(max(1, int(settings["cpus"])))
-    workers = ray.train.get_context().get_world_size()
-    measuring, served = MeasuringProcess(), 0
+    context = ray.train.get_context()
+    workers, rank = context.get_world_size(), context.get_world_rank()
+    measuring = MeasuringProcess()
     _warm_up()
     try:
         done: str | None = None
-        while (job := ray.get(hub.next_job.remote(done))) is not None:
-            record = _run(job, hub, board, workers, served, measuring)
-            done, served = job["trial_id"], served + 1
-            if ray.train.get_context().get_world_rank() == 0:
+        while (job := ray.get(hub.next_job.remote(done, rank))) is not None:
+            record = _run(job, hub, board, workers, measuring)
+            done = job["trial_id"]
+            if rank == 0:
                 ray.get(hub.report.remote({"kind": "done", "trial_id": done, "record": record}))
     finally:
         measuring.close()
 
 
-def _run(
-    job: dict[str, Any], hub: Any, board: Any, workers: int, served: int, measuring: Any
-) -> dict[str, Any]:
+def _run(job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any) -> dict[str, Any]:
     from trainables.config import TrialConfig
     from trainables.run import Place, fail_trial, run_trial
 
@@ -78,7 +77,15 @@ class FromHub:
 
 
 def _warm_up() -> None:
-    """Imports what every trial needs, so that the first one waits less."""
+    """Imports what every trial needs, so that the first one waits less.
+
+    What is there by then stays: taken out of garbage collection, it isn't walked through between trials.
+    """
+    import gc
+
     import peft  # noqa: F401
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
     from trl import SFTTrainer  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
