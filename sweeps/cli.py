@@ -77,6 +77,7 @@ def run(
 
 
 def _carry_out(plan: Plan, run_folder: Path, address: str | None, tracker: Tracker) -> int:
+    _keep_fonts()
     from reports.write import write
     from sweeps import launch
     from sweeps.progress import Progress
@@ -105,6 +106,15 @@ def _again(plan: Plan, run_folder: Path, address: str | None) -> str:
     sets = [word for override in plan.spec.overrides for word in ("--set", override)]
     where = ["--output", str(run_folder.parent), *(["--address", address] if address else [])]
     return shlex.join(["paretune", "run", str(plan.spec.source.file), *where, *sets, "--resume"])
+
+
+def _keep_fonts() -> None:
+    """Has matplotlib keep its list of fonts with our own cache and not in the home folder."""
+    import os
+
+    from trainables.model_folder import home
+
+    os.environ.setdefault("MPLCONFIGDIR", str(home() / "matplotlib"))
 
 
 @contextmanager
@@ -185,6 +195,7 @@ def report(
     output: Annotated[Path | None, typer.Option(help="Where to; RUN/report by default.")] = None,
 ) -> None:
     """Write the report again, over one run or several. Prints its path."""
+    _keep_fonts()
     from reports.write import write
     from trainables import results
 

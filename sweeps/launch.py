@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import sys
 import time
@@ -23,6 +24,7 @@ ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else every print comes twice
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process less per slot; a lost worker is made again anyway
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records are the log
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no objective
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: trials save themselves first
@@ -130,6 +132,9 @@ def _ray(run_folder: Path, address: str | None) -> Iterator[Any]:
     with (run_folder / "sweep.log").open("a", encoding="utf-8") as log:
         _keep_messages(log)
         where = {"address": address} if address else own
+        if not address:
+            # A token of its own; else Ray writes one to the home folder, for every user to read.
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
         for name in ("ray", "ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.ERROR)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.plan import Cell
@@ -72,7 +72,7 @@ class CellStudy:
         return None
 
     def _add(self, config: TrialConfig, params: dict[str, Any]) -> None:
-        # Sampled first and added whole: a driver that is killed leaves no half trial, and a repeated proposal none.
+        # Added whole: a driver that is killed leaves no trial without its id.
         self.study.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.RUNNING,
@@ -86,7 +86,7 @@ class CellStudy:
         return self.cell.config({leaf: self.cell.space[leaf].decode(value) for leaf, value in params.items()})
 
     def _candidates(self, number: int) -> Iterator[dict[str, Any]]:
-        """Proposals until one is new: what the sampler says, at first with what is known to be good, then the rest."""
+        """Proposals until one is new: first the sampler's, the very first with what is known to be good."""
         if number == 0:
             prior = self.cell.prior()
             known = {leaf: self.cell.space[leaf].encode(value) for leaf, value in prior.items()}
@@ -96,20 +96,15 @@ class CellStudy:
         yield from self._rest()
 
     def _sampled(self, number: int, attempt: int) -> dict[str, Any]:
-        sampler = self._sampler(number, attempt)
-        trial = optuna.trial.create_trial(state=TrialState.RUNNING)
-        trial.number = number
-        space = sampler.infer_relative_search_space(self.study, trial)
-        params = sampler.sample_relative(self.study, trial, space)
-        for leaf, distribution in self.distributions.items():
-            if leaf not in params:
-                params[leaf] = sampler.sample_independent(self.study, trial, leaf, distribution)
-        return params
+        # Asked of a copy: a proposal that was made before would else stay in the study as a trial.
+        copy = optuna.create_study(direction="maximize", sampler=self._sampler(number, attempt))
+        copy.add_trials(self.study.get_trials(deepcopy=False))
+        return copy.ask(self.distributions).params
 
     def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
         search = self.cell.search
         if search.sampler == "qmc":
-            return _Sequence(self.distributions, search.seed)
+            return _Sequence(self.distributions, search.seed, number + attempt)
         seed = zlib.crc32(f"{search.seed} {self.cell.name} {number} {attempt}".encode())
         if search.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)
@@ -122,7 +117,7 @@ class CellStudy:
             yield from (dict(point) for point in itertools.product(*axes))
 
     def report(self, trial_id: str, step: int, objective: float) -> None:
-        """Notes a trial's validation result at ``step``; one that a resumed trial repeats is left as it was."""
+        """Notes a trial's validation result at ``step``; what a resumed trial repeats is left as it was."""
         trial = self.proposed()[trial_id]
         if trial.state == TrialState.RUNNING and step not in trial.intermediate_values:
             self.study._storage.set_trial_intermediate_value(trial._trial_id, step, objective)
@@ -141,20 +136,23 @@ class CellStudy:
 
 
 class _Sequence(optuna.samplers.QMCSampler):
-    """A scrambled Sobol sequence over the whole space from the first trial on.
+    """One point of a scrambled Sobol sequence over the whole space.
 
-    Optuna's own draws trials at random until one is done, and so what is proposed would depend on timing. How far
-    the sequence has come is kept in the study.
+    Optuna's own draws at random until a trial is done, and counts what it has drawn: what is proposed would depend
+    on timing.
     """
 
-    def __init__(self, space: dict[str, optuna.distributions.BaseDistribution], seed: int) -> None:
+    def __init__(self, space: dict[str, BaseDistribution], seed: int, point: int) -> None:
         super().__init__(seed=seed, scramble=True)
-        self._space = space
+        self._space, self._point = space, point
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, optuna.distributions.BaseDistribution]:
+    ) -> dict[str, BaseDistribution]:
         return self._space
+
+    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._point
 
 
 def mend(path: Path) -> None:
@@ -169,7 +167,7 @@ def mend(path: Path) -> None:
             os.truncate(path, text.rfind(b"\n") + 1)
 
 
-def points(distribution: optuna.distributions.BaseDistribution) -> list[Any]:
+def points(distribution: BaseDistribution) -> list[Any]:
     """All values of a finite distribution. ``ValueError`` for a continuous one."""
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)

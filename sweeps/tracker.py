@@ -56,7 +56,7 @@ class Follower:
                 self._finish(trial, following, record)
         if last:
             for following in self.open.values():
-                following.run.finish(quiet=True)
+                following.run.finish()
 
     def _begin(self, trial: Path) -> Following:
         config = json.loads((trial / "config.json").read_text(encoding="utf-8"))
@@ -91,7 +91,7 @@ class Follower:
         values = record.model_dump(mode="json", exclude={"config", "packages", "metrics"})
         test = {f"test/{name}": value for name, value in record.metrics.items()}
         following.run.summary.update({k: v for k, v in {**values, **test}.items() if v is not None})
-        following.run.finish(exit_code=1 if record.status == "failed" else 0, quiet=True)
+        following.run.finish(exit_code=1 if record.status == "failed" else 0)
         (self.marks / trial.name).touch()
         del self.open[trial.name]
 

@@ -73,7 +73,9 @@ def test_adding_rows_moves_none() -> None:
 
 
 def test_a_greater_fraction_holds_out_more_and_keeps_what_was_held_out() -> None:
-    assert {row.answer for row in cut(some(400), 0.1, None)[2]} <= {row.answer for row in cut(some(400), 0.3, None)[2]}
+    assert {row.answer for row in cut(some(400), 0.1, None)[2]} <= {
+        row.answer for row in cut(some(400), 0.3, None)[2]
+    }
 
 
 def test_training_rows_keep_the_order_of_the_file() -> None:
@@ -105,7 +107,10 @@ def test_eval_rows_leaves_the_training_rows_alone() -> None:
 
 
 def test_the_system_message_belongs_to_the_prompt() -> None:
-    plain, with_system = ask("hello"), Conversation(({"role": "system", "content": "Be kind."}, *ask("hello").prompt), "yes")
+    plain, with_system = (
+        ask("hello"),
+        Conversation(({"role": "system", "content": "Be kind."}, *ask("hello").prompt), "yes"),
+    )
     assert plain.key() != with_system.key()
 
 
@@ -153,7 +158,11 @@ def test_alpaca_joins_instruction_and_input_with_a_newline_and_skips_what_is_emp
 def test_messages_are_the_prompt_up_to_the_last_answer(tmp_path: Path) -> None:
     turns = ["system", "user", "assistant", "user", "assistant"]
     rows = [
-        {"messages": [{"role": role, "content": f"{role} {place} {number}"} for place, role in enumerate(turns)]}
+        {
+            "messages": [
+                {"role": role, "content": f"{role} {place} {number}"} for place, role in enumerate(turns)
+            ]
+        }
         for number in range(40)
     ]
     for row in read(write_lines(tmp_path / "rows.jsonl", rows)):
@@ -177,7 +186,9 @@ def test_the_hash_is_of_the_rows_and_not_of_the_path(tmp_path: Path) -> None:
         data.load(DataConfig(train=str(write_lines(tmp_path / name, pairs())), eval_fraction=fraction)).sha256
         for name, fraction in (("a.jsonl", 0.5), ("b.jsonl", 0.3))
     ]
-    changed = write_lines(tmp_path / "c.jsonl", [*pairs(39), {"prompt": "question 39", "completion": "another"}])
+    changed = write_lines(
+        tmp_path / "c.jsonl", [*pairs(39), {"prompt": "question 39", "completion": "another"}]
+    )
     assert digests[0] == digests[1] != data.load(DataConfig(train=str(changed), eval_fraction=0.5)).sha256
 
 
@@ -263,5 +274,5 @@ def test_a_missing_file_is_named_beside_the_embedded_data_set(tmp_path: Path) ->
 
 def test_too_few_rows_to_hold_any_out_are_refused(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "rows.jsonl", pairs(1))
-    with pytest.raises(DataError, match="rows.jsonl has 1 rows and eval_fraction 0.5 leaves none for the"):
+    with pytest.raises(DataError, match=r"rows\.jsonl has 1 rows and eval_fraction 0\.5 leaves none for the"):
         read(path)

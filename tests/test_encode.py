@@ -1,4 +1,4 @@
-"""From a conversation to tokens: only the answer is labelled, and what doesn't fit is cut as LLaMA-Factory does."""
+"""From a conversation to tokens: only the answer is labelled; the rest is cut as LLaMA-Factory does."""
 
 from __future__ import annotations
 
@@ -71,7 +71,11 @@ def test_nothing_is_cut_that_fits_and_something_of_both_is_always_left() -> None
         for target in (1, 3, 8, 40, 900, 60_000):
             for cutoff in (8, 9, 64, 256):
                 kept = split_cutoff(source, target, cutoff)
-                assert sum(kept) == min(cutoff, source + target) or sum(kept) == cutoff - 1, (source, target, cutoff)
+                assert sum(kept) == min(cutoff, source + target) or sum(kept) == cutoff - 1, (
+                    source,
+                    target,
+                    cutoff,
+                )
                 assert min(kept) >= 1, (source, target, cutoff)  # without an answer a row has no loss
                 if source + target <= cutoff:
                     assert kept == (source, target)
@@ -92,7 +96,9 @@ def test_a_template_that_rewrites_the_prompt_is_refused(tiny_model: Path) -> Non
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    tokenizer.chat_template = "{{ messages | length }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    tokenizer.chat_template = (
+        "{{ messages | length }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    )
     with pytest.raises(ValueError, match="renders the prompt differently once the answer follows"):
         encode(ROW, tokenizer, 1024)
 

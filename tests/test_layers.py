@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("trainables", "sweeps", "reports")
-# Who, besides the command line, may import reports: W&B's summary run carries the comparison table and the front.
+# Besides the command line, W&B's summary run: it carries the comparison table and the front.
 MAY_IMPORT_REPORTS = ("sweeps/cli.py", "sweeps/tracker.py")
 
 
@@ -47,7 +47,9 @@ def breaches(package: str, *forbidden: str, allowed: tuple[str, ...] = ()) -> li
 
 def test_the_walk_sees_imports_of_every_form(tmp_path: Path) -> None:
     file = tmp_path / "example.py"
-    file.write_text("import ray.tune as rt\ndef f():\n    from sweeps import plan, spec as s\n    import os, yaml\n")
+    file.write_text(
+        "import ray.tune as rt\ndef f():\n    from sweeps import plan, spec as s\n    import os, yaml\n"
+    )
     assert sorted(imports(file)) == ["os", "ray.tune", "sweeps.plan", "sweeps.spec", "yaml"]
 
 
@@ -80,7 +82,7 @@ def test_the_command_line_is_where_all_three_meet() -> None:
 
 @pytest.mark.parametrize("module", ["reports", "reports.write", "trainables.results"])
 def test_reports_work_without_torch_and_ray(module: str) -> None:
-    code = f"import sys, {module}; print([name for name in ('torch', 'ray', 'transformers') if name in sys.modules])"
+    code = f"import sys, {module}; print([n for n in ('torch', 'ray', 'transformers') if n in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "[]"
 

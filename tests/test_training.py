@@ -1,5 +1,5 @@
-"""A trial from its config to its record: every setting does something, nothing depends on what ran before, and
-whatever goes wrong is a row that says so."""
+"""A trial from its config to its record: every setting does something, nothing depends on what ran before,
+and whatever goes wrong is a row that says so."""
 
 from __future__ import annotations
 
@@ -81,7 +81,9 @@ def test_epochs_become_steps_where_part_batches_count(
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_an_epoch_sees_every_row_once(tiny_model: Path, rows: Path, tmp_path: Path, accumulation: int) -> None:
+def test_an_epoch_sees_every_row_once(
+    tiny_model: Path, rows: Path, tmp_path: Path, accumulation: int
+) -> None:
     config = make_config(tiny_model, rows, epochs=2, gradient_accumulation=accumulation)
     record = run(config, tmp_path)
     tokens = row_tokens(config)
@@ -160,11 +162,18 @@ def test_weight_decay_takes_its_share_of_every_matrix(tiny_model: Path, rows: Pa
     without, with_decay = weights(plain, tmp_path), weights(decayed, tmp_path)
     for name, weight in start.items():
         expected = 0.0 if "norm" in name else 1e-2 * 0.5 * weight.float()
-        torch.testing.assert_close(without[name] - with_decay[name], expected + 0 * weight.float(), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            without[name] - with_decay[name], expected + 0 * weight.float(), atol=1e-6, rtol=0
+        )
 
 
 def test_weight_decay_reaches_loraplus_too(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"steps": 1, "learning_rate": 1e-2, "precision": "fp32", "scheduler": "constant"}
+    settings: dict[str, Any] = {
+        "steps": 1,
+        "learning_rate": 1e-2,
+        "precision": "fp32",
+        "scheduler": "constant",
+    }
     method = {"kind": "lora", "targets": ["q_proj"], "loraplus_ratio": 4}
     found = []
     for share in (0.0, 0.5):
@@ -182,7 +191,14 @@ def test_the_gradient_is_clipped_to_its_greatest_norm(
 ) -> None:
     """One step of plain SGD moves the weights by learning rate x gradient."""
     config = make_config(
-        tiny_model, rows, "full", steps=1, optimizer="sgd", learning_rate=0.1, max_grad_norm=limit, precision="fp32"
+        tiny_model,
+        rows,
+        "full",
+        steps=1,
+        optimizer="sgd",
+        learning_rate=0.1,
+        max_grad_norm=limit,
+        precision="fp32",
     )
     run(config, tmp_path)
     start, end = load_file(tiny_model / "model.safetensors"), weights(config, tmp_path)
@@ -192,18 +208,17 @@ def test_the_gradient_is_clipped_to_its_greatest_norm(
     assert moved == pytest.approx(0.1 * (norm if limit is None else limit), rel=1e-3)
 
 
-OPTIMIZERS = {
-    "adamw": "AdamW",
-    "adamw_8bit": "AdamW",  # bitsandbytes' own, with 8 bits of state
-    "paged_adamw": "AdamW",
-    "paged_adamw_8bit": "AdamW",
-    "sgd": "SGD",
-    "adafactor": "Adafactor",
-}
+OPTIMIZERS = ("adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd", "adafactor")
 
 
-@pytest.mark.parametrize("kind", ["full", "qlora-4bit"])
-@pytest.mark.parametrize("optimizer", [*OPTIMIZERS])
+@pytest.mark.parametrize(
+    ("optimizer", "kind"),
+    [
+        *((name, "full") for name in OPTIMIZERS),
+        ("adamw_8bit", "qlora-4bit"),
+        ("paged_adamw_8bit", "qlora-4bit"),
+    ],
+)
 def test_every_optimizer_trains(
     tiny_model: Path, rows: Path, tmp_path: Path, optimizer: str, kind: str
 ) -> None:
@@ -262,7 +277,13 @@ def test_gradient_checkpointing_changes_memory_and_no_number(
     found = []
     for checkpointing in (False, True):
         config = make_config(
-            tiny_model, rows, kind, steps=3, precision="fp32", gradient_checkpointing=checkpointing, eval_steps=1
+            tiny_model,
+            rows,
+            kind,
+            steps=3,
+            precision="fp32",
+            gradient_checkpointing=checkpointing,
+            eval_steps=1,
         )
         run(config, tmp_path)
         found.append((values(config, tmp_path), values(config, tmp_path, "grad_norm")))
@@ -278,21 +299,25 @@ def test_another_seed_sees_the_rows_in_another_order(tiny_model: Path, rows: Pat
     assert losses[0][0] != losses[1][0]
 
 
-def test_every_method_sees_the_same_rows_in_the_same_order(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+def test_every_method_sees_the_same_rows_in_the_same_order(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
     """A first step is taken from the base model by all of them (fp32, so that one number is one number)."""
-    first = []
+    losses, tokens = [], set()
     for kind in ("full", "freeze", "lora"):
         config = make_config(tiny_model, rows, kind, precision="fp32", steps=1)
-        record = run(config, tmp_path)
-        first.append((pytest.approx(values(config, tmp_path)[0], rel=1e-6), record.tokens))
-    assert first[0][1] == first[1][1] == first[2][1]
-    assert values(config, tmp_path)[0] == first[0][0] == first[1][0].expected
+        tokens.add(run(config, tmp_path).tokens)
+        losses += values(config, tmp_path)
+    assert len(tokens) == 1
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
 
 
 # Intervals
 
 
-def test_points_are_logged_evaluated_and_saved_when_asked(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+def test_points_are_logged_evaluated_and_saved_when_asked(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
     config = make_config(tiny_model, rows, steps=7, logging_steps=3, eval_steps=2, save_steps=3)
     control = At()
     run(config, tmp_path, control=control)
@@ -337,7 +362,9 @@ def test_training_on_the_prompt_too_is_another_loss(tiny_model: Path, rows: Path
 # Records
 
 
-def test_a_record_says_what_was_done_where_and_with_what(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+def test_a_record_says_what_was_done_where_and_with_what(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
     import time
 
     config = make_config(tiny_model, rows)
@@ -366,14 +393,22 @@ def test_parameters_of_a_quantized_base_count_as_what_they_stand_for(
         assert run(make_config(tiny_model, rows, kind), tmp_path).total_params == 180800 + 16384
 
 
-def test_the_base_model_is_scored_and_nothing_is_trained(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+def test_the_base_model_is_scored_and_nothing_is_trained(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
     config = make_config(tiny_model, rows, None)
     record = run(config, tmp_path)
     assert record.status == "done"
     assert (record.role, record.method) == ("base", "base")
     assert record.quality is not None
     assert record.objective is not None
-    untrained = (record.steps, record.tokens, record.train_seconds, record.trainable_params, record.artifact_bytes)
+    untrained = (
+        record.steps,
+        record.tokens,
+        record.train_seconds,
+        record.trainable_params,
+        record.artifact_bytes,
+    )
     assert untrained == (None,) * 5
     assert not (folder(config, tmp_path) / "model").exists()
 
@@ -412,7 +447,15 @@ def test_content_hashes_stand_for_paths_in_the_id(tiny_model: Path, rows: Path) 
 
 
 @pytest.mark.parametrize(
-    "leaves", [{"learning_rate": 2e-3}, {"seed": 1}, {"steps": 3}, {"batch_size": 2}, {"precision": "fp32"}, {"cutoff": 64}]
+    "leaves",
+    [
+        {"learning_rate": 2e-3},
+        {"seed": 1},
+        {"steps": 3},
+        {"batch_size": 2},
+        {"precision": "fp32"},
+        {"cutoff": 64},
+    ],
 )
 def test_every_setting_is_part_of_the_id(tiny_model: Path, rows: Path, leaves: dict[str, Any]) -> None:
     assert make_config(tiny_model, rows, **leaves).trial_id() != make_config(tiny_model, rows).trial_id()
@@ -469,7 +512,9 @@ def test_an_answer_that_is_no_number_is_seen_between_two_log_lines(
     assert "NotFinite" in (record.error or "")
 
 
-def test_a_base_model_that_gives_no_numbers_is_a_failed_row(broken_model: Path, rows: Path, tmp_path: Path) -> None:
+def test_a_base_model_that_gives_no_numbers_is_a_failed_row(
+    broken_model: Path, rows: Path, tmp_path: Path
+) -> None:
     record = failed(make_config(broken_model, rows, None), tmp_path)
     assert record.status == "failed"
     assert record.objective is None
@@ -513,7 +558,10 @@ def test_running_out_of_memory_is_a_finding(tiny_model: Path, rows: Path, tmp_pa
     [
         (torch.OutOfMemoryError("CUDA out of memory"), True),
         (MemoryError(), True),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:128] . DefaultCPUAllocator: can't allocate memory"), True),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:128] . DefaultCPUAllocator: can't allocate memory"),
+            True,
+        ),
         (OSError(12, "Cannot allocate memory"), True),
         (RuntimeError("shapes don't fit"), False),
         (ValueError("memory"), False),
@@ -556,7 +604,9 @@ def test_the_same_config_gives_the_same_numbers_whatever_ran_before(
 ) -> None:
     configs = {kind: make_config(tiny_model, rows, method, steps=3) for kind, method in DROPOUT.items()}
     found: dict[str, list[list[Any]]] = {kind: [] for kind in DROPOUT}
-    for number, order in enumerate((("full", "lora", "qlora"), ("qlora", "full", "lora"), ("lora", "lora", "full"))):
+    for number, order in enumerate(
+        (("full", "lora", "qlora"), ("qlora", "full", "lora"), ("lora", "lora", "full"))
+    ):
         for place, kind in enumerate(order):
             run_folder = tmp_path / f"{number}-{place}"
             run(configs[kind], run_folder)
@@ -575,6 +625,7 @@ def in_a_fresh_process(config: TrialConfig, run_folder: Path) -> None:
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_the_same_numbers_and_resumes_to_them(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
@@ -610,7 +661,9 @@ def test_an_interrupted_trial_resumes_to_the_same_curve(
     assert again.train_seconds > record.train_seconds  # type: ignore[operator]
 
 
-def test_a_trial_that_is_interrupted_twice_still_gets_there(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+def test_a_trial_that_is_interrupted_twice_still_gets_there(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
     config = make_config(tiny_model, rows, DROPOUT["lora"], steps=6)
     run(config, tmp_path / "undisturbed")
     for _ in range(2):
@@ -701,7 +754,9 @@ def test_a_trial_that_is_stopped_at_a_rung_is_scored_where_it_stopped(
     assert not [*folder(config, tmp_path).glob("checkpoint-*")]
 
 
-def test_a_trial_that_is_stopped_at_its_last_step_is_done(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+def test_a_trial_that_is_stopped_at_its_last_step_is_done(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
     record = run(make_config(tiny_model, rows, steps=2), tmp_path, control=At(step2="stop"))
     assert (record.status, record.steps) == ("done", 2)
 

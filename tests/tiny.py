@@ -12,7 +12,7 @@ LAYERS, HIDDEN, VOCAB = 4, 64, 512
 
 
 def make_model(folder: Path, tied: bool = True, hidden: int = HIDDEN, layers: int = LAYERS) -> Path:
-    """Writes the model (about 0.2 M parameters unless widened, bfloat16 safetensors, ChatML) to ``folder``."""
+    """Writes the model (0.2 M parameters unless widened, bfloat16 safetensors, ChatML) to ``folder``."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -36,7 +36,7 @@ def make_model(folder: Path, tied: bool = True, hidden: int = HIDDEN, layers: in
     return folder
 
 
-def make_tokenizer():  # noqa: ANN201
+def make_tokenizer():
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

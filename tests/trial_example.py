@@ -29,7 +29,9 @@ def write_rows(path: Path, count: int = 48) -> Path:
     return path
 
 
-def make_config(model: Path, rows: Path | str, method: dict[str, Any] | str | None = "lora", **leaves: Any) -> TrialConfig:
+def make_config(
+    model: Path, rows: Path | str, method: dict[str, Any] | str | None = "lora", **leaves: Any
+) -> TrialConfig:
     """A trial of two steps; ``leaves`` are those of ``train``, and ``dtype``, ``cutoff``, ``eval_rows``."""
     method = METHODS[method] if isinstance(method, str) else method
     name = method["kind"] if method else "base"
@@ -71,7 +73,7 @@ def curve(config: TrialConfig, run_folder: Path, name: str = "train_loss") -> li
 
 
 class At(Alone):
-    """Answers ``decision`` to the report of a step, or interrupts once the loop has asked ``interrupt_at`` times."""
+    """Answers the report of a step as told (``step2="stop"``); interrupts when asked for that time."""
 
     def __init__(self, interrupt_at: int | None = None, **decisions: Any) -> None:
         self.interrupt_at, self.asked = interrupt_at, 0

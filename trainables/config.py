@@ -1,4 +1,4 @@
-"""What one trial is: its model, data, stage, method and training settings, and the id that follows from them."""
+"""What one trial is: model, data, stage, method and training settings, and the id that follows from them."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class DataConfig(Frozen):
     """The rows: an embedded data set's name or a file, the held-out share, and the greatest row length.
 
     ``eval_fraction`` of the prompts (by hash) is held out and cut into a validation and a test half;
-    ``eval_rows`` caps each half. ``cutoff`` is in tokens, prompt and answer together. ``sha256``, filled while
-    planning, is the hash of the rows and, unlike the path, part of a trial's id.
+    ``eval_rows`` caps each half. ``cutoff`` is in tokens, prompt and answer together. ``sha256``, filled
+    while planning, is the hash of the rows and, unlike the path, part of a trial's id.
     """
 
     train: str
@@ -111,7 +111,7 @@ class TrialConfig(Frozen):
     train: TrainConfig
 
     def canonical(self) -> dict[str, Any]:
-        """The JSON that the id is a hash of: content hashes stand for paths, and what people call things stays out."""
+        """The JSON that the id is a hash of: content hashes stand for paths, and labels stay out."""
         config = self.model_dump(mode="json")
         for part in (config["stage"], config["method"] or {}):
             part.pop("name", None)

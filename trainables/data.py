@@ -1,4 +1,4 @@
-"""From what people have on disk to rows: read, checked, hashed, and cut into training, validation and test parts.
+"""From what people have on disk to rows: read, checked, hashed, and cut into training, validation and test.
 
 The cut is by the hash of a row's prompt, so rows with the same prompt never part, and adding rows moves none.
 The validation half steers a search; the test half gives the quality, once.
@@ -18,6 +18,7 @@ from typing import Any
 from trainables import commands, files
 from trainables.config import DataConfig
 from trainables.rows import Conversation
+
 
 class DataError(ValueError):
     """What is wrong with the data, where, and what to do; a full sentence."""
@@ -49,8 +50,8 @@ def load(config: DataConfig) -> Data:
     for part, size in (("training", len(train)), ("validation", len(validation)), ("test", len(test))):
         if not size:
             raise DataError(
-                f"{name} has {len(rows)} rows and eval_fraction {config.eval_fraction} leaves none for the {part} "
-                "part; give more rows or another eval_fraction"
+                f"{name} has {len(rows)} rows and eval_fraction {config.eval_fraction} leaves none for the "
+                f"{part} part; give more rows or another eval_fraction"
             )
     digest = files.sha256({"rows": [[list(row.prompt), row.answer] for row in rows], "exact": exact})
     return Data(name, train, validation, test, exact, digest)
@@ -71,7 +72,10 @@ def cut(
             train.append(row)
         else:
             halves[int(key[12:16], 16) % 2].append((key, row))
-    held_out = [tuple(row for _, row in sorted(half, key=lambda pair: (pair[0], pair[1].answer))[:eval_rows]) for half in halves]
+    held_out = [
+        tuple(row for _, row in sorted(half, key=lambda pair: (pair[0], pair[1].answer))[:eval_rows])
+        for half in halves
+    ]
     return tuple(train), held_out[0], held_out[1]
 
 

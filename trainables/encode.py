@@ -40,7 +40,9 @@ def template_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
     return files.sha256(tokenizer.chat_template)
 
 
-def encode(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int, whole: bool = False) -> Encoded:
+def encode(
+    row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int, whole: bool = False
+) -> Encoded:
     """Tokens of prompt and answer, at most ``cutoff``; labels on the answer, or on everything if ``whole``.
 
     The answer is what the chat template adds to the prompt, its end-of-turn token included. Raises

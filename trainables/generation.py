@@ -1,8 +1,8 @@
-"""Greedy answers, checked against a draft first: where the model would say what the draft says, nothing is generated.
+"""Greedy answers, checked against a draft first: where the model says what the draft says, none is generated.
 
-Greedy decoding takes the most likely token at every place. Given the reference answer as a draft, one forward pass
-tells how far the model would have followed it; only from the first disagreement on does it have to speak for
-itself. The answers are those of plain greedy decoding (the draft-and-verify step of speculative decoding:
+Greedy decoding takes the most likely token at every place. Given the reference answer as a draft, one forward
+pass tells how far the model would have followed it; only from the first disagreement on does it have to speak
+for itself. The answers are those of plain greedy decoding (the draft-and-verify step of speculative decoding:
 Leviathan et al., 2023, arXiv:2211.17192, at temperature 0).
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,7 +31,10 @@ def greedy(
     ``max_new_tokens``.
     """
     ends = set(end_tokens(policy))
-    answers = [agreed(row.answer, found.choices[-len(row.answer) :], ends) for row, found in zip(rows, judged, strict=True)]
+    answers = [
+        agreed(row.answer, found.choices[-len(row.answer) :], ends)
+        for row, found in zip(rows, judged, strict=True)
+    ]
     unfinished = [index for index, answer in enumerate(answers) if answer[-1] not in ends]
     starts = [rows[index].prompt + answers[index] for index in unfinished]
     for index, rest in zip(unfinished, _continue(policy, starts, max_new_tokens, batch_size), strict=True):

@@ -1,6 +1,7 @@
-"""How likely a model finds given answers, and what it would have said instead, token by token, in one forward pass.
+"""How likely a model finds given answers, and what it would have said instead, in one forward pass.
 
-Logits are computed only where there is a label: the vocabulary is wide and most positions are nobody's business.
+Logits are computed only where there is a label: the vocabulary is wide, and most positions are nobody's
+business.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ LOGITS_AT_ONCE = 512  # positions; bounds the (positions, vocab) block that exis
 
 @dataclass(frozen=True)
 class Judged:
-    """One row's labelled tokens: their summed log-probability in nats, how many, and the model's first choices."""
+    """One row's labelled tokens: summed log-probability in nats, how many, and the model's first choices."""
 
     logprob: float
     tokens: int
@@ -40,7 +41,9 @@ def judge(policy: Policy, rows: Sequence[Encoded], batch_size: int) -> list[Judg
 
 
 def _batch(policy: Policy, rows: Sequence[Encoded]) -> Iterator[Judged]:
-    ids, mask, labels = (tensor.to(policy.device) for tensor in pad_right(rows, policy.tokenizer.pad_token_id))
+    ids, mask, labels = (
+        tensor.to(policy.device) for tensor in pad_right(rows, policy.tokenizer.pad_token_id)
+    )
     hidden = policy.causal.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     counted = labels[:, 1:] != IGNORED  # (batch, tokens - 1): position i predicts token i + 1
     logprobs, choices = token_logprobs(policy.causal, hidden[:, :-1][counted], labels[:, 1:][counted])

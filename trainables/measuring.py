@@ -16,12 +16,12 @@ from typing import IO, Any
 
 from trainables.config import TrialConfig
 
-# From 128 KiB on a block is mapped by itself and unmapped when freed, and free memory at the heap's end goes back.
+# From 128 KiB on a block is mapped by itself and unmapped when freed; a free heap's end goes back.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
-class MeasuringFailed(RuntimeError):
-    """The measurement could not be made; says why. ``out_of_memory`` when the process was killed or ran out."""
+class MeasuringFailed(RuntimeError):  # noqa: N818
+    """The measurement could not be made; says why. ``out_of_memory``: it was killed, or ran out."""
 
     def __init__(self, message: str, out_of_memory: bool = False) -> None:
         super().__init__(message)

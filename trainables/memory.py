@@ -1,4 +1,4 @@
-"""How much memory a config really takes: peaks by phase above the process's own baseline, and tensors counted.
+"""How much memory a config really takes: peaks by phase above the process's baseline, and tensors counted.
 
 On a GPU the caching allocator's own peaks are read. On a CPU the peak resident set is: Linux keeps it per
 process (``VmHWM``), and writing 5 to ``/proc/self/clear_refs`` resets it. How far malloc gives freed memory
@@ -97,7 +97,7 @@ Gauge = ResidentSet | CudaAllocator
 
 
 def gauge() -> Gauge | None:
-    """What measures memory here; ``None`` where nothing can, as where ``/proc/self/clear_refs`` is read-only."""
+    """What measures memory here; ``None`` where nothing can: ``/proc/self/clear_refs`` is read-only, say."""
     if device() == "cuda":
         return CudaAllocator()
     return ResidentSet() if machine.peak_memory().works else None
@@ -138,9 +138,9 @@ class Meter:
 def measure(config: TrialConfig) -> Memory:
     """Loads, trains :data:`STEPS` steps on the longest row, scores, and says what each phase took.
 
-    The batch is ``batch_size`` copies of the longest training row after the cutoff. The first time in a process
-    it all happens once before, on a model of one layer: tokenizer, rows, libraries and their caches belong to
-    the baseline, and so a fresh process gives the figures of a warm one.
+    The batch is ``batch_size`` copies of the longest training row after the cutoff. The first time in a
+    process it all happens once before, on a model of one layer: tokenizer, rows, libraries and their
+    caches belong to the baseline, and so a fresh process gives the figures of a warm one.
     """
     folder = models.folder(config.model)
     _rehearse(config, folder)
@@ -223,10 +223,14 @@ class _Counted(TrainerCallback):
         self.gradient_bytes: int | None = None
         self.optimizer_bytes: int | None = None
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+    def on_pre_optimizer_step(
+        self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
+    ) -> None:
         self.gradient_bytes = _bytes(p.grad for p in model.parameters() if p.grad is not None)
 
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
+    def on_optimizer_step(
+        self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any
+    ) -> None:
         inner = getattr(optimizer, "optimizer", optimizer)
         states = (value for entry in inner.state.values() for value in entry.values())
         self.optimizer_bytes = _bytes(value for value in states if isinstance(value, Tensor))

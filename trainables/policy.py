@@ -17,7 +17,6 @@ from trainables.config import TrialConfig
 from trainables.methods import Method
 from trainables.precision import Dtypes, dtypes
 
-
 SHORT_ROW = 256  # tokens; SDPA's CPU backward costs more than the attention matrix up to about here
 
 
@@ -67,7 +66,7 @@ def device() -> str:
 
 
 def attention(config: TrialConfig) -> str:
-    """The attention that really runs: on a CPU the plain one is quicker than fused SDPA while rows are short."""
+    """The attention that really runs: on a CPU the plain one is quicker than SDPA while rows are short."""
     if config.model.attention != "auto":
         return config.model.attention
     return "eager" if device() == "cpu" and config.data.cutoff <= SHORT_ROW else "sdpa"

@@ -9,7 +9,7 @@ import torch
 
 @dataclass(frozen=True)
 class Dtypes:
-    """``frozen`` and ``trainable``: the weights' while training; once trained, all are kept and scored in ``frozen``.
+    """``frozen`` and ``trainable``: the weights' while training; after it, all end up in ``frozen``.
 
     ``autocast``: the arithmetic's while training, ``None`` for the weights' own.
     """
@@ -25,8 +25,8 @@ class Dtypes:
 
 
 def dtypes(precision: str, model_dtype: str) -> Dtypes:
-    """``bf16`` and ``fp16`` keep trainable weights in fp32 and frozen ones in the model's dtype, under autocast;
-    ``pure_bf16`` and ``fp32`` keep everything in the one dtype.
+    """``bf16`` and ``fp16`` keep trainable weights in fp32 and frozen ones in the model's dtype, under
+    autocast; ``pure_bf16`` and ``fp32`` keep everything in the one dtype.
 
     >>> dtypes("bf16", "bfloat16").trainable
     torch.float32

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 PACKAGES = (
-    "paretune", "torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "datasets", "ray", "optuna",
-    "pyarrow", "wandb",
+    "paretune", "torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "datasets", "ray",
+    "optuna", "pyarrow", "wandb",
 )  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def packages() -> dict[str, str]:
 
 @cache
 def commit() -> str | None:
-    """The commit this code was checked out at, with ``-dirty`` if files were changed since; ``None`` outside git."""
+    """The commit this code was checked out at, ``-dirty`` if files changed since; ``None`` outside git."""
     here = Path(__file__).resolve().parent.parent
     try:
         found = subprocess.run(

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from trainables import files
 from trainables.frozen import Frozen
@@ -49,7 +50,7 @@ class Record(Frozen):
     quality_higher_is_better: bool | None = None
     quality_unit: str | None = None
     test_rows: int | None = None
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
 
     # Memory. Peaks are above `baseline_bytes`, the process before it loads anything.
     memory_source: Literal["cuda", "rss"] | None = None
@@ -86,7 +87,7 @@ class Record(Frozen):
     data_sha256: str | None = None
     template_sha256: str | None = None
     commit: str | None = None
-    packages: dict[str, str] = {}
+    packages: dict[str, str] = Field(default_factory=dict)
 
 
 def _arrow_type(annotation: Any) -> pa.DataType:
@@ -125,7 +126,7 @@ def read_record(trial_folder: Path) -> Record | None:
 
 
 def read_curve(trial_folder: Path) -> Iterator[dict[str, Any]]:
-    """The points of ``curve.jsonl``: ``{"step": int, "name": str, "value": float}``, the last one per step and name.
+    """The points of ``curve.jsonl``, the last per step and name: ``{"step": 1, "name": ..., "value": ...}``.
 
     A resumed trial repeats steps after its checkpoint, so the later line counts; a last line cut short by a
     killed process is left out.
@@ -152,7 +153,7 @@ def _row(record: Record) -> dict[str, Any]:
 
 
 def write_tables(run: Path) -> None:
-    """Gathers the records and curves of all trials into ``trials.parquet`` and ``curves.parquet``, atomically."""
+    """Gathers all trials' records and curves into ``trials.parquet`` and ``curves.parquet``, atomically."""
     records = [record for folder in trial_folders(run) if (record := read_record(folder)) is not None]
     records.sort(key=lambda record: record.started_at or "")
     points = [
@@ -172,7 +173,8 @@ class Run:
     """A run folder as read back.
 
     ``records``: every trial's row, in the order they started. ``curves``: trial_id, step, name, value.
-    ``spec``: the text of ``spec.yaml``, ``None`` without one. ``environment``: ``environment.json``, ``{}`` without one.
+    ``spec``: the text of ``spec.yaml``, ``None`` without one. ``environment``: ``environment.json``, ``{}``
+    without one.
     """
 
     folder: Path

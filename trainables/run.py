@@ -41,7 +41,7 @@ class Measures(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a trial runs: its run folder, its slot, and since when the slot has had it (seconds since 1970)."""
+    """Where a trial runs: its run folder, its slot, since when the slot has had it (seconds since 1970)."""
 
     run: Path
     slot: str | None = None
@@ -88,8 +88,8 @@ def run_trial(
 ) -> Record:
     """Runs a trial, or resumes it from its last complete checkpoint, and returns the record it wrote.
 
-    ``evaluate_at``: steps at which the validation result is reported to ``control``, besides ``eval_steps`` and
-    the last. Never raises for what goes wrong inside the trial: the record's status and error say it.
+    ``evaluate_at``: steps at which the validation result is reported to ``control``, besides ``eval_steps``
+    and the last. Never raises for what goes wrong inside the trial: the record's status and error say it.
     """
     folder = place.folder(config)
     trial = Trial(config, place, folder, control or Alone(), {"started_at": provenance.now()})
@@ -125,7 +125,9 @@ def fail_trial(config: TrialConfig, place: Place, error: str) -> Record:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: torch's own error on a GPU, an allocation that failed on a CPU."""
     said = ("can't allocate memory", "cannot allocate memory")  # torch's allocator, the system
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(s in str(error).lower() for s in said)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        s in str(error).lower() for s in said
+    )
 
 
 def _run(trial: Trial, evaluate_at: frozenset[int]) -> Status:
@@ -253,7 +255,9 @@ def _with_memory(trial: Trial, status: Status, measuring: Measures | None) -> Re
     try:
         found = once(trial.place.run / "memory" / f"{shape}.json", lambda: _measured(trial, measuring))
     except MeasuringFailed as error:
-        return trial.record("out_of_memory" if error.out_of_memory else "failed", f"measuring memory: {error}")
+        return trial.record(
+            "out_of_memory" if error.out_of_memory else "failed", f"measuring memory: {error}"
+        )
     trial.facts |= {name: value for name, value in found.items() if name in Record.model_fields}
     return trial.record(status)
 

@@ -1,4 +1,4 @@
-"""What all stages' trainers share: their arguments, their dtypes, and a warm process made clean for the next trial."""
+"""What all stages' trainers share: arguments, dtypes, and a warm process made clean for the next trial."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def arguments(train: TrainConfig, steps: int, folder: Path, workers: int, device
         "logging_nan_inf_filter": False,  # a loss that is NaN must be seen
         "save_strategy": "steps" if train.save_steps else "no",
         "save_steps": train.save_steps or 500,
-        # Without save_steps a checkpoint serves only to resume. Two: the older stays until the newer is complete.
+        # Without save_steps checkpoints serve to resume. Two: the older stays until the newer is complete.
         "save_total_limit": None if train.save_steps else 2,
         "eval_strategy": "no",  # our own callback evaluates, the same way for every stage
         "seed": train.seed,
@@ -65,7 +65,7 @@ def arguments(train: TrainConfig, steps: int, folder: Path, workers: int, device
 
 @contextmanager
 def keeping_trainable_dtype(model: nn.Module) -> Iterator[None]:
-    """Gives trainable weights back what they were: TRL's trainers cast a quantized model's adapters to bf16."""
+    """Gives trainable weights back what they were: TRL casts a quantized model's adapters to bf16."""
     before = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
     yield
     for name, parameter in model.named_parameters():
@@ -77,8 +77,8 @@ def keeping_trainable_dtype(model: nn.Module) -> Iterator[None]:
 def small_loss_chunks(device: str) -> Iterator[None]:
     """Has TRL compute logits for 64 labelled tokens at a time on a CPU, where 256 suit a GPU.
 
-    It fills the last chunk up with tokens that don't count: a short batch has fewer than 64 labels, and the head
-    of a small model is a third of its work.
+    It fills the last chunk up with tokens that don't count: a short batch has fewer than 64 labels, and the
+    head of a small model is a third of its work.
     """
     from trl.trainer import sft_trainer
 
@@ -92,7 +92,7 @@ def small_loss_chunks(device: str) -> Iterator[None]:
 
 
 def follow_quietly(trainer: Any, callback: TrainerCallback) -> None:
-    """Adds a callback, and takes away what prints every log line and writes a model card with every checkpoint."""
+    """Adds a callback; takes away what prints log lines and writes a model card with every checkpoint."""
     trainer.remove_callback(PrinterCallback)
     trainer.create_model_card = lambda *args, **kwargs: None
     trainer.add_callback(callback)

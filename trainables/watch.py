@@ -1,4 +1,4 @@
-"""Watching a trial train: its curve, its clock, its checkpoints, the search's decisions, and numbers gone wrong."""
+"""Watching a trial train: curve, clock, checkpoints, the search's decisions, and numbers gone wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAST_SAVE_SECONDS = 180  # a trial that trained this long saves at its end too: 
 Decision = Literal["continue", "stop", "interrupt"]
 
 
-class NotFinite(ArithmeticError):
+class NotFinite(ArithmeticError):  # noqa: N818
     """The loss or the gradient is NaN or infinite."""
 
 
@@ -120,7 +120,9 @@ class Watch(TrainerCallback):
         self.tally.stopped = self.decision == "stop"
         if self.decision != "continue":
             control.should_training_stop = True
-        control.should_save = control.should_save or self._wants_save(last=state.global_step >= state.max_steps)
+        control.should_save = control.should_save or self._wants_save(
+            last=state.global_step >= state.max_steps
+        )
         self._clock = time.perf_counter()
 
     def _wants_save(self, last: bool) -> bool:

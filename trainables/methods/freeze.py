@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Freeze(FineTuning):
-    """``layers`` decoder layers train, counted from ``end``; ``modules`` names others; ``head`` adds the head.
+    """``layers`` decoder layers train, counted from ``end``; ``modules`` names others, ``head`` adds it.
 
     With tied embeddings the head is the embedding, so ``head: true`` trains both.
     """
@@ -45,7 +45,10 @@ class Freeze(FineTuning):
             yield "layers", f"the model has {architecture.layers} layers, so {self.layers} can't train"
         for name in self.modules:
             if not architecture.has_part(name):
-                yield "modules", f"no module {name!r} in the model; it has {', '.join(architecture.module_names)}"
+                yield (
+                    "modules",
+                    f"no module {name!r} in the model; it has {', '.join(architecture.module_names)}",
+                )
 
     def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
         model.requires_grad_(False)
@@ -64,5 +67,7 @@ class Freeze(FineTuning):
             if any(name == wanted or name.endswith("." + wanted) for wanted in self.modules):
                 yield module
 
-    def save(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
+    def save(
+        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype
+    ) -> None:
         save_whole(model, tokenizer, folder, dtype)

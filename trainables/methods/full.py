@@ -31,5 +31,7 @@ class Full(FineTuning):
         cast_trainable(model, dtypes.trainable)
         return model
 
-    def save(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
+    def save(
+        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype
+    ) -> None:
         save_whole(model, tokenizer, folder, dtype)

@@ -57,7 +57,10 @@ class LoRA(FineTuning):
         for leaf, names in {**named, "modules_to_save": self.modules_to_save}.items():
             for name in names:
                 if not architecture.has_module(name):
-                    yield leaf, f"no module {name!r} in the model; it has {', '.join(architecture.module_names)}"
+                    yield (
+                        leaf,
+                        f"no module {name!r} in the model; it has {', '.join(architecture.module_names)}",
+                    )
 
     def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
         from peft import get_peft_model, get_peft_model_state_dict

@@ -24,14 +24,14 @@ class FineTuning(Frozen):
 
     name: str | None = None  # what people call this entry; its label is used without one
 
-    # Where a search starts, by the leaf's path within a cell. Learning rates: a LoRA wants about ten times full
-    # fine-tuning's ("LoRA Without Regret", Thinking Machines Lab, 2025).
+    # Where a search starts, by the leaf's path within a cell. Learning rates: a LoRA wants about ten times
+    # full fine-tuning's ("LoRA Without Regret", Thinking Machines Lab, 2025).
     prior: ClassVar[dict[str, Any]] = {}
 
     @property
     def label(self) -> str:
         """The method's part of a cell's name, before entries of one kind are told apart."""
-        return self.name or str(getattr(self, "kind"))  # noqa: B009: every subclass declares its kind
+        return self.name or str(self.kind)  # type: ignore[attr-defined]  # every subclass declares it
 
     @property
     def reference_stays(self) -> bool:
@@ -68,7 +68,9 @@ class FineTuning(Frozen):
         """An optimizer with the method's own parameter groups, or ``None`` for the trainer's usual one."""
         return None
 
-    def save(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
+    def save(
+        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype
+    ) -> None:
         """Writes the trained weights or the adapter, in ``dtype``, and the tokenizer, to ``folder``."""
         raise TypeError(f"{type(self).__name__} does not say what it saves")
 
@@ -84,7 +86,8 @@ def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dty
     """Saves a whole model as safetensors in ``dtype``; the model in memory stays as it is."""
     cast: dict[int, torch.Tensor] = {}  # by address, so that tied weights stay one tensor and are saved once
     state = {
-        name: cast.setdefault(tensor.data_ptr(), tensor.to(dtype)) for name, tensor in model.state_dict().items()
+        name: cast.setdefault(tensor.data_ptr(), tensor.to(dtype))
+        for name, tensor in model.state_dict().items()
     }
     before = model.config.dtype
     model.config.dtype = dtype

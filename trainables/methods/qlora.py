@@ -1,4 +1,4 @@
-"""QLoRA: LoRA on a base held in 4 or 8 bits (Dettmers et al., 2023, arXiv:2305.14314), through bitsandbytes."""
+"""QLoRA: LoRA on a base held in 4 or 8 bits, by bitsandbytes (Dettmers et al., 2023, arXiv:2305.14314)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class QLoRA(LoRA):
-    """LoRA with the base's linear layers in ``bits``: 4 (``quant_type`` nf4 or fp4, ``double_quant``) or 8."""
+    """LoRA with the base's linear layers in ``bits``: 4 (``quant_type``, ``double_quant``) or 8."""
 
     kind: Literal["qlora"] = "qlora"  # type: ignore[assignment]
     bits: Literal[4, 8] = 4
@@ -26,8 +26,8 @@ class QLoRA(LoRA):
     def _makes_sense(self) -> QLoRA:
         if self.init in TAKES_FROM_BASE:
             raise ValueError(
-                f"init: {self.init} takes the adapter's start out of the base's weights, which a quantized base "
-                "can't give; use init: default or method lora"
+                f"init: {self.init} takes the adapter's start out of the base's weights, which a quantized "
+                "base can't give; use init: default or method lora"
             )
         return self
 
@@ -69,8 +69,8 @@ def keep_gradients_right_on_cpu(model: nn.Module) -> None:
 def let_go_of_the_file(model: nn.Module) -> None:
     """Copies what was not quantized into memory of its own.
 
-    On a CPU it is a view into the mapped weights file, and would keep all pages that were read to be quantized,
-    the 16-bit weights themselves, resident.
+    On a CPU it is a view into the mapped weights file, and would keep all pages that were read to be
+    quantized, the 16-bit weights themselves, resident.
     """
     for parameter in model.parameters():
         if parameter.is_floating_point() and parameter.device.type == "cpu":

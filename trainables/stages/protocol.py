@@ -25,7 +25,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One held-out row, scored. ``prompt`` is JSON messages; ``prediction`` is ``None`` where none was made."""
+    """One held-out row, scored. ``prompt`` is JSON messages; ``prediction`` is ``None`` without one."""
 
     row: int
     prompt: str

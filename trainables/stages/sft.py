@@ -65,7 +65,7 @@ class SFT(Frozen):
         return Metric("loss", higher_is_better=False, unit="nats per token")
 
     def objective_name(self) -> str:
-        return "minus the validation loss, nats per answer token"
+        return "log-probability per token"  # minus the loss, in nats
 
     def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
         from trainables.likelihood import judge

@@ -1,0 +1,48 @@
+"""The shipped spec on the real SmolLM2-135M: minutes, so `make slow` runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from trainables import results
+from trainables.results import Record
+
+pytestmark = pytest.mark.slow
+
+METHODS = ("full", "freeze", "lora", "qlora-4bit")
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
+    output = tmp_path_factory.mktemp("runs")
+    for method in METHODS:
+        command = [sys.executable, "-m", "sweeps.cli", "try", "methods", "--method", method]
+        options = ["--output", str(output), "--set", "train.steps=3", "--set", "data.eval_rows=8"]
+        subprocess.run([*command, *options], check=True, timeout=600, env={**os.environ})
+    found = [results.read_record(folder) for folder in results.trial_folders(output / "methods-try")]
+    return {record.method: record for record in found if record is not None}
+
+
+def test_every_method_of_the_demo_trains_and_is_scored(records: dict[str, Record]) -> None:
+    assert set(records) == set(METHODS)
+    assert all(record.status == "done" and record.quality is not None for record in records.values())
+
+
+def test_memory_is_ordered_as_physics_says(records: dict[str, Record]) -> None:
+    peak = {method: record.peak_train_bytes or 0 for method, record in records.items()}
+    assert peak["full"] > peak["lora"] > peak["qlora-4bit"] > 0
+    assert peak["lora"] > peak["freeze"]  # its backward pass ends early
+    weights = {method: record.weight_bytes or 0 for method, record in records.items()}
+    assert weights["full"] == 4 * 134_515_008
+    assert weights["qlora-4bit"] < weights["lora"] / 2
+
+
+def test_an_optimizer_state_is_eight_bytes_per_trained_parameter(records: dict[str, Record]) -> None:
+    for record in records.values():
+        assert record.optimizer_bytes == pytest.approx(8 * (record.trainable_params or 0), rel=1e-3)
+
+
