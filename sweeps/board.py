@@ -1,7 +1,7 @@
 """The two small actors through which a sweep's parts talk.
 
-One *board* per sweep, named, on the driver's node: which trials the search stopped, and whether to leave. One
-*hub* per slot: the job its worker group has, the group's reports, the answers to them.
+One *board* per sweep, named, on the driver's node: which trials the search stopped, where each runs, and whether
+to leave. One *hub* per slot: the job its worker group has, the group's reports, the answers to them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class Board:
 
     def __init__(self) -> None:
         self._stopped: set[str] = set()
+        self._groups: dict[str, Any] = {}
         self._interrupted = False
 
     def stop(self, trial_id: str) -> None:
@@ -27,6 +28,14 @@ class Board:
 
     def stopped(self, trial_id: str) -> bool:
         return trial_id in self._stopped
+
+    def serve(self, trial_id: str, group: Any) -> None:
+        """Notes which placement group a trial is running in."""
+        self._groups[trial_id] = group
+
+    def deserted(self, trial_id: str) -> Any | None:
+        """The placement group that a trial was running in, when it is to be run anew: its slot is dead."""
+        return self._groups.pop(trial_id, None)
 
     def interrupt(self) -> None:
         self._interrupted = True

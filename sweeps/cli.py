@@ -65,9 +65,11 @@ def run(
     with _users_errors():
         plan = _plan(spec, sets, fetch=True)
         _refuse(plan)
-        from sweeps import folder
+        from sweeps import folder, launch
         from sweeps.tracking import Tracker
 
+        if address is None:
+            launch.refuse_too_large(plan)
         run_folder = (output / plan.spec.name).resolve()
         tracker = Tracker(plan, run_folder)  # refuses what it can't do before anything is written
         with folder.held(run_folder), _ended_like_by_ctrl_c():

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from sweeps import folder
 from sweeps.plan import Plan
+from sweeps.problems import SpecError
 from sweeps.progress import Progress
 from trainables import noise, results
 
@@ -74,13 +75,33 @@ def _sweep(plan: Plan, run_folder: Path, address: str | None, search: Any, progr
 
 
 def slots(plan: Plan, cluster: dict[str, float]) -> int:
-    """How many trials run at a time: what the spec asks for, but no more than fit the cluster."""
+    """How many trials run at a time: what the spec asks for, but no more than fit the cluster; at least one."""
+    wanted = plan.spec.resources.concurrent or DRIVERS
+    return max(1, min(fitting(plan, cluster), wanted, DRIVERS))
+
+
+def fitting(plan: Plan, cluster: dict[str, float]) -> int:
+    """How many trials have room in the cluster as it is at the same time."""
     resources = plan.spec.resources
-    fits = cluster.get("CPU", 1) // (resources.cpus * resources.workers)
+    fits = cluster.get("CPU", 0) // (resources.cpus * resources.workers)
     if resources.gpus:
         fits = min(fits, cluster.get("GPU", 0) // (resources.gpus * resources.workers))
-    wanted = resources.concurrent or DRIVERS
-    return max(1, min(int(fits), wanted, DRIVERS))
+    return int(fits)
+
+
+def refuse_too_large(plan: Plan) -> None:
+    """A machine of one's own won't grow: a trial that doesn't fit it would wait for ever.
+
+    Raises ``SpecError`` before anything is started.
+    """
+    here: dict[str, float] = {"CPU": os.cpu_count() or 1, "GPU": len(list(Path("/dev").glob("nvidia[0-9]*")))}
+    if fitting(plan, here) < 1:
+        takes = plan.spec.resources
+        what = (
+            f"a trial takes {takes.workers} x ({takes.cpus:g} CPUs and {takes.gpus:g} GPUs), and this machine has "
+            f"{here['CPU']:g} CPUs and {here['GPU']:g} GPUs. Ask for less, or run on a cluster with --address"
+        )
+        raise SpecError(plan.spec.source.problem(("resources",), what))
 
 
 def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, progress: Progress) -> Any:
@@ -138,13 +159,13 @@ def _ray(run_folder: Path, address: str | None) -> Iterator[Any]:
         ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
         for name in ("ray", "ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        handler = logging.StreamHandler(log)
-        logging.getLogger("ray").addHandler(handler)
+        # Ray's own reports of what died are for the log; that a trial failed is for our records to say.
+        logging.getLogger("ray").handlers = [logging.StreamHandler(log)]
         try:
             yield ray
         finally:
-            logging.getLogger("ray").removeHandler(handler)
             ray.shutdown()
+            logging.getLogger("ray").handlers = []
 
 
 def _keep_messages(log: TextIO) -> None:

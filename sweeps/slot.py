@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.util.placement_group import remove_placement_group
 
 from sweeps.board import find_board, open_hub
 
@@ -64,6 +65,7 @@ class Slot(tune.Trainable):
 
     def _give(self, config: dict[str, Any]) -> None:
         self.job_id = config["trial_id"]
+        self._clear_after_dead_slot()
         self.unanswered: int | None = None
         folder = Path(config["run"]) / "trials" / self.job_id
         job = {
@@ -76,6 +78,12 @@ class Slot(tune.Trainable):
         }
         self.served += 1
         ray.get(self.hub.give.remote(job))
+
+    def _clear_after_dead_slot(self) -> None:
+        """Frees what the slot that had this trial before still holds: Ray keeps a dead controller's resources."""
+        group = ray.get(self.board.deserted.remote(self.job_id))
+        if group is not None:
+            remove_placement_group(group)
 
     def step(self) -> dict[str, Any]:
         """Answers the last report with the search's decision, then waits for the next one, or for the end."""

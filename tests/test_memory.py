@@ -85,8 +85,8 @@ def test_a_phase_starts_from_what_is_there_and_not_from_the_last_peak() -> None:
 def test_the_peak_of_a_phase_that_fails_is_kept() -> None:
     meter = Meter()
     with pytest.raises(RuntimeError), meter.phase("work"):
-        torch.ones(32 * MIB, dtype=torch.uint8).view(3, 3)
-    assert meter.peaks["work"] == pytest.approx(32 * MIB, rel=0.05)
+        torch.ones(256 * MIB, dtype=torch.uint8).view(3, 3)
+    assert meter.peaks["work"] == pytest.approx(256 * MIB, rel=0.05)
 
 
 def test_without_a_gauge_nothing_is_measured_and_nothing_fails() -> None:
@@ -250,7 +250,8 @@ def test_a_warm_process_measures_what_a_fresh_one_does(
     finally:
         fresh.close()
     assert warm["memory_source"] == "rss"
-    assert peaks(warm) == pytest.approx(peaks(cold), rel=0.02)
+    # A warm heap has some 2 MiB of small free blocks to give, which shows in peaks of tens of MiB alone.
+    assert peaks(warm) == pytest.approx(peaks(cold), rel=0.02, abs=4 * MIB)
     assert warm["peak_train_bytes"] > 30 * MIB
 
 
@@ -281,11 +282,8 @@ def test_checkpointing_and_smaller_batches_take_less(
     assert peak(batch_size=4) < whole
 
 
-def test_what_a_method_names_in_a_late_layer_can_be_measured_first(
-    tiny_model: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_method_names_in_a_late_layer_can_be_measured(tiny_model: Path, rows: Path) -> None:
     """The rehearsal's model has one layer only."""
-    monkeypatch.setattr("trainables.memory._rehearsed", False)
     method = {"kind": "freeze", "layers": 0, "modules": ["layers.3.mlp"]}
     assert measure(make_config(tiny_model, rows, method)).gradient_bytes == 4 * 3 * HIDDEN * 2 * HIDDEN
 

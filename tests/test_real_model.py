@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from trainables import results
+from trainables.config import TrialConfig
+from trainables.measuring import MeasuringProcess
 from trainables.results import Record
 
 pytestmark = pytest.mark.slow
@@ -46,3 +49,18 @@ def test_an_optimizer_state_is_eight_bytes_per_trained_parameter(records: dict[s
         assert record.optimizer_bytes == pytest.approx(8 * (record.trainable_params or 0), rel=1e-3)
 
 
+def test_a_warm_process_measures_the_real_model_as_a_fresh_one_does(records: dict[str, Record]) -> None:
+    configs = {name: TrialConfig.model_validate(record.config) for name, record in records.items()}
+    warm = measured_in_turn([configs["full"], configs["qlora-4bit"], configs["lora"]])[-1]
+    fresh = measured_in_turn([configs["lora"]])[-1]
+    for peak in ("peak_load_bytes", "peak_train_bytes", "peak_eval_bytes"):
+        assert warm[peak] == pytest.approx(fresh[peak], rel=0.02), peak
+
+
+def measured_in_turn(configs: list[TrialConfig]) -> list[dict[str, Any]]:
+    """What one process measures of them, one after another."""
+    process = MeasuringProcess()
+    try:
+        return [process.measure(config) for config in configs]
+    finally:
+        process.close()

@@ -83,18 +83,21 @@ def temporary() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def new(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, temporary: Path
-) -> Any:
+def new(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, temporary: Path) -> Iterator[Any]:
     """Makes a sweep's folders; ``new(text)`` for a spec of its own."""
+
+    made: list[Sweep] = []
 
     def make(text: str = SPEC, rows: list[dict[str, str]] | None = None) -> Sweep:
         folder = tmp_path_factory.mktemp("sweep")
         spec = write_spec(folder / "given", tiny_model, text, rows)
         mine = Path(tempfile.mkdtemp(dir=temporary))
-        return Sweep(Home(folder, mine), spec, folder / "runs" / "tiny")
+        made.append(Sweep(Home(folder, mine), spec, folder / "runs" / "tiny"))
+        return made[-1]
 
-    return make
+    yield make
+    for command in (command for sweep in made for command in sweep.commands):
+        command.end()
 
 
 # Undisturbed
@@ -423,7 +426,7 @@ def test_a_life_like_that_leaves_no_process(life: Life) -> None:
 
 @pytest.fixture(scope="module")
 def survivor(new: Any) -> Sweep:
-    """A sweep one of whose workers is killed while it trains, and later one of its slots."""
+    """A sweep one of whose workers is killed while it trains, and later both of its slots."""
     sweep = new()
     command = sweep.start()
     command.until(lambda: in_training(sweep.run, command, steps=25))
@@ -431,9 +434,10 @@ def survivor(new: Any) -> Sweep:
     worker.kill()
     done = len(finished(sweep.run))
     command.until(lambda: len(finished(sweep.run)) > done and in_training(sweep.run, command))
-    slots = command.named("ray::Slot")
+    slots = [*command.named("ray::Slot"), *command.named("ray::ResourceTrainable")]  # as it is titled when busy
     assert len(slots) == 2
-    slots[0].kill()
+    for slot in slots:  # both: what a dead slot held must be free again
+        slot.kill()
     command.wait(240)
     return sweep
 

@@ -138,29 +138,26 @@ class Meter:
 def measure(config: TrialConfig) -> Memory:
     """Loads, trains :data:`STEPS` steps on the longest row, scores, and says what each phase took.
 
-    The batch is ``batch_size`` copies of the longest training row after the cutoff. The first time in a
-    process it all happens once before, on a model of one layer: tokenizer, rows, libraries and their
-    caches belong to the baseline, and so a fresh process gives the figures of a warm one.
+    The batch is ``batch_size`` copies of the longest training row after the cutoff. It is rehearsed
+    on a model of one layer first: tokenizer, rows, libraries and their caches for these shapes belong to
+    the baseline, and so a fresh process gives the figures of a warm one.
     """
     folder = models.folder(config.model)
     _rehearse(config, folder)
     return _measure(config, folder, load_tokenizer(folder))
 
 
-_rehearsed = False
+NAMES_LAYERS = ("layers", "modules", "targets", "modules_to_save")  # and so may name one that isn't there
 
 
 def _rehearse(config: TrialConfig, folder: Path) -> None:
-    global _rehearsed
-    if _rehearsed:
-        return
-    # The method as it is by default: what a config names may be in a layer that isn't there.
-    method = type(config.method or LoRA())()
+    method = config.method or LoRA()
+    fields = type(method).model_fields
+    plain = method.model_copy(update={n: fields[n].default for n in NAMES_LAYERS if n in fields})
     with tempfile.TemporaryDirectory() as temporary:
         small = AutoModelForCausalLM.from_config(_one_layer(folder), dtype=torch.bfloat16)
         small.save_pretrained(temporary)
-        _measure(config.model_copy(update={"method": method}), Path(temporary), load_tokenizer(folder))
-    _rehearsed = True
+        _measure(config.model_copy(update={"method": plain}), Path(temporary), load_tokenizer(folder))
 
 
 def _one_layer(folder: Path) -> PreTrainedConfig:

@@ -1,7 +1,8 @@
 """What runs inside a slot's warm Ray Train worker group: trial after trial, until the slot closes.
 
 The group talks to its slot through a hub, an actor whose methods are named here: ``next_job(done_id, rank)``,
-``report(event)``, ``answer(trial_id, step)``; and to the sweep's board: ``interrupted()``.
+``report(event)``, ``answer(trial_id, step)``; and to the sweep's board: ``serve(trial_id, placement_group)``,
+``interrupted()``.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ def serve(settings: dict[str, Any]) -> None:
     try:
         done: str | None = None
         while (job := ray.get(hub.next_job.remote(done, rank))) is not None:
+            if rank == 0:
+                group = ray.util.get_current_placement_group()
+                ray.get(board.serve.remote(job["trial_id"], group))
             record = _run(job, hub, board, workers, measuring)
             done = job["trial_id"]
             if rank == 0:

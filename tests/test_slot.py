@@ -1,0 +1,173 @@
+"""The hub between a slot and its workers, and the sweep's board: what each asks and is told. No Ray."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trial_example import make_config, write_rows
+
+from sweeps.board import Board, Hub
+from trainables import worker
+from trainables.results import read_record
+
+
+def play(story: Coroutine[Any, Any, Any]) -> Any:
+    """Runs a story; one that waits for what never comes fails after five seconds."""
+    return asyncio.run(asyncio.wait_for(story, 5))
+
+
+def job(trial_id: str) -> dict[str, Any]:
+    return {"trial_id": trial_id}
+
+
+async def waits(hub: Hub, done: str | None) -> asyncio.Task[Any]:
+    task = asyncio.create_task(hub.next_job(done))
+    await asyncio.sleep(0.02)
+    assert not task.done()
+    return task
+
+
+def test_a_worker_gets_the_job_it_waits_for_and_then_waits_for_another() -> None:
+    async def story() -> None:
+        hub = Hub()
+        waiting = await waits(hub, None)
+        await hub.give(job("a"))
+        assert (await waiting)["trial_id"] == "a"
+        waiting = await waits(hub, "a")
+        await hub.give(job("b"))
+        assert (await waiting)["trial_id"] == "b"
+
+    play(story())
+
+
+def test_a_job_says_when_it_was_given() -> None:
+    async def story() -> tuple[float, float]:
+        hub = Hub()
+        await hub.give(job("a"))
+        await asyncio.sleep(0.05)
+        first = await hub.next_job(None)
+        again = await hub.next_job(None)
+        assert first is not None
+        assert again is not None
+        return first["given_at"], again["given_at"]
+
+    first, again = play(story())
+    assert first == again > 1e9
+
+
+def test_an_unfinished_job_is_handed_out_again_with_its_count() -> None:
+    async def story() -> list[int]:
+        hub = Hub()
+        await hub.give(job("a"))
+        attempts = [(await hub.next_job(None))["attempt"] for _ in range(3)]  # type: ignore[index]
+        await hub.give(job("b"))
+        return [*attempts, (await hub.next_job("a"))["attempt"]]  # type: ignore[index]
+
+    assert play(story()) == [1, 2, 3, 1]
+
+
+def test_of_a_group_only_the_first_workers_asking_counts_as_an_attempt() -> None:
+    async def story() -> list[int]:
+        hub = Hub()
+        await hub.give(job("a"))
+        return [(await hub.next_job(None, rank))["attempt"] for rank in (0, 1, 2, 0, 1, 2)]  # type: ignore[index]
+
+    assert play(story()) == [1, 1, 1, 2, 2, 2]
+
+
+def test_reports_come_in_order_and_silence_is_none() -> None:
+    async def story() -> list[Any]:
+        hub = Hub()
+        await hub.report({"step": 1})
+        await hub.report({"step": 2})
+        return [await hub.event(1), await hub.event(1), await hub.event(0.02)]
+
+    assert play(story()) == [{"step": 1}, {"step": 2}, None]
+
+
+def test_every_worker_of_a_group_hears_the_answer_to_its_step() -> None:
+    async def story() -> list[str]:
+        hub = Hub()
+        waiting = [asyncio.create_task(hub.answer("a", 4)) for _ in range(2)]
+        await hub.decide("a", 2, "continue")
+        await hub.decide("b", 4, "stop")
+        await asyncio.sleep(0.02)
+        assert not any(task.done() for task in waiting)
+        await hub.decide("a", 4, "stop")
+        return [*await asyncio.gather(*waiting), await hub.answer("a", 2)]
+
+    assert play(story()) == ["stop", "stop", "continue"]
+
+
+def test_answers_to_an_earlier_job_are_forgotten() -> None:
+    async def story() -> bool:
+        hub = Hub()
+        await hub.give(job("a"))
+        await hub.decide("a", 4, "stop")
+        await hub.give(job("b"))
+        waiting = asyncio.create_task(hub.answer("a", 4))
+        await asyncio.sleep(0.02)
+        forgotten = not waiting.done()
+        waiting.cancel()
+        return forgotten
+
+    assert play(story())
+
+
+def test_a_closed_hub_lets_everybody_go() -> None:
+    async def story() -> list[Any]:
+        hub = Hub()
+        waiting = [asyncio.create_task(hub.next_job(None)), asyncio.create_task(hub.answer("a", 1))]
+        await asyncio.sleep(0.02)
+        await hub.close()
+        return [*await asyncio.gather(*waiting), await hub.next_job(None)]
+
+    assert play(story()) == [None, "interrupt", None]
+
+
+def test_the_board_remembers_whom_to_stop_and_that_everybody_leaves() -> None:
+    board = Board()
+    board.stop("a")
+    assert (board.stopped("a"), board.stopped("b")) == (True, False)
+    assert not board.interrupted()
+    board.interrupt()
+    assert board.interrupted()
+
+
+def test_the_board_hands_over_what_a_dead_slot_held_once() -> None:
+    board = Board()
+    assert board.deserted("a") is None
+    board.serve("a", "group of the slot that died")
+    assert board.deserted("a") == "group of the slot that died"
+    assert board.deserted("a") is None
+
+
+@pytest.mark.parametrize("attempt", [worker.MAX_ATTEMPTS + 1])
+def test_a_trial_that_kills_its_worker_every_time_becomes_a_failed_row(
+    tiny_model: Path, tmp_path: Path, attempt: int
+) -> None:
+    """Handed out once more than it may be, it isn't run again: model and rows aren't even looked at."""
+    config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"))
+    trial_id = config.trial_id()
+
+    async def story() -> dict[str, Any]:
+        hub = Hub()
+        await hub.give(
+            {"trial_id": trial_id, "config": config.model_dump(mode="json"), "run": str(tmp_path), "slot": "s",
+             "slot_trial": 3, "evaluate_at": []}
+        )
+        handed = [await hub.next_job(None) for _ in range(attempt)]
+        assert handed[-1] is not None
+        return handed[-1]
+
+    record = worker._run(play(story()), None, None, 1, None)
+    assert record["status"] == "failed"
+    assert f"died {worker.MAX_ATTEMPTS} times" in record["error"]
+    assert (record["slot"], record["slot_trial"]) == ("s", 3)
+    written = read_record(tmp_path / "trials" / trial_id)
+    assert written is not None
+    assert written.status == "failed"
