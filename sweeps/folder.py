@@ -28,7 +28,9 @@ def prepare(plan: Plan, run: Path, resume: bool) -> None:
     before = _environment(run)
     if before is not None and not resume:
         raise SpecError(
-            Problem(str(run), "", "this run exists. Go on with it: --resume; or give another --output or name")
+            Problem(
+                str(run), "", "this run exists. Go on with it: --resume; or give another --output or name"
+            )
         )
     if before is not None:
         _check_same(plan, run, before.get("plan", {}))
@@ -88,7 +90,9 @@ def _check_same(plan: Plan, run: Path, before: dict[str, Any]) -> None:
             raise SpecError(Problem(str(plan.spec.source.file), "", f"{what}. {advice}"))
     for cell, trials in before.get("trials", {}).items():
         if now["trials"].get(cell, 0) < trials:
-            what = f"{cell} had {trials} trials and now has {now['trials'].get(cell, 0)}; trials may only grow"
+            what = (
+                f"{cell} had {trials} trials and now has {now['trials'].get(cell, 0)}; trials may only grow"
+            )
             raise SpecError(Problem(str(plan.spec.source.file), "search.trials", what))
 
 

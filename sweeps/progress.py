@@ -47,7 +47,9 @@ class Progress:
         self._plan, self._run, self._began = plan, run, time.monotonic()
         self._records = {record.trial_id: record for record in _finished(run)}
         self._before = len(self._records)
-        self.say(f"{plan.spec.name}: {self._total} trials in {len(plan.cells)} cells, {slots} at a time, in {run}")
+        self.say(
+            f"{plan.spec.name}: {self._total} trials in {len(plan.cells)} cells, {slots} at a time, in {run}"
+        )
         if self._before:
             self.say(f"{self._before} of them were finished before")
         if self.console.is_terminal:
@@ -76,11 +78,12 @@ class Progress:
         for listener in self.listeners:
             listener()
 
-
     def say(self, text: str) -> None:
         """One line, on the screen and in the log."""
         line = f"{provenance.now()[11:19]} {text}"
-        print(line, file=sys.stderr) if self._live is None else self._live.console.print(line, highlight=False)
+        print(line, file=sys.stderr) if self._live is None else self._live.console.print(
+            line, highlight=False
+        )
         if self._plan is not None:
             with (self._run / "sweep.log").open("a", encoding="utf-8") as log:
                 log.write(line + "\n")
@@ -109,13 +112,20 @@ class Progress:
     def _view(self) -> Group:
         assert self._plan is not None
         table = Table(box=None, pad_edge=False)
-        for name, side in (("cell", "left"), ("trials", "right"), ("best", "right"), ("peak memory", "right")):
+        for name, side in (
+            ("cell", "left"),
+            ("trials", "right"),
+            ("best", "right"),
+            ("peak memory", "right"),
+        ):
             table.add_column(name, justify=side)  # type: ignore[arg-type]
         budgets = {base.cell: 1 for base in self._plan.bases} | {c.name: c.trials for c in self._plan.cells}
         for cell, budget in budgets.items():
             mine = [record for record in self._records.values() if record.cell == cell]
             table.add_row(cell, f"{len(mine)}/{budget}", _best(mine), _peak(mine))
-        state = f"{len(self._records)} of {self._total} trials, {clock(time.monotonic() - self._began)} so far"
+        state = (
+            f"{len(self._records)} of {self._total} trials, {clock(time.monotonic() - self._began)} so far"
+        )
         return Group(table, Text(state + ("" if self._leaving else self._left()), style="dim"))
 
 

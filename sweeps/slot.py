@@ -23,7 +23,7 @@ GROUP_FAILURES = 8  # times a slot's group may be rebuilt before the slot itself
 
 
 class Slot(tune.Trainable):
-    """One trial at a time. Config: ``run``, ``board``, ``resources``, ``evaluate_at`` by cell, ``trial_id``, ``cell``."""
+    """One trial at a time, named by ``trial_id`` and ``cell`` in its config; ``evaluate_at`` holds steps by cell."""
 
     def setup(self, config: dict[str, Any]) -> None:
         self.board = find_board(config["board"])

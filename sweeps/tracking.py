@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import IO, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -124,12 +125,19 @@ def _reachable() -> bool:
     proxy = None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
     target = urlsplit(proxy) if proxy else url
     port = target.port or (443 if target.scheme == "https" else 80)
-    answered = threading.Event()
+    answers: SimpleQueue[bool] = SimpleQueue()
     # In a thread of its own: looking a name up has no time limit.
-    threading.Thread(target=_call, args=(target.hostname or "", port, answered), daemon=True).start()
-    return answered.wait(CONNECT_SECONDS)
+    threading.Thread(target=_call, args=(target.hostname or "", port, answers), daemon=True).start()
+    try:
+        return answers.get(timeout=CONNECT_SECONDS)
+    except Empty:
+        return False
 
 
-def _call(host: str, port: int, answered: threading.Event) -> None:
-    with suppress(OSError), socket.create_connection((host, port), timeout=CONNECT_SECONDS):
-        answered.set()
+def _call(host: str, port: int, answers: SimpleQueue[bool]) -> None:
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+    except OSError:
+        answers.put(False)
+    else:
+        answers.put(True)

@@ -124,7 +124,9 @@ def main() -> None:
     for method in METHODS:
         pairs = [(_measured("plain", method), _measured("ours", method)) for _ in range(rounds)]
         for theirs, own in pairs:
-            print(f"{method}: TRL {theirs:.0f} tokens/s, Paretune {own:.0f} tokens/s, ratio {own / theirs:.3f}")
+            print(
+                f"{method}: TRL {theirs:.0f} tokens/s, Paretune {own:.0f} tokens/s, ratio {own / theirs:.3f}"
+            )
         print(f"{method}: median ratio {statistics.median(own / theirs for theirs, own in pairs):.3f}")
 
 

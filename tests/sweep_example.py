@@ -6,11 +6,12 @@ import contextlib
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ search: {trials: 3, sampler: random, scheduler: none}
 resources: {concurrent: 2}
 tracking: {wandb: off}
 """
-METHODS = SPEC[SPEC.index("methods:") : SPEC.index("train:")]
+METHODS = SPEC[SPEC.index("methods:") : SPEC.index("train: {steps")]
 
 
 def write_spec(folder: Path, model: Path, text: str = SPEC, rows: list[dict[str, str]] | None = None) -> Path:
@@ -77,7 +78,7 @@ class Command:
     out: Path
     err: Path
     began: float = field(default_factory=time.time)
-    seconds: float | None = None
+    seconds: float = 0.0
     family: dict[int, psutil.Process] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,7 +90,6 @@ class Command:
             while self.process.poll() is None:
                 self._look(me)
                 time.sleep(0.25)
-        self.seconds = time.time() - self.began
 
     def _look(self, me: psutil.Process) -> None:
         for child in me.children(recursive=True):
@@ -123,9 +123,10 @@ class Command:
         try:
             return self.process.wait(timeout)
         finally:
+            self.seconds = time.time() - self.began
             self.end()
 
-    def until(self, condition: Callable[[], Any], timeout: float = 120) -> Any:
+    def until(self, condition: Callable[[], Any], timeout: float = 200) -> Any:
         """Waits for ``condition``; fails with what the command printed when it ends or takes too long."""
         until = time.monotonic() + timeout
         while not (found := condition()):
@@ -144,10 +145,13 @@ class Command:
         return time.monotonic() - started
 
     def end(self) -> None:
-        """Kills what is left of the process, and nothing else."""
+        """Kills the process, should it still run, and then all it started."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+            for child in self.family.values():
+                with contextlib.suppress(psutil.Error):
+                    child.kill()
 
     @property
     def stdout(self) -> str:
@@ -221,3 +225,75 @@ def lines(run: Path, trial_id: str, name: str = "train_loss") -> list[tuple[int,
 def interrupt(command: Command) -> float:
     """Ctrl-C, as a terminal sends it."""
     return command.signal(signal.SIGINT, group=True)
+
+
+def wandb_runs(run: Path) -> dict[str, WandbRun]:
+    """The offline W&B runs of a run folder, by W&B id; fails when one id has several."""
+    found: dict[str, WandbRun] = {}
+    for path in sorted((run / "wandb").glob("offline-run-*/*.wandb")):
+        read = _wandb_run(path)
+        assert read.id not in found, f"two runs {read.id}"
+        found[read.id] = read
+    return found
+
+
+@dataclass
+class WandbRun:
+    """What an offline run says: the newest value of every summary key, and the history by step."""
+
+    id: str = ""
+    group: str = ""
+    job_type: str = ""
+    project: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    history: dict[int, dict[str, Any]] = field(default_factory=dict)
+    artifacts: dict[str, list[str]] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    exit_code: int | None = None
+
+
+def _wandb_run(path: Path) -> WandbRun:
+    run = WandbRun()
+    for record in _wandb_records(path.read_bytes()):
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            run.id, run.group = record.run.run_id, record.run.run_group
+            run.job_type, run.project = record.run.job_type, record.run.project
+            run.config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+        elif kind == "history":
+            values = {_key(item): json.loads(item.value_json) for item in record.history.item}
+            run.history.setdefault(int(values.pop("_step")), {}).update(values)
+        elif kind == "summary":
+            run.summary |= {_key(item): json.loads(item.value_json) for item in record.summary.update}
+        elif kind == "artifact":
+            run.artifacts[record.artifact.name] = [e.path for e in record.artifact.manifest.contents]
+        elif kind == "files":
+            run.files += [file.path for file in record.files.files]
+        elif kind == "exit":
+            run.exit_code = record.exit.exit_code
+    return run
+
+
+def _key(item: Any) -> str:
+    return item.key or ".".join(item.nested_key)
+
+
+def _wandb_records(text: bytes) -> Iterator[Any]:
+    """The records of a ``.wandb`` file: blocks of 32 KiB of chunks, as in LevelDB's log."""
+    from wandb.proto import wandb_internal_pb2
+
+    at, whole = 7, b""
+    while at < len(text):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        length, kind = struct.unpack("<HB", text[at + 4 : at + 7])
+        chunk = text[at + 7 : at + 7 + length]
+        at += 7 + length
+        whole = chunk if kind in (1, 2) else whole + chunk
+        if kind in (1, 4):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(whole)
+            yield record
