@@ -36,13 +36,18 @@ class Slot(tune.Trainable):
         self._give(config)
 
     def _serve(self, config: dict[str, Any]) -> None:
+        try:
+            self._trainer(config).fit()
+        except BaseException as error:
+            self.failure = error
+
+    def _trainer(self, config: dict[str, Any]) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchTrainer
 
         from trainables.worker import serve
 
         resources = config["resources"]
-        trainer = TorchTrainer(
+        return _light_trainer()(
             serve,
             train_loop_config={"hub": self.hub, "board": self.board, "cpus": resources["cpus"]},
             scaling_config=ScalingConfig(
@@ -58,10 +63,6 @@ class Slot(tune.Trainable):
                 ),
             ),
         )
-        try:
-            trainer.fit()
-        except BaseException as error:
-            self.failure = error
 
     def _give(self, config: dict[str, Any]) -> None:
         self.job_id = config["trial_id"]
@@ -120,3 +121,22 @@ class Slot(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing to load; see ``save_checkpoint``."""
+
+
+def _light_trainer() -> Any:
+    """A ``TorchTrainer`` without two helpers that are a process each and two seconds of start-up.
+
+    One manages Ray data sets, and there are none; the other frees what a dead controller held, by way of the
+    dashboard, and there may be none (see ``_clear_after_dead_slot``).
+    """
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2._internal.callbacks import DatasetsCallback
+    from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+
+    class LightTrainer(TorchTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            unneeded = (DatasetsCallback, PlacementGroupCleanerCallback)
+            usual = super()._create_default_callbacks()  # type: ignore[misc]  # mypy finds the old Ray Train's
+            return [callback for callback in usual if not isinstance(callback, unneeded)]
+
+    return LightTrainer

@@ -115,7 +115,8 @@ class Follower:
             columns: list[str | int] = [*rows[0]] if rows else []
             data = [[_plain(row[str(column)]) for column in columns] for row in rows]
             summary.log({"comparison": wandb.Table(columns=columns, data=data)})
-            summary.log({"pareto": wandb.Image(str(_image(self.folder, pareto_png(run))))})
+            if any(None not in (record.quality, record.peak_train_bytes) for record in run.records):
+                summary.log({"pareto": wandb.Image(str(_image(self.folder, pareto_png(run))))})
             artifact = wandb.Artifact(f"{self.group}-records", type="records")
             for name in ("trials.parquet", "curves.parquet"):
                 artifact.add_file(str(self.folder / name))

@@ -56,7 +56,11 @@ class Home:
     temporary: Path  # short: Ray's sockets are in there, and a socket's path has at most 107 characters
 
     def environment(self, **changes: str | None) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "RAY", "PYTEST"))}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("WANDB", "RAY", "PYTEST"))
+        }
         for name in ("home", "cache"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         own = {

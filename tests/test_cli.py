@@ -41,7 +41,9 @@ MISTAKES = [
     pytest.param("rank:", "rnak:", "spec.yaml:7 methods[1].rnak: ", id="unknown key"),
     pytest.param("[1e-4, 5e-3]", "[5e-3, 1e-4]", "spec.yaml:8 train.learning_rate: ", id="bad domain"),
     pytest.param("batch_size: 2", "batch_size: two", "spec.yaml:8 train.batch_size: ", id="wrong type"),
-    pytest.param("train: rows.jsonl", "train: nothing.jsonl", "spec.yaml:3 data.train: ", id="missing data file"),
+    pytest.param(
+        "train: rows.jsonl", "train: nothing.jsonl", "spec.yaml:3 data.train: ", id="missing data file"
+    ),
     pytest.param("train: rows.jsonl", "train: empty.jsonl", "spec.yaml:3 data.train: ", id="empty data"),
     pytest.param("{path: model}", "{path: nowhere}", "spec.yaml:2 model.path: ", id="missing model"),
 ]
@@ -135,8 +137,17 @@ def test_how_to_go_on_repeats_all_that_was_given(here: Path) -> None:
     said = shlex.split(cli._again(made, here / "some runs" / "my", "auto"))
     assert said[:2] == ["paretune", "run"]
     assert Path(said[2]).samefile(here / "spec.yaml")
-    assert said[3:] == ["--output", str(here / "some runs"), "--address", "auto", "--set", "search.trials=2",
-                        "--set", "name=my", "--resume"]
+    assert said[3:] == [
+        "--output",
+        str(here / "some runs"),
+        "--address",
+        "auto",
+        "--set",
+        "search.trials=2",
+        "--set",
+        "name=my",
+        "--resume",
+    ]
 
 
 def test_online_tracking_without_a_key_is_refused_before_anything_is_written(
@@ -172,7 +183,14 @@ def test_a_trial_that_fails_under_try_ends_with_1_and_says_why(
 ) -> None:
     spec = sweep_example.write_spec(tmp_path, tiny_model)
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
-    sets = ("--set", "train.learning_rate=1e30", "--set", "train.max_grad_norm=null", "--set", "train.steps=5")
+    sets = (
+        "--set",
+        "train.learning_rate=1e30",
+        "--set",
+        "train.max_grad_norm=null",
+        "--set",
+        "train.steps=5",
+    )
     found = paretune("try", spec, "--method", "full", "--output", tmp_path / "out", *sets)
     assert found.exit_code == 1
     assert " failed: " in found.stdout

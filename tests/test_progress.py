@@ -68,7 +68,10 @@ def test_elsewhere_each_trial_is_one_line_once(
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2
     assert said[0].endswith(f"tiny: 7 trials in 2 cells, 2 at a time, in {run}")
-    assert f"sft-full {one.trial_id} done: {one.quality_name} 0.750, peak 0.50 GiB, 100 tokens/s  (1 of 7" in said[1]
+    assert (
+        f"sft-full {one.trial_id} done: {one.quality_name} 0.750, peak 0.50 GiB, 100 tokens/s  (1 of 7"
+        in said[1]
+    )
     assert " left)" in said[1]
     assert (run / "sweep.log").read_text().splitlines() == said
 
@@ -87,7 +90,9 @@ def test_what_was_finished_before_counts_and_is_not_announced(
     assert "(2 of 7" in said
 
 
-def test_on_a_terminal_a_table_shows_cells_counts_best_memory_and_time_left(tmp_path: Path, run: Path) -> None:
+def test_on_a_terminal_a_table_shows_cells_counts_best_memory_and_time_left(
+    tmp_path: Path, run: Path
+) -> None:
     screen = io.StringIO()
     progress = Progress(Console(file=screen, force_terminal=True, width=100))
     progress.begin(plan(tmp_path), run, slots=2)
@@ -100,7 +105,14 @@ def test_on_a_terminal_a_table_shows_cells_counts_best_memory_and_time_left(tmp_
     text = view.file.getvalue()  # type: ignore[attr-defined]
     progress.end()
     row = next(line for line in text.splitlines() if line.startswith("sft-lora"))
-    assert row.split() == ["sft-lora", "3/3", *row.split()[2:3], "0.250", "0.59", "GiB"]  # best objective, done
+    assert row.split() == [
+        "sft-lora",
+        "3/3",
+        *row.split()[2:3],
+        "0.250",
+        "0.59",
+        "GiB",
+    ]  # best objective, done
     assert re.search(r"^sft-full +0/3 +– +–", text, re.M)
     assert re.search(r"^sft-base +0/1", text, re.M)
     assert "3 of 7 trials" in text
@@ -109,7 +121,8 @@ def test_on_a_terminal_a_table_shows_cells_counts_best_memory_and_time_left(tmp_
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0, "0 s"), (59.6, "1 min 0 s"), (75, "1 min 15 s"), (3600, "1 h 0 min"), (7500, "2 h 5 min")]
+    ("seconds", "said"),
+    [(0, "0 s"), (59.6, "1 min 0 s"), (75, "1 min 15 s"), (3600, "1 h 0 min"), (7500, "2 h 5 min")],
 )
 def test_a_clock_for_people(seconds: float, said: str) -> None:
     assert clock(seconds) == said
@@ -135,7 +148,13 @@ class Terminal:
         command = [*PARETUNE, *map(str, arguments)]
         environment = home.environment(TERM="xterm-256color", WANDB_API_KEY=None)
         self.process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=home.folder, start_new_session=True
+            command,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment,
+            cwd=home.folder,
+            start_new_session=True,
         )
         os.close(theirs)
         self.screen, self._terminal = "", ours

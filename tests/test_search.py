@@ -156,7 +156,7 @@ def test_what_ended_while_the_driver_was_dead_is_told_with_its_intermediate_resu
     end(run, stopped, "stopped", 0.25)
     curve(run, stopped, (2, 0.25))
     study = CellSearch(made, run).studies["sft-lora"].study
-    assert [(trial.state.name, trial.value) for trial in study.trials][0] == ("PRUNED", 0.25)
+    assert (study.trials[0].state.name, study.trials[0].value) == ("PRUNED", 0.25)
 
 
 def test_a_trial_proposed_by_a_driver_that_was_killed_before_it_wrote_the_config_is_run(

@@ -157,8 +157,14 @@ def test_a_trial_that_kills_its_worker_every_time_becomes_a_failed_row(
     async def story() -> dict[str, Any]:
         hub = Hub()
         await hub.give(
-            {"trial_id": trial_id, "config": config.model_dump(mode="json"), "run": str(tmp_path), "slot": "s",
-             "slot_trial": 3, "evaluate_at": []}
+            {
+                "trial_id": trial_id,
+                "config": config.model_dump(mode="json"),
+                "run": str(tmp_path),
+                "slot": "s",
+                "slot_trial": 3,
+                "evaluate_at": [],
+            }
         )
         handed = [await hub.next_job(None) for _ in range(attempt)]
         assert handed[-1] is not None

@@ -43,11 +43,49 @@ pytestmark = pytest.mark.sweep
 CELLS = ("sft-full", "sft-lora")
 BASE = "sft-base"
 # DESIGN.md, section 4
-COLUMNS = """trial_id cell stage method model data seed config status error objective quality quality_name
-    quality_higher_is_better metrics baseline_bytes weight_bytes gradient_bytes optimizer_bytes peak_load_bytes
-    peak_train_bytes peak_eval_bytes predicted_peak_bytes memory_source trainable_params total_params
-    artifact_bytes tokens steps tokens_per_second setup_seconds train_seconds eval_seconds device host role slot
-    slot_trial started_at ended_at packages""".split()
+COLUMNS = [
+    "trial_id",
+    "cell",
+    "stage",
+    "method",
+    "model",
+    "data",
+    "seed",
+    "config",
+    "status",
+    "error",
+    "objective",
+    "quality",
+    "quality_name",
+    "quality_higher_is_better",
+    "metrics",
+    "baseline_bytes",
+    "weight_bytes",
+    "gradient_bytes",
+    "optimizer_bytes",
+    "peak_load_bytes",
+    "peak_train_bytes",
+    "peak_eval_bytes",
+    "predicted_peak_bytes",
+    "memory_source",
+    "trainable_params",
+    "total_params",
+    "artifact_bytes",
+    "tokens",
+    "steps",
+    "tokens_per_second",
+    "setup_seconds",
+    "train_seconds",
+    "eval_seconds",
+    "device",
+    "host",
+    "role",
+    "slot",
+    "slot_trial",
+    "started_at",
+    "ended_at",
+    "packages",
+]
 
 
 @dataclass
@@ -127,7 +165,7 @@ def test_every_event_is_a_line_and_the_same_lines_are_in_the_log(undisturbed: Sw
     assert "7 of 7" in said
     for trial_id in finished(undisturbed.run):
         assert said.count(f" {trial_id} done: ") == 1
-    noise = [line for line in said.splitlines() if not line[:8].count(":") == 2]
+    noise = [line for line in said.splitlines() if line[:8].count(":") != 2]
     assert noise == []
     log = (undisturbed.run / "sweep.log").read_text()
     assert all(line in log for line in said.splitlines() if " done: " in line)
@@ -327,10 +365,13 @@ def life(new: Any) -> Life:
         lived.codes[name] = command.process.returncode
         lived.said[name] = command.stderr + command.stdout
         lived.before[name] = {key: record.ended_at for key, record in finished(sweep.run).items()}
-        lived.marked[name] = {trial_id: newest(sweep.run, trial_id) for trial_id in lived.training.get(name, [])}
+        lived.marked[name] = {
+            trial_id: newest(sweep.run, trial_id) for trial_id in lived.training.get(name, [])
+        }
 
     def training(name: str, command: Command, trials: int) -> None:
         """Waits until so many trials are done and another is past its first checkpoint but not at its end."""
+
         def there() -> list[str]:
             return len(finished(sweep.run)) >= trials and in_training(sweep.run, command, steps=25)
 
@@ -423,7 +464,9 @@ def test_unfinished_trials_go_on_from_their_last_complete_checkpoint(life: Life)
             assert max(steps) == 60
 
 
-def test_what_a_resumed_trial_learns_is_bit_for_bit_what_it_would_have_learned(life: Life, undisturbed: Sweep) -> None:
+def test_what_a_resumed_trial_learns_is_bit_for_bit_what_it_would_have_learned(
+    life: Life, undisturbed: Sweep
+) -> None:
     expected, found = finished(undisturbed.run), finished(life.sweep.run)
     assert expected.keys() <= found.keys()  # and the same trials were proposed
     for trial_id, record in expected.items():
@@ -464,14 +507,19 @@ def survivor(new: Any) -> Sweep:
     """A sweep one of whose workers is killed while it trains, and later its slot."""
     # One slot that takes all there is: did a dead one keep anything, the next would wait for ever.
     whole = f"resources: {{concurrent: 1, cpus: {os.cpu_count()}}}"
-    sweep = new(SPEC.replace("resources: {concurrent: 2}", whole).replace(METHODS, "methods: [{kind: full}]\n"))
+    sweep = new(
+        SPEC.replace("resources: {concurrent: 2}", whole).replace(METHODS, "methods: [{kind: full}]\n")
+    )
     command = sweep.start()
     command.until(lambda: in_training(sweep.run, command, steps=25))
     worker = command.named("ray::RayTrainWorker")[0]
     worker.kill()
     done = len(finished(sweep.run))
     command.until(lambda: len(finished(sweep.run)) > done and in_training(sweep.run, command))
-    slots = [*command.named("ray::Slot"), *command.named("ray::ResourceTrainable")]  # as it is titled when busy
+    slots = [
+        *command.named("ray::Slot"),
+        *command.named("ray::ResourceTrainable"),
+    ]  # as it is titled when busy
     assert len(slots) == 1
     slots[0].kill()
     command.wait(240)
@@ -492,7 +540,9 @@ def test_what_was_killed_is_run_to_its_end_from_where_it_was(survivor: Sweep) ->
     for trial_id in trained:
         steps = [step for step, _ in lines(survivor.run, trial_id)]
         assert set(steps) == set(range(1, 61))
-        assert {steps.count(step) for step in range(1, 20)} == {1}, "what a checkpoint holds is not done again"
+        assert {steps.count(step) for step in range(1, 20)} == {1}, (
+            "what a checkpoint holds is not done again"
+        )
 
 
 def test_the_death_of_parts_leaves_no_process(survivor: Sweep) -> None:
@@ -502,7 +552,8 @@ def test_the_death_of_parts_leaves_no_process(survivor: Sweep) -> None:
 # No peeking
 
 PEEKING = (
-    SPEC.replace("sampler: random, scheduler: none", "sampler: tpe, scheduler: asha, grace_steps: 2, reduction_factor: 2")
+    SPEC.replace("sampler: random, scheduler: none", "sampler: tpe, scheduler: asha, grace_steps: 2")
+    .replace("trials: 3", "trials: 3, reduction_factor: 2")
     .replace("trials: 3", "trials: 8")
     .replace("steps: 60", "steps: 16")
     .replace("save_steps: 20, ", "")
@@ -540,8 +591,14 @@ def proposals(sweep: Sweep) -> list[tuple[Any, ...]]:
     trials = study(sweep.run, "sft-lora").trials
     ids = [trial.user_attrs["trial_id"] for trial in trials]
     return [
-        (sorted(trial.params.items()), trial.state.name, trial.intermediate_values, found[id].status, found[id].steps,
-         found[id].objective)
+        (
+            sorted(trial.params.items()),
+            trial.state.name,
+            trial.intermediate_values,
+            found[id].status,
+            found[id].steps,
+            found[id].objective,
+        )
         for trial, id in zip(trials, ids, strict=True)
     ]
 
@@ -558,7 +615,9 @@ def test_the_test_rows_change_the_quality(peeking: tuple[Sweep, Sweep]) -> None:
     assert all(not math.isclose(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_a_stopped_trial_is_pruned_in_its_study_and_scored_where_it_stopped(peeking: tuple[Sweep, Sweep]) -> None:
+def test_a_stopped_trial_is_pruned_in_its_study_and_scored_where_it_stopped(
+    peeking: tuple[Sweep, Sweep],
+) -> None:
     found = records(peeking[0].run)
     for trial in study(peeking[0].run, "sft-lora").trials:
         record = found[trial.user_attrs["trial_id"]]

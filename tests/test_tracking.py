@@ -24,7 +24,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(autouse=True)
 def nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    names = ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+    names = (
+        "WANDB_API_KEY",
+        "WANDB_MODE",
+        "WANDB_BASE_URL",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "http_proxy",
+        "https_proxy",
+    )
     for name in names:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -50,7 +58,7 @@ def test_without_a_key_auto_is_offline_and_says_why() -> None:
 
 
 def test_online_by_name_without_a_key_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="tracking.wandb: online, but no API key"):
+    with pytest.raises(SpecError, match=r"tracking\.wandb: online, but no API key"):
         Tracker(made(tmp_path, "online"), tmp_path / "run")
 
 
@@ -89,7 +97,9 @@ def test_with_a_key_and_an_answer_it_is_online(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.usefixtures("key")
 def test_behind_a_proxy_the_proxy_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Any] = []
-    monkeypatch.setattr(tracking, "_call", lambda host, port, answers: (called.append((host, port)), answers.put(True)))
+    monkeypatch.setattr(
+        tracking, "_call", lambda host, port, answers: (called.append((host, port)), answers.put(True))
+    )
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     assert mode_for("auto")[0] == "online"
     assert called == [("proxy.example", 3128)]
@@ -167,12 +177,16 @@ def test_a_run_folder_is_followed_to_its_end(tmp_path: Path) -> None:
     first = wandb_runs(run)
     assert len(said) == 1, said
     assert {key.partition("-")[2]: told.exit_code for key, told in first.items()} == {
-        ids["well"]: 0, ids["failed"]: 1, ids["again"]: 0
+        ids["well"]: 0,
+        ids["failed"]: 1,
+        ids["again"]: 0,
     }
     assert all(key.partition("-")[0] == next(iter(first)).partition("-")[0] for key in first)
     well = next(told for key, told in first.items() if key.endswith(ids["well"]))
     assert {step: (values["train_loss"], values["objective"]) for step, values in well.history.items()} == {
-        1: (1.5, -1.0), 2: (2.5, -2.0), 3: (3.5, -3.0)
+        1: (1.5, -1.0),
+        2: (2.5, -2.0),
+        3: (3.5, -3.0),
     }
     assert well.summary["peak_train_bytes"] == found["well"].peak_train_bytes
     assert well.summary["status"] == "done"
@@ -183,6 +197,21 @@ def test_a_run_folder_is_followed_to_its_end(tmp_path: Path) -> None:
     names = [path.name for path in (run / "wandb").glob("offline-run-*")]
     assert sum(name.endswith(ids["again"]) for name in names) == 2  # W&B joins them: one id
     assert len(names) == 4
+
+
+def test_a_run_whose_every_trial_failed_has_a_summary_without_a_front(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    files.write_json(run / "environment.json", {"name": "methods", "plan": {}})
+    failed = reports_example.failed("f" * 12, quality=None, peak_train_bytes=None)
+    results.write_record(add_trial(run, failed), failed)
+    results.write_tables(run)
+    said: list[str] = []
+    tracker = Tracker(made(tmp_path, "offline"), run)
+    with tracker.following(said.append):
+        tracker.summarize()
+    assert len(said) == 1, (run / "wandb" / "tracker.log").read_text()
+    (summary,) = (told for told in wandb_runs(run).values() if told.job_type == "summary")
+    assert summary.artifacts["methods-records"] == ["curves.parquet", "trials.parquet"]
 
 
 def test_a_tracker_that_breaks_costs_the_sweep_nothing_but_a_line(tmp_path: Path) -> None:
