@@ -23,7 +23,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sweeps that are killed and interrupted on the way depend on how fast the machine is: `make slow` has them."""
+    """Whole sweeps depend on how fast the machine is: `make slow` has them."""
     for item in items:
-        if item.get_closest_marker("sweep") and "undisturbed" not in getattr(item, "fixturenames", ()):
+        if item.get_closest_marker("sweep"):
             item.add_marker(pytest.mark.slow)
