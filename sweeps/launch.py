@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 import signal
 import sys
 import time
@@ -53,6 +54,7 @@ def run(plan: Plan, run_folder: Path, address: str | None, progress: Progress) -
         if search.work_left():
             _sweep(plan, run_folder, address, search, progress)
     finally:
+        shutil.rmtree(run_folder / ".ray", ignore_errors=True)  # Ray's own state, which nothing goes on from
         results.write_tables(run_folder)
         folder.add_seconds(run_folder, time.monotonic() - started)
 

@@ -19,11 +19,3 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import make_model
 
     return make_model(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole sweeps depend on how fast the machine is: `make slow` has them."""
-    for item in items:
-        if item.get_closest_marker("sweep"):
-            item.add_marker(pytest.mark.slow)

@@ -31,11 +31,12 @@ stages: [{kind: sft}]
 methods:
   - {kind: full}
   - {kind: lora, rank: {choice: [4, 8]}, alpha: 8}
-train: {steps: 60, batch_size: 2, save_steps: 20, learning_rate: {log: [1.0e-4, 5.0e-3]}}
+train: {steps: 100, batch_size: 2, save_steps: 20, learning_rate: {log: [1.0e-4, 5.0e-3]}}
 search: {trials: 3, sampler: random, scheduler: none}
 resources: {concurrent: 2}
 tracking: {wandb: off}
 """
+STEPS, SAVED_EVERY = 100, 20  # long enough to be interrupted, between two checkpoints, on a quick machine
 METHODS = SPEC[SPEC.index("methods:") : SPEC.index("train: {steps")]
 
 
@@ -202,13 +203,14 @@ def finished(run: Path) -> dict[str, Record]:
     return {trial_id: record for trial_id, record in records(run).items() if record.status != "interrupted"}
 
 
-def in_training(run: Path, command: Command, steps: int = 5) -> list[str]:
-    """Trials that ``command`` is training, past that many steps."""
+def in_training(run: Path, command: Command) -> list[str]:
+    """Trials that ``command`` is training: past their first checkpoint, and with a while to go."""
     done = finished(run)
+    amid = range(SAVED_EVERY + 5, STEPS - SAVED_EVERY)
     return [
         folder.name
         for folder in results.trial_folders(run)
-        if folder.name not in done and _logged(folder, command.began) >= steps
+        if folder.name not in done and _logged(folder, command.began) in amid
     ]
 
 

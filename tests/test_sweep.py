@@ -20,7 +20,9 @@ import pytest
 import yaml
 from sweep_example import (
     METHODS,
+    SAVED_EVERY,
     SPEC,
+    STEPS,
     Command,
     Home,
     finished,
@@ -42,6 +44,7 @@ pytestmark = pytest.mark.sweep
 
 CELLS = ("sft-full", "sft-lora")
 BASE = "sft-base"
+SAVES = range(SAVED_EVERY, STEPS + 1, SAVED_EVERY)
 # DESIGN.md, section 4
 COLUMNS = [
     "trial_id",
@@ -209,7 +212,7 @@ def test_every_trial_leaves_its_files(undisturbed: Sweep) -> None:
     for trial_id, record in finished(undisturbed.run).items():
         names = {path.name for path in (undisturbed.run / "trials" / trial_id).iterdir()}
         always = {"config.json", "record.json", "predictions.parquet"}
-        trained = {"curve.jsonl", "model", *(f"checkpoint-{step}" for step in (20, 40, 60))}
+        trained = {"curve.jsonl", "model", *(f"checkpoint-{step}" for step in SAVES)}
         assert names == (always if record.role == "base" else always | trained)
 
 
@@ -225,7 +228,7 @@ def test_every_cell_has_its_budget_and_the_base_model_its_row(undisturbed: Sweep
     rows = undisturbed.rows()
     assert sorted(row["cell"] for row in rows) == sorted([BASE, *CELLS * 3])
     assert {row["status"] for row in rows} == {"done"}
-    assert all(row["steps"] == 60 for row in rows if row["role"] == "search")
+    assert all(row["steps"] == STEPS for row in rows if row["role"] == "search")
     assert len({row["trial_id"] for row in rows}) == 7
     (base,) = (row for row in rows if row["cell"] == BASE)
     assert (base["role"], base["method"]) == ("base", "base")
@@ -250,7 +253,7 @@ def test_curves_are_a_table_of_points(undisturbed: Sweep) -> None:
     assert set(curves[0]) == {"trial_id", "step", "name", "value"}
     trained = {row["trial_id"] for row in undisturbed.rows() if row["role"] == "search"}
     losses = [(p["trial_id"], p["step"]) for p in curves if p["name"] == "train_loss"]
-    assert sorted(losses) == sorted((trial_id, step) for trial_id in trained for step in range(1, 61))
+    assert sorted(losses) == sorted((trial_id, step) for trial_id in trained for step in range(1, STEPS + 1))
     assert {p["trial_id"] for p in curves if p["name"] == "objective"} == trained
 
 
@@ -341,6 +344,15 @@ def test_one_wandb_run_holds_the_comparison_the_front_and_the_records(undisturbe
 
 
 @dataclass
+class Left:
+    """How an ended chapter left a trial that it was training."""
+
+    saved: int  # the step of the newest checkpoint
+    step: int  # the last that was logged
+    logged: int  # points of its curve
+
+
+@dataclass
 class Life:
     """One run through everything, and what was seen on the way."""
 
@@ -351,7 +363,7 @@ class Life:
     codes: dict[str, int] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
     commands: dict[str, Command] = field(default_factory=dict)
-    marked: dict[str, dict[str, int]] = field(default_factory=dict)  # the step of the newest checkpoint
+    left: dict[str, dict[str, Left]] = field(default_factory=dict)  # the trials in training at its end
 
 
 @pytest.fixture(scope="module")
@@ -365,23 +377,28 @@ def life(new: Any) -> Life:
         lived.codes[name] = command.process.returncode
         lived.said[name] = command.stderr + command.stdout
         lived.before[name] = {key: record.ended_at for key, record in finished(sweep.run).items()}
-        lived.marked[name] = {
-            trial_id: newest(sweep.run, trial_id) for trial_id in lived.training.get(name, [])
+        lived.left[name] = {
+            trial_id: Left(newest(sweep.run, trial_id), points[-1][0], len(points))
+            for trial_id in lived.training.get(name, [])
+            if (points := lines(sweep.run, trial_id))
         }
 
     def training(name: str, command: Command, trials: int) -> None:
-        """Waits until so many trials are done and another is past its first checkpoint but not at its end."""
+        """Waits until so many trials are done and another is in training."""
 
         def there() -> list[str]:
-            return len(finished(sweep.run)) >= trials and in_training(sweep.run, command, steps=25)
+            return in_training(sweep.run, command) if len(finished(sweep.run)) >= trials else []
 
         lived.training[name] = command.until(there)
 
     command = sweep.start()
-    training("killed", command, 1)
+    command.until(lambda: finished(sweep.run))
     held = paretune(sweep.home, "run", sweep.spec, "--output", sweep.run.parent, "--resume")
     chapter("held", held, held.seconds)
-    chapter("killed", command, command.signal(signal.SIGKILL))
+    training("killed", command, 1)
+    seconds = command.signal(signal.SIGKILL)
+    command.left()  # its workers go on until they notice
+    chapter("killed", command, seconds)
     chapter("again", (again := sweep.carry_out()), again.seconds)
 
     command = sweep.start("--resume")
@@ -392,7 +409,7 @@ def life(new: Any) -> Life:
     training("ended", command, 5)
     chapter("ended", command, command.signal(signal.SIGTERM))
 
-    for name, override in (("changed", "train.steps=61"), ("shrunk", "search.trials=2")):
+    for name, override in (("changed", f"train.steps={STEPS + 1}"), ("shrunk", "search.trials=2")):
         chapter(name, (command := sweep.carry_out("--resume", "--set", override)), command.seconds)
     grown = ("--resume", "--set", "search.trials=4")
     chapter("grown", (command := sweep.carry_out(*grown)), command.seconds)
@@ -434,9 +451,9 @@ def test_an_interrupted_run_ends_within_ten_seconds_with_130(life: Life) -> None
 
 
 def test_an_interrupted_trial_saves_itself_where_it_stands(life: Life) -> None:
-    saved = {**life.marked["interrupted"], **life.marked["ended"]}
-    assert saved
-    assert all(step not in (0, 20, 40) for step in saved.values()), saved
+    left = [left for name in ("interrupted", "ended") for left in life.left[name].values()]
+    assert left
+    assert all(one.saved == one.step for one in left), left
 
 
 def test_no_finished_trial_is_run_again(life: Life) -> None:
@@ -456,12 +473,11 @@ def test_a_resumed_run_spends_its_budget_which_may_have_grown_and_not_more(life:
 
 def test_unfinished_trials_go_on_from_their_last_complete_checkpoint(life: Life) -> None:
     for chapter in ("killed", "interrupted", "ended"):
-        for trial_id, saved in life.marked[chapter].items():
-            steps = [step for step, _ in lines(life.sweep.run, trial_id)]
-            assert saved >= 20
-            assert steps.count(saved) == 1, "what was saved is not done again"
-            assert {steps.count(step) for step in range(1, saved)} == {1}
-            assert max(steps) == 60
+        assert life.left[chapter]
+        for trial_id, left in life.left[chapter].items():
+            assert SAVED_EVERY <= left.saved <= left.step
+            after = [step for step, _ in lines(life.sweep.run, trial_id)][left.logged :]
+            assert after[:1] == ([left.saved + 1] if left.saved < STEPS else [])
 
 
 def test_what_a_resumed_trial_learns_is_bit_for_bit_what_it_would_have_learned(
@@ -474,7 +490,7 @@ def test_what_a_resumed_trial_learns_is_bit_for_bit_what_it_would_have_learned(
             continue
         for name in ("train_loss", "grad_norm", "learning_rate", "objective"):
             for run in (undisturbed.run, life.sweep.run):
-                assert len(dict(lines(run, trial_id, name))) in (60, 4, 1, 0)
+                assert len(dict(lines(run, trial_id, name))) in (STEPS, 4, 1, 0)
             assert dict(lines(life.sweep.run, trial_id, name)) == dict(lines(undisturbed.run, trial_id, name))
         assert found[trial_id].quality == record.quality
         assert found[trial_id].objective == record.objective
@@ -511,7 +527,7 @@ def survivor(new: Any) -> Sweep:
         SPEC.replace("resources: {concurrent: 2}", whole).replace(METHODS, "methods: [{kind: full}]\n")
     )
     command = sweep.start()
-    command.until(lambda: in_training(sweep.run, command, steps=25))
+    command.until(lambda: in_training(sweep.run, command))
     worker = command.named("ray::RayTrainWorker")[0]
     worker.kill()
     done = len(finished(sweep.run))
@@ -539,8 +555,8 @@ def test_what_was_killed_is_run_to_its_end_from_where_it_was(survivor: Sweep) ->
     trained = [record.trial_id for record in finished(survivor.run).values() if record.role == "search"]
     for trial_id in trained:
         steps = [step for step, _ in lines(survivor.run, trial_id)]
-        assert set(steps) == set(range(1, 61))
-        assert {steps.count(step) for step in range(1, 20)} == {1}, (
+        assert set(steps) == set(range(1, STEPS + 1))
+        assert {steps.count(step) for step in range(1, SAVED_EVERY)} == {1}, (
             "what a checkpoint holds is not done again"
         )
 
@@ -555,8 +571,8 @@ PEEKING = (
     SPEC.replace("sampler: random, scheduler: none", "sampler: tpe, scheduler: asha, grace_steps: 2")
     .replace("trials: 3", "trials: 3, reduction_factor: 2")
     .replace("trials: 3", "trials: 8")
-    .replace("steps: 60", "steps: 16")
-    .replace("save_steps: 20, ", "")
+    .replace(f"steps: {STEPS}", "steps: 16")
+    .replace(f"save_steps: {SAVED_EVERY}, ", "")
     .replace("concurrent: 2", "concurrent: 1")
     .replace(METHODS, "methods: [{kind: lora, rank: {choice: [4, 8, 16]}, alpha: {choice: [8, 32]}}]\n")
     .replace("[1.0e-4, 5.0e-3]", "[1.0e-4, 5.0e-1]")
