@@ -17,11 +17,8 @@ from typing import Any
 
 from trainables import commands, files
 from trainables.config import DataConfig
+from trainables.data.errors import DataError
 from trainables.rows import Conversation
-
-
-class DataError(ValueError):
-    """What is wrong with the data, where, and what to do; a full sentence."""
 
 
 @dataclass(frozen=True)
