@@ -34,6 +34,7 @@ class Cell:
     steps: int  # of a trial that runs its full length
     rungs: tuple[int, ...]  # the steps at which ASHA compares trials; none without a scheduler
     seed: int  # the sampler's
+    data_notes: tuple[str, ...] = ()  # how the rows were read, and what was left out
     row_counts: tuple[int, ...] = ()  # rows a full-length trial trains on; several if the space varies them
 
     def size(self) -> int | None:

@@ -15,11 +15,13 @@ from sweeps.materials import Materials, Missing, locate
 from sweeps.nodes import Branch, Place
 from sweeps.problems import Problem, shown
 from sweeps.settings import SearchConfig
-from sweeps.shape import interpreter, validated
+from sweeps.shape import KINDS, interpreter, validated
 from sweeps.spec import Spec
 from sweeps.words import origin
+from trainables import templates
 from trainables.config import DataConfig, ModelConfig, TrialConfig
 from trainables.data import Data
+from trainables.rows import Conversation, Text
 
 Config = TypeVar("Config", DataConfig, ModelConfig)
 
@@ -39,6 +41,7 @@ def check(spec: Spec, draft: Draft, materials: Materials) -> Checked:
     locate(tree, spec.source.folder)
     data, wrong_data = _data(spec, draft, tree, materials)
     architecture, wrong_model = _model(spec, draft, tree, materials)
+    wrong_data += _template(spec, draft, tree, architecture)
     search, wrong_search = _search(spec, draft)
     configs, problems = _configs(spec, draft, tree)
     problems = [*draft.problems, *problems, *wrong_data, *wrong_model, *wrong_search]
@@ -100,11 +103,31 @@ def _data(
     # How the rows are cut isn't known then, only whether there are any.
     if partly and materials.has(config):
         return None, []
-    found = materials.data(config)
+    found = materials.data(config, _need(tree))
     if isinstance(found, Missing):
         return None, [problem_at(spec, draft, ("data", found.leaf), found.what)]
     tree["data"]["sha256"] = found.sha256
-    return found, []
+    return found, [problem_at(spec, draft, ("data", "train"), what, error=False) for what in found.warnings]
+
+
+def _template(spec: Spec, draft: Draft, tree: dict[str, Any], architecture: Any) -> list[Problem]:
+    """Whether there is a chat template to render conversations with."""
+    named = tree["data"].get("template") if isinstance(tree.get("data"), dict) else None
+    try:
+        if isinstance(named, str):
+            templates.source(named)
+        elif named is None and architecture and not architecture.chat_template and _need(tree) is not Text:
+            raise templates.TemplateError(templates.NONE)
+    except templates.TemplateError as error:
+        return [problem_at(spec, draft, ("data", "template"), str(error))]
+    return []
+
+
+def _need(tree: Mapping[str, Any]) -> type:
+    """The row type that the tree's stage takes; a stage that isn't right yet is reported elsewhere."""
+    stage = tree.get("stage")
+    kind = stage.get("kind") if isinstance(stage, dict) else None
+    return getattr(KINDS["stages"].get(str(kind)), "needs", Conversation)
 
 
 def _model(spec: Spec, draft: Draft, tree: dict[str, Any], materials: Materials) -> tuple[Any, list[Problem]]:
@@ -148,6 +171,15 @@ def _resources(spec: Spec, draft: Draft, config: TrialConfig) -> Iterator[Proble
         yield problem_at(spec, draft, ("train", "batch_size"), what)
 
 
+def data_notes(data: Data) -> tuple[str, ...]:
+    """What a reader should know of the rows: how they were read, what was left out, what is held out."""
+    counts = f"{len(data.train)} training, {len(data.validation)} validation and {len(data.test)} test rows"
+    extra = [f"{data.duplicates} rows have the prompt of another"] if data.duplicates else []
+    if data.overlap:
+        extra.append(f"{data.overlap} training rows were left out: their prompt is held out")
+    return (*data.notes, f"data {data.name}: {'; '.join([counts, *extra])}")
+
+
 def _cell(
     draft: Draft, tree: dict[str, Any], search: SearchConfig, data: Data, configs: list[TrialConfig]
 ) -> Cell:
@@ -166,5 +198,6 @@ def _cell(
         steps=max(lengths),
         rungs=search.rungs(max(lengths)),
         seed=search.seed,
+        data_notes=data_notes(data),
         row_counts=tuple(sorted({n * batch for n, batch in zip(lengths, batches, strict=True)})),
     )

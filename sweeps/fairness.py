@@ -22,6 +22,7 @@ def warnings(spec: Spec, checked: Sequence[Checked]) -> Iterator[Problem]:
 
 def notes(cells: Sequence[Cell]) -> Iterator[str]:
     """What a reader of the plan should know, though nothing is wrong."""
+    yield from dict.fromkeys(note for cell in cells for note in cell.data_notes)
     for cell in cells:
         if cell.trials < cell.search.trials:
             yield (

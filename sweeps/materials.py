@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweeps.problems import did_you_mean
-from trainables import commands
+from trainables import templates
 from trainables.config import DataConfig, ModelConfig
-from trainables.data import Data, DataError, load
+from trainables.data import Data, DataError, load, registry
+from trainables.data.sources import EMBEDDED, exists, is_hub
 from trainables.model_folder import Architecture, ModelError
-
-EMBEDDED = (commands.NAME,)
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,14 @@ class Materials:
 
     def has(self, config: DataConfig) -> bool:
         """Whether there is such data at all."""
-        return config.train in EMBEDDED or Path(config.train).exists()
+        return all(exists(name, config) for name in (*config.names, *config.eval_names))
 
-    def data(self, config: DataConfig) -> Data | Missing:
+    def data(self, config: DataConfig, need: type) -> Data | Missing:
+        """The rows that a stage needs."""
         try:
-            return load(config)
+            return load(config, need)
         except DataError as error:
-            near = "" if Path(config.train).suffix else did_you_mean(Path(config.train).name, EMBEDDED)
-            return Missing("train", f"{error}{near}")
+            return Missing("train", str(error))
 
     def model(self, config: ModelConfig) -> BaseModel | Missing:
         if config not in self._models:
@@ -76,11 +75,36 @@ def locate(tree: dict[str, Any], folder: Path) -> None:
     if isinstance(model, dict) and isinstance(model.get("path"), str):
         model["path"] = str(_absolute(model["path"], folder))
     if isinstance(data, dict):
-        own = data.pop("folder", None)
-        folders = [folder, folder / "data"] if own is None else [_absolute(str(own), folder)]
-        if isinstance(data.get("train"), str) and data["train"] not in EMBEDDED:
-            candidates = [_absolute(data["train"], place) for place in folders]
-            data["train"] = str(next((path for path in candidates if path.exists()), candidates[0]))
+        _locate_data(data, folder)
+
+
+def _locate_data(data: dict[str, Any], folder: Path) -> None:
+    given = data.get("folder")
+    folders = [folder, folder / "data"] if given is None else [_absolute(str(given), folder)]
+    registered = next((place for place in folders if (place / registry.FILE).is_file()), None)
+    names = _names(registered)
+    data["folder"] = str(registered) if registered is not None else None
+    if str(data.get("template")).endswith(templates.SUFFIXES):
+        data["template"] = str(_absolute(data["template"], folder))
+    for key in ("train", "eval"):
+        if isinstance(data.get(key), str):
+            data[key] = _found(data[key], folders, names)
+        elif isinstance(data.get(key), list):
+            data[key] = [_found(n, folders, names) if isinstance(n, str) else n for n in data[key]]
+
+
+def _names(registered: Path | None) -> Collection[str]:
+    try:
+        return registry.read(registered) if registered is not None else ()
+    except DataError:  # found again, and reported, when the rows are read
+        return ()
+
+
+def _found(name: str, folders: Sequence[Path], names: Collection[str]) -> str:
+    if name in EMBEDDED or name in names or is_hub(name):
+        return name
+    candidates = [_absolute(name, place) for place in folders]
+    return str(next((path for path in candidates if path.exists()), candidates[0]))
 
 
 def _absolute(path: str, folder: Path) -> Path:

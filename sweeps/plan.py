@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps import fairness
@@ -184,7 +183,7 @@ def _trial_json(config: TrialConfig) -> dict[str, Any]:
         "stage": config.stage.kind,
         "method": config.method_name,
         "model": config.model.label,
-        "data": Path(config.data.train).name,
+        "data": config.data.label,
     }
 
 

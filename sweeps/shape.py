@@ -47,7 +47,6 @@ def interpreter(written: Source) -> Interpreter:
     """What turns pydantic's errors about this spec's parts into problems."""
     extra: dict[type[BaseModel], tuple[str, ...]] = {
         ModelConfig: ("quantization",),
-        DataConfig: ("folder",),
         **{cls: SECTIONS for classes in KINDS.values() for cls in classes.values()},
     }
     return Interpreter(written, extra, _moved())

@@ -1,16 +1,32 @@
-"""The embedded data set: one right answer per request, no request twice, always the same rows."""
+"""The embedded data set: one right answer per request, no request twice, always the same rows in every form."""
 
 from __future__ import annotations
 
+import doctest
 import re
 import subprocess
 import sys
+from collections import Counter
+from itertools import pairwise
+from math import log
+from statistics import fmean
 
 import pytest
 
-from trainables import commands, files
+from trainables import command_forms, commands
 
 ROWS = commands.rows()
+TEXTS = [row["text"] for row in commands.texts()]
+PAIRS = commands.preferences()
+LABELLED = commands.labelled()
+PROMPTS = commands.prompts()
+HASHES = {
+    "rows": "9f64511fd2a59e8e3a32ea36975509a1f6d2a8a24299b897dd6ff93396eb68f7",
+    "texts": "632c88e1329697647cb3cf8ff3759ab50b3451135465e3c4c2138ce0ec10d2ff",
+    "preferences": "fc22bddaf7af4e3a317f17e96b1022a8ce6e7b69b5e28cdec578b740953d530b",
+    "labelled": "77fce6d604670c72859430db8e1cc9e02711920bf9b77299e00894d78599cd35",
+    "prompts": "ea1b0373d35eb92e4501fe0ddef27cb19f3aa958ea30e8f4ccfe3b5d14176642",
+}
 
 # Written out here on purpose: the data set's language as its docstring states it, and what its words mean.
 ROOM = {
@@ -173,8 +189,8 @@ def test_requests_and_answers_are_short() -> None:
     assert max(len(row["completion"].split()) for row in ROWS) <= 5
 
 
-def test_the_rows_are_the_same_in_every_process_and_in_every_release() -> None:
-    code = "from trainables import commands, files; print(files.sha256(commands.rows()))"
+def test_every_form_is_the_same_in_every_process_and_in_every_release() -> None:
+    code = f"from trainables import commands as c, files\nfor n in {[*HASHES]}: print(files.sha256(getattr(c, n)()))"
     for seed in ("1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", code],
@@ -183,5 +199,247 @@ def test_the_rows_are_the_same_in_every_process_and_in_every_release() -> None:
             text=True,
             check=True,
         )
-        assert done.stdout.strip() == files.sha256(ROWS)
-    assert files.sha256(ROWS) == "9f64511fd2a59e8e3a32ea36975509a1f6d2a8a24299b897dd6ff93396eb68f7"
+        assert dict(zip(HASHES, done.stdout.split(), strict=True)) == HASHES
+
+
+def test_every_right_and_every_wrong_answer_is_a_command() -> None:
+    for pair in PAIRS:
+        assert commands.is_command(pair["chosen"]), pair
+        assert commands.is_command(pair["rejected"]), pair
+        parse(pair["rejected"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "alarm",
+        "alarm in 20m",
+        "alarm 13pm",
+        "alarm 0am",
+        "alarm 6:15am",
+        "alarm 6:30am ",
+        "alarm 6:30am\n",
+        " alarm 6am",
+        "ALARM 6am",
+        "alarm  6am",
+        "alarm 6am alarm 7am",
+        "alarm \u0666am",
+        "tomorrow alarm 6am",
+        "alarm 6am tomorrow",
+        "on fan",
+        "on fan basement",
+        "on window attic",
+        "open door garage",
+        "off attic fan",
+        "on lamp attic 21:00",
+        "on lamp attic tomorrow",
+        "on lamp attic tomorrow in 5m",
+        "on lamp attic in 5",
+        "on lamp attic in 05m",
+        "heat hall",
+        "heat 21 hall",
+        "heat hall 021",
+        "dim hall 100",
+        "dim hall 40%",
+        "timer rice 12",
+        "timer rice 12m 9pm",
+        "timer rice 12m in 5m",
+        "sing jazz hall",
+    ],
+)
+def test_what_only_resembles_a_command_is_none(text: str) -> None:
+    assert not commands.is_command(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "alarm 12am",
+        "timer rice 10m",
+        "heat hall 31",
+        "dim hall 5",
+        "on tv den in 50m",
+        "off fan hall tomorrow 3:30am",
+    ],
+)
+def test_the_grammar_allows_numbers_that_no_row_has(text: str) -> None:
+    assert commands.is_command(text)
+
+
+def test_pairs_labels_and_prompts_have_the_requests_of_the_rows_in_their_order() -> None:
+    requests = [(row["system"], row["prompt"]) for row in ROWS]
+    for form in (PAIRS, LABELLED, PROMPTS):
+        assert [(row["system"], row["prompt"]) for row in form] == requests
+    assert [pair["chosen"] for pair in PAIRS] == [row["completion"] for row in ROWS]
+    assert [row["reference"] for row in PROMPTS] == [row["completion"] for row in ROWS]
+
+
+def changed(pair: dict[str, str]) -> str:
+    """The one slot in which the two answers of a pair differ; of its time, what about it."""
+    right, wrong = slots(pair["chosen"]), slots(pair["rejected"])
+    (slot,) = [name for name in right.keys() | wrong.keys() if right.get(name) != wrong.get(name)]
+    if slot != "when":
+        return slot
+    if "when" not in right or "when" not in wrong:
+        return "when added" if "when" in wrong else "when dropped"
+    first, second = right["when"], wrong["when"]
+    if first.startswith("in ") != second.startswith("in "):
+        return "in or at"
+    if first.startswith("in "):
+        return "delay"
+    if first.removeprefix("tomorrow ") == second.removeprefix("tomorrow "):
+        return "tomorrow"
+    if first[:-2] == second[:-2]:
+        return "am or pm"
+    return "half hour" if first.replace(":30", "") == second.replace(":30", "") else "hour"
+
+
+def slots(command: str) -> dict[str, str]:
+    """The parts of a command, with one name for its first word and one for its time."""
+    parts = parse(command)
+    parts["order"] = command.split()[0]
+    if "alarm_when" in parts:
+        parts["when"] = parts.pop("alarm_when")
+    return {
+        name: value
+        for name, value in parts.items()
+        if name not in ("verb", "cover_verb", "gate_verb", "heat", "dim", "play", "timer", "alarm")
+    }
+
+
+def test_a_wrong_answer_has_one_slot_wrong_and_every_slot_gets_its_share() -> None:
+    kinds = Counter(changed(pair) for pair in PAIRS)
+    assert kinds.keys() == {
+        *("order", "room", "device", "cover", "gate", "music", "dish", "degrees", "percent", "minutes"),
+        *("when added", "when dropped", "hour", "half hour", "am or pm", "tomorrow", "delay", "in or at"),
+    }
+    assert min(kinds.values()) > 0.03 * len(PAIRS)
+    assert max(kinds.values()) < 0.1 * len(PAIRS)
+
+
+def test_the_room_that_is_not_meant_is_the_wrong_room() -> None:
+    ruled_out = [pair for pair in PAIRS if ", not in the " in pair["prompt"]]
+    assert len(ruled_out) > 50
+    for pair in ruled_out:
+        other = pair["prompt"].partition(", not in the ")[2]
+        assert re.match(rf"({ROOM[slots(pair['rejected'])['room']]})\b", other), pair
+
+
+def test_right_and_wrong_answers_are_equally_long() -> None:
+    assert abs(mean_length(PAIRS, "chosen") - mean_length(PAIRS, "rejected")) < 0.2
+    good, bad = ([row for row in LABELLED if row["label"] is label] for label in (True, False))
+    assert abs(mean_length(good, "completion") - mean_length(bad, "completion")) < 0.5
+
+
+def mean_length(rows: list[dict[str, str]], column: str) -> float:
+    return fmean(len(row[column]) for row in rows)
+
+
+def test_no_value_of_a_slot_tells_right_from_wrong() -> None:
+    right = Counter(item for pair in PAIRS for item in slots(pair["chosen"]).items())
+    wrong = Counter(item for pair in PAIRS for item in slots(pair["rejected"]).items())
+    assert wrong.keys() <= right.keys()
+    for item, count in right.items():
+        assert abs(count - wrong[item]) < 14 + 0.05 * count, item
+    with_time, wrong_with_time = (
+        sum(n for (slot, _), n in c.items() if slot == "when") for c in (right, wrong)
+    )
+    assert abs(with_time - wrong_with_time) < 0.02 * with_time
+
+
+def test_who_counts_the_words_of_other_pairs_cannot_tell_right_from_wrong() -> None:
+    """Naive Bayes over words and pairs of words, learned on four fifths of the pairs, is at chance on the last."""
+    hits = 0.0
+    for fold in range(5):
+        seen = [pair for place, pair in enumerate(PAIRS) if place % 5 != fold]
+        right = Counter(gram for pair in seen for gram in grams(pair["chosen"]))
+        wrong = Counter(gram for pair in seen for gram in grams(pair["rejected"]))
+        for pair in PAIRS[fold::5]:
+            scores = [
+                sum(log((right[gram] + 1) / (wrong[gram] + 1)) for gram in grams(pair[column]))
+                for column in ("chosen", "rejected")
+            ]
+            hits += (scores[0] > scores[1]) + 0.5 * (scores[0] == scores[1])
+    assert 0.45 < hits / len(PAIRS) < 0.55
+
+
+def grams(command: str) -> list[str]:
+    words = ["<", *command.split(), ">"]
+    return words + [f"{first} {second}" for first, second in pairwise(words)]
+
+
+def test_half_of_the_labelled_answers_are_right_for_every_kind_of_command() -> None:
+    assert sum(row["label"] for row in LABELLED) == len(LABELLED) / 2
+    for row, pair in zip(LABELLED, PAIRS, strict=True):
+        assert row["completion"] == pair["chosen" if row["label"] else "rejected"]
+    for verb in VERB:
+        found = [
+            row["label"]
+            for row, pair in zip(LABELLED, PAIRS, strict=True)
+            if pair["chosen"].split()[0] == verb
+        ]
+        assert abs(2 * sum(found) - len(found)) <= 1, verb
+
+
+def test_the_place_of_a_row_does_not_tell_its_label() -> None:
+    labels = [row["label"] for row in LABELLED]
+    for start in range(0, len(labels), 400):
+        assert 0.43 < fmean(labels[start : start + 400]) < 0.57
+    for step in (2, 3, 4, 5):
+        assert all(0.45 < fmean(labels[place::step]) < 0.55 for place in range(step))
+    assert 0.46 < fmean(first == second for first, second in pairwise(labels)) < 0.54
+
+
+def test_the_rewards_worked_examples_hold_as_do_all_examples_of_the_module() -> None:
+    for module in (commands, command_forms):
+        found = doctest.testmod(module)
+        assert found.attempted > 4
+        assert found.failed == 0
+
+
+def test_only_the_right_answer_earns_all_of_the_reward_and_a_near_miss_less_than_half() -> None:
+    for pair in PAIRS:
+        assert commands.reward(f" {pair['chosen']}\n", pair["chosen"]) == 1
+        assert 0 < commands.reward(pair["rejected"], pair["chosen"]) < 0.5, pair
+
+
+def test_more_words_earn_no_reward_and_neither_does_one_answer_to_all() -> None:
+    for first, second in pairwise(ROWS):
+        right, other = first["completion"], second["completion"]
+        for answer in (
+            "",
+            f"{right} {right}",
+            f"{right}\n{other}",
+            f"{right}.",
+            f"Sure: {right}",
+            right.upper(),
+        ):
+            assert commands.reward(answer, right) == 0, answer
+    for answer in sorted({row["completion"] for row in ROWS})[::100]:
+        assert fmean(commands.reward(answer, row["completion"]) for row in ROWS) < 0.06, answer
+
+
+def test_a_reference_that_is_no_command_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a command: 'hello'"):
+        commands.reward("hello", "hello")
+
+
+def test_texts_are_pages_of_three_to_six_lines_and_none_is_repeated() -> None:
+    assert len(TEXTS) == 1200
+    assert len(set(TEXTS)) == len(TEXTS)
+    assert all(3 <= len(text.splitlines()) <= 6 for text in TEXTS)
+    assert len({re.sub('".*"', "", text.splitlines()[1]).split(":")[0] for text in TEXTS}) > 20
+
+
+def test_every_request_is_quoted_on_one_page_and_its_command_follows() -> None:
+    pages = {}
+    for text in TEXTS:
+        quoted = list(re.finditer('"([^"]+)"', text))
+        assert len(quoted) == 2
+        for request, following in zip(quoted, [quoted[1].start(), len(text)], strict=True):
+            pages[request[1]] = text[request.end() : following]
+    assert len(pages) == len(ROWS)
+    for row in ROWS:
+        line = next(line for line in pages[row["prompt"]].splitlines() if line.endswith(row["completion"]))
+        assert re.search(rf"(^| ){re.escape(row['completion'])}$", line)

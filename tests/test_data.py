@@ -7,18 +7,28 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from trainables import commands, data
 from trainables.config import DataConfig
-from trainables.data import DataError, cut
+from trainables.data import DataError, held_out
 from trainables.rows import Conversation
 
 
 def ask(text: str, answer: str = "yes") -> Conversation:
     return Conversation(({"role": "user", "content": text},), answer)
+
+
+def cut(
+    rows: list[Conversation], fraction: float, most: int | None, count: int | None = None
+) -> tuple[list[Conversation], ...]:
+    """The rows in the three parts."""
+    keys = np.array([int(row.key()[:16], 16) for row in rows], dtype=np.uint64)
+    parts = held_out.cut(keys, lambda place: rows[place].answer, fraction, count, most)
+    return tuple([rows[place] for place in part] for part in parts)
 
 
 def some(count: int) -> list[Conversation]:
@@ -199,41 +209,93 @@ def broken(row: Any) -> list[Any]:
     return [*pairs(2), row, *pairs(40)]
 
 
+def message(role: str, content: Any) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
 @pytest.mark.parametrize(
     ("row", "what"),
     [
-        ({"question": "?", "answer": "!"}, "found the columns question, answer"),
-        ({"prompt": "", "completion": "x"}, "must be texts that are not empty"),
-        ({"prompt": "x", "completion": ""}, "must be texts that are not empty"),
-        ({"prompt": "x", "completion": None}, "must be texts that are not empty"),
-        ({"prompt": 3, "completion": "x"}, "must be texts that are not empty"),
-        ({"instruction": "x", "input": 3, "output": "y"}, "must be texts that are not empty"),
-        ({"instruction": ["x"], "output": "y"}, "must be texts that are not empty"),
-        ({"prompt": "x", "completion": "y", "system": 3}, "the system text must be a text"),
-        (["prompt", "completion"], "expected an object"),
-        ("just text", "expected an object"),
-        ({"messages": "hello"}, "messages must be a list"),
-        ({"messages": []}, "ends with the assistant's answer"),
-        ({"messages": [{"role": "user", "content": "x"}]}, "ends with the assistant's answer"),
-        ({"messages": [{"role": "assistant", "content": "x"}]}, "ends with the assistant's answer"),
-        ({"messages": [{"role": "user"}, {"role": "assistant", "content": "x"}]}, "messages must be a list"),
+        ({"colour": "?", "shape": "!"}, "found the columns colour, shape; expected"),
+        ({"prompt": 3, "completion": "x"}, "prompt must be a text, got int 3"),
+        ({"prompt": "x", "completion": 3.5}, r"completion must be a text, got float 3\.5"),
+        ({"instruction": "x", "input": 3, "output": "y"}, "input must be a text, got int 3"),
+        ({"prompt": "x", "completion": "y", "system": 3}, "system must be a text, got int 3"),
+        ({"prompt": "x", "completion": "y", "history": "before"}, "history must be a list"),
+        (["prompt", "completion"], "expected an object .* got list"),
+        ("just text", "expected an object .* got str"),
+        ({"messages": {"role": "user"}}, "messages must be a list of objects"),
+        ({"messages": "hello"}, "expected JSON, got str 'hello'"),
+        ({"messages": [{"role": "user"}, message("assistant", "x")]}, "a message needs role and content"),
         (
-            {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": ""}]},
-            "ends with the assistant's answer",
+            {"messages": [message("narrator", "x"), message("assistant", "y")]},
+            "unknown role 'narrator'; known",
         ),
+        ({"messages": [message("user", 3), message("assistant", "x")]}, "content must be a text, got int 3"),
+        (
+            {"messages": [message("user", [{"type": "image_url"}]), message("assistant", "x")]},
+            "holds image_url; only texts",
+        ),
+        ({"prompt": "x", "chosen": "y", "rejected": "z"}, "this stage learns from one"),
+        ({"prompt": "x", "completion": "y", "label": "perhaps"}, "a label must be true or false"),
+        ({"prompt": "x", "completion": "y", "tools": "a hammer"}, "expected JSON"),
     ],
 )
-def test_a_row_that_is_wrong_is_named_with_its_file(tmp_path: Path, row: Any, what: str) -> None:
+def test_a_row_of_the_wrong_shape_is_named_with_its_file(tmp_path: Path, row: Any, what: str) -> None:
     path = tmp_path / "rows.json"
-    path.write_text(json.dumps(broken(row)))
-    with pytest.raises(DataError, match="^rows.json row 3: .*" + what):
+    path.write_text(json.dumps(broken(row), indent=1))
+    with pytest.raises(DataError, match=r"^rows.json:\d+: .*" + what):
+        read(path)
+
+
+EMPTY = [
+    ({"prompt": "", "completion": "x"}, "its prompt is empty"),
+    ({"prompt": None, "completion": "x"}, "its prompt is empty"),
+    ({"prompt": "x", "completion": ""}, "its answer is empty"),
+    ({"prompt": "x", "completion": " "}, "its answer is empty"),
+    ({"prompt": "x", "completion": None}, "its answer is empty"),
+    ({"messages": None}, "it has no messages"),
+    ({"messages": []}, "it has no messages"),
+    ({"messages": [message("user", "x")]}, "it ends without an answer"),
+    ({"messages": [message("assistant", "x")]}, "odd turn order: a message is the assistant's, first"),
+    ({"messages": [message("user", "x"), message("user", "y"), message("assistant", "z")]}, "odd turn order"),
+    ({"messages": [message("user", "x"), message("assistant", "")]}, "a message, the assistant's, is empty"),
+    ({"prompt": "x", "completion": "y", "label": False}, "labelled bad"),
+]
+
+
+@pytest.mark.parametrize(("row", "why"), EMPTY)
+def test_a_row_with_nothing_to_learn_is_left_out_counted_and_named(
+    tmp_path: Path, row: Any, why: str
+) -> None:
+    path = write_lines(tmp_path / "rows.jsonl", broken(row))
+    found = data.load(DataConfig(train=str(path), eval_fraction=0.5))
+    assert sum(map(len, (found.train, found.validation, found.test))) == 42
+    (warning,) = found.warnings
+    assert warning.startswith("rows.jsonl: 1 of 43 rows left out: 1 because ")
+    assert why in warning
+    assert "(rows.jsonl:3)" in warning
+
+
+@pytest.mark.parametrize(("row", "why"), EMPTY)
+def test_strict_makes_it_an_error(tmp_path: Path, row: Any, why: str) -> None:
+    path = write_lines(tmp_path / "rows.jsonl", broken(row))
+    with pytest.raises(DataError, match=r"^rows\.jsonl:3: .*strict: false"):
+        data.load(DataConfig(train=str(path), eval_fraction=0.5, strict=True))
+
+
+def test_when_every_row_is_left_out_the_error_says_why(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "rows.jsonl", [{"prompt": "x", "completion": ""}] * 40)
+    with pytest.raises(
+        DataError, match=r"holds no rows.*40 of 40 rows left out: 40 because its answer is empty"
+    ):
         read(path)
 
 
 def test_a_line_that_is_not_json_is_named_with_its_number(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n\n{"prompt": "a"\n')
-    with pytest.raises(DataError, match=r"rows.jsonl:3: not valid JSON"):
+    with pytest.raises(DataError, match=r"rows.jsonl:3: broken JSON at column"):
         read(path)
 
 
@@ -248,11 +310,11 @@ def test_a_file_that_is_something_else_is_named(tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize(
     ("name", "text", "what"),
     [
-        ("rows.json", '{"prompt": "x"}', "expected a list of rows, got dict"),
+        ("rows.json", '{"prompt": "x"}', "found the columns prompt; expected"),
         ("rows.json", "[]", "holds no rows"),
         ("rows.jsonl", "\n\n", "holds no rows"),
         ("rows.csv", "prompt,completion\n", "holds no rows"),
-        ("rows.txt", "hello", "can't read this kind of file; known: .json, .jsonl, .csv, .parquet"),
+        ("rows.txt", "hello", "these rows are running text"),
     ],
 )
 def test_a_file_without_rows_says_so(tmp_path: Path, name: str, text: str, what: str) -> None:
@@ -262,9 +324,10 @@ def test_a_file_without_rows_says_so(tmp_path: Path, name: str, text: str, what:
         read(path)
 
 
-def test_a_folder_is_not_a_data_set(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="can't read this kind of file"):
-        read(tmp_path)
+def test_a_folder_of_one_kind_and_a_glob_are_data_sets(tmp_path: Path) -> None:
+    for number in range(3):
+        write_lines(tmp_path / f"part-{number}.jsonl", pairs()[number * 13 : number * 13 + 13])
+    assert len(read(tmp_path)) == len(read(tmp_path / "part-*.jsonl")) == 39
 
 
 def test_a_missing_file_is_named_beside_the_embedded_data_set(tmp_path: Path) -> None:

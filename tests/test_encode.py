@@ -1,16 +1,21 @@
-"""From a conversation to tokens: only the answer is labelled; the rest is cut as LLaMA-Factory does."""
+"""From a conversation to tokens: answers are labelled, nothing else is, and rows are cut as LLaMA-Factory does."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from trainables.encode import IGNORED, encode, split_cutoff, template_sha256
+from tests.test_templates import CALL, CALLED, TOOL_CHAT, TOOLS, WITH_TOOLS, family_tokenizer, smollm2
+from trainables.encode import IGNORED, Encoded, encode, split_cutoff, template_sha256, training_rows
 from trainables.policy import load_tokenizer
 from trainables.rows import Conversation
+from trainables.templates import NAMES
 
 ROW = Conversation(
     (
@@ -110,3 +115,193 @@ def test_the_template_hash_is_of_the_template(tiny_model: Path) -> None:
     assert template_sha256(one) == template_sha256(other)
     other.chat_template = f"{other.chat_template} "
     assert template_sha256(one) != template_sha256(other)
+
+
+QUESTION, ANSWER = "turn off the lamp", "lamp.off()"
+CHAT = Conversation(
+    (
+        *ROW.prompt,
+        {"role": "assistant", "content": ROW.answer},
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": ANSWER},
+        {"role": "user", "content": "and the fan"},
+    ),
+    "fan.off()",
+)
+# Shows thoughts in the last answer alone, as Qwen 3's own template does.
+FORGETFUL = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{{ m.content if loop.last else m.content.split('</think>')[-1] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def learnt(tokenizer: Any, encoded: Encoded) -> str:
+    """The text of the labelled tokens."""
+    return tokenizer.decode([label for label in encoded.labels if label != IGNORED])
+
+
+def test_every_answer_carries_loss(tokenizer: Any) -> None:
+    (found,) = training_rows(CHAT, tokenizer, 1024)
+    messages = [*CHAT.prompt, CHAT.last()]
+    assert found.input_ids == tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+    assert learnt(tokenizer, found) == "".join(
+        f"{text}<|im_end|>\n" for text in (ROW.answer, ANSWER, "fan.off()")
+    )
+    assert all(label in (IGNORED, token) for label, token in zip(found.labels, found.input_ids, strict=True))
+    assert tokenizer.decode(found.answer) == "fan.off()<|im_end|>\n"
+    assert found.prompt == encode(CHAT, tokenizer, 1024).prompt
+    assert not found.truncated
+
+
+def test_one_turn_is_trained_on_as_it_is_scored(tokenizer: Any) -> None:
+    for cutoff in (1024, 24, 8):
+        for whole in (False, True):
+            assert training_rows(ROW, tokenizer, cutoff, train_on_prompt=whole) == [
+                encode(ROW, tokenizer, cutoff, whole)
+            ]
+
+
+def test_masked_history_leaves_loss_on_the_last_answer_alone(tokenizer: Any) -> None:
+    (found,) = training_rows(CHAT, tokenizer, 1024, mask_history=True)
+    assert found == encode(CHAT, tokenizer, 1024)
+
+
+def test_training_on_the_prompt_labels_everything(tokenizer: Any) -> None:
+    (found,) = training_rows(CHAT, tokenizer, 1024, train_on_prompt=True)
+    assert found.labels == found.input_ids
+    with pytest.raises(ValueError, match="choose one"):
+        training_rows(CHAT, tokenizer, 1024, train_on_prompt=True, mask_history=True)
+
+
+def test_turns_are_cut_from_the_first_on_and_from_the_last_on_with_masked_history(tokenizer: Any) -> None:
+    (whole,) = training_rows(CHAT, tokenizer, 1024)
+    size = len(whole.input_ids)
+    for cutoff in (*range(1, 40), size - 1):
+        (first,) = training_rows(CHAT, tokenizer, cutoff)
+        (last,) = training_rows(CHAT, tokenizer, cutoff, mask_history=True)
+        assert first.truncated
+        assert last.truncated
+        assert max(len(first.input_ids), len(last.input_ids)) <= cutoff
+        assert any(label != IGNORED for label in first.labels)
+        assert last.labels == [IGNORED] * len(last.prompt) + last.answer
+        assert last.answer == encode(CHAT, tokenizer, 1024).answer[: len(last.answer)]
+        assert last.answer
+    assert first.input_ids[:20] == whole.input_ids[:20]
+    assert not training_rows(CHAT, tokenizer, size)[0].truncated
+
+
+def test_turn_by_turn_each_takes_its_share_of_what_room_is_left() -> None:
+    from trainables.encode import Turn, _fitting
+
+    turns = [Turn([1] * 100, [2] * 100), Turn([3] * 300, [4] * 900), Turn([5], [6])]
+    kept = [(len(turn.source), len(turn.target)) for turn in _fitting(turns, 600)]
+    assert kept == [(100, 100), split_cutoff(300, 900, 400)] == [(100, 100), (100, 300)]
+
+
+def test_where_later_turns_change_earlier_ones_each_answer_is_a_row_as_it_was_seen(tiny_model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = FORGETFUL
+    row = Conversation(
+        (
+            {"role": "user", "content": "on"},
+            {"role": "assistant", "content": "<think>hm</think>lamp.on()"},
+            {"role": "user", "content": "off"},
+        ),
+        "<think>so</think>lamp.off()",
+    )
+    first, last = training_rows(row, tokenizer, 1024)
+    assert learnt(tokenizer, first) == "<think>hm</think>lamp.on()<|im_end|>\n"
+    assert learnt(tokenizer, last) == "<think>so</think>lamp.off()<|im_end|>\n"
+    assert "hm" not in tokenizer.decode(last.input_ids)
+    assert last == encode(row, tokenizer, 1024)
+    assert training_rows(row, tokenizer, 1024, mask_history=True) == [last]
+
+
+def test_a_greeting_that_opens_the_conversation_is_read_but_not_learnt(tokenizer: Any) -> None:
+    greeted = Conversation(({"role": "assistant", "content": "Yes?"}, *ROW.prompt[1:]), ROW.answer)
+    (found,) = training_rows(greeted, tokenizer, 1024)
+    assert "Yes?" in tokenizer.decode(found.prompt)
+    assert learnt(tokenizer, found) == "lamp.on(café)<|im_end|>\n"
+
+
+def test_without_an_answer_token_there_is_no_row(tiny_model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    assert training_rows(Conversation(ROW.prompt, ""), tokenizer, 1024) == []
+
+
+@pytest.mark.parametrize("name", WITH_TOOLS)
+def test_a_call_of_a_tool_carries_the_loss_and_its_result_none(name: str) -> None:
+    tokenizer: Any = family_tokenizer(name)
+    call, result = CALLED[name]
+    call = call.removeprefix("<think>\n\n</think>\n\n")  # the prompt's, not the answer's
+    calling = Conversation((TOOL_CHAT[0],), "", calls=(CALL,), tools=json.dumps(TOOLS))
+    assert call + tokenizer.eos_token in tokenizer.decode(encode(calling, tokenizer, 4096).answer)
+    told = Conversation(tuple(TOOL_CHAT[:-1]), "Yes", tools=json.dumps(TOOLS))
+    (found,) = training_rows(told, tokenizer, 4096)
+    _, end = AROUND[name]
+    assert learnt(tokenizer, found) == f"{call}{end}{' ' if name == 'mistral' else ''}Yes{end}"
+    assert result in tokenizer.decode(found.input_ids)
+
+
+# A letter, a Chinese character or an emoji first: whether a leading space is a token of its own is the tokenizer's say.
+OPENING = st.sampled_from(list("aZ你好☕🇨🇭é"))
+REST = st.one_of(
+    st.text(st.characters(codec="utf-8"), max_size=30),
+    st.sampled_from(
+        [
+            "{{ bos_token }}",
+            "{% endfor %}",
+            "\nHuman: hi\nAssistant:",
+            "[INST] x [/INST]",
+            "<think>",
+            "你好，世界",
+            "👩‍👩‍👧",
+        ]
+    ),
+)
+WORDS = st.builds(lambda opening, rest: f"{opening}{rest}", OPENING, REST)
+# What a template writes around an answer and its own end token.
+AROUND = {
+    **dict.fromkeys(("chatml", "qwen", "qwen3", "qwen3-nothink"), ("", "<|im_end|>\n")),
+    "llama2": (" ", " </s>"),
+    "llama3": ("", "<|eot_id|>"),
+    "mistral": (" ", "</s>"),
+    "gemma": ("", "<end_of_turn>\n"),
+    "deepseek": (" ", "</s>"),
+    "phi": ("", "<|end|>\n"),
+    "alpaca": ("", "</s>\n\n"),
+    "default": ("", "</s>\n"),
+    "empty": ("", "</s>"),
+}
+TOKENIZERS = {name: family_tokenizer(name) for name in NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(texts=st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=3), system=st.none() | WORDS)
+def test_labels_are_exactly_the_answers_and_their_ends(
+    name: str, texts: list[tuple[str, str]], system: str | None
+) -> None:
+    tokenizer: Any = TOKENIZERS[name]
+    prompt = [{"role": "system", "content": system}] if system else []
+    for question, answer in texts:
+        prompt += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    row = Conversation(tuple(prompt[:-1]), texts[-1][1])
+    (found,) = training_rows(row, tokenizer, 100_000)
+    assert found.input_ids == tokenizer.apply_chat_template(prompt, tokenize=True, return_dict=False)
+    before, after = AROUND[name]
+    expected = "".join(f"{before}{answer}{after}" for _, answer in texts)
+    assert learnt(tokenizer, found) == expected
+    assert found.answer == encode(row, tokenizer, 100_000).answer
+
+
+def test_smollm2_learns_the_answers_exactly() -> None:
+    tokenizer = smollm2()
+    (found,) = training_rows(CHAT, tokenizer, 1024)
+    assert learnt(tokenizer, found) == f"{ROW.answer}<|im_end|>\n{ANSWER}<|im_end|>\nfan.off()<|im_end|>\n"

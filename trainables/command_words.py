@@ -140,3 +140,42 @@ ORDERS = (
     ),
     Order("alarm", ("wake me", "wake me up", "get me up", "sound the alarm")),
 )
+
+# Orders that differ in their first word alone, so that one can stand for the other and be wrong.
+OPPOSITES: Mapping[str, str] = {
+    "on": "off",
+    "off": "on",
+    "open": "close",
+    "close": "open",
+    "lock": "unlock",
+    "unlock": "lock",
+}
+
+# The house log: a heading, then entries of one line or two, then perhaps a remark.
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+NAMES = ("Ada", "Bruno", "Carla", "Dov", "Emma", "Farid", "Grandma", "the guest", "one of the children")
+HEADINGS = (
+    "House log, {day}.",
+    "{day} in the house.",
+    "What was asked for on {day}:",
+    "From the log of the house, a {day}.",
+    "It was {day}, and the house was listening.",
+)
+ENTRIES = (
+    '"{prompt}" -> {completion}',
+    'Heard from {name}: "{prompt}" Command: {completion}',
+    'To "{prompt}" the house answered {completion}',
+    'Request: "{prompt}"\nCommand: {completion}',
+    'The next to speak was {name}: "{prompt}"\nThe house wrote: {completion}',
+    '"{prompt}" said {name}.\nSo the command was {completion}',
+    'The log has this from {name}: "{prompt}"\n> {completion}',
+    'A voice, probably {name}: "{prompt}"\nThe house understood and did this: {completion}',
+)
+REMARKS = (
+    "Nothing else was asked.",
+    "Both were done.",
+    "The house went back to listening.",
+    "Nobody complained.",
+    "Then it was quiet.",
+    "End of the page.",
+)

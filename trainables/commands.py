@@ -17,13 +17,20 @@ Every request has exactly one right answer, so exact match is a true quality. Th
 
 For example ``9pm``, ``tomorrow 7:30am``, ``in 20m``, ``in 2h``; without a when, it is done at once. Many
 words mean one thing (radiator, heater), times are said in several ways, and some requests name a room that
-isn't meant.
+isn't meant. Degrees, percents, minutes and the number after ``in`` are whole numbers from 1 to 99, the hour is one
+from 1 to 12; the other words of each kind are in ``command_words``.
+
+Every stage trains on this one little world, always the same: ``rows`` (sft), ``texts`` (pretrain),
+``preferences`` (reward, dpo, orpo, simpo), ``labelled`` (kto), ``prompts`` with ``reward`` (ppo). All but the
+texts have the same requests in the same order.
 """
 
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
+from trainables import command_forms
 from trainables.command_words import (
     CLOSERS,
     DELAYS,
@@ -58,6 +65,100 @@ def rows() -> list[dict[str, str]]:
     return [
         {"system": SYSTEM, "prompt": prompt, "completion": command} for prompt, command in commands.items()
     ]
+
+
+def texts() -> list[dict[str, str]]:
+    """Running text (``text``): pages of a house log, each with two of the requests and the command after each.
+
+    >>> print(texts()[0]["text"])
+    From the log of the house, a Wednesday.
+    "lock the garage window in 20 minutes." -> lock window garage in 20m
+    The log has this from Farid: "Play some jazz in the cellar"
+    > play jazz cellar
+    """
+    return [{"text": page} for page in command_forms.pages(rows(), Random(SEED + 1))]
+
+
+def preferences() -> list[dict[str, str]]:
+    """Pairs: ``system``, ``prompt``, ``chosen`` (the right command) and ``rejected`` (one slot of it wrong).
+
+    Which of the two is which can't be seen without the request: both have the same values about equally often.
+
+    >>> pair = preferences()[0]
+    >>> pair["chosen"], pair["rejected"]
+    ('alarm 4pm', 'alarm 2pm')
+    """
+    right = rows()
+    wrong = command_forms.near_misses(right, Random(SEED + 2))
+    return [
+        {"system": SYSTEM, "prompt": row["prompt"], "chosen": row["completion"], "rejected": miss}
+        for row, miss in zip(right, wrong, strict=True)
+    ]
+
+
+def labelled() -> list[dict[str, Any]]:
+    """Answers, half of them right: ``system``, ``prompt``, ``completion``, ``label``; the wrong ones as in pairs.
+
+    >>> sum(row["label"] for row in labelled())
+    1200
+    """
+    answers = zip(preferences(), command_forms.labels(rows()), strict=True)
+    return [
+        {
+            "system": SYSTEM,
+            "prompt": pair["prompt"],
+            "completion": pair["chosen" if label else "rejected"],
+            "label": label,
+        }
+        for pair, label in answers
+    ]
+
+
+def prompts() -> list[dict[str, str]]:
+    """Requests to answer freely: ``system``, ``prompt``, and the ``reference`` that ``reward`` measures against.
+
+    >>> prompts()[0]["reference"]
+    'alarm 4pm'
+    """
+    return [{"system": SYSTEM, "prompt": row["prompt"], "reference": row["completion"]} for row in rows()]
+
+
+def is_command(text: str) -> bool:
+    """Whether the text is a command of the language above: to the letter, with nothing before or after it.
+
+    >>> is_command("off heater cellar 6:30pm"), is_command("off heater cellar 18:30"), is_command("alarm")
+    (True, False, False)
+    """
+    return command_forms.parse(text) is not None
+
+
+def reward(answer: str, reference: str) -> float:
+    """How right an answer is, from 0 to 1, by a rule that can be checked.
+
+    1 if the answer is the reference, but for space around them. 0 if it isn't a command. Otherwise half the share
+    of slots that are right: those that both have with the same value, of all that either has. Slots are the order
+    word, what the order's line of the grammar names (device, room, ...), and the time if there is one.
+
+    >>> reward(" off heater cellar 6:30pm", "off heater cellar 6:30pm")
+    1.0
+    >>> reward("off heater attic 6:30pm", "off heater cellar 6:30pm")  # 3 of 4
+    0.375
+    >>> reward("off heater cellar", "off heater cellar 6:30pm")  # a slot missing: 3 of 4
+    0.375
+    >>> reward("off heater cellar 6:30pm", "off heater cellar")  # a slot too many: 3 of 4 as well
+    0.375
+    >>> reward("open blinds cellar", "off heater cellar")  # only the room, of order, device, cover and room
+    0.125
+    >>> reward("off heater cellar, I think", "off heater cellar")
+    0.0
+    """
+    right = command_forms.parse(reference.strip())
+    if right is None:
+        raise ValueError(f"the reference is not a command: {reference!r}")
+    if answer.strip() == reference.strip():
+        return 1.0
+    given = command_forms.parse(answer.strip()) or {}
+    return 0.5 * len(right.items() & given.items()) / len(right.keys() | given.keys())
 
 
 def _request(random: Random) -> tuple[str, str]:

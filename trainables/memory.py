@@ -144,7 +144,7 @@ def measure(config: TrialConfig) -> Memory:
     """
     folder = models.folder(config.model)
     _rehearse(config, folder)
-    return _measure(config, folder, load_tokenizer(folder))
+    return _measure(config, folder, load_tokenizer(folder, config.data.template))
 
 
 NAMES_LAYERS = ("layers", "modules", "targets", "modules_to_save")  # and so may name one that isn't there
@@ -157,7 +157,8 @@ def _rehearse(config: TrialConfig, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         small = AutoModelForCausalLM.from_config(_one_layer(folder), dtype=torch.bfloat16)
         small.save_pretrained(temporary)
-        _measure(config.model_copy(update={"method": plain}), Path(temporary), load_tokenizer(folder))
+        tokenizer = load_tokenizer(folder, config.data.template)
+        _measure(config.model_copy(update={"method": plain}), Path(temporary), tokenizer)
 
 
 def _one_layer(folder: Path) -> PreTrainedConfig:
@@ -171,7 +172,7 @@ def _one_layer(folder: Path) -> PreTrainedConfig:
 
 
 def _measure(config: TrialConfig, folder: Path, tokenizer: PreTrainedTokenizerBase) -> Memory:
-    rows = data.load(config.data)
+    rows = data.load(config.data, config.stage.needs)
     clean_process()
     meter, counted = Meter(), _Counted()
     with meter.phase("load"):

@@ -51,6 +51,7 @@ class Architecture:
     config: dict[str, Any]
     layers: int
     modules: tuple[str, ...]  # full names: model.layers.0.self_attn.q_proj, ...
+    chat_template: bool = True  # whether the tokenizer has one of its own
 
     @cached_property
     def module_names(self) -> tuple[str, ...]:
@@ -88,7 +89,14 @@ def architecture(folder: Path) -> Architecture:
     # A tied head is not stored: it is the embedding under another name.
     if config.get("tie_word_embeddings", not any(_ends_in(m, "lm_head") for m in modules)):
         modules.add("lm_head")
-    return Architecture(config=config, layers=_layers(config, folder), modules=tuple(sorted(modules)))
+    return Architecture(config, _layers(config, folder), tuple(sorted(modules)), _has_chat_template(folder))
+
+
+def _has_chat_template(folder: Path) -> bool:
+    if any(folder.glob("chat_template.*")) or (folder / "additional_chat_templates").is_dir():
+        return True
+    settings = folder / "tokenizer_config.json"
+    return settings.exists() and bool(read_json(settings).get("chat_template"))
 
 
 def _layers(config: dict[str, Any], folder: Path) -> int:

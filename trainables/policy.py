@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
+from trainables import templates
 from trainables.config import TrialConfig
 from trainables.methods import Method
 from trainables.precision import Dtypes, dtypes
@@ -93,12 +94,16 @@ def load_base(config: TrialConfig, folder: Path) -> Any:
 
 
 @lru_cache(maxsize=4)
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The model's tokenizer; where it names no padding token, the end of sequence serves.
+def load_tokenizer(folder: Path, template: str | None = None) -> PreTrainedTokenizerBase:
+    """The model's tokenizer with a chat template, its own or a named one; it pads with the end of sequence
+    where it names no padding token.
 
-    One object per folder, so that a warm worker's encoded rows (kept by tokenizer) serve trial after trial.
+    One object per folder and template, so that a warm worker's encoded rows (kept by tokenizer) serve trial after
+    trial. Raises ``TemplateError``.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if template is not None:
+        templates.apply(tokenizer, template)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -107,5 +112,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def attach(base: Any, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -> Policy:
     """The policy that ``config`` trains, on top of a loaded base."""
     kinds = dtypes(config.train.precision, config.model.dtype)
+    if config.data.template is not None:
+        base.generation_config.eos_token_id = tokenizer.eos_token_id  # the template's end of turn
     model: nn.Module = config.method.attach(base, kinds) if config.method else base
     return Policy(model, tokenizer, config.method, kinds, device())

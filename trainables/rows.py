@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 from trainables import files
 
@@ -90,3 +90,18 @@ class Prompt(Prompted):
 
 
 Row = Text | Conversation | Preference | Labelled | Prompt
+R = TypeVar("R", bound=Row)
+
+
+def pack(row: Row) -> str:
+    """The row as canonical JSON."""
+    return files.canonical({each.name: getattr(row, each.name) for each in fields(row)})
+
+
+def unpack(text: str, cls: type[R]) -> R:
+    """The row again."""
+    values: dict[str, Any] = json.loads(text)
+    for name, value in values.items():
+        if isinstance(value, list):
+            values[name] = tuple(value)
+    return cls(**values)

@@ -134,9 +134,9 @@ def _run(trial: Trial, evaluate_at: frozenset[int]) -> Status:
     config = trial.config
     clean_process()
     set_seed(config.train.seed)
-    rows = data.load(config.data)
+    rows = data.load(config.data, config.stage.needs)
     folder = models.folder(config.model)
-    policy = attach(load_base(config, folder), load_tokenizer(folder), config)
+    policy = attach(load_base(config, folder), load_tokenizer(folder, config.data.template), config)
     metric = config.stage.quality(rows)
     trial.facts |= {
         "quality_name": metric.name,

@@ -2,181 +2,188 @@
 
 The cut is by the hash of a row's prompt, so rows with the same prompt never part, and adding rows moves none.
 The validation half steers a search; the test half gives the quality, once.
+
+>>> load(DataConfig(train="commands")).train[0].answer  # doctest: +SKIP
+'alarm 4pm'
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from trainables import commands, files
+import numpy as np
+import pyarrow as pa
+
+from trainables import files
 from trainables.config import DataConfig
+from trainables.data import convert, store
+from trainables.data.convert import Account
 from trainables.data.errors import DataError
+from trainables.data.held_out import cut, halves, interleave
+from trainables.data.sources import Source, described, resolve
+from trainables.model_folder import home
+from trainables.packaged import locked
 from trainables.rows import Conversation
+
+__all__ = ["Data", "DataError", "load"]
+
+VERSION = 1  # of what conversion gives; a change of it makes kept rows anew
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set, cut. ``exact``: each prompt has one right answer. ``sha256`` is the hash of every row."""
+    """A data set, cut. ``exact``: each prompt has one right answer. ``sha256`` is the hash of every row.
+
+    ``notes`` say how the rows were read, ``warnings`` what was left out or looks unfinished. ``overlap`` is how
+    many training rows were left out because their prompt is held out.
+    """
 
     name: str
-    train: tuple[Conversation, ...]
-    validation: tuple[Conversation, ...]
-    test: tuple[Conversation, ...]
+    train: Sequence[Any]
+    validation: Sequence[Any]
+    test: Sequence[Any]
     exact: bool
     sha256: str
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    duplicates: int = 0
+    overlap: int = 0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Converted rows: of the training sources first, then of the held-out ones."""
+
+    table: pa.Table
+    sha256: str
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def load(config: DataConfig, need: type = Conversation) -> Data:
+    """Reads and cuts the data that ``config`` names, as the rows a stage needs (``trainables.rows``).
+
+    Raises :class:`DataError` for a file that is missing, empty, unreadable or too small to hold rows out, and for
+    data that is no longer what was planned with (``config.sha256``).
+    """
+    train, held = _sources(config)
+    found = _load(config.model_dump_json(), need, _identity(config, need, (*train, *held)))
+    if config.sha256 not in (None, found.sha256):
+        raise DataError(
+            f"{found.name} is not what it was when this was planned (SHA-256 {found.sha256[:12]}, then "
+            f"{str(config.sha256)[:12]}); give the old rows back, or plan anew"
+        )
+    return found
+
+
+def _sources(config: DataConfig) -> tuple[tuple[Source, ...], tuple[Source, ...]]:
+    train, held = (
+        tuple(resolve(name, config) for name in names) for names in (config.names, config.eval_names)
+    )
+    return train, held
 
 
 @lru_cache(maxsize=8)
-def load(config: DataConfig) -> Data:
-    """Reads and cuts the data that ``config`` names.
-
-    Raises :class:`DataError` for a file that is missing, empty, unreadable or too small to hold rows out.
-    """
-    name, raw, exact = _source(config.train)
-    rows = [_conversation(row, f"{name} row {number}") for number, row in enumerate(raw, start=1)]
-    if not rows:
-        raise DataError(f"{name} holds no rows; give a file with at least three")
-    train, validation, test = cut(rows, config.eval_fraction, config.eval_rows)
-    for part, size in (("training", len(train)), ("validation", len(validation)), ("test", len(test))):
-        if not size:
+def _load(config_json: str, need: type, identity: str) -> Data:
+    config = DataConfig.model_validate_json(config_json)
+    train, held = _sources(config)
+    kept = _kept(config, need, (*train, *held), identity)
+    name, exact = described(train), all(source.exact for source in (*train, *held))
+    keys, sources = store.keys(kept.table), kept.table["source"].to_numpy()
+    if not len(keys):
+        raise DataError(f"{name} holds no rows; give a file with at least three{_because(kept.warnings)}")
+    parts = _parts(config, keys, sources, len(train), lambda row: kept.table["row"][row].as_py())
+    for part, rows in zip(("training", "validation", "test"), parts, strict=True):
+        if not len(rows):
             raise DataError(
-                f"{name} has {len(rows)} rows and eval_fraction {config.eval_fraction} leaves none for the "
-                f"{part} part; give more rows or another eval_fraction"
+                f"{name} has {len(keys)} rows and {_holding(config)} leaves none for the "
+                f"{part} part; give more rows or another eval_fraction{_because(kept.warnings)}"
             )
-    digest = files.sha256({"rows": [[list(row.prompt), row.answer] for row in rows], "exact": exact})
-    return Data(name, train, validation, test, exact, digest)
+    overlap = int((sources < len(train)).sum()) - len(parts[0]) if held else 0
+    order = _mixed(config, parts[0], sources, len(train))
+    trained, validation, test = (store.Rows[Any](kept.table, rows, need) for rows in (order, *parts[1:]))
+    digest = files.sha256({"rows": kept.sha256, "exact": exact})
+    duplicates = len(keys) - len(np.unique(keys))
+    return Data(
+        name, trained, validation, test, exact, digest, kept.notes, kept.warnings, duplicates, overlap
+    )
 
 
-def cut(
-    rows: Iterable[Conversation], eval_fraction: float, eval_rows: int | None
-) -> tuple[tuple[Conversation, ...], ...]:
-    """(train, validation, test): a prompt whose hash falls below ``eval_fraction`` is held out.
+def _parts(config: DataConfig, keys: np.ndarray, sources: np.ndarray, train: int, tie: Any) -> Any:
+    if not config.eval_names:
+        return cut(keys, tie, config.eval_fraction, config.eval_count, config.eval_rows)
+    held = np.flatnonzero(sources >= train)
+    # Quality is scored on rows never trained on: what is in both is left out of the training rows.
+    seen = np.isin(keys, keys[held])
+    return np.flatnonzero((sources < train) & ~seen), *halves(keys, held, tie, config.eval_rows)
 
-    Held-out rows are taken in the order of their hash, so ``eval_rows`` keeps the same ones whatever the
-    file's order; training rows keep the file's order.
-    """
-    train, halves = [], ([], [])  # type: ignore[var-annotated]
-    for row in rows:
-        key = row.key()
-        if int(key[:12], 16) >= eval_fraction * 16**12:
-            train.append(row)
-        else:
-            halves[int(key[12:16], 16) % 2].append((key, row))
-    held_out = [
-        tuple(row for _, row in sorted(half, key=lambda pair: (pair[0], pair[1].answer))[:eval_rows])
-        for half in halves
+
+def _mixed(config: DataConfig, rows: np.ndarray, sources: np.ndarray, train: int) -> np.ndarray:
+    if config.mix == "concat" or train == 1:
+        return rows
+    parts = [rows[sources[rows] == source] for source in range(train)]
+    until = "first" if config.mix == "interleave_under" else "all"
+    return interleave(parts, config.weights or (1.0,) * train, until)
+
+
+def _holding(config: DataConfig) -> str:
+    if config.eval_names:
+        return f"eval {', '.join(config.eval_names)}"
+    return f"eval_count {config.eval_count}" if config.eval_count else f"eval_fraction {config.eval_fraction}"
+
+
+def _because(warnings: Sequence[str]) -> str:
+    return f" ({'; '.join(warnings)})" if warnings else ""
+
+
+def _identity(config: DataConfig, need: type, sources: Sequence[Source]) -> str:
+    """A hash of all that decides what the rows are: a file that is written to gives another one."""
+    described = [
+        {
+            "files": [_stamp(path) for path in source.files],
+            "name": source.name,
+            "reading": [source.format, dict(source.columns), dict(source.tags), source.most],
+        }
+        for source in sources
     ]
-    return tuple(train), held_out[0], held_out[1]
+    settings = [config.strict, dict(config.variables), config.thinking]
+    return files.sha256([VERSION, need.__name__, described, settings])
 
 
-def _source(train: str) -> tuple[str, Iterable[dict[str, Any]], bool]:
-    if train == commands.NAME:
-        return train, commands.rows(), commands.EXACT
-    path = Path(train)
-    if not path.exists():
-        raise DataError(f"no file {path}; give a path, or {commands.NAME!r} for the embedded data set")
-    reader = READERS.get(path.suffix.lower())
-    if path.is_dir() or reader is None:
-        raise DataError(f"{path}: can't read this kind of file; known: {', '.join(READERS)}")
-    return path.name, reader(path), False
+def _stamp(path: Path) -> list[Any]:
+    found = path.stat()
+    return [str(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ino]
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte order mark first
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text: {error}; save it as UTF-8") from error
+def _kept(config: DataConfig, need: type, sources: Sequence[Source], identity: str) -> Kept:
+    folder = home() / "data" / identity[:16]
+    if not (folder / "info.json").exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder.with_name(f".{folder.name}.lock")):
+            if not (folder / "info.json").exists():
+                with files.atomic_folder(folder) as unfinished:
+                    _convert(config, need, sources, unfinished)
+    info = json.loads((folder / "info.json").read_text(encoding="utf-8"))
+    told = (tuple(info[part]) for part in ("notes", "warnings"))
+    return Kept(store.read(folder / "rows.arrow"), info["sha256"], *told)
 
 
-def _read_json(path: Path) -> list[dict[str, Any]]:
-    text = _text(path)
-    try:
-        rows = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: expected a list of rows, got {type(rows).__name__}")
-    return rows
+def _convert(config: DataConfig, need: type, sources: Sequence[Source], folder: Path) -> None:
+    accounts = [Account(source.name) for source in sources]
 
+    def numbered() -> Iterator[tuple[int, Any]]:
+        for number, (source, account) in enumerate(zip(sources, accounts, strict=True)):
+            for row in convert.rows(source, need, account, config):
+                yield number, row
 
-def _read_jsonl(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    # Not splitlines(): a text may hold other line separators as they are.
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise DataError(f"{path}:{number}: not valid JSON: {error}") from error
-    return rows
-
-
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    try:
-        return list(csv.DictReader(io.StringIO(_text(path), newline="")))
-    except csv.Error as error:
-        raise DataError(f"{path}: not valid CSV: {error}") from error
-
-
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_table(path).to_pylist()
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: not a Parquet file: {error}") from error
-
-
-READERS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
-    ".json": _read_json,
-    ".jsonl": _read_jsonl,
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
-}
-
-EXPECTED = "prompt and completion (system if wanted), Alpaca's instruction, input and output, or messages"
-
-
-def _conversation(row: Any, where: str) -> Conversation:
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: expected an object with {EXPECTED}, got {type(row).__name__}")
-    if "messages" in row:
-        return _from_messages(row["messages"], where)
-    if "prompt" in row and "completion" in row:
-        request, answer = row["prompt"], row["completion"]
-    elif "instruction" in row and "output" in row:
-        # The user's turn is instruction, newline, input; empty parts are left out.
-        parts = [text for text in (row["instruction"], row.get("input")) if text]
-        request = "\n".join(parts) if all(isinstance(text, str) for text in parts) else None
-        answer = row["output"]
-    else:
-        raise DataError(f"{where}: found the columns {', '.join(map(str, row))}; expected {EXPECTED}")
-    if not isinstance(request, str) or not isinstance(answer, str) or not request or not answer:
-        raise DataError(f"{where}: the request and its answer must be texts that are not empty")
-    system = row.get("system")
-    if not isinstance(system, str | None):
-        raise DataError(f"{where}: the system text must be a text")
-    messages = [{"role": "system", "content": system}] if system else []
-    return Conversation((*messages, {"role": "user", "content": request}), answer)
-
-
-def _from_messages(messages: Any, where: str) -> Conversation:
-    wrong = f"{where}: messages must be a list of role and content that ends with the assistant's answer"
-    if not isinstance(messages, list) or not all(
-        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
-        for m in messages
-    ):
-        raise DataError(wrong)
-    if len(messages) < 2 or messages[-1]["role"] != "assistant" or not messages[-1]["content"]:
-        raise DataError(wrong)
-    prompt = tuple({"role": m["role"], "content": m["content"]} for m in messages[:-1])
-    return Conversation(prompt, messages[-1]["content"])
+    digest = store.write(folder / "rows.arrow", numbered())
+    told = {
+        "notes": [note for account in accounts for note in convert.summary(account)],
+        "warnings": [warning for account in accounts for warning in convert.warnings(account)],
+    }
+    files.write_json(folder / "info.json", {"sha256": digest, **told})

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import model_validator
+
 from trainables.frozen import Frozen
-from trainables.rows import Conversation
+from trainables.rows import Conversation, pack, unpack
 from trainables.stages.protocol import Metric, Prediction, Scores
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ ROOM = 4  # answers may run this many tokens past the longest reference before t
 
 
 class SFT(Frozen):
-    """Loss on the answer's tokens; on the prompt's too with ``train_on_prompt``.
+    """Loss on every answer's tokens; on the prompts' too with ``train_on_prompt``; with ``mask_history`` on the
+    last answer alone.
 
     Quality is exact match by greedy generation where the data has one right answer to each prompt, else the
     loss on the answers, in nats per token.
@@ -32,9 +35,16 @@ class SFT(Frozen):
     kind: Literal["sft"] = "sft"
     name: str | None = None
     train_on_prompt: bool = False
+    mask_history: bool = False
 
     needs: ClassVar[type] = Conversation
     eval_batch: ClassVar[int] = 32
+
+    @model_validator(mode="after")
+    def _one_way(self) -> SFT:
+        if self.train_on_prompt and self.mask_history:
+            raise ValueError("train_on_prompt learns all there is and mask_history the last answer; give one")
+        return self
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
@@ -55,7 +65,7 @@ class SFT(Frozen):
             return SFTTrainer(
                 model=policy.model,
                 args=settings,
-                train_dataset=_dataset(encoded(policy, rows, cutoff, self.train_on_prompt)),
+                train_dataset=_dataset(self._training_rows(policy, rows, cutoff)),
                 processing_class=policy.tokenizer,
             )
 
@@ -95,25 +105,45 @@ class SFT(Frozen):
         return greedy(policy, rows, judged, room, self.eval_batch)
 
     def longest(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> tuple[Any, int]:
-        lengths = [len(row.input_ids) for row in encoded(policy, rows, cutoff, self.train_on_prompt)]
+        lengths = [
+            max((len(part.input_ids) for part in self._training_rows(policy, [row], cutoff)), default=0)
+            for row in rows
+        ]
         index = max(range(len(rows)), key=lengths.__getitem__)
         return rows[index], lengths[index]
+
+    def _training_rows(self, policy: Policy, rows: Sequence[Conversation], cutoff: int) -> list[Encoded]:
+        """The rows' tokens with labels: one for a row, or one for each of its answers."""
+        options = (policy.tokenizer, cutoff, self.train_on_prompt, self.mask_history)
+        return [part for row in rows for part in _train_on(pack(row), *options)]
 
 
 def encoded(policy: Policy, rows: Sequence[Conversation], cutoff: int, whole: bool = False) -> list[Encoded]:
     """The rows' tokens; a warm worker encodes each only once."""
-    return [_encode(row.prompt_json(), row.answer, policy.tokenizer, cutoff, whole) for row in rows]
+    return [_encode(pack(row), policy.tokenizer, cutoff, whole) for row in rows]
 
 
 @lru_cache(maxsize=200_000)
 def _encode(
-    prompt: str, answer: str, tokenizer: transformers.PreTrainedTokenizerBase, cutoff: int, whole: bool
+    packed: str, tokenizer: transformers.PreTrainedTokenizerBase, cutoff: int, whole: bool
 ) -> Encoded:
-    import json
-
     from trainables.encode import encode
 
-    return encode(Conversation(tuple(json.loads(prompt)), answer), tokenizer, cutoff, whole)
+    return encode(unpack(packed, Conversation), tokenizer, cutoff, whole)
+
+
+@lru_cache(maxsize=200_000)
+def _train_on(
+    packed: str,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    cutoff: int,
+    train_on_prompt: bool,
+    mask_history: bool,
+) -> list[Encoded]:
+    from trainables.encode import training_rows
+
+    row = unpack(packed, Conversation)
+    return training_rows(row, tokenizer, cutoff, train_on_prompt=train_on_prompt, mask_history=mask_history)
 
 
 def _dataset(rows: Sequence[Encoded]) -> Any:

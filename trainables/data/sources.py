@@ -1,0 +1,122 @@
+"""Where rows are: what a spec's ``data.train`` names, as files and how to read them.
+
+A name is looked for among the embedded data sets, then in the folder's ``dataset_info.json``; ``hf:`` and ``ms:``
+are hubs; anything else is a path: a file, a folder of files, or a glob.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainables import commands
+from trainables.data import registry
+from trainables.data.errors import DataError
+from trainables.data.hubs import HUBS, DataHub
+from trainables.data.readers import files_of
+
+if TYPE_CHECKING:
+    from trainables.config import DataConfig
+
+EMBEDDED = (commands.NAME,)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set: its files, or the name of an embedded one."""
+
+    name: str
+    files: tuple[Path, ...] = ()
+    embedded: bool = False
+    format: str | None = None  # None: told from the columns
+    columns: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    most: int | None = None  # rows taken at most
+    registered: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether each prompt has one right answer."""
+        return self.embedded and commands.EXACT
+
+
+def resolve(name: str, config: DataConfig) -> Source:
+    """What a name in a spec stands for. Raises :class:`DataError` if it is nowhere."""
+    own: dict[str, object] = {"format": config.format, "columns": config.columns, "most": config.max_samples}
+    if name in EMBEDDED:
+        return Source(name, embedded=True, most=config.max_samples)
+    if config.folder is not None and (found := registry.entry(config.folder, name)) is not None:
+        return _registered(found, config)
+    if (hub := _hub(name)) is not None:
+        return Source(name, hub.files(), **own)  # type: ignore[arg-type]
+    path = _placed(Path(name).expanduser(), config.folder)
+    if not path.exists() and not any(mark in name for mark in "*?["):
+        raise DataError(_nowhere(name, path, config.folder))
+    return Source(path.name, tuple(files_of(path)), **own)  # type: ignore[arg-type]
+
+
+def exists(name: str, config: DataConfig) -> bool:
+    """Whether there is such data here at all, whatever is in it."""
+    try:
+        resolve(name, config)
+    except DataError:
+        return False
+    return True
+
+
+def is_hub(name: str) -> bool:
+    return name.partition(":")[0] in HUBS and ":" in name
+
+
+def _hub(name: str) -> DataHub | None:
+    return DataHub.parse(name) if is_hub(name) else None
+
+
+def _placed(path: Path, folder: Path | None) -> Path:
+    return path if path.is_absolute() or folder is None else folder / path
+
+
+def _registered(found: registry.Entry, config: DataConfig) -> Source:
+    if found.file_name is not None and config.folder is not None:
+        path = _placed(Path(found.file_name), config.folder)
+        if not path.exists():
+            raise DataError(f"{found.where}: file_name {found.file_name}: no such file in {config.folder}")
+        paths = tuple(files_of(path))
+    else:
+        paths = _from_hubs(found)
+    limits = [limit for limit in (found.num_samples, config.max_samples) if limit is not None]
+    return Source(
+        name=found.name,
+        files=paths,
+        format=config.format or {"openai": "messages", None: None}.get(found.formatting, found.formatting),
+        columns={**found.columns, **config.columns},
+        tags=found.tags,
+        most=min(limits, default=None),
+        registered=True,
+    )
+
+
+def _from_hubs(found: registry.Entry) -> tuple[Path, ...]:
+    hub, repository = ("hf", found.hf_hub_url) if found.hf_hub_url else ("ms", found.ms_hub_url)
+    assert repository is not None
+    return DataHub(hub, repository, found.subset, found.split, folder=found.folder).files()
+
+
+def _nowhere(name: str, path: Path, folder: Path | None) -> str:
+    known = [*EMBEDDED, *(registry.read(folder) if folder else {})]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f". Did you mean {near[0]}?" if near else ""
+    if not path.suffix:
+        return f"no data set {name}; known names: {', '.join(known)}; or give a path, hf:ORG/NAME or ms:ORG/NAME{hint}"
+    beside = [each.name for each in sorted(path.parent.iterdir())] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    hint = f". Did you mean {close[0]}?" if close else hint
+    return f"no file {path}; give a path, or {commands.NAME!r} for the embedded data set{hint}"
+
+
+def described(sources: Sequence[Source]) -> str:
+    """What the data sets are called together."""
+    return "+".join(source.name for source in sources)
