@@ -22,7 +22,6 @@ def warnings(spec: Spec, checked: Sequence[Checked]) -> Iterator[Problem]:
 
 def notes(cells: Sequence[Cell]) -> Iterator[str]:
     """What a reader of the plan should know, though nothing is wrong."""
-    yield from dict.fromkeys(note for cell in cells for note in cell.data_notes)
     for cell in cells:
         if cell.trials < cell.search.trials:
             yield (
@@ -31,6 +30,7 @@ def notes(cells: Sequence[Cell]) -> Iterator[str]:
             )
         if cell.search.scheduler == "asha" and not cell.rungs:
             yield f"{cell.name}: ASHA would first compare after the {cell.steps} steps; none stops early"
+    yield from dict.fromkeys(note for cell in cells for note in cell.data_notes)
 
 
 def _rows(cells: Sequence[Cell]) -> str:

@@ -134,6 +134,9 @@ def _with_defaults(cls: type[BaseModel], tree: Any) -> Any:
         return tree
     fields = cls.model_fields.items()
     defaults = {
-        name: info.default for name, info in fields if not info.is_required() and info.default is not None
+        name: default
+        for name, info in fields
+        if not info.is_required()
+        and (default := info.get_default(call_default_factory=True)) not in (None, {})
     }
     return {**defaults, **tree}

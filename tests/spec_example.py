@@ -32,6 +32,7 @@ def folder(path: Path) -> Path:
     model.mkdir(parents=True)
     (model / "config.json").write_text(json.dumps({"num_hidden_layers": 2, "tie_word_embeddings": True}))
     (model / "tokenizer.json").write_text("{}")
+    (model / "chat_template.jinja").write_text("{{ messages }}")
     names = ["model.embed_tokens"] + [f"model.layers.{i}.self_attn.q_proj" for i in range(2)]
     save_file(
         {f"{name}.weight": np.zeros(1, dtype=np.float32) for name in names}, model / "model.safetensors"

@@ -33,6 +33,12 @@ def methods(*entries: str) -> str:
     return SPEC.replace(ONE, "".join(f"  - {entry}\n" for entry in entries))
 
 
+OF_THE_DATA = (
+    "rows.jsonl: completion (told from its columns; prompt, response: completion)",
+    "data rows.jsonl: 31 training, 11 validation and 18 test rows",
+)
+
+
 def names(made: Plan) -> list[str]:
     assert made.errors == ()
     return [cell.name for cell in made.cells]
@@ -262,7 +268,11 @@ def test_a_data_folder_is_where_relative_data_is_looked_for(here: Path) -> None:
     (here / "data").rename(here / "rows")
     made = plan(here, SPEC, ("data.folder=rows",))
     assert made.cells[0].tree["data"]["train"] == str(here / "rows" / "rows.jsonl")
-    assert "folder" not in made.cells[0].tree["data"]
+    assert made.cells[0].tree["data"]["folder"] is None  # there is no dataset_info.json in it
+    (here / "rows" / "dataset_info.json").write_text('{"mine": {"file_name": "rows.jsonl"}}')
+    named = plan(here, SPEC, ("data.folder=rows", "data.train=mine"))
+    assert named.cells[0].tree["data"]["folder"] == str(here / "rows")
+    assert named.cells[0].tree["data"]["sha256"] == made.cells[0].tree["data"]["sha256"]
 
 
 def test_probes_hold_every_end_and_choice_and_all_at_their_last() -> None:
@@ -280,7 +290,7 @@ def test_probes_hold_every_end_and_choice_and_all_at_their_last() -> None:
 def test_a_space_smaller_than_the_trials_asked_for_runs_every_config_and_says_so(here: Path) -> None:
     made = plan(here, methods("{kind: lora, rank: {choice: [4, 8]}}"), ("train.learning_rate=1e-3",))
     assert made.cells[0].trials == made.trials == 2
-    assert made.notes == ("sft-lora: the space holds 2 configs, so 2 of 3 trials run",)
+    assert made.notes == ("sft-lora: the space holds 2 configs, so 2 of 3 trials run", *OF_THE_DATA)
     (cell,) = plan(here, methods("{kind: full}"), ("train.learning_rate=1e-3",)).cells
     assert (cell.size(), cell.trials) == (1, 1)
 
@@ -507,6 +517,7 @@ def test_without_a_terminal_the_plan_is_one_line_each(here: Path) -> None:
         "train.learning_rate log [0.0001, 0.005]; starts from rank 8, learning_rate 0.002",
         "sft-base: scored as it is",
         "6 trials in 2 cells, and 1 base model",
+        *OF_THE_DATA,
     ]
 
 

@@ -494,7 +494,7 @@ def test_the_rows_that_are_missing_or_too_few_are_a_problem_of_data_train(here: 
     assert missing.endswith("Did you mean commands?")
     (here / "empty.jsonl").write_text("")
     (empty,) = problems(here, SPEC.replace("rows.jsonl", "empty.jsonl"))
-    assert "data.train: empty.jsonl holds no rows" in empty
+    assert "data.train: empty.jsonl: the file is empty" in empty
     (here / "one.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
     (few,) = problems(here, SPEC.replace("rows.jsonl", "one.jsonl"))
     assert "leaves none for the" in few

@@ -90,19 +90,16 @@ def main() -> None:
     settled = False
     for line in sys.stdin:
         config = TrialConfig.model_validate_json(line)
-        if not settled:
-            # The first real model leaves pages behind that later ones use again: the first is measured twice.
-            _measured(config)
-            settled = True
-        _answer(answers, _measured(config))
+        _answer(answers, _measured(config, settled))
+        settled = True
 
 
-def _measured(config: TrialConfig) -> dict[str, Any]:
+def _measured(config: TrialConfig, settled: bool) -> dict[str, Any]:
     from trainables.memory import measure
     from trainables.run import is_out_of_memory
 
     try:
-        return {"memory": measure(config).model_dump(mode="json")}
+        return {"memory": measure(config, settled).model_dump(mode="json")}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}", "out_of_memory": is_out_of_memory(error)}
 

@@ -135,15 +135,18 @@ class Meter:
             self.peaks[name] = self.gauge.peak() - self.baseline
 
 
-def measure(config: TrialConfig) -> Memory:
+def measure(config: TrialConfig, settled: bool = True) -> Memory:
     """Loads, trains :data:`STEPS` steps on the longest row, scores, and says what each phase took.
 
     The batch is ``batch_size`` copies of the longest training row after the cutoff. It is rehearsed
     on a model of one layer first: tokenizer, rows, libraries and their caches for these shapes belong to
-    the baseline, and so a fresh process gives the figures of a warm one.
+    the baseline. The first real model leaves some pages behind, which later ones use again; where none has been
+    here (not ``settled``), this one comes and goes first. And so a fresh process gives the figures of a warm one.
     """
     folder = models.folder(config.model)
     _rehearse(config, folder)
+    if not settled:
+        _measure(config, folder, load_tokenizer(folder, config.data.template), scored=False)
     return _measure(config, folder, load_tokenizer(folder, config.data.template))
 
 
@@ -171,7 +174,9 @@ def _one_layer(folder: Path) -> PreTrainedConfig:
     return type(whole).from_dict(values | {"num_hidden_layers": 1})
 
 
-def _measure(config: TrialConfig, folder: Path, tokenizer: PreTrainedTokenizerBase) -> Memory:
+def _measure(
+    config: TrialConfig, folder: Path, tokenizer: PreTrainedTokenizerBase, scored: bool = True
+) -> Memory:
     rows = data.load(config.data, config.stage.needs)
     clean_process()
     meter, counted = Meter(), _Counted()
@@ -186,9 +191,10 @@ def _measure(config: TrialConfig, folder: Path, tokenizer: PreTrainedTokenizerBa
             _train(config, policy, longest, counted)
         _forget_gradients(policy.model)
         clean_process()
-    scored = [config.stage.longest(policy, rows.test, config.data.cutoff)[0]] * config.stage.eval_batch
-    with meter.phase("eval"):
-        config.stage.score(policy, rows, scored, config.data.cutoff)
+    if scored:
+        test = [config.stage.longest(policy, rows.test, config.data.cutoff)[0]] * config.stage.eval_batch
+        with meter.phase("eval"):
+            config.stage.score(policy, rows, test, config.data.cutoff)
     return Memory(
         memory_source=meter.gauge.source if meter.gauge else None,
         baseline_bytes=meter.baseline,

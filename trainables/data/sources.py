@@ -107,10 +107,11 @@ def _from_hubs(found: registry.Entry) -> tuple[Path, ...]:
 
 def _nowhere(name: str, path: Path, folder: Path | None) -> str:
     known = [*EMBEDDED, *(registry.read(folder) if folder else {})]
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(path.name, known, n=1)
     hint = f". Did you mean {near[0]}?" if near else ""
     if not path.suffix:
-        return f"no data set {name}; known names: {', '.join(known)}; or give a path, hf:ORG/NAME or ms:ORG/NAME{hint}"
+        where = f"known names: {', '.join(known)}; or give a path, hf:ORG/NAME or ms:ORG/NAME"
+        return f"no data set {path.name} (nor a file {path}); {where}{hint}"
     beside = [each.name for each in sorted(path.parent.iterdir())] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, beside, n=1)
     hint = f". Did you mean {close[0]}?" if close else hint
