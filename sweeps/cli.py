@@ -151,6 +151,39 @@ def plan(
     raise typer.Exit(WRONG if made.errors else 0)
 
 
+@app.command()
+def data(
+    spec: SpecArgument,
+    stage: StageOption = None,
+    method: MethodOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    sets: SetOption = None,
+) -> None:
+    """Show what the models will see: counts, lengths, rows with the loss marked, and what is wrong with which row."""
+    with _users_errors():
+        made = _plan(spec, sets, stage=stage, method=method, fetch=True)
+        _refuse(made, warn=False)  # the rows' warnings are part of what is shown
+        _look(made, as_json)
+
+
+def _look(made: Plan, as_json: bool) -> None:
+    import json
+
+    from trainables import noise
+
+    noise.silence()
+    from rich.console import Console
+
+    from sweeps import looking
+
+    found = list(looking.looks(made))
+    if as_json:
+        typer.echo(json.dumps([looking.to_json(*each) for each in found], indent=2, ensure_ascii=False))
+        return
+    for each in found:
+        looking.show(*each, Console())
+
+
 @app.command(name="try")
 def try_(
     spec: SpecArgument,
@@ -210,12 +243,19 @@ def report(
 
 
 @app.command()
-def fetch(name: Annotated[str, typer.Argument(help="A base model: smollm2-135m, hf:ORG/NAME, ...")]) -> None:
-    """Bring a base model into the local cache. Prints its folder."""
+def fetch(
+    name: Annotated[
+        str,
+        typer.Argument(help="A base model: smollm2-135m, hf:ORG/NAME, ...; or data: hf:datasets/ORG/NAME."),
+    ],
+) -> None:
+    """Bring a base model, or a data set, into the local cache. Prints its folder."""
     from trainables import models
+    from trainables.data.hubs import DataHub
 
     with _users_errors():
-        typer.echo(models.fetch(name))
+        is_data = name.partition(":")[2].startswith("datasets/")
+        typer.echo(DataHub.parse(name).fetch() if is_data else models.fetch(name))
 
 
 @app.command()
@@ -241,11 +281,11 @@ def _plan(spec: str, sets: list[str] | None, fetch: bool = False, **filters: Any
     return make(read(spec, sets or ()), fetch=fetch, **filters)
 
 
-def _refuse(made: Plan) -> None:
+def _refuse(made: Plan, warn: bool = True) -> None:
     """Stops before anything is spent when the plan holds errors; warnings are shown and passed."""
     from sweeps.problems import SpecError
 
-    for warning in made.warnings:
+    for warning in made.warnings if warn else ():
         print(f"warning: {warning}", file=sys.stderr)
     if made.errors:
         raise SpecError(*made.errors)
@@ -265,9 +305,11 @@ def _show(made: Plan) -> None:
 def _users_errors(*also: type[Exception]) -> Iterator[None]:
     """Turns what a user can mend into a sentence and exit code 2, and Ctrl-C into 130."""
     from sweeps.problems import SpecError
+    from trainables.data.errors import DataError
     from trainables.model_folder import ModelError
+    from trainables.templates import TemplateError
 
-    mistakes: tuple[type[Exception], ...] = (SpecError, ModelError, *also)
+    mistakes: tuple[type[Exception], ...] = (SpecError, ModelError, DataError, TemplateError, *also)
     try:
         yield
     except mistakes as error:

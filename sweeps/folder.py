@@ -58,7 +58,7 @@ def _describe(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
         "question": plan.spec.question,
         "command": shlex.join(["paretune", *sys.argv[1:]]),
         "overrides": list(plan.spec.overrides),
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *(warning.what for warning in plan.warnings)],
         "plan": _essence(plan),
         "commit": provenance.commit(),
         "python": sys.version.split()[0],

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from trainables.config import TrainConfig
     from trainables.data import Data
+    from trainables.encode import Encoded
     from trainables.policy import Policy
 
 
@@ -53,6 +54,11 @@ class TrainingStage(Protocol):
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
     ) -> transformers.Trainer:
         """A trainer over ``rows``, in their order. ``arguments``: the training arguments all stages share."""
+
+    def encode(
+        self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
+    ) -> list[Encoded]:
+        """Training rows as tokens, with labels where the loss is."""
 
     def quality(self, data: Data) -> Metric:
         """What is measured on the test rows, the same for every method."""

@@ -65,7 +65,7 @@ class SFT(Frozen):
             return SFTTrainer(
                 model=policy.model,
                 args=settings,
-                train_dataset=_dataset(self._training_rows(policy, rows, cutoff)),
+                train_dataset=_dataset(self.encode(policy.tokenizer, rows, cutoff)),
                 processing_class=policy.tokenizer,
             )
 
@@ -106,15 +106,17 @@ class SFT(Frozen):
 
     def longest(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> tuple[Any, int]:
         lengths = [
-            max((len(part.input_ids) for part in self._training_rows(policy, [row], cutoff)), default=0)
+            max((len(part.input_ids) for part in self.encode(policy.tokenizer, [row], cutoff)), default=0)
             for row in rows
         ]
         index = max(range(len(rows)), key=lengths.__getitem__)
         return rows[index], lengths[index]
 
-    def _training_rows(self, policy: Policy, rows: Sequence[Conversation], cutoff: int) -> list[Encoded]:
-        """The rows' tokens with labels: one for a row, or one for each of its answers."""
-        options = (policy.tokenizer, cutoff, self.train_on_prompt, self.mask_history)
+    def encode(
+        self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
+    ) -> list[Encoded]:
+        """One for a row, or one for each of its answers where the template renders earlier ones differently."""
+        options = (tokenizer, cutoff, self.train_on_prompt, self.mask_history)
         return [part for row in rows for part in _train_on(pack(row), *options)]
 
 

@@ -1,0 +1,108 @@
+"""`paretune data`: what the models will see, and that a trial trains on just that."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweep_example import SPEC, write_spec
+from trial_example import make_config, run
+from typer.testing import CliRunner
+
+from sweeps.cli import app
+from sweeps.looking import histogram
+from trainables import data
+from trainables.look import look
+from trainables.policy import load_tokenizer
+
+TALK = [
+    {"role": "user", "content": "你好"},
+    {"role": "assistant", "content": "你好！有什么可以帮忙？"},
+    {"role": "user", "content": "Bye"},
+    {"role": "assistant", "content": "Goodbye"},
+]
+
+
+@pytest.fixture
+def talks(tmp_path: Path) -> Path:
+    """Forty conversations of two answers each, the first in Chinese; one is broken."""
+    rows: list[Any] = [{"messages": [{**TALK[0], "content": f"你好 {n}"}, *TALK[1:]]} for n in range(40)]
+    rows[5] = {"messages": TALK[:1]}
+    path = tmp_path / "talks.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("mask_history", "learned"), [(False, 2), (True, 1)])
+def test_every_answer_bears_the_loss_or_the_last_alone(
+    tiny_model: Path, talks: Path, mask_history: bool, learned: int
+) -> None:
+    config = make_config(tiny_model, talks, "lora")
+    stage = config.stage.model_copy(update={"mask_history": mask_history})
+    found = look(config.model_copy(update={"stage": stage}))
+    for row in found.examples:
+        answers = [text for text, bears_loss in row if bears_loss]
+        assert len(answers) == learned
+        assert "Goodbye" in answers[-1]
+        assert ("帮忙" in answers[0]) == (not mask_history)
+
+
+def test_a_named_template_trains_scores_and_is_saved_with_the_model(
+    tiny_model: Path, talks: Path, tmp_path: Path
+) -> None:
+    config = make_config(tiny_model, talks, "full", steps=2)
+    named = config.model_copy(update={"data": config.data.model_copy(update={"template": "llama3"})})
+    record = run(named, tmp_path / "run")
+    assert record.status == "done", record.error
+    assert record.template_sha256 != run(config, tmp_path / "run").template_sha256
+    saved = load_tokenizer(tmp_path / "run" / "trials" / record.trial_id / "model")
+    assert "<|start_header_id|>" in str(saved.chat_template)
+
+
+def test_the_command_shows_counts_lengths_marked_rows_and_problems(
+    tiny_model: Path, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
+    spec = write_spec(
+        tmp_path / "spec",
+        tiny_model,
+        SPEC.replace("rows.jsonl", str(talks)).replace("cutoff: 64", "cutoff: 256"),
+    )
+    found = CliRunner().invoke(app, ["data", str(spec)])
+    assert found.exit_code == 0, found.output
+    assert "talks.jsonl: messages (told from its columns; messages)" in found.stdout
+    assert "1 of 40 rows left out: 1 because it ends without an answer (talks.jsonl:6)" in found.stdout
+    assert "«Goodbye" in found.stdout
+    (told,) = json.loads(CliRunner().invoke(app, ["data", str(spec), "--json"]).stdout)
+    assert sum(told["rows"].values()) == 39
+    assert sum(count for _, _, count in told["histogram"]) == told["rows"]["training"]
+    assert told["problems"]
+
+
+def test_a_histogram_counts_every_length_once() -> None:
+    for lengths in ([5], [1, 2, 3], list(range(100)), [1, 1000]):
+        bins = histogram(lengths)
+        assert sum(count for _, _, count in bins) == len(lengths)
+        assert bins[0][0] == min(lengths)
+        assert bins[-1][1] == max(lengths)
+
+
+def test_rows_are_converted_once_and_shared(
+    tmp_path: Path, talks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainables.config import DataConfig
+    from trainables.data import convert
+
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
+    config = DataConfig(train=str(talks), eval_fraction=0.3)
+    first = data.load(config)
+    data._load.cache_clear()
+
+    def never(*args: Any) -> None:
+        raise AssertionError("converted again")
+
+    monkeypatch.setattr(convert, "rows", never)
+    assert list(data.load(config).train) == list(first.train)
+    assert len(list((tmp_path / "cache" / "data").glob("*/rows.arrow"))) == 1
