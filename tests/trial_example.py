@@ -38,15 +38,17 @@ def make_config(
     dtype = leaves.pop("dtype", "bfloat16")
     data = {"train": str(rows), "eval_fraction": 0.25}
     data |= {key: leaves.pop(key) for key in ("cutoff", "eval_rows", "eval_fraction") if key in leaves}
+    stage = {"kind": "sft", **leaves.pop("stage", {})}
+    kind = stage["kind"]
     length = {} if "epochs" in leaves else {"steps": 2}
     return TrialConfig.model_validate(
         {
-            "cell": f"sft-{name}",
+            "cell": f"{kind}-{name}",
             "method_name": name,
             "role": "search" if method else "base",
             "model": {"path": model, "dtype": dtype},
             "data": data,
-            "stage": {"kind": "sft", **leaves.pop("stage", {})},
+            "stage": stage,
             "method": method,
             "train": {"batch_size": 4, "learning_rate": 1e-3, **length, **leaves},
         }

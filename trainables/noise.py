@@ -13,6 +13,7 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",  # workers are many; and a fork after use would warn
     "TRANSFORMERS_VERBOSITY": "error",
     "BITSANDBYTES_NOWELCOME": "1",
+    "TQDM_DISABLE": "1",  # TRL's bar while reference log-probabilities are computed
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -16,11 +16,19 @@ from trainables.data.errors import DataError
 from trainables.data.found import Found, Layout, Skip, Wrong
 from trainables.data.needs import as_row
 from trainables.data.sources import Source
-from trainables.rows import Row
+from trainables.rows import Conversation, Labelled, Preference, Prompt, Row, Text
 from trainables.templates.thinking import thinking
 
 EXAMPLES = 5  # skipped rows that are named
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
+
+EMBEDDED_ROWS: Mapping[type, Callable[[], list[dict[str, Any]]]] = {
+    Text: commands.texts,
+    Conversation: commands.rows,
+    Preference: commands.preferences,
+    Labelled: commands.labelled,
+    Prompt: commands.prompts,
+}
 
 
 @dataclass
@@ -46,7 +54,7 @@ def rows(source: Source, need: type, account: Account, config: DataConfig) -> It
 
     Raises :class:`DataError` for a row whose shape is wrong: its file, its number, what was found and expected.
     """
-    for found, where in islice(_found(source, account), source.most):
+    for found, where in islice(_found(source, need, account), source.most):
         try:
             row = as_row(_edited(found(), config), need)
         except Skip as why:
@@ -61,11 +69,11 @@ def rows(source: Source, need: type, account: Account, config: DataConfig) -> It
         yield row
 
 
-def _found(source: Source, account: Account) -> Iterator[tuple[Any, str]]:
+def _found(source: Source, need: type, account: Account) -> Iterator[tuple[Any, str]]:
     if source.embedded:
         account.formats[source.name] = "embedded"
         columns: dict[frozenset[str], Layout] = {}
-        for number, row in enumerate(commands.rows(), start=1):
+        for number, row in enumerate(EMBEDDED_ROWS[need](), start=1):
             yield _reading(row, source, columns, source.name, account), f"{source.name} row {number}"
         return
     for path in source.files:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
+from trainables.stages.dpo import DPO
+from trainables.stages.kto import KTO
+from trainables.stages.pretrain import Pretrain
 from trainables.stages.sft import SFT
 
-Stage = SFT  # from the second stage on: Annotated[SFT | ..., Field(discriminator="kind")]
+Stage = Annotated[Pretrain | SFT | DPO | KTO, Field(discriminator="kind")]
 
-__all__ = ["SFT", "Stage"]
+__all__ = ["DPO", "KTO", "SFT", "Pretrain", "Stage"]

@@ -49,6 +49,7 @@ class TrainingStage(Protocol):
     kind: str
     needs: ClassVar[type]  # the row type, from `trainables.rows`
     eval_batch: ClassVar[int]  # rows scored at a time, the same for every method
+    least_batch: ClassVar[int]  # rows a worker needs in a batch
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]

@@ -10,6 +10,7 @@ from pydantic import model_validator
 
 from trainables.frozen import Frozen
 from trainables.rows import Conversation, pack, unpack
+from trainables.stages.causal import causal_trainer, longest_of, mean_loss
 from trainables.stages.protocol import Metric, Prediction, Scores
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class SFT(Frozen):
 
     needs: ClassVar[type] = Conversation
     eval_batch: ClassVar[int] = 32
+    least_batch: ClassVar[int] = 1
 
     @model_validator(mode="after")
     def _one_way(self) -> SFT:
@@ -49,25 +51,7 @@ class SFT(Frozen):
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
     ) -> transformers.Trainer:
-        from trl import SFTConfig, SFTTrainer
-
-        from trainables.training import keeping_trainable_dtype, small_loss_chunks
-
-        head_adapted = hasattr(policy.causal.get_output_embeddings(), "lora_A")
-        settings = SFTConfig(
-            **arguments,
-            max_length=None,  # rows are cut to `cutoff` before the trainer sees them
-            # Logits only where there is a label; TRL can't do that where the head has an adapter.
-            loss_type="nll" if head_adapted else "chunked_nll",
-            dataset_kwargs={"skip_prepare_dataset": True},
-        )
-        with keeping_trainable_dtype(policy.model), small_loss_chunks(policy.device):
-            return SFTTrainer(
-                model=policy.model,
-                args=settings,
-                train_dataset=_dataset(self.encode(policy.tokenizer, rows, cutoff)),
-                processing_class=policy.tokenizer,
-            )
+        return causal_trainer(policy, self.encode(policy.tokenizer, rows, cutoff), arguments)
 
     def quality(self, data: Data) -> Metric:
         if data.exact:
@@ -80,7 +64,7 @@ class SFT(Frozen):
     def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
         from trainables.likelihood import judge
 
-        loss = _mean_loss(judge(policy, encoded(policy, rows, cutoff), self.eval_batch))
+        loss = mean_loss(judge(policy, encoded(policy, rows, cutoff), self.eval_batch))
         return {"objective": -loss, "validation_loss": loss}
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
@@ -88,7 +72,7 @@ class SFT(Frozen):
 
         tokens = encoded(policy, rows, cutoff)
         judged = judge(policy, tokens, self.eval_batch)
-        loss = _mean_loss(judged)
+        loss = mean_loss(judged)
         if not data.exact:
             losses = [-found.logprob / max(found.tokens, 1) for found in judged]
             return Scores(_predictions(rows, [None] * len(rows), losses), {"loss": loss})
@@ -109,8 +93,7 @@ class SFT(Frozen):
             max((len(part.input_ids) for part in self.encode(policy.tokenizer, [row], cutoff)), default=0)
             for row in rows
         ]
-        index = max(range(len(rows)), key=lengths.__getitem__)
-        return rows[index], lengths[index]
+        return longest_of(lengths, rows)
 
     def encode(
         self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
@@ -146,19 +129,6 @@ def _train_on(
 
     row = unpack(packed, Conversation)
     return training_rows(row, tokenizer, cutoff, train_on_prompt=train_on_prompt, mask_history=mask_history)
-
-
-def _dataset(rows: Sequence[Encoded]) -> Any:
-    from datasets import Dataset
-
-    return Dataset.from_dict(
-        {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
-    )
-
-
-def _mean_loss(judged: Sequence[Judged]) -> float:
-    """Nats per answer token, over all rows."""
-    return -sum(row.logprob for row in judged) / sum(row.tokens for row in judged)
 
 
 def _predictions(

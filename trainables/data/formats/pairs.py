@@ -107,7 +107,7 @@ COMPLETION = Pairs(
     "prompt and completion",
     {
         "prompt": ("prompt", "query", "question"),
-        "response": ("completion", "response", "answer"),
+        "response": ("completion", "response", "answer", "reference"),
         **SHARED,
     },
 )

@@ -1,0 +1,123 @@
+"""Chosen against rejected: how pairs are encoded, trained on and told apart, for every stage that learns preferences.
+
+A policy orders a pair by the mean log-probability of an answer's tokens, so that a longer answer is not the less
+likely for its length; that needs no reference policy and is the same for every method and stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainables.rows import Conversation, Labelled, Preference, pack, unpack
+from trainables.stages.protocol import Prediction, Scores
+
+if TYPE_CHECKING:
+    import transformers
+
+    from trainables.encode import Encoded
+    from trainables.policy import Policy
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Mean log-probability per answer token of each row's answers, in nats: (rows,) each."""
+
+    chosen: np.ndarray
+    rejected: np.ndarray
+
+    @property
+    def accuracy(self) -> float:
+        """The share of pairs in the right order; a tie counts half."""
+        return float(np.mean(self.right))
+
+    @property
+    def right(self) -> np.ndarray:
+        return (self.chosen > self.rejected) + 0.5 * (self.chosen == self.rejected)
+
+    @property
+    def log_sigmoid(self) -> float:
+        """Mean of ln sigmoid(chosen - rejected): the Bradley-Terry log-likelihood of the right order."""
+        return float(-np.mean(np.logaddexp(0, self.rejected - self.chosen)))
+
+
+def encode_pairs(
+    tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
+) -> list[tuple[Encoded, Encoded]]:
+    """Each row's chosen and rejected answer after its prompt, labels on the answers, at most ``cutoff`` tokens."""
+    return [
+        (
+            _encode(pack(_with(row, row.chosen)), tokenizer, cutoff),
+            _encode(pack(_with(row, row.rejected)), tokenizer, cutoff),
+        )
+        for row in rows
+    ]
+
+
+def encode_answers(
+    tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Labelled], cutoff: int
+) -> list[Encoded]:
+    """Each row's completion after its prompt, labels on the completion."""
+    return [_encode(pack(_with(row, row.completion)), tokenizer, cutoff) for row in rows]
+
+
+def margins(policy: Policy, rows: Sequence[Any], cutoff: int, batch: int) -> Margins:
+    """How likely the policy finds each row's answers."""
+    pairs = encode_pairs(policy.tokenizer, rows, cutoff)
+    both = answer_logprobs(policy, [answer for pair in pairs for answer in pair], batch)
+    return Margins(both[0::2], both[1::2])
+
+
+def answer_logprobs(policy: Policy, rows: Sequence[Encoded], batch: int) -> np.ndarray:
+    """The mean log-probability of each row's labelled tokens, in nats: (rows,)."""
+    from trainables.likelihood import judge
+
+    return np.array([found.logprob / max(found.tokens, 1) for found in judge(policy, rows, batch)])
+
+
+def pair_scores(rows: Sequence[Any], found: Margins) -> Scores:
+    """Pair accuracy as quality; per row 1, 0, or 0.5 for a tie."""
+    predictions = tuple(
+        Prediction(number, row.prompt_json(), row.chosen, None, float(right))
+        for number, (row, right) in enumerate(zip(rows, found.right, strict=True))
+    )
+    margin = float(np.mean(found.chosen - found.rejected))  # nats per token
+    return Scores(predictions, {"pair_accuracy": found.accuracy, "margin": margin})
+
+
+def longest_pair(
+    tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
+) -> tuple[Any, int]:
+    """The row of the longest answer with its prompt, and that length in tokens."""
+    from trainables.stages.causal import longest_of
+
+    lengths = [max(len(one.input_ids) for one in pair) for pair in encode_pairs(tokenizer, rows, cutoff)]
+    return longest_of(lengths, rows)
+
+
+def pair_columns(pairs: Sequence[tuple[Encoded, Encoded]]) -> dict[str, list[list[int]]]:
+    """TRL's columns ``prompt_ids``, ``chosen_ids``, ``rejected_ids``.
+
+    TRL has one prompt for both answers. Where the cutoff left less of it to one of them, both have that less.
+    """
+    prompts = [min((one.prompt for one in pair), key=len) for pair in pairs]
+    return {
+        "prompt_ids": prompts,
+        "chosen_ids": [chosen.answer for chosen, _ in pairs],
+        "rejected_ids": [rejected.answer for _, rejected in pairs],
+    }
+
+
+def _with(row: Preference | Labelled, answer: str) -> Conversation:
+    return Conversation(row.prompt, answer, (), row.tools)
+
+
+@lru_cache(maxsize=200_000)
+def _encode(packed: str, tokenizer: transformers.PreTrainedTokenizerBase, cutoff: int) -> Encoded:
+    from trainables.encode import encode
+
+    return encode(unpack(packed, Conversation), tokenizer, cutoff)
