@@ -18,7 +18,7 @@ from trainables.encode import IGNORED
 from trainables.memory import measure
 from trainables.rows import Labelled, Preference, Text
 from trainables.stages.kto import auc
-from trainables.stages.pairs import Margins, encode_pairs, margins, pair_columns
+from trainables.stages.pairs import Margins, drawn, encode_pairs, margins, pair_columns
 from trainables.training import arguments
 
 TEXTS = ["Once upon a time there was a house.", "房子里很暖和。", "x" * 90, "The end of it, at last."]
@@ -115,7 +115,7 @@ def test_dpo_runs_on_every_method_and_starts_at_ln_2(tiny_model: Path, tmp_path:
     assert record.quality is not None
     assert 0 <= record.quality <= 1
     (_, first), (_, second) = curve(config, tmp_path)
-    assert first == pytest.approx(math.log(2), abs=2e-3)
+    assert first == pytest.approx(math.log(2), abs=0.02)  # other neighbours, other padding: bfloat16 differs
     assert second != first
 
 
@@ -171,6 +171,18 @@ def test_both_answers_of_a_pair_are_cut_and_keep_a_token(tiny_model: Path) -> No
     assert len(columns["prompt_ids"][0]) + len(columns["chosen_ids"][0]) <= 24
 
 
+@pytest.mark.parametrize("kind", ["dpo", "kto"])
+def test_only_rows_that_training_reaches_get_reference_logprobs(tiny_model: Path, kind: str) -> None:
+    config = make_config(tiny_model, "commands", "full", stage={"kind": kind}, batch_size=2)
+    policy, rows = make_policy(config), data.load(config.data, config.stage.needs).train
+    assert len(rows) > 1000
+    options = arguments(config.train, 3, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
+    trainer: Any = config.stage.trainer(policy, rows, config.train, 128, options)
+    assert len(trainer.train_dataset) == 6
+    assert drawn(rows, config.train, 3) == drawn(rows, config.train, 3)
+    assert len(drawn(rows[:5], config.train, 300)) == 5
+
+
 # Labelled answers
 
 
@@ -186,7 +198,7 @@ def test_kto_runs_on_every_method_and_starts_at_a_half(tiny_model: Path, tmp_pat
     assert (record.status, record.stage, record.quality_name) == ("done", "kto", "auc")
     assert record.quality is not None
     (_, first), (_, second) = curve(config, tmp_path)
-    assert first == pytest.approx(0.5, abs=2e-3)
+    assert first == pytest.approx(0.5, abs=0.01)
     assert second != first
 
 
@@ -213,5 +225,5 @@ def test_an_answers_neighbour_is_the_one_before_it_in_its_batch(tiny_model: Path
     options = arguments(config.train, 2, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
     trainer: Any = config.stage.trainer(policy, rows, config.train, 512, options)
     answers, neighbours = trainer.train_dataset["completion_ids"], trainer.train_dataset["KL_completion_ids"]
-    assert list(neighbours) == [answers[place] for place in (1, 0, 3, 2, 4)]
+    assert list(neighbours) == [answers[place] for place in (1, 0, 3, 2)]
     assert trainer.ref_model is None

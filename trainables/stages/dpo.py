@@ -9,7 +9,7 @@ from pydantic import Field
 
 from trainables.frozen import Frozen
 from trainables.rows import Preference
-from trainables.stages.pairs import encode_pairs, longest_pair, margins, pair_columns, pair_scores
+from trainables.stages.pairs import drawn, encode_pairs, longest_pair, margins, pair_columns, pair_scores
 from trainables.stages.protocol import Metric, Scores
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class DPO(Frozen):
             label_smoothing=self.label_smoothing,
             precompute_ref_log_probs=not policy.method.reference_stays,
         )
+        rows = drawn(rows, train, settings.max_steps)
         columns = pair_columns(encode_pairs(policy.tokenizer, rows, cutoff))
         with keeping_trainable_dtype(policy.model):
             return Tokenized(

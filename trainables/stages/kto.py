@@ -11,7 +11,7 @@ from pydantic import Field
 from trainables.frozen import Frozen
 from trainables.rows import Labelled
 from trainables.stages.causal import longest_of
-from trainables.stages.pairs import answer_logprobs, encode_answers
+from trainables.stages.pairs import answer_logprobs, drawn, encode_answers
 from trainables.stages.protocol import Metric, Prediction, Scores
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class KTO(Frozen):
             precompute_ref_log_probs=not policy.method.reference_stays,
             train_sampling_strategy="sequential",
         )
+        rows = drawn(rows, train, settings.max_steps)
         batch = settings.per_device_train_batch_size
         columns = _columns(encode_answers(policy.tokenizer, rows, cutoff), rows, batch)
         with keeping_trainable_dtype(policy.model):

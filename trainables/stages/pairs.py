@@ -19,6 +19,7 @@ from trainables.stages.protocol import Prediction, Scores
 if TYPE_CHECKING:
     import transformers
 
+    from trainables.config import TrainConfig
     from trainables.encode import Encoded
     from trainables.policy import Policy
 
@@ -43,6 +44,15 @@ class Margins:
     def log_sigmoid(self) -> float:
         """Mean of ln sigmoid(chosen - rejected): the Bradley-Terry log-likelihood of the right order."""
         return float(-np.mean(np.logaddexp(0, self.rejected - self.chosen)))
+
+
+def drawn(rows: Sequence[Any], train: TrainConfig, steps: int) -> list[Any]:
+    """The rows that so many steps reach, in an order that the seed decides; all of them if they are reached.
+
+    Reference log-probabilities are computed for every row a trainer is given: it should not be given others.
+    """
+    order = np.random.default_rng(train.seed).permutation(len(rows))
+    return [rows[int(place)] for place in order[: steps * train.batch_size * train.gradient_accumulation]]
 
 
 def encode_pairs(
