@@ -49,10 +49,14 @@ def test_an_optimizer_state_is_eight_bytes_per_trained_parameter(records: dict[s
         assert record.optimizer_bytes == pytest.approx(8 * (record.trainable_params or 0), rel=1e-3)
 
 
-def test_a_warm_process_measures_the_real_model_as_a_fresh_one_does(records: dict[str, Record]) -> None:
+@pytest.mark.parametrize("method", ["lora", "qlora-4bit"])
+def test_a_warm_process_measures_the_real_model_as_a_fresh_one_does(
+    records: dict[str, Record], method: str
+) -> None:
     configs = {name: TrialConfig.model_validate(record.config) for name, record in records.items()}
-    warm = measured_in_turn([configs["full"], configs["qlora-4bit"], configs["lora"]])[-1]
-    fresh = measured_in_turn([configs["lora"]])[-1]
+    other = {"lora": "qlora-4bit", "qlora-4bit": "lora"}[method]
+    warm = measured_in_turn([configs["full"], configs[other], configs[method]])[-1]
+    fresh = measured_in_turn([configs[method]])[-1]
     for peak in ("peak_load_bytes", "peak_train_bytes", "peak_eval_bytes"):
         assert warm[peak] == pytest.approx(fresh[peak], rel=0.02), peak
 

@@ -8,6 +8,7 @@ what is in use; steps are slower for it, so trials don't train this way. Started
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -87,6 +88,8 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print must not mix with the answers
     noise.silence()
     _warm_up()
+    # When cycles are collected depends on all that was allocated before; between phases they are, by hand.
+    gc.disable()
     settled = False
     for line in sys.stdin:
         config = TrialConfig.model_validate_json(line)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.errors import DataError
-from trainables.data.readers import kind
+from trainables.data.paths import kind
 
 HUBS = {"hf": "Hugging Face", "ms": "ModelScope"}
 WANTED = ["*.json*", "*.csv*", "*.tsv*", "*.parquet", "*.arrow", "*.txt*", "*.ndjson*", "README.md"]

@@ -16,7 +16,7 @@ from trainables import commands
 from trainables.data import registry
 from trainables.data.errors import DataError
 from trainables.data.hubs import HUBS, DataHub
-from trainables.data.readers import files_of
+from trainables.data.paths import files_of
 
 if TYPE_CHECKING:
     from trainables.config import DataConfig
