@@ -169,7 +169,7 @@ def _resources(spec: Spec, draft: Draft, config: TrialConfig) -> Iterator[Proble
         rows = train.batch_size
         what = f"{rows} rows can't be shared evenly by {workers} workers; use a multiple of {workers}"
         yield problem_at(spec, draft, ("train", "batch_size"), what)
-    if train.batch_size // workers < config.stage.least_batch:
+    elif train.batch_size // workers < config.stage.least_batch:
         what = (
             f"{config.stage.kind} needs {config.stage.least_batch} rows or more for each of {workers} workers"
         )

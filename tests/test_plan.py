@@ -538,3 +538,11 @@ def test_every_config_that_a_space_can_give_is_valid(here: Path) -> None:
         for point in points
     }
     assert len(ids) == len(points) == cell.size() == math.prod((2, 3, 2))
+
+
+def test_kto_with_one_row_a_worker_is_refused(here: Path) -> None:
+    rows = [{"prompt": f"say {n}", "completion": str(n), "label": n % 2 == 0} for n in range(60)]
+    (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    made = plan(here, SPEC.replace("kind: sft", "kind: kto"), ("train.batch_size=1",))
+    assert [problem.what for problem in made.errors] == ["kto needs 2 rows or more for each of 1 workers"]
+    assert plan(here, SPEC.replace("kind: sft", "kind: kto")).errors == ()

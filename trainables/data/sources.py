@@ -91,7 +91,7 @@ def _registered(found: registry.Entry, config: DataConfig) -> Source:
     return Source(
         name=found.name,
         files=paths,
-        format=config.format or {"openai": "messages", None: None}.get(found.formatting, found.formatting),
+        format=config.format or found.formatting,
         columns={**found.columns, **config.columns},
         tags=found.tags,
         most=min(limits, default=None),

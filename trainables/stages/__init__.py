@@ -11,6 +11,6 @@ from trainables.stages.kto import KTO
 from trainables.stages.pretrain import Pretrain
 from trainables.stages.sft import SFT
 
-Stage = Annotated[Pretrain | SFT | DPO | KTO, Field(discriminator="kind")]
+Stage = Annotated[SFT | Pretrain | DPO | KTO, Field(discriminator="kind")]
 
 __all__ = ["DPO", "KTO", "SFT", "Pretrain", "Stage"]
