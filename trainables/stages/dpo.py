@@ -9,7 +9,15 @@ from pydantic import Field
 
 from trainables.frozen import Frozen
 from trainables.rows import Preference
-from trainables.stages.pairs import drawn, encode_pairs, longest_pair, margins, pair_columns, pair_scores
+from trainables.stages.pairs import (
+    drawn,
+    encode_pairs,
+    longest_pair,
+    margins,
+    pair_columns,
+    pair_scores,
+    reference_trainer,
+)
 from trainables.stages.protocol import Metric, Scores
 
 if TYPE_CHECKING:
@@ -40,20 +48,7 @@ class DPO(Frozen):
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
     ) -> transformers.Trainer:
-        from datasets import Dataset
         from trl import DPOConfig, DPOTrainer
-
-        from trainables.training import keeping_trainable_dtype
-
-        class Tokenized(DPOTrainer):
-            def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
-                return dataset  # its rows are tokens already, cut by our rule
-
-            def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
-                with (
-                    self.accelerator.autocast()
-                ):  # as in training, or they would not cancel at the first step
-                    return super().compute_ref_log_probs(model, inputs)
 
         assert policy.method is not None
         settings = DPOConfig(
@@ -65,13 +60,7 @@ class DPO(Frozen):
         )
         rows = drawn(rows, train, settings.max_steps)
         columns = pair_columns(encode_pairs(policy.tokenizer, rows, cutoff))
-        with keeping_trainable_dtype(policy.model):
-            return Tokenized(
-                model=policy.model,
-                args=settings,
-                train_dataset=Dataset.from_dict(columns),
-                processing_class=policy.tokenizer,
-            )
+        return reference_trainer(DPOTrainer, policy, settings, columns)
 
     def encode(
         self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int

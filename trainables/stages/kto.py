@@ -11,7 +11,7 @@ from pydantic import Field
 from trainables.frozen import Frozen
 from trainables.rows import Labelled
 from trainables.stages.causal import longest_of
-from trainables.stages.pairs import answer_logprobs, drawn, encode_answers
+from trainables.stages.pairs import answer_logprobs, drawn, encode_answers, reference_trainer
 from trainables.stages.protocol import Metric, Prediction, Scores
 
 if TYPE_CHECKING:
@@ -44,20 +44,7 @@ class KTO(Frozen):
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
     ) -> transformers.Trainer:
-        from datasets import Dataset
         from trl import KTOConfig, KTOTrainer
-
-        from trainables.training import keeping_trainable_dtype
-
-        class Tokenized(KTOTrainer):
-            def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
-                return dataset  # its rows are tokens already, cut by our rule
-
-            def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
-                with (
-                    self.accelerator.autocast()
-                ):  # as in training, or they would not cancel at the first step
-                    return super().compute_ref_log_probs(model, inputs)
 
         assert policy.method is not None
         settings = KTOConfig(
@@ -72,13 +59,7 @@ class KTO(Frozen):
         rows = drawn(rows, train, settings.max_steps)
         batch = settings.per_device_train_batch_size
         columns = _columns(encode_answers(policy.tokenizer, rows, cutoff), rows, batch)
-        with keeping_trainable_dtype(policy.model):
-            return Tokenized(
-                model=policy.model,
-                args=settings,
-                train_dataset=Dataset.from_dict(columns),
-                processing_class=policy.tokenizer,
-            )
+        return reference_trainer(KTOTrainer, policy, settings, columns)
 
     def encode(
         self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int

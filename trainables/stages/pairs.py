@@ -55,6 +55,31 @@ def drawn(rows: Sequence[Any], train: TrainConfig, steps: int) -> list[Any]:
     return [rows[int(place)] for place in order[: steps * train.batch_size * train.gradient_accumulation]]
 
 
+def reference_trainer(
+    cls: Any, policy: Policy, settings: Any, columns: dict[str, list[Any]]
+) -> transformers.Trainer:
+    """One of TRL's trainers with a reference policy, over columns of tokens that are cut to length already."""
+    from datasets import Dataset
+
+    from trainables.training import keeping_trainable_dtype
+
+    class Tokenized(cls):
+        def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
+            return dataset
+
+        def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
+            with self.accelerator.autocast():  # as in training, or they would not cancel at the first step
+                return super().compute_ref_log_probs(model, inputs)
+
+    with keeping_trainable_dtype(policy.model):
+        return Tokenized(
+            model=policy.model,
+            args=settings,
+            train_dataset=Dataset.from_dict(columns),
+            processing_class=policy.tokenizer,
+        )
+
+
 def encode_pairs(
     tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
 ) -> list[tuple[Encoded, Encoded]]:
