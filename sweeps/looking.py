@@ -84,8 +84,9 @@ def lines(config: TrialConfig, found: Look) -> Iterator[str]:
         f"tokens a row, of {len(found.lengths)} rows: {spread['least']} to {spread['most']}, "
         f"median {spread['median']}; {cut}; the loss is on {spread['learned_share']:.1%} of them"
     )
-    top = max(count for _, _, count in histogram(found.lengths))
-    for low, high, count in histogram(found.lengths):
+    bins = histogram(found.lengths)
+    top = max(count for _, _, count in bins)
+    for low, high, count in bins:
         yield f"{low:>7} to {high:<7} {'█' * round(count / top * WIDTH):<{WIDTH}} {count}"
     for warning in found.data.warnings:
         yield f"warning: {warning}"

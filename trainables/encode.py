@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from trainables import templates
-from trainables.rows import Conversation, Message
+from trainables.rows import Conversation, Message, unpack
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -65,6 +66,14 @@ def encode(
     turn = _last_turn(_Renderer(row, tokenizer), len(row.prompt))
     kept = turn.cut(cutoff)
     return _joined([kept], len(kept) < len(turn), train_on_prompt=whole, last_only=True)
+
+
+@lru_cache(maxsize=200_000)
+def encode_packed(
+    packed: str, tokenizer: PreTrainedTokenizerBase, cutoff: int, whole: bool = False
+) -> Encoded:
+    """``encode`` of a row that ``rows.pack`` made a text of; a warm worker encodes each only once."""
+    return encode(unpack(packed, Conversation), tokenizer, cutoff, whole)
 
 
 def training_rows(

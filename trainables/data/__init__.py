@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,11 @@ def load(config: DataConfig, need: type = Conversation) -> Data:
     Raises :class:`DataError` for a file that is missing, empty, unreadable or too small to hold rows out, and for
     data that is no longer what was planned with (``config.sha256``).
     """
-    train, held = _sources(config)
-    found = _load(config.model_dump_json(), need, _identity(config, need, (*train, *held)))
+    train = tuple(resolve(name, config) for name in config.names)
+    held = tuple(resolve(name, config) for name in config.eval_names)
+    found = _load(
+        _Wanted(_identity(config, need, (*train, *held)), config.model_dump_json(), config, need, train, held)
+    )
     if config.sha256 not in (None, found.sha256):
         raise DataError(
             f"{found.name} is not what it was when this was planned (SHA-256 {found.sha256[:12]}, then "
@@ -81,18 +84,22 @@ def load(config: DataConfig, need: type = Conversation) -> Data:
     return found
 
 
-def _sources(config: DataConfig) -> tuple[tuple[Source, ...], tuple[Source, ...]]:
-    train, held = (
-        tuple(resolve(name, config) for name in names) for names in (config.names, config.eval_names)
-    )
-    return train, held
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be loaded: two are the same if the rows' identity and the config's text are."""
+
+    identity: str
+    text: str
+    config: DataConfig = field(compare=False)
+    need: type = field(compare=False)
+    train: tuple[Source, ...] = field(compare=False)
+    held: tuple[Source, ...] = field(compare=False)
 
 
 @lru_cache(maxsize=8)
-def _load(config_json: str, need: type, identity: str) -> Data:
-    config = DataConfig.model_validate_json(config_json)
-    train, held = _sources(config)
-    kept = _kept(config, need, (*train, *held), identity)
+def _load(wanted: _Wanted) -> Data:
+    config, need, train, held = wanted.config, wanted.need, wanted.train, wanted.held
+    kept = _kept(config, need, (*train, *held), wanted.identity)
     name, exact = described(train), all(source.exact for source in (*train, *held))
     keys, sources = store.keys(kept.table), kept.table["source"].to_numpy()
     if not len(keys):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from trainables import commands
@@ -29,6 +30,8 @@ EMBEDDED_ROWS: Mapping[type, Callable[[], list[dict[str, Any]]]] = {
     Labelled: commands.labelled,
     Prompt: commands.prompts,
 }
+
+Layouts = dict[tuple[str, frozenset[str]], Layout]  # by file and columns
 
 
 @dataclass
@@ -54,9 +57,10 @@ def rows(source: Source, need: type, account: Account, config: DataConfig) -> It
 
     Raises :class:`DataError` for a row whose shape is wrong: its file, its number, what was found and expected.
     """
-    for found, where in islice(_found(source, need, account), source.most):
+    layouts: Layouts = {}
+    for values, where, file in islice(_raw(source, need), source.most):
         try:
-            row = as_row(_edited(found(), config), need)
+            row = as_row(_edited(_read(values, file, source, layouts, account), config), need)
         except Skip as why:
             if config.strict:
                 raise DataError(f"{where}: {why}; mend it, or leave it out with strict: false") from None
@@ -69,35 +73,25 @@ def rows(source: Source, need: type, account: Account, config: DataConfig) -> It
         yield row
 
 
-def _found(source: Source, need: type, account: Account) -> Iterator[tuple[Any, str]]:
+def _raw(source: Source, need: type) -> Iterator[tuple[Any, str, str]]:
+    """Rows as they were found, each with its place and its file."""
     if source.embedded:
-        account.formats[source.name] = "embedded"
-        columns: dict[frozenset[str], Layout] = {}
         for number, row in enumerate(EMBEDDED_ROWS[need](), start=1):
-            yield _reading(row, source, columns, source.name, account), f"{source.name} row {number}"
-        return
+            yield row, f"{source.name} row {number}", source.name
     for path in source.files:
-        known: dict[frozenset[str], Layout] = {}
         for raw in readers.read(path):
-            yield _reading(raw.values, source, known, path.name, account), raw.where
+            yield raw.values, raw.where, str(path)
 
 
-def _reading(
-    row: Any, source: Source, known: dict[frozenset[str], Layout], file: str, account: Account
-) -> Any:
-    """A function that reads the row: what goes wrong in it is the caller's to place."""
-
-    def read() -> Found:
-        if not isinstance(row, dict):
-            raise Wrong(f"expected an object with {formats.EXPECTED}, got {type(row).__name__}")
-        columns = frozenset(row)
-        if columns not in known:
-            known[columns] = formats.layout(list(row), source.format, source.columns, source.tags)
-            if not source.embedded:
-                account.formats.setdefault(file, _told(known[columns], source))
-        return formats.FORMATS[known[columns].format].convert(row, known[columns])
-
-    return read
+def _read(values: Any, file: str, source: Source, layouts: Layouts, account: Account) -> Found:
+    if not isinstance(values, dict):
+        raise Wrong(f"expected an object with {formats.EXPECTED}, got {type(values).__name__}")
+    key = file, frozenset(values)
+    if key not in layouts:
+        layouts[key] = formats.layout(list(values), source.format, source.columns, source.tags)
+        if not source.embedded:
+            account.formats.setdefault(Path(file).name, _told(layouts[key], source))
+    return formats.FORMATS[layouts[key].format].convert(values, layouts[key])
 
 
 def _told(layout: Layout, source: Source) -> str:
@@ -140,8 +134,7 @@ def _placeholders(row: Row) -> set[str]:
 def summary(account: Account) -> Iterator[str]:
     """How the rows were read, in sentences, for ``plan`` and the report."""
     for file, told in account.formats.items():
-        if told != "embedded":
-            yield f"{file}: {told}"
+        yield f"{file}: {told}"
 
 
 def warnings(account: Account) -> Iterator[str]:

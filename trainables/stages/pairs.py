@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainables.rows import Conversation, Labelled, Preference, pack, unpack
+from trainables.rows import Conversation, Labelled, Preference, pack
 from trainables.stages.protocol import Prediction, Scores
 
 if TYPE_CHECKING:
@@ -86,8 +85,8 @@ def encode_pairs(
     """Each row's chosen and rejected answer after its prompt, labels on the answers, at most ``cutoff`` tokens."""
     return [
         (
-            _encode(pack(_with(row, row.chosen)), tokenizer, cutoff),
-            _encode(pack(_with(row, row.rejected)), tokenizer, cutoff),
+            _encode(_with(row, row.chosen), tokenizer, cutoff),
+            _encode(_with(row, row.rejected), tokenizer, cutoff),
         )
         for row in rows
     ]
@@ -97,7 +96,7 @@ def encode_answers(
     tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Labelled], cutoff: int
 ) -> list[Encoded]:
     """Each row's completion after its prompt, labels on the completion."""
-    return [_encode(pack(_with(row, row.completion)), tokenizer, cutoff) for row in rows]
+    return [_encode(_with(row, row.completion), tokenizer, cutoff) for row in rows]
 
 
 def margins(policy: Policy, rows: Sequence[Any], cutoff: int, batch: int) -> Margins:
@@ -151,8 +150,7 @@ def _with(row: Preference | Labelled, answer: str) -> Conversation:
     return Conversation(row.prompt, answer, (), row.tools)
 
 
-@lru_cache(maxsize=200_000)
-def _encode(packed: str, tokenizer: transformers.PreTrainedTokenizerBase, cutoff: int) -> Encoded:
-    from trainables.encode import encode
+def _encode(row: Conversation, tokenizer: transformers.PreTrainedTokenizerBase, cutoff: int) -> Encoded:
+    from trainables.encode import encode_packed
 
-    return encode(unpack(packed, Conversation), tokenizer, cutoff)
+    return encode_packed(pack(row), tokenizer, cutoff)

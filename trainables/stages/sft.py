@@ -105,16 +105,9 @@ class SFT(Frozen):
 
 def encoded(policy: Policy, rows: Sequence[Conversation], cutoff: int, whole: bool = False) -> list[Encoded]:
     """The rows' tokens; a warm worker encodes each only once."""
-    return [_encode(pack(row), policy.tokenizer, cutoff, whole) for row in rows]
+    from trainables.encode import encode_packed
 
-
-@lru_cache(maxsize=200_000)
-def _encode(
-    packed: str, tokenizer: transformers.PreTrainedTokenizerBase, cutoff: int, whole: bool
-) -> Encoded:
-    from trainables.encode import encode
-
-    return encode(unpack(packed, Conversation), tokenizer, cutoff, whole)
+    return [encode_packed(pack(row), policy.tokenizer, cutoff, whole) for row in rows]
 
 
 @lru_cache(maxsize=200_000)
