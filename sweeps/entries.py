@@ -10,9 +10,10 @@ from sweeps import domains
 from sweeps.keys import show
 from sweeps.names import join, safe, tell_apart
 from sweeps.nodes import Branch, Leaf, variants
-from sweeps.problems import Problem, did_you_mean, shown
+from sweeps.problems import Problem, shown
 from sweeps.shape import KINDS, SECTIONS
 from sweeps.spec import Spec
+from trainables.nearest import did_you_mean
 
 BASE = "base"  # the untrained model's name among the methods
 

@@ -10,8 +10,9 @@ from typing import Any
 from ruamel.yaml.error import YAMLError
 
 from sweeps.keys import Keys, parse, show
-from sweeps.problems import Problem, SpecError, did_you_mean
+from sweeps.problems import Problem, SpecError
 from sweeps.source import Source, explain, value_of
+from trainables.nearest import did_you_mean
 
 
 def apply(source: Source, overrides: Sequence[str]) -> Source:

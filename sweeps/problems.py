@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from trainables.nearest import nearest
 
 # What people who come from LLaMA-Factory write, and what it is called here.
 ELSEWHERE = {
@@ -79,23 +80,6 @@ class SpecError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
-
-
-def nearest(name: object, known: Iterable[str]) -> str | None:
-    """The known name that is most like ``name``, if any is.
-
-    >>> nearest("lroa", ["full", "lora"])
-    'lora'
-    """
-    lower = {candidate.lower(): candidate for candidate in known}
-    matches = difflib.get_close_matches(str(name).lower(), lower, n=1)
-    return lower[matches[0]] if matches else None
-
-
-def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """``". Did you mean lora?"``, to end a sentence with; nothing where no known name is near."""
-    near = nearest(name, known)
-    return f". Did you mean {near}?" if near else ""
 
 
 def unknown_key(key: str, known: Iterable[str], moved: Mapping[str, str] | None = None) -> str:

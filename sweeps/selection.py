@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from sweeps.drafts import Draft
-from sweeps.problems import Problem, did_you_mean
+from sweeps.problems import Problem
+from trainables.nearest import did_you_mean
 
 
 def select(

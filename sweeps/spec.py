@@ -13,10 +13,11 @@ from sweeps import overrides, shape, source
 from sweeps.domains import is_domain
 from sweeps.names import is_safe
 from sweeps.nodes import Branch, Node, grow
-from sweeps.problems import Problem, SpecError, did_you_mean, unique
+from sweeps.problems import Problem, SpecError, unique
 from sweeps.settings import ResourcesConfig, SearchConfig, TrackingConfig
 from sweeps.shape import CLASSES, KINDS, PARTS, SECTIONS
 from sweeps.source import Source
+from trainables.nearest import did_you_mean
 
 __all__ = [
     "ResourcesConfig",

@@ -13,8 +13,9 @@ from pydantic.fields import FieldInfo
 from sweeps.domains import SHAPES, Domain, Log, Uniform
 from sweeps.keys import Keys
 from sweeps.nodes import Branch, Leaf, Node, Place, find
-from sweeps.problems import Problem, did_you_mean, shown, unknown_key
+from sweeps.problems import Problem, shown, unknown_key
 from sweeps.source import Source
+from trainables.nearest import did_you_mean
 
 # Filled while planning, never written by people.
 FILLED = {"fingerprint", "sha256"}

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from tests.test_templates import CALL, CALLED, TOOL_CHAT, TOOLS, WITH_TOOLS, family_tokenizer, smollm2
-from trainables.encode import IGNORED, Encoded, encode, split_cutoff, template_sha256, training_rows
+from trainables import templates
+from trainables.encode import IGNORED, Encoded, encode, split_cutoff, training_rows
 from trainables.policy import load_tokenizer
 from trainables.rows import Conversation
 from trainables.templates import NAMES
@@ -112,9 +113,9 @@ def test_the_template_hash_is_of_the_template(tiny_model: Path) -> None:
     from transformers import AutoTokenizer
 
     one, other = AutoTokenizer.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
-    assert template_sha256(one) == template_sha256(other)
+    assert templates.sha256(one) == templates.sha256(other)
     other.chat_template = f"{other.chat_template} "
-    assert template_sha256(one) != template_sha256(other)
+    assert templates.sha256(one) != templates.sha256(other)
 
 
 QUESTION, ANSWER = "turn off the lamp", "lamp.off()"

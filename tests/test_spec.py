@@ -10,8 +10,9 @@ import pytest
 from spec_example import ONE, SPEC, folder, plan, problems
 
 from sweeps import keys, source
-from sweeps.problems import SpecError, nearest
+from sweeps.problems import SpecError
 from sweeps.spec import ResourcesConfig, SearchConfig, read, shipped
+from trainables.nearest import nearest
 
 
 @pytest.fixture

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 IGNORED = -100  # the label of a token that the loss leaves out
 
-template_sha256 = templates.sha256
-
 
 @dataclass(frozen=True)
 class Encoded:

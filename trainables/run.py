@@ -22,9 +22,8 @@ import pyarrow.parquet as pq
 import torch
 from transformers import set_seed
 
-from trainables import data, files, models, provenance
+from trainables import data, files, models, provenance, templates
 from trainables.config import TrialConfig
-from trainables.encode import template_sha256
 from trainables.measuring import MeasuringFailed
 from trainables.policy import Policy, attach, device, load_base, load_tokenizer
 from trainables.results import Record, Status, write_record
@@ -145,7 +144,7 @@ def _run(trial: Trial, evaluate_at: frozenset[int]) -> Status:
         "objective_name": config.stage.objective_name(),
         "test_rows": len(rows.test),
         "data_sha256": rows.sha256,
-        "template_sha256": template_sha256(policy.tokenizer),
+        "template_sha256": templates.sha256(policy.tokenizer),
         "total_params": count_parameters(policy.model),
         "attention": policy.causal.config._attn_implementation,
     }

@@ -5,7 +5,6 @@ Read anew each time: edits count at once. What would run somebody's code (``scri
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.errors import DataError
+from trainables.nearest import did_you_mean
 
 FILE = "dataset_info.json"
 KEYS = (
@@ -118,7 +118,7 @@ def _check_keys(values: Mapping[str, Any], where: str) -> None:
         if key in REFUSED:
             raise DataError(f"{where}: {key} {REFUSED[key]}")
         if key not in KEYS:
-            raise DataError(f"{where}: unknown key {key}; known: {', '.join(KEYS)}{_nearest(key, KEYS)}")
+            raise DataError(f"{where}: unknown key {key}; known: {', '.join(KEYS)}{did_you_mean(key, KEYS)}")
     for part, known in (("columns", PARTS), ("tags", TAGS)):
         inner = values.get(part) or {}
         if not isinstance(inner, dict):
@@ -128,7 +128,7 @@ def _check_keys(values: Mapping[str, Any], where: str) -> None:
                 raise DataError(f"{where}: {part}.{key}: only texts can be trained on; leave it out")
             if key not in known:
                 raise DataError(
-                    f"{where}: unknown {part}.{key}; known: {', '.join(known)}{_nearest(key, known)}"
+                    f"{where}: unknown {part}.{key}; known: {', '.join(known)}{did_you_mean(key, known)}"
                 )
             if not isinstance(value, str | None):
                 raise DataError(f"{where}: {part}.{key} must be a text, got {value!r}")
@@ -150,11 +150,6 @@ def _text(values: Mapping[str, Any], key: str, where: str) -> str | None:
     if not isinstance(value, str | None):
         raise DataError(f"{where}: {key} must be a text, got {value!r}")
     return value or None
-
-
-def _nearest(word: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f". Did you mean {near[0]}?" if near else ""
 
 
 TAGS = (

@@ -6,7 +6,6 @@ are hubs; anything else is a path: a file, a folder of files, or a glob.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from trainables.data import registry
 from trainables.data.errors import DataError
 from trainables.data.hubs import HUBS, DataHub
 from trainables.data.paths import files_of
+from trainables.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from trainables.config import DataConfig
@@ -107,14 +107,12 @@ def _from_hubs(found: registry.Entry) -> tuple[Path, ...]:
 
 def _nowhere(name: str, path: Path, folder: Path | None) -> str:
     known = [*EMBEDDED, *(registry.read(folder) if folder else {})]
-    near = difflib.get_close_matches(path.name, known, n=1)
-    hint = f". Did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(path.name, known)
     if not path.suffix:
         where = f"known names: {', '.join(known)}; or give a path, hf:ORG/NAME or ms:ORG/NAME"
         return f"no data set {path.name} (nor a file {path}); {where}{hint}"
     beside = [each.name for each in sorted(path.parent.iterdir())] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, beside, n=1)
-    hint = f". Did you mean {close[0]}?" if close else hint
+    hint = did_you_mean(path.name, beside) or hint
     return f"no file {path}; give a path, or {commands.NAME!r} for the embedded data set{hint}"
 
 

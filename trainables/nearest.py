@@ -1,0 +1,23 @@
+"""The known name that a person may have meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: object, known: Iterable[str]) -> str | None:
+    """The known name that is most like ``name``, if any is.
+
+    >>> nearest("lroa", ["full", "lora"])
+    'lora'
+    """
+    lower = {candidate.lower(): candidate for candidate in known}
+    matches = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    return lower[matches[0]] if matches else None
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """``". Did you mean lora?"``, to end a sentence with; nothing where no known name is near."""
+    near = nearest(name, known)
+    return f". Did you mean {near}?" if near else ""
