@@ -24,8 +24,8 @@ READ = {
     "settings": "Each point is a trial: a slope says that the setting mattered, a cloud that it did not. "
     "Importance is the share of the objective's variance that a setting explains (functional ANOVA).",
     "memory": "Three bars a cell: loading, training, evaluating; the training peak by what it is made of.",
-    "data": "Training rows as their stage hands them to the model, after the cutoff; lengths are of at most 10,000 "
-    "rows, spread evenly. A preference pair counts as two rows, a long text as its pieces.",
+    "data": "Training rows as their stage hands them to the model, after the cutoff. "
+    "A preference pair counts as two rows, a long text as its pieces.",
     "unfinished": "Running out of memory and being stopped early are results; nothing is dropped.",
     "trials": "Every trial, cell by cell, in the order they started; the objective is from the validation "
     "rows (higher is better), the quality from the test rows.",

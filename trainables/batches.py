@@ -14,7 +14,9 @@ import numpy as np
 # Batches whose rows are sorted among one another. Never more than a quarter of an epoch, or rows of one length would
 # meet in every epoch (as in transformers' LengthGroupedSampler).
 WINDOW = 16
-SHARED_ROW = 256  # tokens
+SHORT_ROW = (
+    256  # tokens; up to about here attention, which costs the square of a row, is little beside all else
+)
 LOOKED_AT = 2000  # batches
 TRIED = 8  # numbers of rows that examples are spread over
 PACKED_AT_ONCE = 2048  # examples that are packed among one another
@@ -82,13 +84,12 @@ def padding_share(lengths: np.ndarray, batch: int, shared: bool = False) -> floa
 def shared_rows(lengths: np.ndarray) -> list[list[int]]:
     """Which examples share a row, so that the least of the batch is padding; of as good ones the shortest rows.
 
-    A row is as long as the longest example, or up to 256 tokens: attention costs the square of a row, which up to
-    about there is little beside all else.
+    A row is as long as the longest example, or a short one (``SHORT_ROW``).
 
     >>> shared_rows(np.array([90, 50, 40]))
     [[0], [1, 2]]
     """
-    room = max(SHARED_ROW, int(lengths.max()))
+    room = max(SHORT_ROW, int(lengths.max()))
     fewest = -(-int(lengths.sum()) // room)
     found = [_spread(lengths, rows) for rows in range(fewest, min(len(lengths), fewest + TRIED) + 1)]
     fitting = [rows for rows in found if _longest(rows, lengths) <= room]

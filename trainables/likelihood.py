@@ -86,6 +86,13 @@ def head_logits(causal: Any, hidden: Tensor) -> Tensor:
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
+def last_hidden(model: Any, rows: Sequence[Encoded], policy: Policy) -> Tensor:
+    """The hidden state at each row's last token, in 32 bits: (rows, width)."""
+    ids, mask, _ = (tensor.to(policy.device) for tensor in pad_right(rows, policy.tokenizer.pad_token_id))
+    hidden = model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    return hidden[torch.arange(len(rows)), mask.sum(1) - 1].float()
+
+
 def pad_right(rows: Sequence[Encoded], pad: int) -> tuple[Tensor, Tensor, Tensor]:
     """``input_ids``, ``attention_mask``, ``labels``, each (batch, longest row)."""
     width = max(len(row.input_ids) for row in rows)

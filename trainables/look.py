@@ -65,8 +65,6 @@ def steps(config: TrialConfig, rows: data.Data) -> int:
     they come.
     """
     train = config.train
-    if train.steps is not None:
-        return train.steps
     try:
         tokenizer = load_tokenizer(models.folder(config.model), config.data.template)
     except models.ModelError:

@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from trainables import templates
+from trainables.batches import SHORT_ROW
 from trainables.config import TrialConfig
 from trainables.methods import Method
 from trainables.methods.protocol import reward_head
@@ -27,7 +28,6 @@ from trainables.model_folder import ModelError
 from trainables.precision import Dtypes, dtypes
 from trainables.stages.protocol import Task
 
-SHORT_ROW = 256  # tokens; SDPA's CPU backward costs more than the attention matrix up to about here
 ANSWERED = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
 # How the model of a task is loaded. One label is one number: the reward. Its head is new, drawn from the seed.
 LOADERS: dict[Task, tuple[Any, dict[str, Any]]] = {
@@ -82,7 +82,7 @@ def device() -> str:
 
 
 def attention(config: TrialConfig) -> str:
-    """The attention that really runs: on a CPU the plain one is quicker than SDPA while rows are short."""
+    """The attention that really runs: on a CPU, SDPA's backward costs more than the attention matrix of short rows."""
     if config.model.attention != "auto":
         return config.model.attention
     return "eager" if device() == "cpu" and config.data.cutoff <= SHORT_ROW else "sdpa"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.encode import Encoded
-from trainables.likelihood import pad_right
+from trainables.likelihood import last_hidden
 from trainables.reference import reference
 from trainables.rewards import ON_OTHER_BASE, RewardModelError
 
@@ -81,7 +81,7 @@ class Adapter:
 
     def __call__(self, policy: Policy, rows: Sequence[Encoded]) -> list[float]:
         with reference(policy), policy.evaluating(), self._on(policy):
-            hidden = _last_hidden(policy.causal.base_model, rows, policy)
+            hidden = last_hidden(policy.causal.base_model, rows, policy)
         return (hidden @ self.head[0]).tolist()
 
     @contextmanager
@@ -124,12 +124,5 @@ class Whole:
         self.model.to(policy.device).eval()
 
     def __call__(self, policy: Policy, rows: Sequence[Encoded]) -> list[float]:
-        hidden = _last_hidden(self.model.base_model, rows, policy)
+        hidden = last_hidden(self.model.base_model, rows, policy)
         return (hidden @ self.model.score.weight.float()[0]).tolist()
-
-
-def _last_hidden(model: Any, rows: Sequence[Encoded], policy: Policy) -> Tensor:
-    """The hidden state at each row's last token, in 32 bits: (rows, width)."""
-    ids, mask, _ = (tensor.to(policy.device) for tensor in pad_right(rows, policy.tokenizer.pad_token_id))
-    hidden = model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    return hidden[torch.arange(len(rows)), mask.sum(1) - 1].float()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,9 @@ from transformers import PrinterCallback, TrainerCallback
 
 from trainables.batches import padding_share
 from trainables.config import TrainConfig
+
+if TYPE_CHECKING:
+    from trainables.policy import Policy
 
 CPU_LOSS_CHUNK = 64  # labelled tokens
 
@@ -96,6 +99,28 @@ def small_loss_chunks(device: str) -> Iterator[None]:
         yield
     finally:
         sft_trainer._CHUNKED_LM_HEAD_CHUNK_SIZE = before
+
+
+def trainer_over(
+    cls: Any,
+    policy: Policy,
+    settings: Any,
+    dataset: Any,
+    order: np.ndarray,
+    lengths: np.ndarray,
+    shared: bool = False,
+    **options: Any,
+) -> Any:
+    """A trainer of ``cls`` over rows that are tokens already, drawn as :func:`in_order` has it."""
+    with keeping_trainable_dtype(policy.model):
+        trainer = cls(
+            model=policy.model,
+            args=settings,
+            train_dataset=dataset,
+            processing_class=policy.tokenizer,
+            **options,
+        )
+    return in_order(trainer, order, lengths, shared)
 
 
 def in_order(trainer: Any, order: np.ndarray, lengths: np.ndarray, shared: bool = False) -> Any:

@@ -26,7 +26,7 @@ def causal_trainer(
     """A trainer on the examples' labels; they are cut to length already."""
     from trl import SFTConfig, SFTTrainer
 
-    from trainables.training import in_order, keeping_trainable_dtype, small_loss_chunks
+    from trainables.training import small_loss_chunks, trainer_over
 
     head_adapted = hasattr(policy.causal.get_output_embeddings(), "lora_A")
     settings = SFTConfig(
@@ -47,15 +47,11 @@ def causal_trainer(
     else:
         dataset, order = _mapped(tokens), batches.order(tokens.lengths, count, **train.batching())
         lengths = tokens.lengths[order]
-    with keeping_trainable_dtype(policy.model), small_loss_chunks(policy.device):
-        trainer = SFTTrainer(
-            model=policy.model,
-            args=settings,
-            train_dataset=dataset,
-            data_collator=SharedRows(policy.tokenizer.pad_token_id) if shares else None,
-            processing_class=policy.tokenizer,
+    collator = SharedRows(policy.tokenizer.pad_token_id) if shares else None
+    with small_loss_chunks(policy.device):
+        return trainer_over(
+            SFTTrainer, policy, settings, dataset, order, lengths, shared=shares, data_collator=collator
         )
-    return in_order(trainer, order, lengths, shared=shares)
 
 
 def keeps_examples_apart(model: Any) -> bool:

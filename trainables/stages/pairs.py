@@ -7,7 +7,7 @@ rewards answers orders it by their rewards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -91,17 +91,20 @@ class PairStage(TrainingStage):
         return answer_logprobs(policy, answers, self.eval_batch)
 
 
-def ordered_pairs(
-    tokens: Tokens, train: TrainConfig, steps: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pairs that so many steps reach, each once; the order they are drawn in, as places among these; and the
-    drawn ones' lengths (rows, 2) in tokens. ``tokens`` has the chosen and the rejected answer of each row in turn.
+def drawn_pairs(
+    tokens: Tokens, train: TrainConfig, steps: int, columns: Callable[[Encoded, Encoded], dict[str, Any]]
+) -> tuple[Iterator[dict[str, Any]], np.ndarray, np.ndarray]:
+    """The pairs that so many steps reach, each once, as the ``columns`` of its chosen and rejected answer; the order
+    they are drawn in, as places among these; and the drawn ones' lengths (rows, 2) in tokens.
+
+    ``tokens`` has the chosen and the rejected answer of each row in turn.
     """
     lengths = tokens.lengths.reshape(-1, 2)
     count = train.rows_seen(steps, len(lengths))
     order = batches.order(lengths.max(1), count, **train.batching())
     reached, places = np.unique(order, return_inverse=True)
-    return reached, places, lengths[order]
+    rows = (columns(tokens[int(2 * row)], tokens[int(2 * row + 1)]) for row in reached)
+    return rows, places, lengths[order]
 
 
 def pair_trainer(
@@ -109,9 +112,9 @@ def pair_trainer(
 ) -> transformers.Trainer:
     """One of TRL's trainers over pairs, with a reference policy."""
     # Reference log-probabilities are computed for every row that a trainer is given: it isn't given others.
-    reached, order, lengths = ordered_pairs(tokens, train, settings.max_steps)
-    rows = (pair_columns(tokens[int(2 * row)], tokens[int(2 * row + 1)]) for row in reached)
-    return reference_trainer(cls, policy, settings, rows, order, lengths)
+    return reference_trainer(
+        cls, policy, settings, *drawn_pairs(tokens, train, settings.max_steps, pair_columns)
+    )
 
 
 def reference_trainer(
@@ -126,7 +129,7 @@ def reference_trainer(
 
     ``order`` says by their places which are drawn when, ``lengths`` how long the drawn ones are.
     """
-    from trainables.training import in_order, keeping_trainable_dtype, on_disk
+    from trainables.training import on_disk, trainer_over
 
     class Tokenized(cls):
         def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
@@ -136,14 +139,7 @@ def reference_trainer(
             with self.accelerator.autocast():  # as in training, or they would not cancel at the first step
                 return super().compute_ref_log_probs(model, inputs)
 
-    with keeping_trainable_dtype(policy.model):
-        trainer = Tokenized(
-            model=policy.model,
-            args=settings,
-            train_dataset=on_disk(rows),
-            processing_class=policy.tokenizer,
-        )
-    return in_order(trainer, order, lengths)
+    return trainer_over(Tokenized, policy, settings, on_disk(rows), order, lengths)
 
 
 def reference_free_trainer(
@@ -156,22 +152,14 @@ def reference_free_trainer(
     """
     from datasets import Dataset
 
-    from trainables.training import in_order, keeping_trainable_dtype, on_disk
+    from trainables.training import on_disk, trainer_over
 
     class Ready(Dataset):
         def map(self, *args: Any, **options: Any) -> Any:
             return self
 
-    reached, order, lengths = ordered_pairs(tokens, train, settings.max_steps)
-    rows = (_sides(tokens[int(2 * row)], tokens[int(2 * row + 1)]) for row in reached)
-    with keeping_trainable_dtype(policy.model):
-        trainer = cls(
-            model=policy.model,
-            args=settings,
-            train_dataset=on_disk(rows, Ready),
-            processing_class=policy.tokenizer,
-        )
-    return in_order(trainer, order, lengths)
+    rows, order, lengths = drawn_pairs(tokens, train, settings.max_steps, _sides)
+    return trainer_over(cls, policy, settings, on_disk(rows, Ready), order, lengths)
 
 
 def _sides(chosen: Encoded, rejected: Encoded) -> dict[str, list[int]]:

@@ -116,7 +116,6 @@ class PPOTrainer(Trainer):
         model.train()  # which decides whether layers are checkpointed; dropout is off
         answers = self._judged_answers(inputs)
         self._gathered.append(answers)
-        inputs["attention_mask"] = answers.mask  # what is counted as seen
         if not self.accelerator.sync_gradients:
             return torch.zeros((), device=self.args.device)
         gathered, self._gathered = self._gathered, []

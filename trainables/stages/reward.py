@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from trainables.stages.pairs import PairStage, ordered_pairs
+from trainables.stages.pairs import PairStage, drawn_pairs
 from trainables.stages.protocol import Task
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Reward(PairStage):
     ) -> transformers.Trainer:
         from trl import RewardConfig, RewardTrainer
 
-        from trainables.training import in_order, keeping_trainable_dtype, on_disk
+        from trainables.training import on_disk, trainer_over
 
         settings = RewardConfig(
             **arguments,
@@ -46,20 +46,15 @@ class Reward(PairStage):
             center_rewards_coefficient=self.center_rewards_coefficient or None,
         )
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
-        reached, order, lengths = ordered_pairs(tokens, train, settings.max_steps)
-        pairs = ((tokens[int(2 * row)].input_ids, tokens[int(2 * row + 1)].input_ids) for row in reached)
-        columns = ({"chosen_ids": chosen, "rejected_ids": rejected} for chosen, rejected in pairs)
-        with keeping_trainable_dtype(policy.model):
-            trainer = RewardTrainer(
-                model=policy.model,
-                args=settings,
-                train_dataset=on_disk(columns),
-                processing_class=policy.tokenizer,
-            )
-        return in_order(trainer, order, lengths)
+        pairs, order, lengths = drawn_pairs(tokens, train, settings.max_steps, _columns)
+        return trainer_over(RewardTrainer, policy, settings, on_disk(pairs), order, lengths)
 
     def worth(self, policy: Policy, answers: Sequence[Encoded]) -> np.ndarray:
         return rewards(policy, answers, self.eval_batch)
+
+
+def _columns(chosen: Encoded, rejected: Encoded) -> dict[str, list[int]]:
+    return {"chosen_ids": chosen.input_ids, "rejected_ids": rejected.input_ids}
 
 
 def rewards(policy: Policy, rows: Sequence[Encoded], batch: int) -> np.ndarray:
@@ -70,12 +65,8 @@ def rewards(policy: Policy, rows: Sequence[Encoded], batch: int) -> np.ndarray:
 
 
 def _rewards(policy: Policy, rows: Sequence[Encoded]) -> Iterator[float]:
-    import torch
+    from trainables.likelihood import last_hidden
 
-    from trainables.likelihood import pad_right
-
-    ids, mask, _ = (tensor.to(policy.device) for tensor in pad_right(rows, policy.tokenizer.pad_token_id))
-    hidden = policy.causal.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    last = hidden[torch.arange(len(rows)), mask.sum(1) - 1]  # (batch, width)
     # In 32 bits: rewards rounded to 16 would tie where answers differ little.
-    yield from (last.float() @ policy.causal.score.weight.float()[0]).tolist()
+    last = last_hidden(policy.causal.base_model, rows, policy)
+    yield from (last @ policy.causal.score.weight.float()[0]).tolist()
