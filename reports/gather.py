@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from trainables import results
 from trainables.results import Record, Run
 
 
@@ -41,16 +42,10 @@ class Cell:
 
     @cached_property
     def best(self) -> Record | None:
-        """The done search trial with the best objective; for the base model, its one row.
-
-        Never chosen by ``quality``: that would be picking by the test rows. Where objectives tie, the trial
-        that needs less memory wins, then the one that started first.
-        """
-        done = [record for record in self.records if record.status == "done"]
+        """The done search trial with the best objective; for the base model, its one row."""
         if self.is_base:
-            return done[0] if done else None
-        eligible = [record for record in done if record.role == "search" and record.objective is not None]
-        return min(eligible, key=_objective_then_memory, default=None)
+            return next((record for record in self.records if record.status == "done"), None)
+        return results.best(self.records)
 
     @cached_property
     def searched(self) -> tuple[str, ...]:
@@ -63,12 +58,6 @@ class Cell:
         """The searched leaves' values in one trial."""
         config = dict(leaves(record.config))
         return {path: config[path] for path in self.searched if path in config}
-
-
-def _objective_then_memory(record: Record) -> tuple[float, float]:
-    assert record.objective is not None
-    memory = float("inf") if record.peak_train_bytes is None else record.peak_train_bytes
-    return -record.objective, memory
 
 
 def leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from sweeps.domains import Domain
 from sweeps.settings import SearchConfig
+from sweeps.starts import trained_in
 from trainables.config import TrialConfig
 
 
@@ -38,6 +39,11 @@ class Cell:
     data_warnings: tuple[str, ...] = ()  # what was left out of the rows, or looks unfinished
     row_counts: tuple[int, ...] = ()  # rows a full-length trial trains on; several if the space varies them
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The cells whose best trials its own start from, or are rewarded by."""
+        return tuple(dict.fromkeys(trained["cell"] for _, _, trained in trained_in(self.tree)))
+
     def size(self) -> int | None:
         """How many configs the space holds; ``None`` for a continuum."""
         return space_size(self.space)
@@ -46,16 +52,26 @@ class Cell:
         """The trial with ``values`` (by leaf) in the searched leaves."""
         return build(self.tree, values)
 
+    def first(self) -> TrialConfig:
+        """A trial of the cell, whatever else is searched: each searched leaf at its first value."""
+        return self.config(self._first_values())
+
+    def suggested(self) -> TrialConfig:
+        """Where a search begins: each searched leaf at what its method knows to be good, else at its first value."""
+        return self.config(self._first_values() | self.prior())
+
+    def _first_values(self) -> dict[str, Any]:
+        return {leaf: domain.probes()[0] for leaf, domain in self.space.items()}
+
     def prior(self) -> dict[str, Any]:
         """The searched leaves that the method knows a good value for, and that value moved into the space.
 
         Empty when there are none, or when they make no config together with the cell's own settings.
         """
-        first = {leaf: domain.probes()[0] for leaf, domain in self.space.items()}
-        known = self.config(first).method.prior  # type: ignore[union-attr]
+        known = self.first().method.prior  # type: ignore[union-attr]
         prior = {leaf: domain.clip(known[leaf]) for leaf, domain in self.space.items() if leaf in known}
         try:
-            self.config({**first, **prior})
+            self.config({**self._first_values(), **prior})
         except ValidationError:
             return {}
         return prior

@@ -17,8 +17,9 @@ from sweeps.problems import Problem, shown
 from sweeps.settings import SearchConfig
 from sweeps.shape import KINDS, interpreter, validated
 from sweeps.spec import Spec
+from sweeps.starts import MODEL, START
 from sweeps.words import origin
-from trainables import templates
+from trainables import starts, templates
 from trainables.config import DataConfig, ModelConfig, TrialConfig
 from trainables.data import Data
 from trainables.rows import Conversation, Text
@@ -39,6 +40,7 @@ def check(spec: Spec, draft: Draft, materials: Materials) -> Checked:
     """Builds a draft's trials at every probe of its space, with the data and the model it names."""
     tree = {"cell": draft.name, "method_name": draft.method, **draft.tree()}
     locate(tree, spec.source.folder)
+    _take_base(tree, draft)
     data, wrong_data = _data(spec, draft, tree, materials)
     architecture, wrong_model = _model(spec, draft, tree, materials)
     wrong_data += _template(spec, draft, tree, architecture)
@@ -142,7 +144,25 @@ def _model(spec: Spec, draft: Draft, tree: dict[str, Any], materials: Materials)
     if isinstance(found, Missing):
         return None, [problem_at(spec, draft, ("model", found.leaf), found.what, error=not found.later)]
     tree["model"]["fingerprint"] = found.fingerprint
-    return found.architecture, []
+    other = _other_base(draft, found.fingerprint)
+    return found.architecture, [problem_at(spec, draft, MODEL, other)] if other else []
+
+
+def _take_base(tree: dict[str, Any], draft: Draft) -> None:
+    """A trial's folder says what it was trained on, where the spec doesn't."""
+    start, model = draft.links.get(START), tree.get("model")
+    trial = starts.trial(start.folder) if start is not None else None
+    if trial is not None and isinstance(model, dict) and not {"name", "path"} & model.keys():
+        model |= trial.model.model_dump(mode="json", include={"name", "path"}, exclude_none=True)
+
+
+def _other_base(draft: Draft, fingerprint: str) -> str | None:
+    """Why a trial can't be gone on from with this base; ``None`` if it can."""
+    start = draft.links.get(START)
+    trial = starts.trial(start.folder) if start is not None else None
+    if trial is None or trial.model.fingerprint in (None, fingerprint):
+        return None
+    return f"it was trained on another base, {trial.model.label}; leave model.name and model.path out to take that"
 
 
 def _valid(cls: type[Config], tree: Any, *needed: str) -> Config | None:

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -193,7 +194,7 @@ def try_(
     output: Annotated[Path, typer.Option(help="The trial goes to OUTPUT/NAME-try.")] = Path("runs"),
     sets: SetOption = None,
 ) -> None:
-    """Run one trial in this process, with no Ray: the debugger's door."""
+    """Run one trial in this process, with no Ray: the debugger's door. What it goes on from is run first."""
     with _users_errors():
         made = _plan(spec, sets, stage=stage, method=method, fetch=True)
         _refuse(made)
@@ -202,26 +203,17 @@ def try_(
 
 
 def _try(made: Plan, output: Path) -> int:
-    import time
-
     from trainables import noise
 
     noise.silence()
     from sweeps.progress import describe
-    from trainables.measuring import MeasuringProcess
-    from trainables.run import Place, run_trial
+    from sweeps.tried import one
 
-    cell = made.cells[0]
-    config = cell.config({leaf: domain.probes()[0] for leaf, domain in cell.space.items()} | cell.prior())
-    place = Place((output / f"{made.spec.name}-try").resolve(), given_at=time.time())
-    print(f"{cell.name} {config.trial_id()} in {place.folder(config)}", file=sys.stderr)
-    measuring = MeasuringProcess()
-    try:
-        record = run_trial(config, place, evaluate_at=frozenset(cell.rungs), measuring=measuring)
-    finally:
-        measuring.close()
+    run_folder = (output / f"{made.spec.name}-try").resolve()
+    say = partial(print, file=sys.stderr)
+    record = one(made, made.asked[0], run_folder, say)
     print(describe(record))
-    print(place.folder(config) / "record.json")
+    print(run_folder / "trials" / record.trial_id / "record.json")
     return FAILED if record.status == "failed" else 0
 
 
@@ -297,9 +289,9 @@ def _refuse(made: Plan, warn: bool = True) -> None:
 def _show(made: Plan) -> None:
     from rich.console import Console
 
-    Console().print(made.table())
-    for note in made.notes:
-        typer.echo(note)
+    from sweeps.show import show_plan
+
+    show_plan(made, Console())
     for problem in made.problems:
         print(f"{'error' if problem.error else 'warning'}: {problem}", file=sys.stderr)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sweeps import domains, quantization
@@ -15,11 +15,13 @@ from sweeps.nodes import Branch, Leaf, Node, Pick, Place, leaves, merge, variant
 from sweeps.problems import Problem, shown, unique
 from sweeps.shape import CLASSES, SECTIONS, interpreter
 from sweeps.spec import Spec
+from sweeps.starts import FROM, link
 from sweeps.words import FILLED
+from trainables.trained import Trained
 
 SEARCHABLE = ("method", "train", "stage", "model")
 # What a cell is: these are compared, so that each gets the whole budget.
-IDENTITY = {("model", "name"), ("model", "path"), ("method", "name"), ("stage", "name")}
+IDENTITY = {("model", "name"), ("model", "path"), ("model", FROM), ("method", "name"), ("stage", "name")}
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,20 @@ class Draft:
     broken: frozenset[Place]  # places whose problem is known already
     problems: tuple[Problem, ...]
     real: bool  # not only there so that the rest of the spec can be checked
+    links: Mapping[Place, Trained] = field(default_factory=dict)  # what it takes from other trials, by leaf
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The cells that have to end before this one can begin."""
+        return tuple(dict.fromkeys(trained.cell for trained in self.links.values() if trained.cell))
 
     def tree(self) -> dict[str, Any]:
         """The parts of a trial, without the searched leaves and without what is wrong."""
         tree = self.parts.plain()
+        if isinstance(tree.get("model"), dict):
+            tree["model"].pop(FROM, None)
+        for (part, key), trained in self.links.items():
+            tree[part][key] = trained.model_dump(mode="json")
         for place in (*self.space, *self.broken):
             _remove(tree, place)
         tree.pop("search", None)
@@ -65,8 +77,9 @@ def drafts(spec: Spec) -> tuple[list[Draft], tuple[Problem, ...]]:
         _draft(spec, combination, *name, real=bool(stages and methods))
         for combination, name in zip(combinations, _named(combinations), strict=True)
     ]
-    problems = [*wrong_stages, *wrong_methods, *(problem for draft in found for problem in draft.problems)]
-    return found, unique(problems)
+    linked = link(spec, found)
+    problems = [*wrong_stages, *wrong_methods, *(problem for draft in linked for problem in draft.problems)]
+    return linked, unique(problems)
 
 
 def _combinations(spec: Spec, stage: Entry, method: Entry) -> Iterator[_Combination]:
@@ -139,8 +152,8 @@ def _whole(leaf: Leaf) -> Any:
 
 def _check_place(spec: Spec, place: Place, leaf: Leaf) -> None:
     section = place[0]
-    if place[-1] in FILLED and section in ("model", "data"):
-        raise ValueError(interpreter(spec.source).unknown(CLASSES[section], place[-1]))
+    if section in ("model", "data") and (filled := FILLED & set(place[1:])):
+        raise ValueError(interpreter(spec.source).unknown(CLASSES[section], filled.pop()))
     if not domains.is_domain(leaf.value):
         return
     if len(place) < 2:
@@ -154,4 +167,4 @@ def _check_place(spec: Spec, place: Place, leaf: Leaf) -> None:
 def _remove(tree: dict[str, Any], place: Place) -> None:
     for key in place[:-1]:
         tree = tree[key]
-    del tree[place[-1]]
+    tree.pop(place[-1], None)

@@ -53,8 +53,7 @@ def _trials(cells: Sequence[Cell]) -> str:
 def _twins(cells: Sequence[Cell]) -> Iterator[str]:
     seen: dict[str, str] = {}
     for cell in cells:
-        first = cell.config({leaf: domain.probes()[0] for leaf, domain in cell.space.items()})
-        shared = {**first.canonical(), "cell": "", "method_name": ""}
+        shared = {**cell.first().canonical(), "cell": "", "method_name": ""}
         for part in ("method", "stage"):
             shared[part] = {**shared[part], "name": None}
         other = seen.setdefault(repr((shared, cell.space, cell.search)), cell.name)

@@ -35,10 +35,11 @@ def distinct(plan: Plan) -> list[TrialConfig]:
     """The first trial of every stage, model and data of the plan."""
     found: dict[str, TrialConfig] = {}
     for cell in plan.cells:
-        config = cell.config({leaf: domain.probes()[0] for leaf, domain in cell.space.items()})
-        found.setdefault(
-            json.dumps([config.canonical()[part] for part in ("stage", "model", "data")]), config
-        )
+        config = cell.first()
+        parts = {part: dict(config.canonical()[part]) for part in ("stage", "model", "data")}
+        for part, key, _ in config.trained():
+            del parts[part][key]  # whatever was trained before, the rows are the same
+        found.setdefault(json.dumps(parts), config)
     return list(found.values())
 
 

@@ -12,7 +12,6 @@ from trainables.config import DataConfig, ModelConfig
 from trainables.data import Data, DataError, load, registry
 from trainables.data.sources import EMBEDDED, exists, is_hub
 from trainables.model_folder import Architecture, ModelError
-from trainables.rewards import RULES
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,6 @@ def locate(tree: dict[str, Any], folder: Path) -> None:
         model["path"] = str(_absolute(model["path"], folder))
     if isinstance(data, dict):
         _locate_data(data, folder)
-    stage = tree.get("stage")
-    if isinstance(stage, dict) and isinstance(stage.get("reward"), str) and stage["reward"] not in RULES:
-        stage["reward"] = str(_absolute(stage["reward"], folder))
 
 
 def _locate_data(data: dict[str, Any], folder: Path) -> None:

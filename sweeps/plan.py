@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweeps import fairness
+from sweeps import chains, fairness
 from sweeps.cells import Cell, build
 from sweeps.checks import check
 from sweeps.drafts import drafts
@@ -21,6 +21,7 @@ from sweeps.names import join, tell_apart
 from sweeps.problems import Problem, unique
 from sweeps.selection import select
 from sweeps.spec import Spec
+from sweeps.starts import with_sources
 from trainables import files
 from trainables.config import TrialConfig
 
@@ -39,6 +40,7 @@ class Plan:
     bases: tuple[TrialConfig, ...]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
+    asked: tuple[str, ...] = ()  # the cells that the filters match; the others are what these go on from
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -96,7 +98,8 @@ def make(spec: Spec, *, stage: str | None = None, method: str | None = None, fet
     With ``fetch`` a named model that isn't on this machine is downloaded; else that is a warning.
     """
     found, problems = drafts(spec)
-    chosen, unmatched = select(found, stage, method)
+    matched, unmatched = select(found, stage, method)
+    chosen = with_sources(matched, found)
     materials = Materials(fetch)
     checked = [check(spec, draft, materials) for draft in chosen]
     cells = tuple(one.cell for one in checked if one.cell is not None)
@@ -112,9 +115,11 @@ def make(spec: Spec, *, stage: str | None = None, method: str | None = None, fet
                 *unmatched,
                 *(problem for one in checked for problem in one.problems),
                 *fairness.warnings(spec, checked),
+                *chains.problems(spec, checked),
             ]
         ),
         notes=tuple(fairness.notes(cells)),
+        asked=tuple(draft.name for draft in matched),
     )
 
 
@@ -127,7 +132,7 @@ def _bases(cells: Sequence[Cell]) -> Iterator[TrialConfig]:
                 continue
             base = _base(cell, join(stage, BASE))
             bases.setdefault(_identity(base), base)
-        described = [{"model": _named(base.model), "data": _named(base.data)} for base in bases.values()]
+        described = [_described(base) for base in bases.values()]
         for base, tag in zip(bases.values(), tell_apart(described), strict=True):
             yield base.model_copy(update={"cell": join(stage, BASE, tag)})
 
@@ -142,6 +147,13 @@ def _base(cell: Cell, name: str) -> TrialConfig:
 
 def _identity(base: TrialConfig) -> str:
     return json.dumps([base.stage.model_dump(mode="json"), _named(base.model), _named(base.data)])
+
+
+def _described(base: TrialConfig) -> dict[str, Any]:
+    """What may tell a stage's bases apart; of what others train, whose it is."""
+    model = {key: value for key, value in _named(base.model).items() if key != "start"}
+    taken = {key: trained.identity for _, key, trained in base.trained()}
+    return {"model": model, "data": _named(base.data), **taken}
 
 
 def _named(config: Any) -> dict[str, Any]:
@@ -164,15 +176,15 @@ def _without_own_trials(entry: Any) -> Any:
 
 
 def _cell_json(cell: Cell) -> dict[str, Any]:
-    first = cell.config({leaf: domain.probes()[0] for leaf, domain in cell.space.items()})
     return {
-        **_trial_json(first),
+        **_trial_json(cell.first()),
         "stage": cell.stage,
         "trials": cell.trials,
         "steps": cell.steps,
         "rungs": list(cell.rungs),
         "space": {leaf: str(domain) for leaf, domain in cell.space.items()},
         "prior": cell.prior(),
+        "needs": list(cell.needs),
         "predicted_peak_bytes": None,
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from ray.tune.search import Searcher
 
 from sweeps.board import find_board
+from sweeps.pipeline import NothingToStartFrom, Pipeline, Waiting
 from sweeps.plan import Cell, Plan
 from sweeps.study import CellStudy
 from trainables import files, provenance, results
@@ -28,40 +30,85 @@ from trainables.results import Record
 class CellSearch(Searcher):
     """Proposes trials: first those left unfinished, then the base models, then the cells in turn.
 
-    A cell's share never depends on how well it does: the next trial is the one of the cell with the fewest.
+    A cell's share never depends on how well it does: the next trial is the one of the cell with the fewest. A cell that
+    goes on from another begins when that one has ended, while cells that wait for nothing run on.
     """
 
     def __init__(self, plan: Plan, run: Path) -> None:
         super().__init__(metric="objective", mode="max")
         self.run = run
+        self.pipeline = Pipeline(run)
         self.studies = {cell.name: CellStudy(run, cell) for cell in plan.cells}
         self.leaving = False  # once set, nothing new is proposed
         self._trials: dict[str, str] = {}  # Tune's trial id -> ours
         self._configs: dict[str, TrialConfig] = {}
-        self._settle()
-        self._waiting = [*self._unfinished(), *self._bases(plan)]
-
-    def _settle(self) -> None:
-        """Tells the studies what the records say and a driver that died could not."""
+        self._waiting: list[TrialConfig] = []  # to be run before anything new is proposed
+        # Those whose start is known may run; the others are held back until it is.
+        self._held = {name: study for name, study in self.studies.items() if study.cell.needs}
+        self._held_bases = list(plan.bases)
         for study in self.studies.values():
-            for config in study.unfinished():
-                folder = self._folder(config.trial_id())
-                record = results.read_record(folder)
-                if record is not None and record.status != "interrupted":
-                    for step, objective in _objectives(folder):
-                        study.report(record.trial_id, step, objective)
-                    study.tell(record.trial_id, record.status, record.objective)
+            if study.cell.name not in self._held:
+                self._take_up(study)
+        self._release()
 
-    def _unfinished(self) -> list[TrialConfig]:
-        return [config for study in self.studies.values() for config in study.unfinished()]
+    def _take_up(self, study: CellStudy) -> None:
+        """Tells a study what the records say and a driver that died could not; what is unfinished will be run."""
+        for config in study.unfinished():
+            folder = self._folder(config.trial_id())
+            record = results.read_record(folder)
+            if record is not None and record.status != "interrupted":
+                for step, objective in _objectives(folder):
+                    study.report(record.trial_id, step, objective)
+                study.tell(record.trial_id, record.status, record.objective)
+        self._waiting += study.unfinished()
 
-    def _bases(self, plan: Plan) -> list[TrialConfig]:
-        return [base for base in plan.bases if not is_finished(self.run, base.trial_id())]
+    def _release(self) -> bool:
+        """Lets run what no longer waits for another cell; whether there was any such."""
+        found = False
+        # A cell that has nothing to go on from ends at once, and others may wait for it.
+        while self._released():
+            found = True
+        return found
+
+    def _released(self) -> bool:
+        free = (study for name, study in self.studies.items() if name not in self._held)
+        self.pipeline.ended |= {study.cell.name for study in free if study.ended()}
+        cells = [name for name in list(self._held) if self._let_go(name)]
+        bases = [base for base in list(self._held_bases) if self._let_go_base(base)]
+        return bool(cells or bases)
+
+    def _let_go(self, name: str) -> bool:
+        """Lets a cell run, or has it fail, once what it goes on from is known; whether it is."""
+        study = self._held[name]
+        try:
+            study.cell = replace(study.cell, tree=self.pipeline.filled(study.cell.tree))
+        except Waiting:
+            return False
+        except NothingToStartFrom as error:
+            self._fail(study.cell.first(), str(error))
+            study.cell = replace(study.cell, trials=0)
+        else:
+            self._take_up(study)
+        del self._held[name]
+        return True
+
+    def _let_go_base(self, base: TrialConfig) -> bool:
+        try:
+            config = TrialConfig.model_validate(self.pipeline.filled(base.model_dump(mode="json")))
+        except Waiting:
+            return False
+        except NothingToStartFrom as error:
+            self._fail(base, str(error))
+        else:
+            self._waiting += [] if is_finished(self.run, config.trial_id()) else [config]
+        self._held_bases.remove(base)
+        return True
 
     def work_left(self) -> bool:
         """Whether there is anything to run."""
-        unspent = any(len(study.proposed()) < study.cell.trials for study in self.studies.values())
-        return bool(self._waiting) or unspent
+        return bool(self._waiting or self._held or self._held_bases) or any(
+            not study.ended() for study in self.studies.values()
+        )
 
     def _folder(self, trial_id: str) -> Path:
         return self.run / "trials" / trial_id
@@ -69,17 +116,22 @@ class CellSearch(Searcher):
     def suggest(self, trial_id: str) -> Any:
         config = None if self.leaving else self._next()
         if config is None:
-            return Searcher.FINISHED
+            # `None` has Tune ask again later: what is held back waits for trials that are running.
+            return None if (self._held or self._held_bases) and not self.leaving else Searcher.FINISHED
         ours = config.trial_id()
         files.write_json(self._folder(ours) / "config.json", config.model_dump(mode="json"))
         self._trials[trial_id], self._configs[ours] = ours, config
         return {"trial_id": ours, "cell": config.cell}
 
     def _next(self) -> TrialConfig | None:
-        if self._waiting:
-            return self._waiting.pop(0)
-        fewest_first = sorted(self.studies.values(), key=lambda study: len(study.proposed()))
-        return next((config for study in fewest_first if (config := study.ask()) is not None), None)
+        while True:
+            if self._waiting:
+                return self._waiting.pop(0)
+            free = [study for name, study in self.studies.items() if name not in self._held]
+            fewest_first = sorted(free, key=lambda study: len(study.proposed()))
+            found = next((config for study in fewest_first if (config := study.ask()) is not None), None)
+            if found is not None or not self._release():
+                return found
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         ours = self._trials[trial_id]
@@ -93,20 +145,19 @@ class CellSearch(Searcher):
         ours = self._trials[trial_id]
         record = results.read_record(self._folder(ours))
         if record is None and error:
-            record = self._slot_lost(self._configs[ours])
+            died = "its slot died again and again while running it; sweep.log says how"
+            record = self._fail(self._configs[ours], died)
         study = self.studies.get(self._configs[ours].cell)
         if study is not None and record is not None and record.status != "interrupted":
             study.tell(ours, record.status, record.objective)
+        self._release()
 
-    def _slot_lost(self, config: TrialConfig) -> Record:
-        """The record of a trial whose slot could not be kept alive, so that it is a row and not a gap."""
-        record = Record(
-            **config.identity(),
-            status="failed",
-            error="its slot died again and again while running it; sweep.log says how",
-            ended_at=provenance.now(),
-        )
-        results.write_record(self._folder(config.trial_id()), record)
+    def _fail(self, config: TrialConfig, why: str) -> Record:
+        """The record of a trial that could not be run at all, so that it is a row and not a gap."""
+        record = Record(**config.identity(), status="failed", error=why, ended_at=provenance.now())
+        folder = self._folder(config.trial_id())
+        files.write_json(folder / "config.json", config.model_dump(mode="json"))
+        results.write_record(folder, record)
         return record
 
     def __getstate__(self) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def problems(written: Source) -> list[Problem]:
 def interpreter(written: Source) -> Interpreter:
     """What turns pydantic's errors about this spec's parts into problems."""
     extra: dict[type[BaseModel], tuple[str, ...]] = {
-        ModelConfig: ("quantization",),
+        ModelConfig: ("quantization", "from"),
         **{cls: SECTIONS for classes in KINDS.values() for cls in classes.values()},
     }
     return Interpreter(written, extra, _moved())

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
     from sweeps.cells import Cell
     from sweeps.plan import Plan
+    from trainables.config import TrialConfig
 
 
 def show_plan(plan: Plan, console: Console) -> None:
-    """Prints the cells, the notes and the problems."""
+    """Prints the cells and the notes."""
     if console.is_terminal:
         console.print(plan_table(plan))
         console.print("\n".join(_summary(plan)), highlight=False, markup=False)
@@ -31,30 +32,39 @@ def plan_table(plan: Plan) -> Table:
     from rich.table import Table
 
     table = Table(title=plan.spec.question, title_justify="left")
-    for heading in ("cell", "trials", "steps", "compared at", "searched", "starts from"):
+    headings = ["cell", "trials", "steps", "compared at", "searched", "tried first"]
+    headings += ["goes on from"] if any(cell.needs for cell in plan.cells) else []
+    for heading in headings:
         table.add_column(heading, justify="right" if heading in ("trials", "steps") else "left")
-    for cell in plan.cells:
-        table.add_row(*_row(cell))
-    for base in plan.bases:
-        table.add_row(base.cell, "1", "", "", "", "")
+    rows = [*map(_row, plan.cells), *((base.cell, "1", "", "", "", "", _taken(base)) for base in plan.bases)]
+    for row in rows:
+        table.add_row(*row[: len(headings)])
     return table
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
-    """One line per cell, base model, note and problem."""
+    """One line per cell, base model and note."""
     for cell in plan.cells:
-        name, trials, steps, rungs, space, prior = _row(cell)
+        name, trials, steps, rungs, space, prior, taken = _row(cell)
         parts = [f"{name}: {trials} {'trial' if trials == '1' else 'trials'} of {steps} steps"]
         parts += [f"compared at {rungs}"] if rungs else []
         parts += [f"searched: {', '.join(space.splitlines())}"] if space else []
-        parts += [f"starts from {prior}"] if prior else []
+        parts += [f"tried first: {prior}"] if prior else []
+        parts += [f"goes on from {taken}"] if taken else []
         yield "; ".join(parts)
     for base in plan.bases:
-        yield f"{base.cell}: scored as it is"
+        yield "; ".join([f"{base.cell}: scored as it is", *([_taken(base)] if _taken(base) else [])])
     yield from _summary(plan)
 
 
-def _row(cell: Cell) -> tuple[str, str, str, str, str, str]:
+def _taken(config: TrialConfig) -> str:
+    """``the best of sft-lora``, with its reward model where that is another's."""
+    taken = {part: trained.label for part, _, trained in config.trained()}
+    rewarded = [f"rewarded by {taken['stage']}"] if "stage" in taken else []
+    return ", ".join([*([taken["model"]] if "model" in taken else []), *rewarded])
+
+
+def _row(cell: Cell) -> tuple[str, str, str, str, str, str, str]:
     return (
         cell.name,
         str(cell.trials),
@@ -62,6 +72,7 @@ def _row(cell: Cell) -> tuple[str, str, str, str, str, str]:
         ", ".join(map(str, cell.rungs)),
         "\n".join(f"{leaf} {domain}" for leaf, domain in cell.space.items()),
         ", ".join(f"{leaf.rpartition('.')[2]} {shown(value)}" for leaf, value in cell.prior().items()),
+        _taken(cell.first()),
     )
 
 
@@ -71,5 +82,3 @@ def _summary(plan: Plan) -> Iterator[str]:
     )
     yield f"{plan.trials} trials in {len(plan.cells)} cells{bases}"
     yield from plan.notes
-    for problem in plan.problems:
-        yield f"{'error' if problem.error else 'warning'}: {problem}"

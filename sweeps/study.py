@@ -40,7 +40,8 @@ class CellStudy:
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
-        self.cell = cell
+        self.cell = cell  # its configs can be built once what it goes on from is known
+        self.exhausted = False  # nothing new is left to try
         self.distributions = {leaf: domain.distribution() for leaf, domain in cell.space.items()}
         mend(journal(run, cell.name))
         self.study = optuna.create_study(
@@ -69,7 +70,14 @@ class CellStudy:
             if config.trial_id() not in known:
                 self._add(config, params)
                 return config
+        self.exhausted = True
         return None
+
+    def ended(self) -> bool:
+        """Whether the budget is spent, or nothing new is left to try, and every trial has been told."""
+        known = self.proposed()
+        spent = self.exhausted or len(known) >= self.cell.trials
+        return spent and all(trial.state != TrialState.RUNNING for trial in known.values())
 
     def _add(self, config: TrialConfig, params: dict[str, Any]) -> None:
         # Added whole: a driver that is killed leaves no trial without its id.

@@ -18,7 +18,7 @@ from sweeps.source import Source
 from trainables.nearest import did_you_mean
 
 # Filled while planning, never written by people.
-FILLED = {"fingerprint", "sha256"}
+FILLED = {"fingerprint", "sha256", "start"}
 PLAIN = {bool: "true or false", int: "a whole number", float: "a number", dict: "a mapping"}
 
 

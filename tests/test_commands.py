@@ -14,6 +14,9 @@ from statistics import fmean
 import pytest
 
 from trainables import command_forms, commands
+from trainables.config import DataConfig
+from trainables.data import load
+from trainables.rows import Conversation
 
 ROWS = commands.rows()
 TEXTS = [row["text"] for row in commands.texts()]
@@ -22,7 +25,7 @@ LABELLED = commands.labelled()
 PROMPTS = commands.prompts()
 HASHES = {
     "rows": "9f64511fd2a59e8e3a32ea36975509a1f6d2a8a24299b897dd6ff93396eb68f7",
-    "texts": "632c88e1329697647cb3cf8ff3759ab50b3451135465e3c4c2138ce0ec10d2ff",
+    "texts": "f245ecb58cd4aacbbbb7e305ec8af3660820422af0d49a3f7be6e781b392410e",
     "preferences": "fc22bddaf7af4e3a317f17e96b1022a8ce6e7b69b5e28cdec578b740953d530b",
     "labelled": "77fce6d604670c72859430db8e1cc9e02711920bf9b77299e00894d78599cd35",
     "prompts": "ea1b0373d35eb92e4501fe0ddef27cb19f3aa958ea30e8f4ccfe3b5d14176642",
@@ -425,21 +428,30 @@ def test_a_reference_that_is_no_command_is_refused() -> None:
         commands.reward("hello", "hello")
 
 
+def test_no_page_quotes_a_request_that_other_stages_hold_out() -> None:
+    read = "\n".join(TEXTS)
+    held = load(DataConfig(train="commands", eval_fraction=0.2), Conversation)
+    rows = [*held.validation, *held.test]
+    assert len(rows) > 400
+    assert not [row for row in rows if f'"{row.prompt[-1]["content"]}"' in read]
+
+
 def test_texts_are_pages_of_three_to_six_lines_and_none_is_repeated() -> None:
-    assert len(TEXTS) == 1200
+    assert len(TEXTS) == 957
     assert len(set(TEXTS)) == len(TEXTS)
     assert all(3 <= len(text.splitlines()) <= 6 for text in TEXTS)
     assert len({re.sub('".*"', "", text.splitlines()[1]).split(":")[0] for text in TEXTS}) > 20
 
 
-def test_every_request_is_quoted_on_one_page_and_its_command_follows() -> None:
+def test_a_request_is_quoted_on_one_page_and_its_command_follows() -> None:
     pages = {}
     for text in TEXTS:
         quoted = list(re.finditer('"([^"]+)"', text))
         assert len(quoted) == 2
         for request, following in zip(quoted, [quoted[1].start(), len(text)], strict=True):
             pages[request[1]] = text[request.end() : following]
-    assert len(pages) == len(ROWS)
-    for row in ROWS:
+    quoted_rows = [row for row in ROWS if row["prompt"] in pages]
+    assert len(pages) == len(quoted_rows) == 2 * len(TEXTS)
+    for row in quoted_rows:
         line = next(line for line in pages[row["prompt"]].splitlines() if line.endswith(row["completion"]))
         assert re.search(rf"(^| ){re.escape(row['completion'])}$", line)

@@ -484,6 +484,7 @@ def test_the_plan_as_json_says_all_that_a_run_would_do(here: Path) -> None:
         "space": {"method.rank": "choice [4, 8]", "train.learning_rate": "log [0.0001, 0.005]"},
         "prior": {"method.rank": 8, "train.learning_rate": 0.002},
         "predicted_peak_bytes": None,
+        "needs": [],
     }
 
 
@@ -512,9 +513,9 @@ def test_without_a_terminal_the_plan_is_one_line_each(here: Path) -> None:
     show_plan(plan(here, SPEC), Console(file=out, width=40))
     assert out.getvalue().splitlines() == [
         "sft-full: 3 trials of 8 steps; compared at 2, 6; searched: train.learning_rate log [0.0001, 0.005]; "
-        "starts from learning_rate 0.0002",
+        "tried first: learning_rate 0.0002",
         "sft-lora: 3 trials of 8 steps; compared at 2, 6; searched: method.rank choice [4, 8], "
-        "train.learning_rate log [0.0001, 0.005]; starts from rank 8, learning_rate 0.002",
+        "train.learning_rate log [0.0001, 0.005]; tried first: rank 8, learning_rate 0.002",
         "sft-base: scored as it is",
         "6 trials in 2 cells, and 1 base model",
         *OF_THE_DATA,

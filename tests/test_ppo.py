@@ -14,7 +14,7 @@ from test_reward import padded_with_its_end  # noqa: F401
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trial_example import METHODS, At, curve, make_config, make_policy, run
 
-from trainables import commands, data
+from trainables import commands, data, starts
 from trainables.config import TrialConfig
 from trainables.data import DataError
 from trainables.generation import continued
@@ -27,6 +27,7 @@ from trainables.rewards import RULES, Rule
 from trainables.rows import Prompt
 from trainables.run import Place, run_trial
 from trainables.stages.ppo_trainer import PPOTrainer
+from trainables.trained import Trained
 from trainables.training import arguments, clean_process
 
 NEW = 8  # tokens of an answer
@@ -256,19 +257,19 @@ def test_memory_is_measured_with_answers_of_full_length(tiny_model: Path, tmp_pa
 # Rewards
 
 
-def rewarded(model: Path, tmp_path: Path, method: Any) -> tuple[TrialConfig, Path]:
+def rewarded(model: Path, tmp_path: Path, method: Any) -> Trained:
     leaves = {"stage": {"kind": "reward"}, "eval_rows": 6, "eval_fraction": 0.95, "learning_rate": 1e-2}
     config = make_config(model, "commands", method, **leaves, precision="fp32")
     run(config, tmp_path)
-    return config, tmp_path / "trials" / config.trial_id() / "model"
+    return starts.of(tmp_path / "trials" / config.trial_id())
 
 
 def test_a_reward_trials_adapter_rewards_on_the_policys_own_base(tiny_model: Path, tmp_path: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification
 
-    _, saved = rewarded(tiny_model, tmp_path, "lora")
-    config = optimizing(tiny_model, stage={"reward": str(saved)}, precision="fp32")
+    saved = rewarded(tiny_model, tmp_path, "lora")
+    config = optimizing(tiny_model, stage={"reward": saved}, precision="fp32")
     assert run(config, tmp_path).status == "done"
     assert [value for _, value in curve(config, tmp_path, "ratio")] == [1.0, 1.0]
     assert not [
@@ -286,7 +287,7 @@ def test_a_reward_trials_adapter_rewards_on_the_policys_own_base(tiny_model: Pat
     stock: Any = AutoModelForSequenceClassification.from_pretrained(
         tiny_model, num_labels=1, dtype=torch.float32, pad_token_id=0
     )
-    stock = PeftModel.from_pretrained(stock, saved).eval()
+    stock = PeftModel.from_pretrained(stock, str(saved.folder)).eval()
     for row, answer, reward in zip(rows, said, found, strict=True):
         turns = [*row.prompt, {"role": "assistant", "content": answer}]
         text: Any = policy.tokenizer.apply_chat_template(turns, tokenize=False)
@@ -296,8 +297,8 @@ def test_a_reward_trials_adapter_rewards_on_the_policys_own_base(tiny_model: Pat
 
 
 def test_a_whole_reward_model_rewards_where_the_base_trains(tiny_model: Path, tmp_path: Path) -> None:
-    _, saved = rewarded(tiny_model, tmp_path, "full")
-    config = optimizing(tiny_model, "full", stage={"reward": str(saved)})
+    saved = rewarded(tiny_model, tmp_path, "full")
+    config = optimizing(tiny_model, "full", stage={"reward": saved})
     record = run(config, tmp_path)
     assert record.status == "done"
     assert record.quality != 0.0
@@ -305,28 +306,29 @@ def test_a_whole_reward_model_rewards_where_the_base_trains(tiny_model: Path, tm
 
 
 def test_the_base_model_is_scored_by_a_reward_adapter(tiny_model: Path, tmp_path: Path) -> None:
-    _, saved = rewarded(tiny_model, tmp_path, "lora")
-    record = run(optimizing(tiny_model, None, stage={"reward": str(saved)}), tmp_path)
+    saved = rewarded(tiny_model, tmp_path, "lora")
+    record = run(optimizing(tiny_model, None, stage={"reward": saved}), tmp_path)
     assert (record.status, record.metrics["kl"]) == ("done", 0.0)
 
 
 def test_a_reward_adapter_is_refused_where_it_fits_nothing(tiny_model: Path, tmp_path: Path) -> None:
-    _, saved = rewarded(tiny_model, tmp_path, "lora")
-    stage = {"reward": str(saved)}
+    saved = rewarded(tiny_model, tmp_path, "lora")
+    stage = {"reward": saved}
     full = optimizing(tiny_model, "full", stage=stage)
     assert [leaf for leaf, what in full.stage.problems(full, None) if "adapter" in what] == ["reward"]
     error = run_trial(full, Place(tmp_path / "full")).error
     assert error is not None
     assert "of method full or freeze" in error
-    config = saved.parent / "config.json"
+    assert saved.folder is not None
+    config = saved.folder.parent / "config.json"
     trained = json.loads(config.read_text())
     config.write_text(json.dumps(trained | {"model": {**trained["model"], "fingerprint": "other"}}))
     lora = optimizing(tiny_model, stage=stage)
     here = lora.model_copy(update={"model": lora.model.model_copy(update={"fingerprint": "mine"})})
     ((_, what),) = here.stage.problems(here, None)
-    assert "another base" in what
-    shutil.rmtree(saved)
-    saved.mkdir()
+    assert f"{saved.folder} was trained on other weights: " in what
+    shutil.rmtree(saved.folder)
+    saved.folder.mkdir()
     ((_, what),) = lora.stage.problems(lora, None)
     assert "holds no model" in what
 

@@ -43,12 +43,14 @@ from trainables.command_words import (
     ROOMS,
     SLOTS,
 )
+from trainables.rows import Prompted
 
 NAME = "commands"
 EXACT = True  # one right answer per row
 SYSTEM = "Turn the request into a command."
 ROWS = 2400
 SEED = 20
+NEVER_QUOTED = 0.2  # the share of prompts, by their hash, that running text leaves out
 
 
 def rows() -> list[dict[str, str]]:
@@ -70,13 +72,25 @@ def rows() -> list[dict[str, str]]:
 def texts() -> list[dict[str, str]]:
     """Running text (``text``): pages of a house log, each with two of the requests and the command after each.
 
+    Requests that an ``eval_fraction`` of up to :data:`NEVER_QUOTED` holds out are on none, so that a model which has
+    read the pages can be trained and scored on the other rows.
+
     >>> print(texts()[0]["text"])
-    From the log of the house, a Wednesday.
-    "lock the garage window in 20 minutes." -> lock window garage in 20m
-    The log has this from Farid: "Play some jazz in the cellar"
-    > play jazz cellar
+    House log, Thursday.
+    Request: "start the television in the cellar."
+    Command: on tv cellar
+    The log has this from Ada: "could you dim the loft to 80%, please?"
+    > dim attic 80
     """
-    return [{"text": page} for page in command_forms.pages(rows(), Random(SEED + 1))]
+    quoted = [row for row in rows() if _place(row) >= NEVER_QUOTED]
+    even = quoted[: len(quoted) // 2 * 2]  # two on a page
+    return [{"text": page} for page in command_forms.pages(even, Random(SEED + 1))]
+
+
+def _place(row: dict[str, str]) -> float:
+    """Where a row's prompt stands in the order in which prompts are held out, from 0 to 1."""
+    system, user = {"role": "system", "content": SYSTEM}, {"role": "user", "content": row["prompt"]}
+    return int(Prompted((system, user)).key()[:12], 16) / 2**48
 
 
 def preferences() -> list[dict[str, str]]:

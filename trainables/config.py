@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from trainables.frozen import Frozen
 from trainables.methods import Method
 from trainables.results import Role
 from trainables.stages import Stage
+from trainables.trained import Trained
 
 Precision = Literal["bf16", "pure_bf16", "fp16", "fp32"]
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd", "adafactor"]
@@ -23,14 +25,15 @@ class ModelConfig(Frozen):
     """The base model: a known name or hub id (``hf:``, ``ms:``), or a local folder.
 
     ``attention`` ``auto`` takes what is quickest where it runs; the record says what ran.
-    ``fingerprint`` is the hash of the model's files, filled while planning: it, and not the path, is part of
-    a trial's id.
+    ``start`` is what an earlier trial made of it, to go on from. ``fingerprint`` is the hash of the model's files,
+    filled while planning: it, and not the path, is part of a trial's id.
     """
 
     name: str | None = None
     path: Path | None = None
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     attention: Literal["auto", "sdpa", "eager"] = "auto"
+    start: Trained | None = None
     fingerprint: str | None = None
 
     @model_validator(mode="after")
@@ -184,9 +187,16 @@ class TrialConfig(Frozen):
             part.pop("name", None)
         if self.model.fingerprint is not None:
             del config["model"]["path"], config["model"]["name"]
+        for part, key, trained in self.trained():
+            config[part][key] = trained.identity
         if self.data.sha256 is not None:
             del config["data"]["train"], config["data"]["eval"], config["data"]["folder"]
         return config
+
+    def trained(self) -> Iterator[tuple[str, str, Trained]]:
+        """What this trial takes from others: (``model`` or ``stage``, the field, whose)."""
+        for part, owner in (("model", self.model), ("stage", self.stage)):
+            yield from ((part, key, value) for key, value in owner if isinstance(value, Trained))
 
     def trial_id(self) -> str:
         """Twelve hex digits of the SHA-256 of the config's canonical JSON."""
@@ -203,6 +213,8 @@ class TrialConfig(Frozen):
             "data": self.data.label,
             "seed": self.train.seed,
             "role": self.role,
+            "start_cell": self.model.start.cell if self.model.start else None,
+            "start_trial": self.model.start.trial if self.model.start else None,
             "config": self.model_dump(mode="json"),
         }
 
@@ -211,6 +223,7 @@ class TrialConfig(Frozen):
         config = self.canonical()
         for key in ("cell", "method_name", "role"):
             del config[key]
+        del config["model"]["start"]  # other weights of the same shape
         config["train"] = {
             key: config["train"][key]
             for key in ("batch_size", "optimizer", "precision", "gradient_checkpointing", "packing")

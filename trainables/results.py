@@ -8,7 +8,7 @@ The one module of ``trainables`` that ``reports`` may import, so it stays free o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -38,6 +38,10 @@ class Record(Frozen):
     data: str
     seed: int
     role: Role = "search"
+    start_cell: str | None = (
+        None  # whose best trial's weights this one started from; None for the base model's
+    )
+    start_trial: str | None = None
     config: dict[str, Any]
     status: Status
     error: str | None = None
@@ -92,6 +96,23 @@ class Record(Frozen):
     template_sha256: str | None = None
     commit: str | None = None
     packages: dict[str, str] = Field(default_factory=dict)
+
+
+def best(records: Iterable[Record]) -> Record | None:
+    """The done search trial with the best objective.
+
+    Never chosen by ``quality``: that would be picking by the test rows. Where objectives tie, the trial that needs
+    less memory wins, then the one that started first.
+    """
+    done = [record for record in records if record.status == "done" and record.role == "search"]
+    eligible = [record for record in done if record.objective is not None]
+    return min(eligible, key=_objective_then_memory, default=None)
+
+
+def _objective_then_memory(record: Record) -> tuple[float, float, str]:
+    assert record.objective is not None
+    memory = float("inf") if record.peak_train_bytes is None else record.peak_train_bytes
+    return -record.objective, memory, record.started_at or ""
 
 
 def _arrow_type(annotation: Any) -> pa.DataType:

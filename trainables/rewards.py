@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables import commands
+from trainables.trained import Trained
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
@@ -28,7 +29,7 @@ RULES: dict[str, Rule] = {
 }
 
 ON_OTHER_BASE = (
-    "{folder} holds an adapter, and with {method} the base it belongs to trains; give the model folder of a reward "
+    "{folder} holds an adapter, and with {method} the base it belongs to trains; give the folder of a reward "
     "trial of method full or freeze"
 )
 
@@ -37,25 +38,39 @@ class RewardModelError(ValueError):
     """The folder holds no reward model that fits the policy."""
 
 
-def misfit(folder: Path, config: TrialConfig) -> str | None:
-    """Why the reward model in ``folder`` can't reward a trial's answers; ``None`` where nothing speaks against it."""
+def misfit(reward: Trained, config: TrialConfig) -> str | None:
+    """Why a reward model can't reward a trial's answers; ``None`` where nothing known speaks against it."""
+    folder = reward.folder
+    if folder is None:
+        return None
     adapter = _read(folder / "adapter_config.json")
     if adapter is None:
         if _read(folder / "config.json") is None:
-            return f"{folder} holds no model: give the `model` folder of a finished reward trial"
+            return f"{folder} holds no model: give the folder of a finished reward trial"
         return None
     if adapter.get("task_type") != "SEQ_CLS":
-        return f"{folder} holds an adapter that rewards nothing; give the `model` folder of a reward trial"
+        return f"{folder} holds an adapter that rewards nothing; give the folder of a reward trial"
     if adapter.get("use_dora"):
         return f"{folder} was trained with dora, which can't share a base; give a reward trial without it"
     if config.method is not None and not config.method.reference_stays:
         return ON_OTHER_BASE.format(folder=folder, method=config.method.label)
-    trained = (_read(folder.parent / "config.json") or {}).get("model", {})
-    known, own = trained.get("fingerprint"), config.model.fingerprint
-    if known and own and known != own:
-        base = trained.get("name") or trained.get("path")
-        return f"{folder} was trained on another base, {base}; give a reward trial of {config.model.label}"
+    stands_on = (_read(folder.parent / "config.json") or {}).get("model", {})
+    known, own = _weights(stands_on), _weights(config.model.model_dump(mode="json"))
+    if known[0] and own[0] and None not in (known[1], own[1]) and known != own:
+        theirs = f"{stands_on.get('name') or stands_on.get('path')}{_after(known[1])}"
+        ours = f"{config.model.label}{_after(own[1])}"
+        return f"{folder} was trained on other weights: {theirs}; give a reward trial of {ours}"
     return None
+
+
+def _weights(model: dict[str, Any]) -> tuple[str | None, str | None]:
+    """What says which weights these are: the base's fingerprint, and the trial that went on from it ("" for none)."""
+    start = model.get("start")
+    return model.get("fingerprint"), "" if start is None else start.get("trial")
+
+
+def _after(trial: str | None) -> str:
+    return f" after trial {trial}" if trial else ""
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import torch
 from transformers import set_seed
 
-from trainables import data, files, models, provenance, reference, templates
+from trainables import data, files, models, provenance, reference, starts, templates
 from trainables.config import TrialConfig
 from trainables.measuring import MeasuringFailed
 from trainables.policy import Policy, attach, device, load_base, load_tokenizer
@@ -134,8 +134,8 @@ def _run(trial: Trial, evaluate_at: frozenset[int]) -> Status:
     clean_process()
     set_seed(config.train.seed)
     rows = data.load(config.data, config.stage.needs)
-    folder = models.folder(config.model)
-    policy = attach(load_base(config, folder), load_tokenizer(folder, config.data.template), config)
+    tokenizer = load_tokenizer(models.folder(config.model), config.data.template)
+    policy = attach(load_base(config, starts.weights(config.model, trial.place.run)), tokenizer, config)
     metric = config.stage.quality(rows)
     trial.facts |= {
         "quality_name": metric.name,

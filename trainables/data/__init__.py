@@ -30,7 +30,7 @@ from trainables.rows import Conversation
 
 __all__ = ["Data", "DataError", "load"]
 
-VERSION = 2  # of what conversion gives; a change of it makes kept rows anew
+VERSION = 3  # of what conversion gives; a change of it makes kept rows anew
 
 
 @dataclass(frozen=True)

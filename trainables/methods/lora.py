@@ -46,6 +46,7 @@ class LoRA(FineTuning):
     modules_to_save: tuple[str, ...] = ()
 
     prior: ClassVar[dict[str, Any]] = {"train.learning_rate": 2e-3, "method.rank": 8, "method.alpha": 16}
+    saves_adapter: ClassVar[bool] = True
 
     @property
     def reference_stays(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -13,6 +12,7 @@ from trainables.encode import IGNORED, Encoded
 from trainables.rewards import RULES, misfit
 from trainables.rows import Conversation, Prompt
 from trainables.stages.protocol import Metric, Prediction, Scores, TrainingStage
+from trainables.trained import Trained
 
 if TYPE_CHECKING:
     import transformers
@@ -36,9 +36,9 @@ class PPO(TrainingStage):
     """
 
     kind: Literal["ppo"] = "ppo"
-    reward: str | None = Field(
+    reward: str | Trained | None = Field(
         default=None, validate_default=True
-    )  # a rule's name, or a reward trial's model folder
+    )  # a rule, or a reward trial's model
     max_new_tokens: int = Field(
         default=32, ge=1
     )  # an answer's most; prompts keep the end that leaves room for them
@@ -81,10 +81,10 @@ class PPO(TrainingStage):
 
     @field_validator("reward")
     @classmethod
-    def _there_is_one(cls, reward: str | None) -> str | None:
+    def _there_is_one(cls, reward: str | Trained | None) -> str | Trained | None:
         if reward is None:
             raise ValueError(f"ppo needs a reward; {_CHOICES}")
-        if reward not in RULES and not Path(reward).is_dir():
+        if isinstance(reward, str) and reward not in RULES:
             raise ValueError(f"there is no rule and no folder {reward!r}; {_CHOICES}")
         return reward
 
@@ -103,8 +103,8 @@ class PPO(TrainingStage):
         if self.mini_batches > config.train.batch_size:
             rows = config.train.batch_size
             yield "mini_batches", f"{rows} rows can't be shared by {self.mini_batches} mini-batches"
-        if self.reward not in RULES:
-            what = misfit(Path(str(self.reward)), config)
+        if isinstance(self.reward, Trained):
+            what = misfit(self.reward, config)
             if what:
                 yield "reward", what
         elif data is not None:
@@ -119,7 +119,7 @@ class PPO(TrainingStage):
 
     def rehearsal(self) -> PPO:
         # A reward model fits the whole base alone, and not the one layer that a rehearsal has of it.
-        return self if self.reward in RULES else self.model_copy(update={"reward": None})
+        return self.model_copy(update={"reward": None}) if isinstance(self.reward, Trained) else self
 
     def longest(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> tuple[Any, int]:
         row, length = super().longest(policy, rows, cutoff)
@@ -156,27 +156,13 @@ class PPO(TrainingStage):
 
         if self.reward is None:  # in a rehearsal
             return [0.0] * len(rows)
-        if self.reward not in RULES:
-            return self._rewarded(policy, rows, answers, cutoff)
+        if isinstance(self.reward, Trained):
+            return _rewarded(self.reward, policy, rows, answers, cutoff)
         rule = RULES[self.reward]
         wrong = next((what for row in rows if (what := self._unfit(row))), None)
         if wrong:
             raise DataError(wrong)
         return [rule.worth(answer, row.reference) for row, answer in zip(rows, answers, strict=True)]
-
-    def _rewarded(
-        self, policy: Policy, rows: Sequence[Any], answers: Sequence[str], cutoff: int
-    ) -> list[float]:
-        from trainables.encode import encode
-        from trainables.reward_model import rewards
-
-        # Rendered as the reward model saw its answers, whatever tokens these came as.
-        whole = (
-            Conversation(row.prompt, said, (), row.tools) for row, said in zip(rows, answers, strict=True)
-        )
-        return rewards(
-            policy, Path(str(self.reward)), [encode(row, policy.tokenizer, cutoff) for row in whole]
-        )
 
     def _unfit(self, row: Any) -> str | None:
         """Why the rule can't reward answers to a row."""
@@ -250,7 +236,21 @@ class PPO(TrainingStage):
         return sum(a.logprob - b.logprob for a, b in zip(now, before, strict=True)) / len(rows)
 
 
-_CHOICES = f"give a rule's name ({', '.join(RULES)}), or the model folder of a finished reward trial"
+def _rewarded(
+    trained: Trained, policy: Policy, rows: Sequence[Any], answers: Sequence[str], cutoff: int
+) -> list[float]:
+    from trainables.encode import encode
+    from trainables.reward_model import rewards
+
+    assert trained.folder is not None
+    # Rendered as the reward model saw its answers, whatever tokens these came as.
+    whole = (Conversation(row.prompt, said, (), row.tools) for row, said in zip(rows, answers, strict=True))
+    return rewards(policy, trained.folder, [encode(row, policy.tokenizer, cutoff) for row in whole])
+
+
+_CHOICES = (
+    f"give a rule's name ({', '.join(RULES)}), the folder of a finished reward trial, or {{from: reward}}"
+)
 
 
 def _to_end(answer: list[int], ends: set[int]) -> list[int]:

@@ -1,0 +1,96 @@
+"""The weights that a trial starts from: its base model's, or what an earlier trial made of that.
+
+Whole weights are taken as they are; an adapter is merged into what it was trained on, once, in the run's folder
+(``merged/TRIAL_ID``), and its trial may itself have started from another's.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from trainables import files, models
+from trainables.config import ModelConfig, TrialConfig
+from trainables.model_folder import ModelError
+from trainables.packaged import locked
+from trainables.trained import Trained
+
+
+def of(path: Path) -> Trained:
+    """What a trial left, by its folder or the ``model`` folder in it; or any other folder that holds a model.
+
+    Raises ``ModelError`` for one that holds none.
+    """
+    folder = path / "model" if (path / "model").is_dir() else path
+    if (
+        not any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
+        or (folder / "record.json").is_file()
+    ):
+        raise ModelError(
+            f"{path} holds no model: give the folder of a finished trial, or the model folder in it"
+        )
+    config = trial(folder)
+    return Trained(
+        trial=models.fingerprint(folder)[:12] if config is None else config.trial_id(), folder=folder
+    )
+
+
+def trial(folder: Path | None) -> TrialConfig | None:
+    """The trial that left the model in ``folder``; ``None`` where that isn't written beside it."""
+    path = folder.parent / "config.json" if folder is not None else None
+    if path is None or not path.is_file():
+        return None
+    try:
+        return TrialConfig.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, ValidationError):
+        return None
+
+
+def weights(model: ModelConfig, run: Path) -> Path:
+    """The folder to load a model's weights from.
+
+    Raises ``ModelError`` where the base, or a trial on the way to it, isn't there.
+    """
+    start = model.start
+    if start is None:
+        return models.folder(model)
+    if start.folder is None or not start.folder.is_dir():
+        raise ModelError(f"{start.label} has left no model at {start.folder}")
+    if not start.is_adapter:
+        return start.folder
+    merged = run / "merged" / str(start.trial)
+    merged.parent.mkdir(parents=True, exist_ok=True)
+    with locked(merged.with_name(f".{merged.name}.lock")):
+        if not merged.is_dir():
+            with files.atomic_folder(merged) as unfinished:
+                _merge(start.folder, run, unfinished)
+    return merged
+
+
+def _merge(adapter: Path, run: Path, into: Path) -> None:
+    """Writes the adapter's sum with what it was trained on: an unquantized base, whatever it was trained on."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    config = trial(adapter)
+    if config is None:
+        raise ModelError(f"{adapter} is an adapter, and no config.json beside it says what of")
+    below = weights(_moved_along(config.model, adapter), run)
+    base: Any = AutoModelForCausalLM.from_pretrained(
+        below, dtype=config.model.dtype, local_files_only=True, use_safetensors=True
+    )
+    model: Any = PeftModel.from_pretrained(base, str(adapter))
+    model.merge_and_unload(safe_merge=True).save_pretrained(into)
+    AutoTokenizer.from_pretrained(adapter, local_files_only=True).save_pretrained(into)
+
+
+def _moved_along(model: ModelConfig, beside: Path) -> ModelConfig:
+    """The model with its start looked for beside the trial that started from it: a run's folder may move."""
+    start = model.start
+    if start is None or start.folder is None or start.folder.is_dir():
+        return model
+    folder = beside.parent.parent / str(start.trial) / "model"
+    return model.model_copy(update={"start": start.model_copy(update={"folder": folder})})
