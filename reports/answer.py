@@ -75,7 +75,8 @@ def _sentences(group: Group) -> list[str]:
     use = recommend(group)
     if use is None:
         return [_nothing(group)]
-    best, base = group.scored_rows[0], group.base
+    best = group.scored_rows[0]
+    base = group.base_of(best)
     if base is not None and not group.better(best.quality or 0.0, base.quality or 0.0):
         return [_base_wins(group, best, base)]
     if len(group.rows) == 1 or len(group.scored_rows) == 1:
@@ -103,7 +104,7 @@ _ENDED = {
 def _base_wins(group: Group, best: Row, base: Row) -> str:
     verb = "equals" if best.quality == base.quality else "beats"
     return (
-        f"Use none of these: the untuned base model ({_quality(base)}) {verb} the best that training "
+        f"Use none of these: {base.described} ({_quality(base)}) {verb} the best that training "
         f"reached, {best.name}'s {_quality(best)}."
     )
 
@@ -113,12 +114,12 @@ def _alone(group: Group, use: Row) -> str:
     only = "was tried" if len(group.rows) == 1 else "has a finished trial"
     return (
         f"Only {use.name}{_with(use)} {only}, so there is nothing to compare it with: "
-        f"its {_metric(group)} is {_quality(use)}{memory}{_against_base(group)}."
+        f"its {_metric(group)} is {_quality(use)}{memory}{_against_base(group, use)}."
     )
 
 
 def _use(group: Group, use: Row, best: Row) -> str:
-    start = f"Use {use.name}{_with(use)}: its {_metric(group)} of {_quality(use)}{_against_base(group)}"
+    start = f"Use {use.name}{_with(use)}: its {_metric(group)} of {_quality(use)}{_against_base(group, use)}"
     if use.quality == best.quality:
         return f"{start} is the best{_of_largest(group, use)}."
     assert use.peak is not None
@@ -176,8 +177,9 @@ def _with(row: Row) -> str:
     return f" ({units.settings(row.settings)})" if row.settings else ""
 
 
-def _against_base(group: Group) -> str:
-    return f" (untuned: {_quality(group.base)})" if group.base else ""
+def _against_base(group: Group, row: Row) -> str:
+    base = group.base_of(row)
+    return f" ({'untuned' if base.start is None else 'before'}: {_quality(base)})" if base else ""
 
 
 def _metric(group: Group) -> str:

@@ -40,11 +40,12 @@ def _within_error(group: Group, ties: dict[str, Difference]) -> Iterator[str]:
 
 
 def _no_better_than_base(group: Group, use: Row) -> Iterator[str]:
-    if group.base is None or group.base.best is None or use.best is None:
+    base = group.base_of(use)
+    if base is None or base.best is None or use.best is None:
         return
-    verdict = difference(use.cell.run, use.best, group.base.cell.run, group.base.best)
+    verdict = difference(use.cell.run, use.best, base.cell.run, base.best)
     if verdict.settled is False:
-        yield f"{use.name} and the untuned base model differ by no more than the error ({verdict.how})"
+        yield f"{use.name} and {base.described} differ by no more than the error ({verdict.how})"
 
 
 _ENDED = {"failed": ("failed", "failed"), "out_of_memory": ("ran out of memory", "ran out of memory"),

@@ -27,7 +27,7 @@ def compare(runs: Sequence[Run]) -> list[Group]:
     for cell in gather(runs):
         record = cell.records[0]
         found.setdefault((record.stage, record.model, record.data), []).append(cell)
-    return [_group(*key, cells) for key, cells in found.items()]
+    return [group_of(*key, cells) for key, cells in found.items()]
 
 
 def table(run: Run) -> list[dict[str, Any]]:
@@ -56,7 +56,8 @@ def to_csv(groups: Sequence[Group]) -> str:
     return text.getvalue()
 
 
-def _group(stage: str, model: str, data: str, cells: list[Cell]) -> Group:
+def group_of(stage: str, model: str, data: str, cells: list[Cell]) -> Group:
+    """The cells as one group: who is best, who is on the front, and each one's share of the best and the largest."""
     _refuse_mixed_metrics(f"{stage} of {model} on {data}", cells)
     trained = [cell for cell in cells if not cell.is_base]
     higher = not any(record.quality_higher_is_better is False for cell in cells for record in cell.records)

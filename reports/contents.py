@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports import units
+from reports.across import across
 from reports.answer import Answer, answer
 from reports.comparison import compare
 from reports.group import Group
@@ -20,6 +21,9 @@ READ = {
     "Large points are each cell's best by the validation rows; small points are all other trials.",
     "comparison": "One row a cell, its best trial chosen by the validation rows and scored once on the test "
     "rows; in brackets the 95 % interval where the quality is a share of rows.",
+    "across": "Stages that learn which answers are good, by one measure: AUC, how often a good held-out answer is "
+    "likelier than a bad one, of any two, by the mean log-probability of its tokens. Each cell's best trial is still "
+    "the one with the best objective of its own stage. Pairs give two answers each, labelled rows one.",
     "curves": "Bold is each cell's best trial, thin are the others; a line that ends early was stopped.",
     "settings": "Each point is a trial: a slope says that the setting mattered, a cloud that it did not. "
     "Importance is the share of the objective's variance that a setting explains (functional ANOVA).",
@@ -35,12 +39,13 @@ READ = {
 
 @dataclass(frozen=True)
 class Contents:
-    """A report's runs, its groups, the answer to each, and what the models saw."""
+    """A report's runs, its groups, the answer to each, what the models saw, and comparisons across stages."""
 
     runs: tuple[Run, ...]
     groups: tuple[Group, ...]
     answers: tuple[Answer, ...]
     seen: tuple[Seen, ...] = ()
+    across: tuple[Group, ...] = ()  # stages that learn the same thing, side by side
 
     @property
     def title(self) -> str:
@@ -66,8 +71,9 @@ def contents(runs: Sequence[Run]) -> Contents:
     """Compares the runs' cells and answers each group."""
     unique = tuple({run.folder.resolve(): run for run in runs}.values())
     groups = tuple(compare(unique))
-    answers = tuple(answer(group) for group in groups if group.rows)
-    return Contents(unique, groups, answers, seen(unique))
+    side_by_side = tuple(across(groups))
+    answers = tuple(answer(group) for group in (*side_by_side, *groups) if group.rows)
+    return Contents(unique, groups, answers, seen(unique), side_by_side)
 
 
 EMPTY = "No trial has left a record yet, so there is no answer."

@@ -46,8 +46,10 @@ class Figures:
             (folder / f"{drawing.name}.svg").write_text(svg_text(drawing), encoding="utf-8")
 
 
-def draw(groups: Sequence[Group], seen: Sequence[Seen] = ()) -> Figures:
-    """Draws what there is to draw for each group, in one set of colours, and the lengths of what was seen."""
+def draw(groups: Sequence[Group], seen: Sequence[Seen] = (), across: Sequence[Group] = ()) -> Figures:
+    """Draws what there is to draw for each group, in one set of colours, the front of what goes across stages, and the
+    lengths of what was seen.
+    """
     colours = palette(groups)
     drawings: dict[tuple[str, str], Drawing] = {}
     with styled():
@@ -56,6 +58,10 @@ def draw(groups: Sequence[Group], seen: Sequence[Seen] = ()) -> Figures:
                 drawing = plot(group, colours, _name(kind, group.title, position, len(groups)))
                 if drawing is not None:
                     drawings[kind, group.title] = drawing
+        for position, group in enumerate(across):
+            drawing = pareto.draw(group, colours, _name("across", group.title, position, len(across)))
+            if drawing is not None:
+                drawings["pareto", group.title] = drawing
         for position, one in enumerate(seen):
             drawing = lengths.draw(one, _name("lengths", one.title, position, len(seen)))
             if drawing is not None:

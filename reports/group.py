@@ -11,6 +11,8 @@ from reports import uncertainty
 from reports.gather import Cell
 from trainables.results import Record, Status
 
+BASE = "base"  # the method of what isn't trained
+
 
 @dataclass(frozen=True)
 class Row:
@@ -25,6 +27,26 @@ class Row:
     @property
     def best(self) -> Record | None:
         return self.cell.best
+
+    @property
+    def start(self) -> str | None:
+        """The cell or trial whose weights it goes on from; ``None`` for the base model's."""
+        record = self.cell.records[0]
+        return record.start_cell or record.start_trial
+
+    @property
+    def told(self) -> str:
+        """How tables and figures call it: what is not trained is ``untuned``, or ``before`` where a start was."""
+        if not self.cell.is_base:
+            return self.name
+        if self.start is not None:
+            return f"before ({self.start})"
+        return "untuned" if self.name == BASE else self.name
+
+    @property
+    def described(self) -> str:
+        """A base row in a sentence."""
+        return "the untuned base model" if self.start is None else f"{self.start} as it was before"
 
     @property
     def peak(self) -> int | None:
@@ -72,10 +94,16 @@ class Group:
         """The cells, then the untuned base model."""
         return self.rows + self.bases
 
+    def base_of(self, row: Row) -> Row | None:
+        """What a cell started from, if it was scored: the untuned base model, or an earlier stage's best."""
+        scored = (base for base in self.bases if base.quality is not None and base.start == row.start)
+        return next(scored, None)
+
     @property
     def base(self) -> Row | None:
-        """The untuned base model's row, if it was scored."""
-        return next((row for row in self.bases if row.quality is not None), None)
+        """What all its cells started from, if it is one model and was scored."""
+        starts = {row.start for row in self.rows}
+        return self.base_of(self.rows[0]) if len(starts) == 1 else None
 
     @property
     def scored_rows(self) -> list[Row]:

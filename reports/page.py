@@ -50,6 +50,9 @@ def _sections(contents: Contents, figures: Figures) -> Iterator[str]:
         )
 
     yield _section("pareto", "The Pareto front", "", each(lambda group: _pareto(group, figures)))
+    if contents.across:
+        shown = "\n".join(_across(group, figures) for group in contents.across)
+        yield _section("across", "Preference stages side by side", READ["across"], shown)
     notes = markup.bullets([note for run in contents.runs for note in repeat.notes(run)])
     yield _section("comparison", "The cells compared", READ["comparison"], each(_comparison) + notes)
     yield _section("curves", "Learning curves", READ["curves"], each(lambda group: _curves(group, figures)))
@@ -84,6 +87,10 @@ def _pareto(group: Group, figures: Figures) -> str:
         else ""
     )
     return markup.paragraph(reading, "reading") + markup.figure(svg, absent, missing)
+
+
+def _across(group: Group, figures: Figures) -> str:
+    return markup.heading(3, group.title) + _pareto(group, figures) + _comparison(group)
 
 
 def _comparison(group: Group) -> str:

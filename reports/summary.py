@@ -26,6 +26,10 @@ def _parts(contents: Contents) -> Iterator[str]:
     for group in contents.groups:
         yield f"### {_plain(group.title)}" if len(contents.groups) > 1 else ""
         yield _table(tables.comparison(group))
+    for group in contents.across:
+        yield f"### {_plain(group.title)}"
+        yield READ["across"]
+        yield _table(tables.comparison(group))
     notes = [note for run in contents.runs for note in repeat.notes(run)]
     yield "\n".join(f"- {_plain(note)}" for note in notes)
     yield "## What the models saw"

@@ -14,6 +14,8 @@ from reports.importance import importance
 from reports.plots.style import status_words
 from trainables.results import Record
 
+EXACT = "exact_match"
+
 
 @dataclass(frozen=True)
 class Table:
@@ -27,8 +29,10 @@ class Table:
 def comparison(group: Group) -> Table:
     """One row a cell, the best quality first, and the untuned model last."""
     columns: dict[str, Callable[[Row], str]] = {
-        "cell": lambda row: "untuned" if row.name == "base" else row.name,
+        "cell": lambda row: row.told,
+        "goes on from": lambda row: "" if row.cell.is_base else row.start or "",
         units.words(group.scored.quality_name if group.scored else None): _quality,
+        **_also(group),
         "of the best": lambda row: units.share(row.share_of_best_quality),
         "peak, training": lambda row: units.gib(row.peak),
         "of the largest": lambda row: units.share(row.share_of_largest_peak),
@@ -45,8 +49,23 @@ def comparison(group: Group) -> Table:
     }
     rows = [tuple(show(row) for show in columns.values()) for row in group.all_rows]
     return _without_empty(
-        Table(tuple(columns), rows, frozenset({"cell", "on the front", "best settings", "trials"}))
+        Table(
+            tuple(columns),
+            rows,
+            frozenset({"cell", "goes on from", "on the front", "best settings", "trials"}),
+        )
     )
+
+
+def _also(group: Group) -> dict[str, Callable[[Row], str]]:
+    """Exact match beside a stage's own quality, where that is another."""
+    if group.scored is None or group.scored.quality_name == EXACT:
+        return {}
+    return {units.words(EXACT): lambda row: units.quality(_metric(row, EXACT), "fraction")}
+
+
+def _metric(row: Row, name: str) -> float | None:
+    return row.best.metrics.get(name) if row.best else None
 
 
 def _without_empty(table: Table) -> Table:

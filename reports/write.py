@@ -33,7 +33,8 @@ def write(runs: Sequence[Path], output: Path | None = None) -> Path:
     from reports.contents import contents
 
     gathered = contents(read)
-    drawn = figures.draw([group for group in gathered.groups if group.rows], gathered.seen)
+    trained = [group for group in gathered.groups if group.rows]
+    drawn = figures.draw(trained, gathered.seen, gathered.across)
     with _replacing(target) as folder:
         drawn.write(folder / "figures")
         (folder / "comparison.csv").write_text(comparison.to_csv(gathered.groups), encoding="utf-8")

@@ -139,7 +139,7 @@ def test_every_figure_says_in_words_what_it_shows(page: Page) -> None:
     assert all(attributes["role"] == "img" and len(attributes["aria-label"]) > 60 for attributes in drawn)
     assert not any(tag == "title" for tag, _ in page.tags[page.tags.index(("body", {})) :])
     assert "lora 96.9 % at 1.00 GiB, on the front" in drawn[0]["aria-label"]
-    assert "The untuned model has 3.1 %." in drawn[0]["aria-label"]
+    assert "Untuned: 3.1 %." in drawn[0]["aria-label"]
 
 
 def test_figures_scale_and_take_the_pages_colours(page: Page, html: str) -> None:

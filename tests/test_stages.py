@@ -17,8 +17,7 @@ from trainables import data
 from trainables.encode import IGNORED
 from trainables.memory import measure
 from trainables.rows import Labelled, Preference, Text
-from trainables.stages.kto import auc
-from trainables.stages.pairs import Margins, pair_columns
+from trainables.stages.pairs import Margins, auc, pair_columns
 from trainables.training import arguments
 
 TEXTS = ["Once upon a time there was a house.", "房子里很暖和。", "x" * 90, "The end of it, at last."]

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig
 
 
+ROOM = 4  # answers may run this many tokens past the longest reference before they are cut off
+
+
 def greedy(
     policy: Policy, rows: Sequence[Encoded], judged: Sequence[Judged], max_new_tokens: int, batch_size: int
 ) -> list[str]:
@@ -42,6 +45,23 @@ def greedy(
     kept = [answer[:max_new_tokens] for answer in answers]  # what the draft proved counts as generated, too
     texts = policy.tokenizer.batch_decode(kept, skip_special_tokens=True)
     return [text.strip() for text in texts]
+
+
+def exact_matches(
+    policy: Policy,
+    rows: Sequence[Encoded],
+    judged: Sequence[Judged],
+    references: Sequence[str],
+    batch_size: int,
+) -> tuple[list[str], list[float]]:
+    """The greedy answer to each row's prompt, and 1 where it is the reference, its thoughts aside, else 0."""
+    from trainables.templates.thinking import spoken
+
+    room = max((found.tokens for found in judged), default=0) + ROOM
+    answers = greedy(policy, rows, judged, room, batch_size)
+    # Thoughts have no one right wording, and a template may open them in the prompt.
+    pairs = zip(answers, references, strict=True)
+    return answers, [float(spoken(said) == spoken(reference)) for said, reference in pairs]
 
 
 def agreed(draft: Sequence[int], choices: Sequence[int], ends: set[int]) -> list[int]:

@@ -106,7 +106,7 @@ def _axes(axes: Axes, group: Group) -> None:
     if group.base is not None and group.base.quality is not None:
         axes.axhline(group.base.quality, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(
-            "untuned", (1, group.base.quality), xycoords=("axes fraction", "data"), xytext=(0, 4),
+            group.base.told, (1, group.base.quality), xycoords=("axes fraction", "data"), xytext=(0, 4),
             textcoords="offset points", ha="right", va="bottom", color=MUTED, fontsize=9.5,
         )  # fmt: skip
 
@@ -130,6 +130,8 @@ def _alt(group: Group, bests: list[Row], trials: int) -> str:
         f"{', on the front' if row.on_front else ''}"
         for row in bests
     )
-    base = f" The untuned model has {units.quality(group.base.quality, unit)}." if group.base else ""
+    base = (
+        f" {group.base.told.capitalize()}: {units.quality(group.base.quality, unit)}." if group.base else ""
+    )
     head = f"Scatter plot of {metric} against peak training memory, {units.counted(trials, 'trial')}."
     return f"{head} Each cell's best: {said or 'none'}.{base}"

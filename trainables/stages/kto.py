@@ -10,7 +10,7 @@ from pydantic import Field
 
 from trainables import batches
 from trainables.rows import Labelled
-from trainables.stages.pairs import answer_logprobs, encode_answer, reference_trainer
+from trainables.stages.pairs import answer_logprobs, answered, auc, encode_answer, reference_trainer
 from trainables.stages.protocol import Metric, Prediction, Scores, TrainingStage
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class KTO(TrainingStage):
         return [encode_answer(tokenizer, row, row.completion, cutoff)]
 
     def quality(self, data: Data) -> Metric:
-        return Metric("auc", higher_is_better=True, unit="fraction")
+        return Metric("auc", higher_is_better=True, unit="")  # of pairs: no share of rows
 
     def objective_name(self) -> str:
         return "log-likelihood of good above bad"  # in nats per pair of a good and a bad answer
@@ -83,9 +83,10 @@ class KTO(TrainingStage):
             Prediction(number, row.prompt_json(), row.completion, None, float(logprob))
             for number, (row, logprob) in enumerate(zip(rows, found, strict=True))
         )
-        return Scores(
-            predictions, {"auc": auc(found[labels], found[~labels]), "good_rows": float(labels.mean())}
-        )
+        metrics = {"auc": auc(found[labels], found[~labels]), "good_rows": float(labels.mean())}
+        good = self.tokens(policy.tokenizer, [row for row in rows if row.label], cutoff, scoring=True)
+        right = [row.completion for row in rows if row.label]
+        return Scores(predictions, metrics | answered(policy, data, good, right, self.eval_batch))
 
     def _logprobs(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> np.ndarray:
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
@@ -97,20 +98,6 @@ class KTO(TrainingStage):
         found = self._logprobs(policy, rows, cutoff)
         labels = np.array([row.label for row in rows])
         return found[labels], found[~labels]
-
-
-def auc(good: np.ndarray, bad: np.ndarray) -> float:
-    """The share of (good, bad) pairs with the good one higher, ties half; 0.5 where one side is empty.
-
-    Mann and Whitney's U over the number of pairs.
-
-    >>> auc(np.array([2.0, 3.0]), np.array([1.0, 3.0]))
-    0.625
-    """
-    if not len(good) or not len(bad):
-        return 0.5
-    higher, equal = good[:, None] > bad[None, :], good[:, None] == bad[None, :]
-    return float((higher + 0.5 * equal).mean())
 
 
 def _columns(tokens: Tokens, rows: Sequence[Any], order: np.ndarray, batch: int) -> Iterator[dict[str, Any]]:

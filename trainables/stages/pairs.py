@@ -79,6 +79,10 @@ class PairStage(TrainingStage):
         )
         margin = float(np.mean(found.chosen - found.rejected))  # in what the answers' worth is in
         metrics = {"pair_accuracy": found.accuracy, "margin": margin, "loss": -found.log_sigmoid}
+        if self.task == "CAUSAL_LM":
+            metrics["auc"] = auc(found.chosen, found.rejected)
+            good = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)[0::2]
+            metrics |= answered(policy, data, good, [row.chosen for row in rows], self.eval_batch)
         return Scores(predictions, metrics)
 
     def margins(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> Margins:
@@ -89,6 +93,33 @@ class PairStage(TrainingStage):
     def worth(self, policy: Policy, answers: Sequence[Encoded]) -> np.ndarray:
         """What decides between answers: how likely the policy finds each, (answers,)."""
         return answer_logprobs(policy, answers, self.eval_batch)
+
+
+def auc(good: np.ndarray, bad: np.ndarray) -> float:
+    """The share of (good, bad) pairs with the good one higher, ties half; 0.5 where one side is empty.
+
+    Mann and Whitney's U over the number of pairs.
+
+    >>> auc(np.array([2.0, 3.0]), np.array([1.0, 3.0]))
+    0.625
+    """
+    if not len(good) or not len(bad):
+        return 0.5
+    higher, equal = good[:, None] > bad[None, :], good[:, None] == bad[None, :]
+    return float((higher + 0.5 * equal).mean())
+
+
+def answered(
+    policy: Policy, data: Data, good: Sequence[Encoded], references: Sequence[str], batch: int
+) -> dict[str, float]:
+    """``exact_match`` of greedy answers with the good ones, where each prompt has one right answer; else nothing."""
+    from trainables.generation import exact_matches
+    from trainables.likelihood import judge
+
+    if not data.exact or not references:
+        return {}
+    _, matches = exact_matches(policy, good, judge(policy, good, batch), references, batch)
+    return {"exact_match": sum(matches) / len(matches)}
 
 
 def drawn_pairs(

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from trainables.config import TrainConfig
     from trainables.data import Data
     from trainables.encode import Encoded
-    from trainables.likelihood import Judged
     from trainables.policy import Policy
-
-ROOM = 4  # answers may run this many tokens past the longest reference before they are cut off
 
 
 class SFT(TrainingStage):
@@ -68,8 +65,8 @@ class SFT(TrainingStage):
         return {"objective": -loss, "validation_loss": loss}
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
+        from trainables.generation import exact_matches
         from trainables.likelihood import judge
-        from trainables.templates.thinking import spoken
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         judged = judge(policy, tokens, self.eval_batch)
@@ -77,18 +74,11 @@ class SFT(TrainingStage):
         if not data.exact:
             losses = [-found.logprob / max(found.tokens, 1) for found in judged]
             return Scores(_predictions(rows, [None] * len(rows), losses), {"loss": loss})
-        answers = self._answers(policy, tokens, judged)
-        # Thoughts have no one right wording, and a template may open them in the prompt.
-        matches = [float(spoken(said) == spoken(row.answer)) for row, said in zip(rows, answers, strict=True)]
+        right = [row.answer for row in rows]
+        answers, matches = exact_matches(policy, tokens, judged, right, self.eval_batch)
         return Scores(
             _predictions(rows, answers, matches), {"exact_match": sum(matches) / len(matches), "loss": loss}
         )
-
-    def _answers(self, policy: Policy, rows: Sequence[Encoded], judged: Sequence[Judged]) -> list[str]:
-        from trainables.generation import greedy
-
-        room = max(found.tokens for found in judged) + ROOM
-        return greedy(policy, rows, judged, room, self.eval_batch)
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
         """One, or one for each of its answers where the template renders earlier ones differently."""
