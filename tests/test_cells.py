@@ -6,16 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trial_example import METHODS, At, curve, make_config, run
+from trial_example import LETTER, METHODS, NEW, At, curve, make_config, run
 
 from trainables import data
 from trainables.config import TrialConfig
 from trainables.methods.qlora import keep_gradients_right_on_cpu
 from trainables.policy import LOADERS, Policy, device, load_base, load_tokenizer
 from trainables.precision import dtypes
+from trainables.rewards import RULES
 from trainables.training import clean_process
 
-STAGES = ["pretrain", "sft", "reward", "dpo", "kto", "orpo", "simpo"]
+STAGES = ["pretrain", "sft", "reward", "ppo", "dpo", "kto", "orpo", "simpo"]
+OWN: dict[str, dict[str, Any]] = {"ppo": {"reward": "letter", "max_new_tokens": NEW}}
+# PPO's distance from where it started: that is not in what it saves, unless its adapters are switched off.
+NOT_SAVED = ("kl",)
+
+
+@pytest.fixture(autouse=True)
+def letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RULES, "letter", LETTER)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -27,7 +36,7 @@ def test_every_cell_trains_resumes_exactly_and_saves_what_it_was_scored_as(
         tiny_model,
         "commands",
         method,
-        stage={"kind": stage},
+        stage={"kind": stage, **OWN.get(stage, {})},
         steps=4,
         learning_rate=1e-2,
         eval_rows=8,
@@ -48,6 +57,8 @@ def test_every_cell_trains_resumes_exactly_and_saves_what_it_was_scored_as(
 
     folder = tmp_path / "undisturbed" / "trials" / config.trial_id() / "model"
     for name, value in scored_again(config, folder).items():
+        if name in NOT_SAVED:
+            continue
         # A pair next to a tie may fall on its other side: kernels of 8-bit layers round by what shares the batch.
         tolerance = 1 / 8 if name == "pair_accuracy" else 2e-3
         assert value == pytest.approx(done.metrics[name], rel=2e-3, abs=tolerance), name

@@ -12,7 +12,7 @@ import torch
 from spec_example import SPEC, folder, plan
 from test_reward import padded_with_its_end  # noqa: F401
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
-from trial_example import METHODS, At, curve, make_config, make_policy, run
+from trial_example import LETTER, METHODS, NEW, At, curve, make_config, make_policy, run
 
 from trainables import commands, data, starts
 from trainables.config import TrialConfig
@@ -30,13 +30,9 @@ from trainables.stages.ppo_trainer import PPOTrainer
 from trainables.trained import Trained
 from trainables.training import arguments, clean_process
 
-NEW = 8  # tokens of an answer
-LETTER = Rule(lambda answer, _: answer.count("e") / NEW, lambda _: True, "any text")
-
 
 @pytest.fixture(autouse=True)
 def letter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rule that a random model gets something by: how many e an answer has."""
     monkeypatch.setitem(RULES, "letter", LETTER)
 
 

@@ -12,9 +12,14 @@ from trainables.config import TrialConfig
 from trainables.encode import Encoded
 from trainables.policy import Policy, attach, load_base, load_tokenizer
 from trainables.results import Record, read_curve
+from trainables.rewards import Rule
 from trainables.run import Place, run_trial
 from trainables.stages import SFT
 from trainables.watch import Alone
+
+NEW = 8  # tokens of an answer in the tests of PPO
+# A rule that a random model gets something by: how many e an answer has.
+LETTER = Rule(lambda answer, _: answer.count("e") / NEW, lambda _: True, "any text")
 
 METHODS: dict[str, dict[str, Any]] = {
     "full": {"kind": "full"},
