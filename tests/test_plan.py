@@ -541,6 +541,16 @@ def test_every_config_that_a_space_can_give_is_valid(here: Path) -> None:
     assert len(ids) == len(points) == cell.size() == math.prod((2, 3, 2))
 
 
+def test_kto_of_answers_that_are_all_good_is_refused(here: Path) -> None:
+    rows = [{"prompt": f"say {n}", "completion": str(n), "label": True} for n in range(60)]
+    (here / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    first = plan(here, SPEC.replace("kind: sft", "kind: kto")).errors[0]
+    assert first.path == "stages[0].kind"
+    assert first.what.startswith(
+        "every training row is labelled true, and kto tells good answers from bad ones; add bad"
+    )
+
+
 def test_kto_with_one_row_a_worker_is_refused(here: Path) -> None:
     rows = [{"prompt": f"say {n}", "completion": str(n), "label": n % 2 == 0} for n in range(60)]
     (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))

@@ -1,4 +1,4 @@
-"""Every stage with every method on the real SmolLM2-135M, as `all-stages` has them: half an hour, so `make slow` runs it.
+"""Every stage with every method on the real SmolLM2-135M, as `all-stages` has them: half an hour, for `make slow`.
 
 Prints a table: whether a cell trains and resumes exactly, its peak memory in training, a step's seconds.
 """

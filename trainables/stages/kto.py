@@ -16,7 +16,7 @@ from trainables.stages.protocol import Metric, Prediction, Scores, TrainingStage
 if TYPE_CHECKING:
     import transformers
 
-    from trainables.config import TrainConfig
+    from trainables.config import TrainConfig, TrialConfig
     from trainables.data import Data
     from trainables.encode import Encoded
     from trainables.policy import Policy
@@ -38,6 +38,18 @@ class KTO(TrainingStage):
 
     needs: ClassVar[type] = Labelled
     least_batch: ClassVar[int] = 2
+
+    def problems(self, config: TrialConfig, data: Data | None) -> Iterator[tuple[str, str]]:
+        parts = {"training": data.train, "validation": data.validation, "test": data.test} if data else {}
+        for part, rows in parts.items():
+            only = _only_label(rows)
+            if only is not None:
+                lacking = "bad" if only else "good"
+                yield (
+                    "kind",
+                    f"every {part} row is labelled {str(only).lower()}, and kto tells good answers from bad ones; "
+                    f"add {lacking} answers, or hold out more rows",
+                )
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
@@ -98,6 +110,13 @@ class KTO(TrainingStage):
         found = self._logprobs(policy, rows, cutoff)
         labels = np.array([row.label for row in rows])
         return found[labels], found[~labels]
+
+
+def _only_label(rows: Sequence[Any]) -> bool | None:
+    """The label of all rows; ``None`` where there are both, which shows after the first few."""
+    labels = (row.label for row in rows)
+    first = next(labels)
+    return first if all(label == first for label in labels) else None
 
 
 def _columns(tokens: Tokens, rows: Sequence[Any], order: np.ndarray, batch: int) -> Iterator[dict[str, Any]]:
