@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from sweeps.cells import Cell
 from sweeps.plan import Plan
 from sweeps.starts import filled
-from trainables import results
+from trainables import files, machine, models, results
+from trainables.config import TrialConfig
 from trainables.measuring import MeasuringProcess
 from trainables.results import Record
-from trainables.run import Place, run_trial
+
+ROOM = 20  # full fine-tuning takes up to ten times the bytes of a model's files; two of it at a time, this
 
 
 def one(plan: Plan, name: str, run: Path, say: Callable[[str], None]) -> Record:
@@ -23,7 +28,13 @@ def one(plan: Plan, name: str, run: Path, say: Callable[[str], None]) -> Record:
     What it goes on from is run first, unless an earlier call has done so in the same folder.
     """
     trials: dict[str, str] = {}
-    with closing(MeasuringProcess()) as measuring:
+    threads = max(1, int(plan.spec.resources.cpus))
+    with closing(Measuring(threads)) as measuring:
+        import torch
+
+        from trainables.run import Place, run_trial
+
+        torch.set_num_threads(threads)  # as in a sweep
         for cell in _line(plan, name):
             config = replace(cell, tree=filled(cell.tree, run, trials.__getitem__)).suggested()
             place = Place(run, given_at=time.time())
@@ -32,10 +43,41 @@ def one(plan: Plan, name: str, run: Path, say: Callable[[str], None]) -> Record:
             if cell.name != name and known is not None and known.status == "done":
                 continue
             say(f"{cell.name} {config.trial_id()} in {place.folder(config)}")
+            measuring.begin(config, run)
             record = run_trial(config, place, evaluate_at=frozenset(cell.rungs), measuring=measuring)
             if cell.name == name or record.status != "done":
                 break
     return record
+
+
+class Measuring:
+    """Measures a trial's memory in its own process while the trial runs, where there are cores and memory for both."""
+
+    def __init__(self, threads: int) -> None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # the process's
+        self._process = MeasuringProcess()
+        self._process.start()
+        self._alongside = machine.cores() >= 2 * threads
+        self._pool = ThreadPoolExecutor(1)
+        self._found: Future[dict[str, Any]] | None = None
+
+    def begin(self, config: TrialConfig, run: Path) -> None:
+        """Starts measuring at once, unless it was measured before or there isn't the room."""
+        from trainables.policy import device
+
+        measured = (run / "memory" / f"{config.memory_shape()}.json").exists()
+        room = ROOM * files.folder_bytes(models.folder(config.model)) < machine.free_bytes()
+        self._found = None
+        if self._alongside and room and not measured and device() == "cpu":
+            self._found = self._pool.submit(self._process.measure, config)
+
+    def measure(self, config: TrialConfig) -> dict[str, Any]:
+        """As ``MeasuringProcess.measure`` does."""
+        return self._found.result() if self._found is not None else self._process.measure(config)
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        self._process.close()
 
 
 def _line(plan: Plan, name: str) -> list[Cell]:

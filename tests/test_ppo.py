@@ -102,6 +102,16 @@ def test_it_learns_to_say_what_is_rewarded(tiny_model: Path, tmp_path: Path) -> 
     assert record.quality > 3 * rewards[0]
 
 
+def test_a_dearer_kl_keeps_the_policy_nearer_to_its_reference(tiny_model: Path, tmp_path: Path) -> None:
+    found = {}
+    for coefficient in (0.0, 1.0):
+        stage = {"kl_coefficient": coefficient}
+        config = optimizing(tiny_model, "full", steps=12, batch_size=8, stage=stage)
+        run(config, tmp_path)
+        found[coefficient] = curve(config, tmp_path, "kl")[-1][1]
+    assert found[1.0] < 0.5 * found[0.0]
+
+
 @pytest.mark.parametrize("method", ["full", "lora", "qlora-4bit"])
 def test_an_interrupted_trial_resumes_to_the_same_curve(
     tiny_model: Path, tmp_path: Path, method: str

@@ -36,6 +36,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def free_bytes() -> int:
+    """Memory that can be had without swapping; 0 where the system does not say."""
+    return _memory_bytes("MemAvailable") or 0
+
+
 def memory() -> Capability:
     """How much memory there is, and how much of it is free."""
     total, free = _memory_bytes("MemTotal"), _memory_bytes("MemAvailable")

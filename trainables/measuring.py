@@ -31,14 +31,14 @@ class MeasuringFailed(RuntimeError):  # noqa: N818
 
 
 class MeasuringProcess:
-    """Starts the process at the first measurement and keeps it warm; it ends with its parent."""
+    """Starts the process at the first measurement, or before, and keeps it warm; it ends with its parent."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
     def measure(self, config: TrialConfig) -> dict[str, Any]:
         """A ``Memory`` as JSON. Raises :class:`MeasuringFailed`."""
-        process = self._started()
+        process = self.start()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -62,7 +62,8 @@ class MeasuringProcess:
             self._process.wait(timeout=30)
             self._process = None
 
-    def _started(self) -> subprocess.Popen[str]:
+    def start(self) -> subprocess.Popen[str]:
+        """The process, whose imports take seconds; whoever has something else to do meanwhile starts it first."""
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "trainables.measuring"],

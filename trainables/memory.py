@@ -141,7 +141,7 @@ def measure(config: TrialConfig, settled: bool = True) -> Memory:
     config = config.model_copy(update={"stage": config.stage.worst_case()})
     _rehearse(config, folder)
     if not settled:
-        _measure(config, folder, load_tokenizer(folder, config.data.template), scored=False)
+        _measure(config, folder, load_tokenizer(folder, config.data.template), steps=1, scored=False)
     return _measure(config, folder, load_tokenizer(folder, config.data.template))
 
 
@@ -175,7 +175,11 @@ def _one_layer(folder: Path, options: dict[str, Any]) -> PreTrainedConfig:
 
 
 def _measure(
-    config: TrialConfig, folder: Path, tokenizer: PreTrainedTokenizerBase, scored: bool = True
+    config: TrialConfig,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    steps: int = STEPS,
+    scored: bool = True,
 ) -> Memory:
     rows = data.load(config.data, config.stage.needs)
     clean_process()
@@ -188,7 +192,7 @@ def _measure(
     longest, row_tokens = _longest(config, policy, rows.train)
     if config.method is not None:
         with meter.phase("train"):
-            _train(config, policy, longest, counted)
+            _train(config, policy, longest, counted, steps)
         _forget_gradients(policy.model)
         clean_process()
     if scored:
@@ -220,11 +224,11 @@ def _longest(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tuple[
     return [rows[int(found.rows[place])] for place in chosen], int(found.lengths[chosen].sum())
 
 
-def _train(config: TrialConfig, policy: Policy, longest: list[Any], counted: _Counted) -> None:
-    train = config.train.model_copy(update={"steps": STEPS, "epochs": None})
-    rows = longest * (train.update_rows * STEPS)
+def _train(config: TrialConfig, policy: Policy, longest: list[Any], counted: _Counted, steps: int) -> None:
+    train = config.train.model_copy(update={"steps": steps, "epochs": None})
+    rows = longest * (train.update_rows * steps)
     nowhere = Path("/nonexistent")  # nothing is saved here
-    options = arguments(train, STEPS, nowhere, workers=1, device=policy.device) | {"save_strategy": "no"}
+    options = arguments(train, steps, nowhere, workers=1, device=policy.device) | {"save_strategy": "no"}
     trainer = config.stage.trainer(policy, rows, train, config.data.cutoff, options)
     follow_quietly(trainer, counted)
     trainer.train()

@@ -66,6 +66,7 @@ class PPO(TrainingStage):
     missing_eos_penalty: float = Field(default=0.0, ge=0)  # off the score of an answer that doesn't end
 
     needs: ClassVar[type] = Prompt
+    eval_batch: ClassVar[int] = 16
     encoding: ClassVar[tuple[str, ...]] = ("max_new_tokens",)
     logs: ClassVar[tuple[str, ...]] = (
         "reward",
@@ -115,7 +116,8 @@ class PPO(TrainingStage):
                 yield "reward", wrong
 
     def worst_case(self) -> PPO:
-        return self.model_copy(update={"min_new_tokens": self.max_new_tokens})
+        # An epoch takes what the one before it took, and time.
+        return self.model_copy(update={"min_new_tokens": self.max_new_tokens, "epochs": 1})
 
     def rehearsal(self) -> PPO:
         # A reward model fits the whole base alone, and not the one layer that a rehearsal has of it.
