@@ -125,7 +125,17 @@ def test_an_interrupted_trial_resumes_to_the_same_curve(
         assert len(curve(config, tmp_path, name)) >= 3
         assert curve(config, tmp_path, name) == curve(config, tmp_path / "undisturbed", name)
     assert len({value for _, value in curve(config, tmp_path, "kl_coefficient")}) == 5
-    assert (again.quality, again.metrics) == (whole.quality, whole.metrics)
+    assert (again.quality, again.metrics, again.tokens) == (whole.quality, whole.metrics, whole.tokens)
+
+
+def test_tokens_are_those_of_prompts_and_answers(tiny_model: Path, tmp_path: Path) -> None:
+    config = optimizing(tiny_model, stage={"min_new_tokens": NEW})
+    policy, _ = seeded(config)
+    record = run(config, tmp_path)
+    prompts = record.tokens - 2 * 4 * NEW if record.tokens else 0
+    rows = data.load(config.data, Prompt).train
+    lengths = config.stage.tokens(policy.tokenizer, rows, config.data.cutoff).lengths
+    assert 8 * lengths.min() <= prompts <= 8 * lengths.max()
 
 
 @pytest.mark.parametrize("method", [*METHODS, "pissa"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -150,7 +150,10 @@ class PPO(TrainingStage):
         trainer = PPOTrainer(self, policy, rows, tokens, cutoff, arguments)
         count = train.rows_seen(trainer.args.max_steps, len(tokens))
         order = batches.order(tokens.lengths, count, **train.batching())
-        return in_order(trainer, order, tokens.lengths[order])
+        in_order(trainer, order, tokens.lengths[order])
+        asked: Callable[[int], int] = trainer.tokens_after  # type: ignore[attr-defined]
+        trainer.tokens_after = lambda step: asked(step) + trainer.answered  # type: ignore[attr-defined]
+        return trainer
 
     def worth(self, policy: Policy, rows: Sequence[Any], answers: Sequence[str], cutoff: int) -> list[float]:
         """Each answer's reward. Raises ``DataError`` for a row that the rule can't judge by, ``RewardModelError``."""

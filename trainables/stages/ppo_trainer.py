@@ -96,6 +96,7 @@ class PPOTrainer(Trainer):
         width = policy.causal.config.get_text_config().hidden_size
         self.value_head = ValueHead(width).to(policy.device)
         self.kl = maths.KLController(stage.kl_coefficient, stage.kl_target, stage.kl_horizon)
+        self.answered = 0  # tokens of all answers so far
         self._gathered: list[Answers] = []
         self._logged: list[dict[str, float]] = []
         _without_dropout(policy.model)
@@ -154,6 +155,7 @@ class PPOTrainer(Trainer):
             answer_tokens=counted.sum(1).float().mean(),
         )
         self.kl = self.kl.after(mean_kl, len(ids) * self.args.world_size)
+        self.answered += round(self._mean_over_workers(counted.sum().float()).item() * self.args.world_size)
         return Answers(ids, mask, counted, now.logprobs, now.values, advantages, returns)
 
     def _scores(self, rows: Sequence[int], answers: Tensor, counted: Tensor) -> Tensor:
@@ -299,7 +301,8 @@ class PPOTrainer(Trainer):
         super()._save(output_dir, state_dict)
         folder = Path(output_dir or str(self.args.output_dir))
         save_file(self.value_head.state_dict(), folder / HEAD)
-        (folder / STATE).write_text(json.dumps({"kl_coefficient": self.kl.coefficient}), encoding="utf-8")
+        state = {"kl_coefficient": self.kl.coefficient, "answered": self.answered}
+        (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         from safetensors.torch import load_file
@@ -307,7 +310,8 @@ class PPOTrainer(Trainer):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         folder = Path(resume_from_checkpoint)
         self.value_head.load_state_dict(load_file(folder / HEAD))
-        self.kl.coefficient = json.loads((folder / STATE).read_text(encoding="utf-8"))["kl_coefficient"]
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        self.kl.coefficient, self.answered = state["kl_coefficient"], state["answered"]
 
     # Workers and logs
 
