@@ -194,15 +194,21 @@ def try_(
     output: Annotated[Path, typer.Option(help="The trial goes to OUTPUT/NAME-try.")] = Path("runs"),
     sets: SetOption = None,
 ) -> None:
-    """Run one trial in this process, with no Ray: the debugger's door. What it goes on from is run first."""
+    """Run one trial in this process, with no Ray: the debugger's door. What it goes on from is run first.
+
+    --method base scores what the stage's first method would start from.
+    """
+    from sweeps.entries import BASE
+
+    untrained = method == BASE
     with _users_errors():
-        made = _plan(spec, sets, stage=stage, method=method, fetch=True)
+        made = _plan(spec, sets, stage=stage, method=None if untrained else method, fetch=True)
         _refuse(made)
-    code = _try(made, output)
+    code = _try(made, output, untrained)
     raise typer.Exit(code)
 
 
-def _try(made: Plan, output: Path) -> int:
+def _try(made: Plan, output: Path, untrained: bool) -> int:
     from trainables import noise
 
     noise.silence()
@@ -211,7 +217,7 @@ def _try(made: Plan, output: Path) -> int:
 
     run_folder = (output / f"{made.spec.name}-try").resolve()
     say = partial(print, file=sys.stderr)
-    record = one(made, made.asked[0], run_folder, say)
+    record = one(made, made.asked[0], run_folder, say, untrained)
     print(describe(record))
     print(run_folder / "trials" / record.trial_id / "record.json")
     return FAILED if record.status == "failed" else 0

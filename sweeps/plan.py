@@ -28,7 +28,7 @@ from trainables.config import TrialConfig
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Cell", "Plan", "make"]
+__all__ = ["Cell", "Plan", "base_of", "make"]
 
 
 @dataclass(frozen=True)
@@ -130,17 +130,19 @@ def _bases(cells: Sequence[Cell]) -> Iterator[TrialConfig]:
         for cell in cells:
             if cell.stage != stage:
                 continue
-            base = _base(cell, join(stage, BASE))
+            base = base_of(cell)
             bases.setdefault(_identity(base), base)
         described = [_described(base) for base in bases.values()]
         for base, tag in zip(bases.values(), tell_apart(described), strict=True):
             yield base.model_copy(update={"cell": join(stage, BASE, tag)})
 
 
-def _base(cell: Cell, name: str) -> TrialConfig:
+def base_of(cell: Cell) -> TrialConfig:
+    """What a cell's trials start from, scored as it is, with the cell's first training settings."""
     first = {
         leaf: domain.probes()[0] for leaf, domain in cell.space.items() if not leaf.startswith("method.")
     }
+    name = join(cell.stage, BASE)
     tree = {**cell.tree, "cell": name, "method": None, "method_name": BASE, "role": "base"}
     return build(tree, first)
 

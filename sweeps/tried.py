@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.cells import Cell
-from sweeps.plan import Plan
+from sweeps.plan import Plan, base_of
 from sweeps.starts import filled
 from trainables import files, machine, models, results
 from trainables.config import TrialConfig
@@ -22,9 +22,10 @@ from trainables.results import Record
 ROOM = 20  # full fine-tuning takes up to ten times the bytes of a model's files; two of it at a time, this
 
 
-def one(plan: Plan, name: str, run: Path, say: Callable[[str], None]) -> Record:
+def one(plan: Plan, name: str, run: Path, say: Callable[[str], None], untrained: bool = False) -> Record:
     """Runs the suggested trial of the cell ``name`` and gives its record, or that of a trial before it which fails.
 
+    ``untrained``: what the cell starts from is scored, and nothing of it is trained.
     What it goes on from is run first, unless an earlier call has done so in the same folder.
     """
     trials: dict[str, str] = {}
@@ -36,13 +37,14 @@ def one(plan: Plan, name: str, run: Path, say: Callable[[str], None]) -> Record:
 
         torch.set_num_threads(threads)  # as in a sweep
         for cell in _line(plan, name):
-            config = replace(cell, tree=filled(cell.tree, run, trials.__getitem__)).suggested()
+            known_cell = replace(cell, tree=filled(cell.tree, run, trials.__getitem__))
+            config = base_of(known_cell) if untrained and cell.name == name else known_cell.suggested()
             place = Place(run, given_at=time.time())
             trials[cell.name] = config.trial_id()
             known = results.read_record(place.folder(config))
             if cell.name != name and known is not None and known.status == "done":
                 continue
-            say(f"{cell.name} {config.trial_id()} in {place.folder(config)}")
+            say(f"{config.cell} {config.trial_id()} in {place.folder(config)}")
             measuring.begin(config, run)
             record = run_trial(config, place, evaluate_at=frozenset(cell.rungs), measuring=measuring)
             if cell.name == name or record.status != "done":

@@ -190,6 +190,15 @@ def test_trying_a_cell_runs_what_it_goes_on_from_first_and_only_once(tiny_model:
     assert [line.split()[0] for line in again.stderr.splitlines() if " in /" in line] == ["sft-lora"]
 
 
+def test_trying_the_base_scores_what_the_stage_starts_from(tiny_model: Path, home: Home) -> None:
+    spec = write_line(home, tiny_model, LINE.replace("  - {kind: full}\n", ""))
+    tried = paretune(home, "try", spec, "--stage", "sft", "--method", "base")
+    assert tried.process.returncode == 0, tried.stderr
+    found = by_cell(home.folder / "runs" / "line-try")
+    assert found["sft-base"].start_trial == found["pretrain-lora"].trial_id
+    assert (found["sft-base"].role, found["sft-base"].steps) == ("base", None)
+
+
 def test_a_trial_of_another_run_is_gone_on_from_by_its_folder(tiny_model: Path, home: Home) -> None:
     paretune(home, "try", write_line(home, tiny_model), "--stage", "pretrain", "--method", "lora")
     (before,) = by_cell(home.folder / "runs" / "line-try").values()
