@@ -16,6 +16,8 @@ from sweeps.settings import SearchConfig
 from sweeps.starts import trained_in
 from trainables.config import TrialConfig
 
+RATE = "train.learning_rate"
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -64,11 +66,15 @@ class Cell:
         return {leaf: domain.probes()[0] for leaf, domain in self.space.items()}
 
     def prior(self) -> dict[str, Any]:
-        """The searched leaves that the method knows a good value for, and that value moved into the space.
+        """The searched leaves that the method knows a good value for, and that value moved into the space; of its
+        learning rate the stage's share.
 
         Empty when there are none, or when they make no config together with the cell's own settings.
         """
-        known = self.first().method.prior  # type: ignore[union-attr]
+        config = self.first()
+        known = dict(config.method.prior)  # type: ignore[union-attr]
+        if RATE in known:
+            known[RATE] *= config.stage.learning_rate_share
         prior = {leaf: domain.clip(known[leaf]) for leaf, domain in self.space.items() if leaf in known}
         try:
             self.config({**self._first_values(), **prior})

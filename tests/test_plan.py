@@ -541,6 +541,14 @@ def test_every_config_that_a_space_can_give_is_valid(here: Path) -> None:
     assert len(ids) == len(points) == cell.size() == math.prod((2, 3, 2))
 
 
+def test_a_stage_that_compares_begins_with_a_tenth_of_the_methods_learning_rate(here: Path) -> None:
+    rows = [{"prompt": f"say {n}", "completion": str(n), "label": n % 2 == 0} for n in range(60)]
+    (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    made = plan(here, SPEC.replace("kind: sft", "kind: kto"), ("train.learning_rate={log: [1e-5, 1e-2]}",))
+    assert made.cell("kto-lora").prior()["train.learning_rate"] == pytest.approx(2e-4)
+    assert made.cell("kto-full").prior()["train.learning_rate"] == pytest.approx(2e-5)
+
+
 def test_kto_of_answers_that_are_all_good_is_refused(here: Path) -> None:
     rows = [{"prompt": f"say {n}", "completion": str(n), "label": True} for n in range(60)]
     (here / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,8 @@ class DPO(PairStage):
     beta: float = Field(default=0.1, gt=0)
     loss: Literal["sigmoid", "robust", "hinge", "ipo"] = "sigmoid"
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+
+    learning_rate_share: ClassVar[float] = 0.1
 
     @model_validator(mode="after")
     def _smooths_what_can_be(self) -> DPO:

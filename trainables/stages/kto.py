@@ -38,6 +38,7 @@ class KTO(TrainingStage):
 
     needs: ClassVar[type] = Labelled
     least_batch: ClassVar[int] = 2
+    learning_rate_share: ClassVar[float] = 0.1
 
     def problems(self, config: TrialConfig, data: Data | None) -> Iterator[tuple[str, str]]:
         parts = {"training": data.train, "validation": data.validation, "test": data.test} if data else {}

@@ -67,6 +67,7 @@ class PPO(TrainingStage):
 
     needs: ClassVar[type] = Prompt
     eval_batch: ClassVar[int] = 16
+    learning_rate_share: ClassVar[float] = 0.1
     encoding: ClassVar[tuple[str, ...]] = ("max_new_tokens",)
     logs: ClassVar[tuple[str, ...]] = (
         "reward",

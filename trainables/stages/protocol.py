@@ -61,6 +61,9 @@ class TrainingStage(Frozen):
     eval_batch: ClassVar[int] = 32  # rows scored at a time, the same for every method
     least_batch: ClassVar[int] = 1  # rows a worker needs in a batch
     packs: ClassVar[bool] = False  # whether several examples may share a batch's row
+    learning_rate_share: ClassVar[float] = (
+        1.0  # of what a method takes to imitate answers, where a search begins
+    )
     logs: ClassVar[tuple[str, ...]] = ()  # what its trainer logs besides loss and gradient norm
 
     def problems(self, config: TrialConfig, data: Data | None) -> Iterator[tuple[str, str]]:
