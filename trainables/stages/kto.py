@@ -10,7 +10,14 @@ from pydantic import Field
 
 from trainables import batches
 from trainables.rows import Labelled
-from trainables.stages.pairs import answer_logprobs, answered, auc, encode_answer, reference_trainer
+from trainables.stages.pairs import (
+    answer_logprobs,
+    answered,
+    auc,
+    encode_answer,
+    mean_logprobs,
+    reference_trainer,
+)
 from trainables.stages.protocol import Metric, Prediction, Scores, TrainingStage
 
 if TYPE_CHECKING:
@@ -90,16 +97,21 @@ class KTO(TrainingStage):
         return {"objective": float(value), "validation_auc": auc(good, bad)}
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
-        found = self._logprobs(policy, rows, cutoff)
+        from trainables.likelihood import judge
+
+        tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
+        judged = judge(policy, tokens, self.eval_batch)
+        found = mean_logprobs(judged)
         labels = np.array([row.label for row in rows])
         predictions = tuple(
             Prediction(number, row.prompt_json(), row.completion, None, float(logprob))
             for number, (row, logprob) in enumerate(zip(rows, found, strict=True))
         )
         metrics = {"auc": auc(found[labels], found[~labels]), "good_rows": float(labels.mean())}
-        good = self.tokens(policy.tokenizer, [row for row in rows if row.label], cutoff, scoring=True)
-        right = [row.completion for row in rows if row.label]
-        return Scores(predictions, metrics | answered(policy, data, good, right, self.eval_batch))
+        places = [place for place, row in enumerate(rows) if row.label]
+        good, found_good = [tokens[place] for place in places], [judged[place] for place in places]
+        right = [rows[place].completion for place in places]
+        return Scores(predictions, metrics | answered(policy, data, good, found_good, right, self.eval_batch))
 
     def _logprobs(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> np.ndarray:
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from trainables.config import TrainConfig
     from trainables.data import Data
+    from trainables.likelihood import Judged
     from trainables.policy import Policy
     from trainables.tokens import Tokens
 
@@ -72,17 +73,22 @@ class PairStage(TrainingStage):
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
         """Per row 1, 0, or 0.5 for a tie. ``loss``: minus the log-likelihood of the right order, in nats."""
-        found = self.margins(policy, rows, cutoff)
+        from trainables.likelihood import judge
+
+        both = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
+        judged = judge(policy, both, self.eval_batch) if self.task == "CAUSAL_LM" else None
+        worth = self.worth(policy, both) if judged is None else mean_logprobs(judged)
+        found = Margins(worth[0::2], worth[1::2])
         predictions = tuple(
             Prediction(number, row.prompt_json(), row.chosen, None, float(right))
             for number, (row, right) in enumerate(zip(rows, found.right, strict=True))
         )
         margin = float(np.mean(found.chosen - found.rejected))  # in what the answers' worth is in
         metrics = {"pair_accuracy": found.accuracy, "margin": margin, "loss": -found.log_sigmoid}
-        if self.task == "CAUSAL_LM":
+        if judged is not None:
             metrics["auc"] = auc(found.chosen, found.rejected)
-            good = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)[0::2]
-            metrics |= answered(policy, data, good, [row.chosen for row in rows], self.eval_batch)
+            right = [row.chosen for row in rows]
+            metrics |= answered(policy, data, both[0::2], judged[0::2], right, self.eval_batch)
         return Scores(predictions, metrics)
 
     def margins(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> Margins:
@@ -110,15 +116,19 @@ def auc(good: np.ndarray, bad: np.ndarray) -> float:
 
 
 def answered(
-    policy: Policy, data: Data, good: Sequence[Encoded], references: Sequence[str], batch: int
+    policy: Policy,
+    data: Data,
+    good: Sequence[Encoded],
+    judged: Sequence[Judged],
+    references: Sequence[str],
+    batch: int,
 ) -> dict[str, float]:
     """``exact_match`` of greedy answers with the good ones, where each prompt has one right answer; else nothing."""
     from trainables.generation import exact_matches
-    from trainables.likelihood import judge
 
     if not data.exact or not references:
         return {}
-    _, matches = exact_matches(policy, good, judge(policy, good, batch), references, batch)
+    _, matches = exact_matches(policy, good, judged, references, batch)
     return {"exact_match": sum(matches) / len(matches)}
 
 
@@ -214,7 +224,12 @@ def answer_logprobs(policy: Policy, rows: Sequence[Encoded], batch: int) -> np.n
     """The mean log-probability of each row's labelled tokens, in nats: (rows,)."""
     from trainables.likelihood import judge
 
-    return np.array([found.logprob / max(found.tokens, 1) for found in judge(policy, rows, batch)])
+    return mean_logprobs(judge(policy, rows, batch))
+
+
+def mean_logprobs(judged: Sequence[Judged]) -> np.ndarray:
+    """Per labelled token, in nats: (rows,)."""
+    return np.array([found.logprob / max(found.tokens, 1) for found in judged])
 
 
 def pair_columns(chosen: Encoded, rejected: Encoded) -> dict[str, list[int]]:
