@@ -13,6 +13,7 @@ from trial_example import make_config, write_rows
 from sweeps.board import Board, Hub
 from trainables import worker
 from trainables.results import read_record
+from trainables.run import Place, run_trial
 
 
 def play(story: Coroutine[Any, Any, Any]) -> Any:
@@ -177,3 +178,28 @@ def test_a_trial_that_kills_its_worker_every_time_becomes_a_failed_row(
     written = read_record(tmp_path / "trials" / trial_id)
     assert written is not None
     assert written.status == "failed"
+
+
+class Gone:
+    """An actor that has died: whatever is asked of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+    def remote(self, *args: Any) -> None:
+        return None
+
+
+def test_a_trial_whose_sweep_is_gone_has_not_failed_and_can_be_gone_on_with(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    def died(answer: Any) -> Any:
+        raise ray.exceptions.ActorDiedError
+
+    monkeypatch.setattr(ray, "get", died)
+    config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), steps=3)
+    with pytest.raises(worker.Deserted):
+        run_trial(config, Place(tmp_path), worker.FromHub(Gone(), Gone(), config.trial_id()))
+    assert read_record(tmp_path / "trials" / config.trial_id()) is None

@@ -42,6 +42,8 @@ def serve(settings: dict[str, Any]) -> None:
             done = job["trial_id"]
             if rank == 0:
                 ray.get(hub.report.remote({"kind": "done", "trial_id": done, "record": record}))
+    except Deserted:
+        return  # the trial has no record, so a resumed sweep goes on with it
     finally:
         measuring.close()
 
@@ -60,6 +62,10 @@ def _run(job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any
     return record.model_dump(mode="json")
 
 
+class Deserted(BaseException):
+    """The sweep is gone, its board or the slot's hub: no failure of the trial, so it isn't caught as one."""
+
+
 class FromHub:
     """The search's decisions, by way of the slot's hub."""
 
@@ -67,17 +73,23 @@ class FromHub:
         self.hub, self.board, self.trial_id = hub, board, trial_id
 
     def report(self, step: int, values: dict[str, float]) -> Any:
-        import ray
-
         if int(os.environ.get("RANK", "0")) == 0:
             event = {"kind": "report", "trial_id": self.trial_id, "step": step, **values}
-            ray.get(self.hub.report.remote(event))
-        return ray.get(self.hub.answer.remote(self.trial_id, step))
+            _told(self.hub.report.remote(event))
+        return _told(self.hub.answer.remote(self.trial_id, step))
 
     def interrupted(self) -> bool:
-        import ray
+        return bool(_told(self.board.interrupted.remote()))
 
-        return ray.get(self.board.interrupted.remote())
+
+def _told(answer: Any) -> Any:
+    """What an actor of the sweep answers. Raises :class:`Deserted` when it is dead."""
+    import ray
+
+    try:
+        return ray.get(answer)
+    except ray.exceptions.RayActorError as error:
+        raise Deserted from error
 
 
 def _warm_up() -> None:
