@@ -357,7 +357,7 @@ def test_a_measuring_process_that_was_killed_ran_out_of_memory_and_is_started_ag
 ) -> None:
     process = MeasuringProcess()
     try:
-        started = process._started()
+        started = process.start()
         started.kill()
         started.wait()
         with pytest.raises(MeasuringFailed, match="ended with code -9") as caught:
@@ -457,3 +457,30 @@ def test_a_trial_that_cannot_be_measured_says_so(
     assert record.status == status
     assert record.error == "measuring memory: the measuring process ended with code -9"
     assert record.quality is not None  # what was found out is kept
+
+
+class Ended:
+    """A measuring process that was ended with all others."""
+
+    def measure(self, config: TrialConfig) -> dict[str, Any]:
+        raise MeasuringFailed("the measuring process ended with code -15", told_to_end=True)
+
+
+def test_a_trial_whose_measuring_was_ended_from_outside_is_gone_on_with(
+    tiny_model: Path, rows: Path, tmp_path: Path, measuring: MeasuringProcess
+) -> None:
+    config = make_config(tiny_model, rows)
+    assert run_trial(config, Place(tmp_path), measuring=Ended()).status == "interrupted"
+    assert run_trial(config, Place(tmp_path), measuring=measuring).status == "done"
+
+
+def test_a_measuring_process_says_when_it_was_told_to_end(tiny_model: Path, rows: Path) -> None:
+    process = MeasuringProcess()
+    try:
+        process.start().terminate()
+        with pytest.raises(MeasuringFailed, match="ended with code -15") as caught:
+            process.measure(make_config(tiny_model, rows))
+        assert caught.value.told_to_end
+        assert not caught.value.out_of_memory
+    finally:
+        process.close()

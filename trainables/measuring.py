@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import IO, Any
@@ -23,11 +24,13 @@ MALLOC = {"MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
 class MeasuringFailed(RuntimeError):  # noqa: N818
-    """The measurement could not be made; says why. ``out_of_memory``: it was killed, or ran out."""
+    """The measurement could not be made; says why. ``out_of_memory``: it was killed, or ran out. ``told_to_end``:
+    whoever ends all processes ended this one, too, which says nothing about the config.
+    """
 
-    def __init__(self, message: str, out_of_memory: bool = False) -> None:
+    def __init__(self, message: str, out_of_memory: bool = False, told_to_end: bool = False) -> None:
         super().__init__(message)
-        self.out_of_memory = out_of_memory
+        self.out_of_memory, self.told_to_end = out_of_memory, told_to_end
 
 
 class MeasuringProcess:
@@ -50,7 +53,11 @@ class MeasuringProcess:
         if not answer:
             code = process.wait()
             self._process = None
-            raise MeasuringFailed(f"the measuring process ended with code {code}", out_of_memory=code == -9)
+            raise MeasuringFailed(
+                f"the measuring process ended with code {code}",
+                out_of_memory=code == -signal.SIGKILL,
+                told_to_end=code in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP),
+            )
         result = json.loads(answer)
         if "error" in result:
             raise MeasuringFailed(result["error"], result["out_of_memory"])

@@ -258,6 +258,8 @@ def _with_memory(trial: Trial, status: Status, measuring: Measures | None) -> Re
     try:
         found = once(trial.place.run / "memory" / f"{shape}.json", lambda: _measured(trial, measuring))
     except MeasuringFailed as error:
+        if error.told_to_end:
+            return trial.record("interrupted", "it was ended while its memory was measured")
         return trial.record(
             "out_of_memory" if error.out_of_memory else "failed", f"measuring memory: {error}"
         )
