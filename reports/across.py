@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from reports.comparison import group_of
 from reports.gather import Cell
-from reports.group import Group
+from reports.group import Group, Row
 from trainables.results import Record
 
 COMMON = "auc"
@@ -24,11 +24,26 @@ def across(groups: Sequence[Group]) -> list[Group]:
     for group in groups:
         if group.scored is not None and COMMON in group.scored.metrics:
             found.setdefault((group.model, group.data), []).append(group)
-    return [
+    together = (
         group_of(STAGES, model, data, [_by_common(row.cell) for group in several for row in group.all_rows])
         for (model, data), several in found.items()
         if len(several) > 1
-    ]
+    )
+    return [replace(group, bases=_each_once(group.bases)) for group in together]
+
+
+def _each_once(bases: Sequence[Row]) -> tuple[Row, ...]:
+    """One row for each start, though each of its stages scored it; where these disagree, whose rows it was scored on:
+    pairs and labelled answers are other rows of the same data.
+    """
+    unlike: dict[str | None, dict[float | None, Row]] = {}
+    for row in bases:
+        unlike.setdefault(row.start, {}).setdefault(row.quality, row)
+    return tuple(
+        replace(row, on_rows_of=row.cell.records[0].stage) if len(found) > 1 else row
+        for found in unlike.values()
+        for row in found.values()
+    )
 
 
 def _by_common(cell: Cell) -> Cell:

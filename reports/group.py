@@ -23,6 +23,7 @@ class Row:
     share_of_best_quality: float | None
     share_of_largest_peak: float | None
     on_front: bool
+    on_rows_of: str | None = None  # the stage whose test rows a base was scored on, where it was on several
 
     @property
     def best(self) -> Record | None:
@@ -39,9 +40,11 @@ class Row:
         """How tables and figures call it: what is not trained is ``untuned``, or ``before`` where a start was."""
         if not self.cell.is_base:
             return self.name
+        aside = [*filter(None, [self.start, self.on_rows_of and f"on the rows of {self.on_rows_of}"])]
         if self.start is not None:
-            return f"before ({self.start})"
-        return "untuned" if self.name == BASE else self.name
+            return f"before ({', '.join(aside)})"
+        untuned = "untuned" if self.name == BASE or self.on_rows_of else self.name
+        return f"{untuned} ({aside[0]})" if aside else untuned
 
     @property
     def described(self) -> str:

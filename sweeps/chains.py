@@ -11,7 +11,7 @@ from sweeps.cells import Cell
 from sweeps.checks import Checked, problem_at
 from sweeps.problems import Problem
 from sweeps.spec import Spec
-from sweeps.starts import MODEL, REWARD
+from sweeps.starts import MODEL, REWARD, line
 from trainables.config import TrialConfig
 from trainables.data import load
 from trainables.data.store import keys
@@ -68,7 +68,7 @@ def _unlike(cell: Cell, config: TrialConfig, source: Cell, cells: Mapping[str, C
         )
     held = load(config.data, config.stage.needs)
     scored = np.concatenate([_prompts(held.validation), _prompts(held.test)])
-    for name in _line(source, cells):
+    for name in line(source.name, lambda each: _trained_on(cells[each])):
         earlier = cells[name].first()
         known = _prompts(load(earlier.data, earlier.stage.needs).train)
         seen = int(np.isin(scored, known).sum())
@@ -79,13 +79,11 @@ def _unlike(cell: Cell, config: TrialConfig, source: Cell, cells: Mapping[str, C
             )
 
 
-def _line(cell: Cell, cells: Mapping[str, Cell]) -> list[str]:
-    """The cells whose training is in the weights that ``cell`` leaves: itself and all it goes on from."""
-    found = [cell.name]
-    for part, _, trained in cell.first().trained():
-        if part == "model" and trained.cell in cells:
-            found += _line(cells[str(trained.cell)], cells)
-    return found
+def _trained_on(cell: Cell) -> list[str]:
+    """The cells whose weights it goes on from: a reward model's training isn't in what it leaves."""
+    return [
+        str(trained.cell) for part, _, trained in cell.first().trained() if part == "model" and trained.cell
+    ]
 
 
 def _prompts(rows: Any) -> np.ndarray:

@@ -40,9 +40,11 @@ def check(spec: Spec, draft: Draft, materials: Materials) -> Checked:
     """Builds a draft's trials at every probe of its space, with the data and the model it names."""
     tree = {"cell": draft.name, "method_name": draft.method, **draft.tree()}
     locate(tree, spec.source.folder)
-    _take_base(tree, draft)
+    start = draft.links.get(START)
+    before = starts.trial(start.folder) if start is not None else None
+    _take_base(tree, before)
     data, wrong_data = _data(spec, draft, tree, materials)
-    architecture, wrong_model = _model(spec, draft, tree, materials)
+    architecture, wrong_model = _model(spec, draft, tree, materials, before)
     wrong_data += _template(spec, draft, tree, architecture)
     search, wrong_search = _search(spec, draft)
     configs, problems = _configs(spec, draft, tree)
@@ -136,7 +138,9 @@ def _need(tree: Mapping[str, Any]) -> type:
     return getattr(KINDS["stages"].get(str(kind)), "needs", Conversation)
 
 
-def _model(spec: Spec, draft: Draft, tree: dict[str, Any], materials: Materials) -> tuple[Any, list[Problem]]:
+def _model(
+    spec: Spec, draft: Draft, tree: dict[str, Any], materials: Materials, before: TrialConfig | None
+) -> tuple[Any, list[Problem]]:
     config = _valid(ModelConfig, tree.get("model"), "name", "path")
     if config is None:
         return None, []
@@ -144,22 +148,19 @@ def _model(spec: Spec, draft: Draft, tree: dict[str, Any], materials: Materials)
     if isinstance(found, Missing):
         return None, [problem_at(spec, draft, ("model", found.leaf), found.what, error=not found.later)]
     tree["model"]["fingerprint"] = found.fingerprint
-    other = _other_base(draft, found.fingerprint)
+    other = _other_base(before, found.fingerprint)
     return found.architecture, [problem_at(spec, draft, MODEL, other)] if other else []
 
 
-def _take_base(tree: dict[str, Any], draft: Draft) -> None:
-    """A trial's folder says what it was trained on, where the spec doesn't."""
-    start, model = draft.links.get(START), tree.get("model")
-    trial = starts.trial(start.folder) if start is not None else None
+def _take_base(tree: dict[str, Any], trial: TrialConfig | None) -> None:
+    """The trial that is gone on from says what it was trained on, where the spec doesn't."""
+    model = tree.get("model")
     if trial is not None and isinstance(model, dict) and not {"name", "path"} & model.keys():
         model |= trial.model.model_dump(mode="json", include={"name", "path"}, exclude_none=True)
 
 
-def _other_base(draft: Draft, fingerprint: str) -> str | None:
+def _other_base(trial: TrialConfig | None, fingerprint: str) -> str | None:
     """Why a trial can't be gone on from with this base; ``None`` if it can."""
-    start = draft.links.get(START)
-    trial = starts.trial(start.folder) if start is not None else None
     if trial is None or trial.model.fingerprint in (None, fingerprint):
         return None
     return f"it was trained on another base, {trial.model.label}; leave model.name and model.path out to take that"

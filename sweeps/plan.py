@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sweeps import chains, fairness
 from sweeps.cells import Cell, build
@@ -24,9 +24,6 @@ from sweeps.spec import Spec
 from sweeps.starts import with_sources
 from trainables import files
 from trainables.config import TrialConfig
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 __all__ = ["Cell", "Plan", "base_of", "make"]
 
@@ -84,12 +81,6 @@ class Plan:
             "problems": [_problem_json(problem) for problem in self.problems],
             "notes": list(self.notes),
         }
-
-    def table(self) -> Table:
-        """The cells, for a terminal."""
-        from sweeps.show import plan_table
-
-        return plan_table(self)
 
 
 def make(spec: Spec, *, stage: str | None = None, method: str | None = None, fetch: bool = False) -> Plan:

@@ -66,9 +66,13 @@ class CellSearch(Searcher):
         """Lets run what no longer waits for another cell; whether there was any such."""
         found = False
         # A cell that has nothing to go on from ends at once, and others may wait for it.
-        while self._released():
+        while self._waits() and self._released():
             found = True
         return found
+
+    def _waits(self) -> bool:
+        """Whether anything is held back. Looking whether it may go reads every study: not where nothing is."""
+        return bool(self._held or self._held_bases)
 
     def _released(self) -> bool:
         free = (study for name, study in self.studies.items() if name not in self._held)
@@ -106,9 +110,8 @@ class CellSearch(Searcher):
 
     def work_left(self) -> bool:
         """Whether there is anything to run."""
-        return bool(self._waiting or self._held or self._held_bases) or any(
-            not study.ended() for study in self.studies.values()
-        )
+        unspent = any(not study.ended() for study in self.studies.values())
+        return bool(self._waiting) or self._waits() or unspent
 
     def _folder(self, trial_id: str) -> Path:
         return self.run / "trials" / trial_id
@@ -117,9 +120,9 @@ class CellSearch(Searcher):
         config = None if self.leaving else self._next()
         if config is None:
             # `None` has Tune ask again later: what is held back waits for trials that are running.
-            return None if (self._held or self._held_bases) and not self.leaving else Searcher.FINISHED
+            return None if self._waits() and not self.leaving else Searcher.FINISHED
         ours = config.trial_id()
-        files.write_json(self._folder(ours) / "config.json", config.model_dump(mode="json"))
+        self._note(config)
         self._trials[trial_id], self._configs[ours] = ours, config
         return {"trial_id": ours, "cell": config.cell}
 
@@ -155,10 +158,13 @@ class CellSearch(Searcher):
     def _fail(self, config: TrialConfig, why: str) -> Record:
         """The record of a trial that could not be run at all, so that it is a row and not a gap."""
         record = Record(**config.identity(), status="failed", error=why, ended_at=provenance.now())
-        folder = self._folder(config.trial_id())
-        files.write_json(folder / "config.json", config.model_dump(mode="json"))
-        results.write_record(folder, record)
+        self._note(config)
+        results.write_record(self._folder(config.trial_id()), record)
         return record
+
+    def _note(self, config: TrialConfig) -> None:
+        """Has a trial be in the run folder before anything comes of it."""
+        files.write_json(self._folder(config.trial_id()) / "config.json", config.model_dump(mode="json"))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher; ours has its state in the run folder

@@ -39,16 +39,20 @@ def link(spec: Spec, drafts: Sequence[Draft]) -> list[Draft]:
     return [_unless_circular(spec, draft, needed) for draft in linked]
 
 
+def line(name: str, needs: Callable[[str], Sequence[str]]) -> list[str]:
+    """``name``, last, and all it goes on from, each after what it goes on from itself. ``needs`` has no circles.
+
+    >>> line("dpo", {"dpo": ["sft"], "sft": ["pretrain"], "pretrain": []}.__getitem__)
+    ['pretrain', 'sft', 'dpo']
+    """
+    before = (each for needed in needs(name) for each in line(needed, needs))
+    return list(dict.fromkeys([*before, name]))
+
+
 def with_sources(chosen: Sequence[Draft], drafts: Sequence[Draft]) -> list[Draft]:
     """The chosen drafts and all they go on from, in the order of ``drafts``."""
-    by_name = {draft.name: draft for draft in drafts}
-    wanted: set[str] = set()
-    waiting = [draft.name for draft in chosen]
-    while waiting:
-        name = waiting.pop()
-        if name not in wanted:
-            wanted.add(name)
-            waiting += by_name[name].needs
+    needs = {draft.name: draft.needs for draft in drafts}
+    wanted = {name for draft in chosen for name in line(draft.name, needs.__getitem__)}
     return [draft for draft in drafts if draft.name in wanted]
 
 
@@ -154,10 +158,12 @@ def _left_behind(spec: Spec, wanted: str, place: Place, drafts: Sequence[Draft])
             f"{', '.join(dict.fromkeys(d.stage for d in drafts))}{near}"
         )
     found = starts.of(path)
+    if place != MODEL:
+        return found
     trial = starts.trial(found.folder)
-    if place == MODEL and trial is None:
+    if trial is None:
         raise _WrongStart(f"{path} was left by no trial; write model: {{path: ...}} for a model of its own")
-    if place == MODEL and trial is not None and trial.stage.task != GOES_ON_FROM:
+    if trial.stage.task != GOES_ON_FROM:
         raise _WrongStart(f"{path} is a reward model: it predicts no tokens, so nothing goes on from it")
     return found
 

@@ -11,9 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sweeps.cells import Cell
 from sweeps.plan import Plan, base_of
-from sweeps.starts import filled
+from sweeps.starts import filled, line
 from trainables import files, machine, models, results
 from trainables.config import TrialConfig
 from trainables.measuring import MeasuringProcess
@@ -36,9 +35,9 @@ def one(plan: Plan, name: str, run: Path, say: Callable[[str], None], untrained:
         from trainables.run import Place, run_trial
 
         torch.set_num_threads(threads)  # as in a sweep
-        for cell in _line(plan, name):
-            known_cell = replace(cell, tree=filled(cell.tree, run, trials.__getitem__))
-            config = base_of(known_cell) if untrained and cell.name == name else known_cell.suggested()
+        for cell in map(plan.cell, line(name, lambda each: plan.cell(each).needs)):
+            ready = replace(cell, tree=filled(cell.tree, run, trials.__getitem__))
+            config = base_of(ready) if untrained and cell.name == name else ready.suggested()
             place = Place(run, given_at=time.time())
             trials[cell.name] = config.trial_id()
             known = results.read_record(place.folder(config))
@@ -80,10 +79,3 @@ class Measuring:
     def close(self) -> None:
         self._pool.shutdown()
         self._process.close()
-
-
-def _line(plan: Plan, name: str) -> list[Cell]:
-    """The cell, last, and all it goes on from, each after what it goes on from itself."""
-    cell = plan.cell(name)
-    before = [each for needed in cell.needs for each in _line(plan, needed)]
-    return [*{each.name: each for each in before}.values(), cell]

@@ -53,6 +53,26 @@ def test_preference_stages_are_compared_by_what_they_have_in_common(tmp_path: Pa
     assert {row.name: row.on_front for row in group.rows} == {"kto-lora": True, "dpo-lora": True}
 
 
+def test_what_they_start_from_is_shown_once_for_each_value_that_its_stages_found(tmp_path: Path) -> None:
+    others = [
+        preferring("orpo", "base", 0.6, start_cell="sft-lora"),
+        preferring("orpo", "lora", 0.75, start_cell="sft-lora", start_trial="sft"),
+        preferring("dpo", "base", 0.8, start_cell="sft-full"),
+        preferring("dpo", "full", 0.85, start_cell="sft-full", start_trial="other"),
+    ]
+    (group,) = across(compare([results.read(write_run(tmp_path / "run", RECORDS + others))]))
+    assert [row.told for row in group.bases] == ["before (sft-lora)", "before (sft-full)"]
+
+
+def test_what_they_start_from_says_on_whose_rows_it_was_scored_where_that_matters(tmp_path: Path) -> None:
+    unlike = [*RECORDS[:3], preferring("kto", "base", 0.55, start_cell="sft-lora"), RECORDS[4]]
+    (group,) = across(compare([results.read(write_run(tmp_path / "run", unlike))]))
+    assert [row.told for row in group.bases] == [
+        "before (sft-lora, on the rows of dpo)",
+        "before (sft-lora, on the rows of kto)",
+    ]
+
+
 def test_the_page_and_the_summary_show_them_side_by_side(tmp_path: Path) -> None:
     told = report(tmp_path, RECORDS)
     assert "### preference stages of smollm2-135m on commands" in told

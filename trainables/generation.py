@@ -55,13 +55,11 @@ def exact_matches(
     batch_size: int,
 ) -> tuple[list[str], list[float]]:
     """The greedy answer to each row's prompt, and 1 where it is the reference, its thoughts aside, else 0."""
-    from trainables.templates.thinking import spoken
+    from trainables.templates.thinking import matches
 
     room = max((found.tokens for found in judged), default=0) + ROOM
     answers = greedy(policy, rows, judged, room, batch_size)
-    # Thoughts have no one right wording, and a template may open them in the prompt.
-    pairs = zip(answers, references, strict=True)
-    return answers, [float(spoken(said) == spoken(reference)) for said, reference in pairs]
+    return answers, matches(answers, references)
 
 
 def agreed(draft: Sequence[int], choices: Sequence[int], ends: set[int]) -> list[int]:

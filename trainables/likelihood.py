@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,6 +34,11 @@ class Judged:
 def judge(policy: Policy, rows: Sequence[Encoded], batch_size: int) -> list[Judged]:
     """Every row judged, in the order of ``rows``."""
     return in_batches(policy, rows, batch_size, _batch)
+
+
+def mean_logprobs(judged: Sequence[Judged]) -> np.ndarray:
+    """Of each row, per labelled token, in nats: (rows,)."""
+    return np.array([found.logprob / max(found.tokens, 1) for found in judged])
 
 
 def in_batches(

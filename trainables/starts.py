@@ -10,8 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from trainables import files, models
 from trainables.config import ModelConfig, TrialConfig
 from trainables.model_folder import ModelError
@@ -25,6 +23,7 @@ def of(path: Path) -> Trained:
     Raises ``ModelError`` for one that holds none.
     """
     folder = path / "model" if (path / "model").is_dir() else path
+    # A trial's own config.json is no model's: it stands beside a record.
     if (
         not any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
         or (folder / "record.json").is_file()
@@ -45,7 +44,7 @@ def trial(folder: Path | None) -> TrialConfig | None:
         return None
     try:
         return TrialConfig.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, ValidationError):
+    except ValueError:
         return None
 
 

@@ -15,7 +15,6 @@ from trainables.stages.pairs import (
     answered,
     auc,
     encode_answer,
-    mean_logprobs,
     reference_trainer,
 )
 from trainables.stages.protocol import Metric, Prediction, Scores, TrainingStage
@@ -97,7 +96,7 @@ class KTO(TrainingStage):
         return {"objective": float(value), "validation_auc": auc(good, bad)}
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
-        from trainables.likelihood import judge
+        from trainables.likelihood import judge, mean_logprobs
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         judged = judge(policy, tokens, self.eval_batch)
@@ -113,14 +112,11 @@ class KTO(TrainingStage):
         right = [rows[place].completion for place in places]
         return Scores(predictions, metrics | answered(policy, data, good, found_good, right, self.eval_batch))
 
-    def _logprobs(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> np.ndarray:
-        tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
-        return answer_logprobs(policy, tokens, self.eval_batch)
-
     def _good_and_bad(
         self, policy: Policy, rows: Sequence[Any], cutoff: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        found = self._logprobs(policy, rows, cutoff)
+        tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
+        found = answer_logprobs(policy, tokens, self.eval_batch)
         labels = np.array([row.label for row in rows])
         return found[labels], found[~labels]
 

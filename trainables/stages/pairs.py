@@ -73,7 +73,7 @@ class PairStage(TrainingStage):
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
         """Per row 1, 0, or 0.5 for a tie. ``loss``: minus the log-likelihood of the right order, in nats."""
-        from trainables.likelihood import judge
+        from trainables.likelihood import judge, mean_logprobs
 
         both = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         judged = judge(policy, both, self.eval_batch) if self.task == "CAUSAL_LM" else None
@@ -222,14 +222,9 @@ def encode_answer(
 
 def answer_logprobs(policy: Policy, rows: Sequence[Encoded], batch: int) -> np.ndarray:
     """The mean log-probability of each row's labelled tokens, in nats: (rows,)."""
-    from trainables.likelihood import judge
+    from trainables.likelihood import judge, mean_logprobs
 
     return mean_logprobs(judge(policy, rows, batch))
-
-
-def mean_logprobs(judged: Sequence[Judged]) -> np.ndarray:
-    """Per labelled token, in nats: (rows,)."""
-    return np.array([found.logprob / max(found.tokens, 1) for found in judged])
 
 
 def pair_columns(chosen: Encoded, rejected: Encoded) -> dict[str, list[int]]:

@@ -198,7 +198,7 @@ class PPO(TrainingStage):
         by themselves.
         """
         from trainables.generation import end_tokens
-        from trainables.templates.thinking import spoken
+        from trainables.templates.thinking import matches
 
         prompts = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         answers = self._answers(policy, prompts)
@@ -215,8 +215,7 @@ class PPO(TrainingStage):
             "ended": sum(answer[-1] in ends for answer in answers) / len(answers),
         }
         if all(row.reference is not None for row in rows):
-            same = (spoken(text) == spoken(row.reference) for row, text in zip(rows, texts, strict=True))
-            metrics["exact_match"] = sum(same) / len(rows)
+            metrics["exact_match"] = sum(matches(texts, (row.reference for row in rows))) / len(rows)
         return Scores(predictions, metrics)
 
     def _answers(self, policy: Policy, prompts: Sequence[Encoded]) -> list[list[int]]:

@@ -66,13 +66,13 @@ class SFT(TrainingStage):
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
         from trainables.generation import exact_matches
-        from trainables.likelihood import judge
+        from trainables.likelihood import judge, mean_logprobs
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         judged = judge(policy, tokens, self.eval_batch)
         loss = mean_loss(judged)
         if not data.exact:
-            losses = [-found.logprob / max(found.tokens, 1) for found in judged]
+            losses = (-mean_logprobs(judged)).tolist()
             return Scores(_predictions(rows, [None] * len(rows), losses), {"loss": loss})
         right = [row.answer for row in rows]
         answers, matches = exact_matches(policy, tokens, judged, right, self.eval_batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Literal
 
 EMPTY = "<think>\n\n</think>\n\n"  # how Qwen 3 says that it didn't think
@@ -22,6 +23,17 @@ def thinking(text: str, how: Literal["keep", "strip", "empty"]) -> str:
     block = _BLOCK.match(text)
     answer = text[block.end() :] if block else text
     return EMPTY + answer if how == "empty" else answer
+
+
+def matches(answers: Iterable[str], references: Iterable[str]) -> list[float]:
+    """1 where an answer is its reference, thoughts aside, else 0: these have no one right wording, and a template may
+    open them in the prompt.
+
+    >>> matches(["<think>two</think>4", "5"], ["4", "4"])
+    [1.0, 0.0]
+    """
+    pairs = zip(answers, references, strict=True)
+    return [float(spoken(said) == spoken(reference)) for said, reference in pairs]
 
 
 def spoken(text: str) -> str:
