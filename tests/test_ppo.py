@@ -387,3 +387,14 @@ def test_a_greedy_answer_stops_at_its_first_end(tiny_model: Path) -> None:
     tokens = config.stage.tokens(policy.tokenizer, some_rows(3), 80)
     said = continued(policy, [row.input_ids for row in tokens], NEW, 3)
     assert all(len(answer) <= NEW for answer in said)
+
+
+def test_what_is_logged_is_averaged_over_rounds_and_workers(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, trainer = seeded(optimizing(tiny_model))
+    monkeypatch.setattr(trainer, "_mean_over_workers", lambda value: (value + 3) / 2)  # another's is 3
+    trainer._log_later(reward=1.0)
+    trainer._log_later(reward=2.0, kl=5.0)
+    assert trainer._means() == {"reward": 2.25, "kl": 4.0}
+    assert trainer._means() == {}

@@ -175,6 +175,18 @@ def test_only_rows_that_training_reaches_get_reference_logprobs(tiny_model: Path
     assert len(trainer.train_dataset) == 6
 
 
+@pytest.mark.parametrize(("kind", "first"), [("dpo", math.log(2)), ("kto", 0.5)])
+def test_a_trial_starts_at_its_own_reference_whatever_ran_before_it(
+    tiny_model: Path, tmp_path: Path, kind: str, first: float
+) -> None:
+    """Of another seed are other rows of the same model: their log-probabilities are no reference for these."""
+    for seed in (0, 1):
+        leaves = {"precision": "fp32", "eval_rows": 4, "seed": seed}
+        config = make_config(tiny_model, "commands", "full", stage={"kind": kind}, **leaves)
+        run(config, tmp_path)
+        assert curve(config, tmp_path)[0][1] == pytest.approx(first, abs=1e-4)
+
+
 # Labelled answers
 
 

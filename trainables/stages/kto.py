@@ -79,7 +79,10 @@ class KTO(TrainingStage):
         order = batches.order(tokens.lengths, count, **train.batching())
         columns = _columns(tokens, rows, order, settings.per_device_train_batch_size)
         everything = np.arange(len(order))
-        return reference_trainer(KTOTrainer, policy, settings, columns, everything, tokens.lengths[order])
+        drawn = tokens.lengths[order]
+        return reference_trainer(
+            KTOTrainer, policy, settings, columns, everything, drawn, ("ref_logps", "ref_KL_logps")
+        )
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
         return [encode_answer(tokenizer, row, row.completion, cutoff)]

@@ -165,11 +165,16 @@ def reference_trainer(
     rows: Iterable[dict[str, Any]],
     order: np.ndarray,
     lengths: np.ndarray,
+    reference_columns: tuple[str, str] = ("ref_chosen_logps", "ref_rejected_logps"),
 ) -> transformers.Trainer:
     """One of TRL's trainers with a reference policy, over rows of tokens that are cut to length already.
 
-    ``order`` says by their places which are drawn when, ``lengths`` how long the drawn ones are.
+    ``order`` says by their places which are drawn when, ``lengths`` how long the drawn ones are;
+    ``reference_columns`` is what the trainer calls what it computes of the reference.
     """
+    import torch
+    from torch.utils.data import DataLoader
+
     from trainables.training import on_disk, trainer_over
 
     class Tokenized(cls):
@@ -179,6 +184,21 @@ def reference_trainer(
         def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
             with self.accelerator.autocast():  # as in training, or they would not cancel at the first step
                 return super().compute_ref_log_probs(model, inputs)
+
+        def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+            """Reference log-probabilities as columns, (rows,) each; every worker computes its share of the rows.
+
+            TRL keeps them in a file, where other workers don't find it: its folder is each process's own.
+            """
+            loader = DataLoader(dataset, batch_size=batch_size, collate_fn=self.data_collator)
+            gather = self.accelerator.gather_for_metrics
+            found = [
+                gather(self.compute_ref_log_probs(self.model, batch))
+                for batch in self.accelerator.prepare(loader)
+            ]
+            for column, values in zip(reference_columns, zip(*found, strict=True), strict=True):
+                dataset = dataset.add_column(column, torch.cat(values).float().cpu().numpy())
+            return dataset
 
     return trainer_over(Tokenized, policy, settings, on_disk(rows), order, lengths)
 

@@ -330,11 +330,16 @@ class PPOTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            for name in self.stage.logs:
-                found = [entry[name] for entry in self._logged if name in entry]
-                logs |= {name: sum(found) / len(found)} if found else {}
-            self._logged = []
+            logs |= self._means()
         super().log(logs, start_time)
+
+    def _means(self) -> dict[str, float]:
+        """What was logged since the last time, averaged; over the workers, too."""
+        logged, self._logged = self._logged, []
+        found = {name: [entry[name] for entry in logged if name in entry] for name in self.stage.logs}
+        means = {name: sum(values) / len(values) for name, values in found.items() if values}
+        everywhere = torch.tensor([*means.values()], dtype=torch.float64, device=self.args.device)
+        return dict(zip(means, self._mean_over_workers(everywhere).tolist(), strict=True))
 
 
 class _Prompts(torch.utils.data.Dataset[Any]):
