@@ -135,13 +135,15 @@ def measure(config: TrialConfig, settled: bool = True) -> Memory:
     The batch is ``batch_size`` copies of the longest training row after the cutoff, or of the fullest pack. It
     is rehearsed on a model of one layer first: tokenizer, rows, libraries and their caches for these shapes belong
     to the baseline. The first real model leaves some pages behind, which later ones use again; where none has been
-    here (not ``settled``), this one comes and goes first. And so a fresh process gives the figures of a warm one.
+    here (not ``settled``), it comes and goes first, for a step of LoRA, which is the quickest that does. And so a
+    fresh process gives the figures of a warm one.
     """
     folder = models.folder(config.model)
     config = config.model_copy(update={"stage": config.stage.worst_case()})
     _rehearse(config, folder)
     if not settled:
-        _measure(config, folder, load_tokenizer(folder, config.data.template), steps=1, scored=False)
+        quickest = config.model_copy(update={"method": LoRA()})
+        _measure(quickest, folder, load_tokenizer(folder, config.data.template), steps=1, scored=False)
     return _measure(config, folder, load_tokenizer(folder, config.data.template))
 
 

@@ -55,7 +55,6 @@ class PairStage(TrainingStage):
 
     needs: ClassVar[type] = Preference
     sequences: ClassVar[int] = 2
-    eval_batch: ClassVar[int] = 16
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
         """Two: the chosen answer after its prompt, and the rejected one; labels on the answers."""

@@ -66,7 +66,6 @@ class PPO(TrainingStage):
     missing_eos_penalty: float = Field(default=0.0, ge=0)  # off the score of an answer that doesn't end
 
     needs: ClassVar[type] = Prompt
-    eval_batch: ClassVar[int] = 16
     learning_rate_share: ClassVar[float] = 0.1
     encoding: ClassVar[tuple[str, ...]] = ("max_new_tokens",)
     logs: ClassVar[tuple[str, ...]] = (

@@ -58,7 +58,7 @@ class TrainingStage(Frozen):
     task: ClassVar[Task] = "CAUSAL_LM"  # the kind of model that is trained
     encoding: ClassVar[tuple[str, ...]] = ()  # its settings that decide which tokens a row becomes
     sequences: ClassVar[int] = 1  # examples that are one row of a batch: two where answers are compared
-    eval_batch: ClassVar[int] = 32  # rows scored at a time, the same for every method
+    eval_batch: ClassVar[int] = 16  # rows scored at a time, the same for every method
     least_batch: ClassVar[int] = 1  # rows a worker needs in a batch
     packs: ClassVar[bool] = False  # whether several examples may share a batch's row
     learning_rate_share: ClassVar[float] = (
