@@ -142,7 +142,9 @@ def measure(config: TrialConfig, settled: bool = True) -> Memory:
     config = config.model_copy(update={"stage": config.stage.worst_case()})
     _rehearse(config, folder)
     if not settled:
-        quickest = config.model_copy(update={"method": LoRA()})
+        smallest = {"batch_size": config.stage.least_batch, "gradient_accumulation": 1}
+        train = config.train.model_copy(update=smallest)
+        quickest = config.model_copy(update={"method": LoRA(), "train": train})
         _measure(quickest, folder, load_tokenizer(folder, config.data.template), steps=1, scored=False)
     return _measure(config, folder, load_tokenizer(folder, config.data.template))
 
