@@ -231,3 +231,16 @@ def test_an_answers_neighbour_is_the_one_before_it_in_its_batch(tiny_model: Path
     answers, neighbours = trainer.train_dataset["completion_ids"], trainer.train_dataset["KL_completion_ids"]
     assert list(neighbours) == [answers[place] for place in (1, 0, 3, 2)]
     assert trainer.ref_model is None
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "sft", "dpo", "kto"])
+def test_how_many_rows_are_scored_at_a_time_changes_no_score(
+    tiny_model: Path, tmp_path: Path, kind: str
+) -> None:
+    leaves: dict[str, Any] = {"eval_rows": 8, "precision": "fp32", "dtype": "float32", "method": None}
+    one, two = (
+        run(make_config(tiny_model, "commands", stage={"kind": kind, **batch}, **leaves), tmp_path)
+        for batch in ({}, {"eval_batch": 3})
+    )
+    assert one.trial_id != two.trial_id
+    assert two.metrics == pytest.approx(one.metrics, rel=1e-5)

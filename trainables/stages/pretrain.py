@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from trainables.encode import IGNORED, Encoded
 from trainables.rows import Text
@@ -29,9 +30,9 @@ class Pretrain(TrainingStage):
     """
 
     kind: Literal["pretrain"] = "pretrain"
+    eval_batch: int = Field(default=8, ge=1)
 
     needs: ClassVar[type] = Text
-    eval_batch: ClassVar[int] = 8
     packs: ClassVar[bool] = True
 
     def trainer(

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import Field
+
 from trainables.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -53,12 +55,12 @@ class TrainingStage(Frozen):
 
     kind: str
     name: str | None = None
+    eval_batch: int = Field(default=16, ge=1)  # rows scored at a time; the same for every method
 
     needs: ClassVar[type]  # the row type, from `trainables.rows`
     task: ClassVar[Task] = "CAUSAL_LM"  # the kind of model that is trained
     encoding: ClassVar[tuple[str, ...]] = ()  # its settings that decide which tokens a row becomes
     sequences: ClassVar[int] = 1  # examples that are one row of a batch: two where answers are compared
-    eval_batch: ClassVar[int] = 16  # rows scored at a time, the same for every method
     least_batch: ClassVar[int] = 1  # rows a worker needs in a batch
     packs: ClassVar[bool] = False  # whether several examples may share a batch's row
     learning_rate_share: ClassVar[float] = (
