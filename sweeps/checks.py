@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from sweeps import needs
 from sweeps.cells import Cell, build, space_size
 from sweeps.domains import Domain
 from sweeps.drafts import Draft
@@ -19,9 +20,10 @@ from sweeps.shape import KINDS, interpreter, validated
 from sweeps.spec import Spec
 from sweeps.starts import MODEL, START
 from sweeps.words import origin
-from trainables import starts, templates
+from trainables import rope, starts, templates
 from trainables.config import DataConfig, ModelConfig, TrialConfig
 from trainables.data import Data
+from trainables.model_folder import Architecture
 from trainables.rows import Conversation, Text
 
 Config = TypeVar("Config", DataConfig, ModelConfig)
@@ -51,6 +53,9 @@ def check(spec: Spec, draft: Draft, materials: Materials) -> Checked:
     problems = [*draft.problems, *problems, *wrong_data, *wrong_model, *wrong_search]
     for config in configs:
         problems += _resources(spec, draft, config)
+        problems += [problem_at(spec, draft, place, what) for place, what in needs.lacking(spec, config)]
+        if architecture is not None:
+            problems += _positions(spec, draft, config, architecture)
         problems += [
             problem_at(spec, draft, ("stage", leaf), what)
             for leaf, what in config.stage.problems(config, data)
@@ -202,6 +207,28 @@ def _resources(spec: Spec, draft: Draft, config: TrialConfig) -> Iterator[Proble
     if train.packing and not config.stage.packs:
         what = f"{config.stage.kind} compares whole answers, so its rows can't be packed; leave packing out"
         yield problem_at(spec, draft, ("train", "packing"), what)
+
+
+def _positions(
+    spec: Spec, draft: Draft, config: TrialConfig, architecture: Architecture
+) -> Iterator[Problem]:
+    """Whether the model knows as many positions as the rows have, scaled or not."""
+    known, cutoff, asked = rope.known_positions(architecture.config), config.data.cutoff, config.model.rope
+    if asked is None:
+        if known is not None and cutoff > known:
+            what = (
+                f"the model knows {known} positions; scale them (model: {{rope: yarn}}) or cut rows shorter"
+            )
+            yield problem_at(spec, draft, ("data", "cutoff"), f"{cutoff} tokens, and {what}", error=False)
+        return
+    wrong = rope.problem(architecture.config, asked)
+    if wrong is not None:
+        yield problem_at(spec, draft, ("model", "rope"), wrong)
+    elif asked.factor_for(cutoff, known or cutoff) == 1:
+        what = f"rows of {cutoff} tokens fit the {known} positions the model knows, so nothing is scaled"
+        yield problem_at(
+            spec, draft, ("model", "rope"), f"{what}; give a factor, or leave it out", error=False
+        )
 
 
 def data_notes(data: Data) -> tuple[str, ...]:

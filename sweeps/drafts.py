@@ -105,8 +105,18 @@ def _named(combinations: Sequence[_Combination]) -> list[tuple[str, str, str]]:
     for text, combination in zip(labels, combinations, strict=True):
         stage = stage_names[label("stages", combination.stage.own), id(combination.stage)]
         method = method_names[text, id(combination.method)]
-        named.append((join(stage, method, *(pick.tag for pick in combination.picks)), stage, method))
-    return named
+        named.append((_cell_name(stage, method, combination, said=False), stage, method))
+    # How the base is quantized is in the method's name already, unless that is too short for it.
+    taken = [name for name, _, _ in named]
+    return [
+        (_cell_name(stage, method, combination, said=True) if taken.count(name) > 1 else name, stage, method)
+        for (name, stage, method), combination in zip(named, combinations, strict=True)
+    ]
+
+
+def _cell_name(stage: str, method: str, combination: _Combination, said: bool) -> str:
+    tags = (pick.tag for pick in combination.picks if said or pick.path[:2] != quantization.PLACE)
+    return join(stage, method, *tags)
 
 
 def _entry_names(labelled: Sequence[tuple[str, Entry]]) -> dict[tuple[str, int], str]:

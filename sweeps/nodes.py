@@ -9,7 +9,7 @@ from typing import Any
 
 from sweeps import domains
 from sweeps.keys import Keys
-from sweeps.names import tell_apart
+from sweeps.names import join, tag, tell_apart
 
 Place = tuple[str, ...]  # within a cell: ("train", "learning_rate")
 
@@ -128,7 +128,8 @@ def variants(node: Node, path: Place = ()) -> Iterator[tuple[Node, tuple[Pick, .
     if isinstance(node, Leaf):
         yield node, ()
     elif isinstance(node, Axis):
-        tags = tell_apart([_named(option, path) for option in node.options])
+        mixed = len({type(option) for option in node.options}) > 1
+        tags = tell_apart([_named(option, path, mixed) for option in node.options])
         for option, tag in zip(node.options, tags, strict=True):
             for variant, picks in variants(option, path):
                 yield variant, (Pick(path, tag), *picks)
@@ -139,9 +140,12 @@ def variants(node: Node, path: Place = ()) -> Iterator[tuple[Node, tuple[Pick, .
             yield Branch(children, node.origin), tuple(pick for _, picks in combination for pick in picks)
 
 
-def _named(option: Node, path: Place) -> dict[str, Any]:
+def _named(option: Node, path: Place, mixed: bool) -> dict[str, Any]:
+    """What tells an option from others; beside plain values (``mixed``), a mapping is one, too."""
     plain = option.plain()
-    return plain if isinstance(option, Branch) else {path[-1]: plain}
+    if not isinstance(option, Branch):
+        return {path[-1]: plain}
+    return {path[-1]: join(*(tag(key, value) for key, value in plain.items()))} if mixed else plain
 
 
 def leaves(node: Node, path: Place = ()) -> Iterator[tuple[Place, Leaf]]:

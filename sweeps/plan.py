@@ -144,7 +144,8 @@ def _identity(base: TrialConfig) -> str:
 
 def _described(base: TrialConfig) -> dict[str, Any]:
     """What may tell a stage's bases apart; of what others train, whose it is."""
-    model = {key: value for key, value in _named(base.model).items() if key != "start"}
+    model = {key: value for key, value in _named(base.model).items() if key != "start" and value}
+    model["unsafe"] = "-".join(base.model.unsafe)
     taken = {key: trained.identity for _, key, trained in base.trained()}
     return {"model": model, "data": _named(base.data), **taken}
 

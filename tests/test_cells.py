@@ -10,9 +10,9 @@ from trial_example import LETTER, METHODS, NEW, At, curve, make_config, run
 
 from trainables import data
 from trainables.config import TrialConfig
-from trainables.methods.qlora import keep_gradients_right_on_cpu
 from trainables.policy import LOADERS, Policy, device, load_base, load_tokenizer
 from trainables.precision import dtypes
+from trainables.quantizers.bnb import keep_gradients_right_on_cpu
 from trainables.rewards import RULES
 from trainables.training import clean_process
 

@@ -337,7 +337,7 @@ def test_a_model_that_lists_its_layers_can_be_measured(tiny_model: Path, rows: P
     )  # fmt: skip
     Qwen3ForCausalLM(config).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
-    short = _one_layer(tmp_path, {})
+    short = _one_layer(config, {})
     assert (short.num_hidden_layers, short.layer_types) == (1, ["full_attention"])
     assert measure(make_config(tmp_path, rows, "lora")).weight_bytes is not None
 

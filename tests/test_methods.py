@@ -14,10 +14,10 @@ from trial_example import METHODS, At, make_config, make_policy, run, write_rows
 
 from trainables.config import TrialConfig
 from trainables.methods import LoRA
-from trainables.methods.qlora import keep_gradients_right_on_cpu
 from trainables.models import architecture
 from trainables.policy import Policy, load_base
 from trainables.precision import dtypes
+from trainables.quantizers.bnb import keep_gradients_right_on_cpu
 from trainables.training import keeping_trainable_dtype
 
 BF16, FP32 = torch.bfloat16, torch.float32

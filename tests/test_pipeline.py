@@ -96,7 +96,7 @@ def test_starts_can_be_compared(here: Path) -> None:
         ),
         (
             "start: {cell: sft-full}",
-            "unknown key; known here: name, path, dtype, attention, quantization, from",
+            "unknown key; known here: name, path, dtype, attention, kernels, rope, unsafe, quantization, from",
         ),
     ],
 )

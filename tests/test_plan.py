@@ -581,3 +581,76 @@ search: {{trials: 1}}
 """
     (cell,) = plan(here, spec).cells
     assert cell.steps > 3 * -(-40 // 4)
+
+
+@pytest.mark.parametrize(
+    ("written", "backend", "bits"),
+    [("{bnb: 4}", "bnb", 4), ("{bitsandbytes: 8}", "bnb", 8), ("{hqq: 3, group_size: 32}", "hqq", 3)],
+)
+def test_a_quantizer_may_be_named_with_its_bits(here: Path, written: str, backend: str, bits: int) -> None:
+    made = plan(here, methods(f"{{kind: lora, model: {{quantization: {written}}}}}"))
+    assert made.errors == ()
+    method: Any = made.cells[0].first().method
+    assert (method.kind, method.backend, method.bits) == ("qlora", backend, bits)
+
+
+def test_quantizers_can_be_compared_with_none(here: Path) -> None:
+    compared = "{compare: [none, {bnb: 4}, {hqq: 4}, {bnb: 8}]}"
+    made = plan(here, methods(f"{{kind: lora, model: {{quantization: {compared}}}}}"))
+    assert names(made) == ["sft-lora", "sft-qlora-4bit", "sft-qlora-hqq4bit", "sft-qlora-8bit"]
+    assert [cell.method for cell in made.cells] == ["lora", "qlora-4bit", "qlora-hqq4bit", "qlora-8bit"]
+
+
+def test_checkpointing_can_be_compared(here: Path) -> None:
+    text = methods("{kind: lora}").replace(
+        "batch_size: 2,", "batch_size: 2, gradient_checkpointing: {compare: [true, false]},"
+    )
+    assert names(plan(here, text)) == ["sft-lora-gradient_checkpointing", "sft-lora"]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("bnb", "got bnb; allowed: none, 8, 4, or {bnb: 8}, {hqq: 8}, {eetq: 8}. Did you mean bnb?"),
+        ("{bnb: 4, hqq: 4}", "which says twice how many bits, or whose"),
+        ("{hqq: 4, bits: 3}", "which says twice how many bits, or whose"),
+        ("{eetq: 4}", "bits: eetq has 8, not 4"),
+    ],
+)
+def test_a_quantization_that_makes_no_sense_is_refused(here: Path, written: str, said: str) -> None:
+    found = problems(here, methods(f"{{kind: lora, model: {{quantization: {written}}}}}"))
+    assert any(said in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "model.attention=flash_attention_2",
+            "model.attention: flash_attention_2 doesn't work on this machine: needs",
+        ),
+        ("model.kernels=liger", "model.kernels: liger doesn't work on this machine: needs"),
+        ("model.kernels=unsloth", "model.kernels: unsloth doesn't work on this machine: needs"),
+        ("model.attention=flashattn2", "Did you mean flash_attention_2?"),
+        ("model.kernels=liger_kernel", "Did you mean liger?"),
+    ],
+)
+def test_what_is_asked_for_by_name_and_is_not_there_is_refused_with_what_to_do(
+    here: Path, override: str, said: str
+) -> None:
+    found = problems(here, SPEC, override)
+    assert len(found) == 1, found
+    assert said in found[0]
+
+
+def test_a_quantizer_that_is_not_installed_is_refused_at_its_line(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainables import capabilities
+
+    absent = capabilities.Capability("hqq", False, "needs `pip install 'paretune[hqq]'`", needed=False)
+    monkeypatch.setattr(capabilities, "check", lambda name: absent)
+    (said,) = problems(here, methods("{kind: qlora, backend: hqq}"))
+    assert said == (
+        "spec.yaml:6 methods[0].backend: hqq doesn't work on this machine: needs `pip install 'paretune[hqq]'`"
+    )

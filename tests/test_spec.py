@@ -433,7 +433,8 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             "model: {path: model}",
             "model: {path: model, fingerprint: abc}",
-            "spec.yaml:2 model.fingerprint: unknown key; known here: name, path, dtype, attention, quantization, from",
+            "spec.yaml:2 model.fingerprint: unknown key; known here: name, path, dtype, attention, kernels, rope, "
+            "unsafe, quantization, from",
         ),
         (
             "model: {path: model}",

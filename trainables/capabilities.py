@@ -5,6 +5,7 @@ What can be tried is tried, with tiny tensors; a package that is there but doesn
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import netrc
 import os
@@ -12,6 +13,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,9 +76,23 @@ def _package(requirement: Requirement) -> Capability:
     return Capability(name, True, found)
 
 
+@lru_cache
+def check(name: str) -> Capability:
+    """One thing that a config may ask for by name, looked at once in a process.
+
+    >>> check("liger").works  # on a machine without a GPU
+    False
+    """
+    return CHECKS[name]()
+
+
 def quantizers() -> list[Capability]:
-    """bitsandbytes in 4 and 8 bits, each by one small product forwards and backwards."""
-    return [_tried("bitsandbytes 4-bit", _linear_4bit), _tried("bitsandbytes 8-bit", _linear_8bit)]
+    """Every quantizer that can be tried here, by one small product forwards and backwards."""
+    return [check(name) for name in ("bitsandbytes 4-bit", "bitsandbytes 8-bit", "hqq", "eetq")]
+
+
+def _bitsandbytes(bits: int) -> Capability:
+    return _tried(f"bitsandbytes {bits}-bit", _linear_4bit if bits == 4 else _linear_8bit)
 
 
 def _linear_4bit() -> Any:
@@ -95,6 +111,28 @@ def _linear_8bit() -> Any:
     return bitsandbytes.nn.Linear8bitLt(64, 64, bias=False, has_fp16_weights=False)
 
 
+def _hqq() -> Capability:
+    missing = _missing("hqq", packages={"hqq": "'paretune[hqq]'"}, gpu=False)
+    return missing or _tried("hqq", _linear_hqq, needed=False)
+
+
+def _linear_hqq() -> Any:
+    import torch
+    from hqq.core.quantize import BaseQuantizeConfig, HQQLinear
+
+    where = "cuda" if torch.cuda.is_available() else "cpu"
+    plan = BaseQuantizeConfig(nbits=8, group_size=64, axis=1)
+    plain = torch.nn.Linear(64, 64, bias=False)
+    layer = HQQLinear(plain, plan, del_orig=False, compute_dtype=torch.bfloat16, device=where)
+    layer.weight = plain.weight  # to compare with
+    return layer
+
+
+def _eetq() -> Capability:
+    missing = _missing("eetq", packages={"eetq": "eetq", "kernels": "kernels"})
+    return missing or Capability("eetq", True, "its packages and a GPU are there", needed=False)
+
+
 def _tried(name: str, make: Callable[[], Any], needed: bool = True) -> Capability:
     # A library that fails here does so in ways of its own (a missing kernel, a driver): that is the finding.
     try:
@@ -103,9 +141,8 @@ def _tried(name: str, make: Callable[[], Any], needed: bool = True) -> Capabilit
         first_line = (str(failure).splitlines() or [""])[0]
         return Capability(name, False, f"fails: {type(failure).__name__}: {first_line}", needed)
     if error > 0.25:
-        return Capability(
-            name, False, f"computes wrongly, off by {error:.0%}; reinstall bitsandbytes", needed
-        )
+        library = name.split()[0]
+        return Capability(name, False, f"computes wrongly, off by {error:.0%}; reinstall {library}", needed)
     return Capability(name, True, f"a product and its gradient are within {error:.1%}", needed)
 
 
@@ -127,39 +164,79 @@ def _relative_error(make: Callable[[], Any]) -> float:
     return max(float((f - w).norm() / w.norm()) for f, w in zip(found, wanted, strict=True))
 
 
+def _missing(name: str, packages: dict[str, str], gpu: bool = True) -> Capability | None:
+    """What ``name`` lacks: packages (module: what to install) or an NVIDIA GPU; ``None`` if nothing."""
+    import torch
+
+    wanted = [install for module, install in packages.items() if find_spec(module) is None]
+    lacks = [f"`pip install {' '.join(wanted)}`"] if wanted else []
+    lacks += ["an NVIDIA GPU"] if gpu and not torch.cuda.is_available() else []
+    return Capability(name, False, f"needs {' and '.join(lacks)}", needed=False) if lacks else None
+
+
 def attention() -> list[Capability]:
     """The attention implementations a model can be loaded with."""
-    from transformers.utils import is_flash_attn_2_available
+    return [check(name) for name in ("eager", "sdpa", "flash_attention_2", "flash_attention_3")]
 
-    flash = bool(is_flash_attn_2_available())
-    detail = "available" if flash else "needs an NVIDIA GPU and `pip install flash-attn`; sdpa is used"
-    return [
-        Capability("sdpa", True, "part of torch"),
-        Capability("flash_attention_2", flash, detail, needed=False),
-    ]
+
+def _flash_attention_2() -> Capability:
+    missing = _missing("flash_attention_2", packages={"flash_attn": "flash-attn --no-build-isolation"})
+    return missing or _attends("flash_attention_2", "flash_attn")
+
+
+def _flash_attention_3() -> Capability:
+    missing = _missing("flash_attention_3", packages={"flash_attn_interface": "flash-attn-3"})
+    return missing or _attends("flash_attention_3", "flash_attn_interface")
+
+
+def _attends(name: str, module: str) -> Capability:
+    """Whether a flash attention's own function runs, forwards and backwards, on this GPU."""
+    import torch
+
+    try:
+        function = importlib.import_module(module).flash_attn_func
+        q = torch.randn(1, 16, 2, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+        found = function(q, q, q, causal=True)
+        (found[0] if isinstance(found, tuple) else found).float().sum().backward()
+    except Exception as failure:  # a wrong build, an old GPU: each fails in its own way
+        first_line = (str(failure).splitlines() or [""])[0]
+        return Capability(name, False, f"fails: {type(failure).__name__}: {first_line}", needed=False)
+    return Capability(name, True, "a small attention runs, forwards and backwards", needed=False)
 
 
 def kernels() -> list[Capability]:
-    """Fused kernels. Without triton or a GPU, Liger starts and fails only in training: both are asked for."""
-    import torch
-    from transformers.utils import is_liger_kernel_available
+    """Fused kernels."""
+    return [check(name) for name in ("liger", "unsloth")]
 
-    missing = [
-        what
-        for what, there in (
-            ("`pip install liger-kernel`", is_liger_kernel_available()),
-            ("triton", find_spec("triton") is not None),
-            ("a GPU", torch.cuda.is_available()),
-        )
-        if not there
-    ]
-    detail = f"needs {', '.join(missing)}" if missing else "available"
-    return [Capability("liger", not missing, detail, needed=False)]
+
+def _liger() -> Capability:
+    # Without triton or a GPU, Liger starts and fails only in training.
+    missing = _missing("liger", packages={"liger_kernel": "liger-kernel", "triton": "triton"})
+    return missing or _normalizes()
+
+
+def _normalizes() -> Capability:
+    import torch
+
+    try:
+        from liger_kernel.transformers import LigerRMSNorm
+
+        layer = LigerRMSNorm(64).to("cuda")
+        layer(torch.randn(4, 64, device="cuda", requires_grad=True)).sum().backward()
+    except Exception as failure:
+        first_line = (str(failure).splitlines() or [""])[0]
+        return Capability("liger", False, f"fails: {type(failure).__name__}: {first_line}", needed=False)
+    return Capability("liger", True, "a small layer runs, forwards and backwards", needed=False)
+
+
+def _unsloth() -> Capability:
+    missing = _missing("unsloth", packages={"unsloth": "unsloth"})
+    return missing or Capability("unsloth", True, "the package and a GPU are there", needed=False)
 
 
 def precisions() -> list[Capability]:
     """The 16-bit types that training can compute in, each by one small product forwards and backwards."""
-    return [_precision("bf16", needed=True), _precision("fp16", needed=False)]
+    return [check("bf16"), check("fp16")]
 
 
 def _precision(name: str, needed: bool) -> Capability:
@@ -167,6 +244,14 @@ def _precision(name: str, needed: bool) -> Capability:
 
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[name]
     where = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "fp16" and where == "cpu":
+        return Capability(
+            name, False, "needs a GPU: its gradients are scaled there; use precision: bf16", needed
+        )
+    if name == "bf16" and where == "cuda" and torch.cuda.get_device_capability() < (8, 0):
+        major, minor = torch.cuda.get_device_capability()
+        what = f"this GPU (compute capability {major}.{minor}) has no bf16; use precision: fp16"
+        return Capability(name, False, what, needed=False)
     weight = torch.ones(8, 8, device=where, requires_grad=True)
     try:
         with torch.autocast(where, dtype=dtype):
@@ -192,6 +277,22 @@ def wandb() -> Capability:
             "wandb", True, "no key, so runs stay offline; `wandb login` for online", needed=False
         )
     return Capability("wandb", True, "there is a key: online where the server answers, else offline", False)
+
+
+CHECKS: dict[str, Callable[[], Capability]] = {
+    "bitsandbytes 4-bit": lambda: _bitsandbytes(4),
+    "bitsandbytes 8-bit": lambda: _bitsandbytes(8),
+    "hqq": _hqq,
+    "eetq": _eetq,
+    "eager": lambda: Capability("eager", True, "part of transformers"),
+    "sdpa": lambda: Capability("sdpa", True, "part of torch"),
+    "flash_attention_2": _flash_attention_2,
+    "flash_attention_3": _flash_attention_3,
+    "liger": _liger,
+    "unsloth": _unsloth,
+    "bf16": lambda: _precision("bf16", needed=True),
+    "fp16": lambda: _precision("fp16", needed=False),
+}
 
 
 def wandb_key() -> str | None:

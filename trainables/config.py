@@ -6,25 +6,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from trainables import files
 from trainables.frozen import Frozen
 from trainables.methods import Method
 from trainables.results import Role
+from trainables.rope import Rope, written
 from trainables.stages import Stage
 from trainables.trained import Trained
 
 Precision = Literal["bf16", "pure_bf16", "fp16", "fp32"]
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd", "adafactor"]
 DataFormat = Literal["alpaca", "sharegpt", "messages", "openai", "completion", "text"]
+Attention = Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"]
+Kernels = Literal["none", "auto", "liger", "unsloth"]
 Scheduler = Literal["constant", "linear", "cosine", "constant_with_warmup", "inverse_sqrt"]
 
 
 class ModelConfig(Frozen):
     """The base model: a known name or hub id (``hf:``, ``ms:``), or a local folder.
 
-    ``attention`` ``auto`` takes what is quickest where it runs; the record says what ran.
+    ``attention`` and ``kernels`` ``auto`` take what is quickest where they run; the record says what ran. ``rope``
+    scales positions. ``unsafe`` names what is refused unless it is: ``remote_code`` that comes with the model, weights
+    as ``pickle``.
     ``start`` is what an earlier trial made of it, to go on from. ``fingerprint`` is the hash of the model's files,
     filled while planning: it, and not the path, is part of a trial's id.
     """
@@ -32,7 +37,10 @@ class ModelConfig(Frozen):
     name: str | None = None
     path: Path | None = None
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    attention: Literal["auto", "sdpa", "eager"] = "auto"
+    attention: Attention = "auto"
+    kernels: Kernels = "none"
+    rope: Annotated[Rope | None, BeforeValidator(written)] = None
+    unsafe: tuple[Literal["remote_code", "pickle"], ...] = ()
     start: Trained | None = None
     fingerprint: str | None = None
 
@@ -46,6 +54,10 @@ class ModelConfig(Frozen):
     def label(self) -> str:
         """How the model is called in reports."""
         return self.name or (self.path.name if self.path else "")
+
+    @property
+    def runs_remote_code(self) -> bool:
+        return "remote_code" in self.unsafe
 
 
 class DataConfig(Frozen):
@@ -217,6 +229,20 @@ class TrialConfig(Frozen):
             "start_trial": self.model.start.trial if self.model.start else None,
             "config": self.model_dump(mode="json"),
         }
+
+    def needs(self) -> Iterator[tuple[tuple[str, str], str]]:
+        """((section, leaf), what) for all that the machine must be able to do, by its name in ``capabilities``.
+
+        What works wherever Paretune does is not asked for.
+        """
+        if self.model.attention not in ("auto", "sdpa", "eager"):
+            yield ("model", "attention"), self.model.attention
+        if self.model.kernels not in ("auto", "none"):
+            yield ("model", "kernels"), self.model.kernels
+        if self.train.precision in ("fp16", "bf16"):
+            yield ("train", "precision"), self.train.precision
+        if self.method is not None:
+            yield from ((("method", leaf), what) for leaf, what in self.method.needs())
 
     def memory_shape(self) -> str:
         """A hash of what memory depends on: the config without learning rate, alpha, seed and bookkeeping."""

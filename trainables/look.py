@@ -10,7 +10,7 @@ import numpy as np
 from trainables import batches, data, models
 from trainables.config import TrialConfig
 from trainables.encode import IGNORED, Encoded
-from trainables.policy import load_tokenizer
+from trainables.policy import tokenizer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -44,7 +44,7 @@ def look(config: TrialConfig) -> Look:
     Raises ``DataError``, ``ModelError``, ``TemplateError``.
     """
     rows = data.load(config.data, config.stage.needs)
-    tokenizer = load_tokenizer(models.folder(config.model), config.data.template)
+    tokenizer = tokenizer_of(config)
     tokens = config.stage.tokens(tokenizer, rows.train, config.data.cutoff)
     if not len(tokens):
         raise data.DataError(f"{rows.name}: no row has an answer to learn; is the template right for it?")
@@ -66,7 +66,7 @@ def steps(config: TrialConfig, rows: data.Data) -> int:
     """
     train = config.train
     try:
-        tokenizer = load_tokenizer(models.folder(config.model), config.data.template)
+        tokenizer = tokenizer_of(config)
     except models.ModelError:
         return train.total_steps(len(rows.train))
     return config.stage.steps(tokenizer, rows.train, train, config.data.cutoff)

@@ -17,13 +17,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase, TrainerCallback
 
 from trainables import batches, data, machine, models
 from trainables.config import TrialConfig
 from trainables.frozen import Frozen
 from trainables.methods import LoRA
-from trainables.policy import LOADERS, Policy, attach, device, load_base, load_tokenizer
+from trainables.policy import LOADERS, Policy, attach, device, load_base, model_config, tokenizer_of
+from trainables.quantizers import QUANTIZERS
 from trainables.training import arguments, clean_process, follow_quietly
 
 STEPS = 2  # the first fills the optimizer's state, the second shows the peak with it in place
@@ -145,8 +146,8 @@ def measure(config: TrialConfig, settled: bool = True) -> Memory:
         smallest = {"batch_size": config.stage.least_batch, "gradient_accumulation": 1}
         train = config.train.model_copy(update=smallest)
         quickest = config.model_copy(update={"method": LoRA(), "train": train})
-        _measure(quickest, folder, load_tokenizer(folder, config.data.template), steps=1, scored=False)
-    return _measure(config, folder, load_tokenizer(folder, config.data.template))
+        _measure(quickest, folder, tokenizer_of(config), steps=1, scored=False)
+    return _measure(config, folder, tokenizer_of(config))
 
 
 NAMES_LAYERS = ("layers", "modules", "targets", "modules_to_save")  # and so may name one that isn't there
@@ -158,9 +159,12 @@ def _rehearse(config: TrialConfig, folder: Path) -> None:
     plain = method.model_copy(update={n: fields[n].default for n in NAMES_LAYERS if n in fields})
     with tempfile.TemporaryDirectory() as temporary:
         loader, options = LOADERS[config.stage.task]
-        small = loader.from_config(_one_layer(folder, options), dtype=torch.bfloat16)
+        whole = model_config(config.model, folder, config.data.cutoff)
+        small = loader.from_config(
+            _one_layer(whole, options), dtype=torch.bfloat16, trust_remote_code=config.model.runs_remote_code
+        )
         small.save_pretrained(temporary)
-        tokenizer = load_tokenizer(folder, config.data.template)
+        tokenizer = tokenizer_of(config)
         _measure(
             config.model_copy(update={"method": plain, "stage": config.stage.rehearsal()}),
             Path(temporary),
@@ -168,8 +172,7 @@ def _rehearse(config: TrialConfig, folder: Path) -> None:
         )
 
 
-def _one_layer(folder: Path, options: dict[str, Any]) -> PreTrainedConfig:
-    whole = AutoConfig.from_pretrained(folder, local_files_only=True)
+def _one_layer(whole: PreTrainedConfig, options: dict[str, Any]) -> PreTrainedConfig:
     layers = whole.num_hidden_layers
     values = whole.to_dict()
     for name, value in values.items():
@@ -261,14 +264,10 @@ class _Counted(TrainerCallback):
 def weight_bytes(model: nn.Module) -> int:
     """The bytes of all parameters, buffers and quantization constants; what is shared counts once."""
     tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
-    for parameter in model.parameters():
-        state = getattr(parameter, "quant_state", None)
-        if state is not None:
-            nested = getattr(state, "state2", None)
-            tensors += [state.absmax, state.code, *([nested.absmax, nested.code] if nested else [])]
-        scales = getattr(parameter, "SCB", None)
-        if scales is not None:
-            tensors.append(scales)
+    for module in model.modules():
+        for quantizer in QUANTIZERS.values():
+            if quantizer.is_quantized(module):
+                tensors += quantizer.constants(module)
     return _bytes(tensors)
 
 

@@ -13,7 +13,10 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
     'lora'
     """
     lower = {candidate.lower(): candidate for candidate in known}
-    matches = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    given = str(name).lower()
+    # Longer than what is meant: liger_kernel.
+    begins = [candidate for candidate in lower if len(candidate) > 2 and given.startswith(candidate)]
+    matches = difflib.get_close_matches(given, lower, n=1) or begins
     return lower[matches[0]] if matches else None
 
 

@@ -13,15 +13,16 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedTokenizerBase,
 )
 
-from trainables import templates
+from trainables import capabilities, kernels, models, rope, templates
 from trainables.batches import SHORT_ROW
-from trainables.config import TrialConfig
+from trainables.config import ModelConfig, TrialConfig
 from trainables.methods import Method
 from trainables.methods.protocol import reward_head
 from trainables.model_folder import ModelError
@@ -82,36 +83,57 @@ def device() -> str:
 
 
 def attention(config: TrialConfig) -> str:
-    """The attention that really runs: on a CPU, SDPA's backward costs more than the attention matrix of short rows."""
+    """The attention that a trial runs: the one it names, or the quickest that works here.
+
+    On a CPU, SDPA's backward costs more than the attention matrix of short rows.
+    """
     if config.model.attention != "auto":
         return config.model.attention
-    return "eager" if device() == "cpu" and config.data.cutoff <= SHORT_ROW else "sdpa"
+    if device() == "cpu":
+        return "eager" if config.data.cutoff <= SHORT_ROW else "sdpa"
+    return "flash_attention_2" if capabilities.check("flash_attention_2").works else "sdpa"
 
 
 def load_base(config: TrialConfig, folder: Path) -> Any:
-    """The base model on this process's device, in the dtype that the method wants it in."""
+    """The base model on this process's device, in the dtype that the method wants it in.
+
+    ``folder`` has the weights, which may be another trial's; what is true of the base comes with the config.
+    """
     kinds = dtypes(config.train.precision, config.model.dtype)
     options = config.method.load_options(kinds) if config.method else {}
     dtype = config.method.load_dtype(kinds) if config.method else kinds.frozen
-    where = device()
-    placed = {"device_map": {"": torch.cuda.current_device()}} if where == "cuda" else {}
-    loader, own_options = LOADERS[config.stage.task]
-    model = loader.from_pretrained(
-        folder,
-        dtype=dtype,
-        local_files_only=True,
-        use_safetensors=True,
-        attn_implementation=attention(config),
+    placed = {"device_map": {"": torch.cuda.current_device()}} if device() == "cuda" else {}
+    kernel = kernels.chosen(config.model.kernels)
+    loader, head = LOADERS[config.stage.task]
+    options = {
+        "config": model_config(config.model, folder, config.data.cutoff, **head),
+        "dtype": dtype,
+        "local_files_only": True,
+        "use_safetensors": True,
+        "attn_implementation": attention(config),
+        "trust_remote_code": config.model.runs_remote_code,
         **placed,
         **options,
-        **own_options,
-    )
+    }
+    model = kernels.loaded(kernel, loader, folder, options, config)
     model.config.use_cache = False
     return model
 
 
+def model_config(model: ModelConfig, folder: Path, cutoff: int, **options: Any) -> Any:
+    """The transformers config of the weights in ``folder``, its positions scaled as the model's ``rope`` asks."""
+    options = {"local_files_only": True, "trust_remote_code": model.runs_remote_code, **options}
+    found = AutoConfig.from_pretrained(folder, **options)
+    if model.rope is not None:
+        base = AutoConfig.from_pretrained(models.folder(model), **options)
+        rope.scale(found, base, model.rope, cutoff)
+    return found
+
+
 @lru_cache(maxsize=4)
-def load_tokenizer(folder: Path, template: str | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    folder: Path, template: str | None = None, remote_code: bool = False
+) -> PreTrainedTokenizerBase:
     """The model's tokenizer with a chat template, its own or a named one; it pads with the end of sequence
     where it names no padding token.
 
@@ -119,7 +141,9 @@ def load_tokenizer(folder: Path, template: str | None = None) -> PreTrainedToken
     trial. Raises ``ModelError`` for a tokenizer that can't be read, and ``TemplateError``.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=remote_code
+        )
     except Exception as error:  # whatever a broken file leads to
         raise ModelError(
             f"{folder}: its tokenizer can't be read ({type(error).__name__}: {error}); is the model whole?"
@@ -129,6 +153,14 @@ def load_tokenizer(folder: Path, template: str | None = None) -> PreTrainedToken
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def tokenizer_of(config: TrialConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer of a trial's base, with the template that its data names.
+
+    Raises ``ModelError`` and ``TemplateError``, as :func:`load_tokenizer` does.
+    """
+    return load_tokenizer(models.folder(config.model), config.data.template, config.model.runs_remote_code)
 
 
 @lru_cache(maxsize=4)

@@ -87,6 +87,9 @@ class Record(Frozen):
     # Where and with what
     device: str | None = None
     attention: str | None = None  # the implementation that ran
+    kernels: str | None = None  # none, liger or unsloth
+    rope: str | None = None  # "yarn x 4"; None where positions are as the base has them
+    quantized_layers: int | None = None  # linear layers that are really held in few bits
     host: str | None = None
     slot: str | None = None
     slot_trial: int | None = None  # 0 = the slot's first

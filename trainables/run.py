@@ -7,7 +7,6 @@ goes wrong becomes a record that says so.
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import socket
 import time
@@ -22,10 +21,11 @@ import pyarrow.parquet as pq
 import torch
 from transformers import set_seed
 
-from trainables import data, files, models, provenance, reference, starts, templates
+from trainables import data, files, kernels, provenance, reference, rope, starts, templates
 from trainables.config import TrialConfig
 from trainables.measuring import MeasuringFailed
-from trainables.policy import Policy, attach, device, load_base, load_tokenizer
+from trainables.policy import Policy, attach, device, load_base, tokenizer_of
+from trainables.quantizers import QUANTIZERS
 from trainables.results import Record, Status, write_record
 from trainables.stages.protocol import Scores
 from trainables.training import arguments, clean_process, follow_quietly
@@ -134,7 +134,7 @@ def _run(trial: Trial, evaluate_at: frozenset[int]) -> Status:
     clean_process()
     set_seed(config.train.seed)
     rows = data.load(config.data, config.stage.needs)
-    tokenizer = load_tokenizer(models.folder(config.model), config.data.template)
+    tokenizer = tokenizer_of(config)
     policy = attach(load_base(config, starts.weights(config.model, trial.place.run)), tokenizer, config)
     metric = config.stage.quality(rows)
     trial.facts |= {
@@ -147,6 +147,9 @@ def _run(trial: Trial, evaluate_at: frozenset[int]) -> Status:
         "template_sha256": templates.sha256(policy.tokenizer),
         "total_params": count_parameters(policy.model),
         "attention": policy.causal.config._attn_implementation,
+        "kernels": kernels.chosen(config.model.kernels),
+        "rope": rope.applied(policy.causal.config) if config.model.rope else None,
+        "quantized_layers": count_quantized(policy.model) or None,
     }
     status: Status = "done" if config.method is None else _train(trial, policy, rows, evaluate_at)
     if status != "interrupted" and first_rank():
@@ -280,11 +283,16 @@ def once(path: Path, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def count_quantized(model: torch.nn.Module) -> int:
+    """How many layers are held in few bits, by any quantizer."""
+    return sum(any(q.is_quantized(module) for q in QUANTIZERS.values()) for module in model.modules())
+
+
 def count_parameters(model: torch.nn.Module) -> int:
     """All parameters; a quantized weight counts as what it stands for, a tied one once."""
-    seen: dict[int, int] = {}
-    for parameter in model.parameters():
-        state = getattr(parameter, "quant_state", None)
-        shape = state.shape if state is not None else parameter.shape
-        seen[id(parameter)] = math.prod(shape)
-    return sum(seen.values())
+    found = {id(parameter): parameter.numel() for parameter in model.parameters()}
+    for module in model.modules():
+        for quantizer in QUANTIZERS.values():
+            if quantizer.is_quantized(module):
+                found[id(next(module.parameters()))] = quantizer.weights(module)
+    return sum(found.values())

@@ -74,12 +74,19 @@ def _merge(adapter: Path, run: Path, into: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from trainables.policy import model_config
+
     config = trial(adapter)
     if config is None:
         raise ModelError(f"{adapter} is an adapter, and no config.json beside it says what of")
     below = weights(_moved_along(config.model, adapter), run)
     base: Any = AutoModelForCausalLM.from_pretrained(
-        below, dtype=config.model.dtype, local_files_only=True, use_safetensors=True
+        below,
+        config=model_config(config.model, below, config.data.cutoff),
+        dtype=config.model.dtype,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=config.model.runs_remote_code,
     )
     model: Any = PeftModel.from_pretrained(base, str(adapter))
     model.merge_and_unload(safe_merge=True).save_pretrained(into)

@@ -85,7 +85,7 @@ class LoRA(FineTuning):
             r=self.rank,
             lora_alpha=2 * self.rank if self.alpha is None else self.alpha,  # type: ignore[arg-type]
             lora_dropout=self.dropout,
-            target_modules=self.targets if isinstance(self.targets, str) else list(self.targets),
+            target_modules=self._adapted(model),
             use_rslora=self.rslora,
             use_dora=self.dora,
             init_lora_weights=True if self.init == "default" else self.init,
@@ -93,6 +93,10 @@ class LoRA(FineTuning):
             # With SEQ_CLS, PEFT trains and saves the reward head as it does `modules_to_save`.
             task_type="CAUSAL_LM" if reward_head(model) is None else "SEQ_CLS",
         )
+
+    def _adapted(self, model: nn.Module) -> str | list[str]:
+        """PEFT's name for the modules that get an adapter, or theirs."""
+        return self.targets if isinstance(self.targets, str) else list(self.targets)
 
     @contextmanager
     def reference(self, model: Any) -> Iterator[nn.Module]:

@@ -46,6 +46,10 @@ class FineTuning(Frozen):
         """(leaf, what is wrong) for all that this model makes impossible; asked while planning."""
         yield from ()
 
+    def needs(self) -> Iterator[tuple[str, str]]:
+        """(leaf, what) for all that the machine must be able to do, by its name in ``capabilities``."""
+        yield from ()
+
     def load_dtype(self, dtypes: Dtypes) -> torch.dtype:
         """The dtype the base is loaded in: the frozen weights', unless all of them train."""
         return dtypes.frozen

@@ -1,12 +1,14 @@
-"""QLoRA: LoRA on a base held in 4 or 8 bits, by bitsandbytes (Dettmers et al., 2023, arXiv:2305.14314)."""
+"""QLoRA: LoRA on a base held in few bits (Dettmers et al., 2023, arXiv:2305.14314), by whichever quantizer."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from trainables.methods.lora import TAKES_FROM_BASE, LoRA
+from trainables.quantizers import QUANTIZERS, Quantizer, check
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,12 +17,19 @@ if TYPE_CHECKING:
 
 
 class QLoRA(LoRA):
-    """LoRA with the base's linear layers in ``bits``: 4 (``quant_type``, ``double_quant``) or 8."""
+    """LoRA with the base's linear layers in ``bits``, by ``backend``: bitsandbytes (4, 8), HQQ (1 to 8) or EETQ (8).
+
+    ``quant_type`` and ``double_quant`` are 4-bit bitsandbytes'. ``int8_threshold`` is its 8 bits': inputs beyond it
+    are multiplied in 16 bits (6 in the paper, 0 for none). ``group_size`` is how many weights share HQQ's scale.
+    """
 
     kind: Literal["qlora"] = "qlora"  # type: ignore[assignment]
-    bits: Literal[4, 8] = 4
+    backend: Literal["bnb", "hqq", "eetq"] = "bnb"
+    bits: Literal[1, 2, 3, 4, 5, 6, 8] = 4
     quant_type: Literal["nf4", "fp4"] = "nf4"
     double_quant: bool = True
+    int8_threshold: float = Field(default=6.0, ge=0)
+    group_size: int = Field(default=64, ge=8, multiple_of=8)
 
     @model_validator(mode="after")
     def _makes_sense(self) -> QLoRA:
@@ -29,49 +38,37 @@ class QLoRA(LoRA):
                 f"init: {self.init} takes the adapter's start out of the base's weights, which a quantized "
                 "base can't give; use init: default or method lora"
             )
+        if self.bits not in self.quantizer.bits:
+            has = ", ".join(map(str, self.quantizer.bits))
+            raise ValueError(f"bits: {self.backend} has {has}, not {self.bits}; hqq has 1 to 8")
+        for name, other in QUANTIZERS.items():
+            for key in other.own if name != self.backend else ():
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key} is a setting of {name}, and the backend is {self.backend}")
         return self
 
     @property
+    def quantizer(self) -> Quantizer:
+        return QUANTIZERS[self.backend]
+
+    @property
     def label(self) -> str:
-        return self.name or f"qlora-{self.bits}bit"
+        return self.name or f"qlora-{self.quantizer.label(self)}"
+
+    def needs(self) -> Iterator[tuple[str, str]]:
+        yield "backend", self.quantizer.need(self)
 
     def load_options(self, dtypes: Dtypes) -> dict[str, Any]:
-        from transformers import BitsAndBytesConfig
-
-        if self.bits == 8:
-            return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
-        return {
-            "quantization_config": BitsAndBytesConfig(
-                load_in_4bit=True,
-                bnb_4bit_quant_type=self.quant_type,
-                bnb_4bit_use_double_quant=self.double_quant,
-                bnb_4bit_compute_dtype=dtypes.compute,
-            )
-        }
+        return self.quantizer.load_options(self, dtypes)
 
     def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
-        keep_gradients_right_on_cpu(model)
-        let_go_of_the_file(model)
+        self.quantizer.quantize(self, model, dtypes)
+        check(self.quantizer, model)
         return super().attach(model, dtypes)
 
-
-def keep_gradients_right_on_cpu(model: nn.Module) -> None:
-    """Keeps bitsandbytes from repacking 4-bit weights for its AVX512-BF16 kernel.
-
-    That kernel has no backward pass: after the first forward without gradients (an evaluation, a generation)
-    later gradients would be silently wrong.
-    """
-    for module in model.modules():
-        if type(module).__name__ == "Linear4bit":
-            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
-
-
-def let_go_of_the_file(model: nn.Module) -> None:
-    """Copies what was not quantized into memory of its own.
-
-    On a CPU it is a view into the mapped weights file, and would keep all pages that were read to be
-    quantized, the 16-bit weights themselves, resident.
-    """
-    for parameter in model.parameters():
-        if parameter.is_floating_point() and parameter.device.type == "cpu":
-            parameter.data = parameter.data.clone()
+    def _adapted(self, model: nn.Module) -> str | list[str]:
+        if not isinstance(self.targets, str) or self.quantizer.stores_linear:
+            return super()._adapted(model)
+        # PEFT finds no linear layers here, so they are named.
+        quantized = (name for name, module in model.named_modules() if self.quantizer.is_quantized(module))
+        return sorted({name.rpartition(".")[2] for name in quantized})

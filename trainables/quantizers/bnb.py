@@ -1,0 +1,78 @@
+"""bitsandbytes: NF4 and FP4 (Dettmers et al., 2023, arXiv:2305.14314), and LLM.int8() (2022, arXiv:2208.07339)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from trainables.quantizers.protocol import Quantizer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from trainables.methods.qlora import QLoRA
+    from trainables.precision import Dtypes
+
+
+class BitsAndBytes(Quantizer):
+    """4 bits in blocks of 64, their scales in 8 bits with ``double_quant``; 8 bits, one scale a row."""
+
+    bits: ClassVar[tuple[int, ...]] = (4, 8)
+    own: ClassVar[tuple[str, ...]] = ("quant_type", "double_quant", "int8_threshold")
+
+    def need(self, asked: QLoRA) -> str:
+        return f"bitsandbytes {asked.bits}-bit"
+
+    def load_options(self, asked: QLoRA, dtypes: Dtypes) -> dict[str, Any]:
+        from transformers import BitsAndBytesConfig
+
+        if asked.bits == 8:
+            config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=asked.int8_threshold)
+        else:
+            config = BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type=asked.quant_type,
+                bnb_4bit_use_double_quant=asked.double_quant,
+                bnb_4bit_compute_dtype=dtypes.compute,
+            )
+        return {"quantization_config": config}
+
+    def quantize(self, asked: QLoRA, model: nn.Module, dtypes: Dtypes) -> None:
+        keep_gradients_right_on_cpu(model)
+        let_go_of_the_file(model)
+
+    def is_quantized(self, module: nn.Module) -> bool:
+        # PEFT's layers around them have the same names.
+        own = type(module).__module__.startswith("bitsandbytes")
+        return own and type(module).__name__ in ("Linear4bit", "Linear8bitLt")
+
+    def constants(self, module: Any) -> Iterable[Tensor]:
+        state = getattr(module.weight, "quant_state", None)
+        if state is not None:
+            nested = getattr(state, "state2", None)
+            yield from (state.absmax, state.code, *([nested.absmax, nested.code] if nested else []))
+        scales = getattr(module.weight, "SCB", None)
+        if scales is not None:
+            yield scales
+
+
+def keep_gradients_right_on_cpu(model: nn.Module) -> None:
+    """Keeps bitsandbytes from repacking 4-bit weights for its AVX512-BF16 kernel.
+
+    That kernel has no backward pass: after the first forward without gradients (an evaluation, a generation)
+    later gradients would be silently wrong.
+    """
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit":
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+
+
+def let_go_of_the_file(model: nn.Module) -> None:
+    """Copies what was not quantized into memory of its own.
+
+    On a CPU it is a view into the mapped weights file, and would keep all pages that were read to be
+    quantized, the 16-bit weights themselves, resident.
+    """
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and parameter.device.type == "cpu":
+            parameter.data = parameter.data.clone()

@@ -1,0 +1,37 @@
+"""EETQ: 8 bits, one scale a column, on an NVIDIA GPU, through transformers (https://github.com/NetEase-FuXi/EETQ)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from trainables.quantizers.protocol import Quantizer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from trainables.methods.qlora import QLoRA
+    from trainables.precision import Dtypes
+
+
+class EETQ(Quantizer):
+    """Its products run in fp16, and its backward pass spells each weight out for as long as it needs it."""
+
+    bits: ClassVar[tuple[int, ...]] = (8,)
+    stores_linear: ClassVar[bool] = False
+
+    def need(self, asked: QLoRA) -> str:
+        return "eetq"
+
+    def load_options(self, asked: QLoRA, dtypes: Dtypes) -> dict[str, Any]:
+        from transformers import EetqConfig
+
+        return {"quantization_config": EetqConfig("int8")}
+
+    def is_quantized(self, module: nn.Module) -> bool:
+        return type(module).__name__ == "EetqLinear"
+
+    def weights(self, module: Any) -> int:
+        return int(module.weight.numel())
+
+    def label(self, asked: QLoRA) -> str:
+        return f"eetq{asked.bits}bit"
