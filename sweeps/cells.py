@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sweeps.domains import Domain
+from sweeps.foretell import Foretold
 from sweeps.settings import SearchConfig
 from sweeps.starts import trained_in
 from trainables.config import TrialConfig
@@ -39,6 +40,7 @@ class Cell:
     seed: int  # the sampler's
     data_notes: tuple[str, ...] = ()  # how the rows were read, and what is held out
     data_warnings: tuple[str, ...] = ()  # what was left out of the rows, or looks unfinished
+    predicted: Foretold | None = None  # what its trials take, where that can be told
     row_counts: tuple[int, ...] = ()  # rows a full-length trial trains on; several if the space varies them
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from sweeps import needs
 from sweeps.cells import Cell, build, space_size
 from sweeps.domains import Domain
 from sweeps.drafts import Draft
+from sweeps.foretell import foretell
 from sweeps.materials import Materials, Missing, locate
 from sweeps.nodes import Branch, Place
 from sweeps.problems import Problem, shown
@@ -67,7 +68,10 @@ def check(spec: Spec, draft: Draft, materials: Materials) -> Checked:
             ]
     if not draft.real or search is None or data is None or any(problem.error for problem in problems):
         return Checked(draft, None, tuple(problems))
-    return Checked(draft, _cell(draft, tree, search, data, configs), tuple(problems))
+    cell = _cell(draft, tree, search, data, configs)
+    return Checked(
+        draft, replace(cell, predicted=foretell(spec, configs, architecture, data)), tuple(problems)
+    )
 
 
 def problem_at(spec: Spec, draft: Draft, place: Place, what: str, error: bool = True) -> Problem:

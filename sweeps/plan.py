@@ -179,7 +179,8 @@ def _cell_json(cell: Cell) -> dict[str, Any]:
         "space": {leaf: str(domain) for leaf, domain in cell.space.items()},
         "prior": cell.prior(),
         "needs": list(cell.needs),
-        "predicted_peak_bytes": None,
+        "predicted_peak_bytes": cell.predicted.most.total if cell.predicted else None,
+        "predicted": cell.predicted.to_json() if cell.predicted else None,
     }
 
 

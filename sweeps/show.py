@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from trainables.config import TrialConfig
 
 
+GIB = 2**30
+
+
 def show_plan(plan: Plan, console: Console) -> None:
     """Prints the cells and the notes."""
     if console.is_terminal:
@@ -32,11 +35,14 @@ def plan_table(plan: Plan) -> Table:
     from rich.table import Table
 
     table = Table(title=plan.spec.question, title_justify="left")
-    headings = ["cell", "trials", "steps", "compared at", "searched", "tried first"]
+    headings = ["cell", "trials", "steps", "compared at", "searched", "tried first", "foretold peak"]
     headings += ["goes on from"] if any(cell.needs for cell in plan.cells) else []
     for heading in headings:
         table.add_column(heading, justify="right" if heading in ("trials", "steps") else "left")
-    rows = [*map(_row, plan.cells), *((base.cell, "1", "", "", "", "", _taken(base)) for base in plan.bases)]
+    rows = [
+        *map(_row, plan.cells),
+        *((base.cell, "1", "", "", "", "", "", _taken(base)) for base in plan.bases),
+    ]
     for row in rows:
         table.add_row(*row[: len(headings)])
     return table
@@ -45,11 +51,12 @@ def plan_table(plan: Plan) -> Table:
 def plan_lines(plan: Plan) -> Iterator[str]:
     """One line per cell, base model and note."""
     for cell in plan.cells:
-        name, trials, steps, rungs, space, prior, taken = _row(cell)
+        name, trials, steps, rungs, space, prior, peak, taken = _row(cell)
         parts = [f"{name}: {trials} {'trial' if trials == '1' else 'trials'} of {steps} steps"]
         parts += [f"compared at {rungs}"] if rungs else []
         parts += [f"searched: {', '.join(space.splitlines())}"] if space else []
         parts += [f"tried first: {prior}"] if prior else []
+        parts += [f"foretold peak {peak}"] if peak else []
         parts += [f"goes on from {taken}"] if taken else []
         yield "; ".join(parts)
     for base in plan.bases:
@@ -64,7 +71,15 @@ def _taken(config: TrialConfig) -> str:
     return ", ".join([*([taken["model"]] if "model" in taken else []), *rewarded])
 
 
-def _row(cell: Cell) -> tuple[str, str, str, str, str, str, str]:
+def _peak(cell: Cell) -> str:
+    """``0.69 GiB``, or what it ranges over: ``0.69 to 0.92 GiB``."""
+    if cell.predicted is None:
+        return ""
+    least, most = (f"{end.total / GIB:.2f}" for end in (cell.predicted.least, cell.predicted.most))
+    return f"{most} GiB" if least == most else f"{least} to {most} GiB"
+
+
+def _row(cell: Cell) -> tuple[str, str, str, str, str, str, str, str]:
     return (
         cell.name,
         str(cell.trials),
@@ -72,6 +87,7 @@ def _row(cell: Cell) -> tuple[str, str, str, str, str, str, str]:
         ", ".join(map(str, cell.rungs)),
         "\n".join(f"{leaf} {domain}" for leaf, domain in cell.space.items()),
         ", ".join(f"{leaf.rpartition('.')[2]} {shown(value)}" for leaf, value in cell.prior().items()),
+        _peak(cell),
         _taken(cell.first()),
     )
 

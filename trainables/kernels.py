@@ -1,4 +1,4 @@
-"""Fused kernels for a model's layers: Liger's (arXiv:2410.10989), or Unsloth's own way of loading a model."""
+"""Which attention and which fused kernels run a model: Liger's (arXiv:2410.10989), or Unsloth's own way of loading."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables import capabilities
+from trainables.batches import SHORT_ROW
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
@@ -18,6 +19,18 @@ LIGER = {
     "cross_entropy": False,
     "fused_linear_cross_entropy": False,
 }
+
+
+def attention(asked: str, cutoff: int, device: str) -> str:
+    """The attention that runs where ``asked`` is asked for: ``auto`` takes the quickest that works.
+
+    On a CPU, SDPA's backward costs more than the attention matrix of short rows.
+    """
+    if asked != "auto":
+        return asked
+    if device == "cpu":
+        return "eager" if cutoff <= SHORT_ROW else "sdpa"
+    return "flash_attention_2" if capabilities.check("flash_attention_2").works else "sdpa"
 
 
 def chosen(asked: str) -> str:

@@ -60,6 +60,17 @@ def look(config: TrialConfig) -> Look:
     )
 
 
+def longest(config: TrialConfig, rows: data.Data) -> int:
+    """The tokens of the longest training row after the cutoff; the cutoff where the model isn't here yet."""
+    try:
+        tokenizer = tokenizer_of(config)
+    except models.ModelError:
+        return config.data.cutoff
+    if config.train.packing:
+        return config.data.cutoff
+    return config.stage.longest(tokenizer, rows.train, config.data.cutoff)[1]
+
+
 def steps(config: TrialConfig, rows: data.Data) -> int:
     """The optimizer steps of a trial. An epoch's rows are counted as tokens, or, where the model isn't here yet, as
     they come.

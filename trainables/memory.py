@@ -19,11 +19,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase, TrainerCallback
 
-from trainables import batches, data, machine, models
+from trainables import batches, data, machine, models, shape
 from trainables.config import TrialConfig
 from trainables.frozen import Frozen
 from trainables.methods import LoRA
 from trainables.policy import LOADERS, Policy, attach, device, load_base, model_config, tokenizer_of
+from trainables.prediction import predict
 from trainables.quantizers import QUANTIZERS
 from trainables.training import arguments, clean_process, follow_quietly
 
@@ -44,6 +45,7 @@ class Memory(Frozen):
     reserved_bytes: int | None = None  # what the CUDA allocator held at the peak, free blocks included
     rows: int | None = None
     row_tokens: int | None = None
+    predicted_peak_bytes: int | None = None  # of training, foretold from the model's numbers and these rows
 
 
 class ResidentSet:
@@ -203,7 +205,9 @@ def _measure(
         _forget_gradients(policy.model)
         clean_process()
     if scored:
-        test = [config.stage.longest(policy, rows.test, config.data.cutoff)[0]] * config.stage.eval_batch
+        test = [
+            config.stage.longest(policy.tokenizer, rows.test, config.data.cutoff)[0]
+        ] * config.stage.eval_batch
         with meter.phase("eval"):
             config.stage.score(policy, rows, test, config.data.cutoff)
     return Memory(
@@ -218,13 +222,26 @@ def _measure(
         reserved_bytes=meter.gauge.reserved() if meter.gauge else None,
         rows=config.train.batch_size,
         row_tokens=row_tokens,
+        predicted_peak_bytes=_predicted(config, policy, row_tokens),
     )
+
+
+def _predicted(config: TrialConfig, policy: Policy, row_tokens: int) -> int | None:
+    if config.method is None:
+        return None
+    batch = config.stage.forward_pass(config.train.batch_size, row_tokens)
+    try:
+        numbers = shape.of(policy.causal.config.to_dict())
+    except shape.Unforeseen:
+        return None
+    ran = policy.causal.config._attn_implementation
+    return None if batch is None else predict(config, numbers, batch, policy.device, ran).total
 
 
 def _longest(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tuple[list[Any], int]:
     """What makes the longest row of a batch, and its tokens: one row, or those that fill it where rows are packed."""
     if not config.train.packing:
-        row, tokens = config.stage.longest(policy, rows, config.data.cutoff)
+        row, tokens = config.stage.longest(policy.tokenizer, rows, config.data.cutoff)
         return [row], tokens
     found = config.stage.tokens(policy.tokenizer, rows, config.data.cutoff)
     chosen = batches.filling(found.lengths, config.data.cutoff)

@@ -20,8 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from trainables import capabilities, kernels, models, rope, templates
-from trainables.batches import SHORT_ROW
+from trainables import kernels, models, rope, templates
 from trainables.config import ModelConfig, TrialConfig
 from trainables.methods import Method
 from trainables.methods.protocol import reward_head
@@ -82,18 +81,6 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def attention(config: TrialConfig) -> str:
-    """The attention that a trial runs: the one it names, or the quickest that works here.
-
-    On a CPU, SDPA's backward costs more than the attention matrix of short rows.
-    """
-    if config.model.attention != "auto":
-        return config.model.attention
-    if device() == "cpu":
-        return "eager" if config.data.cutoff <= SHORT_ROW else "sdpa"
-    return "flash_attention_2" if capabilities.check("flash_attention_2").works else "sdpa"
-
-
 def load_base(config: TrialConfig, folder: Path) -> Any:
     """The base model on this process's device, in the dtype that the method wants it in.
 
@@ -110,7 +97,7 @@ def load_base(config: TrialConfig, folder: Path) -> Any:
         "dtype": dtype,
         "local_files_only": True,
         "use_safetensors": True,
-        "attn_implementation": attention(config),
+        "attn_implementation": kernels.attention(config.model.attention, config.data.cutoff, device()),
         "trust_remote_code": config.model.runs_remote_code,
         **placed,
         **options,

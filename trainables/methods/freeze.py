@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from trainables.methods.footprint import Footprint
 from trainables.methods.protocol import FineTuning, cast_trainable, reward_head, save_whole
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from trainables.models import Architecture
     from trainables.precision import Dtypes
+    from trainables.shape import Shape
 
 
 class Freeze(FineTuning):
@@ -49,6 +51,15 @@ class Freeze(FineTuning):
                     "modules",
                     f"no module {name!r} in the model; it has {', '.join(architecture.module_names)}",
                 )
+
+    def footprint(self, shape: Shape) -> Footprint:
+        tied_too = self.head and shape.tied
+        return Footprint(
+            trained_layers=min(self.layers, shape.layers),
+            first=self.end == "first",
+            embedding=tied_too,
+            head=self.head,
+        )
 
     def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
         model.requires_grad_(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from trainables.methods.footprint import Footprint
 from trainables.methods.protocol import FineTuning, cast_trainable, save_whole
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from trainables.precision import Dtypes
+    from trainables.shape import Shape
 
 
 class Full(FineTuning):
@@ -22,6 +24,9 @@ class Full(FineTuning):
     kind: Literal["full"] = "full"
 
     prior: ClassVar[dict[str, Any]] = {"train.learning_rate": 2e-4}
+
+    def footprint(self, shape: Shape) -> Footprint:
+        return Footprint(trained_layers=shape.layers, embedding=True, head=True, last_norm=True)
 
     def load_dtype(self, dtypes: Dtypes) -> torch.dtype:
         return dtypes.trainable

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from trainables.methods.footprint import Footprint
 from trainables.methods.protocol import FineTuning, cast_trainable, reward_head
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from trainables.models import Architecture
     from trainables.precision import Dtypes
+    from trainables.shape import Shape
 
 # Adapters that start from the base's own weights, and change the base by as much, so that the sum stays.
 TAKES_FROM_BASE = ("pissa", "olora")
@@ -62,6 +64,13 @@ class LoRA(FineTuning):
                         leaf,
                         f"no module {name!r} in the model; it has {', '.join(architecture.module_names)}",
                     )
+
+    def footprint(self, shape: Shape) -> Footprint:
+        adapted = (name for name in shape.linear if self._adapts(name))
+        return Footprint(rank=self.rank, adapted=frozenset(adapted))
+
+    def _adapts(self, name: str) -> bool:
+        return isinstance(self.targets, str) or any(t == name or t.endswith("." + name) for t in self.targets)
 
     def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
         from peft import get_peft_model, get_peft_model_state_dict

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
+    from trainables.methods.footprint import Footprint
     from trainables.models import Architecture
     from trainables.precision import Dtypes
+    from trainables.shape import Shape
 
 
 class FineTuning(Frozen):
@@ -49,6 +51,10 @@ class FineTuning(Frozen):
     def needs(self) -> Iterator[tuple[str, str]]:
         """(leaf, what) for all that the machine must be able to do, by its name in ``capabilities``."""
         yield from ()
+
+    def footprint(self, shape: Shape) -> Footprint:
+        """What it trains and holds of a model of that shape."""
+        raise TypeError(f"{type(self).__name__} does not say what it takes")
 
     def load_dtype(self, dtypes: Dtypes) -> torch.dtype:
         """The dtype the base is loaded in: the frozen weights', unless all of them train."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from trainables.methods.footprint import Footprint
 from trainables.methods.lora import TAKES_FROM_BASE, LoRA
 from trainables.quantizers import QUANTIZERS, Quantizer, check
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from trainables.precision import Dtypes
+    from trainables.shape import Shape
 
 
 class QLoRA(LoRA):
@@ -54,6 +57,13 @@ class QLoRA(LoRA):
     @property
     def label(self) -> str:
         return self.name or f"qlora-{self.quantizer.label(self)}"
+
+    def footprint(self, shape: Shape) -> Footprint:
+        return replace(
+            super().footprint(shape),
+            linear_bytes=self.quantizer.bytes_per_weight(self, shape),
+            holds_inputs=self.quantizer.holds_inputs(self),
+        )
 
     def needs(self) -> Iterator[tuple[str, str]]:
         yield "backend", self.quantizer.need(self)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from trainables.methods.qlora import QLoRA
     from trainables.precision import Dtypes
+    from trainables.shape import Shape
 
 
 class BitsAndBytes(Quantizer):
@@ -54,6 +55,16 @@ class BitsAndBytes(Quantizer):
         scales = getattr(module.weight, "SCB", None)
         if scales is not None:
             yield scales
+
+    def bytes_per_weight(self, asked: QLoRA, shape: Shape) -> float:
+        if asked.bits == 8:
+            rows = sum(outputs for _, outputs in shape.linear.values())
+            return 1 + 4 * rows / shape.linear_params
+        # A scale of 4 bytes each 64 weights; or of one byte, and 4 more each 256 of them.
+        return 0.5 + ((1 + 4 / 256) / 64 if asked.double_quant else 4 / 64)
+
+    def holds_inputs(self, asked: QLoRA) -> bool:
+        return asked.bits == 8
 
 
 def keep_gradients_right_on_cpu(model: nn.Module) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from trainables.methods.qlora import QLoRA
     from trainables.precision import Dtypes
+    from trainables.shape import Shape
 
 
 class EETQ(Quantizer):
@@ -32,6 +33,9 @@ class EETQ(Quantizer):
 
     def weights(self, module: Any) -> int:
         return int(module.weight.numel())
+
+    def bytes_per_weight(self, asked: QLoRA, shape: Shape) -> float:
+        return 1 + 2 * sum(outputs for _, outputs in shape.linear.values()) / shape.linear_params
 
     def label(self, asked: QLoRA) -> str:
         return f"eetq{asked.bits}bit"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from trainables.methods.qlora import QLoRA
     from trainables.precision import Dtypes
+    from trainables.shape import Shape
 
 
 class HQQ(Quantizer):
@@ -64,6 +65,10 @@ class HQQ(Quantizer):
 
     def constants(self, module: Any) -> Iterable[Tensor]:
         yield from (module.meta["scale"], module.meta["zero"])
+
+    def bytes_per_weight(self, asked: QLoRA, shape: Shape) -> float:
+        stored = {3: 32 / 10, 5: 8, 6: 8}.get(asked.bits, asked.bits)  # ten of 3 bits in a word of 32
+        return stored / 8 + 2 * 2 / asked.group_size
 
     def label(self, asked: QLoRA) -> str:
         return f"hqq{asked.bits}bit"

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from trainables.methods.qlora import QLoRA
     from trainables.precision import Dtypes
+    from trainables.shape import Shape
 
 LEAST_SHARE = 0.9  # of a decoder's weights that must be quantized for a model to be called so
 
@@ -47,6 +48,14 @@ class Quantizer:
     def constants(self, module: nn.Module) -> Iterable[Tensor]:
         """What a layer keeps besides its parameters and buffers: scales, zeros, code books."""
         return ()
+
+    def bytes_per_weight(self, asked: QLoRA, shape: Shape) -> float:
+        """What a weight takes, its share of the constants included."""
+        raise TypeError(f"{type(self).__name__} does not say what a weight takes")
+
+    def holds_inputs(self, asked: QLoRA) -> bool:
+        """Whether its products keep their inputs where checkpointing doesn't see them."""
+        return False
 
     def label(self, asked: QLoRA) -> str:
         """The part of a method's name that says how it is quantized: ``4bit``."""

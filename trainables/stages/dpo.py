@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from trainables.prediction import Batch, WholeLogits
 from trainables.stages.pairs import PairStage, pair_trainer
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class DPO(PairStage):
                 f"loss: {self.loss} has no label_smoothing; leave it out, or take sigmoid or robust"
             )
         return self
+
+    def forward_pass(self, rows: int, tokens: int) -> Batch:
+        return Batch(2 * rows, tokens, 2 * rows * tokens, WholeLogits(reference=4, entropy=True))
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from trainables import batches
+from trainables.prediction import Batch, WholeLogits
 from trainables.rows import Labelled
 from trainables.stages.pairs import (
     answer_logprobs,
@@ -57,6 +58,9 @@ class KTO(TrainingStage):
                     f"every {part} row is labelled {str(only).lower()}, and kto tells good answers from bad ones; "
                     f"add {lacking} answers, or hold out more rows",
                 )
+
+    def forward_pass(self, rows: int, tokens: int) -> Batch:
+        return Batch(rows, tokens, rows * tokens, WholeLogits(reference=4, entropy=True))
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]

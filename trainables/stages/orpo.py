@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from trainables.prediction import Batch, WholeLogits
 from trainables.stages.pairs import PairStage, reference_free_trainer
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ class ORPO(PairStage):
 
     kind: Literal["orpo"] = "orpo"
     beta: float = Field(default=0.1, gt=0)
+
+    def forward_pass(self, rows: int, tokens: int) -> Batch:
+        return Batch(2 * rows, tokens, 2 * rows * tokens, WholeLogits(kept=6, forward=2))
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]

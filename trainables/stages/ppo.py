@@ -123,8 +123,10 @@ class PPO(TrainingStage):
         # A reward model fits the whole base alone, and not the one layer that a rehearsal has of it.
         return self.model_copy(update={"reward": None}) if isinstance(self.reward, Trained) else self
 
-    def longest(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> tuple[Any, int]:
-        row, length = super().longest(policy, rows, cutoff)
+    def longest(
+        self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
+    ) -> tuple[Any, int]:
+        row, length = super().longest(tokenizer, rows, cutoff)
         return row, length + self.max_new_tokens
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from trainables.encode import IGNORED, Encoded
+from trainables.prediction import Batch
 from trainables.rows import Text
 from trainables.stages.causal import causal_trainer
 from trainables.stages.protocol import Metric, Prediction, Scores, TrainingStage
@@ -76,11 +77,16 @@ class Pretrain(TrainingStage):
             },
         )
 
-    def longest(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> tuple[Any, int]:
-        row, length = super().longest(policy, rows, cutoff)
+    def forward_pass(self, rows: int, tokens: int) -> Batch:
+        return Batch(rows, tokens, labels=rows * tokens)
+
+    def longest(
+        self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
+    ) -> tuple[Any, int]:
+        row, length = super().longest(tokenizer, rows, cutoff)
         # A longer text would be several rows of a batch: its first piece is as long as any.
-        first = self.encode(policy.tokenizer, row, cutoff)[0]
-        return Text(str(policy.tokenizer.decode(first.input_ids[1:]))), length
+        first = self.encode(tokenizer, row, cutoff)[0]
+        return Text(str(tokenizer.decode(first.input_ids[1:]))), length
 
     def _bits(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> np.ndarray:
         """What each text costs, in bits: (rows,)."""

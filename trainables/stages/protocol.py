@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trainables.data import Data
     from trainables.encode import Encoded
     from trainables.policy import Policy
+    from trainables.prediction import Batch
     from trainables.tokens import Tokens
 
 Task = Literal["CAUSAL_LM", "SEQ_CLS"]  # PEFT's names: a model that predicts tokens, or one number for a text
@@ -139,9 +140,17 @@ class TrainingStage(Frozen):
         """Every row scored, for the quality and all else that is worth knowing."""
         raise self._silent("how rows are scored")
 
-    def longest(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> tuple[Any, int]:
+    def forward_pass(self, rows: int, tokens: int) -> Batch | None:
+        """What goes through the model at a time where a batch is ``rows`` rows of ``tokens`` tokens, as
+        ``trainables.prediction`` takes it; ``None`` where the stage's memory isn't foretold.
+        """
+        return None
+
+    def longest(
+        self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
+    ) -> tuple[Any, int]:
         """The row that takes the most memory, and its tokens."""
-        tokens = self.tokens(policy.tokenizer, rows, cutoff)
+        tokens = self.tokens(tokenizer, rows, cutoff)
         place = int(tokens.lengths.argmax())
         return rows[int(tokens.rows[place])], int(tokens.lengths[place])
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from trainables.prediction import Batch
 from trainables.stages.pairs import PairStage, drawn_pairs
 from trainables.stages.protocol import Task
 
@@ -31,6 +32,9 @@ class Reward(PairStage):
     center_rewards_coefficient: float = Field(default=0.0, ge=0)
 
     task: ClassVar[Task] = "SEQ_CLS"
+
+    def forward_pass(self, rows: int, tokens: int) -> Batch:
+        return Batch(2 * rows, tokens, labels=0)
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]

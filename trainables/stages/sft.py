@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import model_validator
 
 from trainables.encode import encode, training_rows
+from trainables.prediction import Batch
 from trainables.rows import Conversation
 from trainables.stages.causal import causal_trainer, mean_loss
 from trainables.stages.protocol import Metric, Prediction, Scores, TrainingStage
@@ -48,6 +49,9 @@ class SFT(TrainingStage):
     ) -> transformers.Trainer:
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
         return causal_trainer(policy, tokens, train, cutoff, arguments)
+
+    def forward_pass(self, rows: int, tokens: int) -> Batch:
+        return Batch(rows, tokens, labels=rows * tokens)
 
     def quality(self, data: Data) -> Metric:
         if data.exact:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from trainables.prediction import Batch, WholeLogits
 from trainables.stages.pairs import PairStage, reference_free_trainer
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class SimPO(PairStage):
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
 
     learning_rate_share: ClassVar[float] = 0.1
+
+    def forward_pass(self, rows: int, tokens: int) -> Batch:
+        return Batch(2 * rows, tokens, 2 * rows * tokens, WholeLogits(forward=2))
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]

@@ -1,0 +1,252 @@
+"""Memory foretold: a model's numbers, what autograd keeps, and the peaks of real steps on the real model."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from trial_example import METHODS, make_config, make_policy, write_rows
+
+from trainables import data, memory, models, shape
+from trainables.config import ModelConfig, TrialConfig
+from trainables.measuring import MeasuringProcess
+from trainables.methods.footprint import Footprint
+from trainables.prediction import Batch, Prediction, _Step, predict
+from trainables.training import arguments
+
+SMOLLM2 = {
+    "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+    "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152, "tie_word_embeddings": True,
+}  # fmt: skip
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("data") / "rows.jsonl")
+
+
+# A model's numbers
+
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen2": {},
+    "qwen3": {"head_dim": 32},
+    "mistral": {"head_dim": 16},
+    "gemma3_text": {"head_dim": 32, "tie_word_embeddings": True},
+    "smollm3": {"pad_token_id": 0},
+}
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("tied", [True, False])
+def test_parameters_are_counted_as_transformers_has_them(kind: str, tied: bool) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    small = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4}
+    small |= {"num_key_value_heads": 2, "vocab_size": 128, "tie_word_embeddings": tied, **FAMILIES[kind]}
+    config = AutoConfig.for_model(kind, **small)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    expected = sum(parameter.numel() for parameter in model.parameters())
+    assert shape.of(json.loads(config.to_json_string(use_diff=False))).params == expected
+
+
+def test_the_real_models_parameters_are_known_from_its_config_alone() -> None:
+    assert shape.of(SMOLLM2).params == 134_515_008
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({**SMOLLM2, "num_local_experts": 8}, "mixture of experts"),
+        ({key: value for key, value in SMOLLM2.items() if key != "vocab_size"}, "doesn't say vocab_size"),
+    ],
+)
+def test_a_model_that_cannot_be_told_says_why(config: dict[str, Any], said: str) -> None:
+    with pytest.raises(shape.Unforeseen, match=said):
+        shape.of(config)
+
+
+# What a method trains and holds
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_footprint_counts_what_really_trains_and_what_is_held(
+    tiny_model: Path, rows: Path, name: str
+) -> None:
+    config = make_config(tiny_model, rows, name)
+    model = make_policy(config).model
+    assert config.method is not None
+    numbers = shape.of(model.config.to_dict())
+    taken = config.method.footprint(numbers)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert taken.trained_params(numbers) == sum(parameter.numel() for parameter in trained)
+    found = _Step(config.train, numbers, taken, Batch(1, 1, 1), "cpu", "eager", "bfloat16").weights()
+    buffers = sum(t.numel() * t.element_size() for t in model.buffers())
+    # Code books: 64 bytes a layer, and a KiB more with double quantization.
+    assert found == pytest.approx(memory.weight_bytes(model) - buffers, rel=0.002, abs=40_000)
+
+
+# What autograd keeps
+
+
+@pytest.mark.parametrize("precision", ["bf16", "pure_bf16", "fp32"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", ["full", "freeze", "lora", "qlora-4bit"])
+def test_what_is_kept_for_the_backward_pass_is_what_autograd_saves(
+    tiny_model: Path, rows: Path, name: str, attention: str, precision: str
+) -> None:
+    config = make_config(tiny_model, rows, name, precision=precision, cutoff=64)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"attention": attention})})
+    saved, (count, tokens) = kept_by_autograd(config)
+    assert config.method is not None
+    policy = make_policy(config)
+    numbers = shape.of(policy.model.config.to_dict())
+    batch = Batch(count, tokens, count * tokens)
+    step = _Step(config.train, numbers, config.method.footprint(numbers), batch, "cpu", attention, "bfloat16")
+    assert step.kept() == pytest.approx(saved, rel=0.1)
+
+
+def kept_by_autograd(config: TrialConfig) -> tuple[int, tuple[int, int]]:
+    """Bytes of what one forward pass saves, weights themselves left out, and its (rows, tokens)."""
+    policy = make_policy(config)
+    rows = data.load(config.data, config.stage.needs)
+    longest, _ = memory._longest(config, policy, rows.train)
+    train = config.train.model_copy(update={"steps": 1})
+    options = arguments(train, 1, Path("/nonexistent"), workers=1, device="cpu") | {"save_strategy": "no"}
+    trainer: Any = config.stage.trainer(
+        policy, longest * train.update_rows, train, config.data.cutoff, options
+    )
+    own = {t.untyped_storage().data_ptr() for t in (*policy.model.parameters(), *policy.model.buffers())}
+    saved: dict[int, Any] = {}
+    seen: list[tuple[int, int]] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            saved[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    compute = trainer.compute_loss
+
+    def watched(model: Any, inputs: dict[str, torch.Tensor], **options: Any) -> Any:
+        seen.append(tuple(inputs["input_ids"].shape))  # type: ignore[arg-type]
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            return compute(model, inputs, **options)
+
+    trainer.compute_loss = watched
+    memory.follow_quietly(trainer, memory._Counted())
+    trainer.train()
+    return sum(tensor.untyped_storage().nbytes() for tensor in saved.values()), seen[0]
+
+
+# Moments, by hand
+
+
+def told(method: dict[str, Any], batch: Batch, **train: Any) -> Prediction:
+    config = make_config(Path("/m"), "rows.jsonl", method, **train)
+    return predict(config, shape.of(SMOLLM2), batch, "cpu", "eager")
+
+
+def test_full_in_fp32_holds_weights_gradients_and_two_moments() -> None:
+    found = told({"kind": "full"}, Batch(1, 16, 16), precision="fp32", gradient_checkpointing=True)
+    count = 134_515_008
+    assert (found.weights, found.gradients, found.optimizer) == (4 * count, 4 * count, 8 * count)
+    assert found.total == sum(
+        (found.weights, found.gradients, found.optimizer, found.activations, found.logits, found.other)
+    )
+
+
+def test_more_tokens_more_bits_and_less_checkpointing_take_more() -> None:
+    lora, small = {"kind": "lora"}, Batch(2, 128, 256)
+    assert told(lora, Batch(4, 128, 512)).total > told(lora, small).total
+    assert told(lora, small).total > told(lora, small, gradient_checkpointing=True).total
+    by_bits = [
+        told({"kind": "qlora", "backend": "hqq", "bits": bits}, small).weights for bits in (8, 4, 2, 1)
+    ]
+    assert by_bits == sorted(by_bits, reverse=True)
+
+
+def test_eight_bit_states_take_a_quarter_and_accumulated_gradients_stay() -> None:
+    full, batch = {"kind": "full"}, Batch(8, 256, 2048)
+    assert told(full, batch, optimizer="adamw_8bit").optimizer < told(full, batch).optimizer / 3.9
+    assert told(full, batch, gradient_accumulation=2).gradients == 4 * 134_515_008
+
+
+def test_a_layer_between_those_that_train_and_the_loss_is_gone_through() -> None:
+    numbers = shape.of(SMOLLM2)
+    assert Footprint(trained_layers=2).reached(numbers) == 2
+    assert Footprint(trained_layers=2, first=True).reached(numbers) == 30
+    assert Footprint(rank=8, adapted=frozenset({"q_proj"})).reached(numbers) == 30
+
+
+# Against measured peaks
+
+
+GRID = {
+    "full": {"kind": "full"},
+    "freeze": {"kind": "freeze", "layers": 4},
+    "lora": {"kind": "lora", "rank": 8},
+    "nf4": {"kind": "qlora", "rank": 8},
+    "int8": {"kind": "qlora", "rank": 8, "bits": 8},
+}
+
+
+def long_rows(path: Path) -> Path:
+    """Rows of more than 512 tokens."""
+    words = [
+        "time",
+        "year",
+        "people",
+        "way",
+        "day",
+        "man",
+        "thing",
+        "woman",
+        "life",
+        "child",
+        "world",
+        "school",
+        "state",
+        "family",
+    ]
+    chosen = random.Random(0)
+    rows = [
+        {"messages": [
+            {"role": "user", "content": f"{number}?"},
+            {"role": "assistant", "content": " ".join(chosen.choices(words, k=900))},
+        ]}
+        for number in range(40)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_every_cell_of_a_grid_is_foretold_within_ten_percent(tmp_path: Path) -> None:
+    long = long_rows(tmp_path / "long.jsonl")
+    measuring, errors = MeasuringProcess(), {}
+    model = models.folder(ModelConfig(name="smollm2-135m"), fetch=True)
+    for name, checkpointing, batch, cutoff in itertools.product(GRID, (False, True), (2, 8), (128, 512)):
+        config = make_config(
+            model, long, GRID[name], cutoff=cutoff, eval_rows=2, batch_size=batch,
+            gradient_checkpointing=checkpointing, stage={"eval_batch": 1},
+        )  # fmt: skip
+        found = measuring.measure(config)
+        error = found["predicted_peak_bytes"] / found["peak_train_bytes"] - 1
+        errors[name, checkpointing, batch, cutoff] = error
+        print(
+            f"{name:7} {checkpointing!s:5} {batch} x {cutoff}: measured {found['peak_train_bytes'] / MIB:7.1f} MiB"
+        )
+        print(f"   foretold {found['predicted_peak_bytes'] / MIB:7.1f} MiB, {error:+.1%}")
+    measuring.close()
+    sizes = sorted(map(abs, errors.values()))
+    print(f"worst {sizes[-1]:.1%}, median {sizes[len(sizes) // 2]:.1%}")
+    assert sizes[-1] < 0.1

@@ -1,0 +1,287 @@
+"""The peak of a training step, foretold from a model's numbers: nothing is loaded, nothing is allocated.
+
+What autograd keeps is counted tensor by tensor, as transformers' Llama-like decoders under autocast keep it; then a
+step is walked through, and its highest moment is the prediction. Verified against measured peaks in
+``tests/test_prediction.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+from trainables.precision_bytes import Widths, widths
+from trainables.shape import Shape
+
+if TYPE_CHECKING:
+    from trainables.config import TrainConfig, TrialConfig
+    from trainables.methods.footprint import Footprint
+
+CHUNK = {"cpu": 64, "cuda": 256}  # labelled tokens whose logits exist at a time
+ENTROPY_ROWS = 128  # tokens whose entropy TRL computes at a time
+OTHER = {"cpu": 8 * 2**20, "cuda": 0}  # rows, masks, rotary tables
+STATES = {
+    "adamw": 8.0, "paged_adamw": 8.0, "adamw_8bit": 2.03, "paged_adamw_8bit": 2.03, "sgd": 0.0, "adafactor": 0.01,
+}  # bytes a trained weight: AdamW's two moments in fp32, or in 8 bits with a scale of 4 bytes each 256  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Bytes at the highest moment of a step, by what they are for."""
+
+    weights: int  # as they are held: quantized ones with their constants, adapters too
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    reference: int = 0
+    other: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(getattr(self, field.name) for field in fields(self))
+
+
+@dataclass(frozen=True)
+class WholeLogits:
+    """The logits of all tokens at once, as TRL's preference trainers have them; bytes each.
+
+    ``kept`` until the backward pass, ``forward`` and ``backward`` for a moment in those, ``reference`` where the
+    reference policy answers in the same step; ``entropy``: whether that of the answers is logged.
+    """
+
+    kept: float = 4
+    forward: float = 4
+    backward: float = 8
+    reference: float = 0
+    entropy: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``rows`` sequences of ``tokens`` tokens each in one forward pass; ``labels`` of all tokens bear a loss, and none
+    where the model predicts no tokens. ``logits``: all of them at once, and not chunk by chunk.
+    """
+
+    rows: int
+    tokens: int
+    labels: int
+    logits: WholeLogits | None = None
+
+    @property
+    def all(self) -> int:
+        return self.rows * self.tokens
+
+
+def predict(config: TrialConfig, shape: Shape, batch: Batch, device: str, attention: str) -> Prediction:
+    """The peak while training one step after the first, above the process's baseline."""
+    assert config.method is not None
+    if batch.logits is not None and not config.method.reference_stays:
+        batch = replace(batch, logits=replace(batch.logits, reference=0))  # it answered before the first step
+    step = _Step(
+        config.train, shape, config.method.footprint(shape), batch, device, attention, config.model.dtype
+    )
+    return max(step.moments(), key=lambda moment: moment.total)
+
+
+@dataclass(frozen=True)
+class _Step:
+    train: TrainConfig
+    shape: Shape
+    taken: Footprint
+    batch: Batch
+    device: str
+    attention: str
+    dtype: str
+
+    @property
+    def bytes(self) -> Widths:
+        return widths(self.train.precision, self.dtype)
+
+    def moments(self) -> list[Prediction]:
+        """The head's backward pass, each layer's, the embedding's, and the optimizer's step."""
+        if self.batch.logits is not None:
+            head = self._at_whole_logits(self.batch.logits)
+        else:
+            head = [self._at_head()] if self.batch.labels else [self._moment(0, self.kept(), 0)]
+        return [*head, *self._at_layers(), self._at_end()]
+
+    # What is there all the time
+
+    def weights(self) -> int:
+        shape, taken, wide = self.shape, self.taken, self.bytes
+        linear = shape.layers * shape.linear_params
+        trained_linear = taken.trained_layers * shape.linear_params
+        trained = taken.trained_params(shape) - taken.adapter_params(shape)
+        frozen_small = shape.params - linear - (trained - trained_linear)
+        frozen_linear = (linear - trained_linear) * (taken.linear_bytes or wide.frozen)
+        return int(
+            frozen_small * wide.frozen
+            + frozen_linear
+            + (trained + taken.adapter_params(shape)) * wide.trainable
+        )
+
+    def gradients(self) -> int:
+        return self.taken.trained_params(self.shape) * self.bytes.trainable
+
+    def optimizer(self) -> int:
+        scale = self.bytes.trainable / 4 if STATES[self.train.optimizer] == 8.0 else 1
+        return int(self.taken.trained_params(self.shape) * STATES[self.train.optimizer] * scale)
+
+    # What autograd keeps
+
+    def layer(self, trains: bool) -> int:
+        """Of one decoder layer that gradients go through; ``trains``: to weights of its own, too."""
+        shape, tokens, wide = self.shape, self.batch.all, self.bytes
+        c, h, i = wide.compute, shape.hidden, shape.intermediate
+        residual = self._residual()
+        normed = 4 * h + 4  # the norm's input in fp32, and one number a token
+        # Where a norm trains, what it is multiplied with is kept in the residual's type.
+        normed += residual * h if trains else 0
+        adapted = self.taken.adapted
+        kept = shape.norms * normed
+        if trains:
+            # A norm's output is in the type of its weights; where that isn't the arithmetic's, each product casts anew.
+            casts = wide.trainable != c
+            inputs = (
+                (3 if casts else 1) * h
+                + shape.heads * shape.head_dim * self._own_output()
+                + (2 if casts else 1) * h
+            )
+            kept += c * (inputs + i)
+        else:
+            kept += c * h * bool(adapted & {"q_proj", "k_proj", "v_proj"})
+            kept += c * shape.heads * shape.head_dim * self._own_output() * ("o_proj" in adapted)
+            kept += c * h * bool(adapted & {"gate_proj", "up_proj"}) + c * i * ("down_proj" in adapted)
+        kept += c * 3 * i  # of the gate: its input and output, and what it is multiplied with
+        kept += c * self.taken.rank * len(adapted)
+        kept += self._attention()
+        copied = c if wide.trainable != c else 0
+        own = copied * (shape.linear_params if trains else self.taken.adapter_params(shape) // shape.layers)
+        return int(tokens * kept + own)
+
+    def _own_output(self) -> int:
+        """Whether the attention's result is copied before it is projected."""
+        return 1 if self.attention == "eager" else 0
+
+    def _attention(self) -> int:
+        """Per token: queries, keys and values; eager the matrix too, in fp32 and in the arithmetic's type."""
+        shape, c = self.shape, self.bytes.compute
+        wide, narrow = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+        if self.attention == "eager":
+            matrix = shape.heads * self.batch.tokens * (4 + (c if c != 4 else 0))
+            return 3 * c * wide + matrix
+        return c * (2 * wide + 2 * narrow) + 4 * shape.heads
+
+    def _residual(self) -> int:
+        """Bytes of a number between layers: the embedding's type."""
+        return self.bytes.trainable if self.taken.embedding else self.bytes.frozen
+
+    def _reached(self) -> int:
+        """The layers that gradients go through."""
+        return self.taken.reached(self.shape)
+
+    def kept(self) -> int:
+        """All that is kept until the backward pass begins, the last norm's included."""
+        trained = self.taken.trained_layers
+        last = (
+            self.batch.all * self.shape.hidden * (4 + (4 if self.taken.last_norm else 0) + self.bytes.compute)
+        )
+        if not self._reached():
+            return last
+        if self.train.gradient_checkpointing:
+            inputs = self.batch.all * self.shape.hidden * self._residual() * self.shape.layers
+            return last + inputs + self._reached() * self._kept_in_spite()
+        return last + trained * self.layer(True) + (self._reached() - trained) * self.layer(False)
+
+    def _kept_in_spite(self) -> int:
+        """Of one layer, what checkpointing doesn't let go: inputs that 8-bit products hold outside autograd."""
+        if not self.taken.holds_inputs:
+            return 0
+        h, i, wide = self.shape.hidden, self.shape.intermediate, self.shape.heads * self.shape.head_dim
+        return self.batch.all * self.bytes.compute * (2 * h + wide + i)
+
+    # Moments
+
+    def _moment(self, gradients: float, activations: float, logits: float) -> Prediction:
+        accumulated = self.gradients() if self.train.gradient_accumulation > 1 else 0
+        return Prediction(
+            weights=self.weights(),
+            gradients=int(max(gradients, accumulated)),
+            optimizer=self.optimizer(),
+            activations=int(activations),
+            logits=int(logits),
+            other=int(OTHER[self.device] + self._still_mapped()),
+        )
+
+    def _still_mapped(self) -> int:
+        """On a CPU, weights that were copied to train in fp32 stay resident in the mapped file, too."""
+        shape, taken, wide = self.shape, self.taken, self.bytes
+        own = taken.trained_params(shape) - taken.adapter_params(shape)
+        loaded_to_train = taken.trained_layers == shape.layers and taken.embedding
+        if self.device != "cpu" or loaded_to_train or wide.trainable == wide.frozen:
+            return 0
+        return own * wide.frozen
+
+    def _casts(self) -> int:
+        """Copies of the layers' trained weights in the arithmetic's type, which autocast keeps in the forward pass."""
+        if not self.bytes.autocast:
+            return 0
+        trained = self.taken.trained_layers * self.shape.linear_params + self.taken.adapter_params(self.shape)
+        return self.bytes.compute * trained
+
+    def _at_whole_logits(self, logits: WholeLogits) -> list[Prediction]:
+        """While the loss is computed, while its gradient is, and while the head's weights' is."""
+        shape, wide = self.shape, self.bytes
+        each, head = self.batch.all * shape.vocab, shape.embedding_params
+        cast = wide.compute * head if self.taken.head and wide.autocast else 0
+        casts = self._casts() if self.train.gradient_checkpointing else 0
+        kept = logits.kept * each + cast
+        entropy = 3 * 4 * min(ENTROPY_ROWS, self.batch.all) * shape.vocab * logits.entropy
+        forward = kept + (logits.forward + logits.reference) * each + entropy
+        found = [
+            self._moment(0, self.kept() + casts, forward),
+            self._moment(0, self.kept(), kept + logits.backward * each),
+        ]
+        if self.taken.head:
+            made = cast + wide.compute * (each + head)
+            found.append(self._moment(wide.trainable * head, self.kept(), made))
+        return found
+
+    def _at_head(self) -> Prediction:
+        shape, wide = self.shape, self.bytes
+        head, chunk = shape.embedding_params, min(CHUNK[self.device], self.batch.labels)
+        # Without checkpointing they are counted where they are kept for the backward pass.
+        casts = self._casts() if self.train.gradient_checkpointing else 0
+        block = chunk * shape.vocab
+        cast = wide.compute * head if wide.autocast else 0
+        if self.taken.head:
+            # The gradient comes in the arithmetic's type, then in the weights', beside what came before.
+            made = cast + (wide.compute if wide.autocast else 0) * head + wide.trainable * head
+            return self._moment(wide.trainable * head, self.kept(), made)  # after the forward pass
+        spelled_out = (4 * head if wide.frozen != 4 else 0) + cast
+        made = max(spelled_out + wide.compute * block, (4 * head if wide.frozen != 4 else 0) + 16 * block)
+        return self._moment(0, self.kept() + casts, made)
+
+    def _at_layers(self) -> list[Prediction]:
+        """Each layer's backward pass, from the last on: what is kept shrinks, gradients grow."""
+        shape, found = self.shape, []
+        kept = float(self.kept())
+        # The head comes first, where there is one.
+        done = float(
+            self.bytes.trainable * shape.embedding_params * (self.taken.head and self.batch.labels > 0)
+        )
+        own = self.bytes.trainable * self.taken.adapter_params(shape) / shape.layers
+        transient = self.batch.all * self.bytes.compute * (shape.intermediate + shape.hidden)
+        for number in range(self._reached()):
+            trains = self.taken.trains_layer(shape, shape.layers - 1 - number)
+            again = self.layer(trains) if self.train.gradient_checkpointing else 0
+            done += own + (self.bytes.trainable * shape.layer_params if trains else 0)
+            found.append(self._moment(done, kept + again + transient, 0))
+            kept -= kept / (self._reached() - number)
+        return found
+
+    def _at_end(self) -> Prediction:
+        """The embedding's gradient is as large as itself, and is added to what the head's was."""
+        dense = self.bytes.trainable * self.shape.embedding_params if self.taken.embedding else 0
+        return self._moment(self.gradients(), dense, 0)

@@ -1,0 +1,114 @@
+"""A decoder's numbers, from its ``config.json`` alone: what its weights and its activations are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Of model types whose configs don't say it.
+QKV_BIAS = ("qwen2",)
+QK_NORM = ("qwen3", "gemma3", "gemma3_text")
+FOUR_NORMS = ("gemma2", "gemma3", "gemma3_text")
+TIED = ("gemma", "gemma2", "gemma3", "gemma3_text")  # unless their configs say otherwise
+
+
+class Unforeseen(ValueError):  # noqa: N818
+    """A model whose memory can't be foretold; says why."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """``linear``: the (inputs, outputs) of a decoder layer's linear layers, by name; ``norms`` of a layer's are
+    ``hidden`` wide."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    tied: bool
+    positions: int | None = None
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    norms: int = 2
+
+    @property
+    def linear(self) -> dict[str, tuple[int, int]]:
+        wide, narrow = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return {
+            "q_proj": (self.hidden, wide),
+            "k_proj": (self.hidden, narrow),
+            "v_proj": (self.hidden, narrow),
+            "o_proj": (wide, self.hidden),
+            "gate_proj": (self.hidden, self.intermediate),
+            "up_proj": (self.hidden, self.intermediate),
+            "down_proj": (self.intermediate, self.hidden),
+        }
+
+    @property
+    def linear_params(self) -> int:
+        """Weights of one layer's linear layers."""
+        return sum(inputs * outputs for inputs, outputs in self.linear.values())
+
+    @property
+    def small_params(self) -> int:
+        """One layer's norms and biases."""
+        wide, narrow = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return (
+            self.norms * self.hidden
+            + (2 * self.head_dim if self.qk_norm else 0)
+            + (wide + 2 * narrow if self.qkv_bias else 0)
+        )
+
+    @property
+    def layer_params(self) -> int:
+        return self.linear_params + self.small_params
+
+    @property
+    def embedding_params(self) -> int:
+        return self.vocab * self.hidden
+
+    @property
+    def head_params(self) -> int:
+        """What the head has of its own: nothing where it is the embedding."""
+        return 0 if self.tied else self.embedding_params
+
+    @property
+    def params(self) -> int:
+        return self.layers * self.layer_params + self.embedding_params + self.head_params + self.hidden
+
+
+def of(config: Mapping[str, Any]) -> Shape:
+    """The shape of a model with this ``config.json``.
+
+    Raises :class:`Unforeseen` for a model that isn't a plain decoder with gated MLPs.
+
+    >>> of({"hidden_size": 576, "num_hidden_layers": 30, ...}).params  # doctest: +SKIP
+    134515008
+    """
+    text = {**config, **(config.get("text_config") or {})}
+    kind = str(text.get("model_type", config.get("model_type")))
+    experts = [key for key in ("num_experts", "num_local_experts", "n_routed_experts") if text.get(key)]
+    if experts:
+        raise Unforeseen(f"{kind} is a mixture of experts, whose memory isn't foretold yet")
+    try:
+        hidden, heads = int(text["hidden_size"]), int(text["num_attention_heads"])
+        return Shape(
+            layers=int(text["num_hidden_layers"]),
+            hidden=hidden,
+            intermediate=int(text["intermediate_size"]),
+            heads=heads,
+            kv_heads=int(text.get("num_key_value_heads") or heads),
+            head_dim=int(text.get("head_dim") or hidden // heads),
+            vocab=int(text["vocab_size"]),
+            tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", kind in TIED))),
+            positions=text.get("max_position_embeddings"),
+            qkv_bias=bool(text.get("attention_bias", kind in QKV_BIAS)) or kind in QKV_BIAS,
+            qk_norm=kind in QK_NORM,
+            norms=4 if kind in FOUR_NORMS else 2,
+        )
+    except KeyError as error:
+        raise Unforeseen(f"the config of this {kind} model doesn't say {error.args[0]}") from error
