@@ -484,6 +484,7 @@ def test_the_plan_as_json_says_all_that_a_run_would_do(here: Path) -> None:
         "space": {"method.rank": "choice [4, 8]", "train.learning_rate": "log [0.0001, 0.005]"},
         "prior": {"method.rank": 8, "train.learning_rate": 0.002},
         "predicted_peak_bytes": None,
+        "predicted": None,
         "needs": [],
     }
 
