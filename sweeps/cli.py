@@ -134,22 +134,65 @@ def _ended_like_by_ctrl_c() -> Iterator[None]:
 
 @app.command()
 def plan(
-    spec: SpecArgument,
+    spec: Annotated[
+        str | None, typer.Argument(metavar="[SPEC]", help="A spec's path, or a shipped one's name.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     stage: StageOption = None,
     method: MethodOption = None,
     sets: SetOption = None,
+    memory: Annotated[str | None, typer.Option(help="Say what fits in so much: 24GiB.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="With --grid: a model's name, hub id or config.json.")
+    ] = None,
+    grid: Annotated[
+        bool, typer.Option("--grid", help="The memory of every method on --model; no SPEC.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Of the grid, in rows.")] = 1,
+    cutoff: Annotated[int, typer.Option(min=1, help="Of the grid, in tokens a row.")] = 2048,
 ) -> None:
-    """Show the cells, the trials, and every problem found, without Ray and without training."""
-    with _users_errors():
+    """Show the cells, the trials, and every problem found, without Ray and without training.
+
+    paretune plan --model qwen3-8b --grid shows what each method would take of a model.
+    """
+    with _users_errors(ValueError):
+        from sweeps.foretell import parse_bytes
+
+        room = parse_bytes(memory) if memory else None
+        if grid or model:
+            _grid(model, spec, grid, batch_size, cutoff, room, as_json)
+            return
+        if spec is None:
+            raise ValueError("give a SPEC, or --model NAME --grid")
         made = _plan(spec, sets, stage=stage, method=method)
     if as_json:
         import json
 
-        typer.echo(json.dumps(made.to_json(), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(made.to_json(room), indent=2, ensure_ascii=False))
     else:
-        _show(made)
+        _show(made, room)
     raise typer.Exit(WRONG if made.errors else 0)
+
+
+def _grid(
+    model: str | None, spec: str | None, grid: bool, batch: int, tokens: int, room: int | None, as_json: bool
+) -> None:
+    if model is None or not grid or spec is not None:
+        raise ValueError("--model and --grid go together, and without a SPEC: plan --model qwen3-8b --grid")
+    from sweeps import grid as grids
+
+    rows = list(grids.rows(model, batch, tokens))
+    if as_json:
+        import json
+
+        typer.echo(json.dumps([row.to_json() for row in rows], indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from sweeps.show import grid_table
+
+    print(f"{model}: SFT of {batch} x {tokens} tokens on a GPU, bf16, AdamW; GiB, foretold")
+    Console().print(grid_table(rows, room))
 
 
 @app.command()
@@ -292,12 +335,14 @@ def _refuse(made: Plan, warn: bool = True) -> None:
         raise SpecError(*made.errors)
 
 
-def _show(made: Plan) -> None:
+def _show(made: Plan, room: int | None = None) -> None:
     from rich.console import Console
 
     from sweeps.show import show_plan
 
     show_plan(made, Console())
+    for found in made.fits(room):
+        print(found)
     for problem in made.problems:
         print(f"{'error' if problem.error else 'warning'}: {problem}", file=sys.stderr)
 

@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from trainables import shape
+from trainables.config import TrialConfig
 from trainables.kernels import attention
 from trainables.prediction import Prediction, predict
 
 if TYPE_CHECKING:
     from sweeps.spec import Spec
-    from trainables.config import TrialConfig
     from trainables.data import Data
     from trainables.model_folder import Architecture
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One config with all that its memory depends on; ``tokens`` of its longest row, ``workers`` that share a batch."""
+
+    config: TrialConfig
+    numbers: shape.Shape
+    tokens: int
+    workers: int
+    device: str
+
+    @cached_property
+    def prediction(self) -> Prediction:
+        batch = self.config.stage.forward_pass(self.config.train.batch_size // self.workers, self.tokens)
+        assert batch is not None
+        ran = attention(self.config.model.attention, self.config.data.cutoff, self.device)
+        return predict(self.config, self.numbers, batch, self.device, ran)
+
+    @property
+    def total(self) -> int:
+        return self.prediction.total
+
+    def changed(self, part: str, **values: Any) -> Case:
+        """The case with other settings in a part of its config."""
+        own = getattr(self.config, part)
+        return replace(self, config=self.config.model_copy(update={part: own.model_copy(update=values)}))
 
 
 @dataclass(frozen=True)
 class Foretold:
-    """The least and the greatest peak over a cell's space, in bytes; ``most`` has its parts."""
+    """The least and the greatest peak over a cell's space."""
 
-    least: Prediction
-    most: Prediction
+    least: Case
+    most: Case
 
     def to_json(self) -> dict[str, Any]:
-        parts = {f"{name}_bytes": value for name, value in asdict(self.most).items()}
+        """In bytes; the parts are those of the greatest."""
+        parts = {f"{name}_bytes": value for name, value in asdict(self.most.prediction).items()}
         return {"least_bytes": self.least.total, "peak_bytes": self.most.total, **parts}
 
 
@@ -39,22 +72,30 @@ def foretell(
         numbers = shape.of(architecture.config)
     except shape.Unforeseen:
         return None
-    found = [_one(spec, config, numbers, data) for config in configs]
-    known = [one for one in found if one is not None]
-    if len(known) < len(found) or not known:
+    cases = [case for config in configs if (case := _case(spec, config, numbers, data)) is not None]
+    if len(cases) < len(configs) or not cases:
         return None
-    return Foretold(min(known, key=lambda one: one.total), max(known, key=lambda one: one.total))
+    return Foretold(min(cases, key=lambda case: case.total), max(cases, key=lambda case: case.total))
 
 
-def _one(spec: Spec, config: TrialConfig, numbers: shape.Shape, data: Data) -> Prediction | None:
+def _case(spec: Spec, config: TrialConfig, numbers: shape.Shape, data: Data) -> Case | None:
     from trainables.look import longest
 
-    rows = config.train.batch_size // spec.resources.workers
-    batch = config.stage.forward_pass(rows, 1)
-    if batch is None or not rows:
+    workers = spec.resources.workers
+    if config.train.batch_size < workers or config.stage.forward_pass(1, 1) is None:
         return None
     device = "cuda" if spec.resources.gpus else "cpu"
-    batch = config.stage.forward_pass(rows, longest(config, data))
-    assert batch is not None
-    ran = attention(config.model.attention, config.data.cutoff, device)
-    return predict(config, numbers, batch, device, ran)
+    return Case(config, numbers, longest(config, data), workers, device)
+
+
+def parse_bytes(text: str) -> int:
+    """
+    >>> parse_bytes("24GiB"), parse_bytes("80 GB"), parse_bytes("512 MiB")
+    (25769803776, 80000000000, 536870912)
+
+    Raises ``ValueError`` for what is no amount of memory.
+    """
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?i?)b?\s*", text.lower())
+    if found is None or found[2] not in UNITS:
+        raise ValueError(f"{text!r} is no amount of memory. Write 24GiB, 80GB or 512MiB")
+    return int(float(found[1]) * UNITS[found[2]])

@@ -16,6 +16,7 @@ from sweeps.cells import Cell, build
 from sweeps.checks import check
 from sweeps.drafts import drafts
 from sweeps.entries import BASE
+from sweeps.fits import Fit, fit
 from sweeps.materials import Materials
 from sweeps.names import join, tell_apart
 from sweeps.problems import Problem, unique
@@ -71,9 +72,16 @@ class Plan:
             tree[part] = [_without_own_trials(entry) for entry in tree.get(part) or ()]
         return files.sha256(tree)
 
-    def to_json(self) -> dict[str, Any]:
-        """The plan as ``paretune plan --json`` prints it."""
+    def fits(self, memory: int | None) -> list[Fit]:
+        """Of each cell whose memory is foretold, whether its greatest peak is within so many bytes."""
+        told = [] if memory is None else [cell for cell in self.cells if cell.predicted is not None]
+        return [fit(cell.name, cell.predicted.most, memory) for cell in told if cell.predicted and memory]
+
+    def to_json(self, memory: int | None = None) -> dict[str, Any]:
+        """The plan as ``paretune plan --json`` prints it; with ``memory`` (bytes), what fits in that."""
+        fits = {"fits": [_fit_json(found) for found in self.fits(memory)]} if memory is not None else {}
         return {
+            **fits,
             "name": self.spec.name,
             "cells": [_cell_json(cell) for cell in self.cells],
             "base": [_trial_json(base) for base in self.bases],
@@ -167,6 +175,11 @@ def _without_own_trials(entry: Any) -> Any:
     rest = {key: value for key, value in entry.items() if key != "search"}
     # An entry that only changed its trials is an entry without `search`.
     return {**rest, "search": search} if search else rest
+
+
+def _fit_json(found: Fit) -> dict[str, Any]:
+    change = found.change and {"change": found.change.words, "peak_bytes": found.change.case.total}
+    return {"cell": found.cell, "peak_bytes": found.case.total, "spare_bytes": found.spare, "change": change}
 
 
 def _cell_json(cell: Cell) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sweeps.problems import shown
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sweeps.cells import Cell
+    from sweeps.grid import Row
     from sweeps.plan import Plan
     from trainables.config import TrialConfig
 
@@ -45,6 +46,31 @@ def plan_table(plan: Plan) -> Table:
     ]
     for row in rows:
         table.add_row(*row[: len(headings)])
+    return table
+
+
+def grid_table(rows: Sequence[Row], room: int | None) -> Table:
+    """What each method takes, by what for; with ``room`` (bytes), whether it fits."""
+    from rich.table import Table
+
+    parts = {
+        "weights": "weights",
+        "gradients": "grads",
+        "optimizer": "optim",
+        "activations": "activ",
+        "logits": "logits",
+    }
+    table = Table(box=None, pad_edge=False)
+    for heading in ("method", "ckpt", *parts.values(), "peak", *(["fits"] if room else [])):
+        words = heading in ("method", "ckpt", "fits")
+        table.add_column(heading, justify="left" if words else "right", no_wrap=True)
+    for row in rows:
+        told = row.case.prediction
+        sizes = [f"{getattr(told, part) / GIB:.1f}" for part in parts]
+        fits = ["yes" if told.total <= room else "no"] if room else []
+        table.add_row(
+            row.method, "yes" if row.checkpointing else "no", *sizes, f"{told.total / GIB:.1f}", *fits
+        )
     return table
 
 

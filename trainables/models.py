@@ -10,6 +10,7 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from trainables import known
 from trainables.hubs import Hub, ModelScope
 from trainables.model_folder import Architecture, ModelError, architecture, check, fingerprint, home
 from trainables.packaged import Packaged
@@ -30,7 +31,7 @@ class Source(Protocol):
         """The model's folder, downloaded when it isn't there. Prints nothing."""
 
 
-# The models that have a name of their own here; one line each.
+# The models that have a name of their own here.
 KNOWN: dict[str, Source] = {
     "smollm2-135m": Packaged(
         name="smollm2-135m",
@@ -39,11 +40,7 @@ KNOWN: dict[str, Source] = {
         sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         licence="Apache-2.0",
     ),
-    "smollm2-360m": Hub("HuggingFaceTB/SmolLM2-360M-Instruct"),
-    "smollm2-1.7b": Hub("HuggingFaceTB/SmolLM2-1.7B-Instruct"),
-    "qwen2.5-0.5b-instruct": Hub("Qwen/Qwen2.5-0.5B-Instruct"),
-    "qwen3-0.6b": Hub("Qwen/Qwen3-0.6B"),
-    "qwen3-1.7b": Hub("Qwen/Qwen3-1.7B"),
+    **{name: Hub(known.repository) for name, known in known.KNOWN.items()},
 }
 HUBS: dict[str, type[Hub]] = {hub.prefix: hub for hub in (Hub, ModelScope)}
 

@@ -1,0 +1,121 @@
+"""What fits in a given memory, and the least change that makes it fit; methods side by side for a model by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trial_example import make_config
+from typer.testing import CliRunner
+
+from sweeps.cli import app
+from sweeps.fits import fit
+from sweeps.foretell import Case, parse_bytes
+from sweeps.grid import numbers, rows
+from trainables import shape
+from trainables.known import KNOWN
+from trainables.model_folder import ModelError
+
+GIB = 2**30
+
+
+def case(method: dict[str, Any], batch_size: int = 8, model: str = "qwen3-8b", **train: Any) -> Case:
+    config = make_config(Path("/m"), "rows.jsonl", method, batch_size=batch_size, cutoff=1024, **train)
+    return Case(config, KNOWN[model].shape, 1024, 1, "cuda")
+
+
+LORA = {"kind": "lora", "rank": 16}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("24GiB", 24 * GIB),
+        ("80 GB", 80 * 10**9),
+        ("512MiB", 512 * 2**20),
+        ("1.5g", 1_500_000_000),
+        ("100", 100),
+    ],
+)
+def test_amounts_of_memory_are_read_as_people_write_them(text: str, expected: int) -> None:
+    assert parse_bytes(text) == expected
+
+
+@pytest.mark.parametrize("text", ["much", "24 XB", "GiB", "-3GB"])
+def test_what_is_no_amount_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no amount of memory"):
+        parse_bytes(text)
+
+
+def test_what_fits_says_how_much_is_left() -> None:
+    found = fit("sft-lora", case(LORA, 1), 80 * GIB)
+    assert found.change is None
+    assert found.spare == 80 * GIB - found.case.total > 0
+    assert str(found).startswith("sft-lora: ")
+    assert "GiB fits, " in str(found)
+
+
+def test_the_cheapest_change_that_is_enough_is_named_and_is_enough() -> None:
+    whole = case(LORA)
+    for memory in (60, 40, 24, 16, 12):
+        found = fit("sft-lora", whole, memory * GIB)
+        assert found.spare < 0
+        assert found.change is not None
+        assert found.change.case.total <= memory * GIB
+    # A little too much: half the rows at a time. Far too much: more than one change.
+    assert fit("c", whole, whole.total - 1).change.words == (  # type: ignore[union-attr]
+        "train.batch_size: 4 with gradient_accumulation: 2"
+    )
+    words = fit("c", whole, 12 * GIB).change.words  # type: ignore[union-attr]
+    assert "model.quantization: 4" in words
+    assert "gradient_checkpointing: true" in words
+
+
+def test_a_change_trains_on_as_many_rows_a_step() -> None:
+    whole = case(LORA)
+    change = fit("c", whole, 40 * GIB).change
+    assert change is not None
+    assert change.case.config.train.update_rows == whole.config.train.update_rows
+
+
+def test_where_nothing_is_enough_that_is_said() -> None:
+    found = fit("sft-full", case({"kind": "full"}), 24 * GIB)
+    assert found.change is None
+    assert "no change of checkpointing, batch, optimizer or bits is enough" in str(found)
+
+
+def test_methods_are_ordered_as_their_memory_is() -> None:
+    peak = {row.method: row.case.total for row in rows("qwen3-8b", 1, 2048) if row.checkpointing}
+    names = ["QLoRA 4-bit r16", "QLoRA 8-bit r16", "LoRA r16", "full, 8-bit AdamW", "full"]
+    assert [peak[name] for name in names] == sorted(peak[name] for name in names)
+    assert 15 * 8.19e9 < peak["full"] < 18 * 8.19e9  # 16 bytes a parameter, and the rest of a step
+
+
+def test_a_models_numbers_come_from_its_config_too(tmp_path: Path) -> None:
+    config = {
+        "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "vocab_size": 100, "tie_word_embeddings": False,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert numbers(str(tmp_path)) == numbers(str(tmp_path / "config.json")) == shape.of(config)
+    assert numbers("Qwen/Qwen3-8B") == KNOWN["qwen3-8b"].shape
+
+
+def test_an_unknown_model_says_what_to_give_instead() -> None:
+    with pytest.raises(ModelError, match=r"Give its config.json \(--model path/to/config.json\)"):
+        numbers("hf:nobody/nothing")
+
+
+def test_the_command_shows_the_grid_and_takes_no_spec_with_it() -> None:
+    runner = CliRunner()
+    found = runner.invoke(app, ["plan", "--model", "Qwen/Qwen3-8B", "--grid", "--memory", "24GiB", "--json"])
+    assert found.exit_code == 0
+    told = json.loads(found.stdout)
+    assert {row["method"] for row in told} >= {"full", "freeze, 2 layers", "LoRA r16", "QLoRA 4-bit r16"}
+    parts = [key for key in told[0] if key.endswith("_bytes") and key != "peak_bytes"]
+    assert all(row["peak_bytes"] == sum(row[part] for part in parts) for row in told)
+    assert "QLoRA 4-bit r16" in runner.invoke(app, ["plan", "--model", "qwen3-8b", "--grid"]).stdout
+    for wrong in (["plan", "methods", "--model", "qwen3-8b", "--grid"], ["plan"], ["plan", "--grid"]):
+        assert runner.invoke(app, wrong).exit_code == 2
