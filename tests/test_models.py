@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -330,6 +331,53 @@ def test_a_folder_that_cannot_be_loaded_says_what_is_missing(tmp_path: Path, how
         models.folder(ModelConfig(path=folder))
     assert message in str(caught.value)
     assert str(folder) in str(caught.value)
+
+
+def test_pickles_are_converted_once_where_the_spec_says_that_they_are_trusted(
+    tiny_model: Path, home: Path, tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    folder = tmp_path / "pickled"
+    shutil.copytree(tiny_model, folder)
+    weights = load_file(folder / "model.safetensors")
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"if you trust it, write model: {unsafe: \[pickle\]}"):
+        models.folder(ModelConfig(path=folder))
+    config = ModelConfig(path=folder, unsafe=("pickle",))
+    converted = models.folder(config)
+    assert home in converted.parents
+    found = load_file(converted / "model.safetensors")
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], weights[name]) for name in found)
+    assert models.folder(config) == converted
+
+
+def test_a_gguf_file_is_converted_once_and_again_when_it_changes(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted: list[Path] = []
+    monkeypatch.setattr(models, "convert", lambda gguf, into: (converted.append(gguf), write_llama(into)))
+    file = tmp_path / "mine.gguf"
+    file.write_bytes(b"GGUF")
+    first = models.folder(ModelConfig(path=file))
+    assert models.folder(ModelConfig(path=file)) == first
+    assert converted == [file]
+    file.write_bytes(b"GGUF, and more")
+    assert models.folder(ModelConfig(path=file)) != first
+
+
+def test_a_models_own_code_is_refused_unless_the_spec_says_to_run_it(tmp_path: Path) -> None:
+    code = {"AutoModelForCausalLM": "modeling_mine.Mine"}
+    folder = write_llama(tmp_path / "mine", model_type="mine", auto_map=code)
+    with pytest.raises(ModelError, match=r"write model: {unsafe: \[remote_code\]}"):
+        models.folder(ModelConfig(path=folder))
+    assert models.folder(ModelConfig(path=folder, unsafe=("remote_code",))) == folder
+    # Where transformers has code of its own for it, that is taken.
+    plain = write_llama(tmp_path / "llama", auto_map=code)
+    assert models.folder(ModelConfig(path=plain)) == plain
 
 
 def test_an_architecture_knows_its_layers_and_modules(tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from tiny import HIDDEN, LAYERS, make_model
 from torch import nn
 from trial_example import make_config, make_policy, run, write_rows
 
+from trainables import starts
 from trainables.memory import weight_bytes
 from trainables.methods import QLoRA
+from trainables.model_folder import ModelError
 from trainables.policy import load_base
 from trainables.quantizers import QUANTIZERS, QuantizationFailed, check
 from trainables.run import Place, count_parameters, run_trial
@@ -166,3 +168,19 @@ def test_rows_that_groups_do_not_fill_fail_with_the_layers_name(
 def test_settings_that_do_not_go_together_are_refused(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         QLoRA.model_validate(fields)
+
+
+def test_a_checkpoint_of_a_trial_can_be_gone_on_from(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+    config = make_config(tiny_model, rows, hqq(8), steps=2, save_steps=1)
+    record = run(config, tmp_path)
+    trial = tmp_path / "trials" / record.trial_id
+    found = starts.of(trial / "checkpoint-1")
+    assert found.trial == f"{record.trial_id}@1"
+    assert found.is_adapter
+    model = config.model.model_copy(update={"start": found})
+    further = config.model_copy(update={"model": model})
+    assert run(further, tmp_path).status == "done"
+    assert (tmp_path / "merged" / f"{record.trial_id}@1" / "config.json").is_file()
+    (trial / "checkpoint-1" / "complete.json").unlink()
+    with pytest.raises(ModelError, match="was not written to its end"):
+        starts.of(trial / "checkpoint-1")

@@ -1,6 +1,7 @@
-"""Turns a GGUF file into a model folder as transformers writes it: safetensors, tokenizer, chat template.
+"""Turns a GGUF file, or a folder with pickled weights, into a model folder as transformers writes it: safetensors,
+tokenizer, chat template.
 
-python -m trainables.convert MODEL.gguf FOLDER
+python -m trainables.convert MODEL.gguf|FOLDER INTO
 """
 
 from __future__ import annotations
@@ -10,16 +11,24 @@ from pathlib import Path
 from typing import Any
 
 
-def convert(gguf: Path, folder: Path) -> None:
-    """Writes the model in ``gguf`` to ``folder``, in bfloat16."""
+def convert(source: Path, folder: Path) -> None:
+    """Writes the model in ``source`` to ``folder``: a GGUF file's in bfloat16, pickled weights as they are."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
-    _forget_quantization(model)
-    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
-    tokenizer.model_max_length = model.config.max_position_embeddings
+    if source.is_dir():
+        # transformers has torch read weights alone, and no other objects.
+        options = {"local_files_only": True}
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=False, dtype="auto", **options)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent, gguf_file=source.name, dtype=torch.bfloat16
+        )
+        _forget_quantization(model)
+        model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+        tokenizer.model_max_length = model.config.max_position_embeddings
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():

@@ -14,8 +14,8 @@ from typing import ClassVar
 
 from trainables.model_folder import ModelError, check
 
-# Weights as safetensors, configs, tokenizers and chat templates; never pickles.
-WANTED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
+# Weights as safetensors, configs, tokenizers and chat templates; never pickles. Code is not run unless a spec says so.
+WANTED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py"]
 # Subfolders repeat the weights in other formats, and so does `consolidated`.
 UNWANTED = ["*/*", "consolidated*"]
 

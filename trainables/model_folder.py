@@ -146,8 +146,13 @@ def check(folder: Path) -> Path:
 
 def _check_weights(folder: Path) -> None:
     if not any(folder.glob("*.safetensors")):
-        pickles = [file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern)]
-        reason = f" It has {pickles[0]}, but a pickle can run any code when it is read." if pickles else ""
+        found = pickles(folder)
+        reason = (
+            f" It has {found[0].name}, but a pickle can run any code when it is read; if you trust it, write "
+            "model: {unsafe: [pickle]}."
+            if found
+            else ""
+        )
         raise ModelError(
             f"{folder} has no weights as safetensors.{reason} Save the model with save_pretrained, "
             "which writes safetensors."
@@ -155,6 +160,11 @@ def _check_weights(folder: Path) -> None:
     missing = [name for name in _shards(folder) if not (folder / name).exists()]
     if missing:
         raise ModelError(f"{folder} lacks {', '.join(missing)}. The download was cut short; fetch it again.")
+
+
+def pickles(folder: Path) -> list[Path]:
+    """The files of a folder that may hold weights as pickles, by name."""
+    return sorted(file for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
 
 
 def _shards(folder: Path) -> list[str]:

@@ -7,13 +7,24 @@ PosixPath('/home/ada/.cache/paretune/models/smollm2-135m')
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from trainables import known
+from trainables import cache, known
+from trainables.files import sha256
 from trainables.hubs import Hub, ModelScope
-from trainables.model_folder import Architecture, ModelError, architecture, check, fingerprint, home
-from trainables.packaged import Packaged
+from trainables.model_folder import (
+    Architecture,
+    ModelError,
+    architecture,
+    check,
+    fingerprint,
+    home,
+    pickles,
+    read_json,
+)
+from trainables.packaged import Packaged, convert
 
 if TYPE_CHECKING:
     from trainables.config import ModelConfig
@@ -51,15 +62,38 @@ def folder(config: ModelConfig, fetch: bool = False) -> Path:
     Raises ``ModelError`` when there is none, or when it can't be used.
     """
     if config.path is not None:
-        return check(config.path.expanduser())
+        return _refuse_code(_at(config.path.expanduser(), config.unsafe), config)
     assert config.name is not None
     found = source(config.name)
-    if fetch:
-        return found.fetch()
-    here = found.local()
+    here = found.fetch() if fetch else found.local()
     if here is None:
         raise ModelError(f"The model {config.name} is not on this machine: `paretune fetch {config.name}`.")
-    return check(here)
+    return _refuse_code(check(here), config)
+
+
+def _at(path: Path, unsafe: Sequence[str]) -> Path:
+    """The folder for a path: itself, or what a GGUF file or trusted pickles were converted to, once."""
+    gguf = path.suffix == ".gguf" and path.is_file()
+    if gguf or ("pickle" in unsafe and pickles(path) and not any(path.glob("*.safetensors"))):
+        files = [path] if gguf else pickles(path)
+        now = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        return cache.entry("converted", sha256(now), lambda into: convert(path, into))
+    return check(path)
+
+
+def _refuse_code(folder: Path, config: ModelConfig) -> Path:
+    """Raises ``ModelError`` for a model that only its own code can load, unless the spec says in words to run that."""
+    described = read_json(folder / "config.json")
+    if not described.get("auto_map") or config.runs_remote_code:
+        return folder
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    if described.get("model_type") in CONFIG_MAPPING_NAMES:
+        return folder  # transformers' own code can
+    raise ModelError(
+        f"{folder} can only be loaded by code that comes with it, which could do anything on this machine. "
+        "If you trust it, write model: {unsafe: [remote_code]}."
+    )
 
 
 def fetch(name: str) -> Path:

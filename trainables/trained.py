@@ -6,6 +6,8 @@ from pathlib import Path
 
 from trainables.frozen import Frozen
 
+COMPLETE = "complete.json"  # a checkpoint without this marker is not one
+
 
 class Trained(Frozen):
     """What a trial left. While that trial isn't known yet, ``cell`` alone says whose best it will be.
@@ -15,7 +17,8 @@ class Trained(Frozen):
     """
 
     cell: str | None = None  # of the same run
-    trial: str | None = None  # its id; for a folder that no trial left, the fingerprint of its contents
+    # Its id, with @STEP for a checkpoint; for a folder that no trial left, the fingerprint of its contents.
+    trial: str | None = None
     folder: Path | None = None  # its model/: weights or an adapter
 
     @property

@@ -14,8 +14,8 @@ from typing import Any, Literal, Protocol, TextIO
 from transformers import TrainerCallback
 
 from trainables import files
+from trainables.trained import COMPLETE
 
-COMPLETE = "complete.json"  # a checkpoint without this marker is not one
 AUTOSAVE_SECONDS = 300  # of training between checkpoints, where the config doesn't say how many steps
 LAST_SAVE_SECONDS = 180  # a trial that trained this long saves at its end too: scoring it can take a while
 Decision = Literal["continue", "stop", "interrupt"]
