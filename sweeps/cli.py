@@ -164,6 +164,7 @@ def plan(
             return
         if spec is None:
             raise ValueError("give a SPEC, or --model NAME --grid")
+    with _users_errors():
         made = _plan(spec, sets, stage=stage, method=method)
     if as_json:
         import json
