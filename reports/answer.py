@@ -95,7 +95,7 @@ def _nothing(group: Group) -> str:
 
 _ENDED = {
     "stopped": "stopped early",
-    "out_of_memory": "ran out of memory",
+    "out_of_memory": "did not fit in memory",
     "failed": "failed",
     "interrupted": "interrupted",
 }

@@ -48,7 +48,7 @@ def _no_better_than_base(group: Group, use: Row) -> Iterator[str]:
         yield f"{use.name} and {base.described} differ by no more than the error ({verdict.how})"
 
 
-_ENDED = {"failed": ("failed", "failed"), "out_of_memory": ("ran out of memory", "ran out of memory"),
+_ENDED = {"failed": ("failed", "failed"), "out_of_memory": ("did not fit in memory",) * 2,
           "interrupted": ("was interrupted", "were interrupted")}  # fmt: skip
 
 

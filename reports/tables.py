@@ -124,9 +124,19 @@ _REASONS = {
 }
 
 
+_PLACES = {
+    "load": "while loading: ",
+    "forward": "in the forward pass: ",
+    "backward": "in the backward pass: ",
+    "step": "in the optimizer's step: ",
+    "eval": "while evaluating: ",
+}
+
+
 def reason(record: Record) -> str:
-    """Why a trial is not done: its error, or what its status says."""
-    return (record.error or "").strip() or _REASONS.get(record.status, "")
+    """Why a trial is not done: its error, or what its status says; of memory, where it ran out."""
+    place = _PLACES.get(record.out_of_memory_in or "", "") if record.status == "out_of_memory" else ""
+    return place + ((record.error or "").strip() or _REASONS.get(record.status, ""))
 
 
 def trials(group: Group) -> Table:
@@ -140,6 +150,7 @@ def trials(group: Group) -> Table:
         "quality": lambda _, record: units.quality(record.quality, record.quality_unit),
         "peak, training": lambda _, record: units.gib(record.peak_train_bytes),
         "memory measured in": lambda _, record: record.memory_trial or units.UNKNOWN,
+        "after memory ran out, rows at a time": lambda _, record: units.number(record.retried_batch_size),
         "steps": lambda _, record: units.number(record.steps),
         "tokens": lambda _, record: units.number(record.tokens),
         "tokens/s": lambda _, record: units.number(record.tokens_per_second),

@@ -60,6 +60,9 @@ def run(
     output: Annotated[Path, typer.Option(help="The run folder is OUTPUT/NAME.")] = Path("runs"),
     address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Start trials, too, that are foretold not to fit in memory.")
+    ] = False,
     sets: SetOption = None,
 ) -> None:
     """Plan, launch, follow, and report a sweep. Prints the report's path last."""
@@ -75,11 +78,13 @@ def run(
         tracker = Tracker(plan, run_folder)  # refuses what it can't do before anything is written
         with folder.held(run_folder), _ended_like_by_ctrl_c():
             folder.prepare(plan, run_folder, resume)
-            code = _carry_out(plan, run_folder, address, tracker)
+            code = _carry_out(plan, run_folder, address, tracker, force)
     raise typer.Exit(code)
 
 
-def _carry_out(plan: Plan, run_folder: Path, address: str | None, tracker: Tracker) -> int:
+def _carry_out(
+    plan: Plan, run_folder: Path, address: str | None, tracker: Tracker, force: bool = False
+) -> int:
     _keep_fonts()
     from reports.write import write
     from sweeps import launch
@@ -88,27 +93,29 @@ def _carry_out(plan: Plan, run_folder: Path, address: str | None, tracker: Track
     progress = Progress()
     with tracker.following(progress.say):
         try:
-            launch.run(plan, run_folder, address, progress)
+            launch.run(plan, run_folder, address, progress, force)
             progress.end()
             report = write([run_folder])
             tracker.summarize()
         except KeyboardInterrupt:
             progress.end()
             tracker.leave()
-            print(f"Interrupted. To go on: {_again(plan, run_folder, address)}", file=sys.stderr)
+            again = _again(plan, run_folder, address, force)
+            print(f"Interrupted. To go on: {again}", file=sys.stderr)
             return INTERRUPTED
     code = launch.exit_code(run_folder)
     print(report)
     return code
 
 
-def _again(plan: Plan, run_folder: Path, address: str | None) -> str:
+def _again(plan: Plan, run_folder: Path, address: str | None, force: bool = False) -> str:
     """The command that goes on with a run."""
     import shlex
 
     sets = [word for override in plan.spec.overrides for word in ("--set", override)]
     where = ["--output", str(run_folder.parent), *(["--address", address] if address else [])]
-    return shlex.join(["paretune", "run", str(plan.spec.source.file), *where, *sets, "--resume"])
+    options = [*where, *sets, *(["--force"] if force else []), "--resume"]
+    return shlex.join(["paretune", "run", str(plan.spec.source.file), *options])
 
 
 def _keep_fonts() -> None:
@@ -156,7 +163,7 @@ def plan(
     paretune plan --model qwen3-8b --grid shows what each method would take of a model.
     """
     with _users_errors(ValueError):
-        from sweeps.foretell import parse_bytes
+        from sweeps.amounts import parse_bytes
 
         room = parse_bytes(memory) if memory else None
         if grid or model:
@@ -166,6 +173,7 @@ def plan(
             raise ValueError("give a SPEC, or --model NAME --grid")
     with _users_errors():
         made = _plan(spec, sets, stage=stage, method=method)
+    room = room or made.memory
     if as_json:
         import json
 

@@ -70,14 +70,7 @@ def _ways(case: Case) -> Iterator[list[Step]]:
         yield [
             ("train.gradient_checkpointing: true", CHECKPOINTED, "train", {"gradient_checkpointing": True})
         ]
-    halved: list[Step] = []
-    rows, times = train.batch_size, train.gradient_accumulation
-    while rows % 2 == 0 and rows // 2 >= max(1, case.config.stage.least_batch) * case.workers:
-        rows, times = rows // 2, times * 2
-        words = f"train.batch_size: {rows} with gradient_accumulation: {times}"
-        settings: dict[str, object] = {"batch_size": rows, "gradient_accumulation": times}
-        halved.append((words, HALVED * (len(halved) + 1), "train", settings))
-    if halved and not train.packing:
+    if halved := list(_halvings(case)):
         yield halved
     if train.optimizer in EIGHT_BIT:
         other = EIGHT_BIT[train.optimizer]
@@ -87,6 +80,16 @@ def _ways(case: Case) -> Iterator[list[Step]]:
             yield [("bits: 4", FOUR_BITS, "method", {"bits": 4})]
     elif isinstance(method, LoRA):
         yield [("model.quantization: 4", FOUR_BITS, "quantize", {})]
+
+
+def _halvings(case: Case) -> Iterator[Step]:
+    """Half the rows at a time with twice the accumulation, a quarter, ..."""
+    smaller, times = case.config.halved(case.workers), 1
+    while smaller is not None:
+        rows, accumulation = smaller.train.batch_size, smaller.train.gradient_accumulation
+        words = f"train.batch_size: {rows} with gradient_accumulation: {accumulation}"
+        yield words, HALVED * times, "train", {"batch_size": rows, "gradient_accumulation": accumulation}
+        smaller, times = smaller.halved(case.workers), times + 1
 
 
 def _together(case: Case, steps: Sequence[Step]) -> Change:

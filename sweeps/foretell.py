@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from sweeps.residuals import UNCORRECTED, Correction, correction
 from trainables import shape
 from trainables.config import TrialConfig
 from trainables.kernels import attention
@@ -18,19 +18,20 @@ if TYPE_CHECKING:
     from trainables.data import Data
     from trainables.model_folder import Architecture
 
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
-
 
 @dataclass(frozen=True)
 class Case:
-    """One config with all that its memory depends on; ``tokens`` of its longest row, ``workers`` that share a batch."""
+    """One config with all that its memory depends on; ``tokens`` of its longest row, ``workers`` that share a batch.
+
+    ``correction``: by what was measured before.
+    """
 
     config: TrialConfig
     numbers: shape.Shape
     tokens: int
     workers: int
     device: str
+    correction: Correction = UNCORRECTED
 
     @cached_property
     def prediction(self) -> Prediction:
@@ -41,7 +42,7 @@ class Case:
 
     @property
     def total(self) -> int:
-        return self.prediction.total
+        return round(self.prediction.total * self.correction.factor)
 
     def changed(self, part: str, **values: Any) -> Case:
         """The case with other settings in a part of its config."""
@@ -51,15 +52,21 @@ class Case:
 
 @dataclass(frozen=True)
 class Foretold:
-    """The least and the greatest peak over a cell's space."""
+    """The least and the greatest peak over a cell's space; ``tokens`` of the longest row over all of it."""
 
     least: Case
     most: Case
+    tokens: int
+
+    def of(self, config: TrialConfig) -> Case:
+        """Any other config of the same cell."""
+        return replace(self.most, config=config, tokens=min(self.tokens, config.data.cutoff))
 
     def to_json(self) -> dict[str, Any]:
-        """In bytes; the parts are those of the greatest."""
+        """In bytes; the parts are those of the greatest, before correction."""
         parts = {f"{name}_bytes": value for name, value in asdict(self.most.prediction).items()}
-        return {"least_bytes": self.least.total, "peak_bytes": self.most.total, **parts}
+        peaks = {"least_bytes": self.least.total, "peak_bytes": self.most.total}
+        return {**peaks, **parts, "correction": asdict(self.most.correction)}
 
 
 def foretell(
@@ -75,7 +82,8 @@ def foretell(
     cases = [case for config in configs if (case := _case(spec, config, numbers, data)) is not None]
     if len(cases) < len(configs) or not cases:
         return None
-    return Foretold(min(cases, key=lambda case: case.total), max(cases, key=lambda case: case.total))
+    by_size = sorted(cases, key=lambda case: case.total)
+    return Foretold(by_size[0], by_size[-1], max(case.tokens for case in cases))
 
 
 def _case(spec: Spec, config: TrialConfig, numbers: shape.Shape, data: Data) -> Case | None:
@@ -85,17 +93,4 @@ def _case(spec: Spec, config: TrialConfig, numbers: shape.Shape, data: Data) -> 
     if config.train.batch_size < workers or config.stage.forward_pass(1, 1) is None:
         return None
     device = "cuda" if spec.resources.gpus else "cpu"
-    return Case(config, numbers, longest(config, data), workers, device)
-
-
-def parse_bytes(text: str) -> int:
-    """
-    >>> parse_bytes("24GiB"), parse_bytes("80 GB"), parse_bytes("512 MiB")
-    (25769803776, 80000000000, 536870912)
-
-    Raises ``ValueError`` for what is no amount of memory.
-    """
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?i?)b?\s*", text.lower())
-    if found is None or found[2] not in UNITS:
-        raise ValueError(f"{text!r} is no amount of memory. Write 24GiB, 80GB or 512MiB")
-    return int(float(found[1]) * UNITS[found[2]])
+    return Case(config, numbers, longest(config, data), workers, device, correction(config, numbers, device))

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from sweeps import folder
+from sweeps import folder, residuals, room
 from sweeps.looker import Looker
 from sweeps.plan import Plan
 from sweeps.problems import SpecError
@@ -42,8 +42,10 @@ class Left(KeyboardInterrupt):
     """The sweep was interrupted; everything finished is kept and the run can be resumed."""
 
 
-def run(plan: Plan, run_folder: Path, address: str | None, progress: Progress) -> None:
+def run(plan: Plan, run_folder: Path, address: str | None, progress: Progress, force: bool = False) -> None:
     """Runs what is left of a plan; returns once every trial has a record and the tables are written.
+
+    What is foretold not to fit in memory is a row and is not started, unless ``force``.
 
     Raises :class:`Left` when interrupted, ``DataError`` for rows that no trial could be trained on.
     """
@@ -53,21 +55,28 @@ def run(plan: Plan, run_folder: Path, address: str | None, progress: Progress) -
     started = time.monotonic()
     try:
         if search.work_left():
-            _sweep(plan, run_folder, address, search, progress)
+            _sweep(plan, run_folder, address, search, progress, force)
     finally:
         shutil.rmtree(run_folder / ".ray", ignore_errors=True)  # Ray's own state, which nothing goes on from
         results.write_tables(run_folder)
+        residuals.learn(plan.cells, results.read(run_folder).records)
         folder.add_seconds(run_folder, time.monotonic() - started)
 
 
-def _sweep(plan: Plan, run_folder: Path, address: str | None, search: Any, progress: Progress) -> None:
+def _sweep(
+    plan: Plan, run_folder: Path, address: str | None, search: Any, progress: Progress, force: bool
+) -> None:
     with _looked_at(plan, run_folder) as looker, _ray(run_folder, address) as ray:
         looker.finish()
         from sweeps.board import open_board
 
         name = f"board-{plan.spec.name}-{os.getpid()}"
         board = open_board(name)
-        progress.begin(plan, run_folder, slots=slots(plan, ray.cluster_resources()))
+        at_once = slots(plan, ray.cluster_resources())
+        progress.begin(plan, run_folder, slots=at_once)
+        search.room = None if force else _room(plan, address, at_once)
+        for line in room.warnings(plan, search.room) if search.room else ():
+            progress.say(line)
         with _leaving(search, board, progress):
             try:
                 _tuner(plan, run_folder, search, name, progress).fit()
@@ -76,6 +85,14 @@ def _sweep(plan: Plan, run_folder: Path, address: str | None, search: Any, progr
                     raise
         if search.leaving:
             raise Left
+
+
+def _room(plan: Plan, address: str | None, at_once: int) -> room.Room | None:
+    """What a trial's worker may take: the spec's word, else what this machine has; of a cluster's nodes nothing is
+    known here.
+    """
+    resources = plan.spec.resources
+    return room.stated(resources) or (None if address else room.here(resources, at_once))
 
 
 @contextmanager

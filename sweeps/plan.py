@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps import chains, fairness
+from sweeps import chains, fairness, residuals, room
 from sweeps.cells import Cell, build
 from sweeps.checks import check
 from sweeps.drafts import drafts
@@ -72,6 +72,12 @@ class Plan:
             tree[part] = [_without_own_trials(entry) for entry in tree.get(part) or ()]
         return files.sha256(tree)
 
+    @property
+    def memory(self) -> int | None:
+        """The bytes that the spec says a worker may take; ``None`` where it doesn't."""
+        stated = room.stated(self.spec.resources)
+        return stated.bytes if stated else None
+
     def fits(self, memory: int | None) -> list[Fit]:
         """Of each cell whose memory is foretold, whether its greatest peak is within so many bytes."""
         told = [] if memory is None else [cell for cell in self.cells if cell.predicted is not None]
@@ -117,7 +123,7 @@ def make(spec: Spec, *, stage: str | None = None, method: str | None = None, fet
                 *chains.problems(spec, checked),
             ]
         ),
-        notes=tuple(fairness.notes(cells)),
+        notes=(*fairness.notes(cells), *residuals.notes(cells)),
         asked=tuple(draft.name for draft in matched),
     )
 

@@ -21,10 +21,11 @@ from ray.tune.search import Searcher
 from sweeps.board import find_board
 from sweeps.pipeline import NothingToStartFrom, Pipeline, Waiting
 from sweeps.plan import Cell, Plan
+from sweeps.room import Room
 from sweeps.study import CellStudy
 from trainables import files, provenance, results
 from trainables.config import TrialConfig
-from trainables.results import Record
+from trainables.results import Record, Status
 
 
 class CellSearch(Searcher):
@@ -40,6 +41,7 @@ class CellSearch(Searcher):
         self.pipeline = Pipeline(run)
         self.studies = {cell.name: CellStudy(run, cell) for cell in plan.cells}
         self.leaving = False  # once set, nothing new is proposed
+        self.room: Room | None = None  # what is foretold to take more is not started
         self._trials: dict[str, str] = {}  # Tune's trial id -> ours
         self._configs: dict[str, TrialConfig] = {}
         self._waiting: list[TrialConfig] = []  # to be run before anything new is proposed
@@ -59,7 +61,7 @@ class CellSearch(Searcher):
             if record is not None and record.status != "interrupted":
                 for step, objective in _objectives(folder):
                     study.report(record.trial_id, step, objective)
-                study.tell(record.trial_id, record.status, record.objective)
+                _tell(study, record)
         self._waiting += study.unfinished()
 
     def _release(self) -> bool:
@@ -127,6 +129,25 @@ class CellSearch(Searcher):
         return {"trial_id": ours, "cell": config.cell}
 
     def _next(self) -> TrialConfig | None:
+        config = self._proposed()
+        while config is not None and self._does_not_fit(config):
+            config = self._proposed()
+        return config
+
+    def _does_not_fit(self, config: TrialConfig) -> bool:
+        """Whether a trial is foretold to take more memory than there is; if so it is a row all the same."""
+        study = self.studies.get(config.cell)
+        if self.room is None or study is None or study.cell.predicted is None:
+            return False
+        case = study.cell.predicted.of(config)
+        why = self.room.refuses(case)
+        if why is None:
+            return False
+        facts = {"predicted_peak_bytes": case.total, "room_bytes": self.room.bytes}
+        _tell(study, self._unrun(config, "out_of_memory", why, out_of_memory_in="foretold", **facts))
+        return True
+
+    def _proposed(self) -> TrialConfig | None:
         while True:
             if self._waiting:
                 return self._waiting.pop(0)
@@ -152,12 +173,16 @@ class CellSearch(Searcher):
             record = self._fail(self._configs[ours], died)
         study = self.studies.get(self._configs[ours].cell)
         if study is not None and record is not None and record.status != "interrupted":
-            study.tell(ours, record.status, record.objective)
+            _tell(study, record)
         self._release()
 
     def _fail(self, config: TrialConfig, why: str) -> Record:
+        return self._unrun(config, "failed", why)
+
+    def _unrun(self, config: TrialConfig, status: Status, why: str, **facts: Any) -> Record:
         """The record of a trial that could not be run at all, so that it is a row and not a gap."""
-        record = Record(**config.identity(), status="failed", error=why, ended_at=provenance.now())
+        now = provenance.now()
+        record = Record(**config.identity(), status=status, error=why, ended_at=now, **facts)
         self._note(config)
         results.write_record(self._folder(config.trial_id()), record)
         return record
@@ -177,6 +202,13 @@ class CellSearch(Searcher):
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Nothing: the journals are the state."""
+
+
+def _tell(study: CellStudy, record: Record) -> None:
+    over = None
+    if record.predicted_peak_bytes and record.room_bytes:
+        over = record.predicted_peak_bytes / record.room_bytes - 1
+    study.tell(record.trial_id, record.status, record.objective, over)
 
 
 def is_finished(run: Path, trial_id: str) -> bool:

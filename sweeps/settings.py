@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from sweeps.amounts import parse_bytes
 from trainables.frozen import Frozen
 
 
@@ -35,12 +36,24 @@ class SearchConfig(Frozen):
 
 
 class ResourcesConfig(Frozen):
-    """What one trial takes: ``workers``, each with ``cpus`` and ``gpus``; ``concurrent`` caps the slots."""
+    """What one trial takes: ``workers``, each with ``cpus`` and ``gpus``; ``concurrent`` caps the slots.
+
+    ``memory`` ("24GiB") is what a worker may take for training; what is foretold to take more is not started. By
+    default it is the worker's share of the machine's, or of the GPU's.
+    """
 
     workers: int = Field(default=1, ge=1)
     cpus: float = Field(default=1, gt=0)
     gpus: float = Field(default=0, ge=0)
+    memory: str | None = None
     concurrent: int | None = Field(default=None, ge=1)
+
+    @field_validator("memory")
+    @classmethod
+    def _an_amount(cls, memory: str | None) -> str | None:
+        if memory is not None:
+            parse_bytes(memory)
+        return memory
 
     @field_validator("gpus")
     @classmethod

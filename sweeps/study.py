@@ -26,6 +26,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 TRIAL_ID = "trial_id"  # the user attribute that ties an Optuna trial to ours
+MEMORY = "memory"  # the constraint that a trial broke that did not fit
 TRIES = 24  # proposals asked for again before the rest of a finite space is listed
 
 
@@ -106,7 +107,7 @@ class CellStudy:
     def _sampled(self, number: int, attempt: int) -> dict[str, Any]:
         # Asked of a copy: a proposal that was made before would else stay in the study as a trial.
         copy = optuna.create_study(direction="maximize", sampler=self._sampler(number, attempt))
-        copy.add_trials(self.study.get_trials(deepcopy=False))
+        copy.add_trials([_seen(trial) for trial in self.study.get_trials(deepcopy=False)])
         return copy.ask(self.distributions).params
 
     def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
@@ -130,8 +131,13 @@ class CellStudy:
         if trial.state == TrialState.RUNNING and step not in trial.intermediate_values:
             self.study._storage.set_trial_intermediate_value(trial._trial_id, step, objective)
 
-    def tell(self, trial_id: str, status: Status, objective: float | None) -> None:
-        """Tells Optuna how a trial ended: done with its objective, stopped early, or failed."""
+    def tell(self, trial_id: str, status: Status, objective: float | None, over: float | None = None) -> None:
+        """Tells Optuna how a trial ended: done with its objective, stopped early, infeasible, or failed.
+
+        One that ran out of memory is no bad score and no blank either: it broke a constraint, by ``over`` (a share of
+        the memory there was) where that is known, so that TPE keeps away from it (c-TPE: Watanabe & Hutter, 2023,
+        arXiv:2211.14411).
+        """
         trial = self.proposed()[trial_id]
         if trial.state != TrialState.RUNNING:
             return
@@ -139,8 +145,23 @@ class CellStudy:
             self.study.tell(trial.number, objective)
         elif status == "stopped" and trial.intermediate_values:
             self.study.tell(trial.number, state=TrialState.PRUNED)
+        elif status == "out_of_memory":
+            optuna.trial.Trial(self.study, trial._trial_id).set_constraint(MEMORY, over or 1.0)
+            self.study.tell(trial.number, state=TrialState.PRUNED)
         else:
             self.study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _seen(trial: FrozenTrial) -> FrozenTrial:
+    """A trial as a sampler is shown it: TPE passes over what failed, and would propose its like again and again."""
+    if trial.state != TrialState.FAIL:
+        return trial
+    return optuna.trial.create_trial(
+        state=TrialState.PRUNED,
+        params=trial.params,
+        distributions=trial.distributions,
+        constraints={"ended well": 1.0},
+    )
 
 
 class _Sequence(optuna.samplers.QMCSampler):

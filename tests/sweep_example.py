@@ -149,6 +149,15 @@ class Command:
         self.wait(60)
         return time.monotonic() - started
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """The process stands still meanwhile; its workers end what they have, and get nothing new."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def end(self) -> None:
         """Kills the process, should it still run, and then all it started."""
         if self.process.poll() is None:

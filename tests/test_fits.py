@@ -10,9 +10,10 @@ import pytest
 from trial_example import make_config
 from typer.testing import CliRunner
 
+from sweeps.amounts import parse_bytes
 from sweeps.cli import app
 from sweeps.fits import fit
-from sweeps.foretell import Case, parse_bytes
+from sweeps.foretell import Case
 from sweeps.grid import numbers, rows
 from trainables import shape
 from trainables.known import KNOWN

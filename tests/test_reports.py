@@ -167,6 +167,16 @@ def test_every_unfinished_trial_stands_with_its_reason(page: Page, run: Path) ->
         assert "20 of 40" in text
 
 
+def test_a_trial_that_did_not_fit_says_where_and_one_that_went_on_with_fewer_rows_says_so(
+    tmp_path: Path,
+) -> None:
+    out = failed("one", status="out_of_memory", out_of_memory_in="backward", error="can't allocate memory")
+    went_on = record("two", out_of_memory_in="forward", retried_batch_size=4)
+    text = write([write_run(tmp_path / "run", [out, went_on])]).with_name("summary.md").read_text()
+    assert "in the backward pass: can't allocate memory" in text
+    assert "after memory ran out, rows at a time" in (tmp_path / "run" / "report" / "index.html").read_text()
+
+
 def test_how_to_repeat_it_names_command_versions_and_spec(page: Page, run: Path) -> None:
     for text in (page.text, (run / "report" / "summary.md").read_text()):
         assert "paretune run methods" in text

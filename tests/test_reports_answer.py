@@ -37,7 +37,7 @@ def test_the_cheapest_cell_that_ties_with_the_best_is_recommended(tmp_path: Path
     assert (
         "lora and full differ by no more than the error (two standard errors of 128 test rows)" in said.text
     )
-    assert "1 trial failed (full); 1 trial ran out of memory (qlora-4bit)" in said.text
+    assert "1 trial failed (full); 1 trial did not fit in memory (qlora-4bit)" in said.text
     assert said.open_questions.endswith("one seed (0) only.")
 
 

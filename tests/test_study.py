@@ -123,6 +123,27 @@ def test_failures_do_not_keep_a_sampler_from_proposing(here: Path, sampler: str)
     assert len({tuple(trial.params.values()) for trial in study.study.trials}) == 6
 
 
+@pytest.mark.parametrize("status", ["out_of_memory", "failed"])
+def test_tpe_keeps_away_from_what_did_not_come_to_an_end(here: Path, status: Any) -> None:
+    text = SPEC.replace("batch_size: 2", "batch_size: {choice: [2, 4, 8, 16]}")
+    study = CellStudy(here, cell(here, "sft-full", text, trials=40))
+    tried = []
+    while (config := study.ask()) is not None:
+        tried.append(config.train.batch_size)
+        well = config.train.batch_size < 8
+        study.tell(config.trial_id(), "done" if well else status, 0.5 if well else None)
+    assert sum(size >= 8 for size in tried[20:]) < 10  # by chance it were 10; TPE left to itself takes all 20
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_cell_in_which_nothing_fits_ends_like_any_other(here: Path, sampler: str) -> None:
+    study = CellStudy(here, cell(here, trials=6, sampler=sampler))
+    while (config := study.ask()) is not None:
+        study.tell(config.trial_id(), "out_of_memory", None, over=0.5)
+    assert study.ended()
+    assert [trial.constraints for trial in study.study.trials] == [{"memory": 0.5}] * 6
+
+
 def test_qmc_covers_choices_and_numbers(here: Path) -> None:
     found = spend(CellStudy(here, cell(here, trials=16, sampler="qmc")))[1:]
     assert {config.method.rank for config in found} == {4, 8}
@@ -151,7 +172,8 @@ def test_trials_are_told_as_what_became_of_them(here: Path) -> None:
     for trial_id, (status, objective) in zip(ids, endings, strict=False):
         study.tell(trial_id, status, objective)  # type: ignore[arg-type]
     states = [trial.state.name for trial in study.study.trials]
-    assert states == ["COMPLETE", "PRUNED", "FAIL", "FAIL", "FAIL", "RUNNING"]
+    assert states == ["COMPLETE", "PRUNED", "PRUNED", "FAIL", "FAIL", "RUNNING"]
+    assert [trial.constraints for trial in study.study.trials] == [{}, {}, {"memory": 1.0}, {}, {}, {}]
     assert study.study.trials[0].value == 0.9
     assert study.study.trials[1].intermediate_values == {2: 0.25, 6: 0.5}
     assert study.study.trials[1].value == 0.5

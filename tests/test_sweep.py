@@ -402,7 +402,8 @@ def life(new: Any) -> Life:
 
     command = sweep.start()
     command.until(lambda: finished(sweep.run))
-    held = paretune(sweep.home, "run", sweep.spec, "--output", sweep.run.parent, "--resume")
+    with command.paused():  # or all would be done by the time the other one is refused on a busy machine
+        held = paretune(sweep.home, "run", sweep.spec, "--output", sweep.run.parent, "--resume")
     chapter("held", held, held.seconds)
     training("killed", command, 1)
     seconds = command.signal(signal.SIGKILL)

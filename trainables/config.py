@@ -121,7 +121,8 @@ class TrainConfig(Frozen):
     """How a trial trains. ``batch_size`` rows make one forward pass over all workers together.
 
     ``group_by_length`` has rows of like length come together. ``packing`` makes each of a batch's rows of several that
-    fill it up to the data's ``cutoff`` and don't see one another.
+    fill it up to the data's ``cutoff`` and don't see one another. ``retry_out_of_memory`` has a trial that runs out of
+    memory go on, once, with half the rows at a time and twice the accumulation: its steps have the same rows.
     """
 
     steps: int | None = Field(default=None, ge=1)
@@ -138,6 +139,7 @@ class TrainConfig(Frozen):
     gradient_checkpointing: bool = False
     group_by_length: bool = False
     packing: bool = False
+    retry_out_of_memory: bool = False
     logging_steps: int = Field(default=1, ge=1)
     eval_steps: int | None = Field(default=None, ge=1)
     save_steps: int | None = Field(default=None, ge=1)
@@ -243,6 +245,19 @@ class TrialConfig(Frozen):
             yield ("train", "precision"), self.train.precision
         if self.method is not None:
             yield from ((("method", leaf), what) for leaf, what in self.method.needs())
+
+    def halved(self, workers: int = 1) -> TrialConfig | None:
+        """The same steps with half the rows at a time, twice as often; ``None`` where there is no half.
+
+        >>> config.halved().train.batch_size  # of 8  # doctest: +SKIP
+        4
+        """
+        rows, odd = divmod(self.train.batch_size, 2)
+        if odd or rows % workers or rows // workers < self.stage.least_batch:
+            return None
+        settings = {"batch_size": rows, "gradient_accumulation": 2 * self.train.gradient_accumulation}
+        found = self.model_copy(update={"train": self.train.model_copy(update=settings)})
+        return None if any(self.stage.problems(found, None)) else found
 
     def memory_shape(self) -> str:
         """A hash of what memory depends on: the config without learning rate, alpha, seed and bookkeeping."""

@@ -62,6 +62,14 @@ def gpus() -> list[Capability]:
     ]
 
 
+def gpu_bytes() -> list[int]:
+    """The memory of each GPU that torch can use; none without any."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [torch.cuda.get_device_properties(index).total_memory for index in range(count)]
+
+
 def peak_memory() -> Capability:
     """Whether the peak resident set can be reset and read, which is how memory is measured without a GPU."""
     import torch

@@ -17,6 +17,7 @@ import sys
 from typing import IO, Any
 
 from trainables.config import TrialConfig
+from trainables.results import Phase
 
 # From 16 KiB on a block is mapped by itself and unmapped when freed; a free heap's end goes back. With 128 KiB a
 # cache of keys and values that grows token by token leaves holes in the heap: the same peak within 3 %, not 0.5.
@@ -24,13 +25,20 @@ MALLOC = {"MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
 class MeasuringFailed(RuntimeError):  # noqa: N818
-    """The measurement could not be made; says why. ``out_of_memory``: it was killed, or ran out. ``told_to_end``:
-    whoever ends all processes ended this one, too, which says nothing about the config.
+    """The measurement could not be made; says why. ``out_of_memory``: it was killed, or ran out, ``phase`` says where
+    if that is known. ``told_to_end``: whoever ends all processes ended this one, too, which says nothing about the
+    config.
     """
 
-    def __init__(self, message: str, out_of_memory: bool = False, told_to_end: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        out_of_memory: bool = False,
+        told_to_end: bool = False,
+        phase: Phase | None = None,
+    ) -> None:
         super().__init__(message)
-        self.out_of_memory, self.told_to_end = out_of_memory, told_to_end
+        self.out_of_memory, self.told_to_end, self.phase = out_of_memory, told_to_end, phase
 
 
 class MeasuringProcess:
@@ -60,7 +68,7 @@ class MeasuringProcess:
             )
         result = json.loads(answer)
         if "error" in result:
-            raise MeasuringFailed(result["error"], result["out_of_memory"])
+            raise MeasuringFailed(result["error"], result["out_of_memory"], phase=result["phase"])
         return result["memory"]
 
     def close(self) -> None:
@@ -111,12 +119,16 @@ def main() -> None:
 
 def _measured(config: TrialConfig, settled: bool) -> dict[str, Any]:
     from trainables.memory import measure
+    from trainables.phases import Phases
     from trainables.run import is_out_of_memory
 
+    phases = Phases()
     try:
-        return {"memory": measure(config, settled).model_dump(mode="json")}
+        return {"memory": measure(config, settled, phases).model_dump(mode="json")}
     except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}", "out_of_memory": is_out_of_memory(error)}
+        ran_out = is_out_of_memory(error)
+        what = f"{type(error).__name__}: {error}"
+        return {"error": what, "out_of_memory": ran_out, "phase": phases.now if ran_out else None}
 
 
 def _answer(answers: IO[str], result: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from trainables import batches, data, machine, models, shape
 from trainables.config import TrialConfig
 from trainables.frozen import Frozen
 from trainables.methods import LoRA
+from trainables.phases import Phases
 from trainables.policy import LOADERS, Policy, attach, device, load_base, model_config, tokenizer_of
 from trainables.prediction import predict
 from trainables.quantizers import QUANTIZERS
@@ -132,14 +133,14 @@ class Meter:
             self.peaks[name] = self.gauge.peak() - self.baseline
 
 
-def measure(config: TrialConfig, settled: bool = True) -> Memory:
+def measure(config: TrialConfig, settled: bool = True, phases: Phases | None = None) -> Memory:
     """Loads, trains :data:`STEPS` steps on the longest row, scores, and says what each phase took.
 
     The batch is ``batch_size`` copies of the longest training row after the cutoff, or of the fullest pack. It
     is rehearsed on a model of one layer first: tokenizer, rows, libraries and their caches for these shapes belong
     to the baseline. The first real model leaves some pages behind, which later ones use again; where none has been
     here (not ``settled``), it comes and goes first, for a step of LoRA, which is the quickest that does. And so a
-    fresh process gives the figures of a warm one.
+    fresh process gives the figures of a warm one. ``phases`` follows what is measured, and tells where it failed.
     """
     folder = models.folder(config.model)
     config = config.model_copy(update={"stage": config.stage.worst_case()})
@@ -149,7 +150,7 @@ def measure(config: TrialConfig, settled: bool = True) -> Memory:
         train = config.train.model_copy(update=smallest)
         quickest = config.model_copy(update={"method": LoRA(), "train": train})
         _measure(quickest, folder, tokenizer_of(config), steps=1, scored=False)
-    return _measure(config, folder, tokenizer_of(config))
+    return _measure(config, folder, tokenizer_of(config), phases=phases)
 
 
 NAMES_LAYERS = ("layers", "modules", "targets", "modules_to_save")  # and so may name one that isn't there
@@ -189,10 +190,11 @@ def _measure(
     tokenizer: PreTrainedTokenizerBase,
     steps: int = STEPS,
     scored: bool = True,
+    phases: Phases | None = None,
 ) -> Memory:
     rows = data.load(config.data, config.stage.needs)
     clean_process()
-    meter, counted = Meter(), _Counted()
+    meter, counted, phases = Meter(), _Counted(), phases or Phases()
     with meter.phase("load"):
         base = load_base(config, folder)
         _touch(base)
@@ -201,14 +203,14 @@ def _measure(
     longest, row_tokens = _longest(config, policy, rows.train)
     if config.method is not None:
         with meter.phase("train"):
-            _train(config, policy, longest, counted, steps)
+            _train(config, policy, longest, counted, phases, steps)
         _forget_gradients(policy.model)
         clean_process()
     if scored:
         test = [
             config.stage.longest(policy.tokenizer, rows.test, config.data.cutoff)[0]
         ] * config.stage.eval_batch
-        with meter.phase("eval"):
+        with meter.phase("eval"), phases.during("eval"):
             config.stage.score(policy, rows, test, config.data.cutoff)
     return Memory(
         memory_source=meter.gauge.source if meter.gauge else None,
@@ -248,13 +250,16 @@ def _longest(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tuple[
     return [rows[int(found.rows[place])] for place in chosen], int(found.lengths[chosen].sum())
 
 
-def _train(config: TrialConfig, policy: Policy, longest: list[Any], counted: _Counted, steps: int) -> None:
+def _train(
+    config: TrialConfig, policy: Policy, longest: list[Any], counted: _Counted, phases: Phases, steps: int
+) -> None:
     train = config.train.model_copy(update={"steps": steps, "epochs": None})
     rows = longest * (train.update_rows * steps)
     nowhere = Path("/nonexistent")  # nothing is saved here
     options = arguments(train, steps, nowhere, workers=1, device=policy.device) | {"save_strategy": "no"}
     trainer = config.stage.trainer(policy, rows, train, config.data.cutoff, options)
     follow_quietly(trainer, counted)
+    phases.follow(trainer)
     trainer.train()
 
 

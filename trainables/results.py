@@ -22,6 +22,7 @@ from trainables.frozen import Frozen
 
 Status = Literal["done", "stopped", "out_of_memory", "failed", "interrupted"]
 Role = Literal["search", "base", "finalist"]
+Phase = Literal["load", "forward", "backward", "step", "eval"]
 
 
 class Record(Frozen):
@@ -71,6 +72,9 @@ class Record(Frozen):
     peak_train_bytes: int | None = None
     peak_eval_bytes: int | None = None
     predicted_peak_bytes: int | None = None
+    out_of_memory_in: Phase | Literal["foretold"] | None = None  # where memory ran out; foretold: not started
+    room_bytes: int | None = None  # what a worker had for it, where it was foretold not to fit
+    retried_batch_size: int | None = None  # rows at a time that it went on with once memory had run out
     trainable_params: int | None = None
     total_params: int | None = None
     artifact_bytes: int | None = None

@@ -24,6 +24,7 @@ from transformers import set_seed
 from trainables import data, files, kernels, provenance, reference, rope, starts, templates
 from trainables.config import TrialConfig
 from trainables.measuring import MeasuringFailed
+from trainables.phases import Phases
 from trainables.policy import Policy, attach, device, load_base, tokenizer_of
 from trainables.quantizers import QUANTIZERS
 from trainables.results import Record, Status, write_record
@@ -54,17 +55,25 @@ class Place:
 
 @dataclass
 class Trial:
-    """A trial under way: what is known of it so far, which is what its record says if it ends here."""
+    """A trial under way: what is known of it so far, which is what its record says if it ends here.
 
+    ``asked`` is the config that it is known by; it runs with ``config``, which may take fewer rows at a time.
+    """
+
+    asked: TrialConfig
     config: TrialConfig
     place: Place
-    folder: Path
     control: Control
     facts: dict[str, Any] = field(default_factory=dict)
+    phases: Phases = field(default_factory=Phases)
+
+    @property
+    def folder(self) -> Path:
+        return self.place.folder(self.asked)
 
     def record(self, status: Status, error: str | None = None) -> Record:
         return Record(
-            **self.config.identity(),
+            **self.asked.identity(),
             status=status,
             error=error,
             slot=self.place.slot,
@@ -90,21 +99,43 @@ def run_trial(
     ``evaluate_at``: steps at which the validation result is reported to ``control``, besides ``eval_steps``
     and the last. Never raises for what goes wrong inside the trial: the record's status and error say it.
     """
-    folder = place.folder(config)
-    trial = Trial(config, place, folder, control or Alone(), {"started_at": provenance.now()})
+    trial = Trial(config, config, place, control or Alone(), {"started_at": provenance.now()})
     if first_rank():
-        files.write_json(folder / "config.json", config.model_dump(mode="json"))
-    try:
-        status = _run(trial, evaluate_at)
-        record = _with_memory(trial, status, measuring)
-    except Exception as error:
-        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        status = "out_of_memory" if is_out_of_memory(error) else "failed"
-        record = trial.record(status, f"{type(error).__name__}: {error}")
+        files.write_json(trial.folder / "config.json", config.model_dump(mode="json"))
+    record = _ended(trial, evaluate_at, measuring)
+    smaller = _smaller(trial, record)
+    if smaller is not None:
+        record = _ended(smaller, evaluate_at, measuring)
     if first_rank():
-        write_record(folder, record)
-        _clear_checkpoints(config, folder, record)
+        write_record(trial.folder, record)
+        _clear_checkpoints(config, trial.folder, record)
     return record
+
+
+def _ended(trial: Trial, evaluate_at: frozenset[int], measuring: Measures | None) -> Record:
+    """Runs a trial to its end, whatever that is."""
+    try:
+        return _with_memory(trial, _run(trial, evaluate_at), measuring)
+    except Exception as error:
+        (trial.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        what = f"{type(error).__name__}: {error}"
+        if not is_out_of_memory(error):
+            return trial.record("failed", what)
+        trial.facts["out_of_memory_in"] = trial.phases.now
+        return trial.record("out_of_memory", what)
+
+
+def _smaller(trial: Trial, record: Record) -> Trial | None:
+    """The trial with half the rows at a time, where memory ran out over them and the config wants it tried again."""
+    if not trial.config.train.retry_out_of_memory or record.out_of_memory_in not in ("forward", "backward"):
+        return None
+    halved = trial.config.halved(trial.place.workers)
+    if halved is None:
+        return None
+    kept = ("started_at", "out_of_memory_in")
+    facts = {name: value for name, value in trial.facts.items() if name in kept}
+    facts["retried_batch_size"] = halved.train.batch_size
+    return Trial(trial.asked, halved, trial.place, trial.control, facts)
 
 
 def _clear_checkpoints(config: TrialConfig, folder: Path, record: Record) -> None:
@@ -116,7 +147,7 @@ def _clear_checkpoints(config: TrialConfig, folder: Path, record: Record) -> Non
 
 def fail_trial(config: TrialConfig, place: Place, error: str) -> Record:
     """The record of a trial that could not even say what befell it; written and returned."""
-    record = Trial(config, place, place.folder(config), Alone()).record("failed", error)
+    record = Trial(config, config, place, Alone()).record("failed", error)
     write_record(place.folder(config), record)
     return record
 
@@ -155,7 +186,8 @@ def _run(trial: Trial, evaluate_at: frozenset[int]) -> Status:
     if status != "interrupted" and first_rank():
         if config.method is not None:
             _save(trial, policy)
-        _score(trial, policy, rows, metric.name)
+        with trial.phases.during("eval"):
+            _score(trial, policy, rows, metric.name)
     return status
 
 
@@ -174,7 +206,7 @@ def _train(trial: Trial, policy: Policy, rows: data.Data, evaluate_at: frozenset
         folder=trial.folder,
         tally=resumed[1] if resumed else Tally(),
         control=trial.control,
-        evaluate=lambda: config.stage.objective(policy, rows.validation, config.data.cutoff),
+        evaluate=lambda: _objective(trial, policy, rows),
         evaluate_at=evaluate_at | {steps} | frozenset(range(0, steps, train.eval_steps or steps)),
         on_first_step=lambda: _note_setup(trial),
         tokens_after=trainer.tokens_after,  # type: ignore[attr-defined]
@@ -182,6 +214,7 @@ def _train(trial: Trial, policy: Policy, rows: data.Data, evaluate_at: frozenset
         logs=config.stage.logs,
     )
     follow_quietly(trainer, watch)
+    trial.phases.follow(trainer)
     try:
         if resumed and (resumed[1].stopped or resumed[1].step >= steps):
             # It was being scored when it died. `train` would take a step more before it looks.
@@ -194,6 +227,11 @@ def _train(trial: Trial, policy: Policy, rows: data.Data, evaluate_at: frozenset
     if watch.tally.step >= steps:
         return "done"
     return "stopped" if watch.tally.stopped else "interrupted"
+
+
+def _objective(trial: Trial, policy: Policy, rows: data.Data) -> dict[str, float]:
+    with trial.phases.during("eval"):
+        return trial.config.stage.objective(policy, rows.validation, trial.config.data.cutoff)
 
 
 def _own_optimizer(trainer: Any, config: TrialConfig, policy: Policy) -> None:
@@ -225,7 +263,7 @@ def _score(trial: Trial, policy: Policy, rows: data.Data, quality_name: str) -> 
     started = time.perf_counter()
     config = trial.config
     if config.method is None:
-        values = config.stage.objective(policy, rows.validation, config.data.cutoff)
+        values = _objective(trial, policy, rows)
         trial.facts["objective"] = finite("objective on the validation rows", values["objective"])
     scores = config.stage.score(policy, rows, rows.test, config.data.cutoff)
     seconds = time.perf_counter() - started
@@ -263,6 +301,7 @@ def _with_memory(trial: Trial, status: Status, measuring: Measures | None) -> Re
     except MeasuringFailed as error:
         if error.told_to_end:
             return trial.record("interrupted", "it was ended while its memory was measured")
+        trial.facts |= {"out_of_memory_in": error.phase} if error.phase else {}
         return trial.record(
             "out_of_memory" if error.out_of_memory else "failed", f"measuring memory: {error}"
         )
@@ -271,7 +310,7 @@ def _with_memory(trial: Trial, status: Status, measuring: Measures | None) -> Re
 
 
 def _measured(trial: Trial, measuring: Measures) -> dict[str, Any]:
-    return {"memory_trial": trial.config.trial_id(), **measuring.measure(trial.config)}
+    return {"memory_trial": trial.asked.trial_id(), **measuring.measure(trial.config)}
 
 
 def once(path: Path, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,137 @@
+"""What training really took against what had been foretold, kept from sweep to sweep: the next plan is the nearer.
+
+A measurement counts for cells that are alike: the same stage, method, checkpointing, precision and kind of device;
+those of the same model first, and only without any those of other models.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import statistics
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables import files, prediction, shape
+from trainables.model_folder import home
+from trainables.packaged import locked
+
+if TYPE_CHECKING:
+    from sweeps.cells import Cell
+    from trainables.config import TrialConfig
+    from trainables.results import Record
+
+KEPT = 1000  # measurements, the newest
+FARTHEST = 2.0  # a measurement that is so many times off is of something else, and corrects nothing
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What a foretold peak is multiplied with; the median of ``count`` measurements, of the ``same_model`` or not."""
+
+    factor: float = 1.0
+    count: int = 0
+    same_model: bool = True
+
+    def __str__(self) -> str:
+        what = "measurement" if self.count == 1 else "measurements"
+        return f"{self.factor - 1:+.1%} by {self.count} {what}{'' if self.same_model else ' of other models'}"
+
+
+UNCORRECTED = Correction()
+
+
+@dataclass(frozen=True)
+class Residual:
+    """A measured peak and the one that had been foretold, in bytes."""
+
+    likeness: str
+    model: str
+    foretold: int
+    measured: int
+    arithmetic: str  # the version of what foretold it
+
+
+def place() -> Path:
+    return home() / "foretold.json"
+
+
+def learn(cells: Iterable[Cell], records: Iterable[Record]) -> None:
+    """Keeps what a sweep's records have measured."""
+    found = dict(_measured(cells, records))
+    if not found:
+        return
+    # A cache that can't be written costs accuracy, not the sweep.
+    with contextlib.suppress(OSError), locked(place().with_name(".foretold.lock")):
+        known = {key: value for key, value in _kept().items() if key not in found}
+        newest = list({**known, **found}.items())[-KEPT:]
+        files.write_json(place(), {key: asdict(value) for key, value in newest})
+
+
+def _measured(cells: Iterable[Cell], records: Iterable[Record]) -> Iterator[tuple[str, Residual]]:
+    from trainables.config import TrialConfig
+
+    by_name = {cell.name: cell for cell in cells}
+    for record in records:
+        cell = by_name.get(record.cell)
+        foretold, measured = record.predicted_peak_bytes, record.peak_train_bytes
+        if cell is None or cell.predicted is None or not (foretold and measured):
+            continue
+        config = TrialConfig.model_validate(record.config)
+        model = _model(cell.predicted.most.numbers)
+        residual = Residual(likeness(config, record.device or "cpu"), model, foretold, measured, arithmetic())
+        yield f"{record.memory_shape}-{model}", residual
+
+
+def correction(config: TrialConfig, numbers: shape.Shape, device: str) -> Correction:
+    """What earlier measurements say of a config like this one; nothing without any."""
+    alike = [each for each in _usable() if each.likeness == likeness(config, device)]
+    own = [each for each in alike if each.model == _model(numbers)]
+    ratios = [each.measured / each.foretold for each in own or alike]
+    near = [ratio for ratio in ratios if 1 / FARTHEST < ratio < FARTHEST]
+    return Correction(statistics.median(near), len(near), bool(own)) if near else UNCORRECTED
+
+
+def likeness(config: TrialConfig, device: str) -> str:
+    """What cells have in common whose predictions err alike."""
+    assert config.method is not None
+    method = config.method.model_copy(update={"name": None}).label
+    train = config.train
+    parts = (device, config.stage.kind, method, train.precision, train.gradient_checkpointing, train.packing)
+    return "/".join(map(str, parts))
+
+
+def notes(cells: Iterable[Cell]) -> Iterator[str]:
+    """Of each cell whose foretold peak was corrected, by how much."""
+    told = [
+        f"{cell.name} {found}"
+        for cell in cells
+        if cell.predicted is not None and (found := cell.predicted.most.correction).count
+    ]
+    if told:
+        yield f"foretold peaks are corrected by what was measured before: {', '.join(told)}"
+
+
+def _usable() -> list[Residual]:
+    return [each for each in _kept().values() if each.arithmetic == arithmetic()]
+
+
+def _kept() -> dict[str, Residual]:
+    try:
+        found: dict[str, Any] = json.loads(place().read_text(encoding="utf-8"))
+        return {key: Residual(**value) for key, value in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # none yet, or not ours any more: it will be written anew
+
+
+def _model(numbers: shape.Shape) -> str:
+    return files.sha256(asdict(numbers))[:12]
+
+
+@lru_cache
+def arithmetic() -> str:
+    """A hash of the code that foretells: what it learned of another's errors is no use to it."""
+    return files.sha256([files.file_sha256(Path(str(m.__file__))) for m in (prediction, shape)])[:12]
