@@ -57,6 +57,7 @@ def check(spec: Spec, draft: Draft, materials: Materials) -> Checked:
         problems += [problem_at(spec, draft, place, what) for place, what in needs.lacking(spec, config)]
         if architecture is not None:
             problems += _positions(spec, draft, config, architecture)
+            problems += _vocabulary(spec, draft, architecture)
         problems += [
             problem_at(spec, draft, ("stage", leaf), what)
             for leaf, what in config.stage.problems(config, data)
@@ -233,6 +234,17 @@ def _positions(
         yield problem_at(
             spec, draft, ("model", "rope"), f"{what}; give a factor, or leave it out", error=False
         )
+
+
+def _vocabulary(spec: Spec, draft: Draft, architecture: Architecture) -> Iterator[Problem]:
+    """Whether tokens begin with an embedding that means nothing yet."""
+    if architecture.added_rows:
+        what = (
+            f"its tokenizer has {architecture.added_rows} tokens that it has no embedding for; rows were added, each "
+            "the mean of the others. full trains them, lora and qlora with modules_to_save: [embed_tokens, lm_head], "
+            "freeze with modules: [embed_tokens]"
+        )
+        yield problem_at(spec, draft, ("model",), what, error=False)
 
 
 def data_notes(data: Data) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def _fields(given: Node) -> dict[str, Node] | str:
     if not isinstance(given, Branch):
         value = given.plain()
         if isinstance(value, str):
-            near = did_you_mean(ALSO.get(value, value), QUANTIZERS)
+            near = did_you_mean(value, QUANTIZERS)
             return f"got {shown(value)}; allowed: {WAYS}{near}"
         return {"bits": given}
     fields = dict(given.children)

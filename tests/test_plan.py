@@ -655,3 +655,24 @@ def test_a_quantizer_that_is_not_installed_is_refused_at_its_line(
     assert said == (
         "spec.yaml:6 methods[0].backend: hqq doesn't work on this machine: needs `pip install 'paretune[hqq]'`"
     )
+
+
+@pytest.mark.parametrize(
+    ("setting", "meant"),
+    [
+        ("model.attention=fa2", "flash_attention_2"),
+        ("model.attention=flashattn2", "flash_attention_2"),
+        ("model.attention=flash_attn", "flash_attention_2"),
+        ("model.attention=disabled", "eager"),
+        ("model.kernels=liger_kernel", "liger"),
+        ("model.rope=yam", "yarn"),
+        ("model.rope=dynatic", "dynamic"),
+        ("model.quantization=bitsandbytes", "bnb"),
+    ],
+)
+def test_what_people_write_elsewhere_is_told_by_its_name_here(
+    tmp_path: Path, setting: str, meant: str
+) -> None:
+    said = [str(problem) for problem in plan(folder(tmp_path), sets=(setting,)).errors]
+    assert said
+    assert all(f"Did you mean {meant}?" in text for text in said)

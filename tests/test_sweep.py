@@ -191,8 +191,10 @@ def test_nothing_is_written_outside_the_run_folder(undisturbed: Sweep) -> None:
     home = undisturbed.home.folder
     assert list((home / "home").rglob("*")) == []
     assert {path.name for path in (home / "cache").iterdir()} <= {
+        ".foretold.lock",
         "data",
         "fingerprints.json",
+        "foretold.json",
         "matplotlib",
         "tokens",
     }

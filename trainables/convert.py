@@ -1,5 +1,5 @@
-"""Turns a GGUF file, or a folder with pickled weights, into a model folder as transformers writes it: safetensors,
-tokenizer, chat template.
+"""Turns a GGUF file, or a folder with weights, pickled or not, into a model folder as transformers writes it:
+safetensors, tokenizer, chat template, and an embedding with a row for each of the tokenizer's tokens.
 
 python -m trainables.convert MODEL.gguf|FOLDER INTO
 """
@@ -12,15 +12,16 @@ from typing import Any
 
 
 def convert(source: Path, folder: Path) -> None:
-    """Writes the model in ``source`` to ``folder``: a GGUF file's in bfloat16, pickled weights as they are."""
+    """Writes the model in ``source`` to ``folder``: a GGUF file's in bfloat16, other weights as they are."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if source.is_dir():
-        # transformers has torch read weights alone, and no other objects.
-        options = {"local_files_only": True}
+        # From pickles, transformers has torch read weights alone, and no other objects.
+        options: dict[str, Any] = {"local_files_only": True}
+        safe = any(source.glob("*.safetensors"))
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=False, dtype="auto", **options)
+        model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=safe, dtype="auto", **options)
     else:
         tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
         model = AutoModelForCausalLM.from_pretrained(
@@ -29,10 +30,26 @@ def convert(source: Path, folder: Path) -> None:
         _forget_quantization(model)
         model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
         tokenizer.model_max_length = model.config.max_position_embeddings
+    grow(model, len(tokenizer))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
         file.chmod(0o644)  # the weights come out readable by their owner alone; a cache may be shared
+
+
+def grow(model: Any, tokens: int) -> None:
+    """Gives the embedding and the head a row for each token: the mean of the rows there are, which changes what is said
+    the least (Hewitt, 2021, https://nlp.stanford.edu/~johnhew/vocab-expansion.html).
+    """
+    import torch
+
+    rows = model.get_input_embeddings().weight.shape[0]
+    if tokens <= rows:
+        return
+    model.resize_token_embeddings(tokens, mean_resizing=False)
+    with torch.no_grad():
+        for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+            module.weight[rows:] = module.weight[:rows].float().mean(0).to(module.weight.dtype)
 
 
 def _forget_quantization(model: Any) -> None:

@@ -30,6 +30,7 @@ CONTENTS = (
     "chat_template.*",
     "*.safetensors",
 )
+ADDED_ROWS = "added_rows.json"  # in a folder whose embedding has got rows for tokens that had none
 
 
 class ModelError(ValueError):
@@ -52,6 +53,7 @@ class Architecture:
     layers: int
     modules: tuple[str, ...]  # full names: model.layers.0.self_attn.q_proj, ...
     chat_template: bool = True  # whether the tokenizer has one of its own
+    added_rows: int = 0  # of the embedding, for tokens that the model was made without
 
     @cached_property
     def module_names(self) -> tuple[str, ...]:
@@ -95,7 +97,13 @@ def architecture(folder: Path) -> Architecture:
     # A tied head is not stored: it is the embedding under another name.
     if config.get("tie_word_embeddings", not any(_ends_in(m, "lm_head") for m in modules)):
         modules.add("lm_head")
-    return Architecture(config, _layers(config, folder), tuple(sorted(modules)), _has_chat_template(folder))
+    return Architecture(
+        config,
+        _layers(config, folder),
+        tuple(sorted(modules)),
+        _has_chat_template(folder),
+        read_json(folder / ADDED_ROWS)["rows"] if (folder / ADDED_ROWS).exists() else 0,
+    )
 
 
 def _has_chat_template(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from trainables import cache, known
+from trainables import cache, known, vocabulary
 from trainables.files import sha256
 from trainables.hubs import Hub, ModelScope
 from trainables.model_folder import (
@@ -59,16 +59,17 @@ HUBS: dict[str, type[Hub]] = {hub.prefix: hub for hub in (Hub, ModelScope)}
 def folder(config: ModelConfig, fetch: bool = False) -> Path:
     """The folder of a config's model; with ``fetch``, a named model that isn't here is downloaded.
 
-    Raises ``ModelError`` when there is none, or when it can't be used.
+    One whose tokenizer has tokens without an embedding is taken with rows for them. Raises ``ModelError`` when there is
+    none, or when it can't be used.
     """
     if config.path is not None:
-        return _refuse_code(_at(config.path.expanduser(), config.unsafe), config)
+        return vocabulary.grown(_refuse_code(_at(config.path.expanduser(), config.unsafe), config))
     assert config.name is not None
     found = source(config.name)
     here = found.fetch() if fetch else found.local()
     if here is None:
         raise ModelError(f"The model {config.name} is not on this machine: `paretune fetch {config.name}`.")
-    return _refuse_code(check(here), config)
+    return vocabulary.grown(_refuse_code(check(here), config))
 
 
 def _at(path: Path, unsafe: Sequence[str]) -> Path:

@@ -19,8 +19,6 @@ Kind = Literal["linear", "dynamic", "yarn", "llama3"]
 KINDS: tuple[str, ...] = get_args(Kind)
 # Llama 3.1's own; what its config.json has.
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
-# What people copy from one another.
-ALSO = {"yam": "yarn", "dynatic": "dynamic", "ntk": "dynamic"}
 SCALED_ALREADY = "its positions are scaled already ({kind}, factor {factor:g}); leave model.rope out"
 
 
@@ -54,7 +52,7 @@ def written(value: Any) -> Any:
         return value
     if value not in KINDS:
         allowed = ", ".join(("none", *KINDS))
-        near = did_you_mean(ALSO.get(value, value), KINDS)
+        near = did_you_mean(value, KINDS)
         raise ValueError(f"got {value!r}; allowed: {allowed}, or {{kind: yarn, factor: 4}}{near}")
     return {"kind": value}
 
