@@ -293,6 +293,68 @@ def report(
         typer.echo(write(runs, output))
 
 
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/methods.")]
+
+
+@app.command()
+def status(
+    run: RunArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Say what a run is doing: trials done and left, the best so far, what is in training, and where it runs."""
+    from sweeps import status as state
+
+    with _users_errors(ValueError):
+        found = state.look(run)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    Console().print(state.table(found))
+    typer.echo(state.summary(found))
+
+
+@app.command()
+def logs(
+    run: RunArgument,
+    trial: Annotated[str | None, typer.Argument(help="A trial's id, or how it begins.")] = None,
+) -> None:
+    """Print a run's log, or what is known of one trial: its last steps, its error."""
+    from sweeps import status as state
+
+    with _users_errors(ValueError):
+        for line in state.log(run, trial):
+            typer.echo(line)
+
+
+@app.command()
+def stop(
+    run: RunArgument,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for its end.")] = 60,
+) -> None:
+    """End a run as Ctrl-C would, from any machine that has its folder: trials save themselves, --resume goes on."""
+    import time
+
+    from sweeps import folder
+    from sweeps import status as state
+
+    with _users_errors(ValueError):
+        found = state.look(run)
+        if found.holder is None:
+            raise ValueError(f"{run}: nobody runs it; it is {found.word}")
+        folder.ask_to_stop(run)
+    until = time.monotonic() + wait
+    while (holder := folder.holder(run)) and time.monotonic() < until:
+        time.sleep(0.2)
+    if holder:
+        typer.echo(f"asked, and not ended after {wait:g} s: {holder}", err=True)
+        raise typer.Exit(FAILED)
+    typer.echo(f"stopped; {state.summary(state.look(run)).partition('; ')[2]}")
+
+
 @app.command()
 def fetch(
     name: Annotated[

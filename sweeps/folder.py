@@ -19,6 +19,9 @@ from sweeps.plan import Plan
 from sweeps.problems import Problem, SpecError
 from trainables import files, machine, provenance
 
+LOCK = ".lock"
+STOP = ".stop"  # in a run's folder: its driver is asked to end
+
 
 def prepare(plan: Plan, run: Path, resume: bool) -> None:
     """Makes the folder of a new run, or checks that an old one may be resumed with this plan.
@@ -106,6 +109,28 @@ def _check_same(plan: Plan, run: Path, before: dict[str, Any]) -> None:
             raise SpecError(Problem(str(plan.spec.source.file), "search.trials", what))
 
 
+def holder(run: Path) -> str | None:
+    """Which process holds a run, as it says itself; ``None`` when none does."""
+    path = run / LOCK
+    if not path.exists():
+        return None
+    with path.open("r", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return file.read().strip() or "a process that has only just begun"
+    return None
+
+
+def ask_to_stop(run: Path) -> None:
+    """Has whoever holds a run end it as Ctrl-C would; :func:`asked_to_stop` tells them."""
+    files.write_text(run / STOP, provenance.now() + "\n")
+
+
+def asked_to_stop(run: Path) -> bool:
+    return (run / STOP).exists()
+
+
 @contextmanager
 def held(run: Path) -> Iterator[None]:
     """Holds the run folder: two drivers on one run would spoil it. A dead process's lock is free.
@@ -113,7 +138,7 @@ def held(run: Path) -> Iterator[None]:
     Raises ``SpecError`` that says who holds it.
     """
     run.mkdir(parents=True, exist_ok=True)
-    path = run / ".lock"
+    path = run / LOCK
     with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -124,4 +149,8 @@ def held(run: Path) -> Iterator[None]:
         file.truncate()
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {provenance.now()}\n")
         file.flush()
-        yield
+        (run / STOP).unlink(missing_ok=True)  # meant for whoever held it before
+        try:
+            yield
+        finally:
+            (run / STOP).unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from sweeps.progress import Progress
 from trainables import noise, results
 
 LEAVE_SECONDS = 5.0  # that trials have to save themselves after Ctrl-C
+STOP_SECONDS = 1.0  # between looks at whether the run was asked to stop
 DRIVERS = 64  # slots' actors take none of a node's CPUs but need a resource of their own to be placed by
 ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else every print comes twice
@@ -162,10 +163,25 @@ def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, progress: Prog
             name="tune",
             storage_path=str(run_folder / ".ray"),
             verbose=0,
-            callbacks=[Ticks(progress.tick)],
+            callbacks=[Ticks(progress.tick), Ticks(_Asked(run_folder))],
             failure_config=tune.FailureConfig(max_failures=2),
         ),
     )
+
+
+class _Asked:
+    """Ends the sweep as Ctrl-C does when ``paretune stop`` asks for it, from wherever."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self.run_folder, self._looked, self._told = run_folder, 0.0, False
+
+    def __call__(self) -> None:
+        if self._told or time.monotonic() - self._looked < STOP_SECONDS:
+            return
+        self._looked = time.monotonic()
+        if folder.asked_to_stop(self.run_folder):
+            self._told = True
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager
