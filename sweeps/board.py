@@ -50,6 +50,8 @@ class Hub:
     def __init__(self) -> None:
         self._job: dict[str, Any] | None = None
         self._attempts = 0
+        self._starved = False  # whether a worker was ended for want of memory while it had the job
+        self._kills: int | None = None  # the node's count of such ends when the job was last handed out
         self._answers: dict[tuple[str, int], str] = {}
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._changed = asyncio.Condition()
@@ -57,7 +59,8 @@ class Hub:
 
     async def give(self, job: dict[str, Any]) -> None:
         async with self._changed:
-            self._job, self._attempts, self._answers = job, 0, {}
+            self._job, self._attempts, self._starved, self._answers = job, 0, False, {}
+            self._kills = None
             self._job["given_at"] = time.time()
             self._changed.notify_all()
 
@@ -66,20 +69,31 @@ class Hub:
             self._closed = True
             self._changed.notify_all()
 
-    async def next_job(self, done_id: str | None, rank: int = 0) -> dict[str, Any] | None:
+    async def next_job(
+        self, done_id: str | None, rank: int = 0, oom_kills: int | None = None
+    ) -> dict[str, Any] | None:
         """The slot's job, once it is another than ``done_id``; ``None`` when there are no more.
 
-        Every worker of the group asks; the first one's asking counts as an attempt.
+        Every worker of the group asks; the first one's asking counts as an attempt. ``oom_kills`` is the count of its
+        node: where it has grown since the last attempt, the system ended that one's worker for want of memory. Then,
+        and where Ray did, the job is ``starved``.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._is_new(done_id))
             if self._closed or self._job is None:
                 return None
-            self._attempts += rank == 0
-            return {**self._job, "attempt": self._attempts}
+            if rank == 0:
+                self._attempts += 1
+                self._starved |= None not in (oom_kills, self._kills) and oom_kills != self._kills
+                self._kills = oom_kills
+            return {**self._job, "attempt": self._attempts, "starved": self._starved}
 
     def _is_new(self, done_id: str | None) -> bool:
         return self._job is not None and self._job["trial_id"] != done_id
+
+    async def starve(self) -> None:
+        """Notes that a worker was ended for want of memory."""
+        self._starved = True
 
     async def report(self, event: dict[str, Any]) -> None:
         await self._events.put(event)

@@ -35,6 +35,8 @@ ENVIRONMENT = {
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
+    # Ray would end whatever began last, hubs and controllers too; the system ends what takes the most.
+    "RAY_memory_monitor_refresh_ms": "0",
     "RAY_worker_maximum_startup_concurrency": "16",  # a slot is five processes; none of them should queue
 }
 

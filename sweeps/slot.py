@@ -58,6 +58,7 @@ class Slot(tune.Trainable):
             run_config=RunConfig(
                 name=f"slot-{self.name}",
                 storage_path=str(Path(config["run"]) / ".ray"),
+                callbacks=[_starving(self.hub)],
                 failure_config=FailureConfig(  # type: ignore[call-arg]  # mypy finds that of the old Ray Train
                     max_failures=GROUP_FAILURES, controller_failure_limit=1
                 ),
@@ -121,6 +122,25 @@ class Slot(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing to load; see ``save_checkpoint``."""
+
+
+def _starving(hub: Any) -> Any:
+    """Tells the hub when Ray ended a worker because its node ran low on memory: the trial didn't fit."""
+    from ray.train import UserCallback
+
+    class Starving(UserCallback):
+        def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+            if any(ran_out_of_memory(error) for error in worker_exceptions.values()):
+                ray.get(hub.starve.remote())
+
+    return Starving()
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether Ray's memory monitor ended a worker. Other deaths' messages speak of memory as well, as a guess."""
+    failure = getattr(error, "health_check_failure", error)
+    said = str(failure)
+    return isinstance(failure, ray.exceptions.OutOfMemoryError) or "NODE_OUT_OF_MEMORY" in said
 
 
 def _light_trainer() -> Any:

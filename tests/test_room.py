@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from sweep_example import SPEC, Home, paretune, records, write_spec
+from sweep_example import SPEC, Home, paretune, records, start, write_spec
 from test_search import Tune, config_of, end
 from trial_example import curve, make_config, write_rows
 
@@ -238,6 +242,55 @@ def test_a_measurement_that_runs_out_of_memory_says_where(
 def test_a_trial_that_fits_names_no_place(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
     record = run_trial(make_config(tiny_model, rows), Place(tmp_path))
     assert (record.out_of_memory_in, record.retried_batch_size) == (None, None)
+
+
+@pytest.fixture
+def four_gib() -> Iterator[Path]:
+    """A memory control group, with room for a small sweep and not for a large batch."""
+    group, limit = Path("/sys/fs/cgroup/memory/paretune-test"), "memory.limit_in_bytes"
+    if not group.parent.is_dir():
+        group, limit = Path("/sys/fs/cgroup/paretune-test"), "memory.max"
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(4 * 2**30))
+    except OSError as error:
+        pytest.skip(f"no memory control group can be made here: {error}")
+    yield group / "cgroup.procs"
+    for _ in range(50):  # it is busy until its last process has ended
+        with contextlib.suppress(OSError):
+            group.rmdir()
+            break
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.sweep
+def test_a_trial_whose_worker_the_system_ends_for_want_of_memory_did_not_fit(
+    tmp_path: Path, tiny_model: Path, four_gib: Path
+) -> None:
+    text = (
+        SIZES.replace("512]", "16384]")
+        .replace("steps: 100", "steps: 4")
+        .replace("concurrent: 2", "concurrent: 1")
+    )
+    rows = [{"prompt": f"say {n}", "completion": "word " * 40} for n in range(60)]
+    spec = write_spec(tmp_path / "spec", tiny_model, text, rows)
+    with tempfile.TemporaryDirectory(prefix="pt-") as temporary:
+        home = Home(tmp_path / "home", Path(temporary))
+        mine = four_gib.parent.parent / "cgroup.procs"
+        before = next(
+            (line for line in Path("/proc/self/cgroup").read_text().splitlines() if "memory" in line), ""
+        )
+        four_gib.write_text(str(os.getpid()))
+        try:
+            command = start(home, "run", spec, "--output", tmp_path / "runs", "--force")
+        finally:
+            back = mine.parent / before.rpartition(":")[2].lstrip("/") / "cgroup.procs"
+            back.write_text(str(os.getpid()))
+        code = command.wait(500)
+    assert code == 0, command.stderr
+    ended = {(batch_size(record), record.status) for record in found(tmp_path / "runs" / "tiny")}
+    assert ended == {(2, "done"), (16384, "out_of_memory")}
 
 
 # Half the rows at a time

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from trial_example import make_config, write_rows
 
 from sweeps.board import Board, Hub
+from sweeps.slot import ran_out_of_memory
 from trainables import worker
+from trainables.config import TrialConfig
 from trainables.results import read_record
 from trainables.run import Place, run_trial
+from trainables.watch import Alone
 
 
 def play(story: Coroutine[Any, Any, Any]) -> Any:
@@ -180,6 +184,93 @@ def test_a_trial_that_kills_its_worker_every_time_becomes_a_failed_row(
     assert written.status == "failed"
 
 
+def handed(hub: Hub, config: TrialConfig, run: Path) -> dict[str, Any]:
+    """The trial as a job, given to the hub."""
+    return {
+        "trial_id": config.trial_id(), "config": config.model_dump(mode="json"), "run": str(run), "slot": "s",
+        "slot_trial": 0, "evaluate_at": [],
+    }  # fmt: skip
+
+
+def starved(config: TrialConfig, run: Path, times: int) -> dict[str, Any]:
+    """The job as a worker gets it after so many that were ended for want of memory."""
+
+    async def story() -> dict[str, Any] | None:
+        hub = Hub()
+        await hub.give(handed(hub, config, run))
+        for _ in range(times):
+            await hub.next_job(None)
+            await hub.starve()
+        return await hub.next_job(None)
+
+    return play(story())
+
+
+def test_a_job_says_whether_memory_ran_out_and_the_next_job_begins_anew(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    config = make_config(tiny_model, "rows.jsonl")
+    assert [starved(config, tmp_path, times)["starved"] for times in (0, 1, 2)] == [False, True, True]
+
+    async def story() -> Any:
+        hub = Hub()
+        await hub.give(job("a"))
+        await hub.starve()
+        await hub.give(job("b"))
+        return await hub.next_job("a")
+
+    assert not play(story())["starved"]
+
+
+@pytest.mark.parametrize(
+    ("kills", "expected"),
+    [((0, 0), False), ((0, 1), True), ((3, 5, 5), True), ((None, 1), False), ((1, None), False)],
+)
+def test_a_job_is_starved_when_its_node_has_ended_a_process_for_want_of_memory_meanwhile(
+    kills: tuple[int | None, ...], expected: bool
+) -> None:
+    async def story() -> Any:
+        hub = Hub()
+        await hub.give(job("a"))
+        return [await hub.next_job(None, 0, count) for count in kills][-1]
+
+    assert play(story())["starved"] is expected
+
+
+def test_a_trial_whose_worker_was_ended_for_want_of_memory_did_not_fit(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    config = make_config(tiny_model, "rows.jsonl")
+    record = worker._run(starved(config, tmp_path, 1), None, None, 1, None)
+    assert record["status"] == "out_of_memory"
+    assert "the node's memory had run out" in record["error"]
+    assert read_record(tmp_path / "trials" / config.trial_id()) is not None
+
+
+def test_with_the_specs_leave_it_gets_half_the_rows_once(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "FromHub", lambda hub, board, trial_id: Alone())
+    config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), retry_out_of_memory=True)
+    record = worker._run(starved(config, tmp_path, 1), None, None, 1, None)
+    assert (record["status"], record["retried_batch_size"]) == ("done", 2)
+    assert worker._run(starved(config, tmp_path, 2), None, None, 1, None)["status"] == "out_of_memory"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ray.exceptions.OutOfMemoryError("killed"), True),
+        (RuntimeError("Worker exit type: NODE_OUT_OF_MEMORY Worker exit detail: ..."), True),
+        # What Ray says of any worker that was killed:
+        (RuntimeError("(1) The process is killed by SIGKILL by OOM killer due to high memory usage."), False),
+        (ValueError("no"), False),
+    ],
+)
+def test_rays_word_for_want_of_memory_is_told_from_its_guesses(error: Exception, expected: bool) -> None:
+    assert ran_out_of_memory(error) is expected
+
+
 class Gone:
     """An actor that has died: whatever is asked of it."""
 
@@ -193,8 +284,6 @@ class Gone:
 def test_a_trial_whose_sweep_is_gone_has_not_failed_and_can_be_gone_on_with(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import ray
-
     def died(answer: Any) -> Any:
         raise ray.exceptions.ActorDiedError
 

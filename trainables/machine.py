@@ -62,6 +62,12 @@ def gpus() -> list[Capability]:
     ]
 
 
+def oom_kills() -> int:
+    """How many processes the system has ended for want of memory since it was started; 0 where it doesn't say."""
+    found = re.search(r"^oom_kill (\d+)$", _proc("vmstat"), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
 def gpu_bytes() -> list[int]:
     """The memory of each GPU that torch can use; none without any."""
     import torch

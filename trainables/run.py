@@ -93,19 +93,23 @@ def run_trial(
     control: Control | None = None,
     evaluate_at: frozenset[int] = frozenset(),
     measuring: Measures | None = None,
+    halved: bool = False,
 ) -> Record:
     """Runs a trial, or resumes it from its last complete checkpoint, and returns the record it wrote.
 
     ``evaluate_at``: steps at which the validation result is reported to ``control``, besides ``eval_steps``
-    and the last. Never raises for what goes wrong inside the trial: the record's status and error say it.
+    and the last. ``halved``: memory ran out before, so half the rows are taken at a time. Never raises for what goes
+    wrong inside the trial: the record's status and error say it.
     """
     trial = Trial(config, config, place, control or Alone(), {"started_at": provenance.now()})
     if first_rank():
         files.write_json(trial.folder / "config.json", config.model_dump(mode="json"))
-    record = _ended(trial, evaluate_at, measuring)
-    smaller = _smaller(trial, record)
-    if smaller is not None:
-        record = _ended(smaller, evaluate_at, measuring)
+    if halved:
+        record = _ended(_smaller(trial) or trial, evaluate_at, measuring)
+    else:
+        record = _ended(trial, evaluate_at, measuring)
+        if (smaller := _to_be_retried(trial, record)) is not None:
+            record = _ended(smaller, evaluate_at, measuring)
     if first_rank():
         write_record(trial.folder, record)
         _clear_checkpoints(config, trial.folder, record)
@@ -125,10 +129,14 @@ def _ended(trial: Trial, evaluate_at: frozenset[int], measuring: Measures | None
         return trial.record("out_of_memory", what)
 
 
-def _smaller(trial: Trial, record: Record) -> Trial | None:
-    """The trial with half the rows at a time, where memory ran out over them and the config wants it tried again."""
-    if not trial.config.train.retry_out_of_memory or record.out_of_memory_in not in ("forward", "backward"):
-        return None
+def _to_be_retried(trial: Trial, record: Record) -> Trial | None:
+    """The trial with half the rows at a time, where the config allows it and fewer rows would help."""
+    allowed = trial.config.train.retry_out_of_memory
+    return _smaller(trial) if allowed and record.out_of_memory_in in ("forward", "backward") else None
+
+
+def _smaller(trial: Trial) -> Trial | None:
+    """The trial with half the rows at a time; ``None`` where that can't be."""
     halved = trial.config.halved(trial.place.workers)
     if halved is None:
         return None
@@ -145,9 +153,9 @@ def _clear_checkpoints(config: TrialConfig, folder: Path, record: Record) -> Non
             shutil.rmtree(path)
 
 
-def fail_trial(config: TrialConfig, place: Place, error: str) -> Record:
+def end_trial(config: TrialConfig, place: Place, status: Status, error: str) -> Record:
     """The record of a trial that could not even say what befell it; written and returned."""
-    record = Trial(config, config, place, Alone()).record("failed", error)
+    record = Trial(config, config, place, Alone()).record(status, error)
     write_record(place.folder(config), record)
     return record
 

@@ -1,6 +1,6 @@
 """What runs inside a slot's warm Ray Train worker group: trial after trial, until the slot closes.
 
-The group talks to its slot through a hub, an actor whose methods are named here: ``next_job(done_id, rank)``,
+The group talks to its slot through a hub, an actor whose methods are named here: ``next_job(done_id, rank, kills)``,
 ``report(event)``, ``answer(trial_id, step)``; and to the sweep's board: ``serve(trial_id, placement_group)``,
 ``interrupted()``.
 """
@@ -23,6 +23,7 @@ def serve(settings: dict[str, Any]) -> None:
     import ray.train
     import torch
 
+    from trainables import machine
     from trainables.measuring import MeasuringProcess
 
     hub, board = settings["hub"], settings["board"]
@@ -34,7 +35,7 @@ def serve(settings: dict[str, Any]) -> None:
     _warm_up()
     try:
         done: str | None = None
-        while (job := ray.get(hub.next_job.remote(done, rank))) is not None:
+        while (job := ray.get(hub.next_job.remote(done, rank, machine.oom_kills()))) is not None:
             if rank == 0:
                 group = ray.util.get_current_placement_group()
                 ray.get(board.serve.remote(job["trial_id"], group))
@@ -50,15 +51,19 @@ def serve(settings: dict[str, Any]) -> None:
 
 def _run(job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any) -> dict[str, Any]:
     from trainables.config import TrialConfig
-    from trainables.run import Place, fail_trial, run_trial
+    from trainables.run import Place, end_trial, run_trial
 
     config = TrialConfig.model_validate(job["config"])
     place = Place(Path(job["run"]), job["slot"], job["slot_trial"], job["given_at"], workers)
+    if job["starved"] and (job["attempt"] > 2 or not config.train.retry_out_of_memory):
+        starved = "its worker was ended because the node's memory had run out"
+        return end_trial(config, place, "out_of_memory", starved).model_dump(mode="json")
     if job["attempt"] > MAX_ATTEMPTS:
         died = f"its worker died {MAX_ATTEMPTS} times while running it; see error.txt, and the node's memory"
-        return fail_trial(config, place, died).model_dump(mode="json")
+        return end_trial(config, place, "failed", died).model_dump(mode="json")
     control = FromHub(hub, board, job["trial_id"])
-    record = run_trial(config, place, control, frozenset(job["evaluate_at"]), measuring)
+    at = frozenset(job["evaluate_at"])
+    record = run_trial(config, place, control, at, measuring, halved=job["starved"])
     return record.model_dump(mode="json")
 
 
