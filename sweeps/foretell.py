@@ -72,17 +72,17 @@ class Foretold:
 def foretell(
     spec: Spec, configs: Sequence[TrialConfig], architecture: Architecture | None, data: Data
 ) -> Foretold | None:
-    """What trials with these configs take; ``None`` where the model or the stage isn't one that can be told."""
+    """What trials with these configs take; ``None`` where the model, stage or method isn't one that can be told."""
     if architecture is None:
         return None
     try:
         numbers = shape.of(architecture.config)
+        cases = [case for config in configs if (case := _case(spec, config, numbers, data)) is not None]
+        by_size = sorted(cases, key=lambda case: case.total)
     except shape.Unforeseen:
         return None
-    cases = [case for config in configs if (case := _case(spec, config, numbers, data)) is not None]
     if len(cases) < len(configs) or not cases:
         return None
-    by_size = sorted(cases, key=lambda case: case.total)
     return Foretold(by_size[0], by_size[-1], max(case.tokens for case in cases))
 
 

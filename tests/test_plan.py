@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sweep_example
 from rich.console import Console
 from spec_example import ONE, SPEC, folder, plan, problems
 
 from sweeps.checks import probes
 from sweeps.domains import Choice, Log
 from sweeps.names import LONGEST, is_safe, join, safe, tag, tell_apart
-from sweeps.plan import Cell, Plan
+from sweeps.plan import Cell, Plan, make
 from sweeps.settings import SearchConfig
 from sweeps.show import show_plan
+from sweeps.spec import read
 from trainables.data import load
 
 
@@ -676,3 +678,19 @@ def test_what_people_write_elsewhere_is_told_by_its_name_here(
     said = [str(problem) for problem in plan(folder(tmp_path), sets=(setting,)).errors]
     assert said
     assert all(f"Did you mean {meant}?" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "{kind: lora, dora: true}",
+        "{kind: lora, modules_to_save: [embed_tokens]}",
+        "{kind: lora, targets: [q_proj, lm_head]}",
+    ],
+)
+def test_what_is_not_foretold_is_none_and_no_guess(tmp_path: Path, tiny_model: Path, method: str) -> None:
+    text = sweep_example.SPEC.replace("{kind: full}", method)
+    made = make(read(str(sweep_example.write_spec(tmp_path, tiny_model, text))))
+    assert not made.errors
+    assert [cell.predicted is None for cell in made.cells] == [True, False]
+    assert made.to_json()["cells"][0]["predicted_peak_bytes"] is None

@@ -232,12 +232,12 @@ def _predicted(config: TrialConfig, policy: Policy, row_tokens: int) -> int | No
     if config.method is None:
         return None
     batch = config.stage.forward_pass(config.train.batch_size, row_tokens)
+    ran = policy.causal.config._attn_implementation
     try:
         numbers = shape.of(policy.causal.config.to_dict())
+        return None if batch is None else predict(config, numbers, batch, policy.device, ran).total
     except shape.Unforeseen:
         return None
-    ran = policy.causal.config._attn_implementation
-    return None if batch is None else predict(config, numbers, batch, policy.device, ran).total
 
 
 def _longest(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tuple[list[Any], int]:

@@ -66,8 +66,21 @@ class LoRA(FineTuning):
                     )
 
     def footprint(self, shape: Shape) -> Footprint:
+        self._refuse_unforeseen(shape)
         adapted = (name for name in shape.linear if self._adapts(name))
         return Footprint(rank=self.rank, adapted=frozenset(adapted))
+
+    def _refuse_unforeseen(self, shape: Shape) -> None:
+        from trainables.shape import Unforeseen
+
+        if self.dora:
+            raise Unforeseen("what DoRA makes of whole weights in each step isn't foretold yet")
+        if self.modules_to_save:
+            raise Unforeseen(f"copies of {', '.join(self.modules_to_save)} that train aren't foretold yet")
+        targets = () if isinstance(self.targets, str) else self.targets
+        others = [target for target in targets if target.rpartition(".")[2] not in shape.linear]
+        if others:
+            raise Unforeseen(f"adapters on {', '.join(others)} aren't foretold yet")
 
     def _adapts(self, name: str) -> bool:
         return isinstance(self.targets, str) or any(t == name or t.endswith("." + name) for t in self.targets)
