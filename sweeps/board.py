@@ -52,6 +52,8 @@ class Hub:
         self._attempts = 0
         self._starved = False  # whether a worker was ended for want of memory while it had the job
         self._kills: int | None = None  # the node's count of such ends when the job was last handed out
+        self._workers: dict[int, tuple[str, int]] = {}  # (node, process) of each rank of the group
+        self._heard: float | None = None  # when the job's worker last gave a sign of life; None without a job
         self._answers: dict[tuple[str, int], str] = {}
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._changed = asyncio.Condition()
@@ -70,18 +72,24 @@ class Hub:
             self._changed.notify_all()
 
     async def next_job(
-        self, done_id: str | None, rank: int = 0, oom_kills: int | None = None
+        self,
+        done_id: str | None,
+        rank: int = 0,
+        oom_kills: int | None = None,
+        where: tuple[str, int] | None = None,
     ) -> dict[str, Any] | None:
         """The slot's job, once it is another than ``done_id``; ``None`` when there are no more.
 
         Every worker of the group asks; the first one's asking counts as an attempt. ``oom_kills`` is the count of its
         node: where it has grown since the last attempt, the system ended that one's worker for want of memory. Then,
-        and where Ray did, the job is ``starved``.
+        and where Ray did, the job is ``starved``. ``where`` is the asking worker's node and process.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._is_new(done_id))
             if self._closed or self._job is None:
                 return None
+            self._heard = time.monotonic()
+            self._workers |= {rank: where} if where else {}
             if rank == 0:
                 self._attempts += 1
                 self._starved |= None not in (oom_kills, self._kills) and oom_kills != self._kills
@@ -95,7 +103,17 @@ class Hub:
         """Notes that a worker was ended for want of memory."""
         self._starved = True
 
+    async def alive(self) -> None:
+        """A worker is at its job."""
+        self._heard = time.monotonic()
+
+    async def silent(self) -> tuple[float, list[tuple[str, int]]]:
+        """The seconds since the job's workers gave a sign of life, 0 without a job; and (node, process) of each."""
+        quiet = 0.0 if self._heard is None else time.monotonic() - self._heard
+        return quiet, list(self._workers.values())
+
     async def report(self, event: dict[str, Any]) -> None:
+        self._heard = None if event.get("kind") == "done" else time.monotonic()
         await self._events.put(event)
 
     async def event(self, timeout: float) -> dict[str, Any] | None:

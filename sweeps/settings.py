@@ -39,7 +39,8 @@ class ResourcesConfig(Frozen):
     """What one trial takes: ``workers``, each with ``cpus`` and ``gpus``; ``concurrent`` caps the slots.
 
     ``memory`` ("24GiB") is what a worker may take for training; what is foretold to take more is not started. By
-    default it is the worker's share of the machine's, or of the GPU's.
+    default it is the worker's share of the machine's, or of the GPU's. A worker that takes no step, and reports
+    nothing, for ``stall_seconds`` is ended, and its trial goes on from its last checkpoint in another.
     """
 
     workers: int = Field(default=1, ge=1)
@@ -47,6 +48,7 @@ class ResourcesConfig(Frozen):
     gpus: float = Field(default=0, ge=0)
     memory: str | None = None
     concurrent: int | None = Field(default=None, ge=1)
+    stall_seconds: float | None = Field(default=3600, gt=0)
 
     @field_validator("memory")
     @classmethod

@@ -6,7 +6,10 @@ for that once. Tune reuses the actor (``reuse_actors``): ``reset_config`` is the
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,14 @@ from typing import Any
 import ray
 from ray import tune
 from ray.util.placement_group import remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.board import find_board, open_hub
+from trainables import provenance
 
 QUIET_SECONDS = 5.0  # between looks at whether the worker group is still there
 CLOSE_SECONDS = 20.0
+KILL_SECONDS = 30.0
 GROUP_FAILURES = 8  # times a slot's group may be rebuilt before the slot itself is given up
 
 
@@ -30,6 +36,7 @@ class Slot(tune.Trainable):
         self.hub = open_hub()
         self.name = str(ray.get_runtime_context().get_actor_id())[:8]
         self.served = 0
+        self.run, self.stall_seconds = Path(config["run"]), config["resources"]["stall_seconds"]
         self.failure: BaseException | None = None
         self.group = threading.Thread(target=self._serve, args=(config,), daemon=True)
         self.group.start()
@@ -108,6 +115,24 @@ class Slot(tune.Trainable):
                 return event
             if event is None and not self.group.is_alive():
                 raise RuntimeError(f"slot {self.name}: its worker group ended: {self.failure}")
+            if event is None and self.stall_seconds is not None:
+                self._end_stalled()
+
+    def _end_stalled(self) -> None:
+        """Ends the group's processes when none has given a sign of life for too long; Train makes new ones."""
+        quiet, workers = ray.get(self.hub.silent.remote())
+        if quiet < self.stall_seconds:
+            return
+        self._log(f"trial {self.job_id} has said nothing for {quiet:.0f} s; its workers are ended")
+        for node, process in workers:
+            there = NodeAffinitySchedulingStrategy(node, soft=False)
+            task = _kill.options(scheduling_strategy=there).remote(process)
+            ray.wait([task], timeout=KILL_SECONDS)
+        ray.get(self.hub.alive.remote())  # the next ones have as long
+
+    def _log(self, text: str) -> None:
+        with (self.run / "sweep.log").open("a", encoding="utf-8") as log:
+            log.write(f"{provenance.now()[11:19]} {text}\n")
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._give(new_config)
@@ -122,6 +147,13 @@ class Slot(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing to load; see ``save_checkpoint``."""
+
+
+@ray.remote(num_cpus=0)
+def _kill(process: int) -> None:
+    """Ends a process of this node that may no longer listen to anything else."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
 
 
 def _starving(hub: Any) -> Any:

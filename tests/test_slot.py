@@ -237,6 +237,40 @@ def test_a_job_is_starved_when_its_node_has_ended_a_process_for_want_of_memory_m
     assert play(story())["starved"] is expected
 
 
+def test_silence_is_counted_from_the_last_sign_of_life_and_only_while_there_is_a_job() -> None:
+    async def story() -> list[float]:
+        hub, found = Hub(), []
+        found.append((await hub.silent())[0])
+        await hub.give(job("a"))
+        await hub.next_job(None, where=("node", 12))
+        await asyncio.sleep(0.1)
+        quiet, workers = await hub.silent()
+        assert workers == [("node", 12)]
+        found.append(quiet)
+        for sign in (hub.alive(), hub.report({"kind": "report"})):
+            await sign
+            found.append((await hub.silent())[0])
+        await hub.report({"kind": "done"})
+        await asyncio.sleep(0.05)
+        return [*found, (await hub.silent())[0]]
+
+    without, quiet, *later, done = play(story())
+    assert (without, done) == (0, 0)
+    assert quiet >= 0.1 > max(later)
+
+
+def test_of_a_group_that_was_made_anew_the_new_processes_are_known() -> None:
+    async def story() -> Any:
+        hub = Hub()
+        await hub.give(job("a"))
+        for place in (("node", 1), ("node", 2)):
+            for rank in (0, 1):
+                await hub.next_job(None, rank, where=(place[0], 10 * place[1] + rank))
+        return (await hub.silent())[1]
+
+    assert play(story()) == [("node", 20), ("node", 21)]
+
+
 def test_a_trial_whose_worker_was_ended_for_want_of_memory_did_not_fit(
     tiny_model: Path, tmp_path: Path
 ) -> None:

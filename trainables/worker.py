@@ -1,8 +1,8 @@
 """What runs inside a slot's warm Ray Train worker group: trial after trial, until the slot closes.
 
-The group talks to its slot through a hub, an actor whose methods are named here: ``next_job(done_id, rank, kills)``,
-``report(event)``, ``answer(trial_id, step)``; and to the sweep's board: ``serve(trial_id, placement_group)``,
-``interrupted()``.
+The group talks to its slot through a hub, an actor whose methods are named here: ``next_job(done_id, rank, kills,
+where)``, ``alive()``, ``report(event)``, ``answer(trial_id, step)``; and to the sweep's board: ``serve(trial_id,
+placement_group)``, ``interrupted()``.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ def serve(settings: dict[str, Any]) -> None:
         torch.set_num_threads(max(1, int(settings["cpus"])))
     context = ray.train.get_context()
     workers, rank = context.get_world_size(), context.get_world_rank()
+    here = (ray.get_runtime_context().get_node_id(), os.getpid())
     measuring = MeasuringProcess()
     _warm_up()
     try:
         done: str | None = None
-        while (job := ray.get(hub.next_job.remote(done, rank, machine.oom_kills()))) is not None:
+        while (job := ray.get(hub.next_job.remote(done, rank, machine.oom_kills(), here))) is not None:
             if rank == 0:
                 group = ray.util.get_current_placement_group()
                 ray.get(board.serve.remote(job["trial_id"], group))
@@ -59,7 +60,10 @@ def _run(job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any
         starved = "its worker was ended because the node's memory had run out"
         return end_trial(config, place, "out_of_memory", starved).model_dump(mode="json")
     if job["attempt"] > MAX_ATTEMPTS:
-        died = f"its worker died {MAX_ATTEMPTS} times while running it; see error.txt, and the node's memory"
+        died = (
+            f"its worker died {MAX_ATTEMPTS} times while running it, or was ended because it said nothing for "
+            "resources.stall_seconds; sweep.log says which"
+        )
         return end_trial(config, place, "failed", died).model_dump(mode="json")
     control = FromHub(hub, board, job["trial_id"])
     at = frozenset(job["evaluate_at"])
@@ -84,6 +88,7 @@ class FromHub:
         return _told(self.hub.answer.remote(self.trial_id, step))
 
     def interrupted(self) -> bool:
+        self.hub.alive.remote()  # it is asked at every step
         return bool(_told(self.board.interrupted.remote()))
 
 
