@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +37,7 @@ class Progress:
 
     def __post_init__(self) -> None:
         self._records: dict[str, Record] = {}
+        self._tables: results.Tables | None = None
         self._live: Live | None = None
         self._plan: Plan | None = None
         self._looked = self._tabled = 0.0
@@ -89,13 +90,14 @@ class Progress:
                 log.write(line + "\n")
 
     def _look(self) -> None:
-        new = [record for record in _finished(self._run) if record.trial_id not in self._records]
+        new = _finished(self._run, known=self._records)
         for record in new:
             self._records[record.trial_id] = record
             self.say(f"{describe(record)}  ({len(self._records)} of {self._total}{self._left()})")
         if new and time.monotonic() - self._tabled > TABLES_SECONDS:
             self._tabled = time.monotonic()
-            results.write_tables(self._run)
+            self._tables = self._tables or results.Tables(self._run)
+            self._tables.write()
 
     @property
     def _total(self) -> int:
@@ -129,8 +131,10 @@ class Progress:
         return Group(table, Text(state + ("" if self._leaving else self._left()), style="dim"))
 
 
-def _finished(run: Path) -> list[Record]:
-    records = [results.read_record(folder) for folder in results.trial_folders(run)]
+def _finished(run: Path, known: Collection[str] = ()) -> list[Record]:
+    """The records that are final, but for those that are known already."""
+    folders = (folder for folder in results.trial_folders(run) if folder.name not in known)
+    records = (results.read_record(folder) for folder in folders)
     return [record for record in records if record is not None and record.status != "interrupted"]
 
 

@@ -43,6 +43,7 @@ class CellStudy:
 
         self.cell = cell  # its configs can be built once what it goes on from is known
         self.exhausted = False  # nothing new is left to try
+        self._places: dict[str, int] = {}  # our id -> the storage's
         self.distributions = {leaf: domain.distribution() for leaf, domain in cell.space.items()}
         mend(journal(run, cell.name))
         self.study = optuna.create_study(
@@ -55,6 +56,12 @@ class CellStudy:
     def proposed(self) -> dict[str, FrozenTrial]:
         """The study's trials by our id."""
         return {trial.user_attrs[TRIAL_ID]: trial for trial in self.study.get_trials(deepcopy=False)}
+
+    def _trial(self, trial_id: str) -> FrozenTrial:
+        """One trial, without looking through all of them."""
+        if trial_id not in self._places:
+            self._places = {ours: trial._trial_id for ours, trial in self.proposed().items()}
+        return self.study._storage.get_trial(self._places[trial_id])
 
     def unfinished(self) -> list[TrialConfig]:
         """Trials that were proposed and not yet told."""
@@ -127,7 +134,7 @@ class CellStudy:
 
     def report(self, trial_id: str, step: int, objective: float) -> None:
         """Notes a trial's validation result at ``step``; what a resumed trial repeats is left as it was."""
-        trial = self.proposed()[trial_id]
+        trial = self._trial(trial_id)
         if trial.state == TrialState.RUNNING and step not in trial.intermediate_values:
             self.study._storage.set_trial_intermediate_value(trial._trial_id, step, objective)
 
@@ -138,7 +145,7 @@ class CellStudy:
         the memory there was) where that is known, so that TPE keeps away from it (c-TPE: Watanabe & Hutter, 2023,
         arXiv:2211.14411).
         """
-        trial = self.proposed()[trial_id]
+        trial = self._trial(trial_id)
         if trial.state != TrialState.RUNNING:
             return
         if status == "done" and objective is not None:

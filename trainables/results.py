@@ -184,20 +184,53 @@ def _row(record: Record) -> dict[str, Any]:
     return {name: json.dumps(value) if isinstance(value, dict) else value for name, value in row.items()}
 
 
+class Tables:
+    """Gathers all trials' records and curves into ``trials.parquet`` and ``curves.parquet``, again and again.
+
+    A trial that has ended is read once: what a sweep's tables cost doesn't grow with all that it has done.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self._ended: dict[str, tuple[Record, pa.Table]] = {}
+
+    def write(self) -> None:
+        """Writes both tables, atomically."""
+        found = dict(self._gathered())
+        records = sorted(
+            (record for record, _ in found.values() if record is not None),
+            key=lambda record: record.started_at or "",
+        )
+        tables = {
+            "trials.parquet": pa.Table.from_pylist([_row(record) for record in records], schema=SCHEMA),
+            "curves.parquet": pa.concat_tables(
+                [CURVES.empty_table(), *(points for _, points in found.values())]
+            ),
+        }
+        for name, table in tables.items():
+            with files.atomic(self.run / name) as temporary:
+                pq.write_table(table, temporary)
+
+    def _gathered(self) -> Iterator[tuple[str, tuple[Record | None, pa.Table]]]:
+        for folder in trial_folders(self.run):
+            known = self._ended.get(folder.name)
+            if known is not None:
+                yield folder.name, known
+                continue
+            record, points = read_record(folder), _points(folder)
+            if record is not None and record.status != "interrupted":
+                self._ended[folder.name] = (record, points)
+            yield folder.name, (record, points)
+
+
+def _points(folder: Path) -> pa.Table:
+    points = [{"trial_id": folder.name, **point} for point in read_curve(folder)]
+    return pa.Table.from_pylist(points, schema=CURVES)
+
+
 def write_tables(run: Path) -> None:
-    """Gathers all trials' records and curves into ``trials.parquet`` and ``curves.parquet``, atomically."""
-    records = [record for folder in trial_folders(run) if (record := read_record(folder)) is not None]
-    records.sort(key=lambda record: record.started_at or "")
-    points = [
-        {"trial_id": folder.name, **point} for folder in trial_folders(run) for point in read_curve(folder)
-    ]
-    tables = {
-        "trials.parquet": pa.Table.from_pylist([_row(record) for record in records], schema=SCHEMA),
-        "curves.parquet": pa.Table.from_pylist(points, schema=CURVES),
-    }
-    for name, table in tables.items():
-        with files.atomic(run / name) as temporary:
-            pq.write_table(table, temporary)
+    """Writes a run's tables once."""
+    Tables(run).write()
 
 
 @dataclass(frozen=True)
