@@ -89,7 +89,8 @@ def test_a_footprint_counts_what_really_trains_and_what_is_held(
     taken = config.method.footprint(numbers)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert taken.trained_params(numbers) == sum(parameter.numel() for parameter in trained)
-    found = _Step(config.train, numbers, taken, Batch(1, 1, 1), "cpu", "eager", "bfloat16").weights()
+    step = _Step(config.train, numbers, taken, Batch(1, 1, 1), "cpu", "eager", "bfloat16")
+    found = step.weights() + step.quantization()
     buffers = sum(t.numel() * t.element_size() for t in model.buffers())
     # Code books: 64 bytes a layer, and a KiB more with double quantization.
     assert found == pytest.approx(memory.weight_bytes(model) - buffers, rel=0.002, abs=40_000)
@@ -178,6 +179,30 @@ def test_eight_bit_states_take_a_quarter_and_accumulated_gradients_stay() -> Non
     full, batch = {"kind": "full"}, Batch(8, 256, 2048)
     assert told(full, batch, optimizer="adamw_8bit").optimizer < told(full, batch).optimizer / 3.9
     assert told(full, batch, gradient_accumulation=2).gradients == 4 * 134_515_008
+
+
+@pytest.mark.parametrize(
+    ("method", "each"),
+    [
+        ({"kind": "qlora"}, (1 + 4 / 256) / 64),  # a byte each 64 weights, and 4 each 256 of these
+        ({"kind": "qlora", "double_quant": False}, 4 / 64),
+        ({"kind": "qlora", "backend": "hqq", "group_size": 32}, 4 / 32),
+        ({"kind": "lora"}, 0),
+    ],
+)
+def test_what_goes_with_quantized_weights_is_told_apart(method: dict[str, Any], each: float) -> None:
+    numbers, found = shape.of(SMOLLM2), told(method, Batch(1, 16, 16))
+    linear = numbers.layers * numbers.linear_params
+    assert found.quantization == int(each * linear)
+    others = 2 * (numbers.params - linear) + 4 * Footprint(
+        rank=8, adapted=frozenset(numbers.linear)
+    ).adapter_params(numbers)
+    assert found.weights == others + linear * {"qlora": 0.5, "lora": 2}[method["kind"]]
+
+
+def test_a_row_of_8_bits_has_a_scale_of_4_bytes() -> None:
+    outputs = 576 + 2 * 192 + 576 + 2 * 1536 + 576  # queries, keys and values, output, gate and up, down
+    assert told({"kind": "qlora", "bits": 8}, Batch(1, 16, 16)).quantization == 30 * 4 * outputs
 
 
 def test_a_layer_between_those_that_train_and_the_loss_is_gone_through() -> None:

@@ -29,11 +29,12 @@ STATES = {
 class Prediction:
     """Bytes at the highest moment of a step, by what they are for."""
 
-    weights: int  # as they are held: quantized ones with their constants, adapters too
+    weights: int  # as they are held, adapters too
     gradients: int
     optimizer: int
     activations: int
     logits: int
+    quantization: int = 0  # what goes with quantized weights: scales, zeros, code books
     reference: int = 0
     other: int = 0
 
@@ -120,6 +121,10 @@ class _Step:
             + frozen_linear
             + (trained + taken.adapter_params(shape)) * wide.trainable
         )
+
+    def quantization(self) -> int:
+        frozen = (self.shape.layers - self.taken.trained_layers) * self.shape.linear_params
+        return int(frozen * self.taken.constant_bytes)
 
     def gradients(self) -> int:
         return self.taken.trained_params(self.shape) * self.bytes.trainable
@@ -211,6 +216,7 @@ class _Step:
             optimizer=self.optimizer(),
             activations=int(activations),
             logits=int(logits),
+            quantization=self.quantization(),
             other=int(OTHER[self.device] + self._still_mapped()),
         )
 

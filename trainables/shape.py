@@ -54,6 +54,11 @@ class Shape:
         return sum(inputs * outputs for inputs, outputs in self.linear.values())
 
     @property
+    def linear_outputs(self) -> int:
+        """Rows of one layer's linear layers."""
+        return sum(outputs for _, outputs in self.linear.values())
+
+    @property
     def small_params(self) -> int:
         """One layer's norms and biases."""
         wide, narrow = self.heads * self.head_dim, self.kv_heads * self.head_dim
