@@ -205,6 +205,16 @@ def test_a_row_of_8_bits_has_a_scale_of_4_bytes() -> None:
     assert told({"kind": "qlora", "bits": 8}, Batch(1, 16, 16)).quantization == 30 * 4 * outputs
 
 
+def test_a_reward_model_has_a_head_of_its_own_and_none_that_predicts_tokens() -> None:
+    untied = {**SMOLLM2, "tie_word_embeddings": False}
+    config = make_config(Path("/m"), "rows.jsonl", {"kind": "freeze", "layers": 1, "head": True})
+    found = predict(config, shape.of(untied), Batch(2, 16, labels=0), "cpu", "eager")
+    numbers = shape.of(SMOLLM2)
+    trained = numbers.layer_params + 576
+    assert found.optimizer == 8 * trained
+    assert found.weights == 2 * (numbers.params - numbers.layer_params) + 4 * trained
+
+
 def test_a_layer_between_those_that_train_and_the_loss_is_gone_through() -> None:
     numbers = shape.of(SMOLLM2)
     assert Footprint(trained_layers=2).reached(numbers) == 2

@@ -77,6 +77,8 @@ class Batch:
 def predict(config: TrialConfig, shape: Shape, batch: Batch, device: str, attention: str) -> Prediction:
     """The peak while training one step after the first, above the process's baseline."""
     assert config.method is not None
+    if not batch.labels:
+        shape = replace(shape, rewards=True)
     if batch.logits is not None and not config.method.reference_stays:
         batch = replace(batch, logits=replace(batch.logits, reference=0))  # it answered before the first step
     step = _Step(

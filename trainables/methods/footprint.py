@@ -32,8 +32,14 @@ class Footprint:
 
     def trained_params(self, shape: Shape) -> int:
         whole = self.trained_layers * shape.layer_params + self.last_norm * shape.hidden
-        head = shape.embedding_params * (self.head and not (shape.tied and self.embedding))
-        return whole + self.embedding * shape.embedding_params + head + self.adapter_params(shape)
+        whole += self.embedding * shape.embedding_params
+        return whole + self._head_params(shape) + self.adapter_params(shape)
+
+    def _head_params(self, shape: Shape) -> int:
+        """Of a head that trains, beside the embedding: one that gives rewards is new, so it always does."""
+        if shape.rewards:
+            return shape.hidden
+        return shape.embedding_params * (self.head and not (shape.tied and self.embedding))
 
     def trains_layer(self, shape: Shape, number: int) -> bool:
         """Whether the layer of that number, from 0, trains."""
