@@ -217,6 +217,12 @@ def test_a_reward_model_has_a_head_of_its_own_and_none_that_predicts_tokens() ->
     assert found.weights == 2 * (numbers.params - numbers.layer_params) + 4 * trained
 
 
+def test_a_layers_gradients_grow_while_what_was_kept_for_them_goes() -> None:
+    one = {"kind": "freeze", "layers": 1}
+    assert told(one, Batch(64, 128, labels=0)).gradients == 0
+    assert told(one, Batch(1, 16, labels=0)).gradients == 4 * shape.of(SMOLLM2).layer_params
+
+
 def test_a_layer_between_those_that_train_and_the_loss_is_gone_through() -> None:
     numbers = shape.of(SMOLLM2)
     assert Footprint(trained_layers=2).reached(numbers) == 2

@@ -298,7 +298,9 @@ class Step:
         return self.moment(0, self.kept() + casts, made)
 
     def _at_layers(self) -> list[Prediction]:
-        """Each layer's backward pass, from the last on: what is kept shrinks, gradients grow."""
+        """Each layer's backward pass, from the last on, as it begins and as it ends: its gradients grow while what was
+        kept for them goes.
+        """
         shape, found = self.shape, []
         kept = float(self.kept())
         # The head comes first, where there is one.
@@ -310,9 +312,10 @@ class Step:
         for number in range(self._reached()):
             trains = self.taken.trains_layer(shape, shape.layers - 1 - number)
             again = self.layer(trains) if self.train.gradient_checkpointing else 0
-            done += own + (self.bytes.trainable * shape.layer_params if trains else 0)
             found.append(self.moment(done, kept + again + transient, 0))
+            done += own + (self.bytes.trainable * shape.layer_params if trains else 0)
             kept -= kept / (self._reached() - number)
+            found.append(self.moment(done, kept + transient, 0))
         return found
 
     def _at_end(self) -> Prediction:
