@@ -55,6 +55,7 @@ def grid_table(rows: Sequence[Row], room: int | None) -> Table:
 
     parts = {
         "weights": "weights",
+        "quantization": "quant",
         "gradients": "grads",
         "optimizer": "optim",
         "activations": "activ",

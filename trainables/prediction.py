@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
+from trainables import rounds
 from trainables.precision_bytes import Widths, widths
 from trainables.shape import Shape
 
 if TYPE_CHECKING:
     from trainables.config import TrainConfig, TrialConfig
     from trainables.methods.footprint import Footprint
+    from trainables.rounds import Round
 
 CHUNK = {"cpu": 64, "cuda": 256}  # labelled tokens whose logits exist at a time
 ENTROPY_ROWS = 128  # tokens whose entropy TRL computes at a time
@@ -29,12 +31,15 @@ STATES = {
 class Prediction:
     """Bytes at the highest moment of a step, by what they are for."""
 
-    weights: int  # as they are held: quantized ones with their constants, adapters too
+    weights: int  # as they are held, adapters too
     gradients: int
     optimizer: int
     activations: int
     logits: int
-    reference: int = 0
+    quantization: int = 0  # what goes with quantized weights: scales, zeros, code books
+    reference: int = 0  # kept weights of the policy before training, and what it takes while it answers
+    value: int = 0  # a value head, with its gradients and states
+    reward: int = 0  # a reward model, or a reward adapter on the policy's base
     other: int = 0
 
     @property
@@ -44,10 +49,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class WholeLogits:
-    """The logits of all tokens at once, as TRL's preference trainers have them; bytes each.
+    """The logits of all labelled tokens at once, as TRL's preference trainers have them; bytes each.
 
     ``kept`` until the backward pass, ``forward`` and ``backward`` for a moment in those, ``reference`` where the
-    reference policy answers in the same step; ``entropy``: whether that of the answers is logged.
+    reference policy answers in the same step; ``entropy``: whether that of the answers is logged. ``cast`` is what
+    there is while autocast still holds its copies of weights, where it ends before the loss begins.
     """
 
     kept: float = 4
@@ -55,18 +61,21 @@ class WholeLogits:
     backward: float = 8
     reference: float = 0
     entropy: bool = False
+    cast: float | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
     """``rows`` sequences of ``tokens`` tokens each in one forward pass; ``labels`` of all tokens bear a loss, and none
-    where the model predicts no tokens. ``logits``: all of them at once, and not chunk by chunk.
+    where the model predicts no tokens. ``logits``: all of them at once, and not chunk by chunk. ``round``: what comes
+    before, where answers are sampled.
     """
 
     rows: int
     tokens: int
     labels: int
     logits: WholeLogits | None = None
+    round: Round | None = None
 
     @property
     def all(self) -> int:
@@ -76,16 +85,22 @@ class Batch:
 def predict(config: TrialConfig, shape: Shape, batch: Batch, device: str, attention: str) -> Prediction:
     """The peak while training one step after the first, above the process's baseline."""
     assert config.method is not None
-    if batch.logits is not None and not config.method.reference_stays:
+    stays = config.method.reference_stays
+    if not batch.labels:
+        shape = replace(shape, rewards=True)
+    if batch.logits is not None and not stays:
         batch = replace(batch, logits=replace(batch.logits, reference=0))  # it answered before the first step
-    step = _Step(
+    step = Step(
         config.train, shape, config.method.footprint(shape), batch, device, attention, config.model.dtype
     )
-    return max(step.moments(), key=lambda moment: moment.total)
+    moments = step.moments()
+    if batch.round is not None:
+        moments = rounds.moments(step, batch.round, stays)
+    return max(moments, key=lambda moment: moment.total)
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     train: TrainConfig
     shape: Shape
     taken: Footprint
@@ -103,7 +118,7 @@ class _Step:
         if self.batch.logits is not None:
             head = self._at_whole_logits(self.batch.logits)
         else:
-            head = [self._at_head()] if self.batch.labels else [self._moment(0, self.kept(), 0)]
+            head = [self._at_head()] if self.batch.labels else [self.moment(0, self.kept(), 0)]
         return [*head, *self._at_layers(), self._at_end()]
 
     # What is there all the time
@@ -121,6 +136,10 @@ class _Step:
             + (trained + taken.adapter_params(shape)) * wide.trainable
         )
 
+    def quantization(self) -> int:
+        frozen = (self.shape.layers - self.taken.trained_layers) * self.shape.linear_params
+        return int(frozen * self.taken.constant_bytes)
+
     def gradients(self) -> int:
         return self.taken.trained_params(self.shape) * self.bytes.trainable
 
@@ -134,7 +153,7 @@ class _Step:
         """Of one decoder layer that gradients go through; ``trains``: to weights of its own, too."""
         shape, tokens, wide = self.shape, self.batch.all, self.bytes
         c, h, i = wide.compute, shape.hidden, shape.intermediate
-        residual = self._residual()
+        residual = self.residual()
         normed = 4 * h + 4  # the norm's input in fp32, and one number a token
         # Where a norm trains, what it is multiplied with is kept in the residual's type.
         normed += residual * h if trains else 0
@@ -173,7 +192,7 @@ class _Step:
             return 3 * c * wide + matrix
         return c * (2 * wide + 2 * narrow) + 4 * shape.heads
 
-    def _residual(self) -> int:
+    def residual(self) -> int:
         """Bytes of a number between layers: the embedding's type."""
         return self.bytes.trainable if self.taken.embedding else self.bytes.frozen
 
@@ -190,7 +209,7 @@ class _Step:
         if not self._reached():
             return last
         if self.train.gradient_checkpointing:
-            inputs = self.batch.all * self.shape.hidden * self._residual() * self.shape.layers
+            inputs = self.batch.all * self.shape.hidden * self.residual() * self.shape.layers
             return last + inputs + self._reached() * self._kept_in_spite()
         return last + trained * self.layer(True) + (self._reached() - trained) * self.layer(False)
 
@@ -203,7 +222,7 @@ class _Step:
 
     # Moments
 
-    def _moment(self, gradients: float, activations: float, logits: float) -> Prediction:
+    def moment(self, gradients: float, activations: float, logits: float, reference: float = 0) -> Prediction:
         accumulated = self.gradients() if self.train.gradient_accumulation > 1 else 0
         return Prediction(
             weights=self.weights(),
@@ -211,6 +230,8 @@ class _Step:
             optimizer=self.optimizer(),
             activations=int(activations),
             logits=int(logits),
+            quantization=self.quantization(),
+            reference=int(reference),
             other=int(OTHER[self.device] + self._still_mapped()),
         )
 
@@ -223,48 +244,63 @@ class _Step:
             return 0
         return own * wide.frozen
 
-    def _casts(self) -> int:
+    def casts(self) -> int:
         """Copies of the layers' trained weights in the arithmetic's type, which autocast keeps in the forward pass."""
         if not self.bytes.autocast:
             return 0
         trained = self.taken.trained_layers * self.shape.linear_params + self.taken.adapter_params(self.shape)
         return self.bytes.compute * trained
 
+    def head_cast(self) -> int:
+        """The same of the head, where it trains."""
+        casts = self.taken.head and self.bytes.autocast
+        return self.bytes.compute * self.shape.embedding_params if casts else 0
+
     def _at_whole_logits(self, logits: WholeLogits) -> list[Prediction]:
         """While the loss is computed, while its gradient is, and while the head's weights' is."""
-        shape, wide = self.shape, self.bytes
-        each, head = self.batch.all * shape.vocab, shape.embedding_params
-        cast = wide.compute * head if self.taken.head and wide.autocast else 0
-        casts = self._casts() if self.train.gradient_checkpointing else 0
+        each = self.batch.labels * self.shape.vocab
+        cast, casts = self.head_cast(), self.casts() if self.train.gradient_checkpointing else 0
         kept = logits.kept * each + cast
-        entropy = 3 * 4 * min(ENTROPY_ROWS, self.batch.all) * shape.vocab * logits.entropy
-        forward = kept + (logits.forward + logits.reference) * each + entropy
-        found = [
-            self._moment(0, self.kept() + casts, forward),
-            self._moment(0, self.kept(), kept + logits.backward * each),
+        entropy = 3 * 4 * min(ENTROPY_ROWS, self.batch.all) * self.shape.vocab * logits.entropy
+        forward, answered = kept + logits.forward * each + entropy, logits.reference * each
+        found = [self.moment(0, self.kept(), kept + logits.backward * each)]
+        if logits.cast is None:
+            found.append(self.moment(0, self.kept() + casts, forward, answered))
+        else:
+            found.append(self.moment(0, self.kept() + casts, cast + logits.cast * each))
+            found.append(self.moment(0, self.kept(), forward, answered))
+        return [*found, *(self._at_heads_gradient(each) if self.taken.head else [])]
+
+    def _at_heads_gradient(self, each: int) -> list[Prediction]:
+        """It comes in the arithmetic's type, beside that of ``each`` logit, and is then cast to the weights'."""
+        wide, head = self.bytes, self.shape.embedding_params
+        first, beside = wide.compute * head, wide.compute * each
+        if not wide.autocast:
+            return [self.moment(first, self.kept(), beside)]
+        return [
+            self.moment(0, self.kept(), self.head_cast() + beside + first),
+            self.moment(wide.trainable * head, self.kept(), first),
         ]
-        if self.taken.head:
-            made = cast + wide.compute * (each + head)
-            found.append(self._moment(wide.trainable * head, self.kept(), made))
-        return found
 
     def _at_head(self) -> Prediction:
         shape, wide = self.shape, self.bytes
         head, chunk = shape.embedding_params, min(CHUNK[self.device], self.batch.labels)
         # Without checkpointing they are counted where they are kept for the backward pass.
-        casts = self._casts() if self.train.gradient_checkpointing else 0
+        casts = self.casts() if self.train.gradient_checkpointing else 0
         block = chunk * shape.vocab
         cast = wide.compute * head if wide.autocast else 0
         if self.taken.head:
             # The gradient comes in the arithmetic's type, then in the weights', beside what came before.
             made = cast + (wide.compute if wide.autocast else 0) * head + wide.trainable * head
-            return self._moment(wide.trainable * head, self.kept(), made)  # after the forward pass
+            return self.moment(wide.trainable * head, self.kept(), made)  # after the forward pass
         spelled_out = (4 * head if wide.frozen != 4 else 0) + cast
         made = max(spelled_out + wide.compute * block, (4 * head if wide.frozen != 4 else 0) + 16 * block)
-        return self._moment(0, self.kept() + casts, made)
+        return self.moment(0, self.kept() + casts, made)
 
     def _at_layers(self) -> list[Prediction]:
-        """Each layer's backward pass, from the last on: what is kept shrinks, gradients grow."""
+        """Each layer's backward pass, from the last on, as it begins and as it ends: its gradients grow while what was
+        kept for them goes.
+        """
         shape, found = self.shape, []
         kept = float(self.kept())
         # The head comes first, where there is one.
@@ -276,12 +312,13 @@ class _Step:
         for number in range(self._reached()):
             trains = self.taken.trains_layer(shape, shape.layers - 1 - number)
             again = self.layer(trains) if self.train.gradient_checkpointing else 0
+            found.append(self.moment(done, kept + again + transient, 0))
             done += own + (self.bytes.trainable * shape.layer_params if trains else 0)
-            found.append(self._moment(done, kept + again + transient, 0))
             kept -= kept / (self._reached() - number)
+            found.append(self.moment(done, kept + transient, 0))
         return found
 
     def _at_end(self) -> Prediction:
         """The embedding's gradient is as large as itself, and is added to what the head's was."""
         dense = self.bytes.trainable * self.shape.embedding_params if self.taken.embedding else 0
-        return self._moment(self.gradients(), dense, 0)
+        return self.moment(self.gradients(), dense, 0)

@@ -20,7 +20,7 @@ class Unforeseen(ValueError):  # noqa: N818
 @dataclass(frozen=True)
 class Shape:
     """``linear``: the (inputs, outputs) of a decoder layer's linear layers, by name; ``norms`` of a layer's are
-    ``hidden`` wide."""
+    ``hidden`` wide. ``rewards``: a head that gives one number is where the one that predicts tokens would be."""
 
     layers: int
     hidden: int
@@ -34,6 +34,7 @@ class Shape:
     qkv_bias: bool = False
     qk_norm: bool = False
     norms: int = 2
+    rewards: bool = False
 
     @property
     def linear(self) -> dict[str, tuple[int, int]]:
@@ -52,6 +53,11 @@ class Shape:
     def linear_params(self) -> int:
         """Weights of one layer's linear layers."""
         return sum(inputs * outputs for inputs, outputs in self.linear.values())
+
+    @property
+    def linear_outputs(self) -> int:
+        """Rows of one layer's linear layers."""
+        return sum(outputs for _, outputs in self.linear.values())
 
     @property
     def small_params(self) -> int:
@@ -74,6 +80,8 @@ class Shape:
     @property
     def head_params(self) -> int:
         """What the head has of its own: nothing where it is the embedding."""
+        if self.rewards:
+            return self.hidden
         return 0 if self.tied else self.embedding_params
 
     @property

@@ -11,7 +11,8 @@ from trainables.shape import Shape
 class Footprint:
     """``trained_layers`` decoder layers train, the last ones or the ``first``; ``embedding``, ``head``, ``last_norm``:
     whether those do. ``adapted`` linear layers have adapters of ``rank`` in every layer. ``linear_bytes`` is what a
-    frozen linear weight takes where it is quantized; ``holds_inputs``: its products keep their inputs to themselves.
+    frozen linear weight takes where it is quantized, ``constant_bytes`` its share of the constants that go with it;
+    ``holds_inputs``: its products keep their inputs to themselves.
     """
 
     trained_layers: int = 0
@@ -22,6 +23,7 @@ class Footprint:
     rank: int = 0
     adapted: frozenset[str] = frozenset()
     linear_bytes: float | None = None
+    constant_bytes: float = 0.0
     holds_inputs: bool = False
 
     def adapter_params(self, shape: Shape) -> int:
@@ -30,8 +32,14 @@ class Footprint:
 
     def trained_params(self, shape: Shape) -> int:
         whole = self.trained_layers * shape.layer_params + self.last_norm * shape.hidden
-        head = shape.embedding_params * (self.head and not (shape.tied and self.embedding))
-        return whole + self.embedding * shape.embedding_params + head + self.adapter_params(shape)
+        whole += self.embedding * shape.embedding_params
+        return whole + self._head_params(shape) + self.adapter_params(shape)
+
+    def _head_params(self, shape: Shape) -> int:
+        """Of a head that trains, beside the embedding: one that gives rewards is new, so it always does."""
+        if shape.rewards:
+            return shape.hidden
+        return shape.embedding_params * (self.head and not (shape.tied and self.embedding))
 
     def trains_layer(self, shape: Shape, number: int) -> bool:
         """Whether the layer of that number, from 0, trains."""

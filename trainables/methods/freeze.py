@@ -53,12 +53,12 @@ class Freeze(FineTuning):
                 )
 
     def footprint(self, shape: Shape) -> Footprint:
-        tied_too = self.head and shape.tied
+        head = self.head and not shape.rewards  # one that gives rewards isn't the embedding
         return Footprint(
             trained_layers=min(self.layers, shape.layers),
             first=self.end == "first",
-            embedding=tied_too,
-            head=self.head,
+            embedding=head and shape.tied,
+            head=head,
         )
 
     def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:

@@ -62,6 +62,7 @@ class QLoRA(LoRA):
         return replace(
             super().footprint(shape),
             linear_bytes=self.quantizer.bytes_per_weight(self, shape),
+            constant_bytes=self.quantizer.constants_per_weight(self, shape),
             holds_inputs=self.quantizer.holds_inputs(self),
         )
 

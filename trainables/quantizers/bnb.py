@@ -57,11 +57,13 @@ class BitsAndBytes(Quantizer):
             yield scales
 
     def bytes_per_weight(self, asked: QLoRA, shape: Shape) -> float:
+        return asked.bits / 8
+
+    def constants_per_weight(self, asked: QLoRA, shape: Shape) -> float:
         if asked.bits == 8:
-            rows = sum(outputs for _, outputs in shape.linear.values())
-            return 1 + 4 * rows / shape.linear_params
+            return 4 * shape.linear_outputs / shape.linear_params
         # A scale of 4 bytes each 64 weights; or of one byte, and 4 more each 256 of them.
-        return 0.5 + ((1 + 4 / 256) / 64 if asked.double_quant else 4 / 64)
+        return (1 + 4 / 256) / 64 if asked.double_quant else 4 / 64
 
     def holds_inputs(self, asked: QLoRA) -> bool:
         return asked.bits == 8

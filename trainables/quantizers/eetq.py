@@ -35,7 +35,10 @@ class EETQ(Quantizer):
         return int(module.weight.numel())
 
     def bytes_per_weight(self, asked: QLoRA, shape: Shape) -> float:
-        return 1 + 2 * sum(outputs for _, outputs in shape.linear.values()) / shape.linear_params
+        return 1
+
+    def constants_per_weight(self, asked: QLoRA, shape: Shape) -> float:
+        return 2 * shape.linear_outputs / shape.linear_params
 
     def label(self, asked: QLoRA) -> str:
         return f"eetq{asked.bits}bit"

@@ -68,7 +68,10 @@ class HQQ(Quantizer):
 
     def bytes_per_weight(self, asked: QLoRA, shape: Shape) -> float:
         stored = {3: 32 / 10, 5: 8, 6: 8}.get(asked.bits, asked.bits)  # ten of 3 bits in a word of 32
-        return stored / 8 + 2 * 2 / asked.group_size
+        return stored / 8
+
+    def constants_per_weight(self, asked: QLoRA, shape: Shape) -> float:
+        return 2 * 2 / asked.group_size
 
     def label(self, asked: QLoRA) -> str:
         return f"hqq{asked.bits}bit"

@@ -50,8 +50,12 @@ class Quantizer:
         return ()
 
     def bytes_per_weight(self, asked: QLoRA, shape: Shape) -> float:
-        """What a weight takes, its share of the constants included."""
+        """What a weight takes itself."""
         raise TypeError(f"{type(self).__name__} does not say what a weight takes")
+
+    def constants_per_weight(self, asked: QLoRA, shape: Shape) -> float:
+        """A weight's share of the constants, in bytes."""
+        raise TypeError(f"{type(self).__name__} does not say what its constants take")
 
     def holds_inputs(self, asked: QLoRA) -> bool:
         """Whether its products keep their inputs where checkpointing doesn't see them."""

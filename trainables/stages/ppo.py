@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from trainables.encode import IGNORED, Encoded
+from trainables.prediction import Batch, WholeLogits
 from trainables.rewards import RULES, misfit
+from trainables.rounds import RewardModel, Round
 from trainables.rows import Conversation, Prompt
+from trainables.shape import Unforeseen
 from trainables.stages.protocol import Metric, Prediction, Scores, TrainingStage
 from trainables.trained import Trained
 
@@ -122,6 +125,20 @@ class PPO(TrainingStage):
     def rehearsal(self) -> PPO:
         # A reward model fits the whole base alone, and not the one layer that a rehearsal has of it.
         return self.model_copy(update={"reward": None}) if isinstance(self.reward, Trained) else self
+
+    def forward_pass(self, rows: int, tokens: int) -> Batch | None:
+        """A mini-batch of the answers at their longest. Of their logits, in 32 bits, the backward pass needs the
+        log_softmax, and a byte each for which weren't allowed.
+        """
+        try:
+            reward = RewardModel.of(self.reward) if isinstance(self.reward, Trained) else None
+        except Unforeseen:
+            return None
+        at_once = -(-rows // self.mini_batches)
+        logits = WholeLogits(kept=5, forward=8, backward=8, cast=6)
+        return Batch(
+            at_once, tokens, at_once * self.max_new_tokens, logits, Round(rows, self.max_new_tokens, reward)
+        )
 
     def longest(
         self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
