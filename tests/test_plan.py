@@ -686,6 +686,7 @@ def test_what_people_write_elsewhere_is_told_by_its_name_here(
         "{kind: lora, dora: true}",
         "{kind: lora, modules_to_save: [embed_tokens]}",
         "{kind: lora, targets: [q_proj, lm_head]}",
+        "{kind: freeze, modules: [lm_head]}",
     ],
 )
 def test_what_is_not_foretold_is_none_and_no_guess(tmp_path: Path, tiny_model: Path, method: str) -> None:

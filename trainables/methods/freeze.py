@@ -53,6 +53,10 @@ class Freeze(FineTuning):
                 )
 
     def footprint(self, shape: Shape) -> Footprint:
+        from trainables.shape import Unforeseen
+
+        if self.modules:
+            raise Unforeseen(f"{', '.join(self.modules)} that train aren't foretold yet")
         head = self.head and not shape.rewards  # one that gives rewards isn't the embedding
         return Footprint(
             trained_layers=min(self.layers, shape.layers),
