@@ -302,11 +302,14 @@ def fetch(
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    output: Annotated[Path, typer.Option(help="Where runs are to go, to be looked at too.")] = Path("runs"),
+) -> None:
     """Say what this machine can do, and what is missing."""
     from sweeps.doctor import examine
 
-    found = examine()
+    found = examine(output)
     if as_json:
         typer.echo(found.to_json())
     else:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from sweeps.doctor import Report
 from trainables import capabilities, machine
 from trainables.capabilities import Capability
 
+ROOT = Path(__file__).resolve().parent.parent
 WORKS = Capability("sdpa", True, "part of torch")
 OPTIONAL = Capability("liger", False, "needs a GPU", needed=False)
 MISSING = Capability("trl", False, "not installed: pip install 'trl<1.13,>=1.12'")
@@ -202,3 +204,107 @@ def test_the_machine_is_described_where_proc_is_missing(monkeypatch: pytest.Monk
     monkeypatch.setattr(machine, "_proc", lambda name: "")
     assert "no bfloat16 in hardware" in machine.processor().detail
     assert machine.memory().detail == "this system does not say how much"
+
+
+def gpu(name: str = "NVIDIA A10G", capability: tuple[int, int] = (8, 6)) -> Any:
+    return SimpleNamespace(name=name, total_memory=24 * 2**30, major=capability[0], minor=capability[1])
+
+
+def nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Puts a program of that name, and nothing else, where programs are looked for."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_a_gpu_is_shown_with_its_memory_compute_capability_and_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvidia_smi(tmp_path, monkeypatch, "echo 'NVIDIA A10G, 550.54.15'")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: gpu())
+    (found,) = machine.gpus()
+    assert (found.name, found.detail) == ("GPU 0", "NVIDIA A10G, 24.0 GiB, compute capability 8.6")
+    assert machine.driver() == [Capability("NVIDIA driver", True, "550.54.15", needed=False)]
+
+
+def test_gpus_that_the_driver_sees_and_torch_does_not_are_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvidia_smi(tmp_path, monkeypatch, "echo 'NVIDIA A10G, 550.54.15'")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.version.cuda", None)
+    (found,) = machine.driver()
+    assert not found.works
+    assert "550.54.15 sees NVIDIA A10G, but torch" in found.detail
+    assert "is built without CUDA" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'no devices were found'; exit 9", "fails: no devices were found"),
+        ("sleep 60", "gives no answer"),
+    ],
+)
+def test_a_driver_in_trouble_is_a_finding_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+) -> None:
+    nvidia_smi(tmp_path, monkeypatch, script)
+    monkeypatch.setattr(machine, "DRIVER_SECONDS", 0.5)
+    (found,) = machine.driver()
+    assert not found.works
+    assert said in found.detail
+
+
+def test_without_a_driver_nothing_is_said_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine.driver() == []
+
+
+def test_cpu_features_are_those_that_kernels_choose_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_proc", lambda name: "flags\t\t: fpu avx2 avx512f amx_bf16 lahf_lm\n")
+    assert machine.features().detail == "avx2, avx512f, amx_bf16"
+
+
+def test_the_run_folder_need_not_be_there_and_is_not_made(tmp_path: Path) -> None:
+    found = machine.run_folder(tmp_path / "a" / "runs")
+    assert found.works
+    assert found.detail.startswith(f"{tmp_path}/a/runs, ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_folder_without_room_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**29))
+    found = machine.run_folder(tmp_path)
+    assert not found.works
+    assert found.detail == f"{tmp_path}: 0.5 GiB free; make room or give another --output"
+
+
+def test_wandbs_server_is_called_only_with_a_key_and_unless_told_otherwise(
+    no_wandb_settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [found.name for found in doctor.tracking()] == ["wandb"]
+    monkeypatch.setenv("WANDB_API_KEY", "key")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    server = doctor.tracking()[-1]
+    assert (server.name, server.works, server.needed) == ("W&B server", False, False)
+    assert "runs stay offline" in server.detail
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert [found.name for found in doctor.tracking()] == ["wandb"]
+
+
+def test_a_report_comes_back_from_its_json() -> None:
+    report = Report({"Packages": [MISSING], "Kernels": [OPTIONAL]})
+    assert Report.of_json(report.to_json()) == report
+
+
+def test_a_node_is_asked_by_a_process_that_prints_its_report_and_nothing_else() -> None:
+    command = [sys.executable, "-m", "sweeps.doctor"]
+    question = json.dumps({"names": ["eager"]})
+    done = subprocess.run(command, input=question, capture_output=True, text=True, check=True, cwd=ROOT)
+    report = Report.of_json(done.stdout)
+    assert list(report.topics) == ["Packages", "Asked"]
+    assert report.topics["Asked"][0].works
