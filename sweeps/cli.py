@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from sweeps.fleet import Fleet
     from sweeps.plan import Plan
     from sweeps.tracking import Tracker
 
@@ -304,12 +305,18 @@ def fetch(
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Every node of a Ray cluster: auto, or HOST:PORT.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Where runs are to go, to be looked at too.")] = Path("runs"),
 ) -> None:
-    """Say what this machine can do, and what is missing."""
-    from sweeps.doctor import examine
+    """Say what this machine can do, or every node of a cluster, and what is missing.
 
-    found = examine(output)
+    Ends with 1 where something that is needed is missing, or where nodes differ in what must be the same.
+    """
+    from sweeps import doctor as doctors
+
+    found = doctors.examine(output) if address is None else _rounds(address, output)
     if as_json:
         typer.echo(found.to_json())
     else:
@@ -318,6 +325,13 @@ def doctor(
         Console().print(found.table())
         typer.echo(found.verdict())
     raise typer.Exit(found.exit_code)
+
+
+def _rounds(address: str, output: Path) -> Fleet:
+    with _users_errors():
+        from sweeps import rounds
+
+        return rounds.examine(address, output.resolve())
 
 
 def _plan(spec: str, sets: list[str] | None, fetch: bool = False, **filters: Any) -> Plan:
