@@ -65,22 +65,24 @@ def run(
 ) -> None:
     """Plan, launch, follow, and report a sweep. Prints the report's path last."""
     with _users_errors():
-        plan = _plan(spec, sets, fetch=True)
+        plan = _plan(spec, sets, fetch=True, here=address is None)
         _refuse(plan)
-        from sweeps import folder, launch
+        from sweeps import folder, hosts, launch
         from sweeps.tracking import Tracker
 
         if address is None:
             launch.refuse_too_large(plan)
         run_folder = (output / plan.spec.name).resolve()
         tracker = Tracker(plan, run_folder)  # refuses what it can't do before anything is written
+        if address is not None and not resume:
+            hosts.refuse(plan, run_folder.parent, address)
         with folder.held(run_folder), _ended_like_by_ctrl_c():
             folder.prepare(plan, run_folder, resume)
-            code = _carry_out(plan, run_folder, address, tracker)
+            code = _carry_out(plan, run_folder, address, tracker, resume)
     raise typer.Exit(code)
 
 
-def _carry_out(plan: Plan, run_folder: Path, address: str | None, tracker: Tracker) -> int:
+def _carry_out(plan: Plan, run_folder: Path, address: str | None, tracker: Tracker, resume: bool) -> int:
     _keep_fonts()
     from reports.write import write
     from sweeps import launch
@@ -89,7 +91,7 @@ def _carry_out(plan: Plan, run_folder: Path, address: str | None, tracker: Track
     progress = Progress()
     with tracker.following(progress.say):
         try:
-            launch.run(plan, run_folder, address, progress)
+            launch.run(plan, run_folder, address, progress, resume)
             progress.end()
             report = write([run_folder])
             tracker.summarize()

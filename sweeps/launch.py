@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sweeps import folder
+from sweeps import folder, hosts
 from sweeps.cluster import DRIVERS, SLOTS, session
 from sweeps.looker import Looker
 from sweeps.plan import Plan
@@ -28,9 +28,10 @@ class Left(KeyboardInterrupt):
     """The sweep was interrupted; everything finished is kept and the run can be resumed."""
 
 
-def run(plan: Plan, run_folder: Path, address: str | None, progress: Progress) -> None:
+def run(plan: Plan, run_folder: Path, address: str | None, progress: Progress, resume: bool = False) -> None:
     """Runs what is left of a plan; returns once every trial has a record and the tables are written.
 
+    A cluster's nodes are looked at before a new run's folder is made; with ``resume`` here, if work is left.
     Raises :class:`Left` when interrupted, ``DataError`` for rows that no trial could be trained on.
     """
     from sweeps.search import CellSearch
@@ -39,6 +40,8 @@ def run(plan: Plan, run_folder: Path, address: str | None, progress: Progress) -
     started = time.monotonic()
     try:
         if search.work_left():
+            if resume and address is not None:
+                hosts.refuse(plan, run_folder.parent, address)
             _sweep(plan, run_folder, address, search, progress)
     finally:
         shutil.rmtree(run_folder / ".ray", ignore_errors=True)  # Ray's own state, which nothing goes on from

@@ -94,6 +94,33 @@ def test_the_node_that_lacks_a_package_is_named_with_what_to_install(
     assert where == {False: [broken["node"]], True: [sound["node"], "the driver"]}
 
 
+def test_a_node_without_paretune_is_a_finding_and_no_stack_trace(
+    cluster: Cluster, spec: Path, tmp_path: Path
+) -> None:
+    with cluster.node(**cluster.packages("paretune", paretune=False)):
+        command = cluster.paretune("run", spec, "--output", tmp_path / "runs")
+    assert command.process.returncode == 2, command.stderr
+    (said,) = command.stderr.strip().splitlines()
+    assert "examination: Paretune doesn't run there: " in said
+    assert "No module named 'sweeps'" in said
+
+
+def test_what_a_spec_names_and_a_node_lacks_is_refused_before_anything_is_written(
+    cluster: Cluster, spec: Path, tmp_path: Path
+) -> None:
+    with cluster.node(**cluster.packages("hqq")):
+        command = cluster.paretune("run", spec, "--output", tmp_path / "runs")
+    assert command.process.returncode == 2, command.stderr
+    (said,) = command.stderr.strip().splitlines()
+    found = re.fullmatch(r"(.*:\d+ .*): hqq doesn't work on (\S+) \((.*), .*\): (.*)", said)
+    assert found is not None, said
+    place, host, ip, advice = found.groups()
+    assert place == f"{spec}:6 methods[0].model.quantization.hqq"
+    assert (host, advice) == (socket.gethostname(), "needs `pip install 'paretune[hqq]'`")
+    ipaddress.ip_address(ip)
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.skipif(not can_unshare(), reason="a node with mounts of its own takes root")
 def test_a_node_that_does_not_share_the_run_folder_is_named_with_what_to_do(
     cluster: Cluster, tmp_path: Path
