@@ -14,6 +14,7 @@ from sweeps.domains import Domain
 from sweeps.drafts import Draft
 from sweeps.foretell import foretell
 from sweeps.materials import Materials, Missing, locate
+from sweeps.needs import Need
 from sweeps.nodes import Branch, Place
 from sweeps.problems import Problem, shown
 from sweeps.settings import SearchConfig
@@ -37,10 +38,14 @@ class Checked:
     draft: Draft
     cell: Cell | None
     problems: tuple[Problem, ...]
+    needs: tuple[Need, ...] = ()  # of the machines that its trials run on
 
 
-def check(spec: Spec, draft: Draft, materials: Materials) -> Checked:
-    """Builds a draft's trials at every probe of its space, with the data and the model it names."""
+def check(spec: Spec, draft: Draft, materials: Materials, here: bool = True) -> Checked:
+    """Builds a draft's trials at every probe of its space, with the data and the model it names.
+
+    ``here``: they will run on this machine, which must be able to.
+    """
     tree = {"cell": draft.name, "method_name": draft.method, **draft.tree()}
     locate(tree, spec.source.folder)
     start = draft.links.get(START)
@@ -52,9 +57,10 @@ def check(spec: Spec, draft: Draft, materials: Materials) -> Checked:
     search, wrong_search = _search(spec, draft)
     configs, problems = _configs(spec, draft, tree)
     problems = [*draft.problems, *problems, *wrong_data, *wrong_model, *wrong_search]
+    needed = needs.of(spec, draft, configs)
+    problems += needs.lacking(spec, needed) if here else ()
     for config in configs:
         problems += _resources(spec, draft, config)
-        problems += [problem_at(spec, draft, place, what) for place, what in needs.lacking(spec, config)]
         if architecture is not None:
             problems += _positions(spec, draft, config, architecture)
             problems += _vocabulary(spec, draft, architecture)
@@ -68,11 +74,10 @@ def check(spec: Spec, draft: Draft, materials: Materials) -> Checked:
                 for leaf, what in config.method.problems(architecture.trained_for(config.stage.task))
             ]
     if not draft.real or search is None or data is None or any(problem.error for problem in problems):
-        return Checked(draft, None, tuple(problems))
+        return Checked(draft, None, tuple(problems), needed)
     cell = _cell(draft, tree, search, data, configs)
-    return Checked(
-        draft, replace(cell, predicted=foretell(spec, configs, architecture, data)), tuple(problems)
-    )
+    cell = replace(cell, predicted=foretell(spec, configs, architecture, data))
+    return Checked(draft, cell, tuple(problems), needed)
 
 
 def problem_at(spec: Spec, draft: Draft, place: Place, what: str, error: bool = True) -> Problem:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from sweeps.fleet import Fleet
     from sweeps.plan import Plan
     from sweeps.tracking import Tracker
 
@@ -67,23 +68,25 @@ def run(
 ) -> None:
     """Plan, launch, follow, and report a sweep. Prints the report's path last."""
     with _users_errors():
-        plan = _plan(spec, sets, fetch=True)
+        plan = _plan(spec, sets, fetch=True, here=address is None)
         _refuse(plan)
-        from sweeps import folder, launch
+        from sweeps import folder, hosts, launch
         from sweeps.tracking import Tracker
 
         if address is None:
             launch.refuse_too_large(plan)
         run_folder = (output / plan.spec.name).resolve()
         tracker = Tracker(plan, run_folder)  # refuses what it can't do before anything is written
+        if address is not None and not resume:
+            hosts.refuse(plan, run_folder.parent, address)
         with folder.held(run_folder), _ended_like_by_ctrl_c():
             folder.prepare(plan, run_folder, resume)
-            code = _carry_out(plan, run_folder, address, tracker, force)
+            code = _carry_out(plan, run_folder, address, tracker, resume, force)
     raise typer.Exit(code)
 
 
 def _carry_out(
-    plan: Plan, run_folder: Path, address: str | None, tracker: Tracker, force: bool = False
+    plan: Plan, run_folder: Path, address: str | None, tracker: Tracker, resume: bool, force: bool
 ) -> int:
     _keep_fonts()
     from reports.write import write
@@ -93,7 +96,7 @@ def _carry_out(
     progress = Progress()
     with tracker.following(progress.say):
         try:
-            launch.run(plan, run_folder, address, progress, force)
+            launch.run(plan, run_folder, address, progress, resume, force)
             progress.end()
             report = write([run_folder])
             tracker.summarize()
@@ -372,11 +375,20 @@ def fetch(
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    """Say what this machine can do, and what is missing."""
-    from sweeps.doctor import examine
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Every node of a Ray cluster: auto, or HOST:PORT.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Where runs are to go, to be looked at too.")] = Path("runs"),
+) -> None:
+    """Say what this machine can do, or every node of a cluster, and what is missing.
 
-    found = examine()
+    Ends with 1 where something that is needed is missing, or where nodes differ in what must be the same.
+    """
+    from sweeps import doctor as doctors
+
+    found = doctors.examine(output) if address is None else _rounds(address, output)
     if as_json:
         typer.echo(found.to_json())
     else:
@@ -385,6 +397,13 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
         Console().print(found.table())
         typer.echo(found.verdict())
     raise typer.Exit(found.exit_code)
+
+
+def _rounds(address: str, output: Path) -> Fleet:
+    with _users_errors():
+        from sweeps import rounds
+
+        return rounds.examine(address, output.resolve())
 
 
 def _plan(spec: str, sets: list[str] | None, fetch: bool = False, **filters: Any) -> Plan:

@@ -3,17 +3,30 @@
 >>> report = examine()  # doctest: +SKIP
 >>> report.exit_code  # doctest: +SKIP
 0
+
+On a cluster every node is asked by a process of its own there (see ``sweeps.errands``), which prints its report:
+
+    python -m sweeps.doctor      the question, as JSON, on standard input
 """
 
 from __future__ import annotations
 
 import json
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
-
-from rich.table import Table
-from rich.text import Text
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from trainables.capabilities import Capability
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+# Nothing more is imported up here: where a package is missing, that has to be said.
 
 
 @dataclass(frozen=True)
@@ -34,18 +47,31 @@ class Report:
         """0 when all that Paretune needs works, else 1."""
         return 1 if self.missing else 0
 
-    def to_json(self) -> str:
-        """The report for programs: ``{"works": bool, "topics": {topic: [capability, ...]}}``."""
+    def to_tree(self) -> dict[str, Any]:
+        """``{"works": bool, "topics": {topic: [capability, ...]}}``."""
         topics = {topic: [asdict(found) for found in all_found] for topic, all_found in self.topics.items()}
-        return json.dumps({"works": not self.missing, "topics": topics}, indent=2, ensure_ascii=False)
+        return {"works": not self.missing, "topics": topics}
+
+    def to_json(self) -> str:
+        """The report for programs."""
+        return json.dumps(self.to_tree(), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def of_json(cls, text: str) -> Report:
+        """The report that ``to_json`` gave."""
+        topics = json.loads(text)["topics"].items()
+        return cls({topic: [Capability(**found) for found in all_found] for topic, all_found in topics})
 
     def table(self) -> Table:
         """The report for people."""
+        from rich.table import Table
+        from rich.text import Text
+
         table = Table("", "", "", box=None, show_header=False, pad_edge=False)
         for topic, all_found in self.topics.items():
             table.add_row(Text(topic, style="bold"))
             for found in all_found:
-                table.add_row(_mark(found), f"  {found.name}", Text(found.detail))
+                table.add_row(mark(found), f"  {found.name}", Text(found.detail))
         return table
 
     def verdict(self) -> str:
@@ -55,18 +81,24 @@ class Report:
         return f"Paretune can't do its work here without: {', '.join(found.name for found in self.missing)}."
 
 
-def _mark(found: Capability) -> Text:
+def mark(found: Capability) -> Text:
+    """``ok``; else ``missing`` where it is needed, and ``no`` where it isn't."""
+    from rich.text import Text
+
     if found.works:
         return Text("ok", style="green")
     return Text("missing", style="red") if found.needed else Text("no", style="dim")
 
 
-def examine() -> Report:
-    """Asks this process's machine about everything. Torch is imported for it, which takes some seconds."""
+def examine(output: Path = Path("runs"), tracks: bool = True) -> Report:
+    """Asks this process's machine about everything; runs are to go to ``output``, and ``tracks``: W&B is its job.
+
+    Torch is imported for it, which takes some seconds.
+    """
     from trainables import capabilities, noise
 
     noise.silence()
-    topics = {"Packages": [capabilities.python(), *capabilities.packages()]}
+    topics = {"Packages": versions()}
     if any(not found.works for found in topics["Packages"]):
         # The rest is asked of these very packages.
         return Report(topics)
@@ -74,12 +106,58 @@ def examine() -> Report:
 
     return Report(
         {
-            "Machine": machine.examine(),
+            "Machine": machine.examine(output),
             "Quantizers": capabilities.quantizers(),
             "Attention": capabilities.attention(),
             "Kernels": capabilities.kernels(),
             "Precision": capabilities.precisions(),
-            "Tracking": [capabilities.wandb()],
+            **({"Tracking": tracking()} if tracks else {}),
             **topics,
         }
     )
+
+
+def asked(names: Iterable[str]) -> Report:
+    """Versions, and of all else only what is named, as ``TrialConfig.needs`` names it."""
+    from trainables import capabilities, noise
+
+    noise.silence()
+    topics = {"Packages": versions()}
+    if all(found.works for found in topics["Packages"] if found.name == "torch"):
+        topics["Asked"] = [capabilities.check(name) for name in names]
+    return Report(topics)
+
+
+def versions() -> list[Capability]:
+    """Python, Paretune itself, and every package it depends on."""
+    from trainables import capabilities
+
+    return [capabilities.python(), capabilities.paretune(), *capabilities.packages()]
+
+
+def tracking() -> list[Capability]:
+    """Whether W&B can record; and whether its server answers, if there is a key for it and nobody said offline."""
+    from trainables import capabilities
+
+    found = [capabilities.wandb()]
+    silenced = os.environ.get("WANDB_MODE") in ("offline", "disabled")
+    if found[0].works and capabilities.wandb_key() is not None and not silenced:
+        from sweeps.tracking import reachable
+
+        works = reachable()
+        said = "answers" if works else "can't be reached, so runs stay offline; `wandb sync` sends them later"
+        found.append(Capability("W&B server", works, said, needed=False))
+    return found
+
+
+def main() -> None:
+    """Answers one question: ``{"output": FOLDER}`` to examine all, or ``{"names": [...]}``."""
+    question = json.loads(sys.stdin.read())
+    with redirect_stdout(sys.stderr):  # what libraries print is not the answer
+        names = question.get("names")
+        report = asked(names) if names is not None else examine(Path(question["output"]), tracks=False)
+    print(report.to_json())
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import shutil
@@ -12,43 +11,36 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from sweeps import folder, residuals, room
+from sweeps import folder, hosts, residuals, room
+from sweeps.cluster import DRIVERS, SLOTS, session
 from sweeps.looker import Looker
 from sweeps.plan import Plan
 from sweeps.problems import SpecError
 from sweeps.progress import Progress
-from trainables import noise, results
+from trainables import results
 
 LEAVE_SECONDS = 5.0  # that trials have to save themselves after Ctrl-C
 STOP_SECONDS = 1.0  # between looks at whether the run was asked to stop
-DRIVERS = 64  # slots' actors take none of a node's CPUs but need a resource of their own to be placed by
-ENVIRONMENT = {
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else every print comes twice
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process less per slot; a lost worker is made again anyway
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records are the log
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no objective
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: trials save themselves first
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_DEDUP_LOGS": "0",
-    # Ray would end whatever began last, hubs and controllers too; the system ends what takes the most.
-    "RAY_memory_monitor_refresh_ms": "0",
-    "RAY_worker_maximum_startup_concurrency": "16",  # a slot is five processes; none of them should queue
-}
 
 
 class Left(KeyboardInterrupt):
     """The sweep was interrupted; everything finished is kept and the run can be resumed."""
 
 
-def run(plan: Plan, run_folder: Path, address: str | None, progress: Progress, force: bool = False) -> None:
+def run(
+    plan: Plan,
+    run_folder: Path,
+    address: str | None,
+    progress: Progress,
+    resume: bool = False,
+    force: bool = False,
+) -> None:
     """Runs what is left of a plan; returns once every trial has a record and the tables are written.
 
-    What is foretold not to fit in memory is a row and is not started, unless ``force``.
+    A cluster's nodes are looked at before a new run's folder is made; with ``resume`` here, if work is left. What is
+    foretold not to fit in memory is a row and is not started, unless ``force``.
 
     Raises :class:`Left` when interrupted, ``DataError`` for rows that no trial could be trained on.
     """
@@ -58,6 +50,8 @@ def run(plan: Plan, run_folder: Path, address: str | None, progress: Progress, f
     started = time.monotonic()
     try:
         if search.work_left():
+            if resume and address is not None:
+                hosts.refuse(plan, run_folder.parent, address)
             _sweep(plan, run_folder, address, search, progress, force)
     finally:
         shutil.rmtree(run_folder / ".ray", ignore_errors=True)  # Ray's own state, which nothing goes on from
@@ -146,7 +140,7 @@ def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, progress: Prog
     from sweeps.slot import Slot
 
     return tune.Tuner(
-        tune.with_resources(Slot, {"CPU": 0, "trial_driver": 1}),
+        tune.with_resources(Slot, {"CPU": 0, SLOTS: 1}),
         param_space={
             "run": str(run_folder),
             "board": board,
@@ -189,47 +183,19 @@ class _Asked:
 @contextmanager
 def _ray(run_folder: Path, address: str | None) -> Iterator[Any]:
     """Ray, joined or started on this machine; its own noise goes to ``sweep.log``."""
-    os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
-    noise.silence()
-    import ray
-
-    logging.getLogger("ray").setLevel(logging.ERROR)
     own: dict[str, Any] = {
         "num_cpus": os.cpu_count(),
-        "resources": {"trial_driver": DRIVERS},
+        "resources": {SLOTS: DRIVERS},
         "include_dashboard": False,
     }
-    with (run_folder / "sweep.log").open("a", encoding="utf-8") as log:
-        _keep_messages(log)
-        where = {"address": address} if address else own
-        if not address:
-            # A token of its own; else Ray writes one to the home folder, for every user to read.
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
-        for name in ("ray", "ray.tune", "ray.train"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        # Ray's own reports of what died are for the log; that a trial failed is for our records to say.
-        logging.getLogger("ray").handlers = [logging.StreamHandler(log)]
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
-            logging.getLogger("ray").handlers = []
-
-
-def _keep_messages(log: TextIO) -> None:
-    """Has the cluster's messages to its driver, "8 worker processes have been started", written to ``log``.
-
-    Ray prints them on standard output, whatever ``log_to_driver`` says, and has no option for it.
-    """
-    from ray._private import worker
-
-    def keep(data: dict[str, Any], *args: Any, **options: Any) -> None:
-        if not log.closed:
-            log.writelines(f"ray: {line}\n" for line in data["lines"])
-            log.flush()
-
-    worker.print_to_stdstream = keep
+    if not address:
+        # A token of its own; else Ray writes one to the home folder, for every user to read.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    with (
+        (run_folder / "sweep.log").open("a", encoding="utf-8") as log,
+        session(log, **({"address": address} if address else own)) as ray,
+    ):
+        yield ray
 
 
 @contextmanager

@@ -1,11 +1,17 @@
-"""What a spec asks for by name that a machine may lack: found while planning, never replaced in silence."""
+"""What a spec asks for by name that a machine may lack: found before anything runs, never replaced in silence."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sweeps.keys import Keys
+from sweeps.words import origin
+
 if TYPE_CHECKING:
+    from sweeps.drafts import Draft
+    from sweeps.problems import Problem
     from sweeps.spec import Spec
     from trainables.config import TrialConfig
 
@@ -13,13 +19,35 @@ if TYPE_CHECKING:
 ASKED_OF_GPUS = frozenset({"bf16", "fp16", "bitsandbytes 4-bit", "bitsandbytes 8-bit"})
 
 
-def lacking(spec: Spec, config: TrialConfig) -> Iterator[tuple[tuple[str, str], str]]:
-    """((section, leaf), what is wrong) for all that a trial needs and this machine can't do."""
+@dataclass(frozen=True)
+class Need:
+    """Something that trials ask of a machine, by its name in ``capabilities``, and where the spec says so."""
+
+    name: str
+    keys: Keys
+
+
+def of(spec: Spec, draft: Draft, configs: Iterable[TrialConfig]) -> tuple[Need, ...]:
+    """All that a cell's trials need and a machine may lack."""
+    found = (
+        Need(what, origin(draft.parts, place))
+        for config in configs
+        for place, what in config.needs()
+        if what not in ASKED_OF_GPUS or spec.resources.gpus
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def lacking(spec: Spec, needs: Iterable[Need]) -> Iterator[Problem]:
+    """What of it this machine can't do."""
     from trainables import capabilities
 
-    for place, what in config.needs():
-        if what in ASKED_OF_GPUS and not spec.resources.gpus:
-            continue
-        found = capabilities.check(what)
+    for need in needs:
+        found = capabilities.check(need.name)
         if not found.works:
-            yield place, f"{what} doesn't work on this machine: {found.detail}"
+            yield problem(spec, need, "this machine", found.detail)
+
+
+def problem(spec: Spec, need: Need, where: str, detail: str) -> Problem:
+    """That something the spec asks for doesn't work there, and what to do about it."""
+    return spec.source.problem(need.keys, f"{need.name} doesn't work on {where}: {detail}")

@@ -19,6 +19,7 @@ from sweeps.entries import BASE
 from sweeps.fits import Fit, fit
 from sweeps.materials import Materials
 from sweeps.names import join, tell_apart
+from sweeps.needs import Need
 from sweeps.problems import Problem, unique
 from sweeps.selection import select
 from sweeps.spec import Spec
@@ -39,6 +40,7 @@ class Plan:
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     asked: tuple[str, ...] = ()  # the cells that the filters match; the others are what these go on from
+    needs: tuple[Need, ...] = ()  # what its trials ask by name of the machines they run on
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -97,16 +99,24 @@ class Plan:
         }
 
 
-def make(spec: Spec, *, stage: str | None = None, method: str | None = None, fetch: bool = False) -> Plan:
+def make(
+    spec: Spec,
+    *,
+    stage: str | None = None,
+    method: str | None = None,
+    fetch: bool = False,
+    here: bool = True,
+) -> Plan:
     """Plans a spec, or those of its cells that the filters match.
 
-    With ``fetch`` a named model that isn't on this machine is downloaded; else that is a warning.
+    With ``fetch`` a named model that isn't on this machine is downloaded; else that is a warning. ``here``: trials
+    will run on this machine; if not, what they need has to be asked elsewhere.
     """
     found, problems = drafts(spec)
     matched, unmatched = select(found, stage, method)
     chosen = with_sources(matched, found)
     materials = Materials(fetch)
-    checked = [check(spec, draft, materials) for draft in chosen]
+    checked = [check(spec, draft, materials, here) for draft in chosen]
     cells = tuple(one.cell for one in checked if one.cell is not None)
     bases = tuple(_bases(cells))
     return Plan(
@@ -125,6 +135,7 @@ def make(spec: Spec, *, stage: str | None = None, method: str | None = None, fet
         ),
         notes=(*fairness.notes(cells), *residuals.notes(cells)),
         asked=tuple(draft.name for draft in matched),
+        needs=tuple(dict.fromkeys(need for one in checked for need in one.needs)),
     )
 
 

@@ -110,7 +110,7 @@ def mode_for(wanted: Literal["auto", "offline", "online"]) -> tuple[Mode, str]:
     hurdle = None
     if wandb_key() is None:
         hurdle = "no API key here (`wandb login`)"
-    elif not _reachable():
+    elif not reachable():
         hurdle = "its server can't be reached"
     if hurdle is None:
         return "online", "logged in"
@@ -119,7 +119,7 @@ def mode_for(wanted: Literal["auto", "offline", "online"]) -> tuple[Mode, str]:
     return "offline", f"{hurdle}; `wandb sync` sends the runs later"
 
 
-def _reachable() -> bool:
+def reachable() -> bool:
     """Whether something answers where W&B would call, or at the proxy on the way there."""
     url = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
     proxy = None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)

@@ -250,5 +250,16 @@ def test_the_doctor_answers_in_json() -> None:
     assert "Packages" in said["topics"]
 
 
+@pytest.mark.parametrize("command", [("run", "spec.yaml"), ("doctor",)])
+def test_a_cluster_that_is_not_there_is_said_in_a_sentence_and_ends_with_2(
+    here: Path, command: tuple[str, ...]
+) -> None:
+    found = paretune(*command, "--address", "127.0.0.1:9")
+    assert found.exit_code == 2
+    assert found.stderr.startswith("--address: can't join the cluster 127.0.0.1:9: ")
+    assert len(found.stderr.splitlines()) == 1
+    assert not (here / "runs").exists()
+
+
 def test_a_command_that_is_not_there_ends_with_2() -> None:
     assert paretune("rnu", "methods").exit_code == 2

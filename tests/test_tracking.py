@@ -111,7 +111,7 @@ def test_behind_a_proxy_the_proxy_is_called(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("key")
 def test_offline_by_name_or_by_environment_calls_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "_reachable", lambda: pytest.fail("it called"))
+    monkeypatch.setattr(tracking, "reachable", lambda: pytest.fail("it called"))
     assert mode_for("offline")[0] == "offline"
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert mode_for("auto")[0] == "offline"

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from trainables import provenance
+
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
@@ -44,6 +46,15 @@ def python() -> Capability:
     wanted = ".".join(map(str, OLDEST_PYTHON))
     works = sys.version_info >= OLDEST_PYTHON
     return Capability("python", works, found if works else f"{found}; install Python {wanted} or later")
+
+
+def paretune() -> Capability:
+    """Which Paretune this is: its version, and a hash of its files, for a checkout may be any."""
+    try:
+        version = importlib.metadata.version("paretune")
+    except importlib.metadata.PackageNotFoundError:
+        version = "not installed, a checkout"
+    return Capability("paretune", True, f"{version}, code {provenance.code()}")
 
 
 def packages() -> list[Capability]:

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,12 +17,20 @@ from trainables.model_folder import home
 GIB = 2**30
 # What makes bfloat16 quick on a CPU.
 FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
+# What torch's kernels choose by: x86's, then ARM's.
+FEATURES = (
+    "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16",
+    "asimd", "sve", "bf16", "i8mm",
+)  # fmt: skip
 ROOM_BYTES = 2 * GIB  # a small base model, its download and a run
+DRIVER_SECONDS = 5.0  # a driver in trouble lets nvidia-smi wait for ever
+RUNS = Path("runs")
 
 
-def examine() -> list[Capability]:
-    """All of it, in the order a person asks."""
-    return [processor(), memory(), *gpus(), peak_memory(), cache_folder()]
+def examine(output: Path = RUNS) -> list[Capability]:
+    """All of it, in the order a person asks; ``output`` is where runs go."""
+    found = [processor(), features(), memory(), *gpus(), *driver()]
+    return [*found, peak_memory(), cache_folder(), run_folder(output)]
 
 
 def processor() -> Capability:
@@ -29,6 +38,13 @@ def processor() -> Capability:
     fast = [feature for feature in FAST_BF16 if feature in _cpu_flags()]
     speed = f"bfloat16 in hardware ({', '.join(fast)})" if fast else "no bfloat16 in hardware, so it is slow"
     return Capability("processor", True, f"{cores()} cores, {_cpu_name()}, {speed}", needed=False)
+
+
+def features() -> Capability:
+    """Which of the processor's features that speed training up it has."""
+    found = [feature for feature in FEATURES if feature in _cpu_flags()]
+    said = ", ".join(found) or "none of those that torch's kernels look for"
+    return Capability("CPU features", True, said, needed=False)
 
 
 def cores() -> int:
@@ -57,7 +73,12 @@ def gpus() -> list[Capability]:
         return [Capability("GPU", False, "torch sees none; training runs on the CPU", needed=False)]
     found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return [
-        Capability(f"GPU {index}", True, f"{gpu.name}, {gpu.total_memory / GIB:.1f} GiB", needed=False)
+        Capability(
+            f"GPU {index}",
+            True,
+            f"{gpu.name}, {gpu.total_memory / GIB:.1f} GiB, compute capability {gpu.major}.{gpu.minor}",
+            needed=False,
+        )
         for index, gpu in enumerate(found)
     ]
 
@@ -74,6 +95,40 @@ def gpu_bytes() -> list[int]:
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [torch.cuda.get_device_properties(index).total_memory for index in range(count)]
+
+
+def driver() -> list[Capability]:
+    """NVIDIA's driver, and whether torch gets through to the GPUs that it sees; nothing where there is none."""
+    import torch
+
+    name, seen = "NVIDIA driver", _nvidia_smi()
+    if isinstance(seen, str):
+        return [Capability(name, False, seen, needed=False)]
+    if not seen:
+        return []
+    versions = ", ".join(sorted({version for _, version in seen}))
+    if torch.cuda.is_available():
+        return [Capability(name, True, versions, needed=False)]
+    gpus = ", ".join(gpu for gpu, _ in seen)
+    built = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built without CUDA"
+    advice = f"torch {torch.__version__} {built} and uses none; install one that is built for this driver"
+    return [Capability(name, False, f"{versions} sees {gpus}, but {advice}", needed=False)]
+
+
+def _nvidia_smi() -> list[tuple[str, str]] | str:
+    """(GPU, driver version) for each that nvidia-smi lists, or why it lists none though it is here."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DRIVER_SECONDS)
+    except FileNotFoundError:
+        return []
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"nvidia-smi gives no answer: {error}"
+    if done.returncode:
+        return f"nvidia-smi fails: {(done.stdout + done.stderr).strip() or done.returncode}"
+    return [
+        (gpu, version) for gpu, _, version in (line.rpartition(", ") for line in done.stdout.splitlines())
+    ]
 
 
 def peak_memory() -> Capability:
@@ -105,6 +160,22 @@ def cache_folder() -> Capability:
         return Capability(name, False, f"{folder}: {error.strerror}; set PARETUNE_HOME to a folder of yours")
     if free < ROOM_BYTES:
         return Capability(name, False, f"{folder}: {free / GIB:.1f} GiB free; make room or set PARETUNE_HOME")
+    return Capability(name, True, f"{folder}, {free / GIB:.0f} GiB free")
+
+
+def run_folder(output: Path) -> Capability:
+    """Whether runs can be written to ``output``, and how much room there is; it need not be there yet."""
+    name, folder = "run folder", output.absolute()
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=there):
+            free = shutil.disk_usage(there).free
+    except OSError as error:
+        return Capability(name, False, f"{folder}: {error.strerror}; give another --output")
+    if free < ROOM_BYTES:
+        return Capability(
+            name, False, f"{folder}: {free / GIB:.1f} GiB free; make room or give another --output"
+        )
     return Capability(name, True, f"{folder}, {free / GIB:.0f} GiB free")
 
 

@@ -8,10 +8,14 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+from trainables import files
+
 PACKAGES = (
     "paretune", "torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "datasets", "ray",
     "optuna", "pyarrow", "wandb",
 )  # fmt: skip
+
+CODE = ("trainables", "sweeps")  # a slot's and its workers'; reports are written by the driver
 
 
 @cache
@@ -41,6 +45,14 @@ def commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip() or None
+
+
+@cache
+def code() -> str:
+    """Eight hex digits of a hash of Paretune's own files: processes that work together must have the same."""
+    root = Path(__file__).resolve().parents[1]
+    found = sorted(path for part in CODE for path in (root / part).rglob("*.py"))
+    return files.sha256({str(path.relative_to(root)): files.file_sha256(path) for path in found})[:8]
 
 
 def now() -> str:

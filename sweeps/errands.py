@@ -1,0 +1,66 @@
+"""What a cluster's node is sent to do. These functions travel by value: Paretune may be missing where they run.
+
+So they know nothing but the standard library; the first thing each is given is the node's id.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SEEN_SECONDS = 3.0  # that a network file system has to show a new file
+
+
+def examine(node_id: str, question: str, seconds: float) -> str:
+    """What ``python -m sweeps.doctor`` answers here, in a process of its own: what crashes there is a finding.
+
+    It is this Python, with the packages that trials' workers would find.
+    """
+    paths = os.pathsep.join(path for path in sys.path if path)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "sweeps.doctor"],
+            input=question,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"the examination took longer than {seconds:.0f} s") from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
+        raise RuntimeError(f"Paretune doesn't run there: {last}")
+    return done.stdout
+
+
+def leave_mark(node_id: str, folder: str, token: str) -> bool:
+    """Whether the driver's file can be seen here; if so, another is left for the driver to see."""
+    place = Path(folder)
+    if not appears(place / mark(token)):
+        return False
+    (place / mark(token, node_id)).write_text(token)
+    return True
+
+
+def take_mark(node_id: str, folder: str, token: str) -> None:
+    """Takes away what ``leave_mark`` left."""
+    (Path(folder) / mark(token, node_id)).unlink(missing_ok=True)
+
+
+def mark(token: str, node_id: str = "driver") -> str:
+    """The name of a file that says: here I was."""
+    return f".paretune-{token}-{node_id}"
+
+
+def appears(path: Path) -> bool:
+    """Whether ``path`` is there, or comes up within :data:`SEEN_SECONDS`."""
+    until = time.monotonic() + SEEN_SECONDS
+    while not path.exists():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True

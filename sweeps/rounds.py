@@ -1,0 +1,67 @@
+"""``paretune doctor --address``: every node of a cluster is examined by a doctor of its own, all at the same time."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sweeps import cluster, doctor, errands, shared
+from sweeps.cluster import START, Answer, Node
+from sweeps.doctor import Report
+from sweeps.fleet import CLUSTER, PACKAGES, Examined, Fleet
+from trainables.capabilities import Capability
+
+PATIENCE_SECONDS = 180.0  # for all nodes together; torch, bitsandbytes and the rest are imported on each
+
+
+def examine(address: str, output: Path) -> Fleet:
+    """Joins the cluster and examines every node of it, and whether they share ``output``.
+
+    Raises ``SpecError`` where the cluster can't be joined.
+    """
+    driver = Report({PACKAGES: doctor.versions(), "Tracking": doctor.tracking()})
+    if driver.missing:  # Ray may be what is missing
+        return Fleet(driver, ())
+    with cluster.session(io.StringIO(), address=address) as ray:
+        nodes = cluster.nodes(ray)
+        storage = shared.look(ray, nodes, output)
+        return join(driver, nodes, storage, reports(ray, nodes, output=str(output)))
+
+
+def join(
+    driver: Report, nodes: Sequence[Node], storage: Mapping[Node, Capability], found: Mapping[Node, Report]
+) -> Fleet:
+    """The fleet of what was found: how ``nodes`` stand in the cluster, and what some of them reported."""
+    slots = any(node.slots for node in nodes)
+
+    def examined(node: Node) -> Examined:
+        topics = {CLUSTER: [storage[node], _slots(node, slots)]}
+        topics |= found[node].topics if node in found else {}
+        return Examined(node.name, Report(topics), node.host, node.ip, node.id)
+
+    return Fleet(driver, tuple(map(examined, nodes)))
+
+
+def reports(ray: Any, nodes: Sequence[Node], **question: Any) -> dict[Node, Report]:
+    """What each node's own doctor answers; see ``sweeps.doctor.main`` for what may be asked."""
+    # The driver waits a little longer than the node, which has the better words for what takes long.
+    seconds = PATIENCE_SECONDS - 10
+    answers = cluster.ask(
+        ray, nodes, errands.examine, json.dumps(question), seconds, patience=PATIENCE_SECONDS
+    )
+    return {answer.node: _report(answer) for answer in answers}
+
+
+def _report(answer: Answer) -> Report:
+    if answer.failure is not None:
+        return Report({"Examination": [Capability("examination", False, answer.failure)]})
+    return Report.of_json(answer.value)
+
+
+def _slots(node: Node, elsewhere: bool) -> Capability:
+    if node.slots:
+        return Capability("slots", True, f"room for {node.slots}", needed=False)
+    return Capability("slots", False, f"no room for any: {START}", needed=not elsewhere)
