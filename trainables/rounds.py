@@ -54,10 +54,15 @@ class RewardModel:
             return self
         return RewardModel(adapter=taken) if stays else RewardModel(whole=shape)
 
-    def held(self, shape: Shape, width: int) -> int:
-        """Its weights, of so many bytes each; an adapter is on a base of that shape, its head in 32 bits."""
+    def held(self, shape: Shape, width: int, device: str) -> int:
+        """Its weights, of so many bytes each; an adapter is on a base of that shape, its head in 32 bits.
+
+        On a CPU a whole model stays mapped from its file, and of its embedding only the rows of tokens that come are
+        read: next to nothing.
+        """
         if self.whole is not None:
-            return width * replace(self.whole, rewards=True).params
+            unread = self.whole.embedding_params if device == "cpu" else 0
+            return width * (replace(self.whole, rewards=True).params - unread)
         return width * self.adapter.adapter_params(shape) + 4 * shape.hidden if self.adapter else 0
 
 
@@ -90,7 +95,7 @@ def moments(step: Step, answers: Round, stays: bool) -> list[Prediction]:
     """Those of the updates and of what comes before; ``stays``: the reference is the policy without its adapters."""
     reward = answers.reward and answers.reward.known(step.taken, step.shape, stays)
     kept = 0 if stays else _kept(step)
-    model = reward.held(step.shape, step.bytes.frozen) if reward else 0
+    model = reward.held(step.shape, step.bytes.frozen, step.device) if reward else 0
     found = [*step.moments(), _drawing(step, answers), *_judging(step, 0)]
     found += [] if stays else _judging(step, _put_back(step))
     found += [_rewarding(step, answers, reward)] if reward else []
