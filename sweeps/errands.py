@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+SMI_SECONDS = 10.0
 SEEN_SECONDS = 3.0  # that a network file system has to show a new file
 
 
@@ -35,6 +36,19 @@ def examine(node_id: str, question: str, seconds: float) -> str:
         last = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
         raise RuntimeError(f"Paretune doesn't run there: {last}")
     return done.stdout
+
+
+def memory(node_id: str) -> dict[str, list[int]]:
+    """The bytes of main memory that are free here and of each GPU, as far as told: ``{"free": [], "gpus": []}``."""
+    meminfo = Path("/proc/meminfo")
+    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
+    free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=SMI_SECONDS).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        said = ""
+    return {"free": free, "gpus": [2**20 * int(line) for line in said.split() if line.isdigit()]}
 
 
 def leave_mark(node_id: str, folder: str, token: str) -> bool:

@@ -16,7 +16,7 @@ from sweeps.cluster import Node
 from sweeps.fleet import Fleet
 from sweeps.plan import Plan
 from sweeps.problems import Problem, SpecError
-from sweeps.settings import ResourcesConfig
+from sweeps.room import could_host
 
 OPTION = "--address"
 # Another patch release of these trains all the same, but maybe not to the same numbers.
@@ -44,11 +44,6 @@ def problems(plan: Plan, output: Path, address: str) -> list[Problem]:
     driver = doctor.Report({fleet.PACKAGES: doctor.versions()})
     found = rounds.join(driver, concerned, storage, reports)
     return [*_no_host(plan, hosts), *_missing(found), *_lacking(plan, found), *_unlike(found)]
-
-
-def could_host(node: Node, takes: ResourcesConfig) -> bool:
-    """Whether one of a trial's workers has room on a node that does nothing else."""
-    return node.resources.get("CPU", 0) >= takes.cpus and node.resources.get("GPU", 0) >= takes.gpus
 
 
 def _no_host(plan: Plan, hosts: Sequence[Node]) -> Iterator[Problem]:

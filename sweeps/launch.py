@@ -71,7 +71,7 @@ def _sweep(
         board = open_board(name)
         at_once = slots(plan, ray.cluster_resources())
         progress.begin(plan, run_folder, slots=at_once)
-        search.room = None if force else _room(plan, address, at_once)
+        search.room = None if force else _room(plan, ray if address else None, at_once)
         for line in room.warnings(plan, search.room) if search.room else ():
             progress.say(line)
         with _leaving(search, board, progress):
@@ -84,12 +84,12 @@ def _sweep(
             raise Left
 
 
-def _room(plan: Plan, address: str | None, at_once: int) -> room.Room | None:
-    """What a trial's worker may take: the spec's word, else what this machine has; of a cluster's nodes nothing is
-    known here.
-    """
+def _room(plan: Plan, cluster: Any | None, at_once: int) -> room.Room | None:
+    """What a trial's worker may take: the spec's word, else what there is on this machine, or on a cluster's nodes."""
     resources = plan.spec.resources
-    return room.stated(resources) or (None if address else room.here(resources, at_once))
+    if (stated := room.stated(resources)) is not None:
+        return stated
+    return room.anywhere(cluster, resources, at_once) if cluster else room.here(resources, at_once)
 
 
 @contextmanager

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sweeps import cluster, errands
 from sweeps.amounts import parse_bytes
 from trainables import machine
 
 if TYPE_CHECKING:
+    from sweeps.cluster import Node
     from sweeps.foretell import Case
     from sweeps.plan import Plan
     from sweeps.settings import ResourcesConfig
 
 GIB = 2**30
+PATIENCE_SECONDS = 60.0  # for all nodes together; a node's first worker process has to start
 START_ANYWAY = "start it all the same with --force in a new run folder"
 
 
@@ -44,7 +47,35 @@ def here(resources: ResourcesConfig, slots: int) -> Room | None:
     """What a worker has on this machine beside those of the other slots; ``None`` where that can't be told."""
     if resources.gpus:
         return _on_gpus(resources.gpus, machine.gpu_bytes())
-    workers, free = slots * resources.workers, machine.free_bytes()
+    return _beside(slots * resources.workers, machine.free_bytes())
+
+
+def anywhere(ray: Any, resources: ResourcesConfig, slots: int) -> Room | None:
+    """What a worker has on the roomiest of a cluster's nodes: what doesn't fit there fits nowhere."""
+    hosts = [node for node in cluster.nodes(ray) if could_host(node, resources)]
+    answers = cluster.ask(ray, hosts, errands.memory, patience=PATIENCE_SECONDS)
+    told = [answer for answer in answers if answer.failure is None]
+    if resources.gpus:
+        rooms = [_on_gpus(resources.gpus, answer.value["gpus"]) for answer in told]
+    else:
+        rooms = [
+            _beside(_workers_on(answer.node, resources, slots), *answer.value["free"][:1]) for answer in told
+        ]
+    return max((room for room in rooms if room is not None), key=lambda room: room.bytes, default=None)
+
+
+def could_host(node: Node, takes: ResourcesConfig) -> bool:
+    """Whether one of a trial's workers has room on a node that does nothing else."""
+    return node.resources.get("CPU", 0) >= takes.cpus and node.resources.get("GPU", 0) >= takes.gpus
+
+
+def _workers_on(node: Node, resources: ResourcesConfig, slots: int) -> int:
+    """How many workers a node may get at a time."""
+    return int(min(node.resources["CPU"] // resources.cpus, slots * resources.workers))
+
+
+def _beside(workers: int, free: int = 0) -> Room | None:
+    """A worker's share of so many free bytes."""
     if not free:
         return None
     return Room(free // workers, f"{free / GIB:.2f} GiB free, {workers} {_workers(workers)} at a time")

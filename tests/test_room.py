@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
+from cluster_example import Cluster
 from sweep_example import SPEC, Home, paretune, records, start, write_spec
 from test_search import Tune, config_of, end
 from trial_example import curve, make_config, write_rows
@@ -167,6 +169,25 @@ def test_a_sweep_runs_what_fits_and_reports_what_does_not(tmp_path: Path, tiny_m
     assert by_status == {"done": {2}, "out_of_memory": {512}}
     summary = (tmp_path / "runs" / "tiny" / "report" / "index.html").read_text()
     assert "not started: training is foretold to take" in summary
+
+
+@pytest.mark.sweep
+def test_on_a_cluster_a_worker_has_what_the_roomiest_node_has(tmp_path: Path, tiny_model: Path) -> None:
+    text = SIZES.replace("512]", "1000000]").replace("steps: 100", "steps: 4")
+    spec = write_spec(tmp_path / "spec", tiny_model, text)
+    with tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as temporary:
+        cluster = Cluster(tmp_path, Home(tmp_path / "home", Path(temporary)))
+        with cluster.head(), cluster.node():
+            command = cluster.paretune("run", spec, "--output", tmp_path / "runs", timeout=300)
+    assert command.process.returncode == 0, command.stderr
+    refused = [record for record in found(tmp_path / "runs" / "tiny") if record.status == "out_of_memory"]
+    assert refused
+    for record in refused:
+        assert (batch_size(record), record.out_of_memory_in) == (1000000, "foretold")
+        assert "GiB free, 1 worker at a time" in (record.error or "")
+        assert (record.room_bytes or 0) < psutil.virtual_memory().total
+    done = [record for record in found(tmp_path / "runs" / "tiny") if record.status == "done"]
+    assert {batch_size(record) for record in done} == {2}
 
 
 # Where memory runs out
