@@ -433,6 +433,9 @@ def _show(made: Plan, room: int | None = None) -> None:
     show_plan(made, Console())
     for found in made.fits(room):
         print(found)
+    for cell in made.cells if room else ():
+        if cell.predicted is None:
+            print(f"{cell.name}: what it takes isn't foretold, so it may fit or not")
     for problem in made.problems:
         print(f"{'error' if problem.error else 'warning'}: {problem}", file=sys.stderr)
 

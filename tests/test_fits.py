@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sweep_example import METHODS, SPEC, write_spec
 from trial_example import make_config
 from typer.testing import CliRunner
 
@@ -120,3 +121,25 @@ def test_the_command_shows_the_grid_and_takes_no_spec_with_it() -> None:
     assert "QLoRA 4-bit r16" in runner.invoke(app, ["plan", "--model", "qwen3-8b", "--grid"]).stdout
     for wrong in (["plan", "methods", "--model", "qwen3-8b", "--grid"], ["plan"], ["plan", "--grid"]):
         assert runner.invoke(app, wrong).exit_code == 2
+
+
+def test_plan_says_of_every_cell_whether_it_fits_or_that_nobody_can_tell(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    methods = "methods: [{kind: full}, {kind: lora, dora: true}]\n"
+    spec = write_spec(tmp_path, tiny_model, SPEC.replace(METHODS, methods))
+    runner = CliRunner()
+    said = runner.invoke(app, ["plan", str(spec), "--memory", "1GiB"]).stdout.splitlines()
+    assert any(line.startswith("sft-full: 0.01 GiB fits, ") for line in said)
+    assert "sft-lora: what it takes isn't foretold, so it may fit or not" in said
+    assert not any("fits" in line for line in runner.invoke(app, ["plan", str(spec)]).stdout.splitlines())
+
+
+def test_the_specs_own_memory_is_what_plan_asks_about(tmp_path: Path, tiny_model: Path) -> None:
+    text = SPEC.replace("resources: {", "resources: {memory: 1MiB, ")
+    spec = write_spec(tmp_path, tiny_model, text)
+    told = json.loads(CliRunner().invoke(app, ["plan", str(spec), "--json"]).stdout)
+    assert {fit["cell"]: fit["spare_bytes"] < 0 for fit in told["fits"]} == {
+        "sft-full": True,
+        "sft-lora": True,
+    }
