@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sweep_example import METHODS, SPEC, STEPS, Home, finished, in_training, lines, start, write_spec
 
-pytestmark = pytest.mark.sweep
+pytestmark = [pytest.mark.sweep, pytest.mark.slow]
 
 
 def test_a_worker_that_hangs_is_ended_and_its_trial_goes_on(tmp_path: Path, tiny_model: Path) -> None:

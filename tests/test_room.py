@@ -171,6 +171,7 @@ def test_a_sweep_runs_what_fits_and_reports_what_does_not(tmp_path: Path, tiny_m
     assert "not started: training is foretold to take" in summary
 
 
+@pytest.mark.slow
 @pytest.mark.sweep
 def test_on_a_cluster_a_worker_has_what_the_roomiest_node_has(tmp_path: Path, tiny_model: Path) -> None:
     text = SIZES.replace("512]", "1000000]").replace("steps: 100", "steps: 4")
