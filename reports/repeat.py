@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from reports import units
+from reports import merged, units
 from trainables.results import Run
 
 TIMING = (
@@ -53,12 +53,13 @@ def packages(run: Run) -> list[str]:
 
 
 def notes(run: Run) -> list[str]:
-    """What planning and running had to say, such as a space with fewer configs than trials.
+    """What planning and running had to say, such as a space with fewer configs than trials, and what merging changed.
 
     What it said of the data is here only where ``data.json``, which says it too, is missing.
     """
     parts = ("notes",) if run.data else ("notes", "data_notes")
-    return [str(note) for part in parts for note in run.environment.get(part) or []]
+    planned = [str(note) for part in parts for note in run.environment.get(part) or []]
+    return [*planned, *merged.notes(run)]
 
 
 def memory_source(runs: Iterable[Run]) -> str:
