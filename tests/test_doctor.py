@@ -119,6 +119,14 @@ def test_a_quantizer_that_computes_wrongly_does_not_count() -> None:
     assert "computes wrongly, off by 200%" in found.detail
 
 
+def test_what_only_a_whole_model_can_try_is_tried_with_a_small_one() -> None:
+    assert capabilities._loaded("none", {}).works
+    assert capabilities._loaded("eetq", {"attn_implementation": "sdpa"}).works
+    broken = capabilities._loaded("eetq", {"attn_implementation": "nothing"})
+    assert not broken.works
+    assert broken.detail.startswith("fails: ")
+
+
 def test_asking_leaves_the_random_numbers_as_they_were() -> None:
     import torch
 

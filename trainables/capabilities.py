@@ -10,6 +10,7 @@ import importlib.metadata
 import netrc
 import os
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -141,7 +142,34 @@ def _linear_hqq() -> Any:
 
 def _eetq() -> Capability:
     missing = _missing("eetq", packages={"eetq": "eetq", "kernels": "kernels"})
-    return missing or Capability("eetq", True, "its packages and a GPU are there", needed=False)
+    if missing:
+        return missing
+    from transformers import EetqConfig
+
+    return _loaded("eetq", {"quantization_config": EetqConfig("int8")})
+
+
+def _loaded(name: str, options: dict[str, Any]) -> Capability:
+    """Whether a model of one small layer can be loaded with these options, and answers."""
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+    where = "cuda" if torch.cuda.is_available() else "cpu"
+    small = LlamaConfig(
+        vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=2
+    )
+    try:
+        with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
+            LlamaForCausalLM(small).half().save_pretrained(folder)
+            model = AutoModelForCausalLM.from_pretrained(folder, device_map={"": where}, **options)
+            with torch.no_grad():
+                logits = model(torch.arange(8, device=where)[None]).logits
+    except Exception as failure:  # a wrong build, a missing kernel: each fails in its own way
+        first_line = (str(failure).splitlines() or [""])[0]
+        return Capability(name, False, f"fails: {type(failure).__name__}: {first_line}", needed=False)
+    if not torch.isfinite(logits).all():
+        return Capability(name, False, f"gives numbers that are none; reinstall {name}", needed=False)
+    return Capability(name, True, "a small model loads with it and answers", needed=False)
 
 
 def _tried(name: str, make: Callable[[], Any], needed: bool = True) -> Capability:
@@ -242,7 +270,9 @@ def _normalizes() -> Capability:
 
 def _unsloth() -> Capability:
     missing = _missing("unsloth", packages={"unsloth": "unsloth"})
-    return missing or Capability("unsloth", True, "the package and a GPU are there", needed=False)
+    # Importing it changes transformers in this process, for good.
+    there = "the package and a GPU are there; it is tried only in training"
+    return missing or Capability("unsloth", True, there, needed=False)
 
 
 def precisions() -> list[Capability]:
@@ -295,8 +325,8 @@ CHECKS: dict[str, Callable[[], Capability]] = {
     "bitsandbytes 8-bit": lambda: _bitsandbytes(8),
     "hqq": _hqq,
     "eetq": _eetq,
-    "eager": lambda: Capability("eager", True, "part of transformers"),
-    "sdpa": lambda: Capability("sdpa", True, "part of torch"),
+    "eager": lambda: _loaded("eager", {"attn_implementation": "eager"}),
+    "sdpa": lambda: _loaded("sdpa", {"attn_implementation": "sdpa"}),
     "flash_attention_2": _flash_attention_2,
     "flash_attention_3": _flash_attention_3,
     "liger": _liger,
