@@ -355,7 +355,7 @@ def stop(
     if holder:
         typer.echo(f"asked, and not ended after {wait:g} s: {holder}", err=True)
         raise typer.Exit(FAILED)
-    typer.echo(f"stopped; {state.summary(state.look(run)).partition('; ')[2]}")
+    typer.echo(f"stopped; {state.to_go(state.look(run))}")
 
 
 @app.command()

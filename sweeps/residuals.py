@@ -15,7 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables import files, prediction, shape
+from trainables import files, precision_bytes, prediction, rounds, shape
+from trainables.methods import footprint
 from trainables.model_folder import home
 from trainables.packaged import locked
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from trainables.results import Record
 
 KEPT = 1000  # measurements, the newest
+FORETELLS = (prediction, rounds, shape, precision_bytes, footprint)
 FARTHEST = 2.0  # a measurement that is so many times off is of something else, and corrects nothing
 
 
@@ -121,10 +123,17 @@ def _usable() -> list[Residual]:
 
 def _kept() -> dict[str, Residual]:
     try:
-        found: dict[str, Any] = json.loads(place().read_text(encoding="utf-8"))
-        return {key: Residual(**value) for key, value in found.items()}
+        status = place().stat()
+        return _parsed(place(), status.st_mtime_ns, status.st_size)
     except (OSError, ValueError, TypeError, AttributeError):
         return {}  # none yet, or not ours any more: it will be written anew
+
+
+@lru_cache(maxsize=1)
+def _parsed(path: Path, changed: int, size: int) -> dict[str, Residual]:
+    """Read once, for a plan asks of every end of every cell's space."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return {key: Residual(**value) for key, value in found.items()}
 
 
 def _model(numbers: shape.Shape) -> str:
@@ -134,4 +143,4 @@ def _model(numbers: shape.Shape) -> str:
 @lru_cache
 def arithmetic() -> str:
     """A hash of the code that foretells: what it learned of another's errors is no use to it."""
-    return files.sha256([files.file_sha256(Path(str(m.__file__))) for m in (prediction, shape)])[:12]
+    return files.sha256([files.file_sha256(Path(str(module.__file__))) for module in FORETELLS])[:12]

@@ -135,11 +135,15 @@ def _now(trial: Training) -> str:
 
 def summary(state: State) -> str:
     """``running: process 812 on node-1, since ...; 3 of 12 trials to go``."""
-    left = (
+    by = f": {state.holder}" if state.holder else ""
+    return f"{state.word}{by}; {to_go(state)}"
+
+
+def to_go(state: State) -> str:
+    """``3 of 12 trials to go``."""
+    return (
         f"{state.left} of {sum(state.budgets.values())} trials to go" if state.left else "nothing left to do"
     )
-    by = f": {state.holder}" if state.holder else ""
-    return f"{state.word}{by}; {left}"
 
 
 def log(run: Path, trial_id: str | None) -> Iterator[str]:

@@ -165,8 +165,7 @@ def _loaded(name: str, options: dict[str, Any]) -> Capability:
             with torch.no_grad():
                 logits = model(torch.arange(8, device=where)[None]).logits
     except Exception as failure:  # a wrong build, a missing kernel: each fails in its own way
-        first_line = (str(failure).splitlines() or [""])[0]
-        return Capability(name, False, f"fails: {type(failure).__name__}: {first_line}", needed=False)
+        return _failed(name, failure)
     if not torch.isfinite(logits).all():
         return Capability(name, False, f"gives numbers that are none; reinstall {name}", needed=False)
     return Capability(name, True, "a small model loads with it and answers", needed=False)
@@ -177,12 +176,17 @@ def _tried(name: str, make: Callable[[], Any], needed: bool = True) -> Capabilit
     try:
         error = _relative_error(make)
     except Exception as failure:
-        first_line = (str(failure).splitlines() or [""])[0]
-        return Capability(name, False, f"fails: {type(failure).__name__}: {first_line}", needed)
+        return _failed(name, failure, needed)
     if error > 0.25:
         library = name.split()[0]
         return Capability(name, False, f"computes wrongly, off by {error:.0%}; reinstall {library}", needed)
     return Capability(name, True, f"a product and its gradient are within {error:.1%}", needed)
+
+
+def _failed(name: str, failure: Exception, needed: bool = False) -> Capability:
+    """What a trial's exception says, in a line."""
+    first_line = (str(failure).splitlines() or [""])[0]
+    return Capability(name, False, f"fails: {type(failure).__name__}: {first_line}", needed)
 
 
 def _relative_error(make: Callable[[], Any]) -> float:
@@ -238,8 +242,7 @@ def _attends(name: str, module: str) -> Capability:
         found = function(q, q, q, causal=True)
         (found[0] if isinstance(found, tuple) else found).float().sum().backward()
     except Exception as failure:  # a wrong build, an old GPU: each fails in its own way
-        first_line = (str(failure).splitlines() or [""])[0]
-        return Capability(name, False, f"fails: {type(failure).__name__}: {first_line}", needed=False)
+        return _failed(name, failure)
     return Capability(name, True, "a small attention runs, forwards and backwards", needed=False)
 
 
@@ -263,8 +266,7 @@ def _normalizes() -> Capability:
         layer = LigerRMSNorm(64).to("cuda")
         layer(torch.randn(4, 64, device="cuda", requires_grad=True)).sum().backward()
     except Exception as failure:
-        first_line = (str(failure).splitlines() or [""])[0]
-        return Capability("liger", False, f"fails: {type(failure).__name__}: {first_line}", needed=False)
+        return _failed("liger", failure)
     return Capability("liger", True, "a small layer runs, forwards and backwards", needed=False)
 
 
