@@ -22,6 +22,8 @@ class Board:
         self._stopped: set[str] = set()
         self._groups: dict[str, Any] = {}
         self._interrupted = False
+        self._leaving: frozenset[str] = frozenset()  # nodes that are to be taken down
+        self._moving: set[str] = set()
 
     def stop(self, trial_id: str) -> None:
         self._stopped.add(trial_id)
@@ -42,6 +44,25 @@ class Board:
 
     def interrupted(self) -> bool:
         return self._interrupted
+
+    def leave(self, nodes: list[str]) -> None:
+        """Notes which nodes are to be taken down: what runs there saves itself and goes on elsewhere."""
+        self._leaving = frozenset(nodes)
+
+    def leaving(self, node: str) -> bool:
+        return node in self._leaving
+
+    def move(self, trial_id: str) -> None:
+        """Has a trial save itself and go on in another place: its slot's node is to be taken down."""
+        self._moving.add(trial_id)
+
+    def moved(self, trial_id: str) -> None:
+        """Notes that a trial has saved itself to go on elsewhere."""
+        self._moving.discard(trial_id)
+
+    def to_save(self, trial_id: str, node: str) -> bool:
+        """Whether a trial that runs on a node should save itself and leave."""
+        return self._interrupted or node in self._leaving or trial_id in self._moving
 
 
 class Hub:
@@ -98,6 +119,12 @@ class Hub:
 
     def _is_new(self, done_id: str | None) -> bool:
         return self._job is not None and self._job["trial_id"] != done_id
+
+    async def moved(self) -> None:
+        """Notes that the job was left to be gone on with elsewhere, which is no attempt that failed."""
+        self._attempts -= 1
+        if self._job is not None:
+            await self.report({"kind": "moved", "trial_id": self._job["trial_id"]})
 
     async def starve(self) -> None:
         """Notes that a worker was ended for want of memory."""

@@ -17,7 +17,7 @@ from sweeps.materials import Materials, Missing, locate
 from sweeps.needs import Need
 from sweeps.nodes import Branch, Place
 from sweeps.problems import Problem, shown
-from sweeps.settings import SearchConfig
+from sweeps.settings import ResourcesConfig, SearchConfig
 from sweeps.shape import KINDS, interpreter, validated
 from sweeps.spec import Spec
 from sweeps.starts import MODEL, START
@@ -29,6 +29,7 @@ from trainables.model_folder import Architecture
 from trainables.rows import Conversation, Text
 
 Config = TypeVar("Config", DataConfig, ModelConfig)
+Settings = TypeVar("Settings", SearchConfig, ResourcesConfig)
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,15 @@ def check(spec: Spec, draft: Draft, materials: Materials, here: bool = True) -> 
     data, wrong_data = _data(spec, draft, tree, materials)
     architecture, wrong_model = _model(spec, draft, tree, materials, before)
     wrong_data += _template(spec, draft, tree, architecture)
-    search, wrong_search = _search(spec, draft)
+    search, wrong_search = _own_settings(spec, draft, "search", SearchConfig)
+    resources, wrong_resources = _own_settings(spec, draft, "resources", ResourcesConfig)
     configs, problems = _configs(spec, draft, tree)
-    problems = [*draft.problems, *problems, *wrong_data, *wrong_model, *wrong_search]
-    needed = needs.of(spec, draft, configs)
+    problems = [*draft.problems, *problems, *wrong_data, *wrong_model, *wrong_search, *wrong_resources]
+    takes = resources or spec.resources
+    needed = needs.of(draft, configs, on_gpus=bool(takes.gpus))
     problems += needs.lacking(spec, needed) if here else ()
     for config in configs:
-        problems += _resources(spec, draft, config)
+        problems += _resources(spec, draft, config, takes)
         if architecture is not None:
             problems += _positions(spec, draft, config, architecture)
             problems += _vocabulary(spec, draft, architecture)
@@ -75,8 +78,8 @@ def check(spec: Spec, draft: Draft, materials: Materials, here: bool = True) -> 
             ]
     if not draft.real or search is None or data is None or any(problem.error for problem in problems):
         return Checked(draft, None, tuple(problems), needed)
-    cell = _cell(draft, tree, search, data, configs)
-    cell = replace(cell, predicted=foretell(spec, configs, architecture, data))
+    cell = _cell(draft, tree, search, takes, data, configs)
+    cell = replace(cell, predicted=foretell(takes, configs, architecture, data))
     return Checked(draft, cell, tuple(problems), needed)
 
 
@@ -191,19 +194,22 @@ def _valid(cls: type[Config], tree: Any, *needed: str) -> Config | None:
     return None
 
 
-def _search(spec: Spec, draft: Draft) -> tuple[SearchConfig | None, list[Problem]]:
-    node = draft.parts.get("search") or Branch({}, ("search",))
+def _own_settings(
+    spec: Spec, draft: Draft, section: str, cls: type[Settings]
+) -> tuple[Settings | None, list[Problem]]:
+    """What holds for a cell of how to search, or of what its trials take."""
+    node = draft.parts.get(section) or Branch({}, (section,))
     if isinstance(node, Branch):
-        broken = [place[1] for place in draft.broken if place[0] == "search" and len(place) > 1]
-        return validated(spec.source, SearchConfig, node.without(*broken))
-    return None, [] if ("search",) in draft.broken else [
-        problem_at(spec, draft, ("search",), f"got {shown(node.plain())}; allowed: a mapping")
+        broken = [place[1] for place in draft.broken if place[0] == section and len(place) > 1]
+        return validated(spec.source, cls, node.without(*broken))
+    return None, [] if (section,) in draft.broken else [
+        problem_at(spec, draft, (section,), f"got {shown(node.plain())}; allowed: a mapping")
     ]
 
 
-def _resources(spec: Spec, draft: Draft, config: TrialConfig) -> Iterator[Problem]:
-    workers, train = spec.resources.workers, config.train
-    if train.precision == "fp16" and not spec.resources.gpus:
+def _resources(spec: Spec, draft: Draft, config: TrialConfig, takes: ResourcesConfig) -> Iterator[Problem]:
+    workers, train = takes.least_workers, config.train
+    if train.precision == "fp16" and not takes.gpus:
         yield problem_at(spec, draft, ("train", "precision"), "fp16 needs a GPU; use bf16 or fp32")
     if train.batch_size % workers:
         rows = train.batch_size
@@ -269,7 +275,12 @@ def _counted(config: TrialConfig, data: Data) -> int:
 
 
 def _cell(
-    draft: Draft, tree: dict[str, Any], search: SearchConfig, data: Data, configs: list[TrialConfig]
+    draft: Draft,
+    tree: dict[str, Any],
+    search: SearchConfig,
+    takes: ResourcesConfig,
+    data: Data,
+    configs: list[TrialConfig],
 ) -> Cell:
     lengths = [config.train.steps or _counted(config, data) for config in configs]
     batches = [config.train.batch_size * config.train.gradient_accumulation for config in configs]
@@ -282,6 +293,7 @@ def _cell(
         tree=tree,
         space=space,
         search=search,
+        takes=takes,
         trials=search.trials if size is None else min(search.trials, size),
         steps=max(lengths),
         rungs=search.rungs(max(lengths)),

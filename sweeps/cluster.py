@@ -25,7 +25,7 @@ START = f"ray start ... --resources='{{\"{SLOTS}\": {DRIVERS}}}'"
 ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else every print comes twice
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "3600",  # a node that went may take a while to be replaced
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process less per slot; a lost worker is made again anyway
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records are the log
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no objective

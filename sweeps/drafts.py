@@ -11,9 +11,9 @@ from sweeps import domains, quantization
 from sweeps.domains import Domain
 from sweeps.entries import Entry, entries, label, names, stand_in
 from sweeps.names import join
-from sweeps.nodes import Branch, Leaf, Node, Pick, Place, leaves, merge, variants
+from sweeps.nodes import Axis, Branch, Leaf, Node, Pick, Place, leaves, merge, variants
 from sweeps.problems import Problem, shown, unique
-from sweeps.shape import CLASSES, SECTIONS, interpreter
+from sweeps.shape import CLASSES, ONE_VALUE, SECTIONS, interpreter
 from sweeps.spec import Spec
 from sweeps.starts import FROM, link
 from sweeps.words import FILLED
@@ -26,7 +26,7 @@ IDENTITY = {("model", "name"), ("model", "path"), ("model", FROM), ("method", "n
 
 @dataclass(frozen=True)
 class Draft:
-    """One cell as the spec has it: ``parts`` are its stage, method, model, data, train and search."""
+    """One cell as the spec has it: ``parts`` are its stage, method, model, data, train, search and resources."""
 
     name: str
     stage: str
@@ -54,7 +54,8 @@ class Draft:
             tree[part][key] = trained.model_dump(mode="json")
         for place in (*self.space, *self.broken):
             _remove(tree, place)
-        tree.pop("search", None)
+        for section in ("search", "resources"):  # of the cell, and no part of a trial
+            tree.pop(section, None)
         return tree
 
 
@@ -89,11 +90,18 @@ def _combinations(spec: Spec, stage: Entry, method: Entry) -> Iterator[_Combinat
             merge(spec.root.get(section), stage.overrides.get(section)), method.overrides.get(section)
         )
         if node is not None:
-            merged[section] = node
+            merged[section] = _without_axes(node) if section == "resources" else node
     for parts, picks in variants(Branch(merged, ())):
         assert isinstance(parts, Branch)
         settled, problems = quantization.settle(parts, spec.source)
         yield _Combination(stage, method, settled, picks, tuple(problems))
+
+
+def _without_axes(node: Node) -> Node:
+    """What trials take, but for what somebody would have compared, which is reported elsewhere: it makes no cells."""
+    if not isinstance(node, Branch):
+        return node
+    return node.without(*(key for key, child in node.children.items() if isinstance(child, Axis)))
 
 
 def _named(combinations: Sequence[_Combination]) -> list[tuple[str, str, str]]:
@@ -170,6 +178,8 @@ def _check_place(spec: Spec, place: Place, leaf: Leaf) -> None:
         raise ValueError("a whole section can't be searched. Put the domain on one of its settings")
     if section == "search":
         raise ValueError("how to search can't be searched. Give one value")
+    if section == "resources":
+        raise ValueError(ONE_VALUE)
     if section not in SEARCHABLE or place in IDENTITY:
         raise ValueError(f"{'.'.join(place)} is compared, not searched: write {{compare: [...]}}")
 

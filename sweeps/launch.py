@@ -8,21 +8,31 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sweeps import folder, hosts, residuals, room
+from sweeps import folder, hosts, machines, residuals, sizes
+from sweeps.admission import Admission
 from sweeps.cluster import DRIVERS, SLOTS, session
 from sweeps.looker import Looker
+from sweeps.machines import Machines
+from sweeps.packing import Machine, Size, fits, how_many
+from sweeps.patience import Demand, Patience
 from sweeps.plan import Plan
 from sweeps.problems import SpecError
 from sweeps.progress import Progress
+from sweeps.sizes import Sizes
 from trainables import results
 
 LEAVE_SECONDS = 5.0  # that trials have to save themselves after Ctrl-C
 STOP_SECONDS = 1.0  # between looks at whether the run was asked to stop
+DRAIN_SECONDS = 1.0  # between looks at which nodes are to be taken down
+SLOT_FAILURES = (
+    20  # times a trial's slot may die before the trial counts as failed: machines vanish, trials don't do it
+)
 
 
 class Left(KeyboardInterrupt):
@@ -69,27 +79,28 @@ def _sweep(
 
         name = f"board-{plan.spec.name}-{os.getpid()}"
         board = open_board(name)
-        at_once = slots(plan, ray.cluster_resources())
-        progress.begin(plan, run_folder, slots=at_once)
-        search.room = None if force else _room(plan, ray if address else None, at_once)
-        for line in room.warnings(plan, search.room) if search.room else ():
+        machines = Machines(ray)
+        search.admission = Admission(machines.look, plan.spec.resources.concurrent or DRIVERS)
+        found = search.admission.machines
+        progress.begin(plan, run_folder, slots=slots(plan, found))
+        search.sizes = Sizes.of_plan(plan, found, slots(plan, found), force)
+        for line in sizes.warnings(plan, search.sizes):
             progress.say(line)
+        demand = Demand(ray) if address else None
+        patience = Patience(search, progress.say, plan.spec.resources.wait_seconds, demand)
+        turns = (progress.tick, _Asked(run_folder), _Drains(machines, board), patience)
+        search.idle = lambda: [turn() for turn in turns]
         with _leaving(search, board, progress):
             try:
-                _tuner(plan, run_folder, search, name, progress).fit()
+                _tuner(plan, run_folder, search, name, turns).fit()
             except BaseException:
                 if not search.leaving:
                     raise
+            finally:
+                if demand is not None:
+                    demand.close()
         if search.leaving:
             raise Left
-
-
-def _room(plan: Plan, cluster: Any | None, at_once: int) -> room.Room | None:
-    """What a trial's worker may take: the spec's word, else what there is on this machine, or on a cluster's nodes."""
-    resources = plan.spec.resources
-    if (stated := room.stated(resources)) is not None:
-        return stated
-    return room.anywhere(cluster, resources, at_once) if cluster else room.here(resources, at_once)
 
 
 @contextmanager
@@ -102,19 +113,16 @@ def _looked_at(plan: Plan, run_folder: Path) -> Iterator[Looker]:
         looker.stop()
 
 
-def slots(plan: Plan, cluster: dict[str, float]) -> int:
-    """How many trials run at a time: what the spec asks for, but no more than fit the cluster; at least one."""
-    wanted = plan.spec.resources.concurrent or DRIVERS
-    return max(1, min(fitting(plan, cluster), wanted, DRIVERS))
+def slots(plan: Plan, machines: Sequence[Machine]) -> int:
+    """How many trials run at a time: what the spec asks for, but no more than fit the machines; at least one."""
+    wanted = min(plan.spec.resources.concurrent or DRIVERS, DRIVERS)
+    return max(1, max((how_many(machines, size, wanted) for size in _bare(plan)), default=1))
 
 
-def fitting(plan: Plan, cluster: dict[str, float]) -> int:
-    """How many trials have room in the cluster as it is at the same time."""
-    resources = plan.spec.resources
-    fits = cluster.get("CPU", 0) // (resources.cpus * resources.workers)
-    if resources.gpus:
-        fits = min(fits, cluster.get("GPU", 0) // (resources.gpus * resources.workers))
-    return int(fits)
+def _bare(plan: Plan) -> list[Size]:
+    """What trials take but for memory, by what the spec says."""
+    alone = Sizes(())
+    return list(dict.fromkeys(replace(alone.least(cell), memory=0) for cell in plan.cells))
 
 
 def refuse_too_large(plan: Plan) -> None:
@@ -122,36 +130,35 @@ def refuse_too_large(plan: Plan) -> None:
 
     Raises ``SpecError`` before anything is started.
     """
-    here: dict[str, float] = {"CPU": os.cpu_count() or 1, "GPU": len(list(Path("/dev").glob("nvidia[0-9]*")))}
-    if fitting(plan, here) < 1:
-        takes = plan.spec.resources
-        what = (
-            f"a trial takes {takes.workers} x ({takes.cpus:g} CPUs and {takes.gpus:g} GPUs), and this machine has "
-            f"{here['CPU']:g} CPUs and {here['GPU']:g} GPUs. Ask for less, or run on a cluster with --address"
-        )
-        raise SpecError(plan.spec.source.problem(("resources",), what))
+    here = replace(machines.here(), memory=None, gpus=len(list(Path("/dev").glob("nvidia[0-9]*"))))
+    for cell in plan.cells:
+        size = replace(Sizes((here,)).least(cell), memory=0)
+        if not fits([here], [size]):
+            what = (
+                f"a trial of {cell.name} takes {size}, and this machine has {here}. Ask for less, or run on a cluster "
+                "with --address"
+            )
+            raise SpecError(plan.spec.source.problem(("resources",), what))
 
 
-def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, progress: Progress) -> Any:
-    import ray
+def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, turns: Sequence[Callable[[], None]]) -> Any:
     from ray import tune
 
     from sweeps.search import CellAsha, Ticks
-    from sweeps.slot import Slot
+    from sweeps.slot import Request, Slot
 
     return tune.Tuner(
-        tune.with_resources(Slot, {"CPU": 0, SLOTS: 1}),
+        tune.with_resources(Slot, Request.of),
         param_space={
             "run": str(run_folder),
             "board": board,
-            "resources": plan.spec.resources.model_dump(),
+            "stall_seconds": plan.spec.resources.stall_seconds,
             "evaluate_at": {cell.name: list(cell.rungs) for cell in plan.cells},
         },
         tune_config=tune.TuneConfig(
             search_alg=search,
             scheduler=CellAsha(plan, run_folder, board),
             num_samples=-1,  # the search says when it is done
-            max_concurrent_trials=slots(plan, ray.cluster_resources()),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -159,8 +166,8 @@ def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, progress: Prog
             name="tune",
             storage_path=str(run_folder / ".ray"),
             verbose=0,
-            callbacks=[Ticks(progress.tick), Ticks(_Asked(run_folder))],
-            failure_config=tune.FailureConfig(max_failures=2),
+            callbacks=[Ticks(turn) for turn in turns],
+            failure_config=tune.FailureConfig(max_failures=SLOT_FAILURES),
         ),
     )
 
@@ -180,6 +187,23 @@ class _Asked:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+class _Drains:
+    """Tells the board of nodes that are to be taken down, so that what runs there saves itself and moves."""
+
+    def __init__(self, machines: Machines, board: Any) -> None:
+        self.machines, self.board, self._looked = machines, board, 0.0
+        self._told: set[str] = set()
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._looked < DRAIN_SECONDS:
+            return
+        self._looked = time.monotonic()
+        leaving = set(self.machines.leaving())
+        if leaving != self._told:
+            self._told = leaving
+            self.board.leave.remote(sorted(leaving))
+
+
 @contextmanager
 def _ray(run_folder: Path, address: str | None) -> Iterator[Any]:
     """Ray, joined or started on this machine; its own noise goes to ``sweep.log``."""
@@ -187,6 +211,7 @@ def _ray(run_folder: Path, address: str | None) -> Iterator[Any]:
         "num_cpus": os.cpu_count(),
         "resources": {SLOTS: DRIVERS},
         "include_dashboard": False,
+        "_memory": machines.here().memory,
     }
     if not address:
         # A token of its own; else Ray writes one to the home folder, for every user to read.

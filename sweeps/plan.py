@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps import chains, fairness, residuals, room
+from sweeps import chains, fairness, residuals
+from sweeps.amounts import parse_bytes
 from sweeps.cells import Cell, build
 from sweeps.checks import check
 from sweeps.drafts import drafts
@@ -22,6 +23,7 @@ from sweeps.names import join, tell_apart
 from sweeps.needs import Need
 from sweeps.problems import Problem, unique
 from sweeps.selection import select
+from sweeps.settings import ResourcesConfig
 from sweeps.spec import Spec
 from sweeps.starts import with_sources
 from trainables import files
@@ -65,10 +67,10 @@ class Plan:
     def fingerprint(self) -> str:
         """A hash of all in the spec that decides what a trial is: a resumed run must have the same.
 
-        The number of trials may grow; the question, the tracking and the number of slots change no trial.
+        The number of trials may grow; the question, the tracking and most of the resources change no trial.
         """
         tree = {key: part for key, part in self.resolved().items() if key not in ("question", "tracking")}
-        tree["resources"] = {key: value for key, value in tree["resources"].items() if key != "concurrent"}
+        tree["resources"] = {key: tree["resources"][key] for key in ("workers", "cpus", "gpus")}
         tree["search"] = _without_trials(tree["search"])
         for part in ("stages", "methods"):
             tree[part] = [_without_own_trials(entry) for entry in tree.get(part) or ()]
@@ -77,8 +79,13 @@ class Plan:
     @property
     def memory(self) -> int | None:
         """The bytes that the spec says a worker may take; ``None`` where it doesn't."""
-        stated = room.stated(self.spec.resources)
-        return stated.bytes if stated else None
+        stated = self.spec.resources.memory
+        return parse_bytes(stated) if stated else None
+
+    @property
+    def takes(self) -> tuple[ResourcesConfig, ...]:
+        """What trials take of a machine, each once."""
+        return tuple({cell.takes: None for cell in self.cells}) or (self.spec.resources,)
 
     def fits(self, memory: int | None) -> list[Fit]:
         """Of each cell whose memory is foretold, whether its greatest peak is within so many bytes."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,27 @@ from ray.tune import Callback
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from sweeps.admission import Admission
 from sweeps.board import find_board
+from sweeps.packing import Size
 from sweeps.pipeline import NothingToStartFrom, Pipeline, Waiting
 from sweeps.plan import Cell, Plan
-from sweeps.room import Room
+from sweeps.sizes import Sizes
 from sweeps.study import CellStudy
 from trainables import files, provenance, results
 from trainables.config import TrialConfig
 from trainables.results import Record, Status
+
+PASSES = 8  # how many trials may be started past one that has no room yet, before all others wait for it
+LEAD = 2  # by how many trials a cell may be ahead, so that a slot of its size serves on
 
 
 class CellSearch(Searcher):
     """Proposes trials: first those left unfinished, then the base models, then the cells in turn.
 
     A cell's share never depends on how well it does: the next trial is the one of the cell with the fewest. A cell that
-    goes on from another begins when that one has ended, while cells that wait for nothing run on.
+    goes on from another begins when that one has ended, while cells that wait for nothing run on. ``sizes`` says what
+    each trial takes and what isn't started at all, ``admission`` what has room now; without them everything has.
     """
 
     def __init__(self, plan: Plan, run: Path) -> None:
@@ -41,10 +48,16 @@ class CellSearch(Searcher):
         self.pipeline = Pipeline(run)
         self.studies = {cell.name: CellStudy(run, cell) for cell in plan.cells}
         self.leaving = False  # once set, nothing new is proposed
-        self.room: Room | None = None  # what is foretold to take more is not started
+        self.sizes: Sizes | None = None
+        self.admission: Admission | None = None
+        self.idle: Callable[[], None] = lambda: None  # called when nothing can be proposed just now
         self._trials: dict[str, str] = {}  # Tune's trial id -> ours
         self._configs: dict[str, TrialConfig] = {}
         self._waiting: list[TrialConfig] = []  # to be run before anything new is proposed
+        self._smallest: dict[str, Size] = {}  # by cell
+        self._passed: Counter[str] = (
+            Counter()
+        )  # by trial or cell that has no room yet: how often others went first
         # Those whose start is known may run; the others are held back until it is.
         self._held = {name: study for name, study in self.studies.items() if study.cell.needs}
         self._held_bases = list(plan.bases)
@@ -77,8 +90,7 @@ class CellSearch(Searcher):
         return bool(self._held or self._held_bases)
 
     def _released(self) -> bool:
-        free = (study for name, study in self.studies.items() if name not in self._held)
-        self.pipeline.ended |= {study.cell.name for study in free if study.ended()}
+        self.pipeline.ended |= {study.cell.name for study in self._free() if study.ended()}
         cells = [name for name in list(self._held) if self._let_go(name)]
         bases = [base for base in list(self._held_bases) if self._let_go_base(base)]
         return bool(cells or bases)
@@ -119,43 +131,124 @@ class CellSearch(Searcher):
         return self.run / "trials" / trial_id
 
     def suggest(self, trial_id: str) -> Any:
-        config = None if self.leaving else self._next()
-        if config is None:
-            # `None` has Tune ask again later: what is held back waits for trials that are running.
-            return None if self._waits() and not self.leaving else Searcher.FINISHED
+        found = None if self.leaving else self._next()
+        if found is None:
+            # `None` has Tune ask again later: what is held back, or has no room, waits for trials that are running.
+            self.idle()
+            return None if self.waits() and not self.leaving else Searcher.FINISHED
+        config, size = found
         ours = config.trial_id()
         self._note(config)
         self._trials[trial_id], self._configs[ours] = ours, config
-        return {"trial_id": ours, "cell": config.cell}
+        if size is None or self.admission is None:
+            return {"trial_id": ours, "cell": config.cell}
+        self.admission.begin(ours, size)
+        return {"trial_id": ours, "cell": config.cell, "size": asdict(size)}
 
-    def _next(self) -> TrialConfig | None:
-        config = self._proposed()
-        while config is not None and self._does_not_fit(config):
-            config = self._proposed()
-        return config
+    def waits(self) -> bool:
+        """Whether something is to be run that can't be proposed just now."""
+        return self._waits() or bool(self._waiting) or any(study.more() for study in self._free())
 
-    def _does_not_fit(self, config: TrialConfig) -> bool:
-        """Whether a trial is foretold to take more memory than there is; if so it is a row all the same."""
-        study = self.studies.get(config.cell)
-        if self.room is None or study is None or study.cell.predicted is None:
-            return False
-        case = study.cell.predicted.of(config)
-        why = self.room.refuses(case)
-        if why is None:
-            return False
-        facts = {"predicted_peak_bytes": case.total, "room_bytes": self.room.bytes}
-        _tell(study, self._unrun(config, "out_of_memory", why, out_of_memory_in="foretold", **facts))
-        return True
+    def waiting_for(self) -> list[tuple[str, Size]]:
+        """What has no room just now, first in line first: a trial's id or a cell, and what it takes."""
+        trials = [(config.trial_id(), self._size(config)) for config in self._waiting]
+        cells = [(study.cell.name, self._least(study.cell)) for study in self._in_turn() if study.more()]
+        return [(name, size) for name, size in (*trials, *cells) if size is not None]
 
-    def _proposed(self) -> TrialConfig | None:
-        while True:
-            if self._waiting:
-                return self._waiting.pop(0)
-            free = [study for name, study in self.studies.items() if name not in self._held]
-            fewest_first = sorted(free, key=lambda study: len(study.proposed()))
-            found = next((config for study in fewest_first if (config := study.ask()) is not None), None)
-            if found is not None or not self._release():
-                return found
+    def _next(self) -> tuple[TrialConfig, Size | None] | None:
+        """The next trial that has room, with what it takes. What waits for room lets a few others pass, then none."""
+        if self.admission is not None and self.admission.full:
+            return None
+        found = self._first_in_line()
+        while found is None and self._release():
+            found = self._first_in_line()
+        return found
+
+    def _first_in_line(self) -> tuple[TrialConfig, Size | None] | None:
+        passed: list[str] = []
+        for config in list(self._waiting):
+            size = self._size(config)
+            if self._has_room(size):
+                self._waiting.remove(config)
+                return self._going(config, size, passed)
+            if self._must_not_pass(config.trial_id(), passed):
+                return None
+        for study in self._in_turn():
+            if not study.more():
+                continue
+            if not self._has_room(self._least(study.cell)):
+                if self._must_not_pass(study.cell.name, passed):
+                    return None
+                continue
+            proposed = self._proposed(study)
+            if proposed is None:
+                continue
+            size = self._size(proposed)
+            if self._has_room(size):
+                return self._going(proposed, size, passed)
+            self._note(proposed)
+            self._waiting.append(proposed)
+            passed.append(proposed.trial_id())
+        return None
+
+    def _must_not_pass(self, name: str, passed: list[str]) -> bool:
+        """Notes that ``name`` has no room; whether it has been passed so often that nobody may any more."""
+        passed.append(name)
+        return self._passed[name] >= PASSES
+
+    def _going(
+        self, config: TrialConfig, size: Size | None, passed: list[str]
+    ) -> tuple[TrialConfig, Size | None]:
+        self._passed.update(passed)
+        for name in (config.trial_id(), config.cell):
+            self._passed.pop(name, None)
+        return config, size
+
+    def _free(self) -> list[CellStudy]:
+        return [study for name, study in self.studies.items() if name not in self._held]
+
+    def _in_turn(self) -> list[CellStudy]:
+        """The cells whose start is known: that with the fewest trials first, or of a few the one with a slot ready."""
+        last = self.admission.last if self.admission is not None else None
+
+        def turn(study: CellStudy) -> tuple[int, bool, int]:
+            other = last is not None and self._least(study.cell) != last
+            return study.count // LEAD, other, study.count
+
+        return sorted(self._free(), key=turn)
+
+    def _size(self, config: TrialConfig) -> Size | None:
+        if self.sizes is None:
+            return None
+        if config.cell in self.studies:
+            return self.sizes.of(self.studies[config.cell].cell, config)
+        alike = [study.cell for study in self.studies.values() if study.cell.stage == config.stage.kind]
+        cells = alike or [study.cell for study in self.studies.values()]
+        least = [size for cell in cells if (size := self._least(cell)) is not None]
+        return min(least, key=lambda size: (size.workers, size.gpus, size.memory))
+
+    def _least(self, cell: Cell) -> Size | None:
+        """What the smallest trial of a cell takes."""
+        if self.sizes is None:
+            return None
+        if cell.name not in self._smallest:
+            self._smallest[cell.name] = self.sizes.least(cell)
+        return self._smallest[cell.name]
+
+    def _has_room(self, size: Size | None) -> bool:
+        return self.admission is None or size is None or self.admission.fits(size)
+
+    def _proposed(self, study: CellStudy) -> TrialConfig | None:
+        """A cell's next trial; one that is foretold to take too much memory is a row all the same, and not started."""
+        while (config := study.ask()) is not None:
+            over = self.sizes.refuses(study.cell, config) if self.sizes is not None else None
+            if over is None:
+                return config
+            facts = {"predicted_peak_bytes": over.needed, "room_bytes": over.bytes}
+            _tell(
+                study, self._unrun(config, "out_of_memory", str(over), out_of_memory_in="foretold", **facts)
+            )
+        return None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         ours = self._trials[trial_id]
@@ -167,6 +260,8 @@ class CellSearch(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         ours = self._trials[trial_id]
+        if self.admission is not None:
+            self.admission.end(ours)
         record = results.read_record(self._folder(ours))
         if record is None and error:
             died = "its slot died again and again while running it; sweep.log says how"

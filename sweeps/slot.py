@@ -20,9 +20,11 @@ from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.board import find_board, open_hub
+from sweeps.cluster import SLOTS
+from sweeps.packing import Size
 from trainables import provenance
 
-QUIET_SECONDS = 5.0  # between looks at whether the worker group is still there
+QUIET_SECONDS = 5.0  # between looks at whether the worker group, and the slot's own node, are still there
 CLOSE_SECONDS = 20.0
 KILL_SECONDS = 30.0
 GROUP_FAILURES = 8  # times a slot's group may be rebuilt before the slot itself is given up
@@ -34,9 +36,10 @@ class Slot(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self.board = find_board(config["board"])
         self.hub = open_hub()
-        self.name = str(ray.get_runtime_context().get_actor_id())[:8]
+        context = ray.get_runtime_context()
+        self.name, self.node = str(context.get_actor_id())[:8], context.get_node_id()
         self.served = 0
-        self.run, self.stall_seconds = Path(config["run"]), config["resources"]["stall_seconds"]
+        self.run, self.stall_seconds = Path(config["run"]), config["stall_seconds"]
         self.failure: BaseException | None = None
         self.group = threading.Thread(target=self._serve, args=(config,), daemon=True)
         self.group.start()
@@ -50,17 +53,18 @@ class Slot(tune.Trainable):
 
     def _trainer(self, config: dict[str, Any]) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig
+        from torch.distributed import is_nccl_available
 
         from trainables.worker import serve
 
-        resources = config["resources"]
+        size = Size(**config["size"])
         return _light_trainer()(
             serve,
-            train_loop_config={"hub": self.hub, "board": self.board, "cpus": resources["cpus"]},
+            train_loop_config={"hub": self.hub, "board": self.board, "cpus": size.cpus},
+            torch_config=TorchConfig(backend=None if is_nccl_available() else "gloo"),
             scaling_config=ScalingConfig(
-                num_workers=resources["workers"],
-                use_gpu=resources["gpus"] > 0,
-                resources_per_worker={"CPU": resources["cpus"], "GPU": resources["gpus"]},
+                num_workers=size.workers, use_gpu=size.gpus > 0, resources_per_worker=size.bundle()
             ),
             run_config=RunConfig(
                 name=f"slot-{self.name}",
@@ -74,6 +78,7 @@ class Slot(tune.Trainable):
 
     def _give(self, config: dict[str, Any]) -> None:
         self.job_id = config["trial_id"]
+        self._stay_only_where_it_lasts()
         self._clear_after_dead_slot()
         self.unanswered: int | None = None
         folder = Path(config["run"]) / "trials" / self.job_id
@@ -87,6 +92,11 @@ class Slot(tune.Trainable):
         }
         self.served += 1
         ray.get(self.hub.give.remote(job))
+
+    def _stay_only_where_it_lasts(self) -> None:
+        """Ends a slot whose node is to be taken down; Tune makes another for its trial, on a node that stays."""
+        if ray.get(self.board.leaving.remote(self.node)):
+            raise RuntimeError(f"slot {self.name} leaves its node, which is to be taken down")
 
     def _clear_after_dead_slot(self) -> None:
         """Frees what the slot that had this trial before still holds: Ray keeps a dead controller's resources."""
@@ -112,7 +122,13 @@ class Slot(tune.Trainable):
         while True:
             event = ray.get(self.hub.event.remote(QUIET_SECONDS))
             if event is not None and event["trial_id"] == self.job_id:
-                return event
+                if event["kind"] != "moved":
+                    return event
+                self._log(f"trial {self.job_id} has saved itself and leaves a node that is to be taken down")
+                self._stay_only_where_it_lasts()
+                continue
+            if event is None and ray.get(self.board.leaving.remote(self.node)):
+                ray.get(self.board.move.remote(self.job_id))
             if event is None and not self.group.is_alive():
                 raise RuntimeError(f"slot {self.name}: its worker group ended: {self.failure}")
             if event is None and self.stall_seconds is not None:
@@ -147,6 +163,25 @@ class Slot(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing to load; see ``save_checkpoint``."""
+
+
+class Request(tune.PlacementGroupFactory):
+    """A slot's own place, beside its group's; slots of another size are others, and don't serve in its stead."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__([{"CPU": 0, SLOTS: 1}])
+        self.size = size
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> Request:
+        """That of the slot for a trial."""
+        return cls(Size(**config["size"]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Request) and self.size == other.size
+
+    def __hash__(self) -> int:
+        return hash(self.size)
 
 
 @ray.remote(num_cpus=0)

@@ -17,6 +17,7 @@ from spec_example import SPEC, folder, plan
 
 from sweeps import search as search_module
 from sweeps.launch import slots
+from sweeps.packing import Machine
 from sweeps.plan import Plan
 from sweeps.search import CellAsha, CellSearch
 from trainables import files
@@ -45,7 +46,7 @@ class Tune:
     def next(self) -> dict[str, Any] | None:
         self.count += 1
         config = self.search.suggest(f"tune-{self.count}")
-        if config == Searcher.FINISHED:
+        if config is None or config == Searcher.FINISHED:
             return None
         self.ours[config["trial_id"]] = f"tune-{self.count}"
         return config
@@ -326,22 +327,25 @@ def test_a_resumed_asha_knows_the_trials_that_are_done(here: Path, run: Path, st
 @pytest.mark.parametrize(
     ("cluster", "sets", "expected"),
     [
-        ({"CPU": 2}, (), 2),
-        ({"CPU": 2}, ("resources.concurrent=1",), 1),
-        ({"CPU": 8}, ("resources.concurrent=2",), 2),
-        ({"CPU": 8}, ("resources.cpus=3",), 2),
-        ({"CPU": 8}, ("resources.workers=2",), 4),
-        ({"CPU": 8}, ("resources.workers=2", "resources.cpus=2", "resources.concurrent=5"), 2),
-        ({"CPU": 1}, ("resources.cpus=2",), 1),  # at least one: a trial is tried
-        ({"CPU": 16, "GPU": 2}, ("resources.gpus=1",), 2),
-        ({"CPU": 16, "GPU": 2}, ("resources.gpus=0.5",), 4),
-        ({"CPU": 2, "GPU": 8}, ("resources.gpus=1",), 2),
-        ({"CPU": 16, "GPU": 4}, ("resources.gpus=1", "resources.workers=4"), 1),
-        ({"CPU": 500}, (), 64),
+        ([(2, 0)], (), 2),
+        ([(2, 0)], ("resources.concurrent=1",), 1),
+        ([(8, 0)], ("resources.concurrent=2",), 2),
+        ([(8, 0)], ("resources.cpus=3",), 2),
+        ([(4, 0), (4, 0)], ("resources.cpus=3",), 2),
+        ([(8, 0)], ("resources.workers=2",), 4),
+        ([(8, 0)], ("resources.workers=2", "resources.cpus=2", "resources.concurrent=5"), 2),
+        ([(1, 0)], ("resources.cpus=2",), 1),  # at least one: a trial is tried
+        ([(16, 2)], ("resources.gpus=1",), 2),
+        ([(16, 2)], ("resources.gpus=0.5",), 4),
+        ([(2, 8)], ("resources.gpus=1",), 2),
+        ([(16, 4)], ("resources.gpus=1", "resources.workers=4"), 1),
+        ([(8, 2), (8, 2)], ("resources.gpus=1", "resources.workers=4"), 1),
+        ([(500, 0)], (), 64),
     ],
 )
 def test_slots_are_no_more_than_fit_the_cluster(
-    here: Path, cluster: dict[str, float], sets: tuple[str, ...], expected: int
+    here: Path, cluster: list[tuple[float, float]], sets: tuple[str, ...], expected: int
 ) -> None:
     batch = ("train.batch_size=4",)
-    assert slots(plan(here, SPEC, (*sets, *batch)), cluster) == expected
+    machines = [Machine(f"n{index}", cpus, gpus) for index, (cpus, gpus) in enumerate(cluster)]
+    assert slots(plan(here, SPEC, (*sets, *batch)), machines) == expected

@@ -389,7 +389,7 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
             "search: {trials: 3}",
             "resources: {gpus: 0.3}",
             "spec.yaml:9 resources.gpus: got 0.3; a worker takes whole GPUs or one's half, third, "
-            "quarter, ...",
+            "quarter, ..., or auto",
         ),
         (
             "search: {trials: 3}",

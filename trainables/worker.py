@@ -1,8 +1,8 @@
 """What runs inside a slot's warm Ray Train worker group: trial after trial, until the slot closes.
 
 The group talks to its slot through a hub, an actor whose methods are named here: ``next_job(done_id, rank, kills,
-where)``, ``alive()``, ``report(event)``, ``answer(trial_id, step)``; and to the sweep's board: ``serve(trial_id,
-placement_group)``, ``interrupted()``.
+where)``, ``alive()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()``; and to the sweep's board:
+``serve(trial_id, placement_group)``, ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ def serve(settings: dict[str, Any]) -> None:
                 group = ray.util.get_current_placement_group()
                 ray.get(board.serve.remote(job["trial_id"], group))
             record = _run(job, hub, board, workers, measuring)
+            if record["status"] == "interrupted" and not _told(board.interrupted.remote()):
+                _move_on(job, hub, board, rank)
             done = job["trial_id"]
             if rank == 0:
                 ray.get(hub.report.remote({"kind": "done", "trial_id": done, "record": record}))
@@ -71,6 +73,18 @@ def _run(job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any
     return record.model_dump(mode="json")
 
 
+def _move_on(job: dict[str, Any], hub: Any, board: Any, rank: int) -> None:
+    """Ends this group: Train makes another elsewhere, which goes on with the trial where it saved itself."""
+    if rank == 0:
+        _told(board.moved.remote(job["trial_id"]))
+        _told(hub.moved.remote())
+    raise Moving(f"trial {job['trial_id']} goes on elsewhere: a node that it runs on is to be taken down")
+
+
+class Moving(Exception):  # noqa: N818
+    """The trial was saved and left, to be gone on with in another place."""
+
+
 class Deserted(BaseException):
     """The sweep is gone, its board or the slot's hub: no failure of the trial, so it isn't caught as one."""
 
@@ -79,7 +93,10 @@ class FromHub:
     """The search's decisions, by way of the slot's hub."""
 
     def __init__(self, hub: Any, board: Any, trial_id: str) -> None:
+        import ray
+
         self.hub, self.board, self.trial_id = hub, board, trial_id
+        self.node = ray.get_runtime_context().get_node_id()
 
     def report(self, step: int, values: dict[str, float]) -> Any:
         if int(os.environ.get("RANK", "0")) == 0:
@@ -89,7 +106,7 @@ class FromHub:
 
     def interrupted(self) -> bool:
         self.hub.alive.remote()  # it is asked at every step
-        return bool(_told(self.board.interrupted.remote()))
+        return bool(_told(self.board.to_save.remote(self.trial_id, self.node)))
 
 
 def _told(answer: Any) -> Any:

@@ -1,0 +1,149 @@
+"""Trials on clusters that change under them: sizes side by side, nodes that come, nodes that are taken down."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster_example import Cluster, Machine
+from sweep_example import (
+    METHODS,
+    SPEC,
+    STEPS,
+    Command,
+    Home,
+    finished,
+    in_training,
+    lines,
+    paretune,
+    write_spec,
+)
+
+from trainables.results import Record
+
+pytestmark = [pytest.mark.sweep, pytest.mark.slow]
+
+FULL = SPEC.replace("concurrent: 2", "cpus: 1").replace(METHODS, "methods: [{kind: full}]\n")
+SIZES = SPEC.replace("resources: {concurrent: 2}", "resources: {gpus: 0.5}").replace(
+    "{kind: full}", "{kind: full, resources: {gpus: 1}}"
+)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as temporary:
+        made = Cluster(tmp_path, Home(tmp_path / "home", Path(temporary)))
+        with made.head():
+            yield made
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """The run of the same spec, on this machine and in peace."""
+    folder = tmp_path_factory.mktemp("peace")
+    with tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as temporary:
+        home = Home(folder / "home", Path(temporary))
+        command = paretune(home, "run", write_spec(folder, tiny_model, FULL), "--output", folder / "runs")
+    assert command.process.returncode == 0, command.stderr
+    return folder / "runs" / "tiny"
+
+
+def overlap(one: Record, other: Record) -> bool:
+    assert one.started_at
+    assert other.started_at
+    return max(one.started_at, other.started_at) < min(one.ended_at or "", other.ended_at or "")
+
+
+def test_trials_of_different_size_share_a_cluster(cluster: Cluster, tmp_path: Path, tiny_model: Path) -> None:
+    spec = write_spec(tmp_path, tiny_model, SIZES)
+    with cluster.node(cpus=2, gpus=1):
+        command = cluster.paretune("run", spec, "--output", tmp_path / "runs", timeout=400)
+    assert command.process.returncode == 0, command.stderr
+    found = list(finished(tmp_path / "runs" / "tiny").values())
+    assert {record.status for record in found} == {"done"}
+    assert len(found) == 7
+    whole = [record for record in found if record.cell == "sft-full"]
+    for record in whole:
+        assert not [other for other in found if other is not record and overlap(record, other)]
+    halves = [record for record in found if record.cell != "sft-full"]
+    assert any(overlap(one, other) for one in halves for other in halves if one is not other)
+
+
+def training(run: Path, command: Command, count: int = 1) -> list[str]:
+    return command.until(lambda: found if len(found := in_training(run, command)) >= count else None)
+
+
+def same(run: Path, undisturbed: Path) -> None:
+    """What was learned is bit for bit what is learned in peace, and nothing was run twice."""
+    expected, found = finished(undisturbed), finished(run)
+    assert expected.keys() == found.keys()
+    for trial_id, record in expected.items():
+        assert (found[trial_id].status, found[trial_id].quality) == (record.status, record.quality)
+        for name in ("train_loss", "grad_norm", "objective"):
+            assert dict(lines(run, trial_id, name)) == dict(lines(undisturbed, trial_id, name))
+
+
+def test_a_node_that_joins_is_used_within_half_a_minute(
+    cluster: Cluster, tmp_path: Path, tiny_model: Path
+) -> None:
+    run = tmp_path / "runs" / "tiny"
+    spec = write_spec(tmp_path, tiny_model, FULL.replace("trials: 3", "trials: 8"))
+    with cluster.node():
+        command = cluster.start("run", spec, "--output", run.parent)
+        training(run, command)
+        with cluster.node() as late:
+            joined = time.monotonic()
+            command.until(lambda: late.named("ray::RayTrainWorker"), timeout=60)
+            placed = time.monotonic() - joined
+            training(run, command, count=2)
+            print(
+                f"a worker after {placed:.1f} s, two trials in training after {time.monotonic() - joined:.1f} s"
+            )
+            assert placed < 30
+            assert command.wait(400) == 0, command.stderr
+
+
+def worker_of(*machines: Machine) -> Machine:
+    return next(machine for machine in machines if machine.named("ray::RayTrainWorker"))
+
+
+def test_what_runs_on_a_node_that_is_to_be_taken_down_saves_itself_and_moves(
+    cluster: Cluster, tmp_path: Path, tiny_model: Path, undisturbed: Path
+) -> None:
+    run = tmp_path / "runs" / "tiny"
+    spec = write_spec(tmp_path, tiny_model, FULL)
+    with cluster.node() as one:
+        command = cluster.start("run", spec, "--output", run.parent)
+        (moved, *_) = training(run, command)
+        with cluster.node() as other:
+            cluster.drain(one, seconds=45)
+            told = time.monotonic()
+            command.until(lambda: not one.named("ray::RayTrainWorker"), timeout=40)
+            print(f"left after {time.monotonic() - told:.1f} s")
+            command.until(lambda: other.named("ray::RayTrainWorker"), timeout=60)
+            assert command.wait(400) == 0, command.stderr
+            print(f"all done after {time.monotonic() - told:.1f} s")
+    assert "leaves a node that is to be taken down" in (run / "sweep.log").read_text()
+    steps = [step for step, _ in lines(run, moved)]
+    assert steps == list(range(1, STEPS + 1))  # it was saved where it stood: no step was taken twice
+    same(run, undisturbed)
+
+
+def test_a_slot_moves_away_from_a_node_that_is_to_be_taken_down(
+    cluster: Cluster, tmp_path: Path, tiny_model: Path, undisturbed: Path
+) -> None:
+    run = tmp_path / "runs" / "tiny"
+    spec = write_spec(tmp_path, tiny_model, FULL)
+    with cluster.node(slots=False), cluster.node(cpus=0) as slots:
+        command = cluster.start("run", spec, "--output", run.parent)
+        training(run, command)
+        there = [*slots.named("ray::Slot"), *slots.named("ray::ResourceTrainable")]
+        if not there:
+            pytest.skip("Ray put the slot on the head")
+        cluster.drain(slots, seconds=60)
+        command.until(lambda: not any(process.is_running() for process in there), timeout=50)
+        assert command.wait(400) == 0, command.stderr
+    same(run, undisturbed)
