@@ -66,9 +66,7 @@ def test_what_is_pushed_is_pulled_as_it_was(store: Store, tmp_path: Path) -> Non
     assert abs((there / "record.json").stat().st_mtime - written) < 1
 
 
-def test_a_large_file_goes_from_disk(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_file_goes_from_disk(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "SMALL", 10)
     (tmp_path / "large").write_bytes(b"x" * 100_000)
     store.push(tmp_path, ["large"])

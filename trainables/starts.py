@@ -12,6 +12,7 @@ from typing import Any
 
 from trainables import files, models
 from trainables.config import ModelConfig, TrialConfig
+from trainables.given import Given
 from trainables.model_folder import ModelError
 from trainables.packaged import locked
 from trainables.trained import COMPLETE, Trained
@@ -60,7 +61,7 @@ def weights(model: ModelConfig, run: Path) -> Path:
     """
     start = model.start
     if start is None:
-        return models.folder(model)
+        return models.folder(Given.of(run).model(model))
     if start.folder is None or not start.folder.is_dir():
         raise ModelError(f"{start.label} has left no model at {start.folder}")
     if not start.is_adapter:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from trainables import files, urls
 
 PATIENCE_SECONDS = 600.0  # that a store may fail before what is asked of it has failed
+TROUBLE_SECONDS = 5.0  # from when on a failing call is worth a word
 PAUSES = (0.5, 15.0)  # between tries: the first, doubled each time up to the last
 AT_ONCE = 8  # files on their way at the same time
 SMALL = 8 * 2**20  # a file of so many bytes is sent as it is at one moment, however it grows meanwhile
@@ -55,9 +56,14 @@ class Store:
         self._fs, root = urls.filesystem(self.url)
         self._root = root.rstrip("/")
         self._objects = urlsplit(url).scheme in urls.OBJECTS
+        self.say: Callable[[str], Any] = lambda text: None  # hears of trouble that lasts
 
     def __repr__(self) -> str:
         return f"Store({self.url!r})"
+
+    def within(self, name: str) -> Store:
+        """The store of a folder in this one."""
+        return Store(f"{self.url}/{name}", self.patience)
 
     def read(self, name: str) -> bytes | None:
         """A file's bytes; ``None`` where there is none."""
@@ -179,16 +185,19 @@ class Store:
 
         That something is not there, or already there, is an answer; a disk that is full stays so.
         """
-        until, pause = time.monotonic() + self.patience, PAUSES[0]
+        began, pause = time.monotonic(), PAUSES[0]
         while True:
             try:
                 return do()
             except (FileNotFoundError, FileExistsError, NotImplementedError):
                 raise
             except Exception as error:  # each kind of store has its own
+                failed = f"{self.url}: {what} failed: {urls.said(error)}"
                 full = isinstance(error, OSError) and error.errno in FULL
-                if full or time.monotonic() + pause > until:
-                    raise StorageError(f"{self.url}: {what} failed: {urls.said(error)}") from error
+                if full or time.monotonic() + pause > began + self.patience:
+                    raise StorageError(failed) from error
+                if time.monotonic() > began + TROUBLE_SECONDS:
+                    self.say(f"{failed}; it is tried again")
             time.sleep(pause)
             pause = min(2 * pause, PAUSES[1])
 
