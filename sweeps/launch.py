@@ -94,7 +94,12 @@ def _sweep(
             progress.say(line)
         demand = Demand(ray) if address else None
         patience = Patience(search, progress.say, plan.spec.resources.wait_seconds, demand)
-        turns = [progress.tick, _Asked(run_folder), _Drains(machines, board), patience]
+        turns: list[Callable[[], None]] = [
+            progress.tick,
+            _Asked(run_folder),
+            _Drains(machines, board),
+            patience,
+        ]
         turns += [_Listens(board, run_folder)] if search.mirror else []
         search.idle = lambda: [turn() for turn in turns]
         with _leaving(search, board, progress):
