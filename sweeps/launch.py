@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sweeps import folder, hosts, machines, residuals, sizes
+from sweeps import folder, hosts, machines, residuals, sizes, staging
 from sweeps.admission import Admission
 from sweeps.cluster import DRIVERS, SLOTS, session
 from sweeps.looker import Looker
@@ -89,6 +89,8 @@ def _sweep(
         search.admission = Admission(machines.look, plan.spec.resources.concurrent or DRIVERS)
         found = search.admission.machines
         progress.begin(plan, run_folder, slots=slots(plan, found))
+        if address:
+            staging.stage(ray, plan, run_folder, search.mirror, progress.say)
         search.sizes = Sizes.of_plan(plan, found, slots(plan, found), force)
         for line in sizes.warnings(plan, search.sizes):
             progress.say(line)

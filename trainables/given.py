@@ -13,6 +13,7 @@ from typing import Any
 
 from trainables import cache, models
 from trainables.config import DataConfig, ModelConfig, TrialConfig
+from trainables.data.sources import is_hub
 from trainables.storage import Store
 
 NAME, FOLDER = "given.json", "given"
@@ -71,8 +72,8 @@ class Given:
         return self._name(data, names)
 
     def _name(self, data: DataConfig, name: str) -> str:
-        key = str(absolute(name, data.folder))
-        return str(self._path(Path(key))) if key in self.paths else name
+        wanted = key(name, data.folder)
+        return str(self._path(Path(wanted))) if wanted in self.paths else name
 
     def _path(self, path: Path | None) -> Path | None:
         """Where a path's files are: there, or in a copy."""
@@ -100,6 +101,11 @@ def _is_here(model: str) -> bool:
 def by_name(model: str) -> str:
     """What a model that has a name and no path is listed under."""
     return f"model {model}"
+
+
+def key(name: str, folder: Path | None) -> str:
+    """What a data set of a hub or a path is listed under."""
+    return name if is_hub(name) else str(absolute(name, folder))
 
 
 def absolute(name: str, folder: Path | None) -> Path:

@@ -85,7 +85,7 @@ def _merge(adapter: Path, run: Path, into: Path) -> None:
     config = trial(adapter)
     if config is None:
         raise ModelError(f"{adapter} is an adapter, and no config.json beside it says what of")
-    below = weights(_moved_along(config.model, adapter), run)
+    below = weights(moved_along(config.model, adapter), run)
     base: Any = AutoModelForCausalLM.from_pretrained(
         below,
         config=model_config(config.model, below, config.data.cutoff),
@@ -99,7 +99,7 @@ def _merge(adapter: Path, run: Path, into: Path) -> None:
     AutoTokenizer.from_pretrained(adapter, local_files_only=True).save_pretrained(into)
 
 
-def _moved_along(model: ModelConfig, beside: Path) -> ModelConfig:
+def moved_along(model: ModelConfig, beside: Path) -> ModelConfig:
     """The model with its start looked for beside the trial that started from it: a run's folder may move."""
     start = model.start
     if start is None or start.folder is None or start.folder.is_dir():
