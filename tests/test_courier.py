@@ -1,11 +1,10 @@
-"""Trials in a scratch folder of their node: what they need comes from the run's URL, what they leave goes there whole."""
+"""Trials in a scratch folder of their node: what they need comes from the URL, what they leave goes there whole."""
 
 from __future__ import annotations
 
 import json
 import secrets
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,9 @@ def store() -> Store:
 
 
 @pytest.fixture(autouse=True)
-def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "PAUSES", (0.01, 0.02))
     on("node-1", tmp_path, monkeypatch)
-    yield
 
 
 def on(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
