@@ -28,6 +28,7 @@ def serve(settings: dict[str, Any]) -> None:
 
     hub, board = settings["hub"], settings["board"]
     if not torch.cuda.is_available():
+        os.environ.pop("ACCELERATE_TORCH_DEVICE", None)  # Ray's word; it counts GPUs that torch may not be built for
         torch.set_num_threads(max(1, int(settings["cpus"])))
     context = ray.train.get_context()
     workers, rank = context.get_world_size(), context.get_world_rank()
