@@ -33,11 +33,16 @@ SIZES = SPEC.replace("resources: {concurrent: 2}", "resources: {gpus: 0.5}").rep
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+def alone(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster that has no node yet."""
     with tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as temporary:
-        made = Cluster(tmp_path, Home(tmp_path / "home", Path(temporary)))
-        with made.head():
-            yield made
+        yield Cluster(tmp_path, Home(tmp_path / "home", Path(temporary)))
+
+
+@pytest.fixture
+def cluster(alone: Cluster) -> Iterator[Cluster]:
+    with alone.head():
+        yield alone
 
 
 @pytest.fixture(scope="module")
@@ -135,17 +140,18 @@ def test_what_runs_on_a_node_that_is_to_be_taken_down_saves_itself_and_moves(
 
 
 def test_a_slot_moves_away_from_a_node_that_is_to_be_taken_down(
-    cluster: Cluster, tmp_path: Path, tiny_model: Path, undisturbed: Path
+    alone: Cluster, tmp_path: Path, tiny_model: Path, undisturbed: Path
 ) -> None:
     run = tmp_path / "runs" / "tiny"
     spec = write_spec(tmp_path, tiny_model, FULL)
-    with cluster.node(slots=False), cluster.node(cpus=0) as slots:
-        command = cluster.start("run", spec, "--output", run.parent)
-        training(run, command)
-        there = [*slots.named("ray::Slot"), *slots.named("ray::ResourceTrainable")]
-        if not there:
-            pytest.skip("Ray put the slot on the head")
-        cluster.drain(slots, seconds=60)
-        command.until(lambda: not any(process.is_running() for process in there), timeout=50)
-        assert command.wait(400) == 0, command.stderr
+    with alone.head(slots=False), alone.node(slots=False), alone.node(cpus=0) as old:
+        command = alone.start("run", spec, "--output", run.parent)
+        (moved, *_) = training(run, command)
+        there = [*old.named("ray::Slot"), *old.named("ray::ResourceTrainable")]
+        assert there
+        with alone.node(cpus=0):
+            alone.drain(old, seconds=60)
+            command.until(lambda: not any(process.is_running() for process in there), timeout=50)
+            assert command.wait(400) == 0, command.stderr
+    assert [step for step, _ in lines(run, moved)] == list(range(1, STEPS + 1))
     same(run, undisturbed)

@@ -28,7 +28,9 @@ def serve(settings: dict[str, Any]) -> None:
 
     hub, board = settings["hub"], settings["board"]
     if not torch.cuda.is_available():
-        os.environ.pop("ACCELERATE_TORCH_DEVICE", None)  # Ray's word; it counts GPUs that torch may not be built for
+        os.environ.pop(
+            "ACCELERATE_TORCH_DEVICE", None
+        )  # Ray's word; it counts GPUs that torch may not be built for
         torch.set_num_threads(max(1, int(settings["cpus"])))
     context = ray.train.get_context()
     workers, rank = context.get_world_size(), context.get_world_rank()
@@ -41,7 +43,7 @@ def serve(settings: dict[str, Any]) -> None:
             if rank == 0:
                 group = ray.util.get_current_placement_group()
                 ray.get(board.serve.remote(job["trial_id"], group))
-            record = _run(job, hub, board, workers, measuring)
+            record = _run({**job, "node": here[0]}, hub, board, workers, measuring)
             if record["status"] == "interrupted" and not _told(board.interrupted.remote()):
                 _move_on(job, hub, board, rank)
             done = job["trial_id"]
@@ -68,8 +70,8 @@ def _run(job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any
             "resources.stall_seconds; sweep.log says which"
         )
         return end_trial(config, place, "failed", died).model_dump(mode="json")
-    control = FromHub(hub, board, job["trial_id"])
     at = frozenset(job["evaluate_at"])
+    control = FromHub(hub, board, job["trial_id"], at, job.get("node", ""))
     record = run_trial(config, place, control, at, measuring, halved=job["starved"])
     return record.model_dump(mode="json")
 
@@ -91,15 +93,18 @@ class Deserted(BaseException):
 
 
 class FromHub:
-    """The search's decisions, by way of the slot's hub."""
+    """The search's decisions, by way of the slot's hub. It decides ``at`` some steps; what is validated between them is
+    in the curve, and costs the driver nothing.
+    """
 
-    def __init__(self, hub: Any, board: Any, trial_id: str) -> None:
-        import ray
-
-        self.hub, self.board, self.trial_id = hub, board, trial_id
-        self.node = ray.get_runtime_context().get_node_id()
+    def __init__(
+        self, hub: Any, board: Any, trial_id: str, at: frozenset[int] = frozenset(), node: str = ""
+    ) -> None:
+        self.hub, self.board, self.trial_id, self.at, self.node = hub, board, trial_id, at, node
 
     def report(self, step: int, values: dict[str, float]) -> Any:
+        if step not in self.at:
+            return "continue"
         if int(os.environ.get("RANK", "0")) == 0:
             event = {"kind": "report", "trial_id": self.trial_id, "step": step, **values}
             _told(self.hub.report.remote(event))
