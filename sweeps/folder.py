@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from sweeps.plan import Plan
 from sweeps.problems import Problem, SpecError
-from trainables import files, machine, provenance
+from trainables import files, machine, provenance, results
 
 LOCK = ".lock"
 STOP = ".stop"  # in a run's folder: its driver is asked to end
@@ -37,11 +37,27 @@ def prepare(plan: Plan, run: Path, resume: bool) -> None:
         )
     if before is not None:
         _check_same(plan, run, before.get("plan", {}))
+        set_aside_damaged(run)
     run.mkdir(parents=True, exist_ok=True)
     files.write_text(run / "spec.yaml", plan.spec.source.file.read_text(encoding="utf-8"))
     with files.atomic(run / "resolved.yaml") as temporary:
         YAML(typ="safe").dump(json.loads(json.dumps(plan.resolved(), default=str)), temporary)
     files.write_json(run / "environment.json", _describe(plan, before or {}))
+
+
+def set_aside_damaged(run: Path) -> list[Path]:
+    """Moves records that can't be read out of the way, and says so: their trials go on from their last checkpoint."""
+    moved = []
+    for trial in results.trial_folders(run):
+        try:
+            results.read_record(trial)
+        except ValueError as error:
+            damaged = trial / "record.damaged.json"
+            (trial / "record.json").replace(damaged)
+            moved.append(damaged)
+            what = f"{str(error).splitlines()[0]} It is now {damaged.name}; the trial is run again"
+            print(f"warning: {what}", file=sys.stderr)
+    return moved
 
 
 def add_seconds(run: Path, seconds: float) -> None:

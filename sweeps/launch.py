@@ -25,7 +25,7 @@ from sweeps.plan import Plan
 from sweeps.problems import SpecError
 from sweeps.progress import Progress
 from sweeps.sizes import Sizes
-from trainables import results
+from trainables import results, trouble
 
 LEAVE_SECONDS = 5.0  # that trials have to save themselves after Ctrl-C
 STOP_SECONDS = 1.0  # between looks at whether the run was asked to stop
@@ -59,15 +59,40 @@ def run(
     search = CellSearch(plan, run_folder)
     started = time.monotonic()
     try:
-        if search.work_left():
-            if resume and address is not None:
-                hosts.refuse(plan, run_folder.parent, address)
-            _sweep(plan, run_folder, address, search, progress, force)
+        if search.work_left() and resume and address is not None:
+            hosts.refuse(plan, run_folder.parent, address)
+        while search.work_left():
+            try:
+                _sweep(plan, run_folder, address, search, progress, force)
+                break
+            except Exception as error:
+                if not _storage_is_back(error, run_folder, progress):
+                    raise
+                search = CellSearch(plan, run_folder)  # what is true is in the run folder
     finally:
         shutil.rmtree(run_folder / ".ray", ignore_errors=True)  # Ray's own state, which nothing goes on from
-        results.write_tables(run_folder)
-        residuals.learn(plan.cells, results.read(run_folder).records)
-        folder.add_seconds(run_folder, time.monotonic() - started)
+        try:
+            _conclude(plan, run_folder, time.monotonic() - started)
+        except OSError as error:
+            if search.leaving or not _storage_is_back(error, run_folder, progress):
+                raise
+            _conclude(plan, run_folder, time.monotonic() - started)
+
+
+def _conclude(plan: Plan, run_folder: Path, seconds: float) -> None:
+    """Gathers what the trials have written."""
+    results.write_tables(run_folder)
+    residuals.learn(plan.cells, results.read(run_folder).records)
+    folder.add_seconds(run_folder, seconds)
+
+
+def _storage_is_back(error: Exception, run_folder: Path, progress: Progress) -> bool:
+    """Whether a sweep ended because its folder could not be written to, and now it can."""
+    why = trouble.of_storage(error, run_folder)
+    if why is None:
+        return False
+    progress.say(f"nothing can be written: {why}; the sweep goes on once it can")
+    return trouble.outlasted(run_folder)
 
 
 def _sweep(

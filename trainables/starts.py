@@ -14,7 +14,7 @@ from trainables import files, models
 from trainables.config import ModelConfig, TrialConfig
 from trainables.model_folder import ModelError
 from trainables.packaged import locked
-from trainables.trained import COMPLETE, Trained
+from trainables.trained import Trained, is_complete
 
 
 def of(path: Path) -> Trained:
@@ -37,8 +37,8 @@ def of(path: Path) -> Trained:
     name, _, step = folder.name.partition("-")
     if name != "checkpoint":
         return Trained(trial=config.trial_id(), folder=folder)
-    if not (folder / COMPLETE).is_file():
-        raise ModelError(f"{path} was not written to its end; take another checkpoint")
+    if not is_complete(folder):
+        raise ModelError(f"{path} was not written to its end, or was damaged since; take another checkpoint")
     return Trained(trial=f"{config.trial_id()}@{step}", folder=folder)
 
 

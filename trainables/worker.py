@@ -56,6 +56,7 @@ def serve(settings: dict[str, Any]) -> None:
 
 
 def _run(job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any) -> dict[str, Any]:
+    from trainables import trouble
     from trainables.config import TrialConfig
     from trainables.run import Place, end_trial, run_trial
 
@@ -72,8 +73,17 @@ def _run(job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any
         return end_trial(config, place, "failed", died).model_dump(mode="json")
     at = frozenset(job["evaluate_at"])
     control = FromHub(hub, board, job["trial_id"], at, job.get("node", ""))
-    record = run_trial(config, place, control, at, measuring, halved=job["starved"])
-    return record.model_dump(mode="json")
+    while True:
+        try:
+            record = run_trial(config, place, control, at, measuring, halved=job["starved"])
+            return record.model_dump(mode="json")
+        except Exception as error:
+            if trouble.of_storage(error, place.run) is None or not trouble.outlasted(
+                place.run, control.alive
+            ):
+                raise
+            if workers > 1:
+                raise  # the others are not where this one is: all begin again, from the last checkpoint
 
 
 def _move_on(job: dict[str, Any], hub: Any, board: Any, rank: int) -> None:
@@ -110,8 +120,12 @@ class FromHub:
             _told(self.hub.report.remote(event))
         return _told(self.hub.answer.remote(self.trial_id, step))
 
+    def alive(self) -> None:
+        """Gives a sign of life."""
+        self.hub.alive.remote()
+
     def interrupted(self) -> bool:
-        self.hub.alive.remote()  # it is asked at every step
+        self.alive()  # it is asked at every step
         return bool(_told(self.board.to_save.remote(self.trial_id, self.node)))
 
 
