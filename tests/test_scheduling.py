@@ -9,24 +9,13 @@ from pathlib import Path
 
 import pytest
 from cluster_example import Cluster
-from sweep_example import (
-    METHODS,
-    SPEC,
-    STEPS,
-    Command,
-    Home,
-    finished,
-    in_training,
-    lines,
-    paretune,
-    write_spec,
-)
+from faults_example import FULL, in_peace, same, training
+from sweep_example import SPEC, STEPS, Home, finished, lines, write_spec
 
 from trainables.results import Record
 
 pytestmark = [pytest.mark.sweep, pytest.mark.slow]
 
-FULL = SPEC.replace("concurrent: 2", "cpus: 1").replace(METHODS, "methods: [{kind: full}]\n")
 SIZES = SPEC.replace("resources: {concurrent: 2}", "resources: {gpus: 0.5}").replace(
     "{kind: full}", "{kind: full, resources: {gpus: 1}}"
 )
@@ -48,12 +37,8 @@ def cluster(alone: Cluster) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """The run of the same spec, on this machine and in peace."""
-    folder = tmp_path_factory.mktemp("peace")
     with tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as temporary:
-        home = Home(folder / "home", Path(temporary))
-        command = paretune(home, "run", write_spec(folder, tiny_model, FULL), "--output", folder / "runs")
-    assert command.process.returncode == 0, command.stderr
-    return folder / "runs" / "tiny"
+        return in_peace(tmp_path_factory.mktemp("peace"), Path(temporary), tiny_model)
 
 
 def overlap(one: Record, other: Record) -> bool:
@@ -75,20 +60,6 @@ def test_trials_of_different_size_share_a_cluster(cluster: Cluster, tmp_path: Pa
         assert not [other for other in found if other is not record and overlap(record, other)]
     halves = [record for record in found if record.cell != "sft-full"]
     assert any(overlap(one, other) for one in halves for other in halves if one is not other)
-
-
-def training(run: Path, command: Command, count: int = 1) -> list[str]:
-    return command.until(lambda: found if len(found := in_training(run, command)) >= count else None)
-
-
-def same(run: Path, undisturbed: Path) -> None:
-    """What was learned is bit for bit what is learned in peace, and nothing was run twice."""
-    expected, found = finished(undisturbed), finished(run)
-    assert expected.keys() == found.keys()
-    for trial_id, record in expected.items():
-        assert (found[trial_id].status, found[trial_id].quality) == (record.status, record.quality)
-        for name in ("train_loss", "grad_norm", "objective") if record.role == "search" else ():
-            assert dict(lines(run, trial_id, name)) == dict(lines(undisturbed, trial_id, name))
 
 
 def test_a_node_that_joins_is_used_within_half_a_minute(
