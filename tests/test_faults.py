@@ -21,6 +21,7 @@ from cluster_example import Cluster, Machine
 from faults_example import FULL, all_steps, ended_at, held, in_peace, same, training
 from sweep_example import SAVED_EVERY, Command, Home, finished, in_training, lines, start, write_spec
 
+from trainables import results
 from trainables.trained import is_complete
 
 pytestmark = [pytest.mark.sweep, pytest.mark.slow]
@@ -66,10 +67,16 @@ def timed(what: str) -> Iterator[None]:
     print(f"{what}: {time.monotonic() - began:.1f} s")
 
 
-def goes_on(run: Path, command: Command, trial: str) -> None:
-    """Waits until a trial is past where it was."""
-    was = len(lines(run, trial))
-    command.until(lambda: len(lines(run, trial)) > was or trial in finished(run), timeout=300)
+def go_on(run: Path, command: Command) -> None:
+    """Waits until all trials that had been begun are past where they were."""
+    begun = {folder.name for folder in results.trial_folders(run)} - finished(run).keys()
+    was = {
+        trial: len(lines(run, trial)) for trial in begun if (run / "trials" / trial / "curve.jsonl").exists()
+    }
+    for trial, count in was.items():
+        command.until(
+            lambda trial=trial, count=count: len(lines(run, trial)) > count or trial in finished(run), 300
+        )
 
 
 # Processes
@@ -81,13 +88,13 @@ def test_a_process_of_a_node_is_killed(
 ) -> None:
     with cluster.head() as head, cluster.node() as one, cluster.node() as other:
         command = cluster.start("run", spec, "--output", run.parent)
-        trials = training(run, command)
+        training(run, command)
         found = [
             p for name in title.split("|") for machine in (one, other, head) for p in machine.named(name)
         ]
         found[0].kill()
         with timed(f"{title} killed, its trial goes on"):
-            goes_on(run, command, trials[0])
+            go_on(run, command)
         assert command.wait(500) == 0, command.stderr
         assert held(cluster) == {"groups": 0, "nodes": 3, "busy": {}}
     same(run, peace)
@@ -111,10 +118,10 @@ def test_the_driver_is_killed(cluster: Cluster, spec: Path, run: Path, peace: Pa
 def test_a_node_is_lost(cluster: Cluster, spec: Path, run: Path, peace: Path) -> None:
     with cluster.head(), cluster.node() as one, cluster.node() as other:
         command = cluster.start("run", spec, "--output", run.parent)
-        (trial, *_) = training(run, command)
+        training(run, command)
         busy(one, other).kill()
         with timed("a node lost, its trial goes on"):
-            goes_on(run, command, trial)
+            go_on(run, command)
         assert command.wait(500) == 0, command.stderr
         assert held(cluster)["groups"] == 0
     same(run, peace)
@@ -126,12 +133,12 @@ def test_the_only_node_is_lost_and_another_comes(
     with cluster.head():
         with cluster.node() as only:
             command = cluster.start("run", spec, "--output", run.parent)
-            (trial, *_) = training(run, command)
+            training(run, command)
             only.kill()
         time.sleep(5)
         assert command.process.poll() is None
         with cluster.node(), timed("the only node lost and another there, its trial goes on"):
-            goes_on(run, command, trial)
+            go_on(run, command)
             assert command.wait(500) == 0, command.stderr
     same(run, peace)
 
@@ -168,7 +175,7 @@ def test_a_worker_that_hangs_is_ended_and_its_trial_goes_on(
     (worker,) = command.named("ray::RayTrainWorker")
     worker.send_signal(signal.SIGSTOP)  # it does nothing more, and doesn't die either
     with timed("a worker hangs, its trial goes on"):
-        goes_on(run, command, stuck)
+        go_on(run, command)
     assert command.wait(300) == 0, command.stderr
     assert command.left() == []
     assert "has said nothing for " in (run / "sweep.log").read_text()
