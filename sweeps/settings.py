@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from sweeps.amounts import parse_bytes
+from trainables import limits
 from trainables.frozen import Frozen
 
 
@@ -15,7 +16,7 @@ class SearchConfig(Frozen):
     given), then each time they are ``reduction_factor`` times as far, and stops all but the best of them.
     """
 
-    trials: int = Field(default=8, ge=1)
+    trials: int = Field(default=8, ge=1, le=limits.TRIALS)
     sampler: Literal["tpe", "random", "qmc"] = "tpe"
     scheduler: Literal["asha", "none"] = "asha"
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -43,11 +44,11 @@ class ResourcesConfig(Frozen):
     nothing, for ``stall_seconds`` is ended, and its trial goes on from its last checkpoint in another.
     """
 
-    workers: int = Field(default=1, ge=1)
-    cpus: float = Field(default=1, gt=0)
-    gpus: float = Field(default=0, ge=0)
+    workers: int = Field(default=1, ge=1, le=limits.WORKERS)
+    cpus: float = Field(default=1, gt=0, le=limits.WORKERS)
+    gpus: float = Field(default=0, ge=0, le=limits.WORKERS)
     memory: str | None = None
-    concurrent: int | None = Field(default=None, ge=1)
+    concurrent: int | None = Field(default=None, ge=1, le=limits.WORKERS)
     stall_seconds: float | None = Field(default=3600, gt=0)
 
     @field_validator("memory")

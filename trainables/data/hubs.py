@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.errors import DataError
+from trainables.files import leads_out
 from trainables.data.paths import kind
 
 HUBS = {"hf": "Hugging Face", "ms": "ModelScope"}
@@ -45,6 +46,8 @@ class DataHub:
             raise DataError(
                 f"{name}: expected {hub}:ORG/NAME, with :SUBSET, #SPLIT or @REVISION after it if wanted"
             )
+        if leads_out(revision):
+            raise DataError(f"{name}: {revision!r} can't be a revision; give a branch, a tag or a commit")
         return cls(hub, repository, subset or None, split or None, revision or None)
 
     @property
