@@ -56,7 +56,9 @@ class _Count:
     def take(self, event: Any) -> None:
         kind, mark = type(event).__name__, event.start_mark
         if (tag := getattr(event, "ctag", None)) is not None and str(tag) not in PLAIN:
-            raise Refused(f"a tag ({shown(str(tag))}): values here are plain, and no objects. Remove it", mark)
+            raise Refused(
+                f"a tag ({shown(str(tag))}): values here are plain, and no objects. Remove it", mark
+            )
         if kind in ("SequenceStartEvent", "MappingStartEvent"):
             self.opened.append(_Open(event.anchor))
             self._bound(len(self.opened) - 1, 0, mark)

@@ -47,7 +47,9 @@ def _choice(tree: dict[str, Any]) -> Domain:
     if not isinstance(values, list) or not values:
         raise DomainError(f"choice needs a list of values, got {shown(values)}. Write {{choice: [a, b]}}")
     if len(values) > limits.CHOICES:
-        raise DomainError(f"choice lists {len(values):,} values; at most {limits.CHOICES:,}. Write a range, as int")
+        raise DomainError(
+            f"choice lists {len(values):,} values; at most {limits.CHOICES:,}. Write a range, as int"
+        )
     for index, value in enumerate(values):
         if is_domain(value):
             raise DomainError(f"choice holds another domain, {shown(value)}. Write one domain")

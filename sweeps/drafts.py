@@ -71,11 +71,12 @@ def drafts(spec: Spec) -> tuple[list[Draft], tuple[Problem, ...]]:
     """The cells of a spec, and all that is wrong with its entries and domains."""
     stages, wrong_stages = entries(spec, "stages")
     methods, wrong_methods = entries(spec, "methods")
-    stages_or_any, methods_or_any = stages or [stand_in("stages", "sft")], methods or [stand_in("methods", "lora")]
+    stages_or_any, methods_or_any = (
+        stages or [stand_in("stages", "sft")],
+        methods or [stand_in("methods", "lora")],
+    )
     refuse_more(spec, ("methods",), len(stages_or_any) * len(methods_or_any))
-    merged = [
-        (*pair, _merged(spec, *pair)) for pair in itertools.product(stages_or_any, methods_or_any)
-    ]
+    merged = [(*pair, _merged(spec, *pair)) for pair in itertools.product(stages_or_any, methods_or_any)]
     refuse_more(spec, ("methods",), sum(ways(parts) for _, _, parts in merged))
     combinations = [found for each in merged for found in _combinations(spec, *each)]
     found = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import signal
 import sys
@@ -19,7 +18,7 @@ from sweeps.looker import Looker
 from sweeps.plan import Plan
 from sweeps.problems import SpecError
 from sweeps.progress import Progress
-from trainables import results
+from trainables import redaction, results
 
 LEAVE_SECONDS = 5.0  # that trials have to save themselves after Ctrl-C
 STOP_SECONDS = 1.0  # between looks at whether the run was asked to stop
@@ -183,17 +182,10 @@ class _Asked:
 @contextmanager
 def _ray(run_folder: Path, address: str | None) -> Iterator[Any]:
     """Ray, joined or started on this machine; its own noise goes to ``sweep.log``."""
-    own: dict[str, Any] = {
-        "num_cpus": os.cpu_count(),
-        "resources": {SLOTS: DRIVERS},
-        "include_dashboard": False,
-    }
-    if not address:
-        # A token of its own; else Ray writes one to the home folder, for every user to read.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    own: dict[str, Any] = {"num_cpus": os.cpu_count(), "resources": {SLOTS: DRIVERS}}
     with (
         (run_folder / "sweep.log").open("a", encoding="utf-8") as log,
-        session(log, **({"address": address} if address else own)) as ray,
+        session(redaction.Log(log), address, **({} if address else own)) as ray,
     ):
         yield ray
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import torch
 from transformers import set_seed
 
-from trainables import data, files, kernels, provenance, reference, rope, starts, templates
+from trainables import data, files, kernels, provenance, redaction, reference, rope, starts, templates
 from trainables.config import TrialConfig
 from trainables.measuring import MeasuringFailed
 from trainables.phases import Phases
@@ -121,7 +121,8 @@ def _ended(trial: Trial, evaluate_at: frozenset[int], measuring: Measures | None
     try:
         return _with_memory(trial, _run(trial, evaluate_at), measuring)
     except Exception as error:
-        (trial.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        trace = redaction.redacted(traceback.format_exc())
+        (trial.folder / "error.txt").write_text(trace, encoding="utf-8", errors="backslashreplace")
         what = f"{type(error).__name__}: {error}"
         if not is_out_of_memory(error):
             return trial.record("failed", what)
