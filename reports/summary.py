@@ -71,5 +71,5 @@ def _table(table: Table) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text on one line that Markdown takes as text: no table bars, no tags."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    """Text on one line that Markdown takes as text: no table bars, no tags, no links and images to fetch."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("](", "]\\(")

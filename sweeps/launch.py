@@ -131,6 +131,18 @@ def refuse_too_large(plan: Plan) -> None:
         raise SpecError(plan.spec.source.problem(("resources",), what))
 
 
+def _keep_keys_to_themselves() -> None:
+    """Tune hands AWS's keys to each actor as part of a process's command line, for every user of a node to see.
+
+    Nothing of ours asks AWS for anything, and on the driver's machine they are in the environment anyway.
+    """
+    from ray.tune.execution import class_cache
+
+    class_cache.ENV_VARS_TO_PROPAGATE -= {  # type: ignore[misc]
+        name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")
+    }
+
+
 def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, progress: Progress) -> Any:
     import ray
     from ray import tune
@@ -138,6 +150,7 @@ def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, progress: Prog
     from sweeps.search import CellAsha, Ticks
     from sweeps.slot import Slot
 
+    _keep_keys_to_themselves()
     return tune.Tuner(
         tune.with_resources(Slot, {"CPU": 0, SLOTS: 1}),
         param_space={

@@ -78,7 +78,7 @@ def _at(path: Path, unsafe: Sequence[str]) -> Path:
     if gguf or ("pickle" in unsafe and pickles(path) and not any(path.glob("*.safetensors"))):
         files = [path] if gguf else pickles(path)
         now = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        return cache.entry("converted", sha256(now), lambda into: convert(path, into))
+        return cache.entry("converted", sha256(now), lambda into: convert(path, into, unsafe))
     return check(path)
 
 

@@ -21,13 +21,14 @@ NAMES = re.compile(
     r"(?:^|_)(?:KEYS?|TOKENS?|SECRETS?|PASS|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|CONNECTION_STRING|SAS|PAT)(?:_|$)",
     re.IGNORECASE,
 )
-USER = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s?#'\"]+@")
+# A password may hold a slash, as AWS's do.
+USER = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/\s?#'\"]+|[^\s@:'\"]*:[^\s@'\"]*)@")
 SIGNED = re.compile(
     r"([?&;](?:[\w-]*(?:signature|token|credential|secret|password|api[_-]?key|access[_-]?key[\w-]*)|sig|key|pwd))"
     r"=[^&\s'\"]+",
     re.IGNORECASE,
 )
-BEARER = re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}|\b()hf_\w{16,}", re.IGNORECASE)
+BEARER = re.compile(r"((?:authorization\W+\w+|\bbearer)\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 
 
 def redacted(text: str) -> str:

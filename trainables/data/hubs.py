@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.errors import DataError
-from trainables.files import leads_out
 from trainables.data.paths import kind
+from trainables.files import leads_out
 
 HUBS = {"hf": "Hugging Face", "ms": "ModelScope"}
 WANTED = ["*.json*", "*.csv*", "*.tsv*", "*.parquet", "*.arrow", "*.txt*", "*.ndjson*", "README.md"]
