@@ -66,8 +66,8 @@ def _repeat(run: Run, several: bool) -> Iterator[str]:
 
 def _table(table: Table) -> str:
     lines = ["---" if column in table.texts else "---:" for column in table.columns]
-    rows = [table.columns, tuple(lines), *([_plain(cell) for cell in row] for row in table.rows)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    head, *rows = ([_plain(cell) for cell in row] for row in (table.columns, *table.rows))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, lines, *rows))
 
 
 def _plain(text: str) -> str:

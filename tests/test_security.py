@@ -323,11 +323,13 @@ class _Elements(HTMLParser):
         self.text += data
 
 
-HOSTILE = (
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "'><svg/onload=alert(1)>",
-    "</pre></style>",
+HOSTILE = " ".join(
+    (
+        "<script>alert(1)</script>",
+        '"><img src=x onerror=alert(1)>',
+        "'><svg/onload=alert(1)>",
+        "</pre></style>",
+    )
 )
 
 
@@ -358,25 +360,24 @@ def _hostile_run(place: Path, hostile: str) -> Path:
     return made
 
 
-@pytest.mark.parametrize("hostile", HOSTILE)
-def test_markup_in_data_names_and_errors_is_shown_and_not_run(tmp_path: Path, hostile: str) -> None:
-    index = write([_hostile_run(tmp_path / "run", hostile)])
+def test_markup_in_data_names_and_errors_is_shown_and_not_run(tmp_path: Path) -> None:
+    index = write([_hostile_run(tmp_path / "run", HOSTILE)])
     page = _Elements(index.read_text(encoding="utf-8"))
     assert not {"script", "img", "iframe", "object", "embed", "link", "base", "form"} & set(page.tags)
     assert [name for name, _ in page.attributes if name.startswith("on")] == []
     assert not [
         value for _, value in page.attributes if value and value.strip().lower().startswith("javascript:")
     ]
-    assert page.text.count(hostile) > 5
+    assert page.text.count(HOSTILE) > 5
     for drawn in (index.parent / "figures").glob("*.svg"):
         tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(drawn).iter()}
         assert not {"script", "foreignObject", "image", "a"} & tags
-    if "<" in hostile:
-        assert hostile not in (index.parent / "summary.md").read_text(encoding="utf-8").partition("```")[0]
+    prose = (index.parent / "summary.md").read_text(encoding="utf-8").partition("```")[0]
+    assert "<" not in prose
 
 
 def test_the_report_s_own_policy_lets_nothing_be_loaded_or_run(tmp_path: Path) -> None:
-    index = write([reports_example.realistic(tmp_path / "run")])
+    index = write([reports_example.write_run(tmp_path / "run", [reports_example.record("1" * 12)])])
     page = _Elements(index.read_text(encoding="utf-8"))
     (policy,) = (value for name, value in page.attributes if name == "content" and value and "-src" in value)
     assert "default-src 'none'" in policy
