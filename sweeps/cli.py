@@ -446,6 +446,7 @@ def _users_errors(*also: type[Exception]) -> Iterator[None]:
     from sweeps.problems import SpecError
     from trainables.data.errors import DataError
     from trainables.model_folder import ModelError
+    from trainables.redaction import redacted
     from trainables.templates import TemplateError
 
     mistakes: tuple[type[Exception], ...] = (SpecError, ModelError, DataError, TemplateError, *also)
@@ -455,7 +456,8 @@ def _users_errors(*also: type[Exception]) -> Iterator[None]:
         if _Debug.on:
             traceback.print_exception(error)
         for problem in getattr(error, "problems", None) or (error,):
-            print(problem, file=sys.stderr)
+            # What broke a download may quote its URL, with the token.
+            print(redacted(str(problem)), file=sys.stderr)
         raise typer.Exit(WRONG) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterable
 from contextlib import redirect_stdout
@@ -106,7 +107,7 @@ def examine(output: Path = Path("runs"), tracks: bool = True) -> Report:
 
     return Report(
         {
-            "Machine": machine.examine(output),
+            "Machine": [*machine.examine(output), token()],
             "Quantizers": capabilities.quantizers(),
             "Attention": capabilities.attention(),
             "Kernels": capabilities.kernels(),
@@ -133,6 +134,21 @@ def versions() -> list[Capability]:
     from trainables import capabilities
 
     return [capabilities.python(), capabilities.paretune(), *capabilities.packages()]
+
+
+def token() -> Capability:
+    """Whether other users can read Ray's token, with which code can be run in its owner's name. Ray writes it so."""
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    try:
+        rights = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return Capability(
+            "Ray token", True, f"none at {path}; run without --address makes its own", needed=False
+        )
+    if rights & 0o077:
+        said = f"other users can read {path} (mode {rights:o}); chmod 600 {path}"
+        return Capability("Ray token", False, said, needed=False)
+    return Capability("Ray token", True, f"{path} is its owner's alone", needed=False)
 
 
 def tracking() -> list[Capability]:

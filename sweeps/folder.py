@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from sweeps.plan import Plan
 from sweeps.problems import Problem, SpecError
-from trainables import files, machine, provenance, results
+from trainables import files, machine, provenance, redaction, results
 
 LOCK = ".lock"
 STOP = ".stop"  # in a run's folder: its driver is asked to end
@@ -39,9 +39,9 @@ def prepare(plan: Plan, run: Path, resume: bool) -> None:
         _check_same(plan, run, before.get("plan", {}))
         set_aside_damaged(run)
     run.mkdir(parents=True, exist_ok=True)
-    files.write_text(run / "spec.yaml", plan.spec.source.file.read_text(encoding="utf-8"))
+    files.write_text(run / "spec.yaml", redaction.redacted(plan.spec.source.text))
     with files.atomic(run / "resolved.yaml") as temporary:
-        YAML(typ="safe").dump(json.loads(json.dumps(plan.resolved(), default=str)), temporary)
+        YAML(typ="safe").dump(redaction.tree(json.loads(json.dumps(plan.resolved(), default=str))), temporary)
     files.write_json(run / "environment.json", _describe(plan, before or {}))
 
 
@@ -72,12 +72,15 @@ def _environment(run: Path) -> dict[str, Any] | None:
 
 
 def _describe(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
-    return {
+    told = {
         "name": plan.spec.name,
         "question": plan.spec.question,
         "command": shlex.join(["paretune", *sys.argv[1:]]),
         "overrides": list(plan.spec.overrides),
         **_notes(plan),
+    }
+    return {
+        **redaction.tree(told),
         "plan": _essence(plan),
         "commit": provenance.commit(),
         "python": sys.version.split()[0],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import signal
 import sys
@@ -25,7 +24,7 @@ from sweeps.plan import Plan
 from sweeps.problems import SpecError
 from sweeps.progress import Progress
 from sweeps.sizes import Sizes
-from trainables import results, trouble
+from trainables import redaction, results, trouble
 
 LEAVE_SECONDS = 5.0  # that trials have to save themselves after Ctrl-C
 STOP_SECONDS = 1.0  # between looks at whether the run was asked to stop
@@ -166,12 +165,25 @@ def refuse_too_large(plan: Plan) -> None:
             raise SpecError(plan.spec.source.problem(("resources",), what))
 
 
+def _keep_keys_to_themselves() -> None:
+    """Tune hands AWS's keys to each actor as part of a process's command line, for every user of a node to see.
+
+    Nothing of ours asks AWS for anything, and on the driver's machine they are in the environment anyway.
+    """
+    from ray.tune.execution import class_cache
+
+    class_cache.ENV_VARS_TO_PROPAGATE -= {
+        name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")
+    }
+
+
 def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, turns: Sequence[Callable[[], None]]) -> Any:
     from ray import tune
 
     from sweeps.search import CellAsha, Ticks
     from sweeps.slot import Request, Slot
 
+    _keep_keys_to_themselves()
     return tune.Tuner(
         tune.with_resources(Slot, Request.of),
         param_space={
@@ -235,15 +247,11 @@ def _ray(run_folder: Path, address: str | None) -> Iterator[Any]:
     own: dict[str, Any] = {
         "num_cpus": os.cpu_count(),
         "resources": {SLOTS: DRIVERS},
-        "include_dashboard": False,
         "_memory": machines.here().memory,
     }
-    if not address:
-        # A token of its own; else Ray writes one to the home folder, for every user to read.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with (
         (run_folder / "sweep.log").open("a", encoding="utf-8") as log,
-        session(log, **({"address": address} if address else own)) as ray,
+        session(redaction.Log(log), address, **({} if address else own)) as ray,
     ):
         yield ray
 

@@ -21,7 +21,18 @@ import pyarrow.parquet as pq
 import torch
 from transformers import set_seed
 
-from trainables import data, files, kernels, provenance, reference, rope, starts, templates, trouble
+from trainables import (
+    data,
+    files,
+    kernels,
+    provenance,
+    redaction,
+    reference,
+    rope,
+    starts,
+    templates,
+    trouble,
+)
 from trainables.config import TrialConfig
 from trainables.measuring import MeasuringFailed
 from trainables.phases import Phases
@@ -124,7 +135,8 @@ def _ended(trial: Trial, evaluate_at: frozenset[int], measuring: Measures | None
     except Exception as error:
         if trouble.of_storage(error, trial.folder) is not None:
             raise
-        (trial.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        trace = redaction.redacted(traceback.format_exc())
+        (trial.folder / "error.txt").write_text(trace, encoding="utf-8", errors="backslashreplace")
         what = f"{type(error).__name__}: {error}"
         if not is_out_of_memory(error):
             return trial.record("failed", what)

@@ -31,6 +31,7 @@ def of(path: Path) -> Trained:
         raise ModelError(
             f"{path} holds no model: give the folder of a finished trial, or the model folder in it"
         )
+    refuse_pickles(folder)
     config = trial(folder)
     if config is None:
         return Trained(trial=models.fingerprint(folder)[:12], folder=folder)
@@ -40,6 +41,12 @@ def of(path: Path) -> Trained:
     if not is_complete(folder):
         raise ModelError(f"{path} was not written to its end, or was damaged since; take another checkpoint")
     return Trained(trial=f"{config.trial_id()}@{step}", folder=folder)
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Raises ``ModelError`` where a trial's weights are not safetensors: PEFT would take a pickle for want of them."""
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder} has no weights as safetensors, and others are not read")
 
 
 def trial(folder: Path | None) -> TrialConfig | None:
@@ -76,6 +83,7 @@ def weights(model: ModelConfig, run: Path) -> Path:
 
 def _merge(adapter: Path, run: Path, into: Path) -> None:
     """Writes the adapter's sum with what it was trained on: an unquantized base, whatever it was trained on."""
+    refuse_pickles(adapter)
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -95,7 +103,9 @@ def _merge(adapter: Path, run: Path, into: Path) -> None:
     )
     model: Any = PeftModel.from_pretrained(base, str(adapter))
     model.merge_and_unload(safe_merge=True).save_pretrained(into)
-    AutoTokenizer.from_pretrained(adapter, local_files_only=True).save_pretrained(into)
+    remote = config.model.runs_remote_code
+    tokenizer = AutoTokenizer.from_pretrained(adapter, local_files_only=True, trust_remote_code=remote)
+    tokenizer.save_pretrained(into)
 
 
 def _moved_along(model: ModelConfig, beside: Path) -> ModelConfig:
