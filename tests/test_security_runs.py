@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import pickle
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from sweep_example import SPEC, Command, Home, records, start, wandb_runs, write
 from trial_example import At, make_config, write_rows
 
 from trainables.run import Place, run_trial
+from trainables.trained import COMPLETE, contents
 
 NAMES = (
     "WANDB_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
@@ -203,6 +205,8 @@ def test_a_pickle_planted_in_a_checkpoint_is_not_run_when_the_trial_resumes(
     (checkpoint / name).write_bytes(
         pickle.dumps(_Planted(tmp_path / "ran"), protocol=2)
     )  # as torch writes them
+    marker = checkpoint / COMPLETE  # or it would be taken for one that was damaged
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"files": contents(checkpoint)}))
     pickle.loads((checkpoint / name).read_bytes())
     assert (tmp_path / "ran").exists()  # so it would work
     (tmp_path / "ran").unlink()
