@@ -24,6 +24,16 @@ class Board:
         self._interrupted = False
         self._leaving: frozenset[str] = frozenset()  # nodes that are to be taken down
         self._moving: set[str] = set()
+        self._notes: list[str] = []
+
+    def note(self, line: str) -> None:
+        """Takes a line for the log of a run whose folder the slots don't have."""
+        self._notes.append(line)
+
+    def notes(self) -> list[str]:
+        """The lines since this was asked last."""
+        notes, self._notes = self._notes, []
+        return notes
 
     def stop(self, trial_id: str) -> None:
         self._stopped.add(trial_id)
@@ -152,6 +162,7 @@ class Hub:
 
     async def decide(self, trial_id: str, step: int, decision: str) -> None:
         async with self._changed:
+            self._heard = time.monotonic()  # its worker could do nothing but wait for this
             self._answers[trial_id, step] = decision
             self._changed.notify_all()
 

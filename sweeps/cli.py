@@ -17,6 +17,7 @@ import typer
 
 if TYPE_CHECKING:
     from sweeps.fleet import Fleet
+    from sweeps.places import Place
     from sweeps.plan import Plan
     from sweeps.tracking import Tracker
 
@@ -58,7 +59,9 @@ def _options(
 @app.command()
 def run(
     spec: SpecArgument,
-    output: Annotated[Path, typer.Option(help="The run folder is OUTPUT/NAME.")] = Path("runs"),
+    output: Annotated[
+        str, typer.Option(help="The run folder is OUTPUT/NAME; a path, s3://, gs://, ...")
+    ] = "runs",
     address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
     force: Annotated[
@@ -70,23 +73,24 @@ def run(
     with _users_errors():
         plan = _plan(spec, sets, fetch=True, here=address is None)
         _refuse(plan)
-        from sweeps import folder, hosts, launch
+        from sweeps import folder, hosts, launch, places
         from sweeps.tracking import Tracker
 
         if address is None:
             launch.refuse_too_large(plan)
-        run_folder = (output / plan.spec.name).resolve()
-        tracker = Tracker(plan, run_folder)  # refuses what it can't do before anything is written
+        place = places.at(output, plan.spec.name)
+        tracker = Tracker(plan, place.folder)  # refuses what it can't do before anything is written
+        places.refuse_here(place)
         if address is not None and not resume:
-            hosts.refuse(plan, run_folder.parent, address)
-        with folder.held(run_folder), _ended_like_by_ctrl_c():
-            folder.prepare(plan, run_folder, resume)
-            code = _carry_out(plan, run_folder, address, tracker, resume, force)
+            hosts.refuse(plan, place.output, address)
+        with place.held(resume), _ended_like_by_ctrl_c():
+            folder.prepare(plan, place.folder, resume, place.shown)
+            code = _carry_out(plan, place, address, tracker, resume, force)
     raise typer.Exit(code)
 
 
 def _carry_out(
-    plan: Plan, run_folder: Path, address: str | None, tracker: Tracker, resume: bool, force: bool
+    plan: Plan, place: Place, address: str | None, tracker: Tracker, resume: bool, force: bool
 ) -> int:
     _keep_fonts()
     from reports.write import write
@@ -96,27 +100,28 @@ def _carry_out(
     progress = Progress()
     with tracker.following(progress.say):
         try:
-            launch.run(plan, run_folder, address, progress, resume, force)
+            launch.run(plan, place.folder, address, progress, resume, force, place.mirror)
             progress.end()
-            report = write([run_folder])
+            report = write([place.folder])
             tracker.summarize()
         except KeyboardInterrupt:
             progress.end()
             tracker.leave()
-            again = _again(plan, run_folder, address, force)
+            again = _again(plan, place.output, address, force)
             print(f"Interrupted. To go on: {again}", file=sys.stderr)
             return INTERRUPTED
-    code = launch.exit_code(run_folder)
-    print(report)
+    code = launch.exit_code(place.folder)
+    place.settle()
+    print(place.name_of(report))
     return code
 
 
-def _again(plan: Plan, run_folder: Path, address: str | None, force: bool = False) -> str:
+def _again(plan: Plan, output: str, address: str | None, force: bool = False) -> str:
     """The command that goes on with a run."""
     import shlex
 
     sets = [word for override in plan.spec.overrides for word in ("--set", override)]
-    where = ["--output", str(run_folder.parent), *(["--address", address] if address else [])]
+    where = ["--output", output, *(["--address", address] if address else [])]
     options = [*where, *sets, *(["--force"] if force else []), "--resume"]
     return shlex.join(["paretune", "run", str(plan.spec.source.file), *options])
 
@@ -280,23 +285,32 @@ def _try(made: Plan, output: Path, untrained: bool) -> int:
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, such as runs/methods.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Run folders or URLs, such as runs/methods.")
+    ],
     output: Annotated[Path | None, typer.Option(help="Where to; RUN/report by default.")] = None,
 ) -> None:
     """Write the report again, over one run or several. Prints its path."""
     _keep_fonts()
+    from contextlib import ExitStack
+
     from reports.write import write
+    from sweeps import places
     from trainables import results
 
     # What reports refuse: a folder that is no run, runs that can't be compared, other files in the way.
-    with _users_errors(FileNotFoundError, ValueError):
-        for run_folder in runs:
+    with _users_errors(FileNotFoundError, ValueError), ExitStack() as copies:
+        found = [places.of(run) for run in runs]
+        folders = [copies.enter_context(place.copied()) for place in found]
+        for run_folder in folders:
             if results.trial_folders(run_folder):
                 results.write_tables(run_folder)
-        typer.echo(write(runs, output))
+        typer.echo(found[0].kept(write(folders, output), folders[0]))
 
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/methods.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's folder or URL, such as runs/methods.")
+]
 
 
 @app.command()
@@ -305,10 +319,11 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Say what a run is doing: trials done and left, the best so far, what is in training, and where it runs."""
+    from sweeps import places
     from sweeps import status as state
 
-    with _users_errors(ValueError):
-        found = state.look(run)
+    with _users_errors(ValueError, OSError):
+        found = places.of(run).look()
     if as_json:
         import json
 
@@ -326,11 +341,14 @@ def logs(
     trial: Annotated[str | None, typer.Argument(help="A trial's id, or how it begins.")] = None,
 ) -> None:
     """Print a run's log, or what is known of one trial: its last steps, its error."""
+    from sweeps import places
     from sweeps import status as state
 
-    with _users_errors(ValueError):
-        for line in state.log(run, trial):
-            typer.echo(line)
+    with _users_errors(ValueError, OSError):
+        place = places.of(run)
+        with place.copied(places.tells_of_it) as run_folder:
+            for line in state.log(run_folder, trial, place.shown):
+                typer.echo(line)
 
 
 @app.command()
@@ -341,21 +359,22 @@ def stop(
     """End a run as Ctrl-C would, from any machine that has its folder: trials save themselves, --resume goes on."""
     import time
 
-    from sweeps import folder
+    from sweeps import places
     from sweeps import status as state
 
-    with _users_errors(ValueError):
-        found = state.look(run)
+    with _users_errors(ValueError, OSError):
+        place = places.of(run)
+        found = place.look()
         if found.holder is None:
             raise ValueError(f"{run}: nobody runs it; it is {found.word}")
-        folder.ask_to_stop(run)
-    until = time.monotonic() + wait
-    while (holder := folder.holder(run)) and time.monotonic() < until:
-        time.sleep(0.2)
-    if holder:
-        typer.echo(f"asked, and not ended after {wait:g} s: {holder}", err=True)
-        raise typer.Exit(FAILED)
-    typer.echo(f"stopped; {state.to_go(state.look(run))}")
+        place.ask_to_stop()
+        until = time.monotonic() + wait
+        while (holder := place.holder()) and time.monotonic() < until:
+            time.sleep(0.2)
+        if holder:
+            typer.echo(f"asked, and not ended after {wait:g} s: {holder}", err=True)
+            raise typer.Exit(FAILED)
+        typer.echo(f"stopped; {state.to_go(place.look())}")
 
 
 @app.command()
@@ -380,7 +399,9 @@ def doctor(
     address: Annotated[
         str | None, typer.Option(help="Every node of a Ray cluster: auto, or HOST:PORT.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Where runs are to go, to be looked at too.")] = Path("runs"),
+    output: Annotated[
+        str, typer.Option(help="Where runs are to go, to be looked at too: a path, s3://, gs://, ...")
+    ] = "runs",
 ) -> None:
     """Say what this machine can do, or every node of a cluster, and what is missing.
 
@@ -399,11 +420,12 @@ def doctor(
     raise typer.Exit(found.exit_code)
 
 
-def _rounds(address: str, output: Path) -> Fleet:
+def _rounds(address: str, output: str) -> Fleet:
     with _users_errors():
         from sweeps import rounds
+        from trainables.urls import is_url
 
-        return rounds.examine(address, output.resolve())
+        return rounds.examine(address, output if is_url(output) else str(Path(output).resolve()))
 
 
 def _plan(spec: str, sets: list[str] | None, fetch: bool = False, **filters: Any) -> Plan:

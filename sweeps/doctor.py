@@ -91,8 +91,8 @@ def mark(found: Capability) -> Text:
     return Text("missing", style="red") if found.needed else Text("no", style="dim")
 
 
-def examine(output: Path = Path("runs"), tracks: bool = True) -> Report:
-    """Asks this process's machine about everything; runs are to go to ``output``, and ``tracks``: W&B is its job.
+def examine(output: str = "runs", driver: bool = True) -> Report:
+    """Asks this process's machine about everything; runs are to go to ``output``, and ``driver``: W&B is its job.
 
     Torch is imported for it, which takes some seconds.
     """
@@ -103,16 +103,19 @@ def examine(output: Path = Path("runs"), tracks: bool = True) -> Report:
     if any(not found.works for found in topics["Packages"]):
         # The rest is asked of these very packages.
         return Report(topics)
-    from trainables import machine
+    from sweeps import at_url
+    from trainables import machine, scratch
+    from trainables.urls import is_url
 
     return Report(
         {
-            "Machine": [*machine.examine(output), token()],
+            "Machine": [*machine.examine(scratch.local(output)), token()],
+            **({"Storage": [at_url.here(output)]} if driver and is_url(output) else {}),
             "Quantizers": capabilities.quantizers(),
             "Attention": capabilities.attention(),
             "Kernels": capabilities.kernels(),
             "Precision": capabilities.precisions(),
-            **({"Tracking": tracking()} if tracks else {}),
+            **({"Tracking": tracking()} if driver else {}),
             **topics,
         }
     )
@@ -171,7 +174,7 @@ def main() -> None:
     question = json.loads(sys.stdin.read())
     with redirect_stdout(sys.stderr):  # what libraries print is not the answer
         names = question.get("names")
-        report = asked(names) if names is not None else examine(Path(question["output"]), tracks=False)
+        report = asked(names) if names is not None else examine(question["output"], driver=False)
     print(report.to_json())
 
 

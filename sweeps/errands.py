@@ -51,6 +51,15 @@ def memory(node_id: str) -> dict[str, list[int]]:
     return {"free": free, "gpus": [2**20 * int(line) for line in said.split() if line.isdigit()]}
 
 
+def lacking(node_id: str, wanted: dict[str, list[tuple[str, int]]]) -> list[str]:
+    """What of ``wanted``, files with their bytes by name, isn't wholly here."""
+    return [
+        name
+        for name, files in wanted.items()
+        if not all(os.path.isfile(path) and os.path.getsize(path) == size for path, size in files)
+    ]
+
+
 def leave_mark(node_id: str, folder: str, token: str) -> bool:
     """Whether the driver's file can be seen here; if so, another is left for the driver to see."""
     place = Path(folder)

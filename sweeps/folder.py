@@ -23,8 +23,9 @@ LOCK = ".lock"
 STOP = ".stop"  # in a run's folder: its driver is asked to end
 
 
-def prepare(plan: Plan, run: Path, resume: bool) -> None:
-    """Makes the folder of a new run, or checks that an old one may be resumed with this plan.
+def prepare(plan: Plan, run: Path, resume: bool, shown: str | None = None) -> None:
+    """Makes the folder of a new run, or checks that an old one may be resumed with this plan. ``shown``: what people
+    call it, if not by its path.
 
     Raises ``SpecError`` for a run that exists and isn't resumed, and for one that was made from another spec.
     """
@@ -32,7 +33,9 @@ def prepare(plan: Plan, run: Path, resume: bool) -> None:
     if before is not None and not resume:
         raise SpecError(
             Problem(
-                str(run), "", "this run exists. Go on with it: --resume; or give another --output or name"
+                shown or str(run),
+                "",
+                "this run exists. Go on with it: --resume; or give another --output or name",
             )
         )
     if before is not None:

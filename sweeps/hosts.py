@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from sweeps import cluster, doctor, fleet, needs, rounds, shared
 from sweeps.cluster import Node
@@ -24,7 +23,7 @@ OPTION = "--address"
 TRAINING = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate")
 
 
-def refuse(plan: Plan, output: Path, address: str) -> None:
+def refuse(plan: Plan, output: str, address: str) -> None:
     """Shows what to be warned of; raises ``SpecError`` for what a sweep on that cluster would fail on."""
     found = problems(plan, output, address)
     for warning in (each for each in found if not each.error):
@@ -34,7 +33,7 @@ def refuse(plan: Plan, output: Path, address: str) -> None:
         raise SpecError(*errors)
 
 
-def problems(plan: Plan, output: Path, address: str) -> list[Problem]:
+def problems(plan: Plan, output: str, address: str) -> list[Problem]:
     """All that is wrong with the nodes that could host a trial or a slot, whose run folder goes to ``output``."""
     with cluster.session(io.StringIO(), address=address) as ray:
         nodes = cluster.nodes(ray)

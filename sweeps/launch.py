@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sweeps import folder, hosts, machines, residuals, sizes
+from sweeps import folder, hosts, machines, residuals, sizes, staging
 from sweeps.admission import Admission
 from sweeps.cluster import DRIVERS, SLOTS, session
 from sweeps.looker import Looker
 from sweeps.machines import Machines
+from sweeps.mirror import Mirror
 from sweeps.packing import Machine, Size, fits, how_many
 from sweeps.patience import Demand, Patience
 from sweeps.plan import Plan
@@ -27,6 +28,7 @@ from sweeps.sizes import Sizes
 from trainables import redaction, results, trouble
 
 LEAVE_SECONDS = 5.0  # that trials have to save themselves after Ctrl-C
+REMOTE_LEAVE_SECONDS = 60.0  # where what they save has a way to go
 STOP_SECONDS = 1.0  # between looks at whether the run was asked to stop
 DRAIN_SECONDS = 1.0  # between looks at which nodes are to be taken down
 SLOT_FAILURES = (
@@ -45,21 +47,25 @@ def run(
     progress: Progress,
     resume: bool = False,
     force: bool = False,
+    mirror: Mirror | None = None,
 ) -> None:
     """Runs what is left of a plan; returns once every trial has a record and the tables are written.
 
     A cluster's nodes are looked at before a new run's folder is made; with ``resume`` here, if work is left. What is
-    foretold not to fit in memory is a row and is not started, unless ``force``.
+    foretold not to fit in memory is a row and is not started, unless ``force``. ``mirror``: the run is at a URL, which
+    its folder mirrors.
 
     Raises :class:`Left` when interrupted, ``DataError`` for rows that no trial could be trained on.
     """
     from sweeps.search import CellSearch
 
     search = CellSearch(plan, run_folder)
+    search.mirror = mirror
     started = time.monotonic()
     try:
         if search.work_left() and resume and address is not None:
-            hosts.refuse(plan, run_folder.parent, address)
+            output = mirror.url.rpartition("/")[0] if mirror else str(run_folder.parent)
+            hosts.refuse(plan, output, address)
         while search.work_left():
             try:
                 _sweep(plan, run_folder, address, search, progress, force)
@@ -68,6 +74,7 @@ def run(
                 if not _storage_is_back(error, run_folder, progress):
                     raise
                 search = CellSearch(plan, run_folder)  # what is true is in the run folder
+                search.mirror = mirror
     finally:
         shutil.rmtree(run_folder / ".ray", ignore_errors=True)  # Ray's own state, which nothing goes on from
         try:
@@ -107,12 +114,20 @@ def _sweep(
         search.admission = Admission(machines.look, plan.spec.resources.concurrent or DRIVERS)
         found = search.admission.machines
         progress.begin(plan, run_folder, slots=slots(plan, found))
+        if address:
+            staging.stage(ray, plan, run_folder, search.mirror, progress.say)
         search.sizes = Sizes.of_plan(plan, found, slots(plan, found), force)
         for line in sizes.warnings(plan, search.sizes):
             progress.say(line)
         demand = Demand(ray) if address else None
         patience = Patience(search, progress.say, plan.spec.resources.wait_seconds, demand)
-        turns = (progress.tick, _Asked(run_folder), _Drains(machines, board), patience)
+        turns: list[Callable[[], None]] = [
+            progress.tick,
+            _Asked(run_folder),
+            _Drains(machines, board),
+            patience,
+        ]
+        turns += [_Listens(board, run_folder)] if search.mirror else []
         search.idle = lambda: [turn() for turn in turns]
         with _leaving(search, board, progress):
             try:
@@ -187,7 +202,7 @@ def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, turns: Sequenc
     return tune.Tuner(
         tune.with_resources(Slot, Request.of),
         param_space={
-            "run": str(run_folder),
+            "run": search.mirror.url if search.mirror else str(run_folder),
             "board": board,
             "stall_seconds": plan.spec.resources.stall_seconds,
             "evaluate_at": {cell.name: list(cell.rungs) for cell in plan.cells},
@@ -207,6 +222,22 @@ def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, turns: Sequenc
             failure_config=tune.FailureConfig(max_failures=SLOT_FAILURES),
         ),
     )
+
+
+class _Listens:
+    """Writes down what slots that don't have the run folder left for its log with the board."""
+
+    def __init__(self, board: Any, run_folder: Path) -> None:
+        self.board, self.log, self._listened = board, run_folder / "sweep.log", 0.0
+
+    def __call__(self) -> None:
+        import ray
+
+        if time.monotonic() - self._listened < STOP_SECONDS:
+            return
+        self._listened = time.monotonic()
+        with self.log.open("a", encoding="utf-8") as log:
+            log.writelines(ray.get(self.board.notes.remote()))
 
 
 class _Asked:
@@ -266,7 +297,7 @@ def _leaving(search: Any, board: Any, progress: Progress) -> Iterator[None]:
         search.leaving = True
         board.interrupt.remote()
         progress.leaving()
-        signal.setitimer(signal.ITIMER_REAL, LEAVE_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, REMOTE_LEAVE_SECONDS if search.mirror else LEAVE_SECONDS)
 
     def cut_off(number: int, frame: Any) -> None:
         raise Left

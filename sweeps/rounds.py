@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from sweeps import cluster, doctor, errands, shared
@@ -17,7 +16,7 @@ from trainables.capabilities import Capability
 PATIENCE_SECONDS = 180.0  # for all nodes together; torch, bitsandbytes and the rest are imported on each
 
 
-def examine(address: str, output: Path) -> Fleet:
+def examine(address: str, output: str) -> Fleet:
     """Joins the cluster and examines every node of it, and whether they share ``output``.
 
     Raises ``SpecError`` where the cluster can't be joined.
@@ -28,7 +27,7 @@ def examine(address: str, output: Path) -> Fleet:
     with cluster.session(io.StringIO(), address=address) as ray:
         nodes = cluster.nodes(ray)
         storage = shared.look(ray, nodes, output)
-        return join(driver, nodes, access(ray), storage, reports(ray, nodes, output=str(output)))
+        return join(driver, nodes, access(ray), storage, reports(ray, nodes, output=output))
 
 
 def join(

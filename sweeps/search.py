@@ -21,6 +21,7 @@ from ray.tune.search import Searcher
 
 from sweeps.admission import Admission
 from sweeps.board import find_board
+from sweeps.mirror import Mirror
 from sweeps.packing import Size
 from sweeps.pipeline import NothingToStartFrom, Pipeline, Waiting
 from sweeps.plan import Cell, Plan
@@ -51,6 +52,7 @@ class CellSearch(Searcher):
         self.leaving = False  # once set, nothing new is proposed
         self.sizes: Sizes | None = None
         self.admission: Admission | None = None
+        self.mirror: Mirror | None = None  # of a run that is at a URL
         self.idle: Callable[[], None] = lambda: None  # called when nothing can be proposed just now
         self._trials: dict[str, str] = {}  # Tune's trial id -> ours
         self._configs: dict[str, TrialConfig] = {}
@@ -143,6 +145,8 @@ class CellSearch(Searcher):
         ours = config.trial_id()
         self._note(config)
         self._trials[trial_id], self._configs[ours] = ours, config
+        if self.mirror is not None:
+            self.mirror.begin(ours)
         if size is None or self.admission is None:
             return {"trial_id": ours, "cell": config.cell}
         self.admission.begin(ours, size)
@@ -265,6 +269,8 @@ class CellSearch(Searcher):
         ours = self._trials[trial_id]
         if self.admission is not None:
             self.admission.end(ours)
+        if self.mirror is not None:
+            self.mirror.end(ours, (result or {}).get("lost"))
         record = results.read_record(self._folder(ours))
         if record is None and error:
             died = "its slot died again and again while running it; sweep.log says how"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -22,7 +23,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sweeps.board import find_board, open_hub
 from sweeps.cluster import SLOTS
 from sweeps.packing import Size
-from trainables import provenance
+from trainables import provenance, scratch
+from trainables.urls import is_url
 
 QUIET_SECONDS = 5.0  # between looks at whether the worker group, and the slot's own node, are still there
 CLOSE_SECONDS = 20.0
@@ -39,7 +41,7 @@ class Slot(tune.Trainable):
         context = ray.get_runtime_context()
         self.name, self.node = str(context.get_actor_id())[:8], context.get_node_id()
         self.served = 0
-        self.run, self.stall_seconds = Path(config["run"]), config["stall_seconds"]
+        self.run, self.stall_seconds = config["run"], config["stall_seconds"]
         self.failure: BaseException | None = None
         self.group = threading.Thread(target=self._serve, args=(config,), daemon=True)
         self.group.start()
@@ -68,7 +70,7 @@ class Slot(tune.Trainable):
             ),
             run_config=RunConfig(
                 name=f"slot-{self.name}",
-                storage_path=str(Path(config["run"]) / ".ray"),
+                storage_path=str(scratch.local(config["run"]) / ".ray"),
                 callbacks=[_starving(self.hub)],
                 failure_config=FailureConfig(  # type: ignore[call-arg]  # mypy finds that of the old Ray Train
                     max_failures=GROUP_FAILURES, controller_failure_limit=1
@@ -81,11 +83,10 @@ class Slot(tune.Trainable):
         self._stay_only_where_it_lasts()
         self._clear_after_dead_slot()
         self.unanswered: int | None = None
-        folder = Path(config["run"]) / "trials" / self.job_id
         job = {
             "trial_id": self.job_id,
             "run": config["run"],
-            "config": json.loads((folder / "config.json").read_text(encoding="utf-8")),
+            "config": json.loads(scratch.text(config["run"], f"trials/{self.job_id}/config.json")),
             "evaluate_at": config["evaluate_at"].get(config["cell"], []),
             "slot": self.name,
             "slot_trial": self.served,
@@ -114,7 +115,8 @@ class Slot(tune.Trainable):
         if event["kind"] == "done":
             record = event["record"]
             kept = ("status", "objective", "quality", "peak_train_bytes", "setup_seconds", "steps")
-            return {**{name: record[name] for name in kept}, "step": record["steps"] or 0, "done": True}
+            told = {name: record[name] for name in kept}
+            return {**told, "step": record["steps"] or 0, "done": True, "lost": event.get("lost")}
         self.unanswered = event["step"]
         return {"step": event["step"], "objective": event["objective"], "done": False}
 
@@ -147,8 +149,12 @@ class Slot(tune.Trainable):
         ray.get(self.hub.alive.remote())  # the next ones have as long
 
     def _log(self, text: str) -> None:
-        with (self.run / "sweep.log").open("a", encoding="utf-8") as log:
-            log.write(f"{provenance.now()[11:19]} {text}\n")
+        line = f"{provenance.now()[11:19]} {text}\n"
+        if is_url(self.run):
+            ray.get(self.board.note.remote(line))
+            return
+        with (Path(self.run) / "sweep.log").open("a", encoding="utf-8") as log:
+            log.write(line)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._give(new_config)
@@ -157,6 +163,8 @@ class Slot(tune.Trainable):
     def cleanup(self) -> None:
         ray.get(self.hub.close.remote())
         self.group.join(timeout=CLOSE_SECONDS)
+        if is_url(self.run):
+            shutil.rmtree(scratch.local(self.run) / ".ray" / f"slot-{self.name}", ignore_errors=True)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial's own checkpoints, in its folder, are what it resumes from."""

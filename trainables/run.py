@@ -105,15 +105,17 @@ def run_trial(
     evaluate_at: frozenset[int] = frozenset(),
     measuring: Measures | None = None,
     halved: bool = False,
+    here: TrialConfig | None = None,
 ) -> Record:
     """Runs a trial, or resumes it from its last complete checkpoint, and returns the record it wrote.
 
     ``evaluate_at``: steps at which the validation result is reported to ``control``, besides ``eval_steps``
-    and the last. ``halved``: memory ran out before, so half the rows are taken at a time. Never raises for what goes
-    wrong inside the trial: the record's status and error say it. Raises what it meets when the run folder can't be
-    written to (``trouble.of_storage``): called again, it goes on.
+    and the last. ``halved``: memory ran out before, so half the rows are taken at a time. ``here`` is the config with
+    paths that are on this machine, where its own are not. Never raises for what goes wrong inside the trial: the
+    record's status and error say it. Raises what it meets when the run folder can't be written to
+    (``trouble.of_storage``): called again, it goes on.
     """
-    trial = Trial(config, config, place, control or Alone(), {"started_at": provenance.now()})
+    trial = Trial(config, here or config, place, control or Alone(), {"started_at": provenance.now()})
     if first_rank():
         files.write_json(trial.folder / "config.json", config.model_dump(mode="json"))
     if halved:

@@ -12,6 +12,7 @@ from typing import Any
 
 from trainables import files, models
 from trainables.config import ModelConfig, TrialConfig
+from trainables.given import Given
 from trainables.model_folder import ModelError
 from trainables.packaged import locked
 from trainables.trained import Trained, is_complete
@@ -67,7 +68,7 @@ def weights(model: ModelConfig, run: Path) -> Path:
     """
     start = model.start
     if start is None:
-        return models.folder(model)
+        return models.folder(Given.of(run).model(model))
     if start.folder is None or not start.folder.is_dir():
         raise ModelError(f"{start.label} has left no model at {start.folder}")
     if not start.is_adapter:
@@ -92,7 +93,7 @@ def _merge(adapter: Path, run: Path, into: Path) -> None:
     config = trial(adapter)
     if config is None:
         raise ModelError(f"{adapter} is an adapter, and no config.json beside it says what of")
-    below = weights(_moved_along(config.model, adapter), run)
+    below = weights(moved_along(config.model, adapter), run)
     base: Any = AutoModelForCausalLM.from_pretrained(
         below,
         config=model_config(config.model, below, config.data.cutoff),
@@ -108,7 +109,7 @@ def _merge(adapter: Path, run: Path, into: Path) -> None:
     tokenizer.save_pretrained(into)
 
 
-def _moved_along(model: ModelConfig, beside: Path) -> ModelConfig:
+def moved_along(model: ModelConfig, beside: Path) -> ModelConfig:
     """The model with its start looked for beside the trial that started from it: a run's folder may move."""
     start = model.start
     if start is None or start.folder is None or start.folder.is_dir():

@@ -7,9 +7,13 @@ where)``, ``alive()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()`
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainables.courier import Where
 
 MAX_ATTEMPTS = 3  # times a trial may take its worker down before it counts as failed
 
@@ -24,7 +28,9 @@ def serve(settings: dict[str, Any]) -> None:
     import torch
 
     from trainables import machine
+    from trainables.courier import where
     from trainables.measuring import MeasuringProcess
+    from trainables.results import Record
 
     hub, board = settings["hub"], settings["board"]
     if not torch.cuda.is_available():
@@ -35,33 +41,42 @@ def serve(settings: dict[str, Any]) -> None:
     context = ray.train.get_context()
     workers, rank = context.get_world_size(), context.get_world_rank()
     here = (ray.get_runtime_context().get_node_id(), os.getpid())
+    group = ray.util.get_current_placement_group()
+    named = group.id.hex() if group is not None else ""
     measuring = MeasuringProcess()
     _warm_up()
     try:
         done: str | None = None
         while (job := ray.get(hub.next_job.remote(done, rank, machine.oom_kills(), here))) is not None:
             if rank == 0:
-                group = ray.util.get_current_placement_group()
                 ray.get(board.serve.remote(job["trial_id"], group))
-            record = _run({**job, "node": here[0]}, hub, board, workers, measuring)
+            claim = f"{named} {job['given_at']}"
+            place = where(job["run"], job["trial_id"], claim, rank == 0, hub.alive.remote)
+            record = _run({**job, "node": here[0]}, hub, board, workers, measuring, place)
+            lost = place.deliver(Record.model_validate(record))
             if record["status"] == "interrupted" and not _told(board.interrupted.remote()):
                 _move_on(job, hub, board, rank)
             done = job["trial_id"]
             if rank == 0:
-                ray.get(hub.report.remote({"kind": "done", "trial_id": done, "record": record}))
+                ray.get(hub.report.remote({"kind": "done", "trial_id": done, **_told_of(record, lost)}))
     except Deserted:
         return  # the trial has no record, so a resumed sweep goes on with it
     finally:
         measuring.close()
 
 
-def _run(job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any) -> dict[str, Any]:
+def _run(
+    job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any, at: Where | None = None
+) -> dict[str, Any]:
     from trainables import trouble
     from trainables.config import TrialConfig
+    from trainables.courier import InPlace
+    from trainables.model_folder import ModelError
     from trainables.run import Place, end_trial, run_trial
 
+    at = at or InPlace(Path(job["run"]))
     config = TrialConfig.model_validate(job["config"])
-    place = Place(Path(job["run"]), job["slot"], job["slot_trial"], job["given_at"], workers)
+    place = Place(at.run, job["slot"], job["slot_trial"], job["given_at"], workers)
     if job["starved"] and (job["attempt"] > 2 or not config.train.retry_out_of_memory):
         starved = "its worker was ended because the node's memory had run out"
         return end_trial(config, place, "out_of_memory", starved).model_dump(mode="json")
@@ -71,11 +86,17 @@ def _run(job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any
             "resources.stall_seconds; sweep.log says which"
         )
         return end_trial(config, place, "failed", died).model_dump(mode="json")
-    at = frozenset(job["evaluate_at"])
-    control = FromHub(hub, board, job["trial_id"], at, job.get("node", ""))
+    try:
+        here = at.fetch(config)
+    except (OSError, ModelError) as error:
+        why = f"what it needs could not be brought here: {error}"
+        return end_trial(config, place, "failed", why).model_dump(mode="json")
+    steps, measures = frozenset(job["evaluate_at"]), at.measuring(measuring)
+    control = FromHub(hub, board, job["trial_id"], steps, job.get("node", ""))
     while True:
         try:
-            record = run_trial(config, place, control, at, measuring, halved=job["starved"])
+            with at.sending():
+                record = run_trial(config, place, control, steps, measures, halved=job["starved"], here=here)
             return record.model_dump(mode="json")
         except Exception as error:
             if trouble.of_storage(error, place.run) is None or not trouble.outlasted(
@@ -84,6 +105,15 @@ def _run(job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any
                 raise
             if workers > 1:
                 raise  # the others are not where this one is: all begin again, from the last checkpoint
+
+
+def _told_of(record: dict[str, Any], lost: str | None) -> dict[str, Any]:
+    """What the hub is told of a trial's end. A record that could not be written goes this way, and says so."""
+    if lost is None:
+        return {"record": record}
+    status = "interrupted" if record["status"] == "interrupted" else "failed"
+    record = {**record, "status": status, "error": lost}
+    return {"record": record, "lost": json.dumps(record)}
 
 
 def _move_on(job: dict[str, Any], hub: Any, board: Any, rank: int) -> None:
