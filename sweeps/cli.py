@@ -5,6 +5,7 @@ Imports sit inside the commands, so that ``paretune --help`` costs nothing.
 
 from __future__ import annotations
 
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import typer
 if TYPE_CHECKING:
     from sweeps.fleet import Fleet
     from sweeps.plan import Plan
+    from sweeps.spec import Spec
     from sweeps.tracking import Tracker
 
 WRONG = 2  # what the user gave is wrong
@@ -64,6 +66,9 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Start trials, too, that are foretold not to fit in memory.")
     ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return once it has begun; it outlives the terminal.")
+    ] = False,
     sets: SetOption = None,
 ) -> None:
     """Plan, launch, follow, and report a sweep. Prints the report's path last."""
@@ -77,12 +82,57 @@ def run(
             launch.refuse_too_large(plan)
         run_folder = (output / plan.spec.name).resolve()
         tracker = Tracker(plan, run_folder)  # refuses what it can't do before anything is written
-        if address is not None and not resume:
+        if address is not None and (detach or not resume):
             hosts.refuse(plan, run_folder.parent, address)
+        if detach:
+            _detach(plan, run_folder, address, resume, force)
+            return
         with folder.held(run_folder), _ended_like_by_ctrl_c():
             folder.prepare(plan, run_folder, resume)
             code = _carry_out(plan, run_folder, address, tracker, resume, force)
     raise typer.Exit(code)
+
+
+def _detach(plan: Plan, run_folder: Path, address: str | None, resume: bool, force: bool) -> None:
+    """Has a driver of its own go on from here, once all that a user can have got wrong was looked at."""
+    from sweeps import detach, folder
+    from sweeps.orders import Orders
+
+    folder.refuse_held(run_folder)
+    folder.check(plan, run_folder, resume)
+    try:
+        driver = detach.begin(run_folder, Orders.of(plan, address, resume, force))
+    except detach.NotBegun as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(error.code) from None
+    typer.echo(f"{plan.spec.name} runs as {driver}. To follow it, and to end it:")
+    for command in ("status", "logs", "stop"):
+        typer.echo(f"  paretune {command} {shlex.quote(str(run_folder))}")
+
+
+@app.command(hidden=True)
+def drive(orders: Annotated[Path, typer.Argument(metavar="RUN/ORDERS")]) -> None:
+    """Carry out what ``run --detach`` asked for, in a process of its own whose output is the run's driver.log."""
+    from sweeps import detach
+
+    with detach.logged(), _users_errors():
+        raise typer.Exit(_drive(orders))
+
+
+def _drive(path: Path) -> int:
+    from sweeps import folder
+    from sweeps.orders import Orders
+    from sweeps.tracking import Tracker
+
+    orders, run_folder = Orders.read(path), path.parent
+    orders.take_on()
+    plan = _make(orders.spec(), fetch=True, here=orders.address is None)
+    _refuse(plan)
+    tracker = Tracker(plan, run_folder)
+    with folder.held(run_folder), _ended_like_by_ctrl_c():
+        folder.prepare(plan, run_folder, orders.resume)
+        path.unlink()  # who waits for that may go now
+        return _carry_out(plan, run_folder, orders.address, tracker, orders.resume, orders.force)
 
 
 def _carry_out(
@@ -113,8 +163,6 @@ def _carry_out(
 
 def _again(plan: Plan, run_folder: Path, address: str | None, force: bool = False) -> str:
     """The command that goes on with a run."""
-    import shlex
-
     sets = [word for override in plan.spec.overrides for word in ("--set", override)]
     where = ["--output", str(run_folder.parent), *(["--address", address] if address else [])]
     options = [*where, *sets, *(["--force"] if force else []), "--resume"]
@@ -407,12 +455,17 @@ def _rounds(address: str, output: Path) -> Fleet:
 
 
 def _plan(spec: str, sets: list[str] | None, fetch: bool = False, **filters: Any) -> Plan:
-    from sweeps import preparing
-    from sweeps.plan import make
     from sweeps.spec import read
 
+    return _make(read(spec, sets or ()), fetch, **filters)
+
+
+def _make(spec: Spec, fetch: bool, **filters: Any) -> Plan:
+    from sweeps import preparing
+    from sweeps.plan import make
+
     with preparing.shown():
-        return make(read(spec, sets or ()), fetch=fetch, **filters)
+        return make(spec, fetch=fetch, **filters)
 
 
 def _refuse(made: Plan, warn: bool = True) -> None:

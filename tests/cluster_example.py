@@ -52,11 +52,12 @@ class Cluster:
         return paretune(self.home, *arguments, "--address", self.address, **self.access, **options)
 
     @contextmanager
-    def head(self) -> Iterator[None]:
+    def head(self, dashboard: bool = False) -> Iterator[None]:
         self.port, client = _free_port(), _free_port()
         ports = ["--port", str(self.port), "--ray-client-server-port", str(client)]
-        temporary = ["--include-dashboard=false", "--temp-dir", str(self.home.temporary)]
-        with self._started("--head", *ports, *temporary, "--num-cpus=0", "--resources", SLOTS):
+        seen = ["--dashboard-port", str(_free_port())] if dashboard else ["--include-dashboard=false"]
+        options = [*seen, "--temp-dir", str(self.home.temporary), "--num-cpus=0", "--resources", SLOTS]
+        with self._started("--head", *ports, *options):
             yield
 
     @contextmanager
