@@ -27,6 +27,21 @@ def prepare(plan: Plan, run: Path, resume: bool, shown: str | None = None) -> No
     """Makes the folder of a new run, or checks that an old one may be resumed with this plan. ``shown``: what people
     call it, if not by its path.
 
+    Raises ``SpecError`` as :func:`check` does.
+    """
+    before = check(plan, run, resume, shown)
+    if before is not None:
+        set_aside_damaged(run)
+    run.mkdir(parents=True, exist_ok=True)
+    files.write_text(run / "spec.yaml", redaction.redacted(plan.spec.source.text))
+    with files.atomic(run / "resolved.yaml") as temporary:
+        YAML(typ="safe").dump(redaction.tree(json.loads(json.dumps(plan.resolved(), default=str))), temporary)
+    files.write_json(run / "environment.json", _describe(plan, before or {}))
+
+
+def check(plan: Plan, run: Path, resume: bool, shown: str | None = None) -> dict[str, Any] | None:
+    """What ``environment.json`` says of a run that may be resumed with this plan; ``None`` for a new one.
+
     Raises ``SpecError`` for a run that exists and isn't resumed, and for one that was made from another spec.
     """
     before = _environment(run)
@@ -40,12 +55,7 @@ def prepare(plan: Plan, run: Path, resume: bool, shown: str | None = None) -> No
         )
     if before is not None:
         _check_same(plan, run, before.get("plan", {}))
-        set_aside_damaged(run)
-    run.mkdir(parents=True, exist_ok=True)
-    files.write_text(run / "spec.yaml", redaction.redacted(plan.spec.source.text))
-    with files.atomic(run / "resolved.yaml") as temporary:
-        YAML(typ="safe").dump(redaction.tree(json.loads(json.dumps(plan.resolved(), default=str))), temporary)
-    files.write_json(run / "environment.json", _describe(plan, before or {}))
+    return before
 
 
 def set_aside_damaged(run: Path) -> list[Path]:
@@ -144,6 +154,16 @@ def holder(run: Path) -> str | None:
     return None
 
 
+def refuse_held(run: Path) -> None:
+    """Raises ``SpecError`` that says who holds a run, if anybody does."""
+    if (by := holder(run)) is not None:
+        raise SpecError(_held_by(run, by))
+
+
+def _held_by(run: Path, by: str) -> Problem:
+    return Problem(str(run), "", f"another run holds it: {by}")
+
+
 def ask_to_stop(run: Path) -> None:
     """Has whoever holds a run end it as Ctrl-C would; :func:`asked_to_stop` tells them."""
     files.write_text(run / STOP, provenance.now() + "\n")
@@ -166,7 +186,7 @@ def held(run: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
-            raise SpecError(Problem(str(run), "", f"another run holds it: {file.read().strip()}")) from None
+            raise SpecError(_held_by(run, file.read().strip())) from None
         file.seek(0)
         file.truncate()
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {provenance.now()}\n")

@@ -64,7 +64,11 @@ class Source:
 
 def read(file: Path) -> Source:
     """Reads a spec. Raises ``SpecError`` for a file that is missing, broken, empty or not a mapping."""
-    text = _text(file)
+    return parse(file, _text(file))
+
+
+def parse(file: Path, text: str) -> Source:
+    """Reads a spec whose text is known. Raises ``SpecError`` as :func:`read` does."""
     lines: dict[Keys, int] = {}
     try:
         tree = _loaded(text, lines)
