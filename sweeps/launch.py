@@ -51,12 +51,18 @@ def run(
         if search.work_left():
             if resume and address is not None:
                 hosts.refuse(plan, run_folder.parent, address)
+            _forget_ray(run_folder)
             _sweep(plan, run_folder, address, search, progress, force)
     finally:
-        shutil.rmtree(run_folder / ".ray", ignore_errors=True)  # Ray's own state, which nothing goes on from
+        _forget_ray(run_folder)
         results.write_tables(run_folder)
         residuals.learn(plan.cells, results.read(run_folder).records)
         folder.add_seconds(run_folder, time.monotonic() - started)
+
+
+def _forget_ray(run_folder: Path) -> None:
+    """Takes Ray's own state away: nothing goes on from it, and it holds pickles, which may be anybody's by then."""
+    shutil.rmtree(run_folder / ".ray", ignore_errors=True)
 
 
 def _sweep(
@@ -138,9 +144,8 @@ def _keep_keys_to_themselves() -> None:
     """
     from ray.tune.execution import class_cache
 
-    class_cache.ENV_VARS_TO_PROPAGATE -= {  # type: ignore[misc]
-        name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")
-    }
+    handed = class_cache.ENV_VARS_TO_PROPAGATE
+    handed -= {name for name in handed if name.startswith("AWS_")}
 
 
 def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, progress: Progress) -> Any:
