@@ -68,6 +68,7 @@ def run(
             hosts.refuse(plan, output, address)
         while search.work_left():
             try:
+                _forget_ray(run_folder)
                 _sweep(plan, run_folder, address, search, progress, force)
                 break
             except Exception as error:
@@ -76,7 +77,7 @@ def run(
                 search = CellSearch(plan, run_folder)  # what is true is in the run folder
                 search.mirror = mirror
     finally:
-        shutil.rmtree(run_folder / ".ray", ignore_errors=True)  # Ray's own state, which nothing goes on from
+        _forget_ray(run_folder)
         try:
             _conclude(plan, run_folder, time.monotonic() - started)
         except OSError as error:
@@ -99,6 +100,11 @@ def _storage_is_back(error: Exception, run_folder: Path, progress: Progress) -> 
         return False
     progress.say(f"nothing can be written: {why}; the sweep goes on once it can")
     return trouble.outlasted(run_folder)
+
+
+def _forget_ray(run_folder: Path) -> None:
+    """Takes Ray's own state away: nothing goes on from it, and it holds pickles, which may be anybody's by then."""
+    shutil.rmtree(run_folder / ".ray", ignore_errors=True)
 
 
 def _sweep(
@@ -187,9 +193,8 @@ def _keep_keys_to_themselves() -> None:
     """
     from ray.tune.execution import class_cache
 
-    class_cache.ENV_VARS_TO_PROPAGATE -= {
-        name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")
-    }
+    handed = class_cache.ENV_VARS_TO_PROPAGATE
+    handed -= {name for name in handed if name.startswith("AWS_")}
 
 
 def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, turns: Sequence[Callable[[], None]]) -> Any:

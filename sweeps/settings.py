@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -18,7 +18,7 @@ class SearchConfig(Frozen):
     given), then each time they are ``reduction_factor`` times as far, and stops all but the best of them.
     """
 
-    trials: int = Field(default=8, ge=1, le=limits.TRIALS)
+    trials: Annotated[int, limits.most(limits.TRIALS)] = Field(default=8, ge=1)
     sampler: Literal["tpe", "random", "qmc"] = "tpe"
     scheduler: Literal["asha", "none"] = "asha"
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -50,10 +50,10 @@ class ResourcesConfig(Frozen):
     """
 
     workers: int | Literal["auto"] = 1
-    cpus: float = Field(default=1, gt=0, le=limits.WORKERS)
+    cpus: Annotated[float, limits.most(limits.WORKERS)] = Field(default=1, gt=0)
     gpus: float | Literal["auto"] = 0
     memory: str | None = None
-    concurrent: int | None = Field(default=None, ge=1, le=limits.WORKERS)
+    concurrent: Annotated[int | None, limits.most(limits.WORKERS)] = Field(default=None, ge=1)
     stall_seconds: float | None = Field(default=3600, gt=0)
     wait_seconds: float | None = Field(default=3600, gt=0)
 

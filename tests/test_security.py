@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -27,6 +28,7 @@ from trainables.data.hubs import DataHub
 from trainables.model_folder import ModelError
 from trainables.redaction import HIDDEN, redacted
 from trainables.run import Place, run_trial
+from trainables.trained import Trained
 
 SECRETS = {
     "WANDB_API_KEY": "c0" * 20,
@@ -111,7 +113,11 @@ def test_yaml_that_would_fill_the_memory_is_refused_in_a_sentence(
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        ("steps: 8", "steps: 1000000000000", "train.steps: got 1000000000000; allowed: a whole number"),
+        (
+            "steps: 8",
+            "steps: 1000000000000",
+            "train.steps: got 1,000,000,000,000; a spec may ask for",
+        ),
         ("steps: 8", "epochs: 1.0e+12", "train.epochs"),
         ("steps: 8", "steps: 10000000, gradient_accumulation: 60000", "a trial has at most 100,000,000"),
         ("batch_size: 2", "batch_size: 1000000000", "train.batch_size"),
@@ -212,6 +218,24 @@ def test_an_adapter_whose_weights_are_a_pickle_is_not_gone_on_from(tmp_path: Pat
     (tmp_path / "adapter_model.bin").write_bytes(b"\x80\x04.")
     with pytest.raises(ModelError, match="no weights as safetensors"):
         starts.of(tmp_path)
+
+
+def test_what_another_trial_trusted_is_not_trusted_here(tiny_model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model, base)
+    described = json.loads((base / "config.json").read_text())
+    own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}
+    (base / "config.json").write_text(json.dumps(described | own))
+    trial = make_config(base, "commands")
+    trusting = trial.model_copy(update={"model": ModelConfig(path=base, unsafe=("remote_code",))})
+    adapter = tmp_path / "trial" / "model"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    (adapter.parent / "config.json").write_text(trusting.model_dump_json())
+    start = Trained(trial="0" * 12, folder=adapter)
+    with pytest.raises(ModelError, match="can only be loaded by code that comes with it"):
+        starts.weights(ModelConfig(path=tiny_model, start=start), tmp_path / "run")
 
 
 def test_converting_a_model_never_asks_and_never_runs_its_code(tiny_model: Path, tmp_path: Path) -> None:

@@ -174,13 +174,13 @@ def test_a_problem_with_an_override_names_the_override(here: Path) -> None:
         "--set trian.steps trian: unknown key; known here: name, question, model, data, train, "
         "search, stages, "
         "methods, resources, tracking. Did you mean train?",
-        "--set methods[1].rank: got 0; allowed: a whole number, at least 1, at most 65536",
+        "--set methods[1].rank: got 0; allowed: a whole number, at least 1",
     ]
 
 
 def test_a_section_that_is_overridden_lends_its_name_to_what_is_in_it(here: Path) -> None:
     assert problems(here, SPEC, "search={trials: 0}") == [
-        "--set search search.trials: got 0; allowed: a whole number, at least 1, at most 10000"
+        "--set search search.trials: got 0; allowed: a whole number, at least 1"
     ]
 
 
@@ -250,18 +250,18 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             "rank: {choice: [4, 8]}",
             "rank: {log: [4, 64]}",
-            "spec.yaml:7 methods[1].rank: log gives fractions; allowed: a whole number, at least 1, at most 65536. "
+            "spec.yaml:7 methods[1].rank: log gives fractions; allowed: a whole number, at least 1. "
             "Write {int: [4, 64], log: true}",
         ),
         (
             "rank: {choice: [4, 8]}",
             "rank: {choice: [4, 0]}",
-            "spec.yaml:7 methods[1].rank: choice [4, 0] holds 0; allowed: a whole number, at least 1, at most 65536",
+            "spec.yaml:7 methods[1].rank: choice [4, 0] holds 0; allowed: a whole number, at least 1",
         ),
         (
             "rank: {choice: [4, 8]}",
             'rank: "8"',
-            'spec.yaml:7 methods[1].rank: got the text "8"; allowed: a whole number, at least 1, at most 65536',
+            'spec.yaml:7 methods[1].rank: got the text "8"; allowed: a whole number, at least 1',
         ),
         (
             "rank: {choice: [4, 8]}",
@@ -366,7 +366,7 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             "steps: 8",
             "steps: 8.0",
-            "spec.yaml:8 train.steps: got 8.0; allowed: a whole number, at least 1, at most 10000000",
+            "spec.yaml:8 train.steps: got 8.0; allowed: a whole number, at least 1",
         ),
         (
             "train: {steps: 8, batch_size: 2, learning_rate: {log: [1e-4, 5e-3]}}",

@@ -5,6 +5,8 @@ README.md lists these.
 
 from __future__ import annotations
 
+from pydantic import AfterValidator
+
 SPEC_BYTES = 2**18
 SPEC_VALUES = 10_000  # once every alias is written out
 SPEC_DEPTH = 32
@@ -21,3 +23,14 @@ ROWS = 100_000_000  # that one trial trains on, each time it comes
 BATCH = 65_536  # rows at a time, and times that they are accumulated
 TOKENS = 2**20  # of a row, or an answer
 RANK = 65_536
+
+
+def most(limit: int) -> AfterValidator:
+    """The limit of a field: ``steps: Annotated[int, most(STEPS)]``."""
+
+    def check(value: float | None) -> float | None:
+        if value is not None and value > limit:
+            raise ValueError(f"got {value:,}; a spec may ask for {limit:,} at most")
+        return value
+
+    return AfterValidator(check)

@@ -7,6 +7,7 @@ Whole weights are taken as they are; an adapter is merged into what it was train
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,16 @@ def weights(model: ModelConfig, run: Path) -> Path:
     with locked(merged.with_name(f".{merged.name}.lock")):
         if not merged.is_dir():
             with files.atomic_folder(merged) as unfinished:
-                _merge(start.folder, run, unfinished)
+                _merge(start.folder, run, unfinished, model.unsafe)
     return merged
 
 
-def _merge(adapter: Path, run: Path, into: Path) -> None:
-    """Writes the adapter's sum with what it was trained on: an unquantized base, whatever it was trained on."""
+def _merge(adapter: Path, run: Path, into: Path, unsafe: Sequence[str]) -> None:
+    """Writes the adapter's sum with what it was trained on: an unquantized base, whatever it was trained on.
+
+    ``unsafe`` is what the spec trusts: that the adapter's own trial trusted more says nothing, for its folder may be
+    somebody else's.
+    """
     refuse_pickles(adapter)
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -93,18 +98,20 @@ def _merge(adapter: Path, run: Path, into: Path) -> None:
     config = trial(adapter)
     if config is None:
         raise ModelError(f"{adapter} is an adapter, and no config.json beside it says what of")
-    below = weights(moved_along(config.model, adapter), run)
+    trusted = tuple(what for what in config.model.unsafe if what in unsafe)
+    described = config.model.model_copy(update={"unsafe": trusted})
+    below = weights(moved_along(described, adapter), run)
     base: Any = AutoModelForCausalLM.from_pretrained(
         below,
-        config=model_config(config.model, below, config.data.cutoff),
+        config=model_config(described, below, config.data.cutoff),
         dtype=config.model.dtype,
         local_files_only=True,
         use_safetensors=True,
-        trust_remote_code=config.model.runs_remote_code,
+        trust_remote_code=described.runs_remote_code,
     )
     model: Any = PeftModel.from_pretrained(base, str(adapter))
     model.merge_and_unload(safe_merge=True).save_pretrained(into)
-    remote = config.model.runs_remote_code
+    remote = described.runs_remote_code
     tokenizer = AutoTokenizer.from_pretrained(adapter, local_files_only=True, trust_remote_code=remote)
     tokenizer.save_pretrained(into)
 
