@@ -46,7 +46,8 @@ def cluster(tmp_path: Path, temporary: Path) -> Cluster:
 
 @pytest.fixture
 def spec(tmp_path: Path, tiny_model: Path) -> Path:
-    return write_spec(tmp_path / "given", tiny_model, FULL)
+    # One at a time: what is killed is what trains.
+    return write_spec(tmp_path / "given", tiny_model, FULL.replace("cpus: 1", "cpus: 1, concurrent: 1"))
 
 
 @pytest.fixture
