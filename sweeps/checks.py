@@ -13,7 +13,7 @@ from sweeps.cells import Cell, build, space_size
 from sweeps.domains import Domain
 from sweeps.drafts import Draft
 from sweeps.foretell import foretell
-from sweeps.materials import Materials, Missing, locate
+from sweeps.materials import Materials, Missing, NoPath, locate
 from sweeps.needs import Need
 from sweeps.nodes import Branch, Place
 from sweeps.problems import Problem, shown
@@ -22,7 +22,7 @@ from sweeps.shape import KINDS, interpreter, validated
 from sweeps.spec import Spec
 from sweeps.starts import MODEL, START
 from sweeps.words import origin
-from trainables import rope, starts, templates
+from trainables import limits, rope, starts, templates
 from trainables.config import DataConfig, ModelConfig, TrialConfig
 from trainables.data import Data
 from trainables.model_folder import Architecture
@@ -48,7 +48,10 @@ def check(spec: Spec, draft: Draft, materials: Materials, here: bool = True) -> 
     ``here``: they will run on this machine, which must be able to.
     """
     tree = {"cell": draft.name, "method_name": draft.method, **draft.tree()}
-    locate(tree, spec.source.folder)
+    try:
+        locate(tree, spec.source.folder)
+    except NoPath as error:
+        return Checked(draft, None, (*draft.problems, problem_at(spec, draft, error.place, str(error))))
     start = draft.links.get(START)
     before = starts.trial(start.folder) if start is not None else None
     _take_base(tree, before)
@@ -64,6 +67,7 @@ def check(spec: Spec, draft: Draft, materials: Materials, here: bool = True) -> 
     problems += needs.lacking(spec, needed) if here else ()
     for config in configs:
         problems += _resources(spec, draft, config, takes)
+        problems += _too_many_rows(spec, draft, config, data)
         if architecture is not None:
             problems += _positions(spec, draft, config, architecture)
             problems += _vocabulary(spec, draft, architecture)
@@ -223,6 +227,15 @@ def _resources(spec: Spec, draft: Draft, config: TrialConfig, takes: ResourcesCo
     if train.packing and not config.stage.packs:
         what = f"{config.stage.kind} compares whole answers, so its rows can't be packed; leave packing out"
         yield problem_at(spec, draft, ("train", "packing"), what)
+
+
+def _too_many_rows(spec: Spec, draft: Draft, config: TrialConfig, data: Data | None) -> Iterator[Problem]:
+    """Which rows come when is decided before the first step, and held in memory."""
+    train = config.train
+    steps = train.steps or (train.total_steps(len(data.train)) if data else 0)
+    if (rows := steps * train.update_rows) > limits.ROWS:
+        what = f"{rows:,} rows ({steps:,} steps x {train.update_rows:,}); a trial has at most {limits.ROWS:,}"
+        yield problem_at(spec, draft, ("train", "steps" if train.steps else "epochs"), what)
 
 
 def _positions(

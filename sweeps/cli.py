@@ -5,6 +5,7 @@ Imports sit inside the commands, so that ``paretune --help`` costs nothing.
 
 from __future__ import annotations
 
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from sweeps.fleet import Fleet
     from sweeps.places import Place
     from sweeps.plan import Plan
+    from sweeps.spec import Spec
     from sweeps.tracking import Tracker
 
 WRONG = 2  # what the user gave is wrong
@@ -67,6 +69,9 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Start trials, too, that are foretold not to fit in memory.")
     ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return once it has begun; it outlives the terminal.")
+    ] = False,
     sets: SetOption = None,
 ) -> None:
     """Plan, launch, follow, and report a sweep. Prints the report's path last."""
@@ -81,12 +86,57 @@ def run(
         place = places.at(output, plan.spec.name)
         tracker = Tracker(plan, place.folder)  # refuses what it can't do before anything is written
         places.refuse_here(place)
-        if address is not None and not resume:
+        if address is not None and (detach or not resume):
             hosts.refuse(plan, place.output, address)
+        if detach:
+            _detach(plan, place, address, resume, force)
+            return
         with place.held(resume), _ended_like_by_ctrl_c():
             folder.prepare(plan, place.folder, resume, place.shown)
             code = _carry_out(plan, place, address, tracker, resume, force)
     raise typer.Exit(code)
+
+
+def _detach(plan: Plan, place: Place, address: str | None, resume: bool, force: bool) -> None:
+    """Has a driver of its own go on from here, once all that a user can have got wrong was looked at."""
+    from sweeps import detach
+    from sweeps.orders import Orders
+
+    place.check(plan, resume)
+    try:
+        driver = detach.begin(place.folder, Orders.of(plan, place.output, address, resume, force))
+    except detach.NotBegun as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(error.code) from None
+    typer.echo(f"{plan.spec.name} runs as {driver}. To follow it, and to end it:")
+    for command in ("status", "logs", "stop"):
+        typer.echo(f"  paretune {command} {shlex.quote(place.shown)}")
+
+
+@app.command(hidden=True)
+def drive(orders: Annotated[Path, typer.Argument(metavar="RUN/ORDERS")]) -> None:
+    """Carry out what ``run --detach`` asked for, in a process of its own whose output is the run's driver.log."""
+    from sweeps import detach
+
+    with detach.logged(), _users_errors():
+        raise typer.Exit(_drive(orders))
+
+
+def _drive(path: Path) -> int:
+    from sweeps import folder, places
+    from sweeps.orders import Orders
+    from sweeps.tracking import Tracker
+
+    orders = Orders.read(path)
+    orders.take_on()
+    plan = _make(orders.spec(), fetch=True, here=orders.address is None)
+    _refuse(plan)
+    place = places.at(orders.output, plan.spec.name)
+    tracker = Tracker(plan, place.folder)
+    with place.held(orders.resume), _ended_like_by_ctrl_c():
+        folder.prepare(plan, place.folder, orders.resume, place.shown)
+        path.unlink()  # who waits for that may go now
+        return _carry_out(plan, place, orders.address, tracker, orders.resume, orders.force)
 
 
 def _carry_out(
@@ -118,8 +168,6 @@ def _carry_out(
 
 def _again(plan: Plan, output: str, address: str | None, force: bool = False) -> str:
     """The command that goes on with a run."""
-    import shlex
-
     sets = [word for override in plan.spec.overrides for word in ("--set", override)]
     where = ["--output", output, *(["--address", address] if address else [])]
     options = [*where, *sets, *(["--force"] if force else []), "--resume"]
@@ -429,12 +477,17 @@ def _rounds(address: str, output: str) -> Fleet:
 
 
 def _plan(spec: str, sets: list[str] | None, fetch: bool = False, **filters: Any) -> Plan:
-    from sweeps import preparing
-    from sweeps.plan import make
     from sweeps.spec import read
 
+    return _make(read(spec, sets or ()), fetch, **filters)
+
+
+def _make(spec: Spec, fetch: bool, **filters: Any) -> Plan:
+    from sweeps import preparing
+    from sweeps.plan import make
+
     with preparing.shown():
-        return make(read(spec, sets or ()), fetch=fetch, **filters)
+        return make(spec, fetch=fetch, **filters)
 
 
 def _refuse(made: Plan, warn: bool = True) -> None:
@@ -468,6 +521,7 @@ def _users_errors(*also: type[Exception]) -> Iterator[None]:
     from sweeps.problems import SpecError
     from trainables.data.errors import DataError
     from trainables.model_folder import ModelError
+    from trainables.redaction import redacted
     from trainables.templates import TemplateError
 
     mistakes: tuple[type[Exception], ...] = (SpecError, ModelError, DataError, TemplateError, *also)
@@ -477,7 +531,8 @@ def _users_errors(*also: type[Exception]) -> Iterator[None]:
         if _Debug.on:
             traceback.print_exception(error)
         for problem in getattr(error, "problems", None) or (error,):
-            print(problem, file=sys.stderr)
+            # What broke a download may quote its URL, with the token.
+            print(redacted(str(problem)), file=sys.stderr)
         raise typer.Exit(WRONG) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterable
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.capabilities import Capability
@@ -107,7 +109,7 @@ def examine(output: str = "runs", driver: bool = True) -> Report:
 
     return Report(
         {
-            "Machine": machine.examine(scratch.local(output)),
+            "Machine": [*machine.examine(scratch.local(output)), token()],
             **({"Storage": [at_url.here(output)]} if driver and is_url(output) else {}),
             "Quantizers": capabilities.quantizers(),
             "Attention": capabilities.attention(),
@@ -135,6 +137,21 @@ def versions() -> list[Capability]:
     from trainables import capabilities
 
     return [capabilities.python(), capabilities.paretune(), *capabilities.packages()]
+
+
+def token() -> Capability:
+    """Whether other users can read Ray's token, with which code can be run in its owner's name. Ray writes it so."""
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    try:
+        rights = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return Capability(
+            "Ray token", True, f"none at {path}; run without --address makes its own", needed=False
+        )
+    if rights & 0o077:
+        said = f"other users can read {path} (mode {rights:o}); chmod 600 {path}"
+        return Capability("Ray token", False, said, needed=False)
+    return Capability("Ray token", True, f"{path} is its owner's alone", needed=False)
 
 
 def tracking() -> list[Capability]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from sweeps import domains, quantization
 from sweeps.domains import Domain
-from sweeps.entries import Entry, entries, label, names, stand_in
+from sweeps.entries import Entry, entries, label, names, refuse_more, stand_in
 from sweeps.names import join
-from sweeps.nodes import Axis, Branch, Leaf, Node, Pick, Place, leaves, merge, variants
+from sweeps.nodes import Axis, Branch, Leaf, Node, Pick, Place, leaves, merge, variants, ways
 from sweeps.problems import Problem, shown, unique
 from sweeps.shape import CLASSES, ONE_VALUE, SECTIONS, interpreter
 from sweeps.spec import Spec
@@ -72,8 +72,14 @@ def drafts(spec: Spec) -> tuple[list[Draft], tuple[Problem, ...]]:
     """The cells of a spec, and all that is wrong with its entries and domains."""
     stages, wrong_stages = entries(spec, "stages")
     methods, wrong_methods = entries(spec, "methods")
-    pairs = itertools.product(stages or [stand_in("stages", "sft")], methods or [stand_in("methods", "lora")])
-    combinations = [found for stage, method in pairs for found in _combinations(spec, stage, method)]
+    stages_or_any, methods_or_any = (
+        stages or [stand_in("stages", "sft")],
+        methods or [stand_in("methods", "lora")],
+    )
+    refuse_more(spec, ("methods",), len(stages_or_any) * len(methods_or_any))
+    merged = [(*pair, _merged(spec, *pair)) for pair in itertools.product(stages_or_any, methods_or_any)]
+    refuse_more(spec, ("methods",), sum(ways(parts) for _, _, parts in merged))
+    combinations = [found for each in merged for found in _combinations(spec, *each)]
     found = [
         _draft(spec, combination, *name, real=bool(stages and methods))
         for combination, name in zip(combinations, _named(combinations), strict=True)
@@ -83,7 +89,8 @@ def drafts(spec: Spec) -> tuple[list[Draft], tuple[Problem, ...]]:
     return linked, unique(problems)
 
 
-def _combinations(spec: Spec, stage: Entry, method: Entry) -> Iterator[_Combination]:
+def _merged(spec: Spec, stage: Entry, method: Entry) -> Branch:
+    """What a stage and a method have together, with all that is compared still in it."""
     merged: dict[str, Node] = {"stage": stage.own, "method": method.own}
     for section in SECTIONS:
         node = merge(
@@ -91,7 +98,11 @@ def _combinations(spec: Spec, stage: Entry, method: Entry) -> Iterator[_Combinat
         )
         if node is not None:
             merged[section] = _without_axes(node) if section == "resources" else node
-    for parts, picks in variants(Branch(merged, ())):
+    return Branch(merged, ())
+
+
+def _combinations(spec: Spec, stage: Entry, method: Entry, merged: Branch) -> Iterator[_Combination]:
+    for parts, picks in variants(merged):
         assert isinstance(parts, Branch)
         settled, problems = quantization.settle(parts, spec.source)
         yield _Combination(stage, method, settled, picks, tuple(problems))

@@ -1,11 +1,12 @@
 """What a cluster's node is sent to do. These functions travel by value: Paretune may be missing where they run.
 
-So they know nothing but the standard library; the first thing each is given is the node's id.
+So they know nothing but the standard library and Ray; the first thing each is given is the node's id.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -87,3 +88,37 @@ def appears(path: Path) -> bool:
             return False
         time.sleep(0.1)
     return True
+
+
+def submit(node_id: str, server: str, orders: str, log: str) -> str:
+    """Has the job server here run a sweep's driver with this Python; the job's id.
+
+    All of its output goes to ``log``, also what it says if Paretune is missing here.
+    """
+    from ray.job_submission import JobSubmissionClient
+
+    if not appears(Path(orders)):
+        raise RuntimeError(
+            f"{orders} isn't there; mount shared storage, or give --output a path that all share"
+        )
+    command = shlex.join([sys.executable, "-m", "sweeps.cli", "drive", orders])
+    return str(
+        JobSubmissionClient(server).submit_job(entrypoint=f"exec {command} >> {shlex.quote(log)} 2>&1")
+    )
+
+
+def ended(node_id: str, server: str, job: str) -> int | None:
+    """A job's exit code, 1 where it never got to have one; ``None`` while it runs."""
+    from ray.job_submission import JobSubmissionClient
+
+    found = JobSubmissionClient(server).get_job_info(job)
+    if not found.status.is_terminal():
+        return None
+    return 1 if found.driver_exit_code is None else int(found.driver_exit_code)
+
+
+def call_off(node_id: str, server: str, job: str) -> None:
+    """Ends a job."""
+    from ray.job_submission import JobSubmissionClient
+
+    JobSubmissionClient(server).stop_job(job)

@@ -16,6 +16,7 @@ from sweeps.fleet import Fleet
 from sweeps.machines import could_host
 from sweeps.plan import Plan
 from sweeps.problems import Problem, SpecError
+from trainables.capabilities import Capability
 
 OPTION = "--address"
 # Another patch release of these trains all the same, but maybe not to the same numbers.
@@ -38,11 +39,23 @@ def problems(plan: Plan, output: str, address: str) -> list[Problem]:
         nodes = cluster.nodes(ray)
         hosts = [node for node in nodes if any(could_host(node, takes) for takes in plan.takes)]
         concerned = [node for node in nodes if node in hosts or node.slots]
+        access = rounds.access(ray)
         storage = shared.look(ray, concerned, output)
         reports = rounds.reports(ray, hosts, names=sorted({need.name for need in plan.needs}))
     driver = doctor.Report({fleet.PACKAGES: doctor.versions()})
-    found = rounds.join(driver, concerned, storage, reports)
-    return [*_no_host(plan, nodes), *_missing(found), *_lacking(plan, found), *_unlike(found)]
+    found = rounds.join(driver, concerned, access, storage, reports)
+    return [
+        *_open(access),
+        *_no_host(plan, nodes),
+        *_missing(found),
+        *_lacking(plan, found),
+        *_unlike(found),
+    ]
+
+
+def _open(access: Capability) -> Iterator[Problem]:
+    if not access.works:
+        yield Problem(OPTION, "", access.detail, error=False)
 
 
 def _no_host(plan: Plan, nodes: Sequence[Node]) -> Iterator[Problem]:

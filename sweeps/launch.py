@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import signal
 import sys
@@ -26,7 +25,7 @@ from sweeps.plan import Plan
 from sweeps.problems import SpecError
 from sweeps.progress import Progress
 from sweeps.sizes import Sizes
-from trainables import results
+from trainables import redaction, results, trouble
 
 LEAVE_SECONDS = 5.0  # that trials have to save themselves after Ctrl-C
 REMOTE_LEAVE_SECONDS = 60.0  # where what they save has a way to go
@@ -64,16 +63,48 @@ def run(
     search.mirror = mirror
     started = time.monotonic()
     try:
-        if search.work_left():
-            if resume and address is not None:
-                output = mirror.url.rpartition("/")[0] if mirror else str(run_folder.parent)
-                hosts.refuse(plan, output, address)
-            _sweep(plan, run_folder, address, search, progress, force)
+        if search.work_left() and resume and address is not None:
+            output = mirror.url.rpartition("/")[0] if mirror else str(run_folder.parent)
+            hosts.refuse(plan, output, address)
+        while search.work_left():
+            try:
+                _forget_ray(run_folder)
+                _sweep(plan, run_folder, address, search, progress, force)
+                break
+            except Exception as error:
+                if not _storage_is_back(error, run_folder, progress):
+                    raise
+                search = CellSearch(plan, run_folder)  # what is true is in the run folder
+                search.mirror = mirror
     finally:
-        shutil.rmtree(run_folder / ".ray", ignore_errors=True)  # Ray's own state, which nothing goes on from
-        results.write_tables(run_folder)
-        residuals.learn(plan.cells, results.read(run_folder).records)
-        folder.add_seconds(run_folder, time.monotonic() - started)
+        _forget_ray(run_folder)
+        try:
+            _conclude(plan, run_folder, time.monotonic() - started)
+        except OSError as error:
+            if search.leaving or not _storage_is_back(error, run_folder, progress):
+                raise
+            _conclude(plan, run_folder, time.monotonic() - started)
+
+
+def _conclude(plan: Plan, run_folder: Path, seconds: float) -> None:
+    """Gathers what the trials have written."""
+    results.write_tables(run_folder)
+    residuals.learn(plan.cells, results.read(run_folder).records)
+    folder.add_seconds(run_folder, seconds)
+
+
+def _storage_is_back(error: Exception, run_folder: Path, progress: Progress) -> bool:
+    """Whether a sweep ended because its folder could not be written to, and now it can."""
+    why = trouble.of_storage(error, run_folder)
+    if why is None:
+        return False
+    progress.say(f"nothing can be written: {why}; the sweep goes on once it can")
+    return trouble.outlasted(run_folder)
+
+
+def _forget_ray(run_folder: Path) -> None:
+    """Takes Ray's own state away: nothing goes on from it, and it holds pickles, which may be anybody's by then."""
+    shutil.rmtree(run_folder / ".ray", ignore_errors=True)
 
 
 def _sweep(
@@ -155,12 +186,24 @@ def refuse_too_large(plan: Plan) -> None:
             raise SpecError(plan.spec.source.problem(("resources",), what))
 
 
+def _keep_keys_to_themselves() -> None:
+    """Tune hands AWS's keys to each actor as part of a process's command line, for every user of a node to see.
+
+    Nothing of ours asks AWS for anything, and on the driver's machine they are in the environment anyway.
+    """
+    from ray.tune.execution import class_cache
+
+    handed = class_cache.ENV_VARS_TO_PROPAGATE
+    handed -= {name for name in handed if name.startswith("AWS_")}
+
+
 def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, turns: Sequence[Callable[[], None]]) -> Any:
     from ray import tune
 
     from sweeps.search import CellAsha, Ticks
     from sweeps.slot import Request, Slot
 
+    _keep_keys_to_themselves()
     return tune.Tuner(
         tune.with_resources(Slot, Request.of),
         param_space={
@@ -240,15 +283,11 @@ def _ray(run_folder: Path, address: str | None) -> Iterator[Any]:
     own: dict[str, Any] = {
         "num_cpus": os.cpu_count(),
         "resources": {SLOTS: DRIVERS},
-        "include_dashboard": False,
         "_memory": machines.here().memory,
     }
-    if not address:
-        # A token of its own; else Ray writes one to the home folder, for every user to read.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with (
         (run_folder / "sweep.log").open("a", encoding="utf-8") as log,
-        session(log, **({"address": address} if address else own)) as ray,
+        session(redaction.Log(log), address, **({} if address else own)) as ray,
     ):
         yield ray
 

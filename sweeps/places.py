@@ -18,6 +18,7 @@ from sweeps import at_url, folder, lease
 from sweeps.folder import STOP
 from sweeps.mirror import Mirror
 from sweeps.mirror import wanted as small
+from sweeps.plan import Plan
 from sweeps.problems import Problem, SpecError
 from sweeps.status import State, look
 from trainables import files, provenance
@@ -40,6 +41,11 @@ class InFolder:
     def held(self, resume: bool) -> Iterator[None]:
         with folder.held(self.folder):
             yield
+
+    def check(self, plan: Plan, resume: bool) -> None:
+        """Raises ``SpecError`` where somebody holds the run, or it can't be begun or gone on with."""
+        folder.refuse_held(self.folder)
+        folder.check(plan, self.folder, resume)
 
     def holder(self) -> str | None:
         return folder.holder(self.folder)
@@ -83,6 +89,13 @@ class AtUrl:
             self.mirror.fetch()
             with self.mirror.following():
                 yield
+
+    def check(self, plan: Plan, resume: bool) -> None:
+        folder.refuse_held(self.folder)
+        if (holder := self.holder()) is not None:
+            raise SpecError(Problem(self.shown, "", f"another run holds it: {holder}"))
+        self.mirror.fetch()
+        folder.check(plan, self.folder, resume, self.shown)
 
     def _lost(self) -> None:
         self.mirror.closed = True

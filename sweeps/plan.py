@@ -15,18 +15,18 @@ from sweeps import chains, fairness, residuals
 from sweeps.amounts import parse_bytes
 from sweeps.cells import Cell, build
 from sweeps.checks import check
-from sweeps.drafts import drafts
+from sweeps.drafts import Draft, drafts
 from sweeps.entries import BASE
 from sweeps.fits import Fit, fit
 from sweeps.materials import Materials
 from sweeps.names import join, tell_apart
 from sweeps.needs import Need
-from sweeps.problems import Problem, unique
+from sweeps.problems import Problem, SpecError, unique
 from sweeps.selection import select
 from sweeps.settings import ResourcesConfig
 from sweeps.spec import Spec
 from sweeps.starts import with_sources
-from trainables import files
+from trainables import files, limits
 from trainables.config import TrialConfig
 
 __all__ = ["Cell", "Plan", "base_of", "make"]
@@ -120,6 +120,7 @@ def make(
     will run on this machine; if not, what they need has to be asked elsewhere.
     """
     found, problems = drafts(spec)
+    _refuse_too_many_probes(spec, found)
     matched, unmatched = select(found, stage, method)
     chosen = with_sources(matched, found)
     materials = Materials(fetch)
@@ -138,12 +139,30 @@ def make(
                 *(problem for one in checked for problem in one.problems),
                 *fairness.warnings(spec, checked),
                 *chains.problems(spec, checked),
+                *_too_many_trials(spec, cells),
             ]
         ),
         notes=(*fairness.notes(cells), *residuals.notes(cells)),
         asked=tuple(draft.name for draft in matched),
         needs=tuple(dict.fromkeys(need for one in checked for need in one.needs)),
     )
+
+
+def _refuse_too_many_probes(spec: Spec, found: Sequence[Draft]) -> None:
+    """Raises ``SpecError`` where trying every end and choice of all cells would take minutes."""
+    probes = sum(len(domain.probes()) for draft in found for domain in draft.space.values())
+    if probes > limits.PROBES:
+        what = (
+            f"{probes:,} ends and choices to be searched in {len(found):,} cells; a sweep has at most "
+            f"{limits.PROBES:,}. List fewer choices, or write a range, as {{int: [low, high]}}"
+        )
+        raise SpecError(spec.source.problem(("methods",), what))
+
+
+def _too_many_trials(spec: Spec, cells: Sequence[Cell]) -> Iterator[Problem]:
+    if (trials := sum(cell.trials for cell in cells)) > limits.SWEEP_TRIALS:
+        what = f"{trials:,} trials in {len(cells):,} cells; a sweep has at most {limits.SWEEP_TRIALS:,}"
+        yield spec.source.problem(("search", "trials"), what)
 
 
 def _bases(cells: Sequence[Cell]) -> Iterator[TrialConfig]:

@@ -27,17 +27,21 @@ def examine(address: str, output: str) -> Fleet:
     with cluster.session(io.StringIO(), address=address) as ray:
         nodes = cluster.nodes(ray)
         storage = shared.look(ray, nodes, output)
-        return join(driver, nodes, storage, reports(ray, nodes, output=output))
+        return join(driver, nodes, access(ray), storage, reports(ray, nodes, output=output))
 
 
 def join(
-    driver: Report, nodes: Sequence[Node], storage: Mapping[Node, Capability], found: Mapping[Node, Report]
+    driver: Report,
+    nodes: Sequence[Node],
+    access: Capability,
+    storage: Mapping[Node, Capability],
+    found: Mapping[Node, Report],
 ) -> Fleet:
     """The fleet of what was found: how ``nodes`` stand in the cluster, and what some of them reported."""
     slots = any(node.slots for node in nodes)
 
     def examined(node: Node) -> Examined:
-        topics = {CLUSTER: [storage[node], _slots(node, slots)]}
+        topics = {CLUSTER: [access, storage[node], _slots(node, slots)]}
         topics |= found[node].topics if node in found else {}
         return Examined(node.name, Report(topics), node.host, node.ip, node.id)
 
@@ -58,6 +62,17 @@ def _report(answer: Answer) -> Report:
     if answer.failure is not None:
         return Report({"Examination": [Capability("examination", False, answer.failure)]})
     return Report.of_json(answer.value)
+
+
+def access(ray: Any) -> Capability:
+    """Whether the cluster asks for its token; a cluster without one is somebody's choice, so it isn't refused."""
+    if cluster.answers_anyone(ray):
+        what = (
+            "the cluster asks for no token, so whoever reaches its ports can run code on it; start Ray on every node "
+            "with RAY_AUTH_MODE=token"
+        )
+        return Capability("access", False, what, needed=False)
+    return Capability("access", True, "only with the token", needed=False)
 
 
 def _slots(node: Node, elsewhere: bool) -> Capability:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from sweeps.amounts import parse_bytes
+from trainables import limits
 from trainables.frozen import Frozen
 
 MOST_SHARES = 8  # of one GPU
@@ -17,7 +18,7 @@ class SearchConfig(Frozen):
     given), then each time they are ``reduction_factor`` times as far, and stops all but the best of them.
     """
 
-    trials: int = Field(default=8, ge=1)
+    trials: Annotated[int, limits.most(limits.TRIALS)] = Field(default=8, ge=1)
     sampler: Literal["tpe", "random", "qmc"] = "tpe"
     scheduler: Literal["asha", "none"] = "asha"
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -49,10 +50,10 @@ class ResourcesConfig(Frozen):
     """
 
     workers: int | Literal["auto"] = 1
-    cpus: float = Field(default=1, gt=0)
+    cpus: Annotated[float, limits.most(limits.WORKERS)] = Field(default=1, gt=0)
     gpus: float | Literal["auto"] = 0
     memory: str | None = None
-    concurrent: int | None = Field(default=None, ge=1)
+    concurrent: Annotated[int | None, limits.most(limits.WORKERS)] = Field(default=None, ge=1)
     stall_seconds: float | None = Field(default=3600, gt=0)
     wait_seconds: float | None = Field(default=3600, gt=0)
 
@@ -69,8 +70,8 @@ class ResourcesConfig(Frozen):
     @field_validator("workers")
     @classmethod
     def _some(cls, workers: int | str) -> int | str:
-        if isinstance(workers, int) and workers < 1:
-            raise ValueError(f"got {workers}; a trial has one worker or more, or auto")
+        if isinstance(workers, int) and not 1 <= workers <= limits.WORKERS:
+            raise ValueError(f"got {workers}; a trial has 1 to {limits.WORKERS} workers, or auto")
         return workers
 
     @field_validator("memory")
@@ -86,7 +87,7 @@ class ResourcesConfig(Frozen):
         if isinstance(gpus, str):
             return gpus
         share = 1 / gpus if 0 < gpus < 1 else gpus
-        if gpus < 0 or abs(share - round(share)) > 1e-6:
+        if not 0 <= gpus <= limits.WORKERS or abs(share - round(share)) > 1e-6:
             raise ValueError(
                 f"got {gpus:g}; a worker takes whole GPUs or one's half, third, quarter, ..., or auto"
             )

@@ -55,8 +55,6 @@ class Slot(tune.Trainable):
 
     def _trainer(self, config: dict[str, Any]) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchConfig
-        from torch.distributed import is_nccl_available
 
         from trainables.worker import serve
 
@@ -64,7 +62,6 @@ class Slot(tune.Trainable):
         return _light_trainer()(
             serve,
             train_loop_config={"hub": self.hub, "board": self.board, "cpus": size.cpus},
-            torch_config=TorchConfig(backend=None if is_nccl_available() else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=size.workers, use_gpu=size.gpus > 0, resources_per_worker=size.bundle()
             ),
@@ -222,13 +219,32 @@ def _light_trainer() -> Any:
     """A ``TorchTrainer`` without two helpers that are a process each and two seconds of start-up.
 
     One manages Ray data sets, and there are none; the other frees what a dead controller held, by way of the
-    dashboard, and there may be none (see ``_clear_after_dead_slot``).
+    dashboard, and there may be none (see ``_clear_after_dead_slot``). Neither does a lone worker get a process group:
+    torch's store for it listens on all interfaces and asks nobody for a token.
     """
     from ray.train.torch import TorchTrainer
+    from ray.train.torch.config import TorchConfig, _TorchBackend
     from ray.train.v2._internal.callbacks import DatasetsCallback
     from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+    from torch.distributed import is_nccl_available
+
+    # Ray goes by the GPUs it counts, which may be more than torch was built for.
+    backend = None if is_nccl_available() else "gloo"
+
+    class Backend(_TorchBackend):
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            if len(worker_group) > 1:
+                super().on_start(worker_group, backend_config)
+
+    class Config(TorchConfig):
+        @property
+        def backend_cls(self) -> Any:
+            return Backend
 
     class LightTrainer(TorchTrainer):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, torch_config=Config(backend), **options)
+
         def _create_default_callbacks(self) -> list[Any]:
             unneeded = (DatasetsCallback, PlacementGroupCleanerCallback)
             usual = super()._create_default_callbacks()  # type: ignore[misc]  # mypy finds the old Ray Train's

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps import folder
+from sweeps.orders import LOG
 from trainables import results
 from trainables.results import Record, best
 
@@ -151,13 +152,19 @@ def to_go(state: State) -> str:
 def log(run: Path, trial_id: str | None, shown: str | None = None) -> Iterator[str]:
     """The lines of a run's log, or what is known of one trial. Raises :class:`NoRun`."""
     shown = shown or str(run)
-    if trial_id is None:
-        path = run / "sweep.log"
-        if not path.exists():
-            raise NoRun(f"{shown}: no sweep.log here; is it a run folder (runs/NAME), and was it started?")
-        yield from path.read_text(encoding="utf-8", errors="replace").splitlines()
-        return
-    yield from _of_trial(_folder(run, trial_id, shown))
+    yield from _of_run(run, shown) if trial_id is None else _of_trial(_folder(run, trial_id, shown))
+
+
+def _of_run(run: Path, shown: str) -> Iterator[str]:
+    """What the sweep logged; then what else a driver of its own had to say, and how it ended."""
+    logs = [path for path in (run / "sweep.log", run / LOG) if path.exists()]
+    if not logs:
+        raise NoRun(f"{shown}: no sweep.log here; is it a run folder (runs/NAME), and was it started?")
+    said: set[str] = set()  # a driver prints its events, too
+    for path in logs:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        yield from (line for line in lines if line not in said)
+        said.update(lines)
 
 
 def _folder(run: Path, trial_id: str, shown: str) -> Path:

@@ -67,8 +67,11 @@ class CellStudy:
 
     def unfinished(self) -> list[TrialConfig]:
         """Trials that were proposed and not yet told."""
-        running = (trial for trial in self.proposed().values() if trial.state == TrialState.RUNNING)
-        return [self._config(trial.params) for trial in running]
+        return [self._config(t.params) for t in self.proposed().values() if not t.state.is_finished()]
+
+    def told(self) -> list[TrialConfig]:
+        """Trials of which the study knows how they ended."""
+        return [self._config(t.params) for t in self.proposed().values() if t.state.is_finished()]
 
     def ask(self) -> TrialConfig | None:
         """The next config; ``None`` once the budget is spent or nothing new is left to try."""

@@ -93,11 +93,13 @@ class Cluster:
         return start(self.home, *arguments, "--address", self.address, **self.access, **options)
 
     @contextmanager
-    def head(self) -> Iterator[Machine]:
+    def head(self, slots: bool = True, dashboard: bool = False) -> Iterator[Machine]:
         self.port, client = _free_port(), _free_port()
         ports = ["--port", str(self.port), "--ray-client-server-port", str(client)]
-        temporary = ["--include-dashboard=false", "--temp-dir", str(self.home.temporary)]
-        with self._started("--head", *ports, *temporary, "--num-cpus=0", "--resources", SLOTS) as head:
+        seen = ["--dashboard-port", str(_free_port())] if dashboard else ["--include-dashboard=false"]
+        options = [*seen, "--temp-dir", str(self.home.temporary), "--num-cpus=0"]
+        given = ["--resources", SLOTS if slots else "{}"]
+        with self._started("--head", *ports, *options, *given) as head:
             yield head
 
     @contextmanager

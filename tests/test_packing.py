@@ -233,7 +233,7 @@ def test_an_entrys_resources_change_no_trial(here: Path) -> None:
         ),
         (
             "{workers: 0}",
-            "spec.yaml:6 methods[0].resources.workers: got 0; a trial has one worker or more, or auto",
+            "spec.yaml:6 methods[0].resources.workers: got 0; a trial has 1 to 1024 workers, or auto",
         ),
         ("2", "spec.yaml:6 methods[0].resources: got 2; allowed: a mapping"),
     ],

@@ -15,6 +15,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from spec_example import SPEC, folder, plan
 
+from sweeps import folder as folders
 from sweeps import search as search_module
 from sweeps.launch import slots
 from sweeps.packing import Machine
@@ -349,3 +350,31 @@ def test_slots_are_no_more_than_fit_the_cluster(
     batch = ("train.batch_size=4",)
     machines = [Machine(f"n{index}", cpus, gpus) for index, (cpus, gpus) in enumerate(cluster)]
     assert slots(plan(here, SPEC, (*sets, *batch)), machines) == expected
+
+
+# What was damaged
+
+
+def test_a_trial_whose_record_was_damaged_is_run_again_and_no_other(
+    here: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = plan(here)
+    tune = Tune(CellSearch(made, run))
+    ids = [config["trial_id"] for config in tune.all()]
+    for trial_id in ids:
+        end(run, trial_id, "done", 0.5)
+        tune.complete(trial_id)
+    damaged = run / "trials" / ids[2] / "record.json"
+    text = damaged.read_text()
+    damaged.write_text(text[: len(text) // 2])
+    assert len(folders.set_aside_damaged(run)) == 1
+    assert (damaged.parent / "record.damaged.json").read_text() == text[: len(text) // 2]
+    assert str(damaged) in capsys.readouterr().err
+    search = CellSearch(made, run)
+    assert search.work_left()
+    again = Tune(search)
+    assert [config["trial_id"] for config in again.all()] == [ids[2]]
+    end(run, ids[2], "done", 0.5)
+    again.complete(ids[2])
+    assert not CellSearch(made, run).work_left()
+    assert folders.set_aside_damaged(run) == []

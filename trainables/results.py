@@ -15,9 +15,9 @@ from typing import Any, Literal, get_args, get_origin
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from trainables import files
+from trainables import files, redaction
 from trainables.frozen import Frozen
 
 Status = Literal["done", "stopped", "out_of_memory", "failed", "interrupted"]
@@ -103,6 +103,12 @@ class Record(Frozen):
     template_sha256: str | None = None
     commit: str | None = None
     packages: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("error")
+    @classmethod
+    def _without_secrets(cls, error: str | None) -> str | None:
+        # A hub's error may quote the URL it was asked, with the token in it.
+        return error if error is None else redaction.redacted(error)
 
 
 def best(records: Iterable[Record]) -> Record | None:

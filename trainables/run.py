@@ -21,7 +21,18 @@ import pyarrow.parquet as pq
 import torch
 from transformers import set_seed
 
-from trainables import data, files, kernels, provenance, reference, rope, starts, templates
+from trainables import (
+    data,
+    files,
+    kernels,
+    provenance,
+    redaction,
+    reference,
+    rope,
+    starts,
+    templates,
+    trouble,
+)
 from trainables.config import TrialConfig
 from trainables.measuring import MeasuringFailed
 from trainables.phases import Phases
@@ -101,7 +112,8 @@ def run_trial(
     ``evaluate_at``: steps at which the validation result is reported to ``control``, besides ``eval_steps``
     and the last. ``halved``: memory ran out before, so half the rows are taken at a time. ``here`` is the config with
     paths that are on this machine, where its own are not. Never raises for what goes wrong inside the trial: the
-    record's status and error say it.
+    record's status and error say it. Raises what it meets when the run folder can't be written to
+    (``trouble.of_storage``): called again, it goes on.
     """
     trial = Trial(config, here or config, place, control or Alone(), {"started_at": provenance.now()})
     if first_rank():
@@ -123,7 +135,10 @@ def _ended(trial: Trial, evaluate_at: frozenset[int], measuring: Measures | None
     try:
         return _with_memory(trial, _run(trial, evaluate_at), measuring)
     except Exception as error:
-        (trial.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        if trouble.of_storage(error, trial.folder) is not None:
+            raise
+        trace = redaction.redacted(traceback.format_exc())
+        (trial.folder / "error.txt").write_text(trace, encoding="utf-8", errors="backslashreplace")
         what = f"{type(error).__name__}: {error}"
         if not is_out_of_memory(error):
             return trial.record("failed", what)

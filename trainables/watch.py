@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TextIO
 from transformers import TrainerCallback
 
 from trainables import files
-from trainables.trained import COMPLETE
+from trainables.trained import COMPLETE, contents, is_complete
 
 AUTOSAVE_SECONDS = 300  # of training between checkpoints, where the config doesn't say how many steps
 LAST_SAVE_SECONDS = 180  # a trial that trained this long saves at its end too: scoring it can take a while
@@ -66,11 +66,12 @@ class Tally:
 
 def last_checkpoint(trial_folder: Path) -> tuple[Path, Tally] | None:
     """The newest complete checkpoint of a trial, and what had been done by then."""
-    marked = [path for path in trial_folder.glob("checkpoint-*") if (path / COMPLETE).exists()]
-    if not marked:
+    whole = [path for path in trial_folder.glob("checkpoint-*") if is_complete(path)]
+    if not whole:
         return None
-    newest = max(marked, key=lambda path: int(path.name.split("-")[1]))
-    return newest, Tally(**json.loads((newest / COMPLETE).read_text(encoding="utf-8")))
+    newest = max(whole, key=lambda path: int(path.name.split("-")[1]))
+    marked = json.loads((newest / COMPLETE).read_text(encoding="utf-8"))
+    return newest, Tally(**{name: value for name, value in marked.items() if name != "files"})
 
 
 class Watch(TrainerCallback):
@@ -189,7 +190,7 @@ def mark_complete(checkpoint: Path, tally: Tally) -> None:
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    files.write_json(checkpoint / COMPLETE, asdict(tally))
+    files.write_json(checkpoint / COMPLETE, {**asdict(tally), "files": contents(checkpoint)})
 
 
 def first_rank() -> bool:

@@ -34,6 +34,9 @@ def serve(settings: dict[str, Any]) -> None:
 
     hub, board = settings["hub"], settings["board"]
     if not torch.cuda.is_available():
+        os.environ.pop(
+            "ACCELERATE_TORCH_DEVICE", None
+        )  # Ray's word; it counts GPUs that torch may not be built for
         torch.set_num_threads(max(1, int(settings["cpus"])))
     context = ray.train.get_context()
     workers, rank = context.get_world_size(), context.get_world_rank()
@@ -49,7 +52,7 @@ def serve(settings: dict[str, Any]) -> None:
                 ray.get(board.serve.remote(job["trial_id"], group))
             claim = f"{named} {job['given_at']}"
             place = where(job["run"], job["trial_id"], claim, rank == 0, hub.alive.remote)
-            record = _run(job, hub, board, workers, measuring, place)
+            record = _run({**job, "node": here[0]}, hub, board, workers, measuring, place)
             lost = place.deliver(Record.model_validate(record))
             if record["status"] == "interrupted" and not _told(board.interrupted.remote()):
                 _move_on(job, hub, board, rank)
@@ -65,6 +68,7 @@ def serve(settings: dict[str, Any]) -> None:
 def _run(
     job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any, at: Where | None = None
 ) -> dict[str, Any]:
+    from trainables import trouble
     from trainables.config import TrialConfig
     from trainables.courier import InPlace
     from trainables.model_folder import ModelError
@@ -87,11 +91,20 @@ def _run(
     except (OSError, ModelError) as error:
         why = f"what it needs could not be brought here: {error}"
         return end_trial(config, place, "failed", why).model_dump(mode="json")
-    control = FromHub(hub, board, job["trial_id"])
     steps, measures = frozenset(job["evaluate_at"]), at.measuring(measuring)
-    with at.sending():
-        record = run_trial(config, place, control, steps, measures, halved=job["starved"], here=here)
-    return record.model_dump(mode="json")
+    control = FromHub(hub, board, job["trial_id"], steps, job.get("node", ""))
+    while True:
+        try:
+            with at.sending():
+                record = run_trial(config, place, control, steps, measures, halved=job["starved"], here=here)
+            return record.model_dump(mode="json")
+        except Exception as error:
+            if trouble.of_storage(error, place.run) is None or not trouble.outlasted(
+                place.run, control.alive
+            ):
+                raise
+            if workers > 1:
+                raise  # the others are not where this one is: all begin again, from the last checkpoint
 
 
 def _told_of(record: dict[str, Any], lost: str | None) -> dict[str, Any]:
@@ -120,22 +133,29 @@ class Deserted(BaseException):
 
 
 class FromHub:
-    """The search's decisions, by way of the slot's hub."""
+    """The search's decisions, by way of the slot's hub. It decides ``at`` some steps; what is validated between them is
+    in the curve, and costs the driver nothing.
+    """
 
-    def __init__(self, hub: Any, board: Any, trial_id: str) -> None:
-        import ray
-
-        self.hub, self.board, self.trial_id = hub, board, trial_id
-        self.node = ray.get_runtime_context().get_node_id()
+    def __init__(
+        self, hub: Any, board: Any, trial_id: str, at: frozenset[int] = frozenset(), node: str = ""
+    ) -> None:
+        self.hub, self.board, self.trial_id, self.at, self.node = hub, board, trial_id, at, node
 
     def report(self, step: int, values: dict[str, float]) -> Any:
+        if step not in self.at:
+            return "continue"
         if int(os.environ.get("RANK", "0")) == 0:
             event = {"kind": "report", "trial_id": self.trial_id, "step": step, **values}
             _told(self.hub.report.remote(event))
         return _told(self.hub.answer.remote(self.trial_id, step))
 
+    def alive(self) -> None:
+        """Gives a sign of life."""
+        self.hub.alive.remote()
+
     def interrupted(self) -> bool:
-        self.hub.alive.remote()  # it is asked at every step
+        self.alive()  # it is asked at every step
         return bool(_told(self.board.to_save.remote(self.trial_id, self.node)))
 
 

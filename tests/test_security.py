@@ -1,0 +1,441 @@
+"""What README.md promises under Security, as far as it shows without Ray: specs, paths, secrets, the report, tokens."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import reports_example
+import spec_example
+from spec_example import SPEC, problems
+from trial_example import make_config, write_rows
+
+from reports.summary import _plain
+from reports.write import write
+from sweeps import doctor, folder, source
+from sweeps.problems import SpecError
+from trainables import limits, models, run, starts
+from trainables.config import DataConfig, ModelConfig
+from trainables.data import DataError, load
+from trainables.data.hubs import DataHub
+from trainables.model_folder import ModelError
+from trainables.redaction import HIDDEN, redacted
+from trainables.run import Place, run_trial
+from trainables.trained import Trained
+
+SECRETS = {
+    "WANDB_API_KEY": "c0" * 20,
+    "HF_TOKEN": "hf_canaryCanaryCanary00",
+    "AWS_SECRET_ACCESS_KEY": "canary/with+slashes/0000000000",
+    "AZURE_STORAGE_CONNECTION_STRING": "AccountName=x;AccountKey=canary0000000000==",
+    "MODELSCOPE_API_TOKEN": "canary-0000-0000-0000",
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    return spec_example.folder(tmp_path)
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    return SECRETS
+
+
+def refused(path: Path, text: str) -> str:
+    """Why a spec with that text isn't read."""
+    (path / "spec.yaml").write_text(text, encoding="utf-8")
+    started = time.monotonic()
+    with pytest.raises(SpecError) as error:
+        source.read(path / "spec.yaml")
+    assert time.monotonic() - started < 10  # a second or less where nothing else runs
+    return str(error.value).replace(f"{path}/", "")
+
+
+# YAML
+
+
+@pytest.mark.parametrize("tag", ["!!python/object/apply:os.mkdir", "!!python/name:os.mkdir", "!own", "!!set"])
+def test_yaml_never_makes_an_object(tmp_path: Path, tag: str) -> None:
+    made = tmp_path / "made"
+    assert f"spec.yaml:2: a tag ({tag})" in refused(tmp_path, f"name: x\nquestion: {tag} ['{made}']\n")
+    assert not made.exists()
+
+
+def test_a_tag_in_an_override_is_refused_too(here: Path) -> None:
+    with pytest.raises(SpecError, match="a tag"):
+        spec_example.plan(here, SPEC, ("train.steps=!!python/name:os.getpid 8",))
+
+
+def test_a_plain_tag_is_allowed(here: Path) -> None:
+    assert problems(here, SPEC.replace("name: tiny", "name: !!str tiny")) == []
+
+
+def _bomb(levels: int = 30) -> Iterator[str]:
+    yield "a0: &a0 [x, x, x, x, x, x, x, x, x, x]"
+    for level in range(1, levels):
+        yield f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("\n".join(_bomb()), f"at most {limits.SPEC_VALUES:,} values"),
+        ("a: &a [*a]", "*a stands within itself"),
+        ("a: " + "[" * 5_000 + "]" * 5_000, f"nested more than {limits.SPEC_DEPTH} deep"),
+        ("a: " + "{a: " * 5_000 + "1" + "}" * 5_000, f"nested more than {limits.SPEC_DEPTH} deep"),
+        ("a: " + "9" * 5_000, "a number has at most"),
+        ("a: 0x" + "f" * 5_000, "a number has at most"),
+        ("a: 1\n" * (limits.SPEC_BYTES // 5 + 1), f"at most {limits.SPEC_BYTES:,} characters"),
+        ('a: "x\\0y"', "can't be seen"),
+        ('a: "\\e[31mred"', "can't be seen"),
+    ],
+    ids=lambda value: value[:12],
+)
+def test_yaml_that_would_fill_the_memory_is_refused_in_a_sentence(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    assert why in refused(tmp_path, text)
+
+
+# How much a spec may ask for
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (
+            "steps: 8",
+            "steps: 1000000000000",
+            "train.steps: got 1,000,000,000,000; a spec may ask for",
+        ),
+        ("steps: 8", "epochs: 1.0e+12", "train.epochs"),
+        ("steps: 8", "steps: 10000000, gradient_accumulation: 60000", "a trial has at most 100,000,000"),
+        ("batch_size: 2", "batch_size: 1000000000", "train.batch_size"),
+        ("trials: 3", "trials: 1000000000", "search.trials"),
+        ("eval_fraction: 0.4", "eval_fraction: 0.4, cutoff: 1000000000", "data.cutoff"),
+        ("choice: [4, 8]", "int: [4, 1000000000]", "methods[1].rank"),
+        ("choice: [4, 8]", f"choice: {list(range(1, 2_000))}", "choice lists 1,999 values; at most 1,000"),
+        ("trials: 3}", "trials: 3}\nresources: {workers: 1000000000}", "resources.workers"),
+        ("trials: 3}", f"trials: 3}}\nresources: {{memory: {'9' * 30}.5TiB}}", "resources.memory"),
+    ],
+)
+def test_an_absurd_amount_is_refused_where_it_stands(here: Path, old: str, new: str, why: str) -> None:
+    found = problems(here, SPEC.replace(old, new))
+    assert any(why in problem and problem.startswith("spec.yaml:") for problem in found), found
+
+
+def _compared(values: int) -> str:
+    keys = ("warmup_steps", "seed", "logging_steps", "eval_steps")
+    each = ", ".join(f"{key}: {{compare: {list(range(1, values + 1))}}}" for key in keys)
+    return SPEC.replace("train: {", f"train: {{{each}, ")
+
+
+def test_a_grid_of_millions_is_counted_and_not_built(here: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(SpecError, match=r"25,920,000 cells; a sweep has at most 1,000"):
+        spec_example.plan(here, _compared(60))
+    assert time.monotonic() - started < 10
+
+
+def test_ends_and_choices_of_all_cells_are_limited_together(here: Path) -> None:
+    choices = f"rank: {{choice: {list(range(1, 1_000))}}}"
+    text = _compared(3).replace("rank: {choice: [4, 8]}", choices)
+    with pytest.raises(SpecError, match="ends and choices to be searched in 162 cells"):
+        spec_example.plan(here, text)
+
+
+def test_weights_that_would_repeat_rows_without_end_are_refused(here: Path) -> None:
+    mixed = "train: [rows.jsonl, rows.jsonl], mix: interleave_over, weights: [1, 1.0e-12]"
+    (problem, *_) = problems(here, SPEC.replace("train: rows.jsonl", mixed))
+    assert "at most 100,000,000" in problem
+
+
+# Names and paths
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "..", ".", "a/b", "a\\b", "x" * 300, "", "a b", "~"])
+def test_a_name_that_could_leave_its_folder_is_refused(here: Path, name: str) -> None:
+    asked = json.dumps(name)
+    assert any(
+        "can't name a run's folder" in p for p in problems(here, SPEC.replace("name: tiny", f"name: {asked}"))
+    )
+    for entry in ("{kind: sft}", "{kind: full}"):
+        text = SPEC.replace(entry, entry.replace("}", f", name: {asked}}}"))
+        assert any("can't be part of a file's name" in problem for problem in problems(here, text))
+
+
+@pytest.mark.parametrize("leaf", ["model.path", "model.from", "data.train", "data.eval", "data.folder"])
+@pytest.mark.parametrize("path", ["x" * 5_000, "~nobody-of-that-name/x.json"])
+def test_what_can_t_be_a_path_is_a_problem_and_no_crash(here: Path, leaf: str, path: str) -> None:
+    assert any(leaf in problem for problem in problems(here, SPEC, f"{leaf}={path}"))
+
+
+@pytest.mark.parametrize("name", ["../secret.json", "/etc/passwd", "parts/../../secret.json"])
+def test_a_registry_can_t_name_files_outside_its_folder(tmp_path: Path, name: str) -> None:
+    inside = tmp_path / "data"
+    inside.mkdir()
+    write_rows(tmp_path / "secret.json")
+    (inside / "dataset_info.json").write_text(json.dumps({"mine": {"file_name": name}}))
+    with pytest.raises(DataError, match=r"leads out of .* name it in the spec itself"):
+        load(DataConfig(train="mine", folder=inside))
+
+
+def test_a_path_in_the_spec_itself_may_lie_anywhere(tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl")
+    assert load(DataConfig(train=str(rows), eval_fraction=0.25, folder=tmp_path / "nowhere")).train
+
+
+@pytest.mark.parametrize("revision", ["../../../etc", "/etc/passwd", "a/../../b"])
+def test_a_hub_s_revision_can_t_climb_out_of_the_cache(revision: str) -> None:
+    with pytest.raises(ModelError, match="can't be a revision"):
+        models.source(f"hf:org/name@{revision}")
+    with pytest.raises(DataError, match="can't be a revision"):
+        DataHub.parse(f"hf:org/name@{revision}")
+
+
+def test_a_model_s_index_can_t_name_weights_outside_its_folder(here: Path) -> None:
+    index = {"weight_map": {"model.embed_tokens.weight": "../model.safetensors"}}
+    (here / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match="outside of it"):
+        models.folder(ModelConfig(path=here / "model"))
+
+
+# Code that comes with models
+
+
+def test_an_adapter_whose_weights_are_a_pickle_is_not_gone_on_from(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(ModelError, match="no weights as safetensors"):
+        starts.of(tmp_path)
+
+
+def test_what_another_trial_trusted_is_not_trusted_here(tiny_model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model, base)
+    described = json.loads((base / "config.json").read_text())
+    own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}
+    (base / "config.json").write_text(json.dumps(described | own))
+    trial = make_config(base, "commands")
+    trusting = trial.model_copy(update={"model": ModelConfig(path=base, unsafe=("remote_code",))})
+    adapter = tmp_path / "trial" / "model"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    (adapter.parent / "config.json").write_text(trusting.model_dump_json())
+    start = Trained(trial="0" * 12, folder=adapter)
+    with pytest.raises(ModelError, match="can only be loaded by code that comes with it"):
+        starts.weights(ModelConfig(path=tiny_model, start=start), tmp_path / "run")
+
+
+def test_converting_a_model_never_asks_and_never_runs_its_code(tiny_model: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = tmp_path / "model"
+    AutoModelForCausalLM.from_pretrained(tiny_model).save_pretrained(model)
+    (model / "model.safetensors").unlink()
+    torch.save(AutoModelForCausalLM.from_pretrained(tiny_model).state_dict(), model / "pytorch_model.bin")
+    for file in tiny_model.glob("tokenizer*"):
+        (model / file.name).write_bytes(file.read_bytes())
+    config = json.loads((model / "config.json").read_text())
+    config |= {
+        "model_type": "own",
+        "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"},
+    }
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "own.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\nclass Model: pass\n"
+    )
+    with pytest.raises(ModelError):
+        models.folder(ModelConfig(path=model, unsafe=("pickle",)))
+    assert not (tmp_path / "ran").exists()
+
+
+# Secrets
+
+
+def test_a_text_keeps_no_secret_of_the_environment_or_of_this_user(
+    secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HOME", raising=False)
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password netrc-canary-0000\n")
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("ray-canary-0000\n")
+    known = [*secrets.values(), "netrc-canary-0000", "ray-canary-0000"]
+    text = redacted(" and ".join(known))
+    assert "canary" not in text.lower()
+    assert secrets["WANDB_API_KEY"] not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("GET https://ada:pw@host/x failed", f"GET https://{HIDDEN}@host/x failed"),
+        ("s3://AKIA00:se/cr+et@bucket/rows", f"s3://{HIDDEN}@bucket/rows"),
+        (
+            "https://b/x?X-Amz-Credential=AK%2F1&X-Amz-Signature=4f2a&page=2",
+            f"https://b/x?X-Amz-Credential={HIDDEN}&X-Amz-Signature={HIDDEN}&page=2",
+        ),
+        ("https://b/x?sv=1&sig=4f2a", f"https://b/x?sv=1&sig={HIDDEN}"),
+        ("Authorization: Bearer abcdefghijkl", f"Authorization: Bearer {HIDDEN}"),
+        ("hf:org/name@main, learning_rate=0.1", "hf:org/name@main, learning_rate=0.1"),
+    ],
+)
+def test_a_url_loses_its_credentials_and_nothing_else_is_lost(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+
+
+def test_a_failure_that_quotes_a_secret_leaves_none_behind(
+    secrets: dict[str, str], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise OSError(f"401 for https://hub/x?token={secrets['HF_TOKEN']} with {secrets['WANDB_API_KEY']}")
+
+    monkeypatch.setattr(run.starts, "weights", fails)
+    record = run_trial(make_config(tiny_model, write_rows(tmp_path / "rows.jsonl")), Place(tmp_path / "run"))
+    assert record.status == "failed"
+    assert f"OSError: 401 for https://hub/x?token={HIDDEN} with {HIDDEN}" in str(record.error)
+    assert _holding(tmp_path / "run", secrets) == []
+
+
+def test_a_run_folder_keeps_no_credentials_of_the_command_line(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    override = "question=see https://ada:CANARY@host/x?sig=CANARY"
+    monkeypatch.setattr("sys.argv", ["paretune", "run", "spec.yaml", "--set", override])
+    folder.prepare(spec_example.plan(here, SPEC, (override,)), here / "run", resume=False)
+    environment = json.loads((here / "run" / "environment.json").read_text())
+    assert environment["overrides"] == [f"question=see https://{HIDDEN}@host/x?sig={HIDDEN}"]
+    assert _holding(here / "run", {"override": "CANARY"}) == []
+
+
+def _holding(place: Path, secrets: dict[str, str]) -> list[tuple[str, str]]:
+    written = [path for path in place.rglob("*") if path.is_file()]
+    return [(n, p.name) for p in written for n, value in secrets.items() if value.encode() in p.read_bytes()]
+
+
+# The report
+
+
+class _Elements(HTMLParser):
+    """The tags and attributes of a page, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+HOSTILE = " ".join(
+    (
+        "<script>alert(1)</script>",
+        '"><img src=x onerror=alert(1)>',
+        "'><svg/onload=alert(1)>",
+        "</pre></style>",
+    )
+)
+
+
+def _hostile_run(place: Path, hostile: str) -> Path:
+    names = {"model": hostile, "data": hostile, "method": f"lora-{hostile}", "cell": f"sft-{hostile}"}
+    config = {"method": {"kind": "lora", hostile: 4}, "train": {"learning_rate": 1e-3, hostile: hostile}}
+    other = {"method": {"kind": "lora", hostile: 8}, "train": {"learning_rate": 2e-3, hostile: 1}}
+    records = [
+        reports_example.record("0" * 12, **names, quality_name=hostile).model_copy(
+            update={"role": "base", "method": "base", "cell": "sft-base"}
+        ),
+        reports_example.record(
+            "1" * 12, **names, config=config, metrics={hostile: 1.0}, quality_name=hostile
+        ),
+        reports_example.record("2" * 12, **names, config=other, objective=0.5, quality_name=hostile),
+        reports_example.failed("3" * 12, **names, error=f"{hostile}\nlast line {hostile}"),
+    ]
+    environment = dict.fromkeys(("name", "question", "command", "commit", "host", "cpu_model"), hostile)
+    made = reports_example.write_run(
+        place, records, **environment, notes=[hostile], packages={hostile: hostile}
+    )
+    (made / "spec.yaml").write_text(f"question: {hostile}\n")
+    row = [reports_example.piece(hostile), reports_example.piece(hostile, loss=True)]
+    reports_example.write_data(
+        made, reports_example.seen(row, model=hostile, data=hostile, notes=[hostile], problems=[hostile])
+    )
+    reports_example.write_curves(made, "1" * 12, 0.9, 40)
+    return made
+
+
+def test_markup_in_data_names_and_errors_is_shown_and_not_run(tmp_path: Path) -> None:
+    index = write([_hostile_run(tmp_path / "run", HOSTILE)])
+    page = _Elements(index.read_text(encoding="utf-8"))
+    assert not {"script", "img", "iframe", "object", "embed", "link", "base", "form"} & set(page.tags)
+    assert [name for name, _ in page.attributes if name.startswith("on")] == []
+    assert not [
+        value for _, value in page.attributes if value and value.strip().lower().startswith("javascript:")
+    ]
+    assert page.text.count(HOSTILE) > 5
+    for drawn in (index.parent / "figures").glob("*.svg"):
+        tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(drawn).iter()}
+        assert not {"script", "foreignObject", "image", "a"} & tags
+    prose = (index.parent / "summary.md").read_text(encoding="utf-8").partition("```")[0]
+    assert "<" not in prose
+
+
+def test_the_report_s_own_policy_lets_nothing_be_loaded_or_run(tmp_path: Path) -> None:
+    index = write([reports_example.write_run(tmp_path / "run", [reports_example.record("1" * 12)])])
+    page = _Elements(index.read_text(encoding="utf-8"))
+    (policy,) = (value for name, value in page.attributes if name == "content" and value and "-src" in value)
+    assert "default-src 'none'" in policy
+    assert "script-src" not in policy
+
+
+def test_a_name_with_a_dollar_sign_is_no_formula(tmp_path: Path) -> None:
+    names = {"model": r"$\frac$", "data": r"$\no{$", "method": r"lora-$\x$"}
+    records = [reports_example.record(f"{n}" * 12, **names, objective=n / 10) for n in (1, 2)]
+    assert write([reports_example.write_run(tmp_path / "run", records)]).exists()
+
+
+def test_a_data_set_s_name_is_no_link_in_the_summary() -> None:
+    assert "](" not in _plain("![x](https://elsewhere/x.png)")
+
+
+# Ray's token
+
+
+@pytest.mark.parametrize(("rights", "works"), [(0o600, True), (0o644, False), (0o640, False)])
+def test_the_doctor_says_when_others_can_read_rays_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rights: int, works: bool
+) -> None:
+    path = tmp_path / "auth_token"
+    path.write_text("0" * 64)
+    path.chmod(rights)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
+    found = doctor.token()
+    assert found.works is works
+    assert works or f"chmod 600 {path}" in found.detail
+
+
+def test_a_cluster_file_starts_ray_only_with_a_token_that_nobody_else_can_read() -> None:
+    for name in ("cluster.yaml", "sweeps/clusters/on-premise.yaml"):
+        text = (Path(__file__).parent.parent / name).read_text(encoding="utf-8")
+        for line in text.splitlines():
+            assert "get-auth-token" not in line or "chmod 600 ~/.ray/auth_token" in line
