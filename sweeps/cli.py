@@ -146,6 +146,7 @@ def _carry_out(
     from reports.write import write
     from sweeps import launch
     from sweeps.progress import Progress
+    from trainables.storage import StorageError
 
     progress = Progress()
     with tracker.following(progress.say):
@@ -160,6 +161,12 @@ def _carry_out(
             again = _again(plan, place.output, address, force)
             print(f"Interrupted. To go on: {again}", file=sys.stderr)
             return INTERRUPTED
+        except StorageError as error:
+            progress.end()
+            tracker.leave()
+            again = _again(plan, place.output, address, force)
+            print(f"{error}. Everything finished is kept. To go on: {again}", file=sys.stderr)
+            return FAILED
     code = launch.exit_code(place.folder)
     place.settle()
     print(place.name_of(report))
@@ -522,6 +529,7 @@ def _users_errors(*also: type[Exception]) -> Iterator[None]:
     from trainables.data.errors import DataError
     from trainables.model_folder import ModelError
     from trainables.redaction import redacted
+    from trainables.storage import StorageError
     from trainables.templates import TemplateError
 
     mistakes: tuple[type[Exception], ...] = (SpecError, ModelError, DataError, TemplateError, *also)
@@ -534,6 +542,9 @@ def _users_errors(*also: type[Exception]) -> Iterator[None]:
             # What broke a download may quote its URL, with the token.
             print(redacted(str(problem)), file=sys.stderr)
         raise typer.Exit(WRONG) from error
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(FAILED) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

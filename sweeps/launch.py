@@ -26,6 +26,7 @@ from sweeps.problems import SpecError
 from sweeps.progress import Progress
 from sweeps.sizes import Sizes
 from trainables import redaction, results, trouble
+from trainables.storage import StorageError
 
 LEAVE_SECONDS = 5.0  # that trials have to save themselves after Ctrl-C
 REMOTE_LEAVE_SECONDS = 60.0  # where what they save has a way to go
@@ -74,6 +75,8 @@ def run(
             except Exception as error:
                 if not _storage_is_back(error, run_folder, progress):
                     raise
+                if mirror is not None:
+                    mirror.again()
                 search = CellSearch(plan, run_folder)  # what is true is in the run folder
                 search.mirror = mirror
     finally:
@@ -96,7 +99,7 @@ def _conclude(plan: Plan, run_folder: Path, seconds: float) -> None:
 def _storage_is_back(error: Exception, run_folder: Path, progress: Progress) -> bool:
     """Whether a sweep ended because its folder could not be written to, and now it can."""
     why = trouble.of_storage(error, run_folder)
-    if why is None:
+    if why is None or isinstance(error, StorageError):  # a store at a URL was waited for long enough
         return False
     progress.say(f"nothing can be written: {why}; the sweep goes on once it can")
     return trouble.outlasted(run_folder)
@@ -145,7 +148,7 @@ def _sweep(
                 if demand is not None:
                     demand.close()
         if search.leaving:
-            raise Left
+            raise search.mirror.trouble if search.mirror and search.mirror.trouble else Left
 
 
 @contextmanager

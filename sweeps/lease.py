@@ -81,8 +81,9 @@ def held(store: Store, lost: Callable[[], None], patient: bool) -> Iterator[None
     finally:
         over.set()
         thread.join()
-        if (now := read(store)) is not None and now.token == lease.token:
-            store.remove([STOP, LOCK])
+        with suppress(StorageError):  # then it is free once it wasn't renewed for a while
+            if (now := read(store)) is not None and now.token == lease.token:
+                store.remove([STOP, LOCK])
 
 
 def _taken(store: Store, patient: bool) -> Lease:

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 from sweeps.folder import STOP
+from sweeps.orders import LOG
 from trainables import files, results
 from trainables.results import Record
-from trainables.storage import Entry, StorageError, Store
+from trainables.storage import Entry, Store
 
 LOOK_SECONDS = 2.0
 CURVES_SECONDS = 5.0  # between looks at how far the trials in training are
 WANDB_SECONDS = 60.0  # between pushes of W&B's offline runs
+LAST_SECONDS = 20.0  # that a store which has failed for long has to take what is left
 STAYS = ("merged/", "given/", "wandb/")  # what is at the URL and not needed here
 SENT = "wandb/sent/"  # ... but for the marks of what W&B has been told
 
@@ -32,6 +36,7 @@ class Mirror:
     def __init__(self, store: Store, folder: Path) -> None:
         self.store, self.folder = store, folder
         self.closed = False
+        self.trouble: OSError | None = None  # why the sweep had to end
         self._known: dict[str, tuple[int, int]] = {}  # size and time of files that are the same there
         self._training: set[str] = set()
         self._pushing = threading.Lock()
@@ -44,22 +49,46 @@ class Mirror:
     def fetch(self) -> None:
         """Makes the folder what is at the URL, but for models and checkpoints."""
         for path in self.folder.iterdir():
-            if not path.name.startswith("."):
+            if not path.name.startswith(".") and path.name != LOG:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         there = self.store.list()
-        self._pull([name for name in there if wanted(name)], there)
+        log_is_here = (self.folder / LOG).exists()  # a driver of its own is writing it just now
+        self._pull([name for name in there if wanted(name) and not (log_is_here and name == LOG)], there)
 
-    def begin(self, trial_id: str) -> None:
-        """A trial is about to start: whoever resumes from the URL, and the trial's node, will know it."""
-        self.push()
+    def again(self) -> None:
+        """Begins anew after the sweep had to end: with what is at the URL by now."""
+        self.trouble = None
+        self.push(last=True)
+        self.fetch()
+
+    def begin(self, trial_id: str) -> bool:
+        """Has whoever resumes from the URL, and the trial's node, know a trial that is to start; whether it may."""
         self._training.add(trial_id)
+        return self._must(self.push)
 
-    def end(self, trial_id: str, lost: str | None = None) -> None:
-        """A trial has ended: brings what it left. ``lost``: the record of one whose node could not write it there."""
+    def end(self, trial_id: str, lost: str | None = None) -> bool:
+        """A trial has ended: brings what it left; whether that is here now.
+
+        ``lost`` is the record of one whose node could not write it to the URL.
+        """
         self._training.discard(trial_id)
         if lost is not None:
             results.write_record(self.folder / "trials" / trial_id, Record.model_validate_json(lost))
-            return
+            return True
+        return self._must(partial(self._end, trial_id))
+
+    def _must(self, do: Callable[[], None]) -> bool:
+        """Does what the sweep can't go on without. Where it fails, the sweep ends as by Ctrl-C: see ``trouble``."""
+        try:
+            do()
+        except OSError as error:
+            # Tune would take it for a failure of the trial, and run that again.
+            self.trouble = error
+            signal.raise_signal(signal.SIGTERM)
+            return False
+        return True
+
+    def _end(self, trial_id: str) -> None:
         there = self.store.list(f"trials/{trial_id}")
         record = f"trials/{trial_id}/record.json"
         names = [name for name in there if wanted(name) and not name.endswith("/config.json")]
@@ -76,14 +105,20 @@ class Mirror:
             for rank in range(LAST_RANK + 1):
                 names = [name for name in changed if order(name) == rank]
                 if rank < WANDB_RANK or slow:
-                    self.store.push(self.folder, names)
+                    self._push(names)
                     self._known |= {name: changed[name] for name in names}
             if slow:
                 self._wandb_due = time.monotonic() + WANDB_SECONDS
 
+    def _push(self, names: list[str]) -> None:
+        try:
+            self.store.push(self.folder, names)
+        except FileNotFoundError:  # something has just been removed
+            self.store.push(self.folder, [name for name in names if (self.folder / name).exists()])
+
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Keeps both sides alike meanwhile, and at the end."""
+        """Keeps both sides alike meanwhile, and at the end. Raises ``StorageError`` when the end isn't."""
         over = threading.Event()
         thread = threading.Thread(target=self._follow, args=(over,), daemon=True)
         thread.start()
@@ -91,13 +126,16 @@ class Mirror:
             yield
         finally:
             over.set()
+            if self.trouble is not None:  # it was waited for long enough
+                self.store.patience = LAST_SECONDS
             thread.join()
-            self.push(last=True)
+            with suppress(OSError) if self.trouble is not None else nullcontext():
+                self.push(last=True)
 
     def _follow(self, over: threading.Event) -> None:
         while not over.wait(LOOK_SECONDS):
             # What fails here is tried again with the next look; what a trial's start or end needs fails there.
-            with suppress(StorageError, FileNotFoundError):
+            with suppress(OSError):
                 self._look()
 
     def _look(self) -> None:

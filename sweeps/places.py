@@ -168,4 +168,4 @@ def refuse_here(place: Place) -> None:
 
 def tells_of_it(name: str) -> bool:
     """Whether a file of a run tells what it is doing."""
-    return small(name) and name.endswith((".json", ".jsonl", "error.txt", "sweep.log"))
+    return small(name) and name.endswith((".json", ".jsonl", "error.txt", ".log"))

@@ -56,6 +56,7 @@ class CellSearch(Searcher):
         self.idle: Callable[[], None] = lambda: None  # called when nothing can be proposed just now
         self._trials: dict[str, str] = {}  # Tune's trial id -> ours
         self._configs: dict[str, TrialConfig] = {}
+        self._lost: set[str] = set()  # whose results could not be written once
         self._waiting: list[TrialConfig] = []  # to be run before anything new is proposed
         self._smallest: dict[str, Size] = {}  # by cell
         self._passed: Counter[str] = (
@@ -145,8 +146,8 @@ class CellSearch(Searcher):
         ours = config.trial_id()
         self._note(config)
         self._trials[trial_id], self._configs[ours] = ours, config
-        if self.mirror is not None:
-            self.mirror.begin(ours)
+        if self.mirror is not None and not self.mirror.begin(ours):
+            return Searcher.FINISHED
         if size is None or self.admission is None:
             return {"trial_id": ours, "cell": config.cell}
         self.admission.begin(ours, size)
@@ -269,8 +270,8 @@ class CellSearch(Searcher):
         ours = self._trials[trial_id]
         if self.admission is not None:
             self.admission.end(ours)
-        if self.mirror is not None:
-            self.mirror.end(ours, (result or {}).get("lost"))
+        if self.mirror is not None and not self._brought(ours, (result or {}).get("lost")):
+            return
         record = results.read_record(self._folder(ours))
         if record is None and error:
             died = "its slot died again and again while running it; sweep.log says how"
@@ -279,6 +280,15 @@ class CellSearch(Searcher):
         if study is not None and record is not None and record.status != "interrupted":
             _tell(study, record)
         self._release()
+
+    def _brought(self, ours: str, lost: str | None) -> bool:
+        """Whether what a trial left is here now. One whose results got lost on the way is run once more."""
+        assert self.mirror is not None
+        if lost is not None and not self.leaving and ours not in self._lost:
+            self._lost.add(ours)
+            self._waiting.append(self._configs[ours])
+            return False
+        return self.mirror.end(ours, lost)
 
     def _fail(self, config: TrialConfig, why: str) -> Record:
         return self._unrun(config, "failed", why)

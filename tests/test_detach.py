@@ -105,7 +105,14 @@ def test_a_run_that_exists_names_resume_and_one_of_another_spec_is_refused(here:
 
 def orders(here: Path, **changes: Any) -> Orders:
     given: dict[str, Any] = {"file": here / "spec.yaml", "text": spec_example.SPEC, "sets": ()}
-    given |= {"address": None, "resume": False, "force": False, "command": (), "environment": {}}
+    given |= {
+        "output": "runs",
+        "address": None,
+        "resume": False,
+        "force": False,
+        "command": (),
+        "environment": {},
+    }
     return Orders(**given | changes)
 
 

@@ -23,7 +23,7 @@ from trainables.outbox import Outbox, remove
 from trainables.packaged import locked
 from trainables.results import Record, write_record
 from trainables.storage import Entry, StorageError, Store
-from trainables.trained import COMPLETE
+from trainables.trained import COMPLETE, is_complete
 
 if TYPE_CHECKING:
     from trainables.run import Measures
@@ -91,10 +91,12 @@ class Courier:
         self.outbox: Outbox | None = None
 
     def fetch(self, config: TrialConfig) -> TrialConfig:
-        """Raises ``StorageError``, ``ModelError``."""
+        """Raises ``StorageError``, ``ModelError``, and ``OSError`` when the disk here is full."""
         with _beating(self.beat):
             self._fetch()
-            self.outbox = Outbox(self.trial, self.folder, [p.name for p in self.folder.glob("checkpoint-*")])
+            if self.outbox is None:
+                there = [path.name for path in self.folder.glob("checkpoint-*")]
+                self.outbox = Outbox(self.trial, self.folder, there)
             given = Given.of(self.run)
             return given.config(scratch.started(config, self.store, self.run, given))
 
@@ -111,11 +113,13 @@ class Courier:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         there = self.trial.list()
-        newest = newest_checkpoint(there)
-        wanted = [name for name in there if name == "curve.jsonl" or name.startswith(f"{newest}/")]
-        last = [name for name in wanted if name.endswith(f"/{COMPLETE}")]
-        self.trial.pull([name for name in wanted if name not in last], self.folder, there)
-        self.trial.pull(last, self.folder, there)
+        self.trial.pull([name for name in there if name == "curve.jsonl"], self.folder, there)
+        for checkpoint in newest_first(there):
+            names = [name for name in there if name.startswith(f"{checkpoint}/")]
+            self.trial.pull(names, self.folder, there)
+            if is_complete(self.folder / checkpoint):
+                return
+            shutil.rmtree(self.folder / checkpoint)
 
     def measuring(self, measuring: Measures) -> Measures:
         return Measured(measuring, self.store)
@@ -140,7 +144,7 @@ class Courier:
         try:
             with _beating(self.beat):
                 self._deliver(record)
-        except StorageError as error:
+        except OSError as error:
             return LOST.format(url=self.store.url, error=error, folder=self.folder, host=socket.gethostname())
         shutil.rmtree(self.folder, ignore_errors=True)
         return None
@@ -173,7 +177,10 @@ class Measured:
         self._measuring, self.store = measuring, store
 
     def measure(self, config: TrialConfig) -> dict[str, Any]:
-        known = self.store.read(f"memory/{config.memory_shape()}.json")
+        try:
+            known = self.store.read(f"memory/{config.memory_shape()}.json")
+        except StorageError:  # that costs the time to measure it, and not the trial
+            known = None
         return json.loads(known) if known is not None else self._measuring.measure(config)
 
 
@@ -182,10 +189,10 @@ def checkpoints(names: Mapping[str, Entry]) -> list[str]:
     return sorted({name.partition("/")[0] for name in names if name.startswith("checkpoint-")})
 
 
-def newest_checkpoint(names: Mapping[str, Entry]) -> str | None:
-    """The newest complete checkpoint among a trial's files."""
+def newest_first(names: Mapping[str, Entry]) -> list[str]:
+    """The checkpoints that are marked complete among a trial's files, the newest first."""
     complete = [name for name in checkpoints(names) if f"{name}/{COMPLETE}" in names]
-    return max(complete, key=lambda name: int(name.partition("-")[2]), default=None)
+    return sorted(complete, key=lambda name: -int(name.partition("-")[2]))
 
 
 @contextmanager

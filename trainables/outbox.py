@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from trainables.storage import StorageError, Store
+from trainables.storage import Store
 from trainables.trained import COMPLETE
 
 LOOK_SECONDS = 1.0
@@ -30,21 +30,23 @@ class Outbox:
         self._sent = set(there)  # names of checkpoints
         self._curve_size, self._curve_due = 0, 0.0
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread: threading.Thread | None = None
 
     def open(self) -> None:
+        """Begins to look; may be opened again."""
+        self._over.clear()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Ends the thread, once what it is sending has gone. What is left, :meth:`look` sends."""
         self._over.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def _follow(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
-            with suppress(
-                StorageError
-            ):  # it stays here, and is sent with the next look, or fails with the last
+            with suppress(OSError):  # it stays here, and is sent with the next look, or fails with the last
                 self.look()
 
     def look(self, last: bool = False) -> None:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from trainables import files, urls
+from trainables import files, trouble, urls
 
-PATIENCE_SECONDS = 600.0  # that a store may fail before what is asked of it has failed
+PATIENCE_SECONDS = trouble.PATIENCE_SECONDS  # that a store may fail before what is asked of it has failed
 TROUBLE_SECONDS = 5.0  # from when on a failing call is worth a word
 PAUSES = (0.5, 15.0)  # between tries: the first, doubled each time up to the last
 AT_ONCE = 8  # files on their way at the same time
@@ -119,7 +119,7 @@ class Store:
     def pull(self, names: Iterable[str], folder: Path, known: Mapping[str, Entry] | None = None) -> None:
         """Brings files from here into a local folder. ``known`` is what :meth:`list` said of them.
 
-        Raises ``FileNotFoundError`` for one that is not there.
+        Raises ``FileNotFoundError`` for one that is not there, ``OSError`` at once when the disk here is full.
         """
         _each(lambda name: self._pull(name, folder / name, (known or {}).get(name)), names)
 
@@ -169,7 +169,7 @@ class Store:
             if entry is not None and entry.modified is not None:
                 os.utime(path, (entry.modified, entry.modified))
 
-        self._tried(f"reading {name}", get)
+        self._tried(f"reading {name}", get, FULL)
 
     def _remove(self, name: str) -> None:
         try:
@@ -180,10 +180,10 @@ class Store:
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
 
-    def _tried(self, what: str, do: Callable[[], T]) -> T:
+    def _tried(self, what: str, do: Callable[[], T], answers: tuple[int, ...] = ()) -> T:
         """Does it, again and again while it fails. Raises :class:`StorageError` once there is no patience left.
 
-        That something is not there, or already there, is an answer; a disk that is full stays so.
+        That something is not there, or already there, is an answer, and so are errors of the numbers ``answers``.
         """
         began, pause = time.monotonic(), PAUSES[0]
         while True:
@@ -193,8 +193,9 @@ class Store:
                 raise
             except Exception as error:  # each kind of store has its own
                 failed = f"{self.url}: {what} failed: {urls.said(error)}"
-                full = isinstance(error, OSError) and error.errno in FULL
-                if full or time.monotonic() + pause > began + self.patience:
+                if isinstance(error, OSError) and error.errno in answers:
+                    raise
+                if time.monotonic() + pause > began + self.patience:
                     raise StorageError(failed) from error
                 if time.monotonic() > began + TROUBLE_SECONDS:
                     self.say(f"{failed}; it is tried again")

@@ -73,6 +73,7 @@ def _run(
     from trainables.courier import InPlace
     from trainables.model_folder import ModelError
     from trainables.run import Place, end_trial, run_trial
+    from trainables.storage import StorageError
 
     at = at or InPlace(Path(job["run"]))
     config = TrialConfig.model_validate(job["config"])
@@ -86,18 +87,17 @@ def _run(
             "resources.stall_seconds; sweep.log says which"
         )
         return end_trial(config, place, "failed", died).model_dump(mode="json")
-    try:
-        here = at.fetch(config)
-    except (OSError, ModelError) as error:
-        why = f"what it needs could not be brought here: {error}"
-        return end_trial(config, place, "failed", why).model_dump(mode="json")
     steps, measures = frozenset(job["evaluate_at"]), at.measuring(measuring)
     control = FromHub(hub, board, job["trial_id"], steps, job.get("node", ""))
     while True:
         try:
+            here = at.fetch(config)
             with at.sending():
                 record = run_trial(config, place, control, steps, measures, halved=job["starved"], here=here)
             return record.model_dump(mode="json")
+        except (StorageError, ModelError) as error:
+            why = f"what it needs could not be brought here: {error}"
+            return end_trial(config, place, "failed", why).model_dump(mode="json")
         except Exception as error:
             if trouble.of_storage(error, place.run) is None or not trouble.outlasted(
                 place.run, control.alive
