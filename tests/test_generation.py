@@ -15,7 +15,7 @@ from trial_example import encoded, make_config, make_policy, run, write_rows
 from trainables import data
 from trainables.config import DataConfig
 from trainables.encode import IGNORED, Encoded
-from trainables.generation import agreed, end_tokens, greedy
+from trainables.generation import _Noise, agreed, end_tokens, greedy, pad_left, sample, seeds
 from trainables.likelihood import judge
 from trainables.policy import Policy
 from trainables.rows import Conversation
@@ -270,3 +270,29 @@ def test_data_without_one_right_answer_is_scored_by_its_loss(
     assert (record.quality_name, record.quality_higher_is_better) == ("loss", False)
     expected = -sum(row.logprob for row in judged) / sum(row.tokens for row in judged)
     assert record.quality == pytest.approx(expected, rel=1e-6)
+
+
+# Drawn answers
+
+
+def drawn(policy: Policy, prompts: list[list[int]], numbers: list[int], **options: Any) -> list[list[int]]:
+    ids, mask = pad_left(prompts, policy.tokenizer.pad_token_id)
+    own = [seeds(0, number, 1)[0] for number in numbers]
+    settings = {"max_new_tokens": 6, "min_new_tokens": 6, "temperature": 1.0, **options}
+    return sample(policy, ids, mask, seeds=own, **settings).tolist()
+
+
+def test_what_a_row_is_answered_depends_on_its_own_seed_and_not_on_its_neighbours(untrained: Policy) -> None:
+    prompts = [[5, 6, 7, 8], [9, 10], [11, 12, 13]]
+    together = drawn(untrained, prompts, [0, 1, 2])
+    assert [drawn(untrained, [prompts[n]], [n])[0] for n in range(3)] == together
+    assert drawn(untrained, prompts, [3, 4, 5]) != together
+    assert drawn(untrained, [[5, 6, 7, 8]] * 2, [0, 7])[0] == together[0]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_answers_are_drawn_from_the_softmax_of_the_logits(temperature: float) -> None:
+    logits = torch.tensor([[2.0, 1.0, 0.0, -torch.inf]]).expand(4000, 4)
+    noise = _Noise(seeds(0, 0, 4000), temperature, "cpu")
+    found = noise(torch.empty(0), logits).argmax(1).bincount(minlength=4) / 4000
+    torch.testing.assert_close(found, (logits[0] / temperature).softmax(0), atol=0.025, rtol=0)

@@ -94,7 +94,7 @@ def test_the_kept_weights_of_the_reference_take_the_dtype_they_came_in(tiny_mode
 
 
 def test_it_learns_to_say_what_is_rewarded(tiny_model: Path, tmp_path: Path) -> None:
-    config = optimizing(tiny_model, "full", steps=20, batch_size=8, stage={"kl_coefficient": 0.01})
+    config = optimizing(tiny_model, "full", steps=30, batch_size=8, stage={"kl_coefficient": 0.01})
     record = run(config, tmp_path)
     rewards = [value for _, value in curve(config, tmp_path, "reward")]
     assert sum(rewards[-4:]) > 3 * sum(rewards[:4])

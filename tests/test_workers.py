@@ -12,17 +12,24 @@ from typing import Any
 import pytest
 from trial_example import LETTER, NEW, curve, make_config, run
 
-from trainables import files, results
+from trainables import data, files, results
 from trainables.config import TrialConfig
+from trainables.policy import load_tokenizer
 from trainables.rewards import RULES
 
 HERE = Path(__file__).parent
-CELLS = [(stage, "full") for stage in ("pretrain", "sft", "reward", "ppo", "dpo", "kto", "orpo", "simpo")]
-CELLS += [(stage, "lora") for stage in ("sft", "ppo", "dpo", "kto")]
+STAGES = ("pretrain", "sft", "reward", "ppo", "dpo", "kto", "orpo", "simpo")
 OWN: dict[str, dict[str, Any]] = {"ppo": {"reward": "letter", "max_new_tokens": NEW}}
-# How far from one worker's the loss may be; of what is averaged within a worker's rows and then over the workers,
-# parts differ: kto's KL term, orpo's log-likelihood a token, ppo's whitened advantages (and its own samples).
-NEAR = {"kto": 1e-2, "orpo": 1e-2, "ppo": 0.2}
+# What is averaged over a step: of one batch, of several, and of a last batch that isn't full (6 rows, 4 at a time).
+LENGTHS: dict[str, dict[str, Any]] = {
+    "steps": {"steps": 2},
+    "accumulated": {"steps": 2, "gradient_accumulation": 2},
+    "uneven": {"rows": 6},
+}
+CELLS = [(stage, "full", "steps") for stage in STAGES]
+CELLS += [(stage, "lora", "accumulated") for stage in ("ppo", "dpo", "kto", "orpo")]
+EVERY = [(stage, method, length) for stage in STAGES for method in ("full", "lora") for length in LENGTHS]
+REST = [cell for cell in EVERY if cell not in CELLS]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,27 +54,65 @@ def together(run_folder: Path, configs: list[TrialConfig], workers: int = 2) -> 
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def config_of(model: Path, stage: str, method: str) -> TrialConfig:
-    leaves: dict[str, Any] = {"steps": 2, "precision": "fp32", "eval_rows": 4, "eval_fraction": 0.95}
-    return make_config(model, "commands", method, stage={"kind": stage, **OWN.get(stage, {})}, **leaves)
+def config_of(model: Path, stage: str, method: str, length: str = "steps") -> TrialConfig:
+    leaves: dict[str, Any] = {"precision": "fp32", "eval_rows": 4, "eval_fraction": 0.95, **LENGTHS[length]}
+    own = dict(OWN.get(stage, {}))
+    if stage == "ppo" and length != "steps":
+        own |= {"mini_batches": 2, "normalize_scores": True, "whiten_rewards": True}
+    rows = leaves.pop("rows", None)
+    if rows is not None:
+        leaves["epochs"] = (rows + 0.01) / training_rows(model, stage, method, leaves)
+    return make_config(model, "commands", method, stage={"kind": stage, **own}, **leaves)
+
+
+def training_rows(model: Path, stage: str, method: str, leaves: dict[str, Any]) -> int:
+    config = make_config(model, "commands", method, stage={"kind": stage, **OWN.get(stage, {})}, **leaves)
+    rows = data.load(config.data, config.stage.needs).train
+    return len(config.stage.tokens(load_tokenizer(model), rows, config.data.cutoff)) // config.stage.sequences
 
 
 @pytest.fixture(scope="module")
 def shared(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with every stage's trials, trained by two workers."""
     folder = tmp_path_factory.mktemp("two")
-    together(folder, [config_of(tiny_model, stage, method) for stage, method in CELLS])
+    together(folder, [config_of(tiny_model, *cell) for cell in CELLS])
     return folder
 
 
-@pytest.mark.parametrize(("stage", "method"), CELLS)
+def trains_as_one_does(config: TrialConfig, shared: Path, alone: Path) -> None:
+    one, found = run(config, alone), results.read_record(shared / "trials" / config.trial_id())
+    assert found is not None
+    assert (found.status, found.steps, found.tokens) == ("done", 2, one.tokens)
+    for name in ("train_loss", "grad_norm"):
+        expected = [value for _, value in curve(config, alone, name)]
+        assert [value for _, value in curve(config, shared, name)] == pytest.approx(expected, rel=1e-4)
+    assert found.objective == pytest.approx(one.objective, rel=1e-4)
+
+
+@pytest.mark.parametrize(("stage", "method", "length"), CELLS)
 def test_two_workers_train_as_one_does(
-    shared: Path, tiny_model: Path, tmp_path: Path, stage: str, method: str
+    shared: Path, tiny_model: Path, tmp_path: Path, stage: str, method: str, length: str
 ) -> None:
-    config, near = config_of(tiny_model, stage, method), NEAR.get(stage, 1e-4)
-    alone, found = run(config, tmp_path), results.read_record(shared / "trials" / config.trial_id())
+    trains_as_one_does(config_of(tiny_model, stage, method, length), shared, tmp_path)
+
+
+@pytest.mark.slow
+def test_two_workers_train_as_one_does_with_any_number_of_batches(tiny_model: Path, tmp_path: Path) -> None:
+    configs = [config_of(tiny_model, *cell) for cell in REST]
+    together(tmp_path / "two", configs)
+    for config in configs:
+        trains_as_one_does(config, tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_a_last_batch_that_cannot_be_shared_evenly_has_rows_more(tiny_model: Path, tmp_path: Path) -> None:
+    """7 rows, 4 at a time: one worker trains on 7, two on 8."""
+    config = make_config(tiny_model, "commands", "lora", epochs=7.01 / 120, eval_rows=4, eval_fraction=0.95)
+    count = training_rows(tiny_model, "sft", "lora", {"eval_rows": 4, "eval_fraction": 0.95})
+    train = config.train.model_copy(update={"epochs": 7.01 / count})
+    assert (train.rows_seen(2, count), train.rows_seen(2, count, workers=2)) == (7, 8)
+    config = config.model_copy(update={"train": train})
+    together(tmp_path, [config])
+    found = results.read_record(tmp_path / "trials" / config.trial_id())
     assert found is not None
     assert (found.status, found.steps) == ("done", 2)
-    assert stage == "ppo" or found.tokens == alone.tokens  # of its own answers, others are sampled
-    losses = [value for _, value in curve(config, tmp_path)]
-    assert [value for _, value in curve(config, shared)] == pytest.approx(losses, rel=near, abs=near)

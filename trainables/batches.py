@@ -61,6 +61,20 @@ def _longest_first(found: np.ndarray, lengths: np.ndarray, batch: int) -> np.nda
     return np.concatenate([found[start : start + batch], found[:start], found[start + batch :]])
 
 
+def shares(places: Sequence[int], batch: int, workers: int, rank: int) -> list[list[int]]:
+    """The worker's share of each batch, all of them equal: the places, ``batch`` of them at a time, which go in turn.
+
+    >>> shares([5, 6, 7, 8, 9, 4], 4, workers=2, rank=1)
+    [[7, 8], [4]]
+    """
+    found = []
+    for start in range(0, len(places), batch):
+        together = places[start : start + batch]
+        own = len(together) // workers
+        found.append(list(together[rank * own : (rank + 1) * own]))
+    return found
+
+
 def padding_share(lengths: np.ndarray, batch: int, shared: bool = False) -> float:
     """The share of padding among all tokens of batches of ``batch`` examples in this order.
 

@@ -164,10 +164,13 @@ class TrainConfig(Frozen):
         """The optimizer steps this trains on ``rows`` training rows; the last may have fewer of them."""
         return self.steps or max(1, -(-self._epoch_rows(rows) // self.update_rows))
 
-    def rows_seen(self, steps: int, rows: int) -> int:
-        """How many of ``rows`` training rows ``steps`` steps train on; one that comes again counts again."""
+    def rows_seen(self, steps: int, rows: int, workers: int = 1) -> int:
+        """How many of ``rows`` training rows ``steps`` steps train on; one that comes again counts again.
+
+        Where the last step isn't full, it has as many more as it takes for all workers to have the same number.
+        """
         full = steps * self.update_rows
-        return full if self.epochs is None else min(full, self._epoch_rows(rows))
+        return full if self.epochs is None else min(full, -(-self._epoch_rows(rows) // workers) * workers)
 
     def _epoch_rows(self, rows: int) -> int:
         assert self.epochs is not None

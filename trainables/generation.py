@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from trainables.encode import Encoded
@@ -112,18 +113,44 @@ def sample(
     max_new_tokens: int,
     min_new_tokens: int,
     temperature: float,
+    seeds: Sequence[int],
 ) -> torch.Tensor:
     """Answers drawn from the policy's own distribution, padded after their ends: (rows, tokens of the longest).
 
     ``ids`` and ``mask`` (rows, tokens) are prompts that are padded on the left. No answer ends before it has
-    ``min_new_tokens`` tokens.
+    ``min_new_tokens`` tokens. Each row is drawn by its own of ``seeds``, whatever rows are beside it.
     """
-    settings = _settings(
-        policy, max_new_tokens, min_new_tokens, do_sample=True, temperature=temperature, top_k=0, top_p=1.0
-    )
+    settings = _settings(policy, max_new_tokens, min_new_tokens, do_sample=False)
+    noise = _Noise(seeds, temperature, policy.device)
     with policy.evaluating(), _contiguous_head(policy), _only(policy, settings):
-        output = policy.causal.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+        output = policy.causal.generate(
+            input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=[noise]
+        )
     return output[:, ids.shape[1] :]
+
+
+def seeds(seed: int, first: int, count: int) -> list[int]:
+    """Of so many rows, from the ``first`` one on of all that a trial of this ``seed`` draws."""
+    numbers = range(first, first + count)
+    return [int(np.random.SeedSequence([seed, n]).generate_state(1, np.uint64)[0]) for n in numbers]
+
+
+class _Noise:
+    """Makes the most likely token one that is drawn: the largest of all logits / temperature + Gumbel noise follows
+    their softmax (Gumbel, 1954; Maddison et al., 2014, arXiv:1411.0030). Each row's noise is its own seed's.
+    """
+
+    def __init__(self, seeds: Sequence[int], temperature: float, device: str) -> None:
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self.temperature = temperature
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """``scores`` (rows, vocab) as the model gave them."""
+        waited = torch.empty_like(scores, dtype=torch.float32)
+        for row, generator in zip(waited, self.generators, strict=True):
+            row.exponential_(generator=generator)
+        smallest = torch.finfo(torch.float32).tiny  # the logarithm of 0 would win, likely token or not
+        return (scores / self.temperature).sub_(waited.clamp_(min=smallest).log_())
 
 
 def _settings(policy: Policy, max_new_tokens: int, min_new_tokens: int, **options: Any) -> GenerationConfig:

@@ -20,7 +20,7 @@ from datasets import Dataset
 from torch import nn
 from transformers import PrinterCallback, TrainerCallback
 
-from trainables.batches import padding_share
+from trainables.batches import padding_share, shares
 from trainables.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -133,9 +133,30 @@ def in_order(trainer: Any, order: np.ndarray, lengths: np.ndarray, shared: bool 
     args = trainer.args
     update = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
     trainer._get_train_sampler = lambda dataset=None: places
+    if args.world_size > 1:
+        trainer.get_train_dataloader = lambda: _shared_loader(trainer, places)
     trainer.padding_share = padding_share(lengths, args.per_device_train_batch_size, shared)
     trainer.tokens_after = lambda step: int(seen[min(step * update, len(seen)) - 1])
     return trainer
+
+
+def _shared_loader(trainer: Any, places: list[int]) -> Any:
+    """This worker's share of every batch, as large as any other's.
+
+    Accelerate would fill a last batch that is not full up with rows that were there before.
+    """
+    from accelerate.data_loader import prepare_data_loader
+    from torch.utils.data import DataLoader
+
+    args = trainer.args
+    together = args.per_device_train_batch_size * args.world_size
+    loader = DataLoader(
+        trainer._remove_unused_columns(trainer.train_dataset, description="training"),
+        batch_sampler=shares(places, together, args.world_size, args.process_index),
+        collate_fn=trainer.data_collator,
+        pin_memory=args.dataloader_pin_memory,
+    )
+    return prepare_data_loader(loader, args.device, num_processes=1, process_index=0, put_on_device=True)
 
 
 def on_disk(rows: Iterable[dict[str, Any]], cls: type[Dataset] = Dataset) -> Dataset:

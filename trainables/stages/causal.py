@@ -37,7 +37,7 @@ def causal_trainer(
         dataset_kwargs={"skip_prepare_dataset": True},
     )
     shares = keeps_examples_apart(policy.causal)
-    count = train.rows_seen(settings.max_steps, len(tokens))
+    count = train.rows_seen(settings.max_steps, len(tokens), settings.world_size)
     if train.packing:
         if not shares:
             raise ValueError(

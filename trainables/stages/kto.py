@@ -79,9 +79,9 @@ class KTO(TrainingStage):
             train_sampling_strategy="sequential",
         )
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
-        count = train.rows_seen(settings.max_steps, len(tokens))
+        count = train.rows_seen(settings.max_steps, len(tokens), settings.world_size)
         order = batches.order(tokens.lengths, count, **train.batching())
-        columns = _columns(tokens, rows, order, settings.per_device_train_batch_size)
+        columns = _columns(tokens, rows, order, settings.per_device_train_batch_size * settings.world_size)
         everything = np.arange(len(order))
         drawn = tokens.lengths[order]
         return reference_trainer(
@@ -136,7 +136,9 @@ def _only_label(rows: Sequence[Any]) -> bool | None:
 
 
 def _columns(tokens: Tokens, rows: Sequence[Any], order: np.ndarray, batch: int) -> Iterator[dict[str, Any]]:
-    """TRL's columns; within each batch an answer's neighbour, the one before it, is for the KL term."""
+    """TRL's columns; within each batch, all workers' together, an answer's neighbour, the one before it, is for the KL
+    term.
+    """
     for start in range(0, len(order), batch):
         places = [int(place) for place in order[start : start + batch]]
         here = [tokens[place] for place in places]

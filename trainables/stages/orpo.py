@@ -38,4 +38,38 @@ class ORPO(PairStage):
 
         settings = ORPOConfig(**arguments, max_length=cutoff, disable_dropout=False, beta=self.beta)
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
-        return reference_free_trainer(ORPOTrainer, policy, settings, tokens, train)
+        return reference_free_trainer(_over_the_step(ORPOTrainer), policy, settings, tokens, train)
+
+
+def _over_the_step(cls: Any) -> Any:
+    """TRL's trainer with both means of the loss over all tokens and all pairs of a step: those of all its batches and
+    of all workers, however many batches and workers there are. TRL's are over one worker's batch.
+    """
+
+    class OverTheStep(cls):
+        loss_is_scaled_for_ga = True  # transformers need not divide by the number of batches
+
+        def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: Any) -> None:
+            """Counts what a step has before its first batch: (chosen tokens that are foretold, pairs)."""
+            counts: Any = sum(map(_counts, batch_samples)).to(device)
+            workers = self.args.world_size
+            if workers > 1:
+                counts = self.accelerator.reduce(counts, "sum")
+            # Gradients and losses of the workers are averaged afterwards.
+            self.step_counts = counts / workers
+
+        def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[Any, ...]:
+            *found, nll = super().concatenated_forward(model, batch)
+            self.shares = _counts(batch).to(nll.device) / self.step_counts
+            return (*found, nll * self.shares[0])
+
+        def odds_ratio_loss(self, chosen: Any, rejected: Any) -> tuple[Any, ...]:
+            losses, *others = super().odds_ratio_loss(chosen, rejected)
+            return (losses * self.shares[1], *others)
+
+    return OverTheStep
+
+
+def _counts(batch: dict[str, Any]) -> Any:
+    mask = batch["chosen_attention_mask"]
+    return mask.new_tensor([int(mask[:, 1:].sum()), len(mask)])

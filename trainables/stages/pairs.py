@@ -132,15 +132,15 @@ def answered(
 
 
 def drawn_pairs(
-    tokens: Tokens, train: TrainConfig, steps: int, columns: Callable[[Encoded, Encoded], dict[str, Any]]
+    tokens: Tokens, train: TrainConfig, settings: Any, columns: Callable[[Encoded, Encoded], dict[str, Any]]
 ) -> tuple[Iterator[dict[str, Any]], np.ndarray, np.ndarray]:
-    """The pairs that so many steps reach, each once, as the ``columns`` of its chosen and rejected answer; the order
-    they are drawn in, as places among these; and the drawn ones' lengths (rows, 2) in tokens.
+    """The pairs that the steps of ``settings`` reach, each once, as the ``columns`` of its chosen and rejected answer;
+    the order they are drawn in, as places among these; and the drawn ones' lengths (rows, 2) in tokens.
 
     ``tokens`` has the chosen and the rejected answer of each row in turn.
     """
     lengths = tokens.lengths.reshape(-1, 2)
-    count = train.rows_seen(steps, len(lengths))
+    count = train.rows_seen(settings.max_steps, len(lengths), settings.world_size)
     order = batches.order(lengths.max(1), count, **train.batching())
     reached, places = np.unique(order, return_inverse=True)
     rows = (columns(tokens[int(2 * row)], tokens[int(2 * row + 1)]) for row in reached)
@@ -152,9 +152,7 @@ def pair_trainer(
 ) -> transformers.Trainer:
     """One of TRL's trainers over pairs, with a reference policy."""
     # Reference log-probabilities are computed for every row that a trainer is given: it isn't given others.
-    return reference_trainer(
-        cls, policy, settings, *drawn_pairs(tokens, train, settings.max_steps, pair_columns)
-    )
+    return reference_trainer(cls, policy, settings, *drawn_pairs(tokens, train, settings, pair_columns))
 
 
 def reference_trainer(
@@ -218,7 +216,7 @@ def reference_free_trainer(
         def map(self, *args: Any, **options: Any) -> Any:
             return self
 
-    rows, order, lengths = drawn_pairs(tokens, train, settings.max_steps, _sides)
+    rows, order, lengths = drawn_pairs(tokens, train, settings, _sides)
     return trainer_over(cls, policy, settings, on_disk(rows, Ready), order, lengths)
 
 

@@ -168,7 +168,7 @@ class PPO(TrainingStage):
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
         trainer = PPOTrainer(self, policy, rows, tokens, cutoff, arguments)
-        count = train.rows_seen(trainer.args.max_steps, len(tokens))
+        count = train.rows_seen(trainer.args.max_steps, len(tokens), trainer.args.world_size)
         order = batches.order(tokens.lengths, count, **train.batching())
         in_order(trainer, order, tokens.lengths[order])
         asked: Callable[[int], int] = trainer.tokens_after  # type: ignore[attr-defined]

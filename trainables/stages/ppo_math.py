@@ -6,30 +6,31 @@ to the answer's end and false on what pads it. What is not counted may hold any 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-def masked_mean(values: Tensor, counted: Tensor) -> Tensor:
-    """The mean of what counts; 0 where nothing does.
-
-    >>> masked_mean(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([True, True, False])).item()
-    1.5
-    """
-    return (values * counted).sum() / counted.sum().clamp(min=1)
+def here(sum: Tensor) -> Tensor:
+    """What one worker that trains alone has is all there is."""
+    return sum
 
 
-def whiten(values: Tensor, counted: Tensor, shift_mean: bool = True) -> Tensor:
+def whiten(
+    values: Tensor, counted: Tensor, shift_mean: bool = True, everywhere: Callable[[Tensor], Tensor] = here
+) -> Tensor:
     """Scaled to variance 1 over what counts, and with ``shift_mean`` to mean 0. Values that are all equal become
     their mean (0 with ``shift_mean``): 1e-8 stands in for their variance.
 
-    The variance has Bessel's correction, as in TRL's ``masked_whiten``; one value has variance 0.
+    The variance has Bessel's correction, as in TRL's ``masked_whiten``; one value has variance 0. ``everywhere`` adds
+    up a sum over the workers that share the values.
     """
-    mean = masked_mean(values, counted)
-    squares = ((values - mean) ** 2 * counted).sum()
-    whitened = (values - mean) * torch.rsqrt(squares / (counted.sum() - 1).clamp(min=1) + 1e-8)
+    count = everywhere(counted.sum())
+    mean = everywhere((values * counted).sum()) / count.clamp(min=1)
+    squares = everywhere(((values - mean) ** 2 * counted).sum())
+    whitened = (values - mean) * torch.rsqrt(squares / (count - 1).clamp(min=1) + 1e-8)
     return (whitened if shift_mean else whitened + mean) * counted
 
 
@@ -94,9 +95,9 @@ def token_rewards(scores: Tensor, kl: Tensor, counted: Tensor, coefficient: floa
     return rewards
 
 
-def normalized(scores: Tensor) -> Tensor:
+def normalized(scores: Tensor, everywhere: Callable[[Tensor], Tensor] = here) -> Tensor:
     """The scores with mean 0 and variance 1 over the batch, 0 where all are equal: (answers,)."""
-    return whiten(scores, torch.ones_like(scores, dtype=torch.bool))
+    return whiten(scores, torch.ones_like(scores, dtype=torch.bool), everywhere=everywhere)
 
 
 @dataclass

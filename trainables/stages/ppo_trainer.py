@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Trainer, TrainingArguments
 
-from trainables.generation import end_tokens, pad_left, sample
+from trainables.generation import end_tokens, pad_left, sample, seeds
 from trainables.likelihood import head_logits
 from trainables.policy import Policy
 from trainables.reference import keep, reference
@@ -129,8 +129,9 @@ class PPOTrainer(Trainer):
             inputs["attention_mask"].to(self.args.device),
         )
         stage = self.stage
+        seeded = seeds(self.args.seed, self._drawn(len(prompts)), len(prompts))
         answers = sample(
-            self.policy, prompts, mask, stage.max_new_tokens, stage.min_new_tokens, stage.temperature
+            self.policy, prompts, mask, stage.max_new_tokens, stage.min_new_tokens, stage.temperature, seeded
         )
         counted = maths.up_to_end(answers, self.ends)
         ids, mask = torch.cat([prompts, answers], 1), torch.cat([mask, counted.to(mask.dtype)], 1)
@@ -144,19 +145,29 @@ class PPOTrainer(Trainer):
             self._shaped(scores, answers, counted), kl, counted, self.kl.coefficient
         )
         if stage.whiten_rewards:
-            rewards = maths.whiten(rewards, counted, shift_mean=False)
+            rewards = maths.whiten(rewards, counted, shift_mean=False, everywhere=self._sum_over_workers)
         advantages, returns = maths.advantages(rewards, now.values, counted, stage.gamma, stage.lam)
         mean_kl = self._mean_over_workers((kl * counted).sum(1).mean()).item()
         self._log_later(
             reward=scores.mean(),
             kl=mean_kl,
             kl_coefficient=self.kl.coefficient,
-            entropy=maths.masked_mean(now.entropy, counted),
+            entropy=(now.entropy * counted).sum() / self._mean_over_workers(counted.sum().float()),
             answer_tokens=counted.sum(1).float().mean(),
         )
         self.kl = self.kl.after(mean_kl, len(ids) * self.args.world_size)
         self.answered += round(self._mean_over_workers(counted.sum().float()).item() * self.args.world_size)
         return Answers(ids, mask, counted, now.logprobs, now.values, advantages, returns)
+
+    def _drawn(self, rows: int) -> int:
+        """How many answers all workers have drawn before this worker's next ones, of which there are ``rows``.
+
+        What an answer is drawn by is its number among all of a trial, and so the same however many workers draw.
+        """
+        args = self.args
+        before = self.state.global_step * args.gradient_accumulation_steps + len(self._gathered)
+        together = args.per_device_train_batch_size * args.world_size
+        return before * together + args.process_index * rows
 
     def _scores(self, rows: Sequence[int], answers: Tensor, counted: Tensor) -> Tensor:
         tokens = [answer[own].tolist() for answer, own in zip(answers, counted, strict=True)]
@@ -170,12 +181,16 @@ class PPOTrainer(Trainer):
         last = answers.gather(1, counted.sum(1, keepdim=True) - 1)[:, 0]
         unended = ~torch.isin(last, torch.tensor(self.ends, device=last.device))
         scores = scores - self.stage.missing_eos_penalty * unended
-        return maths.normalized(scores) if self.stage.normalize_scores else scores
+        if not self.stage.normalize_scores:
+            return scores
+        return maths.normalized(scores, everywhere=self._sum_over_workers)
 
     def _whiten(self, gathered: list[Answers]) -> None:
         """Advantages to mean 0 and variance 1 over a step's answers."""
         found = torch.cat([answers.advantages[answers.counted] for answers in gathered])
-        whitened = maths.whiten(found, torch.ones_like(found, dtype=torch.bool))
+        whitened = maths.whiten(
+            found, torch.ones_like(found, dtype=torch.bool), everywhere=self._sum_over_workers
+        )
         sizes = [int(answers.counted.sum()) for answers in gathered]
         for answers, own in zip(gathered, whitened.split(sizes), strict=True):
             answers.advantages = torch.zeros_like(answers.advantages)
@@ -185,30 +200,33 @@ class PPOTrainer(Trainer):
 
     def _update(self, gathered: list[Answers]) -> Tensor:
         """Makes all updates but the last, whose gradient it leaves behind; gives their mean loss."""
-        batches = [
-            [part for answers in gathered for part in [answers.part(rows)] if len(part)]
-            for rows in self._parts(max(map(len, gathered)))
-        ]
+        split = [[answers.part(rows) for rows in self._parts(len(answers))] for answers in gathered]
+        most = min(self.stage.mini_batches, max(map(len, gathered)) * self.args.world_size)
+        batches = [[parts[number] for parts in split if len(parts[number])] for number in range(most)]
         plan = [place for _ in range(self.stage.epochs) for place in torch.randperm(len(batches)).tolist()]
         optimizer, found = self.optimizer, []
         assert optimizer is not None
         for number, place in enumerate(plan, start=1):
             optimizer.zero_grad()
-            found.append(self._gradient(batches[place], first=number == 1))
+            found.append(self._gradient(batches[place]))
             if number < len(plan):
                 if self.args.max_grad_norm > 0:
                     self._clip_grad_norm(self.model)
                 optimizer.step()
         means = {name: torch.stack([each[name] for each in found]).mean() for name in found[0]}
         loss = means.pop("loss")
-        self._log_later(**means, ratio=self._first_ratio)
+        self._log_later(**{**means, "ratio": found[0]["ratio"]})  # 1, unless something is wrong
         return loss
 
-    def _gradient(self, batch: list[Answers], first: bool) -> dict[str, Tensor]:
-        """Adds up the gradient of one mini-batch: means over all of its tokens."""
-        total = sum(int(answers.counted.sum()) for answers in batch)
-        sums: dict[str, Tensor] = {}
-        ratios = []
+    def _gradient(self, batch: list[Answers]) -> dict[str, Tensor]:
+        """Adds up the gradient of one mini-batch: means over all of its tokens, those of all workers.
+
+        What it gives is to be averaged over the workers; a worker may have no answer of a mini-batch.
+        """
+        own = float(sum(answers.counted.sum() for answers in batch))
+        total = self._mean_over_workers(torch.tensor(own, device=self.args.device))
+        names = ("policy_loss", "value_loss", "clip_fraction", "ratio", "loss")
+        sums = dict.fromkeys(names, torch.zeros((), device=self.args.device))
         for answers in batch:
             now = self._judged(answers.ids, answers.mask, answers.counted)
             policy = maths.policy_loss(
@@ -217,28 +235,31 @@ class PPOTrainer(Trainer):
             value = maths.value_loss(now.values, answers.values, answers.returns, self.stage.value_clip_range)
             ratio = (now.logprobs - answers.logprobs).detach().exp()
             outside = ((ratio - 1).abs() > self.stage.clip_range).float()
-            parts = {"policy_loss": policy, "value_loss": value, "clip_fraction": outside}
+            parts = {"policy_loss": policy, "value_loss": value, "clip_fraction": outside, "ratio": ratio}
             parts = {name: (each * answers.counted).sum() / total for name, each in parts.items()}
             parts["loss"] = parts["policy_loss"] + self.stage.value_coefficient * parts["value_loss"]
             self.accelerator.backward(parts["loss"])
-            ratios.append(ratio[answers.counted])
-            for name, each in parts.items():
-                sums[name] = sums.get(name, torch.zeros_like(each)) + each.detach()
-        if first:
-            self._first_ratio = torch.cat(ratios).mean()
+            sums = {name: sums[name] + parts[name].detach() for name in names}
         self._share_gradients()
         return sums
 
     def _parts(self, rows: int) -> list[slice]:
-        """The rows of each mini-batch: the same in every epoch, as what was found of them before was found so."""
-        size = -(-rows // self.stage.mini_batches)
-        return [slice(start, start + size) for start in range(0, rows, size)]
+        """Which of this worker's ``rows`` each mini-batch has: every so manieth of all workers' rows.
+
+        The same in every epoch, as what was found of them before was found so.
+        """
+        step, before = self.stage.mini_batches, self.args.process_index * rows
+        return [slice((number - before) % step, None, step) for number in range(step)]
 
     def _in_parts(self, ids: Tensor, mask: Tensor, counted: Tensor) -> Judged:
         """As in the updates, mini-batch by mini-batch: rounding is the same then, and the first ratio is 1."""
-        found = [self._judged(ids[rows], mask[rows], counted[rows]) for rows in self._parts(len(ids))]
-        names = ("logprobs", "values", "entropy")
-        return Judged(*(torch.cat([getattr(each, name) for each in found]) for name in names))
+        whole = Judged(*(torch.zeros(counted.shape, device=ids.device) for _ in range(3)))
+        for rows in self._parts(len(ids)):
+            if len(ids[rows]):
+                found = self._judged(ids[rows], mask[rows], counted[rows])
+                for name, values in vars(found).items():
+                    getattr(whole, name)[rows] = values
+        return whole
 
     def _judged(self, ids: Tensor, mask: Tensor, counted: Tensor) -> Judged:
         answers = ids[:, -counted.shape[1] :]
@@ -319,8 +340,12 @@ class PPOTrainer(Trainer):
         """Averages gradients over the workers; the model's own layers are called, not what torch wraps it in."""
         if self.args.world_size > 1:
             for parameter in self._trained():
-                if parameter.grad is not None:
-                    parameter.grad = self._mean_over_workers(parameter.grad)
+                # A worker without an answer of the mini-batch has none.
+                own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = self._mean_over_workers(own)
+
+    def _sum_over_workers(self, value: Tensor) -> Tensor:
+        return self.accelerator.reduce(value, "sum") if self.args.world_size > 1 else value
 
     def _mean_over_workers(self, value: Tensor) -> Tensor:
         return self.accelerator.reduce(value, "mean") if self.args.world_size > 1 else value

@@ -50,7 +50,7 @@ class Reward(PairStage):
             center_rewards_coefficient=self.center_rewards_coefficient or None,
         )
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
-        pairs, order, lengths = drawn_pairs(tokens, train, settings.max_steps, _columns)
+        pairs, order, lengths = drawn_pairs(tokens, train, settings, _columns)
         return trainer_over(RewardTrainer, policy, settings, on_disk(pairs), order, lengths)
 
     def worth(self, policy: Policy, answers: Sequence[Encoded]) -> np.ndarray:
