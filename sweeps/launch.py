@@ -192,7 +192,7 @@ def refuse_too_large(plan: Plan) -> None:
 def _keep_keys_to_themselves() -> None:
     """Tune hands AWS's keys to each actor as part of a process's command line, for every user of a node to see.
 
-    Nothing of ours asks AWS for anything, and on the driver's machine they are in the environment anyway.
+    On the driver's machine they are in the environment anyway, and for a run at a URL each node has its own.
     """
     from ray.tune.execution import class_cache
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import secrets
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from trial_example import At, make_config, write_rows
 
 from trainables import courier, scratch, storage
+from trainables import outbox as outboxes
 from trainables.config import TrialConfig
 from trainables.courier import Courier
 from trainables.outbox import Outbox
@@ -115,6 +118,31 @@ def test_only_the_newest_complete_checkpoint_is_brought(store: Store, config: Tr
     place.fetch(config)
     found = {str(path.relative_to(place.folder)) for path in place.folder.rglob("*") if path.is_file()}
     assert found == {"checkpoint-4/weights", f"checkpoint-4/{COMPLETE}", "curve.jsonl", ".fetched"}
+
+
+def test_a_newest_checkpoint_that_is_not_whole_is_passed_over(store: Store, config: TrialConfig) -> None:
+    trial = store.within(f"trials/{config.trial_id()}")
+    for step, size in ((2, 2), (4, 100)):
+        trial.write(f"checkpoint-{step}/weights", b"{}")
+        trial.write(f"checkpoint-{step}/{COMPLETE}", json.dumps({"files": {"weights": size}}).encode())
+    place = Courier(store, config.trial_id(), "a", True, lambda: None)
+    place.fetch(config)
+    assert [path.name for path in place.folder.glob("checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_a_full_disk_here_is_no_fault_of_the_store_and_said_at_once(
+    store: Store, config: TrialConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(f"trials/{config.trial_id()}/curve.jsonl", b"")
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    place = Courier(store, config.trial_id(), "a", True, lambda: None)
+    monkeypatch.setattr(place.trial._fs, "get_file", full)
+    with pytest.raises(OSError, match="No space left") as found:
+        place.fetch(config)
+    assert not isinstance(found.value, StorageError)
 
 
 def test_workers_of_one_group_share_what_one_of_them_brought_and_others_do_not(
@@ -236,6 +264,19 @@ def test_what_could_not_be_sent_is_sent_with_the_next_look(
     assert store.list() == {}
     outbox.look()
     assert f"checkpoint-2/{COMPLETE}" in store.list()
+
+
+def test_an_outbox_may_be_opened_again(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outboxes, "LOOK_SECONDS", 0.01)
+    outbox = Outbox(store, tmp_path)
+    for step in (2, 4):
+        outbox.open()
+        checkpoint(tmp_path, step)
+        until = time.monotonic() + 5
+        while f"checkpoint-{step}/{COMPLETE}" not in store.list() and time.monotonic() < until:
+            time.sleep(0.01)
+        outbox.close()
+        assert f"checkpoint-{step}/{COMPLETE}" in store.list()
 
 
 def test_checkpoints_that_only_served_to_resume_go_with_the_trials_end(

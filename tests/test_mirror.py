@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sweeps import mirror as mirrors
 from sweeps.mirror import Mirror
-from trainables.storage import Store
+from trainables.storage import StorageError, Store
 
 
 @pytest.fixture
@@ -171,6 +173,62 @@ def test_files_that_go_while_they_are_looked_for_are_no_fault(mirror: Mirror) ->
             continue  # the next look finds it gone
     over.set()
     thread.join()
+
+
+# A store that fails for long
+
+
+@pytest.fixture
+def asked_to_end() -> Iterator[list[int]]:
+    """What a sweep's own handler would have heard."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    yield heard
+    signal.signal(signal.SIGTERM, before)
+
+
+def down(*arguments: object, **options: object) -> None:
+    raise StorageError("s3://bucket/tiny: writing failed: 503")
+
+
+def test_a_trial_does_not_start_and_the_sweep_ends_where_nothing_can_be_written(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, asked_to_end: list[int]
+) -> None:
+    write(mirror.folder, "trials/a/config.json")
+    monkeypatch.setattr(Store, "push", down)
+    assert not mirror.begin("a")
+    assert asked_to_end == [signal.SIGTERM]
+    assert "503" in str(mirror.trouble)
+
+
+def test_a_trial_whose_end_cannot_be_brought_is_none_that_failed(
+    mirror: Mirror, store: Store, monkeypatch: pytest.MonkeyPatch, asked_to_end: list[int]
+) -> None:
+    store.write("trials/a/record.json", b"{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "list", down)
+        assert not mirror.end("a")
+    assert asked_to_end
+    mirror.again()
+    assert mirror.trouble is None
+    assert (mirror.folder / "trials/a/record.json").exists()
+
+
+def test_after_long_trouble_the_end_does_not_take_as_long_again(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, asked_to_end: list[int]
+) -> None:
+    monkeypatch.setattr(Store, "push", down)
+    write(mirror.folder, "a")
+    with mirror.following():
+        mirror.begin("a")
+    assert mirror.store.patience == mirrors.LAST_SECONDS
+
+
+def test_a_log_that_a_driver_of_its_own_is_writing_stays(mirror: Mirror, store: Store) -> None:
+    store.write("driver.log", b"older")
+    write(mirror.folder, "driver.log")
+    mirror.fetch()
+    assert (mirror.folder / "driver.log").read_text() == "driver.log"
 
 
 def wait(condition: object, seconds: float = 5) -> None:
