@@ -40,10 +40,6 @@ class Admission:
         """Whether there is room for another trial of that size now."""
         return not self.full and fits(self.machines, [*self.running.values(), size])
 
-    def could(self, size: Size) -> bool:
-        """Whether there would be room for it if nothing else ran."""
-        return fits(self.machines, [size])
-
     def begin(self, trial_id: str, size: Size) -> None:
         self.running[trial_id] = size
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from sweeps import visits
+from sweeps import errands
 from sweeps.cluster import Answer, Node, ask
 from trainables.capabilities import Capability
 from trainables.storage import StorageError, Store
@@ -25,10 +25,10 @@ def look(ray: Any, asked: Sequence[Node], url: str) -> dict[Node, Capability]:
     if not found.works:
         return dict.fromkeys(asked, Capability(NAME, False, f"here, on the driver: {found.detail}"))
     token = secrets.token_hex(6)
-    name, store = visits.mark(token), Store(url, SECONDS)
+    name, store = errands.mark(token), Store(url, SECONDS)
     store.write(name, token.encode())
     try:
-        answers = ask(ray, asked, visits.visit, url, token, SECONDS, patience=PATIENCE_SECONDS)
+        answers = ask(ray, asked, errands.visit, url, token, SECONDS, patience=PATIENCE_SECONDS)
     finally:
         store.remove([name])
     return {answer.node: _found(answer, url) for answer in answers}
@@ -40,7 +40,7 @@ def here(url: str) -> Capability:
         return Capability(
             NAME, False, f"{url}: what is in memory is one process's own; give s3://, gs://, ..."
         )
-    name = visits.mark(secrets.token_hex(6))
+    name = errands.mark(secrets.token_hex(6))
     try:
         store = Store(url, SECONDS)
         store.write(name, b"")

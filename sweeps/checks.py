@@ -296,7 +296,7 @@ def _cell(
     configs: list[TrialConfig],
 ) -> Cell:
     lengths = [config.train.steps or _counted(config, data) for config in configs]
-    batches = [config.train.batch_size * config.train.gradient_accumulation for config in configs]
+    batches = [config.train.update_rows for config in configs]
     space = {".".join(place): domain for place, domain in draft.space.items()}
     size = space_size(space)
     return Cell(

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
+from sweeps.errands import first_line
 from sweeps.problems import Problem, SpecError
 from trainables import noise
 from trainables.redaction import Log
@@ -136,7 +137,7 @@ def _join(address: str) -> None:
     # No cluster there, or another's token; another Ray or Python than the cluster's; no address at all.
     except (OSError, RuntimeError, ValueError) as error:
         advice = "Is it running, is this machine one of its nodes, and are RAY_AUTH_MODE and RAY_AUTH_TOKEN its own?"
-        what = f"can't join the cluster {address}: {_first_line(error)}. {advice}"
+        what = f"can't join the cluster {address}: {first_line(error)}. {advice}"
         raise SpecError(Problem("--address", "", what)) from error
 
 
@@ -224,8 +225,4 @@ def _received(ray: Any, node: Node, answer: Any) -> Answer:
     try:
         return Answer(node, ray.get(answer))
     except ray.exceptions.RayError as error:  # what failed there, or that the node went away
-        return Answer(node, failure=_first_line(getattr(error, "cause", None) or error))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        return Answer(node, failure=first_line(getattr(error, "cause", None) or error))

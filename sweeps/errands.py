@@ -1,6 +1,7 @@
 """What a cluster's node is sent to do. These functions travel by value: Paretune may be missing where they run.
 
-So they know nothing but the standard library and Ray; the first thing each is given is the node's id.
+So they know nothing but the standard library and, where they run, Ray and fsspec; the first thing each is given is the
+node's id.
 """
 
 from __future__ import annotations
@@ -39,17 +40,14 @@ def examine(node_id: str, question: str, seconds: float) -> str:
     return done.stdout
 
 
-def memory(node_id: str) -> dict[str, list[int]]:
-    """The bytes of main memory that are free here and of each GPU, as far as told: ``{"free": [], "gpus": []}``."""
-    meminfo = Path("/proc/meminfo")
-    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
-    free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+def gpu_bytes(node_id: str) -> list[int]:
+    """The bytes of each GPU here, as far as told."""
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
         said = subprocess.run(command, capture_output=True, text=True, timeout=SMI_SECONDS).stdout
     except (OSError, subprocess.TimeoutExpired):
-        said = ""
-    return {"free": free, "gpus": [2**20 * int(line) for line in said.split() if line.isdigit()]}
+        return []
+    return [2**20 * int(line) for line in said.split() if line.isdigit()]
 
 
 def lacking(node_id: str, wanted: dict[str, list[tuple[str, int]]]) -> list[str]:
@@ -90,6 +88,41 @@ def appears(path: Path) -> bool:
     return True
 
 
+def visit(node_id: str, url: str, token: str, seconds: float) -> str | None:
+    """What goes wrong with reading and writing at ``url`` here, in one line; ``None`` if all is well.
+
+    Tried for so many seconds: a store may fail once.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return _visit(node_id, url, token)
+        except ImportError as error:
+            return f"a package is missing: {first_line(error)}"
+        except Exception as error:  # each kind of store has its own
+            if time.monotonic() > until:
+                return first_line(error)
+        time.sleep(0.5)
+
+
+def _visit(node_id: str, url: str, token: str) -> str | None:
+    import fsspec
+
+    fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    mine = f"{root}/{mark(token, node_id)}"
+    fs.pipe_file(mine, token.encode())
+    try:
+        if fs.cat_file(mine) != token.encode():
+            return "what is written is not what is read"
+        try:
+            seen = fs.cat_file(f"{root}/{mark(token)}")
+        except FileNotFoundError:
+            return "what the driver writes there does not arrive"
+        return None if seen == token.encode() else "it is not the driver's"
+    finally:
+        fs.rm_file(mine)
+
+
 def submit(node_id: str, server: str, orders: str, log: str) -> str:
     """Has the job server here run a sweep's driver with this Python; the job's id.
 
@@ -122,3 +155,8 @@ def call_off(node_id: str, server: str, job: str) -> None:
     from ray.job_submission import JobSubmissionClient
 
     JobSubmissionClient(server).stop_job(job)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in short."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

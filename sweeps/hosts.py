@@ -10,10 +10,9 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 
-from sweeps import cluster, doctor, fleet, needs, rounds, shared
+from sweeps import cluster, doctor, fleet, machines, needs, rounds, shared
 from sweeps.cluster import Node
 from sweeps.fleet import Fleet
-from sweeps.machines import could_host
 from sweeps.plan import Plan
 from sweeps.problems import Problem, SpecError
 from trainables.capabilities import Capability
@@ -37,7 +36,7 @@ def problems(plan: Plan, output: str, address: str) -> list[Problem]:
     """All that is wrong with the nodes that could host a trial or a slot, whose run folder goes to ``output``."""
     with cluster.session(io.StringIO(), address=address) as ray:
         nodes = cluster.nodes(ray)
-        hosts = [node for node in nodes if any(could_host(node, takes) for takes in plan.takes)]
+        hosts = machines.hosts(nodes, plan.takes)
         concerned = [node for node in nodes if node in hosts or node.slots]
         access = rounds.access(ray)
         storage = shared.look(ray, concerned, output)
@@ -60,7 +59,7 @@ def _open(access: Capability) -> Iterator[Problem]:
 
 def _no_host(plan: Plan, nodes: Sequence[Node]) -> Iterator[Problem]:
     for takes in plan.takes:
-        if not any(could_host(node, takes) for node in nodes):
+        if not machines.hosts(nodes, [takes]):
             what = (
                 f"a worker takes {takes.cpus:g} CPUs and {takes.least_gpus:g} GPUs, which no node of {OPTION} has that "
                 "is up now; trials wait until one is, and what they need can't be looked at before"

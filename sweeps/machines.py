@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweeps import cluster, errands
@@ -49,9 +50,8 @@ class Machines:
 
     def _ask(self, nodes: list[Node]) -> None:
         new = [node for node in nodes if node.resources.get("GPU") and node.id not in self._gpu_bytes]
-        for answer in cluster.ask(self.ray, new, errands.memory, patience=PATIENCE_SECONDS) if new else ():
-            gpus = answer.value["gpus"] if answer.failure is None else []
-            self._gpu_bytes[answer.node.id] = min(gpus, default=None)
+        for answer in cluster.ask(self.ray, new, errands.gpu_bytes, patience=PATIENCE_SECONDS) if new else ():
+            self._gpu_bytes[answer.node.id] = min(answer.value or [], default=None)
 
 
 def here() -> Machine:
@@ -60,6 +60,11 @@ def here() -> Machine:
     free = machine.free_bytes()
     memory = max(0, free - OWN_BYTES) if free else None
     return Machine("here", os.cpu_count() or 1, len(gpus), memory, min(gpus, default=None))
+
+
+def hosts(nodes: Iterable[Node], taken: Sequence[ResourcesConfig]) -> list[Node]:
+    """The nodes that one of some trial's workers could run on."""
+    return [node for node in nodes if any(could_host(node, takes) for takes in taken)]
 
 
 def could_host(node: Node, takes: ResourcesConfig) -> bool:

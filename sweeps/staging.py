@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeps import cluster, errands, things
+from sweeps import cluster, errands, machines, things
 from sweeps.cluster import Node
-from sweeps.machines import could_host
 from sweeps.mirror import Mirror
 from sweeps.plan import Plan
 from sweeps.things import Thing
@@ -28,7 +27,7 @@ GIB, MIB = 2**30, 2**20
 def stage(ray: Any, plan: Plan, run: Path, mirror: Mirror | None, say: Callable[[str], None]) -> None:
     """Copies what nodes lack, unless it has been copied before, and says in a line what and how much."""
     nodes = cluster.nodes(ray)
-    hosts = [node for node in nodes if any(could_host(node, takes) for takes in plan.takes)]
+    hosts = machines.hosts(nodes, plan.takes)
     path = run / given.NAME
     known = json.loads(path.read_text(encoding="utf-8"))["paths"] if path.exists() else {}
     needed = {thing.key: thing for thing in things.of([*(cell.first() for cell in plan.cells), *plan.bases])}
