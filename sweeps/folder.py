@@ -157,11 +157,12 @@ def holder(run: Path) -> str | None:
 def refuse_held(run: Path) -> None:
     """Raises ``SpecError`` that says who holds a run, if anybody does."""
     if (by := holder(run)) is not None:
-        raise SpecError(_held_by(run, by))
+        raise SpecError(held_by(str(run), by))
 
 
-def _held_by(run: Path, by: str) -> Problem:
-    return Problem(str(run), "", f"another run holds it: {by}")
+def held_by(shown: str, by: str) -> Problem:
+    """That somebody holds a run already."""
+    return Problem(shown, "", f"another run holds it: {by}")
 
 
 def ask_to_stop(run: Path) -> None:
@@ -186,7 +187,7 @@ def held(run: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
-            raise SpecError(_held_by(run, file.read().strip())) from None
+            raise SpecError(held_by(str(run), file.read().strip())) from None
         file.seek(0)
         file.truncate()
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {provenance.now()}\n")

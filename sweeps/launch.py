@@ -25,16 +25,14 @@ from sweeps.plan import Plan
 from sweeps.problems import SpecError
 from sweeps.progress import Progress
 from sweeps.sizes import Sizes
+from sweeps.turns import Asked, Drains, Every, Listens
 from trainables import redaction, results, trouble
 from trainables.storage import StorageError
 
 LEAVE_SECONDS = 5.0  # that trials have to save themselves after Ctrl-C
 REMOTE_LEAVE_SECONDS = 60.0  # where what they save has a way to go
-STOP_SECONDS = 1.0  # between looks at whether the run was asked to stop
-DRAIN_SECONDS = 1.0  # between looks at which nodes are to be taken down
-SLOT_FAILURES = (
-    20  # times a trial's slot may die before the trial counts as failed: machines vanish, trials don't do it
-)
+# Times a trial's slot may die before the trial counts as failed: machines vanish, and trials don't do it.
+SLOT_FAILURES = 20
 
 
 class Left(KeyboardInterrupt):
@@ -122,21 +120,22 @@ def _sweep(
         machines = Machines(ray)
         search.admission = Admission(machines.look, plan.spec.resources.concurrent or DRIVERS)
         found = search.admission.machines
-        progress.begin(plan, run_folder, slots=slots(plan, found))
+        at_once = slots(plan, found)
+        progress.begin(plan, run_folder, slots=at_once)
         if address:
             staging.stage(ray, plan, run_folder, search.mirror, progress.say)
-        search.sizes = Sizes.of_plan(plan, found, slots(plan, found), force)
+        search.sizes = Sizes.of_plan(plan, found, at_once, force)
         for line in sizes.warnings(plan, search.sizes):
             progress.say(line)
         demand = Demand(ray) if address else None
         patience = Patience(search, progress.say, plan.spec.resources.wait_seconds, demand)
         turns: list[Callable[[], None]] = [
             progress.tick,
-            _Asked(run_folder),
-            _Drains(machines, board),
-            patience,
+            Every(Asked(run_folder)),
+            Every(Drains(machines, board)),
+            Every(patience),
         ]
-        turns += [_Listens(board, run_folder)] if search.mirror else []
+        turns += [Every(Listens(board, run_folder))] if search.mirror else []
         search.idle = lambda: [turn() for turn in turns]
         with _leaving(search, board, progress):
             try:
@@ -230,54 +229,6 @@ def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, turns: Sequenc
             failure_config=tune.FailureConfig(max_failures=SLOT_FAILURES),
         ),
     )
-
-
-class _Listens:
-    """Writes down what slots that don't have the run folder left for its log with the board."""
-
-    def __init__(self, board: Any, run_folder: Path) -> None:
-        self.board, self.log, self._listened = board, run_folder / "sweep.log", 0.0
-
-    def __call__(self) -> None:
-        import ray
-
-        if time.monotonic() - self._listened < STOP_SECONDS:
-            return
-        self._listened = time.monotonic()
-        with self.log.open("a", encoding="utf-8") as log:
-            log.writelines(ray.get(self.board.notes.remote()))
-
-
-class _Asked:
-    """Ends the sweep as Ctrl-C does when ``paretune stop`` asks for it, from wherever."""
-
-    def __init__(self, run_folder: Path) -> None:
-        self.run_folder, self._looked, self._told = run_folder, 0.0, False
-
-    def __call__(self) -> None:
-        if self._told or time.monotonic() - self._looked < STOP_SECONDS:
-            return
-        self._looked = time.monotonic()
-        if folder.asked_to_stop(self.run_folder):
-            self._told = True
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-class _Drains:
-    """Tells the board of nodes that are to be taken down, so that what runs there saves itself and moves."""
-
-    def __init__(self, machines: Machines, board: Any) -> None:
-        self.machines, self.board, self._looked = machines, board, 0.0
-        self._told: set[str] = set()
-
-    def __call__(self) -> None:
-        if time.monotonic() - self._looked < DRAIN_SECONDS:
-            return
-        self._looked = time.monotonic()
-        leaving = set(self.machines.leaving())
-        if leaving != self._told:
-            self._told = leaving
-            self.board.leave.remote(sorted(leaving))
 
 
 @contextmanager

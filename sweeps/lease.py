@@ -10,16 +10,16 @@ import json
 import os
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from sweeps.folder import LOCK, STOP
-from sweeps.problems import Problem, SpecError
+from sweeps.folder import LOCK, STOP, held_by
+from sweeps.problems import SpecError
 from trainables import provenance
+from trainables.beside import repeated
 from trainables.storage import StorageError, Store
 
 RENEW_SECONDS = 10.0
@@ -73,14 +73,10 @@ def held(store: Store, lost: Callable[[], None], patient: bool) -> Iterator[None
     """
     lease = _taken(store, patient)
     store.remove([STOP])  # meant for whoever held it before
-    over = threading.Event()
-    thread = threading.Thread(target=_renew, args=(store, lease, over, lost), daemon=True)
-    thread.start()
     try:
-        yield
+        with repeated(lambda: _renew(store, lease, lost), RENEW_SECONDS):
+            yield
     finally:
-        over.set()
-        thread.join()
         with suppress(StorageError):  # then it is free once it wasn't renewed for a while
             if (now := read(store)) is not None and now.token == lease.token:
                 store.remove([STOP, LOCK])
@@ -105,7 +101,7 @@ def _taken(store: Store, patient: bool) -> Lease:
 
 
 def _refused(store: Store, found: Lease) -> SpecError:
-    return SpecError(Problem(store.url, "", f"another run holds it: {found.holder}"))
+    return SpecError(held_by(store.url, found.holder))
 
 
 def _renewed(store: Store, found: Lease) -> bool:
@@ -121,14 +117,15 @@ def _renewed(store: Store, found: Lease) -> bool:
     return False
 
 
-def _renew(store: Store, lease: Lease, over: threading.Event, lost: Callable[[], None]) -> None:
-    while not over.wait(RENEW_SECONDS):
-        with suppress(StorageError):  # while the store fails nobody else can take it
-            now = read(store)
-            if now is not None and now.token != lease.token:
-                lost()
-                return
-            store.write(LOCK, replace(lease, renewed=time.time()).to_bytes())
+def _renew(store: Store, lease: Lease, lost: Callable[[], None]) -> bool:
+    """Whether the lease is still this process's."""
+    with suppress(StorageError):  # while the store fails nobody else can take it
+        now = read(store)
+        if now is not None and now.token != lease.token:
+            lost()
+            return False
+        store.write(LOCK, replace(lease, renewed=time.time()).to_bytes())
+    return True
 
 
 def _machine() -> str | None:

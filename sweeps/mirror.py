@@ -19,6 +19,7 @@ from pathlib import Path
 from sweeps.folder import STOP
 from sweeps.orders import LOG
 from trainables import files, results
+from trainables.beside import repeated
 from trainables.results import Record
 from trainables.storage import Entry, Store
 
@@ -119,24 +120,21 @@ class Mirror:
     @contextmanager
     def following(self) -> Iterator[None]:
         """Keeps both sides alike meanwhile, and at the end. Raises ``StorageError`` when the end isn't."""
-        over = threading.Event()
-        thread = threading.Thread(target=self._follow, args=(over,), daemon=True)
-        thread.start()
         try:
-            yield
+            with repeated(self._follow, LOOK_SECONDS):
+                try:
+                    yield
+                finally:
+                    if self.trouble is not None:  # it was waited for long enough
+                        self.store.patience = LAST_SECONDS
         finally:
-            over.set()
-            if self.trouble is not None:  # it was waited for long enough
-                self.store.patience = LAST_SECONDS
-            thread.join()
             with suppress(OSError) if self.trouble is not None else nullcontext():
                 self.push(last=True)
 
-    def _follow(self, over: threading.Event) -> None:
-        while not over.wait(LOOK_SECONDS):
-            # What fails here is tried again with the next look; what a trial's start or end needs fails there.
-            with suppress(OSError):
-                self._look()
+    def _follow(self) -> None:
+        # What fails here is tried again with the next look; what a trial's start or end needs fails there.
+        with suppress(OSError):
+            self._look()
 
     def _look(self) -> None:
         if self.store.read(STOP) is not None:

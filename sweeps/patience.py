@@ -31,14 +31,12 @@ class Patience:
         self.search, self.say, self.wait_seconds, self.demand = search, say, wait_seconds, demand
         self._since: float | None = None  # nothing has run since then
         self._said: set[Size] = set()
-        self._looked = 0.0
 
     def __call__(self) -> None:
         admission = self.search.admission
         now = time.monotonic()
-        if admission is None or self.search.leaving or now - self._looked < min(1.0, ASK_SECONDS):
+        if admission is None or self.search.leaving:
             return
-        self._looked = now
         lacking = [] if admission.full else self.search.waiting_for()
         if self.demand is not None:
             self.demand.want([size for _, size in lacking][: admission.most - len(admission.running)])

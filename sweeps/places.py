@@ -93,7 +93,7 @@ class AtUrl:
     def check(self, plan: Plan, resume: bool) -> None:
         folder.refuse_held(self.folder)
         if (holder := self.holder()) is not None:
-            raise SpecError(Problem(self.shown, "", f"another run holds it: {holder}"))
+            raise SpecError(folder.held_by(self.shown, holder))
         self.mirror.fetch()
         folder.check(plan, self.folder, resume, self.shown)
 

@@ -30,7 +30,7 @@ from sweeps.study import CellStudy
 from trainables import files, provenance, results
 from trainables.config import TrialConfig
 from trainables.results import Record, Status
-from trainables.trained import is_complete
+from trainables.trained import newest, step_of
 
 PASSES = 8  # how many trials may be started past one that has no room yet, before all others wait for it
 LEAD = 2  # by how many trials a cell may be ahead, so that a slot of its size serves on
@@ -81,7 +81,7 @@ class CellSearch(Searcher):
                 _tell(study, record)
         self._waiting += study.unfinished()
         # What the study was told of and nobody knows any more: a record that was damaged.
-        self._waiting += [each for each in study.told() if not is_finished(self.run, each.trial_id())]
+        self._waiting += study.told_but_not(lambda trial_id: is_finished(self.run, trial_id))
 
     def _release(self) -> bool:
         """Lets run what no longer waits for another cell; whether there was any such."""
@@ -338,8 +338,8 @@ def _objectives(folder: Path) -> list[tuple[int, float]]:
 
 def _saved_step(folder: Path) -> int:
     """The step of a trial's newest complete checkpoint; 0 without one."""
-    whole = (path for path in folder.glob("checkpoint-*") if is_complete(path))
-    return max((int(path.name.split("-")[1]) for path in whole), default=0)
+    checkpoint = newest(folder)
+    return step_of(checkpoint) if checkpoint is not None else 0
 
 
 class CellAsha(FIFOScheduler):

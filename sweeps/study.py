@@ -10,7 +10,7 @@ import itertools
 import os
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,10 @@ class CellStudy:
         """Trials that were proposed and not yet told."""
         return [self._config(t.params) for t in self.proposed().values() if not t.state.is_finished()]
 
-    def told(self) -> list[TrialConfig]:
-        """Trials of which the study knows how they ended."""
-        return [self._config(t.params) for t in self.proposed().values() if t.state.is_finished()]
+    def told_but_not(self, known: Callable[[str], bool]) -> list[TrialConfig]:
+        """Trials of which the study knows how they ended, and which are not ``known`` by their id."""
+        told = (item for item in self.proposed().items() if item[1].state.is_finished())
+        return [self._config(trial.params) for trial_id, trial in told if not known(trial_id)]
 
     def ask(self) -> TrialConfig | None:
         """The next config; ``None`` once the budget is spent or nothing new is left to try."""

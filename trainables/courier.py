@@ -10,20 +10,20 @@ import json
 import os
 import shutil
 import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trainables import scratch, urls
+from trainables.beside import repeated
 from trainables.config import TrialConfig
 from trainables.given import NAME, Given
 from trainables.outbox import Outbox, remove
 from trainables.packaged import locked
 from trainables.results import Record, write_record
 from trainables.storage import Entry, StorageError, Store
-from trainables.trained import COMPLETE, is_complete
+from trainables.trained import COMPLETE, is_complete, step_of
 
 if TYPE_CHECKING:
     from trainables.run import Measures
@@ -192,23 +192,12 @@ def checkpoints(names: Mapping[str, Entry]) -> list[str]:
 def newest_first(names: Mapping[str, Entry]) -> list[str]:
     """The checkpoints that are marked complete among a trial's files, the newest first."""
     complete = [name for name in checkpoints(names) if f"{name}/{COMPLETE}" in names]
-    return sorted(complete, key=lambda name: -int(name.partition("-")[2]))
+    return sorted(complete, key=lambda name: -step_of(Path(name)))
 
 
 @contextmanager
 def _beating(beat: Callable[[], Any]) -> Iterator[None]:
     """Calls ``beat`` again and again meanwhile."""
-    over = threading.Event()
-
-    def go_on() -> None:
-        beat()
-        while not over.wait(BEAT_SECONDS):
-            beat()
-
-    thread = threading.Thread(target=go_on, daemon=True)
-    thread.start()
-    try:
+    beat()
+    with repeated(beat, BEAT_SECONDS):
         yield
-    finally:
-        over.set()
-        thread.join()

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from trainables.storage import Store
-from trainables.trained import COMPLETE
+from trainables.trained import COMPLETE, step_of
 
 LOOK_SECONDS = 1.0
 PACE = 10  # the curve is sent no sooner again than so many times what sending it took
@@ -52,7 +52,7 @@ class Outbox:
     def look(self, last: bool = False) -> None:
         """Sends what is new. Raises ``StorageError``."""
         self._link()
-        for checkpoint in sorted(self._links.glob("checkpoint-*"), key=step):
+        for checkpoint in sorted(self._links.glob("checkpoint-*"), key=step_of):
             self._send_checkpoint(checkpoint)
         if last or time.monotonic() > self._curve_due:
             self._send_curve()
@@ -100,10 +100,6 @@ def remove(store: Store, checkpoint: str) -> None:
     """Removes a checkpoint, its marker first."""
     store.remove([f"{checkpoint}/{COMPLETE}"])
     store.remove(store.list(checkpoint))
-
-
-def step(checkpoint: Path) -> int:
-    return int(checkpoint.name.partition("-")[2])
 
 
 def _link_or_copy(source: str, target: str) -> None:

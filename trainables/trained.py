@@ -26,6 +26,16 @@ def is_complete(checkpoint: Path) -> bool:
     return all(there.get(name) == size for name, size in marked.get("files", {}).items())
 
 
+def step_of(checkpoint: Path) -> int:
+    """The step that a checkpoint was saved at: its name says it."""
+    return int(checkpoint.name.partition("-")[2])
+
+
+def newest(trial: Path) -> Path | None:
+    """A trial's newest complete checkpoint."""
+    return max(filter(is_complete, trial.glob("checkpoint-*")), key=step_of, default=None)
+
+
 class Trained(Frozen):
     """What a trial left. While that trial isn't known yet, ``cell`` alone says whose best it will be.
 

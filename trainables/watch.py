@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TextIO
 from transformers import TrainerCallback
 
 from trainables import files
-from trainables.trained import COMPLETE, contents, is_complete
+from trainables.trained import COMPLETE, contents, newest
 
 AUTOSAVE_SECONDS = 300  # of training between checkpoints, where the config doesn't say how many steps
 LAST_SAVE_SECONDS = 180  # a trial that trained this long saves at its end too: scoring it can take a while
@@ -66,12 +66,11 @@ class Tally:
 
 def last_checkpoint(trial_folder: Path) -> tuple[Path, Tally] | None:
     """The newest complete checkpoint of a trial, and what had been done by then."""
-    whole = [path for path in trial_folder.glob("checkpoint-*") if is_complete(path)]
-    if not whole:
+    checkpoint = newest(trial_folder)
+    if checkpoint is None:
         return None
-    newest = max(whole, key=lambda path: int(path.name.split("-")[1]))
-    marked = json.loads((newest / COMPLETE).read_text(encoding="utf-8"))
-    return newest, Tally(**{name: value for name, value in marked.items() if name != "files"})
+    marked = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
+    return checkpoint, Tally(**{name: value for name, value in marked.items() if name != "files"})
 
 
 class Watch(TrainerCallback):
