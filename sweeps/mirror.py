@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from sweeps.folder import STOP
+from sweeps.mirrored import LAST_RANK, WANDB_RANK, hidden, order, own, wanted
 from sweeps.orders import LOG
 from trainables import files, results
 from trainables.results import Record
@@ -26,8 +27,6 @@ LOOK_SECONDS = 2.0
 CURVES_SECONDS = 5.0  # between looks at how far the trials in training are
 WANDB_SECONDS = 60.0  # between pushes of W&B's offline runs
 LAST_SECONDS = 20.0  # that a store which has failed for long has to take what is left
-STAYS = ("merged/", "given/", "wandb/")  # what is at the URL and not needed here
-SENT = "wandb/sent/"  # ... but for the marks of what W&B has been told
 
 
 class Mirror:
@@ -173,36 +172,3 @@ class Mirror:
 def stamp(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns
-
-
-def wanted(name: str) -> bool:
-    """Whether a file at the URL is needed here: not models, checkpoints, and what only workers use."""
-    parts = name.split("/")
-    of_trial = parts[2] if parts[0] == "trials" and len(parts) > 3 else ""
-    heavy = of_trial == "model" or of_trial.startswith("checkpoint-")
-    stays = name.startswith(STAYS) and not name.startswith(SENT)
-    return not heavy and not stays and not hidden(name)
-
-
-def own(name: str) -> bool:
-    """Whether a file here belongs at the URL: not what processes keep for themselves."""
-    return not hidden(name) and not name.endswith((".lock", ".tmp")) and not name.startswith("wandb/own/")
-
-
-def hidden(name: str) -> bool:
-    """``.lock``, ``.stop``, Ray's own state, files that are being written."""
-    return any(part.startswith(".") for part in name.split("/"))
-
-
-WANDB_RANK, LAST_RANK = 4, 5
-
-
-def order(name: str) -> int:
-    """What is pushed first: a study knows a trial before its config is there, and a run is one once all else is."""
-    if name.startswith("wandb/"):
-        return LAST_RANK if name.startswith(SENT) else WANDB_RANK
-    if name == "environment.json":
-        return 3
-    if not name.startswith("trials/"):
-        return 0
-    return 1 if name.endswith("/config.json") else 2

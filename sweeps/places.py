@@ -17,7 +17,7 @@ from pathlib import Path
 from sweeps import at_url, folder, lease
 from sweeps.folder import STOP
 from sweeps.mirror import Mirror
-from sweeps.mirror import wanted as small
+from sweeps.mirrored import wanted as small
 from sweeps.plan import Plan
 from sweeps.problems import Problem, SpecError
 from sweeps.status import State, look
