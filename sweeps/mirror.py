@@ -26,7 +26,10 @@ from trainables.storage import Entry, Store
 LOOK_SECONDS = 2.0
 CURVES_SECONDS = 5.0  # between looks at how far the trials in training are
 WANDB_SECONDS = 60.0  # between pushes of W&B's offline runs
-LAST_SECONDS = 20.0  # that a store which has failed for long has to take what is left
+SAY_SECONDS = 60.0  # between words about a store that fails
+LAST_SECONDS = (
+    20.0  # that a store which fails has to take what is left, when the sweep was interrupted or gave up
+)
 
 
 class Mirror:
@@ -36,6 +39,8 @@ class Mirror:
         self.store, self.folder = store, folder
         self.closed = False
         self.trouble: OSError | None = None  # why the sweep had to end
+        self.say: Callable[[str], None] = lambda text: None
+        store.say = every(SAY_SECONDS, lambda text: self.say(text))
         self._known: dict[str, tuple[int, int]] = {}  # size and time of files that are the same there
         self._training: set[str] = set()
         self._pushing = threading.Lock()
@@ -109,6 +114,10 @@ class Mirror:
             if slow:
                 self._wandb_due = time.monotonic() + WANDB_SECONDS
 
+    def hurry(self) -> None:
+        """From here on a store that fails is waited for only shortly."""
+        self.store.patience = LAST_SECONDS
+
     def _push(self, names: list[str]) -> None:
         try:
             self.store.push(self.folder, names)
@@ -125,8 +134,8 @@ class Mirror:
             yield
         finally:
             over.set()
-            if self.trouble is not None:  # it was waited for long enough
-                self.store.patience = LAST_SECONDS
+            if self.trouble is not None:
+                self.hurry()
             thread.join()
             with suppress(OSError) if self.trouble is not None else nullcontext():
                 self.push(last=True)
@@ -172,3 +181,16 @@ class Mirror:
 def stamp(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns
+
+
+def every(seconds: float, say: Callable[[str], None]) -> Callable[[str], None]:
+    """``say``, but not more often than that; what is said in between is like it."""
+    due = 0.0
+
+    def told(text: str) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + seconds
+            say(text)
+
+    return told
