@@ -24,7 +24,7 @@ from trainables import files, trouble, urls
 PATIENCE_SECONDS = trouble.PATIENCE_SECONDS  # that a store may fail before what is asked of it has failed
 TROUBLE_SECONDS = 5.0  # from when on a failing call is worth a word
 PAUSES = (0.5, 15.0)  # between tries: the first, doubled each time up to the last
-AT_ONCE = 8  # files on their way at the same time
+AT_ONCE = 16  # files on their way at the same time
 SMALL = 8 * 2**20  # a file of so many bytes is sent as it is at one moment, however it grows meanwhile
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
