@@ -149,6 +149,7 @@ def _carry_out(
     from trainables.storage import StorageError
 
     progress = Progress()
+    place.say_with(progress.say)
     with tracker.following(progress.say):
         try:
             launch.run(plan, place.folder, address, progress, resume, force, place.mirror)
@@ -160,6 +161,7 @@ def _carry_out(
             tracker.leave()
             again = _again(plan, place.output, address, force)
             print(f"Interrupted. To go on: {again}", file=sys.stderr)
+            place.hurry()
             return INTERRUPTED
         except StorageError as error:
             progress.end()

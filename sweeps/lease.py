@@ -43,11 +43,14 @@ class Lease:
         holder = f"process {os.getpid()} on {socket.gethostname()}, since {provenance.now()}"
         return cls(holder, secrets.token_hex(8), time.time(), _machine(), _process(os.getpid()) or "")
 
-    def dead(self) -> bool:
-        """Whether it is free, as far as that can be told at once."""
+    def gone(self) -> bool:
+        """Whether its process was on this machine and is no more."""
         here = self.machine is not None and self.machine == _machine()
-        gone = here and _process(int(self.process.partition(" ")[0])) != self.process
-        return gone or time.time() - self.renewed > DEAD_SECONDS
+        return here and _process(int(self.process.partition(" ")[0])) != self.process
+
+    def stale(self) -> bool:
+        """Whether it wasn't renewed for long, if the clocks of its machine and this one agree."""
+        return time.time() - self.renewed > DEAD_SECONDS
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -61,7 +64,7 @@ def read(store: Store) -> Lease | None:
 def holder(store: Store) -> str | None:
     """Which process holds the run at a URL, as it says itself; ``None`` when none does."""
     found = read(store)
-    return None if found is None or found.dead() else found.holder
+    return None if found is None or found.gone() or found.stale() else found.holder
 
 
 @contextmanager
@@ -89,7 +92,7 @@ def _taken(store: Store, patient: bool) -> Lease:
         if store.create(LOCK, lease.to_bytes()):
             return lease
         found = read(store)
-    if found is not None and not found.dead() and (not patient or _renewed(store, found)):
+    if found is not None and not _is_free(store, found, patient):
         raise _refused(store, found)
     lease = Lease.ours()
     store.write(LOCK, lease.to_bytes())
@@ -104,17 +107,19 @@ def _refused(store: Store, found: Lease) -> SpecError:
     return SpecError(held_by(store.url, found.holder))
 
 
-def _renewed(store: Store, found: Lease) -> bool:
-    """Waits to see whether a lease is renewed or dies."""
-    until = time.monotonic() + DEAD_SECONDS
-    while time.monotonic() < until:
+def _is_free(store: Store, found: Lease, patient: bool) -> bool:
+    """Whether nobody renews a lease any more. What clocks say is not enough: it is watched."""
+    if found.gone():
+        return True
+    if not found.stale() and not patient:
+        return False
+    began = time.monotonic()
+    while time.monotonic() < began + (1.5 * RENEW_SECONDS if found.stale() else DEAD_SECONDS):
         time.sleep(LOOK_SECONDS)
         now = read(store)
-        if now is None or now.dead():
-            return False
-        if now != found:
-            return True
-    return False
+        if now is None or now != found:
+            return now is None
+    return True
 
 
 def _renew(store: Store, lease: Lease, lost: Callable[[], None]) -> bool:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from sweeps.folder import STOP
+from sweeps.mirrored import LAST_RANK, WANDB_RANK, hidden, order, own, wanted
 from sweeps.orders import LOG
 from trainables import files, results
 from trainables.beside import repeated
@@ -26,9 +27,9 @@ from trainables.storage import Entry, Store
 LOOK_SECONDS = 2.0
 CURVES_SECONDS = 5.0  # between looks at how far the trials in training are
 WANDB_SECONDS = 60.0  # between pushes of W&B's offline runs
-LAST_SECONDS = 20.0  # that a store which has failed for long has to take what is left
-STAYS = ("merged/", "given/", "wandb/")  # what is at the URL and not needed here
-SENT = "wandb/sent/"  # ... but for the marks of what W&B has been told
+SAY_SECONDS = 60.0  # between words about a store that fails
+# That a store which fails has to take what is left, when the sweep was interrupted or gave up:
+LAST_SECONDS = 20.0
 
 
 class Mirror:
@@ -38,6 +39,8 @@ class Mirror:
         self.store, self.folder = store, folder
         self.closed = False
         self.trouble: OSError | None = None  # why the sweep had to end
+        self.say: Callable[[str], None] = lambda text: None
+        store.say = every(SAY_SECONDS, lambda text: self.say(text))
         self._known: dict[str, tuple[int, int]] = {}  # size and time of files that are the same there
         self._training: set[str] = set()
         self._pushing = threading.Lock()
@@ -111,6 +114,10 @@ class Mirror:
             if slow:
                 self._wandb_due = time.monotonic() + WANDB_SECONDS
 
+    def hurry(self) -> None:
+        """From here on a store that fails is waited for only shortly."""
+        self.store.patience = LAST_SECONDS
+
     def _push(self, names: list[str]) -> None:
         try:
             self.store.push(self.folder, names)
@@ -126,7 +133,7 @@ class Mirror:
                     yield
                 finally:
                     if self.trouble is not None:  # it was waited for long enough
-                        self.store.patience = LAST_SECONDS
+                        self.hurry()
         finally:
             with suppress(OSError) if self.trouble is not None else nullcontext():
                 self.push(last=True)
@@ -173,34 +180,14 @@ def stamp(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def wanted(name: str) -> bool:
-    """Whether a file at the URL is needed here: not models, checkpoints, and what only workers use."""
-    parts = name.split("/")
-    of_trial = parts[2] if parts[0] == "trials" and len(parts) > 3 else ""
-    heavy = of_trial == "model" or of_trial.startswith("checkpoint-")
-    stays = name.startswith(STAYS) and not name.startswith(SENT)
-    return not heavy and not stays and not hidden(name)
+def every(seconds: float, say: Callable[[str], None]) -> Callable[[str], None]:
+    """``say``, but not more often than that; what is said in between is like it."""
+    due = 0.0
 
+    def told(text: str) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + seconds
+            say(text)
 
-def own(name: str) -> bool:
-    """Whether a file here belongs at the URL: not what processes keep for themselves."""
-    return not hidden(name) and not name.endswith((".lock", ".tmp")) and not name.startswith("wandb/own/")
-
-
-def hidden(name: str) -> bool:
-    """``.lock``, ``.stop``, Ray's own state, files that are being written."""
-    return any(part.startswith(".") for part in name.split("/"))
-
-
-WANDB_RANK, LAST_RANK = 4, 5
-
-
-def order(name: str) -> int:
-    """What is pushed first: a study knows a trial before its config is there, and a run is one once all else is."""
-    if name.startswith("wandb/"):
-        return LAST_RANK if name.startswith(SENT) else WANDB_RANK
-    if name == "environment.json":
-        return 3
-    if not name.startswith("trials/"):
-        return 0
-    return 1 if name.endswith("/config.json") else 2
+    return told

@@ -17,7 +17,7 @@ from pathlib import Path
 from sweeps import at_url, folder, lease
 from sweeps.folder import STOP
 from sweeps.mirror import Mirror
-from sweeps.mirror import wanted as small
+from sweeps.mirrored import wanted as small
 from sweeps.plan import Plan
 from sweeps.problems import Problem, SpecError
 from sweeps.status import State, look
@@ -52,6 +52,12 @@ class InFolder:
 
     def ask_to_stop(self) -> None:
         folder.ask_to_stop(self.folder)
+
+    def say_with(self, say: Callable[[str], None]) -> None:
+        """Has trouble with the storage be told."""
+
+    def hurry(self) -> None:
+        """The sweep was interrupted: what is left to be written is not waited for long."""
 
     def settle(self) -> None:
         """Has all that was written be where the run is."""
@@ -107,6 +113,12 @@ class AtUrl:
 
     def ask_to_stop(self) -> None:
         self._quick().write(STOP, provenance.now().encode())
+
+    def say_with(self, say: Callable[[str], None]) -> None:
+        self.mirror.say = say
+
+    def hurry(self) -> None:
+        self.mirror.hurry()
 
     def settle(self) -> None:
         self.mirror.push(last=True)

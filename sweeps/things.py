@@ -105,23 +105,22 @@ def _of_trained(trained: Trained) -> Iterator[Thing]:
     """What a trial of another run has left, and what that was trained on."""
     if trained.cell is not None or trained.folder is None:
         return
-    found: dict[str, Path] = {}
-    folder: Path | None = trained.folder
-    while folder is not None and (config := starts.trial(folder)) is not None:
-        trial = folder.parent.name
-        found |= {f"{trial}/{folder.name}/{file.name}": file for file in folder.iterdir() if file.is_file()}
-        found[f"{trial}/config.json"] = folder.parent / "config.json"
+    found, folder = _left_in(trained.folder), trained.folder
+    while (config := starts.trial(folder)) is not None:
+        found |= _left_in(folder) | {f"{folder.parent.name}/config.json": folder.parent / "config.json"}
         yield from _of_model(config.model)
         below = starts.moved_along(config.model, folder).start
-        folder = below.folder if below is not None else None
-    if not found:  # a folder that no trial left
-        found = {
-            f"{trained.folder.parent.name}/{trained.folder.name}/{file.name}": file
-            for file in trained.folder.iterdir()
-        }
-    at = f"{trained.folder.parent.name}/{trained.folder.name}"
+        if below is None or below.folder is None:
+            break
+        folder = below.folder
     thing = _thing(str(trained.folder), "", found)
-    yield replace(thing, at=f"{thing.hash}/{at}")
+    yield replace(thing, at=f"{thing.hash}/{trained.folder.parent.name}/{trained.folder.name}")
+
+
+def _left_in(folder: Path) -> dict[str, Path]:
+    """A model's files, by their names beside other trials'."""
+    files = (file for file in folder.iterdir() if file.is_file())
+    return {f"{folder.parent.name}/{folder.name}/{file.name}": file for file in files}
 
 
 def _thing(key: str, name: str, paths: Mapping[str, Path]) -> Thing:

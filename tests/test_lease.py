@@ -85,10 +85,20 @@ def test_a_lease_that_nobody_renews_is_taken_over_after_a_while(store: Store) ->
         assert "far-away" not in (holder(store) or "")
 
 
-def test_a_dead_lease_is_free_at_once(store: Store) -> None:
+def test_a_lease_that_is_old_by_the_clock_is_free_once_it_was_watched(store: Store) -> None:
     taken(store, renewed=time.time() - 10)
     assert holder(store) is None
     with held(store, no_loss, patient=False):
+        pass
+
+
+def test_a_holder_whose_clock_is_behind_keeps_its_lease(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = taken(store, renewed=time.time() - 1000)
+    reads = iter([found, replace(found, renewed=time.time() - 990)])
+    monkeypatch.setattr(lease, "read", lambda store: next(reads))
+    with pytest.raises(SpecError, match="far-away"), held(store, no_loss, patient=True):
         pass
 
 
@@ -110,8 +120,15 @@ def test_a_process_that_has_the_number_of_one_that_is_gone_is_not_it(store: Stor
 def test_of_two_who_take_over_a_dead_lease_the_later_has_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    theirs = taken(store, token="theirs")
     taken(store, renewed=time.time() - 10)
-    monkeypatch.setattr(lease.time, "sleep", lambda seconds: taken(store, token="theirs"))
+    write = Store.write
+
+    def both(self: Store, name: str, content: bytes) -> None:
+        for each in (content, theirs.to_bytes()):
+            write(self, name, each)
+
+    monkeypatch.setattr(Store, "write", both)
     with pytest.raises(SpecError, match="far-away"), held(store, no_loss, patient=False):
         pass
 

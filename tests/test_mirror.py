@@ -224,6 +224,14 @@ def test_after_long_trouble_the_end_does_not_take_as_long_again(
     assert mirror.store.patience == mirrors.LAST_SECONDS
 
 
+def test_a_store_that_fails_is_told_of_now_and_then(mirror: Mirror, store: Store) -> None:
+    said: list[str] = []
+    mirror.say = said.append
+    for _ in range(3):
+        mirror.store.say("s3://bucket/tiny: writing a failed: 503; it is tried again")
+    assert said == ["s3://bucket/tiny: writing a failed: 503; it is tried again"]
+
+
 def test_a_log_that_a_driver_of_its_own_is_writing_stays(mirror: Mirror, store: Store) -> None:
     store.write("driver.log", b"older")
     write(mirror.folder, "driver.log")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import secrets
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +126,26 @@ def test_what_goes_on_failing_says_where_what_and_why(monkeypatch: pytest.Monkey
     store._fs = Failing(store._fs, 1000, RuntimeError("no credentials.\nmore of it"))
     with pytest.raises(StorageError, match=r"^memory://never: writing a failed: no credentials$"):
         store.write("a", b"1")
+
+
+def test_whoever_is_interrupted_does_not_wait_for_a_store_that_fails(tmp_path: Path) -> None:
+    store = Store("memory://interrupted", patience=1)
+    store._fs = Failing(store._fs, 1000, OSError(errno.EIO, "503"))
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"")
+
+    def leave(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, leave)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            store.push(tmp_path, ["a", "b"])
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - began < 0.4
 
 
 def test_a_full_disk_is_not_waited_for(tmp_path: Path) -> None:

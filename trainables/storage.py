@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +24,7 @@ from trainables import files, trouble, urls
 PATIENCE_SECONDS = trouble.PATIENCE_SECONDS  # that a store may fail before what is asked of it has failed
 TROUBLE_SECONDS = 5.0  # from when on a failing call is worth a word
 PAUSES = (0.5, 15.0)  # between tries: the first, doubled each time up to the last
-AT_ONCE = 8  # files on their way at the same time
+AT_ONCE = 16  # files on their way at the same time
 SMALL = 8 * 2**20  # a file of so many bytes is sent as it is at one moment, however it grows meanwhile
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -212,8 +212,17 @@ def _entry(info: Mapping[str, Any]) -> Entry:
 
 
 def _each(do: Callable[[str], None], names: Iterable[str]) -> None:
-    """Does it for every name, several at a time; raises the first error once all have ended."""
+    """Does it for every name, several at a time; raises the first error once all have ended.
+
+    Whoever is interrupted doesn't wait for the others.
+    """
     names = list(names)
-    with ThreadPoolExecutor(min(AT_ONCE, len(names) or 1)) as pool:
-        for done in [pool.submit(do, name) for name in names]:
-            done.result()
+    pool, interrupted = ThreadPoolExecutor(min(AT_ONCE, len(names) or 1)), True
+    try:
+        done = [pool.submit(do, name) for name in names]
+        wait(done)
+        interrupted = False
+    finally:
+        pool.shutdown(wait=not interrupted, cancel_futures=True)
+    for each in done:
+        each.result()
