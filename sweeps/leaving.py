@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,42 +22,56 @@ from sweeps.notices import Notices, clouds
 
 LOOK_SECONDS = 5.0
 AGAIN_SECONDS = 1.0  # between attempts at telling a head that can't be reached
+PROC = Path("/proc")
 NOTICE_SECONDS = 30.0  # that are left when the system ends its processes, if nobody says
 
 
 @dataclass(frozen=True)
 class Raylet:
-    """A Ray node on this machine, and the address of its cluster."""
+    """A Ray node on this machine, the address of its cluster, and the folder of its session."""
 
     node_id: str
     cluster: str
+    session: str
 
 
-def raylets(proc: Path = Path("/proc")) -> set[Raylet]:
-    """This user's worker nodes here, as their processes say. A head isn't one: with it goes its cluster."""
+def raylets(proc: Path = PROC, heads: bool = False) -> set[Raylet]:
+    """This user's worker nodes here, as their processes say; ``heads``: heads too, with which a cluster goes."""
     found = set()
-    for words in _commands(proc):
+    for _, words in _commands(proc):
         options = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
-        if words[0].endswith("/raylet") and "--head" not in words:
-            found.add(Raylet(options["--node_id"], options["--gcs-address"]))
+        if words[0].endswith("/raylet") and (heads or "--head" not in words):
+            found.add(Raylet(options["--node_id"], options["--gcs-address"], options["--session_dir"]))
     return found
 
 
-def _commands(proc: Path) -> Iterator[list[str]]:
+def _commands(proc: Path) -> Iterator[tuple[int, list[str]]]:
+    """This user's processes, by id, and how they were started."""
     for folder in proc.glob("[0-9]*"):
         try:
             if folder.stat().st_uid == os.getuid():
-                yield (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                yield int(folder.name), words
         except OSError:  # it ended meanwhile
             continue
 
 
 def watch(nodes: set[Raylet], notices: Notices, seconds: float) -> None:
-    """Until the nodes are gone, or told to go. SIGTERM must be blocked, for it is waited for."""
-    told = _told(nodes, notices, seconds)
-    while told is not None and time.time() < told[0] and (nodes := nodes & raylets()):
-        nodes = {node for node in nodes if not _leaves(node, *told)}
-        time.sleep(AGAIN_SECONDS if nodes else 0)
+    """Until the nodes are gone, whether or not they were told to go. SIGTERM must be blocked, for it is waited for."""
+    told, untold = _told(nodes, notices, seconds), nodes
+    while told is not None and (here := nodes & raylets()):
+        untold = {node for node in untold & here if not _leaves(node, *told)}
+        time.sleep(AGAIN_SECONDS)
+    for session in {node.session for node in nodes} - {node.session for node in raylets(heads=True)}:
+        _clear(session)
+
+
+def _clear(session: str) -> None:
+    """Ends what follows the logs of a session that has no node here any more; Ray leaves it, after ``ray down`` too."""
+    for process, words in _commands(PROC):
+        if f"--session-dir={session}" in words and any(word.endswith("/log_monitor.py") for word in words):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
 
 
 def _told(nodes: set[Raylet], notices: Notices, seconds: float) -> tuple[float, str] | None:

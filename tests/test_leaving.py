@@ -131,12 +131,15 @@ def test_one_that_answered_once_is_asked_for_ever(metadata: Metadata) -> None:
 
 
 def test_this_machines_worker_nodes_are_found_by_their_processes(tmp_path: Path) -> None:
-    raylet = "/site/ray/core/src/ray/raylet/raylet\0--node_id=%s\0--gcs-address=10.0.0.1:6379\0"
+    raylet = (
+        "/site/ray/core/src/ray/raylet/raylet\0--node_id=%s\0--gcs-address=10.0.0.1:6379\0--session_dir=/s\0"
+    )
     commands = [raylet % "aa", raylet % "bb" + "--head\0", "vim\0raylet\0", ""]
     for number, command in enumerate(commands):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "cmdline").write_text(command)
-    assert raylets(tmp_path) == {Raylet("aa", "10.0.0.1:6379")}
+    assert raylets(tmp_path) == {Raylet("aa", "10.0.0.1:6379", "/s")}
+    assert {node.node_id for node in raylets(tmp_path, heads=True)} == {"aa", "bb"}
 
 
 # On a real cluster
@@ -195,15 +198,17 @@ def test_a_node_drains_when_its_watcher_is_told_to_end_and_when_the_cloud_takes_
             watcher.terminate()
             ((drained, deadline),) = json.loads(line(asking)).items()
             assert (drained, deadline / 1000) == (node_id, pytest.approx(time.time() + 30, abs=10))
-            assert watcher.wait(20) == 0
             assert line(watcher).endswith(" s: the machine ends its processes")
+            asking.kill()  # with it goes its task, and with that the node
+            assert watcher.wait(60) == 0
         metadata.asked.clear()
         with cluster.node() as node, watched(cluster, node, metadata) as (node_id, asking, watcher):
             ends = int(time.time()) + 90
             metadata.aws(SOON % at(ends))
             assert json.loads(line(asking)) == {node_id: ends * 1000}
-            assert watcher.wait(20) == 0
             assert line(watcher).endswith(" s: the cloud takes the machine back")
+            asking.kill()  # with it goes its task, and with that the node
+            assert watcher.wait(60) == 0
 
 
 @pytest.mark.slow
