@@ -118,15 +118,16 @@ def _sweep(
         name = f"board-{plan.spec.name}-{os.getpid()}"
         board = open_board(name)
         machines = Machines(ray)
-        search.admission = Admission(machines.look, plan.spec.resources.concurrent or DRIVERS)
-        found = search.admission.machines
+        admission = Admission(machines.look, plan.spec.resources.concurrent or DRIVERS)
+        found = admission.machines
         at_once = slots(plan, found)
         progress.begin(plan, run_folder, slots=at_once)
         if address:
             staging.stage(ray, plan, run_folder, search.mirror, progress.say)
-        search.sizes = Sizes.of_plan(plan, found, at_once, force)
-        for line in sizes.warnings(plan, search.sizes):
-            progress.say(line)
+        takes = Sizes.of_plan(plan, found, at_once, force)
+        search.line.admission, search.line.sizes = admission, takes
+        for warning in sizes.warnings(plan, takes):
+            progress.say(warning)
         demand = Demand(ray) if address else None
         patience = Patience(search, progress.say, plan.spec.resources.wait_seconds, demand)
         turns: list[Callable[[], None]] = [
@@ -202,7 +203,8 @@ def _keep_keys_to_themselves() -> None:
 def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, turns: Sequence[Callable[[], None]]) -> Any:
     from ray import tune
 
-    from sweeps.search import CellAsha, Ticks
+    from sweeps.asha import CellAsha
+    from sweeps.search import Ticks
     from sweeps.slot import Request, Slot
 
     _keep_keys_to_themselves()

@@ -33,11 +33,11 @@ class Patience:
         self._said: set[Size] = set()
 
     def __call__(self) -> None:
-        admission = self.search.admission
+        admission = self.search.line.admission
         now = time.monotonic()
         if admission is None or self.search.leaving:
             return
-        lacking = [] if admission.full else self.search.waiting_for()
+        lacking = self.search.line.lacking()
         if self.demand is not None:
             self.demand.want([size for _, size in lacking][: admission.most - len(admission.running)])
         if admission.running or not lacking:
@@ -47,11 +47,11 @@ class Patience:
         self._complain(*lacking[0], now - self._since)
 
     def _complain(self, name: str, size: Size, waited: float) -> None:
-        assert self.search.admission is not None
+        assert self.search.line.admission is not None
         if waited > SAY_SECONDS and size not in self._said:
             self._said.add(size)
             until = f"for {self.wait_seconds:.0f} s at most" if self.wait_seconds is not None else "for it"
-            have = ", ".join(map(str, self.search.admission.machines)) or "none"
+            have = ", ".join(map(str, self.search.line.admission.machines)) or "none"
             self.say(
                 f"{name} takes {size}, which no machine has that is up now ({have}); the sweep waits {until}"
             )

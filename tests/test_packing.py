@@ -13,10 +13,11 @@ from spec_example import SPEC, folder, plan, problems
 from test_search import Tune, end
 
 from sweeps.admission import Admission
+from sweeps.line import PASSES
 from sweeps.packing import Machine, Size, fits, how_many
 from sweeps.patience import Patience
 from sweeps.plan import Plan
-from sweeps.search import PASSES, CellSearch
+from sweeps.search import CellSearch
 from sweeps.settings import ResourcesConfig
 from sweeps.sizes import Sizes
 
@@ -273,15 +274,15 @@ class Room:
 def admitted(made: Plan, run: Path, room: Room, most: int = 64) -> CellSearch:
     run.mkdir(exist_ok=True)
     found = CellSearch(made, run)
-    found.admission = Admission(lambda: room.machines, most)
-    found.admission._look = lambda: room.machines  # type: ignore[method-assign]
-    found.sizes = Sizes.of_plan(made, room.machines, most)
+    found.line.admission = Admission(lambda: room.machines, most)
+    found.line.admission._look = lambda: room.machines  # type: ignore[method-assign]
+    found.line.sizes = Sizes.of_plan(made, room.machines, most)
     return found
 
 
 def looked_again(search: CellSearch) -> None:
-    assert search.admission is not None
-    search.admission._looked = None
+    assert search.line.admission is not None
+    search.line.admission._looked = None
 
 
 def finish(tune: Tune, run: Path, trial_id: str) -> None:

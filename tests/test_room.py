@@ -45,7 +45,7 @@ def search(plan: Plan, run: Path, limit: int | None) -> CellSearch:
     run.mkdir(exist_ok=True)
     found = CellSearch(plan, run)
     if limit is not None:
-        found.sizes = within(limit)
+        found.line.sizes = within(limit)
     return found
 
 

@@ -15,12 +15,13 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from spec_example import SPEC, folder, plan
 
+from sweeps import asha as asha_module
 from sweeps import folder as folders
-from sweeps import search as search_module
+from sweeps.asha import CellAsha
 from sweeps.launch import slots
 from sweeps.packing import Machine
 from sweeps.plan import Plan
-from sweeps.search import CellAsha, CellSearch
+from sweeps.search import CellSearch
 from trainables import files
 from trainables.config import TrialConfig
 from trainables.results import Record, read_record, write_record
@@ -199,8 +200,8 @@ class Stops:
 @pytest.fixture
 def stops(monkeypatch: pytest.MonkeyPatch) -> Stops:
     board = Stops()
-    monkeypatch.setattr(search_module, "find_board", lambda name: board)
-    monkeypatch.setattr(search_module.ray, "get", lambda answer: answer)
+    monkeypatch.setattr(asha_module, "find_board", lambda name: board)
+    monkeypatch.setattr(asha_module.ray, "get", lambda answer: answer)
     return board
 
 

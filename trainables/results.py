@@ -163,6 +163,17 @@ def read_record(trial_folder: Path) -> Record | None:
         raise ValueError(f"{path}: not a trial's record: {error}") from error
 
 
+def has_ended(trial_folder: Path) -> bool:
+    """Whether a trial has ended for good: done, stopped, out of memory or failed."""
+    record = read_record(trial_folder)
+    return record is not None and record.status != "interrupted"
+
+
+def objectives(trial_folder: Path) -> list[tuple[int, float]]:
+    """A trial's validation results so far, by step."""
+    return [(p["step"], p["value"]) for p in read_curve(trial_folder) if p["name"] == "objective"]
+
+
 def read_curve(trial_folder: Path) -> Iterator[dict[str, Any]]:
     """The points of ``curve.jsonl``, the last per step and name: ``{"step": 1, "name": ..., "value": ...}``.
 
