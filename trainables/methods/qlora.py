@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,10 @@ class QLoRA(LoRA):
     double_quant: bool = True
     int8_threshold: float = Field(default=6.0, ge=0)
     group_size: int = Field(default=64, ge=8, multiple_of=8)
+
+    prepares_by: ClassVar[tuple[str, ...]] = (
+        "backend", "bits", "quant_type", "double_quant", "int8_threshold", "group_size",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _makes_sense(self) -> QLoRA:
@@ -72,9 +76,12 @@ class QLoRA(LoRA):
     def load_options(self, dtypes: Dtypes) -> dict[str, Any]:
         return self.quantizer.load_options(self, dtypes)
 
-    def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
+    def prepare(self, model: nn.Module, dtypes: Dtypes) -> None:
         self.quantizer.quantize(self, model, dtypes)
         check(self.quantizer, model)
+
+    def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
+        self.prepare(model, dtypes)
         return super().attach(model, dtypes)
 
     def _adapted(self, model: nn.Module) -> str | list[str]:
