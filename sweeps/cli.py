@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sweeps.plan import Plan
     from sweeps.spec import Spec
     from sweeps.tracking import Tracker
+    from trainables.inference.shelf import Loaded
 
 WRONG = 2  # what the user gave is wrong
 FAILED = 1  # the run failed, or some trials did
@@ -432,6 +433,64 @@ def stop(
             typer.echo(f"asked, and not ended after {wait:g} s: {holder}", err=True)
             raise typer.Exit(FAILED)
         typer.echo(f"stopped; {state.to_go(place.look())}")
+
+
+ResultArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RESULT...", help="RUN, RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, a folder, or a base model."
+    ),
+]
+TemplateOption = Annotated[
+    str | None, typer.Option(help="The chat template of a base model that has none: chatml, llama3, ...")
+]
+TrustOption = Annotated[
+    list[str] | None, typer.Option("--trust", help="Allow remote_code: code that comes with a model may run.")
+]
+
+
+@app.command()
+def chat(
+    results: ResultArgument,
+    system: Annotated[str | None, typer.Option(help="What the models are told first.")] = None,
+    temperature: Annotated[
+        float, typer.Option(help="0 takes the likeliest token, each time the same.")
+    ] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Draw among the likeliest that make up this share.")] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(help="Of an answer.")] = 512,
+    seed: Annotated[int | None, typer.Option(help="Draw the same again.")] = None,
+    template: TemplateOption = None,
+    trust: TrustOption = None,
+) -> None:
+    """Talk to a result, or to several side by side that answer the same. /help says what can be typed; lines from a
+    pipe are answered one after the other.
+    """
+    from sweeps import chat as chats
+
+    with _users_errors(ValueError):
+        loaded = _loaded(results, template, trust)
+        sampling = chats.Sampling(max_new_tokens, temperature, top_p, seed=seed)
+        talk = chats.Talk(loaded, sampling, system)
+        typed = sys.stdin.isatty()
+        page = chats.Columns() if sys.stdout.isatty() and len(loaded) > 1 else chats.Page()
+        chats.run(talk, chats.typed() if typed else sys.stdin, page)
+
+
+def _loaded(names: list[str], template: str | None, trust: list[str] | None) -> list[Loaded]:
+    """The results of these names in memory, adapters of one base beside one another on it."""
+    from trainables import noise
+
+    noise.silence()
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    from reports.chosen import chosen
+    from sweeps.named import resolve
+    from trainables.inference.shelf import Shelf
+
+    found = [resolve(name, chosen, trust or (), template).must_speak() for name in names]
+    shelf = Shelf()
+    return [shelf.take(result) for result in found]
 
 
 @app.command()

@@ -93,7 +93,7 @@ def continued(
     settings = _settings(policy, max_new_tokens, min_new_tokens, do_sample=False)
     results: dict[int, list[int]] = {}
     order = sorted(range(len(starts)), key=lambda index: len(starts[index]), reverse=True)
-    with policy.evaluating(), _contiguous_head(policy), _only(policy, settings):
+    with policy.evaluating(), contiguous_head(policy), _only(policy, settings):
         for first in range(0, len(order), batch_size):
             chosen = order[first : first + batch_size]
             ids, mask = pad_left([starts[index] for index in chosen], pad)
@@ -122,7 +122,7 @@ def sample(
     """
     settings = _settings(policy, max_new_tokens, min_new_tokens, do_sample=False)
     noise = _Noise(seeds, temperature, policy.device)
-    with policy.evaluating(), _contiguous_head(policy), _only(policy, settings):
+    with policy.evaluating(), contiguous_head(policy), _only(policy, settings):
         output = policy.causal.generate(
             input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=[noise]
         )
@@ -181,7 +181,7 @@ def _only(policy: Policy, settings: GenerationConfig) -> Iterator[None]:
 
 
 @contextmanager
-def _contiguous_head(policy: Policy) -> Iterator[None]:
+def contiguous_head(policy: Policy) -> Iterator[None]:
     """Hands the head its input in one piece.
 
     The last position of every row is a slice with gaps; for such an input and a weight that doesn't train,
