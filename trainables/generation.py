@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig
 
 
+SAMPLES, SAMPLE_TOKENS = 4, 48  # answers, and tokens of each, where they serve only to be looked at
 ROOM = 4  # answers may run this many tokens past the longest reference before they are cut off
 
 
@@ -61,6 +62,12 @@ def exact_matches(
     room = max((found.tokens for found in judged), default=0) + ROOM
     answers = greedy(policy, rows, judged, room, batch_size)
     return answers, matches(answers, references)
+
+
+def samples(policy: Policy, rows: Sequence[Encoded], judged: Sequence[Judged]) -> list[str | None]:
+    """The beginning of the greedy answer to each of the first few prompts, and ``None`` for the others."""
+    few = greedy(policy, rows[:SAMPLES], judged[:SAMPLES], SAMPLE_TOKENS, SAMPLES) if rows else []
+    return [*few, *[None] * (len(rows) - len(few))]
 
 
 def agreed(draft: Sequence[int], choices: Sequence[int], ends: set[int]) -> list[int]:
