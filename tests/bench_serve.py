@@ -2,8 +2,8 @@
 
     python -m tests.bench_serve [RESULT] [TOKENS]
 
-Each client asks one request after the other, of ``TOKENS`` tokens that are drawn (so that none ends early, as far as the
-model goes on), streamed: the first token's time is what people wait for.
+Each client asks one request after the other, of up to ``TOKENS`` tokens, drawn, and streamed: the first token's time is
+what people wait for.
 """
 
 from __future__ import annotations
