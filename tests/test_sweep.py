@@ -1,10 +1,9 @@
-"""Sweeps on real Ray, through the command line: undisturbed, killed, interrupted, and with parts of it killed."""
+"""Sweeps on real Ray, through the command line: undisturbed, killed, and interrupted."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import signal
 import statistics
@@ -525,56 +524,6 @@ def test_a_changed_spec_is_refused(life: Life, chapter: str, word: str) -> None:
 
 def test_a_life_like_that_leaves_no_process(life: Life) -> None:
     assert [left for command in life.sweep.commands for left in command.left(patience=2)] == []
-
-
-# Parts of it killed
-
-
-@pytest.fixture(scope="module")
-def survivor(new: Any) -> Sweep:
-    """A sweep one of whose workers is killed while it trains, and later its slot."""
-    # One slot that takes all there is: did a dead one keep anything, the next would wait for ever.
-    whole = f"resources: {{concurrent: 1, cpus: {os.cpu_count()}}}"
-    sweep = new(
-        SPEC.replace("resources: {concurrent: 2}", whole).replace(METHODS, "methods: [{kind: full}]\n")
-    )
-    command = sweep.start()
-    command.until(lambda: in_training(sweep.run, command))
-    worker = command.named("ray::RayTrainWorker")[0]
-    worker.kill()
-    done = len(finished(sweep.run))
-    command.until(lambda: len(finished(sweep.run)) > done and in_training(sweep.run, command))
-    slots = [
-        *command.named("ray::Slot"),
-        *command.named("ray::ResourceTrainable"),
-    ]  # as it is titled when busy
-    assert len(slots) == 1
-    slots[0].kill()
-    command.wait(240)
-    return sweep
-
-
-def test_a_sweep_survives_the_death_of_a_worker_and_of_a_slot(survivor: Sweep) -> None:
-    assert survivor.command.process.returncode == 0, survivor.command.stderr
-    found = finished(survivor.run)
-    assert sorted(record.cell for record in found.values()) == [BASE, *["sft-full"] * 3]
-    assert {record.status for record in found.values()} == {"done"}
-    assert len({record.slot for record in found.values()}) == 2
-
-
-def test_what_was_killed_is_run_to_its_end_from_where_it_was(survivor: Sweep) -> None:
-    assert [trial.state.name for trial in study(survivor.run, "sft-full").trials] == ["COMPLETE"] * 3
-    trained = [record.trial_id for record in finished(survivor.run).values() if record.role == "search"]
-    for trial_id in trained:
-        steps = [step for step, _ in lines(survivor.run, trial_id)]
-        assert set(steps) == set(range(1, STEPS + 1))
-        assert {steps.count(step) for step in range(1, SAVED_EVERY)} == {1}, (
-            "what a checkpoint holds is not done again"
-        )
-
-
-def test_the_death_of_parts_leaves_no_process(survivor: Sweep) -> None:
-    assert survivor.command.left() == []
 
 
 # No peeking
