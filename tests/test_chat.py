@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -244,3 +246,41 @@ def test_a_reward_model_is_not_talked_to(tmp_path: Path, tiny_model: Path) -> No
     result = resolve(str(made), chosen)
     with pytest.raises(ModelError, match="is a reward model"):
         Result("r", result.config.model_copy(update={"stage": Reward()})).must_speak()
+
+
+def test_lines_from_a_pipe_are_answered_without_a_terminal(tmp_path: Path, tiny_model: Path) -> None:
+    run = make_run(tmp_path, tiny_model, (None, "lora"))
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "sweeps.cli",
+            "chat",
+            f"{run}:sft-base",
+            f"{run}:sft-lora",
+            "--max-new-tokens",
+            "4",
+        ],
+        input="wake me at 7\n/params top_k=2\nstop\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.count(f"{run}:sft-base: ") == said.stdout.count(f"{run}:sft-lora: ") == 2
+    assert said.stderr.strip().startswith("max_new_tokens=4")  # and no library is heard
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing/here"], "give RUN, RUN:CELL, RUN:TRIAL"),
+        (["{model}", "--top-p", "3"], "top_p is 3"),
+    ],
+)
+def test_a_mistake_ends_with_2_and_a_sentence(arguments: list[str], said: str, tiny_model: Path) -> None:
+    command = [sys.executable, "-m", "sweeps.cli", "chat", *(a.format(model=tiny_model) for a in arguments)]
+    found = subprocess.run(command, input="", capture_output=True, text=True, timeout=120)
+    assert found.returncode == 2
+    assert said in found.stderr
+    assert "Traceback" not in found.stderr
