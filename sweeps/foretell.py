@@ -38,7 +38,7 @@ class Case:
         batch = self.config.stage.forward_pass(self.config.train.batch_size // self.workers, self.tokens)
         assert batch is not None
         ran = attention(self.config.model.attention, self.config.data.cutoff, self.device)
-        return predict(self.config, self.numbers, batch, self.device, ran)
+        return predict(self.config, self.numbers, batch, self.device, ran, self.workers)
 
     @property
     def total(self) -> int:

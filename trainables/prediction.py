@@ -82,8 +82,13 @@ class Batch:
         return self.rows * self.tokens
 
 
-def predict(config: TrialConfig, shape: Shape, batch: Batch, device: str, attention: str) -> Prediction:
-    """The peak while training one step after the first, above the process's baseline."""
+def predict(
+    config: TrialConfig, shape: Shape, batch: Batch, device: str, attention: str, workers: int = 1
+) -> Prediction:
+    """The peak while training one step after the first, above the process's baseline.
+
+    Of several workers it is one's, whose share of the rows ``batch`` is.
+    """
     assert config.method is not None
     stays = config.method.reference_stays
     if not batch.labels:

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, TextIO
 from transformers import TrainerCallback
 
 from trainables import files
+from trainables.group import first_rank
 from trainables.trained import COMPLETE
 
 AUTOSAVE_SECONDS = 300  # of training between checkpoints, where the config doesn't say how many steps
@@ -141,6 +142,7 @@ class Watch(TrainerCallback):
         return self.autosave and _any_rank(due)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        _wait_for_all()  # each has files of its own in it
         if first_rank():
             mark_complete(self.folder / f"checkpoint-{state.global_step}", self.tally)
         self._saved_at = self.tally.train_seconds
@@ -192,9 +194,8 @@ def mark_complete(checkpoint: Path, tally: Tally) -> None:
     files.write_json(checkpoint / COMPLETE, asdict(tally))
 
 
-def first_rank() -> bool:
-    """Whether this is the worker that writes: the only one, or the first of several."""
-    return int(os.environ.get("RANK", "0")) == 0
+def _wait_for_all() -> None:
+    _any_rank(False)
 
 
 def _any_rank(flag: bool) -> bool:

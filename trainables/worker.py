@@ -20,19 +20,24 @@ def serve(settings: dict[str, Any]) -> None:
 
     noise.silence()
     import ray
-    import ray.train
+    import ray.train.torch
     import torch
 
     from trainables import machine
+    from trainables.group import GroupBroken
     from trainables.measuring import MeasuringProcess
 
     hub, board = settings["hub"], settings["board"]
-    if not torch.cuda.is_available():
-        torch.set_num_threads(max(1, int(settings["cpus"])))
     context = ray.train.get_context()
     workers, rank = context.get_world_size(), context.get_world_rank()
+    if not torch.cuda.is_available():
+        torch.set_num_threads(max(1, int(settings["cpus"])))
+    elif workers > 1:
+        torch.cuda.set_device(ray.train.torch.get_device())  # the workers of a machine see one another's GPUs
     here = (ray.get_runtime_context().get_node_id(), os.getpid())
-    measuring = MeasuringProcess()
+    # The measuring processes are all on this machine, each with a GPU of its own.
+    room = not torch.cuda.is_available() or torch.cuda.device_count() >= workers
+    measuring = MeasuringProcess(workers) if room else None
     _warm_up()
     try:
         done: str | None = None
@@ -46,16 +51,22 @@ def serve(settings: dict[str, Any]) -> None:
                 ray.get(hub.report.remote({"kind": "done", "trial_id": done, "record": record}))
     except Deserted:
         return  # the trial has no record, so a resumed sweep goes on with it
+    except GroupBroken as broken:
+        raise RuntimeError(f"this worker group can't go on: {broken}") from broken  # Train makes another
     finally:
-        measuring.close()
+        if measuring is not None:
+            measuring.close()
 
 
 def _run(job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any) -> dict[str, Any]:
     from trainables.config import TrialConfig
-    from trainables.run import Place, end_trial, run_trial
+    from trainables.run import Place, end_trial, run_trial, would_retry
 
     config = TrialConfig.model_validate(job["config"])
     place = Place(Path(job["run"]), job["slot"], job["slot_trial"], job["given_at"], workers)
+    known = _ended_before(job, place.folder(config))
+    if known is not None and not would_retry(config, known):
+        return known.model_dump(mode="json")
     if job["starved"] and (job["attempt"] > 2 or not config.train.retry_out_of_memory):
         starved = "its worker was ended because the node's memory had run out"
         return end_trial(config, place, "out_of_memory", starved).model_dump(mode="json")
@@ -67,8 +78,18 @@ def _run(job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any
         return end_trial(config, place, "failed", died).model_dump(mode="json")
     control = FromHub(hub, board, job["trial_id"])
     at = frozenset(job["evaluate_at"])
-    record = run_trial(config, place, control, at, measuring, halved=job["starved"])
+    halved = job["starved"] or known is not None
+    record = run_trial(config, place, control, at, measuring, halved=halved)
     return record.model_dump(mode="json")
+
+
+def _ended_before(job: dict[str, Any], folder: Path) -> Any:
+    """The record of this very job, where one worker alone failed in it and took the group along; else ``None``."""
+    from trainables import results
+
+    record = results.read_record(folder) if job["attempt"] > 1 else None
+    ours = record is not None and (record.slot, record.slot_trial) == (job["slot"], job["slot_trial"])
+    return record if ours and record is not None and record.status in ("failed", "out_of_memory") else None
 
 
 class Deserted(BaseException):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,8 @@ class QLoRA(LoRA):
     double_quant: bool = True
     int8_threshold: float = Field(default=6.0, ge=0)
     group_size: int = Field(default=64, ge=8, multiple_of=8)
+
+    unshared: ClassVar[str | None] = "weights in few bits can't be cut into shares"
 
     @model_validator(mode="after")
     def _makes_sense(self) -> QLoRA:
