@@ -72,6 +72,8 @@ def _ways(case: Case) -> Iterator[list[Step]]:
         ]
     if halved := list(_halvings(case)):
         yield halved
+    if train.sharding != "none":
+        return  # neither bits nor 8-bit states can be shared
     if train.optimizer in EIGHT_BIT:
         other = EIGHT_BIT[train.optimizer]
         yield [(f"train.optimizer: {other}", EIGHT_BIT_STATES, "train", {"optimizer": other})]

@@ -93,4 +93,5 @@ def _case(spec: Spec, config: TrialConfig, numbers: shape.Shape, data: Data) -> 
     if config.train.batch_size < workers or config.stage.forward_pass(1, 1) is None:
         return None
     device = "cuda" if spec.resources.gpus else "cpu"
-    return Case(config, numbers, longest(config, data), workers, device, correction(config, numbers, device))
+    corrected = correction(config, numbers, device, workers)
+    return Case(config, numbers, longest(config, data), workers, device, corrected)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 import os
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 PATIENCE = timedelta(seconds=20)  # for the others to fail, too
 _failures = itertools.count()
@@ -62,3 +64,9 @@ def all_failed(what: str) -> bool:
         return all(store.get(key).decode() == what for key in keys)
     except (RuntimeError, distributed.DistError):
         return False
+
+
+def save_here(model: Any, folder: Path | str) -> None:
+    """Saves a whole model, whichever worker asks: transformers lets the first of several alone do that."""
+    model.should_save_on_this_rank = lambda is_main_process: True
+    model.save_pretrained(folder)

@@ -22,7 +22,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase, TrainerCallb
 from trainables import batches, data, machine, models, shape, sharded_checkpoint, sharding
 from trainables.config import TrialConfig
 from trainables.frozen import Frozen
-from trainables.group import workers
+from trainables.group import save_here, workers
 from trainables.methods import LoRA
 from trainables.phases import Phases
 from trainables.policy import LOADERS, Policy, attach, device, load_base, model_config, tokenizer_of
@@ -168,7 +168,7 @@ def _rehearse(config: TrialConfig, folder: Path) -> None:
         small = loader.from_config(
             _one_layer(whole, options), dtype=torch.bfloat16, trust_remote_code=config.model.runs_remote_code
         )
-        small.save_pretrained(temporary)
+        save_here(small, temporary)
         tokenizer = tokenizer_of(config)
         _measure(
             config.model_copy(update={"method": plain, "stage": config.stage.rehearsal()}),

@@ -12,6 +12,7 @@ from typing import Any
 
 from trainables import files, models
 from trainables.config import ModelConfig, TrialConfig
+from trainables.group import save_here
 from trainables.model_folder import ModelError
 from trainables.packaged import locked
 from trainables.trained import COMPLETE, Trained
@@ -94,7 +95,7 @@ def _merge(adapter: Path, run: Path, into: Path) -> None:
         trust_remote_code=config.model.runs_remote_code,
     )
     model: Any = PeftModel.from_pretrained(base, str(adapter))
-    model.merge_and_unload(safe_merge=True).save_pretrained(into)
+    save_here(model.merge_and_unload(safe_merge=True), into)
     AutoTokenizer.from_pretrained(adapter, local_files_only=True).save_pretrained(into)
 
 
