@@ -66,10 +66,10 @@ def _repeat(run: Run, several: bool) -> Iterator[str]:
 
 def _table(table: Table) -> str:
     lines = ["---" if column in table.texts else "---:" for column in table.columns]
-    rows = [table.columns, tuple(lines), *([_plain(cell) for cell in row] for row in table.rows)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    head, *rows = ([_plain(cell) for cell in row] for row in (table.columns, *table.rows))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, lines, *rows))
 
 
 def _plain(text: str) -> str:
-    """Text on one line that Markdown takes as text: no table bars, no tags."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    """Text on one line that Markdown takes as text: no table bars, no tags, no links and images to fetch."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("](", "]\\(")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from trainables import limits
+
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
 
@@ -16,6 +18,6 @@ def parse_bytes(text: str) -> int:
     Raises ``ValueError`` for what is no amount of memory.
     """
     found = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?i?)b?\s*", text.lower())
-    if found is None or found[2] not in UNITS:
+    if found is None or found[2] not in UNITS or len(found[1]) > limits.DIGITS or found[1].count(".") > 1:
         raise ValueError(f"{text!r} is no amount of memory. Write 24GiB, 80GB or 512MiB")
     return int(float(found[1]) * UNITS[found[2]])

@@ -22,6 +22,18 @@ class Board:
         self._stopped: set[str] = set()
         self._groups: dict[str, Any] = {}
         self._interrupted = False
+        self._leaving: frozenset[str] = frozenset()  # nodes that are to be taken down
+        self._moving: set[str] = set()
+        self._notes: list[str] = []
+
+    def note(self, line: str) -> None:
+        """Takes a line for the log of a run whose folder the slots don't have."""
+        self._notes.append(line)
+
+    def notes(self) -> list[str]:
+        """The lines since this was asked last."""
+        notes, self._notes = self._notes, []
+        return notes
 
     def stop(self, trial_id: str) -> None:
         self._stopped.add(trial_id)
@@ -43,6 +55,25 @@ class Board:
     def interrupted(self) -> bool:
         return self._interrupted
 
+    def leave(self, nodes: list[str]) -> None:
+        """Notes which nodes are to be taken down: what runs there saves itself and goes on elsewhere."""
+        self._leaving = frozenset(nodes)
+
+    def leaving(self, node: str) -> bool:
+        return node in self._leaving
+
+    def move(self, trial_id: str) -> None:
+        """Has a trial save itself and go on in another place: its slot's node is to be taken down."""
+        self._moving.add(trial_id)
+
+    def moved(self, trial_id: str) -> None:
+        """Notes that a trial has saved itself to go on elsewhere."""
+        self._moving.discard(trial_id)
+
+    def to_save(self, trial_id: str, node: str) -> bool:
+        """Whether a trial that runs on a node should save itself and leave."""
+        return self._interrupted or node in self._leaving or trial_id in self._moving
+
 
 class Hub:
     """Between a slot and its worker group. A job that a dead worker left unfinished is handed out again."""
@@ -52,6 +83,8 @@ class Hub:
         self._attempts = 0
         self._starved = False  # whether a worker was ended for want of memory while it had the job
         self._kills: int | None = None  # the node's count of such ends when the job was last handed out
+        self._failed: dict[str, Any] | None = None  # the job's record, by a worker that failed in it alone
+        self._handed: tuple[str, str] | None = None  # the group whose first worker was handed which job last
         self._workers: dict[int, tuple[str, int]] = {}  # (node, process) of each rank of the group
         self._heard: float | None = None  # when the job's worker last gave a sign of life; None without a job
         self._answers: dict[tuple[str, int], str] = {}
@@ -62,7 +95,7 @@ class Hub:
     async def give(self, job: dict[str, Any]) -> None:
         async with self._changed:
             self._job, self._attempts, self._starved, self._answers = job, 0, False, {}
-            self._kills = None
+            self._kills = self._failed = self._handed = None
             self._job["given_at"] = time.time()
             self._changed.notify_all()
 
@@ -77,15 +110,17 @@ class Hub:
         rank: int = 0,
         oom_kills: int | None = None,
         where: tuple[str, int] | None = None,
+        group: str = "",
     ) -> dict[str, Any] | None:
         """The slot's job, once it is another than ``done_id``; ``None`` when there are no more.
 
-        Every worker of the group asks; the first one's asking counts as an attempt. ``oom_kills`` is the count of its
+        Every worker of the group asks; the first one's asking counts as an attempt, and the others are told what it was
+        told: they wait for it. ``oom_kills`` is the count of its
         node: where it has grown since the last attempt, the system ended that one's worker for want of memory. Then,
         and where Ray did, the job is ``starved``. ``where`` is the asking worker's node and process.
         """
         async with self._changed:
-            await self._changed.wait_for(lambda: self._closed or self._is_new(done_id))
+            await self._changed.wait_for(lambda: self._closed or self._is_due(done_id, rank, group))
             if self._closed or self._job is None:
                 return None
             self._heard = time.monotonic()
@@ -94,10 +129,26 @@ class Hub:
                 self._attempts += 1
                 self._starved |= None not in (oom_kills, self._kills) and oom_kills != self._kills
                 self._kills = oom_kills
-            return {**self._job, "attempt": self._attempts, "starved": self._starved}
+                self._handed = (group, self._job["trial_id"])
+                self._changed.notify_all()
+            told = {"attempt": self._attempts, "starved": self._starved, "failed": self._failed}
+            return {**self._job, **told}
 
-    def _is_new(self, done_id: str | None) -> bool:
-        return self._job is not None and self._job["trial_id"] != done_id
+    def _is_due(self, done_id: str | None, rank: int, group: str) -> bool:
+        """Whether there is another job than ``done_id``, and the group's first worker has it already."""
+        if self._job is None or self._job["trial_id"] == done_id:
+            return False
+        return rank == 0 or self._handed == (group, self._job["trial_id"])
+
+    async def moved(self) -> None:
+        """Notes that the job was left to be gone on with elsewhere, which is no attempt that failed."""
+        self._attempts -= 1
+        if self._job is not None:
+            await self.report({"kind": "moved", "trial_id": self._job["trial_id"]})
+
+    async def failed(self, record: dict[str, Any]) -> None:
+        """Notes the job's record by a worker that failed in it alone, and takes its group along."""
+        self._failed = record
 
     async def starve(self) -> None:
         """Notes that a worker was ended for want of memory."""
@@ -125,6 +176,7 @@ class Hub:
 
     async def decide(self, trial_id: str, step: int, decision: str) -> None:
         async with self._changed:
+            self._heard = time.monotonic()  # its worker could do nothing but wait for this
             self._answers[trial_id, step] = decision
             self._changed.notify_all()
 

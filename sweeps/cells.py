@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from sweeps.domains import Domain
 from sweeps.foretell import Foretold
-from sweeps.settings import SearchConfig
+from sweeps.settings import ResourcesConfig, SearchConfig
 from sweeps.starts import trained_in
 from trainables.config import TrialConfig
 
@@ -34,6 +34,7 @@ class Cell:
     tree: dict[str, Any]  # a TrialConfig's, without the searched leaves
     space: dict[str, Domain]  # by leaf: "method.rank"
     search: SearchConfig
+    takes: ResourcesConfig  # what a trial of it takes of a machine
     trials: int  # what the search asks for, or every config of a smaller space
     steps: int  # of a trial that runs its full length
     rungs: tuple[int, ...]  # the steps at which ASHA compares trials; none without a scheduler

@@ -13,22 +13,23 @@ from sweeps.cells import Cell, build, space_size
 from sweeps.domains import Domain
 from sweeps.drafts import Draft
 from sweeps.foretell import foretell
-from sweeps.materials import Materials, Missing, locate
+from sweeps.materials import Materials, Missing, NoPath, locate
 from sweeps.needs import Need
 from sweeps.nodes import Branch, Place
 from sweeps.problems import Problem, shown
-from sweeps.settings import SearchConfig
+from sweeps.settings import ResourcesConfig, SearchConfig
 from sweeps.shape import KINDS, interpreter, validated
 from sweeps.spec import Spec
 from sweeps.starts import MODEL, START
 from sweeps.words import origin
-from trainables import rope, starts, templates
+from trainables import limits, rope, starts, templates
 from trainables.config import DataConfig, ModelConfig, TrialConfig
 from trainables.data import Data
 from trainables.model_folder import Architecture
 from trainables.rows import Conversation, Text
 
 Config = TypeVar("Config", DataConfig, ModelConfig)
+Settings = TypeVar("Settings", SearchConfig, ResourcesConfig)
 
 
 @dataclass(frozen=True)
@@ -47,20 +48,26 @@ def check(spec: Spec, draft: Draft, materials: Materials, here: bool = True) -> 
     ``here``: they will run on this machine, which must be able to.
     """
     tree = {"cell": draft.name, "method_name": draft.method, **draft.tree()}
-    locate(tree, spec.source.folder)
+    try:
+        locate(tree, spec.source.folder)
+    except NoPath as error:
+        return Checked(draft, None, (*draft.problems, problem_at(spec, draft, error.place, str(error))))
     start = draft.links.get(START)
     before = starts.trial(start.folder) if start is not None else None
     _take_base(tree, before)
     data, wrong_data = _data(spec, draft, tree, materials)
     architecture, wrong_model = _model(spec, draft, tree, materials, before)
     wrong_data += _template(spec, draft, tree, architecture)
-    search, wrong_search = _search(spec, draft)
+    search, wrong_search = _own_settings(spec, draft, "search", SearchConfig)
+    resources, wrong_resources = _own_settings(spec, draft, "resources", ResourcesConfig)
     configs, problems = _configs(spec, draft, tree)
-    problems = [*draft.problems, *problems, *wrong_data, *wrong_model, *wrong_search]
-    needed = needs.of(spec, draft, configs)
+    problems = [*draft.problems, *problems, *wrong_data, *wrong_model, *wrong_search, *wrong_resources]
+    takes = resources or spec.resources
+    needed = needs.of(draft, configs, on_gpus=bool(takes.gpus))
     problems += needs.lacking(spec, needed) if here else ()
     for config in configs:
-        problems += _resources(spec, draft, config)
+        problems += _resources(spec, draft, config, takes)
+        problems += _too_many_rows(spec, draft, config, data)
         if architecture is not None:
             problems += _positions(spec, draft, config, architecture)
             problems += _vocabulary(spec, draft, architecture)
@@ -75,8 +82,8 @@ def check(spec: Spec, draft: Draft, materials: Materials, here: bool = True) -> 
             ]
     if not draft.real or search is None or data is None or any(problem.error for problem in problems):
         return Checked(draft, None, tuple(problems), needed)
-    cell = _cell(draft, tree, search, data, configs)
-    cell = replace(cell, predicted=foretell(spec, configs, architecture, data))
+    cell = _cell(draft, tree, search, takes, data, configs)
+    cell = replace(cell, predicted=foretell(takes, configs, architecture, data))
     return Checked(draft, cell, tuple(problems), needed)
 
 
@@ -191,25 +198,37 @@ def _valid(cls: type[Config], tree: Any, *needed: str) -> Config | None:
     return None
 
 
-def _search(spec: Spec, draft: Draft) -> tuple[SearchConfig | None, list[Problem]]:
-    node = draft.parts.get("search") or Branch({}, ("search",))
+def _own_settings(
+    spec: Spec, draft: Draft, section: str, cls: type[Settings]
+) -> tuple[Settings | None, list[Problem]]:
+    """What holds for a cell of how to search, or of what its trials take."""
+    node = draft.parts.get(section) or Branch({}, (section,))
     if isinstance(node, Branch):
-        broken = [place[1] for place in draft.broken if place[0] == "search" and len(place) > 1]
-        return validated(spec.source, SearchConfig, node.without(*broken))
-    return None, [] if ("search",) in draft.broken else [
-        problem_at(spec, draft, ("search",), f"got {shown(node.plain())}; allowed: a mapping")
+        broken = [place[1] for place in draft.broken if place[0] == section and len(place) > 1]
+        return validated(spec.source, cls, node.without(*broken))
+    return None, [] if (section,) in draft.broken else [
+        problem_at(spec, draft, (section,), f"got {shown(node.plain())}; allowed: a mapping")
     ]
 
 
-def _resources(spec: Spec, draft: Draft, config: TrialConfig) -> Iterator[Problem]:
-    workers, train = spec.resources.workers, config.train
-    if train.precision == "fp16" and not spec.resources.gpus:
+def _resources(spec: Spec, draft: Draft, config: TrialConfig, takes: ResourcesConfig) -> Iterator[Problem]:
+    workers, train = takes.least_workers, config.train
+    if train.precision == "fp16" and not takes.gpus:
         yield problem_at(spec, draft, ("train", "precision"), "fp16 needs a GPU; use bf16 or fp32")
     for place, what, error in sharing.problems(config, workers):
         yield problem_at(spec, draft, place, what, error)
     if train.packing and not config.stage.packs:
         what = f"{config.stage.kind} compares whole answers, so its rows can't be packed; leave packing out"
         yield problem_at(spec, draft, ("train", "packing"), what)
+
+
+def _too_many_rows(spec: Spec, draft: Draft, config: TrialConfig, data: Data | None) -> Iterator[Problem]:
+    """Which rows come when is decided before the first step, and held in memory."""
+    train = config.train
+    steps = train.steps or (train.total_steps(len(data.train)) if data else 0)
+    if (rows := steps * train.update_rows) > limits.ROWS:
+        what = f"{rows:,} rows ({steps:,} steps x {train.update_rows:,}); a trial has at most {limits.ROWS:,}"
+        yield problem_at(spec, draft, ("train", "steps" if train.steps else "epochs"), what)
 
 
 def _positions(
@@ -262,10 +281,15 @@ def _counted(config: TrialConfig, data: Data) -> int:
 
 
 def _cell(
-    draft: Draft, tree: dict[str, Any], search: SearchConfig, data: Data, configs: list[TrialConfig]
+    draft: Draft,
+    tree: dict[str, Any],
+    search: SearchConfig,
+    takes: ResourcesConfig,
+    data: Data,
+    configs: list[TrialConfig],
 ) -> Cell:
     lengths = [config.train.steps or _counted(config, data) for config in configs]
-    batches = [config.train.batch_size * config.train.gradient_accumulation for config in configs]
+    batches = [config.train.update_rows for config in configs]
     space = {".".join(place): domain for place, domain in draft.space.items()}
     size = space_size(space)
     return Cell(
@@ -275,6 +299,7 @@ def _cell(
         tree=tree,
         space=space,
         search=search,
+        takes=takes,
         trials=search.trials if size is None else min(search.trials, size),
         steps=max(lengths),
         rungs=search.rungs(max(lengths)),

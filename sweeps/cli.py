@@ -5,6 +5,7 @@ Imports sit inside the commands, so that ``paretune --help`` costs nothing.
 
 from __future__ import annotations
 
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ import typer
 
 if TYPE_CHECKING:
     from sweeps.fleet import Fleet
+    from sweeps.places import Place
     from sweeps.plan import Plan
+    from sweeps.spec import Spec
     from sweeps.tracking import Tracker
 
 WRONG = 2  # what the user gave is wrong
@@ -58,11 +61,16 @@ def _options(
 @app.command()
 def run(
     spec: SpecArgument,
-    output: Annotated[Path, typer.Option(help="The run folder is OUTPUT/NAME.")] = Path("runs"),
+    output: Annotated[
+        str, typer.Option(help="The run folder is OUTPUT/NAME; a path, s3://, gs://, ...")
+    ] = "runs",
     address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Start trials, too, that are foretold not to fit in memory.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return once it has begun; it outlives the terminal.")
     ] = False,
     sets: SetOption = None,
 ) -> None:
@@ -70,53 +78,107 @@ def run(
     with _users_errors():
         plan = _plan(spec, sets, fetch=True, here=address is None)
         _refuse(plan)
-        from sweeps import folder, hosts, launch
+        from sweeps import folder, hosts, launch, places
         from sweeps.tracking import Tracker
 
         if address is None:
             launch.refuse_too_large(plan)
-        run_folder = (output / plan.spec.name).resolve()
-        tracker = Tracker(plan, run_folder)  # refuses what it can't do before anything is written
-        if address is not None and not resume:
-            hosts.refuse(plan, run_folder.parent, address)
-        with folder.held(run_folder), _ended_like_by_ctrl_c():
-            folder.prepare(plan, run_folder, resume)
-            code = _carry_out(plan, run_folder, address, tracker, resume, force)
+        place = places.at(output, plan.spec.name)
+        tracker = Tracker(plan, place.folder)  # refuses what it can't do before anything is written
+        places.refuse_here(place)
+        if address is not None and (detach or not resume):
+            hosts.refuse(plan, place.output, address)
+        if detach:
+            _detach(plan, place, address, resume, force)
+            return
+        with place.held(resume), _ended_like_by_ctrl_c():
+            folder.prepare(plan, place.folder, resume, place.shown)
+            code = _carry_out(plan, place, address, tracker, resume, force)
     raise typer.Exit(code)
 
 
+def _detach(plan: Plan, place: Place, address: str | None, resume: bool, force: bool) -> None:
+    """Has a driver of its own go on from here, once all that a user can have got wrong was looked at."""
+    from sweeps import detach
+    from sweeps.orders import Orders
+
+    place.check(plan, resume)
+    try:
+        driver = detach.begin(place.folder, Orders.of(plan, place.output, address, resume, force))
+    except detach.NotBegun as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(error.code) from None
+    typer.echo(f"{plan.spec.name} runs as {driver}. To follow it, and to end it:")
+    for command in ("status", "logs", "stop"):
+        typer.echo(f"  paretune {command} {shlex.quote(place.shown)}")
+
+
+@app.command(hidden=True)
+def drive(orders: Annotated[Path, typer.Argument(metavar="RUN/ORDERS")]) -> None:
+    """Carry out what ``run --detach`` asked for, in a process of its own whose output is the run's driver.log."""
+    from sweeps import detach
+
+    with detach.logged(), _users_errors():
+        raise typer.Exit(_drive(orders))
+
+
+def _drive(path: Path) -> int:
+    from sweeps import folder, places
+    from sweeps.orders import Orders
+    from sweeps.tracking import Tracker
+
+    orders = Orders.read(path)
+    orders.take_on()
+    plan = _make(orders.spec(), fetch=True, here=orders.address is None)
+    _refuse(plan)
+    place = places.at(orders.output, plan.spec.name)
+    tracker = Tracker(plan, place.folder)
+    with place.held(orders.resume), _ended_like_by_ctrl_c():
+        folder.prepare(plan, place.folder, orders.resume, place.shown)
+        path.unlink()  # who waits for that may go now
+        return _carry_out(plan, place, orders.address, tracker, orders.resume, orders.force)
+
+
 def _carry_out(
-    plan: Plan, run_folder: Path, address: str | None, tracker: Tracker, resume: bool, force: bool
+    plan: Plan, place: Place, address: str | None, tracker: Tracker, resume: bool, force: bool
 ) -> int:
     _keep_fonts()
     from reports.write import write
     from sweeps import launch
     from sweeps.progress import Progress
+    from trainables.storage import StorageError
 
     progress = Progress()
+    place.say_with(progress.say)
     with tracker.following(progress.say):
         try:
-            launch.run(plan, run_folder, address, progress, resume, force)
+            launch.run(plan, place.folder, address, progress, resume, force, place.mirror)
             progress.end()
-            report = write([run_folder])
+            report = write([place.folder])
             tracker.summarize()
         except KeyboardInterrupt:
             progress.end()
             tracker.leave()
-            again = _again(plan, run_folder, address, force)
+            again = _again(plan, place.output, address, force)
             print(f"Interrupted. To go on: {again}", file=sys.stderr)
+            place.hurry()
             return INTERRUPTED
-    code = launch.exit_code(run_folder)
-    print(report)
+        except StorageError as error:
+            progress.end()
+            tracker.leave()
+            again = _again(plan, place.output, address, force)
+            print(f"{error}. Everything finished is kept. To go on: {again}", file=sys.stderr)
+            return FAILED
+    code = launch.exit_code(place.folder)
+    place.settle()
+    print(place.name_of(report))
     return code
 
 
-def _again(plan: Plan, run_folder: Path, address: str | None, force: bool = False) -> str:
+def _again(plan: Plan, output: str, address: str | None, force: bool = False) -> str:
     """The command that goes on with a run."""
-    import shlex
-
     sets = [word for override in plan.spec.overrides for word in ("--set", override)]
-    where = ["--output", str(run_folder.parent), *(["--address", address] if address else [])]
+    where = ["--output", output, *(["--address", address] if address else [])]
     options = [*where, *sets, *(["--force"] if force else []), "--resume"]
     return shlex.join(["paretune", "run", str(plan.spec.source.file), *options])
 
@@ -280,23 +342,32 @@ def _try(made: Plan, output: Path, untrained: bool) -> int:
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, such as runs/methods.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Run folders or URLs, such as runs/methods.")
+    ],
     output: Annotated[Path | None, typer.Option(help="Where to; RUN/report by default.")] = None,
 ) -> None:
     """Write the report again, over one run or several. Prints its path."""
     _keep_fonts()
+    from contextlib import ExitStack
+
     from reports.write import write
+    from sweeps import places
     from trainables import results
 
     # What reports refuse: a folder that is no run, runs that can't be compared, other files in the way.
-    with _users_errors(FileNotFoundError, ValueError):
-        for run_folder in runs:
+    with _users_errors(FileNotFoundError, ValueError), ExitStack() as copies:
+        found = [places.of(run) for run in runs]
+        folders = [copies.enter_context(place.copied()) for place in found]
+        for run_folder in folders:
             if results.trial_folders(run_folder):
                 results.write_tables(run_folder)
-        typer.echo(write(runs, output))
+        typer.echo(found[0].kept(write(folders, output), folders[0]))
 
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/methods.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's folder or URL, such as runs/methods.")
+]
 
 
 @app.command()
@@ -305,10 +376,11 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Say what a run is doing: trials done and left, the best so far, what is in training, and where it runs."""
+    from sweeps import places
     from sweeps import status as state
 
-    with _users_errors(ValueError):
-        found = state.look(run)
+    with _users_errors(ValueError, OSError):
+        found = places.of(run).look()
     if as_json:
         import json
 
@@ -326,11 +398,14 @@ def logs(
     trial: Annotated[str | None, typer.Argument(help="A trial's id, or how it begins.")] = None,
 ) -> None:
     """Print a run's log, or what is known of one trial: its last steps, its error."""
+    from sweeps import places
     from sweeps import status as state
 
-    with _users_errors(ValueError):
-        for line in state.log(run, trial):
-            typer.echo(line)
+    with _users_errors(ValueError, OSError):
+        place = places.of(run)
+        with place.copied(places.tells_of_it) as run_folder:
+            for line in state.log(run_folder, trial, place.shown):
+                typer.echo(line)
 
 
 @app.command()
@@ -341,21 +416,22 @@ def stop(
     """End a run as Ctrl-C would, from any machine that has its folder: trials save themselves, --resume goes on."""
     import time
 
-    from sweeps import folder
+    from sweeps import places
     from sweeps import status as state
 
-    with _users_errors(ValueError):
-        found = state.look(run)
+    with _users_errors(ValueError, OSError):
+        place = places.of(run)
+        found = place.look()
         if found.holder is None:
             raise ValueError(f"{run}: nobody runs it; it is {found.word}")
-        folder.ask_to_stop(run)
-    until = time.monotonic() + wait
-    while (holder := folder.holder(run)) and time.monotonic() < until:
-        time.sleep(0.2)
-    if holder:
-        typer.echo(f"asked, and not ended after {wait:g} s: {holder}", err=True)
-        raise typer.Exit(FAILED)
-    typer.echo(f"stopped; {state.to_go(state.look(run))}")
+        place.ask_to_stop()
+        until = time.monotonic() + wait
+        while (holder := place.holder()) and time.monotonic() < until:
+            time.sleep(0.2)
+        if holder:
+            typer.echo(f"asked, and not ended after {wait:g} s: {holder}", err=True)
+            raise typer.Exit(FAILED)
+        typer.echo(f"stopped; {state.to_go(place.look())}")
 
 
 @app.command()
@@ -380,7 +456,9 @@ def doctor(
     address: Annotated[
         str | None, typer.Option(help="Every node of a Ray cluster: auto, or HOST:PORT.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Where runs are to go, to be looked at too.")] = Path("runs"),
+    output: Annotated[
+        str, typer.Option(help="Where runs are to go, to be looked at too: a path, s3://, gs://, ...")
+    ] = "runs",
 ) -> None:
     """Say what this machine can do, or every node of a cluster, and what is missing.
 
@@ -399,20 +477,26 @@ def doctor(
     raise typer.Exit(found.exit_code)
 
 
-def _rounds(address: str, output: Path) -> Fleet:
+def _rounds(address: str, output: str) -> Fleet:
     with _users_errors():
         from sweeps import rounds
+        from trainables.urls import is_url
 
-        return rounds.examine(address, output.resolve())
+        return rounds.examine(address, output if is_url(output) else str(Path(output).resolve()))
 
 
 def _plan(spec: str, sets: list[str] | None, fetch: bool = False, **filters: Any) -> Plan:
-    from sweeps import preparing
-    from sweeps.plan import make
     from sweeps.spec import read
 
+    return _make(read(spec, sets or ()), fetch, **filters)
+
+
+def _make(spec: Spec, fetch: bool, **filters: Any) -> Plan:
+    from sweeps import preparing
+    from sweeps.plan import make
+
     with preparing.shown():
-        return make(read(spec, sets or ()), fetch=fetch, **filters)
+        return make(spec, fetch=fetch, **filters)
 
 
 def _refuse(made: Plan, warn: bool = True) -> None:
@@ -446,6 +530,8 @@ def _users_errors(*also: type[Exception]) -> Iterator[None]:
     from sweeps.problems import SpecError
     from trainables.data.errors import DataError
     from trainables.model_folder import ModelError
+    from trainables.redaction import redacted
+    from trainables.storage import StorageError
     from trainables.templates import TemplateError
 
     mistakes: tuple[type[Exception], ...] = (SpecError, ModelError, DataError, TemplateError, *also)
@@ -455,8 +541,12 @@ def _users_errors(*also: type[Exception]) -> Iterator[None]:
         if _Debug.on:
             traceback.print_exception(error)
         for problem in getattr(error, "problems", None) or (error,):
-            print(problem, file=sys.stderr)
+            # What broke a download may quote its URL, with the token.
+            print(redacted(str(problem)), file=sys.stderr)
         raise typer.Exit(WRONG) from error
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(FAILED) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import sys
 from collections import Counter
@@ -15,8 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
+from sweeps.errands import first_line
 from sweeps.problems import Problem, SpecError
 from trainables import noise
+from trainables.redaction import Log
 
 CONNECT_SECONDS = 5.0  # Ray itself tries an address where nobody is for over a minute
 SLOTS = "trial_driver"  # slots' actors take none of a node's CPUs but need a resource of their own to be placed by
@@ -25,7 +28,7 @@ START = f"ray start ... --resources='{{\"{SLOTS}\": {DRIVERS}}}'"
 ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else every print comes twice
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "3600",  # a node that went may take a while to be replaced
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process less per slot; a lost worker is made again anyway
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records are the log
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no objective
@@ -65,8 +68,8 @@ class Answer:
 
 
 @contextmanager
-def session(log: TextIO, **where: Any) -> Iterator[Any]:
-    """Ray, joined (``address=...``) or started on this machine (``num_cpus=...``); its own noise goes to ``log``.
+def session(log: TextIO | Log, address: str | None = None, **own: Any) -> Iterator[Any]:
+    """Ray, joined at ``address`` or started on this machine (``num_cpus=...``); its own noise goes to ``log``.
 
     Raises ``SpecError`` where there is no cluster to join.
     """
@@ -77,10 +80,10 @@ def session(log: TextIO, **where: Any) -> Iterator[Any]:
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     _keep_messages(log)
-    if "address" in where:
-        _join(where["address"])
+    if address is not None:
+        _join(address)
     else:
-        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+        _start(own)
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     # Ray's own reports of what died are for the log; that a trial failed is for our records to say.
@@ -92,6 +95,39 @@ def session(log: TextIO, **where: Any) -> Iterator[Any]:
         logging.getLogger("ray").handlers = []
 
 
+def _start(own: Mapping[str, Any]) -> None:
+    """Starts Ray for this machine alone: it listens on the loopback interface, and to who has a token of its own."""
+    import ray
+    from ray._private import ray_constants
+
+    # Made for this run; else Ray writes one to the home folder, for every user to read.
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    # Where nothing is said, Ray asks for the token. A shell may say otherwise, of another cluster.
+    os.environ.pop("RAY_AUTH_MODE", None)
+    # Without other nodes to be reached by, a node's address is 127.0.0.1, and Ray's servers keep to it.
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    # Not what RAY_ADDRESS or a file in the temporary folder, which anybody may write, says is running here.
+    ray.init(
+        address="local", **own, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+    )
+
+
+def answers_anyone(ray: Any) -> bool:
+    """Whether the cluster that was joined tells of itself to one who shows no token: then it also runs code for him."""
+    import grpc
+    from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+
+    messages: Any = gcs_service_pb2  # made while it is imported, so mypy finds nothing in it
+    with grpc.insecure_channel(ray.get_runtime_context().gcs_address) as channel:
+        cluster = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+        try:
+            cluster.GetAllNodeInfo(messages.GetAllNodeInfoRequest(), timeout=CONNECT_SECONDS)
+        except grpc.RpcError:
+            return False
+    return True
+
+
 def _join(address: str) -> None:
     import ray
 
@@ -101,7 +137,7 @@ def _join(address: str) -> None:
     # No cluster there, or another's token; another Ray or Python than the cluster's; no address at all.
     except (OSError, RuntimeError, ValueError) as error:
         advice = "Is it running, is this machine one of its nodes, and are RAY_AUTH_MODE and RAY_AUTH_TOKEN its own?"
-        what = f"can't join the cluster {address}: {_first_line(error)}. {advice}"
+        what = f"can't join the cluster {address}: {first_line(error)}. {advice}"
         raise SpecError(Problem("--address", "", what)) from error
 
 
@@ -109,13 +145,16 @@ def _call(address: str) -> None:
     """Raises ``OSError`` where nobody listens, so that Ray need not try for as long as it would."""
     from ray._private.services import canonicalize_bootstrap_address
 
-    found = None if "://" in address else canonicalize_bootstrap_address(address)
-    if found is not None:
-        host, _, port = found.rpartition(":")
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    if "://" in address:
+        return
+    found = canonicalize_bootstrap_address(address)
+    if found is None:
+        raise ValueError("it names no cluster: leave --address out to run on this machine alone")
+    host, _, port = found.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
-def _keep_messages(log: TextIO) -> None:
+def _keep_messages(log: TextIO | Log) -> None:
     """Has the cluster's messages to its driver, "8 worker processes have been started", written to ``log``.
 
     Ray prints them on standard output, whatever ``log_to_driver`` says, and has no option for it.
@@ -124,7 +163,8 @@ def _keep_messages(log: TextIO) -> None:
 
     def keep(data: dict[str, Any], *args: Any, **options: Any) -> None:
         if not log.closed:
-            log.writelines(f"ray: {line}\n" for line in data["lines"])
+            for line in data["lines"]:
+                log.write(f"ray: {line}\n")
             log.flush()
 
     worker.print_to_stdstream = keep
@@ -185,8 +225,4 @@ def _received(ray: Any, node: Node, answer: Any) -> Answer:
     try:
         return Answer(node, ray.get(answer))
     except ray.exceptions.RayError as error:  # what failed there, or that the node went away
-        return Answer(node, failure=_first_line(getattr(error, "cause", None) or error))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        return Answer(node, failure=first_line(getattr(error, "cause", None) or error))

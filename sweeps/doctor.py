@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterable
 from contextlib import redirect_stdout
@@ -90,8 +91,8 @@ def mark(found: Capability) -> Text:
     return Text("missing", style="red") if found.needed else Text("no", style="dim")
 
 
-def examine(output: Path = Path("runs"), tracks: bool = True) -> Report:
-    """Asks this process's machine about everything; runs are to go to ``output``, and ``tracks``: W&B is its job.
+def examine(output: str = "runs", driver: bool = True) -> Report:
+    """Asks this process's machine about everything; runs are to go to ``output``, and ``driver``: W&B is its job.
 
     Torch is imported for it, which takes some seconds.
     """
@@ -102,16 +103,19 @@ def examine(output: Path = Path("runs"), tracks: bool = True) -> Report:
     if any(not found.works for found in topics["Packages"]):
         # The rest is asked of these very packages.
         return Report(topics)
-    from trainables import machine
+    from sweeps import at_url
+    from trainables import machine, scratch
+    from trainables.urls import is_url
 
     return Report(
         {
-            "Machine": machine.examine(output),
+            "Machine": [*machine.examine(scratch.local(output)), token()],
+            **({"Storage": [at_url.here(output)]} if driver and is_url(output) else {}),
             "Quantizers": capabilities.quantizers(),
             "Attention": capabilities.attention(),
             "Kernels": capabilities.kernels(),
             "Precision": capabilities.precisions(),
-            **({"Tracking": tracking()} if tracks else {}),
+            **({"Tracking": tracking()} if driver else {}),
             **topics,
         }
     )
@@ -135,6 +139,21 @@ def versions() -> list[Capability]:
     return [capabilities.python(), capabilities.paretune(), *capabilities.packages()]
 
 
+def token() -> Capability:
+    """Whether other users can read Ray's token, with which code can be run in its owner's name. Ray writes it so."""
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    try:
+        rights = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return Capability(
+            "Ray token", True, f"none at {path}; run without --address makes its own", needed=False
+        )
+    if rights & 0o077:
+        said = f"other users can read {path} (mode {rights:o}); chmod 600 {path}"
+        return Capability("Ray token", False, said, needed=False)
+    return Capability("Ray token", True, f"{path} is its owner's alone", needed=False)
+
+
 def tracking() -> list[Capability]:
     """Whether W&B can record; and whether its server answers, if there is a key for it and nobody said offline."""
     from trainables import capabilities
@@ -155,7 +174,7 @@ def main() -> None:
     question = json.loads(sys.stdin.read())
     with redirect_stdout(sys.stderr):  # what libraries print is not the answer
         names = question.get("names")
-        report = asked(names) if names is not None else examine(Path(question["output"]), tracks=False)
+        report = asked(names) if names is not None else examine(question["output"], driver=False)
     print(report.to_json())
 
 

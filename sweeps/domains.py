@@ -7,6 +7,7 @@ from typing import Any
 
 from sweeps.domain_kinds import Choice, Domain, Int, Log, Uniform, is_number
 from sweeps.problems import shown
+from trainables import limits
 
 __all__ = ["Choice", "Domain", "DomainError", "Int", "Log", "Uniform", "is_domain", "parse"]
 
@@ -45,6 +46,10 @@ def _choice(tree: dict[str, Any]) -> Domain:
     values = tree["choice"]
     if not isinstance(values, list) or not values:
         raise DomainError(f"choice needs a list of values, got {shown(values)}. Write {{choice: [a, b]}}")
+    if len(values) > limits.CHOICES:
+        raise DomainError(
+            f"choice lists {len(values):,} values; at most {limits.CHOICES:,}. Write a range, as int"
+        )
     for index, value in enumerate(values):
         if is_domain(value):
             raise DomainError(f"choice holds another domain, {shown(value)}. Write one domain")

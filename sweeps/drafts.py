@@ -9,11 +9,11 @@ from typing import Any
 
 from sweeps import domains, quantization
 from sweeps.domains import Domain
-from sweeps.entries import Entry, entries, label, names, stand_in
+from sweeps.entries import Entry, entries, label, names, refuse_more, stand_in
 from sweeps.names import join
-from sweeps.nodes import Branch, Leaf, Node, Pick, Place, leaves, merge, variants
+from sweeps.nodes import Axis, Branch, Leaf, Node, Pick, Place, leaves, merge, variants, ways
 from sweeps.problems import Problem, shown, unique
-from sweeps.shape import CLASSES, SECTIONS, interpreter
+from sweeps.shape import CLASSES, ONE_VALUE, SECTIONS, interpreter
 from sweeps.spec import Spec
 from sweeps.starts import FROM, link
 from sweeps.words import FILLED
@@ -26,7 +26,7 @@ IDENTITY = {("model", "name"), ("model", "path"), ("model", FROM), ("method", "n
 
 @dataclass(frozen=True)
 class Draft:
-    """One cell as the spec has it: ``parts`` are its stage, method, model, data, train and search."""
+    """One cell as the spec has it: ``parts`` are its stage, method, model, data, train, search and resources."""
 
     name: str
     stage: str
@@ -54,7 +54,8 @@ class Draft:
             tree[part][key] = trained.model_dump(mode="json")
         for place in (*self.space, *self.broken):
             _remove(tree, place)
-        tree.pop("search", None)
+        for section in ("search", "resources"):  # of the cell, and no part of a trial
+            tree.pop(section, None)
         return tree
 
 
@@ -71,8 +72,14 @@ def drafts(spec: Spec) -> tuple[list[Draft], tuple[Problem, ...]]:
     """The cells of a spec, and all that is wrong with its entries and domains."""
     stages, wrong_stages = entries(spec, "stages")
     methods, wrong_methods = entries(spec, "methods")
-    pairs = itertools.product(stages or [stand_in("stages", "sft")], methods or [stand_in("methods", "lora")])
-    combinations = [found for stage, method in pairs for found in _combinations(spec, stage, method)]
+    stages_or_any, methods_or_any = (
+        stages or [stand_in("stages", "sft")],
+        methods or [stand_in("methods", "lora")],
+    )
+    refuse_more(spec, ("methods",), len(stages_or_any) * len(methods_or_any))
+    merged = [(*pair, _merged(spec, *pair)) for pair in itertools.product(stages_or_any, methods_or_any)]
+    refuse_more(spec, ("methods",), sum(ways(parts) for _, _, parts in merged))
+    combinations = [found for each in merged for found in _combinations(spec, *each)]
     found = [
         _draft(spec, combination, *name, real=bool(stages and methods))
         for combination, name in zip(combinations, _named(combinations), strict=True)
@@ -82,18 +89,30 @@ def drafts(spec: Spec) -> tuple[list[Draft], tuple[Problem, ...]]:
     return linked, unique(problems)
 
 
-def _combinations(spec: Spec, stage: Entry, method: Entry) -> Iterator[_Combination]:
+def _merged(spec: Spec, stage: Entry, method: Entry) -> Branch:
+    """What a stage and a method have together, with all that is compared still in it."""
     merged: dict[str, Node] = {"stage": stage.own, "method": method.own}
     for section in SECTIONS:
         node = merge(
             merge(spec.root.get(section), stage.overrides.get(section)), method.overrides.get(section)
         )
         if node is not None:
-            merged[section] = node
-    for parts, picks in variants(Branch(merged, ())):
+            merged[section] = _without_axes(node) if section == "resources" else node
+    return Branch(merged, ())
+
+
+def _combinations(spec: Spec, stage: Entry, method: Entry, merged: Branch) -> Iterator[_Combination]:
+    for parts, picks in variants(merged):
         assert isinstance(parts, Branch)
         settled, problems = quantization.settle(parts, spec.source)
         yield _Combination(stage, method, settled, picks, tuple(problems))
+
+
+def _without_axes(node: Node) -> Node:
+    """What trials take, but for what somebody would have compared, which is reported elsewhere: it makes no cells."""
+    if not isinstance(node, Branch):
+        return node
+    return node.without(*(key for key, child in node.children.items() if isinstance(child, Axis)))
 
 
 def _named(combinations: Sequence[_Combination]) -> list[tuple[str, str, str]]:
@@ -170,6 +189,8 @@ def _check_place(spec: Spec, place: Place, leaf: Leaf) -> None:
         raise ValueError("a whole section can't be searched. Put the domain on one of its settings")
     if section == "search":
         raise ValueError("how to search can't be searched. Give one value")
+    if section == "resources":
+        raise ValueError(ONE_VALUE)
     if section not in SEARCHABLE or place in IDENTITY:
         raise ValueError(f"{'.'.join(place)} is compared, not searched: write {{compare: [...]}}")
 

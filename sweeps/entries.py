@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps import domains
-from sweeps.keys import show
+from sweeps.keys import Keys, show
 from sweeps.names import join, safe, tell_apart
-from sweeps.nodes import Branch, Leaf, variants
-from sweeps.problems import Problem, shown
+from sweeps.nodes import Branch, Leaf, variants, ways
+from sweeps.problems import Problem, SpecError, shown
 from sweeps.shape import KINDS, SECTIONS
 from sweeps.spec import Spec
+from trainables import limits
 from trainables.nearest import did_you_mean
 
 BASE = "base"  # the untrained model's name among the methods
@@ -42,6 +43,7 @@ def entries(spec: Spec, part: str) -> tuple[list[Entry], list[Problem]]:
     """The entries of ``stages`` or ``methods`` that make sense, and what is wrong with the others."""
     found: list[Entry] = []
     problems: list[Problem] = []
+    refuse_more(spec, (part,), sum(ways(branch.without(*SECTIONS)) for branch in getattr(spec, part)))
     for branch in getattr(spec, part):
         for own, _ in variants(branch.without(*SECTIONS)):
             assert isinstance(own, Branch)
@@ -54,6 +56,13 @@ def entries(spec: Spec, part: str) -> tuple[list[Entry], list[Problem]]:
                 continue
             found.append(entry)
     return found, problems
+
+
+def refuse_more(spec: Spec, where: Keys, cells: int) -> None:
+    """Raises ``SpecError`` for more cells than a sweep may have, while they are only counted."""
+    if cells > limits.CELLS:
+        what = f"{cells:,} cells; a sweep has at most {limits.CELLS:,}. Compare less, or search with {{choice: [...]}}"
+        raise SpecError(spec.source.problem(where, what))
 
 
 def stand_in(part: str, kind: str) -> Entry:

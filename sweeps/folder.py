@@ -17,14 +17,30 @@ from ruamel.yaml import YAML
 
 from sweeps.plan import Plan
 from sweeps.problems import Problem, SpecError
-from trainables import files, machine, provenance
+from trainables import files, machine, provenance, redaction, results
 
 LOCK = ".lock"
 STOP = ".stop"  # in a run's folder: its driver is asked to end
 
 
-def prepare(plan: Plan, run: Path, resume: bool) -> None:
-    """Makes the folder of a new run, or checks that an old one may be resumed with this plan.
+def prepare(plan: Plan, run: Path, resume: bool, shown: str | None = None) -> None:
+    """Makes the folder of a new run, or checks that an old one may be resumed with this plan. ``shown``: what people
+    call it, if not by its path.
+
+    Raises ``SpecError`` as :func:`check` does.
+    """
+    before = check(plan, run, resume, shown)
+    if before is not None:
+        set_aside_damaged(run)
+    run.mkdir(parents=True, exist_ok=True)
+    files.write_text(run / "spec.yaml", redaction.redacted(plan.spec.source.text))
+    with files.atomic(run / "resolved.yaml") as temporary:
+        YAML(typ="safe").dump(redaction.tree(json.loads(json.dumps(plan.resolved(), default=str))), temporary)
+    files.write_json(run / "environment.json", _describe(plan, before or {}))
+
+
+def check(plan: Plan, run: Path, resume: bool, shown: str | None = None) -> dict[str, Any] | None:
+    """What ``environment.json`` says of a run that may be resumed with this plan; ``None`` for a new one.
 
     Raises ``SpecError`` for a run that exists and isn't resumed, and for one that was made from another spec.
     """
@@ -32,16 +48,29 @@ def prepare(plan: Plan, run: Path, resume: bool) -> None:
     if before is not None and not resume:
         raise SpecError(
             Problem(
-                str(run), "", "this run exists. Go on with it: --resume; or give another --output or name"
+                shown or str(run),
+                "",
+                "this run exists. Go on with it: --resume; or give another --output or name",
             )
         )
     if before is not None:
         _check_same(plan, run, before.get("plan", {}))
-    run.mkdir(parents=True, exist_ok=True)
-    files.write_text(run / "spec.yaml", plan.spec.source.file.read_text(encoding="utf-8"))
-    with files.atomic(run / "resolved.yaml") as temporary:
-        YAML(typ="safe").dump(json.loads(json.dumps(plan.resolved(), default=str)), temporary)
-    files.write_json(run / "environment.json", _describe(plan, before or {}))
+    return before
+
+
+def set_aside_damaged(run: Path) -> list[Path]:
+    """Moves records that can't be read out of the way, and says so: their trials go on from their last checkpoint."""
+    moved = []
+    for trial in results.trial_folders(run):
+        try:
+            results.read_record(trial)
+        except ValueError as error:
+            damaged = trial / "record.damaged.json"
+            (trial / "record.json").replace(damaged)
+            moved.append(damaged)
+            what = f"{str(error).splitlines()[0]} It is now {damaged.name}; the trial is run again"
+            print(f"warning: {what}", file=sys.stderr)
+    return moved
 
 
 def add_seconds(run: Path, seconds: float) -> None:
@@ -56,12 +85,15 @@ def _environment(run: Path) -> dict[str, Any] | None:
 
 
 def _describe(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
-    return {
+    told = {
         "name": plan.spec.name,
         "question": plan.spec.question,
         "command": shlex.join(["paretune", *sys.argv[1:]]),
         "overrides": list(plan.spec.overrides),
         **_notes(plan),
+    }
+    return {
+        **redaction.tree(told),
         "plan": _essence(plan),
         "commit": provenance.commit(),
         "python": sys.version.split()[0],
@@ -122,6 +154,17 @@ def holder(run: Path) -> str | None:
     return None
 
 
+def refuse_held(run: Path) -> None:
+    """Raises ``SpecError`` that says who holds a run, if anybody does."""
+    if (by := holder(run)) is not None:
+        raise SpecError(held_by(str(run), by))
+
+
+def held_by(shown: str, by: str) -> Problem:
+    """That somebody holds a run already."""
+    return Problem(shown, "", f"another run holds it: {by}")
+
+
 def ask_to_stop(run: Path) -> None:
     """Has whoever holds a run end it as Ctrl-C would; :func:`asked_to_stop` tells them."""
     files.write_text(run / STOP, provenance.now() + "\n")
@@ -144,7 +187,7 @@ def held(run: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
-            raise SpecError(Problem(str(run), "", f"another run holds it: {file.read().strip()}")) from None
+            raise SpecError(held_by(str(run), file.read().strip())) from None
         file.seek(0)
         file.truncate()
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {provenance.now()}\n")

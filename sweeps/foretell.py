@@ -14,7 +14,7 @@ from trainables.kernels import attention
 from trainables.prediction import Prediction, predict
 
 if TYPE_CHECKING:
-    from sweeps.spec import Spec
+    from sweeps.settings import ResourcesConfig
     from trainables.data import Data
     from trainables.model_folder import Architecture
 
@@ -70,14 +70,14 @@ class Foretold:
 
 
 def foretell(
-    spec: Spec, configs: Sequence[TrialConfig], architecture: Architecture | None, data: Data
+    takes: ResourcesConfig, configs: Sequence[TrialConfig], architecture: Architecture | None, data: Data
 ) -> Foretold | None:
     """What trials with these configs take; ``None`` where the model, stage or method isn't one that can be told."""
     if architecture is None:
         return None
     try:
         numbers = shape.of(architecture.config)
-        cases = [case for config in configs if (case := _case(spec, config, numbers, data)) is not None]
+        cases = [case for config in configs if (case := _case(takes, config, numbers, data)) is not None]
         by_size = sorted(cases, key=lambda case: case.total)
     except shape.Unforeseen:
         return None
@@ -86,12 +86,12 @@ def foretell(
     return Foretold(by_size[0], by_size[-1], max(case.tokens for case in cases))
 
 
-def _case(spec: Spec, config: TrialConfig, numbers: shape.Shape, data: Data) -> Case | None:
+def _case(takes: ResourcesConfig, config: TrialConfig, numbers: shape.Shape, data: Data) -> Case | None:
     from trainables.look import longest
 
-    workers = spec.resources.workers
+    workers = takes.least_workers
     if config.train.batch_size < workers or config.stage.forward_pass(1, 1) is None:
         return None
-    device = "cuda" if spec.resources.gpus else "cpu"
+    device = "cuda" if takes.gpus else "cpu"
     corrected = correction(config, numbers, device, workers)
     return Case(config, numbers, longest(config, data), workers, device, corrected)

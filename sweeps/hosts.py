@@ -9,21 +9,20 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from sweeps import cluster, doctor, fleet, needs, rounds, shared
+from sweeps import cluster, doctor, fleet, machines, needs, rounds, shared
 from sweeps.cluster import Node
 from sweeps.fleet import Fleet
 from sweeps.plan import Plan
 from sweeps.problems import Problem, SpecError
-from sweeps.room import could_host
+from trainables.capabilities import Capability
 
 OPTION = "--address"
 # Another patch release of these trains all the same, but maybe not to the same numbers.
 TRAINING = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate")
 
 
-def refuse(plan: Plan, output: Path, address: str) -> None:
+def refuse(plan: Plan, output: str, address: str) -> None:
     """Shows what to be warned of; raises ``SpecError`` for what a sweep on that cluster would fail on."""
     found = problems(plan, output, address)
     for warning in (each for each in found if not each.error):
@@ -33,27 +32,39 @@ def refuse(plan: Plan, output: Path, address: str) -> None:
         raise SpecError(*errors)
 
 
-def problems(plan: Plan, output: Path, address: str) -> list[Problem]:
+def problems(plan: Plan, output: str, address: str) -> list[Problem]:
     """All that is wrong with the nodes that could host a trial or a slot, whose run folder goes to ``output``."""
     with cluster.session(io.StringIO(), address=address) as ray:
         nodes = cluster.nodes(ray)
-        hosts = [node for node in nodes if could_host(node, plan.spec.resources)]
+        hosts = machines.hosts(nodes, plan.takes)
         concerned = [node for node in nodes if node in hosts or node.slots]
+        access = rounds.access(ray)
         storage = shared.look(ray, concerned, output)
         reports = rounds.reports(ray, hosts, names=sorted({need.name for need in plan.needs}))
     driver = doctor.Report({fleet.PACKAGES: doctor.versions()})
-    found = rounds.join(driver, concerned, storage, reports)
-    return [*_no_host(plan, hosts), *_missing(found), *_lacking(plan, found), *_unlike(found)]
+    found = rounds.join(driver, concerned, access, storage, reports)
+    return [
+        *_open(access),
+        *_no_host(plan, nodes),
+        *_missing(found),
+        *_lacking(plan, found),
+        *_unlike(found),
+    ]
 
 
-def _no_host(plan: Plan, hosts: Sequence[Node]) -> Iterator[Problem]:
-    if not hosts:
-        takes = plan.spec.resources
-        what = (
-            f"a worker takes {takes.cpus:g} CPUs and {takes.gpus:g} GPUs, which no node of {OPTION} has that is up "
-            "now; trials wait until one is, and what they need can't be looked at before"
-        )
-        yield plan.spec.source.problem(("resources",), what, error=False)
+def _open(access: Capability) -> Iterator[Problem]:
+    if not access.works:
+        yield Problem(OPTION, "", access.detail, error=False)
+
+
+def _no_host(plan: Plan, nodes: Sequence[Node]) -> Iterator[Problem]:
+    for takes in plan.takes:
+        if not machines.hosts(nodes, [takes]):
+            what = (
+                f"a worker takes {takes.cpus:g} CPUs and {takes.least_gpus:g} GPUs, which no node of {OPTION} has that "
+                "is up now; trials wait until one is, and what they need can't be looked at before"
+            )
+            yield plan.spec.source.problem(("resources",), what, error=False)
 
 
 def _missing(found: Fleet) -> Iterator[Problem]:

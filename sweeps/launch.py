@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sweeps import folder, hosts, residuals, room
+from sweeps import folder, hosts, machines, residuals, sizes, staging
+from sweeps.admission import Admission
 from sweeps.cluster import DRIVERS, SLOTS, session
 from sweeps.looker import Looker
+from sweeps.machines import Machines
+from sweeps.mirror import Mirror
+from sweeps.packing import Machine, Size, fits, how_many
+from sweeps.patience import Demand, Patience
 from sweeps.plan import Plan
 from sweeps.problems import SpecError
 from sweeps.progress import Progress
-from trainables import results
+from sweeps.sizes import Sizes
+from sweeps.turns import Asked, Drains, Every, Listens
+from trainables import redaction, results, trouble
+from trainables.storage import StorageError
 
 LEAVE_SECONDS = 5.0  # that trials have to save themselves after Ctrl-C
-STOP_SECONDS = 1.0  # between looks at whether the run was asked to stop
+REMOTE_LEAVE_SECONDS = 60.0  # where what they save has a way to go
+# Times a trial's slot may die before the trial counts as failed: machines vanish, and trials don't do it.
+SLOT_FAILURES = 20
 
 
 class Left(KeyboardInterrupt):
@@ -36,28 +46,66 @@ def run(
     progress: Progress,
     resume: bool = False,
     force: bool = False,
+    mirror: Mirror | None = None,
 ) -> None:
     """Runs what is left of a plan; returns once every trial has a record and the tables are written.
 
     A cluster's nodes are looked at before a new run's folder is made; with ``resume`` here, if work is left. What is
-    foretold not to fit in memory is a row and is not started, unless ``force``.
+    foretold not to fit in memory is a row and is not started, unless ``force``. ``mirror``: the run is at a URL, which
+    its folder mirrors.
 
     Raises :class:`Left` when interrupted, ``DataError`` for rows that no trial could be trained on.
     """
     from sweeps.search import CellSearch
 
     search = CellSearch(plan, run_folder)
+    search.mirror = mirror
     started = time.monotonic()
     try:
-        if search.work_left():
-            if resume and address is not None:
-                hosts.refuse(plan, run_folder.parent, address)
-            _sweep(plan, run_folder, address, search, progress, force)
+        if search.work_left() and resume and address is not None:
+            output = mirror.url.rpartition("/")[0] if mirror else str(run_folder.parent)
+            hosts.refuse(plan, output, address)
+        while search.work_left():
+            try:
+                _forget_ray(run_folder)
+                _sweep(plan, run_folder, address, search, progress, force)
+                break
+            except Exception as error:
+                if not _storage_is_back(error, run_folder, progress):
+                    raise
+                if mirror is not None:
+                    mirror.again()
+                search = CellSearch(plan, run_folder)  # what is true is in the run folder
+                search.mirror = mirror
     finally:
-        shutil.rmtree(run_folder / ".ray", ignore_errors=True)  # Ray's own state, which nothing goes on from
-        results.write_tables(run_folder)
-        residuals.learn(plan.cells, results.read(run_folder).records)
-        folder.add_seconds(run_folder, time.monotonic() - started)
+        _forget_ray(run_folder)
+        try:
+            _conclude(plan, run_folder, time.monotonic() - started)
+        except OSError as error:
+            if search.leaving or not _storage_is_back(error, run_folder, progress):
+                raise
+            _conclude(plan, run_folder, time.monotonic() - started)
+
+
+def _conclude(plan: Plan, run_folder: Path, seconds: float) -> None:
+    """Gathers what the trials have written."""
+    results.write_tables(run_folder)
+    residuals.learn(plan.cells, results.read(run_folder).records)
+    folder.add_seconds(run_folder, seconds)
+
+
+def _storage_is_back(error: Exception, run_folder: Path, progress: Progress) -> bool:
+    """Whether a sweep ended because its folder could not be written to, and now it can."""
+    why = trouble.of_storage(error, run_folder)
+    if why is None or isinstance(error, StorageError):  # a store at a URL was waited for long enough
+        return False
+    progress.say(f"nothing can be written: {why}; the sweep goes on once it can")
+    return trouble.outlasted(run_folder)
+
+
+def _forget_ray(run_folder: Path) -> None:
+    """Takes Ray's own state away: nothing goes on from it, and it holds pickles, which may be anybody's by then."""
+    shutil.rmtree(run_folder / ".ray", ignore_errors=True)
 
 
 def _sweep(
@@ -69,27 +117,38 @@ def _sweep(
 
         name = f"board-{plan.spec.name}-{os.getpid()}"
         board = open_board(name)
-        at_once = slots(plan, ray.cluster_resources())
+        machines = Machines(ray)
+        admission = Admission(machines.look, plan.spec.resources.concurrent or DRIVERS)
+        found = admission.machines
+        at_once = slots(plan, found)
         progress.begin(plan, run_folder, slots=at_once)
-        search.room = None if force else _room(plan, ray if address else None, at_once)
-        for line in room.warnings(plan, search.room) if search.room else ():
-            progress.say(line)
+        if address:
+            staging.stage(ray, plan, run_folder, search.mirror, progress.say)
+        takes = Sizes.of_plan(plan, found, at_once, force)
+        search.line.admission, search.line.sizes = admission, takes
+        for warning in sizes.warnings(plan, takes):
+            progress.say(warning)
+        demand = Demand(ray) if address else None
+        patience = Patience(search, progress.say, plan.spec.resources.wait_seconds, demand)
+        turns: list[Callable[[], None]] = [
+            progress.tick,
+            Every(Asked(run_folder)),
+            Every(Drains(machines, board)),
+            Every(patience),
+        ]
+        turns += [Every(Listens(board, run_folder))] if search.mirror else []
+        search.idle = lambda: [turn() for turn in turns]
         with _leaving(search, board, progress):
             try:
-                _tuner(plan, run_folder, search, name, progress).fit()
+                _tuner(plan, run_folder, search, name, turns).fit()
             except BaseException:
                 if not search.leaving:
                     raise
+            finally:
+                if demand is not None:
+                    demand.close()
         if search.leaving:
-            raise Left
-
-
-def _room(plan: Plan, cluster: Any | None, at_once: int) -> room.Room | None:
-    """What a trial's worker may take: the spec's word, else what there is on this machine, or on a cluster's nodes."""
-    resources = plan.spec.resources
-    if (stated := room.stated(resources)) is not None:
-        return stated
-    return room.anywhere(cluster, resources, at_once) if cluster else room.here(resources, at_once)
+            raise search.mirror.trouble if search.mirror and search.mirror.trouble else Left
 
 
 @contextmanager
@@ -102,19 +161,16 @@ def _looked_at(plan: Plan, run_folder: Path) -> Iterator[Looker]:
         looker.stop()
 
 
-def slots(plan: Plan, cluster: dict[str, float]) -> int:
-    """How many trials run at a time: what the spec asks for, but no more than fit the cluster; at least one."""
-    wanted = plan.spec.resources.concurrent or DRIVERS
-    return max(1, min(fitting(plan, cluster), wanted, DRIVERS))
+def slots(plan: Plan, machines: Sequence[Machine]) -> int:
+    """How many trials run at a time: what the spec asks for, but no more than fit the machines; at least one."""
+    wanted = min(plan.spec.resources.concurrent or DRIVERS, DRIVERS)
+    return max(1, max((how_many(machines, size, wanted) for size in _bare(plan)), default=1))
 
 
-def fitting(plan: Plan, cluster: dict[str, float]) -> int:
-    """How many trials have room in the cluster as it is at the same time."""
-    resources = plan.spec.resources
-    fits = cluster.get("CPU", 0) // (resources.cpus * resources.workers)
-    if resources.gpus:
-        fits = min(fits, cluster.get("GPU", 0) // (resources.gpus * resources.workers))
-    return int(fits)
+def _bare(plan: Plan) -> list[Size]:
+    """What trials take but for memory, by what the spec says."""
+    alone = Sizes(())
+    return list(dict.fromkeys(replace(alone.least(cell), memory=0) for cell in plan.cells))
 
 
 def refuse_too_large(plan: Plan) -> None:
@@ -122,36 +178,48 @@ def refuse_too_large(plan: Plan) -> None:
 
     Raises ``SpecError`` before anything is started.
     """
-    here: dict[str, float] = {"CPU": os.cpu_count() or 1, "GPU": len(list(Path("/dev").glob("nvidia[0-9]*")))}
-    if fitting(plan, here) < 1:
-        takes = plan.spec.resources
-        what = (
-            f"a trial takes {takes.workers} x ({takes.cpus:g} CPUs and {takes.gpus:g} GPUs), and this machine has "
-            f"{here['CPU']:g} CPUs and {here['GPU']:g} GPUs. Ask for less, or run on a cluster with --address"
-        )
-        raise SpecError(plan.spec.source.problem(("resources",), what))
+    here = replace(machines.here(), memory=None, gpus=len(list(Path("/dev").glob("nvidia[0-9]*"))))
+    for cell in plan.cells:
+        size = replace(Sizes((here,)).least(cell), memory=0)
+        if not fits([here], [size]):
+            what = (
+                f"a trial of {cell.name} takes {size}, and this machine has {here}. Ask for less, or run on a cluster "
+                "with --address"
+            )
+            raise SpecError(plan.spec.source.problem(("resources",), what))
 
 
-def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, progress: Progress) -> Any:
-    import ray
+def _keep_keys_to_themselves() -> None:
+    """Tune hands AWS's keys to each actor as part of a process's command line, for every user of a node to see.
+
+    On the driver's machine they are in the environment anyway, and for a run at a URL each node has its own.
+    """
+    from ray.tune.execution import class_cache
+
+    handed = class_cache.ENV_VARS_TO_PROPAGATE
+    handed -= {name for name in handed if name.startswith("AWS_")}
+
+
+def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, turns: Sequence[Callable[[], None]]) -> Any:
     from ray import tune
 
-    from sweeps.search import CellAsha, Ticks
-    from sweeps.slot import Slot
+    from sweeps.asha import CellAsha
+    from sweeps.search import Ticks
+    from sweeps.slot import Request, Slot
 
+    _keep_keys_to_themselves()
     return tune.Tuner(
-        tune.with_resources(Slot, {"CPU": 0, SLOTS: 1}),
+        tune.with_resources(Slot, Request.of),
         param_space={
-            "run": str(run_folder),
+            "run": search.mirror.url if search.mirror else str(run_folder),
             "board": board,
-            "resources": plan.spec.resources.model_dump(),
+            "stall_seconds": plan.spec.resources.stall_seconds,
             "evaluate_at": {cell.name: list(cell.rungs) for cell in plan.cells},
         },
         tune_config=tune.TuneConfig(
             search_alg=search,
             scheduler=CellAsha(plan, run_folder, board),
             num_samples=-1,  # the search says when it is done
-            max_concurrent_trials=slots(plan, ray.cluster_resources()),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -159,25 +227,10 @@ def _tuner(plan: Plan, run_folder: Path, search: Any, board: str, progress: Prog
             name="tune",
             storage_path=str(run_folder / ".ray"),
             verbose=0,
-            callbacks=[Ticks(progress.tick), Ticks(_Asked(run_folder))],
-            failure_config=tune.FailureConfig(max_failures=2),
+            callbacks=[Ticks(turn) for turn in turns],
+            failure_config=tune.FailureConfig(max_failures=SLOT_FAILURES),
         ),
     )
-
-
-class _Asked:
-    """Ends the sweep as Ctrl-C does when ``paretune stop`` asks for it, from wherever."""
-
-    def __init__(self, run_folder: Path) -> None:
-        self.run_folder, self._looked, self._told = run_folder, 0.0, False
-
-    def __call__(self) -> None:
-        if self._told or time.monotonic() - self._looked < STOP_SECONDS:
-            return
-        self._looked = time.monotonic()
-        if folder.asked_to_stop(self.run_folder):
-            self._told = True
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager
@@ -186,14 +239,11 @@ def _ray(run_folder: Path, address: str | None) -> Iterator[Any]:
     own: dict[str, Any] = {
         "num_cpus": os.cpu_count(),
         "resources": {SLOTS: DRIVERS},
-        "include_dashboard": False,
+        "_memory": machines.here().memory,
     }
-    if not address:
-        # A token of its own; else Ray writes one to the home folder, for every user to read.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with (
         (run_folder / "sweep.log").open("a", encoding="utf-8") as log,
-        session(log, **({"address": address} if address else own)) as ray,
+        session(redaction.Log(log), address, **({} if address else own)) as ray,
     ):
         yield ray
 
@@ -208,7 +258,7 @@ def _leaving(search: Any, board: Any, progress: Progress) -> Iterator[None]:
         search.leaving = True
         board.interrupt.remote()
         progress.leaving()
-        signal.setitimer(signal.ITIMER_REAL, LEAVE_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, REMOTE_LEAVE_SECONDS if search.mirror else LEAVE_SECONDS)
 
     def cut_off(number: int, frame: Any) -> None:
         raise Left

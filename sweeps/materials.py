@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sweeps.nodes import Place
 from trainables import templates
 from trainables.config import DataConfig, ModelConfig
 from trainables.data import Data, DataError, load, registry
@@ -69,28 +71,51 @@ class Materials:
             return Missing(leaf, str(error))
 
 
+class NoPath(ValueError):  # noqa: N818
+    """A text that can't be a path, such as one of a thousand characters; ``place`` says whose."""
+
+    def __init__(self, place: Place, what: str) -> None:
+        super().__init__(what)
+        self.place = place
+
+
 def locate(tree: dict[str, Any], folder: Path) -> None:
-    """Makes a trial's paths absolute, in place; relative ones are relative to ``folder``, the spec's."""
+    """Makes a trial's paths absolute, in place; relative ones are relative to ``folder``, the spec's.
+
+    Raises :class:`NoPath`.
+    """
     model, data = tree.get("model"), tree.get("data")
     if isinstance(model, dict) and isinstance(model.get("path"), str):
-        model["path"] = str(_absolute(model["path"], folder))
+        with _naming("model", "path"):
+            model["path"] = str(absolute(model["path"], folder))
     if isinstance(data, dict):
         _locate_data(data, folder)
 
 
+@contextmanager
+def _naming(*place: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # too long, a circle of links; the home of nobody
+        raise NoPath(place, f"can't be a path: {getattr(error, 'strerror', None) or error}") from error
+
+
 def _locate_data(data: dict[str, Any], folder: Path) -> None:
     given = data.get("folder")
-    folders = [folder, folder / "data"] if given is None else [_absolute(str(given), folder)]
-    registered = next((place for place in folders if (place / registry.FILE).is_file()), None)
+    with _naming("data", "folder"):
+        folders = [folder, folder / "data"] if given is None else [absolute(str(given), folder)]
+        registered = next((place for place in folders if (place / registry.FILE).is_file()), None)
     names = _names(registered)
     data["folder"] = str(registered) if registered is not None else None
     if str(data.get("template")).endswith(templates.SUFFIXES):
-        data["template"] = str(_absolute(data["template"], folder))
+        with _naming("data", "template"):
+            data["template"] = str(absolute(data["template"], folder))
     for key in ("train", "eval"):
-        if isinstance(data.get(key), str):
-            data[key] = _found(data[key], folders, names)
-        elif isinstance(data.get(key), list):
-            data[key] = [_found(n, folders, names) if isinstance(n, str) else n for n in data[key]]
+        with _naming("data", key):
+            if isinstance(data.get(key), str):
+                data[key] = _found(data[key], folders, names)
+            elif isinstance(data.get(key), list):
+                data[key] = [_found(n, folders, names) if isinstance(n, str) else n for n in data[key]]
 
 
 def _names(registered: Path | None) -> Collection[str]:
@@ -103,9 +128,12 @@ def _names(registered: Path | None) -> Collection[str]:
 def _found(name: str, folders: Sequence[Path], names: Collection[str]) -> str:
     if name in EMBEDDED or name in names or is_hub(name):
         return name
-    candidates = [_absolute(name, place) for place in folders]
+    candidates = [absolute(name, place) for place in folders]
     return str(next((path for path in candidates if path.exists()), candidates[0]))
 
 
-def _absolute(path: str, folder: Path) -> Path:
-    return (folder / Path(path).expanduser()).resolve()
+def absolute(path: str, folder: Path) -> Path:
+    """Raises ``OSError`` or ``RuntimeError`` for what can't be a path."""
+    found = (folder / Path(path).expanduser()).resolve()
+    found.exists()  # which a name that no file can have doesn't survive
+    return found

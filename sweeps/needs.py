@@ -27,13 +27,13 @@ class Need:
     keys: Keys
 
 
-def of(spec: Spec, draft: Draft, configs: Iterable[TrialConfig]) -> tuple[Need, ...]:
+def of(draft: Draft, configs: Iterable[TrialConfig], on_gpus: bool) -> tuple[Need, ...]:
     """All that a cell's trials need and a machine may lack."""
     found = (
         Need(what, origin(draft.parts, place))
         for config in configs
         for place, what in config.needs()
-        if what not in ASKED_OF_GPUS or spec.resources.gpus
+        if on_gpus or what not in ASKED_OF_GPUS
     )
     return tuple(dict.fromkeys(found))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -138,6 +139,15 @@ def variants(node: Node, path: Place = ()) -> Iterator[tuple[Node, tuple[Pick, .
         for combination in itertools.product(*ways):
             children = dict(zip(node.children, (variant for variant, _ in combination), strict=True))
             yield Branch(children, node.origin), tuple(pick for _, picks in combination for pick in picks)
+
+
+def ways(node: Node) -> int:
+    """How many variants there are, without making any."""
+    if isinstance(node, Leaf):
+        return 1
+    if isinstance(node, Axis):
+        return sum(ways(option) for option in node.options)
+    return math.prod(ways(child) for child in node.children.values())
 
 
 def _named(option: Node, path: Place, mixed: bool) -> dict[str, Any]:

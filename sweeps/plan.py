@@ -11,20 +11,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps import chains, fairness, residuals, room
+from sweeps import chains, fairness, residuals
+from sweeps.amounts import parse_bytes
 from sweeps.cells import Cell, build
 from sweeps.checks import check
-from sweeps.drafts import drafts
+from sweeps.drafts import Draft, drafts
 from sweeps.entries import BASE
 from sweeps.fits import Fit, fit
 from sweeps.materials import Materials
 from sweeps.names import join, tell_apart
 from sweeps.needs import Need
-from sweeps.problems import Problem, unique
+from sweeps.problems import Problem, SpecError, unique
 from sweeps.selection import select
+from sweeps.settings import ResourcesConfig
 from sweeps.spec import Spec
 from sweeps.starts import with_sources
-from trainables import files
+from trainables import files, limits
 from trainables.config import TrialConfig
 
 __all__ = ["Cell", "Plan", "base_of", "make"]
@@ -65,10 +67,10 @@ class Plan:
     def fingerprint(self) -> str:
         """A hash of all in the spec that decides what a trial is: a resumed run must have the same.
 
-        The number of trials may grow; the question, the tracking and the number of slots change no trial.
+        The number of trials may grow; the question, the tracking and most of the resources change no trial.
         """
         tree = {key: part for key, part in self.resolved().items() if key not in ("question", "tracking")}
-        tree["resources"] = {key: value for key, value in tree["resources"].items() if key != "concurrent"}
+        tree["resources"] = {key: tree["resources"][key] for key in ("workers", "cpus", "gpus")}
         tree["search"] = _without_trials(tree["search"])
         for part in ("stages", "methods"):
             tree[part] = [_without_own_trials(entry) for entry in tree.get(part) or ()]
@@ -77,8 +79,13 @@ class Plan:
     @property
     def memory(self) -> int | None:
         """The bytes that the spec says a worker may take; ``None`` where it doesn't."""
-        stated = room.stated(self.spec.resources)
-        return stated.bytes if stated else None
+        stated = self.spec.resources.memory
+        return parse_bytes(stated) if stated else None
+
+    @property
+    def takes(self) -> tuple[ResourcesConfig, ...]:
+        """What trials take of a machine, each once."""
+        return tuple({cell.takes: None for cell in self.cells}) or (self.spec.resources,)
 
     def fits(self, memory: int | None) -> list[Fit]:
         """Of each cell whose memory is foretold, whether its greatest peak is within so many bytes."""
@@ -113,6 +120,7 @@ def make(
     will run on this machine; if not, what they need has to be asked elsewhere.
     """
     found, problems = drafts(spec)
+    _refuse_too_many_probes(spec, found)
     matched, unmatched = select(found, stage, method)
     chosen = with_sources(matched, found)
     materials = Materials(fetch)
@@ -131,12 +139,30 @@ def make(
                 *(problem for one in checked for problem in one.problems),
                 *fairness.warnings(spec, checked),
                 *chains.problems(spec, checked),
+                *_too_many_trials(spec, cells),
             ]
         ),
         notes=(*fairness.notes(cells), *residuals.notes(cells)),
         asked=tuple(draft.name for draft in matched),
         needs=tuple(dict.fromkeys(need for one in checked for need in one.needs)),
     )
+
+
+def _refuse_too_many_probes(spec: Spec, found: Sequence[Draft]) -> None:
+    """Raises ``SpecError`` where trying every end and choice of all cells would take minutes."""
+    probes = sum(len(domain.probes()) for draft in found for domain in draft.space.values())
+    if probes > limits.PROBES:
+        what = (
+            f"{probes:,} ends and choices to be searched in {len(found):,} cells; a sweep has at most "
+            f"{limits.PROBES:,}. List fewer choices, or write a range, as {{int: [low, high]}}"
+        )
+        raise SpecError(spec.source.problem(("methods",), what))
+
+
+def _too_many_trials(spec: Spec, cells: Sequence[Cell]) -> Iterator[Problem]:
+    if (trials := sum(cell.trials for cell in cells)) > limits.SWEEP_TRIALS:
+        what = f"{trials:,} trials in {len(cells):,} cells; a sweep has at most {limits.SWEEP_TRIALS:,}"
+        yield spec.source.problem(("search", "trials"), what)
 
 
 def _bases(cells: Sequence[Cell]) -> Iterator[TrialConfig]:

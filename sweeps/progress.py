@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +54,7 @@ class Progress:
         )
         if self._before:
             self.say(f"{self._before} of them were finished before")
-        if self.console.is_terminal:
+        if self.console.is_terminal and self._live is None:
             self._live = Live(self._view(), console=self.console, refresh_per_second=2, transient=True)
             self._live.start()
 
@@ -86,7 +87,8 @@ class Progress:
             line, highlight=False
         )
         if self._plan is not None:
-            with (self._run / "sweep.log").open("a", encoding="utf-8") as log:
+            # The screen has it, and a sweep doesn't end for want of a line.
+            with suppress(OSError), (self._run / "sweep.log").open("a", encoding="utf-8") as log:
                 log.write(line + "\n")
 
     def _look(self) -> None:
@@ -97,7 +99,8 @@ class Progress:
         if new and time.monotonic() - self._tabled > TABLES_SECONDS:
             self._tabled = time.monotonic()
             self._tables = self._tables or results.Tables(self._run)
-            self._tables.write()
+            with suppress(OSError):  # they are written again, and at the end
+                self._tables.write()
 
     @property
     def _total(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from sweeps import cluster, doctor, errands, shared
@@ -17,7 +16,7 @@ from trainables.capabilities import Capability
 PATIENCE_SECONDS = 180.0  # for all nodes together; torch, bitsandbytes and the rest are imported on each
 
 
-def examine(address: str, output: Path) -> Fleet:
+def examine(address: str, output: str) -> Fleet:
     """Joins the cluster and examines every node of it, and whether they share ``output``.
 
     Raises ``SpecError`` where the cluster can't be joined.
@@ -28,17 +27,21 @@ def examine(address: str, output: Path) -> Fleet:
     with cluster.session(io.StringIO(), address=address) as ray:
         nodes = cluster.nodes(ray)
         storage = shared.look(ray, nodes, output)
-        return join(driver, nodes, storage, reports(ray, nodes, output=str(output)))
+        return join(driver, nodes, access(ray), storage, reports(ray, nodes, output=output))
 
 
 def join(
-    driver: Report, nodes: Sequence[Node], storage: Mapping[Node, Capability], found: Mapping[Node, Report]
+    driver: Report,
+    nodes: Sequence[Node],
+    access: Capability,
+    storage: Mapping[Node, Capability],
+    found: Mapping[Node, Report],
 ) -> Fleet:
     """The fleet of what was found: how ``nodes`` stand in the cluster, and what some of them reported."""
     slots = any(node.slots for node in nodes)
 
     def examined(node: Node) -> Examined:
-        topics = {CLUSTER: [storage[node], _slots(node, slots)]}
+        topics = {CLUSTER: [access, storage[node], _slots(node, slots)]}
         topics |= found[node].topics if node in found else {}
         return Examined(node.name, Report(topics), node.host, node.ip, node.id)
 
@@ -59,6 +62,17 @@ def _report(answer: Answer) -> Report:
     if answer.failure is not None:
         return Report({"Examination": [Capability("examination", False, answer.failure)]})
     return Report.of_json(answer.value)
+
+
+def access(ray: Any) -> Capability:
+    """Whether the cluster asks for its token; a cluster without one is somebody's choice, so it isn't refused."""
+    if cluster.answers_anyone(ray):
+        what = (
+            "the cluster asks for no token, so whoever reaches its ports can run code on it; start Ray on every node "
+            "with RAY_AUTH_MODE=token"
+        )
+        return Capability("access", False, what, needed=False)
+    return Capability("access", True, "only with the token", needed=False)
 
 
 def _slots(node: Node, elsewhere: bool) -> Capability:

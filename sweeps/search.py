@@ -1,27 +1,25 @@
-"""The searcher and the scheduler that one Tuner runs a whole sweep with: a study and an ASHA for every cell.
+"""The searcher that one Tuner runs a whole sweep with: a study for every cell, and what waits for what.
 
-Both know trials by the id of their config. What is true is in the run folder (records, journals, curves); Ray
+It knows trials by the id of their config. What is true is in the run folder (records, journals, curves); Ray
 Tune's own state is not needed to go on.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray.tune import Callback
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeps.board import find_board
+from sweeps.line import Line
+from sweeps.mirror import Mirror
+from sweeps.packing import Size
 from sweeps.pipeline import NothingToStartFrom, Pipeline, Waiting
-from sweeps.plan import Cell, Plan
-from sweeps.room import Room
+from sweeps.plan import Plan
+from sweeps.sizes import TooLarge
 from sweeps.study import CellStudy
 from trainables import files, provenance, results
 from trainables.config import TrialConfig
@@ -31,8 +29,8 @@ from trainables.results import Record, Status
 class CellSearch(Searcher):
     """Proposes trials: first those left unfinished, then the base models, then the cells in turn.
 
-    A cell's share never depends on how well it does: the next trial is the one of the cell with the fewest. A cell that
-    goes on from another begins when that one has ended, while cells that wait for nothing run on.
+    A cell that goes on from another begins when that one has ended, while cells that wait for nothing run on. ``line``
+    says which of what may run is next.
     """
 
     def __init__(self, plan: Plan, run: Path) -> None:
@@ -41,13 +39,15 @@ class CellSearch(Searcher):
         self.pipeline = Pipeline(run)
         self.studies = {cell.name: CellStudy(run, cell) for cell in plan.cells}
         self.leaving = False  # once set, nothing new is proposed
-        self.room: Room | None = None  # what is foretold to take more is not started
+        self.mirror: Mirror | None = None  # of a run that is at a URL
+        self.idle: Callable[[], None] = lambda: None  # called when nothing can be proposed just now
         self._trials: dict[str, str] = {}  # Tune's trial id -> ours
         self._configs: dict[str, TrialConfig] = {}
-        self._waiting: list[TrialConfig] = []  # to be run before anything new is proposed
+        self._lost: set[str] = set()  # whose results could not be written once
         # Those whose start is known may run; the others are held back until it is.
         self._held = {name: study for name, study in self.studies.items() if study.cell.needs}
         self._held_bases = list(plan.bases)
+        self.line = Line(self.studies, self._held, self._note, self._refuse)
         for study in self.studies.values():
             if study.cell.name not in self._held:
                 self._take_up(study)
@@ -59,10 +59,12 @@ class CellSearch(Searcher):
             folder = self._folder(config.trial_id())
             record = results.read_record(folder)
             if record is not None and record.status != "interrupted":
-                for step, objective in _objectives(folder):
+                for step, objective in results.objectives(folder):
                     study.report(record.trial_id, step, objective)
                 _tell(study, record)
-        self._waiting += study.unfinished()
+        self.line.waiting += study.unfinished()
+        # What the study was told of and nobody knows any more: a record that was damaged.
+        self.line.waiting += study.told_but_not(lambda trial_id: results.has_ended(self._folder(trial_id)))
 
     def _release(self) -> bool:
         """Lets run what no longer waits for another cell; whether there was any such."""
@@ -77,8 +79,7 @@ class CellSearch(Searcher):
         return bool(self._held or self._held_bases)
 
     def _released(self) -> bool:
-        free = (study for name, study in self.studies.items() if name not in self._held)
-        self.pipeline.ended |= {study.cell.name for study in free if study.ended()}
+        self.pipeline.ended |= {study.cell.name for study in self.line.free() if study.ended()}
         cells = [name for name in list(self._held) if self._let_go(name)]
         bases = [base for base in list(self._held_bases) if self._let_go_base(base)]
         return bool(cells or bases)
@@ -106,56 +107,51 @@ class CellSearch(Searcher):
         except NothingToStartFrom as error:
             self._fail(base, str(error))
         else:
-            self._waiting += [] if is_finished(self.run, config.trial_id()) else [config]
+            self.line.waiting += [] if results.has_ended(self._folder(config.trial_id())) else [config]
         self._held_bases.remove(base)
         return True
 
     def work_left(self) -> bool:
         """Whether there is anything to run."""
         unspent = any(not study.ended() for study in self.studies.values())
-        return bool(self._waiting) or self._waits() or unspent
+        return bool(self.line.waiting) or self._waits() or unspent
 
     def _folder(self, trial_id: str) -> Path:
         return self.run / "trials" / trial_id
 
     def suggest(self, trial_id: str) -> Any:
-        config = None if self.leaving else self._next()
-        if config is None:
-            # `None` has Tune ask again later: what is held back waits for trials that are running.
-            return None if self._waits() and not self.leaving else Searcher.FINISHED
+        found = None if self.leaving else self._next()
+        if found is None:
+            # `None` has Tune ask again later: what is held back, or has no room, waits for trials that are running.
+            self.idle()
+            return None if self.waits() and not self.leaving else Searcher.FINISHED
+        config, size = found
         ours = config.trial_id()
         self._note(config)
         self._trials[trial_id], self._configs[ours] = ours, config
-        return {"trial_id": ours, "cell": config.cell}
+        if self.mirror is not None and not self.mirror.begin(ours):
+            return Searcher.FINISHED
+        proposed = {"trial_id": ours, "cell": config.cell}
+        if size is None or self.line.admission is None:
+            return proposed
+        self.line.admission.begin(ours, size)
+        return proposed | {"size": asdict(size)}
 
-    def _next(self) -> TrialConfig | None:
-        config = self._proposed()
-        while config is not None and self._does_not_fit(config):
-            config = self._proposed()
-        return config
+    def waits(self) -> bool:
+        """Whether something is to be run that can't be proposed just now."""
+        return self._waits() or self.line.any()
 
-    def _does_not_fit(self, config: TrialConfig) -> bool:
-        """Whether a trial is foretold to take more memory than there is; if so it is a row all the same."""
-        study = self.studies.get(config.cell)
-        if self.room is None or study is None or study.cell.predicted is None:
-            return False
-        case = study.cell.predicted.of(config)
-        why = self.room.refuses(case)
-        if why is None:
-            return False
-        facts = {"predicted_peak_bytes": case.total, "room_bytes": self.room.bytes}
-        _tell(study, self._unrun(config, "out_of_memory", why, out_of_memory_in="foretold", **facts))
-        return True
+    def _next(self) -> tuple[TrialConfig, Size | None] | None:
+        """The next trial that has room, with what it takes."""
+        found = self.line.next()
+        while found is None and not self.line.full and self._release():
+            found = self.line.next()
+        return found
 
-    def _proposed(self) -> TrialConfig | None:
-        while True:
-            if self._waiting:
-                return self._waiting.pop(0)
-            free = [study for name, study in self.studies.items() if name not in self._held]
-            fewest_first = sorted(free, key=lambda study: len(study.proposed()))
-            found = next((config for study in fewest_first if (config := study.ask()) is not None), None)
-            if found is not None or not self._release():
-                return found
+    def _refuse(self, study: CellStudy, config: TrialConfig, over: TooLarge) -> None:
+        """A trial that is foretold to take too much memory is a row all the same, and not started."""
+        facts = {"predicted_peak_bytes": over.needed, "room_bytes": over.bytes}
+        _tell(study, self._unrun(config, "out_of_memory", str(over), out_of_memory_in="foretold", **facts))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         ours = self._trials[trial_id]
@@ -167,6 +163,10 @@ class CellSearch(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         ours = self._trials[trial_id]
+        if self.line.admission is not None:
+            self.line.admission.end(ours)
+        if self.mirror is not None and not self._brought(ours, (result or {}).get("lost")):
+            return
         record = results.read_record(self._folder(ours))
         if record is None and error:
             died = "its slot died again and again while running it; sweep.log says how"
@@ -175,6 +175,15 @@ class CellSearch(Searcher):
         if study is not None and record is not None and record.status != "interrupted":
             _tell(study, record)
         self._release()
+
+    def _brought(self, ours: str, lost: str | None) -> bool:
+        """Whether what a trial left is here now. One whose results got lost on the way is run once more."""
+        assert self.mirror is not None
+        if lost is not None and not self.leaving and ours not in self._lost:
+            self._lost.add(ours)
+            self.line.waiting.append(self._configs[ours])
+            return False
+        return self.mirror.end(ours, lost)
 
     def _fail(self, config: TrialConfig, why: str) -> Record:
         return self._unrun(config, "failed", why)
@@ -211,73 +220,6 @@ def _tell(study: CellStudy, record: Record) -> None:
     study.tell(record.trial_id, record.status, record.objective, over)
 
 
-def is_finished(run: Path, trial_id: str) -> bool:
-    """Whether a trial has ended for good: done, stopped, out of memory or failed."""
-    record = results.read_record(run / "trials" / trial_id)
-    return record is not None and record.status != "interrupted"
-
-
-def _objectives(folder: Path) -> list[tuple[int, float]]:
-    """A trial's validation results so far, by step."""
-    return [(p["step"], p["value"]) for p in results.read_curve(folder) if p["name"] == "objective"]
-
-
-def _saved_step(folder: Path) -> int:
-    """The step of a trial's newest complete checkpoint; 0 without one."""
-    marks = folder.glob("checkpoint-*/complete.json")
-    return max((int(mark.parent.name.split("-")[1]) for mark in marks), default=0)
-
-
-class CellAsha(FIFOScheduler):
-    """An asynchronous successive halving (Li et al., 2018, arXiv:1810.05934; Ray Tune's) for each cell.
-
-    A trial that falls behind its cell's others is told to stop by way of the board, and ends by itself, scored
-    where it stands: Tune never takes it down.
-    """
-
-    def __init__(self, plan: Plan, run: Path, board: str) -> None:
-        super().__init__()
-        self.board = board
-        self.cells = {cell.name: cell for cell in plan.cells if cell.rungs}
-        self.halvings: dict[str, Any] = {name: _halving(cell) for name, cell in self.cells.items()}
-        self._replay(run)
-
-    def _replay(self, run: Path) -> None:
-        """Fills the rungs with what earlier trials reached, so that a resumed search stops as it would have."""
-        for folder in results.trial_folders(run):
-            cell = json.loads((folder / "config.json").read_text(encoding="utf-8"))["cell"]
-            if cell not in self.halvings:
-                continue
-            # What an unfinished trial did after its last checkpoint it will do and report again.
-            until = math.inf if is_finished(run, folder.name) else _saved_step(folder)
-            self._watch(cell, folder.name)
-            for step, objective in _objectives(folder):
-                if step <= min(until, self.cells[cell].steps - 1):
-                    self._compare(cell, folder.name, step, objective)
-
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        return True
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._watch(trial.config["cell"], trial.config["trial_id"])
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        cell, step = trial.config["cell"], result["step"]
-        if cell in self.halvings and not result.get("done") and step < self.cells[cell].steps:
-            verdict = self._compare(cell, trial.config["trial_id"], step, result["objective"])
-            if verdict == TrialScheduler.STOP:
-                ray.get(find_board(self.board).stop.remote(trial.config["trial_id"]))
-        return TrialScheduler.CONTINUE
-
-    def _watch(self, cell: str, trial_id: str) -> None:
-        if cell in self.halvings:
-            self.halvings[cell].on_trial_add(None, _Named(trial_id))
-
-    def _compare(self, cell: str, trial_id: str, step: int, objective: float) -> str:
-        result = {"step": step, "objective": objective}
-        return self.halvings[cell].on_trial_result(None, _Named(trial_id), result)
-
-
 class Ticks(Callback):
     """Calls ``tick`` at every turn of Tune's loop."""
 
@@ -289,22 +231,3 @@ class Ticks(Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks; this one has nothing to keep
-
-
-class _Named:
-    """What Ray's ASHA knows of a trial: its id."""
-
-    def __init__(self, trial_id: str) -> None:
-        self.trial_id = trial_id
-
-
-def _halving(cell: Cell) -> AsyncHyperBandScheduler:
-    return AsyncHyperBandScheduler(
-        time_attr="step",
-        metric="objective",
-        mode="max",
-        max_t=cell.steps,
-        grace_period=cell.rungs[0],
-        reduction_factor=cell.search.reduction_factor,
-        stop_last_trials=False,
-    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from sweeps.amounts import parse_bytes
+from trainables import limits
 from trainables.frozen import Frozen
+
+MOST_SHARES = 8  # of one GPU
 
 
 class SearchConfig(Frozen):
@@ -15,7 +18,7 @@ class SearchConfig(Frozen):
     given), then each time they are ``reduction_factor`` times as far, and stops all but the best of them.
     """
 
-    trials: int = Field(default=8, ge=1)
+    trials: Annotated[int, limits.most(limits.TRIALS)] = Field(default=8, ge=1)
     sampler: Literal["tpe", "random", "qmc"] = "tpe"
     scheduler: Literal["asha", "none"] = "asha"
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -36,19 +39,40 @@ class SearchConfig(Frozen):
 
 
 class ResourcesConfig(Frozen):
-    """What one trial takes: ``workers``, each with ``cpus`` and ``gpus``; ``concurrent`` caps the slots.
+    """What one trial takes: ``workers``, each with ``cpus`` and ``gpus``; ``concurrent`` caps the trials at a time.
 
-    ``memory`` ("24GiB") is what a worker may take for training; what is foretold to take more is not started. By
-    default it is the worker's share of the machine's, or of the GPU's. A worker that takes no step, and reports
-    nothing, for ``stall_seconds`` is ended, and its trial goes on from its last checkpoint in another.
+    A stage or method entry may have its own ``workers``, ``cpus``, ``gpus`` and ``memory``. ``auto`` is chosen for each
+    trial by what it is foretold to take: the smallest share of a GPU (a half, a third, ...) that it fits in; with
+    ``workers: auto`` as many as it has to be shared by. ``memory`` ("24GiB") is what a worker may take for training;
+    what is foretold to take more is not started. By default it is what a machine, or a GPU, has. A worker that takes
+    no step, and reports nothing, for ``stall_seconds`` is ended, and its trial goes on from its last checkpoint in
+    another. Where no trial can be placed for ``wait_seconds`` and none is running, the sweep ends, to be resumed.
     """
 
-    workers: int = Field(default=1, ge=1)
-    cpus: float = Field(default=1, gt=0)
-    gpus: float = Field(default=0, ge=0)
+    workers: int | Literal["auto"] = 1
+    cpus: Annotated[float, limits.most(limits.WORKERS)] = Field(default=1, gt=0)
+    gpus: float | Literal["auto"] = 0
     memory: str | None = None
-    concurrent: int | None = Field(default=None, ge=1)
+    concurrent: Annotated[int | None, limits.most(limits.WORKERS)] = Field(default=None, ge=1)
     stall_seconds: float | None = Field(default=3600, gt=0)
+    wait_seconds: float | None = Field(default=3600, gt=0)
+
+    @property
+    def least_workers(self) -> int:
+        """How many workers a trial has at the least."""
+        return 1 if self.workers == "auto" else self.workers
+
+    @property
+    def least_gpus(self) -> float:
+        """The smallest share of a GPU that a worker takes."""
+        return 1 / MOST_SHARES if self.gpus == "auto" else self.gpus
+
+    @field_validator("workers")
+    @classmethod
+    def _some(cls, workers: int | str) -> int | str:
+        if isinstance(workers, int) and not 1 <= workers <= limits.WORKERS:
+            raise ValueError(f"got {workers}; a trial has 1 to {limits.WORKERS} workers, or auto")
+        return workers
 
     @field_validator("memory")
     @classmethod
@@ -59,10 +83,14 @@ class ResourcesConfig(Frozen):
 
     @field_validator("gpus")
     @classmethod
-    def _whole_or_a_fair_share(cls, gpus: float) -> float:
+    def _whole_or_a_fair_share(cls, gpus: float | str) -> float | str:
+        if isinstance(gpus, str):
+            return gpus
         share = 1 / gpus if 0 < gpus < 1 else gpus
-        if abs(share - round(share)) > 1e-6:
-            raise ValueError(f"got {gpus:g}; a worker takes whole GPUs or one's half, third, quarter, ...")
+        if not 0 <= gpus <= limits.WORKERS or abs(share - round(share)) > 1e-6:
+            raise ValueError(
+                f"got {gpus:g}; a worker takes whole GPUs or one's half, third, quarter, ..., or auto"
+            )
         return gpus
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sweeps.domains import is_domain
+from sweeps.keys import Keys
 from sweeps.names import is_safe
 from sweeps.nodes import Branch, grow
 from sweeps.problems import Problem, shown, unknown_key
@@ -22,8 +23,8 @@ from trainables.config import DataConfig, ModelConfig, TrainConfig
 from trainables.methods import Method
 from trainables.stages import Stage
 
-SECTIONS = ("model", "data", "train", "search")  # what an entry may override
-PARTS = ("name", "question", *SECTIONS, "stages", "methods", "resources", "tracking")
+SECTIONS = ("model", "data", "train", "search", "resources")  # what an entry may override
+PARTS = ("name", "question", "model", "data", "train", "search", "stages", "methods", "resources", "tracking")
 KINDS: dict[str, dict[str, type[BaseModel]]] = {"stages": classes_of(Stage), "methods": classes_of(Method)}
 CLASSES: dict[str, type[BaseModel]] = {
     "model": ModelConfig,
@@ -33,6 +34,9 @@ CLASSES: dict[str, type[BaseModel]] = {
     "resources": ResourcesConfig,
     "tracking": TrackingConfig,
 }
+
+ONE_VALUE = "this is the same for all trials, neither compared nor searched. Give one value"
+WHOLE_SWEEPS = ("concurrent", "stall_seconds", "wait_seconds")  # of the resources: no entry has its own
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -71,9 +75,8 @@ def settings(written: Source, cls: type[Settings], part: str) -> tuple[Settings 
     if not isinstance(node, Branch):
         return None, [written.problem((part,), f"got {shown(node.plain())}; allowed: a mapping")]
     varied = [key for key, child in node.children.items() if _varies(child.plain())]
-    what = "this is the same for all trials, neither compared nor searched. Give one value"
     found, wrong = validated(written, cls, node.without(*varied))
-    return found, [*(written.problem((part, key), what) for key in varied), *wrong]
+    return found, [*(written.problem((part, key), ONE_VALUE) for key in varied), *wrong]
 
 
 def _varies(tree: Any) -> bool:
@@ -124,3 +127,13 @@ def _wrong_entries(written: Source, part: str) -> Iterator[Problem]:
                 f"{shown(name)} can't be part of a file's name. Use letters, digits, dot, dash and underscore"
             )
             yield written.problem((part, index, "name"), what)
+        yield from _wrong_resources(written, (part, index, "resources"), entry.get("resources", {}))
+
+
+def _wrong_resources(written: Source, place: Keys, own: Any) -> Iterator[Problem]:
+    """What an entry's own resources may not hold; their values are checked cell by cell."""
+    for key, value in own.items() if isinstance(own, dict) else ():
+        if key in WHOLE_SWEEPS:
+            yield written.problem((*place, key), "this is for the whole sweep. Move it to resources")
+        elif _varies(value):
+            yield written.problem((*place, key), ONE_VALUE)

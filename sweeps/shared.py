@@ -8,16 +8,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sweeps import errands
+from sweeps import at_url, errands
 from sweeps.cluster import Answer, Node, ask
 from trainables.capabilities import Capability
+from trainables.urls import is_url
 
 PATIENCE_SECONDS = 60.0  # a node's first worker process has to start
 NAME = "shared run folder"
 
 
-def look(ray: Any, asked: Sequence[Node], folder: Path) -> dict[Node, Capability]:
-    """For each node whether ``folder`` is the same there as here; nothing that was not there stays behind."""
+def look(ray: Any, asked: Sequence[Node], output: str | Path) -> dict[Node, Capability]:
+    """For each node whether ``output``, a folder or a URL, is the same there as here.
+
+    Nothing that was not there stays behind.
+    """
+    if is_url(str(output)):
+        return at_url.look(ray, asked, str(output))
+    folder = Path(output).resolve()
     token = secrets.token_hex(6)
     try:
         with _there(folder), _marked(folder / errands.mark(token)):

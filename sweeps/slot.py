@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -20,9 +21,12 @@ from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.board import find_board, open_hub
-from trainables import provenance
+from sweeps.cluster import SLOTS
+from sweeps.packing import Size
+from trainables import provenance, scratch
+from trainables.urls import is_url
 
-QUIET_SECONDS = 5.0  # between looks at whether the worker group is still there
+QUIET_SECONDS = 5.0  # between looks at whether the worker group, and the slot's own node, are still there
 CLOSE_SECONDS = 20.0
 KILL_SECONDS = 30.0
 GROUP_FAILURES = 8  # times a slot's group may be rebuilt before the slot itself is given up
@@ -34,9 +38,10 @@ class Slot(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self.board = find_board(config["board"])
         self.hub = open_hub()
-        self.name = str(ray.get_runtime_context().get_actor_id())[:8]
+        context = ray.get_runtime_context()
+        self.name, self.node = str(context.get_actor_id())[:8], context.get_node_id()
         self.served = 0
-        self.run, self.stall_seconds = Path(config["run"]), config["resources"]["stall_seconds"]
+        self.run, self.stall_seconds = config["run"], config["stall_seconds"]
         self.failure: BaseException | None = None
         self.group = threading.Thread(target=self._serve, args=(config,), daemon=True)
         self.group.start()
@@ -53,18 +58,16 @@ class Slot(tune.Trainable):
 
         from trainables.worker import serve
 
-        resources = config["resources"]
+        size = Size(**config["size"])
         return _light_trainer()(
             serve,
-            train_loop_config={"hub": self.hub, "board": self.board, "cpus": resources["cpus"]},
+            train_loop_config={"hub": self.hub, "board": self.board, "cpus": size.cpus},
             scaling_config=ScalingConfig(
-                num_workers=resources["workers"],
-                use_gpu=resources["gpus"] > 0,
-                resources_per_worker={"CPU": resources["cpus"], "GPU": resources["gpus"]},
+                num_workers=size.workers, use_gpu=size.gpus > 0, resources_per_worker=size.bundle()
             ),
             run_config=RunConfig(
                 name=f"slot-{self.name}",
-                storage_path=str(Path(config["run"]) / ".ray"),
+                storage_path=str(scratch.local(config["run"]) / ".ray"),
                 callbacks=[_starving(self.hub)],
                 failure_config=FailureConfig(  # type: ignore[call-arg]  # mypy finds that of the old Ray Train
                     max_failures=GROUP_FAILURES, controller_failure_limit=1
@@ -74,19 +77,24 @@ class Slot(tune.Trainable):
 
     def _give(self, config: dict[str, Any]) -> None:
         self.job_id = config["trial_id"]
+        self._stay_only_where_it_lasts()
         self._clear_after_dead_slot()
         self.unanswered: int | None = None
-        folder = Path(config["run"]) / "trials" / self.job_id
         job = {
             "trial_id": self.job_id,
             "run": config["run"],
-            "config": json.loads((folder / "config.json").read_text(encoding="utf-8")),
+            "config": json.loads(scratch.text(config["run"], f"trials/{self.job_id}/config.json")),
             "evaluate_at": config["evaluate_at"].get(config["cell"], []),
             "slot": self.name,
             "slot_trial": self.served,
         }
         self.served += 1
         ray.get(self.hub.give.remote(job))
+
+    def _stay_only_where_it_lasts(self) -> None:
+        """Ends a slot whose node is to be taken down; Tune makes another for its trial, on a node that stays."""
+        if ray.get(self.board.leaving.remote(self.node)):
+            raise RuntimeError(f"slot {self.name} leaves its node, which is to be taken down")
 
     def _clear_after_dead_slot(self) -> None:
         """Frees what the slot that had this trial before still holds: Ray keeps a dead controller's resources."""
@@ -104,7 +112,8 @@ class Slot(tune.Trainable):
         if event["kind"] == "done":
             record = event["record"]
             kept = ("status", "objective", "quality", "peak_train_bytes", "setup_seconds", "steps")
-            return {**{name: record[name] for name in kept}, "step": record["steps"] or 0, "done": True}
+            told = {name: record[name] for name in kept}
+            return {**told, "step": record["steps"] or 0, "done": True, "lost": event.get("lost")}
         self.unanswered = event["step"]
         return {"step": event["step"], "objective": event["objective"], "done": False}
 
@@ -112,7 +121,13 @@ class Slot(tune.Trainable):
         while True:
             event = ray.get(self.hub.event.remote(QUIET_SECONDS))
             if event is not None and event["trial_id"] == self.job_id:
-                return event
+                if event["kind"] != "moved":
+                    return event
+                self._log(f"trial {self.job_id} has saved itself and leaves a node that is to be taken down")
+                self._stay_only_where_it_lasts()
+                continue
+            if event is None and ray.get(self.board.leaving.remote(self.node)):
+                ray.get(self.board.move.remote(self.job_id))
             if event is None and not self.group.is_alive():
                 raise RuntimeError(f"slot {self.name}: its worker group ended: {self.failure}")
             if event is None and self.stall_seconds is not None:
@@ -131,8 +146,12 @@ class Slot(tune.Trainable):
         ray.get(self.hub.alive.remote())  # the next ones have as long
 
     def _log(self, text: str) -> None:
-        with (self.run / "sweep.log").open("a", encoding="utf-8") as log:
-            log.write(f"{provenance.now()[11:19]} {text}\n")
+        line = f"{provenance.now()[11:19]} {text}\n"
+        if is_url(self.run):
+            ray.get(self.board.note.remote(line))
+            return
+        with (Path(self.run) / "sweep.log").open("a", encoding="utf-8") as log:
+            log.write(line)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._give(new_config)
@@ -141,12 +160,33 @@ class Slot(tune.Trainable):
     def cleanup(self) -> None:
         ray.get(self.hub.close.remote())
         self.group.join(timeout=CLOSE_SECONDS)
+        if is_url(self.run):
+            shutil.rmtree(scratch.local(self.run) / ".ray" / f"slot-{self.name}", ignore_errors=True)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial's own checkpoints, in its folder, are what it resumes from."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing to load; see ``save_checkpoint``."""
+
+
+class Request(tune.PlacementGroupFactory):
+    """A slot's own place, beside its group's; slots of another size are others, and don't serve in its stead."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__([{"CPU": 0, SLOTS: 1}])
+        self.size = size
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> Request:
+        """That of the slot for a trial."""
+        return cls(Size(**config["size"]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Request) and self.size == other.size
+
+    def __hash__(self) -> int:
+        return hash(self.size)
 
 
 @ray.remote(num_cpus=0)
@@ -179,13 +219,32 @@ def _light_trainer() -> Any:
     """A ``TorchTrainer`` without two helpers that are a process each and two seconds of start-up.
 
     One manages Ray data sets, and there are none; the other frees what a dead controller held, by way of the
-    dashboard, and there may be none (see ``_clear_after_dead_slot``).
+    dashboard, and there may be none (see ``_clear_after_dead_slot``). Neither does a lone worker get a process group:
+    torch's store for it listens on all interfaces and asks nobody for a token.
     """
     from ray.train.torch import TorchTrainer
+    from ray.train.torch.config import TorchConfig, _TorchBackend
     from ray.train.v2._internal.callbacks import DatasetsCallback
     from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+    from torch.distributed import is_nccl_available
+
+    # Ray goes by the GPUs it counts, which may be more than torch was built for.
+    backend = None if is_nccl_available() else "gloo"
+
+    class Backend(_TorchBackend):
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            if len(worker_group) > 1:
+                super().on_start(worker_group, backend_config)
+
+    class Config(TorchConfig):
+        @property
+        def backend_cls(self) -> Any:
+            return Backend
 
     class LightTrainer(TorchTrainer):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, torch_config=Config(backend), **options)
+
         def _create_default_callbacks(self) -> list[Any]:
             unneeded = (DatasetsCallback, PlacementGroupCleanerCallback)
             usual = super()._create_default_callbacks()  # type: ignore[misc]  # mypy finds the old Ray Train's

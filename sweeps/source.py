@@ -14,8 +14,10 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
+from sweeps import bounds
 from sweeps.keys import Keys, show
 from sweeps.problems import Problem, SpecError
+from trainables import limits
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,14 @@ class Source:
 
 def read(file: Path) -> Source:
     """Reads a spec. Raises ``SpecError`` for a file that is missing, broken, empty or not a mapping."""
-    text = _text(file)
+    return parse(file, _text(file))
+
+
+def parse(file: Path, text: str) -> Source:
+    """Reads a spec whose text is known. Raises ``SpecError`` as :func:`read` does."""
     lines: dict[Keys, int] = {}
     try:
-        tree = _plain(YAML(typ="rt").load(text), (), lines)
+        tree = _loaded(text, lines)
     except YAMLError as error:
         line, what = explain(error)
         raise SpecError(Problem(f"{file}:{line}", "", what)) from error
@@ -83,7 +89,12 @@ def value_of(text: str) -> Any:
     >>> value_of("1e-4"), value_of("off")
     (0.0001, 'off')
     """
-    return _plain(YAML(typ="rt").load(text), (), {})
+    return _loaded(text, {})
+
+
+def _loaded(text: str, lines: dict[Keys, int]) -> Any:
+    bounds.refuse(text)
+    return _plain(YAML(typ="rt").load(text), (), lines)
 
 
 def explain(error: YAMLError) -> tuple[int, str]:
@@ -91,6 +102,8 @@ def explain(error: YAMLError) -> tuple[int, str]:
     mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
     line = mark.line + 1 if mark else getattr(error, "line", 0) + 1
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
+    if isinstance(error, bounds.Refused):
+        return line, problem
     if isinstance(error, DuplicateKeyError):
         return line, f"{problem.removeprefix('found ')}. Keep one of them"
     if "'\\t'" in problem:
@@ -103,7 +116,9 @@ def explain(error: YAMLError) -> tuple[int, str]:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        # One more than it may have: that tells a longer one, of which the rest needn't be read.
+        with file.open(encoding="utf-8") as opened:
+            return opened.read(limits.SPEC_BYTES + 1)
     except FileNotFoundError as error:
         raise SpecError(Problem(str(file), "", "there is no such file. Check the path")) from error
     except (OSError, UnicodeDecodeError) as error:

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeps.materials import absolute
 from sweeps.nodes import Leaf, Place, leaves
 from sweeps.problems import Problem, shown
 from sweeps.shape import KINDS
@@ -102,11 +104,18 @@ def _places(spec: Spec, draft: Draft) -> Iterator[tuple[Place, Leaf]]:
 
 
 def _is_reward_folder(spec: Spec, place: Place, value: Any) -> bool:
-    return place == REWARD and isinstance(value, str) and value not in RULES and _path(spec, value).is_dir()
+    if place != REWARD or not isinstance(value, str) or value in RULES:
+        return False
+    with suppress(_WrongStart):  # what can't be a path is no rule's name either, which is said elsewhere
+        return _path(spec, value).is_dir()
+    return False
 
 
 def _path(spec: Spec, written: str) -> Path:
-    return (spec.source.folder / Path(written).expanduser()).resolve()
+    try:
+        return absolute(written, spec.source.folder)
+    except (OSError, RuntimeError) as error:
+        raise _WrongStart(f"{shown(written)} can't be a path") from error
 
 
 def _trained(spec: Spec, draft: Draft, place: Place, wanted: Any, drafts: Sequence[Draft]) -> Trained:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.folder import holder
+from sweeps import folder
+from sweeps.orders import LOG
 from trainables import results
 from trainables.results import Record, best
 
@@ -39,7 +40,7 @@ class Training:
 class State:
     """``holder`` says which process runs it; ``None`` while none does. ``budgets``: search trials by cell."""
 
-    run: Path
+    run: str
     holder: str | None
     budgets: dict[str, int]
     records: tuple[Record, ...]
@@ -61,7 +62,7 @@ class State:
     def to_json(self) -> dict[str, Any]:
         """What ``paretune status --json`` prints."""
         return {
-            "run": str(self.run),
+            "run": self.run,
             "state": self.word,
             "holder": self.holder,
             "cells": [{"cell": cell, **_told(cell, self)} for cell in _cells(self)],
@@ -69,18 +70,20 @@ class State:
         }
 
 
-def look(run: Path) -> State:
-    """The state of the run in a folder. Raises :class:`NoRun`."""
-    made = run / "environment.json"
+def look(run: Path, shown: str | None = None, holder: Callable[[], str | None] | None = None) -> State:
+    """The state of the run in a folder. ``shown`` and ``holder``: what it is called and who says who runs it, if
+    not by the folder. Raises :class:`NoRun`.
+    """
+    made, shown = run / "environment.json", shown or str(run)
     if not made.exists():
-        raise NoRun(f"{run}: no environment.json here; is it a run folder (runs/NAME)?")
+        raise NoRun(f"{shown}: no environment.json here; is it a run folder (runs/NAME)?")
     environment = json.loads(made.read_text(encoding="utf-8"))
     budgets = environment.get("plan", {}).get("trials", {})
-    found = [(folder, results.read_record(folder)) for folder in results.trial_folders(run)]
+    found = [(trial, results.read_record(trial)) for trial in results.trial_folders(run)]
     ended = tuple(record for _, record in found if record is not None and record.status != "interrupted")
     done = {record.trial_id for record in ended}
-    training = tuple(_training(folder) for folder, _ in found if folder.name not in done)
-    return State(run, holder(run), budgets, ended, training)
+    training = tuple(_training(trial) for trial, _ in found if trial.name not in done)
+    return State(shown, holder() if holder else folder.holder(run), budgets, ended, training)
 
 
 def _training(folder: Path) -> Training:
@@ -146,24 +149,31 @@ def to_go(state: State) -> str:
     )
 
 
-def log(run: Path, trial_id: str | None) -> Iterator[str]:
+def log(run: Path, trial_id: str | None, shown: str | None = None) -> Iterator[str]:
     """The lines of a run's log, or what is known of one trial. Raises :class:`NoRun`."""
-    if trial_id is None:
-        path = run / "sweep.log"
-        if not path.exists():
-            raise NoRun(f"{run}: no sweep.log here; is it a run folder (runs/NAME), and was it started?")
-        yield from path.read_text(encoding="utf-8", errors="replace").splitlines()
-        return
-    yield from _of_trial(_folder(run, trial_id))
+    shown = shown or str(run)
+    yield from _of_run(run, shown) if trial_id is None else _of_trial(_folder(run, trial_id, shown))
 
 
-def _folder(run: Path, trial_id: str) -> Path:
+def _of_run(run: Path, shown: str) -> Iterator[str]:
+    """What the sweep logged; then what else a driver of its own had to say, and how it ended."""
+    logs = [path for path in (run / "sweep.log", run / LOG) if path.exists()]
+    if not logs:
+        raise NoRun(f"{shown}: no sweep.log here; is it a run folder (runs/NAME), and was it started?")
+    said: set[str] = set()  # a driver prints its events, too
+    for path in logs:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        yield from (line for line in lines if line not in said)
+        said.update(lines)
+
+
+def _folder(run: Path, trial_id: str, shown: str) -> Path:
     found = [folder for folder in results.trial_folders(run) if folder.name.startswith(trial_id)]
     if len(found) == 1:
         return found[0]
     what = "names several trials" if found else "is no trial of this run"
     known = ", ".join(folder.name for folder in (found or results.trial_folders(run))[:12])
-    raise NoRun(f"{run}: {trial_id!r} {what}; there are {known or 'none yet'}")
+    raise NoRun(f"{shown}: {trial_id!r} {what}; there are {known or 'none yet'}")
 
 
 def _of_trial(folder: Path) -> Iterator[str]:

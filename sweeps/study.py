@@ -10,7 +10,7 @@ import itertools
 import os
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class CellStudy:
         self.cell = cell  # its configs can be built once what it goes on from is known
         self.exhausted = False  # nothing new is left to try
         self._places: dict[str, int] = {}  # our id -> the storage's
+        self.count = 0  # trials proposed so far
         self.distributions = {leaf: domain.distribution() for leaf, domain in cell.space.items()}
         mend(journal(run, cell.name))
         self.study = optuna.create_study(
@@ -52,6 +53,7 @@ class CellStudy:
             direction="maximize",
             load_if_exists=True,
         )
+        self.count = len(self.study.get_trials(deepcopy=False))
 
     def proposed(self) -> dict[str, FrozenTrial]:
         """The study's trials by our id."""
@@ -65,14 +67,18 @@ class CellStudy:
 
     def unfinished(self) -> list[TrialConfig]:
         """Trials that were proposed and not yet told."""
-        running = (trial for trial in self.proposed().values() if trial.state == TrialState.RUNNING)
-        return [self._config(trial.params) for trial in running]
+        return [self._config(t.params) for t in self.proposed().values() if not t.state.is_finished()]
+
+    def told_but_not(self, known: Callable[[str], bool]) -> list[TrialConfig]:
+        """Trials of which the study knows how they ended, and which are not ``known`` by their id."""
+        told = (item for item in self.proposed().items() if item[1].state.is_finished())
+        return [self._config(trial.params) for trial_id, trial in told if not known(trial_id)]
 
     def ask(self) -> TrialConfig | None:
         """The next config; ``None`` once the budget is spent or nothing new is left to try."""
-        known = self.proposed()
-        if len(known) >= self.cell.trials:
+        if self.count >= self.cell.trials:
             return None
+        known = self.proposed()
         for params in self._candidates(len(known)):
             config = self._config(params)
             if config.trial_id() not in known:
@@ -81,14 +87,17 @@ class CellStudy:
         self.exhausted = True
         return None
 
+    def more(self) -> bool:
+        """Whether the budget isn't spent, and there may be something new to try."""
+        return not self.exhausted and self.count < self.cell.trials
+
     def ended(self) -> bool:
         """Whether the budget is spent, or nothing new is left to try, and every trial has been told."""
-        known = self.proposed()
-        spent = self.exhausted or len(known) >= self.cell.trials
-        return spent and all(trial.state != TrialState.RUNNING for trial in known.values())
+        return not self.more() and all(t.state != TrialState.RUNNING for t in self.proposed().values())
 
     def _add(self, config: TrialConfig, params: dict[str, Any]) -> None:
         # Added whole: a driver that is killed leaves no trial without its id.
+        self.count += 1
         self.study.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.RUNNING,

@@ -28,7 +28,7 @@ def one(plan: Plan, name: str, run: Path, say: Callable[[str], None], untrained:
     What it goes on from is run first, unless an earlier call has done so in the same folder.
     """
     trials: dict[str, str] = {}
-    threads = max(1, int(plan.spec.resources.cpus))
+    threads = max(1, int(plan.cell(name).takes.cpus))
     with closing(Measuring(threads)) as measuring:
         import torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -11,14 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
-from sweep_example import Command, Home, paretune
+from sweep_example import Command, Home, paretune, start
 
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
 SITE = Path(ray.__file__).resolve().parent.parent
@@ -29,6 +30,43 @@ import sys
 sys.path[:] = [%(own)r if path == %(site)r else path for path in sys.path]
 sys.meta_path[:] = [finder for finder in sys.meta_path if "Editable" not in repr(finder)]
 """
+
+
+DRAIN = """\
+import ray
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+ray.init(log_to_driver=False)
+(node,) = [n["NodeID"] for n in ray.nodes() if n["Alive"] and %(name)r in n["Resources"]]
+client = ray._private.worker.global_worker.gcs_client
+reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+accepted, why = client.drain_node(node, reason, "the test's word", %(ms)d)
+assert accepted, why
+"""
+
+
+@dataclass
+class Machine:
+    """A node's ``ray start``, and what runs there."""
+
+    process: subprocess.Popen[bytes]
+    name: str = ""
+
+    def named(self, word: str) -> list[psutil.Process]:
+        """Its processes whose title holds ``word``."""
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if any(word in part for part in child.cmdline()):
+                    found.append(child)
+        return found
+
+    def kill(self) -> None:
+        """As if its plug were pulled: its raylet and all that runs there are gone at once."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        for process in (psutil.Process(self.process.pid), *family):
+            with suppress(psutil.Error):
+                process.kill()
+        self.process.wait()
 
 
 @dataclass
@@ -51,23 +89,40 @@ class Cluster:
     def paretune(self, *arguments: str | Path, **options: Any) -> Command:
         return paretune(self.home, *arguments, "--address", self.address, **self.access, **options)
 
+    def start(self, *arguments: str | Path, **options: Any) -> Command:
+        return start(self.home, *arguments, "--address", self.address, **self.access, **options)
+
     @contextmanager
-    def head(self) -> Iterator[None]:
+    def head(self, slots: bool = True, dashboard: bool = False) -> Iterator[Machine]:
         self.port, client = _free_port(), _free_port()
         ports = ["--port", str(self.port), "--ray-client-server-port", str(client)]
-        temporary = ["--include-dashboard=false", "--temp-dir", str(self.home.temporary)]
-        with self._started("--head", *ports, *temporary, "--num-cpus=0", "--resources", SLOTS):
-            yield
+        seen = ["--dashboard-port", str(_free_port())] if dashboard else ["--include-dashboard=false"]
+        options = [*seen, "--temp-dir", str(self.home.temporary), "--num-cpus=0"]
+        given = ["--resources", SLOTS if slots else "{}"]
+        with self._started("--head", *ports, *options, *given) as head:
+            yield head
 
     @contextmanager
-    def node(self, before: Sequence[str] = (), **environment: str) -> Iterator[None]:
-        """A second node with one CPU; ``before``: the command that runs its ``ray start``."""
-        options = ["--address", self.address, "--num-cpus=1", "--resources", SLOTS]
-        with self._started(*options, before=before, **environment):
-            yield
+    def node(
+        self, before: Sequence[str] = (), cpus: int = 1, gpus: int = 0, slots: bool = True, **environment: str
+    ) -> Iterator[Machine]:
+        """Another node; ``before``: the command that runs its ``ray start``. Its GPUs are there only for Ray."""
+        name = f"node_{secrets.token_hex(4)}"
+        resources = {name: 1} | (json.loads(SLOTS) if slots else {})
+        options = ["--address", self.address, f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
+        given = ["--resources", json.dumps(resources)]
+        with self._started(*options, *given, before=before, **environment) as made:
+            made.name = name
+            yield made
+
+    def drain(self, machine: Machine, seconds: float) -> None:
+        """Announces that a node will be taken down in so many seconds, as a cloud does."""
+        code = DRAIN % {"name": machine.name, "ms": int((time.time() + seconds) * 1000)}
+        environment = self.home.environment(**self.access, RAY_ADDRESS=self.address)
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
 
     @contextmanager
-    def _started(self, *options: str, before: Sequence[str] = (), **environment: str) -> Iterator[None]:
+    def _started(self, *options: str, before: Sequence[str] = (), **environment: str) -> Iterator[Machine]:
         log = self.folder / f"ray-{secrets.token_hex(4)}.log"
         common = ["--block", "--node-ip-address=127.0.0.1", "--dashboard-agent-listen-port=0"]
         with log.open("w") as out:
@@ -82,7 +137,7 @@ class Cluster:
             )
         try:
             _wait_for("Ray runtime started", log, process)
-            yield
+            yield Machine(process)
         finally:
             _end(process)
 

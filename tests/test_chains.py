@@ -238,6 +238,7 @@ def test_a_line_of_four_stages_runs_and_each_cell_starts_from_the_one_before(
     assert "sft-lora" in page
 
 
+@pytest.mark.slow
 @pytest.mark.sweep
 def test_a_line_that_was_interrupted_goes_on_where_it_was(tiny_model: Path, home: Home) -> None:
     text = LINE.replace("  - {kind: reward, model: {from: sft}}\n", "").replace(

@@ -61,6 +61,14 @@ def test_the_dashboard_is_for_the_head_alone(name: str) -> None:
     assert "--dashboard-host=127.0.0.1" in starts(read(name))[0]
 
 
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_a_worker_tells_ray_when_its_machine_is_about_to_go(name: str) -> None:
+    *_, started, watches = read(name)["worker_start_ray_commands"]
+    assert "ray start" in started
+    assert "setsid nohup python -m sweeps.leaving " in watches
+    assert watches.endswith("< /dev/null &")
+
+
 def test_spot_machines_come_first_and_others_where_there_are_none() -> None:
     from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer, get_nodes_for
 
@@ -94,6 +102,8 @@ def test_the_kubernetes_job_has_a_token_slots_and_shared_storage_on_every_node()
         assert group["template"]["spec"]["volumes"][0]["name"] == "shared"
         assert json.loads(json.loads(group["rayStartParams"]["resources"])) == {"trial_driver": 64}
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    for group in cluster["workerGroupSpecs"]:  # Ray drains a node for 30 seconds
+        assert group["template"]["spec"]["terminationGracePeriodSeconds"] > 30
 
 
 def test_the_kubernetes_job_runs_the_ray_that_the_project_asks_for() -> None:

@@ -73,6 +73,7 @@ def test_two_sound_nodes_are_alike_and_the_doctor_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_node_that_lacks_a_package_is_named_with_what_to_install(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -94,6 +95,7 @@ def test_the_node_that_lacks_a_package_is_named_with_what_to_install(
     assert where == {False: [broken["node"]], True: [sound["node"], "the driver"]}
 
 
+@pytest.mark.slow
 def test_a_node_without_paretune_is_a_finding_and_no_stack_trace(
     cluster: Cluster, spec: Path, tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ class Cluster:
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
     storage: dict[str, Capability] = field(default_factory=dict)
     asked: dict[str, list[str]] = field(default_factory=dict)
+    answers_anyone: bool = False
 
     def add(self, name: str, cpus: int = 8, gpus: int = 0, slots: int = 64, **versions: str) -> Cluster:
         resources = {"CPU": cpus, "GPU": gpus, "trial_driver": slots}
@@ -55,6 +56,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     made = Cluster()
     monkeypatch.setattr(cluster, "session", lambda log, address: nullcontext())
     monkeypatch.setattr(cluster, "nodes", lambda ray: made.nodes)
+    monkeypatch.setattr(cluster, "answers_anyone", lambda ray: made.answers_anyone)
     monkeypatch.setattr(rounds, "reports", made.reports)
     monkeypatch.setattr(
         shared, "look", lambda ray, asked, folder: {n: made.storage.get(n.host, SHARED) for n in asked}
@@ -102,6 +104,12 @@ def test_what_one_node_lacks_is_said_with_the_line_that_asks_for_it(here: Path, 
     assert problems(here, *GPU_TRIALS) == [f"--set {said}"]
     with pytest.raises(SpecError, match="gpu-2"):
         hosts.refuse(planned(here, *GPU_TRIALS), here / "runs", "auto")
+
+
+def test_a_cluster_that_answers_without_a_token_is_warned_of_in_one_line(here: Path, nodes: Cluster) -> None:
+    nodes.add("a").answers_anyone = True
+    (said,) = problems(here)
+    assert said.startswith("warning: --address: the cluster asks for no token, so whoever reaches its ports")
 
 
 def test_nodes_that_no_worker_fits_on_are_not_asked(here: Path, nodes: Cluster) -> None:

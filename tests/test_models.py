@@ -359,7 +359,9 @@ def test_a_gguf_file_is_converted_once_and_again_when_it_changes(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     converted: list[Path] = []
-    monkeypatch.setattr(models, "convert", lambda gguf, into: (converted.append(gguf), write_llama(into)))
+    monkeypatch.setattr(
+        models, "convert", lambda gguf, into, unsafe: (converted.append(gguf), write_llama(into))
+    )
     file = tmp_path / "mine.gguf"
     file.write_bytes(b"GGUF")
     first = models.folder(ModelConfig(path=file))

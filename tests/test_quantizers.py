@@ -114,7 +114,7 @@ def test_an_adapter_trained_on_hqq_is_merged_onto_the_unquantized_base(
     record, policy = run_and_keep(config, tmp_path / "run")
     expected = logits(policy)
     adapter = tmp_path / "run" / "trials" / record.trial_id / "model"
-    _merge(adapter, tmp_path / "run", tmp_path / "merged")
+    _merge(adapter, tmp_path / "run", tmp_path / "merged", unsafe=())
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.bfloat16)
     assert not any(type(module).__name__ == "HQQLinear" for module in merged.modules())
     found = merged(input_ids=torch.arange(5, 29).view(2, 12)).logits.float()

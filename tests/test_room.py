@@ -18,11 +18,11 @@ from sweep_example import SPEC, Home, paretune, records, start, write_spec
 from test_search import Tune, config_of, end
 from trial_example import curve, make_config, write_rows
 
-from sweeps import room
+from sweeps import sizes
+from sweeps.packing import Machine
 from sweeps.plan import Plan, make
-from sweeps.room import Room
 from sweeps.search import CellSearch
-from sweeps.settings import ResourcesConfig
+from sweeps.sizes import PROCESS_BYTES, Sizes
 from sweeps.spec import read
 from trainables import run as running
 from trainables.config import TrialConfig
@@ -44,8 +44,14 @@ def made(tmp_path: Path, tiny_model: Path) -> Plan:
 def search(plan: Plan, run: Path, limit: int | None) -> CellSearch:
     run.mkdir(exist_ok=True)
     found = CellSearch(plan, run)
-    found.room = None if limit is None else Room(limit, "a test's word")
+    if limit is not None:
+        found.line.sizes = within(limit)
     return found
+
+
+def within(limit: int) -> Sizes:
+    """The sizes of trials on a machine that leaves a worker so many bytes."""
+    return Sizes((Machine("one", cpus=2, memory=limit + PROCESS_BYTES),))
 
 
 def found(run: Path) -> list[Record]:
@@ -85,7 +91,7 @@ def test_what_is_foretold_not_to_fit_is_a_row_with_its_reason_and_is_not_started
         assert record.room_bytes == 60 * MIB < (record.predicted_peak_bytes or 0)
         assert record.started_at is None
         assert "not started: training is foretold to take 0." in (record.error or "")
-        assert "a test's word" in (record.error or "")
+        assert "GiB of a machine" in (record.error or "")
 
 
 def test_without_a_limit_everything_is_started(made: Plan, tmp_path: Path) -> None:
@@ -116,29 +122,6 @@ def test_a_sweep_in_which_nothing_fits_scores_the_base_model_and_ends(made: Plan
     assert not CellSearch(made, run).work_left()
 
 
-def test_the_specs_word_goes_before_the_machines() -> None:
-    assert room.stated(ResourcesConfig(memory="2GiB")) == Room(2 * 2**30, "resources.memory")
-    assert room.stated(ResourcesConfig()) is None
-
-
-def test_a_workers_share_of_a_machine_is_what_its_neighbours_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room.machine, "free_bytes", lambda: 12 * 2**30)
-    shared = room.here(ResourcesConfig(workers=2), slots=3)
-    assert shared is not None
-    assert shared.bytes == 2 * 2**30
-    assert shared.words == "12.00 GiB free, 6 workers at a time"
-    monkeypatch.setattr(room.machine, "free_bytes", lambda: 0)
-    assert room.here(ResourcesConfig(), slots=1) is None
-
-
-def test_a_workers_share_of_a_gpu_is_the_smallest_ones() -> None:
-    sizes = [24 * 2**30, 16 * 2**30]
-    assert room._on_gpus(2, sizes) == Room(16 * 2**30, "a GPU of 16.00 GiB")
-    half = room._on_gpus(0.5, sizes)
-    assert half == Room(8 * 2**30, "a GPU of 16.00 GiB, 0.5 of it for each worker")
-    assert room._on_gpus(1, []) is None
-
-
 def test_an_amount_that_is_none_is_an_error_of_the_spec(tmp_path: Path, tiny_model: Path) -> None:
     text = SPEC.replace("resources: {", "resources: {memory: plenty, ")
     problems = make(read(str(write_spec(tmp_path, tiny_model, text)))).errors
@@ -147,11 +130,12 @@ def test_an_amount_that_is_none_is_an_error_of_the_spec(tmp_path: Path, tiny_mod
 
 
 def test_the_plan_warns_of_cells_that_do_not_fit(made: Plan) -> None:
-    some = room.warnings(made, Room(60 * MIB, "a test's word"))
+    some = sizes.warnings(made, within(60 * MIB))
     assert [line.partition(":")[0] for line in some] == ["sft-full", "sft-lora"]
     assert all("not every trial fits" in line and "--force" in line for line in some)
-    assert all("no trial fits" in line for line in room.warnings(made, Room(1, "a test's word")))
-    assert not room.warnings(made, Room(2**40, "a test's word"))
+    assert all("no trial fits" in line for line in sizes.warnings(made, within(1)))
+    assert not sizes.warnings(made, within(2**40))
+    assert not sizes.warnings(made, Sizes((Machine("one", cpus=2),)))  # nobody knows how much it has
 
 
 @pytest.mark.sweep
@@ -185,7 +169,7 @@ def test_on_a_cluster_a_worker_has_what_the_roomiest_node_has(tmp_path: Path, ti
     assert refused
     for record in refused:
         assert (batch_size(record), record.out_of_memory_in) == (1000000, "foretold")
-        assert "GiB free, 1 worker at a time" in (record.error or "")
+        assert "GiB of a machine" in (record.error or "")
         assert (record.room_bytes or 0) < psutil.virtual_memory().total
     done = [record for record in found(tmp_path / "runs" / "tiny") if record.status == "done"]
     assert {batch_size(record) for record in done} == {2}

@@ -15,10 +15,13 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from spec_example import SPEC, folder, plan
 
-from sweeps import search as search_module
+from sweeps import asha as asha_module
+from sweeps import folder as folders
+from sweeps.asha import CellAsha
 from sweeps.launch import slots
+from sweeps.packing import Machine
 from sweeps.plan import Plan
-from sweeps.search import CellAsha, CellSearch
+from sweeps.search import CellSearch
 from trainables import files
 from trainables.config import TrialConfig
 from trainables.results import Record, read_record, write_record
@@ -45,7 +48,7 @@ class Tune:
     def next(self) -> dict[str, Any] | None:
         self.count += 1
         config = self.search.suggest(f"tune-{self.count}")
-        if config == Searcher.FINISHED:
+        if config is None or config == Searcher.FINISHED:
             return None
         self.ours[config["trial_id"]] = f"tune-{self.count}"
         return config
@@ -197,8 +200,8 @@ class Stops:
 @pytest.fixture
 def stops(monkeypatch: pytest.MonkeyPatch) -> Stops:
     board = Stops()
-    monkeypatch.setattr(search_module, "find_board", lambda name: board)
-    monkeypatch.setattr(search_module.ray, "get", lambda answer: answer)
+    monkeypatch.setattr(asha_module, "find_board", lambda name: board)
+    monkeypatch.setattr(asha_module.ray, "get", lambda answer: answer)
     return board
 
 
@@ -326,22 +329,53 @@ def test_a_resumed_asha_knows_the_trials_that_are_done(here: Path, run: Path, st
 @pytest.mark.parametrize(
     ("cluster", "sets", "expected"),
     [
-        ({"CPU": 2}, (), 2),
-        ({"CPU": 2}, ("resources.concurrent=1",), 1),
-        ({"CPU": 8}, ("resources.concurrent=2",), 2),
-        ({"CPU": 8}, ("resources.cpus=3",), 2),
-        ({"CPU": 8}, ("resources.workers=2",), 4),
-        ({"CPU": 8}, ("resources.workers=2", "resources.cpus=2", "resources.concurrent=5"), 2),
-        ({"CPU": 1}, ("resources.cpus=2",), 1),  # at least one: a trial is tried
-        ({"CPU": 16, "GPU": 2}, ("resources.gpus=1",), 2),
-        ({"CPU": 16, "GPU": 2}, ("resources.gpus=0.5",), 4),
-        ({"CPU": 2, "GPU": 8}, ("resources.gpus=1",), 2),
-        ({"CPU": 16, "GPU": 4}, ("resources.gpus=1", "resources.workers=4"), 1),
-        ({"CPU": 500}, (), 64),
+        ([(2, 0)], (), 2),
+        ([(2, 0)], ("resources.concurrent=1",), 1),
+        ([(8, 0)], ("resources.concurrent=2",), 2),
+        ([(8, 0)], ("resources.cpus=3",), 2),
+        ([(4, 0), (4, 0)], ("resources.cpus=3",), 2),
+        ([(8, 0)], ("resources.workers=2",), 4),
+        ([(8, 0)], ("resources.workers=2", "resources.cpus=2", "resources.concurrent=5"), 2),
+        ([(1, 0)], ("resources.cpus=2",), 1),  # at least one: a trial is tried
+        ([(16, 2)], ("resources.gpus=1",), 2),
+        ([(16, 2)], ("resources.gpus=0.5",), 4),
+        ([(2, 8)], ("resources.gpus=1",), 2),
+        ([(16, 4)], ("resources.gpus=1", "resources.workers=4"), 1),
+        ([(8, 2), (8, 2)], ("resources.gpus=1", "resources.workers=4"), 1),
+        ([(500, 0)], (), 64),
     ],
 )
 def test_slots_are_no_more_than_fit_the_cluster(
-    here: Path, cluster: dict[str, float], sets: tuple[str, ...], expected: int
+    here: Path, cluster: list[tuple[float, float]], sets: tuple[str, ...], expected: int
 ) -> None:
     batch = ("train.batch_size=4",)
-    assert slots(plan(here, SPEC, (*sets, *batch)), cluster) == expected
+    machines = [Machine(f"n{index}", cpus, gpus) for index, (cpus, gpus) in enumerate(cluster)]
+    assert slots(plan(here, SPEC, (*sets, *batch)), machines) == expected
+
+
+# What was damaged
+
+
+def test_a_trial_whose_record_was_damaged_is_run_again_and_no_other(
+    here: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = plan(here)
+    tune = Tune(CellSearch(made, run))
+    ids = [config["trial_id"] for config in tune.all()]
+    for trial_id in ids:
+        end(run, trial_id, "done", 0.5)
+        tune.complete(trial_id)
+    damaged = run / "trials" / ids[2] / "record.json"
+    text = damaged.read_text()
+    damaged.write_text(text[: len(text) // 2])
+    assert len(folders.set_aside_damaged(run)) == 1
+    assert (damaged.parent / "record.damaged.json").read_text() == text[: len(text) // 2]
+    assert str(damaged) in capsys.readouterr().err
+    search = CellSearch(made, run)
+    assert search.work_left()
+    again = Tune(search)
+    assert [config["trial_id"] for config in again.all()] == [ids[2]]
+    end(run, ids[2], "done", 0.5)
+    again.complete(ids[2])
+    assert not CellSearch(made, run).work_left()
+    assert folders.set_aside_damaged(run) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -141,6 +142,63 @@ def test_the_board_remembers_whom_to_stop_and_that_everybody_leaves() -> None:
     assert not board.interrupted()
     board.interrupt()
     assert board.interrupted()
+
+
+def test_the_board_has_trials_save_themselves_where_a_node_is_to_be_taken_down() -> None:
+    board = Board()
+    assert not board.to_save("a", "node 1")
+    board.leave(["node 1"])
+    assert board.leaving("node 1")
+    assert board.to_save("a", "node 1")
+    assert not board.to_save("a", "node 2")
+    assert not board.interrupted()  # the sweep goes on
+    board.move("a")
+    assert board.to_save("a", "node 2")
+    board.moved("a")
+    assert not board.to_save("a", "node 2")
+    board.leave([])
+    board.interrupt()
+    assert board.to_save("b", "node 1")
+
+
+def test_a_job_that_was_left_to_be_gone_on_with_elsewhere_has_not_failed() -> None:
+    async def story() -> tuple[list[int], Any]:
+        hub = Hub()
+        await hub.give(job("a"))
+        attempts = []
+        for _ in range(5):
+            attempts.append((await hub.next_job(None))["attempt"])  # type: ignore[index]
+            await hub.moved()
+        return attempts, await hub.event(1)
+
+    attempts, event = play(story())
+    assert attempts == [1] * 5
+    assert event == {"kind": "moved", "trial_id": "a"}
+
+
+class Heard:
+    """A hub or board that notes what it is told, and says yes."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, tuple[Any, ...]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def remote(*given: Any) -> str:
+            self.told.append((name, given))
+            return "stop"
+
+        return SimpleNamespace(remote=remote)
+
+
+def test_what_is_validated_between_the_searchs_steps_costs_the_driver_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray, "get", lambda answer: answer)
+    hub = Heard()
+    control = worker.FromHub(hub, Heard(), "a", frozenset({2, 4}))
+    decisions = [control.report(step, {"objective": 0.5}) for step in range(1, 6)]
+    assert decisions == ["continue", "stop", "continue", "stop", "continue"]
+    assert [given[0]["step"] for name, given in hub.told if name == "report"] == [2, 4]
 
 
 def test_the_board_hands_over_what_a_dead_slot_held_once() -> None:
@@ -284,7 +342,7 @@ def test_a_trial_whose_worker_was_ended_for_want_of_memory_did_not_fit(
 def test_with_the_specs_leave_it_gets_half_the_rows_once(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "FromHub", lambda hub, board, trial_id: Alone())
+    monkeypatch.setattr(worker, "FromHub", lambda *given: Alone())
     config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), retry_out_of_memory=True)
     record = worker._run(starved(config, tmp_path, 1), None, None, 1, None)
     assert (record["status"], record["retried_batch_size"]) == ("done", 2)
@@ -325,4 +383,5 @@ def test_a_trial_whose_sweep_is_gone_has_not_failed_and_can_be_gone_on_with(
     config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), steps=3)
     with pytest.raises(worker.Deserted):
         run_trial(config, Place(tmp_path), worker.FromHub(Gone(), Gone(), config.trial_id()))
+    assert not ray.is_initialized()
     assert read_record(tmp_path / "trials" / config.trial_id()) is None

@@ -363,7 +363,11 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
             "spec.yaml:8 train.learning_rate: not given. Give a number, above 0",
         ),
         ("steps: 8", "steps: 8, epochs: 2", "spec.yaml:8 train: give one of steps and epochs"),
-        ("steps: 8", "steps: 8.0", "spec.yaml:8 train.steps: got 8.0; allowed: a whole number, at least 1"),
+        (
+            "steps: 8",
+            "steps: 8.0",
+            "spec.yaml:8 train.steps: got 8.0; allowed: a whole number, at least 1",
+        ),
         (
             "train: {steps: 8, batch_size: 2, learning_rate: {log: [1e-4, 5e-3]}}",
             "train: {choice: [1, 2]}",
@@ -389,7 +393,7 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
             "search: {trials: 3}",
             "resources: {gpus: 0.3}",
             "spec.yaml:9 resources.gpus: got 0.3; a worker takes whole GPUs or one's half, third, "
-            "quarter, ...",
+            "quarter, ..., or auto",
         ),
         (
             "search: {trials: 3}",

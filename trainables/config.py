@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from trainables import files
+from trainables import files, limits
 from trainables.frozen import Frozen
 from trainables.methods import Method
 from trainables.results import Role
@@ -77,7 +77,7 @@ class DataConfig(Frozen):
     eval_fraction: float = Field(default=0.1, gt=0, lt=1)
     eval_count: int | None = Field(default=None, ge=2)
     eval_rows: int | None = Field(default=None, ge=1)
-    cutoff: int = Field(default=1024, ge=8)
+    cutoff: Annotated[int, limits.most(limits.TOKENS)] = Field(default=1024, ge=8)
     max_samples: int | None = Field(default=None, ge=1)
     mix: Literal["concat", "interleave_under", "interleave_over"] = "concat"
     weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
@@ -127,10 +127,10 @@ class TrainConfig(Frozen):
     ``sharding`` has several workers share weights, gradients and optimizer state, where each would have its own.
     """
 
-    steps: int | None = Field(default=None, ge=1)
-    epochs: float | None = Field(default=None, gt=0)
-    batch_size: int = Field(default=8, ge=1)
-    gradient_accumulation: int = Field(default=1, ge=1)
+    steps: Annotated[int | None, limits.most(limits.STEPS)] = Field(default=None, ge=1)
+    epochs: Annotated[float | None, limits.most(limits.EPOCHS)] = Field(default=None, gt=0)
+    batch_size: Annotated[int, limits.most(limits.BATCH)] = Field(default=8, ge=1)
+    gradient_accumulation: Annotated[int, limits.most(limits.BATCH)] = Field(default=1, ge=1)
     learning_rate: float = Field(gt=0)
     scheduler: Scheduler = "linear"
     warmup_steps: int = Field(default=0, ge=0)

@@ -11,22 +11,24 @@ from pathlib import Path
 from typing import Any
 
 
-def convert(source: Path, folder: Path) -> None:
-    """Writes the model in ``source`` to ``folder``: a GGUF file's in bfloat16, other weights as they are."""
+def convert(source: Path, folder: Path, remote_code: bool = False) -> None:
+    """Writes the model in ``source`` to ``folder``: a GGUF file's in bfloat16, other weights as they are.
+
+    ``remote_code``: code that comes with the model may run. Where nothing is said, transformers would ask.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if source.is_dir():
         # From pickles, transformers has torch read weights alone, and no other objects.
-        options: dict[str, Any] = {"local_files_only": True}
+        options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": remote_code}
         safe = any(source.glob("*.safetensors"))
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=safe, dtype="auto", **options)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            source.parent, gguf_file=source.name, dtype=torch.bfloat16
-        )
+        options = {"gguf_file": source.name, "local_files_only": True, "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, **options)
+        model = AutoModelForCausalLM.from_pretrained(source.parent, dtype=torch.bfloat16, **options)
         _forget_quantization(model)
         model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
         tokenizer.model_max_length = model.config.max_position_embeddings
@@ -61,4 +63,4 @@ def _forget_quantization(model: Any) -> None:
 
 
 if __name__ == "__main__":
-    convert(Path(sys.argv[1]), Path(sys.argv[2]))
+    convert(Path(sys.argv[1]), Path(sys.argv[2]), remote_code="remote_code" in sys.argv[3:])

@@ -83,3 +83,12 @@ def file_sha256(path: Path) -> str:
 def folder_bytes(folder: Path) -> int:
     """The size of all files under ``folder``, in bytes."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def leads_out(name: str) -> bool:
+    """Whether a path that should stay within a folder is an absolute one, or climbs out of it.
+
+    >>> leads_out("parts/a.json"), leads_out("parts/../../a.json"), leads_out("/etc/passwd")
+    (False, True, True)
+    """
+    return os.path.isabs(name) or os.path.normpath(name).split(os.sep)[0] == ".."

@@ -9,7 +9,10 @@ import itertools
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainables.results import Record
 
 PATIENCE = timedelta(seconds=20)  # for the others to fail, too
 _failures = itertools.count()
@@ -18,8 +21,13 @@ _failures = itertools.count()
 class GroupBroken(BaseException):
     """One worker failed and the others didn't, or is gone: this one's process has to end, so that none waits for it.
 
-    No failure of the trial's, so it isn't caught as one: a new group goes on with it.
+    No failure of the trial's, so it isn't caught as one: a new group goes on with it, or has only to write ``record``,
+    which says what befell this worker alone.
     """
+
+    def __init__(self, why: str | None, record: Record | None = None) -> None:
+        super().__init__(why)
+        self.record = record
 
 
 def workers() -> int:

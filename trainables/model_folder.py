@@ -165,6 +165,8 @@ def _check_weights(folder: Path) -> None:
             f"{folder} has no weights as safetensors.{reason} Save the model with save_pretrained, "
             "which writes safetensors."
         )
+    if outside := [name for name in _shards(folder) if files.leads_out(name)]:
+        raise ModelError(f"{folder}: its index names weights outside of it: {outside[0]!r}.")
     missing = [name for name in _shards(folder) if not (folder / name).exists()]
     if missing:
         raise ModelError(f"{folder} lacks {', '.join(missing)}. The download was cut short; fetch it again.")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from trainables import cache, known, vocabulary
-from trainables.files import sha256
+from trainables.files import leads_out, sha256
 from trainables.hubs import Hub, ModelScope
 from trainables.model_folder import (
     Architecture,
@@ -78,7 +78,7 @@ def _at(path: Path, unsafe: Sequence[str]) -> Path:
     if gguf or ("pickle" in unsafe and pickles(path) and not any(path.glob("*.safetensors"))):
         files = [path] if gguf else pickles(path)
         now = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        return cache.entry("converted", sha256(now), lambda into: convert(path, into))
+        return cache.entry("converted", sha256(now), lambda into: convert(path, into, unsafe))
     return check(path)
 
 
@@ -109,6 +109,8 @@ def source(name: str) -> Source:
     hub, colon, rest = name.partition(":")
     if colon and hub in HUBS:
         repository, _, revision = rest.partition("@")
+        if leads_out(revision):
+            raise ModelError(f"{name}: {revision!r} can't be a revision; give a branch, a tag or a commit")
         return HUBS[hub](repository, revision or None)
     raise ModelError(f"There is no model named {name!r}. {_suggestion(name)}")
 

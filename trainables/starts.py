@@ -7,15 +7,17 @@ Whole weights are taken as they are; an adapter is merged into what it was train
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from trainables import files, models
 from trainables.config import ModelConfig, TrialConfig
+from trainables.given import Given
 from trainables.group import save_here
 from trainables.model_folder import ModelError
 from trainables.packaged import locked
-from trainables.trained import COMPLETE, Trained
+from trainables.trained import Trained, is_complete
 
 
 def of(path: Path) -> Trained:
@@ -32,15 +34,22 @@ def of(path: Path) -> Trained:
         raise ModelError(
             f"{path} holds no model: give the folder of a finished trial, or the model folder in it"
         )
+    refuse_pickles(folder)
     config = trial(folder)
     if config is None:
         return Trained(trial=models.fingerprint(folder)[:12], folder=folder)
     name, _, step = folder.name.partition("-")
     if name != "checkpoint":
         return Trained(trial=config.trial_id(), folder=folder)
-    if not (folder / COMPLETE).is_file():
-        raise ModelError(f"{path} was not written to its end; take another checkpoint")
+    if not is_complete(folder):
+        raise ModelError(f"{path} was not written to its end, or was damaged since; take another checkpoint")
     return Trained(trial=f"{config.trial_id()}@{step}", folder=folder)
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Raises ``ModelError`` where a trial's weights are not safetensors: PEFT would take a pickle for want of them."""
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder} has no weights as safetensors, and others are not read")
 
 
 def trial(folder: Path | None) -> TrialConfig | None:
@@ -61,7 +70,7 @@ def weights(model: ModelConfig, run: Path) -> Path:
     """
     start = model.start
     if start is None:
-        return models.folder(model)
+        return models.folder(Given.of(run).model(model))
     if start.folder is None or not start.folder.is_dir():
         raise ModelError(f"{start.label} has left no model at {start.folder}")
     if not start.is_adapter:
@@ -71,12 +80,17 @@ def weights(model: ModelConfig, run: Path) -> Path:
     with locked(merged.with_name(f".{merged.name}.lock")):
         if not merged.is_dir():
             with files.atomic_folder(merged) as unfinished:
-                _merge(start.folder, run, unfinished)
+                _merge(start.folder, run, unfinished, model.unsafe)
     return merged
 
 
-def _merge(adapter: Path, run: Path, into: Path) -> None:
-    """Writes the adapter's sum with what it was trained on: an unquantized base, whatever it was trained on."""
+def _merge(adapter: Path, run: Path, into: Path, unsafe: Sequence[str]) -> None:
+    """Writes the adapter's sum with what it was trained on: an unquantized base, whatever it was trained on.
+
+    ``unsafe`` is what the spec trusts: that the adapter's own trial trusted more says nothing, for its folder may be
+    somebody else's.
+    """
+    refuse_pickles(adapter)
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -85,21 +99,25 @@ def _merge(adapter: Path, run: Path, into: Path) -> None:
     config = trial(adapter)
     if config is None:
         raise ModelError(f"{adapter} is an adapter, and no config.json beside it says what of")
-    below = weights(_moved_along(config.model, adapter), run)
+    trusted = tuple(what for what in config.model.unsafe if what in unsafe)
+    described = config.model.model_copy(update={"unsafe": trusted})
+    below = weights(moved_along(described, adapter), run)
     base: Any = AutoModelForCausalLM.from_pretrained(
         below,
-        config=model_config(config.model, below, config.data.cutoff),
+        config=model_config(described, below, config.data.cutoff),
         dtype=config.model.dtype,
         local_files_only=True,
         use_safetensors=True,
-        trust_remote_code=config.model.runs_remote_code,
+        trust_remote_code=described.runs_remote_code,
     )
     model: Any = PeftModel.from_pretrained(base, str(adapter))
     save_here(model.merge_and_unload(safe_merge=True), into)
-    AutoTokenizer.from_pretrained(adapter, local_files_only=True).save_pretrained(into)
+    remote = described.runs_remote_code
+    tokenizer = AutoTokenizer.from_pretrained(adapter, local_files_only=True, trust_remote_code=remote)
+    tokenizer.save_pretrained(into)
 
 
-def _moved_along(model: ModelConfig, beside: Path) -> ModelConfig:
+def moved_along(model: ModelConfig, beside: Path) -> ModelConfig:
     """The model with its start looked for beside the trial that started from it: a run's folder may move."""
     start = model.start
     if start is None or start.folder is None or start.folder.is_dir():

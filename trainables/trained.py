@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from trainables.frozen import Frozen
 
 COMPLETE = "complete.json"  # a checkpoint without this marker is not one
+
+
+def contents(checkpoint: Path) -> dict[str, int]:
+    """The files of a checkpoint but for its marker, by name, with their bytes; the marker holds these."""
+    found = (path for path in checkpoint.rglob("*") if path.is_file() and path.name != COMPLETE)
+    return {str(path.relative_to(checkpoint)): path.stat().st_size for path in found}
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end, and none of its files is shorter than it was then, or gone."""
+    try:
+        marked = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    there = contents(checkpoint)
+    return all(there.get(name) == size for name, size in marked.get("files", {}).items())
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that a checkpoint was saved at: its name says it."""
+    return int(checkpoint.name.partition("-")[2])
+
+
+def newest(trial: Path) -> Path | None:
+    """A trial's newest complete checkpoint."""
+    return max(filter(is_complete, trial.glob("checkpoint-*")), key=step_of, default=None)
 
 
 class Trained(Frozen):

@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 
 from trainables import files
 from trainables.group import first_rank
-from trainables.trained import COMPLETE
+from trainables.trained import COMPLETE, contents, newest
 
 AUTOSAVE_SECONDS = 300  # of training between checkpoints, where the config doesn't say how many steps
 LAST_SAVE_SECONDS = 180  # a trial that trained this long saves at its end too: scoring it can take a while
@@ -67,11 +67,11 @@ class Tally:
 
 def last_checkpoint(trial_folder: Path) -> tuple[Path, Tally] | None:
     """The newest complete checkpoint of a trial, and what had been done by then."""
-    marked = [path for path in trial_folder.glob("checkpoint-*") if (path / COMPLETE).exists()]
-    if not marked:
+    checkpoint = newest(trial_folder)
+    if checkpoint is None:
         return None
-    newest = max(marked, key=lambda path: int(path.name.split("-")[1]))
-    return newest, Tally(**json.loads((newest / COMPLETE).read_text(encoding="utf-8")))
+    marked = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
+    return checkpoint, Tally(**{name: value for name, value in marked.items() if name != "files"})
 
 
 class Watch(TrainerCallback):
@@ -191,7 +191,7 @@ def mark_complete(checkpoint: Path, tally: Tally) -> None:
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    files.write_json(checkpoint / COMPLETE, asdict(tally))
+    files.write_json(checkpoint / COMPLETE, {**asdict(tally), "files": contents(checkpoint)})
 
 
 def _wait_for_all() -> None:

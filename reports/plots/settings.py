@@ -74,6 +74,8 @@ def value_key(value: Any) -> Any:
 
 def _scale(axes: Axes, values: list[Any]) -> dict[Any, float]:
     """Where each value stands: choices evenly, wide ranges of numbers on a log axis."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     distinct = list(dict.fromkeys(map(value_key, values)))
     few_integers = len(distinct) <= 6 and all(isinstance(value, int) for value in distinct)
     if few_integers or any(isinstance(value, str | bool) for value in distinct):
@@ -84,6 +86,8 @@ def _scale(axes: Axes, values: list[Any]) -> dict[Any, float]:
         return {value: float(position) for position, value in enumerate(order)}
     if min(distinct) > 0 and max(distinct) / min(distinct) >= 10:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: units.setting(value)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.locator_params(axis="x", nbins=4)
     return {value: float(value) for value in distinct}

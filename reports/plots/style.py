@@ -82,6 +82,7 @@ def styled() -> Iterator[None]:
         "figure.facecolor": PAPER,
         "axes.facecolor": PAPER,
         "svg.fonttype": "none",
+        "text.parse_math": False,  # a model may be called $x$
     }
     with matplotlib.rc_context(cast(Any, look)):
         yield

@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from trainables import limits
+from trainables.data.errors import DataError
+
 Indices = np.ndarray  # of row numbers
 
 
@@ -65,6 +68,11 @@ def interleave(parts: Sequence[Indices], weights: Sequence[float], until: str, s
     share = np.array(weights, float) / sum(weights)
     ends = [len(part) / each for part, each in zip(parts, share, strict=True)]
     length = int((min if until == "first" else max)(ends)) + 1
+    if length > limits.ROWS:
+        raise DataError(
+            f"with these weights the last data set is used up after {length:,} rows; at most {limits.ROWS:,}. "
+            "Give weights that are less far apart, or mix: interleave_under"
+        )
     draws = generator.choice(len(parts), size=length * 2, p=share)
     # How often each has been drawn by then: its next row.
     turns = [np.cumsum(draws == part) for part in range(len(parts))]

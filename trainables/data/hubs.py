@@ -15,6 +15,7 @@ from typing import Any
 
 from trainables.data.errors import DataError
 from trainables.data.paths import kind
+from trainables.files import leads_out
 
 HUBS = {"hf": "Hugging Face", "ms": "ModelScope"}
 WANTED = ["*.json*", "*.csv*", "*.tsv*", "*.parquet", "*.arrow", "*.txt*", "*.ndjson*", "README.md"]
@@ -45,6 +46,8 @@ class DataHub:
             raise DataError(
                 f"{name}: expected {hub}:ORG/NAME, with :SUBSET, #SPLIT or @REVISION after it if wanted"
             )
+        if leads_out(revision):
+            raise DataError(f"{name}: {revision!r} can't be a revision; give a branch, a tag or a commit")
         return cls(hub, repository, subset or None, split or None, revision or None)
 
     @property

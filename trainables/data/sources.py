@@ -16,6 +16,7 @@ from trainables.data import registry
 from trainables.data.errors import DataError
 from trainables.data.hubs import HUBS, DataHub
 from trainables.data.paths import files_of
+from trainables.files import leads_out
 from trainables.nearest import did_you_mean
 
 if TYPE_CHECKING:
@@ -81,6 +82,12 @@ def _placed(path: Path, folder: Path | None) -> Path:
 
 def _registered(found: registry.Entry, config: DataConfig) -> Source:
     if found.file_name is not None and config.folder is not None:
+        # The list may be somebody else's, and what it names is trained on, shown in the report and sent to W&B.
+        if leads_out(found.file_name):
+            raise DataError(
+                f"{found.where}: file_name {found.file_name!r} leads out of {config.folder}; move or link the file "
+                f"there, or name it in the spec itself: data: {{train: {found.file_name}}}"
+            )
         path = _placed(Path(found.file_name), config.folder)
         if not path.exists():
             raise DataError(f"{found.where}: file_name {found.file_name}: no such file in {config.folder}")

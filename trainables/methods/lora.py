@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from trainables import limits
 from trainables.methods.footprint import Footprint
 from trainables.methods.protocol import FineTuning, cast_trainable, reward_head
 
@@ -37,7 +38,7 @@ class LoRA(FineTuning):
     """
 
     kind: Literal["lora"] = "lora"
-    rank: int = Field(default=8, ge=1)
+    rank: Annotated[int, limits.most(limits.RANK)] = Field(default=8, ge=1)
     alpha: float | None = Field(default=None, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"

@@ -31,6 +31,7 @@ class FineTuning(Frozen):
     prior: ClassVar[dict[str, Any]] = {}
     unshared: ClassVar[str | None] = None  # why workers can't share the weights, if they can't
     saves_adapter: ClassVar[bool] = False  # what fits on the base it was trained on, and nothing else
+    prepares_by: ClassVar[tuple[str, ...]] = ()  # settings that decide in what form the base is held
 
     @property
     def label(self) -> str:
@@ -64,6 +65,9 @@ class FineTuning(Frozen):
     def load_options(self, dtypes: Dtypes) -> dict[str, Any]:
         """Extra keyword arguments for ``from_pretrained``."""
         return {}
+
+    def prepare(self, model: nn.Module, dtypes: Dtypes) -> None:
+        """What is done to a loaded base before anything is put on it, as ``prepares_by`` says."""
 
     def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
         """Marks what trains: freezes layers, adds adapters. Trainable weights end in ``dtypes.trainable``."""

@@ -35,6 +35,9 @@ class QLoRA(LoRA):
     group_size: int = Field(default=64, ge=8, multiple_of=8)
 
     unshared: ClassVar[str | None] = "weights in few bits can't be cut into shares"
+    prepares_by: ClassVar[tuple[str, ...]] = (
+        "backend", "bits", "quant_type", "double_quant", "int8_threshold", "group_size",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _makes_sense(self) -> QLoRA:
@@ -74,9 +77,12 @@ class QLoRA(LoRA):
     def load_options(self, dtypes: Dtypes) -> dict[str, Any]:
         return self.quantizer.load_options(self, dtypes)
 
-    def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
+    def prepare(self, model: nn.Module, dtypes: Dtypes) -> None:
         self.quantizer.quantize(self, model, dtypes)
         check(self.quantizer, model)
+
+    def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
+        self.prepare(model, dtypes)
         return super().attach(model, dtypes)
 
     def _adapted(self, model: nn.Module) -> str | list[str]:

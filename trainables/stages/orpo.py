@@ -48,6 +48,8 @@ def _over_the_step(cls: Any) -> Any:
 
     class OverTheStep(cls):
         loss_is_scaled_for_ga = True  # transformers need not divide by the number of batches
+        step_counts: Any = None  # of a batch that is no part of a step: its own
+        shares: Any = (1.0, 1.0)  # of the step's tokens and pairs, what the batch has
 
         def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: Any) -> None:
             """Counts what a step has before its first batch: (chosen tokens that are foretold, pairs)."""
@@ -60,7 +62,8 @@ def _over_the_step(cls: Any) -> Any:
 
         def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[Any, ...]:
             *found, nll = super().concatenated_forward(model, batch)
-            self.shares = _counts(batch).to(nll.device) / self.step_counts
+            counts = _counts(batch).to(nll.device)
+            self.shares = counts / (counts if self.step_counts is None else self.step_counts)
             return (*found, nll * self.shares[0])
 
         def odds_ratio_loss(self, chosen: Any, rejected: Any) -> tuple[Any, ...]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from trainables import limits
 from trainables.encode import IGNORED, Encoded
 from trainables.prediction import Batch, WholeLogits
 from trainables.rewards import RULES, misfit
@@ -42,7 +43,7 @@ class PPO(TrainingStage):
     reward: str | Trained | None = Field(
         default=None, validate_default=True
     )  # a rule, or a reward trial's model
-    max_new_tokens: int = Field(
+    max_new_tokens: Annotated[int, limits.most(limits.TOKENS)] = Field(
         default=32, ge=1
     )  # an answer's most; prompts keep the end that leaves room for them
     min_new_tokens: int = Field(
@@ -62,8 +63,8 @@ class PPO(TrainingStage):
     value_coefficient: float = Field(default=0.1, ge=0)  # of the value loss in the loss
     gamma: float = Field(default=1.0, ge=0, le=1)  # discount per token
     lam: float = Field(default=0.95, ge=0, le=1)  # of generalized advantages
-    epochs: int = Field(default=4, ge=1)  # over the answers of a step
-    mini_batches: int = Field(default=1, ge=1)  # updates an epoch
+    epochs: Annotated[int, limits.most(limits.EPOCHS)] = Field(default=4, ge=1)  # over the answers of a step
+    mini_batches: Annotated[int, limits.most(limits.BATCH)] = Field(default=1, ge=1)  # updates an epoch
     normalize_scores: bool = False  # to mean 0 and variance 1 over the answers of a step
     whiten_rewards: bool = False  # tokens' rewards to variance 1
     missing_eos_penalty: float = Field(default=0.0, ge=0)  # off the score of an answer that doesn't end

@@ -1,0 +1,17 @@
+"""The trials that answer for a whole run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reports.answer import recommend
+from reports.comparison import compare
+from trainables import results
+from trainables.results import Record
+
+
+def chosen(run: Path) -> list[Record]:
+    """The best trial of the cell that the report says to use, for each of its answers, the last stage's first."""
+    results.write_tables(run)
+    rows = [recommend(group) for group in compare([results.read(run)])]
+    return [row.best for row in reversed(rows) if row is not None and row.best is not None]

@@ -1,0 +1,138 @@
+"""Which model people mean, wherever one is asked for: ``RUN``, ``RUN:CELL``, ``RUN:TRIAL``, ``RUN:TRIAL@STEP``, a
+folder, or a base model's name.
+
+``RUN`` is a run's folder or URL; a trial's id may be cut short as long as only one begins so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sweeps.places import of as place_of
+from trainables import files, models, results
+from trainables.config import ModelConfig, TrialConfig
+from trainables.inference.result import Result, of_base, of_trial, of_untrained
+from trainables.model_folder import ModelError, home
+from trainables.nearest import did_you_mean
+from trainables.results import Record
+from trainables.storage import Store
+from trainables.trained import is_complete, step_of
+from trainables.urls import is_url
+
+Answers = Callable[
+    [Path], Sequence[Record]
+]  # a run's best trials, as its report answers, the first the last stage's
+LEAST = 4  # characters of a trial's id
+PATIENCE_SECONDS = 20.0  # with a store that fails
+
+
+def resolve(text: str, answers: Answers, trust: Sequence[str] = (), template: str | None = None) -> Result:
+    """The result that ``text`` names. ``template`` is for a base model, which may have none of its own.
+
+    Raises ``ModelError`` that says what there is instead.
+    """
+    run, part = _split(text)
+    if run is not None:
+        return _in_run(text, run, part, answers, trust)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        found = of_trial(path, trust)
+        return replace(found, name=text) if found.left else of_base(found.config.model, text, template)
+    if path.suffix == ".gguf" and path.is_file():
+        return of_base(ModelConfig(path=path), text, template)
+    try:
+        models.source(text)
+    except ModelError as error:
+        raise ModelError(
+            f"{text} is no run, folder or model: give RUN, RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, the folder of a "
+            f"trial or a model, or a base model's name. {error}"
+        ) from None
+    return of_base(ModelConfig(name=text, unsafe=tuple(trust)), text, template)
+
+
+def _split(text: str) -> tuple[str | None, str]:
+    """The run that ``text`` begins with, if any, and what follows its colon."""
+    if _is_run(text):
+        return text, ""
+    run, colon, part = text.rpartition(":")
+    if colon and _is_run(run):
+        return run, part
+    return None, ""
+
+
+def _is_run(text: str) -> bool:
+    if is_url(text):
+        return bool(Store(text.rstrip("/"), PATIENCE_SECONDS).list("trials"))
+    return (Path(text).expanduser() / "trials").is_dir()
+
+
+def _in_run(text: str, run: str, part: str, answers: Answers, trust: Sequence[str]) -> Result:
+    name, at, step = part.partition("@")
+    with place_of(run).copied() as looked_at:
+        trial = _trial(text, looked_at, name, bool(at), answers)
+        record = results.read_record(looked_at / "trials" / trial)
+    if record is not None and record.role == "base":
+        return replace(of_untrained(_here(run, trial, "config.json"), trust), name=text)
+    wanted = f"checkpoint-{step}" if at else "model"
+    folder = _here(run, trial, wanted)
+    if not folder.is_dir():
+        raise ModelError(f"{text}: {_lacks(run, trial, record, wanted)}")
+    return replace(of_trial(folder, trust), name=text)
+
+
+def _trial(text: str, run: Path, name: str, at_step: bool, answers: Answers) -> str:
+    """The id of the trial that ``name`` names in a run: a cell, or how a trial's id begins; without one the best."""
+    folders = {folder.name: folder for folder in results.trial_folders(run)}
+    if not name:
+        answering = answers(run)
+        if not answering:
+            raise ModelError(f"{text} has no finished trial; `paretune status {text}` says what it is doing")
+        return next(filter(_speaks, answering), answering[0]).trial_id
+    records = [record for folder in folders.values() if (record := results.read_record(folder)) is not None]
+    of_cell = [record for record in records if record.cell == name]
+    if of_cell:
+        best = of_cell[0] if of_cell[0].role == "base" else results.best(of_cell)
+        if best is None:
+            raise ModelError(f"{text}: no trial of {name} is done")
+        if at_step:
+            raise ModelError(f"{text}: a step is one of a trial; the best of {name} is {best.trial_id}")
+        return best.trial_id
+    found = [trial for trial in folders if trial == name or (len(name) >= LEAST and trial.startswith(name))]
+    if len(found) == 1:
+        return found[0]
+    cells = list(dict.fromkeys(record.cell for record in records))
+    said = "several trials begin so" if found else "no cell or trial of that name"
+    raise ModelError(f"{text}: {said}; cells: {', '.join(cells) or 'none'}{did_you_mean(name, cells)}")
+
+
+def _speaks(record: Record) -> bool:
+    return TrialConfig.model_validate(record.config).stage.task == "CAUSAL_LM"
+
+
+def _lacks(run: str, trial: str, record: Record | None, wanted: str) -> str:
+    """Why a trial has no such model, and which it has."""
+    folder = Path(run) / "trials" / trial
+    steps = sorted(step_of(path) for path in folder.glob("checkpoint-*") if is_complete(path))
+    kept = f"; its checkpoints: {', '.join(f'{trial}@{step}' for step in steps)}" if steps else ""
+    if wanted != "model":
+        return f"there is no {wanted}{kept or '; it kept no checkpoints (train.save_steps keeps them)'}"
+    return (
+        f"trial {trial} {f'ended as {record.status}' if record else 'has not ended'} and left no model{kept}"
+    )
+
+
+def _here(run: str, trial: str, part: str) -> Path:
+    """Where a trial's file or folder is on this machine; that of a run at a URL is brought here, once."""
+    if not is_url(run):
+        return Path(run).expanduser().resolve() / "trials" / trial / part
+    store = Store(run.rstrip("/"), PATIENCE_SECONDS)
+    kept = home() / "results" / files.sha256(store.url)[:12]
+    there = store.list(f"trials/{trial}")
+    beside = {f"trials/{trial}/{name}" for name in ("config.json", "record.json")}
+    for name in [each for each in there if each in beside or each.startswith(f"trials/{trial}/{part}")]:
+        path = kept / name
+        if not path.is_file() or path.stat().st_size != there[name].size:
+            store.pull([name], kept, there)
+    return kept / "trials" / trial / part

@@ -1,0 +1,96 @@
+"""Which trials of different size fit on a cluster's machines side by side. No Ray here: machines and sizes are given.
+
+>>> fits([Machine("a", cpus=4, gpus=1)], [Size(1, 1, 0.5), Size(1, 1, 0.5)])
+True
+>>> fits([Machine("a", cpus=4, gpus=1)], [Size(1, 1, 0.5), Size(1, 1, 1)])
+False
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+GIB = 2**30
+NEAR = 1e-6  # three thirds of a GPU are one
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a trial holds while it runs: ``workers``, each with so much; ``memory`` in bytes, 0: unknown."""
+
+    workers: int
+    cpus: float
+    gpus: float = 0.0
+    memory: int = 0
+
+    def __str__(self) -> str:
+        gpus = f", {self.gpus:.3g} GPUs" if self.gpus else ""
+        memory = f", {self.memory / GIB:.3g} GiB" if self.memory else ""
+        return f"{self.workers} x ({self.cpus:g} CPUs{gpus}{memory})"
+
+    def bundle(self) -> dict[str, float]:
+        """A worker's resources, as Ray names them."""
+        wanted = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory)}
+        return {name: amount for name, amount in wanted.items() if amount}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A node and all that trials may take of it; ``memory`` and ``gpu_bytes`` (of its smallest GPU) if it is known."""
+
+    id: str
+    cpus: float
+    gpus: float = 0.0
+    memory: int | None = None
+    gpu_bytes: int | None = None
+
+    def __str__(self) -> str:
+        gpus = f", {self.gpus:g} GPUs" if self.gpus else ""
+        memory = f", {self.memory / GIB:.1f} GiB" if self.memory is not None else ""
+        return f"{self.cpus:g} CPUs{gpus}{memory}"
+
+
+class _Free:
+    """What is left of a machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.cpus, self.memory = machine.cpus, machine.memory
+        self.gpus = [1.0] * int(machine.gpus)  # what is left of each
+
+    def take(self, size: Size) -> bool:
+        """Takes a worker's share, if there is as much."""
+        gpus = self._chosen(size.gpus)
+        enough = self.cpus >= size.cpus - NEAR and (self.memory is None or self.memory >= size.memory)
+        if gpus is None or not enough:
+            return False
+        self.cpus -= size.cpus
+        self.memory = None if self.memory is None else self.memory - size.memory
+        for index in gpus:
+            self.gpus[index] -= min(1.0, size.gpus)
+        return True
+
+    def _chosen(self, share: float) -> list[int] | None:
+        """The GPUs that a worker gets: the fullest that has room for a share, or whole ones."""
+        count = 0 if share == 0 else max(1, round(share))
+        room = sorted((left, index) for index, left in enumerate(self.gpus) if left >= min(1.0, share) - NEAR)
+        return [index for _, index in room[:count]] if len(room) >= count else None
+
+
+def fits(machines: Iterable[Machine], sizes: Sequence[Size]) -> bool:
+    """Whether all of these have room at the same time; the largest are placed first, each where it fits first."""
+    free = [_Free(machine) for machine in machines]
+    workers = [size for size in sorted(sizes, key=_largest_first) for _ in range(size.workers)]
+    return all(any(machine.take(size) for machine in free) for size in workers)
+
+
+def _largest_first(size: Size) -> tuple[float, float, float]:
+    return -size.gpus, -size.cpus, -size.memory
+
+
+def how_many(machines: Sequence[Machine], size: Size, most: int) -> int:
+    """How many trials of one size have room at the same time, counted up to ``most``."""
+    count = 0
+    while count < most and fits(machines, [size] * (count + 1)):
+        count += 1
+    return count

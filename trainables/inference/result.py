@@ -1,0 +1,124 @@
+"""A model that can be used: a base model, or what a trial made of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainables import models, starts
+from trainables.config import DataConfig, ModelConfig, TrainConfig, TrialConfig
+from trainables.model_folder import TOKENIZERS, ModelError, read_json
+from trainables.results import Record, read_record
+from trainables.stages import SFT
+
+
+@dataclass(frozen=True)
+class Result:
+    """``config`` says how the model is loaded and how it is spoken to.
+
+    ``left`` has the weights or the adapter that a trial left; without it the result is the base model, as the config's
+    ``model`` names it. ``run`` is the folder of the run it is of, ``record`` its trial's.
+    """
+
+    name: str
+    config: TrialConfig
+    left: Path | None = None
+    run: Path | None = None
+    record: Record | None = None
+
+    @property
+    def is_adapter(self) -> bool:
+        return self.left is not None and (self.left / "adapter_config.json").is_file()
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it predicts tokens; a reward model gives a text a number."""
+        return self.config.stage.task == "CAUSAL_LM"
+
+    def must_speak(self) -> Result:
+        """Itself. Raises ``ModelError`` for a reward model."""
+        if not self.speaks:
+            raise ModelError(f"{self.name} is a reward model: it gives texts a number, and says nothing")
+        return self
+
+    def base_folder(self) -> Path:
+        """The folder of the weights that the trial started from: the base's, or what other trials made of it.
+
+        Raises ``ModelError`` that says how to get a base that isn't here.
+        """
+        try:
+            model = self.config.model
+            return models.folder(model) if self.run is None else starts.weights(model, self.run)
+        except ModelError as error:
+            raise ModelError(f"{self.name}: the model that it is made of is missing. {error}") from error
+
+    def tokenizer_folder(self) -> Path:
+        """Where the tokenizer is that it is spoken to with: the trial's own has the template it was trained with."""
+        if self.left is not None and any((self.left / name).is_file() for name in TOKENIZERS):
+            return self.left
+        return self.base_folder()
+
+    def folder(self) -> Path:
+        """Where its weights are; of an adapter, those below it."""
+        return self.base_folder() if self.left is None or self.is_adapter else self.left
+
+
+def of_trial(folder: Path, trust: Sequence[str] = (), name: str | None = None) -> Result:
+    """What a trial left, by its ``model`` folder or one of its checkpoints.
+
+    Of what its config says is unsafe only what ``trust`` names counts: the folder may be somebody else's. Raises
+    ``ModelError`` where there is no model.
+    """
+    left = starts.of(folder).folder
+    assert left is not None
+    config = starts.trial(left)
+    if config is None:
+        return _of_no_trial(left, trust, name or folder.name)
+    model = starts.moved_along(_trusted(config.model, trust), left)
+    config = config.model_copy(update={"model": model})
+    run = left.parent.parent.parent
+    return Result(name or config.cell, config, left, run, read_record(left.parent))
+
+
+def of_untrained(path: Path, trust: Sequence[str] = ()) -> Result:
+    """What a trial that trains nothing scored, by its ``config.json``: what the others of its run started from."""
+    config = TrialConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    model = starts.moved_along(_trusted(config.model, trust), path)
+    config = config.model_copy(update={"model": model})
+    return Result(config.cell, config, None, path.parent.parent.parent, read_record(path.parent))
+
+
+def of_base(model: ModelConfig, name: str | None = None, template: str | None = None) -> Result:
+    """A base model as it comes."""
+    return Result(name or model.label, _plain(model, template))
+
+
+def _of_no_trial(folder: Path, trust: Sequence[str], name: str) -> Result:
+    """A model or an adapter that somebody else made; an adapter says itself what it is for."""
+    unsafe = {"unsafe": tuple(trust)}
+    if not (folder / "adapter_config.json").is_file():
+        return of_base(ModelConfig(path=folder, **unsafe), name)
+    base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+    if not base:
+        raise ModelError(f"{folder}: its adapter_config.json doesn't say what model it is for")
+    here = Path(base).expanduser()
+    named = {"path": here} if here.is_dir() else {"name": base if base in models.KNOWN else f"hf:{base}"}
+    return Result(name, _plain(ModelConfig(**named, **unsafe), None), folder)
+
+
+def _plain(model: ModelConfig, template: str | None) -> TrialConfig:
+    return TrialConfig(
+        cell="base",
+        method_name="base",
+        role="base",
+        model=model,
+        data=DataConfig(train="none", template=template),
+        stage=SFT(),
+        method=None,
+        train=TrainConfig(steps=1, learning_rate=1e-4),
+    )
+
+
+def _trusted(model: ModelConfig, trust: Sequence[str]) -> ModelConfig:
+    return model.model_copy(update={"unsafe": tuple(what for what in model.unsafe if what in trust)})
