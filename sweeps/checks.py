@@ -212,10 +212,10 @@ def _own_settings(
 
 
 def _resources(spec: Spec, draft: Draft, config: TrialConfig, takes: ResourcesConfig) -> Iterator[Problem]:
-    workers, train = takes.least_workers, config.train
+    train = config.train
     if train.precision == "fp16" and not takes.gpus:
         yield problem_at(spec, draft, ("train", "precision"), "fp16 needs a GPU; use bf16 or fp32")
-    for place, what, error in sharing.problems(config, workers):
+    for place, what, error in sharing.problems(config, takes.workers):
         yield problem_at(spec, draft, place, what, error)
     if train.packing and not config.stage.packs:
         what = f"{config.stage.kind} compares whole answers, so its rows can't be packed; leave packing out"

@@ -44,6 +44,15 @@ class Case:
     def total(self) -> int:
         return round(self.prediction.total * self.correction.factor)
 
+    def ways(self) -> list[Case]:
+        """The case with each number of workers that can share its rows evenly."""
+        rows, least = self.config.train.batch_size, self.config.stage.least_batch
+        return [self.shared_by(n) for n in range(1, rows // least + 1) if rows % n == 0]
+
+    def shared_by(self, workers: int) -> Case:
+        corrected = correction(self.config, self.numbers, self.device, workers)
+        return replace(self, workers=workers, correction=corrected)
+
     def changed(self, part: str, **values: Any) -> Case:
         """The case with other settings in a part of its config."""
         own = getattr(self.config, part)

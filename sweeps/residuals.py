@@ -84,7 +84,7 @@ def _measured(cells: Iterable[Cell], records: Iterable[Record]) -> Iterator[tupl
             continue
         config = TrialConfig.model_validate(record.config)
         model = _model(cell.predicted.most.numbers)
-        alike = likeness(config, record.device or "cpu", cell.predicted.most.workers)
+        alike = likeness(config, record.device or "cpu", record.workers or 1)
         residual = Residual(alike, model, foretold, measured, arithmetic())
         yield f"{record.memory_shape}-{model}", residual
 

@@ -13,17 +13,15 @@ OPTIMIZERS = ("adamw", "sgd")  # those whose state can be shared
 Wrong = tuple[tuple[str, str], str, bool]  # what stands where, what is wrong, and whether it is an error
 
 
-def problems(config: TrialConfig, workers: int) -> Iterator[Wrong]:
-    """What so many workers can't do with this config."""
-    yield from _rows(config, workers)
+def problems(config: TrialConfig, workers: int | str) -> Iterator[Wrong]:
+    """What so many workers, or as many as it takes (``auto``), can't do with this config."""
+    if isinstance(workers, int):
+        yield from _rows(config, workers)
     if config.train.sharding == "none" or config.method is None:
         return
     if workers == 1:
-        yield (
-            ("train", "sharding"),
-            "one worker has nobody to share weights with; resources.workers is 1",
-            False,
-        )
+        what = "one worker has nobody to share weights with; give resources.workers, or leave sharding out"
+        yield ("train", "sharding"), what, False
         return
     for unshared in (config.stage.unshared(config), config.method.unshared):
         if unshared is not None:

@@ -40,6 +40,7 @@ def main() -> None:
     from trial_example import LETTER
 
     from trainables.config import TrialConfig
+    from trainables.group import GroupBroken
     from trainables.rewards import RULES
     from trainables.run import Place, run_trial
 
@@ -48,7 +49,12 @@ def main() -> None:
         config = TrialConfig.model_validate(job["config"])
         place = Place(Path(job["run"]), workers=int(os.environ["WORLD_SIZE"]))
         steps = frozenset([job["stop_at"]]) if "stop_at" in job else frozenset()
-        record = run_trial(config, place, control(job), evaluate_at=steps)
+        try:
+            record = run_trial(config, place, control(job), evaluate_at=steps)
+        except GroupBroken as broken:
+            # A slot's hub would be told.
+            print(broken.record.model_dump_json() if broken.record else None, file=sys.stderr)
+            raise
         if record.status != job.get("ends", "done"):
             sys.exit(f"{config.cell} {record.status}: {record.error}")
     distributed.barrier()  # the first scores what the others don't

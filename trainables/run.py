@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -95,6 +96,7 @@ class Trial:
             error=error,
             slot=self.place.slot,
             slot_trial=self.place.slot_trial,
+            workers=self.place.workers,
             host=socket.gethostname(),
             device=device(),
             ended_at=provenance.now(),
@@ -251,7 +253,7 @@ def _train(trial: Trial, policy: Policy, rows: data.Data, evaluate_at: frozenset
     if policy.blueprint is not None:
         sharded_checkpoint.own(trainer, policy.model)
     _own_optimizer(trainer, config, policy)
-    resumed = last_checkpoint(trial.folder)
+    resumed = last_checkpoint(trial.folder, partial(sharded_checkpoint.is_ours, policy.blueprint is not None))
     watch = Watch(
         folder=trial.folder,
         tally=resumed[1] if resumed else Tally(),

@@ -1,4 +1,7 @@
-"""Checkpoints of a trial whose weights the workers share: each writes and reads its own share, bit for bit."""
+"""Checkpoints of a trial whose weights the workers share: each writes and reads its own share, bit for bit.
+
+Other workers, or another number of them, can't read such a checkpoint: they begin anew.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from torch import Tensor, distributed
 from torch.distributed.tensor import DTensor
 
 from trainables.sharding import local
+from trainables.trained import SHARE, is_shared
 
-SHARE = "share-{rank}-of-{workers}.pt"
 SCHEDULE = "scheduler.pt"
 
 
@@ -28,6 +31,14 @@ def own(trainer: Any, model: Any) -> None:
     trainer._load_optimizer_and_scheduler = lambda folder: _load_optimizer(trainer, folder)
     norm = trainer._get_grad_norm
     trainer._get_grad_norm = lambda *args, **kwargs: _over_all(norm(*args, **kwargs))
+
+
+def is_ours(shared: bool, checkpoint: Path) -> bool:
+    """Whether these workers, who have ``shared`` weights or not, can all resume from a checkpoint."""
+    if not shared:
+        return not is_shared(checkpoint)
+    workers = distributed.get_world_size()
+    return all((checkpoint / SHARE.format(rank=rank, workers=workers)).is_file() for rank in range(workers))
 
 
 def _over_all(norm: Any) -> Any:
@@ -81,8 +92,4 @@ def _share(folder: Path) -> Path:
 
 
 def _read(folder: Path) -> Any:
-    path = _share(folder)
-    if not path.is_file():
-        workers = distributed.get_world_size()
-        raise ValueError(f"{folder} was not written by {workers} workers; resume with as many as did")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return torch.load(_share(folder), map_location="cpu", weights_only=True)

@@ -17,7 +17,7 @@ from trainables.given import Given
 from trainables.group import save_here
 from trainables.model_folder import ModelError
 from trainables.packaged import locked
-from trainables.trained import Trained, is_complete
+from trainables.trained import Trained, is_complete, is_shared
 
 
 def of(path: Path) -> Trained:
@@ -26,6 +26,10 @@ def of(path: Path) -> Trained:
     Raises ``ModelError`` for one that holds none.
     """
     folder = path / "model" if (path / "model").is_dir() else path
+    if is_shared(folder):
+        raise ModelError(
+            f"{path} is in as many shares as there were workers, to be resumed; give the trial's model"
+        )
     # A trial's own config.json is no model's: it stands beside a record.
     if (
         not any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))

@@ -65,9 +65,11 @@ class Tally:
     stopped: bool = False  # by the search: there is nothing left but to score it
 
 
-def last_checkpoint(trial_folder: Path) -> tuple[Path, Tally] | None:
-    """The newest complete checkpoint of a trial, and what had been done by then."""
-    checkpoint = newest(trial_folder)
+def last_checkpoint(
+    trial_folder: Path, is_ours: Callable[[Path], bool] = lambda _: True
+) -> tuple[Path, Tally] | None:
+    """The newest complete checkpoint of a trial that these workers can read, and what had been done by then."""
+    checkpoint = newest(trial_folder, is_ours)
     if checkpoint is None:
         return None
     marked = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
