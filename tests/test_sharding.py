@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from spec_example import folder, plan
+from spec_example import SPEC, folder, plan, problems
 from test_workers import trains_as_one_does
 from trial_example import curve, make_config, run
 from workers_example import SMALL, config_of, job, together
 
 from sweeps import sharing
-from trainables import files, results
+from trainables import files, results, sharded_checkpoint, starts
 from trainables.config import TrialConfig
+from trainables.model_folder import ModelError
 
 PLAIN = ("sft", "full", {})
 CELLS = [PLAIN, ("dpo", "full", {}), ("orpo", "lora", {"gradient_accumulation": 2})]
@@ -43,13 +45,17 @@ def resumed(model: Path) -> TrialConfig:
     return sharded(model, "sft", "full", {"steps": 4})
 
 
+def left(model: Path) -> TrialConfig:
+    return sharded(model, "sft", "full", {"steps": 3})
+
+
 def stopped(model: Path) -> TrialConfig:
     return sharded(model, "sft", "full", {"steps": 5})
 
 
 @pytest.fixture(scope="module")
 def shared(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two workers have made: of CELLS; of a trial in one go, and interrupted and resumed; of one stopped."""
+    """What two workers have made of CELLS; of a trial in one go, and resumed; of one left, and of one stopped."""
     at = tmp_path_factory.mktemp("sharded")
     jobs = [job(sharded(tiny_model, *cell), at) for cell in CELLS]
     long = resumed(tiny_model)
@@ -57,6 +63,7 @@ def shared(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         job(long, at),
         job(long, at / "resumed", interrupt_at=2, ends="interrupted"),
         job(long, at / "resumed"),
+        job(left(tiny_model), at, interrupt_at=2, ends="interrupted"),
     ]
     together(at, [*jobs, job(stopped(tiny_model), at, stop_at=2, ends="stopped")])
     return at
@@ -88,6 +95,45 @@ def test_a_resumed_trial_is_what_it_would_have_been_bit_for_bit(shared: Path, ti
     assert files.file_sha256(at[0] / "model" / "model.safetensors") == files.file_sha256(
         at[1] / "model" / "model.safetensors"
     )
+
+
+def checkpoint(run: Path, config: TrialConfig) -> Path:
+    (found,) = (run / "trials" / config.trial_id()).glob("checkpoint-*")
+    return found
+
+
+def test_shares_of_two_workers_are_not_used_by_one_who_begins_anew(
+    shared: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    config = left(tiny_model)
+    assert {path.name for path in checkpoint(shared, config).glob("*.pt")} >= {
+        "share-0-of-2.pt",
+        "share-1-of-2.pt",
+    }
+    run_folder = tmp_path / "moved"
+    shutil.copytree(shared / "trials" / config.trial_id(), run_folder / "trials" / config.trial_id())
+    again, anew = run(config, run_folder), run(config, tmp_path)
+    assert (again.status, again.objective) == ("done", anew.objective)
+    assert curve(config, run_folder)[-3:] == curve(config, tmp_path)
+
+
+def test_shares_are_used_by_as_many_workers_and_only_where_all_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    (tmp_path / "model.safetensors").touch()
+    assert sharded_checkpoint.is_ours(False, tmp_path)
+    for number, ours in ((0, False), (1, True)):
+        (tmp_path / f"share-{number}-of-2.pt").touch()
+        assert sharded_checkpoint.is_ours(True, tmp_path) is ours
+    assert not sharded_checkpoint.is_ours(False, tmp_path)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 4)
+    assert not sharded_checkpoint.is_ours(True, tmp_path)
+
+
+def test_a_checkpoint_in_shares_is_no_model_to_go_on_from(shared: Path, tiny_model: Path) -> None:
+    with pytest.raises(ModelError, match="in as many shares as there were workers"):
+        starts.of(checkpoint(shared, left(tiny_model)))
 
 
 def test_a_stopped_trial_is_scored_where_it_stopped(shared: Path, tiny_model: Path) -> None:
@@ -141,6 +187,19 @@ def test_what_cannot_be_shared_is_refused_in_words(
     assert what.startswith(says)
     assert "leave sharding out" in what
     assert not list(sharing.problems(config_of(Path("/m"), stage, method, **leaves), workers=2))
+
+
+def test_what_cannot_be_shared_is_refused_where_it_stands(tmp_path: Path) -> None:
+    sets = ("train.sharding=fsdp", "train.optimizer=adamw_8bit")
+    for workers in ("2", "auto"):
+        made = plan(folder(tmp_path / workers), sets=(*sets, f"resources.workers={workers}"))
+        (error,) = {str(problem).partition(": ")[2] for problem in made.errors}
+        assert error == "the state of adamw_8bit can't be shared; use adamw or sgd, or leave sharding out"
+    text = SPEC.replace("train: {", "train: {sharding: fsdp, ").replace("{kind: lora", "{kind: qlora")
+    said = problems(tmp_path / "2", text, "resources.workers=2")
+    assert said == [
+        "spec.yaml:8 train.sharding: weights in few bits can't be cut into shares; leave sharding out"
+    ]
 
 
 def test_one_worker_with_nobody_to_share_with_is_a_warning(tmp_path: Path) -> None:
