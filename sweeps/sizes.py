@@ -156,8 +156,13 @@ class Sizes:
         limit = self.limit(cell.takes)
         if cell.takes.workers != "auto" or limit is None:
             return case
-        ways = case.ways()
-        return next((way for way in ways if way.total * SPARE <= limit.bytes), ways[-1])
+        return fewest_workers(case, limit.bytes)
+
+
+def fewest_workers(case: Case, room: int) -> Case:
+    """The case with as few workers as fit in so many bytes each, or with the most that there can be."""
+    ways = case.ways()
+    return next((way for way in ways if way.total * SPARE <= room), ways[-1])
 
 
 def warnings(plan: Plan, sizes: Sizes) -> list[str]:

@@ -81,7 +81,7 @@ def test_what_is_saved_is_whole_and_what_was_scored(shared: Path, tiny_model: Pa
     found = shared / "trials" / config.trial_id()
     record = results.read_record(found)
     assert record is not None
-    plainly = make_config(found / "model", "commands", None, dtype="float32", **SMALL)
+    plainly = make_config(found / "model", "commands", None, **SMALL)
     again = run(plainly, tmp_path)
     assert again.metrics == pytest.approx(record.metrics, rel=1e-5)
     assert again.total_params == record.total_params

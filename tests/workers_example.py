@@ -24,7 +24,7 @@ LENGTHS: dict[str, dict[str, Any]] = {
     "accumulated": {"steps": 2, "gradient_accumulation": 2},
     "uneven": {"rows": 6},
 }
-SMALL: dict[str, Any] = {"precision": "fp32", "eval_rows": 4, "eval_fraction": 0.95}
+SMALL: dict[str, Any] = {"dtype": "float32", "precision": "fp32", "eval_rows": 4, "eval_fraction": 0.95}
 
 
 def job(config: TrialConfig, run: Path, **how: Any) -> dict[str, Any]:

@@ -143,7 +143,7 @@ class Step:
             head = self._at_whole_logits(self.batch.logits)
         else:
             head = [self._at_head()] if self.batch.labels else [self.moment(0, self.kept(), 0)]
-        return [*head, *self._at_layers(), self._at_end()]
+        return [*head, *self._at_layers(), *self._at_end()]
 
     # What is there all the time
 
@@ -347,8 +347,9 @@ class Step:
             found.append(self.moment(done, kept + transient, 0, sent=waiting))
         return found
 
-    def _at_end(self) -> Prediction:
-        """The embedding's gradient is as large as itself, and is added to what the head's was."""
+    def _at_end(self) -> list[Prediction]:
+        """The embedding's gradient is as large as itself, and is added to what the head's was; then it is sent."""
         dense = self.bytes.trainable * self.shape.embedding_params if self.taken.embedding else 0
-        sent = 2 * self.together.waiting() + self.together.sent_at_the_end()
-        return self.moment(self.gradients(), dense, 0, sent=sent)
+        every, waiting = self.gradients(), 2 * self.together.waiting()
+        sent = waiting + self.together.sent_at_the_end()
+        return [self.moment(every, dense, 0, sent=waiting), self.moment(every, 0, 0, sent=sent)]
