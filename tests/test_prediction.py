@@ -359,24 +359,6 @@ def test_every_cell_of_a_grid_is_foretold_within_ten_percent(tmp_path: Path) -> 
     assert worst_error(cells) < 0.1
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_what_each_of_two_workers_takes_is_foretold_within_ten_percent(tmp_path: Path) -> None:
-    long = long_rows(tmp_path / "long.jsonl")
-    model = models.folder(ModelConfig(name="smollm2-135m"), fetch=True)
-    cells = {
-        f"{name:7} {sharding} {checkpointing!s:5}": make_config(
-            model, long, GRID[name], cutoff=128, eval_rows=2, batch_size=4, sharding=sharding,
-            gradient_checkpointing=checkpointing, stage={"eval_batch": 1},
-        )
-        for name, sharding, checkpointing in [*ALONE_OR_SHARED, ("full", "fsdp", True)]
-    }  # fmt: skip
-    assert worst_error(cells, workers=2) < 0.1
-
-
-ALONE_OR_SHARED = [(name, sharding, False) for name in ("full", "lora") for sharding in ("none", "fsdp")]
-
-
 def worst_error(cells: dict[str, TrialConfig], workers: int = 1) -> float:
     """Measures each cell, and prints its peak beside what is foretold."""
     measuring, errors = MeasuringProcess(workers), []

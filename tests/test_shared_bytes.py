@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 from spec_example import SPEC, folder, plan
-from test_prediction import SMOLLM2
+from test_prediction import GRID, SMOLLM2, long_rows, worst_error
 from trial_example import make_config
 
 from sweeps.cells import Cell
 from sweeps.foretell import Case, Foretold
 from sweeps.packing import Machine, Size
 from sweeps.sizes import Sizes
-from trainables import shape
+from trainables import models, shape
+from trainables.config import ModelConfig
 from trainables.prediction import Prediction
 
 GIB = 2**30
@@ -61,6 +62,30 @@ def test_more_workers_take_less_each_and_least_where_they_share_weights(method: 
     totals = [foretold(workers, "fsdp", method).total for workers in (1, 2, 4, 8)]
     assert totals == sorted(totals, reverse=True)
     assert foretold(4, "fsdp", method).total < foretold(4, "none", method).total
+
+
+# Against measured peaks
+
+
+SMOLLM2_CELLS = [
+    ("full", "none", False), ("full", "fsdp", False), ("full", "fsdp", True), ("freeze", "fsdp", False),
+    ("lora", "none", False), ("lora", "fsdp", False),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_what_each_of_two_workers_takes_is_foretold_within_ten_percent(tmp_path: Path) -> None:
+    long = long_rows(tmp_path / "long.jsonl")
+    model = models.folder(ModelConfig(name="smollm2-135m"), fetch=True)
+    cells = {
+        f"{name:7} {sharding} {checkpointing!s:5}": make_config(
+            model, long, GRID[name], cutoff=128, eval_rows=2, batch_size=4, sharding=sharding,
+            gradient_checkpointing=checkpointing, stage={"eval_batch": 1},
+        )
+        for name, sharding, checkpointing in SMOLLM2_CELLS
+    }  # fmt: skip
+    assert worst_error(cells, workers=2) < 0.1
 
 
 # How many it takes

@@ -25,10 +25,15 @@ REST = [cell for cell in EVERY if cell not in CELLS]
 
 @pytest.fixture(scope="module")
 def shared(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with every stage's trials, trained by two workers."""
+    """A run folder with a trial that fails and, after it, every stage's, trained by two workers."""
     folder = tmp_path_factory.mktemp("two")
-    together(folder, [job(config_of(tiny_model, *cell), folder) for cell in CELLS])
+    jobs = [job(hopeless(tiny_model), folder, ends="failed")]
+    together(folder, [*jobs, *(job(config_of(tiny_model, *cell), folder) for cell in CELLS)])
     return folder
+
+
+def hopeless(model: Path) -> TrialConfig:
+    return config_of(model, "sft", "full", learning_rate=1e30, max_grad_norm=None)
 
 
 def trains_as_one_does(config: TrialConfig, shared: Path, alone: Path) -> None:
@@ -120,10 +125,7 @@ def test_a_worker_that_runs_out_of_memory_alone_says_so_and_ends_the_others(
     assert '"status":"out_of_memory","error":"MemoryError: none left"' in said[fails]
 
 
-def test_what_fails_on_all_workers_is_a_record_and_they_go_on(tiny_model: Path, tmp_path: Path) -> None:
-    hopeless = config_of(tiny_model, "sft", "full", learning_rate=1e30, max_grad_norm=None)
-    fine = config_of(tiny_model, "sft", "lora")
-    together(tmp_path, [job(hopeless, tmp_path, ends="failed"), job(fine, tmp_path)])
-    record = results.read_record(tmp_path / "trials" / hopeless.trial_id())
+def test_what_fails_on_all_workers_is_a_record_and_they_go_on(shared: Path, tiny_model: Path) -> None:
+    record = results.read_record(shared / "trials" / hopeless(tiny_model).trial_id())
     assert record is not None
     assert "NotFinite" in str(record.error)

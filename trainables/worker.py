@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trainables.config import TrialConfig
     from trainables.courier import Where
+    from trainables.results import Record
+    from trainables.run import Place
 
 MAX_ATTEMPTS = 3  # times a trial may take its worker down before it counts as failed
 
@@ -83,29 +86,18 @@ def _run(
     from trainables.config import TrialConfig
     from trainables.courier import InPlace
     from trainables.model_folder import ModelError
-    from trainables.results import Record, write_record
-    from trainables.run import Place, end_trial, run_trial, would_retry
+    from trainables.run import Place, end_trial, run_trial
     from trainables.storage import StorageError
 
     at = at or InPlace(Path(job["run"]))
     config = TrialConfig.model_validate(job["config"])
     place = Place(at.run, job["slot"], job["slot_trial"], job["given_at"], workers)
-    failed = Record.model_validate(job["failed"]) if job.get("failed") else None
-    if failed is not None and not would_retry(config, failed, workers):
-        write_record(place.folder(config), failed)
-        return failed.model_dump(mode="json")
-    if job["starved"] and (job["attempt"] > 2 or not config.train.retry_out_of_memory):
-        starved = "its worker was ended because the node's memory had run out"
-        return end_trial(config, place, "out_of_memory", starved).model_dump(mode="json")
-    if job["attempt"] > MAX_ATTEMPTS:
-        died = (
-            f"its worker died {MAX_ATTEMPTS} times while running it, or was ended because it said nothing for "
-            "resources.stall_seconds; sweep.log says which"
-        )
-        return end_trial(config, place, "failed", died).model_dump(mode="json")
+    ended = _ended_before(job, config, place)
+    if ended is not None:
+        return ended.model_dump(mode="json")
     steps = frozenset(job["evaluate_at"])
     measures = at.measuring(measuring, workers) if measuring is not None else None
-    halved = job["starved"] or failed is not None
+    halved = job["starved"] or bool(job.get("failed"))
     control = FromHub(hub, board, job["trial_id"], steps, job.get("node", ""))
     while True:
         try:
@@ -123,6 +115,27 @@ def _run(
                 raise
             if workers > 1:
                 raise  # the others are not where this one is: all begin again, from the last checkpoint
+
+
+def _ended_before(job: dict[str, Any], config: TrialConfig, place: Place) -> Record | None:
+    """The record of a job that isn't to be run again, for what befell its workers before; written."""
+    from trainables.results import Record, write_record
+    from trainables.run import end_trial, would_retry
+
+    failed = Record.model_validate(job["failed"]) if job.get("failed") else None
+    if failed is not None and not would_retry(config, failed, place.workers):
+        write_record(place.folder(config), failed)
+        return failed
+    if job["starved"] and (job["attempt"] > 2 or not config.train.retry_out_of_memory):
+        starved = "its worker was ended because the node's memory had run out"
+        return end_trial(config, place, "out_of_memory", starved)
+    if job["attempt"] > MAX_ATTEMPTS:
+        died = (
+            f"its worker died {MAX_ATTEMPTS} times while running it, or was ended because it said nothing for "
+            "resources.stall_seconds; sweep.log says which"
+        )
+        return end_trial(config, place, "failed", died)
+    return None
 
 
 def _told_of(record: dict[str, Any], lost: str | None) -> dict[str, Any]:
