@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sweeps.packing import Machine, Size
 from sweeps.sizes import Sizes
 from trainables import models, shape
 from trainables.config import ModelConfig
+from trainables.measuring import MeasuringFailed, MeasuringProcess
 from trainables.prediction import Prediction
 
 GIB = 2**30
@@ -86,6 +88,24 @@ def test_what_each_of_two_workers_takes_is_foretold_within_ten_percent(tmp_path:
         for name, sharding, checkpointing in SMOLLM2_CELLS
     }  # fmt: skip
     assert worst_error(cells, workers=2) < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gone", [0, 1])
+def test_measuring_processes_do_not_wait_for_one_that_is_gone_and_are_started_again(
+    tiny_model: Path, tmp_path: Path, gone: int
+) -> None:
+    config = make_config(tiny_model, "commands", "full", sharding="fsdp", batch_size=4)
+    with closing(MeasuringProcess(2)) as group, closing(MeasuringProcess()) as alone:
+        killed = group.start()[gone]
+        killed.kill()
+        killed.wait()
+        with pytest.raises(MeasuringFailed, match="ended with code -9") as caught:
+            group.measure(config)
+        assert caught.value.out_of_memory
+        found, whole = group.measure(config), alone.measure(config)
+    assert (found["rows"], whole["rows"]) == (2, 4)
+    assert found["weight_bytes"] == pytest.approx(whole["weight_bytes"] / 2, rel=0.01)
 
 
 # How many it takes

@@ -12,16 +12,19 @@ import contextlib
 import gc
 import json
 import os
+import selectors
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import IO, Any
 
 from trainables.config import TrialConfig
-from trainables.group import workers
+from trainables.group import PATIENCE, workers
 from trainables.results import Phase
 
+MEET = "PARETUNE_MEET"  # the file by which the processes of a group find one another
 # From 16 KiB on a block is mapped by itself and unmapped when freed; a free heap's end goes back. With 128 KiB a
 # cache of keys and values that grows token by token leaves holes in the heap: the same peak within 3 %, not 0.5.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "65536"}
@@ -53,16 +56,17 @@ class MeasuringProcess:
     def __init__(self, workers: int = 1) -> None:
         self.workers = workers
         self._processes: list[subprocess.Popen[str]] = []
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def measure(self, config: TrialConfig) -> dict[str, Any]:
         """A ``Memory`` as JSON. Raises :class:`MeasuringFailed`."""
         processes = self.start()
         for process in processes:
             _ask(process, config)
-        answers = [_answer_of(process) for process in processes]
-        if not all(answers):
+        answers = _answers(processes)
+        if "" in answers:
             raise self._ended(answers)
-        results = [json.loads(answer) for answer in answers]
+        results = [json.loads(answer) for answer in answers if answer is not None]
         failed = [result for result in results if "error" in result]
         if failed:
             # The others' connections broke when one failed.
@@ -72,9 +76,9 @@ class MeasuringProcess:
             raise MeasuringFailed(first["error"], first["out_of_memory"], phase=first["phase"])
         return largest([result["memory"] for result in results])
 
-    def _ended(self, answers: list[str]) -> MeasuringFailed:
+    def _ended(self, answers: list[str | None]) -> MeasuringFailed:
         """What to say of processes that ended without an answer; the others are ended, too."""
-        codes = [p.wait() for p, answer in zip(self._processes, answers, strict=True) if not answer]
+        codes = [p.wait() for p, answer in zip(self._processes, answers, strict=True) if answer == ""]
         self._end()
         return MeasuringFailed(
             f"the measuring process ended with code {codes[0]}",
@@ -85,21 +89,26 @@ class MeasuringProcess:
     def _end(self) -> None:
         for process in self._processes:
             process.kill()
-            process.wait()
-        self._processes = []
+        self._let_go()
 
     def close(self) -> None:
         for process in self._processes:
             assert process.stdin is not None
             process.stdin.close()  # the end of its input is its end
+        self._let_go()
+
+    def _let_go(self) -> None:
         for process in self._processes:
             process.wait(timeout=30)
+        if self._folder is not None:
+            self._folder.cleanup()
         self._processes = []
 
     def start(self) -> list[subprocess.Popen[str]]:
         """The process, whose imports take seconds; whoever has something else to do meanwhile starts it first."""
         if not self._processes:
-            places = _group(self.workers) if self.workers > 1 else [{}]
+            self._folder = tempfile.TemporaryDirectory(prefix="paretune-")
+            places = _group(self.workers, self._folder.name) if self.workers > 1 else [{}]
             self._processes = [
                 subprocess.Popen(
                     [sys.executable, "-m", "trainables.measuring"],
@@ -120,9 +129,21 @@ def _ask(process: subprocess.Popen[str], config: TrialConfig) -> None:
         process.stdin.flush()
 
 
-def _answer_of(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline()
+def _answers(processes: list[subprocess.Popen[str]]) -> list[str | None]:
+    """What each answers: nothing if it has ended, ``None`` if it waits for another that has, or has failed."""
+    answers: list[str | None] = [None] * len(processes)
+    patience: float | None = None
+    with selectors.DefaultSelector() as silent:
+        for number, process in enumerate(processes):
+            assert process.stdout is not None
+            silent.register(process.stdout, selectors.EVENT_READ, number)
+        while silent.get_map() and (heard := silent.select(patience)):
+            for key, _ in heard:
+                silent.unregister(key.fileobj)
+                answer = answers[key.data] = key.fileobj.readline()  # type: ignore[union-attr]
+                if not answer or "error" in json.loads(answer):
+                    patience = PATIENCE.total_seconds()
+    return answers
 
 
 def largest(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -134,12 +155,10 @@ def largest(found: list[dict[str, Any]]) -> dict[str, Any]:
     return first | {name: max(values) for name, values in numbers.items() if None not in values}
 
 
-def _group(workers: int) -> list[dict[str, str]]:
+def _group(workers: int, folder: str) -> list[dict[str, str]]:
     """The environment by which each of so many processes on this machine finds the others."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    shared = {"WORLD_SIZE": str(workers), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    # By a file: torch's other store listens on all interfaces, and asks nobody for a token.
+    shared = {"WORLD_SIZE": str(workers), MEET: str(Path(folder) / "meet")}
     if sys.platform == "linux":
         shared["GLOO_SOCKET_IFNAME"] = "lo"
     ranks = map(str, range(workers))
@@ -160,6 +179,8 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print must not mix with the answers
     noise.silence()
     _warm_up()
+    if workers() > 1:
+        _meet()
     # When cycles are collected depends on all that was allocated before; between phases they are, by hand: of what
     # comes from here on, the libraries aren't walked through each time.
     gc.disable()
@@ -174,6 +195,16 @@ def main() -> None:
         settled = True
     answers.close()
     os._exit(0)  # nothing is left to do, and taking the libraries down takes a second or two
+
+
+def _meet() -> None:
+    """Makes the group of this process and the others, once all are there."""
+    import torch
+    from torch import distributed
+
+    backend, rank = "nccl" if torch.cuda.is_available() else "gloo", int(os.environ["RANK"])
+    there = f"file://{os.environ[MEET]}"
+    distributed.init_process_group(backend, init_method=there, rank=rank, world_size=workers())
 
 
 def _measured(config: TrialConfig, settled: bool) -> dict[str, Any]:
