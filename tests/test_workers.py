@@ -47,8 +47,8 @@ def trains_as_one_does(config: TrialConfig, shared: Path, alone: Path) -> None:
     expected, saved = (saved_weights(run, config) for run in (alone, shared))
     assert saved.keys() == expected.keys()
     for name, weights in expected.items():
-        # Two steps changed them by some percent. Adam makes much of next to nothing, so not each by itself.
-        assert (saved[name] - weights).norm() <= 1e-3 * weights.norm(), name
+        # An adapter is all change, and Adam makes much of next to nothing: not each weight by itself.
+        assert (saved[name] - weights).norm() <= 5e-3 * weights.norm(), name
 
 
 def saved_weights(run: Path, config: TrialConfig) -> dict[str, Tensor]:
