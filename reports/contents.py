@@ -11,6 +11,7 @@ from reports.answer import Answer, answer
 from reports.comparison import compare
 from reports.group import Group
 from reports.seen import Seen, seen
+from reports.using import Samples, samples
 from trainables.results import Run
 
 READ = {
@@ -30,6 +31,8 @@ READ = {
     "memory": "Three bars a cell: loading, training, evaluating; the training peak by what it is made of.",
     "data": "Training rows as their stage hands them to the model, after the cutoff. "
     "A preference pair counts as two rows, a long text as its pieces.",
+    "using": "The best trial of each cell: talk to it, take it away, put it behind an API; paretune evaluate measures "
+    "it on other data.",
     "unfinished": "Running out of memory and being stopped early are results; nothing is dropped.",
     "trials": "Every trial, cell by cell, in the order they started; the objective is from the validation "
     "rows (higher is better), the quality from the test rows.",
@@ -46,6 +49,7 @@ class Contents:
     answers: tuple[Answer, ...]
     seen: tuple[Seen, ...] = ()
     across: tuple[Group, ...] = ()  # stages that learn the same thing, side by side
+    samples: tuple[Samples, ...] = ()
 
     @property
     def title(self) -> str:
@@ -73,7 +77,8 @@ def contents(runs: Sequence[Run]) -> Contents:
     groups = tuple(compare(unique))
     side_by_side = tuple(across(groups))
     answers = tuple(answer(group) for group in (*side_by_side, *groups) if group.rows)
-    return Contents(unique, groups, answers, seen(unique), side_by_side)
+    answered = tuple(found for group in groups if (found := samples(group)) is not None)
+    return Contents(unique, groups, answers, seen(unique), side_by_side, answered)
 
 
 EMPTY = "No trial has left a record yet, so there is no answer."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from html import escape
@@ -98,6 +99,26 @@ def _piece(piece: dict[str, Any]) -> str:
     count = piece["left_out"]
     left_out = f"… {units.number(count)} character{'s' if count > 1 else ''} left out"
     return f'{marked}<small lang="en" dir="ltr">{text(left_out)}</small>'
+
+
+def dialogue(messages: Sequence[dict[str, Any]], answers: Sequence[tuple[str, str]]) -> str:
+    """A conversation, and several answers to it side by side, by whose they are. Nothing in them is the page's own."""
+    asked = "".join(
+        f"<dt>{text(str(message.get('role', '')))}</dt>{_quoted(_said(message))}" for message in messages
+    )
+    sides = "".join(f"<div><h4>{text(name)}</h4>{_quoted(said, 'div')}</div>" for name, said in answers)
+    return f'<article class="dialogue"><dl>{asked}</dl><div class="sides">{sides}</div></article>'
+
+
+def _quoted(value: str, tag: str = "dd") -> str:
+    return f'<{tag} class="row" lang="" dir="auto">{escape(value)}</{tag}>'
+
+
+def _said(message: dict[str, Any]) -> str:
+    """A message's text, and the tools it calls as JSON."""
+    calls = message.get("tool_calls")
+    written = [json.dumps(calls, ensure_ascii=False)] if calls else []
+    return "\n".join([*([str(message["content"])] if message.get("content") else []), *written])
 
 
 def figure(svg: str | None, caption: str, missing: str) -> str:

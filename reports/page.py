@@ -7,26 +7,49 @@ from html import escape
 from importlib import resources
 from string import Template
 
-from reports import markup, repeat, seen, tables, units
+from reports import markup, repeat, seen, tables, units, using
 from reports.contents import EMPTY, READ, Contents
 from reports.figures import Figures
 from reports.group import Group
 from reports.seen import Seen
+from reports.using import Samples
 from trainables.results import Run
 
 
 def page(contents: Contents, figures: Figures) -> str:
     """The whole page as HTML."""
+    answer = f'<section class="answer" aria-labelledby="answer">{markup.heading(2, "The answer", "answer")}'
+    sections = [f"{answer}{_answer(contents)}</section>", *_sections(contents, figures)]
+    return _shell(contents.title, contents.question or "", contents.facts, sections)
+
+
+def samples_page(contents: Contents) -> str | None:
+    """What the cells answer to the same prompts, on a page of its own; ``None`` without any answers."""
+    sections = [_samples(number, each) for number, each in enumerate(contents.samples)]
+    what = "What the best trial of each cell answers to the same held-out prompts; longer answers may be cut."
+    return _shell(f"{contents.title}: answers", "", what, sections) if sections else None
+
+
+def _shell(title: str, question: str, facts: str, sections: list[str]) -> str:
     templates = resources.files("reports") / "templates"
     shell = Template((templates / "page.html").read_text(encoding="utf-8"))
     return shell.substitute(
-        title=escape(contents.title),
+        title=escape(title),
         style=(templates / "style.css").read_text(encoding="utf-8"),
-        question=markup.paragraph(contents.question or "", "question"),
-        facts=markup.paragraph(contents.facts, "facts"),
-        answer=_answer(contents),
-        sections="\n".join(_sections(contents, figures)),
+        question=markup.paragraph(question, "question"),
+        facts=markup.paragraph(facts, "facts"),
+        sections="\n".join(sections),
     )
+
+
+def _samples(number: int, samples: Samples) -> str:
+    shown = "".join(
+        markup.dialogue(
+            each.prompt, [("right", each.reference), *zip(samples.cells, each.answers, strict=True)]
+        )
+        for each in samples.shown
+    )
+    return _section(f"samples-{number}", samples.title, samples.facts, shown)
 
 
 def _answer(contents: Contents) -> str:
@@ -64,6 +87,7 @@ def _sections(contents: Contents, figures: Figures) -> Iterator[str]:
     yield _section(
         "data", "What the models saw", READ["data"] if contents.seen else "", _seen(contents, figures)
     )
+    yield _section("using", "Using the results", READ["using"], _using(contents, each))
     yield _section("unfinished", "Failures and early stops", READ["unfinished"], _unfinished(contents))
     yield _section("trials", "Every trial", READ["trials"], each(_trials))
     yield _section("repeat", "How to repeat it", READ["repeat"], _repeat(contents.runs))
@@ -132,6 +156,13 @@ def _saw(one: Seen, figures: Figures) -> str:
             markup.figure(figures.inline("lengths", one), "", "There is no row to measure."),
             markup.rows(one.examples),
         ]
+    )
+
+
+def _using(contents: Contents, each: Callable[[Callable[[Group], str]], str]) -> str:
+    link = f'<p><a href="{using.PAGE}">What each cell answers to the same held-out prompts</a></p>'
+    return (link if contents.samples else "") + each(
+        lambda group: markup.code("\n".join(using.commands(group)))
     )
 
 

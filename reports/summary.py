@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from reports import repeat, seen, tables
+from reports import repeat, seen, tables, using
 from reports.contents import EMPTY, READ, Contents
 from reports.tables import Table
 from trainables.results import Run
@@ -38,6 +38,10 @@ def _parts(contents: Contents) -> Iterator[str]:
         yield _plain(one.facts)
         yield "\n".join(f"- {_plain(remark)}" for remark in one.remarks)
     yield _plain(seen.missing(contents.runs))
+    yield "## Using the results"
+    for group in contents.groups:
+        if typed := "\n".join(using.commands(group)):
+            yield _fenced(typed)
     yield "## Failures and early stops"
     unfinished = tables.unfinished(contents.groups)
     yield _table(unfinished) if unfinished.rows else "Every trial ran to the end."
@@ -60,8 +64,12 @@ def _repeat(run: Run, several: bool) -> Iterator[str]:
     yield f"### {_plain(run.name)}" if several else ""
     yield "\n".join(f"- {name}: {_plain(value)}" for name, value in repeat.facts(run))
     if run.spec:
-        fence = "`" * max(3, *(len(ticks) + 1 for ticks in re.findall("`+", run.spec)), 3)
-        yield f"{fence}yaml\n{run.spec.rstrip()}\n{fence}"
+        yield _fenced(run.spec, "yaml")
+
+
+def _fenced(text: str, language: str = "") -> str:
+    fence = "`" * max(3, *(len(ticks) + 1 for ticks in re.findall("`+", text)), 3)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
 def _table(table: Table) -> str:

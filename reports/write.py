@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from reports.using import PAGE
 from trainables import results
 
-_PARTS = {"index.html", "summary.md", "comparison.csv", "figures"}
+_PARTS = {"index.html", PAGE, "summary.md", "comparison.csv", "figures"}
 
 
 def write(runs: Sequence[Path], output: Path | None = None) -> Path:
@@ -40,6 +41,8 @@ def write(runs: Sequence[Path], output: Path | None = None) -> Path:
         (folder / "comparison.csv").write_text(comparison.to_csv(gathered.groups), encoding="utf-8")
         (folder / "summary.md").write_text(summary.summary(gathered), encoding="utf-8")
         (folder / "index.html").write_text(page.page(gathered, drawn), encoding="utf-8")
+        if (answers := page.samples_page(gathered)) is not None:
+            (folder / PAGE).write_text(answers, encoding="utf-8")
     return target / "index.html"
 
 

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 NAMESPACE = "paretune"
 
@@ -188,12 +189,9 @@ class Hub:
 
 
 def open_board(name: str) -> Any:
-    """Starts a sweep's board under ``name``, or finds it."""
-    return (
-        ray.remote(Board)
-        .options(name=name, namespace=NAMESPACE, num_cpus=0, get_if_exists=True, max_concurrency=8)
-        .remote()
-    )
+    """Starts a sweep's board under ``name``, or finds it; it is lost with the driver's node, and with no other."""
+    options = {"name": name, "namespace": NAMESPACE, "get_if_exists": True, "max_concurrency": 8}
+    return ray.remote(Board).options(**options, **_here()).remote()
 
 
 def find_board(name: str) -> Any:
@@ -202,5 +200,11 @@ def find_board(name: str) -> Any:
 
 
 def open_hub() -> Any:
-    """A hub for one slot; it ends with the slot."""
-    return ray.remote(Hub).options(num_cpus=0, max_concurrency=64).remote()
+    """A hub for one slot; it ends with the slot, or with its node."""
+    return ray.remote(Hub).options(max_concurrency=64, **_here()).remote()
+
+
+def _here() -> dict[str, Any]:
+    """Options of an actor that takes nothing of the node that it is asked for on, and stays there."""
+    node = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}

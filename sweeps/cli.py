@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sweeps.plan import Plan
     from sweeps.spec import Spec
     from sweeps.tracking import Tracker
+    from trainables.inference.result import Result
+    from trainables.inference.shelf import Loaded
 
 WRONG = 2  # what the user gave is wrong
 FAILED = 1  # the run failed, or some trials did
@@ -432,6 +434,116 @@ def stop(
             typer.echo(f"asked, and not ended after {wait:g} s: {holder}", err=True)
             raise typer.Exit(FAILED)
         typer.echo(f"stopped; {state.to_go(place.look())}")
+
+
+ResultArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RESULT...", help="RUN, RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, a folder, or a base model."
+    ),
+]
+TemplateOption = Annotated[
+    str | None, typer.Option(help="The chat template of a base model that has none: chatml, llama3, ...")
+]
+TrustOption = Annotated[
+    list[str] | None, typer.Option("--trust", help="Allow remote_code: code that comes with a model may run.")
+]
+
+
+@app.command()
+def chat(
+    results: ResultArgument,
+    system: Annotated[str | None, typer.Option(help="What the models are told first.")] = None,
+    temperature: Annotated[
+        float, typer.Option(help="0 takes the likeliest token, each time the same.")
+    ] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Draw among the likeliest that make up this share.")] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(help="Of an answer.")] = 512,
+    seed: Annotated[int | None, typer.Option(help="Draw the same again.")] = None,
+    template: TemplateOption = None,
+    trust: TrustOption = None,
+) -> None:
+    """Talk to a result, or to several side by side that answer the same. /help says what can be typed; lines from a
+    pipe are answered one after the other.
+    """
+    from sweeps import chat as chats
+
+    with _users_errors(ValueError):
+        loaded = _loaded(results, template, trust)
+        sampling = chats.Sampling(max_new_tokens, temperature, top_p, seed=seed)
+        talk = chats.Talk(loaded, sampling, system)
+        typed = sys.stdin.isatty()
+        page = chats.Columns() if sys.stdout.isatty() and len(loaded) > 1 else chats.Page()
+        chats.run(talk, chats.typed() if typed else sys.stdin, page)
+
+
+@app.command()
+def serve(
+    results: Annotated[
+        list[str],
+        typer.Argument(metavar="[NAME=]RESULT...", help="As for chat; NAME is for requests."),
+    ],
+    host: Annotated[str, typer.Option(help="Others than this machine need a key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="Holds the key; else PARETUNE_API_KEY does.")
+    ] = None,
+    replicas: Annotated[int, typer.Option(min=1, help="Each has the models in memory.")] = 1,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT.")] = None,
+    cpus: Annotated[int, typer.Option(min=1, help="Of a replica.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0, help="Of a replica; a share of one will do.")] = 0,
+    most: Annotated[int, typer.Option(min=1, help="Answers of a replica that are generated at a time.")] = 32,
+    waiting: Annotated[
+        int, typer.Option(min=0, help="Answers that may wait; then requests are refused.")
+    ] = 128,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Of an answer, at most.")] = 1024,
+    template: TemplateOption = None,
+    trust: TrustOption = None,
+) -> None:
+    """Put results behind an API that OpenAI's clients speak: chat completions, completions, streaming.
+
+    Listens on this machine alone unless --host says otherwise. Ctrl-C ends it once what is under way is answered.
+    """
+    import os
+
+    from sweeps.serving import serving
+
+    with _users_errors(ValueError):
+        named = serving.names(results)
+        key = serving.read_key(api_key_file, os.environ.pop("PARETUNE_API_KEY", None))
+        where = serving.Where(host, port, replicas, cpus, gpus, address)
+        where.refuse_open(key)
+        found = _results([text for _, text in named], template, trust)
+        from sweeps.serving.replica import Served
+
+        texts = [serving.settled(text, result) for (_, text), result in zip(named, found, strict=True)]
+        models = tuple((name, text) for (name, _), text in zip(named, texts, strict=True))
+        allowed = tuple(trust or ())
+        served = Served(models, key, most, waiting, max_new_tokens, cpus, template, allowed)
+        serving.run(served, where, lambda text: print(text, file=sys.stderr, flush=True))
+
+
+def _results(names: list[str], template: str | None, trust: list[str] | None) -> list[Result]:
+    """What these names mean; reward models are refused."""
+    from trainables import noise
+
+    noise.silence()
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    from reports.chosen import chosen
+    from sweeps.named import resolve
+
+    return [resolve(name, chosen, trust or (), template).must_speak() for name in names]
+
+
+def _loaded(names: list[str], template: str | None, trust: list[str] | None) -> list[Loaded]:
+    """The results of these names in memory, adapters of one base beside one another on it."""
+    from trainables.inference.shelf import Shelf
+
+    found = _results(names, template, trust)
+    shelf = Shelf()
+    return [shelf.take(result) for result in found]
 
 
 @app.command()

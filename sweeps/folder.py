@@ -36,7 +36,8 @@ def prepare(plan: Plan, run: Path, resume: bool, shown: str | None = None) -> No
     files.write_text(run / "spec.yaml", redaction.redacted(plan.spec.source.text))
     with files.atomic(run / "resolved.yaml") as temporary:
         YAML(typ="safe").dump(redaction.tree(json.loads(json.dumps(plan.resolved(), default=str))), temporary)
-    files.write_json(run / "environment.json", _describe(plan, before or {}))
+    told = {"place": shown or str(run), **_describe(plan, before or {})}
+    files.write_json(run / "environment.json", told)
 
 
 def check(plan: Plan, run: Path, resume: bool, shown: str | None = None) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from trainables import noise
 from trainables.model_folder import home
 
 noise.silence()
+pytest.register_assert_rewrite("faults_example")  # its assertions say what differs
 
 
 @pytest.fixture(scope="session", autouse=True)

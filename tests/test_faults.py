@@ -55,9 +55,12 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "runs" / "tiny"
 
 
-def busy(*machines: Machine) -> Machine:
-    """The node that a worker runs on."""
-    return next(machine for machine in machines if machine.named("ray::RayTrainWorker"))
+SLOT = "ray::Slot|ray::ResourceTrainable"  # as it is called while it starts, and while it trains
+
+
+def having(title: str, *machines: Machine) -> Machine:
+    """The node that a process of this title runs on."""
+    return next(machine for machine in machines if any(map(machine.named, title.split("|"))))
 
 
 @contextmanager
@@ -83,7 +86,7 @@ def go_on(run: Path, command: Command) -> None:
 # Processes
 
 
-@pytest.mark.parametrize("title", ["ray::RayTrainWorker", "ray::Slot|ray::ResourceTrainable"])
+@pytest.mark.parametrize("title", ["ray::RayTrainWorker", SLOT])
 def test_a_process_of_a_node_is_killed(
     cluster: Cluster, spec: Path, run: Path, peace: Path, title: str
 ) -> None:
@@ -116,11 +119,13 @@ def test_the_driver_is_killed(cluster: Cluster, spec: Path, run: Path, peace: Pa
     same(run, peace)
 
 
-def test_a_node_is_lost(cluster: Cluster, spec: Path, run: Path, peace: Path) -> None:
-    with cluster.head(), cluster.node() as one, cluster.node() as other:
+@pytest.mark.parametrize("title", ["ray::RayTrainWorker", SLOT])
+def test_a_node_is_lost(cluster: Cluster, spec: Path, run: Path, peace: Path, title: str) -> None:
+    # Slots are on nodes, as where the head has none.
+    with cluster.head(slots=False), cluster.node() as one, cluster.node() as other:
         command = cluster.start("run", spec, "--output", run.parent)
         training(run, command)
-        busy(one, other).kill()
+        having(title, one, other).kill()
         with timed("a node lost, its trial goes on"):
             go_on(run, command)
         assert command.wait(500) == 0, command.stderr

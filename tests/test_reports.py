@@ -94,6 +94,7 @@ def test_the_answer_comes_before_every_other_section(page: Page) -> None:
         "What rank, alpha and learning rate did",
         "Memory by phase",
         "What the models saw",
+        "Using the results",
         "Failures and early stops",
         "Every trial",
         "How to repeat it",

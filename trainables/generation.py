@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig
 
 
+SAMPLES, SAMPLE_TOKENS = 4, 48  # answers, and tokens of each, where they serve only to be looked at
 ROOM = 4  # answers may run this many tokens past the longest reference before they are cut off
 
 
@@ -63,6 +64,12 @@ def exact_matches(
     return answers, matches(answers, references)
 
 
+def samples(policy: Policy, rows: Sequence[Encoded], judged: Sequence[Judged]) -> list[str | None]:
+    """The beginning of the greedy answer to each of the first few prompts, and ``None`` for the others."""
+    few = greedy(policy, rows[:SAMPLES], judged[:SAMPLES], SAMPLE_TOKENS, SAMPLES) if rows else []
+    return [*few, *[None] * (len(rows) - len(few))]
+
+
 def agreed(draft: Sequence[int], choices: Sequence[int], ends: set[int]) -> list[int]:
     """The model's own greedy tokens as far as the draft proves them: up to its first other choice or its end.
 
@@ -93,7 +100,7 @@ def continued(
     settings = _settings(policy, max_new_tokens, min_new_tokens, do_sample=False)
     results: dict[int, list[int]] = {}
     order = sorted(range(len(starts)), key=lambda index: len(starts[index]), reverse=True)
-    with policy.evaluating(), _contiguous_head(policy), _only(policy, settings):
+    with policy.evaluating(), contiguous_head(policy), _only(policy, settings):
         for first in range(0, len(order), batch_size):
             chosen = order[first : first + batch_size]
             ids, mask = pad_left([starts[index] for index in chosen], pad)
@@ -122,7 +129,7 @@ def sample(
     """
     settings = _settings(policy, max_new_tokens, min_new_tokens, do_sample=False)
     noise = _Noise(seeds, temperature, policy.device)
-    with policy.evaluating(), _contiguous_head(policy), _only(policy, settings):
+    with policy.evaluating(), contiguous_head(policy), _only(policy, settings):
         output = policy.causal.generate(
             input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=[noise]
         )
@@ -181,7 +188,7 @@ def _only(policy: Policy, settings: GenerationConfig) -> Iterator[None]:
 
 
 @contextmanager
-def _contiguous_head(policy: Policy) -> Iterator[None]:
+def contiguous_head(policy: Policy) -> Iterator[None]:
     """Hands the head its input in one piece.
 
     The last position of every row is a slice with gaps; for such an input and a weight that doesn't train,

@@ -113,15 +113,17 @@ class KTO(TrainingStage):
         judged = judge(policy, tokens, self.eval_batch)
         found = mean_logprobs(judged)
         labels = np.array([row.label for row in rows])
-        predictions = tuple(
-            Prediction(number, row.prompt_json(), row.completion, None, float(logprob))
-            for number, (row, logprob) in enumerate(zip(rows, found, strict=True))
-        )
         metrics = {"auc": auc(found[labels], found[~labels]), "good_rows": float(labels.mean())}
         places = [place for place, row in enumerate(rows) if row.label]
         good, found_good = [tokens[place] for place in places], [judged[place] for place in places]
         right = [rows[place].completion for place in places]
-        return Scores(predictions, metrics | answered(policy, data, good, found_good, right, self.eval_batch))
+        answers, matches = answered(policy, data, good, found_good, right, self.eval_batch)
+        said = dict(zip(places, answers, strict=True))
+        predictions = tuple(
+            Prediction(number, row.prompt_json(), row.completion, said.get(number), float(logprob))
+            for number, (row, logprob) in enumerate(zip(rows, found, strict=True))
+        )
+        return Scores(predictions, metrics | matches)
 
     def _good_and_bad(
         self, policy: Policy, rows: Sequence[Any], cutoff: int

@@ -78,16 +78,18 @@ class PairStage(TrainingStage):
         judged = judge(policy, both, self.eval_batch) if self.task == "CAUSAL_LM" else None
         worth = self.worth(policy, both) if judged is None else mean_logprobs(judged)
         found = Margins(worth[0::2], worth[1::2])
-        predictions = tuple(
-            Prediction(number, row.prompt_json(), row.chosen, None, float(right))
-            for number, (row, right) in enumerate(zip(rows, found.right, strict=True))
-        )
         margin = float(np.mean(found.chosen - found.rejected))  # in what the answers' worth is in
         metrics = {"pair_accuracy": found.accuracy, "margin": margin, "loss": -found.log_sigmoid}
+        said: list[str | None] = [None] * len(rows)
         if judged is not None:
             metrics["auc"] = auc(found.chosen, found.rejected)
             right = [row.chosen for row in rows]
-            metrics |= answered(policy, data, both[0::2], judged[0::2], right, self.eval_batch)
+            said, matches = answered(policy, data, both[0::2], judged[0::2], right, self.eval_batch)
+            metrics |= matches
+        predictions = tuple(
+            Prediction(number, row.prompt_json(), row.chosen, answer, float(right))
+            for number, (row, answer, right) in enumerate(zip(rows, said, found.right, strict=True))
+        )
         return Scores(predictions, metrics)
 
     def margins(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> Margins:
@@ -121,14 +123,16 @@ def answered(
     judged: Sequence[Judged],
     references: Sequence[str],
     batch: int,
-) -> dict[str, float]:
-    """``exact_match`` of greedy answers with the good ones, where each prompt has one right answer; else nothing."""
-    from trainables.generation import exact_matches
+) -> tuple[list[str | None], dict[str, float]]:
+    """Greedy answers, and their ``exact_match`` with the good ones where each prompt has one right answer; where it
+    hasn't, a few answers to look at, and nothing else.
+    """
+    from trainables.generation import exact_matches, samples
 
     if not data.exact or not references:
-        return {}
-    _, matches = exact_matches(policy, good, judged, references, batch)
-    return {"exact_match": sum(matches) / len(matches)}
+        return samples(policy, good, judged), {}
+    answers, matches = exact_matches(policy, good, judged, references, batch)
+    return list(answers), {"exact_match": sum(matches) / len(matches)}
 
 
 def drawn_pairs(

@@ -69,7 +69,7 @@ class SFT(TrainingStage):
         return {"objective": -loss, "validation_loss": loss}
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
-        from trainables.generation import exact_matches
+        from trainables.generation import exact_matches, samples
         from trainables.likelihood import judge, mean_logprobs
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
@@ -77,7 +77,7 @@ class SFT(TrainingStage):
         loss = mean_loss(judged)
         if not data.exact:
             losses = (-mean_logprobs(judged)).tolist()
-            return Scores(_predictions(rows, [None] * len(rows), losses), {"loss": loss})
+            return Scores(_predictions(rows, samples(policy, tokens, judged), losses), {"loss": loss})
         right = [row.answer for row in rows]
         answers, matches = exact_matches(policy, tokens, judged, right, self.eval_batch)
         return Scores(

@@ -1,0 +1,1 @@
+"""Results behind an API that OpenAI's clients speak, on Ray Serve."""

@@ -1,0 +1,144 @@
+"""Answers for requests that come at any time, generated together in a thread while the event loop listens on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from trainables.inference.batch import Answer
+from trainables.inference.sampling import Sampling
+from trainables.inference.shelf import Loaded
+from trainables.inference.speaker import Speaker
+from trainables.inference.spoken import Spoken
+
+
+@dataclass
+class Job:
+    """A request for one answer, and what its asker hears: a word each time its answer went on."""
+
+    loaded: Loaded
+    prompt: list[int]
+    sampling: Sampling
+    heard: asyncio.Queue[None] = field(default_factory=asyncio.Queue)
+    answer: Answer | None = None
+    failure: BaseException | None = None
+    given_up: bool = False
+
+    def hear(self) -> None:
+        self.heard.put_nowait(None)
+
+
+class Engine:
+    """For one event loop. ``count`` requests are under way or wait."""
+
+    def __init__(self, most: int) -> None:
+        self.speaker = Speaker(most)
+        self._jobs: list[Job] = []
+        self._new: list[Job] = []
+        self._thread = ThreadPoolExecutor(1)  # the models are one thread's
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def count(self) -> int:
+        return len(self._jobs) + len(self._new)
+
+    async def pieces(self, job: Job) -> AsyncIterator[str]:
+        """The text of an answer as it is generated; afterwards ``job.answer`` says why it ended."""
+        self._new.append(job)
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run())
+        spoken, told = Spoken(job.loaded.tokenizer, job.sampling.stop), 0
+        try:
+            while True:
+                await job.heard.get()
+                if job.failure is not None:
+                    raise job.failure
+                answer = job.answer
+                assert answer is not None
+                count, ended = len(answer.tokens), answer.ended
+                piece, told = spoken.add(answer.tokens[told:count]), count
+                if spoken.stopped:
+                    answer.ended = ended = "stop"
+                if piece:
+                    yield piece
+                if ended is not None:
+                    break
+            if rest := spoken.end():
+                yield rest
+        finally:
+            job.given_up = True
+            if job.answer is not None and job.answer.ended is None:
+                job.answer.ended = "cancelled"
+
+    async def _run(self) -> None:
+        """Goes on for as long as there is anything to answer."""
+        loop = asyncio.get_running_loop()
+        while self._new or self._jobs:
+            new, self._new = [job for job in self._new if not job.given_up], []
+            self._jobs += new
+            try:
+                moved = await loop.run_in_executor(self._thread, self._step, new)
+            except BaseException as error:
+                self._fail(error)
+                raise
+            self._jobs, jobs = [job for job in self._jobs if not _over(job)], self._jobs
+            for job in jobs:
+                if job.answer is not None and id(job.answer) in moved:
+                    job.hear()
+
+    def _step(self, new: list[Job]) -> set[int]:
+        for job in new:
+            job.answer = self.speaker.ask(job.loaded, job.prompt, job.sampling)
+        return {id(answer) for answer in self.speaker.step()}
+
+    def _fail(self, error: BaseException) -> None:
+        """Nobody waits for what will not come; what comes next begins with models that have nothing under way."""
+        jobs, self._jobs, self._new = [*self._jobs, *self._new], [], []
+        self.speaker = Speaker(self.speaker.most)
+        for job in jobs:
+            job.failure = error
+            job.hear()
+
+
+def _over(job: Job) -> bool:
+    return job.given_up or (job.answer is not None and job.answer.ended is not None)
+
+
+async def together(engine: Engine, jobs: Sequence[Job]) -> list[str]:
+    """The whole texts of several answers; what is cancelled, or fails, takes the others along."""
+
+    async def whole(job: Job) -> str:
+        return "".join([piece async for piece in engine.pieces(job)])
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(whole(job)) for job in jobs]
+    return [task.result() for task in tasks]
+
+
+async def merged(engine: Engine, jobs: Sequence[Job]) -> AsyncIterator[tuple[int, str | None, bool]]:
+    """The pieces of several answers as they come: (which, text, whether its first); text ``None`` at its end."""
+    queue: asyncio.Queue[tuple[int, str | None, bool] | BaseException] = asyncio.Queue()
+
+    async def follow(index: int, job: Job) -> None:
+        try:
+            queue.put_nowait((index, "", True))
+            async for piece in engine.pieces(job):
+                queue.put_nowait((index, piece, False))
+            queue.put_nowait((index, None, False))
+        except Exception as error:
+            queue.put_nowait(error)
+
+    tasks = [asyncio.create_task(follow(index, job)) for index, job in enumerate(jobs)]
+    try:
+        going = len(jobs)
+        while going:
+            found = await queue.get()
+            if isinstance(found, BaseException):
+                raise found
+            going -= found[1] is None
+            yield found
+    finally:
+        for task in tasks:
+            task.cancel()
