@@ -94,6 +94,10 @@ def _memory(group: Group) -> Iterator[str]:
         yield "memory was not measured"
     elif missing:
         yield f"the memory of {units.listing(missing)} was not measured"
+    for row in group.scored_rows:
+        workers = row.best.workers if row.best is not None and row.peak is not None else None
+        if workers is not None and workers > 1:
+            yield f"{row.name}'s memory is what each of its {workers} workers takes"
 
 
 def _other_rows(group: Group) -> Iterator[str]:

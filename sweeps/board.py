@@ -84,6 +84,8 @@ class Hub:
         self._attempts = 0
         self._starved = False  # whether a worker was ended for want of memory while it had the job
         self._kills: int | None = None  # the node's count of such ends when the job was last handed out
+        self._failed: dict[str, Any] | None = None  # the job's record, by a worker that failed in it alone
+        self._handed: tuple[str, str] | None = None  # the group whose first worker was handed which job last
         self._workers: dict[int, tuple[str, int]] = {}  # (node, process) of each rank of the group
         self._heard: float | None = None  # when the job's worker last gave a sign of life; None without a job
         self._answers: dict[tuple[str, int], str] = {}
@@ -94,7 +96,7 @@ class Hub:
     async def give(self, job: dict[str, Any]) -> None:
         async with self._changed:
             self._job, self._attempts, self._starved, self._answers = job, 0, False, {}
-            self._kills = None
+            self._kills = self._failed = self._handed = None
             self._job["given_at"] = time.time()
             self._changed.notify_all()
 
@@ -109,15 +111,17 @@ class Hub:
         rank: int = 0,
         oom_kills: int | None = None,
         where: tuple[str, int] | None = None,
+        group: str = "",
     ) -> dict[str, Any] | None:
         """The slot's job, once it is another than ``done_id``; ``None`` when there are no more.
 
-        Every worker of the group asks; the first one's asking counts as an attempt. ``oom_kills`` is the count of its
+        Every worker of the group asks; the first one's asking counts as an attempt, and the others are told what it was
+        told: they wait for it. ``oom_kills`` is the count of its
         node: where it has grown since the last attempt, the system ended that one's worker for want of memory. Then,
         and where Ray did, the job is ``starved``. ``where`` is the asking worker's node and process.
         """
         async with self._changed:
-            await self._changed.wait_for(lambda: self._closed or self._is_new(done_id))
+            await self._changed.wait_for(lambda: self._closed or self._is_due(done_id, rank, group))
             if self._closed or self._job is None:
                 return None
             self._heard = time.monotonic()
@@ -126,16 +130,26 @@ class Hub:
                 self._attempts += 1
                 self._starved |= None not in (oom_kills, self._kills) and oom_kills != self._kills
                 self._kills = oom_kills
-            return {**self._job, "attempt": self._attempts, "starved": self._starved}
+                self._handed = (group, self._job["trial_id"])
+                self._changed.notify_all()
+            told = {"attempt": self._attempts, "starved": self._starved, "failed": self._failed}
+            return {**self._job, **told}
 
-    def _is_new(self, done_id: str | None) -> bool:
-        return self._job is not None and self._job["trial_id"] != done_id
+    def _is_due(self, done_id: str | None, rank: int, group: str) -> bool:
+        """Whether there is another job than ``done_id``, and the group's first worker has it already."""
+        if self._job is None or self._job["trial_id"] == done_id:
+            return False
+        return rank == 0 or self._handed == (group, self._job["trial_id"])
 
     async def moved(self) -> None:
         """Notes that the job was left to be gone on with elsewhere, which is no attempt that failed."""
         self._attempts -= 1
         if self._job is not None:
             await self.report({"kind": "moved", "trial_id": self._job["trial_id"]})
+
+    async def failed(self, record: dict[str, Any]) -> None:
+        """Notes the job's record by a worker that failed in it alone, and takes its group along."""
+        self._failed = record
 
     async def starve(self) -> None:
         """Notes that a worker was ended for want of memory."""

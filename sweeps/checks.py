@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from sweeps import needs
+from sweeps import needs, sharing
 from sweeps.cells import Cell, build, space_size
 from sweeps.domains import Domain
 from sweeps.drafts import Draft
@@ -212,18 +212,11 @@ def _own_settings(
 
 
 def _resources(spec: Spec, draft: Draft, config: TrialConfig, takes: ResourcesConfig) -> Iterator[Problem]:
-    workers, train = takes.least_workers, config.train
+    train = config.train
     if train.precision == "fp16" and not takes.gpus:
         yield problem_at(spec, draft, ("train", "precision"), "fp16 needs a GPU; use bf16 or fp32")
-    if train.batch_size % workers:
-        rows = train.batch_size
-        what = f"{rows} rows can't be shared evenly by {workers} workers; use a multiple of {workers}"
-        yield problem_at(spec, draft, ("train", "batch_size"), what)
-    elif train.batch_size // workers < config.stage.least_batch:
-        what = (
-            f"{config.stage.kind} needs {config.stage.least_batch} rows or more for each of {workers} workers"
-        )
-        yield problem_at(spec, draft, ("train", "batch_size"), what)
+    for place, what, error in sharing.problems(config, takes.workers):
+        yield problem_at(spec, draft, place, what, error)
     if train.packing and not config.stage.packs:
         what = f"{config.stage.kind} compares whole answers, so its rows can't be packed; leave packing out"
         yield problem_at(spec, draft, ("train", "packing"), what)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sweeps.foretell import Case
+from sweeps.sharing import problems
 from trainables.methods import LoRA, QLoRA
 
 GIB = 2**30
@@ -34,13 +35,18 @@ class Fit:
     change: Change | None = None
 
     def __str__(self) -> str:
-        peak = f"{self.cell}: {self.case.total / GIB:.2f} GiB"
+        peak = f"{self.cell}: {_peak(self.case)}"
         if self.spare >= 0:
             return f"{peak} fits, {self.spare / GIB:.2f} GiB to spare"
         lacks = f"{peak} does not fit, {-self.spare / GIB:.2f} GiB too much"
         if self.change is None:
-            return f"{lacks}; no change of checkpointing, batch, optimizer or bits is enough"
-        return f"{lacks}; {self.change.words}: {self.change.case.total / GIB:.2f} GiB"
+            return f"{lacks}; no change of checkpointing, batch, optimizer, bits or workers is enough"
+        return f"{lacks}; {self.change.words}: {_peak(self.change.case)}"
+
+
+def _peak(case: Case) -> str:
+    each = f" for each of {case.workers} workers" if case.workers > 1 else ""
+    return f"{case.total / GIB:.2f} GiB{each}"
 
 
 def fit(cell: str, case: Case, memory: int) -> Fit:
@@ -48,8 +54,24 @@ def fit(cell: str, case: Case, memory: int) -> Fit:
     spare = memory - case.total
     if spare >= 0:
         return Fit(cell, case, spare)
-    enough = (change for change in _changes(case) if change.case.total <= memory)
-    return Fit(cell, case, spare, min(enough, key=lambda change: change.cost, default=None))
+    found = (_cheapest(changes, memory) for changes in (_changes(case), _sharing(case)))
+    return Fit(cell, case, spare, next(filter(None, found), None))
+
+
+def _cheapest(changes: Iterator[Change], memory: int) -> Change | None:
+    enough = (change for change in changes if change.case.total <= memory)
+    return min(enough, key=lambda change: change.cost, default=None)
+
+
+def _sharing(case: Case) -> Iterator[Change]:
+    """Weights shared by so many workers, with checkpointing as well; it takes more machines, so it comes last."""
+    checkpointed = (CHECKPOINTED, ", train.gradient_checkpointing: true", {"gradient_checkpointing": True})
+    for cost, words, changes in ((0.0, "", {}), checkpointed):
+        for way in case.changed("train", sharding="fsdp", **changes).ways():
+            refused = any(error for *_, error in problems(way.config, way.workers))
+            if way.workers > case.workers and not refused:
+                told = f"resources.workers: {way.workers}, train.sharding: fsdp{words}"
+                yield Change(told, way.workers + cost, way)
 
 
 def _changes(case: Case) -> Iterator[Change]:
@@ -72,6 +94,8 @@ def _ways(case: Case) -> Iterator[list[Step]]:
         ]
     if halved := list(_halvings(case)):
         yield halved
+    if train.sharding != "none":
+        return  # neither bits nor 8-bit states can be shared
     if train.optimizer in EIGHT_BIT:
         other = EIGHT_BIT[train.optimizer]
         yield [(f"train.optimizer: {other}", EIGHT_BIT_STATES, "train", {"optimizer": other})]

@@ -38,11 +38,20 @@ class Case:
         batch = self.config.stage.forward_pass(self.config.train.batch_size // self.workers, self.tokens)
         assert batch is not None
         ran = attention(self.config.model.attention, self.config.data.cutoff, self.device)
-        return predict(self.config, self.numbers, batch, self.device, ran)
+        return predict(self.config, self.numbers, batch, self.device, ran, self.workers)
 
     @property
     def total(self) -> int:
         return round(self.prediction.total * self.correction.factor)
+
+    def ways(self) -> list[Case]:
+        """The case with each number of workers that can share its rows evenly."""
+        rows, least = self.config.train.batch_size, self.config.stage.least_batch
+        return [self.shared_by(n) for n in range(1, rows // least + 1) if rows % n == 0]
+
+    def shared_by(self, workers: int) -> Case:
+        corrected = correction(self.config, self.numbers, self.device, workers)
+        return replace(self, workers=workers, correction=corrected)
 
     def changed(self, part: str, **values: Any) -> Case:
         """The case with other settings in a part of its config."""
@@ -93,4 +102,5 @@ def _case(takes: ResourcesConfig, config: TrialConfig, numbers: shape.Shape, dat
     if config.train.batch_size < workers or config.stage.forward_pass(1, 1) is None:
         return None
     device = "cuda" if takes.gpus else "cpu"
-    return Case(config, numbers, longest(config, data), workers, device, correction(config, numbers, device))
+    corrected = correction(config, numbers, device, workers)
+    return Case(config, numbers, longest(config, data), workers, device, corrected)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeps import chains, fairness, residuals
 from sweeps.amounts import parse_bytes
@@ -24,10 +24,14 @@ from sweeps.needs import Need
 from sweeps.problems import Problem, SpecError, unique
 from sweeps.selection import select
 from sweeps.settings import ResourcesConfig
+from sweeps.sizes import fewest_workers
 from sweeps.spec import Spec
 from sweeps.starts import with_sources
 from trainables import files, limits
 from trainables.config import TrialConfig
+
+if TYPE_CHECKING:
+    from sweeps.foretell import Case
 
 __all__ = ["Cell", "Plan", "base_of", "make"]
 
@@ -89,8 +93,9 @@ class Plan:
 
     def fits(self, memory: int | None) -> list[Fit]:
         """Of each cell whose memory is foretold, whether its greatest peak is within so many bytes."""
-        told = [] if memory is None else [cell for cell in self.cells if cell.predicted is not None]
-        return [fit(cell.name, cell.predicted.most, memory) for cell in told if cell.predicted and memory]
+        if memory is None:
+            return []
+        return [fit(cell.name, _with_workers(cell, memory), memory) for cell in self.cells if cell.predicted]
 
     def to_json(self, memory: int | None = None) -> dict[str, Any]:
         """The plan as ``paretune plan --json`` prints it; with ``memory`` (bytes), what fits in that."""
@@ -218,6 +223,13 @@ def _without_own_trials(entry: Any) -> Any:
     rest = {key: value for key, value in entry.items() if key != "search"}
     # An entry that only changed its trials is an entry without `search`.
     return {**rest, "search": search} if search else rest
+
+
+def _with_workers(cell: Cell, memory: int) -> Case:
+    """A cell's largest case, with as many workers as make it fit where the spec leaves that open."""
+    assert cell.predicted is not None
+    most = cell.predicted.most
+    return fewest_workers(most, memory) if cell.takes.workers == "auto" else most
 
 
 def _fit_json(found: Fit) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables import files, precision_bytes, prediction, rounds, shape
+from trainables import files, precision_bytes, prediction, rounds, shape, shared_bytes
 from trainables.methods import footprint
 from trainables.model_folder import home
 from trainables.packaged import locked
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trainables.results import Record
 
 KEPT = 1000  # measurements, the newest
-FORETELLS = (prediction, rounds, shape, precision_bytes, footprint)
+FORETELLS = (prediction, rounds, shape, precision_bytes, shared_bytes, footprint)
 FARTHEST = 2.0  # a measurement that is so many times off is of something else, and corrects nothing
 
 
@@ -84,26 +84,28 @@ def _measured(cells: Iterable[Cell], records: Iterable[Record]) -> Iterator[tupl
             continue
         config = TrialConfig.model_validate(record.config)
         model = _model(cell.predicted.most.numbers)
-        residual = Residual(likeness(config, record.device or "cpu"), model, foretold, measured, arithmetic())
+        alike = likeness(config, record.device or "cpu", record.workers or 1)
+        residual = Residual(alike, model, foretold, measured, arithmetic())
         yield f"{record.memory_shape}-{model}", residual
 
 
-def correction(config: TrialConfig, numbers: shape.Shape, device: str) -> Correction:
+def correction(config: TrialConfig, numbers: shape.Shape, device: str, workers: int = 1) -> Correction:
     """What earlier measurements say of a config like this one; nothing without any."""
-    alike = [each for each in _usable() if each.likeness == likeness(config, device)]
+    alike = [each for each in _usable() if each.likeness == likeness(config, device, workers)]
     own = [each for each in alike if each.model == _model(numbers)]
     ratios = [each.measured / each.foretold for each in own or alike]
     near = [ratio for ratio in ratios if 1 / FARTHEST < ratio < FARTHEST]
     return Correction(statistics.median(near), len(near), bool(own)) if near else UNCORRECTED
 
 
-def likeness(config: TrialConfig, device: str) -> str:
+def likeness(config: TrialConfig, device: str, workers: int = 1) -> str:
     """What cells have in common whose predictions err alike."""
     assert config.method is not None
     method = config.method.model_copy(update={"name": None}).label
     train = config.train
     parts = (device, config.stage.kind, method, train.precision, train.gradient_checkpointing, train.packing)
-    return "/".join(map(str, parts))
+    several = (f"{workers} workers", train.sharding) if workers > 1 else ()
+    return "/".join(map(str, (*parts, *several)))
 
 
 def notes(cells: Iterable[Cell]) -> Iterator[str]:

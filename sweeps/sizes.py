@@ -152,13 +152,17 @@ class Sizes:
         return 1 / max(1, min(MOST_SHARES, int(min(sizes, default=0) // wanted)))
 
     def _shared(self, cell: Cell, case: Case) -> Case:
-        """The case with as few workers as make it fit on a GPU each, where the spec leaves that open."""
-        if cell.takes.workers != "auto":
-            return case
-        rows, least = case.config.train.batch_size, case.config.stage.least_batch
-        ways = [replace(case, workers=n) for n in range(1, rows + 1) if rows % n == 0 and rows // n >= least]
+        """The case with as few workers as make it fit for each of them, where the spec leaves that open."""
         limit = self.limit(cell.takes)
-        return next((way for way in ways if limit is None or way.total * SPARE <= limit.bytes), ways[-1])
+        if cell.takes.workers != "auto" or limit is None:
+            return case
+        return fewest_workers(case, limit.bytes)
+
+
+def fewest_workers(case: Case, room: int) -> Case:
+    """The case with as few workers as fit in so many bytes each, or with the most that there can be."""
+    ways = case.ways()
+    return next((way for way in ways if way.total * SPARE <= room), ways[-1])
 
 
 def warnings(plan: Plan, sizes: Sizes) -> list[str]:

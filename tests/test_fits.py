@@ -11,6 +11,7 @@ from sweep_example import METHODS, SPEC, write_spec
 from trial_example import make_config
 from typer.testing import CliRunner
 
+from sweeps import plan, spec
 from sweeps.amounts import parse_bytes
 from sweeps.cli import app
 from sweeps.fits import fit
@@ -83,9 +84,38 @@ def test_a_change_trains_on_as_many_rows_a_step() -> None:
 
 
 def test_where_nothing_is_enough_that_is_said() -> None:
-    found = fit("sft-full", case({"kind": "full"}), 24 * GIB)
+    found = fit("sft-full", case({"kind": "full"}), 12 * GIB)
     assert found.change is None
-    assert "no change of checkpointing, batch, optimizer or bits is enough" in str(found)
+    assert "no change of checkpointing, batch, optimizer, bits or workers is enough" in str(found)
+
+
+def test_what_no_other_change_makes_fit_is_shared_by_as_few_workers_as_do() -> None:
+    whole = case({"kind": "full"})
+    for memory, workers in ((64, 4), (40, 8)):
+        change = fit("sft-full", whole, memory * GIB).change
+        assert change is not None
+        assert (change.case.workers, change.case.config.train.sharding) == (workers, "fsdp")
+        assert f"resources.workers: {workers}, train.sharding: fsdp" in change.words
+        assert change.case.total <= memory * GIB
+    found = str(fit("sft-full", whole, 48 * GIB))
+    assert found.endswith("GiB for each of 4 workers")
+    # What is sampled, or in few bits, can't be shared.
+    assert fit("c", case({"kind": "qlora"}), GIB).change is None
+
+
+def test_of_workers_that_the_spec_leaves_open_as_many_are_taken_as_fit(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    text = SPEC.replace("concurrent: 2", "workers: auto").replace(
+        "batch_size: 2", "batch_size: 4, sharding: fsdp"
+    )
+    made = plan.make(spec.read(write_spec(tmp_path, tiny_model, text)))
+    assert not made.errors
+    alone, two = (made.cell("sft-full").predicted.most.shared_by(n).total for n in (1, 2))  # type: ignore[union-attr]
+    assert two < alone
+    for room, workers in ((2 * alone, 1), (int(two * 1.06), 2)):
+        (found, _) = made.fits(room)
+        assert (found.cell, found.case.workers) == ("sft-full", workers)
 
 
 def test_methods_are_ordered_as_their_memory_is() -> None:

@@ -357,7 +357,7 @@ def test_a_measuring_process_that_was_killed_ran_out_of_memory_and_is_started_ag
 ) -> None:
     process = MeasuringProcess()
     try:
-        started = process.start()
+        (started,) = process.start()
         started.kill()
         started.wait()
         with pytest.raises(MeasuringFailed, match="ended with code -9") as caught:
@@ -477,7 +477,8 @@ def test_a_trial_whose_measuring_was_ended_from_outside_is_gone_on_with(
 def test_a_measuring_process_says_when_it_was_told_to_end(tiny_model: Path, rows: Path) -> None:
     process = MeasuringProcess()
     try:
-        process.start().terminate()
+        (started,) = process.start()
+        started.terminate()
         with pytest.raises(MeasuringFailed, match="ended with code -15") as caught:
             process.measure(make_config(tiny_model, rows))
         assert caught.value.told_to_end

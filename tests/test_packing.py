@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,25 +135,20 @@ class Case:
         self.config, self.bytes, self.workers = config, bytes, workers
         self.total = bytes // workers
 
-    def __replace__(self, **changes: Any) -> Case:
-        return Case(self.config, self.bytes, changes["workers"])
+    def ways(self) -> list[Case]:
+        rows = self.config.train.batch_size
+        return [
+            Case(self.config, self.bytes, workers) for workers in range(1, rows + 1) if rows % workers == 0
+        ]
 
 
-def foretold(made: Plan, monkeypatch: pytest.MonkeyPatch, *gib: float) -> Plan:
+def foretold(made: Plan, *gib: float) -> Plan:
     """The plan, with so much foretold of each of its cells."""
-    import dataclasses
-
-    real = dataclasses.replace
-
-    def replacing(value: Any, **changes: Any) -> Any:
-        return value.__replace__(**changes) if isinstance(value, Case) else real(value, **changes)
-
-    monkeypatch.setattr("sweeps.sizes.replace", replacing)
     cells = tuple(
-        real(cell, predicted=Foretold(amount, made))  # type: ignore[arg-type]
+        replace(cell, predicted=Foretold(amount, made))  # type: ignore[arg-type]
         for cell, amount in zip(made.cells, gib, strict=True)
     )
-    return real(made, cells=cells)
+    return replace(made, cells=cells)
 
 
 GPU_OF_24 = (Machine("a", 8, 2, gpu_bytes=24 * GIB),)
@@ -176,19 +172,17 @@ def taken(made: Plan, machines: tuple[Machine, ...], at_once: int = 4) -> list[S
     ],  # a context takes some, too
 )
 def test_a_trial_takes_the_smallest_share_of_a_gpu_that_it_fits_in(
-    here: Path, monkeypatch: pytest.MonkeyPatch, gib: float, share: float
+    here: Path, gib: float, share: float
 ) -> None:
-    made = foretold(plan(here, SPEC, ("resources.gpus=auto",)), monkeypatch, 20, gib)
+    made = foretold(plan(here, SPEC, ("resources.gpus=auto",)), 20, gib)
     assert taken(made, GPU_OF_24)[1] == Size(1, 1, share)
 
 
-def test_what_is_too_large_for_a_gpu_is_shared_by_workers_if_the_spec_lets_it(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_too_large_for_a_gpu_is_shared_by_workers_if_the_spec_lets_it(here: Path) -> None:
     sets = ("resources.gpus=auto", "resources.workers=auto", "train.batch_size=8")
-    made = foretold(plan(here, SPEC, sets), monkeypatch, 60, 7)
+    made = foretold(plan(here, SPEC, sets), 60, 7)
     assert taken(made, GPU_OF_24) == [Size(4, 1, 1), Size(1, 1, 1 / 3)]
-    alone = foretold(plan(here, SPEC, ("resources.gpus=auto",)), monkeypatch, 60, 7)
+    alone = foretold(plan(here, SPEC, ("resources.gpus=auto",)), 60, 7)
     over = Sizes.of_plan(alone, GPU_OF_24).refuses(alone.cells[0], alone.cells[0].first())
     assert over is not None
     assert "training is foretold to take 60.00 GiB, and a worker has 24.00 GiB (a GPU of 24.00 GiB)" in str(
@@ -251,10 +245,8 @@ def test_workers_must_share_an_entrys_rows_evenly(here: Path) -> None:
     ]
 
 
-def test_main_memory_is_reserved_alike_where_there_is_enough(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = foretold(plan(here), monkeypatch, 4, 1)
+def test_main_memory_is_reserved_alike_where_there_is_enough(here: Path) -> None:
+    made = foretold(plan(here), 4, 1)
     roomy, tight = (Machine("a", 4, memory=32 * GIB),), (Machine("a", 4, memory=16 * GIB),)
     assert taken(made, roomy) == [Size(1, 1, memory=6 * GIB)] * 2
     assert taken(made, tight) == [Size(1, 1, memory=6 * GIB), Size(1, 1, memory=3 * GIB)]

@@ -155,6 +155,12 @@ def test_memory_that_was_not_measured_is_an_open_question(tmp_path: Path) -> Non
     assert "memory was not measured" in said.text
 
 
+def test_memory_of_several_workers_is_said_to_be_of_each(tmp_path: Path) -> None:
+    said = answer_of(tmp_path, record("aaa", "full", workers=2), record("bbb", quality=0.89, workers=1))
+    assert "full's memory is what each of its 2 workers takes" in said.text
+    assert "lora's memory is" not in said.text
+
+
 def test_memory_of_one_cell_unknown_is_named_and_a_known_tie_is_not_called_cheaper(tmp_path: Path) -> None:
     said = answer_of(tmp_path, record("aaa", "full", peak_train_bytes=None), record("bbb", quality=0.89))
     assert said.sentences[0] == "Use full: its exact match of 90.0 % is the best."

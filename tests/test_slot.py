@@ -17,7 +17,7 @@ from sweeps.slot import ran_out_of_memory
 from trainables import worker
 from trainables.config import TrialConfig
 from trainables.results import read_record
-from trainables.run import Place, run_trial
+from trainables.run import Place, Trial, run_trial
 from trainables.watch import Alone
 
 
@@ -83,6 +83,20 @@ def test_of_a_group_only_the_first_workers_asking_counts_as_an_attempt() -> None
         return [(await hub.next_job(None, rank))["attempt"] for rank in (0, 1, 2, 0, 1, 2)]  # type: ignore[index]
 
     assert play(story()) == [1, 1, 1, 2, 2, 2]
+
+
+def test_the_others_of_a_group_wait_for_what_its_first_worker_is_told() -> None:
+    async def story() -> list[int]:
+        hub = Hub()
+        await hub.give(job("a"))
+        await hub.next_job(None, 0, group="killed")
+        early = asyncio.create_task(hub.next_job(None, 1, group="new"))
+        await asyncio.sleep(0.02)
+        assert not early.done()
+        first = await hub.next_job(None, 0, group="new")
+        return [each["attempt"] for each in (first, await early) if each is not None]
+
+    assert play(story()) == [2, 2]
 
 
 def test_reports_come_in_order_and_silence_is_none() -> None:
@@ -293,6 +307,51 @@ def test_a_job_is_starved_when_its_node_has_ended_a_process_for_want_of_memory_m
         return [await hub.next_job(None, 0, count) for count in kills][-1]
 
     assert play(story())["starved"] is expected
+
+
+def failed_alone(config: TrialConfig, run: Path, **facts: Any) -> dict[str, Any]:
+    """The job as the next group gets it, once memory ran out in one worker of the last one."""
+    place = Place(run, slot="s", slot_trial=0, workers=2)
+    record = Trial(config, config, place, Alone(), facts).record("out_of_memory", "MemoryError: none left")
+
+    async def story() -> dict[str, Any] | None:
+        hub = Hub()
+        await hub.give(handed(hub, config, run))
+        await hub.next_job(None)
+        await hub.failed(record.model_dump(mode="json"))
+        return await hub.next_job(None)
+
+    return play(story())
+
+
+def test_what_befell_one_worker_of_a_group_is_the_trials_record_and_it_is_not_run_again(
+    tmp_path: Path,
+) -> None:
+    config = make_config(Path("/nowhere"), "rows.jsonl")
+    record = worker._run(failed_alone(config, tmp_path, out_of_memory_in="backward"), None, None, 2, None)
+    assert (record["status"], record["error"]) == ("out_of_memory", "MemoryError: none left")
+    assert (record["slot"], record["workers"]) == ("s", 2)
+    written = read_record(tmp_path / "trials" / config.trial_id())
+    assert written is not None
+    assert written.status == "out_of_memory"
+
+
+@pytest.mark.parametrize(("facts", "again"), [({}, True), ({"retried_batch_size": 2}, False)])
+def test_where_memory_ran_out_in_one_worker_all_go_on_with_half_the_rows_if_the_spec_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], again: bool
+) -> None:
+    config = make_config(Path("/nowhere"), "rows.jsonl", retry_out_of_memory=True)
+    assert config.halved(2) is not None
+    job = failed_alone(config, tmp_path, out_of_memory_in="backward", **facts)
+    halved = []
+
+    def run_trial(*args: Any, **options: Any) -> Any:
+        halved.append(options["halved"])
+        return Trial(config, config, Place(tmp_path), Alone()).record("done")
+
+    monkeypatch.setattr("trainables.run.run_trial", run_trial)
+    record = worker._run(job, None, None, 2, None)
+    assert (halved, record["status"]) == (([True], "done") if again else ([], "out_of_memory"))
 
 
 def test_silence_is_counted_from_the_last_sign_of_life_and_only_while_there_is_a_job() -> None:

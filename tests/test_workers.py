@@ -2,81 +2,38 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from trial_example import LETTER, NEW, curve, make_config, run
+from safetensors.torch import load_file
+from torch import Tensor
+from trial_example import curve, make_config, run
+from workers_example import SMALL, apart, config_of, job, together, training_rows
 
-from trainables import data, files, results
+from trainables import results
 from trainables.config import TrialConfig
-from trainables.policy import load_tokenizer
-from trainables.rewards import RULES
 
-HERE = Path(__file__).parent
 STAGES = ("pretrain", "sft", "reward", "ppo", "dpo", "kto", "orpo", "simpo")
-OWN: dict[str, dict[str, Any]] = {"ppo": {"reward": "letter", "max_new_tokens": NEW}}
-# What is averaged over a step: of one batch, of several, and of a last batch that isn't full (6 rows, 4 at a time).
-LENGTHS: dict[str, dict[str, Any]] = {
-    "steps": {"steps": 2},
-    "accumulated": {"steps": 2, "gradient_accumulation": 2},
-    "uneven": {"rows": 6},
-}
 CELLS = [(stage, "full", "steps") for stage in STAGES]
 CELLS += [(stage, "lora", "accumulated") for stage in ("ppo", "dpo", "kto", "orpo")]
+LENGTHS = ("steps", "accumulated", "uneven")
 EVERY = [(stage, method, length) for stage in STAGES for method in ("full", "lora") for length in LENGTHS]
 REST = [cell for cell in EVERY if cell not in CELLS]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def letter() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(RULES, "letter", LETTER)
-        yield
-
-
-def together(run_folder: Path, configs: list[TrialConfig], workers: int = 2) -> None:
-    """Trains them one after the other on so many workers."""
-    paths = [run_folder / f"{config.trial_id()}.json" for config in configs]
-    for path, config in zip(paths, configs, strict=True):
-        files.write_json(path, config.model_dump(mode="json"))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local_addr", "127.0.0.1"]
-    command += ["--nproc_per_node", str(workers), str(HERE / "on_workers.py"), str(run_folder)]
-    ours = os.pathsep.join([str(HERE.parent), str(HERE)])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ours}
-    done = subprocess.run(
-        [*command, *map(str, paths)], env=environment, capture_output=True, text=True, timeout=400
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-def config_of(model: Path, stage: str, method: str, length: str = "steps") -> TrialConfig:
-    leaves: dict[str, Any] = {"precision": "fp32", "eval_rows": 4, "eval_fraction": 0.95, **LENGTHS[length]}
-    own = dict(OWN.get(stage, {}))
-    if stage == "ppo" and length != "steps":
-        own |= {"mini_batches": 2, "normalize_scores": True, "whiten_rewards": True}
-    rows = leaves.pop("rows", None)
-    if rows is not None:
-        leaves["epochs"] = (rows + 0.01) / training_rows(model, stage, method, leaves)
-    return make_config(model, "commands", method, stage={"kind": stage, **own}, **leaves)
-
-
-def training_rows(model: Path, stage: str, method: str, leaves: dict[str, Any]) -> int:
-    config = make_config(model, "commands", method, stage={"kind": stage, **OWN.get(stage, {})}, **leaves)
-    rows = data.load(config.data, config.stage.needs).train
-    return len(config.stage.tokens(load_tokenizer(model), rows, config.data.cutoff)) // config.stage.sequences
-
-
 @pytest.fixture(scope="module")
 def shared(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with every stage's trials, trained by two workers."""
+    """A run folder with a trial that fails and, after it, every stage's, trained by two workers."""
     folder = tmp_path_factory.mktemp("two")
-    together(folder, [config_of(tiny_model, *cell) for cell in CELLS])
+    jobs = [job(hopeless(tiny_model), folder, ends="failed")]
+    together(folder, [*jobs, *(job(config_of(tiny_model, *cell), folder) for cell in CELLS)])
     return folder
+
+
+def hopeless(model: Path) -> TrialConfig:
+    return config_of(model, "sft", "full", learning_rate=1e30, max_grad_norm=None)
 
 
 def trains_as_one_does(config: TrialConfig, shared: Path, alone: Path) -> None:
@@ -87,6 +44,16 @@ def trains_as_one_does(config: TrialConfig, shared: Path, alone: Path) -> None:
         expected = [value for _, value in curve(config, alone, name)]
         assert [value for _, value in curve(config, shared, name)] == pytest.approx(expected, rel=1e-4)
     assert found.objective == pytest.approx(one.objective, rel=1e-4)
+    expected, saved = (saved_weights(run, config) for run in (alone, shared))
+    assert saved.keys() == expected.keys()
+    for name, weights in expected.items():
+        # An adapter is all change, and Adam makes much of next to nothing: not each weight by itself.
+        assert (saved[name] - weights).norm() <= 5e-3 * weights.norm(), name
+
+
+def saved_weights(run: Path, config: TrialConfig) -> dict[str, Tensor]:
+    files = sorted((run / "trials" / config.trial_id() / "model").glob("*.safetensors"))
+    return {name: weights for file in files for name, weights in load_file(file).items()}
 
 
 @pytest.mark.parametrize(("stage", "method", "length"), CELLS)
@@ -97,9 +64,10 @@ def test_two_workers_train_as_one_does(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_two_workers_train_as_one_does_with_any_number_of_batches(tiny_model: Path, tmp_path: Path) -> None:
     configs = [config_of(tiny_model, *cell) for cell in REST]
-    together(tmp_path / "two", configs)
+    together(tmp_path, [job(config, tmp_path / "two") for config in configs])
     for config in configs:
         trains_as_one_does(config, tmp_path / "two", tmp_path / "one")
 
@@ -107,12 +75,57 @@ def test_two_workers_train_as_one_does_with_any_number_of_batches(tiny_model: Pa
 @pytest.mark.slow
 def test_a_last_batch_that_cannot_be_shared_evenly_has_rows_more(tiny_model: Path, tmp_path: Path) -> None:
     """7 rows, 4 at a time: one worker trains on 7, two on 8."""
-    config = make_config(tiny_model, "commands", "lora", epochs=7.01 / 120, eval_rows=4, eval_fraction=0.95)
-    count = training_rows(tiny_model, "sft", "lora", {"eval_rows": 4, "eval_fraction": 0.95})
-    train = config.train.model_copy(update={"epochs": 7.01 / count})
-    assert (train.rows_seen(2, count), train.rows_seen(2, count, workers=2)) == (7, 8)
-    config = config.model_copy(update={"train": train})
-    together(tmp_path, [config])
-    found = results.read_record(tmp_path / "trials" / config.trial_id())
-    assert found is not None
-    assert (found.status, found.steps) == ("done", 2)
+    rows = training_rows(config_of(tiny_model, "sft", "lora"))
+    config = make_config(tiny_model, "commands", "lora", epochs=7.01 / rows, **SMALL)
+    assert (config.train.rows_seen(2, rows), config.train.rows_seen(2, rows, workers=2)) == (7, 8)
+    together(tmp_path, [job(config, tmp_path)])
+    assert results.read_record(tmp_path / "trials" / config.trial_id()).steps == 2
+
+
+# When something goes wrong
+
+
+def left_over(folder: Path, config: TrialConfig, **how: Any) -> tuple[list[int], float, list[str]]:
+    """Exit codes of two workers that nobody looks after, how long both took, and what they said."""
+    started = time.monotonic()
+    workers = apart(folder, [job(config, folder, **how)])
+    try:
+        said = [worker.communicate(timeout=300)[1] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    return [worker.returncode for worker in workers], time.monotonic() - started, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+@pytest.mark.parametrize("dies", [0, 1])
+def test_a_worker_that_is_killed_ends_the_others_and_not_the_trial(
+    tiny_model: Path, tmp_path: Path, sharding: str, dies: int
+) -> None:
+    config = config_of(tiny_model, "sft", "full", steps=200, sharding=sharding)
+    codes, seconds, said = left_over(tmp_path, config, dies=dies)
+    assert codes[dies] == -9
+    assert codes[1 - dies] == 1
+    assert "GroupBroken" in said[1 - dies]
+    assert seconds < 120
+    # No record: whoever makes the next group goes on with it.
+    assert results.read_record(tmp_path / "trials" / config.trial_id()) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", [0, 1])
+def test_a_worker_that_runs_out_of_memory_alone_says_so_and_ends_the_others(
+    tiny_model: Path, tmp_path: Path, fails: int
+) -> None:
+    config = config_of(tiny_model, "sft", "full", steps=200)
+    codes, seconds, said = left_over(tmp_path, config, fails=fails)
+    assert codes == [1, 1]
+    assert seconds < 120
+    assert '"status":"out_of_memory","error":"MemoryError: none left"' in said[fails]
+
+
+def test_what_fails_on_all_workers_is_a_record_and_they_go_on(shared: Path, tiny_model: Path) -> None:
+    record = results.read_record(shared / "trials" / hopeless(tiny_model).trial_id())
+    assert record is not None
+    assert "NotFinite" in str(record.error)

@@ -21,6 +21,7 @@ Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "s
 DataFormat = Literal["alpaca", "sharegpt", "messages", "openai", "completion", "text"]
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"]
 Kernels = Literal["none", "auto", "liger", "unsloth"]
+Sharding = Literal["none", "fsdp"]
 Scheduler = Literal["constant", "linear", "cosine", "constant_with_warmup", "inverse_sqrt"]
 
 
@@ -123,6 +124,7 @@ class TrainConfig(Frozen):
     ``group_by_length`` has rows of like length come together. ``packing`` makes each of a batch's rows of several that
     fill it up to the data's ``cutoff`` and don't see one another. ``retry_out_of_memory`` has a trial that runs out of
     memory go on, once, with half the rows at a time and twice the accumulation: its steps have the same rows.
+    ``sharding`` has several workers share weights, gradients and optimizer state, where each would have its own.
     """
 
     steps: Annotated[int | None, limits.most(limits.STEPS)] = Field(default=None, ge=1)
@@ -140,6 +142,7 @@ class TrainConfig(Frozen):
     group_by_length: bool = False
     packing: bool = False
     retry_out_of_memory: bool = False
+    sharding: Sharding = "none"
     logging_steps: int = Field(default=1, ge=1)
     eval_steps: int | None = Field(default=None, ge=1)
     save_steps: int | None = Field(default=None, ge=1)
@@ -262,7 +265,7 @@ class TrialConfig(Frozen):
         found = self.model_copy(update={"train": self.train.model_copy(update=settings)})
         return None if any(self.stage.problems(found, None)) else found
 
-    def memory_shape(self) -> str:
+    def memory_shape(self, workers: int = 1) -> str:
         """A hash of what memory depends on: the config without learning rate, alpha, seed and bookkeeping."""
         config = self.canonical()
         for key in ("cell", "method_name", "role"):
@@ -274,6 +277,8 @@ class TrialConfig(Frozen):
         }
         # With accumulation, gradients live on through the next forward pass.
         config["train"]["accumulates"] = self.train.gradient_accumulation > 1
+        if workers > 1:
+            config["train"] |= {"workers": workers, "sharding": self.train.sharding}
         if config["method"] is not None:
             config["method"].pop("alpha", None)
         return files.sha256(config)[:12]

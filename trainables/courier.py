@@ -41,7 +41,7 @@ class Where(Protocol):
     def fetch(self, config: TrialConfig) -> TrialConfig:
         """Brings what the trial needs, and gives its config with paths that are here."""
 
-    def measuring(self, measuring: Measures) -> Measures:
+    def measuring(self, measuring: Measures, workers: int = 1) -> Measures:
         """What measures memory, or knows what another node has measured."""
 
     def sending(self) -> Any:
@@ -69,7 +69,7 @@ class InPlace:
     def fetch(self, config: TrialConfig) -> TrialConfig:
         return Given.of(self.run).config(config)
 
-    def measuring(self, measuring: Measures) -> Measures:
+    def measuring(self, measuring: Measures, workers: int = 1) -> Measures:
         return measuring
 
     @contextmanager
@@ -121,8 +121,8 @@ class Courier:
                 return
             shutil.rmtree(self.folder / checkpoint)
 
-    def measuring(self, measuring: Measures) -> Measures:
-        return Measured(measuring, self.store)
+    def measuring(self, measuring: Measures, workers: int = 1) -> Measures:
+        return Measured(measuring, self.store, workers)
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -173,12 +173,12 @@ class Courier:
 class Measured:
     """Measures memory unless it has been measured for the run, on whichever node."""
 
-    def __init__(self, measuring: Measures, store: Store) -> None:
-        self._measuring, self.store = measuring, store
+    def __init__(self, measuring: Measures, store: Store, workers: int = 1) -> None:
+        self._measuring, self.store, self.workers = measuring, store, workers
 
     def measure(self, config: TrialConfig) -> dict[str, Any]:
         try:
-            known = self.store.read(f"memory/{config.memory_shape()}.json")
+            known = self.store.read(f"memory/{config.memory_shape(self.workers)}.json")
         except StorageError:  # that costs the time to measure it, and not the trial
             known = None
         return json.loads(known) if known is not None else self._measuring.measure(config)

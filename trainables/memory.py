@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase, TrainerCallback
 
-from trainables import batches, data, machine, models, shape
+from trainables import batches, data, machine, models, shape, sharded_checkpoint, sharding
 from trainables.config import TrialConfig
 from trainables.frozen import Frozen
+from trainables.group import save_here, workers
 from trainables.methods import LoRA
 from trainables.phases import Phases
 from trainables.policy import LOADERS, Policy, attach, device, load_base, model_config, tokenizer_of
@@ -44,7 +45,7 @@ class Memory(Frozen):
     peak_train_bytes: int | None = None
     peak_eval_bytes: int | None = None
     reserved_bytes: int | None = None  # what the CUDA allocator held at the peak, free blocks included
-    rows: int | None = None
+    rows: int | None = None  # of one worker's batch
     row_tokens: int | None = None
     predicted_peak_bytes: int | None = None  # of training, foretold from the model's numbers and these rows
 
@@ -136,7 +137,8 @@ class Meter:
 def measure(config: TrialConfig, settled: bool = True, phases: Phases | None = None) -> Memory:
     """Loads, trains :data:`STEPS` steps on the longest row, scores, and says what each phase took.
 
-    The batch is ``batch_size`` copies of the longest training row after the cutoff, or of the fullest pack. It
+    The batch is ``batch_size`` copies of the longest training row after the cutoff, or of the fullest pack; of several
+    workers each has its share of them, and what this one takes is told. It
     is rehearsed on a model of one layer first: tokenizer, rows, libraries and their caches for these shapes belong
     to the baseline. The first real model leaves some pages behind, which later ones use again; where none has been
     here (not ``settled``), it comes and goes first, for a step of LoRA, which is the quickest that does. And so a
@@ -146,7 +148,7 @@ def measure(config: TrialConfig, settled: bool = True, phases: Phases | None = N
     config = config.model_copy(update={"stage": config.stage.worst_case()})
     _rehearse(config, folder)
     if not settled:
-        smallest = {"batch_size": config.stage.least_batch, "gradient_accumulation": 1}
+        smallest = {"batch_size": workers() * config.stage.least_batch, "gradient_accumulation": 1}
         train = config.train.model_copy(update=smallest)
         quickest = config.model_copy(update={"method": LoRA(), "train": train})
         _measure(quickest, folder, tokenizer_of(config), steps=1, scored=False)
@@ -166,7 +168,7 @@ def _rehearse(config: TrialConfig, folder: Path) -> None:
         small = loader.from_config(
             _one_layer(whole, options), dtype=torch.bfloat16, trust_remote_code=config.model.runs_remote_code
         )
-        small.save_pretrained(temporary)
+        save_here(small, temporary)
         tokenizer = tokenizer_of(config)
         _measure(
             config.model_copy(update={"method": plain, "stage": config.stage.rehearsal()}),
@@ -210,8 +212,8 @@ def _measure(
         test = [
             config.stage.longest(policy.tokenizer, rows.test, config.data.cutoff)[0]
         ] * config.stage.eval_batch
-        with meter.phase("eval"), phases.during("eval"):
-            config.stage.score(policy, rows, test, config.data.cutoff)
+        with meter.phase("eval"), phases.during("eval"), sharding.scored(policy) as scores:
+            config.stage.score(scores, rows, test, config.data.cutoff)
     return Memory(
         memory_source=meter.gauge.source if meter.gauge else None,
         baseline_bytes=meter.baseline,
@@ -222,7 +224,7 @@ def _measure(
         peak_train_bytes=meter.peaks.get("train"),
         peak_eval_bytes=meter.peaks.get("eval"),
         reserved_bytes=meter.gauge.reserved() if meter.gauge else None,
-        rows=config.train.batch_size,
+        rows=config.train.batch_size // workers(),
         row_tokens=row_tokens,
         predicted_peak_bytes=_predicted(config, policy, row_tokens),
     )
@@ -231,11 +233,11 @@ def _measure(
 def _predicted(config: TrialConfig, policy: Policy, row_tokens: int) -> int | None:
     if config.method is None:
         return None
-    batch = config.stage.forward_pass(config.train.batch_size, row_tokens)
+    batch = config.stage.forward_pass(config.train.batch_size // workers(), row_tokens)
     ran = policy.causal.config._attn_implementation
     try:
         numbers = shape.of(policy.causal.config.to_dict())
-        return None if batch is None else predict(config, numbers, batch, policy.device, ran).total
+        return None if batch is None else predict(config, numbers, batch, policy.device, ran, workers()).total
     except shape.Unforeseen:
         return None
 
@@ -256,8 +258,10 @@ def _train(
     train = config.train.model_copy(update={"steps": steps, "epochs": None})
     rows = longest * (train.update_rows * steps)
     nowhere = Path("/nonexistent")  # nothing is saved here
-    options = arguments(train, steps, nowhere, workers=1, device=policy.device) | {"save_strategy": "no"}
+    options = arguments(train, steps, nowhere, workers(), policy.device) | {"save_strategy": "no"}
     trainer = config.stage.trainer(policy, rows, train, config.data.cutoff, options)
+    if policy.blueprint is not None:
+        sharded_checkpoint.own(trainer, policy.model)
     follow_quietly(trainer, counted)
     phases.follow(trainer)
     trainer.train()
@@ -294,8 +298,9 @@ def weight_bytes(model: nn.Module) -> int:
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
-    """The bytes of tensors; those at one address (tied weights) count once."""
-    return sum({t.data_ptr(): t.numel() * t.element_size() for t in tensors if t.numel()}.values())
+    """The bytes of tensors, as far as this worker holds them; those at one address (tied weights) count once."""
+    held = [sharding.local(tensor.detach()) for tensor in tensors]
+    return sum({t.data_ptr(): t.numel() * t.element_size() for t in held if t.numel()}.values())
 
 
 def _touch(model: nn.Module) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from trainables import kernels, models, rope, templates
+from trainables import kernels, models, rope, sharding, templates
 from trainables.config import ModelConfig, TrialConfig
 from trainables.methods import Method
 from trainables.methods.protocol import reward_head
@@ -45,6 +45,7 @@ class Policy:
     method: Method | None
     dtypes: Dtypes
     device: str
+    blueprint: Any = None  # the model without its weights, where the workers share these
 
     @property
     def causal(self) -> Any:
@@ -86,10 +87,12 @@ def load_base(config: TrialConfig, folder: Path) -> Any:
 
     ``folder`` has the weights, which may be another trial's; what is true of the base comes with the config.
     """
-    kinds = dtypes(config.train.precision, config.model.dtype)
+    kinds = _dtypes_at_first(config)
     options = config.method.load_options(kinds) if config.method else {}
     dtype = config.method.load_dtype(kinds) if config.method else kinds.frozen
-    placed = {"device_map": {"": torch.cuda.current_device()}} if device() == "cuda" else {}
+    # Where the workers share it, it may not fit on one's GPU: layer by layer its shares go there.
+    on_gpu = device() == "cuda" and not _shared(config)
+    placed = {"device_map": {"": torch.cuda.current_device()}} if on_gpu else {}
     kernel = kernels.chosen(config.model.kernels)
     loader, head = LOADERS[config.stage.task]
     options = {
@@ -176,5 +179,16 @@ def attach(base: Any, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -
         base.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     elif config.data.template is not None:
         base.generation_config.eos_token_id = tokenizer.eos_token_id  # the template's end of turn
-    model: nn.Module = config.method.attach(base, kinds) if config.method else base
-    return Policy(model, tokenizer, config.method, kinds, device())
+    model: nn.Module = config.method.attach(base, _dtypes_at_first(config)) if config.method else base
+    blueprint = sharding.shard(model, kinds.trainable, device()) if _shared(config) else None
+    return Policy(model, tokenizer, config.method, kinds, device(), blueprint)
+
+
+def _shared(config: TrialConfig) -> bool:
+    return config.method is not None and sharding.shares(config.train)
+
+
+def _dtypes_at_first(config: TrialConfig) -> Dtypes:
+    """Those that weights are loaded in and trained; shares of them are cast later, layer by layer."""
+    kinds = dtypes(config.train.precision, config.model.dtype)
+    return replace(kinds, trainable=kinds.frozen) if _shared(config) else kinds

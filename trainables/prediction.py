@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from trainables import rounds
 from trainables.precision_bytes import Widths, widths
 from trainables.shape import Shape
+from trainables.shared_bytes import Together
 
 if TYPE_CHECKING:
     from trainables.config import TrainConfig, TrialConfig
@@ -40,6 +41,9 @@ class Prediction:
     reference: int = 0  # kept weights of the policy before training, and what it takes while it answers
     value: int = 0  # a value head, with its gradients and states
     reward: int = 0  # a reward model, or a reward adapter on the policy's base
+    gathered: int = (
+        0  # weights that workers share, for as long as they are whole, and what gradients are sent from
+    )
     other: int = 0
 
     @property
@@ -82,8 +86,13 @@ class Batch:
         return self.rows * self.tokens
 
 
-def predict(config: TrialConfig, shape: Shape, batch: Batch, device: str, attention: str) -> Prediction:
-    """The peak while training one step after the first, above the process's baseline."""
+def predict(
+    config: TrialConfig, shape: Shape, batch: Batch, device: str, attention: str, workers: int = 1
+) -> Prediction:
+    """The peak while training one step after the first, above the process's baseline.
+
+    Of several workers it is one's, whose share of the rows ``batch`` is.
+    """
     assert config.method is not None
     stays = config.method.reference_stays
     if not batch.labels:
@@ -91,7 +100,14 @@ def predict(config: TrialConfig, shape: Shape, batch: Batch, device: str, attent
     if batch.logits is not None and not stays:
         batch = replace(batch, logits=replace(batch.logits, reference=0))  # it answered before the first step
     step = Step(
-        config.train, shape, config.method.footprint(shape), batch, device, attention, config.model.dtype
+        config.train,
+        shape,
+        config.method.footprint(shape),
+        batch,
+        device,
+        attention,
+        config.model.dtype,
+        workers,
     )
     moments = step.moments()
     if batch.round is not None:
@@ -108,10 +124,18 @@ class Step:
     device: str
     attention: str
     dtype: str
+    workers: int = 1
 
     @property
     def bytes(self) -> Widths:
         return widths(self.train.precision, self.dtype)
+
+    @property
+    def together(self) -> Together:
+        shared = self.train.sharding == "fsdp" and self.workers > 1
+        # Where answers are sampled, gradients are sent from where they are.
+        workers = 1 if self.batch.round is not None else self.workers
+        return Together(workers, shared, self.shape, self.taken, self.bytes)
 
     def moments(self) -> list[Prediction]:
         """The head's backward pass, each layer's, the embedding's, and the optimizer's step."""
@@ -119,7 +143,7 @@ class Step:
             head = self._at_whole_logits(self.batch.logits)
         else:
             head = [self._at_head()] if self.batch.labels else [self.moment(0, self.kept(), 0)]
-        return [*head, *self._at_layers(), self._at_end()]
+        return [*head, *self._at_layers(), *self._at_end()]
 
     # What is there all the time
 
@@ -222,16 +246,20 @@ class Step:
 
     # Moments
 
-    def moment(self, gradients: float, activations: float, logits: float, reference: float = 0) -> Prediction:
-        accumulated = self.gradients() if self.train.gradient_accumulation > 1 else 0
+    def moment(
+        self, gradients: float, activations: float, logits: float, reference: float = 0, sent: float = 0
+    ) -> Prediction:
+        every, together = self.gradients(), self.together
+        accumulated = together.held(every) if self.train.gradient_accumulation > 1 else 0
         return Prediction(
-            weights=self.weights(),
-            gradients=int(max(gradients, accumulated)),
-            optimizer=self.optimizer(),
+            weights=int(together.held(self.weights())),
+            gradients=int(max(together.gradients(gradients, every), accumulated)),
+            optimizer=int(together.held(self.optimizer())),
             activations=int(activations),
             logits=int(logits),
             quantization=self.quantization(),
             reference=int(reference),
+            gathered=int(together.put_together(backward=gradients > 0) + sent),
             other=int(OTHER[self.device] + self._still_mapped()),
         )
 
@@ -309,16 +337,19 @@ class Step:
         )
         own = self.bytes.trainable * self.taken.adapter_params(shape) / shape.layers
         transient = self.batch.all * self.bytes.compute * (shape.intermediate + shape.hidden)
+        waiting = self.together.waiting()
         for number in range(self._reached()):
             trains = self.taken.trains_layer(shape, shape.layers - 1 - number)
             again = self.layer(trains) if self.train.gradient_checkpointing else 0
-            found.append(self.moment(done, kept + again + transient, 0))
+            found.append(self.moment(done, kept + again + transient, 0, sent=waiting))
             done += own + (self.bytes.trainable * shape.layer_params if trains else 0)
             kept -= kept / (self._reached() - number)
-            found.append(self.moment(done, kept + transient, 0))
+            found.append(self.moment(done, kept + transient, 0, sent=waiting))
         return found
 
-    def _at_end(self) -> Prediction:
-        """The embedding's gradient is as large as itself, and is added to what the head's was."""
+    def _at_end(self) -> list[Prediction]:
+        """The embedding's gradient is as large as itself, and is added to what the head's was; then it is sent."""
         dense = self.bytes.trainable * self.shape.embedding_params if self.taken.embedding else 0
-        return self.moment(self.gradients(), dense, 0)
+        every, waiting = self.gradients(), 2 * self.together.waiting()
+        sent = waiting + self.together.sent_at_the_end()
+        return [self.moment(every, dense, 0, sent=waiting), self.moment(every, 0, 0, sent=sent)]

@@ -97,6 +97,7 @@ class Record(Frozen):
     host: str | None = None
     slot: str | None = None
     slot_trial: int | None = None  # 0 = the slot's first
+    workers: int | None = None  # that trained it together; memory is that of the one that takes the most
     started_at: str | None = None  # ISO 8601, UTC
     ended_at: str | None = None
     data_sha256: str | None = None

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,11 +30,14 @@ from trainables import (
     redaction,
     reference,
     rope,
+    sharded_checkpoint,
+    sharding,
     starts,
     templates,
     trouble,
 )
 from trainables.config import TrialConfig
+from trainables.group import GroupBroken, all_failed, first_rank, is_lost_worker, workers
 from trainables.measuring import MeasuringFailed
 from trainables.phases import Phases
 from trainables.policy import Policy, attach, device, load_base, tokenizer_of
@@ -41,7 +45,7 @@ from trainables.quantizers import QUANTIZERS
 from trainables.results import Record, Status, write_record
 from trainables.stages.protocol import Scores
 from trainables.training import arguments, clean_process, follow_quietly
-from trainables.watch import Alone, Control, Tally, Watch, finite, first_rank, last_checkpoint
+from trainables.watch import Alone, Control, Tally, Watch, finite, last_checkpoint
 
 
 class Measures(Protocol):
@@ -77,6 +81,9 @@ class Trial:
     control: Control
     facts: dict[str, Any] = field(default_factory=dict)
     phases: Phases = field(default_factory=Phases)
+    together: bool = field(
+        default_factory=lambda: workers() > 1
+    )  # whether workers may wait for one another now
 
     @property
     def folder(self) -> Path:
@@ -89,6 +96,7 @@ class Trial:
             error=error,
             slot=self.place.slot,
             slot_trial=self.place.slot_trial,
+            workers=self.place.workers,
             host=socket.gethostname(),
             device=device(),
             ended_at=provenance.now(),
@@ -113,7 +121,8 @@ def run_trial(
     and the last. ``halved``: memory ran out before, so half the rows are taken at a time. ``here`` is the config with
     paths that are on this machine, where its own are not. Never raises for what goes wrong inside the trial: the
     record's status and error say it. Raises what it meets when the run folder can't be written to
-    (``trouble.of_storage``): called again, it goes on.
+    (``trouble.of_storage``): called again, it goes on. :class:`GroupBroken` leaves it where another worker is lost to
+    this one.
     """
     trial = Trial(config, here or config, place, control or Alone(), {"started_at": provenance.now()})
     if first_rank():
@@ -135,21 +144,35 @@ def _ended(trial: Trial, evaluate_at: frozenset[int], measuring: Measures | None
     try:
         return _with_memory(trial, _run(trial, evaluate_at), measuring)
     except Exception as error:
+        if trial.together and is_lost_worker(error):
+            raise GroupBroken(str(error)) from error
         if trouble.of_storage(error, trial.folder) is not None:
             raise
         trace = redaction.redacted(traceback.format_exc())
         (trial.folder / "error.txt").write_text(trace, encoding="utf-8", errors="backslashreplace")
-        what = f"{type(error).__name__}: {error}"
-        if not is_out_of_memory(error):
-            return trial.record("failed", what)
-        trial.facts["out_of_memory_in"] = trial.phases.now
-        return trial.record("out_of_memory", what)
+        record = _failed(trial, error)
+        if trial.together and not all_failed(str(record.error)):
+            raise GroupBroken(record.error, record) from error
+        return record
+
+
+def _failed(trial: Trial, error: Exception) -> Record:
+    what = f"{type(error).__name__}: {error}"
+    if not is_out_of_memory(error):
+        return trial.record("failed", what)
+    trial.facts["out_of_memory_in"] = trial.phases.now
+    return trial.record("out_of_memory", what)
 
 
 def _to_be_retried(trial: Trial, record: Record) -> Trial | None:
     """The trial with half the rows at a time, where the config allows it and fewer rows would help."""
-    allowed = trial.config.train.retry_out_of_memory
-    return _smaller(trial) if allowed and record.out_of_memory_in in ("forward", "backward") else None
+    return _smaller(trial) if would_retry(trial.config, record, trial.place.workers) else None
+
+
+def would_retry(config: TrialConfig, record: Record, workers: int) -> bool:
+    """Whether a trial that ended so is to be tried once more with half the rows."""
+    again = config.train.retry_out_of_memory and record.retried_batch_size is None
+    return again and record.out_of_memory_in in ("forward", "backward") and config.halved(workers) is not None
 
 
 def _smaller(trial: Trial) -> Trial | None:
@@ -208,7 +231,9 @@ def _run(trial: Trial, evaluate_at: frozenset[int]) -> Status:
         "quantized_layers": count_quantized(policy.model) or None,
     }
     status: Status = "done" if config.method is None else _train(trial, policy, rows, evaluate_at)
-    if status != "interrupted" and first_rank():
+    # Where the workers share the weights, all of them have to take part; else the first goes on alone.
+    trial.together = policy.blueprint is not None
+    if status != "interrupted" and (first_rank() or policy.blueprint is not None):
         if config.method is not None:
             _save(trial, policy)
         with trial.phases.during("eval"):
@@ -225,8 +250,10 @@ def _train(trial: Trial, policy: Policy, rows: data.Data, evaluate_at: frozenset
     trial.facts["trainable_params"] = sum(p.numel() for p in trainable)
     trial.facts["padding_share"] = trainer.padding_share  # type: ignore[attr-defined]
     trial.facts["reference_bytes"] = reference.copied_bytes(policy)
+    if policy.blueprint is not None:
+        sharded_checkpoint.own(trainer, policy.model)
     _own_optimizer(trainer, config, policy)
-    resumed = last_checkpoint(trial.folder)
+    resumed = last_checkpoint(trial.folder, partial(sharded_checkpoint.is_ours, policy.blueprint is not None))
     watch = Watch(
         folder=trial.folder,
         tally=resumed[1] if resumed else Tally(),
@@ -255,8 +282,8 @@ def _train(trial: Trial, policy: Policy, rows: data.Data, evaluate_at: frozenset
 
 
 def _objective(trial: Trial, policy: Policy, rows: data.Data) -> dict[str, float]:
-    with trial.phases.during("eval"):
-        return trial.config.stage.objective(policy, rows.validation, trial.config.data.cutoff)
+    with trial.phases.during("eval"), sharding.scored(policy) as scored:
+        return trial.config.stage.objective(scored, rows.validation, trial.config.data.cutoff)
 
 
 def _own_optimizer(trainer: Any, config: TrialConfig, policy: Policy) -> None:
@@ -290,14 +317,16 @@ def _score(trial: Trial, policy: Policy, rows: data.Data, quality_name: str) -> 
     if config.method is None:
         values = _objective(trial, policy, rows)
         trial.facts["objective"] = finite("objective on the validation rows", values["objective"])
-    scores = config.stage.score(policy, rows, rows.test, config.data.cutoff)
+    with sharding.scored(policy) as scored:
+        scores = config.stage.score(scored, rows, rows.test, config.data.cutoff)
     seconds = time.perf_counter() - started
     for name, value in scores.metrics.items():
         finite(f"{name} on the test rows", value)
     trial.facts["eval_seconds"] = trial.facts.get("eval_seconds", 0.0) + seconds
     trial.facts["quality"] = scores.metrics[quality_name]
     trial.facts["metrics"] = scores.metrics
-    write_predictions(trial.folder, scores)
+    if first_rank():
+        write_predictions(trial.folder, scores)
 
 
 def write_predictions(folder: Path, scores: Scores) -> None:
@@ -310,8 +339,11 @@ def write_predictions(folder: Path, scores: Scores) -> None:
 
 def _save(trial: Trial, policy: Policy) -> None:
     assert trial.config.method is not None
-    with policy.evaluating(), files.atomic_folder(trial.folder / "model") as folder:
-        trial.config.method.save(policy.model, policy.tokenizer, folder, policy.dtypes.frozen)
+    saved = sharding.whole(policy)
+    if saved is None:
+        return
+    with saved.evaluating(), files.atomic_folder(trial.folder / "model") as folder:
+        trial.config.method.save(saved.model, saved.tokenizer, folder, saved.dtypes.frozen)
     weights = (trial.folder / "model").glob("*.safetensors")
     trial.facts["artifact_bytes"] = sum(path.stat().st_size for path in weights)
 
@@ -319,7 +351,7 @@ def _save(trial: Trial, policy: Policy) -> None:
 def _with_memory(trial: Trial, status: Status, measuring: Measures | None) -> Record:
     if measuring is None or status == "interrupted" or not first_rank():
         return trial.record(status)
-    shape = trial.config.memory_shape()
+    shape = trial.config.memory_shape(trial.place.workers)
     trial.facts["memory_shape"] = shape
     try:
         found = once(trial.place.run / "memory" / f"{shape}.json", lambda: _measured(trial, measuring))

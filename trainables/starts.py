@@ -14,9 +14,10 @@ from typing import Any
 from trainables import files, models
 from trainables.config import ModelConfig, TrialConfig
 from trainables.given import Given
+from trainables.group import save_here
 from trainables.model_folder import ModelError
 from trainables.packaged import locked
-from trainables.trained import Trained, is_complete
+from trainables.trained import Trained, is_complete, is_shared
 
 
 def of(path: Path) -> Trained:
@@ -25,6 +26,10 @@ def of(path: Path) -> Trained:
     Raises ``ModelError`` for one that holds none.
     """
     folder = path / "model" if (path / "model").is_dir() else path
+    if is_shared(folder):
+        raise ModelError(
+            f"{path} is in as many shares as there were workers, to be resumed; give the trial's model"
+        )
     # A trial's own config.json is no model's: it stands beside a record.
     if (
         not any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
@@ -110,7 +115,7 @@ def _merge(adapter: Path, run: Path, into: Path, unsafe: Sequence[str]) -> None:
         trust_remote_code=described.runs_remote_code,
     )
     model: Any = PeftModel.from_pretrained(base, str(adapter))
-    model.merge_and_unload(safe_merge=True).save_pretrained(into)
+    save_here(model.merge_and_unload(safe_merge=True), into)
     remote = described.runs_remote_code
     tokenizer = AutoTokenizer.from_pretrained(adapter, local_files_only=True, trust_remote_code=remote)
     tokenizer.save_pretrained(into)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from trainables.frozen import Frozen
 
 COMPLETE = "complete.json"  # a checkpoint without this marker is not one
+SHARE = "share-{rank}-of-{workers}.pt"  # of one whose weights the workers share
 
 
 def contents(checkpoint: Path) -> dict[str, int]:
@@ -31,9 +33,15 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.partition("-")[2])
 
 
-def newest(trial: Path) -> Path | None:
-    """A trial's newest complete checkpoint."""
-    return max(filter(is_complete, trial.glob("checkpoint-*")), key=step_of, default=None)
+def newest(trial: Path, is_ours: Callable[[Path], bool] = lambda _: True) -> Path | None:
+    """A trial's newest complete checkpoint, of those that ``is_ours`` takes."""
+    complete = (path for path in trial.glob("checkpoint-*") if is_complete(path) and is_ours(path))
+    return max(complete, key=step_of, default=None)
+
+
+def is_shared(checkpoint: Path) -> bool:
+    """Whether its weights are in shares, a file for each of the workers that wrote it."""
+    return any(checkpoint.glob(SHARE.format(rank="*", workers="*")))
 
 
 class Trained(Frozen):

@@ -135,9 +135,23 @@ def in_order(trainer: Any, order: np.ndarray, lengths: np.ndarray, shared: bool 
     trainer._get_train_sampler = lambda dataset=None: places
     if args.world_size > 1:
         trainer.get_train_dataloader = lambda: _shared_loader(trainer, places)
+        _hold_gradients_once(trainer)
     trainer.padding_share = padding_share(lengths, args.per_device_train_batch_size, shared)
     trainer.tokens_after = lambda step: int(seen[min(step * update, len(seen)) - 1])
     return trainer
+
+
+def _hold_gradients_once(trainer: Any) -> None:
+    """Has gradients be views of what torch sends them in (DDP's buckets), which would hold them a second time."""
+    wrap = trainer._wrap_model
+
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        model = wrap(*arguments, **options)
+        if trainer.accelerator.ddp_handler is not None:
+            trainer.accelerator.ddp_handler.gradient_as_bucket_view = True
+        return model
+
+    trainer._wrap_model = wrapped
 
 
 def _shared_loader(trainer: Any, places: list[int]) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, TextIO
 from transformers import TrainerCallback
 
 from trainables import files
+from trainables.group import first_rank
 from trainables.trained import COMPLETE, contents, newest
 
 AUTOSAVE_SECONDS = 300  # of training between checkpoints, where the config doesn't say how many steps
@@ -64,9 +65,11 @@ class Tally:
     stopped: bool = False  # by the search: there is nothing left but to score it
 
 
-def last_checkpoint(trial_folder: Path) -> tuple[Path, Tally] | None:
-    """The newest complete checkpoint of a trial, and what had been done by then."""
-    checkpoint = newest(trial_folder)
+def last_checkpoint(
+    trial_folder: Path, is_ours: Callable[[Path], bool] = lambda _: True
+) -> tuple[Path, Tally] | None:
+    """The newest complete checkpoint of a trial that these workers can read, and what had been done by then."""
+    checkpoint = newest(trial_folder, is_ours)
     if checkpoint is None:
         return None
     marked = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
@@ -141,6 +144,7 @@ class Watch(TrainerCallback):
         return self.autosave and _any_rank(due)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        _wait_for_all()  # each has files of its own in it
         if first_rank():
             mark_complete(self.folder / f"checkpoint-{state.global_step}", self.tally)
         self._saved_at = self.tally.train_seconds
@@ -192,9 +196,8 @@ def mark_complete(checkpoint: Path, tally: Tally) -> None:
     files.write_json(checkpoint / COMPLETE, {**asdict(tally), "files": contents(checkpoint)})
 
 
-def first_rank() -> bool:
-    """Whether this is the worker that writes: the only one, or the first of several."""
-    return int(os.environ.get("RANK", "0")) == 0
+def _wait_for_all() -> None:
+    _any_rank(False)
 
 
 def _any_rank(flag: bool) -> bool:

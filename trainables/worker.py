@@ -1,7 +1,8 @@
 """What runs inside a slot's warm Ray Train worker group: trial after trial, until the slot closes.
 
 The group talks to its slot through a hub, an actor whose methods are named here: ``next_job(done_id, rank, kills,
-where)``, ``alive()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()``; and to the sweep's board:
+where, group)``, ``alive()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()``, ``failed(record)``; and to the
+sweep's board:
 ``serve(trial_id, placement_group)``, ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``.
 """
 
@@ -13,7 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trainables.config import TrialConfig
     from trainables.courier import Where
+    from trainables.results import Record
+    from trainables.run import Place
 
 MAX_ATTEMPTS = 3  # times a trial may take its worker down before it counts as failed
 
@@ -24,11 +28,12 @@ def serve(settings: dict[str, Any]) -> None:
 
     noise.silence()
     import ray
-    import ray.train
+    import ray.train.torch
     import torch
 
     from trainables import machine
     from trainables.courier import where
+    from trainables.group import GroupBroken
     from trainables.measuring import MeasuringProcess
     from trainables.results import Record
 
@@ -40,14 +45,18 @@ def serve(settings: dict[str, Any]) -> None:
         torch.set_num_threads(max(1, int(settings["cpus"])))
     context = ray.train.get_context()
     workers, rank = context.get_world_size(), context.get_world_rank()
+    if torch.cuda.is_available() and workers > 1:
+        torch.cuda.set_device(ray.train.torch.get_device())  # the workers of a machine see one another's GPUs
     here = (ray.get_runtime_context().get_node_id(), os.getpid())
     group = ray.util.get_current_placement_group()
     named = group.id.hex() if group is not None else ""
-    measuring = MeasuringProcess()
+    # The measuring processes are all on this machine, each with a GPU of its own.
+    room = not torch.cuda.is_available() or torch.cuda.device_count() >= workers
+    measuring = MeasuringProcess(workers) if room else None
     _warm_up()
     try:
         done: str | None = None
-        while (job := ray.get(hub.next_job.remote(done, rank, machine.oom_kills(), here))) is not None:
+        while (job := ray.get(hub.next_job.remote(done, rank, machine.oom_kills(), here, named))) is not None:
             if rank == 0:
                 ray.get(board.serve.remote(job["trial_id"], group))
             claim = f"{named} {job['given_at']}"
@@ -61,8 +70,13 @@ def serve(settings: dict[str, Any]) -> None:
                 ray.get(hub.report.remote({"kind": "done", "trial_id": done, **_told_of(record, lost)}))
     except Deserted:
         return  # the trial has no record, so a resumed sweep goes on with it
+    except GroupBroken as broken:
+        if broken.record is not None:
+            _told(hub.failed.remote(broken.record.model_dump(mode="json")))
+        raise RuntimeError(f"this worker group can't go on: {broken}") from broken  # Train makes another
     finally:
-        measuring.close()
+        if measuring is not None:
+            measuring.close()
 
 
 def _run(
@@ -78,22 +92,18 @@ def _run(
     at = at or InPlace(Path(job["run"]))
     config = TrialConfig.model_validate(job["config"])
     place = Place(at.run, job["slot"], job["slot_trial"], job["given_at"], workers)
-    if job["starved"] and (job["attempt"] > 2 or not config.train.retry_out_of_memory):
-        starved = "its worker was ended because the node's memory had run out"
-        return end_trial(config, place, "out_of_memory", starved).model_dump(mode="json")
-    if job["attempt"] > MAX_ATTEMPTS:
-        died = (
-            f"its worker died {MAX_ATTEMPTS} times while running it, or was ended because it said nothing for "
-            "resources.stall_seconds; sweep.log says which"
-        )
-        return end_trial(config, place, "failed", died).model_dump(mode="json")
-    steps, measures = frozenset(job["evaluate_at"]), at.measuring(measuring)
+    ended = _ended_before(job, config, place)
+    if ended is not None:
+        return ended.model_dump(mode="json")
+    steps = frozenset(job["evaluate_at"])
+    measures = at.measuring(measuring, workers) if measuring is not None else None
+    halved = job["starved"] or bool(job.get("failed"))
     control = FromHub(hub, board, job["trial_id"], steps, job.get("node", ""))
     while True:
         try:
             here = at.fetch(config)
             with at.sending():
-                record = run_trial(config, place, control, steps, measures, halved=job["starved"], here=here)
+                record = run_trial(config, place, control, steps, measures, halved=halved, here=here)
             return record.model_dump(mode="json")
         except (StorageError, ModelError) as error:
             why = f"what it needs could not be brought here: {error}"
@@ -105,6 +115,27 @@ def _run(
                 raise
             if workers > 1:
                 raise  # the others are not where this one is: all begin again, from the last checkpoint
+
+
+def _ended_before(job: dict[str, Any], config: TrialConfig, place: Place) -> Record | None:
+    """The record of a job that isn't to be run again, for what befell its workers before; written."""
+    from trainables.results import Record, write_record
+    from trainables.run import end_trial, would_retry
+
+    failed = Record.model_validate(job["failed"]) if job.get("failed") else None
+    if failed is not None and not would_retry(config, failed, place.workers):
+        write_record(place.folder(config), failed)
+        return failed
+    if job["starved"] and (job["attempt"] > 2 or not config.train.retry_out_of_memory):
+        starved = "its worker was ended because the node's memory had run out"
+        return end_trial(config, place, "out_of_memory", starved)
+    if job["attempt"] > MAX_ATTEMPTS:
+        died = (
+            f"its worker died {MAX_ATTEMPTS} times while running it, or was ended because it said nothing for "
+            "resources.stall_seconds; sweep.log says which"
+        )
+        return end_trial(config, place, "failed", died)
+    return None
 
 
 def _told_of(record: dict[str, Any], lost: str | None) -> dict[str, Any]:

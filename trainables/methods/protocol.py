@@ -29,6 +29,7 @@ class FineTuning(Frozen):
     # Where a search starts, by the leaf's path within a cell. Learning rates: a LoRA wants about ten times
     # full fine-tuning's ("LoRA Without Regret", Thinking Machines Lab, 2025).
     prior: ClassVar[dict[str, Any]] = {}
+    unshared: ClassVar[str | None] = None  # why workers can't share the weights, if they can't
     saves_adapter: ClassVar[bool] = False  # what fits on the base it was trained on, and nothing else
     prepares_by: ClassVar[tuple[str, ...]] = ()  # settings that decide in what form the base is held
 

@@ -34,6 +34,7 @@ class QLoRA(LoRA):
     int8_threshold: float = Field(default=6.0, ge=0)
     group_size: int = Field(default=64, ge=8, multiple_of=8)
 
+    unshared: ClassVar[str | None] = "weights in few bits can't be cut into shares"
     prepares_by: ClassVar[tuple[str, ...]] = (
         "backend", "bits", "quant_type", "double_quant", "int8_threshold", "group_size",
     )  # fmt: skip

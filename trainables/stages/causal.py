@@ -59,7 +59,9 @@ def keeps_examples_apart(model: Any) -> bool:
     transformers' ``create_causal_mask`` makes, unless a layer carries a state along (linear attention, Mamba).
     """
     layers = getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"]
-    source = sys.modules[type(model).__module__]
+    # A class that torch has made of the model's own, for a model that workers share, is in torch's module.
+    own = next(cls for cls in type(model).__mro__ if not cls.__module__.startswith("torch."))
+    source = sys.modules[own.__module__]
     return hasattr(source, "create_causal_mask") and all(
         "attention" in kind and "linear" not in kind for kind in layers
     )

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from trainables.prediction import Batch, WholeLogits
-from trainables.stages.pairs import PairStage, pair_trainer
+from trainables.stages.pairs import PairStage, pair_trainer, reference_unshared
 
 if TYPE_CHECKING:
     import transformers
 
-    from trainables.config import TrainConfig
+    from trainables.config import TrainConfig, TrialConfig
     from trainables.policy import Policy
 
 
@@ -46,6 +46,9 @@ class DPO(PairStage):
                 f"loss: {self.loss} has no label_smoothing; leave it out, or take sigmoid or robust"
             )
         return self
+
+    def unshared(self, config: TrialConfig) -> str | None:
+        return reference_unshared(config)
 
     def forward_pass(self, rows: int, tokens: int) -> Batch:
         return Batch(2 * rows, tokens, 2 * rows * tokens, WholeLogits(reference=4, entropy=True))

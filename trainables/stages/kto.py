@@ -17,6 +17,7 @@ from trainables.stages.pairs import (
     auc,
     encode_answer,
     reference_trainer,
+    reference_unshared,
 )
 from trainables.stages.protocol import Metric, Prediction, Scores, TrainingStage
 
@@ -58,6 +59,9 @@ class KTO(TrainingStage):
                     f"every {part} row is labelled {str(only).lower()}, and kto tells good answers from bad ones; "
                     f"add {lacking} answers, or hold out more rows",
                 )
+
+    def unshared(self, config: TrialConfig) -> str | None:
+        return reference_unshared(config)
 
     def forward_pass(self, rows: int, tokens: int) -> Batch:
         return Batch(rows, tokens, rows * tokens, WholeLogits(reference=4, entropy=True))

@@ -21,7 +21,7 @@ from trainables.stages.protocol import Metric, Prediction, Scores, TrainingStage
 if TYPE_CHECKING:
     import transformers
 
-    from trainables.config import TrainConfig
+    from trainables.config import TrainConfig, TrialConfig
     from trainables.data import Data
     from trainables.likelihood import Judged
     from trainables.policy import Policy
@@ -157,6 +157,13 @@ def pair_trainer(
     """One of TRL's trainers over pairs, with a reference policy."""
     # Reference log-probabilities are computed for every row that a trainer is given: it isn't given others.
     return reference_trainer(cls, policy, settings, *drawn_pairs(tokens, train, settings, pair_columns))
+
+
+def reference_unshared(config: TrialConfig) -> str | None:
+    """Why workers can't share weights where a reference is asked in every step; ``None`` where it was before them."""
+    if config.method is None or not config.method.reference_stays:
+        return None
+    return f"{config.stage.kind}'s reference is a second adapter, of which there are no shares"
 
 
 def reference_trainer(

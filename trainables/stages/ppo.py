@@ -119,6 +119,11 @@ class PPO(TrainingStage):
             if wrong:
                 yield "reward", wrong
 
+    def unshared(self, config: TrialConfig) -> str | None:
+        return (
+            "ppo samples from the policy and puts its first weights in their places, which needs them whole"
+        )
+
     def worst_case(self) -> PPO:
         # An epoch takes what the one before it took, and time.
         return self.model_copy(update={"min_new_tokens": self.max_new_tokens, "epochs": 1})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,8 @@ class PPOTrainer(Trainer):
             data_collator=_Collator(policy.tokenizer.pad_token_id),
             processing_class=policy.tokenizer,
         )
+        # Gradients are averaged here, see `_share_gradients`; torch's wrapper (DDP) would only hold them once more.
+        self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
 
     # A step
 

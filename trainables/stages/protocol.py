@@ -76,6 +76,10 @@ class TrainingStage(Frozen):
         """
         yield from ()
 
+    def unshared(self, config: TrialConfig) -> str | None:
+        """Why workers can't share a trial's weights; ``None`` where they can."""
+        return None
+
     def worst_case(self) -> TrainingStage:
         """The stage at its most memory, which is what is measured, where that isn't decided by the rows alone."""
         return self
