@@ -93,6 +93,7 @@ def _merge(adapter: Path, run: Path, into: Path, unsafe: Sequence[str]) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from trainables.merging import merged
     from trainables.policy import model_config
 
     config = trial(adapter)
@@ -109,8 +110,7 @@ def _merge(adapter: Path, run: Path, into: Path, unsafe: Sequence[str]) -> None:
         use_safetensors=True,
         trust_remote_code=described.runs_remote_code,
     )
-    model: Any = PeftModel.from_pretrained(base, str(adapter))
-    model.merge_and_unload(safe_merge=True).save_pretrained(into)
+    merged(PeftModel.from_pretrained(base, str(adapter))).save_pretrained(into)
     remote = described.runs_remote_code
     tokenizer = AutoTokenizer.from_pretrained(adapter, local_files_only=True, trust_remote_code=remote)
     tokenizer.save_pretrained(into)
