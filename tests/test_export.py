@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from export_example import METHODS, config_of, export, exported, trained
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trial_example import write_rows
 
 from reports.chosen import chosen
@@ -44,21 +44,16 @@ def result(run: Path, name: str) -> Result:
     return resolve(f"{run}:sft-{name}", chosen)
 
 
-def plainly(folder: Path, loader: str = "AutoModelForCausalLM") -> dict[str, Any]:
-    """The folder as transformers alone has it, in a process where our packages are absent."""
+def plainly(*folders: Path, loader: str = "AutoModelForCausalLM") -> list[dict[str, Any]]:
+    """The folders as transformers alone has them, in a process where our packages are absent."""
     script = Path(__file__).with_name("plain.py")
     found = subprocess.run(
-        [sys.executable, str(script), str(folder), loader],
+        [sys.executable, str(script), *(f"{folder}:{loader}" for folder in folders)],
         input=json.dumps(QUESTION),
         capture_output=True,
         text=True,
-        cwd=folder,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "OMP_NUM_THREADS": "1",
-            "HF_HUB_OFFLINE": "1",
-            "HOME": str(folder.parent),
-        },
+        cwd=folders[0],
+        env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HOME": str(folders[0])},
     )
     assert found.returncode == 0, found.stderr
     return json.loads(found.stdout)
@@ -72,6 +67,10 @@ def used(found: Result, dtype: str, ids: list[int]) -> torch.Tensor:
             .logits[0]
             .reshape(len(ids) if found.speaks else 1, -1)[-1]
         )
+
+
+def tokenizer_pad(folder: Path) -> int:
+    return AutoTokenizer.from_pretrained(folder).pad_token_id
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -88,21 +87,21 @@ def test_an_export_answers_as_its_result_and_is_checked(run: Path, name: str, tm
     assert (base(input_ids=torch.tensor([ids])).logits[0, -1] - expected).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("name", ["full", "lora", "qlora-4bit"])
-def test_plain_transformers_loads_it_where_our_packages_are_absent(
-    run: Path, name: str, tmp_path: Path
-) -> None:
-    exported(f"{run}:sft-{name}", tmp_path / "out")
-    found = plainly(tmp_path / "out")
-    own = tokenizer(result(run, name))
-    assert found["text"] == templates.render(own, QUESTION, add_generation_prompt=True)
-    assert (found["dtype"], found["pad"], found["ends"]) == (
-        "torch.bfloat16",
-        own.pad_token_id,
-        own.eos_token_id,
-    )
-    expected = used(result(run, name), "bfloat16", found["ids"]).float()
-    torch.testing.assert_close(torch.tensor(found["logits"]), expected, atol=0.15, rtol=0.05)
+def test_plain_transformers_loads_it_where_our_packages_are_absent(run: Path, tmp_path: Path) -> None:
+    names = ("full", "lora", "qlora-4bit", "head")
+    for name in names:
+        exported(f"{run}:sft-{name}", tmp_path / name, "--no-verify")
+    for name, found in zip(names, plainly(*(tmp_path / name for name in names)), strict=True):
+        own = tokenizer(result(run, name))
+        assert found["text"] == templates.render(own, QUESTION, add_generation_prompt=True)
+        assert (found["dtype"], found["pad"], found["ends"]) == (
+            "torch.bfloat16",
+            own.pad_token_id,
+            own.eos_token_id,
+        )
+        assert found["answer"]
+        expected = used(result(run, name), "bfloat16", found["ids"]).float()
+        torch.testing.assert_close(torch.tensor(found["logits"]), expected, atol=0.15, rtol=0.05)
 
 
 def test_the_trials_template_scaled_positions_and_end_of_turn_go_along(
@@ -120,7 +119,7 @@ def test_the_trials_template_scaled_positions_and_end_of_turn_go_along(
     described = json.loads((tmp_path / "out" / "config.json").read_text())
     assert described["rope_parameters"]["rope_type"] == "yarn"
     assert (described["max_position_embeddings"], described["use_cache"]) == (512, True)
-    found = plainly(tmp_path / "out")
+    (found,) = plainly(tmp_path / "out")
     assert "<start_of_turn>user" in found["text"]
     assert found["ends"] == tokenizer(resolve(named, chosen)).eos_token_id
 
@@ -165,7 +164,7 @@ def test_a_trial_that_started_from_anothers_result_is_merged_all_the_way(
     assert "leave --adapter out, and both are merged" in refused.stderr
 
 
-@pytest.mark.parametrize("name", ["full", "lora", "qlora-4bit"])
+@pytest.mark.parametrize("name", ["full", "qlora-4bit"])
 def test_a_reward_model_is_taken_away_too(tiny_model: Path, tmp_path: Path, name: str) -> None:
     config = config_of(
         tiny_model, "commands", name, stage={"kind": "reward"}, eval_rows=4, eval_fraction=0.95, cutoff=80
@@ -173,9 +172,11 @@ def test_a_reward_model_is_taken_away_too(tiny_model: Path, tmp_path: Path, name
     named = trained(config, tmp_path / "run")
     ended = exported(named, tmp_path / "out", "--dtype", "float32")
     assert "rewards" in ended.stdout
-    found = plainly(tmp_path / "out", "AutoModelForSequenceClassification")
-    expected = used(resolve(named, chosen), "float32", found["ids"])
-    torch.testing.assert_close(torch.tensor(found["logits"]), expected, atol=1e-4, rtol=1e-4)
+    ids = list(range(3, 40))
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    found = model(input_ids=torch.tensor([ids])).logits[0]
+    torch.testing.assert_close(found, used(resolve(named, chosen), "float32", ids), atol=1e-4, rtol=1e-4)
+    assert model.config.get_text_config().pad_token_id == tokenizer_pad(tmp_path / "out")
     assert "AutoModelForSequenceClassification" in (tmp_path / "out" / "README.md").read_text()
     assert export(named, tmp_path / "gguf", "--ollama").exit_code == 2
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,59 +23,35 @@ def lora(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> str:
     return trained(config_of(tiny_model, write_rows(folder / "rows.jsonl"), "lora"), folder / "run")
 
 
-@pytest.fixture
-def killed(tmp_path: Path, lora: str) -> Callable[[], None]:
-    """Has an export of its own process killed by SIGKILL while it writes to ``tmp_path / out``."""
-    code = (
-        "import sys, time\n"
-        "from trainables.inference import card\n"
-        "def stuck(*_):\n    print('writing', flush=True)\n    time.sleep(600)\n"
-        "card.text = stuck\n"
-        "from sweeps.cli import app\n"
-        "app(sys.argv[1:])\n"
-    )
-
-    def kill() -> None:
-        command = [
-            sys.executable,
-            "-c",
-            code,
-            "export",
-            lora,
-            str(tmp_path / "out"),
-            "--no-verify",
-            "--force",
-        ]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "writing\n"
-            process.send_signal(signal.SIGKILL)
-
-    return kill
-
-
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+STUCK = """\
+import sys, time
+from trainables.inference import card
+def stuck(*_):
+    print("writing", flush=True)
+    time.sleep(600)
+card.text = stuck
+from sweeps.cli import app
+app(sys.argv[1:])
+"""
+
+
 def test_an_export_that_is_killed_leaves_no_folder_and_the_next_one_clears_up(
-    killed: Callable[[], None], lora: str, tmp_path: Path
+    lora: str, tmp_path: Path
 ) -> None:
-    killed()
+    command = [sys.executable, "-c", STUCK, "export", lora, str(tmp_path / "out"), "--no-verify"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(signal.SIGKILL)
     (left,) = names(tmp_path)
     assert left.startswith(".out.")
     assert (tmp_path / left / "model.safetensors").is_file()
     exported(lora, tmp_path / "out", "--no-verify")
     assert names(tmp_path) == ["out"]
-
-
-def test_an_export_that_is_killed_leaves_the_old_one_whole(
-    killed: Callable[[], None], lora: str, tmp_path: Path
-) -> None:
-    exported(lora, tmp_path / "out", "--no-verify")
-    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    killed()
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
 def test_what_a_killed_export_had_moved_aside_is_put_back(tmp_path: Path) -> None:
@@ -181,10 +156,15 @@ def test_the_adapter_of_whole_weights_is_refused(tiny_model: Path, tmp_path: Pat
     assert "has no adapter of its own" in refused.stderr
 
 
-def test_ctrl_c_leaves_nothing(lora: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_leaves_what_was_there(lora: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported(lora, tmp_path / "old", "--adapter")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()}
+
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(written, "model", interrupted)
     assert export(lora, tmp_path / "out").exit_code == 130
-    assert names(tmp_path) == []
+    assert export(lora, tmp_path / "old", "--force").exit_code == 130
+    assert names(tmp_path) == ["old"]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()} == before
