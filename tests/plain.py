@@ -1,7 +1,7 @@
 """Loads an exported model with transformers alone: none of our packages, nor peft, can be imported here.
 
-``plain.py FOLDER:LOADER ...``, messages as JSON on standard input; prints JSON, for each folder the prompt's text and ids,
-the logits of its last token, and what greedy ``generate`` answers.
+``plain.py FOLDER:LOADER ...``, messages as JSON on standard input; prints JSON, for each folder the prompt's text
+and ids, the logits of its last token, and what greedy ``generate`` answers.
 """
 
 import json

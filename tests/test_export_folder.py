@@ -55,15 +55,17 @@ def test_an_export_that_is_killed_leaves_no_folder_and_the_next_one_clears_up(
 
 
 def test_what_a_killed_export_had_moved_aside_is_put_back(tmp_path: Path) -> None:
-    (tmp_path / ".out.x.old").mkdir()
-    (tmp_path / ".out.x.old" / "config.json").write_text("{}")
-    (tmp_path / ".out.y.tmp").mkdir()
+    (tmp_path / ".out.abcd_123.old").mkdir()
+    (tmp_path / ".out.abcd_123.old" / "config.json").write_text("{}")
+    (tmp_path / ".out.abcd_124.tmp").mkdir()
+    other = tmp_path / ".out.v2.abcd_123.tmp"  # of an export to out.v2, which may be under way
+    other.mkdir()
     with (
         pytest.raises(ZeroDivisionError),
         destination.unfinished(tmp_path / "out", force=False, room=0, sources=[]),
     ):
         raise ZeroDivisionError
-    assert names(tmp_path) == ["out"]
+    assert names(tmp_path) == [other.name, "out"]
     assert names(tmp_path / "out") == ["config.json"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -87,13 +88,15 @@ def _alone(out: Path) -> Iterator[None]:
 
 def _clear(out: Path) -> None:
     """Removes what an export that was killed left beside ``out``, and puts back what it had moved aside."""
-    for path in out.parent.glob(f".{out.name}.*.old"):
-        if out.exists():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
+    if not out.parent.is_dir():
+        return
+    # Exactly its own: `.out.v2.xxxxxxxx.tmp` is that of another folder, and may be in the making.
+    own = re.compile(rf"\.{re.escape(out.name)}\.\w{{8}}\.(tmp|old)")
+    for path in sorted(path for path in out.parent.iterdir() if own.fullmatch(path.name)):
+        if path.suffix == ".old" and not out.exists():
             path.rename(out)
-    for path in out.parent.glob(f".{out.name}.*.tmp"):
-        shutil.rmtree(path, ignore_errors=True)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _refuse_full(out: Path, room: int) -> None:

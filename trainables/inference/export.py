@@ -62,6 +62,7 @@ def export(result: Result, out: Path, options: Options, say: Say, interval: card
     what the user got wrong, before anything is written, ``ExportFailed`` where what was made is not what it should be.
     """
     refuse(result, options)
+    destination.refuse(out, options.force)
     below = result.folder()
     sources = [below, *([result.left] if result.left else [])]
     with destination.unfinished(out, options.force, _room(result, options), sources) as folder:

@@ -83,7 +83,7 @@ def _settle(whole: Any, policy: Policy, speaks: bool) -> None:
     from transformers import GenerationConfig
 
     ends = end_tokens(policy)
-    text.eos_token_id = ends[0] if len(ends) == 1 else ends
+    text.eos_token_id = ends[0] if len(ends) == 1 else ends or None
     whole.generation_config = GenerationConfig(
         bos_token_id=policy.tokenizer.bos_token_id,
         eos_token_id=text.eos_token_id,
@@ -94,7 +94,7 @@ def _settle(whole: Any, policy: Policy, speaks: bool) -> None:
 
 def end_ids(folder: Path) -> list[int]:
     """The tokens that end an answer of an exported model."""
-    found = read_json(folder / "generation_config.json")["eos_token_id"]
+    found = read_json(folder / "generation_config.json").get("eos_token_id", [])
     return found if isinstance(found, list) else [found]
 
 
