@@ -597,6 +597,61 @@ def _rounds(address: str, output: str) -> Fleet:
         return rounds.examine(address, output if is_url(output) else str(Path(output).resolve()))
 
 
+@app.command()
+def export(
+    result: Annotated[
+        str,
+        typer.Argument(
+            metavar="RESULT", help="RUN, RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, a trial's or a model's folder, or a name."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that is made.")],
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="The adapter alone; else it is merged into its unquantized base.")
+    ] = False,
+    dtype: Annotated[
+        str | None, typer.Option(help="bfloat16, float16 or float32; as the trial left it by default.")
+    ] = None,
+    shard_size: Annotated[str, typer.Option(help="The most that one file of weights holds.")] = "5GB",
+    verify: Annotated[
+        bool, typer.Option("--verify/--no-verify", help="Compare what was written with what it was made of.")
+    ] = True,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace OUT once the new one is whole, if it holds a model and no more.")
+    ] = False,
+    gguf: Annotated[
+        str | None,
+        typer.Option(
+            "--gguf", metavar="[TYPE]", is_flag=False, flag_value="f16",
+            help="A GGUF file as well, by llama.cpp's converter: f16, bf16 or q8_0.",
+        ),
+    ] = None,
+    llama_cpp: Annotated[
+        Path | None, typer.Option("--llama-cpp", metavar="DIR", help="Where llama.cpp is; else $LLAMA_CPP, or PATH.")
+    ] = None,
+    ollama: Annotated[bool, typer.Option("--ollama", help="A Modelfile for Ollama as well.")] = False,
+    push: Annotated[
+        str | None, typer.Option(metavar="ORG/NAME", help="Upload it to the Hugging Face hub, as a private model.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="With --push: for everybody to see.")] = False,
+    trust: Annotated[
+        list[str] | None, typer.Option(metavar="WHAT", help="Of the base: remote_code, pickle; nothing by default.")
+    ] = None,
+) -> None:  # fmt: skip
+    """Take a result away: merged weights that plain transformers loads, checked, with a card. Prints the folder."""
+    from sweeps import exporting
+
+    asked = exporting.Asked(
+        result, out, adapter, dtype, shard_size, verify, force, gguf, llama_cpp, ollama, push, public, trust or ()
+    )  # fmt: skip
+    with _users_errors(FileNotFoundError), _ended_like_by_ctrl_c():
+        from reports.chosen import chosen
+        from reports.uncertainty import wilson
+
+        code = exporting.export(asked, chosen, wilson)
+    raise typer.Exit(code)
+
+
 def _plan(spec: str, sets: list[str] | None, fetch: bool = False, **filters: Any) -> Plan:
     from sweeps.spec import read
 

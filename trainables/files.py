@@ -46,7 +46,7 @@ def write_json(path: Path, value: Any) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yields an empty temporary folder; on a clean exit it takes the place of ``path``.
 
-    What stood at ``path`` before is removed only once the new folder is complete.
+    What stood at ``path`` before is moved aside only once the new folder is complete, and then removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
@@ -57,9 +57,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if file.is_file():
                 with file.open("rb") as opened:
                     os.fsync(opened.fileno())
+        aside = temporary.with_suffix(".old")
         if path.exists():
-            shutil.rmtree(path)
+            path.rename(aside)  # removing it takes longer, and leaves half of it if that is cut short
         temporary.rename(path)
+        shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

