@@ -512,7 +512,7 @@ def export(
     gguf: Annotated[
         str | None,
         typer.Option(
-            "--gguf", metavar="[TYPE]", help="A GGUF file as well, by llama.cpp's converter: f16 (without TYPE), bf16, q8_0.",
+            "--gguf", metavar="[TYPE]", help="GGUF too, by llama.cpp's converter: f16 (if not said), bf16, q8_0.",
         ),
     ] = None,
     llama_cpp: Annotated[
