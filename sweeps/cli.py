@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sweeps.optional import Command
+
 if TYPE_CHECKING:
     from sweeps.fleet import Fleet
     from sweeps.places import Place
@@ -597,7 +599,7 @@ def _rounds(address: str, output: str) -> Fleet:
         return rounds.examine(address, output if is_url(output) else str(Path(output).resolve()))
 
 
-@app.command()
+@app.command(cls=Command)
 def export(
     result: Annotated[
         str,
@@ -622,8 +624,7 @@ def export(
     gguf: Annotated[
         str | None,
         typer.Option(
-            "--gguf", metavar="[TYPE]", is_flag=False, flag_value="f16",
-            help="A GGUF file as well, by llama.cpp's converter: f16, bf16 or q8_0.",
+            "--gguf", metavar="[TYPE]", help="GGUF too, by llama.cpp's converter: f16 (if not said), bf16, q8_0.",
         ),
     ] = None,
     llama_cpp: Annotated[
