@@ -151,10 +151,11 @@ def test_who_comes_second_is_refused_and_anybody_may_stop_it_and_go_on(remote: R
     url = f"{remote.output}/tiny"
     with remote.nodes():
         command = remote.start()
-        command.until(remote.training, timeout=400)
+        command.until(lambda: remote.store.read(".lock"))  # nothing trains yet: there is time to ask
         second = remote.start("--resume", home="another")
         assert second.wait(120) == 2
         assert f"another run holds it: process {command.process.pid} on " in second.stderr
+        command.until(lambda: remote.store.list("trials"), timeout=400)
         said = remote.elsewhere("status", url).stdout
         assert f"running: process {command.process.pid} on " in said
         stopped = remote.elsewhere("stop", url, "--wait", "100")
