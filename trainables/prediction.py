@@ -268,7 +268,8 @@ class Step:
         shape, taken, wide = self.shape, self.taken, self.bytes
         own = taken.trained_params(shape) - taken.adapter_params(shape)
         loaded_to_train = taken.trained_layers == shape.layers and taken.embedding
-        if self.device != "cpu" or loaded_to_train or wide.trainable == wide.frozen:
+        gone = loaded_to_train or self.together.shared  # of what is shared, nothing stays where it was loaded
+        if self.device != "cpu" or gone or wide.trainable == wide.frozen:
             return 0
         return own * wide.frozen
 
