@@ -304,6 +304,23 @@ def test_files_that_lack_one_layers_adapter_are_refused_in_16_bits_too(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_files_that_hold_other_weights_than_they_were_given_are_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading = written.load
+
+    def spoilt(*arguments: Any) -> Any:
+        model = loading(*arguments)
+        model.model.norm.weight.data[0] += 0.01
+        return model
+
+    monkeypatch.setattr(written, "load", spoilt)
+    ended = export(f"{run}:sft-full", tmp_path / "out")
+    assert ended.exit_code == 1
+    assert "the files hold other weights than they were given: model.norm.weight" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_numbers_that_are_not_finite_are_never_the_same() -> None:
     fine, broken = torch.zeros(2, 3), torch.full((2, 3), torch.nan)
     found = verify.difference([broken], [fine], speaks=True)

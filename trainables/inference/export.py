@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -156,34 +155,35 @@ def _written(result: Result, dtype: str, options: Options, folder: Path, say: Sa
         _saved(result, dtype, options, folder)
         return None
     prompts = verify.prompts(result, tokenizer_of(result))
-    expected, total = _saved(result, dtype, options, folder, prompts)
     say(f"comparing the answers to {len(prompts.ids)} {prompts.source}")
-
-    def compared(model: Any) -> verify.Difference:
-        return verify.difference(verify.answers(model, prompts, result.speaks), expected, result.speaks)
-
+    expected, total, found, strange = _saved(result, dtype, options, folder, prompts)
     with Shelf().take(written.plain(result, dtype)).active() as policy:
-        rounding = compared(policy.model)
-        attention = policy.causal.config._attn_implementation
-    del policy
-    gc.collect()
-    files_ = compared(written.load(folder, result, dtype, attention))
-    return verify.Check(prompts, dtype, total, rounding, files_)
+        own = verify.answers(policy.model, prompts, result.speaks)
+    rounding, files_ = (verify.difference(each, expected, result.speaks) for each in (own, found))
+    return verify.Check(prompts, dtype, total, rounding, files_, strange)
 
 
 def _saved(
     result: Result, dtype: str, options: Options, folder: Path, prompts: verify.Prompts | None = None
-) -> tuple[list[Tensor], verify.Difference | None]:
-    """Merges in 32 bits and saves. The exact answers to the prompts, and how far the sum's are from them."""
+) -> tuple[list[Tensor], verify.Difference | None, list[Tensor], tuple[str, ...]]:
+    """Merges in 32 bits and saves. The exact answers to the prompts, how far the sum's are from them, the files' own,
+    and the weights that the files have otherwise.
+    """
     expected: list[Tensor] = []
-    total = None
+    found: list[Tensor] = []
+    total: verify.Difference | None = None
+    strange: tuple[str, ...] = ()
     with Shelf().take(written.plain(result, "float32")).active() as policy:
+        attention = policy.causal.config._attn_implementation
         if prompts:
             expected = verify.answers(policy.model, prompts, result.speaks)
         whole = merged(policy.model) if result.is_adapter else policy.model
         if prompts and result.is_adapter:
             total = verify.difference(verify.answers(whole, prompts, result.speaks), expected, result.speaks)
-        own = replace(policy, model=whole)
-        written.model(own, folder, dtype, options.shard_bytes, result.speaks)
+        written.model(replace(policy, model=whole), folder, dtype, options.shard_bytes, result.speaks)
+        if prompts:
+            loaded = written.load(folder, result, dtype, attention)
+            strange = verify.strange(whole, loaded)
+            found = verify.answers(loaded, prompts, result.speaks)
     gc.collect()
-    return expected, total
+    return expected, total, found, strange
