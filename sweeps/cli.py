@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sweeps import evaluate_command
+
 if TYPE_CHECKING:
+    from sweeps.evaluating import Request
     from sweeps.fleet import Fleet
     from sweeps.places import Place
     from sweeps.plan import Plan
@@ -483,6 +486,34 @@ def _rounds(address: str, output: str) -> Fleet:
         from trainables.urls import is_url
 
         return rounds.examine(address, output if is_url(output) else str(Path(output).resolve()))
+
+
+def _evaluate(request: Callable[[], Request], as_json: bool) -> None:
+    from trainables import noise
+
+    noise.silence()
+    with _users_errors(ValueError, FileNotFoundError):
+        from reports import uncertainty
+        from reports.chosen import chosen
+        from sweeps import evaluating
+
+        warn = partial(print, "warning:", file=sys.stderr)
+        folder, found = evaluating.evaluate(request(), chosen, uncertainty, warn)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps({"folder": str(folder), **found}, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from sweeps.evaluated import show
+
+    for part in show(found):
+        Console().print(part, markup=False) if isinstance(part, str) else Console().print(part)
+    typer.echo(folder)
+
+
+evaluate_command.add(app, _evaluate)
 
 
 def _plan(spec: str, sets: list[str] | None, fetch: bool = False, **filters: Any) -> Plan:
