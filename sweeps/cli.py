@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sweeps import evaluate_command
 from sweeps.optional import Command
 
 if TYPE_CHECKING:
+    from sweeps.evaluating import Request
     from sweeps.fleet import Fleet
     from sweeps.places import Place
     from sweeps.plan import Plan
@@ -651,6 +653,34 @@ def export(
 
         code = exporting.export(asked, chosen, wilson)
     raise typer.Exit(code)
+
+
+def _evaluate(request: Callable[[], Request], as_json: bool) -> None:
+    from trainables import noise
+
+    noise.silence()
+    with _users_errors(ValueError, FileNotFoundError):
+        from reports import uncertainty
+        from reports.chosen import chosen
+        from sweeps import evaluating
+
+        warn = partial(print, "warning:", file=sys.stderr)
+        folder, found = evaluating.evaluate(request(), chosen, uncertainty, warn)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps({"folder": str(folder), **found}, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from sweeps.evaluated import show
+
+    for part in show(found):
+        Console().print(part, markup=False) if isinstance(part, str) else Console().print(part)
+    typer.echo(folder)
+
+
+evaluate_command.add(app, _evaluate)
 
 
 def _plan(spec: str, sets: list[str] | None, fetch: bool = False, **filters: Any) -> Plan:

@@ -128,6 +128,11 @@ def _hqq() -> Capability:
     return missing or _tried("hqq", _linear_hqq, needed=False)
 
 
+def _harness() -> Capability:
+    missing = _missing("lm_eval", packages={"lm_eval": "'paretune[harness]'"}, gpu=False)
+    return missing or Capability("lm-eval", True, importlib.metadata.version("lm-eval"), False)
+
+
 def _linear_hqq() -> Any:
     import torch
     from hqq.core.quantize import BaseQuantizeConfig, HQQLinear
@@ -335,6 +340,7 @@ CHECKS: dict[str, Callable[[], Capability]] = {
     "unsloth": _unsloth,
     "bf16": lambda: _precision("bf16", needed=True),
     "fp16": lambda: _precision("fp16", needed=False),
+    "lm-eval": _harness,
 }
 
 

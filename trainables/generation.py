@@ -8,7 +8,7 @@ Leviathan et al., 2023, arXiv:2211.17192, at temperature 0).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ import torch
 from trainables.encode import Encoded
 from trainables.likelihood import Judged
 from trainables.policy import Policy
+from trainables.progress import tell
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -110,6 +111,7 @@ def continued(
                 generation_config=settings,
             )
             results.update(zip(chosen, output[:, ids.shape[1] :].tolist(), strict=True))
+            tell("writing answers", len(results), len(starts))
     return [results[index] for index in range(len(starts))]
 
 
@@ -121,17 +123,22 @@ def sample(
     min_new_tokens: int,
     temperature: float,
     seeds: Sequence[int],
+    allowed: Sequence[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = (),
 ) -> torch.Tensor:
     """Answers drawn from the policy's own distribution, padded after their ends: (rows, tokens of the longest).
 
     ``ids`` and ``mask`` (rows, tokens) are prompts that are padded on the left. No answer ends before it has
-    ``min_new_tokens`` tokens. Each row is drawn by its own of ``seeds``, whatever rows are beside it.
+    ``min_new_tokens`` tokens. Each row is drawn by its own of ``seeds``, whatever rows are beside it. ``allowed`` are
+    transformers' logits processors, which leave only some tokens to draw from.
     """
     settings = _settings(policy, max_new_tokens, min_new_tokens, do_sample=False)
     noise = _Noise(seeds, temperature, policy.device)
     with policy.evaluating(), contiguous_head(policy), _only(policy, settings):
         output = policy.causal.generate(
-            input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=[noise]
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=settings,
+            logits_processor=[*allowed, noise],
         )
     return output[:, ids.shape[1] :]
 

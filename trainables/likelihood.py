@@ -16,6 +16,7 @@ from torch import Tensor
 
 from trainables.encode import IGNORED, Encoded
 from trainables.policy import Policy
+from trainables.progress import tell
 from trainables.tokens import Tokens
 
 Found = TypeVar("Found")
@@ -56,6 +57,7 @@ def in_batches(
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             results.update(zip(chosen, batch(policy, [rows[index] for index in chosen]), strict=True))
+            tell("judging rows", len(results), len(rows))
     return [results[index] for index in range(len(rows))]
 
 

@@ -28,7 +28,7 @@ from trainables.data.held_out import cut, halves, interleave
 from trainables.data.sources import Source, described, resolve
 from trainables.rows import Conversation
 
-__all__ = ["Data", "DataError", "load"]
+__all__ = ["Data", "DataError", "Whole", "load", "whole"]
 
 VERSION = 3  # of what conversion gives; a change of it makes kept rows anew
 
@@ -51,6 +51,17 @@ class Data:
     warnings: tuple[str, ...] = ()
     duplicates: int = 0
     overlap: int = 0
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A data set that isn't cut: all of its rows, in the order of its files. The rest is as in :class:`Data`."""
+
+    name: str
+    rows: store.Rows[Any]
+    exact: bool
+    sha256: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,18 @@ def load(config: DataConfig, need: type = Conversation) -> Data:
             f"{str(config.sha256)[:12]}); give the old rows back, or plan anew"
         )
     return found
+
+
+def whole(config: DataConfig, need: type = Conversation) -> Whole:
+    """Reads the data that ``config.train`` names, and holds none of it out. Raises :class:`DataError`."""
+    sources = tuple(resolve(name, config) for name in config.names)
+    kept = _kept(config, need, sources, _identity(config, need, sources))
+    name, exact = described(sources), all(source.exact for source in sources)
+    count = kept.table.num_rows
+    if not count:
+        raise DataError(f"{name} holds no rows that can be used{_because(kept.warnings)}")
+    rows = store.Rows[Any](kept.table, np.arange(count), need, kept.sha256)
+    return Whole(name, rows, exact, _digest(kept, exact), kept.warnings)
 
 
 @dataclass(frozen=True)
@@ -114,11 +137,13 @@ def _load(wanted: _Wanted) -> Data:
     trained, validation, test = (
         store.Rows[Any](kept.table, rows, need, kept.sha256) for rows in (order, *parts[1:])
     )
-    digest = files.sha256({"rows": kept.sha256, "exact": exact})
     duplicates = len(keys) - len(np.unique(keys))
-    return Data(
-        name, trained, validation, test, exact, digest, kept.notes, kept.warnings, duplicates, overlap
-    )
+    told = kept.notes, kept.warnings
+    return Data(name, trained, validation, test, exact, _digest(kept, exact), *told, duplicates, overlap)
+
+
+def _digest(kept: Kept, exact: bool) -> str:
+    return files.sha256({"rows": kept.sha256, "exact": exact})
 
 
 def _parts(config: DataConfig, keys: np.ndarray, sources: np.ndarray, train: int, tie: Any) -> Any:

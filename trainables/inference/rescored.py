@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainables.data import DataError
-from trainables.inference import material, written
+from trainables.inference import own_rows, written
 from trainables.inference.result import Result
 from trainables.inference.shelf import Shelf
 from trainables.quantizers import QuantizationFailed
@@ -34,9 +34,9 @@ def change(result: Result, folder: Path, dtype: str, say: Callable[[str], None])
 
     ``folder`` has the merged model, which is scored with the tokenizer that the result has.
     """
-    config = material.here(result)
+    config = own_rows.here(result)
     try:
-        data = material.rows(result)
+        data = own_rows.rows(result)
         say(f"scoring {len(data.test)} test rows, quantized and merged")
         with Shelf().take(result).active() as policy:
             before = config.stage.score(policy, data, data.test, config.data.cutoff).metrics

@@ -25,7 +25,7 @@ from torch import Tensor
 from trainables import templates
 from trainables.data import DataError
 from trainables.encode import encode
-from trainables.inference import material
+from trainables.inference import own_rows
 from trainables.inference.result import Result
 from trainables.rows import Conversation, Row, Text
 
@@ -104,7 +104,7 @@ def prompts(result: Result, tokenizer: Any) -> Prompts:
     """Held-out rows of the trial's own data; built-in ones where that isn't here, or there is no trial."""
     cutoff = min(result.config.data.cutoff, TOKENS)
     try:
-        test = material.rows(result).test
+        test = own_rows.rows(result).test
         rows: Sequence[Row] = [test[place] for place in range(min(PROMPTS, len(test)))]
         source = "held-out rows of its own data"
     except DataError:

@@ -59,11 +59,11 @@ class Pretrain(TrainingStage):
         return "minus bits per byte"
 
     def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
-        bits = self._bits(policy, rows, cutoff).sum() / sum(map(_bytes, rows))
+        bits = self.bits(policy, rows, cutoff).sum() / sum(map(_bytes, rows))
         return {"objective": -float(bits), "validation_bits_per_byte": float(bits)}
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
-        bits = self._bits(policy, rows, cutoff)
+        bits = self.bits(policy, rows, cutoff)
         predictions = tuple(
             Prediction(number, "[]", row.text, None, float(found) / max(_bytes(row), 1))
             for number, (row, found) in enumerate(zip(rows, bits, strict=True))
@@ -88,7 +88,7 @@ class Pretrain(TrainingStage):
         first = self.encode(tokenizer, row, cutoff)[0]
         return Text(str(tokenizer.decode(first.input_ids[1:]))), length
 
-    def _bits(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> np.ndarray:
+    def bits(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> np.ndarray:
         """What each text costs, in bits: (rows,)."""
         from trainables.likelihood import judge
 
