@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables import provenance, redaction, results
 from trainables.data import DataError
-from trainables.inference import licence, material, told
+from trainables.inference import licence, told
 from trainables.inference.disclosed import hub_id, public_data, settings
 from trainables.inference.markdown import code, row, shown, table
 from trainables.inference.result import Result
@@ -107,7 +107,7 @@ def _data(result: Result) -> Iterator[str]:
 def _counted(result: Result) -> list[tuple[str, str]]:
     """How many rows there are to train on, where the data is here to be asked."""
     try:
-        return [("training rows", str(len(material.rows(result).train)))]
+        return [("training rows", str(len(own_rows.rows(result).train)))]
     except DataError:
         return []
 
