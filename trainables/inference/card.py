@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables import provenance, redaction, results
 from trainables.data import DataError
-from trainables.inference import licence, told
+from trainables.inference import licence, own_rows, told
 from trainables.inference.disclosed import hub_id, public_data, settings
 from trainables.inference.markdown import code, row, shown, table
 from trainables.inference.result import Result
