@@ -15,8 +15,8 @@ demo: install
 
 ## test: the tests that CI runs
 test: install
-	$(BIN)/python -m pytest -m "not slow and not sweep" -n auto --dist loadfile --durations=10
-	$(BIN)/python -m pytest -m "sweep and not slow" --durations=10
+	$(BIN)/python -m pytest -m "not slow and not sweep" -n auto --dist loadfile --durations=25
+	$(BIN)/python -m pytest -m "sweep and not slow" --durations=25
 
 ## check: style, types, and the fast tests; before every commit
 check: install

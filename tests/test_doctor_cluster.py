@@ -123,6 +123,7 @@ def test_what_a_spec_names_and_a_node_lacks_is_refused_before_anything_is_writte
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_unshare(), reason="a node with mounts of its own takes root")
 def test_a_node_that_does_not_share_the_run_folder_is_named_with_what_to_do(
     cluster: Cluster, tmp_path: Path

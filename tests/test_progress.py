@@ -194,6 +194,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
     shutil.rmtree(temporary, ignore_errors=True)
 
 
+@pytest.mark.slow
 @pytest.mark.sweep
 def test_a_run_with_a_failed_trial_ends_with_1_and_its_report_is_written(seen: tuple[Terminal, Path]) -> None:
     terminal, run = seen
@@ -209,6 +210,7 @@ def test_a_run_with_a_failed_trial_ends_with_1_and_its_report_is_written(seen: t
     assert (run / "trials" / failed.trial_id / "error.txt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.sweep
 def test_the_table_on_the_screen_moves(seen: tuple[Terminal, Path]) -> None:
     terminal, _ = seen
@@ -221,6 +223,7 @@ def test_the_table_on_the_screen_moves(seen: tuple[Terminal, Path]) -> None:
     assert any(" left" in line for line in shown)
 
 
+@pytest.mark.slow
 @pytest.mark.sweep
 def test_nobody_is_asked_for_a_key_at_a_terminal(seen: tuple[Terminal, Path]) -> None:
     terminal, run = seen
@@ -231,6 +234,7 @@ def test_nobody_is_asked_for_a_key_at_a_terminal(seen: tuple[Terminal, Path]) ->
     assert list((run / "wandb").glob("offline-run-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.sweep
 def test_no_library_or_ray_is_heard_at_a_terminal(seen: tuple[Terminal, Path]) -> None:
     terminal, _ = seen

@@ -138,6 +138,7 @@ def test_the_plan_warns_of_cells_that_do_not_fit(made: Plan) -> None:
     assert not sizes.warnings(made, Sizes((Machine("one", cpus=2),)))  # nobody knows how much it has
 
 
+@pytest.mark.slow
 @pytest.mark.sweep
 def test_a_sweep_runs_what_fits_and_reports_what_does_not(tmp_path: Path, tiny_model: Path) -> None:
     text = SIZES.replace("resources: {", "resources: {memory: 60MiB, ").replace("steps: 100", "steps: 4")
