@@ -87,7 +87,10 @@ def evaluate(
         asked = [Asked(result, rows, settings) if rows else None for result in results]
         _refuse(asked, known, results)
         shelf, warnings = Shelf(), list(rows.warnings if rows else ())
-        found = [_found(request, shelf, *each, known, warnings) for each in zip(results, asked, strict=True)]
+        found = [
+            _found(request, settings, shelf, *each, known, warnings)
+            for each in zip(results, asked, strict=True)
+        ]
     for warning in dict.fromkeys(warnings):
         warn(warning)
     tree = _tree(request, settings, rows, known, found, by) | {"warnings": list(dict.fromkeys(warnings))}
@@ -140,6 +143,7 @@ def _has_before(result: Result) -> bool:
 
 def _found(
     request: Request,
+    settings: Settings,
     shelf: Shelf,
     result: Result,
     asked: Asked | None,
@@ -151,12 +155,11 @@ def _found(
         if asked is not None:
             found = replace(found, rows=measure(policy, asked), seen=_seen(asked, warnings))
         if request.benchmarks is not None:
-            batch = request.settings.batch_size or BENCHMARK_BATCH
+            batch = settings.batch_size or BENCHMARK_BATCH
             found = replace(found, benchmarks=harness.run(policy, request.benchmarks, batch))
     if known is not None and _has_before(result):
-        cutoff, batches = (asked or result.config.data).cutoff, request.settings.batch_size
-        before = _likelihoods(shelf.take(forgetting.before(result)), loaded, known, cutoff, batches)
-        after = _likelihoods(loaded, loaded, known, cutoff, batches)
+        before = _likelihoods(shelf.take(forgetting.before(result)), loaded, known, settings)
+        after = _likelihoods(loaded, loaded, known, settings)
         found = replace(found, before=before, after=after)
     for each in (found.rows, found.benchmarks, found.before, found.after):
         _finite(result, each)
@@ -165,11 +168,12 @@ def _found(
     return found
 
 
-def _likelihoods(model: Loaded, speaker: Loaded, known: Known, cutoff: int, batch: int | None) -> Measured:
+def _likelihoods(model: Loaded, speaker: Loaded, known: Known, settings: Settings) -> Measured:
     """Of a model, with the tokenizer of another made of it: both read the same pieces."""
     with model.active() as policy:
         policy = replace(policy, tokenizer=speaker.tokenizer)
-        return forgetting.likelihoods(policy, known, cutoff, batch)
+        cutoff = settings.cutoff or speaker.result.config.data.cutoff
+        return forgetting.likelihoods(policy, known, cutoff, settings.batch_size)
 
 
 def _seen(asked: Asked, warnings: list[str]) -> int:
@@ -278,6 +282,8 @@ def _forgotten(found: Found, by: Statistics) -> dict[str, Any] | None:
 def _remembered(result: Result, main: compared.Difference) -> str:
     before, after = compared.shown(main.other), compared.shown(main.measure.value)
     figures = f"{before} bits per byte before, {after} after (difference {main.low:+.3g} to {main.high:+.3g})"
+    if main.rows < compared.LEAST:
+        return f"{result.name}: {figures}; {main.rows} pieces of text are too few to tell more."
     if not main.settled:
         return f"{result.name} knows the text as well as before, as far as can be told: {figures}."
     worse = "has forgotten of the text" if main.difference > 0 else "knows the text better than before"
