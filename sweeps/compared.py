@@ -104,10 +104,10 @@ def _difference(one: Measure, other: Measure, by: Statistics) -> Difference | No
     return Difference(one, other.value, low, high, len(rows), p)
 
 
-def main(found: Sequence[Difference], wanted: str) -> Difference | None:
-    """The difference that decides: of the ``wanted`` measure, else what comes nearest to it."""
+def main(found: Sequence[Difference], *wanted: str) -> Difference | None:
+    """The difference that decides: of the first ``wanted`` measure that is there, else what comes nearest to it."""
     by_name = {each.measure.name: each for each in found}
-    for name in (wanted, "bits_per_byte", "loss"):
+    for name in (*wanted, "bits_per_byte", "loss"):
         if name in by_name:
             return by_name[name]
     return found[0] if found else None

@@ -91,9 +91,11 @@ def evaluate(
             _found(request, settings, shelf, *each, known, warnings)
             for each in zip(results, asked, strict=True)
         ]
-    for warning in dict.fromkeys(warnings):
+    tree = _tree(request, settings, rows, known, found, by)
+    warnings += _other_measure(request, tree["comparison"])
+    tree["warnings"] = list(dict.fromkeys(warnings))
+    for warning in tree["warnings"]:
         warn(warning)
-    tree = _tree(request, settings, rows, known, found, by) | {"warnings": list(dict.fromkeys(warnings))}
     write(folder, tree, _tables(found))
     return folder, tree
 
@@ -298,16 +300,20 @@ def _comparison(request: Request, found: list[Found], by: Statistics) -> dict[st
         if mine and its
         for each in compared.differences(mine, its, by)
     ]
-    names = [each.measure.name for each in told]
-    if request.by is not None and request.by not in names:
-        raise ValueError(f"--by {request.by}: no such measure of rows in both; there are {', '.join(names)}")
     first = one.rows or one.benchmarks
-    main = compared.main(told, request.by or (first.main if first else ""))
+    main = compared.main(told, request.by or "", first.main if first else "")
     return {
         "differences": {each.measure.name: each.to_json() for each in told},
         "by": main.measure.name if main else None,
         "sentence": compared.sentence(main, one.result.name, other.result.name) if main else None,
     }
+
+
+def _other_measure(request: Request, comparison: dict[str, Any] | None) -> Iterator[str]:
+    """A warning where ``--by`` names nothing: what was found by then isn't thrown away for that."""
+    if comparison is not None and request.by not in (None, comparison["by"]):
+        names = ", ".join(comparison["differences"])
+        yield f"--by {request.by}: no such measure of both by row; there are {names}"
 
 
 def _data(rows: Material) -> dict[str, Any]:

@@ -198,6 +198,15 @@ def test_what_rows_are_says_what_is_measured(methods: Path, here: Path, name: st
     assert len(rows_of(found)) == len(rows)
 
 
+def test_data_is_found_by_its_name_in_a_dataset_info(methods: Path, here: Path) -> None:
+    (here / "data").mkdir()
+    lines(here / "data" / "odd.jsonl", [{"frage": "2 + 2?", "antwort": "4"}])
+    entry = {"file_name": "odd.jsonl", "columns": {"prompt": "frage", "response": "antwort"}}
+    (here / "data" / "dataset_info.json").write_text(json.dumps({"sums": entry}))
+    (row,) = rows_of(evaluated(f"{methods}:sft-lora", "--data", "sums"))
+    assert (json.loads(row["prompt"])[0]["content"], row["reference"]) == ("2 + 2?", "4")
+
+
 def test_pairs_may_be_taken_as_something_else_and_what_they_lack_is_said(methods: Path, here: Path) -> None:
     file = lines(here / "rows.jsonl", FORMATS["text"][0])
     found = paretune("evaluate", f"{methods}:sft-lora", "--data", file, "--as", "pairs")
@@ -358,6 +367,23 @@ def test_a_result_is_no_better_than_itself(methods: Path) -> None:
     assert found["comparison"]["by"] == "rougeL"
     assert "can't be told apart by rougeL" in found["comparison"]["sentence"]
     assert found["comparison"]["differences"]["loss"]["difference"] == 0
+
+
+def test_a_measure_that_is_not_there_loses_nothing(methods: Path) -> None:
+    found = evaluated(f"{methods}:sft-full", f"{methods}:sft-base", "--no-generate", "--by", "bleu")
+    assert found["comparison"]["by"] == "loss"
+    assert any(
+        "--by bleu: no such measure of both by row; there are loss" in each for each in found["warnings"]
+    )
+
+
+def test_long_work_says_how_far_it_is(methods: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweeps import preparing
+
+    monkeypatch.setattr(preparing, "LINE_SECONDS", 0.0)
+    found = paretune("evaluate", f"{methods}:sft-lora", "--batch-size", 2)
+    for line in ("judging rows: 2 of 7", "judging rows: 7 of 7", "writing answers: 2 of 7"):
+        assert line in found.stderr
 
 
 def test_the_table_says_it_for_people(methods: Path) -> None:
