@@ -673,10 +673,11 @@ def _evaluate(request: Callable[[], Request], as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from sweeps.evaluated import show
+    from sweeps.evaluated import WIDTH, show
 
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     for part in show(found):
-        Console().print(part, markup=False) if isinstance(part, str) else Console().print(part)
+        typer.echo(part) if isinstance(part, str) else console.print(part)
     typer.echo(folder)
 
 

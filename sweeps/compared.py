@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from trainables.inference.measures import FRACTION, Measure, Measured
 
 LEVEL = 0.05
+LEAST = 6  # rows: of fewer, even all alike say nothing at that level (2 / 2^5 = 0.06, the sign test)
 Interval = tuple[float, float]
 
 
@@ -51,6 +52,8 @@ class Difference:
 
     @property
     def settled(self) -> bool:
+        if self.rows < LEAST:
+            return False
         return self.p < LEVEL if self.p is not None else self.low > 0 or self.high < 0
 
     def to_json(self) -> dict[str, Any]:
@@ -94,17 +97,17 @@ def _difference(one: Measure, other: Measure, by: Statistics) -> Difference | No
         return None
     mine, theirs, weights, their_weights = ([float(row[place] or 0) for row in rows] for place in range(4))
     low, high = by.paired_difference(mine, weights, theirs, their_weights)
-    p = None
-    if all(value in (0.0, 1.0) for value in (*mine, *theirs)):
+    p, both = None, (*mine, *theirs)
+    if all(value in (0.0, 1.0) for value in both) and (one.unit == FRACTION or any(both)):
         pairs = list(zip(mine, theirs, strict=True))
         p = by.mcnemar(pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)))
     return Difference(one, other.value, low, high, len(rows), p)
 
 
-def main(found: Sequence[Difference], wanted: str) -> Difference | None:
-    """The difference that decides: of the ``wanted`` measure, else what comes nearest to it."""
+def main(found: Sequence[Difference], *wanted: str) -> Difference | None:
+    """The difference that decides: of the first ``wanted`` measure that is there, else what comes nearest to it."""
     by_name = {each.measure.name: each for each in found}
-    for name in (wanted, "bits_per_byte", "loss"):
+    for name in (*wanted, "bits_per_byte", "loss"):
         if name in by_name:
             return by_name[name]
     return found[0] if found else None
@@ -119,7 +122,8 @@ def sentence(found: Difference, one: str, other: str) -> str:
         f"{shown(found.high, measure.unit)}{_p(found)}, {found.rows} rows)"
     )
     if not found.settled:
-        return f"{one} and {other} can't be told apart by {name}: {figures}."
+        few = f"so few rows, by {name}" if found.rows < LEAST else name
+        return f"{one} and {other} can't be told apart by {few}: {figures}."
     higher = found.difference > 0
     better = one if higher == measure.higher_is_better else other
     worse = other if better == one else one

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.compared import shown
 from trainables import files, redaction
+from trainables.inference.measures import FRACTION
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+WIDTH = 140  # characters, where there is no terminal
 TEXTS = ("prompt", "reference", "prediction", "rejected", "task", "scores")
 
 
@@ -58,14 +60,11 @@ def _table(names: list[str], metrics: list[Mapping[str, Any]], comparison: Mappi
 
     differences = comparison["differences"]
     table = Table(box=None, header_style="bold")
-    table.add_column("measure")
-    for name in names:
+    table.add_column("measure (95 % intervals)", no_wrap=True)
+    for name in (*names, *(("difference", "p") if len(names) > 1 else ())):
         table.add_column(name, justify="right", overflow="fold")
-        table.add_column("95 %", justify="right")
-    for heading in ("difference", "95 %", "p") if len(names) > 1 else ():
-        table.add_column(heading, justify="right")
     for name in dict.fromkeys(name for each in metrics for name in each):
-        cells = [cell for each in metrics for cell in _cells(each.get(name))]
+        cells = [_cell(each.get(name)) for each in metrics]
         unit = next(each[name]["unit"] for each in metrics if name in each)
         table.add_row(_label(name, unit), *cells, *_difference(differences.get(name), unit, len(names) > 1))
     return table
@@ -73,21 +72,26 @@ def _table(names: list[str], metrics: list[Mapping[str, Any]], comparison: Mappi
 
 def _label(name: str, unit: str) -> str:
     plain = name if "/" in name else name.replace("_", " ")
-    return f"{plain} ({unit})" if unit not in ("", "fraction", plain) else plain
+    return f"{plain}, {unit}" if unit not in ("", FRACTION, plain) else plain
 
 
-def _cells(metric: Mapping[str, Any] | None) -> tuple[str, str]:
+def _cell(metric: Mapping[str, Any] | None) -> str:
     if metric is None:
-        return "–", ""
-    unit, low, high = metric["unit"], metric["low"], metric["high"]
-    return shown(metric["value"], unit), "" if low is None else f"{shown(low, unit)} to {shown(high, unit)}"
+        return "–"
+    value, low, high = (metric[name] for name in ("value", "low", "high"))
+    return _spread(value, low, high, metric["unit"])
+
+
+def _spread(value: float, low: float | None, high: float | None, unit: str) -> str:
+    spread = "" if low is None else f" ({shown(low, unit)} to {shown(high, unit)})"
+    return f"{shown(value, unit)}{spread}"
 
 
 def _difference(found: Mapping[str, Any] | None, unit: str, asked: bool) -> tuple[str, ...]:
     if not asked:
         return ()
     if found is None:
-        return "", "", ""
+        return "", ""
     p = found["mcnemar_p"]
-    spread = f"{shown(found['low'], unit)} to {shown(found['high'], unit)}"
-    return shown(found["difference"], unit), spread, "" if p is None else f"{p:.2g}"
+    told = _spread(found["difference"], found["low"], found["high"], unit)
+    return told, "" if p is None else f"{p:.2g}"

@@ -87,10 +87,15 @@ def evaluate(
         asked = [Asked(result, rows, settings) if rows else None for result in results]
         _refuse(asked, known, results)
         shelf, warnings = Shelf(), list(rows.warnings if rows else ())
-        found = [_found(request, shelf, *each, known, warnings) for each in zip(results, asked, strict=True)]
-    for warning in dict.fromkeys(warnings):
+        found = [
+            _found(request, settings, shelf, *each, known, warnings)
+            for each in zip(results, asked, strict=True)
+        ]
+    tree = _tree(request, settings, rows, known, found, by)
+    warnings += _other_measure(request, tree["comparison"])
+    tree["warnings"] = list(dict.fromkeys(warnings))
+    for warning in tree["warnings"]:
         warn(warning)
-    tree = _tree(request, settings, rows, known, found, by) | {"warnings": list(dict.fromkeys(warnings))}
     write(folder, tree, _tables(found))
     return folder, tree
 
@@ -140,6 +145,7 @@ def _has_before(result: Result) -> bool:
 
 def _found(
     request: Request,
+    settings: Settings,
     shelf: Shelf,
     result: Result,
     asked: Asked | None,
@@ -151,12 +157,11 @@ def _found(
         if asked is not None:
             found = replace(found, rows=measure(policy, asked), seen=_seen(asked, warnings))
         if request.benchmarks is not None:
-            batch = request.settings.batch_size or BENCHMARK_BATCH
+            batch = settings.batch_size or BENCHMARK_BATCH
             found = replace(found, benchmarks=harness.run(policy, request.benchmarks, batch))
     if known is not None and _has_before(result):
-        cutoff, batches = (asked or result.config.data).cutoff, request.settings.batch_size
-        before = _likelihoods(shelf.take(forgetting.before(result)), loaded, known, cutoff, batches)
-        after = _likelihoods(loaded, loaded, known, cutoff, batches)
+        before = _likelihoods(shelf.take(forgetting.before(result)), loaded, known, settings)
+        after = _likelihoods(loaded, loaded, known, settings)
         found = replace(found, before=before, after=after)
     for each in (found.rows, found.benchmarks, found.before, found.after):
         _finite(result, each)
@@ -165,11 +170,12 @@ def _found(
     return found
 
 
-def _likelihoods(model: Loaded, speaker: Loaded, known: Known, cutoff: int, batch: int | None) -> Measured:
+def _likelihoods(model: Loaded, speaker: Loaded, known: Known, settings: Settings) -> Measured:
     """Of a model, with the tokenizer of another made of it: both read the same pieces."""
     with model.active() as policy:
         policy = replace(policy, tokenizer=speaker.tokenizer)
-        return forgetting.likelihoods(policy, known, cutoff, batch)
+        cutoff = settings.cutoff or speaker.result.config.data.cutoff
+        return forgetting.likelihoods(policy, known, cutoff, settings.batch_size)
 
 
 def _seen(asked: Asked, warnings: list[str]) -> int:
@@ -278,6 +284,8 @@ def _forgotten(found: Found, by: Statistics) -> dict[str, Any] | None:
 def _remembered(result: Result, main: compared.Difference) -> str:
     before, after = compared.shown(main.other), compared.shown(main.measure.value)
     figures = f"{before} bits per byte before, {after} after (difference {main.low:+.3g} to {main.high:+.3g})"
+    if main.rows < compared.LEAST:
+        return f"{result.name}: {figures}; {main.rows} pieces of text are too few to tell more."
     if not main.settled:
         return f"{result.name} knows the text as well as before, as far as can be told: {figures}."
     worse = "has forgotten of the text" if main.difference > 0 else "knows the text better than before"
@@ -292,16 +300,20 @@ def _comparison(request: Request, found: list[Found], by: Statistics) -> dict[st
         if mine and its
         for each in compared.differences(mine, its, by)
     ]
-    names = [each.measure.name for each in told]
-    if request.by is not None and request.by not in names:
-        raise ValueError(f"--by {request.by}: no such measure of rows in both; there are {', '.join(names)}")
     first = one.rows or one.benchmarks
-    main = compared.main(told, request.by or (first.main if first else ""))
+    main = compared.main(told, request.by or "", first.main if first else "")
     return {
         "differences": {each.measure.name: each.to_json() for each in told},
         "by": main.measure.name if main else None,
         "sentence": compared.sentence(main, one.result.name, other.result.name) if main else None,
     }
+
+
+def _other_measure(request: Request, comparison: dict[str, Any] | None) -> Iterator[str]:
+    """A warning where ``--by`` names nothing: what was found by then isn't thrown away for that."""
+    if comparison is not None and request.by not in (None, comparison["by"]):
+        names = ", ".join(comparison["differences"])
+        yield f"--by {request.by}: no such measure of both by row; there are {names}"
 
 
 def _data(rows: Material) -> dict[str, Any]:

@@ -152,7 +152,8 @@ def _compared(
     main = "exact_match" if material.exact and said is not None else "loss"
     if said is not None and (scorer := settings.scorer) is not None:
         scores = scorer.rows(material.numbers, prompts, references, said)
-        measures += (of_rows(scorer.name, scores, how=scorer.path),)
+        unit = FRACTION if all(score in (0.0, 1.0) for score in scores) else ""
+        measures += (of_rows(scorer.name, scores, unit=unit, how=scorer.path),)
         main = scorer.name
     return Measured(columns, measures, main, notes, libraries)
 

@@ -9,12 +9,15 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from trainables.capabilities import check
 from trainables.inference.measures import FRACTION, Measure, Measured, of_rows
+from trainables.nearest import did_you_mean
 from trainables.policy import Policy
+from trainables.progress import tell
 
 LOWER_IS_BETTER = ("perplexity", "bits_per_byte", "brier_score", "ter")
 
@@ -42,32 +45,32 @@ class Benchmarks:
         found = check("lm-eval")
         if not found.works:
             raise HarnessError(f"--benchmark {found.detail}")
-        known = set(self._manager().all_tasks)
-        unknown = [task for task in self.tasks if task not in known and not any(mark in task for mark in "*")]
+        known = set(_manager(self.folder).all_tasks)
+        unknown = [task for task in self.tasks if task not in known and "*" not in task]
         if unknown:
-            from trainables.nearest import did_you_mean
-
             hint = did_you_mean(unknown[0], sorted(known))
             raise HarnessError(f"--benchmark {unknown[0]}: lm-evaluation-harness knows no such task{hint}")
 
-    def _manager(self) -> Any:
-        logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        from lm_eval.tasks import TaskManager
 
-        return TaskManager(include_path=str(self.folder) if self.folder else None)
+@lru_cache(maxsize=1)
+def _manager(folder: Path | None) -> Any:
+    """The harness's list of thousands of tasks, and those in a folder."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=str(folder) if folder else None)
 
 
 def run(policy: Policy, asked: Benchmarks, batch_size: int) -> Measured:
     """Every task scored; a measure of each is named ``TASK/METRIC``. Raises ``HarnessError``."""
-    manager = asked._manager()
-    from lm_eval.evaluator import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
+    manager = _manager(asked.folder)
+    from lm_eval import evaluator
 
+    evaluator.get_git_commit_hash = lambda: None  # outside of a repository git would complain aloud
     with policy.evaluating():
-        model = HFLM(pretrained=policy.causal, tokenizer=policy.tokenizer, batch_size=batch_size)
         try:
-            found = simple_evaluate(
-                model=model,
+            found = evaluator.simple_evaluate(
+                model=_adapter(policy, batch_size),
                 tasks=list(asked.tasks),
                 num_fewshot=asked.shots,
                 limit=asked.most,
@@ -83,6 +86,30 @@ def run(policy: Policy, asked: Benchmarks, batch_size: int) -> Measured:
             why = f"{type(error).__name__}: {error}"
             raise HarnessError(f"--benchmark {', '.join(asked.tasks)}: {why}") from error
     return _measured(found)
+
+
+def _adapter(policy: Policy, batch_size: int) -> Any:
+    """The harness's adapter around the model; it shows no bars of its own."""
+    from lm_eval.models.huggingface import HFLM
+
+    class Adapter(HFLM):
+        batches = 0
+
+        def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> Any:
+            return super().loglikelihood(requests, disable_tqdm=True)
+
+        def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> Any:
+            return super().loglikelihood_rolling(requests, disable_tqdm=True)
+
+        def generate_until(self, requests: Any, disable_tqdm: bool = False) -> Any:
+            return super().generate_until(requests, disable_tqdm=True)
+
+        def _model_call(self, *inputs: Any, **options: Any) -> Any:
+            self.batches += 1
+            tell("benchmark batches", self.batches)
+            return super()._model_call(*inputs, **options)
+
+    return Adapter(pretrained=policy.causal, tokenizer=policy.tokenizer, batch_size=batch_size)
 
 
 def _measured(found: Mapping[str, Any]) -> Measured:

@@ -1,0 +1,235 @@
+"""Measures of answers against numbers worked by hand, and how two results are told apart."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+
+import pytest
+
+from reports import uncertainty
+from sweeps import compared
+from trainables.inference.answering import Sampling
+from trainables.inference.measures import FRACTION, Measure, Measured, likelihood, of_rows
+from trainables.inference.scorer import Scorer, ScorerError
+from trainables.inference.texts import in_characters, similarity
+from trainables.likelihood import Judged
+
+# Five tokens of six: precisions 5/5, 3/4, 2/3 and 1/2, brevity exp(1 - 6/5).
+SAID, RIGHT = "the cat sat on mat", "the cat sat on the mat"
+SAID_ZH, RIGHT_ZH = "今天天气好", "今天天气很好"
+BLEU = 100 * math.exp(-0.2) * (3 / 4 * 2 / 3 * 1 / 2) ** 0.25
+
+
+def values(said: list[str], right: list[str], characters: bool = False) -> dict[str, float]:
+    measures, _ = similarity(said, right, characters)
+    return {each.name: each.value for each in measures}
+
+
+def test_likelihood_is_summed_over_tokens_and_over_bytes() -> None:
+    found = {each.name: each for each in likelihood([Judged(-2.0, 4, []), Judged(-6.0, 2, [])], [8, 4])}
+    assert found["loss"].value == 8 / 6
+    assert found["perplexity"].value == pytest.approx(math.exp(8 / 6))
+    assert found["bits_per_byte"].value == pytest.approx(8 / math.log(2) / 12)
+    assert found["loss"].by_row == (0.5, 3.0)
+    assert found["bits_per_byte"].by_row == pytest.approx((2 / math.log(2) / 8, 6 / math.log(2) / 4))
+
+
+def test_a_row_whose_bytes_are_not_known_counts_for_the_loss_alone() -> None:
+    found = {each.name: each for each in likelihood([Judged(-2.0, 4, []), Judged(-6.0, 2, [])], [8, None])}
+    assert found["loss"].value == 8 / 6
+    assert found["bits_per_byte"].value == pytest.approx(2 / math.log(2) / 8)
+    assert found["bits_per_byte"].counted[0] == [found["bits_per_byte"].value]
+
+
+def test_perplexity_weighs_rows_as_the_loss_does() -> None:
+    found = {each.name: each for each in likelihood([Judged(-2.0, 4, []), Judged(-6.0, 2, [])], [8, 4])}
+    low, high = compared.interval(found["loss"], uncertainty) or (0, 0)
+    assert (low, high) == (0.5, 3.0)  # two rows: all of the one, or all of the other
+    assert compared.interval(found["perplexity"], uncertainty) == pytest.approx(
+        (math.exp(low), math.exp(high))
+    )
+
+
+def test_bleu_and_rouge_of_words() -> None:
+    found = values([SAID], [RIGHT])
+    assert found["bleu"] == found["sentence_bleu"] == pytest.approx(BLEU)
+    assert found["rouge1"] == found["rougeL"] == pytest.approx(10 / 11)
+    assert found["rouge2"] == pytest.approx(2 / 3)
+
+
+def test_bleu_and_rouge_of_chinese_characters() -> None:
+    found = values([SAID_ZH], [RIGHT_ZH], characters=True)
+    assert found["bleu"] == pytest.approx(BLEU)
+    assert found["rouge1"] == found["rougeL"] == pytest.approx(10 / 11)
+    assert found["rouge2"] == pytest.approx(2 / 3)
+    # As words, a whole sentence is one.
+    assert values([SAID_ZH], [RIGHT_ZH])["rouge1"] == 0
+
+
+def test_chrf_is_of_character_pairs_and_triples() -> None:
+    # Of one character 1 of 2 is right, of two 0 of 1, and there are no three: (1/2 + 0) / 2.
+    assert values(["ab"], ["ac"])["chrf"] == pytest.approx(25)
+
+
+def test_bleu_of_all_rows_is_not_the_mean_of_sentences() -> None:
+    found = values([SAID, RIGHT], [RIGHT, RIGHT])
+    precisions = (11 / 11, 8 / 9, 6 / 7, 4 / 5)
+    assert found["bleu"] == pytest.approx(100 * math.exp(1 - 12 / 11) * math.prod(precisions) ** 0.25)
+    assert found["sentence_bleu"] == pytest.approx((BLEU + 100) / 2)
+
+
+def test_rouge_of_words_is_that_of_rouge_score_for_ascii_and_knows_other_alphabets() -> None:
+    from rouge_score.tokenizers import DefaultTokenizer
+
+    from trainables.inference.texts import Words
+
+    text = "It's 3 p.m., isn't it? O-K."
+    assert Words().tokenize(text) == DefaultTokenizer(use_stemmer=False).tokenize(text)
+    assert values(["да, конечно"], ["да конечно"])["rouge1"] == 1
+
+
+def test_an_empty_answer_scores_nothing() -> None:
+    found = values(["", RIGHT], [RIGHT, RIGHT])
+    assert found["rouge1"] == 0.5
+    assert found["sentence_chrf"] == pytest.approx(50)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("天气很好", True),
+        ("使用 pandas 读取数据", True),
+        ("The word 好 means good", False),
+        ("", False),
+        ("です", True),
+    ],
+)
+def test_the_script_of_the_references_says_how_texts_are_compared(text: str, expected: bool) -> None:
+    assert in_characters([text]) is expected
+
+
+def test_what_measured_the_texts_is_named() -> None:
+    _, libraries = similarity([SAID_ZH], [RIGHT_ZH], True)
+    assert libraries["sacrebleu"]["version"]
+    assert "tok:zh" in libraries["sacrebleu"]["signatures"]["bleu"]
+    assert libraries["rouge-score"]["tokenizer"].startswith("each Han character")
+
+
+# Two results
+
+
+def measured(name: str, rows: list[float], **options: object) -> Measured:
+    return Measured({}, (of_rows(name, rows, **options),), name)
+
+
+def told(one: list[float], other: list[float], name: str = "exact_match", **options: object) -> str:
+    found = compared.differences(
+        measured(name, one, **options), measured(name, other, **options), uncertainty
+    )
+    return compared.sentence(found[0], "A", "B")
+
+
+def test_right_and_wrong_rows_are_compared_by_mcnemar() -> None:
+    one = [1.0] * 10 + [0.0] * 2 + [1.0] * 8
+    other = [0.0] * 10 + [1.0] * 2 + [1.0] * 8
+    said = told(one, other, unit=FRACTION)
+    assert said.startswith("A is better than B by exact match: 90.0 % against 50.0 %, difference 40.0 %")
+    assert "McNemar's p = 0.039, 20 rows" in said
+    assert told(other, one, unit=FRACTION).startswith("B is better than A")
+
+
+def test_what_may_be_chance_is_said_to_be_no_difference() -> None:
+    said = told([1.0, 1.0, 0.0, 1.0] * 2, [0.0, 1.0, 1.0, 0.0] * 2, unit=FRACTION)
+    assert said.startswith("A and B can't be told apart by exact match")
+
+
+def test_of_a_few_rows_nothing_is_concluded() -> None:
+    said = told([1.0] * 5, [0.0] * 5, "rouge1")
+    assert said.startswith("A and B can't be told apart by so few rows, by rouge1: 1 against 0")
+
+
+def test_of_a_loss_the_lower_one_is_better() -> None:
+    said = told([*map(float, range(6))], [*map(float, range(1, 7))], "loss", higher_is_better=False)
+    assert said.startswith(
+        "A is better than B by loss: 2.5 against 3.5, difference -1 (95 % interval -1 to -1"
+    )
+
+
+def test_the_paired_interval_is_of_the_weighted_means() -> None:
+    dice = random.Random(0)
+    one = [dice.gauss(1, 1) for _ in range(40)]
+    other = [dice.gauss(0, 1) for _ in range(40)]
+    ones = [1.0] * 40
+    differences = [a - b for a, b in zip(one, other, strict=True)]
+    expected = uncertainty.paired_bootstrap(differences)
+    assert uncertainty.paired_difference(one, ones, other, ones) == pytest.approx(expected)
+    assert uncertainty.bootstrap(differences, ones) == pytest.approx(expected)
+
+
+def test_losses_per_token_of_different_tokens_are_not_compared() -> None:
+    one = Measure("loss", 1.0, (1.0, 1.0), (3.0, 4.0), False, "nats per token")
+    other = Measure("loss", 1.5, (1.5, 1.5), (2.0, 2.0), False, "nats per token")
+    found = compared.differences(Measured({}, (one,), "loss"), Measured({}, (other,), "loss"), uncertainty)
+    assert found == []
+
+
+def test_a_share_of_rows_has_wilsons_interval_and_a_mean_a_bootstrap() -> None:
+    share = of_rows("exact_match", [1.0] * 81 + [0.0] * 182, unit=FRACTION)
+    assert compared.interval(share, uncertainty) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert compared.interval(of_rows("rouge1", [0.5, 0.5]), uncertainty) == (0.5, 0.5)
+    assert compared.interval(Measure("bleu", 30.0), uncertainty) is None
+
+
+# What people give
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"temperature": 0.0}, "above 0"), ({"top_p": 1.5}, "between 0 and 1"), ({"top_k": 0}, "at least 1")],
+)
+def test_sampling_that_makes_no_sense_is_refused(options: dict[str, float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Sampling(**options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module with scorers in the working directory; its name."""
+    monkeypatch.chdir(tmp_path)
+    name = f"scores_{tmp_path.name.replace('-', '_')}"
+    Path(f"{name}.py").write_text(
+        "def length(messages, reference, answer):\n    return len(answer) / len(reference)\n"
+        "def nothing(messages, reference, answer):\n    return None\n"
+        "def endless(messages, reference, answer):\n    return float('inf')\n"
+    )
+    return name
+
+
+def test_a_scorer_is_found_in_the_working_directory(scores: str) -> None:
+    scorer = Scorer.parse(f"{scores}:length")
+    assert scorer.rows([0, 1], [[], []], ["four", "12"], ["ab", "abc"]) == [0.5, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("length", "row 7: ZeroDivisionError"),
+        ("nothing", "row 7: TypeError"),
+        ("endless", "row 7: gave inf, which is no score"),
+    ],
+)
+def test_a_scorer_that_fails_says_at_which_row(scores: str, function: str, said: str) -> None:
+    with pytest.raises(ScorerError, match=said):
+        Scorer.parse(f"{scores}:{function}").rows([7], [[]], [""], ["ab"])
+
+
+def test_a_scorer_that_is_not_there_is_said(scores: str) -> None:
+    for path, said in (
+        ("length", "give module:function"),
+        (f"{scores}:lenght", f"{scores} has no function lenght"),
+        ("no_such_module:f", "no_such_module can't be imported"),
+    ):
+        with pytest.raises(ScorerError, match=said):
+            Scorer.parse(path)
