@@ -19,7 +19,7 @@ import typer
 from sweeps import evaluate_command
 
 if TYPE_CHECKING:
-    from sweeps.evaluating import Request
+    from sweeps.evaluation import Request
     from sweeps.fleet import Fleet
     from sweeps.places import Place
     from sweeps.plan import Plan
