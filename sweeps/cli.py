@@ -20,7 +20,7 @@ from sweeps import evaluate_command
 from sweeps.optional import Command
 
 if TYPE_CHECKING:
-    from sweeps.evaluating import Request
+    from sweeps.evaluation import Request
     from sweeps.fleet import Fleet
     from sweeps.places import Place
     from sweeps.plan import Plan

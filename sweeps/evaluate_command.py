@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 if TYPE_CHECKING:
-    from sweeps.evaluating import Request
+    from sweeps.evaluation import Request
     from trainables.inference.answering import Sampling
     from trainables.inference.harness import Benchmarks
 
@@ -138,7 +138,7 @@ def add(app: typer.Typer, carry_out: CarryOut) -> None:
         """
 
         def request() -> Request:
-            from sweeps.evaluating import Request
+            from sweeps.evaluation import Request
             from trainables.inference.evaluate import Settings
             from trainables.inference.material import Kind, Part
             from trainables.inference.scorer import Scorer

@@ -7,16 +7,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-import click.testing
 import pyarrow.parquet as pq
 import pytest
+from evaluate_example import evaluated, lines, metrics, paretune, record_of, rows_of
 from inference_example import make_run, trial_of
 from trial_example import make_config, run
-from typer.testing import CliRunner
 
-from sweeps import cli
-from trainables import commands, results
-from trainables.results import Record, read_record
+from trainables import commands, data, results, starts
 
 STAGES: dict[str, dict[str, Any]] = {
     "sft": {},
@@ -27,25 +24,6 @@ STAGES: dict[str, dict[str, Any]] = {
     "kto": {},
     "ppo": {"reward": "commands", "max_new_tokens": 8},
 }
-
-
-def paretune(*arguments: object) -> click.testing.Result:
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
-
-
-def evaluated(*arguments: object) -> dict[str, Any]:
-    output = f"evaluation-{len(list(Path().glob('evaluation-*')))}"
-    found = paretune("evaluate", *arguments, "--json", "--output", output)
-    assert found.exit_code == 0, found.output
-    return json.loads(found.stdout)
-
-
-def metrics(found: dict[str, Any], place: int = 0) -> dict[str, float]:
-    return {name: each["value"] for name, each in found["results"][place]["metrics"].items()}
-
-
-def rows_of(found: dict[str, Any], name: str = "predictions") -> list[dict[str, Any]]:
-    return pq.read_table(Path(found["folder"]) / f"{name}.parquet").to_pylist()
 
 
 @pytest.fixture(autouse=True)
@@ -69,17 +47,6 @@ def stages(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
         run(config, folder, measuring=None)
     results.write_tables(folder)
     return folder
-
-
-def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def record_of(folder: Path, cell: str) -> Record:
-    record = read_record(folder / "trials" / trial_of(folder, cell))
-    assert record is not None
-    return record
 
 
 # As the trial measured itself
@@ -133,6 +100,21 @@ def test_all_rows_of_a_file_are_evaluated_and_those_trained_on_are_counted(metho
     assert 0 < held < 24  # a quarter is held out
     assert any("was trained on" in warning for warning in found["warnings"])
     assert len(rows_of(found)) == 49
+
+
+def test_what_an_earlier_stage_was_trained_on_counts_too(tiny_model: Path, here: Path) -> None:
+    sums = [{"prompt": f"{n} + {n}?", "completion": f"{2 * n}"} for n in range(40)]
+    first = make_config(tiny_model, lines(here / "sums.jsonl", sums), "full")
+    run(first, here / "run", measuring=None)
+    later = make_config(tiny_model, "commands", "lora", stage={"kind": "dpo"}, eval_rows=4)
+    start = starts.of(here / "run" / "trials" / first.trial_id())
+    later = later.model_copy(update={"model": later.model.model_copy(update={"start": start})})
+    run(later, here / "run", measuring=None)
+    name = f"run:{later.trial_id()}"
+    held = data.load(first.data)
+    found = evaluated(name, "--data", here / "sums.jsonl", "--no-generate")
+    assert found["results"][0]["rows_trained_on"] == len(held.train) < 40
+    assert metrics(evaluated(name, "--no-generate"))["pair_accuracy"] >= 0
 
 
 def test_some_rows_are_drawn_by_the_seed_and_keep_their_numbers(methods: Path, here: Path) -> None:
@@ -239,8 +221,8 @@ def test_a_reward_model_scores_pairs_and_refuses_to_speak(stages: Path, here: Pa
     reward = f"{stages}:reward-lora"
     pairs = evaluated(reward, "--data", lines(here / "pairs.jsonl", FORMATS["pairs"][0]))
     assert pairs["results"][0]["metrics"]["pair_accuracy"]["how"] == "by reward"
-    for data in ("alpaca", "text"):
-        found = paretune("evaluate", reward, "--data", lines(here / f"{data}.jsonl", FORMATS[data][0]))
+    for name in ("alpaca", "text"):
+        found = paretune("evaluate", reward, "--data", lines(here / f"{name}.jsonl", FORMATS[name][0]))
         assert found.exit_code == 2
         assert "is a reward model" in found.stderr
 
@@ -339,179 +321,3 @@ def test_a_base_model_needs_data(tiny_model: Path) -> None:
     found = paretune("evaluate", tiny_model)
     assert found.exit_code == 2
     assert "--data" in found.stderr
-
-
-# Two results
-
-
-def test_two_results_are_compared_row_by_row(methods: Path) -> None:
-    found = evaluated(f"{methods}:sft-full", f"{methods}:sft-base")
-    one, other = metrics(found, 0), metrics(found, 1)
-    loss = found["comparison"]["differences"]["loss"]
-    assert loss["difference"] == one["loss"] - other["loss"]
-    assert loss["low"] < loss["difference"] < loss["high"] < 0
-    assert loss["settled"]
-    assert found["comparison"]["sentence"].startswith(
-        f"{methods}:sft-full is better than {methods}:sft-base by loss"
-    )
-    assert found["comparison"]["differences"]["exact_match"]["mcnemar_p"] == 1.0  # neither is ever right
-    assert [row["row"] for row in rows_of(found)] == [
-        row["row"] for row in rows_of(found, "predictions-other")
-    ]
-    assert metrics(found, 1)["loss"] == record_of(methods, "sft-base").metrics["loss"]
-
-
-def test_a_result_is_no_better_than_itself(methods: Path) -> None:
-    lora = f"{methods}:sft-lora"
-    found = evaluated(lora, lora, "--by", "rougeL")
-    assert found["comparison"]["by"] == "rougeL"
-    assert "can't be told apart by rougeL" in found["comparison"]["sentence"]
-    assert found["comparison"]["differences"]["loss"]["difference"] == 0
-
-
-def test_a_measure_that_is_not_there_loses_nothing(methods: Path) -> None:
-    found = evaluated(f"{methods}:sft-full", f"{methods}:sft-base", "--no-generate", "--by", "bleu")
-    assert found["comparison"]["by"] == "loss"
-    assert any(
-        "--by bleu: no such measure of both by row; there are loss" in each for each in found["warnings"]
-    )
-
-
-def test_long_work_says_how_far_it_is(methods: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweeps import preparing
-
-    monkeypatch.setattr(preparing, "LINE_SECONDS", 0.0)
-    found = paretune("evaluate", f"{methods}:sft-lora", "--batch-size", 2)
-    for line in ("judging rows: 2 of 7", "judging rows: 7 of 7", "writing answers: 2 of 7"):
-        assert line in found.stderr
-
-
-def test_the_table_says_it_for_people(methods: Path) -> None:
-    found = paretune("evaluate", f"{methods}:sft-full", f"{methods}:sft-base", "--no-generate")
-    said = " ".join(found.stdout.split())
-    assert "the test part of rows.jsonl, 7 rows, as answers" in said
-    assert "is better than" in said
-    assert found.stderr == ""
-
-
-# Forgetting
-
-
-@pytest.mark.parametrize("cell", ["sft-full", "sft-lora"])
-def test_forgetting_is_the_loss_before_and_after(methods: Path, here: Path, cell: str) -> None:
-    (here / "known.txt").write_text("It was the best of times, it was the worst of times.\n" * 40)
-    found = evaluated(f"{methods}:{cell}", "--forgetting", "known.txt", "--cutoff", 128)
-    forgotten = found["results"][0]["forgetting"]
-    base = evaluated(
-        f"{methods}:sft-base",
-        *("--data", lines(here / "known.jsonl", [{"text": Path("known.txt").read_text()}]), "--cutoff", 128),
-    )
-    before = {name: each["value"] for name, each in forgotten["before"].items()}
-    assert before["loss"] == pytest.approx(metrics(base)["loss"], rel=1e-6)
-    assert before["bits_per_byte"] == pytest.approx(metrics(base)["bits_per_byte"], rel=1e-6)
-    loss = forgotten["differences"]["loss"]
-    assert loss["difference"] == pytest.approx(forgotten["after"]["loss"]["value"] - before["loss"])
-    assert loss["low"] <= loss["difference"] <= loss["high"]
-    assert loss["rows"] > 3  # pieces
-    assert found["data"] is None  # nothing else was asked for
-    assert f"{methods}:{cell}" in forgotten["sentence"]
-
-
-def test_a_base_model_has_nothing_to_forget(methods: Path, here: Path) -> None:
-    (here / "known.txt").write_text("It was the best of times.")
-    found = paretune("evaluate", f"{methods}:sft-base", "--forgetting", "known.txt")
-    assert found.exit_code == 2
-    assert "there is no before" in found.stderr
-
-
-# Benchmarks
-
-QUESTIONS = [
-    ("hot", ["cold", "warm"], 0),
-    ("big", ["large", "small"], 1),
-    ("up", ["down", "over"], 0),
-    ("dark", ["night", "light"], 1),
-    ("fast", ["slow", "quick"], 0),
-]
-TASK = """
-task: opposites
-dataset_path: json
-dataset_kwargs: {{data_files: {file}}}
-test_split: train
-output_type: multiple_choice
-doc_to_text: "The opposite of {{{{word}}}} is"
-doc_to_choice: "{{{{choices}}}}"
-doc_to_target: "{{{{label}}}}"
-metric_list: [{{metric: acc}}, {{metric: acc_norm}}]
-metadata: {{version: 1.0}}
-"""
-
-
-@pytest.fixture(scope="module")
-def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a benchmark of five questions, each with two choices."""
-    pytest.importorskip("lm_eval", reason="the extra `harness` is not installed")
-    folder = tmp_path_factory.mktemp("tasks")
-    rows = [{"word": word, "choices": choices, "label": label} for word, choices, label in QUESTIONS]
-    (folder / "opposites.yaml").write_text(TASK.format(file=lines(folder / "opposites.jsonl", rows)))
-    return folder
-
-
-def test_a_benchmark_is_scored_by_the_harness_on_the_same_model(
-    methods: Path, tasks: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from trainables import policy as policies
-    from trainables.inference import shelf
-
-    loads: list[object] = []
-    monkeypatch.setattr(shelf, "load_base", lambda *given: loads.append(given) or policies.load_base(*given))
-    lora = f"{methods}:sft-lora"
-    benchmark = ("--benchmark", "opposites", "--benchmark-folder", tasks)
-    found = evaluated(lora, f"{methods}:sft-base", "--part", "test", *benchmark)
-    assert len(loads) == 1  # base, adapter, rows and benchmark
-    assert found["results"][0]["harness"]["tasks"] == {"opposites": "1.0"}
-    for place, name in enumerate(("benchmarks", "benchmarks-other")):
-        scores = [json.loads(row["scores"])["acc"] for row in rows_of(found, name)]
-        accuracy = found["results"][place]["benchmarks"]["opposites/acc"]
-        assert accuracy["value"] == sum(scores) / 5
-        assert 0 <= accuracy["low"] < accuracy["value"] < accuracy["high"] <= 1
-    assert found["comparison"]["differences"]["opposites/acc"]["mcnemar_p"] is not None
-    assert found["comparison"]["by"] == "loss"  # the rows' own
-    assert metrics(found)["loss"] == record_of(methods, "sft-lora").metrics["loss"]
-
-
-def test_the_answer_chosen_is_the_likeliest_by_our_own_count(methods: Path, tasks: Path) -> None:
-    from reports.chosen import chosen
-    from sweeps.named import resolve
-    from trainables.encode import IGNORED, Encoded
-    from trainables.inference.shelf import Shelf
-    from trainables.likelihood import judge
-
-    name = f"{methods}:sft-full"
-    found = evaluated(name, "--benchmark", "opposites", "--benchmark-folder", tasks)
-    with Shelf().take(resolve(name, chosen)).active() as policy:
-        for row, (word, choices, label) in zip(rows_of(found, "benchmarks"), QUESTIONS, strict=True):
-            asked = policy.tokenizer(f"The opposite of {word} is")["input_ids"]
-            whole = [policy.tokenizer(f"The opposite of {word} is {each}")["input_ids"] for each in choices]
-            labels = [[IGNORED] * len(asked) + ids[len(asked) :] for ids in whole]
-            rows = [Encoded(ids, own, len(asked), False) for ids, own in zip(whole, labels, strict=True)]
-            likely = [judged.logprob for judged in judge(policy, rows, 1)]
-            assert json.loads(row["scores"])["acc"] == float(likely.index(max(likely)) == label)
-
-
-def test_an_unknown_benchmark_is_said_before_a_model_is_loaded(methods: Path, tasks: Path) -> None:
-    name = f"{methods}:sft-lora"
-    found = paretune("evaluate", name, "--benchmark", "oposites", "--benchmark-folder", tasks)
-    assert found.exit_code == 2
-    assert "knows no such task. Did you mean opposites" in found.stderr
-
-
-def test_without_the_harness_what_to_install_is_said(methods: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainables import capabilities
-
-    capabilities.check.cache_clear()
-    monkeypatch.setattr(capabilities, "find_spec", lambda name: None)
-    found = paretune("evaluate", f"{methods}:sft-lora", "--benchmark", "opposites")
-    capabilities.check.cache_clear()
-    assert found.exit_code == 2
-    assert "pip install 'paretune[harness]'" in found.stderr
