@@ -1,8 +1,8 @@
 """Answers that are generated together: one joins at any step, and leaves when it ends (continuous batching; Yu et al.,
 2022, "Orca").
 
-transformers' own runs paged attention, whose steps have a fixed, large number of places: of use on a GPU, an hour's
-work on a CPU.
+transformers' own runs paged attention, whose steps have a fixed, large number of places: made for GPUs, and many times
+slower on a CPU.
 """
 
 from __future__ import annotations

@@ -172,8 +172,7 @@ def _prompts(policy: Policy, asked: Asked) -> Measured:
 
 def _prompt_ids(policy: Policy, row: Prompt) -> list[int]:
     tools = json.loads(row.tools) if row.tools else None
-    text = templates.render(policy.tokenizer, list(row.prompt), tools, add_generation_prompt=True)
-    return list(policy.tokenizer(text, add_special_tokens=False)["input_ids"])
+    return templates.prompt_ids(policy.tokenizer, row.prompt, tools)
 
 
 def _pairs(policy: Policy, asked: Asked) -> Measured:

@@ -18,6 +18,7 @@ from trainables.data.errors import DataError
 from trainables.data.sources import exists
 from trainables.data.store import Rows
 from trainables.given import Given
+from trainables.inference import own_rows
 from trainables.inference.result import Result
 from trainables.rows import Conversation, Labelled, Preference, Prompt, Text
 
@@ -92,7 +93,7 @@ def named(result: Result, name: str, kind: Kind | None = None) -> Material:
 
 def own_data(result: Result) -> DataConfig | None:
     """The data of the result's trial, where it is on this machine; ``None`` for what no trial left."""
-    return None if result.run is None else Given.of(result.run).data(result.config.data)
+    return None if result.run is None else own_rows.here(result).data
 
 
 def trained_on(result: Result, material: Material) -> tuple[int, list[str]]:

@@ -118,8 +118,7 @@ def prompt_tokens(loaded: Loaded, messages: Sequence[Message], tools: list[Any] 
     """The tokens of a conversation up to where the answer begins. Raises ``TemplateError``."""
     if loaded.tokenizer.chat_template is None:
         raise templates.TemplateError(templates.NONE)
-    text = templates.render(loaded.tokenizer, list(messages), tools, add_generation_prompt=True)
-    return list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
+    return templates.prompt_ids(loaded.tokenizer, messages, tools)
 
 
 def longest(loaded: Loaded) -> int:

@@ -125,9 +125,7 @@ def _ids(row: Row, tokenizer: Any, cutoff: int) -> list[int]:
         ValueError,
         templates.TemplateError,
     ):  # a template that renders a prompt differently once it is answered
-        messages = list(row.prompt)
-        text = templates.render(tokenizer, messages, add_generation_prompt=True)
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"][:cutoff])
+        return templates.prompt_ids(tokenizer, row.prompt)[:cutoff]
 
 
 def strange(given: Any, found: Any) -> tuple[str, ...]:

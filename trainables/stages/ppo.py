@@ -159,8 +159,7 @@ class PPO(TrainingStage):
         from trainables import templates
 
         tools = json.loads(row.tools) if row.tools else None
-        text = templates.render(tokenizer, list(row.prompt), tools, add_generation_prompt=True)
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = templates.prompt_ids(tokenizer, row.prompt, tools)
         kept = ids[-max(cutoff - self.max_new_tokens, 1) :]
         return [Encoded(kept, [IGNORED] * len(kept), len(kept), truncated=len(kept) < len(ids))]
 

@@ -8,6 +8,7 @@ the text is tokenized without special tokens. In these files ``{%- include '...'
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from trainables.templates.thinking import thinking
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["NAMES", "TemplateError", "apply", "render", "sha256", "source", "thinking"]
+__all__ = ["NAMES", "TemplateError", "apply", "prompt_ids", "render", "sha256", "source", "thinking"]
 
 NAMES = (
     "chatml",
@@ -116,6 +117,14 @@ def render(
             f"the chat template can't render a row: {error}; set another data.template"
         ) from None
     return str(text)
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: list[Any] | None = None
+) -> list[int]:
+    """The tokens of the messages up to where the answer begins. Raises ``TemplateError`` as :func:`render` does."""
+    text = render(tokenizer, list(messages), tools, add_generation_prompt=True)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def sha256(tokenizer: PreTrainedTokenizerBase) -> str:
