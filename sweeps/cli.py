@@ -7,31 +7,24 @@ from __future__ import annotations
 
 import shlex
 import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeps import evaluate_command
-from sweeps.optional import Command
+from sweeps import chat_command, evaluate_command, export_command, serve_command
+from sweeps.mistakes import FAILED, INTERRUPTED, WRONG, Debug, ended_like_by_ctrl_c, users_errors
 
 if TYPE_CHECKING:
-    from sweeps.evaluation import Request
+    from sweeps.compared import Statistics
     from sweeps.fleet import Fleet
     from sweeps.places import Place
     from sweeps.plan import Plan
     from sweeps.spec import Spec
     from sweeps.tracking import Tracker
-    from trainables.inference.result import Result
-    from trainables.inference.shelf import Loaded
-
-WRONG = 2  # what the user gave is wrong
-FAILED = 1  # the run failed, or some trials did
-INTERRUPTED = 130
+    from trainables.results import Record
 
 app = typer.Typer(
     name="paretune",
@@ -51,17 +44,11 @@ StageOption = Annotated[str | None, typer.Option(help="Only this stage: a name, 
 MethodOption = Annotated[str | None, typer.Option(help="Only this method: a name, a cell's part, or a kind.")]
 
 
-class _Debug:
-    """Whether a user's mistake shows its stack trace too."""
-
-    on = False
-
-
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")] = False,
 ) -> None:
-    _Debug.on = debug
+    Debug.on = debug
 
 
 @app.command()
@@ -81,7 +68,7 @@ def run(
     sets: SetOption = None,
 ) -> None:
     """Plan, launch, follow, and report a sweep. Prints the report's path last."""
-    with _users_errors():
+    with users_errors():
         plan = _plan(spec, sets, fetch=True, here=address is None)
         _refuse(plan)
         from sweeps import folder, hosts, launch, places
@@ -97,7 +84,7 @@ def run(
         if detach:
             _detach(plan, place, address, resume, force)
             return
-        with place.held(resume), _ended_like_by_ctrl_c():
+        with place.held(resume), ended_like_by_ctrl_c():
             folder.prepare(plan, place.folder, resume, place.shown)
             code = _carry_out(plan, place, address, tracker, resume, force)
     raise typer.Exit(code)
@@ -124,7 +111,7 @@ def drive(orders: Annotated[Path, typer.Argument(metavar="RUN/ORDERS")]) -> None
     """Carry out what ``run --detach`` asked for, in a process of its own whose output is the run's driver.log."""
     from sweeps import detach
 
-    with detach.logged(), _users_errors():
+    with detach.logged(), users_errors():
         raise typer.Exit(_drive(orders))
 
 
@@ -139,7 +126,7 @@ def _drive(path: Path) -> int:
     _refuse(plan)
     place = places.at(orders.output, plan.spec.name)
     tracker = Tracker(plan, place.folder)
-    with place.held(orders.resume), _ended_like_by_ctrl_c():
+    with place.held(orders.resume), ended_like_by_ctrl_c():
         folder.prepare(plan, place.folder, orders.resume, place.shown)
         path.unlink()  # who waits for that may go now
         return _carry_out(plan, place, orders.address, tracker, orders.resume, orders.force)
@@ -198,18 +185,6 @@ def _keep_fonts() -> None:
     os.environ.setdefault("MPLCONFIGDIR", str(home() / "matplotlib"))
 
 
-@contextmanager
-def _ended_like_by_ctrl_c() -> Iterator[None]:
-    """Being told to end (SIGTERM) is what Ctrl-C is: everything is kept."""
-    import signal
-
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 @app.command()
 def plan(
     spec: Annotated[
@@ -233,7 +208,7 @@ def plan(
 
     paretune plan --model qwen3-8b --grid shows what each method would take of a model.
     """
-    with _users_errors(ValueError):
+    with users_errors(ValueError):
         from sweeps.amounts import parse_bytes
 
         room = parse_bytes(memory) if memory else None
@@ -242,7 +217,7 @@ def plan(
             return
         if spec is None:
             raise ValueError("give a SPEC, or --model NAME --grid")
-    with _users_errors():
+    with users_errors():
         made = _plan(spec, sets, stage=stage, method=method)
     room = room or made.memory
     if as_json:
@@ -284,7 +259,7 @@ def data(
     sets: SetOption = None,
 ) -> None:
     """Show what the models will see: counts, lengths, rows with the loss marked, and what is wrong with which row."""
-    with _users_errors():
+    with users_errors():
         made = _plan(spec, sets, stage=stage, method=method, fetch=True)
         _refuse(made, warn=False)  # the rows' warnings are part of what is shown
         _look(made, as_json)
@@ -324,7 +299,7 @@ def try_(
     from sweeps.entries import BASE
 
     untrained = method == BASE
-    with _users_errors():
+    with users_errors():
         made = _plan(spec, sets, stage=stage, method=None if untrained else method, fetch=True)
         _refuse(made)
     code = _try(made, output, untrained)
@@ -362,7 +337,7 @@ def report(
     from trainables import results
 
     # What reports refuse: a folder that is no run, runs that can't be compared, other files in the way.
-    with _users_errors(FileNotFoundError, ValueError), ExitStack() as copies:
+    with users_errors(FileNotFoundError, ValueError), ExitStack() as copies:
         found = [places.of(run) for run in runs]
         folders = [copies.enter_context(place.copied()) for place in found]
         for run_folder in folders:
@@ -385,7 +360,7 @@ def status(
     from sweeps import places
     from sweeps import status as state
 
-    with _users_errors(ValueError, OSError):
+    with users_errors(ValueError, OSError):
         found = places.of(run).look()
     if as_json:
         import json
@@ -407,7 +382,7 @@ def logs(
     from sweeps import places
     from sweeps import status as state
 
-    with _users_errors(ValueError, OSError):
+    with users_errors(ValueError, OSError):
         place = places.of(run)
         with place.copied(places.tells_of_it) as run_folder:
             for line in state.log(run_folder, trial, place.shown):
@@ -425,7 +400,7 @@ def stop(
     from sweeps import places
     from sweeps import status as state
 
-    with _users_errors(ValueError, OSError):
+    with users_errors(ValueError, OSError):
         place = places.of(run)
         found = place.look()
         if found.holder is None:
@@ -440,114 +415,23 @@ def stop(
         typer.echo(f"stopped; {state.to_go(place.look())}")
 
 
-ResultArgument = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="RESULT...", help="RUN, RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, a folder, or a base model."
-    ),
-]
-TemplateOption = Annotated[
-    str | None, typer.Option(help="The chat template of a base model that has none: chatml, llama3, ...")
-]
-TrustOption = Annotated[
-    list[str] | None, typer.Option("--trust", help="Allow remote_code: code that comes with a model may run.")
-]
-
-
-@app.command()
-def chat(
-    results: ResultArgument,
-    system: Annotated[str | None, typer.Option(help="What the models are told first.")] = None,
-    temperature: Annotated[
-        float, typer.Option(help="0 takes the likeliest token, each time the same.")
-    ] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Draw among the likeliest that make up this share.")] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(help="Of an answer.")] = 512,
-    seed: Annotated[int | None, typer.Option(help="Draw the same again.")] = None,
-    template: TemplateOption = None,
-    trust: TrustOption = None,
-) -> None:
-    """Talk to a result, or to several side by side that answer the same. /help says what can be typed; lines from a
-    pipe are answered one after the other.
-    """
-    from sweeps import chat as chats
-
-    with _users_errors(ValueError):
-        loaded = _loaded(results, template, trust)
-        sampling = chats.Sampling(max_new_tokens, temperature, top_p, seed=seed)
-        talk = chats.Talk(loaded, sampling, system)
-        typed = sys.stdin.isatty()
-        page = chats.Columns() if sys.stdout.isatty() and len(loaded) > 1 else chats.Page()
-        chats.run(talk, chats.typed() if typed else sys.stdin, page)
-
-
-@app.command()
-def serve(
-    results: Annotated[
-        list[str],
-        typer.Argument(metavar="[NAME=]RESULT...", help="As for chat; NAME is for requests."),
-    ],
-    host: Annotated[str, typer.Option(help="Others than this machine need a key.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    api_key_file: Annotated[
-        Path | None, typer.Option(help="Holds the key; else PARETUNE_API_KEY does.")
-    ] = None,
-    replicas: Annotated[int, typer.Option(min=1, help="Each has the models in memory.")] = 1,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT.")] = None,
-    cpus: Annotated[int, typer.Option(min=1, help="Of a replica.")] = 1,
-    gpus: Annotated[float, typer.Option(min=0, help="Of a replica; a share of one will do.")] = 0,
-    most: Annotated[int, typer.Option(min=1, help="Answers of a replica that are generated at a time.")] = 32,
-    waiting: Annotated[
-        int, typer.Option(min=0, help="Answers that may wait; then requests are refused.")
-    ] = 128,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Of an answer, at most.")] = 1024,
-    template: TemplateOption = None,
-    trust: TrustOption = None,
-) -> None:
-    """Put results behind an API that OpenAI's clients speak: chat completions, completions, streaming.
-
-    Listens on this machine alone unless --host says otherwise. Ctrl-C ends it once what is under way is answered.
-    """
-    import os
-
-    from sweeps.serving import serving
-
-    with _users_errors(ValueError):
-        named = serving.names(results)
-        key = serving.read_key(api_key_file, os.environ.pop("PARETUNE_API_KEY", None))
-        where = serving.Where(host, port, replicas, cpus, gpus, address)
-        where.refuse_open(key)
-        found = _results([text for _, text in named], template, trust)
-        from sweeps.serving.replica import Served
-
-        texts = [serving.settled(text, result) for (_, text), result in zip(named, found, strict=True)]
-        models = tuple((name, text) for (name, _), text in zip(named, texts, strict=True))
-        allowed = tuple(trust or ())
-        served = Served(models, key, most, waiting, max_new_tokens, cpus, template, allowed)
-        serving.run(served, where, lambda text: print(text, file=sys.stderr, flush=True))
-
-
-def _results(names: list[str], template: str | None, trust: list[str] | None) -> list[Result]:
-    """What these names mean; reward models are refused."""
-    from trainables import noise
-
-    noise.silence()
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
+def _answers(run: Path) -> Sequence[Record]:
+    """A run's best trials, as its report answers."""
     from reports.chosen import chosen
-    from sweeps.named import resolve
 
-    return [resolve(name, chosen, trust or (), template).must_speak() for name in names]
+    return chosen(run)
 
 
-def _loaded(names: list[str], template: str | None, trust: list[str] | None) -> list[Loaded]:
-    """The results of these names in memory, adapters of one base beside one another on it."""
-    from trainables.inference.shelf import Shelf
+def _statistics() -> Statistics:
+    from reports import uncertainty
 
-    found = _results(names, template, trust)
-    shelf = Shelf()
-    return [shelf.take(result) for result in found]
+    return uncertainty
+
+
+chat_command.add(app, _answers)
+evaluate_command.add(app, _answers, _statistics)
+export_command.add(app, _answers, _statistics)
+serve_command.add(app, _answers)
 
 
 @app.command()
@@ -561,7 +445,7 @@ def fetch(
     from trainables import models
     from trainables.data.hubs import DataHub
 
-    with _users_errors():
+    with users_errors():
         is_data = name.partition(":")[2].startswith("datasets/")
         typer.echo(DataHub.parse(name).fetch() if is_data else models.fetch(name))
 
@@ -594,94 +478,11 @@ def doctor(
 
 
 def _rounds(address: str, output: str) -> Fleet:
-    with _users_errors():
+    with users_errors():
         from sweeps import rounds
         from trainables.urls import is_url
 
         return rounds.examine(address, output if is_url(output) else str(Path(output).resolve()))
-
-
-@app.command(cls=Command)
-def export(
-    result: Annotated[
-        str,
-        typer.Argument(
-            metavar="RESULT", help="RUN, RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, a trial's or a model's folder, or a name."
-        ),
-    ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that is made.")],
-    adapter: Annotated[
-        bool, typer.Option("--adapter", help="The adapter alone; else it is merged into its unquantized base.")
-    ] = False,
-    dtype: Annotated[
-        str | None, typer.Option(help="bfloat16, float16 or float32; as the trial left it by default.")
-    ] = None,
-    shard_size: Annotated[str, typer.Option(help="The most that one file of weights holds.")] = "5GB",
-    verify: Annotated[
-        bool, typer.Option("--verify/--no-verify", help="Compare what was written with what it was made of.")
-    ] = True,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace OUT once the new one is whole, if it holds a model and no more.")
-    ] = False,
-    gguf: Annotated[
-        str | None,
-        typer.Option(
-            "--gguf", metavar="[TYPE]", help="GGUF too, by llama.cpp's converter: f16 (if not said), bf16, q8_0.",
-        ),
-    ] = None,
-    llama_cpp: Annotated[
-        Path | None, typer.Option("--llama-cpp", metavar="DIR", help="Where llama.cpp is; else $LLAMA_CPP, or PATH.")
-    ] = None,
-    ollama: Annotated[bool, typer.Option("--ollama", help="A Modelfile for Ollama as well.")] = False,
-    push: Annotated[
-        str | None, typer.Option(metavar="ORG/NAME", help="Upload it to the Hugging Face hub, as a private model.")
-    ] = None,
-    public: Annotated[bool, typer.Option("--public", help="With --push: for everybody to see.")] = False,
-    trust: Annotated[
-        list[str] | None, typer.Option(metavar="WHAT", help="Of the base: remote_code, pickle; nothing by default.")
-    ] = None,
-) -> None:  # fmt: skip
-    """Take a result away: merged weights that plain transformers loads, checked, with a card. Prints the folder."""
-    from sweeps import exporting
-
-    asked = exporting.Asked(
-        result, out, adapter, dtype, shard_size, verify, force, gguf, llama_cpp, ollama, push, public, trust or ()
-    )  # fmt: skip
-    with _users_errors(FileNotFoundError), _ended_like_by_ctrl_c():
-        from reports.chosen import chosen
-        from reports.uncertainty import wilson
-
-        code = exporting.export(asked, chosen, wilson)
-    raise typer.Exit(code)
-
-
-def _evaluate(request: Callable[[], Request], as_json: bool) -> None:
-    from trainables import noise
-
-    noise.silence()
-    with _users_errors(ValueError, FileNotFoundError):
-        from reports import uncertainty
-        from reports.chosen import chosen
-        from sweeps import evaluating
-
-        warn = partial(print, "warning:", file=sys.stderr)
-        folder, found = evaluating.evaluate(request(), chosen, uncertainty, warn)
-    if as_json:
-        import json
-
-        typer.echo(json.dumps({"folder": str(folder), **found}, indent=2, ensure_ascii=False))
-        return
-    from rich.console import Console
-
-    from sweeps.evaluated import WIDTH, show
-
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    for part in show(found):
-        typer.echo(part) if isinstance(part, str) else console.print(part)
-    typer.echo(folder)
-
-
-evaluate_command.add(app, _evaluate)
 
 
 def _plan(spec: str, sets: list[str] | None, fetch: bool = False, **filters: Any) -> Plan:
@@ -721,33 +522,6 @@ def _show(made: Plan, room: int | None = None) -> None:
             print(f"{cell.name}: what it takes isn't foretold, so it may fit or not")
     for problem in made.problems:
         print(f"{'error' if problem.error else 'warning'}: {problem}", file=sys.stderr)
-
-
-@contextmanager
-def _users_errors(*also: type[Exception]) -> Iterator[None]:
-    """Turns what a user can mend into a sentence and exit code 2, and Ctrl-C into 130."""
-    from sweeps.problems import SpecError
-    from trainables.data.errors import DataError
-    from trainables.model_folder import ModelError
-    from trainables.redaction import redacted
-    from trainables.storage import StorageError
-    from trainables.templates import TemplateError
-
-    mistakes: tuple[type[Exception], ...] = (SpecError, ModelError, DataError, TemplateError, *also)
-    try:
-        yield
-    except mistakes as error:
-        if _Debug.on:
-            traceback.print_exception(error)
-        for problem in getattr(error, "problems", None) or (error,):
-            # What broke a download may quote its URL, with the token.
-            print(redacted(str(problem)), file=sys.stderr)
-        raise typer.Exit(WRONG) from error
-    except StorageError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(FAILED) from error
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def main() -> None:

@@ -5,34 +5,31 @@ Only typer is imported up here: the command line has this whenever it starts.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from sweeps.mistakes import users_errors
+from sweeps.result_options import ResultArgument, TemplateOption, TrustOption
+
 if TYPE_CHECKING:
+    from sweeps.compared import Statistics
     from sweeps.evaluation import Request
-    from trainables.inference.answering import Sampling
+    from sweeps.named import Answers
     from trainables.inference.harness import Benchmarks
-
-CarryOut = Callable[
-    [Callable[[], "Request"], bool], None
-]  # makes the request and answers it, perhaps as JSON
+    from trainables.inference.sampling import Sampling
 
 
-def add(app: typer.Typer, carry_out: CarryOut) -> None:
+def add(app: typer.Typer, answers: Answers, statistics: Callable[[], Statistics]) -> None:
     """Adds the command to an app."""
 
     @app.command()
     def evaluate(
-        result: Annotated[
-            str,
-            typer.Argument(
-                metavar="RESULT",
-                help="RUN, RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, a folder, or a base model's name.",
-            ),
-        ],
+        result: ResultArgument,
         other: Annotated[
             str | None,
             typer.Argument(metavar="[OTHER]", help="A second result, compared with the first row by row."),
@@ -72,7 +69,7 @@ def add(app: typer.Typer, carry_out: CarryOut) -> None:
             ),
         ] = None,
         temperature: Annotated[
-            float | None, typer.Option(help="Draws answers; they are greedy without.")
+            float | None, typer.Option(help="Draws answers; they are greedy without, and at 0.")
         ] = None,
         top_p: Annotated[
             float | None, typer.Option(help="Draws answers from the likeliest tokens with this share.")
@@ -115,13 +112,8 @@ def add(app: typer.Typer, carry_out: CarryOut) -> None:
         chat: Annotated[
             bool, typer.Option("--chat", help="Write tasks' questions by the chat template.")
         ] = False,
-        template: Annotated[
-            str | None, typer.Option(help="A chat template, for a base model that has none.")
-        ] = None,
-        trust: Annotated[
-            list[str] | None,
-            typer.Option(help="remote_code or pickle: what a model may do here that could run any code."),
-        ] = None,
+        template: TemplateOption = None,
+        trust: TrustOption = None,
         output: Annotated[
             Path | None,
             typer.Option(help="Where to; by default a folder of evaluations/ named after it all."),
@@ -169,19 +161,48 @@ def add(app: typer.Typer, carry_out: CarryOut) -> None:
                 force=force,
             )
 
-        carry_out(request, as_json)
+        _carry_out(request, answers, statistics, as_json)
+
+
+def _carry_out(
+    request: Callable[[], Request], answers: Answers, statistics: Callable[[], Statistics], as_json: bool
+) -> None:
+    from trainables import noise
+
+    noise.silence()
+    with users_errors(ValueError, FileNotFoundError):
+        from sweeps import evaluating
+
+        warn = partial(print, "warning:", file=sys.stderr)
+        folder, found = evaluating.evaluate(request(), answers, statistics(), warn)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps({"folder": str(folder), **found}, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from sweeps.evaluated import WIDTH, show
+
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    for part in show(found):
+        typer.echo(part) if isinstance(part, str) else console.print(part)
+    typer.echo(folder)
 
 
 def _sampling(
     temperature: float | None, top_p: float | None, top_k: int | None, seed: int
 ) -> Sampling | None:
-    from trainables.inference.answering import Sampling
+    """How answers are drawn, at temperature 1 if none is given; ``None`` for the likeliest ones."""
+    from trainables.inference.sampling import Sampling
 
-    if temperature is None and top_p is None and top_k is None:
+    if temperature == 0 or (temperature, top_p, top_k) == (None, None, None):
         return None
-    given = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
     return Sampling(
-        seed=seed, **cast(Any, {name: value for name, value in given.items() if value is not None})
+        temperature=1.0 if temperature is None else temperature,
+        top_p=1.0 if top_p is None else top_p,
+        top_k=top_k or 0,
+        seed=seed,
     )
 
 

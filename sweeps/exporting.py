@@ -77,9 +77,6 @@ def _options(asked: Asked) -> Options:
         raise ModelError(f"--gguf {asked.gguf}: give {', '.join(gguf.TYPES)}")
     if asked.public and asked.push is None:
         raise ModelError("--public says how to --push ORG/NAME, and goes with it")
-    unknown = [what for what in asked.trust if what not in ("remote_code", "pickle")]
-    if unknown:
-        raise ModelError(f"--trust {unknown[0]}: give remote_code or pickle")
     converter = gguf.converter(asked.llama_cpp) if asked.gguf else None
     from trainables.inference.export import Options
 

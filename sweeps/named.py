@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from sweeps.places import of as place_of
 from trainables import files, models, results
-from trainables.config import ModelConfig, TrialConfig
+from trainables.config import ModelConfig, TrialConfig, Unsafe
 from trainables.inference.result import Result, of_base, of_trial, of_untrained
 from trainables.model_folder import ModelError, home
 from trainables.nearest import did_you_mean
@@ -33,6 +34,7 @@ def resolve(text: str, answers: Answers, trust: Sequence[str] = (), template: st
 
     Raises ``ModelError`` that says what there is instead.
     """
+    _refuse_unknown(trust)
     run, part = _split(text)
     if run is not None:
         return _in_run(text, run, part, answers, trust)
@@ -50,6 +52,13 @@ def resolve(text: str, answers: Answers, trust: Sequence[str] = (), template: st
             f"trial or a model, or a base model's name. {error}"
         ) from None
     return of_base(ModelConfig(name=text, unsafe=tuple(trust)), text, template)
+
+
+def _refuse_unknown(trust: Sequence[str]) -> None:
+    for what in trust:
+        if what not in get_args(Unsafe):
+            known = get_args(Unsafe)
+            raise ModelError(f"--trust {what}: give {' or '.join(known)}{did_you_mean(what, known)}")
 
 
 def _split(text: str) -> tuple[str | None, str]:

@@ -14,7 +14,7 @@ import sweep_example
 from click.testing import Result
 from typer.testing import CliRunner
 
-from sweeps import cli
+from sweeps import cli, mistakes
 from sweeps.spec import SHIPPED
 from trainables import results
 
@@ -76,7 +76,7 @@ def test_debug_shows_the_stack_trace_of_a_mistake_and_ends_with_2_too(here: Path
     try:
         found = paretune("--debug", "run", "spec.yaml")
     finally:
-        cli._Debug.on = False
+        mistakes.Debug.on = False
     assert found.exit_code == 2
     assert "Traceback" in found.stderr
     assert "spec.yaml:7" in found.stderr

@@ -145,8 +145,10 @@ def test_drawn_answers_depend_on_the_seed_and_not_on_the_batch(methods: Path, he
 def test_the_likeliest_token_alone_is_greedy(methods: Path, here: Path) -> None:
     file = lines(here / "rows.jsonl", commands.rows()[:6])
     options = (f"{methods}:sft-full", "--data", file, "--batch-size", 1)
-    greedy, drawn = (rows_of(evaluated(*options, *more)) for more in ((), ("--top-k", 1)))
+    ways: list[tuple[Any, ...]] = [(), ("--top-k", 1), ("--temperature", 0, "--top-p", 0.5)]
+    greedy, drawn, cold = (rows_of(evaluated(*options, *more)) for more in ways)
     assert [row["prediction"] for row in greedy] == [row["prediction"] for row in drawn]
+    assert greedy == cold
 
 
 FORMATS: dict[str, tuple[list[dict[str, Any]], str, set[str]]] = {
@@ -304,7 +306,7 @@ def test_a_folder_of_something_else_is_never_replaced(methods: Path, here: Path)
         (("--part", "train"), "--part train: give one of test, validation"),
         (("--as", "songs"), "--as songs: give one of answers, pairs, text, labels, prompts"),
         (("--data", "commands", "--part", "test"), "give one of them"),
-        (("--temperature", "0"), "give one above 0"),
+        (("--temperature", "-1"), "temperature is -1; it goes from 0 to 5"),
         (("--scorer", "nothing"), "give module:function"),
         (("--shots", "2"), "are of a --benchmark"),
         (("--forgetting", "nowhere.txt"), "can't be read"),

@@ -10,7 +10,6 @@ import pytest
 
 from reports import uncertainty
 from sweeps import compared
-from trainables.inference.answering import Sampling
 from trainables.inference.measures import FRACTION, Measure, Measured, likelihood, of_rows
 from trainables.inference.scorer import Scorer, ScorerError
 from trainables.inference.texts import in_characters, similarity
@@ -183,15 +182,6 @@ def test_a_share_of_rows_has_wilsons_interval_and_a_mean_a_bootstrap() -> None:
 
 
 # What people give
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [({"temperature": 0.0}, "above 0"), ({"top_p": 1.5}, "between 0 and 1"), ({"top_k": 0}, "at least 1")],
-)
-def test_sampling_that_makes_no_sense_is_refused(options: dict[str, float], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        Sampling(**options)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ Precision = Literal["bf16", "pure_bf16", "fp16", "fp32"]
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd", "adafactor"]
 DataFormat = Literal["alpaca", "sharegpt", "messages", "openai", "completion", "text"]
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"]
+Unsafe = Literal["remote_code", "pickle"]
 Kernels = Literal["none", "auto", "liger", "unsloth"]
 Sharding = Literal["none", "fsdp"]
 Scheduler = Literal["constant", "linear", "cosine", "constant_with_warmup", "inverse_sqrt"]
@@ -41,7 +42,7 @@ class ModelConfig(Frozen):
     attention: Attention = "auto"
     kernels: Kernels = "none"
     rope: Annotated[Rope | None, BeforeValidator(written)] = None
-    unsafe: tuple[Literal["remote_code", "pickle"], ...] = ()
+    unsafe: tuple[Unsafe, ...] = ()
     start: Trained | None = None
     fingerprint: str | None = None
 

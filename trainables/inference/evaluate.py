@@ -15,11 +15,11 @@ from trainables import limits, templates
 from trainables.data import Data
 from trainables.encode import Encoded, encode
 from trainables.generation import ROOM, greedy
-from trainables.inference.answering import Sampling
 from trainables.inference.answering import answers as answered
 from trainables.inference.material import Kind, Material
 from trainables.inference.measures import FRACTION, Measure, Measured, likelihood, of_rows
 from trainables.inference.result import Result
+from trainables.inference.sampling import Sampling
 from trainables.inference.scorer import Scorer
 from trainables.inference.texts import in_characters, similarity
 from trainables.likelihood import Judged, judge, mean_logprobs
@@ -38,6 +38,7 @@ NEW_TOKENS = 256  # an answer's most, where no reference says how long answers a
 class Settings:
     """How rows are evaluated. ``None``: as the result's trial did it, or as the data is.
 
+    ``sampling`` draws answers, which are the most likely ones without it, with ``max_new_tokens`` of here.
     ``characters``: texts are compared by characters and not by words. Without ``generate``, no answers are written.
     """
 
