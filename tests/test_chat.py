@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from inference_example import config_of, make_run
+from terminal_example import END_OF_FILE, INTERRUPT, UP, Terminal
 from trial_example import write_rows
 
 from reports.chosen import chosen
@@ -269,6 +270,42 @@ def test_lines_from_a_pipe_are_answered_without_a_terminal(tmp_path: Path, tiny_
     assert said.returncode == 0, said.stderr
     assert said.stdout.count(f"{run}:sft-base: ") == said.stdout.count(f"{run}:sft-lora: ") == 2
     assert said.stderr.strip().startswith("max_new_tokens=4")  # and no library is heard
+
+
+def test_in_a_terminal_several_answer_side_by_side_and_the_keys_do_what_they_do_in_a_shell(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    make_run(tmp_path, tiny_model, (None, "lora"))
+    names = ("run:sft-base", "run:sft-lora")
+    command = [sys.executable, "-m", "sweeps.cli", "chat", *names, "--max-new-tokens", "3"]
+    with Terminal(command, tmp_path) as terminal:
+        terminal.until("> ")
+        terminal.type("wake me at 7\n")
+        answer = terminal.until("\n> ")
+        assert any(all(name in line for name in names) for line in answer.splitlines())
+        assert "└" in answer
+        terminal.type(f"{UP}\n")
+        assert "wake me at 7" in (again := terminal.until("\n> "))
+        assert "└" in again
+        terminal.type("/params\n")
+        assert "max_new_tokens=3" in terminal.until("\n> ")
+        terminal.type(END_OF_FILE)
+        assert terminal.end() == 0
+
+
+def test_ctrl_c_ends_an_answer_and_then_the_talk(tmp_path: Path, tiny_model: Path) -> None:
+    command = [sys.executable, "-m", "sweeps.cli", "chat", str(tiny_model), "--max-new-tokens", "240"]
+    with Terminal(command, tmp_path) as terminal:
+        terminal.until("> ")
+        terminal.type("wake me at 7\n")
+        terminal.until("wake me at 7\n")
+        terminal.more()  # it has begun to answer
+        terminal.type(INTERRUPT)
+        terminal.until("(interrupted)")
+        terminal.until("> ")
+        terminal.type(INTERRUPT)
+        assert terminal.end() == 130
+        assert "Traceback" not in terminal.shown
 
 
 @pytest.mark.parametrize(

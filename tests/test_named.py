@@ -87,6 +87,11 @@ def test_what_is_nothing_says_what_could_be_given(tmp_path: Path) -> None:
             named(text)
 
 
+def test_what_cannot_be_trusted_is_refused_wherever_a_result_is_asked_for(tiny_model: Path) -> None:
+    with pytest.raises(ModelError, match=r"--trust pickel: give remote_code or pickle. Did you mean pickle"):
+        resolve(str(tiny_model), chosen, ("pickel",))
+
+
 def test_a_run_that_moved_is_found_where_it_is_now(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "moved")
     found = named(f"{tmp_path}/moved:sft-full")

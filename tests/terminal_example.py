@@ -1,0 +1,86 @@
+"""A command in a terminal of its own, typed into as a person would."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import select
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\r")
+UP, END_OF_FILE, INTERRUPT = "\x1b[A", "\x04", "\x03"
+
+
+class Terminal:
+    """Runs ``command`` in a terminal of ``columns`` x ``rows`` that is its controlling one; ends it on leaving."""
+
+    def __init__(self, command: Sequence[str], cwd: Path, columns: int = 100, rows: int = 40) -> None:
+        self.ours, theirs = os.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm"},
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+        self.shown, self.read = "", 0
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.ours)
+
+    def type(self, text: str) -> None:
+        os.write(self.ours, text.encode())
+
+    def until(self, text: str, seconds: float = 120) -> str:
+        """What is shown from where the last call ended to the end of ``text``, without colours and movements."""
+        end = time.monotonic() + seconds
+        while text not in self.shown[self.read :]:
+            assert time.monotonic() < end, f"{text!r} was not shown in {seconds} s but {self.shown!r}"
+            assert self._more(), f"it ended before {text!r}: {self.shown!r}"
+        begin, self.read = self.read, self.shown.index(text, self.read) + len(text)
+        return self.shown[begin : self.read]
+
+    def more(self, seconds: float = 120) -> None:
+        """Returns as soon as anything more is shown than what was asked for by now."""
+        end = time.monotonic() + seconds
+        while len(self.shown) == self.read:
+            assert time.monotonic() < end, f"nothing more was shown in {seconds} s than {self.shown!r}"
+            assert self._more(), f"it ended: {self.shown!r}"
+
+    def end(self, seconds: float = 60) -> int:
+        """Its exit code, once it ends by itself."""
+        until = time.monotonic() + seconds
+        while self.process.poll() is None:
+            assert time.monotonic() < until, f"it has not ended in {seconds} s: {self.shown!r}"
+            self._more()
+        return self.process.returncode
+
+    def _more(self) -> bool:
+        """Takes what is shown by now, waiting for a moment; false once there is nobody to show more."""
+        if not select.select([self.ours], [], [], 0.2)[0]:
+            return True
+        try:
+            found = os.read(self.ours, 65536)
+        except OSError:  # how Linux says that the other side is closed
+            return False
+        self.shown = self.shown + CONTROL.sub("", found.decode(errors="replace"))
+        return bool(found)
