@@ -21,7 +21,6 @@ class Board:
 
     def __init__(self) -> None:
         self._stopped: set[str] = set()
-        self._groups: dict[str, Any] = {}
         self._interrupted = False
         self._leaving: frozenset[str] = frozenset()  # nodes that are to be taken down
         self._moving: set[str] = set()
@@ -41,14 +40,6 @@ class Board:
 
     def stopped(self, trial_id: str) -> bool:
         return trial_id in self._stopped
-
-    def serve(self, trial_id: str, group: Any) -> None:
-        """Notes which placement group a trial is running in."""
-        self._groups[trial_id] = group
-
-    def deserted(self, trial_id: str) -> Any | None:
-        """The placement group that a trial was running in, when it is to be run anew: its slot is dead."""
-        return self._groups.pop(trial_id, None)
 
     def interrupt(self) -> None:
         self._interrupted = True

@@ -17,11 +17,11 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.board import find_board, open_hub
 from sweeps.cluster import SLOTS
+from sweeps.holdings import naming, release_of_the_dead
 from sweeps.packing import Size
 from trainables import provenance, scratch
 from trainables.urls import is_url
@@ -39,13 +39,14 @@ class Slot(tune.Trainable):
         self.board = find_board(config["board"])
         self.hub = open_hub()
         context = ray.get_runtime_context()
-        self.name, self.node = str(context.get_actor_id())[:8], context.get_node_id()
+        self.actor, self.node = str(context.get_actor_id()), context.get_node_id()
+        self.name = self.actor[:8]
         self.served = 0
         self.run, self.stall_seconds = config["run"], config["stall_seconds"]
         self.failure: BaseException | None = None
         self.group = threading.Thread(target=self._serve, args=(config,), daemon=True)
-        self.group.start()
         self._give(config)
+        self.group.start()
 
     def _serve(self, config: dict[str, Any]) -> None:
         try:
@@ -60,6 +61,7 @@ class Slot(tune.Trainable):
 
         size = Size(**config["size"])
         return _light_trainer()(
+            self.actor,
             serve,
             train_loop_config={"hub": self.hub, "board": self.board, "cpus": size.cpus},
             scaling_config=ScalingConfig(
@@ -78,7 +80,7 @@ class Slot(tune.Trainable):
     def _give(self, config: dict[str, Any]) -> None:
         self.job_id = config["trial_id"]
         self._stay_only_where_it_lasts()
-        self._clear_after_dead_slot()
+        release_of_the_dead()
         self.unanswered: int | None = None
         job = {
             "trial_id": self.job_id,
@@ -95,12 +97,6 @@ class Slot(tune.Trainable):
         """Ends a slot whose node is to be taken down; Tune makes another for its trial, on a node that stays."""
         if ray.get(self.board.leaving.remote(self.node)):
             raise RuntimeError(f"slot {self.name} leaves its node, which is to be taken down")
-
-    def _clear_after_dead_slot(self) -> None:
-        """Frees what the slot that had this trial before still holds: Ray keeps a dead controller's resources."""
-        group = ray.get(self.board.deserted.remote(self.job_id))
-        if group is not None:
-            remove_placement_group(group)
 
     def step(self) -> dict[str, Any]:
         """Answers the last report with the search's decision, then waits for the next one, or for the end."""
@@ -219,7 +215,7 @@ def _light_trainer() -> Any:
     """A ``TorchTrainer`` without two helpers that are a process each and two seconds of start-up.
 
     One manages Ray data sets, and there are none; the other frees what a dead controller held, by way of the
-    dashboard, and there may be none (see ``_clear_after_dead_slot``). Neither does a lone worker get a process group:
+    dashboard, and there may be none (see ``holdings``). Neither does a lone worker get a process group:
     torch's store for it listens on all interfaces and asks nobody for a token.
     """
     from ray.train.torch import TorchTrainer
@@ -242,12 +238,14 @@ def _light_trainer() -> Any:
             return Backend
 
     class LightTrainer(TorchTrainer):
-        def __init__(self, *args: Any, **options: Any) -> None:
+        def __init__(self, slot: str, *args: Any, **options: Any) -> None:
+            self.slot = slot
             super().__init__(*args, torch_config=Config(backend), **options)
 
         def _create_default_callbacks(self) -> list[Any]:
             unneeded = (DatasetsCallback, PlacementGroupCleanerCallback)
             usual = super()._create_default_callbacks()  # type: ignore[misc]  # mypy finds the old Ray Train's
-            return [callback for callback in usual if not isinstance(callback, unneeded)]
+            kept = [callback for callback in usual if not isinstance(callback, unneeded)]
+            return [*kept, naming(self.slot)]
 
     return LightTrainer

@@ -215,14 +215,6 @@ def test_what_is_validated_between_the_searchs_steps_costs_the_driver_nothing(
     assert [given[0]["step"] for name, given in hub.told if name == "report"] == [2, 4]
 
 
-def test_the_board_hands_over_what_a_dead_slot_held_once() -> None:
-    board = Board()
-    assert board.deserted("a") is None
-    board.serve("a", "group of the slot that died")
-    assert board.deserted("a") == "group of the slot that died"
-    assert board.deserted("a") is None
-
-
 @pytest.mark.parametrize("attempt", [worker.MAX_ATTEMPTS + 1])
 def test_a_trial_that_kills_its_worker_every_time_becomes_a_failed_row(
     tiny_model: Path, tmp_path: Path, attempt: int

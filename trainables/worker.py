@@ -2,8 +2,7 @@
 
 The group talks to its slot through a hub, an actor whose methods are named here: ``next_job(done_id, rank, kills,
 where, group)``, ``alive()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()``, ``failed(record)``; and to the
-sweep's board:
-``serve(trial_id, placement_group)``, ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``.
+sweep's board: ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``.
 """
 
 from __future__ import annotations
@@ -57,8 +56,6 @@ def serve(settings: dict[str, Any]) -> None:
     try:
         done: str | None = None
         while (job := ray.get(hub.next_job.remote(done, rank, machine.oom_kills(), here, named))) is not None:
-            if rank == 0:
-                ray.get(board.serve.remote(job["trial_id"], group))
             claim = f"{named} {job['given_at']}"
             place = where(job["run"], job["trial_id"], claim, rank == 0, hub.alive.remote)
             record = _run({**job, "node": here[0]}, hub, board, workers, measuring, place)
