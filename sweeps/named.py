@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from sweeps.brought import here, store_of
 from sweeps.places import of as place_of
-from trainables import files, models, results
+from trainables import models, results
 from trainables.config import ModelConfig, TrialConfig, Unsafe
 from trainables.inference.result import Result, of_base, of_trial, of_untrained
-from trainables.model_folder import ModelError, home
+from trainables.model_folder import ModelError
 from trainables.nearest import did_you_mean
 from trainables.results import Record
-from trainables.storage import Store
 from trainables.trained import is_complete, step_of
 from trainables.urls import is_url
 
@@ -26,7 +26,6 @@ Answers = Callable[
     [Path], Sequence[Record]
 ]  # a run's best trials, as its report answers, the first the last stage's
 LEAST = 4  # characters of a trial's id
-PATIENCE_SECONDS = 20.0  # with a store that fails
 
 
 def resolve(text: str, answers: Answers, trust: Sequence[str] = (), template: str | None = None) -> Result:
@@ -73,7 +72,7 @@ def _split(text: str) -> tuple[str | None, str]:
 
 def _is_run(text: str) -> bool:
     if is_url(text):
-        return bool(Store(text.rstrip("/"), PATIENCE_SECONDS).list("trials"))
+        return bool(store_of(text).list("trials"))
     return (Path(text).expanduser() / "trials").is_dir()
 
 
@@ -82,10 +81,11 @@ def _in_run(text: str, run: str, part: str, answers: Answers, trust: Sequence[st
     with place_of(run).copied() as looked_at:
         trial = _trial(text, looked_at, name, bool(at), answers)
         record = results.read_record(looked_at / "trials" / trial)
-    if record is not None and record.role == "base":
-        return replace(of_untrained(_here(run, trial, "config.json"), trust), name=text)
-    wanted = f"checkpoint-{step}" if at else "model"
-    folder = _here(run, trial, wanted)
+        untrained = record is not None and record.role == "base"
+        wanted = "config.json" if untrained else f"checkpoint-{step}" if at else "model"
+        folder = here(run, looked_at, trial, wanted)
+    if untrained:
+        return replace(of_untrained(folder, trust), name=text)
     if not folder.is_dir():
         raise ModelError(f"{text}: {_lacks(run, trial, record, wanted)}")
     return replace(of_trial(folder, trust), name=text)
@@ -130,18 +130,3 @@ def _lacks(run: str, trial: str, record: Record | None, wanted: str) -> str:
     return (
         f"trial {trial} {f'ended as {record.status}' if record else 'has not ended'} and left no model{kept}"
     )
-
-
-def _here(run: str, trial: str, part: str) -> Path:
-    """Where a trial's file or folder is on this machine; that of a run at a URL is brought here, once."""
-    if not is_url(run):
-        return Path(run).expanduser().resolve() / "trials" / trial / part
-    store = Store(run.rstrip("/"), PATIENCE_SECONDS)
-    kept = home() / "results" / files.sha256(store.url)[:12]
-    there = store.list(f"trials/{trial}")
-    beside = {f"trials/{trial}/{name}" for name in ("config.json", "record.json")}
-    for name in [each for each in there if each in beside or each.startswith(f"trials/{trial}/{part}")]:
-        path = kept / name
-        if not path.is_file() or path.stat().st_size != there[name].size:
-            store.pull([name], kept, there)
-    return kept / "trials" / trial / part

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.mistakes import users_errors
+from sweeps.mistakes import ended_like_by_ctrl_c, users_errors
 from sweeps.result_options import TemplateOption, TrustOption, speakers
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ def add(app: typer.Typer, answers: Answers) -> None:
         ] = None,
         replicas: Annotated[int, typer.Option(min=1, help="Each has the models in memory.")] = 1,
         address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT.")] = None,
+        replace: Annotated[
+            bool, typer.Option("--replace", help="End what Paretune serves on the cluster already.")
+        ] = False,
         cpus: Annotated[int, typer.Option(min=1, help="Of a replica.")] = 1,
         gpus: Annotated[float, typer.Option(min=0, help="Of a replica; a share of one will do.")] = 0,
         most: Annotated[
@@ -50,16 +53,18 @@ def add(app: typer.Typer, answers: Answers) -> None:
         import os
 
         from sweeps.serving import serving
+        from sweeps.serving.where import Where, names, read_key, settled
 
-        with users_errors(ValueError):
-            named = serving.names(results)
-            key = serving.read_key(api_key_file, os.environ.pop("PARETUNE_API_KEY", None))
-            where = serving.Where(host, port, replicas, cpus, gpus, address)
+        # Being told to end while it starts leaves nothing behind either.
+        with users_errors(ValueError), ended_like_by_ctrl_c():
+            named = names(results)
+            key = read_key(api_key_file, os.environ.pop("PARETUNE_API_KEY", None))
+            where = Where(host, port, replicas, cpus, gpus, address, replace)
             where.refuse_open(key)
             found = speakers([text for _, text in named], answers, template, trust)
             from sweeps.serving.replica import Served
 
-            texts = [serving.settled(text, result) for (_, text), result in zip(named, found, strict=True)]
+            texts = [settled(text, result) for (_, text), result in zip(named, found, strict=True)]
             models = tuple((name, text) for (name, _), text in zip(named, texts, strict=True))
             allowed = tuple(trust or ())
             served = Served(models, key, most, waiting, max_new_tokens, cpus, template, allowed)

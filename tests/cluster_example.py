@@ -94,9 +94,9 @@ class Cluster:
 
     @contextmanager
     def head(self, slots: bool = True, dashboard: bool = False) -> Iterator[Machine]:
-        self.port, client = _free_port(), _free_port()
+        self.port, client = free_port(), free_port()
         ports = ["--port", str(self.port), "--ray-client-server-port", str(client)]
-        seen = ["--dashboard-port", str(_free_port())] if dashboard else ["--include-dashboard=false"]
+        seen = ["--dashboard-port", str(free_port())] if dashboard else ["--include-dashboard=false"]
         options = [*seen, "--temp-dir", str(self.home.temporary), "--num-cpus=0"]
         given = ["--resources", SLOTS if slots else "{}"]
         with self._started("--head", *ports, *options, *given) as head:
@@ -154,7 +154,7 @@ class Cluster:
         return {"PYTHONPATH": os.pathsep.join([str(own / "start"), *ours])}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 

@@ -19,7 +19,7 @@ from sweep_example import (
     finished,
     in_training,
     lines,
-    paretune,
+    start,
     write_spec,
 )
 
@@ -38,10 +38,17 @@ print(json.dumps({"groups": len(groups), "nodes": len(alive), "busy": {k: v for 
 
 def in_peace(folder: Path, temporary: Path, model: Path, text: str = FULL) -> Path:
     """The run of a spec on this machine, with nothing going wrong."""
-    home = Home(folder / "home", temporary)
-    command = paretune(home, "run", write_spec(folder, model, text), "--output", folder / "runs", timeout=600)
-    assert command.process.returncode == 0, command.stderr
-    return folder / "runs" / "tiny"
+    command, run = peace_begun(folder, temporary, model, text)
+    assert command.wait(600) == 0, command.stderr
+    return run
+
+
+def peace_begun(folder: Path, temporary: Path, model: Path, text: str = FULL) -> tuple[Command, Path]:
+    """The same, not waited for."""
+    command = start(
+        Home(folder / "home", temporary), "run", write_spec(folder, model, text), "--output", folder / "runs"
+    )
+    return command, folder / "runs" / "tiny"
 
 
 def training(run: Path, command: Command, count: int = 1) -> list[str]:

@@ -6,14 +6,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from inference_example import make_run, trial_of
+from inference_example import config_of, make_run, trial_of
+from trial_example import run as carry_out
 
 from reports.chosen import chosen
 from sweeps.named import resolve
+from trainables import results
 from trainables.inference.result import Result
 from trainables.inference.shelf import Shelf
 from trainables.model_folder import ModelError
 from trainables.results import read, read_record
+from trainables.trained import Trained
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,39 @@ def test_what_is_nothing_says_what_could_be_given(tmp_path: Path) -> None:
     for text in ("smollm3", tmp_path / "gone", "runs/none:sft-lora"):
         with pytest.raises(ModelError, match=r"give RUN, RUN:CELL, RUN:TRIAL"):
             named(text)
+
+
+@pytest.fixture
+def at_url(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a run whose ``dpo-lora`` started from the adapter of its ``sft-lora``; it is nowhere else."""
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    made = make_run(tmp_path, tiny_model, (None, "lora"))
+    first = trial_of(made, "sft-lora")
+    sft = config_of(tiny_model, tmp_path / "rows.jsonl", "lora")
+    start = Trained(trial=first, folder=made / "trials" / first / "model")
+    model = sft.model.model_copy(update={"start": start})
+    second = sft.model_copy(update={"cell": "dpo-lora", "model": model})
+    carry_out(second, made, measuring=None)
+    results.write_tables(made)
+    shutil.move(made, tmp_path / "store" / "run")
+    return f"file://{tmp_path}/store/run"
+
+
+def test_a_result_of_a_run_at_a_url_is_brought_here_once_with_all_that_it_needs(
+    at_url: str, tmp_path: Path
+) -> None:
+    found = named(f"{at_url}:dpo-lora")
+    assert found.left is not None
+    assert found.run is not None
+    assert found.run.is_relative_to(tmp_path / "home")
+    with Shelf().take(found).active() as policy:
+        assert policy.tokenizer is not None
+    found_there = [read_record(folder) for folder in results.trial_folders(found.run)]
+    assert "base" in [
+        record.role for record in found_there if record
+    ]  # so that a card can say what it scored
+    shutil.rmtree(tmp_path / "store" / "run" / "trials" / found.left.parent.name / "model")
+    assert named(f"{at_url}:dpo-lora").left == found.left
 
 
 def test_what_cannot_be_trusted_is_refused_wherever_a_result_is_asked_for(tiny_model: Path) -> None:

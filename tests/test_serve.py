@@ -25,7 +25,7 @@ from reports.chosen import chosen
 from sweeps.named import resolve
 from sweeps.serving.engine import Engine, Job, together
 from sweeps.serving.protocol import ChatRequest, CompletionRequest
-from sweeps.serving.serving import NotServed, Where, names, read_key, settled
+from sweeps.serving.where import NotServed, Where, names, read_key, settled
 from trainables.inference.sampling import Sampling
 from trainables.inference.shelf import Loaded, Shelf
 from trainables.inference.speaker import answers, prompt_tokens

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from cluster_example import Cluster
-from faults_example import FULL, all_steps, ended_at, held, in_peace, same, training
+from faults_example import FULL, all_steps, ended_at, held, peace_begun, same, training
 from sweep_example import SAVED_EVERY, Command, Home, finished, in_training, lines, write_spec
 
 from trainables import results
@@ -27,6 +27,7 @@ class Survivor:
     commands: list[Command]
     before: dict[str, str | None]  # when the trials ended that were done when the driver was killed
     held: dict[str, Any]  # of the cluster, once all was over
+    peace: Path  # the same, with nothing going wrong
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,11 @@ def survivor(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iter
     run = folder / "runs" / "tiny"
     # One at a time, so that what is killed is what trains, and that it all rests on what it takes up again.
     spec = write_spec(folder / "given", tiny_model, FULL.replace("cpus: 1", "cpus: 1, concurrent: 1"))
-    with tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as temporary:
+    with (
+        tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as temporary,
+        tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as elsewhere,
+    ):
+        undisturbed, peace = peace_begun(folder / "peace", Path(elsewhere), tiny_model)  # meanwhile
         cluster = Cluster(folder, Home(folder / "home", Path(temporary)))
         with cluster.head() as head, cluster.node() as one, cluster.node() as other:
 
@@ -57,7 +62,8 @@ def survivor(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iter
             before = ended_at(run)
             again = cluster.start("run", spec, "--output", run.parent, "--resume")
             assert again.wait(300) == 0, again.stderr
-            yield Survivor(run, [command, again], before, held(cluster))
+            assert undisturbed.wait(300) == 0, undisturbed.stderr
+            yield Survivor(run, [command, again], before, held(cluster), peace)
 
 
 def test_all_trials_come_to_their_end_each_once(survivor: Survivor) -> None:
@@ -81,8 +87,5 @@ def test_nothing_is_held_and_no_process_stays(survivor: Survivor) -> None:
     assert [left for command in survivor.commands for left in command.left()] == []
 
 
-def test_it_is_bit_for_bit_the_run_that_is_made_in_peace(
-    survivor: Survivor, tmp_path: Path, tiny_model: Path
-) -> None:
-    with tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as temporary:
-        same(survivor.run, in_peace(tmp_path, Path(temporary), tiny_model))
+def test_it_is_bit_for_bit_the_run_that_is_made_in_peace(survivor: Survivor) -> None:
+    same(survivor.run, survivor.peace)

@@ -556,9 +556,10 @@ def peeking(new: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, 
     rows = commands.rows()[:60]
     others = with_other_test_answers(rows, tmp_path_factory.mktemp("others"))
     sweeps = new(PEEKING, rows), new(PEEKING, others)
+    for sweep in sweeps:  # at the same time
+        sweep.start()
     for sweep in sweeps:
-        command = sweep.carry_out()
-        assert command.process.returncode == 0, command.stderr
+        assert sweep.command.wait(400) == 0, sweep.command.stderr
     return sweeps
 
 

@@ -5,105 +5,38 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.cluster import session
+from sweeps.serving import room
+from sweeps.serving.where import NAME, NotServed, Where
 from trainables import redaction
-from trainables.inference.result import Result
 from trainables.model_folder import home
-from trainables.urls import is_url
 
 if TYPE_CHECKING:
     from sweeps.serving.replica import Served
 
-NAME = "paretune"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LEAVE_SECONDS = 30.0  # that answers under way have when it is ended
 STREAM_SECONDS = 3600.0  # that one answer may take
-
-
-class NotServed(ValueError):  # noqa: N818
-    """Why the API can't be started as asked."""
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where it listens, and how many replicas answer, each with so many CPUs and GPUs."""
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    replicas: int = 1
-    cpus: int = 1
-    gpus: float = 0
-    address: str | None = None  # of a Ray cluster; without one it is this machine alone
-
-    def refuse_open(self, key: str | None) -> None:
-        """Raises :class:`NotServed` for what others could reach without a key."""
-        if self.host not in LOOPBACK and not key:
-            raise NotServed(
-                f"--host {self.host} can be reached by others: set PARETUNE_API_KEY, or give --api-key-file FILE"
-            )
-
-
-def names(texts: Sequence[str]) -> list[tuple[str, str]]:
-    """(the name in requests, the result) of ``NAME=RESULT`` or ``RESULT``. Raises :class:`NotServed` for two alike.
-
-    >>> names(["best=runs/methods", "runs/methods:sft-full"])
-    [('best', 'runs/methods'), ('runs/methods:sft-full', 'runs/methods:sft-full')]
-    """
-    found = []
-    for text in texts:
-        name, equals, rest = text.partition("=")
-        is_named = equals and name and "/" not in name and ":" not in name
-        found.append((name, rest) if is_named else (text, text))
-    alike = [name for name, _ in found if [each for each, _ in found].count(name) > 1]
-    if alike:
-        raise NotServed(f"two results are called {alike[0]}; tell them apart: NAME=RESULT")
-    return found
-
-
-def settled(text: str, result: Result) -> str:
-    """A result that was found, written so that every node finds the same one, whatever the run does meanwhile."""
-    if result.left is None:
-        run, colon, part = text.rpartition(":")
-        if colon and not is_url(text) and (Path(run) / "trials").is_dir():
-            return f"{Path(run).resolve()}:{part}"
-        return str(Path(text).resolve()) if Path(text).is_dir() else text
-    if not is_url(text):
-        return str(result.left.resolve())
-    run = text if text.count(":") == 1 else text.rpartition(":")[0]
-    _, dash, step = result.left.name.partition("-")
-    return f"{run}:{result.left.parent.name}{f'@{step}' if dash else ''}"
-
-
-def read_key(path: Path | None, environment: str | None) -> str | None:
-    """The API key: what is in a file, else of the environment. Raises :class:`NotServed`."""
-    if path is None:
-        return environment or None
-    try:
-        key = path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise NotServed(f"--api-key-file {path}: {error.strerror}") from None
-    if not key:
-        raise NotServed(f"--api-key-file {path} is empty")
-    return key
 
 
 def run(served: Served, where: Where, say: Callable[[str], None]) -> None:
     """Serves until it is told to end (Ctrl-C, SIGTERM). Raises :class:`NotServed`, ``SpecError`` for the cluster."""
     where.refuse_open(served.key)
-    _refuse_taken(where)
-    own: dict[str, Any] = {} if where.address else {"num_cpus": max(1, where.replicas * where.cpus)}
+    own: dict[str, Any] = {}
+    if where.address is None:
+        where.refuse_taken()
+        own = {"num_cpus": where.replicas * where.cpus}
     over = threading.Event()
-    with _log() as log, session(log, where.address, **own), _up(served, where), _told(over):
-        base = f"http://{f'[{where.host}]' if ':' in where.host else where.host}:{where.port}"
-        say(f"serving {', '.join(name for name, _ in served.models)} at {base}/v1")
-        over.wait()
-        say("ending; what is under way is answered")
+    with _log() as log, session(log, where.address, **own) as ray:
+        room.make(ray, where, say)
+        with _up(served, where), _told(over):
+            there = "" if room.heads_here(ray) else f", on the cluster's head ({room.head_address(ray)})"
+            say(f"serving {', '.join(name for name, _ in served.models)} at {where.url}{there}")
+            over.wait()
+            say("ending; what is under way is answered")
 
 
 @contextmanager
@@ -152,16 +85,3 @@ def _told(over: threading.Event) -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-def _refuse_taken(where: Where) -> None:
-    """Raises :class:`NotServed` where somebody listens on the port already, which Ray Serve would say in a trace."""
-    import socket
-
-    kind = socket.AF_INET6 if ":" in where.host else socket.AF_INET
-    with socket.socket(kind) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((where.host, where.port))
-        except OSError as error:
-            raise NotServed(f"--host {where.host} --port {where.port}: {error.strerror}") from None
