@@ -72,8 +72,9 @@ class Hub:
 
     def __init__(self) -> None:
         self._job: dict[str, Any] | None = None
-        self._attempts = 0
-        self._starved = False  # whether a worker was ended for want of memory while it had the job
+        self._attempts = 0  # since the job last got further
+        self._starved = 0  # attempts that were ended for want of memory
+        self._starving = False  # whether the last one was, as far as is known by now
         self._kills: int | None = None  # the node's count of such ends when the job was last handed out
         self._failed: dict[str, Any] | None = None  # the job's record, by a worker that failed in it alone
         self._handed: tuple[str, str] | None = None  # the group whose first worker was handed which job last
@@ -86,7 +87,8 @@ class Hub:
 
     async def give(self, job: dict[str, Any]) -> None:
         async with self._changed:
-            self._job, self._attempts, self._starved, self._answers = job, 0, False, {}
+            self._job, self._attempts, self._answers = job, 0, {}
+            self._starved, self._starving = 0, False
             self._kills = self._failed = self._handed = None
             self._job["given_at"] = time.time()
             self._changed.notify_all()
@@ -107,9 +109,10 @@ class Hub:
         """The slot's job, once it is another than ``done_id``; ``None`` when there are no more.
 
         Every worker of the group asks; the first one's asking counts as an attempt, and the others are told what it was
-        told: they wait for it. ``oom_kills`` is the count of its
-        node: where it has grown since the last attempt, the system ended that one's worker for want of memory. Then,
-        and where Ray did, the job is ``starved``. ``where`` is the asking worker's node and process.
+        told: they wait for it. ``oom_kills`` is the count of its node: where it has grown since the last attempt, the
+        system ended that one's worker for want of memory. ``starved`` counts these, and those that Ray ended.
+        ``attempt`` counts from 1 again whenever the job has got further. ``where`` is the asking worker's node and
+        process.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._is_due(done_id, rank, group))
@@ -119,8 +122,9 @@ class Hub:
             self._workers |= {rank: where} if where else {}
             if rank == 0:
                 self._attempts += 1
-                self._starved |= None not in (oom_kills, self._kills) and oom_kills != self._kills
-                self._kills = oom_kills
+                self._starving |= None not in (oom_kills, self._kills) and oom_kills != self._kills
+                self._starved += self._starving
+                self._starving, self._kills = False, oom_kills
                 self._handed = (group, self._job["trial_id"])
                 self._changed.notify_all()
             told = {"attempt": self._attempts, "starved": self._starved, "failed": self._failed}
@@ -134,7 +138,7 @@ class Hub:
 
     async def moved(self) -> None:
         """Notes that the job was left to be gone on with elsewhere, which is no attempt that failed."""
-        self._attempts -= 1
+        self._attempts = max(0, self._attempts - 1)
         if self._job is not None:
             await self.report({"kind": "moved", "trial_id": self._job["trial_id"]})
 
@@ -144,7 +148,11 @@ class Hub:
 
     async def starve(self) -> None:
         """Notes that a worker was ended for want of memory."""
-        self._starved = True
+        self._starving = True
+
+    async def further(self) -> None:
+        """Notes that the job has saved itself, and won't begin before that again."""
+        self._attempts = 0
 
     async def alive(self) -> None:
         """A worker is at its job."""

@@ -199,6 +199,7 @@ def test_trying_the_base_scores_what_the_stage_starts_from(tiny_model: Path, hom
     assert (found["sft-base"].role, found["sft-base"].steps) == ("base", None)
 
 
+@pytest.mark.slow
 def test_a_trial_of_another_run_is_gone_on_from_by_its_folder(tiny_model: Path, home: Home) -> None:
     paretune(home, "try", write_line(home, tiny_model), "--stage", "pretrain", "--method", "lora")
     (before,) = by_cell(home.folder / "runs" / "line-try").values()

@@ -42,6 +42,9 @@ class Control(Protocol):
     def interrupted(self) -> bool:
         """Whether to save and leave at the next step."""
 
+    def saved(self) -> None:
+        """Tells that there is a new checkpoint, whole: the trial won't begin before it again."""
+
 
 class Alone:
     """A trial that nobody steers."""
@@ -51,6 +54,9 @@ class Alone:
 
     def interrupted(self) -> bool:
         return False
+
+    def saved(self) -> None:
+        pass
 
 
 @dataclass
@@ -147,6 +153,7 @@ class Watch(TrainerCallback):
         _wait_for_all()  # each has files of its own in it
         if first_rank():
             mark_complete(self.folder / f"checkpoint-{state.global_step}", self.tally)
+            self.control.saved()
         self._saved_at = self.tally.train_seconds
         self._clock = time.perf_counter()  # saving is not training
 

@@ -1,8 +1,8 @@
 """What runs inside a slot's warm Ray Train worker group: trial after trial, until the slot closes.
 
 The group talks to its slot through a hub, an actor whose methods are named here: ``next_job(done_id, rank, kills,
-where, group)``, ``alive()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()``, ``failed(record)``; and to the
-sweep's board: ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``.
+where, group)``, ``alive()``, ``further()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()``,
+``failed(record)``; and to the sweep's board: ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trainables.results import Record
     from trainables.run import Place
 
-MAX_ATTEMPTS = 3  # times a trial may take its worker down before it counts as failed
+MAX_ATTEMPTS = 3  # times a trial may take its worker down without getting further before it counts as failed
 
 
 def serve(settings: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ def _run(
         return ended.model_dump(mode="json")
     steps = frozenset(job["evaluate_at"])
     measures = at.measuring(measuring, workers) if measuring is not None else None
-    halved = job["starved"] or bool(job.get("failed"))
+    halved = bool(job["starved"] or job.get("failed"))
     control = FromHub(hub, board, job["trial_id"], steps, job.get("node", ""))
     while True:
         try:
@@ -123,13 +123,13 @@ def _ended_before(job: dict[str, Any], config: TrialConfig, place: Place) -> Rec
     if failed is not None and not would_retry(config, failed, place.workers):
         write_record(place.folder(config), failed)
         return failed
-    if job["starved"] and (job["attempt"] > 2 or not config.train.retry_out_of_memory):
+    if job["starved"] > (1 if config.train.retry_out_of_memory else 0):
         starved = "its worker was ended because the node's memory had run out"
         return end_trial(config, place, "out_of_memory", starved)
     if job["attempt"] > MAX_ATTEMPTS:
         died = (
-            f"its worker died {MAX_ATTEMPTS} times while running it, or was ended because it said nothing for "
-            "resources.stall_seconds; sweep.log says which"
+            f"its worker died {MAX_ATTEMPTS} times without getting to another checkpoint, or was ended because it said "
+            "nothing for resources.stall_seconds; sweep.log says which"
         )
         return end_trial(config, place, "failed", died)
     return None
@@ -181,6 +181,9 @@ class FromHub:
     def alive(self) -> None:
         """Gives a sign of life."""
         self.hub.alive.remote()
+
+    def saved(self) -> None:
+        self.hub.further.remote()
 
     def interrupted(self) -> bool:
         self.alive()  # it is asked at every step

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.mistakes import users_errors
-from sweeps.result_options import ResultsArgument, TemplateOption, TrustOption, speakers
+from sweeps.commandline.mistakes import users_errors
+from sweeps.commandline.results import ResultsArgument, TemplateOption, TrustOption, speakers
 
 if TYPE_CHECKING:
     from sweeps.named import Answers

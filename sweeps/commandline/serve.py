@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.mistakes import ended_like_by_ctrl_c, users_errors
-from sweeps.result_options import TemplateOption, TrustOption, speakers
+from sweeps.commandline.mistakes import ended_like_by_ctrl_c, users_errors
+from sweeps.commandline.results import TemplateOption, TrustOption, speakers
 
 if TYPE_CHECKING:
     from sweeps.named import Answers

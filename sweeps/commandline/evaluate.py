@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from sweeps.mistakes import users_errors
-from sweeps.result_options import ResultArgument, TemplateOption, TrustOption
+from sweeps.commandline.mistakes import users_errors
+from sweeps.commandline.results import ResultArgument, TemplateOption, TrustOption
 
 if TYPE_CHECKING:
     from sweeps.compared import Statistics

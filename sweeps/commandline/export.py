@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.mistakes import ended_like_by_ctrl_c, users_errors
-from sweeps.optional import Command
-from sweeps.result_options import ResultArgument, TrustOption
+from sweeps.commandline.mistakes import ended_like_by_ctrl_c, users_errors
+from sweeps.commandline.optional import Command
+from sweeps.commandline.results import ResultArgument, TrustOption
 
 if TYPE_CHECKING:
     from sweeps.compared import Statistics
