@@ -157,9 +157,12 @@ def test_what_ended_while_the_driver_was_dead_is_told_with_its_intermediate_resu
     ids = [config["trial_id"] for config in Tune(CellSearch(made, run)).all()]
     stopped = next(trial_id for trial_id in ids if config_of(run, trial_id).cell == "sft-lora")
     end(run, stopped, "stopped", 0.25)
-    curve(run, stopped, (2, 0.25))
+    rung = made.cells[-1].rungs[0]
+    curve(run, stopped, (rung, 0.25), (rung + 1, 0.5))
     study = CellSearch(made, run).studies["sft-lora"].study
     assert (study.trials[0].state.name, study.trials[0].value) == ("PRUNED", 0.25)
+    # What is validated between the steps that the search decides at, it isn't told of by a living driver either.
+    assert study.trials[0].intermediate_values == {rung: 0.25}
 
 
 def test_a_trial_proposed_by_a_driver_that_was_killed_before_it_wrote_the_config_is_run(
