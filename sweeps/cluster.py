@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -80,10 +82,8 @@ def session(log: TextIO | Log, address: str | None = None, **own: Any) -> Iterat
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     _keep_messages(log)
-    if address is not None:
-        _join(address)
-    else:
-        _start(own)
+    with _handler_kept():
+        _join(address) if address is not None else _start(own)
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     # Ray's own reports of what died are for the log; that a trial failed is for our records to say.
@@ -93,6 +93,15 @@ def session(log: TextIO | Log, address: str | None = None, **own: Any) -> Iterat
     finally:
         ray.shutdown()
         logging.getLogger("ray").handlers = []
+
+
+@contextmanager
+def _handler_kept() -> Iterator[None]:
+    """Has being told to end (SIGTERM) mean what it meant before: Ray exits by itself, or takes it for a crash."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _start(own: Mapping[str, Any]) -> None:

@@ -60,7 +60,9 @@ class CellSearch(Searcher):
             record = results.read_record(folder)
             if record is not None and record.status != "interrupted":
                 for step, objective in results.objectives(folder):
-                    if step in study.cell.rungs:  # as a living driver is told; what is between them isn't reported
+                    if (
+                        step in study.cell.rungs
+                    ):  # as a living driver is told; what is between them isn't reported
                         study.report(record.trial_id, step, objective)
                 _tell(study, record)
         self.line.waiting += study.unfinished()

@@ -54,7 +54,7 @@ class Served:
 
     def ask(self) -> str:
         client = OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=KEY, max_retries=0, timeout=20)
-        found = client.chat.completions.create(model="lora", messages=HELLO, max_tokens=8)  # type: ignore[arg-type]
+        found = client.chat.completions.create(model="lora", messages=HELLO, max_tokens=8, temperature=0)  # type: ignore[arg-type]
         return found.choices[0].message.content or ""
 
     def answers_within(self, seconds: float) -> float:
