@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -66,11 +67,18 @@ class Terminal:
             assert time.monotonic() < end, f"nothing more was shown in {seconds} s than {self.shown!r}"
             assert self._more(), f"it ended: {self.shown!r}"
 
-    def end(self, seconds: float = 60) -> int:
-        """Its exit code, once it ends by itself."""
-        until = time.monotonic() + seconds
+    def end(self, seconds: float = 60, typing: str = "") -> int:
+        """Its exit code, once it ends; ``typing`` is typed every two seconds until then.
+
+        Python misses a Ctrl-C that comes just as it begins to wait for a line, until there is another.
+        """
+        until, again = time.monotonic() + seconds, 0.0
         while self.process.poll() is None:
             assert time.monotonic() < until, f"it has not ended in {seconds} s: {self.shown!r}"
+            if typing and time.monotonic() > again:
+                with contextlib.suppress(OSError):  # it has just ended
+                    self.type(typing)
+                again = time.monotonic() + 2
             self._more()
         return self.process.returncode
 

@@ -69,8 +69,12 @@ def test_every_cell_trains_resumes_exactly_and_saves_what_it_was_scored_as(
         if name in NOT_SAVED:
             continue
         # A pair, or a token of an answer, next to a tie may fall on its other side: kernels of 8-bit layers round by
-        # what shares the batch.
-        tolerance = 1 / 8 if name in ("pair_accuracy", "auc", "exact_match", "reward") else 2e-3
+        # what shares the batch, and by the machine's CPU: with AMX, two of the eight pairs.
+        tolerance = (
+            (2 if method == "qlora-8bit" else 1) / 8
+            if name in ("pair_accuracy", "auc", "exact_match", "reward")
+            else 2e-3
+        )
         assert value == pytest.approx(done.metrics[name], rel=2e-3, abs=tolerance), name
 
 

@@ -62,11 +62,14 @@ def test_llama_cpps_own_converter_reads_an_export_and_what_it_writes_answers_as_
         AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32, **options)
         for options in ({}, {"gguf_file": "model-f16.gguf"})
     )
+    with torch.no_grad():
+        for weight in here.parameters():
+            if weight.dim() > 1:  # what is a list of numbers stays in 32 bits
+                weight.copy_(weight.half())
     tokens = AutoTokenizer.from_pretrained(tmp_path / "out")("wake me at 7", return_tensors="pt").input_ids
     with torch.no_grad():
         ours, its = (model(tokens).logits.log_softmax(-1) for model in (here, there))
-    assert (ours - its).abs().max() < 0.05  # 16 bits of each weight
-    assert ours.argmax(-1).equal(its.argmax(-1))
+    assert (ours - its).abs().max() < 1e-3
     said = gguf.GGUFReader(tmp_path / "out" / "model-f16.gguf").get_field("tokenizer.chat_template")
     assert said is not None
     template = AutoTokenizer.from_pretrained(tmp_path / "out").chat_template

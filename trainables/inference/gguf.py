@@ -14,9 +14,10 @@ from trainables.model_folder import ModelError
 # What the converter can write without a second program, and about how many bytes a weight then takes.
 TYPES = {"f16": 2.0, "bf16": 2.0, "q8_0": 1.07}
 SCRIPT = "convert_hf_to_gguf.py"
+NEEDS = ("sentencepiece", "protobuf")  # its own list asks for another torch as well, which it does without
 HOW = f"""--gguf needs llama.cpp's converter: {SCRIPT} is not in --llama-cpp DIR, in $LLAMA_CPP or on PATH. Get it:
   git clone --depth 1 https://github.com/ggml-org/llama.cpp
-  pip install -r llama.cpp/requirements/requirements-convert_hf_to_gguf.txt
+  pip install {" ".join(NEEDS)}
 and give --llama-cpp llama.cpp"""
 
 
@@ -48,4 +49,6 @@ def convert(folder: Path, script: Path, kind: str) -> None:
     if done.returncode != 0 or not into.is_file():
         lines = (done.stdout + done.stderr).strip().splitlines()[-5:]
         told = "\n  ".join(lines) or "it said nothing"
+        if any(f"No module named '{each}'" in told for each in ("sentencepiece", "google")):
+            told += f"\nIt needs: pip install {' '.join(NEEDS)}"
         raise ExportFailed(f"{script.name} ended with code {done.returncode} and nothing was kept:\n  {told}")
