@@ -182,9 +182,19 @@ def test_without_a_converter_the_way_to_it_is_said_before_any_work(
         refused = export(lora, tmp_path / "out", *options)
         assert refused.exit_code == 2
         assert "git clone --depth 1 https://github.com/ggml-org/llama.cpp" in refused.stderr
-        assert "pip install -r llama.cpp/requirements" in refused.stderr
+        assert "pip install sentencepiece" in refused.stderr
         assert not (tmp_path / "out").exists()
     assert "give f16, bf16, q8_0" in export(lora, tmp_path / "out", "--gguf", "q4_k_m").stderr
+
+
+def test_what_the_converter_lacks_is_said_with_how_to_get_it(
+    lora: str, llama_cpp: Path, tmp_path: Path
+) -> None:
+    (llama_cpp / gguf.SCRIPT).write_text("raise ModuleNotFoundError(\"No module named 'sentencepiece'\")\n")
+    ended = export(lora, tmp_path / "out", "--no-verify", "--gguf", "q8_0", "--llama-cpp", llama_cpp)
+    assert ended.exit_code == 1
+    assert "It needs: pip install sentencepiece protobuf" in ended.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_converter_that_fails_is_quoted_and_nothing_is_kept(
