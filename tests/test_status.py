@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import reports_example
-from sweep_example import Home, finished, start, write_spec
+from sweep_example import Home, finished, paretune, start, write_spec
 from typer.testing import CliRunner
 
 from sweeps import folder, status
@@ -134,7 +134,7 @@ def test_who_takes_a_run_over_does_not_hear_what_the_one_before_was_asked(run: P
 
 
 @pytest.mark.sweep
-def test_a_run_is_stopped_from_outside_as_by_ctrl_c(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_run_is_stopped_from_outside_and_goes_on(tmp_path: Path, tiny_model: Path) -> None:
     spec = write_spec(tmp_path / "spec", tiny_model)
     with tempfile.TemporaryDirectory(prefix="pt-") as temporary:
         home = Home(tmp_path / "home", Path(temporary))
@@ -146,4 +146,7 @@ def test_a_run_is_stopped_from_outside_as_by_ctrl_c(tmp_path: Path, tiny_model: 
         assert command.wait() == 130
         assert "--resume" in command.stderr
         assert status.look(run).word == "stopped"
-        assert "nobody runs it; it is stopped" in said("stop", run, code=2)
+        again = paretune(home, "run", spec, "--output", run.parent, "--resume")
+        assert again.process.returncode == 0, again.stderr
+        assert status.look(run).word == "finished"
+        assert "nobody runs it; it is finished" in said("stop", run, code=2)
