@@ -83,7 +83,10 @@ def session(log: TextIO | Log, address: str | None = None, **own: Any) -> Iterat
     logging.getLogger("ray").setLevel(logging.ERROR)
     _keep_messages(log)
     with _handler_kept():
-        _join(address) if address is not None else _start(own)
+        if address is not None:
+            _join(address)
+        else:
+            _start(own)
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     # Ray's own reports of what died are for the log; that a trial failed is for our records to say.

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cluster_example import free_port
 from inference_example import make_run, trial_of
 from openai import OpenAI, RateLimitError
 
@@ -172,12 +172,6 @@ class Server:
         text = content if isinstance(content, str) else json.dumps(content)
         headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
         return httpx.post(f"{self.base}{path}", content=text, headers=headers, timeout=60)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
