@@ -11,18 +11,29 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\r")
+COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]")
+CONTROL = re.compile(COLOURS.pattern + r"|\r")
 UP, END_OF_FILE, INTERRUPT = "\x1b[A", "\x04", "\x03"
 
 
 class Terminal:
-    """Runs ``command`` in a terminal of ``columns`` x ``rows`` that is its controlling one; ends it on leaving."""
+    """Runs ``command`` in a terminal of ``columns`` x ``rows`` that is its controlling one; ends it on leaving.
 
-    def __init__(self, command: Sequence[str], cwd: Path, columns: int = 100, rows: int = 40) -> None:
+    ``screen`` is all that was written to it, ``shown`` the same without colours and movements.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        cwd: Path,
+        environment: Mapping[str, str] = os.environ,
+        columns: int = 100,
+        rows: int = 40,
+    ) -> None:
         self.ours, theirs = os.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.process = subprocess.Popen(
@@ -31,12 +42,12 @@ class Terminal:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env={**os.environ, "TERM": "xterm"},
+            env={**environment, "TERM": "xterm-256color"},
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(theirs)
-        self.shown, self.read = "", 0
+        self.screen, self.shown, self.read = "", "", 0
 
     def __enter__(self) -> Terminal:
         return self
@@ -80,15 +91,25 @@ class Terminal:
                     self.type(typing)
                 again = time.monotonic() + 2
             self._more()
+        while self._speaks(0) and self._more():
+            pass  # what it said last
         return self.process.returncode
+
+    def lines(self) -> list[str]:
+        """What was ever shown, line by line: one that was drawn anew is there as often."""
+        return [line.rstrip() for line in re.split(r"[\r\n]+", COLOURS.sub("", self.screen))]
 
     def _more(self) -> bool:
         """Takes what is shown by now, waiting for a moment; false once there is nobody to show more."""
-        if not select.select([self.ours], [], [], 0.2)[0]:
+        if not self._speaks(0.2):
             return True
         try:
             found = os.read(self.ours, 65536)
         except OSError:  # how Linux says that the other side is closed
             return False
-        self.shown = self.shown + CONTROL.sub("", found.decode(errors="replace"))
+        text = found.decode(errors="replace")
+        self.screen, self.shown = self.screen + text, self.shown + CONTROL.sub("", text)
         return bool(found)
+
+    def _speaks(self, seconds: float) -> bool:
+        return bool(select.select([self.ours], [], [], seconds)[0])

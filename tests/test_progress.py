@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
-import pty
 import re
-import select
 import shutil
-import signal
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +15,7 @@ import reports_example
 import spec_example
 from rich.console import Console
 from sweep_example import METHODS, PARETUNE, SPEC, Home, finished, write_spec
+from terminal_example import Terminal
 
 from sweeps.progress import Progress, clock, describe
 from trainables import files, results
@@ -140,56 +134,15 @@ FAILING = SPEC.replace(METHODS, "methods: [{kind: full}]\n").replace(
 ).replace("wandb: off", "wandb: auto").replace("concurrent: 2", "concurrent: 1")  # fmt: skip
 
 
-class Terminal:
-    """A ``paretune`` process at a terminal, which it could ask and be answered from."""
-
-    def __init__(self, home: Home, *arguments: str | Path) -> None:
-        ours, theirs = pty.openpty()
-        command = [*PARETUNE, *map(str, arguments)]
-        environment = home.environment(TERM="xterm-256color", WANDB_API_KEY=None)
-        self.process = subprocess.Popen(
-            command,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=environment,
-            cwd=home.folder,
-            start_new_session=True,
-        )
-        os.close(theirs)
-        self.screen, self._terminal = "", ours
-
-    def read(self, timeout: float) -> None:
-        """Reads the screen until the process ends."""
-        until = time.monotonic() + timeout
-        while time.monotonic() < until:
-            ready, _, _ = select.select([self._terminal], [], [], 0.5)
-            with contextlib.suppress(OSError):  # at the end of a terminal's life Linux says so
-                if ready and (text := os.read(self._terminal, 65536)):
-                    self.screen += text.decode(errors="replace")
-                    continue
-            if self.process.poll() is not None:
-                return
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
-        os.close(self._terminal)
-
-    def lines(self) -> list[str]:
-        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.screen)
-        return [line.rstrip() for line in re.split(r"[\r\n]+", plain)]
-
-
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[tuple[Terminal, Path]]:
     folder = tmp_path_factory.mktemp("terminal")
     temporary = Path(tempfile.mkdtemp(prefix="pt", dir="/tmp"))
     spec = write_spec(folder / "given", tiny_model, FAILING)
-    terminal = Terminal(Home(folder, temporary), "run", spec, "--output", folder / "runs")
-    terminal.read(timeout=240)
-    terminal.close()
+    environment = Home(folder, temporary).environment(WANDB_API_KEY=None)
+    command = [*PARETUNE, "run", str(spec), "--output", str(folder / "runs")]
+    with Terminal(command, folder, environment) as terminal:
+        terminal.end(240)
     yield terminal, folder / "runs" / "tiny"
     shutil.rmtree(temporary, ignore_errors=True)
 

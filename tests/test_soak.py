@@ -49,9 +49,9 @@ class Killer(threading.Thread):
                 self.killed["worker" if "Worker" in title else "slot"] += 1
 
 
-def carry_out(folder: Path, model: Path, disturbed: bool) -> tuple[Path, float, Counter[str]]:
+def carry_out(folder: Path, spec: Path, disturbed: bool) -> tuple[Path, float, Counter[str]]:
+    folder.mkdir()
     run = folder / "runs" / "tiny"
-    spec = write_spec(folder / "given", model, TEXT)
     with tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as temporary:
         cluster = Cluster(folder, Home(folder / "home", Path(temporary)))
         with cluster.head() as head, cluster.node() as one, cluster.node() as two, cluster.node() as three:
@@ -80,8 +80,11 @@ def table(run: Path) -> dict[str, tuple[Any, ...]]:
 def test_a_sweep_whose_parts_are_killed_all_the_time_comes_to_the_same_end(
     tmp_path: Path, tiny_model: Path
 ) -> None:
-    peace, quiet, _ = carry_out(tmp_path / "peace", tiny_model, disturbed=False)
-    run, loud, killed = carry_out(tmp_path / "war", tiny_model, disturbed=True)
+    spec = write_spec(
+        tmp_path / "given", tiny_model, TEXT
+    )  # one for both: where its data are is in the records
+    peace, quiet, _ = carry_out(tmp_path / "peace", spec, disturbed=False)
+    run, loud, killed = carry_out(tmp_path / "war", spec, disturbed=True)
     print(f"{len(table(run))} trials: {quiet:.0f} s in peace, {loud:.0f} s with {dict(killed)} killed")
     assert sum(killed.values()) > 10
     assert len(table(run)) == 2 * TRIALS + 1
