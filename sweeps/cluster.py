@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TextIO
 
 from sweeps.errands import first_line
@@ -120,9 +121,32 @@ def _start(own: Mapping[str, Any]) -> None:
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False
     # Not what RAY_ADDRESS or a file in the temporary folder, which anybody may write, says is running here.
-    ray.init(
-        address="local", **own, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-    )
+    with _groups_of_their_own():
+        ray.init(
+            address="local", **own, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+        )
+
+
+@contextmanager
+def _groups_of_their_own() -> Iterator[None]:
+    """Has what Ray starts meanwhile be no part of this process's group, and end with this process all the same.
+
+    A terminal, ``timeout`` and job schedulers tell whole groups to end. This process then has its trials save
+    themselves, for which Ray still has to be there.
+    """
+    from ray._private import services as module
+    from ray._private import utils
+
+    services: Any = module  # mypy takes no other class for the one it starts a process by
+    start = services.ConsolePopen
+    if (
+        utils.detect_fate_sharing_support()
+    ):  # elsewhere Ray ends by their group those that a dead process left
+        services.ConsolePopen = partial(start, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = start
 
 
 def answers_anyone(ray: Any) -> bool:

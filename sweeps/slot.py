@@ -45,8 +45,9 @@ class Slot(tune.Trainable):
         self.run, self.stall_seconds = config["run"], config["stall_seconds"]
         self.failure: BaseException | None = None
         self.group = threading.Thread(target=self._serve, args=(config,), daemon=True)
+        self._look_around()
+        self.group.start()  # while the hub's process starts
         self._give(config)
-        self.group.start()
 
     def _serve(self, config: dict[str, Any]) -> None:
         try:
@@ -79,8 +80,6 @@ class Slot(tune.Trainable):
 
     def _give(self, config: dict[str, Any]) -> None:
         self.job_id = config["trial_id"]
-        self._stay_only_where_it_lasts()
-        release_of_the_dead()
         self.unanswered: int | None = None
         job = {
             "trial_id": self.job_id,
@@ -92,6 +91,11 @@ class Slot(tune.Trainable):
         }
         self.served += 1
         ray.get(self.hub.give.remote(job))
+
+    def _look_around(self) -> None:
+        """Before each trial: whether this node stays, and whether there is anything to be had of slots that died."""
+        self._stay_only_where_it_lasts()
+        release_of_the_dead()
 
     def _stay_only_where_it_lasts(self) -> None:
         """Ends a slot whose node is to be taken down; Tune makes another for its trial, on a node that stays."""
@@ -150,6 +154,7 @@ class Slot(tune.Trainable):
             log.write(line)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._look_around()
         self._give(new_config)
         return True
 

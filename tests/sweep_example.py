@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from terminal_example import shell
 
 from trainables import commands, results
 from trainables.results import Record
@@ -58,9 +59,7 @@ class Home:
 
     def environment(self, **changes: str | None) -> dict[str, str]:
         kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("WANDB", "RAY", "PYTEST"))
+            name: value for name, value in shell().items() if not name.startswith(("WANDB", "RAY", "PYTEST"))
         }
         for name in ("home", "cache"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)

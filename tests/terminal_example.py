@@ -15,9 +15,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from trainables import noise
+
 COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]")
 CONTROL = re.compile(COLOURS.pattern + r"|\r")
 UP, END_OF_FILE, INTERRUPT = "\x1b[A", "\x04", "\x03"
+
+
+def shell() -> dict[str, str]:
+    """The environment of a person's shell: what quiets the libraries of these tests isn't in it."""
+    return {name: value for name, value in os.environ.items() if name not in noise.ENVIRONMENT}
 
 
 class Terminal:
@@ -30,7 +37,7 @@ class Terminal:
         self,
         command: Sequence[str],
         cwd: Path,
-        environment: Mapping[str, str] = os.environ,
+        environment: Mapping[str, str] | None = None,
         columns: int = 100,
         rows: int = 40,
     ) -> None:
@@ -42,7 +49,7 @@ class Terminal:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env={**environment, "TERM": "xterm-256color"},
+            env={**(shell() if environment is None else environment), "TERM": "xterm-256color"},
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from inference_example import config_of, make_run
-from terminal_example import END_OF_FILE, INTERRUPT, UP, Terminal
+from terminal_example import END_OF_FILE, INTERRUPT, UP, Terminal, shell
 from trial_example import write_rows
 
 from reports.chosen import chosen
@@ -266,6 +266,7 @@ def test_lines_from_a_pipe_are_answered_without_a_terminal(tmp_path: Path, tiny_
         capture_output=True,
         text=True,
         timeout=120,
+        env=shell(),
     )
     assert said.returncode == 0, said.stderr
     assert said.stdout.count(f"{run}:sft-base: ") == said.stdout.count(f"{run}:sft-lora: ") == 2

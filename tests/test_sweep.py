@@ -418,7 +418,7 @@ def life(new: Any) -> Life:
 
     command = sweep.start("--resume")
     training("ended", command, 5)
-    chapter("ended", command, command.signal(signal.SIGTERM))
+    chapter("ended", command, command.signal(signal.SIGTERM, group=True))  # as timeout and systemd do
 
     for name, override in (("changed", f"train.steps={STEPS + 1}"), ("shrunk", "search.trials=2")):
         chapter(name, (command := sweep.carry_out("--resume", "--set", override)), command.seconds)

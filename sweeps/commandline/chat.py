@@ -33,11 +33,11 @@ def add(app: typer.Typer, answers: Answers) -> None:
         """Talk to a result, or to several side by side that answer the same. /help says what can be typed; lines from a
         pipe are answered one after the other.
         """
-        from sweeps import chat as chats
-        from trainables.inference.shelf import Shelf
-
         with users_errors(ValueError):
-            found = speakers(results, answers, template, trust)
+            found = speakers(results, answers, template, trust)  # first of all: it quiets the libraries
+            from sweeps import chat as chats
+            from trainables.inference.shelf import Shelf
+
             shelf = Shelf()  # adapters of one base beside one another on it
             loaded = [shelf.take(result) for result in found]
             sampling = chats.Sampling(max_new_tokens, temperature, top_p, seed=seed)
