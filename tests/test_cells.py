@@ -68,14 +68,7 @@ def test_every_cell_trains_resumes_exactly_and_saves_what_it_was_scored_as(
     for name, value in scored_again(config, folder).items():
         if name in NOT_SAVED:
             continue
-        # A pair, or a token of an answer, next to a tie may fall on its other side: kernels of 8-bit layers round by
-        # what shares the batch, and by the machine's CPU: with AMX, two of the eight pairs.
-        tolerance = (
-            (2 if method == "qlora-8bit" else 1) / 8
-            if name in ("pair_accuracy", "auc", "exact_match", "reward")
-            else 2e-3
-        )
-        assert value == pytest.approx(done.metrics[name], rel=2e-3, abs=tolerance), name
+        assert value == done.metrics[name], name
 
 
 def scored_again(config: TrialConfig, folder: Path) -> dict[str, float]:
@@ -90,6 +83,9 @@ def scored_again(config: TrialConfig, folder: Path) -> dict[str, float]:
         base = load_base(config, config.model.path)
         keep_gradients_right_on_cpu(base)  # and with them the kernel that 4-bit layers use
         model = PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=False)
+        for parameter in model.parameters():
+            if parameter.is_floating_point():  # PEFT holds adapters of 8-bit layers in 32 bits
+                parameter.data = parameter.data.to(kinds.frozen)
     else:
         loader, options = LOADERS[config.stage.task]
         model = loader.from_pretrained(folder, dtype=kinds.frozen, attn_implementation="eager", **options)

@@ -71,6 +71,14 @@ def test_every_method_loses_what_its_record_says_and_answers_besides(methods: Pa
     assert {"perplexity", "bits_per_byte", "exact_match", "bleu", "chrf", "rougeL"} < metrics(found).keys()
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_an_adapter_on_a_quantized_base_loses_what_its_record_says(
+    tmp_path: Path, tiny_model: Path, bits: int
+) -> None:
+    run, cell = make_run(tmp_path, tiny_model, (f"qlora-{bits}bit",)), f"sft-qlora-{bits}bit"
+    assert metrics(evaluated(f"{run}:{cell}"))["loss"] == record_of(run, cell).metrics["loss"]
+
+
 def test_predictions_are_those_of_the_trial(stages: Path) -> None:
     record = record_of(stages, "sft-lora")
     own = pq.read_table(stages / "trials" / record.trial_id / "predictions.parquet").to_pylist()

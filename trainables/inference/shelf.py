@@ -43,7 +43,14 @@ class Shared:
             model = PeftModel.from_pretrained(model, str(result.left), adapter_name=name, **options)
             self.policy = replace(self.policy, model=model.eval())
         self.adapters += 1
+        self._as_saved(name)
         return name
+
+    def _as_saved(self, name: str) -> None:
+        """Holds an adapter in the dtype of its file: PEFT makes it in 32 bits where the base isn't of floats."""
+        for path, parameter in self.policy.model.named_parameters():
+            if name in path.split(".") and parameter.is_floating_point():
+                parameter.data = parameter.data.to(self.policy.dtypes.frozen)
 
 
 @dataclass
