@@ -190,6 +190,7 @@ def test_trying_a_cell_runs_what_it_goes_on_from_first_and_only_once(tiny_model:
     assert [line.split()[0] for line in again.stderr.splitlines() if " in /" in line] == ["sft-lora"]
 
 
+@pytest.mark.slow
 def test_trying_the_base_scores_what_the_stage_starts_from(tiny_model: Path, home: Home) -> None:
     spec = write_line(home, tiny_model, LINE.replace("  - {kind: full}\n", ""))
     tried = paretune(home, "try", spec, "--stage", "sft", "--method", "base")

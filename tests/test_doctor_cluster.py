@@ -58,6 +58,7 @@ def detail(node: dict[str, Any], topic: str, name: str) -> str:
     return next(found["detail"] for found in node["topics"][topic] if found["name"] == name)
 
 
+@pytest.mark.slow
 def test_two_sound_nodes_are_alike_and_the_doctor_leaves_nothing_behind(
     cluster: Cluster, tmp_path: Path
 ) -> None:
