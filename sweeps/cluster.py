@@ -139,9 +139,8 @@ def _groups_of_their_own() -> Iterator[None]:
 
     services: Any = module  # mypy takes no other class for the one it starts a process by
     start = services.ConsolePopen
-    if (
-        utils.detect_fate_sharing_support()
-    ):  # elsewhere Ray ends by their group those that a dead process left
+    # Where the system doesn't, Ray ends by their group those that a dead process left.
+    if utils.detect_fate_sharing_support():
         services.ConsolePopen = partial(start, process_group=0)
     try:
         yield
