@@ -76,7 +76,34 @@ def _is_run(text: str) -> bool:
     return (Path(text).expanduser() / "trials").is_dir()
 
 
+def in_run(text: str) -> bool:
+    """Whether ``text`` names a run, or what is in one."""
+    return _split(text)[0] is not None
+
+
+def left(text: str) -> Path:
+    """The folder of the weights or the adapter that ``text`` names in a run, a cell's or a trial's.
+
+    Raises ``ModelError`` where it names none, or a run as a whole: which trial that is, its report says.
+    """
+    run, part = _split(text)
+    if run is None or not part:
+        raise ModelError(f"{text} names no one trial: give RUN:CELL, RUN:TRIAL, or the folder of a trial")
+    folder, untrained = _in(text, run, part, lambda _: ())
+    if untrained:
+        raise ModelError(
+            f"{text} is the base model as it comes: give that itself, by model.name or model.path"
+        )
+    return folder
+
+
 def _in_run(text: str, run: str, part: str, answers: Answers, trust: Sequence[str]) -> Result:
+    folder, untrained = _in(text, run, part, answers)
+    return replace((of_untrained if untrained else of_trial)(folder, trust), name=text)
+
+
+def _in(text: str, run: str, part: str, answers: Answers) -> tuple[Path, bool]:
+    """Where it is that ``text`` names in a run, and whether nothing was trained there: then it is a ``config.json``."""
     name, at, step = part.partition("@")
     with place_of(run).copied() as looked_at:
         trial = _trial(text, looked_at, name, bool(at), answers)
@@ -84,11 +111,9 @@ def _in_run(text: str, run: str, part: str, answers: Answers, trust: Sequence[st
         untrained = record is not None and record.role == "base"
         wanted = "config.json" if untrained else f"checkpoint-{step}" if at else "model"
         folder = here(run, looked_at, trial, wanted)
-    if untrained:
-        return replace(of_untrained(folder, trust), name=text)
-    if not folder.is_dir():
+    if not untrained and not folder.is_dir():
         raise ModelError(f"{text}: {_lacks(run, trial, record, wanted)}")
-    return replace(of_trial(folder, trust), name=text)
+    return folder, untrained
 
 
 def _trial(text: str, run: Path, name: str, at_step: bool, answers: Answers) -> str:

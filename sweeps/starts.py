@@ -1,6 +1,7 @@
 """Cells that go on from what others have trained: ``model: {from: sft}``, and a reward model for ``ppo``.
 
-``from`` names a stage (the same method's cell of it), a cell (for all methods), or the folder of a trial.
+``from`` names a stage (the same method's cell of it), a cell (for all methods), or a trial of an earlier run, by its
+folder, ``RUN:CELL``, ``RUN:TRIAL`` or ``RUN:TRIAL@STEP``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sweeps.spec import Spec
 from trainables.nearest import did_you_mean
 from trainables.rewards import RULES
 from trainables.trained import Trained
+from trainables.urls import is_url
 
 if TYPE_CHECKING:
     from sweeps.drafts import Draft
@@ -96,18 +98,20 @@ def _leaf(place: Place) -> Place:
 
 
 def _places(spec: Spec, draft: Draft) -> Iterator[tuple[Place, Leaf]]:
-    """Where a draft names what it goes on from or is rewarded by: a ``from``, or the path of a reward model."""
+    """Where a draft names what it goes on from or is rewarded by: a ``from``, or a reward model by itself."""
     for place, leaf in leaves(draft.parts):
         is_from = place == MODEL or (place[0] == "stage" and len(place) == 3 and place[-1] == FROM)
-        if place not in draft.broken and (is_from or _is_reward_folder(spec, place, leaf.value)):
+        if place not in draft.broken and (is_from or _is_reward_model(spec, place, leaf.value)):
             yield place, leaf
 
 
-def _is_reward_folder(spec: Spec, place: Place, value: Any) -> bool:
+def _is_reward_model(spec: Spec, place: Place, value: Any) -> bool:
+    from sweeps.named import in_run
+
     if place != REWARD or not isinstance(value, str) or value in RULES:
         return False
     with suppress(_WrongStart):  # what can't be a path is no rule's name either, which is said elsewhere
-        return _path(spec, value).is_dir()
+        return _path(spec, value).is_dir() or in_run(_name(spec, value))
     return False
 
 
@@ -118,10 +122,17 @@ def _path(spec: Spec, written: str) -> Path:
         raise _WrongStart(f"{shown(written)} can't be a path") from error
 
 
+def _name(spec: Spec, written: str) -> str:
+    """What was written as the name of a result; a path in it is relative to the spec's folder, as all of them."""
+    return written if is_url(written) else str(_path(spec, written))
+
+
 def _trained(spec: Spec, draft: Draft, place: Place, wanted: Any, drafts: Sequence[Draft]) -> Trained:
     task = GOES_ON_FROM if place == MODEL else IS_REWARDED_BY
     if not isinstance(wanted, str) or not wanted:
-        raise _WrongStart(f"got {shown(wanted)}; allowed: a stage, a cell, or a trial's folder")
+        raise _WrongStart(
+            f"got {shown(wanted)}; allowed: a stage, a cell, RUN:CELL, RUN:TRIAL, or a trial's folder"
+        )
     cells = _cells(wanted, draft, drafts) if place[-1] == FROM else []
     if not cells:
         return _left_behind(spec, wanted, place, drafts)
@@ -156,14 +167,17 @@ def _task(draft: Draft) -> str:
 
 
 def _left_behind(spec: Spec, wanted: str, place: Place, drafts: Sequence[Draft]) -> Trained:
+    from sweeps import named
     from trainables import starts
 
-    path = _path(spec, wanted)
+    path, name = _path(spec, wanted), _name(spec, wanted)
+    if named.in_run(name):
+        path = named.left(name)
     if not path.is_dir():
         known = list(dict.fromkeys([*(d.stage for d in drafts), *(d.name for d in drafts)]))
         near = did_you_mean(wanted, known)
         raise _WrongStart(
-            f"there is no stage, cell or folder {shown(wanted)}; stages here: "
+            f"there is no stage, cell, trial or folder {shown(wanted)}; stages here: "
             f"{', '.join(dict.fromkeys(d.stage for d in drafts))}{near}"
         )
     found = starts.of(path)

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import spec_example
 import torch
+from inference_example import make_run, trial_of
 from peft import PeftModel
 from sweep_example import Home, in_training, interrupt, paretune, records, start
 from transformers import AutoModelForCausalLM
 from trial_example import METHODS, curve, make_config, run, write_rows
 
+from sweeps.plan import Plan
 from trainables import starts
 from trainables.config import TrialConfig
 from trainables.model_folder import ModelError
@@ -198,6 +201,46 @@ def test_trying_the_base_scores_what_the_stage_starts_from(tiny_model: Path, hom
     found = by_cell(home.folder / "runs" / "line-try")
     assert found["sft-base"].start_trial == found["pretrain-lora"].trial_id
     assert (found["sft-base"].role, found["sft-base"].steps) == ("base", None)
+
+
+def test_a_trial_of_another_run_is_named_as_everywhere_else(tmp_path: Path, tiny_model: Path) -> None:
+    run = make_run(tmp_path, tiny_model, (None, "lora"))
+    trial = trial_of(run, "sft-lora")
+
+    def named(name: str) -> Plan:
+        stage = f"{{kind: sft, model: {{from: '{name}'}}}}"
+        text = spec_example.SPEC.replace("{kind: sft}", stage).replace("model: {path: model}\n", "")
+        return spec_example.plan(tmp_path, text)
+
+    for name, wanted in {
+        "run:sft-lora": trial,
+        f"run:{trial[:6]}": trial,
+        f"run:{trial}@2": f"{trial}@2",
+        str(run / "trials" / trial): trial,
+    }.items():
+        made = named(name)
+        assert not made.errors, name
+        start = made.cell("sft-full").first().model.start
+        assert start is not None
+        assert start.trial == wanted
+    for name, why in {
+        "run": "names no one trial: give RUN:CELL, RUN:TRIAL",
+        "run:sft-base": "is the base model as it comes: give that itself",
+        "run:sft-lara": "no cell or trial of that name; cells: ",
+        f"run:{trial}@3": f"there is no checkpoint-3; its checkpoints: {trial}@2",
+    }.items():
+        assert any(why in str(error) for error in named(name).errors), [str(e) for e in named(name).errors]
+
+
+@pytest.mark.parametrize("reward", ["run:reward-lora", "{from: 'run:reward-lora'}"])
+def test_a_reward_model_of_another_run_is_named_so_too(tmp_path: Path, tiny_model: Path, reward: str) -> None:
+    trained = make_config(tiny_model, "commands", "lora", stage={"kind": "reward"}, steps=1)
+    run(trained, tmp_path / "run", measuring=None)
+    spec_example.folder(tmp_path)
+    text = spec_example.SPEC.replace("kind: sft", f"kind: ppo, reward: {reward}")
+    made = spec_example.plan(tmp_path, text.replace("path: model", f"path: {tiny_model}"))
+    stage: Any = made.cell("ppo-lora").first().stage
+    assert stage.reward.trial == trained.trial_id()
 
 
 @pytest.mark.slow
