@@ -78,10 +78,10 @@ class Terminal:
         begin, self.read = self.read, self.shown.index(text, self.read) + len(text)
         return self.shown[begin : self.read]
 
-    def more(self, seconds: float = 120) -> None:
-        """Returns as soon as anything more is shown than what was asked for by now."""
+    def more(self, characters: int = 1, seconds: float = 120) -> None:
+        """Returns as soon as so much more is shown than what was asked for by now."""
         end = time.monotonic() + seconds
-        while len(self.shown) == self.read:
+        while len(self.shown) < self.read + characters:
             assert time.monotonic() < end, f"nothing more was shown in {seconds} s than {self.shown!r}"
             assert self._more(), f"it ended: {self.shown!r}"
 

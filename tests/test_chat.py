@@ -300,7 +300,7 @@ def test_ctrl_c_ends_an_answer_and_then_the_talk(tmp_path: Path, tiny_model: Pat
         terminal.until("> ")
         terminal.type("wake me at 7\n")
         terminal.until("wake me at 7\n")
-        terminal.more()  # it has begun to answer
+        terminal.more(4)  # the end of the line that was typed, and it has begun to answer
         terminal.type(INTERRUPT)
         terminal.until("(interrupted)")
         terminal.until("> ")
