@@ -17,9 +17,10 @@ from trial_example import write_rows
 from reports.uncertainty import wilson
 from trainables import results, templates
 from trainables.config import DataConfig, ModelConfig
-from trainables.inference import card, gguf, licence, markdown, ollama
+from trainables.inference import card, gguf, licence, markdown, ollama, told
 from trainables.inference import export as exporting
 from trainables.inference.disclosed import hub_id, public_data
+from trainables.inference.rescored import Change
 from trainables.inference.result import Result
 
 CONVERTER = """\
@@ -86,6 +87,14 @@ def test_the_card_says_how_the_model_was_made(lora: str, tmp_path: Path) -> None
     )
     for words in said:
         assert words in text, words
+
+
+def test_names_of_metrics_are_plain_in_the_terminal_and_escaped_in_the_card(tmp_path: Path) -> None:
+    change = Change(8, before={"exact_match": 0.5}, after={"exact_match": 0.25})
+    made = exporting.Exported(tmp_path, 1, "float32", change=change)
+    (table,) = told.of(made)
+    assert table.rows == (("exact_match", "0.5", "0.25", "-0.25"),)
+    assert r"| exact\_match | 0.5 | 0.25 | -0.25 |" in list(card._checked(made))
 
 
 def test_a_share_has_its_interval_and_peaks_are_told(lora: str) -> None:

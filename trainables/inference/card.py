@@ -195,7 +195,7 @@ def _memory(record: Record | None) -> Iterator[str]:
 def _checked(exported: Exported) -> Iterator[str]:
     yield from ("## What was checked of this export", "")
     for each in told.of(exported):
-        yield from (each.sentence, "", *table(each.names, each.rows))
+        yield from (each.sentence, "", *table(each.names, (map(shown, cells) for cells in each.rows)))
     if exported.notes:
         yield from (*(f"- {shown(note)}" for note in exported.notes), "")
 

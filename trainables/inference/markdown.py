@@ -32,6 +32,6 @@ def row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(escaped)} |"
 
 
-def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def table(names: Sequence[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
     """A table's lines, and an empty one after it."""
     yield from (row(names), row("---" for _ in names), *map(row, rows), "")

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainables.inference.markdown import shown
 from trainables.inference.rescored import Change
 from trainables.inference.verify import Check, Difference
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Told:
-    """A table, and the sentence before it."""
+    """A table, and the sentence before it; plain texts."""
 
     sentence: str
     names: tuple[str, ...]
@@ -59,7 +58,7 @@ def changed(change: Change) -> Told:
         f"{change.rows} test rows:",
         ("metric", "quantized base + adapter", "merged", "change"),
         tuple(
-            (shown(name), f"{before:.4g}", f"{change.after[name]:.4g}", f"{change.after[name] - before:+.2g}")
+            (name, f"{before:.4g}", f"{change.after[name]:.4g}", f"{change.after[name] - before:+.2g}")
             for name, before in change.before.items()
         ),
     )
