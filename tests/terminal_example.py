@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -25,6 +25,11 @@ UP, END_OF_FILE, INTERRUPT = "\x1b[A", "\x04", "\x03"
 def shell() -> dict[str, str]:
     """The environment of a person's shell: what quiets the libraries of these tests isn't in it."""
     return {name: value for name, value in os.environ.items() if name not in noise.ENVIRONMENT}
+
+
+def _in_a_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background have it ignored
 
 
 class Terminal:
@@ -51,7 +56,7 @@ class Terminal:
             stderr=theirs,
             env={**(shell() if environment is None else environment), "TERM": "xterm-256color"},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_in_a_terminal,
         )
         os.close(theirs)
         self.screen, self.shown, self.read = "", "", 0
@@ -85,18 +90,11 @@ class Terminal:
             assert time.monotonic() < end, f"nothing more was shown in {seconds} s than {self.shown!r}"
             assert self._more(), f"it ended: {self.shown!r}"
 
-    def end(self, seconds: float = 60, typing: str = "") -> int:
-        """Its exit code, once it ends; ``typing`` is typed every two seconds until then.
-
-        Python misses a Ctrl-C that comes just as it begins to wait for a line, until there is another.
-        """
-        until, again = time.monotonic() + seconds, 0.0
+    def end(self, seconds: float = 60) -> int:
+        """Its exit code, once it ends."""
+        until = time.monotonic() + seconds
         while self.process.poll() is None:
             assert time.monotonic() < until, f"it has not ended in {seconds} s: {self.shown!r}"
-            if typing and time.monotonic() > again:
-                with contextlib.suppress(OSError):  # it has just ended
-                    self.type(typing)
-                again = time.monotonic() + 2
             self._more()
         while self._speaks(0) and self._more():
             pass  # what it said last
