@@ -81,13 +81,16 @@ def in_run(text: str) -> bool:
     return _split(text)[0] is not None
 
 
-def left(text: str) -> Path:
-    """The folder of the weights or the adapter that ``text`` names in a run, a cell's or a trial's.
+def left(text: str) -> Path | None:
+    """The folder of the weights or the adapter that ``text`` names in a run, a cell's or a trial's; ``None`` where it
+    names no run.
 
-    Raises ``ModelError`` where it names none, or a run as a whole: which trial that is, its report says.
+    Raises ``ModelError`` where nothing was left, and for a run as a whole: which trial that is, its report says.
     """
     run, part = _split(text)
-    if run is None or not part:
+    if run is None:
+        return None
+    if not part:
         raise ModelError(f"{text} names no one trial: give RUN:CELL, RUN:TRIAL, or the folder of a trial")
     folder, untrained = _in(text, run, part, lambda _: ())
     if untrained:

@@ -59,10 +59,9 @@ class CellSearch(Searcher):
             folder = self._folder(config.trial_id())
             record = results.read_record(folder)
             if record is not None and record.status != "interrupted":
+                # As a living driver is told: what is between the rungs isn't reported.
                 for step, objective in results.objectives(folder):
-                    if (
-                        step in study.cell.rungs
-                    ):  # as a living driver is told; what is between them isn't reported
+                    if step in study.cell.rungs:
                         study.report(record.trial_id, step, objective)
                 _tell(study, record)
         self.line.waiting += study.unfinished()

@@ -106,10 +106,10 @@ def _places(spec: Spec, draft: Draft) -> Iterator[tuple[Place, Leaf]]:
 
 
 def _is_reward_model(spec: Spec, place: Place, value: Any) -> bool:
-    from sweeps.named import in_run
-
     if place != REWARD or not isinstance(value, str) or value in RULES:
         return False
+    from sweeps.named import in_run
+
     with suppress(_WrongStart):  # what can't be a path is no rule's name either, which is said elsewhere
         return _path(spec, value).is_dir() or in_run(_name(spec, value))
     return False
@@ -170,9 +170,7 @@ def _left_behind(spec: Spec, wanted: str, place: Place, drafts: Sequence[Draft])
     from sweeps import named
     from trainables import starts
 
-    path, name = _path(spec, wanted), _name(spec, wanted)
-    if named.in_run(name):
-        path = named.left(name)
+    path = named.left(_name(spec, wanted)) or _path(spec, wanted)
     if not path.is_dir():
         known = list(dict.fromkeys([*(d.stage for d in drafts), *(d.name for d in drafts)]))
         near = did_you_mean(wanted, known)

@@ -39,6 +39,7 @@ tracking: {wandb: off}
 """
 STEPS, SAVED_EVERY = 100, 20  # long enough to be interrupted, between two checkpoints, on a quick machine
 METHODS = SPEC[SPEC.index("methods:") : SPEC.index("train: {steps")]
+SMALL = SPEC.replace(METHODS, "methods: [{kind: lora, rank: 4}]\n").replace("concurrent: 2", "concurrent: 1")
 
 
 def write_spec(folder: Path, model: Path, text: str = SPEC, rows: list[dict[str, str]] | None = None) -> Path:

@@ -17,8 +17,8 @@ from types import TracebackType
 
 from trainables import noise
 
-COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]")
-CONTROL = re.compile(COLOURS.pattern + r"|\r")
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]")
+CONTROL = re.compile(ESCAPES.pattern + r"|\r")
 UP, END_OF_FILE, INTERRUPT = "\x1b[A", "\x04", "\x03"
 
 
@@ -83,7 +83,7 @@ class Terminal:
         begin, self.read = self.read, self.shown.index(text, self.read) + len(text)
         return self.shown[begin : self.read]
 
-    def more(self, characters: int = 1, seconds: float = 120) -> None:
+    def more(self, characters: int, seconds: float = 120) -> None:
         """Returns as soon as so much more is shown than what was asked for by now."""
         end = time.monotonic() + seconds
         while len(self.shown) < self.read + characters:
@@ -102,7 +102,7 @@ class Terminal:
 
     def lines(self) -> list[str]:
         """What was ever shown, line by line: one that was drawn anew is there as often."""
-        return [line.rstrip() for line in re.split(r"[\r\n]+", COLOURS.sub("", self.screen))]
+        return [line.rstrip() for line in re.split(r"[\r\n]+", ESCAPES.sub("", self.screen))]
 
     def _more(self) -> bool:
         """Takes what is shown by now, waiting for a moment; false once there is nobody to show more."""

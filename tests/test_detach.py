@@ -22,7 +22,7 @@ import psutil
 import pytest
 import spec_example
 from cluster_example import Cluster
-from sweep_example import METHODS, PARETUNE, SPEC, Command, Home, finished, paretune, write_spec
+from sweep_example import PARETUNE, SMALL, Command, Home, finished, paretune, write_spec
 from typer.testing import CliRunner
 
 from sweeps import detach, folder, status
@@ -30,7 +30,6 @@ from sweeps.cli import app
 from sweeps.orders import LOG, Orders, carried
 from trainables import results
 
-SMALL = SPEC.replace(METHODS, "methods: [{kind: lora, rank: 4}]\n").replace("concurrent: 2", "concurrent: 1")
 SECRET = "k" * 40
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import spec_example
 from cluster_example import Cluster
-from sweep_example import SPEC, Command, Home, records, start, wandb_runs, write_spec
+from sweep_example import METHODS, SPEC, Command, Home, records, start, wandb_runs, write_spec
 from trial_example import At, make_config, write_rows
 
 from trainables.run import Place, run_trial
@@ -31,7 +31,6 @@ NAMES = (
     "RAY_AUTH_TOKEN",
 )  # fmt: skip
 CANARIES = {name: f"{n:02}ca9a5e" * 5 for n, name in enumerate(NAMES)}  # a W&B key has 40 characters
-METHODS = SPEC[SPEC.index("methods:") : SPEC.index("train: {steps")]
 # One cell, whose only trial fails; the base's ends well. Both become W&B runs.
 TINY = (
     SPEC.replace(METHODS, "methods: [{kind: lora}]\n")

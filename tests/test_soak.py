@@ -80,9 +80,8 @@ def table(run: Path) -> dict[str, tuple[Any, ...]]:
 def test_a_sweep_whose_parts_are_killed_all_the_time_comes_to_the_same_end(
     tmp_path: Path, tiny_model: Path
 ) -> None:
-    spec = write_spec(
-        tmp_path / "given", tiny_model, TEXT
-    )  # one for both: where its data are is in the records
+    # One for both: where its data are is in the records.
+    spec = write_spec(tmp_path / "given", tiny_model, TEXT)
     peace, quiet, _ = carry_out(tmp_path / "peace", spec, disturbed=False)
     run, loud, killed = carry_out(tmp_path / "war", spec, disturbed=True)
     print(f"{len(table(run))} trials: {quiet:.0f} s in peace, {loud:.0f} s with {dict(killed)} killed")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import reports_example
-from sweep_example import METHODS, SPEC, Home, finished, paretune, start, write_spec
+from sweep_example import SMALL, Home, finished, paretune, start, write_spec
 from typer.testing import CliRunner
 
 from sweeps import folder, status
@@ -135,8 +135,7 @@ def test_who_takes_a_run_over_does_not_hear_what_the_one_before_was_asked(run: P
 
 @pytest.mark.sweep
 def test_a_run_is_stopped_from_outside_and_goes_on(tmp_path: Path, tiny_model: Path) -> None:
-    text = SPEC.replace(METHODS, "methods: [{kind: lora}]\n").replace("concurrent: 2", "concurrent: 1")
-    spec = write_spec(tmp_path / "spec", tiny_model, text)
+    spec = write_spec(tmp_path / "spec", tiny_model, SMALL)
     with tempfile.TemporaryDirectory(prefix="pt-") as temporary:
         home = Home(tmp_path / "home", Path(temporary))
         run = tmp_path / "runs" / "tiny"

@@ -15,9 +15,8 @@ def make(ray: Any, where: Where, say: Callable[[str], None]) -> None:
     Where there is no room yet for all replicas it says so, for a cluster may grow; a machine alone doesn't.
     """
     _refuse_served(where)
-    if where.address is not None and heads_here(
-        ray
-    ):  # of a machine alone that was asked before Ray was started
+    # Of a machine alone that was asked before Ray was started.
+    if where.address is not None and heads_here(ray):
         where.refuse_taken()
     there = nodes(ray)
     if (count := fitting(there, where)) >= where.replicas:
