@@ -12,6 +12,5 @@ from trainables.results import Record
 
 def chosen(run: Path) -> list[Record]:
     """The best trial of the cell that the report says to use, for each of its answers, the last stage's first."""
-    results.write_tables(run)
-    rows = [recommend(group) for group in compare([results.read(run)])]
+    rows = [recommend(group) for group in compare([results.gathered(run)])]
     return [row.best for row in reversed(rows) if row is not None and row.best is not None]

@@ -15,12 +15,13 @@ import typer
 
 from sweeps.commandline import chat, evaluate, export, following, machine, planning, serve
 from sweeps.commandline.mistakes import FAILED, INTERRUPTED, Debug, ended_like_by_ctrl_c, users_errors
-from sweeps.commandline.plans import SetOption, SpecArgument, make, planned, refuse
+from sweeps.commandline.plans import SetOption, SpecArgument, make, refuse
 
 if TYPE_CHECKING:
     from sweeps.compared import Statistics
     from sweeps.places import Place
     from sweeps.plan import Plan
+    from sweeps.spec import Spec
     from sweeps.tracking import Tracker
     from trainables.results import Record
 
@@ -58,14 +59,13 @@ def run(
 ) -> None:
     """Plan, launch, follow, and report a sweep. Prints the report's path last."""
     with users_errors():
-        plan = planned(spec, sets, fetch=True, here=address is None)
-        refuse(plan)
         from sweeps import folder, hosts, launch, places
+        from sweeps.spec import read
         from sweeps.tracking import Tracker
 
+        place, plan = _planned(read(spec, sets or ()), output, address, resume)
         if address is None:
             launch.refuse_too_large(plan)
-        place = places.at(output, plan.spec.name)
         tracker = Tracker(plan, place.folder)  # refuses what it can't do before anything is written
         places.refuse_here(place)
         if address is not None and (detach or not resume):
@@ -77,6 +77,18 @@ def run(
             folder.prepare(plan, place.folder, resume, place.shown)
             code = _carry_out(plan, place, address, tracker, resume, force)
     raise typer.Exit(code)
+
+
+def _planned(spec: Spec, output: str, address: str | None, resume: bool) -> tuple[Place, Plan]:
+    """Where a spec's run is, and its plan without errors: one that is resumed starts from what it began with."""
+    from sweeps import places
+    from sweeps.earlier import Earlier
+
+    place = places.at(output, spec.name)
+    earlier = Earlier(_answers, place.settled) if resume else Earlier(_answers)
+    plan = make(spec, earlier, fetch=True, here=address is None)
+    refuse(plan)
+    return place, plan
 
 
 def _detach(plan: Plan, place: Place, address: str | None, resume: bool, force: bool) -> None:
@@ -105,15 +117,13 @@ def drive(orders: Annotated[Path, typer.Argument(metavar="RUN/ORDERS")]) -> None
 
 
 def _drive(path: Path) -> int:
-    from sweeps import folder, places
+    from sweeps import folder
     from sweeps.orders import Orders
     from sweeps.tracking import Tracker
 
     orders = Orders.read(path)
     orders.take_on()
-    plan = make(orders.spec(), fetch=True, here=orders.address is None)
-    refuse(plan)
-    place = places.at(orders.output, plan.spec.name)
+    place, plan = _planned(orders.spec(), orders.output, orders.address, orders.resume)
     tracker = Tracker(plan, place.folder)
     with place.held(orders.resume), ended_like_by_ctrl_c():
         folder.prepare(plan, place.folder, orders.resume, place.shown)
@@ -212,7 +222,8 @@ def _statistics() -> Statistics:
     return uncertainty
 
 
-for part in (planning, following, machine):
+planning.add(app, _answers)
+for part in (following, machine):
     app.add_typer(part.app)
 chat.add(app, _answers)
 evaluate.add(app, _answers, _statistics)

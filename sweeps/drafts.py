@@ -9,6 +9,7 @@ from typing import Any
 
 from sweeps import domains, quantization
 from sweeps.domains import Domain
+from sweeps.earlier import Earlier
 from sweeps.entries import Entry, entries, label, names, refuse_more, stand_in
 from sweeps.names import join
 from sweeps.nodes import Axis, Branch, Leaf, Node, Pick, Place, leaves, merge, variants, ways
@@ -68,7 +69,7 @@ class _Combination:
     problems: tuple[Problem, ...]
 
 
-def drafts(spec: Spec) -> tuple[list[Draft], tuple[Problem, ...]]:
+def drafts(spec: Spec, earlier: Earlier) -> tuple[list[Draft], tuple[Problem, ...]]:
     """The cells of a spec, and all that is wrong with its entries and domains."""
     stages, wrong_stages = entries(spec, "stages")
     methods, wrong_methods = entries(spec, "methods")
@@ -84,7 +85,7 @@ def drafts(spec: Spec) -> tuple[list[Draft], tuple[Problem, ...]]:
         _draft(spec, combination, *name, real=bool(stages and methods))
         for combination, name in zip(combinations, _named(combinations), strict=True)
     ]
-    linked = link(spec, found)
+    linked = link(spec, found, earlier)
     problems = [*wrong_stages, *wrong_methods, *(problem for draft in linked for problem in draft.problems)]
     return linked, unique(problems)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from sweeps.earlier import Settled
 from sweeps.plan import Plan
 from sweeps.problems import Problem, SpecError
 from trainables import files, machine, provenance, redaction, results
@@ -80,6 +81,16 @@ def add_seconds(run: Path, seconds: float) -> None:
     files.write_json(run / "environment.json", {**known, "seconds": known.get("seconds", 0.0) + seconds})
 
 
+def settled(run: Path) -> Settled:
+    """Which trials of earlier runs a run began with."""
+    return settled_in(_environment(run))
+
+
+def settled_in(environment: dict[str, Any] | None) -> Settled:
+    """What an ``environment.json`` says of that."""
+    return (environment or {}).get("plan", {}).get("settled", {})
+
+
 def _environment(run: Path) -> dict[str, Any] | None:
     path = run / "environment.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
@@ -120,6 +131,7 @@ def _essence(plan: Plan) -> dict[str, Any]:
     return {
         "fingerprint": plan.fingerprint(),
         "contents": sorted(list(pair) for pair in contents),
+        "settled": plan.settled,
         "trials": {cell.name: cell.trials for cell in plan.cells},
     }
 

@@ -7,7 +7,7 @@ folder, or a base model's name.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -22,10 +22,24 @@ from trainables.results import Record
 from trainables.trained import is_complete, step_of
 from trainables.urls import is_url
 
-Answers = Callable[
-    [Path], Sequence[Record]
-]  # a run's best trials, as its report answers, the first the last stage's
+# A run's best trials, as its report answers, the first the last stage's.
+Answers = Callable[[Path], Sequence[Record]]
+SPEAKS = "CAUSAL_LM"  # the task of what one can talk to
 LEAST = 4  # characters of a trial's id
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a trial of a run left: ``folder`` holds weights or an adapter, or, where nothing was trained, is a
+    ``config.json``."""
+
+    folder: Path
+    trial: str  # its id, with @STEP for a checkpoint
+    record: Record | None
+
+    @property
+    def untrained(self) -> bool:
+        return self.record is not None and self.record.role == "base"
 
 
 def resolve(text: str, answers: Answers, trust: Sequence[str] = (), template: str | None = None) -> Result:
@@ -81,52 +95,53 @@ def in_run(text: str) -> bool:
     return _split(text)[0] is not None
 
 
-def left(text: str) -> Path | None:
-    """The folder of the weights or the adapter that ``text`` names in a run, a cell's or a trial's; ``None`` where it
-    names no run.
+def left(text: str, answers: Answers | None, task: str, settled: str | None = None) -> Left | None:
+    """What ``text`` names of a run, by the trial's id and its folder; ``None`` where it names no run.
 
-    Raises ``ModelError`` where nothing was left, and for a run as a whole: which trial that is, its report says.
+    Of the best trials of a run as a whole it is the first whose model is for ``task``, if any is. ``settled``: the
+    trial that ``text`` is known to stand for (an id, or ID@STEP). Raises ``ModelError`` where nothing was left.
     """
     run, part = _split(text)
     if run is None:
         return None
-    if not part:
+    part = part if settled is None else settled
+    if answers is None and not part:
         raise ModelError(f"{text} names no one trial: give RUN:CELL, RUN:TRIAL, or the folder of a trial")
-    folder, untrained = _in(text, run, part, lambda _: ())
-    if untrained:
+    found = _in(text, run, part, answers or (lambda _: ()), task)
+    if found.untrained:
         raise ModelError(
             f"{text} is the base model as it comes: give that itself, by model.name or model.path"
         )
-    return folder
+    return found
 
 
 def _in_run(text: str, run: str, part: str, answers: Answers, trust: Sequence[str]) -> Result:
-    folder, untrained = _in(text, run, part, answers)
-    return replace((of_untrained if untrained else of_trial)(folder, trust), name=text)
+    found = _in(text, run, part, answers, SPEAKS)
+    return replace((of_untrained if found.untrained else of_trial)(found.folder, trust), name=text)
 
 
-def _in(text: str, run: str, part: str, answers: Answers) -> tuple[Path, bool]:
-    """Where it is that ``text`` names in a run, and whether nothing was trained there: then it is a ``config.json``."""
+def _in(text: str, run: str, part: str, answers: Answers, task: str) -> Left:
     name, at, step = part.partition("@")
     with place_of(run).copied() as looked_at:
-        trial = _trial(text, looked_at, name, bool(at), answers)
+        trial = _trial(text, looked_at, name, bool(at), answers, task)
         record = results.read_record(looked_at / "trials" / trial)
         untrained = record is not None and record.role == "base"
         wanted = "config.json" if untrained else f"checkpoint-{step}" if at else "model"
         folder = here(run, looked_at, trial, wanted)
     if not untrained and not folder.is_dir():
         raise ModelError(f"{text}: {_lacks(run, trial, record, wanted)}")
-    return folder, untrained
+    return Left(folder, f"{trial}{at}{step}", record)
 
 
-def _trial(text: str, run: Path, name: str, at_step: bool, answers: Answers) -> str:
-    """The id of the trial that ``name`` names in a run: a cell, or how a trial's id begins; without one the best."""
+def _trial(text: str, run: Path, name: str, at_step: bool, answers: Answers, task: str) -> str:
+    """The id of the trial that ``name`` names in a run: a cell, or how a trial's id begins; without one the best, of
+    a model for ``task`` if there is one."""
     folders = {folder.name: folder for folder in results.trial_folders(run)}
     if not name:
         answering = answers(run)
         if not answering:
             raise ModelError(f"{text} has no finished trial; `paretune status {text}` says what it is doing")
-        return next(filter(_speaks, answering), answering[0]).trial_id
+        return next((best for best in answering if _task(best) == task), answering[0]).trial_id
     records = [record for folder in folders.values() if (record := results.read_record(folder)) is not None]
     of_cell = [record for record in records if record.cell == name]
     if of_cell:
@@ -144,8 +159,8 @@ def _trial(text: str, run: Path, name: str, at_step: bool, answers: Answers) -> 
     raise ModelError(f"{text}: {said}; cells: {', '.join(cells) or 'none'}{did_you_mean(name, cells)}")
 
 
-def _speaks(record: Record) -> bool:
-    return TrialConfig.model_validate(record.config).stage.task == "CAUSAL_LM"
+def _task(record: Record) -> str:
+    return TrialConfig.model_validate(record.config).stage.task
 
 
 def _lacks(run: str, trial: str, record: Record | None, wanted: str) -> str:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sweeps import at_url, folder, lease
+from sweeps.earlier import Settled
 from sweeps.folder import STOP
 from sweeps.mirror import Mirror
 from sweeps.mirrored import wanted as small
@@ -46,6 +48,10 @@ class InFolder:
         """Raises ``SpecError`` where somebody holds the run, or it can't be begun or gone on with."""
         folder.refuse_held(self.folder)
         folder.check(plan, self.folder, resume)
+
+    def settled(self) -> Settled:
+        """Which trials of earlier runs it began with."""
+        return folder.settled(self.folder)
 
     def holder(self) -> str | None:
         return folder.holder(self.folder)
@@ -107,6 +113,10 @@ class AtUrl:
         self.mirror.closed = True
         print(f"{self.shown}: another run has taken it over; this one ends", file=sys.stderr)
         os.kill(os.getpid(), signal.SIGTERM)
+
+    def settled(self) -> Settled:
+        there = self._quick().read("environment.json")
+        return folder.settled_in(json.loads(there)) if there else {}
 
     def holder(self) -> str | None:
         return lease.holder(self._quick())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sweeps import chains, fairness, residuals
@@ -16,6 +16,7 @@ from sweeps.amounts import parse_bytes
 from sweeps.cells import Cell, build
 from sweeps.checks import check
 from sweeps.drafts import Draft, drafts
+from sweeps.earlier import Earlier, Settled
 from sweeps.entries import BASE
 from sweeps.fits import Fit, fit
 from sweeps.materials import Materials
@@ -47,6 +48,7 @@ class Plan:
     notes: tuple[str, ...]
     asked: tuple[str, ...] = ()  # the cells that the filters match; the others are what these go on from
     needs: tuple[Need, ...] = ()  # what its trials ask by name of the machines they run on
+    settled: Settled = field(default_factory=dict)  # which trials of earlier runs it starts from
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -118,13 +120,15 @@ def make(
     method: str | None = None,
     fetch: bool = False,
     here: bool = True,
+    earlier: Earlier | None = None,
 ) -> Plan:
     """Plans a spec, or those of its cells that the filters match.
 
     With ``fetch`` a named model that isn't on this machine is downloaded; else that is a warning. ``here``: trials
-    will run on this machine; if not, what they need has to be asked elsewhere.
+    will run on this machine; if not, what they need has to be asked elsewhere. ``earlier``: the results of other runs.
     """
-    found, problems = drafts(spec)
+    earlier = earlier or Earlier()
+    found, problems = drafts(spec, earlier)
     _refuse_too_many_probes(spec, found)
     matched, unmatched = select(found, stage, method)
     chosen = with_sources(matched, found)
@@ -147,9 +151,10 @@ def make(
                 *_too_many_trials(spec, cells),
             ]
         ),
-        notes=(*fairness.notes(cells), *residuals.notes(cells)),
+        notes=(*earlier.notes, *fairness.notes(cells), *residuals.notes(cells)),
         asked=tuple(draft.name for draft in matched),
         needs=tuple(dict.fromkeys(need for one in checked for need in one.needs)),
+        settled=earlier.settled,
     )
 
 

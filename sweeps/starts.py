@@ -1,7 +1,7 @@
 """Cells that go on from what others have trained: ``model: {from: sft}``, and a reward model for ``ppo``.
 
-``from`` names a stage (the same method's cell of it), a cell (for all methods), or a trial of an earlier run, by its
-folder, ``RUN:CELL``, ``RUN:TRIAL`` or ``RUN:TRIAL@STEP``.
+``from`` names a stage (the same method's cell of it), a cell (for all methods), or a result of an earlier run: the
+folder of a trial, ``RUN``, ``RUN:CELL``, ``RUN:TRIAL`` or ``RUN:TRIAL@STEP``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from trainables.urls import is_url
 
 if TYPE_CHECKING:
     from sweeps.drafts import Draft
+    from sweeps.earlier import Earlier
 
 FROM = "from"
 MODEL: Place = ("model", FROM)
@@ -36,11 +37,11 @@ class _WrongStart(ValueError):  # noqa: N818
     """Why something can't be started from; for the place that names it."""
 
 
-def link(spec: Spec, drafts: Sequence[Draft]) -> list[Draft]:
+def link(spec: Spec, drafts: Sequence[Draft], earlier: Earlier) -> list[Draft]:
     """The drafts with every ``from`` resolved, or with what is wrong with it among their problems."""
-    linked = [_linked(spec, draft, drafts) for draft in drafts]
+    linked = [_linked(spec, draft, drafts, earlier) for draft in drafts]
     needed = {draft.name: draft.needs for draft in linked}
-    return [_unless_circular(spec, draft, needed) for draft in linked]
+    return [_unless_circular(spec, draft, needed, earlier) for draft in linked]
 
 
 def line(name: str, needs: Callable[[str], Sequence[str]]) -> list[str]:
@@ -77,12 +78,12 @@ def filled(tree: Mapping[str, Any], run: Path, trial: Callable[[str], str]) -> d
     return whole
 
 
-def _linked(spec: Spec, draft: Draft, drafts: Sequence[Draft]) -> Draft:
+def _linked(spec: Spec, draft: Draft, drafts: Sequence[Draft], earlier: Earlier) -> Draft:
     links: dict[Place, Trained] = {}
     problems: list[Problem] = []
-    for place, leaf in _places(spec, draft):
+    for place, leaf in _places(spec, draft, earlier):
         try:
-            links[_leaf(place)] = _trained(spec, draft, place, leaf.plain(), drafts)
+            links[_leaf(place)] = _trained(spec, draft, place, leaf.plain(), drafts, earlier)
         except ValueError as error:
             problems.append(spec.source.problem(leaf.origin, str(error)))
             # What would stand there is left out, so that nothing else is found wrong with it.
@@ -97,21 +98,19 @@ def _leaf(place: Place) -> Place:
     return place[:-1] if place[-1] == FROM else place
 
 
-def _places(spec: Spec, draft: Draft) -> Iterator[tuple[Place, Leaf]]:
+def _places(spec: Spec, draft: Draft, earlier: Earlier) -> Iterator[tuple[Place, Leaf]]:
     """Where a draft names what it goes on from or is rewarded by: a ``from``, or a reward model by itself."""
     for place, leaf in leaves(draft.parts):
         is_from = place == MODEL or (place[0] == "stage" and len(place) == 3 and place[-1] == FROM)
-        if place not in draft.broken and (is_from or _is_reward_model(spec, place, leaf.value)):
+        if place not in draft.broken and (is_from or _is_reward_model(spec, place, leaf.value, earlier)):
             yield place, leaf
 
 
-def _is_reward_model(spec: Spec, place: Place, value: Any) -> bool:
+def _is_reward_model(spec: Spec, place: Place, value: Any, earlier: Earlier) -> bool:
     if place != REWARD or not isinstance(value, str) or value in RULES:
         return False
-    from sweeps.named import in_run
-
     with suppress(_WrongStart):  # what can't be a path is no rule's name either, which is said elsewhere
-        return _path(spec, value).is_dir() or in_run(_name(spec, value))
+        return _path(spec, value).is_dir() or earlier.has(_name(spec, value))
     return False
 
 
@@ -127,15 +126,17 @@ def _name(spec: Spec, written: str) -> str:
     return written if is_url(written) else str(_path(spec, written))
 
 
-def _trained(spec: Spec, draft: Draft, place: Place, wanted: Any, drafts: Sequence[Draft]) -> Trained:
+def _trained(
+    spec: Spec, draft: Draft, place: Place, wanted: Any, drafts: Sequence[Draft], earlier: Earlier
+) -> Trained:
     task = GOES_ON_FROM if place == MODEL else IS_REWARDED_BY
     if not isinstance(wanted, str) or not wanted:
         raise _WrongStart(
-            f"got {shown(wanted)}; allowed: a stage, a cell, RUN:CELL, RUN:TRIAL, or a trial's folder"
+            f"got {shown(wanted)}; allowed: a stage, a cell, RUN, RUN:CELL, RUN:TRIAL, or a trial's folder"
         )
     cells = _cells(wanted, draft, drafts) if place[-1] == FROM else []
     if not cells:
-        return _left_behind(spec, wanted, place, drafts)
+        return _left_behind(spec, wanted, place, task, drafts, earlier)
     if len(cells) > 1:
         names = ", ".join(cell.name for cell in cells)
         raise _WrongStart(f"{wanted} has no one cell of the method {draft.method}; name one of {names}")
@@ -166,11 +167,12 @@ def _task(draft: Draft) -> str:
     return str(getattr(KINDS["stages"][draft.stage_entry.kind], "task", GOES_ON_FROM))
 
 
-def _left_behind(spec: Spec, wanted: str, place: Place, drafts: Sequence[Draft]) -> Trained:
-    from sweeps import named
+def _left_behind(
+    spec: Spec, wanted: str, place: Place, task: str, drafts: Sequence[Draft], earlier: Earlier
+) -> Trained:
     from trainables import starts
 
-    path = named.left(_name(spec, wanted)) or _path(spec, wanted)
+    path = earlier.folder(_name(spec, wanted), wanted, task) or _path(spec, wanted)
     if not path.is_dir():
         known = list(dict.fromkeys([*(d.stage for d in drafts), *(d.name for d in drafts)]))
         near = did_you_mean(wanted, known)
@@ -189,12 +191,14 @@ def _left_behind(spec: Spec, wanted: str, place: Place, drafts: Sequence[Draft])
     return found
 
 
-def _unless_circular(spec: Spec, draft: Draft, needed: Mapping[str, Sequence[str]]) -> Draft:
+def _unless_circular(
+    spec: Spec, draft: Draft, needed: Mapping[str, Sequence[str]], earlier: Earlier
+) -> Draft:
     path = _way_back(draft.name, needed)
     if path is None:
         return draft
     place = next(place for place, trained in draft.links.items() if trained.cell == path[0])
-    leaf = next(leaf for at, leaf in _places(spec, draft) if _leaf(at) == place)
+    leaf = next(leaf for at, leaf in _places(spec, draft, earlier) if _leaf(at) == place)
     what = f"{draft.name} would go on from itself ({' from '.join([draft.name, *path])})"
     problem = spec.source.problem(leaf.origin, what)
     return replace(draft, links={}, broken=draft.broken | {place}, problems=(*draft.problems, problem))

@@ -19,11 +19,14 @@ from sweep_example import Home, in_training, interrupt, paretune, records, start
 from transformers import AutoModelForCausalLM
 from trial_example import METHODS, curve, make_config, run, write_rows
 
+from reports.chosen import chosen
+from sweeps import folder, places
+from sweeps.earlier import Earlier
 from sweeps.plan import Plan
 from trainables import starts
 from trainables.config import TrialConfig
 from trainables.model_folder import ModelError
-from trainables.results import Record
+from trainables.results import Record, read, write_record
 from trainables.run import Place, run_trial
 from trainables.trained import Trained
 
@@ -203,42 +206,116 @@ def test_trying_the_base_scores_what_the_stage_starts_from(tiny_model: Path, hom
     assert (found["sft-base"].role, found["sft-base"].steps) == ("base", None)
 
 
+def going_on_from(folder: Path, name: str, earlier: Earlier | None = None) -> Plan:
+    """The plan of a spec in ``folder`` whose cells start from what ``name`` names."""
+    stage = f"{{kind: sft, model: {{from: '{name}'}}}}"
+    text = spec_example.SPEC.replace("{kind: sft}", stage).replace("model: {path: model}\n", "")
+    return spec_example.plan(folder, text, earlier=earlier or Earlier(chosen))
+
+
+def started_from(plan: Plan, cell: str = "sft-full") -> str | None:
+    """The trial that a cell's trials start from."""
+    assert not plan.errors, [str(error) for error in plan.errors]
+    start = plan.cell(cell).first().model.start
+    return start.trial if start is not None else None
+
+
 def test_a_trial_of_another_run_is_named_as_everywhere_else(tmp_path: Path, tiny_model: Path) -> None:
     run = make_run(tmp_path, tiny_model, (None, "lora"))
     trial = trial_of(run, "sft-lora")
-
-    def named(name: str) -> Plan:
-        stage = f"{{kind: sft, model: {{from: '{name}'}}}}"
-        text = spec_example.SPEC.replace("{kind: sft}", stage).replace("model: {path: model}\n", "")
-        return spec_example.plan(tmp_path, text)
-
     for name, wanted in {
+        "run": trial,
         "run:sft-lora": trial,
         f"run:{trial[:6]}": trial,
         f"run:{trial}@2": f"{trial}@2",
         str(run / "trials" / trial): trial,
     }.items():
-        made = named(name)
-        assert not made.errors, name
-        start = made.cell("sft-full").first().model.start
-        assert start is not None
-        assert start.trial == wanted
+        assert started_from(going_on_from(tmp_path, name)) == wanted, name
     for name, why in {
-        "run": "names no one trial: give RUN:CELL, RUN:TRIAL",
         "run:sft-base": "is the base model as it comes: give that itself",
         "run:sft-lara": "no cell or trial of that name; cells: ",
         f"run:{trial}@3": f"there is no checkpoint-3; its checkpoints: {trial}@2",
     }.items():
-        assert any(why in str(error) for error in named(name).errors), [str(e) for e in named(name).errors]
+        errors = [str(error) for error in going_on_from(tmp_path, name).errors]
+        assert any(why in error for error in errors), errors
 
 
-@pytest.mark.parametrize("reward", ["run:reward-lora", "{from: 'run:reward-lora'}"])
+def test_a_run_is_the_best_that_its_report_says_to_use_and_the_plan_says_which_that_is(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    run = make_run(tmp_path, tiny_model, (None, "full", "lora"))
+    best, other = (
+        chosen(run)[0],
+        *(r for r in read(run).records if r.cell != chosen(run)[0].cell and r.role != "base"),
+    )
+    made = going_on_from(tmp_path, "run")
+    assert started_from(made) == best.trial_id
+    assert f"run is trial {best.trial_id} of {best.cell}" in made.notes
+    assert started_from(going_on_from(tmp_path, f"run:{other.cell}")) == other.trial_id
+
+
+def test_a_run_with_nothing_done_is_no_start(tmp_path: Path) -> None:
+    (tmp_path / "run" / "trials").mkdir(parents=True)
+    spec_example.folder(tmp_path)
+    (error,) = going_on_from(tmp_path, "run").errors
+    assert "run has no finished trial; `paretune status" in str(error)
+    assert str(error).startswith(f"{tmp_path}/spec.yaml:3 stages[0].model.from: ")
+
+
+def test_what_a_run_began_with_it_goes_on_with_whatever_is_best_there_by_now(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    there = make_run(tmp_path, tiny_model, (None, "full", "lora"))
+    for name in ("run", "run:sft-lora"):
+        mine = tmp_path / f"mine-{len(name)}"
+        begun = going_on_from(tmp_path, name)
+        folder.prepare(begun, mine, resume=False)
+        was = started_from(begun)
+        better = next(r for r in read(there).records if r.role != "base" and r.trial_id != was)
+        if name != "run":
+            better = better.model_copy(update={"cell": "sft-lora"})
+        outdo(there, better)
+        assert started_from(going_on_from(tmp_path, name)) == better.trial_id
+        again = going_on_from(tmp_path, name, Earlier(chosen, lambda mine=mine: folder.settled(mine)))
+        assert started_from(again) == was
+        folder.prepare(again, mine, resume=True)
+        assert folder.settled(mine) == begun.settled
+        assert any(note.endswith(f"of {name_of(there, was)}, as when this run began") for note in again.notes)
+
+
+def outdo(run: Path, record: Record) -> None:
+    """Makes a trial the best of all that are in its run, by a wide margin."""
+    best = {"quality": 1e-6, "objective": 1e-6, "status": "done"}
+    write_record(run / "trials" / record.trial_id, record.model_copy(update=best))
+
+
+def name_of(run: Path, trial: str | None) -> str:
+    return next(record.cell for record in read(run).records if record.trial_id == trial)
+
+
+def test_a_run_is_looked_at_once_however_many_cells_start_from_it(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    make_run(tmp_path, tiny_model, (None, "lora"))
+    looked_at: list[str] = []
+    of = places.of
+    monkeypatch.setattr("sweeps.named.place_of", lambda run: looked_at.append(run) or of(run))
+    made = going_on_from(tmp_path, f"file://{tmp_path}/run")
+    assert started_from(made, "sft-full") == started_from(made, "sft-lora") is not None
+    assert looked_at == [f"file://{tmp_path}/run"]
+
+
+@pytest.mark.parametrize("reward", ["run", "{from: run}", "run:reward-lora", "{from: 'run:reward-lora'}"])
 def test_a_reward_model_of_another_run_is_named_so_too(tmp_path: Path, tiny_model: Path, reward: str) -> None:
+    answering = make_config(tiny_model, write_rows(tmp_path / "said.jsonl"), "lora", steps=1)
+    run(answering, tmp_path / "run", measuring=None)
     trained = make_config(tiny_model, "commands", "lora", stage={"kind": "reward"}, steps=1)
     run(trained, tmp_path / "run", measuring=None)
     spec_example.folder(tmp_path)
     text = spec_example.SPEC.replace("kind: sft", f"kind: ppo, reward: {reward}")
-    made = spec_example.plan(tmp_path, text.replace("path: model", f"path: {tiny_model}"))
+    text = text.replace("path: model", f"path: {tiny_model}")
+    made = spec_example.plan(tmp_path, text, earlier=Earlier(chosen))
     stage: Any = made.cell("ppo-lora").first().stage
     assert stage.reward.trial == trained.trial_id()
 
@@ -247,19 +324,46 @@ def test_a_reward_model_of_another_run_is_named_so_too(tmp_path: Path, tiny_mode
 def test_a_trial_of_another_run_is_gone_on_from_by_its_folder(tiny_model: Path, home: Home) -> None:
     paretune(home, "try", write_line(home, tiny_model), "--stage", "pretrain", "--method", "lora")
     (before,) = by_cell(home.folder / "runs" / "line-try").values()
-    (home.folder / "on.yaml").write_text(
-        (home.folder / "line.yaml")
-        .read_text()
-        .partition("stages:")[0]
-        .replace(f"path: {tiny_model}, ", "")
-        .replace("name: line", "name: on")
-        + f"stages: [{{kind: sft, model: {{from: runs/line-try/trials/{before.trial_id}}}}}]\n"
-        + "methods: [{kind: full}]\ntrain: {steps: 2, batch_size: 2, learning_rate: 1.0e-3}\n"
-    )
-    tried = paretune(home, "try", "on.yaml")
+    tried = paretune(home, "try", write_on(home, tiny_model, f"runs/line-try/trials/{before.trial_id}"))
     assert tried.process.returncode == 0, tried.stderr
     (record,) = records(home.folder / "runs" / "on-try").values()
     assert (record.start_trial, record.start_cell) == (before.trial_id, None)
+
+
+def write_on(home: Home, model: Path, start: str) -> Path:
+    """A spec that goes on from what ``start`` names."""
+    path = home.folder / "on.yaml"
+    path.write_text(
+        (LINE % {"model": model})
+        .partition("stages:")[0]
+        .replace(f"path: {model}, ", "")
+        .replace("name: line", "name: on")
+        + f"stages: [{{kind: sft, model: {{from: {start}}}}}]\n"
+        + "methods: [{kind: full}]\ntrain: {steps: 2, batch_size: 2, learning_rate: {log: [1.0e-4, 1.0e-3]}}\n"
+        + "tracking: {wandb: off}\n"
+    )
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.sweep
+def test_a_run_that_starts_from_another_as_a_whole_is_resumed_from_the_trial_it_began_with(
+    tiny_model: Path, home: Home
+) -> None:
+    line = write_line(home, tiny_model)
+    for method in ("full", "lora"):
+        paretune(home, "try", line, "--stage", "pretrain", "--method", method)
+    there = home.folder / "runs" / "line-try"
+    best = chosen(there)[0]
+    spec = write_on(home, tiny_model, "runs/line-try")
+    begun = paretune(home, "run", spec, "--set", "search.trials=1")
+    assert begun.process.returncode == 0, begun.stderr
+    outdo(there, next(r for r in by_cell(there).values() if r.trial_id != best.trial_id and r.role != "base"))
+    grown = paretune(home, "run", spec, "--set", "search.trials=2", "--resume")
+    assert grown.process.returncode == 0, grown.stderr
+    found = records(home.folder / "runs" / "on").values()
+    assert len(found) == 3  # the start as it is, and two trials
+    assert {record.start_trial for record in found} == {best.trial_id}
 
 
 @pytest.mark.sweep

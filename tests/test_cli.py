@@ -134,7 +134,7 @@ def test_an_override_and_the_filters_change_the_plan(here: Path) -> None:
 
 
 def test_how_to_go_on_repeats_all_that_was_given(here: Path) -> None:
-    made = plans.planned("spec.yaml", ["search.trials=2", "name=my"])
+    made = plans.planned("spec.yaml", ["search.trials=2", "name=my"], cli._answers)
     said = shlex.split(cli._again(made, str(here / "some runs"), "auto"))
     assert said[:2] == ["paretune", "run"]
     assert Path(said[2]).samefile(here / "spec.yaml")

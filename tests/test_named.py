@@ -35,6 +35,16 @@ def test_a_run_is_the_trial_that_its_report_says_to_use(run: Path) -> None:
     assert found.left == run / "trials" / found.record.trial_id / "model"
 
 
+def test_naming_a_run_writes_nothing_into_it(run: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    shutil.copytree(run, theirs)
+    for table in theirs.glob("*.parquet"):
+        table.unlink()
+    before = sorted(theirs.rglob("*"))
+    assert named(theirs).record == named(run).record
+    assert sorted(theirs.rglob("*")) == before
+
+
 @pytest.mark.parametrize("cell", ["sft-full", "sft-freeze", "sft-lora", "sft-qlora-4bit"])
 def test_a_cell_is_its_best_trial(run: Path, cell: str) -> None:
     found = named(f"{run}:{cell}")

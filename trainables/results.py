@@ -214,20 +214,23 @@ class Tables:
 
     def write(self) -> None:
         """Writes both tables, atomically."""
+        records, curves = self.gathered()
+        tables = {
+            "trials.parquet": pa.Table.from_pylist([_row(record) for record in records], schema=SCHEMA),
+            "curves.parquet": curves,
+        }
+        for name, table in tables.items():
+            with files.atomic(self.run / name) as temporary:
+                pq.write_table(table, temporary)
+
+    def gathered(self) -> tuple[list[Record], pa.Table]:
+        """The records in the order their trials started, and the points of all curves."""
         found = dict(self._gathered())
         records = sorted(
             (record for record, _ in found.values() if record is not None),
             key=lambda record: record.started_at or "",
         )
-        tables = {
-            "trials.parquet": pa.Table.from_pylist([_row(record) for record in records], schema=SCHEMA),
-            "curves.parquet": pa.concat_tables(
-                [CURVES.empty_table(), *(points for _, points in found.values())]
-            ),
-        }
-        for name, table in tables.items():
-            with files.atomic(self.run / name) as temporary:
-                pq.write_table(table, temporary)
+        return records, pa.concat_tables([CURVES.empty_table(), *(points for _, points in found.values())])
 
     def _gathered(self) -> Iterator[tuple[str, tuple[Record | None, pa.Table]]]:
         for folder in trial_folders(self.run):
@@ -293,11 +296,23 @@ def read(run: Path) -> Run:
         for row in pq.read_table(path).to_pylist()
     ]
     curves = run / "curves.parquet"
+    return _run(run, records, pq.read_table(curves) if curves.exists() else CURVES.empty_table())
+
+
+def gathered(run: Path) -> Run:
+    """A run as its trials' own files have it, whatever its tables are; nothing is written.
+
+    Raises ``ValueError`` that names the file for damaged JSON.
+    """
+    return _run(run, *Tables(run).gathered())
+
+
+def _run(run: Path, records: list[Record], curves: pa.Table) -> Run:
     spec = run / "spec.yaml"
     return Run(
         folder=run,
         records=records,
-        curves=pq.read_table(curves) if curves.exists() else CURVES.empty_table(),
+        curves=curves,
         spec=spec.read_text(encoding="utf-8") if spec.exists() else None,
         environment=_json(run / "environment.json") or {},
         data=tuple(_json(run / "data.json") or ()),

@@ -30,8 +30,9 @@ def add(app: typer.Typer, answers: Answers) -> None:
         template: TemplateOption = None,
         trust: TrustOption = None,
     ) -> None:
-        """Talk to a result, or to several side by side that answer the same. /help says what can be typed; lines from a
-        pipe are answered one after the other.
+        """Talk to a result, or to several side by side that answer the same.
+
+        /help says what can be typed; lines from a pipe are answered one after the other.
         """
         with users_errors(ValueError):
             found = speakers(results, answers, template, trust)  # first of all: it quiets the libraries

@@ -13,53 +13,90 @@ from sweeps.commandline.mistakes import FAILED, WRONG, users_errors
 from sweeps.commandline.plans import MethodOption, SetOption, SpecArgument, StageOption, planned, refuse
 
 if TYPE_CHECKING:
+    from sweeps.named import Answers
     from sweeps.plan import Plan
 
-app = typer.Typer()
 
+def add(app: typer.Typer, answers: Answers) -> None:
+    """Adds the commands to an app."""
 
-@app.command()
-def plan(
-    spec: Annotated[
-        str | None, typer.Argument(metavar="[SPEC]", help="A spec's path, or a shipped one's name.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    stage: StageOption = None,
-    method: MethodOption = None,
-    sets: SetOption = None,
-    memory: Annotated[str | None, typer.Option(help="Say what fits in so much: 24GiB.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="With --grid: a model's name, hub id or config.json.")
-    ] = None,
-    grid: Annotated[
-        bool, typer.Option("--grid", help="The memory of every method on --model; no SPEC.")
-    ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Of the grid, in rows.")] = 1,
-    cutoff: Annotated[int, typer.Option(min=1, help="Of the grid, in tokens a row.")] = 2048,
-) -> None:
-    """Show the cells, the trials, and every problem found, without Ray and without training.
+    @app.command()
+    def plan(
+        spec: Annotated[
+            str | None, typer.Argument(metavar="[SPEC]", help="A spec's path, or a shipped one's name.")
+        ] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+        stage: StageOption = None,
+        method: MethodOption = None,
+        sets: SetOption = None,
+        memory: Annotated[str | None, typer.Option(help="Say what fits in so much: 24GiB.")] = None,
+        model: Annotated[
+            str | None, typer.Option(help="With --grid: a model's name, hub id or config.json.")
+        ] = None,
+        grid: Annotated[
+            bool, typer.Option("--grid", help="The memory of every method on --model; no SPEC.")
+        ] = False,
+        batch_size: Annotated[int, typer.Option(min=1, help="Of the grid, in rows.")] = 1,
+        cutoff: Annotated[int, typer.Option(min=1, help="Of the grid, in tokens a row.")] = 2048,
+    ) -> None:
+        """Show the cells, the trials, and every problem found, without Ray and without training.
 
-    paretune plan --model qwen3-8b --grid shows what each method would take of a model.
-    """
-    with users_errors(ValueError):
-        from sweeps.amounts import parse_bytes
+        paretune plan --model qwen3-8b --grid shows what each method would take of a model.
+        """
+        with users_errors(ValueError):
+            from sweeps.amounts import parse_bytes
 
-        room = parse_bytes(memory) if memory else None
-        if grid or model:
-            _grid(model, spec, grid, batch_size, cutoff, room, as_json)
-            return
-        if spec is None:
-            raise ValueError("give a SPEC, or --model NAME --grid")
-    with users_errors():
-        made = planned(spec, sets, stage=stage, method=method)
-    room = room or made.memory
-    if as_json:
-        import json
+            room = parse_bytes(memory) if memory else None
+            if grid or model:
+                _grid(model, spec, grid, batch_size, cutoff, room, as_json)
+                return
+            if spec is None:
+                raise ValueError("give a SPEC, or --model NAME --grid")
+        with users_errors():
+            made = planned(spec, sets, answers, stage=stage, method=method)
+        room = room or made.memory
+        if as_json:
+            import json
 
-        typer.echo(json.dumps(made.to_json(room), indent=2, ensure_ascii=False))
-    else:
-        _show(made, room)
-    raise typer.Exit(WRONG if made.errors else 0)
+            typer.echo(json.dumps(made.to_json(room), indent=2, ensure_ascii=False))
+        else:
+            _show(made, room)
+        raise typer.Exit(WRONG if made.errors else 0)
+
+    @app.command()
+    def data(
+        spec: SpecArgument,
+        stage: StageOption = None,
+        method: MethodOption = None,
+        as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+        sets: SetOption = None,
+    ) -> None:
+        """Show what the models will see: counts, lengths, rows with the loss marked, what is wrong with which."""
+        with users_errors():
+            made = planned(spec, sets, answers, stage=stage, method=method, fetch=True)
+            refuse(made, warn=False)  # the rows' warnings are part of what is shown
+            _look(made, as_json)
+
+    @app.command(name="try")
+    def try_(
+        spec: SpecArgument,
+        stage: StageOption = None,
+        method: MethodOption = None,
+        output: Annotated[Path, typer.Option(help="The trial goes to OUTPUT/NAME-try.")] = Path("runs"),
+        sets: SetOption = None,
+    ) -> None:
+        """Run one trial in this process, with no Ray: the debugger's door. What it goes on from is run first.
+
+        --method base scores what the stage's first method would start from.
+        """
+        from sweeps.entries import BASE
+
+        untrained = method == BASE
+        with users_errors():
+            made = planned(spec, sets, answers, stage=stage, method=None if untrained else method, fetch=True)
+            refuse(made)
+        code = _try(made, output, untrained)
+        raise typer.Exit(code)
 
 
 def _grid(
@@ -83,21 +120,6 @@ def _grid(
     Console().print(grid_table(rows, room))
 
 
-@app.command()
-def data(
-    spec: SpecArgument,
-    stage: StageOption = None,
-    method: MethodOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    sets: SetOption = None,
-) -> None:
-    """Show what the models will see: counts, lengths, rows with the loss marked, and what is wrong with which row."""
-    with users_errors():
-        made = planned(spec, sets, stage=stage, method=method, fetch=True)
-        refuse(made, warn=False)  # the rows' warnings are part of what is shown
-        _look(made, as_json)
-
-
 def _look(made: Plan, as_json: bool) -> None:
     import json
 
@@ -115,28 +137,6 @@ def _look(made: Plan, as_json: bool) -> None:
         return
     for each in found:
         looking.show(*each, Console())
-
-
-@app.command(name="try")
-def try_(
-    spec: SpecArgument,
-    stage: StageOption = None,
-    method: MethodOption = None,
-    output: Annotated[Path, typer.Option(help="The trial goes to OUTPUT/NAME-try.")] = Path("runs"),
-    sets: SetOption = None,
-) -> None:
-    """Run one trial in this process, with no Ray: the debugger's door. What it goes on from is run first.
-
-    --method base scores what the stage's first method would start from.
-    """
-    from sweeps.entries import BASE
-
-    untrained = method == BASE
-    with users_errors():
-        made = planned(spec, sets, stage=stage, method=None if untrained else method, fetch=True)
-        refuse(made)
-    code = _try(made, output, untrained)
-    raise typer.Exit(code)
 
 
 def _try(made: Plan, output: Path, untrained: bool) -> int:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from sweeps.earlier import Earlier
+    from sweeps.named import Answers
     from sweeps.plan import Plan
     from sweeps.spec import Spec
 
@@ -21,17 +23,19 @@ StageOption = Annotated[str | None, typer.Option(help="Only this stage: a name, 
 MethodOption = Annotated[str | None, typer.Option(help="Only this method: a name, a cell's part, or a kind.")]
 
 
-def planned(spec: str, sets: list[str] | None, fetch: bool = False, **filters: Any) -> Plan:
+def planned(spec: str, sets: list[str] | None, answers: Answers, fetch: bool = False, **filters: Any) -> Plan:
+    """The plan of a spec by itself, whatever runs there are of it."""
+    from sweeps.earlier import Earlier
     from sweeps.spec import read
 
-    return make(read(spec, sets or ()), fetch, **filters)
+    return make(read(spec, sets or ()), Earlier(answers), fetch, **filters)
 
 
-def make(spec: Spec, fetch: bool, **filters: Any) -> Plan:
+def make(spec: Spec, earlier: Earlier, fetch: bool, **filters: Any) -> Plan:
     from sweeps import plan, preparing
 
     with preparing.shown():
-        return plan.make(spec, fetch=fetch, **filters)
+        return plan.make(spec, fetch=fetch, earlier=earlier, **filters)
 
 
 def refuse(made: Plan, warn: bool = True) -> None:
