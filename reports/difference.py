@@ -6,9 +6,9 @@ difference(run, lora, run, full).settled   # True, False, or None: no error can 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isclose
 
 from reports import uncertainty
+from reports.rows import Rows, rows_of
 from trainables.results import Record, Run
 
 
@@ -22,40 +22,33 @@ class Difference:
 
 def difference(one_run: Run, one: Record, other_run: Run, other: Record) -> Difference:
     """Judges the difference of two qualities at the 5 % level, by the best means that the records allow."""
-    pairs = _pairs(scores(one_run, one), scores(other_run, other))
-    if pairs:
-        return _by_row(pairs)
+    mine, theirs = rows_of(one_run, one), rows_of(other_run, other)
+    if mine is not None and theirs is not None and mine.asked == theirs.asked:
+        return _by_row(mine, theirs)
     if one.quality is None or other.quality is None:
         return Difference(None, "not measured")
     if one.quality_unit == "fraction" and one.test_rows and other.test_rows:
         low, high = uncertainty.newcombe(one.quality, one.test_rows, other.quality, other.test_rows)
         return Difference(low > 0 or high < 0, f"two standard errors of {one.test_rows} test rows")
+    if mine is not None and theirs is not None:
+        return _by_other_rows(mine, theirs)
     return Difference(None, "no scores by row")
 
 
-def scores(run: Run, record: Record) -> dict[int, float]:
-    """A trial's score for each test row; empty without ``predictions.parquet``.
-
-    Empty as well where the scores' mean is not the quality (bits per byte, AUC): rows say nothing of it then.
-    """
-    path = run.folder / "trials" / record.trial_id / "predictions.parquet"
-    if record.quality is None or not path.exists():
-        return {}
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(path, columns=["row", "score"]).to_pylist()
-    found = {row["row"]: float(row["score"]) for row in rows if row["score"] is not None}
-    mean = sum(found.values()) / len(found) if found else float("nan")
-    return found if isclose(mean, record.quality, rel_tol=1e-3, abs_tol=1e-6) else {}
+def _by_row(one: Rows, other: Rows) -> Difference:
+    count = len(one.asked)
+    if one.scores is None or other.scores is None:
+        low, high = uncertainty.drawn_difference(count, one.of, other.of)
+    else:
+        pairs = list(zip(one.scores, other.scores, strict=True))
+        if all(score in (0.0, 1.0) for pair in pairs for score in pair):
+            p = uncertainty.mcnemar(pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)))
+            return Difference(p < 0.05, f"McNemar's exact test on {count} rows, p = {p:.2g}")
+        low, high = uncertainty.paired_bootstrap([one - other for one, other in pairs])
+    return Difference(low > 0 or high < 0, f"paired bootstrap over {count} rows")
 
 
-def _pairs(one: dict[int, float], other: dict[int, float]) -> list[tuple[float, float]]:
-    return [(one[row], other[row]) for row in one if row in other]
-
-
-def _by_row(pairs: list[tuple[float, float]]) -> Difference:
-    if all(score in (0.0, 1.0) for pair in pairs for score in pair):
-        p = uncertainty.mcnemar(pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)))
-        return Difference(p < 0.05, f"McNemar's exact test on {len(pairs)} rows, p = {p:.2g}")
-    low, high = uncertainty.paired_bootstrap([one - other for one, other in pairs])
-    return Difference(low > 0 or high < 0, f"paired bootstrap over {len(pairs)} rows")
+def _by_other_rows(one: Rows, other: Rows) -> Difference:
+    counts = len(one.asked), len(other.asked)
+    low, high = uncertainty.drawn_apart(counts[0], one.of, counts[1], other.of)
+    return Difference(low > 0 or high < 0, f"bootstrap over {counts[0]} rows and {counts[1]} others")

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from reports import uncertainty
 from reports.gather import Cell
+from reports.rows import rows_of
 from trainables.results import Record, Status
 
 BASE = "base"  # the method of what isn't trained
@@ -69,13 +70,18 @@ class Row:
         found = Counter(record.status for record in self.cell.records if record.role != "finalist")
         return {status: found[status] for status in get_args(Status)}
 
-    @property
+    @cached_property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of a quality that is a proportion of rows."""
+        """The quality's 95 % interval: Wilson's of a proportion of rows, else a bootstrap over the test rows;
+        ``None`` where these aren't there.
+        """
         best = self.best
-        if best is None or best.quality is None or best.quality_unit != "fraction" or not best.test_rows:
+        if best is None or best.quality is None:
             return None
-        return uncertainty.wilson(best.quality, best.test_rows)
+        if best.quality_unit == "fraction" and best.test_rows:
+            return uncertainty.wilson(best.quality, best.test_rows)
+        rows = rows_of(self.cell.run, best)
+        return uncertainty.drawn(len(rows.asked), rows.of) if rows is not None else None
 
 
 @dataclass(frozen=True)

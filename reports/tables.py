@@ -85,7 +85,8 @@ def _quality(row: Row) -> str:
     text = units.quality(row.quality, _of(row, "quality_unit"))
     if row.interval is None:
         return text
-    low, high = (f"{bound * 100:.1f}" for bound in row.interval)
+    percent = _of(row, "quality_unit") == "fraction"
+    low, high = (f"{bound * 100:.1f}" if percent else f"{bound:.4g}" for bound in row.interval)
     return f"{text} ({low} to {high})"
 
 

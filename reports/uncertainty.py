@@ -3,15 +3,18 @@
 Sources: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927);
 R. G. Newcombe, "Interval estimation for the difference between independent proportions", Statistics in
 Medicine 17 (1998), method 10; Q. McNemar, Psychometrika 12 (1947), in its exact binomial form; B. Efron and
-R. Tibshirani, "An Introduction to the Bootstrap" (1993), percentile interval over paired rows.
+R. Tibshirani, "An Introduction to the Bootstrap" (1993), percentile interval over paired rows; P. Koehn, "Statistical
+significance tests for machine translation evaluation", EMNLP 2004, for measures of all rows at once, such as BLEU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import comb, sqrt
 from typing import Any
 
+Drawn = Callable[[Any], float]  # a measure of rows that are drawn so many times each, (rows,) of int
+WHOLE_RESAMPLES = 1_000  # as Koehn has it
 Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
@@ -105,6 +108,41 @@ def paired_difference(
     return _percentiles(first - second)
 
 
+def drawn(rows: int, of: Drawn) -> tuple[float, float]:
+    """The 95 % percentile interval of a measure of all rows at once, over resampled rows.
+
+    >>> drawn(2, lambda drawn: 7.0 * drawn.sum())
+    (14.0, 14.0)
+    """
+    return _percentiles([of(counts) for counts in _counts(rows, seed=0)])
+
+
+def drawn_difference(rows: int, one: Drawn, other: Drawn) -> tuple[float, float]:
+    """The 95 % percentile interval of the difference of two such measures over the same rows.
+
+    >>> drawn_difference(2, lambda drawn: drawn[0] + 2.0, lambda drawn: drawn[0])
+    (2.0, 2.0)
+    """
+    return _percentiles([one(counts) - other(counts) for counts in _counts(rows, seed=0)])
+
+
+def drawn_apart(rows: int, one: Drawn, other_rows: int, other: Drawn) -> tuple[float, float]:
+    """The same over rows that are others for each: wider than what the same rows would give."""
+    pairs = zip(_counts(rows, seed=0), _counts(other_rows, seed=1), strict=True)
+    return _percentiles([one(counts) - other(others) for counts, others in pairs])
+
+
+def _counts(rows: int, seed: int) -> Iterator[Any]:
+    """How often each row is drawn, (rows,) of int, for each resample."""
+    import numpy as np
+
+    if rows <= 0:
+        raise ValueError("an interval needs at least one row")
+    rng = np.random.default_rng(seed)
+    for _ in range(WHOLE_RESAMPLES):
+        yield np.bincount(rng.integers(0, rows, size=rows), minlength=rows)
+
+
 def _means(*columns: tuple[Sequence[float], Sequence[float]]) -> list[Any]:
     """Weighted means of (values, weights), over the same resampled rows for all: (resamples,) each.
 
@@ -129,5 +167,6 @@ def _means(*columns: tuple[Sequence[float], Sequence[float]]) -> list[Any]:
 def _percentiles(means: Any) -> tuple[float, float]:
     import numpy as np
 
-    low, high = np.quantile(means, [0.025, 0.975])
+    found = np.asarray(means)
+    low, high = np.quantile(found[~np.isnan(found)], [0.025, 0.975])
     return float(low), float(high)

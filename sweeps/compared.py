@@ -6,7 +6,7 @@ The statistics are handed over by whoever may know them (``reports.uncertainty``
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,6 +32,12 @@ class Statistics(Protocol):
         one_weights: Sequence[float],
         other: Sequence[float],
         other_weights: Sequence[float],
+    ) -> Interval: ...
+
+    def drawn(self, rows: int, of: Callable[[Any], float]) -> Interval: ...
+
+    def drawn_difference(
+        self, rows: int, one: Callable[[Any], float], other: Callable[[Any], float]
     ) -> Interval: ...
 
 
@@ -62,7 +68,9 @@ class Difference:
 
 
 def interval(measure: Measure, by: Statistics) -> Interval | None:
-    """The 95 % interval: Wilson's of a share of rows, a bootstrap of any other mean; ``None`` without rows."""
+    """The 95 % interval: Wilson's of a share of rows, else a bootstrap over rows; ``None`` where they tell nothing."""
+    if measure.whole is not None:
+        return by.drawn(measure.whole.count, measure.whole.of)
     values, weights = measure.counted
     if not values:
         return None
@@ -88,6 +96,9 @@ def _alike(one: Measure, other: Measure) -> bool:
 
 
 def _difference(one: Measure, other: Measure, by: Statistics) -> Difference | None:
+    if one.whole is not None and other.whole is not None:
+        low, high = by.drawn_difference(one.whole.count, one.whole.of, other.whole.of)
+        return Difference(one, other.value, low, high, one.whole.count)
     if one.by_row is None or other.by_row is None or one.exponential:
         return None
     count = len(one.by_row)

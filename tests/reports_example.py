@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,17 @@ _EXAMPLES = [
 ]  # fmt: skip
 
 
-def write_scores(run: Path, trial_id: str, scores: list[float]) -> None:
-    """A trial's ``predictions.parquet``."""
+def write_scores(
+    run: Path,
+    trial_id: str,
+    scores: list[float],
+    references: Sequence[str] = ("on",),
+    **worths: list[float | None],
+) -> None:
+    """A trial's ``predictions.parquet``; ``references`` over and over, ``worths`` by column."""
     rows = [
-        {"row": row, "prompt": "[]", "reference": "on", "prediction": "on", "score": score}
+        {"row": row, "prompt": "[]", "reference": references[row % len(references)], "prediction": "on"}
+        | {"score": score, **{name: worth[row] for name, worth in worths.items()}}
         for row, score in enumerate(scores)
     ]
     pq.write_table(pa.Table.from_pylist(rows), run / "trials" / trial_id / "predictions.parquet")

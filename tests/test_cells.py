@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from trial_example import LETTER, METHODS, NEW, At, curve, make_config, run
 
+from reports.rows import rows_of
 from trainables import data
 from trainables.config import TrialConfig
 from trainables.policy import LOADERS, Policy, device, load_base, load_tokenizer
 from trainables.precision import dtypes
 from trainables.quantizers.bnb import keep_gradients_right_on_cpu
+from trainables.results import gathered
 from trainables.rewards import RULES
 from trainables.training import clean_process
 
@@ -63,6 +66,10 @@ def test_every_cell_trains_resumes_exactly_and_saves_what_it_was_scored_as(
     again = run(config, tmp_path / "resumed")
     assert curve(config, tmp_path / "resumed") == losses
     assert (again.quality, again.objective, again.metrics) == (done.quality, done.objective, done.metrics)
+
+    by_row = rows_of(gathered(tmp_path / "undisturbed"), done)
+    assert by_row is not None, "the report can give no error of this quality"
+    assert by_row.of(np.ones(len(by_row.asked), int)) == pytest.approx(done.quality, rel=1e-9)
 
     folder = tmp_path / "undisturbed" / "trials" / config.trial_id() / "model"
     for name, value in scored_again(config, folder).items():

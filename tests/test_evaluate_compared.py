@@ -50,6 +50,27 @@ def test_a_result_is_no_better_than_itself(methods: Path) -> None:
     assert found["comparison"]["differences"]["loss"]["difference"] == 0
 
 
+def test_what_is_measured_of_all_rows_at_once_is_compared_too(methods: Path, here: Path) -> None:
+    found = evaluated(f"{methods}:sft-full", f"{methods}:sft-base", "--by", "chrf")
+    chrf = found["results"][0]["metrics"]["chrf"]
+    assert chrf["low"] <= chrf["value"] <= chrf["high"]
+    difference = found["comparison"]["differences"]["chrf"]
+    assert difference["low"] <= difference["difference"] <= difference["high"]
+    assert "by chrf" in found["comparison"]["sentence"]
+
+    labelled = [
+        {"prompt": f"say {number}", "completion": said, "label": said == str(number)}
+        for number in range(8)
+        for said in (str(number), "zebra")
+    ]
+    file = lines(here / "labels.jsonl", labelled)
+    found = evaluated(f"{methods}:sft-full", f"{methods}:sft-base", "--data", file)
+    auc = found["results"][0]["metrics"]["auc"]
+    assert auc["low"] <= auc["value"] <= auc["high"]
+    assert found["comparison"]["by"] == "auc"
+    assert found["comparison"]["differences"]["auc"]["rows"] == 16
+
+
 def test_a_measure_that_is_not_there_loses_nothing(methods: Path) -> None:
     found = evaluated(f"{methods}:sft-full", f"{methods}:sft-base", "--no-generate", "--by", "bleu")
     assert found["comparison"]["by"] == "loss"

@@ -181,6 +181,62 @@ def test_a_share_of_rows_has_wilsons_interval_and_a_mean_a_bootstrap() -> None:
     assert compared.interval(Measure("bleu", 30.0), uncertainty) is None
 
 
+WORDS = ("the", "cat", "sat", "on", "a", "mat", "and", "saw", "how", "other", "cats", "sleep", "all", "day")
+
+
+def texts(mistakes: float, count: int = 40) -> tuple[list[str], list[str]]:
+    """Answers with about that share of their words wrong, and their references; the same references each time."""
+    dice, slips = random.Random(0), random.Random(1)
+    references = [[dice.choice(WORDS) for _ in range(8)] for _ in range(count)]
+    answers = [[word if slips.random() > mistakes else "oops" for word in words] for words in references]
+    return [" ".join(words) for words in answers], [" ".join(words) for words in references]
+
+
+def alike(mistakes: float, count: int = 40) -> Measured:
+    return Measured({}, similarity(*texts(mistakes, count), False)[0], "bleu")
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf"])
+def test_a_measure_of_all_rows_at_once_is_made_of_what_each_row_adds(name: str) -> None:
+    import numpy as np
+    import sacrebleu
+
+    said, right = texts(0.3)
+    found = next(each for each in alike(0.3).measures if each.name == name)
+    assert found.whole is not None
+    assert found.whole.of(np.ones(40, int)) == pytest.approx(found.value, rel=1e-12)
+    twice = [*said[:1], *said[:1], *said[2:]], [*right[:1], *right[:1], *right[2:]]
+    drawn = np.array([2, 0, *[1] * 38])
+    score = getattr(sacrebleu, f"corpus_{name}")(twice[0], [twice[1]]).score
+    assert found.whole.of(drawn) == pytest.approx(score, rel=1e-12)
+    low, high = compared.interval(found, uncertainty) or (0.0, 0.0)
+    assert low < found.value < high
+    assert high - low < 30
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf"])
+def test_two_results_are_told_apart_by_a_measure_of_all_rows_at_once(name: str) -> None:
+    def judged(one: Measured, other: Measured) -> compared.Difference:
+        return next(
+            each for each in compared.differences(one, other, uncertainty) if each.measure.name == name
+        )
+
+    better = judged(alike(0.1), alike(0.3))
+    assert better.settled
+    assert 0 < better.low < better.difference < better.high
+    same = judged(alike(0.1), alike(0.1))
+    assert (same.low, same.high, same.settled) == (0, 0, False)
+    assert not judged(alike(0.1, 5), alike(0.3, 5)).settled  # so few rows
+
+
+def test_the_interval_of_a_mean_is_the_same_by_drawing_rows() -> None:
+    import numpy as np
+
+    scores = np.array([random.Random(seed).gauss(1, 1) for seed in range(60)])
+    drawn = uncertainty.drawn(60, lambda counts: float((counts * scores).sum() / counts.sum()))
+    assert drawn == pytest.approx(uncertainty.bootstrap(scores.tolist(), [1.0] * 60), abs=0.03)
+
+
 # What people give
 
 

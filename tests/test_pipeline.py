@@ -90,7 +90,7 @@ def test_starts_can_be_compared(here: Path) -> None:
             "there is no stage, cell, trial or folder sfd; stages here: sft, dpo. Did you mean sft?",
         ),
         ("from: dpo", "dpo-full would go on from itself (dpo-full from dpo-full)"),
-        ("from: 3", "got 3; allowed: a stage, a cell, RUN:CELL, RUN:TRIAL, or a trial's folder"),
+        ("from: 3", "got 3; allowed: a stage, a cell, RUN, RUN:CELL, RUN:TRIAL, or a trial's folder"),
         ("from: run", "holds no model: give the folder of a finished trial, or the model folder in it"),
         ("from: nowhere:sft", "there is no stage, cell, trial or folder nowhere:sft"),
         ("from: model", "was left by no trial; write model: {path: ...} for a model of its own"),

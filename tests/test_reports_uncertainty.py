@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from reports_example import record, write_run, write_scores
 
+from reports.comparison import compare
 from reports.difference import difference
 from reports.uncertainty import mcnemar, newcombe, paired_bootstrap, wilson
 from trainables import results
-from trainables.results import Run
+from trainables.results import Record, Run
 
 
 def test_wilson_gives_newcombes_published_interval() -> None:
@@ -84,3 +85,62 @@ def test_losses_are_judged_by_paired_bootstrap_or_not_at_all(tmp_path: Path) -> 
     write_scores(run.folder, "aaa", [0.5, 1.5] * 20)
     write_scores(run.folder, "bbb", [0.7, 1.7] * 20)
     assert difference(run, records[0], run, records[1]).settled is True
+
+
+def test_bits_per_byte_are_judged_by_all_bytes(tmp_path: Path) -> None:
+    """Short texts cost far more bits a byte than a long one: their plain mean is another number."""
+    bits = {
+        "quality_unit": "bits per byte",
+        "quality_name": "bits_per_byte",
+        "quality_higher_is_better": False,
+    }
+    texts = ["ab", "x" * 98]
+    one, other = [3.0, 1.0] * 20, [3.2, 1.1] * 20
+    records = [
+        record("aaa", "full", quality=(2 * 3.0 + 98 * 1.0) / 100, **bits),
+        record("bbb", "lora", quality=(2 * 3.2 + 98 * 1.1) / 100, **bits),
+    ]
+    run = results.read(write_run(tmp_path / "run", records))
+    write_scores(run.folder, "aaa", one, texts)
+    write_scores(run.folder, "bbb", other, texts)
+    verdict = difference(run, records[0], run, records[1])
+    assert (verdict.settled, verdict.how) == (True, "paired bootstrap over 40 rows")
+    full = next(row for row in compare([run])[0].rows if row.name == "full")
+    low, high = full.interval or (0.0, 0.0)
+    assert low < (full.quality or 0.0) < high
+
+
+def ranked(tmp_path: Path, rows: int, mistakes: int, asked: str = "on") -> tuple[Run, list[Record]]:
+    """Two trials judged by AUC over pairs; the second has so many in the wrong order, the first none."""
+    auc = {"quality_unit": "", "quality_name": "auc"}
+    good, bad = [1.0] * rows, [0.0] * rows
+    worse = [-1.0] * mistakes + [1.0] * (rows - mistakes)
+    records = [
+        record("aaa", "full", quality=1.0, **auc),
+        record("bbb", "lora", quality=1 - mistakes / rows, **auc),
+    ]
+    run = results.read(write_run(tmp_path / "run", records))
+    write_scores(run.folder, "aaa", [1.0] * rows, good_worth=good, bad_worth=bad)
+    write_scores(run.folder, "bbb", [1.0] * rows, [asked], good_worth=worse, bad_worth=bad)
+    return run, records
+
+
+@pytest.mark.parametrize(("mistakes", "settled"), [(12, True), (1, False)])
+def test_areas_under_a_curve_are_judged_by_drawing_the_rows_they_rank(
+    tmp_path: Path, mistakes: int, settled: bool
+) -> None:
+    run, records = ranked(tmp_path, 40, mistakes)
+    verdict = difference(run, records[0], run, records[1])
+    assert (verdict.settled, verdict.how) == (settled, "paired bootstrap over 40 rows")
+
+
+def test_rows_that_are_others_are_drawn_apart(tmp_path: Path) -> None:
+    run, records = ranked(tmp_path, 40, 12, asked="off")
+    verdict = difference(run, records[0], run, records[1])
+    assert (verdict.settled, verdict.how) == (True, "bootstrap over 40 rows and 40 others")
+
+
+def test_worths_that_do_not_make_up_the_quality_say_nothing(tmp_path: Path) -> None:
+    run, records = ranked(tmp_path, 40, 12)
+    other = records[1].model_copy(update={"quality": 0.9})
+    assert difference(run, records[0], run, other).settled is None

@@ -16,8 +16,9 @@ from trial_example import curve, make_config, make_policy, run
 from trainables import data
 from trainables.encode import IGNORED
 from trainables.memory import measure
+from trainables.ranking import auc
 from trainables.rows import Labelled, Preference, Text
-from trainables.stages.pairs import Margins, auc, pair_columns
+from trainables.stages.pairs import Margins, pair_columns
 from trainables.training import arguments
 
 TEXTS = ["Once upon a time there was a house.", "房子里很暖和。", "x" * 90, "The end of it, at last."]

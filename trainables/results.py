@@ -19,6 +19,7 @@ from pydantic import Field, field_validator
 
 from trainables import files, redaction
 from trainables.frozen import Frozen
+from trainables.ranking import drawn_auc as drawn_auc
 
 Status = Literal["done", "stopped", "out_of_memory", "failed", "interrupted"]
 Role = Literal["search", "base", "finalist"]

@@ -330,9 +330,9 @@ def _score(trial: Trial, policy: Policy, rows: data.Data, quality_name: str) -> 
 
 
 def write_predictions(folder: Path, scores: Scores) -> None:
-    """``predictions.parquet``: row, prompt (JSON messages), reference, prediction, score."""
-    columns = ("row", "prompt", "reference", "prediction", "score")
-    table = pa.table({name: [getattr(row, name) for row in scores.rows] for name in columns})
+    """``predictions.parquet``: row, prompt (JSON messages), reference, prediction, score; what good and bad answers are
+    worth, where rows have such."""
+    table = pa.table(scores.columns())
     with files.atomic(folder / "predictions.parquet") as temporary:
         pq.write_table(table, temporary)
 

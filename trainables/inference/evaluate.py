@@ -17,7 +17,7 @@ from trainables.encode import Encoded, encode
 from trainables.generation import ROOM, greedy
 from trainables.inference.answering import answers as answered
 from trainables.inference.material import Kind, Material
-from trainables.inference.measures import FRACTION, Measure, Measured, likelihood, of_rows
+from trainables.inference.measures import FRACTION, Measure, Measured, Whole, likelihood, of_rows
 from trainables.inference.result import Result
 from trainables.inference.sampling import Sampling
 from trainables.inference.scorer import Scorer
@@ -25,6 +25,7 @@ from trainables.inference.texts import in_characters, similarity
 from trainables.likelihood import Judged, judge, mean_logprobs
 from trainables.model_folder import ModelError
 from trainables.policy import Policy
+from trainables.ranking import drawn_auc
 from trainables.rows import Conversation, Prompt, Prompted
 from trainables.stages import DPO, KTO, SFT, Pretrain
 from trainables.stages.pairs import Margins, PairStage
@@ -233,12 +234,15 @@ def _staged(policy: Policy, asked: Asked, stage: TrainingStage) -> Measured:
     main, better = metric.name, metric.higher_is_better
     rows = tuple(row.score for row in scores.rows)
     measures = [Measure(name, value) for name, value in scores.metrics.items() if name != main]
-    # Of an area under a curve, rows tell nothing: its scores are what the rows are ordered by.
+    # Of an area under a curve, a row by itself tells nothing: its scores are what the rows are ordered by.
     own = rows if np.isclose(np.mean(rows), scores.metrics[main]) else None
+    found = scores.columns()
+    ranked = own is None and {"good_worth", "bad_worth"} <= found.keys()
+    by_rank = Whole(len(rows), drawn_auc(found["good_worth"], found["bad_worth"])) if ranked else None
     columns = _columns(asked, [row.reference for row in scores.rows], [row.prediction for row in scores.rows])
     if own is None:
         columns["score"] = list(rows)
-    first = Measure(main, scores.metrics[main], own, higher_is_better=better, unit=metric.unit)
+    first = Measure(main, scores.metrics[main], own, higher_is_better=better, unit=metric.unit, whole=by_rank)
     return Measured(columns, (first, *measures), main)
 
 

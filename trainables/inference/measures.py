@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,19 @@ Scores = Sequence[float | None]  # of each row; None where a row has none
 
 
 @dataclass(frozen=True)
+class Whole:
+    """A measure of ``count`` rows at once. ``of`` makes it of rows that are drawn so many times each, (count,) of int;
+    NaN where these have none."""
+
+    count: int
+    of: Callable[[Any], float]
+
+
+@dataclass(frozen=True)
 class Measure:
     """``value`` is the mean of ``by_row`` weighted by ``weights`` (alike without), or, without ``by_row``, of all rows
-    at once. With ``exponential`` it is e to the power of that mean. ``how`` says by which rule or library.
+    at once: ``whole`` makes it of any drawing of them. With ``exponential`` it is e to the power of that mean. ``how``
+    says by which rule or library.
     """
 
     name: str
@@ -31,6 +41,7 @@ class Measure:
     unit: str = ""
     how: str = ""
     exponential: bool = False
+    whole: Whole | None = None
 
     @property
     def counted(self) -> tuple[list[float], list[float]]:

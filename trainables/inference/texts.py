@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from trainables.inference.measures import Measure, of_rows
+import numpy as np
+
+from trainables.inference.measures import Measure, Whole, of_rows
 from trainables.progress import tell
 
 ROUGES = ("rouge1", "rouge2", "rougeL")
@@ -85,9 +87,15 @@ def _sacrebleu(
         ]
         for key, metric in ((name, whole), (f"sentence_{name}", single)):
             signed[key] = str(metric.get_signature())
-        measures.append(Measure(name, value, how=signed[name]))
+        measures.append(Measure(name, value, how=signed[name], whole=_whole(whole, answers, references)))
         measures.append(of_rows(f"sentence_{name}", rows, how=signed[f"sentence_{name}"]))
     return measures, signed
+
+
+def _whole(metric: Any, answers: Sequence[str], references: Sequence[str]) -> Whole:
+    """The metric by what each row adds to its counts, as sacrebleu itself resamples it."""
+    counts = np.array(metric._extract_corpus_statistics(list(answers), [list(references)]))
+    return Whole(len(counts), lambda drawn: metric._compute_score_from_stats((drawn @ counts).tolist()).score)
 
 
 def _rouge(answers: Sequence[str], references: Sequence[str], tokenizer: Any) -> Iterator[Measure]:

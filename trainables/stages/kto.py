@@ -10,11 +10,11 @@ from pydantic import Field
 
 from trainables import batches
 from trainables.prediction import Batch, WholeLogits
+from trainables.ranking import auc
 from trainables.rows import Labelled
 from trainables.stages.pairs import (
     answer_logprobs,
     answered,
-    auc,
     encode_answer,
     reference_trainer,
     reference_unshared,
@@ -120,7 +120,14 @@ class KTO(TrainingStage):
         answers, matches = answered(policy, data, good, found_good, right, self.eval_batch)
         said = dict(zip(places, answers, strict=True))
         predictions = tuple(
-            Prediction(number, row.prompt_json(), row.completion, said.get(number), float(logprob))
+            Prediction(
+                number,
+                row.prompt_json(),
+                row.completion,
+                said.get(number),
+                float(logprob),
+                **{"good_worth" if row.label else "bad_worth": float(logprob)},
+            )
             for number, (row, logprob) in enumerate(zip(rows, found, strict=True))
         )
         return Scores(predictions, metrics | matches)

@@ -15,6 +15,7 @@ import numpy as np
 
 from trainables import batches
 from trainables.encode import Encoded, encode
+from trainables.ranking import auc
 from trainables.rows import Conversation, Labelled, Preference
 from trainables.stages.protocol import Metric, Prediction, Scores, TrainingStage
 
@@ -87,8 +88,10 @@ class PairStage(TrainingStage):
             said, matches = answered(policy, data, both[0::2], judged[0::2], right, self.eval_batch)
             metrics |= matches
         predictions = tuple(
-            Prediction(number, row.prompt_json(), row.chosen, answer, float(right))
-            for number, (row, answer, right) in enumerate(zip(rows, said, found.right, strict=True))
+            Prediction(number, row.prompt_json(), row.chosen, answer, float(right), float(good), float(bad))
+            for number, (row, answer, right, good, bad) in enumerate(
+                zip(rows, said, found.right, found.chosen, found.rejected, strict=True)
+            )
         )
         return Scores(predictions, metrics)
 
@@ -100,20 +103,6 @@ class PairStage(TrainingStage):
     def worth(self, policy: Policy, answers: Sequence[Encoded]) -> np.ndarray:
         """What decides between answers: how likely the policy finds each, (answers,)."""
         return answer_logprobs(policy, answers, self.eval_batch)
-
-
-def auc(good: np.ndarray, bad: np.ndarray) -> float:
-    """The share of (good, bad) pairs with the good one higher, ties half; 0.5 where one side is empty.
-
-    Mann and Whitney's U over the number of pairs.
-
-    >>> auc(np.array([2.0, 3.0]), np.array([1.0, 3.0]))
-    0.625
-    """
-    if not len(good) or not len(bad):
-        return 0.5
-    higher, equal = good[:, None] > bad[None, :], good[:, None] == bad[None, :]
-    return float((higher + 0.5 * equal).mean())
 
 
 def answered(

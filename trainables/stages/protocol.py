@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -34,13 +34,18 @@ class Metric:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One held-out row, scored. ``prompt`` is JSON messages; ``prediction`` is ``None`` without one."""
+    """One held-out row, scored. ``prompt`` is JSON messages; ``prediction`` is ``None`` without one.
+
+    What a good and a bad answer are worth to the model, where a row has such: in nats per token, or in rewards.
+    """
 
     row: int
     prompt: str
     reference: str
     prediction: str | None
     score: float
+    good_worth: float | None = None
+    bad_worth: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,14 @@ class Scores:
 
     rows: tuple[Prediction, ...]
     metrics: dict[str, float] = field(default_factory=dict)
+
+    def columns(self) -> dict[str, list[Any]]:
+        """The rows by column; what answers are worth only where rows have such."""
+        found = {each.name: [getattr(row, each.name) for row in self.rows] for each in fields(Prediction)}
+        given = {name for name, values in found.items() if any(value is not None for value in values)}
+        return {
+            name: values for name, values in found.items() if name in given or not name.endswith("_worth")
+        }
 
 
 class TrainingStage(Frozen):

@@ -1,0 +1,67 @@
+"""What a trial's test rows tell of its quality: how it comes out if other rows had been drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isclose
+from typing import Any
+
+from reports.uncertainty import Drawn
+from trainables.results import Record, Run, drawn_auc
+
+COLUMNS = ("row", "prompt", "reference", "score", "good_worth", "bad_worth")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """``asked`` tells which rows they are. ``of`` makes the quality of rows that are drawn so many times each, (rows,)
+    of int; ``scores`` are there where it is their mean.
+    """
+
+    asked: tuple[tuple[Any, ...], ...]
+    scores: tuple[float, ...] | None
+    of: Drawn
+
+
+def rows_of(run: Run, record: Record) -> Rows | None:
+    """The rows of ``predictions.parquet``; ``None`` without them, and where they don't make up the quality."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    path = run.folder / "trials" / record.trial_id / "predictions.parquet"
+    if record.quality is None or not path.exists():
+        return None
+    kept = [name for name in COLUMNS if name in pq.read_schema(path).names]
+    found = [row for row in pq.read_table(path, columns=kept).to_pylist() if row["score"] is not None]
+    if not found:
+        return None
+    of = _measure(record.quality_name, found)
+    if not isclose(of(np.ones(len(found), int)), record.quality, rel_tol=1e-3, abs_tol=1e-6):
+        return None
+    asked = tuple((row["row"], row["prompt"], row["reference"]) for row in found)
+    mean = record.quality_name not in _WHOLE
+    return Rows(asked, tuple(float(row["score"]) for row in found) if mean else None, of)
+
+
+def _measure(name: str | None, rows: Sequence[dict[str, Any]]) -> Drawn:
+    return _WHOLE.get(str(name), _mean)(rows)
+
+
+def _mean(rows: Sequence[dict[str, Any]], weights: Sequence[float] | None = None) -> Drawn:
+    import numpy as np
+
+    scores, weighing = np.array([row["score"] for row in rows], float), np.array(weights or [1.0] * len(rows))
+    return lambda drawn: float((drawn * weighing * scores).sum() / (drawn * weighing).sum())
+
+
+def _per_byte(rows: Sequence[dict[str, Any]]) -> Drawn:
+    """Bits over all bytes: a row's text is its reference."""
+    return _mean(rows, [max(len(row["reference"].encode()), 1) for row in rows])
+
+
+def _auc(rows: Sequence[dict[str, Any]]) -> Drawn:
+    return drawn_auc([row.get("good_worth") for row in rows], [row.get("bad_worth") for row in rows])
+
+
+_WHOLE = {"bits_per_byte": _per_byte, "auc": _auc}

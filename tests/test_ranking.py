@@ -1,0 +1,38 @@
+"""How well good answers are told from bad ones, against every pair of them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from trainables.ranking import auc, drawn_auc
+
+
+def by_pairs(good: np.ndarray, bad: np.ndarray) -> float:
+    return float(((good[:, None] > bad[None, :]) + 0.5 * (good[:, None] == bad[None, :])).mean())
+
+
+def test_it_is_the_share_of_all_pairs_in_the_right_order_ties_half() -> None:
+    dice = np.random.default_rng(0)
+    for _ in range(20):
+        good, bad = (dice.integers(0, 12, size=size) / 4 for size in dice.integers(1, 30, size=2))
+        assert auc(good, bad) == by_pairs(good, bad)
+
+
+def test_it_is_half_where_there_is_nothing_to_tell_apart() -> None:
+    assert auc([], [1.0]) == auc([1.0], []) == auc([1.0], [1.0]) == 0.5
+
+
+def test_rows_that_are_drawn_twice_count_twice() -> None:
+    good, bad = np.array([0.5, 2.0, 1.0]), np.array([1.0, 0.2, 1.5])
+    drawn = drawn_auc(good.tolist(), bad.tolist())
+    assert drawn(np.ones(3, int)) == by_pairs(good, bad)
+    assert drawn(np.array([2, 0, 1])) == pytest.approx(by_pairs(good[[0, 0, 2]], bad[[0, 0, 2]]))
+
+
+def test_rows_have_a_good_answer_or_a_bad_one_or_both() -> None:
+    drawn = drawn_auc([3.0, None, 1.0, 2.0], [None, 2.0, None, 0.0])
+    assert drawn(np.ones(4, int)) == pytest.approx(by_pairs(np.array([3.0, 1.0, 2.0]), np.array([2.0, 0.0])))
+    assert math.isnan(drawn(np.array([2, 0, 2, 0])))  # no bad one was drawn
