@@ -448,20 +448,20 @@ def test_what_a_trial_saves_loads_with_plain_libraries_and_answers_the_same(
 
 def run_and_keep(config: TrialConfig, folder: Path) -> tuple[Any, Policy]:
     """The record, and the policy as it was when the trial saved it."""
-    from trainables import run as module
+    from trainables import course
 
     kept: list[Policy] = []
-    save = module._save
+    save = course._save
 
     def keeping(trial: Any, policy: Policy) -> None:
         save(trial, policy)
         kept.append(policy)
 
-    module._save = keeping
+    course._save = keeping
     try:
         record = run(config, folder)
     finally:
-        module._save = save
+        course._save = save
     return record, kept[0]
 
 

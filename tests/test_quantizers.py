@@ -14,12 +14,13 @@ from torch import nn
 from trial_example import make_config, make_policy, run, write_rows
 
 from trainables import starts
+from trainables.counting import count_parameters
 from trainables.memory import weight_bytes
 from trainables.methods import QLoRA
 from trainables.model_folder import ModelError
 from trainables.policy import load_base
 from trainables.quantizers import QUANTIZERS, QuantizationFailed, check
-from trainables.run import Place, count_parameters, run_trial
+from trainables.run import Place, run_trial
 from trainables.starts import _merge
 
 LINEAR_LAYERS = 7 * LAYERS

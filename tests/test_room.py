@@ -24,7 +24,7 @@ from sweeps.plan import Plan, make
 from sweeps.search import CellSearch
 from sweeps.sizes import PROCESS_BYTES, Sizes
 from sweeps.spec import read
-from trainables import run as running
+from trainables import course
 from trainables.config import TrialConfig
 from trainables.measuring import MeasuringFailed
 from trainables.results import Record, read_record
@@ -193,14 +193,14 @@ class Greedy:
     """Has a policy's model ask for too much: in its forward pass, or when gradients come back to its first layer."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, ask: Any) -> None:
-        attach = running.attach
+        attach = course.attach
 
         def attached(*arguments: Any) -> Any:
             policy = attach(*arguments)
             ask(policy.causal.base_model.layers[0])
             return policy
 
-        monkeypatch.setattr(running, "attach", attached)
+        monkeypatch.setattr(course, "attach", attached)
 
 
 def in_forward(layer: torch.nn.Module) -> None:
@@ -223,7 +223,7 @@ def test_a_trial_that_runs_out_of_memory_says_where(
     if where in asks:
         Greedy(monkeypatch, asks[where])
     elif where == "load":
-        monkeypatch.setattr(running, "load_base", hungry)
+        monkeypatch.setattr(course, "load_base", hungry)
     elif where == "step":
         monkeypatch.setattr("torch.optim.AdamW._init_group", hungry, raising=False)  # where its state is made
     else:

@@ -17,7 +17,7 @@ from trial_example import make_config, write_rows
 from reports.summary import _plain
 from reports.write import write
 from sweeps import doctor, folder
-from trainables import run
+from trainables import starts
 from trainables.redaction import HIDDEN, redacted
 from trainables.run import Place, run_trial
 
@@ -83,7 +83,7 @@ def test_a_failure_that_quotes_a_secret_leaves_none_behind(
     def fails(*_: Any) -> None:
         raise OSError(f"401 for https://hub/x?token={secrets['HF_TOKEN']} with {secrets['WANDB_API_KEY']}")
 
-    monkeypatch.setattr(run.starts, "weights", fails)
+    monkeypatch.setattr(starts, "weights", fails)
     record = run_trial(make_config(tiny_model, write_rows(tmp_path / "rows.jsonl")), Place(tmp_path / "run"))
     assert record.status == "failed"
     assert f"OSError: 401 for https://hub/x?token={HIDDEN} with {HIDDEN}" in str(record.error)

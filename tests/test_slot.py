@@ -17,7 +17,8 @@ from sweeps.slot import ran_out_of_memory
 from trainables import worker
 from trainables.config import TrialConfig
 from trainables.results import read_record
-from trainables.run import Place, Trial, run_trial
+from trainables.run import Place, run_trial
+from trainables.trial import Trial
 from trainables.watch import Alone
 
 

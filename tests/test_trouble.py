@@ -11,8 +11,7 @@ import pytest
 from test_slot import Heard
 from trial_example import curve, make_config, run, write_rows
 
-from trainables import run as running
-from trainables import trouble, worker
+from trainables import course, trouble, worker
 from trainables.config import TrialConfig
 from trainables.results import read_record
 from trainables.run import Place, run_trial
@@ -76,7 +75,7 @@ def config(tiny_model: Path, tmp_path: Path) -> TrialConfig:
 def test_a_trial_that_cannot_write_is_no_failed_row(
     config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "_save", no_space)
+    monkeypatch.setattr(course, "_save", no_space)
     with pytest.raises(OSError, match="No space left"):
         run_trial(config, Place(tmp_path), Alone())
     assert read_record(tmp_path / "trials" / config.trial_id()) is None
@@ -86,7 +85,7 @@ def test_a_worker_goes_on_with_it_from_its_checkpoint_once_there_is_room(
     config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = run(config, tmp_path / "peace")
-    mark, calls = running.Watch.on_save, []
+    mark, calls = course.Watch.on_save, []
 
     def full(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         calls.append(state.global_step)
@@ -94,7 +93,7 @@ def test_a_worker_goes_on_with_it_from_its_checkpoint_once_there_is_room(
             no_space()
         mark(self, args, state, control, **kwargs)
 
-    monkeypatch.setattr(running.Watch, "on_save", full)
+    monkeypatch.setattr(course.Watch, "on_save", full)
     monkeypatch.setattr(worker.FromHub, "interrupted", lambda self: False)
     job = {
         "trial_id": config.trial_id(), "config": config.model_dump(mode="json"), "run": str(tmp_path / "run"),

@@ -1,109 +1,35 @@
 """One trial from config to record, with no Ray at all: what a slot's worker runs, and ``paretune try``.
 
-Load, attach, train under watch, score once on the test rows, save, measure memory, write the record. Whatever
-goes wrong becomes a record that says so.
+Follow its course, measure memory, write the record. Whatever goes wrong becomes a record that says so.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import socket
-import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from transformers import set_seed
 
-from trainables import (
-    data,
-    files,
-    kernels,
-    provenance,
-    redaction,
-    reference,
-    rope,
-    sharded_checkpoint,
-    sharding,
-    starts,
-    templates,
-    trouble,
-)
+from trainables import files, provenance, redaction, trouble
 from trainables.config import TrialConfig
-from trainables.group import GroupBroken, all_failed, first_rank, is_lost_worker, workers
+from trainables.course import follow
+from trainables.group import GroupBroken, all_failed, first_rank, is_lost_worker
 from trainables.measuring import MeasuringFailed
-from trainables.phases import Phases
-from trainables.policy import Policy, attach, device, load_base, tokenizer_of
-from trainables.quantizers import QUANTIZERS
 from trainables.results import Record, Status, write_record
-from trainables.stages.protocol import Scores
-from trainables.training import arguments, clean_process, follow_quietly
-from trainables.watch import Alone, Control, Tally, Watch, finite, last_checkpoint
+from trainables.trial import Place, Trial
+from trainables.watch import Alone, Control
+
+__all__ = ["Place", "end_trial", "is_out_of_memory", "run_trial", "would_retry"]
 
 
 class Measures(Protocol):
     """What can measure a config's memory: a ``MeasuringProcess``."""
 
     def measure(self, config: TrialConfig) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a trial runs: its run folder, its slot, since when the slot has had it (seconds since 1970)."""
-
-    run: Path
-    slot: str | None = None
-    slot_trial: int | None = None
-    given_at: float | None = None
-    workers: int = 1
-
-    def folder(self, config: TrialConfig) -> Path:
-        return self.run / "trials" / config.trial_id()
-
-
-@dataclass
-class Trial:
-    """A trial under way: what is known of it so far, which is what its record says if it ends here.
-
-    ``asked`` is the config that it is known by; it runs with ``config``, which may take fewer rows at a time.
-    """
-
-    asked: TrialConfig
-    config: TrialConfig
-    place: Place
-    control: Control
-    facts: dict[str, Any] = field(default_factory=dict)
-    phases: Phases = field(default_factory=Phases)
-    together: bool = field(
-        default_factory=lambda: workers() > 1
-    )  # whether workers may wait for one another now
-
-    @property
-    def folder(self) -> Path:
-        return self.place.folder(self.asked)
-
-    def record(self, status: Status, error: str | None = None) -> Record:
-        return Record(
-            **self.asked.identity(),
-            status=status,
-            error=error,
-            slot=self.place.slot,
-            slot_trial=self.place.slot_trial,
-            workers=self.place.workers,
-            host=socket.gethostname(),
-            device=device(),
-            ended_at=provenance.now(),
-            commit=provenance.commit(),
-            packages=provenance.packages(),
-            **self.facts,
-        )
 
 
 def run_trial(
@@ -142,7 +68,7 @@ def run_trial(
 def _ended(trial: Trial, evaluate_at: frozenset[int], measuring: Measures | None) -> Record:
     """Runs a trial to its end, whatever that is."""
     try:
-        return _with_memory(trial, _run(trial, evaluate_at), measuring)
+        return _with_memory(trial, follow(trial, evaluate_at), measuring)
     except Exception as error:
         if trial.together and is_lost_worker(error):
             raise GroupBroken(str(error)) from error
@@ -208,146 +134,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _run(trial: Trial, evaluate_at: frozenset[int]) -> Status:
-    config = trial.config
-    clean_process()
-    set_seed(config.train.seed)
-    rows = data.load(config.data, config.stage.needs)
-    tokenizer = tokenizer_of(config)
-    policy = attach(load_base(config, starts.weights(config.model, trial.place.run)), tokenizer, config)
-    metric = config.stage.quality(rows)
-    trial.facts |= {
-        "quality_name": metric.name,
-        "quality_higher_is_better": metric.higher_is_better,
-        "quality_unit": metric.unit,
-        "objective_name": config.stage.objective_name(),
-        "test_rows": len(rows.test),
-        "data_sha256": rows.sha256,
-        "template_sha256": templates.sha256(policy.tokenizer),
-        "total_params": count_parameters(policy.model),
-        "attention": policy.causal.config._attn_implementation,
-        "kernels": kernels.chosen(config.model.kernels),
-        "rope": rope.applied(policy.causal.config) if config.model.rope else None,
-        "quantized_layers": count_quantized(policy.model) or None,
-    }
-    status: Status = "done" if config.method is None else _train(trial, policy, rows, evaluate_at)
-    # Where the workers share the weights, all of them have to take part; else the first goes on alone.
-    trial.together = policy.blueprint is not None
-    if status != "interrupted" and (first_rank() or policy.blueprint is not None):
-        if config.method is not None:
-            _save(trial, policy)
-        with trial.phases.during("eval"):
-            _score(trial, policy, rows, metric.name)
-    return status
-
-
-def _train(trial: Trial, policy: Policy, rows: data.Data, evaluate_at: frozenset[int]) -> Status:
-    config, train = trial.config, trial.config.train
-    steps = config.stage.steps(policy.tokenizer, rows.train, train, config.data.cutoff)
-    options = arguments(train, steps, trial.folder, trial.place.workers, policy.device)
-    trainer = config.stage.trainer(policy, rows.train, train, config.data.cutoff, options)
-    trainable = [p for p in policy.model.parameters() if p.requires_grad]
-    trial.facts["trainable_params"] = sum(p.numel() for p in trainable)
-    trial.facts["padding_share"] = trainer.padding_share  # type: ignore[attr-defined]
-    trial.facts["reference_bytes"] = reference.copied_bytes(policy)
-    if policy.blueprint is not None:
-        sharded_checkpoint.own(trainer, policy.model)
-    _own_optimizer(trainer, config, policy)
-    resumed = last_checkpoint(trial.folder, partial(sharded_checkpoint.is_ours, policy.blueprint is not None))
-    watch = Watch(
-        folder=trial.folder,
-        tally=resumed[1] if resumed else Tally(),
-        control=trial.control,
-        evaluate=lambda: _objective(trial, policy, rows),
-        evaluate_at=evaluate_at | {steps} | frozenset(range(0, steps, train.eval_steps or steps)),
-        on_first_step=lambda: _note_setup(trial),
-        tokens_after=trainer.tokens_after,  # type: ignore[attr-defined]
-        autosave=train.save_steps is None,
-        logs=config.stage.logs,
-    )
-    follow_quietly(trainer, watch)
-    trial.phases.follow(trainer)
-    try:
-        if resumed and (resumed[1].stopped or resumed[1].step >= steps):
-            # It was being scored when it died. `train` would take a step more before it looks.
-            trainer._load_from_checkpoint(str(resumed[0]))
-        else:
-            trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
-    finally:
-        watch.close()
-        _note_tally(trial, watch.tally)
-    if watch.tally.step >= steps:
-        return "done"
-    return "stopped" if watch.tally.stopped else "interrupted"
-
-
-def _objective(trial: Trial, policy: Policy, rows: data.Data) -> dict[str, float]:
-    with trial.phases.during("eval"), sharding.scored(policy) as scored:
-        return trial.config.stage.objective(scored, rows.validation, trial.config.data.cutoff)
-
-
-def _own_optimizer(trainer: Any, config: TrialConfig, policy: Policy) -> None:
-    cls, options = trainer.get_optimizer_cls_and_kwargs(trainer.args, policy.model)
-    options = {**options, "weight_decay": config.train.weight_decay}
-    assert config.method is not None
-    own = config.method.optimizer(policy.model, cls, options)
-    if own is not None:
-        trainer.optimizer = own
-
-
-def _note_setup(trial: Trial) -> None:
-    if trial.place.given_at is not None:
-        trial.facts["setup_seconds"] = time.time() - trial.place.given_at
-
-
-def _note_tally(trial: Trial, tally: Tally) -> None:
-    trial.facts |= {
-        "steps": tally.step,
-        "tokens": tally.tokens,
-        "train_seconds": tally.train_seconds,
-        "eval_seconds": tally.eval_seconds,
-        "tokens_per_second": tally.tokens / tally.train_seconds if tally.train_seconds else None,
-        "objective": tally.values.get("objective"),
-    }
-
-
-def _score(trial: Trial, policy: Policy, rows: data.Data, quality_name: str) -> None:
-    started = time.perf_counter()
-    config = trial.config
-    if config.method is None:
-        values = _objective(trial, policy, rows)
-        trial.facts["objective"] = finite("objective on the validation rows", values["objective"])
-    with sharding.scored(policy) as scored:
-        scores = config.stage.score(scored, rows, rows.test, config.data.cutoff)
-    seconds = time.perf_counter() - started
-    for name, value in scores.metrics.items():
-        finite(f"{name} on the test rows", value)
-    trial.facts["eval_seconds"] = trial.facts.get("eval_seconds", 0.0) + seconds
-    trial.facts["quality"] = scores.metrics[quality_name]
-    trial.facts["metrics"] = scores.metrics
-    if first_rank():
-        write_predictions(trial.folder, scores)
-
-
-def write_predictions(folder: Path, scores: Scores) -> None:
-    """``predictions.parquet``: row, prompt (JSON messages), reference, prediction, score; what good and bad answers are
-    worth, where rows have such."""
-    table = pa.table(scores.columns())
-    with files.atomic(folder / "predictions.parquet") as temporary:
-        pq.write_table(table, temporary)
-
-
-def _save(trial: Trial, policy: Policy) -> None:
-    assert trial.config.method is not None
-    saved = sharding.whole(policy)
-    if saved is None:
-        return
-    with saved.evaluating(), files.atomic_folder(trial.folder / "model") as folder:
-        trial.config.method.save(saved.model, saved.tokenizer, folder, saved.dtypes.frozen)
-    weights = (trial.folder / "model").glob("*.safetensors")
-    trial.facts["artifact_bytes"] = sum(path.stat().st_size for path in weights)
-
-
 def _with_memory(trial: Trial, status: Status, measuring: Measures | None) -> Record:
     if measuring is None or status == "interrupted" or not first_rank():
         return trial.record(status)
@@ -377,18 +163,3 @@ def once(path: Path, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         if not path.exists():
             files.write_json(path, made)
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def count_quantized(model: torch.nn.Module) -> int:
-    """How many layers are held in few bits, by any quantizer."""
-    return sum(any(q.is_quantized(module) for q in QUANTIZERS.values()) for module in model.modules())
-
-
-def count_parameters(model: torch.nn.Module) -> int:
-    """All parameters; a quantized weight counts as what it stands for, a tied one once."""
-    found = {id(parameter): parameter.numel() for parameter in model.parameters()}
-    for module in model.modules():
-        for quantizer in QUANTIZERS.values():
-            if quantizer.is_quantized(module):
-                found[id(next(module.parameters()))] = quantizer.weights(module)
-    return sum(found.values())
