@@ -58,6 +58,8 @@ def test_a_trial_on_its_own_test_part_is_what_its_record_says(stages: Path, kind
     found = evaluated(f"{stages}:{record.trial_id}")
     assert record.quality_name is not None
     assert metrics(found)[record.quality_name] == record.quality
+    if "auc" in record.metrics:  # the measure that preference stages have in common
+        assert metrics(found)["auc"] == record.metrics["auc"]
     assert found["results"][0]["main_metric"] == record.quality_name
     assert found["results"][0]["trial_id"] == record.trial_id
     assert (found["data"]["part"], found["data"]["sha256"]) == ("test", record.data_sha256)

@@ -25,7 +25,7 @@ from trainables.inference.texts import in_characters, similarity
 from trainables.likelihood import Judged, judge, mean_logprobs
 from trainables.model_folder import ModelError
 from trainables.policy import Policy
-from trainables.ranking import drawn_auc
+from trainables.ranking import auc, drawn_auc
 from trainables.rows import Conversation, Prompt, Prompted
 from trainables.stages import DPO, KTO, SFT, Pretrain
 from trainables.stages.pairs import Margins, PairStage
@@ -190,6 +190,8 @@ def _pairs(policy: Policy, asked: Asked) -> Measured:
         of_rows("margin", _floats(found.chosen - found.rejected), how=how),
     ]
     if judged is not None:
+        ranked = Whole(len(found.right), drawn_auc(found.chosen.tolist(), found.rejected.tolist()))
+        measures.append(Measure("auc", auc(found.chosen, found.rejected), how=how, whole=ranked))
         total = np.array([row.logprob for row in judged])
         by_sum = Margins(total[0::2], total[1::2])
         how = "by the sum of log-probabilities"
