@@ -22,7 +22,8 @@ READ = {
     "Large points are each cell's best by the validation rows, with its 95 % interval; small points are all other "
     "trials.",
     "comparison": "One row a cell, its best trial chosen by the validation rows and scored once on the test "
-    "rows; in brackets the 95 % interval over test rows (Wilson's of a share of rows, else a bootstrap).",
+    "rows; in brackets the 95 % interval over test rows (Wilson's of a share of rows, Newcombe's of AUC, else a "
+    "bootstrap).",
     "across": "Stages that learn which answers are good, by one measure: AUC, how often a good held-out answer is "
     "likelier than a bad one, of any two, by the mean log-probability of its tokens. Each cell's best trial is still "
     "the one with the best objective of its own stage. Pairs give two answers each, labelled rows one.",

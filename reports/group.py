@@ -72,8 +72,8 @@ class Row:
 
     @cached_property
     def interval(self) -> tuple[float, float] | None:
-        """The quality's 95 % interval: Wilson's of a proportion of rows, else a bootstrap over the test rows;
-        ``None`` where these aren't there.
+        """The quality's 95 % interval: Wilson's of a proportion of rows, Newcombe's of an area under a curve,
+        else a bootstrap over the test rows; ``None`` where these aren't there.
         """
         best = self.best
         if best is None or best.quality is None:
@@ -81,7 +81,7 @@ class Row:
         if best.quality_unit == "fraction" and best.test_rows:
             return uncertainty.wilson(best.quality, best.test_rows)
         rows = rows_of(self.cell.run, best)
-        return uncertainty.drawn(len(rows.asked), rows.of) if rows is not None else None
+        return rows.interval if rows is not None else None
 
 
 @dataclass(frozen=True)

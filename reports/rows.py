@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import isclose
 from typing import Any
 
+from reports import uncertainty
 from reports.uncertainty import Drawn
 from trainables.results import Record, Run, drawn_auc
 
@@ -16,12 +17,23 @@ COLUMNS = ("row", "prompt", "reference", "score", "good_worth", "bad_worth")
 @dataclass(frozen=True)
 class Rows:
     """``asked`` tells which rows they are. ``of`` makes the quality of rows that are drawn so many times each, (rows,)
-    of int; ``scores`` are there where it is their mean.
+    of int; ``scores`` are there where it is their mean, ``ranked`` (how many good and bad answers) where it is AUC.
     """
 
     asked: tuple[tuple[Any, ...], ...]
     scores: tuple[float, ...] | None
     of: Drawn
+    ranked: tuple[int, int] | None = None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The quality's 95 % interval."""
+        import numpy as np
+
+        count = len(self.asked)
+        if self.ranked is not None:
+            return uncertainty.area(self.of(np.ones(count, int)), *self.ranked)
+        return uncertainty.drawn(count, self.of)
 
 
 def rows_of(run: Run, record: Record) -> Rows | None:
@@ -36,16 +48,13 @@ def rows_of(run: Run, record: Record) -> Rows | None:
     found = [row for row in pq.read_table(path, columns=kept).to_pylist() if row["score"] is not None]
     if not found:
         return None
-    of = _measure(record.quality_name, found)
+    name = str(record.quality_name)
+    of = _WHOLE.get(name, _mean)(found)
     if not isclose(of(np.ones(len(found), int)), record.quality, rel_tol=1e-3, abs_tol=1e-6):
         return None
     asked = tuple((row["row"], row["prompt"], row["reference"]) for row in found)
-    mean = record.quality_name not in _WHOLE
-    return Rows(asked, tuple(float(row["score"]) for row in found) if mean else None, of)
-
-
-def _measure(name: str | None, rows: Sequence[dict[str, Any]]) -> Drawn:
-    return _WHOLE.get(str(name), _mean)(rows)
+    scores = None if name in _WHOLE else tuple(float(row["score"]) for row in found)
+    return Rows(asked, scores, of, _ranked(found) if name == "auc" else None)
 
 
 def _mean(rows: Sequence[dict[str, Any]], weights: Sequence[float] | None = None) -> Drawn:
@@ -62,6 +71,11 @@ def _per_byte(rows: Sequence[dict[str, Any]]) -> Drawn:
 
 def _auc(rows: Sequence[dict[str, Any]]) -> Drawn:
     return drawn_auc([row.get("good_worth") for row in rows], [row.get("bad_worth") for row in rows])
+
+
+def _ranked(rows: Sequence[dict[str, Any]]) -> tuple[int, int] | None:
+    good, bad = (sum(row.get(side) is not None for row in rows) for side in ("good_worth", "bad_worth"))
+    return (good, bad) if good and bad else None
 
 
 _WHOLE = {"bits_per_byte": _per_byte, "auc": _auc}

@@ -22,6 +22,8 @@ class Statistics(Protocol):
 
     def wilson(self, proportion: float, count: int) -> Interval: ...
 
+    def area(self, auc: float, good: int, bad: int) -> Interval: ...
+
     def mcnemar(self, one_only: int, other_only: int) -> float: ...
 
     def bootstrap(self, values: Sequence[float], weights: Sequence[float]) -> Interval: ...
@@ -68,7 +70,11 @@ class Difference:
 
 
 def interval(measure: Measure, by: Statistics) -> Interval | None:
-    """The 95 % interval: Wilson's of a share of rows, else a bootstrap over rows; ``None`` where they tell nothing."""
+    """The 95 % interval: Wilson's of a share of rows, Newcombe's of an area under a curve, else a bootstrap over rows;
+    ``None`` where these tell nothing.
+    """
+    if measure.whole is not None and measure.whole.ranked is not None:
+        return by.area(measure.value, *measure.whole.ranked)
     if measure.whole is not None:
         return by.drawn(measure.whole.count, measure.whole.of)
     values, weights = measure.counted

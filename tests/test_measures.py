@@ -10,7 +10,7 @@ import pytest
 
 from reports import uncertainty
 from sweeps import compared
-from trainables.inference.measures import FRACTION, Measure, Measured, likelihood, of_rows
+from trainables.inference.measures import FRACTION, Measure, Measured, area, likelihood, of_rows
 from trainables.inference.scorer import Scorer, ScorerError
 from trainables.inference.texts import in_characters, similarity
 from trainables.likelihood import Judged
@@ -227,6 +227,13 @@ def test_two_results_are_told_apart_by_a_measure_of_all_rows_at_once(name: str) 
     same = judged(alike(0.1), alike(0.1))
     assert (same.low, same.high, same.settled) == (0, 0, False)
     assert not judged(alike(0.1, 5), alike(0.3, 5)).settled  # so few rows
+
+
+def test_the_interval_of_an_area_is_not_empty_where_all_pairs_are_in_order() -> None:
+    perfect = area([1.0] * 64, [0.0] * 64, 1.0)
+    low, high = compared.interval(perfect, uncertainty) or (0.0, 0.0)
+    assert (round(low, 3), high) == (0.969, 1)
+    assert compared.interval(area([1.0], [None], 0.5), uncertainty) is None  # nothing to tell apart
 
 
 def test_the_interval_of_a_mean_is_the_same_by_drawing_rows() -> None:

@@ -1,14 +1,17 @@
 """Intervals and tests against published or hand-worked numbers, and how two trials are judged by them."""
 
+from math import erf
 from pathlib import Path
 
+import numpy as np
 import pytest
 from reports_example import record, write_run, write_scores
 
 from reports.comparison import compare
 from reports.difference import difference
-from reports.uncertainty import mcnemar, newcombe, paired_bootstrap, wilson
+from reports.uncertainty import area, mcnemar, newcombe, paired_bootstrap, wilson
 from trainables import results
+from trainables.ranking import auc
 from trainables.results import Record, Run
 
 
@@ -29,6 +32,28 @@ def test_wilson_of_no_rows_is_refused() -> None:
 
 def test_newcombe_gives_the_published_interval_of_a_difference() -> None:
     assert newcombe(56 / 70, 70, 48 / 80, 80) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def test_the_interval_of_an_area_holds_the_truth_nineteen_times_of_twenty() -> None:
+    """Normal scores a distance d apart have an area of Phi(d / sqrt 2)."""
+    dice = np.random.default_rng(0)
+    for apart, rows in ((3.0, 16), (2.3, 64), (1.0, 20)):
+        truth, held = (1 + erf(apart / 2)) / 2, 0
+        for _ in range(400):
+            good, bad = dice.normal(apart, 1, rows), dice.normal(0, 1, rows)
+            low, high = area(auc(good, bad), rows, rows)
+            held += low <= truth <= high
+        assert 0.93 < held / 400 < 0.99
+
+
+def test_the_interval_of_an_area_is_not_empty_at_0_and_1_and_mirrored() -> None:
+    low, high = area(1.0, 20, 30)
+    assert (0.8 < low < 1, high) == (True, 1)
+    assert area(0.0, 20, 30) == pytest.approx((0, 1 - low))
+    low, high = area(0.9, 10, 30)
+    assert area(0.1, 30, 10) == pytest.approx((1 - high, 1 - low))
+    with pytest.raises(ValueError, match="good and bad answers, got 0 and 3"):
+        area(0.5, 0, 3)
 
 
 def test_mcnemar_is_the_exact_binomial_test() -> None:

@@ -17,7 +17,7 @@ from trainables.encode import Encoded, encode
 from trainables.generation import ROOM, greedy
 from trainables.inference.answering import answers as answered
 from trainables.inference.material import Kind, Material
-from trainables.inference.measures import FRACTION, Measure, Measured, Whole, likelihood, of_rows
+from trainables.inference.measures import FRACTION, Measure, Measured, area, likelihood, of_rows
 from trainables.inference.result import Result
 from trainables.inference.sampling import Sampling
 from trainables.inference.scorer import Scorer
@@ -25,7 +25,7 @@ from trainables.inference.texts import in_characters, similarity
 from trainables.likelihood import Judged, judge, mean_logprobs
 from trainables.model_folder import ModelError
 from trainables.policy import Policy
-from trainables.ranking import auc, drawn_auc
+from trainables.ranking import auc
 from trainables.rows import Conversation, Prompt, Prompted
 from trainables.stages import DPO, KTO, SFT, Pretrain
 from trainables.stages.pairs import Margins, PairStage
@@ -190,8 +190,8 @@ def _pairs(policy: Policy, asked: Asked) -> Measured:
         of_rows("margin", _floats(found.chosen - found.rejected), how=how),
     ]
     if judged is not None:
-        ranked = Whole(len(found.right), drawn_auc(found.chosen.tolist(), found.rejected.tolist()))
-        measures.append(Measure("auc", auc(found.chosen, found.rejected), how=how, whole=ranked))
+        value = auc(found.chosen, found.rejected)
+        measures.append(area(found.chosen.tolist(), found.rejected.tolist(), value, how=how))
         total = np.array([row.logprob for row in judged])
         by_sum = Margins(total[0::2], total[1::2])
         how = "by the sum of log-probabilities"
@@ -238,13 +238,13 @@ def _staged(policy: Policy, asked: Asked, stage: TrainingStage) -> Measured:
     measures = [Measure(name, value) for name, value in scores.metrics.items() if name != main]
     # Of an area under a curve, a row by itself tells nothing: its scores are what the rows are ordered by.
     own = rows if np.isclose(np.mean(rows), scores.metrics[main]) else None
-    found = scores.columns()
-    ranked = own is None and {"good_worth", "bad_worth"} <= found.keys()
-    by_rank = Whole(len(rows), drawn_auc(found["good_worth"], found["bad_worth"])) if ranked else None
     columns = _columns(asked, [row.reference for row in scores.rows], [row.prediction for row in scores.rows])
     if own is None:
         columns["score"] = list(rows)
-    first = Measure(main, scores.metrics[main], own, higher_is_better=better, unit=metric.unit, whole=by_rank)
+    first = Measure(main, scores.metrics[main], own, higher_is_better=better, unit=metric.unit)
+    if main == "auc":
+        good, bad = ([getattr(row, side) for row in scores.rows] for side in ("good_worth", "bad_worth"))
+        first = area(good, bad, first.value)
     return Measured(columns, (first, *measures), main)
 
 

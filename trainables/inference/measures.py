@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.likelihood import Judged
+from trainables.ranking import drawn_auc
 
 FRACTION = "fraction"
 Scores = Sequence[float | None]  # of each row; None where a row has none
@@ -20,10 +21,11 @@ Scores = Sequence[float | None]  # of each row; None where a row has none
 @dataclass(frozen=True)
 class Whole:
     """A measure of ``count`` rows at once. ``of`` makes it of rows that are drawn so many times each, (count,) of int;
-    NaN where these have none."""
+    NaN where these have none. ``ranked``: how many good and bad answers it is the AUC of."""
 
     count: int
     of: Callable[[Any], float]
+    ranked: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,13 @@ class Measure:
         pairs = zip(rows, self.weights or [1.0] * len(rows), strict=True)
         kept = [(value, weight) for value, weight in pairs if value is not None]
         return [value for value, _ in kept], [weight for _, weight in kept]
+
+
+def area(good: Sequence[float | None], bad: Sequence[float | None], value: float, **options: Any) -> Measure:
+    """AUC of what good and bad answers are worth, ``None`` where a row has none; ``value`` is that of all rows."""
+    counts = [sum(worth is not None for worth in side) for side in (good, bad)]
+    whole = Whole(len(good), drawn_auc(good, bad), (counts[0], counts[1])) if all(counts) else None
+    return Measure("auc", value, whole=whole, **options)
 
 
 @dataclass(frozen=True)
