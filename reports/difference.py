@@ -45,10 +45,15 @@ def _by_row(one: Rows, other: Rows) -> Difference:
             p = uncertainty.mcnemar(pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)))
             return Difference(p < 0.05, f"McNemar's exact test on {count} rows, p = {p:.2g}")
         low, high = uncertainty.paired_bootstrap([one - other for one, other in pairs])
-    return Difference(low > 0 or high < 0, f"paired bootstrap over {count} rows")
+    return Difference(_settled(count, low, high), f"paired bootstrap over {count} rows")
 
 
 def _by_other_rows(one: Rows, other: Rows) -> Difference:
     counts = len(one.asked), len(other.asked)
     low, high = uncertainty.drawn_apart(counts[0], one.of, counts[1], other.of)
-    return Difference(low > 0 or high < 0, f"bootstrap over {counts[0]} rows and {counts[1]} others")
+    settled = _settled(min(counts), low, high)
+    return Difference(settled, f"bootstrap over {counts[0]} rows and {counts[1]} others")
+
+
+def _settled(rows: int, low: float, high: float) -> bool:
+    return rows >= uncertainty.LEAST and (low > 0 or high < 0)

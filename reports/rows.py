@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isclose
+from math import isclose, nan
 from typing import Any
 
 from reports import uncertainty
 from reports.uncertainty import Drawn
 from trainables.results import Record, Run, drawn_auc
 
-COLUMNS = ("row", "prompt", "reference", "score", "good_worth", "bad_worth")
+COLUMNS = ("row", "prompt", "reference", "score", "weight", "good_worth", "bad_worth")
 
 
 @dataclass(frozen=True)
@@ -48,25 +48,28 @@ def rows_of(run: Run, record: Record) -> Rows | None:
     found = [row for row in pq.read_table(path, columns=kept).to_pylist() if row["score"] is not None]
     if not found:
         return None
-    name = str(record.quality_name)
-    of = _WHOLE.get(name, _mean)(found)
+    is_auc = record.quality_name == "auc"
+    of = (_auc if is_auc else _mean)(found)
     if not isclose(of(np.ones(len(found), int)), record.quality, rel_tol=1e-3, abs_tol=1e-6):
         return None
     asked = tuple((row["row"], row["prompt"], row["reference"]) for row in found)
-    scores = None if name in _WHOLE else tuple(float(row["score"]) for row in found)
-    return Rows(asked, scores, of, _ranked(found) if name == "auc" else None)
+    weighed = any(row.get("weight") is not None for row in found)
+    scores = None if is_auc or weighed else tuple(float(row["score"]) for row in found)
+    return Rows(asked, scores, of, _ranked(found) if is_auc else None)
 
 
-def _mean(rows: Sequence[dict[str, Any]], weights: Sequence[float] | None = None) -> Drawn:
+def _mean(rows: Sequence[dict[str, Any]]) -> Drawn:
+    """Of the scores, weighed by tokens or bytes where these make up the quality."""
     import numpy as np
 
-    scores, weighing = np.array([row["score"] for row in rows], float), np.array(weights or [1.0] * len(rows))
-    return lambda drawn: float((drawn * weighing * scores).sum() / (drawn * weighing).sum())
+    scores = np.array([row["score"] for row in rows], float)
+    weights = np.array([1.0 if row.get("weight") is None else row["weight"] for row in rows])
 
+    def of(drawn: Any) -> float:
+        weighing = drawn * weights
+        return float((weighing * scores).sum() / weighing.sum()) if weighing.any() else nan
 
-def _per_byte(rows: Sequence[dict[str, Any]]) -> Drawn:
-    """Bits over all bytes: a row's text is its reference."""
-    return _mean(rows, [max(len(row["reference"].encode()), 1) for row in rows])
+    return of
 
 
 def _auc(rows: Sequence[dict[str, Any]]) -> Drawn:
@@ -76,6 +79,3 @@ def _auc(rows: Sequence[dict[str, Any]]) -> Drawn:
 def _ranked(rows: Sequence[dict[str, Any]]) -> tuple[int, int] | None:
     good, bad = (sum(row.get(side) is not None for row in rows) for side in ("good_worth", "bad_worth"))
     return (good, bad) if good and bad else None
-
-
-_WHOLE = {"bits_per_byte": _per_byte, "auc": _auc}

@@ -15,6 +15,7 @@ from typing import Any
 
 Drawn = Callable[[Any], float]  # a measure of rows that are drawn so many times each, (rows,) of int
 WHOLE_RESAMPLES = 1_000  # as Koehn has it
+LEAST = 6  # rows: of fewer, even all alike say nothing at 5 % (2 / 2^5 = 0.06, the sign test)
 Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 

@@ -121,13 +121,13 @@ def write_scores(
     run: Path,
     trial_id: str,
     scores: list[float],
-    references: Sequence[str] = ("on",),
-    **worths: list[float | None],
+    reference: str = "on",
+    **more: Sequence[float | None],
 ) -> None:
-    """A trial's ``predictions.parquet``; ``references`` over and over, ``worths`` by column."""
+    """A trial's ``predictions.parquet``, with ``more`` columns."""
     rows = [
-        {"row": row, "prompt": "[]", "reference": references[row % len(references)], "prediction": "on"}
-        | {"score": score, **{name: worth[row] for name, worth in worths.items()}}
+        {"row": row, "prompt": "[]", "reference": reference, "prediction": "on"}
+        | {"score": score, **{name: values[row] for name, values in more.items()}}
         for row, score in enumerate(scores)
     ]
     pq.write_table(pa.Table.from_pylist(rows), run / "trials" / trial_id / "predictions.parquet")

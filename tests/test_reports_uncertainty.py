@@ -5,11 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from inference_example import make_run
 from reports_example import record, write_run, write_scores
 
+from reports import uncertainty
 from reports.comparison import compare
 from reports.difference import difference
+from reports.rows import rows_of
 from reports.uncertainty import area, mcnemar, newcombe, paired_bootstrap, wilson
+from sweeps import compared
 from trainables import results
 from trainables.ranking import auc
 from trainables.results import Record, Run
@@ -112,27 +116,37 @@ def test_losses_are_judged_by_paired_bootstrap_or_not_at_all(tmp_path: Path) -> 
     assert difference(run, records[0], run, records[1]).settled is True
 
 
-def test_bits_per_byte_are_judged_by_all_bytes(tmp_path: Path) -> None:
-    """Short texts cost far more bits a byte than a long one: their plain mean is another number."""
+def test_what_is_per_byte_or_token_is_judged_by_all_of_them(tmp_path: Path) -> None:
+    """Short texts cost far more bits a byte than long ones: their plain mean is another number."""
     bits = {
         "quality_unit": "bits per byte",
         "quality_name": "bits_per_byte",
         "quality_higher_is_better": False,
     }
-    texts = ["ab", "x" * 98]
+    sizes = [2.0, 98.0] * 20
     one, other = [3.0, 1.0] * 20, [3.2, 1.1] * 20
     records = [
         record("aaa", "full", quality=(2 * 3.0 + 98 * 1.0) / 100, **bits),
         record("bbb", "lora", quality=(2 * 3.2 + 98 * 1.1) / 100, **bits),
     ]
     run = results.read(write_run(tmp_path / "run", records))
-    write_scores(run.folder, "aaa", one, texts)
-    write_scores(run.folder, "bbb", other, texts)
+    write_scores(run.folder, "aaa", one, weight=sizes)
+    write_scores(run.folder, "bbb", other, weight=sizes)
     verdict = difference(run, records[0], run, records[1])
     assert (verdict.settled, verdict.how) == (True, "paired bootstrap over 40 rows")
     full = next(row for row in compare([run])[0].rows if row.name == "full")
     low, high = full.interval or (0.0, 0.0)
     assert low < (full.quality or 0.0) < high
+
+
+def test_a_test_loss_is_judged_by_the_rows_of_real_trials(tmp_path: Path, tiny_model: Path) -> None:
+    run = results.read(make_run(tmp_path, tiny_model, ("full", "lora")))
+    for one in run.records:
+        rows = rows_of(run, one)
+        assert one.quality_name == "loss"
+        assert rows is not None
+        assert rows.of(np.ones(len(rows.asked), int)) == pytest.approx(one.quality, rel=1e-9)
+    assert difference(run, run.records[0], run, run.records[1]).how == "paired bootstrap over 7 rows"
 
 
 def ranked(tmp_path: Path, rows: int, mistakes: int, asked: str = "on") -> tuple[Run, list[Record]]:
@@ -146,7 +160,7 @@ def ranked(tmp_path: Path, rows: int, mistakes: int, asked: str = "on") -> tuple
     ]
     run = results.read(write_run(tmp_path / "run", records))
     write_scores(run.folder, "aaa", [1.0] * rows, good_worth=good, bad_worth=bad)
-    write_scores(run.folder, "bbb", [1.0] * rows, [asked], good_worth=worse, bad_worth=bad)
+    write_scores(run.folder, "bbb", [1.0] * rows, asked, good_worth=worse, bad_worth=bad)
     return run, records
 
 
@@ -157,6 +171,13 @@ def test_areas_under_a_curve_are_judged_by_drawing_the_rows_they_rank(
     run, records = ranked(tmp_path, 40, mistakes)
     verdict = difference(run, records[0], run, records[1])
     assert (verdict.settled, verdict.how) == (settled, "paired bootstrap over 40 rows")
+
+
+def test_of_a_few_rows_nothing_is_concluded(tmp_path: Path) -> None:
+    run, records = ranked(tmp_path, uncertainty.LEAST - 1, 5)
+    verdict = difference(run, records[0], run, records[1])
+    assert (verdict.settled, verdict.how) == (False, "paired bootstrap over 5 rows")
+    assert uncertainty.LEAST == compared.LEAST
 
 
 def test_rows_that_are_others_are_drawn_apart(tmp_path: Path) -> None:

@@ -88,7 +88,9 @@ class PairStage(TrainingStage):
             said, matches = answered(policy, data, both[0::2], judged[0::2], right, self.eval_batch)
             metrics |= matches
         predictions = tuple(
-            Prediction(number, row.prompt_json(), row.chosen, answer, float(right), float(good), float(bad))
+            Prediction(
+                number, row.prompt_json(), row.chosen, answer, float(right), None, float(good), float(bad)
+            )
             for number, (row, answer, right, good, bad) in enumerate(
                 zip(rows, said, found.right, found.chosen, found.rejected, strict=True)
             )

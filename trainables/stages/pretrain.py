@@ -65,7 +65,7 @@ class Pretrain(TrainingStage):
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
         bits = self.bits(policy, rows, cutoff)
         predictions = tuple(
-            Prediction(number, "[]", row.text, None, float(found) / max(_bytes(row), 1))
+            Prediction(number, "[]", row.text, None, float(found) / max(_bytes(row), 1), float(_bytes(row)))
             for number, (row, found) in enumerate(zip(rows, bits, strict=True))
         )
         lengths = self.tokens(policy.tokenizer, rows, cutoff, scoring=True).lengths

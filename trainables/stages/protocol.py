@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -36,7 +36,8 @@ class Metric:
 class Prediction:
     """One held-out row, scored. ``prompt`` is JSON messages; ``prediction`` is ``None`` without one.
 
-    What a good and a bad answer are worth to the model, where a row has such: in nats per token, or in rewards.
+    ``weight``: how much it counts in a quality that is no plain mean of scores, in tokens or bytes. What a good and a
+    bad answer are worth to the model, where a row has such: in nats per token, or in rewards.
     """
 
     row: int
@@ -44,6 +45,7 @@ class Prediction:
     reference: str
     prediction: str | None
     score: float
+    weight: float | None = None
     good_worth: float | None = None
     bad_worth: float | None = None
 
@@ -56,11 +58,12 @@ class Scores:
     metrics: dict[str, float] = field(default_factory=dict)
 
     def columns(self) -> dict[str, list[Any]]:
-        """The rows by column; what answers are worth only where rows have such."""
-        found = {each.name: [getattr(row, each.name) for row in self.rows] for each in fields(Prediction)}
-        given = {name for name, values in found.items() if any(value is not None for value in values)}
+        """The rows by column; weights and what answers are worth only where rows have such."""
+        columns = [(each, [getattr(row, each.name) for row in self.rows]) for each in fields(Prediction)]
         return {
-            name: values for name, values in found.items() if name in given or not name.endswith("_worth")
+            each.name: values
+            for each, values in columns
+            if each.default is MISSING or any(value is not None for value in values)
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
@@ -76,8 +77,9 @@ class SFT(TrainingStage):
         judged = judge(policy, tokens, self.eval_batch)
         loss = mean_loss(judged)
         if not data.exact:
-            losses = (-mean_logprobs(judged)).tolist()
-            return Scores(_predictions(rows, samples(policy, tokens, judged), losses), {"loss": loss})
+            losses, sizes = (-mean_logprobs(judged)).tolist(), [float(found.tokens) for found in judged]
+            said = samples(policy, tokens, judged)
+            return Scores(_predictions(rows, said, losses, sizes), {"loss": loss})
         right = [row.answer for row in rows]
         answers, matches = exact_matches(policy, tokens, judged, right, self.eval_batch)
         return Scores(
@@ -97,9 +99,13 @@ class SFT(TrainingStage):
 
 
 def _predictions(
-    rows: Sequence[Conversation], answers: Sequence[str | None], scores: Sequence[float]
+    rows: Sequence[Conversation],
+    answers: Sequence[str | None],
+    scores: Sequence[float],
+    weights: Sequence[float | None] | None = None,
 ) -> tuple[Prediction, ...]:
+    each = zip(rows, answers, scores, weights or repeat(None, len(rows)), strict=True)
     return tuple(
-        Prediction(number, row.prompt_json(), row.answer, answer, score)
-        for number, (row, answer, score) in enumerate(zip(rows, answers, scores, strict=True))
+        Prediction(number, row.prompt_json(), row.answer, answer, score, weight)
+        for number, (row, answer, score, weight) in enumerate(each)
     )
