@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from reports import units
 from trainables.results import Record, Run
 
+ALIKE = (
+    "exact_match",
+    "auc",
+)  # by the same rule in every stage; what else shares its name need not mean the same
 INTO = {"lora": "its base", "qlora": "the base as it is without quantization"}
 
 
@@ -24,7 +28,8 @@ def notes(run: Run) -> Iterator[str]:
 
 def _note(source: Record, merged: Record) -> str | None:
     kind = (source.config.get("method") or {}).get("kind")
-    shared = [name for name in source.metrics if name in merged.metrics]
+    same_stage = _stage(source) == _stage(merged)
+    shared = [name for name in source.metrics if name in merged.metrics and (same_stage or name in ALIKE)]
     if kind not in INTO or not shared or source.test_rows != merged.test_rows:
         return None
     changes = units.listing(
@@ -34,3 +39,7 @@ def _note(source: Record, merged: Record) -> str | None:
     return (
         f"Merging {source.cell}'s adapter ({source.trial_id}) into {INTO[kind]} took {changes} ({rows} each)"
     )
+
+
+def _stage(record: Record) -> str | None:
+    return (record.config.get("stage") or {}).get("kind")

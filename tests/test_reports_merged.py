@@ -13,7 +13,7 @@ from reports.write import write
 from trainables import results
 from trainables.results import Record
 
-CONFIG = {"method": {"kind": "qlora"}, "train": {"learning_rate": 1e-3}}
+CONFIG = {"stage": {"kind": "sft"}, "method": {"kind": "qlora"}, "train": {"learning_rate": 1e-3}}
 
 
 def adapter(**changes: Any) -> Record:
@@ -41,6 +41,16 @@ def test_it_is_said_once_for_each_adapter_by_the_measures_that_both_have(tmp_pat
         "Merging sft-qlora-4bit's adapter (aaa) into the base as it is without quantization took "
         "exact match from 0.828 to 0.844 (128 rows each)"
     )
+
+
+def test_measures_that_only_share_their_name_are_not_compared(tmp_path: Path) -> None:
+    """The loss of sft is of tokens, that of dpo of pairs; of the same stage they are one measure."""
+    losses = {"exact_match": 0.844, "loss": 0.31}
+    dpo = {"stage": {"kind": "dpo"}}
+    (said,) = notes(tmp_path / "dpo", adapter(), start(metrics=losses, config=dpo))
+    assert "took exact match from 0.828 to 0.844 (128" in said
+    (said,) = notes(tmp_path / "sft", adapter(), start(metrics=losses, config={"stage": {"kind": "sft"}}))
+    assert "and loss from 0.115 to 0.310" in said
 
 
 def test_a_lora_is_merged_into_its_own_base(tmp_path: Path) -> None:
