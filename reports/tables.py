@@ -14,7 +14,8 @@ from reports.importance import importance
 from reports.plots.style import status_words
 from trainables.results import Record
 
-EXACT = "exact_match"
+# What is shown beside a stage's own quality where it was measured, with its unit.
+BESIDE = {"exact_match": "fraction", "rougeL": "", "chrf": ""}
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,13 @@ def comparison(group: Group) -> Table:
 
 
 def _also(group: Group) -> dict[str, Callable[[Row], str]]:
-    """Exact match beside a stage's own quality, where that is another."""
-    if group.scored is None or group.scored.quality_name == EXACT:
-        return {}
-    return {units.words(EXACT): lambda row: units.quality(_metric(row, EXACT), "fraction")}
+    """Other measures of answers beside a stage's own quality."""
+    own = group.scored.quality_name if group.scored else None
+
+    def column(name: str, unit: str) -> Callable[[Row], str]:
+        return lambda row: units.quality(_metric(row, name), unit)
+
+    return {units.words(name): column(name, unit) for name, unit in BESIDE.items() if name != own}
 
 
 def _metric(row: Row, name: str) -> float | None:

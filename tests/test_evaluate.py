@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from evaluate_example import evaluated, lines, metrics, paretune, record_of, rows_of
 from inference_example import make_run, trial_of
-from trial_example import make_config, run
+from trial_example import make_config, run, write_rows
 
 from trainables import commands, data, results, starts
 
@@ -71,6 +71,22 @@ def test_every_method_loses_what_its_record_says_and_answers_besides(methods: Pa
     record, found = record_of(methods, cell), evaluated(f"{methods}:{cell}")
     assert metrics(found)["loss"] == record.metrics["loss"]
     assert {"perplexity", "bits_per_byte", "exact_match", "bleu", "chrf", "rougeL"} < metrics(found).keys()
+
+
+def test_a_trial_that_writes_its_answers_is_told_apart_by_them_as_here(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl")
+    stage = {"kind": "sft", "predict_with_generate": True}
+    config = make_config(tiny_model, rows, "lora", stage=stage)
+    record = run(config, tmp_path / "run", measuring=None)
+    assert record.quality_name == "loss"
+    found = metrics(evaluated(f"{tmp_path}/run:{record.trial_id}"))
+    texts = {"bleu", "sentence_bleu", "chrf", "sentence_chrf", "rouge1", "rouge2", "rougeL"}
+    assert record.metrics == {name: found[name] for name in ("loss", *texts)}
+    said = pq.read_table(tmp_path / "run" / "trials" / record.trial_id / "predictions.parquet").to_pylist()
+    assert all(row["prediction"] is not None for row in said)
+    assert {"sacrebleu", "rouge-score"} <= record.packages.keys()
 
 
 @pytest.mark.parametrize("bits", [4, 8])

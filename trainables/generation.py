@@ -50,6 +50,16 @@ def greedy(
     return [text.strip() for text in texts]
 
 
+def answers(policy: Policy, rows: Sequence[Encoded], judged: Sequence[Judged], batch_size: int) -> list[str]:
+    """The greedy answer to each row's prompt, of at most :func:`longest_answer` tokens."""
+    return greedy(policy, rows, judged, longest_answer(judged), batch_size)
+
+
+def longest_answer(judged: Sequence[Judged]) -> int:
+    """How many tokens an answer may have: :data:`ROOM` more than the longest reference."""
+    return max((found.tokens for found in judged), default=0) + ROOM
+
+
 def exact_matches(
     policy: Policy,
     rows: Sequence[Encoded],
@@ -60,9 +70,8 @@ def exact_matches(
     """The greedy answer to each row's prompt, and 1 where it is the reference, its thoughts aside, else 0."""
     from trainables.templates.thinking import matches
 
-    room = max((found.tokens for found in judged), default=0) + ROOM
-    answers = greedy(policy, rows, judged, room, batch_size)
-    return answers, matches(answers, references)
+    said = answers(policy, rows, judged, batch_size)
+    return said, matches(said, references)
 
 
 def samples(policy: Policy, rows: Sequence[Encoded], judged: Sequence[Judged]) -> list[str | None]:

@@ -12,7 +12,7 @@ from trainables import files
 
 PACKAGES = (
     "paretune", "torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "datasets", "ray",
-    "optuna", "pyarrow", "wandb",
+    "optuna", "pyarrow", "wandb", "sacrebleu", "rouge-score",
 )  # fmt: skip
 
 CODE = ("trainables", "sweeps")  # a slot's and its workers'; reports are written by the driver

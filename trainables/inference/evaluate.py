@@ -14,14 +14,14 @@ import numpy as np
 from trainables import limits, templates
 from trainables.data import Data
 from trainables.encode import Encoded, encode
-from trainables.generation import ROOM, greedy
+from trainables.generation import greedy, longest_answer
 from trainables.inference.answering import answers as answered
 from trainables.inference.material import Kind, Material
 from trainables.inference.measures import FRACTION, Measure, Measured, area, likelihood, of_rows
 from trainables.inference.result import Result
 from trainables.inference.sampling import Sampling
 from trainables.inference.scorer import Scorer
-from trainables.inference.texts import in_characters, similarity
+from trainables.inference.texts import likeness
 from trainables.likelihood import Judged, judge, mean_logprobs
 from trainables.model_folder import ModelError
 from trainables.policy import Policy
@@ -30,7 +30,8 @@ from trainables.rows import Conversation, Prompt, Prompted
 from trainables.stages import DPO, KTO, SFT, Pretrain
 from trainables.stages.pairs import Margins, PairStage
 from trainables.stages.protocol import TrainingStage
-from trainables.templates.thinking import matches, spoken
+from trainables.stages.sft import reference
+from trainables.templates.thinking import matches
 
 NEW_TOKENS = 256  # an answer's most, where no reference says how long answers are
 
@@ -98,7 +99,7 @@ def _answers(policy: Policy, asked: Asked) -> Measured:
     tokens = stage.tokens(policy.tokenizer, rows, asked.cutoff, scoring=True)
     judged = judge(policy, tokens, stage.eval_batch)
     whole = [_whole(policy, *each, asked.cutoff) for each in zip(rows, tokens, strict=True)]
-    references = [_reference(policy, *each) for each in zip(rows, whole, strict=True)]
+    references = [reference(policy, *each) for each in zip(rows, whole, strict=True)]
     lost = [len(full.answer) > len(kept.answer) for full, kept in zip(whole, tokens, strict=True)]
     sizes = [None if cut else len(text.encode()) for cut, text in zip(lost, references, strict=True)]
     measures, said = likelihood(judged, sizes), None
@@ -113,7 +114,7 @@ def _written(
     policy: Policy, asked: Asked, tokens: Sequence[Encoded], judged: Sequence[Judged], batch: int
 ) -> list[str]:
     settings = asked.settings
-    room = settings.max_new_tokens or max((found.tokens for found in judged), default=0) + ROOM
+    room = settings.max_new_tokens or longest_answer(judged)
     if settings.sampling is None:
         return greedy(policy, tokens, judged, room, batch)
     prompts = [row.prompt for row in tokens]
@@ -122,13 +123,6 @@ def _written(
 
 def _whole(policy: Policy, row: Conversation, kept: Encoded, cutoff: int) -> Encoded:
     return encode(row, policy.tokenizer, limits.TOKENS) if kept.truncated else kept
-
-
-def _reference(policy: Policy, row: Conversation, whole: Encoded) -> str:
-    """The answer's text; calls of tools as the template writes them, for so the model answers."""
-    if not row.calls:
-        return row.answer
-    return str(policy.tokenizer.decode(whole.answer, skip_special_tokens=True)).strip()
 
 
 def _compared(
@@ -147,9 +141,7 @@ def _compared(
     if said is not None and len(known) == len(references) and known:
         right = matches(said, known)
         measures += (of_rows("exact_match", right, unit=FRACTION, how="thoughts and space around aside"),)
-        told, gold = [spoken(text) for text in said], [spoken(text) for text in known]
-        characters = in_characters(gold) if settings.characters is None else settings.characters
-        alike, libraries = similarity(told, gold, characters)
+        alike, libraries = likeness(said, known, settings.characters)
         measures += alike
     main = "exact_match" if material.exact and said is not None else "loss"
     if said is not None and (scorer := settings.scorer) is not None:

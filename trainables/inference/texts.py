@@ -16,6 +16,7 @@ import numpy as np
 
 from trainables.inference.measures import Measure, Whole, of_rows
 from trainables.progress import tell
+from trainables.templates.thinking import spoken
 
 ROUGES = ("rouge1", "rouge2", "rougeL")
 # Scripts that are written without spaces: Han characters, and kana beside them.
@@ -49,6 +50,14 @@ class Words:
 
     def tokenize(self, text: str) -> list[str]:
         return re.findall(r"[^\W_]+", text.lower())
+
+
+def likeness(
+    said: Sequence[str], references: Sequence[str], characters: bool | None = None
+) -> tuple[tuple[Measure, ...], dict[str, Any]]:
+    """:func:`similarity` of what is said after any thoughts, in characters where the references are written so."""
+    told, gold = [spoken(text) for text in said], [spoken(text) for text in references]
+    return similarity(told, gold, in_characters(gold) if characters is None else characters)
 
 
 def similarity(
