@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from reports_example import MIB, failed, record, write_run
 
-from reports import comparison
+from reports import comparison, tables
 from reports.comparison import compare
 from reports.gather import gather
 from reports.group import Group
@@ -167,3 +167,13 @@ def test_the_csv_reads_back_and_is_empty_where_not_measured(tmp_path: Path) -> N
         ("sft-full", "", ""),
     ]
     assert comparison.to_csv([]) == "cell\n"
+
+
+def test_answers_are_told_beside_a_loss_by_what_was_measured_of_them(tmp_path: Path) -> None:
+    loss = {"quality": 1.2, "quality_name": "loss", "quality_unit": None, "quality_higher_is_better": False}
+    written = {"chrf": 41.234, "rougeL": 0.3333, "rouge1": 0.4}
+    told = tables.comparison(group_of(tmp_path / "written", record("aaa", "lora", metrics=written, **loss)))
+    assert told.columns[1:4] == ("loss", "rougeL", "chrf")
+    assert told.rows[0][1:4] == ("1.2", "0.3333", "41.23")
+    told = tables.comparison(group_of(tmp_path / "not", record("aaa", "lora", metrics={}, **loss)))
+    assert not {"rougeL", "chrf", "exact match"} & set(told.columns)
