@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import reports_example
-from sweep_example import SMALL, Home, finished, paretune, start, write_spec
 from typer.testing import CliRunner
 
 from sweeps import folder, status
@@ -131,22 +129,3 @@ def test_who_takes_a_run_over_does_not_hear_what_the_one_before_was_asked(run: P
         assert not folder.asked_to_stop(run)
         folder.ask_to_stop(run)
     assert not folder.asked_to_stop(run)
-
-
-@pytest.mark.sweep
-def test_a_run_is_stopped_from_outside_and_goes_on(tmp_path: Path, tiny_model: Path) -> None:
-    spec = write_spec(tmp_path / "spec", tiny_model, SMALL)
-    with tempfile.TemporaryDirectory(prefix="pt-") as temporary:
-        home = Home(tmp_path / "home", Path(temporary))
-        run = tmp_path / "runs" / "tiny"
-        command = start(home, "run", spec, "--output", run.parent)
-        command.until(lambda: finished(run))
-        assert "running: process " in said("status", run)
-        assert said("stop", run).startswith("stopped; ")
-        assert command.wait() == 130
-        assert "--resume" in command.stderr
-        assert status.look(run).word == "stopped"
-        again = paretune(home, "run", spec, "--output", run.parent, "--resume")
-        assert again.process.returncode == 0, again.stderr
-        assert status.look(run).word == "finished"
-        assert "nobody runs it; it is finished" in said("stop", run, code=2)

@@ -34,7 +34,9 @@ from sweep_example import (
     wandb_runs,
     write_spec,
 )
+from typer.testing import CliRunner
 
+from sweeps.cli import app
 from trainables import commands, data, results
 from trainables.config import DataConfig
 from trainables.watch import COMPLETE
@@ -350,7 +352,7 @@ def test_one_wandb_run_holds_the_comparison_the_front_and_the_records(undisturbe
     assert (folder / history["pareto.path"]).read_bytes().startswith(b"\x89PNG")
 
 
-# Killed, interrupted, ended, gone on with, grown: one run's life
+# Killed, interrupted, stopped, ended, gone on with, grown: one run's life
 
 
 @dataclass
@@ -374,6 +376,14 @@ class Life:
     said: dict[str, str] = field(default_factory=dict)
     commands: dict[str, Command] = field(default_factory=dict)
     left: dict[str, dict[str, Left]] = field(default_factory=dict)  # the trials in training at its end
+    told: dict[str, str] = field(default_factory=dict)  # by status and stop
+
+
+def from_outside(command: str, run: Path, code: int = 0) -> str:
+    """What a command that looks at a run from outside says of it."""
+    done = CliRunner().invoke(app, [command, str(run)])
+    assert done.exit_code == code, done.output
+    return done.output
 
 
 @pytest.fixture(scope="module")
@@ -417,6 +427,14 @@ def life(new: Any) -> Life:
     chapter("interrupted", command, interrupt(command))
 
     command = sweep.start("--resume")
+    training("stopped", command, 4)
+    lived.told["running"] = from_outside("status", sweep.run)
+    lived.told["stop"] = from_outside("stop", sweep.run)
+    command.wait(60)
+    chapter("stopped", command, 0)
+    lived.told["stopped"] = from_outside("status", sweep.run)
+
+    command = sweep.start("--resume")
     training("ended", command, 5)
     chapter("ended", command, command.signal(signal.SIGTERM, group=True))  # as timeout and systemd do
 
@@ -426,6 +444,8 @@ def life(new: Any) -> Life:
     chapter("grown", (command := sweep.carry_out(*grown)), command.seconds)
     (sweep.run / "report" / "index.html").unlink()
     chapter("nothing left", (command := sweep.carry_out(*grown)), command.seconds)
+    lived.told["finished"] = from_outside("status", sweep.run)
+    lived.told["nobody"] = from_outside("stop", sweep.run, code=2)
     print({name: round(seconds, 1) for name, seconds in lived.seconds.items()})
     return lived
 
@@ -461,8 +481,18 @@ def test_an_interrupted_run_ends_within_ten_seconds_with_130(life: Life) -> None
         assert "--resume" in life.said[name]
 
 
+def test_a_run_is_seen_and_stopped_from_outside(life: Life) -> None:
+    assert "running: process " in life.told["running"]
+    assert life.told["stop"].startswith("stopped; ")
+    assert life.codes["stopped"] == 130
+    assert "--resume" in life.said["stopped"]
+    assert "stopped; " in life.told["stopped"]
+    assert "finished" in life.told["finished"]
+    assert "nobody runs it; it is finished" in life.told["nobody"]
+
+
 def test_an_interrupted_trial_saves_itself_where_it_stands(life: Life) -> None:
-    left = [left for name in ("interrupted", "ended") for left in life.left[name].values()]
+    left = [left for name in ("interrupted", "stopped", "ended") for left in life.left[name].values()]
     assert left
     assert all(one.saved == one.step for one in left), left
 
@@ -483,7 +513,7 @@ def test_a_resumed_run_spends_its_budget_which_may_have_grown_and_not_more(life:
 
 
 def test_unfinished_trials_go_on_from_their_last_complete_checkpoint(life: Life) -> None:
-    for chapter in ("killed", "interrupted", "ended"):
+    for chapter in ("killed", "interrupted", "stopped", "ended"):
         assert life.left[chapter]
         for trial_id, left in life.left[chapter].items():
             assert SAVED_EVERY <= left.saved <= left.step
