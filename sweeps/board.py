@@ -24,6 +24,7 @@ class Board:
         self._interrupted = False
         self._leaving: frozenset[str] = frozenset()  # nodes that are to be taken down
         self._moving: set[str] = set()
+        self._under_way: set[str] = set()  # trials that train, and have not ended since
         self._notes: list[str] = []
 
     def note(self, line: str) -> None:
@@ -63,8 +64,17 @@ class Board:
         self._moving.discard(trial_id)
 
     def to_save(self, trial_id: str, node: str) -> bool:
-        """Whether a trial that runs on a node should save itself and leave."""
+        """Whether a trial that runs on a node should save itself and leave; it asks at every step."""
+        self._under_way.add(trial_id)
         return self._interrupted or node in self._leaving or trial_id in self._moving
+
+    def ended(self, trial_id: str) -> None:
+        """Notes that a trial's record is written, whatever it says."""
+        self._under_way.discard(trial_id)
+
+    def under_way(self) -> int:
+        """How many trials have something that they could save."""
+        return len(self._under_way)
 
 
 class Hub:

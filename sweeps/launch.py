@@ -25,7 +25,7 @@ from sweeps.plan import Plan
 from sweeps.problems import SpecError
 from sweeps.progress import Progress
 from sweeps.sizes import Sizes
-from sweeps.turns import Asked, Drains, Every, Listens
+from sweeps.turns import Asked, Drains, Every, Listens, Saved
 from trainables import redaction, results, trouble
 from trainables.storage import StorageError
 
@@ -137,6 +137,7 @@ def _sweep(
             Every(patience),
         ]
         turns += [Every(Listens(board, run_folder))] if search.mirror else []
+        turns += [] if address else [Every(Saved(lambda: search.leaving, board, _leave))]
         search.idle = lambda: [turn() for turn in turns]
         with _leaving(search, board, progress):
             try:
@@ -149,6 +150,10 @@ def _sweep(
                     demand.close()
         if search.leaving:
             raise search.mirror.trouble if search.mirror and search.mirror.trouble else Left
+
+
+def _leave() -> None:
+    raise Left
 
 
 @contextmanager

@@ -43,6 +43,24 @@ class Asked:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+class Saved:
+    """Calls ``leave`` once a sweep is ``leaving`` and no trial has been under way for a second: a slot that is only
+    being made has nothing to save, and is not waited for.
+    """
+
+    def __init__(self, leaving: Callable[[], bool], board: Any, leave: Callable[[], object]) -> None:
+        self.leaving, self.board, self.leave = leaving, board, leave
+        self._seen = False
+
+    def __call__(self) -> None:
+        import ray
+
+        nothing = self.leaving() and ray.get(self.board.under_way.remote()) == 0
+        if nothing and self._seen:
+            self.leave()
+        self._seen = nothing
+
+
 class Drains:
     """Tells the board of nodes that are to be taken down, so that what runs there saves itself and moves."""
 

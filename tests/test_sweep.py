@@ -28,7 +28,6 @@ from sweep_example import (
     in_training,
     interrupt,
     lines,
-    paretune,
     records,
     start,
     wandb_runs,
@@ -403,6 +402,12 @@ def life(new: Any) -> Life:
             if (points := lines(sweep.run, trial_id))
         }
 
+    def refused(name: str, *options: str) -> None:
+        """What is refused before anything starts needs no process of its own."""
+        asked = ["run", str(sweep.spec), "--output", str(sweep.run.parent), *options]
+        done = CliRunner(env=sweep.home.environment()).invoke(app, asked)
+        lived.codes[name], lived.said[name] = done.exit_code, done.output
+
     def training(name: str, command: Command, trials: int) -> None:
         """Waits until so many trials are done and another is in training."""
 
@@ -414,13 +419,12 @@ def life(new: Any) -> Life:
     command = sweep.start()
     command.until(lambda: finished(sweep.run))
     with command.paused():  # or all would be done by the time the other one is refused on a busy machine
-        held = paretune(sweep.home, "run", sweep.spec, "--output", sweep.run.parent, "--resume")
-    chapter("held", held, held.seconds)
+        refused("held", "--resume")
     training("killed", command, 1)
     seconds = command.signal(signal.SIGKILL)
     command.left()  # its workers go on until they notice
     chapter("killed", command, seconds)
-    chapter("again", (again := sweep.carry_out()), again.seconds)
+    refused("again")
 
     command = sweep.start("--resume")
     training("interrupted", command, 3)
@@ -439,7 +443,7 @@ def life(new: Any) -> Life:
     chapter("ended", command, command.signal(signal.SIGTERM, group=True))  # as timeout and systemd do
 
     for name, override in (("changed", f"train.steps={STEPS + 1}"), ("shrunk", "search.trials=2")):
-        chapter(name, (command := sweep.carry_out("--resume", "--set", override)), command.seconds)
+        refused(name, "--resume", "--set", override)
     grown = ("--resume", "--set", "search.trials=4")
     chapter("grown", (command := sweep.carry_out(*grown)), command.seconds)
     (sweep.run / "report" / "index.html").unlink()

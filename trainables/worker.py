@@ -2,7 +2,8 @@
 
 The group talks to its slot through a hub, an actor whose methods are named here: ``next_job(done_id, rank, kills,
 where, group)``, ``alive()``, ``further()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()``,
-``failed(record)``; and to the sweep's board: ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``.
+``failed(record)``; and to the sweep's board: ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``,
+``ended(trial_id)``.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def serve(settings: dict[str, Any]) -> None:
                 _move_on(job, hub, board, rank)
             done = job["trial_id"]
             if rank == 0:
+                _told(board.ended.remote(done))
                 ray.get(hub.report.remote({"kind": "done", "trial_id": done, **_told_of(record, lost)}))
     except Deserted:
         return  # the trial has no record, so a resumed sweep goes on with it
