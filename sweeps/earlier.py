@@ -14,7 +14,7 @@ from trainables.model_folder import ModelError
 from trainables.redaction import redacted
 
 if TYPE_CHECKING:
-    from sweeps.named import Answers, Left
+    from sweeps.named import Answers, Found
 
 # Which trial a name stands for, by what its model is for: {"CAUSAL_LM": {"runs/sft": "3f2a9c81d0b4"}}.
 Settled = Mapping[str, Mapping[str, str]]
@@ -33,7 +33,7 @@ class Earlier:
         self._answers, self._before = answers, before
         self._known: Settled | None = None
         self._in_run: dict[str, bool] = {}
-        self._found: dict[tuple[str, str], Left | ModelError | None] = {}
+        self._found: dict[tuple[str, str], Found | ModelError | None] = {}
 
     def has(self, name: str) -> bool:
         """Whether ``name`` names a run, or what is in one."""
@@ -58,7 +58,7 @@ class Earlier:
             raise found
         return found.folder if found is not None else None
 
-    def _look(self, name: str, written: str, task: str) -> Left | ModelError | None:
+    def _look(self, name: str, written: str, task: str) -> Found | ModelError | None:
         from sweeps.named import left
 
         if self._known is None:
@@ -73,7 +73,7 @@ class Earlier:
             self._note(written, found, settled is not None)
         return found
 
-    def _note(self, written: str, found: Left, settled: bool) -> None:
+    def _note(self, written: str, found: Found, settled: bool) -> None:
         cell = f" of {found.record.cell}" if found.record is not None else ""
         began = ", as when this run began" if settled else ""
         if not written.endswith(f":{found.trial}"):

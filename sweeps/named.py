@@ -29,7 +29,7 @@ LEAST = 4  # characters of a trial's id
 
 
 @dataclass(frozen=True)
-class Left:
+class Found:
     """What a trial of a run left: ``folder`` holds weights or an adapter, or, where nothing was trained, is a
     ``config.json``."""
 
@@ -95,7 +95,7 @@ def in_run(text: str) -> bool:
     return _split(text)[0] is not None
 
 
-def left(text: str, answers: Answers | None, task: str, settled: str | None = None) -> Left | None:
+def left(text: str, answers: Answers | None, task: str, settled: str | None = None) -> Found | None:
     """What ``text`` names of a run, by the trial's id and its folder; ``None`` where it names no run.
 
     Of the best trials of a run as a whole it is the first whose model is for ``task``, if any is. ``settled``: the
@@ -120,7 +120,7 @@ def _in_run(text: str, run: str, part: str, answers: Answers, trust: Sequence[st
     return replace((of_untrained if found.untrained else of_trial)(found.folder, trust), name=text)
 
 
-def _in(text: str, run: str, part: str, answers: Answers, task: str) -> Left:
+def _in(text: str, run: str, part: str, answers: Answers, task: str) -> Found:
     name, at, step = part.partition("@")
     with place_of(run).copied() as looked_at:
         trial = _trial(text, looked_at, name, bool(at), answers, task)
@@ -130,7 +130,7 @@ def _in(text: str, run: str, part: str, answers: Answers, task: str) -> Left:
         folder = here(run, looked_at, trial, wanted)
     if not untrained and not folder.is_dir():
         raise ModelError(f"{text}: {_lacks(run, trial, record, wanted)}")
-    return Left(folder, f"{trial}{at}{step}", record)
+    return Found(folder, f"{trial}{at}{step}", record)
 
 
 def _trial(text: str, run: Path, name: str, at_step: bool, answers: Answers, task: str) -> str:
