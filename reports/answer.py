@@ -28,9 +28,11 @@ class Answer:
 
 def answer(group: Group) -> Answer:
     """The answer for one stage, model and data set."""
-    questions = caveats.caveats(group, recommend(group), ties(group))
+    tied = ties(group)
+    use = recommend(group, tied)
+    questions = caveats.caveats(group, use, tied)
     open_questions = f"Not settled: {'; '.join(questions)}." if questions else None
-    return Answer(group.title, tuple(_sentences(group)), open_questions)
+    return Answer(group.title, tuple(_sentences(group, use)), open_questions)
 
 
 def ties(group: Group) -> dict[str, Difference]:
@@ -49,15 +51,16 @@ def judge(one: Row, other: Row) -> Difference:
     return difference(one.cell.run, one.best, other.cell.run, other.best)
 
 
-def recommend(group: Group) -> Row | None:
+def recommend(group: Group, tied: dict[str, Difference] | None = None) -> Row | None:
     """The cell to use: of those that can't be told from the best quality, the one that needs least memory.
 
-    A cell under nine tenths of the best quality never counts as its equal, nor one whose error is unknown.
+    A cell under nine tenths of the best quality never counts as its equal, nor one whose error is unknown. ``tied`` is
+    what :func:`ties` gives, where that is known.
     """
     if not group.scored_rows:
         return None
     best, *others = group.scored_rows
-    tied = ties(group)
+    tied = ties(group) if tied is None else tied
     equals = [best, *(row for row in others if _as_good(row, tied))]
     if best.peak is None:
         return best
@@ -71,8 +74,7 @@ def _as_good(row: Row, tied: dict[str, Difference]) -> bool:
     return same or (verdict is not None and verdict.settled is False and close)
 
 
-def _sentences(group: Group) -> list[str]:
-    use = recommend(group)
+def _sentences(group: Group, use: Row | None) -> list[str]:
     if use is None:
         return [_nothing(group)]
     best = group.scored_rows[0]

@@ -37,8 +37,10 @@ def difference(one_run: Run, one: Record, other_run: Run, other: Record) -> Diff
 
 def _by_row(one: Rows, other: Rows) -> Difference:
     count = len(one.asked)
-    if one.scores is None or other.scores is None:
+    if one.ranked or other.ranked:
         low, high = uncertainty.drawn_difference(count, one.of, other.of)
+    elif one.weights and other.weights:
+        low, high = uncertainty.paired_difference(one.scores, one.weights, other.scores, other.weights)
     else:
         pairs = list(zip(one.scores, other.scores, strict=True))
         if all(score in (0.0, 1.0) for pair in pairs for score in pair):

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from reports import units
 from trainables.results import Record, Run
 
-ALIKE = (
-    "exact_match",
-    "auc",
-)  # by the same rule in every stage; what else shares its name need not mean the same
+# By the same rule in every stage; what else shares its name need not mean the same.
+ALIKE = ("exact_match", "auc")
 INTO = {"lora": "its base", "qlora": "the base as it is without quantization"}
 
 

@@ -11,29 +11,31 @@ from reports import uncertainty
 from reports.uncertainty import Drawn
 from trainables.results import Record, Run, drawn_auc
 
+Asked = tuple[tuple[Any, ...], ...]
 COLUMNS = ("row", "prompt", "reference", "score", "weight", "good_worth", "bad_worth")
 
 
 @dataclass(frozen=True)
 class Rows:
     """``asked`` tells which rows they are. ``of`` makes the quality of rows that are drawn so many times each, (rows,)
-    of int; ``scores`` are there where it is their mean, ``ranked`` (how many good and bad answers) where it is AUC.
+    of int. ``scores`` are there where it is their mean, ``weights`` (tokens, bytes) where that is a weighted one;
+    ``ranked`` (how many good and bad answers) where it is AUC.
     """
 
-    asked: tuple[tuple[Any, ...], ...]
-    scores: tuple[float, ...] | None
+    asked: Asked
     of: Drawn
+    scores: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
     ranked: tuple[int, int] | None = None
 
     @property
     def interval(self) -> tuple[float, float]:
         """The quality's 95 % interval."""
+        if self.ranked is None:
+            return uncertainty.bootstrap(self.scores, self.weights or [1.0] * len(self.scores))
         import numpy as np
 
-        count = len(self.asked)
-        if self.ranked is not None:
-            return uncertainty.area(self.of(np.ones(count, int)), *self.ranked)
-        return uncertainty.drawn(count, self.of)
+        return uncertainty.area(self.of(np.ones(len(self.asked), int)), *self.ranked)
 
 
 def rows_of(run: Run, record: Record) -> Rows | None:
@@ -48,34 +50,27 @@ def rows_of(run: Run, record: Record) -> Rows | None:
     found = [row for row in pq.read_table(path, columns=kept).to_pylist() if row["score"] is not None]
     if not found:
         return None
-    is_auc = record.quality_name == "auc"
-    of = (_auc if is_auc else _mean)(found)
-    if not isclose(of(np.ones(len(found), int)), record.quality, rel_tol=1e-3, abs_tol=1e-6):
-        return None
     asked = tuple((row["row"], row["prompt"], row["reference"]) for row in found)
-    weighed = any(row.get("weight") is not None for row in found)
-    scores = None if is_auc or weighed else tuple(float(row["score"]) for row in found)
-    return Rows(asked, scores, of, _ranked(found) if is_auc else None)
+    rows = (_ranked if record.quality_name == "auc" else _mean)(asked, found)
+    same = isclose(rows.of(np.ones(len(found), int)), record.quality, rel_tol=1e-3, abs_tol=1e-6)
+    return rows if same else None
 
 
-def _mean(rows: Sequence[dict[str, Any]]) -> Drawn:
-    """Of the scores, weighed by tokens or bytes where these make up the quality."""
+def _mean(asked: Asked, rows: Sequence[dict[str, Any]]) -> Rows:
     import numpy as np
 
-    scores = np.array([row["score"] for row in rows], float)
-    weights = np.array([1.0 if row.get("weight") is None else row["weight"] for row in rows])
+    scores = tuple(float(row["score"]) for row in rows)
+    weights = tuple(row["weight"] for row in rows if row.get("weight") is not None)
+    values, sizes = np.array(scores), np.array(weights or [1.0] * len(rows))
 
     def of(drawn: Any) -> float:
-        weighing = drawn * weights
-        return float((weighing * scores).sum() / weighing.sum()) if weighing.any() else nan
+        weighing = drawn * sizes
+        return float((weighing * values).sum() / weighing.sum()) if weighing.any() else nan
 
-    return of
-
-
-def _auc(rows: Sequence[dict[str, Any]]) -> Drawn:
-    return drawn_auc([row.get("good_worth") for row in rows], [row.get("bad_worth") for row in rows])
+    return Rows(asked, of, scores, weights)
 
 
-def _ranked(rows: Sequence[dict[str, Any]]) -> tuple[int, int] | None:
-    good, bad = (sum(row.get(side) is not None for row in rows) for side in ("good_worth", "bad_worth"))
-    return (good, bad) if good and bad else None
+def _ranked(asked: Asked, rows: Sequence[dict[str, Any]]) -> Rows:
+    good, bad = ([row.get(side) for row in rows] for side in ("good_worth", "bad_worth"))
+    counts = (sum(worth is not None for worth in good), sum(worth is not None for worth in bad))
+    return Rows(asked, drawn_auc(good, bad), ranked=counts)
