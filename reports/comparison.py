@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from reports import pareto
-from reports.gather import Cell, gather
+from reports.cells import Cell, gather
 from reports.group import Group, Row
 from trainables.results import Record, Run
 

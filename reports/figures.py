@@ -13,10 +13,10 @@ from pathlib import Path
 
 from reports import svg
 from reports.comparison import compare
+from reports.data_preview import Seen
 from reports.group import Group
 from reports.plots import curves, lengths, memory, pareto, settings
 from reports.plots.style import Drawing, palette, styled
-from reports.seen import Seen
 from trainables.results import Run
 
 _PLOTS = {

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any, get_args
 
 from reports import uncertainty
-from reports.gather import Cell
-from reports.rows import rows_of
+from reports.cells import Cell
+from reports.row_scores import rows_of
 from trainables.results import Record, Status
 
 BASE = "base"  # the method of what isn't trained

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reports import studies, units
-from reports.gather import Cell, leaves
+from reports.cells import Cell, leaves
 from reports.studies import quiet
 
 if TYPE_CHECKING:

@@ -7,18 +7,18 @@ from html import escape
 from importlib import resources
 from string import Template
 
-from reports import markup, repeat, seen, tables, units, using
-from reports.contents import EMPTY, READ, Contents
+from reports import data_preview, html, next_steps, reproduce, tables, units
+from reports.data_preview import Seen
 from reports.figures import Figures
 from reports.group import Group
-from reports.seen import Seen
-from reports.using import Samples
+from reports.next_steps import Samples
+from reports.report import EMPTY, READ, Contents
 from trainables.results import Run
 
 
 def page(contents: Contents, figures: Figures) -> str:
     """The whole page as HTML."""
-    answer = f'<section class="answer" aria-labelledby="answer">{markup.heading(2, "The answer", "answer")}'
+    answer = f'<section class="answer" aria-labelledby="answer">{html.heading(2, "The answer", "answer")}'
     sections = [f"{answer}{_answer(contents)}</section>", *_sections(contents, figures)]
     return _shell(contents.title, contents.question or "", contents.facts, sections)
 
@@ -36,15 +36,15 @@ def _shell(title: str, question: str, facts: str, sections: list[str]) -> str:
     return shell.substitute(
         title=escape(title),
         style=(templates / "style.css").read_text(encoding="utf-8"),
-        question=markup.paragraph(question, "question"),
-        facts=markup.paragraph(facts, "facts"),
+        question=html.paragraph(question, "question"),
+        facts=html.paragraph(facts, "facts"),
         sections="\n".join(sections),
     )
 
 
 def _samples(number: int, samples: Samples) -> str:
     shown = "".join(
-        markup.dialogue(
+        html.dialogue(
             each.prompt, [("right", each.reference), *zip(samples.cells, each.answers, strict=True)]
         )
         for each in samples.shown
@@ -55,12 +55,12 @@ def _samples(number: int, samples: Samples) -> str:
 def _answer(contents: Contents) -> str:
     several = len(contents.answers) > 1
     parts = [
-        (markup.heading(3, answer.title) if several else "")
-        + markup.paragraph(" ".join(answer.sentences), "say")
-        + markup.paragraph(answer.open_questions or "", "open")
+        (html.heading(3, answer.title) if several else "")
+        + html.paragraph(" ".join(answer.sentences), "say")
+        + html.paragraph(answer.open_questions or "", "open")
         for answer in contents.answers
     ]
-    return "\n".join(parts) or markup.paragraph(EMPTY, "say")
+    return "\n".join(parts) or html.paragraph(EMPTY, "say")
 
 
 def _sections(contents: Contents, figures: Figures) -> Iterator[str]:
@@ -68,21 +68,19 @@ def _sections(contents: Contents, figures: Figures) -> Iterator[str]:
     several = len(trained) > 1
 
     def each(show: Callable[[Group], str]) -> str:
-        return "\n".join(
-            (markup.heading(3, group.title) if several else "") + show(group) for group in trained
-        )
+        return "\n".join((html.heading(3, group.title) if several else "") + show(group) for group in trained)
 
     yield _section("pareto", "The Pareto front", "", each(lambda group: _pareto(group, figures)))
     if contents.across:
         shown = "\n".join(_across(group, figures) for group in contents.across)
         yield _section("across", "Preference stages side by side", READ["across"], shown)
-    notes = markup.bullets([note for run in contents.runs for note in repeat.notes(run)])
+    notes = html.bullets([note for run in contents.runs for note in reproduce.notes(run)])
     yield _section("comparison", "The cells compared", READ["comparison"], each(_comparison) + notes)
     yield _section("curves", "Learning curves", READ["curves"], each(lambda group: _curves(group, figures)))
     yield _section(
         "settings", _searched(trained), READ["settings"], each(lambda group: _settings(group, figures))
     )
-    reading = f"{READ['memory']} {repeat.memory_source(contents.runs)}"
+    reading = f"{READ['memory']} {reproduce.memory_source(contents.runs)}"
     yield _section("memory", "Memory by phase", reading, each(lambda group: _memory(group, figures)))
     yield _section(
         "data", "What the models saw", READ["data"] if contents.seen else "", _seen(contents, figures)
@@ -94,8 +92,8 @@ def _sections(contents: Contents, figures: Figures) -> Iterator[str]:
 
 
 def _section(name: str, title: str, reading: str, body: str) -> str:
-    how = markup.paragraph(reading, "reading")
-    return f'<section aria-labelledby="{name}">{markup.heading(2, title, name)}{how}{body}</section>'
+    how = html.paragraph(reading, "reading")
+    return f'<section aria-labelledby="{name}">{html.heading(2, title, name)}{how}{body}</section>'
 
 
 def _pareto(group: Group, figures: Figures) -> str:
@@ -110,19 +108,19 @@ def _pareto(group: Group, figures: Figures) -> str:
         if unplaced
         else ""
     )
-    return markup.paragraph(reading, "reading") + markup.figure(svg, absent, missing)
+    return html.paragraph(reading, "reading") + html.figure(svg, absent, missing)
 
 
 def _across(group: Group, figures: Figures) -> str:
-    return markup.heading(3, group.title) + _pareto(group, figures) + _comparison(group)
+    return html.heading(3, group.title) + _pareto(group, figures) + _comparison(group)
 
 
 def _comparison(group: Group) -> str:
-    return markup.table(tables.comparison(group), f"Comparison: {group.title}")
+    return html.table(tables.comparison(group), f"Comparison: {group.title}")
 
 
 def _curves(group: Group, figures: Figures) -> str:
-    return markup.figure(figures.inline("learning-curves", group), "", "No curve was recorded.")
+    return html.figure(figures.inline("learning-curves", group), "", "No curve was recorded.")
 
 
 def _searched(groups: list[Group]) -> str:
@@ -134,55 +132,55 @@ def _searched(groups: list[Group]) -> str:
 
 def _settings(group: Group, figures: Figures) -> str:
     svg = figures.inline("settings", group)
-    drawn = markup.figure(svg, "", "No setting differs between trials that have an objective.")
-    return drawn + markup.table(tables.importances(group), f"Importance: {group.title}")
+    drawn = html.figure(svg, "", "No setting differs between trials that have an objective.")
+    return drawn + html.table(tables.importances(group), f"Importance: {group.title}")
 
 
 def _memory(group: Group, figures: Figures) -> str:
-    return markup.figure(figures.inline("memory", group), "", "No memory was measured.")
+    return html.figure(figures.inline("memory", group), "", "No memory was measured.")
 
 
 def _seen(contents: Contents, figures: Figures) -> str:
     several = len(contents.seen) > 1
-    parts = [(markup.heading(3, one.title) if several else "") + _saw(one, figures) for one in contents.seen]
-    return "\n".join([*parts, markup.paragraph(seen.missing(contents.runs), "note")])
+    parts = [(html.heading(3, one.title) if several else "") + _saw(one, figures) for one in contents.seen]
+    return "\n".join([*parts, html.paragraph(data_preview.missing(contents.runs), "note")])
 
 
 def _saw(one: Seen, figures: Figures) -> str:
     return "".join(
         [
-            markup.paragraph(one.facts),
-            markup.bullets(one.remarks),
-            markup.figure(figures.inline("lengths", one), "", "There is no row to measure."),
-            markup.rows(one.examples),
+            html.paragraph(one.facts),
+            html.bullets(one.remarks),
+            html.figure(figures.inline("lengths", one), "", "There is no row to measure."),
+            html.rows(one.examples),
         ]
     )
 
 
 def _using(contents: Contents, each: Callable[[Callable[[Group], str]], str]) -> str:
-    link = f'<p><a href="{using.PAGE}">What each cell answers to the same held-out prompts</a></p>'
+    link = f'<p><a href="{next_steps.PAGE}">What each cell answers to the same held-out prompts</a></p>'
     return (link if contents.samples else "") + each(
-        lambda group: markup.code("\n".join(using.commands(group)))
+        lambda group: html.code("\n".join(next_steps.commands(group)))
     )
 
 
 def _unfinished(contents: Contents) -> str:
     table = tables.unfinished(contents.groups)
     return (
-        markup.table(table, "Failures and early stops")
+        html.table(table, "Failures and early stops")
         if table.rows
-        else markup.paragraph("Every trial ran to the end.")
+        else html.paragraph("Every trial ran to the end.")
     )
 
 
 def _trials(group: Group) -> str:
-    return markup.table(tables.trials(group), f"Every trial: {group.title}")
+    return html.table(tables.trials(group), f"Every trial: {group.title}")
 
 
 def _repeat(runs: tuple[Run, ...]) -> str:
     parts = []
     for run in runs:
-        parts.append(markup.heading(3, run.name) if len(runs) > 1 else "")
-        parts.append(markup.facts(repeat.facts(run)))
-        parts.append(markup.code(run.spec) if run.spec else "")
-    return "\n".join([*parts, markup.paragraph(repeat.TIMING)])
+        parts.append(html.heading(3, run.name) if len(runs) > 1 else "")
+        parts.append(html.facts(reproduce.facts(run)))
+        parts.append(html.code(run.spec) if run.spec else "")
+    return "\n".join([*parts, html.paragraph(reproduce.TIMING)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from reports import repeat, seen, tables, using
-from reports.contents import EMPTY, READ, Contents
+from reports import data_preview, next_steps, reproduce, tables
+from reports.report import EMPTY, READ, Contents
 from reports.tables import Table
 from trainables.results import Run
 
@@ -22,7 +22,7 @@ def _parts(contents: Contents) -> Iterator[str]:
     yield f"_{contents.facts}_"
     yield from _answer(contents)
     yield "## Comparison"
-    yield f"{READ['comparison']} {repeat.memory_source(contents.runs)}"
+    yield f"{READ['comparison']} {reproduce.memory_source(contents.runs)}"
     for group in contents.groups:
         yield f"### {_plain(group.title)}" if len(contents.groups) > 1 else ""
         yield _table(tables.comparison(group))
@@ -30,17 +30,17 @@ def _parts(contents: Contents) -> Iterator[str]:
         yield f"### {_plain(group.title)}"
         yield READ["across"]
         yield _table(tables.comparison(group))
-    notes = [note for run in contents.runs for note in repeat.notes(run)]
+    notes = [note for run in contents.runs for note in reproduce.notes(run)]
     yield "\n".join(f"- {_plain(note)}" for note in notes)
     yield "## What the models saw"
     for one in contents.seen:
         yield f"### {_plain(one.title)}" if len(contents.seen) > 1 else ""
         yield _plain(one.facts)
         yield "\n".join(f"- {_plain(remark)}" for remark in one.remarks)
-    yield _plain(seen.missing(contents.runs))
+    yield _plain(data_preview.missing(contents.runs))
     yield "## Using the results"
     for group in contents.groups:
-        if typed := "\n".join(using.commands(group)):
+        if typed := "\n".join(next_steps.commands(group)):
             yield _fenced(typed)
     yield "## Failures and early stops"
     unfinished = tables.unfinished(contents.groups)
@@ -48,7 +48,7 @@ def _parts(contents: Contents) -> Iterator[str]:
     yield "## How to repeat it"
     for run in contents.runs:
         yield from _repeat(run, several=len(contents.runs) > 1)
-    yield repeat.TIMING
+    yield reproduce.TIMING
 
 
 def _answer(contents: Contents) -> Iterator[str]:
@@ -62,7 +62,7 @@ def _answer(contents: Contents) -> Iterator[str]:
 
 def _repeat(run: Run, several: bool) -> Iterator[str]:
     yield f"### {_plain(run.name)}" if several else ""
-    yield "\n".join(f"- {name}: {_plain(value)}" for name, value in repeat.facts(run))
+    yield "\n".join(f"- {name}: {_plain(value)}" for name, value in reproduce.facts(run))
     if run.spec:
         yield _fenced(run.spec, "yaml")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports import units
+from reports.cells import Cell, leaves
 from reports.comparison import trainable_share
-from reports.gather import Cell, leaves
 from reports.group import Group, Row
 from reports.importance import importance
 from reports.plots.style import status_words

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from reports.using import PAGE
+from reports.next_steps import PAGE
 from trainables import results
 
 _PARTS = {"index.html", PAGE, "summary.md", "comparison.csv", "figures"}
@@ -31,7 +31,7 @@ def write(runs: Sequence[Path], output: Path | None = None) -> Path:
     _refuse_other_files(target)
     # Drawing takes a second to import: only those who write a report pay for it.
     from reports import comparison, figures, page, summary
-    from reports.contents import contents
+    from reports.report import contents
 
     gathered = contents(read)
     trained = [group for group in gathered.groups if group.rows]

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.commandline import chat, evaluate, export, following, machine, planning, serve
-from sweeps.commandline.mistakes import FAILED, INTERRUPTED, Debug, ended_like_by_ctrl_c, users_errors
-from sweeps.commandline.plans import SetOption, SpecArgument, make, refuse
+from sweeps.commands import chat, environment, evaluate, export, serve
+from sweeps.commands import plan as commands_plan
+from sweeps.commands import runs as commands_runs
+from sweeps.commands.errors import FAILED, INTERRUPTED, Debug, ended_like_by_ctrl_c, users_errors
+from sweeps.commands.spec_options import SetOption, SpecArgument, make, refuse
 
 if TYPE_CHECKING:
-    from sweeps.compared import Statistics
-    from sweeps.places import Place
-    from sweeps.plan import Plan
-    from sweeps.spec import Spec
-    from sweeps.tracking import Tracker
+    from sweeps.evaluation.significance import Statistics
+    from sweeps.planning.plan import Plan
+    from sweeps.runs.location import Place
+    from sweeps.spec.spec import Spec
+    from sweeps.tracking.tracker import Tracker
     from trainables.results import Record
 
 app = typer.Typer(
@@ -59,32 +61,34 @@ def run(
 ) -> None:
     """Plan, launch, follow, and report a sweep. Prints the report's path last."""
     with users_errors():
-        from sweeps import folder, hosts, launch, places
-        from sweeps.spec import read
-        from sweeps.tracking import Tracker
+        from sweeps.execution import launch, preflight
+        from sweeps.execution.run_folder import prepare
+        from sweeps.runs import location
+        from sweeps.spec.spec import read
+        from sweeps.tracking.tracker import Tracker
 
         place, plan = _planned(read(spec, sets or ()), output, address, resume)
         if address is None:
             launch.refuse_too_large(plan)
         tracker = Tracker(plan, place.folder)  # refuses what it can't do before anything is written
-        places.refuse_here(place)
+        location.refuse_here(place)
         if address is not None and (detach or not resume):
-            hosts.refuse(plan, place.output, address)
+            preflight.refuse(plan, place.output, address)
         if detach:
             _detach(plan, place, address, resume, force)
             return
         with place.held(resume), ended_like_by_ctrl_c():
-            folder.prepare(plan, place.folder, resume, place.shown)
+            prepare(plan, place.folder, resume, place.shown)
             code = _carry_out(plan, place, address, tracker, resume, force)
     raise typer.Exit(code)
 
 
 def _planned(spec: Spec, output: str, address: str | None, resume: bool) -> tuple[Place, Plan]:
     """Where a spec's run is, and its plan without errors: one that is resumed starts from what it began with."""
-    from sweeps import places
-    from sweeps.earlier import Earlier
+    from sweeps.runs import location
+    from sweeps.runs.earlier_results import Earlier
 
-    place = places.at(output, spec.name)
+    place = location.at(output, spec.name)
     earlier = Earlier(_answers, place.settled) if resume else Earlier(_answers)
     plan = make(spec, earlier, fetch=True, here=address is None)
     refuse(plan)
@@ -93,13 +97,14 @@ def _planned(spec: Spec, output: str, address: str | None, resume: bool) -> tupl
 
 def _detach(plan: Plan, place: Place, address: str | None, resume: bool, force: bool) -> None:
     """Has a driver of its own go on from here, once all that a user can have got wrong was looked at."""
-    from sweeps import detach
-    from sweeps.orders import Orders
+    from sweeps.execution.detached import start
+    from sweeps.execution.detached.driver import NotBegun
+    from sweeps.execution.detached.run_request import Orders
 
     place.check(plan, resume)
     try:
-        driver = detach.begin(place.folder, Orders.of(plan, place.output, address, resume, force))
-    except detach.NotBegun as error:
+        driver = start.begin(place.folder, Orders.of(plan, place.output, address, resume, force))
+    except NotBegun as error:
         print(error, file=sys.stderr)
         raise typer.Exit(error.code) from None
     typer.echo(f"{plan.spec.name} runs as {driver}. To follow it, and to end it:")
@@ -110,23 +115,23 @@ def _detach(plan: Plan, place: Place, address: str | None, resume: bool, force: 
 @app.command(hidden=True)
 def drive(orders: Annotated[Path, typer.Argument(metavar="RUN/ORDERS")]) -> None:
     """Carry out what ``run --detach`` asked for, in a process of its own whose output is the run's driver.log."""
-    from sweeps import detach
+    from sweeps.execution.detached import start
 
-    with detach.logged(), users_errors():
+    with start.logged(), users_errors():
         raise typer.Exit(_drive(orders))
 
 
 def _drive(path: Path) -> int:
-    from sweeps import folder
-    from sweeps.orders import Orders
-    from sweeps.tracking import Tracker
+    from sweeps.execution.detached.run_request import Orders
+    from sweeps.execution.run_folder import prepare
+    from sweeps.tracking.tracker import Tracker
 
     orders = Orders.read(path)
     orders.take_on()
     place, plan = _planned(orders.spec(), orders.output, orders.address, orders.resume)
     tracker = Tracker(plan, place.folder)
     with place.held(orders.resume), ended_like_by_ctrl_c():
-        folder.prepare(plan, place.folder, orders.resume, place.shown)
+        prepare(plan, place.folder, orders.resume, place.shown)
         path.unlink()  # who waits for that may go now
         return _carry_out(plan, place, orders.address, tracker, orders.resume, orders.force)
 
@@ -136,9 +141,9 @@ def _carry_out(
 ) -> int:
     _keep_fonts()
     from reports.write import write
-    from sweeps import launch
-    from sweeps.progress import Progress
-    from trainables.storage import StorageError
+    from sweeps.console.sweep_progress import Progress
+    from sweeps.execution import launch
+    from trainables.storage.url_store import StorageError
 
     progress = Progress()
     place.say_with(progress.say)
@@ -179,7 +184,7 @@ def _keep_fonts() -> None:
     """Has matplotlib keep its list of fonts with our own cache and not in the home folder."""
     import os
 
-    from trainables.model_folder import home
+    from trainables.storage.home import home
 
     os.environ.setdefault("MPLCONFIGDIR", str(home() / "matplotlib"))
 
@@ -196,12 +201,12 @@ def report(
     from contextlib import ExitStack
 
     from reports.write import write
-    from sweeps import places
+    from sweeps.runs import location
     from trainables import results
 
     # What reports refuse: a folder that is no run, runs that can't be compared, other files in the way.
     with users_errors(FileNotFoundError, ValueError), ExitStack() as copies:
-        found = [places.of(run) for run in runs]
+        found = [location.of(run) for run in runs]
         folders = [copies.enter_context(place.copied()) for place in found]
         for run_folder in folders:
             if results.trial_folders(run_folder):
@@ -211,7 +216,7 @@ def report(
 
 def _answers(run: Path) -> Sequence[Record]:
     """A run's best trials, as its report answers."""
-    from reports.chosen import chosen
+    from reports.best_trials import chosen
 
     return chosen(run)
 
@@ -222,8 +227,8 @@ def _statistics() -> Statistics:
     return uncertainty
 
 
-planning.add(app, _answers)
-for part in (following, machine):
+commands_plan.add(app, _answers)
+for part in (commands_runs, environment):
     app.add_typer(part.app)
 chat.add(app, _answers)
 evaluate.add(app, _answers, _statistics)

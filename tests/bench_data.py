@@ -46,13 +46,14 @@ WORDS += [
 
 
 def main(count: int) -> None:
-    from trainables import models
-    from trainables.config import DataConfig, ModelConfig
-    from trainables.data import load
-    from trainables.policy import load_tokenizer
+    from trainables.config.data import DataConfig
+    from trainables.config.model import ModelConfig
+    from trainables.data.loading import load
+    from trainables.models import locate
     from trainables.stages import SFT
+    from trainables.trial.loading import load_tokenizer
 
-    tokenizer = load_tokenizer(models.folder(ModelConfig(name="smollm2-135m"), fetch=True))
+    tokenizer = load_tokenizer(locate.folder(ModelConfig(name="smollm2-135m"), fetch=True))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PARETUNE_HOME"] = folder
         path = Path(folder) / "rows.jsonl"

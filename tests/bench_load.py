@@ -53,7 +53,7 @@ class Changed(importlib.abc.Loader):
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "trainables.run":
+        if name != "trainables.runner.run":
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         spec.loader = Changed(spec.loader)

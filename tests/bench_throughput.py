@@ -28,11 +28,12 @@ def plain(method: str) -> float:
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from trainables import data, models
-    from trainables.config import DataConfig
+    from trainables.config.data import DataConfig
+    from trainables.data import loading
+    from trainables.models import locate
 
-    folder = models.fetch("smollm2-135m")
-    rows = data.load(DataConfig(train="commands")).train
+    folder = locate.fetch("smollm2-135m")
+    rows = loading.load(DataConfig(train="commands")).train
     dataset = Dataset.from_list(
         [
             {"prompt": list(row.prompt), "completion": [{"role": "assistant", "content": row.answer}]}
@@ -86,10 +87,13 @@ def plain(method: str) -> float:
 
 def ours(method: str) -> float:
     """The same as one trial of ours."""
-    from trainables.config import DataConfig, ModelConfig, TrainConfig, TrialConfig
+    from trainables.config.data import DataConfig
+    from trainables.config.model import ModelConfig
+    from trainables.config.train import TrainConfig
     from trainables.methods import Full, LoRA
-    from trainables.run import Place, run_trial
+    from trainables.runner.run import Place, run_trial
     from trainables.stages import SFT
+    from trainables.trial.config import TrialConfig
 
     config = TrialConfig(
         cell=f"sft-{method}",
@@ -115,9 +119,9 @@ def _measured(what: str, method: str) -> float:
 def main() -> None:
     """Runs one measurement (``plain lora``), or all of them in turn."""
     if sys.argv[1:2] in (["plain"], ["ours"]):
-        from trainables import noise
+        from trainables.system import quiet
 
-        noise.silence()
+        quiet.silence()
         print(json.dumps({"plain": plain, "ours": ours}[sys.argv[1]](sys.argv[2])))
         return
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3

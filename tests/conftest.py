@@ -12,10 +12,10 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes with two threads each starve one another
 
-from trainables import noise
-from trainables.model_folder import home
+from trainables.storage.home import home
+from trainables.system import quiet
 
-noise.silence()
+quiet.silence()
 pytest.register_assert_rewrite("faults_example")  # its assertions say what differs
 
 

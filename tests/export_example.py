@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from sweeps import cli
 from trainables import results
-from trainables.config import TrialConfig
+from trainables.trial.config import TrialConfig
 
 LEARNING = {"learning_rate": 2e-2, "steps": 4}
 METHODS: dict[str, dict[str, Any] | str] = {

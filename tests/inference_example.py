@@ -7,7 +7,7 @@ from pathlib import Path
 from trial_example import make_config, run, write_rows
 
 from trainables import results
-from trainables.config import TrialConfig
+from trainables.trial.config import TrialConfig
 
 METHODS = ("full", "freeze", "lora", "qlora-4bit")
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trainables import noise
+from trainables.system import quiet
 
 RANK = int(os.environ["RANK"])
 
@@ -39,10 +39,10 @@ def main() -> None:
     from torch import distributed
     from trial_example import LETTER
 
-    from trainables.config import TrialConfig
-    from trainables.group import GroupBroken
-    from trainables.rewards import RULES
-    from trainables.run import Place, run_trial
+    from trainables.runner.run import Place, run_trial
+    from trainables.stages.ppo.reward_rules import RULES
+    from trainables.training.worker_group import GroupBroken
+    from trainables.trial.config import TrialConfig
 
     RULES["letter"] = LETTER
     for job in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
@@ -62,5 +62,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    noise.silence()
+    quiet.silence()
     main()

@@ -77,7 +77,7 @@ def piece(text: str, loss: bool = False, left_out: int = 0) -> dict[str, Any]:
 
 
 def seen(*rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
-    """An entry of ``data.json``, as ``sweeps.looking.to_json`` makes it, with these example rows."""
+    """An entry of ``data.json``, as ``sweeps.console.data_preview.to_json`` makes it, with these example rows."""
     entry: dict[str, Any] = {
         "stage": "sft",
         "model": "smollm2-135m",

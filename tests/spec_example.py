@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from sweeps.plan import Plan, make
-from sweeps.spec import read
+from sweeps.planning.plan import Plan, make
+from sweeps.spec.spec import read
 
 SPEC = """\
 name: tiny

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.storage import Store
+from trainables.storage.url_store import Store
 
 BUCKET = "paretune-tests"
 DOWN = b"<?xml version='1.0'?><Error><Code>ServiceUnavailable</Code><Message>try later</Message></Error>"

@@ -19,7 +19,8 @@ from typing import Any
 import psutil
 from terminal_example import shell
 
-from trainables import commands, results
+from trainables import results
+from trainables.data.embedded import commands
 from trainables.results import Record
 
 PARETUNE = [sys.executable, "-m", "sweeps.cli"]

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from trainables import noise
+from trainables.system import quiet
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]")
 CONTROL = re.compile(ESCAPES.pattern + r"|\r")
@@ -24,7 +24,7 @@ UP, END_OF_FILE, INTERRUPT = "\x1b[A", "\x04", "\x03"
 
 def shell() -> dict[str, str]:
     """The environment of a person's shell: what quiets the libraries of these tests isn't in it."""
-    return {name: value for name, value in os.environ.items() if name not in noise.ENVIRONMENT}
+    return {name: value for name, value in os.environ.items() if name not in quiet.ENVIRONMENT}
 
 
 def _in_a_terminal() -> None:

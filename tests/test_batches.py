@@ -12,45 +12,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trial_example import curve, encoded, make_config, make_policy, run
 
-from trainables import batches, data
-from trainables.memory import measure
-from trainables.rows import Conversation
-from trainables.stages.causal import SharedRows, _packed, keeps_examples_apart
-from trainables.training import on_disk
+from trainables.data import loading
+from trainables.data.rows import Conversation
+from trainables.memory.measurement import measure
+from trainables.stages.causal_lm import SharedRows, _packed, keeps_examples_apart
+from trainables.tokenization import batching
+from trainables.training.trainer_setup import on_disk
 
 LENGTHS = np.random.default_rng(0).integers(5, 300, 400)
 
 
 @pytest.mark.parametrize("by_length", [True, False])
 def test_every_example_comes_once_an_epoch(by_length: bool) -> None:
-    found = batches.order(LENGTHS, 400, 8, seed=0, by_length=by_length)
+    found = batching.order(LENGTHS, 400, 8, seed=0, by_length=by_length)
     assert sorted(found) == list(range(400))
-    twice = batches.order(LENGTHS, 800, 8, seed=0, by_length=by_length)
+    twice = batching.order(LENGTHS, 800, 8, seed=0, by_length=by_length)
     assert (np.bincount(twice) == 2).all()
 
 
 def test_the_seed_decides_the_order() -> None:
-    first, again, other = (batches.order(LENGTHS, 64, 8, seed, by_length=True) for seed in (0, 0, 1))
+    first, again, other = (batching.order(LENGTHS, 64, 8, seed, by_length=True) for seed in (0, 0, 1))
     assert (first == again).all()
     assert (first != other).any()
 
 
 def test_grouping_changes_which_rows_share_a_batch_and_not_which_are_trained_on() -> None:
-    grouped, drawn = (batches.order(LENGTHS, 64, 8, 3, by_length) for by_length in (True, False))
+    grouped, drawn = (batching.order(LENGTHS, 64, 8, 3, by_length) for by_length in (True, False))
     assert sorted(grouped) == sorted(drawn)
-    assert batches.padding_share(LENGTHS[grouped], 8) < 0.2 < batches.padding_share(LENGTHS[drawn], 8)
+    assert batching.padding_share(LENGTHS[grouped], 8) < 0.2 < batching.padding_share(LENGTHS[drawn], 8)
 
 
 def test_the_longest_row_is_in_the_first_batch() -> None:
     for seed in range(5):
-        found = batches.order(LENGTHS, 160, 8, seed, by_length=True)
+        found = batching.order(LENGTHS, 160, 8, seed, by_length=True)
         assert LENGTHS[found].max() in LENGTHS[found[:8]]
 
 
 def test_rows_of_one_length_do_not_meet_in_every_epoch() -> None:
     """Of 24 rows, 8 at a time, a batch is as random as without grouping, and holds no row twice."""
     lengths = np.arange(24)
-    grouped, drawn = (batches.order(lengths, 24 * 6, 8, 0, by_length) for by_length in (True, False))
+    grouped, drawn = (batching.order(lengths, 24 * 6, 8, 0, by_length) for by_length in (True, False))
     found = [sorted(grouped[start : start + 8]) for start in range(0, len(grouped), 8)]
     assert all(len(set(batch)) == 8 for batch in found)
     assert sorted(map(str, found)) == sorted(
@@ -60,16 +61,16 @@ def test_rows_of_one_length_do_not_meet_in_every_epoch() -> None:
 
 def test_padding_is_counted_as_a_collator_pads() -> None:
     lengths = np.array([3, 5, 2, 2, 7])
-    assert batches.padding_share(lengths, 2) == pytest.approx(1 - 19 / (10 + 4 + 7))
+    assert batching.padding_share(lengths, 2) == pytest.approx(1 - 19 / (10 + 4 + 7))
     pairs = np.array([[3, 5], [1, 1]])
-    assert batches.padding_share(pairs, 2) == pytest.approx(1 - 10 / 20)
+    assert batching.padding_share(pairs, 2) == pytest.approx(1 - 10 / 20)
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=80), st.integers(64, 200))
 def test_packs_hold_every_example_once_and_never_more_than_fits(sizes: list[int], room: int) -> None:
     lengths = np.array(sizes)
-    found = batches.best_fit(lengths, range(len(sizes)), room)
+    found = batching.best_fit(lengths, range(len(sizes)), room)
     assert sorted(np.concatenate(found)) == list(range(len(sizes)))
     assert max(lengths[pack].sum() for pack in found) <= room
     # First-fit's bound holds for best fit too: no two packs could have been one.
@@ -78,7 +79,7 @@ def test_packs_hold_every_example_once_and_never_more_than_fits(sizes: list[int]
 
 
 def test_packing_goes_on_into_the_next_epoch() -> None:
-    found = batches.packs(LENGTHS, 300, 400, seed=0)
+    found = batching.packs(LENGTHS, 300, 400, seed=0)
     assert len(found) == 400
     counts = np.bincount(np.concatenate(found), minlength=400)
     assert counts.min() >= 1
@@ -86,7 +87,7 @@ def test_packing_goes_on_into_the_next_epoch() -> None:
 
 
 def test_a_filling_is_as_full_as_can_be() -> None:
-    found = batches.filling(np.array([60, 25, 7]), 100)
+    found = batching.filling(np.array([60, 25, 7]), 100)
     assert found == [0, 1, 2, 2]
 
 
@@ -116,7 +117,7 @@ def test_packed_rows_have_the_loss_of_the_same_rows_alone(
     config = config.model_copy(update={"model": config.model.model_copy(update={"attention": attention})})
     policy = make_policy(config)
     model = policy.model.double().eval()
-    rows = data.load(config.data, config.stage.needs).train[:24]
+    rows = loading.load(config.data, config.stage.needs).train[:24]
     tokens = config.stage.tokens(policy.tokenizer, rows, 256)
     dataset, _, _ = _packed(tokens, 256, 4, seed=0)
     batch = SharedRows(0)([dataset[place] for place in range(4)])
@@ -124,7 +125,7 @@ def test_packed_rows_have_the_loss_of_the_same_rows_alone(
     with torch.no_grad():
         packed = _sum(model(**batch).logits, batch["labels"])
         alone = 0.0
-        for pack in batches.packs(tokens.lengths, 256, 4, seed=0):
+        for pack in batching.packs(tokens.lengths, 256, 4, seed=0):
             for place in pack:
                 one = tokens[int(place)]
                 alone += _sum(model(torch.tensor([one.input_ids])).logits, torch.tensor([one.labels]))
@@ -194,7 +195,7 @@ def test_examples_that_share_a_row_train_to_the_same_losses_as_padded_ones(
         tiny_model, "commands", "full", precision="fp32", dtype="float32", steps=4, eval_rows=4, cutoff=128
     )
     shared = run(config, tmp_path / "shared")
-    monkeypatch.setattr("trainables.stages.causal.keeps_examples_apart", lambda model: False)
+    monkeypatch.setattr("trainables.stages.causal_lm.keeps_examples_apart", lambda model: False)
     padded = run(config, tmp_path / "padded")
     losses = [[value for _, value in curve(config, tmp_path / name)] for name in ("shared", "padded")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -216,10 +217,10 @@ def test_training_sees_the_rows_in_the_order_that_is_told(tiny_model: Path, tmp_
     )
     run(config, tmp_path)
     policy = make_policy(config)
-    rows = data.load(config.data, Conversation).train
+    rows = loading.load(config.data, Conversation).train
     tokens = config.stage.tokens(policy.tokenizer, rows, config.data.cutoff)
-    order = batches.order(tokens.lengths, 4, 4, config.train.seed)
-    from trainables.likelihood import judge
+    order = batching.order(tokens.lengths, 4, 4, config.train.seed)
+    from trainables.scoring.likelihood import judge
 
     judged = judge(policy, encoded(policy, [rows[int(place)] for place in order], config.data.cutoff), 4)
     expected = -sum(row.logprob for row in judged) / sum(row.tokens for row in judged)

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from trial_example import LETTER, METHODS, NEW, At, curve, make_config, run
 
-from reports.rows import rows_of
-from trainables import data
-from trainables.config import TrialConfig
-from trainables.policy import LOADERS, Policy, device, load_base, load_tokenizer
-from trainables.precision import dtypes
+from reports.row_scores import rows_of
+from trainables.data import loading
+from trainables.models.precision import dtypes
 from trainables.quantizers.bnb import keep_gradients_right_on_cpu
 from trainables.results import gathered
-from trainables.rewards import RULES
-from trainables.training import clean_process
+from trainables.stages.ppo.reward_rules import RULES
+from trainables.training.policy import Policy, device
+from trainables.training.trainer_setup import clean_process
+from trainables.trial.config import TrialConfig
+from trainables.trial.loading import LOADERS, load_base, load_tokenizer
 
 STAGES = ["pretrain", "sft", "reward", "ppo", "dpo", "kto", "orpo", "simpo"]
 OWN: dict[str, dict[str, Any]] = {"ppo": {"reward": "letter", "max_new_tokens": NEW}}
@@ -98,5 +99,5 @@ def scored_again(config: TrialConfig, folder: Path) -> dict[str, float]:
         model = loader.from_pretrained(folder, dtype=kinds.frozen, attn_implementation="eager", **options)
     model.config.pad_token_id = tokenizer.pad_token_id
     policy = Policy(model, tokenizer, config.method, kinds, device())
-    rows = data.load(config.data, config.stage.needs)
+    rows = loading.load(config.data, config.stage.needs)
     return config.stage.score(policy, rows, rows.test, config.data.cutoff).metrics

@@ -19,16 +19,17 @@ from sweep_example import Home, in_training, interrupt, paretune, records, start
 from transformers import AutoModelForCausalLM
 from trial_example import METHODS, curve, make_config, run, write_rows
 
-from reports.chosen import chosen
-from sweeps import folder, places
-from sweeps.earlier import Earlier
-from sweeps.plan import Plan
-from trainables import starts
-from trainables.config import TrialConfig
-from trainables.model_folder import ModelError
+from reports.best_trials import chosen
+from sweeps.execution import run_folder
+from sweeps.planning.plan import Plan
+from sweeps.runs import layout, location
+from sweeps.runs.earlier_results import Earlier
+from trainables.config.trained_model import Trained
+from trainables.models.folder import ModelError
 from trainables.results import Record, read, write_record
-from trainables.run import Place, run_trial
-from trainables.trained import Trained
+from trainables.runner.run import Place, run_trial
+from trainables.trial import starting_weights
+from trainables.trial.config import TrialConfig
 
 IDS = torch.arange(3, 40).unsqueeze(0)
 
@@ -49,7 +50,7 @@ def loaded(folder: Path) -> Any:
 
 def trained(config: TrialConfig, place: Path) -> Trained:
     assert run(config, place).status == "done"
-    return starts.of(place / "trials" / config.trial_id())
+    return starting_weights.of(place / "trials" / config.trial_id())
 
 
 def going_on(config: TrialConfig, start: Trained | None) -> TrialConfig:
@@ -78,7 +79,7 @@ def test_an_adapter_is_merged_into_the_base_it_was_trained_on(
     start = trained(make_config(tiny_model, rows, method, **LEARNING), tmp_path)
     later = going_on(make_config(tiny_model, rows), start)
     adapted: Any = PeftModel.from_pretrained(loaded(tiny_model), str(start.folder))
-    whole = starts.weights(later.model, tmp_path)
+    whole = starting_weights.weights(later.model, tmp_path)
     assert whole == tmp_path / "merged" / str(start.trial)
     assert (logits(adapted) - logits(loaded(tiny_model))).abs().max() > 1e-2
     torch.testing.assert_close(logits(loaded(whole)), logits(adapted), atol=1e-4, rtol=1e-4)
@@ -90,7 +91,7 @@ def test_whole_weights_are_taken_as_they_are(
 ) -> None:
     start = trained(make_config(tiny_model, rows, method, **LEARNING), tmp_path)
     later = going_on(make_config(tiny_model, rows), start)
-    assert starts.weights(later.model, tmp_path) == start.folder
+    assert starting_weights.weights(later.model, tmp_path) == start.folder
     assert not (tmp_path / "merged").exists()
 
 
@@ -99,13 +100,15 @@ def test_adapters_upon_adapters_are_all_merged_even_if_the_run_has_moved(
 ) -> None:
     first = trained(make_config(tiny_model, rows, **LEARNING), tmp_path / "run")
     second = trained(going_on(make_config(tiny_model, rows, seed=1, **LEARNING), first), tmp_path / "run")
-    once = loaded(starts.weights(going_on(make_config(tiny_model, rows), first).model, tmp_path / "run"))
+    once = loaded(
+        starting_weights.weights(going_on(make_config(tiny_model, rows), first).model, tmp_path / "run")
+    )
     twice: Any = PeftModel.from_pretrained(once, str(second.folder))
     expected = logits(twice)
     shutil.move(tmp_path / "run", tmp_path / "moved")
     shutil.rmtree(tmp_path / "moved" / "merged")
-    moved = starts.of(tmp_path / "moved" / "trials" / str(second.trial))
-    whole = starts.weights(going_on(make_config(tiny_model, rows), moved).model, tmp_path / "moved")
+    moved = starting_weights.of(tmp_path / "moved" / "trials" / str(second.trial))
+    whole = starting_weights.weights(going_on(make_config(tiny_model, rows), moved).model, tmp_path / "moved")
     torch.testing.assert_close(logits(loaded(whole)), expected, atol=1e-4, rtol=1e-4)
 
 
@@ -114,7 +117,7 @@ def test_the_base_row_of_a_start_is_scored_as_the_trial_it_is_was(
 ) -> None:
     config = make_config(tiny_model, rows, "full", **LEARNING)
     before = run(config, tmp_path)
-    start = starts.of(tmp_path / "trials" / config.trial_id())
+    start = starting_weights.of(tmp_path / "trials" / config.trial_id())
     base = run(going_on(make_config(tiny_model, rows, None, **LEARNING), start), tmp_path)
     assert base.start_trial == config.trial_id()
     assert base.metrics["loss"] == pytest.approx(before.metrics["loss"], abs=1e-6)
@@ -140,7 +143,7 @@ def test_a_start_that_is_gone_is_a_failed_record_that_says_so(
 
 def test_a_folder_without_a_model_is_no_start(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds no model: give the folder of a finished trial"):
-        starts.of(tmp_path)
+        starting_weights.of(tmp_path)
 
 
 # Whole lines
@@ -269,17 +272,17 @@ def test_what_a_run_began_with_it_goes_on_with_whatever_is_best_there_by_now(
     for name in ("run", "run:sft-lora"):
         mine = tmp_path / f"mine-{len(name)}"
         begun = going_on_from(tmp_path, name)
-        folder.prepare(begun, mine, resume=False)
+        run_folder.prepare(begun, mine, resume=False)
         was = started_from(begun)
         better = next(r for r in read(there).records if r.role != "base" and r.trial_id != was)
         if name != "run":
             better = better.model_copy(update={"cell": "sft-lora"})
         outdo(there, better)
         assert started_from(going_on_from(tmp_path, name)) == better.trial_id
-        again = going_on_from(tmp_path, name, Earlier(chosen, lambda mine=mine: folder.settled(mine)))
+        again = going_on_from(tmp_path, name, Earlier(chosen, lambda mine=mine: layout.settled(mine)))
         assert started_from(again) == was
-        folder.prepare(again, mine, resume=True)
-        assert folder.settled(mine) == begun.settled
+        run_folder.prepare(again, mine, resume=True)
+        assert layout.settled(mine) == begun.settled
         assert any(note.endswith(f"of {name_of(there, was)}, as when this run began") for note in again.notes)
 
 
@@ -299,8 +302,8 @@ def test_a_run_is_looked_at_once_however_many_cells_start_from_it(
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     make_run(tmp_path, tiny_model, (None, "lora"))
     looked_at: list[str] = []
-    of = places.of
-    monkeypatch.setattr("sweeps.named.place_of", lambda run: looked_at.append(run) or of(run))
+    of = location.of
+    monkeypatch.setattr("sweeps.runs.resolve.place_of", lambda run: looked_at.append(run) or of(run))
     made = going_on_from(tmp_path, f"file://{tmp_path}/run")
     assert started_from(made, "sft-full") == started_from(made, "sft-lora") is not None
     assert looked_at == [f"file://{tmp_path}/run"]

@@ -13,16 +13,16 @@ from inference_example import config_of, make_run
 from terminal_example import END_OF_FILE, INTERRUPT, UP, Terminal, shell
 from trial_example import write_rows
 
-from reports.chosen import chosen
-from sweeps.chat import Page, Talk, WrongCommand, changed, run, whole
-from sweeps.named import resolve
-from trainables.generation import continued
+from reports.best_trials import chosen
+from sweeps.console.chat import Page, Talk, WrongCommand, changed, run, whole
+from sweeps.runs.resolve import resolve
+from trainables.inference.generator import Speaker, TooLong, answers, longest, prompt_tokens
+from trainables.inference.model_pool import Loaded, Shelf
 from trainables.inference.result import Result
 from trainables.inference.sampling import Chooser, Sampling
-from trainables.inference.shelf import Loaded, Shelf
-from trainables.inference.speaker import Speaker, TooLong, answers, longest, prompt_tokens
-from trainables.inference.spoken import Spoken
-from trainables.model_folder import ModelError
+from trainables.inference.text_stream import Spoken
+from trainables.models.folder import ModelError
+from trainables.scoring.generation import continued
 
 QUESTIONS = ("wake me at 7", "play some jazz in the kitchen, and turn the lights down", "stop", "call mum")
 SHORT = Sampling(max_new_tokens=12)

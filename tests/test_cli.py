@@ -15,8 +15,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from sweeps import cli
-from sweeps.commandline import mistakes, plans
-from sweeps.spec import SHIPPED
+from sweeps.commands import errors, spec_options
+from sweeps.spec.spec import SHIPPED
 from trainables import results
 
 
@@ -77,7 +77,7 @@ def test_debug_shows_the_stack_trace_of_a_mistake_and_ends_with_2_too(here: Path
     try:
         found = paretune("--debug", "run", "spec.yaml")
     finally:
-        mistakes.Debug.on = False
+        errors.Debug.on = False
     assert found.exit_code == 2
     assert "Traceback" in found.stderr
     assert "spec.yaml:7" in found.stderr
@@ -87,7 +87,7 @@ def test_our_own_mistakes_keep_their_stack_trace(here: Path, monkeypatch: pytest
     def broken(*args: Any, **options: Any) -> Any:
         raise ValueError("a bug of ours")
 
-    monkeypatch.setattr("sweeps.plan.make", broken)
+    monkeypatch.setattr("sweeps.planning.plan.make", broken)
     found = paretune("plan", "spec.yaml")
     assert found.exit_code == 1
     assert isinstance(found.exception, ValueError)
@@ -97,7 +97,7 @@ def test_ctrl_c_while_planning_ends_with_130(here: Path, monkeypatch: pytest.Mon
     def interrupted(*args: Any, **options: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sweeps.plan.make", interrupted)
+    monkeypatch.setattr("sweeps.planning.plan.make", interrupted)
     assert paretune("run", "spec.yaml").exit_code == 130
 
 
@@ -134,7 +134,7 @@ def test_an_override_and_the_filters_change_the_plan(here: Path) -> None:
 
 
 def test_how_to_go_on_repeats_all_that_was_given(here: Path) -> None:
-    made = plans.planned("spec.yaml", ["search.trials=2", "name=my"], cli._answers)
+    made = spec_options.planned("spec.yaml", ["search.trials=2", "name=my"], cli._answers)
     said = shlex.split(cli._again(made, str(here / "some runs"), "auto"))
     assert said[:2] == ["paretune", "run"]
     assert Path(said[2]).samefile(here / "spec.yaml")

@@ -13,10 +13,10 @@ from statistics import fmean
 
 import pytest
 
-from trainables import command_forms, commands
-from trainables.config import DataConfig
-from trainables.data import load
-from trainables.rows import Conversation
+from trainables.config.data import DataConfig
+from trainables.data.embedded import command_variants, commands
+from trainables.data.loading import load
+from trainables.data.rows import Conversation
 
 ROWS = commands.rows()
 TEXTS = [row["text"] for row in commands.texts()]
@@ -395,7 +395,7 @@ def test_the_place_of_a_row_does_not_tell_its_label() -> None:
 
 
 def test_the_rewards_worked_examples_hold_as_do_all_examples_of_the_module() -> None:
-    for module in (commands, command_forms):
+    for module in (commands, command_variants):
         found = doctest.testmod(module)
         assert found.attempted > 4
         assert found.failed == 0

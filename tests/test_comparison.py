@@ -9,8 +9,8 @@ import pytest
 from reports_example import MIB, failed, record, write_run
 
 from reports import comparison, tables
+from reports.cells import gather
 from reports.comparison import compare
-from reports.gather import gather
 from reports.group import Group
 from trainables import results
 from trainables.results import Record

@@ -13,16 +13,18 @@ from typing import Any
 import pytest
 from trial_example import At, make_config, write_rows
 
-from trainables import courier, scratch, storage
-from trainables import outbox as outboxes
-from trainables.config import TrialConfig
-from trainables.courier import Courier
-from trainables.outbox import Outbox
 from trainables.results import Record
-from trainables.run import Place, end_trial, run_trial
-from trainables.storage import StorageError, Store
-from trainables.trained import COMPLETE
-from trainables.watch import Alone, Control
+from trainables.runner import uploader as outboxes
+from trainables.runner import workspace
+from trainables.runner.run import Place, end_trial, run_trial
+from trainables.runner.uploader import Outbox
+from trainables.runner.workspace import Courier
+from trainables.storage import url_store
+from trainables.storage.url_store import StorageError, Store
+from trainables.training.checkpoints import COMPLETE
+from trainables.training.training_callback import Alone, Control
+from trainables.trial import scratch
+from trainables.trial.config import TrialConfig
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def store() -> Store:
 
 @pytest.fixture(autouse=True)
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(url_store, "PAUSES", (0.01, 0.02))
     on("node-1", tmp_path, monkeypatch)
 
 
@@ -180,7 +182,7 @@ def test_results_that_cannot_be_written_stay_here_and_are_said(
 def test_somebody_hears_that_it_lives_while_something_is_on_its_way(
     store: Store, config: TrialConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(workspace, "BEAT_SECONDS", 0.01)
     beats: list[int] = []
     Courier(store, config.trial_id(), "a", True, lambda: beats.append(1)).fetch(config)
     assert beats
@@ -285,9 +287,9 @@ def test_checkpoints_that_only_served_to_resume_go_with_the_trials_end(
     config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), steps=4)
     assert carry_out(store, config, At(interrupt_at=2)).status == "interrupted"
     trial = f"trials/{config.trial_id()}"
-    assert courier.checkpoints(store.within(trial).list()) == ["checkpoint-2"]
+    assert workspace.checkpoints(store.within(trial).list()) == ["checkpoint-2"]
     carry_out(store, config, claim="b")
-    assert courier.checkpoints(store.within(trial).list()) == []
+    assert workspace.checkpoints(store.within(trial).list()) == []
 
 
 # Trials that go on from others
@@ -307,7 +309,9 @@ def test_a_trial_starts_from_what_another_node_has_trained_and_merged(
     assert f"merged/{before.trial_id()}/model.safetensors" in merged
 
     on("node-2", tmp_path, monkeypatch)
-    monkeypatch.setattr("trainables.starts._merge", lambda *arguments: pytest.fail("merged again"))
+    monkeypatch.setattr(
+        "trainables.trial.starting_weights._merge", lambda *arguments: pytest.fail("merged again")
+    )
     again = going_on(make_config(tiny_model, rows, "full", seed=1), before)
     assert carry_out(store, again).status == "done"
 

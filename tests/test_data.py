@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trainables import commands, data
-from trainables.config import DataConfig
-from trainables.data import DataError, held_out
-from trainables.rows import Conversation
+from trainables.config.data import DataConfig
+from trainables.data import loading, splits
+from trainables.data.embedded import commands
+from trainables.data.errors import DataError
+from trainables.data.rows import Conversation
 
 
 def ask(text: str, answer: str = "yes") -> Conversation:
@@ -27,7 +28,7 @@ def cut(
 ) -> tuple[list[Conversation], ...]:
     """The rows in the three parts."""
     keys = np.array([int(row.key()[:16], 16) for row in rows], dtype=np.uint64)
-    parts = held_out.cut(keys, lambda place: rows[place].answer, fraction, count, most)
+    parts = splits.cut(keys, lambda place: rows[place].answer, fraction, count, most)
     return tuple([rows[place] for place in part] for part in parts)
 
 
@@ -37,7 +38,7 @@ def some(count: int) -> list[Conversation]:
 
 def read(path: Path, **options: Any) -> list[Conversation]:
     """Every row of a file, in whatever part it fell."""
-    found = data.load(DataConfig(train=str(path), eval_fraction=0.5, **options))
+    found = loading.load(DataConfig(train=str(path), eval_fraction=0.5, **options))
     return [*found.train, *found.validation, *found.test]
 
 
@@ -187,19 +188,21 @@ def test_a_system_text_becomes_the_first_message(tmp_path: Path) -> None:
 
 
 def test_the_embedded_data_set_has_one_right_answer_and_a_file_may_not(tmp_path: Path) -> None:
-    assert data.load(DataConfig(train=commands.NAME)).exact
-    assert not data.load(DataConfig(train=str(write_lines(tmp_path / "rows.jsonl", pairs())))).exact
+    assert loading.load(DataConfig(train=commands.NAME)).exact
+    assert not loading.load(DataConfig(train=str(write_lines(tmp_path / "rows.jsonl", pairs())))).exact
 
 
 def test_the_hash_is_of_the_rows_and_not_of_the_path(tmp_path: Path) -> None:
     digests = [
-        data.load(DataConfig(train=str(write_lines(tmp_path / name, pairs())), eval_fraction=fraction)).sha256
+        loading.load(
+            DataConfig(train=str(write_lines(tmp_path / name, pairs())), eval_fraction=fraction)
+        ).sha256
         for name, fraction in (("a.jsonl", 0.5), ("b.jsonl", 0.3))
     ]
     changed = write_lines(
         tmp_path / "c.jsonl", [*pairs(39), {"prompt": "question 39", "completion": "another"}]
     )
-    assert digests[0] == digests[1] != data.load(DataConfig(train=str(changed), eval_fraction=0.5)).sha256
+    assert digests[0] == digests[1] != loading.load(DataConfig(train=str(changed), eval_fraction=0.5)).sha256
 
 
 # Errors: each names the file, and the row where there is one
@@ -269,7 +272,7 @@ def test_a_row_with_nothing_to_learn_is_left_out_counted_and_named(
     tmp_path: Path, row: Any, why: str
 ) -> None:
     path = write_lines(tmp_path / "rows.jsonl", broken(row))
-    found = data.load(DataConfig(train=str(path), eval_fraction=0.5))
+    found = loading.load(DataConfig(train=str(path), eval_fraction=0.5))
     assert sum(map(len, (found.train, found.validation, found.test))) == 42
     (warning,) = found.warnings
     assert warning.startswith("rows.jsonl: 1 of 43 rows left out: 1 because ")
@@ -281,7 +284,7 @@ def test_a_row_with_nothing_to_learn_is_left_out_counted_and_named(
 def test_strict_makes_it_an_error(tmp_path: Path, row: Any, why: str) -> None:
     path = write_lines(tmp_path / "rows.jsonl", broken(row))
     with pytest.raises(DataError, match=r"^rows\.jsonl:3: .*strict: false"):
-        data.load(DataConfig(train=str(path), eval_fraction=0.5, strict=True))
+        loading.load(DataConfig(train=str(path), eval_fraction=0.5, strict=True))
 
 
 def test_when_every_row_is_left_out_the_error_says_why(tmp_path: Path) -> None:

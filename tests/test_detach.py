@@ -25,9 +25,12 @@ from cluster_example import Cluster
 from sweep_example import PARETUNE, SMALL, Command, Home, finished, paretune, write_spec
 from typer.testing import CliRunner
 
-from sweeps import detach, folder, status
 from sweeps.cli import app
-from sweeps.orders import LOG, Orders, carried
+from sweeps.execution.detached import start
+from sweeps.execution.detached.driver import NotBegun
+from sweeps.execution.detached.run_request import Orders, carried
+from sweeps.runs import lock, status
+from sweeps.runs.layout import LOG
 from trainables import results
 
 SECRET = "k" * 40
@@ -70,13 +73,13 @@ def log(run: Path) -> str:
 
 def ended(run: Path, seconds: float = 180) -> int:
     """The exit code of a run's newest driver."""
-    until(lambda: folder.holder(run) is None and "ended with code" in log(run), seconds, lambda: log(run))
+    until(lambda: lock.holder(run) is None and "ended with code" in log(run), seconds, lambda: log(run))
     return int(re.findall(r"ended with code (\d+)", log(run))[-1])
 
 
 def driver(run: Path) -> psutil.Process:
     """The process that holds a run."""
-    words = (folder.holder(run) or "").split()
+    words = (lock.holder(run) or "").split()
     assert words[:1] == ["process"], words
     return psutil.Process(int(words[1]))
 
@@ -91,7 +94,7 @@ def test_a_mistake_is_said_in_the_foreground_and_nothing_is_written(here: Path) 
 
 
 def test_a_run_that_somebody_holds_is_not_begun_a_second_time(here: Path) -> None:
-    with folder.held(here / "runs" / "tiny"):
+    with lock.held(here / "runs" / "tiny"):
         assert "another run holds it: process " in said("run", "spec.yaml", "--detach", code=2)
 
 
@@ -117,8 +120,8 @@ def orders(here: Path, **changes: Any) -> Orders:
 
 def test_a_driver_that_ends_before_it_has_the_run_gives_its_words_and_its_code(here: Path) -> None:
     broken = orders(here, text=spec_example.SPEC.replace("rank:", "rnak:"))
-    with pytest.raises(detach.NotBegun, match=r"spec.yaml:7 methods\[1\].rnak: ") as error:
-        detach.begin(here / "run", broken)
+    with pytest.raises(NotBegun, match=r"spec.yaml:7 methods\[1\].rnak: ") as error:
+        start.begin(here / "run", broken)
     assert error.value.code == 2
     assert {path.name for path in (here / "run").iterdir()} == {LOG}
     assert said("logs", here / "run").splitlines()[-1] == "ended with code 2"
@@ -135,7 +138,7 @@ def test_orders_are_for_their_owner_alone_and_come_back_as_they_were(here: Path)
 
 
 def test_a_spec_that_changes_after_it_was_asked_for_changes_nothing(here: Path) -> None:
-    from sweeps.plan import make
+    from sweeps.planning.plan import make
 
     asked = orders(here, sets=("search.trials=2",))
     before = make(asked.spec())

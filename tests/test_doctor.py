@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sweeps import cluster, doctor, errands, shared
-from sweeps.doctor import Report
-from sweeps.fleet import Examined, Fleet, Row
-from trainables import capabilities, machine
-from trainables.capabilities import Capability
+from sweeps.cluster import remote_tasks, session, shared_folder
+from sweeps.doctor import report as doctor_report
+from sweeps.doctor.cluster_report import Examined, Fleet, Row
+from sweeps.doctor.report import Report
+from trainables.system import capabilities, machine
+from trainables.system.capabilities import Capability
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKS = Capability("sdpa", True, "part of torch")
@@ -92,10 +93,10 @@ def test_a_missing_package_ends_the_examination_with_what_to_install(monkeypatch
         return real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    report = doctor.examine()
-    assert list(report.topics) == ["Packages"]
-    assert [found.name for found in report.missing] == ["torch"]
-    assert "not installed: pip install 'torch" in report.missing[0].detail
+    made = doctor_report.examine()
+    assert list(made.topics) == ["Packages"]
+    assert [found.name for found in made.missing] == ["torch"]
+    assert "not installed: pip install 'torch" in made.missing[0].detail
 
 
 def test_a_quantizer_that_fails_is_a_finding() -> None:
@@ -295,14 +296,14 @@ def test_a_run_folder_without_room_says_what_to_do(tmp_path: Path, monkeypatch: 
 def test_wandbs_server_is_called_only_with_a_key_and_unless_told_otherwise(
     no_wandb_settings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert [found.name for found in doctor.tracking()] == ["wandb"]
+    assert [found.name for found in doctor_report.tracking()] == ["wandb"]
     monkeypatch.setenv("WANDB_API_KEY", "key")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    server = doctor.tracking()[-1]
+    server = doctor_report.tracking()[-1]
     assert (server.name, server.works, server.needed) == ("W&B server", False, False)
     assert "runs stay offline" in server.detail
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert [found.name for found in doctor.tracking()] == ["wandb"]
+    assert [found.name for found in doctor_report.tracking()] == ["wandb"]
 
 
 # A cluster's nodes, without a cluster
@@ -420,7 +421,7 @@ def test_a_node_is_asked_by_a_process_that_prints_its_report_and_nothing_else() 
     question = json.dumps({"names": ["eager"]})
     done = subprocess.run(command, input=question, capture_output=True, text=True, check=True, cwd=ROOT)
     report = Report.of_json(done.stdout)
-    assert list(report.topics) == ["Packages", "Asked"]
+    assert list(made.topics) == ["Packages", "Asked"]
     assert report.topics["Asked"][0].works
 
 
@@ -429,14 +430,14 @@ def test_a_node_is_asked_by_a_process_that_prints_its_report_and_nothing_else() 
 
 def look(folder: Path, monkeypatch: pytest.MonkeyPatch, there: Path | None = None) -> Capability:
     """What is found of a node that sees ``there`` where the driver sees ``folder``."""
-    node = cluster.Node("id", "host", "10.0.0.1", "host (10.0.0.1)", {})
+    node = session.Node("id", "host", "10.0.0.1", "host (10.0.0.1)", {})
 
     def ask(ray: Any, asked: list[Any], question: Any, path: str, token: str, patience: float) -> list[Any]:
-        return [cluster.Answer(one, question(one.id, str(there or path), token)) for one in asked]
+        return [session.Answer(one, question(one.id, str(there or path), token)) for one in asked]
 
-    monkeypatch.setattr(shared, "ask", ask)
-    monkeypatch.setattr(errands, "SEEN_SECONDS", 0.1)
-    return shared.look(None, [node], folder)[node]
+    monkeypatch.setattr(shared_folder, "ask", ask)
+    monkeypatch.setattr(remote_tasks, "SEEN_SECONDS", 0.1)
+    return shared_folder.look(None, [node], folder)[node]
 
 
 def test_a_shared_run_folder_is_found_and_left_as_it_was(

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from sweeps.domains import Choice, Domain, DomainError, Int, Log, Uniform, parse
+from sweeps.spec.domain_parser import Choice, Domain, DomainError, Int, Log, Uniform, parse
 
 EVERY = [
     Choice((4, 8, 16)),

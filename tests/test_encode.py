@@ -14,10 +14,10 @@ from transformers import PreTrainedTokenizerBase
 
 from tests.test_templates import CALL, CALLED, TOOL_CHAT, TOOLS, family_tokenizer, rendered, smollm2
 from trainables import templates
-from trainables.encode import IGNORED, Encoded, encode, split_cutoff, training_rows
-from trainables.policy import load_tokenizer
-from trainables.rows import Conversation
+from trainables.data.rows import Conversation
 from trainables.templates import NAMES
+from trainables.tokenization.encode import IGNORED, Encoded, encode, split_cutoff, training_rows
+from trainables.trial.loading import load_tokenizer
 
 ROW = Conversation(
     (
@@ -189,7 +189,7 @@ def test_turns_are_cut_from_the_first_on_and_from_the_last_on_with_masked_histor
 
 
 def test_turn_by_turn_each_takes_its_share_of_what_room_is_left() -> None:
-    from trainables.encode import Turn, _fitting
+    from trainables.tokenization.encode import Turn, _fitting
 
     turns = [Turn([1] * 100, [2] * 100), Turn([3] * 300, [4] * 900), Turn([5], [6])]
     kept = [(len(turn.source), len(turn.target)) for turn in _fitting(turns, 600)]

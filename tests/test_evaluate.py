@@ -13,7 +13,10 @@ from evaluate_example import evaluated, lines, metrics, paretune, record_of, row
 from inference_example import make_run, trial_of
 from trial_example import make_config, run, write_rows
 
-from trainables import commands, data, results, starts
+from trainables import results
+from trainables.data import loading
+from trainables.data.embedded import commands
+from trainables.trial import starting_weights
 
 STAGES: dict[str, dict[str, Any]] = {
     "sft": {},
@@ -133,11 +136,11 @@ def test_what_an_earlier_stage_was_trained_on_counts_too(tiny_model: Path, here:
     first = make_config(tiny_model, lines(here / "sums.jsonl", sums), "full")
     run(first, here / "run", measuring=None)
     later = make_config(tiny_model, "commands", "lora", stage={"kind": "dpo"}, eval_rows=4)
-    start = starts.of(here / "run" / "trials" / first.trial_id())
+    start = starting_weights.of(here / "run" / "trials" / first.trial_id())
     later = later.model_copy(update={"model": later.model.model_copy(update={"start": start})})
     run(later, here / "run", measuring=None)
     name = f"run:{later.trial_id()}"
-    held = data.load(first.data)
+    held = loading.load(first.data)
     found = evaluated(name, "--data", here / "sums.jsonl", "--no-generate")
     assert found["results"][0]["rows_trained_on"] == len(held.train) < 40
     assert metrics(evaluated(name, "--no-generate"))["pair_accuracy"] >= 0

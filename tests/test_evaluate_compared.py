@@ -80,9 +80,9 @@ def test_a_measure_that_is_not_there_loses_nothing(methods: Path) -> None:
 
 
 def test_long_work_says_how_far_it_is(methods: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweeps import preparing
+    from sweeps.console import loading_progress
 
-    monkeypatch.setattr(preparing, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(loading_progress, "LINE_SECONDS", 0.0)
     found = paretune("evaluate", f"{methods}:sft-lora", "--batch-size", 2)
     for line in ("judging rows: 2 of 7", "judging rows: 7 of 7", "writing answers: 2 of 7"):
         assert line in found.stderr
@@ -162,11 +162,13 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_benchmark_is_scored_by_the_harness_on_the_same_model(
     methods: Path, tasks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainables import policy as policies
-    from trainables.inference import shelf
+    from trainables.inference import model_pool
+    from trainables.trial import loading as policies
 
     loads: list[object] = []
-    monkeypatch.setattr(shelf, "load_base", lambda *given: loads.append(given) or policies.load_base(*given))
+    monkeypatch.setattr(
+        model_pool, "load_base", lambda *given: loads.append(given) or policies.load_base(*given)
+    )
     lora = f"{methods}:sft-lora"
     benchmark = ("--benchmark", "opposites", "--benchmark-folder", tasks)
     found = evaluated(lora, f"{methods}:sft-base", "--part", "test", *benchmark)
@@ -183,11 +185,11 @@ def test_a_benchmark_is_scored_by_the_harness_on_the_same_model(
 
 
 def test_the_answer_chosen_is_the_likeliest_by_our_own_count(methods: Path, tasks: Path) -> None:
-    from reports.chosen import chosen
-    from sweeps.named import resolve
-    from trainables.encode import IGNORED, Encoded
-    from trainables.inference.shelf import Shelf
-    from trainables.likelihood import judge
+    from reports.best_trials import chosen
+    from sweeps.runs.resolve import resolve
+    from trainables.inference.model_pool import Shelf
+    from trainables.scoring.likelihood import judge
+    from trainables.tokenization.encode import IGNORED, Encoded
 
     name = f"{methods}:sft-full"
     found = evaluated(name, "--benchmark", "opposites", "--benchmark-folder", tasks)
@@ -209,7 +211,7 @@ def test_an_unknown_benchmark_is_said_before_a_model_is_loaded(methods: Path, ta
 
 
 def test_without_the_harness_what_to_install_is_said(methods: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainables import capabilities
+    from trainables.system import capabilities
 
     capabilities.check.cache_clear()
     monkeypatch.setattr(capabilities, "find_spec", lambda name: None)

@@ -15,13 +15,14 @@ from export_example import METHODS, config_of, export, exported, trained
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trial_example import write_rows
 
-from reports.chosen import chosen
-from sweeps.named import resolve
-from trainables import starts, templates
-from trainables.inference import verify, written
+from reports.best_trials import chosen
+from sweeps.runs.resolve import resolve
+from trainables import templates
+from trainables.export import saved_model, verify
+from trainables.inference.model_pool import Shelf, tokenizer
 from trainables.inference.result import Result
-from trainables.inference.shelf import Shelf, tokenizer
 from trainables.results import read, write_tables
+from trainables.trial import starting_weights
 
 QUESTION = [{"role": "user", "content": "Set an alarm for 4 pm."}]
 
@@ -61,7 +62,7 @@ def plainly(*folders: Path, loader: str = "AutoModelForCausalLM") -> list[dict[s
 
 def used(found: Result, dtype: str, ids: list[int]) -> torch.Tensor:
     """The last logits of a result as it is used: its adapter on its unquantized base."""
-    with Shelf().take(written.plain(found, dtype)).active() as policy, torch.no_grad():
+    with Shelf().take(saved_model.plain(found, dtype)).active() as policy, torch.no_grad():
         return (
             policy.model(input_ids=torch.tensor([ids]))
             .logits[0]
@@ -132,7 +133,7 @@ def test_settings_of_the_base_that_change_greedy_answers_stay_behind(
         do_sample=True, temperature=0.7, repetition_penalty=1.3, eos_token_id=[2, 5]
     )
     base.save_pretrained(tmp_path / "base")
-    tokenizer_of_base = written.read_json(tiny_model / "tokenizer_config.json")
+    tokenizer_of_base = saved_model.read_json(tiny_model / "tokenizer_config.json")
     assert tokenizer_of_base["eos_token"] == "<|im_end|>"
     for file in tiny_model.glob("*token*"):
         (tmp_path / "base" / file.name).write_bytes(file.read_bytes())
@@ -149,7 +150,7 @@ def test_a_trial_that_started_from_anothers_result_is_merged_all_the_way(
 ) -> None:
     first = config_of(tiny_model, rows, "lora")
     trained(first, tmp_path / "run")
-    start = starts.of(tmp_path / "run" / "trials" / first.trial_id())
+    start = starting_weights.of(tmp_path / "run" / "trials" / first.trial_id())
     later = config_of(tiny_model, rows, "dora", seed=1)
     later = later.model_copy(update={"model": later.model.model_copy(update={"start": start})})
     named = trained(later, tmp_path / "run")
@@ -269,7 +270,7 @@ def test_without_the_trials_data_built_in_prompts_are_compared_and_it_is_said(
 def test_a_merge_that_answers_otherwise_is_refused_and_leaves_nothing(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainables.inference import export as exporting
+    from trainables.export import export as exporting
 
     def wrong(model: Any) -> Any:
         return model.unload()  # the base alone
@@ -290,14 +291,14 @@ def test_files_that_lack_one_layers_adapter_are_refused_in_16_bits_too(
     found = result(run, "lora")
     base = AutoModelForCausalLM.from_pretrained(found.base_folder())
     name = f"model.layers.{layer}.self_attn.v_proj"
-    saving = written.model
+    saving = saved_model.model
 
     def spoilt(policy: Any, *rest: Any) -> None:
         module = policy.model.get_submodule(name)
         module.weight.data = base.get_submodule(name).weight.data.to(module.weight.dtype)
         saving(policy, *rest)
 
-    monkeypatch.setattr(written, "model", spoilt)
+    monkeypatch.setattr(saved_model, "model", spoilt)
     ended = export(f"{run}:sft-lora", tmp_path / "out")
     assert ended.exit_code == 1
     assert "bfloat16 by itself by" in ended.stderr
@@ -307,14 +308,14 @@ def test_files_that_lack_one_layers_adapter_are_refused_in_16_bits_too(
 def test_files_that_hold_other_weights_than_they_were_given_are_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loading = written.load
+    loading = saved_model.load
 
     def spoilt(*arguments: Any) -> Any:
         model = loading(*arguments)
         model.model.norm.weight.data[0] += 0.01
         return model
 
-    monkeypatch.setattr(written, "load", spoilt)
+    monkeypatch.setattr(saved_model, "load", spoilt)
     ended = export(f"{run}:sft-full", tmp_path / "out")
     assert ended.exit_code == 1
     assert "the files hold other weights than they were given: model.norm.weight" in ended.stderr

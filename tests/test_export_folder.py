@@ -13,8 +13,8 @@ import pytest
 from export_example import config_of, export, exported, trained
 from trial_example import write_rows
 
-from trainables.inference import destination, written
-from trainables.model_folder import ModelError
+from trainables.export import output_folder, saved_model
+from trainables.models.folder import ModelError
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_what_a_killed_export_had_moved_aside_is_put_back(tmp_path: Path) -> Non
     other.mkdir()
     with (
         pytest.raises(ZeroDivisionError),
-        destination.unfinished(tmp_path / "out", force=False, room=0, sources=[]),
+        output_folder.unfinished(tmp_path / "out", force=False, room=0, sources=[]),
     ):
         raise ZeroDivisionError
     assert names(tmp_path) == [other.name, "out"]
@@ -114,8 +114,8 @@ def test_a_disk_without_room_is_said_before_any_work(
     import shutil
 
     usage = shutil.disk_usage(tmp_path)._replace(free=2**20)
-    monkeypatch.setattr(destination.shutil, "disk_usage", lambda _: usage)
-    monkeypatch.setattr(written, "model", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr(output_folder.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(saved_model, "model", lambda *_: pytest.fail("it began"))
     refused = export(lora, tmp_path / "out")
     assert refused.exit_code == 2
     assert "GiB free; make room, or give a folder on another disk" in refused.stderr
@@ -124,10 +124,10 @@ def test_a_disk_without_room_is_said_before_any_work(
 
 def test_two_exports_to_one_folder_are_not_made_at_a_time(tmp_path: Path) -> None:
     options = {"force": False, "room": 0, "sources": []}
-    with destination.unfinished(tmp_path / "out", **options):  # noqa: SIM117
+    with output_folder.unfinished(tmp_path / "out", **options):  # noqa: SIM117
         with (
             pytest.raises(ModelError, match="under way"),
-            destination.unfinished(tmp_path / "out", **options),
+            output_folder.unfinished(tmp_path / "out", **options),
         ):
             pytest.fail("it began")
 
@@ -165,7 +165,7 @@ def test_ctrl_c_leaves_what_was_there(lora: str, tmp_path: Path, monkeypatch: py
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(written, "model", interrupted)
+    monkeypatch.setattr(saved_model, "model", interrupted)
     assert export(lora, tmp_path / "out").exit_code == 130
     assert export(lora, tmp_path / "old", "--force").exit_code == 130
     assert names(tmp_path) == ["old"]

@@ -16,11 +16,12 @@ from trial_example import write_rows
 
 from reports.uncertainty import wilson
 from trainables import results, templates
-from trainables.config import DataConfig, ModelConfig
-from trainables.inference import card, gguf, licence, markdown, ollama, told
-from trainables.inference import export as exporting
-from trainables.inference.disclosed import hub_id, public_data
-from trainables.inference.rescored import Change
+from trainables.config.data import DataConfig
+from trainables.config.model import ModelConfig
+from trainables.export import check_tables, gguf, license, markdown, model_card, ollama
+from trainables.export.exported import Exported
+from trainables.export.merge_effect import Change
+from trainables.export.public_settings import hub_id, public_data
 from trainables.inference.result import Result
 
 CONVERTER = """\
@@ -91,15 +92,15 @@ def test_the_card_says_how_the_model_was_made(lora: str, tmp_path: Path) -> None
 
 def test_names_of_metrics_are_plain_in_the_terminal_and_escaped_in_the_card(tmp_path: Path) -> None:
     change = Change(8, before={"exact_match": 0.5}, after={"exact_match": 0.25})
-    made = exporting.Exported(tmp_path, 1, "float32", change=change)
-    (table,) = told.of(made)
+    made = Exported(tmp_path, 1, "float32", change=change)
+    (table,) = check_tables.of(made)
     assert table.rows == (("exact_match", "0.5", "0.25", "-0.25"),)
-    assert r"| exact\_match | 0.5 | 0.25 | -0.25 |" in list(card._checked(made))
+    assert r"| exact\_match | 0.5 | 0.25 | -0.25 |" in list(model_card._checked(made))
 
 
 def test_a_share_has_its_interval_and_peaks_are_told(lora: str) -> None:
-    from reports.chosen import chosen
-    from sweeps.named import resolve
+    from reports.best_trials import chosen
+    from sweeps.runs.resolve import resolve
 
     found = resolve(lora, chosen)
     assert found.record is not None
@@ -112,7 +113,7 @@ def test_a_share_has_its_interval_and_peaks_are_told(lora: str) -> None:
         "memory_source": "cuda",
     }
     found = Result(found.name, found.config, found.left, found.run, found.record.model_copy(update=update))
-    text = card.text(found, exporting.Exported(Path(), 0, "bfloat16"), wilson)
+    text = model_card.text(found, Exported(Path(), 0, "bfloat16"), wilson)
     assert "50.0% (38.1% to 61.9%)" in text
     assert "Peaks of a GPU" in text
     assert "training 1.50 GiB" in text
@@ -133,18 +134,18 @@ def test_a_base_is_called_by_its_hubs_name_with_its_licence(
     name: str, said: tuple[str, str, str | None], tmp_path: Path
 ) -> None:
     model = ModelConfig(name=name)
-    assert (licence.repository(model), licence.public_name(model), licence.of(model, tmp_path)) == said
+    assert (license.repository(model), license.public_name(model), license.of(model, tmp_path)) == said
 
 
 def test_every_known_model_has_a_licence() -> None:
-    from trainables.models import KNOWN
+    from trainables.models.locate import KNOWN
 
-    assert [name for name in KNOWN if licence.of(ModelConfig(name=name), Path()) is None] == []
+    assert [name for name in KNOWN if license.of(ModelConfig(name=name), Path()) is None] == []
 
 
 def test_the_bases_own_card_is_believed(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text('---\ntags: [a]\nlicense: "cc-by-4.0"\n---\n# Base\nlicense: mit\n')
-    assert licence.of(ModelConfig(path=tmp_path), tmp_path) == "cc-by-4.0"
+    assert license.of(ModelConfig(path=tmp_path), tmp_path) == "cc-by-4.0"
 
 
 def test_data_is_called_by_its_hubs_id_or_by_its_files_name_alone() -> None:

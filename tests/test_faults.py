@@ -22,7 +22,7 @@ from faults_example import FULL, all_steps, ended_at, held, in_peace, same, trai
 from sweep_example import SAVED_EVERY, Command, Home, finished, in_training, lines, start, write_spec
 
 from trainables import results
-from trainables.trained import is_complete
+from trainables.training.checkpoints import is_complete
 
 pytestmark = [pytest.mark.sweep, pytest.mark.slow]
 
@@ -308,7 +308,7 @@ def test_what_sends_to_wandb_dies_and_the_sweep_goes_on(
     given = write_spec(tmp_path / "given", tiny_model, FULL.replace("wandb: off", "wandb: offline"))
     command = start(Home(tmp_path / "home", temporary), "run", given, "--output", run.parent)
     training(run, command)
-    senders = command.named("sweeps.tracker")
+    senders = command.named("sweeps.tracking.wandb_process")
     assert senders
     for sender in senders:
         for process in (*psutil.Process(sender.pid).children(recursive=True), sender):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables import files
+from trainables.storage import files
 
 
 def names(folder: Path) -> list[str]:

@@ -11,15 +11,16 @@ from sweep_example import METHODS, SPEC, write_spec
 from trial_example import make_config
 from typer.testing import CliRunner
 
-from sweeps import plan, spec
-from sweeps.amounts import parse_bytes
 from sweeps.cli import app
-from sweeps.fits import fit
-from sweeps.foretell import Case
-from sweeps.grid import numbers, rows
-from trainables import shape
-from trainables.known import KNOWN
-from trainables.model_folder import ModelError
+from sweeps.planning import plan
+from sweeps.planning.memory.cell_memory import Case
+from sweeps.planning.memory.fit import fit
+from sweeps.planning.memory.method_grid import numbers, rows
+from sweeps.spec import spec
+from sweeps.spec.byte_sizes import parse_bytes
+from trainables.models import decoder_shape
+from trainables.models.catalog import KNOWN
+from trainables.models.folder import ModelError
 
 GIB = 2**30
 
@@ -131,7 +132,7 @@ def test_a_models_numbers_come_from_its_config_too(tmp_path: Path) -> None:
         "num_attention_heads": 4, "vocab_size": 100, "tie_word_embeddings": False,
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert numbers(str(tmp_path)) == numbers(str(tmp_path / "config.json")) == shape.of(config)
+    assert numbers(str(tmp_path)) == numbers(str(tmp_path / "config.json")) == decoder_shape.of(config)
     assert numbers("Qwen/Qwen3-8B") == KNOWN["qwen3-8b"].shape
 
 

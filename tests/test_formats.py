@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from trainables import data
-from trainables.config import DataConfig
-from trainables.data import DataError, formats
-from trainables.data.found import Skip, Wrong
-from trainables.data.needs import as_row
-from trainables.data.registry import FILE
-from trainables.rows import Conversation, Labelled, Preference, Prompt, Text, pack, unpack
+from trainables.config.data import DataConfig
+from trainables.data import formats, loading
+from trainables.data.dataset_info import FILE
+from trainables.data.errors import DataError
+from trainables.data.parsed_row import Skip, Wrong
+from trainables.data.row_builder import as_row
+from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Text, pack, unpack
 
 USER = {"role": "user", "content": "2 + 2?"}
 HAMMER = {"name": "hammer", "description": "Hits.", "parameters": {"type": "object", "properties": {}}}
@@ -201,7 +201,7 @@ def alpaca(count: int = 40) -> list[dict[str, Any]]:
 def test_a_name_resolves_through_dataset_info(tmp_path: Path) -> None:
     write(tmp_path, [{"q": f"question {n}", "a": f"answer {n}", "system": "Be brief."} for n in range(40)])
     config = registered(tmp_path, file_name="rows.json", columns={"prompt": "q", "response": "a"})
-    found = data.load(config)
+    found = loading.load(config)
     assert found.name == "mine"
     assert found.train[0].prompt[0] == {"role": "system", "content": "Be brief."}
     assert found.notes == (
@@ -219,7 +219,7 @@ def test_llama_factorys_ranking_and_kto_entries_work(tmp_path: Path) -> None:
     write(tmp_path, [{**row, "conversations": [{"from": "human", "value": str(n)}]} for n in range(40)])
     columns = {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"}
     config = registered(tmp_path, file_name="rows.json", formatting="sharegpt", ranking=True, columns=columns)
-    assert data.load(config, Preference).train[0].chosen == "yes"
+    assert loading.load(config, Preference).train[0].chosen == "yes"
     messages = [
         [{"role": "user", "content": str(n)}, {"role": "assistant", "content": "!"}] for n in range(40)
     ]
@@ -227,21 +227,21 @@ def test_llama_factorys_ranking_and_kto_entries_work(tmp_path: Path) -> None:
     tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
     columns = {"messages": "messages", "kto_tag": "label"}
     config = registered(tmp_path, file_name="kto.json", formatting="sharegpt", columns=columns, tags=tags)
-    assert {row.label for row in data.load(config, Labelled).train} == {True, False}
+    assert {row.label for row in loading.load(config, Labelled).train} == {True, False}
 
 
 def test_the_prompt_column_of_a_text_entry_is_its_text(tmp_path: Path) -> None:
     write(tmp_path, [{"text": f"Once {n}"} for n in range(40)])
     config = registered(tmp_path, file_name="rows.json", columns={"prompt": "text"})
-    assert data.load(config, Text).train[0].text.startswith("Once")
+    assert loading.load(config, Text).train[0].text.startswith("Once")
 
 
 def test_an_edit_of_the_registry_or_of_the_file_counts_at_once(tmp_path: Path) -> None:
     write(tmp_path, alpaca())
-    first = data.load(registered(tmp_path, file_name="rows.json"))
-    fewer = data.load(registered(tmp_path, file_name="rows.json", num_samples=30))
+    first = loading.load(registered(tmp_path, file_name="rows.json"))
+    fewer = loading.load(registered(tmp_path, file_name="rows.json", num_samples=30))
     write(tmp_path, alpaca(41))
-    longer = data.load(registered(tmp_path, file_name="rows.json"))
+    longer = loading.load(registered(tmp_path, file_name="rows.json"))
     counts = [sum(map(len, (each.train, each.validation, each.test))) for each in (first, fewer, longer)]
     assert counts == [40, 30, 41]
     assert len({each.sha256 for each in (first, fewer, longer)}) == 3
@@ -276,7 +276,7 @@ def test_an_edit_of_the_registry_or_of_the_file_counts_at_once(tmp_path: Path) -
 def test_a_wrong_entry_is_named(tmp_path: Path, entry: dict[str, Any], what: str) -> None:
     write(tmp_path, alpaca())
     with pytest.raises(DataError, match=what):
-        data.load(registered(tmp_path, **entry))
+        loading.load(registered(tmp_path, **entry))
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"no data set mime .*known names: commands, mine; .*Did you mean mine\?"
     ):
-        data.load(config)
+        loading.load(config)
 
 
 # Several data sets, limits, held-out files
@@ -302,7 +302,7 @@ def test_files_with_different_columns_are_aligned_each_for_itself(tmp_path: Path
         "b.json",
     )
     config = DataConfig(train=(str(tmp_path / "a.json"), str(tmp_path / "b.json")), eval_fraction=0.5)
-    found = data.load(config)
+    found = loading.load(config)
     assert found.name == "a.json+b.json"
     assert sum(map(len, (found.train, found.validation, found.test))) == 40
     assert [note.split(" (")[0] for note in found.notes] == ["a.json: alpaca", "b.json: messages"]
@@ -312,7 +312,7 @@ def test_max_samples_takes_so_many_of_each(tmp_path: Path) -> None:
     for name in ("a.json", "b.json"):
         write(tmp_path, [{**row, "input": name} for row in alpaca()], name)
     names = tuple(str(tmp_path / name) for name in ("a.json", "b.json"))
-    found = data.load(DataConfig(train=names, max_samples=15, eval_fraction=0.5))
+    found = loading.load(DataConfig(train=names, max_samples=15, eval_fraction=0.5))
     assert sum(map(len, (found.train, found.validation, found.test))) == 30
 
 
@@ -320,7 +320,7 @@ def test_a_held_out_file_is_never_trained_on(tmp_path: Path) -> None:
     write(tmp_path, alpaca(40), "train.json")
     write(tmp_path, alpaca(60)[30:], "eval.json")
     config = DataConfig(train=str(tmp_path / "train.json"), eval=str(tmp_path / "eval.json"))
-    found = data.load(config)
+    found = loading.load(config)
     held = {row.key() for row in (*found.validation, *found.test)}
     assert len(held) == 30
     assert not held & {row.key() for row in found.train}
@@ -329,7 +329,7 @@ def test_a_held_out_file_is_never_trained_on(tmp_path: Path) -> None:
 
 def test_eval_count_holds_out_so_many_prompts(tmp_path: Path) -> None:
     write(tmp_path, alpaca(100))
-    found = data.load(DataConfig(train=str(tmp_path / "rows.json"), eval_count=20))
+    found = loading.load(DataConfig(train=str(tmp_path / "rows.json"), eval_count=20))
     assert (len(found.train), len(found.validation) + len(found.test)) == (80, 20)
 
 
@@ -338,7 +338,7 @@ def test_data_sets_are_interleaved_with_their_weights(tmp_path: Path, mix: str, 
     for name, count in (("a.json", 400), ("b.json", 400)):
         write(tmp_path, [{**row, "input": name} for row in alpaca(count)], name)
     names = tuple(str(tmp_path / name) for name in ("a.json", "b.json"))
-    found = data.load(DataConfig(train=names, mix=mix, weights=(3, 1)))  # type: ignore[arg-type]
+    found = loading.load(DataConfig(train=names, mix=mix, weights=(3, 1)))  # type: ignore[arg-type]
     kinds = [row.prompt[-1]["content"].rpartition("\n")[2] for row in found.train]
     assert kinds[:200].count("a.json") == pytest.approx(150, abs=25)
     uses = {
@@ -355,7 +355,7 @@ def test_variables_fill_placeholders_and_others_stay_and_are_reported(tmp_path: 
         [{"instruction": f"Who {n}?", "output": "I am {{name}} of {{ author }}."} for n in range(40)],
     )
     config = DataConfig(train=str(tmp_path / "rows.json"), eval_fraction=0.5, variables={"name": "Ada"})
-    found = data.load(config)
+    found = loading.load(config)
     assert found.train[0].answer == "I am Ada of {{ author }}."
     assert found.warnings == ("rows.json: {{author}} stay as they are; give data.variables to fill them in",)
 
@@ -366,18 +366,18 @@ def test_variables_fill_placeholders_and_others_stay_and_are_reported(tmp_path: 
 )
 def test_thoughts_are_kept_stripped_or_emptied(tmp_path: Path, how: Any, answer: str) -> None:
     write(tmp_path, [{"prompt": f"{n}?", "completion": "<think>\nhm\n</think>\n\n4"} for n in range(40)])
-    found = data.load(DataConfig(train=str(tmp_path / "rows.json"), eval_fraction=0.5, thinking=how))
+    found = loading.load(DataConfig(train=str(tmp_path / "rows.json"), eval_fraction=0.5, thinking=how))
     assert {row.answer for row in found.train} == {answer}
 
 
 def test_data_that_changed_since_planning_are_refused(tmp_path: Path) -> None:
     write(tmp_path, alpaca())
     config = DataConfig(train=str(tmp_path / "rows.json"), eval_fraction=0.5)
-    planned = config.model_copy(update={"sha256": data.load(config).sha256})
-    assert data.load(planned).train
+    planned = config.model_copy(update={"sha256": loading.load(config).sha256})
+    assert loading.load(planned).train
     write(tmp_path, alpaca(41))
     with pytest.raises(DataError, match="not what it was when this was planned"):
-        data.load(planned)
+        loading.load(planned)
 
 
 def test_rows_that_nobody_can_read_leave_no_half_written_rows(
@@ -386,7 +386,7 @@ def test_rows_that_nobody_can_read_leave_no_half_written_rows(
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 40 + "{broken")
     with pytest.raises(DataError, match=r"rows\.jsonl:41"):
-        data.load(DataConfig(train=str(tmp_path / "rows.jsonl")))
+        loading.load(DataConfig(train=str(tmp_path / "rows.jsonl")))
     left = [
         path for path in (tmp_path / "cache" / "data").rglob("*") if path.is_file() and path.suffix != ".lock"
     ]
@@ -399,7 +399,7 @@ def test_rows_that_nobody_can_read_leave_no_half_written_rows(
 def test_a_hub_repositorys_files_are_chosen_by_its_card_else_by_their_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainables.data.hubs import DataHub
+    from trainables.data.hub_datasets import DataHub
 
     for name in ("en/train-0.json", "en/test-0.json", "de/train-0.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -424,7 +424,7 @@ def test_a_hub_repositorys_files_are_chosen_by_its_card_else_by_their_names(
 
 
 def test_a_hub_that_cannot_be_reached_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainables.data.hubs import DataHub
+    from trainables.data.hub_datasets import DataHub
 
     def refuse(self: DataHub, offline: bool) -> Path:
         raise OSError("no route to host")
@@ -433,4 +433,4 @@ def test_a_hub_that_cannot_be_reached_says_what_was_tried(monkeypatch: pytest.Mo
     with pytest.raises(
         DataError, match="hf:org/name could not be downloaded: no route to host; check the id"
     ):
-        data.load(DataConfig(train="hf:org/name"))
+        loading.load(DataConfig(train="hf:org/name"))

@@ -12,13 +12,13 @@ import pytest
 import torch
 from trial_example import encoded, make_config, make_policy, run, write_rows
 
-from trainables import data
-from trainables.config import DataConfig
-from trainables.encode import IGNORED, Encoded
-from trainables.generation import _Noise, agreed, end_tokens, greedy, pad_left, sample, seeds
-from trainables.likelihood import judge
-from trainables.policy import Policy
-from trainables.rows import Conversation
+from trainables.config.data import DataConfig
+from trainables.data import loading
+from trainables.data.rows import Conversation
+from trainables.scoring.generation import _Noise, agreed, end_tokens, greedy, pad_left, sample, seeds
+from trainables.scoring.likelihood import judge
+from trainables.tokenization.encode import IGNORED, Encoded
+from trainables.training.policy import Policy
 
 ROOM = 24
 
@@ -30,7 +30,7 @@ def rows_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rows(rows_file: Path) -> tuple[Conversation, ...]:
-    return data.load(make_config(Path("unused"), rows_file).data).train[:40]
+    return loading.load(make_config(Path("unused"), rows_file).data).train[:40]
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_judging_in_small_blocks_of_logits_changes_nothing(
 ) -> None:
     tokens = encoded(trained, rows[:8], 256)
     whole = judge(trained, tokens, 8)
-    monkeypatch.setattr("trainables.likelihood.LOGITS_AT_ONCE", 5)
+    monkeypatch.setattr("trainables.scoring.likelihood.LOGITS_AT_ONCE", 5)
     for one, other in zip(judge(trained, tokens, 8), whole, strict=True):
         assert one.choices == other.choices
         assert one.logprob == pytest.approx(other.logprob, rel=1e-5)
@@ -236,11 +236,11 @@ def test_the_judged_loss_is_the_loss_that_trl_trains_on(
     from trial_example import curve
 
     for method in ("full", "lora"):
-        batch = {"batch_size": len(data.load(DataConfig(train=str(rows_file), eval_fraction=0.25)).train)}
+        batch = {"batch_size": len(loading.load(DataConfig(train=str(rows_file), eval_fraction=0.25)).train)}
         config = make_config(tiny_model, rows_file, method, precision="fp32", steps=1, **batch)
         run(config, tmp_path)
         policy = make_policy(config)
-        judged = judge(policy, encoded(policy, data.load(config.data).train, config.data.cutoff), 16)
+        judged = judge(policy, encoded(policy, loading.load(config.data).train, config.data.cutoff), 16)
         loss = -sum(row.logprob for row in judged) / sum(row.tokens for row in judged)
         ((_, trained_on),) = curve(config, tmp_path)
         assert trained_on == pytest.approx(loss, rel=1e-5)
@@ -266,7 +266,7 @@ def test_data_without_one_right_answer_is_scored_by_its_loss(
     config = make_config(tiny_model, rows_file, None)
     record = run(config, tmp_path)
     policy = make_policy(config)
-    judged = judge(policy, encoded(policy, data.load(config.data).test, config.data.cutoff), 64)
+    judged = judge(policy, encoded(policy, loading.load(config.data).test, config.data.cutoff), 64)
     assert (record.quality_name, record.quality_higher_is_better) == ("loss", False)
     expected = -sum(row.logprob for row in judged) / sum(row.tokens for row in judged)
     assert record.quality == pytest.approx(expected, rel=1e-6)

@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 from trial_example import make_config, run, write_rows
 
-from sweeps import cluster, errands, staging, things
-from sweeps.cluster import Answer, Node
-from sweeps.mirror import Mirror
-from trainables import data
-from trainables.config import TrialConfig
-from trainables.given import Given
-from trainables.run import Place, run_trial
-from trainables.storage import Store
+from sweeps.cluster import remote_tasks, session
+from sweeps.cluster.session import Answer, Node
+from sweeps.execution import input_files, staging
+from sweeps.runs.mirror import Mirror
+from trainables.data import loading
+from trainables.runner.run import Place, run_trial
+from trainables.storage.url_store import Store
+from trainables.trial.config import TrialConfig
+from trainables.trial.staged_inputs import Given
 
 NODES = [Node(name, name, "10.0.0.7", name, {"CPU": 4, "trial_driver": 4}) for name in ("a", "b")]
 
@@ -38,7 +39,7 @@ class Planned:
 
     @property
     def takes(self) -> list[Any]:
-        from sweeps.settings import ResourcesConfig
+        from sweeps.spec.settings import ResourcesConfig
 
         return [ResourcesConfig()]
 
@@ -63,8 +64,8 @@ class Cluster:
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     made = Cluster()
-    monkeypatch.setattr(cluster, "nodes", lambda ray: made.nodes)
-    monkeypatch.setattr(cluster, "ask", made.ask)
+    monkeypatch.setattr(session, "nodes", lambda ray: made.nodes)
+    monkeypatch.setattr(session, "ask", made.ask)
     return made
 
 
@@ -132,7 +133,7 @@ def test_at_a_url_they_are_brought_to_a_node_once(
     assert found.model.path is not None
     assert (found.model.path / "model.safetensors").is_file()
     assert found.model.path.is_relative_to(tmp_path / "home")
-    assert len(data.load(found.data).train) == len(data.load(moved(config, tmp_path)).train)
+    assert len(loading.load(found.data).train) == len(loading.load(moved(config, tmp_path)).train)
     mirror.store.remove(mirror.store.list())
     assert Given.of(mirror.folder).config(config) == found
 
@@ -175,11 +176,11 @@ def test_a_node_tells_what_it_does_not_have_whole(here: Path) -> None:
     rows = str(here / "rows.jsonl")
     size = os.path.getsize(rows)
     wanted = {"there": [(rows, size)], "shorter": [(rows, size + 1)], "gone": [(rows, size), (f"{rows}x", 1)]}
-    assert errands.lacking("node", wanted) == ["shorter", "gone"]
+    assert remote_tasks.lacking("node", wanted) == ["shorter", "gone"]
 
 
 def rows_of(config: TrialConfig) -> list[Any]:
-    return list(data.load(config.data).train)
+    return list(loading.load(config.data).train)
 
 
 @pytest.mark.parametrize("train", ["parts", "parts/*.jsonl", "named"])
@@ -226,7 +227,7 @@ def test_an_adapter_of_another_run_comes_with_what_it_was_trained_on(
     tree = make_config(here / "tiny", here / "rows.jsonl", "full").model_dump(mode="json")
     tree["model"]["start"] = {"trial": config.trial_id(), "folder": str(trial / "model")}
     after = TrialConfig.model_validate(tree)
-    needed = {thing.key for thing in things.of([after])}
+    needed = {thing.key for thing in input_files.of([after])}
     assert needed == {str(here / "tiny"), str(here / "rows.jsonl"), str(trial / "model")}
     stage(after, tmp_path / "run")
     here.rename(tmp_path / "gone")
@@ -235,4 +236,4 @@ def test_an_adapter_of_another_run_comes_with_what_it_was_trained_on(
 
 
 def test_a_spec_on_embedded_data_needs_no_data_brought(tiny_model: Path) -> None:
-    assert [thing.key for thing in things.of([make_config(tiny_model, "commands")])] == [str(tiny_model)]
+    assert [thing.key for thing in input_files.of([make_config(tiny_model, "commands")])] == [str(tiny_model)]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sweeps.cluster import session
-from sweeps.holdings import naming, release_of_the_dead
+from sweeps.cluster.placement_groups import naming, release_of_the_dead
+from sweeps.cluster.session import session
 
 pytestmark = pytest.mark.sweep
 

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import spec_example
 
-from sweeps import cluster, doctor, hosts, rounds, shared
-from sweeps.cluster import Node
-from sweeps.doctor import Report
-from sweeps.plan import Plan
-from sweeps.problems import SpecError
-from trainables.capabilities import Capability
+from sweeps.cluster import session, shared_folder
+from sweeps.cluster.session import Node
+from sweeps.doctor import cluster_examination, report
+from sweeps.doctor.report import Report
+from sweeps.execution import preflight
+from sweeps.planning.plan import Plan
+from sweeps.spec.problems import SpecError
+from trainables.system.capabilities import Capability
 
 VERSIONS = {"python": "3.11.7", "ray": "2.60.0", "torch": "2.13.0+cpu"}
 SHARED = Capability("shared run folder", True, "written and read from every side")
@@ -54,15 +56,15 @@ class Cluster:
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     made = Cluster()
-    monkeypatch.setattr(cluster, "session", lambda log, address: nullcontext())
-    monkeypatch.setattr(cluster, "nodes", lambda ray: made.nodes)
-    monkeypatch.setattr(cluster, "answers_anyone", lambda ray: made.answers_anyone)
-    monkeypatch.setattr(rounds, "reports", made.reports)
+    monkeypatch.setattr(session, "session", lambda log, address: nullcontext())
+    monkeypatch.setattr(session, "nodes", lambda ray: made.nodes)
+    monkeypatch.setattr(session, "answers_anyone", lambda ray: made.answers_anyone)
+    monkeypatch.setattr(cluster_examination, "reports", made.reports)
     monkeypatch.setattr(
-        shared, "look", lambda ray, asked, folder: {n: made.storage.get(n.host, SHARED) for n in asked}
+        shared_folder, "look", lambda ray, asked, folder: {n: made.storage.get(n.host, SHARED) for n in asked}
     )
     ours = [Capability(name, True, version) for name, version in VERSIONS.items()]
-    monkeypatch.setattr(doctor, "versions", lambda: ours)
+    monkeypatch.setattr(report, "versions", lambda: ours)
     return made
 
 
@@ -78,7 +80,7 @@ def planned(here: Path, *sets: str) -> Plan:
 
 
 def problems(here: Path, *sets: str) -> list[str]:
-    found = hosts.problems(planned(here, *sets), here / "runs", "auto")
+    found = preflight.problems(planned(here, *sets), here / "runs", "auto")
     kinds = {True: "", False: "warning: "}
     return [f"{kinds[each.error]}{each}".replace(f"{here}/", "") for each in found]
 
@@ -103,7 +105,7 @@ def test_what_one_node_lacks_is_said_with_the_line_that_asks_for_it(here: Path, 
     )
     assert problems(here, *GPU_TRIALS) == [f"--set {said}"]
     with pytest.raises(SpecError, match="gpu-2"):
-        hosts.refuse(planned(here, *GPU_TRIALS), here / "runs", "auto")
+        preflight.refuse(planned(here, *GPU_TRIALS), here / "runs", "auto")
 
 
 def test_a_cluster_that_answers_without_a_token_is_warned_of_in_one_line(here: Path, nodes: Cluster) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from trainables import models
-from trainables.hubs import Hub
-from trainables.known import KNOWN, shape_of
+from trainables.models import locate
+from trainables.models.catalog import KNOWN, shape_of
+from trainables.models.hub import Hub
 
 # Billions of parameters that the models' cards and papers give, text decoders only.
 PUBLISHED = {
@@ -49,7 +49,7 @@ def test_every_name_can_be_fetched_and_none_is_a_hubs_twice() -> None:
     repositories = [known.repository for known in KNOWN.values()]
     assert len(set(repositories)) == len(repositories)
     for name, known in KNOWN.items():
-        assert models.source(name) == Hub(known.repository)
+        assert locate.source(name) == Hub(known.repository)
 
 
 def test_base_and_instruct_are_told_apart() -> None:

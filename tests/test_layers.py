@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("trainables", "sweeps", "reports")
 # Besides the command line, W&B's summary run: it carries the comparison table and the front.
-MAY_IMPORT_REPORTS = ("sweeps/cli.py", "sweeps/tracker.py")
+MAY_IMPORT_REPORTS = ("sweeps/cli.py", "sweeps/tracking/wandb_process.py")
 
 
 def modules(package: str) -> list[Path]:
@@ -50,7 +50,7 @@ def test_the_walk_sees_imports_of_every_form(tmp_path: Path) -> None:
     file.write_text(
         "import ray.tune as rt\ndef f():\n    from sweeps import plan, spec as s\n    import os, yaml\n"
     )
-    assert sorted(imports(file)) == ["os", "ray.tune", "sweeps.plan", "sweeps.spec", "yaml"]
+    assert sorted(imports(file)) == ["os", "ray.tune", "sweeps.planning.plan", "sweeps.spec.spec", "yaml"]
 
 
 def test_there_are_files_to_look_at() -> None:
@@ -88,7 +88,9 @@ def test_reports_work_without_torch_and_ray(module: str) -> None:
 
 
 def test_planning_needs_no_torch() -> None:
-    code = "import sys, sweeps.plan; print([name for name in ('torch', 'ray') if name in sys.modules])"
+    code = (
+        "import sys, sweeps.planning.plan; print([name for name in ('torch', 'ray') if name in sys.modules])"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "[]"
 

@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import pytest
 
-from sweeps import lease
-from sweeps.folder import LOCK, STOP
-from sweeps.lease import Lease, held, holder
-from sweeps.problems import SpecError
-from trainables.storage import Store
+from sweeps.runs import lease
+from sweeps.runs.layout import LOCK, STOP
+from sweeps.runs.lease import Lease, held, holder
+from sweeps.spec.problems import SpecError
+from trainables.storage.url_store import Store
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ import pytest
 from cluster_example import Cluster, Machine
 from sweep_example import Home
 
-from sweeps.leaving import Raylet, raylets
-from sweeps.notices import TRIES, Aws, Gcp, Notices, aws_time
+from sweeps.cluster.cloud_notices import TRIES, Aws, Gcp, Notices, aws_time
+from sweeps.cluster.drain import Raylet, raylets
 
 SOON = '{"action": "terminate", "time": "%s"}'
 # Keeps a node busy, for one that drains and does nothing goes at once; says its id, and then what drains.
@@ -178,7 +178,7 @@ def watched(
     with python(cluster, "-c", ASK, node.name) as asking:
         node_id = line(asking)
         base = {"PARETUNE_AWS_METADATA": metadata.url, "PARETUNE_GCP_METADATA": "http://127.0.0.1:9"}
-        with python(cluster, "-m", "sweeps.leaving", "--node-id", node_id, **base) as watcher:
+        with python(cluster, "-m", "sweeps.cluster.drain", "--node-id", node_id, **base) as watcher:
             until = time.monotonic() + 30
             while not metadata.asked:  # it has begun
                 assert time.monotonic() < until
@@ -221,5 +221,5 @@ def test_a_watcher_ends_with_its_node_and_does_not_begin_without_one(
         with cluster.node() as node, watched(cluster, node, metadata) as (_, _, watcher):
             node.kill()
             assert watcher.wait(20) == 0
-        with python(cluster, "-m", "sweeps.leaving", "--node-id", "none") as watcher:
+        with python(cluster, "-m", "sweeps.cluster.drain", "--node-id", "none") as watcher:
             assert watcher.wait(20) == 1

@@ -13,10 +13,12 @@ from trial_example import make_config, run
 from typer.testing import CliRunner
 
 from sweeps.cli import app
-from sweeps.looking import LONGEST, _example, histogram, lines, shares
-from trainables import data, tokens
-from trainables.look import look
-from trainables.policy import load_tokenizer
+from sweeps.console.data_preview import LONGEST, _example, histogram, lines, shares
+from trainables import data
+from trainables.data import loading
+from trainables.tokenization import token_table
+from trainables.trial.loading import load_tokenizer
+from trainables.trial.preview import look
 
 TALK = [
     {"role": "user", "content": "你好"},
@@ -95,7 +97,7 @@ def test_rows_without_anything_to_learn_are_refused(
     tiny_model: Path, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    tokens._table.cache_clear()
+    token_table._table.cache_clear()
     config = make_config(tiny_model, talks, "lora")
 
     def nothing(*args: Any) -> list[Any]:
@@ -135,19 +137,19 @@ def test_shares_never_exceed_what_there_is() -> None:
 def test_rows_are_converted_once_and_shared(
     tmp_path: Path, talks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainables.config import DataConfig
-    from trainables.data import convert
+    from trainables.config.data import DataConfig
+    from trainables.data import conversion
 
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
     config = DataConfig(train=str(talks), eval_fraction=0.3)
-    first = data.load(config)
-    data._load.cache_clear()
+    first = loading.load(config)
+    loading._load.cache_clear()
 
     def never(*args: Any) -> None:
         raise AssertionError("converted again")
 
-    monkeypatch.setattr(convert, "batches", never)
-    assert list(data.load(config).train) == list(first.train)
+    monkeypatch.setattr(conversion, "batches", never)
+    assert list(loading.load(config).train) == list(first.train)
     assert len(list((tmp_path / "cache" / "data").glob("*/rows.arrow"))) == 1
 
 

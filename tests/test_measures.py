@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from reports import uncertainty
-from sweeps import compared
-from trainables.inference.measures import FRACTION, Measure, Measured, area, likelihood, of_rows
-from trainables.inference.scorer import Scorer, ScorerError
-from trainables.inference.texts import in_characters, similarity
-from trainables.likelihood import Judged
+from sweeps.evaluation import significance
+from trainables.evaluation.custom_scorer import Scorer, ScorerError
+from trainables.scoring.likelihood import Judged
+from trainables.scoring.measures import FRACTION, Measure, Measured, area, likelihood, of_rows
+from trainables.scoring.text_metrics import in_characters, similarity
 
 # Five tokens of six: precisions 5/5, 3/4, 2/3 and 1/2, brevity exp(1 - 6/5).
 SAID, RIGHT = "the cat sat on mat", "the cat sat on the mat"
@@ -44,9 +44,9 @@ def test_a_row_whose_bytes_are_not_known_counts_for_the_loss_alone() -> None:
 
 def test_perplexity_weighs_rows_as_the_loss_does() -> None:
     found = {each.name: each for each in likelihood([Judged(-2.0, 4, []), Judged(-6.0, 2, [])], [8, 4])}
-    low, high = compared.interval(found["loss"], uncertainty) or (0, 0)
+    low, high = significance.interval(found["loss"], uncertainty) or (0, 0)
     assert (low, high) == (0.5, 3.0)  # two rows: all of the one, or all of the other
-    assert compared.interval(found["perplexity"], uncertainty) == pytest.approx(
+    assert significance.interval(found["perplexity"], uncertainty) == pytest.approx(
         (math.exp(low), math.exp(high))
     )
 
@@ -82,7 +82,7 @@ def test_bleu_of_all_rows_is_not_the_mean_of_sentences() -> None:
 def test_rouge_of_words_is_that_of_rouge_score_for_ascii_and_knows_other_alphabets() -> None:
     from rouge_score.tokenizers import DefaultTokenizer
 
-    from trainables.inference.texts import Words
+    from trainables.scoring.text_metrics import Words
 
     text = "It's 3 p.m., isn't it? O-K."
     assert Words().tokenize(text) == DefaultTokenizer(use_stemmer=False).tokenize(text)
@@ -124,10 +124,10 @@ def measured(name: str, rows: list[float], **options: object) -> Measured:
 
 
 def told(one: list[float], other: list[float], name: str = "exact_match", **options: object) -> str:
-    found = compared.differences(
+    found = significance.differences(
         measured(name, one, **options), measured(name, other, **options), uncertainty
     )
-    return compared.sentence(found[0], "A", "B")
+    return significance.sentence(found[0], "A", "B")
 
 
 def test_right_and_wrong_rows_are_compared_by_mcnemar() -> None:
@@ -170,15 +170,17 @@ def test_the_paired_interval_is_of_the_weighted_means() -> None:
 def test_losses_per_token_of_different_tokens_are_not_compared() -> None:
     one = Measure("loss", 1.0, (1.0, 1.0), (3.0, 4.0), False, "nats per token")
     other = Measure("loss", 1.5, (1.5, 1.5), (2.0, 2.0), False, "nats per token")
-    found = compared.differences(Measured({}, (one,), "loss"), Measured({}, (other,), "loss"), uncertainty)
+    found = significance.differences(
+        Measured({}, (one,), "loss"), Measured({}, (other,), "loss"), uncertainty
+    )
     assert found == []
 
 
 def test_a_share_of_rows_has_wilsons_interval_and_a_mean_a_bootstrap() -> None:
     share = of_rows("exact_match", [1.0] * 81 + [0.0] * 182, unit=FRACTION)
-    assert compared.interval(share, uncertainty) == pytest.approx((0.2553, 0.3662), abs=1e-4)
-    assert compared.interval(of_rows("rouge1", [0.5, 0.5]), uncertainty) == (0.5, 0.5)
-    assert compared.interval(Measure("bleu", 30.0), uncertainty) is None
+    assert significance.interval(share, uncertainty) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert significance.interval(of_rows("rouge1", [0.5, 0.5]), uncertainty) == (0.5, 0.5)
+    assert significance.interval(Measure("bleu", 30.0), uncertainty) is None
 
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "and", "saw", "how", "other", "cats", "sleep", "all", "day")
@@ -209,16 +211,16 @@ def test_a_measure_of_all_rows_at_once_is_made_of_what_each_row_adds(name: str) 
     drawn = np.array([2, 0, *[1] * 38])
     score = getattr(sacrebleu, f"corpus_{name}")(twice[0], [twice[1]]).score
     assert found.whole.of(drawn) == pytest.approx(score, rel=1e-12)
-    low, high = compared.interval(found, uncertainty) or (0.0, 0.0)
+    low, high = significance.interval(found, uncertainty) or (0.0, 0.0)
     assert low < found.value < high
     assert high - low < 30
 
 
 @pytest.mark.parametrize("name", ["bleu", "chrf"])
 def test_two_results_are_told_apart_by_a_measure_of_all_rows_at_once(name: str) -> None:
-    def judged(one: Measured, other: Measured) -> compared.Difference:
+    def judged(one: Measured, other: Measured) -> significance.Difference:
         return next(
-            each for each in compared.differences(one, other, uncertainty) if each.measure.name == name
+            each for each in significance.differences(one, other, uncertainty) if each.measure.name == name
         )
 
     better = judged(alike(0.1), alike(0.3))
@@ -231,9 +233,9 @@ def test_two_results_are_told_apart_by_a_measure_of_all_rows_at_once(name: str) 
 
 def test_the_interval_of_an_area_is_not_empty_where_all_pairs_are_in_order() -> None:
     perfect = area([1.0] * 64, [0.0] * 64, 1.0)
-    low, high = compared.interval(perfect, uncertainty) or (0.0, 0.0)
+    low, high = significance.interval(perfect, uncertainty) or (0.0, 0.0)
     assert (round(low, 3), high) == (0.969, 1)
-    assert compared.interval(area([1.0], [None], 0.5), uncertainty) is None  # nothing to tell apart
+    assert significance.interval(area([1.0], [None], 0.5), uncertainty) is None  # nothing to tell apart
 
 
 def test_the_interval_of_a_mean_is_the_same_by_drawing_rows() -> None:

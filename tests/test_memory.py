@@ -17,10 +17,10 @@ import torch
 from tiny import HIDDEN, LAYERS, VOCAB, make_model
 from trial_example import METHODS, make_config, make_policy, run, write_rows
 
-from trainables.config import TrialConfig
-from trainables.measuring import MALLOC, MeasuringFailed, MeasuringProcess, environment
-from trainables.memory import Meter, ResidentSet, measure, weight_bytes
-from trainables.run import Place, run_trial
+from trainables.memory.measurement import Meter, ResidentSet, measure, weight_bytes
+from trainables.memory.measuring_process import MALLOC, MeasuringFailed, MeasuringProcess, environment
+from trainables.runner.run import Place, run_trial
+from trainables.trial.config import TrialConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 MIB = 2**20
@@ -143,7 +143,7 @@ def test_where_clear_refs_is_read_only_peaks_are_null_and_tensors_are_counted(
         pytest.skip("a read-only /proc needs the right to mount")
     code = (
         "import sys; from trainables import noise; noise.silence()\n"
-        "from trainables.config import TrialConfig; from trainables.memory import measure\n"
+        "from trainables.trial.config import TrialConfig; from trainables.memory.measurement import measure\n"
         "print(measure(TrialConfig.model_validate_json(sys.argv[1])).model_dump_json())"
     )
     config = make_config(tiny_model, rows, "full").model_dump_json()
@@ -243,12 +243,14 @@ def test_in_pure_bf16_gradients_and_moments_are_half_as_large(tiny_model: Path, 
 def test_the_measured_batch_is_of_the_longest_row(tiny_model: Path, rows: Path) -> None:
     from trial_example import encoded
 
-    from trainables import data
-    from trainables.policy import load_tokenizer
+    from trainables.data import loading
+    from trainables.trial.loading import load_tokenizer
 
     config = make_config(tiny_model, rows, batch_size=3)
     found = measure(config)
-    tokens = [len(row.input_ids) for row in encoded(make_policy(config), data.load(config.data).train, 1024)]
+    tokens = [
+        len(row.input_ids) for row in encoded(make_policy(config), loading.load(config.data).train, 1024)
+    ]
     assert (found.rows, found.row_tokens) == (3, max(tokens))
     assert load_tokenizer(tiny_model) is make_policy(config).tokenizer
     assert measure(make_config(tiny_model, rows, cutoff=16)).row_tokens == 16
@@ -329,7 +331,7 @@ def test_a_model_that_lists_its_layers_can_be_measured(tiny_model: Path, rows: P
     """Qwen 3 says of every layer what kind it is; one layer needs a list of one."""
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
-    from trainables.memory import _one_layer
+    from trainables.memory.measurement import _one_layer
 
     config = Qwen3Config(
         vocab_size=VOCAB, hidden_size=64, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,

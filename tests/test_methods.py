@@ -12,13 +12,14 @@ from tiny import HIDDEN, LAYERS, make_model
 from torch import Tensor, nn
 from trial_example import METHODS, At, make_config, make_policy, run, write_rows
 
-from trainables.config import TrialConfig
 from trainables.methods import LoRA
-from trainables.models import architecture
-from trainables.policy import Policy, load_base
-from trainables.precision import dtypes
+from trainables.models.locate import architecture
+from trainables.models.precision import dtypes
 from trainables.quantizers.bnb import keep_gradients_right_on_cpu
-from trainables.training import keeping_trainable_dtype
+from trainables.training.policy import Policy
+from trainables.training.trainer_setup import keeping_trainable_dtype
+from trainables.trial.config import TrialConfig
+from trainables.trial.loading import load_base
 
 BF16, FP32 = torch.bfloat16, torch.float32
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -261,11 +262,11 @@ def test_trl_leaves_the_adapters_of_a_quantized_model_in_fp32(
 
 
 def trainer_of(config: TrialConfig, policy: Policy) -> Any:
-    from trainables import data
-    from trainables.training import arguments, clean_process
+    from trainables.data import loading
+    from trainables.training.trainer_setup import arguments, clean_process
 
     clean_process()
-    parts = data.load(config.data)
+    parts = loading.load(config.data)
     options = arguments(config.train, 2, Path("/nonexistent"), workers=1, device="cpu")
     return config.stage.trainer(policy, parts.train, config.train, config.data.cutoff, options)
 
@@ -448,20 +449,20 @@ def test_what_a_trial_saves_loads_with_plain_libraries_and_answers_the_same(
 
 def run_and_keep(config: TrialConfig, folder: Path) -> tuple[Any, Policy]:
     """The record, and the policy as it was when the trial saved it."""
-    from trainables import course
+    from trainables.runner import lifecycle
 
     kept: list[Policy] = []
-    save = course._save
+    save = lifecycle._save
 
     def keeping(trial: Any, policy: Policy) -> None:
         save(trial, policy)
         kept.append(policy)
 
-    course._save = keeping
+    lifecycle._save = keeping
     try:
         record = run(config, folder)
     finally:
-        course._save = save
+        lifecycle._save = save
     return record, kept[0]
 
 

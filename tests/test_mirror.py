@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import mirror as mirrors
-from sweeps.mirror import Mirror
-from trainables.storage import StorageError, Store
+from sweeps.runs import mirror as mirrors
+from sweeps.runs.mirror import Mirror
+from trainables.storage.url_store import StorageError, Store
 
 
 @pytest.fixture
@@ -119,12 +119,12 @@ def test_curves_of_trials_in_training_are_followed(
 def test_being_asked_to_stop_reaches_the_driver_where_it_looks(
     mirror: Mirror, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sweeps import folder
+    from sweeps.runs import layout, lock
 
     monkeypatch.setattr(mirrors, "LOOK_SECONDS", 0.01)
     with mirror.following():
-        store.write(folder.STOP, b"")
-        wait(lambda: folder.asked_to_stop(mirror.folder))
+        store.write(layout.STOP, b"")
+        wait(lambda: lock.asked_to_stop(mirror.folder))
 
 
 def test_whoever_has_lost_the_run_writes_nothing_more(mirror: Mirror, store: Store) -> None:

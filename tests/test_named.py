@@ -9,14 +9,14 @@ import pytest
 from inference_example import config_of, make_run, trial_of
 from trial_example import run as carry_out
 
-from reports.chosen import chosen
-from sweeps.named import resolve
+from reports.best_trials import chosen
+from sweeps.runs.resolve import resolve
 from trainables import results
+from trainables.config.trained_model import Trained
+from trainables.inference.model_pool import Shelf
 from trainables.inference.result import Result
-from trainables.inference.shelf import Shelf
-from trainables.model_folder import ModelError
+from trainables.models.folder import ModelError
 from trainables.results import read, read_record
-from trainables.trained import Trained
 
 
 @pytest.fixture(scope="module")
@@ -156,14 +156,14 @@ def test_somebody_elses_run_does_not_say_what_is_trusted(run: Path, tmp_path: Pa
 
 
 def test_every_result_scores_as_it_did_when_it_was_trained_whatever_else_is_loaded(run: Path) -> None:
-    from trainables import data
+    from trainables.data import loading
 
     shelf = Shelf()
     records = [record for record in read(run).records if record.cell != "sft-base"]
     loaded = [shelf.take(named(f"{run}:{record.trial_id}")) for record in records]
     for each, record in [*zip(loaded, records, strict=True), *zip(loaded, records, strict=True)]:
         config = each.result.config
-        rows = data.load(config.data, config.stage.needs)
+        rows = loading.load(config.data, config.stage.needs)
         with each.active() as policy:
             scores = config.stage.score(policy, rows, rows.test, config.data.cutoff)
         assert scores.metrics == record.metrics, record.cell
@@ -175,9 +175,9 @@ def test_adapters_of_one_base_share_it_and_the_base_is_itself_beside_them(run: P
     assert base.shared is lora.shared is again.shared
     assert read_record(run / "trials" / trial_of(run, "sft-lora")) is not None
     config = base.result.config
-    from trainables import data
+    from trainables.data import loading
 
-    rows = data.load(config.data, config.stage.needs)
+    rows = loading.load(config.data, config.stage.needs)
     with base.active() as policy:
         metrics = config.stage.score(policy, rows, rows.test, config.data.cutoff).metrics
     assert metrics == next(record.metrics for record in read(run).records if record.cell == "sft-base")

@@ -13,9 +13,9 @@ import torch
 from pydantic import ValidationError
 from trial_example import make_config, make_policy
 
-from trainables import data
+from trainables.data import loading
 from trainables.stages import DPO
-from trainables.training import arguments
+from trainables.training.trainer_setup import arguments
 
 ROWS = 4
 
@@ -36,7 +36,7 @@ class Case:
         torch.manual_seed(0)
         self.policy = make_policy(self.config)
         self.before = copy.deepcopy(self.policy.causal).double().eval()
-        rows = data.load(self.config.data, self.config.stage.needs).train[:ROWS]
+        rows = loading.load(self.config.data, self.config.stage.needs).train[:ROWS]
         options = arguments(self.config.train, 1, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
         self.trainer: Any = self.config.stage.trainer(self.policy, rows, self.config.train, 256, options)
         self.rows = rows

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from spec_example import SPEC, folder, plan, problems
 from test_search import Tune, end
 
-from sweeps.admission import Admission
-from sweeps.line import PASSES
-from sweeps.packing import Machine, Size, fits, how_many
-from sweeps.patience import Patience
-from sweeps.plan import Plan
-from sweeps.search import CellSearch
-from sweeps.settings import ResourcesConfig
-from sweeps.sizes import Sizes
+from sweeps.cluster.packing import Machine, Size, fits, how_many
+from sweeps.planning.plan import Plan
+from sweeps.search.admission import Admission
+from sweeps.search.capacity import Patience
+from sweeps.search.searcher import CellSearch
+from sweeps.search.trial_queue import PASSES
+from sweeps.search.trial_sizes import Sizes
+from sweeps.spec.settings import ResourcesConfig
 
 GIB = 2**30
 HALF, WHOLE, TWO = Size(1, 1, 0.5), Size(1, 1, 1), Size(2, 1, 1)
@@ -389,7 +389,7 @@ def test_what_no_machine_has_is_said_and_waited_for_so_long_and_no_longer(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("sweeps.patience.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("sweeps.search.capacity.time.monotonic", lambda: clock[0])
     search = admitted(plan(here, SPEC, ("resources.cpus=4",)), tmp_path / "run", Room(Machine("a", 2)))
     patience, said = waiting(search, 100)
     assert Tune(search).next() is None
@@ -412,7 +412,7 @@ def test_while_something_runs_nobody_loses_patience(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("sweeps.patience.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("sweeps.search.capacity.time.monotonic", lambda: clock[0])
     search = admitted(plan(here), tmp_path / "run", Room(Machine("a", 1)))
     patience, said = waiting(search, 100)
     assert Tune(search).next()

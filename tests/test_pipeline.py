@@ -14,8 +14,8 @@ from ray.tune.search import Searcher
 from spec_example import SPEC, folder, plan, problems
 from test_search import Tune, config_of, end
 
-from sweeps.plan import Plan
-from sweeps.search import CellSearch
+from sweeps.planning.plan import Plan
+from sweeps.search.searcher import CellSearch
 from trainables.results import read_record
 
 ROWS = [{"prompt": f"say {n}", "chosen": str(n), "rejected": "no"} for n in range(60)]

@@ -14,14 +14,14 @@ import sweep_example
 from rich.console import Console
 from spec_example import ONE, SPEC, folder, plan, problems
 
-from sweeps.checks import probes
-from sweeps.domains import Choice, Log
-from sweeps.names import LONGEST, is_safe, join, safe, tag, tell_apart
-from sweeps.plan import Cell, Plan, make
-from sweeps.settings import SearchConfig
-from sweeps.show import show_plan
-from sweeps.spec import read
-from trainables.data import load
+from sweeps.console.plan_table import show_plan
+from sweeps.planning.checks.cell import probes
+from sweeps.planning.plan import Cell, Plan, make
+from sweeps.spec.domain_parser import Choice, Log
+from sweeps.spec.naming import LONGEST, is_safe, join, safe, tag, tell_apart
+from sweeps.spec.settings import SearchConfig
+from sweeps.spec.spec import read
+from trainables.data.loading import load
 
 
 @pytest.fixture
@@ -649,7 +649,7 @@ def test_what_is_asked_for_by_name_and_is_not_there_is_refused_with_what_to_do(
 def test_a_quantizer_that_is_not_installed_is_refused_at_its_line(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainables import capabilities
+    from trainables.system import capabilities
 
     absent = capabilities.Capability("hqq", False, "needs `pip install 'paretune[hqq]'`", needed=False)
     monkeypatch.setattr(capabilities, "check", lambda name: absent)

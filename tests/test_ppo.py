@@ -14,21 +14,23 @@ from test_reward import padded_with_its_end  # noqa: F401
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trial_example import LETTER, METHODS, NEW, At, curve, make_config, make_policy, run
 
-from trainables import commands, data, starts
-from trainables.config import TrialConfig
-from trainables.data import DataError
-from trainables.generation import continued
-from trainables.likelihood import judge
-from trainables.memory import measure
-from trainables.policy import Policy
-from trainables.reference import reference
-from trainables.reward_model import HELD
-from trainables.rewards import RULES, Rule
-from trainables.rows import Prompt
-from trainables.run import Place, run_trial
-from trainables.stages.ppo_trainer import PPOTrainer
-from trainables.trained import Trained
-from trainables.training import arguments, clean_process
+from trainables.config.trained_model import Trained
+from trainables.data import loading
+from trainables.data.embedded import commands
+from trainables.data.errors import DataError
+from trainables.data.rows import Prompt
+from trainables.memory.measurement import measure
+from trainables.runner.run import Place, run_trial
+from trainables.scoring.generation import continued
+from trainables.scoring.likelihood import judge
+from trainables.stages.ppo.reward_model import HELD
+from trainables.stages.ppo.reward_rules import RULES, Rule
+from trainables.stages.ppo.trainer import PPOTrainer
+from trainables.training.policy import Policy
+from trainables.training.reference_policy import reference
+from trainables.training.trainer_setup import arguments, clean_process
+from trainables.trial import starting_weights
+from trainables.trial.config import TrialConfig
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +135,7 @@ def test_tokens_are_those_of_prompts_and_answers(tiny_model: Path, tmp_path: Pat
     policy, _ = seeded(config)
     record = run(config, tmp_path)
     prompts = record.tokens - 2 * 4 * NEW if record.tokens else 0
-    rows = data.load(config.data, Prompt).train
+    rows = loading.load(config.data, Prompt).train
     lengths = config.stage.tokens(policy.tokenizer, rows, config.data.cutoff).lengths
     assert 8 * lengths.min() <= prompts <= 8 * lengths.max()
 
@@ -225,7 +227,7 @@ def test_an_answer_may_end_at_once_and_padding_may_be_the_end(
     assert policy.tokenizer.pad_token_id == end
     said = torch.full((4, 5), end)
     said[1, :2], said[2, :] = 7, 9
-    monkeypatch.setattr("trainables.stages.ppo_trainer.sample", lambda *_: said)
+    monkeypatch.setattr("trainables.stages.ppo.trainer.sample", lambda *_: said)
     found = trainer._judged_answers(batch(trainer))
     assert found.counted.sum(1).tolist() == [1, 3, 5, 1]
     assert (found.logprobs[found.counted] < 0).all()
@@ -277,7 +279,7 @@ def rewarded(model: Path, tmp_path: Path, method: Any) -> Trained:
     leaves = {"stage": {"kind": "reward"}, "eval_rows": 6, "eval_fraction": 0.95, "learning_rate": 1e-2}
     config = make_config(model, "commands", method, **leaves, precision="fp32")
     run(config, tmp_path)
-    return starts.of(tmp_path / "trials" / config.trial_id())
+    return starting_weights.of(tmp_path / "trials" / config.trial_id())
 
 
 def test_a_reward_trials_adapter_rewards_on_the_policys_own_base(tiny_model: Path, tmp_path: Path) -> None:
@@ -359,7 +361,7 @@ def test_rows_without_a_reference_cant_be_judged_by_a_rule(tiny_model: Path) -> 
 
 def test_a_right_answer_gets_the_whole_reward(tiny_model: Path) -> None:
     config = optimizing(tiny_model, stage={"reward": "commands"})
-    (row,) = data.load(config.data, Prompt).test[:1]
+    (row,) = loading.load(config.data, Prompt).test[:1]
     assert config.stage.worth(make_policy(config), [row] * 2, [row.reference, "hm"], 80) == [1.0, 0.0]
 
 

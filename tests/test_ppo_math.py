@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.stages import ppo_math as maths
+from trainables.stages.ppo import formulas as maths
 
 
 def double(*rows: list[float]) -> Tensor:

@@ -17,9 +17,10 @@ from rich.console import Console
 from sweep_example import METHODS, PARETUNE, SPEC, Home, finished, write_spec
 from terminal_example import Terminal
 
-from sweeps.progress import Progress, clock, describe
-from trainables import files, results
+from sweeps.console.sweep_progress import Progress, clock, describe
+from trainables import results
 from trainables.results import Record
+from trainables.storage import files
 
 MIB = 2**20
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from trial_example import make_config
 
-from trainables.known import KNOWN
-from trainables.prediction import Batch, Prediction, WholeLogits, predict
-from trainables.shape import Shape
+from trainables.memory.prediction import predict
+from trainables.memory.step import Prediction
+from trainables.models.catalog import KNOWN
+from trainables.models.decoder_shape import Shape
+from trainables.stages.forward_pass import Batch, WholeLogits
 
 GIB = 2**30
 # LLaMA (Touvron et al., 2023, arXiv:2302.13971, table 2; the width of its MLPs is in the weights' config.json).

@@ -13,15 +13,15 @@ from tiny import HIDDEN, LAYERS, make_model
 from torch import nn
 from trial_example import make_config, make_policy, run, write_rows
 
-from trainables import starts
-from trainables.counting import count_parameters
-from trainables.memory import weight_bytes
+from trainables.memory.measurement import weight_bytes
 from trainables.methods import QLoRA
-from trainables.model_folder import ModelError
-from trainables.policy import load_base
+from trainables.models.folder import ModelError
 from trainables.quantizers import QUANTIZERS, QuantizationFailed, check
-from trainables.run import Place, run_trial
-from trainables.starts import _merge
+from trainables.quantizers.counts import count_parameters
+from trainables.runner.run import Place, run_trial
+from trainables.trial import starting_weights
+from trainables.trial.loading import load_base
+from trainables.trial.starting_weights import _merge
 
 LINEAR_LAYERS = 7 * LAYERS
 
@@ -175,7 +175,7 @@ def test_a_checkpoint_of_a_trial_can_be_gone_on_from(tiny_model: Path, rows: Pat
     config = make_config(tiny_model, rows, hqq(8), steps=2, save_steps=1)
     record = run(config, tmp_path)
     trial = tmp_path / "trials" / record.trial_id
-    found = starts.of(trial / "checkpoint-1")
+    found = starting_weights.of(trial / "checkpoint-1")
     assert found.trial == f"{record.trial_id}@1"
     assert found.is_adapter
     model = config.model.model_copy(update={"start": found})
@@ -184,4 +184,4 @@ def test_a_checkpoint_of_a_trial_can_be_gone_on_from(tiny_model: Path, rows: Pat
     assert (tmp_path / "merged" / f"{record.trial_id}@1" / "config.json").is_file()
     (trial / "checkpoint-1" / "complete.json").unlink()
     with pytest.raises(ModelError, match="was not written to its end"):
-        starts.of(trial / "checkpoint-1")
+        starting_weights.of(trial / "checkpoint-1")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from trainables.ranking import auc, drawn_auc
+from trainables.auc import auc, drawn_auc
 
 
 def by_pairs(good: np.ndarray, bad: np.ndarray) -> float:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainables.data import paths, readers, unpacking
+from trainables.data import data_files, decompression, readers
 from trainables.data.errors import DataError
 from trainables.data.readers import Limits
 
@@ -136,7 +136,7 @@ def test_numbers_and_words_are_whole_wherever_a_piece_ends(tmp_path: Path, monke
     content = [12345.678e-12, True, 'a\\"\u00e9\U0001f600', -0.0, None, {"k": [123456789, {}]}, 10**30]
     path = written(tmp_path / "a.json", json.dumps(content) + " " * 40)
     for size in (1, 2, 3, 7, 50):
-        monkeypatch.setattr(unpacking, "PIECE_BYTES", size)
+        monkeypatch.setattr(decompression, "PIECE_BYTES", size)
         monkeypatch.setattr(readers.json_rows, "PIECE_BYTES", size)
         assert rows(path) == content
 
@@ -330,7 +330,7 @@ def test_a_file_that_may_not_be_read_is_a_data_error(tmp_path: Path, monkeypatch
     def deny(*_: Any) -> Any:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(unpacking, "open", deny, raising=False)  # root may read everything
+    monkeypatch.setattr(decompression, "open", deny, raising=False)  # root may read everything
     assert "Permission denied; allow reading it" in wrong(path)
 
 
@@ -346,13 +346,13 @@ def test_a_pipe_a_folder_and_a_missing_file_are_not_waited_for(tmp_path: Path) -
 
 
 def test_the_kind_is_told_by_the_name_whatever_it_is_packed_in() -> None:
-    assert [paths.kind(name) for name in ("a.jsonl.gz", "a.CSV", Path("x/a.parquet.zst"), "a.json")] == [
+    assert [data_files.kind(name) for name in ("a.jsonl.gz", "a.CSV", Path("x/a.parquet.zst"), "a.json")] == [
         ".jsonl",
         ".csv",
         ".parquet",
         ".json",
     ]
-    assert [paths.kind(name) for name in ("a.zip", "a.gz", "a", ".json", "a.jsonl.bz2")] == [None] * 5
+    assert [data_files.kind(name) for name in ("a.zip", "a.gz", "a", ".json", "a.jsonl.bz2")] == [None] * 5
 
 
 def test_a_file_stands_for_itself_and_a_folder_for_its_data(tmp_path: Path) -> None:
@@ -366,14 +366,14 @@ def test_a_file_stands_for_itself_and_a_folder_for_its_data(tmp_path: Path) -> N
         "x.py",
     ):
         written(tmp_path / name, "{}")
-    assert paths.files_of(tmp_path / "b.jsonl") == [tmp_path / "b.jsonl"]
-    assert paths.files_of(tmp_path) == [tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl"]
+    assert data_files.files_of(tmp_path / "b.jsonl") == [tmp_path / "b.jsonl"]
+    assert data_files.files_of(tmp_path) == [tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl"]
 
 
 def test_a_pattern_stands_for_its_matches(tmp_path: Path) -> None:
     for name in ("a1.csv", "a2.csv", "deep/er/a3.csv", "README.md", "odd[1].csv"):
         written(tmp_path / name, "a\n1")
-    names = lambda pattern: [file.name for file in paths.files_of(tmp_path / pattern)]  # noqa: E731
+    names = lambda pattern: [file.name for file in data_files.files_of(tmp_path / pattern)]  # noqa: E731
     assert names("a?.csv") == ["a1.csv", "a2.csv"]
     assert names("a[2-9].csv") == ["a2.csv"]
     assert names("**/a*.csv") == ["a1.csv", "a2.csv", "a3.csv"]
@@ -389,7 +389,7 @@ def test_a_folder_of_several_kinds_lists_them(tmp_path: Path) -> None:
     written(tmp_path / "a.csv", "a")
     written(tmp_path / "a.jsonl", "{}")
     with pytest.raises(DataError, match=r"several kinds: \.csv, \.jsonl; give one"):
-        paths.files_of(tmp_path)
+        data_files.files_of(tmp_path)
 
 
 def test_rows_that_are_there_packed_and_unpacked_do_not_count_twice(tmp_path: Path) -> None:
@@ -397,38 +397,38 @@ def test_rows_that_are_there_packed_and_unpacked_do_not_count_twice(tmp_path: Pa
     written(tmp_path / "a.csv.gz", "a\n1")
     for path in (tmp_path, tmp_path / "a*"):
         with pytest.raises(DataError, match="both packed and unpacked"):
-            paths.files_of(path)
+            data_files.files_of(path)
 
 
 def test_a_folder_without_data_says_where_there_is_some(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data files in this folder; put files there"):
-        paths.files_of(tmp_path)
+        data_files.files_of(tmp_path)
     written(tmp_path / "data" / "train.parquet", "x")
     with pytest.raises(DataError, match=r"there are some in .*data; give"):
-        paths.files_of(tmp_path)
+        data_files.files_of(tmp_path)
 
 
 def test_a_misspelt_path_names_the_nearest(tmp_path: Path) -> None:
     written(tmp_path / "data" / "train.jsonl", "{}")
     with pytest.raises(DataError, match=r"did you mean .*data/train\.jsonl\?"):
-        paths.files_of(tmp_path / "data" / "trian.jsonl")
+        data_files.files_of(tmp_path / "data" / "trian.jsonl")
     with pytest.raises(DataError, match=r"did you mean .*/data\?"):
-        paths.files_of(tmp_path / "dta" / "train.jsonl")
+        data_files.files_of(tmp_path / "dta" / "train.jsonl")
     with pytest.raises(DataError, match="nothing like zzz"):
-        paths.files_of(tmp_path / "zzz")
+        data_files.files_of(tmp_path / "zzz")
     (tmp_path / "link.csv").symlink_to("gone.csv")
     with pytest.raises(DataError, match=r"a link to gone\.csv, which is not there"):
-        paths.files_of(tmp_path / "link.csv")
+        data_files.files_of(tmp_path / "link.csv")
     with pytest.raises(DataError, match="File name too long"):
-        paths.files_of(tmp_path / ("x" * 300))
+        data_files.files_of(tmp_path / ("x" * 300))
 
 
 def test_a_bare_name_is_looked_for_here(tmp_path: Path, monkeypatch: Any) -> None:
     written(tmp_path / "train.jsonl", "{}")
     monkeypatch.chdir(tmp_path)
-    assert paths.files_of(Path("train.jsonl")) == [Path("train.jsonl")]
+    assert data_files.files_of(Path("train.jsonl")) == [Path("train.jsonl")]
     with pytest.raises(DataError, match=r"did you mean train\.jsonl\?"):
-        paths.files_of(Path("train.json"))
+        data_files.files_of(Path("train.json"))
 
 
 # Whatever the rows, whatever the bytes
@@ -527,7 +527,7 @@ def test_a_json_array_means_what_python_says_it_means(
         expected = None
     path = written(tmp_path / "a.json", text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unpacking, "PIECE_BYTES", piece)
+        patch.setattr(decompression, "PIECE_BYTES", piece)
         patch.setattr(readers.json_rows, "PIECE_BYTES", piece)
         if expected:
             assert rows(path) == expected
@@ -542,7 +542,7 @@ def test_a_json_array_means_what_python_says_it_means(
 def test_any_bytes_are_read_or_refused_and_nothing_else(
     tmp_path: Path, content: bytes, name: str, data: Any
 ) -> None:
-    suffix = data.draw(st.sampled_from(paths.KNOWN))
+    suffix = data.draw(st.sampled_from(data_files.KNOWN))
     path = tmp_path / name.replace("a", f"a{suffix}", 1)
     path.write_bytes(content)
     reads_or_says_why(path)
@@ -564,4 +564,4 @@ def test_a_good_file_with_some_bytes_changed_is_read_or_refused(tmp_path: Path, 
 
 
 def test_every_kind_that_is_known_has_a_reader() -> None:
-    assert tuple(readers.READERS) == paths.KNOWN
+    assert tuple(readers.READERS) == data_files.KNOWN

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from trial_example import At, curve, run
 
-from sweeps.plan import Plan, make
-from sweeps.spec import read
-from trainables.measuring import MeasuringProcess
+from sweeps.planning.plan import Plan, make
+from sweeps.spec.spec import read
+from trainables.memory.measuring_process import MeasuringProcess
 
 pytestmark = pytest.mark.slow
 

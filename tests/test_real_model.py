@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from trainables import results
-from trainables.config import TrialConfig
-from trainables.measuring import MeasuringProcess
+from trainables.memory.measuring_process import MeasuringProcess
 from trainables.results import Record
+from trainables.trial.config import TrialConfig
 
 pytestmark = pytest.mark.slow
 

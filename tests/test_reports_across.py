@@ -7,7 +7,7 @@ from typing import Any
 
 from reports_example import failed, record, write_run
 
-from reports.across import across
+from reports.across_stages import across
 from reports.comparison import compare
 from reports.write import write
 from trainables import results

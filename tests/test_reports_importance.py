@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from reports_example import record, write_journal, write_run
 
-from reports.gather import Cell, gather
+from reports.cells import Cell, gather
 from reports.importance import importance
 from trainables import results
 

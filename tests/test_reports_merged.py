@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from reports_example import record, write_run
 
-from reports import merged
+from reports import merge_notes
 from reports.write import write
 from trainables import results
 from trainables.results import Record
@@ -31,7 +31,7 @@ def start(**changes: Any) -> Record:
 
 
 def notes(folder: Path, *records: Record) -> list[str]:
-    return list(merged.notes(results.read(write_run(folder / "run", list(records)))))
+    return list(merge_notes.notes(results.read(write_run(folder / "run", list(records)))))
 
 
 def test_it_is_said_once_for_each_adapter_by_the_measures_that_both_have(tmp_path: Path) -> None:

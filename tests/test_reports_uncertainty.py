@@ -11,11 +11,11 @@ from reports_example import record, write_run, write_scores
 from reports import uncertainty
 from reports.comparison import compare
 from reports.difference import difference
-from reports.rows import rows_of
+from reports.row_scores import rows_of
 from reports.uncertainty import area, mcnemar, newcombe, paired_bootstrap, wilson
-from sweeps import compared
+from sweeps.evaluation import significance
 from trainables import results
-from trainables.ranking import auc
+from trainables.auc import auc
 from trainables.results import Record, Run
 
 
@@ -177,7 +177,7 @@ def test_of_a_few_rows_nothing_is_concluded(tmp_path: Path) -> None:
     run, records = ranked(tmp_path, uncertainty.LEAST - 1, 5)
     verdict = difference(run, records[0], run, records[1])
     assert (verdict.settled, verdict.how) == (False, "paired bootstrap over 5 rows")
-    assert uncertainty.LEAST == compared.LEAST
+    assert uncertainty.LEAST == significance.LEAST
 
 
 def test_rows_that_are_others_are_drawn_apart(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from reports_example import record, write_run
 
 from reports.comparison import compare
-from reports.using import commands, samples
+from reports.next_steps import commands, samples
 from reports.write import write
 from trainables import results
 
@@ -109,7 +109,7 @@ def test_each_cells_best_shows_the_commands_and_where_the_run_is_as_its_driver_c
 
 
 def test_what_they_show_names_results(tmp_path: Path) -> None:
-    from sweeps.named import _split
+    from sweeps.runs.artifacts import _split
 
     run = made(tmp_path)
     (group,) = compare([results.read(run)])

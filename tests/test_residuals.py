@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from sweep_example import SPEC, write_spec
 
-from sweeps import residuals
-from sweeps.cells import Cell
-from sweeps.plan import Plan, make
-from sweeps.residuals import KEPT, Correction, learn, place
-from sweeps.spec import read
+from sweeps.planning.cell import Cell
+from sweeps.planning.memory import residuals
+from sweeps.planning.memory.calibration import learn
+from sweeps.planning.memory.residuals import KEPT, Correction, place
+from sweeps.planning.plan import Plan, make
+from sweeps.spec.spec import read
 from tests.tiny import make_model
 from trainables.results import Record
 

@@ -16,16 +16,18 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 from trial_example import METHODS, At, curve, make_config, make_policy, run
 
-from trainables import commands, data
-from trainables.config import TrialConfig
-from trainables.memory import measure
-from trainables.methods.protocol import reward_head
-from trainables.model_folder import architecture
-from trainables.policy import Policy, attach, load_base, load_tokenizer, padded_apart
-from trainables.precision import dtypes
-from trainables.rows import Preference
+from trainables.data import loading
+from trainables.data.embedded import commands
+from trainables.data.rows import Preference
+from trainables.memory.measurement import measure
+from trainables.methods.base import reward_head
+from trainables.models.folder import architecture
+from trainables.models.precision import dtypes
 from trainables.stages.reward import rewards
-from trainables.training import arguments, clean_process
+from trainables.training.policy import Policy
+from trainables.training.trainer_setup import arguments, clean_process
+from trainables.trial.config import TrialConfig
+from trainables.trial.loading import attach, load_base, load_tokenizer, padded_apart
 
 CUT_SHORT = Preference(({"role": "user", "content": "Why? " * 50},), "Because " * 50, "No")
 
@@ -122,7 +124,7 @@ def reloaded(config: TrialConfig, saved: Path) -> tuple[Any, Any]:
 
 
 def assert_same_margin(config: TrialConfig, model: Any, tokenizer: Any, margin: float, close: float) -> None:
-    rows = data.load(config.data, Preference).test
+    rows = loading.load(config.data, Preference).test
     texts = [
         tokenizer.apply_chat_template([*row.prompt, {"role": "assistant", "content": answer}], tokenize=False)
         for row in rows

@@ -18,17 +18,17 @@ from sweep_example import SPEC, Home, paretune, records, start, write_spec
 from test_search import Tune, config_of, end
 from trial_example import curve, make_config, write_rows
 
-from sweeps import sizes
-from sweeps.packing import Machine
-from sweeps.plan import Plan, make
-from sweeps.search import CellSearch
-from sweeps.sizes import PROCESS_BYTES, Sizes
-from sweeps.spec import read
-from trainables import course
-from trainables.config import TrialConfig
-from trainables.measuring import MeasuringFailed
+from sweeps.cluster.packing import Machine
+from sweeps.planning.plan import Plan, make
+from sweeps.search import trial_sizes
+from sweeps.search.searcher import CellSearch
+from sweeps.search.trial_sizes import PROCESS_BYTES, Sizes
+from sweeps.spec.spec import read
+from trainables.memory.measuring_process import MeasuringFailed
 from trainables.results import Record, read_record
-from trainables.run import Place, run_trial
+from trainables.runner import lifecycle
+from trainables.runner.run import Place, run_trial
+from trainables.trial.config import TrialConfig
 
 MIB = 2**20
 SIZES = SPEC.replace("batch_size: 2", "batch_size: {choice: [2, 512]}")  # the larger takes some 100 MiB more
@@ -130,12 +130,12 @@ def test_an_amount_that_is_none_is_an_error_of_the_spec(tmp_path: Path, tiny_mod
 
 
 def test_the_plan_warns_of_cells_that_do_not_fit(made: Plan) -> None:
-    some = sizes.warnings(made, within(60 * MIB))
+    some = trial_sizes.warnings(made, within(60 * MIB))
     assert [line.partition(":")[0] for line in some] == ["sft-full", "sft-lora"]
     assert all("not every trial fits" in line and "--force" in line for line in some)
-    assert all("no trial fits" in line for line in sizes.warnings(made, within(1)))
-    assert not sizes.warnings(made, within(2**40))
-    assert not sizes.warnings(made, Sizes((Machine("one", cpus=2),)))  # nobody knows how much it has
+    assert all("no trial fits" in line for line in trial_sizes.warnings(made, within(1)))
+    assert not trial_sizes.warnings(made, within(2**40))
+    assert not trial_sizes.warnings(made, Sizes((Machine("one", cpus=2),)))  # nobody knows how much it has
 
 
 @pytest.mark.slow
@@ -193,14 +193,14 @@ class Greedy:
     """Has a policy's model ask for too much: in its forward pass, or when gradients come back to its first layer."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, ask: Any) -> None:
-        attach = course.attach
+        attach = lifecycle.attach
 
         def attached(*arguments: Any) -> Any:
             policy = attach(*arguments)
             ask(policy.causal.base_model.layers[0])
             return policy
 
-        monkeypatch.setattr(course, "attach", attached)
+        monkeypatch.setattr(lifecycle, "attach", attached)
 
 
 def in_forward(layer: torch.nn.Module) -> None:
@@ -223,7 +223,7 @@ def test_a_trial_that_runs_out_of_memory_says_where(
     if where in asks:
         Greedy(monkeypatch, asks[where])
     elif where == "load":
-        monkeypatch.setattr(course, "load_base", hungry)
+        monkeypatch.setattr(lifecycle, "load_base", hungry)
     elif where == "step":
         monkeypatch.setattr("torch.optim.AdamW._init_group", hungry, raising=False)  # where its state is made
     else:

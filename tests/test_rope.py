@@ -11,9 +11,11 @@ import torch
 from spec_example import SPEC, folder, plan, problems
 from trial_example import make_config, run, write_rows
 
-from trainables.config import ModelConfig, TrialConfig
-from trainables.policy import load_base, model_config
-from trainables.rope import Rope, problem
+from trainables.config.model import ModelConfig
+from trainables.config.rope import Rope
+from trainables.models.rope_scaling import problem
+from trainables.trial.config import TrialConfig
+from trainables.trial.loading import load_base, model_config
 
 
 @pytest.fixture(scope="module")

@@ -15,16 +15,16 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from spec_example import SPEC, folder, plan
 
-from sweeps import asha as asha_module
-from sweeps import folder as folders
-from sweeps.asha import CellAsha
-from sweeps.launch import slots
-from sweeps.packing import Machine
-from sweeps.plan import Plan
-from sweeps.search import CellSearch
-from trainables import files
-from trainables.config import TrialConfig
+from sweeps.cluster.packing import Machine
+from sweeps.execution import run_folder as folders
+from sweeps.execution.launch import slots
+from sweeps.planning.plan import Plan
+from sweeps.search import asha as asha_module
+from sweeps.search.asha import CellAsha
+from sweeps.search.searcher import CellSearch
 from trainables.results import Record, read_record, write_record
+from trainables.storage import files
+from trainables.trial.config import TrialConfig
 
 
 @pytest.fixture

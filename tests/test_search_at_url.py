@@ -11,12 +11,12 @@ import pytest
 from ray.tune.search import Searcher
 from spec_example import folder, plan
 
-from sweeps.mirror import Mirror
-from sweeps.search import CellSearch
+from sweeps.runs.mirror import Mirror
+from sweeps.search.searcher import CellSearch
 from trainables import results
-from trainables.config import TrialConfig
 from trainables.results import Record
-from trainables.storage import StorageError, Store
+from trainables.storage.url_store import StorageError, Store
+from trainables.trial.config import TrialConfig
 
 
 @pytest.fixture

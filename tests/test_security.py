@@ -13,14 +13,18 @@ import spec_example
 from spec_example import SPEC, problems
 from trial_example import make_config, write_rows
 
-from sweeps import source
-from sweeps.problems import SpecError
-from trainables import limits, models, starts
-from trainables.config import DataConfig, ModelConfig
-from trainables.data import DataError, load
-from trainables.data.hubs import DataHub
-from trainables.model_folder import ModelError
-from trainables.trained import Trained
+from sweeps.spec import source
+from sweeps.spec.problems import SpecError
+from trainables.config import limits
+from trainables.config.data import DataConfig
+from trainables.config.model import ModelConfig
+from trainables.config.trained_model import Trained
+from trainables.data.errors import DataError
+from trainables.data.hub_datasets import DataHub
+from trainables.data.loading import load
+from trainables.models import locate
+from trainables.models.folder import ModelError
+from trainables.trial import starting_weights
 
 
 @pytest.fixture
@@ -175,7 +179,7 @@ def test_a_path_in_the_spec_itself_may_lie_anywhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize("revision", ["../../../etc", "/etc/passwd", "a/../../b"])
 def test_a_hub_s_revision_can_t_climb_out_of_the_cache(revision: str) -> None:
     with pytest.raises(ModelError, match="can't be a revision"):
-        models.source(f"hf:org/name@{revision}")
+        locate.source(f"hf:org/name@{revision}")
     with pytest.raises(DataError, match="can't be a revision"):
         DataHub.parse(f"hf:org/name@{revision}")
 
@@ -184,7 +188,7 @@ def test_a_model_s_index_can_t_name_weights_outside_its_folder(here: Path) -> No
     index = {"weight_map": {"model.embed_tokens.weight": "../model.safetensors"}}
     (here / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ModelError, match="outside of it"):
-        models.folder(ModelConfig(path=here / "model"))
+        locate.folder(ModelConfig(path=here / "model"))
 
 
 # Code that comes with models
@@ -194,7 +198,7 @@ def test_an_adapter_whose_weights_are_a_pickle_is_not_gone_on_from(tmp_path: Pat
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "adapter_model.bin").write_bytes(b"\x80\x04.")
     with pytest.raises(ModelError, match="no weights as safetensors"):
-        starts.of(tmp_path)
+        starting_weights.of(tmp_path)
 
 
 def test_what_another_trial_trusted_is_not_trusted_here(tiny_model: Path, tmp_path: Path) -> None:
@@ -212,7 +216,7 @@ def test_what_another_trial_trusted_is_not_trusted_here(tiny_model: Path, tmp_pa
     (adapter.parent / "config.json").write_text(trusting.model_dump_json())
     start = Trained(trial="0" * 12, folder=adapter)
     with pytest.raises(ModelError, match="can only be loaded by code that comes with it"):
-        starts.weights(ModelConfig(path=tiny_model, start=start), tmp_path / "run")
+        starting_weights.weights(ModelConfig(path=tiny_model, start=start), tmp_path / "run")
 
 
 def test_converting_a_model_never_asks_and_never_runs_its_code(tiny_model: Path, tmp_path: Path) -> None:
@@ -235,5 +239,5 @@ def test_converting_a_model_never_asks_and_never_runs_its_code(tiny_model: Path,
         f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\nclass Model: pass\n"
     )
     with pytest.raises(ModelError):
-        models.folder(ModelConfig(path=model, unsafe=("pickle",)))
+        locate.folder(ModelConfig(path=model, unsafe=("pickle",)))
     assert not (tmp_path / "ran").exists()

@@ -22,8 +22,8 @@ from cluster_example import Cluster
 from sweep_example import METHODS, SPEC, Command, Home, records, start, wandb_runs, write_spec
 from trial_example import At, make_config, write_rows
 
-from trainables.run import Place, run_trial
-from trainables.trained import COMPLETE, contents
+from trainables.runner.run import Place, run_trial
+from trainables.training.checkpoints import COMPLETE, contents
 
 NAMES = (
     "WANDB_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",

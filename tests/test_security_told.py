@@ -16,10 +16,11 @@ from trial_example import make_config, write_rows
 
 from reports.summary import _plain
 from reports.write import write
-from sweeps import doctor, folder
-from trainables import starts
-from trainables.redaction import HIDDEN, redacted
-from trainables.run import Place, run_trial
+from sweeps.doctor import report
+from sweeps.execution import run_folder
+from trainables.runner.run import Place, run_trial
+from trainables.system.redaction import HIDDEN, redacted
+from trainables.trial import starting_weights
 
 SECRETS = {
     "WANDB_API_KEY": "c0" * 20,
@@ -83,7 +84,7 @@ def test_a_failure_that_quotes_a_secret_leaves_none_behind(
     def fails(*_: Any) -> None:
         raise OSError(f"401 for https://hub/x?token={secrets['HF_TOKEN']} with {secrets['WANDB_API_KEY']}")
 
-    monkeypatch.setattr(starts, "weights", fails)
+    monkeypatch.setattr(starting_weights, "weights", fails)
     record = run_trial(make_config(tiny_model, write_rows(tmp_path / "rows.jsonl")), Place(tmp_path / "run"))
     assert record.status == "failed"
     assert f"OSError: 401 for https://hub/x?token={HIDDEN} with {HIDDEN}" in str(record.error)
@@ -95,7 +96,7 @@ def test_a_run_folder_keeps_no_credentials_of_the_command_line(
 ) -> None:
     override = "question=see https://ada:CANARY@host/x?sig=CANARY"
     monkeypatch.setattr("sys.argv", ["paretune", "run", "spec.yaml", "--set", override])
-    folder.prepare(spec_example.plan(here, SPEC, (override,)), here / "run", resume=False)
+    run_folder.prepare(spec_example.plan(here, SPEC, (override,)), here / "run", resume=False)
     environment = json.loads((here / "run" / "environment.json").read_text())
     assert environment["overrides"] == [f"question=see https://{HIDDEN}@host/x?sig={HIDDEN}"]
     assert _holding(here / "run", {"override": "CANARY"}) == []
@@ -212,7 +213,7 @@ def test_the_doctor_says_when_others_can_read_rays_token(
     path.write_text("0" * 64)
     path.chmod(rights)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
-    found = doctor.token()
+    found = report.token()
     assert found.works is works
     assert works or f"chmod 600 {path}" in found.detail
 

@@ -21,14 +21,14 @@ from cluster_example import free_port
 from inference_example import make_run, trial_of
 from openai import OpenAI, RateLimitError
 
-from reports.chosen import chosen
-from sweeps.named import resolve
+from reports.best_trials import chosen
+from sweeps.runs.resolve import resolve
 from sweeps.serving.engine import Engine, Job, together
-from sweeps.serving.protocol import ChatRequest, CompletionRequest
-from sweeps.serving.where import NotServed, Where, names, read_key, settled
+from sweeps.serving.openai_api import ChatRequest, CompletionRequest
+from sweeps.serving.options import NotServed, Where, names, read_key, settled
+from trainables.inference.generator import answers, prompt_tokens
+from trainables.inference.model_pool import Loaded, Shelf
 from trainables.inference.sampling import Sampling
-from trainables.inference.shelf import Loaded, Shelf
-from trainables.inference.speaker import answers, prompt_tokens
 
 KEY = "a-key-of-the-test"
 HELLO = [{"role": "user", "content": "wake me at 7"}]

@@ -19,11 +19,11 @@ from inference_example import make_run
 from openai import OpenAI, OpenAIError
 from sweep_example import Command, Home
 
-from reports.chosen import chosen
-from sweeps.named import resolve
+from reports.best_trials import chosen
+from sweeps.runs.resolve import resolve
+from trainables.inference.generator import answers, prompt_tokens
+from trainables.inference.model_pool import Shelf
 from trainables.inference.sampling import Sampling
-from trainables.inference.shelf import Shelf
-from trainables.inference.speaker import answers, prompt_tokens
 
 pytestmark = [pytest.mark.sweep, pytest.mark.slow]
 

@@ -12,10 +12,12 @@ from test_workers import trains_as_one_does
 from trial_example import curve, make_config, run
 from workers_example import SMALL, config_of, job, together
 
-from sweeps import sharing
-from trainables import files, results, sharded_checkpoint, starts
-from trainables.config import TrialConfig
-from trainables.model_folder import ModelError
+from trainables import results
+from trainables.models.folder import ModelError
+from trainables.storage import files
+from trainables.training import fsdp_checkpoint
+from trainables.trial import starting_weights, worker_limits
+from trainables.trial.config import TrialConfig
 
 PLAIN = ("sft", "full", {})
 CELLS = [PLAIN, ("dpo", "full", {}), ("orpo", "lora", {"gradient_accumulation": 2})]
@@ -122,18 +124,18 @@ def test_shares_are_used_by_as_many_workers_and_only_where_all_are_there(
 ) -> None:
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
     (tmp_path / "model.safetensors").touch()
-    assert sharded_checkpoint.is_ours(False, tmp_path)
+    assert fsdp_checkpoint.is_ours(False, tmp_path)
     for number, ours in ((0, False), (1, True)):
         (tmp_path / f"share-{number}-of-2.pt").touch()
-        assert sharded_checkpoint.is_ours(True, tmp_path) is ours
-    assert not sharded_checkpoint.is_ours(False, tmp_path)
+        assert fsdp_checkpoint.is_ours(True, tmp_path) is ours
+    assert not fsdp_checkpoint.is_ours(False, tmp_path)
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 4)
-    assert not sharded_checkpoint.is_ours(True, tmp_path)
+    assert not fsdp_checkpoint.is_ours(True, tmp_path)
 
 
 def test_a_checkpoint_in_shares_is_no_model_to_go_on_from(shared: Path, tiny_model: Path) -> None:
     with pytest.raises(ModelError, match="in as many shares as there were workers"):
-        starts.of(checkpoint(shared, left(tiny_model)))
+        starting_weights.of(checkpoint(shared, left(tiny_model)))
 
 
 def test_a_stopped_trial_is_scored_where_it_stopped(shared: Path, tiny_model: Path) -> None:
@@ -182,11 +184,11 @@ def test_what_cannot_be_shared_is_refused_in_words(
     stage: str, method: dict[str, Any], leaves: dict[str, Any], says: str
 ) -> None:
     config = config_of(Path("/m"), stage, method, sharding="fsdp", **leaves)
-    ((_, what, error),) = sharing.problems(config, workers=2)
+    ((_, what, error),) = worker_limits.problems(config, workers=2)
     assert error
     assert what.startswith(says)
     assert "leave sharding out" in what
-    assert not list(sharing.problems(config_of(Path("/m"), stage, method, **leaves), workers=2))
+    assert not list(worker_limits.problems(config_of(Path("/m"), stage, method, **leaves), workers=2))
 
 
 def test_what_cannot_be_shared_is_refused_where_it_stands(tmp_path: Path) -> None:

@@ -12,17 +12,17 @@ from spec_example import SPEC, folder, plan
 from test_prediction import GRID, SMOLLM2, long_rows, worst_error
 from trial_example import make_config
 
-from sweeps.cells import Cell
-from sweeps.foretell import Case, Foretold
-from sweeps.packing import Machine, Size
-from sweeps.sizes import Sizes
-from trainables import models, shape
-from trainables.config import ModelConfig
-from trainables.measuring import MeasuringFailed, MeasuringProcess
-from trainables.prediction import Prediction
+from sweeps.cluster.packing import Machine, Size
+from sweeps.planning.cell import Cell
+from sweeps.planning.memory.cell_memory import Case, Foretold
+from sweeps.search.trial_sizes import Sizes
+from trainables.config.model import ModelConfig
+from trainables.memory.measuring_process import MeasuringFailed, MeasuringProcess
+from trainables.memory.step import Prediction
+from trainables.models import decoder_shape, locate
 
 GIB = 2**30
-COUNT = shape.of(SMOLLM2).params
+COUNT = decoder_shape.of(SMOLLM2).params
 LLAMA_8B = {
     "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
     "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256, "tie_word_embeddings": False,
@@ -33,7 +33,7 @@ def foretold(workers: int, sharding: str, method: str = "full", **leaves: Any) -
     config = make_config(
         Path("/m"), "rows.jsonl", {"kind": method}, batch_size=8, sharding=sharding, **leaves
     )
-    return Case(config, shape.of(SMOLLM2), 64, workers, "cuda").prediction
+    return Case(config, decoder_shape.of(SMOLLM2), 64, workers, "cuda").prediction
 
 
 def test_workers_that_share_hold_a_part_of_weights_and_optimizer_state_each() -> None:
@@ -44,7 +44,7 @@ def test_workers_that_share_hold_a_part_of_weights_and_optimizer_state_each() ->
 
 
 def test_what_is_whole_at_a_time_is_the_same_however_many_share() -> None:
-    numbers = shape.of(SMOLLM2)
+    numbers = decoder_shape.of(SMOLLM2)
     outside = COUNT - numbers.layers * numbers.layer_params
     for workers in (2, 4, 8):
         found = foretold(workers, "fsdp")
@@ -79,7 +79,7 @@ SMOLLM2_CELLS = [
 @pytest.mark.timeout(3600)
 def test_what_each_of_two_workers_takes_is_foretold_within_ten_percent(tmp_path: Path) -> None:
     long = long_rows(tmp_path / "long.jsonl")
-    model = models.folder(ModelConfig(name="smollm2-135m"), fetch=True)
+    model = locate.folder(ModelConfig(name="smollm2-135m"), fetch=True)
     cells = {
         f"{name:7} {sharding} {checkpointing!s:5}": make_config(
             model, long, GRID[name], cutoff=128, eval_rows=2, batch_size=4, sharding=sharding,
@@ -122,7 +122,7 @@ def large(here: Path, *sets: str) -> Cell:
     made = plan(here, SPEC, sets)
     assert not made.errors
     cell = made.cells[0]
-    case = Case(cell.first(), shape.of(LLAMA_8B), 512, 1, "cuda")
+    case = Case(cell.first(), decoder_shape.of(LLAMA_8B), 512, 1, "cuda")
     return replace(cell, predicted=Foretold(case, case, 512))
 
 
@@ -149,5 +149,5 @@ def test_rows_are_shared_by_numbers_of_workers_that_leave_each_enough(here: Path
     assert [case.workers for case in cell.predicted.most.ways()] == [1, 2, 3, 4, 6, 12]
     stage = {"kind": "kto"}
     pairs = make_config(Path("/m"), "rows.jsonl", {"kind": "full"}, batch_size=12, stage=stage)
-    case = Case(pairs, shape.of(SMOLLM2), 64, 1, "cpu")
+    case = Case(pairs, decoder_shape.of(SMOLLM2), 64, 1, "cpu")
     assert [each.workers for each in case.ways()] == [1, 2, 3, 4, 6]

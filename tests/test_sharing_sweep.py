@@ -10,9 +10,9 @@ import pytest
 from faults_example import all_steps, in_peace, same, training
 from sweep_example import METHODS, SPEC, Home, finished, paretune, start, write_spec
 
-from trainables.config import TrialConfig
 from trainables.results import Record
-from trainables.run import Place, run_trial
+from trainables.runner.run import Place, run_trial
+from trainables.trial.config import TrialConfig
 
 pytestmark = [pytest.mark.sweep, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -28,7 +28,7 @@ import importlib.abc, importlib.util, os, sys
 
 class Fault(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "trainables.watch":
+        if name != "trainables.training.training_callback":
             return None
         sys.meta_path.remove(self)
         found = importlib.util.find_spec(name)

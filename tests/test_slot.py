@@ -12,14 +12,14 @@ import pytest
 import ray
 from trial_example import make_config, write_rows
 
-from sweeps.board import Board, Hub
-from sweeps.slot import ran_out_of_memory
-from trainables import worker
-from trainables.config import TrialConfig
+from sweeps.cluster.actors import Board, Hub
+from sweeps.execution.slot import ran_out_of_memory
 from trainables.results import read_record
-from trainables.run import Place, run_trial
-from trainables.trial import Trial
-from trainables.watch import Alone
+from trainables.runner import worker_loop
+from trainables.runner.run import Place, run_trial
+from trainables.runner.trial_state import Trial
+from trainables.training.training_callback import Alone
+from trainables.trial.config import TrialConfig
 
 
 def play(story: Coroutine[Any, Any, Any]) -> Any:
@@ -225,13 +225,13 @@ def test_what_is_validated_between_the_searchs_steps_costs_the_driver_nothing(
 ) -> None:
     monkeypatch.setattr(ray, "get", lambda answer: answer)
     hub = Heard()
-    control = worker.FromHub(hub, Heard(), "a", frozenset({2, 4}))
+    control = worker_loop.FromHub(hub, Heard(), "a", frozenset({2, 4}))
     decisions = [control.report(step, {"objective": 0.5}) for step in range(1, 6)]
     assert decisions == ["continue", "stop", "continue", "stop", "continue"]
     assert [given[0]["step"] for name, given in hub.told if name == "report"] == [2, 4]
 
 
-@pytest.mark.parametrize("attempt", [worker.MAX_ATTEMPTS + 1])
+@pytest.mark.parametrize("attempt", [worker_loop.MAX_ATTEMPTS + 1])
 def test_a_trial_that_kills_its_worker_every_time_becomes_a_failed_row(
     tiny_model: Path, tmp_path: Path, attempt: int
 ) -> None:
@@ -255,9 +255,9 @@ def test_a_trial_that_kills_its_worker_every_time_becomes_a_failed_row(
         assert handed[-1] is not None
         return handed[-1]
 
-    record = worker._run(play(story()), None, None, 1, None)
+    record = worker_loop._run(play(story()), None, None, 1, None)
     assert record["status"] == "failed"
-    assert f"died {worker.MAX_ATTEMPTS} times" in record["error"]
+    assert f"died {worker_loop.MAX_ATTEMPTS} times" in record["error"]
     assert (record["slot"], record["slot_trial"]) == ("s", 3)
     written = read_record(tmp_path / "trials" / trial_id)
     assert written is not None
@@ -336,7 +336,9 @@ def test_what_befell_one_worker_of_a_group_is_the_trials_record_and_it_is_not_ru
     tmp_path: Path,
 ) -> None:
     config = make_config(Path("/nowhere"), "rows.jsonl")
-    record = worker._run(failed_alone(config, tmp_path, out_of_memory_in="backward"), None, None, 2, None)
+    record = worker_loop._run(
+        failed_alone(config, tmp_path, out_of_memory_in="backward"), None, None, 2, None
+    )
     assert (record["status"], record["error"]) == ("out_of_memory", "MemoryError: none left")
     assert (record["slot"], record["workers"]) == ("s", 2)
     written = read_record(tmp_path / "trials" / config.trial_id())
@@ -357,8 +359,8 @@ def test_where_memory_ran_out_in_one_worker_all_go_on_with_half_the_rows_if_the_
         halved.append(options["halved"])
         return Trial(config, config, Place(tmp_path), Alone()).record("done")
 
-    monkeypatch.setattr("trainables.run.run_trial", run_trial)
-    record = worker._run(job, None, None, 2, None)
+    monkeypatch.setattr("trainables.runner.run.run_trial", run_trial)
+    record = worker_loop._run(job, None, None, 2, None)
     assert (halved, record["status"]) == (([True], "done") if again else ([], "out_of_memory"))
 
 
@@ -400,7 +402,7 @@ def test_a_trial_whose_worker_was_ended_for_want_of_memory_did_not_fit(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     config = make_config(tiny_model, "rows.jsonl")
-    record = worker._run(starved(config, tmp_path, 1), None, None, 1, None)
+    record = worker_loop._run(starved(config, tmp_path, 1), None, None, 1, None)
     assert record["status"] == "out_of_memory"
     assert "the node's memory had run out" in record["error"]
     assert read_record(tmp_path / "trials" / config.trial_id()) is not None
@@ -409,11 +411,11 @@ def test_a_trial_whose_worker_was_ended_for_want_of_memory_did_not_fit(
 def test_with_the_specs_leave_it_gets_half_the_rows_once(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "FromHub", lambda *given: Alone())
+    monkeypatch.setattr(worker_loop, "FromHub", lambda *given: Alone())
     config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), retry_out_of_memory=True)
-    record = worker._run(starved(config, tmp_path, 1), None, None, 1, None)
+    record = worker_loop._run(starved(config, tmp_path, 1), None, None, 1, None)
     assert (record["status"], record["retried_batch_size"]) == ("done", 2)
-    assert worker._run(starved(config, tmp_path, 2), None, None, 1, None)["status"] == "out_of_memory"
+    assert worker_loop._run(starved(config, tmp_path, 2), None, None, 1, None)["status"] == "out_of_memory"
 
 
 @pytest.mark.parametrize(
@@ -448,7 +450,7 @@ def test_a_trial_whose_sweep_is_gone_has_not_failed_and_can_be_gone_on_with(
 
     monkeypatch.setattr(ray, "get", died)
     config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), steps=3)
-    with pytest.raises(worker.Deserted):
-        run_trial(config, Place(tmp_path), worker.FromHub(Gone(), Gone(), config.trial_id()))
+    with pytest.raises(worker_loop.Deserted):
+        run_trial(config, Place(tmp_path), worker_loop.FromHub(Gone(), Gone(), config.trial_id()))
     assert not ray.is_initialized()
     assert read_record(tmp_path / "trials" / config.trial_id()) is None

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from spec_example import ONE, SPEC, folder, plan, problems
 
-from sweeps import keys, source
-from sweeps.problems import SpecError
-from sweeps.spec import ResourcesConfig, SearchConfig, read, shipped
-from trainables.nearest import nearest
+from sweeps.spec import key_path, source
+from sweeps.spec.problems import SpecError
+from sweeps.spec.spec import ResourcesConfig, SearchConfig, read, shipped
+from trainables.system.suggestions import nearest
 
 
 @pytest.fixture
@@ -137,14 +137,14 @@ def test_every_shipped_spec_has_a_right_shape() -> None:
 
 @pytest.mark.parametrize("text", ["methods[1].rank", "a", "a.b[0][1].c", "model.name"])
 def test_a_path_prints_as_it_was_written(text: str) -> None:
-    place = keys.parse(text)
+    place = key_path.parse(text)
     assert place is not None
-    assert keys.show(place) == text
+    assert key_path.show(place) == text
 
 
 @pytest.mark.parametrize("text", ["", ".a", "a.", "a..b", "a[", "a[x]", "a[0]b", "[0"])
 def test_what_is_no_path_is_not_read_as_one(text: str) -> None:
-    assert keys.parse(text) is None
+    assert key_path.parse(text) is None
 
 
 def test_an_override_changes_its_leaf_and_is_recorded(here: Path) -> None:
@@ -586,7 +586,7 @@ def test_what_a_spec_does_not_say_has_a_default() -> None:
 
 def test_reading_and_planning_import_nothing_heavy() -> None:
     code = (
-        "import sys, sweeps.spec, sweeps.plan, sweeps.show, sweeps.domains\n"
+        "import sys, sweeps.spec.spec, sweeps.planning.plan, sweeps.console.plan_table, sweeps.spec.domain_parser\n"
         "print([name for name in ('torch', 'transformers', 'ray', 'optuna') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,13 +13,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trial_example import curve, make_config, make_policy, run
 
-from trainables import data
-from trainables.encode import IGNORED
-from trainables.memory import measure
-from trainables.ranking import auc
-from trainables.rows import Labelled, Preference, Text
-from trainables.stages.pairs import Margins, pair_columns
-from trainables.training import arguments
+from trainables.auc import auc
+from trainables.data import loading
+from trainables.data.rows import Labelled, Preference, Text
+from trainables.memory.measurement import measure
+from trainables.stages.preference import Margins, pair_columns
+from trainables.tokenization.encode import IGNORED
+from trainables.training.trainer_setup import arguments
 
 TEXTS = ["Once upon a time there was a house.", "房子里很暖和。", "x" * 90, "The end of it, at last."]
 
@@ -52,7 +52,7 @@ def test_bits_per_byte_are_those_of_the_saved_model_counted_by_hand(
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     nats = size = 0.0
-    for row in data.load(config.data, Text).test:
+    for row in loading.load(config.data, Text).test:
         ids = [start, *tokenizer(row.text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
         with torch.no_grad():
             logits = model(torch.tensor([ids])).logits[0, :-1].float()
@@ -66,7 +66,7 @@ def test_a_text_longer_than_the_cutoff_is_trained_on_in_pieces_and_none_of_it_is
 ) -> None:
     config = pretraining(tiny_model, texts, cutoff=16)
     policy = make_policy(config)
-    (row,) = [row for row in data.load(config.data, Text).train if row.text.startswith("xxx")][:1]
+    (row,) = [row for row in loading.load(config.data, Text).train if row.text.startswith("xxx")][:1]
     pieces = config.stage.encode(policy.tokenizer, row, 16)
     assert len(pieces) > 1
     assert all(len(piece.input_ids) <= 16 and piece.labels[0] == IGNORED for piece in pieces)
@@ -77,7 +77,7 @@ def test_a_text_longer_than_the_cutoff_is_trained_on_in_pieces_and_none_of_it_is
 
 def test_the_cutoff_changes_how_texts_are_cut_but_hardly_their_bits(tiny_model: Path, texts: Path) -> None:
     config = pretraining(tiny_model, texts)
-    policy, rows = make_policy(config), data.load(config.data, Text)
+    policy, rows = make_policy(config), loading.load(config.data, Text)
     found = [
         config.stage.score(policy, rows, rows.test, cutoff).metrics["bits_per_byte"] for cutoff in (16, 512)
     ]
@@ -123,7 +123,7 @@ def test_dpo_learns_to_prefer_what_was_chosen(tiny_model: Path, tmp_path: Path) 
 
 def test_margins_are_mean_logprobs_of_the_answers_tokens(tiny_model: Path) -> None:
     config = preferring(tiny_model)
-    policy, rows = make_policy(config), data.load(config.data, Preference).test[:3]
+    policy, rows = make_policy(config), loading.load(config.data, Preference).test[:3]
     found = config.stage.margins(policy, rows, 512)
     for place, row in enumerate(rows):
         messages = [*row.prompt, {"role": "assistant", "content": row.chosen}]
@@ -150,7 +150,7 @@ def test_full_dpo_holds_no_second_copy_of_the_model(tiny_model: Path) -> None:
     config = preferring(tiny_model)
     policy = make_policy(config)
     options = arguments(config.train, 2, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
-    rows = data.load(config.data, Preference).train[:8]
+    rows = loading.load(config.data, Preference).train[:8]
     trainer: Any = config.stage.trainer(policy, rows, config.train, 128, options)
     assert trainer.ref_model is None
     assert {"ref_chosen_logps", "ref_rejected_logps"} <= set(trainer.train_dataset.column_names)
@@ -169,7 +169,7 @@ def test_both_answers_of_a_pair_are_cut_and_keep_a_token(tiny_model: Path) -> No
 @pytest.mark.parametrize("kind", ["dpo", "kto"])
 def test_only_rows_that_training_reaches_get_reference_logprobs(tiny_model: Path, kind: str) -> None:
     config = make_config(tiny_model, "commands", "full", stage={"kind": kind}, batch_size=2)
-    policy, rows = make_policy(config), data.load(config.data, config.stage.needs).train
+    policy, rows = make_policy(config), loading.load(config.data, config.stage.needs).train
     assert len(rows) > 1000
     options = arguments(config.train, 3, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
     trainer: Any = config.stage.trainer(policy, rows, config.train, 128, options)
@@ -226,7 +226,7 @@ def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order() -> 
 
 def test_an_answers_neighbour_is_the_one_before_it_in_its_batch(tiny_model: Path) -> None:
     config = labelling(tiny_model, batch_size=2)
-    policy, rows = make_policy(config), data.load(config.data, Labelled).train[:5]
+    policy, rows = make_policy(config), loading.load(config.data, Labelled).train[:5]
     options = arguments(config.train, 2, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
     trainer: Any = config.stage.trainer(policy, rows, config.train, 512, options)
     answers, neighbours = trainer.train_dataset["completion_ids"], trainer.train_dataset["KL_completion_ids"]

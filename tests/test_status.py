@@ -10,10 +10,11 @@ import pytest
 import reports_example
 from typer.testing import CliRunner
 
-from sweeps import folder, status
 from sweeps.cli import app
-from sweeps.status import NoRun
-from trainables import files, results
+from sweeps.runs import lock, status
+from sweeps.runs.status import NoRun
+from trainables import results
+from trainables.storage import files
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_a_run_that_nobody_runs_says_what_is_left(run: Path) -> None:
 
 
 def test_a_run_that_is_held_says_by_whom(run: Path) -> None:
-    with folder.held(run):
+    with lock.held(run):
         found = status.look(run)
         assert found.word == "running"
         assert f"process {__import__('os').getpid()} on " in (found.holder or "")
@@ -120,12 +121,12 @@ def test_a_trial_that_is_not_there_lists_those_that_are(run: Path) -> None:
 
 def test_a_run_that_nobody_runs_cannot_be_stopped(run: Path) -> None:
     assert "nobody runs it; it is stopped" in said("stop", run, code=2)
-    assert not folder.asked_to_stop(run)
+    assert not lock.asked_to_stop(run)
 
 
 def test_who_takes_a_run_over_does_not_hear_what_the_one_before_was_asked(run: Path) -> None:
-    folder.ask_to_stop(run)
-    with folder.held(run):
-        assert not folder.asked_to_stop(run)
-        folder.ask_to_stop(run)
-    assert not folder.asked_to_stop(run)
+    lock.ask_to_stop(run)
+    with lock.held(run):
+        assert not lock.asked_to_stop(run)
+        lock.ask_to_stop(run)
+    assert not lock.asked_to_stop(run)

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from store_example import BUCKET, s3
 
-from trainables import storage, urls
-from trainables.storage import StorageError, Store
+from trainables.storage import url_store, urls
+from trainables.storage.url_store import StorageError, Store
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_what_is_pushed_is_pulled_as_it_was(store: Store, tmp_path: Path) -> Non
 
 
 def test_a_large_file_goes_from_disk(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "SMALL", 10)
+    monkeypatch.setattr(url_store, "SMALL", 10)
     (tmp_path / "large").write_bytes(b"x" * 100_000)
     store.push(tmp_path, ["large"])
     assert store.read("large") == b"x" * 100_000
@@ -113,7 +113,7 @@ class Failing:
 
 
 def test_what_fails_for_a_while_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(url_store, "PAUSES", (0.01, 0.02))
     store = Store("memory://again")
     store._fs = Failing(store._fs, 5, OSError(errno.EIO, "503 Slow Down"))
     store.write("a", b"1")
@@ -121,7 +121,7 @@ def test_what_fails_for_a_while_is_tried_again(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_goes_on_failing_says_where_what_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(url_store, "PAUSES", (0.01, 0.02))
     store = Store("memory://never", patience=0.1)
     store._fs = Failing(store._fs, 1000, RuntimeError("no credentials.\nmore of it"))
     with pytest.raises(StorageError, match=r"^memory://never: writing a failed: no credentials$"):
@@ -165,7 +165,7 @@ def test_a_cut_download_is_tried_again(tmp_path: Path) -> None:
     store = Store("memory://cut", patience=0.1)
     store.write("a", b"12")
     with pytest.raises(StorageError, match="2 of 3 bytes arrived"):
-        store.pull(["a"], tmp_path, {"a": storage.Entry(3)})
+        store.pull(["a"], tmp_path, {"a": url_store.Entry(3)})
     assert list(tmp_path.iterdir()) == []
 
 

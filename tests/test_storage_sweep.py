@@ -22,8 +22,8 @@ from faults_example import ended_at, in_peace, same
 from store_example import BUCKET, Server, copied, s3
 from sweep_example import SAVED_EVERY, SPEC, STEPS, Command, Home, finished, lines, paretune, write_spec
 
-from trainables.storage import Store
-from trainables.trained import COMPLETE
+from trainables.storage.url_store import Store
+from trainables.training.checkpoints import COMPLETE
 
 pytestmark = [pytest.mark.sweep, pytest.mark.slow]
 

@@ -10,8 +10,8 @@ import pytest
 from optuna.trial import TrialState
 from spec_example import SPEC, folder, plan
 
-from sweeps.plan import Cell
-from sweeps.study import TRIAL_ID, CellStudy, journal, mend
+from sweeps.planning.plan import Cell
+from sweeps.search.study import TRIAL_ID, CellStudy, journal, mend
 
 SAMPLERS = ("tpe", "random", "qmc")
 FINITE = SPEC.replace("{log: [1e-4, 5e-3]}", "1e-3")

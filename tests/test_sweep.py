@@ -36,9 +36,11 @@ from sweep_example import (
 from typer.testing import CliRunner
 
 from sweeps.cli import app
-from trainables import commands, data, results
-from trainables.config import DataConfig
-from trainables.watch import COMPLETE
+from trainables import results
+from trainables.config.data import DataConfig
+from trainables.data import loading
+from trainables.data.embedded import commands
+from trainables.training.training_callback import COMPLETE
 
 pytestmark = pytest.mark.sweep
 
@@ -309,7 +311,7 @@ def test_nothing_goes_on_running_once_the_command_has_ended(undisturbed: Sweep) 
 
 
 def test_search_rows_have_seen_no_test_row(undisturbed: Sweep) -> None:
-    test = data.load(DataConfig(train=str(undisturbed.spec.parent / "rows.jsonl"), eval_fraction=0.3)).test
+    test = loading.load(DataConfig(train=str(undisturbed.spec.parent / "rows.jsonl"), eval_fraction=0.3)).test
     (trial_id, *_) = finished(undisturbed.run)
     table = pq.read_table(undisturbed.run / "trials" / trial_id / "predictions.parquet")
     assert sorted(table["reference"].to_pylist()) == sorted(row.answer for row in test)
@@ -578,7 +580,7 @@ def with_other_test_answers(rows: list[dict[str, str]], folder: Path) -> list[di
     """The rows, but with the answers of the test half all one."""
     file = folder / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    cut = data.load(DataConfig(train=str(file), eval_fraction=0.3))
+    cut = loading.load(DataConfig(train=str(file), eval_fraction=0.3))
     hidden = {row.prompt[-1]["content"] for row in cut.test}
     assert len(cut.train) > 20
     assert min(len(cut.validation), len(hidden)) > 2

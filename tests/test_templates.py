@@ -10,11 +10,12 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from tests.tiny import make_tokenizer
-from trainables import models, templates
-from trainables.config import ModelConfig
-from trainables.policy import load_tokenizer
+from trainables import templates
+from trainables.config.model import ModelConfig
+from trainables.data.thinking import spoken, thinking
+from trainables.models import locate
 from trainables.templates import NAMES, TemplateError
-from trainables.templates.thinking import spoken, thinking
+from trainables.trial.loading import load_tokenizer
 
 CHAT = [
     {"role": "system", "content": "Be brief."},
@@ -179,8 +180,8 @@ def rendered(tokenizer: Any, messages: Any, tools: Any = None, prompt: bool = Fa
 
 def smollm2() -> Any:
     try:
-        return load_tokenizer(models.folder(ModelConfig(name="smollm2-135m")))
-    except models.ModelError:
+        return load_tokenizer(locate.folder(ModelConfig(name="smollm2-135m")))
+    except locate.ModelError:
         pytest.skip("smollm2-135m isn't on this machine")
 
 

@@ -12,19 +12,24 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from trainables import cache, commands, data, parallel, tokens
-from trainables.config import DataConfig
-from trainables.policy import load_tokenizer
-from trainables.progress import watched
-from trainables.rows import Conversation, Preference, Text
+from trainables import data
+from trainables.config.data import DataConfig
+from trainables.data import loading
+from trainables.data.embedded import commands
+from trainables.data.rows import Conversation, Preference, Text
 from trainables.stages import DPO, KTO, SFT, Pretrain
+from trainables.storage import cache
+from trainables.system import parallel
+from trainables.system.progress import watched
 from trainables.templates import apply
+from trainables.tokenization import token_table
+from trainables.trial.loading import load_tokenizer
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    tokens._table.cache_clear()
+    token_table._table.cache_clear()
     return tmp_path / "home"
 
 
@@ -39,10 +44,10 @@ def rows(tmp_path: Path, home: Path) -> Any:
     return load(tmp_path).train
 
 
-def load(folder: Path, count: int = 60) -> data.Data:
+def load(folder: Path, count: int = 60) -> loading.Data:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in commands.rows()[:count]))
-    return data.load(DataConfig(train=str(path)))
+    return loading.load(DataConfig(train=str(path)))
 
 
 def made(home: Path) -> int:
@@ -60,7 +65,7 @@ def test_rows_on_disk_have_the_tokens_of_rows_in_memory(rows: Any, tokenizer: An
 def test_a_row_may_be_several_examples_and_they_stay_together(tmp_path: Path, tokenizer: Any) -> None:
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(json.dumps({"text": f"{n} " + "word " * (n % 7 * 9)}) + "\n" for n in range(60)))
-    rows = data.load(DataConfig(train=str(path), eval_fraction=0.4), Text).train
+    rows = loading.load(DataConfig(train=str(path), eval_fraction=0.4), Text).train
     found = Pretrain().tokens(tokenizer, rows, 16)
     for place, row in enumerate(rows):
         mine = [example for example, of in zip(found, found.rows, strict=True) if of == place]
@@ -80,12 +85,12 @@ def test_tokens_are_made_once_and_shared(
     rows: Any, tokenizer: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = list(SFT().tokens(tokenizer, rows, 64))
-    tokens._table.cache_clear()
+    token_table._table.cache_clear()
 
     def never(*args: Any) -> None:
         raise AssertionError("encoded again")
 
-    monkeypatch.setattr(tokens.Encoder, "__call__", never)
+    monkeypatch.setattr(token_table.Encoder, "__call__", never)
     assert list(SFT().tokens(tokenizer, rows, 64)) == first
     assert list(SFT(name="again").tokens(tokenizer, rows, 64)) == first
 
@@ -108,7 +113,7 @@ def test_whatever_the_tokens_depend_on_makes_them_anew(
 
 
 def test_what_a_stage_searches_besides_encodes_nothing_anew(home: Path, tokenizer: Any) -> None:
-    rows = data.load(DataConfig(train="commands"), Preference).train[:50]
+    rows = loading.load(DataConfig(train="commands"), Preference).train[:50]
     DPO().tokens(tokenizer, rows, 64)
     DPO(beta=0.5).tokens(tokenizer, rows, 64)
     assert made(home) == 1
@@ -119,11 +124,11 @@ def test_many_rows_are_encoded_on_all_cores_and_come_out_the_same(
     rows: Any, tokenizer: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = list(SFT().tokens(tokenizer, rows, 200))
-    monkeypatch.setattr(tokens, "BATCH", 4)
+    monkeypatch.setattr(token_table, "BATCH", 4)
     monkeypatch.setattr(parallel, "cores", lambda: 2)
     steps: list[Any] = []
     with watched(lambda *step: steps.append(step)):
-        spread = tokens.tokenized(SFT(), tokenizer, rows, 201)
+        spread = token_table.tokenized(SFT(), tokenizer, rows, 201)
     assert [example.input_ids for example in spread] == [example.input_ids for example in alone]
     assert steps[-1] == ("tokenizing rows", len(rows), len(rows))
     assert [done for _, done, _ in steps] == sorted(done for _, done, _ in steps)
@@ -133,7 +138,7 @@ def test_a_template_that_fails_in_another_process_fails_here_and_leaves_nothing(
     rows: Any, tokenizer: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer.chat_template = "{{ raise_exception('no place for this') }}"
-    monkeypatch.setattr(tokens, "BATCH", 4)
+    monkeypatch.setattr(token_table, "BATCH", 4)
     monkeypatch.setattr(parallel, "cores", lambda: 2)
     with pytest.raises(ValueError, match="no place for this"):
         SFT().tokens(tokenizer, rows, 64)
@@ -186,7 +191,7 @@ def test_tokens_are_views_of_a_file_and_not_copies(rows: Any, tokenizer: Any) ->
     found = SFT().tokens(tokenizer, rows, 64)
     values = found.table["input_ids"].chunk(0).values
     assert pa.total_allocated_bytes() - before < values.nbytes + 2**16
-    tokens._table.cache_clear()
+    token_table._table.cache_clear()
     again = SFT().tokens(tokenizer, rows, 64)
     assert pa.total_allocated_bytes() - before < 2**16
     assert np.array_equal(again.lengths, found.lengths)

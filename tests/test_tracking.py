@@ -13,11 +13,13 @@ import reports_example
 import spec_example
 from sweep_example import wandb_runs
 
-from sweeps import tracking
-from sweeps.plan import Plan
-from sweeps.problems import SpecError
-from sweeps.tracking import CONNECT_SECONDS, Tracker, mode_for
-from trainables import files, results
+from sweeps.planning.plan import Plan
+from sweeps.spec.problems import SpecError
+from sweeps.tracking import connectivity
+from sweeps.tracking.connectivity import CONNECT_SECONDS, mode_for
+from sweeps.tracking.tracker import Tracker
+from trainables import results
+from trainables.storage import files
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -83,7 +85,7 @@ def test_a_name_that_takes_for_ever_to_look_up_is_not_waited_for(monkeypatch: py
         time.sleep(30)
         raise TimeoutError
 
-    monkeypatch.setattr(tracking.socket, "create_connection", look_up)
+    monkeypatch.setattr(connectivity.socket, "create_connection", look_up)
     started = time.monotonic()
     assert mode_for("auto")[0] == "offline"
     assert time.monotonic() - started < CONNECT_SECONDS + 1
@@ -102,7 +104,9 @@ def test_with_a_key_and_an_answer_it_is_online(monkeypatch: pytest.MonkeyPatch) 
 def test_behind_a_proxy_the_proxy_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Any] = []
     monkeypatch.setattr(
-        tracking, "_call", lambda host, port, answers: (called.append((host, port)), answers.put(True))
+        connectivity,
+        "_call",
+        lambda host, port, answers: (called.append((host, port)), answers.put(True)),
     )
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     assert mode_for("auto")[0] == "online"
@@ -111,7 +115,7 @@ def test_behind_a_proxy_the_proxy_is_called(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("key")
 def test_offline_by_name_or_by_environment_calls_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "reachable", lambda: pytest.fail("it called"))
+    monkeypatch.setattr(connectivity, "reachable", lambda: pytest.fail("it called"))
     assert mode_for("offline")[0] == "offline"
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert mode_for("auto")[0] == "offline"
@@ -133,8 +137,9 @@ def test_off_starts_nothing_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_driver_imports_no_wandb() -> None:
     code = (
-        "import sys, reports.write, sweeps.cli, sweeps.folder, sweeps.launch, sweeps.progress, sweeps.search;"
-        "import sweeps.slot, sweeps.tracking; print('wandb' in sys.modules)"
+        "import sys, reports.write, sweeps.cli, sweeps.execution.run_folder, sweeps.execution.launch;"
+        "import sweeps.console.sweep_progress, sweeps.search.searcher;"
+        "import sweeps.execution.slot, sweeps.tracking.tracker; print('wandb' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "False"

@@ -19,13 +19,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from trial_example import METHODS, At, curve, encoded, make_config, run, write_rows
 
-from trainables import data
-from trainables.config import TrainConfig, TrialConfig
+from trainables.config.train import TrainConfig
+from trainables.data import loading
+from trainables.memory.measurement import is_out_of_memory
 from trainables.methods import LoRA
-from trainables.policy import load_tokenizer
 from trainables.results import Record, read_record
-from trainables.run import Place, is_out_of_memory, run_trial
-from trainables.watch import Tally, Watch, last_checkpoint
+from trainables.runner.run import Place, run_trial
+from trainables.training.training_callback import Tally, Watch, last_checkpoint
+from trainables.trial.config import TrialConfig
+from trainables.trial.loading import load_tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,7 +54,9 @@ def row_tokens(config: TrialConfig) -> list[int]:
     from types import SimpleNamespace
 
     policy: Any = SimpleNamespace(tokenizer=load_tokenizer(config.model.path))  # type: ignore[arg-type]
-    return [len(row.input_ids) for row in encoded(policy, data.load(config.data).train, config.data.cutoff)]
+    return [
+        len(row.input_ids) for row in encoded(policy, loading.load(config.data).train, config.data.cutoff)
+    ]
 
 
 # How long
@@ -237,7 +241,7 @@ def test_optimizers_hold_the_state_they_are_named_for(
     """Bytes per weight; transformers has bitsandbytes keep an embedding's state in 32 bits."""
     from tiny import VOCAB
 
-    from trainables.memory import measure
+    from trainables.memory.measurement import measure
 
     found = measure(make_config(wide_model, rows, "full", optimizer=optimizer))
     assert found.weight_bytes is not None
@@ -381,7 +385,7 @@ def test_a_record_says_what_was_done_where_and_with_what(
     assert record.trainable_params == 16384  # rank 4 beside every linear layer
     assert record.total_params == 180800 + 16384
     assert record.packages["torch"]
-    assert record.data_sha256 == data.load(config.data).sha256
+    assert record.data_sha256 == loading.load(config.data).sha256
     assert TrialConfig.model_validate(record.config) == config
 
 
@@ -617,7 +621,7 @@ def test_the_same_config_gives_the_same_numbers_whatever_ran_before(
 def in_a_fresh_process(config: TrialConfig, run_folder: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from trainables import noise; noise.silence()\n"
-        "from trainables.config import TrialConfig; from trainables.run import Place, run_trial\n"
+        "from trainables.trial.config import TrialConfig; from trainables.runner.run import Place, run_trial\n"
         "run_trial(TrialConfig.model_validate_json(sys.argv[1]), Place(Path(sys.argv[2])))"
     )
     command = [sys.executable, "-c", code, config.model_dump_json(), str(run_folder)]

@@ -11,12 +11,13 @@ import pytest
 from test_slot import Heard
 from trial_example import curve, make_config, run, write_rows
 
-from trainables import course, trouble, worker
-from trainables.config import TrialConfig
 from trainables.results import read_record
-from trainables.run import Place, run_trial
-from trainables.trained import is_complete
-from trainables.watch import Alone, last_checkpoint
+from trainables.runner import lifecycle, worker_loop
+from trainables.runner.run import Place, run_trial
+from trainables.storage import outage
+from trainables.training.checkpoints import is_complete
+from trainables.training.training_callback import Alone, last_checkpoint
+from trainables.trial.config import TrialConfig
 
 
 def no_space(*_: Any, **__: Any) -> None:
@@ -42,18 +43,18 @@ def wrapped() -> RuntimeError:
     ],
 )
 def test_storages_doing_is_told_from_the_trials(tmp_path: Path, error: Exception, expected: bool) -> None:
-    assert (trouble.of_storage(error, tmp_path) is not None) is expected
+    assert (outage.of_storage(error, tmp_path) is not None) is expected
 
 
 def test_whatever_went_wrong_it_is_storages_doing_where_nothing_can_be_written(tmp_path: Path) -> None:
     gone = tmp_path / "unmounted"
-    assert str(gone) in (trouble.of_storage(ValueError("strange"), gone) or "")
-    assert trouble.unwritable(tmp_path) is None
+    assert str(gone) in (outage.of_storage(ValueError("strange"), gone) or "")
+    assert outage.unwritable(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_it_is_waited_for_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trouble, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(outage, "PAUSE_SECONDS", 0.01)
     folder, looks = tmp_path / "later", []
 
     def meanwhile() -> None:
@@ -61,10 +62,10 @@ def test_it_is_waited_for_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.M
         if len(looks) == 3:
             folder.mkdir()
 
-    assert trouble.outlasted(folder, meanwhile)
+    assert outage.outlasted(folder, meanwhile)
     assert len(looks) == 3
-    monkeypatch.setattr(trouble, "PATIENCE_SECONDS", 0.05)
-    assert not trouble.outlasted(tmp_path / "never")
+    monkeypatch.setattr(outage, "PATIENCE_SECONDS", 0.05)
+    assert not outage.outlasted(tmp_path / "never")
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def config(tiny_model: Path, tmp_path: Path) -> TrialConfig:
 def test_a_trial_that_cannot_write_is_no_failed_row(
     config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(course, "_save", no_space)
+    monkeypatch.setattr(lifecycle, "_save", no_space)
     with pytest.raises(OSError, match="No space left"):
         run_trial(config, Place(tmp_path), Alone())
     assert read_record(tmp_path / "trials" / config.trial_id()) is None
@@ -85,7 +86,7 @@ def test_a_worker_goes_on_with_it_from_its_checkpoint_once_there_is_room(
     config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = run(config, tmp_path / "peace")
-    mark, calls = course.Watch.on_save, []
+    mark, calls = lifecycle.Watch.on_save, []
 
     def full(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         calls.append(state.global_step)
@@ -93,13 +94,13 @@ def test_a_worker_goes_on_with_it_from_its_checkpoint_once_there_is_room(
             no_space()
         mark(self, args, state, control, **kwargs)
 
-    monkeypatch.setattr(course.Watch, "on_save", full)
-    monkeypatch.setattr(worker.FromHub, "interrupted", lambda self: False)
+    monkeypatch.setattr(lifecycle.Watch, "on_save", full)
+    monkeypatch.setattr(worker_loop.FromHub, "interrupted", lambda self: False)
     job = {
         "trial_id": config.trial_id(), "config": config.model_dump(mode="json"), "run": str(tmp_path / "run"),
         "slot": "s", "slot_trial": 0, "given_at": None, "attempt": 1, "starved": False, "evaluate_at": [],
     }  # fmt: skip
-    record = worker._run(job, Heard(), Heard(), 1, None)
+    record = worker_loop._run(job, Heard(), Heard(), 1, None)
     assert calls == [2, 4, 4, 6]  # it went on from step 2
     assert (record["status"], record["quality"]) == ("done", expected.quality)
     assert curve(config, tmp_path / "run") == curve(config, tmp_path / "peace")

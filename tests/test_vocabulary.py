@@ -14,12 +14,12 @@ from sweep_example import SPEC, write_spec
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from trial_example import make_config, write_rows
 
-from sweeps.plan import make
-from sweeps.spec import read
+from sweeps.planning.plan import make
+from sweeps.spec.spec import read
 from tests.tiny import VOCAB, make_model
-from trainables import models, vocabulary
-from trainables.config import ModelConfig
-from trainables.run import Place, run_trial
+from trainables.config.model import ModelConfig
+from trainables.models import locate, resize_vocabulary
+from trainables.runner.run import Place, run_trial
 
 ANSWER = "<tool>"
 
@@ -41,7 +41,7 @@ def with_tokens(folder: Path, *tokens: str, special: bool = False, tied: bool = 
 @pytest.mark.parametrize("tied", [True, False])
 def test_new_tokens_get_the_mean_of_the_others_and_the_others_stay(tmp_path: Path, tied: bool) -> None:
     before = with_tokens(tmp_path / "model", ANSWER, "<end>", tied=tied)
-    after = models.folder(ModelConfig(path=before))
+    after = locate.folder(ModelConfig(path=before))
     assert after != before
     old, new = (AutoModelForCausalLM.from_pretrained(folder) for folder in (before, after))
     for part in ("get_input_embeddings", "get_output_embeddings"):
@@ -50,20 +50,20 @@ def test_new_tokens_get_the_mean_of_the_others_and_the_others_stay(tmp_path: Pat
         assert torch.equal(now[:VOCAB], was)
         assert torch.equal(now[VOCAB], was.float().mean(0).to(was.dtype))
     assert new.config.tie_word_embeddings is tied
-    assert models.architecture(after).added_rows == 2
-    assert models.folder(ModelConfig(path=before)) == after  # made once
+    assert locate.architecture(after).added_rows == 2
+    assert locate.folder(ModelConfig(path=before)) == after  # made once
 
 
 def test_a_model_with_a_row_for_every_token_is_used_where_it_is(tiny_model: Path) -> None:
-    assert models.folder(ModelConfig(path=tiny_model)) == tiny_model
-    assert models.architecture(tiny_model).added_rows == 0
+    assert locate.folder(ModelConfig(path=tiny_model)) == tiny_model
+    assert locate.architecture(tiny_model).added_rows == 0
 
 
 def test_special_tokens_that_nobody_writes_need_no_row(tmp_path: Path) -> None:
     model = with_tokens(tmp_path / "model", "<image>", special=True)
-    assert models.folder(ModelConfig(path=model)) == model
+    assert locate.folder(ModelConfig(path=model)) == model
     (model / "chat_template.jinja").write_text("{{ messages[0]['content'] }}<image>")
-    assert vocabulary.lacking(model) == 1
+    assert resize_vocabulary.lacking(model) == 1
 
 
 @pytest.mark.parametrize(
@@ -81,14 +81,14 @@ def test_the_tokenizers_file_tells_how_many_rows_it_takes(
 ) -> None:
     (tmp_path / "tokenizer.json").write_text(json.dumps(described))
     (tmp_path / "config.json").write_text(json.dumps({"vocab_size": rows}))
-    assert vocabulary.lacking(tmp_path) == expected
+    assert resize_vocabulary.lacking(tmp_path) == expected
 
 
 def test_where_nothing_tells_nothing_is_lacking(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    assert vocabulary.lacking(tmp_path) == 0
+    assert resize_vocabulary.lacking(tmp_path) == 0
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 9}}}))
-    assert vocabulary.lacking(tmp_path) == 0
+    assert resize_vocabulary.lacking(tmp_path) == 0
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_two_models_that_lack_the_same_are_two(tmp_path: Path) -> None:
     one = with_tokens(tmp_path / "one", ANSWER)
     other = tmp_path / "other"
     shutil.copytree(one, other)
-    assert models.folder(ModelConfig(path=one)) == models.folder(ModelConfig(path=other))  # the same contents
+    assert locate.folder(ModelConfig(path=one)) == locate.folder(ModelConfig(path=other))  # the same contents
     described = json.loads((other / "generation_config.json").read_text())
     (other / "generation_config.json").write_text(json.dumps({**described, "temperature": 0.5}))
-    assert models.folder(ModelConfig(path=one)) != models.folder(ModelConfig(path=other))
+    assert locate.folder(ModelConfig(path=one)) != locate.folder(ModelConfig(path=other))

@@ -13,7 +13,7 @@ from trial_example import curve, make_config, run
 from workers_example import SMALL, apart, config_of, job, together, training_rows
 
 from trainables import results
-from trainables.config import TrialConfig
+from trainables.trial.config import TrialConfig
 
 STAGES = ("pretrain", "sft", "reward", "ppo", "dpo", "kto", "orpo", "simpo")
 CELLS = [(stage, "full", "steps") for stage in STAGES]

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainables import commands
-from trainables.config import TrialConfig
-from trainables.encode import Encoded
-from trainables.policy import Policy, attach, load_base, load_tokenizer
+from trainables.data.embedded import commands
 from trainables.results import Record, read_curve
-from trainables.rewards import Rule
-from trainables.run import Place, run_trial
+from trainables.runner.run import Place, run_trial
 from trainables.stages import SFT
-from trainables.watch import Alone
+from trainables.stages.ppo.reward_rules import Rule
+from trainables.tokenization.encode import Encoded
+from trainables.training.policy import Policy
+from trainables.training.training_callback import Alone
+from trainables.trial.config import TrialConfig
+from trainables.trial.loading import attach, load_base, load_tokenizer
 
 NEW = 8  # tokens of an answer in the tests of PPO
 # A rule that a random model gets something by: how many e an answer has.

@@ -11,10 +11,11 @@ from typing import Any
 
 from trial_example import LETTER, NEW, make_config
 
-from trainables import data, files
-from trainables.config import TrialConfig
-from trainables.policy import load_tokenizer
-from trainables.rewards import RULES
+from trainables.data import loading
+from trainables.stages.ppo.reward_rules import RULES
+from trainables.storage import files
+from trainables.trial.config import TrialConfig
+from trainables.trial.loading import load_tokenizer
 
 HERE = Path(__file__).parent
 OWN: dict[str, dict[str, Any]] = {"ppo": {"reward": "letter", "max_new_tokens": NEW}}
@@ -88,6 +89,6 @@ def config_of(model: Path, stage: str, method: Any, length: str = "steps", **lea
 def training_rows(config: TrialConfig) -> int:
     """How many rows an epoch of it has."""
     assert config.model.path is not None
-    rows = data.load(config.data, config.stage.needs).train
+    rows = loading.load(config.data, config.stage.needs).train
     tokens = config.stage.tokens(load_tokenizer(config.model.path), rows, config.data.cutoff)
     return len(tokens) // config.stage.sequences

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
-from trainables import files, redaction
-from trainables.frozen import Frozen
-from trainables.ranking import drawn_auc as drawn_auc
+from trainables.auc import drawn_auc as drawn_auc
+from trainables.config.base import Frozen
+from trainables.storage import files
+from trainables.system import redaction
 
 Status = Literal["done", "stopped", "out_of_memory", "failed", "interrupted"]
 Role = Literal["search", "base", "finalist"]
@@ -262,7 +263,7 @@ class Run:
     ``records``: every trial's row, in the order they started. ``curves``: trial_id, step, name, value.
     ``spec``: the text of ``spec.yaml``, ``None`` without one. ``environment``: ``environment.json``, ``{}``
     without one. ``data``: what the models saw, an entry for each stage, model and data set (``data.json``, which
-    ``sweeps.looking.to_json`` describes); empty without one.
+    ``sweeps.console.data_preview.to_json`` describes); empty without one.
     """
 
     folder: Path

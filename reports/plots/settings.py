@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reports import units
-from reports.gather import leaves
+from reports.cells import leaves
 from reports.group import Group
 from reports.plots.style import (
     Drawing,

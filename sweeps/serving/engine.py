@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from trainables.inference.batch import Answer
+from trainables.inference.continuous_batch import Answer
+from trainables.inference.generator import Speaker
+from trainables.inference.model_pool import Loaded
 from trainables.inference.sampling import Sampling
-from trainables.inference.shelf import Loaded
-from trainables.inference.speaker import Speaker
-from trainables.inference.spoken import Spoken
+from trainables.inference.text_stream import Spoken
 
 
 @dataclass

@@ -21,9 +21,9 @@ from ray import serve
 from starlette.exceptions import HTTPException
 
 from sweeps.serving.engine import Engine, Job, merged, together
-from sweeps.serving.protocol import ApiError, ChatRequest, CompletionRequest, Envelope, usage
-from trainables.inference.shelf import Loaded
-from trainables.inference.speaker import TooLong, prompt_tokens, room
+from sweeps.serving.openai_api import ApiError, ChatRequest, CompletionRequest, Envelope, usage
+from trainables.inference.generator import TooLong, prompt_tokens, room
+from trainables.inference.model_pool import Loaded
 from trainables.templates import TemplateError
 
 MOST_BYTES = 4 * 2**20  # of a request
@@ -121,8 +121,8 @@ def _listen_to_nobody_else() -> None:
 
 
 def _loaded(served: Served) -> dict[str, Loaded]:
-    from sweeps.named import resolve
-    from trainables.inference.shelf import Shelf
+    from sweeps.runs.resolve import resolve
+    from trainables.inference.model_pool import Shelf
 
     shelf = Shelf()
     return {
@@ -140,9 +140,9 @@ class Api:
     def __init__(self, served: Served) -> None:
         import torch
 
-        from trainables import noise
+        from trainables.system import quiet
 
-        noise.silence()
+        quiet.silence()
         _listen_to_nobody_else()
         if not torch.cuda.is_available():
             torch.set_num_threads(served.cpus)

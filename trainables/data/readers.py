@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.data import json_rows, unpacking
+from trainables.data import decompression, json_reader
+from trainables.data.data_files import advice, kind
+from trainables.data.decompression import LIMITS, Limits
 from trainables.data.errors import DataError
-from trainables.data.paths import advice, kind
-from trainables.data.unpacking import LIMITS, Limits
 
 BATCH_ROWS = 256
 
@@ -49,8 +49,8 @@ def _json(path: Path, limits: Limits) -> Iterator[Raw]:
         yield from _json_lines(path, limits)
         return
     before = 0
-    with unpacking.opened(path, limits) as stream:
-        rows = json_rows.rows(unpacking.pieces(stream, str(path)), str(path), limits)
+    with decompression.opened(path, limits) as stream:
+        rows = json_reader.rows(decompression.pieces(stream, str(path)), str(path), limits)
         for number, (line, values) in enumerate(rows, start=1):
             # An array on one line: there the line alone doesn't say which row.
             yield Raw(values, f"{path.name}:{line}" + (f" row {number}" if line == before else ""))
@@ -59,7 +59,7 @@ def _json(path: Path, limits: Limits) -> Iterator[Raw]:
 
 def _is_really_lines(path: Path, limits: Limits) -> bool:
     """Whether a .json file holds an object per line: the first line is whole, and more follows."""
-    with unpacking.opened(path, limits) as stream:
+    with decompression.opened(path, limits) as stream:
         # An array has no need of this, and is often one long line.
         if not stream.peek().removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
             return False
@@ -67,7 +67,7 @@ def _is_really_lines(path: Path, limits: Limits) -> bool:
         if not first.endswith(b"\n") or next(_filled(stream, 100), None) is None:
             return False
     try:
-        json_rows.decode(first.decode("utf-8-sig"), "")
+        json_reader.decode(first.decode("utf-8-sig"), "")
     except ValueError:
         return False
     return True
@@ -80,15 +80,15 @@ def _filled(stream: io.BufferedReader[Any], most: int) -> Iterator[bytes]:
 
 
 def _json_lines(path: Path, limits: Limits) -> Iterator[Raw]:
-    with unpacking.opened(path, limits) as stream:
-        for number, line in unpacking.lines(stream, str(path), limits):
+    with decompression.opened(path, limits) as stream:
+        for number, line in decompression.lines(stream, str(path), limits):
             if line.strip(" \t\r\n"):
-                yield Raw(json_rows.decode(line, f"{path}:{number}"), f"{path.name}:{number}")
+                yield Raw(json_reader.decode(line, f"{path}:{number}"), f"{path.name}:{number}")
 
 
 def _text_lines(path: Path, limits: Limits) -> Iterator[Raw]:
-    with unpacking.opened(path, limits) as stream:
-        for number, line in unpacking.lines(stream, str(path), limits):
+    with decompression.opened(path, limits) as stream:
+        for number, line in decompression.lines(stream, str(path), limits):
             if line.strip():
                 yield Raw({"text": line.rstrip("\r\n")}, f"{path.name}:{number}")
 
@@ -104,8 +104,8 @@ def _tabs(path: Path, limits: Limits) -> Iterator[Raw]:
 def _table(path: Path, limits: Limits, dialect: str) -> Iterator[Raw]:
     """Rows of a table with a header; every cell is text as it stands, formulas too."""
     header: list[str] = []
-    with unpacking.opened(path, limits) as stream:
-        for number, cells in _records(unpacking.lines(stream, str(path), limits), path, limits, dialect):
+    with decompression.opened(path, limits) as stream:
+        for number, cells in _records(decompression.lines(stream, str(path), limits), path, limits, dialect):
             if not header:
                 header = _unlike(cells, f"{path}:{number}")
             elif len(cells) != len(header):
@@ -131,7 +131,7 @@ def _records(
             begins = begins or number
             characters += len(line)
             if characters > limits.line_bytes:
-                raise unpacking.too_long(f"{path}:{begins}", "the row that begins here", limits)
+                raise decompression.too_long(f"{path}:{begins}", "the row that begins here", limits)
             yield line
 
     try:
@@ -184,7 +184,7 @@ def _arrow(path: Path, limits: Limits) -> Iterator[Raw]:
 def _columns(path: Path, limits: Limits, batches: Callable[[Path], Iterator[Any]]) -> Iterator[Raw]:
     import pyarrow as pa
 
-    with unpacking.plain(path, limits) as file:
+    with decompression.plain(path, limits) as file:
         number = 0
         try:
             for batch in _checked(batches(file), path, limits):
@@ -207,7 +207,7 @@ def _checked(batches: Iterator[Any], path: Path, limits: Limits) -> Iterator[Any
     for batch in batches:
         batch.validate(full=True)
         unpacked_bytes += batch.nbytes + batch.num_rows  # columns of nulls take no bytes
-        unpacking.refuse_bomb(path, unpacked_bytes, most)
+        decompression.refuse_bomb(path, unpacked_bytes, most)
         for start in range(0, batch.num_rows, BATCH_ROWS):
             yield batch.slice(start, BATCH_ROWS)
 

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables import commands
-from trainables.data import registry
+from trainables.data import dataset_info
+from trainables.data.data_files import files_of
+from trainables.data.embedded import commands
 from trainables.data.errors import DataError
-from trainables.data.hubs import HUBS, DataHub
-from trainables.data.paths import files_of
-from trainables.files import leads_out
-from trainables.nearest import did_you_mean
+from trainables.data.hub_datasets import HUBS, DataHub
+from trainables.storage.files import leads_out
+from trainables.system.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from trainables.config import DataConfig
+    from trainables.config.data import DataConfig
 
 EMBEDDED = (commands.NAME,)
 
@@ -49,7 +49,7 @@ def resolve(name: str, config: DataConfig) -> Source:
     own: dict[str, object] = {"format": config.format, "columns": config.columns, "most": config.max_samples}
     if name in EMBEDDED:
         return Source(name, embedded=True, most=config.max_samples)
-    if config.folder is not None and (found := registry.entry(config.folder, name)) is not None:
+    if config.folder is not None and (found := dataset_info.entry(config.folder, name)) is not None:
         return _registered(found, config)
     if (hub := _hub(name)) is not None:
         return Source(name, hub.files(), **own)  # type: ignore[arg-type]
@@ -80,7 +80,7 @@ def _placed(path: Path, folder: Path | None) -> Path:
     return path if path.is_absolute() or folder is None else folder / path
 
 
-def _registered(found: registry.Entry, config: DataConfig) -> Source:
+def _registered(found: dataset_info.Entry, config: DataConfig) -> Source:
     if found.file_name is not None and config.folder is not None:
         # The list may be somebody else's, and what it names is trained on, shown in the report and sent to W&B.
         if leads_out(found.file_name):
@@ -106,14 +106,14 @@ def _registered(found: registry.Entry, config: DataConfig) -> Source:
     )
 
 
-def _from_hubs(found: registry.Entry) -> tuple[Path, ...]:
+def _from_hubs(found: dataset_info.Entry) -> tuple[Path, ...]:
     hub, repository = ("hf", found.hf_hub_url) if found.hf_hub_url else ("ms", found.ms_hub_url)
     assert repository is not None
     return DataHub(hub, repository, found.subset, found.split, folder=found.folder).files()
 
 
 def _nowhere(name: str, path: Path, folder: Path | None) -> str:
-    known = [*EMBEDDED, *(registry.read(folder) if folder else {})]
+    known = [*EMBEDDED, *(dataset_info.read(folder) if folder else {})]
     hint = did_you_mean(path.name, known)
     if not path.suffix:
         where = f"known names: {', '.join(known)}; or give a path, hf:ORG/NAME or ms:ORG/NAME"

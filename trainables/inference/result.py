@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables import models, starts
-from trainables.config import DataConfig, ModelConfig, TrainConfig, TrialConfig
-from trainables.model_folder import TOKENIZERS, ModelError, read_json
+from trainables.config.data import DataConfig
+from trainables.config.model import ModelConfig
+from trainables.config.train import TrainConfig
+from trainables.models import locate
+from trainables.models.folder import TOKENIZERS, ModelError, read_json
 from trainables.results import Record, read_record
 from trainables.stages import SFT
+from trainables.trial import starting_weights
+from trainables.trial.config import TrialConfig
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Result:
         """
         try:
             model = self.config.model
-            return models.folder(model) if self.run is None else starts.weights(model, self.run)
+            return locate.folder(model) if self.run is None else starting_weights.weights(model, self.run)
         except ModelError as error:
             raise ModelError(f"{self.name}: the model that it is made of is missing. {error}") from error
 
@@ -70,12 +74,12 @@ def of_trial(folder: Path, trust: Sequence[str] = (), name: str | None = None) -
     Of what its config says is unsafe only what ``trust`` names counts: the folder may be somebody else's. Raises
     ``ModelError`` where there is no model.
     """
-    left = starts.of(folder).folder
+    left = starting_weights.of(folder).folder
     assert left is not None
-    config = starts.trial(left)
+    config = starting_weights.trial(left)
     if config is None:
         return _of_no_trial(left, trust, name or folder.name)
-    model = starts.moved_along(_trusted(config.model, trust), left)
+    model = starting_weights.moved_along(_trusted(config.model, trust), left)
     config = config.model_copy(update={"model": model})
     run = left.parent.parent.parent
     return Result(name or config.cell, config, left, run, read_record(left.parent))
@@ -84,7 +88,7 @@ def of_trial(folder: Path, trust: Sequence[str] = (), name: str | None = None) -
 def of_untrained(path: Path, trust: Sequence[str] = ()) -> Result:
     """What a trial that trains nothing scored, by its ``config.json``: what the others of its run started from."""
     config = TrialConfig.model_validate_json(path.read_text(encoding="utf-8"))
-    model = starts.moved_along(_trusted(config.model, trust), path)
+    model = starting_weights.moved_along(_trusted(config.model, trust), path)
     config = config.model_copy(update={"model": model})
     return Result(config.cell, config, None, path.parent.parent.parent, read_record(path.parent))
 
@@ -103,7 +107,7 @@ def _of_no_trial(folder: Path, trust: Sequence[str], name: str) -> Result:
     if not base:
         raise ModelError(f"{folder}: its adapter_config.json doesn't say what model it is for")
     here = Path(base).expanduser()
-    named = {"path": here} if here.is_dir() else {"name": base if base in models.KNOWN else f"hf:{base}"}
+    named = {"path": here} if here.is_dir() else {"name": base if base in locate.KNOWN else f"hf:{base}"}
     return Result(name, _plain(ModelConfig(**named, **unsafe), None), folder)
 
 

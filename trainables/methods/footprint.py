@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.shape import Shape
+from trainables.models.decoder_shape import Shape
 
 
 @dataclass(frozen=True)

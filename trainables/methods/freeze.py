@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from trainables.methods.base import FineTuning, cast_trainable, reward_head, save_whole
 from trainables.methods.footprint import Footprint
-from trainables.methods.protocol import FineTuning, cast_trainable, reward_head, save_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from trainables.models import Architecture
-    from trainables.precision import Dtypes
-    from trainables.shape import Shape
+    from trainables.models.decoder_shape import Shape
+    from trainables.models.locate import Architecture
+    from trainables.models.precision import Dtypes
 
 
 class Freeze(FineTuning):
@@ -53,7 +53,7 @@ class Freeze(FineTuning):
                 )
 
     def footprint(self, shape: Shape) -> Footprint:
-        from trainables.shape import Unforeseen
+        from trainables.models.decoder_shape import Unforeseen
 
         if self.modules:
             raise Unforeseen(f"{', '.join(self.modules)} that train aren't foretold yet")

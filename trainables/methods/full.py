@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from trainables.methods.base import FineTuning, cast_trainable, save_whole
 from trainables.methods.footprint import Footprint
-from trainables.methods.protocol import FineTuning, cast_trainable, save_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from trainables.precision import Dtypes
-    from trainables.shape import Shape
+    from trainables.models.decoder_shape import Shape
+    from trainables.models.precision import Dtypes
 
 
 class Full(FineTuning):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from trainables import limits
+from trainables.config import limits
+from trainables.methods.base import FineTuning, cast_trainable, reward_head
 from trainables.methods.footprint import Footprint
-from trainables.methods.protocol import FineTuning, cast_trainable, reward_head
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from trainables.models import Architecture
-    from trainables.precision import Dtypes
-    from trainables.shape import Shape
+    from trainables.models.decoder_shape import Shape
+    from trainables.models.locate import Architecture
+    from trainables.models.precision import Dtypes
 
 # Adapters that start from the base's own weights, and change the base by as much, so that the sum stays.
 TAKES_FROM_BASE = ("pissa", "olora")
@@ -72,7 +72,7 @@ class LoRA(FineTuning):
         return Footprint(rank=self.rank, adapted=frozenset(adapted))
 
     def _refuse_unforeseen(self, shape: Shape) -> None:
-        from trainables.shape import Unforeseen
+        from trainables.models.decoder_shape import Unforeseen
 
         if self.dora:
             raise Unforeseen("what DoRA makes of whole weights in each step isn't foretold yet")

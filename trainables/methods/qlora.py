@@ -15,8 +15,8 @@ from trainables.quantizers import QUANTIZERS, Quantizer, check
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainables.precision import Dtypes
-    from trainables.shape import Shape
+    from trainables.models.decoder_shape import Shape
+    from trainables.models.precision import Dtypes
 
 
 class QLoRA(LoRA):

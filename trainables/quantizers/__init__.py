@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from trainables.quantizers.base import QuantizationFailed, Quantizer, check
 from trainables.quantizers.bnb import BitsAndBytes
 from trainables.quantizers.eetq import EETQ
 from trainables.quantizers.hqq import HQQ
-from trainables.quantizers.protocol import QuantizationFailed, Quantizer, check
 
 __all__ = ["QUANTIZERS", "QuantizationFailed", "Quantizer", "check"]
 

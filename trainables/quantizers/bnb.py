@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trainables.quantizers.protocol import Quantizer
+from trainables.quantizers.base import Quantizer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from trainables.methods.qlora import QLoRA
-    from trainables.precision import Dtypes
-    from trainables.shape import Shape
+    from trainables.models.decoder_shape import Shape
+    from trainables.models.precision import Dtypes
 
 
 class BitsAndBytes(Quantizer):

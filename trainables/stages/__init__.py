@@ -9,7 +9,7 @@ from pydantic import Field
 from trainables.stages.dpo import DPO
 from trainables.stages.kto import KTO
 from trainables.stages.orpo import ORPO
-from trainables.stages.ppo import PPO
+from trainables.stages.ppo.stage import PPO
 from trainables.stages.pretrain import Pretrain
 from trainables.stages.reward import Reward
 from trainables.stages.sft import SFT

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from trainables.prediction import Batch, WholeLogits
-from trainables.stages.pairs import PairStage, pair_trainer, reference_unshared
+from trainables.stages.forward_pass import Batch, WholeLogits
+from trainables.stages.preference import PairStage, pair_trainer, reference_unshared
 
 if TYPE_CHECKING:
     import transformers
 
-    from trainables.config import TrainConfig, TrialConfig
-    from trainables.policy import Policy
+    from trainables.config.train import TrainConfig
+    from trainables.training.policy import Policy
+    from trainables.trial.config import TrialConfig
 
 
 class DPO(PairStage):

@@ -8,27 +8,28 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from trainables import batches
-from trainables.prediction import Batch, WholeLogits
-from trainables.ranking import auc
-from trainables.rows import Labelled
-from trainables.stages.pairs import (
+from trainables.auc import auc
+from trainables.data.rows import Labelled
+from trainables.stages.base import Metric, Prediction, Scores, TrainingStage
+from trainables.stages.forward_pass import Batch, WholeLogits
+from trainables.stages.preference import (
     answer_logprobs,
     answered,
     encode_answer,
     reference_trainer,
     reference_unshared,
 )
-from trainables.stages.protocol import Metric, Prediction, Scores, TrainingStage
+from trainables.tokenization import batching
 
 if TYPE_CHECKING:
     import transformers
 
-    from trainables.config import TrainConfig, TrialConfig
-    from trainables.data import Data
-    from trainables.encode import Encoded
-    from trainables.policy import Policy
-    from trainables.tokens import Tokens
+    from trainables.config.train import TrainConfig
+    from trainables.data.loading import Data
+    from trainables.tokenization.encode import Encoded
+    from trainables.tokenization.token_table import Tokens
+    from trainables.training.policy import Policy
+    from trainables.trial.config import TrialConfig
 
 
 class KTO(TrainingStage):
@@ -84,7 +85,7 @@ class KTO(TrainingStage):
         )
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
         count = train.rows_seen(settings.max_steps, len(tokens), settings.world_size)
-        order = batches.order(tokens.lengths, count, **train.batching())
+        order = batching.order(tokens.lengths, count, **train.batching())
         columns = _columns(tokens, rows, order, settings.per_device_train_batch_size * settings.world_size)
         everything = np.arange(len(order))
         drawn = tokens.lengths[order]
@@ -107,7 +108,7 @@ class KTO(TrainingStage):
         return {"objective": float(value), "validation_auc": auc(good, bad)}
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
-        from trainables.likelihood import judge, mean_logprobs
+        from trainables.scoring.likelihood import judge, mean_logprobs
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         judged = judge(policy, tokens, self.eval_batch)

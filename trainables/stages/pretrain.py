@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from trainables.encode import IGNORED, Encoded
-from trainables.prediction import Batch
-from trainables.rows import Text
-from trainables.stages.causal import causal_trainer
-from trainables.stages.protocol import Metric, Prediction, Scores, TrainingStage
+from trainables.data.rows import Text
+from trainables.stages.base import Metric, Prediction, Scores, TrainingStage
+from trainables.stages.causal_lm import causal_trainer
+from trainables.stages.forward_pass import Batch
+from trainables.tokenization.encode import IGNORED, Encoded
 
 if TYPE_CHECKING:
     import transformers
 
-    from trainables.config import TrainConfig
-    from trainables.data import Data
-    from trainables.policy import Policy
+    from trainables.config.train import TrainConfig
+    from trainables.data.loading import Data
+    from trainables.training.policy import Policy
 
 
 class Pretrain(TrainingStage):
@@ -90,7 +90,7 @@ class Pretrain(TrainingStage):
 
     def bits(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> np.ndarray:
         """What each text costs, in bits: (rows,)."""
-        from trainables.likelihood import judge
+        from trainables.scoring.likelihood import judge
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         nats = [-judged.logprob for judged in judge(policy, tokens, self.eval_batch)]

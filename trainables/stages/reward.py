@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from trainables.prediction import Batch
-from trainables.stages.pairs import PairStage, drawn_pairs
-from trainables.stages.protocol import Task
+from trainables.stages.base import Task
+from trainables.stages.forward_pass import Batch
+from trainables.stages.preference import PairStage, drawn_pairs
 
 if TYPE_CHECKING:
     import transformers
 
-    from trainables.config import TrainConfig
-    from trainables.encode import Encoded
-    from trainables.policy import Policy
+    from trainables.config.train import TrainConfig
+    from trainables.tokenization.encode import Encoded
+    from trainables.training.policy import Policy
 
 
 class Reward(PairStage):
@@ -41,7 +41,7 @@ class Reward(PairStage):
     ) -> transformers.Trainer:
         from trl import RewardConfig, RewardTrainer
 
-        from trainables.training import on_disk, trainer_over
+        from trainables.training.trainer_setup import on_disk, trainer_over
 
         settings = RewardConfig(
             **arguments,
@@ -63,13 +63,13 @@ def _columns(chosen: Encoded, rejected: Encoded) -> dict[str, list[int]]:
 
 def rewards(policy: Policy, rows: Sequence[Encoded], batch: int) -> np.ndarray:
     """Each answer's reward, at its last token: (rows,)."""
-    from trainables.likelihood import in_batches
+    from trainables.scoring.likelihood import in_batches
 
     return np.array(in_batches(policy, rows, batch, _rewards))
 
 
 def _rewards(policy: Policy, rows: Sequence[Encoded]) -> Iterator[float]:
-    from trainables.likelihood import last_hidden
+    from trainables.scoring.likelihood import last_hidden
 
     # In 32 bits: rewards rounded to 16 would tie where answers differ little.
     last = last_hidden(policy.causal.base_model, rows, policy)

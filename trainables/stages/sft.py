@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from trainables.encode import encode, training_rows
-from trainables.prediction import Batch
-from trainables.rows import Conversation
-from trainables.stages.causal import causal_trainer, mean_loss
-from trainables.stages.protocol import Metric, Prediction, Scores, TrainingStage
+from trainables.data.rows import Conversation
+from trainables.stages.base import Metric, Prediction, Scores, TrainingStage
+from trainables.stages.causal_lm import causal_trainer, mean_loss
+from trainables.stages.forward_pass import Batch
+from trainables.tokenization.encode import encode, training_rows
 
 if TYPE_CHECKING:
     import transformers
 
-    from trainables.config import TrainConfig
-    from trainables.data import Data
-    from trainables.encode import Encoded
-    from trainables.policy import Policy
+    from trainables.config.train import TrainConfig
+    from trainables.data.loading import Data
+    from trainables.tokenization.encode import Encoded
+    from trainables.training.policy import Policy
 
 
 class SFT(TrainingStage):
@@ -65,17 +65,17 @@ class SFT(TrainingStage):
         return "log-probability per token"  # minus the loss, in nats
 
     def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
-        from trainables.likelihood import judge
+        from trainables.scoring.likelihood import judge
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         loss = mean_loss(judge(policy, tokens, self.eval_batch))
         return {"objective": -loss, "validation_loss": loss}
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
-        from trainables.generation import answers as written
-        from trainables.generation import exact_matches, samples
-        from trainables.inference.texts import likeness
-        from trainables.likelihood import judge, mean_logprobs
+        from trainables.scoring.generation import answers as written
+        from trainables.scoring.generation import exact_matches, samples
+        from trainables.scoring.likelihood import judge, mean_logprobs
+        from trainables.scoring.text_metrics import likeness
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         judged = judge(policy, tokens, self.eval_batch)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from trainables.prediction import Batch, WholeLogits
-from trainables.stages.pairs import PairStage, reference_free_trainer
+from trainables.stages.forward_pass import Batch, WholeLogits
+from trainables.stages.preference import PairStage, reference_free_trainer
 
 if TYPE_CHECKING:
     import transformers
 
-    from trainables.config import TrainConfig
-    from trainables.policy import Policy
+    from trainables.config.train import TrainConfig
+    from trainables.training.policy import Policy
 
 
 class SimPO(PairStage):

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from trainables import files
-from trainables.nearest import did_you_mean
-from trainables.rows import Message
-from trainables.templates.thinking import thinking
+from trainables.data.rows import Message
+from trainables.data.thinking import thinking
+from trainables.storage import files
+from trainables.system.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

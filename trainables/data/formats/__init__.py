@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from trainables.data.formats.pairs import ALPACA, COMPLETION
-from trainables.data.formats.protocol import Format
+from trainables.data.formats.base import Format
+from trainables.data.formats.conversations import MESSAGES, SHAREGPT
+from trainables.data.formats.prompt_completion import ALPACA, COMPLETION
 from trainables.data.formats.text import TEXT
-from trainables.data.formats.turns import MESSAGES, SHAREGPT
-from trainables.data.found import Layout, Wrong
+from trainables.data.parsed_row import Layout, Wrong
 
 # In the order they are tried: the most telling columns first.
 _ALL: tuple[Format, ...] = (SHAREGPT, MESSAGES, ALPACA, COMPLETION, TEXT)

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainables.data.found import Skip, Wrong, shown
-from trainables.rows import Message
+from trainables.data.parsed_row import Skip, Wrong, shown
+from trainables.data.rows import Message
 
 # A tag names a key (role_tag, content_tag) or the word that stands for a role. LLaMA-Factory's names.
 OPENAI = {

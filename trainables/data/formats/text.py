@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainables.data.formats.protocol import choose_columns
-from trainables.data.found import Found, Layout, Skip
+from trainables.data.formats.base import choose_columns
+from trainables.data.parsed_row import Found, Layout, Skip
 
 
 @dataclass(frozen=True)

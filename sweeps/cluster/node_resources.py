@@ -1,0 +1,75 @@
+"""What the nodes of a cluster have for trials, as Ray counts it; and of GPUs, what their own machine says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sweeps.cluster import remote_tasks, session
+from sweeps.cluster.packing import Machine
+from trainables.system import machine
+
+if TYPE_CHECKING:
+    from sweeps.cluster.session import Node
+    from sweeps.spec.settings import ResourcesConfig
+
+PATIENCE_SECONDS = 60.0  # for all nodes together; a node's first worker process has to start
+OWN_BYTES = 2**30  # of this machine's free memory, for Ray and the driver
+
+
+class Machines:
+    """The nodes that trials may be placed on; a node that is to be taken down is none of them any more.
+
+    Nodes with GPUs are asked once how large these are.
+    """
+
+    def __init__(self, ray: Any) -> None:
+        self.ray = ray
+        self._gpu_bytes: dict[str, int | None] = {}
+
+    def look(self) -> list[Machine]:
+        """All of them, as they are now."""
+        leaving = self.leaving()
+        nodes = [node for node in session.nodes(self.ray) if node.id not in leaving]
+        self._ask(nodes)
+        return [
+            Machine(
+                id=node.id,
+                cpus=node.resources.get("CPU", 0),
+                gpus=node.resources.get("GPU", 0),
+                memory=int(node.resources["memory"]) if "memory" in node.resources else None,
+                gpu_bytes=self._gpu_bytes.get(node.id),
+            )
+            for node in nodes
+        ]
+
+    def leaving(self) -> dict[str, int]:
+        """The nodes that are being drained, by id; with the time they have, in ms since 1970, or 0."""
+        return dict(self.ray._private.state.state.get_draining_nodes())
+
+    def _ask(self, nodes: list[Node]) -> None:
+        new = [node for node in nodes if node.resources.get("GPU") and node.id not in self._gpu_bytes]
+        for answer in (
+            session.ask(self.ray, new, remote_tasks.gpu_bytes, patience=PATIENCE_SECONDS) if new else ()
+        ):
+            self._gpu_bytes[answer.node.id] = min(answer.value or [], default=None)
+
+
+def here() -> Machine:
+    """This machine."""
+    gpus = machine.gpu_bytes()
+    free = machine.free_bytes()
+    memory = max(0, free - OWN_BYTES) if free else None
+    return Machine("here", os.cpu_count() or 1, len(gpus), memory, min(gpus, default=None))
+
+
+def hosts(nodes: Iterable[Node], taken: Sequence[ResourcesConfig]) -> list[Node]:
+    """The nodes that one of some trial's workers could run on."""
+    return [node for node in nodes if any(could_host(node, takes) for takes in taken)]
+
+
+def could_host(node: Node, takes: ResourcesConfig) -> bool:
+    """Whether one of a trial's workers has room on a node that does nothing else."""
+    has = node.resources
+    return has.get("CPU", 0) >= takes.cpus and has.get("GPU", 0) >= takes.least_gpus

@@ -1,0 +1,72 @@
+"""Whether a cluster's nodes share the run folder: each leaves a file there that the driver sees, and the reverse."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sweeps.cluster import remote_tasks, url_access
+from sweeps.cluster.session import Answer, Node, ask
+from trainables.storage.urls import is_url
+from trainables.system.capabilities import Capability
+
+PATIENCE_SECONDS = 60.0  # a node's first worker process has to start
+NAME = "shared run folder"
+
+
+def look(ray: Any, asked: Sequence[Node], output: str | Path) -> dict[Node, Capability]:
+    """For each node whether ``output``, a folder or a URL, is the same there as here.
+
+    Nothing that was not there stays behind.
+    """
+    if is_url(str(output)):
+        return url_access.look(ray, asked, str(output))
+    folder = Path(output).resolve()
+    token = secrets.token_hex(6)
+    try:
+        with _there(folder), _marked(folder / remote_tasks.mark(token)):
+            answers = ask(ray, asked, remote_tasks.leave_mark, str(folder), token, patience=PATIENCE_SECONDS)
+            try:
+                return {answer.node: _found(answer, folder, token) for answer in answers}
+            finally:
+                wrote = [answer.node for answer in answers if answer.value]
+                ask(ray, wrote, remote_tasks.take_mark, str(folder), token, patience=PATIENCE_SECONDS)
+    except OSError as error:
+        what = f"{folder}: {error.strerror} here, on the driver; give another --output"
+        return dict.fromkeys(asked, Capability(NAME, False, what))
+
+
+def _found(answer: Answer, folder: Path, token: str) -> Capability:
+    advice = "mount shared storage there, or give --output a path that all nodes share"
+    if answer.failure is not None:
+        return Capability(NAME, False, f"{folder} can't be written there: {answer.failure}; {advice}")
+    if not answer.value:
+        return Capability(NAME, False, f"{folder} there is not the driver's; {advice}")
+    if not remote_tasks.appears(folder / remote_tasks.mark(token, answer.node.id)):
+        return Capability(NAME, False, f"what is written to {folder} there does not arrive here; {advice}")
+    return Capability(NAME, True, f"{folder}, written and read from every side")
+
+
+@contextmanager
+def _there(folder: Path) -> Iterator[None]:
+    """``folder``, made if need be; what was made goes again."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # something else was put there meanwhile
+            for path in made:
+                path.rmdir()
+
+
+@contextmanager
+def _marked(path: Path) -> Iterator[None]:
+    path.write_text("")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""What commands print to a terminal: plans, previews, progress, chats, exports."""

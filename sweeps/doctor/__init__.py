@@ -1,0 +1,1 @@
+"""What this machine or each node of a cluster can do, and what is missing for what."""

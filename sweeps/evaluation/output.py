@@ -1,0 +1,98 @@
+"""An evaluation written down, and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps.evaluation.significance import shown
+from trainables.scoring.measures import FRACTION
+from trainables.storage import files
+from trainables.system import redaction
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WIDTH = 140  # characters, where there is no terminal
+TEXTS = ("prompt", "reference", "prediction", "rejected", "task", "scores")
+
+
+def write(folder: Path, tree: Mapping[str, Any], tables: Mapping[str, Mapping[str, list[Any]]]) -> None:
+    """``evaluation.json`` and a Parquet file of each table; the folder is there only once all of it is."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with files.atomic_folder(folder) as unfinished:
+        files.write_json(unfinished / "evaluation.json", redaction.tree(dict(tree)))
+        for name, columns in tables.items():
+            arrays = {key: _array(key, values) for key, values in columns.items()}
+            pq.write_table(pa.table(arrays), unfinished / f"{name}.parquet")
+
+
+def _array(name: str, values: list[Any]) -> Any:
+    import pyarrow as pa
+
+    return pa.array(values, pa.large_string() if name in TEXTS else None)
+
+
+def show(tree: Mapping[str, Any]) -> Iterator[Any]:
+    """What to print: tables and sentences."""
+    results, data = tree["results"], tree["data"]
+    if data:
+        part = f"the {data['part']} part of " if data["part"] else ""
+        some = "" if data["rows"] == data["of"] else f" of {data['of']}"
+        yield f"{part}{data['name']}, {data['rows']}{some} rows, as {data['kind']}"
+    comparison = tree["comparison"] or {"differences": {}, "sentence": None}
+    for part in ("metrics", "benchmarks"):
+        if any(result[part] for result in results):
+            yield _table([result["result"] for result in results], [r[part] for r in results], comparison)
+    for result in results:
+        if found := result["forgetting"]:
+            names = [f"{result['result']} after", "before"]
+            yield _table(names, [found["after"], found["before"]], found)
+            yield found["sentence"]
+    if comparison["sentence"]:
+        yield comparison["sentence"]
+
+
+def _table(names: list[str], metrics: list[Mapping[str, Any]], comparison: Mapping[str, Any]) -> Table:
+    from rich.table import Table
+
+    differences = comparison["differences"]
+    table = Table(box=None, header_style="bold")
+    table.add_column("measure (95 % intervals)", no_wrap=True)
+    for name in (*names, *(("difference", "p") if len(names) > 1 else ())):
+        table.add_column(name, justify="right", overflow="fold")
+    for name in dict.fromkeys(name for each in metrics for name in each):
+        cells = [_cell(each.get(name)) for each in metrics]
+        unit = next(each[name]["unit"] for each in metrics if name in each)
+        table.add_row(_label(name, unit), *cells, *_difference(differences.get(name), unit, len(names) > 1))
+    return table
+
+
+def _label(name: str, unit: str) -> str:
+    plain = name if "/" in name else name.replace("_", " ")
+    return f"{plain}, {unit}" if unit not in ("", FRACTION, plain) else plain
+
+
+def _cell(metric: Mapping[str, Any] | None) -> str:
+    if metric is None:
+        return "–"
+    value, low, high = (metric[name] for name in ("value", "low", "high"))
+    return _spread(value, low, high, metric["unit"])
+
+
+def _spread(value: float, low: float | None, high: float | None, unit: str) -> str:
+    spread = "" if low is None else f" ({shown(low, unit)} to {shown(high, unit)})"
+    return f"{shown(value, unit)}{spread}"
+
+
+def _difference(found: Mapping[str, Any] | None, unit: str, asked: bool) -> tuple[str, ...]:
+    if not asked:
+        return ()
+    if found is None:
+        return "", ""
+    p = found["mcnemar_p"]
+    told = _spread(found["difference"], found["low"], found["high"], unit)
+    return told, "" if p is None else f"{p:.2g}"

@@ -1,0 +1,51 @@
+"""Which cells a cell starts from, and their trials in its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps.spec.tree import Place
+
+if TYPE_CHECKING:
+    pass
+
+
+FROM = "from"
+
+
+MODEL: Place = ("model", FROM)
+
+
+START: Place = ("model", "start")
+
+
+REWARD: Place = ("stage", "reward")
+
+
+def line(name: str, needs: Callable[[str], Sequence[str]]) -> list[str]:
+    """``name``, last, and all it goes on from, each after what it goes on from itself. ``needs`` has no circles.
+
+    >>> line("dpo", {"dpo": ["sft"], "sft": ["pretrain"], "pretrain": []}.__getitem__)
+    ['pretrain', 'sft', 'dpo']
+    """
+    before = (each for needed in needs(name) for each in line(needed, needs))
+    return list(dict.fromkeys([*before, name]))
+
+
+def trained_in(tree: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """What a trial's tree takes from cells of its run: (``model`` or ``stage``, the key, the ``Trained``)."""
+    for part in ("model", "stage"):
+        for key, value in tree[part].items():
+            if isinstance(value, dict) and value.get("cell"):
+                yield part, key, value
+
+
+def filled(tree: Mapping[str, Any], run: Path, trial: Callable[[str], str]) -> dict[str, Any]:
+    """A trial's tree with the trials it takes from other cells in it; ``trial`` gives a cell's."""
+    whole = {part: dict(value) if isinstance(value, dict) else value for part, value in tree.items()}
+    for part, key, trained in trained_in(tree):
+        found = trial(trained["cell"])
+        whole[part][key] = {**trained, "trial": found, "folder": str(run / "trials" / found / "model")}
+    return whole

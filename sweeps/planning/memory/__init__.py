@@ -1,0 +1,1 @@
+"""Predicted peaks of cells, and the corrections that earlier measurements teach."""

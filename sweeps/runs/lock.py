@@ -1,0 +1,73 @@
+"""Who holds a run folder, and how its driver is asked to stop."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sweeps.runs.layout import LOCK, STOP
+from sweeps.spec.problems import Problem, SpecError
+from trainables.storage import files
+from trainables.system import provenance
+
+
+def holder(run: Path) -> str | None:
+    """Which process holds a run, as it says itself; ``None`` when none does."""
+    path = run / LOCK
+    if not path.exists():
+        return None
+    with path.open("r", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return file.read().strip() or "a process that has only just begun"
+    return None
+
+
+def refuse_held(run: Path) -> None:
+    """Raises ``SpecError`` that says who holds a run, if anybody does."""
+    if (by := holder(run)) is not None:
+        raise SpecError(held_by(str(run), by))
+
+
+def held_by(shown: str, by: str) -> Problem:
+    """That somebody holds a run already."""
+    return Problem(shown, "", f"another run holds it: {by}")
+
+
+def ask_to_stop(run: Path) -> None:
+    """Has whoever holds a run end it as Ctrl-C would; :func:`asked_to_stop` tells them."""
+    files.write_text(run / STOP, provenance.now() + "\n")
+
+
+def asked_to_stop(run: Path) -> bool:
+    return (run / STOP).exists()
+
+
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Holds the run folder: two drivers on one run would spoil it. A dead process's lock is free.
+
+    Raises ``SpecError`` that says who holds it.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    path = run / LOCK
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise SpecError(held_by(str(run), file.read().strip())) from None
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {socket.gethostname()}, since {provenance.now()}\n")
+        file.flush()
+        (run / STOP).unlink(missing_ok=True)  # meant for whoever held it before
+        try:
+            yield
+        finally:
+            (run / STOP).unlink(missing_ok=True)

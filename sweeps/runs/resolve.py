@@ -1,0 +1,56 @@
+"""Which model people mean, wherever one is asked for: ``RUN``, ``RUN:CELL``, ``RUN:TRIAL``, ``RUN:TRIAL@STEP``, a
+folder, or a base model's name.
+
+``RUN`` is a run's folder or URL; a trial's id may be cut short as long as only one begins so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+from sweeps.runs.artifacts import SPEAKS, Answers, _in, _split
+from trainables.config.model import ModelConfig, Unsafe
+from trainables.inference.result import Result, of_base, of_trial, of_untrained
+from trainables.models import locate
+from trainables.models.folder import ModelError
+from trainables.system.suggestions import did_you_mean
+
+
+def resolve(text: str, answers: Answers, trust: Sequence[str] = (), template: str | None = None) -> Result:
+    """The result that ``text`` names. ``template`` is for a base model, which may have none of its own.
+
+    Raises ``ModelError`` that says what there is instead.
+    """
+    _refuse_unknown(trust)
+    run, part = _split(text)
+    if run is not None:
+        return _in_run(text, run, part, answers, trust)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        found = of_trial(path, trust)
+        return replace(found, name=text) if found.left else of_base(found.config.model, text, template)
+    if path.suffix == ".gguf" and path.is_file():
+        return of_base(ModelConfig(path=path), text, template)
+    try:
+        locate.source(text)
+    except ModelError as error:
+        raise ModelError(
+            f"{text} is no run, folder or model: give RUN, RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, the folder of a "
+            f"trial or a model, or a base model's name. {error}"
+        ) from None
+    return of_base(ModelConfig(name=text, unsafe=tuple(trust)), text, template)
+
+
+def _refuse_unknown(trust: Sequence[str]) -> None:
+    for what in trust:
+        if what not in get_args(Unsafe):
+            known = get_args(Unsafe)
+            raise ModelError(f"--trust {what}: give {' or '.join(known)}{did_you_mean(what, known)}")
+
+
+def _in_run(text: str, run: str, part: str, answers: Answers, trust: Sequence[str]) -> Result:
+    found = _in(text, run, part, answers, SPEAKS)
+    return replace((of_untrained if found.untrained else of_trial)(found.folder, trust), name=text)

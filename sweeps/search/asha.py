@@ -1,0 +1,91 @@
+"""The scheduler of a whole sweep: an asynchronous successive halving for every cell that asks for one."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+
+from sweeps.cluster.actors import find_board
+from sweeps.planning.plan import Cell, Plan
+from trainables import results
+from trainables.training.checkpoints import newest, step_of
+
+
+class CellAsha(FIFOScheduler):
+    """An asynchronous successive halving (Li et al., 2018, arXiv:1810.05934; Ray Tune's) for each cell.
+
+    A trial that falls behind its cell's others is told to stop by way of the board, and ends by itself, scored
+    where it stands: Tune never takes it down.
+    """
+
+    def __init__(self, plan: Plan, run: Path, board: str) -> None:
+        super().__init__()
+        self.board = board
+        self.cells = {cell.name: cell for cell in plan.cells if cell.rungs}
+        self.halvings: dict[str, Any] = {name: _halving(cell) for name, cell in self.cells.items()}
+        self._replay(run)
+
+    def _replay(self, run: Path) -> None:
+        """Fills the rungs with what earlier trials reached, so that a resumed search stops as it would have."""
+        for folder in results.trial_folders(run):
+            cell = json.loads((folder / "config.json").read_text(encoding="utf-8"))["cell"]
+            if cell not in self.halvings:
+                continue
+            # What an unfinished trial did after its last checkpoint it will do and report again.
+            until = math.inf if results.has_ended(folder) else _saved_step(folder)
+            self._watch(cell, folder.name)
+            for step, objective in results.objectives(folder):
+                if step <= min(until, self.cells[cell].steps - 1):
+                    self._compare(cell, folder.name, step, objective)
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        return True
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._watch(trial.config["cell"], trial.config["trial_id"])
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        cell, step = trial.config["cell"], result["step"]
+        if cell in self.halvings and not result.get("done") and step < self.cells[cell].steps:
+            verdict = self._compare(cell, trial.config["trial_id"], step, result["objective"])
+            if verdict == TrialScheduler.STOP:
+                ray.get(find_board(self.board).stop.remote(trial.config["trial_id"]))
+        return TrialScheduler.CONTINUE
+
+    def _watch(self, cell: str, trial_id: str) -> None:
+        if cell in self.halvings:
+            self.halvings[cell].on_trial_add(None, _Named(trial_id))
+
+    def _compare(self, cell: str, trial_id: str, step: int, objective: float) -> str:
+        result = {"step": step, "objective": objective}
+        return self.halvings[cell].on_trial_result(None, _Named(trial_id), result)
+
+
+class _Named:
+    """What Ray's ASHA knows of a trial: its id."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
+
+
+def _halving(cell: Cell) -> AsyncHyperBandScheduler:
+    return AsyncHyperBandScheduler(
+        time_attr="step",
+        metric="objective",
+        mode="max",
+        max_t=cell.steps,
+        grace_period=cell.rungs[0],
+        reduction_factor=cell.search.reduction_factor,
+        stop_last_trials=False,
+    )
+
+
+def _saved_step(folder: Path) -> int:
+    """The step of a trial's newest complete checkpoint; 0 without one."""
+    checkpoint = newest(folder)
+    return step_of(checkpoint) if checkpoint is not None else 0

@@ -1,0 +1,224 @@
+"""One cell's search: an Optuna study in a journal, which proposes configs and remembers what came of them.
+
+Every proposal depends only on the study's seed, the proposal's number and the results so far, never on a
+sampler's hidden state, so that a search that was interrupted goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.planning.plan import Cell
+from trainables.results import Status
+from trainables.trial.config import TrialConfig
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+TRIAL_ID = "trial_id"  # the user attribute that ties an Optuna trial to ours
+MEMORY = "memory"  # the constraint that a trial broke that did not fit
+TRIES = 24  # proposals asked for again before the rest of a finite space is listed
+
+
+def journal(run: Path, cell: str) -> Path:
+    return run / f"study-{cell}.journal"
+
+
+class CellStudy:
+    """The study of one cell; its trials, and no others, are the cell's budget."""
+
+    def __init__(self, run: Path, cell: Cell) -> None:
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        self.cell = cell  # its configs can be built once what it goes on from is known
+        self.exhausted = False  # nothing new is left to try
+        self._places: dict[str, int] = {}  # our id -> the storage's
+        self.count = 0  # trials proposed so far
+        self.distributions = {leaf: domain.distribution() for leaf, domain in cell.space.items()}
+        mend(journal(run, cell.name))
+        self.study = optuna.create_study(
+            study_name=cell.name,
+            storage=JournalStorage(JournalFileBackend(str(journal(run, cell.name)))),
+            direction="maximize",
+            load_if_exists=True,
+        )
+        self.count = len(self.study.get_trials(deepcopy=False))
+
+    def proposed(self) -> dict[str, FrozenTrial]:
+        """The study's trials by our id."""
+        return {trial.user_attrs[TRIAL_ID]: trial for trial in self.study.get_trials(deepcopy=False)}
+
+    def _trial(self, trial_id: str) -> FrozenTrial:
+        """One trial, without looking through all of them."""
+        if trial_id not in self._places:
+            self._places = {ours: trial._trial_id for ours, trial in self.proposed().items()}
+        return self.study._storage.get_trial(self._places[trial_id])
+
+    def unfinished(self) -> list[TrialConfig]:
+        """Trials that were proposed and not yet told."""
+        return [self._config(t.params) for t in self.proposed().values() if not t.state.is_finished()]
+
+    def told_but_not(self, known: Callable[[str], bool]) -> list[TrialConfig]:
+        """Trials of which the study knows how they ended, and which are not ``known`` by their id."""
+        told = (item for item in self.proposed().items() if item[1].state.is_finished())
+        return [self._config(trial.params) for trial_id, trial in told if not known(trial_id)]
+
+    def ask(self) -> TrialConfig | None:
+        """The next config; ``None`` once the budget is spent or nothing new is left to try."""
+        if self.count >= self.cell.trials:
+            return None
+        known = self.proposed()
+        for params in self._candidates(len(known)):
+            config = self._config(params)
+            if config.trial_id() not in known:
+                self._add(config, params)
+                return config
+        self.exhausted = True
+        return None
+
+    def more(self) -> bool:
+        """Whether the budget isn't spent, and there may be something new to try."""
+        return not self.exhausted and self.count < self.cell.trials
+
+    def ended(self) -> bool:
+        """Whether the budget is spent, or nothing new is left to try, and every trial has been told."""
+        return not self.more() and all(t.state != TrialState.RUNNING for t in self.proposed().values())
+
+    def _add(self, config: TrialConfig, params: dict[str, Any]) -> None:
+        # Added whole: a driver that is killed leaves no trial without its id.
+        self.count += 1
+        self.study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.RUNNING,
+                params=params,
+                distributions=self.distributions,
+                user_attrs={TRIAL_ID: config.trial_id()},
+            )
+        )
+
+    def _config(self, params: dict[str, Any]) -> TrialConfig:
+        return self.cell.config({leaf: self.cell.space[leaf].decode(value) for leaf, value in params.items()})
+
+    def _candidates(self, number: int) -> Iterator[dict[str, Any]]:
+        """Proposals until one is new: first the sampler's, the very first with what is known to be good."""
+        if number == 0:
+            prior = self.cell.prior()
+            known = {leaf: self.cell.space[leaf].encode(value) for leaf, value in prior.items()}
+            yield self._sampled(number, 0) | known
+        for attempt in range(TRIES):
+            yield self._sampled(number, attempt)
+        yield from self._rest()
+
+    def _sampled(self, number: int, attempt: int) -> dict[str, Any]:
+        # Asked of a copy: a proposal that was made before would else stay in the study as a trial.
+        copy = optuna.create_study(direction="maximize", sampler=self._sampler(number, attempt))
+        copy.add_trials([_seen(trial) for trial in self.study.get_trials(deepcopy=False)])
+        return copy.ask(self.distributions).params
+
+    def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
+        search = self.cell.search
+        if search.sampler == "qmc":
+            return _Sequence(self.distributions, search.seed, number + attempt)
+        seed = zlib.crc32(f"{search.seed} {self.cell.name} {number} {attempt}".encode())
+        if search.sampler == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=5, constant_liar=True)
+
+    def _rest(self) -> Iterator[dict[str, Any]]:
+        """Every point of a finite space, in a fixed order."""
+        if self.cell.size() is not None:
+            axes = [[(leaf, value) for value in points(d)] for leaf, d in self.distributions.items()]
+            yield from (dict(point) for point in itertools.product(*axes))
+
+    def report(self, trial_id: str, step: int, objective: float) -> None:
+        """Notes a trial's validation result at ``step``; what a resumed trial repeats is left as it was."""
+        trial = self._trial(trial_id)
+        if trial.state == TrialState.RUNNING and step not in trial.intermediate_values:
+            self.study._storage.set_trial_intermediate_value(trial._trial_id, step, objective)
+
+    def tell(self, trial_id: str, status: Status, objective: float | None, over: float | None = None) -> None:
+        """Tells Optuna how a trial ended: done with its objective, stopped early, infeasible, or failed.
+
+        One that ran out of memory is no bad score and no blank either: it broke a constraint, by ``over`` (a share of
+        the memory there was) where that is known, so that TPE keeps away from it (c-TPE: Watanabe & Hutter, 2023,
+        arXiv:2211.14411).
+        """
+        trial = self._trial(trial_id)
+        if trial.state != TrialState.RUNNING:
+            return
+        if status == "done" and objective is not None:
+            self.study.tell(trial.number, objective)
+        elif status == "stopped" and trial.intermediate_values:
+            self.study.tell(trial.number, state=TrialState.PRUNED)
+        elif status == "out_of_memory":
+            optuna.trial.Trial(self.study, trial._trial_id).set_constraint(MEMORY, over or 1.0)
+            self.study.tell(trial.number, state=TrialState.PRUNED)
+        else:
+            self.study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _seen(trial: FrozenTrial) -> FrozenTrial:
+    """A trial as a sampler is shown it: TPE passes over what failed, and would propose its like again and again."""
+    if trial.state != TrialState.FAIL:
+        return trial
+    return optuna.trial.create_trial(
+        state=TrialState.PRUNED,
+        params=trial.params,
+        distributions=trial.distributions,
+        constraints={"ended well": 1.0},
+    )
+
+
+class _Sequence(optuna.samplers.QMCSampler):
+    """One point of a scrambled Sobol sequence over the whole space.
+
+    Optuna's own draws at random until a trial is done, and counts what it has drawn: what is proposed would depend
+    on timing.
+    """
+
+    def __init__(self, space: dict[str, BaseDistribution], seed: int, point: int) -> None:
+        super().__init__(seed=seed, scramble=True)
+        self._space, self._point = space, point
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._space
+
+    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._point
+
+
+def mend(path: Path) -> None:
+    """Makes good what a killed driver left in a journal: its lock, and a last line cut short.
+
+    Only the one who holds the run folder may do this.
+    """
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    if path.exists():
+        text = path.read_bytes()
+        if not text.endswith(b"\n"):
+            os.truncate(path, text.rfind(b"\n") + 1)
+
+
+def points(distribution: BaseDistribution) -> list[Any]:
+    """All values of a finite distribution. ``ValueError`` for a continuous one."""
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return list(range(distribution.low, distribution.high + 1, distribution.step))
+    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+        count = round((distribution.high - distribution.low) / distribution.step) + 1
+        return [distribution.low + index * distribution.step for index in range(count)]
+    raise ValueError(f"{distribution} has no end of values")

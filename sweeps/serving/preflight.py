@@ -1,0 +1,78 @@
+"""What must hold of a cluster before the API is started there: nothing else serves, and the replicas have room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sweeps.cluster.session import Node, nodes
+from sweeps.serving.options import NAME, NotServed, Where
+
+
+def make(ray: Any, where: Where, say: Callable[[str], None]) -> None:
+    """Ends what is served there by Paretune if it may be replaced; raises :class:`NotServed` for what is in the way.
+
+    Where there is no room yet for all replicas it says so, for a cluster may grow; a machine alone doesn't.
+    """
+    _refuse_served(where)
+    # Of a machine alone that was asked before Ray was started.
+    if where.address is not None and heads_here(ray):
+        where.refuse_taken()
+    there = nodes(ray)
+    if (count := fitting(there, where)) >= where.replicas:
+        return
+    each = f"{where.cpus} CPUs" + (f" and {where.gpus:g} GPUs" if where.gpus else "")
+    said = f"there is room for {count} of {where.replicas} replicas, each with {each}: {', '.join(map(_has, there))}"
+    if where.address is None:
+        raise NotServed(said)
+    say(f"{said}. Waiting for more; Ctrl-C ends this")
+
+
+def _refuse_served(where: Where) -> None:
+    from ray import serve
+
+    found = serve.status()
+    if not found.proxies and not found.applications:
+        return
+    others = sorted(set(found.applications) - {NAME})
+    if others:
+        raise NotServed(
+            f"Ray Serve runs on the cluster already, with {', '.join(others)}; a cluster has one Ray Serve, with one "
+            "host and port. End it (serve.shutdown()), or serve elsewhere"
+        )
+    if not where.replace:
+        raise NotServed(
+            "`paretune serve` runs on the cluster already, or was killed there; end it with Ctrl-C where it runs, or "
+            "give --replace to end it from here"
+        )
+    serve.delete(NAME)
+    serve.shutdown()
+
+
+def heads_here(ray: Any) -> bool:
+    """Whether the cluster's head, where the API listens, is this process's node."""
+    return bool(ray.get_runtime_context().get_node_id() == _head(ray)["NodeID"])
+
+
+def head_address(ray: Any) -> str:
+    return str(_head(ray)["NodeManagerAddress"])
+
+
+def _head(ray: Any) -> Any:
+    return next(
+        node for node in ray.nodes() if node["Alive"] and "node:__internal_head__" in node["Resources"]
+    )
+
+
+def fitting(there: Sequence[Node], where: Where) -> int:
+    """How many replicas the nodes hold if nothing else runs there."""
+    return sum(_fit(node, where) for node in there)
+
+
+def _fit(node: Node, where: Where) -> int:
+    wanted = {"CPU": float(where.cpus), "GPU": where.gpus}
+    return min(int(node.resources.get(name, 0) / count + 1e-6) for name, count in wanted.items() if count)
+
+
+def _has(node: Node) -> str:
+    return f"{node.name} has {node.resources.get('CPU', 0):g} CPUs, {node.resources.get('GPU', 0):g} GPUs"

@@ -1,0 +1,1 @@
+"""The text of a spec as checked values that know their line: domains, settings, overrides, messages."""

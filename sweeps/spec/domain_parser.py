@@ -1,0 +1,120 @@
+"""Reads a search domain as a spec writes it: ``{choice: [4, 8]}``, ``{log: [1e-4, 5e-3]}``, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sweeps.spec.domains import Choice, Domain, Int, Log, Uniform, is_number
+from sweeps.spec.problems import shown
+from trainables.config import limits
+
+__all__ = ["Choice", "Domain", "DomainError", "Int", "Log", "Uniform", "is_domain", "parse"]
+
+SHAPES = "{choice: [a, b]}, {log: [low, high]}, {uniform: [low, high]} or {int: [low, high]}"
+
+
+class DomainError(ValueError):
+    """A domain that makes no sense: what it needs, and what it got."""
+
+
+def is_domain(tree: Any) -> bool:
+    """Whether ``tree`` is meant to be a domain, well formed or not."""
+    return isinstance(tree, dict) and any(kind in tree for kind in PARSERS)
+
+
+def parse(tree: Any) -> Domain | None:
+    """The domain that a spec's value writes; ``None`` if it is a plain value.
+
+    Raises ``DomainError`` for one that is meant but makes no sense.
+
+    >>> parse({"log": [1e-4, 5e-3]})
+    Log(low=0.0001, high=0.005)
+    """
+    if not is_domain(tree):
+        return None
+    kind = next(kind for kind in PARSERS if kind in tree)
+    parser, options = PARSERS[kind]
+    extra = [key for key in tree if key not in (kind, *options)]
+    if extra:
+        takes = f"takes {' and '.join(options)}" if options else "takes nothing else"
+        raise DomainError(f"{kind} {takes}, got {', '.join(extra)}. A domain is {SHAPES}")
+    return parser(tree)
+
+
+def _choice(tree: dict[str, Any]) -> Domain:
+    values = tree["choice"]
+    if not isinstance(values, list) or not values:
+        raise DomainError(f"choice needs a list of values, got {shown(values)}. Write {{choice: [a, b]}}")
+    if len(values) > limits.CHOICES:
+        raise DomainError(
+            f"choice lists {len(values):,} values; at most {limits.CHOICES:,}. Write a range, as int"
+        )
+    for index, value in enumerate(values):
+        if is_domain(value):
+            raise DomainError(f"choice holds another domain, {shown(value)}. Write one domain")
+        if value in values[:index]:
+            raise DomainError(f"choice lists {shown(value)} twice. Remove one")
+    return Choice(tuple(values))
+
+
+def _log(tree: dict[str, Any]) -> Domain:
+    low, high = _ends("log", tree["log"])
+    if not 0 < low < high:
+        raise DomainError(f"log needs 0 < low < high, got {_got(low, high)}{_swap(0 < high < low)}")
+    return Log(float(low), float(high))
+
+
+def _uniform(tree: dict[str, Any]) -> Domain:
+    low, high = _ends("uniform", tree["uniform"])
+    _check_order("uniform", low, high)
+    if "step" not in tree:
+        return Uniform(float(low), float(high))
+    step: Any = tree["step"]
+    if not is_number(step) or not 0 < step <= high - low:
+        raise DomainError(f"step needs a number above 0 and at most high - low, got {shown(step)}")
+    return Uniform(float(low), float(high), float(step))
+
+
+def _int(tree: dict[str, Any]) -> Domain:
+    low, high = _ends("int", tree["int"])
+    if not (isinstance(low, int) and isinstance(high, int)):
+        raise DomainError(f"int needs whole numbers, got {_got(low, high)}. Or write uniform")
+    _check_order("int", low, high)
+    step, log = tree.get("step", 1), tree.get("log", False)
+    if not isinstance(log, bool):
+        raise DomainError(f"log beside int is true or false, got {shown(log)}")
+    if not isinstance(step, int) or isinstance(step, bool) or not 0 < step <= high - low:
+        raise DomainError(f"step needs a whole number above 0 and at most high - low, got {shown(step)}")
+    if log and (low < 1 or "step" in tree):
+        raise DomainError(f"int with log needs low above 0 and no step, got {_got(low, high)}, step={step}")
+    return Int(low, high, step, log)
+
+
+def _ends(kind: str, ends: Any) -> tuple[Any, Any]:
+    if not isinstance(ends, list) or len(ends) != 2 or not all(is_number(end) for end in ends):
+        raise DomainError(f"{kind} needs two numbers, got {shown(ends)}. Write {{{kind}: [low, high]}}")
+    return ends[0], ends[1]
+
+
+def _check_order(kind: str, low: float, high: float) -> None:
+    if not low < high:
+        raise DomainError(f"{kind} needs low < high, got {_got(low, high)}{_swap(high < low)}")
+
+
+def _got(low: float, high: float) -> str:
+    return f"low={low}, high={high}"
+
+
+def _swap(would_help: bool) -> str:
+    return ". Swap them?" if would_help else ""
+
+
+# The kind, how its mapping is read, and the options that may stand beside it. `int` comes before `log`, which
+# is its option, too.
+PARSERS: dict[str, tuple[Callable[[dict[str, Any]], Domain], tuple[str, ...]]] = {
+    "choice": (_choice, ()),
+    "int": (_int, ("step", "log")),
+    "uniform": (_uniform, ("step",)),
+    "log": (_log, ()),
+}

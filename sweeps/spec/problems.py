@@ -1,0 +1,118 @@
+"""What is wrong with what the user gave: where it stands, what it is, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainables.system.suggestions import nearest
+
+# What people who come from LLaMA-Factory write, and what it is called here.
+ELSEWHERE = {
+    "model_name_or_path": "model.name or model.path",
+    "quantization_bit": "methods[].bits (of qlora)",
+    "quantization_method": "methods[].backend (of qlora)",
+    "rope_scaling": "model.rope",
+    "flash_attn": "model.attention",
+    "attn_impl": "model.attention",
+    "enable_liger_kernel": "model.kernels: liger",
+    "use_liger_kernel": "model.kernels: liger",
+    "use_unsloth": "model.kernels: unsloth",
+    "trust_remote_code": "model.unsafe: [remote_code]",
+    "quantization_type": "methods[].quant_type (of qlora)",
+    "double_quantization": "methods[].double_quant (of qlora)",
+    "dataset": "data.train",
+    "dataset_dir": "data.folder",
+    "cutoff_len": "data.cutoff",
+    "val_size": "data.eval_fraction",
+    "max_samples": "data.eval_rows",
+    "finetuning_type": "methods[].kind",
+    "lora_rank": "methods[].rank",
+    "lora_alpha": "methods[].alpha",
+    "lora_dropout": "methods[].dropout",
+    "lora_target": "methods[].targets",
+    "use_rslora": "methods[].rslora",
+    "use_dora": "methods[].dora",
+    "loraplus_lr_ratio": "methods[].loraplus_ratio",
+    "pissa_init": "methods[].init: pissa",
+    "additional_target": "methods[].modules_to_save",
+    "freeze_trainable_layers": "methods[].layers",
+    "freeze_trainable_modules": "methods[].modules",
+    "stage": "stages[].kind",
+    "max_steps": "train.steps",
+    "num_train_epochs": "train.epochs",
+    "per_device_train_batch_size": "train.batch_size",
+    "gradient_accumulation_steps": "train.gradient_accumulation",
+    "lr": "train.learning_rate",
+    "lr_scheduler_type": "train.scheduler",
+    "optim": "train.optimizer",
+    "bf16": "train.precision: bf16",
+    "fp16": "train.precision: fp16",
+    "pure_bf16": "train.precision: pure_bf16",
+    "output_dir": "the option --output",
+    "report_to": "tracking.wandb",
+    "run_name": "name",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong; ``error=False`` makes it a warning.
+
+    >>> print(Problem("methods.yaml:9", "methods[1].rank", "int needs low < high, got low=64, high=8"))
+    methods.yaml:9 methods[1].rank: int needs low < high, got low=64, high=8
+    """
+
+    where: str  # file:line, or the option it came from
+    path: str
+    what: str
+    error: bool = True
+    line: int = field(default=0, compare=False)  # to list problems in the order of the file
+
+    def __str__(self) -> str:
+        # `--set methods[1].rank` names the path already.
+        named = not self.path or self.where.endswith(f" {self.path}")
+        return f"{self.where}: {self.what}" if named else f"{self.where} {self.path}: {self.what}"
+
+
+class SpecError(Exception):
+    """What the user gave can't be used; ``problems`` says why, all of it."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return self.args
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+
+def unknown_key(key: str, known: Iterable[str], moved: Mapping[str, str] | None = None) -> str:
+    """The message for a key that isn't known here; ``moved`` says where else a key of that name stands."""
+    known = list(known)
+    place = ELSEWHERE.get(key) or (moved or {}).get(key) or nearest(key, known)
+    suggestion = f". Did you mean {place}?" if place else ""
+    return f"unknown key; known here: {', '.join(known)}{suggestion}"
+
+
+def unique(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Each problem once, in the file's order: what is wrong in the spec is wrong in many cells."""
+    return tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line))
+
+
+def shown(value: Any) -> str:
+    """A value as YAML's flow style would write it.
+
+    >>> shown({"choice": [True, None, "all-linear"]})
+    '{choice: [true, null, all-linear]}'
+    """
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(shown, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {shown(item)}" for key, item in value.items()) + "}"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value) or "''"

@@ -1,0 +1,102 @@
+"""What a spec says beside its trials: how to search, on what, and where to track it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from sweeps.spec.byte_sizes import parse_bytes
+from trainables.config import limits
+from trainables.config.base import Frozen
+
+MOST_SHARES = 8  # of one GPU
+
+
+class SearchConfig(Frozen):
+    """``trials`` in each cell. ASHA first compares them after ``grace_steps`` (a quarter of a trial, when not
+    given), then each time they are ``reduction_factor`` times as far, and stops all but the best of them.
+    """
+
+    trials: Annotated[int, limits.most(limits.TRIALS)] = Field(default=8, ge=1)
+    sampler: Literal["tpe", "random", "qmc"] = "tpe"
+    scheduler: Literal["asha", "none"] = "asha"
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    grace_steps: int | None = Field(default=None, ge=1)
+    reduction_factor: int = Field(default=3, ge=2)
+
+    def rungs(self, steps: int) -> tuple[int, ...]:
+        """The steps at which ASHA compares trials of ``steps`` steps.
+
+        >>> SearchConfig(grace_steps=4).rungs(40)
+        (4, 12, 36)
+        """
+        rungs, rung = [], self.grace_steps or max(1, steps // 4)
+        while self.scheduler == "asha" and rung < steps:
+            rungs.append(rung)
+            rung *= self.reduction_factor
+        return tuple(rungs)
+
+
+class ResourcesConfig(Frozen):
+    """What one trial takes: ``workers``, each with ``cpus`` and ``gpus``; ``concurrent`` caps the trials at a time.
+
+    A stage or method entry may have its own ``workers``, ``cpus``, ``gpus`` and ``memory``. ``auto`` is chosen for each
+    trial by what it is foretold to take: the smallest share of a GPU (a half, a third, ...) that it fits in; with
+    ``workers: auto`` as many as it has to be shared by. ``memory`` ("24GiB") is what a worker may take for training;
+    what is foretold to take more is not started. By default it is what a machine, or a GPU, has. A worker that takes
+    no step, and reports nothing, for ``stall_seconds`` is ended, and its trial goes on from its last checkpoint in
+    another. Where no trial can be placed for ``wait_seconds`` and none is running, the sweep ends, to be resumed.
+    """
+
+    workers: int | Literal["auto"] = 1
+    cpus: Annotated[float, limits.most(limits.WORKERS)] = Field(default=1, gt=0)
+    gpus: float | Literal["auto"] = 0
+    memory: str | None = None
+    concurrent: Annotated[int | None, limits.most(limits.WORKERS)] = Field(default=None, ge=1)
+    stall_seconds: float | None = Field(default=3600, gt=0)
+    wait_seconds: float | None = Field(default=3600, gt=0)
+
+    @property
+    def least_workers(self) -> int:
+        """How many workers a trial has at the least."""
+        return 1 if self.workers == "auto" else self.workers
+
+    @property
+    def least_gpus(self) -> float:
+        """The smallest share of a GPU that a worker takes."""
+        return 1 / MOST_SHARES if self.gpus == "auto" else self.gpus
+
+    @field_validator("workers")
+    @classmethod
+    def _some(cls, workers: int | str) -> int | str:
+        if isinstance(workers, int) and not 1 <= workers <= limits.WORKERS:
+            raise ValueError(f"got {workers}; a trial has 1 to {limits.WORKERS} workers, or auto")
+        return workers
+
+    @field_validator("memory")
+    @classmethod
+    def _an_amount(cls, memory: str | None) -> str | None:
+        if memory is not None:
+            parse_bytes(memory)
+        return memory
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_or_a_fair_share(cls, gpus: float | str) -> float | str:
+        if isinstance(gpus, str):
+            return gpus
+        share = 1 / gpus if 0 < gpus < 1 else gpus
+        if not 0 <= gpus <= limits.WORKERS or abs(share - round(share)) > 1e-6:
+            raise ValueError(
+                f"got {gpus:g}; a worker takes whole GPUs or one's half, third, quarter, ..., or auto"
+            )
+        return gpus
+
+
+class TrackingConfig(Frozen):
+    """Where W&B runs go. ``auto``: online where it is logged in and reachable, else offline."""
+
+    wandb: Literal["auto", "offline", "online", "off"] = "auto"
+    project: str = Field(default="paretune", min_length=1)
+    entity: str | None = None

@@ -1,0 +1,163 @@
+"""``dataset_info.json`` as LLaMA-Factory writes it: names for data sets, and how each is written.
+
+Read anew each time: edits count at once. What would run somebody's code (``script_url``) is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainables.data.errors import DataError
+from trainables.system.suggestions import did_you_mean
+
+FILE = "dataset_info.json"
+KEYS = (
+    "file_name",
+    "hf_hub_url",
+    "ms_hub_url",
+    "formatting",
+    "ranking",
+    "subset",
+    "split",
+    "folder",
+    "num_samples",
+    "columns",
+    "tags",
+)
+REFUSED = {
+    "script_url": "would run code from the internet; download the data and give file_name",
+    "om_hub_url": "is openMind's hub, which isn't supported; download the data and give file_name",
+    "cloud_file_name": "is a cloud path, which isn't supported; download the data and give file_name",
+}
+PARTS = (
+    "prompt",
+    "query",
+    "response",
+    "history",
+    "messages",
+    "system",
+    "tools",
+    "chosen",
+    "rejected",
+    "kto_tag",
+    "text",
+)
+MEDIA = ("images", "videos", "audios")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set of a registry. ``columns`` holds what was listed, by LLaMA-Factory's part names."""
+
+    name: str
+    where: str  # the registry's file, for messages
+    file_name: str | None = None
+    hf_hub_url: str | None = None
+    ms_hub_url: str | None = None
+    formatting: str | None = None
+    subset: str | None = None
+    split: str | None = None
+    folder: str | None = None
+    num_samples: int | None = None
+    ranking: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The registry in a folder as it stands; empty without one. Raises :class:`DataError` if it is broken."""
+    path = folder / FILE
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: can't be read: {error}; it must be a JSON object of data sets") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected an object of data sets, got {type(found).__name__}")
+    return found
+
+
+def entry(folder: Path, name: str) -> Entry | None:
+    """The data set of that name, checked; ``None`` if the folder's registry has none such."""
+    found = read(folder)
+    if name not in found:
+        return None
+    where = f"{folder / FILE} {name}"
+    values = found[name]
+    if not isinstance(values, dict):
+        raise DataError(f"{where}: expected an object, got {type(values).__name__}")
+    _check_keys(values, where)
+    columns = {part: column for part, column in (values.get("columns") or {}).items() if column is not None}
+    one = Entry(
+        name=name,
+        where=where,
+        file_name=_text(values, "file_name", where),
+        hf_hub_url=_text(values, "hf_hub_url", where),
+        ms_hub_url=_text(values, "ms_hub_url", where),
+        formatting=_formatting(values, where),
+        subset=_text(values, "subset", where),
+        split=_text(values, "split", where),
+        folder=_text(values, "folder", where),
+        num_samples=values.get("num_samples"),
+        ranking=bool(values.get("ranking", False)),
+        columns=columns,
+        tags=dict(values.get("tags") or {}),
+    )
+    if not (one.file_name or one.hf_hub_url or one.ms_hub_url):
+        raise DataError(f"{where}: says nowhere where the rows are; give file_name, hf_hub_url or ms_hub_url")
+    return one
+
+
+def _check_keys(values: Mapping[str, Any], where: str) -> None:
+    for key in values:
+        if key in REFUSED:
+            raise DataError(f"{where}: {key} {REFUSED[key]}")
+        if key not in KEYS:
+            raise DataError(f"{where}: unknown key {key}; known: {', '.join(KEYS)}{did_you_mean(key, KEYS)}")
+    for part, known in (("columns", PARTS), ("tags", TAGS)):
+        inner = values.get(part) or {}
+        if not isinstance(inner, dict):
+            raise DataError(f"{where}: {part} must be an object, got {type(inner).__name__}")
+        for key, value in inner.items():
+            if key in MEDIA:
+                raise DataError(f"{where}: {part}.{key}: only texts can be trained on; leave it out")
+            if key not in known:
+                raise DataError(
+                    f"{where}: unknown {part}.{key}; known: {', '.join(known)}{did_you_mean(key, known)}"
+                )
+            if not isinstance(value, str | None):
+                raise DataError(f"{where}: {part}.{key} must be a text, got {value!r}")
+    count = values.get("num_samples")
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+        raise DataError(f"{where}: num_samples must be a number from 1 on, got {count!r}")
+
+
+def _formatting(values: Mapping[str, Any], where: str) -> str | None:
+    value = values.get("formatting")
+    known = ("alpaca", "sharegpt", "openai")
+    if value is not None and value not in known:
+        raise DataError(f"{where}: formatting {value!r} is unknown; known: {', '.join(known)}")
+    return value
+
+
+def _text(values: Mapping[str, Any], key: str, where: str) -> str | None:
+    value = values.get(key)
+    if not isinstance(value, str | None):
+        raise DataError(f"{where}: {key} must be a text, got {value!r}")
+    return value or None
+
+
+TAGS = (
+    "role_tag",
+    "content_tag",
+    "user_tag",
+    "assistant_tag",
+    "observation_tag",
+    "function_tag",
+    "system_tag",
+)

@@ -1,0 +1,1 @@
+"""The data set that comes with Paretune: spoken commands and their one right answer each."""

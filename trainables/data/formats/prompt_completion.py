@@ -1,0 +1,113 @@
+"""A request and its answer in columns of their own: Alpaca's, and the plainer prompt and completion."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainables.data.formats.base import choose_columns
+from trainables.data.formats.messages import OPENAI, answer_text, read_messages, read_tools
+from trainables.data.parsed_row import Found, Layout, Skip, Wrong, label_of, shown
+from trainables.data.rows import Message
+
+SHARED: dict[str, tuple[str, ...]] = {
+    "system": ("system", "system_prompt"),
+    "history": ("history",),
+    "chosen": ("chosen",),
+    "rejected": ("rejected", "rejected_response"),
+    "kto_tag": ("kto_tag", "label"),
+    "tools": ("tools",),
+}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The parts have LLaMA-Factory's names: ``prompt``, ``query`` (what it is about), ``response``."""
+
+    name: str
+    expected: str
+    usual: Mapping[str, tuple[str, ...]]
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def fits(self, columns: Mapping[str, str]) -> bool:
+        return "prompt" in columns and bool(columns.keys() & {"response", "chosen"})
+
+    def columns(self, there: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
+        return choose_columns(self.usual, there, given)
+
+    def convert(self, row: Mapping[str, Any], layout: Layout) -> Found:
+        prompt = self._prompt(row, layout)
+        chosen, rejected = _preferred(row, layout)
+        answer = () if chosen is not None else _answer(row, layout)
+        return Found(
+            messages=(*prompt, *answer),
+            chosen=chosen,
+            rejected=rejected,
+            label=label_of(layout.get(row, "kto_tag")),
+            tools=read_tools(layout.get(row, "tools")),
+        )
+
+    def _prompt(self, row: Mapping[str, Any], layout: Layout) -> tuple[Message, ...]:
+        given = layout.get(row, "prompt")
+        if isinstance(given, list):  # TRL's conversational form
+            return read_messages(given, OPENAI)
+        system = layout.text(row, "system")
+        first: list[Message] = [{"role": "system", "content": system}] if system else []
+        # The user's turn is the instruction, a newline, the input; what is empty is left out.
+        parts = [text for part in ("prompt", "query") if (text := layout.text(row, part))]
+        if not parts:
+            raise Skip("its prompt is empty")
+        request: Message = {"role": "user", "content": "\n".join(parts)}
+        return (*first, *_history(layout.get(row, "history")), request)
+
+
+def _answer(row: Mapping[str, Any], layout: Layout) -> tuple[Message, ...]:
+    value = layout.get(row, "response")
+    text = answer_text(value, OPENAI) if isinstance(value, list | dict) else layout.text(row, "response")
+    if "response" in layout.columns and not text.strip():
+        raise Skip("its answer is empty")
+    return ({"role": "assistant", "content": text},) if text else ()
+
+
+def _preferred(row: Mapping[str, Any], layout: Layout) -> tuple[str | None, str | None]:
+    both = layout.get(row, "response")
+    if isinstance(both, list) and len(both) == 2 and all(isinstance(one, str) for one in both):
+        return both[0], both[1]  # LLaMA-Factory's older way: output: [chosen, rejected]
+    rejected = layout.get(row, "rejected")
+    if rejected is None:
+        return None, None
+    # ms-swift has the chosen one as the response.
+    chosen = layout.get(row, "chosen" if "chosen" in layout.columns else "response")
+    return answer_text(chosen, OPENAI), answer_text(rejected, OPENAI)
+
+
+def _history(value: Any) -> list[Message]:
+    if value in (None, "", []):
+        return []
+    if not isinstance(value, list) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
+        for pair in value
+    ):
+        raise Wrong(f"history must be a list of [request, answer], got {shown(value)}")
+    return [
+        {"role": role, "content": text}
+        for pair in value
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
+
+
+ALPACA = Pairs(
+    "alpaca",
+    "instruction, input, output",
+    {"prompt": ("instruction",), "query": ("input",), "response": ("output",), **SHARED},
+)
+COMPLETION = Pairs(
+    "completion",
+    "prompt and completion",
+    {
+        "prompt": ("prompt", "query", "question"),
+        "response": ("completion", "response", "answer", "reference"),
+        **SHARED,
+    },
+)

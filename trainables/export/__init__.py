@@ -1,0 +1,1 @@
+"""A result made ready for others: merged or not, checked against its trial, with card, license and upload."""

@@ -1,0 +1,327 @@
+"""How much memory a config really takes: peaks by phase above the process's baseline, and tensors counted.
+
+On a GPU the caching allocator's own peaks are read. On a CPU the peak resident set is: Linux keeps it per
+process (``VmHWM``), and writing 5 to ``/proc/self/clear_refs`` resets it. How far malloc gives freed memory
+back decides how well that repeats, so it is measured in a process of its own, see ``measuring.py``.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase, TrainerCallback
+
+from trainables.config.base import Frozen
+from trainables.data import loading
+from trainables.memory.prediction import predict
+from trainables.methods import LoRA
+from trainables.models import decoder_shape, locate
+from trainables.quantizers import QUANTIZERS
+from trainables.system import machine
+from trainables.tokenization import batching
+from trainables.training import fsdp, fsdp_checkpoint
+from trainables.training.phases import Phases
+from trainables.training.policy import Policy, device
+from trainables.training.trainer_setup import arguments, clean_process, follow_quietly
+from trainables.training.worker_group import save_here, workers
+from trainables.trial.config import TrialConfig
+from trainables.trial.loading import LOADERS, attach, load_base, model_config, tokenizer_of
+
+STEPS = 2  # the first fills the optimizer's state, the second shows the peak with it in place
+
+
+class Memory(Frozen):
+    """One config's memory, in bytes. Peaks are above ``baseline_bytes``; ``None`` is not measured."""
+
+    memory_source: Literal["cuda", "rss"] | None = None
+    baseline_bytes: int | None = None
+    weight_bytes: int | None = None
+    gradient_bytes: int | None = None
+    optimizer_bytes: int | None = None
+    peak_load_bytes: int | None = None
+    peak_train_bytes: int | None = None
+    peak_eval_bytes: int | None = None
+    reserved_bytes: int | None = None  # what the CUDA allocator held at the peak, free blocks included
+    rows: int | None = None  # of one worker's batch
+    row_tokens: int | None = None
+    predicted_peak_bytes: int | None = None  # of training, foretold from the model's numbers and these rows
+
+
+class ResidentSet:
+    """The peak resident set of this process, in bytes."""
+
+    source: Literal["rss"] = "rss"
+
+    def reset(self) -> None:
+        Path("/proc/self/clear_refs").write_text("5")
+
+    def now(self) -> int:
+        return self._read("VmRSS")
+
+    def peak(self) -> int:
+        return self._read("VmHWM")
+
+    def reserved(self) -> int | None:
+        return None
+
+    def _read(self, key: str) -> int:
+        found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        assert found is not None, f"no {key} in /proc/self/status"
+        return int(found[1]) * 1024
+
+
+class CudaAllocator:
+    """What torch's CUDA allocator has handed out on this process's GPU, in bytes."""
+
+    source: Literal["cuda"] = "cuda"
+
+    def reset(self) -> None:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+
+    def now(self) -> int:
+        return torch.cuda.memory_allocated()
+
+    def peak(self) -> int:
+        return torch.cuda.max_memory_allocated()
+
+    def reserved(self) -> int | None:
+        return torch.cuda.max_memory_reserved()
+
+
+Gauge = ResidentSet | CudaAllocator
+
+
+def gauge() -> Gauge | None:
+    """What measures memory here; ``None`` where nothing can: ``/proc/self/clear_refs`` is read-only, say."""
+    if device() == "cuda":
+        return CudaAllocator()
+    return ResidentSet() if machine.peak_memory().works else None
+
+
+@dataclass
+class Meter:
+    """Peaks by phase, above the baseline that was taken when the meter was made; none without a gauge.
+
+    >>> meter = Meter()
+    >>> with meter.phase("load"):
+    ...     block = bytearray(50 * 2**20)
+    >>> meter.peaks["load"] >= 50 * 2**20
+    True
+    """
+
+    gauge: Gauge | None = field(default_factory=lambda: gauge())
+    peaks: dict[str, int] = field(default_factory=dict)
+    baseline: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.gauge is not None and self.baseline is None:
+            self.baseline = self.gauge.now()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measures the peak while the block runs; kept also when the block fails."""
+        if self.gauge is None or self.baseline is None:
+            yield
+            return
+        self.gauge.reset()
+        try:
+            yield
+        finally:
+            self.peaks[name] = self.gauge.peak() - self.baseline
+
+
+def measure(config: TrialConfig, settled: bool = True, phases: Phases | None = None) -> Memory:
+    """Loads, trains :data:`STEPS` steps on the longest row, scores, and says what each phase took.
+
+    The batch is ``batch_size`` copies of the longest training row after the cutoff, or of the fullest pack; of several
+    workers each has its share of them, and what this one takes is told. It
+    is rehearsed on a model of one layer first: tokenizer, rows, libraries and their caches for these shapes belong
+    to the baseline. The first real model leaves some pages behind, which later ones use again; where none has been
+    here (not ``settled``), it comes and goes first, for a step of LoRA, which is the quickest that does. And so a
+    fresh process gives the figures of a warm one. ``phases`` follows what is measured, and tells where it failed.
+    """
+    folder = locate.folder(config.model)
+    config = config.model_copy(update={"stage": config.stage.worst_case()})
+    _rehearse(config, folder)
+    if not settled:
+        smallest = {"batch_size": workers() * config.stage.least_batch, "gradient_accumulation": 1}
+        train = config.train.model_copy(update=smallest)
+        quickest = config.model_copy(update={"method": LoRA(), "train": train})
+        _measure(quickest, folder, tokenizer_of(config), steps=1, scored=False)
+    return _measure(config, folder, tokenizer_of(config), phases=phases)
+
+
+NAMES_LAYERS = ("layers", "modules", "targets", "modules_to_save")  # and so may name one that isn't there
+
+
+def _rehearse(config: TrialConfig, folder: Path) -> None:
+    method = config.method or LoRA()
+    fields = type(method).model_fields
+    plain = method.model_copy(update={n: fields[n].default for n in NAMES_LAYERS if n in fields})
+    with tempfile.TemporaryDirectory() as temporary:
+        loader, options = LOADERS[config.stage.task]
+        whole = model_config(config.model, folder, config.data.cutoff)
+        small = loader.from_config(
+            _one_layer(whole, options), dtype=torch.bfloat16, trust_remote_code=config.model.runs_remote_code
+        )
+        save_here(small, temporary)
+        tokenizer = tokenizer_of(config)
+        _measure(
+            config.model_copy(update={"method": plain, "stage": config.stage.rehearsal()}),
+            Path(temporary),
+            tokenizer,
+        )
+
+
+def _one_layer(whole: PreTrainedConfig, options: dict[str, Any]) -> PreTrainedConfig:
+    layers = whole.num_hidden_layers
+    values = whole.to_dict()
+    for name, value in values.items():
+        if isinstance(value, list) and len(value) == layers:
+            values[name] = value[:1]  # a value per layer: layer_types
+    return type(whole).from_dict(values | options | {"num_hidden_layers": 1})
+
+
+def _measure(
+    config: TrialConfig,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    steps: int = STEPS,
+    scored: bool = True,
+    phases: Phases | None = None,
+) -> Memory:
+    rows = loading.load(config.data, config.stage.needs)
+    clean_process()
+    meter, counted, phases = Meter(), _Counted(), phases or Phases()
+    with meter.phase("load"):
+        base = load_base(config, folder)
+        _touch(base)
+        policy = attach(base, tokenizer, config)
+    weights = weight_bytes(policy.model)
+    longest, row_tokens = _longest(config, policy, rows.train)
+    if config.method is not None:
+        with meter.phase("train"):
+            _train(config, policy, longest, counted, phases, steps)
+        _forget_gradients(policy.model)
+        clean_process()
+    if scored:
+        test = [
+            config.stage.longest(policy.tokenizer, rows.test, config.data.cutoff)[0]
+        ] * config.stage.eval_batch
+        with meter.phase("eval"), phases.during("eval"), fsdp.scored(policy) as scores:
+            config.stage.score(scores, rows, test, config.data.cutoff)
+    return Memory(
+        memory_source=meter.gauge.source if meter.gauge else None,
+        baseline_bytes=meter.baseline,
+        weight_bytes=weights,
+        gradient_bytes=counted.gradient_bytes,
+        optimizer_bytes=counted.optimizer_bytes,
+        peak_load_bytes=meter.peaks.get("load"),
+        peak_train_bytes=meter.peaks.get("train"),
+        peak_eval_bytes=meter.peaks.get("eval"),
+        reserved_bytes=meter.gauge.reserved() if meter.gauge else None,
+        rows=config.train.batch_size // workers(),
+        row_tokens=row_tokens,
+        predicted_peak_bytes=_predicted(config, policy, row_tokens),
+    )
+
+
+def _predicted(config: TrialConfig, policy: Policy, row_tokens: int) -> int | None:
+    if config.method is None:
+        return None
+    batch = config.stage.forward_pass(config.train.batch_size // workers(), row_tokens)
+    ran = policy.causal.config._attn_implementation
+    try:
+        numbers = decoder_shape.of(policy.causal.config.to_dict())
+        return None if batch is None else predict(config, numbers, batch, policy.device, ran, workers()).total
+    except decoder_shape.Unforeseen:
+        return None
+
+
+def _longest(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tuple[list[Any], int]:
+    """What makes the longest row of a batch, and its tokens: one row, or those that fill it where rows are packed."""
+    if not config.train.packing:
+        row, tokens = config.stage.longest(policy.tokenizer, rows, config.data.cutoff)
+        return [row], tokens
+    found = config.stage.tokens(policy.tokenizer, rows, config.data.cutoff)
+    chosen = batching.filling(found.lengths, config.data.cutoff)
+    return [rows[int(found.rows[place])] for place in chosen], int(found.lengths[chosen].sum())
+
+
+def _train(
+    config: TrialConfig, policy: Policy, longest: list[Any], counted: _Counted, phases: Phases, steps: int
+) -> None:
+    train = config.train.model_copy(update={"steps": steps, "epochs": None})
+    rows = longest * (train.update_rows * steps)
+    nowhere = Path("/nonexistent")  # nothing is saved here
+    options = arguments(train, steps, nowhere, workers(), policy.device) | {"save_strategy": "no"}
+    trainer = config.stage.trainer(policy, rows, train, config.data.cutoff, options)
+    if policy.blueprint is not None:
+        fsdp_checkpoint.own(trainer, policy.model)
+    follow_quietly(trainer, counted)
+    phases.follow(trainer)
+    trainer.train()
+
+
+class _Counted(TrainerCallback):
+    """Counts gradients where they are complete, and the optimizer's state once it is there."""
+
+    def __init__(self) -> None:
+        self.gradient_bytes: int | None = None
+        self.optimizer_bytes: int | None = None
+
+    def on_pre_optimizer_step(
+        self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
+    ) -> None:
+        self.gradient_bytes = _bytes(p.grad for p in model.parameters() if p.grad is not None)
+
+    def on_optimizer_step(
+        self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any
+    ) -> None:
+        inner = getattr(optimizer, "optimizer", optimizer)
+        states = (value for entry in inner.state.values() for value in entry.values())
+        self.optimizer_bytes = _bytes(value for value in states if isinstance(value, Tensor))
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """The bytes of all parameters, buffers and quantization constants; what is shared counts once."""
+    tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
+    for module in model.modules():
+        for quantizer in QUANTIZERS.values():
+            if quantizer.is_quantized(module):
+                tensors += quantizer.constants(module)
+    return _bytes(tensors)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    """The bytes of tensors, as far as this worker holds them; those at one address (tied weights) count once."""
+    held = [fsdp.local(tensor.detach()) for tensor in tensors]
+    return sum({t.data_ptr(): t.numel() * t.element_size() for t in held if t.numel()}.values())
+
+
+def _touch(model: nn.Module) -> None:
+    """Reads every weight once: safetensors maps files lazily, and a page that nobody read isn't resident."""
+    for tensor in model.parameters():
+        tensor.detach().view(-1)[:: 4096 // tensor.element_size() or 1].sum()
+
+
+def _forget_gradients(model: nn.Module) -> None:
+    for parameter in model.parameters():
+        parameter.grad = None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: torch's own error on a GPU, an allocation that failed on a CPU."""
+    said = ("can't allocate memory", "cannot allocate memory")  # torch's allocator, the system
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        s in str(error).lower() for s in said
+    )

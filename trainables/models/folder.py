@@ -1,0 +1,217 @@
+"""What a model's folder holds: whether it is whole, its architecture, and the fingerprint of its contents.
+
+Nothing here imports torch: ``paretune plan`` asks these questions and must be quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from trainables.storage import files
+from trainables.storage.home import home
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+# All that decides what a model answers. Notes, licences and other formats of the same weights stay out.
+CONTENTS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "spiece.model",
+    "vocab.*",
+    "merges.txt",
+    "chat_template.*",
+    "*.safetensors",
+)
+ADDED_ROWS = "added_rows.json"  # in a folder whose embedding has got rows for tokens that had none
+
+
+class ModelError(ValueError):
+    """A base model that is not there or can't be used: what was looked for, where, and what to do."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model's ``config.json``, how many decoder layers it has, and its modules that own a weight."""
+
+    config: dict[str, Any]
+    layers: int
+    modules: tuple[str, ...]  # full names: model.layers.0.self_attn.q_proj, ...
+    chat_template: bool = True  # whether the tokenizer has one of its own
+    added_rows: int = 0  # of the embedding, for tokens that the model was made without
+
+    @cached_property
+    def module_names(self) -> tuple[str, ...]:
+        """The distinct last parts of the modules' names: ``embed_tokens``, ``q_proj``, ..."""
+        return tuple(sorted({module.rpartition(".")[2] for module in self.modules}))
+
+    def trained_for(self, task: str) -> Architecture:
+        """As a stage's ``task`` has it: what gives rewards (SEQ_CLS) is without the head that predicts tokens."""
+        if task == "CAUSAL_LM":
+            return self
+        return replace(self, modules=tuple(m for m in self.modules if not _ends_in(m, "lm_head")))
+
+    def has_module(self, name: str) -> bool:
+        """Whether a module that owns a weight ends in ``name``: ``q_proj``, ``mlp.up_proj``, ``lm_head``."""
+        return any(_ends_in(module, name) for module in self.modules)
+
+    def has_part(self, name: str) -> bool:
+        """Like ``has_module``, and true of modules that only hold others, too: ``mlp``, ``layers.3``."""
+        return any(_ends_in(part, name) for module in self.modules for part in _parts(module))
+
+
+def _ends_in(module: str, name: str) -> bool:
+    return module == name or module.endswith("." + name)
+
+
+def _parts(module: str) -> list[str]:
+    pieces = module.split(".")
+    return [".".join(pieces[:end]) for end in range(1, len(pieces) + 1)]
+
+
+def architecture(folder: Path) -> Architecture:
+    """Reads a model's architecture from ``config.json`` and the safetensors headers.
+
+    >>> architecture(Path("SmolLM2-135M-Instruct")).layers  # doctest: +SKIP
+    30
+    """
+    check(folder)
+    config = read_json(folder / "config.json")
+    tensors = {name for file in folder.glob("*.safetensors") for name in _tensor_names(file)}
+    modules = {name.rpartition(".")[0] for name in tensors} - {""}
+    # A tied head is not stored: it is the embedding under another name.
+    if config.get("tie_word_embeddings", not any(_ends_in(m, "lm_head") for m in modules)):
+        modules.add("lm_head")
+    return Architecture(
+        config,
+        _layers(config, folder),
+        tuple(sorted(modules)),
+        _has_chat_template(folder),
+        read_json(folder / ADDED_ROWS)["rows"] if (folder / ADDED_ROWS).exists() else 0,
+    )
+
+
+def _has_chat_template(folder: Path) -> bool:
+    if any(folder.glob("chat_template.*")) or (folder / "additional_chat_templates").is_dir():
+        return True
+    settings = folder / "tokenizer_config.json"
+    return settings.exists() and bool(read_json(settings).get("chat_template"))
+
+
+def _layers(config: dict[str, Any], folder: Path) -> int:
+    for level in (config, config.get("text_config") or {}):
+        for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
+            if isinstance(level.get(key), int):
+                return int(level[key])
+    raise ModelError(f"{folder}: config.json does not say how many layers there are (num_hidden_layers).")
+
+
+def _tensor_names(file: Path) -> list[str]:
+    """The names in a safetensors header: a length in 8 bytes, then JSON."""
+    try:
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            if length > file.stat().st_size:
+                raise ValueError("the header is longer than the file")
+            return [name for name in json.loads(opened.read(length)) if name != "__metadata__"]
+    except (struct.error, ValueError) as error:
+        raise ModelError(f"{file}: not a whole safetensors file ({error}). Download it again.") from error
+
+
+def check(folder: Path) -> Path:
+    """The folder itself, once it is sure that a causal language model can be loaded from it.
+
+    Raises ``ModelError`` that says what is missing.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"There is no model folder {folder}. Give the folder that holds its config.json.")
+    if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
+        raise ModelError(f"{folder} holds an adapter, not a model. Merge it into its base model first.")
+    if not (folder / "config.json").exists():
+        raise ModelError(f"{folder} has no config.json, so it is not a model's folder.")
+    _check_weights(folder)
+    if not any((folder / name).exists() for name in TOKENIZERS):
+        raise ModelError(
+            f"{folder} has no tokenizer (looked for {', '.join(TOKENIZERS)}). Save it there, too."
+        )
+    return folder
+
+
+def _check_weights(folder: Path) -> None:
+    if not any(folder.glob("*.safetensors")):
+        found = pickles(folder)
+        reason = (
+            f" It has {found[0].name}, but a pickle can run any code when it is read; if you trust it, write "
+            "model: {unsafe: [pickle]}."
+            if found
+            else ""
+        )
+        raise ModelError(
+            f"{folder} has no weights as safetensors.{reason} Save the model with save_pretrained, "
+            "which writes safetensors."
+        )
+    if outside := [name for name in _shards(folder) if files.leads_out(name)]:
+        raise ModelError(f"{folder}: its index names weights outside of it: {outside[0]!r}.")
+    missing = [name for name in _shards(folder) if not (folder / name).exists()]
+    if missing:
+        raise ModelError(f"{folder} lacks {', '.join(missing)}. The download was cut short; fetch it again.")
+
+
+def pickles(folder: Path) -> list[Path]:
+    """The files of a folder that may hold weights as pickles, by name."""
+    return sorted(file for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
+
+
+def _shards(folder: Path) -> list[str]:
+    """The weight files that the index names, and the index itself where one of several files is there."""
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        return sorted(set(read_json(index).get("weight_map", {}).values()))
+    return [index.name] if any(folder.glob("*-of-*.safetensors")) else []
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of a model's folder; ``ModelError`` names it when it is damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path}: not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: an object is expected here, not {type(value).__name__}.")
+    return value
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of what the model is (config, tokenizer, chat template, weights) that no path enters.
+
+    Hashing gigabytes takes seconds, so each file's hash is remembered until its size or time changes.
+    """
+    remembered_in = home() / "fingerprints.json"
+    known = _remembered(remembered_in)
+    hashes, fresh = {}, {}
+    for file in sorted({file for pattern in CONTENTS for file in folder.glob(pattern) if file.is_file()}):
+        status = file.stat()
+        key = f"{file.resolve()} {status.st_size} {status.st_mtime_ns}"
+        if key not in known:
+            known[key] = fresh[key] = files.file_sha256(file)
+        hashes[file.name] = known[key]
+    if fresh:
+        # A cache that can't be written costs time, not correctness.
+        with contextlib.suppress(OSError):
+            files.write_json(remembered_in, _remembered(remembered_in) | fresh)
+    return files.sha256(hashes)
+
+
+def _remembered(path: Path) -> dict[str, str]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

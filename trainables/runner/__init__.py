@@ -1,0 +1,1 @@
+"""One trial from its configuration to its record, in this process or in a warm worker."""

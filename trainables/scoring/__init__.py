@@ -1,0 +1,1 @@
+"""How good a policy is on held-out rows: likelihood, written answers, and measures of texts."""

@@ -1,0 +1,1 @@
+"""PPO: its settings, its trainer, its formulas, and the rewards that it learns from."""

@@ -1,0 +1,291 @@
+"""Proximal policy optimization: answers are sampled, rewarded, and made more or less likely."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from trainables.config import limits
+from trainables.config.trained_model import Trained
+from trainables.data.rows import Conversation, Prompt
+from trainables.models.decoder_shape import Unforeseen
+from trainables.stages.base import Metric, Prediction, Scores, TrainingStage
+from trainables.stages.forward_pass import Batch, RewardModel, Round, WholeLogits
+from trainables.stages.ppo.reward_rules import RULES, misfit
+from trainables.tokenization.encode import IGNORED, Encoded
+
+if TYPE_CHECKING:
+    import transformers
+
+    from trainables.config.train import TrainConfig
+    from trainables.data.loading import Data
+    from trainables.training.policy import Policy
+    from trainables.trial.config import TrialConfig
+
+LOOKED_AT = 1000  # rows whose references are looked at while planning; the others are when they are rewarded
+
+
+class PPO(TrainingStage):
+    """Clipped policy and value losses on sampled answers (Schulman et al., 2017, arXiv:1707.06347), with a penalty on
+    the KL to the untrained policy (Ziegler et al., 2019, arXiv:1909.08593).
+
+    A step samples an answer to each of its prompts, judges them once, and makes ``epochs`` x ``mini_batches``
+    optimizer updates. One base is in memory: the value head is a linear layer on the policy's last hidden state, and
+    the reference is the policy with its adapters off, or a copy of the weights that train. Dropout is off.
+
+    Defaults without a source given are TRL's (``PPOConfig``). Quality is the mean reward of greedy answers.
+    """
+
+    kind: Literal["ppo"] = "ppo"
+    reward: str | Trained | None = Field(
+        default=None, validate_default=True
+    )  # a rule, or a reward trial's model
+    max_new_tokens: Annotated[int, limits.most(limits.TOKENS)] = Field(
+        default=32, ge=1
+    )  # an answer's most; prompts keep the end that leaves room for them
+    min_new_tokens: int = Field(
+        default=0, ge=0
+    )  # no answer ends before; the policy is judged under that rule, too
+    temperature: float = Field(default=1.0, gt=0)  # of sampling, and of the policy that is trained
+    kl_coefficient: float = Field(default=0.05, ge=0)  # reward per nat
+    kl_target: float | None = Field(
+        default=None, gt=0
+    )  # nats per answer; with it the coefficient adapts (Ziegler)
+    kl_horizon: int = Field(default=10_000, ge=1)  # answers over which it does (Ziegler's code)
+    kl_estimator: Literal["k1", "k3"] = "k1"  # Schulman, 2020, http://joschu.net/blog/kl-approx.html
+    clip_range: float = Field(default=0.2, gt=0)  # of the probability ratio around 1 (Schulman et al., 2017)
+    value_clip_range: float | None = Field(
+        default=0.2, gt=0
+    )  # of a value around what it was; null: not clipped
+    value_coefficient: float = Field(default=0.1, ge=0)  # of the value loss in the loss
+    gamma: float = Field(default=1.0, ge=0, le=1)  # discount per token
+    lam: float = Field(default=0.95, ge=0, le=1)  # of generalized advantages
+    epochs: Annotated[int, limits.most(limits.EPOCHS)] = Field(default=4, ge=1)  # over the answers of a step
+    mini_batches: Annotated[int, limits.most(limits.BATCH)] = Field(default=1, ge=1)  # updates an epoch
+    normalize_scores: bool = False  # to mean 0 and variance 1 over the answers of a step
+    whiten_rewards: bool = False  # tokens' rewards to variance 1
+    missing_eos_penalty: float = Field(default=0.0, ge=0)  # off the score of an answer that doesn't end
+
+    needs: ClassVar[type] = Prompt
+    learning_rate_share: ClassVar[float] = 0.1
+    encoding: ClassVar[tuple[str, ...]] = ("max_new_tokens",)
+    logs: ClassVar[tuple[str, ...]] = (
+        "reward",
+        "kl",
+        "kl_coefficient",
+        "ratio",
+        "clip_fraction",
+        "policy_loss",
+        "value_loss",
+        "entropy",
+        "answer_tokens",
+    )
+
+    @field_validator("reward")
+    @classmethod
+    def _there_is_one(cls, reward: str | Trained | None) -> str | Trained | None:
+        if reward is None:
+            raise ValueError(f"ppo needs a reward; {_CHOICES}")
+        if isinstance(reward, str) and reward not in RULES:
+            raise ValueError(f"there is no rule and no folder {reward!r}; {_CHOICES}")
+        return reward
+
+    def problems(self, config: TrialConfig, data: Data | None) -> Iterator[tuple[str, str]]:
+        room = config.data.cutoff - self.max_new_tokens
+        if room < 1:
+            yield (
+                "max_new_tokens",
+                f"{self.max_new_tokens} new tokens leave no room for a prompt in a cutoff of {config.data.cutoff}",
+            )
+        if self.min_new_tokens > self.max_new_tokens:
+            yield (
+                "min_new_tokens",
+                f"{self.min_new_tokens} is more than max_new_tokens, {self.max_new_tokens}",
+            )
+        if self.mini_batches > config.train.batch_size:
+            rows = config.train.batch_size
+            yield "mini_batches", f"{rows} rows can't be shared by {self.mini_batches} mini-batches"
+        if isinstance(self.reward, Trained):
+            what = misfit(self.reward, config)
+            if what:
+                yield "reward", what
+        elif data is not None:
+            parts = (data.validation, data.test, data.train)
+            looked_at = (row for part in parts for row in islice(part, LOOKED_AT))
+            wrong = next((what for row in looked_at if (what := self._unfit(row))), None)
+            if wrong:
+                yield "reward", wrong
+
+    def unshared(self, config: TrialConfig) -> str | None:
+        return (
+            "ppo samples from the policy and puts its first weights in their places, which needs them whole"
+        )
+
+    def worst_case(self) -> PPO:
+        # An epoch takes what the one before it took, and time.
+        return self.model_copy(update={"min_new_tokens": self.max_new_tokens, "epochs": 1})
+
+    def rehearsal(self) -> PPO:
+        # A reward model fits the whole base alone, and not the one layer that a rehearsal has of it.
+        return self.model_copy(update={"reward": None}) if isinstance(self.reward, Trained) else self
+
+    def forward_pass(self, rows: int, tokens: int) -> Batch | None:
+        """A mini-batch of the answers at their longest. Of their logits, in 32 bits, the backward pass needs the
+        log_softmax, and a byte each for which weren't allowed.
+        """
+        try:
+            reward = RewardModel.of(self.reward) if isinstance(self.reward, Trained) else None
+        except Unforeseen:
+            return None
+        at_once = -(-rows // self.mini_batches)
+        logits = WholeLogits(kept=5, forward=8, backward=8, cast=6)
+        return Batch(
+            at_once, tokens, at_once * self.max_new_tokens, logits, Round(rows, self.max_new_tokens, reward)
+        )
+
+    def longest(
+        self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
+    ) -> tuple[Any, int]:
+        row, length = super().longest(tokenizer, rows, cutoff)
+        return row, length + self.max_new_tokens
+
+    def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
+        """The prompt, or the end of it that leaves room for an answer. No label: there is no answer yet."""
+        import json
+
+        from trainables import templates
+
+        tools = json.loads(row.tools) if row.tools else None
+        ids = templates.prompt_ids(tokenizer, row.prompt, tools)
+        kept = ids[-max(cutoff - self.max_new_tokens, 1) :]
+        return [Encoded(kept, [IGNORED] * len(kept), len(kept), truncated=len(kept) < len(ids))]
+
+    def trainer(
+        self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
+    ) -> transformers.Trainer:
+        from trainables.stages.ppo.trainer import PPOTrainer
+        from trainables.tokenization import batching
+        from trainables.training.trainer_setup import in_order
+
+        tokens = self.tokens(policy.tokenizer, rows, cutoff)
+        trainer = PPOTrainer(self, policy, rows, tokens, cutoff, arguments)
+        count = train.rows_seen(trainer.args.max_steps, len(tokens), trainer.args.world_size)
+        order = batching.order(tokens.lengths, count, **train.batching())
+        in_order(trainer, order, tokens.lengths[order])
+        asked: Callable[[int], int] = trainer.tokens_after  # type: ignore[attr-defined]
+        trainer.tokens_after = lambda step: asked(step) + trainer.answered  # type: ignore[attr-defined]
+        return trainer
+
+    def worth(self, policy: Policy, rows: Sequence[Any], answers: Sequence[str], cutoff: int) -> list[float]:
+        """Each answer's reward. Raises ``DataError`` for a row that the rule can't judge by, ``RewardModelError``."""
+        from trainables.data.errors import DataError
+
+        if self.reward is None:  # in a rehearsal
+            return [0.0] * len(rows)
+        if isinstance(self.reward, Trained):
+            return _rewarded(self.reward, policy, rows, answers, cutoff)
+        rule = RULES[self.reward]
+        wrong = next((what for row in rows if (what := self._unfit(row))), None)
+        if wrong:
+            raise DataError(wrong)
+        return [rule.worth(answer, row.reference) for row, answer in zip(rows, answers, strict=True)]
+
+    def _unfit(self, row: Any) -> str | None:
+        """Why the rule can't reward answers to a row."""
+        rule = RULES[str(self.reward)]
+        if row.reference is None:
+            return f"the rule {self.reward!r} needs rows with a reference, and there are rows without one"
+        if not rule.suits(row.reference):
+            return (
+                f"the rule {self.reward!r} needs {rule.what} as reference, which {row.reference[:60]!r} isn't"
+            )
+        return None
+
+    def quality(self, data: Data) -> Metric:
+        return Metric("reward", higher_is_better=True, unit="reward")
+
+    def objective_name(self) -> str:
+        return "mean reward"
+
+    def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
+        tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
+        answers = self._answers(policy, tokens)
+        found = self.worth(policy, rows, _texts(policy, answers), cutoff)
+        return {"objective": sum(found) / len(found)}
+
+    def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
+        """``kl``: ln policy/reference of the greedy answers, in nats per answer; ``ended``: the share of them that end
+        by themselves.
+        """
+        from trainables.data.thinking import matches
+        from trainables.scoring.generation import end_tokens
+
+        prompts = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
+        answers = self._answers(policy, prompts)
+        texts = _texts(policy, answers)
+        found = self.worth(policy, rows, texts, cutoff)
+        predictions = tuple(
+            Prediction(number, row.prompt_json(), row.reference or "", text, float(reward))
+            for number, (row, text, reward) in enumerate(zip(rows, texts, found, strict=True))
+        )
+        ends = set(end_tokens(policy))
+        metrics = {
+            "reward": sum(found) / len(found),
+            "kl": self._kl(policy, prompts, answers),
+            "ended": sum(answer[-1] in ends for answer in answers) / len(answers),
+        }
+        if all(row.reference is not None for row in rows):
+            metrics["exact_match"] = sum(matches(texts, (row.reference for row in rows))) / len(rows)
+        return Scores(predictions, metrics)
+
+    def _answers(self, policy: Policy, prompts: Sequence[Encoded]) -> list[list[int]]:
+        """The greedy answer to each prompt, its end token included."""
+        from trainables.scoring.generation import continued, end_tokens
+
+        starts = [row.input_ids for row in prompts]
+        said = continued(policy, starts, self.max_new_tokens, self.eval_batch, self.min_new_tokens)
+        ends = set(end_tokens(policy))
+        return [_to_end(answer, ends) for answer in said]
+
+    def _kl(self, policy: Policy, prompts: Sequence[Encoded], answers: Sequence[list[int]]) -> float:
+        from trainables.scoring.likelihood import judge
+        from trainables.training.reference_policy import reference
+
+        rows = [
+            Encoded(row.input_ids + answer, row.labels + answer, len(row.input_ids), truncated=False)
+            for row, answer in zip(prompts, answers, strict=True)
+        ]
+        now = judge(policy, rows, self.eval_batch)
+        with reference(policy):
+            before = judge(policy, rows, self.eval_batch)
+        return sum(a.logprob - b.logprob for a, b in zip(now, before, strict=True)) / len(rows)
+
+
+def _rewarded(
+    trained: Trained, policy: Policy, rows: Sequence[Any], answers: Sequence[str], cutoff: int
+) -> list[float]:
+    from trainables.stages.ppo.reward_model import rewards
+    from trainables.tokenization.encode import encode
+
+    assert trained.folder is not None
+    # Rendered as the reward model saw its answers, whatever tokens these came as.
+    whole = (Conversation(row.prompt, said, (), row.tools) for row, said in zip(rows, answers, strict=True))
+    return rewards(policy, trained.folder, [encode(row, policy.tokenizer, cutoff) for row in whole])
+
+
+_CHOICES = (
+    f"give a rule's name ({', '.join(RULES)}), the folder of a finished reward trial, or {{from: reward}}"
+)
+
+
+def _to_end(answer: list[int], ends: set[int]) -> list[int]:
+    places = (place for place, token in enumerate(answer, start=1) if token in ends)
+    return answer[: next(places, len(answer))]
+
+
+def _texts(policy: Policy, answers: Sequence[list[int]]) -> list[str]:
+    found = policy.tokenizer.batch_decode(list(answers), skip_special_tokens=True)
+    return [text.strip() for text in found]

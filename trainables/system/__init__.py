@@ -1,0 +1,1 @@
+"""The machine and its libraries: cores, memory, packages, processes, background calls, secrets in texts."""

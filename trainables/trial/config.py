@@ -1,0 +1,116 @@
+"""What one trial is: model, data, stage, method and training settings, and the id that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from trainables.config.base import Frozen
+from trainables.config.data import DataConfig
+from trainables.config.model import ModelConfig
+from trainables.config.train import TrainConfig
+from trainables.config.trained_model import Trained
+from trainables.methods import Method
+from trainables.results import Role
+from trainables.stages import Stage
+from trainables.storage import files
+
+
+class TrialConfig(Frozen):
+    """One trial. ``method`` is ``None`` for the base model, which is scored as it is.
+
+    >>> TrialConfig.model_validate({...}).trial_id()  # doctest: +SKIP
+    '3f2a9c81d0b4'
+    """
+
+    cell: str
+    method_name: str
+    role: Role = "search"
+    model: ModelConfig
+    data: DataConfig
+    stage: Stage
+    method: Method | None
+    train: TrainConfig
+
+    def canonical(self) -> dict[str, Any]:
+        """The JSON that the id is a hash of: content hashes stand for paths, and labels stay out."""
+        config = self.model_dump(mode="json")
+        for part in (config["stage"], config["method"] or {}):
+            part.pop("name", None)
+        if self.model.fingerprint is not None:
+            del config["model"]["path"], config["model"]["name"]
+        for part, key, trained in self.trained():
+            config[part][key] = trained.identity
+        if self.data.sha256 is not None:
+            del config["data"]["train"], config["data"]["eval"], config["data"]["folder"]
+        return config
+
+    def trained(self) -> Iterator[tuple[str, str, Trained]]:
+        """What this trial takes from others: (``model`` or ``stage``, the field, whose)."""
+        for part, owner in (("model", self.model), ("stage", self.stage)):
+            yield from ((part, key, value) for key, value in owner if isinstance(value, Trained))
+
+    def trial_id(self) -> str:
+        """Twelve hex digits of the SHA-256 of the config's canonical JSON."""
+        return files.sha256(self.canonical())[:12]
+
+    def identity(self) -> dict[str, Any]:
+        """The fields of a record that say which trial it is."""
+        return {
+            "trial_id": self.trial_id(),
+            "cell": self.cell,
+            "stage": self.stage.kind,
+            "method": self.method_name,
+            "model": self.model.label,
+            "data": self.data.label,
+            "seed": self.train.seed,
+            "role": self.role,
+            "start_cell": self.model.start.cell if self.model.start else None,
+            "start_trial": self.model.start.trial if self.model.start else None,
+            "config": self.model_dump(mode="json"),
+        }
+
+    def needs(self) -> Iterator[tuple[tuple[str, str], str]]:
+        """((section, leaf), what) for all that the machine must be able to do, by its name in ``capabilities``.
+
+        What works wherever Paretune does is not asked for.
+        """
+        if self.model.attention not in ("auto", "sdpa", "eager"):
+            yield ("model", "attention"), self.model.attention
+        if self.model.kernels not in ("auto", "none"):
+            yield ("model", "kernels"), self.model.kernels
+        if self.train.precision in ("fp16", "bf16"):
+            yield ("train", "precision"), self.train.precision
+        if self.method is not None:
+            yield from ((("method", leaf), what) for leaf, what in self.method.needs())
+
+    def halved(self, workers: int = 1) -> TrialConfig | None:
+        """The same steps with half the rows at a time, twice as often; ``None`` where there is no half.
+
+        >>> config.halved().train.batch_size  # of 8  # doctest: +SKIP
+        4
+        """
+        rows, odd = divmod(self.train.batch_size, 2)
+        if odd or rows % workers or rows // workers < self.stage.least_batch:
+            return None
+        settings = {"batch_size": rows, "gradient_accumulation": 2 * self.train.gradient_accumulation}
+        found = self.model_copy(update={"train": self.train.model_copy(update=settings)})
+        return None if any(self.stage.problems(found, None)) else found
+
+    def memory_shape(self, workers: int = 1) -> str:
+        """A hash of what memory depends on: the config without learning rate, alpha, seed and bookkeeping."""
+        config = self.canonical()
+        for key in ("cell", "method_name", "role"):
+            del config[key]
+        del config["model"]["start"]  # other weights of the same shape
+        config["train"] = {
+            key: config["train"][key]
+            for key in ("batch_size", "optimizer", "precision", "gradient_checkpointing", "packing")
+        }
+        # With accumulation, gradients live on through the next forward pass.
+        config["train"]["accumulates"] = self.train.gradient_accumulation > 1
+        if workers > 1:
+            config["train"] |= {"workers": workers, "sharding": self.train.sharding}
+        if config["method"] is not None:
+            config["method"].pop("alpha", None)
+        return files.sha256(config)[:12]
