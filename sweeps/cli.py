@@ -100,8 +100,9 @@ def _detach(plan: Plan, place: Place, address: str | None, resume: bool, force: 
     from sweeps.execution.detached import start
     from sweeps.execution.detached.driver import NotBegun
     from sweeps.execution.detached.run_request import Orders
+    from sweeps.execution.run_folder import check_location
 
-    place.check(plan, resume)
+    check_location(plan, place, resume)
     try:
         driver = start.begin(place.folder, Orders.of(plan, place.output, address, resume, force))
     except NotBegun as error:

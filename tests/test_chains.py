@@ -22,7 +22,8 @@ from trial_example import METHODS, curve, make_config, run, write_rows
 from reports.best_trials import chosen
 from sweeps.execution import run_folder
 from sweeps.planning.plan import Plan
-from sweeps.runs import layout, location
+from sweeps.runs import layout
+from sweeps.runs.reading import copied
 from sweeps.runs.earlier_results import Earlier
 from trainables.config.trained_model import Trained
 from trainables.models.folder import ModelError
@@ -302,8 +303,7 @@ def test_a_run_is_looked_at_once_however_many_cells_start_from_it(
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     make_run(tmp_path, tiny_model, (None, "lora"))
     looked_at: list[str] = []
-    of = location.of
-    monkeypatch.setattr("sweeps.runs.resolve.place_of", lambda run: looked_at.append(run) or of(run))
+    monkeypatch.setattr("sweeps.runs.artifacts.copied", lambda run: looked_at.append(run) or copied(run))
     made = going_on_from(tmp_path, f"file://{tmp_path}/run")
     assert started_from(made, "sft-full") == started_from(made, "sft-lora") is not None
     assert looked_at == [f"file://{tmp_path}/run"]

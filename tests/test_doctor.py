@@ -421,7 +421,7 @@ def test_a_node_is_asked_by_a_process_that_prints_its_report_and_nothing_else() 
     question = json.dumps({"names": ["eager"]})
     done = subprocess.run(command, input=question, capture_output=True, text=True, check=True, cwd=ROOT)
     report = Report.of_json(done.stdout)
-    assert list(made.topics) == ["Packages", "Asked"]
+    assert list(report.topics) == ["Packages", "Asked"]
     assert report.topics["Asked"][0].works
 
 

@@ -4,7 +4,7 @@
 >>> report.exit_code  # doctest: +SKIP
 0
 
-On a cluster every node is asked by a process of its own there (``sweeps.cluster.remote_tasks``), which prints its report:
+On a cluster every node is asked by a process of its own there (``sweeps.cluster.remote_tasks``), which prints it:
 
     python -m sweeps.doctor      the question, as JSON, on standard input
 """

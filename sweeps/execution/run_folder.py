@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from sweeps.planning.plan import Plan
 from sweeps.runs.layout import _environment
+from sweeps.runs.location import Place
 from sweeps.spec.problems import Problem, SpecError
 from trainables import results
 from trainables.storage import files
@@ -52,6 +53,13 @@ def check(plan: Plan, run: Path, resume: bool, shown: str | None = None) -> dict
     if before is not None:
         _check_same(plan, run, before.get("plan", {}))
     return before
+
+
+def check_location(plan: Plan, place: Place, resume: bool) -> None:
+    """Raises ``SpecError`` where somebody holds the run, or where :func:`check` does."""
+    place.refuse_held()
+    place.fetch()
+    check(plan, place.folder, resume, place.shown)
 
 
 def set_aside_damaged(run: Path) -> list[Path]:

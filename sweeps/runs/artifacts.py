@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps.runs.downloads import here, store_of
-from sweeps.runs.location import of as place_of
+from sweeps.runs.reading import copied
 from trainables import results
 from trainables.models.folder import ModelError
 from trainables.results import Record
@@ -83,7 +83,7 @@ def left(text: str, answers: Answers | None, task: str, settled: str | None = No
 
 def _in(text: str, run: str, part: str, answers: Answers, task: str) -> Found:
     name, at, step = part.partition("@")
-    with place_of(run).copied() as looked_at:
+    with copied(run) as looked_at:
         trial = _trial(text, looked_at, name, bool(at), answers, task)
         record = results.read_record(looked_at / "trials" / trial)
         untrained = record is not None and record.role == "base"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from sweeps.runs.reading import PATIENCE_SECONDS
 from trainables.storage import files
 from trainables.storage.home import home
 from trainables.storage.url_store import Store
 from trainables.storage.urls import is_url
 from trainables.trial import starting_weights
 from trainables.trial.staged_inputs import NAME as GIVEN
-
-PATIENCE_SECONDS = 20.0  # with a store that fails
 
 
 def store_of(url: str) -> Store:

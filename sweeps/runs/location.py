@@ -10,15 +10,12 @@ import json
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sweeps.cluster import url_access
-from sweeps.execution import run_folder
-from sweeps.planning.plan import Plan
-from sweeps.runs import layout, lease, lock
+from sweeps.runs import layout, lease, lock, reading
 from sweeps.runs.layout import STOP, Settled
 from sweeps.runs.mirror import Mirror
 from sweeps.runs.mirror_rules import wanted as small
@@ -29,8 +26,6 @@ from trainables.storage.home import home
 from trainables.storage.url_store import Store
 from trainables.storage.urls import is_url
 from trainables.system import provenance
-
-LOOKING_SECONDS = 20.0  # of patience for whoever only asks how a run is
 
 
 class InFolder:
@@ -46,10 +41,12 @@ class InFolder:
         with lock.held(self.folder):
             yield
 
-    def check(self, plan: Plan, resume: bool) -> None:
-        """Raises ``SpecError`` where somebody holds the run, or it can't be begun or gone on with."""
+    def refuse_held(self) -> None:
+        """Raises ``SpecError`` where somebody holds the run."""
         lock.refuse_held(self.folder)
-        run_folder.check(plan, self.folder, resume)
+
+    def fetch(self) -> None:
+        """Has the folder hold what is where the run is."""
 
     def settled(self) -> Settled:
         """Which trials of earlier runs it began with."""
@@ -104,12 +101,13 @@ class AtUrl:
             with self.mirror.following():
                 yield
 
-    def check(self, plan: Plan, resume: bool) -> None:
+    def refuse_held(self) -> None:
         lock.refuse_held(self.folder)
         if (holder := self.holder()) is not None:
             raise SpecError(lock.held_by(self.shown, holder))
+
+    def fetch(self) -> None:
         self.mirror.fetch()
-        run_folder.check(plan, self.folder, resume, self.shown)
 
     def _lost(self) -> None:
         self.mirror.closed = True
@@ -152,16 +150,11 @@ class AtUrl:
 
     @contextmanager
     def copied(self, names: Callable[[str], bool] = small) -> Iterator[Path]:
-        store = self._quick()
-        there = store.list()
-        with tempfile.TemporaryDirectory(prefix="paretune-") as temporary:
-            copy = Path(temporary) / self.folder.name
-            copy.mkdir()
-            store.pull([name for name in there if names(name)], copy, there)
+        with reading.copied(self.shown, names) as copy:
             yield copy
 
     def _quick(self) -> Store:
-        return Store(self.shown, LOOKING_SECONDS)
+        return Store(self.shown, reading.PATIENCE_SECONDS)
 
 
 Place = InFolder | AtUrl

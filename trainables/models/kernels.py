@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainables.system import capabilities
 from trainables.tokenization.batching import SHORT_ROW
-
-if TYPE_CHECKING:
-    from trainables.trial.config import TrialConfig
 
 # A loss is each stage's own, computed where there are labels; of Liger's kernels those of the layers are taken.
 LIGER = {
@@ -40,10 +37,15 @@ def chosen(asked: str) -> str:
     return "liger" if capabilities.check("liger").works else "none"
 
 
-def loaded(kernel: str, loader: Any, folder: Path, options: dict[str, Any], config: TrialConfig) -> Any:
-    """The model that ``loader`` makes of ``folder``, with the kernels in place."""
+def loaded(
+    kernel: str, loader: Any, folder: Path, options: dict[str, Any], cutoff: int, trains_whole: bool
+) -> Any:
+    """The model that ``loader`` makes of ``folder``, with the kernels in place.
+
+    ``cutoff``: the longest row, in tokens. ``trains_whole``: whether the base's own weights are trained.
+    """
     if kernel == "unsloth":
-        return _by_unsloth(folder, options, config)
+        return _by_unsloth(folder, options, cutoff, trains_whole)
     model = loader.from_pretrained(folder, **options)
     if kernel == "liger":
         from liger_kernel.transformers import _apply_liger_kernel_to_instance
@@ -69,17 +71,17 @@ def _taken(apply: Any) -> dict[str, bool]:
     return {name: value for name, value in LIGER.items() if name in known}
 
 
-def _by_unsloth(folder: Path, options: dict[str, Any], config: TrialConfig) -> Any:
+def _by_unsloth(folder: Path, options: dict[str, Any], cutoff: int, trains_whole: bool) -> Any:
     from unsloth import FastLanguageModel
 
     quantized = options.get("quantization_config")
     model, _ = FastLanguageModel.from_pretrained(
         model_name=str(folder),
-        max_seq_length=config.data.cutoff,
+        max_seq_length=cutoff,
         dtype=options["dtype"],
         load_in_4bit=bool(getattr(quantized, "load_in_4bit", False)),
         load_in_8bit=bool(getattr(quantized, "load_in_8bit", False)),
-        full_finetuning=config.method is not None and not config.method.saves_adapter,
+        full_finetuning=trains_whole,
         device_map=options.get("device_map"),
         trust_remote_code=options["trust_remote_code"],
         local_files_only=True,

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainables.methods.qlora import QLoRA
     from trainables.models.decoder_shape import Shape
     from trainables.models.precision import Dtypes
 
 LEAST_SHARE = 0.9  # of a decoder's weights that must be quantized for a model to be called so
+
+
+class QuantizationSettings(Protocol):
+    """What a quantizer reads of a method's settings; see ``methods.qlora.QLoRA`` for what each means."""
+
+    @property
+    def bits(self) -> int: ...
+    @property
+    def quant_type(self) -> str: ...
+    @property
+    def double_quant(self) -> bool: ...
+    @property
+    def int8_threshold(self) -> float: ...
+    @property
+    def group_size(self) -> int: ...
 
 
 class QuantizationFailed(RuntimeError):  # noqa: N818
@@ -26,15 +40,15 @@ class Quantizer:
     own: ClassVar[tuple[str, ...]] = ()  # the settings of the method that are this quantizer's alone
     stores_linear: ClassVar[bool] = True  # PEFT finds its layers among a model's linear ones
 
-    def need(self, asked: QLoRA) -> str:
+    def need(self, settings: QuantizationSettings) -> str:
         """What it takes on a machine, by its name in ``capabilities``."""
         raise TypeError(f"{type(self).__name__} does not say what it needs")
 
-    def load_options(self, asked: QLoRA, dtypes: Dtypes) -> dict[str, Any]:
+    def load_options(self, settings: QuantizationSettings, dtypes: Dtypes) -> dict[str, Any]:
         """Extra keyword arguments for ``from_pretrained``."""
         return {}
 
-    def quantize(self, asked: QLoRA, model: nn.Module, dtypes: Dtypes) -> None:
+    def quantize(self, settings: QuantizationSettings, model: nn.Module, dtypes: Dtypes) -> None:
         """What is left to do once the model is loaded."""
 
     def is_quantized(self, module: nn.Module) -> bool:
@@ -49,21 +63,21 @@ class Quantizer:
         """What a layer keeps besides its parameters and buffers: scales, zeros, code books."""
         return ()
 
-    def bytes_per_weight(self, asked: QLoRA, shape: Shape) -> float:
+    def bytes_per_weight(self, settings: QuantizationSettings, shape: Shape) -> float:
         """What a weight takes itself."""
         raise TypeError(f"{type(self).__name__} does not say what a weight takes")
 
-    def constants_per_weight(self, asked: QLoRA, shape: Shape) -> float:
+    def constants_per_weight(self, settings: QuantizationSettings, shape: Shape) -> float:
         """A weight's share of the constants, in bytes."""
         raise TypeError(f"{type(self).__name__} does not say what its constants take")
 
-    def holds_inputs(self, asked: QLoRA) -> bool:
+    def holds_inputs(self, settings: QuantizationSettings) -> bool:
         """Whether its products keep their inputs where checkpointing doesn't see them."""
         return False
 
-    def label(self, asked: QLoRA) -> str:
+    def label(self, settings: QuantizationSettings) -> str:
         """The part of a method's name that says how it is quantized: ``4bit``."""
-        return f"{asked.bits}bit"
+        return f"{settings.bits}bit"
 
 
 def check(quantizer: Quantizer, model: Any) -> int:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trainables.quantizers.base import Quantizer
+from trainables.quantizers.base import QuantizationSettings, Quantizer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainables.methods.qlora import QLoRA
     from trainables.models.decoder_shape import Shape
     from trainables.models.precision import Dtypes
 
@@ -21,24 +20,24 @@ class BitsAndBytes(Quantizer):
     bits: ClassVar[tuple[int, ...]] = (4, 8)
     own: ClassVar[tuple[str, ...]] = ("quant_type", "double_quant", "int8_threshold")
 
-    def need(self, asked: QLoRA) -> str:
-        return f"bitsandbytes {asked.bits}-bit"
+    def need(self, settings: QuantizationSettings) -> str:
+        return f"bitsandbytes {settings.bits}-bit"
 
-    def load_options(self, asked: QLoRA, dtypes: Dtypes) -> dict[str, Any]:
+    def load_options(self, settings: QuantizationSettings, dtypes: Dtypes) -> dict[str, Any]:
         from transformers import BitsAndBytesConfig
 
-        if asked.bits == 8:
-            config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=asked.int8_threshold)
+        if settings.bits == 8:
+            config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=settings.int8_threshold)
         else:
             config = BitsAndBytesConfig(
                 load_in_4bit=True,
-                bnb_4bit_quant_type=asked.quant_type,
-                bnb_4bit_use_double_quant=asked.double_quant,
+                bnb_4bit_quant_type=settings.quant_type,
+                bnb_4bit_use_double_quant=settings.double_quant,
                 bnb_4bit_compute_dtype=dtypes.compute,
             )
         return {"quantization_config": config}
 
-    def quantize(self, asked: QLoRA, model: nn.Module, dtypes: Dtypes) -> None:
+    def quantize(self, settings: QuantizationSettings, model: nn.Module, dtypes: Dtypes) -> None:
         keep_gradients_right_on_cpu(model)
         let_go_of_the_file(model)
 
@@ -56,17 +55,17 @@ class BitsAndBytes(Quantizer):
         if scales is not None:
             yield scales
 
-    def bytes_per_weight(self, asked: QLoRA, shape: Shape) -> float:
-        return asked.bits / 8
+    def bytes_per_weight(self, settings: QuantizationSettings, shape: Shape) -> float:
+        return settings.bits / 8
 
-    def constants_per_weight(self, asked: QLoRA, shape: Shape) -> float:
-        if asked.bits == 8:
+    def constants_per_weight(self, settings: QuantizationSettings, shape: Shape) -> float:
+        if settings.bits == 8:
             return 4 * shape.linear_outputs / shape.linear_params
         # A scale of 4 bytes each 64 weights; or of one byte, and 4 more each 256 of them.
-        return (1 + 4 / 256) / 64 if asked.double_quant else 4 / 64
+        return (1 + 4 / 256) / 64 if settings.double_quant else 4 / 64
 
-    def holds_inputs(self, asked: QLoRA) -> bool:
-        return asked.bits == 8
+    def holds_inputs(self, settings: QuantizationSettings) -> bool:
+        return settings.bits == 8
 
 
 def keep_gradients_right_on_cpu(model: nn.Module) -> None:

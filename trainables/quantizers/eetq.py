@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trainables.quantizers.base import Quantizer
+from trainables.quantizers.base import QuantizationSettings, Quantizer
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainables.methods.qlora import QLoRA
     from trainables.models.decoder_shape import Shape
     from trainables.models.precision import Dtypes
 
@@ -20,10 +19,10 @@ class EETQ(Quantizer):
     bits: ClassVar[tuple[int, ...]] = (8,)
     stores_linear: ClassVar[bool] = False
 
-    def need(self, asked: QLoRA) -> str:
+    def need(self, settings: QuantizationSettings) -> str:
         return "eetq"
 
-    def load_options(self, asked: QLoRA, dtypes: Dtypes) -> dict[str, Any]:
+    def load_options(self, settings: QuantizationSettings, dtypes: Dtypes) -> dict[str, Any]:
         from transformers import EetqConfig
 
         return {"quantization_config": EetqConfig("int8")}
@@ -34,11 +33,11 @@ class EETQ(Quantizer):
     def weights(self, module: Any) -> int:
         return int(module.weight.numel())
 
-    def bytes_per_weight(self, asked: QLoRA, shape: Shape) -> float:
+    def bytes_per_weight(self, settings: QuantizationSettings, shape: Shape) -> float:
         return 1
 
-    def constants_per_weight(self, asked: QLoRA, shape: Shape) -> float:
+    def constants_per_weight(self, settings: QuantizationSettings, shape: Shape) -> float:
         return 2 * shape.linear_outputs / shape.linear_params
 
-    def label(self, asked: QLoRA) -> str:
-        return f"eetq{asked.bits}bit"
+    def label(self, settings: QuantizationSettings) -> str:
+        return f"eetq{settings.bits}bit"

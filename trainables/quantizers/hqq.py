@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trainables.quantizers.base import QuantizationFailed, Quantizer
+from trainables.quantizers.base import QuantizationFailed, QuantizationSettings, Quantizer
 from trainables.quantizers.bnb import let_go_of_the_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainables.methods.qlora import QLoRA
     from trainables.models.decoder_shape import Shape
     from trainables.models.precision import Dtypes
 
@@ -27,28 +26,28 @@ class HQQ(Quantizer):
     own: ClassVar[tuple[str, ...]] = ("group_size",)
     stores_linear: ClassVar[bool] = False
 
-    def need(self, asked: QLoRA) -> str:
+    def need(self, settings: QuantizationSettings) -> str:
         return "hqq"
 
-    def load_options(self, asked: QLoRA, dtypes: Dtypes) -> dict[str, Any]:
+    def load_options(self, settings: QuantizationSettings, dtypes: Dtypes) -> dict[str, Any]:
         # In full only in the machine's memory: layer by layer it goes to the GPU, quantized.
         return {"device_map": {"": "cpu"}}
 
-    def quantize(self, asked: QLoRA, model: Any, dtypes: Dtypes) -> None:
+    def quantize(self, settings: QuantizationSettings, model: Any, dtypes: Dtypes) -> None:
         import torch
         from hqq.core.quantize import BaseQuantizeConfig, HQQLinear
         from torch import nn
 
         where = "cuda" if torch.cuda.is_available() else "cpu"
-        plan = BaseQuantizeConfig(nbits=asked.bits, group_size=asked.group_size, axis=1)
+        plan = BaseQuantizeConfig(nbits=settings.bits, group_size=settings.group_size, axis=1)
         heads = {id(module) for module in (model.get_output_embeddings(), getattr(model, "score", None))}
         for name, module in list(model.named_modules()):
             if not isinstance(module, nn.Linear) or id(module) in heads:
                 continue
-            if module.in_features % asked.group_size:
+            if module.in_features % settings.group_size:
                 raise QuantizationFailed(
-                    f"{name} has rows of {module.in_features} weights, which groups of {asked.group_size} don't fill; "
-                    "choose another group_size"
+                    f"{name} has rows of {module.in_features} weights, which groups of {settings.group_size} don't "
+                    "fill; choose another group_size"
                 )
             quantized = HQQLinear(module, plan, del_orig=False, compute_dtype=dtypes.compute, device=where)
             # Else each layer would keep a reference to what it was made of.
@@ -66,12 +65,12 @@ class HQQ(Quantizer):
     def constants(self, module: Any) -> Iterable[Tensor]:
         yield from (module.meta["scale"], module.meta["zero"])
 
-    def bytes_per_weight(self, asked: QLoRA, shape: Shape) -> float:
-        stored = {3: 32 / 10, 5: 8, 6: 8}.get(asked.bits, asked.bits)  # ten of 3 bits in a word of 32
+    def bytes_per_weight(self, settings: QuantizationSettings, shape: Shape) -> float:
+        stored = {3: 32 / 10, 5: 8, 6: 8}.get(settings.bits, settings.bits)  # ten of 3 bits in a word of 32
         return stored / 8
 
-    def constants_per_weight(self, asked: QLoRA, shape: Shape) -> float:
-        return 2 * 2 / asked.group_size
+    def constants_per_weight(self, settings: QuantizationSettings, shape: Shape) -> float:
+        return 2 * 2 / settings.group_size
 
-    def label(self, asked: QLoRA) -> str:
-        return f"hqq{asked.bits}bit"
+    def label(self, settings: QuantizationSettings) -> str:
+        return f"hqq{settings.bits}bit"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
@@ -13,15 +13,30 @@ from trainables.config.base import Frozen
 if TYPE_CHECKING:
     import transformers
 
+    from trainables.config.data import DataConfig
+    from trainables.config.model import ModelConfig
     from trainables.config.train import TrainConfig
     from trainables.data.loading import Data
+    from trainables.methods.base import FineTuning
     from trainables.stages.forward_pass import Batch
     from trainables.tokenization.encode import Encoded
     from trainables.tokenization.token_table import Tokens
     from trainables.training.policy import Policy
-    from trainables.trial.config import TrialConfig
 
 Task = Literal["CAUSAL_LM", "SEQ_CLS"]  # PEFT's names: a model that predicts tokens, or one number for a text
+
+
+class TrialParts(Protocol):
+    """The parts of a trial that a stage may judge while planning; ``trial.config.TrialConfig`` has them."""
+
+    @property
+    def model(self) -> ModelConfig: ...
+    @property
+    def data(self) -> DataConfig: ...
+    @property
+    def method(self) -> FineTuning | None: ...
+    @property
+    def train(self) -> TrainConfig: ...
 
 
 @dataclass(frozen=True)
@@ -86,14 +101,14 @@ class TrainingStage(Frozen):
     )
     logs: ClassVar[tuple[str, ...]] = ()  # what its trainer logs besides loss and gradient norm
 
-    def problems(self, config: TrialConfig, data: Data | None) -> Iterator[tuple[str, str]]:
+    def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:
         """(leaf of the stage, what is wrong) for what the rest of a trial makes impossible; asked while planning.
 
         ``data`` is ``None`` where it isn't known yet.
         """
         yield from ()
 
-    def unshared(self, config: TrialConfig) -> str | None:
+    def unshared(self, trial: TrialParts) -> str | None:
         """Why workers can't share a trial's weights; ``None`` where they can."""
         return None
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import transformers
 
     from trainables.config.train import TrainConfig
+    from trainables.stages.base import TrialParts
     from trainables.training.policy import Policy
-    from trainables.trial.config import TrialConfig
 
 
 class DPO(PairStage):
@@ -48,8 +48,8 @@ class DPO(PairStage):
             )
         return self
 
-    def unshared(self, config: TrialConfig) -> str | None:
-        return reference_unshared(config)
+    def unshared(self, trial: TrialParts) -> str | None:
+        return reference_unshared(self.kind, trial.method)
 
     def forward_pass(self, rows: int, tokens: int) -> Batch:
         return Batch(2 * rows, tokens, 2 * rows * tokens, WholeLogits(reference=4, entropy=True))

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from trainables.auc import auc
 from trainables.data.rows import Labelled
-from trainables.stages.base import Metric, Prediction, Scores, TrainingStage
+from trainables.stages.base import Metric, Prediction, Scores, TrainingStage, TrialParts
 from trainables.stages.forward_pass import Batch, WholeLogits
 from trainables.stages.preference import (
     answer_logprobs,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from trainables.tokenization.encode import Encoded
     from trainables.tokenization.token_table import Tokens
     from trainables.training.policy import Policy
-    from trainables.trial.config import TrialConfig
 
 
 class KTO(TrainingStage):
@@ -49,7 +48,7 @@ class KTO(TrainingStage):
     least_batch: ClassVar[int] = 2
     learning_rate_share: ClassVar[float] = 0.1
 
-    def problems(self, config: TrialConfig, data: Data | None) -> Iterator[tuple[str, str]]:
+    def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:
         parts = {"training": data.train, "validation": data.validation, "test": data.test} if data else {}
         for part, rows in parts.items():
             only = _only_label(rows)
@@ -61,8 +60,8 @@ class KTO(TrainingStage):
                     f"add {lacking} answers, or hold out more rows",
                 )
 
-    def unshared(self, config: TrialConfig) -> str | None:
-        return reference_unshared(config)
+    def unshared(self, trial: TrialParts) -> str | None:
+        return reference_unshared(self.kind, trial.method)
 
     def forward_pass(self, rows: int, tokens: int) -> Batch:
         return Batch(rows, tokens, rows * tokens, WholeLogits(reference=4, entropy=True))

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from trainables.config.train import TrainConfig
     from trainables.data.loading import Data
+    from trainables.methods.base import FineTuning
     from trainables.scoring.likelihood import Judged
     from trainables.tokenization.token_table import Tokens
     from trainables.training.policy import Policy
-    from trainables.trial.config import TrialConfig
 
 
 @dataclass(frozen=True)
@@ -151,11 +151,11 @@ def pair_trainer(
     return reference_trainer(cls, policy, settings, *drawn_pairs(tokens, train, settings, pair_columns))
 
 
-def reference_unshared(config: TrialConfig) -> str | None:
+def reference_unshared(kind: str, method: FineTuning | None) -> str | None:
     """Why workers can't share weights where a reference is asked in every step; ``None`` where it was before them."""
-    if config.method is None or not config.method.reference_stays:
+    if method is None or not method.reference_stays:
         return None
-    return f"{config.stage.kind}'s reference is a second adapter, of which there are no shares"
+    return f"{kind}'s reference is a second adapter, of which there are no shares"
 
 
 def reference_trainer(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, overload
 
 import numpy as np
 import pyarrow as pa
@@ -29,8 +29,6 @@ from trainables.tokenization.encode import IGNORED, Encoded
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from trainables.stages.base import TrainingStage
-
 VERSION = 1  # of what encoding gives; a change of it makes kept tokens anew
 BATCH = 1024  # rows encoded at a time
 SCHEMA = pa.schema(
@@ -42,6 +40,21 @@ SCHEMA = pa.schema(
         ("truncated", pa.bool_()),
     ]
 )
+
+
+class RowEncoder(Protocol):
+    """What tokens depend on besides rows and tokenizer: a training stage, as far as it encodes rows."""
+
+    encoding: ClassVar[tuple[str, ...]]  # names of the settings that decide which tokens a row becomes
+
+    @property
+    def kind(self) -> str: ...
+
+    def encode(self, tokenizer: PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
+        """A row's examples, with labels where the loss is."""
+
+    def encode_scored(self, tokenizer: PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
+        """A row's examples, with labels on what its score is of."""
 
 
 class Tokens(Sequence[Encoded]):
@@ -86,7 +99,7 @@ class Tokens(Sequence[Encoded]):
 
 
 def tokenized(
-    stage: TrainingStage,
+    stage: RowEncoder,
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[Any],
     cutoff: int,
@@ -165,7 +178,7 @@ class Encoder:
     """Makes tokens of some rows, given as (the first one's number, the rows, what to unpack them as)."""
 
     def __init__(
-        self, stage: TrainingStage, tokenizer: PreTrainedTokenizerBase, cutoff: int, scoring: bool
+        self, stage: RowEncoder, tokenizer: PreTrainedTokenizerBase, cutoff: int, scoring: bool
     ) -> None:
         self.stage, self.tokenizer, self.cutoff, self.scoring = stage, tokenizer, cutoff, scoring
 

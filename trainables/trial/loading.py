@@ -60,7 +60,8 @@ def load_base(config: TrialConfig, folder: Path) -> Any:
         **placed,
         **options,
     }
-    model = kernels.loaded(kernel, loader, folder, options, config)
+    trains_whole = config.method is not None and not config.method.saves_adapter
+    model = kernels.loaded(kernel, loader, folder, options, config.data.cutoff, trains_whole)
     model.config.use_cache = False
     return model
 

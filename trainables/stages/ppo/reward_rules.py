@@ -12,7 +12,8 @@ from trainables.config.trained_model import Trained
 from trainables.data.embedded import commands
 
 if TYPE_CHECKING:
-    from trainables.trial.config import TrialConfig
+    from trainables.config.model import ModelConfig
+    from trainables.methods.base import FineTuning
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,11 @@ class RewardModelError(ValueError):
     """The folder holds no reward model that fits the policy."""
 
 
-def misfit(reward: Trained, config: TrialConfig) -> str | None:
-    """Why a reward model can't reward a trial's answers; ``None`` where nothing known speaks against it."""
+def misfit(reward: Trained, model: ModelConfig, method: FineTuning | None) -> str | None:
+    """Why a reward model can't reward what ``model`` answers while ``method`` trains it.
+
+    ``None`` where nothing known speaks against it.
+    """
     folder = reward.folder
     if folder is None:
         return None
@@ -52,13 +56,13 @@ def misfit(reward: Trained, config: TrialConfig) -> str | None:
         return f"{folder} holds an adapter that rewards nothing; give the folder of a reward trial"
     if adapter.get("use_dora"):
         return f"{folder} was trained with dora, which can't share a base; give a reward trial without it"
-    if config.method is not None and not config.method.reference_stays:
-        return ON_OTHER_BASE.format(folder=folder, method=config.method.label)
+    if method is not None and not method.reference_stays:
+        return ON_OTHER_BASE.format(folder=folder, method=method.label)
     stands_on = (_read(folder.parent / "config.json") or {}).get("model", {})
-    known, own = _weights(stands_on), _weights(config.model.model_dump(mode="json"))
+    known, own = _weights(stands_on), _weights(model.model_dump(mode="json"))
     if known[0] and own[0] and None not in (known[1], own[1]) and known != own:
         theirs = f"{stands_on.get('name') or stands_on.get('path')}{_after(known[1])}"
-        ours = f"{config.model.label}{_after(own[1])}"
+        ours = f"{model.label}{_after(own[1])}"
         return f"{folder} was trained on other weights: {theirs}; give a reward trial of {ours}"
     return None
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, field_validator
-
-from trainables.config import limits
 from trainables.config.trained_model import Trained
 from trainables.data.rows import Conversation, Prompt
 from trainables.models.decoder_shape import Unforeseen
-from trainables.stages.base import Metric, Prediction, Scores, TrainingStage
+from trainables.stages.base import Metric, Prediction, Scores, TrialParts
 from trainables.stages.forward_pass import Batch, RewardModel, Round, WholeLogits
 from trainables.stages.ppo.reward_rules import RULES, misfit
+from trainables.stages.ppo.settings import PPOSettings
 from trainables.tokenization.encode import IGNORED, Encoded
 
 if TYPE_CHECKING:
@@ -23,12 +22,11 @@ if TYPE_CHECKING:
     from trainables.config.train import TrainConfig
     from trainables.data.loading import Data
     from trainables.training.policy import Policy
-    from trainables.trial.config import TrialConfig
 
 LOOKED_AT = 1000  # rows whose references are looked at while planning; the others are when they are rewarded
 
 
-class PPO(TrainingStage):
+class PPO(PPOSettings):
     """Clipped policy and value losses on sampled answers (Schulman et al., 2017, arXiv:1707.06347), with a penalty on
     the KL to the untrained policy (Ziegler et al., 2019, arXiv:1909.08593).
 
@@ -36,38 +34,8 @@ class PPO(TrainingStage):
     optimizer updates. One base is in memory: the value head is a linear layer on the policy's last hidden state, and
     the reference is the policy with its adapters off, or a copy of the weights that train. Dropout is off.
 
-    Defaults without a source given are TRL's (``PPOConfig``). Quality is the mean reward of greedy answers.
+    Quality is the mean reward of greedy answers.
     """
-
-    kind: Literal["ppo"] = "ppo"
-    reward: str | Trained | None = Field(
-        default=None, validate_default=True
-    )  # a rule, or a reward trial's model
-    max_new_tokens: Annotated[int, limits.most(limits.TOKENS)] = Field(
-        default=32, ge=1
-    )  # an answer's most; prompts keep the end that leaves room for them
-    min_new_tokens: int = Field(
-        default=0, ge=0
-    )  # no answer ends before; the policy is judged under that rule, too
-    temperature: float = Field(default=1.0, gt=0)  # of sampling, and of the policy that is trained
-    kl_coefficient: float = Field(default=0.05, ge=0)  # reward per nat
-    kl_target: float | None = Field(
-        default=None, gt=0
-    )  # nats per answer; with it the coefficient adapts (Ziegler)
-    kl_horizon: int = Field(default=10_000, ge=1)  # answers over which it does (Ziegler's code)
-    kl_estimator: Literal["k1", "k3"] = "k1"  # Schulman, 2020, http://joschu.net/blog/kl-approx.html
-    clip_range: float = Field(default=0.2, gt=0)  # of the probability ratio around 1 (Schulman et al., 2017)
-    value_clip_range: float | None = Field(
-        default=0.2, gt=0
-    )  # of a value around what it was; null: not clipped
-    value_coefficient: float = Field(default=0.1, ge=0)  # of the value loss in the loss
-    gamma: float = Field(default=1.0, ge=0, le=1)  # discount per token
-    lam: float = Field(default=0.95, ge=0, le=1)  # of generalized advantages
-    epochs: Annotated[int, limits.most(limits.EPOCHS)] = Field(default=4, ge=1)  # over the answers of a step
-    mini_batches: Annotated[int, limits.most(limits.BATCH)] = Field(default=1, ge=1)  # updates an epoch
-    normalize_scores: bool = False  # to mean 0 and variance 1 over the answers of a step
-    whiten_rewards: bool = False  # tokens' rewards to variance 1
-    missing_eos_penalty: float = Field(default=0.0, ge=0)  # off the score of an answer that doesn't end
 
     needs: ClassVar[type] = Prompt
     learning_rate_share: ClassVar[float] = 0.1
@@ -84,32 +52,23 @@ class PPO(TrainingStage):
         "answer_tokens",
     )
 
-    @field_validator("reward")
-    @classmethod
-    def _there_is_one(cls, reward: str | Trained | None) -> str | Trained | None:
-        if reward is None:
-            raise ValueError(f"ppo needs a reward; {_CHOICES}")
-        if isinstance(reward, str) and reward not in RULES:
-            raise ValueError(f"there is no rule and no folder {reward!r}; {_CHOICES}")
-        return reward
-
-    def problems(self, config: TrialConfig, data: Data | None) -> Iterator[tuple[str, str]]:
-        room = config.data.cutoff - self.max_new_tokens
+    def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:
+        room = trial.data.cutoff - self.max_new_tokens
         if room < 1:
             yield (
                 "max_new_tokens",
-                f"{self.max_new_tokens} new tokens leave no room for a prompt in a cutoff of {config.data.cutoff}",
+                f"{self.max_new_tokens} new tokens leave no room for a prompt in a cutoff of {trial.data.cutoff}",
             )
         if self.min_new_tokens > self.max_new_tokens:
             yield (
                 "min_new_tokens",
                 f"{self.min_new_tokens} is more than max_new_tokens, {self.max_new_tokens}",
             )
-        if self.mini_batches > config.train.batch_size:
-            rows = config.train.batch_size
+        if self.mini_batches > trial.train.batch_size:
+            rows = trial.train.batch_size
             yield "mini_batches", f"{rows} rows can't be shared by {self.mini_batches} mini-batches"
         if isinstance(self.reward, Trained):
-            what = misfit(self.reward, config)
+            what = misfit(self.reward, trial.model, trial.method)
             if what:
                 yield "reward", what
         elif data is not None:
@@ -119,7 +78,7 @@ class PPO(TrainingStage):
             if wrong:
                 yield "reward", wrong
 
-    def unshared(self, config: TrialConfig) -> str | None:
+    def unshared(self, trial: TrialParts) -> str | None:
         return (
             "ppo samples from the policy and puts its first weights in their places, which needs them whole"
         )
@@ -171,7 +130,9 @@ class PPO(TrainingStage):
         from trainables.training.trainer_setup import in_order
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
-        trainer = PPOTrainer(self, policy, rows, tokens, cutoff, arguments)
+        trainer = PPOTrainer(
+            self, partial(self.worth, policy, cutoff=cutoff), policy, rows, tokens, arguments
+        )
         count = train.rows_seen(trainer.args.max_steps, len(tokens), trainer.args.world_size)
         order = batching.order(tokens.lengths, count, **train.batching())
         in_order(trainer, order, tokens.lengths[order])
@@ -274,11 +235,6 @@ def _rewarded(
     # Rendered as the reward model saw its answers, whatever tokens these came as.
     whole = (Conversation(row.prompt, said, (), row.tools) for row, said in zip(rows, answers, strict=True))
     return rewards(policy, trained.folder, [encode(row, policy.tokenizer, cutoff) for row in whole])
-
-
-_CHOICES = (
-    f"give a rule's name ({', '.join(RULES)}), the folder of a finished reward trial, or {{from: reward}}"
-)
 
 
 def _to_end(answer: list[int], ends: set[int]) -> list[int]:

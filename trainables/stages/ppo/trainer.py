@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from trainables.training.policy import Policy
 from trainables.training.reference_policy import keep, reference
 
 if TYPE_CHECKING:
-    from trainables.stages.ppo.stage import PPO
+    from trainables.stages.ppo.settings import PPOSettings
 
 HEAD, STATE = "value_head.safetensors", "ppo.json"  # in a checkpoint, beside the policy
 
@@ -85,18 +85,19 @@ class PPOTrainer(Trainer):
 
     def __init__(
         self,
-        stage: PPO,
+        settings: PPOSettings,
+        worth: Callable[[Sequence[Any], Sequence[str]], list[float]],
         policy: Policy,
         rows: Sequence[Any],
         tokens: Tokens,
-        cutoff: int,
         arguments: dict[str, Any],
     ) -> None:
-        self.stage, self.policy, self.rows, self.cutoff = stage, policy, rows, cutoff
+        """``worth`` gives the reward of each row's answer: (rows, texts) -> (rows,)."""
+        self.settings, self.worth, self.policy, self.rows = settings, worth, policy, rows
         self.ends = end_tokens(policy)
         width = policy.causal.config.get_text_config().hidden_size
         self.value_head = ValueHead(width).to(policy.device)
-        self.kl = maths.KLController(stage.kl_coefficient, stage.kl_target, stage.kl_horizon)
+        self.kl = maths.KLController(settings.kl_coefficient, settings.kl_target, settings.kl_horizon)
         self.answered = 0  # tokens of all answers so far
         self._gathered: list[Answers] = []
         self._logged: list[dict[str, float]] = []
@@ -131,10 +132,16 @@ class PPOTrainer(Trainer):
             inputs["input_ids"].to(self.args.device),
             inputs["attention_mask"].to(self.args.device),
         )
-        stage = self.stage
+        settings = self.settings
         seeded = seeds(self.args.seed, self._drawn(len(prompts)), len(prompts))
         answers = sample(
-            self.policy, prompts, mask, stage.max_new_tokens, stage.min_new_tokens, stage.temperature, seeded
+            self.policy,
+            prompts,
+            mask,
+            settings.max_new_tokens,
+            settings.min_new_tokens,
+            settings.temperature,
+            seeded,
         )
         counted = maths.up_to_end(answers, self.ends)
         ids, mask = torch.cat([prompts, answers], 1), torch.cat([mask, counted.to(mask.dtype)], 1)
@@ -142,14 +149,14 @@ class PPOTrainer(Trainer):
             now = self._in_parts(ids, mask, counted)
         with reference(self.policy):
             before = self._in_parts(ids, mask, counted)
-        kl = maths.kl_estimate(now.logprobs, before.logprobs, stage.kl_estimator)
+        kl = maths.kl_estimate(now.logprobs, before.logprobs, settings.kl_estimator)
         scores = self._scores(inputs["row"], answers, counted)
         rewards = maths.token_rewards(
             self._shaped(scores, answers, counted), kl, counted, self.kl.coefficient
         )
-        if stage.whiten_rewards:
+        if settings.whiten_rewards:
             rewards = maths.whiten(rewards, counted, shift_mean=False, everywhere=self._sum_over_workers)
-        advantages, returns = maths.advantages(rewards, now.values, counted, stage.gamma, stage.lam)
+        advantages, returns = maths.advantages(rewards, now.values, counted, settings.gamma, settings.lam)
         mean_kl = self._mean_over_workers((kl * counted).sum(1).mean()).item()
         self._log_later(
             reward=scores.mean(),
@@ -176,15 +183,15 @@ class PPOTrainer(Trainer):
         tokens = [answer[own].tolist() for answer, own in zip(answers, counted, strict=True)]
         texts = self.policy.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         asked = [self.rows[row] for row in rows]
-        found = self.stage.worth(self.policy, asked, [text.strip() for text in texts], self.cutoff)
+        found = self.worth(asked, [text.strip() for text in texts])
         return torch.tensor(found, dtype=torch.float32, device=answers.device)
 
     def _shaped(self, scores: Tensor, answers: Tensor, counted: Tensor) -> Tensor:
         """The scores as they are learned from: (answers,)."""
         last = answers.gather(1, counted.sum(1, keepdim=True) - 1)[:, 0]
         unended = ~torch.isin(last, torch.tensor(self.ends, device=last.device))
-        scores = scores - self.stage.missing_eos_penalty * unended
-        if not self.stage.normalize_scores:
+        scores = scores - self.settings.missing_eos_penalty * unended
+        if not self.settings.normalize_scores:
             return scores
         return maths.normalized(scores, everywhere=self._sum_over_workers)
 
@@ -204,9 +211,9 @@ class PPOTrainer(Trainer):
     def _update(self, gathered: list[Answers]) -> Tensor:
         """Makes all updates but the last, whose gradient it leaves behind; gives their mean loss."""
         split = [[answers.part(rows) for rows in self._parts(len(answers))] for answers in gathered]
-        most = min(self.stage.mini_batches, max(map(len, gathered)) * self.args.world_size)
+        most = min(self.settings.mini_batches, max(map(len, gathered)) * self.args.world_size)
         batches = [[parts[number] for parts in split if len(parts[number])] for number in range(most)]
-        plan = [place for _ in range(self.stage.epochs) for place in torch.randperm(len(batches)).tolist()]
+        plan = [place for _ in range(self.settings.epochs) for place in torch.randperm(len(batches)).tolist()]
         optimizer, found = self.optimizer, []
         assert optimizer is not None
         for number, place in enumerate(plan, start=1):
@@ -233,14 +240,16 @@ class PPOTrainer(Trainer):
         for answers in batch:
             now = self._judged(answers.ids, answers.mask, answers.counted)
             policy = maths.policy_loss(
-                now.logprobs, answers.logprobs, answers.advantages, self.stage.clip_range
+                now.logprobs, answers.logprobs, answers.advantages, self.settings.clip_range
             )
-            value = maths.value_loss(now.values, answers.values, answers.returns, self.stage.value_clip_range)
+            value = maths.value_loss(
+                now.values, answers.values, answers.returns, self.settings.value_clip_range
+            )
             ratio = (now.logprobs - answers.logprobs).detach().exp()
-            outside = ((ratio - 1).abs() > self.stage.clip_range).float()
+            outside = ((ratio - 1).abs() > self.settings.clip_range).float()
             parts = {"policy_loss": policy, "value_loss": value, "clip_fraction": outside, "ratio": ratio}
             parts = {name: (each * answers.counted).sum() / total for name, each in parts.items()}
-            parts["loss"] = parts["policy_loss"] + self.stage.value_coefficient * parts["value_loss"]
+            parts["loss"] = parts["policy_loss"] + self.settings.value_coefficient * parts["value_loss"]
             self.accelerator.backward(parts["loss"])
             sums = {name: sums[name] + parts[name].detach() for name in names}
         self._share_gradients()
@@ -251,7 +260,7 @@ class PPOTrainer(Trainer):
 
         The same in every epoch, as what was found of them before was found so.
         """
-        step, before = self.stage.mini_batches, self.args.process_index * rows
+        step, before = self.settings.mini_batches, self.args.process_index * rows
         return [slice((number - before) % step, None, step) for number in range(step)]
 
     def _in_parts(self, ids: Tensor, mask: Tensor, counted: Tensor) -> Judged:
@@ -277,7 +286,7 @@ class PPOTrainer(Trainer):
             ).last_hidden_state
             hidden = hidden[:, -counted.shape[1] - 1 : -1][counted]  # (positions, width), before each token
             logits = head_logits(causal, hidden)
-        logits = self._allowed(logits, counted) / self.stage.temperature
+        logits = self._allowed(logits, counted) / self.settings.temperature
         logprobs = logits.log_softmax(-1)  # (positions, vocab)
         chosen = logprobs.gather(1, answers[counted][:, None])[:, 0]
         entropy = torch.special.entr(logprobs.detach().exp()).sum(-1) if not logits.requires_grad else chosen
@@ -288,11 +297,11 @@ class PPOTrainer(Trainer):
 
     def _allowed(self, logits: Tensor, counted: Tensor) -> Tensor:
         """The logits (positions, vocab) without an end where an answer can't end yet."""
-        if not self.stage.min_new_tokens:
+        if not self.settings.min_new_tokens:
             return logits
-        early = (torch.arange(counted.shape[1], device=counted.device) < self.stage.min_new_tokens).expand_as(
-            counted
-        )[counted]
+        early = (
+            torch.arange(counted.shape[1], device=counted.device) < self.settings.min_new_tokens
+        ).expand_as(counted)[counted]
         ends = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
         ends[self.ends] = True
         return logits.masked_fill(early[:, None] & ends, -torch.inf)
@@ -364,7 +373,7 @@ class PPOTrainer(Trainer):
     def _means(self) -> dict[str, float]:
         """What was logged since the last time, averaged; over the workers, too."""
         logged, self._logged = self._logged, []
-        found = {name: [entry[name] for entry in logged if name in entry] for name in self.stage.logs}
+        found = {name: [entry[name] for entry in logged if name in entry] for name in self.settings.logs}
         means = {name: sum(values) / len(values) for name, values in found.items() if values}
         everywhere = torch.tensor([*means.values()], dtype=torch.float64, device=self.args.device)
         return dict(zip(means, self._mean_over_workers(everywhere).tolist(), strict=True))

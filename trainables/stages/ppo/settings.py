@@ -1,0 +1,59 @@
+"""The settings of proximal policy optimization."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from trainables.config import limits
+from trainables.config.trained_model import Trained
+from trainables.stages.base import TrainingStage
+from trainables.stages.ppo.reward_rules import RULES
+
+_CHOICES = (
+    f"give a rule's name ({', '.join(RULES)}), the folder of a finished reward trial, or {{from: reward}}"
+)
+
+
+class PPOSettings(TrainingStage):
+    """Defaults without a source given are TRL's (``PPOConfig``)."""
+
+    kind: Literal["ppo"] = "ppo"
+    reward: str | Trained | None = Field(
+        default=None, validate_default=True
+    )  # a rule, or a reward trial's model
+    max_new_tokens: Annotated[int, limits.most(limits.TOKENS)] = Field(
+        default=32, ge=1
+    )  # an answer's most; prompts keep the end that leaves room for them
+    min_new_tokens: int = Field(
+        default=0, ge=0
+    )  # no answer ends before; the policy is judged under that rule, too
+    temperature: float = Field(default=1.0, gt=0)  # of sampling, and of the policy that is trained
+    kl_coefficient: float = Field(default=0.05, ge=0)  # reward per nat
+    kl_target: float | None = Field(
+        default=None, gt=0
+    )  # nats per answer; with it the coefficient adapts (Ziegler)
+    kl_horizon: int = Field(default=10_000, ge=1)  # answers over which it does (Ziegler's code)
+    kl_estimator: Literal["k1", "k3"] = "k1"  # Schulman, 2020, http://joschu.net/blog/kl-approx.html
+    clip_range: float = Field(default=0.2, gt=0)  # of the probability ratio around 1 (Schulman et al., 2017)
+    value_clip_range: float | None = Field(
+        default=0.2, gt=0
+    )  # of a value around what it was; null: not clipped
+    value_coefficient: float = Field(default=0.1, ge=0)  # of the value loss in the loss
+    gamma: float = Field(default=1.0, ge=0, le=1)  # discount per token
+    lam: float = Field(default=0.95, ge=0, le=1)  # of generalized advantages
+    epochs: Annotated[int, limits.most(limits.EPOCHS)] = Field(default=4, ge=1)  # over the answers of a step
+    mini_batches: Annotated[int, limits.most(limits.BATCH)] = Field(default=1, ge=1)  # updates an epoch
+    normalize_scores: bool = False  # to mean 0 and variance 1 over the answers of a step
+    whiten_rewards: bool = False  # tokens' rewards to variance 1
+    missing_eos_penalty: float = Field(default=0.0, ge=0)  # off the score of an answer that doesn't end
+
+    @field_validator("reward")
+    @classmethod
+    def _there_is_one(cls, reward: str | Trained | None) -> str | Trained | None:
+        if reward is None:
+            raise ValueError(f"ppo needs a reward; {_CHOICES}")
+        if isinstance(reward, str) and reward not in RULES:
+            raise ValueError(f"there is no rule and no folder {reward!r}; {_CHOICES}")
+        return reward
