@@ -31,11 +31,11 @@ slow: install
 
 ## bench: tokens per second, Paretune's trainer against a plain TRL script, in turn
 bench: install
-	$(BIN)/python -m tests.bench_throughput
+	$(BIN)/python -m tests.benchmarks.throughput
 
 ## bench-data: rows per second and memory of converting and tokenizing a million rows
 bench-data: install
-	$(BIN)/python -m tests.bench_data
+	$(BIN)/python -m tests.benchmarks.data
 
 ## install: the virtual environment, made anew when pyproject.toml changes
 install: $(INSTALLED)

@@ -16,7 +16,7 @@ from trainables.storage.home import home
 from trainables.system import quiet
 
 quiet.silence()
-pytest.register_assert_rewrite("faults_example")  # its assertions say what differs
+pytest.register_assert_rewrite("tests.helpers.faults")  # its assertions say what differs
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,6 +32,6 @@ def own_cache() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.tiny import make_model
+    from tests.helpers.tiny_model import make_model
 
     return make_model(tmp_path_factory.mktemp("models") / "tiny")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers.paths import ROOT
+
 PACKAGES = ("trainables", "sweeps", "reports")
 # Besides the command line, W&B's summary run: it carries the comparison table and the front.
 MAY_IMPORT_REPORTS = ("sweeps/cli.py", "sweeps/tracking/wandb_process.py")

@@ -1,0 +1,138 @@
+"""Tokens per second: a trial of Paretune's against a plain TRL script with the same settings, in turn.
+
+    python -m tests.benchmarks.throughput [ROUNDS]      # `make bench`: a table and the ratio
+
+Each measurement is a process of its own on all cores, and the two take turns, so that a machine that slows down
+slows both. Seconds run from the first training step's start to the last one's end.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+STEPS, BATCH, RATE, CUTOFF = 16, 8, 2e-3, 128
+METHODS = ("lora", "full")
+
+
+def plain(method: str) -> float:
+    """What TRL's documentation shows: a model, a LoRA, SFTTrainer on prompt and completion."""
+    from datasets import Dataset
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    from trainables.config.data import DataConfig
+    from trainables.data import loading
+    from trainables.models import locate
+
+    folder = locate.fetch("smollm2-135m")
+    rows = loading.load(DataConfig(train="commands")).train
+    dataset = Dataset.from_list(
+        [
+            {"prompt": list(row.prompt), "completion": [{"role": "assistant", "content": row.answer}]}
+            for row in rows
+        ]
+    )
+    dtype = "float32" if method == "full" else "bfloat16"
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    if method == "lora":
+        adapter = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+        model = get_peft_model(model, adapter)
+
+    class Clock(TrainerCallback):
+        began = ended = 0.0
+
+        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+            self.began = self.began or time.perf_counter()
+
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            self.ended = time.perf_counter()
+
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as output:
+        settings = SFTConfig(
+            output_dir=output,
+            max_steps=STEPS,
+            per_device_train_batch_size=BATCH,
+            learning_rate=RATE,
+            max_length=CUTOFF,
+            bf16=True,
+            gradient_checkpointing=False,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            use_cpu=True,
+            data_seed=0,
+            seed=0,
+            include_num_input_tokens_seen="non_padding",
+            disable_tqdm=True,
+        )
+        trainer = SFTTrainer(
+            model=model,
+            args=settings,
+            train_dataset=dataset,
+            processing_class=AutoTokenizer.from_pretrained(folder),
+            callbacks=[clock],
+        )
+        trainer.train()
+    return trainer.state.num_input_tokens_seen / (clock.ended - clock.began)
+
+
+def ours(method: str) -> float:
+    """The same as one trial of ours."""
+    from trainables.config.data import DataConfig
+    from trainables.config.model import ModelConfig
+    from trainables.config.train import TrainConfig
+    from trainables.methods import Full, LoRA
+    from trainables.runner.run import Place, run_trial
+    from trainables.stages import SFT
+    from trainables.trial.config import TrialConfig
+
+    config = TrialConfig(
+        cell=f"sft-{method}",
+        method_name=method,
+        model=ModelConfig(name="smollm2-135m"),
+        data=DataConfig(train="commands", eval_rows=8, cutoff=CUTOFF),
+        stage=SFT(),
+        method=LoRA(rank=8, alpha=16) if method == "lora" else Full(),
+        train=TrainConfig(steps=STEPS, batch_size=BATCH, learning_rate=RATE),
+    )
+    with tempfile.TemporaryDirectory() as output:
+        record = run_trial(config, Place(Path(output)))
+    assert record.tokens_per_second is not None, record.error
+    return record.tokens_per_second
+
+
+def _measured(what: str, method: str) -> float:
+    command = [sys.executable, "-m", "tests.benchmarks.throughput", what, method]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    """Runs one measurement (``plain lora``), or all of them in turn."""
+    if sys.argv[1:2] in (["plain"], ["ours"]):
+        from trainables.system import quiet
+
+        quiet.silence()
+        print(json.dumps({"plain": plain, "ours": ours}[sys.argv[1]](sys.argv[2])))
+        return
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    for method in METHODS:
+        pairs = [(_measured("plain", method), _measured("ours", method)) for _ in range(rounds)]
+        for theirs, own in pairs:
+            print(
+                f"{method}: TRL {theirs:.0f} tokens/s, Paretune {own:.0f} tokens/s, ratio {own / theirs:.3f}"
+            )
+        print(f"{method}: median ratio {statistics.median(own / theirs for theirs, own in pairs):.3f}")
+
+
+if __name__ == "__main__":
+    main()

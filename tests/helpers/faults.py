@@ -1,0 +1,101 @@
+"""What faults are done to: a sweep on a cluster of several nodes, and the same sweep in peace to compare with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from tests.helpers.clusters import Cluster
+from tests.helpers.sweeps import (
+    METHODS,
+    SPEC,
+    STEPS,
+    Command,
+    Home,
+    finished,
+    in_training,
+    lines,
+    start,
+    write_spec,
+)
+
+FULL = SPEC.replace("concurrent: 2", "cpus: 1").replace(METHODS, "methods: [{kind: full}]\n")
+HELD = """\
+import json, ray
+from ray.util.state import list_actors
+ray.init(log_to_driver=False)
+groups = [group for group in ray.util.placement_group_table().values() if group["state"] != "REMOVED"]
+alive = [n for n in ray.nodes() if n["Alive"]]
+total, free = ray.cluster_resources(), ray.available_resources()
+busy = {name: total[name] - free.get(name, 0) for name in ("CPU", "trial_driver") if name in total}
+print(json.dumps({"groups": len(groups), "nodes": len(alive), "busy": {k: v for k, v in busy.items() if v}}))
+"""
+
+
+def in_peace(folder: Path, temporary: Path, model: Path, text: str = FULL) -> Path:
+    """The run of a spec on this machine, with nothing going wrong."""
+    command, run = peace_begun(folder, temporary, model, text)
+    assert command.wait(600) == 0, command.stderr
+    return run
+
+
+def peace_begun(folder: Path, temporary: Path, model: Path, text: str = FULL) -> tuple[Command, Path]:
+    """The same, not waited for."""
+    command = start(
+        Home(folder / "home", temporary), "run", write_spec(folder, model, text), "--output", folder / "runs"
+    )
+    return command, folder / "runs" / "tiny"
+
+
+def training(run: Path, command: Command, count: int = 1) -> list[str]:
+    """Waits until so many trials are in training, past their first checkpoint."""
+    return command.until(
+        lambda: found if len(found := in_training(run, command)) >= count else None, timeout=400
+    )
+
+
+def same(run: Path, peace: Path) -> None:
+    """What was learned is bit for bit what is learned in peace; budgets are exact, studies know all their trials."""
+    expected, found = finished(peace), finished(run)
+    assert expected.keys() == found.keys()
+    for trial_id, record in expected.items():
+        assert (found[trial_id].status, found[trial_id].quality) == (record.status, record.quality)
+        for name in ("train_loss", "grad_norm", "objective") if record.role == "search" else ():
+            assert dict(lines(run, trial_id, name)) == dict(lines(peace, trial_id, name))
+    assert [told(run, cell) for cell in cells(run)] == [told(peace, cell) for cell in cells(peace)]
+    assert not [path for path in run.rglob("*.tmp") if "wandb" not in path.parts]
+    assert not (run / ".ray").exists()
+    assert (run / "report" / "index.html").exists()
+
+
+def cells(run: Path) -> list[str]:
+    return sorted(path.stem.removeprefix("study-") for path in run.glob("study-*.journal"))
+
+
+def told(run: Path, cell: str) -> list[tuple[Any, ...]]:
+    """What a cell's study knows of its trials."""
+    backend = optuna.storages.journal.JournalFileBackend(str(run / f"study-{cell}.journal"))
+    study = optuna.load_study(study_name=cell, storage=optuna.storages.JournalStorage(backend))
+    return [(t.user_attrs["trial_id"], t.state.name, t.value, t.intermediate_values) for t in study.trials]
+
+
+def ended_at(run: Path) -> dict[str, str | None]:
+    return {trial_id: record.ended_at for trial_id, record in finished(run).items()}
+
+
+def held(cluster: Cluster) -> dict[str, Any]:
+    """What is held of a cluster's resources once nobody should hold anything."""
+    environment = cluster.home.environment(**cluster.access, RAY_ADDRESS=cluster.address)
+    done = subprocess.run(
+        [sys.executable, "-c", HELD], env=environment, check=True, timeout=120, capture_output=True, text=True
+    )
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def all_steps(run: Path, trial_id: str) -> bool:
+    return {step for step, _ in lines(run, trial_id)} == set(range(1, STEPS + 1))

@@ -1,0 +1,101 @@
+"""What the settings did: Optuna's importance where it can be computed, and plain words where it can't."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.cells import Cell, gather
+from reports.importance import importance
+from tests.helpers.run_folders import record, write_journal, write_run
+from trainables import results
+
+RANKS = [4, 8, 16]
+
+
+def trials(count: int, objective: float | None = None) -> list[tuple[dict[str, Any], float]]:
+    """Trials whose objective follows the learning rate alone."""
+    rates = [1e-4 * 1.5**position for position in range(count)]
+    return [
+        ({"method.rank": RANKS[position % 3], "train.learning_rate": rate}, objective or position / 10)
+        for position, rate in enumerate(rates)
+    ]
+
+
+def cell_of(
+    folder: Path, told: list[tuple[dict[str, Any], float]], journal: bool = True, stopped: int = 0
+) -> Cell:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    records = [
+        record(
+            f"t{position}",
+            objective=value,
+            status="stopped" if position < stopped else "done",
+            config={
+                "method": {"rank": params["method.rank"]},
+                "train": {"learning_rate": params["train.learning_rate"]},
+            },
+        )
+        for position, (params, value) in enumerate(told)
+    ]
+    run = write_run(folder, records)
+    if journal:
+        rates = FloatDistribution(1e-5, 1e-1, log=True)
+        domains = {"method.rank": CategoricalDistribution(RANKS), "train.learning_rate": rates}
+        write_journal(run, "sft-lora", told, domains)
+    (cell,) = gather([results.read(run)])
+    return cell
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_the_setting_that_the_objective_follows_is_the_important_one(tmp_path: Path, journal: bool) -> None:
+    found = importance(cell_of(tmp_path / "run", trials(9), journal))
+    assert found.reason is None
+    assert list(found.shares) == ["train.learning_rate", "method.rank"]
+    assert found.shares["train.learning_rate"] > 0.6
+    assert sum(found.shares.values()) == pytest.approx(1)
+
+
+def test_importance_repeats(tmp_path: Path) -> None:
+    cell = cell_of(tmp_path / "run", trials(9))
+    assert importance(cell) == importance(cell)
+
+
+def test_reading_a_journal_leaves_the_run_as_it_was(tmp_path: Path) -> None:
+    cell = cell_of(tmp_path / "run", trials(6))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    importance(cell)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+
+
+def test_too_few_trials_are_said_rather_than_noise_shown(tmp_path: Path) -> None:
+    found = importance(cell_of(tmp_path / "run", trials(4)))
+    assert (found.shares, found.reason) == (
+        {},
+        "only 4 trials ran to the end; under 6, importance would be noise",
+    )
+
+
+def test_a_stopped_trial_does_not_count_though_its_study_calls_it_complete(tmp_path: Path) -> None:
+    found = importance(cell_of(tmp_path / "run", trials(7), stopped=3))
+    assert found.reason == "only 4 trials ran to the end; under 6, importance would be noise"
+
+
+def test_equal_objectives_have_no_importance(tmp_path: Path) -> None:
+    found = importance(cell_of(tmp_path / "run", trials(6, objective=0.5)))
+    assert found.reason == "all 6 trials reached the same objective, so no setting made a difference"
+
+
+def test_one_searched_setting_has_nothing_to_share(tmp_path: Path) -> None:
+    records = [
+        record(name, config={"train": {"learning_rate": rate}})
+        for name, rate in (("aaa", 1e-3), ("bbb", 2e-3))
+    ]
+    (cell,) = gather([results.read(write_run(tmp_path / "run", records))])
+    assert importance(cell).reason == "only learning rate was searched, so there is nothing to share out"
+
+
+def test_nothing_searched_is_said(tmp_path: Path) -> None:
+    (cell,) = gather([results.read(write_run(tmp_path / "run", [record("aaa")]))])
+    assert importance(cell).reason == "nothing was searched in this cell"

@@ -1,0 +1,243 @@
+"""What README.md promises under Security of what is given: specs, names, paths, and what comes with models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweeps.spec import source
+from sweeps.spec.problems import SpecError
+from tests.helpers import specs
+from tests.helpers.specs import SPEC, problems
+from tests.helpers.trials import make_config, write_rows
+from trainables.config import limits
+from trainables.config.data import DataConfig
+from trainables.config.model import ModelConfig
+from trainables.config.trained_model import Trained
+from trainables.data.errors import DataError
+from trainables.data.hub_datasets import DataHub
+from trainables.data.loading import load
+from trainables.models import locate
+from trainables.models.folder import ModelError
+from trainables.trial import starting_weights
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    return specs.folder(tmp_path)
+
+
+def refused(path: Path, text: str) -> str:
+    """Why a spec with that text isn't read."""
+    (path / "spec.yaml").write_text(text, encoding="utf-8")
+    started = time.monotonic()
+    with pytest.raises(SpecError) as error:
+        source.read(path / "spec.yaml")
+    assert time.monotonic() - started < 10  # a second or less where nothing else runs
+    return str(error.value).replace(f"{path}/", "")
+
+
+# YAML
+
+
+@pytest.mark.parametrize("tag", ["!!python/object/apply:os.mkdir", "!!python/name:os.mkdir", "!own", "!!set"])
+def test_yaml_never_makes_an_object(tmp_path: Path, tag: str) -> None:
+    made = tmp_path / "made"
+    assert f"spec.yaml:2: a tag ({tag})" in refused(tmp_path, f"name: x\nquestion: {tag} ['{made}']\n")
+    assert not made.exists()
+
+
+def test_a_tag_in_an_override_is_refused_too(here: Path) -> None:
+    with pytest.raises(SpecError, match="a tag"):
+        specs.plan(here, SPEC, ("train.steps=!!python/name:os.getpid 8",))
+
+
+def test_a_plain_tag_is_allowed(here: Path) -> None:
+    assert problems(here, SPEC.replace("name: tiny", "name: !!str tiny")) == []
+
+
+def _bomb(levels: int = 30) -> Iterator[str]:
+    yield "a0: &a0 [x, x, x, x, x, x, x, x, x, x]"
+    for level in range(1, levels):
+        yield f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("\n".join(_bomb()), f"at most {limits.SPEC_VALUES:,} values"),
+        ("a: &a [*a]", "*a stands within itself"),
+        ("a: " + "[" * 5_000 + "]" * 5_000, f"nested more than {limits.SPEC_DEPTH} deep"),
+        ("a: " + "{a: " * 5_000 + "1" + "}" * 5_000, f"nested more than {limits.SPEC_DEPTH} deep"),
+        ("a: " + "9" * 5_000, "a number has at most"),
+        ("a: 0x" + "f" * 5_000, "a number has at most"),
+        ("a: 1\n" * (limits.SPEC_BYTES // 5 + 1), f"at most {limits.SPEC_BYTES:,} characters"),
+        ('a: "x\\0y"', "can't be seen"),
+        ('a: "\\e[31mred"', "can't be seen"),
+    ],
+    ids=lambda value: value[:12],
+)
+def test_yaml_that_would_fill_the_memory_is_refused_in_a_sentence(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    assert why in refused(tmp_path, text)
+
+
+# How much a spec may ask for
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (
+            "steps: 8",
+            "steps: 1000000000000",
+            "train.steps: got 1,000,000,000,000; a spec may ask for",
+        ),
+        ("steps: 8", "epochs: 1.0e+12", "train.epochs"),
+        ("steps: 8", "steps: 10000000, gradient_accumulation: 60000", "a trial has at most 100,000,000"),
+        ("batch_size: 2", "batch_size: 1000000000", "train.batch_size"),
+        ("trials: 3", "trials: 1000000000", "search.trials"),
+        ("eval_fraction: 0.4", "eval_fraction: 0.4, cutoff: 1000000000", "data.cutoff"),
+        ("choice: [4, 8]", "int: [4, 1000000000]", "methods[1].rank"),
+        ("choice: [4, 8]", f"choice: {list(range(1, 2_000))}", "choice lists 1,999 values; at most 1,000"),
+        ("trials: 3}", "trials: 3}\nresources: {workers: 1000000000}", "resources.workers"),
+        ("trials: 3}", f"trials: 3}}\nresources: {{memory: {'9' * 30}.5TiB}}", "resources.memory"),
+    ],
+)
+def test_an_absurd_amount_is_refused_where_it_stands(here: Path, old: str, new: str, why: str) -> None:
+    found = problems(here, SPEC.replace(old, new))
+    assert any(why in problem and problem.startswith("spec.yaml:") for problem in found), found
+
+
+def _compared(values: int) -> str:
+    keys = ("warmup_steps", "seed", "logging_steps", "eval_steps")
+    each = ", ".join(f"{key}: {{compare: {list(range(1, values + 1))}}}" for key in keys)
+    return SPEC.replace("train: {", f"train: {{{each}, ")
+
+
+def test_a_grid_of_millions_is_counted_and_not_built(here: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(SpecError, match=r"25,920,000 cells; a sweep has at most 1,000"):
+        specs.plan(here, _compared(60))
+    assert time.monotonic() - started < 10
+
+
+def test_ends_and_choices_of_all_cells_are_limited_together(here: Path) -> None:
+    choices = f"rank: {{choice: {list(range(1, 1_000))}}}"
+    text = _compared(3).replace("rank: {choice: [4, 8]}", choices)
+    with pytest.raises(SpecError, match="ends and choices to be searched in 162 cells"):
+        specs.plan(here, text)
+
+
+def test_weights_that_would_repeat_rows_without_end_are_refused(here: Path) -> None:
+    mixed = "train: [rows.jsonl, rows.jsonl], mix: interleave_over, weights: [1, 1.0e-12]"
+    (problem, *_) = problems(here, SPEC.replace("train: rows.jsonl", mixed))
+    assert "at most 100,000,000" in problem
+
+
+# Names and paths
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "..", ".", "a/b", "a\\b", "x" * 300, "", "a b", "~"])
+def test_a_name_that_could_leave_its_folder_is_refused(here: Path, name: str) -> None:
+    asked = json.dumps(name)
+    assert any(
+        "can't name a run's folder" in p for p in problems(here, SPEC.replace("name: tiny", f"name: {asked}"))
+    )
+    for entry in ("{kind: sft}", "{kind: full}"):
+        text = SPEC.replace(entry, entry.replace("}", f", name: {asked}}}"))
+        assert any("can't be part of a file's name" in problem for problem in problems(here, text))
+
+
+@pytest.mark.parametrize("leaf", ["model.path", "model.from", "data.train", "data.eval", "data.folder"])
+@pytest.mark.parametrize("path", ["x" * 5_000, "~nobody-of-that-name/x.json"])
+def test_what_can_t_be_a_path_is_a_problem_and_no_crash(here: Path, leaf: str, path: str) -> None:
+    assert any(leaf in problem for problem in problems(here, SPEC, f"{leaf}={path}"))
+
+
+@pytest.mark.parametrize("name", ["../secret.json", "/etc/passwd", "parts/../../secret.json"])
+def test_a_registry_can_t_name_files_outside_its_folder(tmp_path: Path, name: str) -> None:
+    inside = tmp_path / "data"
+    inside.mkdir()
+    write_rows(tmp_path / "secret.json")
+    (inside / "dataset_info.json").write_text(json.dumps({"mine": {"file_name": name}}))
+    with pytest.raises(DataError, match=r"leads out of .* name it in the spec itself"):
+        load(DataConfig(train="mine", folder=inside))
+
+
+def test_a_path_in_the_spec_itself_may_lie_anywhere(tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl")
+    assert load(DataConfig(train=str(rows), eval_fraction=0.25, folder=tmp_path / "nowhere")).train
+
+
+@pytest.mark.parametrize("revision", ["../../../etc", "/etc/passwd", "a/../../b"])
+def test_a_hub_s_revision_can_t_climb_out_of_the_cache(revision: str) -> None:
+    with pytest.raises(ModelError, match="can't be a revision"):
+        locate.source(f"hf:org/name@{revision}")
+    with pytest.raises(DataError, match="can't be a revision"):
+        DataHub.parse(f"hf:org/name@{revision}")
+
+
+def test_a_model_s_index_can_t_name_weights_outside_its_folder(here: Path) -> None:
+    index = {"weight_map": {"model.embed_tokens.weight": "../model.safetensors"}}
+    (here / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match="outside of it"):
+        locate.folder(ModelConfig(path=here / "model"))
+
+
+# Code that comes with models
+
+
+def test_an_adapter_whose_weights_are_a_pickle_is_not_gone_on_from(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(ModelError, match="no weights as safetensors"):
+        starting_weights.of(tmp_path)
+
+
+def test_what_another_trial_trusted_is_not_trusted_here(tiny_model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model, base)
+    described = json.loads((base / "config.json").read_text())
+    own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}
+    (base / "config.json").write_text(json.dumps(described | own))
+    trial = make_config(base, "commands")
+    trusting = trial.model_copy(update={"model": ModelConfig(path=base, unsafe=("remote_code",))})
+    adapter = tmp_path / "trial" / "model"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    (adapter.parent / "config.json").write_text(trusting.model_dump_json())
+    start = Trained(trial="0" * 12, folder=adapter)
+    with pytest.raises(ModelError, match="can only be loaded by code that comes with it"):
+        starting_weights.weights(ModelConfig(path=tiny_model, start=start), tmp_path / "run")
+
+
+def test_converting_a_model_never_asks_and_never_runs_its_code(tiny_model: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = tmp_path / "model"
+    AutoModelForCausalLM.from_pretrained(tiny_model).save_pretrained(model)
+    (model / "model.safetensors").unlink()
+    torch.save(AutoModelForCausalLM.from_pretrained(tiny_model).state_dict(), model / "pytorch_model.bin")
+    for file in tiny_model.glob("tokenizer*"):
+        (model / file.name).write_bytes(file.read_bytes())
+    config = json.loads((model / "config.json").read_text())
+    config |= {
+        "model_type": "own",
+        "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"},
+    }
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "own.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\nclass Model: pass\n"
+    )
+    with pytest.raises(ModelError):
+        locate.folder(ModelConfig(path=model, unsafe=("pickle",)))
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,221 @@
+"""What README.md promises under Security of what is told: no secret in what is written, no markup that is run."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from reports.summary import _plain
+from reports.write import write
+from sweeps.doctor import report
+from sweeps.execution import run_folder
+from tests.helpers import run_folders, specs
+from tests.helpers.paths import ROOT
+from tests.helpers.specs import SPEC
+from tests.helpers.trials import make_config, write_rows
+from trainables.runner.run import Place, run_trial
+from trainables.system.redaction import HIDDEN, redacted
+from trainables.trial import starting_weights
+
+SECRETS = {
+    "WANDB_API_KEY": "c0" * 20,
+    "HF_TOKEN": "hf_canaryCanaryCanary00",
+    "AWS_SECRET_ACCESS_KEY": "canary/with+slashes/0000000000",
+    "AZURE_STORAGE_CONNECTION_STRING": "AccountName=x;AccountKey=canary0000000000==",
+    "MODELSCOPE_API_TOKEN": "canary-0000-0000-0000",
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    return specs.folder(tmp_path)
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    return SECRETS
+
+
+# Secrets
+
+
+def test_a_text_keeps_no_secret_of_the_environment_or_of_this_user(
+    secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HOME", raising=False)
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password netrc-canary-0000\n")
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("ray-canary-0000\n")
+    known = [*secrets.values(), "netrc-canary-0000", "ray-canary-0000"]
+    text = redacted(" and ".join(known))
+    assert "canary" not in text.lower()
+    assert secrets["WANDB_API_KEY"] not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("GET https://ada:pw@host/x failed", f"GET https://{HIDDEN}@host/x failed"),
+        ("s3://AKIA00:se/cr+et@bucket/rows", f"s3://{HIDDEN}@bucket/rows"),
+        (
+            "https://b/x?X-Amz-Credential=AK%2F1&X-Amz-Signature=4f2a&page=2",
+            f"https://b/x?X-Amz-Credential={HIDDEN}&X-Amz-Signature={HIDDEN}&page=2",
+        ),
+        ("https://b/x?sv=1&sig=4f2a", f"https://b/x?sv=1&sig={HIDDEN}"),
+        ("Authorization: Bearer abcdefghijkl", f"Authorization: Bearer {HIDDEN}"),
+        ("hf:org/name@main, learning_rate=0.1", "hf:org/name@main, learning_rate=0.1"),
+    ],
+)
+def test_a_url_loses_its_credentials_and_nothing_else_is_lost(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+
+
+def test_a_failure_that_quotes_a_secret_leaves_none_behind(
+    secrets: dict[str, str], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise OSError(f"401 for https://hub/x?token={secrets['HF_TOKEN']} with {secrets['WANDB_API_KEY']}")
+
+    monkeypatch.setattr(starting_weights, "weights", fails)
+    record = run_trial(make_config(tiny_model, write_rows(tmp_path / "rows.jsonl")), Place(tmp_path / "run"))
+    assert record.status == "failed"
+    assert f"OSError: 401 for https://hub/x?token={HIDDEN} with {HIDDEN}" in str(record.error)
+    assert _holding(tmp_path / "run", secrets) == []
+
+
+def test_a_run_folder_keeps_no_credentials_of_the_command_line(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    override = "question=see https://ada:CANARY@host/x?sig=CANARY"
+    monkeypatch.setattr("sys.argv", ["paretune", "run", "spec.yaml", "--set", override])
+    run_folder.prepare(specs.plan(here, SPEC, (override,)), here / "run", resume=False)
+    environment = json.loads((here / "run" / "environment.json").read_text())
+    assert environment["overrides"] == [f"question=see https://{HIDDEN}@host/x?sig={HIDDEN}"]
+    assert _holding(here / "run", {"override": "CANARY"}) == []
+
+
+def _holding(place: Path, secrets: dict[str, str]) -> list[tuple[str, str]]:
+    written = [path for path in place.rglob("*") if path.is_file()]
+    return [(n, p.name) for p in written for n, value in secrets.items() if value.encode() in p.read_bytes()]
+
+
+# The report
+
+
+class _Elements(HTMLParser):
+    """The tags and attributes of a page, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+HOSTILE = " ".join(
+    (
+        "<script>alert(1)</script>",
+        '"><img src=x onerror=alert(1)>',
+        "'><svg/onload=alert(1)>",
+        "</pre></style>",
+    )
+)
+
+
+def _hostile_run(place: Path, hostile: str) -> Path:
+    names = {"model": hostile, "data": hostile, "method": f"lora-{hostile}", "cell": f"sft-{hostile}"}
+    config = {"method": {"kind": "lora", hostile: 4}, "train": {"learning_rate": 1e-3, hostile: hostile}}
+    other = {"method": {"kind": "lora", hostile: 8}, "train": {"learning_rate": 2e-3, hostile: 1}}
+    records = [
+        run_folders.record("0" * 12, **names, quality_name=hostile).model_copy(
+            update={"role": "base", "method": "base", "cell": "sft-base"}
+        ),
+        run_folders.record("1" * 12, **names, config=config, metrics={hostile: 1.0}, quality_name=hostile),
+        run_folders.record("2" * 12, **names, config=other, objective=0.5, quality_name=hostile),
+        run_folders.failed("3" * 12, **names, error=f"{hostile}\nlast line {hostile}"),
+    ]
+    environment = dict.fromkeys(("name", "question", "command", "commit", "host", "cpu_model"), hostile)
+    made = run_folders.write_run(place, records, **environment, notes=[hostile], packages={hostile: hostile})
+    (made / "spec.yaml").write_text(f"question: {hostile}\n")
+    row = [run_folders.piece(hostile), run_folders.piece(hostile, loss=True)]
+    run_folders.write_data(
+        made, run_folders.seen(row, model=hostile, data=hostile, notes=[hostile], problems=[hostile])
+    )
+    run_folders.write_curves(made, "1" * 12, 0.9, 40)
+    return made
+
+
+@pytest.mark.filterwarnings(
+    "ignore:constrained_layout not applied"
+)  # the names are longer than a figure is wide
+def test_markup_in_data_names_and_errors_is_shown_and_not_run(tmp_path: Path) -> None:
+    index = write([_hostile_run(tmp_path / "run", HOSTILE)])
+    page = _Elements(index.read_text(encoding="utf-8"))
+    assert not {"script", "img", "iframe", "object", "embed", "link", "base", "form"} & set(page.tags)
+    assert [name for name, _ in page.attributes if name.startswith("on")] == []
+    assert not [
+        value for _, value in page.attributes if value and value.strip().lower().startswith("javascript:")
+    ]
+    assert page.text.count(HOSTILE) > 5
+    for drawn in (index.parent / "figures").glob("*.svg"):
+        tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(drawn).iter()}
+        assert not {"script", "foreignObject", "image", "a"} & tags
+    prose = (index.parent / "summary.md").read_text(encoding="utf-8").partition("```")[0]
+    assert "<" not in prose
+
+
+def test_the_report_s_own_policy_lets_nothing_be_loaded_or_run(tmp_path: Path) -> None:
+    index = write([run_folders.write_run(tmp_path / "run", [run_folders.record("1" * 12)])])
+    page = _Elements(index.read_text(encoding="utf-8"))
+    (policy,) = (value for name, value in page.attributes if name == "content" and value and "-src" in value)
+    assert "default-src 'none'" in policy
+    assert "script-src" not in policy
+
+
+def test_a_name_with_a_dollar_sign_is_no_formula(tmp_path: Path) -> None:
+    names = {"model": r"$\frac$", "data": r"$\no{$", "method": r"lora-$\x$"}
+    records = [run_folders.record(f"{n}" * 12, **names, objective=n / 10) for n in (1, 2)]
+    assert write([run_folders.write_run(tmp_path / "run", records)]).exists()
+
+
+def test_a_data_set_s_name_is_no_link_in_the_summary() -> None:
+    assert "](" not in _plain("![x](https://elsewhere/x.png)")
+
+
+# Ray's token
+
+
+@pytest.mark.parametrize(("rights", "works"), [(0o600, True), (0o644, False), (0o640, False)])
+def test_the_doctor_says_when_others_can_read_rays_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rights: int, works: bool
+) -> None:
+    path = tmp_path / "auth_token"
+    path.write_text("0" * 64)
+    path.chmod(rights)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
+    found = report.token()
+    assert found.works is works
+    assert works or f"chmod 600 {path}" in found.detail
+
+
+def test_a_cluster_file_starts_ray_only_with_a_token_that_nobody_else_can_read() -> None:
+    for name in ("cluster.yaml", "sweeps/clusters/on-premise.yaml"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for line in text.splitlines():
+            assert "get-auth-token" not in line or "chmod 600 ~/.ray/auth_token" in line

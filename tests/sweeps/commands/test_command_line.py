@@ -1,0 +1,264 @@
+"""The command line: exit codes, what is printed where, and mistakes said in a sentence."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from sweeps import cli
+from sweeps.commands import errors, spec_options
+from sweeps.spec.spec import SHIPPED
+from tests.helpers import run_folders, specs, sweeps
+from trainables import results
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a good spec, its model and rows; the working directory."""
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(specs.folder(tmp_path))
+    (tmp_path / "spec.yaml").write_text(specs.SPEC)
+    return tmp_path
+
+
+def paretune(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def change(here: Path, old: str, new: str) -> None:
+    assert old in specs.SPEC
+    (here / "spec.yaml").write_text(specs.SPEC.replace(old, new))
+
+
+MISTAKES = [
+    pytest.param("rank:", "rnak:", "spec.yaml:7 methods[1].rnak: ", id="unknown key"),
+    pytest.param("[1e-4, 5e-3]", "[5e-3, 1e-4]", "spec.yaml:8 train.learning_rate: ", id="bad domain"),
+    pytest.param("batch_size: 2", "batch_size: two", "spec.yaml:8 train.batch_size: ", id="wrong type"),
+    pytest.param(
+        "train: rows.jsonl", "train: nothing.jsonl", "spec.yaml:3 data.train: ", id="missing data file"
+    ),
+    pytest.param("train: rows.jsonl", "train: empty.jsonl", "spec.yaml:3 data.train: ", id="empty data"),
+    pytest.param("{path: model}", "{path: nowhere}", "spec.yaml:2 model.path: ", id="missing model"),
+]
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "try"])
+@pytest.mark.parametrize(("old", "new", "message"), MISTAKES)
+def test_a_mistake_in_the_spec_is_said_with_its_place_and_ends_with_2(
+    here: Path, command: str, old: str, new: str, message: str
+) -> None:
+    (here / "empty.jsonl").write_text("")
+    change(here, old, new)
+    found = paretune(command, "spec.yaml")
+    assert found.exit_code == 2
+    assert message in found.stderr
+    assert "Traceback" not in found.output + found.stderr
+    assert not (here / "runs").exists()
+
+
+def test_an_unknown_spec_lists_the_shipped_ones(here: Path) -> None:
+    found = paretune("run", "metods")
+    assert found.exit_code == 2
+    for file in SHIPPED.glob("*.yaml"):
+        assert file.stem in found.stderr
+    assert "Did you mean methods?" in found.stderr or "methods" in found.stderr
+
+
+def test_debug_shows_the_stack_trace_of_a_mistake_and_ends_with_2_too(here: Path) -> None:
+    change(here, "rank:", "rnak:")
+    try:
+        found = paretune("--debug", "run", "spec.yaml")
+    finally:
+        errors.Debug.on = False
+    assert found.exit_code == 2
+    assert "Traceback" in found.stderr
+    assert "spec.yaml:7" in found.stderr
+
+
+def test_our_own_mistakes_keep_their_stack_trace(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any, **options: Any) -> Any:
+        raise ValueError("a bug of ours")
+
+    monkeypatch.setattr("sweeps.planning.plan.make", broken)
+    found = paretune("plan", "spec.yaml")
+    assert found.exit_code == 1
+    assert isinstance(found.exception, ValueError)
+
+
+def test_ctrl_c_while_planning_ends_with_130(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweeps.planning.plan.make", interrupted)
+    assert paretune("run", "spec.yaml").exit_code == 130
+
+
+def test_a_plan_without_errors_ends_with_0_and_shows_the_cells(here: Path) -> None:
+    found = paretune("plan", "spec.yaml")
+    assert found.exit_code == 0
+    assert "sft-full" in found.stdout
+    assert "sft-lora" in found.stdout
+
+
+def test_a_plan_as_json_is_json_alone_also_with_errors(here: Path) -> None:
+    good = json.loads(paretune("plan", "spec.yaml", "--json").stdout)
+    assert [cell["cell"] for cell in good["cells"]] == ["sft-full", "sft-lora"]
+    assert good["trials"] == 6
+    assert good["cells"][0]["predicted_peak_bytes"] is None
+    change(here, "rank:", "rnak:")
+    found = paretune("plan", "spec.yaml", "--json")
+    assert found.exit_code == 2
+    (problem,) = json.loads(found.stdout)["problems"]
+    assert problem["severity"] == "error"
+
+
+def test_warnings_alone_do_not_make_a_plan_fail(here: Path) -> None:
+    change(here, "{path: model}", "{name: smollm2-135m}")
+    found = paretune("plan", "spec.yaml")
+    assert found.exit_code == 0
+    assert "warning: " in found.stderr
+
+
+def test_an_override_and_the_filters_change_the_plan(here: Path) -> None:
+    found = paretune("plan", "spec.yaml", "--json", "--set", "search.trials=5", "--method", "lora")
+    made = json.loads(found.stdout)
+    assert [(cell["cell"], cell["trials"]) for cell in made["cells"]] == [("sft-lora", 5)]
+
+
+def test_how_to_go_on_repeats_all_that_was_given(here: Path) -> None:
+    made = spec_options.planned("spec.yaml", ["search.trials=2", "name=my"], cli._answers)
+    said = shlex.split(cli._again(made, str(here / "some runs"), "auto"))
+    assert said[:2] == ["paretune", "run"]
+    assert Path(said[2]).samefile(here / "spec.yaml")
+    assert said[3:] == [
+        "--output",
+        str(here / "some runs"),
+        "--address",
+        "auto",
+        "--set",
+        "search.trials=2",
+        "--set",
+        "name=my",
+        "--resume",
+    ]
+
+
+def test_online_tracking_without_a_key_is_refused_before_anything_is_written(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("HOME", str(here))
+    found = paretune("run", "spec.yaml", "--set", "tracking.wandb=online")
+    assert found.exit_code == 2
+    assert "tracking.wandb: online, but no API key" in found.stderr
+    assert not (here / "runs").exists()
+
+
+def test_try_runs_one_trial_here_and_leaves_its_record(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = sweeps.write_spec(tmp_path, tiny_model)
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
+    found = paretune("try", spec, "--method", "lora", "--output", tmp_path / "out", "--set", "train.steps=3")
+    assert found.exit_code == 0, found.output
+    path = Path(found.stdout.strip().splitlines()[-1])
+    assert path.is_relative_to(tmp_path / "out" / "tiny-try" / "trials")
+    record = results.read_record(path.parent)
+    assert record is not None
+    assert (record.status, record.cell, record.steps) == ("done", "sft-lora", 3)
+    assert record.peak_train_bytes is not None
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_trial_that_fails_under_try_ends_with_1_and_says_why(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = sweeps.write_spec(tmp_path, tiny_model)
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
+    sets = (
+        "--set",
+        "train.learning_rate=1e30",
+        "--set",
+        "train.max_grad_norm=null",
+        "--set",
+        "train.steps=5",
+    )
+    found = paretune("try", spec, "--method", "full", "--output", tmp_path / "out", *sets)
+    assert found.exit_code == 1
+    assert " failed: " in found.stdout
+    assert "NotFinite: grad_norm is nan at step 2" in found.stdout
+
+
+@pytest.fixture
+def two_runs(tmp_path: Path) -> tuple[Path, Path]:
+    made = []
+    for name in ("one", "two"):
+        run = tmp_path / name
+        for trial_id, method in (("a" * 12, "full"), ("b" * 12, "lora"), ("c" * 12, "base")):
+            record = run_folders.record(f"{trial_id[:-1]}{name[0]}", method)
+            folder = run / "trials" / record.trial_id
+            folder.mkdir(parents=True)
+            (folder / "config.json").write_text("{}")
+            results.write_record(folder, record)
+        made.append(run)
+    return made[0], made[1]
+
+
+def test_a_report_is_written_over_one_run_and_its_path_printed(two_runs: tuple[Path, Path]) -> None:
+    found = paretune("report", two_runs[0])
+    assert found.exit_code == 0, found.output
+    assert found.stdout == f"{two_runs[0]}/report/index.html\n"
+    assert (two_runs[0] / "report" / "index.html").exists()
+
+
+def test_a_report_is_written_over_two_runs(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    found = paretune("report", *two_runs, "--output", tmp_path / "both")
+    assert found.exit_code == 0, found.output
+    assert (tmp_path / "both" / "index.html").exists()
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_a_report_over_what_is_no_run_ends_with_2(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    found = paretune("report", tmp_path / name)
+    assert found.exit_code == 2
+    assert name in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_a_report_does_not_take_the_place_of_other_files(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    found = paretune("report", two_runs[0], "--output", tmp_path / "mine")
+    assert found.exit_code == 2
+    assert "thesis.tex" in found.stderr
+    assert (tmp_path / "mine" / "thesis.tex").exists()
+
+
+def test_the_doctor_answers_in_json() -> None:
+    found = paretune("doctor", "--json")
+    said = json.loads(found.stdout)
+    assert said["works"] is (found.exit_code == 0)
+    assert "Packages" in said["topics"]
+
+
+@pytest.mark.parametrize("command", [("run", "spec.yaml"), ("doctor",)])
+def test_a_cluster_that_is_not_there_is_said_in_a_sentence_and_ends_with_2(
+    here: Path, command: tuple[str, ...]
+) -> None:
+    found = paretune(*command, "--address", "127.0.0.1:9")
+    assert found.exit_code == 2
+    assert found.stderr.startswith("--address: can't join the cluster 127.0.0.1:9: ")
+    assert len(found.stderr.splitlines()) == 1
+    assert not (here / "runs").exists()
+
+
+def test_a_command_that_is_not_there_ends_with_2() -> None:
+    assert paretune("rnu", "methods").exit_code == 2

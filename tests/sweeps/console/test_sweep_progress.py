@@ -1,0 +1,195 @@
+"""What is seen of a sweep while it runs: a table that moves on a terminal, lines elsewhere, the same in sweep.log."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sweeps.console.sweep_progress import Progress, clock, describe
+from tests.helpers import run_folders, specs
+from tests.helpers.sweeps import METHODS, PARETUNE, SPEC, Home, finished, write_spec
+from tests.helpers.terminals import Terminal
+from trainables import results
+from trainables.results import Record
+from trainables.storage import files
+
+MIB = 2**20
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return folder
+
+
+def plan(tmp_path: Path) -> Any:
+    return specs.plan(specs.folder(tmp_path / "given"))
+
+
+def ends(run: Path, number: int, cell: str, **changes: Any) -> Record:
+    """A trial of ``cell`` leaves its record."""
+    record = run_folders.record(f"{number:012x}", cell=cell, **changes)
+    folder = run / "trials" / record.trial_id
+    files.write_json(folder / "config.json", {})
+    results.write_record(folder, record)
+    return record
+
+
+def look(progress: Progress) -> None:
+    progress._looked = 0.0  # it looks once a second
+    progress.tick()
+
+
+def test_elsewhere_each_trial_is_one_line_once(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = Progress(Console(file=io.StringIO()))
+    progress.begin(plan(tmp_path), run, slots=2)
+    one = ends(run, 1, "sft-full", quality=0.75, peak_train_bytes=512 * MIB, tokens_per_second=100.4)
+    look(progress)
+    look(progress)
+    ends(run, 2, "sft-lora", status="interrupted")
+    progress.end()
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert said[0].endswith(f"tiny: 7 trials in 2 cells, 2 at a time, in {run}")
+    assert (
+        f"sft-full {one.trial_id} done: {one.quality_name} 0.750, peak 0.50 GiB, 100 tokens/s  (1 of 7"
+        in said[1]
+    )
+    assert " left)" in said[1]
+    assert (run / "sweep.log").read_text().splitlines() == said
+
+
+def test_what_was_finished_before_counts_and_is_not_announced(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = ends(run, 1, "sft-full")
+    progress = Progress(Console(file=io.StringIO()))
+    progress.begin(plan(tmp_path), run, slots=1)
+    ends(run, 2, "sft-full")
+    look(progress)
+    said = capsys.readouterr().err
+    assert "1 of them were finished before" in said
+    assert before.trial_id not in said
+    assert "(2 of 7" in said
+
+
+def test_on_a_terminal_a_table_shows_cells_counts_best_memory_and_time_left(
+    tmp_path: Path, run: Path
+) -> None:
+    screen = io.StringIO()
+    progress = Progress(Console(file=screen, force_terminal=True, width=100))
+    progress.begin(plan(tmp_path), run, slots=2)
+    ends(run, 1, "sft-lora", quality=0.25, objective=0.9, peak_train_bytes=300 * MIB)
+    ends(run, 2, "sft-lora", quality=0.75, objective=0.1, peak_train_bytes=600 * MIB)
+    ends(run, 3, "sft-lora", status="stopped", quality=0.99, objective=2.0, peak_train_bytes=300 * MIB)
+    look(progress)
+    view = Console(width=100, file=io.StringIO())
+    view.print(progress._view())
+    text = view.file.getvalue()  # type: ignore[attr-defined]
+    progress.end()
+    row = next(line for line in text.splitlines() if line.startswith("sft-lora"))
+    assert row.split() == [
+        "sft-lora",
+        "3/3",
+        *row.split()[2:3],
+        "0.250",
+        "0.59",
+        "GiB",
+    ]  # best objective, done
+    assert re.search(r"^sft-full +0/3 +– +–", text, re.M)
+    assert re.search(r"^sft-base +0/1", text, re.M)
+    assert "3 of 7 trials" in text
+    assert " left" in text
+    assert "\x1b" in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (59.6, "1 min 0 s"), (75, "1 min 15 s"), (3600, "1 h 0 min"), (7500, "2 h 5 min")],
+)
+def test_a_clock_for_people(seconds: float, said: str) -> None:
+    assert clock(seconds) == said
+
+
+def test_a_failed_trials_line_says_why() -> None:
+    record = run_folders.failed("f" * 12, error="NotFinite: loss is nan at step 3")
+    assert describe(record).endswith("loss is nan at step 3")
+
+
+# The whole sweep on a terminal. One of its two trials fails, so it also shows how such a run ends.
+
+FAILING = SPEC.replace(METHODS, "methods: [{kind: full}]\n").replace(
+    "learning_rate: {log: [1.0e-4, 5.0e-3]}", "learning_rate: {choice: [1.0e-3, 1.0e+30]}, max_grad_norm: null"
+).replace("wandb: off", "wandb: auto").replace("concurrent: 2", "concurrent: 1")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[tuple[Terminal, Path]]:
+    folder = tmp_path_factory.mktemp("terminal")
+    temporary = Path(tempfile.mkdtemp(prefix="pt", dir="/tmp"))
+    spec = write_spec(folder / "given", tiny_model, FAILING)
+    environment = Home(folder, temporary).environment(WANDB_API_KEY=None)
+    command = [*PARETUNE, "run", str(spec), "--output", str(folder / "runs")]
+    with Terminal(command, folder, environment) as terminal:
+        terminal.end(240)
+    yield terminal, folder / "runs" / "tiny"
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.sweep
+def test_a_run_with_a_failed_trial_ends_with_1_and_its_report_is_written(seen: tuple[Terminal, Path]) -> None:
+    terminal, run = seen
+    found = finished(run)
+    assert sorted(record.status for record in found.values()) == ["done", "done", "failed"], terminal.screen
+    assert terminal.process.returncode == 1
+    shown = [line for line in terminal.lines() if line]
+    assert shown[-1] == f"{run}/report/index.html"
+    assert "1 of 3 trials failed" in "\n".join(shown)
+    (failed,) = (record for record in found.values() if record.status == "failed")
+    assert failed.trial_id in (run / "report" / "index.html").read_text()
+    assert "NotFinite" in (failed.error or "")
+    assert (run / "trials" / failed.trial_id / "error.txt").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.sweep
+def test_the_table_on_the_screen_moves(seen: tuple[Terminal, Path]) -> None:
+    terminal, _ = seen
+    shown = terminal.lines()
+    counts = {line.split()[1] for line in shown if line.startswith("sft-full ") and len(line.split()) > 3}
+    assert {"0/2", "2/2"} <= counts
+    assert any(re.match(r"cell +trials +best +peak memory", line) for line in shown)
+    assert any(re.match(r"sft-full +[12]/2 +loss \d+\.\d+ +\d+\.\d+ GiB", line) for line in shown)
+    assert any(re.match(r"\d of 3 trials, .* so far", line) for line in shown)
+    assert any(" left" in line for line in shown)
+
+
+@pytest.mark.slow
+@pytest.mark.sweep
+def test_nobody_is_asked_for_a_key_at_a_terminal(seen: tuple[Terminal, Path]) -> None:
+    terminal, run = seen
+    said = [line for line in terminal.lines() if "W&B" in line]
+    assert len(said) == 1
+    assert "W&B: offline, no API key here" in said[0]
+    assert "wandb.ai/authorize" not in terminal.screen
+    assert list((run / "wandb").glob("offline-run-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.sweep
+def test_no_library_or_ray_is_heard_at_a_terminal(seen: tuple[Terminal, Path]) -> None:
+    terminal, _ = seen
+    for noise in ("raylet", "WARNING", "Traceback", "Warning", "pid="):
+        assert noise not in terminal.screen

@@ -1,0 +1,466 @@
+"""The doctor: what this machine can do, and that what is needed and missing is said, with what to do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sweeps.cluster import remote_tasks, session, shared_folder
+from sweeps.doctor import report as doctor_report
+from sweeps.doctor.cluster_report import Examined, Fleet, Row
+from sweeps.doctor.report import Report
+from tests.helpers.paths import ROOT
+from trainables.system import capabilities, machine
+from trainables.system.capabilities import Capability
+
+WORKS = Capability("sdpa", True, "part of torch")
+OPTIONAL = Capability("liger", False, "needs a GPU", needed=False)
+MISSING = Capability("trl", False, "not installed: pip install 'trl<1.13,>=1.12'")
+
+
+def test_this_machine_can_do_what_paretune_needs_and_the_doctor_prints_nothing_else() -> None:
+    code = "from sweeps import doctor; print(doctor.examine().to_json())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    report = json.loads(done.stdout)
+    assert report["works"]
+    topics = ["Machine", "Quantizers", "Attention", "Kernels", "Precision", "Tracking", "Packages"]
+    assert list(report["topics"]) == topics
+    assert all(found["detail"] for topic in report["topics"].values() for found in topic)
+
+
+@pytest.mark.parametrize(
+    ("found", "code"), [([WORKS], 0), ([WORKS, OPTIONAL], 0), ([WORKS, OPTIONAL, MISSING], 1)]
+)
+def test_only_what_is_needed_and_missing_makes_exit_code_1(found: list[Capability], code: int) -> None:
+    report = Report({"Things": found})
+    assert report.exit_code == code
+    assert json.loads(report.to_json())["works"] is (code == 0)
+
+
+def test_the_json_holds_every_capability() -> None:
+    report = Report({"Packages": [MISSING], "Kernels": [OPTIONAL]})
+    assert json.loads(report.to_json())["topics"] == {
+        "Packages": [{"name": "trl", "works": False, "detail": MISSING.detail, "needed": True}],
+        "Kernels": [{"name": "liger", "works": False, "detail": "needs a GPU", "needed": False}],
+    }
+
+
+def test_the_table_tells_missing_from_optional_and_says_what_to_do() -> None:
+    text = io.StringIO()
+    report = Report({"Things": [WORKS, OPTIONAL, MISSING]})
+    Console(file=text, width=120).print(report.table())
+    lines = {line.split()[1]: line for line in text.getvalue().splitlines()[1:]}
+    assert lines["sdpa"].startswith("ok")
+    assert lines["liger"].startswith("no")
+    assert lines["trl"].startswith("missing")
+    assert "pip install 'trl<1.13,>=1.12'" in lines["trl"]
+    assert report.verdict() == "Paretune can't do its work here without: trl."
+
+
+def test_every_dependency_of_the_project_is_looked_at() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert len(capabilities.packages()) == len(project["dependencies"])
+
+
+@pytest.mark.parametrize(("version", "works"), [("1.12.3", True), ("1.13.0", False), ("1.11.9", False)])
+def test_a_package_outside_its_range_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, version: str, works: bool
+) -> None:
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version if name == "trl" else real(name))
+    trl = next(found for found in capabilities.packages() if found.name == "trl")
+    assert trl.works is works
+    assert works or ("pip install 'trl" in trl.detail and version in trl.detail)
+
+
+def test_a_missing_package_ends_the_examination_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name == "torch":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    made = doctor_report.examine()
+    assert list(made.topics) == ["Packages"]
+    assert [found.name for found in made.missing] == ["torch"]
+    assert "not installed: pip install 'torch" in made.missing[0].detail
+
+
+def test_a_quantizer_that_fails_is_a_finding() -> None:
+    def broken() -> Any:
+        raise RuntimeError("no kernel image\nmore of it")
+
+    found = capabilities._tried("bitsandbytes 4-bit", broken)
+    assert not found.works
+    assert found.detail == "fails: RuntimeError: no kernel image"
+
+
+def test_a_quantizer_that_computes_wrongly_does_not_count() -> None:
+    import torch
+
+    class Wrong(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 3 * super().forward(x.float())
+
+    found = capabilities._tried("bitsandbytes 4-bit", lambda: Wrong(64, 64, bias=False))
+    assert not found.works
+    assert "computes wrongly, off by 200%" in found.detail
+
+
+def test_what_only_a_whole_model_can_try_is_tried_with_a_small_one() -> None:
+    assert capabilities._loaded("none", {}).works
+    assert capabilities._loaded("eetq", {"attn_implementation": "sdpa"}).works
+    broken = capabilities._loaded("eetq", {"attn_implementation": "nothing"})
+    assert not broken.works
+    assert broken.detail.startswith("fails: ")
+
+
+def test_asking_leaves_the_random_numbers_as_they_were() -> None:
+    import torch
+
+    torch.manual_seed(7)
+    wanted = torch.rand(3)
+    torch.manual_seed(7)
+    capabilities.quantizers()
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_liger_without_a_gpu_is_not_a_capability(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capabilities, "find_spec", lambda name: object())
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert capabilities.CHECKS["liger"]() == Capability("liger", False, "needs an NVIDIA GPU", needed=False)
+
+
+@pytest.fixture
+def no_wandb_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    return tmp_path / "netrc"
+
+
+def test_wandb_without_a_key_stays_offline_and_never_asks(no_wandb_settings: Path) -> None:
+    assert capabilities.wandb_key() is None
+    assert "offline" in capabilities.wandb().detail
+    assert not capabilities.wandb().needed
+
+
+def test_a_wandb_key_is_found_in_the_environment_and_in_netrc(
+    no_wandb_settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_wandb_settings.write_text("machine wandb.example.com login user password from-netrc\n")
+    assert capabilities.wandb_key() is None
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.com")
+    assert capabilities.wandb_key() == "from-netrc"
+    monkeypatch.setenv("WANDB_API_KEY", "from-environment")
+    assert capabilities.wandb_key() == "from-environment"
+    assert "online" in capabilities.wandb().detail
+    assert "from-environment" not in capabilities.wandb().detail
+
+
+def test_a_damaged_netrc_is_no_key(no_wandb_settings: Path) -> None:
+    no_wandb_settings.write_text("machine\nnonsense")
+    assert capabilities.wandb_key() is None
+
+
+def test_wandb_mode_wins_over_a_key(no_wandb_settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "key")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert capabilities.wandb().detail == "offline, as WANDB_MODE says"
+
+
+def test_a_missing_wandb_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capabilities, "find_spec", lambda name: None)
+    found = capabilities.wandb()
+    assert (found.works, found.needed) == (False, False)
+
+
+def test_a_cache_folder_that_cannot_be_written_says_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "file"))
+    found = machine.cache_folder()
+    assert not found.works
+    assert "set PARETUNE_HOME" in found.detail
+
+
+def test_where_the_peak_cannot_be_reset_memory_is_said_not_to_be_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(self: Path, text: str) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    found = machine.peak_memory()
+    assert not found.works
+    assert "it won't be measured here" in found.detail
+
+
+def test_the_machine_is_described_where_proc_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_proc", lambda name: "")
+    assert "no bfloat16 in hardware" in machine.processor().detail
+    assert machine.memory().detail == "this system does not say how much"
+
+
+def gpu(name: str = "NVIDIA A10G", capability: tuple[int, int] = (8, 6)) -> Any:
+    return SimpleNamespace(name=name, total_memory=24 * 2**30, major=capability[0], minor=capability[1])
+
+
+def nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Puts a program of that name, and nothing else, where programs are looked for."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_a_gpu_is_shown_with_its_memory_compute_capability_and_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvidia_smi(tmp_path, monkeypatch, "echo 'NVIDIA A10G, 550.54.15'")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: gpu())
+    (found,) = machine.gpus()
+    assert (found.name, found.detail) == ("GPU 0", "NVIDIA A10G, 24.0 GiB, compute capability 8.6")
+    assert machine.driver() == [Capability("NVIDIA driver", True, "550.54.15", needed=False)]
+
+
+def test_gpus_that_the_driver_sees_and_torch_does_not_are_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvidia_smi(tmp_path, monkeypatch, "echo 'NVIDIA A10G, 550.54.15'")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.version.cuda", None)
+    (found,) = machine.driver()
+    assert not found.works
+    assert "550.54.15 sees NVIDIA A10G, but torch" in found.detail
+    assert "is built without CUDA" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'no devices were found'; exit 9", "fails: no devices were found"),
+        ("sleep 60", "gives no answer"),
+    ],
+)
+def test_a_driver_in_trouble_is_a_finding_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+) -> None:
+    nvidia_smi(tmp_path, monkeypatch, script)
+    monkeypatch.setattr(machine, "DRIVER_SECONDS", 0.5)
+    (found,) = machine.driver()
+    assert not found.works
+    assert said in found.detail
+
+
+def test_without_a_driver_nothing_is_said_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine.driver() == []
+
+
+def test_cpu_features_are_those_that_kernels_choose_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_proc", lambda name: "flags\t\t: fpu avx2 avx512f amx_bf16 lahf_lm\n")
+    assert machine.features().detail == "avx2, avx512f, amx_bf16"
+
+
+def test_the_run_folder_need_not_be_there_and_is_not_made(tmp_path: Path) -> None:
+    found = machine.run_folder(tmp_path / "a" / "runs")
+    assert found.works
+    assert found.detail.startswith(f"{tmp_path}/a/runs, ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_folder_without_room_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**29))
+    found = machine.run_folder(tmp_path)
+    assert not found.works
+    assert found.detail == f"{tmp_path}: 0.5 GiB free; make room or give another --output"
+
+
+def test_wandbs_server_is_called_only_with_a_key_and_unless_told_otherwise(
+    no_wandb_settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [found.name for found in doctor_report.tracking()] == ["wandb"]
+    monkeypatch.setenv("WANDB_API_KEY", "key")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    server = doctor_report.tracking()[-1]
+    assert (server.name, server.works, server.needed) == ("W&B server", False, False)
+    assert "runs stay offline" in server.detail
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert [found.name for found in doctor_report.tracking()] == ["wandb"]
+
+
+# A cluster's nodes, without a cluster
+
+PYTHON = Capability("python", True, "3.11.7")
+TRL = Capability("trl", True, "1.12.0")
+
+
+def member(name: str, packages: list[Capability], **topics: list[Capability]) -> Examined:
+    return Examined(name, Report({**topics, "Packages": packages}), name, "10.0.0.1", name)
+
+
+def fleet(*nodes: Examined) -> Fleet:
+    return Fleet(Report({"Packages": [PYTHON, TRL]}), nodes)
+
+
+def printed(found: Fleet, width: int = 140) -> list[str]:
+    text = io.StringIO()
+    Console(file=text, width=width).print(found.table())
+    return text.getvalue().splitlines()
+
+
+def memory(free: float) -> Capability:
+    return Capability("memory", True, f"{free} of 62.0 GiB free", needed=False)
+
+
+def test_what_all_nodes_have_in_common_is_told_once_and_what_is_their_own_by_node() -> None:
+    found = fleet(*(member(f"n{n}", [PYTHON, TRL], Machine=[WORKS, memory(n + 0.5)]) for n in range(10)))
+    lines = printed(found)
+    assert len([line for line in lines if " sdpa " in line]) == 1
+    assert [line.split()[1:4] for line in lines[1:11]] == [[f"n{n}", "memory", f"{n}.5"] for n in range(10)]
+    assert len(lines) < 20
+    assert found.exit_code == 0
+    assert "10 nodes, all alike." in found.verdict()
+
+
+def test_a_node_that_lacks_what_is_needed_is_named_with_what_to_install() -> None:
+    found = fleet(member("a", [PYTHON, TRL]), member("b", [PYTHON, MISSING]), member("c", [PYTHON, TRL]))
+    assert found.exit_code == 1
+    (missing,) = (line for line in printed(found) if MISSING.detail in line)
+    assert missing.split()[:2] == ["missing", "trl"]
+    assert missing.split()[-1] == "b"
+    assert f"  b: trl: {MISSING.detail}" in found.verdict()
+    assert "all but b" in "".join(printed(found))
+
+
+def test_a_node_that_could_not_be_examined_is_named_with_the_reason_and_hides_nothing_of_the_others() -> None:
+    why = Capability("examination", False, "no answer within 180 s")
+    silent = Examined("b", Report({"Examination": [why]}))
+    found = fleet(member("a", [PYTHON, TRL], Machine=[WORKS]), silent)
+    assert found.exit_code == 1
+    assert "  b: examination: no answer within 180 s" in found.verdict()
+    (line,) = (line for line in printed(found) if " b " in line and "not looked at" in line)
+    assert line.startswith("missing")
+    (sdpa,) = (line for line in printed(found) if " sdpa " in line)
+    assert sdpa.rstrip().endswith(WORKS.detail)
+
+
+def test_mixed_machines_are_shown_and_are_no_fault() -> None:
+    a10, none = (
+        Capability("GPU 0", True, "A10G", needed=False),
+        Capability("GPU", False, "none", needed=False),
+    )
+    found = fleet(
+        member("a", [PYTHON, TRL], Machine=[a10]),
+        member("b", [PYTHON, Capability("trl", True, "1.12.1")], Machine=[none]),
+    )
+    assert found.exit_code == 0
+    assert "2 nodes, which differ in: GPU 0, GPU, trl." in found.verdict()
+    assert [difference["name"] for difference in json.loads(found.to_json())["differences"]] == [
+        "GPU 0",
+        "GPU",
+        "trl",
+    ]
+
+
+@pytest.mark.parametrize("name", ["python", "paretune", "ray"])
+def test_what_a_sweep_needs_the_same_everywhere_makes_exit_code_1(name: str) -> None:
+    one, other = Capability(name, True, "3.11.7"), Capability(name, True, "3.11.8")
+    found = Fleet(Report({"Packages": [one]}), (member("a", [one]), member("b", [other])))
+    assert (found.missing, found.exit_code) == ([], 1)
+    assert f"{name} has to be the same on the driver and on all nodes" in found.verdict()
+    (difference,) = json.loads(found.to_json())["differences"]
+    assert difference["breaks"] is True
+    assert [group["nodes"] for group in difference["found"]] == [["a", "the driver"], ["b"]]
+
+
+def test_that_a_trial_is_off_by_another_amount_is_no_difference() -> None:
+    near, far = (Capability("hqq", True, f"within {n}%", needed=False) for n in (1, 2))
+    found = fleet(member("a", [PYTHON], Quantizers=[near]), member("b", [PYTHON], Quantizers=[far]))
+    assert json.loads(found.to_json())["differences"][1:] == []
+
+
+def test_the_json_of_a_cluster_holds_every_node_with_its_report() -> None:
+    told = json.loads(fleet(member("a", [PYTHON, TRL]), member("b", [PYTHON, MISSING])).to_json())
+    assert told["works"] is False
+    assert [(node["node"], node["works"]) for node in told["nodes"]] == [("a", True), ("b", False)]
+    assert told["nodes"][1]["topics"]["Packages"][1]["detail"] == MISSING.detail
+    assert told["driver"]["works"] is True
+
+
+def test_a_few_words_say_which_nodes() -> None:
+    names = tuple("abcdefgh")
+    said = [Row("T", WORKS, names[:n], names).which() for n in (1, 3, 4, 7, 8)]
+    assert said == ["a", "a, b, c", "a, b and 2 more", "all but h", "all nodes"]
+
+
+def test_a_report_comes_back_from_its_json() -> None:
+    report = Report({"Packages": [MISSING], "Kernels": [OPTIONAL]})
+    assert Report.of_json(report.to_json()) == report
+
+
+def test_a_node_is_asked_by_a_process_that_prints_its_report_and_nothing_else() -> None:
+    command = [sys.executable, "-m", "sweeps.doctor"]
+    question = json.dumps({"names": ["eager"]})
+    done = subprocess.run(command, input=question, capture_output=True, text=True, check=True, cwd=ROOT)
+    report = Report.of_json(done.stdout)
+    assert list(report.topics) == ["Packages", "Asked"]
+    assert report.topics["Asked"][0].works
+
+
+# The run folder, on nodes that are folders
+
+
+def look(folder: Path, monkeypatch: pytest.MonkeyPatch, there: Path | None = None) -> Capability:
+    """What is found of a node that sees ``there`` where the driver sees ``folder``."""
+    node = session.Node("id", "host", "10.0.0.1", "host (10.0.0.1)", {})
+
+    def ask(ray: Any, asked: list[Any], question: Any, path: str, token: str, patience: float) -> list[Any]:
+        return [session.Answer(one, question(one.id, str(there or path), token)) for one in asked]
+
+    monkeypatch.setattr(shared_folder, "ask", ask)
+    monkeypatch.setattr(remote_tasks, "SEEN_SECONDS", 0.1)
+    return shared_folder.look(None, [node], folder)[node]
+
+
+def test_a_shared_run_folder_is_found_and_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert look(tmp_path / "a" / "runs", monkeypatch).works
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_the_same_name_is_not_the_same_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    found = look(tmp_path / "runs", monkeypatch, tmp_path / "there")
+    assert not found.works
+    assert "mount shared storage there, or give --output a path that all nodes share" in found.detail
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_a_run_folder_that_the_driver_cannot_write_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    found = look(tmp_path / "file" / "runs", monkeypatch)
+    assert not found.works
+    assert "give another --output" in found.detail

@@ -1,0 +1,304 @@
+"""Sweeps that outlive the terminal they were started from: as processes of their own, and as jobs of a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shlex
+import shutil
+import signal
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from sweeps.cli import app
+from sweeps.execution.detached import start
+from sweeps.execution.detached.driver import NotBegun
+from sweeps.execution.detached.run_request import Orders, carried
+from sweeps.runs import lock, status
+from sweeps.runs.layout import LOG
+from tests.helpers import specs
+from tests.helpers.clusters import Cluster
+from tests.helpers.sweeps import PARETUNE, SMALL, Command, Home, finished, paretune, write_spec
+from trainables import results
+
+SECRET = "k" * 40
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    # Short: Ray's sockets are in there.
+    temporary = Path(tempfile.mkdtemp(prefix="pt-", dir="/tmp"))
+    yield Home(tmp_path / "home", temporary)
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a spec that can be planned."""
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(specs.folder(tmp_path))
+    (tmp_path / "spec.yaml").write_text(specs.SPEC)
+    return tmp_path
+
+
+def said(*arguments: str | Path, code: int = 0) -> str:
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def until(condition: Callable[[], Any], seconds: float, what: Callable[[], str]) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, what()
+        time.sleep(0.1)
+    return found
+
+
+def log(run: Path) -> str:
+    return (run / LOG).read_text() if (run / LOG).exists() else ""
+
+
+def ended(run: Path, seconds: float = 180) -> int:
+    """The exit code of a run's newest driver."""
+    until(lambda: lock.holder(run) is None and "ended with code" in log(run), seconds, lambda: log(run))
+    return int(re.findall(r"ended with code (\d+)", log(run))[-1])
+
+
+def driver(run: Path) -> psutil.Process:
+    """The process that holds a run."""
+    words = (lock.holder(run) or "").split()
+    assert words[:1] == ["process"], words
+    return psutil.Process(int(words[1]))
+
+
+# What is wrong is said at once
+
+
+def test_a_mistake_is_said_in_the_foreground_and_nothing_is_written(here: Path) -> None:
+    (here / "spec.yaml").write_text(specs.SPEC.replace("rank:", "rnak:"))
+    assert "spec.yaml:7 methods[1].rnak: " in said("run", "spec.yaml", "--detach", code=2)
+    assert not (here / "runs").exists()
+
+
+def test_a_run_that_somebody_holds_is_not_begun_a_second_time(here: Path) -> None:
+    with lock.held(here / "runs" / "tiny"):
+        assert "another run holds it: process " in said("run", "spec.yaml", "--detach", code=2)
+
+
+def test_a_run_that_exists_names_resume_and_one_of_another_spec_is_refused(here: Path) -> None:
+    (here / "runs" / "tiny").mkdir(parents=True)
+    (here / "runs" / "tiny" / "environment.json").write_text('{"plan": {"fingerprint": "another"}}')
+    assert "--resume" in said("run", "spec.yaml", "--detach", code=2)
+    assert "the spec is not the one" in said("run", "spec.yaml", "--detach", "--resume", code=2)
+
+
+def orders(here: Path, **changes: Any) -> Orders:
+    given: dict[str, Any] = {"file": here / "spec.yaml", "text": specs.SPEC, "sets": ()}
+    given |= {
+        "output": "runs",
+        "address": None,
+        "resume": False,
+        "force": False,
+        "command": (),
+        "environment": {},
+    }
+    return Orders(**given | changes)
+
+
+def test_a_driver_that_ends_before_it_has_the_run_gives_its_words_and_its_code(here: Path) -> None:
+    broken = orders(here, text=specs.SPEC.replace("rank:", "rnak:"))
+    with pytest.raises(NotBegun, match=r"spec.yaml:7 methods\[1\].rnak: ") as error:
+        start.begin(here / "run", broken)
+    assert error.value.code == 2
+    assert {path.name for path in (here / "run").iterdir()} == {LOG}
+    assert said("logs", here / "run").splitlines()[-1] == "ended with code 2"
+
+
+# What it is asked for
+
+
+def test_orders_are_for_their_owner_alone_and_come_back_as_they_were(here: Path) -> None:
+    made = orders(here, sets=("search.trials=2",), environment={"WANDB_API_KEY": SECRET})
+    path = made.leave(here / "run")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert Orders.read(path) == made
+
+
+def test_a_spec_that_changes_after_it_was_asked_for_changes_nothing(here: Path) -> None:
+    from sweeps.planning.plan import make
+
+    asked = orders(here, sets=("search.trials=2",))
+    before = make(asked.spec())
+    assert not before.errors  # relative paths are found, though the text is not read from there
+    (here / "spec.yaml").unlink()
+    assert make(asked.spec()).fingerprint() == before.fingerprint()
+    assert [cell.trials for cell in before.cells] == [2, 2]
+
+
+def test_only_what_is_ones_own_goes_along_to_another_machine() -> None:
+    mine = {"PARETUNE_HOME": "/shared", "WANDB_API_KEY": SECRET, "HF_TOKEN": SECRET}
+    assert carried({**mine, "PATH": "/bin", "HOME": "/root", "RAY_AUTH_TOKEN": SECRET}) == mine
+
+
+def test_a_driver_is_as_if_it_had_been_started_by_what_was_typed(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["paretune", "drive", "orders"])
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    orders(here, command=("run", "spec.yaml"), environment={"WANDB_API_KEY": SECRET}).take_on()
+    assert sys.argv == ["paretune", "run", "spec.yaml"]
+    assert os.environ.pop("WANDB_API_KEY") == SECRET
+
+
+def test_a_log_shows_the_sweeps_lines_once_and_then_what_else_the_driver_said(tmp_path: Path) -> None:
+    (tmp_path / "sweep.log").write_text("10:00:00 tiny: 4 trials\nray: one\n")
+    (tmp_path / LOG).write_text("warning: x\n10:00:00 tiny: 4 trials\nTraceback\nended with code 1\n")
+    told = ["10:00:00 tiny: 4 trials", "ray: one", "warning: x", "Traceback", "ended with code 1"]
+    assert list(status.log(tmp_path, None)) == told
+
+
+# On this machine
+
+
+def in_a_terminal(home: Home, *arguments: str | Path) -> tuple[str, float]:
+    """What a command says in a shell in a terminal, and its seconds; shell and terminal are then killed."""
+    line = shlex.join([*PARETUNE, *map(str, arguments)])
+    leader, terminal = pty.fork()
+    if leader == 0:
+        os.execve("/bin/bash", ["bash", "--norc"], home.environment(WANDB_API_KEY=SECRET))
+    started, text = time.monotonic(), b""
+    os.write(terminal, f"{line}; echo returned: $?\n".encode())
+    while not re.search(rb"returned: \d", text):
+        text += os.read(terminal, 4096)
+        assert time.monotonic() - started < 60, text
+    os.kill(leader, signal.SIGKILL)
+    os.close(terminal)
+    os.waitpid(leader, 0)
+    return text.decode(), time.monotonic() - started
+
+
+def shown(process: psutil.Process) -> Iterator[str]:
+    """What every user of this machine sees of a process and those that it started."""
+    for each in (process, *process.children(recursive=True)):
+        with suppress(psutil.Error):
+            yield from each.cmdline()
+
+
+@pytest.mark.sweep
+def test_a_detached_sweep_outlives_its_terminal_and_the_shell_in_it(
+    home: Home, tmp_path: Path, tiny_model: Path
+) -> None:
+    spec = write_spec(tmp_path / "spec", tiny_model, SMALL.replace("trials: 3", "trials: 1"))
+    run = tmp_path / "runs" / "tiny"
+    home.folder.mkdir()
+    text, _ = in_a_terminal(home, "run", spec, "--output", run.parent, "--detach")
+    assert "returned: 0" in text
+    mine = driver(run)
+    assert f"tiny runs as process {mine.pid} on " in text
+    assert all(f"paretune {command} {run}" in text for command in ("status", "logs", "stop"))
+    assert (os.getsid(mine.pid), mine.terminal()) == (mine.pid, None)
+    assert "running: process " in said("status", run)
+    assert mine.environ()["WANDB_API_KEY"] == SECRET
+    assert not [word for word in shown(mine) if SECRET in word]
+    assert ended(run) == 0
+    assert {record.status for record in finished(run).values()} == {"done"}
+    assert log(run).splitlines()[-2:] == [f"{run}/report/index.html", "ended with code 0"]
+    assert not list(run.glob(".orders-*"))
+    command = json.loads((run / "environment.json").read_text())["command"]
+    assert command == f"paretune run {spec} --output {run.parent} --detach"
+
+
+@pytest.mark.slow
+@pytest.mark.sweep
+def test_a_detached_driver_that_was_killed_is_gone_on_with_and_can_be_stopped(
+    home: Home, tmp_path: Path, tiny_model: Path
+) -> None:
+    spec = write_spec(tmp_path / "spec", tiny_model, SMALL)
+    run = tmp_path / "runs" / "tiny"
+    asked = ("run", spec, "--output", run.parent, "--detach")
+    goes_on_after_kill_and_stop(run, lambda *more: paretune(home, *asked, *more))
+
+
+def goes_on_after_kill_and_stop(run: Path, begin: Callable[..., Command]) -> None:
+    """A run whose driver is killed, then stopped, and then has its way."""
+    first = begin()
+    assert first.process.returncode == 0, first.stderr
+    until(lambda: finished(run), 120, lambda: log(run))
+    mine = driver(run)
+    family = mine.children(recursive=True)
+    mine.kill()
+    _, left = psutil.wait_procs([mine, *family], timeout=5)
+    for agent in left:  # Ray's agents look for their head for minutes
+        agent.kill()
+    assert status.look(run).word == "stopped"
+    second = begin("--resume")
+    assert second.process.returncode == 0, second.stderr
+    known = len(finished(run))
+    until(lambda: len(finished(run)) > known, 120, lambda: log(run))
+    assert said("stop", run).startswith("stopped; ")
+    assert ended(run) == 130
+    third = begin("--resume")
+    assert third.process.returncode == 0, third.stderr
+    assert ended(run) == 0
+    assert status.look(run).word == "finished"
+    assert {record.status for record in finished(run).values()} == {"done"}
+    assert not list(run.glob(".orders-*"))
+
+
+# On a cluster
+
+
+@pytest.fixture
+def cluster(home: Home, tmp_path: Path) -> Cluster:
+    return Cluster(tmp_path, home)
+
+
+@pytest.mark.slow
+@pytest.mark.sweep
+def test_a_detached_sweep_on_a_cluster_is_a_job_of_it(cluster: Cluster, tiny_model: Path) -> None:
+    spec = write_spec(cluster.folder / "spec", tiny_model, SMALL)
+    run, cache = cluster.folder / "runs" / "tiny", cluster.folder / "other-cache"
+
+    def begin(*more: str) -> Command:
+        asked = ("run", spec, "--output", run.parent, "--detach", *more)
+        command = cluster.paretune(*asked, WANDB_API_KEY=SECRET, PARETUNE_HOME=str(cache))
+        assert "tiny runs as job raysubmit_" in command.stdout, command.stderr
+        mine = driver(run)
+        assert mine.environ()["RAY_JOB_CONFIG_JSON_ENV_VAR"]
+        everybody = psutil.process_iter(["cmdline"])
+        assert not [word for each in everybody for word in each.info["cmdline"] or () if SECRET in word]
+        return command
+
+    with cluster.head(dashboard=True), cluster.node():
+        goes_on_after_kill_and_stop(run, begin)
+    assert (cache / "foretold.json").exists()  # the driver's doing, in the cache of who asked
+
+
+@pytest.mark.slow
+@pytest.mark.sweep
+def test_a_cluster_without_a_job_server_has_a_process_instead_and_is_told_so(
+    cluster: Cluster, tiny_model: Path
+) -> None:
+    spec = write_spec(cluster.folder / "spec", tiny_model, SMALL.replace("trials: 3", "trials: 1"))
+    run = cluster.folder / "runs" / "tiny"
+    with cluster.head(), cluster.node():
+        began = cluster.paretune("run", spec, "--output", run.parent, "--detach")
+        assert began.process.returncode == 0, began.stderr
+        (line,) = began.stderr.splitlines()
+        assert line.startswith("the cluster has no job server (its head runs without a dashboard): ")
+        assert f"tiny runs as process {driver(run).pid} on " in began.stdout
+        assert ended(run) == 0
+    assert {record.status for record in results.read(run).records} == {"done"}

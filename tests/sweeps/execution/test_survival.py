@@ -1,0 +1,91 @@
+"""A worker, a slot and the driver of a sweep on a cluster are killed one after the other. What else may go wrong there
+is in ``test_faults.py``, which takes longer.
+"""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.clusters import Cluster
+from tests.helpers.faults import FULL, all_steps, ended_at, held, peace_begun, same, training
+from tests.helpers.sweeps import SAVED_EVERY, Command, Home, finished, in_training, lines, write_spec
+from trainables import results
+
+pytestmark = pytest.mark.sweep
+
+
+@dataclass
+class Survivor:
+    run: Path
+    commands: list[Command]
+    before: dict[str, str | None]  # when the trials ended that were done when the driver was killed
+    held: dict[str, Any]  # of the cluster, once all was over
+    peace: Path  # the same, with nothing going wrong
+
+
+@pytest.fixture(scope="module")
+def survivor(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Survivor]:
+    folder = tmp_path_factory.mktemp("survivor")
+    run = folder / "runs" / "tiny"
+    # One at a time, so that what is killed is what trains, and that it all rests on what it takes up again.
+    spec = write_spec(folder / "given", tiny_model, FULL.replace("cpus: 1", "cpus: 1, concurrent: 1"))
+    with (
+        tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as temporary,
+        tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as elsewhere,
+    ):
+        undisturbed, peace = peace_begun(folder / "peace", Path(elsewhere), tiny_model)  # meanwhile
+        cluster = Cluster(folder, Home(folder / "home", Path(temporary)))
+        with cluster.head() as head, cluster.node() as one, cluster.node() as other:
+
+            def kill(command: Command, *titles: str) -> None:
+                (trial, *_) = training(run, command)
+                found = [p for machine in (head, one, other) for t in titles for p in machine.named(t)]
+                count = len(lines(run, trial))
+                found[0].kill()
+                command.until(lambda: len(lines(run, trial)) > count + 1 or trial in finished(run), 200)
+
+            command = cluster.start("run", spec, "--output", run.parent)
+            kill(command, "ray::RayTrainWorker")
+            command.until(lambda: len(finished(run)) > 1)  # the base model, and that trial
+            kill(
+                command, "ray::Slot", "ray::ResourceTrainable"
+            )  # as it is called at first, and when it is busy
+            command.until(lambda: len(finished(run)) > 2 and in_training(run, command))
+            command.signal(signal.SIGKILL)
+            before = ended_at(run)
+            again = cluster.start("run", spec, "--output", run.parent, "--resume")
+            assert again.wait(300) == 0, again.stderr
+            assert undisturbed.wait(300) == 0, undisturbed.stderr
+            yield Survivor(run, [command, again], before, held(cluster), peace)
+
+
+def test_all_trials_come_to_their_end_each_once(survivor: Survivor) -> None:
+    found = finished(survivor.run)
+    assert sorted(record.cell for record in found.values()) == ["sft-base", *["sft-full"] * 3]
+    assert {record.status for record in found.values()} == {"done"}
+    assert len(survivor.before) == 3
+    assert survivor.before.items() <= ended_at(survivor.run).items()
+
+
+def test_what_was_killed_goes_on_from_its_last_checkpoint(survivor: Survivor) -> None:
+    trials = [folder.name for folder in results.trial_folders(survivor.run)]
+    for trial in (trial for trial in trials if finished(survivor.run)[trial].role == "search"):
+        steps = [step for step, _ in lines(survivor.run, trial)]
+        assert all_steps(survivor.run, trial)
+        assert {steps.count(step) for step in range(1, SAVED_EVERY)} == {1}
+
+
+def test_nothing_is_held_and_no_process_stays(survivor: Survivor) -> None:
+    assert survivor.held == {"groups": 0, "nodes": 3, "busy": {}}
+    assert [left for command in survivor.commands for left in command.left()] == []
+
+
+def test_it_is_bit_for_bit_the_run_that_is_made_in_peace(survivor: Survivor) -> None:
+    same(survivor.run, survivor.peace)

@@ -1,0 +1,176 @@
+"""What fits in a given memory, and the least change that makes it fit; methods side by side for a model by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sweeps.cli import app
+from sweeps.planning import plan
+from sweeps.planning.memory.cell_memory import Case
+from sweeps.planning.memory.fit import fit
+from sweeps.planning.memory.method_grid import numbers, rows
+from sweeps.spec import spec
+from sweeps.spec.byte_sizes import parse_bytes
+from tests.helpers.sweeps import METHODS, SPEC, write_spec
+from tests.helpers.trials import make_config
+from trainables.models import decoder_shape
+from trainables.models.catalog import KNOWN
+from trainables.models.folder import ModelError
+
+GIB = 2**30
+
+
+def case(method: dict[str, Any], batch_size: int = 8, model: str = "qwen3-8b", **train: Any) -> Case:
+    config = make_config(Path("/m"), "rows.jsonl", method, batch_size=batch_size, cutoff=1024, **train)
+    return Case(config, KNOWN[model].shape, 1024, 1, "cuda")
+
+
+LORA = {"kind": "lora", "rank": 16}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("24GiB", 24 * GIB),
+        ("80 GB", 80 * 10**9),
+        ("512MiB", 512 * 2**20),
+        ("1.5g", 1_500_000_000),
+        ("100", 100),
+    ],
+)
+def test_amounts_of_memory_are_read_as_people_write_them(text: str, expected: int) -> None:
+    assert parse_bytes(text) == expected
+
+
+@pytest.mark.parametrize("text", ["much", "24 XB", "GiB", "-3GB"])
+def test_what_is_no_amount_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no amount of memory"):
+        parse_bytes(text)
+
+
+def test_what_fits_says_how_much_is_left() -> None:
+    found = fit("sft-lora", case(LORA, 1), 80 * GIB)
+    assert found.change is None
+    assert found.spare == 80 * GIB - found.case.total > 0
+    assert str(found).startswith("sft-lora: ")
+    assert "GiB fits, " in str(found)
+
+
+def test_the_cheapest_change_that_is_enough_is_named_and_is_enough() -> None:
+    whole = case(LORA)
+    for memory in (60, 40, 24, 16, 12):
+        found = fit("sft-lora", whole, memory * GIB)
+        assert found.spare < 0
+        assert found.change is not None
+        assert found.change.case.total <= memory * GIB
+    # A little too much: half the rows at a time. Far too much: more than one change.
+    assert fit("c", whole, whole.total - 1).change.words == (  # type: ignore[union-attr]
+        "train.batch_size: 4 with gradient_accumulation: 2"
+    )
+    words = fit("c", whole, 12 * GIB).change.words  # type: ignore[union-attr]
+    assert "model.quantization: 4" in words
+    assert "gradient_checkpointing: true" in words
+
+
+def test_a_change_trains_on_as_many_rows_a_step() -> None:
+    whole = case(LORA)
+    change = fit("c", whole, 40 * GIB).change
+    assert change is not None
+    assert change.case.config.train.update_rows == whole.config.train.update_rows
+
+
+def test_where_nothing_is_enough_that_is_said() -> None:
+    found = fit("sft-full", case({"kind": "full"}), 12 * GIB)
+    assert found.change is None
+    assert "no change of checkpointing, batch, optimizer, bits or workers is enough" in str(found)
+
+
+def test_what_no_other_change_makes_fit_is_shared_by_as_few_workers_as_do() -> None:
+    whole = case({"kind": "full"})
+    for memory, workers in ((64, 4), (40, 8)):
+        change = fit("sft-full", whole, memory * GIB).change
+        assert change is not None
+        assert (change.case.workers, change.case.config.train.sharding) == (workers, "fsdp")
+        assert f"resources.workers: {workers}, train.sharding: fsdp" in change.words
+        assert change.case.total <= memory * GIB
+    found = str(fit("sft-full", whole, 48 * GIB))
+    assert found.endswith("GiB for each of 4 workers")
+    # What is sampled, or in few bits, can't be shared.
+    assert fit("c", case({"kind": "qlora"}), GIB).change is None
+
+
+def test_of_workers_that_the_spec_leaves_open_as_many_are_taken_as_fit(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    text = SPEC.replace("concurrent: 2", "workers: auto").replace(
+        "batch_size: 2", "batch_size: 4, sharding: fsdp"
+    )
+    made = plan.make(spec.read(write_spec(tmp_path, tiny_model, text)))
+    assert not made.errors
+    alone, two = (made.cell("sft-full").predicted.most.shared_by(n).total for n in (1, 2))  # type: ignore[union-attr]
+    assert two < alone
+    for room, workers in ((2 * alone, 1), (int(two * 1.06), 2)):
+        (found, _) = made.fits(room)
+        assert (found.cell, found.case.workers) == ("sft-full", workers)
+
+
+def test_methods_are_ordered_as_their_memory_is() -> None:
+    peak = {row.method: row.case.total for row in rows("qwen3-8b", 1, 2048) if row.checkpointing}
+    names = ["QLoRA 4-bit r16", "QLoRA 8-bit r16", "LoRA r16", "full, 8-bit AdamW", "full"]
+    assert [peak[name] for name in names] == sorted(peak[name] for name in names)
+    assert 15 * 8.19e9 < peak["full"] < 18 * 8.19e9  # 16 bytes a parameter, and the rest of a step
+
+
+def test_a_models_numbers_come_from_its_config_too(tmp_path: Path) -> None:
+    config = {
+        "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "vocab_size": 100, "tie_word_embeddings": False,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert numbers(str(tmp_path)) == numbers(str(tmp_path / "config.json")) == decoder_shape.of(config)
+    assert numbers("Qwen/Qwen3-8B") == KNOWN["qwen3-8b"].shape
+
+
+def test_an_unknown_model_says_what_to_give_instead() -> None:
+    with pytest.raises(ModelError, match=r"Give its config.json \(--model path/to/config.json\)"):
+        numbers("hf:nobody/nothing")
+
+
+def test_the_command_shows_the_grid_and_takes_no_spec_with_it() -> None:
+    runner = CliRunner()
+    found = runner.invoke(app, ["plan", "--model", "Qwen/Qwen3-8B", "--grid", "--memory", "24GiB", "--json"])
+    assert found.exit_code == 0
+    told = json.loads(found.stdout)
+    assert {row["method"] for row in told} >= {"full", "freeze, 2 layers", "LoRA r16", "QLoRA 4-bit r16"}
+    parts = [key for key in told[0] if key.endswith("_bytes") and key != "peak_bytes"]
+    assert all(row["peak_bytes"] == sum(row[part] for part in parts) for row in told)
+    assert "QLoRA 4-bit r16" in runner.invoke(app, ["plan", "--model", "qwen3-8b", "--grid"]).stdout
+    for wrong in (["plan", "methods", "--model", "qwen3-8b", "--grid"], ["plan"], ["plan", "--grid"]):
+        assert runner.invoke(app, wrong).exit_code == 2
+
+
+def test_plan_says_of_every_cell_whether_it_fits_or_that_nobody_can_tell(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    methods = "methods: [{kind: full}, {kind: lora, dora: true}]\n"
+    spec = write_spec(tmp_path, tiny_model, SPEC.replace(METHODS, methods))
+    runner = CliRunner()
+    said = runner.invoke(app, ["plan", str(spec), "--memory", "1GiB"]).stdout.splitlines()
+    assert any(line.startswith("sft-full: 0.01 GiB fits, ") for line in said)
+    assert "sft-lora: what it takes isn't foretold, so it may fit or not" in said
+    assert not any("fits" in line for line in runner.invoke(app, ["plan", str(spec)]).stdout.splitlines())
+
+
+def test_the_specs_own_memory_is_what_plan_asks_about(tmp_path: Path, tiny_model: Path) -> None:
+    text = SPEC.replace("resources: {", "resources: {memory: 1MiB, ")
+    spec = write_spec(tmp_path, tiny_model, text)
+    told = json.loads(CliRunner().invoke(app, ["plan", str(spec), "--json"]).stdout)
+    assert {fit["cell"]: fit["spare_bytes"] < 0 for fit in told["fits"]} == {
+        "sft-full": True,
+        "sft-lora": True,
+    }

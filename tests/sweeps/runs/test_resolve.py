@@ -1,0 +1,183 @@
+"""Which model people mean by what they write."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from reports.best_trials import chosen
+from sweeps.runs.resolve import resolve
+from tests.helpers.small_runs import config_of, make_run, trial_of
+from tests.helpers.trials import run as carry_out
+from trainables import results
+from trainables.config.trained_model import Trained
+from trainables.inference.model_pool import Shelf
+from trainables.inference.result import Result
+from trainables.models.folder import ModelError
+from trainables.results import read, read_record
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    return make_run(tmp_path_factory.mktemp("named"), tiny_model)
+
+
+def named(text: object) -> Result:
+    return resolve(str(text), chosen)
+
+
+def test_a_run_is_the_trial_that_its_report_says_to_use(run: Path) -> None:
+    found = named(run)
+    assert found.record is not None
+    assert found.record.trial_id == chosen(run)[0].trial_id
+    assert found.left == run / "trials" / found.record.trial_id / "model"
+
+
+def test_naming_a_run_writes_nothing_into_it(run: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    shutil.copytree(run, theirs)
+    for table in theirs.glob("*.parquet"):
+        table.unlink()
+    before = sorted(theirs.rglob("*"))
+    assert named(theirs).record == named(run).record
+    assert sorted(theirs.rglob("*")) == before
+
+
+@pytest.mark.parametrize("cell", ["sft-full", "sft-freeze", "sft-lora", "sft-qlora-4bit"])
+def test_a_cell_is_its_best_trial(run: Path, cell: str) -> None:
+    found = named(f"{run}:{cell}")
+    assert found.left == run / "trials" / trial_of(run, cell) / "model"
+    assert found.is_adapter == ("lora" in cell)
+
+
+def test_the_cell_of_the_untuned_model_is_that_model(run: Path, tiny_model: Path) -> None:
+    found = named(f"{run}:sft-base")
+    assert (found.left, found.folder()) == (None, tiny_model)
+
+
+def test_a_trial_is_named_by_how_its_id_begins_and_a_checkpoint_by_its_step(run: Path) -> None:
+    trial = trial_of(run, "sft-lora")
+    assert named(f"{run}:{trial[:6]}").left == run / "trials" / trial / "model"
+    assert named(f"{run}:{trial}@2").left == run / "trials" / trial / "checkpoint-2"
+
+
+def test_folders_of_trials_and_models_are_results_too(run: Path, tiny_model: Path) -> None:
+    trial = run / "trials" / trial_of(run, "sft-lora")
+    for folder in (trial, trial / "model"):
+        assert named(folder).left == trial / "model"
+        assert named(folder).folder() == tiny_model
+    assert named(tiny_model).folder() == tiny_model
+
+
+def test_a_known_model_is_named_and_a_missing_one_says_how_to_fetch_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))
+    with pytest.raises(ModelError, match="paretune fetch qwen3-8b"):
+        named("qwen3-8b").folder()
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (":sft-lara", "no cell or trial of that name; cells: .*did you mean sft-lora"),
+        (":ffff", "no cell or trial of that name"),
+        (":{lora}@3", "there is no checkpoint-3; its checkpoints: {lora}@2, {lora}@4"),
+        (":sft-lora@2", "a step is one of a trial; the best of sft-lora is {lora}"),
+    ],
+)
+def test_what_is_not_there_says_what_is(run: Path, part: str, said: str) -> None:
+    names = {"lora": trial_of(run, "sft-lora")}
+    with pytest.raises(ModelError, match=f"(?i){said.format(**names)}"):
+        named(f"{run}{part.format(**names)}")
+
+
+def test_what_is_nothing_says_what_could_be_given(tmp_path: Path) -> None:
+    for text in ("smollm3", tmp_path / "gone", "runs/none:sft-lora"):
+        with pytest.raises(ModelError, match=r"give RUN, RUN:CELL, RUN:TRIAL"):
+            named(text)
+
+
+@pytest.fixture
+def at_url(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a run whose ``dpo-lora`` started from the adapter of its ``sft-lora``; it is nowhere else."""
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    made = make_run(tmp_path, tiny_model, (None, "lora"))
+    first = trial_of(made, "sft-lora")
+    sft = config_of(tiny_model, tmp_path / "rows.jsonl", "lora")
+    start = Trained(trial=first, folder=made / "trials" / first / "model")
+    model = sft.model.model_copy(update={"start": start})
+    second = sft.model_copy(update={"cell": "dpo-lora", "model": model})
+    carry_out(second, made, measuring=None)
+    results.write_tables(made)
+    shutil.move(made, tmp_path / "store" / "run")
+    return f"file://{tmp_path}/store/run"
+
+
+def test_a_result_of_a_run_at_a_url_is_brought_here_once_with_all_that_it_needs(
+    at_url: str, tmp_path: Path
+) -> None:
+    found = named(f"{at_url}:dpo-lora")
+    assert found.left is not None
+    assert found.run is not None
+    assert found.run.is_relative_to(tmp_path / "home")
+    with Shelf().take(found).active() as policy:
+        assert policy.tokenizer is not None
+    found_there = [read_record(folder) for folder in results.trial_folders(found.run)]
+    assert "base" in [
+        record.role for record in found_there if record
+    ]  # so that a card can say what it scored
+    shutil.rmtree(tmp_path / "store" / "run" / "trials" / found.left.parent.name / "model")
+    assert named(f"{at_url}:dpo-lora").left == found.left
+
+
+def test_what_cannot_be_trusted_is_refused_wherever_a_result_is_asked_for(tiny_model: Path) -> None:
+    with pytest.raises(ModelError, match=r"--trust pickel: give remote_code or pickle. Did you mean pickle"):
+        resolve(str(tiny_model), chosen, ("pickel",))
+
+
+def test_a_run_that_moved_is_found_where_it_is_now(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "moved")
+    found = named(f"{tmp_path}/moved:sft-full")
+    assert found.left is not None
+    assert found.left.is_relative_to(tmp_path / "moved")
+
+
+def test_somebody_elses_run_does_not_say_what_is_trusted(run: Path, tmp_path: Path) -> None:
+    there = tmp_path / "theirs"
+    shutil.copytree(run, there)
+    config = there / "trials" / trial_of(run, "sft-lora") / "config.json"
+    config.write_text(config.read_text().replace('"unsafe": []', '"unsafe": ["remote_code"]'))
+    assert '"remote_code"' in config.read_text()
+    assert not named(config.parent).config.model.runs_remote_code
+    assert resolve(str(config.parent), chosen, ["remote_code"]).config.model.runs_remote_code
+
+
+def test_every_result_scores_as_it_did_when_it_was_trained_whatever_else_is_loaded(run: Path) -> None:
+    from trainables.data import loading
+
+    shelf = Shelf()
+    records = [record for record in read(run).records if record.cell != "sft-base"]
+    loaded = [shelf.take(named(f"{run}:{record.trial_id}")) for record in records]
+    for each, record in [*zip(loaded, records, strict=True), *zip(loaded, records, strict=True)]:
+        config = each.result.config
+        rows = loading.load(config.data, config.stage.needs)
+        with each.active() as policy:
+            scores = config.stage.score(policy, rows, rows.test, config.data.cutoff)
+        assert scores.metrics == record.metrics, record.cell
+
+
+def test_adapters_of_one_base_share_it_and_the_base_is_itself_beside_them(run: Path) -> None:
+    shelf = Shelf()
+    base, lora, again = (shelf.take(named(f"{run}:{cell}")) for cell in ("sft-base", "sft-lora", "sft-lora"))
+    assert base.shared is lora.shared is again.shared
+    assert read_record(run / "trials" / trial_of(run, "sft-lora")) is not None
+    config = base.result.config
+    from trainables.data import loading
+
+    rows = loading.load(config.data, config.stage.needs)
+    with base.active() as policy:
+        metrics = config.stage.score(policy, rows, rows.test, config.data.cutoff).metrics
+    assert metrics == next(record.metrics for record in read(run).records if record.cell == "sft-base")

@@ -1,0 +1,430 @@
+"""Trials of different size side by side: what fits, who goes first, and that nobody waits for ever."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeps.cluster.packing import Machine, Size, fits, how_many
+from sweeps.planning.plan import Plan
+from sweeps.search.admission import Admission
+from sweeps.search.capacity import Patience
+from sweeps.search.searcher import CellSearch
+from sweeps.search.trial_queue import PASSES
+from sweeps.search.trial_sizes import Sizes
+from sweeps.spec.settings import ResourcesConfig
+from tests.helpers.specs import SPEC, folder, plan, problems
+from tests.sweeps.search.test_searcher import Tune, end
+
+GIB = 2**30
+HALF, WHOLE, TWO = Size(1, 1, 0.5), Size(1, 1, 1), Size(2, 1, 1)
+
+
+# What fits
+
+
+@pytest.mark.parametrize(
+    ("machines", "sizes", "expected"),
+    [
+        ([Machine("a", 4)], [Size(1, 2), Size(1, 2)], True),
+        ([Machine("a", 4)], [Size(1, 3), Size(1, 2)], False),
+        ([Machine("a", 2), Machine("b", 3)], [Size(1, 2), Size(1, 3)], True),
+        ([Machine("a", 3), Machine("b", 3)], [Size(1, 4)], False),  # no machine has it alone
+        ([Machine("a", 3), Machine("b", 3)], [Size(2, 3)], True),  # but two workers may be on two
+        ([Machine("a", 8, 1)], [HALF, HALF], True),
+        ([Machine("a", 8, 1)], [HALF, HALF, HALF], False),
+        ([Machine("a", 8, 1)], [Size(1, 1, 1 / 3)] * 3, True),
+        ([Machine("a", 8, 2)], [Size(1, 1, 2 / 3)] * 3, False),  # a GPU isn't put together from two
+        ([Machine("a", 8, 2)], [HALF, WHOLE, HALF], True),
+        ([Machine("a", 8, 4)], [Size(1, 1, 2), TWO], True),
+        ([Machine("a", 8, memory=8 * GIB)], [Size(1, 1, memory=5 * GIB), Size(1, 1, memory=3 * GIB)], True),
+        ([Machine("a", 8, memory=8 * GIB)], [Size(1, 1, memory=5 * GIB)] * 2, False),
+        ([Machine("a", 8)], [Size(1, 1, memory=5 * GIB)] * 2, True),  # nobody knows how much it has
+        ([], [Size(1, 1)], False),
+        ([], [], True),
+    ],
+)
+def test_trials_fit_where_every_worker_has_a_machine(
+    machines: list[Machine], sizes: list[Size], expected: bool
+) -> None:
+    assert fits(machines, sizes) is expected
+    assert fits(machines, sizes[::-1]) is expected
+
+
+sizes_of_any_kind = st.builds(
+    Size,
+    workers=st.integers(1, 3),
+    cpus=st.integers(1, 3),
+    gpus=st.sampled_from([0, 0.25, 1 / 3, 0.5, 1, 2]),
+    memory=st.integers(0, 8).map(lambda gib: gib * GIB),
+)
+machines_of_any_kind = st.builds(
+    Machine,
+    id=st.just("m"),
+    cpus=st.integers(0, 8),
+    gpus=st.integers(0, 4),
+    memory=st.none() | st.integers(0, 16).map(lambda gib: gib * GIB),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(machines_of_any_kind, max_size=3), st.lists(sizes_of_any_kind, max_size=4))
+def test_what_fits_takes_no_more_than_there_is(machines: list[Machine], sizes: list[Size]) -> None:
+    if fits(machines, sizes):
+        assert sum(size.workers * size.cpus for size in sizes) <= sum(machine.cpus for machine in machines)
+        assert (
+            sum(size.workers * size.gpus for size in sizes)
+            <= sum(machine.gpus for machine in machines) + 1e-6
+        )
+        known = [machine.memory for machine in machines]
+        if None not in known:
+            assert sum(size.workers * size.memory for size in sizes) <= sum(m for m in known if m is not None)
+
+
+def test_a_count_ends_where_no_more_fit_or_are_asked_for() -> None:
+    assert how_many([Machine("a", 8, 2)], HALF, most=64) == 4
+    assert how_many([Machine("a", 8, 2)], HALF, most=3) == 3
+    assert how_many([Machine("a", 8)], HALF, most=3) == 0
+
+
+def test_as_many_run_as_fit_and_are_allowed() -> None:
+    admission = Admission(lambda: [Machine("a", 8, 2)], most=3)
+    for number in range(3):
+        assert admission.fits(HALF)
+        admission.begin(f"t{number}", HALF)
+    assert admission.full
+    assert not admission.fits(HALF)
+    admission.end("t0")
+    assert admission.fits(WHOLE)  # two halves share the other GPU
+    assert admission.last == HALF
+
+
+# How much a trial takes
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    return folder(tmp_path)
+
+
+class Foretold:
+    """A cell's prediction, of as many GiB as a test says; several workers share them."""
+
+    def __init__(self, gib: float, plan: Plan, workers: int = 1) -> None:
+        self.gib, self.workers = gib, workers
+        self.config = plan.cells[0].first()
+
+    def of(self, config: Any) -> Case:
+        return Case(config, int(self.gib * GIB), self.workers)
+
+    @property
+    def least(self) -> Case:
+        return self.of(self.config)
+
+    most = least
+
+
+class Case:
+    def __init__(self, config: Any, bytes: int, workers: int = 1) -> None:
+        self.config, self.bytes, self.workers = config, bytes, workers
+        self.total = bytes // workers
+
+    def ways(self) -> list[Case]:
+        rows = self.config.train.batch_size
+        return [
+            Case(self.config, self.bytes, workers) for workers in range(1, rows + 1) if rows % workers == 0
+        ]
+
+
+def foretold(made: Plan, *gib: float) -> Plan:
+    """The plan, with so much foretold of each of its cells."""
+    cells = tuple(
+        replace(cell, predicted=Foretold(amount, made))  # type: ignore[arg-type]
+        for cell, amount in zip(made.cells, gib, strict=True)
+    )
+    return replace(made, cells=cells)
+
+
+GPU_OF_24 = (Machine("a", 8, 2, gpu_bytes=24 * GIB),)
+
+
+def taken(made: Plan, machines: tuple[Machine, ...], at_once: int = 4) -> list[Size]:
+    sizes = Sizes.of_plan(made, machines, at_once)
+    return [sizes.of(cell, cell.first()) for cell in made.cells]
+
+
+@pytest.mark.parametrize(
+    ("gib", "share"),
+    [
+        (23.5, 1),
+        (20, 1),
+        (10.5, 1 / 2),
+        (7, 1 / 3),
+        (4, 1 / 5),
+        (0.1, 1 / 8),
+        (11.5, 1),
+    ],  # a context takes some, too
+)
+def test_a_trial_takes_the_smallest_share_of_a_gpu_that_it_fits_in(
+    here: Path, gib: float, share: float
+) -> None:
+    made = foretold(plan(here, SPEC, ("resources.gpus=auto",)), 20, gib)
+    assert taken(made, GPU_OF_24)[1] == Size(1, 1, share)
+
+
+def test_what_is_too_large_for_a_gpu_is_shared_by_workers_if_the_spec_lets_it(here: Path) -> None:
+    sets = ("resources.gpus=auto", "resources.workers=auto", "train.batch_size=8")
+    made = foretold(plan(here, SPEC, sets), 60, 7)
+    assert taken(made, GPU_OF_24) == [Size(4, 1, 1), Size(1, 1, 1 / 3)]
+    alone = foretold(plan(here, SPEC, ("resources.gpus=auto",)), 60, 7)
+    over = Sizes.of_plan(alone, GPU_OF_24).refuses(alone.cells[0], alone.cells[0].first())
+    assert over is not None
+    assert "training is foretold to take 60.00 GiB, and a worker has 24.00 GiB (a GPU of 24.00 GiB)" in str(
+        over
+    )
+
+
+def test_an_entry_may_say_what_its_trials_take(here: Path) -> None:
+    text = SPEC.replace("{kind: full}", "{kind: full, resources: {gpus: 1, workers: 2}}")
+    made = plan(here, text, ("resources.gpus=0.5", "train.batch_size=4"))
+    assert not made.errors
+    assert taken(made, ()) == [Size(2, 1, 1), Size(1, 1, 0.5)]
+    assert {cell.takes.concurrent for cell in made.cells} == {None}
+
+
+def test_an_entrys_resources_change_no_trial(here: Path) -> None:
+    text = SPEC.replace("{kind: full}", "{kind: full, resources: {cpus: 2}}")
+    ids = [[cell.first().trial_id() for cell in plan(here, given).cells] for given in (SPEC, text)]
+    assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (
+            "{concurrent: 2}",
+            "spec.yaml:6 methods[0].resources.concurrent: this is for the whole sweep. Move it to resources",
+        ),
+        (
+            "{gpus: {compare: [0.5, 1]}}",
+            "spec.yaml:6 methods[0].resources.gpus: this is the same for all trials, neither compared nor searched. "
+            "Give one value",
+        ),
+        (
+            "{gpus: {choice: [0.5, 1]}}",
+            "spec.yaml:6 methods[0].resources.gpus: this is the same for all trials, neither compared nor searched. "
+            "Give one value",
+        ),
+        (
+            "{gpu: 1}",
+            "spec.yaml:6 methods[0].resources.gpu: unknown key; known here: workers, cpus, gpus, memory, concurrent, "
+            "stall_seconds, wait_seconds. Did you mean gpus?",
+        ),
+        (
+            "{workers: 0}",
+            "spec.yaml:6 methods[0].resources.workers: got 0; a trial has 1 to 1024 workers, or auto",
+        ),
+        ("2", "spec.yaml:6 methods[0].resources: got 2; allowed: a mapping"),
+    ],
+)
+def test_what_an_entry_may_not_say_is_reported_once(here: Path, own: str, expected: str) -> None:
+    text = SPEC.replace("{kind: full}", f"{{kind: full, resources: {own}}}")
+    assert problems(here, text) == [expected]
+
+
+def test_workers_must_share_an_entrys_rows_evenly(here: Path) -> None:
+    text = SPEC.replace("{kind: full}", "{kind: full, resources: {workers: 3}}")
+    assert problems(here, text) == [
+        "spec.yaml:8 train.batch_size: 2 rows can't be shared evenly by 3 workers; use a multiple of 3"
+    ]
+
+
+def test_main_memory_is_reserved_alike_where_there_is_enough(here: Path) -> None:
+    made = foretold(plan(here), 4, 1)
+    roomy, tight = (Machine("a", 4, memory=32 * GIB),), (Machine("a", 4, memory=16 * GIB),)
+    assert taken(made, roomy) == [Size(1, 1, memory=6 * GIB)] * 2
+    assert taken(made, tight) == [Size(1, 1, memory=6 * GIB), Size(1, 1, memory=3 * GIB)]
+    assert taken(made, tight, at_once=2) == [Size(1, 1, memory=6 * GIB)] * 2
+
+
+# Who goes first
+
+
+class Room:
+    """A cluster whose machines a test changes."""
+
+    def __init__(self, *machines: Machine) -> None:
+        self.machines = list(machines)
+
+
+def admitted(made: Plan, run: Path, room: Room, most: int = 64) -> CellSearch:
+    run.mkdir(exist_ok=True)
+    found = CellSearch(made, run)
+    found.line.admission = Admission(lambda: room.machines, most)
+    found.line.admission._look = lambda: room.machines  # type: ignore[method-assign]
+    found.line.sizes = Sizes.of_plan(made, room.machines, most)
+    return found
+
+
+def looked_again(search: CellSearch) -> None:
+    assert search.line.admission is not None
+    search.line.admission._looked = None
+
+
+def finish(tune: Tune, run: Path, trial_id: str) -> None:
+    end(run, trial_id, "done", 0.5)
+    tune.complete(trial_id)
+
+
+OWN = SPEC.replace("{kind: full}", "{kind: full, resources: {gpus: 2}}").replace(
+    "{trials: 3}", "{trials: 20}"
+)
+
+
+def test_no_more_is_started_than_has_room_and_the_rest_when_there_is(here: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    tune = Tune(admitted(plan(here), run, Room(Machine("a", 2))))
+    first = [tune.next(), tune.next()]
+    assert all(first)
+    assert tune.next() is None
+    assert tune.search.waits()
+    finish(tune, run, first[0]["trial_id"])  # type: ignore[index]
+    assert tune.next() is not None
+    assert tune.next() is None
+
+
+def test_a_config_is_not_asked_for_before_it_has_room(here: Path, tmp_path: Path) -> None:
+    """Or the search would propose it without what the trials that run will have taught."""
+    tune = Tune(admitted(plan(here), tmp_path / "run", Room(Machine("a", 2))))
+    while tune.next() is not None:
+        pass
+    assert sum(study.count for study in tune.search.studies.values()) == 1  # beside the base model
+
+
+def test_small_trials_pass_a_large_one_that_has_no_room_but_not_for_ever(here: Path, tmp_path: Path) -> None:
+    run, room = tmp_path / "run", Room(Machine("a", 8, 2))
+    made = plan(here, OWN, ("resources.gpus=0.5",))
+    tune = Tune(admitted(made, run, room))
+    running = [tune.next() for _ in range(4)]
+    assert [config["cell"] for config in running if config] == [
+        "sft-base",
+        "sft-lora",
+        "sft-lora",
+        "sft-lora",
+    ]
+    passed = 3
+    for _ in range(40):
+        if tune.search.studies["sft-full"].count:
+            break
+        finish(tune, run, running.pop(0)["trial_id"])  # type: ignore[index]
+        while (found := tune.next()) is not None:
+            running.append(found)
+            passed += found["cell"] == "sft-lora"
+    assert tune.search.studies["sft-full"].count == 1
+    assert passed == PASSES
+    assert [config["cell"] for config in running if config] == ["sft-full"]  # it had to have both GPUs
+
+
+def test_budgets_are_spent_whatever_the_mix(here: Path, tmp_path: Path) -> None:
+    run, room = tmp_path / "run", Room(Machine("a", 8, 2))
+    tune = Tune(admitted(plan(here, OWN, ("resources.gpus=0.5",)), run, room))
+    running: list[str] = []
+    for _ in range(200):
+        while (found := tune.next()) is not None:
+            running.append(found["trial_id"])
+        if not running:
+            break
+        finish(tune, run, running.pop(0))
+    assert {name: study.count for name, study in tune.search.studies.items()} == {
+        "sft-full": 20,
+        "sft-lora": 20,
+    }
+    assert not tune.search.work_left()
+
+
+def test_a_slots_size_is_kept_while_cells_are_nearly_level(here: Path, tmp_path: Path) -> None:
+    run, room = tmp_path / "run", Room(Machine("a", 1, 1))
+    text = OWN.replace("gpus: 2", "gpus: 1")
+    tune = Tune(admitted(plan(here, text, ("resources.gpus=0.5",)), run, room))
+    order = []
+    while (found := tune.next()) is not None:
+        order.append(found["cell"].removeprefix("sft-"))
+        finish(tune, run, found["trial_id"])
+    changes = sum(one != other for one, other in itertools.pairwise(order))
+    assert changes <= len(order) / 2
+    assert all(abs(order[:n].count("full") - order[:n].count("lora")) <= 2 for n in range(len(order)))
+
+
+def test_a_new_machine_is_used_as_soon_as_it_is_seen(here: Path, tmp_path: Path) -> None:
+    room = Room(Machine("a", 1))
+    tune = Tune(admitted(plan(here), tmp_path / "run", room))
+    assert tune.next()
+    assert tune.next() is None
+    room.machines.append(Machine("b", 1))
+    looked_again(tune.search)
+    assert tune.next()
+
+
+# Waiting for room
+
+
+def waiting(search: CellSearch, seconds: float | None) -> tuple[Patience, list[str]]:
+    said: list[str] = []
+    return Patience(search, said.append, seconds, None), said
+
+
+def turn(patience: Patience, search: CellSearch, clock: list[float], seconds: float) -> None:
+    clock[0] += seconds
+    looked_again(search)
+    patience()
+
+
+def test_what_no_machine_has_is_said_and_waited_for_so_long_and_no_longer(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("sweeps.search.capacity.time.monotonic", lambda: clock[0])
+    search = admitted(plan(here, SPEC, ("resources.cpus=4",)), tmp_path / "run", Room(Machine("a", 2)))
+    patience, said = waiting(search, 100)
+    assert Tune(search).next() is None
+    assert search.waits()
+    turn(patience, search, clock, 1)
+    turn(patience, search, clock, 20)
+    turn(patience, search, clock, 20)
+    assert len(said) == 1
+    assert (
+        "takes 1 x (4 CPUs), which no machine has that is up now (2 CPUs); the sweep waits for 100 s at most"
+        in said[0]
+    )
+    assert not search.leaving
+    turn(patience, search, clock, 100)
+    assert search.leaving
+    assert "can be resumed" in said[1]
+
+
+def test_while_something_runs_nobody_loses_patience(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("sweeps.search.capacity.time.monotonic", lambda: clock[0])
+    search = admitted(plan(here), tmp_path / "run", Room(Machine("a", 1)))
+    patience, said = waiting(search, 100)
+    assert Tune(search).next()
+    for _ in range(5):
+        turn(patience, search, clock, 1000)
+    assert not said
+    assert not search.leaving
+
+
+def test_a_share_is_one_over_a_whole_number() -> None:
+    for gpus in (0, 0.5, 0.25, 1, 2, "auto"):
+        ResourcesConfig(gpus=gpus)  # type: ignore[arg-type]
+    for gpus in (0.4, 1.5, -1):
+        with pytest.raises(ValueError, match="half, third, quarter"):
+            ResourcesConfig(gpus=gpus)

@@ -1,0 +1,331 @@
+"""The API that results are put behind: what OpenAI's own client gets, and what wrong requests are told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openai import OpenAI, RateLimitError
+
+from reports.best_trials import chosen
+from sweeps.runs.resolve import resolve
+from sweeps.serving.engine import Engine, Job, together
+from sweeps.serving.openai_api import ChatRequest, CompletionRequest
+from sweeps.serving.options import NotServed, Where, names, read_key, settled
+from tests.helpers.clusters import free_port
+from tests.helpers.small_runs import make_run, trial_of
+from trainables.inference.generator import answers, prompt_tokens
+from trainables.inference.model_pool import Loaded, Shelf
+from trainables.inference.sampling import Sampling
+
+KEY = "a-key-of-the-test"
+HELLO = [{"role": "user", "content": "wake me at 7"}]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    return make_run(tmp_path_factory.mktemp("serve"), tiny_model, (None, "lora", "full"))
+
+
+# Without a server
+
+
+def test_results_are_called_as_they_are_given_or_as_people_say() -> None:
+    assert names(["best=runs/a", "runs/a:sft-full", "hf:org/a=b"]) == [
+        ("best", "runs/a"),
+        ("runs/a:sft-full", "runs/a:sft-full"),
+        ("hf:org/a=b", "hf:org/a=b"),
+    ]
+    with pytest.raises(NotServed, match="two results are called best"):
+        names(["best=runs/a", "best=runs/b"])
+
+
+def test_a_result_is_settled_before_other_machines_look_for_it(run: Path) -> None:
+    trial = trial_of(run, "sft-lora")
+    for text, expected in (
+        (f"{run}:sft-lora", run / "trials" / trial / "model"),
+        (f"{run}:{trial}@2", run / "trials" / trial / "checkpoint-2"),
+        (f"{run}:sft-base", f"{run}:sft-base"),
+        ("smollm2-135m", "smollm2-135m"),
+    ):
+        found = settled(text, resolve(text, chosen))
+        assert found == str(expected)
+        assert resolve(found, lambda run: []).left == resolve(text, chosen).left
+
+
+def test_what_others_can_reach_needs_a_key(tmp_path: Path) -> None:
+    for host in ("0.0.0.0", "10.0.0.7", "::"):
+        with pytest.raises(NotServed, match="set PARETUNE_API_KEY, or give --api-key-file"):
+            Where(host=host).refuse_open(None)
+        Where(host=host).refuse_open(KEY)
+    Where().refuse_open(None)
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    assert read_key(tmp_path / "key", "another") == KEY
+    assert read_key(None, "another") == "another"
+    (tmp_path / "empty").write_text("\n")
+    for path, said in ((tmp_path / "empty", "is empty"), (tmp_path / "none", "No such file")):
+        with pytest.raises(NotServed, match=said):
+            read_key(path, None)
+
+
+def test_settings_of_a_request_are_how_its_answer_is_drawn() -> None:
+    asked = ChatRequest.model_validate(
+        {
+            "model": "m",
+            "messages": HELLO,
+            "max_completion_tokens": 7,
+            "temperature": 0,
+            "stop": "x",
+            "seed": 3,
+        }
+    )
+    assert asked.sampling(100) == Sampling(7, 0.0, seed=3, stop=("x",))
+    assert asked.sampling(5, 1) == Sampling(5, 0.0, seed=4, stop=("x",))
+    assert CompletionRequest.model_validate({"model": "m", "prompt": "a"}).sampling(100).max_new_tokens == 16
+
+
+def test_a_developers_message_is_the_systems_and_parts_are_one_text() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    asked = ChatRequest.model_validate(
+        {"model": "m", "messages": [{"role": "developer", "content": parts}, *HELLO]}
+    )
+    assert asked.messages[0].message() == {"role": "system", "content": "ab"}
+
+
+@pytest.fixture(scope="module")
+def loaded(run: Path) -> list[Loaded]:
+    shelf = Shelf()
+    return [shelf.take(resolve(f"{run}:{cell}", chosen)) for cell in ("sft-base", "sft-lora", "sft-full")]
+
+
+def test_requests_at_once_are_answered_together_each_by_its_own_result(loaded: list[Loaded]) -> None:
+    sampling = Sampling(max_new_tokens=6)
+    prompts = {id(each): prompt_tokens(each, HELLO) for each in loaded}
+    alone = ["".join(answers(each, prompts[id(each)], sampling)) for each in loaded]
+
+    async def ask() -> list[str]:
+        return await together(Engine(8), [Job(each, prompts[id(each)], sampling) for each in loaded])
+
+    assert asyncio.run(ask()) == alone
+
+
+def test_an_answer_nobody_waits_for_is_given_up(loaded: list[Loaded]) -> None:
+    async def ask() -> Engine:
+        engine = Engine(8)
+        job = Job(
+            loaded[0], prompt_tokens(loaded[0], HELLO), Sampling(max_new_tokens=200, temperature=1, seed=0)
+        )
+        async for _ in engine.pieces(job):
+            break
+        job.given_up = True
+        for _ in range(100):
+            if engine.count == 0:
+                break
+            await asyncio.sleep(0.05)
+        return engine
+
+    engine = asyncio.run(ask())
+    assert (engine.count, engine.speaker.count) == (0, 0)
+
+
+def test_an_answer_that_fails_fails_alone_with_those_beside_it(
+    loaded: list[Loaded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> str:
+        engine = Engine(8)
+        job = Job(loaded[0], prompt_tokens(loaded[0], HELLO), Sampling(max_new_tokens=4))
+        with monkeypatch.context() as broken:
+            broken.setattr(engine.speaker, "step", lambda: 1 / 0)
+            with pytest.raises(ExceptionGroup):
+                await together(engine, [job])
+        again = Job(loaded[0], job.prompt, job.sampling)
+        return (await together(engine, [again]))[0]
+
+    expected = "".join(answers(loaded[0], prompt_tokens(loaded[0], HELLO), Sampling(max_new_tokens=4)))
+    assert asyncio.run(ask()) == expected
+
+
+# With one
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen[str]
+    base: str
+
+    def client(self, key: str = KEY) -> OpenAI:
+        return OpenAI(base_url=f"{self.base}/v1", api_key=key, max_retries=0)
+
+    def post(self, path: str, content: Any, key: str | None = KEY) -> httpx.Response:
+        text = content if isinstance(content, str) else json.dumps(content)
+        headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
+        return httpx.post(f"{self.base}{path}", content=text, headers=headers, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def server(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    port, home = free_port(), tmp_path_factory.mktemp("home")
+    arguments = [f"base={run}:sft-base", f"lora={run}:sft-lora", f"full={run}:sft-full"]
+    options = ["--port", str(port), "--most", "4", "--waiting", "4", "--max-new-tokens", "64"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sweeps.cli", "serve", *arguments, *options],
+        env={**os.environ, "PARETUNE_API_KEY": KEY, "PARETUNE_HOME": str(home)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    said = ""
+    while "serving " not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    yield Server(process, f"http://127.0.0.1:{port}")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+
+
+@pytest.mark.sweep
+class TestServed:
+    def test_openais_client_lists_the_models(self, server: Server) -> None:
+        assert [model.id for model in server.client().models.list()] == ["base", "lora", "full"]
+
+    @pytest.mark.parametrize("name", ["base", "lora", "full"])
+    def test_a_chat_is_answered_as_in_the_terminal(
+        self, server: Server, loaded: list[Loaded], name: str
+    ) -> None:
+        each = loaded[["base", "lora", "full"].index(name)]
+        prompt = prompt_tokens(each, HELLO)
+        expected = "".join(answers(each, prompt, Sampling(max_new_tokens=8)))
+        found = server.client().chat.completions.create(
+            model=name,
+            messages=HELLO,  # type: ignore[arg-type]
+            max_tokens=8,
+            temperature=0,
+        )
+        (choice,) = found.choices
+        assert choice.message.content == expected
+        assert found.usage is not None
+        assert (found.usage.prompt_tokens, found.usage.completion_tokens <= 8) == (len(prompt), True)
+
+    def test_a_streamed_answer_is_the_same_piece_by_piece_with_its_counts_last(self, server: Server) -> None:
+        asked: dict[str, Any] = {"model": "lora", "messages": HELLO, "max_tokens": 8, "temperature": 0}
+        client = server.client().chat.completions
+        whole = client.create(**asked).choices[0]
+        parts = list(client.create(**asked, stream=True, stream_options={"include_usage": True}))
+        assert "".join(p.choices[0].delta.content or "" for p in parts if p.choices) == whole.message.content
+        assert [p.choices[0].finish_reason for p in parts if p.choices][-1] == whole.finish_reason
+        assert parts[0].choices[0].delta.role == "assistant"
+        assert parts[-1].usage is not None
+        assert not parts[-1].choices
+
+    def test_completions_go_on_with_texts_and_tokens(self, server: Server, loaded: list[Loaded]) -> None:
+        client = server.client().completions
+        tokens = loaded[0].tokenizer("wake me")["input_ids"]
+        found = client.create(model="base", prompt=["wake me", "stop"], max_tokens=4, temperature=0)
+        same = client.create(model="base", prompt=tokens, max_tokens=4, temperature=0)
+        assert len(found.choices) == 2
+        assert found.choices[0].text == same.choices[0].text
+
+    def test_a_seed_draws_the_same_again_and_several_answers_differ(self, server: Server) -> None:
+        def drawn(**more: Any) -> list[str | None]:
+            found = server.client().chat.completions.create(
+                model="base", messages=HELLO, max_tokens=8, seed=5, n=3, **more
+            )
+            return [choice.message.content for choice in found.choices]
+
+        assert drawn() == drawn()
+        assert len(set(drawn())) > 1
+
+    def test_requests_at_once_get_what_each_would_get_alone(self, server: Server) -> None:
+        def ask(number: int) -> None:
+            found[number] = server.client().chat.completions.create(
+                model=("base", "lora")[number % 2], messages=HELLO, max_tokens=12, temperature=0
+            )
+
+        found: dict[int, Any] = {}
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        texts = [found[number].choices[0].message.content for number in range(6)]
+        assert len(set(texts[::2])) == len(set(texts[1::2])) == 1
+
+    @pytest.mark.parametrize("key", ["wrong", None])
+    def test_who_does_not_show_the_key_is_refused(self, server: Server, key: str | None) -> None:
+        found = server.post("/v1/chat/completions", {"model": "base", "messages": HELLO}, key)
+        assert (found.status_code, found.json()["error"]["code"]) == (401, "invalid_api_key")
+        assert httpx.get(f"{server.base}/v1/models").status_code == 401
+        assert httpx.get(f"{server.base}/health").json() == {"status": "ok"}
+
+    @pytest.mark.parametrize(
+        ("change", "status", "param", "said"),
+        [
+            ({"model": "gpt"}, 404, "model", "there is no model 'gpt'; there is base, lora, full"),
+            ({"messages": []}, 400, "messages", "at least 1 item"),
+            ({"temperature": 9}, 400, "temperature", "less than or equal to 2"),
+            ({"tools": [{}]}, 400, "tools", "not supported"),
+            ({"max_tokens": 0}, 400, "max_tokens", "greater than or equal to 1"),
+            ({"messages": [{"role": "user", "content": "word " * 400}]}, 400, None, "takes 256"),
+            ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages", "text"),
+        ],
+    )
+    def test_a_wrong_request_is_told_what_is_wrong_and_never_a_trace(
+        self, server: Server, change: dict[str, Any], status: int, param: str | None, said: str
+    ) -> None:
+        found = server.post("/v1/chat/completions", {"model": "base", "messages": HELLO, **change})
+        error = found.json()["error"]
+        assert found.status_code == status
+        assert said in error["message"]
+        assert (error["param"] or "").startswith(param or "")
+        assert "Traceback" not in found.text
+
+    def test_what_is_no_json_no_path_or_far_too_long_is_refused(self, server: Server) -> None:
+        assert server.post("/v1/chat/completions", "{no").status_code == 400
+        assert server.post("/v1/embeddings", {}).json()["error"]["type"] == "invalid_request_error"
+        assert server.post("/v1/completions", "x" * (5 * 2**20)).status_code == 413
+
+    def test_more_than_may_wait_are_refused_and_the_others_answered(self, server: Server) -> None:
+        asked: dict[str, Any] = {"model": "base", "messages": HELLO, "max_tokens": 4}
+        with pytest.raises(RateLimitError, match="too many requests wait"):
+            server.client().completions.create(model="base", prompt=["a"] * 9)
+        assert server.client().chat.completions.create(**asked).choices
+
+    def test_nobody_else_can_read_the_key_or_reach_the_server(self, server: Server) -> None:
+        import psutil
+
+        me = psutil.Process(server.process.pid)
+        family = [me, *me.children(recursive=True)]
+        assert not [p for p in family if KEY in " ".join(p.cmdline())]
+        heard = {c.laddr.ip for p in family for c in p.net_connections("inet") if c.status == "LISTEN"}
+        assert heard <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}, heard
+
+    def test_what_is_under_way_is_answered_before_the_server_ends(self, server: Server) -> None:
+        found: list[Any] = []
+
+        def ask() -> None:
+            found.append(
+                server.client().chat.completions.create(
+                    model="base", messages=HELLO, max_tokens=64, temperature=1, seed=1
+                )
+            )
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        thread.join(60)
+        assert found
+        assert server.process.wait(60) == 0

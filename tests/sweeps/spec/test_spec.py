@@ -1,0 +1,593 @@
+"""Reading a spec: YAML 1.2 with lines, overrides, and every mistake with its place and what to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweeps.spec import key_path, source
+from sweeps.spec.problems import SpecError
+from sweeps.spec.spec import ResourcesConfig, SearchConfig, read, shipped
+from tests.helpers.specs import ONE, SPEC, folder, plan, problems
+from trainables.system.suggestions import nearest
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    return folder(tmp_path)
+
+
+def written(path: Path, text: str) -> source.Source:
+    file = path / "spec.yaml"
+    file.write_text(text)
+    return source.read(file)
+
+
+def refusal(path: Path, text: str, *sets: str) -> str:
+    """Why a spec with that text can't be read."""
+    file = path / "spec.yaml"
+    file.write_text(text)
+    with pytest.raises(SpecError) as caught:
+        read(file, sets)
+    return str(caught.value).replace(f"{path}/", "")
+
+
+# YAML
+
+
+def test_numbers_and_words_are_those_of_yaml_1_2(tmp_path: Path) -> None:
+    text = "a: 1e-4\nb: off\nc: yes\nd: 010\ne: 0o10\nf: 12:30:45\ng: 2024-05-01\n"
+    text += "h: true\ni: '8'\nj: ~\nk: 1.5e3\n"
+    assert written(tmp_path, text).tree == {
+        "a": 0.0001,
+        "b": "off",
+        "c": "yes",
+        "d": 10,
+        "e": 8,
+        "f": "12:30:45",
+        "g": "2024-05-01",
+        "h": True,
+        "i": "8",
+        "j": None,
+        "k": 1500.0,
+    }
+
+
+def test_values_are_plain_so_that_they_compare_and_pickle_as_such(tmp_path: Path) -> None:
+    tree = written(tmp_path, "a: {b: [1, 2e0, on, true]}\n").tree
+    assert [type(value) for value in tree["a"]["b"]] == [int, float, str, bool]
+    assert type(tree["a"]) is dict
+    assert type(tree["a"]["b"]) is list
+
+
+def test_every_value_knows_its_line(tmp_path: Path) -> None:
+    spec = written(tmp_path, "a: 1\nb:\n  - {c: 2,\n     d: [3,\n  4]}\n  - e: 5\n")
+    lines = {("a",): 1, ("b", 0): 3, ("b", 0, "d"): 4, ("b", 0, "d", 1): 5, ("b", 1, "e"): 6}
+    assert {place: spec.line_of(place) for place in lines} == lines
+
+
+def test_what_is_not_there_has_the_line_of_what_should_hold_it(tmp_path: Path) -> None:
+    spec = written(tmp_path, "a: 1\nb:\n  c: 2\n")
+    assert (spec.line_of(("b", "x", 0)), spec.line_of(("z",))) == (2, 1)
+
+
+def test_merge_keys_and_anchors_are_read(tmp_path: Path) -> None:
+    assert written(tmp_path, "a: &a {b: 1}\nc: {<<: *a, d: 2}\n").tree["c"] == {"b": 1, "d": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "spec.yaml:1: the file is empty. Write a spec: name, model, data, ..."),
+        ("# nothing\n", "spec.yaml:1: the file is empty. Write a spec: name, model, data, ..."),
+        ("- a\n", "spec.yaml:1: a spec is a mapping (name: ..., model: ...), not a list"),
+        ("a\n", "spec.yaml:1: a spec is a mapping (name: ..., model: ...), not a single value"),
+        (
+            "name: a\nname: b\n",
+            'spec.yaml:2: duplicate key "name" with value "b" (original value: "a"). Keep one of them',
+        ),
+        ("train:\n\tsteps: 1\n", "spec.yaml:2: a tab; YAML is indented with spaces. Replace it"),
+        ("a: 1\n---\nb: 2\n", "spec.yaml:2: a second document (---) begins here; a spec is one document"),
+    ],
+)
+def test_a_file_that_is_no_spec_says_where_and_why(tmp_path: Path, text: str, message: str) -> None:
+    assert refusal(tmp_path, text) == message
+
+
+def test_broken_yaml_names_its_line_and_what_to_look_at(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "name: a\nmodel: [1, 2\ntrain: 3\n")
+    assert message.startswith("spec.yaml:3: not YAML: expected ',' or ']', but got ':' while parsing")
+    assert message.endswith("Check the indentation, brackets and quotes around here")
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SpecError, match="can't be read as text"):
+        source.read(tmp_path / "spec.yaml")
+
+
+def test_a_missing_file_lists_the_shipped_specs_and_the_nearest() -> None:
+    with pytest.raises(SpecError) as caught:
+        read("methdos")
+    known = ", ".join(shipped())
+    what = f"there is no such file, nor a shipped spec. Shipped specs: {known}. Did you mean methods?"
+    assert str(caught.value) == f"methdos: {what}"
+
+
+def test_a_folder_is_not_a_spec(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="is a folder; give the spec file in it"):
+        read(tmp_path)
+
+
+def test_a_shipped_spec_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read("methods").name == "methods"
+
+
+def test_every_shipped_spec_has_a_right_shape() -> None:
+    assert {name: read(name).problems for name in shipped()} == dict.fromkeys(shipped(), ())
+
+
+# --set
+
+
+@pytest.mark.parametrize("text", ["methods[1].rank", "a", "a.b[0][1].c", "model.name"])
+def test_a_path_prints_as_it_was_written(text: str) -> None:
+    place = key_path.parse(text)
+    assert place is not None
+    assert key_path.show(place) == text
+
+
+@pytest.mark.parametrize("text", ["", ".a", "a.", "a..b", "a[", "a[x]", "a[0]b", "[0"])
+def test_what_is_no_path_is_not_read_as_one(text: str) -> None:
+    assert key_path.parse(text) is None
+
+
+def test_an_override_changes_its_leaf_and_is_recorded(here: Path) -> None:
+    sets = (
+        "methods[1].rank=16",
+        "train.learning_rate=1e-4",
+        "question=off",
+        "methods[0].train.weight_decay=0.1",
+    )
+    made = plan(here, SPEC, sets)
+    assert made.spec.overrides == sets
+    assert made.problems == ()
+    assert made.cell("sft-lora").config({}).method.rank == 16  # type: ignore[union-attr]
+    assert made.cell("sft-lora").config({}).train.learning_rate == 1e-4
+    assert made.cell("sft-full").config({}).train.weight_decay == 0.1
+    assert made.spec.question == "off"
+
+
+def test_an_override_can_make_a_section_and_reach_into_a_domain(here: Path) -> None:
+    made = plan(here, SPEC, ("resources.workers=2", "methods[1].rank.choice[0]=2"))
+    assert made.spec.resources.workers == 2
+    assert made.cell("sft-lora").space["method.rank"].probes() == (2, 8)
+
+
+def test_a_problem_with_an_override_names_the_override(here: Path) -> None:
+    assert problems(here, SPEC, "methods[1].rank=0", "trian.steps=2") == [
+        "--set trian.steps trian: unknown key; known here: name, question, model, data, train, "
+        "search, stages, "
+        "methods, resources, tracking. Did you mean train?",
+        "--set methods[1].rank: got 0; allowed: a whole number, at least 1",
+    ]
+
+
+def test_a_section_that_is_overridden_lends_its_name_to_what_is_in_it(here: Path) -> None:
+    assert problems(here, SPEC, "search={trials: 0}") == [
+        "--set search search.trials: got 0; allowed: a whole number, at least 1"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "what"),
+    [
+        (
+            "methods[9].rank=8",
+            "--set methods[9].rank: no such place in the spec: methods has 2 entries, 0 to 1",
+        ),
+        (
+            "methods.rank=8",
+            "--set methods.rank: no such place in the spec: methods is a list, so an index comes next, "
+            "as in methods[0]",
+        ),
+        (
+            "method[1].rank=8",
+            "--set method[1].rank: no such place in the spec: the spec has no list method; it has "
+            "name, model, "
+            "data, stages, methods, train, search. Did you mean methods?",
+        ),
+        (
+            "train.steps.x=8",
+            "--set train.steps.x: no such place in the spec: train.steps is a value, 8; "
+            "--set train.steps=... changes it",
+        ),
+        (
+            "train[0]=8",
+            "--set train[0]: no such place in the spec: train is a mapping, not a list; it has steps, "
+            "batch_size, learning_rate",
+        ),
+        ("train.steps", "--set train.steps: can't be read. Write path=value, as in --set methods[1].rank=8"),
+        ("=8", "--set =8: can't be read. Write path=value, as in --set methods[1].rank=8"),
+    ],
+)
+def test_an_override_that_fits_nowhere_names_the_nearest_place(
+    tmp_path: Path, override: str, what: str
+) -> None:
+    assert refusal(tmp_path, SPEC, override) == what
+
+
+def test_an_override_whose_value_is_not_yaml_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path, SPEC, "train.steps=[1").startswith(
+        "--set train.steps: the value '[1' is not YAML"
+    )
+
+
+def test_all_wrong_overrides_are_reported_at_once(tmp_path: Path) -> None:
+    assert len(refusal(tmp_path, SPEC, "a", "methods[9]=1").splitlines()) == 2
+
+
+# What is in it
+
+
+def test_a_good_spec_has_no_problems(here: Path) -> None:
+    assert problems(here, SPEC) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "rank: {choice: [4, 8]}",
+            "rank: {log: [64, 8]}",
+            "spec.yaml:7 methods[1].rank: log needs 0 < low < high, got low=64, high=8. Swap them?",
+        ),
+        (
+            "rank: {choice: [4, 8]}",
+            "rank: {log: [4, 64]}",
+            "spec.yaml:7 methods[1].rank: log gives fractions; allowed: a whole number, at least 1. "
+            "Write {int: [4, 64], log: true}",
+        ),
+        (
+            "rank: {choice: [4, 8]}",
+            "rank: {choice: [4, 0]}",
+            "spec.yaml:7 methods[1].rank: choice [4, 0] holds 0; allowed: a whole number, at least 1",
+        ),
+        (
+            "rank: {choice: [4, 8]}",
+            'rank: "8"',
+            'spec.yaml:7 methods[1].rank: got the text "8"; allowed: a whole number, at least 1',
+        ),
+        (
+            "rank: {choice: [4, 8]}",
+            "dora: yes",
+            'spec.yaml:7 methods[1].dora: got the text "yes"; allowed: true or false',
+        ),
+        (
+            "rank: {choice: [4, 8]}",
+            "targets: [q_proj, 3]",
+            "spec.yaml:7 methods[1].targets: got [q_proj, 3]; allowed: all-linear or a list of texts",
+        ),
+        (
+            "rank: {choice: [4, 8]}",
+            "targets: [q_porj]",
+            "spec.yaml:7 methods[1].targets: no module 'q_porj' in the model; it has embed_tokens, "
+            "lm_head, q_proj",
+        ),
+        (
+            "rank: {choice: [4, 8]}",
+            "init: pisa",
+            "spec.yaml:7 methods[1].init: got pisa; allowed: one of default, gaussian, pissa, olora. "
+            "Did you mean pissa?",
+        ),
+        (
+            "kind: lora, rank: {choice: [4, 8]}",
+            "kind: lroa",
+            "spec.yaml:7 methods[1].kind: got lroa; allowed: one of full, freeze, lora, qlora. Did "
+            "you mean lora?",
+        ),
+        (
+            "kind: lora, rank: {choice: [4, 8]}",
+            "rank: 8",
+            "spec.yaml:7 methods[1]: a kind is needed: full, freeze, lora, qlora",
+        ),
+        (
+            "kind: lora, rank: {choice: [4, 8]}",
+            "kind: {choice: [lora, full]}",
+            "spec.yaml:7 methods[1].kind: a kind is compared, not searched: write {compare: [...]}",
+        ),
+        (
+            "kind: lora, rank: {choice: [4, 8]}",
+            "kind: freeze, layers: 0",
+            "spec.yaml:7 methods[1]: nothing would train: give layers, modules or head",
+        ),
+        (
+            "kind: lora, rank: {choice: [4, 8]}",
+            "kind: freeze, layers: {int: [1, 9]}",
+            "spec.yaml:7 methods[1].layers: the model has 2 layers, so 9 can't train",
+        ),
+        (
+            "kind: lora, rank: {choice: [4, 8]}",
+            "kind: full",
+            "spec.yaml:7 methods[1]: the same as methods[0]. Remove one, or let them differ",
+        ),
+        (
+            "kind: lora, rank: {choice: [4, 8]}",
+            "kind: lora, name: base",
+            "spec.yaml:7 methods[1].name: base is the name of the untrained model's row. Choose another",
+        ),
+        (
+            "kind: lora, rank: {choice: [4, 8]}",
+            "kind: lora, name: a/b",
+            "spec.yaml:7 methods[1].name: a/b can't be part of a file's name. "
+            "Use letters, digits, dot, dash and underscore",
+        ),
+        (
+            "{kind: lora, rank: {choice: [4, 8]}}",
+            "lora",
+            "spec.yaml:7 methods[1]: got lora; allowed: a mapping, as in methods: [{kind: full}]",
+        ),
+        (
+            "stages: [{kind: sft}]",
+            "stages: []",
+            "spec.yaml:4 stages: a list with at least one entry is needed, got none. Write stages: "
+            "[{kind: sft}]",
+        ),
+        (
+            "stages: [{kind: sft}]",
+            "stages: sft",
+            "spec.yaml:4 stages: a list with at least one entry is needed, got sft. Write stages: "
+            "[{kind: sft}]",
+        ),
+        (
+            "name: tiny",
+            "name: a b",
+            "spec.yaml:1 name: a b can't name a run's folder. Use letters, digits, dot, dash and underscore",
+        ),
+        ("name: tiny", "question: [1]", "spec.yaml:1 question: got [1]; allowed: a text"),
+        (
+            "learning_rate: {log: [1e-4, 5e-3]}",
+            "learning_rate: {loguniform: [1e-4, 1]}",
+            "spec.yaml:8 train.learning_rate: got {loguniform: [0.0001, 1]}; allowed: a number, "
+            "above 0. To search "
+            "it, write {choice: [a, b]}, {log: [low, high]}, {uniform: [low, high]} or {int: [low, high]}",
+        ),
+        (
+            ", learning_rate: {log: [1e-4, 5e-3]}",
+            "",
+            "spec.yaml:8 train.learning_rate: not given. Give a number, above 0",
+        ),
+        ("steps: 8", "steps: 8, epochs: 2", "spec.yaml:8 train: give one of steps and epochs"),
+        (
+            "steps: 8",
+            "steps: 8.0",
+            "spec.yaml:8 train.steps: got 8.0; allowed: a whole number, at least 1",
+        ),
+        (
+            "train: {steps: 8, batch_size: 2, learning_rate: {log: [1e-4, 5e-3]}}",
+            "train: {choice: [1, 2]}",
+            "spec.yaml:8 train: a whole section can't be searched. Put the domain on one of its settings",
+        ),
+        (
+            "train: {steps: 8, batch_size: 2, learning_rate: {log: [1e-4, 5e-3]}}",
+            "train: 5",
+            "spec.yaml:8 train: got 5; allowed: a mapping",
+        ),
+        (
+            "search: {trials: 3}",
+            "search: {trials: {choice: [1, 2]}}",
+            "spec.yaml:9 search.trials: how to search can't be searched. Give one value",
+        ),
+        ("search: {trials: 3}", "search: 3", "spec.yaml:9 search: got 3; allowed: a mapping"),
+        (
+            "search: {trials: 3}",
+            "search: {sampler: tp}",
+            "spec.yaml:9 search.sampler: got tp; allowed: one of tpe, random, qmc. Did you mean tpe?",
+        ),
+        (
+            "search: {trials: 3}",
+            "resources: {gpus: 0.3}",
+            "spec.yaml:9 resources.gpus: got 0.3; a worker takes whole GPUs or one's half, third, "
+            "quarter, ..., or auto",
+        ),
+        (
+            "search: {trials: 3}",
+            "resources: {cpus: {choice: [1, 2]}}",
+            "spec.yaml:9 resources.cpus: this is the same for all trials, neither compared nor searched. "
+            "Give one value",
+        ),
+        (
+            "{kind: lora, rank: {choice: [4, 8]}}",
+            "{compare: [{kind: lora}, {kind: freeze}]}",
+            "spec.yaml:7 methods[1]: got {compare: [{kind: lora}, {kind: freeze}]}; "
+            "allowed: a mapping, as in methods: [{kind: full}]",
+        ),
+        (
+            "rank: {choice: [4, 8]}",
+            "alpha: 1e400",
+            "spec.yaml:7 methods[1].alpha: got inf; allowed: a number, above 0",
+        ),
+        (
+            "search: {trials: 3}",
+            "tracking: {wandb: none}",
+            "spec.yaml:9 tracking.wandb: got none; allowed: one of auto, offline, online, off. Did "
+            "you mean online?",
+        ),
+        (
+            "search: {trials: 3}",
+            "resources: {workers: 3}",
+            "spec.yaml:8 train.batch_size: 2 rows can't be shared evenly by 3 workers; use a multiple of 3",
+        ),
+        (
+            "steps: 8",
+            "steps: 8, precision: fp16",
+            "spec.yaml:8 train.precision: fp16 needs a GPU; use bf16 or fp32",
+        ),
+        (
+            "eval_fraction: 0.4",
+            "eval_fraction: {choice: [0.1, 0.2]}",
+            "spec.yaml:3 data.eval_fraction: data.eval_fraction is compared, not searched: write "
+            "{compare: [...]}",
+        ),
+        (
+            "model: {path: model}",
+            "model: {path: model, fingerprint: abc}",
+            "spec.yaml:2 model.fingerprint: unknown key; known here: name, path, dtype, attention, kernels, rope, "
+            "unsafe, quantization, from",
+        ),
+        (
+            "model: {path: model}",
+            "model: {path: {choice: [model, other]}}",
+            "spec.yaml:2 model.path: model.path is compared, not searched: write {compare: [...]}",
+        ),
+        ("model: {path: model}", "model: {}", "spec.yaml:2 model: give one of name and path"),
+        ("model: {path: model}\n", "", "spec.yaml:1 model: not given. Give a mapping"),
+        (
+            "rank: {choice: [4, 8]}",
+            "rank: {compare: []}",
+            "spec.yaml:7 methods[1].rank: compare needs a list of different values and nothing beside it, "
+            "got {compare: []}",
+        ),
+    ],
+)
+def test_a_mistake_is_reported_once_with_its_line_and_what_to_do(
+    here: Path, old: str, new: str, expected: str
+) -> None:
+    assert old in SPEC
+    assert problems(here, SPEC.replace(old, new)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "hint"),
+    [
+        ("", "learning_rate: 1", "train.learning_rate"),
+        ("", "model_name_or_path: a", "model.name or model.path"),
+        ("", "finetuning_type: lora", "methods[].kind"),
+        ("", "num_train_epochs: 1", "train.epochs"),
+        ("", "per_device_train_batch_size: 1", "train.batch_size"),
+        ("", "cutoff_len: 1", "data.cutoff"),
+        ("", "val_size: 0.1", "data.eval_fraction"),
+        ("", "quantization_bit: 4", "methods[].bits (of qlora)"),
+        ("", "rank: 4", "methods[].rank (lora, qlora)"),
+        ("", "method: []", "methods"),
+        ("", "seed: 4", "train.seed or search.seed"),
+        ("train", "optimiser: sgd", "optimizer"),
+        ("train", "lr_scheduler_type: cosine", "train.scheduler"),
+        ("methods[1]", "lora_rank: 4", "methods[].rank"),
+        ("methods[0]", "rank: 4", "methods[].rank (lora, qlora)"),
+        ("stages[0]", "train_on_promt: true", "train_on_prompt"),
+        ("search", "n_trials: 4", "trials"),
+    ],
+)
+def test_an_unknown_key_lists_the_known_ones_and_says_what_was_meant(
+    here: Path, section: str, key: str, hint: str
+) -> None:
+    name, value = key.split(": ")
+    path = f"{section}.{name}".removeprefix(".")
+    (message,) = problems(here, SPEC, f"{path}={value}")
+    assert message.startswith(f"--set {path}: unknown key; known here: ")
+    assert message.endswith(f". Did you mean {hint}?")
+
+
+def test_the_rows_that_are_missing_or_too_few_are_a_problem_of_data_train(here: Path) -> None:
+    (missing,) = problems(here, SPEC.replace("rows.jsonl", "comands"))
+    assert missing.startswith("spec.yaml:3 data.train: ")
+    assert missing.endswith("Did you mean commands?")
+    (here / "empty.jsonl").write_text("")
+    (empty,) = problems(here, SPEC.replace("rows.jsonl", "empty.jsonl"))
+    assert "data.train: empty.jsonl: the file is empty" in empty
+    (here / "one.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    (few,) = problems(here, SPEC.replace("rows.jsonl", "one.jsonl"))
+    assert "leaves none for the" in few
+
+
+def test_a_model_that_is_not_there_is_an_error_but_one_that_can_be_fetched_a_warning(here: Path) -> None:
+    (unknown,) = plan(here, SPEC.replace("path: model", "name: smollm2-135")).problems
+    assert (unknown.error, unknown.path) == (True, "model.name")
+    assert unknown.what.endswith("Did you mean smollm2-135m?")
+    (absent,) = plan(here, SPEC.replace("path: model", "path: nowhere")).problems
+    assert (absent.error, absent.path) == (True, "model.path")
+    later = plan(here, SPEC.replace("path: model", "name: smollm2-135m"))
+    assert [str(p).replace(f"{here}/", "") for p in later.warnings] == [
+        "spec.yaml:2 model.name: smollm2-135m is not on this machine yet; run will fetch it"
+    ]
+    assert later.errors == ()
+    assert len(later.cells) == 2
+
+
+def test_all_problems_are_reported_in_the_order_of_the_file(here: Path) -> None:
+    text = (
+        SPEC.replace("name: tiny", "name: a b").replace("[4, 8]", "[4, 4]").replace("trials: 3", "trials: 0")
+    )
+    text = text.replace("path: model", "path: nowhere").replace("rows.jsonl", "none.jsonl")
+    text = text.replace("steps: 8", "step: 8")
+    found = problems(here, text)
+    lines = [int(problem.split(" ")[0].rpartition(":")[2]) for problem in found]
+    assert lines == [1, 2, 3, 7, 8, 9]
+
+
+def test_without_one_good_stage_or_method_the_rest_is_checked_all_the_same(here: Path) -> None:
+    text = (
+        SPEC.replace("{kind: sft}", "{kind: stf}").replace("steps: 8", "steps: 0").replace("[4, 8]", "[0, 8]")
+    )
+    assert [problem.split(":")[1][:15] for problem in problems(here, text)] == [
+        "4 stages[0].kin",
+        "7 methods[1].ra",
+        "8 train.steps",
+    ]
+    assert plan(here, text).cells == ()
+    text = SPEC.replace(ONE, "  - {kind: lroa}\n").replace("steps: 8", "steps: 0")
+    assert [problem.split(":")[1] for problem in problems(here, text)] == [
+        "6 methods[0].kind",
+        "7 train.steps",
+    ]
+
+
+def test_a_problem_that_many_cells_share_is_reported_once(here: Path) -> None:
+    text = SPEC.replace(ONE, "".join(f"  - {{kind: lora, rank: {n}}}\n" for n in range(1, 9)))
+    assert len(problems(here, text.replace("batch_size: 2", "batch_size: 0"))) == 1
+
+
+def test_a_wrong_leaf_hides_no_other_and_causes_no_other(here: Path) -> None:
+    text = SPEC.replace("steps: 8", "steps: {int: [8, 4]}")
+    assert problems(here, text) == [
+        "spec.yaml:8 train.steps: int needs low < high, got low=8, high=4. Swap them?"
+    ]
+
+
+def test_two_entries_of_one_name_are_refused(here: Path) -> None:
+    text = SPEC.replace(ONE, "  - {kind: full, name: x}\n  - {kind: lora, name: x}\n")
+    assert problems(here, text) == ["spec.yaml:7 methods[1].name: methods[0] has the name x, too. Rename one"]
+
+
+def test_the_nearest_name_is_found_whatever_its_case() -> None:
+    assert nearest("LORA", ["full", "lora"]) == "lora"
+    assert nearest("zzz", ["full", "lora"]) is None
+
+
+def test_a_gpu_may_be_shared_in_equal_parts_only() -> None:
+    for gpus in (0, 0.25, 1 / 3, 0.5, 1, 4):
+        assert ResourcesConfig(gpus=gpus).gpus == gpus
+    for gpus in (0.3, 0.75, 1.5):
+        with pytest.raises(ValueError, match="whole GPUs"):
+            ResourcesConfig(gpus=gpus)
+
+
+def test_what_a_spec_does_not_say_has_a_default() -> None:
+    assert SearchConfig() == SearchConfig(
+        trials=8, sampler="tpe", scheduler="asha", seed=0, reduction_factor=3
+    )
+
+
+def test_reading_and_planning_import_nothing_heavy() -> None:
+    code = (
+        "import sys, sweeps.spec.spec, sweeps.planning.plan, sweeps.console.plan_table, sweeps.spec.domain_parser\n"
+        "print([name for name in ('torch', 'transformers', 'ray', 'optuna') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

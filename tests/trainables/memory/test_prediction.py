@@ -1,0 +1,411 @@
+"""Memory foretold: a model's numbers, what autograd keeps, and the peaks of real steps on the real model."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sweeps.planning.memory.cell_memory import Case, Foretold
+from tests.helpers.trials import METHODS, make_config, make_policy, write_rows
+from trainables.config.model import ModelConfig
+from trainables.data import loading
+from trainables.memory import measurement
+from trainables.memory.measuring_process import MeasuringProcess
+from trainables.memory.prediction import predict
+from trainables.memory.step import Prediction, Step
+from trainables.methods.footprint import Footprint
+from trainables.models import decoder_shape, locate
+from trainables.stages.forward_pass import Batch, Round, WholeLogits
+from trainables.training.trainer_setup import arguments
+from trainables.trial.config import TrialConfig
+
+SMOLLM2 = {
+    "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+    "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152, "tie_word_embeddings": True,
+}  # fmt: skip
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("data") / "rows.jsonl")
+
+
+# A model's numbers
+
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen2": {},
+    "qwen3": {"head_dim": 32},
+    "mistral": {"head_dim": 16},
+    "gemma3_text": {"head_dim": 32, "tie_word_embeddings": True},
+    "smollm3": {"pad_token_id": 0},
+}
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("tied", [True, False])
+def test_parameters_are_counted_as_transformers_has_them(kind: str, tied: bool) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    small = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4}
+    small |= {"num_key_value_heads": 2, "vocab_size": 128, "tie_word_embeddings": tied, **FAMILIES[kind]}
+    config = AutoConfig.for_model(kind, **small)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    expected = sum(parameter.numel() for parameter in model.parameters())
+    assert decoder_shape.of(json.loads(config.to_json_string(use_diff=False))).params == expected
+
+
+def test_the_real_models_parameters_are_known_from_its_config_alone() -> None:
+    assert decoder_shape.of(SMOLLM2).params == 134_515_008
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({**SMOLLM2, "num_local_experts": 8}, "mixture of experts"),
+        ({key: value for key, value in SMOLLM2.items() if key != "vocab_size"}, "doesn't say vocab_size"),
+    ],
+)
+def test_a_model_that_cannot_be_told_says_why(config: dict[str, Any], said: str) -> None:
+    with pytest.raises(decoder_shape.Unforeseen, match=said):
+        decoder_shape.of(config)
+
+
+# What a method trains and holds
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_footprint_counts_what_really_trains_and_what_is_held(
+    tiny_model: Path, rows: Path, name: str
+) -> None:
+    config = make_config(tiny_model, rows, name)
+    model = make_policy(config).model
+    assert config.method is not None
+    numbers = decoder_shape.of(model.config.to_dict())
+    taken = config.method.footprint(numbers)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert taken.trained_params(numbers) == sum(parameter.numel() for parameter in trained)
+    step = Step(config.train, numbers, taken, Batch(1, 1, 1), "cpu", "eager", "bfloat16")
+    found = step.weights() + step.quantization()
+    buffers = sum(t.numel() * t.element_size() for t in model.buffers())
+    # Code books: 64 bytes a layer, and a KiB more with double quantization.
+    assert found == pytest.approx(measurement.weight_bytes(model) - buffers, rel=0.002, abs=40_000)
+
+
+# What autograd keeps
+
+
+@pytest.mark.parametrize("precision", ["bf16", "pure_bf16", "fp32"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", ["full", "freeze", "lora", "qlora-4bit"])
+def test_what_is_kept_for_the_backward_pass_is_what_autograd_saves(
+    tiny_model: Path, rows: Path, name: str, attention: str, precision: str
+) -> None:
+    config = make_config(tiny_model, rows, name, precision=precision, cutoff=64)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"attention": attention})})
+    saved, (count, tokens) = kept_by_autograd(config)
+    assert config.method is not None
+    policy = make_policy(config)
+    numbers = decoder_shape.of(policy.model.config.to_dict())
+    batch = Batch(count, tokens, count * tokens)
+    step = Step(config.train, numbers, config.method.footprint(numbers), batch, "cpu", attention, "bfloat16")
+    assert step.kept() == pytest.approx(saved, rel=0.1)
+
+
+def kept_by_autograd(config: TrialConfig) -> tuple[int, tuple[int, int]]:
+    """Bytes of what one forward pass saves, weights themselves left out, and its (rows, tokens)."""
+    policy = make_policy(config)
+    rows = loading.load(config.data, config.stage.needs)
+    longest, _ = measurement._longest(config, policy, rows.train)
+    train = config.train.model_copy(update={"steps": 1})
+    options = arguments(train, 1, Path("/nonexistent"), workers=1, device="cpu") | {"save_strategy": "no"}
+    trainer: Any = config.stage.trainer(
+        policy, longest * train.update_rows, train, config.data.cutoff, options
+    )
+    own = {t.untyped_storage().data_ptr() for t in (*policy.model.parameters(), *policy.model.buffers())}
+    saved: dict[int, Any] = {}
+    seen: list[tuple[int, int]] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            saved[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    compute = trainer.compute_loss
+
+    def watched(model: Any, inputs: dict[str, torch.Tensor], **options: Any) -> Any:
+        seen.append(tuple(inputs["input_ids"].shape))  # type: ignore[arg-type]
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            return compute(model, inputs, **options)
+
+    trainer.compute_loss = watched
+    measurement.follow_quietly(trainer, measurement._Counted())
+    trainer.train()
+    return sum(tensor.untyped_storage().nbytes() for tensor in saved.values()), seen[0]
+
+
+# Moments, by hand
+
+
+def told(method: dict[str, Any], batch: Batch, **train: Any) -> Prediction:
+    config = make_config(Path("/m"), "rows.jsonl", method, **train)
+    return predict(config, decoder_shape.of(SMOLLM2), batch, "cpu", "eager")
+
+
+def test_full_in_fp32_holds_weights_gradients_and_two_moments() -> None:
+    found = told({"kind": "full"}, Batch(1, 16, 16), precision="fp32", gradient_checkpointing=True)
+    count = 134_515_008
+    assert (found.weights, found.gradients, found.optimizer) == (4 * count, 4 * count, 8 * count)
+    assert found.total == sum(
+        (found.weights, found.gradients, found.optimizer, found.activations, found.logits, found.other)
+    )
+
+
+def test_more_tokens_more_bits_and_less_checkpointing_take_more() -> None:
+    lora, small = {"kind": "lora"}, Batch(2, 128, 256)
+    assert told(lora, Batch(4, 128, 512)).total > told(lora, small).total
+    assert told(lora, small).total > told(lora, small, gradient_checkpointing=True).total
+    by_bits = [
+        told({"kind": "qlora", "backend": "hqq", "bits": bits}, small).weights for bits in (8, 4, 2, 1)
+    ]
+    assert by_bits == sorted(by_bits, reverse=True)
+
+
+def test_eight_bit_states_take_a_quarter_and_accumulated_gradients_stay() -> None:
+    full, batch = {"kind": "full"}, Batch(8, 256, 2048)
+    assert told(full, batch, optimizer="adamw_8bit").optimizer < told(full, batch).optimizer / 3.9
+    assert told(full, batch, gradient_accumulation=2).gradients == 4 * 134_515_008
+
+
+@pytest.mark.parametrize(
+    ("method", "each"),
+    [
+        ({"kind": "qlora"}, (1 + 4 / 256) / 64),  # a byte each 64 weights, and 4 each 256 of these
+        ({"kind": "qlora", "double_quant": False}, 4 / 64),
+        ({"kind": "qlora", "backend": "hqq", "group_size": 32}, 4 / 32),
+        ({"kind": "lora"}, 0),
+    ],
+)
+def test_what_goes_with_quantized_weights_is_told_apart(method: dict[str, Any], each: float) -> None:
+    numbers, found = decoder_shape.of(SMOLLM2), told(method, Batch(1, 16, 16))
+    linear = numbers.layers * numbers.linear_params
+    assert found.quantization == int(each * linear)
+    others = 2 * (numbers.params - linear) + 4 * Footprint(
+        rank=8, adapted=frozenset(numbers.linear)
+    ).adapter_params(numbers)
+    assert found.weights == others + linear * {"qlora": 0.5, "lora": 2}[method["kind"]]
+
+
+def test_a_row_of_8_bits_has_a_scale_of_4_bytes() -> None:
+    outputs = 576 + 2 * 192 + 576 + 2 * 1536 + 576  # queries, keys and values, output, gate and up, down
+    assert told({"kind": "qlora", "bits": 8}, Batch(1, 16, 16)).quantization == 30 * 4 * outputs
+
+
+def test_a_reward_model_has_a_head_of_its_own_and_none_that_predicts_tokens() -> None:
+    untied = {**SMOLLM2, "tie_word_embeddings": False}
+    config = make_config(Path("/m"), "rows.jsonl", {"kind": "freeze", "layers": 1, "head": True})
+    found = predict(config, decoder_shape.of(untied), Batch(2, 16, labels=0), "cpu", "eager")
+    numbers = decoder_shape.of(SMOLLM2)
+    trained = numbers.layer_params + 576
+    assert found.optimizer == 8 * trained
+    assert found.weights == 2 * (numbers.params - numbers.layer_params) + 4 * trained
+
+
+def test_a_layers_gradients_grow_while_what_was_kept_for_them_goes() -> None:
+    one = {"kind": "freeze", "layers": 1}
+    assert told(one, Batch(64, 128, labels=0)).gradients == 0
+    assert told(one, Batch(1, 16, labels=0)).gradients == 4 * decoder_shape.of(SMOLLM2).layer_params
+
+
+def test_a_layer_between_those_that_train_and_the_loss_is_gone_through() -> None:
+    numbers = decoder_shape.of(SMOLLM2)
+    assert Footprint(trained_layers=2).reached(numbers) == 2
+    assert Footprint(trained_layers=2, first=True).reached(numbers) == 30
+    assert Footprint(rank=8, adapted=frozenset({"q_proj"})).reached(numbers) == 30
+
+
+# Where answers are sampled
+
+
+COUNT, HEAD = 134_515_008, 576 + 1  # weights of the model, and of a value head
+
+
+def optimizing(
+    method: dict[str, Any], rows: int = 4, tokens: int = 64, device: str = "cpu", **stage: Any
+) -> Prediction:
+    stage = {"kind": "ppo", "reward": "commands", "max_new_tokens": 16, **stage}
+    config = make_config(Path("/m"), "rows.jsonl", method, stage=stage, gradient_checkpointing=True)
+    batch = config.stage.forward_pass(rows, tokens)
+    assert batch is not None
+    return predict(config, decoder_shape.of(SMOLLM2), batch, device, "eager")
+
+
+def test_the_reference_is_kept_where_all_trains_and_cast_while_it_answers() -> None:
+    found = optimizing({"kind": "full"})
+    # The highest moment: in 16 bits all the while, in 32 for as long as it is asked, when there are no gradients.
+    assert found.reference == 2 * COUNT + 4 * COUNT
+    assert (found.weights, found.gradients, found.optimizer) == (4 * COUNT, 0, 8 * COUNT)
+    assert found.value == HEAD * (4 + 4 + 8)
+    assert found.reward == 0
+
+
+def test_adapters_that_are_switched_off_are_a_reference_for_nothing() -> None:
+    assert optimizing({"kind": "lora"}).reference == 0
+    # What PiSSA leaves behind isn't the base: its adapter is kept as it was, in 32 bits.
+    assert optimizing({"kind": "lora", "init": "pissa"}).reference == 4 * 2_442_240
+
+
+@pytest.mark.parametrize(
+    ("method", "bytes"), [("lora", 2 * 2_442_240 + 4 * 576), ("full", 2 * (COUNT + 576))]
+)
+def test_a_reward_model_that_is_not_trained_yet_is_like_the_policy(method: str, bytes: int) -> None:
+    assert optimizing({"kind": method}, device="cuda", reward={"cell": f"reward-{method}"}).reward == bytes
+
+
+def test_a_reward_model_that_is_there_is_counted_as_it_is(tmp_path: Path) -> None:
+    trained = {"trial": "3f2a9c81d0b4", "folder": str(tmp_path)}
+    (tmp_path / "config.json").write_text(json.dumps({**SMOLLM2, "num_hidden_layers": 1}))
+    whole = optimizing({"kind": "lora"}, device="cuda", reward=trained)
+    assert whole.reward == 2 * (COUNT - 29 * decoder_shape.of(SMOLLM2).layer_params + 576)
+    # Mapped from its file, the embedding isn't read as a whole.
+    assert optimizing({"kind": "lora"}, reward=trained).reward == whole.reward - 2 * 49152 * 576
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({"r": 32, "target_modules": ["q_proj", "v_proj"]})
+    )
+    adapted = optimizing({"kind": "lora"}, reward=trained)
+    assert adapted.reward == 2 * 30 * 32 * ((576 + 576) + (576 + 192)) + 4 * 576
+
+
+def test_beside_a_reward_model_that_cannot_be_told_ppo_is_not_foretold(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**SMOLLM2, "num_local_experts": 8}))
+    stage = {"kind": "ppo", "reward": {"trial": "3f2a9c81d0b4", "folder": str(tmp_path)}}
+    assert make_config(Path("/m"), "rows.jsonl", "full", stage=stage).stage.forward_pass(4, 64) is None
+
+
+@pytest.mark.parametrize("method", [{"kind": "full"}, {"kind": "lora"}])
+def test_more_and_longer_answers_take_more_and_mini_batches_less(method: dict[str, Any]) -> None:
+    assert optimizing(method, rows=8).total > optimizing(method).total
+    assert optimizing(method, max_new_tokens=32).total > optimizing(method).total
+    assert optimizing(method, tokens=128).total > optimizing(method).total
+    in_parts = [optimizing(method, rows=8, mini_batches=parts).total for parts in (1, 2, 4)]
+    assert in_parts == sorted(in_parts, reverse=True)
+    assert (
+        optimizing(method, rows=8, mini_batches=3).total == optimizing(method, rows=9, mini_batches=3).total
+    )
+
+
+def test_a_plan_names_every_part_of_ppos_peak_and_they_sum_up_to_it() -> None:
+    stage = {"kind": "ppo", "reward": {"cell": "reward-nf4"}, "max_new_tokens": 16}
+    config = make_config(Path("/m"), "rows.jsonl", {"kind": "qlora"}, stage=stage)
+    case = Case(config, decoder_shape.of(SMOLLM2), 64, 1, "cuda")
+    found = Foretold(case, case, 64).to_json()
+    parts = {name for name in found if name not in ("least_bytes", "peak_bytes", "correction")}
+    assert parts >= {f"{part}_bytes" for part in ("quantization", "reference", "value", "reward")}
+    assert found["peak_bytes"] == sum(found[part] for part in parts)
+    assert min(found[part] for part in ("quantization_bytes", "value_bytes", "reward_bytes")) > 0
+
+
+def test_accumulated_gradients_are_no_part_of_what_comes_before_the_updates() -> None:
+    found = optimizing({"kind": "full"})
+    config = make_config(Path("/m"), "rows.jsonl", {"kind": "full"}, gradient_accumulation=2)
+    batch = Batch(4, 64, 64, WholeLogits(kept=5, cast=6), Round(4, 16))
+    assert found.gradients == 0
+    assert predict(config, decoder_shape.of(SMOLLM2), batch, "cpu", "eager").gradients == 4 * COUNT
+
+
+# Against measured peaks
+
+
+GRID = {
+    "full": {"kind": "full"},
+    "freeze": {"kind": "freeze", "layers": 4},
+    "lora": {"kind": "lora", "rank": 8},
+    "nf4": {"kind": "qlora", "rank": 8},
+    "int8": {"kind": "qlora", "rank": 8, "bits": 8},
+}
+
+
+def long_rows(path: Path) -> Path:
+    """Rows of more than 512 tokens."""
+    words = ["time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world"]
+    chosen = random.Random(0)
+    rows = [
+        {"messages": [
+            {"role": "user", "content": f"{number}?"},
+            {"role": "assistant", "content": " ".join(chosen.choices(words, k=900))},
+        ]}
+        for number in range(40)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_every_cell_of_a_grid_is_foretold_within_ten_percent(tmp_path: Path) -> None:
+    long = long_rows(tmp_path / "long.jsonl")
+    model = locate.folder(ModelConfig(name="smollm2-135m"), fetch=True)
+    cells = {}
+    for name, checkpointing, batch, cutoff in itertools.product(GRID, (False, True), (2, 8), (128, 512)):
+        cells[f"{name:7} {checkpointing!s:5} {batch} x {cutoff}"] = make_config(
+            model, long, GRID[name], cutoff=cutoff, eval_rows=2, batch_size=batch,
+            gradient_checkpointing=checkpointing, stage={"eval_batch": 1},
+        )  # fmt: skip
+    assert worst_error(cells) < 0.1
+
+
+def worst_error(cells: dict[str, TrialConfig], workers: int = 1) -> float:
+    """Measures each cell, and prints its peak beside what is foretold."""
+    measuring, errors = MeasuringProcess(workers), []
+    for name, config in cells.items():
+        found = measuring.measure(config)
+        measured, foretold = found["peak_train_bytes"], found["predicted_peak_bytes"]
+        errors.append(abs(foretold / measured - 1))
+        print(f"{name}: measured {measured / MIB:7.1f} MiB")
+        print(f"   foretold {foretold / MIB:7.1f} MiB, {foretold / measured - 1:+.1%}", flush=True)
+    measuring.close()
+    errors.sort()
+    print(f"worst {errors[-1]:.1%}, median {errors[len(errors) // 2]:.1%}")
+    return errors[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_ppo_is_foretold_within_ten_percent(tmp_path: Path) -> None:
+    model = locate.folder(ModelConfig(name="smollm2-135m"), fetch=True)
+
+    def ppo(name: str, checkpointing: bool, batch: int, new: int, **stage: Any) -> TrialConfig:
+        stage = {"kind": "ppo", "reward": "commands", "max_new_tokens": new, "eval_batch": 1, **stage}
+        return make_config(
+            model, "commands", GRID[name], cutoff=128, eval_rows=2, batch_size=batch,
+            gradient_checkpointing=checkpointing, stage=stage,
+        )  # fmt: skip
+
+    cells = {
+        f"{name:7} {checkpointing!s:5} {batch} x {new} new": ppo(name, checkpointing, batch, new)
+        for name, checkpointing, (batch, new) in itertools.product(GRID, (False, True), ((4, 16), (8, 48)))
+    }
+    for name in ("full", "lora"):
+        cells[f"{name:7} True  8 x 48 new, 2 mini-batches"] = ppo(name, True, 8, 48, mini_batches=2)
+    for name, by in (("full", "full"), ("lora", "lora"), ("nf4", "full")):
+        reward = {"trial": by, "folder": left_by_reward(model, by, tmp_path / by)}
+        cells[f"{name:7} True  4 x 16 new, rewarded by {by}"] = ppo(name, True, 4, 16, reward=reward)
+    assert worst_error(cells) < 0.1
+
+
+def left_by_reward(model: Path, name: str, folder: Path) -> Path:
+    """What a reward trial leaves, untrained."""
+    config = make_config(model, "commands", GRID[name], stage={"kind": "reward"})
+    policy = make_policy(config)
+    assert config.method is not None
+    config.method.save(policy.model, policy.tokenizer, folder, policy.dtypes.frozen)
+    return folder

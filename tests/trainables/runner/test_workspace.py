@@ -1,0 +1,322 @@
+"""Trials in a scratch folder of their node: what they need comes from the URL, what they leave goes there whole."""
+
+from __future__ import annotations
+
+import errno
+import json
+import secrets
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.trials import At, make_config, write_rows
+from trainables.results import Record
+from trainables.runner import uploader as outboxes
+from trainables.runner import workspace
+from trainables.runner.run import Place, end_trial, run_trial
+from trainables.runner.uploader import Outbox
+from trainables.runner.workspace import Courier
+from trainables.storage import url_store
+from trainables.storage.url_store import StorageError, Store
+from trainables.training.checkpoints import COMPLETE
+from trainables.training.training_callback import Alone, Control
+from trainables.trial import scratch
+from trainables.trial.config import TrialConfig
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store(f"memory://{secrets.token_hex(4)}/tiny", patience=0.2)
+
+
+@pytest.fixture(autouse=True)
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(url_store, "PAUSES", (0.01, 0.02))
+    on("node-1", tmp_path, monkeypatch)
+
+
+def on(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on this process is on that node."""
+    monkeypatch.setenv("PARETUNE_SCRATCH", str(tmp_path / node))
+
+
+def carry_out(store: Store, config: TrialConfig, control: Control | None = None, claim: str = "a") -> Record:
+    """As a slot's worker does."""
+    place = Courier(store, config.trial_id(), claim, True, lambda: None)
+    here = place.fetch(config)
+    with place.sending():
+        record = run_trial(config, Place(place.run), control or Alone(), here=here)
+    assert place.deliver(record) is None
+    return record
+
+
+def losses(store: Store, config: TrialConfig) -> list[dict[str, Any]]:
+    curve = (store.read(f"trials/{config.trial_id()}/curve.jsonl") or b"").decode()
+    return [json.loads(line) for line in curve.splitlines()]
+
+
+@pytest.fixture
+def config(tiny_model: Path, tmp_path: Path) -> TrialConfig:
+    return make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), save_steps=2, steps=6)
+
+
+def test_a_trial_leaves_all_its_files_at_the_url_and_none_here(store: Store, config: TrialConfig) -> None:
+    record = carry_out(store, config)
+    names = [name.split("/", 2)[2] for name in store.list(f"trials/{config.trial_id()}")]
+    tops = {name.partition("/")[0] for name in names}
+    steps = {f"checkpoint-{step}" for step in (2, 4, 6)}
+    assert tops == {"record.json", "curve.jsonl", "predictions.parquet", "model", *steps}
+    assert all(f"{step}/{COMPLETE}" in names for step in steps)
+    written = store.read(f"trials/{config.trial_id()}/record.json")
+    assert written is not None
+    assert Record.model_validate_json(written) == record
+    assert record.config == config.model_dump(mode="json")
+    assert list((scratch.of(store.url) / "trials").iterdir()) == []
+
+
+def test_markers_come_after_their_checkpoint_and_the_record_after_everything(
+    store: Store, config: TrialConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    write = Store.write
+
+    def noting(self: Store, name: str, content: bytes) -> None:
+        write(self, name, content)
+        written.append(f"{self.url}/{name}".removeprefix(f"{store.url}/trials/{config.trial_id()}/"))
+
+    monkeypatch.setattr(Store, "write", noting)
+    carry_out(store, config)
+    assert written[-1] == "record.json"
+    for step in (2, 4, 6):
+        marker = written.index(f"checkpoint-{step}/{COMPLETE}")
+        files = [at for at, name in enumerate(written) if name.startswith(f"checkpoint-{step}/")]
+        assert max(files) == marker
+    first = written.index(f"checkpoint-2/{COMPLETE}")
+    assert "curve.jsonl" in written[:first]
+
+
+def test_what_is_interrupted_on_one_node_goes_on_on_another_as_if_it_had_not_been(
+    store: Store, config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = Store(f"{store.url}-undisturbed")
+    carry_out(undisturbed, config)
+    assert carry_out(store, config, At(interrupt_at=3)).status == "interrupted"
+    on("node-2", tmp_path, monkeypatch)
+    assert carry_out(store, config, claim="b").status == "done"
+    assert losses(store, config) == losses(undisturbed, config)
+
+
+def test_only_the_newest_complete_checkpoint_is_brought(store: Store, config: TrialConfig) -> None:
+    trial = store.within(f"trials/{config.trial_id()}")
+    for name in ("checkpoint-2/weights", f"checkpoint-2/{COMPLETE}", "checkpoint-4/weights", "model/weights"):
+        trial.write(name, b"{}")
+    trial.write(f"checkpoint-4/{COMPLETE}", b"{}")
+    trial.write("checkpoint-10/weights", b"half of it")
+    trial.write("curve.jsonl", b"")
+    place = Courier(store, config.trial_id(), "a", True, lambda: None)
+    place.fetch(config)
+    found = {str(path.relative_to(place.folder)) for path in place.folder.rglob("*") if path.is_file()}
+    assert found == {"checkpoint-4/weights", f"checkpoint-4/{COMPLETE}", "curve.jsonl", ".fetched"}
+
+
+def test_a_newest_checkpoint_that_is_not_whole_is_passed_over(store: Store, config: TrialConfig) -> None:
+    trial = store.within(f"trials/{config.trial_id()}")
+    for step, size in ((2, 2), (4, 100)):
+        trial.write(f"checkpoint-{step}/weights", b"{}")
+        trial.write(f"checkpoint-{step}/{COMPLETE}", json.dumps({"files": {"weights": size}}).encode())
+    place = Courier(store, config.trial_id(), "a", True, lambda: None)
+    place.fetch(config)
+    assert [path.name for path in place.folder.glob("checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_a_full_disk_here_is_no_fault_of_the_store_and_said_at_once(
+    store: Store, config: TrialConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(f"trials/{config.trial_id()}/curve.jsonl", b"")
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    place = Courier(store, config.trial_id(), "a", True, lambda: None)
+    monkeypatch.setattr(place.trial._fs, "get_file", full)
+    with pytest.raises(OSError, match="No space left") as found:
+        place.fetch(config)
+    assert not isinstance(found.value, StorageError)
+
+
+def test_workers_of_one_group_share_what_one_of_them_brought_and_others_do_not(
+    store: Store, config: TrialConfig
+) -> None:
+    def place(claim: str, first: bool) -> Courier:
+        return Courier(store, config.trial_id(), claim, first, lambda: None)
+
+    (one := place("group 1", True)).fetch(config)
+    (one.folder / "mine").touch()
+    place("group 1", False).fetch(config)
+    assert (one.folder / "mine").exists()
+    place("group 2", True).fetch(config)
+    assert not (one.folder / "mine").exists()
+
+
+def test_results_that_cannot_be_written_stay_here_and_are_said(
+    store: Store, config: TrialConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Courier(store, config.trial_id(), "a", True, lambda: None)
+    place.fetch(config)
+    record = end_trial(config, Place(place.run), "done", "")
+
+    def down(*arguments: Any) -> None:
+        raise StorageError("s3://bucket: writing failed: 503")
+
+    monkeypatch.setattr(Store, "push", down)
+    said = place.deliver(record)
+    assert said is not None
+    assert "could not be written to memory://" in said
+    assert f"they are in {place.folder} on " in said
+    assert (place.folder / "record.json").exists()
+
+
+def test_somebody_hears_that_it_lives_while_something_is_on_its_way(
+    store: Store, config: TrialConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workspace, "BEAT_SECONDS", 0.01)
+    beats: list[int] = []
+    Courier(store, config.trial_id(), "a", True, lambda: beats.append(1)).fetch(config)
+    assert beats
+
+
+class Measuring:
+    def __init__(self) -> None:
+        self.measured = 0
+
+    def measure(self, config: TrialConfig) -> dict[str, Any]:
+        self.measured += 1
+        return {"peak_train_bytes": 7}
+
+
+def test_memory_that_one_node_measured_is_not_measured_by_another(
+    store: Store, config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measuring = Measuring()
+    records = []
+    for node, seed in (("node-1", 0), ("node-2", 1)):
+        on(node, tmp_path, monkeypatch)
+        trial = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
+        place = Courier(store, trial.trial_id(), "a", True, lambda: None)
+        here = place.fetch(trial)
+        records.append(run_trial(trial, Place(place.run), measuring=place.measuring(measuring), here=here))
+        assert place.deliver(records[-1]) is None
+    assert measuring.measured == 1
+    assert {record.memory_trial for record in records} == {records[0].trial_id}
+    assert {record.peak_train_bytes for record in records} == {7}
+
+
+# Checkpoints that come and go
+
+
+def checkpoint(folder: Path, step: int) -> Path:
+    made = folder / f"checkpoint-{step}"
+    made.mkdir(parents=True)
+    (made / "weights").write_text(str(step))
+    (made / COMPLETE).write_text("{}")
+    return made
+
+
+def test_a_checkpoint_that_the_trainer_removes_goes_there_once_a_newer_one_is(
+    store: Store, tmp_path: Path
+) -> None:
+    outbox = Outbox(store, tmp_path)
+    checkpoint(tmp_path, 2)
+    outbox.look()
+    checkpoint(tmp_path, 4)
+    shutil.rmtree(tmp_path / "checkpoint-2")
+    outbox.look()
+    assert sorted(store.list()) == [f"checkpoint-4/{COMPLETE}", "checkpoint-4/weights"]
+
+
+def test_a_checkpoint_that_is_removed_while_it_is_sent_arrives_whole(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = Outbox(store, tmp_path)
+    made = checkpoint(tmp_path, 2)
+    push = Store.push
+
+    def removing(self: Store, folder: Path, names: Any) -> None:
+        shutil.rmtree(made, ignore_errors=True)
+        push(self, folder, names)
+
+    monkeypatch.setattr(Store, "push", removing)
+    monkeypatch.setattr(outbox, "_drop_removed", lambda: None)
+    outbox.look()
+    assert sorted(store.list()) == [f"checkpoint-2/{COMPLETE}", "checkpoint-2/weights"]
+
+
+def test_what_could_not_be_sent_is_sent_with_the_next_look(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = Outbox(store, tmp_path)
+    checkpoint(tmp_path, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "push", lambda *arguments: (_ for _ in ()).throw(StorageError("down")))
+        with pytest.raises(StorageError):
+            outbox.look()
+    assert store.list() == {}
+    outbox.look()
+    assert f"checkpoint-2/{COMPLETE}" in store.list()
+
+
+def test_an_outbox_may_be_opened_again(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outboxes, "LOOK_SECONDS", 0.01)
+    outbox = Outbox(store, tmp_path)
+    for step in (2, 4):
+        outbox.open()
+        checkpoint(tmp_path, step)
+        until = time.monotonic() + 5
+        while f"checkpoint-{step}/{COMPLETE}" not in store.list() and time.monotonic() < until:
+            time.sleep(0.01)
+        outbox.close()
+        assert f"checkpoint-{step}/{COMPLETE}" in store.list()
+
+
+def test_checkpoints_that_only_served_to_resume_go_with_the_trials_end(
+    store: Store, tiny_model: Path, tmp_path: Path
+) -> None:
+    config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), steps=4)
+    assert carry_out(store, config, At(interrupt_at=2)).status == "interrupted"
+    trial = f"trials/{config.trial_id()}"
+    assert workspace.checkpoints(store.within(trial).list()) == ["checkpoint-2"]
+    carry_out(store, config, claim="b")
+    assert workspace.checkpoints(store.within(trial).list()) == []
+
+
+# Trials that go on from others
+
+
+def test_a_trial_starts_from_what_another_node_has_trained_and_merged(
+    store: Store, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl")
+    before = make_config(tiny_model, rows, "lora")
+    store.write(f"trials/{before.trial_id()}/config.json", before.model_dump_json().encode())
+    carry_out(store, before)
+    after = going_on(make_config(tiny_model, rows, "full"), before)
+    record = carry_out(store, after)
+    assert record.status == "done", record.error
+    merged = store.list(f"merged/{before.trial_id()}")
+    assert f"merged/{before.trial_id()}/model.safetensors" in merged
+
+    on("node-2", tmp_path, monkeypatch)
+    monkeypatch.setattr(
+        "trainables.trial.starting_weights._merge", lambda *arguments: pytest.fail("merged again")
+    )
+    again = going_on(make_config(tiny_model, rows, "full", seed=1), before)
+    assert carry_out(store, again).status == "done"
+
+
+def going_on(config: TrialConfig, before: TrialConfig) -> TrialConfig:
+    start = {"cell": "sft-lora", "trial": before.trial_id(), "folder": "/of/the/driver/model"}
+    tree = config.model_dump(mode="json")
+    return TrialConfig.model_validate({**tree, "model": {**tree["model"], "start": start}})

@@ -1,0 +1,125 @@
+"""A run folder that can't be written to: told from a trial's own failures, waited for, and never a failed row."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.trials import curve, make_config, run, write_rows
+from tests.sweeps.cluster.test_actors import Heard
+from trainables.results import read_record
+from trainables.runner import lifecycle, worker_loop
+from trainables.runner.run import Place, run_trial
+from trainables.storage import outage
+from trainables.training.checkpoints import is_complete
+from trainables.training.training_callback import Alone, last_checkpoint
+from trainables.trial.config import TrialConfig
+
+
+def no_space(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere")
+
+
+def wrapped() -> RuntimeError:
+    """What a library makes of it that has written in its own way."""
+    error = RuntimeError("the file could not be written")
+    error.__cause__ = OSError(errno.EIO, os.strerror(errno.EIO))
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EROFS, "Read-only file system"), True),
+        (RuntimeError("IoError: No space left on device (os error 28)"), True),  # as safetensors says it
+        (wrapped(), True),
+        (FileNotFoundError(errno.ENOENT, "No such file"), False),
+        (ValueError("the loss is nan"), False),
+    ],
+)
+def test_storages_doing_is_told_from_the_trials(tmp_path: Path, error: Exception, expected: bool) -> None:
+    assert (outage.of_storage(error, tmp_path) is not None) is expected
+
+
+def test_whatever_went_wrong_it_is_storages_doing_where_nothing_can_be_written(tmp_path: Path) -> None:
+    gone = tmp_path / "unmounted"
+    assert str(gone) in (outage.of_storage(ValueError("strange"), gone) or "")
+    assert outage.unwritable(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_waited_for_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outage, "PAUSE_SECONDS", 0.01)
+    folder, looks = tmp_path / "later", []
+
+    def meanwhile() -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            folder.mkdir()
+
+    assert outage.outlasted(folder, meanwhile)
+    assert len(looks) == 3
+    monkeypatch.setattr(outage, "PATIENCE_SECONDS", 0.05)
+    assert not outage.outlasted(tmp_path / "never")
+
+
+@pytest.fixture
+def config(tiny_model: Path, tmp_path: Path) -> TrialConfig:
+    return make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), steps=6, save_steps=2)
+
+
+def test_a_trial_that_cannot_write_is_no_failed_row(
+    config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "_save", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        run_trial(config, Place(tmp_path), Alone())
+    assert read_record(tmp_path / "trials" / config.trial_id()) is None
+
+
+def test_a_worker_goes_on_with_it_from_its_checkpoint_once_there_is_room(
+    config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run(config, tmp_path / "peace")
+    mark, calls = lifecycle.Watch.on_save, []
+
+    def full(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        calls.append(state.global_step)
+        if state.global_step == 4 and calls.count(4) == 1:
+            no_space()
+        mark(self, args, state, control, **kwargs)
+
+    monkeypatch.setattr(lifecycle.Watch, "on_save", full)
+    monkeypatch.setattr(worker_loop.FromHub, "interrupted", lambda self: False)
+    job = {
+        "trial_id": config.trial_id(), "config": config.model_dump(mode="json"), "run": str(tmp_path / "run"),
+        "slot": "s", "slot_trial": 0, "given_at": None, "attempt": 1, "starved": False, "evaluate_at": [],
+    }  # fmt: skip
+    record = worker_loop._run(job, Heard(), Heard(), 1, None)
+    assert calls == [2, 4, 4, 6]  # it went on from step 2
+    assert (record["status"], record["quality"]) == ("done", expected.quality)
+    assert curve(config, tmp_path / "run") == curve(config, tmp_path / "peace")
+
+
+# Checkpoints
+
+
+def test_a_checkpoint_that_was_cut_short_is_none(config: TrialConfig, tmp_path: Path) -> None:
+    run(config, tmp_path)
+    folder = tmp_path / "trials" / config.trial_id()
+    newest, tally = last_checkpoint(folder) or (folder, None)
+    assert (newest.name, tally and tally.step) == ("checkpoint-6", 6)
+    weights = next(newest.glob("*.safetensors"))
+    os.truncate(weights, weights.stat().st_size // 2)
+    assert not is_complete(newest)
+    older, tally = last_checkpoint(folder) or (folder, None)
+    assert (older.name, tally and tally.step) == ("checkpoint-4", 4)
+    (older / "trainer_state.json").unlink()
+    assert (last_checkpoint(folder) or (folder,))[0].name == "checkpoint-2"
+    (folder / "checkpoint-2" / "complete.json").write_text("{")
+    assert last_checkpoint(folder) is None

@@ -1,0 +1,194 @@
+"""Files at a URL: the same on a disk, in memory and on an S3 server, whole or not there, and tried again."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.s3_server import BUCKET, s3
+from trainables.storage import url_store, urls
+from trainables.storage.url_store import StorageError, Store
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    with s3():
+        yield
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, server: None) -> Store:
+    places = {"file": tmp_path / "remote", "memory": "runs", "s3": BUCKET}
+    return Store(f"{request.param}://{places[request.param]}/{secrets.token_hex(4)}", patience=1)
+
+
+def test_what_is_written_is_read_and_listed_with_its_size(store: Store) -> None:
+    store.write("trials/a/record.json", b"{}")
+    store.write("spec.yaml", b"name: tiny")
+    assert store.read("spec.yaml") == b"name: tiny"
+    assert {name: entry.size for name, entry in store.list().items()} == {
+        "spec.yaml": 10,
+        "trials/a/record.json": 2,
+    }
+    assert list(store.list("trials")) == ["trials/a/record.json"]
+    assert abs((store.list()["spec.yaml"].modified or 0) - time.time()) < 60
+
+
+def test_what_is_not_there_is_none_and_an_empty_list(store: Store) -> None:
+    assert store.read("nothing") is None
+    assert store.list() == {}
+    assert store.list("trials/a") == {}
+    store.remove(["nothing"])
+
+
+def test_a_folder_is_not_what_begins_like_its_name(store: Store) -> None:
+    store.write("trials/ab/record.json", b"{}")
+    assert store.list("trials/a") == {}
+
+
+def test_what_is_pushed_is_pulled_as_it_was(store: Store, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "model").mkdir(parents=True)
+    (here / "model" / "weights").write_bytes(bytes(range(256)) * 100)
+    (here / "record.json").write_text("{}")
+    store.push(here, ["model/weights", "record.json"])
+    store.pull(store.list(), there, store.list())
+    assert (there / "model" / "weights").read_bytes() == (here / "model" / "weights").read_bytes()
+    assert (there / "record.json").read_text() == "{}"
+    written = store.list()["record.json"].modified
+    assert written is not None
+    assert abs((there / "record.json").stat().st_mtime - written) < 1
+
+
+def test_a_large_file_goes_from_disk(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(url_store, "SMALL", 10)
+    (tmp_path / "large").write_bytes(b"x" * 100_000)
+    store.push(tmp_path, ["large"])
+    assert store.read("large") == b"x" * 100_000
+    assert list(store.list()) == ["large"]
+
+
+def test_a_file_that_is_not_here_cannot_be_pushed(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.push(tmp_path, ["nothing"])
+
+
+def test_only_the_first_creates_a_file(store: Store) -> None:
+    assert store.create(".lock", b"one")
+    assert not store.create(".lock", b"two")
+    assert store.read(".lock") == b"one"
+    store.remove([".lock"])
+    assert store.create(".lock", b"two")
+
+
+def test_of_two_who_create_a_file_at_once_the_store_lets_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(".lock", b"one")
+    looked = iter([None])
+    read = store.read
+    monkeypatch.setattr(store, "read", lambda name: next(looked, read(name)))  # it was not there just now
+    assert not store.create(".lock", b"two")
+    assert read(".lock") == b"one"
+
+
+class Failing:
+    """A file system that fails for a while."""
+
+    def __init__(self, fs: Any, times: int, error: Exception) -> None:
+        self.fs, self.times, self.error = fs, times, error
+
+    def __getattr__(self, name: str) -> Any:
+        if self.times > 0:
+            self.times -= 1
+            raise self.error
+        return getattr(self.fs, name)
+
+
+def test_what_fails_for_a_while_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(url_store, "PAUSES", (0.01, 0.02))
+    store = Store("memory://again")
+    store._fs = Failing(store._fs, 5, OSError(errno.EIO, "503 Slow Down"))
+    store.write("a", b"1")
+    assert store.read("a") == b"1"
+
+
+def test_what_goes_on_failing_says_where_what_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(url_store, "PAUSES", (0.01, 0.02))
+    store = Store("memory://never", patience=0.1)
+    store._fs = Failing(store._fs, 1000, RuntimeError("no credentials.\nmore of it"))
+    with pytest.raises(StorageError, match=r"^memory://never: writing a failed: no credentials$"):
+        store.write("a", b"1")
+
+
+def test_whoever_is_interrupted_does_not_wait_for_a_store_that_fails(tmp_path: Path) -> None:
+    store = Store("memory://interrupted", patience=1)
+    store._fs = Failing(store._fs, 1000, OSError(errno.EIO, "503"))
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"")
+
+    def leave(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, leave)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            store.push(tmp_path, ["a", "b"])
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - began < 0.4
+
+
+def test_a_full_disk_is_not_waited_for(tmp_path: Path) -> None:
+    store = Store("memory://full")
+    store.write("a", b"1")
+    store._fs = Failing(store._fs, 1000, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(OSError, match="No space left"):
+        store.pull(["a"], tmp_path)
+
+
+def test_a_bucket_that_is_not_there_is_said(server: None) -> None:
+    with pytest.raises(StorageError, match="bucket does not exist"):
+        Store("s3://no-such-bucket/runs", patience=1).write("a", b"")
+
+
+def test_a_cut_download_is_tried_again(tmp_path: Path) -> None:
+    store = Store("memory://cut", patience=0.1)
+    store.write("a", b"12")
+    with pytest.raises(StorageError, match="2 of 3 bytes arrived"):
+        store.pull(["a"], tmp_path, {"a": url_store.Entry(3)})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("s3://key:secret@bucket/runs", r"^s3://...@bucket/runs: credentials are not for a URL"),
+        ("s3://bucket/runs?acl=x", "has no \\?"),
+        ("nope://bucket/runs", "Protocol not known: nope; give a path, s3://, gs://"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_with_what_to_do(url: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as found:
+        Store(url)
+    assert "secret" not in str(found.value)
+
+
+def test_a_missing_package_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    def missing(*arguments: Any, **options: Any) -> None:
+        raise ImportError("Please install gcsfs")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+    with pytest.raises(ValueError, match=r"gs:// needs a package .*: pip install 'paretune\[gcs\]'"):
+        urls.filesystem("gs://bucket/runs")

@@ -1,0 +1,212 @@
+"""Weights, gradients and optimizer state shared among workers: the same training, and less memory for each."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.specs import SPEC, folder, plan, problems
+from tests.helpers.trials import curve, make_config, run
+from tests.helpers.worker_groups import SMALL, config_of, job, together
+from tests.trainables.training.test_worker_groups import trains_as_one_does
+from trainables import results
+from trainables.models.folder import ModelError
+from trainables.storage import files
+from trainables.training import fsdp_checkpoint
+from trainables.trial import starting_weights, worker_limits
+from trainables.trial.config import TrialConfig
+
+PLAIN = ("sft", "full", {})
+CELLS = [PLAIN, ("dpo", "full", {}), ("orpo", "lora", {"gradient_accumulation": 2})]
+MORE = [
+    (stage, "full", {"gradient_accumulation": 2, "gradient_checkpointing": True})
+    for stage in ("pretrain", "sft", "reward", "dpo", "kto", "orpo", "simpo")
+]
+MORE += [(stage, "full", {}) for stage in ("pretrain", "reward", "kto", "orpo", "simpo")]
+MORE += [(stage, "freeze", {}) for stage in ("pretrain", "sft", "reward", "dpo", "kto", "orpo", "simpo")]
+MORE += [(stage, "lora", {}) for stage in ("pretrain", "sft", "reward", "simpo")]
+OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "bf16": ({"kind": "full"}, {"precision": "bf16"}),
+    "pure_bf16": ({"kind": "full"}, {"precision": "pure_bf16"}),
+    "lora in bf16": ({"kind": "lora"}, {"precision": "bf16"}),
+    "sgd": ({"kind": "full"}, {"optimizer": "sgd"}),
+    "pissa": ({"kind": "lora", "init": "pissa"}, {}),
+    "dora": ({"kind": "lora", "dora": True}, {}),
+    "loraplus": ({"kind": "lora", "loraplus_ratio": 4}, {}),
+}
+
+
+def sharded(model: Path, stage: str, method: Any, leaves: dict[str, Any]) -> TrialConfig:
+    return config_of(model, stage, method, sharding="fsdp", **leaves)
+
+
+def resumed(model: Path) -> TrialConfig:
+    return sharded(model, "sft", "full", {"steps": 4})
+
+
+def left(model: Path) -> TrialConfig:
+    return sharded(model, "sft", "full", {"steps": 3})
+
+
+def stopped(model: Path) -> TrialConfig:
+    return sharded(model, "sft", "full", {"steps": 5})
+
+
+@pytest.fixture(scope="module")
+def shared(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two workers have made of CELLS; of a trial in one go, and resumed; of one left, and of one stopped."""
+    at = tmp_path_factory.mktemp("sharded")
+    jobs = [job(sharded(tiny_model, *cell), at) for cell in CELLS]
+    long = resumed(tiny_model)
+    jobs += [
+        job(long, at),
+        job(long, at / "resumed", interrupt_at=2, ends="interrupted"),
+        job(long, at / "resumed"),
+        job(left(tiny_model), at, interrupt_at=2, ends="interrupted"),
+    ]
+    together(at, [*jobs, job(stopped(tiny_model), at, stop_at=2, ends="stopped")])
+    return at
+
+
+@pytest.mark.parametrize(("stage", "method", "leaves"), CELLS)
+def test_workers_that_share_weights_train_as_one_does(
+    shared: Path, tiny_model: Path, tmp_path: Path, stage: str, method: str, leaves: dict[str, Any]
+) -> None:
+    trains_as_one_does(sharded(tiny_model, stage, method, leaves), shared, tmp_path)
+
+
+def test_what_is_saved_is_whole_and_what_was_scored(shared: Path, tiny_model: Path, tmp_path: Path) -> None:
+    config = sharded(tiny_model, *PLAIN)
+    found = shared / "trials" / config.trial_id()
+    record = results.read_record(found)
+    assert record is not None
+    plainly = make_config(found / "model", "commands", None, **SMALL)
+    again = run(plainly, tmp_path)
+    assert again.metrics == pytest.approx(record.metrics, rel=1e-5)
+    assert again.total_params == record.total_params
+    assert run(config, tmp_path / "one").artifact_bytes == record.artifact_bytes
+
+
+def test_a_resumed_trial_is_what_it_would_have_been_bit_for_bit(shared: Path, tiny_model: Path) -> None:
+    config = resumed(tiny_model)
+    assert curve(config, shared / "resumed") == curve(config, shared)
+    at = [each / "trials" / config.trial_id() for each in (shared, shared / "resumed")]
+    assert files.file_sha256(at[0] / "model" / "model.safetensors") == files.file_sha256(
+        at[1] / "model" / "model.safetensors"
+    )
+
+
+def checkpoint(run: Path, config: TrialConfig) -> Path:
+    (found,) = (run / "trials" / config.trial_id()).glob("checkpoint-*")
+    return found
+
+
+def test_shares_of_two_workers_are_not_used_by_one_who_begins_anew(
+    shared: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    config = left(tiny_model)
+    assert {path.name for path in checkpoint(shared, config).glob("*.pt")} >= {
+        "share-0-of-2.pt",
+        "share-1-of-2.pt",
+    }
+    run_folder = tmp_path / "moved"
+    shutil.copytree(shared / "trials" / config.trial_id(), run_folder / "trials" / config.trial_id())
+    again, anew = run(config, run_folder), run(config, tmp_path)
+    assert (again.status, again.objective) == ("done", anew.objective)
+    assert curve(config, run_folder)[-3:] == curve(config, tmp_path)
+
+
+def test_shares_are_used_by_as_many_workers_and_only_where_all_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    (tmp_path / "model.safetensors").touch()
+    assert fsdp_checkpoint.is_ours(False, tmp_path)
+    for number, ours in ((0, False), (1, True)):
+        (tmp_path / f"share-{number}-of-2.pt").touch()
+        assert fsdp_checkpoint.is_ours(True, tmp_path) is ours
+    assert not fsdp_checkpoint.is_ours(False, tmp_path)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 4)
+    assert not fsdp_checkpoint.is_ours(True, tmp_path)
+
+
+def test_a_checkpoint_in_shares_is_no_model_to_go_on_from(shared: Path, tiny_model: Path) -> None:
+    with pytest.raises(ModelError, match="in as many shares as there were workers"):
+        starting_weights.of(checkpoint(shared, left(tiny_model)))
+
+
+def test_a_stopped_trial_is_scored_where_it_stopped(shared: Path, tiny_model: Path) -> None:
+    record = results.read_record(shared / "trials" / stopped(tiny_model).trial_id())
+    assert record is not None
+    assert (record.status, record.steps) == ("stopped", 2)
+    assert record.quality is not None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_stage_and_method_that_can_be_shared_trains_as_one_does(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    configs = [sharded(tiny_model, *cell) for cell in MORE]
+    together(tmp_path, [job(config, tmp_path / "two") for config in configs])
+    for config in configs:
+        trains_as_one_does(config, tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_precisions_optimizers_and_kinds_of_adapters_are_shared_too(tiny_model: Path, tmp_path: Path) -> None:
+    configs = {name: sharded(tiny_model, "sft", *other) for name, other in OTHERS.items()}
+    together(tmp_path, [job(config, tmp_path / "two") for config in configs.values()])
+    for name, config in configs.items():
+        run(config, tmp_path / "one")
+        expected = [value for _, value in curve(config, tmp_path / "one")]
+        near = 1e-2 if "bf16" in name else 1e-4  # rounding depends on how rows share a batch's
+        assert [value for _, value in curve(config, tmp_path / "two")] == pytest.approx(expected, rel=near), (
+            name
+        )
+
+
+REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    ("ppo", {"kind": "full"}, {}, "ppo samples from the policy"),
+    ("dpo", {"kind": "lora"}, {}, "dpo's reference is a second adapter"),
+    ("kto", {"kind": "lora"}, {}, "kto's reference is a second adapter"),
+    ("sft", {"kind": "qlora"}, {}, "weights in few bits can't be cut into shares"),
+    ("sft", {"kind": "full"}, {"optimizer": "adamw_8bit"}, "the state of adamw_8bit can't be shared"),
+    ("sft", {"kind": "full"}, {"precision": "fp16"}, "the loss scaling of fp16"),
+]
+
+
+@pytest.mark.parametrize(("stage", "method", "leaves", "says"), REFUSED)
+def test_what_cannot_be_shared_is_refused_in_words(
+    stage: str, method: dict[str, Any], leaves: dict[str, Any], says: str
+) -> None:
+    config = config_of(Path("/m"), stage, method, sharding="fsdp", **leaves)
+    ((_, what, error),) = worker_limits.problems(config, workers=2)
+    assert error
+    assert what.startswith(says)
+    assert "leave sharding out" in what
+    assert not list(worker_limits.problems(config_of(Path("/m"), stage, method, **leaves), workers=2))
+
+
+def test_what_cannot_be_shared_is_refused_where_it_stands(tmp_path: Path) -> None:
+    sets = ("train.sharding=fsdp", "train.optimizer=adamw_8bit")
+    for workers in ("2", "auto"):
+        made = plan(folder(tmp_path / workers), sets=(*sets, f"resources.workers={workers}"))
+        (error,) = {str(problem).partition(": ")[2] for problem in made.errors}
+        assert error == "the state of adamw_8bit can't be shared; use adamw or sgd, or leave sharding out"
+    text = SPEC.replace("train: {", "train: {sharding: fsdp, ").replace("{kind: lora", "{kind: qlora")
+    said = problems(tmp_path / "2", text, "resources.workers=2")
+    assert said == [
+        "spec.yaml:8 train.sharding: weights in few bits can't be cut into shares; leave sharding out"
+    ]
+
+
+def test_one_worker_with_nobody_to_share_with_is_a_warning(tmp_path: Path) -> None:
+    made = plan(folder(tmp_path), sets=("train.sharding=fsdp",))
+    assert made.errors == ()
+    assert any("nobody to share weights with" in problem.what for problem in made.problems)
+    both = plan(tmp_path, sets=("train.sharding=fsdp", "resources.workers=2"))
+    assert not any("share" in problem.what for problem in both.problems)

@@ -1,0 +1,169 @@
+"""`paretune data`: what the models will see, and that a trial trains on just that."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from sweeps.cli import app
+from sweeps.console.data_preview import LONGEST, _example, histogram, lines, shares
+from tests.helpers.sweeps import SPEC, write_spec
+from tests.helpers.trials import make_config, run
+from trainables import data
+from trainables.data import loading
+from trainables.tokenization import token_table
+from trainables.trial.loading import load_tokenizer
+from trainables.trial.preview import look
+
+TALK = [
+    {"role": "user", "content": "你好"},
+    {"role": "assistant", "content": "你好！有什么可以帮忙？"},
+    {"role": "user", "content": "Bye"},
+    {"role": "assistant", "content": "Goodbye"},
+]
+
+
+@pytest.fixture
+def talks(tmp_path: Path) -> Path:
+    """Forty conversations of two answers each, the first in Chinese; one is broken."""
+    rows: list[Any] = [{"messages": [{**TALK[0], "content": f"你好 {n}"}, *TALK[1:]]} for n in range(40)]
+    rows[5] = {"messages": TALK[:1]}
+    path = tmp_path / "talks.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("mask_history", "learned"), [(False, 2), (True, 1)])
+def test_every_answer_bears_the_loss_or_the_last_alone(
+    tiny_model: Path, talks: Path, mask_history: bool, learned: int
+) -> None:
+    config = make_config(tiny_model, talks, "lora")
+    stage = config.stage.model_copy(update={"mask_history": mask_history})
+    found = look(config.model_copy(update={"stage": stage}))
+    for row in found.examples:
+        answers = [text for text, bears_loss in row if bears_loss]
+        assert len(answers) == learned
+        assert "Goodbye" in answers[-1]
+        assert ("帮忙" in answers[0]) == (not mask_history)
+
+
+def test_a_named_template_trains_scores_and_is_saved_with_the_model(
+    tiny_model: Path, talks: Path, tmp_path: Path
+) -> None:
+    config = make_config(tiny_model, talks, "full", steps=2)
+    named = config.model_copy(update={"data": config.data.model_copy(update={"template": "llama3"})})
+    record = run(named, tmp_path / "run")
+    assert record.status == "done", record.error
+    assert record.template_sha256 != run(config, tmp_path / "run").template_sha256
+    saved = load_tokenizer(tmp_path / "run" / "trials" / record.trial_id / "model")
+    assert "<|start_header_id|>" in str(saved.chat_template)
+
+
+def test_the_command_shows_counts_lengths_marked_rows_and_problems(
+    tiny_model: Path, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
+    spec = write_spec(
+        tmp_path / "spec",
+        tiny_model,
+        SPEC.replace("rows.jsonl", str(talks)).replace("cutoff: 64", "cutoff: 256"),
+    )
+    found = CliRunner().invoke(app, ["data", str(spec)])
+    assert found.exit_code == 0, found.output
+    assert "talks.jsonl: messages (told from its columns; messages)" in found.stdout
+    assert "1 of 40 rows left out: 1 because it ends without an answer (talks.jsonl:6)" in found.stdout
+    assert "«Goodbye" in found.stdout
+    (told,) = json.loads(CliRunner().invoke(app, ["data", str(spec), "--json"]).stdout)
+    assert sum(told["rows"].values()) == 39
+    assert sum(count for _, _, count in told["histogram"]) == told["rows"]["training"]
+    assert told["problems"]
+    assert {piece["left_out"] for row in told["examples"] for piece in row} == {0}
+
+
+def test_a_histogram_counts_every_length_once() -> None:
+    for lengths in ([5], [1, 2, 3], list(range(100)), [1, 1000]):
+        bins = histogram(np.array(lengths))
+        assert sum(count for _, _, count in bins) == len(lengths)
+        assert bins[0][0] == min(lengths)
+        assert bins[-1][1] == max(lengths)
+
+
+def test_rows_without_anything_to_learn_are_refused(
+    tiny_model: Path, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    token_table._table.cache_clear()
+    config = make_config(tiny_model, talks, "lora")
+
+    def nothing(*args: Any) -> list[Any]:
+        return []
+
+    stage = type("Silent", (type(config.stage),), {"encode": nothing})()
+    with pytest.raises(data.DataError, match="no row has an answer to learn"):
+        look(config.model_copy(update={"stage": stage}))
+
+
+def test_an_example_that_fits_stays_whole() -> None:
+    row = [("question", False), ("answer", True)]
+    whole = [
+        {"text": "question", "loss": False, "left_out": 0},
+        {"text": "answer", "loss": True, "left_out": 0},
+    ]
+    assert _example(row) == whole
+
+
+def test_of_a_long_example_every_piece_is_there_and_says_what_it_lacks() -> None:
+    row = [("long " * 5000, False), ("answer", True), ("longer " * 9000, False)]
+    found = _example(row)
+    assert sum(len(piece["text"]) for piece in found) == LONGEST
+    assert found[1] == {"text": "answer", "loss": True, "left_out": 0}
+    for piece, (text, learned) in zip(found, row, strict=True):
+        assert text.startswith(piece["text"])
+        assert (len(piece["text"]) + piece["left_out"], piece["loss"]) == (len(text), learned)
+
+
+def test_shares_never_exceed_what_there_is() -> None:
+    assert shares([], 10) == []
+    assert shares([3, 4], 10) == [3, 4]
+    assert shares([7, 1, 9], 10) == [4, 1, 5]
+    assert shares([5] * 3, 2) == [0, 1, 1]
+
+
+def test_rows_are_converted_once_and_shared(
+    tmp_path: Path, talks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainables.config.data import DataConfig
+    from trainables.data import conversion
+
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
+    config = DataConfig(train=str(talks), eval_fraction=0.3)
+    first = loading.load(config)
+    loading._load.cache_clear()
+
+    def never(*args: Any) -> None:
+        raise AssertionError("converted again")
+
+    monkeypatch.setattr(conversion, "batches", never)
+    assert list(loading.load(config).train) == list(first.train)
+    assert len(list((tmp_path / "cache" / "data").glob("*/rows.arrow"))) == 1
+
+
+def test_rows_that_the_cutoff_leaves_nothing_to_learn_of_are_counted_and_shown(
+    tiny_model: Path, talks: Path
+) -> None:
+    """Answers that come only after the cutoff."""
+    from trainables.stages import SFT
+
+    class Late(SFT):
+        def encode(self, tokenizer: Any, row: Any, cutoff: int) -> list[Any]:
+            return [] if row.prompt[0]["content"].endswith("7") else super().encode(tokenizer, row, cutoff)
+
+    config = make_config(tiny_model, talks, "lora", cutoff=61)
+    found = look(config.model_copy(update={"stage": Late()}))
+    assert found.dropped == sum(row.prompt[0]["content"].endswith("7") for row in found.data.train) > 0
+    assert f"{found.dropped} training rows are left out" in "\n".join(lines(config, found))
