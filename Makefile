@@ -18,11 +18,12 @@ test: install
 	$(BIN)/python -m pytest -m "not slow and not sweep" -n auto --dist loadfile --durations=25
 	$(BIN)/python -m pytest -m "sweep and not slow" --durations=25
 
-## check: style, types, and the fast tests; before every commit
+## check: style, types, import contracts, and the fast tests; before every commit
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -m "not slow and not sweep" -n auto --dist loadfile
 
 ## slow: the tests that take minutes, on the real model

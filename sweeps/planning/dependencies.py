@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sweeps.spec.tree import Place
-
-if TYPE_CHECKING:
-    pass
-
 
 FROM = "from"
 

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-import json
 from typing import Any
 
 # Which trial a name stands for, by what its model is for: {"CAUSAL_LM": {"runs/sft": "3f2a9c81d0b4"}}.
 Settled = Mapping[str, Mapping[str, str]]
-
-
 LOCK = ".lock"
-
-
 STOP = ".stop"  # in a run's folder: its driver is asked to end
 
 

@@ -14,8 +14,6 @@ from sweeps.spec.problems import Problem, SpecError
 from trainables.system.capabilities import wandb_key
 
 Mode = Literal["online", "offline"]
-
-
 CONNECT_SECONDS = 2.0
 
 

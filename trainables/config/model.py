@@ -12,11 +12,7 @@ from trainables.config.rope import Rope, written
 from trainables.config.trained_model import Trained
 
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"]
-
-
 Unsafe = Literal["remote_code", "pickle"]
-
-
 Kernels = Literal["none", "auto", "liger", "unsloth"]
 
 

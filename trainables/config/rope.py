@@ -15,8 +15,6 @@ Kind = Literal["linear", "dynamic", "yarn", "llama3"]
 
 
 KINDS: tuple[str, ...] = get_args(Kind)
-
-
 # Llama 3.1's own; what its config.json has.
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
 

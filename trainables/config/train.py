@@ -10,14 +10,8 @@ from trainables.config import limits
 from trainables.config.base import Frozen
 
 Precision = Literal["bf16", "pure_bf16", "fp16", "fp32"]
-
-
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "sgd", "adafactor"]
-
-
 Sharding = Literal["none", "fsdp"]
-
-
 Scheduler = Literal["constant", "linear", "cosine", "constant_with_warmup", "inverse_sqrt"]
 
 

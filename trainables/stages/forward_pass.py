@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-from trainables.models.decoder_shape import Shape
-
-if TYPE_CHECKING:
-    from trainables.methods.footprint import Footprint
-
-    pass
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.methods.footprint import Footprint
+from trainables.models.decoder_shape import Shape
 from trainables.models.decoder_shape import of as shape_of
 
 if TYPE_CHECKING:
     from trainables.config.trained_model import Trained
+    from trainables.methods.footprint import Footprint
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,27 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from sweeps.planning.memory.residuals import KEPT, Residual, _kept, _model, arithmetic, likeness, place
 from trainables.storage import files
 from trainables.storage.locks import locked
 
 if TYPE_CHECKING:
-    from sweeps.planning.cell import Cell
+    from sweeps.planning.memory.cell_memory import Foretold
     from trainables.results import Record
-from sweeps.planning.memory.residuals import KEPT, Residual, _kept, _model, arithmetic, likeness, place
 
 
-def learn(cells: Iterable[Cell], records: Iterable[Record]) -> None:
+class PredictedCell(Protocol):
+    """A cell, as far as its memory goes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def predicted(self) -> Foretold | None: ...
+
+
+def learn(cells: Iterable[PredictedCell], records: Iterable[Record]) -> None:
     """Keeps what a sweep's records have measured."""
     found = dict(_measured(cells, records))
     if not found:
@@ -28,7 +37,7 @@ def learn(cells: Iterable[Cell], records: Iterable[Record]) -> None:
         files.write_json(place(), {key: asdict(value) for key, value in newest})
 
 
-def _measured(cells: Iterable[Cell], records: Iterable[Record]) -> Iterator[tuple[str, Residual]]:
+def _measured(cells: Iterable[PredictedCell], records: Iterable[Record]) -> Iterator[tuple[str, Residual]]:
     from trainables.trial.config import TrialConfig
 
     by_name = {cell.name: cell for cell in cells}
@@ -44,7 +53,7 @@ def _measured(cells: Iterable[Cell], records: Iterable[Record]) -> Iterator[tupl
         yield f"{record.memory_shape}-{model}", residual
 
 
-def notes(cells: Iterable[Cell]) -> Iterator[str]:
+def notes(cells: Iterable[PredictedCell]) -> Iterator[str]:
     """Of each cell whose foretold peak was corrected, by how much."""
     told = [
         f"{cell.name} {found}"
