@@ -25,6 +25,7 @@ from trainables.system import quiet
 from trainables.system.redaction import Log
 
 CONNECT_SECONDS = 5.0  # Ray itself tries an address where nobody is for over a minute
+HEAD = "node:__internal_head__"  # a resource that Ray gives to the head and to no other node
 SLOTS = "trial_driver"  # slots' actors take none of a node's CPUs but need a resource of their own to be placed by
 DRIVERS = 64  # of which a node is given so many
 START = f"ray start ... --resources='{{\"{SLOTS}\": {DRIVERS}}}'"
@@ -220,6 +221,11 @@ def nodes(ray: Any) -> list[Node]:
         for node in alive
     ]
     return sorted(found, key=lambda node: node.name)
+
+
+def head(ray: Any) -> Node | None:
+    """The cluster's head node; ``None`` for a cluster whose head is down."""
+    return next((node for node in nodes(ray) if HEAD in node.resources), None)
 
 
 def _name(node: Mapping[str, Any], tell_apart: bool = False) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sweeps.cluster.session import Node, nodes
+from sweeps.cluster.session import Node, head, nodes
 from sweeps.serving.options import NAME, NotServed, Where
 
 
@@ -16,7 +16,7 @@ def make(ray: Any, where: Where, say: Callable[[str], None]) -> None:
     """
     _refuse_served(where)
     # Of a machine alone that was asked before Ray was started.
-    if where.address is not None and heads_here(ray):
+    if where.address is not None and head_is_local(ray):
         where.refuse_taken()
     there = nodes(ray)
     if (count := fitting(there, where)) >= where.replicas:
@@ -49,19 +49,20 @@ def _refuse_served(where: Where) -> None:
     serve.shutdown()
 
 
-def heads_here(ray: Any) -> bool:
+def head_is_local(ray: Any) -> bool:
     """Whether the cluster's head, where the API listens, is this process's node."""
-    return bool(ray.get_runtime_context().get_node_id() == _head(ray)["NodeID"])
+    return bool(ray.get_runtime_context().get_node_id() == _head(ray).id)
 
 
 def head_address(ray: Any) -> str:
-    return str(_head(ray)["NodeManagerAddress"])
+    """The IP address of the cluster's head."""
+    return _head(ray).ip
 
 
-def _head(ray: Any) -> Any:
-    return next(
-        node for node in ray.nodes() if node["Alive"] and "node:__internal_head__" in node["Resources"]
-    )
+def _head(ray: Any) -> Node:
+    node = head(ray)
+    assert node is not None  # a cluster that was joined has one
+    return node
 
 
 def fitting(there: Sequence[Node], where: Where) -> int:

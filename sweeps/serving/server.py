@@ -14,6 +14,7 @@ from sweeps.serving import preflight
 from sweeps.serving.options import NAME, NotServed, Where
 from trainables.storage.home import home
 from trainables.system import redaction
+from trainables.system.signals import handling
 
 if TYPE_CHECKING:
     from sweeps.serving.replica import Served
@@ -32,10 +33,10 @@ def run(served: Served, where: Where, say: Callable[[str], None]) -> None:
     over = threading.Event()
     with _log() as log, session(log, where.address, **own) as ray:
         preflight.make(ray, where, say)
-        with _up(served, where), _told(over):
+        with _up(served, where), handling([signal.SIGINT, signal.SIGTERM], lambda *_: over.set()):
             there = (
                 ""
-                if preflight.heads_here(ray)
+                if preflight.head_is_local(ray)
                 else f", on the cluster's head ({preflight.head_address(ray)})"
             )
             say(f"serving {', '.join(name for name, _ in served.models)} at {where.url}{there}")
@@ -79,13 +80,3 @@ def _log() -> Iterator[redaction.Log]:
     home().mkdir(parents=True, exist_ok=True)
     with (home() / "serve.log").open("a", encoding="utf-8") as file:
         yield redaction.Log(file)
-
-
-@contextmanager
-def _told(over: threading.Event) -> Iterator[None]:
-    before = {each: signal.signal(each, lambda *_: over.set()) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.cluster import remote_tasks
-from sweeps.cluster.session import Node, ask, nodes, session
+from sweeps.cluster.session import ask, head, session
 from sweeps.execution.detached.driver import Driver
 from sweeps.runs.layout import LOG
 from sweeps.spec.problems import Problem, SpecError
 
-HEAD = "node:__internal_head__"  # a resource of the head and of no other node
 PATIENCE_SECONDS = 60.0  # a worker process may have to start on the head
 LOOK_SECONDS = 2.0  # between questions after a job
 
@@ -31,8 +30,8 @@ def submitted(run: Path, path: Path, address: str) -> Iterator[Driver | None]:
     Raises ``SpecError`` where the head doesn't share the run folder or refuses the job.
     """
     with session(io.StringIO(), address=address) as ray:
-        server, head = _server(ray), _head(ray)
-        if server is None or head is None:
+        server, head_node = _server(ray), head(ray)
+        if server is None or head_node is None:
             print(
                 "the cluster has no job server (its head runs without a dashboard): the sweep's driver is a process on "
                 "this machine, and ends with it",
@@ -42,9 +41,9 @@ def submitted(run: Path, path: Path, address: str) -> Iterator[Driver | None]:
             return
 
         def asked(errand: Callable[..., Any], *arguments: Any) -> Any:
-            (answer,) = ask(ray, [head], errand, server, *arguments, patience=PATIENCE_SECONDS)
+            (answer,) = ask(ray, [head_node], errand, server, *arguments, patience=PATIENCE_SECONDS)
             if answer.failure is not None:
-                what = f"{head.name}, the head, can't run the sweep as a job: {answer.failure}"
+                what = f"{head_node.name}, the head, can't run the sweep as a job: {answer.failure}"
                 raise SpecError(Problem("--detach", "", what))
             return answer.value
 
@@ -73,7 +72,3 @@ def _server(ray: Any) -> str | None:
     """Where the job server is, as the head knows it."""
     url = ray._private.worker.get_dashboard_url()
     return f"http://{url}" if url else None
-
-
-def _head(ray: Any) -> Node | None:
-    return next((node for node in nodes(ray) if HEAD in node.resources), None)
