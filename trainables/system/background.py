@@ -1,28 +1,65 @@
-"""Something done again and again in a thread beside other work, for as long as that takes."""
+"""Calls that are made periodically in a background thread, and calls that are made at most every so often."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
+from typing import ParamSpec
+
+P = ParamSpec("P")
 
 
 @contextmanager
-def repeated(do: Callable[[], object], seconds: float) -> Iterator[None]:
-    """Calls ``do`` every so many seconds meanwhile, until it returns ``False``.
+def call_periodically(function: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Calls ``function`` every ``seconds`` in a background thread while the block runs.
 
-    The block ends once a call that is under way has ended, too.
+    The first call comes after ``seconds``; no more follow once ``function`` has returned ``False``. A call that is
+    under way when the block ends is waited for.
     """
     over = threading.Event()
 
-    def go_on() -> None:
-        while not over.wait(seconds) and do() is not False:
+    def run() -> None:
+        while not over.wait(seconds) and function() is not False:
             pass
 
-    thread = threading.Thread(target=go_on, daemon=True)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
         thread.join()
+
+
+class Throttle:
+    """Lets something happen at most once in ``seconds``.
+
+    The first time is due at once or, with ``wait_first``, ``seconds`` after construction.
+
+    >>> refresh = Throttle(60.0)
+    >>> refresh.due(), refresh.due()
+    (True, False)
+    """
+
+    def __init__(self, seconds: float, *, wait_first: bool = False) -> None:
+        self.seconds = seconds
+        self._last = monotonic() if wait_first else None
+
+    def due(self) -> bool:
+        """Whether the interval is over; if so, the next one begins now."""
+        now = monotonic()
+        if self._last is not None and now - self._last < self.seconds:
+            return False
+        self._last = now
+        return True
+
+    def limit(self, function: Callable[P, object]) -> Callable[P, None]:
+        """``function``, except that calls before the interval is over do nothing."""
+
+        def limited(*args: P.args, **kwargs: P.kwargs) -> None:
+            if self.due():
+                function(*args, **kwargs)
+
+        return limited
