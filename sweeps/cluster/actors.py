@@ -1,7 +1,8 @@
-"""The two small actors through which a sweep's parts talk.
+"""The two small actors through which the processes of a sweep talk.
 
-One *board* per sweep, named, on the driver's node: which trials the search stopped, where each runs, and whether
-to leave. One *hub* per slot: the job its worker group has, the group's reports, the answers to them.
+One *board* per sweep, a named actor on the driver's node: which trials the search has stopped, which nodes are
+draining, whether the sweep is ending. One *hub* per slot: the job of its worker group, the group's reports, and the
+answers to them.
 """
 
 from __future__ import annotations
@@ -13,97 +14,94 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from sweeps.cluster.job_state import JobState
+
 NAMESPACE = "paretune"
 
 
 class Board:
-    """The search's word to the slots: which trials to stop, and whether everybody leaves."""
+    """What the whole sweep must know: which trials to stop, which nodes are draining, whether the sweep is ending."""
 
     def __init__(self) -> None:
         self._stopped: set[str] = set()
         self._interrupted = False
-        self._leaving: frozenset[str] = frozenset()  # nodes that are to be taken down
+        self._draining: frozenset[str] = frozenset()  # nodes that will be taken down
         self._moving: set[str] = set()
-        self._under_way: set[str] = set()  # trials that train, and have not ended since
-        self._notes: list[str] = []
+        self._running: set[str] = set()  # trials that have trained a step and have no record yet
+        self._log_lines: list[str] = []
 
-    def note(self, line: str) -> None:
+    def add_log_line(self, line: str) -> None:
         """Takes a line for the log of a run whose folder the slots don't have."""
-        self._notes.append(line)
+        self._log_lines.append(line)
 
-    def notes(self) -> list[str]:
-        """The lines since this was asked last."""
-        notes, self._notes = self._notes, []
-        return notes
+    def take_log_lines(self) -> list[str]:
+        """The lines added since the last call."""
+        lines, self._log_lines = self._log_lines, []
+        return lines
 
     def stop(self, trial_id: str) -> None:
+        """Has a trial end early, as the search has decided."""
         self._stopped.add(trial_id)
 
     def stopped(self, trial_id: str) -> bool:
         return trial_id in self._stopped
 
     def interrupt(self) -> None:
+        """Has every trial save itself and end: the sweep was interrupted."""
         self._interrupted = True
 
     def interrupted(self) -> bool:
         return self._interrupted
 
-    def leave(self, nodes: list[str]) -> None:
-        """Notes which nodes are to be taken down: what runs there saves itself and goes on elsewhere."""
-        self._leaving = frozenset(nodes)
+    def set_draining(self, nodes: list[str]) -> None:
+        """Sets which nodes will be taken down: trials that run there save themselves and continue elsewhere."""
+        self._draining = frozenset(nodes)
 
-    def leaving(self, node: str) -> bool:
-        return node in self._leaving
+    def is_draining(self, node: str) -> bool:
+        return node in self._draining
 
     def move(self, trial_id: str) -> None:
-        """Has a trial save itself and go on in another place: its slot's node is to be taken down."""
+        """Has a trial save itself and continue elsewhere: its slot's node will be taken down."""
         self._moving.add(trial_id)
 
     def moved(self, trial_id: str) -> None:
-        """Notes that a trial has saved itself to go on elsewhere."""
+        """Notes that a trial has saved itself to continue elsewhere."""
         self._moving.discard(trial_id)
 
     def to_save(self, trial_id: str, node: str) -> bool:
-        """Whether a trial that runs on a node should save itself and leave; it asks at every step."""
-        self._under_way.add(trial_id)
-        return self._interrupted or node in self._leaving or trial_id in self._moving
+        """Whether a trial that runs on ``node`` should save itself and leave. It asks at every step."""
+        self._running.add(trial_id)
+        return self._interrupted or node in self._draining or trial_id in self._moving
 
     def ended(self, trial_id: str) -> None:
-        """Notes that a trial's record is written, whatever it says."""
-        self._under_way.discard(trial_id)
+        """Notes that a trial's record is written, whatever its status."""
+        self._running.discard(trial_id)
 
-    def under_way(self) -> int:
+    def running_count(self) -> int:
         """How many trials have something that they could save."""
-        return len(self._under_way)
+        return len(self._running)
 
 
 class Hub:
     """Between a slot and its worker group. A job that a dead worker left unfinished is handed out again."""
 
     def __init__(self) -> None:
-        self._job: dict[str, Any] | None = None
-        self._attempts = 0  # since the job last got further
-        self._starved = 0  # attempts that were ended for want of memory
-        self._starving = False  # whether the last one was, as far as is known by now
-        self._kills: int | None = None  # the node's count of such ends when the job was last handed out
-        self._failed: dict[str, Any] | None = None  # the job's record, by a worker that failed in it alone
-        self._handed: tuple[str, str] | None = None  # the group whose first worker was handed which job last
+        self._state: JobState | None = None  # of the slot's current job
         self._workers: dict[int, tuple[str, int]] = {}  # (node, process) of each rank of the group
-        self._heard: float | None = None  # when the job's worker last gave a sign of life; None without a job
-        self._answers: dict[tuple[str, int], str] = {}
+        self._last_sign_of_life: float | None = None  # of the job's workers, monotonic; None without a job
+        self._answers: dict[tuple[str, int], str] = {}  # the search's decisions by (trial, step)
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._changed = asyncio.Condition()
         self._closed = False
 
     async def give(self, job: dict[str, Any]) -> None:
+        """Takes the slot's next job, in place of the last one."""
         async with self._changed:
-            self._job, self._attempts, self._answers = job, 0, {}
-            self._starved, self._starving = 0, False
-            self._kills = self._failed = self._handed = None
-            self._job["given_at"] = time.time()
+            self._state, self._answers = JobState({**job, "given_at": time.time()}), {}
             self._changed.notify_all()
 
     async def close(self) -> None:
+        """Lets everybody who waits go: there are no more jobs."""
         async with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -118,102 +116,100 @@ class Hub:
     ) -> dict[str, Any] | None:
         """The slot's job, once it is another than ``done_id``; ``None`` when there are no more.
 
-        Every worker of the group asks; the first one's asking counts as an attempt, and the others are told what it was
-        told: they wait for it. ``oom_kills`` is the count of its node: where it has grown since the last attempt, the
-        system ended that one's worker for want of memory. ``starved`` counts these, and those that Ray ended.
-        ``attempt`` counts from 1 again whenever the job has got further. ``where`` is the asking worker's node and
-        process.
+        Every worker of the group calls this. The first worker's call counts as an attempt; the others wait for it, and
+        get what it got. ``oom_kills``: how many processes its node has killed because memory ran out. ``where``: the
+        calling worker's node and process. The job comes with ``attempt``, counted from 1 again whenever the job has
+        made progress, ``starved``, the attempts that ended because memory ran out, and ``failed``, the record that one
+        failed worker left (see :class:`JobState`).
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._is_due(done_id, rank, group))
-            if self._closed or self._job is None:
+            if self._closed or self._state is None:
                 return None
-            self._heard = time.monotonic()
+            self._last_sign_of_life = time.monotonic()
             self._workers |= {rank: where} if where else {}
             if rank == 0:
-                self._attempts += 1
-                self._starving |= None not in (oom_kills, self._kills) and oom_kills != self._kills
-                self._starved += self._starving
-                self._starving, self._kills = False, oom_kills
-                self._handed = (group, self._job["trial_id"])
-                self._changed.notify_all()
-            told = {"attempt": self._attempts, "starved": self._starved, "failed": self._failed}
-            return {**self._job, **told}
+                self._state.hand_out(group, oom_kills)
+                self._changed.notify_all()  # the group's other workers wait for this
+            return self._state.for_worker()
 
     def _is_due(self, done_id: str | None, rank: int, group: str) -> bool:
-        """Whether there is another job than ``done_id``, and the group's first worker has it already."""
-        if self._job is None or self._job["trial_id"] == done_id:
-            return False
-        return rank == 0 or self._handed == (group, self._job["trial_id"])
+        state = self._state
+        return state is not None and state.trial_id != done_id and state.is_ready_for(rank, group)
 
     async def moved(self) -> None:
-        """Notes that the job was left to be gone on with elsewhere, which is no attempt that failed."""
-        self._attempts = max(0, self._attempts - 1)
-        if self._job is not None:
-            await self.report({"kind": "moved", "trial_id": self._job["trial_id"]})
+        """The job was left to continue on another node, which is no attempt that failed."""
+        if self._state is not None:
+            self._state.note_moved()
+            await self.report({"kind": "moved", "trial_id": self._state.trial_id})
 
     async def failed(self, record: dict[str, Any]) -> None:
-        """Notes the job's record by a worker that failed in it alone, and takes its group along."""
-        self._failed = record
+        """Keeps the job's record from a worker that failed alone and takes its group down with it."""
+        if self._state is not None:
+            self._state.failed_record = record
 
-    async def starve(self) -> None:
-        """Notes that a worker was ended for want of memory."""
-        self._starving = True
+    async def memory_ran_out(self) -> None:
+        """Ray killed one of the job's workers because its node ran low on memory."""
+        if self._state is not None:
+            self._state.note_memory_ran_out()
 
     async def further(self) -> None:
-        """Notes that the job has saved itself, and won't begin before that again."""
-        self._attempts = 0
+        """The job has saved a checkpoint and won't begin before it again."""
+        if self._state is not None:
+            self._state.note_progress()
 
     async def alive(self) -> None:
         """A worker is at its job."""
-        self._heard = time.monotonic()
+        self._last_sign_of_life = time.monotonic()
 
-    async def silent(self) -> tuple[float, list[tuple[str, int]]]:
-        """The seconds since the job's workers gave a sign of life, 0 without a job; and (node, process) of each."""
-        quiet = 0.0 if self._heard is None else time.monotonic() - self._heard
-        return quiet, list(self._workers.values())
+    async def silence(self) -> tuple[float, list[tuple[str, int]]]:
+        """Seconds since a worker of the job last gave a sign of life, 0 without a job; and each one's (node, process)."""
+        last = self._last_sign_of_life
+        return 0.0 if last is None else time.monotonic() - last, list(self._workers.values())
 
     async def report(self, event: dict[str, Any]) -> None:
-        self._heard = None if event.get("kind") == "done" else time.monotonic()
+        """Queues an event of the group for the slot: a validation result, or the end of the job."""
+        self._last_sign_of_life = None if event.get("kind") == "done" else time.monotonic()
         await self._events.put(event)
 
     async def event(self, timeout: float) -> dict[str, Any] | None:
-        """The group's next report, ``None`` if there was none for ``timeout`` seconds."""
+        """The group's next event; ``None`` if there was none for ``timeout`` seconds."""
         try:
             return await asyncio.wait_for(self._events.get(), timeout)
         except TimeoutError:
             return None
 
     async def decide(self, trial_id: str, step: int, decision: str) -> None:
+        """Answers the report at ``step`` with the search's decision, ``continue`` or ``stop``."""
         async with self._changed:
-            self._heard = time.monotonic()  # its worker could do nothing but wait for this
+            self._last_sign_of_life = time.monotonic()  # its worker could do nothing but wait for this
             self._answers[trial_id, step] = decision
             self._changed.notify_all()
 
     async def answer(self, trial_id: str, step: int) -> str:
-        """The decision on the report at ``step``, waited for."""
+        """Waits for the decision on the report at ``step``; ``interrupt`` once the hub is closed."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or (trial_id, step) in self._answers)
             return self._answers.get((trial_id, step), "interrupt")
 
 
 def open_board(name: str) -> Any:
-    """Starts a sweep's board under ``name``, or finds it; it is lost with the driver's node, and with no other."""
+    """Starts a sweep's board under ``name``, or gets the one there is; it dies with the driver's node, and no other."""
     options = {"name": name, "namespace": NAMESPACE, "get_if_exists": True, "max_concurrency": 8}
-    return ray.remote(Board).options(**options, **_here()).remote()
+    return ray.remote(Board).options(**options, **_on_this_node()).remote()
 
 
 def find_board(name: str) -> Any:
-    """The board that the driver opened. ``ValueError`` when the driver is gone."""
+    """The board that the driver opened. Raises ``ValueError`` when the driver is gone."""
     return ray.get_actor(name, namespace=NAMESPACE)
 
 
 def open_hub() -> Any:
-    """A hub for one slot; it ends with the slot, or with its node."""
-    return ray.remote(Hub).options(max_concurrency=64, **_here()).remote()
+    """Starts a hub for the calling slot; it ends with the slot, or with its node."""
+    return ray.remote(Hub).options(max_concurrency=64, **_on_this_node()).remote()
 
 
-def _here() -> dict[str, Any]:
-    """Options of an actor that takes nothing of the node that it is asked for on, and stays there."""
+def _on_this_node() -> dict[str, Any]:
+    """Options of an actor that runs on the calling process's node and takes none of its resources."""
     node = ray.get_runtime_context().get_node_id()
     return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}

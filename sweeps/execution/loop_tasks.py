@@ -55,7 +55,7 @@ class Saved:
     def __call__(self) -> None:
         import ray
 
-        nothing = self.leaving() and ray.get(self.board.under_way.remote()) == 0
+        nothing = self.leaving() and ray.get(self.board.running_count.remote()) == 0
         if nothing and self._seen:
             self.leave()
         self._seen = nothing
@@ -72,7 +72,7 @@ class Drains:
         leaving = set(self.machines.leaving())
         if leaving != self._told:
             self._told = leaving
-            self.board.leave.remote(sorted(leaving))
+            self.board.set_draining.remote(sorted(leaving))
 
 
 class Listens:
@@ -85,4 +85,4 @@ class Listens:
         import ray
 
         with self.log.open("a", encoding="utf-8") as log:
-            log.writelines(ray.get(self.board.notes.remote()))
+            log.writelines(ray.get(self.board.take_log_lines.remote()))

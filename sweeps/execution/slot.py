@@ -100,7 +100,7 @@ class Slot(tune.Trainable):
 
     def _stay_only_where_it_lasts(self) -> None:
         """Ends a slot whose node is to be taken down; Tune makes another for its trial, on a node that stays."""
-        if ray.get(self.board.leaving.remote(self.node)):
+        if ray.get(self.board.is_draining.remote(self.node)):
             raise RuntimeError(f"slot {self.name} leaves its node, which is to be taken down")
 
     def step(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class Slot(tune.Trainable):
                 self._log(f"trial {self.job_id} has saved itself and leaves a node that is to be taken down")
                 self._stay_only_where_it_lasts()
                 continue
-            if event is None and ray.get(self.board.leaving.remote(self.node)):
+            if event is None and ray.get(self.board.is_draining.remote(self.node)):
                 ray.get(self.board.move.remote(self.job_id))
             if event is None and not self.group.is_alive():
                 raise RuntimeError(f"slot {self.name}: its worker group ended: {self.failure}")
@@ -136,7 +136,7 @@ class Slot(tune.Trainable):
 
     def _end_stalled(self) -> None:
         """Ends the group's processes when none has given a sign of life for too long; Train makes new ones."""
-        quiet, workers = ray.get(self.hub.silent.remote())
+        quiet, workers = ray.get(self.hub.silence.remote())
         if quiet < self.stall_seconds:
             return
         self._log(f"trial {self.job_id} has said nothing for {quiet:.0f} s; its workers are ended")
@@ -149,7 +149,7 @@ class Slot(tune.Trainable):
     def _log(self, text: str) -> None:
         line = f"{provenance.now()[11:19]} {text}\n"
         if is_url(self.run):
-            ray.get(self.board.note.remote(line))
+            ray.get(self.board.add_log_line.remote(line))
             return
         with (Path(self.run) / "sweep.log").open("a", encoding="utf-8") as log:
             log.write(line)
@@ -205,7 +205,7 @@ def _starving(hub: Any) -> Any:
     class Starving(UserCallback):
         def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
             if any(ran_out_of_memory(error) for error in worker_exceptions.values()):
-                ray.get(hub.starve.remote())
+                ray.get(hub.memory_ran_out.remote())
 
     return Starving()
 

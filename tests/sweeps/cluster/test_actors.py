@@ -177,8 +177,8 @@ def test_the_board_remembers_whom_to_stop_and_that_everybody_leaves() -> None:
 def test_the_board_has_trials_save_themselves_where_a_node_is_to_be_taken_down() -> None:
     board = Board()
     assert not board.to_save("a", "node 1")
-    board.leave(["node 1"])
-    assert board.leaving("node 1")
+    board.set_draining(["node 1"])
+    assert board.is_draining("node 1")
     assert board.to_save("a", "node 1")
     assert not board.to_save("a", "node 2")
     assert not board.interrupted()  # the sweep goes on
@@ -186,7 +186,7 @@ def test_the_board_has_trials_save_themselves_where_a_node_is_to_be_taken_down()
     assert board.to_save("a", "node 2")
     board.moved("a")
     assert not board.to_save("a", "node 2")
-    board.leave([])
+    board.set_draining([])
     board.interrupt()
     assert board.to_save("b", "node 1")
 
@@ -280,7 +280,7 @@ def starved(config: TrialConfig, run: Path, times: int) -> dict[str, Any]:
         await hub.give(handed(hub, config, run))
         for _ in range(times):
             await hub.next_job(None)
-            await hub.starve()
+            await hub.memory_ran_out()
         return await hub.next_job(None)
 
     return play(story())
@@ -295,7 +295,7 @@ def test_a_job_says_whether_memory_ran_out_and_the_next_job_begins_anew(
     async def story() -> Any:
         hub = Hub()
         await hub.give(job("a"))
-        await hub.starve()
+        await hub.memory_ran_out()
         await hub.give(job("b"))
         return await hub.next_job("a")
 
@@ -367,19 +367,19 @@ def test_where_memory_ran_out_in_one_worker_all_go_on_with_half_the_rows_if_the_
 def test_silence_is_counted_from_the_last_sign_of_life_and_only_while_there_is_a_job() -> None:
     async def story() -> list[float]:
         hub, found = Hub(), []
-        found.append((await hub.silent())[0])
+        found.append((await hub.silence())[0])
         await hub.give(job("a"))
         await hub.next_job(None, where=("node", 12))
         await asyncio.sleep(0.1)
-        quiet, workers = await hub.silent()
+        quiet, workers = await hub.silence()
         assert workers == [("node", 12)]
         found.append(quiet)
         for sign in (hub.alive(), hub.report({"kind": "report"})):
             await sign
-            found.append((await hub.silent())[0])
+            found.append((await hub.silence())[0])
         await hub.report({"kind": "done"})
         await asyncio.sleep(0.05)
-        return [*found, (await hub.silent())[0]]
+        return [*found, (await hub.silence())[0]]
 
     without, quiet, *later, done = play(story())
     assert (without, done) == (0, 0)
@@ -393,7 +393,7 @@ def test_of_a_group_that_was_made_anew_the_new_processes_are_known() -> None:
         for place in (("node", 1), ("node", 2)):
             for rank in (0, 1):
                 await hub.next_job(None, rank, where=(place[0], 10 * place[1] + rank))
-        return (await hub.silent())[1]
+        return (await hub.silence())[1]
 
     assert play(story()) == [("node", 20), ("node", 21)]
 
