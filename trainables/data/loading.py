@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from trainables.data.rows import Conversation
 from trainables.data.sources import Source, described, resolve
 from trainables.data.splits import cut, halves, interleave
 from trainables.storage import cache, files
+from trainables.system.recent import Recent
 
 VERSION = 3  # of what conversion gives; a change of it makes kept rows anew
 
@@ -80,8 +80,9 @@ def load(config: DataConfig, need: type = Conversation) -> Data:
     """
     train = tuple(resolve(name, config) for name in config.names)
     held = tuple(resolve(name, config) for name in config.eval_names)
-    found = _load(
-        _Wanted(_identity(config, need, (*train, *held)), config.model_dump_json(), config, need, train, held)
+    identity = _identity(config, need, (*train, *held))
+    found = recent_data.get(
+        (identity, config.model_dump_json()), lambda: _load(config, need, train, held, identity)
     )
     if config.sha256 not in (None, found.sha256):
         raise DataError(
@@ -103,22 +104,13 @@ def whole(config: DataConfig, need: type = Conversation) -> Whole:
     return Whole(name, rows, exact, _digest(kept, exact), kept.warnings)
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """What is to be loaded: two are the same if the rows' identity and the config's text are."""
-
-    identity: str
-    text: str
-    config: DataConfig = field(compare=False)
-    need: type = field(compare=False)
-    train: tuple[Source, ...] = field(compare=False)
-    held: tuple[Source, ...] = field(compare=False)
+recent_data: Recent[tuple[str, str], Data] = Recent(size=8)  # by the rows' identity and the config as JSON
 
 
-@lru_cache(maxsize=8)
-def _load(wanted: _Wanted) -> Data:
-    config, need, train, held = wanted.config, wanted.need, wanted.train, wanted.held
-    kept = _kept(config, need, (*train, *held), wanted.identity)
+def _load(
+    config: DataConfig, need: type, train: tuple[Source, ...], held: tuple[Source, ...], identity: str
+) -> Data:
+    kept = _kept(config, need, (*train, *held), identity)
     name, exact = described(train), all(source.exact for source in (*train, *held))
     keys, sources = arrow_rows.keys(kept.table), kept.table["source"].to_numpy()
     if not len(keys):

@@ -3,7 +3,7 @@
 tokens = tokenized(SFT(), tokenizer, data.train, cutoff=1024)
 tokens.lengths.max(), tokens[0].answer
 
-Rows that are on disk (``data.store.Rows``) have their tokens there too, in ``PARETUNE_HOME/tokens``: whatever the
+Rows that are on disk (``data.arrow_rows.Rows``) have their tokens there too, in ``PARETUNE_HOME/tokens``: whatever the
 tokens depend on is hashed into the folder's name, so another input is another folder.
 """
 
@@ -24,6 +24,7 @@ from trainables.data.rows import unpack
 from trainables.storage import cache, files
 from trainables.system.parallel import ordered
 from trainables.system.progress import tell
+from trainables.system.recent import Recent
 from trainables.tokenization.encode import IGNORED, Encoded
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ SCHEMA = pa.schema(
         ("truncated", pa.bool_()),
     ]
 )
+
+recent_tables = Recent[str, pa.Table](size=16)  # memory-mapped, by the hash of all that they depend on
 
 
 class RowEncoder(Protocol):
@@ -114,31 +117,18 @@ def tokenized(
         return _placed(pa.Table.from_batches(_encoded(encoder, rows), SCHEMA), np.arange(len(rows)))
     settings = [stage.kind, scoring, {name: getattr(stage, name) for name in stage.encoding}]
     key = files.sha256([VERSION, rows.identity, identity(tokenizer), cutoff, settings])
-    table = _table(key, _Given(encoder, rows))
+    table = recent_tables.get(key, lambda: _cached_table(key, encoder, rows))
     return _placed(table, np.searchsorted(rows.distinct, rows.indices))
 
 
-class _Given:
-    """What tokens are made from; all of these are alike, so that the key alone tells tables apart."""
-
-    def __init__(self, encoder: Encoder, rows: Rows[Any]) -> None:
-        self.encoder, self.rows = encoder, rows
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Given)
-
-    def __hash__(self) -> int:
-        return 0
-
-
-@lru_cache(maxsize=16)
-def _table(key: str, given: _Given) -> pa.Table:
-    column, rows = given.rows.table["row"], given.rows
+def _cached_table(key: str, encoder: Encoder, rows: Rows[Any]) -> pa.Table:
+    """The examples of the distinct rows, encoded unless the cache folder has them, and memory-mapped."""
 
     def write(folder: Path) -> None:
+        column = rows.table["row"]
         texts = (column[int(row)].as_py() for row in rows.distinct)
         with pa.OSFile(str(folder / "tokens.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-            for batch in _encoded(given.encoder, texts, rows.cls, len(rows.distinct)):
+            for batch in _encoded(encoder, texts, rows.cls, len(rows.distinct)):
                 writer.write_batch(batch)
 
     folder = cache.entry("tokens", key, write)

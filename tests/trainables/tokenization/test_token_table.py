@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from trainables import data
 from trainables.config.data import DataConfig
-from trainables.data import loading
+from trainables.data import arrow_rows, loading
 from trainables.data.embedded import commands
 from trainables.data.rows import Conversation, Preference, Text
 from trainables.stages import DPO, KTO, SFT, Pretrain
@@ -29,7 +28,7 @@ from trainables.trial.loading import load_tokenizer
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    token_table._table.cache_clear()
+    token_table.recent_tables.clear()
     return tmp_path / "home"
 
 
@@ -75,7 +74,7 @@ def test_a_row_may_be_several_examples_and_they_stay_together(tmp_path: Path, to
 
 def test_repeated_and_reordered_rows_are_encoded_once(rows: Any, tokenizer: Any, home: Path) -> None:
     whole = SFT().tokens(tokenizer, rows, 64)
-    turned = data.store.Rows(rows.table, rows.indices[::-1].repeat(2), rows.cls, rows.sha256)
+    turned = arrow_rows.Rows(rows.table, rows.indices[::-1].repeat(2), rows.cls, rows.sha256)
     found = SFT().tokens(tokenizer, turned, 64)
     assert found[0] == found[1] == whole[len(rows) - 1]
     assert made(home) == 1
@@ -85,7 +84,7 @@ def test_tokens_are_made_once_and_shared(
     rows: Any, tokenizer: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = list(SFT().tokens(tokenizer, rows, 64))
-    token_table._table.cache_clear()
+    token_table.recent_tables.clear()
 
     def never(*args: Any) -> None:
         raise AssertionError("encoded again")
@@ -191,7 +190,7 @@ def test_tokens_are_views_of_a_file_and_not_copies(rows: Any, tokenizer: Any) ->
     found = SFT().tokens(tokenizer, rows, 64)
     values = found.table["input_ids"].chunk(0).values
     assert pa.total_allocated_bytes() - before < values.nbytes + 2**16
-    token_table._table.cache_clear()
+    token_table.recent_tables.clear()
     again = SFT().tokens(tokenizer, rows, 64)
     assert pa.total_allocated_bytes() - before < 2**16
     assert np.array_equal(again.lengths, found.lengths)

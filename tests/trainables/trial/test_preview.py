@@ -14,8 +14,8 @@ from sweeps.cli import app
 from sweeps.console.data_preview import LONGEST, _example, histogram, lines, shares
 from tests.helpers.sweeps import SPEC, write_spec
 from tests.helpers.trials import make_config, run
-from trainables import data
 from trainables.data import loading
+from trainables.data.errors import DataError
 from trainables.tokenization import token_table
 from trainables.trial.loading import load_tokenizer
 from trainables.trial.preview import look
@@ -97,14 +97,14 @@ def test_rows_without_anything_to_learn_are_refused(
     tiny_model: Path, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    token_table._table.cache_clear()
+    token_table.recent_tables.clear()
     config = make_config(tiny_model, talks, "lora")
 
     def nothing(*args: Any) -> list[Any]:
         return []
 
     stage = type("Silent", (type(config.stage),), {"encode": nothing})()
-    with pytest.raises(data.DataError, match="no row has an answer to learn"):
+    with pytest.raises(DataError, match="no row has an answer to learn"):
         look(config.model_copy(update={"stage": stage}))
 
 
@@ -143,7 +143,7 @@ def test_rows_are_converted_once_and_shared(
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
     config = DataConfig(train=str(talks), eval_fraction=0.3)
     first = loading.load(config)
-    loading._load.cache_clear()
+    loading.recent_data.clear()
 
     def never(*args: Any) -> None:
         raise AssertionError("converted again")
