@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from reports.next_steps import PAGE
+from reports.pages.next_steps import PAGE
 from trainables import results
 
 _PARTS = {"index.html", PAGE, "summary.md", "comparison.csv", "figures"}
@@ -30,8 +30,10 @@ def write(runs: Sequence[Path], output: Path | None = None) -> Path:
     target = output if output is not None else _default(runs)
     _refuse_other_files(target)
     # Drawing takes a second to import: only those who write a report pay for it.
-    from reports import comparison, figures, page, summary
-    from reports.report import contents
+    from reports.analysis import comparison
+    from reports.pages import page, summary
+    from reports.pages.report import contents
+    from reports.plots import figures
 
     gathered = contents(read)
     trained = [group for group in gathered.groups if group.rows]

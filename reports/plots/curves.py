@@ -6,7 +6,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from reports import units
-from reports.group import Group, Row
+from reports.analysis.group import Group, Row
 from reports.plots.style import Drawing, Palette, figure, method_handles, objective_axis, objective_words
 
 if TYPE_CHECKING:

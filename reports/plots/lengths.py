@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports import units
-from reports.data_preview import Seen
+from reports.analysis.data_preview import Seen
 from reports.plots.style import INK, MUTED, PAPER, Drawing, figure
 
 NEAR = 1.25  # a cutoff up to so many times the longest row is drawn; a farther one would squeeze the bars

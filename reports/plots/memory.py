@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports import units
-from reports.group import Group, Row
+from reports.analysis.group import Group, Row
 from reports.plots.style import INK, MUTED, PAPER, Drawing, Palette, figure
 from reports.units import GIB
 from trainables.results import Record

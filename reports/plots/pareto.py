@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reports import units
-from reports.group import Group, Row
+from reports.analysis.group import Group, Row
 from reports.plots.labels import Label, place
 from reports.plots.style import (
     INK,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reports import units
-from reports.cells import leaves
-from reports.group import Group
+from reports.analysis.cells import leaves
+from reports.analysis.group import Group
 from reports.plots.style import (
     Drawing,
     Palette,

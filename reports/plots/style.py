@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from reports import units
-from reports.group import Group
+from reports.analysis.group import Group
 from trainables.results import Record
 
 if TYPE_CHECKING:

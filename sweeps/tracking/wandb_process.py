@@ -98,8 +98,8 @@ class Follower:
 
     def summarize(self) -> None:
         """The sweep's own run: the comparison as a table, the front as an image, the records as an artifact."""
-        from reports.comparison import table
-        from reports.figures import pareto_png
+        from reports.analysis.comparison import table
+        from reports.plots.figures import pareto_png
 
         run = results.read(self.folder)
         rows = table(run)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from reports.across_stages import across
-from reports.comparison import compare
+from reports.analysis.across_stages import across
+from reports.analysis.comparison import compare
 from reports.write import write
 from tests.helpers.run_folders import failed, record, write_run
 from trainables import results

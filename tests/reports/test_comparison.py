@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from reports import comparison, tables
-from reports.cells import gather
-from reports.comparison import compare
-from reports.group import Group
+from reports.analysis import comparison
+from reports.analysis.cells import gather
+from reports.analysis.comparison import compare
+from reports.analysis.group import Group
+from reports.pages import tables
 from tests.helpers.run_folders import MIB, failed, record, write_run
 from trainables import results
 from trainables.results import Record

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from reports.cells import Cell, gather
-from reports.importance import importance
+from reports.analysis.cells import Cell, gather
+from reports.analysis.importance import importance
 from tests.helpers.run_folders import record, write_journal, write_run
 from trainables import results
 

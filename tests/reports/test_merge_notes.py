@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reports import merge_notes
+from reports.analysis import merge_notes
 from reports.write import write
 from tests.helpers.run_folders import record, write_run
 from trainables import results

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reports.comparison import compare
-from reports.next_steps import commands, samples
+from reports.analysis.comparison import compare
+from reports.pages.next_steps import commands, samples
 from reports.write import write
 from tests.helpers.run_folders import record, write_run
 from trainables import results

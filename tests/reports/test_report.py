@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from reports import figures
-from reports.comparison import compare
+from reports.analysis.comparison import compare
+from reports.plots import figures
 from reports.plots.style import palette
 from reports.write import write
 from tests.helpers.run_folders import failed, realistic, record, write_run

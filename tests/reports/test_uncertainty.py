@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports import uncertainty
-from reports.comparison import compare
-from reports.difference import difference
-from reports.row_scores import rows_of
-from reports.uncertainty import area, mcnemar, newcombe, paired_bootstrap, wilson
+from reports.analysis import uncertainty
+from reports.analysis.comparison import compare
+from reports.analysis.difference import difference
+from reports.analysis.row_scores import rows_of
+from reports.analysis.uncertainty import area, mcnemar, newcombe, paired_bootstrap, wilson
 from sweeps.evaluation import significance
 from tests.helpers.run_folders import record, write_run, write_scores
 from tests.helpers.small_runs import make_run
@@ -177,7 +177,7 @@ def test_of_a_few_rows_nothing_is_concluded(tmp_path: Path) -> None:
     run, records = ranked(tmp_path, uncertainty.LEAST - 1, 5)
     verdict = difference(run, records[0], run, records[1])
     assert (verdict.settled, verdict.how) == (False, "paired bootstrap over 5 rows")
-    assert uncertainty.LEAST == significance.LEAST
+    assert uncertainty.LEAST == significance.MIN_ROWS
 
 
 def test_rows_that_are_others_are_drawn_apart(tmp_path: Path) -> None:

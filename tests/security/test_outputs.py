@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reports.summary import _plain
+from reports.pages.summary import _plain
 from reports.write import write
 from sweeps.doctor import report
 from sweeps.execution import run_folder

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reports import studies, units
-from reports.cells import Cell, leaves
-from reports.studies import quiet
+from reports import units
+from reports.analysis import studies
+from reports.analysis.cells import Cell, leaves
+from reports.analysis.studies import quiet
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

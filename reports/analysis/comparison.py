@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from reports import pareto
-from reports.cells import Cell, gather
-from reports.group import Group, Row
+from reports.analysis import pareto
+from reports.analysis.cells import Cell, gather
+from reports.analysis.group import Group, Row
 from trainables.results import Record, Run
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports import uncertainty
-from reports.row_scores import Rows, rows_of
+from reports.analysis import uncertainty
+from reports.analysis.row_scores import Rows, rows_of
 from trainables.results import Record, Run
 
 

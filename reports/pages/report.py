@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports import units
-from reports.across_stages import across
-from reports.answer import Answer, answer
-from reports.comparison import compare
-from reports.data_preview import Seen, seen
-from reports.group import Group
-from reports.next_steps import Samples, samples
+from reports.analysis.across_stages import across
+from reports.analysis.answer import Answer, answer
+from reports.analysis.comparison import compare
+from reports.analysis.data_preview import Seen, seen
+from reports.analysis.group import Group
+from reports.pages.next_steps import Samples, samples
 from trainables.results import Run
 
 READ = {

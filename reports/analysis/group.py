@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_args
 
-from reports import uncertainty
-from reports.cells import Cell
-from reports.row_scores import rows_of
+from reports.analysis import uncertainty
+from reports.analysis.cells import Cell
+from reports.analysis.row_scores import rows_of
 from trainables.results import Record, Status
 
 BASE = "base"  # the method of what isn't trained

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from reports import data_preview, next_steps, reproduce, tables
-from reports.report import EMPTY, READ, Contents
-from reports.tables import Table
+from reports.analysis import data_preview
+from reports.pages import next_steps, reproduce, tables
+from reports.pages.report import EMPTY, READ, Contents
+from reports.pages.tables import Table
 from trainables.results import Run
 
 

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reports import svg
-from reports.comparison import compare
-from reports.data_preview import Seen
-from reports.group import Group
-from reports.plots import curves, lengths, memory, pareto, settings
+from reports.analysis.comparison import compare
+from reports.analysis.data_preview import Seen
+from reports.analysis.group import Group
+from reports.plots import curves, lengths, memory, pareto, settings, svg
 from reports.plots.style import Drawing, palette, styled
 from trainables.results import Run
 

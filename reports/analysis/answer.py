@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports import caveats, units
-from reports.difference import Difference, difference
-from reports.group import Group, Row
+from reports import units
+from reports.analysis import caveats
+from reports.analysis.difference import Difference, difference
+from reports.analysis.group import Group, Row
 
 CLOSE = 0.9  # of the best quality: with few test rows a much worse cell can't be told apart either
 

@@ -7,12 +7,14 @@ from html import escape
 from importlib import resources
 from string import Template
 
-from reports import data_preview, html, next_steps, reproduce, tables, units
-from reports.data_preview import Seen
-from reports.figures import Figures
-from reports.group import Group
-from reports.next_steps import Samples
-from reports.report import EMPTY, READ, Contents
+from reports import units
+from reports.analysis import data_preview
+from reports.analysis.data_preview import Seen
+from reports.analysis.group import Group
+from reports.pages import html, next_steps, reproduce, tables
+from reports.pages.next_steps import Samples
+from reports.pages.report import EMPTY, READ, Contents
+from reports.plots.figures import Figures
 from trainables.results import Run
 
 

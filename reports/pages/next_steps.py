@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from reports.group import Group, Row
+from reports.analysis.group import Group, Row
 from trainables.results import Run
 
 PAGE = "samples.html"  # in the report's folder

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports import units
-from reports.cells import Cell, leaves
-from reports.comparison import trainable_share
-from reports.group import Group, Row
-from reports.importance import importance
+from reports.analysis.cells import Cell, leaves
+from reports.analysis.comparison import trainable_share
+from reports.analysis.group import Group, Row
+from reports.analysis.importance import importance
 from reports.plots.style import status_words
 from trainables.results import Record
 

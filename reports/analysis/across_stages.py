@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reports.cells import Cell
-from reports.comparison import group_of
-from reports.group import Group, Row
+from reports.analysis.cells import Cell
+from reports.analysis.comparison import group_of
+from reports.analysis.group import Group, Row
 from trainables.results import Record
 
 COMMON = "auc"

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from reports import units
-from reports.tables import Table
+from reports.pages.tables import Table
 
 
 def text(value: str) -> str:

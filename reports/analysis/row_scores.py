@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import isclose, nan
 from typing import Any
 
-from reports import uncertainty
-from reports.uncertainty import Drawn
+from reports.analysis import uncertainty
+from reports.analysis.uncertainty import Drawn
 from trainables.results import Record, Run, drawn_auc
 
 Asked = tuple[tuple[Any, ...], ...]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reports import studies, units
-from reports.difference import Difference, difference
-from reports.group import Group, Row
+from reports import units
+from reports.analysis import studies
+from reports.analysis.difference import Difference, difference
+from reports.analysis.group import Group, Row
 
 FEW = 3  # finished trials; with fewer, a cell's best is hardly searched
 

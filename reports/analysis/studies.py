@@ -15,7 +15,7 @@ from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reports.cells import Cell, leaves
+from reports.analysis.cells import Cell, leaves
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from reports import merge_notes, units
+from reports import units
+from reports.analysis import merge_notes
 from trainables.results import Run
 
 TIMING = (

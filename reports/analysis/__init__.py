@@ -1,0 +1,1 @@
+"""What the results say: cells compared, the Pareto front, how sure a difference is, and the answer."""

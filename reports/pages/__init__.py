@@ -1,0 +1,1 @@
+"""The report's pages and tables: ``index.html``, ``samples.html``, ``summary.md``."""
