@@ -37,10 +37,10 @@ def add(app: typer.Typer, answers: Answers) -> None:
         with users_errors(ValueError):
             found = speakers(results, answers, template, trust)  # first of all: it quiets the libraries
             from sweeps.console import chat as chats
-            from trainables.inference.model_pool import Shelf
+            from trainables.inference.model_pool import ModelPool
 
-            shelf = Shelf()  # adapters of one base beside one another on it
-            loaded = [shelf.take(result) for result in found]
+            pool = ModelPool()  # adapters of one base beside one another on it
+            loaded = [pool.load(result) for result in found]
             sampling = chats.Sampling(max_new_tokens, temperature, top_p, seed=seed)
             talk = chats.Talk(loaded, sampling, system)
             typed = sys.stdin.isatty()

@@ -17,7 +17,7 @@ from sweeps.commands.errors import users_errors
 from sweeps.commands.model_options import ResultArgument, TemplateOption, TrustOption
 
 if TYPE_CHECKING:
-    from sweeps.evaluation.request import Request
+    from sweeps.evaluation.request import EvaluationRequest
     from sweeps.evaluation.significance import Statistics
     from sweeps.runs.artifacts import Answers
     from trainables.evaluation.lm_eval import Benchmarks
@@ -129,8 +129,8 @@ def add(app: typer.Typer, answers: Answers, statistics: Callable[[], Statistics]
         scored.
         """
 
-        def request() -> Request:
-            from sweeps.evaluation.request import Request
+        def request() -> EvaluationRequest:
+            from sweeps.evaluation.request import EvaluationRequest
             from trainables.evaluation.custom_scorer import Scorer
             from trainables.evaluation.evaluate import Settings
             from trainables.evaluation.evaluation_rows import Kind, Part
@@ -144,7 +144,7 @@ def add(app: typer.Typer, answers: Answers, statistics: Callable[[], Statistics]
                 scorer=Scorer.parse(scorer) if scorer else None,
                 characters=characters,
             )
-            return Request(
+            return EvaluationRequest(
                 results=(result,) if other is None else (result, other),
                 data=data,
                 part=_one_of(part, Part, "--part"),
@@ -165,7 +165,7 @@ def add(app: typer.Typer, answers: Answers, statistics: Callable[[], Statistics]
 
 
 def _carry_out(
-    request: Callable[[], Request], answers: Answers, statistics: Callable[[], Statistics], as_json: bool
+    request: Callable[[], EvaluationRequest], answers: Answers, statistics: Callable[[], Statistics], as_json: bool
 ) -> None:
     from trainables.system import quiet
 
@@ -182,10 +182,10 @@ def _carry_out(
         return
     from rich.console import Console
 
-    from sweeps.evaluation.output import WIDTH, show
+    from sweeps.evaluation.output import WIDTH, evaluation_output
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    for part in show(found):
+    for part in evaluation_output(found):
         typer.echo(part) if isinstance(part, str) else console.print(part)
     typer.echo(folder)
 

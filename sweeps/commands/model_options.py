@@ -36,4 +36,4 @@ def speakers(
     quiet.silence()
     from sweeps.runs.resolve import resolve
 
-    return [resolve(text, answers, trust or (), template).must_speak() for text in texts]
+    return [resolve(text, answers, trust or (), template).require_text_generation() for text in texts]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.commands.errors import ended_like_by_ctrl_c, users_errors
+from sweeps.commands.errors import sigterm_like_ctrl_c, users_errors
 from sweeps.commands.model_options import TemplateOption, TrustOption, speakers
 
 if TYPE_CHECKING:
@@ -53,19 +53,19 @@ def add(app: typer.Typer, answers: Answers) -> None:
         import os
 
         from sweeps.serving import server
-        from sweeps.serving.options import Where, names, read_key, settled
+        from sweeps.serving.options import ServeOptions, model_names, portable_name, read_key
 
         # Being told to end while it starts leaves nothing behind either.
-        with users_errors(ValueError), ended_like_by_ctrl_c():
-            named = names(results)
+        with users_errors(ValueError), sigterm_like_ctrl_c():
+            named = model_names(results)
             key = read_key(api_key_file, os.environ.pop("PARETUNE_API_KEY", None))
-            where = Where(host, port, replicas, cpus, gpus, address, replace)
-            where.refuse_open(key)
+            where = ServeOptions(host, port, replicas, cpus, gpus, address, replace)
+            where.require_key(key)
             found = speakers([text for _, text in named], answers, template, trust)
-            from sweeps.serving.replica import Served
+            from sweeps.serving.replica import ReplicaConfig
 
-            texts = [settled(text, result) for (_, text), result in zip(named, found, strict=True)]
+            texts = [portable_name(text, result) for (_, text), result in zip(named, found, strict=True)]
             models = tuple((name, text) for (name, _), text in zip(named, texts, strict=True))
             allowed = tuple(trust or ())
-            served = Served(models, key, most, waiting, max_new_tokens, cpus, template, allowed)
+            served = ReplicaConfig(models, key, most, waiting, max_new_tokens, cpus, template, allowed)
             server.run(served, where, lambda text: print(text, file=sys.stderr, flush=True))

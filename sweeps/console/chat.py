@@ -9,13 +9,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
-from trainables.inference.generator import TooLong, answers, prompt_tokens, room
+from trainables.inference.generator import PromptTooLong, prompt_tokens, remaining_tokens, stream_answer
 from trainables.inference.sampling import Sampling
 from trainables.system.suggestions import did_you_mean
 from trainables.templates import TemplateError
 
 if TYPE_CHECKING:
-    from trainables.inference.model_pool import Loaded
+    from trainables.inference.model_pool import LoadedModel
 
 HELP = """\
 /system TEXT        what the models are told first (alone: nothing); begins anew
@@ -35,7 +35,7 @@ class WrongCommand(ValueError):  # noqa: N818
 class Talk:
     """Conversations with several results, who all are asked the same."""
 
-    results: Sequence[Loaded]
+    results: Sequence[LoadedModel]
     sampling: Sampling
     system: str | None = None
     histories: list[list[dict[str, Any]]] = field(default_factory=list)
@@ -55,12 +55,12 @@ class Talk:
         asked = [[*history, {"role": "user", "content": text}] for history in self.histories]
         prompts = [prompt_tokens(loaded, each) for loaded, each in zip(self.results, asked, strict=True)]
         for loaded, prompt in zip(self.results, prompts, strict=True):
-            room(loaded, prompt)
+            remaining_tokens(loaded, prompt)
         for number, (loaded, prompt) in enumerate(zip(self.results, prompts, strict=True)):
             said = ""
             say(number, "")  # an answer may be empty
             try:
-                for piece in answers(loaded, prompt, self.sampling):
+                for piece in stream_answer(loaded, prompt, self.sampling):
                     said += piece
                     say(number, piece)
             finally:
@@ -151,7 +151,7 @@ def run(talk: Talk, source: Iterable[str], page: Page) -> None:
                 talk.ask(text, say)
         except KeyboardInterrupt:
             page.note("(interrupted)")
-        except (WrongCommand, TemplateError, TooLong) as error:
+        except (WrongCommand, TemplateError, PromptTooLong) as error:
             page.note(str(error))
 
 

@@ -14,8 +14,8 @@ from sweeps.spec.byte_sizes import parse_bytes
 from trainables.models.folder import ModelError
 
 if TYPE_CHECKING:
-    from trainables.export.exported import Exported, Options
-    from trainables.export.model_card import Interval
+    from trainables.export.exported import Exported, ExportOptions
+    from trainables.export.model_card import ShareInterval
 
 DTYPES = ("bfloat16", "float16", "float32")
 LEAST_SHARD = 10**6
@@ -40,7 +40,7 @@ class Asked:
     trust: Sequence[str]
 
 
-def export(asked: Asked, answers: Answers, interval: Interval) -> int:
+def export(asked: Asked, answers: Answers, interval: ShareInterval) -> int:
     """Exports, prints what came of it and the folder last; the exit code. Raises ``ModelError`` before any work."""
     from trainables.system import quiet
 
@@ -51,14 +51,14 @@ def export(asked: Asked, answers: Answers, interval: Interval) -> int:
     from trainables.export.output_folder import ExportFailed
 
     if asked.push is not None:
-        hub_upload.refuse(asked.push)
+        hub_upload.check_repository(asked.push)
     result = resolve(asked.result, answers, asked.trust)
     try:
         found = exporting.export(result, asked.out, options, _say, interval)
         _show(found)
         if asked.push is not None:
             _say(f"uploading to {asked.push}")
-            _say(f"uploaded: {hub_upload.push(found.folder, asked.push, asked.public)}")
+            _say(f"uploaded: {hub_upload.upload(found.folder, asked.push, asked.public)}")
     except ExportFailed as error:
         from trainables.system.redaction import redacted
 
@@ -68,7 +68,7 @@ def export(asked: Asked, answers: Answers, interval: Interval) -> int:
     return 0
 
 
-def _options(asked: Asked) -> Options:
+def _options(asked: Asked) -> ExportOptions:
     """Raises ``ModelError`` for what can't be, and where ``--gguf`` has no converter."""
     from trainables.export import gguf
 
@@ -78,10 +78,10 @@ def _options(asked: Asked) -> Options:
         raise ModelError(f"--gguf {asked.gguf}: give {', '.join(gguf.TYPES)}")
     if asked.public and asked.push is None:
         raise ModelError("--public says how to --push ORG/NAME, and goes with it")
-    converter = gguf.converter(asked.llama_cpp) if asked.gguf else None
-    from trainables.export.exported import Options
+    converter = gguf.find_converter(asked.llama_cpp) if asked.gguf else None
+    from trainables.export.exported import ExportOptions
 
-    return Options(
+    return ExportOptions(
         adapter=asked.adapter,
         dtype=asked.dtype,
         shard_bytes=_shard(asked.shard_size),
@@ -114,7 +114,7 @@ def _show(found: Exported) -> None:
 
     from trainables.export import check_tables
 
-    for each in check_tables.of(found):
+    for each in check_tables.check_tables(found):
         table = Table(*each.names, box=None, pad_edge=False, header_style="bold")
         for row in each.rows:
             table.add_row(*row)

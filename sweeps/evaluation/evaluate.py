@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.console import loading_progress
-from sweeps.evaluation.findings import Found, tables, tree
-from sweeps.evaluation.output import write
-from sweeps.evaluation.request import Request
+from sweeps.evaluation.findings import ResultFindings, evaluation_tree, parquet_tables
+from sweeps.evaluation.output import write_evaluation
+from sweeps.evaluation.request import EvaluationRequest
 from sweeps.evaluation.significance import Statistics
 from sweeps.runs.artifacts import Answers
 from sweeps.runs.resolve import resolve
 from trainables.evaluation import evaluation_rows, forgetting, lm_eval
-from trainables.evaluation.evaluate import Asked, Settings, measure, refuse
-from trainables.evaluation.evaluation_rows import Material
-from trainables.evaluation.forgetting import Known
-from trainables.inference.model_pool import Loaded, Shelf
+from trainables.evaluation.evaluate import EvaluationTask, Settings, check_supported, measure
+from trainables.evaluation.evaluation_rows import EvaluationRows
+from trainables.evaluation.forgetting import ReferenceTexts
+from trainables.inference.model_pool import LoadedModel, ModelPool
 from trainables.inference.result import Result
 from trainables.models.folder import ModelError
 from trainables.scoring.measures import Measured
@@ -33,7 +33,7 @@ BENCHMARK_BATCH = 8
 
 
 def evaluate(
-    request: Request, answers: Answers, by: Statistics, warn: Callable[[str], None]
+    request: EvaluationRequest, answers: Answers, by: Statistics, warn: Callable[[str], None]
 ) -> tuple[Path, dict[str, Any]]:
     """Evaluates, writes, and returns the folder and what its ``evaluation.json`` says. ``warn`` is told what to mind.
 
@@ -44,26 +44,26 @@ def evaluate(
     results = [resolve(text, answers, request.trust, request.template) for text in request.results]
     with loading_progress.shown(), _room():
         rows = _rows(request, results)
-        known = Known.read(request.forgetting) if request.forgetting else None
+        known = ReferenceTexts.read(request.forgetting) if request.forgetting else None
         folder = _folder(request, rows)
         settings = _shared(request.settings, results)
-        asked = [Asked(result, rows, settings) if rows else None for result in results]
+        asked = [EvaluationTask(result, rows, settings) if rows else None for result in results]
         _refuse(asked, known, results)
-        shelf, warnings = Shelf(), list(rows.warnings if rows else ())
+        pool, warnings = ModelPool(), list(rows.warnings if rows else ())
         found = [
-            _found(request, settings, shelf, *each, known, warnings)
+            _found(request, settings, pool, *each, known, warnings)
             for each in zip(results, asked, strict=True)
         ]
-    told = tree(request, settings, rows, known, found, by)
+    told = evaluation_tree(request, settings, rows, known, found, by)
     warnings += _other_measure(request, told["comparison"])
     told["warnings"] = list(dict.fromkeys(warnings))
     for warning in told["warnings"]:
         warn(warning)
-    write(folder, told, tables(found))
+    write_evaluation(folder, told, parquet_tables(found))
     return folder, told
 
 
-def _check(request: Request) -> None:
+def _check(request: EvaluationRequest) -> None:
     if request.data and request.part:
         raise ValueError("--part is of the trial's own data, and --data is all of another; give one of them")
     if not request.settings.generate and (request.settings.scorer or request.settings.sampling):
@@ -72,14 +72,14 @@ def _check(request: Request) -> None:
         request.benchmarks.check()
 
 
-def _rows(request: Request, results: list[Result]) -> Material | None:
+def _rows(request: EvaluationRequest, results: list[Result]) -> EvaluationRows | None:
     if not request.wants_rows:
         return None
     owner = next((result for result in results if result.run is not None), results[0])
     if request.data is not None:
-        found = evaluation_rows.named(owner, request.data, request.kind)
+        found = evaluation_rows.load_named(owner, request.data, request.kind)
     else:
-        found = evaluation_rows.held_out(owner, request.part or "test", request.kind)
+        found = evaluation_rows.load_held_out(owner, request.part or "test", request.kind)
     return found.some(request.rows, request.seed)
 
 
@@ -91,31 +91,31 @@ def _shared(settings: Settings, results: list[Result]) -> Settings:
     return replace(settings, cutoff=owner.config.data.cutoff)
 
 
-def _refuse(asked: list[Asked | None], known: Known | None, results: list[Result]) -> None:
+def _refuse(asked: list[EvaluationTask | None], known: ReferenceTexts | None, results: list[Result]) -> None:
     """All that can be told before a model is loaded."""
     for each in asked:
         if each is not None:
-            refuse(each)
+            check_supported(each)
     for result in results:
         result.folder()
     if known is not None and not any(map(_has_before, results)):
-        forgetting.before(results[0])  # says why
+        forgetting.before_training(results[0])  # says why
 
 
 def _has_before(result: Result) -> bool:
-    return result.left is not None and result.speaks
+    return result.trained_folder is not None and result.generates_text
 
 
 def _found(
-    request: Request,
+    request: EvaluationRequest,
     settings: Settings,
-    shelf: Shelf,
+    pool: ModelPool,
     result: Result,
-    asked: Asked | None,
-    known: Known | None,
+    asked: EvaluationTask | None,
+    known: ReferenceTexts | None,
     warnings: list[str],
-) -> Found:
-    loaded, found = shelf.take(result), Found(result)
+) -> ResultFindings:
+    loaded, found = pool.load(result), ResultFindings(result)
     with loaded.active() as policy:
         if asked is not None:
             found = replace(found, rows=measure(policy, asked), seen=_seen(asked, warnings))
@@ -123,7 +123,7 @@ def _found(
             batch = settings.batch_size or BENCHMARK_BATCH
             found = replace(found, benchmarks=lm_eval.run(policy, request.benchmarks, batch))
     if known is not None and _has_before(result):
-        before = _likelihoods(shelf.take(forgetting.before(result)), loaded, known, settings)
+        before = _likelihoods(pool.load(forgetting.before_training(result)), loaded, known, settings)
         after = _likelihoods(loaded, loaded, known, settings)
         found = replace(found, before=before, after=after)
     for each in (found.rows, found.benchmarks, found.before, found.after):
@@ -133,16 +133,16 @@ def _found(
     return found
 
 
-def _likelihoods(model: Loaded, speaker: Loaded, known: Known, settings: Settings) -> Measured:
+def _likelihoods(model: LoadedModel, generator: LoadedModel, known: ReferenceTexts, settings: Settings) -> Measured:
     """Of a model, with the tokenizer of another made of it: both read the same pieces."""
     with model.active() as policy:
-        policy = replace(policy, tokenizer=speaker.tokenizer)
-        cutoff = settings.cutoff or speaker.result.config.data.cutoff
-        return forgetting.likelihoods(policy, known, cutoff, settings.batch_size)
+        policy = replace(policy, tokenizer=generator.tokenizer)
+        cutoff = settings.cutoff or generator.result.config.data.cutoff
+        return forgetting.measure_likelihood(policy, known, cutoff, settings.batch_size)
 
 
-def _seen(asked: Asked, warnings: list[str]) -> int:
-    count, unknown = evaluation_rows.trained_on(asked.result, asked.material)
+def _seen(asked: EvaluationTask, warnings: list[str]) -> int:
+    count, unknown = evaluation_rows.count_trained_on(asked.result, asked.material)
     warnings += unknown
     total = len(asked.material.rows)
     if count:
@@ -159,7 +159,7 @@ def _finite(result: Result, measured: Measured | None) -> None:
             raise ModelError(f"{result.name}: {each.name} is {each.value}; its weights are damaged")
 
 
-def _unlike_the_record(request: Request, found: Found) -> Iterator[str]:
+def _unlike_the_record(request: EvaluationRequest, found: ResultFindings) -> Iterator[str]:
     """A warning where what the trial's record says isn't what was found, evaluated as the trial was."""
     record, rows = found.result.record, found.rows
     own = request.data is None and request.part in (None, "test") and request.rows is None
@@ -175,14 +175,14 @@ def _unlike_the_record(request: Request, found: Found) -> Iterator[str]:
             )
 
 
-def _other_measure(request: Request, comparison: dict[str, Any] | None) -> Iterator[str]:
+def _other_measure(request: EvaluationRequest, comparison: dict[str, Any] | None) -> Iterator[str]:
     """A warning where ``--by`` names nothing: what was found by then isn't thrown away for that."""
     if comparison is not None and request.by not in (None, comparison["by"]):
         names = ", ".join(comparison["differences"])
         yield f"--by {request.by}: no such measure of both by row; there are {names}"
 
 
-def _folder(request: Request, rows: Material | None) -> Path:
+def _folder(request: EvaluationRequest, rows: EvaluationRows | None) -> Path:
     """Where to; refused where something is already, unless ``force`` says that an evaluation may go."""
     folder = request.output or Path("evaluations") / _name(request, rows)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -196,7 +196,7 @@ def _folder(request: Request, rows: Material | None) -> Path:
     return folder
 
 
-def _name(request: Request, rows: Material | None) -> str:
+def _name(request: EvaluationRequest, rows: EvaluationRows | None) -> str:
     results = "-vs-".join(_slug(text) for text in request.results)
     what = f"{rows.name}-{rows.part}" if rows and rows.part else rows.name if rows else None
     return f"{results}-{_slug(what or ('benchmarks' if request.benchmarks else 'forgetting'))}"

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.evaluation import significance
-from sweeps.evaluation.request import Request
+from sweeps.evaluation.request import EvaluationRequest
 from sweeps.evaluation.significance import Statistics
 from trainables.evaluation.evaluate import Settings
-from trainables.evaluation.evaluation_rows import Material
-from trainables.evaluation.forgetting import Known
+from trainables.evaluation.evaluation_rows import EvaluationRows
+from trainables.evaluation.forgetting import ReferenceTexts
 from trainables.inference.result import Result
 from trainables.scoring.measures import Measured
 from trainables.system import provenance
 
 
 @dataclass(frozen=True)
-class Found:
+class ResultFindings:
     """What was found of one result."""
 
     result: Result
@@ -28,12 +28,12 @@ class Found:
     benchmarks: Measured | None = None
 
 
-def tree(
-    request: Request,
+def evaluation_tree(
+    request: EvaluationRequest,
     settings: Settings,
-    rows: Material | None,
-    known: Known | None,
-    found: list[Found],
+    rows: EvaluationRows | None,
+    known: ReferenceTexts | None,
+    found: list[ResultFindings],
     by: Statistics,
 ) -> dict[str, Any]:
     """All of it for ``evaluation.json``, but for the warnings."""
@@ -49,16 +49,16 @@ def tree(
     }
 
 
-def _result(found: Found, by: Statistics) -> dict[str, Any]:
+def _result(found: ResultFindings, by: Statistics) -> dict[str, Any]:
     result, record = found.result, found.result.record
-    at = result.left.name.partition("checkpoint-")[2] if result.left else ""
+    at = result.trained_folder.name.partition("checkpoint-")[2] if result.trained_folder else ""
     return {
         "result": result.name,
         "trial_id": record.trial_id if record else None,
         "cell": record.cell if record else None,
         "step": int(at) if at else None,
         "model": result.config.model.label,
-        "folder": str(result.left or result.folder()),
+        "folder": str(result.trained_folder or result.folder()),
         "adapter": result.is_adapter,
         "rows_trained_on": found.seen,
         "metrics": _metrics(found.rows, by),
@@ -85,11 +85,11 @@ def _metrics(measured: Measured | None, by: Statistics) -> dict[str, Any]:
     return found
 
 
-def _forgotten(found: Found, by: Statistics) -> dict[str, Any] | None:
+def _forgotten(found: ResultFindings, by: Statistics) -> dict[str, Any] | None:
     if found.before is None or found.after is None:
         return None
     told = significance.differences(found.after, found.before, by)
-    main = significance.main(told, "bits_per_byte")
+    main = significance.deciding_difference(told, "bits_per_byte")
     return {
         "before": _metrics(found.before, by),
         "after": _metrics(found.after, by),
@@ -99,9 +99,9 @@ def _forgotten(found: Found, by: Statistics) -> dict[str, Any] | None:
 
 
 def _remembered(result: Result, main: significance.Difference) -> str:
-    before, after = significance.shown(main.other), significance.shown(main.measure.value)
+    before, after = significance.format_value(main.other), significance.format_value(main.measure.value)
     figures = f"{before} bits per byte before, {after} after (difference {main.low:+.3g} to {main.high:+.3g})"
-    if main.rows < significance.LEAST:
+    if main.rows < significance.MIN_ROWS:
         return f"{result.name}: {figures}; {main.rows} pieces of text are too few to tell more."
     if not main.settled:
         return f"{result.name} knows the text as well as before, as far as can be told: {figures}."
@@ -109,7 +109,7 @@ def _remembered(result: Result, main: significance.Difference) -> str:
     return f"{result.name} {worse}: {figures}."
 
 
-def _comparison(request: Request, found: list[Found], by: Statistics) -> dict[str, Any]:
+def _comparison(request: EvaluationRequest, found: list[ResultFindings], by: Statistics) -> dict[str, Any]:
     one, other = found
     told = [
         each
@@ -118,20 +118,20 @@ def _comparison(request: Request, found: list[Found], by: Statistics) -> dict[st
         for each in significance.differences(mine, its, by)
     ]
     first = one.rows or one.benchmarks
-    main = significance.main(told, request.by or "", first.main if first else "")
+    main = significance.deciding_difference(told, request.by or "", first.main if first else "")
     return {
         "differences": {each.measure.name: each.to_json() for each in told},
         "by": main.measure.name if main else None,
-        "sentence": significance.sentence(main, one.result.name, other.result.name) if main else None,
+        "sentence": significance.verdict(main, one.result.name, other.result.name) if main else None,
     }
 
 
-def _data(rows: Material) -> dict[str, Any]:
+def _data(rows: EvaluationRows) -> dict[str, Any]:
     about = {"name": rows.name, "kind": rows.kind, "part": rows.part, "rows": len(rows.rows), "of": rows.of}
     return about | {"sha256": rows.sha256, "one_right_answer": rows.exact}
 
 
-def _settings(request: Request, settings: Settings) -> dict[str, Any]:
+def _settings(request: EvaluationRequest, settings: Settings) -> dict[str, Any]:
     drawn, tasks = settings.sampling, request.benchmarks
     return {
         "rows": request.rows,
@@ -150,7 +150,7 @@ def _settings(request: Request, settings: Settings) -> dict[str, Any]:
     }
 
 
-def tables(found: list[Found]) -> dict[str, dict[str, list[Any]]]:
+def parquet_tables(found: list[ResultFindings]) -> dict[str, dict[str, list[Any]]]:
     """The columns of each Parquet file."""
     named = {}
     for each, end in zip(found, ("", "-other"), strict=False):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.evaluation.significance import shown
+from sweeps.evaluation.significance import format_value
 from trainables.scoring.measures import FRACTION
 from trainables.storage import files
 from trainables.system import redaction
@@ -18,7 +18,7 @@ WIDTH = 140  # characters, where there is no terminal
 TEXTS = ("prompt", "reference", "prediction", "rejected", "task", "scores")
 
 
-def write(folder: Path, tree: Mapping[str, Any], tables: Mapping[str, Mapping[str, list[Any]]]) -> None:
+def write_evaluation(folder: Path, tree: Mapping[str, Any], tables: Mapping[str, Mapping[str, list[Any]]]) -> None:
     """``evaluation.json`` and a Parquet file of each table; the folder is there only once all of it is."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -36,7 +36,7 @@ def _array(name: str, values: list[Any]) -> Any:
     return pa.array(values, pa.large_string() if name in TEXTS else None)
 
 
-def show(tree: Mapping[str, Any]) -> Iterator[Any]:
+def evaluation_output(tree: Mapping[str, Any]) -> Iterator[Any]:
     """What to print: tables and sentences."""
     results, data = tree["results"], tree["data"]
     if data:
@@ -84,8 +84,8 @@ def _cell(metric: Mapping[str, Any] | None) -> str:
 
 
 def _spread(value: float, low: float | None, high: float | None, unit: str) -> str:
-    spread = "" if low is None else f" ({shown(low, unit)} to {shown(high, unit)})"
-    return f"{shown(value, unit)}{spread}"
+    spread = "" if low is None else f" ({format_value(low, unit)} to {format_value(high, unit)})"
+    return f"{format_value(value, unit)}{spread}"
 
 
 def _difference(found: Mapping[str, Any] | None, unit: str, asked: bool) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from trainables.evaluation.lm_eval import Benchmarks
 
 
 @dataclass(frozen=True)
-class Request:
+class EvaluationRequest:
     """What was asked for, as on the command line."""
 
     results: tuple[str, ...]

@@ -1,6 +1,6 @@
 """How sure the measures of a result are, and whether two results differ: intervals, tests, a sentence that says so.
 
-The statistics are handed over by whoever may know them (``reports.uncertainty``).
+The statistics are handed over by whoever may know them (``reports.analysis.uncertainty``).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, Protocol
 from trainables.scoring.measures import FRACTION, Measure, Measured
 
 LEVEL = 0.05
-LEAST = 6  # rows: of fewer, even all alike say nothing at that level (2 / 2^5 = 0.06, the sign test)
+MIN_ROWS = 6  # rows: of fewer, even all alike say nothing at that level (2 / 2^5 = 0.06, the sign test)
 Interval = tuple[float, float]
 
 
 class Statistics(Protocol):
-    """What is needed of ``reports.uncertainty``."""
+    """What is needed of ``reports.analysis.uncertainty``."""
 
     def wilson(self, proportion: float, count: int) -> Interval: ...
 
@@ -60,7 +60,7 @@ class Difference:
 
     @property
     def settled(self) -> bool:
-        if self.rows < LEAST:
+        if self.rows < MIN_ROWS:
             return False
         return self.p < LEVEL if self.p is not None else self.low > 0 or self.high < 0
 
@@ -121,7 +121,7 @@ def _difference(one: Measure, other: Measure, by: Statistics) -> Difference | No
     return Difference(one, other.value, low, high, len(rows), p)
 
 
-def main(found: Sequence[Difference], *wanted: str) -> Difference | None:
+def deciding_difference(found: Sequence[Difference], *wanted: str) -> Difference | None:
     """The difference that decides: of the first ``wanted`` measure that is there, else what comes nearest to it."""
     by_name = {each.measure.name: each for each in found}
     for name in (*wanted, "bits_per_byte", "loss"):
@@ -130,16 +130,16 @@ def main(found: Sequence[Difference], *wanted: str) -> Difference | None:
     return found[0] if found else None
 
 
-def sentence(found: Difference, one: str, other: str) -> str:
+def verdict(found: Difference, one: str, other: str) -> str:
     """Which is better, or that they can't be told apart, and by what."""
     measure, name = found.measure, found.measure.name.replace("_", " ")
     figures = (
-        f"{shown(measure.value, measure.unit)} against {shown(found.other, measure.unit)}, difference "
-        f"{shown(found.difference, measure.unit)} (95 % interval {shown(found.low, measure.unit)} to "
-        f"{shown(found.high, measure.unit)}{_p(found)}, {found.rows} rows)"
+        f"{format_value(measure.value, measure.unit)} against {format_value(found.other, measure.unit)}, difference "
+        f"{format_value(found.difference, measure.unit)} (95 % interval {format_value(found.low, measure.unit)} to "
+        f"{format_value(found.high, measure.unit)}{_p(found)}, {found.rows} rows)"
     )
     if not found.settled:
-        few = f"so few rows, by {name}" if found.rows < LEAST else name
+        few = f"so few rows, by {name}" if found.rows < MIN_ROWS else name
         return f"{one} and {other} can't be told apart by {few}: {figures}."
     higher = found.difference > 0
     better = one if higher == measure.higher_is_better else other
@@ -151,7 +151,7 @@ def _p(found: Difference) -> str:
     return f"; McNemar's p = {found.p:.2g}" if found.p is not None else ""
 
 
-def shown(value: float | None, unit: str = "") -> str:
+def format_value(value: float | None, unit: str = "") -> str:
     """A number for people; a share of rows in percent."""
     if value is None:
         return "–"

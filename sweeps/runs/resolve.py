@@ -13,7 +13,7 @@ from typing import get_args
 
 from sweeps.runs.artifacts import SPEAKS, Answers, _in, _split
 from trainables.config.model import ModelConfig, Unsafe
-from trainables.inference.result import Result, of_base, of_trial, of_untrained
+from trainables.inference.result import Result, base_model_result, trial_result, untrained_result
 from trainables.models import locate
 from trainables.models.folder import ModelError
 from trainables.system.suggestions import did_you_mean
@@ -30,18 +30,18 @@ def resolve(text: str, answers: Answers, trust: Sequence[str] = (), template: st
         return _in_run(text, run, part, answers, trust)
     path = Path(text).expanduser()
     if path.is_dir():
-        found = of_trial(path, trust)
-        return replace(found, name=text) if found.left else of_base(found.config.model, text, template)
+        found = trial_result(path, trust)
+        return replace(found, name=text) if found.trained_folder else base_model_result(found.config.model, text, template)
     if path.suffix == ".gguf" and path.is_file():
-        return of_base(ModelConfig(path=path), text, template)
+        return base_model_result(ModelConfig(path=path), text, template)
     try:
-        locate.source(text)
+        locate.find_source(text)
     except ModelError as error:
         raise ModelError(
             f"{text} is no run, folder or model: give RUN, RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, the folder of a "
             f"trial or a model, or a base model's name. {error}"
         ) from None
-    return of_base(ModelConfig(name=text, unsafe=tuple(trust)), text, template)
+    return base_model_result(ModelConfig(name=text, unsafe=tuple(trust)), text, template)
 
 
 def _refuse_unknown(trust: Sequence[str]) -> None:
@@ -53,4 +53,4 @@ def _refuse_unknown(trust: Sequence[str]) -> None:
 
 def _in_run(text: str, run: str, part: str, answers: Answers, trust: Sequence[str]) -> Result:
     found = _in(text, run, part, answers, SPEAKS)
-    return replace((of_untrained if found.untrained else of_trial)(found.folder, trust), name=text)
+    return replace((untrained_result if found.untrained else trial_result)(found.folder, trust), name=text)

@@ -8,23 +8,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from trainables.inference.continuous_batch import Answer
-from trainables.inference.generator import Speaker
-from trainables.inference.model_pool import Loaded
+from trainables.inference.generator import Generator
+from trainables.inference.model_pool import LoadedModel
 from trainables.inference.sampling import Sampling
-from trainables.inference.text_stream import Spoken
+from trainables.inference.text_stream import TextStream
 
 
 @dataclass
-class Job:
+class GenerationJob:
     """A request for one answer, and what its asker hears: a word each time its answer went on."""
 
-    loaded: Loaded
+    loaded: LoadedModel
     prompt: list[int]
     sampling: Sampling
     heard: asyncio.Queue[None] = field(default_factory=asyncio.Queue)
     answer: Answer | None = None
     failure: BaseException | None = None
-    given_up: bool = False
+    abandoned: bool = False
 
     def hear(self) -> None:
         self.heard.put_nowait(None)
@@ -34,9 +34,9 @@ class Engine:
     """For one event loop. ``count`` requests are under way or wait."""
 
     def __init__(self, most: int) -> None:
-        self.speaker = Speaker(most)
-        self._jobs: list[Job] = []
-        self._new: list[Job] = []
+        self.generator = Generator(most)
+        self._jobs: list[GenerationJob] = []
+        self._new: list[GenerationJob] = []
         self._thread = ThreadPoolExecutor(1)  # the models are one thread's
         self._running: asyncio.Task[None] | None = None
 
@@ -44,12 +44,12 @@ class Engine:
     def count(self) -> int:
         return len(self._jobs) + len(self._new)
 
-    async def pieces(self, job: Job) -> AsyncIterator[str]:
+    async def pieces(self, job: GenerationJob) -> AsyncIterator[str]:
         """The text of an answer as it is generated; afterwards ``job.answer`` says why it ended."""
         self._new.append(job)
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
-        spoken, told = Spoken(job.loaded.tokenizer, job.sampling.stop), 0
+        spoken, told = TextStream(job.loaded.tokenizer, job.sampling.stop), 0
         try:
             while True:
                 await job.heard.get()
@@ -57,10 +57,10 @@ class Engine:
                     raise job.failure
                 answer = job.answer
                 assert answer is not None
-                count, ended = len(answer.tokens), answer.ended
+                count, ended = len(answer.tokens), answer.finish_reason
                 piece, told = spoken.add(answer.tokens[told:count]), count
                 if spoken.stopped:
-                    answer.ended = ended = "stop"
+                    answer.finish_reason = ended = "stop"
                 if piece:
                     yield piece
                 if ended is not None:
@@ -68,15 +68,15 @@ class Engine:
             if rest := spoken.end():
                 yield rest
         finally:
-            job.given_up = True
-            if job.answer is not None and job.answer.ended is None:
-                job.answer.ended = "cancelled"
+            job.abandoned = True
+            if job.answer is not None and job.answer.finish_reason is None:
+                job.answer.finish_reason = "cancelled"
 
     async def _run(self) -> None:
         """Goes on for as long as there is anything to answer."""
         loop = asyncio.get_running_loop()
         while self._new or self._jobs:
-            new, self._new = [job for job in self._new if not job.given_up], []
+            new, self._new = [job for job in self._new if not job.abandoned], []
             self._jobs += new
             try:
                 moved = await loop.run_in_executor(self._thread, self._step, new)
@@ -88,28 +88,28 @@ class Engine:
                 if job.answer is not None and id(job.answer) in moved:
                     job.hear()
 
-    def _step(self, new: list[Job]) -> set[int]:
+    def _step(self, new: list[GenerationJob]) -> set[int]:
         for job in new:
-            job.answer = self.speaker.ask(job.loaded, job.prompt, job.sampling)
-        return {id(answer) for answer in self.speaker.step()}
+            job.answer = self.generator.submit(job.loaded, job.prompt, job.sampling)
+        return {id(answer) for answer in self.generator.step()}
 
     def _fail(self, error: BaseException) -> None:
         """Nobody waits for what will not come; what comes next begins with models that have nothing under way."""
         jobs, self._jobs, self._new = [*self._jobs, *self._new], [], []
-        self.speaker = Speaker(self.speaker.most)
+        self.generator = Generator(self.generator.most)
         for job in jobs:
             job.failure = error
             job.hear()
 
 
-def _over(job: Job) -> bool:
-    return job.given_up or (job.answer is not None and job.answer.ended is not None)
+def _over(job: GenerationJob) -> bool:
+    return job.abandoned or (job.answer is not None and job.answer.finish_reason is not None)
 
 
-async def together(engine: Engine, jobs: Sequence[Job]) -> list[str]:
+async def generate_all(engine: Engine, jobs: Sequence[GenerationJob]) -> list[str]:
     """The whole texts of several answers; what is cancelled, or fails, takes the others along."""
 
-    async def whole(job: Job) -> str:
+    async def whole(job: GenerationJob) -> str:
         return "".join([piece async for piece in engine.pieces(job)])
 
     async with asyncio.TaskGroup() as group:
@@ -117,11 +117,11 @@ async def together(engine: Engine, jobs: Sequence[Job]) -> list[str]:
     return [task.result() for task in tasks]
 
 
-async def merged(engine: Engine, jobs: Sequence[Job]) -> AsyncIterator[tuple[int, str | None, bool]]:
+async def stream_all(engine: Engine, jobs: Sequence[GenerationJob]) -> AsyncIterator[tuple[int, str | None, bool]]:
     """The pieces of several answers as they come: (which, text, whether its first); text ``None`` at its end."""
     queue: asyncio.Queue[tuple[int, str | None, bool] | BaseException] = asyncio.Queue()
 
-    async def follow(index: int, job: Job) -> None:
+    async def follow(index: int, job: GenerationJob) -> None:
         try:
             queue.put_nowait((index, "", True))
             async for piece in engine.pieces(job):

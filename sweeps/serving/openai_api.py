@@ -11,9 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from trainables.data.rows import Message
 from trainables.inference.sampling import Sampling
 
-MOST_ANSWERS = 8  # to one request
+MAX_ANSWERS = 8  # to one request
 # What clients send along and is of no use here; it changes no answer.
-PASSED_OVER = ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key")
+IGNORED_FIELDS = ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key")
 
 
 class ApiError(Exception):
@@ -36,7 +36,7 @@ def _stops(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-class _Asked(BaseModel):
+class _GenerationRequest(BaseModel):
     """``max_tokens`` of an answer are at most what the server allows. What isn't listed is refused by its name."""
 
     model_config = ConfigDict(extra="forbid", strict=False)
@@ -48,7 +48,7 @@ class _Asked(BaseModel):
     top_k: int = Field(default=0, ge=0)
     presence_penalty: float = Field(default=0.0, ge=-2, le=2)
     frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
-    n: int = Field(default=1, ge=1, le=MOST_ANSWERS)
+    n: int = Field(default=1, ge=1, le=MAX_ANSWERS)
     seed: int | None = None
     stop: Annotated[tuple[str, ...], BeforeValidator(_stops), Field(max_length=4)] | None = None
     stream: bool = False
@@ -60,7 +60,7 @@ class _Asked(BaseModel):
         """``None`` is what isn't given; some other settings don't matter."""
         if not isinstance(given, dict):
             return given
-        return {key: value for key, value in given.items() if value is not None and key not in PASSED_OVER}
+        return {key: value for key, value in given.items() if value is not None and key not in IGNORED_FIELDS}
 
     def sampling(self, most: int, number: int = 0) -> Sampling:
         """How the ``number``-th answer is drawn; ``most`` tokens are allowed."""
@@ -83,7 +83,7 @@ class _Asked(BaseModel):
         return bool(self.stream_options and self.stream_options.get("include_usage"))
 
 
-class Part(BaseModel):
+class TextPart(BaseModel):
     """A piece of a message; models here read text alone."""
 
     type: Literal["text"]
@@ -94,30 +94,30 @@ def _parts(value: Any) -> Any:
     return [{"type": "text", "text": value}] if isinstance(value, str) else value or ()
 
 
-class Said(BaseModel):
+class ChatMessage(BaseModel):
     """A message, as OpenAI's clients write it."""
 
     model_config = ConfigDict(extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Annotated[tuple[Part, ...], BeforeValidator(_parts)] = ()
+    content: Annotated[tuple[TextPart, ...], BeforeValidator(_parts)] = ()
 
     def message(self) -> Message:
         text = "".join(part.text for part in self.content)
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
-class ChatRequest(_Asked):
+class ChatRequest(_GenerationRequest):
     """``POST /v1/chat/completions``"""
 
-    messages: list[Said] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
 
     def wanted(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
 
 
-class CompletionRequest(_Asked):
+class CompletionRequest(_GenerationRequest):
     """``POST /v1/completions``: texts, or tokens, that are gone on with as they are."""
 
     prompt: str | list[str] | list[int] | list[list[int]]
@@ -130,7 +130,7 @@ class CompletionRequest(_Asked):
         return list(given)
 
 
-class Envelope:
+class ResponseBuilder:
     """The head that all parts of one response share."""
 
     def __init__(self, model: str, chat: bool) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sweeps.cluster.session import Node, head, nodes
-from sweeps.serving.options import NAME, NotServed, Where
+from sweeps.serving.options import NAME, ServeError, ServeOptions
 
 
-def make(ray: Any, where: Where, say: Callable[[str], None]) -> None:
+def prepare_cluster(ray: Any, where: ServeOptions, say: Callable[[str], None]) -> None:
     """Ends what is served there by Paretune if it may be replaced; raises :class:`NotServed` for what is in the way.
 
     Where there is no room yet for all replicas it says so, for a cluster may grow; a machine alone doesn't.
@@ -17,18 +17,18 @@ def make(ray: Any, where: Where, say: Callable[[str], None]) -> None:
     _refuse_served(where)
     # Of a machine alone that was asked before Ray was started.
     if where.address is not None and head_is_local(ray):
-        where.refuse_taken()
+        where.check_port_is_free()
     there = nodes(ray)
-    if (count := fitting(there, where)) >= where.replicas:
+    if (count := count_fitting(there, where)) >= where.replicas:
         return
     each = f"{where.cpus} CPUs" + (f" and {where.gpus:g} GPUs" if where.gpus else "")
     said = f"there is room for {count} of {where.replicas} replicas, each with {each}: {', '.join(map(_has, there))}"
     if where.address is None:
-        raise NotServed(said)
+        raise ServeError(said)
     say(f"{said}. Waiting for more; Ctrl-C ends this")
 
 
-def _refuse_served(where: Where) -> None:
+def _refuse_served(where: ServeOptions) -> None:
     from ray import serve
 
     found = serve.status()
@@ -36,12 +36,12 @@ def _refuse_served(where: Where) -> None:
         return
     others = sorted(set(found.applications) - {NAME})
     if others:
-        raise NotServed(
+        raise ServeError(
             f"Ray Serve runs on the cluster already, with {', '.join(others)}; a cluster has one Ray Serve, with one "
             "host and port. End it (serve.shutdown()), or serve elsewhere"
         )
     if not where.replace:
-        raise NotServed(
+        raise ServeError(
             "`paretune serve` runs on the cluster already, or was killed there; end it with Ctrl-C where it runs, or "
             "give --replace to end it from here"
         )
@@ -65,12 +65,12 @@ def _head(ray: Any) -> Node:
     return node
 
 
-def fitting(there: Sequence[Node], where: Where) -> int:
+def count_fitting(there: Sequence[Node], where: ServeOptions) -> int:
     """How many replicas the nodes hold if nothing else runs there."""
     return sum(_fit(node, where) for node in there)
 
 
-def _fit(node: Node, where: Where) -> int:
+def _fit(node: Node, where: ServeOptions) -> int:
     wanted = {"CPU": float(where.cpus), "GPU": where.gpus}
     return min(int(node.resources.get(name, 0) / count + 1e-6) for name, count in wanted.items() if count)
 

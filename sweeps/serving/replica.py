@@ -20,10 +20,10 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from ray import serve
 from starlette.exceptions import HTTPException
 
-from sweeps.serving.engine import Engine, Job, merged, together
-from sweeps.serving.openai_api import ApiError, ChatRequest, CompletionRequest, Envelope, usage
-from trainables.inference.generator import TooLong, prompt_tokens, room
-from trainables.inference.model_pool import Loaded
+from sweeps.serving.engine import Engine, GenerationJob, generate_all, stream_all
+from sweeps.serving.openai_api import ApiError, ChatRequest, CompletionRequest, ResponseBuilder, usage
+from trainables.inference.generator import PromptTooLong, prompt_tokens, remaining_tokens
+from trainables.inference.model_pool import LoadedModel
 from trainables.templates import TemplateError
 
 MOST_BYTES = 4 * 2**20  # of a request
@@ -31,7 +31,7 @@ app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
 
 @dataclass(frozen=True)
-class Served:
+class ReplicaConfig:
     """What a replica serves: ``models`` (its name in requests, and the result, as ``named.resolve`` takes it).
 
     ``most`` answers are generated at a time, ``waiting`` more may wait; ``most_tokens`` is the longest answer. Without
@@ -92,7 +92,7 @@ def _event(content: dict[str, Any]) -> str:
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
 
 
-def _tokens(loaded: Loaded, prompt: str | list[int]) -> list[int]:
+def _tokens(loaded: LoadedModel, prompt: str | list[int]) -> list[int]:
     vocabulary = len(loaded.tokenizer)
     tokens = loaded.tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt
     if not tokens or not all(0 <= token < vocabulary for token in tokens):
@@ -100,11 +100,11 @@ def _tokens(loaded: Loaded, prompt: str | list[int]) -> list[int]:
     return list(tokens)
 
 
-def _reason(job: Job) -> str:
-    return (job.answer and job.answer.ended) or "stop"
+def _reason(job: GenerationJob) -> str:
+    return (job.answer and job.answer.finish_reason) or "stop"
 
 
-def _usage(prompts: Sequence[Sequence[int]], jobs: Sequence[Job]) -> dict[str, int]:
+def _usage(prompts: Sequence[Sequence[int]], jobs: Sequence[GenerationJob]) -> dict[str, int]:
     return usage(sum(map(len, prompts)), sum(len(job.answer.tokens) for job in jobs if job.answer))
 
 
@@ -120,13 +120,13 @@ def _listen_to_nobody_else() -> None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
-def _loaded(served: Served) -> dict[str, Loaded]:
+def _loaded(served: ReplicaConfig) -> dict[str, LoadedModel]:
     from sweeps.runs.resolve import resolve
-    from trainables.inference.model_pool import Shelf
+    from trainables.inference.model_pool import ModelPool
 
-    shelf = Shelf()
+    pool = ModelPool()
     return {
-        name: shelf.take(resolve(text, lambda run: [], served.trust, served.template))
+        name: pool.load(resolve(text, lambda run: [], served.trust, served.template))
         for name, text in served.models
     }
 
@@ -137,7 +137,7 @@ def _loaded(served: Served) -> dict[str, Loaded]:
 class Api:
     """Loads the models, then answers."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: ReplicaConfig) -> None:
         import torch
 
         from trainables.system import quiet
@@ -171,14 +171,14 @@ class Api:
             prompt = prompt_tokens(loaded, [each.message() for each in asked.messages])
         except TemplateError as error:
             raise ApiError(str(error), param="messages") from None
-        return await self._answer(asked, loaded, [prompt], Envelope(asked.model, chat=True))
+        return await self._answer(asked, loaded, [prompt], ResponseBuilder(asked.model, chat=True))
 
     @app.post("/v1/completions")
     async def complete(self, request: Request, asked: CompletionRequest) -> Any:
         self._let_in(request)
         loaded = self._model(asked.model)
         prompts = [_tokens(loaded, prompt) for prompt in asked.prompts()]
-        return await self._answer(asked, loaded, prompts, Envelope(asked.model, chat=False))
+        return await self._answer(asked, loaded, prompts, ResponseBuilder(asked.model, chat=False))
 
     def _let_in(self, request: Request) -> None:
         if self.served.key is None:
@@ -188,7 +188,7 @@ class Api:
             wrong = "the API key is wrong" if given else "give the API key: Authorization: Bearer KEY"
             raise ApiError(wrong, 401, "authentication_error", code="invalid_api_key")
 
-    def _model(self, name: str) -> Loaded:
+    def _model(self, name: str) -> LoadedModel:
         if name not in self.loaded:
             there = ", ".join(self.loaded)
             raise ApiError(
@@ -197,10 +197,10 @@ class Api:
         return self.loaded[name]
 
     async def _answer(
-        self, asked: ChatRequest | CompletionRequest, loaded: Loaded, prompts: list[list[int]], head: Envelope
+        self, asked: ChatRequest | CompletionRequest, loaded: LoadedModel, prompts: list[list[int]], head: ResponseBuilder
     ) -> Any:
         jobs = [
-            Job(loaded, prompt, asked.sampling(self.served.most_tokens, number))
+            GenerationJob(loaded, prompt, asked.sampling(self.served.most_tokens, number))
             for prompt in prompts
             for number in range(asked.n)
         ]
@@ -208,23 +208,23 @@ class Api:
         if asked.stream:
             events = self._events(jobs, head, asked.counts_at_the_end)
             return StreamingResponse(events, media_type="text/event-stream")
-        texts = await together(self.engine, jobs)
+        texts = await generate_all(self.engine, jobs)
         return head.whole(texts, [_reason(job) for job in jobs], _usage(prompts, jobs))
 
-    def _refuse(self, jobs: Sequence[Job]) -> None:
+    def _refuse(self, jobs: Sequence[GenerationJob]) -> None:
         if self.engine.count + len(jobs) > self.served.most + self.served.waiting:
             raise ApiError(
                 "too many requests wait; ask again later", 429, "rate_limit_error", code="rate_limit_exceeded"
             )
         for job in jobs:
             try:
-                room(job.loaded, job.prompt)
-            except TooLong as error:
+                remaining_tokens(job.loaded, job.prompt)
+            except PromptTooLong as error:
                 raise ApiError(str(error), code="context_length_exceeded") from None
 
-    async def _events(self, jobs: list[Job], head: Envelope, counted: bool) -> AsyncIterator[str]:
+    async def _events(self, jobs: list[GenerationJob], head: ResponseBuilder, counted: bool) -> AsyncIterator[str]:
         try:
-            async for index, text, first in merged(self.engine, jobs):
+            async for index, text, first in stream_all(self.engine, jobs):
                 if text is None:
                     yield _event(head.piece(index, "", _reason(jobs[index])))
                 else:

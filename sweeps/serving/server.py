@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.cluster.session import session
 from sweeps.serving import preflight
-from sweeps.serving.options import NAME, NotServed, Where
+from sweeps.serving.options import NAME, ServeError, ServeOptions
 from trainables.storage.home import home
 from trainables.system import redaction
 from trainables.system.signals import handling
 
 if TYPE_CHECKING:
-    from sweeps.serving.replica import Served
+    from sweeps.serving.replica import ReplicaConfig
 
 LEAVE_SECONDS = 30.0  # that answers under way have when it is ended
 STREAM_SECONDS = 3600.0  # that one answer may take
 
 
-def run(served: Served, where: Where, say: Callable[[str], None]) -> None:
+def run(served: ReplicaConfig, where: ServeOptions, say: Callable[[str], None]) -> None:
     """Serves until it is told to end (Ctrl-C, SIGTERM). Raises :class:`NotServed`, ``SpecError`` for the cluster."""
-    where.refuse_open(served.key)
+    where.require_key(served.key)
     own: dict[str, Any] = {}
     if where.address is None:
-        where.refuse_taken()
+        where.check_port_is_free()
         own = {"num_cpus": where.replicas * where.cpus}
     over = threading.Event()
     with _log() as log, session(log, where.address, **own) as ray:
-        preflight.make(ray, where, say)
+        preflight.prepare_cluster(ray, where, say)
         with _up(served, where), handling([signal.SIGINT, signal.SIGTERM], lambda *_: over.set()):
             there = (
                 ""
@@ -45,7 +45,7 @@ def run(served: Served, where: Where, say: Callable[[str], None]) -> None:
 
 
 @contextmanager
-def _up(served: Served, where: Where) -> Iterator[None]:
+def _up(served: ReplicaConfig, where: ServeOptions) -> Iterator[None]:
     from ray import serve
     from ray.serve.config import HTTPOptions
     from ray.serve.schema import LoggingConfig
@@ -68,7 +68,7 @@ def _up(served: Served, where: Where) -> Iterator[None]:
         serve.run(deployment.bind(served), name=NAME, route_prefix="/", logging_config=quiet)
         yield
     except RuntimeError as error:
-        raise NotServed(f"the models could not be started: {error}") from error
+        raise ServeError(f"the models could not be started: {error}") from error
     finally:
         serve.delete(NAME)  # waits for replicas, which answer what they have begun; a shutdown alone wouldn't
         serve.shutdown()

@@ -13,7 +13,7 @@ from typing import Any
 from trainables.data.rows import Message
 
 # (the prompt's messages, the reference where there is one, the answer) -> the score
-Function = Callable[[list[Message], str | None, str], float]
+ScoreFunction = Callable[[list[Message], str | None, str], float]
 
 
 class ScorerError(ValueError):
@@ -26,7 +26,7 @@ class Scorer:
 
     name: str
     path: str
-    function: Function
+    function: ScoreFunction
 
     @classmethod
     def parse(cls, path: str) -> Scorer:

@@ -18,8 +18,8 @@ from trainables.data.loading import Data
 from trainables.data.rows import Conversation, Prompt, Prompted
 from trainables.data.thinking import matches
 from trainables.evaluation.custom_scorer import Scorer
-from trainables.evaluation.evaluation_rows import Kind, Material
-from trainables.inference.batch_answers import answers as answered
+from trainables.evaluation.evaluation_rows import EvaluationRows, Kind
+from trainables.inference.batch_answers import generate_answers as answered
 from trainables.inference.result import Result
 from trainables.inference.sampling import Sampling
 from trainables.models.folder import ModelError
@@ -55,11 +55,11 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluationTask:
     """A result's rows and settings. ``stage`` and ``cutoff`` are those of its trial."""
 
     result: Result
-    material: Material
+    material: EvaluationRows
     settings: Settings
 
     @property
@@ -79,23 +79,23 @@ class Asked:
         return stage if size is None else stage.model_copy(update={"eval_batch": size})
 
 
-def refuse(asked: Asked) -> None:
+def check_supported(asked: EvaluationTask) -> None:
     """Raises ``ModelError`` where the model can't do what its rows ask."""
     result, kind = asked.result, asked.material.kind
-    if not result.speaks and kind != "pairs":
+    if not result.generates_text and kind != "pairs":
         raise ModelError(
             f"{result.name} is a reward model: it gives a text a number and writes none, so it is evaluated on pairs "
             f"of a chosen and a rejected answer, and {asked.material.name} is taken as {kind}"
         )
 
 
-def measure(policy: Policy, asked: Asked) -> Measured:
+def measure(policy: Policy, asked: EvaluationTask) -> Measured:
     """All that the rows tell. Raises ``ModelError`` as :func:`refuse` does, ``ScorerError``."""
-    refuse(asked)
+    check_supported(asked)
     return _MEASURES[asked.material.kind](policy, asked)
 
 
-def _answers(policy: Policy, asked: Asked) -> Measured:
+def _answers(policy: Policy, asked: EvaluationTask) -> Measured:
     stage, rows = asked.stage(SFT()), asked.rows
     tokens = stage.tokens(policy.tokenizer, rows, asked.cutoff, scoring=True)
     judged = judge(policy, tokens, stage.eval_batch)
@@ -112,7 +112,7 @@ def _answers(policy: Policy, asked: Asked) -> Measured:
 
 
 def _written(
-    policy: Policy, asked: Asked, tokens: Sequence[Encoded], judged: Sequence[Judged], batch: int
+    policy: Policy, asked: EvaluationTask, tokens: Sequence[Encoded], judged: Sequence[Judged], batch: int
 ) -> list[str]:
     settings = asked.settings
     room = settings.max_new_tokens or longest_answer(judged)
@@ -127,7 +127,7 @@ def _whole(policy: Policy, row: Conversation, kept: Encoded, cutoff: int) -> Enc
 
 
 def _compared(
-    asked: Asked,
+    asked: EvaluationTask,
     measures: tuple[Measure, ...],
     prompts: Sequence[Sequence[Any]],
     references: Sequence[str | None],
@@ -153,9 +153,9 @@ def _compared(
     return Measured(columns, measures, main, notes, libraries)
 
 
-def _prompts(policy: Policy, asked: Asked) -> Measured:
+def _prompts(policy: Policy, asked: EvaluationTask) -> Measured:
     stage, settings = asked.result.config.stage, asked.settings
-    if stage.needs is Prompt and settings.scorer is None and settings.sampling is None:
+    if stage.row_type is Prompt and settings.scorer is None and settings.sampling is None:
         return _staged(policy, asked, asked.stage(stage))
     room = settings.max_new_tokens or NEW_TOKENS
     ids = [_prompt_ids(policy, row)[-max(asked.cutoff - room, 1) :] for row in asked.rows]
@@ -170,11 +170,11 @@ def _prompt_ids(policy: Policy, row: Prompt) -> list[int]:
     return templates.prompt_ids(policy.tokenizer, row.prompt, tools)
 
 
-def _pairs(policy: Policy, asked: Asked) -> Measured:
+def _pairs(policy: Policy, asked: EvaluationTask) -> Measured:
     stage = asked.stage(DPO())
     assert isinstance(stage, PairStage)
     both = stage.tokens(policy.tokenizer, asked.rows, asked.cutoff, scoring=True)
-    judged = judge(policy, both, stage.eval_batch) if asked.result.speaks else None
+    judged = judge(policy, both, stage.eval_batch) if asked.result.generates_text else None
     worth = stage.worth(policy, both) if judged is None else mean_logprobs(judged)
     found = Margins(worth[0::2], worth[1::2])
     how = "by reward" if judged is None else "by mean log-probability per token"
@@ -197,7 +197,7 @@ def _pairs(policy: Policy, asked: Asked) -> Measured:
     return Measured(columns, tuple(measures), "pair_accuracy", _cut_notes(both, asked))
 
 
-def _text(policy: Policy, asked: Asked) -> Measured:
+def _text(policy: Policy, asked: EvaluationTask) -> Measured:
     stage = asked.stage(Pretrain())
     assert isinstance(stage, Pretrain)
     bits = stage.bits(policy, asked.rows, asked.cutoff)
@@ -216,11 +216,11 @@ def _as_trained(measures: tuple[Measure, ...], bits: np.ndarray, sizes: Sequence
     return tuple(replace(each, value=total) if each.name == "bits_per_byte" else each for each in measures)
 
 
-def _labels(policy: Policy, asked: Asked) -> Measured:
+def _labels(policy: Policy, asked: EvaluationTask) -> Measured:
     return _staged(policy, asked, asked.stage(KTO()))
 
 
-def _staged(policy: Policy, asked: Asked, stage: TrainingStage) -> Measured:
+def _staged(policy: Policy, asked: EvaluationTask, stage: TrainingStage) -> Measured:
     """What a stage itself says of its kind of rows, under the names it has in records."""
     material = asked.material
     whole = Data(material.name, [], [], asked.rows, material.exact, material.sha256)
@@ -242,7 +242,7 @@ def _staged(policy: Policy, asked: Asked, stage: TrainingStage) -> Measured:
 
 
 def _columns(
-    asked: Asked, references: Sequence[str | None], said: Sequence[str | None]
+    asked: EvaluationTask, references: Sequence[str | None], said: Sequence[str | None]
 ) -> dict[str, list[Any]]:
     prompts = [row.prompt_json() if isinstance(row, Prompted) else "[]" for row in asked.rows]
     return {
@@ -253,7 +253,7 @@ def _columns(
     }
 
 
-def _cut_notes(tokens: Any, asked: Asked) -> tuple[str, ...]:
+def _cut_notes(tokens: Any, asked: EvaluationTask) -> tuple[str, ...]:
     count = int(tokens.truncated.sum())
     if not count:
         return ()
@@ -267,7 +267,7 @@ def _floats(values: np.ndarray) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
-_MEASURES: dict[Kind, Callable[[Policy, Asked], Measured]] = {
+_MEASURES: dict[Kind, Callable[[Policy, EvaluationTask], Measured]] = {
     "answers": _answers,
     "pairs": _pairs,
     "text": _text,

@@ -36,7 +36,7 @@ KINDS: dict[type, Kind] = {need: kind for kind, need in NEEDS.items()}
 
 
 @dataclass(frozen=True)
-class Material:
+class EvaluationRows:
     """Rows to evaluate. ``numbers`` are theirs within the data, or the part of it; ``of`` is how many that has.
 
     ``exact``: each prompt has one right answer. ``sha256`` is the hash of all the data's rows.
@@ -52,7 +52,7 @@ class Material:
     sha256: str
     warnings: tuple[str, ...] = ()
 
-    def some(self, count: int | None, seed: int) -> Material:
+    def some(self, count: int | None, seed: int) -> EvaluationRows:
         """``count`` of the rows, drawn by ``seed``, in their order."""
         if count is None or count >= self.of:
             return self
@@ -61,50 +61,50 @@ class Material:
         return replace(self, rows=rows, numbers=tuple(drawn.tolist()))
 
 
-def held_out(result: Result, part: Part, kind: Kind | None = None) -> Material:
+def load_held_out(result: Result, part: Part, kind: Kind | None = None) -> EvaluationRows:
     """What the result's trial held out, exactly as it was scored there. Raises ``DataError``."""
-    config = own_data(result)
+    config = trial_data(result)
     if config is None:
         raise DataError(
             f"{result.name} has no data of its own; say which to evaluate on: --data FILE or NAME"
         )
-    kind = kind or KINDS[result.config.stage.needs]
+    kind = kind or KINDS[result.config.stage.row_type]
     found = loading.load(config, NEEDS[kind])
     rows = found.test if part == "test" else found.validation
     assert isinstance(rows, Rows)
     numbers = tuple(range(len(rows)))
-    return Material(found.name, kind, part, rows, numbers, len(rows), found.exact, found.sha256)
+    return EvaluationRows(found.name, kind, part, rows, numbers, len(rows), found.exact, found.sha256)
 
 
-def named(result: Result, name: str, kind: Kind | None = None) -> Material:
+def load_named(result: Result, name: str, kind: Kind | None = None) -> EvaluationRows:
     """All rows of the data that ``name`` names: a file, a folder, a pattern, a hub's, an embedded one, or one of a
     ``dataset_info.json`` beside the trial's data, here, or in ``./data``. Raises ``DataError``.
     """
     config = _config(result, name)
     if kind is None:
         need = row_kind.kind(config)
-        kind = KINDS[result.config.stage.needs if need is None else need]
+        kind = KINDS[result.config.stage.row_type if need is None else need]
     found = loading.whole(config, NEEDS[kind])
     count = len(found.rows)
     numbers = tuple(range(count))
-    return Material(
+    return EvaluationRows(
         found.name, kind, None, found.rows, numbers, count, found.exact, found.sha256, found.warnings
     )
 
 
-def own_data(result: Result) -> DataConfig | None:
+def trial_data(result: Result) -> DataConfig | None:
     """The data of the result's trial, where it is on this machine; ``None`` for what no trial left."""
-    return None if result.run is None else trial_rows.here(result).data
+    return None if result.run is None else trial_rows.local_config(result).data
 
 
-def trained_on(result: Result, material: Material) -> tuple[int, list[str]]:
+def count_trained_on(result: Result, material: EvaluationRows) -> tuple[int, list[str]]:
     """How many of the rows have a prompt, or a text, that the result was trained on, by its trial or one before it;
     and what couldn't be looked at, in sentences.
     """
     keys, seen, unknown = _keys(material.rows), np.zeros(len(material.rows), bool), []
     for config in _trained(result):
         try:
-            train = loading.load(config.data, config.stage.needs).train
+            train = loading.load(config.data, config.stage.row_type).train
         except DataError as error:
             unknown.append(f"{result.name}: whether rows were trained on can't be told: {error}")
             continue
@@ -115,7 +115,7 @@ def trained_on(result: Result, material: Material) -> tuple[int, list[str]]:
 
 def _trained(result: Result) -> Iterator[TrialConfig]:
     """The trials that trained the result, the last first."""
-    left, run = result.left, result.run
+    left, run = result.trained_folder, result.run
     config: TrialConfig | None = result.config if left is not None and run is not None else None
     start = result.config.model.start
     while config is not None:

@@ -20,7 +20,7 @@ from trainables.training.policy import Policy
 
 
 @dataclass(frozen=True)
-class Known:
+class ReferenceTexts:
     """Texts that a model should still know. ``sha256`` is the hash of the file, or of its rows."""
 
     name: str
@@ -28,7 +28,7 @@ class Known:
     sha256: str
 
     @classmethod
-    def read(cls, name: str) -> Known:
+    def read(cls, name: str) -> ReferenceTexts:
         """A ``.txt`` file as one text, any other text data as its rows. Raises ``DataError``."""
         path = Path(name).expanduser()
         if path.suffix.lower() != ".txt":
@@ -45,16 +45,16 @@ class Known:
         return cls(path.name, (Text(text),), files.file_sha256(path))
 
 
-def before(result: Result) -> Result:
+def before_training(result: Result) -> Result:
     """What the result was made of; below an adapter, the very weights that it stands on, quantized if they are.
 
     Raises ``ModelError`` for a model that nothing was made into.
     """
-    if result.left is None:
+    if result.trained_folder is None:
         raise ModelError(
             f"{result.name} is a base model: there is no before, so it can have forgotten nothing"
         )
-    if not result.speaks:
+    if not result.generates_text:
         raise ModelError(
             f"{result.name} is a reward model: it foretells no text, so it can't have forgotten one"
         )
@@ -63,10 +63,10 @@ def before(result: Result) -> Result:
         if result.is_adapter
         else result.config.model_copy(update={"method": None, "role": "base"})
     )
-    return replace(result, name=f"{result.name} before", config=config, left=None, record=None)
+    return replace(result, name=f"{result.name} before", config=config, trained_folder=None, record=None)
 
 
-def likelihoods(policy: Policy, known: Known, cutoff: int, batch_size: int | None) -> Measured:
+def measure_likelihood(policy: Policy, known: ReferenceTexts, cutoff: int, batch_size: int | None) -> Measured:
     """The likelihood of the texts, whose rows are pieces of at most ``cutoff`` tokens."""
     stage = Pretrain()
     pieces = [
@@ -80,7 +80,7 @@ def likelihoods(policy: Policy, known: Known, cutoff: int, batch_size: int | Non
     return Measured(columns, (loss, perplexity, _bits(loss, known)), "loss")
 
 
-def _bits(loss: Measure, known: Known) -> Measure:
+def _bits(loss: Measure, known: ReferenceTexts) -> Measure:
     """Bits per byte. A piece's end may be within a character, so all pieces' tokens are taken as of the same size."""
     assert loss.by_row is not None
     assert loss.weights is not None

@@ -8,12 +8,12 @@ from trainables.trial.config import TrialConfig
 from trainables.trial.staged_inputs import Given
 
 
-def here(result: Result) -> TrialConfig:
+def local_config(result: Result) -> TrialConfig:
     """A result's config with what was copied into its run in the place of what isn't on this machine."""
     return result.config if result.run is None else Given.of(result.run).config(result.config)
 
 
-def rows(result: Result) -> Data:
+def load_rows(result: Result) -> Data:
     """Its data, cut as it was. Raises ``DataError`` where that isn't here, or isn't what it was."""
-    config = here(result)
-    return load(config.data, config.stage.needs)
+    config = local_config(result)
+    return load(config.data, config.stage.row_type)

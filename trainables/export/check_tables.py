@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainables.export.merge_effect import Change
+from trainables.export.merge_effect import ScoreChange
 from trainables.export.verify import Check, Difference
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Told:
+class CheckTable:
     """A table, and the sentence before it; plain texts."""
 
     sentence: str
@@ -22,7 +22,7 @@ class Told:
     rows: tuple[tuple[str, ...], ...]
 
 
-def of(exported: Exported) -> Iterator[Told]:
+def check_tables(exported: Exported) -> Iterator[CheckTable]:
     """All that was compared."""
     if exported.check is not None:
         yield checked(exported.check)
@@ -30,7 +30,7 @@ def of(exported: Exported) -> Iterator[Told]:
         yield changed(exported.change)
 
 
-def checked(check: Check) -> Told:
+def checked(check: Check) -> CheckTable:
     """How the export compares with what it was made of."""
     found = {
         "adapter and base summed, in 32 bits": check.sum,
@@ -39,7 +39,7 @@ def checked(check: Check) -> Told:
     }
     exact = "the adapter on its unquantized base" if check.sum is not None else "the trained weights"
     numbers = "log-probabilities" if check.files.same is not None else "rewards"
-    return Told(
+    return CheckTable(
         f"Absolute differences of {numbers} from {exact} in 32 bits, on {len(check.prompts.ids)} "
         f"{check.prompts.source}:",
         ("", "greatest", "mean", "same most likely token"),
@@ -51,9 +51,9 @@ def _numbers(found: Difference) -> tuple[str, str, str]:
     return f"{found.greatest:.2g}", f"{found.mean:.2g}", "–" if found.same is None else f"{found.same:.1%}"
 
 
-def changed(change: Change) -> Told:
+def changed(change: ScoreChange) -> CheckTable:
     """What merging onto the unquantized base did to the scores."""
-    return Told(
+    return CheckTable(
         "The adapter was trained on a quantized base and is merged into the unquantized one. What that changes, on "
         f"{change.rows} test rows:",
         ("metric", "quantized base + adapter", "merged", "change"),

@@ -12,7 +12,7 @@ from trainables.export import (
 
 
 @dataclass(frozen=True)
-class Options:
+class ExportOptions:
     """``dtype`` is the weights' own without one. ``gguf`` is a type of ``gguf.TYPES``, by ``converter``."""
 
     adapter: bool = False
@@ -33,5 +33,5 @@ class Exported:
     bytes: int
     dtype: str | None
     check: verify.Check | None = None
-    change: merge_effect.Change | None = None
+    change: merge_effect.ScoreChange | None = None
     notes: tuple[str, ...] = ()

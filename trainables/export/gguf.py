@@ -21,7 +21,7 @@ HOW = f"""--gguf needs llama.cpp's converter: {SCRIPT} is not in --llama-cpp DIR
 and give --llama-cpp llama.cpp"""
 
 
-def converter(folder: Path | None) -> Path:
+def find_converter(folder: Path | None) -> Path:
     """The converter's script: in ``folder``, in ``$LLAMA_CPP``, or on PATH. Raises ``ModelError`` that says the way."""
     named = folder or (Path(own) if (own := os.environ.get("LLAMA_CPP")) else None)
     if named is not None:

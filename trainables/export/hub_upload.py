@@ -10,7 +10,7 @@ from trainables.models.folder import ModelError
 LOGIN = "--push needs a token that may write: `hf auth login`, or HF_TOKEN"
 
 
-def refuse(repository: str) -> None:
+def check_repository(repository: str) -> None:
     """Raises ``ModelError`` for an id that can't be, or where there is no token; asks no network."""
     from huggingface_hub import get_token
     from huggingface_hub.errors import HFValidationError
@@ -26,7 +26,7 @@ def refuse(repository: str) -> None:
         raise ModelError(LOGIN)
 
 
-def push(folder: Path, repository: str, public: bool) -> str:
+def upload(folder: Path, repository: str, public: bool) -> str:
     """Uploads the folder, and gives its address. A repository that isn't there is made, a private one by default.
 
     Raises ``ExportFailed``, also for a repository that everybody can see where ``public`` isn't said.

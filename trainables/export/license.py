@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from trainables.config.model import ModelConfig
-from trainables.models.hub import Hub
-from trainables.models.locate import KNOWN, ModelError, source
-from trainables.models.python_package import Packaged
+from trainables.models.hub import HuggingFaceModel
+from trainables.models.locate import NAMED_MODELS, ModelError, find_source
+from trainables.models.python_package import PackagedModel
 
 # By how a repository's id begins, the longest first; hub's names of licences.
 LICENCES = {
@@ -33,29 +33,29 @@ LICENCES = {
 def repository(model: ModelConfig) -> str | None:
     """The id on its hub of the model that a config names; ``None`` for a folder."""
     found = _source(model)
-    return found.repository if isinstance(found, Hub | Packaged) else None
+    return found.repository if isinstance(found, HuggingFaceModel | PackagedModel) else None
 
 
 def public_name(model: ModelConfig) -> str:
     """What the base can be called without a path of this machine: its hub's id, its name here, its folder's name."""
     found = _source(model)
-    return found.repository if isinstance(found, Hub) else model.label
+    return found.repository if isinstance(found, HuggingFaceModel) else model.label
 
 
 def revision(model: ModelConfig) -> str | None:
     """The branch, tag or commit of its hub that the config asks for."""
     found = _source(model)
-    return found.revision if isinstance(found, Hub) else None
+    return found.revision if isinstance(found, HuggingFaceModel) else None
 
 
-def of(model: ModelConfig, folder: Path) -> str | None:
+def license_of(model: ModelConfig, folder: Path) -> str | None:
     """The base's licence by its own card in ``folder``, else by what is known of it; ``None`` where nothing is."""
     found = _source(model)
     if said := _of_card(folder / "README.md"):
         return said
-    if isinstance(found, Packaged):
+    if isinstance(found, PackagedModel):
         return found.licence.lower()
-    starts = [start for start in LICENCES if isinstance(found, Hub) and found.repository.startswith(start)]
+    starts = [start for start in LICENCES if isinstance(found, HuggingFaceModel) and found.repository.startswith(start)]
     return LICENCES[max(starts, key=len)] if starts else None
 
 
@@ -63,7 +63,7 @@ def _source(model: ModelConfig) -> object | None:
     if model.name is None:
         return None
     try:
-        return KNOWN.get(model.name) or source(model.name)
+        return NAMED_MODELS.get(model.name) or find_source(model.name)
     except ModelError:
         return None
 

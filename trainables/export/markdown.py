@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 
-def code(text: str) -> str:
+def inline_code(text: str) -> str:
     """A text as code.
 
     >>> code("a`b")
@@ -17,7 +17,7 @@ def code(text: str) -> str:
     return f"{fence}{line}{fence}" if fence == "`" else f"{fence} {line} {fence}"
 
 
-def shown(text: str) -> str:
+def escaped(text: str) -> str:
     """A text as plain words.
 
     >>> shown("a|b *c* <d>")

@@ -10,14 +10,14 @@ from pathlib import Path
 from trainables.data.errors import DataError
 from trainables.evaluation import trial_rows
 from trainables.export import saved_model
-from trainables.inference.model_pool import Shelf
+from trainables.inference.model_pool import ModelPool
 from trainables.inference.result import Result
 from trainables.quantizers import QuantizationFailed
 from trainables.stages.ppo.reward_rules import RewardModelError
 
 
 @dataclass(frozen=True)
-class Change:
+class ScoreChange:
     """The test rows' metrics, of the adapter on the base as it was trained and of the merged model."""
 
     rows: int
@@ -25,33 +25,33 @@ class Change:
     after: dict[str, float]
 
 
-def is_due(result: Result) -> bool:
+def changes_base(result: Result) -> bool:
     """Whether the base was held in another form than the one that is merged into."""
     return result.is_adapter and bool(result.config.method and result.config.method.prepares_by)
 
 
-def change(result: Result, folder: Path, dtype: str, say: Callable[[str], None]) -> Change | str:
+def measure_change(result: Result, folder: Path, dtype: str, say: Callable[[str], None]) -> ScoreChange | str:
     """Both scores, measured here and now; or why they can't be.
 
     ``folder`` has the merged model, which is scored with the tokenizer that the result has.
     """
-    config = trial_rows.here(result)
+    config = trial_rows.local_config(result)
     try:
-        data = trial_rows.rows(result)
+        data = trial_rows.load_rows(result)
         say(f"scoring {len(data.test)} test rows, quantized and merged")
-        with Shelf().take(result).active() as policy:
+        with ModelPool().load(result).active() as policy:
             before = config.stage.score(policy, data, data.test, config.data.cutoff).metrics
             attention = policy.causal.config._attn_implementation
         policy = replace(policy, model=None)
         gc.collect()
         merged = replace(
             policy,
-            model=saved_model.load(folder, result, dtype, attention),
+            model=saved_model.load_exported(folder, result, dtype, attention),
             method=None,
-            dtypes=saved_model.all_in(dtype),
+            dtypes=saved_model.uniform_dtypes(dtype),
         )
         after = config.stage.score(merged, data, data.test, config.data.cutoff).metrics
-        return Change(len(data.test), before, after)
+        return ScoreChange(len(data.test), before, after)
     except DataError as error:
         return f"the trial's data is not here ({error})"
     except (QuantizationFailed, ImportError, RewardModelError) as error:

@@ -13,24 +13,25 @@ from trainables import results
 from trainables.data.errors import DataError
 from trainables.evaluation import trial_rows
 from trainables.export import check_tables, license
-from trainables.export.markdown import code, row, shown, table
-from trainables.export.public_settings import hub_id, public_data, settings
+from trainables.export.markdown import escaped, inline_code, row, table
+from trainables.export.public_settings import dataset_hub_id, public_data_name, public_settings
 from trainables.inference.result import Result
 from trainables.results import Record
 from trainables.system import provenance, redaction
+from trainables.system.byte_sizes import gib
 
 if TYPE_CHECKING:
     from trainables.export.exported import Exported
 
-Interval = Callable[[float, int], tuple[float, float]]  # of a share of so many rows
+ShareInterval = Callable[[float, int], tuple[float, float]]  # of a share of so many rows
 NAME = "README.md"
 PEAKS = {"peak_load_bytes": "loading", "peak_train_bytes": "training", "peak_eval_bytes": "scoring"}
 UNKNOWN = "see-the-base-model"
 
 
-def text(result: Result, exported: Exported, interval: Interval) -> str:
+def render(result: Result, exported: Exported, interval: ShareInterval) -> str:
     """The whole ``README.md``."""
-    licensed = license.of(result.config.model, result.base_folder() if result.left else result.folder())
+    licensed = license.license_of(result.config.model, result.base_folder() if result.trained_folder else result.folder())
     parts = [
         *_front(result, exported, licensed),
         *_made(result),
@@ -56,12 +57,12 @@ def _front(result: Result, exported: Exported, licensed: str | None) -> Iterator
     front: dict[str, Any] = {
         "base_model": license.repository(model) or license.public_name(model),
         "library_name": "transformers" if exported.dtype else "peft",
-        "pipeline_tag": "text-generation" if result.speaks else "text-classification",
+        "pipeline_tag": "text-generation" if result.generates_text else "text-classification",
         "license": licensed or "other",
         **({} if licensed else {"license_name": UNKNOWN}),
         "tags": ["paretune", config.stage.kind, kind],
     }
-    if hubs := [hub for name in config.data.names if (hub := hub_id(name))]:
+    if hubs := [hub for name in config.data.names if (hub := dataset_hub_id(name))]:
         front["datasets"] = hubs
     yield "---"
     yield from (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items())
@@ -71,14 +72,14 @@ def _front(result: Result, exported: Exported, licensed: str | None) -> Iterator
 def _made(result: Result) -> Iterator[str]:
     config = result.config
     base = license.public_name(config.model)
-    yield from (f"# {shown(_title(result))}", "")
+    yield from (f"# {escaped(_title(result))}", "")
     if config.method is None:
-        yield from (f"{code(base)} as it comes, written in another form by Paretune.", "")
+        yield from (f"{inline_code(base)} as it comes, written in another form by Paretune.", "")
         return
-    whose = f"trial {code(result.record.trial_id)}, " if result.record else ""
-    yield f"{code(base)}, trained by {config.stage.kind} with {config.method.kind} ({whose}cell {code(config.cell)})."
+    whose = f"trial {inline_code(result.record.trial_id)}, " if result.record else ""
+    yield f"{inline_code(base)}, trained by {config.stage.kind} with {config.method.kind} ({whose}cell {inline_code(config.cell)})."
     if config.model.start is not None:
-        yield f"It started from what {shown(config.model.start.label)} had made of the base."
+        yield f"It started from what {escaped(config.model.start.label)} had made of the base."
     if result.record and result.record.status != "done":
         yield f"The trial ended as {result.record.status}."
     yield ""
@@ -94,22 +95,22 @@ def _data(result: Result) -> Iterator[str]:
     if result.config.method is None:
         return
     yield from ("## Data", "")
-    rows = [("trained on", ", ".join(map(public_data, config.names)))]
+    rows = [("trained on", ", ".join(map(public_data_name, config.names)))]
     if config.eval_names:
-        rows.append(("held out", ", ".join(map(public_data, config.eval_names))))
+        rows.append(("held out", ", ".join(map(public_data_name, config.eval_names))))
     digest = (record.data_sha256 if record else None) or config.sha256
     rows += [("SHA-256 of all rows", digest)] if digest else []
     rows += _counted(result)
     rows += [("test rows", str(record.test_rows))] if record and record.test_rows else []
     rows += [("training steps", str(record.steps))] if record and record.steps else []
     rows += [("tokens trained on", f"{record.tokens:,}")] if record and record.tokens else []
-    yield from table(("", ""), [(name, code(value)) for name, value in rows])
+    yield from table(("", ""), [(name, inline_code(value)) for name, value in rows])
 
 
 def _counted(result: Result) -> list[tuple[str, str]]:
     """How many rows there are to train on, where the data is here to be asked."""
     try:
-        return [("training rows", str(len(trial_rows.rows(result).train)))]
+        return [("training rows", str(len(trial_rows.load_rows(result).train)))]
     except DataError:
         return []
 
@@ -129,22 +130,22 @@ def _settings(result: Result) -> Iterator[str]:
     rows = [
         (
             f"{section}.{key}",
-            code(json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value),
+            inline_code(json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value),
         )
         for section, values in sections.items()
-        for key, value in settings(values.model_dump(mode="json")).items()
+        for key, value in public_settings(values.model_dump(mode="json")).items()
     ]
-    yield from table(("setting", "value"), [("method", code(config.method.kind)), *rows])
+    yield from table(("setting", "value"), [("method", inline_code(config.method.kind)), *rows])
 
 
-def _scores(result: Result, interval: Interval) -> Iterator[str]:
+def _scores(result: Result, interval: ShareInterval) -> Iterator[str]:
     record = result.record
     if record is None or not record.metrics:
         return
     base = _base_of(result, record)
     yield from ("## Scores", "")
     rows = [
-        (shown(name), _score(record, name, interval), _score(base, name, interval) if base else "–")
+        (escaped(name), _score(record, name, interval), _score(base, name, interval) if base else "–")
         for name in record.metrics
     ]
     yield from table(("metric", "this model", "the base, untrained"), rows)
@@ -152,13 +153,13 @@ def _scores(result: Result, interval: Interval) -> Iterator[str]:
     yield (
         f"On {record.test_rows} test rows that were neither trained on nor searched by"
         f"{'; in brackets the 95 % interval (Wilson)' if share else ''}."
-        + (f" Quality is {shown(str(record.quality_name))}." if record.quality_name else "")
+        + (f" Quality is {escaped(str(record.quality_name))}." if record.quality_name else "")
         + ("" if base else " The base's own score isn't recorded here.")
     )
     yield ""
 
 
-def _score(record: Record, name: str, interval: Interval) -> str:
+def _score(record: Record, name: str, interval: ShareInterval) -> str:
     value = record.metrics.get(name)
     if value is None:
         return "–"
@@ -189,23 +190,23 @@ def _memory(record: Record | None) -> Iterator[str]:
     if record is None or not measured:
         return
     yield from ("## Memory", "")
-    said = ", ".join(f"{told} {count / 2**30:.2f} GiB" for told, count in measured.items())
+    said = ", ".join(f"{told} {gib(count)}" for told, count in measured.items())
     of = {"cuda": "of a GPU", "rss": "of a process on a CPU"}.get(str(record.memory_source), "")
     yield from (f"Peaks {of}, above what it held before it loaded anything: {said}.", "")
 
 
 def _checked(exported: Exported) -> Iterator[str]:
     yield from ("## What was checked of this export", "")
-    for each in check_tables.of(exported):
-        yield from (each.sentence, "", *table(each.names, (map(shown, cells) for cells in each.rows)))
+    for each in check_tables.check_tables(exported):
+        yield from (each.sentence, "", *table(each.names, (map(escaped, cells) for cells in each.rows)))
     if exported.notes:
-        yield from (*(f"- {shown(note)}" for note in exported.notes), "")
+        yield from (*(f"- {escaped(note)}" for note in exported.notes), "")
 
 
 def _loading(result: Result, exported: Exported) -> Iterator[str]:
     yield from ("## Loading it", "", "```python")
     remote = ", trust_remote_code=True" if result.config.model.runs_remote_code else ""
-    loader = "AutoModelForCausalLM" if result.speaks else "AutoModelForSequenceClassification"
+    loader = "AutoModelForCausalLM" if result.generates_text else "AutoModelForSequenceClassification"
     if exported.dtype is None:
         named = {"CAUSAL_LM": "AutoPeftModelForCausalLM", "SEQ_CLS": "AutoPeftModelForSequenceClassification"}
         loader = named[result.config.stage.task]
@@ -217,7 +218,7 @@ def _loading(result: Result, exported: Exported) -> Iterator[str]:
         f'model = {loader}.from_pretrained("FOLDER", dtype="auto"{remote})',
         f'tokenizer = AutoTokenizer.from_pretrained("FOLDER"{remote})',
     )
-    if result.speaks:
+    if result.generates_text:
         yield from _asking()
     yield from ("```", "")
 

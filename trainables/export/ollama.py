@@ -21,7 +21,7 @@ SYSTEM, FIRST, ANSWER, SECOND = "PARETUNESYSTEM", "PARETUNEFIRST", "PARETUNEANSW
 
 
 @dataclass(frozen=True)
-class Form:
+class ChatFormat:
     """A chat template that is nothing but texts around each message: ``head`` comes first where there is no system
     message, ``prompt`` last, where the answer begins.
     """
@@ -41,10 +41,10 @@ class Form:
             parts += [before, message["content"], after]
         return "".join([*parts, self.prompt])
 
-    def without(self, begin: str) -> Form:
+    def without(self, begin: str) -> ChatFormat:
         """Without a token that Ollama writes itself before all else."""
         head, system = self.head.removeprefix(begin), self.system[0].removeprefix(begin)
-        return Form(head, (system, self.system[1]), self.user, self.assistant, self.prompt)
+        return ChatFormat(head, (system, self.system[1]), self.user, self.assistant, self.prompt)
 
     def go(self) -> str:
         """As a template of Go's ``text/template``, with what Ollama gives it: ``.System`` and ``.Messages``."""
@@ -86,7 +86,7 @@ def _conversations() -> list[list[Message]]:
     ]
 
 
-def form(tokenizer: Any) -> Form | None:
+def chat_format(tokenizer: Any) -> ChatFormat | None:
     """The form of a tokenizer's template, found by what it writes; ``None`` where it is no such, or writes more."""
 
     def write(*messages: Message, prompt: bool = False) -> str:
@@ -100,7 +100,7 @@ def form(tokenizer: Any) -> Form | None:
     return found if same else None
 
 
-def _probed(write: Any) -> Form:
+def _probed(write: Any) -> ChatFormat:
     system, user = {"role": "system", "content": SYSTEM}, {"role": "user", "content": FIRST}
     answer, again = {"role": "assistant", "content": ANSWER}, {"role": "user", "content": SECOND}
     one, two, three = write(user), write(user, answer), write(user, answer, again)
@@ -108,7 +108,7 @@ def _probed(write: Any) -> Form:
     assistant = _split(_after(two, one), ANSWER)
     user_begin, _ = _split(_after(three, two), SECOND)
     system_begin, rest = _split(write(system, user), SYSTEM)
-    return Form(
+    return ChatFormat(
         head=_before(head_and_user, user_begin),
         system=(system_begin, _before(_split(rest, FIRST)[0], user_begin)),
         user=(user_begin, user_end),
@@ -142,7 +142,7 @@ def _begins_itself(tokenizer: Any) -> str:
 
 def modelfile(tokenizer: Any, ends: Sequence[str], weights: str) -> str:
     """The Modelfile's text. ``weights`` is what ``FROM`` names: a GGUF file beside it, or ``.``, its own folder."""
-    found = form(tokenizer)
+    found = chat_format(tokenizer)
     template = f'TEMPLATE """{found.without(_begins_itself(tokenizer)).go()}"""' if found else NOT_CONVERTED
     stops = [f"PARAMETER stop {json.dumps(end, ensure_ascii=False)}" for end in ends]
     return "\n".join(

@@ -14,6 +14,7 @@ from pathlib import Path
 from trainables.models.folder import ModelError
 from trainables.storage import files
 from trainables.storage.home import home
+from trainables.system.byte_sizes import gib
 
 # What an export writes, or a model's folder has. Anything else is somebody's, and isn't replaced.
 OURS = (
@@ -27,14 +28,14 @@ class ExportFailed(RuntimeError):  # noqa: N818
 
 
 @contextmanager
-def unfinished(out: Path, force: bool, room: int, sources: Sequence[Path]) -> Iterator[Path]:
+def new_output_folder(out: Path, force: bool, room: int, sources: Sequence[Path]) -> Iterator[Path]:
     """Yields an empty folder beside ``out``; on a clean exit it takes the place of ``out``.
 
     ``room`` bytes must be free; ``sources`` are the folders that the export is made from. What a killed export left
     behind goes first. Raises ``ModelError`` for what the user has to decide or mend.
     """
     out = out.expanduser().resolve()
-    refuse(out, force, sources)
+    check_output(out, force, sources)
     with _alone(out):
         _clear(out)
         _refuse_full(out, room)
@@ -42,7 +43,7 @@ def unfinished(out: Path, force: bool, room: int, sources: Sequence[Path]) -> It
             yield folder
 
 
-def refuse(out: Path, force: bool, sources: Sequence[Path] = ()) -> None:
+def check_output(out: Path, force: bool, sources: Sequence[Path] = ()) -> None:
     """Raises ``ModelError`` where ``out`` must not be written to."""
     out = out.expanduser().resolve()
     for source in sources:
@@ -107,6 +108,6 @@ def _refuse_full(out: Path, room: int) -> None:
     free = shutil.disk_usage(there).free
     if free < room:
         raise ModelError(
-            f"{out} would take {room / 2**30:.2f} GiB, and {there} has {free / 2**30:.2f} GiB free; make room, or give "
+            f"{out} would take {gib(room)}, and {there} has {gib(free)} free; make room, or give "
             "a folder on another disk"
         )

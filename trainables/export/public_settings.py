@@ -25,7 +25,7 @@ NOT_SETTINGS = frozenset(
 )
 
 
-def settings(values: Mapping[str, Any]) -> dict[str, Any]:
+def public_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """Those that say how something was made: no paths, nothing that is unset; of a path its last part."""
     found: dict[str, Any] = {}
     for key, value in values.items():
@@ -42,15 +42,15 @@ def _public(value: Any) -> Any:
         return {key: _public(item) for key, item in value.items() if key not in ("path", "folder")}
     if isinstance(value, list):
         return [_public(item) for item in value]
-    return public_data(value) if isinstance(value, str) else value
+    return public_data_name(value) if isinstance(value, str) else value
 
 
-def public_data(name: str) -> str:
+def public_data_name(name: str) -> str:
     """What a data set is called: of a path its last part alone."""
     return name if is_hub(name) else name.replace("\\", "/").rstrip("/").rpartition("/")[2] or name
 
 
-def hub_id(name: str) -> str | None:
+def dataset_hub_id(name: str) -> str | None:
     """The id of a data set on the Hugging Face hub: ``hf:ORG/NAME:SUBSET#SPLIT@REVISION`` names it."""
     if not name.startswith("hf:"):
         return None

@@ -79,15 +79,15 @@ class Check:
     sum: Difference | None
     rounding: Difference
     files: Difference
-    strange: tuple[str, ...] = ()  # weights that the files have otherwise than they were given
+    changed: tuple[str, ...] = ()  # weights that the files have otherwise than they were given
 
     @property
     def failure(self) -> str | None:
         """What is wrong, in a sentence; ``None`` if nothing is."""
         if self.sum is not None and not self.sum.excess <= 1:
             return f"merging in 32 bits moves log-probabilities by up to {self.sum.greatest:.2g}"
-        if self.strange:
-            return f"the files hold other weights than they were given: {', '.join(self.strange[:3])}"
+        if self.changed:
+            return f"the files hold other weights than they were given: {', '.join(self.changed[:3])}"
         limits = {
             "at most": (self.files.greatest, self.rounding.greatest),
             "in the mean": (self.files.mean, self.rounding.mean),
@@ -100,11 +100,11 @@ class Check:
         return None
 
 
-def prompts(result: Result, tokenizer: Any) -> Prompts:
+def choose_prompts(result: Result, tokenizer: Any) -> Prompts:
     """Held-out rows of the trial's own data; built-in ones where that isn't here, or there is no trial."""
     cutoff = min(result.config.data.cutoff, TOKENS)
     try:
-        test = trial_rows.rows(result).test
+        test = trial_rows.load_rows(result).test
         rows: Sequence[Row] = [test[place] for place in range(min(PROMPTS, len(test)))]
         source = "held-out rows of its own data"
     except DataError:
@@ -128,7 +128,7 @@ def _ids(row: Row, tokenizer: Any, cutoff: int) -> list[int]:
         return templates.prompt_ids(tokenizer, row.prompt)[:cutoff]
 
 
-def strange(given: Any, found: Any) -> tuple[str, ...]:
+def changed_weights(given: Any, found: Any) -> tuple[str, ...]:
     """The names of weights that two models of one dtype don't have alike, bit for bit."""
     ours, theirs = given.state_dict(), found.state_dict()
     same = (name for name, weight in ours.items() if name in theirs and torch.equal(weight, theirs[name]))
@@ -136,18 +136,18 @@ def strange(given: Any, found: Any) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def answers(model: Any, prompts: Prompts, speaks: bool) -> list[Tensor]:
+def model_outputs(model: Any, prompts: Prompts, generates_text: bool) -> list[Tensor]:
     """For each prompt the log-probabilities of all tokens at its last positions, (positions, vocab); or its reward."""
     model.eval()
     found = []
     for ids in prompts.ids:
         logits = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float().cpu()
         # A clone: what is kept isn't a view of all positions.
-        found.append(logits[-POSITIONS:].log_softmax(-1).clone() if speaks else logits.reshape(1, -1))
+        found.append(logits[-POSITIONS:].log_softmax(-1).clone() if generates_text else logits.reshape(1, -1))
     return found
 
 
-def difference(found: Sequence[Tensor], expected: Sequence[Tensor], speaks: bool) -> Difference:
+def compare(found: Sequence[Tensor], expected: Sequence[Tensor], generates_text: bool) -> Difference:
     """How far two models' answers to the same prompts are apart."""
     gaps = [(one - other).abs() for one, other in zip(found, expected, strict=True)]
     allowed = [ABSOLUTE + RELATIVE * other.abs() for other in expected]
@@ -156,7 +156,7 @@ def difference(found: Sequence[Tensor], expected: Sequence[Tensor], speaks: bool
     return Difference(
         greatest=_largest(gaps),
         mean=torch.cat([gap.flatten() for gap in gaps]).mean().item(),
-        same=same if speaks else None,
+        same=same if generates_text else None,
         excess=_largest([gap / room for gap, room in zip(gaps, allowed, strict=True)]),
     )
 

@@ -11,7 +11,7 @@ from trainables.system.progress import tell
 from trainables.training.policy import Policy
 
 
-def answers(
+def generate_answers(
     policy: Policy,
     prompts: Sequence[list[int]],
     numbers: Sequence[int],

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from trainables.inference.sampling import Chooser, Sampling
+from trainables.inference.sampling import Sampling, TokenSampler
 from trainables.scoring.generation import pad_left
 from trainables.training.policy import Policy
 
@@ -28,21 +28,21 @@ class Answer:
     """
 
     prompt: list[int]
-    chooser: Chooser
+    chooser: TokenSampler
     tokens: list[int]
-    ended: str | None = None
+    finish_reason: str | None = None
 
     @classmethod
     def begun(cls, prompt: list[int], sampling: Sampling) -> Answer:
-        return cls(prompt, Chooser(sampling), [])
+        return cls(prompt, TokenSampler(sampling), [])
 
     def take(self, logits: Tensor, ends: Sequence[int]) -> None:
         """Goes on by a token."""
         self.tokens.append(self.chooser.choose(logits))
         if self.tokens[-1] in ends:
-            self.ended = "stop"
+            self.finish_reason = "stop"
         elif len(self.tokens) >= self.chooser.sampling.max_new_tokens:
-            self.ended = "length"
+            self.finish_reason = "length"
 
 
 class Batch:
@@ -83,7 +83,7 @@ class Batch:
 
     def without_ended(self) -> Batch | None:
         """The answers that aren't at their end; ``None`` when all are."""
-        going = [row for row, answer in enumerate(self.answers) if answer.ended is None]
+        going = [row for row, answer in enumerate(self.answers) if answer.finish_reason is None]
         if len(going) == len(self.answers):
             return self
         if not going:
@@ -97,7 +97,7 @@ class Batch:
     def _trim(self) -> None:
         """Lets go of columns that are padding in every row."""
         spare = int(self.mask.argmax(dim=1).min())
-        if spare and joins(self.cache):
+        if spare and can_join(self.cache):
             self.mask = self.mask[:, spare:]
             for layer in self.cache.layers:
                 layer.keys, layer.values = layer.keys[..., spare:, :], layer.values[..., spare:, :]
@@ -113,7 +113,7 @@ class Batch:
         self.answers += other.answers
 
 
-def joins(cache: Any) -> bool:
+def can_join(cache: Any) -> bool:
     """Whether what is kept of rows is keys and values by position, so that rows can be put beside one another."""
     from transformers.cache_utils import DynamicLayer
 

@@ -27,22 +27,22 @@ class Result:
 
     name: str
     config: TrialConfig
-    left: Path | None = None
+    trained_folder: Path | None = None
     run: Path | None = None
     record: Record | None = None
 
     @property
     def is_adapter(self) -> bool:
-        return self.left is not None and (self.left / "adapter_config.json").is_file()
+        return self.trained_folder is not None and (self.trained_folder / "adapter_config.json").is_file()
 
     @property
-    def speaks(self) -> bool:
+    def generates_text(self) -> bool:
         """Whether it predicts tokens; a reward model gives a text a number."""
         return self.config.stage.task == "CAUSAL_LM"
 
-    def must_speak(self) -> Result:
+    def require_text_generation(self) -> Result:
         """Itself. Raises ``ModelError`` for a reward model."""
-        if not self.speaks:
+        if not self.generates_text:
             raise ModelError(f"{self.name} is a reward model: it gives texts a number, and says nothing")
         return self
 
@@ -53,22 +53,22 @@ class Result:
         """
         try:
             model = self.config.model
-            return locate.folder(model) if self.run is None else starting_weights.weights(model, self.run)
+            return locate.model_folder(model) if self.run is None else starting_weights.weights(model, self.run)
         except ModelError as error:
             raise ModelError(f"{self.name}: the model that it is made of is missing. {error}") from error
 
     def tokenizer_folder(self) -> Path:
         """Where the tokenizer is that it is spoken to with: the trial's own has the template it was trained with."""
-        if self.left is not None and any((self.left / name).is_file() for name in TOKENIZERS):
-            return self.left
+        if self.trained_folder is not None and any((self.trained_folder / name).is_file() for name in TOKENIZERS):
+            return self.trained_folder
         return self.base_folder()
 
     def folder(self) -> Path:
         """Where its weights are; of an adapter, those below it."""
-        return self.base_folder() if self.left is None or self.is_adapter else self.left
+        return self.base_folder() if self.trained_folder is None or self.is_adapter else self.trained_folder
 
 
-def of_trial(folder: Path, trust: Sequence[str] = (), name: str | None = None) -> Result:
+def trial_result(folder: Path, trust: Sequence[str] = (), name: str | None = None) -> Result:
     """What a trial left, by its ``model`` folder or one of its checkpoints.
 
     Of what its config says is unsafe only what ``trust`` names counts: the folder may be somebody else's. Raises
@@ -85,7 +85,7 @@ def of_trial(folder: Path, trust: Sequence[str] = (), name: str | None = None) -
     return Result(name or config.cell, config, left, run, read_record(left.parent))
 
 
-def of_untrained(path: Path, trust: Sequence[str] = ()) -> Result:
+def untrained_result(path: Path, trust: Sequence[str] = ()) -> Result:
     """What a trial that trains nothing scored, by its ``config.json``: what the others of its run started from."""
     config = TrialConfig.model_validate_json(path.read_text(encoding="utf-8"))
     model = starting_weights.moved_along(_trusted(config.model, trust), path)
@@ -93,7 +93,7 @@ def of_untrained(path: Path, trust: Sequence[str] = ()) -> Result:
     return Result(config.cell, config, None, path.parent.parent.parent, read_record(path.parent))
 
 
-def of_base(model: ModelConfig, name: str | None = None, template: str | None = None) -> Result:
+def base_model_result(model: ModelConfig, name: str | None = None, template: str | None = None) -> Result:
     """A base model as it comes."""
     return Result(name or model.label, _plain(model, template))
 
@@ -102,12 +102,12 @@ def _of_no_trial(folder: Path, trust: Sequence[str], name: str) -> Result:
     """A model or an adapter that somebody else made; an adapter says itself what it is for."""
     unsafe = {"unsafe": tuple(trust)}
     if not (folder / "adapter_config.json").is_file():
-        return of_base(ModelConfig(path=folder, **unsafe), name)
+        return base_model_result(ModelConfig(path=folder, **unsafe), name)
     base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
     if not base:
         raise ModelError(f"{folder}: its adapter_config.json doesn't say what model it is for")
     here = Path(base).expanduser()
-    named = {"path": here} if here.is_dir() else {"name": base if base in locate.KNOWN else f"hf:{base}"}
+    named = {"path": here} if here.is_dir() else {"name": base if base in locate.NAMED_MODELS else f"hf:{base}"}
     return Result(name, _plain(ModelConfig(**named, **unsafe), None), folder)
 
 

@@ -42,7 +42,7 @@ class Sampling:
 
 
 @dataclass
-class Chooser:
+class TokenSampler:
     """Chooses one answer's tokens, one after the other."""
 
     sampling: Sampling

@@ -8,7 +8,7 @@ from typing import Any
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer makes of bytes that begin a character
 
 
-class Spoken:
+class TextStream:
     """An answer's text, piece by piece.
 
     Tokens are decoded with those before them, as some tokenizers drop a space at the beginning (the way of Hugging

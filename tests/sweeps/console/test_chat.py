@@ -10,17 +10,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from reports.best_trials import chosen
+from reports.analysis.best_trials import chosen
 from sweeps.console.chat import Page, Talk, WrongCommand, changed, run, whole
 from sweeps.runs.resolve import resolve
 from tests.helpers.small_runs import config_of, make_run
 from tests.helpers.terminals import END_OF_FILE, INTERRUPT, UP, Terminal, shell
 from tests.helpers.trials import write_rows
-from trainables.inference.generator import Speaker, TooLong, answers, longest, prompt_tokens
-from trainables.inference.model_pool import Loaded, Shelf
+from trainables.inference.generator import (
+    Generator,
+    PromptTooLong,
+    context_length,
+    prompt_tokens,
+    stream_answer,
+)
+from trainables.inference.model_pool import LoadedModel, ModelPool
 from trainables.inference.result import Result
-from trainables.inference.sampling import Chooser, Sampling
-from trainables.inference.text_stream import Spoken
+from trainables.inference.sampling import Sampling, TokenSampler
+from trainables.inference.text_stream import TextStream
 from trainables.models.folder import ModelError
 from trainables.scoring.generation import continued
 
@@ -29,78 +35,78 @@ SHORT = Sampling(max_new_tokens=12)
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Loaded:
+def loaded(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> LoadedModel:
     """The tiny model in float32, so that rounding decides nothing."""
     rows = write_rows(tmp_path_factory.mktemp("chat") / "rows.jsonl")
     config = config_of(tiny_model, rows, None)
     model = config.model.model_copy(update={"dtype": "float32"})
-    return Shelf().take(Result("tiny", config.model_copy(update={"model": model})))
+    return ModelPool().load(Result("tiny", config.model_copy(update={"model": model})))
 
 
-def prompts(loaded: Loaded) -> list[list[int]]:
+def prompts(loaded: LoadedModel) -> list[list[int]]:
     return [prompt_tokens(loaded, [{"role": "user", "content": question}]) for question in QUESTIONS]
 
 
-def greedy(loaded: Loaded, prompt: list[int], count: int) -> str:
+def greedy(loaded: LoadedModel, prompt: list[int], count: int) -> str:
     with loaded.active() as policy:
         tokens = continued(policy, [prompt], count, 1)[0]
     return str(loaded.tokenizer.decode(tokens, skip_special_tokens=True))
 
 
-def test_an_answer_that_is_streamed_is_the_one_that_is_generated_at_once(loaded: Loaded) -> None:
+def test_an_answer_that_is_streamed_is_the_one_that_is_generated_at_once(loaded: LoadedModel) -> None:
     for prompt in prompts(loaded):
-        pieces = list(answers(loaded, prompt, SHORT))
+        pieces = list(stream_answer(loaded, prompt, SHORT))
         assert "".join(pieces) == greedy(loaded, prompt, 12)
         assert len(pieces) > 1
 
 
-def test_answers_that_join_at_any_step_are_what_they_would_be_alone(loaded: Loaded) -> None:
-    speaker, made = Speaker(), []
+def test_answers_that_join_at_any_step_are_what_they_would_be_alone(loaded: LoadedModel) -> None:
+    generator, made = Generator(), []
     lengths = (12, 3, 9, 5)
     for prompt, length in zip(prompts(loaded), lengths, strict=True):
-        made.append(speaker.ask(loaded, prompt, Sampling(max_new_tokens=length)))
-        speaker.step()  # the next one comes while this one is under way
-    while speaker.busy:
-        speaker.step()
+        made.append(generator.submit(loaded, prompt, Sampling(max_new_tokens=length)))
+        generator.step()  # the next one comes while this one is under way
+    while generator.busy:
+        generator.step()
     for answer, prompt, length in zip(made, prompts(loaded), lengths, strict=True):
         with loaded.active() as policy:
             assert answer.tokens == continued(policy, [prompt], length, 1)[0][: len(answer.tokens)]
-        assert answer.ended == ("length" if len(answer.tokens) == length else "stop")
+        assert answer.finish_reason == ("length" if len(answer.tokens) == length else "stop")
 
 
-def test_only_so_many_answers_are_generated_at_a_time_and_the_others_follow(loaded: Loaded) -> None:
-    speaker = Speaker(most=2)
-    made = [speaker.ask(loaded, prompt, Sampling(max_new_tokens=4)) for prompt in prompts(loaded)]
-    assert len(speaker.step()) == 2
-    while speaker.busy:
-        assert len(speaker.step()) <= 2
+def test_only_so_many_answers_are_generated_at_a_time_and_the_others_follow(loaded: LoadedModel) -> None:
+    generator = Generator(most=2)
+    made = [generator.submit(loaded, prompt, Sampling(max_new_tokens=4)) for prompt in prompts(loaded)]
+    assert len(generator.step()) == 2
+    while generator.busy:
+        assert len(generator.step()) <= 2
     assert all(answer.tokens for answer in made)
 
 
-def test_a_drawn_answer_is_its_seeds_whatever_is_beside_it(loaded: Loaded) -> None:
+def test_a_drawn_answer_is_its_seeds_whatever_is_beside_it(loaded: LoadedModel) -> None:
     def drawn(seed: int, *others: int) -> list[int]:
-        speaker = Speaker()
+        generator = Generator()
         for other in others:
-            speaker.ask(loaded, prompts(loaded)[1], Sampling(max_new_tokens=8, temperature=1, seed=other))
-        answer = speaker.ask(loaded, prompts(loaded)[0], Sampling(max_new_tokens=8, temperature=1, seed=seed))
-        while speaker.busy:
-            speaker.step()
+            generator.submit(loaded, prompts(loaded)[1], Sampling(max_new_tokens=8, temperature=1, seed=other))
+        answer = generator.submit(loaded, prompts(loaded)[0], Sampling(max_new_tokens=8, temperature=1, seed=seed))
+        while generator.busy:
+            generator.step()
         return answer.tokens
 
     assert drawn(1) == drawn(1, 5, 6)
     assert drawn(1) != drawn(2)
 
 
-def test_a_prompt_that_leaves_no_room_is_refused(loaded: Loaded) -> None:
-    with pytest.raises(TooLong, match="the prompt has 300 tokens; tiny takes 256"):
-        Speaker().ask(loaded, [5] * 300, SHORT)
-    answer = Speaker().ask(loaded, [5] * 250, SHORT)
-    assert answer.chooser.sampling.max_new_tokens == longest(loaded) - 250
+def test_a_prompt_that_leaves_no_room_is_refused(loaded: LoadedModel) -> None:
+    with pytest.raises(PromptTooLong, match="the prompt has 300 tokens; tiny takes 256"):
+        Generator().submit(loaded, [5] * 300, SHORT)
+    answer = Generator().submit(loaded, [5] * 250, SHORT)
+    assert answer.chooser.sampling.max_new_tokens == context_length(loaded) - 250
 
 
 def test_chances_are_those_of_the_softmax() -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
-    chooser = Chooser(Sampling(temperature=0.5, seed=0))
+    chooser = TokenSampler(Sampling(temperature=0.5, seed=0))
     counts = torch.bincount(torch.tensor([chooser.choose(logits) for _ in range(4000)]), minlength=4) / 4000
     assert torch.allclose(counts, (logits / 0.5).softmax(-1), atol=0.03)
 
@@ -110,12 +116,12 @@ def test_chances_are_those_of_the_softmax() -> None:
 )
 def test_only_the_likeliest_are_drawn_from(settings: dict[str, float], kept: set[int]) -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])  # 0.64, 0.24, 0.09, 0.03
-    chooser = Chooser(Sampling(temperature=1, seed=0, **settings))  # type: ignore[arg-type]
+    chooser = TokenSampler(Sampling(temperature=1, seed=0, **settings))  # type: ignore[arg-type]
     assert {chooser.choose(logits) for _ in range(200)} == kept
 
 
 def test_penalties_are_taken_off_what_was_said() -> None:
-    chooser = Chooser(Sampling(frequency_penalty=0.4, presence_penalty=0.3))
+    chooser = TokenSampler(Sampling(frequency_penalty=0.4, presence_penalty=0.3))
     # 1.0 - 0.7 leaves the first below 0.5; then 0.5 - 0.7 leaves the second below it.
     assert [chooser.choose(torch.tensor([1.0, 0.5])) for _ in range(3)] == [0, 1, 0]
 
@@ -136,7 +142,7 @@ class Characters:
 
 
 def spoken(text: str, *stops: str) -> tuple[list[str], bool]:
-    speaking = Spoken(Characters(), stops)
+    speaking = TextStream(Characters(), stops)
     pieces = [speaking.add([byte]) for byte in text.encode()]
     return [piece for piece in (*pieces, speaking.end()) if piece], speaking.stopped
 
@@ -153,7 +159,7 @@ def test_an_answer_ends_before_a_stop_and_what_may_be_one_is_held_back() -> None
 
 
 def test_a_text_cut_within_a_character_is_told_at_the_end() -> None:
-    speaking = Spoken(Characters())
+    speaking = TextStream(Characters())
     assert speaking.add("日".encode()[:2]) == ""
     assert speaking.end() == "\N{REPLACEMENT CHARACTER}"
 
@@ -161,7 +167,7 @@ def test_a_text_cut_within_a_character_is_told_at_the_end() -> None:
 # What is typed
 
 
-def talk(loaded: Loaded, count: int = 1) -> Talk:
+def talk(loaded: LoadedModel, count: int = 1) -> Talk:
     return Talk([loaded] * count, SHORT)
 
 
@@ -171,7 +177,7 @@ def printed(talk: Talk, *lines: str) -> tuple[str, str]:
     return page.out.getvalue(), page.notes.getvalue()  # type: ignore[attr-defined]
 
 
-def test_history_is_kept_until_it_is_cleared(loaded: Loaded) -> None:
+def test_history_is_kept_until_it_is_cleared(loaded: LoadedModel) -> None:
     talking = talk(loaded)
     first, _ = printed(talking, "stop\n")
     (history,) = talking.histories
@@ -185,7 +191,7 @@ def test_history_is_kept_until_it_is_cleared(loaded: Loaded) -> None:
     assert talking.histories == [[]]
 
 
-def test_a_system_message_comes_first_and_begins_anew(loaded: Loaded) -> None:
+def test_a_system_message_comes_first_and_begins_anew(loaded: LoadedModel) -> None:
     talking = talk(loaded)
     printed(talking, "stop\n", "/system answer in French\n", "stop\n")
     assert talking.histories[0][0] == {"role": "system", "content": "answer in French"}
@@ -194,7 +200,7 @@ def test_a_system_message_comes_first_and_begins_anew(loaded: Loaded) -> None:
     assert talking.histories == [[]]
 
 
-def test_several_results_answer_the_same_each_with_its_own_history(loaded: Loaded) -> None:
+def test_several_results_answer_the_same_each_with_its_own_history(loaded: LoadedModel) -> None:
     talking = talk(loaded, 2)
     out, _ = printed(talking, "stop\n")
     assert out.count("tiny: ") == 2
@@ -202,7 +208,7 @@ def test_several_results_answer_the_same_each_with_its_own_history(loaded: Loade
     assert talking.histories[0] is not talking.histories[1]
 
 
-def test_params_are_shown_and_changed(loaded: Loaded) -> None:
+def test_params_are_shown_and_changed(loaded: LoadedModel) -> None:
     talking = talk(loaded)
     _, notes = printed(talking, "/params temperature=0.5 top_k=3 seed=7 stop=a,b\n")
     assert talking.sampling == Sampling(12, 0.5, top_k=3, seed=7, stop=("a", "b"))
@@ -223,7 +229,7 @@ def test_params_that_cannot_be_say_why(setting: str, said: str) -> None:
         changed(SHORT, [setting])
 
 
-def test_what_is_no_command_says_which_there_are_and_quit_ends_the_talk(loaded: Loaded) -> None:
+def test_what_is_no_command_says_which_there_are_and_quit_ends_the_talk(loaded: LoadedModel) -> None:
     out, notes = printed(talk(loaded), "/sistem x\n", "/quit\n", "stop\n")
     assert "there are /system, /clear, /params, /quit" in notes
     assert out == ""
@@ -233,7 +239,7 @@ def test_a_line_that_ends_in_a_backslash_goes_on_in_the_next() -> None:
     assert list(whole(["one \\\n", "two\n", "\n", "three"])) == ["one \ntwo", "three"]
 
 
-def test_a_prompt_that_is_too_long_is_a_note_and_was_not_asked(loaded: Loaded) -> None:
+def test_a_prompt_that_is_too_long_is_a_note_and_was_not_asked(loaded: LoadedModel) -> None:
     talking = talk(loaded)
     _, notes = printed(talking, "word " * 300)
     assert "tiny takes 256" in notes
@@ -246,7 +252,7 @@ def test_a_reward_model_is_not_talked_to(tmp_path: Path, tiny_model: Path) -> No
     made = make_run(tmp_path, tiny_model, ("lora",))
     result = resolve(str(made), chosen)
     with pytest.raises(ModelError, match="is a reward model"):
-        Result("r", result.config.model_copy(update={"stage": Reward()})).must_speak()
+        Result("r", result.config.model_copy(update={"stage": Reward()})).require_text_generation()
 
 
 def test_lines_from_a_pipe_are_answered_without_a_terminal(tmp_path: Path, tiny_model: Path) -> None:

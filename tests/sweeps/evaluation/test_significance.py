@@ -186,15 +186,15 @@ def test_a_benchmark_is_scored_by_the_harness_on_the_same_model(
 
 
 def test_the_answer_chosen_is_the_likeliest_by_our_own_count(methods: Path, tasks: Path) -> None:
-    from reports.best_trials import chosen
+    from reports.analysis.best_trials import chosen
     from sweeps.runs.resolve import resolve
-    from trainables.inference.model_pool import Shelf
+    from trainables.inference.model_pool import ModelPool
     from trainables.scoring.likelihood import judge
     from trainables.tokenization.encode import IGNORED, Encoded
 
     name = f"{methods}:sft-full"
     found = evaluated(name, "--benchmark", "opposites", "--benchmark-folder", tasks)
-    with Shelf().take(resolve(name, chosen)).active() as policy:
+    with ModelPool().load(resolve(name, chosen)).active() as policy:
         for row, (word, choices, label) in zip(rows_of(found, "benchmarks"), QUESTIONS, strict=True):
             asked = policy.tokenizer(f"The opposite of {word} is")["input_ids"]
             whole = [policy.tokenizer(f"The opposite of {word} is {each}")["input_ids"] for each in choices]

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from reports.best_trials import chosen
+from reports.analysis.best_trials import chosen
 from sweeps.runs.resolve import resolve
 from tests.helpers.small_runs import config_of, make_run, trial_of
 from tests.helpers.trials import run as carry_out
 from trainables import results
 from trainables.config.trained_model import Trained
-from trainables.inference.model_pool import Shelf
+from trainables.inference.model_pool import ModelPool
 from trainables.inference.result import Result
 from trainables.models.folder import ModelError
 from trainables.results import read, read_record
@@ -32,7 +32,7 @@ def test_a_run_is_the_trial_that_its_report_says_to_use(run: Path) -> None:
     found = named(run)
     assert found.record is not None
     assert found.record.trial_id == chosen(run)[0].trial_id
-    assert found.left == run / "trials" / found.record.trial_id / "model"
+    assert found.trained_folder == run / "trials" / found.record.trial_id / "model"
 
 
 def test_naming_a_run_writes_nothing_into_it(run: Path, tmp_path: Path) -> None:
@@ -48,25 +48,25 @@ def test_naming_a_run_writes_nothing_into_it(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("cell", ["sft-full", "sft-freeze", "sft-lora", "sft-qlora-4bit"])
 def test_a_cell_is_its_best_trial(run: Path, cell: str) -> None:
     found = named(f"{run}:{cell}")
-    assert found.left == run / "trials" / trial_of(run, cell) / "model"
+    assert found.trained_folder == run / "trials" / trial_of(run, cell) / "model"
     assert found.is_adapter == ("lora" in cell)
 
 
 def test_the_cell_of_the_untuned_model_is_that_model(run: Path, tiny_model: Path) -> None:
     found = named(f"{run}:sft-base")
-    assert (found.left, found.folder()) == (None, tiny_model)
+    assert (found.trained_folder, found.folder()) == (None, tiny_model)
 
 
 def test_a_trial_is_named_by_how_its_id_begins_and_a_checkpoint_by_its_step(run: Path) -> None:
     trial = trial_of(run, "sft-lora")
-    assert named(f"{run}:{trial[:6]}").left == run / "trials" / trial / "model"
-    assert named(f"{run}:{trial}@2").left == run / "trials" / trial / "checkpoint-2"
+    assert named(f"{run}:{trial[:6]}").trained_folder == run / "trials" / trial / "model"
+    assert named(f"{run}:{trial}@2").trained_folder == run / "trials" / trial / "checkpoint-2"
 
 
 def test_folders_of_trials_and_models_are_results_too(run: Path, tiny_model: Path) -> None:
     trial = run / "trials" / trial_of(run, "sft-lora")
     for folder in (trial, trial / "model"):
-        assert named(folder).left == trial / "model"
+        assert named(folder).trained_folder == trial / "model"
         assert named(folder).folder() == tiny_model
     assert named(tiny_model).folder() == tiny_model
 
@@ -120,17 +120,17 @@ def test_a_result_of_a_run_at_a_url_is_brought_here_once_with_all_that_it_needs(
     at_url: str, tmp_path: Path
 ) -> None:
     found = named(f"{at_url}:dpo-lora")
-    assert found.left is not None
+    assert found.trained_folder is not None
     assert found.run is not None
     assert found.run.is_relative_to(tmp_path / "home")
-    with Shelf().take(found).active() as policy:
+    with ModelPool().load(found).active() as policy:
         assert policy.tokenizer is not None
     found_there = [read_record(folder) for folder in results.trial_folders(found.run)]
     assert "base" in [
         record.role for record in found_there if record
     ]  # so that a card can say what it scored
-    shutil.rmtree(tmp_path / "store" / "run" / "trials" / found.left.parent.name / "model")
-    assert named(f"{at_url}:dpo-lora").left == found.left
+    shutil.rmtree(tmp_path / "store" / "run" / "trials" / found.trained_folder.parent.name / "model")
+    assert named(f"{at_url}:dpo-lora").trained_folder == found.trained_folder
 
 
 def test_what_cannot_be_trusted_is_refused_wherever_a_result_is_asked_for(tiny_model: Path) -> None:
@@ -141,8 +141,8 @@ def test_what_cannot_be_trusted_is_refused_wherever_a_result_is_asked_for(tiny_m
 def test_a_run_that_moved_is_found_where_it_is_now(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "moved")
     found = named(f"{tmp_path}/moved:sft-full")
-    assert found.left is not None
-    assert found.left.is_relative_to(tmp_path / "moved")
+    assert found.trained_folder is not None
+    assert found.trained_folder.is_relative_to(tmp_path / "moved")
 
 
 def test_somebody_elses_run_does_not_say_what_is_trusted(run: Path, tmp_path: Path) -> None:
@@ -158,26 +158,26 @@ def test_somebody_elses_run_does_not_say_what_is_trusted(run: Path, tmp_path: Pa
 def test_every_result_scores_as_it_did_when_it_was_trained_whatever_else_is_loaded(run: Path) -> None:
     from trainables.data import loading
 
-    shelf = Shelf()
+    pool = ModelPool()
     records = [record for record in read(run).records if record.cell != "sft-base"]
-    loaded = [shelf.take(named(f"{run}:{record.trial_id}")) for record in records]
+    loaded = [pool.load(named(f"{run}:{record.trial_id}")) for record in records]
     for each, record in [*zip(loaded, records, strict=True), *zip(loaded, records, strict=True)]:
         config = each.result.config
-        rows = loading.load(config.data, config.stage.needs)
+        rows = loading.load(config.data, config.stage.row_type)
         with each.active() as policy:
             scores = config.stage.score(policy, rows, rows.test, config.data.cutoff)
         assert scores.metrics == record.metrics, record.cell
 
 
 def test_adapters_of_one_base_share_it_and_the_base_is_itself_beside_them(run: Path) -> None:
-    shelf = Shelf()
-    base, lora, again = (shelf.take(named(f"{run}:{cell}")) for cell in ("sft-base", "sft-lora", "sft-lora"))
+    pool = ModelPool()
+    base, lora, again = (pool.load(named(f"{run}:{cell}")) for cell in ("sft-base", "sft-lora", "sft-lora"))
     assert base.shared is lora.shared is again.shared
     assert read_record(run / "trials" / trial_of(run, "sft-lora")) is not None
     config = base.result.config
     from trainables.data import loading
 
-    rows = loading.load(config.data, config.stage.needs)
+    rows = loading.load(config.data, config.stage.row_type)
     with base.active() as policy:
         metrics = config.stage.score(policy, rows, rows.test, config.data.cutoff).metrics
     assert metrics == next(record.metrics for record in read(run).records if record.cell == "sft-base")

@@ -19,15 +19,15 @@ import httpx
 import pytest
 from openai import OpenAI, RateLimitError
 
-from reports.best_trials import chosen
+from reports.analysis.best_trials import chosen
 from sweeps.runs.resolve import resolve
-from sweeps.serving.engine import Engine, Job, together
+from sweeps.serving.engine import Engine, GenerationJob, generate_all
 from sweeps.serving.openai_api import ChatRequest, CompletionRequest
-from sweeps.serving.options import NotServed, Where, names, read_key, settled
+from sweeps.serving.options import ServeError, ServeOptions, model_names, portable_name, read_key
 from tests.helpers.clusters import free_port
 from tests.helpers.small_runs import make_run, trial_of
-from trainables.inference.generator import answers, prompt_tokens
-from trainables.inference.model_pool import Loaded, Shelf
+from trainables.inference.generator import prompt_tokens, stream_answer
+from trainables.inference.model_pool import LoadedModel, ModelPool
 from trainables.inference.sampling import Sampling
 
 KEY = "a-key-of-the-test"
@@ -43,13 +43,13 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 
 
 def test_results_are_called_as_they_are_given_or_as_people_say() -> None:
-    assert names(["best=runs/a", "runs/a:sft-full", "hf:org/a=b"]) == [
+    assert model_names(["best=runs/a", "runs/a:sft-full", "hf:org/a=b"]) == [
         ("best", "runs/a"),
         ("runs/a:sft-full", "runs/a:sft-full"),
         ("hf:org/a=b", "hf:org/a=b"),
     ]
-    with pytest.raises(NotServed, match="two results are called best"):
-        names(["best=runs/a", "best=runs/b"])
+    with pytest.raises(ServeError, match="two results are called best"):
+        model_names(["best=runs/a", "best=runs/b"])
 
 
 def test_a_result_is_settled_before_other_machines_look_for_it(run: Path) -> None:
@@ -60,23 +60,23 @@ def test_a_result_is_settled_before_other_machines_look_for_it(run: Path) -> Non
         (f"{run}:sft-base", f"{run}:sft-base"),
         ("smollm2-135m", "smollm2-135m"),
     ):
-        found = settled(text, resolve(text, chosen))
+        found = portable_name(text, resolve(text, chosen))
         assert found == str(expected)
-        assert resolve(found, lambda run: []).left == resolve(text, chosen).left
+        assert resolve(found, lambda run: []).trained_folder == resolve(text, chosen).trained_folder
 
 
 def test_what_others_can_reach_needs_a_key(tmp_path: Path) -> None:
     for host in ("0.0.0.0", "10.0.0.7", "::"):
-        with pytest.raises(NotServed, match="set PARETUNE_API_KEY, or give --api-key-file"):
-            Where(host=host).refuse_open(None)
-        Where(host=host).refuse_open(KEY)
-    Where().refuse_open(None)
+        with pytest.raises(ServeError, match="set PARETUNE_API_KEY, or give --api-key-file"):
+            ServeOptions(host=host).require_key(None)
+        ServeOptions(host=host).require_key(KEY)
+    ServeOptions().require_key(None)
     (tmp_path / "key").write_text(f"{KEY}\n")
     assert read_key(tmp_path / "key", "another") == KEY
     assert read_key(None, "another") == "another"
     (tmp_path / "empty").write_text("\n")
     for path, said in ((tmp_path / "empty", "is empty"), (tmp_path / "none", "No such file")):
-        with pytest.raises(NotServed, match=said):
+        with pytest.raises(ServeError, match=said):
             read_key(path, None)
 
 
@@ -105,31 +105,31 @@ def test_a_developers_message_is_the_systems_and_parts_are_one_text() -> None:
 
 
 @pytest.fixture(scope="module")
-def loaded(run: Path) -> list[Loaded]:
-    shelf = Shelf()
-    return [shelf.take(resolve(f"{run}:{cell}", chosen)) for cell in ("sft-base", "sft-lora", "sft-full")]
+def loaded(run: Path) -> list[LoadedModel]:
+    pool = ModelPool()
+    return [pool.load(resolve(f"{run}:{cell}", chosen)) for cell in ("sft-base", "sft-lora", "sft-full")]
 
 
-def test_requests_at_once_are_answered_together_each_by_its_own_result(loaded: list[Loaded]) -> None:
+def test_requests_at_once_are_answered_together_each_by_its_own_result(loaded: list[LoadedModel]) -> None:
     sampling = Sampling(max_new_tokens=6)
     prompts = {id(each): prompt_tokens(each, HELLO) for each in loaded}
-    alone = ["".join(answers(each, prompts[id(each)], sampling)) for each in loaded]
+    alone = ["".join(stream_answer(each, prompts[id(each)], sampling)) for each in loaded]
 
     async def ask() -> list[str]:
-        return await together(Engine(8), [Job(each, prompts[id(each)], sampling) for each in loaded])
+        return await generate_all(Engine(8), [GenerationJob(each, prompts[id(each)], sampling) for each in loaded])
 
     assert asyncio.run(ask()) == alone
 
 
-def test_an_answer_nobody_waits_for_is_given_up(loaded: list[Loaded]) -> None:
+def test_an_answer_nobody_waits_for_is_given_up(loaded: list[LoadedModel]) -> None:
     async def ask() -> Engine:
         engine = Engine(8)
-        job = Job(
+        job = GenerationJob(
             loaded[0], prompt_tokens(loaded[0], HELLO), Sampling(max_new_tokens=200, temperature=1, seed=0)
         )
         async for _ in engine.pieces(job):
             break
-        job.given_up = True
+        job.abandoned = True
         for _ in range(100):
             if engine.count == 0:
                 break
@@ -137,23 +137,23 @@ def test_an_answer_nobody_waits_for_is_given_up(loaded: list[Loaded]) -> None:
         return engine
 
     engine = asyncio.run(ask())
-    assert (engine.count, engine.speaker.count) == (0, 0)
+    assert (engine.count, engine.generator.count) == (0, 0)
 
 
 def test_an_answer_that_fails_fails_alone_with_those_beside_it(
-    loaded: list[Loaded], monkeypatch: pytest.MonkeyPatch
+    loaded: list[LoadedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def ask() -> str:
         engine = Engine(8)
-        job = Job(loaded[0], prompt_tokens(loaded[0], HELLO), Sampling(max_new_tokens=4))
+        job = GenerationJob(loaded[0], prompt_tokens(loaded[0], HELLO), Sampling(max_new_tokens=4))
         with monkeypatch.context() as broken:
-            broken.setattr(engine.speaker, "step", lambda: 1 / 0)
+            broken.setattr(engine.generator, "step", lambda: 1 / 0)
             with pytest.raises(ExceptionGroup):
-                await together(engine, [job])
-        again = Job(loaded[0], job.prompt, job.sampling)
-        return (await together(engine, [again]))[0]
+                await generate_all(engine, [job])
+        again = GenerationJob(loaded[0], job.prompt, job.sampling)
+        return (await generate_all(engine, [again]))[0]
 
-    expected = "".join(answers(loaded[0], prompt_tokens(loaded[0], HELLO), Sampling(max_new_tokens=4)))
+    expected = "".join(stream_answer(loaded[0], prompt_tokens(loaded[0], HELLO), Sampling(max_new_tokens=4)))
     assert asyncio.run(ask()) == expected
 
 
@@ -203,11 +203,11 @@ class TestServed:
 
     @pytest.mark.parametrize("name", ["base", "lora", "full"])
     def test_a_chat_is_answered_as_in_the_terminal(
-        self, server: Server, loaded: list[Loaded], name: str
+        self, server: Server, loaded: list[LoadedModel], name: str
     ) -> None:
         each = loaded[["base", "lora", "full"].index(name)]
         prompt = prompt_tokens(each, HELLO)
-        expected = "".join(answers(each, prompt, Sampling(max_new_tokens=8)))
+        expected = "".join(stream_answer(each, prompt, Sampling(max_new_tokens=8)))
         found = server.client().chat.completions.create(
             model=name,
             messages=HELLO,  # type: ignore[arg-type]
@@ -230,7 +230,7 @@ class TestServed:
         assert parts[-1].usage is not None
         assert not parts[-1].choices
 
-    def test_completions_go_on_with_texts_and_tokens(self, server: Server, loaded: list[Loaded]) -> None:
+    def test_completions_go_on_with_texts_and_tokens(self, server: Server, loaded: list[LoadedModel]) -> None:
         client = server.client().completions
         tokens = loaded[0].tokenizer("wake me")["input_ids"]
         found = client.create(model="base", prompt=["wake me", "stop"], max_tokens=4, temperature=0)

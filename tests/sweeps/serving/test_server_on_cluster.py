@@ -15,14 +15,14 @@ import httpx
 import pytest
 from openai import OpenAI, OpenAIError
 
-from reports.best_trials import chosen
+from reports.analysis.best_trials import chosen
 from sweeps.runs.resolve import resolve
 from tests.helpers.clusters import Cluster, Machine, free_port
 from tests.helpers.faults import held
 from tests.helpers.small_runs import make_run
 from tests.helpers.sweeps import Command, Home
-from trainables.inference.generator import answers, prompt_tokens
-from trainables.inference.model_pool import Shelf
+from trainables.inference.generator import prompt_tokens, stream_answer
+from trainables.inference.model_pool import ModelPool
 from trainables.inference.sampling import Sampling
 
 pytestmark = [pytest.mark.sweep, pytest.mark.slow]
@@ -126,8 +126,8 @@ def test_what_a_killed_command_left_is_ended_only_when_told_to(served: Served) -
 def test_replicas_on_two_nodes_answer_as_the_model_does_and_one_of_them_may_be_lost(
     served: Served, machines: list[Machine]
 ) -> None:
-    loaded = Shelf().take(resolve(f"{served.run}:sft-lora", chosen))
-    expected = "".join(answers(loaded, prompt_tokens(loaded, HELLO), Sampling(max_new_tokens=8)))
+    loaded = ModelPool().load(resolve(f"{served.run}:sft-lora", chosen))
+    expected = "".join(stream_answer(loaded, prompt_tokens(loaded, HELLO), Sampling(max_new_tokens=8)))
     with served.serving("--replicas", "2") as command:
         assert replicas(machines) == [1, 1]
         assert {served.ask() for _ in range(8)} == {expected}

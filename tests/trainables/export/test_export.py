@@ -13,14 +13,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from reports.best_trials import chosen
+from reports.analysis.best_trials import chosen
 from sweeps.runs.resolve import resolve
 from tests.helpers.exports import METHODS, config_of, export, exported, trained
 from tests.helpers.paths import ROOT
 from tests.helpers.trials import write_rows
 from trainables import templates
 from trainables.export import saved_model, verify
-from trainables.inference.model_pool import Shelf, tokenizer
+from trainables.inference.model_pool import ModelPool, result_tokenizer
 from trainables.inference.result import Result
 from trainables.results import read, write_tables
 from trainables.trial import starting_weights
@@ -63,11 +63,11 @@ def plainly(*folders: Path, loader: str = "AutoModelForCausalLM") -> list[dict[s
 
 def used(found: Result, dtype: str, ids: list[int]) -> torch.Tensor:
     """The last logits of a result as it is used: its adapter on its unquantized base."""
-    with Shelf().take(saved_model.plain(found, dtype)).active() as policy, torch.no_grad():
+    with ModelPool().load(saved_model.unquantized(found, dtype)).active() as policy, torch.no_grad():
         return (
             policy.model(input_ids=torch.tensor([ids]))
             .logits[0]
-            .reshape(len(ids) if found.speaks else 1, -1)[-1]
+            .reshape(len(ids) if found.generates_text else 1, -1)[-1]
         )
 
 
@@ -94,7 +94,7 @@ def test_plain_transformers_loads_it_where_our_packages_are_absent(run: Path, tm
     for name in names:
         exported(f"{run}:sft-{name}", tmp_path / name, "--no-verify")
     for name, found in zip(names, plainly(*(tmp_path / name for name in names)), strict=True):
-        own = tokenizer(result(run, name))
+        own = result_tokenizer(result(run, name))
         assert found["text"] == templates.render(own, QUESTION, add_generation_prompt=True)
         assert (found["dtype"], found["pad"], found["ends"]) == (
             "torch.bfloat16",
@@ -123,7 +123,7 @@ def test_the_trials_template_scaled_positions_and_end_of_turn_go_along(
     assert (described["max_position_embeddings"], described["use_cache"]) == (512, True)
     (found,) = plainly(tmp_path / "out")
     assert "<start_of_turn>user" in found["text"]
-    assert found["ends"] == tokenizer(resolve(named, chosen)).eos_token_id
+    assert found["ends"] == result_tokenizer(resolve(named, chosen)).eos_token_id
 
 
 def test_settings_of_the_base_that_change_greedy_answers_stay_behind(
@@ -200,7 +200,7 @@ def test_a_checkpoint_and_a_base_model_are_results_too(
 
 def test_the_adapter_alone_is_what_the_trial_left_and_names_no_path(run: Path, tmp_path: Path) -> None:
     exported(f"{run}:sft-lora", tmp_path / "out", "--adapter")
-    left = result(run, "lora").left
+    left = result(run, "lora").trained_folder
     assert left is not None
     weights = "adapter_model.safetensors"
     assert (tmp_path / "out" / weights).read_bytes() == (left / weights).read_bytes()
@@ -292,14 +292,14 @@ def test_files_that_lack_one_layers_adapter_are_refused_in_16_bits_too(
     found = result(run, "lora")
     base = AutoModelForCausalLM.from_pretrained(found.base_folder())
     name = f"model.layers.{layer}.self_attn.v_proj"
-    saving = saved_model.model
+    saving = saved_model.save_model
 
     def spoilt(policy: Any, *rest: Any) -> None:
         module = policy.model.get_submodule(name)
         module.weight.data = base.get_submodule(name).weight.data.to(module.weight.dtype)
         saving(policy, *rest)
 
-    monkeypatch.setattr(saved_model, "model", spoilt)
+    monkeypatch.setattr(saved_model, "save_model", spoilt)
     ended = export(f"{run}:sft-lora", tmp_path / "out")
     assert ended.exit_code == 1
     assert "bfloat16 by itself by" in ended.stderr
@@ -309,14 +309,14 @@ def test_files_that_lack_one_layers_adapter_are_refused_in_16_bits_too(
 def test_files_that_hold_other_weights_than_they_were_given_are_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loading = saved_model.load
+    loading = saved_model.load_exported
 
     def spoilt(*arguments: Any) -> Any:
         model = loading(*arguments)
         model.model.norm.weight.data[0] += 0.01
         return model
 
-    monkeypatch.setattr(saved_model, "load", spoilt)
+    monkeypatch.setattr(saved_model, "load_exported", spoilt)
     ended = export(f"{run}:sft-full", tmp_path / "out")
     assert ended.exit_code == 1
     assert "the files hold other weights than they were given: model.norm.weight" in ended.stderr
@@ -325,6 +325,6 @@ def test_files_that_hold_other_weights_than_they_were_given_are_refused(
 
 def test_numbers_that_are_not_finite_are_never_the_same() -> None:
     fine, broken = torch.zeros(2, 3), torch.full((2, 3), torch.nan)
-    found = verify.difference([broken], [fine], speaks=True)
+    found = verify.compare([broken], [fine], generates_text=True)
     check = verify.Check(verify.Prompts(([1],), ""), "float16", None, found, found)
     assert check.failure is not None

@@ -11,7 +11,7 @@ import jinja2
 import pytest
 from ruamel.yaml import YAML
 
-from reports.uncertainty import wilson
+from reports.analysis.uncertainty import wilson
 from tests.helpers.exports import config_of, export, exported, trained
 from tests.helpers.tiny_model import make_tokenizer
 from tests.helpers.trials import write_rows
@@ -20,8 +20,8 @@ from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.export import check_tables, gguf, license, markdown, model_card, ollama
 from trainables.export.exported import Exported
-from trainables.export.merge_effect import Change
-from trainables.export.public_settings import hub_id, public_data
+from trainables.export.merge_effect import ScoreChange
+from trainables.export.public_settings import dataset_hub_id, public_data_name
 from trainables.inference.result import Result
 
 CONVERTER = """\
@@ -91,15 +91,15 @@ def test_the_card_says_how_the_model_was_made(lora: str, tmp_path: Path) -> None
 
 
 def test_names_of_metrics_are_plain_in_the_terminal_and_escaped_in_the_card(tmp_path: Path) -> None:
-    change = Change(8, before={"exact_match": 0.5}, after={"exact_match": 0.25})
+    change = ScoreChange(8, before={"exact_match": 0.5}, after={"exact_match": 0.25})
     made = Exported(tmp_path, 1, "float32", change=change)
-    (table,) = check_tables.of(made)
+    (table,) = check_tables.check_tables(made)
     assert table.rows == (("exact_match", "0.5", "0.25", "-0.25"),)
     assert r"| exact\_match | 0.5 | 0.25 | -0.25 |" in list(model_card._checked(made))
 
 
 def test_a_share_has_its_interval_and_peaks_are_told(lora: str) -> None:
-    from reports.best_trials import chosen
+    from reports.analysis.best_trials import chosen
     from sweeps.runs.resolve import resolve
 
     found = resolve(lora, chosen)
@@ -112,7 +112,7 @@ def test_a_share_has_its_interval_and_peaks_are_told(lora: str) -> None:
         "peak_train_bytes": 3 * 2**29,
         "memory_source": "cuda",
     }
-    found = Result(found.name, found.config, found.left, found.run, found.record.model_copy(update=update))
+    found = Result(found.name, found.config, found.trained_folder, found.run, found.record.model_copy(update=update))
     text = model_card.text(found, Exported(Path(), 0, "bfloat16"), wilson)
     assert "50.0% (38.1% to 61.9%)" in text
     assert "Peaks of a GPU" in text
@@ -134,31 +134,31 @@ def test_a_base_is_called_by_its_hubs_name_with_its_licence(
     name: str, said: tuple[str, str, str | None], tmp_path: Path
 ) -> None:
     model = ModelConfig(name=name)
-    assert (license.repository(model), license.public_name(model), license.of(model, tmp_path)) == said
+    assert (license.repository(model), license.public_name(model), license.license_of(model, tmp_path)) == said
 
 
 def test_every_known_model_has_a_licence() -> None:
-    from trainables.models.locate import KNOWN
+    from trainables.models.locate import NAMED_MODELS
 
-    assert [name for name in KNOWN if license.of(ModelConfig(name=name), Path()) is None] == []
+    assert [name for name in NAMED_MODELS if license.license_of(ModelConfig(name=name), Path()) is None] == []
 
 
 def test_the_bases_own_card_is_believed(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text('---\ntags: [a]\nlicense: "cc-by-4.0"\n---\n# Base\nlicense: mit\n')
-    assert license.of(ModelConfig(path=tmp_path), tmp_path) == "cc-by-4.0"
+    assert license.license_of(ModelConfig(path=tmp_path), tmp_path) == "cc-by-4.0"
 
 
 def test_data_is_called_by_its_hubs_id_or_by_its_files_name_alone() -> None:
-    assert hub_id("hf:ada/rows:sub#train@main") == "ada/rows"
-    assert hub_id("rows.jsonl") is None
-    assert public_data("/home/ada/rows.jsonl") == "rows.jsonl"
-    assert public_data("hf:ada/rows") == "hf:ada/rows"
+    assert dataset_hub_id("hf:ada/rows:sub#train@main") == "ada/rows"
+    assert dataset_hub_id("rows.jsonl") is None
+    assert public_data_name("/home/ada/rows.jsonl") == "rows.jsonl"
+    assert public_data_name("hf:ada/rows") == "hf:ada/rows"
     assert DataConfig(train="/home/ada/rows.jsonl").label == "rows.jsonl"
 
 
 def test_markup_in_a_text_is_no_markup() -> None:
-    assert markdown.code("a``b\nc") == "``` a``b c ```"
-    assert markdown.shown("# [x](y) <script>") == "\\# \\[x\\](y) \\<script\\>"
+    assert markdown.inline_code("a``b\nc") == "``` a``b c ```"
+    assert markdown.escaped("# [x](y) <script>") == "\\# \\[x\\](y) \\<script\\>"
     assert list(markdown.table(("a",), [("x|y",)])) == ["| a |", "| --- |", "| x\\|y |", ""]
 
 
@@ -181,7 +181,7 @@ def test_the_converter_is_found_by_llama_cpp_and_on_path(
     (llama_cpp / gguf.SCRIPT).chmod(0o755)
     name, value = ("LLAMA_CPP", str(llama_cpp)) if way == "variable" else ("PATH", str(llama_cpp))
     monkeypatch.setenv(name, value)
-    assert gguf.converter(None) == llama_cpp / gguf.SCRIPT
+    assert gguf.find_converter(None) == llama_cpp / gguf.SCRIPT
 
 
 def test_without_a_converter_the_way_to_it_is_said_before_any_work(
@@ -247,7 +247,7 @@ def test_the_modelfiles_template_writes_what_the_models_own_does(name: str) -> N
     tokenizer = make_tokenizer()
     tokenizer.add_special_tokens({"bos_token": "<|endoftext|>"})
     templates.apply(tokenizer, name)
-    found = ollama.form(tokenizer)
+    found = ollama.chat_format(tokenizer)
     assert found is not None
     template = jinja2.Environment(keep_trailing_newline=True).from_string(jinja_of(found.go()))
     for chat in ollama._conversations():

@@ -29,11 +29,11 @@ def names(folder: Path) -> list[str]:
 
 STUCK = """\
 import sys, time
-from trainables.inference import card
+from trainables.export import model_card
 def stuck(*_):
     print("writing", flush=True)
     time.sleep(600)
-card.text = stuck
+model_card.render = stuck
 from sweeps.cli import app
 app(sys.argv[1:])
 """
@@ -62,7 +62,7 @@ def test_what_a_killed_export_had_moved_aside_is_put_back(tmp_path: Path) -> Non
     other.mkdir()
     with (
         pytest.raises(ZeroDivisionError),
-        output_folder.unfinished(tmp_path / "out", force=False, room=0, sources=[]),
+        output_folder.new_output_folder(tmp_path / "out", force=False, room=0, sources=[]),
     ):
         raise ZeroDivisionError
     assert names(tmp_path) == [other.name, "out"]
@@ -115,7 +115,7 @@ def test_a_disk_without_room_is_said_before_any_work(
 
     usage = shutil.disk_usage(tmp_path)._replace(free=2**20)
     monkeypatch.setattr(output_folder.shutil, "disk_usage", lambda _: usage)
-    monkeypatch.setattr(saved_model, "model", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr(saved_model, "save_model", lambda *_: pytest.fail("it began"))
     refused = export(lora, tmp_path / "out")
     assert refused.exit_code == 2
     assert "GiB free; make room, or give a folder on another disk" in refused.stderr
@@ -124,10 +124,10 @@ def test_a_disk_without_room_is_said_before_any_work(
 
 def test_two_exports_to_one_folder_are_not_made_at_a_time(tmp_path: Path) -> None:
     options = {"force": False, "room": 0, "sources": []}
-    with output_folder.unfinished(tmp_path / "out", **options):  # noqa: SIM117
+    with output_folder.new_output_folder(tmp_path / "out", **options):  # noqa: SIM117
         with (
             pytest.raises(ModelError, match="under way"),
-            output_folder.unfinished(tmp_path / "out", **options),
+            output_folder.new_output_folder(tmp_path / "out", **options),
         ):
             pytest.fail("it began")
 
@@ -165,7 +165,7 @@ def test_ctrl_c_leaves_what_was_there(lora: str, tmp_path: Path, monkeypatch: py
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(saved_model, "model", interrupted)
+    monkeypatch.setattr(saved_model, "save_model", interrupted)
     assert export(lora, tmp_path / "out").exit_code == 130
     assert export(lora, tmp_path / "old", "--force").exit_code == 130
     assert names(tmp_path) == ["old"]

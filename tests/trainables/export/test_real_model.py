@@ -34,7 +34,7 @@ def test_a_result_of_the_real_model_answers_the_same_once_it_is_taken_away(
 ) -> None:
     rate = 2e-4 if name == "full" else 2e-3
     config = config_of(
-        locate.fetch("smollm2-135m"), "commands", name, learning_rate=rate, steps=12, eval_rows=32, cutoff=128
+        locate.fetch_model("smollm2-135m"), "commands", name, learning_rate=rate, steps=12, eval_rows=32, cutoff=128
     )
     result = trained(config, tmp_path / "run")
     for options in ((), ("--dtype", "float32")):
@@ -48,7 +48,7 @@ def test_llama_cpps_own_converter_reads_an_export_and_what_it_writes_answers_as_
     tmp_path: Path,
 ) -> None:
     config = config_of(
-        locate.fetch("smollm2-135m"),
+        locate.fetch_model("smollm2-135m"),
         "commands",
         "lora",
         learning_rate=2e-3,
