@@ -74,8 +74,8 @@ class Record(Frozen):
     peak_train_bytes: int | None = None
     peak_eval_bytes: int | None = None
     predicted_peak_bytes: int | None = None
-    out_of_memory_in: Phase | Literal["foretold"] | None = None  # where memory ran out; foretold: not started
-    room_bytes: int | None = None  # what a worker had for it, where it was foretold not to fit
+    out_of_memory_in: Phase | Literal["predicted"] | None = None  # where memory ran out; predicted: not started
+    room_bytes: int | None = None  # what a worker had for it, where it was predicted not to fit
     retried_batch_size: int | None = None  # rows at a time that it went on with once memory had run out
     trainable_params: int | None = None
     total_params: int | None = None
@@ -106,6 +106,11 @@ class Record(Frozen):
     template_sha256: str | None = None
     commit: str | None = None
     packages: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("out_of_memory_in", mode="before")
+    @classmethod
+    def _predicted(cls, phase: Any) -> Any:
+        return "predicted" if phase == "foretold" else phase  # what older runs wrote
 
     @field_validator("error")
     @classmethod

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweeps.planning.dependencies import trained_in
-from sweeps.planning.memory.cell_memory import Foretold
+from sweeps.planning.dependencies import trained_references
+from sweeps.planning.memory.cell_memory import CellMemory
 from sweeps.spec.domain_parser import Domain
 from sweeps.spec.settings import ResourcesConfig, SearchConfig
 from trainables.trial.config import TrialConfig
@@ -34,20 +34,20 @@ class Cell:
     tree: dict[str, Any]  # a TrialConfig's, without the searched leaves
     space: dict[str, Domain]  # by leaf: "method.rank"
     search: SearchConfig
-    takes: ResourcesConfig  # what a trial of it takes of a machine
+    resources: ResourcesConfig  # what a trial of it takes of a machine
     trials: int  # what the search asks for, or every config of a smaller space
     steps: int  # of a trial that runs its full length
     rungs: tuple[int, ...]  # the steps at which ASHA compares trials; none without a scheduler
     seed: int  # the sampler's
     data_notes: tuple[str, ...] = ()  # how the rows were read, and what is held out
     data_warnings: tuple[str, ...] = ()  # what was left out of the rows, or looks unfinished
-    predicted: Foretold | None = None  # what its trials take, where that can be told
+    predicted: CellMemory | None = None  # what its trials take, where that can be told
     row_counts: tuple[int, ...] = ()  # rows a full-length trial trains on; several if the space varies them
 
     @property
-    def needs(self) -> tuple[str, ...]:
+    def depends_on(self) -> tuple[str, ...]:
         """The cells whose best trials its own start from, or are rewarded by."""
-        return tuple(dict.fromkeys(trained["cell"] for _, _, trained in trained_in(self.tree)))
+        return tuple(dict.fromkeys(trained["cell"] for _, _, trained in trained_references(self.tree)))
 
     def size(self) -> int | None:
         """How many configs the space holds; ``None`` for a continuum."""
@@ -55,7 +55,7 @@ class Cell:
 
     def config(self, values: Mapping[str, Any]) -> TrialConfig:
         """The trial with ``values`` (by leaf) in the searched leaves."""
-        return build(self.tree, values)
+        return build_config(self.tree, values)
 
     def first(self) -> TrialConfig:
         """A trial of the cell, whatever else is searched: each searched leaf at its first value."""
@@ -77,7 +77,7 @@ class Cell:
         config = self.first()
         known = dict(config.method.prior)  # type: ignore[union-attr]
         if RATE in known:
-            known[RATE] *= config.stage.learning_rate_share
+            known[RATE] *= config.stage.learning_rate_factor
         prior = {leaf: domain.clip(known[leaf]) for leaf, domain in self.space.items() if leaf in known}
         try:
             self.config({**self._first_values(), **prior})
@@ -93,7 +93,7 @@ def space_size(space: Mapping[str, Domain]) -> int | None:
     return math.prod(known) if len(known) == len(sizes) else None
 
 
-def build(tree: Mapping[str, Any], values: Mapping[str, Any]) -> TrialConfig:
+def build_config(tree: Mapping[str, Any], values: Mapping[str, Any]) -> TrialConfig:
     """A tree with ``values`` (by leaf) put in, as a config. As JSON and strict: the text "8" is no number."""
     whole = copy.deepcopy(dict(tree))
     for leaf, value in values.items():

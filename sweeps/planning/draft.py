@@ -11,14 +11,14 @@ from sweeps.spec.domain_parser import Domain
 from sweeps.spec.entries import Entry
 from sweeps.spec.problems import Problem
 from sweeps.spec.spec import Spec
-from sweeps.spec.tree import Branch, Place
-from sweeps.spec.validation_messages import origin
+from sweeps.spec.tree import Branch, CellPath
+from sweeps.spec.validation_messages import origin_of
 from trainables.config.trained_model import Trained
 
 
-def problem_at(spec: Spec, draft: Draft, place: Place, what: str, error: bool = True) -> Problem:
+def problem_at(spec: Spec, draft: Draft, place: CellPath, what: str, error: bool = True) -> Problem:
     """A problem with what stands at ``place`` in a cell, wherever in the spec that was written."""
-    return spec.source.problem(origin(draft.parts, place), what, error)
+    return spec.source.problem(origin_of(draft.parts, place), what, error)
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,16 @@ class Draft:
     stage_entry: Entry
     method_entry: Entry
     parts: Branch
-    space: dict[Place, Domain]
-    broken: frozenset[Place]  # places whose problem is known already
+    space: dict[CellPath, Domain]
+    broken: frozenset[CellPath]  # places whose problem is known already
     problems: tuple[Problem, ...]
     real: bool  # not only there so that the rest of the spec can be checked
-    links: Mapping[Place, Trained] = field(default_factory=dict)  # what it takes from other trials, by leaf
+    links: Mapping[CellPath, Trained] = field(
+        default_factory=dict
+    )  # what it takes from other trials, by leaf
 
     @property
-    def needs(self) -> tuple[str, ...]:
+    def depends_on(self) -> tuple[str, ...]:
         """The cells that have to end before this one can begin."""
         return tuple(dict.fromkeys(trained.cell for trained in self.links.values() if trained.cell))
 
@@ -56,7 +58,7 @@ class Draft:
         return tree
 
 
-def _remove(tree: dict[str, Any], place: Place) -> None:
+def _remove(tree: dict[str, Any], place: CellPath) -> None:
     for key in place[:-1]:
         tree = tree[key]
     tree.pop(place[-1], None)

@@ -9,7 +9,7 @@ from sweeps.spec.problems import Problem
 from trainables.system.suggestions import did_you_mean
 
 
-def select(
+def select_drafts(
     drafts: Sequence[Draft], stage: str | None, method: str | None
 ) -> tuple[list[Draft], list[Problem]]:
     """The drafts that both filters match; a filter that matches none is a problem.

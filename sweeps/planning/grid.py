@@ -10,16 +10,34 @@ from typing import Any
 from sweeps.planning import quantization
 from sweeps.planning.dependencies import FROM
 from sweeps.planning.draft import Draft
-from sweeps.planning.links import link
+from sweeps.planning.links import link_drafts
 from sweeps.runs.earlier_results import Earlier
 from sweeps.spec import domain_parser
-from sweeps.spec.entries import Entry, entries, label, names, refuse_more, stand_in
-from sweeps.spec.naming import join
-from sweeps.spec.problems import Problem, shown, unique
-from sweeps.spec.schema import CLASSES, ONE_VALUE, SECTIONS, interpreter
+from sweeps.spec.entries import (
+    Entry,
+    entry_label,
+    entry_names,
+    placeholder_entry,
+    read_entries,
+    refuse_too_many_cells,
+)
+from sweeps.spec.naming import join_name
+from sweeps.spec.problems import Problem, format_value, unique
+from sweeps.spec.schema import ONE_VALUE, SECTION_CLASSES, SECTIONS, error_translator
 from sweeps.spec.spec import Spec
-from sweeps.spec.tree import Axis, Branch, Leaf, Node, Pick, Place, leaves, merge, variants, ways
-from sweeps.spec.validation_messages import FILLED
+from sweeps.spec.tree import (
+    Axis,
+    AxisChoice,
+    Branch,
+    CellPath,
+    Leaf,
+    Node,
+    leaves,
+    merge,
+    variant_count,
+    variants,
+)
+from sweeps.spec.validation_messages import FILLED_BY_PLANNING
 
 SEARCHABLE = ("method", "train", "stage", "model")
 # What a cell is: these are compared, so that each gets the whole budget.
@@ -31,27 +49,27 @@ class _Combination:
     stage: Entry
     method: Entry
     parts: Branch
-    picks: tuple[Pick, ...]
+    picks: tuple[AxisChoice, ...]
     problems: tuple[Problem, ...]
 
 
-def drafts(spec: Spec, earlier: Earlier) -> tuple[list[Draft], tuple[Problem, ...]]:
+def make_drafts(spec: Spec, earlier: Earlier) -> tuple[list[Draft], tuple[Problem, ...]]:
     """The cells of a spec, and all that is wrong with its entries and domains."""
-    stages, wrong_stages = entries(spec, "stages")
-    methods, wrong_methods = entries(spec, "methods")
+    stages, wrong_stages = read_entries(spec, "stages")
+    methods, wrong_methods = read_entries(spec, "methods")
     stages_or_any, methods_or_any = (
-        stages or [stand_in("stages", "sft")],
-        methods or [stand_in("methods", "lora")],
+        stages or [placeholder_entry("stages", "sft")],
+        methods or [placeholder_entry("methods", "lora")],
     )
-    refuse_more(spec, ("methods",), len(stages_or_any) * len(methods_or_any))
+    refuse_too_many_cells(spec, ("methods",), len(stages_or_any) * len(methods_or_any))
     merged = [(*pair, _merged(spec, *pair)) for pair in itertools.product(stages_or_any, methods_or_any)]
-    refuse_more(spec, ("methods",), sum(ways(parts) for _, _, parts in merged))
+    refuse_too_many_cells(spec, ("methods",), sum(variant_count(parts) for _, _, parts in merged))
     combinations = [found for each in merged for found in _combinations(spec, *each)]
     found = [
         _draft(spec, combination, *name, real=bool(stages and methods))
         for combination, name in zip(combinations, _named(combinations), strict=True)
     ]
-    linked = link(spec, found, earlier)
+    linked = link_drafts(spec, found, earlier)
     problems = [*wrong_stages, *wrong_methods, *(problem for draft in linked for problem in draft.problems)]
     return linked, unique(problems)
 
@@ -71,7 +89,7 @@ def _merged(spec: Spec, stage: Entry, method: Entry) -> Branch:
 def _combinations(spec: Spec, stage: Entry, method: Entry, merged: Branch) -> Iterator[_Combination]:
     for parts, picks in variants(merged):
         assert isinstance(parts, Branch)
-        settled, problems = quantization.settle(parts, spec.source)
+        settled, problems = quantization.move_to_method(parts, spec.source)
         yield _Combination(stage, method, settled, picks, tuple(problems))
 
 
@@ -84,12 +102,12 @@ def _without_axes(node: Node) -> Node:
 
 def _named(combinations: Sequence[_Combination]) -> list[tuple[str, str, str]]:
     """(cell, stage, method) for each combination."""
-    labels = [label("methods", combination.parts.children["method"]) for combination in combinations]  # type: ignore[arg-type]
-    stage_names = _entry_names([(label("stages", c.stage.own), c.stage) for c in combinations])
+    labels = [entry_label("methods", combination.parts.children["method"]) for combination in combinations]  # type: ignore[arg-type]
+    stage_names = _entry_names([(entry_label("stages", c.stage.own), c.stage) for c in combinations])
     method_names = _entry_names([(text, c.method) for text, c in zip(labels, combinations, strict=True)])
     named = []
     for text, combination in zip(labels, combinations, strict=True):
-        stage = stage_names[label("stages", combination.stage.own), id(combination.stage)]
+        stage = stage_names[entry_label("stages", combination.stage.own), id(combination.stage)]
         method = method_names[text, id(combination.method)]
         named.append((_cell_name(stage, method, combination, said=False), stage, method))
     # How the base is quantized is in the method's name already, unless that is too short for it.
@@ -102,7 +120,7 @@ def _named(combinations: Sequence[_Combination]) -> list[tuple[str, str, str]]:
 
 def _cell_name(stage: str, method: str, combination: _Combination, said: bool) -> str:
     tags = (pick.tag for pick in combination.picks if said or pick.path[:2] != quantization.PLACE)
-    return join(stage, method, *tags)
+    return join_name(stage, method, *tags)
 
 
 def _entry_names(labelled: Sequence[tuple[str, Entry]]) -> dict[tuple[str, int], str]:
@@ -112,7 +130,7 @@ def _entry_names(labelled: Sequence[tuple[str, Entry]]) -> dict[tuple[str, int],
     return {
         (text, key): name
         for text, group in groups.items()
-        for key, name in zip(group, names(list(group.values()), text), strict=True)
+        for key, name in zip(group, entry_names(list(group.values()), text), strict=True)
     }
 
 
@@ -141,15 +159,15 @@ def _draft(spec: Spec, combination: _Combination, name: str, stage: str, method:
 
 def _whole(leaf: Leaf) -> Any:
     if isinstance(leaf.value, dict) and "compare" in leaf.value:
-        given = shown(leaf.value)
+        given = format_value(leaf.value)
         raise ValueError(f"compare needs a list of different values and nothing beside it, got {given}")
     return leaf.value
 
 
-def _check_place(spec: Spec, place: Place, leaf: Leaf) -> None:
+def _check_place(spec: Spec, place: CellPath, leaf: Leaf) -> None:
     section = place[0]
-    if section in ("model", "data") and (filled := FILLED & set(place[1:])):
-        raise ValueError(interpreter(spec.source).unknown(CLASSES[section], filled.pop()))
+    if section in ("model", "data") and (filled := FILLED_BY_PLANNING & set(place[1:])):
+        raise ValueError(error_translator(spec.source).unknown(SECTION_CLASSES[section], filled.pop()))
     if not domain_parser.is_domain(leaf.value):
         return
     if len(place) < 2:

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.planning.dependencies import FROM, MODEL, REWARD, START, line
-from sweeps.planning.inputs import absolute
-from sweeps.spec.problems import Problem, shown
-from sweeps.spec.schema import KINDS
+from sweeps.planning.dependencies import FROM, MODEL_FROM, MODEL_START, STAGE_REWARD, dependency_chain
+from sweeps.planning.inputs import absolute_path
+from sweeps.spec.problems import Problem, format_value
+from sweeps.spec.schema import ENTRY_CLASSES
 from sweeps.spec.spec import Spec
-from sweeps.spec.tree import Leaf, Place, leaves
+from sweeps.spec.tree import CellPath, Leaf, leaves
 from trainables.config.trained_model import Trained
 from trainables.stages.ppo.reward_rules import RULES
 from trainables.storage.urls import is_url
@@ -34,22 +34,22 @@ class _WrongStart(ValueError):  # noqa: N818
     """Why something can't be started from; for the place that names it."""
 
 
-def link(spec: Spec, drafts: Sequence[Draft], earlier: Earlier) -> list[Draft]:
+def link_drafts(spec: Spec, drafts: Sequence[Draft], earlier: Earlier) -> list[Draft]:
     """The drafts with every ``from`` resolved, or with what is wrong with it among their problems."""
     linked = [_linked(spec, draft, drafts, earlier) for draft in drafts]
-    needed = {draft.name: draft.needs for draft in linked}
+    needed = {draft.name: draft.depends_on for draft in linked}
     return [_unless_circular(spec, draft, needed, earlier) for draft in linked]
 
 
-def with_sources(chosen: Sequence[Draft], drafts: Sequence[Draft]) -> list[Draft]:
+def with_dependencies(chosen: Sequence[Draft], drafts: Sequence[Draft]) -> list[Draft]:
     """The chosen drafts and all they go on from, in the order of ``drafts``."""
-    needs = {draft.name: draft.needs for draft in drafts}
-    wanted = {name for draft in chosen for name in line(draft.name, needs.__getitem__)}
+    needs = {draft.name: draft.depends_on for draft in drafts}
+    wanted = {name for draft in chosen for name in dependency_chain(draft.name, needs.__getitem__)}
     return [draft for draft in drafts if draft.name in wanted]
 
 
 def _linked(spec: Spec, draft: Draft, drafts: Sequence[Draft], earlier: Earlier) -> Draft:
-    links: dict[Place, Trained] = {}
+    links: dict[CellPath, Trained] = {}
     problems: list[Problem] = []
     for place, leaf in _places(spec, draft, earlier):
         try:
@@ -61,23 +61,23 @@ def _linked(spec: Spec, draft: Draft, drafts: Sequence[Draft], earlier: Earlier)
     return replace(draft, links=links, problems=(*draft.problems, *problems))
 
 
-def _leaf(place: Place) -> Place:
+def _leaf(place: CellPath) -> CellPath:
     """The leaf of a trial's config that a ``from`` stands for: (``stage``, ``reward``) of ``stage.reward.from``."""
-    if place == MODEL:
-        return START
+    if place == MODEL_FROM:
+        return MODEL_START
     return place[:-1] if place[-1] == FROM else place
 
 
-def _places(spec: Spec, draft: Draft, earlier: Earlier) -> Iterator[tuple[Place, Leaf]]:
+def _places(spec: Spec, draft: Draft, earlier: Earlier) -> Iterator[tuple[CellPath, Leaf]]:
     """Where a draft names what it goes on from or is rewarded by: a ``from``, or a reward model by itself."""
     for place, leaf in leaves(draft.parts):
-        is_from = place == MODEL or (place[0] == "stage" and len(place) == 3 and place[-1] == FROM)
+        is_from = place == MODEL_FROM or (place[0] == "stage" and len(place) == 3 and place[-1] == FROM)
         if place not in draft.broken and (is_from or _is_reward_model(spec, place, leaf.value, earlier)):
             yield place, leaf
 
 
-def _is_reward_model(spec: Spec, place: Place, value: Any, earlier: Earlier) -> bool:
-    if place != REWARD or not isinstance(value, str) or value in RULES:
+def _is_reward_model(spec: Spec, place: CellPath, value: Any, earlier: Earlier) -> bool:
+    if place != STAGE_REWARD or not isinstance(value, str) or value in RULES:
         return False
     with suppress(_WrongStart):  # what can't be a path is no rule's name either, which is said elsewhere
         return _path(spec, value).is_dir() or earlier.has(_name(spec, value))
@@ -86,9 +86,9 @@ def _is_reward_model(spec: Spec, place: Place, value: Any, earlier: Earlier) -> 
 
 def _path(spec: Spec, written: str) -> Path:
     try:
-        return absolute(written, spec.source.folder)
+        return absolute_path(written, spec.source.folder)
     except (OSError, RuntimeError) as error:
-        raise _WrongStart(f"{shown(written)} can't be a path") from error
+        raise _WrongStart(f"{format_value(written)} can't be a path") from error
 
 
 def _name(spec: Spec, written: str) -> str:
@@ -97,12 +97,12 @@ def _name(spec: Spec, written: str) -> str:
 
 
 def _trained(
-    spec: Spec, draft: Draft, place: Place, wanted: Any, drafts: Sequence[Draft], earlier: Earlier
+    spec: Spec, draft: Draft, place: CellPath, wanted: Any, drafts: Sequence[Draft], earlier: Earlier
 ) -> Trained:
-    task = GOES_ON_FROM if place == MODEL else IS_REWARDED_BY
+    task = GOES_ON_FROM if place == MODEL_FROM else IS_REWARDED_BY
     if not isinstance(wanted, str) or not wanted:
         raise _WrongStart(
-            f"got {shown(wanted)}; allowed: a stage, a cell, RUN, RUN:CELL, RUN:TRIAL, or a trial's folder"
+            f"got {format_value(wanted)}; allowed: a stage, a cell, RUN, RUN:CELL, RUN:TRIAL, or a trial's folder"
         )
     cells = _cells(wanted, draft, drafts) if place[-1] == FROM else []
     if not cells:
@@ -134,11 +134,11 @@ def _beyond_stage(draft: Draft) -> str:
 
 
 def _task(draft: Draft) -> str:
-    return str(getattr(KINDS["stages"][draft.stage_entry.kind], "task", GOES_ON_FROM))
+    return str(getattr(ENTRY_CLASSES["stages"][draft.stage_entry.kind], "task", GOES_ON_FROM))
 
 
 def _left_behind(
-    spec: Spec, wanted: str, place: Place, task: str, drafts: Sequence[Draft], earlier: Earlier
+    spec: Spec, wanted: str, place: CellPath, task: str, drafts: Sequence[Draft], earlier: Earlier
 ) -> Trained:
     from trainables.trial import starting_weights
 
@@ -147,11 +147,11 @@ def _left_behind(
         known = list(dict.fromkeys([*(d.stage for d in drafts), *(d.name for d in drafts)]))
         near = did_you_mean(wanted, known)
         raise _WrongStart(
-            f"there is no stage, cell, trial or folder {shown(wanted)}; stages here: "
+            f"there is no stage, cell, trial or folder {format_value(wanted)}; stages here: "
             f"{', '.join(dict.fromkeys(d.stage for d in drafts))}{near}"
         )
-    found = starting_weights.of(path)
-    if place != MODEL:
+    found = starting_weights.find_trained_model(path)
+    if place != MODEL_FROM:
         return found
     trial = starting_weights.trial(found.folder)
     if trial is None:

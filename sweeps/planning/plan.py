@@ -11,23 +11,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sweeps.planning.cell import Cell, build
+from sweeps.planning.cell import Cell, build_config
 from sweeps.planning.checks import dependencies, fairness
-from sweeps.planning.checks.cell import check
-from sweeps.planning.checks.requirements import Need
+from sweeps.planning.checks.cell import check_draft
+from sweeps.planning.checks.requirements import Requirement
 from sweeps.planning.draft import Draft
-from sweeps.planning.filters import select
-from sweeps.planning.grid import drafts
-from sweeps.planning.inputs import Materials
-from sweeps.planning.links import with_sources
+from sweeps.planning.filters import select_drafts
+from sweeps.planning.grid import make_drafts
+from sweeps.planning.inputs import InputFinder
+from sweeps.planning.links import with_dependencies
 from sweeps.planning.memory import calibration
-from sweeps.planning.memory.cell_memory import fewest_workers
-from sweeps.planning.memory.fit import Fit, fit
+from sweeps.planning.memory.cell_memory import with_fewest_workers
+from sweeps.planning.memory.fit import Fit, assess_fit
 from sweeps.runs.earlier_results import Earlier
 from sweeps.runs.layout import Settled
 from sweeps.spec.byte_sizes import parse_bytes
 from sweeps.spec.entries import BASE
-from sweeps.spec.naming import join, tell_apart
+from sweeps.spec.naming import distinguishing_tags, join_name
 from sweeps.spec.problems import Problem, SpecError, unique
 from sweeps.spec.settings import ResourcesConfig
 from sweeps.spec.spec import Spec
@@ -36,9 +36,9 @@ from trainables.storage import files
 from trainables.trial.config import TrialConfig
 
 if TYPE_CHECKING:
-    from sweeps.planning.memory.cell_memory import Case
+    from sweeps.planning.memory.cell_memory import ConfigMemory
 
-__all__ = ["Cell", "Plan", "base_of", "make"]
+__all__ = ["Cell", "Plan", "base_config", "make"]
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Plan:
     bases: tuple[TrialConfig, ...]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
-    asked: tuple[str, ...] = ()  # the cells that the filters match; the others are what these go on from
-    needs: tuple[Need, ...] = ()  # what its trials ask by name of the machines they run on
+    selected: tuple[str, ...] = ()  # the cells that the filters match; the others are what these go on from
+    requirements: tuple[Requirement, ...] = ()  # what its trials ask by name of the machines they run on
     settled: Settled = field(default_factory=dict)  # which trials of earlier runs it starts from
 
     @property
@@ -87,21 +87,25 @@ class Plan:
         return files.sha256(tree)
 
     @property
-    def memory(self) -> int | None:
+    def memory_limit(self) -> int | None:
         """The bytes that the spec says a worker may take; ``None`` where it doesn't."""
         stated = self.spec.resources.memory
         return parse_bytes(stated) if stated else None
 
     @property
-    def takes(self) -> tuple[ResourcesConfig, ...]:
+    def resources(self) -> tuple[ResourcesConfig, ...]:
         """What trials take of a machine, each once."""
-        return tuple({cell.takes: None for cell in self.cells}) or (self.spec.resources,)
+        return tuple({cell.resources: None for cell in self.cells}) or (self.spec.resources,)
 
     def fits(self, memory: int | None) -> list[Fit]:
         """Of each cell whose memory is foretold, whether its greatest peak is within so many bytes."""
         if memory is None:
             return []
-        return [fit(cell.name, _with_workers(cell, memory), memory) for cell in self.cells if cell.predicted]
+        return [
+            assess_fit(cell.name, _with_workers(cell, memory), memory)
+            for cell in self.cells
+            if cell.predicted
+        ]
 
     def to_json(self, memory: int | None = None) -> dict[str, Any]:
         """The plan as ``paretune plan --json`` prints it; with ``memory`` (bytes), what fits in that."""
@@ -123,7 +127,7 @@ def make(
     stage: str | None = None,
     method: str | None = None,
     fetch: bool = False,
-    here: bool = True,
+    local: bool = True,
     earlier: Earlier | None = None,
 ) -> Plan:
     """Plans a spec, or those of its cells that the filters match.
@@ -132,12 +136,12 @@ def make(
     will run on this machine; if not, what they need has to be asked elsewhere. ``earlier``: the results of other runs.
     """
     earlier = earlier or Earlier()
-    found, problems = drafts(spec, earlier)
+    found, problems = make_drafts(spec, earlier)
     _refuse_too_many_probes(spec, found)
-    matched, unmatched = select(found, stage, method)
-    chosen = with_sources(matched, found)
-    materials = Materials(fetch)
-    checked = [check(spec, draft, materials, here) for draft in chosen]
+    matched, unmatched = select_drafts(found, stage, method)
+    chosen = with_dependencies(matched, found)
+    materials = InputFinder(fetch)
+    checked = [check_draft(spec, draft, materials, local) for draft in chosen]
     cells = tuple(one.cell for one in checked if one.cell is not None)
     bases = tuple(_bases(cells))
     return Plan(
@@ -156,8 +160,8 @@ def make(
             ]
         ),
         notes=(*earlier.notes, *fairness.notes(cells), *calibration.notes(cells)),
-        asked=tuple(draft.name for draft in matched),
-        needs=tuple(dict.fromkeys(need for one in checked for need in one.needs)),
+        selected=tuple(draft.name for draft in matched),
+        requirements=tuple(dict.fromkeys(need for one in checked for need in one.needs)),
         settled=earlier.settled,
     )
 
@@ -186,21 +190,21 @@ def _bases(cells: Sequence[Cell]) -> Iterator[TrialConfig]:
         for cell in cells:
             if cell.stage != stage:
                 continue
-            base = base_of(cell)
+            base = base_config(cell)
             bases.setdefault(_identity(base), base)
         described = [_described(base) for base in bases.values()]
-        for base, tag in zip(bases.values(), tell_apart(described), strict=True):
-            yield base.model_copy(update={"cell": join(stage, BASE, tag)})
+        for base, tag in zip(bases.values(), distinguishing_tags(described), strict=True):
+            yield base.model_copy(update={"cell": join_name(stage, BASE, tag)})
 
 
-def base_of(cell: Cell) -> TrialConfig:
+def base_config(cell: Cell) -> TrialConfig:
     """What a cell's trials start from, scored as it is, with the cell's first training settings."""
     first = {
         leaf: domain.probes()[0] for leaf, domain in cell.space.items() if not leaf.startswith("method.")
     }
-    name = join(cell.stage, BASE)
+    name = join_name(cell.stage, BASE)
     tree = {**cell.tree, "cell": name, "method": None, "method_name": BASE, "role": "base"}
-    return build(tree, first)
+    return build_config(tree, first)
 
 
 def _identity(base: TrialConfig) -> str:
@@ -234,16 +238,24 @@ def _without_own_trials(entry: Any) -> Any:
     return {**rest, "search": search} if search else rest
 
 
-def _with_workers(cell: Cell, memory: int) -> Case:
+def _with_workers(cell: Cell, memory: int) -> ConfigMemory:
     """A cell's largest case, with as many workers as make it fit where the spec leaves that open."""
     assert cell.predicted is not None
-    most = cell.predicted.most
-    return fewest_workers(most, memory) if cell.takes.workers == "auto" else most
+    most = cell.predicted.largest
+    return with_fewest_workers(most, memory) if cell.resources.workers == "auto" else most
 
 
 def _fit_json(found: Fit) -> dict[str, Any]:
-    change = found.change and {"change": found.change.words, "peak_bytes": found.change.case.total}
-    return {"cell": found.cell, "peak_bytes": found.case.total, "spare_bytes": found.spare, "change": change}
+    change = found.change and {
+        "change": found.change.description,
+        "peak_bytes": found.change.predicted.peak_bytes,
+    }
+    return {
+        "cell": found.cell,
+        "peak_bytes": found.predicted.peak_bytes,
+        "spare_bytes": found.spare,
+        "change": change,
+    }
 
 
 def _cell_json(cell: Cell) -> dict[str, Any]:
@@ -255,8 +267,8 @@ def _cell_json(cell: Cell) -> dict[str, Any]:
         "rungs": list(cell.rungs),
         "space": {leaf: str(domain) for leaf, domain in cell.space.items()},
         "prior": cell.prior(),
-        "needs": list(cell.needs),
-        "predicted_peak_bytes": cell.predicted.most.total if cell.predicted else None,
+        "needs": list(cell.depends_on),
+        "predicted_peak_bytes": cell.predicted.largest.peak_bytes if cell.predicted else None,
         "predicted": cell.predicted.to_json() if cell.predicted else None,
     }
 

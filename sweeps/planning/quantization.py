@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeps.spec.problems import Problem, shown
+from sweeps.spec.problems import Problem, format_value
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, Leaf, Node
 from trainables.quantizers import QUANTIZERS
@@ -15,7 +15,7 @@ WAYS = f"none, 8, 4, or {', '.join(f'{{{name}: {value.bits[-1]}}}' for name, val
 ALSO = {"bitsandbytes": "bnb"}  # what people call them elsewhere
 
 
-def settle(cell: Branch, source: Source) -> tuple[Branch, list[Problem]]:
+def move_to_method(cell: Branch, source: Source) -> tuple[Branch, list[Problem]]:
     """The cell with the model's quantization moved to its method, and what stands in the way.
 
     >>> settle(cell, source)  # model: {quantization: {bnb: 4}}, method: {kind: lora}  # doctest: +SKIP
@@ -55,14 +55,14 @@ def _fields(given: Node) -> dict[str, Node] | str:
         value = given.plain()
         if isinstance(value, str):
             near = did_you_mean(value, QUANTIZERS)
-            return f"got {shown(value)}; allowed: {WAYS}{near}"
+            return f"got {format_value(value)}; allowed: {WAYS}{near}"
         return {"bits": given}
     fields = dict(given.children)
     named = [key for key in fields if ALSO.get(key, key) in QUANTIZERS]
     if not named:
         return fields
     if len(named) > 1 or {"backend", "bits"} & fields.keys():
-        return f"got {shown(given.plain())}, which says twice how many bits, or whose; write {WAYS}"
+        return f"got {format_value(given.plain())}, which says twice how many bits, or whose; write {WAYS}"
     bits = fields.pop(named[0])
     return {"backend": Leaf(ALSO.get(named[0], named[0]), bits.origin), "bits": bits, **fields}
 
@@ -71,7 +71,5 @@ def _conflict(method: Branch, key: str, wanted: Node, source: Source) -> Problem
     own = method.get(key)
     if own is None or own.plain() == wanted.plain():
         return None
-    what = (
-        f"{shown(own.plain())} here, but model.quantization says {shown(wanted.plain())}. Keep one of the two"
-    )
+    what = f"{format_value(own.plain())} here, but model.quantization says {format_value(wanted.plain())}. Keep one of the two"
     return source.problem(own.origin, what)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from sweeps.spec.domains import Choice, Domain, Int, Log, Uniform, is_number
-from sweeps.spec.problems import shown
+from sweeps.spec.problems import format_value
 from trainables.config import limits
 
 __all__ = ["Choice", "Domain", "DomainError", "Int", "Log", "Uniform", "is_domain", "parse"]
 
-SHAPES = "{choice: [a, b]}, {log: [low, high]}, {uniform: [low, high]} or {int: [low, high]}"
+DOMAIN_SYNTAX = "{choice: [a, b]}, {log: [low, high]}, {uniform: [low, high]} or {int: [low, high]}"
 
 
 class DomainError(ValueError):
@@ -38,23 +38,25 @@ def parse(tree: Any) -> Domain | None:
     extra = [key for key in tree if key not in (kind, *options)]
     if extra:
         takes = f"takes {' and '.join(options)}" if options else "takes nothing else"
-        raise DomainError(f"{kind} {takes}, got {', '.join(extra)}. A domain is {SHAPES}")
+        raise DomainError(f"{kind} {takes}, got {', '.join(extra)}. A domain is {DOMAIN_SYNTAX}")
     return parser(tree)
 
 
 def _choice(tree: dict[str, Any]) -> Domain:
     values = tree["choice"]
     if not isinstance(values, list) or not values:
-        raise DomainError(f"choice needs a list of values, got {shown(values)}. Write {{choice: [a, b]}}")
+        raise DomainError(
+            f"choice needs a list of values, got {format_value(values)}. Write {{choice: [a, b]}}"
+        )
     if len(values) > limits.CHOICES:
         raise DomainError(
             f"choice lists {len(values):,} values; at most {limits.CHOICES:,}. Write a range, as int"
         )
     for index, value in enumerate(values):
         if is_domain(value):
-            raise DomainError(f"choice holds another domain, {shown(value)}. Write one domain")
+            raise DomainError(f"choice holds another domain, {format_value(value)}. Write one domain")
         if value in values[:index]:
-            raise DomainError(f"choice lists {shown(value)} twice. Remove one")
+            raise DomainError(f"choice lists {format_value(value)} twice. Remove one")
     return Choice(tuple(values))
 
 
@@ -72,7 +74,7 @@ def _uniform(tree: dict[str, Any]) -> Domain:
         return Uniform(float(low), float(high))
     step: Any = tree["step"]
     if not is_number(step) or not 0 < step <= high - low:
-        raise DomainError(f"step needs a number above 0 and at most high - low, got {shown(step)}")
+        raise DomainError(f"step needs a number above 0 and at most high - low, got {format_value(step)}")
     return Uniform(float(low), float(high), float(step))
 
 
@@ -83,9 +85,11 @@ def _int(tree: dict[str, Any]) -> Domain:
     _check_order("int", low, high)
     step, log = tree.get("step", 1), tree.get("log", False)
     if not isinstance(log, bool):
-        raise DomainError(f"log beside int is true or false, got {shown(log)}")
+        raise DomainError(f"log beside int is true or false, got {format_value(log)}")
     if not isinstance(step, int) or isinstance(step, bool) or not 0 < step <= high - low:
-        raise DomainError(f"step needs a whole number above 0 and at most high - low, got {shown(step)}")
+        raise DomainError(
+            f"step needs a whole number above 0 and at most high - low, got {format_value(step)}"
+        )
     if log and (low < 1 or "step" in tree):
         raise DomainError(f"int with log needs low above 0 and no step, got {_got(low, high)}, step={step}")
     return Int(low, high, step, log)
@@ -93,7 +97,9 @@ def _int(tree: dict[str, Any]) -> Domain:
 
 def _ends(kind: str, ends: Any) -> tuple[Any, Any]:
     if not isinstance(ends, list) or len(ends) != 2 or not all(is_number(end) for end in ends):
-        raise DomainError(f"{kind} needs two numbers, got {shown(ends)}. Write {{{kind}: [low, high]}}")
+        raise DomainError(
+            f"{kind} needs two numbers, got {format_value(ends)}. Write {{{kind}: [low, high]}}"
+        )
     return ends[0], ends[1]
 
 

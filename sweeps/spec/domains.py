@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweeps.spec.problems import shown
+from sweeps.spec.problems import format_value
 from trainables.storage import files
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Choice(Domain):
         return self.values[0]
 
     def __str__(self) -> str:
-        return f"choice [{', '.join(shown(value) for value in self.values)}]"
+        return f"choice [{', '.join(format_value(value) for value in self.values)}]"
 
 
 @dataclass(frozen=True)

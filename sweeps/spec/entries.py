@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.spec import domain_parser
-from sweeps.spec.key_path import Keys, show
-from sweeps.spec.naming import join, safe, tell_apart
-from sweeps.spec.problems import Problem, SpecError, shown
-from sweeps.spec.schema import KINDS, SECTIONS
+from sweeps.spec.key_path import KeyPath, format_path
+from sweeps.spec.naming import distinguishing_tags, join_name, safe_name
+from sweeps.spec.problems import Problem, SpecError, format_value
+from sweeps.spec.schema import ENTRY_CLASSES, SECTIONS
 from sweeps.spec.spec import Spec
-from sweeps.spec.tree import Branch, Leaf, variants, ways
+from sweeps.spec.tree import Branch, Leaf, variant_count, variants
 from trainables.config import limits
 from trainables.system.suggestions import did_you_mean
 
@@ -39,11 +39,13 @@ class Entry:
         return {**self.own.plain(), **self.overrides.plain()}
 
 
-def entries(spec: Spec, part: str) -> tuple[list[Entry], list[Problem]]:
+def read_entries(spec: Spec, part: str) -> tuple[list[Entry], list[Problem]]:
     """The entries of ``stages`` or ``methods`` that make sense, and what is wrong with the others."""
     found: list[Entry] = []
     problems: list[Problem] = []
-    refuse_more(spec, (part,), sum(ways(branch.without(*SECTIONS)) for branch in getattr(spec, part)))
+    refuse_too_many_cells(
+        spec, (part,), sum(variant_count(branch.without(*SECTIONS)) for branch in getattr(spec, part))
+    )
     for branch in getattr(spec, part):
         for own, _ in variants(branch.without(*SECTIONS)):
             assert isinstance(own, Branch)
@@ -58,37 +60,37 @@ def entries(spec: Spec, part: str) -> tuple[list[Entry], list[Problem]]:
     return found, problems
 
 
-def refuse_more(spec: Spec, where: Keys, cells: int) -> None:
+def refuse_too_many_cells(spec: Spec, where: KeyPath, cells: int) -> None:
     """Raises ``SpecError`` for more cells than a sweep may have, while they are only counted."""
     if cells > limits.CELLS:
         what = f"{cells:,} cells; a sweep has at most {limits.CELLS:,}. Compare less, or search with {{choice: [...]}}"
         raise SpecError(spec.source.problem(where, what))
 
 
-def stand_in(part: str, kind: str) -> Entry:
+def placeholder_entry(part: str, kind: str) -> Entry:
     """An entry for when a spec has none that makes sense: with it, the rest of the spec can be checked."""
     return Entry(0, Branch({"kind": Leaf(kind, (part,))}, (part,)), Branch({}, (part,)))
 
 
-def names(group: Sequence[Entry], label: str) -> list[str]:
+def entry_names(group: Sequence[Entry], label: str) -> list[str]:
     """What to call entries that share a label: it, and what tells each from the others.
 
     >>> names([lora, rank_stabilised], "lora")  # doctest: +SKIP
     ['lora', 'lora-rslora']
     """
-    return [join(label, tag) for tag in tell_apart([entry.plain() for entry in group])]
+    return [join_name(label, tag) for tag in distinguishing_tags([entry.plain() for entry in group])]
 
 
-def label(part: str, own: Branch) -> str:
+def entry_label(part: str, own: Branch) -> str:
     """The entry's name, else what its class calls itself (``qlora-4bit``); its kind if bits are searched."""
     plain = own.plain()
-    cls = KINDS[part][plain["kind"]]
+    cls = ENTRY_CLASSES[part][plain["kind"]]
     options = {key: _probes(own, key) for key in plain}
     first = {key: probes[0] for key, probes in options.items()}
     built = [cls.model_construct(**{**first, key: value}) for key in options for value in options[key]]
     fallback = plain.get("name") or plain["kind"]
     labels = {str(getattr(config, "label", fallback)) for config in built}
-    return safe(labels.pop() if len(labels) == 1 else str(fallback))
+    return safe_name(labels.pop() if len(labels) == 1 else str(fallback))
 
 
 def _probes(own: Branch, key: str) -> Sequence[Any]:
@@ -101,7 +103,7 @@ def _probes(own: Branch, key: str) -> Sequence[Any]:
 
 
 def _wrong_kind(spec: Spec, part: str, own: Branch) -> Problem | None:
-    kind, known = own.get("kind"), list(KINDS[part])
+    kind, known = own.get("kind"), list(ENTRY_CLASSES[part])
     if kind is None:
         return spec.source.problem(own.origin, f"a kind is needed: {', '.join(known)}")
     value = kind.plain()
@@ -109,7 +111,7 @@ def _wrong_kind(spec: Spec, part: str, own: Branch) -> Problem | None:
         return None
     if domain_parser.is_domain(value):
         return spec.source.problem(kind.origin, "a kind is compared, not searched: write {compare: [...]}")
-    what = f"got {shown(value)}; allowed: one of {', '.join(known)}{did_you_mean(value, known)}"
+    what = f"got {format_value(value)}; allowed: one of {', '.join(known)}{did_you_mean(value, known)}"
     return spec.source.problem(kind.origin, what)
 
 
@@ -118,7 +120,7 @@ def _clash(spec: Spec, part: str, entry: Entry, found: Sequence[Entry]) -> Probl
         what = "base is the name of the untrained model's row. Choose another"
         return spec.source.problem((*entry.own.origin, "name"), what)
     for other in found:
-        first = show(other.own.origin)
+        first = format_path(other.own.origin)
         if repr(other.plain()) == repr(entry.plain()):
             return spec.source.problem(
                 entry.own.origin, f"the same as {first}. Remove one, or let them differ"

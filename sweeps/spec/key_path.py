@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-Keys = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 
-def show(keys: Keys) -> str:
+def format_path(keys: KeyPath) -> str:
     """The path as people write it.
 
     >>> show(("methods", 1, "rank"))
@@ -19,7 +19,7 @@ def show(keys: Keys) -> str:
     return text.removeprefix(".")
 
 
-def parse(text: str) -> Keys | None:
+def parse_path(text: str) -> KeyPath | None:
     """The path that ``text`` writes; ``None`` if it writes none.
 
     >>> parse("methods[1].rank")

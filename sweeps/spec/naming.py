@@ -9,7 +9,7 @@ from typing import Any
 from trainables.storage import files
 
 SAFE = re.compile(r"[A-Za-z0-9._-]+")
-LONGEST = 120  # well below a file name's 255 bytes, with room for what is put around it
+MAX_LENGTH = 120  # well below a file name's 255 bytes, with room for what is put around it
 
 
 def is_safe(name: Any) -> bool:
@@ -18,11 +18,11 @@ def is_safe(name: Any) -> bool:
         isinstance(name, str)
         and bool(SAFE.fullmatch(name))
         and name.strip(".") != ""
-        and len(name) <= LONGEST
+        and len(name) <= MAX_LENGTH
     )
 
 
-def safe(text: str) -> str:
+def safe_name(text: str) -> str:
     """``text`` with everything that a file name can't hold as a dash.
 
     >>> safe("Qwen/Qwen3 0.6B")
@@ -31,13 +31,13 @@ def safe(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")
 
 
-def join(*parts: str) -> str:
+def join_name(*parts: str) -> str:
     """The parts that aren't empty, with dashes between; cut short and told apart by a hash when too long."""
     name = "-".join(part for part in parts if part)
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}-{files.sha256(name)[:8]}"
+    return name if len(name) <= MAX_LENGTH else f"{name[: MAX_LENGTH - 9]}-{files.sha256(name)[:8]}"
 
 
-def tell_apart(trees: Sequence[Mapping[str, Any]]) -> list[str]:
+def distinguishing_tags(trees: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each tree, as much of what only it has as it takes to tell it from the others.
 
     >>> tell_apart([{"kind": "lora"}, {"kind": "lora", "rslora": True}, {"kind": "lora", "rank": 4}])
@@ -50,19 +50,19 @@ def tell_apart(trees: Sequence[Mapping[str, Any]]) -> list[str]:
             continue
         # The last part of a path is enough, unless it is the same (a/model and b/model).
         for whole in (False, True):
-            added = [tag(key[-1], leaves.get(key), whole) for leaves in flat]
-            longer = [join(*pair) for pair in zip(tags, added, strict=True)]
+            added = [setting_tag(key[-1], leaves.get(key), whole) for leaves in flat]
+            longer = [join_name(*pair) for pair in zip(tags, added, strict=True)]
             if len(set(longer)) > len(set(tags)):
                 tags = longer
                 break
     # Two that read the same after all (a/b and a-b) get a hash of what they are.
     return [
-        join(text, files.sha256(repr(leaves))[:6]) if tags.count(text) > 1 else text
+        join_name(text, files.sha256(repr(leaves))[:6]) if tags.count(text) > 1 else text
         for text, leaves in zip(tags, flat, strict=True)
     ]
 
 
-def tag(leaf: str, value: Any, whole: bool = False) -> str:
+def setting_tag(leaf: str, value: Any, whole: bool = False) -> str:
     """How a leaf's value reads in a name; nothing for what is switched off. ``whole``: all of a path.
 
     >>> tag("rank", 8), tag("rslora", True), tag("init", "pissa"), tag("dora", False)
@@ -71,10 +71,10 @@ def tag(leaf: str, value: Any, whole: bool = False) -> str:
     if value is None or value is False:
         return ""
     if value is True:
-        return safe(leaf)
+        return safe_name(leaf)
     if isinstance(value, str):
-        return safe(value if whole else value.rstrip("/").rpartition("/")[2])
-    return safe(leaf + "-".join(_numbers(value)))
+        return safe_name(value if whole else value.rstrip("/").rpartition("/")[2])
+    return safe_name(leaf + "-".join(_numbers(value)))
 
 
 def _numbers(value: Any) -> Iterator[str]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from ruamel.yaml.error import YAMLError
 
-from sweeps.spec.key_path import Keys, parse, show
+from sweeps.spec.key_path import KeyPath, format_path, parse_path
 from sweeps.spec.problems import Problem, SpecError
-from sweeps.spec.source import Source, explain, value_of
+from sweeps.spec.source import Source, explain_yaml_error, parse_value
 from trainables.system.suggestions import did_you_mean
 
 
@@ -39,19 +39,21 @@ def apply(source: Source, overrides: Sequence[str]) -> Source:
     )
 
 
-def _read(override: str) -> tuple[Keys, Any]:
+def _read(override: str) -> tuple[KeyPath, Any]:
     path, equals, text = override.partition("=")
-    keys = parse(path.strip())
+    keys = parse_path(path.strip())
     if not equals or keys is None:
         what = "can't be read. Write path=value, as in --set methods[1].rank=8"
         raise SpecError(Problem(f"--set {override}", "", what))
     try:
-        return keys, value_of(text)
+        return keys, parse_value(text)
     except YAMLError as error:
-        raise SpecError(Problem(f"--set {path}", "", f"the value {text!r} is {explain(error)[1]}")) from error
+        raise SpecError(
+            Problem(f"--set {path}", "", f"the value {text!r} is {explain_yaml_error(error)[1]}")
+        ) from error
 
 
-def _put(tree: dict[str, Any], keys: Keys, value: Any) -> None:
+def _put(tree: dict[str, Any], keys: KeyPath, value: Any) -> None:
     """Sets the leaf; mappings on the way to it are made, entries of lists are not."""
     at: Any = tree
     for depth, key in enumerate(keys):
@@ -65,8 +67,8 @@ def _put(tree: dict[str, Any], keys: Keys, value: Any) -> None:
         at = at[key]
 
 
-def _check(at: Any, keys: Keys, depth: int) -> None:
-    key, here = keys[depth], show(keys[:depth])
+def _check(at: Any, keys: KeyPath, depth: int) -> None:
+    key, here = keys[depth], format_path(keys[:depth])
     if isinstance(at, dict) and isinstance(key, str):
         return
     if isinstance(at, list) and isinstance(key, int):
@@ -80,12 +82,14 @@ def _check(at: Any, keys: Keys, depth: int) -> None:
     raise _wrong(keys, f"{here} is a value, {at!r}; --set {here}=... changes it")
 
 
-def _check_makeable(keys: Keys, depth: int, at: dict[str, Any]) -> None:
+def _check_makeable(keys: KeyPath, depth: int, at: dict[str, Any]) -> None:
     if isinstance(keys[depth + 1], int):
-        here = show(keys[:depth]) or "the spec"
+        here = format_path(keys[:depth]) or "the spec"
         near = did_you_mean(keys[depth], at)
         raise _wrong(keys, f"{here} has no list {keys[depth]}; it has {', '.join(at)}{near}")
 
 
-def _wrong(keys: Keys, what: str) -> SpecError:
-    return SpecError(Problem(f"--set {show(keys)}", show(keys), f"no such place in the spec: {what}"))
+def _wrong(keys: KeyPath, what: str) -> SpecError:
+    return SpecError(
+        Problem(f"--set {format_path(keys)}", format_path(keys), f"no such place in the spec: {what}")
+    )

@@ -9,7 +9,7 @@ from typing import Any
 from trainables.system.suggestions import nearest
 
 # What people who come from LLaMA-Factory write, and what it is called here.
-ELSEWHERE = {
+LLAMA_FACTORY_KEYS = {
     "model_name_or_path": "model.name or model.path",
     "quantization_bit": "methods[].bits (of qlora)",
     "quantization_method": "methods[].backend (of qlora)",
@@ -90,10 +90,10 @@ class SpecError(Exception):
         return "\n".join(map(str, self.problems))
 
 
-def unknown_key(key: str, known: Iterable[str], moved: Mapping[str, str] | None = None) -> str:
+def unknown_key_message(key: str, known: Iterable[str], moved: Mapping[str, str] | None = None) -> str:
     """The message for a key that isn't known here; ``moved`` says where else a key of that name stands."""
     known = list(known)
-    place = ELSEWHERE.get(key) or (moved or {}).get(key) or nearest(key, known)
+    place = LLAMA_FACTORY_KEYS.get(key) or (moved or {}).get(key) or nearest(key, known)
     suggestion = f". Did you mean {place}?" if place else ""
     return f"unknown key; known here: {', '.join(known)}{suggestion}"
 
@@ -103,16 +103,16 @@ def unique(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line))
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as YAML's flow style would write it.
 
     >>> shown({"choice": [True, None, "all-linear"]})
     '{choice: [true, null, all-linear]}'
     """
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(shown, value))}]"
+        return f"[{', '.join(map(format_value, value))}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {shown(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {format_value(item)}" for key, item in value.items()) + "}"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value) or "''"

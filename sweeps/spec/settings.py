@@ -10,7 +10,7 @@ from sweeps.spec.byte_sizes import parse_bytes
 from trainables.config import limits
 from trainables.config.base import Frozen
 
-MOST_SHARES = 8  # of one GPU
+MAX_GPU_SHARES = 8  # of one GPU
 
 
 class SearchConfig(Frozen):
@@ -58,14 +58,14 @@ class ResourcesConfig(Frozen):
     wait_seconds: float | None = Field(default=3600, gt=0)
 
     @property
-    def least_workers(self) -> int:
+    def min_workers(self) -> int:
         """How many workers a trial has at the least."""
         return 1 if self.workers == "auto" else self.workers
 
     @property
-    def least_gpus(self) -> float:
+    def min_gpus(self) -> float:
         """The smallest share of a GPU that a worker takes."""
-        return 1 / MOST_SHARES if self.gpus == "auto" else self.gpus
+        return 1 / MAX_GPU_SHARES if self.gpus == "auto" else self.gpus
 
     @field_validator("workers")
     @classmethod

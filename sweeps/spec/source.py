@@ -15,7 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from sweeps.spec import yaml_safety
-from sweeps.spec.key_path import Keys, show
+from sweeps.spec.key_path import KeyPath, format_path
 from sweeps.spec.problems import Problem, SpecError
 from trainables.config import limits
 
@@ -31,35 +31,35 @@ class Source:
     file: Path
     text: str
     tree: dict[str, Any]
-    lines: Mapping[Keys, int]
+    lines: Mapping[KeyPath, int]
     overrides: tuple[str, ...] = ()
-    overridden: frozenset[Keys] = field(default_factory=frozenset)
+    overridden: frozenset[KeyPath] = field(default_factory=frozenset)
 
     @property
     def folder(self) -> Path:
         """What relative paths in the spec are relative to."""
         return self.file.resolve().parent
 
-    def line_of(self, keys: Keys) -> int:
+    def line_of(self, keys: KeyPath) -> int:
         """The line a value was written on; of what should hold it, where it isn't there."""
         while keys and keys not in self.lines:
             keys = keys[:-1]
         return self.lines.get(keys, 1)
 
-    def where(self, keys: Keys) -> str:
+    def where(self, keys: KeyPath) -> str:
         """``file:line``, or the ``--set`` that the value came from."""
         for end in range(len(keys), 0, -1):
             if keys[:end] in self.overridden:
-                return f"--set {show(keys[:end])}"
-        for override in sorted(self.overridden, key=show):
+                return f"--set {format_path(keys[:end])}"
+        for override in sorted(self.overridden, key=format_path):
             # A section that only exists because a leaf in it was set.
             if keys not in self.lines and override[: len(keys)] == keys:
-                return f"--set {show(override)}"
+                return f"--set {format_path(override)}"
         return f"{self.file}:{self.line_of(keys)}"
 
-    def problem(self, keys: Keys, what: str, error: bool = True) -> Problem:
+    def problem(self, keys: KeyPath, what: str, error: bool = True) -> Problem:
         """What is wrong with the value at ``keys``."""
-        return Problem(self.where(keys), show(keys), what, error, self.line_of(keys))
+        return Problem(self.where(keys), format_path(keys), what, error, self.line_of(keys))
 
 
 def read(file: Path) -> Source:
@@ -69,11 +69,11 @@ def read(file: Path) -> Source:
 
 def parse(file: Path, text: str) -> Source:
     """Reads a spec whose text is known. Raises ``SpecError`` as :func:`read` does."""
-    lines: dict[Keys, int] = {}
+    lines: dict[KeyPath, int] = {}
     try:
         tree = _loaded(text, lines)
     except YAMLError as error:
-        line, what = explain(error)
+        line, what = explain_yaml_error(error)
         raise SpecError(Problem(f"{file}:{line}", "", what)) from error
     if tree is None:
         raise SpecError(Problem(f"{file}:1", "", "the file is empty. Write a spec: name, model, data, ..."))
@@ -83,7 +83,7 @@ def parse(file: Path, text: str) -> Source:
     return Source(file, text, tree, lines)
 
 
-def value_of(text: str) -> Any:
+def parse_value(text: str) -> Any:
     """One value in YAML 1.2, as ``--set`` takes it. Raises ``YAMLError``.
 
     >>> value_of("1e-4"), value_of("off")
@@ -92,17 +92,17 @@ def value_of(text: str) -> Any:
     return _loaded(text, {})
 
 
-def _loaded(text: str, lines: dict[Keys, int]) -> Any:
-    yaml_safety.refuse(text)
+def _loaded(text: str, lines: dict[KeyPath, int]) -> Any:
+    yaml_safety.check_yaml(text)
     return _plain(YAML(typ="rt").load(text), (), lines)
 
 
-def explain(error: YAMLError) -> tuple[int, str]:
+def explain_yaml_error(error: YAMLError) -> tuple[int, str]:
     """The line (1 = the first) where YAML can't be read, and what to do there."""
     mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
     line = mark.line + 1 if mark else getattr(error, "line", 0) + 1
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
-    if isinstance(error, yaml_safety.Refused):
+    if isinstance(error, yaml_safety.UnsafeYAML):
         return line, problem
     if isinstance(error, DuplicateKeyError):
         return line, f"{problem.removeprefix('found ')}. Keep one of them"
@@ -125,7 +125,7 @@ def _text(file: Path) -> str:
         raise SpecError(Problem(str(file), "", f"can't be read as text: {error}")) from error
 
 
-def _plain(value: Any, keys: Keys, lines: dict[Keys, int]) -> Any:
+def _plain(value: Any, keys: KeyPath, lines: dict[KeyPath, int]) -> Any:
     """Plain dicts, lists and scalars for ruamel's own types; lines go to ``lines`` on the way."""
     if isinstance(value, CommentedMap):
         for key in value.lc.data or ():

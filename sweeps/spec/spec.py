@@ -13,10 +13,10 @@ from sweeps.spec import overrides, schema, source
 from sweeps.spec.domain_parser import is_domain
 from sweeps.spec.naming import is_safe
 from sweeps.spec.problems import Problem, SpecError, unique
-from sweeps.spec.schema import CLASSES, KINDS, PARTS, SECTIONS
+from sweeps.spec.schema import ENTRY_CLASSES, PARTS, SECTION_CLASSES, SECTIONS
 from sweeps.spec.settings import ResourcesConfig, SearchConfig, TrackingConfig
 from sweeps.spec.source import Source
-from sweeps.spec.tree import Branch, Node, grow
+from sweeps.spec.tree import Branch, Node, build_node
 from trainables.system.suggestions import did_you_mean
 
 __all__ = [
@@ -56,7 +56,10 @@ class Spec:
         """The spec with defaults and overrides applied; domains and comparisons stay as they are."""
         tree = self.source.tree
         parts = {"name": self.name, "question": self.question, **tree}
-        defaults = {section: _with_defaults(CLASSES[section], tree.get(section, {})) for section in CLASSES}
+        defaults = {
+            section: _with_defaults(SECTION_CLASSES[section], tree.get(section, {}))
+            for section in SECTION_CLASSES
+        }
         return {part: {**parts, **defaults}[part] for part in PARTS if part in {**parts, **defaults}}
 
 
@@ -68,20 +71,20 @@ def read(argument: str | Path, sets: Sequence[str] = ()) -> Spec:
     >>> read("methods", ["train.steps=2"]).name  # doctest: +SKIP
     'methods'
     """
-    return understand(overrides.apply(source.read(find(argument)), sets))
+    return from_source(overrides.apply(source.read(find_file(argument)), sets))
 
 
-def shipped() -> tuple[str, ...]:
+def shipped_specs() -> tuple[str, ...]:
     """The names of the specs that come with the package."""
     return tuple(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
 
 
-def find(argument: str | Path) -> Path:
+def find_file(argument: str | Path) -> Path:
     """The file that a SPEC argument means. Raises ``SpecError`` that lists the shipped specs."""
     path = Path(argument).expanduser()
     if path.is_file():
         return path
-    if str(argument) in shipped():
+    if str(argument) in shipped_specs():
         file = SHIPPED / f"{argument}.yaml"
         return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
     what = (
@@ -89,22 +92,22 @@ def find(argument: str | Path) -> Path:
         if path.is_dir()
         else "there is no such file, nor a shipped spec"
     )
-    near = did_you_mean(path.stem, shipped())
-    raise SpecError(Problem(str(argument), "", f"{what}. Shipped specs: {', '.join(shipped())}{near}"))
+    near = did_you_mean(path.stem, shipped_specs())
+    raise SpecError(Problem(str(argument), "", f"{what}. Shipped specs: {', '.join(shipped_specs())}{near}"))
 
 
-def understand(written: Source) -> Spec:
+def from_source(written: Source) -> Spec:
     """Checks the shape of a spec and takes it apart."""
     tree = written.tree
     problems = schema.problems(written)
     entries = {}
-    for part in KINDS:
+    for part in ENTRY_CLASSES:
         listed: Any = tree.get(part)
         listed = listed if isinstance(listed, list) else []
-        grown = [grow(entry, (part, index)) for index, entry in enumerate(listed)]
+        grown = [build_node(entry, (part, index)) for index, entry in enumerate(listed)]
         entries[part] = tuple(entry for entry in grown if isinstance(entry, Branch))
-    resources, wrong_resources = schema.settings(written, ResourcesConfig, "resources")
-    tracking, wrong_tracking = schema.settings(written, TrackingConfig, "tracking")
+    resources, wrong_resources = schema.shared_settings(written, ResourcesConfig, "resources")
+    tracking, wrong_tracking = schema.shared_settings(written, TrackingConfig, "tracking")
     name = tree.get("name", written.file.stem)
     return Spec(
         source=written,
@@ -121,7 +124,7 @@ def understand(written: Source) -> Spec:
 
 def _root(tree: dict[str, Any]) -> Branch:
     sections: dict[str, Node] = {
-        section: grow(tree[section], (section,), listed=section in ("model", "data"))
+        section: build_node(tree[section], (section,), listed=section in ("model", "data"))
         for section in SECTIONS
         if section in tree
     }

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.spec import domain_parser
-from sweeps.spec.key_path import Keys
-from sweeps.spec.naming import join, tag, tell_apart
+from sweeps.spec.key_path import KeyPath
+from sweeps.spec.naming import distinguishing_tags, join_name, setting_tag
 
-Place = tuple[str, ...]  # within a cell: ("train", "learning_rate")
+CellPath = tuple[str, ...]  # within a cell: ("train", "learning_rate")
 
 # An entry that gives one of these means it instead of the others, which it doesn't inherit.
 ALTERNATIVES = ({"steps", "epochs"}, {"name", "path"})
@@ -25,7 +25,7 @@ class Leaf:
     """A plain value or a search domain, as written."""
 
     value: Any
-    origin: Keys
+    origin: KeyPath
 
     def plain(self) -> Any:
         return self.value
@@ -36,7 +36,7 @@ class Branch:
     """A mapping."""
 
     children: Mapping[str, Node]
-    origin: Keys
+    origin: KeyPath
 
     def plain(self) -> dict[str, Any]:
         return {key: child.plain() for key, child in self.children.items()}
@@ -59,7 +59,7 @@ class Axis:
     """``{compare: [...]}``: each option makes cells of its own."""
 
     options: tuple[Node, ...]
-    origin: Keys
+    origin: KeyPath
 
     def plain(self) -> Any:
         return {"compare": [option.plain() for option in self.options]}
@@ -68,7 +68,7 @@ class Axis:
 Node = Leaf | Branch | Axis
 
 
-def grow(tree: Any, origin: Keys, listed: bool = False) -> Node:
+def build_node(tree: Any, origin: KeyPath, listed: bool = False) -> Node:
     """The tree of a spec's value. ``listed``: a list here is short for ``{compare: [...]}``."""
     if isinstance(tree, dict) and set(tree) == {"compare"} and _comparable(tree["compare"]):
         return _axis(tree["compare"], (*origin, "compare"), origin)
@@ -76,7 +76,7 @@ def grow(tree: Any, origin: Keys, listed: bool = False) -> Node:
         return _axis(tree, origin, origin)
     # A malformed comparison stays a leaf, and is reported as one.
     if isinstance(tree, dict) and "compare" not in tree and not domain_parser.is_domain(tree):
-        return Branch({key: grow(tree[key], (*origin, key), key in LISTED) for key in tree}, origin)
+        return Branch({key: build_node(tree[key], (*origin, key), key in LISTED) for key in tree}, origin)
     return Leaf(tree, origin)
 
 
@@ -88,8 +88,8 @@ def _comparable(options: Any) -> bool:
     )
 
 
-def _axis(options: list[Any], keys: Keys, origin: Keys) -> Axis:
-    return Axis(tuple(grow(option, (*keys, index)) for index, option in enumerate(options)), origin)
+def _axis(options: list[Any], keys: KeyPath, origin: KeyPath) -> Axis:
+    return Axis(tuple(build_node(option, (*keys, index)) for index, option in enumerate(options)), origin)
 
 
 def merge(base: Node | None, over: Node | None) -> Node | None:
@@ -117,23 +117,23 @@ def _names_something(over: Branch) -> bool:
 
 
 @dataclass(frozen=True)
-class Pick:
+class AxisChoice:
     """One option of one axis: where, and its part of a cell's name (empty for what is switched off)."""
 
-    path: Place
+    path: CellPath
     tag: str
 
 
-def variants(node: Node, path: Place = ()) -> Iterator[tuple[Node, tuple[Pick, ...]]]:
+def variants(node: Node, path: CellPath = ()) -> Iterator[tuple[Node, tuple[AxisChoice, ...]]]:
     """The node without axes, once for every combination of their options."""
     if isinstance(node, Leaf):
         yield node, ()
     elif isinstance(node, Axis):
         mixed = len({type(option) for option in node.options}) > 1
-        tags = tell_apart([_named(option, path, mixed) for option in node.options])
+        tags = distinguishing_tags([_named(option, path, mixed) for option in node.options])
         for option, tag in zip(node.options, tags, strict=True):
             for variant, picks in variants(option, path):
-                yield variant, (Pick(path, tag), *picks)
+                yield variant, (AxisChoice(path, tag), *picks)
     else:
         ways = [list(variants(child, (*path, key))) for key, child in node.children.items()]
         for combination in itertools.product(*ways):
@@ -141,24 +141,26 @@ def variants(node: Node, path: Place = ()) -> Iterator[tuple[Node, tuple[Pick, .
             yield Branch(children, node.origin), tuple(pick for _, picks in combination for pick in picks)
 
 
-def ways(node: Node) -> int:
+def variant_count(node: Node) -> int:
     """How many variants there are, without making any."""
     if isinstance(node, Leaf):
         return 1
     if isinstance(node, Axis):
-        return sum(ways(option) for option in node.options)
-    return math.prod(ways(child) for child in node.children.values())
+        return sum(variant_count(option) for option in node.options)
+    return math.prod(variant_count(child) for child in node.children.values())
 
 
-def _named(option: Node, path: Place, mixed: bool) -> dict[str, Any]:
+def _named(option: Node, path: CellPath, mixed: bool) -> dict[str, Any]:
     """What tells an option from others; beside plain values (``mixed``), a mapping is one, too."""
     plain = option.plain()
     if not isinstance(option, Branch):
         return {path[-1]: plain}
-    return {path[-1]: join(*(tag(key, value) for key, value in plain.items()))} if mixed else plain
+    return (
+        {path[-1]: join_name(*(setting_tag(key, value) for key, value in plain.items()))} if mixed else plain
+    )
 
 
-def leaves(node: Node, path: Place = ()) -> Iterator[tuple[Place, Leaf]]:
+def leaves(node: Node, path: CellPath = ()) -> Iterator[tuple[CellPath, Leaf]]:
     """Every leaf of a node without axes, with its path."""
     if isinstance(node, Leaf):
         yield path, node
@@ -167,7 +169,7 @@ def leaves(node: Node, path: Place = ()) -> Iterator[tuple[Place, Leaf]]:
             yield from leaves(child, (*path, key))
 
 
-def find(node: Node, path: Place) -> Node | None:
+def node_at(node: Node, path: CellPath) -> Node | None:
     """What stands at ``path``, if anything does."""
     for key in path:
         if not isinstance(node, Branch) or (child := node.get(key)) is None:

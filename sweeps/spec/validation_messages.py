@@ -10,20 +10,20 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from sweeps.spec.domain_parser import SHAPES, Domain, Log, Uniform
-from sweeps.spec.key_path import Keys
-from sweeps.spec.problems import Problem, shown, unknown_key
+from sweeps.spec.domain_parser import DOMAIN_SYNTAX, Domain, Log, Uniform
+from sweeps.spec.key_path import KeyPath
+from sweeps.spec.problems import Problem, format_value, unknown_key_message
 from sweeps.spec.source import Source
-from sweeps.spec.tree import Branch, Leaf, Node, Place, find
+from sweeps.spec.tree import Branch, CellPath, Leaf, Node, node_at
 from trainables.system.suggestions import did_you_mean
 
 # Filled while planning, never written by people.
-FILLED = {"fingerprint", "sha256", "start"}
+FILLED_BY_PLANNING = {"fingerprint", "sha256", "start"}
 PLAIN = {bool: "true or false", int: "a whole number", float: "a number", dict: "a mapping"}
 
 
 @dataclass(frozen=True)
-class Interpreter:
+class ErrorTranslator:
     """Turns pydantic's errors about one class into problems of one spec.
 
     ``extra``: keys that a class has in the spec beside its fields; ``moved``: where else a key stands.
@@ -38,8 +38,8 @@ class Interpreter:
         error: ValidationError,
         cls: type[BaseModel],
         node: Branch,
-        space: Mapping[Place, Domain] | None = None,
-    ) -> Iterator[tuple[Place, Problem]]:
+        space: Mapping[CellPath, Domain] | None = None,
+    ) -> Iterator[tuple[CellPath, Problem]]:
         """Each error as a problem, with its place in ``node``; ``space`` holds the node's domains."""
         seen = set()
         for details in error.errors(include_url=False):
@@ -49,14 +49,17 @@ class Interpreter:
                 continue
             seen.add(site.place)
             what = self._words(site, dict(details), space or {})
-            yield site.place, self.source.problem(origin(node, site.place), what)
+            yield site.place, self.source.problem(origin_of(node, site.place), what)
 
     def unknown(self, owner: type[BaseModel], key: str) -> str:
         """The message for a key that ``owner`` doesn't have."""
-        known = [*(name for name in owner.model_fields if name not in FILLED), *self.extra.get(owner, ())]
-        return unknown_key(key, known, self.moved)
+        known = [
+            *(name for name in owner.model_fields if name not in FILLED_BY_PLANNING),
+            *self.extra.get(owner, ()),
+        ]
+        return unknown_key_message(key, known, self.moved)
 
-    def _words(self, site: _Site, details: dict[str, Any], space: Mapping[Place, Domain]) -> str:
+    def _words(self, site: _Site, details: dict[str, Any], space: Mapping[CellPath, Domain]) -> str:
         kind = details["type"]
         if kind == "value_error":
             return str(details["ctx"]["error"])
@@ -72,7 +75,7 @@ class Interpreter:
 class _Site:
     """Where an error stands: its place in a cell, the class and field it is about, and what was written."""
 
-    place: Place
+    place: CellPath
     owner: type[BaseModel]
     node: Node | None
 
@@ -98,15 +101,15 @@ class _Site:
         return site
 
     def _inside(self) -> type[BaseModel]:
-        classes = classes_of(self.field.annotation) if self.field else {}
+        classes = config_classes(self.field.annotation) if self.field else {}
         kind = kind_of(self.node) if isinstance(self.node, Branch) else None
         return classes.get(kind or "") or next(iter(classes.values()), self.owner)
 
 
-def origin(node: Node, place: Place) -> Keys:
+def origin_of(node: Node, place: CellPath) -> KeyPath:
     """Where ``place`` was written, or would be, were it there."""
     for end in range(len(place), -1, -1):
-        if (found := find(node, place[:end])) is not None:
+        if (found := node_at(node, place[:end])) is not None:
             return (*found.origin, *place[end:])
     return place
 
@@ -116,7 +119,7 @@ def kind_of(node: Branch) -> str | None:
     return kind.value if isinstance(kind, Leaf) and isinstance(kind.value, str) else None
 
 
-def classes_of(annotation: Any) -> dict[str, type[BaseModel]]:
+def config_classes(annotation: Any) -> dict[str, type[BaseModel]]:
     """The config classes in a type, by their ``kind``: the arms of a union, or the one class.
 
     >>> from trainables.methods import Method
@@ -126,7 +129,7 @@ def classes_of(annotation: Any) -> dict[str, type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         kind = annotation.model_fields.get("kind")
         return {str(kind.default) if kind else annotation.__name__: annotation}
-    return {kind: cls for arm in get_args(annotation) for kind, cls in classes_of(arm).items()}
+    return {kind: cls for arm in get_args(annotation) for kind, cls in config_classes(arm).items()}
 
 
 def allowed(about: FieldInfo) -> str:
@@ -137,14 +140,14 @@ def allowed(about: FieldInfo) -> str:
 def _type(annotation: Any) -> str:
     arms = get_args(annotation)
     if get_origin(annotation) is Literal:
-        return f"one of {', '.join(map(shown, arms))}" if len(arms) > 1 else shown(arms[0])
+        return f"one of {', '.join(map(format_value, arms))}" if len(arms) > 1 else format_value(arms[0])
     if get_origin(annotation) in (Union, types.UnionType):
         return " or ".join(_type(arm) for arm in arms if arm is not type(None))
     if get_origin(annotation) is Annotated:
         return ", ".join([_type(arms[0]), *_bounds(arms[1:])])
     if get_origin(annotation) in (tuple, list):
         return "a list of texts" if arms[0] is str else f"a list, each {_type(arms[0])}"
-    if classes_of(annotation):
+    if config_classes(annotation):
         return "a mapping"
     return PLAIN.get(annotation, "a text")
 
@@ -165,18 +168,20 @@ def _not_allowed(about: FieldInfo, given: Any, node: Node | None, domain: Domain
         log = ", log: true" if kind == "log" else ""
         return f"{kind} gives fractions; allowed: {takes}. Write {{int: {ends}{log}}}"
     if domain is not None:
-        return f"{domain} holds {shown(given)}; allowed: {takes}{_near(about, given)}"
+        return f"{domain} holds {format_value(given)}; allowed: {takes}{_near(about, given)}"
     if isinstance(node, Leaf):
         given = node.value
     elif isinstance(node, Branch):
         given = node.plain()
-    hint = f". To search it, write {SHAPES}" if isinstance(given, dict) and takes != "a mapping" else ""
+    hint = (
+        f". To search it, write {DOMAIN_SYNTAX}" if isinstance(given, dict) and takes != "a mapping" else ""
+    )
     return f"got {_quoted(given, takes)}; allowed: {takes}{hint}{_near(about, given)}"
 
 
 def _quoted(given: Any, takes: str) -> str:
     """``"8"`` in quotes where a number is needed: unquoted it would look right."""
-    return f'the text "{given}"' if isinstance(given, str) and "one of" not in takes else shown(given)
+    return f'the text "{given}"' if isinstance(given, str) and "one of" not in takes else format_value(given)
 
 
 def _near(about: FieldInfo, given: Any) -> str:

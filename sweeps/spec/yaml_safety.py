@@ -17,20 +17,20 @@ HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 NUMBER = re.compile(r"[-+]?[\d_]+(\.[\d_]*)?|[-+]?0[xXoO][\da-fA-F_]+")
 
 
-def refuse(text: str) -> None:
+def check_yaml(text: str) -> None:
     """Raises ``MarkedYAMLError`` for YAML that a spec has no use for, within a second or two.
 
     It looks at the parser's events, of which there are as many as the text is long: an alias, however much it
     stands for, is one.
     """
     if len(text) > limits.SPEC_BYTES:
-        raise Refused(f"a spec has at most {limits.SPEC_BYTES:,} characters; this has more")
+        raise UnsafeYAML(f"a spec has at most {limits.SPEC_BYTES:,} characters; this has more")
     found = _Count()
     for event in YAML(typ="rt").parse(text):
         found.take(event)
 
 
-class Refused(MarkedYAMLError):  # noqa: N818
+class UnsafeYAML(MarkedYAMLError):  # noqa: N818
     """Raised with the place, as YAML's own errors are."""
 
     def __init__(self, what: str, mark: Any = None) -> None:
@@ -56,7 +56,7 @@ class _Count:
     def take(self, event: Any) -> None:
         kind, mark = type(event).__name__, event.start_mark
         if (tag := getattr(event, "ctag", None)) is not None and str(tag) not in PLAIN:
-            raise Refused(
+            raise UnsafeYAML(
                 f"a tag ({shown(str(tag))}): values here are plain, and no objects. Remove it", mark
             )
         if kind in ("SequenceStartEvent", "MappingStartEvent"):
@@ -70,7 +70,7 @@ class _Count:
             self._add(event.anchor, 1, 0, mark)
         elif kind == "AliasEvent":
             if any(each.anchor == event.anchor for each in self.opened):
-                raise Refused(f"*{event.anchor} stands within itself. Write the value out", mark)
+                raise UnsafeYAML(f"*{event.anchor} stands within itself. Write the value out", mark)
             self._add(None, *self.known.get(event.anchor, (1, 0)), mark)
 
     def _add(self, anchor: str | None, values: int, depth: int, mark: Any) -> None:
@@ -83,18 +83,18 @@ class _Count:
 
     def _bound(self, depth: int, values: int, mark: Any) -> None:
         if depth > limits.SPEC_DEPTH:
-            raise Refused(f"values are nested more than {limits.SPEC_DEPTH} deep. Make them flatter", mark)
+            raise UnsafeYAML(f"values are nested more than {limits.SPEC_DEPTH} deep. Make them flatter", mark)
         if values > limits.SPEC_VALUES:
             what = f"a spec holds at most {limits.SPEC_VALUES:,} values, those that an alias (*name) stands for too"
-            raise Refused(what, mark)
+            raise UnsafeYAML(what, mark)
 
 
 def _check_text(event: Any, mark: Any) -> None:
     if (hidden := HIDDEN.search(event.value)) is not None:
-        raise Refused(f"a character that can't be seen ({hidden[0]!r}). Remove it", mark)
+        raise UnsafeYAML(f"a character that can't be seen ({hidden[0]!r}). Remove it", mark)
     if event.style is None and len(event.value) > limits.DIGITS and NUMBER.fullmatch(event.value):
         what = f"a number has at most {limits.DIGITS} digits, and this has {len(event.value):,}"
-        raise Refused(f"{what}; a text that looks like one is put in quotes", mark)
+        raise UnsafeYAML(f"{what}; a text that looks like one is put in quotes", mark)
 
 
 def shown(tag: str) -> str:

@@ -8,19 +8,19 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from sweeps.planning.cell import Cell, build, space_size
+from sweeps.planning.cell import Cell, build_config, space_size
 from sweeps.planning.checks import requirements
-from sweeps.planning.checks.requirements import Need
-from sweeps.planning.dependencies import MODEL, START
+from sweeps.planning.checks.requirements import Requirement
+from sweeps.planning.dependencies import MODEL_FROM, MODEL_START
 from sweeps.planning.draft import Draft, problem_at
-from sweeps.planning.inputs import Materials, Missing, NoPath, locate
-from sweeps.planning.memory.cell_memory import foretell
+from sweeps.planning.inputs import InputFinder, InvalidPath, MissingInput, make_paths_absolute
+from sweeps.planning.memory.cell_memory import predict_cell_memory
 from sweeps.spec.domain_parser import Domain
-from sweeps.spec.problems import Problem, shown
-from sweeps.spec.schema import KINDS, interpreter, validated
+from sweeps.spec.problems import Problem, format_value
+from sweeps.spec.schema import ENTRY_CLASSES, error_translator, validate_node
 from sweeps.spec.settings import ResourcesConfig, SearchConfig
 from sweeps.spec.spec import Spec
-from sweeps.spec.tree import Branch, Place
+from sweeps.spec.tree import Branch, CellPath
 from trainables import templates
 from trainables.config import limits
 from trainables.config.data import DataConfig
@@ -37,27 +37,27 @@ Settings = TypeVar("Settings", SearchConfig, ResourcesConfig)
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedDraft:
     """What became of a draft: a cell, unless an error stands in its way; and the problems, warnings too."""
 
     draft: Draft
     cell: Cell | None
     problems: tuple[Problem, ...]
-    needs: tuple[Need, ...] = ()  # of the machines that its trials run on
+    needs: tuple[Requirement, ...] = ()  # of the machines that its trials run on
 
 
-def check(spec: Spec, draft: Draft, materials: Materials, here: bool = True) -> Checked:
+def check_draft(spec: Spec, draft: Draft, materials: InputFinder, here: bool = True) -> CheckedDraft:
     """Builds a draft's trials at every probe of its space, with the data and the model it names.
 
     ``here``: they will run on this machine, which must be able to.
     """
     tree = {"cell": draft.name, "method_name": draft.method, **draft.tree()}
     try:
-        locate(tree, spec.source.folder)
-    except NoPath as error:
-        return Checked(draft, None, (*draft.problems, problem_at(spec, draft, error.place, str(error))))
-    start = draft.links.get(START)
-    before = starting_weights.trial(start.folder) if start is not None else None
+        make_paths_absolute(tree, spec.source.folder)
+    except InvalidPath as error:
+        return CheckedDraft(draft, None, (*draft.problems, problem_at(spec, draft, error.place, str(error))))
+    start = draft.links.get(MODEL_START)
+    before = starting_weights.read_trial(start.folder) if start is not None else None
     _take_base(tree, before)
     data, wrong_data = _data(spec, draft, tree, materials)
     architecture, wrong_model = _model(spec, draft, tree, materials, before)
@@ -67,8 +67,8 @@ def check(spec: Spec, draft: Draft, materials: Materials, here: bool = True) -> 
     configs, problems = _configs(spec, draft, tree)
     problems = [*draft.problems, *problems, *wrong_data, *wrong_model, *wrong_search, *wrong_resources]
     takes = resources or spec.resources
-    needed = requirements.of(draft, configs, on_gpus=bool(takes.gpus))
-    problems += requirements.lacking(spec, needed) if here else ()
+    needed = requirements.cell_requirements(draft, configs, on_gpus=bool(takes.gpus))
+    problems += requirements.missing_on_this_machine(spec, needed) if here else ()
     for config in configs:
         problems += _resources(spec, draft, config, takes)
         problems += _too_many_rows(spec, draft, config, data)
@@ -85,13 +85,13 @@ def check(spec: Spec, draft: Draft, materials: Materials, here: bool = True) -> 
                 for leaf, what in config.method.problems(architecture.trained_for(config.stage.task))
             ]
     if not draft.real or search is None or data is None or any(problem.error for problem in problems):
-        return Checked(draft, None, tuple(problems), needed)
+        return CheckedDraft(draft, None, tuple(problems), needed)
     cell = _cell(draft, tree, search, takes, data, configs)
-    cell = replace(cell, predicted=foretell(takes, configs, architecture, data))
-    return Checked(draft, cell, tuple(problems), needed)
+    cell = replace(cell, predicted=predict_cell_memory(takes, configs, architecture, data))
+    return CheckedDraft(draft, cell, tuple(problems), needed)
 
 
-def probes(space: Mapping[Place, Domain]) -> Iterator[dict[str, Any]]:
+def probes(space: Mapping[CellPath, Domain]) -> Iterator[dict[str, Any]]:
     """Values by leaf: each end and choice of a domain, the others at their first; then all at their last."""
     ends = {".".join(place): domain.probes() for place, domain in space.items()}
     first = {leaf: values[0] for leaf, values in ends.items()}
@@ -107,20 +107,20 @@ def _configs(spec: Spec, draft: Draft, tree: dict[str, Any]) -> tuple[list[Trial
     configs, problems = [], []
     for values in probes(draft.space):
         try:
-            configs.append(build(tree, values))
+            configs.append(build_config(tree, values))
         except ValidationError as error:
-            found = interpreter(spec.source).problems(error, TrialConfig, draft.parts, draft.space)
+            found = error_translator(spec.source).problems(error, TrialConfig, draft.parts, draft.space)
             problems += [problem for place, problem in found if not _follows(place, draft.broken)]
     return configs, problems
 
 
-def _follows(place: Place, broken: frozenset[Place]) -> bool:
+def _follows(place: CellPath, broken: frozenset[CellPath]) -> bool:
     """Whether a problem at ``place`` only follows from a leaf that is known to be wrong, and was left out."""
     return any(known[: len(place)] == place or place[: len(known)] == known for known in broken)
 
 
 def _data(
-    spec: Spec, draft: Draft, tree: dict[str, Any], materials: Materials
+    spec: Spec, draft: Draft, tree: dict[str, Any], materials: InputFinder
 ) -> tuple[Data | None, list[Problem]]:
     config = _valid(DataConfig, tree.get("data"), "train")
     if config is None:
@@ -133,7 +133,7 @@ def _data(
     if partly and materials.has(config):
         return None, []
     found = materials.data(config, _need(tree))
-    if isinstance(found, Missing):
+    if isinstance(found, MissingInput):
         return None, [problem_at(spec, draft, ("data", found.leaf), found.what)]
     tree["data"]["sha256"] = found.sha256
     return found, [problem_at(spec, draft, ("data", "train"), what, error=False) for what in found.warnings]
@@ -156,21 +156,21 @@ def _need(tree: Mapping[str, Any]) -> type:
     """The row type that the tree's stage takes; a stage that isn't right yet is reported elsewhere."""
     stage = tree.get("stage")
     kind = stage.get("kind") if isinstance(stage, dict) else None
-    return getattr(KINDS["stages"].get(str(kind)), "needs", Conversation)
+    return getattr(ENTRY_CLASSES["stages"].get(str(kind)), "needs", Conversation)
 
 
 def _model(
-    spec: Spec, draft: Draft, tree: dict[str, Any], materials: Materials, before: TrialConfig | None
+    spec: Spec, draft: Draft, tree: dict[str, Any], materials: InputFinder, before: TrialConfig | None
 ) -> tuple[Any, list[Problem]]:
     config = _valid(ModelConfig, tree.get("model"), "name", "path")
     if config is None:
         return None, []
     found = materials.model(config)
-    if isinstance(found, Missing):
+    if isinstance(found, MissingInput):
         return None, [problem_at(spec, draft, ("model", found.leaf), found.what, error=not found.later)]
     tree["model"]["fingerprint"] = found.fingerprint
     other = _other_base(before, found.fingerprint)
-    return found.architecture, [problem_at(spec, draft, MODEL, other)] if other else []
+    return found.architecture, [problem_at(spec, draft, MODEL_FROM, other)] if other else []
 
 
 def _take_base(tree: dict[str, Any], trial: TrialConfig | None) -> None:
@@ -204,9 +204,9 @@ def _own_settings(
     node = draft.parts.get(section) or Branch({}, (section,))
     if isinstance(node, Branch):
         broken = [place[1] for place in draft.broken if place[0] == section and len(place) > 1]
-        return validated(spec.source, cls, node.without(*broken))
+        return validate_node(spec.source, cls, node.without(*broken))
     return None, [] if (section,) in draft.broken else [
-        problem_at(spec, draft, (section,), f"got {shown(node.plain())}; allowed: a mapping")
+        problem_at(spec, draft, (section,), f"got {format_value(node.plain())}; allowed: a mapping")
     ]
 
 
@@ -216,7 +216,7 @@ def _resources(spec: Spec, draft: Draft, config: TrialConfig, takes: ResourcesCo
         yield problem_at(spec, draft, ("train", "precision"), "fp16 needs a GPU; use bf16 or fp32")
     for place, what, error in worker_limits.problems(config, takes.workers):
         yield problem_at(spec, draft, place, what, error)
-    if train.packing and not config.stage.packs:
+    if train.packing and not config.stage.can_pack:
         what = f"{config.stage.kind} compares whole answers, so its rows can't be packed; leave packing out"
         yield problem_at(spec, draft, ("train", "packing"), what)
 
@@ -235,7 +235,7 @@ def _positions(
 ) -> Iterator[Problem]:
     """Whether the model knows as many positions as the rows have, scaled or not."""
     known, cutoff, asked = (
-        rope_scaling.known_positions(architecture.config),
+        rope_scaling.trained_positions(architecture.config),
         config.data.cutoff,
         config.model.rope,
     )
@@ -246,7 +246,7 @@ def _positions(
             )
             yield problem_at(spec, draft, ("data", "cutoff"), f"{cutoff} tokens, and {what}", error=False)
         return
-    wrong = rope_scaling.problem(architecture.config, asked)
+    wrong = rope_scaling.scaling_problem(architecture.config, asked)
     if wrong is not None:
         yield problem_at(spec, draft, ("model", "rope"), wrong)
     elif asked.factor_for(cutoff, known or cutoff) == 1:
@@ -278,9 +278,9 @@ def data_notes(data: Data) -> tuple[str, ...]:
 
 def _counted(config: TrialConfig, data: Data) -> int:
     """The steps of some epochs; a tokenizer counts them, which takes its time to import."""
-    from trainables.trial.preview import steps
+    from trainables.trial.preview import optimizer_steps
 
-    return steps(config, data)
+    return optimizer_steps(config, data)
 
 
 def _cell(
@@ -302,7 +302,7 @@ def _cell(
         tree=tree,
         space=space,
         search=search,
-        takes=takes,
+        resources=takes,
         trials=search.trials if size is None else min(search.trials, size),
         steps=max(lengths),
         rungs=search.rungs(max(lengths)),

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from sweeps.planning.cell import Cell
-from sweeps.planning.checks.cell import Checked
-from sweeps.planning.dependencies import MODEL, REWARD, line
+from sweeps.planning.checks.cell import CheckedDraft
+from sweeps.planning.dependencies import MODEL_FROM, STAGE_REWARD, dependency_chain
 from sweeps.planning.draft import problem_at
 from sweeps.spec.problems import Problem
 from sweeps.spec.spec import Spec
@@ -18,11 +18,11 @@ from trainables.data.loading import load
 from trainables.trial.config import TrialConfig
 
 
-def problems(spec: Spec, checked: Sequence[Checked]) -> Iterator[Problem]:
+def problems(spec: Spec, checked: Sequence[CheckedDraft]) -> Iterator[Problem]:
     """What doesn't fit between cells, once each of them is well by itself."""
     cells = {one.cell.name: one.cell for one in checked if one.cell is not None}
     for one in checked:
-        if one.cell is None or not set(one.cell.needs) <= cells.keys():
+        if one.cell is None or not set(one.cell.depends_on) <= cells.keys():
             continue
         config = one.cell.first()
         for part, _, trained in config.trained():
@@ -31,10 +31,10 @@ def problems(spec: Spec, checked: Sequence[Checked]) -> Iterator[Problem]:
                 continue
             if part == "stage":
                 what = _unrewarding(source.first(), config)
-                yield from [problem_at(spec, one.draft, REWARD, what)] if what else []
+                yield from [problem_at(spec, one.draft, STAGE_REWARD, what)] if what else []
             else:
                 for what in _unlike(one.cell, config, source, cells):
-                    yield problem_at(spec, one.draft, MODEL, what, error=False)
+                    yield problem_at(spec, one.draft, MODEL_FROM, what, error=False)
 
 
 def _unrewarding(source: TrialConfig, own: TrialConfig) -> str | None:
@@ -62,16 +62,16 @@ def _unrewarding(source: TrialConfig, own: TrialConfig) -> str | None:
 def _unlike(cell: Cell, config: TrialConfig, source: Cell, cells: Mapping[str, Cell]) -> Iterator[str]:
     """What makes a cell's results hard to read, given what it goes on from."""
     before = source.first()
-    if before.stage.needs.__name__ != "Text" and before.data.template != config.data.template:
+    if before.stage.row_type.__name__ != "Text" and before.data.template != config.data.template:
         yield (
             f"{source.name} is trained with the template {before.data.template or 'of the model'}, {cell.name} with "
             f"{config.data.template or 'that of the model'}; give both the same data.template"
         )
-    held = load(config.data, config.stage.needs)
+    held = load(config.data, config.stage.row_type)
     scored = np.concatenate([_prompts(held.validation), _prompts(held.test)])
-    for name in line(source.name, lambda each: _trained_on(cells[each])):
+    for name in dependency_chain(source.name, lambda each: _trained_on(cells[each])):
         earlier = cells[name].first()
-        known = _prompts(load(earlier.data, earlier.stage.needs).train)
+        known = _prompts(load(earlier.data, earlier.stage.row_type).train)
         seen = int(np.isin(scored, known).sum())
         if seen:
             yield (

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from sweeps.planning.cell import Cell
-from sweeps.planning.checks.cell import Checked
+from sweeps.planning.checks.cell import CheckedDraft
 from sweeps.planning.draft import problem_at
 from sweeps.spec.problems import Problem
 from sweeps.spec.spec import Spec
 
 
-def warnings(spec: Spec, checked: Sequence[Checked]) -> Iterator[Problem]:
+def warnings(spec: Spec, checked: Sequence[CheckedDraft]) -> Iterator[Problem]:
     """What makes the cells of one stage hard to compare."""
     for stage in dict.fromkeys(one.draft.stage for one in checked):
         group = [one for one in checked if one.draft.stage == stage and one.cell is not None]

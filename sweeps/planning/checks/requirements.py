@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sweeps.spec.key_path import Keys
-from sweeps.spec.validation_messages import origin
+from sweeps.spec.key_path import KeyPath
+from sweeps.spec.validation_messages import origin_of
 
 if TYPE_CHECKING:
     from sweeps.planning.draft import Draft
@@ -16,38 +16,38 @@ if TYPE_CHECKING:
     from trainables.trial.config import TrialConfig
 
 # That a CPU has these, or in fp16's case hasn't, is known; only GPUs are asked, which takes seconds.
-ASKED_OF_GPUS = frozenset({"bf16", "fp16", "bitsandbytes 4-bit", "bitsandbytes 8-bit"})
+GPU_REQUIREMENTS = frozenset({"bf16", "fp16", "bitsandbytes 4-bit", "bitsandbytes 8-bit"})
 
 
 @dataclass(frozen=True)
-class Need:
+class Requirement:
     """Something that trials ask of a machine, by its name in ``capabilities``, and where the spec says so."""
 
     name: str
-    keys: Keys
+    keys: KeyPath
 
 
-def of(draft: Draft, configs: Iterable[TrialConfig], on_gpus: bool) -> tuple[Need, ...]:
+def cell_requirements(draft: Draft, configs: Iterable[TrialConfig], on_gpus: bool) -> tuple[Requirement, ...]:
     """All that a cell's trials need and a machine may lack."""
     found = (
-        Need(what, origin(draft.parts, place))
+        Requirement(what, origin_of(draft.parts, place))
         for config in configs
         for place, what in config.needs()
-        if on_gpus or what not in ASKED_OF_GPUS
+        if on_gpus or what not in GPU_REQUIREMENTS
     )
     return tuple(dict.fromkeys(found))
 
 
-def lacking(spec: Spec, needs: Iterable[Need]) -> Iterator[Problem]:
+def missing_on_this_machine(spec: Spec, needs: Iterable[Requirement]) -> Iterator[Problem]:
     """What of it this machine can't do."""
     from trainables.system import capabilities
 
     for need in needs:
         found = capabilities.check(need.name)
         if not found.works:
-            yield problem(spec, need, "this machine", found.detail)
+            yield requirement_problem(spec, need, "this machine", found.detail)
 
 
-def problem(spec: Spec, need: Need, where: str, detail: str) -> Problem:
+def requirement_problem(spec: Spec, need: Requirement, where: str, detail: str) -> Problem:
     """That something the spec asks for doesn't work there, and what to do about it."""
     return spec.source.problem(need.keys, f"{need.name} doesn't work on {where}: {detail}")

@@ -7,58 +7,65 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Protocol
 
-from sweeps.planning.memory.residuals import KEPT, Residual, _kept, _model, arithmetic, likeness, place
+from sweeps.planning.memory import residuals
+from sweeps.planning.memory.residuals import Residual
 from trainables.storage import files
 from trainables.storage.locks import locked
 
 if TYPE_CHECKING:
-    from sweeps.planning.memory.cell_memory import Foretold
+    from sweeps.planning.memory.cell_memory import CellMemory
     from trainables.results import Record
+
+MAX_RESIDUALS = 1000  # stored; the oldest make way
 
 
 class PredictedCell(Protocol):
-    """A cell, as far as its memory goes."""
+    """The part of a cell that memory predictions need."""
 
     @property
     def name(self) -> str: ...
     @property
-    def predicted(self) -> Foretold | None: ...
+    def predicted(self) -> CellMemory | None: ...
 
 
-def learn(cells: Iterable[PredictedCell], records: Iterable[Record]) -> None:
-    """Keeps what a sweep's records have measured."""
-    found = dict(_measured(cells, records))
-    if not found:
+def store_residuals(cells: Iterable[PredictedCell], records: Iterable[Record]) -> None:
+    """Stores the measured peaks in a sweep's records for later predictions."""
+    new = dict(_residuals(cells, records))
+    if not new:
         return
+    path = residuals.cache_file()
     # A cache that can't be written costs accuracy, not the sweep.
-    with contextlib.suppress(OSError), locked(place().with_name(".foretold.lock")):
-        known = {key: value for key, value in _kept().items() if key not in found}
-        newest = list({**known, **found}.items())[-KEPT:]
-        files.write_json(place(), {key: asdict(value) for key, value in newest})
+    with contextlib.suppress(OSError), locked(path.with_name(".predicted.lock")):
+        older = {key: value for key, value in residuals.stored_residuals().items() if key not in new}
+        newest = list({**older, **new}.items())[-MAX_RESIDUALS:]
+        files.write_json(path, {key: asdict(value) for key, value in newest})
 
 
-def _measured(cells: Iterable[PredictedCell], records: Iterable[Record]) -> Iterator[tuple[str, Residual]]:
+def _residuals(cells: Iterable[PredictedCell], records: Iterable[Record]) -> Iterator[tuple[str, Residual]]:
     from trainables.trial.config import TrialConfig
 
     by_name = {cell.name: cell for cell in cells}
     for record in records:
         cell = by_name.get(record.cell)
-        foretold, measured = record.predicted_peak_bytes, record.peak_train_bytes
-        if cell is None or cell.predicted is None or not (foretold and measured):
+        predicted, measured = record.predicted_peak_bytes, record.peak_train_bytes
+        if cell is None or cell.predicted is None or not (predicted and measured):
             continue
         config = TrialConfig.model_validate(record.config)
-        model = _model(cell.predicted.most.numbers)
-        alike = likeness(config, record.device or "cpu", record.workers or 1)
-        residual = Residual(alike, model, foretold, measured, arithmetic())
-        yield f"{record.memory_shape}-{model}", residual
+        model = residuals.model_key(cell.predicted.largest.shape)
+        similarity = residuals.similarity_key(config, record.device or "cpu", record.workers or 1)
+        # A shape that is measured again replaces what was stored for it.
+        yield (
+            f"{record.memory_shape}-{model}",
+            Residual(similarity, model, predicted, measured, residuals.prediction_code_hash()),
+        )
 
 
 def notes(cells: Iterable[PredictedCell]) -> Iterator[str]:
-    """Of each cell whose foretold peak was corrected, by how much."""
-    told = [
-        f"{cell.name} {found}"
+    """By how much each cell's predicted peak was corrected, in one line; nothing if none was."""
+    corrected = [
+        f"{cell.name} {correction}"
         for cell in cells
-        if cell.predicted is not None and (found := cell.predicted.most.correction).count
+        if cell.predicted is not None and (correction := cell.predicted.largest.correction).count
     ]
-    if told:
-        yield f"foretold peaks are corrected by what was measured before: {', '.join(told)}"
+    if corrected:
+        yield f"predicted peaks are corrected by earlier measurements: {', '.join(corrected)}"

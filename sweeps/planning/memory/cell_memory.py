@@ -1,4 +1,4 @@
-"""What a cell's trials will take at their peak, at the ends of its space, before anything is loaded."""
+"""The predicted peak memory of a cell's trials over its search space, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -7,117 +7,126 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sweeps.planning.memory.residuals import UNCORRECTED, Correction, correction
+from sweeps.planning.memory.residuals import UNCORRECTED, Correction, correction_for
 from trainables.memory.prediction import predict
-from trainables.memory.step import Prediction
+from trainables.memory.step import MemoryPrediction
 from trainables.models import decoder_shape
-from trainables.models.kernels import attention
-from trainables.trial.config import TrialConfig
-
-if TYPE_CHECKING:
-    pass
-    from sweeps.spec.settings import ResourcesConfig
-    from trainables.trial.config import TrialConfig
+from trainables.models.kernels import choose_attention
 
 if TYPE_CHECKING:
     from sweeps.spec.settings import ResourcesConfig
     from trainables.data.loading import Data
     from trainables.models.folder import Architecture
+    from trainables.trial.config import TrialConfig
+
+SAFETY_FACTOR = 1.05  # a trial still fits if its prediction is too low by so much
 
 
 @dataclass(frozen=True)
-class Case:
-    """One config with all that its memory depends on; ``tokens`` of its longest row, ``workers`` that share a batch.
-
-    ``correction``: by what was measured before.
-    """
+class ConfigMemory:
+    """One trial config with everything that its training memory depends on, and the peak predicted from it."""
 
     config: TrialConfig
-    numbers: decoder_shape.Shape
-    tokens: int
-    workers: int
-    device: str
-    correction: Correction = UNCORRECTED
+    shape: decoder_shape.DecoderShape
+    tokens: int  # of the longest row
+    workers: int  # that share a batch; the peak is that of one of them
+    device: str  # cuda or cpu
+    correction: Correction = UNCORRECTED  # learned from earlier measurements
 
     @cached_property
-    def prediction(self) -> Prediction:
+    def prediction(self) -> MemoryPrediction:
+        """The peak by arithmetic alone, in bytes by part, before correction."""
         batch = self.config.stage.forward_pass(self.config.train.batch_size // self.workers, self.tokens)
         assert batch is not None
-        ran = attention(self.config.model.attention, self.config.data.cutoff, self.device)
-        return predict(self.config, self.numbers, batch, self.device, ran, self.workers)
+        implementation = choose_attention(self.config.model.attention, self.config.data.cutoff, self.device)
+        return predict(self.config, self.shape, batch, self.device, implementation, self.workers)
 
     @property
-    def total(self) -> int:
+    def peak_bytes(self) -> int:
+        """The predicted peak with its correction."""
         return round(self.prediction.total * self.correction.factor)
 
-    def ways(self) -> list[Case]:
-        """The case with each number of workers that can share its rows evenly."""
-        rows, least = self.config.train.batch_size, self.config.stage.least_batch
-        return [self.shared_by(n) for n in range(1, rows // least + 1) if rows % n == 0]
+    def worker_options(self) -> list[ConfigMemory]:
+        """The same config for each number of workers that divides its batch evenly, fewest first."""
+        rows, least = self.config.train.batch_size, self.config.stage.min_worker_rows
+        return [self.with_workers(count) for count in range(1, rows // least + 1) if rows % count == 0]
 
-    def shared_by(self, workers: int) -> Case:
-        corrected = correction(self.config, self.numbers, self.device, workers)
+    def with_workers(self, workers: int) -> ConfigMemory:
+        corrected = correction_for(self.config, self.shape, self.device, workers)
         return replace(self, workers=workers, correction=corrected)
 
-    def changed(self, part: str, **values: Any) -> Case:
-        """The case with other settings in a part of its config."""
-        own = getattr(self.config, part)
-        return replace(self, config=self.config.model_copy(update={part: own.model_copy(update=values)}))
+    def with_settings(self, part: str, **settings: Any) -> ConfigMemory:
+        """The same with other ``settings`` in one part (``train``, ``method``) of the config."""
+        changed = getattr(self.config, part).model_copy(update=settings)
+        return replace(self, config=self.config.model_copy(update={part: changed}))
 
 
 @dataclass(frozen=True)
-class Foretold:
-    """The least and the greatest peak over a cell's space; ``tokens`` of the longest row over all of it."""
+class CellMemory:
+    """The smallest and the largest predicted peak over a cell's search space."""
 
-    least: Case
-    most: Case
-    tokens: int
+    smallest: ConfigMemory
+    largest: ConfigMemory
+    tokens: int  # of the longest row over the whole space
 
-    def of(self, config: TrialConfig) -> Case:
-        """Any other config of the same cell."""
-        return replace(self.most, config=config, tokens=min(self.tokens, config.data.cutoff))
+    def for_config(self, config: TrialConfig) -> ConfigMemory:
+        """The prediction for any other config of the same cell."""
+        return replace(self.largest, config=config, tokens=min(self.tokens, config.data.cutoff))
 
     def to_json(self) -> dict[str, Any]:
-        """In bytes; the parts are those of the greatest, before correction."""
-        parts = {f"{name}_bytes": value for name, value in asdict(self.most.prediction).items()}
-        peaks = {"least_bytes": self.least.total, "peak_bytes": self.most.total}
-        return {**peaks, **parts, "correction": asdict(self.most.correction)}
+        """Both peaks in bytes; the parts are those of the largest peak, before correction."""
+        parts = {f"{name}_bytes": value for name, value in asdict(self.largest.prediction).items()}
+        peaks = {"least_bytes": self.smallest.peak_bytes, "peak_bytes": self.largest.peak_bytes}
+        return {**peaks, **parts, "correction": asdict(self.largest.correction)}
 
 
-def foretell(
-    takes: ResourcesConfig, configs: Sequence[TrialConfig], architecture: Architecture | None, data: Data
-) -> Foretold | None:
-    """What trials with these configs take; ``None`` where the model, stage or method isn't one that can be told."""
+def predict_cell_memory(
+    resources: ResourcesConfig,
+    configs: Sequence[TrialConfig],
+    architecture: Architecture | None,
+    data: Data,
+) -> CellMemory | None:
+    """Predicts the peaks of trials with these configs.
+
+    Returns ``None`` where the model is unknown, or where the arithmetic does not cover its architecture, the stage or
+    the method.
+    """
     if architecture is None:
         return None
     try:
-        numbers = decoder_shape.of(architecture.config)
-        cases = [case for config in configs if (case := _case(takes, config, numbers, data)) is not None]
-        by_size = sorted(cases, key=lambda case: case.total)
-    except decoder_shape.Unforeseen:
+        shape = decoder_shape.from_config(architecture.config)
+        predicted = [
+            memory
+            for config in configs
+            if (memory := _config_memory(resources, config, shape, data)) is not None
+        ]
+        by_size = sorted(predicted, key=lambda memory: memory.peak_bytes)
+    except decoder_shape.MemoryNotPredictable:
         return None
-    if len(cases) < len(configs) or not cases:
+    # One config without a prediction leaves the cell's range open.
+    if len(predicted) < len(configs) or not predicted:
         return None
-    return Foretold(by_size[0], by_size[-1], max(case.tokens for case in cases))
+    return CellMemory(by_size[0], by_size[-1], max(memory.tokens for memory in predicted))
 
 
-def _case(
-    takes: ResourcesConfig, config: TrialConfig, numbers: decoder_shape.Shape, data: Data
-) -> Case | None:
-    from trainables.trial.preview import longest
+def _config_memory(
+    resources: ResourcesConfig, config: TrialConfig, shape: decoder_shape.DecoderShape, data: Data
+) -> ConfigMemory | None:
+    # Counting tokens imports a tokenizer, which takes seconds.
+    from trainables.trial.preview import longest_row_tokens
 
-    workers = takes.least_workers
+    workers = resources.min_workers
     if config.train.batch_size < workers or config.stage.forward_pass(1, 1) is None:
         return None
-    device = "cuda" if takes.gpus else "cpu"
-    corrected = correction(config, numbers, device, workers)
-    return Case(config, numbers, longest(config, data), workers, device, corrected)
+    device = "cuda" if resources.gpus else "cpu"
+    correction = correction_for(config, shape, device, workers)
+    return ConfigMemory(config, shape, longest_row_tokens(config, data), workers, device, correction)
 
 
-SPARE = 1.05  # by how much a prediction may be off and the trial still fit
-
-
-def fewest_workers(case: Case, room: int) -> Case:
-    """The case with as few workers as fit in so many bytes each, or with the most that there can be."""
-    ways = case.ways()
-    return next((way for way in ways if way.total * SPARE <= room), ways[-1])
+def with_fewest_workers(memory: ConfigMemory, capacity: int) -> ConfigMemory:
+    """The config shared by as few workers as fit in ``capacity`` bytes each; by as many as possible if none do."""
+    options = memory.worker_options()
+    return next(
+        (option for option in options if option.peak_bytes * SAFETY_FACTOR <= capacity),
+        options[-1],
+    )

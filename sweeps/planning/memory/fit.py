@@ -1,133 +1,144 @@
-"""Which cells fit in a given memory, which don't and by how much, and the least change that makes each fit."""
+"""Which cells fit in a given memory, how much is missing where one does not, and the cheapest change that makes it fit."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from sweeps.planning.memory.cell_memory import Case
+from sweeps.planning.memory.cell_memory import ConfigMemory
 from trainables.methods import LoRA, QLoRA
+from trainables.system.byte_sizes import gib
 from trainables.trial.worker_limits import problems
 
-GIB = 2**30
-# What a change costs beside memory, roughly: the share of time that it adds, or how much it alters what is compared.
+# Rough costs of a change beside memory: the share of time that it adds, or how much it alters what is compared.
 HALVED, CHECKPOINTED, EIGHT_BIT_STATES, FOUR_BITS = 0.1, 0.3, 0.35, 1.0
 EIGHT_BIT = {"adamw": "adamw_8bit", "paged_adamw": "paged_adamw_8bit"}
 
 
 @dataclass(frozen=True)
 class Change:
-    """A way to take less: what it is, in the spec's words, and what it costs."""
+    """A way to need less memory: its settings as a spec writes them, its cost, and the peak that results."""
 
-    words: str
+    description: str
     cost: float
-    case: Case
+    predicted: ConfigMemory
 
 
 @dataclass(frozen=True)
 class Fit:
-    """``spare`` bytes are left, or lacking where it is negative; ``change``: what would help, if anything does."""
+    """Whether a cell fits: ``spare`` bytes are left, or missing where it is negative."""
 
     cell: str
-    case: Case
+    predicted: ConfigMemory
     spare: int
-    change: Change | None = None
+    change: Change | None = None  # the cheapest that makes it fit, if any does
 
     def __str__(self) -> str:
-        peak = f"{self.cell}: {_peak(self.case)}"
+        peak = f"{self.cell}: {_peak(self.predicted)}"
         if self.spare >= 0:
-            return f"{peak} fits, {self.spare / GIB:.2f} GiB to spare"
-        lacks = f"{peak} does not fit, {-self.spare / GIB:.2f} GiB too much"
+            return f"{peak} fits, {gib(self.spare)} to spare"
+        shortage = f"{peak} does not fit, {gib(-self.spare)} too much"
         if self.change is None:
-            return f"{lacks}; no change of checkpointing, batch, optimizer, bits or workers is enough"
-        return f"{lacks}; {self.change.words}: {_peak(self.change.case)}"
+            return f"{shortage}; no change of checkpointing, batch, optimizer, bits or workers is enough"
+        return f"{shortage}; {self.change.description}: {_peak(self.change.predicted)}"
 
 
-def _peak(case: Case) -> str:
-    each = f" for each of {case.workers} workers" if case.workers > 1 else ""
-    return f"{case.total / GIB:.2f} GiB{each}"
+def _peak(memory: ConfigMemory) -> str:
+    each = f" for each of {memory.workers} workers" if memory.workers > 1 else ""
+    return f"{gib(memory.peak_bytes)}{each}"
 
 
-def fit(cell: str, case: Case, memory: int) -> Fit:
-    """Whether a case's predicted peak is within ``memory`` bytes, and else the cheapest change that brings it there."""
-    spare = memory - case.total
+def assess_fit(cell: str, memory: ConfigMemory, capacity: int) -> Fit:
+    """Compares a predicted peak with ``capacity`` bytes, and finds the cheapest change if it does not fit."""
+    spare = capacity - memory.peak_bytes
     if spare >= 0:
-        return Fit(cell, case, spare)
-    found = (_cheapest(changes, memory) for changes in (_changes(case), _sharing(case)))
-    return Fit(cell, case, spare, next(filter(None, found), None))
+        return Fit(cell, memory, spare)
+    # More workers need more machines, so they are tried only if no change on one worker is enough.
+    cheapest = (_cheapest(changes, capacity) for changes in (_changes(memory), _sharing(memory)))
+    return Fit(cell, memory, spare, next(filter(None, cheapest), None))
 
 
-def _cheapest(changes: Iterator[Change], memory: int) -> Change | None:
-    enough = (change for change in changes if change.case.total <= memory)
-    return min(enough, key=lambda change: change.cost, default=None)
+def _cheapest(changes: Iterator[Change], capacity: int) -> Change | None:
+    sufficient = (change for change in changes if change.predicted.peak_bytes <= capacity)
+    return min(sufficient, key=lambda change: change.cost, default=None)
 
 
-def _sharing(case: Case) -> Iterator[Change]:
-    """Weights shared by so many workers, with checkpointing as well; it takes more machines, so it comes last."""
+def _sharing(memory: ConfigMemory) -> Iterator[Change]:
+    """The weights sharded over more workers, without and with checkpointing."""
     checkpointed = (CHECKPOINTED, ", train.gradient_checkpointing: true", {"gradient_checkpointing": True})
-    for cost, words, changes in ((0.0, "", {}), checkpointed):
-        for way in case.changed("train", sharding="fsdp", **changes).ways():
-            refused = any(error for *_, error in problems(way.config, way.workers))
-            if way.workers > case.workers and not refused:
-                told = f"resources.workers: {way.workers}, train.sharding: fsdp{words}"
-                yield Change(told, way.workers + cost, way)
+    for cost, also, settings in ((0.0, "", {}), checkpointed):
+        for option in memory.with_settings("train", sharding="fsdp", **settings).worker_options():
+            impossible = any(error for *_, error in problems(option.config, option.workers))
+            if option.workers > memory.workers and not impossible:
+                description = f"resources.workers: {option.workers}, train.sharding: fsdp{also}"
+                yield Change(description, option.workers + cost, option)
 
 
-def _changes(case: Case) -> Iterator[Change]:
-    """Every combination of the single changes."""
-    for chosen in itertools.product(*([None, *ways] for ways in _ways(case))):
-        steps = [change for change in chosen if change is not None]
-        if steps:
-            yield _together(case, steps)
+@dataclass(frozen=True)
+class _SettingChange:
+    """One single change, to be combined with others."""
+
+    description: str
+    cost: float
+    part: str  # of the config; "quantize" turns LoRA into QLoRA
+    settings: Mapping[str, object]
 
 
-Step = tuple[str, float, str, dict[str, object]]  # words, cost, the config's part, the settings in it
+def _changes(memory: ConfigMemory) -> Iterator[Change]:
+    """Every combination of the single changes, with at most one of each kind."""
+    for combination in itertools.product(*([None, *kind] for kind in _single_changes(memory))):
+        chosen = [change for change in combination if change is not None]
+        if chosen:
+            yield _combined(memory, chosen)
 
 
-def _ways(case: Case) -> Iterator[list[Step]]:
-    """What may be changed, each with its settings; of each at most one is taken."""
-    train, method = case.config.train, case.config.method
+def _single_changes(memory: ConfigMemory) -> Iterator[list[_SettingChange]]:
+    """The single changes by kind: checkpointing, batch size, optimizer, bits."""
+    train, method = memory.config.train, memory.config.method
     if not train.gradient_checkpointing:
-        yield [
-            ("train.gradient_checkpointing: true", CHECKPOINTED, "train", {"gradient_checkpointing": True})
-        ]
-    if halved := list(_halvings(case)):
-        yield halved
+        setting = {"gradient_checkpointing": True}
+        yield [_SettingChange("train.gradient_checkpointing: true", CHECKPOINTED, "train", setting)]
+    if halvings := list(_halvings(memory)):
+        yield halvings
     if train.sharding != "none":
-        return  # neither bits nor 8-bit states can be shared
+        return  # neither low-bit weights nor 8-bit optimizer states can be sharded
     if train.optimizer in EIGHT_BIT:
-        other = EIGHT_BIT[train.optimizer]
-        yield [(f"train.optimizer: {other}", EIGHT_BIT_STATES, "train", {"optimizer": other})]
+        smaller = EIGHT_BIT[train.optimizer]
+        description = f"train.optimizer: {smaller}"
+        yield [_SettingChange(description, EIGHT_BIT_STATES, "train", {"optimizer": smaller})]
     if isinstance(method, QLoRA):
         if method.bits > 4:
-            yield [("bits: 4", FOUR_BITS, "method", {"bits": 4})]
+            yield [_SettingChange("bits: 4", FOUR_BITS, "method", {"bits": 4})]
     elif isinstance(method, LoRA):
-        yield [("model.quantization: 4", FOUR_BITS, "quantize", {})]
+        yield [_SettingChange("model.quantization: 4", FOUR_BITS, "quantize", {})]
 
 
-def _halvings(case: Case) -> Iterator[Step]:
-    """Half the rows at a time with twice the accumulation, a quarter, ..."""
-    smaller, times = case.config.halved(case.workers), 1
+def _halvings(memory: ConfigMemory) -> Iterator[_SettingChange]:
+    """Half the batch size with twice the accumulation, then a quarter, ..."""
+    smaller, times = memory.config.halved(memory.workers), 1
     while smaller is not None:
         rows, accumulation = smaller.train.batch_size, smaller.train.gradient_accumulation
-        words = f"train.batch_size: {rows} with gradient_accumulation: {accumulation}"
-        yield words, HALVED * times, "train", {"batch_size": rows, "gradient_accumulation": accumulation}
-        smaller, times = smaller.halved(case.workers), times + 1
+        description = f"train.batch_size: {rows} with gradient_accumulation: {accumulation}"
+        settings: Mapping[str, object] = {"batch_size": rows, "gradient_accumulation": accumulation}
+        yield _SettingChange(description, HALVED * times, "train", settings)
+        smaller, times = smaller.halved(memory.workers), times + 1
 
 
-def _together(case: Case, steps: Sequence[Step]) -> Change:
-    changed = case
-    for _, _, part, settings in steps:
-        changed = _quantized(changed) if part == "quantize" else changed.changed(part, **settings)
-    words = ", ".join(words for words, *_ in steps)
-    return Change(words, sum(cost for _, cost, *_ in steps), changed)
+def _combined(memory: ConfigMemory, changes: Sequence[_SettingChange]) -> Change:
+    for change in changes:
+        if change.part == "quantize":
+            memory = _quantized(memory)
+        else:
+            memory = memory.with_settings(change.part, **change.settings)
+    description = ", ".join(change.description for change in changes)
+    return Change(description, sum(change.cost for change in changes), memory)
 
 
-def _quantized(case: Case) -> Case:
-    from dataclasses import replace
-
-    assert isinstance(case.config.method, LoRA)
-    kept = {key: getattr(case.config.method, key) for key in LoRA.model_fields if key not in ("kind", "name")}
-    method = QLoRA.model_construct(**kept)
-    return replace(case, config=case.config.model_copy(update={"method": method}))
+def _quantized(memory: ConfigMemory) -> ConfigMemory:
+    """LoRA as QLoRA with the same adapter, in QLoRA's default bits."""
+    method = memory.config.method
+    assert isinstance(method, LoRA)
+    adapter = {key: getattr(method, key) for key in LoRA.model_fields if key not in ("kind", "name")}
+    quantized = QLoRA.model_construct(**adapter)
+    return replace(memory, config=memory.config.model_copy(update={"method": quantized}))

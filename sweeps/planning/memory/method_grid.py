@@ -1,4 +1,4 @@
-"""Full, freeze, LoRA and QLoRA of one model side by side, by arithmetic: no spec, no download, no GPU."""
+"""Predicted memory of full, freeze, LoRA and QLoRA for one model: no spec, no download, no GPU."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps.planning.memory.cell_memory import Case
+from sweeps.planning.memory.cell_memory import ConfigMemory
 from trainables.config.model import ModelConfig
 from trainables.models import decoder_shape, locate
-from trainables.models.catalog import KNOWN, shape_of
+from trainables.models.catalog import CATALOG, find_shape
 from trainables.models.folder import ModelError, read_json
 from trainables.trial.config import TrialConfig
 
@@ -26,61 +26,54 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Row:
-    """A method, with or without checkpointing."""
+class GridRow:
+    """A method, with or without gradient checkpointing, and its predicted memory."""
 
     method: str
     checkpointing: bool
-    case: Case
+    predicted: ConfigMemory
 
     def to_json(self) -> dict[str, Any]:
-        parts = {f"{name}_bytes": value for name, value in asdict(self.case.prediction).items()}
-        told = {"method": self.method, "gradient_checkpointing": self.checkpointing}
-        return {**told, "peak_bytes": self.case.total, **parts}
+        parts = {f"{name}_bytes": value for name, value in asdict(self.predicted.prediction).items()}
+        row = {"method": self.method, "gradient_checkpointing": self.checkpointing}
+        return {**row, "peak_bytes": self.predicted.peak_bytes, **parts}
 
 
-def numbers(model: str) -> decoder_shape.Shape:
-    """The shape of a model given by its name, a hub's id, a folder or a ``config.json``.
+def model_shape(model: str) -> decoder_shape.DecoderShape:
+    """The shape of a model given by its name, its id on a hub, its folder or its ``config.json``.
 
-    Raises ``ModelError`` for one that isn't known, or whose memory can't be foretold.
+    Raises ``ModelError`` for a model that is unknown, or whose memory can't be predicted.
     """
     path = Path(model).expanduser()
     if path.is_dir():
         path = path / "config.json"
     try:
         if path.is_file():
-            return decoder_shape.of(read_json(path))
-        if (found := shape_of(model)) is not None:
-            return found
-        source = locate.source(model if model in locate.KNOWN or ":" in model else f"hf:{model}")
-        if (here := source.local()) is not None:
-            return decoder_shape.of(read_json(here / "config.json"))
-    except (decoder_shape.Unforeseen, json.JSONDecodeError) as error:
+            return decoder_shape.from_config(read_json(path))
+        if (shape := find_shape(model)) is not None:
+            return shape
+        source = locate.source(model if model in locate.NAMED_MODELS or ":" in model else f"hf:{model}")
+        if (folder := source.local()) is not None:
+            return decoder_shape.from_config(read_json(folder / "config.json"))
+    except (decoder_shape.MemoryNotPredictable, json.JSONDecodeError) as error:
         raise ModelError(f"{model}: {error}") from error
     raise ModelError(
-        f"{model} is not on this machine, and its numbers aren't among those known here. Give its config.json "
-        f"(--model path/to/config.json), or one of {', '.join(KNOWN)}."
+        f"{model} is not on this machine, and its dimensions are not in the catalog. Give its config.json "
+        f"(--model path/to/config.json), or one of {', '.join(CATALOG)}."
     )
 
 
-def rows(model: str, batch: int, tokens: int, device: str = "cuda") -> Iterator[Row]:
-    """Each method without and with checkpointing, for ``batch`` rows of ``tokens`` tokens (SFT, bf16)."""
-    found = numbers(model)
+def grid_rows(model: str, batch: int, tokens: int, device: str = "cuda") -> Iterator[GridRow]:
+    """Each method without and with checkpointing, for SFT in bf16 on ``batch`` rows of ``tokens`` tokens."""
+    shape = model_shape(model)
     for name, method in METHODS.items():
         for checkpointing in (False, True):
-            yield Row(name, checkpointing, _case(found, method, name, checkpointing, batch, tokens, device))
+            config = _config(name, method, checkpointing, batch, tokens)
+            yield GridRow(name, checkpointing, ConfigMemory(config, shape, tokens, 1, device))
 
 
-def _case(
-    found: decoder_shape.Shape,
-    method: dict[str, Any],
-    name: str,
-    checkpointing: bool,
-    batch: int,
-    tokens: int,
-    device: str,
-) -> Case:
-    config = TrialConfig.model_validate(
+def _config(name: str, method: dict[str, Any], checkpointing: bool, batch: int, tokens: int) -> TrialConfig:
+    return TrialConfig.model_validate(
         {
             "cell": "sft",
             "method_name": name,
@@ -97,4 +90,3 @@ def _case(
             },
         }
     )
-    return Case(config, found, tokens, 1, device)

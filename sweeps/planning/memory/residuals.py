@@ -1,7 +1,7 @@
-"""What training really took against what had been foretold, kept from sweep to sweep: the next plan is the nearer.
+"""Measured training peaks beside the predicted ones, kept from sweep to sweep to correct the next predictions.
 
-A measurement counts for cells that are alike: the same stage, method, checkpointing, precision and kind of device;
-those of the same model first, and only without any those of other models.
+A measurement corrects the cells that are similar: same stage, method, checkpointing, precision and kind of device.
+Measurements of the same model come first; those of other models count only where there are none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.memory import byte_widths, data_parallel, prediction, rollout
+from trainables.memory import (
+    activations,
+    byte_widths,
+    data_parallel,
+    held,
+    moments,
+    prediction,
+    rollout,
+    step,
+)
 from trainables.methods import footprint
 from trainables.models import decoder_shape
 from trainables.storage import files
@@ -22,22 +31,31 @@ from trainables.storage.home import home
 if TYPE_CHECKING:
     from trainables.trial.config import TrialConfig
 
-KEPT = 1000  # measurements, the newest
-FORETELLS = (prediction, rollout, decoder_shape, byte_widths, data_parallel, footprint)
-FARTHEST = 2.0  # a measurement that is so many times off is of something else, and corrects nothing
+MAX_RATIO = (
+    2.0  # a peak that was mispredicted by more is a measurement of something else, and corrects nothing
+)
+PREDICTION_MODULES = (
+    prediction, step, held, activations, moments, rollout, data_parallel, byte_widths, decoder_shape, footprint,
+)  # fmt: skip
+OLD_FILE = "foretold.json"
+OLD_KEYS = {
+    "likeness": "similarity",
+    "foretold": "predicted",
+    "arithmetic": "code_version",
+}  # of the old file
 
 
 @dataclass(frozen=True)
 class Correction:
-    """What a foretold peak is multiplied with; the median of ``count`` measurements, of the ``same_model`` or not."""
+    """The factor that a predicted peak is multiplied by: the median measured / predicted of ``count`` measurements."""
 
     factor: float = 1.0
     count: int = 0
-    same_model: bool = True
+    same_model: bool = True  # whether the measurements are of the same model
 
     def __str__(self) -> str:
-        what = "measurement" if self.count == 1 else "measurements"
-        return f"{self.factor - 1:+.1%} by {self.count} {what}{'' if self.same_model else ' of other models'}"
+        noun = "measurement" if self.count == 1 else "measurements"
+        return f"{self.factor - 1:+.1%} ({self.count} {noun}{'' if self.same_model else ' of other models'})"
 
 
 UNCORRECTED = Correction()
@@ -45,64 +63,72 @@ UNCORRECTED = Correction()
 
 @dataclass(frozen=True)
 class Residual:
-    """A measured peak and the one that had been foretold, in bytes."""
+    """One trial's measured peak beside the predicted one, both in bytes."""
 
-    likeness: str
-    model: str
-    foretold: int
+    similarity: str  # what it has in common with cells that it corrects, see similarity_key
+    model: str  # a hash of the model's shape
+    predicted: int
     measured: int
-    arithmetic: str  # the version of what foretold it
+    code_version: str  # of the code that predicted it
 
 
-def place() -> Path:
-    return home() / "foretold.json"
+def cache_file() -> Path:
+    return home() / "predicted.json"
 
 
-def correction(
-    config: TrialConfig, numbers: decoder_shape.Shape, device: str, workers: int = 1
+def correction_for(
+    config: TrialConfig, shape: decoder_shape.DecoderShape, device: str, workers: int = 1
 ) -> Correction:
-    """What earlier measurements say of a config like this one; nothing without any."""
-    alike = [each for each in _usable() if each.likeness == likeness(config, device, workers)]
-    own = [each for each in alike if each.model == _model(numbers)]
-    ratios = [each.measured / each.foretold for each in own or alike]
-    near = [ratio for ratio in ratios if 1 / FARTHEST < ratio < FARTHEST]
-    return Correction(statistics.median(near), len(near), bool(own)) if near else UNCORRECTED
+    """The correction for a config by earlier measurements of similar ones; none without any."""
+    similarity = similarity_key(config, device, workers)
+    similar = [each for each in _usable_residuals() if each.similarity == similarity]
+    same_model = [each for each in similar if each.model == model_key(shape)]
+    ratios = [each.measured / each.predicted for each in same_model or similar]
+    plausible = [ratio for ratio in ratios if 1 / MAX_RATIO < ratio < MAX_RATIO]
+    if not plausible:
+        return UNCORRECTED
+    return Correction(statistics.median(plausible), len(plausible), bool(same_model))
 
 
-def likeness(config: TrialConfig, device: str, workers: int = 1) -> str:
-    """What cells have in common whose predictions err alike."""
+def similarity_key(config: TrialConfig, device: str, workers: int = 1) -> str:
+    """What cells have in common whose predictions err in the same way."""
     assert config.method is not None
     method = config.method.model_copy(update={"name": None}).label
     train = config.train
     parts = (device, config.stage.kind, method, train.precision, train.gradient_checkpointing, train.packing)
-    several = (f"{workers} workers", train.sharding) if workers > 1 else ()
-    return "/".join(map(str, (*parts, *several)))
+    shared = (f"{workers} workers", train.sharding) if workers > 1 else ()
+    return "/".join(map(str, (*parts, *shared)))
 
 
-def _usable() -> list[Residual]:
-    return [each for each in _kept().values() if each.arithmetic == arithmetic()]
-
-
-def _kept() -> dict[str, Residual]:
-    try:
-        status = place().stat()
-        return _parsed(place(), status.st_mtime_ns, status.st_size)
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}  # none yet, or not ours any more: it will be written anew
-
-
-@lru_cache(maxsize=1)
-def _parsed(path: Path, changed: int, size: int) -> dict[str, Residual]:
-    """Read once, for a plan asks of every end of every cell's space."""
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return {key: Residual(**value) for key, value in found.items()}
-
-
-def _model(numbers: decoder_shape.Shape) -> str:
-    return files.sha256(asdict(numbers))[:12]
+def model_key(shape: decoder_shape.DecoderShape) -> str:
+    return files.sha256(asdict(shape))[:12]
 
 
 @lru_cache
-def arithmetic() -> str:
-    """A hash of the code that foretells: what it learned of another's errors is no use to it."""
-    return files.sha256([files.file_sha256(Path(str(module.__file__))) for module in FORETELLS])[:12]
+def prediction_code_hash() -> str:
+    """A hash of the code that predicts: errors of another version say nothing about this one."""
+    return files.sha256([files.file_sha256(Path(str(module.__file__))) for module in PREDICTION_MODULES])[:12]
+
+
+def _usable_residuals() -> list[Residual]:
+    return [each for each in stored_residuals().values() if each.code_version == prediction_code_hash()]
+
+
+def stored_residuals() -> dict[str, Residual]:
+    """All stored residuals by key, oldest first; none where the file is missing or damaged."""
+    path = cache_file() if cache_file().exists() else home() / OLD_FILE
+    try:
+        status = path.stat()
+        return _parse(path, status.st_mtime_ns, status.st_size)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # none yet, or damaged: the file will be written anew
+
+
+# A plan asks for the correction of every probe of every cell. The time and size only make the cache notice a change.
+@lru_cache(maxsize=1)
+def _parse(path: Path, modified_ns: int, size: int) -> dict[str, Residual]:
+    stored: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        key: Residual(**{OLD_KEYS.get(name, name): value for name, value in residual.items()})
+        for key, residual in stored.items()
+    }

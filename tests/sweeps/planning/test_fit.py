@@ -11,23 +11,25 @@ from typer.testing import CliRunner
 
 from sweeps.cli import app
 from sweeps.planning import plan
-from sweeps.planning.memory.cell_memory import Case
-from sweeps.planning.memory.fit import fit
-from sweeps.planning.memory.method_grid import numbers, rows
+from sweeps.planning.memory.cell_memory import ConfigMemory
+from sweeps.planning.memory.fit import assess_fit
+from sweeps.planning.memory.method_grid import grid_rows, model_shape
 from sweeps.spec import spec
 from sweeps.spec.byte_sizes import parse_bytes
 from tests.helpers.sweeps import METHODS, SPEC, write_spec
 from tests.helpers.trials import make_config
 from trainables.models import decoder_shape
-from trainables.models.catalog import KNOWN
+from trainables.models.catalog import CATALOG
 from trainables.models.folder import ModelError
 
 GIB = 2**30
 
 
-def case(method: dict[str, Any], batch_size: int = 8, model: str = "qwen3-8b", **train: Any) -> Case:
+def config_memory(
+    method: dict[str, Any], batch_size: int = 8, model: str = "qwen3-8b", **train: Any
+) -> ConfigMemory:
     config = make_config(Path("/m"), "rows.jsonl", method, batch_size=batch_size, cutoff=1024, **train)
-    return Case(config, KNOWN[model].shape, 1024, 1, "cuda")
+    return ConfigMemory(config, CATALOG[model].shape, 1024, 1, "cuda")
 
 
 LORA = {"kind": "lora", "rank": 16}
@@ -54,54 +56,54 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
 
 
 def test_what_fits_says_how_much_is_left() -> None:
-    found = fit("sft-lora", case(LORA, 1), 80 * GIB)
+    found = assess_fit("sft-lora", config_memory(LORA, 1), 80 * GIB)
     assert found.change is None
-    assert found.spare == 80 * GIB - found.case.total > 0
+    assert found.spare == 80 * GIB - found.predicted.peak_bytes > 0
     assert str(found).startswith("sft-lora: ")
     assert "GiB fits, " in str(found)
 
 
 def test_the_cheapest_change_that_is_enough_is_named_and_is_enough() -> None:
-    whole = case(LORA)
+    whole = config_memory(LORA)
     for memory in (60, 40, 24, 16, 12):
-        found = fit("sft-lora", whole, memory * GIB)
+        found = assess_fit("sft-lora", whole, memory * GIB)
         assert found.spare < 0
         assert found.change is not None
-        assert found.change.case.total <= memory * GIB
+        assert found.change.predicted.peak_bytes <= memory * GIB
     # A little too much: half the rows at a time. Far too much: more than one change.
-    assert fit("c", whole, whole.total - 1).change.words == (  # type: ignore[union-attr]
+    assert assess_fit("c", whole, whole.peak_bytes - 1).change.description == (  # type: ignore[union-attr]
         "train.batch_size: 4 with gradient_accumulation: 2"
     )
-    words = fit("c", whole, 12 * GIB).change.words  # type: ignore[union-attr]
+    words = assess_fit("c", whole, 12 * GIB).change.description  # type: ignore[union-attr]
     assert "model.quantization: 4" in words
     assert "gradient_checkpointing: true" in words
 
 
 def test_a_change_trains_on_as_many_rows_a_step() -> None:
-    whole = case(LORA)
-    change = fit("c", whole, 40 * GIB).change
+    whole = config_memory(LORA)
+    change = assess_fit("c", whole, 40 * GIB).change
     assert change is not None
-    assert change.case.config.train.update_rows == whole.config.train.update_rows
+    assert change.predicted.config.train.update_rows == whole.config.train.update_rows
 
 
 def test_where_nothing_is_enough_that_is_said() -> None:
-    found = fit("sft-full", case({"kind": "full"}), 12 * GIB)
+    found = assess_fit("sft-full", config_memory({"kind": "full"}), 12 * GIB)
     assert found.change is None
     assert "no change of checkpointing, batch, optimizer, bits or workers is enough" in str(found)
 
 
 def test_what_no_other_change_makes_fit_is_shared_by_as_few_workers_as_do() -> None:
-    whole = case({"kind": "full"})
+    whole = config_memory({"kind": "full"})
     for memory, workers in ((64, 4), (40, 8)):
-        change = fit("sft-full", whole, memory * GIB).change
+        change = assess_fit("sft-full", whole, memory * GIB).change
         assert change is not None
-        assert (change.case.workers, change.case.config.train.sharding) == (workers, "fsdp")
-        assert f"resources.workers: {workers}, train.sharding: fsdp" in change.words
-        assert change.case.total <= memory * GIB
-    found = str(fit("sft-full", whole, 48 * GIB))
+        assert (change.predicted.workers, change.predicted.config.train.sharding) == (workers, "fsdp")
+        assert f"resources.workers: {workers}, train.sharding: fsdp" in change.description
+        assert change.predicted.peak_bytes <= memory * GIB
+    found = str(assess_fit("sft-full", whole, 48 * GIB))
     assert found.endswith("GiB for each of 4 workers")
     # What is sampled, or in few bits, can't be shared.
-    assert fit("c", case({"kind": "qlora"}), GIB).change is None
+    assert assess_fit("c", config_memory({"kind": "qlora"}), GIB).change is None
 
 
 def test_of_workers_that_the_spec_leaves_open_as_many_are_taken_as_fit(
@@ -112,15 +114,17 @@ def test_of_workers_that_the_spec_leaves_open_as_many_are_taken_as_fit(
     )
     made = plan.make(spec.read(write_spec(tmp_path, tiny_model, text)))
     assert not made.errors
-    alone, two = (made.cell("sft-full").predicted.most.shared_by(n).total for n in (1, 2))  # type: ignore[union-attr]
+    alone, two = (made.cell("sft-full").predicted.largest.with_workers(n).peak_bytes for n in (1, 2))  # type: ignore[union-attr]
     assert two < alone
     for room, workers in ((2 * alone, 1), (int(two * 1.06), 2)):
         (found, _) = made.fits(room)
-        assert (found.cell, found.case.workers) == ("sft-full", workers)
+        assert (found.cell, found.predicted.workers) == ("sft-full", workers)
 
 
 def test_methods_are_ordered_as_their_memory_is() -> None:
-    peak = {row.method: row.case.total for row in rows("qwen3-8b", 1, 2048) if row.checkpointing}
+    peak = {
+        row.method: row.predicted.peak_bytes for row in grid_rows("qwen3-8b", 1, 2048) if row.checkpointing
+    }
     names = ["QLoRA 4-bit r16", "QLoRA 8-bit r16", "LoRA r16", "full, 8-bit AdamW", "full"]
     assert [peak[name] for name in names] == sorted(peak[name] for name in names)
     assert 15 * 8.19e9 < peak["full"] < 18 * 8.19e9  # 16 bytes a parameter, and the rest of a step
@@ -132,13 +136,17 @@ def test_a_models_numbers_come_from_its_config_too(tmp_path: Path) -> None:
         "num_attention_heads": 4, "vocab_size": 100, "tie_word_embeddings": False,
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert numbers(str(tmp_path)) == numbers(str(tmp_path / "config.json")) == decoder_shape.of(config)
-    assert numbers("Qwen/Qwen3-8B") == KNOWN["qwen3-8b"].shape
+    assert (
+        model_shape(str(tmp_path))
+        == model_shape(str(tmp_path / "config.json"))
+        == decoder_shape.from_config(config)
+    )
+    assert model_shape("Qwen/Qwen3-8B") == CATALOG["qwen3-8b"].shape
 
 
 def test_an_unknown_model_says_what_to_give_instead() -> None:
     with pytest.raises(ModelError, match=r"Give its config.json \(--model path/to/config.json\)"):
-        numbers("hf:nobody/nothing")
+        model_shape("hf:nobody/nothing")
 
 
 def test_the_command_shows_the_grid_and_takes_no_spec_with_it() -> None:
@@ -162,7 +170,7 @@ def test_plan_says_of_every_cell_whether_it_fits_or_that_nobody_can_tell(
     runner = CliRunner()
     said = runner.invoke(app, ["plan", str(spec), "--memory", "1GiB"]).stdout.splitlines()
     assert any(line.startswith("sft-full: 0.01 GiB fits, ") for line in said)
-    assert "sft-lora: what it takes isn't foretold, so it may fit or not" in said
+    assert "sft-lora: its memory can't be predicted, so it may or may not fit" in said
     assert not any("fits" in line for line in runner.invoke(app, ["plan", str(spec)]).stdout.splitlines())
 
 

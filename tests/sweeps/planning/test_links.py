@@ -15,7 +15,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from reports.best_trials import chosen
+from reports.analysis.best_trials import chosen
 from sweeps.execution import run_folder
 from sweeps.planning.plan import Plan
 from sweeps.runs import layout
@@ -51,7 +51,7 @@ def loaded(folder: Path) -> Any:
 
 def trained(config: TrialConfig, place: Path) -> Trained:
     assert run(config, place).status == "done"
-    return starting_weights.of(place / "trials" / config.trial_id())
+    return starting_weights.find_trained_model(place / "trials" / config.trial_id())
 
 
 def going_on(config: TrialConfig, start: Trained | None) -> TrialConfig:
@@ -80,7 +80,7 @@ def test_an_adapter_is_merged_into_the_base_it_was_trained_on(
     start = trained(make_config(tiny_model, rows, method, **LEARNING), tmp_path)
     later = going_on(make_config(tiny_model, rows), start)
     adapted: Any = PeftModel.from_pretrained(loaded(tiny_model), str(start.folder))
-    whole = starting_weights.weights(later.model, tmp_path)
+    whole = starting_weights.starting_folder(later.model, tmp_path)
     assert whole == tmp_path / "merged" / str(start.trial)
     assert (logits(adapted) - logits(loaded(tiny_model))).abs().max() > 1e-2
     torch.testing.assert_close(logits(loaded(whole)), logits(adapted), atol=1e-4, rtol=1e-4)
@@ -92,7 +92,7 @@ def test_whole_weights_are_taken_as_they_are(
 ) -> None:
     start = trained(make_config(tiny_model, rows, method, **LEARNING), tmp_path)
     later = going_on(make_config(tiny_model, rows), start)
-    assert starting_weights.weights(later.model, tmp_path) == start.folder
+    assert starting_weights.starting_folder(later.model, tmp_path) == start.folder
     assert not (tmp_path / "merged").exists()
 
 
@@ -102,14 +102,14 @@ def test_adapters_upon_adapters_are_all_merged_even_if_the_run_has_moved(
     first = trained(make_config(tiny_model, rows, **LEARNING), tmp_path / "run")
     second = trained(going_on(make_config(tiny_model, rows, seed=1, **LEARNING), first), tmp_path / "run")
     once = loaded(
-        starting_weights.weights(going_on(make_config(tiny_model, rows), first).model, tmp_path / "run")
+        starting_weights.starting_folder(going_on(make_config(tiny_model, rows), first).model, tmp_path / "run")
     )
     twice: Any = PeftModel.from_pretrained(once, str(second.folder))
     expected = logits(twice)
     shutil.move(tmp_path / "run", tmp_path / "moved")
     shutil.rmtree(tmp_path / "moved" / "merged")
-    moved = starting_weights.of(tmp_path / "moved" / "trials" / str(second.trial))
-    whole = starting_weights.weights(going_on(make_config(tiny_model, rows), moved).model, tmp_path / "moved")
+    moved = starting_weights.find_trained_model(tmp_path / "moved" / "trials" / str(second.trial))
+    whole = starting_weights.starting_folder(going_on(make_config(tiny_model, rows), moved).model, tmp_path / "moved")
     torch.testing.assert_close(logits(loaded(whole)), expected, atol=1e-4, rtol=1e-4)
 
 
@@ -118,7 +118,7 @@ def test_the_base_row_of_a_start_is_scored_as_the_trial_it_is_was(
 ) -> None:
     config = make_config(tiny_model, rows, "full", **LEARNING)
     before = run(config, tmp_path)
-    start = starting_weights.of(tmp_path / "trials" / config.trial_id())
+    start = starting_weights.find_trained_model(tmp_path / "trials" / config.trial_id())
     base = run(going_on(make_config(tiny_model, rows, None, **LEARNING), start), tmp_path)
     assert base.start_trial == config.trial_id()
     assert base.metrics["loss"] == pytest.approx(before.metrics["loss"], abs=1e-6)
@@ -144,7 +144,7 @@ def test_a_start_that_is_gone_is_a_failed_record_that_says_so(
 
 def test_a_folder_without_a_model_is_no_start(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds no model: give the folder of a finished trial"):
-        starting_weights.of(tmp_path)
+        starting_weights.find_trained_model(tmp_path)
 
 
 # Whole lines

@@ -16,7 +16,7 @@ from sweeps.console.plan_table import show_plan
 from sweeps.planning.checks.cell import probes
 from sweeps.planning.plan import Cell, Plan, make
 from sweeps.spec.domain_parser import Choice, Log
-from sweeps.spec.naming import LONGEST, is_safe, join, safe, tag, tell_apart
+from sweeps.spec.naming import MAX_LENGTH, distinguishing_tags, is_safe, join_name, safe_name, setting_tag
 from sweeps.spec.settings import SearchConfig
 from sweeps.spec.spec import read
 from tests.helpers import sweeps
@@ -139,20 +139,20 @@ def test_names_are_unique_and_safe_whatever_tells_entries_apart(here: Path) -> N
 
 
 def test_as_much_of_a_path_is_named_as_tells_it_apart() -> None:
-    assert tell_apart([{"path": "a/one"}, {"path": "a/two"}]) == ["one", "two"]
-    assert tell_apart([{"path": "a/model"}, {"path": "b/model"}]) == ["a-model", "b-model"]
+    assert distinguishing_tags([{"path": "a/one"}, {"path": "a/two"}]) == ["one", "two"]
+    assert distinguishing_tags([{"path": "a/model"}, {"path": "b/model"}]) == ["a-model", "b-model"]
 
 
 def test_what_reads_the_same_is_told_apart_by_a_hash_and_never_by_a_counter() -> None:
-    first, second = tell_apart([{"path": "a b"}, {"path": "a-b"}])
+    first, second = distinguishing_tags([{"path": "a b"}, {"path": "a-b"}])
     assert first != second
-    assert tell_apart([{"path": "a-b"}, {"path": "a b"}]) == [second, first]
+    assert distinguishing_tags([{"path": "a-b"}, {"path": "a b"}]) == [second, first]
 
 
 def test_names_stay_short_and_safe() -> None:
-    assert len(join("x" * 100, "y" * 100)) <= LONGEST
-    assert safe("Qwen/Qwen3 0.6B: (new)") == "Qwen-Qwen3-0.6B-new"
-    assert [tag("a", value) for value in (None, False, True, 1e-5, "x/y", [1, 2])] == [
+    assert len(join_name("x" * 100, "y" * 100)) <= MAX_LENGTH
+    assert safe_name("Qwen/Qwen3 0.6B: (new)") == "Qwen-Qwen3-0.6B-new"
+    assert [setting_tag("a", value) for value in (None, False, True, 1e-5, "x/y", [1, 2])] == [
         "",
         "",
         "a",
@@ -515,12 +515,12 @@ def test_without_a_terminal_the_plan_is_one_line_each(here: Path) -> None:
     out = io.StringIO()
     show_plan(plan(here, SPEC), Console(file=out, width=40))
     assert out.getvalue().splitlines() == [
-        "sft-full: 3 trials of 8 steps; compared at 2, 6; searched: train.learning_rate log [0.0001, 0.005]; "
-        "tried first: learning_rate 0.0002",
-        "sft-lora: 3 trials of 8 steps; compared at 2, 6; searched: method.rank choice [4, 8], "
-        "train.learning_rate log [0.0001, 0.005]; tried first: rank 8, learning_rate 0.002",
-        "sft-base: scored as it is",
-        "6 trials in 2 cells, and 1 base model",
+        "sft-full: 3 trials of 8 steps; compared at step 2, 6; searches train.learning_rate log [0.0001, 0.005]; "
+        "first trial: learning_rate 0.0002",
+        "sft-lora: 3 trials of 8 steps; compared at step 2, 6; searches method.rank choice [4, 8], "
+        "train.learning_rate log [0.0001, 0.005]; first trial: rank 8, learning_rate 0.002",
+        "sft-base: the base model, scored without training",
+        "6 trials in 2 cells, and 1 starting model to score without training",
         *OF_THE_DATA,
     ]
 

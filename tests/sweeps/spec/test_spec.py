@@ -10,7 +10,7 @@ import pytest
 
 from sweeps.spec import key_path, source
 from sweeps.spec.problems import SpecError
-from sweeps.spec.spec import ResourcesConfig, SearchConfig, read, shipped
+from sweeps.spec.spec import ResourcesConfig, SearchConfig, read, shipped_specs
 from tests.helpers.specs import ONE, SPEC, folder, plan, problems
 from trainables.system.suggestions import nearest
 
@@ -113,7 +113,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_lists_the_shipped_specs_and_the_nearest() -> None:
     with pytest.raises(SpecError) as caught:
         read("methdos")
-    known = ", ".join(shipped())
+    known = ", ".join(shipped_specs())
     what = f"there is no such file, nor a shipped spec. Shipped specs: {known}. Did you mean methods?"
     assert str(caught.value) == f"methdos: {what}"
 
@@ -129,7 +129,7 @@ def test_a_shipped_spec_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest
 
 
 def test_every_shipped_spec_has_a_right_shape() -> None:
-    assert {name: read(name).problems for name in shipped()} == dict.fromkeys(shipped(), ())
+    assert {name: read(name).problems for name in shipped_specs()} == dict.fromkeys(shipped_specs(), ())
 
 
 # --set
@@ -137,14 +137,14 @@ def test_every_shipped_spec_has_a_right_shape() -> None:
 
 @pytest.mark.parametrize("text", ["methods[1].rank", "a", "a.b[0][1].c", "model.name"])
 def test_a_path_prints_as_it_was_written(text: str) -> None:
-    place = key_path.parse(text)
+    place = key_path.parse_path(text)
     assert place is not None
-    assert key_path.show(place) == text
+    assert key_path.format_path(place) == text
 
 
 @pytest.mark.parametrize("text", ["", ".a", "a.", "a..b", "a[", "a[x]", "a[0]b", "[0"])
 def test_what_is_no_path_is_not_read_as_one(text: str) -> None:
-    assert key_path.parse(text) is None
+    assert key_path.parse_path(text) is None
 
 
 def test_an_override_changes_its_leaf_and_is_recorded(here: Path) -> None:

@@ -1,0 +1,14 @@
+"""Amounts of memory as texts: bytes inside the program, GiB where people read them."""
+
+from __future__ import annotations
+
+GIB = 2**30
+
+
+def gib(count: float, digits: str = ".2f") -> str:
+    """``count`` bytes in GiB; ``digits`` is a format specification for the number.
+
+    >>> gib(1.5 * GIB), gib(24 * GIB, ".0f")
+    ('1.50 GiB', '24 GiB')
+    """
+    return f"{count / GIB:{digits}} GiB"
