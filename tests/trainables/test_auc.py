@@ -1,4 +1,4 @@
-"""How well good answers are told from bad ones, against every pair of them."""
+"""The area under the ROC curve, against every pair of answers and against scikit-learn."""
 
 from __future__ import annotations
 
@@ -19,6 +19,24 @@ def test_it_is_the_share_of_all_pairs_in_the_right_order_ties_half() -> None:
     for _ in range(20):
         good, bad = (dice.integers(0, 12, size=size) / 4 for size in dice.integers(1, 30, size=2))
         assert auc(good, bad) == by_pairs(good, bad)
+
+
+def test_it_is_scikit_learns_area_with_and_without_ties_and_weights() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    dice = np.random.default_rng(1)
+    for digits in (1, 12):
+        good, bad = dice.normal(1, 1, 40).round(digits), dice.normal(0, 1, 40).round(digits)
+        labels, scores = [True] * 40 + [False] * 40, [*good, *bad]
+        assert auc(good, bad) == pytest.approx(roc_auc_score(labels, scores), rel=1e-14)
+        counts = dice.multinomial(40, [1 / 40] * 40)
+        weighted = roc_auc_score(labels, scores, sample_weight=[*counts, *counts])
+        assert drawn_auc(good.tolist(), bad.tolist())(counts) == pytest.approx(weighted, rel=1e-14)
+
+
+def test_a_score_that_is_not_a_number_ranks_above_every_number() -> None:
+    assert auc([math.nan], [1.0, math.inf]) == 1.0
+    assert auc([math.nan], [math.nan]) == 0.5
 
 
 def test_it_is_half_where_there_is_nothing_to_tell_apart() -> None:

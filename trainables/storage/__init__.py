@@ -1,1 +1,1 @@
-"""Files that survive crashes, and the same at URLs; caches, locks, and outages of the storage."""
+"""Files that survive crashes, on disks and at URLs; cached folders, locks, and outages of the storage."""

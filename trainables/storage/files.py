@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: temporary name, fsync, rename; and hashes of what is in them."""
+"""Files that are written atomically (temporary name, fsync, rename), and hashes of their contents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path``; on a clean exit it is synced and renamed onto it.
+    """Yields a temporary path beside ``path``; if the block succeeds, its file is synced and renamed to ``path``.
 
     >>> with atomic(Path("record.json")) as temporary:  # doctest: +SKIP
     ...     temporary.write_text("{}")
@@ -38,15 +38,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as indented JSON, atomically. NaN and infinity are refused (``ValueError``)."""
+    """Writes ``value`` as indented JSON, atomically. Raises ``ValueError`` for NaN and infinity."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty temporary folder; on a clean exit it takes the place of ``path``.
+    """Yields an empty temporary folder; if the block succeeds, it replaces ``path``.
 
-    What stood at ``path`` before is moved aside only once the new folder is complete, and then removed.
+    An existing folder at ``path`` is moved aside only once the new one is complete, and then removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
@@ -59,7 +59,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                     os.fsync(opened.fileno())
         aside = temporary.with_suffix(".old")
         if path.exists():
-            path.rename(aside)  # removing it takes longer, and leaves half of it if that is cut short
+            path.rename(aside)  # removing it takes longer, and would leave half of it if interrupted
         temporary.rename(path)
         shutil.rmtree(aside, ignore_errors=True)
     finally:
@@ -67,17 +67,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
+    """JSON with sorted keys and without spaces, so that equal values give equal texts."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def sha256(value: Any) -> str:
-    """The SHA-256, as hex, of a value's canonical JSON."""
+    """The SHA-256 of a value's canonical JSON, in hex."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256, as hex, of a file's bytes."""
+    """The SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -88,7 +88,7 @@ def folder_bytes(folder: Path) -> int:
 
 
 def leads_out(name: str) -> bool:
-    """Whether a path that should stay within a folder is an absolute one, or climbs out of it.
+    """Whether a path that should stay within a folder leads out of it: it is absolute, or goes up by ``..``.
 
     >>> leads_out("parts/a.json"), leads_out("parts/../../a.json"), leads_out("/etc/passwd")
     (False, True, True)

@@ -1,4 +1,4 @@
-"""The folder of models, data and caches that outlives runs."""
+"""The folder of models, data and caches, which outlives runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """Where Paretune keeps what outlives a run: ``PARETUNE_HOME``, by default ``~/.cache/paretune``."""
-    if own := os.environ.get("PARETUNE_HOME"):
-        return Path(own).expanduser().resolve()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "paretune"
+    """Paretune's own folder: ``PARETUNE_HOME``, by default ``~/.cache/paretune``."""
+    if configured := os.environ.get("PARETUNE_HOME"):
+        return Path(configured).expanduser().resolve()
+    cache_home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache_home) if cache_home else Path.home() / ".cache") / "paretune"

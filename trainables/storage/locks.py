@@ -1,4 +1,4 @@
-"""A lock between processes, held by a file."""
+"""A lock between processes, by a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds a lock file, for one process at a time; the lock ends with its process, however that ends."""
+    """Holds an exclusive lock on ``path`` while the block runs; it ends with its process, however that ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

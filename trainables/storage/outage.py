@@ -1,6 +1,7 @@
-"""A run folder that can't be written to for a while: a full disk, a file system that errors. It is waited for.
+"""Outages of the storage that holds a run folder (a full disk, a failing file system): detected and waited for.
 
-That a trial could not write says nothing of the trial: it is no failed row, and is gone on with once there is room.
+That a trial could not write says nothing about the trial: it gets no failed record, and is resumed once its folder
+can be written to again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 PATIENCE_SECONDS = 1800.0
 PAUSE_SECONDS = 2.0
-PROBE_BYTES = 2**20  # a disk that is full may have room for a few bytes
+PROBE_BYTES = 2**20  # a full disk may still take a few bytes
 ERRORS = {
     getattr(errno, name)
     for name in (
@@ -31,17 +32,17 @@ ERRORS = {
     )
     if hasattr(errno, name)
 }
-# What libraries that write by themselves make of these.
-WORDS = tuple(os.strerror(number).lower() for number in ERRORS)
+# Libraries that write by themselves (safetensors) raise their own exceptions with the system's text in them.
+ERROR_TEXTS = tuple(os.strerror(number).lower() for number in ERRORS)
 
 
-def of_storage(error: BaseException, folder: Path) -> str | None:
-    """Why what went wrong is the storage's doing and nobody else's; ``None`` if it isn't."""
+def storage_failure(error: BaseException, folder: Path) -> str | None:
+    """Why ``error`` was caused by the storage that holds ``folder``; ``None`` if it was not."""
     for cause in _causes(error):
-        known = isinstance(cause, OSError) and cause.errno in ERRORS
-        if known or any(word in str(cause).lower() for word in WORDS):
+        is_known = isinstance(cause, OSError) and cause.errno in ERRORS
+        if is_known or any(text in str(cause).lower() for text in ERROR_TEXTS):
             return f"{folder}: {str(cause).strip().splitlines()[0]}"
-    return unwritable(folder)
+    return write_failure(folder)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -52,8 +53,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def unwritable(folder: Path) -> str | None:
-    """Why nothing can be written to a folder just now; ``None`` if something can."""
+def write_failure(folder: Path) -> str | None:
+    """Why nothing can be written to ``folder`` at the moment; ``None`` if writing works."""
     probe = folder / f".probe-{secrets.token_hex(4)}.tmp"
     try:
         try:
@@ -68,11 +69,14 @@ def unwritable(folder: Path) -> str | None:
     return None
 
 
-def outlasted(folder: Path, meanwhile: Callable[[], object] = lambda: None) -> bool:
-    """Waits until a folder can be written to; whether it can. ``meanwhile`` is called while it can't."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while unwritable(folder) is not None:
-        if time.monotonic() > until:
+def wait_until_writable(folder: Path, meanwhile: Callable[[], object] = lambda: None) -> bool:
+    """Waits until ``folder`` can be written to, for :data:`PATIENCE_SECONDS` at most; returns whether it can.
+
+    ``meanwhile`` is called before each pause.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while write_failure(folder) is not None:
+        if time.monotonic() > deadline:
             return False
         meanwhile()
         time.sleep(PAUSE_SECONDS)

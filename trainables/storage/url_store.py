@@ -1,6 +1,6 @@
-"""A folder of files at a URL (``s3://``, ``gs://``, any that fsspec knows): read, written and listed, tried again.
+"""A folder of files at a URL (``s3://``, ``gs://``, any that fsspec knows): read, written and listed, with retries.
 
-What is there is whole: a reader sees a file as it was written or not at all. Every call is tried again for
+Files are written as a whole: a reader sees a complete file or none. Every call is retried for
 :data:`PATIENCE_SECONDS` before it fails with :class:`StorageError`.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -19,25 +18,27 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
+
 from trainables.storage import files, outage, urls
 
-PATIENCE_SECONDS = outage.PATIENCE_SECONDS  # that a store may fail before what is asked of it has failed
-TROUBLE_SECONDS = 5.0  # from when on a failing call is worth a word
-PAUSES = (0.5, 15.0)  # between tries: the first, doubled each time up to the last
-AT_ONCE = 16  # files on their way at the same time
-SMALL = 8 * 2**20  # a file of so many bytes is sent as it is at one moment, however it grows meanwhile
-FULL = (errno.ENOSPC, errno.EDQUOT)
+PATIENCE_SECONDS = outage.PATIENCE_SECONDS  # for how long a failing call is retried
+REPORT_SECONDS = 5.0  # how long a call has to fail before that is reported
+PAUSES = (0.5, 15.0)  # seconds between tries: the first pause, doubled each time up to the last
+PARALLEL_TRANSFERS = 16
+SMALL_BYTES = 8 * 2**20  # up to this size a file is read at once, so that it is sent as it is at one moment
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 T = TypeVar("T")
 
 
 class StorageError(OSError):
-    """What a store was asked for failed for as long as there was patience; says what, where and why."""
+    """A call to a store failed until the patience was over; says which call, where and why."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a store: its bytes, and when it was written (seconds since 1970) where the store tells."""
+    """A file of a store: its size in bytes, and when it was written (seconds since 1970) if the store says so."""
 
     size: int
     modified: float | None = None
@@ -51,112 +52,122 @@ class Store:
     """
 
     def __init__(self, url: str, patience: float = PATIENCE_SECONDS) -> None:
-        """Raises ``ValueError`` for a URL that no store can be made of."""
+        """Raises ``ValueError`` if no store can be opened at ``url``. ``patience`` is in seconds."""
         self.url, self.patience = urls.checked(url), patience
         self._fs, root = urls.filesystem(self.url)
         self._root = root.rstrip("/")
-        self._objects = urlsplit(url).scheme in urls.OBJECTS
-        self.say: Callable[[str], Any] = lambda text: None  # hears of trouble that lasts
+        self._is_object_store = urlsplit(url).scheme in urls.OBJECT_STORES
+        self._report: Callable[[str], Any] = lambda message: None
 
     def __repr__(self) -> str:
         return f"Store({self.url!r})"
+
+    def report_failures_to(self, report: Callable[[str], Any]) -> None:
+        """Has ``report`` called with a message at each retry of a call that has failed for some seconds."""
+        self._report = report
+
+    def limit_patience(self, seconds: float) -> None:
+        """From now on calls are retried for this long, those under way included."""
+        self.patience = seconds
 
     def within(self, name: str) -> Store:
         """The store of a folder in this one."""
         return Store(f"{self.url}/{name}", self.patience)
 
     def read(self, name: str) -> bytes | None:
-        """A file's bytes; ``None`` where there is none."""
+        """A file's content; ``None`` if there is no such file."""
         try:
-            return bytes(self._tried(f"reading {name}", lambda: self._fs.cat_file(self._path(name))))
+            return bytes(self._retried(f"reading {name}", lambda: self._fs.cat_file(self._path(name))))
         except FileNotFoundError:
             return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Writes a file, over what was there."""
+        """Writes a file, replacing an existing one."""
 
-        def write(place: str) -> None:
-            self._fs.pipe_file(place, content)
+        def write(path: str) -> None:
+            self._fs.pipe_file(path, content)
 
-        self._put(name, write)
+        self._write_whole(name, write)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Writes a file unless there is one; whether it did.
+        """Writes a file unless it exists; returns whether it was written.
 
-        Of two who do this at once one gets ``False``, where the store can tell: S3, GCS and local disks can.
+        If two callers do this at once, one gets ``False``, provided the store can tell: S3, GCS and local disks can.
         """
         if self.read(name) is not None:
             return False
-        self._make_room(name)
+        self._make_folder_of(name)
         try:
-            self._tried(
+            self._retried(
                 f"creating {name}",
                 lambda: self._fs.pipe_file(self._path(name), content, mode="create"),
             )
         except FileExistsError:
-            return self.read(name) == content  # an earlier try may have come through, and its answer not
+            # An earlier try may have succeeded although its answer was lost.
+            return self.read(name) == content
         except NotImplementedError:
             self.write(name, content)
         return True
 
     def list(self, under: str = "") -> dict[str, Entry]:
-        """All files whose names are ``under/...``, however deep."""
-        place = self._path(under)
+        """All files whose names are ``under/...``, at any depth."""
+        folder = self._path(under)
         try:
-            found = self._tried(f"listing {under}", lambda: self._fs.find(place, detail=True))
+            listing = self._retried(f"listing {under}", lambda: self._fs.find(folder, detail=True))
         except FileNotFoundError:
             return {}
-        named = {path[len(self._root) + 1 :]: info for path, info in sorted(found.items())}
-        return {name: _entry(info) for name, info in named.items() if not name.endswith(".tmp")}
+        by_name = {path[len(self._root) + 1 :]: info for path, info in sorted(listing.items())}
+        return {name: _entry(info) for name, info in by_name.items() if not name.endswith(".tmp")}
 
     def push(self, folder: Path, names: Iterable[str]) -> None:
-        """Brings files of a local folder here, several at a time, in no order.
+        """Copies files of a local folder to the store, several at a time, in no order.
 
-        Raises ``FileNotFoundError`` for one that is not there.
+        Raises ``FileNotFoundError`` if a local file does not exist.
         """
-        _each(lambda name: self._push(folder / name, name), names)
+        _for_each(lambda name: self._push(folder / name, name), names)
 
-    def pull(self, names: Iterable[str], folder: Path, known: Mapping[str, Entry] | None = None) -> None:
-        """Brings files from here into a local folder. ``known`` is what :meth:`list` said of them.
+    def pull(self, names: Iterable[str], folder: Path, entries: Mapping[str, Entry] | None = None) -> None:
+        """Copies files of the store into a local folder; ``entries`` are their sizes and times from :meth:`list`.
 
-        Raises ``FileNotFoundError`` for one that is not there, ``OSError`` at once when the disk here is full.
+        Raises ``FileNotFoundError`` if the store has no such file, and ``OSError`` at once if the local disk is full.
         """
-        _each(lambda name: self._pull(name, folder / name, (known or {}).get(name)), names)
+        _for_each(lambda name: self._pull(name, folder / name, (entries or {}).get(name)), names)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Removes files; one that isn't there needs no removing."""
-        _each(self._remove, names)
+        """Removes files; those that do not exist are ignored."""
+        _for_each(self._remove, names)
 
     def _push(self, path: Path, name: str) -> None:
-        if path.stat().st_size <= SMALL:
+        if path.stat().st_size <= SMALL_BYTES:
             self.write(name, path.read_bytes())
         else:
-            self._put(name, lambda place: self._fs.put_file(str(path), place))
+            self._write_whole(name, lambda destination: self._fs.put_file(str(path), destination))
 
-    def _put(self, name: str, write: Callable[[str], None]) -> None:
-        """Has ``write`` write a file so that nobody sees half of it."""
+    def _write_whole(self, name: str, write: Callable[[str], None]) -> None:
+        """Calls ``write`` with a path, in a way that no reader sees half of the file."""
 
         def put() -> None:
-            self._make_room(name)
-            with self._unseen(name) as place:
-                write(place)
+            self._make_folder_of(name)
+            with self._hidden_until_written(name) as path:
+                write(path)
 
         try:
-            self._tried(f"writing {name}", put)
-        except FileNotFoundError as error:  # the bucket, say
-            raise StorageError(f"{self.url}: writing {name} failed: {urls.said(error)}") from error
+            self._retried(f"writing {name}", put)
+        except FileNotFoundError as error:  # the bucket does not exist
+            raise StorageError(self._failure(f"writing {name}", error)) from error
 
     @contextmanager
-    def _unseen(self, name: str) -> Iterator[str]:
+    def _hidden_until_written(self, name: str) -> Iterator[str]:
+        # An object appears when its upload is complete; elsewhere the file is written under another name and renamed.
         folder, _, last = self._path(name).rpartition("/")
-        place = self._path(name) if self._objects else f"{folder}/.{last}.{secrets.token_hex(4)}.tmp"
-        yield place
-        if not self._objects:
-            self._fs.mv(place, self._path(name))
+        path = self._path(name) if self._is_object_store else f"{folder}/.{last}.{secrets.token_hex(4)}.tmp"
+        yield path
+        if not self._is_object_store:
+            self._fs.mv(path, self._path(name))
 
-    def _make_room(self, name: str) -> None:
-        """Makes the folder that ``name`` is to be in, where there are folders."""
-        if not self._objects:
+    def _make_folder_of(self, name: str) -> None:
+        """Creates the folder of a file; object stores have no folders."""
+        if not self._is_object_store:
             self._fs.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
 
     def _pull(self, name: str, path: Path, entry: Entry | None) -> None:
@@ -169,60 +180,80 @@ class Store:
             if entry is not None and entry.modified is not None:
                 os.utime(path, (entry.modified, entry.modified))
 
-        self._tried(f"reading {name}", get, FULL)
+        self._retried(f"reading {name}", get, final_errors=DISK_FULL)
 
     def _remove(self, name: str) -> None:
         try:
-            self._tried(f"removing {name}", lambda: self._fs.rm_file(self._path(name)))
+            self._retried(f"removing {name}", lambda: self._fs.rm_file(self._path(name)))
         except FileNotFoundError:
             return
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
 
-    def _tried(self, what: str, do: Callable[[], T], answers: tuple[int, ...] = ()) -> T:
-        """Does it, again and again while it fails. Raises :class:`StorageError` once there is no patience left.
+    def _failure(self, action: str, error: BaseException) -> str:
+        return f"{self.url}: {action} failed: {urls.first_line(error)}"
 
-        That something is not there, or already there, is an answer, and so are errors of the numbers ``answers``.
+    def _retried(self, action: str, call: Callable[[], T], final_errors: tuple[int, ...] = ()) -> T:
+        """The result of ``call``, which is retried while it fails, with growing pauses.
+
+        Raises :class:`StorageError` instead of a pause that would end after the patience is over. Not retried are
+        answers (the file does not exist, or exists already) and ``OSError`` with an ``errno`` among ``final_errors``.
         """
-        began, pause = time.monotonic(), PAUSES[0]
-        while True:
-            try:
-                return do()
-            except (FileNotFoundError, FileExistsError, NotImplementedError):
-                raise
-            except Exception as error:  # each kind of store has its own
-                failed = f"{self.url}: {what} failed: {urls.said(error)}"
-                if isinstance(error, OSError) and error.errno in answers:
-                    raise
-                if time.monotonic() + pause > began + self.patience:
-                    raise StorageError(failed) from error
-                if time.monotonic() > began + TROUBLE_SECONDS:
-                    self.say(f"{failed}; it is tried again")
-            time.sleep(pause)
-            pause = min(2 * pause, PAUSES[1])
+
+        def may_pass(error: BaseException) -> bool:
+            if isinstance(error, FileNotFoundError | FileExistsError | NotImplementedError):
+                return False
+            # Each kind of store has exceptions of its own; Ctrl-C is none of them.
+            return isinstance(error, Exception) and not (
+                isinstance(error, OSError) and error.errno in final_errors
+            )
+
+        def report(state: RetryCallState) -> None:
+            if (state.seconds_since_start or 0.0) > REPORT_SECONDS:
+                self._report(f"{self._failure(action, _error(state))}; it is tried again")
+
+        def fail(state: RetryCallState) -> T:
+            raise StorageError(self._failure(action, _error(state))) from _error(state)
+
+        retrying = Retrying(
+            retry=retry_if_exception(may_pass),
+            wait=wait_exponential(multiplier=PAUSES[0], max=PAUSES[1]),
+            # Asked at each failure: the patience may have been limited since the first.
+            stop=lambda state: (state.seconds_since_start or 0.0) + state.upcoming_sleep > self.patience,
+            before_sleep=report,
+            retry_error_callback=fail,
+        )
+        return retrying(call)
+
+
+def _error(state: RetryCallState) -> BaseException:
+    error = state.outcome.exception() if state.outcome is not None else None
+    assert error is not None
+    return error
 
 
 def _entry(info: Mapping[str, Any]) -> Entry:
+    """fsspec's description of a file; each file system names the time differently."""
     times = (info.get(key) for key in ("LastModified", "mtime", "updated", "created"))
-    found = next((time for time in times if time), None)
-    if isinstance(found, str):
-        found = datetime.fromisoformat(found)
-    return Entry(int(info["size"]), found.timestamp() if isinstance(found, datetime) else found)
+    written = next((time for time in times if time), None)
+    if isinstance(written, str):
+        written = datetime.fromisoformat(written)
+    return Entry(int(info["size"]), written.timestamp() if isinstance(written, datetime) else written)
 
 
-def _each(do: Callable[[str], None], names: Iterable[str]) -> None:
-    """Does it for every name, several at a time; raises the first error once all have ended.
+def _for_each(function: Callable[[str], None], names: Iterable[str]) -> None:
+    """Calls the function for every name, several at a time; raises the first error once all calls have ended.
 
-    Whoever is interrupted doesn't wait for the others.
+    An interrupt (Ctrl-C) does not wait for the calls under way.
     """
     names = list(names)
-    pool, interrupted = ThreadPoolExecutor(min(AT_ONCE, len(names) or 1)), True
+    pool, interrupted = ThreadPoolExecutor(min(PARALLEL_TRANSFERS, len(names) or 1)), True
     try:
-        done = [pool.submit(do, name) for name in names]
-        wait(done)
+        calls = [pool.submit(function, name) for name in names]
+        wait(calls)
         interrupted = False
     finally:
         pool.shutdown(wait=not interrupted, cancel_futures=True)
-    for each in done:
-        each.result()
+    for call in calls:
+        call.result()

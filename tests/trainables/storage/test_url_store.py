@@ -1,4 +1,4 @@
-"""Files at a URL: the same on a disk, in memory and on an S3 server, whole or not there, and tried again."""
+"""Files at a URL behave alike on a disk, in memory and on an S3 server: complete or missing, and retried."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_what_is_pushed_is_pulled_as_it_was(store: Store, tmp_path: Path) -> Non
 
 
 def test_a_large_file_goes_from_disk(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(url_store, "SMALL", 10)
+    monkeypatch.setattr(url_store, "SMALL_BYTES", 10)
     (tmp_path / "large").write_bytes(b"x" * 100_000)
     store.push(tmp_path, ["large"])
     assert store.read("large") == b"x" * 100_000
@@ -128,6 +128,50 @@ def test_what_goes_on_failing_says_where_what_and_why(monkeypatch: pytest.Monkey
         store.write("a", b"1")
 
 
+class Clock:
+    """A clock that only pauses and slow calls move."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.pauses = 0.0, list[float]()
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "sleep", self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+def test_pauses_double_up_to_a_limit_and_none_ends_after_the_patience(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, clock = Store("memory://slow", patience=60), Clock(monkeypatch)
+    store._fs = Failing(store._fs, 1000, OSError(errno.EIO, "503"))
+    with pytest.raises(StorageError):
+        store.read("a")
+    assert clock.pauses == [0.5, 1, 2, 4, 8, 15, 15]
+
+
+def test_a_call_that_fails_for_some_seconds_is_reported_at_each_retry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, clock = Store("memory://reported", patience=60), Clock(monkeypatch)
+    store._fs = Failing(store._fs, 5, OSError(errno.EIO, "503"))
+    messages: list[tuple[float, str]] = []
+    store.report_failures_to(lambda message: messages.append((clock.now, message)))
+    assert store.read("a") is None
+    message = "memory://reported: reading a failed: [Errno 5] 503; it is tried again"
+    assert messages == [(7.5, message)]  # after 0.5 + 1 + 2 + 4 seconds of pauses
+
+
+def test_patience_that_is_limited_ends_a_call_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, clock = Store("memory://limited"), Clock(monkeypatch)
+    store._fs = Failing(store._fs, 1000, OSError(errno.EIO, "503"))
+    store.report_failures_to(lambda message: store.limit_patience(20.0))
+    with pytest.raises(StorageError):
+        store.read("a")
+    assert clock.pauses == [0.5, 1, 2, 4, 8]
+
+
 def test_whoever_is_interrupted_does_not_wait_for_a_store_that_fails(tmp_path: Path) -> None:
     store = Store("memory://interrupted", patience=1)
     store._fs = Failing(store._fs, 1000, OSError(errno.EIO, "503"))
@@ -172,8 +216,8 @@ def test_a_cut_download_is_tried_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("s3://key:secret@bucket/runs", r"^s3://...@bucket/runs: credentials are not for a URL"),
-        ("s3://bucket/runs?acl=x", "has no \\?"),
+        ("s3://key:secret@bucket/runs", r"^s3://...@bucket/runs: a URL must not hold credentials"),
+        ("s3://bucket/runs?acl=x", "must not contain \\?"),
         ("nope://bucket/runs", "Protocol not known: nope; give a path, s3://, gs://"),
     ],
 )
