@@ -1,4 +1,4 @@
-"""The options of ``paretune chat``. Only typer is imported up here: the command line has this whenever it starts."""
+"""``paretune chat``. Only typer is imported at the top: the command line imports this whenever it starts."""
 
 from __future__ import annotations
 
@@ -7,42 +7,52 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeps.commands.common_options import USE
 from sweeps.commands.errors import users_errors
-from sweeps.commands.model_options import ResultsArgument, TemplateOption, TrustOption, speakers
+from sweeps.commands.model_options import ResultsArgument, TemplateOption, TrustOption, text_generators
 
 if TYPE_CHECKING:
     from sweeps.runs.artifacts import Answers
 
 
-def add(app: typer.Typer, answers: Answers) -> None:
+def add(app: typer.Typer, best_trials: Answers) -> None:
     """Adds the command to an app."""
 
-    @app.command()
+    @app.command(rich_help_panel=USE)
     def chat(
         results: ResultsArgument,
-        system: Annotated[str | None, typer.Option(help="What the models are told first.")] = None,
+        system: Annotated[
+            str | None, typer.Option(help="System message at the beginning of the conversation.")
+        ] = None,
         temperature: Annotated[
-            float, typer.Option(help="0 takes the likeliest token, each time the same.")
+            float,
+            typer.Option(help="Sampling temperature; 0 always takes the most likely token."),
         ] = 0.0,
-        top_p: Annotated[float, typer.Option(help="Draw among the likeliest that make up this share.")] = 1.0,
-        max_new_tokens: Annotated[int, typer.Option(help="Of an answer.")] = 512,
-        seed: Annotated[int | None, typer.Option(help="Draw the same again.")] = None,
+        top_p: Annotated[
+            float,
+            typer.Option(help="Sample only from the most likely tokens whose probabilities add up to this."),
+        ] = 1.0,
+        max_new_tokens: Annotated[int, typer.Option(help="Maximum number of new tokens per answer.")] = 512,
+        seed: Annotated[
+            int | None, typer.Option(help="Seed of the sampling; the same seed gives the same answers.")
+        ] = None,
         template: TemplateOption = None,
         trust: TrustOption = None,
     ) -> None:
-        """Talk to a result, or to several side by side that answer the same.
+        """Chat with one model, or with several that answer side by side.
 
-        /help says what can be typed; lines from a pipe are answered one after the other.
+        /help lists the commands of the chat. Each line from a pipe is answered as a message of one conversation.
         """
         with users_errors(ValueError):
-            found = speakers(results, answers, template, trust)  # first of all: it quiets the libraries
-            from sweeps.console import chat as chats
+            found = text_generators(results, best_trials, template, trust)
+            from sweeps.console import chat as console_chat
             from trainables.inference.model_pool import ModelPool
 
-            pool = ModelPool()  # adapters of one base beside one another on it
-            loaded = [pool.load(result) for result in found]
-            sampling = chats.Sampling(max_new_tokens, temperature, top_p, seed=seed)
-            talk = chats.Talk(loaded, sampling, system)
-            typed = sys.stdin.isatty()
-            page = chats.Columns() if sys.stdout.isatty() and len(loaded) > 1 else chats.Page()
-            chats.run(talk, chats.typed() if typed else sys.stdin, page)
+            pool = ModelPool()  # loads a base model once, however many adapters share it
+            models = [pool.load(result) for result in found]
+            sampling = console_chat.Sampling(max_new_tokens, temperature, top_p, seed=seed)
+            session = console_chat.ChatSession(models, sampling, system)
+            side_by_side = sys.stdout.isatty() and len(models) > 1
+            output = console_chat.ColumnOutput() if side_by_side else console_chat.ChatOutput()
+            lines = console_chat.typed_lines() if sys.stdin.isatty() else sys.stdin
+            console_chat.run(session, lines, output)

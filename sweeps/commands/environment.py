@@ -7,58 +7,65 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeps.commands.common_options import PREPARE, JsonOption
 from sweeps.commands.errors import users_errors
 
 if TYPE_CHECKING:
     from sweeps.doctor.cluster_report import Fleet
 
-app = typer.Typer()
+
+def add(app: typer.Typer) -> None:
+    """Adds the commands to an app."""
+    for command in (doctor, fetch):
+        app.command(rich_help_panel=PREPARE)(command)
 
 
-@app.command()
 def fetch(
     name: Annotated[
         str,
-        typer.Argument(help="A base model: smollm2-135m, hf:ORG/NAME, ...; or data: hf:datasets/ORG/NAME."),
+        typer.Argument(
+            help="A base model, such as smollm2-135m or hf:ORG/NAME; or a data set, such as hf:datasets/ORG/NAME.",
+        ),
     ],
 ) -> None:
-    """Bring a base model, or a data set, into the local cache. Prints its folder."""
+    """Download a base model or a data set into the local cache. Prints its folder."""
     from trainables.data.hub_datasets import DataHub
     from trainables.models import locate
 
     with users_errors():
         is_data = name.partition(":")[2].startswith("datasets/")
-        typer.echo(DataHub.parse(name).fetch() if is_data else locate.fetch(name))
+        typer.echo(DataHub.parse(name).fetch() if is_data else locate.fetch_model(name))
 
 
-@app.command()
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: JsonOption = False,
     address: Annotated[
-        str | None, typer.Option(help="Every node of a Ray cluster: auto, or HOST:PORT.")
+        str | None,
+        typer.Option(help="Ray cluster whose nodes are all examined: auto, or HOST:PORT."),
     ] = None,
     output: Annotated[
-        str, typer.Option(help="Where runs are to go, to be looked at too: a path, s3://, gs://, ...")
+        str,
+        typer.Option(help="Where runs will be written, which is checked too: a folder, s3://, gs://, ..."),
     ] = "runs",
 ) -> None:
-    """Say what this machine can do, or every node of a cluster, and what is missing.
+    """Examine this machine, or every node of a cluster: what works, what is missing, and what to do about it.
 
-    Ends with 1 where something that is needed is missing, or where nodes differ in what must be the same.
+    Exits with 1 if something that Paretune needs is missing, or if nodes differ in what must be the same.
     """
-    from sweeps.doctor import report as doctors
+    from sweeps.doctor import report as doctor_report
 
-    found = doctors.examine(output) if address is None else _rounds(address, output)
+    report = doctor_report.examine(output) if address is None else _examine_cluster(address, output)
     if as_json:
-        typer.echo(found.to_json())
+        typer.echo(report.to_json())
     else:
         from rich.console import Console
 
-        Console().print(found.table())
-        typer.echo(found.verdict())
-    raise typer.Exit(found.exit_code)
+        Console().print(report.table())
+        typer.echo(report.verdict())
+    raise typer.Exit(report.exit_code)
 
 
-def _rounds(address: str, output: str) -> Fleet:
+def _examine_cluster(address: str, output: str) -> Fleet:
     with users_errors():
         from sweeps.doctor import cluster_examination
         from trainables.storage.urls import is_url

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import typer
+
+from trainables.system.signals import handling
 
 WRONG = 2  # what the user gave is wrong
 FAILED = 1  # the run failed, or some trials did
@@ -47,13 +50,6 @@ def users_errors(*also: type[Exception]) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-@contextmanager
-def ended_like_by_ctrl_c() -> Iterator[None]:
-    """Being told to end (SIGTERM) is what Ctrl-C is: everything is kept."""
-    import signal
-
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def sigterm_like_ctrl_c() -> AbstractContextManager[None]:
+    """Within the block, SIGTERM interrupts the command as Ctrl-C does, so that nothing finished is lost."""
+    return handling([signal.SIGTERM], signal.default_int_handler)

@@ -1,6 +1,6 @@
-"""The options of ``paretune evaluate``, and the request that they make.
+"""``paretune evaluate``: its options, and the request that they make.
 
-Only typer is imported up here: the command line has this whenever it starts.
+Only typer is imported at the top: the command line imports this whenever it starts.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from sweeps.commands.common_options import USE, JsonOption
 from sweeps.commands.errors import users_errors
 from sweeps.commands.model_options import ResultArgument, TemplateOption, TrustOption
 
@@ -24,109 +25,142 @@ if TYPE_CHECKING:
     from trainables.inference.sampling import Sampling
 
 
-def add(app: typer.Typer, answers: Answers, statistics: Callable[[], Statistics]) -> None:
+def add(app: typer.Typer, best_trials: Answers, statistics: Callable[[], Statistics]) -> None:
     """Adds the command to an app."""
 
-    @app.command()
+    @app.command(rich_help_panel=USE)
     def evaluate(
         result: ResultArgument,
         other: Annotated[
             str | None,
-            typer.Argument(metavar="[OTHER]", help="A second result, compared with the first row by row."),
+            typer.Argument(metavar="[OTHER]", help="Second model, compared with the first one row by row."),
         ] = None,
         data: Annotated[
             str | None,
             typer.Option(
-                help="All rows of a file, a folder, a pattern, a hub's or a known data set; by default what the "
-                "trial's own data held out."
+                help="Data to evaluate on, all rows of it: a file, a folder, a pattern, a data set of a hub, or a "
+                "shipped one. By default the rows that the trial held out."
             ),
         ] = None,
         part: Annotated[
-            str | None, typer.Option(help="Of the trial's own data: test (the default) or validation.")
+            str | None,
+            typer.Option(help="Rows of the trial's own data to use: test (the default) or validation."),
         ] = None,
         kind: Annotated[
             str | None,
             typer.Option(
-                "--as", help="answers, pairs, text, labels or prompts; by default what the rows are."
+                "--as",
+                help="Kind of the rows: answers, pairs, text, labels or prompts. Detected from the data by default.",
             ),
         ] = None,
-        rows: Annotated[int | None, typer.Option(min=1, help="Only so many rows, drawn by --seed.")] = None,
-        seed: Annotated[int, typer.Option(min=0, help="Of drawn rows and drawn answers.")] = 0,
+        rows: Annotated[
+            int | None,
+            typer.Option(min=1, help="Number of rows to evaluate, drawn at random. By default all."),
+        ] = None,
+        seed: Annotated[int, typer.Option(min=0, help="Seed for drawing rows and for sampling answers.")] = 0,
         characters: Annotated[
             bool | None,
             typer.Option(
-                "--characters/--words", help="How texts are compared; by default as their script is read."
+                "--characters/--words",
+                help="Compare texts by characters or by words. By default chosen by their script.",
             ),
         ] = None,
         generate: Annotated[
-            bool, typer.Option("--generate/--no-generate", help="Whether answers are written at all.")
+            bool,
+            typer.Option(
+                "--generate/--no-generate", help="Generate answers, or measure by log-likelihood only."
+            ),
         ] = True,
         scorer: Annotated[
             str | None,
             typer.Option(
                 metavar="MODULE:FUNCTION",
-                help="A score of your own: function(messages, reference, answer) gives a number.",
+                help="Your own score of an answer: function(messages, reference, answer) returns a number.",
             ),
         ] = None,
         temperature: Annotated[
-            float | None, typer.Option(help="Draws answers; they are greedy without, and at 0.")
+            float | None,
+            typer.Option(
+                help="Sampling temperature. By default, and at 0, the most likely tokens are taken."
+            ),
         ] = None,
         top_p: Annotated[
-            float | None, typer.Option(help="Draws answers from the likeliest tokens with this share.")
+            float | None,
+            typer.Option(help="Sample only from the most likely tokens whose probabilities add up to this."),
         ] = None,
         top_k: Annotated[
-            int | None, typer.Option(help="Draws answers from so many of the likeliest tokens.")
+            int | None, typer.Option(help="Sample only from this number of most likely tokens.")
         ] = None,
         max_new_tokens: Annotated[
             int | None,
-            typer.Option(min=1, help="An answer's most; by default a little over the longest reference."),
+            typer.Option(
+                min=1,
+                help="Maximum number of new tokens per answer. By default a little more than the longest reference.",
+            ),
         ] = None,
         batch_size: Annotated[
-            int | None, typer.Option(min=1, help="Rows at a time; by default as the trial was scored.")
+            int | None,
+            typer.Option(
+                min=1, help="Number of rows per batch. By default as in the trial's own evaluation."
+            ),
         ] = None,
         cutoff: Annotated[
-            int | None, typer.Option(min=8, help="Tokens of a row; by default the trial's own.")
+            int | None,
+            typer.Option(min=8, help="Maximum number of tokens per row. By default that of the trial."),
         ] = None,
         by: Annotated[
             str | None,
-            typer.Option(metavar="MEASURE", help="What says which of two is better: loss, rougeL, ..."),
+            typer.Option(
+                metavar="MEASURE",
+                help="Measure that decides which of two models is better: loss, rougeL, ...",
+            ),
         ] = None,
         forgetting: Annotated[
             str | None,
             typer.Option(
-                metavar="TEXT", help="A text that the model should still know: its loss before and after."
+                metavar="TEXT",
+                help="Text file or data set of what the model should not forget: shows its loss before and after "
+                "training.",
             ),
         ] = None,
         benchmark: Annotated[
             list[str] | None,
-            typer.Option(metavar="TASK", help="A task of lm-evaluation-harness; may be repeated."),
+            typer.Option(metavar="TASK", help="Task of lm-evaluation-harness to run. May be repeated."),
         ] = None,
         benchmark_folder: Annotated[
             Path | None,
-            typer.Option(exists=True, file_okay=False, help="Where tasks of your own are, as YAML files."),
+            typer.Option(exists=True, file_okay=False, help="Folder with your own tasks as YAML files."),
         ] = None,
         benchmark_rows: Annotated[
-            int | None, typer.Option(min=1, help="Only the first so many of a task.")
+            int | None, typer.Option(min=1, help="Number of rows per task, the first ones. By default all.")
         ] = None,
-        shots: Annotated[int | None, typer.Option(min=0, help="Examples before a task's questions.")] = None,
+        shots: Annotated[
+            int | None,
+            typer.Option(
+                min=0,
+                help="Number of solved examples in the prompt of a task (few-shot). By default the task's own.",
+            ),
+        ] = None,
         chat: Annotated[
-            bool, typer.Option("--chat", help="Write tasks' questions by the chat template.")
+            bool, typer.Option("--chat", help="Apply the chat template to the prompts of tasks.")
         ] = False,
         template: TemplateOption = None,
         trust: TrustOption = None,
         output: Annotated[
             Path | None,
-            typer.Option(help="Where to; by default a folder of evaluations/ named after it all."),
+            typer.Option(
+                help="Folder for the evaluation. By default a new one in evaluations/, named for its input."
+            ),
         ] = None,
         force: Annotated[
-            bool, typer.Option("--force", help="Replace an evaluation that is there already.")
+            bool, typer.Option("--force", help="Replace an existing evaluation in the same folder.")
         ] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+        as_json: JsonOption = False,
     ) -> None:
-        """Measure a result on any data, or compare two row by row. Prints the folder of what was found last.
+        """Evaluate a model on any data, or compare two models row by row.
 
-        Without --data, --forgetting and --benchmark: on the test part of the trial's own data, as the trial was
-        scored.
+        Without --data, --forgetting and --benchmark, the rows are the test rows of the trial's own data, and the model
+        is measured as the trial was. Prints the folder with the results last.
         """
 
         def request() -> EvaluationRequest:
@@ -161,11 +195,14 @@ def add(app: typer.Typer, answers: Answers, statistics: Callable[[], Statistics]
                 force=force,
             )
 
-        _carry_out(request, answers, statistics, as_json)
+        _evaluate(request, best_trials, statistics, as_json)
 
 
-def _carry_out(
-    request: Callable[[], EvaluationRequest], answers: Answers, statistics: Callable[[], Statistics], as_json: bool
+def _evaluate(
+    request: Callable[[], EvaluationRequest],
+    best_trials: Answers,
+    statistics: Callable[[], Statistics],
+    as_json: bool,
 ) -> None:
     from trainables.system import quiet
 
@@ -174,18 +211,18 @@ def _carry_out(
         from sweeps.evaluation import evaluate as evaluation
 
         warn = partial(print, "warning:", file=sys.stderr)
-        folder, found = evaluation.evaluate(request(), answers, statistics(), warn)
+        folder, findings = evaluation.evaluate(request(), best_trials, statistics(), warn)
     if as_json:
         import json
 
-        typer.echo(json.dumps({"folder": str(folder), **found}, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps({"folder": str(folder), **findings}, indent=2, ensure_ascii=False))
         return
     from rich.console import Console
 
     from sweeps.evaluation.output import WIDTH, evaluation_output
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    for part in evaluation_output(found):
+    for part in evaluation_output(findings):
         typer.echo(part) if isinstance(part, str) else console.print(part)
     typer.echo(folder)
 
@@ -193,7 +230,7 @@ def _carry_out(
 def _sampling(
     temperature: float | None, top_p: float | None, top_k: int | None, seed: int
 ) -> Sampling | None:
-    """How answers are drawn, at temperature 1 if none is given; ``None`` for the likeliest ones."""
+    """The sampling, at temperature 1 unless it is given; ``None`` for greedy decoding."""
     from trainables.inference.sampling import Sampling
 
     if temperature == 0 or (temperature, top_p, top_k) == (None, None, None):
@@ -210,18 +247,20 @@ def _benchmarks(
     tasks: list[str] | None,
     folder: Path | None,
     shots: int | None,
-    most: int | None,
+    rows: int | None,
     chat: bool,
     seed: int,
 ) -> Benchmarks | None:
     from trainables.evaluation.lm_eval import Benchmarks
 
     if not tasks:
-        if folder or shots is not None or most or chat:
-            raise ValueError("--benchmark-folder, --benchmark-rows, --shots and --chat are of a --benchmark")
+        if folder or shots is not None or rows or chat:
+            raise ValueError(
+                "--benchmark-folder, --benchmark-rows, --shots and --chat need a --benchmark TASK"
+            )
         return None
     named = tuple(task for each in tasks for task in each.split(",") if task)
-    return Benchmarks(named, folder, shots, most, chat, seed)
+    return Benchmarks(named, folder, shots, rows, chat, seed)
 
 
 def _one_of(value: str | None, choices: Any, option: str) -> Any:

@@ -1,4 +1,4 @@
-"""What the commands that ask for a result share: its argument, and how it is found."""
+"""What the commands that use a trained model share: their arguments, and finding the model."""
 
 from __future__ import annotations
 
@@ -11,29 +11,34 @@ if TYPE_CHECKING:
     from sweeps.runs.artifacts import Answers
     from trainables.inference.result import Result
 
-NAMES = "RUN, RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, a folder, or a base model's name."
-ResultArgument = Annotated[str, typer.Argument(metavar="RESULT", help=NAMES)]
-ResultsArgument = Annotated[list[str], typer.Argument(metavar="RESULT...", help=NAMES)]
+RESULT_HELP = (
+    "Model to use: RUN (its best trial), RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, the folder of a trial or a model, "
+    "or the name of a base model."
+)
+ResultArgument = Annotated[str, typer.Argument(metavar="RESULT", help=RESULT_HELP)]
+ResultsArgument = Annotated[list[str], typer.Argument(metavar="RESULT...", help=RESULT_HELP)]
 TemplateOption = Annotated[
-    str | None, typer.Option(help="The chat template of a base model that has none: chatml, llama3, ...")
+    str | None,
+    typer.Option(help="Chat template to use for a base model that has none: chatml, llama3, ..."),
 ]
 TrustOption = Annotated[
     list[str] | None,
     typer.Option(
         "--trust",
         metavar="WHAT",
-        help="remote_code or pickle: what a base model may do here that could run any code.",
+        help="Allow what could run arbitrary code from a model: remote_code (its own Python code) or pickle "
+        "(weights in pickle files). May be repeated.",
     ),
 ]
 
 
-def speakers(
-    texts: Sequence[str], answers: Answers, template: str | None, trust: Sequence[str] | None
+def text_generators(
+    names: Sequence[str], best_trials: Answers, template: str | None, trust: Sequence[str] | None
 ) -> list[Result]:
-    """What these names mean; raises ``ModelError`` for one that isn't there, or that is no model which speaks."""
+    """The models of these names. Raises ``ModelError`` for one that is missing, or that generates no text."""
     from trainables.system import quiet
 
-    quiet.silence()
+    quiet.silence()  # before the libraries are imported that are to be quiet
     from sweeps.runs.resolve import resolve
 
-    return [resolve(text, answers, trust or (), template).require_text_generation() for text in texts]
+    return [resolve(name, best_trials, trust or (), template).require_text_generation() for name in names]

@@ -1,4 +1,4 @@
-"""``plan``, ``data`` and ``try``: looking at a spec, and running one of its trials here."""
+"""``plan``, ``data`` and ``try``: inspect a spec before the sweep, and run one of its trials in this process."""
 
 from __future__ import annotations
 
@@ -9,104 +9,132 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeps.commands.common_options import PREPARE, JsonOption
 from sweeps.commands.errors import FAILED, WRONG, users_errors
-from sweeps.commands.spec_options import MethodOption, SetOption, SpecArgument, StageOption, planned, refuse
+from sweeps.commands.spec_options import (
+    SPEC_HELP,
+    MethodOption,
+    SetOption,
+    SpecArgument,
+    StageOption,
+    plan_spec,
+    refuse_errors,
+)
 
 if TYPE_CHECKING:
     from sweeps.planning.plan import Plan
     from sweeps.runs.artifacts import Answers
 
 
-def add(app: typer.Typer, answers: Answers) -> None:
+def add(app: typer.Typer, best_trials: Answers) -> None:
     """Adds the commands to an app."""
 
-    @app.command()
+    @app.command(rich_help_panel=PREPARE)
     def plan(
-        spec: Annotated[
-            str | None, typer.Argument(metavar="[SPEC]", help="A spec's path, or a shipped one's name.")
-        ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+        spec: Annotated[str | None, typer.Argument(metavar="[SPEC]", help=SPEC_HELP)] = None,
+        as_json: JsonOption = False,
         stage: StageOption = None,
         method: MethodOption = None,
         sets: SetOption = None,
-        memory: Annotated[str | None, typer.Option(help="Say what fits in so much: 24GiB.")] = None,
+        memory: Annotated[
+            str | None, typer.Option(help="Show what fits into this much memory, such as 24GiB.")
+        ] = None,
         model: Annotated[
-            str | None, typer.Option(help="With --grid: a model's name, hub id or config.json.")
+            str | None,
+            typer.Option(
+                help="Model for --grid: its name, its id on the Hugging Face hub, or the path of a config.json."
+            ),
         ] = None,
         grid: Annotated[
-            bool, typer.Option("--grid", help="The memory of every method on --model; no SPEC.")
+            bool,
+            typer.Option(
+                "--grid", help="Show the predicted memory of every method on --model; takes no SPEC."
+            ),
         ] = False,
-        batch_size: Annotated[int, typer.Option(min=1, help="Of the grid, in rows.")] = 1,
-        cutoff: Annotated[int, typer.Option(min=1, help="Of the grid, in tokens a row.")] = 2048,
+        batch_size: Annotated[int, typer.Option(min=1, help="Batch size for --grid, in rows.")] = 1,
+        cutoff: Annotated[
+            int, typer.Option(min=1, help="Sequence length for --grid, in tokens per row.")
+        ] = 2048,
     ) -> None:
-        """Show the cells, the trials, and every problem found, without Ray and without training.
+        """Check a spec and show its cells, trials and predicted memory. Trains nothing and needs no GPU.
 
-        paretune plan --model qwen3-8b --grid shows what each method would take of a model.
+        paretune plan --model qwen3-8b --grid shows how much memory each method would need on a model.
         """
         with users_errors(ValueError):
             from sweeps.spec.byte_sizes import parse_bytes
 
-            room = parse_bytes(memory) if memory else None
+            memory_limit = parse_bytes(memory) if memory else None
             if grid or model:
-                _grid(model, spec, grid, batch_size, cutoff, room, as_json)
+                if model is None or not grid or spec is not None:
+                    raise ValueError(
+                        "--model and --grid need each other and take no SPEC: --model qwen3-8b --grid"
+                    )
+                _show_grid(model, batch_size, cutoff, memory_limit, as_json)
                 return
             if spec is None:
-                raise ValueError("give a SPEC, or --model NAME --grid")
+                raise ValueError("give a SPEC, such as methods; or --model NAME --grid")
         with users_errors():
-            made = planned(spec, sets, answers, stage=stage, method=method)
-        room = room or made.memory
+            made = plan_spec(spec, sets, best_trials, stage=stage, method=method)
+        memory_limit = memory_limit or made.memory_limit
         if as_json:
             import json
 
-            typer.echo(json.dumps(made.to_json(room), indent=2, ensure_ascii=False))
+            typer.echo(json.dumps(made.to_json(memory_limit), indent=2, ensure_ascii=False))
         else:
-            _show(made, room)
+            from rich.console import Console
+
+            from sweeps.console.plan_table import show_plan
+
+            show_plan(made, Console(), memory_limit)
+            for problem in made.problems:
+                print(f"{'error' if problem.error else 'warning'}: {problem}", file=sys.stderr)
         raise typer.Exit(WRONG if made.errors else 0)
 
-    @app.command()
+    @app.command(rich_help_panel=PREPARE)
     def data(
         spec: SpecArgument,
         stage: StageOption = None,
         method: MethodOption = None,
-        as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+        as_json: JsonOption = False,
         sets: SetOption = None,
     ) -> None:
-        """Show what the models will see: counts, lengths, rows with the loss marked, what is wrong with which."""
+        """Show the data as the models will see it: counts, lengths, problems, and rows with their loss marked."""
         with users_errors():
-            made = planned(spec, sets, answers, stage=stage, method=method, fetch=True)
-            refuse(made, warn=False)  # the rows' warnings are part of what is shown
-            _look(made, as_json)
+            made = plan_spec(spec, sets, best_trials, stage=stage, method=method, fetch=True)
+            refuse_errors(made, warn=False)  # the preview has the warnings about rows
+            _show_data(made, as_json)
 
-    @app.command(name="try")
+    @app.command(name="try", rich_help_panel=PREPARE)
     def try_(
         spec: SpecArgument,
         stage: StageOption = None,
         method: MethodOption = None,
-        output: Annotated[Path, typer.Option(help="The trial goes to OUTPUT/NAME-try.")] = Path("runs"),
+        output: Annotated[
+            Path,
+            typer.Option(help="Folder in which the run folder NAME-try is created; NAME is the spec's."),
+        ] = Path("runs"),
         sets: SetOption = None,
     ) -> None:
-        """Run one trial in this process, with no Ray: the debugger's door. What it goes on from is run first.
+        """Run one trial in this process without Ray, for a quick test or a debugger.
 
-        --method base scores what the stage's first method would start from.
+        The trials that it continues from run first. --method base scores the model from which the stage's first
+        method would start.
         """
         from sweeps.spec.entries import BASE
 
         untrained = method == BASE
         with users_errors():
-            made = planned(spec, sets, answers, stage=stage, method=None if untrained else method, fetch=True)
-            refuse(made)
-        code = _try(made, output, untrained)
-        raise typer.Exit(code)
+            made = plan_spec(
+                spec, sets, best_trials, stage=stage, method=None if untrained else method, fetch=True
+            )
+            refuse_errors(made)
+        raise typer.Exit(_run_one_trial(made, output, untrained))
 
 
-def _grid(
-    model: str | None, spec: str | None, grid: bool, batch: int, tokens: int, room: int | None, as_json: bool
-) -> None:
-    if model is None or not grid or spec is not None:
-        raise ValueError("--model and --grid go together, and without a SPEC: plan --model qwen3-8b --grid")
-    from sweeps.planning.memory import method_grid as grids
+def _show_grid(model: str, batch_size: int, cutoff: int, memory_limit: int | None, as_json: bool) -> None:
+    from sweeps.planning.memory import method_grid
 
-    rows = list(grids.rows(model, batch, tokens))
+    rows = list(method_grid.grid_rows(model, batch_size, cutoff))
     if as_json:
         import json
 
@@ -116,11 +144,14 @@ def _grid(
 
     from sweeps.console.plan_table import grid_table
 
-    print(f"{model}: SFT of {batch} x {tokens} tokens on a GPU, bf16, AdamW; GiB, foretold")
-    Console().print(grid_table(rows, room))
+    print(
+        f"{model}: predicted GPU memory of SFT in GiB, batch of {batch_size} x {cutoff} tokens, bf16, AdamW; "
+        "ckpt: gradient checkpointing"
+    )
+    Console().print(grid_table(rows, memory_limit))
 
 
-def _look(made: Plan, as_json: bool) -> None:
+def _show_data(made: Plan, as_json: bool) -> None:
     import json
 
     from trainables.system import quiet
@@ -131,15 +162,16 @@ def _look(made: Plan, as_json: bool) -> None:
     from sweeps.console import data_preview, loading_progress
 
     with loading_progress.shown():
-        found = list(data_preview.looks(made))
+        previews = list(data_preview.looks(made))
     if as_json:
-        typer.echo(json.dumps([data_preview.to_json(*each) for each in found], indent=2, ensure_ascii=False))
+        trees = [data_preview.to_json(config, preview) for config, preview in previews]
+        typer.echo(json.dumps(trees, indent=2, ensure_ascii=False))
         return
-    for each in found:
-        data_preview.show(*each, Console())
+    for config, preview in previews:
+        data_preview.show(config, preview, Console())
 
 
-def _try(made: Plan, output: Path, untrained: bool) -> int:
+def _run_one_trial(made: Plan, output: Path, untrained: bool) -> int:
     from trainables.system import quiet
 
     quiet.silence()
@@ -148,22 +180,7 @@ def _try(made: Plan, output: Path, untrained: bool) -> int:
 
     run_folder = (output / f"{made.spec.name}-try").resolve()
     say = partial(print, file=sys.stderr)
-    record = one(made, made.asked[0], run_folder, say, untrained)
+    record = one(made, made.selected[0], run_folder, say, untrained)
     print(describe(record))
     print(run_folder / "trials" / record.trial_id / "record.json")
     return FAILED if record.status == "failed" else 0
-
-
-def _show(made: Plan, room: int | None = None) -> None:
-    from rich.console import Console
-
-    from sweeps.console.plan_table import show_plan
-
-    show_plan(made, Console())
-    for found in made.fits(room):
-        print(found)
-    for cell in made.cells if room else ():
-        if cell.predicted is None:
-            print(f"{cell.name}: what it takes isn't foretold, so it may fit or not")
-    for problem in made.problems:
-        print(f"{'error' if problem.error else 'warning'}: {problem}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The options of ``paretune serve``. Only typer is imported up here: the command line has this whenever it starts."""
+"""``paretune serve``. Only typer is imported at the top: the command line imports this whenever it starts."""
 
 from __future__ import annotations
 
@@ -8,64 +8,89 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeps.commands.common_options import USE
 from sweeps.commands.errors import sigterm_like_ctrl_c, users_errors
-from sweeps.commands.model_options import TemplateOption, TrustOption, speakers
+from sweeps.commands.model_options import RESULT_HELP, TemplateOption, TrustOption, text_generators
 
 if TYPE_CHECKING:
     from sweeps.runs.artifacts import Answers
 
 
-def add(app: typer.Typer, answers: Answers) -> None:
+def add(app: typer.Typer, best_trials: Answers) -> None:
     """Adds the command to an app."""
 
-    @app.command()
+    @app.command(rich_help_panel=USE)
     def serve(
         results: Annotated[
             list[str],
-            typer.Argument(metavar="[NAME=]RESULT...", help="As for chat; NAME is for requests."),
+            typer.Argument(
+                metavar="[NAME=]RESULT...",
+                help=f"{RESULT_HELP} NAME is the name of the model in requests; by default RESULT.",
+            ),
         ],
-        host: Annotated[str, typer.Option(help="Others than this machine need a key.")] = "127.0.0.1",
-        port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+        host: Annotated[
+            str, typer.Option(help="Address to listen on; anything but loopback requires an API key.")
+        ] = "127.0.0.1",
+        port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
         api_key_file: Annotated[
-            Path | None, typer.Option(help="Holds the key; else PARETUNE_API_KEY does.")
+            Path | None,
+            typer.Option(
+                help="File that contains the API key. By default the environment variable PARETUNE_API_KEY is used."
+            ),
         ] = None,
-        replicas: Annotated[int, typer.Option(min=1, help="Each has the models in memory.")] = 1,
-        address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT.")] = None,
+        replicas: Annotated[
+            int, typer.Option(min=1, help="Number of replicas, each with all models in its memory.")
+        ] = 1,
+        address: Annotated[
+            str | None,
+            typer.Option(
+                help="Ray cluster to serve on: auto, or HOST:PORT. By default the models are served on this machine."
+            ),
+        ] = None,
         replace: Annotated[
-            bool, typer.Option("--replace", help="End what Paretune serves on the cluster already.")
+            bool, typer.Option("--replace", help="Stop what Paretune already serves on the cluster.")
         ] = False,
-        cpus: Annotated[int, typer.Option(min=1, help="Of a replica.")] = 1,
-        gpus: Annotated[float, typer.Option(min=0, help="Of a replica; a share of one will do.")] = 0,
+        cpus: Annotated[int, typer.Option(min=1, help="Number of CPUs per replica.")] = 1,
+        gpus: Annotated[
+            float, typer.Option(min=0, help="Number of GPUs per replica; may be a fraction.")
+        ] = 0,
         most: Annotated[
-            int, typer.Option(min=1, help="Answers of a replica that are generated at a time.")
+            int,
+            typer.Option(min=1, help="Maximum number of answers that a replica generates at the same time."),
         ] = 32,
         waiting: Annotated[
-            int, typer.Option(min=0, help="Answers that may wait; then requests are refused.")
+            int,
+            typer.Option(
+                min=0, help="Maximum number of requests that wait for a replica; further ones are refused."
+            ),
         ] = 128,
-        max_new_tokens: Annotated[int, typer.Option(min=1, help="Of an answer, at most.")] = 1024,
+        max_new_tokens: Annotated[
+            int, typer.Option(min=1, help="Maximum number of new tokens per answer.")
+        ] = 1024,
         template: TemplateOption = None,
         trust: TrustOption = None,
     ) -> None:
-        """Put results behind an API that OpenAI's clients speak: chat completions, completions, streaming.
+        """Serve models over HTTP with an API that OpenAI's clients understand, streaming included.
 
-        Listens on this machine alone unless --host says otherwise. Ctrl-C ends it once what is under way is answered.
+        Offers chat completions and completions, on this machine only unless --host says otherwise. Ctrl-C stops the
+        server after the requests in progress are answered.
         """
         import os
 
         from sweeps.serving import server
         from sweeps.serving.options import ServeOptions, model_names, portable_name, read_key
 
-        # Being told to end while it starts leaves nothing behind either.
+        # SIGTERM while the server starts leaves no process behind either.
         with users_errors(ValueError), sigterm_like_ctrl_c():
             named = model_names(results)
             key = read_key(api_key_file, os.environ.pop("PARETUNE_API_KEY", None))
-            where = ServeOptions(host, port, replicas, cpus, gpus, address, replace)
-            where.require_key(key)
-            found = speakers([text for _, text in named], answers, template, trust)
+            options = ServeOptions(host, port, replicas, cpus, gpus, address, replace)
+            options.require_key(key)
+            found = text_generators([text for _, text in named], best_trials, template, trust)
             from sweeps.serving.replica import ReplicaConfig
 
             texts = [portable_name(text, result) for (_, text), result in zip(named, found, strict=True)]
             models = tuple((name, text) for (name, _), text in zip(named, texts, strict=True))
-            allowed = tuple(trust or ())
-            served = ReplicaConfig(models, key, most, waiting, max_new_tokens, cpus, template, allowed)
-            server.run(served, where, lambda text: print(text, file=sys.stderr, flush=True))
+            trusted = tuple(trust or ())
+            replica = ReplicaConfig(models, key, most, waiting, max_new_tokens, cpus, template, trusted)
+            server.run(replica, options, lambda text: print(text, file=sys.stderr, flush=True))

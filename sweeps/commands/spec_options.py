@@ -1,4 +1,4 @@
-"""What the commands that take a spec share: their arguments, and the plan that is made of them."""
+"""What the commands that take a spec share: their arguments, and making a plan from them."""
 
 from __future__ import annotations
 
@@ -13,37 +13,46 @@ if TYPE_CHECKING:
     from sweeps.runs.earlier_results import Earlier
     from sweeps.spec.spec import Spec
 
-SpecArgument = Annotated[
-    str, typer.Argument(metavar="SPEC", help="A spec's path, or the name of a shipped one.")
-]
+SPEC_HELP = "Path of a spec file, or the name of a shipped spec, such as methods."
+SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help=SPEC_HELP)]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a leaf: train.steps=2")
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Override a setting of the spec: train.steps=2. May be repeated."
+    ),
 ]
-StageOption = Annotated[str | None, typer.Option(help="Only this stage: a name, a cell's part, or a kind.")]
-MethodOption = Annotated[str | None, typer.Option(help="Only this method: a name, a cell's part, or a kind.")]
+StageOption = Annotated[
+    str | None, typer.Option(help="Only cells of this stage: its name, part of it, or its kind.")
+]
+MethodOption = Annotated[
+    str | None, typer.Option(help="Only cells of this method: its name, part of it, or its kind.")
+]
 
 
-def planned(spec: str, sets: list[str] | None, answers: Answers, fetch: bool = False, **filters: Any) -> Plan:
-    """The plan of a spec by itself, whatever runs there are of it."""
+def plan_spec(
+    spec: str, sets: list[str] | None, best_trials: Answers, fetch: bool = False, **filters: Any
+) -> Plan:
+    """Reads and plans a spec, independently of any run of it. Raises ``SpecError``."""
     from sweeps.runs.earlier_results import Earlier
     from sweeps.spec.spec import read
 
-    return make(read(spec, sets or ()), Earlier(answers), fetch, **filters)
+    return make_plan(read(spec, sets or ()), Earlier(best_trials), fetch, **filters)
 
 
-def make(spec: Spec, earlier: Earlier, fetch: bool, **filters: Any) -> Plan:
+def make_plan(spec: Spec, earlier: Earlier, fetch: bool, **filters: Any) -> Plan:
+    """Plans a spec and shows the progress of reading its data; ``filters`` as for ``planning.plan.make``."""
     from sweeps.console import loading_progress
-    from sweeps.planning import plan
+    from sweeps.planning import plan as planning
 
     with loading_progress.shown():
-        return plan.make(spec, fetch=fetch, earlier=earlier, **filters)
+        return planning.make(spec, fetch=fetch, earlier=earlier, **filters)
 
 
-def refuse(made: Plan, warn: bool = True) -> None:
-    """Stops before anything is spent when the plan holds errors; warnings are shown and passed."""
+def refuse_errors(plan: Plan, warn: bool = True) -> None:
+    """Raises ``SpecError`` for a plan with errors, after printing its warnings if ``warn``."""
     from sweeps.spec.problems import SpecError
 
-    for warning in made.warnings if warn else ():
+    for warning in plan.warnings if warn else ():
         print(f"warning: {warning}", file=sys.stderr)
-    if made.errors:
-        raise SpecError(*made.errors)
+    if plan.errors:
+        raise SpecError(*plan.errors)

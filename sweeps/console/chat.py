@@ -1,4 +1,4 @@
-"""Talking to one result or several in a terminal, each with its own history; or answering lines from a pipe."""
+"""Chat with one model or several, each with a history of its own: in a terminal, or with lines from a pipe."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from trainables.templates import TemplateError
 if TYPE_CHECKING:
     from trainables.inference.model_pool import LoadedModel
 
+COMMANDS = ("/system", "/clear", "/params", "/quit", "/help")
 HELP = """\
-/system TEXT        what the models are told first (alone: nothing); begins anew
-/clear              begins anew
-/params [NAME=VALUE ...]  how answers are drawn; alone: shows it
-/quit               ends this, as Ctrl-D does
-A line that ends in \\ goes on in the next."""
-Say = Callable[[int, str], None]  # whose answer, and what it brings
-GIVEN = {each.name: each for each in fields(Sampling)}
+/system [TEXT]            Set the system message, or remove it; starts a new conversation.
+/clear                    Start a new conversation.
+/params [NAME=VALUE ...]  Show or change the sampling settings.
+/quit                     End the chat, as Ctrl-D does.
+A message continues on the next line if its line ends in \\."""
+OnText = Callable[[int, str], None]  # called with the index of a model and the next piece of its answer
+SAMPLING_FIELDS = {each.name: each for each in fields(Sampling)}
 
 
 class WrongCommand(ValueError):  # noqa: N818
-    """A command that is none, with what there is."""
+    """A command that doesn't exist or has a wrong value; the message names what is possible."""
 
 
 @dataclass
-class Talk:
-    """Conversations with several results, who all are asked the same."""
+class ChatSession:
+    """Conversations with several models, all of which get the same messages."""
 
-    results: Sequence[LoadedModel]
+    models: Sequence[LoadedModel]
     sampling: Sampling
     system: str | None = None
     histories: list[list[dict[str, Any]]] = field(default_factory=list)
@@ -45,118 +46,122 @@ class Talk:
 
     def clear(self) -> None:
         first = [{"role": "system", "content": self.system}] if self.system else []
-        self.histories = [list(first) for _ in self.results]
+        self.histories = [list(first) for _ in self.models]
 
-    def ask(self, text: str, say: Say) -> None:
-        """Has each answer ``text``, one after the other, and tells ``say(result, piece)`` while they do.
+    def ask(self, text: str, on_text: OnText) -> None:
+        """Has each model answer ``text``, one after the other, and passes the pieces of their answers to ``on_text``.
 
-        What is interrupted counts as said. Raises ``TemplateError`` and ``TooLong``; then nothing was asked.
+        An answer that is interrupted is kept as far as it came. Raises ``TemplateError`` and ``PromptTooLong``; then
+        no history has changed.
         """
-        asked = [[*history, {"role": "user", "content": text}] for history in self.histories]
-        prompts = [prompt_tokens(loaded, each) for loaded, each in zip(self.results, asked, strict=True)]
-        for loaded, prompt in zip(self.results, prompts, strict=True):
-            remaining_tokens(loaded, prompt)
-        for number, (loaded, prompt) in enumerate(zip(self.results, prompts, strict=True)):
-            said = ""
-            say(number, "")  # an answer may be empty
+        messages = [[*history, {"role": "user", "content": text}] for history in self.histories]
+        prompts = [prompt_tokens(model, each) for model, each in zip(self.models, messages, strict=True)]
+        for model, prompt in zip(self.models, prompts, strict=True):
+            remaining_tokens(model, prompt)  # refuse before the first model answers
+        for number, (model, prompt) in enumerate(zip(self.models, prompts, strict=True)):
+            answer = ""
+            on_text(number, "")  # an answer may be empty
             try:
-                for piece in stream_answer(loaded, prompt, self.sampling):
-                    said += piece
-                    say(number, piece)
+                for piece in stream_answer(model, prompt, self.sampling):
+                    answer += piece
+                    on_text(number, piece)
             finally:
-                self.histories[number] = [*asked[number], {"role": "assistant", "content": said}]
+                self.histories[number] = [*messages[number], {"role": "assistant", "content": answer}]
 
-    def command(self, line: str) -> str | None:
-        """What a ``/command`` has to say; ``None`` for the one that ends the talk. Raises :class:`WrongCommand`."""
-        name, _, rest = line.partition(" ")
+    def command(self, text: str) -> str | None:
+        """Executes a ``/command``; returns its reply, ``None`` to end the chat. Raises :class:`WrongCommand`."""
+        name, _, rest = text.partition(" ")
         if name in ("/quit", "/exit"):
             return None
         if name == "/system":
             self.system = rest.strip() or None
         if name in ("/system", "/clear"):
             self.clear()
-            return f"begun anew{', with a system message' if self.system else ''}"
+            return f"new conversation{', with a system message' if self.system else ''}"
         if name == "/params":
-            self.sampling = changed(self.sampling, rest.split())
-            return shown(self.sampling)
+            self.sampling = with_settings(self.sampling, rest.split())
+            return format_sampling(self.sampling)
         if name == "/help":
             return HELP
-        known = ("/system", "/clear", "/params", "/quit", "/help")
-        raise WrongCommand(f"{name} is no command; there are {', '.join(known)}{did_you_mean(name, known)}")
+        raise WrongCommand(
+            f"{name} is not a command; there are {', '.join(COMMANDS)}{did_you_mean(name, COMMANDS)}"
+        )
 
 
-def changed(sampling: Sampling, settings: Sequence[str]) -> Sampling:
-    """The sampling with ``NAME=VALUE`` settings. Raises :class:`WrongCommand` that names what is wrong."""
-    found: dict[str, Any] = {}
+def with_settings(sampling: Sampling, settings: Sequence[str]) -> Sampling:
+    """The sampling with ``NAME=VALUE`` settings applied. Raises :class:`WrongCommand`."""
+    values: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
-        if name not in GIVEN or not equals:
-            raise WrongCommand(f"{setting}: give NAME=VALUE of {', '.join(GIVEN)}{did_you_mean(name, GIVEN)}")
+        if name not in SAMPLING_FIELDS or not equals:
+            raise WrongCommand(
+                f"{setting}: give NAME=VALUE of {', '.join(SAMPLING_FIELDS)}{did_you_mean(name, SAMPLING_FIELDS)}"
+            )
         try:
-            found[name] = _value(name, value)
+            values[name] = _parse_value(name, value)
         except ValueError as error:
-            raise WrongCommand(f"{setting}: {value!r} is no number") from error
+            raise WrongCommand(f"{setting}: {value!r} is not a number") from error
     try:
-        return replace(sampling, **found)
+        return replace(sampling, **values)
     except ValueError as error:
         raise WrongCommand(str(error)) from None
 
 
-def _value(name: str, value: str) -> Any:
+def _parse_value(name: str, value: str) -> Any:
     if name == "stop":
         return tuple(value.split(",")) if value else ()
     if name == "seed" and value in ("", "none"):
         return None
-    return int(value) if isinstance(GIVEN[name].default, int) or name == "seed" else float(value)
+    return int(value) if isinstance(SAMPLING_FIELDS[name].default, int) or name == "seed" else float(value)
 
 
-def shown(sampling: Sampling) -> str:
-    return "  ".join(f"{name}={json.dumps(getattr(sampling, name))}" for name in GIVEN)
+def format_sampling(sampling: Sampling) -> str:
+    return "  ".join(f"{name}={json.dumps(getattr(sampling, name))}" for name in SAMPLING_FIELDS)
 
 
-def typed() -> Iterator[str]:
-    """The lines that somebody types, until Ctrl-D; the arrow keys bring earlier ones back."""
+def typed_lines() -> Iterator[str]:
+    """The lines that a user types, until Ctrl-D; the arrow keys bring back earlier ones."""
     with suppress(ImportError):
-        import readline  # noqa: F401  # has `input` know the arrow keys
+        import readline  # noqa: F401  # makes `input` handle the arrow keys
     with suppress(EOFError):
         while True:
             yield input("> ")
 
 
-def whole(lines: Iterable[str]) -> Iterator[str]:
-    """What is said: a line, or several of which each but the last ends in a backslash."""
-    held: list[str] = []
+def messages(lines: Iterable[str]) -> Iterator[str]:
+    """Joins each line that ends in a backslash with the next one; leaves out empty messages."""
+    parts: list[str] = []
     for line in lines:
         text = line.rstrip("\n")
-        held.append(text.removesuffix("\\"))
+        parts.append(text.removesuffix("\\"))
         if not text.endswith("\\"):
-            said, held = "\n".join(held).strip(), []
-            if said:
-                yield said
-    if rest := "\n".join(held).strip():
+            message, parts = "\n".join(parts).strip(), []
+            if message:
+                yield message
+    if rest := "\n".join(parts).strip():
         yield rest
 
 
-def run(talk: Talk, source: Iterable[str], page: Page) -> None:
-    """Goes on until the source ends, or ``/quit``. Ctrl-C ends an answer, and without one the talk."""
-    for text in whole(source):
+def run(session: ChatSession, lines: Iterable[str], output: ChatOutput) -> None:
+    """Chats until the lines end, or ``/quit``. Ctrl-C ends an answer, and between answers the chat."""
+    for text in messages(lines):
         try:
             if text.startswith("/"):
-                answer = talk.command(text)
-                if answer is None:
+                reply = session.command(text)
+                if reply is None:
                     return
-                page.note(answer)
+                output.note(reply)
                 continue
-            with page.answers(talk) as say:
-                talk.ask(text, say)
+            with output.answers(session) as on_text:
+                session.ask(text, on_text)
         except KeyboardInterrupt:
-            page.note("(interrupted)")
+            output.note("(interrupted)")
         except (WrongCommand, TemplateError, PromptTooLong) as error:
-            page.note(str(error))
+            output.note(str(error))
 
 
-class Page:
-    """Where answers go: for a pipe, one after the other, each with its result's name where there are several."""
+class ChatOutput:
+    """Writes answers one after the other, each with its model's name if there are several."""
 
     def __init__(self, out: TextIO | None = None, notes: TextIO | None = None) -> None:
         self.out, self.notes = out or sys.stdout, notes or sys.stderr
@@ -165,48 +170,48 @@ class Page:
         print(text, file=self.notes)
 
     @contextmanager
-    def answers(self, talk: Talk) -> Iterator[Say]:
-        """What is to be called with each piece of an answer."""
+    def answers(self, session: ChatSession) -> Iterator[OnText]:
+        """Gives the function that takes the pieces of the answers to one message."""
         last = -1
 
-        def say(number: int, piece: str) -> None:
+        def on_text(number: int, piece: str) -> None:
             nonlocal last
-            if number != last and len(talk.results) > 1:
-                self.out.write(f"{'' if last < 0 else chr(10)}{talk.results[number].result.name}: ")
+            if number != last and len(session.models) > 1:
+                self.out.write(f"{'' if last < 0 else chr(10)}{session.models[number].result.name}: ")
             last = number
             self.out.write(piece)
             self.out.flush()
 
         try:
-            yield say
+            yield on_text
         finally:
             self.out.write("\n")
             self.out.flush()
 
 
-class Columns(Page):
-    """A terminal, with several answers side by side."""
+class ColumnOutput(ChatOutput):
+    """Shows the answers of several models side by side in a terminal."""
 
     @contextmanager
-    def answers(self, talk: Talk) -> Iterator[Say]:
+    def answers(self, session: ChatSession) -> Iterator[OnText]:
         from rich.live import Live
 
-        said = ["" for _ in talk.results]
-        with Live(_table(talk, said), refresh_per_second=8, vertical_overflow="visible") as live:
+        texts = ["" for _ in session.models]
+        with Live(_table(session, texts), refresh_per_second=8, vertical_overflow="visible") as live:
 
-            def say(number: int, piece: str) -> None:
-                said[number] += piece
-                live.update(_table(talk, said))
+            def on_text(number: int, piece: str) -> None:
+                texts[number] += piece
+                live.update(_table(session, texts))
 
-            yield say
+            yield on_text
 
 
-def _table(talk: Talk, said: Sequence[str]) -> Any:
+def _table(session: ChatSession, texts: Sequence[str]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    found = Table(expand=True)
-    for loaded in talk.results:
-        found.add_column(Text(loaded.result.name, overflow="fold"), ratio=1)
-    found.add_row(*(Text(each, overflow="fold") for each in said))
-    return found
+    table = Table(expand=True)
+    for model in session.models:
+        table.add_column(Text(model.result.name, overflow="fold"), ratio=1)
+    table.add_row(*(Text(text, overflow="fold") for text in texts))
+    return table

@@ -1,4 +1,4 @@
-"""What ``paretune export`` does and says."""
+"""What ``paretune export`` does and prints."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from trainables.export.model_card import ShareInterval
 
 DTYPES = ("bfloat16", "float16", "float32")
-LEAST_SHARD = 10**6
+MIN_SHARD_BYTES = 10**6
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The command's options as they were given."""
+class ExportRequest:
+    """The command's arguments and options, not yet checked."""
 
     result: str
     out: Path
@@ -40,87 +40,90 @@ class Asked:
     trust: Sequence[str]
 
 
-def export(asked: Asked, answers: Answers, interval: ShareInterval) -> int:
-    """Exports, prints what came of it and the folder last; the exit code. Raises ``ModelError`` before any work."""
+def export(request: ExportRequest, best_trials: Answers, interval: ShareInterval) -> int:
+    """Exports a model, prints the checks and then the folder; returns the exit code.
+
+    Raises ``ModelError`` before any work for what can't be exported as requested.
+    """
     from trainables.system import quiet
 
     quiet.silence()
-    options = _options(asked)
+    options = _options(request)
     from trainables.export import export as exporting
     from trainables.export import hub_upload
     from trainables.export.output_folder import ExportFailed
 
-    if asked.push is not None:
-        hub_upload.check_repository(asked.push)
-    result = resolve(asked.result, answers, asked.trust)
+    if request.push is not None:
+        hub_upload.check_repository(request.push)
+    result = resolve(request.result, best_trials, request.trust)
     try:
-        found = exporting.export(result, asked.out, options, _say, interval)
-        _show(found)
-        if asked.push is not None:
-            _say(f"uploading to {asked.push}")
-            _say(f"uploaded: {hub_upload.upload(found.folder, asked.push, asked.public)}")
+        exported = exporting.export(result, request.out, options, _print_status, interval)
+        _print_checks(exported)
+        if request.push is not None:
+            _print_status(f"uploading to {request.push}")
+            _print_status(f"uploaded: {hub_upload.upload(exported.folder, request.push, request.public)}")
     except ExportFailed as error:
         from trainables.system.redaction import redacted
 
         print(redacted(str(error)), file=sys.stderr)
         return 1
-    print(found.folder)
+    print(exported.folder)
     return 0
 
 
-def _options(asked: Asked) -> ExportOptions:
-    """Raises ``ModelError`` for what can't be, and where ``--gguf`` has no converter."""
+def _options(request: ExportRequest) -> ExportOptions:
+    """The checked options. Raises ``ModelError`` for wrong ones, and for ``--gguf`` without a converter."""
     from trainables.export import gguf
 
-    if asked.dtype is not None and asked.dtype not in DTYPES:
-        raise ModelError(f"--dtype {asked.dtype}: give {', '.join(DTYPES)}")
-    if asked.gguf is not None and asked.gguf not in gguf.TYPES:
-        raise ModelError(f"--gguf {asked.gguf}: give {', '.join(gguf.TYPES)}")
-    if asked.public and asked.push is None:
-        raise ModelError("--public says how to --push ORG/NAME, and goes with it")
-    converter = gguf.find_converter(asked.llama_cpp) if asked.gguf else None
+    if request.dtype is not None and request.dtype not in DTYPES:
+        raise ModelError(f"--dtype {request.dtype}: give one of {', '.join(DTYPES)}")
+    if request.gguf is not None and request.gguf not in gguf.TYPES:
+        raise ModelError(f"--gguf {request.gguf}: give one of {', '.join(gguf.TYPES)}")
+    if request.public and request.push is None:
+        raise ModelError("--public needs --push ORG/NAME")
+    converter = gguf.find_converter(request.llama_cpp) if request.gguf else None
     from trainables.export.exported import ExportOptions
 
     return ExportOptions(
-        adapter=asked.adapter,
-        dtype=asked.dtype,
-        shard_bytes=_shard(asked.shard_size),
-        verify=asked.verify,
-        force=asked.force,
-        gguf=asked.gguf,
+        adapter=request.adapter,
+        dtype=request.dtype,
+        shard_bytes=_shard_bytes(request.shard_size),
+        verify=request.verify,
+        force=request.force,
+        gguf=request.gguf,
         converter=converter,
-        ollama=asked.ollama,
+        ollama=request.ollama,
     )
 
 
-def _shard(text: str) -> int:
+def _shard_bytes(text: str) -> int:
     try:
-        found = parse_bytes(text)
+        size = parse_bytes(text)
     except ValueError:
-        raise ModelError(f"--shard-size {text}: write 5GB or 500MB") from None
-    if found < LEAST_SHARD:
-        raise ModelError(f"--shard-size {text}: a shard has at least 1MB; write 5GB or 500MB")
-    return found
+        raise ModelError(f"--shard-size {text}: not a size; write 5GB or 500MB") from None
+    if size < MIN_SHARD_BYTES:
+        raise ModelError(f"--shard-size {text}: must be at least 1MB; write 5GB or 500MB")
+    return size
 
 
-def _say(text: str) -> None:
+def _print_status(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _show(found: Exported) -> None:
-    """What was compared, as the card has it."""
+def _print_checks(exported: Exported) -> None:
+    """Prints the comparisons that the model card has too."""
     from rich.console import Console
     from rich.table import Table
 
     from trainables.export import check_tables
 
-    for each in check_tables.check_tables(found):
-        table = Table(*each.names, box=None, pad_edge=False, header_style="bold")
-        for row in each.rows:
+    for check in check_tables.check_tables(exported):
+        table = Table(*check.names, box=None, pad_edge=False, header_style="bold")
+        for row in check.rows:
             table.add_row(*row)
-        print(each.sentence)
+        print(check.sentence)
         Console().print(table)
-    for note in found.notes:
+    for note in exported.notes:
         print(f"note: {note}")
-    kind = f"whole weights, {found.dtype}" if found.dtype else "the adapter alone"
-    print(f"{kind}, {found.bytes / 2**20:,.1f} MiB")
+    kind = f"full weights, {exported.dtype}" if exported.dtype else "adapter only"
+    print(f"{kind}, {exported.bytes / 2**20:,.1f} MiB")

@@ -1,56 +1,65 @@
-"""A plan for people: a table on a terminal, plain lines elsewhere."""
+"""A plan for people to read: a table on a terminal, one line per cell elsewhere; and the table of ``plan --grid``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from sweeps.spec.problems import shown
+from sweeps.spec.problems import format_value
+from trainables.system.byte_sizes import GIB, gib
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from sweeps.planning.cell import Cell
-    from sweeps.planning.memory.method_grid import Row
+    from sweeps.planning.memory.method_grid import GridRow
     from sweeps.planning.plan import Plan
     from trainables.trial.config import TrialConfig
 
 
-GIB = 2**30
-
-
-def show_plan(plan: Plan, console: Console) -> None:
-    """Prints the cells and the notes."""
+def show_plan(plan: Plan, console: Console, memory_limit: int | None = None) -> None:
+    """Prints the cells and the notes; with ``memory_limit`` (bytes), also what fits into it."""
     if console.is_terminal:
         console.print(plan_table(plan))
         console.print("\n".join(_summary(plan)), highlight=False, markup=False)
-        return
-    for line in plan_lines(plan):
-        # Wrapped lines are hard to grep.
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    else:
+        for line in plan_lines(plan):
+            # Wrapped lines are hard to grep.
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if memory_limit:
+        for line in fit_lines(plan, memory_limit):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def plan_table(plan: Plan) -> Table:
-    """One row per cell."""
+    """One row per cell, then one per starting model that is scored without training."""
     from rich.table import Table
 
     table = Table(title=plan.spec.question, title_justify="left")
-    headings = ["cell", "trials", "steps", "compared at", "searched", "tried first", "foretold peak"]
-    headings += ["goes on from"] if any(cell.needs for cell in plan.cells) else []
+    headings = [
+        "cell",
+        "trials",
+        "steps",
+        "compared at step",
+        "search space",
+        "first trial",
+        "predicted peak",
+    ]
+    headings += ["continues from"] if any(cell.depends_on for cell in plan.cells) else []
     for heading in headings:
         table.add_column(heading, justify="right" if heading in ("trials", "steps") else "left")
     rows = [
         *map(_row, plan.cells),
-        *((base.cell, "1", "", "", "", "", "", _taken(base)) for base in plan.bases),
+        *((base.cell, "1", "", "", "", "", "", _start(base)) for base in plan.bases),
     ]
     for row in rows:
         table.add_row(*row[: len(headings)])
     return table
 
 
-def grid_table(rows: Sequence[Row], room: int | None) -> Table:
-    """What each method takes, by what for; with ``room`` (bytes), whether it fits."""
+def grid_table(rows: Sequence[GridRow], memory_limit: int | None) -> Table:
+    """The predicted memory of each method, in GiB; with ``memory_limit`` (bytes), whether it fits."""
     from rich.table import Table
 
     parts = {
@@ -62,48 +71,55 @@ def grid_table(rows: Sequence[Row], room: int | None) -> Table:
         "logits": "logits",
     }
     table = Table(box=None, pad_edge=False)
-    for heading in ("method", "ckpt", *parts.values(), "peak", *(["fits"] if room else [])):
-        words = heading in ("method", "ckpt", "fits")
-        table.add_column(heading, justify="left" if words else "right", no_wrap=True)
+    for heading in ("method", "ckpt", *parts.values(), "peak", *(["fits"] if memory_limit else [])):
+        is_text = heading in ("method", "ckpt", "fits")
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
     for row in rows:
-        told = row.case.prediction
-        sizes = [f"{getattr(told, part) / GIB:.1f}" for part in parts]
-        fits = ["yes" if told.total <= room else "no"] if room else []
-        table.add_row(
-            row.method, "yes" if row.checkpointing else "no", *sizes, f"{told.total / GIB:.1f}", *fits
-        )
+        prediction = row.predicted.prediction
+        sizes = [f"{getattr(prediction, part) / GIB:.1f}" for part in (*parts, "total")]
+        fits = ["yes" if prediction.total <= memory_limit else "no"] if memory_limit else []
+        table.add_row(row.method, "yes" if row.checkpointing else "no", *sizes, *fits)
     return table
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
-    """One line per cell, base model and note."""
+    """One line per cell, starting model and note."""
     for cell in plan.cells:
-        name, trials, steps, rungs, space, prior, peak, taken = _row(cell)
+        name, trials, steps, rungs, space, first, peak, start = _row(cell)
         parts = [f"{name}: {trials} {'trial' if trials == '1' else 'trials'} of {steps} steps"]
-        parts += [f"compared at {rungs}"] if rungs else []
-        parts += [f"searched: {', '.join(space.splitlines())}"] if space else []
-        parts += [f"tried first: {prior}"] if prior else []
-        parts += [f"foretold peak {peak}"] if peak else []
-        parts += [f"goes on from {taken}"] if taken else []
+        parts += [f"compared at step {rungs}"] if rungs else []
+        parts += [f"searches {', '.join(space.splitlines())}"] if space else []
+        parts += [f"first trial: {first}"] if first else []
+        parts += [f"predicted peak {peak}"] if peak else []
+        parts += [f"continues from {start}"] if start else []
         yield "; ".join(parts)
     for base in plan.bases:
-        yield "; ".join([f"{base.cell}: scored as it is", *([_taken(base)] if _taken(base) else [])])
+        yield f"{base.cell}: {_start(base) or 'the base model'}, scored without training"
     yield from _summary(plan)
 
 
-def _taken(config: TrialConfig) -> str:
-    """``the best of sft-lora``, with its reward model where that is another's."""
-    taken = {part: trained.label for part, _, trained in config.trained()}
-    rewarded = [f"rewarded by {taken['stage']}"] if "stage" in taken else []
-    return ", ".join([*([taken["model"]] if "model" in taken else []), *rewarded])
+def fit_lines(plan: Plan, memory_limit: int) -> Iterator[str]:
+    """One line per cell: whether its trials fit into ``memory_limit`` bytes."""
+    for fit in plan.fits(memory_limit):
+        yield str(fit)
+    for cell in plan.cells:
+        if cell.predicted is None:
+            yield f"{cell.name}: its memory can't be predicted, so it may or may not fit"
+
+
+def _start(config: TrialConfig) -> str:
+    """What a trial continues from: ``the best of sft-lora``, and whose reward model it uses."""
+    trained = {part: source.label for part, _, source in config.trained()}
+    rewards = [f"with rewards by {trained['stage']}"] if "stage" in trained else []
+    return ", ".join([*([trained["model"]] if "model" in trained else []), *rewards])
 
 
 def _peak(cell: Cell) -> str:
-    """``0.69 GiB``, or what it ranges over: ``0.69 to 0.92 GiB``."""
+    """``0.69 GiB``, or the range over the search space: ``0.69 to 0.92 GiB``."""
     if cell.predicted is None:
         return ""
-    least, most = (f"{end.total / GIB:.2f}" for end in (cell.predicted.least, cell.predicted.most))
-    return f"{most} GiB" if least == most else f"{least} to {most} GiB"
+    least, most = gib(cell.predicted.smallest.peak_bytes), gib(cell.predicted.largest.peak_bytes)
+    return most if least == most else f"{least.removesuffix(' GiB')} to {most}"
 
 
 def _row(cell: Cell) -> tuple[str, str, str, str, str, str, str, str]:
@@ -113,15 +129,15 @@ def _row(cell: Cell) -> tuple[str, str, str, str, str, str, str, str]:
         str(cell.steps),
         ", ".join(map(str, cell.rungs)),
         "\n".join(f"{leaf} {domain}" for leaf, domain in cell.space.items()),
-        ", ".join(f"{leaf.rpartition('.')[2]} {shown(value)}" for leaf, value in cell.prior().items()),
+        ", ".join(f"{leaf.rpartition('.')[2]} {format_value(value)}" for leaf, value in cell.prior().items()),
         _peak(cell),
-        _taken(cell.first()),
+        _start(cell.first()),
     )
 
 
 def _summary(plan: Plan) -> Iterator[str]:
-    bases = (
-        f", and {len(plan.bases)} base model" + ("s" if len(plan.bases) != 1 else "") if plan.bases else ""
-    )
-    yield f"{plan.trials} trials in {len(plan.cells)} cells{bases}"
+    if plan.cells:  # a plan with errors may have none
+        models = f"starting model{'s' * (len(plan.bases) != 1)}"
+        bases = f", and {len(plan.bases)} {models} to score without training" if plan.bases else ""
+        yield f"{plan.trials} trials in {len(plan.cells)} cells{bases}"
     yield from plan.notes

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from sweeps.planning.plan import Plan
+from sweeps.execution.run_options import RunOptions
 from sweeps.spec import overrides, source
-from sweeps.spec.spec import Spec, understand
+from sweeps.spec.spec import Spec, from_source
 
 # Where models and tokens are kept, and who one is to W&B and the hubs; the rest is the driver's machine's own.
 CARRIED = ("PARETUNE_", "WANDB_", "HF_", "MODELSCOPE_")
@@ -33,25 +33,19 @@ class Orders(BaseModel):
     file: Path
     text: str
     sets: tuple[str, ...]
-    output: str
-    address: str | None
-    resume: bool
-    force: bool
+    options: RunOptions
     command: tuple[str, ...]  # as it was typed
     environment: dict[str, str]
 
     @classmethod
-    def of(cls, plan: Plan, output: str, address: str | None, resume: bool, force: bool) -> Orders:
-        """What this process was asked for."""
-        written = plan.spec.source
+    def of(cls, spec: Spec, options: RunOptions) -> Orders:
+        """The request that this process was started with."""
+        written = spec.source
         return cls(
             file=written.file.absolute(),
             text=written.text,
             sets=written.overrides,
-            output=output,
-            address=address,
-            resume=resume,
-            force=force,
+            options=options,
             command=tuple(sys.argv[1:]),
             environment=carried(os.environ),
         )
@@ -70,7 +64,7 @@ class Orders(BaseModel):
 
     def spec(self) -> Spec:
         """Raises ``SpecError`` as reading it the first time would have."""
-        return understand(overrides.apply(source.parse(self.file, self.text), self.sets))
+        return from_source(overrides.apply(source.parse(self.file, self.text), self.sets))
 
     def take_on(self) -> None:
         """Makes this process one that was started as the command was: its environment, and what it says it is."""

@@ -32,7 +32,7 @@ def begin(run: Path, orders: Orders) -> str:
     before = log.stat().st_size if log.exists() else 0
     try:
         # A run at a URL is mirrored here, where nobody else reads it.
-        with _driver(run, path, None if is_url(orders.output) else orders.address) as driver:
+        with _driver(run, path, None if is_url(orders.options.output) else orders.options.address) as driver:
             code = _wait(driver, path)
     finally:
         path.unlink(missing_ok=True)

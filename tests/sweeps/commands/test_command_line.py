@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from sweeps import cli
-from sweeps.commands import errors, spec_options
-from sweeps.spec.spec import SHIPPED
+from sweeps.commands import errors
+from sweeps.commands.run import Sweep
+from sweeps.execution.run_options import RunOptions
+from sweeps.spec.spec import SHIPPED, read
 from tests.helpers import run_folders, specs, sweeps
 from trainables import results
 
@@ -131,22 +132,11 @@ def test_an_override_and_the_filters_change_the_plan(here: Path) -> None:
     assert [(cell["cell"], cell["trials"]) for cell in made["cells"]] == [("sft-lora", 5)]
 
 
-def test_how_to_go_on_repeats_all_that_was_given(here: Path) -> None:
-    made = spec_options.planned("spec.yaml", ["search.trials=2", "name=my"], cli._answers)
-    said = shlex.split(cli._again(made, str(here / "some runs"), "auto"))
-    assert said[:2] == ["paretune", "run"]
-    assert Path(said[2]).samefile(here / "spec.yaml")
-    assert said[3:] == [
-        "--output",
-        str(here / "some runs"),
-        "--address",
-        "auto",
-        "--set",
-        "search.trials=2",
-        "--set",
-        "name=my",
-        "--resume",
-    ]
+def test_a_planned_sweep_resumes_from_any_folder(here: Path) -> None:
+    spec = read("spec.yaml", ["name=my"])
+    sweep = Sweep.plan_spec(spec, RunOptions("some runs"), cli.best_trials)
+    assert sweep.location.folder == here / "some runs" / "my"
+    assert sweep.options.output == str(here / "some runs")
 
 
 def test_online_tracking_without_a_key_is_refused_before_anything_is_written(

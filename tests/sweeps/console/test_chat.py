@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from reports.analysis.best_trials import chosen
-from sweeps.console.chat import Page, Talk, WrongCommand, changed, run, whole
+from sweeps.console.chat import ChatOutput, ChatSession, WrongCommand, messages, run, with_settings
 from sweeps.runs.resolve import resolve
 from tests.helpers.small_runs import config_of, make_run
 from tests.helpers.terminals import END_OF_FILE, INTERRUPT, UP, Terminal, shell
@@ -28,7 +28,7 @@ from trainables.inference.result import Result
 from trainables.inference.sampling import Sampling, TokenSampler
 from trainables.inference.text_stream import TextStream
 from trainables.models.folder import ModelError
-from trainables.scoring.generation import continued
+from trainables.scoring.generation import continue_greedily
 
 QUESTIONS = ("wake me at 7", "play some jazz in the kitchen, and turn the lights down", "stop", "call mum")
 SHORT = Sampling(max_new_tokens=12)
@@ -49,7 +49,7 @@ def prompts(loaded: LoadedModel) -> list[list[int]]:
 
 def greedy(loaded: LoadedModel, prompt: list[int], count: int) -> str:
     with loaded.active() as policy:
-        tokens = continued(policy, [prompt], count, 1)[0]
+        tokens = continue_greedily(policy, [prompt], count, 1)[0]
     return str(loaded.tokenizer.decode(tokens, skip_special_tokens=True))
 
 
@@ -70,12 +70,12 @@ def test_answers_that_join_at_any_step_are_what_they_would_be_alone(loaded: Load
         generator.step()
     for answer, prompt, length in zip(made, prompts(loaded), lengths, strict=True):
         with loaded.active() as policy:
-            assert answer.tokens == continued(policy, [prompt], length, 1)[0][: len(answer.tokens)]
+            assert answer.tokens == continue_greedily(policy, [prompt], length, 1)[0][: len(answer.tokens)]
         assert answer.finish_reason == ("length" if len(answer.tokens) == length else "stop")
 
 
 def test_only_so_many_answers_are_generated_at_a_time_and_the_others_follow(loaded: LoadedModel) -> None:
-    generator = Generator(most=2)
+    generator = Generator(max_concurrent=2)
     made = [generator.submit(loaded, prompt, Sampling(max_new_tokens=4)) for prompt in prompts(loaded)]
     assert len(generator.step()) == 2
     while generator.busy:
@@ -87,8 +87,12 @@ def test_a_drawn_answer_is_its_seeds_whatever_is_beside_it(loaded: LoadedModel) 
     def drawn(seed: int, *others: int) -> list[int]:
         generator = Generator()
         for other in others:
-            generator.submit(loaded, prompts(loaded)[1], Sampling(max_new_tokens=8, temperature=1, seed=other))
-        answer = generator.submit(loaded, prompts(loaded)[0], Sampling(max_new_tokens=8, temperature=1, seed=seed))
+            generator.submit(
+                loaded, prompts(loaded)[1], Sampling(max_new_tokens=8, temperature=1, seed=other)
+            )
+        answer = generator.submit(
+            loaded, prompts(loaded)[0], Sampling(max_new_tokens=8, temperature=1, seed=seed)
+        )
         while generator.busy:
             generator.step()
         return answer.tokens
@@ -101,13 +105,15 @@ def test_a_prompt_that_leaves_no_room_is_refused(loaded: LoadedModel) -> None:
     with pytest.raises(PromptTooLong, match="the prompt has 300 tokens; tiny takes 256"):
         Generator().submit(loaded, [5] * 300, SHORT)
     answer = Generator().submit(loaded, [5] * 250, SHORT)
-    assert answer.chooser.sampling.max_new_tokens == context_length(loaded) - 250
+    assert answer.sampler.sampling.max_new_tokens == context_length(loaded) - 250
 
 
 def test_chances_are_those_of_the_softmax() -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
-    chooser = TokenSampler(Sampling(temperature=0.5, seed=0))
-    counts = torch.bincount(torch.tensor([chooser.choose(logits) for _ in range(4000)]), minlength=4) / 4000
+    sampler = TokenSampler(Sampling(temperature=0.5, seed=0))
+    counts = (
+        torch.bincount(torch.tensor([sampler.next_token(logits) for _ in range(4000)]), minlength=4) / 4000
+    )
     assert torch.allclose(counts, (logits / 0.5).softmax(-1), atol=0.03)
 
 
@@ -116,21 +122,21 @@ def test_chances_are_those_of_the_softmax() -> None:
 )
 def test_only_the_likeliest_are_drawn_from(settings: dict[str, float], kept: set[int]) -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])  # 0.64, 0.24, 0.09, 0.03
-    chooser = TokenSampler(Sampling(temperature=1, seed=0, **settings))  # type: ignore[arg-type]
-    assert {chooser.choose(logits) for _ in range(200)} == kept
+    sampler = TokenSampler(Sampling(temperature=1, seed=0, **settings))  # type: ignore[arg-type]
+    assert {sampler.next_token(logits) for _ in range(200)} == kept
 
 
 def test_penalties_are_taken_off_what_was_said() -> None:
-    chooser = TokenSampler(Sampling(frequency_penalty=0.4, presence_penalty=0.3))
+    sampler = TokenSampler(Sampling(frequency_penalty=0.4, presence_penalty=0.3))
     # 1.0 - 0.7 leaves the first below 0.5; then 0.5 - 0.7 leaves the second below it.
-    assert [chooser.choose(torch.tensor([1.0, 0.5])) for _ in range(3)] == [0, 1, 0]
+    assert [sampler.next_token(torch.tensor([1.0, 0.5])) for _ in range(3)] == [0, 1, 0]
 
 
 @pytest.mark.parametrize(
     "settings", [{"temperature": -1}, {"top_p": 0}, {"max_new_tokens": 0}, {"top_k": -1}]
 )
 def test_settings_out_of_their_range_are_named(settings: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(settings))} is .*; it goes from"):
+    with pytest.raises(ValueError, match=f"{next(iter(settings))} is .*; it must be between"):
         Sampling(**settings)  # type: ignore[arg-type]
 
 
@@ -142,9 +148,9 @@ class Characters:
 
 
 def spoken(text: str, *stops: str) -> tuple[list[str], bool]:
-    speaking = TextStream(Characters(), stops)
-    pieces = [speaking.add([byte]) for byte in text.encode()]
-    return [piece for piece in (*pieces, speaking.end()) if piece], speaking.stopped
+    stream = TextStream(Characters(), stops)
+    pieces = [stream.add([byte]) for byte in text.encode()]
+    return [piece for piece in (*pieces, stream.finish()) if piece], stream.stopped
 
 
 def test_characters_of_several_tokens_come_whole() -> None:
@@ -159,59 +165,59 @@ def test_an_answer_ends_before_a_stop_and_what_may_be_one_is_held_back() -> None
 
 
 def test_a_text_cut_within_a_character_is_told_at_the_end() -> None:
-    speaking = TextStream(Characters())
-    assert speaking.add("日".encode()[:2]) == ""
-    assert speaking.end() == "\N{REPLACEMENT CHARACTER}"
+    stream = TextStream(Characters())
+    assert stream.add("日".encode()[:2]) == ""
+    assert stream.finish() == "\N{REPLACEMENT CHARACTER}"
 
 
-# What is typed
+# What users type
 
 
-def talk(loaded: LoadedModel, count: int = 1) -> Talk:
-    return Talk([loaded] * count, SHORT)
+def new_session(loaded: LoadedModel, count: int = 1) -> ChatSession:
+    return ChatSession([loaded] * count, SHORT)
 
 
-def printed(talk: Talk, *lines: str) -> tuple[str, str]:
-    page = Page(io.StringIO(), io.StringIO())
-    run(talk, lines, page)
-    return page.out.getvalue(), page.notes.getvalue()  # type: ignore[attr-defined]
+def printed(session: ChatSession, *lines: str) -> tuple[str, str]:
+    output = ChatOutput(io.StringIO(), io.StringIO())
+    run(session, lines, output)
+    return output.out.getvalue(), output.notes.getvalue()  # type: ignore[attr-defined]
 
 
 def test_history_is_kept_until_it_is_cleared(loaded: LoadedModel) -> None:
-    talking = talk(loaded)
-    first, _ = printed(talking, "stop\n")
-    (history,) = talking.histories
+    session = new_session(loaded)
+    first, _ = printed(session, "stop\n")
+    (history,) = session.histories
     assert history == [
         {"role": "user", "content": "stop"},
         {"role": "assistant", "content": first.removesuffix("\n")},
     ]
-    printed(talking, "call mum\n")
-    assert [message["role"] for message in talking.histories[0]] == ["user", "assistant"] * 2
-    printed(talking, "/clear\n")
-    assert talking.histories == [[]]
+    printed(session, "call mum\n")
+    assert [message["role"] for message in session.histories[0]] == ["user", "assistant"] * 2
+    printed(session, "/clear\n")
+    assert session.histories == [[]]
 
 
-def test_a_system_message_comes_first_and_begins_anew(loaded: LoadedModel) -> None:
-    talking = talk(loaded)
-    printed(talking, "stop\n", "/system answer in French\n", "stop\n")
-    assert talking.histories[0][0] == {"role": "system", "content": "answer in French"}
-    assert len(talking.histories[0]) == 3
-    printed(talking, "/system\n")
-    assert talking.histories == [[]]
+def test_a_system_message_comes_first_and_starts_a_new_conversation(loaded: LoadedModel) -> None:
+    session = new_session(loaded)
+    printed(session, "stop\n", "/system answer in French\n", "stop\n")
+    assert session.histories[0][0] == {"role": "system", "content": "answer in French"}
+    assert len(session.histories[0]) == 3
+    printed(session, "/system\n")
+    assert session.histories == [[]]
 
 
 def test_several_results_answer_the_same_each_with_its_own_history(loaded: LoadedModel) -> None:
-    talking = talk(loaded, 2)
-    out, _ = printed(talking, "stop\n")
+    session = new_session(loaded, 2)
+    out, _ = printed(session, "stop\n")
     assert out.count("tiny: ") == 2
-    assert [history[0]["content"] for history in talking.histories] == ["stop", "stop"]
-    assert talking.histories[0] is not talking.histories[1]
+    assert [history[0]["content"] for history in session.histories] == ["stop", "stop"]
+    assert session.histories[0] is not session.histories[1]
 
 
 def test_params_are_shown_and_changed(loaded: LoadedModel) -> None:
-    talking = talk(loaded)
-    _, notes = printed(talking, "/params temperature=0.5 top_k=3 seed=7 stop=a,b\n")
-    assert talking.sampling == Sampling(12, 0.5, top_k=3, seed=7, stop=("a", "b"))
+    session = new_session(loaded)
+    _, notes = printed(session, "/params temperature=0.5 top_k=3 seed=7 stop=a,b\n")
+    assert session.sampling == Sampling(12, 0.5, top_k=3, seed=7, stop=("a", "b"))
     assert "temperature=0.5  top_p=1.0  top_k=3" in notes
 
 
@@ -220,33 +226,33 @@ def test_params_are_shown_and_changed(loaded: LoadedModel) -> None:
     [
         ("temprature=1", "did you mean temperature"),
         ("temperature", "give NAME=VALUE"),
-        ("top_k=many", "'many' is no number"),
-        ("top_p=2", "top_p is 2; it goes from"),
+        ("top_k=many", "'many' is not a number"),
+        ("top_p=2", "top_p is 2; it must be between"),
     ],
 )
-def test_params_that_cannot_be_say_why(setting: str, said: str) -> None:
+def test_wrong_params_say_why(setting: str, said: str) -> None:
     with pytest.raises(WrongCommand, match=f"(?i){said}"):
-        changed(SHORT, [setting])
+        with_settings(SHORT, [setting])
 
 
-def test_what_is_no_command_says_which_there_are_and_quit_ends_the_talk(loaded: LoadedModel) -> None:
-    out, notes = printed(talk(loaded), "/sistem x\n", "/quit\n", "stop\n")
+def test_an_unknown_command_lists_the_commands_and_quit_ends_the_chat(loaded: LoadedModel) -> None:
+    out, notes = printed(new_session(loaded), "/sistem x\n", "/quit\n", "stop\n")
     assert "there are /system, /clear, /params, /quit" in notes
     assert out == ""
 
 
-def test_a_line_that_ends_in_a_backslash_goes_on_in_the_next() -> None:
-    assert list(whole(["one \\\n", "two\n", "\n", "three"])) == ["one \ntwo", "three"]
+def test_a_line_that_ends_in_a_backslash_continues_on_the_next() -> None:
+    assert list(messages(["one \\\n", "two\n", "\n", "three"])) == ["one \ntwo", "three"]
 
 
-def test_a_prompt_that_is_too_long_is_a_note_and_was_not_asked(loaded: LoadedModel) -> None:
-    talking = talk(loaded)
-    _, notes = printed(talking, "word " * 300)
+def test_a_prompt_that_is_too_long_is_noted_and_not_kept(loaded: LoadedModel) -> None:
+    session = new_session(loaded)
+    _, notes = printed(session, "word " * 300)
     assert "tiny takes 256" in notes
-    assert talking.histories == [[]]
+    assert session.histories == [[]]
 
 
-def test_a_reward_model_is_not_talked_to(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_reward_model_cannot_be_chatted_with(tmp_path: Path, tiny_model: Path) -> None:
     from trainables.stages import Reward
 
     made = make_run(tmp_path, tiny_model, ("lora",))
@@ -300,7 +306,7 @@ def test_in_a_terminal_several_answer_side_by_side_and_the_keys_do_what_they_do_
         assert terminal.end() == 0
 
 
-def test_ctrl_c_ends_an_answer_and_then_the_talk(tmp_path: Path, tiny_model: Path) -> None:
+def test_ctrl_c_ends_an_answer_and_then_the_chat(tmp_path: Path, tiny_model: Path) -> None:
     command = [sys.executable, "-m", "sweeps.cli", "chat", str(tiny_model), "--max-new-tokens", "240"]
     with Terminal(command, tmp_path) as terminal:
         terminal.until("> ")

@@ -26,6 +26,7 @@ from sweeps.cli import app
 from sweeps.execution.detached import start
 from sweeps.execution.detached.driver import NotBegun
 from sweeps.execution.detached.run_request import Orders, carried
+from sweeps.execution.run_options import RunOptions
 from sweeps.runs import lock, status
 from sweeps.runs.layout import LOG
 from tests.helpers import specs
@@ -107,14 +108,7 @@ def test_a_run_that_exists_names_resume_and_one_of_another_spec_is_refused(here:
 
 def orders(here: Path, **changes: Any) -> Orders:
     given: dict[str, Any] = {"file": here / "spec.yaml", "text": specs.SPEC, "sets": ()}
-    given |= {
-        "output": "runs",
-        "address": None,
-        "resume": False,
-        "force": False,
-        "command": (),
-        "environment": {},
-    }
+    given |= {"options": RunOptions("runs"), "command": (), "environment": {}}
     return Orders(**given | changes)
 
 
@@ -243,7 +237,7 @@ def goes_on_after_kill_and_stop(run: Path, begin: Callable[..., Command]) -> Non
     _, left = psutil.wait_procs([mine, *family], timeout=5)
     for agent in left:  # Ray's agents look for their head for minutes
         agent.kill()
-    assert status.look(run).word == "stopped"
+    assert status.run_state(run).word == "stopped"
     second = begin("--resume")
     assert second.process.returncode == 0, second.stderr
     known = len(finished(run))
@@ -253,7 +247,7 @@ def goes_on_after_kill_and_stop(run: Path, begin: Callable[..., Command]) -> Non
     third = begin("--resume")
     assert third.process.returncode == 0, third.stderr
     assert ended(run) == 0
-    assert status.look(run).word == "finished"
+    assert status.run_state(run).word == "finished"
     assert {record.status for record in finished(run).values()} == {"done"}
     assert not list(run.glob(".orders-*"))
 
@@ -284,7 +278,7 @@ def test_a_detached_sweep_on_a_cluster_is_a_job_of_it(cluster: Cluster, tiny_mod
 
     with cluster.head(dashboard=True), cluster.node():
         goes_on_after_kill_and_stop(run, begin)
-    assert (cache / "foretold.json").exists()  # the driver's doing, in the cache of who asked
+    assert (cache / "predicted.json").exists()  # the driver's doing, in the cache of who asked
 
 
 @pytest.mark.slow

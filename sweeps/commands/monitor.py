@@ -1,0 +1,79 @@
+"""``status``, ``logs`` and ``stop``: follow and end a run from any machine that has its folder or URL."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sweeps.commands.common_options import RUN, JsonOption
+from sweeps.commands.errors import FAILED, users_errors
+
+POLL_SECONDS = 0.2
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="Folder or URL of the run, such as runs/methods.")
+]
+
+
+def add(app: typer.Typer) -> None:
+    """Adds the commands to an app."""
+    for command in (status, logs, stop):
+        app.command(rich_help_panel=RUN)(command)
+
+
+def status(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Show the state of a run: finished and remaining trials, the best so far, and where it runs."""
+    from sweeps.runs import location
+    from sweeps.runs import status as run_status
+
+    with users_errors(ValueError, OSError):
+        state = location.existing_run(run).state()
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(state.to_json(), indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    Console().print(run_status.table(state))
+    typer.echo(run_status.summary(state))
+
+
+def logs(
+    run: RunArgument,
+    trial: Annotated[str | None, typer.Argument(help="Id of a trial, or the beginning of its id.")] = None,
+) -> None:
+    """Print the log of a run, or the last steps and the error of one of its trials."""
+    from sweeps.runs import location
+    from sweeps.runs import status as run_status
+
+    with users_errors(ValueError, OSError):
+        place = location.existing_run(run)
+        with place.copied(location.is_status_file) as run_folder:
+            for line in run_status.log(run_folder, trial, place.display_name):
+                typer.echo(line)
+
+
+def stop(
+    run: RunArgument,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the run to stop.")] = 60,
+) -> None:
+    """Stop a run as Ctrl-C would: its trials save themselves, and run --resume continues it."""
+    import time
+
+    from sweeps.runs import location
+    from sweeps.runs import status as run_status
+
+    with users_errors(ValueError, OSError):
+        place = location.existing_run(run)
+        state = place.state()
+        if state.holder is None:
+            raise ValueError(f"{run}: no process runs it; it is {state.word}")
+        place.ask_to_stop()
+        deadline = time.monotonic() + wait
+        while (holder := place.holder()) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        if holder:
+            typer.echo(f"asked to stop, but still running after {wait:g} s: {holder}", err=True)
+            raise typer.Exit(FAILED)
+        typer.echo(f"stopped; {run_status.to_go(place.state())}")

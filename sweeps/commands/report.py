@@ -1,0 +1,49 @@
+"""``paretune report``. Only typer is imported at the top: the command line imports this whenever it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeps.commands.common_options import RUN
+from sweeps.commands.errors import users_errors
+
+if TYPE_CHECKING:
+    from sweeps.commands.run import ReportWriter
+
+
+def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:
+    """Adds the command to an app; ``report_writer`` imports what writes reports."""
+
+    @app.command(rich_help_panel=RUN)
+    def report(
+        runs: Annotated[
+            list[str],
+            typer.Argument(metavar="RUN...", help="Run folders or URLs, such as runs/methods."),
+        ],
+        output: Annotated[
+            Path | None,
+            typer.Option(
+                help="Folder to write the report into. By default RUN/report; for several runs, a folder beside "
+                "the first."
+            ),
+        ] = None,
+    ) -> None:
+        """Write the report of a run again, or one report that compares several runs. Prints the report's path."""
+        write = report_writer()
+        from contextlib import ExitStack
+
+        from sweeps.runs import location
+        from trainables import results
+
+        # What the report refuses: a folder that is no run, runs that can't be compared, an output with other files.
+        with users_errors(FileNotFoundError, ValueError), ExitStack() as copies:
+            locations = [location.existing_run(run) for run in runs]
+            folders = [copies.enter_context(each.copied()) for each in locations]
+            for run_folder in folders:
+                if results.trial_folders(run_folder):
+                    results.write_tables(run_folder)
+            typer.echo(locations[0].publish_report(write(folders, output), folders[0]))

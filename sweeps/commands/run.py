@@ -1,0 +1,211 @@
+"""``paretune run``, and ``drive``: what the driver process of a detached sweep executes.
+
+Only typer is imported at the top: the command line imports this whenever it starts.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from sweeps.commands.common_options import RUN
+from sweeps.commands.errors import FAILED, INTERRUPTED, sigterm_like_ctrl_c, users_errors
+from sweeps.commands.spec_options import SetOption, SpecArgument, make_plan, refuse_errors
+
+if TYPE_CHECKING:
+    from sweeps.execution.run_options import RunOptions
+    from sweeps.planning.plan import Plan
+    from sweeps.runs.artifacts import Answers
+    from sweeps.runs.location import RunLocation
+    from sweeps.spec.spec import Spec
+    from sweeps.tracking.tracker import Tracker
+
+
+class ReportWriter(Protocol):
+    """``reports.write.write``: writes the report of one run or several and returns the path of its page."""
+
+    def __call__(self, runs: Sequence[Path], output: Path | None = None, /) -> Path: ...
+
+
+def add(app: typer.Typer, best_trials: Answers, report_writer: Callable[[], ReportWriter]) -> None:
+    """Adds the commands to an app; ``report_writer`` imports what writes reports."""
+
+    @app.command(rich_help_panel=RUN)
+    def run(
+        spec: SpecArgument,
+        output: Annotated[
+            str,
+            typer.Option(
+                help="Folder or URL (s3://, gs://, ...) in which the run folder NAME is created; NAME is the spec's."
+            ),
+        ] = "runs",
+        address: Annotated[
+            str | None,
+            typer.Option(
+                help="Ray cluster to run on: auto, or HOST:PORT. By default the sweep runs on this machine."
+            ),
+        ] = None,
+        resume: Annotated[
+            bool, typer.Option("--resume", help="Continue a run that was interrupted or stopped.")
+        ] = False,
+        force: Annotated[
+            bool, typer.Option("--force", help="Also start trials that are predicted not to fit in memory.")
+        ] = False,
+        detach: Annotated[
+            bool,
+            typer.Option(
+                "--detach", help="Return once the sweep has started; it goes on after the terminal is closed."
+            ),
+        ] = False,
+        sets: SetOption = None,
+    ) -> None:
+        """Run a sweep: plan it, train and score its trials, and write the report.
+
+        Shows the progress meanwhile, and prints the report's path last.
+        """
+        from sweeps.execution.run_options import RunOptions
+        from sweeps.spec.spec import read
+
+        with users_errors():
+            sweep = Sweep.plan_spec(
+                read(spec, sets or ()), RunOptions(output, address, resume, force), best_trials
+            )
+            sweep.refuse_unrunnable(detach)
+            code = sweep.detach() if detach else sweep.execute(report_writer)
+        raise typer.Exit(code)
+
+    @app.command(hidden=True)
+    def drive(request: Annotated[Path, typer.Argument(metavar="REQUEST")]) -> None:
+        """Execute the request that ``run --detach`` left, in a process of its own that logs to RUN/driver.log."""
+        from sweeps.execution.detached import start
+        from sweeps.execution.detached.run_request import Orders
+
+        with start.logged(), users_errors():
+            requested = Orders.read(request)
+            requested.take_on()
+            sweep = Sweep.plan_spec(requested.spec(), requested.options, best_trials)
+            # The process that waits for the sweep to start watches that file.
+            raise typer.Exit(sweep.execute(report_writer, on_start=request.unlink))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that can start: its plan has no errors, and its tracker accepted the spec's settings.
+
+    ``options.output`` is absolute, so that the command that resumes the run works in any folder.
+    """
+
+    plan: Plan
+    location: RunLocation
+    options: RunOptions
+    tracker: Tracker
+
+    @classmethod
+    def plan_spec(cls, spec: Spec, options: RunOptions, best_trials: Answers) -> Sweep:
+        """Plans the spec. A run that is resumed continues from the same earlier trials that it began with.
+
+        Raises ``SpecError`` for a plan with errors, and for tracking that is required but impossible.
+        """
+        from sweeps.runs import location
+        from sweeps.runs.earlier_results import Earlier
+        from sweeps.tracking.tracker import Tracker
+
+        place = location.new_run(options.output, spec.name)
+        earlier = Earlier(best_trials, place.settled) if options.resume else Earlier(best_trials)
+        plan = make_plan(spec, earlier, fetch=True, local=options.address is None)
+        refuse_errors(plan)
+        absolute = replace(options, output=place.output)
+        return cls(plan, place, absolute, Tracker(plan, place.folder))
+
+    def refuse_unrunnable(self, detach: bool) -> None:
+        """Raises ``SpecError`` where this machine, the cluster or the output can't carry the sweep.
+
+        Nothing has been written by then. A resumed sweep that is not detached examines the cluster later, and only
+        if there are trials left.
+        """
+        from sweeps.execution import launch, preflight
+        from sweeps.runs import location
+
+        address = self.options.address
+        if address is None:
+            launch.refuse_too_large(self.plan)
+        location.require_access(self.location)
+        if address is not None and (detach or not self.options.resume):
+            preflight.refuse(self.plan, self.options.output, address)
+
+    def detach(self) -> int:
+        """Starts a driver that outlives this process and prints how to follow it; returns the exit code.
+
+        Raises ``SpecError`` where another process holds the run, or where the run folder belongs to another spec.
+        """
+        from sweeps.execution.detached import start
+        from sweeps.execution.detached.driver import NotBegun
+        from sweeps.execution.detached.run_request import Orders
+        from sweeps.execution.run_folder import check_location
+
+        check_location(self.plan, self.location, self.options.resume)
+        try:
+            driver = start.begin(self.location.folder, Orders.of(self.plan.spec, self.options))
+        except NotBegun as error:
+            print(error, file=sys.stderr)
+            return error.code
+        typer.echo(f"{self.plan.spec.name} runs as {driver}. To follow it or to stop it:")
+        for command in ("status", "logs", "stop"):
+            typer.echo(f"  paretune {command} {shlex.quote(self.location.display_name)}")
+        return 0
+
+    def execute(
+        self, report_writer: Callable[[], ReportWriter], on_start: Callable[[], object] = lambda: None
+    ) -> int:
+        """Runs the trials and writes the report; returns the exit code.
+
+        ``on_start`` is called once this process holds the run and the run folder is complete.
+        """
+        from sweeps.execution.run_folder import prepare
+
+        with self.location.held(self.options.resume), sigterm_like_ctrl_c():
+            prepare(self.plan, self.location.folder, self.options.resume, self.location.display_name)
+            on_start()
+            return self._run_trials(report_writer())
+
+    def _run_trials(self, write_report: ReportWriter) -> int:
+        from sweeps.console.sweep_progress import Progress
+        from sweeps.execution import launch
+        from trainables.storage.url_store import StorageError
+
+        location, options, progress = self.location, self.options, Progress()
+        location.mirror.report_outages(progress.say)
+        with self.tracker.following(progress.say):
+            try:
+                launch.run(
+                    self.plan,
+                    location.folder,
+                    options.address,
+                    progress,
+                    location.mirror,
+                    options.resume,
+                    options.force,
+                )
+                progress.end()
+                report = write_report([location.folder])
+                self.tracker.summarize()
+            except (KeyboardInterrupt, StorageError) as error:
+                progress.end()
+                self.tracker.leave()
+                interrupted = isinstance(error, KeyboardInterrupt)
+                reason = "Interrupted" if interrupted else f"{error}"
+                again = options.resume_command(self.plan.spec.source.file, self.plan.spec.overrides)
+                print(f"{reason}. All finished trials are kept. To resume: {again}", file=sys.stderr)
+                if interrupted:
+                    location.mirror.hurry()
+                return INTERRUPTED if interrupted else FAILED
+        code = launch.exit_code(location.folder)
+        location.mirror.push_all()
+        print(location.display_path(report))
+        return code
