@@ -1,4 +1,4 @@
-"""What the nodes of a cluster have for trials, as Ray counts it; and of GPUs, what their own machine says."""
+"""What the nodes of a cluster have for trials, as Ray counts it, and the memory of their GPUs, as the nodes tell."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ OWN_BYTES = 2**30  # of this machine's free memory, for Ray and the driver
 
 
 class Machines:
-    """The nodes that trials may be placed on; a node that is to be taken down is none of them any more.
+    """The nodes that trials may be placed on: all that are up, except those that will be taken down.
 
-    Nodes with GPUs are asked once how large these are.
+    Each node with GPUs is asked once how much memory these have.
     """
 
     def __init__(self, ray: Any) -> None:
@@ -30,9 +30,9 @@ class Machines:
 
     def look(self) -> list[Machine]:
         """All of them, as they are now."""
-        leaving = self.leaving()
-        nodes = [node for node in session.nodes(self.ray) if node.id not in leaving]
-        self._ask(nodes)
+        draining = self.draining()
+        nodes = [node for node in session.nodes(self.ray) if node.id not in draining]
+        self._ask_for_gpu_bytes(nodes)
         return [
             Machine(
                 id=node.id,
@@ -44,11 +44,11 @@ class Machines:
             for node in nodes
         ]
 
-    def leaving(self) -> dict[str, int]:
-        """The nodes that are being drained, by id; with the time they have, in ms since 1970, or 0."""
+    def draining(self) -> dict[str, int]:
+        """The nodes that are being drained, by id, with the time of their end in ms since 1970, or 0."""
         return dict(self.ray._private.state.state.get_draining_nodes())
 
-    def _ask(self, nodes: list[Node]) -> None:
+    def _ask_for_gpu_bytes(self, nodes: list[Node]) -> None:
         new = [node for node in nodes if node.resources.get("GPU") and node.id not in self._gpu_bytes]
         for answer in (
             session.ask(self.ray, new, remote_tasks.gpu_bytes, patience=PATIENCE_SECONDS) if new else ()
@@ -57,19 +57,19 @@ class Machines:
 
 
 def here() -> Machine:
-    """This machine."""
-    gpus = machine.gpu_bytes()
-    free = machine.free_bytes()
+    """This machine, with the memory that is free now less :data:`OWN_BYTES`."""
+    gpus = machine.gpu_memory_bytes()
+    free = machine.available_memory_bytes()
     memory = max(0, free - OWN_BYTES) if free else None
     return Machine("here", os.cpu_count() or 1, len(gpus), memory, min(gpus, default=None))
 
 
 def hosts(nodes: Iterable[Node], taken: Sequence[ResourcesConfig]) -> list[Node]:
-    """The nodes that one of some trial's workers could run on."""
+    """The nodes that a worker of at least one of these trials could run on."""
     return [node for node in nodes if any(could_host(node, takes) for takes in taken)]
 
 
 def could_host(node: Node, takes: ResourcesConfig) -> bool:
-    """Whether one of a trial's workers has room on a node that does nothing else."""
+    """Whether a node that runs nothing else has the CPUs and GPUs for one worker of a trial."""
     has = node.resources
-    return has.get("CPU", 0) >= takes.cpus and has.get("GPU", 0) >= takes.least_gpus
+    return has.get("CPU", 0) >= takes.cpus and has.get("GPU", 0) >= takes.min_gpus

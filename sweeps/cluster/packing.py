@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-GIB = 2**30
+from trainables.system.byte_sizes import gib
+
 NEAR = 1e-6  # three thirds of a GPU are one
 
 
@@ -26,7 +27,7 @@ class Size:
 
     def __str__(self) -> str:
         gpus = f", {self.gpus:.3g} GPUs" if self.gpus else ""
-        memory = f", {self.memory / GIB:.3g} GiB" if self.memory else ""
+        memory = f", {gib(self.memory, '.3g')}" if self.memory else ""
         return f"{self.workers} x ({self.cpus:g} CPUs{gpus}{memory})"
 
     def bundle(self) -> dict[str, float]:
@@ -47,7 +48,7 @@ class Machine:
 
     def __str__(self) -> str:
         gpus = f", {self.gpus:g} GPUs" if self.gpus else ""
-        memory = f", {self.memory / GIB:.1f} GiB" if self.memory is not None else ""
+        memory = f", {gib(self.memory, '.1f')}" if self.memory is not None else ""
         return f"{self.cpus:g} CPUs{gpus}{memory}"
 
 

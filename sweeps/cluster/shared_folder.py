@@ -17,13 +17,13 @@ PATIENCE_SECONDS = 60.0  # a node's first worker process has to start
 NAME = "shared run folder"
 
 
-def look(ray: Any, asked: Sequence[Node], output: str | Path) -> dict[Node, Capability]:
+def examine(ray: Any, asked: Sequence[Node], output: str | Path) -> dict[Node, Capability]:
     """For each node whether ``output``, a folder or a URL, is the same there as here.
 
     Nothing that was not there stays behind.
     """
     if is_url(str(output)):
-        return url_access.look(ray, asked, str(output))
+        return url_access.from_nodes(ray, asked, str(output))
     folder = Path(output).resolve()
     token = secrets.token_hex(6)
     try:

@@ -19,9 +19,9 @@ NAME = "run folder's URL"
 OWN = "memory"  # this scheme is every process's own
 
 
-def look(ray: Any, asked: Sequence[Node], url: str) -> dict[Node, Capability]:
+def from_nodes(ray: Any, asked: Sequence[Node], url: str) -> dict[Node, Capability]:
     """For each node whether it can use ``url``; nothing stays behind."""
-    found = here(url)
+    found = from_this_machine(url)
     if not found.works:
         return dict.fromkeys(asked, Capability(NAME, False, f"here, on the driver: {found.detail}"))
     token = secrets.token_hex(6)
@@ -34,7 +34,7 @@ def look(ray: Any, asked: Sequence[Node], url: str) -> dict[Node, Capability]:
     return {answer.node: _found(answer, url) for answer in answers}
 
 
-def here(url: str) -> Capability:
+def from_this_machine(url: str) -> Capability:
     """Whether this machine can use ``url``; nothing stays behind."""
     if urlsplit(url).scheme == OWN:
         return Capability(

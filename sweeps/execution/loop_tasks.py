@@ -1,82 +1,75 @@
-"""What a sweep's loop looks after while its trials run: once a second, though it turns more often."""
+"""Tasks of a sweep's loop while its trials run. The loop turns more often than a task need be done."""
 
 from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.runs import lock
+from trainables.system.background import Throttle
 
 if TYPE_CHECKING:
     from sweeps.cluster.node_resources import Machines
+    from sweeps.search.shutdown import Shutdown
 
 SECONDS = 1.0
 
 
-class Every:
-    """Does what it is called for at most once in so many seconds."""
-
-    def __init__(self, do: Callable[[], object], seconds: float = SECONDS) -> None:
-        self.do, self.seconds = do, seconds
-        self._done: float | None = None
-
-    def __call__(self) -> None:
-        now = time.monotonic()
-        if self._done is None or now - self._done >= self.seconds:
-            self._done = now
-            self.do()
+def once_a_second(task: Callable[[], object]) -> Callable[[], None]:
+    """``task``, except that calls do nothing until :data:`SECONDS` have passed since the last one that did."""
+    return Throttle(SECONDS).limit(task)
 
 
-class Asked:
-    """Ends the sweep as Ctrl-C does when ``paretune stop`` asks for it, from wherever."""
+class StopRequests:
+    """Ends the sweep as Ctrl-C does when ``paretune stop`` requests it, from any machine."""
 
     def __init__(self, run_folder: Path) -> None:
-        self.run_folder, self._told = run_folder, False
+        self.run_folder, self._passed_on = run_folder, False
 
     def __call__(self) -> None:
-        if not self._told and lock.asked_to_stop(self.run_folder):
-            self._told = True
+        if not self._passed_on and lock.asked_to_stop(self.run_folder):
+            self._passed_on = True
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-class Saved:
-    """Calls ``leave`` once a sweep is ``leaving`` and no trial has been under way for a second: a slot that is only
-    being made has nothing to save, and is not waited for.
+class LeaveWhenSaved:
+    """Calls ``leave`` once the sweep is ending and no trial has been running for two calls in a row.
+
+    A slot that is only just starting has nothing to save, and is not waited for.
     """
 
-    def __init__(self, leaving: Callable[[], bool], board: Any, leave: Callable[[], object]) -> None:
-        self.leaving, self.board, self.leave = leaving, board, leave
-        self._seen = False
+    def __init__(self, shutdown: Shutdown, board: Any, leave: Callable[[], object]) -> None:
+        self.shutdown, self.board, self.leave = shutdown, board, leave
+        self._nothing_ran_before = False
 
     def __call__(self) -> None:
         import ray
 
-        nothing = self.leaving() and ray.get(self.board.running_count.remote()) == 0
-        if nothing and self._seen:
+        nothing_runs = self.shutdown.requested and ray.get(self.board.running_count.remote()) == 0
+        if nothing_runs and self._nothing_ran_before:
             self.leave()
-        self._seen = nothing
+        self._nothing_ran_before = nothing_runs
 
 
-class Drains:
-    """Tells the board of nodes that are to be taken down, so that what runs there saves itself and moves."""
+class NodeDrains:
+    """Tells the board which nodes will be taken down, so that trials there save themselves and move."""
 
     def __init__(self, machines: Machines, board: Any) -> None:
         self.machines, self.board = machines, board
-        self._told: set[str] = set()
+        self._draining: set[str] = set()
 
     def __call__(self) -> None:
-        leaving = set(self.machines.leaving())
-        if leaving != self._told:
-            self._told = leaving
-            self.board.set_draining.remote(sorted(leaving))
+        draining = set(self.machines.draining())
+        if draining != self._draining:
+            self._draining = draining
+            self.board.set_draining.remote(sorted(draining))
 
 
-class Listens:
-    """Writes down what slots that don't have the run folder left for its log with the board."""
+class SlotLogs:
+    """Writes to the run's log what slots that don't have the run folder left for it with the board."""
 
     def __init__(self, board: Any, run_folder: Path) -> None:
         self.board, self.log = board, run_folder / "sweep.log"

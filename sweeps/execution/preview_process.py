@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sweeps.planning.plan import Plan
@@ -19,7 +20,17 @@ from trainables.data.errors import DataError
 WRONG = 2  # its exit code for what the user can mend, which it says on standard output
 
 
-class Looker:
+@contextmanager
+def preview_written(plan: Plan, run_folder: Path) -> Iterator[PreviewProcess]:
+    """Has ``data.json`` written while the block begins; a block that ends early leaves no process behind."""
+    process = PreviewProcess(plan, run_folder)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+class PreviewProcess:
     """The process, started where ``data.json`` isn't there yet.
 
     ``finish`` waits for it, and raises :class:`DataError` for rows or a template that no trial could be trained on.

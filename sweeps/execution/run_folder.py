@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from sweeps.planning.plan import Plan
 from sweeps.runs.layout import _environment
-from sweeps.runs.location import Place
+from sweeps.runs.location import RunLocation
 from sweeps.spec.problems import Problem, SpecError
 from trainables import results
 from trainables.storage import files
@@ -55,11 +55,11 @@ def check(plan: Plan, run: Path, resume: bool, shown: str | None = None) -> dict
     return before
 
 
-def check_location(plan: Plan, place: Place, resume: bool) -> None:
+def check_location(plan: Plan, location: RunLocation, resume: bool) -> None:
     """Raises ``SpecError`` where somebody holds the run, or where :func:`check` does."""
-    place.refuse_held()
-    place.fetch()
-    check(plan, place.folder, resume, place.shown)
+    location.require_free()
+    location.mirror.fetch()
+    check(plan, location.folder, resume, location.display_name)
 
 
 def set_aside_damaged(run: Path) -> list[Path]:
@@ -96,9 +96,9 @@ def _describe(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
         "plan": _essence(plan),
         "commit": provenance.commit(),
         "python": sys.version.split()[0],
-        "packages": provenance.packages(),
+        "packages": provenance.package_versions(),
         "seconds": before.get("seconds", 0.0),
-        **machine.describe(),
+        **machine.describe_machine(),
     }
 
 

@@ -71,7 +71,7 @@ class Slot(tune.Trainable):
             ),
             run_config=RunConfig(
                 name=f"slot-{self.name}",
-                storage_path=str(scratch.local(config["run"]) / ".ray"),
+                storage_path=str(scratch.local_run_folder(config["run"]) / ".ray"),
                 callbacks=[_starving(self.hub)],
                 failure_config=FailureConfig(  # type: ignore[call-arg]  # mypy finds that of the old Ray Train
                     max_failures=GROUP_FAILURES, controller_failure_limit=1
@@ -85,7 +85,7 @@ class Slot(tune.Trainable):
         job = {
             "trial_id": self.job_id,
             "run": config["run"],
-            "config": json.loads(scratch.text(config["run"], f"trials/{self.job_id}/config.json")),
+            "config": json.loads(scratch.read_run_file(config["run"], f"trials/{self.job_id}/config.json")),
             "evaluate_at": config["evaluate_at"].get(config["cell"], []),
             "slot": self.name,
             "slot_trial": self.served,
@@ -163,7 +163,9 @@ class Slot(tune.Trainable):
         ray.get(self.hub.close.remote())
         self.group.join(timeout=CLOSE_SECONDS)
         if is_url(self.run):
-            shutil.rmtree(scratch.local(self.run) / ".ray" / f"slot-{self.name}", ignore_errors=True)
+            shutil.rmtree(
+                scratch.local_run_folder(self.run) / ".ray" / f"slot-{self.name}", ignore_errors=True
+            )
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial's own checkpoints, in its folder, are what it resumes from."""
@@ -172,7 +174,7 @@ class Slot(tune.Trainable):
         """Nothing to load; see ``save_checkpoint``."""
 
 
-class Request(tune.PlacementGroupFactory):
+class SlotRequest(tune.PlacementGroupFactory):
     """A slot's own place, beside its group's; slots of another size are others, and don't serve in its stead."""
 
     def __init__(self, size: Size) -> None:
@@ -180,12 +182,12 @@ class Request(tune.PlacementGroupFactory):
         self.size = size
 
     @classmethod
-    def of(cls, config: dict[str, Any]) -> Request:
-        """That of the slot for a trial."""
+    def for_trial(cls, config: dict[str, Any]) -> SlotRequest:
+        """The request of a slot that can run a trial of this config."""
         return cls(Size(**config["size"]))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Request) and self.size == other.size
+        return isinstance(other, SlotRequest) and self.size == other.size
 
     def __hash__(self) -> int:
         return hash(self.size)

@@ -19,19 +19,20 @@ from sweeps.cluster.session import Node
 from sweeps.execution import input_files
 from sweeps.execution.input_files import Thing
 from sweeps.planning.plan import Plan
-from sweeps.runs.mirror import Mirror
 from trainables.storage import files
+from trainables.storage.url_store import Store
+from trainables.system.byte_sizes import GIB, gib
 from trainables.trial import staged_inputs
 
 PATIENCE_SECONDS = 60.0  # for all nodes together; a node's first worker process has to start
-GIB, MIB = 2**30, 2**20
+MIB = 2**20
 
 
-def stage(ray: Any, plan: Plan, run: Path, mirror: Mirror | None, say: Callable[[str], None]) -> None:
+def stage(ray: Any, plan: Plan, run: Path, store: Store | None, say: Callable[[str], None]) -> None:
     """Copies what nodes lack, unless it has been copied before, and says in a line what and how much."""
     nodes = session.nodes(ray)
-    hosts = node_resources.hosts(nodes, plan.takes)
-    path = run / staged_inputs.NAME
+    hosts = node_resources.hosts(nodes, plan.resources)
+    path = run / staged_inputs.INDEX_FILE
     known = json.loads(path.read_text(encoding="utf-8"))["paths"] if path.exists() else {}
     needed = {
         thing.key: thing for thing in input_files.of([*(cell.first() for cell in plan.cells), *plan.bases])
@@ -43,9 +44,9 @@ def stage(ray: Any, plan: Plan, run: Path, mirror: Mirror | None, say: Callable[
         return
     say(f"copied into the run's folder, for nodes that lack it: {_named(wanted)}")
     for thing in wanted:
-        _copy(thing, run, mirror)
+        _copy(thing, run, store)
     paths = known | {thing.key: thing.to_json() for thing in wanted}
-    files.write_json(path, {"url": mirror.url if mirror else None, "paths": paths})
+    files.write_json(path, {"url": store.url if store else None, "paths": paths})
 
 
 def lacking(ray: Any, hosts: Sequence[Node], needed: Iterable[Thing]) -> list[str]:
@@ -64,13 +65,13 @@ def _is_staged(thing: Thing, known: dict[str, Any]) -> bool:
 
 def _named(wanted: Sequence[Thing]) -> str:
     size = sum(thing.bytes for thing in wanted)
-    shown = f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / MIB:.1f} MiB"
+    shown = gib(size, ".1f") if size >= GIB else f"{size / MIB:.1f} MiB"
     return f"{', '.join(thing.key for thing in wanted)} ({shown}, {size} bytes)"
 
 
-def _copy(thing: Thing, run: Path, mirror: Mirror | None) -> None:
-    if mirror is None:
-        with files.atomic_folder(run / staged_inputs.FOLDER / thing.hash) as folder:
+def _copy(thing: Thing, run: Path, store: Store | None) -> None:
+    if store is None:
+        with files.atomic_folder(run / staged_inputs.COPIES_FOLDER / thing.hash) as folder:
             for name, path in _placed(thing, folder):
                 name.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, name)
@@ -80,7 +81,7 @@ def _copy(thing: Thing, run: Path, mirror: Mirror | None) -> None:
             name.parent.mkdir(parents=True, exist_ok=True)
             name.symlink_to(path)
         names = [name.partition("/")[2] for name in thing.files]
-        mirror.store.within(f"{staged_inputs.FOLDER}/{thing.hash}").push(Path(folder), names)
+        store.within(f"{staged_inputs.COPIES_FOLDER}/{thing.hash}").push(Path(folder), names)
 
 
 def _placed(thing: Thing, folder: Path) -> Iterator[tuple[Path, Path]]:

@@ -11,7 +11,7 @@ from trainables.storage.home import home
 from trainables.storage.url_store import Store
 from trainables.storage.urls import is_url
 from trainables.trial import starting_weights
-from trainables.trial.staged_inputs import NAME as GIVEN
+from trainables.trial.staged_inputs import INDEX_FILE as GIVEN
 
 
 def store_of(url: str) -> Store:
@@ -45,7 +45,7 @@ def _bring(store: Store, kept: Path, trial: str, part: str) -> None:
     there = store.list(f"trials/{trial}")
     parts = [name for name in there if name.startswith(f"trials/{trial}/{part}/")]
     store.pull([name for name in parts if not _has(kept / name, there[name].size)], kept, there)
-    config = starting_weights.trial(folder / part)
+    config = starting_weights.read_trial(folder / part)
     start = config.model.start if config is not None else None
     # A folder that no trial of this run left is on the machines that have it.
     if start is not None and (kept / "trials" / str(start.trial) / "config.json").is_file():

@@ -21,7 +21,7 @@ from sweeps.runs.lock import held_by
 from sweeps.spec.problems import SpecError
 from trainables.storage.url_store import StorageError, Store
 from trainables.system import provenance
-from trainables.system.background import repeated
+from trainables.system.background import call_periodically
 
 RENEW_SECONDS = 10.0
 DEAD_SECONDS = 60.0
@@ -78,7 +78,7 @@ def held(store: Store, lost: Callable[[], None], patient: bool) -> Iterator[None
     lease = _taken(store, patient)
     store.remove([STOP])  # meant for whoever held it before
     try:
-        with repeated(lambda: _renew(store, lease, lost), RENEW_SECONDS):
+        with call_periodically(lambda: _renew(store, lease, lost), RENEW_SECONDS):
             yield
     finally:
         with suppress(StorageError):  # then it is free once it wasn't renewed for a while

@@ -1,6 +1,6 @@
-"""Where a run is: in a folder, or at a URL of which the driver works in a mirror. The command line asks nothing else.
+"""Where a run is: in a folder, or at a URL of which the driver works in a mirror. Commands need not know which.
 
->>> at("runs", "methods").shown  # doctest: +SKIP
+>>> new_run("runs", "methods").display_name  # doctest: +SKIP
 '/home/ada/runs/methods'
 """
 
@@ -11,15 +11,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from sweeps.cluster import url_access
 from sweeps.runs import layout, lease, lock, reading
 from sweeps.runs.layout import STOP, Settled
-from sweeps.runs.mirror import Mirror
-from sweeps.runs.mirror_rules import wanted as small
-from sweeps.runs.status import State, look
+from sweeps.runs.mirror import Mirror, NoMirror, RunMirror
+from sweeps.runs.mirror_rules import needed_by_driver
+from sweeps.runs.status import RunState, run_state
 from sweeps.spec.problems import Problem, SpecError
 from trainables.storage import files
 from trainables.storage.home import home
@@ -28,29 +29,65 @@ from trainables.storage.urls import is_url
 from trainables.system import provenance
 
 
-class InFolder:
+class RunLocation(Protocol):
+    """A run by its location. ``folder`` is where its driver works on this machine, ``display_name`` what users call it,
+    ``output`` the folder or URL that the run is in, and ``mirror`` keeps ``folder`` and the run alike.
+    """
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def display_name(self) -> str: ...
+
+    @property
+    def output(self) -> str: ...
+
+    @property
+    def mirror(self) -> RunMirror: ...
+
+    def held(self, resume: bool) -> AbstractContextManager[None]:
+        """Holds the run within the block. Raises ``SpecError`` that says which process holds it."""
+
+    def require_free(self) -> None:
+        """Raises ``SpecError`` where another process holds the run."""
+
+    def holder(self) -> str | None:
+        """The process that holds the run, in words; ``None`` when none does."""
+
+    def ask_to_stop(self) -> None:
+        """Asks the process that holds the run to end it as Ctrl-C would."""
+
+    def settled(self) -> Settled:
+        """Which trials of earlier runs the run began with."""
+
+    def state(self) -> RunState:
+        """What the run is doing. Raises ``NoRun``."""
+
+    def copied(self, names: Callable[[str], bool] = needed_by_driver) -> AbstractContextManager[Path]:
+        """A folder for reading that has at least the run's files of these names."""
+
+    def publish_report(self, report: Path, copy: Path) -> str:
+        """Has a report that was written in ``copy`` be where the run is; returns its path or URL."""
+
+    def display_path(self, path: Path) -> str:
+        """The path or URL of a file in the run's folder."""
+
+
+class RunFolder:
     """A run whose folder this machine has."""
 
-    mirror: Mirror | None = None
-
     def __init__(self, run: Path) -> None:
-        self.folder, self.shown, self.output = run, str(run), str(run.parent)
+        self.folder, self.display_name, self.output = run, str(run), str(run.parent)
+        self.mirror = NoMirror()
 
     @contextmanager
     def held(self, resume: bool) -> Iterator[None]:
         with lock.held(self.folder):
             yield
 
-    def refuse_held(self) -> None:
-        """Raises ``SpecError`` where somebody holds the run."""
-        lock.refuse_held(self.folder)
-
-    def fetch(self) -> None:
-        """Has the folder hold what is where the run is."""
-
-    def settled(self) -> Settled:
-        """Which trials of earlier runs it began with."""
-        return layout.settled(self.folder)
+    def require_free(self) -> None:
+        lock.require_free(self.folder)
 
     def holder(self) -> str | None:
         return lock.holder(self.folder)
@@ -58,131 +95,110 @@ class InFolder:
     def ask_to_stop(self) -> None:
         lock.ask_to_stop(self.folder)
 
-    def say_with(self, say: Callable[[str], None]) -> None:
-        """Has trouble with the storage be told."""
+    def settled(self) -> Settled:
+        return layout.settled(self.folder)
 
-    def hurry(self) -> None:
-        """The sweep was interrupted: what is left to be written is not waited for long."""
-
-    def settle(self) -> None:
-        """Has all that was written be where the run is."""
-
-    def name_of(self, path: Path) -> str:
-        """What a file of the run's folder is called."""
-        return str(path)
+    def state(self) -> RunState:
+        return run_state(self.folder)
 
     @contextmanager
-    def copied(self, names: Callable[[str], bool] = small) -> Iterator[Path]:
-        """A folder to read in, with at least the files of these names."""
+    def copied(self, names: Callable[[str], bool] = needed_by_driver) -> Iterator[Path]:
         yield self.folder
 
-    def kept(self, report: Path, copy: Path) -> str:
-        """Has a report that was written in a copy be where the run is, too; what it is called."""
+    def publish_report(self, report: Path, copy: Path) -> str:
         return str(report)
 
-    def look(self) -> State:
-        """What the run is doing. Raises ``NoRun``."""
-        return look(self.folder)
+    def display_path(self, path: Path) -> str:
+        return str(path)
 
 
-class AtUrl:
+class RunAtUrl:
     """A run at a URL, and its mirror on this machine."""
 
     def __init__(self, url: str, output: str) -> None:
         """Raises ``ValueError`` for a URL that can't be used."""
-        self.store, self.shown, self.output = Store(url), url, output
+        self.store, self.display_name, self.output = Store(url), url, output
         self.folder = home() / "mirrors" / files.sha256(url)[:12] / url.rpartition("/")[2]
         self.mirror = Mirror(self.store, self.folder)
 
     @contextmanager
     def held(self, resume: bool) -> Iterator[None]:
-        with lock.held(self.folder), lease.held(self.store, self._lost, patient=resume):
+        # The mirror's lock first: two drivers on one machine would share the folder.
+        with lock.held(self.folder), lease.held(self.store, self._end_after_takeover, patient=resume):
             self.mirror.fetch()
             with self.mirror.following():
                 yield
 
-    def refuse_held(self) -> None:
-        lock.refuse_held(self.folder)
+    def require_free(self) -> None:
+        lock.require_free(self.folder)
         if (holder := self.holder()) is not None:
-            raise SpecError(lock.held_by(self.shown, holder))
+            raise SpecError(lock.held_by(self.display_name, holder))
 
-    def fetch(self) -> None:
-        self.mirror.fetch()
-
-    def _lost(self) -> None:
-        self.mirror.closed = True
-        print(f"{self.shown}: another run has taken it over; this one ends", file=sys.stderr)
+    def _end_after_takeover(self) -> None:
+        self.mirror.close()
+        print(f"{self.display_name}: another process has taken the run over; this one ends", file=sys.stderr)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def settled(self) -> Settled:
-        there = self._quick().read("environment.json")
-        return layout.settled_in(json.loads(there)) if there else {}
-
     def holder(self) -> str | None:
-        return lease.holder(self._quick())
+        return lease.holder(self._impatient_store())
 
     def ask_to_stop(self) -> None:
-        self._quick().write(STOP, provenance.now().encode())
+        self._impatient_store().write(STOP, provenance.now().encode())
 
-    def say_with(self, say: Callable[[str], None]) -> None:
-        self.mirror.say = say
+    def settled(self) -> Settled:
+        environment = self._impatient_store().read("environment.json")
+        return layout.settled_in(json.loads(environment)) if environment else {}
 
-    def hurry(self) -> None:
-        self.mirror.hurry()
-
-    def settle(self) -> None:
-        self.mirror.push(last=True)
-
-    def name_of(self, path: Path) -> str:
-        return f"{self.shown}/{path.relative_to(self.folder)}"
-
-    def kept(self, report: Path, copy: Path) -> str:
-        if not report.is_relative_to(copy):
-            return str(report)
-        made = [path for path in report.parent.rglob("*") if path.is_file()]
-        tables = [copy / "trials.parquet", copy / "curves.parquet"]
-        self.store.push(copy, [str(path.relative_to(copy)) for path in (*tables, *made)])
-        return f"{self.shown}/{report.relative_to(copy)}"
-
-    def look(self) -> State:
-        with self.copied(tells_of_it) as copy:
-            return look(copy, self.shown, self.holder)
+    def state(self) -> RunState:
+        with self.copied(is_status_file) as copy:
+            return run_state(copy, self.display_name, self.holder)
 
     @contextmanager
-    def copied(self, names: Callable[[str], bool] = small) -> Iterator[Path]:
-        with reading.copied(self.shown, names) as copy:
+    def copied(self, names: Callable[[str], bool] = needed_by_driver) -> Iterator[Path]:
+        with reading.copied(self.display_name, names) as copy:
             yield copy
 
-    def _quick(self) -> Store:
-        return Store(self.shown, reading.PATIENCE_SECONDS)
+    def publish_report(self, report: Path, copy: Path) -> str:
+        if not report.is_relative_to(copy):
+            return str(report)
+        pages = [path for path in report.parent.rglob("*") if path.is_file()]
+        tables = [copy / "trials.parquet", copy / "curves.parquet"]
+        self.store.push(copy, [str(path.relative_to(copy)) for path in (*tables, *pages)])
+        return f"{self.display_name}/{report.relative_to(copy)}"
+
+    def display_path(self, path: Path) -> str:
+        return f"{self.display_name}/{path.relative_to(self.folder)}"
+
+    def _impatient_store(self) -> Store:
+        """For short questions: a store that fails is not waited for as long as a sweep would."""
+        return Store(self.display_name, reading.PATIENCE_SECONDS)
 
 
-Place = InFolder | AtUrl
-
-
-def at(output: str, name: str) -> Place:
-    """The place of the run ``OUTPUT/NAME``. Raises ``SpecError`` for a URL that can't be used."""
+def new_run(output: str, name: str) -> RunLocation:
+    """The location ``OUTPUT/NAME``, whether or not there is a run yet. Raises ``SpecError`` for an unusable URL."""
     if not is_url(output):
-        return InFolder((Path(output) / name).resolve())
+        return RunFolder((Path(output) / name).resolve())
     try:
-        return AtUrl(f"{output.rstrip('/')}/{name}", output)
+        return RunAtUrl(f"{output.rstrip('/')}/{name}", output)
     except ValueError as error:
         raise SpecError(Problem("--output", "", str(error))) from error
 
 
-def of(run: str) -> Place:
-    """The place of a run that is there. Raises ``ValueError`` for a URL that can't be used."""
-    return AtUrl(run.rstrip("/"), run.rstrip("/").rpartition("/")[0]) if is_url(run) else InFolder(Path(run))
+def existing_run(run: str) -> RunLocation:
+    """The location of a run that users name by its folder or URL. Raises ``ValueError`` for an unusable URL."""
+    if not is_url(run):
+        return RunFolder(Path(run))
+    return RunAtUrl(run.rstrip("/"), run.rstrip("/").rpartition("/")[0])
 
 
-def refuse_here(place: Place) -> None:
+def require_access(location: RunLocation) -> None:
     """Raises ``SpecError`` where a run's URL can't be written and read from this machine."""
-    if isinstance(place, AtUrl):
-        found = url_access.here(place.output)
-        if not found.works:
-            raise SpecError(Problem("--output", "", found.detail))
+    if location.mirror.store is not None:
+        access = url_access.from_this_machine(location.output)
+        if not access.works:
+            raise SpecError(Problem("--output", "", access.detail))
 
 
-def tells_of_it(name: str) -> bool:
-    """Whether a file of a run tells what it is doing."""
-    return small(name) and name.endswith((".json", ".jsonl", "error.txt", ".log"))
+def is_status_file(name: str) -> bool:
+    """Whether a file of a run tells what the run is doing."""
+    return needed_by_driver(name) and name.endswith((".json", ".jsonl", "error.txt", ".log"))

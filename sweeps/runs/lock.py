@@ -28,7 +28,7 @@ def holder(run: Path) -> str | None:
     return None
 
 
-def refuse_held(run: Path) -> None:
+def require_free(run: Path) -> None:
     """Raises ``SpecError`` that says who holds a run, if anybody does."""
     if (by := holder(run)) is not None:
         raise SpecError(held_by(str(run), by))

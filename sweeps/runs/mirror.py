@@ -1,7 +1,8 @@
 """The driver's copy of a run folder that is at a URL: search, progress, tables and report work in it as in any other.
 
-What the driver writes is pushed soon after it has changed, in an order that whatever is there can be resumed from; what
-trials leave is pulled when they have ended, but for models and checkpoints, which stay at the URL.
+What the driver writes is pushed soon after it has changed, in such an order that the run can be resumed from whatever
+is at the URL by then. What trials write is pulled when they have ended, except models and checkpoints, which stay at
+the URL.
 """
 
 from __future__ import annotations
@@ -15,99 +16,187 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from sweeps.runs.layout import LOG, STOP
-from sweeps.runs.mirror_rules import LAST_RANK, WANDB_RANK, hidden, order, own, wanted
+from sweeps.runs.mirror_rules import (
+    LAST_RANK,
+    WANDB_RANK,
+    belongs_at_url,
+    hidden,
+    needed_by_driver,
+    push_rank,
+)
 from trainables import results
 from trainables.results import Record
 from trainables.storage import files
 from trainables.storage.url_store import Entry, Store
-from trainables.system.background import repeated
+from trainables.system.background import Throttle, call_periodically
 
-LOOK_SECONDS = 2.0
-CURVES_SECONDS = 5.0  # between looks at how far the trials in training are
+LOOK_SECONDS = 2.0  # between synchronizations of folder and URL
+CURVES_SECONDS = 5.0  # between pulls of the curves of trials in training
 WANDB_SECONDS = 60.0  # between pushes of W&B's offline runs
-SAY_SECONDS = 60.0  # between words about a store that fails
-# That a store which fails has to take what is left, when the sweep was interrupted or gave up:
-LAST_SECONDS = 20.0
+SAY_SECONDS = 60.0  # between messages about a store that fails
+LAST_SECONDS = 20.0  # for a failing store to take what is left, once the sweep was interrupted or gave up
+
+
+class RunMirror(Protocol):
+    """Keeps the driver's run folder and the place of the run alike."""
+
+    @property
+    def store(self) -> Store | None:
+        """The run's store; ``None`` where the folder is the run."""
+
+    @property
+    def failure(self) -> OSError | None:
+        """Why the sweep had to end, if it was for a store that failed too long."""
+
+    def fetch(self) -> None:
+        """Makes the folder what the run is."""
+
+    def restart(self) -> None:
+        """Begins anew with what the run is by now, after the sweep had to end."""
+
+    def begin(self, trial_id: str) -> bool:
+        """Has a trial that is about to start be in the run; whether it may start."""
+
+    def end(self, trial_id: str, lost: str | None = None) -> bool:
+        """Has the results of a trial that has ended be in the folder; whether they are.
+
+        ``lost``: the record, as JSON, of a trial whose node could not write it to the run.
+        """
+
+    def report_outages(self, say: Callable[[str], None]) -> None:
+        """Has ``say`` called with messages about a store that fails."""
+
+    def hurry(self) -> None:
+        """Waits only briefly for a store that fails, from now on."""
+
+    def push_all(self) -> None:
+        """Has all that was written to the folder be in the run. Raises ``StorageError``."""
+
+
+class NoMirror:
+    """For a run whose own folder the driver works in: there is nothing to keep alike."""
+
+    store: Store | None = None
+    failure: OSError | None = None
+
+    def fetch(self) -> None:
+        pass
+
+    def restart(self) -> None:
+        pass
+
+    def begin(self, trial_id: str) -> bool:
+        return True
+
+    def end(self, trial_id: str, lost: str | None = None) -> bool:
+        return True
+
+    def report_outages(self, say: Callable[[str], None]) -> None:
+        pass
+
+    def hurry(self) -> None:
+        pass
+
+    def push_all(self) -> None:
+        pass
 
 
 class Mirror:
-    """``folder`` mirrors ``store``. ``closed`` once another driver has the run: nothing is pushed any more."""
+    """``folder`` mirrors ``store``."""
 
     def __init__(self, store: Store, folder: Path) -> None:
         self.store, self.folder = store, folder
-        self.closed = False
-        self.trouble: OSError | None = None  # why the sweep had to end
-        self.say: Callable[[str], None] = lambda text: None
-        store.say = every(SAY_SECONDS, lambda text: self.say(text))
-        self._known: dict[str, tuple[int, int]] = {}  # size and time of files that are the same there
+        self._closed = False
+        self._failure: OSError | None = None
+        self._say: Callable[[str], None] = lambda text: None
+        store.report_failures_to(Throttle(SAY_SECONDS).limit(lambda text: self._say(text)))
+        self._known: dict[str, tuple[int, int]] = {}  # size and time of files that are the same at the URL
         self._training: set[str] = set()
-        self._pushing = threading.Lock()
+        self._pushing = threading.Lock()  # the driver's thread and the one that synchronizes both push
         self._curves_due = self._wandb_due = 0.0
 
     @property
-    def url(self) -> str:
-        return self.store.url
+    def failure(self) -> OSError | None:
+        return self._failure
+
+    def close(self) -> None:
+        """Another driver has the run now: nothing is pushed any more."""
+        self._closed = True
+
+    def report_outages(self, say: Callable[[str], None]) -> None:
+        self._say = say
 
     def fetch(self) -> None:
-        """Makes the folder what is at the URL, but for models and checkpoints."""
+        """Makes the folder what is at the URL, except for models and checkpoints."""
         for path in self.folder.iterdir():
             if not path.name.startswith(".") and path.name != LOG:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         there = self.store.list()
-        log_is_here = (self.folder / LOG).exists()  # a driver of its own is writing it just now
-        self._pull([name for name in there if wanted(name) and not (log_is_here and name == LOG)], there)
+        keep_log = (self.folder / LOG).exists()  # this very process, if it was detached, writes to it
+        self._pull(
+            [name for name in there if needed_by_driver(name) and not (keep_log and name == LOG)], there
+        )
 
-    def again(self) -> None:
-        """Begins anew after the sweep had to end: with what is at the URL by now."""
-        self.trouble = None
-        self.push(last=True)
+    def restart(self) -> None:
+        """Begins anew with what is at the URL by now, after the sweep had to end."""
+        self._failure = None
+        self.push_all()
         self.fetch()
 
     def begin(self, trial_id: str) -> bool:
-        """Has whoever resumes from the URL, and the trial's node, know a trial that is to start; whether it may."""
+        """Pushes a trial that is about to start, for its node and whoever resumes the run; whether it may start."""
         self._training.add(trial_id)
         return self._must(self.push)
 
     def end(self, trial_id: str, lost: str | None = None) -> bool:
-        """A trial has ended: brings what it left; whether that is here now.
+        """Pulls the results of a trial that has ended; whether they are in the folder now.
 
-        ``lost`` is the record of one whose node could not write it to the URL.
+        ``lost`` is the record, as JSON, of a trial whose node could not write it to the URL.
         """
         self._training.discard(trial_id)
         if lost is not None:
             results.write_record(self.folder / "trials" / trial_id, Record.model_validate_json(lost))
             return True
-        return self._must(partial(self._end, trial_id))
+        return self._must(partial(self._pull_results, trial_id))
 
-    def _must(self, do: Callable[[], None]) -> bool:
-        """Does what the sweep can't go on without. Where it fails, the sweep ends as by Ctrl-C: see ``trouble``."""
+    def _must(self, action: Callable[[], None]) -> bool:
+        """Does what the sweep can't continue without. Where that fails, the sweep ends as by Ctrl-C; see ``failure``."""
         try:
-            do()
+            action()
         except OSError as error:
-            # Tune would take it for a failure of the trial, and run that again.
-            self.trouble = error
+            # Raised, Tune would take it for a failure of the trial, and run that again.
+            self._failure = error
             signal.raise_signal(signal.SIGTERM)
             return False
         return True
 
-    def _end(self, trial_id: str) -> None:
+    def _pull_results(self, trial_id: str) -> None:
         there = self.store.list(f"trials/{trial_id}")
         record = f"trials/{trial_id}/record.json"
-        names = [name for name in there if wanted(name) and not name.endswith("/config.json")]
+        names = [name for name in there if needed_by_driver(name) and not name.endswith("/config.json")]
+        # The record last: a trial that has one counts as complete.
         self._pull([name for name in names if name != record], there)
         self._pull([name for name in names if name == record], there)
 
+    def push_all(self) -> None:
+        """Pushes all that has changed, W&B's offline runs too. Raises ``StorageError``."""
+        self.push(last=True)
+
     def push(self, last: bool = False) -> None:
-        """Pushes what has changed since it was pushed or pulled; with ``last`` all of it. Raises ``StorageError``."""
+        """Pushes what has changed since it was pushed or pulled; W&B's offline runs now and then, or with ``last``.
+
+        Raises ``StorageError``.
+        """
         with self._pushing:
-            if self.closed:
+            if self._closed:
                 return
             slow = last or time.monotonic() > self._wandb_due
             changed = {name: stamp for name, stamp in self._stamps() if self._known.get(name) != stamp}
             for rank in range(LAST_RANK + 1):
-                names = [name for name in changed if order(name) == rank]
+                names = [name for name in changed if push_rank(name) == rank]
                 if rank < WANDB_RANK or slow:
                     self._push(names)
                     self._known |= {name: changed[name] for name in names}
@@ -115,37 +204,37 @@ class Mirror:
                 self._wandb_due = time.monotonic() + WANDB_SECONDS
 
     def hurry(self) -> None:
-        """From here on a store that fails is waited for only shortly."""
-        self.store.patience = LAST_SECONDS
+        """Waits only briefly for a store that fails, from now on."""
+        self.store.limit_patience(LAST_SECONDS)
 
     def _push(self, names: list[str]) -> None:
         try:
             self.store.push(self.folder, names)
-        except FileNotFoundError:  # something has just been removed
+        except FileNotFoundError:  # a file has just been removed
             self.store.push(self.folder, [name for name in names if (self.folder / name).exists()])
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Keeps both sides alike meanwhile, and at the end. Raises ``StorageError`` when the end isn't."""
+        """Keeps folder and URL alike within the block and at its end. Raises ``StorageError`` if the last push fails."""
         try:
-            with repeated(self._follow, LOOK_SECONDS):
+            with call_periodically(self._synchronize_if_possible, LOOK_SECONDS):
                 try:
                     yield
                 finally:
-                    if self.trouble is not None:  # it was waited for long enough
+                    if self._failure is not None:  # the store was waited for long enough
                         self.hurry()
         finally:
-            with suppress(OSError) if self.trouble is not None else nullcontext():
-                self.push(last=True)
+            with suppress(OSError) if self._failure is not None else nullcontext():
+                self.push_all()
 
-    def _follow(self) -> None:
-        # What fails here is tried again with the next look; what a trial's start or end needs fails there.
+    def _synchronize_if_possible(self) -> None:
+        # What fails is tried again next time; what a trial's start or end needs fails in ``begin`` and ``end``.
         with suppress(OSError):
-            self._look()
+            self._synchronize()
 
-    def _look(self) -> None:
+    def _synchronize(self) -> None:
         if self.store.read(STOP) is not None:
-            files.write_text(self.folder / STOP, "")  # where the driver looks for it
+            files.write_text(self.folder / STOP, "")  # where the driver's loop looks for it
         self.push()
         if time.monotonic() > self._curves_due:
             self._pull_curves()
@@ -165,29 +254,17 @@ class Mirror:
             self._known |= {name: stamp(self.folder / name) for name in names}
 
     def _stamps(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        """The files to push that are here now."""
+        """The files in the folder that belong at the URL, each with its size and time."""
         for place, folders, names in os.walk(self.folder):
             folders[:] = [each for each in folders if not hidden(each)]
             for path in (Path(place, each) for each in names):
                 name = str(path.relative_to(self.folder))
-                if own(name):
+                if belongs_at_url(name):
                     with suppress(FileNotFoundError):  # it has just been removed
                         yield name, stamp(path)
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
-
-
-def every(seconds: float, say: Callable[[str], None]) -> Callable[[str], None]:
-    """``say``, but not more often than that; what is said in between is like it."""
-    due = 0.0
-
-    def told(text: str) -> None:
-        nonlocal due
-        if time.monotonic() >= due:
-            due = time.monotonic() + seconds
-            say(text)
-
-    return told
+    """A file's size and time of its last change, in ns; two alike mean the same content."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns

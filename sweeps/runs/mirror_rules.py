@@ -1,33 +1,37 @@
-"""Which files of a run at a URL are in the driver's mirror of it, too, and in which order they go there."""
+"""Which files of a run at a URL the driver's mirror of it has too, and in which order they are pushed."""
 
 from __future__ import annotations
 
-STAYS = ("merged/", "given/", "wandb/")  # what is at the URL and not needed here
-SENT = "wandb/sent/"  # ... but for the marks of what W&B has been told
+URL_ONLY = ("merged/", "given/", "wandb/")  # folders that the driver doesn't need ...
+SENT = "wandb/sent/"  # ... except for the marks of what has been sent to W&B
 WANDB_RANK, LAST_RANK = 4, 5
 
 
-def wanted(name: str) -> bool:
-    """Whether a file at the URL is needed here: not models, checkpoints, and what only workers use."""
+def needed_by_driver(name: str) -> bool:
+    """Whether a file at the URL is pulled: not models, checkpoints, and what only workers use."""
     parts = name.split("/")
     of_trial = parts[2] if parts[0] == "trials" and len(parts) > 3 else ""
     heavy = of_trial == "model" or of_trial.startswith("checkpoint-")
-    stays = name.startswith(STAYS) and not name.startswith(SENT)
-    return not heavy and not stays and not hidden(name)
+    url_only = name.startswith(URL_ONLY) and not name.startswith(SENT)
+    return not heavy and not url_only and not hidden(name)
 
 
-def own(name: str) -> bool:
-    """Whether a file here belongs at the URL: not what processes keep for themselves."""
+def belongs_at_url(name: str) -> bool:
+    """Whether a file in the mirror is pushed: not what processes write for themselves alone."""
     return not hidden(name) and not name.endswith((".lock", ".tmp")) and not name.startswith("wandb/own/")
 
 
 def hidden(name: str) -> bool:
-    """``.lock``, ``.stop``, Ray's own state, files that are being written."""
+    """Whether a file is hidden or in a hidden folder: ``.lock``, ``.stop``, Ray's own state, unfinished files."""
     return any(part.startswith(".") for part in name.split("/"))
 
 
-def order(name: str) -> int:
-    """What is pushed first: a study knows a trial before its config is there, and a run is one once all else is."""
+def push_rank(name: str) -> int:
+    """What is pushed first has the lowest rank.
+
+    A study knows a trial before its config is at the URL, ``environment.json`` makes it a run once all else is there,
+    and W&B's marks of what was sent follow what was sent.
+    """
     if name.startswith("wandb/"):
         return LAST_RANK if name.startswith(SENT) else WANDB_RANK
     if name == "environment.json":

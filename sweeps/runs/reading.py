@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sweeps.runs.mirror_rules import wanted
+from sweeps.runs.mirror_rules import needed_by_driver
 from trainables.storage.url_store import Store
 from trainables.storage.urls import is_url
 
@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 20.0  # with a store that fails, for whoever only reads
 
 
 @contextmanager
-def copied(run: str, names: Callable[[str], bool] = wanted) -> Iterator[Path]:
+def copied(run: str, names: Callable[[str], bool] = needed_by_driver) -> Iterator[Path]:
     """A folder to read in that has at least the files of ``run``, a folder or a URL, whose names are asked for.
 
     ``names``: whether a file is wanted, by its path within the run. Raises ``ValueError`` for a URL that can't be

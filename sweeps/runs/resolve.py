@@ -31,7 +31,11 @@ def resolve(text: str, answers: Answers, trust: Sequence[str] = (), template: st
     path = Path(text).expanduser()
     if path.is_dir():
         found = trial_result(path, trust)
-        return replace(found, name=text) if found.trained_folder else base_model_result(found.config.model, text, template)
+        return (
+            replace(found, name=text)
+            if found.trained_folder
+            else base_model_result(found.config.model, text, template)
+        )
     if path.suffix == ".gguf" and path.is_file():
         return base_model_result(ModelConfig(path=path), text, template)
     try:

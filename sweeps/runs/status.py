@@ -14,11 +14,11 @@ from sweeps.runs import lock
 from sweeps.runs.layout import LOG
 from trainables import results
 from trainables.results import Record, best
+from trainables.system.byte_sizes import gib
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-GIB = 2**30
 POINTS = 12  # the last of a trial's curve that `logs` shows
 
 
@@ -37,7 +37,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class State:
+class RunState:
     """``holder`` says which process runs it; ``None`` while none does. ``budgets``: search trials by cell."""
 
     run: str
@@ -70,7 +70,9 @@ class State:
         }
 
 
-def look(run: Path, shown: str | None = None, holder: Callable[[], str | None] | None = None) -> State:
+def run_state(
+    run: Path, shown: str | None = None, holder: Callable[[], str | None] | None = None
+) -> RunState:
     """The state of the run in a folder. ``shown`` and ``holder``: what it is called and who says who runs it, if
     not by the folder. Raises :class:`NoRun`.
     """
@@ -83,7 +85,7 @@ def look(run: Path, shown: str | None = None, holder: Callable[[], str | None] |
     ended = tuple(record for _, record in found if record is not None and record.status != "interrupted")
     done = {record.trial_id for record in ended}
     training = tuple(_training(trial) for trial, _ in found if trial.name not in done)
-    return State(shown, holder() if holder else lock.holder(run), budgets, ended, training)
+    return RunState(shown, holder() if holder else lock.holder(run), budgets, ended, training)
 
 
 def _training(folder: Path) -> Training:
@@ -94,13 +96,13 @@ def _training(folder: Path) -> Training:
     return Training(folder.name, cell, step, max(0.0, time.time() - heard))
 
 
-def _cells(state: State) -> list[str]:
+def _cells(state: RunState) -> list[str]:
     return list(
         dict.fromkeys([*(record.cell for record in state.records if record.role == "base"), *state.budgets])
     )
 
 
-def _told(cell: str, state: State) -> dict[str, Any]:
+def _told(cell: str, state: RunState) -> dict[str, Any]:
     mine = [record for record in state.records if record.cell == cell]
     found = best(mine)
     peaks = [record.peak_train_bytes for record in mine if record.peak_train_bytes]
@@ -114,7 +116,7 @@ def _told(cell: str, state: State) -> dict[str, Any]:
     }
 
 
-def table(state: State) -> Table:
+def table(state: RunState) -> Table:
     """One row a cell, and what is in training below."""
     from rich.table import Table
 
@@ -125,7 +127,7 @@ def table(state: State) -> Table:
         told = _told(cell, state)
         ended = sum(record.cell == cell for record in state.records)
         quality = f"{told['quality_name']} {told['quality']:.3f} ({told['best']})" if told["best"] else "–"
-        peak = f"{told['peak_train_bytes'] / GIB:.2f} GiB" if told["peak_train_bytes"] else "–"
+        peak = gib(told["peak_train_bytes"]) if told["peak_train_bytes"] else "–"
         now = ", ".join(_now(trial) for trial in state.training if trial.cell == cell)
         made.add_row(cell, f"{ended}/{told['trials']}", quality, peak, now)
     return made
@@ -136,13 +138,13 @@ def _now(trial: Training) -> str:
     return f"{trial.trial_id} {where}, {trial.quiet_seconds:.0f} s ago"
 
 
-def summary(state: State) -> str:
+def summary(state: RunState) -> str:
     """``running: process 812 on node-1, since ...; 3 of 12 trials to go``."""
     by = f": {state.holder}" if state.holder else ""
     return f"{state.word}{by}; {to_go(state)}"
 
 
-def to_go(state: State) -> str:
+def to_go(state: RunState) -> str:
     """``3 of 12 trials to go``."""
     return (
         f"{state.left} of {sum(state.budgets.values())} trials to go" if state.left else "nothing left to do"

@@ -1,43 +1,45 @@
-"""Which trials may start now: those that fit on the cluster's machines beside the ones that run.
+"""Which trials may start now: those that fit on the cluster's machines beside the ones that are running.
 
-Only what has room is started, so nothing holds one thing while it waits for another.
+Only a trial for which there is capacity starts, so none holds one resource while it waits for another.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from sweeps.cluster.packing import Machine, Size, fits
+from trainables.system.background import Throttle
 
 LOOK_SECONDS = 2.0  # between looks at the cluster
 
 
 class Admission:
-    """``look`` gives the machines that are up; ``most`` trials run at a time."""
+    """Counts what running trials hold. ``look`` gives the machines that are up; at most ``most`` trials run at a time."""
 
-    def __init__(self, look: Callable[[], Sequence[Machine]], most: int) -> None:
+    def __init__(
+        self, look: Callable[[], Sequence[Machine]], most: int, look_seconds: float = LOOK_SECONDS
+    ) -> None:
         self.most = most
         self.running: dict[str, Size] = {}  # by trial
         self.last: Size | None = None  # of the trial that ended last: a slot of that size is free
         self._look = look
         self._machines: Sequence[Machine] = ()
-        self._looked: float | None = None
+        self._throttle = Throttle(look_seconds)
 
     @property
     def machines(self) -> Sequence[Machine]:
-        """The machines, as they were a moment ago."""
-        if self._looked is None or time.monotonic() - self._looked > LOOK_SECONDS:
-            self._machines, self._looked = self._look(), time.monotonic()
+        """The machines that are up, as seen at most ``look_seconds`` ago."""
+        if self._throttle.due():
+            self._machines = self._look()
         return self._machines
 
     @property
     def full(self) -> bool:
-        """Whether as many run as are allowed to."""
+        """Whether as many trials run as are allowed to."""
         return len(self.running) >= self.most
 
     def fits(self, size: Size) -> bool:
-        """Whether there is room for another trial of that size now."""
+        """Whether there is capacity for another trial of that size now."""
         return not self.full and fits(self.machines, [*self.running.values(), size])
 
     def begin(self, trial_id: str, size: Size) -> None:

@@ -13,7 +13,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from sweeps.cluster.actors import find_board
 from sweeps.planning.plan import Cell, Plan
 from trainables import results
-from trainables.training.checkpoints import newest, step_of
+from trainables.training.checkpoints import newest_complete, step_of
 
 
 class CellAsha(FIFOScheduler):
@@ -87,5 +87,5 @@ def _halving(cell: Cell) -> AsyncHyperBandScheduler:
 
 def _saved_step(folder: Path) -> int:
     """The step of a trial's newest complete checkpoint; 0 without one."""
-    checkpoint = newest(folder)
+    checkpoint = newest_complete(folder)
     return step_of(checkpoint) if checkpoint is not None else 0

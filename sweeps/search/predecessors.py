@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeps.planning.dependencies import filled
+from sweeps.planning.dependencies import with_trained_trials
 from trainables import results
 from trainables.storage import files
 
@@ -38,7 +38,7 @@ class Pipeline:
 
         Raises :class:`Waiting`, :class:`NothingToStartFrom`.
         """
-        return filled(tree, self.run, self._best)
+        return with_trained_trials(tree, self.run, self._best)
 
     def _best(self, cell: str) -> str:
         if cell not in self._chosen:

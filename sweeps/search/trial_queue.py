@@ -1,144 +1,161 @@
-"""Which trial is next: what waits to be run, then the cells in turn, each where it has room."""
+"""Which trial starts next: first those that wait to be run, then the cells in turn, each where there is capacity."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 
 from sweeps.cluster.packing import Size
 from sweeps.planning.plan import Cell
 from sweeps.search.admission import Admission
+from sweeps.search.remaining_work import RemainingWork
 from sweeps.search.study import CellStudy
-from sweeps.search.trial_sizes import Sizes, TooLarge
+from sweeps.search.trial_sizes import Sizes
 from trainables.trial.config import TrialConfig
 
-PASSES = 8  # how many trials may be started past one that has no room yet, before all others wait for it
-LEAD = 2  # by how many trials a cell may be ahead, so that a slot of its size serves on
+MAX_OVERTAKES = (
+    8  # how many trials may start before one that has no capacity yet; after these, all others wait for it
+)
+MAX_LEAD = 2  # by how many trials a cell may be ahead of the others, so that a slot of its size is used again
 
 
-class Line:
-    """The trials of a sweep's cells, but for those of the cells that are ``held`` back.
+@dataclass(frozen=True)
+class NextTrial:
+    """A trial that can start now, and the resources it needs."""
 
-    A cell's share never depends on how well it does: the next trial is the one of the cell with the fewest. ``sizes``
-    says what each trial takes and what isn't started at all, ``admission`` what has room now; without them everything
-    has. ``note`` is told of a trial that waits, ``refuse`` of one that would take too much.
+    config: TrialConfig
+    size: Size
+
+
+class OvertakeCounter:
+    """How often others started before a trial or a cell for which there was no capacity.
+
+    Small trials may overtake a large one so that the machines stay busy, but not forever: a name that has been
+    overtaken ``limit`` times holds up all that come after it.
     """
 
-    def __init__(
-        self,
-        studies: Mapping[str, CellStudy],
-        held: Container[str],
-        note: Callable[[TrialConfig], None],
-        refuse: Callable[[CellStudy, TrialConfig, TooLarge], None],
-    ) -> None:
-        self.studies, self.held, self.note, self.refuse = studies, held, note, refuse
-        self.sizes: Sizes | None = None
-        self.admission: Admission | None = None
-        self.waiting: list[TrialConfig] = []  # to be run before anything new is proposed
+    def __init__(self, limit: int = MAX_OVERTAKES) -> None:
+        self.limit = limit
+        self._overtaken: Counter[str] = Counter()
+
+    def may_be_overtaken(self, name: str) -> bool:
+        return self._overtaken[name] < self.limit
+
+    def started(self, config: TrialConfig, overtaken: Iterable[str]) -> None:
+        """Counts the names that ``config`` overtakes; its own trial and cell begin anew."""
+        self._overtaken.update(overtaken)
+        for name in (config.trial_id(), config.cell):
+            self._overtaken.pop(name, None)
+
+
+class TrialQueue:
+    """The trials of a sweep's cells, but for those of the cells that are held back.
+
+    A cell's share never depends on how well it does: the next trial is one of the cell with the fewest trials.
+    ``sizes`` gives what each trial needs and which ones are not started at all, ``admission`` what there is capacity
+    for now.
+    """
+
+    def __init__(self, work: RemainingWork, sizes: Sizes, admission: Admission) -> None:
+        self.work, self.sizes, self.admission = work, sizes, admission
         self._smallest: dict[str, Size] = {}  # by cell
-        # By trial or cell that has no room yet: how often others went first.
-        self._passed: Counter[str] = Counter()
-
-    @property
-    def full(self) -> bool:
-        """Whether as many trials run as may."""
-        return self.admission is not None and self.admission.full
-
-    def free(self) -> list[CellStudy]:
-        """The cells that aren't held back."""
-        return [study for name, study in self.studies.items() if name not in self.held]
+        self._overtakes = OvertakeCounter()
 
     def any(self) -> bool:
-        """Whether there is something to run, with room or without."""
-        return bool(self.waiting) or any(study.more() for study in self.free())
+        """Whether there is something to run, with capacity or without."""
+        return bool(self.work.waiting) or any(study.more() for study in self.work.released_studies())
 
-    def lacking(self) -> list[tuple[str, Size]]:
-        """What has no room just now, first in line first: a trial's id or a cell, and what it takes."""
-        if self.full:
+    def without_capacity(self) -> list[tuple[str, Size]]:
+        """What would have to wait now, in the order of the queue: a trial's id or a cell, and what it needs."""
+        if self.admission.full:
             return []
-        trials = [(config.trial_id(), self._size(config)) for config in self.waiting]
-        cells = [(study.cell.name, self._least(study.cell)) for study in self._in_turn() if study.more()]
-        return [(name, size) for name, size in (*trials, *cells) if size is not None]
+        trials = [(config.trial_id(), self._size(config)) for config in self.work.waiting]
+        cells = [
+            (study.cell.name, self._smallest_size(study.cell)) for study in self._in_turn() if study.more()
+        ]
+        return [*trials, *cells]
 
-    def next(self) -> tuple[TrialConfig, Size | None] | None:
-        """The next trial that has room, with what it takes. What waits for room lets a few others pass, then none."""
-        if self.full:
+    def next(self) -> NextTrial | None:
+        """The next trial that can start now; ``None`` when nothing can, or what can has to wait for what can't."""
+        if self.admission.full:
             return None
-        passed: list[str] = []
-        for config in list(self.waiting):
-            size = self._size(config)
-            if self._has_room(size):
-                self.waiting.remove(config)
-                return self._going(config, size, passed)
-            if self._must_not_pass(config.trial_id(), passed):
+        overtaken: list[str] = []
+        # One by one: asking a study for a proposal changes it, so not before those ahead of it were tried.
+        for candidate in chain(self._next_waiting(), self._next_proposed()):
+            if isinstance(candidate, NextTrial):
+                self._overtakes.started(candidate.config, overtaken)
+                return candidate
+            if not self._overtakes.may_be_overtaken(candidate):
                 return None
+            overtaken.append(candidate)
+        return None
+
+    def _next_waiting(self) -> Iterator[NextTrial | str]:
+        """Of each trial that waits: the trial if it can start now, else its id."""
+        for config in list(self.work.waiting):
+            size = self._size(config)
+            if self.admission.fits(size):
+                self.work.waiting.remove(config)
+                yield NextTrial(config, size)
+            else:
+                yield config.trial_id()
+
+    def _next_proposed(self) -> Iterator[NextTrial | str]:
+        """Of each cell in turn: its next trial if that can start now, else the cell's name or the trial's id.
+
+        A cell is asked for a proposal only if its smallest trial could start: one that had to wait would not have
+        learned from the trials that end meanwhile.
+        """
         for study in self._in_turn():
             if not study.more():
                 continue
-            if not self._has_room(self._least(study.cell)):
-                if self._must_not_pass(study.cell.name, passed):
-                    return None
+            if not self.admission.fits(self._smallest_size(study.cell)):
+                yield study.cell.name
                 continue
-            proposed = self._proposed(study)
-            if proposed is None:
+            config = self._propose(study)
+            if config is None:
                 continue
-            size = self._size(proposed)
-            if self._has_room(size):
-                return self._going(proposed, size, passed)
-            self.note(proposed)
-            self.waiting.append(proposed)
-            passed.append(proposed.trial_id())
-        return None
-
-    def _must_not_pass(self, name: str, passed: list[str]) -> bool:
-        """Notes that ``name`` has no room; whether it has been passed so often that nobody may any more."""
-        passed.append(name)
-        return self._passed[name] >= PASSES
-
-    def _going(
-        self, config: TrialConfig, size: Size | None, passed: list[str]
-    ) -> tuple[TrialConfig, Size | None]:
-        self._passed.update(passed)
-        for name in (config.trial_id(), config.cell):
-            self._passed.pop(name, None)
-        return config, size
+            size = self._size(config)
+            if self.admission.fits(size):
+                yield NextTrial(config, size)
+            else:
+                self.work.write_config(config)
+                self.work.waiting.append(config)
+                yield config.trial_id()
 
     def _in_turn(self) -> list[CellStudy]:
-        """The cell with the fewest trials first, or of those with few the one that has a slot ready."""
-        last = self.admission.last if self.admission is not None else None
+        """The cell with the fewest trials first; among cells that are nearly level, one that an idle slot suits."""
+        last = self.admission.last
 
         def turn(study: CellStudy) -> tuple[int, bool, int]:
-            other = last is not None and self._least(study.cell) != last
-            return study.count // LEAD, other, study.count
+            needs_new_slot = last is not None and self._smallest_size(study.cell) != last
+            return study.count // MAX_LEAD, needs_new_slot, study.count
 
-        return sorted(self.free(), key=turn)
+        return sorted(self.work.released_studies(), key=turn)
 
-    def _size(self, config: TrialConfig) -> Size | None:
-        if self.sizes is None:
-            return None
-        if config.cell in self.studies:
-            return self.sizes.of(self.studies[config.cell].cell, config)
-        alike = [study.cell for study in self.studies.values() if study.cell.stage == config.stage.kind]
-        cells = alike or [study.cell for study in self.studies.values()]
-        least = [size for cell in cells if (size := self._least(cell)) is not None]
-        return min(least, key=lambda size: (size.workers, size.gpus, size.memory))
+    def _size(self, config: TrialConfig) -> Size:
+        studies = self.work.studies
+        if config.cell in studies:
+            return self.sizes.of(studies[config.cell].cell, config)
+        # A base model is of no cell: it needs no more than the smallest cell of its stage.
+        same_stage = [study.cell for study in studies.values() if study.cell.stage == config.stage.kind]
+        cells = same_stage or [study.cell for study in studies.values()]
+        sizes = [self._smallest_size(cell) for cell in cells]
+        return min(sizes, key=lambda size: (size.workers, size.gpus, size.memory))
 
-    def _least(self, cell: Cell) -> Size | None:
-        """What the smallest trial of a cell takes."""
-        if self.sizes is None:
-            return None
+    def _smallest_size(self, cell: Cell) -> Size:
+        """What the smallest trial of a cell needs."""
         if cell.name not in self._smallest:
             self._smallest[cell.name] = self.sizes.least(cell)
         return self._smallest[cell.name]
 
-    def _has_room(self, size: Size | None) -> bool:
-        return self.admission is None or size is None or self.admission.fits(size)
-
-    def _proposed(self, study: CellStudy) -> TrialConfig | None:
-        """A cell's next trial that isn't foretold to take too much memory."""
+    def _propose(self, study: CellStudy) -> TrialConfig | None:
+        """A cell's next trial that isn't predicted to need too much memory; those that are get their record at once."""
         while (config := study.ask()) is not None:
-            over = self.sizes.refuses(study.cell, config) if self.sizes is not None else None
-            if over is None:
+            excess = self.sizes.refuses(study.cell, config)
+            if excess is None:
                 return config
-            self.refuse(study, config, over)
+            self.work.record_refused(study, config, excess)
         return None

@@ -128,7 +128,7 @@ def test_being_asked_to_stop_reaches_the_driver_where_it_looks(
 
 
 def test_whoever_has_lost_the_run_writes_nothing_more(mirror: Mirror, store: Store) -> None:
-    mirror.closed = True
+    mirror.close()
     write(mirror.folder, "spec.yaml")
     with mirror.following():
         pass
@@ -198,7 +198,7 @@ def test_a_trial_does_not_start_and_the_sweep_ends_where_nothing_can_be_written(
     monkeypatch.setattr(Store, "push", down)
     assert not mirror.begin("a")
     assert asked_to_end == [signal.SIGTERM]
-    assert "503" in str(mirror.trouble)
+    assert "503" in str(mirror.failure)
 
 
 def test_a_trial_whose_end_cannot_be_brought_is_none_that_failed(
@@ -209,8 +209,8 @@ def test_a_trial_whose_end_cannot_be_brought_is_none_that_failed(
         patch.setattr(Store, "list", down)
         assert not mirror.end("a")
     assert asked_to_end
-    mirror.again()
-    assert mirror.trouble is None
+    mirror.restart()
+    assert mirror.failure is None
     assert (mirror.folder / "trials/a/record.json").exists()
 
 
@@ -226,9 +226,9 @@ def test_after_long_trouble_the_end_does_not_take_as_long_again(
 
 def test_a_store_that_fails_is_told_of_now_and_then(mirror: Mirror, store: Store) -> None:
     said: list[str] = []
-    mirror.say = said.append
+    mirror.report_outages(said.append)
     for _ in range(3):
-        mirror.store.say("s3://bucket/tiny: writing a failed: 503; it is tried again")
+        mirror.store._report("s3://bucket/tiny: writing a failed: 503; it is tried again")
     assert said == ["s3://bucket/tiny: writing a failed: 503; it is tried again"]
 
 

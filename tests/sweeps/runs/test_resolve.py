@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.analysis.best_trials import chosen
+from reports.analysis.best_trials import recommended_trials
 from sweeps.runs.resolve import resolve
 from tests.helpers.small_runs import config_of, make_run, trial_of
 from tests.helpers.trials import run as carry_out
@@ -25,13 +25,13 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 
 
 def named(text: object) -> Result:
-    return resolve(str(text), chosen)
+    return resolve(str(text), recommended_trials)
 
 
 def test_a_run_is_the_trial_that_its_report_says_to_use(run: Path) -> None:
     found = named(run)
     assert found.record is not None
-    assert found.record.trial_id == chosen(run)[0].trial_id
+    assert found.record.trial_id == recommended_trials(run)[0].trial_id
     assert found.trained_folder == run / "trials" / found.record.trial_id / "model"
 
 
@@ -135,7 +135,7 @@ def test_a_result_of_a_run_at_a_url_is_brought_here_once_with_all_that_it_needs(
 
 def test_what_cannot_be_trusted_is_refused_wherever_a_result_is_asked_for(tiny_model: Path) -> None:
     with pytest.raises(ModelError, match=r"--trust pickel: give remote_code or pickle. Did you mean pickle"):
-        resolve(str(tiny_model), chosen, ("pickel",))
+        resolve(str(tiny_model), recommended_trials, ("pickel",))
 
 
 def test_a_run_that_moved_is_found_where_it_is_now(run: Path, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_somebody_elses_run_does_not_say_what_is_trusted(run: Path, tmp_path: Pa
     config.write_text(config.read_text().replace('"unsafe": []', '"unsafe": ["remote_code"]'))
     assert '"remote_code"' in config.read_text()
     assert not named(config.parent).config.model.runs_remote_code
-    assert resolve(str(config.parent), chosen, ["remote_code"]).config.model.runs_remote_code
+    assert resolve(str(config.parent), recommended_trials, ["remote_code"]).config.model.runs_remote_code
 
 
 def test_every_result_scores_as_it_did_when_it_was_trained_whatever_else_is_loaded(run: Path) -> None:

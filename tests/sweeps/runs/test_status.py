@@ -49,23 +49,23 @@ def said(*arguments: str | Path, code: int = 0) -> str:
 
 
 def test_a_run_that_nobody_runs_says_what_is_left(run: Path) -> None:
-    found = status.look(run)
+    found = status.run_state(run)
     assert (found.word, found.holder, found.left) == ("stopped", None, 2)
     assert "stopped; 2 of 4 trials to go" in said("status", run)
 
 
 def test_a_run_that_is_held_says_by_whom(run: Path) -> None:
     with lock.held(run):
-        found = status.look(run)
+        found = status.run_state(run)
         assert found.word == "running"
         assert f"process {__import__('os').getpid()} on " in (found.holder or "")
-    assert status.look(run).holder is None
+    assert status.run_state(run).holder is None
 
 
 def test_a_run_with_nothing_left_is_finished(run: Path) -> None:
     ends(run, 4, "sft-lora")
     ends(run, 5, "sft-full", status="stopped")
-    assert status.look(run).word == "finished"
+    assert status.run_state(run).word == "finished"
     assert "finished; nothing left to do" in said("status", run)
 
 
@@ -85,7 +85,7 @@ def test_each_cell_tells_its_trials_its_best_and_what_is_in_training(run: Path) 
 
 def test_an_interrupted_trial_is_one_to_go_on_with(run: Path) -> None:
     ends(run, 4, "sft-lora", status="interrupted")
-    assert [trial.trial_id for trial in status.look(run).training] == [f"{4:012x}"]
+    assert [trial.trial_id for trial in status.run_state(run).training] == [f"{4:012x}"]
 
 
 def test_the_log_of_a_run_and_of_a_trial(run: Path) -> None:

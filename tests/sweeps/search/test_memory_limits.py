@@ -1,4 +1,4 @@
-"""What is foretold not to fit in memory is not started, and is a finding all the same; what runs out says where."""
+"""What is predicted not to fit in memory is not started, and is a finding all the same; what runs out says where."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from sweeps.search.searcher import CellSearch
 from sweeps.search.trial_sizes import PROCESS_BYTES, Sizes
 from sweeps.spec.spec import read
 from tests.helpers.clusters import Cluster
+from tests.helpers.searches import search_of
 from tests.helpers.sweeps import SPEC, Home, paretune, records, start, write_spec
 from tests.helpers.trials import curve, make_config, write_rows
 from tests.sweeps.search.test_searcher import Tune, config_of, end
@@ -43,10 +44,7 @@ def made(tmp_path: Path, tiny_model: Path) -> Plan:
 
 def search(plan: Plan, run: Path, limit: int | None) -> CellSearch:
     run.mkdir(exist_ok=True)
-    found = CellSearch(plan, run)
-    if limit is not None:
-        found.line.sizes = within(limit)
-    return found
+    return search_of(plan, run, within(limit) if limit is not None else None)
 
 
 def within(limit: int) -> Sizes:
@@ -69,12 +67,12 @@ def test_a_cell_tells_its_peak_between_the_ends_of_its_space(made: Plan) -> None
     for cell in made.cells:
         told = cell.predicted
         assert told is not None
-        assert told.of(told.most.config).total == told.most.total
-        assert told.of(told.least.config).total == told.least.total
-        assert told.most.total - told.least.total > 50 * MIB
+        assert told.for_config(told.largest.config).peak_bytes == told.largest.peak_bytes
+        assert told.for_config(told.smallest.config).peak_bytes == told.smallest.peak_bytes
+        assert told.largest.peak_bytes - told.smallest.peak_bytes > 50 * MIB
 
 
-def test_what_is_foretold_not_to_fit_is_a_row_with_its_reason_and_is_not_started(
+def test_what_is_predicted_not_to_fit_is_a_row_with_its_reason_and_is_not_started(
     made: Plan, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -87,10 +85,10 @@ def test_what_is_foretold_not_to_fit_is_a_row_with_its_reason_and_is_not_started
     assert found(run)
     for record in found(run):
         assert batch_size(record) == 512
-        assert (record.status, record.out_of_memory_in) == ("out_of_memory", "foretold")
+        assert (record.status, record.out_of_memory_in) == ("out_of_memory", "predicted")
         assert record.room_bytes == 60 * MIB < (record.predicted_peak_bytes or 0)
         assert record.started_at is None
-        assert "not started: training is foretold to take 0." in (record.error or "")
+        assert "not started: training is predicted to take 0." in (record.error or "")
         assert "GiB of a machine" in (record.error or "")
 
 
@@ -105,7 +103,7 @@ def test_the_search_hears_that_it_is_infeasible_and_by_how_much(made: Plan, tmp_
     Tune(looked).all()
     refused = {record.trial_id: record for record in found(run)}
     for name in ("sft-full", "sft-lora"):
-        for trial_id, trial in looked.studies[name].proposed().items():
+        for trial_id, trial in looked.work.studies[name].proposed().items():
             assert bool(trial.constraints) is (trial_id in refused)
             if trial.constraints:
                 peak = refused[trial_id].predicted_peak_bytes or 0
@@ -119,7 +117,7 @@ def test_a_sweep_in_which_nothing_fits_scores_the_base_model_and_ends(made: Plan
     assert [config["cell"] for config in tune.all()] == ["sft-base"]
     end(run, next(iter(tune.ours)), "done", 0.5)
     assert len(found(run)) == made.trials
-    assert not CellSearch(made, run).work_left()
+    assert not search_of(made, run).work.any_left()
 
 
 def test_an_amount_that_is_none_is_an_error_of_the_spec(tmp_path: Path, tiny_model: Path) -> None:
@@ -153,7 +151,7 @@ def test_a_sweep_runs_what_fits_and_reports_what_does_not(tmp_path: Path, tiny_m
         by_status.setdefault(record.status, set()).add(batch_size(record))
     assert by_status == {"done": {2}, "out_of_memory": {512}}
     summary = (tmp_path / "runs" / "tiny" / "report" / "index.html").read_text()
-    assert "not started: training is foretold to take" in summary
+    assert "not started: training is predicted to take" in summary
 
 
 @pytest.mark.slow
@@ -169,7 +167,7 @@ def test_on_a_cluster_a_worker_has_what_the_roomiest_node_has(tmp_path: Path, ti
     refused = [record for record in found(tmp_path / "runs" / "tiny") if record.status == "out_of_memory"]
     assert refused
     for record in refused:
-        assert (batch_size(record), record.out_of_memory_in) == (1000000, "foretold")
+        assert (batch_size(record), record.out_of_memory_in) == (1000000, "predicted")
         assert "GiB of a machine" in (record.error or "")
         assert (record.room_bytes or 0) < psutil.virtual_memory().total
     done = [record for record in found(tmp_path / "runs" / "tiny") if record.status == "done"]

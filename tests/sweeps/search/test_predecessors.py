@@ -13,7 +13,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from sweeps.planning.plan import Plan
-from sweeps.search.searcher import CellSearch
+from tests.helpers.searches import search_of
 from tests.helpers.specs import SPEC, folder, plan, problems
 from tests.sweeps.search.test_searcher import Tune, config_of, end
 from trainables.results import read_record
@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def needs(made: Plan) -> dict[str, tuple[str, ...]]:
-    return {cell.name: cell.needs for cell in made.cells}
+    return {cell.name: cell.depends_on for cell in made.cells}
 
 
 # What `from` means
@@ -162,7 +162,7 @@ def test_another_template_than_before_is_a_warning(here: Path) -> None:
 def test_a_filter_keeps_what_its_cells_go_on_from(here: Path) -> None:
     made = plan(here, LINE, stage="dpo", method="lora")
     assert [cell.name for cell in made.cells] == ["sft-lora", "dpo-lora"]
-    assert made.asked == ("dpo-lora",)
+    assert made.selected == ("dpo-lora",)
 
 
 def test_every_start_has_a_base_row_of_its_own(here: Path) -> None:
@@ -197,7 +197,7 @@ def finish(tune: Tune, run: Path, configs: list[dict[str, Any]], status: str = "
 def test_a_cell_begins_when_the_one_it_goes_on_from_has_ended_whatever_else_runs(
     here: Path, run: Path
 ) -> None:
-    tune = Tune(CellSearch(plan(here, LINE), run))
+    tune = Tune(search_of(plan(here, LINE), run))
     first = proposals(tune)
     assert {config["cell"] for config in first} == {"sft-base", "sft-full", "sft-lora"}
     full = [config for config in first if config["cell"] == "sft-full"]
@@ -208,7 +208,7 @@ def test_a_cell_begins_when_the_one_it_goes_on_from_has_ended_whatever_else_runs
 
 
 def test_all_trials_of_a_cell_start_from_the_best_of_the_other(here: Path, run: Path) -> None:
-    tune = Tune(CellSearch(plan(here, LINE), run))
+    tune = Tune(search_of(plan(here, LINE), run))
     first = proposals(tune)
     finish(tune, run, first)
     best = [config for config in first if config["cell"] == "sft-full"][-1]["trial_id"]
@@ -236,7 +236,7 @@ def test_the_id_of_a_trial_says_what_it_starts_from_and_no_path(here: Path, run:
 
 def test_a_line_whose_start_failed_ends_with_rows_that_say_so(here: Path, run: Path) -> None:
     text = LINE.replace("pairs.jsonl}}]", "pairs.jsonl}}, {kind: sft, name: again, model: {from: dpo}}]")
-    tune = Tune(CellSearch(plan(here, text), run))
+    tune = Tune(search_of(plan(here, text), run))
     finish(tune, run, [c for c in proposals(tune) if c["cell"] == "sft-full"], "failed")
     assert not [c for c in proposals(tune) if "full" in c["cell"]]
     records = filter(None, (read_record(path) for path in (run / "trials").iterdir()))
@@ -249,28 +249,28 @@ def test_a_line_whose_start_failed_ends_with_rows_that_say_so(here: Path, run: P
 
 
 def test_a_resumed_run_goes_on_with_the_start_that_was_chosen(here: Path, run: Path) -> None:
-    tune = Tune(CellSearch(plan(here, LINE), run))
+    tune = Tune(search_of(plan(here, LINE), run))
     finish(tune, run, proposals(tune))
     interrupted = proposals(tune)
     finish(tune, run, interrupted[:2])
-    again = Tune(CellSearch(plan(here, LINE), run))
-    assert again.search.work_left()
+    again = Tune(search_of(plan(here, LINE), run))
+    assert again.search.work.any_left()
     assert {c["trial_id"] for c in proposals(again)} == {c["trial_id"] for c in interrupted[2:]}
 
 
 def test_more_trials_of_the_first_stage_leave_the_second_where_it_started(here: Path, run: Path) -> None:
-    tune = Tune(CellSearch(plan(here, LINE), run))
+    tune = Tune(search_of(plan(here, LINE), run))
     finish(tune, run, proposals(tune))
     started = {config_of(run, c["trial_id"]).model.start for c in proposals(tune) if c["cell"] == "dpo-full"}
-    more = Tune(CellSearch(plan(here, LINE, ("search.trials=4",)), run))
+    more = Tune(search_of(plan(here, LINE, ("search.trials=4",)), run))
     fresh = [config_of(run, c["trial_id"]) for c in proposals(more)]
     assert {config.model.start for config in fresh if config.cell == "dpo-full"} == started
     assert "sft-full" in {config.cell for config in fresh}
 
 
 def test_nothing_is_left_once_every_line_has_ended(here: Path, run: Path) -> None:
-    tune = Tune(CellSearch(plan(here, LINE), run))
+    tune = Tune(search_of(plan(here, LINE), run))
     while found := proposals(tune):
         finish(tune, run, found)
     assert tune.search.suggest("last") == Searcher.FINISHED
-    assert not CellSearch(plan(here, LINE), run).work_left()
+    assert not search_of(plan(here, LINE), run).work.any_left()

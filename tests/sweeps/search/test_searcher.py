@@ -16,11 +16,12 @@ from ray.tune.search import Searcher
 
 from sweeps.cluster.packing import Machine
 from sweeps.execution import run_folder as folders
-from sweeps.execution.launch import slots
 from sweeps.planning.plan import Plan
 from sweeps.search import asha as asha_module
 from sweeps.search.asha import CellAsha
 from sweeps.search.searcher import CellSearch
+from sweeps.search.trial_sizes import slots
+from tests.helpers.searches import search_of
 from tests.helpers.specs import SPEC, folder, plan
 from trainables.results import Record, read_record, write_record
 from trainables.storage import files
@@ -82,31 +83,31 @@ def curve(run: Path, trial_id: str, *points: tuple[int, float]) -> None:
 
 
 def test_base_models_come_first_and_then_the_cells_in_turn(here: Path, run: Path) -> None:
-    found = [config["cell"] for config in Tune(CellSearch(plan(here), run)).all()]
+    found = [config["cell"] for config in Tune(search_of(plan(here), run)).all()]
     assert found == ["sft-base", "sft-full", "sft-lora", "sft-full", "sft-lora", "sft-full", "sft-lora"]
 
 
 def test_a_cell_with_a_larger_budget_goes_on_alone(here: Path, run: Path) -> None:
     text = SPEC.replace("{kind: full}", "{kind: full, search: {trials: 1}}")
-    found = [config["cell"] for config in Tune(CellSearch(plan(here, text), run)).all()]
+    found = [config["cell"] for config in Tune(search_of(plan(here, text), run)).all()]
     assert found[1:] == ["sft-full", "sft-lora", "sft-lora", "sft-lora"]
 
 
 def test_every_proposal_is_in_the_run_folder_before_it_runs(here: Path, run: Path) -> None:
-    for config in Tune(CellSearch(plan(here), run)).all():
+    for config in Tune(search_of(plan(here), run)).all():
         assert config_of(run, config["trial_id"]).trial_id() == config["trial_id"]
 
 
 def test_nothing_is_proposed_once_the_sweep_is_left(here: Path, run: Path) -> None:
-    search = CellSearch(plan(here), run)
-    search.leaving = True
+    search = search_of(plan(here), run)
+    search.shutdown.request()
     assert Tune(search).next() is None
-    assert search.work_left()
+    assert search.work.any_left()
 
 
 def test_the_studies_hear_what_the_records_say(here: Path, run: Path) -> None:
     made = plan(here)
-    tune = Tune(CellSearch(made, run))
+    tune = Tune(search_of(made, run))
     ids = [config["trial_id"] for config in tune.all()]
     cells = {trial_id: config_of(run, trial_id).cell for trial_id in ids}
     full = [trial_id for trial_id in ids if cells[trial_id] == "sft-full"]
@@ -116,7 +117,7 @@ def test_the_studies_hear_what_the_records_say(here: Path, run: Path) -> None:
     ):
         end(run, trial_id, status, objective)
         tune.complete(trial_id)
-    trials = tune.search.studies["sft-full"].study.trials
+    trials = tune.search.work.studies["sft-full"].study.trials
     assert [(trial.state.name, trial.value) for trial in trials] == [
         ("COMPLETE", 0.75),
         ("PRUNED", 0.5),
@@ -125,7 +126,7 @@ def test_the_studies_hear_what_the_records_say(here: Path, run: Path) -> None:
 
 
 def test_a_trial_whose_slot_was_lost_is_a_failed_row(here: Path, run: Path) -> None:
-    tune = Tune(CellSearch(plan(here), run))
+    tune = Tune(search_of(plan(here), run))
     lost = tune.all()[1]["trial_id"]
     tune.complete(lost, error=True)
     record = read_record(run / "trials" / lost)
@@ -136,7 +137,7 @@ def test_a_trial_whose_slot_was_lost_is_a_failed_row(here: Path, run: Path) -> N
 
 def test_an_interrupted_trial_is_not_told_and_comes_first_next_time(here: Path, run: Path) -> None:
     made = plan(here)
-    tune = Tune(CellSearch(made, run))
+    tune = Tune(search_of(made, run))
     first = [tune.next() for _ in range(4)]  # the base and three of cells
     ids = [config["trial_id"] for config in first if config]
     for trial_id in ids[:2]:
@@ -144,7 +145,7 @@ def test_an_interrupted_trial_is_not_told_and_comes_first_next_time(here: Path, 
         tune.complete(trial_id)
     end(run, ids[2], "interrupted")
     tune.complete(ids[2])
-    again = [config["trial_id"] for config in Tune(CellSearch(made, run)).all()]
+    again = [config["trial_id"] for config in Tune(search_of(made, run)).all()]
     assert set(again[:2]) == set(ids[2:])
     assert len(again) == 2 + 3  # two unfinished, three never begun
     assert not set(again) & set(ids[:2])
@@ -154,12 +155,12 @@ def test_what_ended_while_the_driver_was_dead_is_told_with_its_intermediate_resu
     here: Path, run: Path
 ) -> None:
     made = plan(here)
-    ids = [config["trial_id"] for config in Tune(CellSearch(made, run)).all()]
+    ids = [config["trial_id"] for config in Tune(search_of(made, run)).all()]
     stopped = next(trial_id for trial_id in ids if config_of(run, trial_id).cell == "sft-lora")
     end(run, stopped, "stopped", 0.25)
     rung = made.cells[-1].rungs[0]
     curve(run, stopped, (rung, 0.25), (rung + 1, 0.5))
-    study = CellSearch(made, run).studies["sft-lora"].study
+    study = search_of(made, run).work.studies["sft-lora"].study
     assert (study.trials[0].state.name, study.trials[0].value) == ("PRUNED", 0.25)
     # What is validated between the steps that the search decides at, it isn't told of by a living driver either.
     assert study.trials[0].intermediate_values == {rung: 0.25}
@@ -169,24 +170,24 @@ def test_a_trial_proposed_by_a_driver_that_was_killed_before_it_wrote_the_config
     here: Path, run: Path
 ) -> None:
     made = plan(here)
-    study = CellSearch(made, run).studies["sft-lora"]
+    study = search_of(made, run).work.studies["sft-lora"]
     proposed = study.ask()
     assert proposed is not None
-    found = [config["trial_id"] for config in Tune(CellSearch(made, run)).all()]
+    found = [config["trial_id"] for config in Tune(search_of(made, run)).all()]
     assert found[0] == proposed.trial_id()
     assert len(found) == 7
 
 
 def test_work_is_left_until_the_last_trial_has_its_record(here: Path, run: Path) -> None:
     made = plan(here)
-    tune = Tune(CellSearch(made, run))
+    tune = Tune(search_of(made, run))
     ids = [config["trial_id"] for config in tune.all()]
     for trial_id in ids:
-        assert CellSearch(made, run).work_left()
+        assert search_of(made, run).work.any_left()
         end(run, trial_id, "done", 0.5)
         tune.complete(trial_id)
-    assert not CellSearch(made, run).work_left()
-    assert CellSearch(plan(here, SPEC, ("search.trials=4",)), run).work_left()
+    assert not search_of(made, run).work.any_left()
+    assert search_of(plan(here, SPEC, ("search.trials=4",)), run).work.any_left()
 
 
 # The scheduler
@@ -316,7 +317,7 @@ def test_a_resumed_asha_decides_as_if_it_had_never_been_away(
 
 def test_a_resumed_asha_knows_the_trials_that_are_done(here: Path, run: Path, stops: Stops) -> None:
     made = plan(here, SPEC, HALVES)
-    for config in Tune(CellSearch(made, run)).all():
+    for config in Tune(search_of(made, run)).all():
         if config["cell"] == "sft-full":
             end(run, config["trial_id"], "done", 5.0)
             curve(run, config["trial_id"], (2, 4.0), (4, 4.5), (8, 5.0))
@@ -363,7 +364,7 @@ def test_a_trial_whose_record_was_damaged_is_run_again_and_no_other(
     here: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = plan(here)
-    tune = Tune(CellSearch(made, run))
+    tune = Tune(search_of(made, run))
     ids = [config["trial_id"] for config in tune.all()]
     for trial_id in ids:
         end(run, trial_id, "done", 0.5)
@@ -374,11 +375,11 @@ def test_a_trial_whose_record_was_damaged_is_run_again_and_no_other(
     assert len(folders.set_aside_damaged(run)) == 1
     assert (damaged.parent / "record.damaged.json").read_text() == text[: len(text) // 2]
     assert str(damaged) in capsys.readouterr().err
-    search = CellSearch(made, run)
-    assert search.work_left()
+    search = search_of(made, run)
+    assert search.work.any_left()
     again = Tune(search)
     assert [config["trial_id"] for config in again.all()] == [ids[2]]
     end(run, ids[2], "done", 0.5)
     again.complete(ids[2])
-    assert not CellSearch(made, run).work_left()
+    assert not search_of(made, run).work.any_left()
     assert folders.set_aside_damaged(run) == []

@@ -12,6 +12,7 @@ from ray.tune.search import Searcher
 
 from sweeps.runs.mirror import Mirror
 from sweeps.search.searcher import CellSearch
+from tests.helpers.searches import search_of
 from tests.helpers.specs import folder, plan
 from trainables import results
 from trainables.results import Record
@@ -22,11 +23,11 @@ from trainables.trial.config import TrialConfig
 @pytest.fixture
 def search(tmp_path: Path) -> Iterator[CellSearch]:
     (tmp_path / "run").mkdir()
-    made = CellSearch(plan(folder(tmp_path)), tmp_path / "run")
-    made.mirror = Mirror(Store(f"memory://{secrets.token_hex(4)}/run", patience=0.2), tmp_path / "run")
+    mirror = Mirror(Store(f"memory://{secrets.token_hex(4)}/run", patience=0.2), tmp_path / "run")
+    made = search_of(plan(folder(tmp_path)), tmp_path / "run", mirror=mirror)
 
     def leave(number: int, frame: object) -> None:
-        made.leaving = True
+        made.shutdown.request()
 
     before = signal.signal(signal.SIGTERM, leave)
     yield made
@@ -34,12 +35,12 @@ def search(tmp_path: Path) -> Iterator[CellSearch]:
 
 
 def store_of(search: CellSearch) -> Store:
-    assert search.mirror is not None
+    assert search.mirror.store is not None
     return search.mirror.store
 
 
 def record_of(search: CellSearch, trial: str, **facts: object) -> Record:
-    config = TrialConfig.model_validate_json((search.run / "trials" / trial / "config.json").read_text())
+    config = TrialConfig.model_validate_json((search.work.run / "trials" / trial / "config.json").read_text())
     return Record.model_validate({**config.identity(), "status": "done", "objective": 0.5, **facts})
 
 
@@ -56,7 +57,7 @@ def test_what_an_ended_trial_left_is_here_before_its_study_hears_of_it(search: C
     record = record_of(search, trial)
     store_of(search).write(f"trials/{trial}/record.json", record.model_dump_json().encode())
     search.on_trial_complete("tune-1", {"done": True})
-    assert search.studies["sft-full"].study.best_value == 0.5
+    assert search.work.studies["sft-full"].study.best_value == 0.5
 
 
 def test_a_trial_whose_results_were_lost_on_the_way_is_run_once_more_and_then_is_a_row(
@@ -67,10 +68,10 @@ def test_a_trial_whose_results_were_lost_on_the_way_is_run_once_more_and_then_is
         search, trial, status="failed", error="its results could not be written"
     ).model_dump_json()
     search.on_trial_complete("tune-0", {"lost": lost})
-    assert results.read_record(search.run / "trials" / trial) is None
+    assert results.read_record(search.work.run / "trials" / trial) is None
     assert search.suggest("tune-1")["trial_id"] == trial
     search.on_trial_complete("tune-1", {"lost": lost})
-    found = results.read_record(search.run / "trials" / trial)
+    found = results.read_record(search.work.run / "trials" / trial)
     assert found is not None
     assert found.error == "its results could not be written"
     assert search.suggest("tune-2")["trial_id"] != trial
@@ -84,5 +85,5 @@ def test_nothing_is_proposed_that_the_url_cannot_know_of(
 
     monkeypatch.setattr(Store, "push", down)
     assert search.suggest("tune-0") == Searcher.FINISHED
-    assert search.leaving
-    assert search.work_left()
+    assert search.shutdown.requested
+    assert search.work.any_left()

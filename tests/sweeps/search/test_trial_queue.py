@@ -16,9 +16,10 @@ from sweeps.planning.plan import Plan
 from sweeps.search.admission import Admission
 from sweeps.search.capacity import Patience
 from sweeps.search.searcher import CellSearch
-from sweeps.search.trial_queue import PASSES
+from sweeps.search.trial_queue import MAX_OVERTAKES, OvertakeCounter
 from sweeps.search.trial_sizes import Sizes
 from sweeps.spec.settings import ResourcesConfig
+from tests.helpers.searches import search_of
 from tests.helpers.specs import SPEC, folder, plan, problems
 from tests.sweeps.search.test_searcher import Tune, end
 
@@ -113,39 +114,41 @@ def here(tmp_path: Path) -> Path:
     return folder(tmp_path)
 
 
-class Foretold:
+class FakeCellMemory:
     """A cell's prediction, of as many GiB as a test says; several workers share them."""
 
     def __init__(self, gib: float, plan: Plan, workers: int = 1) -> None:
         self.gib, self.workers = gib, workers
         self.config = plan.cells[0].first()
 
-    def of(self, config: Any) -> Case:
-        return Case(config, int(self.gib * GIB), self.workers)
+    def for_config(self, config: Any) -> FakeConfigMemory:
+        return FakeConfigMemory(config, int(self.gib * GIB), self.workers)
 
     @property
-    def least(self) -> Case:
-        return self.of(self.config)
+    def smallest(self) -> FakeConfigMemory:
+        return self.for_config(self.config)
 
-    most = least
+    largest = smallest
 
 
-class Case:
+class FakeConfigMemory:
     def __init__(self, config: Any, bytes: int, workers: int = 1) -> None:
         self.config, self.bytes, self.workers = config, bytes, workers
-        self.total = bytes // workers
+        self.peak_bytes = bytes // workers
 
-    def ways(self) -> list[Case]:
+    def worker_options(self) -> list[FakeConfigMemory]:
         rows = self.config.train.batch_size
         return [
-            Case(self.config, self.bytes, workers) for workers in range(1, rows + 1) if rows % workers == 0
+            FakeConfigMemory(self.config, self.bytes, workers)
+            for workers in range(1, rows + 1)
+            if rows % workers == 0
         ]
 
 
-def foretold(made: Plan, *gib: float) -> Plan:
-    """The plan, with so much foretold of each of its cells."""
+def with_predictions(made: Plan, *gib: float) -> Plan:
+    """The plan, with so many GiB predicted for each of its cells."""
     cells = tuple(
-        replace(cell, predicted=Foretold(amount, made))  # type: ignore[arg-type]
+        replace(cell, predicted=FakeCellMemory(amount, made))  # type: ignore[arg-type]
         for cell, amount in zip(made.cells, gib, strict=True)
     )
     return replace(made, cells=cells)
@@ -174,18 +177,18 @@ def taken(made: Plan, machines: tuple[Machine, ...], at_once: int = 4) -> list[S
 def test_a_trial_takes_the_smallest_share_of_a_gpu_that_it_fits_in(
     here: Path, gib: float, share: float
 ) -> None:
-    made = foretold(plan(here, SPEC, ("resources.gpus=auto",)), 20, gib)
+    made = with_predictions(plan(here, SPEC, ("resources.gpus=auto",)), 20, gib)
     assert taken(made, GPU_OF_24)[1] == Size(1, 1, share)
 
 
 def test_what_is_too_large_for_a_gpu_is_shared_by_workers_if_the_spec_lets_it(here: Path) -> None:
     sets = ("resources.gpus=auto", "resources.workers=auto", "train.batch_size=8")
-    made = foretold(plan(here, SPEC, sets), 60, 7)
+    made = with_predictions(plan(here, SPEC, sets), 60, 7)
     assert taken(made, GPU_OF_24) == [Size(4, 1, 1), Size(1, 1, 1 / 3)]
-    alone = foretold(plan(here, SPEC, ("resources.gpus=auto",)), 60, 7)
+    alone = with_predictions(plan(here, SPEC, ("resources.gpus=auto",)), 60, 7)
     over = Sizes.of_plan(alone, GPU_OF_24).refuses(alone.cells[0], alone.cells[0].first())
     assert over is not None
-    assert "training is foretold to take 60.00 GiB, and a worker has 24.00 GiB (a GPU of 24.00 GiB)" in str(
+    assert "training is predicted to take 60.00 GiB, and a worker has 24.00 GiB (a GPU of 24.00 GiB)" in str(
         over
     )
 
@@ -195,7 +198,7 @@ def test_an_entry_may_say_what_its_trials_take(here: Path) -> None:
     made = plan(here, text, ("resources.gpus=0.5", "train.batch_size=4"))
     assert not made.errors
     assert taken(made, ()) == [Size(2, 1, 1), Size(1, 1, 0.5)]
-    assert {cell.takes.concurrent for cell in made.cells} == {None}
+    assert {cell.resources.concurrent for cell in made.cells} == {None}
 
 
 def test_an_entrys_resources_change_no_trial(here: Path) -> None:
@@ -246,7 +249,7 @@ def test_workers_must_share_an_entrys_rows_evenly(here: Path) -> None:
 
 
 def test_main_memory_is_reserved_alike_where_there_is_enough(here: Path) -> None:
-    made = foretold(plan(here), 4, 1)
+    made = with_predictions(plan(here), 4, 1)
     roomy, tight = (Machine("a", 4, memory=32 * GIB),), (Machine("a", 4, memory=16 * GIB),)
     assert taken(made, roomy) == [Size(1, 1, memory=6 * GIB)] * 2
     assert taken(made, tight) == [Size(1, 1, memory=6 * GIB), Size(1, 1, memory=3 * GIB)]
@@ -265,16 +268,9 @@ class Room:
 
 def admitted(made: Plan, run: Path, room: Room, most: int = 64) -> CellSearch:
     run.mkdir(exist_ok=True)
-    found = CellSearch(made, run)
-    found.line.admission = Admission(lambda: room.machines, most)
-    found.line.admission._look = lambda: room.machines  # type: ignore[method-assign]
-    found.line.sizes = Sizes.of_plan(made, room.machines, most)
-    return found
-
-
-def looked_again(search: CellSearch) -> None:
-    assert search.line.admission is not None
-    search.line.admission._looked = None
+    sizes = Sizes.of_plan(made, room.machines, most)
+    # Each look at the cluster sees what a test has changed.
+    return search_of(made, run, sizes, Admission(lambda: room.machines, most, look_seconds=0))
 
 
 def finish(tune: Tune, run: Path, trial_id: str) -> None:
@@ -304,7 +300,7 @@ def test_a_config_is_not_asked_for_before_it_has_room(here: Path, tmp_path: Path
     tune = Tune(admitted(plan(here), tmp_path / "run", Room(Machine("a", 2))))
     while tune.next() is not None:
         pass
-    assert sum(study.count for study in tune.search.studies.values()) == 1  # beside the base model
+    assert sum(study.count for study in tune.search.work.studies.values()) == 1  # beside the base model
 
 
 def test_small_trials_pass_a_large_one_that_has_no_room_but_not_for_ever(here: Path, tmp_path: Path) -> None:
@@ -320,14 +316,14 @@ def test_small_trials_pass_a_large_one_that_has_no_room_but_not_for_ever(here: P
     ]
     passed = 3
     for _ in range(40):
-        if tune.search.studies["sft-full"].count:
+        if tune.search.work.studies["sft-full"].count:
             break
         finish(tune, run, running.pop(0)["trial_id"])  # type: ignore[index]
         while (found := tune.next()) is not None:
             running.append(found)
             passed += found["cell"] == "sft-lora"
-    assert tune.search.studies["sft-full"].count == 1
-    assert passed == PASSES
+    assert tune.search.work.studies["sft-full"].count == 1
+    assert passed == MAX_OVERTAKES
     assert [config["cell"] for config in running if config] == ["sft-full"]  # it had to have both GPUs
 
 
@@ -341,11 +337,11 @@ def test_budgets_are_spent_whatever_the_mix(here: Path, tmp_path: Path) -> None:
         if not running:
             break
         finish(tune, run, running.pop(0))
-    assert {name: study.count for name, study in tune.search.studies.items()} == {
+    assert {name: study.count for name, study in tune.search.work.studies.items()} == {
         "sft-full": 20,
         "sft-lora": 20,
     }
-    assert not tune.search.work_left()
+    assert not tune.search.work.any_left()
 
 
 def test_a_slots_size_is_kept_while_cells_are_nearly_level(here: Path, tmp_path: Path) -> None:
@@ -367,21 +363,33 @@ def test_a_new_machine_is_used_as_soon_as_it_is_seen(here: Path, tmp_path: Path)
     assert tune.next()
     assert tune.next() is None
     room.machines.append(Machine("b", 1))
-    looked_again(tune.search)
     assert tune.next()
 
 
-# Waiting for room
+def test_names_that_were_overtaken_often_enough_hold_up_all_others(here: Path) -> None:
+    first, second = (cell.first() for cell in plan(here).cells)
+    overtakes = OvertakeCounter(limit=2)
+    overtakes.started(first, ["large"])
+    assert overtakes.may_be_overtaken("large")
+    overtakes.started(first, ["large", second.cell])
+    assert not overtakes.may_be_overtaken("large")
+    assert overtakes.may_be_overtaken(second.cell)
+    overtakes.started(second, [second.cell])
+    overtakes.started(first, [second.cell])
+    assert overtakes.may_be_overtaken(second.cell)  # it was counted anew when it started
+    assert not overtakes.may_be_overtaken("large")
+
+
+# Waiting for capacity
 
 
 def waiting(search: CellSearch, seconds: float | None) -> tuple[Patience, list[str]]:
     said: list[str] = []
-    return Patience(search, said.append, seconds, None), said
+    return Patience(search.queue, search.shutdown, said.append, seconds, None), said
 
 
-def turn(patience: Patience, search: CellSearch, clock: list[float], seconds: float) -> None:
+def turn(patience: Patience, clock: list[float], seconds: float) -> None:
     clock[0] += seconds
-    looked_again(search)
     patience()
 
 
@@ -394,18 +402,18 @@ def test_what_no_machine_has_is_said_and_waited_for_so_long_and_no_longer(
     patience, said = waiting(search, 100)
     assert Tune(search).next() is None
     assert search.waits()
-    turn(patience, search, clock, 1)
-    turn(patience, search, clock, 20)
-    turn(patience, search, clock, 20)
+    turn(patience, clock, 1)
+    turn(patience, clock, 20)
+    turn(patience, clock, 20)
     assert len(said) == 1
     assert (
-        "takes 1 x (4 CPUs), which no machine has that is up now (2 CPUs); the sweep waits for 100 s at most"
+        "needs 1 x (4 CPUs), and no machine that is up now has that much (2 CPUs); the sweep waits at most 100 s"
         in said[0]
     )
-    assert not search.leaving
-    turn(patience, search, clock, 100)
-    assert search.leaving
-    assert "can be resumed" in said[1]
+    assert not search.shutdown.requested
+    turn(patience, clock, 100)
+    assert search.shutdown.requested
+    assert "the sweep ends here; --resume continues it later" in said[1]
 
 
 def test_while_something_runs_nobody_loses_patience(
@@ -417,9 +425,9 @@ def test_while_something_runs_nobody_loses_patience(
     patience, said = waiting(search, 100)
     assert Tune(search).next()
     for _ in range(5):
-        turn(patience, search, clock, 1000)
+        turn(patience, clock, 1000)
     assert not said
-    assert not search.leaving
+    assert not search.shutdown.requested
 
 
 def test_a_share_is_one_over_a_whole_number() -> None:

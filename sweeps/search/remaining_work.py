@@ -1,0 +1,141 @@
+"""What is left to run of a sweep, read from its run folder: records, journals, curves. Ray's own state is not needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sweeps.planning.plan import Plan
+from sweeps.search.predecessors import NothingToStartFrom, Pipeline, Waiting
+from sweeps.search.study import CellStudy
+from sweeps.search.trial_sizes import TooLarge
+from trainables import results
+from trainables.results import Record, Status
+from trainables.storage import files
+from trainables.system import provenance
+from trainables.trial.config import TrialConfig
+
+
+class RemainingWork:
+    """A study for every cell, the trials that were left unfinished, and the cells that wait for other cells.
+
+    ``waiting`` holds trials that run before anything new is proposed: the unfinished ones, then the base models. A cell
+    that continues from another is held back until that one has ended; cells that depend on nothing run on meanwhile.
+    """
+
+    def __init__(self, plan: Plan, run: Path) -> None:
+        self.run = run
+        self.studies = {cell.name: CellStudy(run, cell) for cell in plan.cells}
+        self.waiting: list[TrialConfig] = []
+        self._pipeline = Pipeline(run)
+        self._held_cells = {name: study for name, study in self.studies.items() if study.cell.depends_on}
+        self._held_bases = list(plan.bases)
+        for study in self.released_studies():
+            self._resume(study)
+        self.release()
+
+    def released_studies(self) -> list[CellStudy]:
+        """The studies of the cells that aren't held back."""
+        return [study for name, study in self.studies.items() if name not in self._held_cells]
+
+    def any_held(self) -> bool:
+        """Whether a cell or a base model is held back."""
+        return bool(self._held_cells or self._held_bases)
+
+    def any_left(self) -> bool:
+        """Whether anything is left to run or to be told to a study."""
+        unspent = any(not study.ended() for study in self.studies.values())
+        return bool(self.waiting) or self.any_held() or unspent
+
+    def release(self) -> bool:
+        """Lets what no longer depends on an unfinished cell run; whether there was any such."""
+        released = False
+        # Repeated, because a cell that has nothing to start from ends at once, and others may depend on it. Checking
+        # what may go reads every study, so not when nothing is held.
+        while self.any_held() and self._release_once():
+            released = True
+        return released
+
+    def _release_once(self) -> bool:
+        self._pipeline.ended |= {study.cell.name for study in self.released_studies() if study.ended()}
+        cells = [name for name in list(self._held_cells) if self._release_cell(name)]
+        bases = [base for base in list(self._held_bases) if self._release_base(base)]
+        return bool(cells or bases)
+
+    def _release_cell(self, name: str) -> bool:
+        """Once the trial that a cell continues from is known, lets the cell run, or fail; whether it is known."""
+        study = self._held_cells[name]
+        try:
+            study.cell = replace(study.cell, tree=self._pipeline.filled(study.cell.tree))
+        except Waiting:
+            return False
+        except NothingToStartFrom as error:
+            self.record_failed(study.cell.first(), str(error))
+            study.cell = replace(study.cell, trials=0)
+        else:
+            self._resume(study)
+        del self._held_cells[name]
+        return True
+
+    def _release_base(self, base: TrialConfig) -> bool:
+        try:
+            config = TrialConfig.model_validate(self._pipeline.filled(base.model_dump(mode="json")))
+        except Waiting:
+            return False
+        except NothingToStartFrom as error:
+            self.record_failed(base, str(error))
+        else:
+            self.waiting += [] if results.has_ended(self.folder(config.trial_id())) else [config]
+        self._held_bases.remove(base)
+        return True
+
+    def _resume(self, study: CellStudy) -> None:
+        """Tells a study what a driver that died could not, and has its unfinished trials run."""
+        for config in study.unfinished():
+            folder = self.folder(config.trial_id())
+            record = results.read_record(folder)
+            if record is not None and record.status != "interrupted":
+                # As a living driver is told: validations between the rungs aren't reported to it.
+                for step, objective in results.objectives(folder):
+                    if step in study.cell.rungs:
+                        study.report(record.trial_id, step, objective)
+                tell(study, record)
+        self.waiting += study.unfinished()
+        # Trials that the study knows the end of and the run folder doesn't: their records were damaged.
+        self.waiting += study.told_but_not(lambda trial_id: results.has_ended(self.folder(trial_id)))
+
+    def folder(self, trial_id: str) -> Path:
+        return self.run / "trials" / trial_id
+
+    def write_config(self, config: TrialConfig) -> None:
+        """Has a trial be in the run folder before it starts, waits, or is refused."""
+        files.write_json(self.folder(config.trial_id()) / "config.json", config.model_dump(mode="json"))
+
+    def record_refused(self, study: CellStudy, config: TrialConfig, excess: TooLarge) -> None:
+        """Gives a trial that is predicted not to fit in memory its record; it is not started."""
+        facts = {"predicted_peak_bytes": excess.needed, "room_bytes": excess.bytes}
+        record = self._record_not_run(
+            config, "out_of_memory", str(excess), out_of_memory_in="predicted", **facts
+        )
+        tell(study, record)
+
+    def record_failed(self, config: TrialConfig, reason: str) -> Record:
+        """Gives a trial that can't be run its record."""
+        return self._record_not_run(config, "failed", reason)
+
+    def _record_not_run(self, config: TrialConfig, status: Status, reason: str, **facts: Any) -> Record:
+        """Writes the record of a trial that never ran, so that it is a row of the report and not a gap."""
+        now = provenance.now()
+        record = Record(**config.identity(), status=status, error=reason, ended_at=now, **facts)
+        self.write_config(config)
+        results.write_record(self.folder(config.trial_id()), record)
+        return record
+
+
+def tell(study: CellStudy, record: Record) -> None:
+    """Tells a study how a trial ended, and by which share of the memory it was predicted to exceed it."""
+    excess = None
+    if record.predicted_peak_bytes and record.room_bytes:
+        excess = record.predicted_peak_bytes / record.room_bytes - 1
+    study.tell(record.trial_id, record.status, record.objective, excess)

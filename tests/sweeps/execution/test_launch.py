@@ -1,0 +1,88 @@
+"""A sweep that outlasts its storage's outages: who begins anew, with what, and who doesn't. No Ray."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.execution import launch
+from sweeps.runs.mirror import NoMirror
+from trainables.storage.url_store import StorageError
+
+
+class Driver:
+    """Sweeps by doing what a test says."""
+
+    def __init__(self, *outcomes: BaseException | None) -> None:
+        self.outcomes = list(outcomes)
+        self.sweeps = 0
+
+    def work_left(self) -> bool:
+        return bool(self.outcomes)
+
+    def sweep(self) -> None:
+        self.sweeps += 1
+        if (error := self.outcomes.pop(0)) is not None:
+            raise error
+
+
+class Mirror(NoMirror):
+    def __init__(self) -> None:
+        self.restarts = 0
+
+    def restart(self) -> None:
+        self.restarts += 1
+
+
+class Progress:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def full_disk() -> OSError:
+    return OSError(errno.ENOSPC, "No space left on device")
+
+
+def sweep(first: Driver, later: list[Driver], run: Path) -> tuple[Mirror, Progress]:
+    mirror, progress = Mirror(), Progress()
+    drivers: Any = iter(later)
+    launch._sweep_over_outages(first, lambda: next(drivers), run, progress, mirror)  # type: ignore[arg-type]
+    return mirror, progress
+
+
+def test_a_sweep_that_ends_well_is_not_begun_again(tmp_path: Path) -> None:
+    driver = Driver(None, None)
+    mirror, progress = sweep(driver, [], tmp_path)
+    assert (driver.sweeps, mirror.restarts, progress.said) == (1, 0, [])
+
+
+def test_nothing_is_swept_where_no_work_is_left(tmp_path: Path) -> None:
+    driver = Driver()
+    sweep(driver, [], tmp_path)
+    assert driver.sweeps == 0
+
+
+def test_after_an_outage_a_new_driver_continues_with_what_the_run_is_by_then(tmp_path: Path) -> None:
+    (tmp_path / ".ray").mkdir()
+    drivers = [Driver(full_disk()), Driver(full_disk()), Driver(None)]
+    mirror, progress = sweep(drivers[0], drivers[1:], tmp_path)
+    assert [driver.sweeps for driver in drivers] == [1, 1, 1]
+    assert mirror.restarts == 2
+    assert len(progress.said) == 2
+    assert "No space left on device" in progress.said[0]
+    assert not (tmp_path / ".ray").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("a fault"), StorageError("s3://bucket: 503"), KeyboardInterrupt()]
+)
+def test_what_is_no_outage_of_the_run_folder_ends_the_sweep(tmp_path: Path, error: BaseException) -> None:
+    """Nor is a store at a URL: its outages are waited for where they happen."""
+    with pytest.raises(type(error)):
+        sweep(Driver(error), [], tmp_path)
