@@ -1,4 +1,4 @@
-"""A node's own examination, in a process of its own: the question as JSON on standard input, the report on output."""
+"""The examination of a node in a process of its own: a question as JSON on standard input, the report on output."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import json
 import sys
 from contextlib import redirect_stdout
 
-from sweeps.doctor.report import asked, examine
+from sweeps.doctor.report import examine, examine_capabilities
 
 
 def main() -> None:
-    """Answers one question: ``{"output": FOLDER}`` to examine all, or ``{"names": [...]}``."""
+    """Answers one question: ``{"output": FOLDER}`` examines everything, ``{"names": [...]}`` these capabilities."""
     question = json.loads(sys.stdin.read())
-    with redirect_stdout(sys.stderr):  # what libraries print is not the answer
+    with redirect_stdout(sys.stderr):  # libraries print to standard output, too
         names = question.get("names")
-        report = asked(names) if names is not None else examine(question["output"], driver=False)
+        report = (
+            examine_capabilities(names) if names is not None else examine(question["output"], driver=False)
+        )
     print(report.to_json())
 
 

@@ -1,4 +1,4 @@
-"""``paretune doctor --address``: every node of a cluster is examined by a doctor of its own, all at the same time."""
+"""``paretune doctor --address``: examines all nodes of a cluster at the same time, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from typing import Any
 from sweeps.cluster import remote_tasks, session, shared_folder
 from sweeps.cluster.session import START, Answer, Node
 from sweeps.doctor import report
-from sweeps.doctor.cluster_report import CLUSTER, PACKAGES, Examined, Fleet
+from sweeps.doctor.cluster_report import CLUSTER, PACKAGES, ClusterReport, NodeReport
 from sweeps.doctor.report import Report
 from trainables.system.capabilities import Capability
 
-PATIENCE_SECONDS = 180.0  # for all nodes together; torch, bitsandbytes and the rest are imported on each
+PATIENCE_SECONDS = 180.0  # for all nodes together; each of them imports torch, bitsandbytes and more
 
 
-def examine(address: str, output: str) -> Fleet:
-    """Joins the cluster and examines every node of it, and whether they share ``output``.
+def examine(address: str, output: str) -> ClusterReport:
+    """Joins the cluster and examines each of its nodes, and whether they share ``output``.
 
-    Raises ``SpecError`` where the cluster can't be joined.
+    Raises ``SpecError`` if the cluster can't be joined.
     """
-    driver = Report({PACKAGES: report.versions(), "Tracking": report.tracking()})
-    if driver.missing:  # Ray may be what is missing
-        return Fleet(driver, ())
+    driver = Report({PACKAGES: report.package_versions(), "Tracking": report.tracking()})
+    if driver.missing:  # perhaps Ray, without which there are no nodes to examine
+        return ClusterReport(driver, ())
     with session.session(io.StringIO(), address=address) as ray:
         nodes = session.nodes(ray)
-        storage = shared_folder.look(ray, nodes, output)
-        return join(driver, nodes, access(ray), storage, reports(ray, nodes, output=output))
+        storage = shared_folder.examine(ray, nodes, output)
+        return combine(driver, nodes, token_access(ray), storage, node_reports(ray, nodes, output=output))
 
 
-def join(
+def combine(
     driver: Report,
     nodes: Sequence[Node],
     access: Capability,
     storage: Mapping[Node, Capability],
-    found: Mapping[Node, Report],
-) -> Fleet:
-    """The fleet of what was found: how ``nodes`` stand in the cluster, and what some of them reported."""
-    slots = any(node.slots for node in nodes)
+    reports: Mapping[Node, Report],
+) -> ClusterReport:
+    """The report of a cluster; a node without an entry in ``reports`` has only the cluster's view of it."""
+    slots_anywhere = any(node.slots for node in nodes)
 
-    def examined(node: Node) -> Examined:
-        topics = {CLUSTER: [access, storage[node], _slots(node, slots)]}
-        topics |= found[node].topics if node in found else {}
-        return Examined(node.name, Report(topics), node.host, node.ip, node.id)
+    def node_report(node: Node) -> NodeReport:
+        topics = {CLUSTER: [access, storage[node], _slots(node, slots_anywhere)]}
+        topics |= reports[node].topics if node in reports else {}
+        return NodeReport(node.name, Report(topics), node.host, node.ip, node.id)
 
-    return Fleet(driver, tuple(map(examined, nodes)))
+    return ClusterReport(driver, tuple(map(node_report, nodes)))
 
 
-def reports(ray: Any, nodes: Sequence[Node], **question: Any) -> dict[Node, Report]:
-    """What each node's own doctor answers; see ``sweeps.doctor.__main__.main`` for what may be asked."""
-    # The driver waits a little longer than the node, which has the better words for what takes long.
+def node_reports(ray: Any, nodes: Sequence[Node], **question: Any) -> dict[Node, Report]:
+    """The report of each node; ``sweeps.doctor.__main__.main`` lists the possible questions."""
+    # The driver waits a little longer than the node, whose message is the better one if it takes too long.
     seconds = PATIENCE_SECONDS - 10
     answers = session.ask(
         ray, nodes, remote_tasks.examine, json.dumps(question), seconds, patience=PATIENCE_SECONDS
@@ -62,21 +62,21 @@ def reports(ray: Any, nodes: Sequence[Node], **question: Any) -> dict[Node, Repo
 def _report(answer: Answer) -> Report:
     if answer.failure is not None:
         return Report({"Examination": [Capability("examination", False, answer.failure)]})
-    return Report.of_json(answer.value)
+    return Report.from_json(answer.value)
 
 
-def access(ray: Any) -> Capability:
-    """Whether the cluster asks for its token; a cluster without one is somebody's choice, so it isn't refused."""
+def token_access(ray: Any) -> Capability:
+    """Whether the cluster requires its token. One that does not may be meant so: that is no error."""
     if session.answers_anyone(ray):
         what = (
-            "the cluster asks for no token, so whoever reaches its ports can run code on it; start Ray on every node "
-            "with RAY_AUTH_MODE=token"
+            "the cluster requires no token, so everyone who can reach its ports can run code on it; start Ray on every "
+            "node with RAY_AUTH_MODE=token"
         )
         return Capability("access", False, what, needed=False)
-    return Capability("access", True, "only with the token", needed=False)
+    return Capability("access", True, "requires the token", needed=False)
 
 
-def _slots(node: Node, elsewhere: bool) -> Capability:
+def _slots(node: Node, slots_elsewhere: bool) -> Capability:
     if node.slots:
-        return Capability("slots", True, f"room for {node.slots}", needed=False)
-    return Capability("slots", False, f"no room for any: {START}", needed=not elsewhere)
+        return Capability("slots", True, f"{node.slots} for trial drivers", needed=False)
+    return Capability("slots", False, f"none for trial drivers: {START}", needed=not slots_elsewhere)

@@ -1,10 +1,10 @@
-"""``paretune doctor``: what this machine can do, and what is missing for Paretune to do its work.
+"""``paretune doctor``: what this machine can do, and what is missing for Paretune to work.
 
 >>> report = examine()  # doctest: +SKIP
 >>> report.exit_code  # doctest: +SKIP
 0
 
-On a cluster every node is asked by a process of its own there (``sweeps.cluster.remote_tasks``), which prints it:
+On a cluster, a process on every node (``sweeps.cluster.remote_tasks`` starts it) prints the report of that node:
 
     python -m sweeps.doctor      the question, as JSON, on standard input
 """
@@ -25,30 +25,33 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-# Nothing more is imported up here: where a package is missing, that has to be said.
+# Nothing else is imported at the top: the doctor must run, and say so, where packages are missing.
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found, by topic."""
+    """Capabilities by topic."""
 
     topics: dict[str, list[Capability]]
 
     @property
     def missing(self) -> list[Capability]:
-        """What Paretune needs and doesn't have."""
+        """What Paretune needs and does not have."""
         return [
-            found for topic in self.topics.values() for found in topic if found.needed and not found.works
+            capability
+            for topic in self.topics.values()
+            for capability in topic
+            if capability.needed and not capability.works
         ]
 
     @property
     def exit_code(self) -> int:
-        """0 when all that Paretune needs works, else 1."""
+        """0 if everything that Paretune needs works, else 1."""
         return 1 if self.missing else 0
 
     def to_tree(self) -> dict[str, Any]:
         """``{"works": bool, "topics": {topic: [capability, ...]}}``."""
-        topics = {topic: [asdict(found) for found in all_found] for topic, all_found in self.topics.items()}
+        topics = {topic: list(map(asdict, capabilities)) for topic, capabilities in self.topics.items()}
         return {"works": not self.missing, "topics": topics}
 
     def to_json(self) -> str:
@@ -56,10 +59,10 @@ class Report:
         return json.dumps(self.to_tree(), indent=2, ensure_ascii=False)
 
     @classmethod
-    def of_json(cls, text: str) -> Report:
-        """The report that ``to_json`` gave."""
+    def from_json(cls, text: str) -> Report:
+        """The inverse of :meth:`to_json`."""
         topics = json.loads(text)["topics"].items()
-        return cls({topic: [Capability(**found) for found in all_found] for topic, all_found in topics})
+        return cls({topic: [Capability(**each) for each in capabilities] for topic, capabilities in topics})
 
     def table(self) -> Table:
         """The report for people."""
@@ -67,40 +70,42 @@ class Report:
         from rich.text import Text
 
         table = Table("", "", "", box=None, show_header=False, pad_edge=False)
-        for topic, all_found in self.topics.items():
+        for topic, capabilities in self.topics.items():
             table.add_row(Text(topic, style="bold"))
-            for found in all_found:
-                table.add_row(mark(found), f"  {found.name}", Text(found.detail))
+            for capability in capabilities:
+                table.add_row(status_mark(capability), f"  {capability.name}", Text(capability.detail))
         return table
 
     def verdict(self) -> str:
-        """The last line: whether it works, or what doesn't."""
+        """The last line: that everything works, or what is missing."""
         if not self.missing:
-            return "All that Paretune needs works here."
-        return f"Paretune can't do its work here without: {', '.join(found.name for found in self.missing)}."
+            return "Everything that Paretune needs works on this machine."
+        return (
+            f"Paretune can't work on this machine without: {', '.join(each.name for each in self.missing)}."
+        )
 
 
-def mark(found: Capability) -> Text:
-    """``ok``; else ``missing`` where it is needed, and ``no`` where it isn't."""
+def status_mark(capability: Capability) -> Text:
+    """``ok`` if it works; else ``missing`` if Paretune needs it, and ``no`` if it is optional."""
     from rich.text import Text
 
-    if found.works:
+    if capability.works:
         return Text("ok", style="green")
-    return Text("missing", style="red") if found.needed else Text("no", style="dim")
+    return Text("missing", style="red") if capability.needed else Text("no", style="dim")
 
 
 def examine(output: str = "runs", driver: bool = True) -> Report:
-    """Asks this process's machine about everything; runs are to go to ``output``, and ``driver``: W&B is its job.
+    """Examines this machine; ``output`` is where runs will be written.
 
-    Torch is imported for it, which takes some seconds.
+    ``driver``: whether sweeps are started from this machine, so that tracking and the URL of the output matter.
+    Imports torch, which takes some seconds.
     """
     from trainables.system import capabilities, quiet
 
     quiet.silence()
-    topics = {"Packages": versions()}
-    if any(not found.works for found in topics["Packages"]):
-        # The rest is asked of these very packages.
-        return Report(topics)
+    packages = package_versions()
+    if any(not package.works for package in packages):
+        return Report({"Packages": packages})  # the other examinations import these packages
     from sweeps.cluster import url_access
     from trainables.storage.urls import is_url
     from trainables.system import machine
@@ -108,61 +113,63 @@ def examine(output: str = "runs", driver: bool = True) -> Report:
 
     return Report(
         {
-            "Machine": [*machine.examine(scratch.local(output)), token()],
-            **({"Storage": [url_access.here(output)]} if driver and is_url(output) else {}),
+            "Machine": [*machine.examine(scratch.local_run_folder(output)), ray_token()],
+            **({"Storage": [url_access.from_this_machine(output)]} if driver and is_url(output) else {}),
             "Quantizers": capabilities.quantizers(),
             "Attention": capabilities.attention(),
             "Kernels": capabilities.kernels(),
             "Precision": capabilities.precisions(),
             **({"Tracking": tracking()} if driver else {}),
-            **topics,
+            "Packages": packages,
         }
     )
 
 
-def asked(names: Iterable[str]) -> Report:
-    """Versions, and of all else only what is named, as ``TrialConfig.needs`` names it."""
+def examine_capabilities(names: Iterable[str]) -> Report:
+    """Package versions, and the capabilities of these names (those of ``capabilities.CHECKS``)."""
     from trainables.system import capabilities, quiet
 
     quiet.silence()
-    topics = {"Packages": versions()}
-    if all(found.works for found in topics["Packages"] if found.name == "torch"):
-        topics["Asked"] = [capabilities.check(name) for name in names]
+    topics = {"Packages": package_versions()}
+    if all(package.works for package in topics["Packages"] if package.name == "torch"):
+        topics["Requested"] = [capabilities.check_capability(name) for name in names]
     return Report(topics)
 
 
-def versions() -> list[Capability]:
+def package_versions() -> list[Capability]:
     """Python, Paretune itself, and every package it depends on."""
     from trainables.system import capabilities
 
     return [capabilities.python(), capabilities.paretune(), *capabilities.packages()]
 
 
-def token() -> Capability:
-    """Whether other users can read Ray's token, with which code can be run in its owner's name. Ray writes it so."""
+def ray_token() -> Capability:
+    """Whether other users can read Ray's token, with which they could run code in its owner's name.
+
+    Ray itself writes the file with permissions that allow it.
+    """
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
     try:
-        rights = stat.S_IMODE(path.stat().st_mode)
+        mode = stat.S_IMODE(path.stat().st_mode)
     except OSError:
-        return Capability(
-            "Ray token", True, f"none at {path}; run without --address makes its own", needed=False
-        )
-    if rights & 0o077:
-        said = f"other users can read {path} (mode {rights:o}); chmod 600 {path}"
-        return Capability("Ray token", False, said, needed=False)
-    return Capability("Ray token", True, f"{path} is its owner's alone", needed=False)
+        detail = f"no file {path}; run without --address creates a token of its own"
+        return Capability("Ray token", True, detail, needed=False)
+    if mode & 0o077:
+        detail = f"other users can read {path} (mode {mode:o}); chmod 600 {path}"
+        return Capability("Ray token", False, detail, needed=False)
+    return Capability("Ray token", True, f"only its owner can read {path}", needed=False)
 
 
 def tracking() -> list[Capability]:
-    """Whether W&B can record; and whether its server answers, if there is a key for it and nobody said offline."""
+    """Whether W&B can record; and whether its server answers, if there is an API key and W&B is not set offline."""
     from trainables.system import capabilities
 
-    found = [capabilities.wandb()]
-    silenced = os.environ.get("WANDB_MODE") in ("offline", "disabled")
-    if found[0].works and capabilities.wandb_key() is not None and not silenced:
-        from sweeps.tracking.connectivity import reachable
+    wandb = capabilities.wandb()
+    offline = os.environ.get("WANDB_MODE") in ("offline", "disabled")
+    if not wandb.works or capabilities.wandb_key() is None or offline:
+        return [wandb]
+    from sweeps.tracking.connectivity import server_reachable
 
-        works = reachable()
-        said = "answers" if works else "can't be reached, so runs stay offline; `wandb sync` sends them later"
-        found.append(Capability("W&B server", works, said, needed=False))
-    return found
+    works = server_reachable()
+    detail = "reachable" if works else "can't be reached: runs stay offline; `wandb sync` uploads them later"
+    return [wandb, Capability("W&B server", works, detail, needed=False)]

@@ -1,6 +1,6 @@
-"""What this process can do: packages, quantizers, attention, kernels, precisions, W&B; asked nowhere else.
+"""What this process can do: packages, quantizers, attention, kernels, precisions, W&B. Nothing else checks these.
 
-What can be tried is tried, with tiny tensors; a package that is there but doesn't work is not a capability.
+Each check computes something with tiny tensors where it can: a package that is installed but fails is no capability.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ OLDEST_PYTHON = (3, 11)
 
 @dataclass(frozen=True)
 class Capability:
-    """One thing a machine can or can't do. ``detail`` says what was found, or what to do about it.
+    """One thing that a machine can or can't do. ``detail`` describes it, or says what to do about it.
 
-    ``needed``: Paretune can't do its work without it; the rest is optional.
+    ``needed``: Paretune does not work without it; everything else is optional.
     """
 
     name: str
@@ -43,28 +43,28 @@ class Capability:
 
 def python() -> Capability:
     """Whether this Python is new enough."""
-    found = ".".join(map(str, sys.version_info[:3]))
-    wanted = ".".join(map(str, OLDEST_PYTHON))
+    version = ".".join(map(str, sys.version_info[:3]))
+    oldest = ".".join(map(str, OLDEST_PYTHON))
     works = sys.version_info >= OLDEST_PYTHON
-    return Capability("python", works, found if works else f"{found}; install Python {wanted} or later")
+    return Capability("python", works, version if works else f"{version}; install Python {oldest} or later")
 
 
 def paretune() -> Capability:
-    """Which Paretune this is: its version, and a hash of its files, for a checkout may be any."""
+    """Paretune's version and a hash of its files: a checkout may contain any code."""
     try:
         version = importlib.metadata.version("paretune")
     except importlib.metadata.PackageNotFoundError:
-        version = "not installed, a checkout"
-    return Capability("paretune", True, f"{version}, code {provenance.code()}")
+        version = "checkout, not installed"
+    return Capability("paretune", True, f"{version}, code {provenance.code_hash()}")
 
 
 def packages() -> list[Capability]:
-    """Every package that Paretune depends on, against the versions it was tried with."""
+    """Every package that Paretune depends on, compared with the versions it was tested with."""
     return [_package(requirement) for requirement in requirements()]
 
 
 def requirements() -> list[Requirement]:
-    """Paretune's dependencies as installed, or as pyproject.toml has them in a checkout."""
+    """Paretune's dependencies: of the installed package, or of pyproject.toml in a checkout."""
     from packaging.requirements import Requirement
 
     try:
@@ -72,25 +72,25 @@ def requirements() -> list[Requirement]:
     except importlib.metadata.PackageNotFoundError:
         project = Path(__file__).parents[2] / "pyproject.toml"
         lines = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
-    found = [Requirement(line) for line in lines]
-    return [r for r in found if r.marker is None or r.marker.evaluate({"extra": ""})]
+    parsed = [Requirement(line) for line in lines]
+    return [r for r in parsed if r.marker is None or r.marker.evaluate({"extra": ""})]
 
 
 def _package(requirement: Requirement) -> Capability:
     name = requirement.name
-    wanted = str(requirement).partition(";")[0].strip()
+    install = f"pip install '{str(requirement).partition(';')[0].strip()}'"
     try:
-        found = importlib.metadata.version(name)
+        version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Capability(name, False, f"not installed: pip install '{wanted}'")
-    if not requirement.specifier.contains(found, prereleases=True):
-        return Capability(name, False, f"{found} is not {requirement.specifier}: pip install '{wanted}'")
-    return Capability(name, True, found)
+        return Capability(name, False, f"not installed: {install}")
+    if not requirement.specifier.contains(version, prereleases=True):
+        return Capability(name, False, f"{version} is not {requirement.specifier}: {install}")
+    return Capability(name, True, version)
 
 
 @lru_cache
-def check(name: str) -> Capability:
-    """One thing that a config may ask for by name, looked at once in a process.
+def check_capability(name: str) -> Capability:
+    """A capability that a config may require by name; checked once per process.
 
     >>> check("liger").works  # on a machine without a GPU
     False
@@ -99,12 +99,12 @@ def check(name: str) -> Capability:
 
 
 def quantizers() -> list[Capability]:
-    """Every quantizer that can be tried here, by one small product forwards and backwards."""
-    return [check(name) for name in ("bitsandbytes 4-bit", "bitsandbytes 8-bit", "hqq", "eetq")]
+    """The quantizers, each tested by the forward and backward pass of one small layer."""
+    return [check_capability(name) for name in ("bitsandbytes 4-bit", "bitsandbytes 8-bit", "hqq", "eetq")]
 
 
 def _bitsandbytes(bits: int) -> Capability:
-    return _tried(f"bitsandbytes {bits}-bit", _linear_4bit if bits == 4 else _linear_8bit)
+    return _try_layer(f"bitsandbytes {bits}-bit", _linear_4bit if bits == 4 else _linear_8bit)
 
 
 def _linear_4bit() -> Any:
@@ -112,7 +112,7 @@ def _linear_4bit() -> Any:
     import torch
 
     layer = bitsandbytes.nn.Linear4bit(64, 64, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
-    # The CPU kernel for inference has no backward pass; a trial switches it off as well.
+    # This CPU kernel is for inference and has no backward pass; trials switch it off, too.
     layer.support_avx512bf16_for_cpu = False
     return layer
 
@@ -124,12 +124,12 @@ def _linear_8bit() -> Any:
 
 
 def _hqq() -> Capability:
-    missing = _missing("hqq", packages={"hqq": "'paretune[hqq]'"}, gpu=False)
-    return missing or _tried("hqq", _linear_hqq, needed=False)
+    missing = _missing_requirements("hqq", packages={"hqq": "'paretune[hqq]'"}, gpu=False)
+    return missing or _try_layer("hqq", _linear_hqq, needed=False)
 
 
-def _harness() -> Capability:
-    missing = _missing("lm_eval", packages={"lm_eval": "'paretune[harness]'"}, gpu=False)
+def _lm_eval() -> Capability:
+    missing = _missing_requirements("lm_eval", packages={"lm_eval": "'paretune[harness]'"}, gpu=False)
     return missing or Capability("lm-eval", True, importlib.metadata.version("lm-eval"), False)
 
 
@@ -137,132 +137,135 @@ def _linear_hqq() -> Any:
     import torch
     from hqq.core.quantize import BaseQuantizeConfig, HQQLinear
 
-    where = "cuda" if torch.cuda.is_available() else "cpu"
-    plan = BaseQuantizeConfig(nbits=8, group_size=64, axis=1)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    config = BaseQuantizeConfig(nbits=8, group_size=64, axis=1)
     plain = torch.nn.Linear(64, 64, bias=False)
-    layer = HQQLinear(plain, plan, del_orig=False, compute_dtype=torch.bfloat16, device=where)
-    layer.weight = plain.weight  # to compare with
+    layer = HQQLinear(plain, config, del_orig=False, compute_dtype=torch.bfloat16, device=device)
+    layer.weight = plain.weight  # what _relative_error compares with
     return layer
 
 
 def _eetq() -> Capability:
-    missing = _missing("eetq", packages={"eetq": "eetq", "kernels": "kernels"})
+    missing = _missing_requirements("eetq", packages={"eetq": "eetq", "kernels": "kernels"})
     if missing:
         return missing
     from transformers import EetqConfig
 
-    return _loaded("eetq", {"quantization_config": EetqConfig("int8")})
+    return _try_model("eetq", {"quantization_config": EetqConfig("int8")})
 
 
-def _loaded(name: str, options: dict[str, Any]) -> Capability:
-    """Whether a model of one small layer can be loaded with these options, and answers."""
+def _try_model(name: str, options: dict[str, Any]) -> Capability:
+    """Whether a model with one small layer can be loaded with these options and gives finite logits."""
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-    where = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     small = LlamaConfig(
         vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=2
     )
     try:
         with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
             LlamaForCausalLM(small).half().save_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(folder, device_map={"": where}, **options)
+            model = AutoModelForCausalLM.from_pretrained(folder, device_map={"": device}, **options)
             with torch.no_grad():
-                logits = model(torch.arange(8, device=where)[None]).logits
+                logits = model(torch.arange(8, device=device)[None]).logits
     except Exception as failure:  # a wrong build, a missing kernel: each fails in its own way
         return _failed(name, failure)
     if not torch.isfinite(logits).all():
-        return Capability(name, False, f"gives numbers that are none; reinstall {name}", needed=False)
-    return Capability(name, True, "a small model loads with it and answers", needed=False)
+        return Capability(name, False, f"its logits are not finite numbers; reinstall {name}", needed=False)
+    return Capability(name, True, "loads and runs a small model", needed=False)
 
 
-def _tried(name: str, make: Callable[[], Any], needed: bool = True) -> Capability:
-    # A library that fails here does so in ways of its own (a missing kernel, a driver): that is the finding.
+def _try_layer(name: str, make: Callable[[], Any], needed: bool = True) -> Capability:
+    # Libraries fail in ways of their own (a missing kernel, an old driver): each is a result, not an error.
     try:
         error = _relative_error(make)
     except Exception as failure:
         return _failed(name, failure, needed)
     if error > 0.25:
         library = name.split()[0]
-        return Capability(name, False, f"computes wrongly, off by {error:.0%}; reinstall {library}", needed)
-    return Capability(name, True, f"a product and its gradient are within {error:.1%}", needed)
+        return Capability(name, False, f"wrong results, off by {error:.0%}; reinstall {library}", needed)
+    return Capability(
+        name, True, f"forward and backward pass within {error:.1%} of the unquantized layer", needed
+    )
 
 
 def _failed(name: str, failure: Exception, needed: bool = False) -> Capability:
-    """What a trial's exception says, in a line."""
+    """A capability that failed with an exception, whose first line is the detail."""
     first_line = (str(failure).splitlines() or [""])[0]
     return Capability(name, False, f"fails: {type(failure).__name__}: {first_line}", needed)
 
 
 def _relative_error(make: Callable[[], Any]) -> float:
-    """The largest of the errors of x W' and its gradient, relative to those of the plain weight W."""
+    """The larger of the errors of x W' and of its gradient, relative to the results of the unquantized weight W."""
     import torch
 
-    torch_device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.random.fork_rng():
         torch.manual_seed(0)
         layer = make()
-        plain = layer.weight.detach().float().clone().to(torch_device)
-        x = torch.randn(16, 64).to(torch_device, torch.bfloat16).requires_grad_()
-    output = layer.to(torch_device)(x)
+        plain = layer.weight.detach().float().clone().to(device)
+        x = torch.randn(16, 64).to(device, torch.bfloat16).requires_grad_()
+    output = layer.to(device)(x)
     output.float().sum().backward()
     assert x.grad is not None
-    wanted = (x.detach().float() @ plain.T, plain.sum(0).expand(16, 64))
-    found = (output.detach().float(), x.grad.float())
-    return max(float((f - w).norm() / w.norm()) for f, w in zip(found, wanted, strict=True))
+    # The output (16, 64) and the gradient (16, 64) of its sum, which is the sum of W's rows for each row of x.
+    exact = (x.detach().float() @ plain.T, plain.sum(0).expand(16, 64))
+    actual = (output.detach().float(), x.grad.float())
+    return max(float((a - e).norm() / e.norm()) for a, e in zip(actual, exact, strict=True))
 
 
-def _missing(name: str, packages: dict[str, str], gpu: bool = True) -> Capability | None:
-    """What ``name`` lacks: packages (module: what to install) or an NVIDIA GPU; ``None`` if nothing."""
+def _missing_requirements(name: str, packages: dict[str, str], gpu: bool = True) -> Capability | None:
+    """Names the missing packages (module -> what to install) and NVIDIA GPU; ``None`` if nothing is missing."""
     import torch
 
-    wanted = [install for module, install in packages.items() if find_spec(module) is None]
-    lacks = [f"`pip install {' '.join(wanted)}`"] if wanted else []
-    lacks += ["an NVIDIA GPU"] if gpu and not torch.cuda.is_available() else []
-    return Capability(name, False, f"needs {' and '.join(lacks)}", needed=False) if lacks else None
+    install = [package for module, package in packages.items() if find_spec(module) is None]
+    missing = [f"`pip install {' '.join(install)}`"] if install else []
+    missing += ["an NVIDIA GPU"] if gpu and not torch.cuda.is_available() else []
+    return Capability(name, False, f"needs {' and '.join(missing)}", needed=False) if missing else None
 
 
 def attention() -> list[Capability]:
-    """The attention implementations a model can be loaded with."""
-    return [check(name) for name in ("eager", "sdpa", "flash_attention_2", "flash_attention_3")]
+    """The attention implementations that a model can be loaded with."""
+    return [check_capability(name) for name in ("eager", "sdpa", "flash_attention_2", "flash_attention_3")]
 
 
 def _flash_attention_2() -> Capability:
-    missing = _missing("flash_attention_2", packages={"flash_attn": "flash-attn --no-build-isolation"})
-    return missing or _attends("flash_attention_2", "flash_attn")
+    missing = _missing_requirements(
+        "flash_attention_2", packages={"flash_attn": "flash-attn --no-build-isolation"}
+    )
+    return missing or _try_flash_attention("flash_attention_2", "flash_attn")
 
 
 def _flash_attention_3() -> Capability:
-    missing = _missing("flash_attention_3", packages={"flash_attn_interface": "flash-attn-3"})
-    return missing or _attends("flash_attention_3", "flash_attn_interface")
+    missing = _missing_requirements("flash_attention_3", packages={"flash_attn_interface": "flash-attn-3"})
+    return missing or _try_flash_attention("flash_attention_3", "flash_attn_interface")
 
 
-def _attends(name: str, module: str) -> Capability:
-    """Whether a flash attention's own function runs, forwards and backwards, on this GPU."""
+def _try_flash_attention(name: str, module: str) -> Capability:
+    """Whether the function of a flash attention package runs on this GPU, forward and backward."""
     import torch
 
     try:
         function = importlib.import_module(module).flash_attn_func
         q = torch.randn(1, 16, 2, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
-        found = function(q, q, q, causal=True)
-        (found[0] if isinstance(found, tuple) else found).float().sum().backward()
+        output = function(q, q, q, causal=True)
+        (output[0] if isinstance(output, tuple) else output).float().sum().backward()
     except Exception as failure:  # a wrong build, an old GPU: each fails in its own way
         return _failed(name, failure)
-    return Capability(name, True, "a small attention runs, forwards and backwards", needed=False)
+    return Capability(name, True, "forward and backward pass of a small attention run", needed=False)
 
 
 def kernels() -> list[Capability]:
     """Fused kernels."""
-    return [check(name) for name in ("liger", "unsloth")]
+    return [check_capability(name) for name in ("liger", "unsloth")]
 
 
 def _liger() -> Capability:
-    # Without triton or a GPU, Liger starts and fails only in training.
-    missing = _missing("liger", packages={"liger_kernel": "liger-kernel", "triton": "triton"})
-    return missing or _normalizes()
-
-
-def _normalizes() -> Capability:
+    # Without triton or a GPU, Liger can be loaded, and fails only in training.
+    missing = _missing_requirements("liger", packages={"liger_kernel": "liger-kernel", "triton": "triton"})
+    if missing:
+        return missing
     import torch
 
     try:
@@ -272,59 +275,66 @@ def _normalizes() -> Capability:
         layer(torch.randn(4, 64, device="cuda", requires_grad=True)).sum().backward()
     except Exception as failure:
         return _failed("liger", failure)
-    return Capability("liger", True, "a small layer runs, forwards and backwards", needed=False)
+    return Capability("liger", True, "forward and backward pass of a small layer run", needed=False)
 
 
 def _unsloth() -> Capability:
-    missing = _missing("unsloth", packages={"unsloth": "unsloth"})
-    # Importing it changes transformers in this process, for good.
-    there = "the package and a GPU are there; it is tried only in training"
-    return missing or Capability("unsloth", True, there, needed=False)
+    missing = _missing_requirements("unsloth", packages={"unsloth": "unsloth"})
+    # Importing it would patch transformers in this process for good.
+    detail = "installed, and there is a GPU; it is tested only in training"
+    return missing or Capability("unsloth", True, detail, needed=False)
 
 
 def precisions() -> list[Capability]:
-    """The 16-bit types that training can compute in, each by one small product forwards and backwards."""
-    return [check("bf16"), check("fp16")]
+    """The 16-bit types for training, each tested by the forward and backward pass of one small product."""
+    return [check_capability("bf16"), check_capability("fp16")]
 
 
 def _precision(name: str, needed: bool) -> Capability:
     import torch
 
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[name]
-    where = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "fp16" and where == "cpu":
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "fp16" and device == "cpu":
         return Capability(
-            name, False, "needs a GPU: its gradients are scaled there; use precision: bf16", needed
+            name, False, "needs a GPU, for the scaling of its gradients; use precision: bf16", needed
         )
-    if name == "bf16" and where == "cuda" and torch.cuda.get_device_capability() < (8, 0):
+    if name == "bf16" and device == "cuda" and torch.cuda.get_device_capability() < (8, 0):
         major, minor = torch.cuda.get_device_capability()
-        what = f"this GPU (compute capability {major}.{minor}) has no bf16; use precision: fp16"
-        return Capability(name, False, what, needed=False)
-    weight = torch.ones(8, 8, device=where, requires_grad=True)
+        detail = f"this GPU (compute capability {major}.{minor}) has no bf16; use precision: fp16"
+        return Capability(name, False, detail, needed=False)
+    weight = torch.ones(8, 8, device=device, requires_grad=True)
     try:
-        with torch.autocast(where, dtype=dtype):
+        with torch.autocast(device, dtype=dtype):
             product = weight @ weight
         product.float().sum().backward()
     except RuntimeError as error:
-        return Capability(name, False, f"torch can't on this machine: {error}; use precision: fp32", needed)
+        return Capability(
+            name, False, f"torch does not support it on this machine: {error}; use precision: fp32", needed
+        )
     works = product.dtype == dtype
-    return Capability(name, works, f"on {where}" if works else "torch falls back to fp32", needed)
+    return Capability(name, works, f"on {device}" if works else "torch falls back to fp32", needed)
 
 
 def wandb() -> Capability:
-    """Whether W&B can record, and where to; from files and the environment, without network or questions."""
+    """Whether W&B can record runs, and whether online; from files and the environment, without network or prompts."""
     if find_spec("wandb") is None:
         return Capability(
-            "wandb", False, "not installed: pip install wandb, or tracking: {wandb: off}", False
+            "wandb", False, "not installed: pip install wandb, or set tracking: {wandb: off}", False
         )
     mode = os.environ.get("WANDB_MODE")
     if mode in ("offline", "disabled"):
-        return Capability("wandb", True, f"{mode}, as WANDB_MODE says", needed=False)
+        return Capability("wandb", True, f"{mode}, as WANDB_MODE is set", needed=False)
     if wandb_key() is None:
         return Capability(
-            "wandb", True, "no key, so runs stay offline; `wandb login` for online", needed=False
+            "wandb",
+            True,
+            "no API key, so runs stay offline; `wandb login` to record them online",
+            needed=False,
         )
-    return Capability("wandb", True, "there is a key: online where the server answers, else offline", False)
+    return Capability(
+        "wandb", True, "API key found: runs are online if the server can be reached, else offline", False
+    )
 
 
 CHECKS: dict[str, Callable[[], Capability]] = {
@@ -332,29 +342,29 @@ CHECKS: dict[str, Callable[[], Capability]] = {
     "bitsandbytes 8-bit": lambda: _bitsandbytes(8),
     "hqq": _hqq,
     "eetq": _eetq,
-    "eager": lambda: _loaded("eager", {"attn_implementation": "eager"}),
-    "sdpa": lambda: _loaded("sdpa", {"attn_implementation": "sdpa"}),
+    "eager": lambda: _try_model("eager", {"attn_implementation": "eager"}),
+    "sdpa": lambda: _try_model("sdpa", {"attn_implementation": "sdpa"}),
     "flash_attention_2": _flash_attention_2,
     "flash_attention_3": _flash_attention_3,
     "liger": _liger,
     "unsloth": _unsloth,
     "bf16": lambda: _precision("bf16", needed=True),
     "fp16": lambda: _precision("fp16", needed=False),
-    "lm-eval": _harness,
+    "lm-eval": _lm_eval,
 }
 
 
 def wandb_key() -> str | None:
-    """The W&B key from the environment or from netrc, as wandb looks for it, but without ever asking."""
+    """The W&B API key in the environment or in netrc, where wandb looks for it; never prompts for one."""
     if key := os.environ.get("WANDB_API_KEY"):
         return key
     host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc
-    named = os.environ.get("NETRC")
-    for path in [Path(named)] if named else [Path("~/.netrc"), Path("~/_netrc")]:
+    netrc_path = os.environ.get("NETRC")
+    for path in [Path(netrc_path)] if netrc_path else [Path("~/.netrc"), Path("~/_netrc")]:
         try:
-            found = netrc.netrc(path.expanduser()).authenticators(host)
+            login = netrc.netrc(path.expanduser()).authenticators(host)
         except (OSError, netrc.NetrcParseError):
             continue
-        if found is not None:
-            return found[2]
+        if login is not None:
+            return login[2]
     return None

@@ -1,4 +1,4 @@
-"""The machine this process runs on: its processor, memory and GPUs, and where Paretune keeps its models."""
+"""The machine that this process runs on: processor, memory, GPUs, and the folders for models and runs."""
 
 from __future__ import annotations
 
@@ -12,118 +12,122 @@ import tempfile
 from pathlib import Path
 
 from trainables.storage.home import home
+from trainables.system.byte_sizes import GIB, gib
 from trainables.system.capabilities import Capability
 
-GIB = 2**30
-# What makes bfloat16 quick on a CPU.
+# CPU features for bfloat16 arithmetic.
 FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
-# What torch's kernels choose by: x86's, then ARM's.
+# CPU features by which torch chooses its kernels: of x86, then of ARM.
 FEATURES = (
     "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16",
     "asimd", "sve", "bf16", "i8mm",
 )  # fmt: skip
-ROOM_BYTES = 2 * GIB  # a small base model, its download and a run
-DRIVER_SECONDS = 5.0  # a driver in trouble lets nvidia-smi wait for ever
+MIN_FREE_BYTES = 2 * GIB  # enough for a small base model, its download and a run
+DRIVER_SECONDS = 5.0  # nvidia-smi hangs if the driver has a problem
 RUNS = Path("runs")
 
 
 def examine(output: Path = RUNS) -> list[Capability]:
-    """All of it, in the order a person asks; ``output`` is where runs go."""
-    found = [processor(), features(), memory(), *gpus(), *driver()]
-    return [*found, peak_memory(), cache_folder(), run_folder(output)]
+    """Everything that the doctor shows of a machine; ``output`` is the folder for runs."""
+    hardware = [processor(), cpu_features(), memory(), *gpus(), *nvidia_driver()]
+    return [*hardware, peak_memory(), cache_folder(), run_folder(output)]
 
 
 def processor() -> Capability:
-    """Cores this process may use, the processor's name, and whether it multiplies bfloat16 itself."""
+    """The number of cores for this process, the processor's name, and whether it computes bfloat16 in hardware."""
     fast = [feature for feature in FAST_BF16 if feature in _cpu_flags()]
-    speed = f"bfloat16 in hardware ({', '.join(fast)})" if fast else "no bfloat16 in hardware, so it is slow"
-    return Capability("processor", True, f"{cores()} cores, {_cpu_name()}, {speed}", needed=False)
+    speed = (
+        f"bfloat16 in hardware ({', '.join(fast)})" if fast else "no bfloat16 in hardware, so bf16 is slow"
+    )
+    return Capability("processor", True, f"{cpu_cores()} cores, {_cpu_name()}, {speed}", needed=False)
 
 
-def features() -> Capability:
-    """Which of the processor's features that speed training up it has."""
-    found = [feature for feature in FEATURES if feature in _cpu_flags()]
-    said = ", ".join(found) or "none of those that torch's kernels look for"
-    return Capability("CPU features", True, said, needed=False)
+def cpu_features() -> Capability:
+    """The features of the processor that speed up training."""
+    features = [feature for feature in FEATURES if feature in _cpu_flags()]
+    detail = ", ".join(features) or "none of those that torch's kernels use"
+    return Capability("CPU features", True, detail, needed=False)
 
 
-def cores() -> int:
-    """The processor cores this process may run on."""
+def cpu_cores() -> int:
+    """The number of processor cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def free_bytes() -> int:
-    """Memory that can be had without swapping; 0 where the system does not say."""
+def available_memory_bytes() -> int:
+    """The bytes of memory available without swapping; 0 if the system does not report them."""
     return _memory_bytes("MemAvailable") or 0
 
 
 def memory() -> Capability:
-    """How much memory there is, and how much of it is free."""
+    """The total and the free memory."""
     total, free = _memory_bytes("MemTotal"), _memory_bytes("MemAvailable")
     if total is None or free is None:
-        return Capability("memory", True, "this system does not say how much", needed=False)
-    return Capability("memory", True, f"{free / GIB:.1f} of {total / GIB:.1f} GiB free", needed=False)
+        return Capability("memory", True, "not reported by this system", needed=False)
+    return Capability("memory", True, f"{free / GIB:.1f} of {gib(total, '.1f')} free", needed=False)
 
 
 def gpus() -> list[Capability]:
-    """One entry per GPU that torch can use; one that says so when there is none."""
+    """One entry per GPU that torch can use; without any, one that says so."""
     import torch
 
     if not torch.cuda.is_available():
-        return [Capability("GPU", False, "torch sees none; training runs on the CPU", needed=False)]
-    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+        return [Capability("GPU", False, "none that torch can use; training runs on the CPU", needed=False)]
+    properties = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return [
         Capability(
             f"GPU {index}",
             True,
-            f"{gpu.name}, {gpu.total_memory / GIB:.1f} GiB, compute capability {gpu.major}.{gpu.minor}",
+            f"{gpu.name}, {gib(gpu.total_memory, '.1f')}, compute capability {gpu.major}.{gpu.minor}",
             needed=False,
         )
-        for index, gpu in enumerate(found)
+        for index, gpu in enumerate(properties)
     ]
 
 
 def oom_kills() -> int:
-    """How many processes the system has ended for want of memory since it was started; 0 where it doesn't say."""
-    found = re.search(r"^oom_kill (\d+)$", _proc("vmstat"), re.MULTILINE)
-    return int(found[1]) if found else 0
+    """How many processes the kernel has killed for lack of memory since it started; 0 if it does not report that."""
+    match = re.search(r"^oom_kill (\d+)$", _proc("vmstat"), re.MULTILINE)
+    return int(match[1]) if match else 0
 
 
-def gpu_bytes() -> list[int]:
-    """The memory of each GPU that torch can use; none without any."""
+def gpu_memory_bytes() -> list[int]:
+    """The bytes of memory of each GPU that torch can use."""
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [torch.cuda.get_device_properties(index).total_memory for index in range(count)]
 
 
-def driver() -> list[Capability]:
-    """NVIDIA's driver, and whether torch gets through to the GPUs that it sees; nothing where there is none."""
+def nvidia_driver() -> list[Capability]:
+    """The version of NVIDIA's driver, and whether torch can use its GPUs; empty without a driver."""
     import torch
 
-    name, seen = "NVIDIA driver", _nvidia_smi()
-    if isinstance(seen, str):
-        return [Capability(name, False, seen, needed=False)]
-    if not seen:
+    name, listed = "NVIDIA driver", _nvidia_smi()
+    if isinstance(listed, str):
+        return [Capability(name, False, listed, needed=False)]
+    if not listed:
         return []
-    versions = ", ".join(sorted({version for _, version in seen}))
+    versions = ", ".join(sorted({version for _, version in listed}))
     if torch.cuda.is_available():
         return [Capability(name, True, versions, needed=False)]
-    gpus = ", ".join(gpu for gpu, _ in seen)
+    gpus = ", ".join(gpu for gpu, _ in listed)
     built = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built without CUDA"
-    advice = f"torch {torch.__version__} {built} and uses none; install one that is built for this driver"
-    return [Capability(name, False, f"{versions} sees {gpus}, but {advice}", needed=False)]
+    advice = (
+        f"torch {torch.__version__} {built} and can use none; install a torch that is built for this driver"
+    )
+    return [Capability(name, False, f"{versions} lists {gpus}, but {advice}", needed=False)]
 
 
 def _nvidia_smi() -> list[tuple[str, str]] | str:
-    """(GPU, driver version) for each that nvidia-smi lists, or why it lists none though it is here."""
+    """(GPU, driver version) for each GPU that nvidia-smi lists; a message if nvidia-smi fails."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DRIVER_SECONDS)
     except FileNotFoundError:
         return []
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"nvidia-smi gives no answer: {error}"
+        return f"nvidia-smi does not answer: {error}"
     if done.returncode:
         return f"nvidia-smi fails: {(done.stdout + done.stderr).strip() or done.returncode}"
     return [
@@ -132,66 +136,68 @@ def _nvidia_smi() -> list[tuple[str, str]] | str:
 
 
 def peak_memory() -> Capability:
-    """Whether the peak resident set can be reset and read, which is how memory is measured without a GPU."""
+    """Whether the peak resident set size can be reset and read: without a GPU, memory is measured that way."""
     import torch
 
     name, needed = "peak memory on the CPU", not torch.cuda.is_available()
     try:
         Path("/proc/self/clear_refs").write_text("5")
-        found = re.search(r"VmHWM:\s+\d+ kB", Path("/proc/self/status").read_text())
+        match = re.search(r"VmHWM:\s+\d+ kB", Path("/proc/self/status").read_text())
     except OSError as error:
-        why = (
-            f"needs Linux and a writable /proc/self/clear_refs ({error.strerror}); it won't be measured here"
-        )
-        return Capability(name, False, why, needed)
-    if found is None:
-        return Capability(name, False, "/proc/self/status has no VmHWM; it won't be measured here", needed)
-    return Capability(name, True, "resident set, peak by phase", needed)
+        detail = f"not measured: needs Linux and a writable /proc/self/clear_refs ({error.strerror})"
+        return Capability(name, False, detail, needed)
+    if match is None:
+        return Capability(name, False, "not measured: /proc/self/status has no VmHWM", needed)
+    return Capability(name, True, "measured as the peak resident set size of each phase", needed)
 
 
 def cache_folder() -> Capability:
-    """Whether base models can be kept, and how much room there is for them."""
+    """Whether the cache for base models can be written, and its free space."""
     name, folder = "cache folder", home()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free
     except OSError as error:
-        return Capability(name, False, f"{folder}: {error.strerror}; set PARETUNE_HOME to a folder of yours")
-    if free < ROOM_BYTES:
-        return Capability(name, False, f"{folder}: {free / GIB:.1f} GiB free; make room or set PARETUNE_HOME")
-    return Capability(name, True, f"{folder}, {free / GIB:.0f} GiB free")
+        return Capability(
+            name, False, f"{folder}: {error.strerror}; set PARETUNE_HOME to a folder that you can write"
+        )
+    if free < MIN_FREE_BYTES:
+        return Capability(
+            name, False, f"{folder}: {gib(free, '.1f')} free; free some space or set PARETUNE_HOME"
+        )
+    return Capability(name, True, f"{folder}, {gib(free, '.0f')} free")
 
 
 def run_folder(output: Path) -> Capability:
-    """Whether runs can be written to ``output``, and how much room there is; it need not be there yet."""
+    """Whether runs can be written to ``output``, which need not exist yet, and its free space."""
     name, folder = "run folder", output.absolute()
     try:
-        there = next(path for path in (folder, *folder.parents) if path.exists())
-        with tempfile.TemporaryFile(dir=there):
-            free = shutil.disk_usage(there).free
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
+            free = shutil.disk_usage(existing).free
     except OSError as error:
         return Capability(name, False, f"{folder}: {error.strerror}; give another --output")
-    if free < ROOM_BYTES:
+    if free < MIN_FREE_BYTES:
         return Capability(
-            name, False, f"{folder}: {free / GIB:.1f} GiB free; make room or give another --output"
+            name, False, f"{folder}: {gib(free, '.1f')} free; free some space or give another --output"
         )
-    return Capability(name, True, f"{folder}, {free / GIB:.0f} GiB free")
+    return Capability(name, True, f"{folder}, {gib(free, '.0f')} free")
 
 
 def _cpu_flags() -> set[str]:
-    found = re.search(r"^(?:flags|Features)\s*:(.*)$", _proc("cpuinfo"), re.MULTILINE)
-    return set(found[1].split()) if found else set()
+    match = re.search(r"^(?:flags|Features)\s*:(.*)$", _proc("cpuinfo"), re.MULTILINE)
+    return set(match[1].split()) if match else set()
 
 
 def _cpu_name() -> str:
-    found = re.search(r"^model name\s*:\s*(.+)$", _proc("cpuinfo"), re.MULTILINE)
-    return found[1] if found else platform.processor() or platform.machine()
+    match = re.search(r"^model name\s*:\s*(.+)$", _proc("cpuinfo"), re.MULTILINE)
+    return match[1] if match else platform.processor() or platform.machine()
 
 
 def _memory_bytes(key: str) -> int | None:
-    found = re.search(rf"^{key}:\s+(\d+) kB$", _proc("meminfo"), re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
+    match = re.search(rf"^{key}:\s+(\d+) kB$", _proc("meminfo"), re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
 
 
 def _proc(name: str) -> str:
@@ -199,11 +205,11 @@ def _proc(name: str) -> str:
     return path.read_text() if sys.platform == "linux" and path.exists() else ""
 
 
-def describe() -> dict[str, str | int | None]:
-    """What a report says of the machine a sweep was driven from."""
+def describe_machine() -> dict[str, str | int | None]:
+    """The facts about this machine that a run's ``environment.json`` keeps for its report."""
     return {
         "host": platform.node(),
-        "cpus": cores(),
+        "cpus": cpu_cores(),
         "cpu_model": _cpu_name(),
         "memory_bytes": _memory_bytes("MemTotal"),
     }

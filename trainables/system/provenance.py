@@ -1,4 +1,4 @@
-"""What a record needs so that somebody can repeat it: package versions, commit, host, device."""
+"""What a record keeps so that its trial can be repeated: package versions, commit, hash of the code, time."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ PACKAGES = (
     "optuna", "pyarrow", "wandb", "sacrebleu", "rouge-score",
 )  # fmt: skip
 
-CODE = ("trainables", "sweeps")  # a slot's and its workers'; reports are written by the driver
+CODE = ("trainables", "sweeps")  # what slots and workers run; the driver alone writes reports
 
 
 @cache
-def packages() -> dict[str, str]:
-    """Installed versions of the packages that results depend on."""
-    found = {}
+def package_versions() -> dict[str, str]:
+    """The installed versions of the packages that results depend on."""
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 @cache
 def commit() -> str | None:
-    """The commit this code was checked out at, ``-dirty`` if files changed since; ``None`` outside git."""
-    here = Path(__file__).resolve().parents[2]
+    """The git commit of this code, with ``-dirty`` if files have changed since; ``None`` outside of a repository."""
+    root = Path(__file__).resolve().parents[2]
     try:
-        found = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--match="],
+        done = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--match="],
             capture_output=True,
             text=True,
             check=True,
@@ -44,17 +44,17 @@ def commit() -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
+    return done.stdout.strip() or None
 
 
 @cache
-def code() -> str:
-    """Eight hex digits of a hash of Paretune's own files: processes that work together must have the same."""
+def code_hash() -> str:
+    """Eight hex digits of a hash of Paretune's files, which must be the same in all processes of a sweep."""
     root = Path(__file__).resolve().parents[2]
-    found = sorted(path for part in CODE for path in (root / part).rglob("*.py"))
-    return files.sha256({str(path.relative_to(root)): files.file_sha256(path) for path in found})[:8]
+    paths = sorted(path for part in CODE for path in (root / part).rglob("*.py"))
+    return files.sha256({str(path.relative_to(root)): files.file_sha256(path) for path in paths})[:8]
 
 
 def now() -> str:
-    """The time, ISO 8601 in UTC."""
+    """The current time in UTC, in ISO 8601 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

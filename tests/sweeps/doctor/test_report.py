@@ -17,7 +17,7 @@ from rich.console import Console
 
 from sweeps.cluster import remote_tasks, session, shared_folder
 from sweeps.doctor import report as doctor_report
-from sweeps.doctor.cluster_report import Examined, Fleet, Row
+from sweeps.doctor.cluster_report import ClusterReport, Finding, NodeReport
 from sweeps.doctor.report import Report
 from tests.helpers.paths import ROOT
 from trainables.system import capabilities, machine
@@ -29,7 +29,7 @@ MISSING = Capability("trl", False, "not installed: pip install 'trl<1.13,>=1.12'
 
 
 def test_this_machine_can_do_what_paretune_needs_and_the_doctor_prints_nothing_else() -> None:
-    code = "from sweeps import doctor; print(doctor.examine().to_json())"
+    code = "from sweeps.doctor import report; print(report.examine().to_json())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     report = json.loads(done.stdout)
@@ -65,7 +65,7 @@ def test_the_table_tells_missing_from_optional_and_says_what_to_do() -> None:
     assert lines["liger"].startswith("no")
     assert lines["trl"].startswith("missing")
     assert "pip install 'trl<1.13,>=1.12'" in lines["trl"]
-    assert report.verdict() == "Paretune can't do its work here without: trl."
+    assert report.verdict() == "Paretune can't work on this machine without: trl."
 
 
 def test_every_dependency_of_the_project_is_looked_at() -> None:
@@ -103,7 +103,7 @@ def test_a_quantizer_that_fails_is_a_finding() -> None:
     def broken() -> Any:
         raise RuntimeError("no kernel image\nmore of it")
 
-    found = capabilities._tried("bitsandbytes 4-bit", broken)
+    found = capabilities._try_layer("bitsandbytes 4-bit", broken)
     assert not found.works
     assert found.detail == "fails: RuntimeError: no kernel image"
 
@@ -115,15 +115,15 @@ def test_a_quantizer_that_computes_wrongly_does_not_count() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return 3 * super().forward(x.float())
 
-    found = capabilities._tried("bitsandbytes 4-bit", lambda: Wrong(64, 64, bias=False))
+    found = capabilities._try_layer("bitsandbytes 4-bit", lambda: Wrong(64, 64, bias=False))
     assert not found.works
-    assert "computes wrongly, off by 200%" in found.detail
+    assert "wrong results, off by 200%" in found.detail
 
 
 def test_what_only_a_whole_model_can_try_is_tried_with_a_small_one() -> None:
-    assert capabilities._loaded("none", {}).works
-    assert capabilities._loaded("eetq", {"attn_implementation": "sdpa"}).works
-    broken = capabilities._loaded("eetq", {"attn_implementation": "nothing"})
+    assert capabilities._try_model("none", {}).works
+    assert capabilities._try_model("eetq", {"attn_implementation": "sdpa"}).works
+    broken = capabilities._try_model("eetq", {"attn_implementation": "nothing"})
     assert not broken.works
     assert broken.detail.startswith("fails: ")
 
@@ -179,7 +179,7 @@ def test_a_damaged_netrc_is_no_key(no_wandb_settings: Path) -> None:
 def test_wandb_mode_wins_over_a_key(no_wandb_settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "key")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert capabilities.wandb().detail == "offline, as WANDB_MODE says"
+    assert capabilities.wandb().detail == "offline, as WANDB_MODE is set"
 
 
 def test_a_missing_wandb_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,13 +207,13 @@ def test_where_the_peak_cannot_be_reset_memory_is_said_not_to_be_measured(
     monkeypatch.setattr(Path, "write_text", refused)
     found = machine.peak_memory()
     assert not found.works
-    assert "it won't be measured here" in found.detail
+    assert "not measured: needs Linux" in found.detail
 
 
 def test_the_machine_is_described_where_proc_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_proc", lambda name: "")
     assert "no bfloat16 in hardware" in machine.processor().detail
-    assert machine.memory().detail == "this system does not say how much"
+    assert machine.memory().detail == "not reported by this system"
 
 
 def gpu(name: str = "NVIDIA A10G", capability: tuple[int, int] = (8, 6)) -> Any:
@@ -237,7 +237,7 @@ def test_a_gpu_is_shown_with_its_memory_compute_capability_and_driver(
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: gpu())
     (found,) = machine.gpus()
     assert (found.name, found.detail) == ("GPU 0", "NVIDIA A10G, 24.0 GiB, compute capability 8.6")
-    assert machine.driver() == [Capability("NVIDIA driver", True, "550.54.15", needed=False)]
+    assert machine.nvidia_driver() == [Capability("NVIDIA driver", True, "550.54.15", needed=False)]
 
 
 def test_gpus_that_the_driver_sees_and_torch_does_not_are_a_finding(
@@ -246,9 +246,9 @@ def test_gpus_that_the_driver_sees_and_torch_does_not_are_a_finding(
     nvidia_smi(tmp_path, monkeypatch, "echo 'NVIDIA A10G, 550.54.15'")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.version.cuda", None)
-    (found,) = machine.driver()
+    (found,) = machine.nvidia_driver()
     assert not found.works
-    assert "550.54.15 sees NVIDIA A10G, but torch" in found.detail
+    assert "550.54.15 lists NVIDIA A10G, but torch" in found.detail
     assert "is built without CUDA" in found.detail
 
 
@@ -256,7 +256,7 @@ def test_gpus_that_the_driver_sees_and_torch_does_not_are_a_finding(
     ("script", "said"),
     [
         ("echo 'no devices were found'; exit 9", "fails: no devices were found"),
-        ("sleep 60", "gives no answer"),
+        ("sleep 60", "does not answer"),
     ],
 )
 def test_a_driver_in_trouble_is_a_finding_and_not_waited_for(
@@ -264,19 +264,19 @@ def test_a_driver_in_trouble_is_a_finding_and_not_waited_for(
 ) -> None:
     nvidia_smi(tmp_path, monkeypatch, script)
     monkeypatch.setattr(machine, "DRIVER_SECONDS", 0.5)
-    (found,) = machine.driver()
+    (found,) = machine.nvidia_driver()
     assert not found.works
     assert said in found.detail
 
 
 def test_without_a_driver_nothing_is_said_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine.driver() == []
+    assert machine.nvidia_driver() == []
 
 
 def test_cpu_features_are_those_that_kernels_choose_by(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_proc", lambda name: "flags\t\t: fpu avx2 avx512f amx_bf16 lahf_lm\n")
-    assert machine.features().detail == "avx2, avx512f, amx_bf16"
+    assert machine.cpu_features().detail == "avx2, avx512f, amx_bf16"
 
 
 def test_the_run_folder_need_not_be_there_and_is_not_made(tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_a_run_folder_without_room_says_what_to_do(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**29))
     found = machine.run_folder(tmp_path)
     assert not found.works
-    assert found.detail == f"{tmp_path}: 0.5 GiB free; make room or give another --output"
+    assert found.detail == f"{tmp_path}: 0.5 GiB free; free some space or give another --output"
 
 
 def test_wandbs_server_is_called_only_with_a_key_and_unless_told_otherwise(
@@ -312,15 +312,15 @@ PYTHON = Capability("python", True, "3.11.7")
 TRL = Capability("trl", True, "1.12.0")
 
 
-def member(name: str, packages: list[Capability], **topics: list[Capability]) -> Examined:
-    return Examined(name, Report({**topics, "Packages": packages}), name, "10.0.0.1", name)
+def member(name: str, packages: list[Capability], **topics: list[Capability]) -> NodeReport:
+    return NodeReport(name, Report({**topics, "Packages": packages}), name, "10.0.0.1", name)
 
 
-def fleet(*nodes: Examined) -> Fleet:
-    return Fleet(Report({"Packages": [PYTHON, TRL]}), nodes)
+def fleet(*nodes: NodeReport) -> ClusterReport:
+    return ClusterReport(Report({"Packages": [PYTHON, TRL]}), nodes)
 
 
-def printed(found: Fleet, width: int = 140) -> list[str]:
+def printed(found: ClusterReport, width: int = 140) -> list[str]:
     text = io.StringIO()
     Console(file=text, width=width).print(found.table())
     return text.getvalue().splitlines()
@@ -352,11 +352,11 @@ def test_a_node_that_lacks_what_is_needed_is_named_with_what_to_install() -> Non
 
 def test_a_node_that_could_not_be_examined_is_named_with_the_reason_and_hides_nothing_of_the_others() -> None:
     why = Capability("examination", False, "no answer within 180 s")
-    silent = Examined("b", Report({"Examination": [why]}))
+    silent = NodeReport("b", Report({"Examination": [why]}))
     found = fleet(member("a", [PYTHON, TRL], Machine=[WORKS]), silent)
     assert found.exit_code == 1
     assert "  b: examination: no answer within 180 s" in found.verdict()
-    (line,) = (line for line in printed(found) if " b " in line and "not looked at" in line)
+    (line,) = (line for line in printed(found) if " b " in line and "not examined" in line)
     assert line.startswith("missing")
     (sdpa,) = (line for line in printed(found) if " sdpa " in line)
     assert sdpa.rstrip().endswith(WORKS.detail)
@@ -383,9 +383,9 @@ def test_mixed_machines_are_shown_and_are_no_fault() -> None:
 @pytest.mark.parametrize("name", ["python", "paretune", "ray"])
 def test_what_a_sweep_needs_the_same_everywhere_makes_exit_code_1(name: str) -> None:
     one, other = Capability(name, True, "3.11.7"), Capability(name, True, "3.11.8")
-    found = Fleet(Report({"Packages": [one]}), (member("a", [one]), member("b", [other])))
+    found = ClusterReport(Report({"Packages": [one]}), (member("a", [one]), member("b", [other])))
     assert (found.missing, found.exit_code) == ([], 1)
-    assert f"{name} has to be the same on the driver and on all nodes" in found.verdict()
+    assert f"{name} must be the same on the driver and on all nodes" in found.verdict()
     (difference,) = json.loads(found.to_json())["differences"]
     assert difference["breaks"] is True
     assert [group["nodes"] for group in difference["found"]] == [["a", "the driver"], ["b"]]
@@ -407,22 +407,22 @@ def test_the_json_of_a_cluster_holds_every_node_with_its_report() -> None:
 
 def test_a_few_words_say_which_nodes() -> None:
     names = tuple("abcdefgh")
-    said = [Row("T", WORKS, names[:n], names).which() for n in (1, 3, 4, 7, 8)]
+    said = [Finding("T", WORKS, names[:n], names).where() for n in (1, 3, 4, 7, 8)]
     assert said == ["a", "a, b, c", "a, b and 2 more", "all but h", "all nodes"]
 
 
 def test_a_report_comes_back_from_its_json() -> None:
     report = Report({"Packages": [MISSING], "Kernels": [OPTIONAL]})
-    assert Report.of_json(report.to_json()) == report
+    assert Report.from_json(report.to_json()) == report
 
 
 def test_a_node_is_asked_by_a_process_that_prints_its_report_and_nothing_else() -> None:
     command = [sys.executable, "-m", "sweeps.doctor"]
     question = json.dumps({"names": ["eager"]})
     done = subprocess.run(command, input=question, capture_output=True, text=True, check=True, cwd=ROOT)
-    report = Report.of_json(done.stdout)
-    assert list(report.topics) == ["Packages", "Asked"]
-    assert report.topics["Asked"][0].works
+    report = Report.from_json(done.stdout)
+    assert list(report.topics) == ["Packages", "Requested"]
+    assert report.topics["Requested"][0].works
 
 
 # The run folder, on nodes that are folders
@@ -437,7 +437,7 @@ def look(folder: Path, monkeypatch: pytest.MonkeyPatch, there: Path | None = Non
 
     monkeypatch.setattr(shared_folder, "ask", ask)
     monkeypatch.setattr(remote_tasks, "SEEN_SECONDS", 0.1)
-    return shared_folder.look(None, [node], folder)[node]
+    return shared_folder.examine(None, [node], folder)[node]
 
 
 def test_a_shared_run_folder_is_found_and_left_as_it_was(
