@@ -50,7 +50,7 @@ def gpu_bytes(node_id: str) -> list[int]:
     return [2**20 * int(line) for line in said.split() if line.isdigit()]
 
 
-def lacking(node_id: str, wanted: dict[str, list[tuple[str, int]]]) -> list[str]:
+def missing_files(node_id: str, wanted: dict[str, list[tuple[str, int]]]) -> list[str]:
     """What of ``wanted``, files with their bytes by name, isn't wholly here."""
     return [
         name
@@ -59,26 +59,26 @@ def lacking(node_id: str, wanted: dict[str, list[tuple[str, int]]]) -> list[str]
     ]
 
 
-def leave_mark(node_id: str, folder: str, token: str) -> bool:
+def write_marker(node_id: str, folder: str, token: str) -> bool:
     """Whether the driver's file can be seen here; if so, another is left for the driver to see."""
     place = Path(folder)
-    if not appears(place / mark(token)):
+    if not comes_up(place / marker_name(token)):
         return False
-    (place / mark(token, node_id)).write_text(token)
+    (place / marker_name(token, node_id)).write_text(token)
     return True
 
 
-def take_mark(node_id: str, folder: str, token: str) -> None:
+def remove_marker(node_id: str, folder: str, token: str) -> None:
     """Takes away what ``leave_mark`` left."""
-    (Path(folder) / mark(token, node_id)).unlink(missing_ok=True)
+    (Path(folder) / marker_name(token, node_id)).unlink(missing_ok=True)
 
 
-def mark(token: str, node_id: str = "driver") -> str:
+def marker_name(token: str, node_id: str = "driver") -> str:
     """The name of a file that says: here I was."""
     return f".paretune-{token}-{node_id}"
 
 
-def appears(path: Path) -> bool:
+def comes_up(path: Path) -> bool:
     """Whether ``path`` is there, or comes up within :data:`SEEN_SECONDS`."""
     until = time.monotonic() + SEEN_SECONDS
     while not path.exists():
@@ -88,7 +88,7 @@ def appears(path: Path) -> bool:
     return True
 
 
-def visit(node_id: str, url: str, token: str, seconds: float) -> str | None:
+def try_url(node_id: str, url: str, token: str, seconds: float) -> str | None:
     """What goes wrong with reading and writing at ``url`` here, in one line; ``None`` if all is well.
 
     Tried for so many seconds: a store may fail once.
@@ -109,13 +109,13 @@ def _visit(node_id: str, url: str, token: str) -> str | None:
     import fsspec
 
     fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
-    mine = f"{root}/{mark(token, node_id)}"
+    mine = f"{root}/{marker_name(token, node_id)}"
     fs.pipe_file(mine, token.encode())
     try:
         if fs.cat_file(mine) != token.encode():
             return "what is written is not what is read"
         try:
-            seen = fs.cat_file(f"{root}/{mark(token)}")
+            seen = fs.cat_file(f"{root}/{marker_name(token)}")
         except FileNotFoundError:
             return "what the driver writes there does not arrive"
         return None if seen == token.encode() else "it is not the driver's"
@@ -123,14 +123,14 @@ def _visit(node_id: str, url: str, token: str) -> str | None:
         fs.rm_file(mine)
 
 
-def submit(node_id: str, server: str, orders: str, log: str) -> str:
+def submit_job(node_id: str, server: str, orders: str, log: str) -> str:
     """Has the job server here run a sweep's driver with this Python; the job's id.
 
     All of its output goes to ``log``, also what it says if Paretune is missing here.
     """
     from ray.job_submission import JobSubmissionClient
 
-    if not appears(Path(orders)):
+    if not comes_up(Path(orders)):
         raise RuntimeError(
             f"{orders} isn't there; mount shared storage, or give --output a path that all share"
         )
@@ -140,7 +140,7 @@ def submit(node_id: str, server: str, orders: str, log: str) -> str:
     )
 
 
-def ended(node_id: str, server: str, job: str) -> int | None:
+def job_exit_code(node_id: str, server: str, job: str) -> int | None:
     """A job's exit code, 1 where it never got to have one; ``None`` while it runs."""
     from ray.job_submission import JobSubmissionClient
 
@@ -150,7 +150,7 @@ def ended(node_id: str, server: str, job: str) -> int | None:
     return 1 if found.driver_exit_code is None else int(found.driver_exit_code)
 
 
-def call_off(node_id: str, server: str, job: str) -> None:
+def stop_job(node_id: str, server: str, job: str) -> None:
     """Ends a job."""
     from ray.job_submission import JobSubmissionClient
 

@@ -1,6 +1,7 @@
-"""A Ray cluster: joining it, and asking each of its nodes the same thing within a bounded time.
+"""A Ray session: joining a cluster or starting Ray on this machine, and asking nodes something within a bounded time.
 
-What is asked goes to a node by value, for Paretune may be missing there; that no answer comes is an answer too.
+The functions that nodes run travel by value, because Paretune may be missing there. A node that doesn't answer is an
+answer too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import secrets
 import signal
 import socket
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,33 +22,34 @@ from typing import Any, TextIO
 from sweeps.cluster.remote_tasks import first_line
 from sweeps.spec.problems import Problem, SpecError
 from trainables.system import quiet
-from trainables.system.redaction import Log
+from trainables.system.redaction import RedactedFile
+from trainables.system.signals import handlers_restored
 
-CONNECT_SECONDS = 5.0  # Ray itself tries an address where nobody is for over a minute
+CONNECT_SECONDS = 5.0  # Ray itself tries an address where nobody listens for over a minute
 HEAD = "node:__internal_head__"  # a resource that Ray gives to the head and to no other node
-SLOTS = "trial_driver"  # slots' actors take none of a node's CPUs but need a resource of their own to be placed by
-DRIVERS = 64  # of which a node is given so many
+SLOTS = "trial_driver"  # slots' actors take none of a node's CPUs, so a resource of their own decides where they run
+DRIVERS = 64  # units of that resource that a node is started with
 START = f"ray start ... --resources='{{\"{SLOTS}\": {DRIVERS}}}'"
 ENVIRONMENT = {
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else every print comes twice
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # otherwise every line is printed twice
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "3600",  # a node that went may take a while to be replaced
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process less per slot; a lost worker is made again anyway
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process less per slot; a lost worker is replaced anyway
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records are the log
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no objective
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: trials save themselves first
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
-    # Ray would end whatever began last, hubs and controllers too; the system ends what takes the most.
+    # Ray would kill whatever started last, hubs and controllers too; the system kills what uses the most memory.
     "RAY_memory_monitor_refresh_ms": "0",
-    "RAY_worker_maximum_startup_concurrency": "16",  # a slot is five processes; none of them should queue
+    "RAY_worker_maximum_startup_concurrency": "16",  # a slot is five processes; none of them should wait for another
 }
 
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of the cluster; ``name`` tells it from the others: ``gpu-2 (10.0.0.7)``."""
+    """A machine of the cluster; ``name`` is unique: ``gpu-2 (10.0.0.7)``."""
 
     id: str
     host: str
@@ -58,13 +59,13 @@ class Node:
 
     @property
     def slots(self) -> int:
-        """How many slots' actors it was started with room for."""
+        """How many slots' actors the node may run, by the resources it was started with."""
         return int(self.resources.get(SLOTS, 0))
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a node answered, or why there is no answer."""
+    """What a node answered, or why it did not."""
 
     node: Node
     value: Any = None
@@ -72,8 +73,8 @@ class Answer:
 
 
 @contextmanager
-def session(log: TextIO | Log, address: str | None = None, **own: Any) -> Iterator[Any]:
-    """Ray, joined at ``address`` or started on this machine (``num_cpus=...``); its own noise goes to ``log``.
+def session(log: TextIO | RedactedFile, address: str | None = None, **own: Any) -> Iterator[Any]:
+    """Ray, joined at ``address`` or started on this machine (with ``num_cpus=...``); its own messages go to ``log``.
 
     Raises ``SpecError`` where there is no cluster to join.
     """
@@ -84,14 +85,15 @@ def session(log: TextIO | Log, address: str | None = None, **own: Any) -> Iterat
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     _keep_messages(log)
-    with _handler_kept():
+    # Ray exits by itself on SIGTERM, or takes it for a crash; our handler saves the trials first.
+    with handlers_restored([signal.SIGTERM]):
         if address is not None:
             _join(address)
         else:
             _start(own)
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # Ray's own reports of what died are for the log; that a trial failed is for our records to say.
+    # Ray's reports of processes that died are for the log; our records say which trials failed.
     logging.getLogger("ray").handlers = [logging.StreamHandler(log)]
     try:
         yield ray
@@ -100,47 +102,38 @@ def session(log: TextIO | Log, address: str | None = None, **own: Any) -> Iterat
         logging.getLogger("ray").handlers = []
 
 
-@contextmanager
-def _handler_kept() -> Iterator[None]:
-    """Has being told to end (SIGTERM) mean what it meant before: Ray exits by itself, or takes it for a crash."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
-
-
 def _start(own: Mapping[str, Any]) -> None:
-    """Starts Ray for this machine alone: it listens on the loopback interface, and to who has a token of its own."""
+    """Starts Ray for this machine alone: it listens on the loopback interface and requires a token made for this run."""
     import ray
     from ray._private import ray_constants
 
-    # Made for this run; else Ray writes one to the home folder, for every user to read.
+    # Otherwise Ray writes a token to the home folder, for every user to read.
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    # Where nothing is said, Ray asks for the token. A shell may say otherwise, of another cluster.
+    # Ray's default is to require the token. A shell may have a setting for another cluster.
     os.environ.pop("RAY_AUTH_MODE", None)
-    # Without other nodes to be reached by, a node's address is 127.0.0.1, and Ray's servers keep to it.
+    # A node that no other nodes can reach has the address 127.0.0.1, and Ray's servers listen there alone.
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False
-    # Not what RAY_ADDRESS or a file in the temporary folder, which anybody may write, says is running here.
-    with _groups_of_their_own():
+    # "local": not the cluster that RAY_ADDRESS names, or a file in the temporary folder, which anybody may write.
+    with _separate_process_groups():
         ray.init(
             address="local", **own, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
         )
 
 
 @contextmanager
-def _groups_of_their_own() -> Iterator[None]:
-    """Has what Ray starts meanwhile be no part of this process's group, and end with this process all the same.
+def _separate_process_groups() -> Iterator[None]:
+    """Puts the processes that Ray starts in the block into process groups of their own; they still end with this one.
 
-    A terminal, ``timeout`` and job schedulers tell whole groups to end. This process then has its trials save
-    themselves, for which Ray still has to be there.
+    A terminal, ``timeout`` and job schedulers send signals to whole groups. This process then has its trials save
+    themselves, which needs a living Ray.
     """
     from ray._private import services as module
     from ray._private import utils
 
-    services: Any = module  # mypy takes no other class for the one it starts a process by
+    services: Any = module  # otherwise mypy refuses another class in place of ConsolePopen
     start = services.ConsolePopen
-    # Where the system doesn't, Ray ends by their group those that a dead process left.
+    # Where the system doesn't end children with their parent, Ray ends them by their parent's group.
     if utils.detect_fate_sharing_support():
         services.ConsolePopen = partial(start, process_group=0)
     try:
@@ -150,11 +143,11 @@ def _groups_of_their_own() -> Iterator[None]:
 
 
 def answers_anyone(ray: Any) -> bool:
-    """Whether the cluster that was joined tells of itself to one who shows no token: then it also runs code for him."""
+    """Whether the joined cluster answers a client without a token; then it also runs anybody's code."""
     import grpc
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
-    messages: Any = gcs_service_pb2  # made while it is imported, so mypy finds nothing in it
+    messages: Any = gcs_service_pb2  # its classes are made at import, so mypy knows none
     with grpc.insecure_channel(ray.get_runtime_context().gcs_address) as channel:
         cluster = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
         try:
@@ -168,17 +161,17 @@ def _join(address: str) -> None:
     import ray
 
     try:
-        _call(address)
+        _require_listener(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    # No cluster there, or another's token; another Ray or Python than the cluster's; no address at all.
+    # No cluster, a wrong token, another version of Ray or Python than the cluster's, or no valid address.
     except (OSError, RuntimeError, ValueError) as error:
         advice = "Is it running, is this machine one of its nodes, and are RAY_AUTH_MODE and RAY_AUTH_TOKEN its own?"
         what = f"can't join the cluster {address}: {first_line(error)}. {advice}"
         raise SpecError(Problem("--address", "", what)) from error
 
 
-def _call(address: str) -> None:
-    """Raises ``OSError`` where nobody listens, so that Ray need not try for as long as it would."""
+def _require_listener(address: str) -> None:
+    """Raises ``OSError`` where nobody listens at ``address``, so that Ray doesn't try for over a minute."""
     from ray._private.services import canonicalize_bootstrap_address
 
     if "://" in address:
@@ -190,10 +183,10 @@ def _call(address: str) -> None:
     socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
-def _keep_messages(log: TextIO | Log) -> None:
-    """Has the cluster's messages to its driver, "8 worker processes have been started", written to ``log``.
+def _keep_messages(log: TextIO | RedactedFile) -> None:
+    """Writes the cluster's messages to its driver ("8 worker processes have been started") to ``log``.
 
-    Ray prints them on standard output, whatever ``log_to_driver`` says, and has no option for it.
+    Ray prints them to standard output whatever ``log_to_driver`` is, and has no option for it.
     """
     from ray._private import worker
 
@@ -236,10 +229,10 @@ def _name(node: Mapping[str, Any], tell_apart: bool = False) -> str:
 def ask(
     ray: Any, asked: Sequence[Node], question: Callable[..., Any], *arguments: Any, patience: float
 ) -> list[Answer]:
-    """What ``question(node_id, *arguments)`` gives on each node, within ``patience`` seconds for all of them.
+    """Calls ``question(node_id, *arguments)`` on each node and returns what it gives there, or why it gave nothing.
 
-    It takes none of a node's CPUs, so a busy cluster answers as well. The module of ``question`` must do with the
-    standard library, for it travels by value.
+    All nodes together have ``patience`` seconds. The call needs none of a node's CPUs, so a busy cluster answers too.
+    The module of ``question`` travels by value, so it may import nothing but the standard library at its top.
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

@@ -27,13 +27,15 @@ def examine(ray: Any, asked: Sequence[Node], output: str | Path) -> dict[Node, C
     folder = Path(output).resolve()
     token = secrets.token_hex(6)
     try:
-        with _there(folder), _marked(folder / remote_tasks.mark(token)):
-            answers = ask(ray, asked, remote_tasks.leave_mark, str(folder), token, patience=PATIENCE_SECONDS)
+        with _there(folder), _marked(folder / remote_tasks.marker_name(token)):
+            answers = ask(
+                ray, asked, remote_tasks.write_marker, str(folder), token, patience=PATIENCE_SECONDS
+            )
             try:
                 return {answer.node: _found(answer, folder, token) for answer in answers}
             finally:
                 wrote = [answer.node for answer in answers if answer.value]
-                ask(ray, wrote, remote_tasks.take_mark, str(folder), token, patience=PATIENCE_SECONDS)
+                ask(ray, wrote, remote_tasks.remove_marker, str(folder), token, patience=PATIENCE_SECONDS)
     except OSError as error:
         what = f"{folder}: {error.strerror} here, on the driver; give another --output"
         return dict.fromkeys(asked, Capability(NAME, False, what))
@@ -45,7 +47,7 @@ def _found(answer: Answer, folder: Path, token: str) -> Capability:
         return Capability(NAME, False, f"{folder} can't be written there: {answer.failure}; {advice}")
     if not answer.value:
         return Capability(NAME, False, f"{folder} there is not the driver's; {advice}")
-    if not remote_tasks.appears(folder / remote_tasks.mark(token, answer.node.id)):
+    if not remote_tasks.comes_up(folder / remote_tasks.marker_name(token, answer.node.id)):
         return Capability(NAME, False, f"what is written to {folder} there does not arrive here; {advice}")
     return Capability(NAME, True, f"{folder}, written and read from every side")
 

@@ -25,10 +25,10 @@ def from_nodes(ray: Any, asked: Sequence[Node], url: str) -> dict[Node, Capabili
     if not found.works:
         return dict.fromkeys(asked, Capability(NAME, False, f"here, on the driver: {found.detail}"))
     token = secrets.token_hex(6)
-    name, store = remote_tasks.mark(token), Store(url, SECONDS)
+    name, store = remote_tasks.marker_name(token), Store(url, SECONDS)
     store.write(name, token.encode())
     try:
-        answers = ask(ray, asked, remote_tasks.visit, url, token, SECONDS, patience=PATIENCE_SECONDS)
+        answers = ask(ray, asked, remote_tasks.try_url, url, token, SECONDS, patience=PATIENCE_SECONDS)
     finally:
         store.remove([name])
     return {answer.node: _found(answer, url) for answer in answers}
@@ -40,7 +40,7 @@ def from_this_machine(url: str) -> Capability:
         return Capability(
             NAME, False, f"{url}: what is in memory is one process's own; give s3://, gs://, ..."
         )
-    name = remote_tasks.mark(secrets.token_hex(6))
+    name = remote_tasks.marker_name(secrets.token_hex(6))
     try:
         store = Store(url, SECONDS)
         store.write(name, b"")

@@ -93,7 +93,7 @@ def _sweep_over_outages(
 def _conclude(plan: Plan, run_folder: Path, seconds: float) -> None:
     """Gathers what the trials have written."""
     results.write_tables(run_folder)
-    calibration.store_residuals(plan.cells, results.read(run_folder).records)
+    calibration.store_residuals(plan.cells, results.read_run(run_folder).records)
     add_seconds(run_folder, seconds)
 
 
@@ -129,7 +129,7 @@ def refuse_too_large(plan: Plan) -> None:
 
 def exit_code(run_folder: Path) -> int:
     """0 when every trial ended well; 1 when some failed. Stopped and out of memory are results."""
-    records = results.read(run_folder).records
+    records = results.read_run(run_folder).records
     failed = [record for record in records if record.status in ("failed", "interrupted")]
     if failed:
         print(f"{len(failed)} of {len(records)} trials failed; the report says why", file=sys.stderr)

@@ -31,7 +31,9 @@ def prepare(plan: Plan, run: Path, resume: bool, shown: str | None = None) -> No
     run.mkdir(parents=True, exist_ok=True)
     files.write_text(run / "spec.yaml", redaction.redacted(plan.spec.source.text))
     with files.atomic(run / "resolved.yaml") as temporary:
-        YAML(typ="safe").dump(redaction.tree(json.loads(json.dumps(plan.resolved(), default=str))), temporary)
+        YAML(typ="safe").dump(
+            redaction.redacted_values(json.loads(json.dumps(plan.resolved(), default=str))), temporary
+        )
     told = {"place": shown or str(run), **_describe(plan, before or {})}
     files.write_json(run / "environment.json", told)
 
@@ -92,7 +94,7 @@ def _describe(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
         **_notes(plan),
     }
     return {
-        **redaction.tree(told),
+        **redaction.redacted_values(told),
         "plan": _essence(plan),
         "commit": provenance.commit(),
         "python": sys.version.split()[0],

@@ -1,7 +1,7 @@
-"""A slot: a Tune trial's actor that keeps one warm Ray Train worker group and hands it trial after trial.
+"""A slot: the actor of a Tune trial that keeps one warm Ray Train worker group and hands it trial after trial.
 
-Starting a process, importing torch and forming a group take longer than many a trial's first steps; a slot pays
-for that once. Tune reuses the actor (``reuse_actors``): ``reset_config`` is the next trial.
+Starting a process, importing torch and forming a group take longer than the first steps of many a trial; a slot pays
+for that once. Tune reuses the actor (``reuse_actors``): ``reset_config`` gives it the next trial.
 """
 
 from __future__ import annotations
@@ -21,20 +21,23 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.cluster.actors import find_board, open_hub
 from sweeps.cluster.packing import Size
-from sweeps.cluster.placement_groups import naming, release_of_the_dead
+from sweeps.cluster.placement_groups import remove_groups_of_dead_slots
 from sweeps.cluster.session import SLOTS
 from trainables.storage.urls import is_url
 from trainables.system import provenance
 from trainables.trial import scratch
 
-QUIET_SECONDS = 5.0  # between looks at whether the worker group, and the slot's own node, are still there
-CLOSE_SECONDS = 20.0
-KILL_SECONDS = 30.0
+QUIET_SECONDS = 5.0  # without an event before the slot checks its worker group and its own node
+CLOSE_SECONDS = 20.0  # for a worker group to end after its hub has closed
+KILL_SECONDS = 30.0  # for a node to kill a stalled worker
 GROUP_FAILURES = 8  # times a slot's group may be rebuilt before the slot itself is given up
 
 
 class Slot(tune.Trainable):
-    """One trial at a time, named by ``trial_id`` and ``cell`` in its config; ``evaluate_at`` holds steps by cell."""
+    """Runs one trial at a time, by ``trial_id`` and ``cell`` in Tune's config.
+
+    ``evaluate_at`` holds, by cell, the steps at which the search decides whether a trial stops.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
         self.board = find_board(config["board"])
@@ -46,7 +49,7 @@ class Slot(tune.Trainable):
         self.run, self.stall_seconds = config["run"], config["stall_seconds"]
         self.failure: BaseException | None = None
         self.group = threading.Thread(target=self._serve, args=(config,), daemon=True)
-        self._look_around()
+        self._check_nodes()
         self.group.start()  # while the hub's process starts
         self._give(config)
 
@@ -59,10 +62,12 @@ class Slot(tune.Trainable):
     def _trainer(self, config: dict[str, Any]) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
 
+        from sweeps.cluster.train_callbacks import OutOfMemoryWatch
+        from sweeps.execution.light_trainer import LightTrainer
         from trainables.runner.worker_loop import serve
 
         size = Size(**config["size"])
-        return _light_trainer()(
+        return LightTrainer(
             self.actor,
             serve,
             train_loop_config={"hub": self.hub, "board": self.board, "cpus": size.cpus},
@@ -72,7 +77,7 @@ class Slot(tune.Trainable):
             run_config=RunConfig(
                 name=f"slot-{self.name}",
                 storage_path=str(scratch.local_run_folder(config["run"]) / ".ray"),
-                callbacks=[_starving(self.hub)],
+                callbacks=[OutOfMemoryWatch(self.hub)],
                 failure_config=FailureConfig(  # type: ignore[call-arg]  # mypy finds that of the old Ray Train
                     max_failures=GROUP_FAILURES, controller_failure_limit=1
                 ),
@@ -93,18 +98,18 @@ class Slot(tune.Trainable):
         self.served += 1
         ray.get(self.hub.give.remote(job))
 
-    def _look_around(self) -> None:
-        """Before each trial: whether this node stays, and whether there is anything to be had of slots that died."""
-        self._stay_only_where_it_lasts()
-        release_of_the_dead()
+    def _check_nodes(self) -> None:
+        """Before each trial: ends the slot if its node will be taken down, and gives back what dead slots hold."""
+        self._end_on_draining_node()
+        remove_groups_of_dead_slots()
 
-    def _stay_only_where_it_lasts(self) -> None:
-        """Ends a slot whose node is to be taken down; Tune makes another for its trial, on a node that stays."""
+    def _end_on_draining_node(self) -> None:
+        """Ends a slot whose node will be taken down; Tune makes another for its trial, on a node that stays."""
         if ray.get(self.board.is_draining.remote(self.node)):
-            raise RuntimeError(f"slot {self.name} leaves its node, which is to be taken down")
+            raise RuntimeError(f"slot {self.name} leaves its node, which will be taken down")
 
     def step(self) -> dict[str, Any]:
-        """Answers the last report with the search's decision, then waits for the next one, or for the end."""
+        """Answers the group's last report with the search's decision, then waits for the next report or the end."""
         if self.unanswered is not None:
             decision = "stop" if ray.get(self.board.stopped.remote(self.job_id)) else "continue"
             ray.get(self.hub.decide.remote(self.job_id, self.unanswered, decision))
@@ -112,9 +117,9 @@ class Slot(tune.Trainable):
         event = self._next_event()
         if event["kind"] == "done":
             record = event["record"]
-            kept = ("status", "objective", "quality", "peak_train_bytes", "setup_seconds", "steps")
-            told = {name: record[name] for name in kept}
-            return {**told, "step": record["steps"] or 0, "done": True, "lost": event.get("lost")}
+            names = ("status", "objective", "quality", "peak_train_bytes", "setup_seconds", "steps")
+            facts = {name: record[name] for name in names}
+            return {**facts, "step": record["steps"] or 0, "done": True, "lost": event.get("lost")}
         self.unanswered = event["step"]
         return {"step": event["step"], "objective": event["objective"], "done": False}
 
@@ -124,8 +129,8 @@ class Slot(tune.Trainable):
             if event is not None and event["trial_id"] == self.job_id:
                 if event["kind"] != "moved":
                     return event
-                self._log(f"trial {self.job_id} has saved itself and leaves a node that is to be taken down")
-                self._stay_only_where_it_lasts()
+                self._log(f"trial {self.job_id} has saved itself and leaves a node that will be taken down")
+                self._end_on_draining_node()
                 continue
             if event is None and ray.get(self.board.is_draining.remote(self.node)):
                 ray.get(self.board.move.remote(self.job_id))
@@ -135,16 +140,16 @@ class Slot(tune.Trainable):
                 self._end_stalled()
 
     def _end_stalled(self) -> None:
-        """Ends the group's processes when none has given a sign of life for too long; Train makes new ones."""
+        """Kills the group's processes when none has given a sign of life for too long; Train makes new ones."""
         quiet, workers = ray.get(self.hub.silence.remote())
         if quiet < self.stall_seconds:
             return
-        self._log(f"trial {self.job_id} has said nothing for {quiet:.0f} s; its workers are ended")
+        self._log(f"trial {self.job_id} has given no sign of life for {quiet:.0f} s; its workers are killed")
         for node, process in workers:
-            there = NodeAffinitySchedulingStrategy(node, soft=False)
-            task = _kill.options(scheduling_strategy=there).remote(process)
+            on_node = NodeAffinitySchedulingStrategy(node, soft=False)
+            task = _kill.options(scheduling_strategy=on_node).remote(process)
             ray.wait([task], timeout=KILL_SECONDS)
-        ray.get(self.hub.alive.remote())  # the next ones have as long
+        ray.get(self.hub.alive.remote())  # the next workers have as long again
 
     def _log(self, text: str) -> None:
         line = f"{provenance.now()[11:19]} {text}\n"
@@ -155,7 +160,7 @@ class Slot(tune.Trainable):
             log.write(line)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._look_around()
+        self._check_nodes()
         self._give(new_config)
         return True
 
@@ -175,7 +180,10 @@ class Slot(tune.Trainable):
 
 
 class SlotRequest(tune.PlacementGroupFactory):
-    """A slot's own place, beside its group's; slots of another size are others, and don't serve in its stead."""
+    """The resources of a slot's own actor; its group's are requested by Train.
+
+    Requests of trials of different ``size`` differ, so that Tune doesn't reuse a slot for a trial that doesn't fit it.
+    """
 
     def __init__(self, size: Size) -> None:
         super().__init__([{"CPU": 0, SLOTS: 1}])
@@ -195,65 +203,6 @@ class SlotRequest(tune.PlacementGroupFactory):
 
 @ray.remote(num_cpus=0)
 def _kill(process: int) -> None:
-    """Ends a process of this node that may no longer listen to anything else."""
+    """Kills a process of this node; a stalled one may no longer listen to anything else."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, signal.SIGKILL)
-
-
-def _starving(hub: Any) -> Any:
-    """Tells the hub when Ray ended a worker because its node ran low on memory: the trial didn't fit."""
-    from ray.train import UserCallback
-
-    class Starving(UserCallback):
-        def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-            if any(ran_out_of_memory(error) for error in worker_exceptions.values()):
-                ray.get(hub.memory_ran_out.remote())
-
-    return Starving()
-
-
-def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether Ray's memory monitor ended a worker. Other deaths' messages speak of memory as well, as a guess."""
-    failure = getattr(error, "health_check_failure", error)
-    said = str(failure)
-    return isinstance(failure, ray.exceptions.OutOfMemoryError) or "NODE_OUT_OF_MEMORY" in said
-
-
-def _light_trainer() -> Any:
-    """A ``TorchTrainer`` without two helpers that are a process each and two seconds of start-up.
-
-    One manages Ray data sets, and there are none; the other frees what a dead controller held, by way of the
-    dashboard, and there may be none (see ``holdings``). Neither does a lone worker get a process group:
-    torch's store for it listens on all interfaces and asks nobody for a token.
-    """
-    from ray.train.torch import TorchTrainer
-    from ray.train.torch.config import TorchConfig, _TorchBackend
-    from ray.train.v2._internal.callbacks import DatasetsCallback
-    from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-    from torch.distributed import is_nccl_available
-
-    # Ray goes by the GPUs it counts, which may be more than torch was built for.
-    backend = None if is_nccl_available() else "gloo"
-
-    class Backend(_TorchBackend):
-        def on_start(self, worker_group: Any, backend_config: Any) -> None:
-            if len(worker_group) > 1:
-                super().on_start(worker_group, backend_config)
-
-    class Config(TorchConfig):
-        @property
-        def backend_cls(self) -> Any:
-            return Backend
-
-    class LightTrainer(TorchTrainer):
-        def __init__(self, slot: str, *args: Any, **options: Any) -> None:
-            self.slot = slot
-            super().__init__(*args, torch_config=Config(backend), **options)
-
-        def _create_default_callbacks(self) -> list[Any]:
-            unneeded = (DatasetsCallback, PlacementGroupCleanerCallback)
-            usual = super()._create_default_callbacks()  # type: ignore[misc]  # mypy finds the old Ray Train's
-            kept = [callback for callback in usual if not isinstance(callback, unneeded)]
-            return [*kept, naming(self.slot)]
-
-    return LightTrainer

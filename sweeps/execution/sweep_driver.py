@@ -130,7 +130,7 @@ class SweepDriver:
         }
         with (
             (self.run_folder / "sweep.log").open("a", encoding="utf-8") as log,
-            session(redaction.Log(log), self.address, **({} if self.address else local)) as ray,
+            session(redaction.RedactedFile(log), self.address, **({} if self.address else local)) as ray,
         ):
             yield ray
 

@@ -1,1 +1,1 @@
-"""Sweeps that outlive the terminal: as a process here, or as a job of the cluster."""
+"""Sweeps that outlive the terminal: their driver is a process of its own or a job of the cluster."""

@@ -1,13 +1,12 @@
-"""A sweep's driver as a job of the cluster: it runs on the head, so it outlives the machine that it was asked from.
+"""A sweep's driver as a job of the cluster: it runs on the head, so it outlives the machine that it was started from.
 
-The head itself is asked to submit it: the job server may listen on that machine alone, as our cluster files have it.
+The head itself submits the job: its job server may listen on that machine alone, as in our cluster files.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,17 +14,18 @@ from typing import Any
 
 from sweeps.cluster import remote_tasks
 from sweeps.cluster.session import ask, head, session
-from sweeps.execution.detached.driver import Driver
+from sweeps.execution.detached.driver import DetachedDriver
 from sweeps.runs.layout import LOG
 from sweeps.spec.problems import Problem, SpecError
+from trainables.system.background import Throttle
 
 PATIENCE_SECONDS = 60.0  # a worker process may have to start on the head
-LOOK_SECONDS = 2.0  # between questions after a job
+LOOK_SECONDS = 2.0  # between questions about the job
 
 
 @contextmanager
-def submitted(run: Path, path: Path, address: str) -> Iterator[Driver | None]:
-    """The job that carries out the orders in ``path``; ``None`` where the cluster has no job server, which is said.
+def submitted_job(run: Path, path: Path, address: str) -> Iterator[DetachedDriver | None]:
+    """The job that executes the request at ``path``; ``None``, with a message, where the cluster has no job server.
 
     Raises ``SpecError`` where the head doesn't share the run folder or refuses the job.
     """
@@ -40,35 +40,23 @@ def submitted(run: Path, path: Path, address: str) -> Iterator[Driver | None]:
             yield None
             return
 
-        def asked(errand: Callable[..., Any], *arguments: Any) -> Any:
-            (answer,) = ask(ray, [head_node], errand, server, *arguments, patience=PATIENCE_SECONDS)
+        def on_head(task: Callable[..., Any], *arguments: Any) -> Any:
+            (answer,) = ask(ray, [head_node], task, server, *arguments, patience=PATIENCE_SECONDS)
             if answer.failure is not None:
                 what = f"{head_node.name}, the head, can't run the sweep as a job: {answer.failure}"
                 raise SpecError(Problem("--detach", "", what))
             return answer.value
 
-        job = asked(remote_tasks.submit, str(path), str(run / LOG))
-        yield Driver(
+        job = on_head(remote_tasks.submit_job, str(path), str(run / LOG))
+        throttle = Throttle(LOOK_SECONDS, wait_first=True)
+        yield DetachedDriver(
             f"job {job} of the cluster",
-            _Looks(lambda: asked(remote_tasks.ended, job)),
-            lambda: asked(remote_tasks.call_off, job),
+            lambda: on_head(remote_tasks.job_exit_code, job) if throttle.due() else None,
+            lambda: on_head(remote_tasks.stop_job, job),
         )
 
 
-class _Looks:
-    """Asks now and then how a job ended; knows nothing new in between."""
-
-    def __init__(self, ask: Callable[[], int | None]) -> None:
-        self._ask, self._asked = ask, time.monotonic()
-
-    def __call__(self) -> int | None:
-        if time.monotonic() - self._asked < LOOK_SECONDS:
-            return None
-        self._asked = time.monotonic()
-        return self._ask()
-
-
 def _server(ray: Any) -> str | None:
-    """Where the job server is, as the head knows it."""
+    """The URL of the job server, as seen from the head."""
     url = ray._private.worker.get_dashboard_url()
     return f"http://{url}" if url else None

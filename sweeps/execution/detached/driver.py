@@ -1,4 +1,4 @@
-"""The driver of a detached sweep, as who started it sees it."""
+"""The driver of a detached sweep, as the command that started it sees it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
-class NotBegun(Exception):  # noqa: N818
-    """The driver ended before it had the run; ``code`` is its exit code, and it says what the driver said."""
+class DriverNotStarted(Exception):  # noqa: N818
+    """The driver ended before the sweep began. The message is the driver's output, ``code`` its exit code."""
 
-    def __init__(self, said: str, code: int) -> None:
-        super().__init__(said)
+    def __init__(self, output: str, code: int) -> None:
+        super().__init__(output)
         self.code = code
 
 
 @dataclass(frozen=True)
-class Driver:
-    """``ended`` gives its exit code, ``None`` while it lives."""
+class DetachedDriver:
+    """``exit_code`` returns ``None`` while the driver lives; ``stop`` ends it."""
 
     name: str
-    ended: Callable[[], int | None]
-    call_off: Callable[[], object]
+    exit_code: Callable[[], int | None]
+    stop: Callable[[], object]

@@ -1,7 +1,7 @@
-"""What a driver of its own is to carry out: left in the run folder by ``run --detach``, for that driver alone to read.
+"""What a detached driver executes: written to the run folder by ``run --detach``, for that driver alone to read.
 
-A file, because a command line is for every user of a machine to see, and what Ray is told is for every user of a
-cluster; because it has the spec's text, the spec may change or be out of the driver's reach.
+It is a file because every user of a machine sees command lines, and every user of a cluster what Ray is given. It has
+the spec's text, so the spec's file may change meanwhile, or be on a machine that the driver can't read.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from sweeps.execution.run_options import RunOptions
 from sweeps.spec import overrides, source
 from sweeps.spec.spec import Spec, from_source
 
-# Where models and tokens are kept, and who one is to W&B and the hubs; the rest is the driver's machine's own.
+# Where models and tokens are kept, and the accounts at W&B and the hubs; all else is as on the driver's machine.
 CARRIED = ("PARETUNE_", "WANDB_", "HF_", "MODELSCOPE_")
 
 
-class Orders(BaseModel):
+class RunRequest(BaseModel):
     """One ``paretune run``.
 
-    ``file`` names the spec in messages; relative paths in it are relative to that file's folder.
+    ``file`` names the spec in messages; relative paths in the spec are relative to its folder. ``text`` is the spec,
+    ``sets`` its overrides.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,7 +39,7 @@ class Orders(BaseModel):
     environment: dict[str, str]
 
     @classmethod
-    def of(cls, spec: Spec, options: RunOptions) -> Orders:
+    def of(cls, spec: Spec, options: RunOptions) -> RunRequest:
         """The request that this process was started with."""
         written = spec.source
         return cls(
@@ -50,28 +51,28 @@ class Orders(BaseModel):
             environment=carried(os.environ),
         )
 
-    def leave(self, run: Path) -> Path:
-        """Writes them into the run's folder; returns the file. Whoever has begun with them takes it away."""
+    def write(self, run: Path) -> Path:
+        """Writes the request to the run's folder; returns the file. The driver removes it once the sweep has begun."""
         run.mkdir(parents=True, exist_ok=True)
         path = run / f".orders-{secrets.token_hex(4)}.json"
-        path.touch(mode=0o600, exist_ok=False)
+        path.touch(mode=0o600, exist_ok=False)  # before anything is in it: it may hold keys
         path.write_text(self.model_dump_json(), encoding="utf-8")
         return path
 
     @classmethod
-    def read(cls, path: Path) -> Orders:
+    def read(cls, path: Path) -> RunRequest:
         return cls.model_validate_json(path.read_text(encoding="utf-8"))
 
     def spec(self) -> Spec:
-        """Raises ``SpecError`` as reading it the first time would have."""
+        """The spec as the command read it. Raises ``SpecError``."""
         return from_source(overrides.apply(source.parse(self.file, self.text), self.sets))
 
-    def take_on(self) -> None:
-        """Makes this process one that was started as the command was: its environment, and what it says it is."""
+    def apply_to_process(self) -> None:
+        """Gives this process the environment and the arguments of the command that was typed."""
         os.environ.update(self.environment)
         sys.argv[1:] = self.command
 
 
 def carried(environment: Mapping[str, str]) -> dict[str, str]:
-    """What of an environment goes along to a driver on another machine."""
+    """The part of an environment that goes along to a driver on another machine."""
     return {name: value for name, value in environment.items() if name.startswith(CARRIED)}

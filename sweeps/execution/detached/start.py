@@ -1,7 +1,7 @@
-"""A sweep that outlives the terminal: its driver is a job of the cluster, or a process with a session of its own.
+"""Starts a sweep that outlives the terminal: its driver is a job of the cluster, or a process in its own session.
 
-Both carry out the same orders and write to the same ``driver.log``. Whoever asked is told once the driver holds the run
-and has made its folder, so that ``status`` and ``stop`` work from then on, or what it said instead.
+Both execute the same request and write to the same ``driver.log``. The command that starts them returns once the driver
+holds the run and has made its folder, so that ``status`` and ``stop`` work from then on; or with the driver's output.
 """
 
 from __future__ import annotations
@@ -17,46 +17,47 @@ from pathlib import Path
 
 import typer
 
-from sweeps.execution.detached.driver import Driver, NotBegun
-from sweeps.execution.detached.run_request import Orders
+from sweeps.execution.detached.driver import DetachedDriver, DriverNotStarted
+from sweeps.execution.detached.run_request import RunRequest
 from sweeps.runs.layout import LOG
 from trainables.storage.urls import is_url
 
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.1  # between checks of whether the driver has begun
 
 
-def begin(run: Path, orders: Orders) -> str:
-    """Starts a driver, and returns who it is once it has begun. Raises :class:`NotBegun`."""
-    path = orders.leave(run)
+def start_driver(run: Path, request: RunRequest) -> str:
+    """Starts a driver and returns its name once the sweep has begun. Raises :class:`DriverNotStarted`."""
+    path = request.write(run)
     log = run / LOG
-    before = log.stat().st_size if log.exists() else 0
+    old_bytes = log.stat().st_size if log.exists() else 0
     try:
-        # A run at a URL is mirrored here, where nobody else reads it.
-        with _driver(run, path, None if is_url(orders.options.output) else orders.options.address) as driver:
+        # A run at a URL is mirrored on this machine, and no other one reads that folder; so the driver stays here too.
+        address = None if is_url(request.options.output) else request.options.address
+        with _driver(run, path, address) as driver:
             code = _wait(driver, path)
     finally:
         path.unlink(missing_ok=True)
     if code is not None:
-        said = log.read_bytes()[before:].decode(errors="replace") if log.exists() else ""
-        raise NotBegun(said.strip() or f"{driver.name} ended with code {code}", code)
+        output = log.read_bytes()[old_bytes:].decode(errors="replace") if log.exists() else ""
+        raise DriverNotStarted(output.strip() or f"{driver.name} ended with code {code}", code)
     return driver.name
 
 
-def _wait(driver: Driver, path: Path) -> int | None:
-    """Until the driver has taken its orders away, or has ended: its exit code."""
+def _wait(driver: DetachedDriver, path: Path) -> int | None:
+    """Waits until the driver has begun, which removes its request at ``path``, or has ended: then its exit code."""
     try:
-        while _is_there(path):
-            if (code := driver.ended()) is not None:
+        while _exists(path):
+            if (code := driver.exit_code()) is not None:
                 return code
             time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
-        driver.call_off()
+        driver.stop()
         raise
     return None
 
 
-def _is_there(path: Path) -> bool:
-    """By opening it: a network file system may tell from memory whether a file exists, but not what is in it."""
+def _exists(path: Path) -> bool:
+    """Opens the file: a network file system may answer from memory whether one exists, but not what is in it."""
     try:
         path.open().close()
     except FileNotFoundError:
@@ -65,18 +66,18 @@ def _is_there(path: Path) -> bool:
 
 
 @contextmanager
-def _driver(run: Path, path: Path, address: str | None) -> Iterator[Driver]:
+def _driver(run: Path, path: Path, address: str | None) -> Iterator[DetachedDriver]:
     if address is None:
         yield _process(run, path)
         return
     from sweeps.execution.detached import cluster_job
 
-    with cluster_job.submitted(run, path, address) as job:
+    with cluster_job.submitted_job(run, path, address) as job:
         yield job or _process(run, path)
 
 
-def _process(run: Path, path: Path) -> Driver:
-    """A process that no terminal's end reaches: of its own session, with nobody at its standard input."""
+def _process(run: Path, path: Path) -> DetachedDriver:
+    """A process that the end of the terminal doesn't reach: in its own session, with no standard input."""
     with (run / LOG).open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "sweeps.cli", "drive", str(path)],
@@ -85,17 +86,17 @@ def _process(run: Path, path: Path) -> Driver:
             stderr=log,
             start_new_session=True,
         )
-    return Driver(f"process {process.pid} on {socket.gethostname()}", process.poll, process.terminate)
+    return DetachedDriver(f"process {process.pid} on {socket.gethostname()}", process.poll, process.terminate)
 
 
 @contextmanager
-def logged() -> Iterator[None]:
-    """Ends the process with the block's exit code, the last line of its log; the stack trace of a fault is above it."""
+def exit_code_logged() -> Iterator[None]:
+    """Ends the process with the block's exit code, and prints that last; a fault's stack trace is above it."""
     code = 0
     try:
         yield
-    except typer.Exit as ended:
-        code = ended.exit_code
+    except typer.Exit as request:
+        code = request.exit_code
     except BaseException:
         traceback.print_exc()
         code = 1

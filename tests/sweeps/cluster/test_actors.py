@@ -12,13 +12,13 @@ import pytest
 import ray
 
 from sweeps.cluster.actors import Board, Hub
-from sweeps.execution.slot import ran_out_of_memory
+from sweeps.cluster.train_callbacks import was_killed_for_memory
 from tests.helpers.trials import make_config, write_rows
 from trainables.results import read_record
 from trainables.runner import worker_loop
-from trainables.runner.run import Place, run_trial
+from trainables.runner.run import TrialContext, run_trial
 from trainables.runner.trial_state import Trial
-from trainables.training.training_callback import Alone
+from trainables.training.training_callback import NoControl
 from trainables.trial.config import TrialConfig
 
 
@@ -319,8 +319,10 @@ def test_a_job_is_starved_when_its_node_has_ended_a_process_for_want_of_memory_m
 
 def failed_alone(config: TrialConfig, run: Path, **facts: Any) -> dict[str, Any]:
     """The job as the next group gets it, once memory ran out in one worker of the last one."""
-    place = Place(run, slot="s", slot_trial=0, workers=2)
-    record = Trial(config, config, place, Alone(), facts).record("out_of_memory", "MemoryError: none left")
+    place = TrialContext(run, slot="s", slot_trial=0, workers=2)
+    record = Trial(config, config, place, NoControl(), facts).record(
+        "out_of_memory", "MemoryError: none left"
+    )
 
     async def story() -> dict[str, Any] | None:
         hub = Hub()
@@ -357,7 +359,7 @@ def test_where_memory_ran_out_in_one_worker_all_go_on_with_half_the_rows_if_the_
 
     def run_trial(*args: Any, **options: Any) -> Any:
         halved.append(options["halved"])
-        return Trial(config, config, Place(tmp_path), Alone()).record("done")
+        return Trial(config, config, TrialContext(tmp_path), NoControl()).record("done")
 
     monkeypatch.setattr("trainables.runner.run.run_trial", run_trial)
     record = worker_loop._run(job, None, None, 2, None)
@@ -411,7 +413,7 @@ def test_a_trial_whose_worker_was_ended_for_want_of_memory_did_not_fit(
 def test_with_the_specs_leave_it_gets_half_the_rows_once(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_loop, "FromHub", lambda *given: Alone())
+    monkeypatch.setattr(worker_loop, "FromHub", lambda *given: NoControl())
     config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), retry_out_of_memory=True)
     record = worker_loop._run(starved(config, tmp_path, 1), None, None, 1, None)
     assert (record["status"], record["retried_batch_size"]) == ("done", 2)
@@ -429,7 +431,7 @@ def test_with_the_specs_leave_it_gets_half_the_rows_once(
     ],
 )
 def test_rays_word_for_want_of_memory_is_told_from_its_guesses(error: Exception, expected: bool) -> None:
-    assert ran_out_of_memory(error) is expected
+    assert was_killed_for_memory(error) is expected
 
 
 class Gone:
@@ -451,6 +453,6 @@ def test_a_trial_whose_sweep_is_gone_has_not_failed_and_can_be_gone_on_with(
     monkeypatch.setattr(ray, "get", died)
     config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), steps=3)
     with pytest.raises(worker_loop.Deserted):
-        run_trial(config, Place(tmp_path), worker_loop.FromHub(Gone(), Gone(), config.trial_id()))
+        run_trial(config, TrialContext(tmp_path), worker_loop.FromHub(Gone(), Gone(), config.trial_id()))
     assert not ray.is_initialized()
     assert read_record(tmp_path / "trials" / config.trial_id()) is None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.cluster.placement_groups import naming, release_of_the_dead
+from sweeps.cluster.placement_groups import remove_groups_of_dead_slots
 from sweeps.cluster.session import session
 
 pytestmark = pytest.mark.sweep
@@ -21,7 +21,9 @@ class Controller:
     def start(self, slot: str, cpus: int) -> str:
         from ray.train.v2._internal.execution.worker_group import worker_group
 
-        naming(slot).after_controller_start(None)
+        from sweeps.cluster.train_callbacks import PlacementGroupNames
+
+        PlacementGroupNames(slot).after_controller_start(None)
         return worker_group.placement_group([{"CPU": cpus}]).id.hex()
 
 
@@ -51,13 +53,13 @@ def test_the_group_of_a_slot_that_was_killed_is_given_back_and_a_living_ones_is_
     remote = cluster.remote(num_cpus=0)
     slot, controller = remote(Slot).remote(), remote(Controller).remote()
     group = cluster.get(controller.start.remote(cluster.get(slot.actor.remote()), cpus))
-    assert release_of_the_dead() == 0
+    assert remove_groups_of_dead_slots() == 0
     assert states(cluster)[group] != "REMOVED"
 
     for actor in (slot, controller):
         cluster.kill(actor)
     with pytest.raises(cluster.exceptions.RayActorError):
         cluster.get(slot.actor.remote())
-    assert release_of_the_dead() == 1
+    assert remove_groups_of_dead_slots() == 1
     assert states(cluster)[group] == "REMOVED"
-    assert release_of_the_dead() == 0
+    assert remove_groups_of_dead_slots() == 0

@@ -112,7 +112,7 @@ def test_a_sweep_runs_on_all_machines_and_its_report_comes_back(cluster: Cluster
     command = documented()[2].replace("SHARED", str(cluster.shared)).replace("run methods", f"run {spec}")
     assert f"{run}/report/index.html" in cluster.types(command)
     assert (run / "report" / "index.html").exists()
-    records = results.read(run).records
+    records = results.read_run(run).records
     assert [record.status for record in records] == ["done"] * 7
     assert {record.host for record in records} == {"head", "worker"}
 

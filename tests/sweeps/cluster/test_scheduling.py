@@ -104,7 +104,7 @@ def test_what_runs_on_a_node_that_is_to_be_taken_down_saves_itself_and_moves(
             command.until(lambda: other.named("ray::RayTrainWorker"), timeout=60)
             assert command.wait(400) == 0, command.stderr
             print(f"all done after {time.monotonic() - told:.1f} s")
-    assert "leaves a node that is to be taken down" in (run / "sweep.log").read_text()
+    assert "leaves a node that will be taken down" in (run / "sweep.log").read_text()
     steps = [step for step, _ in lines(run, moved)]
     assert steps == list(range(1, STEPS + 1))  # it was saved where it stood: no step was taken twice
     same(run, undisturbed)

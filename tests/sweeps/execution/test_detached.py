@@ -24,8 +24,8 @@ from typer.testing import CliRunner
 
 from sweeps.cli import app
 from sweeps.execution.detached import start
-from sweeps.execution.detached.driver import NotBegun
-from sweeps.execution.detached.run_request import Orders, carried
+from sweeps.execution.detached.driver import DriverNotStarted
+from sweeps.execution.detached.run_request import RunRequest, carried
 from sweeps.execution.run_options import RunOptions
 from sweeps.runs import lock, status
 from sweeps.runs.layout import LOG
@@ -106,16 +106,16 @@ def test_a_run_that_exists_names_resume_and_one_of_another_spec_is_refused(here:
     assert "the spec is not the one" in said("run", "spec.yaml", "--detach", "--resume", code=2)
 
 
-def orders(here: Path, **changes: Any) -> Orders:
+def orders(here: Path, **changes: Any) -> RunRequest:
     given: dict[str, Any] = {"file": here / "spec.yaml", "text": specs.SPEC, "sets": ()}
     given |= {"options": RunOptions("runs"), "command": (), "environment": {}}
-    return Orders(**given | changes)
+    return RunRequest(**given | changes)
 
 
 def test_a_driver_that_ends_before_it_has_the_run_gives_its_words_and_its_code(here: Path) -> None:
     broken = orders(here, text=specs.SPEC.replace("rank:", "rnak:"))
-    with pytest.raises(NotBegun, match=r"spec.yaml:7 methods\[1\].rnak: ") as error:
-        start.begin(here / "run", broken)
+    with pytest.raises(DriverNotStarted, match=r"spec.yaml:7 methods\[1\].rnak: ") as error:
+        start.start_driver(here / "run", broken)
     assert error.value.code == 2
     assert {path.name for path in (here / "run").iterdir()} == {LOG}
     assert said("logs", here / "run").splitlines()[-1] == "ended with code 2"
@@ -126,9 +126,9 @@ def test_a_driver_that_ends_before_it_has_the_run_gives_its_words_and_its_code(h
 
 def test_orders_are_for_their_owner_alone_and_come_back_as_they_were(here: Path) -> None:
     made = orders(here, sets=("search.trials=2",), environment={"WANDB_API_KEY": SECRET})
-    path = made.leave(here / "run")
+    path = made.write(here / "run")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert Orders.read(path) == made
+    assert RunRequest.read(path) == made
 
 
 def test_a_spec_that_changes_after_it_was_asked_for_changes_nothing(here: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_driver_is_as_if_it_had_been_started_by_what_was_typed(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["paretune", "drive", "orders"])
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    orders(here, command=("run", "spec.yaml"), environment={"WANDB_API_KEY": SECRET}).take_on()
+    orders(here, command=("run", "spec.yaml"), environment={"WANDB_API_KEY": SECRET}).apply_to_process()
     assert sys.argv == ["paretune", "run", "spec.yaml"]
     assert os.environ.pop("WANDB_API_KEY") == SECRET
 
@@ -295,4 +295,4 @@ def test_a_cluster_without_a_job_server_has_a_process_instead_and_is_told_so(
         assert line.startswith("the cluster has no job server (its head runs without a dashboard): ")
         assert f"tiny runs as process {driver(run).pid} on " in began.stdout
         assert ended(run) == 0
-    assert {record.status for record in results.read(run).records} == {"done"}
+    assert {record.status for record in results.read_run(run).records} == {"done"}

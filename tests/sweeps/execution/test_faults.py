@@ -184,7 +184,7 @@ def test_a_worker_that_hangs_is_ended_and_its_trial_goes_on(
         go_on(run, command)
     assert command.wait(300) == 0, command.stderr
     assert command.left() == []
-    assert "has said nothing for " in (run / "sweep.log").read_text()
+    assert "has given no sign of life for " in (run / "sweep.log").read_text()
     assert all_steps(run, stuck)
     same(run, peace)
 

@@ -50,7 +50,10 @@ class Cluster:
     def _topics(self, host: str, names: list[str]) -> dict[str, list[Capability]]:
         packages = [Capability(name, True, version) for name, version in self.versions[host].items()]
         can = self.can.get(host, {})
-        return {"Packages": packages, "Asked": [can.get(name, Capability(name, True, "")) for name in names]}
+        return {
+            "Packages": packages,
+            "Requested": [can.get(name, Capability(name, True, "")) for name in names],
+        }
 
 
 @pytest.fixture
@@ -59,12 +62,12 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(session, "session", lambda log, address: nullcontext())
     monkeypatch.setattr(session, "nodes", lambda ray: made.nodes)
     monkeypatch.setattr(session, "answers_anyone", lambda ray: made.answers_anyone)
-    monkeypatch.setattr(cluster_examination, "reports", made.reports)
+    monkeypatch.setattr(cluster_examination, "node_reports", made.reports)
     monkeypatch.setattr(
         shared_folder, "look", lambda ray, asked, folder: {n: made.storage.get(n.host, SHARED) for n in asked}
     )
     ours = [Capability(name, True, version) for name, version in VERSIONS.items()]
-    monkeypatch.setattr(report, "versions", lambda: ours)
+    monkeypatch.setattr(report, "package_versions", lambda: ours)
     return made
 
 
@@ -74,7 +77,7 @@ def here(tmp_path: Path) -> Path:
 
 
 def planned(here: Path, *sets: str) -> Plan:
-    made = specs.plan(here, sets=sets, here=False)
+    made = specs.plan(here, sets=sets, local=False)
     assert made.errors == ()
     return made
 
@@ -111,7 +114,9 @@ def test_what_one_node_lacks_is_said_with_the_line_that_asks_for_it(here: Path, 
 def test_a_cluster_that_answers_without_a_token_is_warned_of_in_one_line(here: Path, nodes: Cluster) -> None:
     nodes.add("a").answers_anyone = True
     (said,) = problems(here)
-    assert said.startswith("warning: --address: the cluster asks for no token, so whoever reaches its ports")
+    assert said.startswith(
+        "warning: --address: the cluster requires no token, so everyone who can reach its ports"
+    )
 
 
 def test_nodes_that_no_worker_fits_on_are_not_asked(here: Path, nodes: Cluster) -> None:
@@ -156,5 +161,5 @@ def test_a_cluster_without_room_for_slots_is_refused_with_how_to_start_ray(
 ) -> None:
     nodes.add("a", slots=0)
     (said,) = problems(here)
-    assert said.startswith("--address: a (10.0.0.7): slots: no room for any: ray start")
+    assert said.startswith("--address: a (10.0.0.7): slots: none for trial drivers: ray start")
     assert "--resources='{\"trial_driver\": 64}'" in said

@@ -193,10 +193,10 @@ def test_nothing_is_written_outside_the_run_folder(undisturbed: Sweep) -> None:
     home = undisturbed.home.folder
     assert list((home / "home").rglob("*")) == []
     assert {path.name for path in (home / "cache").iterdir()} <= {
-        ".foretold.lock",
+        ".predicted.lock",
         "data",
         "fingerprints.json",
-        "foretold.json",
+        "predicted.json",
         "matplotlib",
         "tokens",
     }
@@ -215,7 +215,7 @@ def test_the_run_says_what_it_was_made_from(undisturbed: Sweep) -> None:
     environment = json.loads((undisturbed.run / "environment.json").read_text())
     assert environment["seconds"] > 1
     assert {"command", "packages", "commit", "python"} <= environment.keys()
-    (seen,) = results.read(undisturbed.run).data
+    (seen,) = results.read_run(undisturbed.run).data
     assert (seen["stage"], seen["data"], len(seen["examples"])) == ("sft", "rows.jsonl", 3)
     assert sum(seen["rows"].values()) == 60
     assert "What the models saw" in (undisturbed.run / "report" / "summary.md").read_text()
@@ -643,7 +643,7 @@ def test_a_stopped_trial_is_pruned_in_its_study_and_scored_where_it_stopped(
 
 
 def test_a_sweep_whose_trials_stopped_has_done_all_that_was_asked(peeking: tuple[Sweep, Sweep]) -> None:
-    run = results.read(peeking[0].run)
+    run = results.read_run(peeking[0].run)
     assert len(run.records) == 9
     done = [r for r in run.records if r.status == "done" and r.role == "search"]
     assert 1 <= len(done) < 8

@@ -12,7 +12,7 @@ from tests.helpers.faults import all_steps, in_peace, same, training
 from tests.helpers.paths import ROOT
 from tests.helpers.sweeps import METHODS, SPEC, Home, finished, paretune, start, write_spec
 from trainables.results import Record
-from trainables.runner.run import Place, run_trial
+from trainables.runner.run import TrialContext, run_trial
 from trainables.trial.config import TrialConfig
 
 pytestmark = [pytest.mark.sweep, pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -72,7 +72,7 @@ def test_a_sweep_by_workers_that_share_weights_learns_what_one_worker_does(
     for record in found:
         assert record.peak_train_bytes
         assert record.predicted_peak_bytes
-        alone = run_trial(TrialConfig.model_validate(record.config), Place(tmp_path))
+        alone = run_trial(TrialConfig.model_validate(record.config), TrialContext(tmp_path))
         assert record.objective == pytest.approx(alone.objective, rel=1e-3)
         assert record.artifact_bytes == alone.artifact_bytes
         print(f"{record.trial_id}: {record.objective} by two, {alone.objective} by one")

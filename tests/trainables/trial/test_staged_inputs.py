@@ -18,10 +18,10 @@ from sweeps.execution import input_files, staging
 from sweeps.runs.mirror import Mirror
 from tests.helpers.trials import make_config, run, write_rows
 from trainables.data import loading
-from trainables.runner.run import Place, run_trial
+from trainables.runner.run import TrialContext, run_trial
 from trainables.storage.url_store import Store
 from trainables.trial.config import TrialConfig
-from trainables.trial.staged_inputs import Given
+from trainables.trial.staged_inputs import StagedInputs
 
 NODES = [Node(name, name, "10.0.0.7", name, {"CPU": 4, "trial_driver": 4}) for name in ("a", "b")]
 
@@ -84,7 +84,8 @@ def config(here: Path) -> TrialConfig:
 
 def stage(config: TrialConfig, folder: Path, mirror: Mirror | None = None) -> list[str]:
     said: list[str] = []
-    staging.stage(None, Planned(config), folder, mirror, said.append)  # type: ignore[arg-type]
+    store = mirror.store if mirror is not None else None
+    staging.stage(None, Planned(config), folder, store, said.append)  # type: ignore[arg-type]
     return said
 
 
@@ -97,8 +98,8 @@ def test_a_trial_runs_where_neither_its_model_nor_its_data_is(
     assert f"{here / 'tiny'}, {here / 'rows.jsonl'} (" in said
     assert said.endswith(f"{size} bytes)")
     here.rename(tmp_path / "gone")
-    given = Given.of(tmp_path / "run").config(config)
-    record = run_trial(config, Place(tmp_path / "run"), here=given)
+    given = StagedInputs.read(tmp_path / "run").local_config(config)
+    record = run_trial(config, TrialContext(tmp_path / "run"), here=given)
     assert record.status == "done", record.error
     assert (record.trial_id, record.quality) == (expected.trial_id, expected.quality)
     assert record.config == expected.config
@@ -107,7 +108,7 @@ def test_a_trial_runs_where_neither_its_model_nor_its_data_is(
 
 def test_a_node_that_has_them_uses_its_own(config: TrialConfig, tmp_path: Path, nodes: Cluster) -> None:
     stage(config, tmp_path / "run")
-    assert Given.of(tmp_path / "run").config(config) == config
+    assert StagedInputs.read(tmp_path / "run").local_config(config) == config
 
 
 def test_a_file_of_another_size_is_another_file(
@@ -116,7 +117,7 @@ def test_a_file_of_another_size_is_another_file(
     stage(config, tmp_path / "run")
     with (here / "rows.jsonl").open("a") as rows:
         rows.write("\n")
-    found = Given.of(tmp_path / "run").config(config)
+    found = StagedInputs.read(tmp_path / "run").local_config(config)
     assert found.model == config.model
     assert str(found.data.train).startswith(str(tmp_path / "run" / "given"))
 
@@ -129,13 +130,13 @@ def test_at_a_url_they_are_brought_to_a_node_once(
     mirror.folder.mkdir()
     stage(config, mirror.folder, mirror)
     here.rename(tmp_path / "gone")
-    found = Given.of(mirror.folder).config(config)
+    found = StagedInputs.read(mirror.folder).local_config(config)
     assert found.model.path is not None
     assert (found.model.path / "model.safetensors").is_file()
     assert found.model.path.is_relative_to(tmp_path / "home")
     assert len(loading.load(found.data).train) == len(loading.load(moved(config, tmp_path)).train)
     mirror.store.remove(mirror.store.list())
-    assert Given.of(mirror.folder).config(config) == found
+    assert StagedInputs.read(mirror.folder).local_config(config) == found
 
 
 def moved(config: TrialConfig, tmp_path: Path) -> Any:
@@ -176,7 +177,7 @@ def test_a_node_tells_what_it_does_not_have_whole(here: Path) -> None:
     rows = str(here / "rows.jsonl")
     size = os.path.getsize(rows)
     wanted = {"there": [(rows, size)], "shorter": [(rows, size + 1)], "gone": [(rows, size), (f"{rows}x", 1)]}
-    assert remote_tasks.lacking("node", wanted) == ["shorter", "gone"]
+    assert remote_tasks.missing_files("node", wanted) == ["shorter", "gone"]
 
 
 def rows_of(config: TrialConfig) -> list[Any]:
@@ -199,7 +200,7 @@ def test_folders_patterns_and_registered_names_are_read_as_they_are_there(
     expected = rows_of(config)
     stage(config, tmp_path / "run")
     here.rename(tmp_path / "gone")
-    assert rows_of(Given.of(tmp_path / "run").config(config)) == expected
+    assert rows_of(StagedInputs.read(tmp_path / "run").local_config(config)) == expected
 
 
 def test_a_named_model_is_known_by_its_name(
@@ -212,9 +213,9 @@ def test_a_named_model_is_known_by_its_name(
     shutil.copytree(tiny_model, folder)
     (said,) = stage(trial, tmp_path / "run")
     assert "model smollm2-135m" in said
-    assert Given.of(tmp_path / "run").config(trial).model == named
+    assert StagedInputs.read(tmp_path / "run").local_config(trial).model == named
     shutil.rmtree(folder)
-    found = Given.of(tmp_path / "run").config(trial).model
+    found = StagedInputs.read(tmp_path / "run").local_config(trial).model
     assert found.path is not None
     assert (found.name, found.path.name) == (None, "smollm2-135m")
 
@@ -227,13 +228,17 @@ def test_an_adapter_of_another_run_comes_with_what_it_was_trained_on(
     tree = make_config(here / "tiny", here / "rows.jsonl", "full").model_dump(mode="json")
     tree["model"]["start"] = {"trial": config.trial_id(), "folder": str(trial / "model")}
     after = TrialConfig.model_validate(tree)
-    needed = {thing.key for thing in input_files.of([after])}
+    needed = {thing.key for thing in input_files.input_files_of([after])}
     assert needed == {str(here / "tiny"), str(here / "rows.jsonl"), str(trial / "model")}
     stage(after, tmp_path / "run")
     here.rename(tmp_path / "gone")
-    record = run_trial(after, Place(tmp_path / "run"), here=Given.of(tmp_path / "run").config(after))
+    record = run_trial(
+        after, TrialContext(tmp_path / "run"), here=StagedInputs.read(tmp_path / "run").local_config(after)
+    )
     assert record.status == "done", record.error
 
 
 def test_a_spec_on_embedded_data_needs_no_data_brought(tiny_model: Path) -> None:
-    assert [thing.key for thing in input_files.of([make_config(tiny_model, "commands")])] == [str(tiny_model)]
+    assert [thing.key for thing in input_files.input_files_of([make_config(tiny_model, "commands")])] == [
+        str(tiny_model)
+    ]
