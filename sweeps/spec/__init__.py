@@ -1,1 +1,1 @@
-"""The text of a spec as checked values that know their line: domains, settings, overrides, messages."""
+"""The spec language: YAML read with line numbers, overrides, search domains, entries, and messages about mistakes."""

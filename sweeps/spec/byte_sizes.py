@@ -1,4 +1,4 @@
-"""Amounts of memory as people write them."""
+"""Amounts of memory as people write them in a spec or an option."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
 
 
 def parse_bytes(text: str) -> int:
-    """
+    """The number of bytes that ``text`` stands for.
+
     >>> parse_bytes("24GiB"), parse_bytes("80 GB"), parse_bytes("512 MiB")
     (25769803776, 80000000000, 536870912)
 
-    Raises ``ValueError`` for what is no amount of memory.
+    Raises ``ValueError`` for a text that is not an amount of memory.
     """
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?i?)b?\s*", text.lower())
-    if found is None or found[2] not in UNITS or len(found[1]) > limits.DIGITS or found[1].count(".") > 1:
-        raise ValueError(f"{text!r} is no amount of memory. Write 24GiB, 80GB or 512MiB")
-    return int(float(found[1]) * UNITS[found[2]])
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?i?)b?\s*", text.lower())
+    if match is None or match[2] not in UNITS or len(match[1]) > limits.DIGITS or match[1].count(".") > 1:
+        raise ValueError(f"{text!r} is not an amount of memory. Write 24GiB, 80GB or 512MiB")
+    return int(float(match[1]) * UNITS[match[2]])

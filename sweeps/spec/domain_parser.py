@@ -1,4 +1,4 @@
-"""Reads a search domain as a spec writes it: ``{choice: [4, 8]}``, ``{log: [1e-4, 5e-3]}``, ..."""
+"""Parses search domains as a spec writes them: ``{choice: [4, 8]}``, ``{log: [1e-4, 5e-3]}``, ..."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ DOMAIN_SYNTAX = "{choice: [a, b]}, {log: [low, high]}, {uniform: [low, high]} or
 
 
 class DomainError(ValueError):
-    """A domain that makes no sense: what it needs, and what it got."""
+    """A malformed domain; says what it needs and what it got."""
 
 
 def is_domain(tree: Any) -> bool:
-    """Whether ``tree`` is meant to be a domain, well formed or not."""
+    """Whether ``tree`` is meant as a domain, well formed or not."""
     return isinstance(tree, dict) and any(kind in tree for kind in PARSERS)
 
 
 def parse(tree: Any) -> Domain | None:
-    """The domain that a spec's value writes; ``None`` if it is a plain value.
+    """The domain that a value of a spec stands for; ``None`` for a plain value.
 
-    Raises ``DomainError`` for one that is meant but makes no sense.
+    Raises ``DomainError`` for a malformed domain.
 
     >>> parse({"log": [1e-4, 5e-3]})
     Log(low=0.0001, high=0.005)
@@ -54,7 +54,7 @@ def _choice(tree: dict[str, Any]) -> Domain:
         )
     for index, value in enumerate(values):
         if is_domain(value):
-            raise DomainError(f"choice holds another domain, {format_value(value)}. Write one domain")
+            raise DomainError(f"choice contains another domain, {format_value(value)}. Write one domain")
         if value in values[:index]:
             raise DomainError(f"choice lists {format_value(value)} twice. Remove one")
     return Choice(tuple(values))
@@ -85,7 +85,7 @@ def _int(tree: dict[str, Any]) -> Domain:
     _check_order("int", low, high)
     step, log = tree.get("step", 1), tree.get("log", False)
     if not isinstance(log, bool):
-        raise DomainError(f"log beside int is true or false, got {format_value(log)}")
+        raise DomainError(f"log beside int must be true or false, got {format_value(log)}")
     if not isinstance(step, int) or isinstance(step, bool) or not 0 < step <= high - low:
         raise DomainError(
             f"step needs a whole number above 0 and at most high - low, got {format_value(step)}"
@@ -116,8 +116,8 @@ def _swap(would_help: bool) -> str:
     return ". Swap them?" if would_help else ""
 
 
-# The kind, how its mapping is read, and the options that may stand beside it. `int` comes before `log`, which
-# is its option, too.
+# For each kind the parser of its mapping, and the options that may stand beside it. `int` comes before `log`:
+# {int: ..., log: true} is an int domain.
 PARSERS: dict[str, tuple[Callable[[dict[str, Any]], Domain], tuple[str, ...]]] = {
     "choice": (_choice, ()),
     "int": (_int, ("step", "log")),

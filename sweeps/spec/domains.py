@@ -1,4 +1,4 @@
-"""What a searched leaf may be: one of a few values, or a number between two ends."""
+"""Search domains of a leaf: one of a few values, or a number between two ends."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ class Domain(ABC):
 
     @abstractmethod
     def probes(self) -> tuple[Any, ...]:
-        """The values to validate before anything runs: both ends, or every choice."""
+        """The values to check before anything runs: both ends, or every choice."""
 
     @abstractmethod
     def size(self) -> int | None:
-        """How many values there are; ``None`` for a continuum."""
+        """The number of values; ``None`` for a continuum."""
 
     @abstractmethod
     def distribution(self) -> BaseDistribution:
-        """The same domain for Optuna."""
+        """The same domain as an Optuna distribution."""
 
     @abstractmethod
     def clip(self, value: Any) -> Any:
-        """The value of the domain that is nearest to ``value``."""
+        """The value of the domain nearest to ``value``."""
 
     def encode(self, value: Any) -> Any:
-        """A value of the domain as Optuna holds it."""
+        """A value of the domain in the form that Optuna stores."""
         return value
 
     def decode(self, value: Any) -> Any:
-        """What Optuna proposed, as a value of the domain."""
+        """The value of the domain that Optuna's stored form stands for."""
         return value
 
 
 @dataclass(frozen=True)
 class Choice(Domain):
-    """One of ``values``. Optuna holds lists and mappings as JSON texts.
+    """One of ``values``. Optuna stores lists and mappings as JSON texts.
 
     >>> str(Choice((4, 8, 16)))
     'choice [4, 8, 16]'
@@ -67,14 +67,14 @@ class Choice(Domain):
         return files.canonical(value) if isinstance(value, list | tuple | dict) else value
 
     def decode(self, value: Any) -> Any:
-        return next(own for own in self.values if self.encode(own) == value)
+        return next(choice for choice in self.values if self.encode(choice) == value)
 
     def clip(self, value: Any) -> Any:
         if value in self.values:
             return value
-        numbers = [own for own in self.values if is_number(own)]
+        numbers = [choice for choice in self.values if is_number(choice)]
         if numbers and is_number(value):
-            return min(numbers, key=lambda own: abs(own - value))
+            return min(numbers, key=lambda number: abs(number - value))
         return self.values[0]
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ class Choice(Domain):
 
 @dataclass(frozen=True)
 class Log(Domain):
-    """A number between ``low`` and ``high``, each factor of it as likely as any other."""
+    """A number between ``low`` and ``high`` that is uniform on a log scale."""
 
     low: float
     high: float
@@ -108,7 +108,7 @@ class Log(Domain):
 
 @dataclass(frozen=True)
 class Uniform(Domain):
-    """A number between ``low`` and ``high``; with ``step``, on the grid that starts at ``low``."""
+    """A number between ``low`` and ``high``; with ``step``, one of ``low``, ``low + step``, ..."""
 
     low: float
     high: float
@@ -118,11 +118,11 @@ class Uniform(Domain):
         return self.low, self.clip(self.high)
 
     def size(self) -> int | None:
-        return None if self.step is None else self._steps() + 1
+        return None if self.step is None else self._step_count() + 1
 
-    def _steps(self) -> int:
+    def _step_count(self) -> int:
         assert self.step is not None
-        # 0.3 / 0.1 is a hair below 3.
+        # In floating point 0.3 / 0.1 is slightly below 3.
         return math.floor((self.high - self.low) / self.step + 1e-9)
 
     def distribution(self) -> BaseDistribution:
@@ -133,8 +133,8 @@ class Uniform(Domain):
     def clip(self, value: float) -> float:
         if self.step is None:
             return min(max(float(value), self.low), self.high)
-        steps = min(max(round((value - self.low) / self.step), 0), self._steps())
-        return round(self.low + self.step * steps, 12)  # 3 x 0.1 is a hair above 0.3
+        steps = min(max(round((value - self.low) / self.step), 0), self._step_count())
+        return round(self.low + self.step * steps, 12)  # 3 x 0.1 is slightly above 0.3
 
     def __str__(self) -> str:
         step = "" if self.step is None else f" step {self.step:g}"
@@ -143,7 +143,7 @@ class Uniform(Domain):
 
 @dataclass(frozen=True)
 class Int(Domain):
-    """A whole number between ``low`` and ``high``, every ``step``-th; ``log`` favours no factor."""
+    """A whole number between ``low`` and ``high`` in steps of ``step``; with ``log`` uniform on a log scale."""
 
     low: int
     high: int
@@ -170,4 +170,5 @@ class Int(Domain):
 
 
 def is_number(value: Any) -> bool:
+    """Whether ``value`` is a finite number. Booleans are ints in Python, and no numbers here."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,4 +1,4 @@
-"""The stages and methods that a spec lists, with the comparisons inside an entry spelled out."""
+"""The stages and methods that a spec lists. A comparison inside an entry makes an entry of each option."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sweeps.spec.key_path import KeyPath, format_path
 from sweeps.spec.naming import distinguishing_tags, join_name, safe_name
 from sweeps.spec.problems import Problem, SpecError, format_value
 from sweeps.spec.schema import ENTRY_CLASSES, SECTIONS
+from sweeps.spec.source import Source
 from sweeps.spec.spec import Spec
 from sweeps.spec.tree import Branch, Leaf, variant_count, variants
 from trainables.config import limits
@@ -21,11 +22,16 @@ BASE = "base"  # the untrained model's name among the methods
 
 @dataclass(frozen=True)
 class Entry:
-    """One stage or method: what is its own, and what it overrides for its cells."""
+    """One stage or method: its own settings, and the sections that it overrides for its cells."""
 
-    index: int
+    key: tuple[int, int]  # its index in the spec's list, and which variant of that list entry it is
     own: Branch
     overrides: Branch
+
+    @property
+    def index(self) -> int:
+        """The index in the spec's list; the variants of one list entry share it."""
+        return self.key[0]
 
     @property
     def kind(self) -> str:
@@ -40,60 +46,60 @@ class Entry:
 
 
 def read_entries(spec: Spec, part: str) -> tuple[list[Entry], list[Problem]]:
-    """The entries of ``stages`` or ``methods`` that make sense, and what is wrong with the others."""
-    found: list[Entry] = []
+    """The valid entries of ``stages`` or ``methods``, and the problems with the others."""
+    entries: list[Entry] = []
     problems: list[Problem] = []
-    refuse_too_many_cells(
-        spec, (part,), sum(variant_count(branch.without(*SECTIONS)) for branch in getattr(spec, part))
-    )
-    for branch in getattr(spec, part):
-        for own, _ in variants(branch.without(*SECTIONS)):
+    branches: tuple[Branch, ...] = getattr(spec, part)
+    count = sum(variant_count(branch.without(*SECTIONS)) for branch in branches)
+    refuse_too_many_cells(spec.source, (part,), count)
+    for branch in branches:
+        for variant, (own, _) in enumerate(variants(branch.without(*SECTIONS))):
             assert isinstance(own, Branch)
-            if (problem := _wrong_kind(spec, part, own)) is not None:
+            entry = Entry((int(branch.origin[-1]), variant), own, branch.only(*SECTIONS))
+            # Without a valid kind nothing else about an entry can be judged.
+            problem = _kind_problem(spec.source, part, own) or _conflict(spec.source, part, entry, entries)
+            if problem is None:
+                entries.append(entry)
+            else:
                 problems.append(problem)
-                continue
-            entry = Entry(branch.origin[-1], own, branch.only(*SECTIONS))
-            if (problem := _clash(spec, part, entry, found)) is not None:
-                problems.append(problem)
-                continue
-            found.append(entry)
-    return found, problems
+    return entries, problems
 
 
-def refuse_too_many_cells(spec: Spec, where: KeyPath, cells: int) -> None:
-    """Raises ``SpecError`` for more cells than a sweep may have, while they are only counted."""
+def refuse_too_many_cells(source: Source, path: KeyPath, cells: int) -> None:
+    """Raises ``SpecError`` for more cells than a sweep may have, before any is built."""
     if cells > limits.CELLS:
         what = f"{cells:,} cells; a sweep has at most {limits.CELLS:,}. Compare less, or search with {{choice: [...]}}"
-        raise SpecError(spec.source.problem(where, what))
+        raise SpecError(source.problem(path, what))
 
 
 def placeholder_entry(part: str, kind: str) -> Entry:
-    """An entry for when a spec has none that makes sense: with it, the rest of the spec can be checked."""
-    return Entry(0, Branch({"kind": Leaf(kind, (part,))}, (part,)), Branch({}, (part,)))
+    """An entry for a spec that has no valid one, so that the rest of the spec can be checked all the same."""
+    return Entry((0, 0), Branch({"kind": Leaf(kind, (part,))}, (part,)), Branch({}, (part,)))
 
 
 def entry_names(group: Sequence[Entry], label: str) -> list[str]:
-    """What to call entries that share a label: it, and what tells each from the others.
+    """The names of entries with the same label: the label, and the settings that tell each from the others.
 
-    >>> names([lora, rank_stabilised], "lora")  # doctest: +SKIP
+    >>> entry_names([lora, rank_stabilized], "lora")  # doctest: +SKIP
     ['lora', 'lora-rslora']
     """
     return [join_name(label, tag) for tag in distinguishing_tags([entry.plain() for entry in group])]
 
 
 def entry_label(part: str, own: Branch) -> str:
-    """The entry's name, else what its class calls itself (``qlora-4bit``); its kind if bits are searched."""
+    """The entry's name, else its config's label (``qlora-4bit``), else, where a search varies the label, its kind."""
     plain = own.plain()
     cls = ENTRY_CLASSES[part][plain["kind"]]
-    options = {key: _probes(own, key) for key in plain}
-    first = {key: probes[0] for key, probes in options.items()}
-    built = [cls.model_construct(**{**first, key: value}) for key in options for value in options[key]]
+    options = {key: _possible_values(own, key) for key in plain}
+    first = {key: values[0] for key, values in options.items()}
+    # The config for every value of each setting, the others at their first. Unchecked: values may still be wrong.
+    configs = [cls.model_construct(**{**first, key: value}) for key in options for value in options[key]]
     fallback = plain.get("name") or plain["kind"]
-    labels = {str(getattr(config, "label", fallback)) for config in built}
+    labels = {str(getattr(config, "label", fallback)) for config in configs}
     return safe_name(labels.pop() if len(labels) == 1 else str(fallback))
 
 
-def _probes(own: Branch, key: str) -> Sequence[Any]:
+def _possible_values(own: Branch, key: str) -> Sequence[Any]:
     value = own.children[key].plain()
     try:
         domain = domain_parser.parse(value)
@@ -102,30 +108,32 @@ def _probes(own: Branch, key: str) -> Sequence[Any]:
     return domain.probes() if domain else (value,)
 
 
-def _wrong_kind(spec: Spec, part: str, own: Branch) -> Problem | None:
+def _kind_problem(source: Source, part: str, own: Branch) -> Problem | None:
     kind, known = own.get("kind"), list(ENTRY_CLASSES[part])
     if kind is None:
-        return spec.source.problem(own.origin, f"a kind is needed: {', '.join(known)}")
+        return source.problem(own.origin, f"the kind is missing. Give one of {', '.join(known)}")
     value = kind.plain()
     if isinstance(value, str) and value in known:
         return None
     if domain_parser.is_domain(value):
-        return spec.source.problem(kind.origin, "a kind is compared, not searched: write {compare: [...]}")
+        what = "a kind can't be searched, only compared: write {compare: [...]}"
+        return source.problem(kind.origin, what)
     what = f"got {format_value(value)}; allowed: one of {', '.join(known)}{did_you_mean(value, known)}"
-    return spec.source.problem(kind.origin, what)
+    return source.problem(kind.origin, what)
 
 
-def _clash(spec: Spec, part: str, entry: Entry, found: Sequence[Entry]) -> Problem | None:
+def _conflict(source: Source, part: str, entry: Entry, others: Sequence[Entry]) -> Problem | None:
+    """Why an entry can't stand beside the ``others`` before it: a reserved name, a duplicate, a name used twice."""
     if entry.name == BASE and part == "methods":
-        what = "base is the name of the untrained model's row. Choose another"
-        return spec.source.problem((*entry.own.origin, "name"), what)
-    for other in found:
+        what = "base is reserved for the untrained model. Choose another name"
+        return source.problem((*entry.own.origin, "name"), what)
+    for other in others:
         first = format_path(other.own.origin)
+        # Compared as texts: 1 and true are equal in Python.
         if repr(other.plain()) == repr(entry.plain()):
-            return spec.source.problem(
-                entry.own.origin, f"the same as {first}. Remove one, or let them differ"
-            )
+            what = f"the same as {first}. Remove one of them, or make them differ"
+            return source.problem(entry.own.origin, what)
         if entry.name is not None and entry.name == other.name and entry.index != other.index:
-            what = f"{first} has the name {entry.name}, too. Rename one"
-            return spec.source.problem((*entry.own.origin, "name"), what)
+            what = f"{first} is named {entry.name} too. Rename one of them"
+            return source.problem((*entry.own.origin, "name"), what)
     return None

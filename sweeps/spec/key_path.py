@@ -1,4 +1,4 @@
-"""Where a value stands in a spec: ``("methods", 1, "rank")``, written ``methods[1].rank``."""
+"""Paths of values in a spec: ``("methods", 1, "rank")``, written ``methods[1].rank``."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ KeyPath = tuple[str | int, ...]
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 
-def format_path(keys: KeyPath) -> str:
+def format_path(path: KeyPath) -> str:
     """The path as people write it.
 
-    >>> show(("methods", 1, "rank"))
+    >>> format_path(("methods", 1, "rank"))
     'methods[1].rank'
     """
-    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
     return text.removeprefix(".")
 
 
 def parse_path(text: str) -> KeyPath | None:
-    """The path that ``text`` writes; ``None`` if it writes none.
+    """The path that ``text`` denotes, or ``None`` if it is malformed.
 
-    >>> parse("methods[1].rank")
+    >>> parse_path("methods[1].rank")
     ('methods', 1, 'rank')
     """
-    keys: list[str | int] = []
+    path: list[str | int] = []
     end = 0
     while end < len(text) and (step := _STEP.match(text, end)):
         name, index = step.groups()
-        # Names are joined by a dot, and only joined by it.
+        # A dot stands before every name but the first: neither ".a" nor "a[0]b" is a path.
         if name is not None and text[end].startswith(".") == (end == 0):
             return None
-        keys.append(name if index is None else int(index))
+        path.append(name if index is None else int(index))
         end = step.end()
-    return tuple(keys) if keys and end == len(text) else None
+    return tuple(path) if path and end == len(text) else None

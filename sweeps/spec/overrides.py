@@ -1,4 +1,4 @@
-"""``--set path=value``: changes a leaf of a spec without editing the file."""
+"""``--set path=value``: changes one value of a spec without editing the file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.system.suggestions import did_you_mean
 
 
 def apply(source: Source, overrides: Sequence[str]) -> Source:
-    """The spec with each ``path=value`` put in its place. Raises ``SpecError`` with all that can't be.
+    """The spec with each ``path=value`` applied. Raises ``SpecError`` that names every override that can't be.
 
     >>> apply(source, ["methods[1].rank=8", "train.steps=2"])  # doctest: +SKIP
     """
@@ -24,9 +24,9 @@ def apply(source: Source, overrides: Sequence[str]) -> Source:
     problems: list[Problem] = []
     for override in overrides:
         try:
-            keys, value = _read(override)
-            _put(tree, keys, value)
-            overridden.add(keys)
+            path, value = _parse(override)
+            _set(tree, path, value)
+            overridden.add(path)
         except SpecError as error:
             problems += error.problems
     if problems:
@@ -39,57 +39,56 @@ def apply(source: Source, overrides: Sequence[str]) -> Source:
     )
 
 
-def _read(override: str) -> tuple[KeyPath, Any]:
-    path, equals, text = override.partition("=")
-    keys = parse_path(path.strip())
-    if not equals or keys is None:
+def _parse(override: str) -> tuple[KeyPath, Any]:
+    text, equals, value = override.partition("=")
+    path = parse_path(text.strip())
+    if not equals or path is None:
         what = "can't be read. Write path=value, as in --set methods[1].rank=8"
         raise SpecError(Problem(f"--set {override}", "", what))
     try:
-        return keys, parse_value(text)
+        return path, parse_value(value)
     except YAMLError as error:
-        raise SpecError(
-            Problem(f"--set {path}", "", f"the value {text!r} is {explain_yaml_error(error)[1]}")
-        ) from error
+        what = f"the value {value!r} is {explain_yaml_error(error)[1]}"
+        raise SpecError(Problem(f"--set {text}", "", what)) from error
 
 
-def _put(tree: dict[str, Any], keys: KeyPath, value: Any) -> None:
-    """Sets the leaf; mappings on the way to it are made, entries of lists are not."""
-    at: Any = tree
-    for depth, key in enumerate(keys):
-        _check(at, keys, depth)
-        if depth == len(keys) - 1:
-            at[key] = value
-        elif isinstance(at, dict) and at.get(key) is None:
-            # Only a name can follow: an index would need a list that isn't there.
-            _check_makeable(keys, depth, at)
-            at[key] = {}
-        at = at[key]
+def _set(tree: dict[str, Any], path: KeyPath, value: Any) -> None:
+    """Sets the value; creates missing mappings on the way to it, but no entries of lists."""
+    node: Any = tree
+    for depth, key in enumerate(path):
+        _check_step(node, path, depth)
+        if depth == len(path) - 1:
+            node[key] = value
+        elif isinstance(node, dict) and node.get(key) is None:
+            _check_creatable(node, path, depth)
+            node[key] = {}
+        node = node[key]
 
 
-def _check(at: Any, keys: KeyPath, depth: int) -> None:
-    key, here = keys[depth], format_path(keys[:depth])
-    if isinstance(at, dict) and isinstance(key, str):
+def _check_step(node: Any, path: KeyPath, depth: int) -> None:
+    """Raises ``SpecError`` where the next step of ``path`` can't be taken from ``node``."""
+    key, place = path[depth], format_path(path[:depth])
+    if isinstance(node, dict) and isinstance(key, str):
         return
-    if isinstance(at, list) and isinstance(key, int):
-        if key < len(at):
+    if isinstance(node, list) and isinstance(key, int):
+        if key < len(node):
             return
-        raise _wrong(keys, f"{here} has {len(at)} entries, 0 to {len(at) - 1}")
-    if isinstance(at, list):
-        raise _wrong(keys, f"{here} is a list, so an index comes next, as in {here}[0]")
-    if isinstance(at, dict):
-        raise _wrong(keys, f"{here} is a mapping, not a list; it has {', '.join(at)}")
-    raise _wrong(keys, f"{here} is a value, {at!r}; --set {here}=... changes it")
+        raise _no_such_place(path, f"{place} has {len(node)} entries, 0 to {len(node) - 1}")
+    if isinstance(node, list):
+        raise _no_such_place(path, f"{place} is a list, so an index comes next, as in {place}[0]")
+    if isinstance(node, dict):
+        raise _no_such_place(path, f"{place} is a mapping, not a list; it has {', '.join(node)}")
+    raise _no_such_place(path, f"{place} is a value, {node!r}; --set {place}=... changes it")
 
 
-def _check_makeable(keys: KeyPath, depth: int, at: dict[str, Any]) -> None:
-    if isinstance(keys[depth + 1], int):
-        here = format_path(keys[:depth]) or "the spec"
-        near = did_you_mean(keys[depth], at)
-        raise _wrong(keys, f"{here} has no list {keys[depth]}; it has {', '.join(at)}{near}")
+def _check_creatable(node: dict[str, Any], path: KeyPath, depth: int) -> None:
+    """Raises ``SpecError`` where an index follows a missing key: that would need a list, which is not created."""
+    if isinstance(path[depth + 1], int):
+        place = format_path(path[:depth]) or "the spec"
+        near = did_you_mean(path[depth], node)
+        raise _no_such_place(path, f"{place} has no list {path[depth]}; it has {', '.join(node)}{near}")
 
 
-def _wrong(keys: KeyPath, what: str) -> SpecError:
-    return SpecError(
-        Problem(f"--set {format_path(keys)}", format_path(keys), f"no such place in the spec: {what}")
-    )
+def _no_such_place(path: KeyPath, what: str) -> SpecError:
+    text = format_path(path)
+    return SpecError(Problem(f"--set {text}", text, f"no such place in the spec: {what}"))

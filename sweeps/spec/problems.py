@@ -1,4 +1,4 @@
-"""What is wrong with what the user gave: where it stands, what it is, and what to do about it."""
+"""Problems with what the user wrote: where each one is, what is wrong, and what to do about it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from trainables.system.suggestions import nearest
 
-# What people who come from LLaMA-Factory write, and what it is called here.
+# LLaMA-Factory's setting names, and where each setting stands in a spec.
 LLAMA_FACTORY_KEYS = {
     "model_name_or_path": "model.name or model.path",
     "quantization_bit": "methods[].bits (of qlora)",
@@ -64,20 +64,20 @@ class Problem:
     methods.yaml:9 methods[1].rank: int needs low < high, got low=64, high=8
     """
 
-    where: str  # file:line, or the option it came from
+    where: str  # file:line, or the command-line option that the value came from
     path: str
     what: str
     error: bool = True
     line: int = field(default=0, compare=False)  # to list problems in the order of the file
 
     def __str__(self) -> str:
-        # `--set methods[1].rank` names the path already.
+        # `--set methods[1].rank` already names the path.
         named = not self.path or self.where.endswith(f" {self.path}")
         return f"{self.where}: {self.what}" if named else f"{self.where} {self.path}: {self.what}"
 
 
 class SpecError(Exception):
-    """What the user gave can't be used; ``problems`` says why, all of it."""
+    """What the user wrote can't be used; ``problems`` holds every reason."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__(*problems)
@@ -90,23 +90,23 @@ class SpecError(Exception):
         return "\n".join(map(str, self.problems))
 
 
-def unknown_key_message(key: str, known: Iterable[str], moved: Mapping[str, str] | None = None) -> str:
-    """The message for a key that isn't known here; ``moved`` says where else a key of that name stands."""
-    known = list(known)
-    place = LLAMA_FACTORY_KEYS.get(key) or (moved or {}).get(key) or nearest(key, known)
+def unknown_key_message(key: str, allowed: Iterable[str], elsewhere: Mapping[str, str] | None = None) -> str:
+    """The message for an unknown key. ``elsewhere`` maps keys to the parts of a spec where they belong."""
+    allowed = list(allowed)
+    place = LLAMA_FACTORY_KEYS.get(key) or (elsewhere or {}).get(key) or nearest(key, allowed)
     suggestion = f". Did you mean {place}?" if place else ""
-    return f"unknown key; known here: {', '.join(known)}{suggestion}"
+    return f"unknown key; allowed: {', '.join(allowed)}{suggestion}"
 
 
 def unique(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Each problem once, in the file's order: what is wrong in the spec is wrong in many cells."""
+    """Each problem once, in the order of the file: one mistake in a spec shows up in many cells."""
     return tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line))
 
 
 def format_value(value: Any) -> str:
-    """A value as YAML's flow style would write it.
+    """A value in YAML's flow style.
 
-    >>> shown({"choice": [True, None, "all-linear"]})
+    >>> format_value({"choice": [True, None, "all-linear"]})
     '{choice: [true, null, all-linear]}'
     """
     if isinstance(value, list | tuple):

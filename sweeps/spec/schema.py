@@ -1,6 +1,6 @@
-"""What a spec is made of, and whether it has that shape.
+"""The parts of a spec, and whether a spec has that shape.
 
-What the cells hold is checked cell by cell while planning, where it is known what they come from.
+The settings inside the cells are checked cell by cell while planning, when it is known what each cell merges.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from trainables.config.train import TrainConfig
 from trainables.methods import Method
 from trainables.stages import Stage
 
-SECTIONS = ("model", "data", "train", "search", "resources")  # what an entry may override
 PARTS = ("name", "question", "model", "data", "train", "search", "stages", "methods", "resources", "tracking")
+SECTIONS = ("model", "data", "train", "search", "resources")  # an entry may override these
 ENTRY_CLASSES: dict[str, dict[str, type[BaseModel]]] = {
     "stages": config_classes(Stage),
     "methods": config_classes(Method),
@@ -40,29 +40,33 @@ SECTION_CLASSES: dict[str, type[BaseModel]] = {
     "tracking": TrackingConfig,
 }
 
-ONE_VALUE = "this is the same for all trials, neither compared nor searched. Give one value"
-WHOLE_SWEEPS = ("concurrent", "stall_seconds", "wait_seconds")  # of the resources: no entry has its own
+ONE_VALUE = "this is the same for all trials, so it can be neither compared nor searched. Give one value"
+SAFE_CHARACTERS = "Use letters, digits, dots, dashes and underscores"
+SWEEP_WIDE = ("concurrent", "stall_seconds", "wait_seconds")  # resources that no entry may override
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
-def problems(written: Source) -> list[Problem]:
-    """What is wrong with the spec's shape: unknown parts, names, entries that are no mappings."""
-    wrong = [*_unknown_parts(written), *_wrong_texts(written)]
-    return [*wrong, *(problem for part in ENTRY_CLASSES for problem in _wrong_entries(written, part))]
+def problems(source: Source) -> list[Problem]:
+    """Problems with a spec's shape: unknown parts, unsafe names, entries that are not mappings."""
+    return [
+        *_unknown_parts(source),
+        *_name_and_question(source),
+        *(problem for part in ENTRY_CLASSES for problem in _entries(source, part)),
+    ]
 
 
-def error_translator(written: Source) -> ErrorTranslator:
-    """What turns pydantic's errors about this spec's parts into problems."""
-    extra: dict[type[BaseModel], tuple[str, ...]] = {
+def error_translator(source: Source) -> ErrorTranslator:
+    """The translator of pydantic's errors about this spec."""
+    extra_keys: dict[type[BaseModel], tuple[str, ...]] = {
         ModelConfig: ("quantization", "from"),
         **{cls: SECTIONS for classes in ENTRY_CLASSES.values() for cls in classes.values()},
     }
-    return ErrorTranslator(written, extra, _moved())
+    return ErrorTranslator(source, extra_keys, _key_places())
 
 
-def _moved() -> dict[str, str]:
-    """Where each known key stands: ``{"rank": "methods[].rank (lora, qlora)", ...}``."""
+def _key_places() -> dict[str, str]:
+    """The part of a spec that each known key belongs to: ``{"rank": "methods[].rank (lora, qlora)", ...}``."""
     places: dict[str, list[str]] = {}
     for part, cls in SECTION_CLASSES.items():
         for key in cls.model_fields:
@@ -74,75 +78,71 @@ def _moved() -> dict[str, str]:
     return {key: " or ".join(found) for key, found in places.items() if key not in FILLED_BY_PLANNING}
 
 
-def shared_settings(written: Source, cls: type[Settings], part: str) -> tuple[Settings | None, list[Problem]]:
-    """A part of the spec that is the same for all trials, and what is wrong with it."""
-    node = build_node(written.tree.get(part, {}), (part,))
+def shared_settings(source: Source, cls: type[Settings], part: str) -> tuple[Settings | None, list[Problem]]:
+    """A part of the spec whose settings are the same for all trials, and the problems with it."""
+    node = build_node(source.tree.get(part, {}), (part,))
     if not isinstance(node, Branch):
-        return None, [written.problem((part,), f"got {format_value(node.plain())}; allowed: a mapping")]
+        return None, [source.problem((part,), f"got {format_value(node.plain())}; allowed: a mapping")]
     varied = [key for key, child in node.children.items() if _varies(child.plain())]
-    found, wrong = validate_node(written, cls, node.without(*varied))
-    return found, [*(written.problem((part, key), ONE_VALUE) for key in varied), *wrong]
+    settings, wrong = validate_node(source, cls, node.without(*varied))
+    return settings, [*wrong, *(source.problem((part, key), ONE_VALUE) for key in varied)]
 
 
-def _varies(tree: Any) -> bool:
-    return is_domain(tree) or (isinstance(tree, dict) and "compare" in tree)
+def _varies(value: Any) -> bool:
+    return is_domain(value) or (isinstance(value, dict) and "compare" in value)
 
 
-def validate_node(
-    written: Source, cls: type[Settings], node: Branch
-) -> tuple[Settings | None, list[Problem]]:
-    """The node's values as ``cls``, or what is wrong with them."""
+def validate_node(source: Source, cls: type[Settings], node: Branch) -> tuple[Settings | None, list[Problem]]:
+    """The node's values as ``cls``, or the problems with them."""
     try:
+        # Strict, and from JSON: the text "8" is no number, but a whole number is a float.
         return cls.model_validate_json(json.dumps(node.plain(), default=str), strict=True), []
     except ValidationError as error:
-        return None, [problem for _, problem in error_translator(written).problems(error, cls, node)]
+        translated = error_translator(source).problems(error, cls, node)
+        return None, [problem for _, problem in translated]
 
 
-def _unknown_parts(written: Source) -> Iterator[Problem]:
-    moved = error_translator(written).moved
-    for key in written.tree:
+def _unknown_parts(source: Source) -> Iterator[Problem]:
+    elsewhere = error_translator(source).elsewhere
+    for key in source.tree:
         if key not in PARTS:
-            yield written.problem((key,), unknown_key_message(key, PARTS, moved))
+            yield source.problem((key,), unknown_key_message(key, PARTS, elsewhere))
 
 
-def _wrong_texts(written: Source) -> Iterator[Problem]:
-    name = written.tree.get("name", written.file.stem)
+def _name_and_question(source: Source) -> Iterator[Problem]:
+    name = source.tree.get("name", source.file.stem)
     if not is_safe(name):
-        what = (
-            f"{format_value(name)} can't name a run's folder. Use letters, digits, dot, dash and underscore"
-        )
-        yield written.problem(("name",), what)
-    question = written.tree.get("question")
+        what = f"{format_value(name)} can't be the name of a run folder. {SAFE_CHARACTERS}"
+        yield source.problem(("name",), what)
+    question = source.tree.get("question")
     if not isinstance(question, str | None):
-        yield written.problem(("question",), f"got {format_value(question)}; allowed: a text")
+        yield source.problem(("question",), f"got {format_value(question)}; allowed: a text")
 
 
-def _wrong_entries(written: Source, part: str) -> Iterator[Problem]:
+def _entries(source: Source, part: str) -> Iterator[Problem]:
     example = f"{part}: [{{kind: {next(iter(ENTRY_CLASSES[part]))}}}]"
-    entries = written.tree.get(part)
+    entries = source.tree.get(part)
     if not isinstance(entries, list) or not entries:
-        given = "none" if not entries else format_value(entries)
-        yield written.problem(
-            (part,), f"a list with at least one entry is needed, got {given}. Write {example}"
-        )
+        value = "none" if not entries else format_value(entries)
+        what = f"a list with at least one entry is needed, got {value}. Write {example}"
+        yield source.problem((part,), what)
         return
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict) or _varies(entry):
-            yield written.problem(
-                (part, index), f"got {format_value(entry)}; allowed: a mapping, as in {example}"
-            )
+            what = f"got {format_value(entry)}; allowed: a mapping, as in {example}"
+            yield source.problem((part, index), what)
             continue
         name = entry.get("name")
         if name is not None and not is_safe(name):
-            what = f"{format_value(name)} can't be part of a file's name. Use letters, digits, dot, dash and underscore"
-            yield written.problem((part, index, "name"), what)
-        yield from _wrong_resources(written, (part, index, "resources"), entry.get("resources", {}))
+            what = f"{format_value(name)} can't be part of a file name. {SAFE_CHARACTERS}"
+            yield source.problem((part, index, "name"), what)
+        yield from _entry_resources(source, (part, index, "resources"), entry.get("resources", {}))
 
 
-def _wrong_resources(written: Source, place: KeyPath, own: Any) -> Iterator[Problem]:
-    """What an entry's own resources may not hold; their values are checked cell by cell."""
-    for key, value in own.items() if isinstance(own, dict) else ():
-        if key in WHOLE_SWEEPS:
-            yield written.problem((*place, key), "this is for the whole sweep. Move it to resources")
+def _entry_resources(source: Source, path: KeyPath, resources: Any) -> Iterator[Problem]:
+    """Keys that an entry's own resources may not hold; the values are checked cell by cell."""
+    for key, value in resources.items() if isinstance(resources, dict) else ():
+        if key in SWEEP_WIDE:
+            yield source.problem((*path, key), "this applies to the whole sweep. Move it to resources")
         elif _varies(value):
-            yield written.problem((*place, key), ONE_VALUE)
+            yield source.problem((*path, key), ONE_VALUE)

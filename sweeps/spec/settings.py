@@ -1,4 +1,4 @@
-"""What a spec says beside its trials: how to search, on what, and where to track it."""
+"""Settings of a spec beside those of its trials: the search, the resources, and the tracking."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from sweeps.spec.byte_sizes import parse_bytes
 from trainables.config import limits
 from trainables.config.base import Frozen
 
-MAX_GPU_SHARES = 8  # of one GPU
+MAX_GPU_SHARES = 8  # into which `gpus: auto` divides one GPU
 
 
 class SearchConfig(Frozen):
-    """``trials`` in each cell. ASHA first compares them after ``grace_steps`` (a quarter of a trial, when not
-    given), then each time they are ``reduction_factor`` times as far, and stops all but the best of them.
+    """``trials`` in each cell. ASHA first compares them after ``grace_steps`` (by default a quarter of a trial), then
+    each time they are ``reduction_factor`` times as far, and stops all but the best of them.
     """
 
-    trials: Annotated[int, limits.most(limits.TRIALS)] = Field(default=8, ge=1)
+    trials: Annotated[int, limits.at_most(limits.TRIALS)] = Field(default=8, ge=1)
     sampler: Literal["tpe", "random", "qmc"] = "tpe"
     scheduler: Literal["asha", "none"] = "asha"
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -39,63 +39,66 @@ class SearchConfig(Frozen):
 
 
 class ResourcesConfig(Frozen):
-    """What one trial takes: ``workers``, each with ``cpus`` and ``gpus``; ``concurrent`` caps the trials at a time.
+    """The resources of one trial: ``workers``, each with ``cpus`` and ``gpus``. ``concurrent`` limits how many trials
+    run at the same time.
 
-    A stage or method entry may have its own ``workers``, ``cpus``, ``gpus`` and ``memory``. ``auto`` is chosen for each
-    trial by what it is foretold to take: the smallest share of a GPU (a half, a third, ...) that it fits in; with
-    ``workers: auto`` as many as it has to be shared by. ``memory`` ("24GiB") is what a worker may take for training;
-    what is foretold to take more is not started. By default it is what a machine, or a GPU, has. A worker that takes
-    no step, and reports nothing, for ``stall_seconds`` is ended, and its trial goes on from its last checkpoint in
-    another. Where no trial can be placed for ``wait_seconds`` and none is running, the sweep ends, to be resumed.
+    A stage or method entry may have its own ``workers``, ``cpus``, ``gpus`` and ``memory``. ``auto`` is decided for
+    each trial by its predicted peak memory: ``gpus: auto`` takes the smallest share of a GPU (a half, a third, ...) in
+    which it fits, ``workers: auto`` as many workers as it must be shared by to fit. ``memory`` ("24GiB") is how much
+    memory training may use in a worker, by default all that a machine, or a GPU, has; a trial that is predicted to need
+    more is not started. A worker that takes no step and reports nothing for ``stall_seconds`` is ended, and its trial
+    continues from its last checkpoint in another. When no trial can be placed for ``wait_seconds`` and none is running,
+    the sweep ends, and can be resumed.
     """
 
     workers: int | Literal["auto"] = 1
-    cpus: Annotated[float, limits.most(limits.WORKERS)] = Field(default=1, gt=0)
+    cpus: Annotated[float, limits.at_most(limits.WORKERS)] = Field(default=1, gt=0)
     gpus: float | Literal["auto"] = 0
     memory: str | None = None
-    concurrent: Annotated[int | None, limits.most(limits.WORKERS)] = Field(default=None, ge=1)
+    concurrent: Annotated[int | None, limits.at_most(limits.WORKERS)] = Field(default=None, ge=1)
     stall_seconds: float | None = Field(default=3600, gt=0)
     wait_seconds: float | None = Field(default=3600, gt=0)
 
     @property
     def min_workers(self) -> int:
-        """How many workers a trial has at the least."""
+        """The smallest number of workers that a trial may have."""
         return 1 if self.workers == "auto" else self.workers
 
     @property
     def min_gpus(self) -> float:
-        """The smallest share of a GPU that a worker takes."""
+        """The smallest share of a GPU that a worker may take."""
         return 1 / MAX_GPU_SHARES if self.gpus == "auto" else self.gpus
 
     @field_validator("workers")
     @classmethod
-    def _some(cls, workers: int | str) -> int | str:
+    def _check_workers(cls, workers: int | str) -> int | str:
         if isinstance(workers, int) and not 1 <= workers <= limits.WORKERS:
             raise ValueError(f"got {workers}; a trial has 1 to {limits.WORKERS} workers, or auto")
         return workers
 
     @field_validator("memory")
     @classmethod
-    def _an_amount(cls, memory: str | None) -> str | None:
+    def _check_memory(cls, memory: str | None) -> str | None:
         if memory is not None:
             parse_bytes(memory)
         return memory
 
     @field_validator("gpus")
     @classmethod
-    def _whole_or_a_fair_share(cls, gpus: float | str) -> float | str:
+    def _check_gpus(cls, gpus: float | str) -> float | str:
         if isinstance(gpus, str):
             return gpus
+        # Whole GPUs, or one divided into equal shares: workers of 0.3 or 0.75 would leave a rest that none can use.
         share = 1 / gpus if 0 < gpus < 1 else gpus
         if not 0 <= gpus <= limits.WORKERS or abs(share - round(share)) > 1e-6:
             raise ValueError(
-                f"got {gpus:g}; a worker takes whole GPUs or one's half, third, quarter, ..., or auto"
+                f"got {gpus:g}; a worker takes whole GPUs, or a half, a third, a quarter, ... of one, or auto"
             )
         return gpus
 
 
 class TrackingConfig(Frozen):
-    """Where W&B runs go. ``auto``: online where it is logged in and reachable, else offline."""
+    """Where W&B runs go. ``auto`` means online where W&B is logged in and reachable, and offline elsewhere."""
 
     wandb: Literal["auto", "offline", "online", "off"] = "auto"
     project: str = Field(default="paretune", min_length=1)

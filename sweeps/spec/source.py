@@ -1,4 +1,4 @@
-"""Reads a spec's YAML 1.2 into plain values, and remembers the line each of them was written on."""
+"""Reads a spec's YAML 1.2 into plain values, and remembers the line that each value was written on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trainables.config import limits
 class Source:
     """A spec as written: its values, their lines, and the ``--set`` overrides that were applied.
 
-    >>> read(Path("methods.yaml")).where(("methods", 1, "rank"))  # doctest: +SKIP
+    >>> read(Path("methods.yaml")).location(("methods", 1, "rank"))  # doctest: +SKIP
     'methods.yaml:9'
     """
 
@@ -32,53 +32,57 @@ class Source:
     text: str
     tree: dict[str, Any]
     lines: Mapping[KeyPath, int]
-    overrides: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()  # as given
     overridden: frozenset[KeyPath] = field(default_factory=frozenset)
 
     @property
     def folder(self) -> Path:
-        """What relative paths in the spec are relative to."""
+        """The folder that relative paths in the spec are relative to."""
         return self.file.resolve().parent
 
-    def line_of(self, keys: KeyPath) -> int:
-        """The line a value was written on; of what should hold it, where it isn't there."""
-        while keys and keys not in self.lines:
-            keys = keys[:-1]
-        return self.lines.get(keys, 1)
+    def line_of(self, path: KeyPath) -> int:
+        """The line of a value, or of the nearest part above it where the value is missing."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
 
-    def where(self, keys: KeyPath) -> str:
-        """``file:line``, or the ``--set`` that the value came from."""
-        for end in range(len(keys), 0, -1):
-            if keys[:end] in self.overridden:
-                return f"--set {format_path(keys[:end])}"
+    def location(self, path: KeyPath) -> str:
+        """``file:line`` of a value, or the ``--set`` option that it came from."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.overridden:
+                return f"--set {format_path(path[:end])}"
         for override in sorted(self.overridden, key=format_path):
-            # A section that only exists because a leaf in it was set.
-            if keys not in self.lines and override[: len(keys)] == keys:
+            # A section that exists only because an override set a leaf in it.
+            if path not in self.lines and override[: len(path)] == path:
                 return f"--set {format_path(override)}"
-        return f"{self.file}:{self.line_of(keys)}"
+        return f"{self.file}:{self.line_of(path)}"
 
-    def problem(self, keys: KeyPath, what: str, error: bool = True) -> Problem:
-        """What is wrong with the value at ``keys``."""
-        return Problem(self.where(keys), format_path(keys), what, error, self.line_of(keys))
+    def problem(self, path: KeyPath, what: str, error: bool = True) -> Problem:
+        """A problem with the value at ``path``."""
+        return Problem(self.location(path), format_path(path), what, error, self.line_of(path))
 
 
 def read(file: Path) -> Source:
-    """Reads a spec. Raises ``SpecError`` for a file that is missing, broken, empty or not a mapping."""
-    return parse(file, _text(file))
+    """Reads a spec file.
+
+    Raises ``SpecError`` for a file that is missing, not text, not YAML, empty or not a mapping.
+    """
+    return parse(file, _read_text(file))
 
 
 def parse(file: Path, text: str) -> Source:
-    """Reads a spec whose text is known. Raises ``SpecError`` as :func:`read` does."""
+    """Reads a spec from its text; ``file`` is only named in messages. Raises ``SpecError`` as :func:`read` does."""
     lines: dict[KeyPath, int] = {}
     try:
-        tree = _loaded(text, lines)
+        tree = _load(text, lines)
     except YAMLError as error:
         line, what = explain_yaml_error(error)
         raise SpecError(Problem(f"{file}:{line}", "", what)) from error
     if tree is None:
         raise SpecError(Problem(f"{file}:1", "", "the file is empty. Write a spec: name, model, data, ..."))
     if not isinstance(tree, dict):
-        what = f"a spec is a mapping (name: ..., model: ...), not a {_kind(tree)}"
+        kind = "list" if isinstance(tree, list) else "single value"
+        what = f"a spec is a mapping (name: ..., model: ...), not a {kind}"
         raise SpecError(Problem(f"{file}:1", "", what))
     return Source(file, text, tree, lines)
 
@@ -86,19 +90,20 @@ def parse(file: Path, text: str) -> Source:
 def parse_value(text: str) -> Any:
     """One value in YAML 1.2, as ``--set`` takes it. Raises ``YAMLError``.
 
-    >>> value_of("1e-4"), value_of("off")
+    >>> parse_value("1e-4"), parse_value("off")
     (0.0001, 'off')
     """
-    return _loaded(text, {})
+    return _load(text, {})
 
 
-def _loaded(text: str, lines: dict[KeyPath, int]) -> Any:
+def _load(text: str, lines: dict[KeyPath, int]) -> Any:
+    # Before ruamel builds anything: a small text can stand for an enormous value.
     yaml_safety.check_yaml(text)
     return _plain(YAML(typ="rt").load(text), (), lines)
 
 
 def explain_yaml_error(error: YAMLError) -> tuple[int, str]:
-    """The line (1 = the first) where YAML can't be read, and what to do there."""
+    """The line (counted from 1) where YAML can't be read, and what to do there."""
     mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
     line = mark.line + 1 if mark else getattr(error, "line", 0) + 1
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
@@ -114,9 +119,9 @@ def explain_yaml_error(error: YAMLError) -> tuple[int, str]:
     return line, f"not YAML: {problem}{context}. Check the indentation, brackets and quotes around here"
 
 
-def _text(file: Path) -> str:
+def _read_text(file: Path) -> str:
     try:
-        # One more than it may have: that tells a longer one, of which the rest needn't be read.
+        # One character beyond the limit shows that a file is too long without reading the rest of it.
         with file.open(encoding="utf-8") as opened:
             return opened.read(limits.SPEC_BYTES + 1)
     except FileNotFoundError as error:
@@ -125,22 +130,24 @@ def _text(file: Path) -> str:
         raise SpecError(Problem(str(file), "", f"can't be read as text: {error}")) from error
 
 
-def _plain(value: Any, keys: KeyPath, lines: dict[KeyPath, int]) -> Any:
-    """Plain dicts, lists and scalars for ruamel's own types; lines go to ``lines`` on the way."""
+def _plain(value: Any, path: KeyPath, lines: dict[KeyPath, int]) -> Any:
+    """Turns ruamel's own types into plain dicts, lists and scalars, and collects the lines on the way."""
     if isinstance(value, CommentedMap):
+        # `lc.data` lists only what was written here: keys merged in by `<<` keep no line.
         for key in value.lc.data or ():
-            lines[(*keys, str(key))] = value.lc.key(key)[0] + 1
-        return {str(key): _plain(item, (*keys, str(key)), lines) for key, item in value.items()}
+            lines[(*path, str(key))] = value.lc.key(key)[0] + 1
+        return {str(key): _plain(item, (*path, str(key)), lines) for key, item in value.items()}
     if isinstance(value, CommentedSeq):
         for index in value.lc.data or ():
-            lines[(*keys, index)] = value.lc.item(index)[0] + 1
-        return [_plain(item, (*keys, index), lines) for index, item in enumerate(value)]
-    return _scalar(value)
+            lines[(*path, index)] = value.lc.item(index)[0] + 1
+        return [_plain(item, (*path, index), lines) for index, item in enumerate(value)]
+    return _plain_scalar(value)
 
 
-def _scalar(value: Any) -> Any:
+def _plain_scalar(value: Any) -> Any:
     if isinstance(value, TaggedScalar):
         return value.value
+    # Before int: ruamel's booleans are ints.
     if isinstance(value, bool | ScalarBoolean):
         return bool(value)
     # YAML 1.2 has no dates: 2024-05-01 is a text.
@@ -150,7 +157,3 @@ def _scalar(value: Any) -> Any:
         if isinstance(value, kind):
             return kind(value)
     return value
-
-
-def _kind(tree: Any) -> str:
-    return "list" if isinstance(tree, list) else "single value"

@@ -1,4 +1,4 @@
-"""The spec: the question a sweep asks, found, read from YAML, and taken apart."""
+"""A spec, the question that a sweep answers: finds it, reads it, and splits it into its parts."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = [
     "SearchConfig",
     "Spec",
     "TrackingConfig",
-    "find",
+    "find_file",
+    "from_source",
     "read",
-    "shipped",
-    "understand",
+    "shipped_specs",
 ]
 
 SHIPPED = Path(__file__).parents[1] / "specs"
@@ -35,12 +35,12 @@ SHIPPED = Path(__file__).parents[1] / "specs"
 
 @dataclass(frozen=True)
 class Spec:
-    """A spec whose shape is known. ``problems`` holds what is wrong so far; planning finds the rest."""
+    """A spec split into its parts. ``problems`` holds those with its shape; planning finds the others."""
 
     source: Source
     name: str
     question: str | None
-    root: Branch  # model, data, train and search: what all cells share
+    root: Branch  # model, data, train, search and resources, as all cells share them
     stages: tuple[Branch, ...]
     methods: tuple[Branch, ...]
     resources: ResourcesConfig
@@ -53,20 +53,19 @@ class Spec:
         return self.source.overrides
 
     def resolved(self) -> dict[str, Any]:
-        """The spec with defaults and overrides applied; domains and comparisons stay as they are."""
+        """The spec with defaults and overrides applied; domains and comparisons stay as written."""
         tree = self.source.tree
-        parts = {"name": self.name, "question": self.question, **tree}
         defaults = {
-            section: _with_defaults(SECTION_CLASSES[section], tree.get(section, {}))
-            for section in SECTION_CLASSES
+            section: _with_defaults(cls, tree.get(section, {})) for section, cls in SECTION_CLASSES.items()
         }
-        return {part: {**parts, **defaults}[part] for part in PARTS if part in {**parts, **defaults}}
+        parts = {"name": self.name, "question": self.question, **tree, **defaults}
+        return {part: parts[part] for part in PARTS if part in parts}
 
 
 def read(argument: str | Path, sets: Sequence[str] = ()) -> Spec:
-    """The spec in a file, or the shipped one of that name, with ``--set`` overrides applied.
+    """Reads a spec file, or the shipped spec of that name, with ``--set`` overrides applied.
 
-    Raises ``SpecError`` if it can't be read; what else is wrong is in the spec's ``problems``.
+    Raises ``SpecError`` if it can't be read; other mistakes are in the spec's ``problems``.
 
     >>> read("methods", ["train.steps=2"]).name  # doctest: +SKIP
     'methods'
@@ -90,25 +89,20 @@ def find_file(argument: str | Path) -> Path:
     what = (
         "is a folder; give the spec file in it"
         if path.is_dir()
-        else "there is no such file, nor a shipped spec"
+        else "there is no such file, and no shipped spec of that name"
     )
     near = did_you_mean(path.stem, shipped_specs())
     raise SpecError(Problem(str(argument), "", f"{what}. Shipped specs: {', '.join(shipped_specs())}{near}"))
 
 
 def from_source(written: Source) -> Spec:
-    """Checks the shape of a spec and takes it apart."""
+    """Checks the shape of a spec and splits it into its parts."""
     tree = written.tree
     problems = schema.problems(written)
-    entries = {}
-    for part in ENTRY_CLASSES:
-        listed: Any = tree.get(part)
-        listed = listed if isinstance(listed, list) else []
-        grown = [build_node(entry, (part, index)) for index, entry in enumerate(listed)]
-        entries[part] = tuple(entry for entry in grown if isinstance(entry, Branch))
-    resources, wrong_resources = schema.shared_settings(written, ResourcesConfig, "resources")
-    tracking, wrong_tracking = schema.shared_settings(written, TrackingConfig, "tracking")
+    resources, resource_problems = schema.shared_settings(written, ResourcesConfig, "resources")
+    tracking, tracking_problems = schema.shared_settings(written, TrackingConfig, "tracking")
     name = tree.get("name", written.file.stem)
+    entries = {part: _entry_branches(tree, part) for part in ENTRY_CLASSES}
     return Spec(
         source=written,
         name=name if is_safe(name) else "sweep",
@@ -118,13 +112,21 @@ def from_source(written: Source) -> Spec:
         methods=entries["methods"],
         resources=resources or ResourcesConfig(),
         tracking=tracking or TrackingConfig(),
-        problems=unique([*problems, *wrong_resources, *wrong_tracking]),
+        problems=unique([*problems, *resource_problems, *tracking_problems]),
     )
+
+
+def _entry_branches(tree: dict[str, Any], part: str) -> tuple[Branch, ...]:
+    """The entries that are mappings; the others are among the problems with the spec's shape."""
+    entries: Any = tree.get(part)
+    entries = entries if isinstance(entries, list) else []
+    nodes = [build_node(entry, (part, index)) for index, entry in enumerate(entries)]
+    return tuple(node for node in nodes if isinstance(node, Branch))
 
 
 def _root(tree: dict[str, Any]) -> Branch:
     sections: dict[str, Node] = {
-        section: build_node(tree[section], (section,), listed=section in ("model", "data"))
+        section: build_node(tree[section], (section,), list_compares=section in ("model", "data"))
         for section in SECTIONS
         if section in tree
     }
@@ -136,10 +138,9 @@ def _with_defaults(cls: type[BaseModel], tree: Any) -> Any:
         return [_with_defaults(cls, item) for item in tree]
     if not isinstance(tree, dict) or is_domain(tree) or "compare" in tree:
         return tree
-    fields = cls.model_fields.items()
     defaults = {
         name: default
-        for name, info in fields
+        for name, info in cls.model_fields.items()
         if not info.is_required()
         and (default := info.get_default(call_default_factory=True)) not in (None, {})
     }

@@ -1,4 +1,4 @@
-"""A spec's values as a tree that remembers where each was written, so that merging loses no line number."""
+"""A spec's values as a tree in which every node knows where it was written: merging loses no line number."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sweeps.spec import domain_parser
 from sweeps.spec.key_path import KeyPath
 from sweeps.spec.naming import distinguishing_tags, join_name, setting_tag
 
-CellPath = tuple[str, ...]  # within a cell: ("train", "learning_rate")
+CellPath = tuple[str, ...]  # of a setting within a cell: ("train", "learning_rate")
 
-# An entry that gives one of these means it instead of the others, which it doesn't inherit.
+# An entry that gives one of a group's keys overrides the whole group: `epochs` replaces the spec's `steps`.
 ALTERNATIVES = ({"steps", "epochs"}, {"name", "path"})
-# A list of these is compared; everywhere else a list is a value.
-LISTED = ("model", "data")
+# A list of these is a comparison; every other list is a value.
+COMPARED_LISTS = ("model", "data")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Axis:
-    """``{compare: [...]}``: each option makes cells of its own."""
+    """A comparison, ``{compare: [...]}``: each option makes cells of its own."""
 
     options: tuple[Node, ...]
     origin: KeyPath
@@ -68,81 +68,88 @@ class Axis:
 Node = Leaf | Branch | Axis
 
 
-def build_node(tree: Any, origin: KeyPath, listed: bool = False) -> Node:
-    """The tree of a spec's value. ``listed``: a list here is short for ``{compare: [...]}``."""
-    if isinstance(tree, dict) and set(tree) == {"compare"} and _comparable(tree["compare"]):
-        return _axis(tree["compare"], (*origin, "compare"), origin)
-    if listed and _comparable(tree):
-        return _axis(tree, origin, origin)
-    # A malformed comparison stays a leaf, and is reported as one.
-    if isinstance(tree, dict) and "compare" not in tree and not domain_parser.is_domain(tree):
-        return Branch({key: build_node(tree[key], (*origin, key), key in LISTED) for key in tree}, origin)
-    return Leaf(tree, origin)
+def build_node(value: Any, origin: KeyPath, list_compares: bool = False) -> Node:
+    """The tree of a value. With ``list_compares`` a list is short for ``{compare: [...]}``."""
+    if isinstance(value, dict) and set(value) == {"compare"} and _is_comparison(value["compare"]):
+        return _axis(value["compare"], (*origin, "compare"), origin)
+    if list_compares and _is_comparison(value):
+        return _axis(value, origin, origin)
+    # A malformed comparison stays a leaf: only with its place in a cell can it be reported.
+    if isinstance(value, dict) and "compare" not in value and not domain_parser.is_domain(value):
+        children = {key: build_node(value[key], (*origin, key), key in COMPARED_LISTS) for key in value}
+        return Branch(children, origin)
+    return Leaf(value, origin)
 
 
-def _comparable(options: Any) -> bool:
+def _is_comparison(options: Any) -> bool:
+    """Whether ``options`` is a list of at least one value, none of them twice."""
     return (
         isinstance(options, list)
         and bool(options)
-        and not any(o in options[:i] for i, o in enumerate(options))
+        and not any(option in options[:index] for index, option in enumerate(options))
     )
 
 
-def _axis(options: list[Any], keys: KeyPath, origin: KeyPath) -> Axis:
-    return Axis(tuple(build_node(option, (*keys, index)) for index, option in enumerate(options)), origin)
+def _axis(options: list[Any], path: KeyPath, origin: KeyPath) -> Axis:
+    nodes = (build_node(option, (*path, index)) for index, option in enumerate(options))
+    return Axis(tuple(nodes), origin)
 
 
-def merge(base: Node | None, over: Node | None) -> Node | None:
-    """``over`` laid over ``base``: mappings are joined key by key, anything else is replaced."""
-    if base is None or over is None:
-        return over or base
-    if isinstance(base, Axis) and isinstance(over, Branch) and not _names_something(over):
-        return Axis(tuple(merge(option, over) or option for option in base.options), base.origin)
-    if isinstance(over, Axis) and isinstance(base, Branch):
-        return Axis(tuple(merge(base, option) or option for option in over.options), over.origin)
-    if not (isinstance(base, Branch) and isinstance(over, Branch)):
-        return over
-    replaced = {key for group in ALTERNATIVES if group & over.children.keys() for key in group}
+def merge(base: Node | None, override: Node | None) -> Node | None:
+    """Lays ``override`` over ``base``: mappings are merged key by key, anything else is replaced."""
+    if base is None or override is None:
+        return override or base
+    # A mapping that only changes settings changes those of every compared option; one that names another model or
+    # data set replaces the whole comparison.
+    if isinstance(base, Axis) and isinstance(override, Branch) and not _names_source(override):
+        return Axis(tuple(merge(option, override) or option for option in base.options), base.origin)
+    # Conversely every option of a comparison inherits the settings of the one mapping below it.
+    if isinstance(override, Axis) and isinstance(base, Branch):
+        return Axis(tuple(merge(base, option) or option for option in override.options), override.origin)
+    if not (isinstance(base, Branch) and isinstance(override, Branch)):
+        return override
+    replaced = {key for group in ALTERNATIVES if group & override.children.keys() for key in group}
     kept = base.without(*replaced).children
-    joined = {
-        key: merge(kept.get(key), over.get(key))
-        for key in (*kept, *(k for k in over.children if k not in kept))
-    }
-    return Branch({key: child for key, child in joined.items() if child is not None}, base.origin)
+    # The base's keys come first, in their order: names of cells depend on it.
+    keys = (*kept, *(key for key in override.children if key not in kept))
+    merged = {key: merge(kept.get(key), override.get(key)) for key in keys}
+    return Branch({key: child for key, child in merged.items() if child is not None}, base.origin)
 
 
-def _names_something(over: Branch) -> bool:
-    """Whether a model or data mapping says which one it is, and not only how it is used."""
-    return bool({"name", "path", "train"} & over.children.keys())
+def _names_source(override: Branch) -> bool:
+    """Whether a model or data mapping says which model or data it is, and not only how it is used."""
+    return bool({"name", "path", "train"} & override.children.keys())
 
 
 @dataclass(frozen=True)
 class AxisChoice:
-    """One option of one axis: where, and its part of a cell's name (empty for what is switched off)."""
+    """The option that a variant takes of one axis: the axis's path and the option's part of a cell's name."""
 
     path: CellPath
-    tag: str
+    tag: str  # empty for what is switched off
 
 
 def variants(node: Node, path: CellPath = ()) -> Iterator[tuple[Node, tuple[AxisChoice, ...]]]:
-    """The node without axes, once for every combination of their options."""
+    """Every combination of the options of all axes in ``node``: the node without axes, and the options taken."""
     if isinstance(node, Leaf):
         yield node, ()
     elif isinstance(node, Axis):
         mixed = len({type(option) for option in node.options}) > 1
-        tags = distinguishing_tags([_named(option, path, mixed) for option in node.options])
+        tags = distinguishing_tags([_option_settings(option, path, mixed) for option in node.options])
         for option, tag in zip(node.options, tags, strict=True):
-            for variant, picks in variants(option, path):
-                yield variant, (AxisChoice(path, tag), *picks)
+            # An option may hold axes itself.
+            for variant, choices in variants(option, path):
+                yield variant, (AxisChoice(path, tag), *choices)
     else:
-        ways = [list(variants(child, (*path, key))) for key, child in node.children.items()]
-        for combination in itertools.product(*ways):
+        by_child = [list(variants(child, (*path, key))) for key, child in node.children.items()]
+        for combination in itertools.product(*by_child):
             children = dict(zip(node.children, (variant for variant, _ in combination), strict=True))
-            yield Branch(children, node.origin), tuple(pick for _, picks in combination for pick in picks)
+            choices = tuple(choice for _, chosen in combination for choice in chosen)
+            yield Branch(children, node.origin), choices
 
 
 def variant_count(node: Node) -> int:
-    """How many variants there are, without making any."""
+    """How many variants there are, without building any."""
     if isinstance(node, Leaf):
         return 1
     if isinstance(node, Axis):
@@ -150,8 +157,12 @@ def variant_count(node: Node) -> int:
     return math.prod(variant_count(child) for child in node.children.values())
 
 
-def _named(option: Node, path: CellPath, mixed: bool) -> dict[str, Any]:
-    """What tells an option from others; beside plain values (``mixed``), a mapping is one, too."""
+def _option_settings(option: Node, path: CellPath, mixed: bool) -> dict[str, Any]:
+    """The settings by which an option is told from the others.
+
+    Where some options are mappings and others plain values (``mixed``), a mapping counts as one value, too: its
+    settings have no counterpart in ``none``.
+    """
     plain = option.plain()
     if not isinstance(option, Branch):
         return {path[-1]: plain}
@@ -170,7 +181,7 @@ def leaves(node: Node, path: CellPath = ()) -> Iterator[tuple[CellPath, Leaf]]:
 
 
 def node_at(node: Node, path: CellPath) -> Node | None:
-    """What stands at ``path``, if anything does."""
+    """The node at ``path``, or ``None`` if there is none."""
     for key in path:
         if not isinstance(node, Branch) or (child := node.get(key)) is None:
             return None

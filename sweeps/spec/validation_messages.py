@@ -1,4 +1,4 @@
-"""Says in our own words what pydantic found wrong: what was given, what is allowed, and where it stands."""
+"""Translates pydantic's validation errors into messages about a spec: what it says, what is allowed, and where."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, CellPath, Leaf, Node, node_at
 from trainables.system.suggestions import did_you_mean
 
-# Filled while planning, never written by people.
-FILLED_BY_PLANNING = {"fingerprint", "sha256", "start"}
-PLAIN = {bool: "true or false", int: "a whole number", float: "a number", dict: "a mapping"}
+FILLED_BY_PLANNING = {"fingerprint", "sha256", "start"}  # fields that people can't write
+TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", dict: "a mapping"}
 
 
 @dataclass(frozen=True)
 class ErrorTranslator:
-    """Turns pydantic's errors about one class into problems of one spec.
+    """Translates pydantic's errors about a config class into problems of one spec.
 
-    ``extra``: keys that a class has in the spec beside its fields; ``moved``: where else a key stands.
+    ``extra_keys``: keys that a class has in a spec beside its fields. ``elsewhere``: in which part of a spec a key
+    belongs, for keys in the wrong part.
     """
 
     source: Source
-    extra: Mapping[type[BaseModel], tuple[str, ...]] = field(default_factory=dict)
-    moved: Mapping[str, str] = field(default_factory=dict)
+    extra_keys: Mapping[type[BaseModel], tuple[str, ...]] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     def problems(
         self,
@@ -40,78 +40,78 @@ class ErrorTranslator:
         node: Branch,
         space: Mapping[CellPath, Domain] | None = None,
     ) -> Iterator[tuple[CellPath, Problem]]:
-        """Each error as a problem, with its place in ``node``; ``space`` holds the node's domains."""
+        """Each error as a problem, with its path in ``node``. ``space`` holds the domains of searched leaves."""
         seen = set()
         for details in error.errors(include_url=False):
-            site = _Site.of(cls, node, details["loc"])
-            # A leaf of several types fails once for each of them.
-            if site.place in seen:
+            site = _ErrorSite.locate(cls, node, details["loc"])
+            # A field of several types yields an error for each of them.
+            if site.path in seen:
                 continue
-            seen.add(site.place)
-            what = self._words(site, dict(details), space or {})
-            yield site.place, self.source.problem(origin_of(node, site.place), what)
+            seen.add(site.path)
+            what = self._message(site, dict(details), space or {})
+            yield site.path, self.source.problem(origin_of(node, site.path), what)
 
-    def unknown(self, owner: type[BaseModel], key: str) -> str:
-        """The message for a key that ``owner`` doesn't have."""
-        known = [
-            *(name for name in owner.model_fields if name not in FILLED_BY_PLANNING),
-            *self.extra.get(owner, ()),
-        ]
-        return unknown_key_message(key, known, self.moved)
+    def unknown_key(self, owner: type[BaseModel], key: str) -> str:
+        """The message for a key that ``owner`` does not have."""
+        fields = (name for name in owner.model_fields if name not in FILLED_BY_PLANNING)
+        return unknown_key_message(key, [*fields, *self.extra_keys.get(owner, ())], self.elsewhere)
 
-    def _words(self, site: _Site, details: dict[str, Any], space: Mapping[CellPath, Domain]) -> str:
+    def _message(self, site: _ErrorSite, details: dict[str, Any], space: Mapping[CellPath, Domain]) -> str:
         kind = details["type"]
-        if kind == "value_error":
+        if kind == "value_error":  # raised by a validator of ours, in our words
             return str(details["ctx"]["error"])
         if kind == "extra_forbidden":
-            return self.unknown(site.owner, site.name)
+            return self.unknown_key(site.owner, site.name)
         assert site.field is not None
         if kind == "missing":
-            return f"not given. Give {allowed(site.field)}"
-        return _not_allowed(site.field, details["input"], site.node, space.get(site.place))
+            return f"missing. Give {describe_allowed(site.field)}"
+        return _not_allowed(site.field, details["input"], site.node, space.get(site.path))
 
 
 @dataclass(frozen=True)
-class _Site:
-    """Where an error stands: its place in a cell, the class and field it is about, and what was written."""
+class _ErrorSite:
+    """Where an error is: its path in a cell, the class whose field it is about, and the node there, if any."""
 
-    place: CellPath
+    path: CellPath
     owner: type[BaseModel]
     node: Node | None
 
     @property
     def name(self) -> str:
-        return self.place[-1] if self.place else ""
+        return self.path[-1] if self.path else ""
 
     @property
     def field(self) -> FieldInfo | None:
         return self.owner.model_fields.get(self.name)
 
     @classmethod
-    def of(cls, owner: type[BaseModel], node: Branch, location: tuple[int | str, ...]) -> _Site:
+    def locate(cls, owner: type[BaseModel], node: Branch, location: tuple[int | str, ...]) -> _ErrorSite:
+        """Follows pydantic's ``location`` through the config classes and the tree at the same time."""
         site = cls((), owner, node)
         for step in location:
+            # Items of a list, and the types of a union of plain values, are no nodes of the tree.
             if not isinstance(site.node, Branch) or not isinstance(step, str):
                 break
-            # A union's location names the arm it took, too: ("method", "lora", "rank").
+            # For a union of classes pydantic's location names the kind as well: ("method", "lora", "rank").
             if step not in site.node.children and step == kind_of(site.node):
                 continue
-            inner = site._inside() if site.place else owner
-            site = cls((*site.place, step), inner, site.node.get(step))
+            inner = site._inner_class() if site.path else owner
+            site = cls((*site.path, step), inner, site.node.get(step))
         return site
 
-    def _inside(self) -> type[BaseModel]:
+    def _inner_class(self) -> type[BaseModel]:
+        """The config class of the mapping at this site: of a union, the one of its ``kind``."""
         classes = config_classes(self.field.annotation) if self.field else {}
         kind = kind_of(self.node) if isinstance(self.node, Branch) else None
         return classes.get(kind or "") or next(iter(classes.values()), self.owner)
 
 
-def origin_of(node: Node, place: CellPath) -> KeyPath:
-    """Where ``place`` was written, or would be, were it there."""
-    for end in range(len(place), -1, -1):
-        if (found := node_at(node, place[:end])) is not None:
-            return (*found.origin, *place[end:])
-    return place
+def origin_of(node: Node, path: CellPath) -> KeyPath:
+    """Where in the spec the value at ``path`` was written, or would be written if it is missing."""
+    for end in range(len(path), -1, -1):
+        if (nearest := node_at(node, path[:end])) is not None:
+            return (*nearest.origin, *path[end:])
+    return path
 
 
 def kind_of(node: Branch) -> str | None:
@@ -120,39 +120,40 @@ def kind_of(node: Branch) -> str | None:
 
 
 def config_classes(annotation: Any) -> dict[str, type[BaseModel]]:
-    """The config classes in a type, by their ``kind``: the arms of a union, or the one class.
+    """The config classes in a type by their ``kind``: the members of a union, or the one class.
 
     >>> from trainables.methods import Method
-    >>> list(classes_of(Method))
+    >>> list(config_classes(Method))
     ['full', 'freeze', 'lora', 'qlora']
     """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         kind = annotation.model_fields.get("kind")
         return {str(kind.default) if kind else annotation.__name__: annotation}
-    return {kind: cls for arm in get_args(annotation) for kind, cls in config_classes(arm).items()}
+    return {kind: cls for member in get_args(annotation) for kind, cls in config_classes(member).items()}
 
 
-def allowed(about: FieldInfo) -> str:
-    """What a field takes, in words: ``a whole number, at least 1``."""
-    return ", ".join([_type(about.annotation), *_bounds(about.metadata)])
+def describe_allowed(info: FieldInfo) -> str:
+    """What a field allows: ``a whole number, at least 1``."""
+    return ", ".join([_describe_type(info.annotation), *_describe_bounds(info.metadata)])
 
 
-def _type(annotation: Any) -> str:
-    arms = get_args(annotation)
+def _describe_type(annotation: Any) -> str:
+    members = get_args(annotation)
     if get_origin(annotation) is Literal:
-        return f"one of {', '.join(map(format_value, arms))}" if len(arms) > 1 else format_value(arms[0])
+        values = ", ".join(map(format_value, members))
+        return f"one of {values}" if len(members) > 1 else values
     if get_origin(annotation) in (Union, types.UnionType):
-        return " or ".join(_type(arm) for arm in arms if arm is not type(None))
+        return " or ".join(_describe_type(member) for member in members if member is not type(None))
     if get_origin(annotation) is Annotated:
-        return ", ".join([_type(arms[0]), *_bounds(arms[1:])])
+        return ", ".join([_describe_type(members[0]), *_describe_bounds(members[1:])])
     if get_origin(annotation) in (tuple, list):
-        return "a list of texts" if arms[0] is str else f"a list, each {_type(arms[0])}"
+        return "a list of texts" if members[0] is str else f"a list, each {_describe_type(members[0])}"
     if config_classes(annotation):
         return "a mapping"
-    return PLAIN.get(annotation, "a text")
+    return TYPE_NAMES.get(annotation, "a text")
 
 
-def _bounds(metadata: Any) -> Iterator[str]:
+def _describe_bounds(metadata: Any) -> Iterator[str]:
     names = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     for constraint in metadata:
         for bound, words in names.items():
@@ -160,38 +161,40 @@ def _bounds(metadata: Any) -> Iterator[str]:
                 yield f"{words} {limit}"
 
 
-def _not_allowed(about: FieldInfo, given: Any, node: Node | None, domain: Domain | None) -> str:
-    takes = allowed(about)
-    if isinstance(domain, Log | Uniform) and takes.startswith("a whole number"):
+def _not_allowed(info: FieldInfo, value: Any, node: Node | None, domain: Domain | None) -> str:
+    """The message for a value that a field does not allow; where the leaf is searched, for its domain."""
+    allowed = describe_allowed(info)
+    if isinstance(domain, Log | Uniform) and allowed.startswith("a whole number"):
         kind = "log" if isinstance(domain, Log) else "uniform"
         ends = f"[{domain.low:g}, {domain.high:g}]"
         log = ", log: true" if kind == "log" else ""
-        return f"{kind} gives fractions; allowed: {takes}. Write {{int: {ends}{log}}}"
+        return f"{kind} gives fractions; allowed: {allowed}. Write {{int: {ends}{log}}}"
     if domain is not None:
-        return f"{domain} holds {format_value(given)}; allowed: {takes}{_near(about, given)}"
+        return f"{domain} contains {format_value(value)}; allowed: {allowed}{_suggestion(info, value)}"
+    # What the user wrote, rather than pydantic's input: that may be one item of a list.
     if isinstance(node, Leaf):
-        given = node.value
+        value = node.value
     elif isinstance(node, Branch):
-        given = node.plain()
-    hint = (
-        f". To search it, write {DOMAIN_SYNTAX}" if isinstance(given, dict) and takes != "a mapping" else ""
-    )
-    return f"got {_quoted(given, takes)}; allowed: {takes}{hint}{_near(about, given)}"
+        value = node.plain()
+    is_mapping = isinstance(value, dict) and allowed != "a mapping"
+    hint = f". To search it, write {DOMAIN_SYNTAX}" if is_mapping else ""
+    return f"got {_quoted(value, allowed)}; allowed: {allowed}{hint}{_suggestion(info, value)}"
 
 
-def _quoted(given: Any, takes: str) -> str:
-    """``"8"`` in quotes where a number is needed: unquoted it would look right."""
-    return f'the text "{given}"' if isinstance(given, str) and "one of" not in takes else format_value(given)
+def _quoted(value: Any, allowed: str) -> str:
+    """``"8"`` in quotes where a number is needed: without them it would look right."""
+    is_text = isinstance(value, str) and "one of" not in allowed
+    return f'the text "{value}"' if is_text else format_value(value)
 
 
-def _near(about: FieldInfo, given: Any) -> str:
-    names = [value for value in _literals(about.annotation) if isinstance(value, str)]
-    return did_you_mean(given, names) if isinstance(given, str) else ""
+def _suggestion(info: FieldInfo, value: Any) -> str:
+    names = [literal for literal in _literals(info.annotation) if isinstance(literal, str)]
+    return did_you_mean(value, names) if isinstance(value, str) else ""
 
 
 def _literals(annotation: Any) -> Iterator[Any]:
     if get_origin(annotation) is Literal:
         yield from get_args(annotation)
     else:
-        for arm in get_args(annotation):
-            yield from _literals(arm)
+        for member in get_args(annotation):
+            yield from _literals(member)

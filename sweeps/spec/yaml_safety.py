@@ -1,4 +1,4 @@
-"""What YAML may not do here, known before anything is made of it: build objects, grow without end, hide characters."""
+"""Refuses YAML that a spec has no use for, before any value is built: objects, huge values, invisible characters."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from trainables.config import limits
 
-PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
-# A terminal would obey them, a path can't hold them, and half a character is none.
-HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
+# Control characters, which a terminal obeys and a path can't hold, and unpaired surrogates.
+INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 NUMBER = re.compile(r"[-+]?[\d_]+(\.[\d_]*)?|[-+]?0[xXoO][\da-fA-F_]+")
 
 
 def check_yaml(text: str) -> None:
-    """Raises ``MarkedYAMLError`` for YAML that a spec has no use for, within a second or two.
+    """Raises ``UnsafeYAML`` for YAML that a spec has no use for, within a second or two.
 
-    It looks at the parser's events, of which there are as many as the text is long: an alias, however much it
-    stands for, is one.
+    It reads the parser's events, whose number is bounded by the length of the text: an alias is one event, however
+    many values it stands for.
     """
     if len(text) > limits.SPEC_BYTES:
         raise UnsafeYAML(f"a spec has at most {limits.SPEC_BYTES:,} characters; this has more")
-    found = _Count()
+    checker = _EventChecker()
     for event in YAML(typ="rt").parse(text):
-        found.take(event)
+        checker.check(event)
 
 
 class UnsafeYAML(MarkedYAMLError):  # noqa: N818
-    """Raised with the place, as YAML's own errors are."""
+    """YAML that is refused; carries its place in the text, as YAML's own errors do."""
 
     def __init__(self, what: str, mark: Any = None) -> None:
         super().__init__(problem=what, problem_mark=mark)
 
 
 @dataclass
-class _Open:
-    """A list or mapping that hasn't ended: what is in it so far, with every alias written out."""
+class _OpenCollection:
+    """A list or mapping that has not ended: its size so far, with every alias written out."""
 
     anchor: str | None
     values: int = 1
@@ -47,56 +47,59 @@ class _Open:
 
 
 @dataclass
-class _Count:
-    """How much there is, event by event."""
+class _EventChecker:
+    """Counts values and nesting event by event, as if every alias were written out."""
 
-    opened: list[_Open] = field(default_factory=lambda: [_Open(None)])
-    known: dict[str, tuple[int, int]] = field(default_factory=dict)  # by anchor: values, depth
+    open: list[_OpenCollection] = field(default_factory=lambda: [_OpenCollection(None)])  # innermost last
+    anchored: dict[str, tuple[int, int]] = field(default_factory=dict)  # by anchor: values, depth
 
-    def take(self, event: Any) -> None:
+    def check(self, event: Any) -> None:
         kind, mark = type(event).__name__, event.start_mark
-        if (tag := getattr(event, "ctag", None)) is not None and str(tag) not in PLAIN:
-            raise UnsafeYAML(
-                f"a tag ({shown(str(tag))}): values here are plain, and no objects. Remove it", mark
-            )
+        if (tag := getattr(event, "ctag", None)) is not None and str(tag) not in PLAIN_TAGS:
+            what = f"a tag ({format_tag(str(tag))}): a spec holds plain values, not objects. Remove it"
+            raise UnsafeYAML(what, mark)
         if kind in ("SequenceStartEvent", "MappingStartEvent"):
-            self.opened.append(_Open(event.anchor))
-            self._bound(len(self.opened) - 1, 0, mark)
+            self.open.append(_OpenCollection(event.anchor))
+            self._check_limits(len(self.open) - 1, 0, mark)
         elif kind in ("SequenceEndEvent", "MappingEndEvent"):
-            ended = self.opened.pop()
+            ended = self.open.pop()
             self._add(ended.anchor, ended.values, ended.depth, mark)
         elif kind == "ScalarEvent":
-            _check_text(event, mark)
+            _check_scalar(event, mark)
             self._add(event.anchor, 1, 0, mark)
         elif kind == "AliasEvent":
-            if any(each.anchor == event.anchor for each in self.opened):
-                raise UnsafeYAML(f"*{event.anchor} stands within itself. Write the value out", mark)
-            self._add(None, *self.known.get(event.anchor, (1, 0)), mark)
+            # An alias to a collection that is still open would contain itself.
+            if any(collection.anchor == event.anchor for collection in self.open):
+                raise UnsafeYAML(f"*{event.anchor} contains itself. Write the value out", mark)
+            self._add(None, *self.anchored.get(event.anchor, (1, 0)), mark)
 
     def _add(self, anchor: str | None, values: int, depth: int, mark: Any) -> None:
+        """Adds a finished value to the collection around it."""
         if anchor is not None:
-            self.known[anchor] = values, depth
-        holder = self.opened[-1]
-        holder.values += values
-        holder.depth = max(holder.depth, depth + 1)
-        self._bound(len(self.opened) - 1 + depth, holder.values, mark)
+            self.anchored[anchor] = values, depth
+        parent = self.open[-1]
+        parent.values += values
+        parent.depth = max(parent.depth, depth + 1)
+        self._check_limits(len(self.open) - 1 + depth, parent.values, mark)
 
-    def _bound(self, depth: int, values: int, mark: Any) -> None:
+    def _check_limits(self, depth: int, values: int, mark: Any) -> None:
         if depth > limits.SPEC_DEPTH:
-            raise UnsafeYAML(f"values are nested more than {limits.SPEC_DEPTH} deep. Make them flatter", mark)
+            what = f"values are nested more than {limits.SPEC_DEPTH} deep. Make them flatter"
+            raise UnsafeYAML(what, mark)
         if values > limits.SPEC_VALUES:
-            what = f"a spec holds at most {limits.SPEC_VALUES:,} values, those that an alias (*name) stands for too"
+            what = f"a spec holds at most {limits.SPEC_VALUES:,} values, counting those that an alias (*name) repeats"
             raise UnsafeYAML(what, mark)
 
 
-def _check_text(event: Any, mark: Any) -> None:
-    if (hidden := HIDDEN.search(event.value)) is not None:
-        raise UnsafeYAML(f"a character that can't be seen ({hidden[0]!r}). Remove it", mark)
+def _check_scalar(event: Any, mark: Any) -> None:
+    if (invisible := INVISIBLE.search(event.value)) is not None:
+        raise UnsafeYAML(f"a character that can't be seen ({invisible[0]!r}). Remove it", mark)
+    # Python takes quadratic time for numbers of so many digits.
     if event.style is None and len(event.value) > limits.DIGITS and NUMBER.fullmatch(event.value):
-        what = f"a number has at most {limits.DIGITS} digits, and this has {len(event.value):,}"
-        raise UnsafeYAML(f"{what}; a text that looks like one is put in quotes", mark)
+        what = f"a number has at most {limits.DIGITS} digits, and this one has {len(event.value):,}"
+        raise UnsafeYAML(f"{what}; put a text that looks like a number in quotes", mark)
 
 
-def shown(tag: str) -> str:
+def format_tag(tag: str) -> str:
     """A tag as it is written: ``!!python/name:os.system``."""
     return tag.replace("tag:yaml.org,2002:", "!!")

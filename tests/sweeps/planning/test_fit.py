@@ -51,7 +51,7 @@ def test_amounts_of_memory_are_read_as_people_write_them(text: str, expected: in
 
 @pytest.mark.parametrize("text", ["much", "24 XB", "GiB", "-3GB"])
 def test_what_is_no_amount_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no amount of memory"):
+    with pytest.raises(ValueError, match="is not an amount of memory"):
         parse_bytes(text)
 
 

@@ -58,7 +58,7 @@ def test_what_has_no_domains_key_is_a_plain_value(value: object) -> None:
         ({"int": [4, 4]}, "int needs low < high, got low=4, high=4"),
         ({"int": [1.5, 4]}, "int needs whole numbers, got low=1.5, high=4. Or write uniform"),
         ({"int": [1, 4], "step": 0}, "step needs a whole number above 0 and at most high - low, got 0"),
-        ({"int": [1, 4], "log": "yes"}, "log beside int is true or false, got yes"),
+        ({"int": [1, 4], "log": "yes"}, "log beside int must be true or false, got yes"),
         (
             {"int": [0, 4], "log": True},
             "int with log needs low above 0 and no step, got low=0, high=4, step=1",
@@ -66,7 +66,7 @@ def test_what_has_no_domains_key_is_a_plain_value(value: object) -> None:
         ({"choice": []}, "choice needs a list of values, got []. Write {choice: [a, b]}"),
         ({"choice": 4}, "choice needs a list of values, got 4. Write {choice: [a, b]}"),
         ({"choice": [4, 4]}, "choice lists 4 twice. Remove one"),
-        ({"choice": [{"log": [1, 2]}]}, "choice holds another domain, {log: [1, 2]}. Write one domain"),
+        ({"choice": [{"log": [1, 2]}]}, "choice contains another domain, {log: [1, 2]}. Write one domain"),
     ],
 )
 def test_a_malformed_domain_says_what_it_needs_and_got(written: dict, what: str) -> None:

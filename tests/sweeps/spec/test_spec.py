@@ -114,7 +114,7 @@ def test_a_missing_file_lists_the_shipped_specs_and_the_nearest() -> None:
     with pytest.raises(SpecError) as caught:
         read("methdos")
     known = ", ".join(shipped_specs())
-    what = f"there is no such file, nor a shipped spec. Shipped specs: {known}. Did you mean methods?"
+    what = f"there is no such file, and no shipped spec of that name. Shipped specs: {known}. Did you mean methods?"
     assert str(caught.value) == f"methdos: {what}"
 
 
@@ -171,7 +171,7 @@ def test_an_override_can_make_a_section_and_reach_into_a_domain(here: Path) -> N
 
 def test_a_problem_with_an_override_names_the_override(here: Path) -> None:
     assert problems(here, SPEC, "methods[1].rank=0", "trian.steps=2") == [
-        "--set trian.steps trian: unknown key; known here: name, question, model, data, train, "
+        "--set trian.steps trian: unknown key; allowed: name, question, model, data, train, "
         "search, stages, "
         "methods, resources, tracking. Did you mean train?",
         "--set methods[1].rank: got 0; allowed: a whole number, at least 1",
@@ -256,7 +256,7 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             "rank: {choice: [4, 8]}",
             "rank: {choice: [4, 0]}",
-            "spec.yaml:7 methods[1].rank: choice [4, 0] holds 0; allowed: a whole number, at least 1",
+            "spec.yaml:7 methods[1].rank: choice [4, 0] contains 0; allowed: a whole number, at least 1",
         ),
         (
             "rank: {choice: [4, 8]}",
@@ -294,12 +294,12 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             "kind: lora, rank: {choice: [4, 8]}",
             "rank: 8",
-            "spec.yaml:7 methods[1]: a kind is needed: full, freeze, lora, qlora",
+            "spec.yaml:7 methods[1]: the kind is missing. Give one of full, freeze, lora, qlora",
         ),
         (
             "kind: lora, rank: {choice: [4, 8]}",
             "kind: {choice: [lora, full]}",
-            "spec.yaml:7 methods[1].kind: a kind is compared, not searched: write {compare: [...]}",
+            "spec.yaml:7 methods[1].kind: a kind can't be searched, only compared: write {compare: [...]}",
         ),
         (
             "kind: lora, rank: {choice: [4, 8]}",
@@ -314,18 +314,18 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             "kind: lora, rank: {choice: [4, 8]}",
             "kind: full",
-            "spec.yaml:7 methods[1]: the same as methods[0]. Remove one, or let them differ",
+            "spec.yaml:7 methods[1]: the same as methods[0]. Remove one of them, or make them differ",
         ),
         (
             "kind: lora, rank: {choice: [4, 8]}",
             "kind: lora, name: base",
-            "spec.yaml:7 methods[1].name: base is the name of the untrained model's row. Choose another",
+            "spec.yaml:7 methods[1].name: base is reserved for the untrained model. Choose another name",
         ),
         (
             "kind: lora, rank: {choice: [4, 8]}",
             "kind: lora, name: a/b",
-            "spec.yaml:7 methods[1].name: a/b can't be part of a file's name. "
-            "Use letters, digits, dot, dash and underscore",
+            "spec.yaml:7 methods[1].name: a/b can't be part of a file name. "
+            "Use letters, digits, dots, dashes and underscores",
         ),
         (
             "{kind: lora, rank: {choice: [4, 8]}}",
@@ -347,7 +347,7 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             "name: tiny",
             "name: a b",
-            "spec.yaml:1 name: a b can't name a run's folder. Use letters, digits, dot, dash and underscore",
+            "spec.yaml:1 name: a b can't be the name of a run folder. Use letters, digits, dots, dashes and underscores",
         ),
         ("name: tiny", "question: [1]", "spec.yaml:1 question: got [1]; allowed: a text"),
         (
@@ -360,7 +360,7 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             ", learning_rate: {log: [1e-4, 5e-3]}",
             "",
-            "spec.yaml:8 train.learning_rate: not given. Give a number, above 0",
+            "spec.yaml:8 train.learning_rate: missing. Give a number, above 0",
         ),
         ("steps: 8", "steps: 8, epochs: 2", "spec.yaml:8 train: give one of steps and epochs"),
         (
@@ -392,13 +392,13 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             "search: {trials: 3}",
             "resources: {gpus: 0.3}",
-            "spec.yaml:9 resources.gpus: got 0.3; a worker takes whole GPUs or one's half, third, "
-            "quarter, ..., or auto",
+            "spec.yaml:9 resources.gpus: got 0.3; a worker takes whole GPUs, or a half, a third, "
+            "a quarter, ... of one, or auto",
         ),
         (
             "search: {trials: 3}",
             "resources: {cpus: {choice: [1, 2]}}",
-            "spec.yaml:9 resources.cpus: this is the same for all trials, neither compared nor searched. "
+            "spec.yaml:9 resources.cpus: this is the same for all trials, so it can be neither compared nor searched. "
             "Give one value",
         ),
         (
@@ -437,7 +437,7 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             "model: {path: model}",
             "model: {path: model, fingerprint: abc}",
-            "spec.yaml:2 model.fingerprint: unknown key; known here: name, path, dtype, attention, kernels, rope, "
+            "spec.yaml:2 model.fingerprint: unknown key; allowed: name, path, dtype, attention, kernels, rope, "
             "unsafe, quantization, from",
         ),
         (
@@ -446,7 +446,7 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
             "spec.yaml:2 model.path: model.path is compared, not searched: write {compare: [...]}",
         ),
         ("model: {path: model}", "model: {}", "spec.yaml:2 model: give one of name and path"),
-        ("model: {path: model}\n", "", "spec.yaml:1 model: not given. Give a mapping"),
+        ("model: {path: model}\n", "", "spec.yaml:1 model: missing. Give a mapping"),
         (
             "rank: {choice: [4, 8]}",
             "rank: {compare: []}",
@@ -490,7 +490,7 @@ def test_an_unknown_key_lists_the_known_ones_and_says_what_was_meant(
     name, value = key.split(": ")
     path = f"{section}.{name}".removeprefix(".")
     (message,) = problems(here, SPEC, f"{path}={value}")
-    assert message.startswith(f"--set {path}: unknown key; known here: ")
+    assert message.startswith(f"--set {path}: unknown key; allowed: ")
     assert message.endswith(f". Did you mean {hint}?")
 
 
@@ -562,7 +562,7 @@ def test_a_wrong_leaf_hides_no_other_and_causes_no_other(here: Path) -> None:
 
 def test_two_entries_of_one_name_are_refused(here: Path) -> None:
     text = SPEC.replace(ONE, "  - {kind: full, name: x}\n  - {kind: lora, name: x}\n")
-    assert problems(here, text) == ["spec.yaml:7 methods[1].name: methods[0] has the name x, too. Rename one"]
+    assert problems(here, text) == ["spec.yaml:7 methods[1].name: methods[0] is named x too. Rename one of them"]
 
 
 def test_the_nearest_name_is_found_whatever_its_case() -> None:
