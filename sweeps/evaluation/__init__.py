@@ -1,1 +1,1 @@
-"""The `evaluate` command: what is compared, whether it differs, and how that is written."""
+"""`paretune evaluate`: results measured on rows and compared, with intervals, and written to files."""

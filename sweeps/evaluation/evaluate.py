@@ -1,6 +1,7 @@
-"""``paretune evaluate``: one result or two, measured on rows, on a text they should still know, and by benchmarks.
+"""``paretune evaluate``: measures one or two results on rows, on a text for forgetting, and on benchmarks.
 
-evaluations/NAME/  evaluation.json  predictions.parquet  (and -other, benchmarks, for what else was asked)
+It writes ``evaluation.json`` and ``predictions.parquet`` to ``evaluations/NAME/``; a second result has
+``predictions-other.parquet``, and benchmarks have ``benchmarks.parquet`` and ``benchmarks-other.parquet``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sweeps.evaluation.findings import ResultFindings, evaluation_tree, parquet_
 from sweeps.evaluation.output import write_evaluation
 from sweeps.evaluation.request import EvaluationRequest
 from sweeps.evaluation.significance import Statistics
-from sweeps.runs.artifacts import Answers
+from sweeps.runs.artifacts import BestTrials
 from sweeps.runs.resolve import resolve
 from trainables.evaluation import evaluation_rows, forgetting, lm_eval
 from trainables.evaluation.evaluate import EvaluationTask, Settings, check_supported, measure
@@ -27,168 +28,193 @@ from trainables.evaluation.forgetting import ReferenceTexts
 from trainables.inference.model_pool import LoadedModel, ModelPool
 from trainables.inference.result import Result
 from trainables.models.folder import ModelError
-from trainables.scoring.measures import Measured
+from trainables.scoring.measures import MeasuredRows
 
-BENCHMARK_BATCH = 8
+BENCHMARK_BATCH_SIZE = 8
 
 
 def evaluate(
-    request: EvaluationRequest, answers: Answers, by: Statistics, warn: Callable[[str], None]
+    request: EvaluationRequest, answers: BestTrials, statistics: Statistics, warn: Callable[[str], None]
 ) -> tuple[Path, dict[str, Any]]:
-    """Evaluates, writes, and returns the folder and what its ``evaluation.json`` says. ``warn`` is told what to mind.
+    """Evaluates the requested results. Returns the folder that was written and the content of its ``evaluation.json``.
 
-    Raises what a user can mend: ``ModelError``, ``DataError``, ``TemplateError``, ``ScorerError``, ``HarnessError``,
-    ``ValueError``.
+    ``warn`` is called with each warning. Raises what a user can fix: ``ModelError``, ``DataError``, ``TemplateError``,
+    ``ScorerError``, ``HarnessError``, ``ValueError``.
     """
-    _check(request)
+    _check_options(request)
     results = [resolve(text, answers, request.trust, request.template) for text in request.results]
-    with loading_progress.shown(), _room():
-        rows = _rows(request, results)
-        known = ReferenceTexts.read(request.forgetting) if request.forgetting else None
-        folder = _folder(request, rows)
-        settings = _shared(request.settings, results)
-        asked = [EvaluationTask(result, rows, settings) if rows else None for result in results]
-        _refuse(asked, known, results)
-        pool, warnings = ModelPool(), list(rows.warnings if rows else ())
-        found = [
-            _found(request, settings, pool, *each, known, warnings)
-            for each in zip(results, asked, strict=True)
+    with loading_progress.display(), _memory_advice():
+        data = _load_rows(request, results)
+        texts = ReferenceTexts.read(request.forgetting) if request.forgetting else None
+        folder = _output_folder(request, data)
+        settings = _with_common_cutoff(request.settings, results)
+        tasks = [EvaluationTask(result, data, settings) if data else None for result in results]
+        _check_tasks(tasks, texts, results)
+        pool, warnings = ModelPool(), list(data.warnings if data else ())
+        findings = [
+            _evaluate_result(request, settings, pool, result, task, texts, warnings)
+            for result, task in zip(results, tasks, strict=True)
         ]
-    told = evaluation_tree(request, settings, rows, known, found, by)
-    warnings += _other_measure(request, told["comparison"])
-    told["warnings"] = list(dict.fromkeys(warnings))
-    for warning in told["warnings"]:
+    tree = evaluation_tree(request, settings, data, texts, findings, statistics)
+    warnings += _unknown_measure(request, tree["comparison"])
+    tree["warnings"] = list(dict.fromkeys(warnings))
+    for warning in tree["warnings"]:
         warn(warning)
-    write_evaluation(folder, told, parquet_tables(found))
-    return folder, told
+    write_evaluation(folder, tree, parquet_tables(findings))
+    return folder, tree
 
 
-def _check(request: EvaluationRequest) -> None:
+def _check_options(request: EvaluationRequest) -> None:
     if request.data and request.part:
-        raise ValueError("--part is of the trial's own data, and --data is all of another; give one of them")
+        raise ValueError(
+            "--part is for the trial's own data, and --data evaluates on all rows of another; give one of them"
+        )
     if not request.settings.generate and (request.settings.scorer or request.settings.sampling):
-        raise ValueError("--no-generate leaves no answers to draw or to score; leave it out")
+        raise ValueError(
+            "with --no-generate there are no answers to sample or to score; leave out --no-generate, or the options "
+            "for sampling and --scorer"
+        )
     if request.benchmarks is not None:
         request.benchmarks.check()
 
 
-def _rows(request: EvaluationRequest, results: list[Result]) -> EvaluationRows | None:
+def _load_rows(request: EvaluationRequest, results: list[Result]) -> EvaluationRows | None:
     if not request.wants_rows:
         return None
-    owner = next((result for result in results if result.run is not None), results[0])
+    owner = _first_of_a_trial(results)
     if request.data is not None:
-        found = evaluation_rows.load_named(owner, request.data, request.kind)
+        data = evaluation_rows.load_named(owner, request.data, request.kind)
     else:
-        found = evaluation_rows.load_held_out(owner, request.part or "test", request.kind)
-    return found.some(request.rows, request.seed)
+        data = evaluation_rows.load_held_out(owner, request.part or "test", request.kind)
+    return data.sample(request.rows, request.seed)
 
 
-def _shared(settings: Settings, results: list[Result]) -> Settings:
-    """With one cutoff for all results: that of the first that a trial left."""
+def _with_common_cutoff(settings: Settings, results: list[Result]) -> Settings:
+    """The settings with one cutoff for all results: by default that of the first result of a trial."""
     if settings.cutoff is not None:
         return settings
-    owner = next((result for result in results if result.run is not None), results[0])
-    return replace(settings, cutoff=owner.config.data.cutoff)
+    return replace(settings, cutoff=_first_of_a_trial(results).config.data.cutoff)
 
 
-def _refuse(asked: list[EvaluationTask | None], known: ReferenceTexts | None, results: list[Result]) -> None:
-    """All that can be told before a model is loaded."""
-    for each in asked:
-        if each is not None:
-            check_supported(each)
+def _first_of_a_trial(results: list[Result]) -> Result:
+    """The first result that a trial made; without any, the first result."""
+    return next((result for result in results if result.run is not None), results[0])
+
+
+def _check_tasks(
+    tasks: list[EvaluationTask | None], texts: ReferenceTexts | None, results: list[Result]
+) -> None:
+    """Raises ``ModelError`` for what is known to be impossible before a model is loaded."""
+    for task in tasks:
+        if task is not None:
+            check_supported(task)
     for result in results:
         result.folder()
-    if known is not None and not any(map(_has_before, results)):
-        forgetting.before_training(results[0])  # says why
+    if texts is not None and not any(map(_can_forget, results)):
+        forgetting.before_training(results[0])  # raises, and says why
 
 
-def _has_before(result: Result) -> bool:
+def _can_forget(result: Result) -> bool:
     return result.trained_folder is not None and result.generates_text
 
 
-def _found(
+def _evaluate_result(
     request: EvaluationRequest,
     settings: Settings,
     pool: ModelPool,
     result: Result,
-    asked: EvaluationTask | None,
-    known: ReferenceTexts | None,
+    task: EvaluationTask | None,
+    texts: ReferenceTexts | None,
     warnings: list[str],
 ) -> ResultFindings:
-    loaded, found = pool.load(result), ResultFindings(result)
+    """Everything requested about one result; adds to ``warnings``."""
+    loaded, findings = pool.load(result), ResultFindings(result)
     with loaded.active() as policy:
-        if asked is not None:
-            found = replace(found, rows=measure(policy, asked), seen=_seen(asked, warnings))
+        if task is not None:
+            trained_on = _count_trained_on(task, warnings)
+            findings = replace(findings, rows=measure(policy, task), rows_trained_on=trained_on)
         if request.benchmarks is not None:
-            batch = settings.batch_size or BENCHMARK_BATCH
-            found = replace(found, benchmarks=lm_eval.run(policy, request.benchmarks, batch))
-    if known is not None and _has_before(result):
-        before = _likelihoods(pool.load(forgetting.before_training(result)), loaded, known, settings)
-        after = _likelihoods(loaded, loaded, known, settings)
-        found = replace(found, before=before, after=after)
-    for each in (found.rows, found.benchmarks, found.before, found.after):
-        _finite(result, each)
-    warnings += [f"{result.name}: {note}" for note in (found.rows.notes if found.rows else ())]
-    warnings += _unlike_the_record(request, found)
-    return found
+            batch_size = settings.batch_size or BENCHMARK_BATCH_SIZE
+            benchmarks = lm_eval.run(policy, request.benchmarks, batch_size)
+            findings = replace(findings, benchmarks=benchmarks)
+    if texts is not None and _can_forget(result):
+        untrained = pool.load(forgetting.before_training(result))
+        before = _text_likelihood(untrained, loaded, texts, settings)
+        after = _text_likelihood(loaded, loaded, texts, settings)
+        findings = replace(findings, before=before, after=after)
+    for measured in (findings.rows, findings.benchmarks, findings.before, findings.after):
+        _check_finite(result, measured)
+    warnings += [f"{result.name}: {note}" for note in (findings.rows.notes if findings.rows else ())]
+    warnings += _differences_from_record(request, findings)
+    return findings
 
 
-def _likelihoods(model: LoadedModel, generator: LoadedModel, known: ReferenceTexts, settings: Settings) -> Measured:
-    """Of a model, with the tokenizer of another made of it: both read the same pieces."""
+def _text_likelihood(
+    model: LoadedModel, tokenized_by: LoadedModel, texts: ReferenceTexts, settings: Settings
+) -> MeasuredRows:
+    """The likelihood of the texts to ``model``, split into tokens by the trained result's tokenizer, so that the models
+    before and after training read the same pieces.
+    """
     with model.active() as policy:
-        policy = replace(policy, tokenizer=generator.tokenizer)
-        cutoff = settings.cutoff or generator.result.config.data.cutoff
-        return forgetting.measure_likelihood(policy, known, cutoff, settings.batch_size)
+        policy = replace(policy, tokenizer=tokenized_by.tokenizer)
+        cutoff = settings.cutoff or tokenized_by.result.config.data.cutoff
+        return forgetting.measure_likelihood(policy, texts, cutoff, settings.batch_size)
 
 
-def _seen(asked: EvaluationTask, warnings: list[str]) -> int:
-    count, unknown = evaluation_rows.count_trained_on(asked.result, asked.material)
+def _count_trained_on(task: EvaluationTask, warnings: list[str]) -> int:
+    """How many of the rows the result was trained on; warns of them and of training rows that can't be read."""
+    count, unknown = evaluation_rows.count_trained_on(task.result, task.data)
     warnings += unknown
-    total = len(asked.material.rows)
     if count:
         warnings.append(
-            f"{asked.result.name} was trained on {count} of these {total} rows (their prompts are in its training "
-            "rows): what it gets on them says little of others"
+            f"{task.result.name} was trained on {count} of these {len(task.rows)} rows (its training rows have the "
+            "same prompts): its scores on them say little about other rows"
         )
     return count
 
 
-def _finite(result: Result, measured: Measured | None) -> None:
+def _check_finite(result: Result, measured: MeasuredRows | None) -> None:
     for each in measured.measures if measured else ():
         if not math.isfinite(each.value):
-            raise ModelError(f"{result.name}: {each.name} is {each.value}; its weights are damaged")
+            raise ModelError(f"{result.name}: {each.name} is {each.value}; the model's weights are damaged")
 
 
-def _unlike_the_record(request: EvaluationRequest, found: ResultFindings) -> Iterator[str]:
-    """A warning where what the trial's record says isn't what was found, evaluated as the trial was."""
-    record, rows = found.result.record, found.rows
-    own = request.data is None and request.part in (None, "test") and request.rows is None
-    if record is None or rows is None or not own or request.settings != Settings():
-        return
-    if found.result.name != request.results[0]:
+def _differences_from_record(request: EvaluationRequest, findings: ResultFindings) -> Iterator[str]:
+    """A warning if the quality differs from the trial's record although it was measured in the same way."""
+    record, rows = findings.result.record, findings.rows
+    as_the_trial = (
+        request.data is None
+        and request.part in (None, "test")
+        and request.rows is None
+        and request.settings == Settings()
+        and findings.result.name == request.results[0]  # the test rows are those of the first result
+    )
+    if record is None or rows is None or not as_the_trial:
         return
     for each in rows.measures:
         if each.name == record.quality_name and record.quality is not None and each.value != record.quality:
             yield (
-                f"{found.result.name}: {each.name} is {each.value:.6g} here and {record.quality:.6g} in its record; "
-                "another machine or other packages round differently"
+                f"{findings.result.name}: {each.name} is {each.value:.6g} now and {record.quality:.6g} in the trial's "
+                "record; other hardware or package versions round differently"
             )
 
 
-def _other_measure(request: EvaluationRequest, comparison: dict[str, Any] | None) -> Iterator[str]:
-    """A warning where ``--by`` names nothing: what was found by then isn't thrown away for that."""
+def _unknown_measure(request: EvaluationRequest, comparison: dict[str, Any] | None) -> Iterator[str]:
+    """A warning if no measure is called what ``--by`` says: not an error, because all results are there by then."""
     if comparison is not None and request.by not in (None, comparison["by"]):
         names = ", ".join(comparison["differences"])
-        yield f"--by {request.by}: no such measure of both by row; there are {names}"
+        yield f"--by {request.by}: both results have no measure of that name by row; they have {names}"
 
 
-def _folder(request: EvaluationRequest, rows: EvaluationRows | None) -> Path:
-    """Where to; refused where something is already, unless ``force`` says that an evaluation may go."""
-    folder = request.output or Path("evaluations") / _name(request, rows)
+def _output_folder(request: EvaluationRequest, data: EvaluationRows | None) -> Path:
+    """The folder to write to. Raises ``ValueError`` if it holds something already, unless that is an evaluation which
+    ``force`` allows to replace.
+    """
+    folder = request.output or Path("evaluations") / _folder_name(request, data)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return folder
     if not (folder / "evaluation.json").is_file():
-        raise ValueError(f"{folder} is there and is no evaluation; give another --output")
+        raise ValueError(f"{folder} exists and is not an evaluation; give another --output")
     if not request.force:
         raise ValueError(
             f"{folder} holds an evaluation already; give another --output, or --force to replace it"
@@ -196,10 +222,13 @@ def _folder(request: EvaluationRequest, rows: EvaluationRows | None) -> Path:
     return folder
 
 
-def _name(request: EvaluationRequest, rows: EvaluationRows | None) -> str:
+def _folder_name(request: EvaluationRequest, data: EvaluationRows | None) -> str:
     results = "-vs-".join(_slug(text) for text in request.results)
-    what = f"{rows.name}-{rows.part}" if rows and rows.part else rows.name if rows else None
-    return f"{results}-{_slug(what or ('benchmarks' if request.benchmarks else 'forgetting'))}"
+    if data is not None:
+        subject = f"{data.name}-{data.part}" if data.part else data.name
+    else:
+        subject = "benchmarks" if request.benchmarks else "forgetting"
+    return f"{results}-{_slug(subject)}"
 
 
 def _slug(text: str) -> str:
@@ -208,11 +237,11 @@ def _slug(text: str) -> str:
 
 
 @contextmanager
-def _room() -> Iterator[None]:
-    """Says what to do where memory runs out."""
+def _memory_advice() -> Iterator[None]:
+    """Turns running out of GPU memory into a ``ModelError`` that says what to do."""
     import torch
 
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise ModelError(f"memory ran out; give a smaller --batch-size ({error})") from error
+        raise ModelError(f"out of memory; give a smaller --batch-size ({error})") from error

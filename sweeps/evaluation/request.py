@@ -1,4 +1,4 @@
-"""What `evaluate` was asked for."""
+"""The options of ``paretune evaluate``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainables.evaluation.lm_eval import Benchmarks
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What was asked for, as on the command line."""
+    """The results to evaluate and the command's options, as given on the command line."""
 
     results: tuple[str, ...]
     data: str | None = None
@@ -31,6 +31,6 @@ class EvaluationRequest:
 
     @property
     def wants_rows(self) -> bool:
-        """Whether rows are evaluated: unless only a text or benchmarks are asked for."""
-        asked = self.data or self.part or self.kind or self.rows
-        return bool(asked) or not (self.forgetting or self.benchmarks)
+        """Whether to evaluate on rows: unless only a text for forgetting or benchmarks are requested."""
+        row_options = self.data or self.part or self.kind or self.rows
+        return bool(row_options) or not (self.forgetting or self.benchmarks)

@@ -1,6 +1,6 @@
-"""How sure the measures of a result are, and whether two results differ: intervals, tests, a sentence that says so.
+"""Confidence intervals of a result's measures, and whether two results differ significantly: tests and a sentence.
 
-The statistics are handed over by whoever may know them (``reports.analysis.uncertainty``).
+The statistics (``reports.analysis.uncertainty``) are passed in, because this package must not import reports.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from trainables.scoring.measures import FRACTION, Measure, Measured
+from trainables.scoring.measures import FRACTION, Measure, MeasuredRows
 
-LEVEL = 0.05
-MIN_ROWS = 6  # rows: of fewer, even all alike say nothing at that level (2 / 2^5 = 0.06, the sign test)
+LEVEL = 0.05  # of significance
+MIN_ROWS = 6  # fewer are never significant: in a sign test, 5 rows that all agree have p = 2 / 2^5 = 0.06
 Interval = tuple[float, float]
 
 
@@ -22,7 +22,7 @@ class Statistics(Protocol):
 
     def wilson(self, proportion: float, count: int) -> Interval: ...
 
-    def area(self, auc: float, good: int, bad: int) -> Interval: ...
+    def auc_interval(self, auc: float, good: int, bad: int) -> Interval: ...
 
     def mcnemar(self, one_only: int, other_only: int) -> float: ...
 
@@ -36,16 +36,20 @@ class Statistics(Protocol):
         other_weights: Sequence[float],
     ) -> Interval: ...
 
-    def drawn(self, rows: int, of: Callable[[Any], float]) -> Interval: ...
+    def bootstrap_measure(self, rows: int, measure: Callable[[Any], float]) -> Interval: ...
 
-    def drawn_difference(
+    def paired_measure_difference(
         self, rows: int, one: Callable[[Any], float], other: Callable[[Any], float]
     ) -> Interval: ...
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One measure of two results over the same rows. ``p`` is McNemar's, where each row is right or wrong."""
+    """One measure of two results over the same ``rows``: ``measure`` of the first and the ``other``'s value.
+
+    ``low`` to ``high``: the 95 % interval of the difference. ``p``: McNemar's p-value, for measures by which each row
+    is either right or wrong.
+    """
 
     measure: Measure
     other: float
@@ -60,51 +64,59 @@ class Difference:
 
     @property
     def settled(self) -> bool:
+        """Whether the difference is significant."""
         if self.rows < MIN_ROWS:
             return False
         return self.p < LEVEL if self.p is not None else self.low > 0 or self.high < 0
 
     def to_json(self) -> dict[str, Any]:
-        found = {"difference": self.difference, "low": self.low, "high": self.high, "rows": self.rows}
-        return found | {"mcnemar_p": self.p, "settled": self.settled}
+        return {
+            "difference": self.difference,
+            "low": self.low,
+            "high": self.high,
+            "rows": self.rows,
+            "mcnemar_p": self.p,
+            "settled": self.settled,
+        }
 
 
-def interval(measure: Measure, by: Statistics) -> Interval | None:
-    """The 95 % interval: Wilson's of a share of rows, Newcombe's of an area under a curve, else a bootstrap over rows;
-    ``None`` where these tell nothing.
+def interval(measure: Measure, statistics: Statistics) -> Interval | None:
+    """The 95 % interval of a measure: Wilson's for a share of rows, Newcombe's for an area under a curve, else by a
+    bootstrap over rows; ``None`` for a measure without values by row.
     """
-    if measure.whole is not None and measure.whole.ranked is not None:
-        return by.area(measure.value, *measure.whole.ranked)
-    if measure.whole is not None:
-        return by.drawn(measure.whole.count, measure.whole.of)
+    if measure.corpus is not None and measure.corpus.auc_counts is not None:
+        return statistics.auc_interval(measure.value, *measure.corpus.auc_counts)
+    if measure.corpus is not None:
+        return statistics.bootstrap_measure(measure.corpus.count, measure.corpus.compute)
     values, weights = measure.counted
     if not values:
         return None
     if measure.unit == FRACTION and all(value in (0.0, 1.0) for value in values):
-        return by.wilson(sum(values) / len(values), len(values))
-    low, high = by.bootstrap(values, weights)
+        return statistics.wilson(sum(values) / len(values), len(values))
+    low, high = statistics.bootstrap(values, weights)
     return (math.exp(min(low, 700)), math.exp(min(high, 700))) if measure.exponential else (low, high)
 
 
-def differences(one: Measured, other: Measured, by: Statistics) -> list[Difference]:
-    """Of every measure that rows have in both. A loss by tokens is one only where both count the same tokens."""
+def differences(one: MeasuredRows, other: MeasuredRows, statistics: Statistics) -> list[Difference]:
+    """The difference in every measure that both have by row. A loss per token is comparable only if both results split
+    the rows into the same numbers of tokens.
+    """
     theirs = {each.name: each for each in other.measures}
     pairs = [(each, theirs[each.name]) for each in one.measures if each.name in theirs]
     return [
-        found
-        for mine, its in pairs
-        if (found := _difference(mine, its, by)) is not None and _alike(mine, its)
+        difference
+        for ours, its in pairs
+        if ("token" not in ours.unit or ours.weights == its.weights)
+        and (difference := _difference(ours, its, statistics)) is not None
     ]
 
 
-def _alike(one: Measure, other: Measure) -> bool:
-    return "token" not in one.unit or one.weights == other.weights
-
-
-def _difference(one: Measure, other: Measure, by: Statistics) -> Difference | None:
-    if one.whole is not None and other.whole is not None:
-        low, high = by.drawn_difference(one.whole.count, one.whole.of, other.whole.of)
-        return Difference(one, other.value, low, high, one.whole.count)
+def _difference(one: Measure, other: Measure, statistics: Statistics) -> Difference | None:
+    if one.corpus is not None and other.corpus is not None:
+        low, high = statistics.paired_measure_difference(
+            one.corpus.count, one.corpus.compute, other.corpus.compute
+        )
+        return Difference(one, other.value, low, high, one.corpus.count)
     if one.by_row is None or other.by_row is None or one.exponential:
         return None
     count = len(one.by_row)
@@ -112,43 +124,40 @@ def _difference(one: Measure, other: Measure, by: Statistics) -> Difference | No
     rows = [row for row in zip(*columns, strict=True) if row[0] is not None and row[1] is not None]
     if not rows:
         return None
-    mine, theirs, weights, their_weights = ([float(row[place] or 0) for row in rows] for place in range(4))
-    low, high = by.paired_difference(mine, weights, theirs, their_weights)
-    p, both = None, (*mine, *theirs)
+    ours, theirs, weights, their_weights = ([float(row[column] or 0) for row in rows] for column in range(4))
+    low, high = statistics.paired_difference(ours, weights, theirs, their_weights)
+    p, both = None, (*ours, *theirs)
+    # Not for a measure that happens to be 0 in all rows.
     if all(value in (0.0, 1.0) for value in both) and (one.unit == FRACTION or any(both)):
-        pairs = list(zip(mine, theirs, strict=True))
-        p = by.mcnemar(pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)))
+        pairs = list(zip(ours, theirs, strict=True))
+        p = statistics.mcnemar(pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)))
     return Difference(one, other.value, low, high, len(rows), p)
 
 
-def deciding_difference(found: Sequence[Difference], *wanted: str) -> Difference | None:
-    """The difference that decides: of the first ``wanted`` measure that is there, else what comes nearest to it."""
-    by_name = {each.measure.name: each for each in found}
-    for name in (*wanted, "bits_per_byte", "loss"):
+def deciding_difference(differences: Sequence[Difference], *preferred: str) -> Difference | None:
+    """The difference that decides which result is better: in the first of the ``preferred`` measures that exists, else
+    in bits per byte, the loss, or any measure.
+    """
+    by_name = {each.measure.name: each for each in differences}
+    for name in (*preferred, "bits_per_byte", "loss"):
         if name in by_name:
             return by_name[name]
-    return found[0] if found else None
+    return differences[0] if differences else None
 
 
-def verdict(found: Difference, one: str, other: str) -> str:
-    """Which is better, or that they can't be told apart, and by what."""
-    measure, name = found.measure, found.measure.name.replace("_", " ")
-    figures = (
-        f"{format_value(measure.value, measure.unit)} against {format_value(found.other, measure.unit)}, difference "
-        f"{format_value(found.difference, measure.unit)} (95 % interval {format_value(found.low, measure.unit)} to "
-        f"{format_value(found.high, measure.unit)}{_p(found)}, {found.rows} rows)"
-    )
-    if not found.settled:
-        few = f"so few rows, by {name}" if found.rows < MIN_ROWS else name
-        return f"{one} and {other} can't be told apart by {few}: {figures}."
-    higher = found.difference > 0
-    better = one if higher == measure.higher_is_better else other
-    worse = other if better == one else one
+def verdict(difference: Difference, one: str, other: str) -> str:
+    """A sentence that says which result is better, or that they can't be told apart, and by which measure."""
+    measure, name = difference.measure, difference.measure.name.replace("_", " ")
+    values = [measure.value, difference.other, difference.difference, difference.low, difference.high]
+    ours, theirs, gap, low, high = (format_value(value, measure.unit) for value in values)
+    p = f"; McNemar's p = {difference.p:.2g}" if difference.p is not None else ""
+    figures = f"{ours} against {theirs}, difference {gap} (95 % interval {low} to {high}{p}, {difference.rows} rows)"
+    if not difference.settled:
+        basis = f"so few rows, by {name}" if difference.rows < MIN_ROWS else name
+        return f"{one} and {other} can't be told apart by {basis}: {figures}."
+    higher = difference.difference > 0
+    better, worse = (one, other) if higher == measure.higher_is_better else (other, one)
     return f"{better} is better than {worse} by {name}: {figures}."
-
-
-def _p(found: Difference) -> str:
-    return f"; McNemar's p = {found.p:.2g}" if found.p is not None else ""
 
 
 def format_value(value: float | None, unit: str = "") -> str:

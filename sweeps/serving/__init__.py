@@ -1,1 +1,1 @@
-"""Results behind an API that OpenAI's clients speak, on Ray Serve."""
+"""`paretune serve`: results behind an API that OpenAI's clients can use, on Ray Serve."""

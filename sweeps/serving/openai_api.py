@@ -1,4 +1,4 @@
-"""What is asked of the API and what it answers: OpenAI's shapes of chat completions, completions and errors."""
+"""Requests, responses and errors of the API in OpenAI's formats: chat completions and completions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from trainables.data.rows import Message
 from trainables.inference.sampling import Sampling
 
-MAX_ANSWERS = 8  # to one request
-# What clients send along and is of no use here; it changes no answer.
+MAX_ANSWERS = 8  # per prompt of a request
+# Fields that clients send and that don't affect an answer.
 IGNORED_FIELDS = ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key")
 
 
 class ApiError(Exception):
-    """An error in OpenAI's shape. ``param`` is what it is about, ``code`` is for programs."""
+    """An error in OpenAI's format. ``param`` names the field of the request; ``code`` is for programs."""
 
     def __init__(
         self,
@@ -32,12 +32,12 @@ class ApiError(Exception):
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def _stops(value: Any) -> Any:
+def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
 class _GenerationRequest(BaseModel):
-    """``max_tokens`` of an answer are at most what the server allows. What isn't listed is refused by its name."""
+    """What both kinds of request have in common. A field that isn't listed is an error that names it."""
 
     model_config = ConfigDict(extra="forbid", strict=False)
 
@@ -50,22 +50,22 @@ class _GenerationRequest(BaseModel):
     frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
     n: int = Field(default=1, ge=1, le=MAX_ANSWERS)
     seed: int | None = None
-    stop: Annotated[tuple[str, ...], BeforeValidator(_stops), Field(max_length=4)] | None = None
+    stop: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(max_length=4)] | None = None
     stream: bool = False
     stream_options: dict[str, bool] | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _without_what_says_nothing(cls, given: Any) -> Any:
-        """``None`` is what isn't given; some other settings don't matter."""
-        if not isinstance(given, dict):
-            return given
-        return {key: value for key, value in given.items() if value is not None and key not in IGNORED_FIELDS}
+    def _without_ignored_fields(cls, body: Any) -> Any:
+        """Drops fields that are ``None``, which means not set, and those that don't affect an answer."""
+        if not isinstance(body, dict):
+            return body
+        return {key: value for key, value in body.items() if value is not None and key not in IGNORED_FIELDS}
 
-    def sampling(self, most: int, number: int = 0) -> Sampling:
-        """How the ``number``-th answer is drawn; ``most`` tokens are allowed."""
+    def sampling(self, limit: int, number: int = 0) -> Sampling:
+        """How the ``number``-th answer is generated, with at most ``limit`` tokens, which the server allows."""
         return Sampling(
-            max_new_tokens=min(self.wanted() or most, most),
+            max_new_tokens=min(self.token_limit() or limit, limit),
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,
@@ -75,16 +75,18 @@ class _GenerationRequest(BaseModel):
             stop=self.stop or (),
         )
 
-    def wanted(self) -> int | None:
+    def token_limit(self) -> int | None:
+        """The maximum number of tokens of an answer that the request sets."""
         return self.max_tokens
 
     @property
-    def counts_at_the_end(self) -> bool:
+    def streams_usage(self) -> bool:
+        """Whether a streamed answer ends with a chunk that has the numbers of tokens."""
         return bool(self.stream_options and self.stream_options.get("include_usage"))
 
 
 class TextPart(BaseModel):
-    """A piece of a message; models here read text alone."""
+    """A part of a message; only text is supported."""
 
     type: Literal["text"]
     text: str
@@ -95,7 +97,7 @@ def _parts(value: Any) -> Any:
 
 
 class ChatMessage(BaseModel):
-    """A message, as OpenAI's clients write it."""
+    """A message of a conversation, as OpenAI's clients send it."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -103,6 +105,7 @@ class ChatMessage(BaseModel):
     content: Annotated[tuple[TextPart, ...], BeforeValidator(_parts)] = ()
 
     def message(self) -> Message:
+        """The message as chat templates take it: its parts joined, and ``developer`` as ``system``."""
         text = "".join(part.text for part in self.content)
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
@@ -113,60 +116,64 @@ class ChatRequest(_GenerationRequest):
     messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
 
-    def wanted(self) -> int | None:
+    def token_limit(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
 
 
 class CompletionRequest(_GenerationRequest):
-    """``POST /v1/completions``: texts, or tokens, that are gone on with as they are."""
+    """``POST /v1/completions``: texts or token ids that are continued without a chat template."""
 
     prompt: str | list[str] | list[int] | list[list[int]]
     max_tokens: int | None = Field(default=16, ge=1)  # OpenAI's default
 
     def prompts(self) -> list[str | list[int]]:
-        given: Any = self.prompt
-        if isinstance(given, str) or (given and isinstance(given[0], int)):
-            return [given]
-        return list(given)
+        """The prompts as a list: the field also takes one text, or the token ids of one."""
+        prompt: Any = self.prompt
+        if isinstance(prompt, str) or (prompt and isinstance(prompt[0], int)):
+            return [prompt]
+        return list(prompt)
 
 
 class ResponseBuilder:
-    """The head that all parts of one response share."""
+    """Builds a response, or the chunks of a streamed one, with the fields that all of them share."""
 
     def __init__(self, model: str, chat: bool) -> None:
         self.chat = chat
         self.id = f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}"
-        self.kind = "chat.completion" if chat else "text_completion"
-        self._head = {"id": self.id, "created": int(time.time()), "model": model}
+        self.object = "chat.completion" if chat else "text_completion"
+        self._shared = {"id": self.id, "created": int(time.time()), "model": model}
 
-    def whole(self, texts: list[str], reasons: list[str], usage: dict[str, int]) -> dict[str, Any]:
+    def response(self, texts: list[str], reasons: list[str], usage: dict[str, int]) -> dict[str, Any]:
         choices = [
-            {"index": index, "finish_reason": reason, "logprobs": None, **self._said(text)}
+            {"index": index, "finish_reason": reason, "logprobs": None, **self._content(text)}
             for index, (text, reason) in enumerate(zip(texts, reasons, strict=True))
         ]
-        return {**self._head, "object": self.kind, "choices": choices, "usage": usage}
+        return {**self._shared, "object": self.object, "choices": choices, "usage": usage}
 
-    def _said(self, text: str) -> dict[str, Any]:
+    def _content(self, text: str) -> dict[str, Any]:
         return {"message": {"role": "assistant", "content": text}} if self.chat else {"text": text}
 
-    def piece(self, index: int, text: str, reason: str | None = None, first: bool = False) -> dict[str, Any]:
-        """A part of an answer that is streamed; its ``reason`` to end comes with the last."""
+    def chunk(self, index: int, text: str, reason: str | None = None, first: bool = False) -> dict[str, Any]:
+        """A piece of the streamed answer number ``index``; the last one has the ``reason`` why the answer ended."""
         delta: dict[str, Any] = ({"role": "assistant"} if first else {}) | (
             {"content": text} if text or first else {}
         )
-        said = {"delta": delta} if self.chat else {"text": text}
-        choice = {"index": index, "finish_reason": reason, "logprobs": None, **said}
-        return {**self._head, "object": f"{self.kind}.chunk" if self.chat else self.kind, "choices": [choice]}
+        content = {"delta": delta} if self.chat else {"text": text}
+        choice = {"index": index, "finish_reason": reason, "logprobs": None, **content}
+        return {**self._shared, "object": self._chunk_object(), "choices": [choice]}
 
-    def counted(self, usage: dict[str, int]) -> dict[str, Any]:
-        return {
-            **self._head,
-            "object": f"{self.kind}.chunk" if self.chat else self.kind,
-            "choices": [],
-            "usage": usage,
-        }
+    def usage_chunk(self, usage: dict[str, int]) -> dict[str, Any]:
+        """The last chunk of a streamed response, with the numbers of tokens."""
+        return {**self._shared, "object": self._chunk_object(), "choices": [], "usage": usage}
+
+    def _chunk_object(self) -> str:
+        return f"{self.object}.chunk" if self.chat else self.object
 
 
-def usage(prompts: int, answers: int) -> dict[str, int]:
-    """Tokens read and generated."""
-    return {"prompt_tokens": prompts, "completion_tokens": answers, "total_tokens": prompts + answers}
+def usage(prompt_tokens: int, answer_tokens: int) -> dict[str, int]:
+    """The numbers of tokens in the prompts and in the answers."""
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": answer_tokens,
+        "total_tokens": prompt_tokens + answer_tokens,
+    }

@@ -1,4 +1,4 @@
-"""What ``paretune serve`` was asked for: where it listens, what it serves by which name, and with which key."""
+"""The options of ``paretune serve``: where it listens, which results it serves by which names, and the API key."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from pathlib import Path
 from trainables.inference.result import Result
 from trainables.storage.urls import is_url
 
-NAME = "paretune"
+APP_NAME = "paretune"  # of the Ray Serve application
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ServeError(ValueError):
-    """Why the API can't be started as asked."""
+    """Why the API can't be started with these options."""
 
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Where it listens, and how many replicas answer, each with so many CPUs and GPUs."""
+    """The address to listen on, and the replicas that answer, with the CPUs and GPUs of each."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     replicas: int = 1
     cpus: int = 1
     gpus: float = 0
-    address: str | None = None  # of a Ray cluster; without one it is this machine alone
-    replace: bool = False  # what is served on the cluster already is ended
+    address: str | None = None  # of a Ray cluster; ``None`` for this machine alone
+    replace: bool = False  # what Paretune serves on the cluster already is shut down
 
     def require_key(self, key: str | None) -> None:
-        """Raises :class:`NotServed` for what others could reach without a key."""
+        """Raises :class:`ServeError` if other machines could reach the API without a key."""
         if self.host not in LOOPBACK and not key:
             raise ServeError(
                 f"--host {self.host} can be reached by others: set PARETUNE_API_KEY, or give --api-key-file FILE"
             )
 
     def check_port_is_free(self) -> None:
-        """Raises :class:`NotServed` where somebody listens here already, which Ray Serve would say in a trace."""
-        kind = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        with socket.socket(kind) as probe:
+        """Raises :class:`ServeError` if the port is in use on this machine; Ray Serve would print a stack trace."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((self.host, self.port))
@@ -53,24 +53,28 @@ class ServeOptions:
 
 
 def model_names(texts: Sequence[str]) -> list[tuple[str, str]]:
-    """(the name in requests, the result) of ``NAME=RESULT`` or ``RESULT``. Raises :class:`NotServed` for two alike.
+    """(model name in requests, result) for each ``NAME=RESULT`` or ``RESULT``.
 
-    >>> names(["best=runs/methods", "runs/methods:sft-full"])
+    Raises :class:`ServeError` if two results have the same name.
+
+    >>> model_names(["best=runs/methods", "runs/methods:sft-full"])
     [('best', 'runs/methods'), ('runs/methods:sft-full', 'runs/methods:sft-full')]
     """
-    found = []
+    models = []
     for text in texts:
-        name, equals, rest = text.partition("=")
-        is_named = equals and name and "/" not in name and ":" not in name
-        found.append((name, rest) if is_named else (text, text))
-    alike = [name for name, _ in found if [each for each, _ in found].count(name) > 1]
-    if alike:
-        raise ServeError(f"two results are called {alike[0]}; tell them apart: NAME=RESULT")
-    return found
+        name, equals, result = text.partition("=")
+        has_name = equals and name and "/" not in name and ":" not in name
+        models.append((name, result) if has_name else (text, text))
+    names = [name for name, _ in models]
+    if duplicates := [name for name in names if names.count(name) > 1]:
+        raise ServeError(f"two results are called {duplicates[0]}; give them different names: NAME=RESULT")
+    return models
 
 
 def portable_name(text: str, result: Result) -> str:
-    """A result that was found, written so that every node finds the same one, whatever the run does meanwhile."""
+    """A name that means the same ``result``, which was resolved from ``text``, on every node and at any time, even if the
+    best trial of its run changes meanwhile.
+    """
     if result.trained_folder is None:
         run, colon, part = text.rpartition(":")
         if colon and not is_url(text) and (Path(run) / "trials").is_dir():
@@ -78,13 +82,16 @@ def portable_name(text: str, result: Result) -> str:
         return str(Path(text).resolve()) if Path(text).is_dir() else text
     if not is_url(text):
         return str(result.trained_folder.resolve())
-    run = text if text.count(":") == 1 else text.rpartition(":")[0]
+    run = text if text.count(":") == 1 else text.rpartition(":")[0]  # the scheme of a URL has a colon too
     _, dash, step = result.trained_folder.name.partition("-")
     return f"{run}:{result.trained_folder.parent.name}{f'@{step}' if dash else ''}"
 
 
 def read_key(path: Path | None, environment: str | None) -> str | None:
-    """The API key: what is in a file, else of the environment. Raises :class:`NotServed`."""
+    """The API key: the content of the file ``path``, else the value from the ``environment``.
+
+    Raises :class:`ServeError` for a file that can't be read or is empty.
+    """
     if path is None:
         return environment or None
     try:

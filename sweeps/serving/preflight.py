@@ -1,4 +1,4 @@
-"""What must hold of a cluster before the API is started there: nothing else serves, and the replicas have room."""
+"""What a cluster must satisfy before the API is started on it: nothing else is served, and the replicas fit."""
 
 from __future__ import annotations
 
@@ -6,46 +6,51 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sweeps.cluster.session import Node, head, nodes
-from sweeps.serving.options import NAME, ServeError, ServeOptions
+from sweeps.serving.options import APP_NAME, ServeError, ServeOptions
 
 
-def prepare_cluster(ray: Any, where: ServeOptions, say: Callable[[str], None]) -> None:
-    """Ends what is served there by Paretune if it may be replaced; raises :class:`NotServed` for what is in the way.
+def prepare_cluster(ray: Any, options: ServeOptions, say: Callable[[str], None]) -> None:
+    """Shuts down what Paretune serves on the cluster already, if that may be replaced.
 
-    Where there is no room yet for all replicas it says so, for a cluster may grow; a machine alone doesn't.
+    ``say`` is called with a message if not all replicas fit yet: a cluster may grow. Raises :class:`ServeError` if
+    something else is served, if the port is in use, or if the replicas don't fit on this machine alone.
     """
-    _refuse_served(where)
-    # Of a machine alone that was asked before Ray was started.
-    if where.address is not None and head_is_local(ray):
-        where.check_port_is_free()
-    there = nodes(ray)
-    if (count := count_fitting(there, where)) >= where.replicas:
+    _check_not_serving(options)
+    # Without a cluster, the port was checked before Ray was started.
+    if options.address is not None and head_is_local(ray):
+        options.check_port_is_free()
+    cluster = nodes(ray)
+    if (count := count_fitting(cluster, options)) >= options.replicas:
         return
-    each = f"{where.cpus} CPUs" + (f" and {where.gpus:g} GPUs" if where.gpus else "")
-    said = f"there is room for {count} of {where.replicas} replicas, each with {each}: {', '.join(map(_has, there))}"
-    if where.address is None:
-        raise ServeError(said)
-    say(f"{said}. Waiting for more; Ctrl-C ends this")
+    needs = f"{options.cpus} CPUs" + (f" and {options.gpus:g} GPUs" if options.gpus else "")
+    has = ", ".join(
+        f"{node.name} has {node.resources.get('CPU', 0):g} CPUs, {node.resources.get('GPU', 0):g} GPUs"
+        for node in cluster
+    )
+    message = f"{count} of {options.replicas} replicas fit, each of which needs {needs}: {has}"
+    if options.address is None:
+        raise ServeError(message)
+    say(f"{message}. Waiting for more nodes; Ctrl-C stops waiting")
 
 
-def _refuse_served(where: ServeOptions) -> None:
+def _check_not_serving(options: ServeOptions) -> None:
     from ray import serve
 
-    found = serve.status()
-    if not found.proxies and not found.applications:
+    status = serve.status()
+    if not status.proxies and not status.applications:
         return
-    others = sorted(set(found.applications) - {NAME})
+    others = sorted(set(status.applications) - {APP_NAME})
     if others:
         raise ServeError(
-            f"Ray Serve runs on the cluster already, with {', '.join(others)}; a cluster has one Ray Serve, with one "
-            "host and port. End it (serve.shutdown()), or serve elsewhere"
+            f"Ray Serve already serves {', '.join(others)} on the cluster, and a cluster has one Ray Serve with one "
+            "host and port. Shut it down (serve.shutdown()), or serve on another cluster"
         )
-    if not where.replace:
+    if not options.replace:
         raise ServeError(
-            "`paretune serve` runs on the cluster already, or was killed there; end it with Ctrl-C where it runs, or "
-            "give --replace to end it from here"
+            "`paretune serve` already runs on the cluster, or was killed there; end it with Ctrl-C where it runs, or "
+            "give --replace to shut it down from here"
         )
-    serve.delete(NAME)
+    serve.delete(APP_NAME)
     serve.shutdown()
 
 
@@ -65,15 +70,11 @@ def _head(ray: Any) -> Node:
     return node
 
 
-def count_fitting(there: Sequence[Node], where: ServeOptions) -> int:
-    """How many replicas the nodes hold if nothing else runs there."""
-    return sum(_fit(node, where) for node in there)
-
-
-def _fit(node: Node, where: ServeOptions) -> int:
-    wanted = {"CPU": float(where.cpus), "GPU": where.gpus}
-    return min(int(node.resources.get(name, 0) / count + 1e-6) for name, count in wanted.items() if count)
-
-
-def _has(node: Node) -> str:
-    return f"{node.name} has {node.resources.get('CPU', 0):g} CPUs, {node.resources.get('GPU', 0):g} GPUs"
+def count_fitting(cluster: Sequence[Node], options: ServeOptions) -> int:
+    """How many replicas fit on the nodes if nothing else runs there."""
+    needs = {"CPU": float(options.cpus), "GPU": options.gpus}
+    return sum(
+        # 1e-6: 1 GPU / 0.1 GPUs must be 10 replicas.
+        min(int(node.resources.get(name, 0) / count + 1e-6) for name, count in needs.items() if count)
+        for node in cluster
+    )

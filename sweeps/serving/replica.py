@@ -1,6 +1,6 @@
-"""One replica of the API: the models in memory, and what it answers to whom.
+"""One replica of the API: it holds the models in memory and answers requests.
 
-Annotations are not put off here: FastAPI reads them.
+Without ``from __future__ import annotations``: FastAPI reads the annotations.
 """
 
 import atexit
@@ -26,65 +26,65 @@ from trainables.inference.generator import PromptTooLong, prompt_tokens, remaini
 from trainables.inference.model_pool import LoadedModel
 from trainables.templates import TemplateError
 
-MOST_BYTES = 4 * 2**20  # of a request
+MAX_REQUEST_BYTES = 4 * 2**20
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
 
 @dataclass(frozen=True)
 class ReplicaConfig:
-    """What a replica serves: ``models`` (its name in requests, and the result, as ``named.resolve`` takes it).
+    """What a replica serves: ``models``, each its name in requests and the result, as ``resolve`` takes it.
 
-    ``most`` answers are generated at a time, ``waiting`` more may wait; ``most_tokens`` is the longest answer. Without
-    ``key`` whoever reaches it may ask.
+    At most ``max_concurrent`` answers of at most ``max_new_tokens`` tokens are generated at a time, and ``max_waiting``
+    more may wait. Without ``key``, every request is answered.
     """
 
     models: tuple[tuple[str, str], ...]
     key: str | None = None
-    most: int = 32
-    waiting: int = 128
-    most_tokens: int = 1024
+    max_concurrent: int = 32
+    max_waiting: int = 128
+    max_new_tokens: int = 1024
     cpus: int = 1
     template: str | None = None
     trust: tuple[str, ...] = ()
 
 
 @app.middleware("http")
-async def _guarded(request: Request, call_next: Any) -> Any:
-    if int(request.headers.get("content-length") or 0) > MOST_BYTES:
-        return _shown(ApiError(f"a request has at most {MOST_BYTES} bytes", 413))
+async def _limit_size(request: Request, call_next: Any) -> Any:
+    if int(request.headers.get("content-length") or 0) > MAX_REQUEST_BYTES:
+        return _response(ApiError(f"a request has at most {MAX_REQUEST_BYTES} bytes", 413))
     return await call_next(request)
 
 
 @app.exception_handler(ApiError)
-async def _refused(request: Request, error: ApiError) -> JSONResponse:
-    return _shown(error)
+async def _on_api_error(request: Request, error: ApiError) -> JSONResponse:
+    return _response(error)
 
 
 @app.exception_handler(RequestValidationError)
-async def _misread(request: Request, error: RequestValidationError) -> JSONResponse:
+async def _on_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     param = ".".join(str(part) for part in first["loc"] if part != "body") or None
-    said = {"extra_forbidden": "this is not supported here"}.get(first["type"], first["msg"])
-    return _shown(ApiError(f"{param}: {said}" if param else said, param=param))
+    message = {"extra_forbidden": "this is not supported here"}.get(first["type"], first["msg"])
+    return _response(ApiError(f"{param}: {message}" if param else message, param=param))
 
 
 @app.exception_handler(HTTPException)
-async def _elsewhere(request: Request, error: HTTPException) -> JSONResponse:
-    return _shown(ApiError(f"{request.method} {request.url.path}: {error.detail}", error.status_code))
+async def _on_http_error(request: Request, error: HTTPException) -> JSONResponse:
+    return _response(ApiError(f"{request.method} {request.url.path}: {error.detail}", error.status_code))
 
 
 @app.exception_handler(Exception)
-async def _failed(request: Request, error: Exception) -> JSONResponse:
+async def _on_failure(request: Request, error: Exception) -> JSONResponse:
     logging.getLogger("ray.serve").exception("a request failed", exc_info=error)
-    return _shown(_unexpected(error))
+    return _response(_server_error(error))
 
 
-def _unexpected(error: BaseException) -> ApiError:
-    """No trace, and no text of an error that may hold anything: both are in the server's log."""
+def _server_error(error: BaseException) -> ApiError:
+    """An error without stack trace or message, which might hold private data; the server's log has both."""
     return ApiError(f"the server failed ({type(error).__name__}); its log says how", 500, "server_error")
 
 
-def _shown(error: ApiError) -> JSONResponse:
+def _response(error: ApiError) -> JSONResponse:
     return JSONResponse(error.body, error.status)
 
 
@@ -92,7 +92,7 @@ def _event(content: dict[str, Any]) -> str:
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
 
 
-def _tokens(loaded: LoadedModel, prompt: str | list[int]) -> list[int]:
+def _prompt_ids(loaded: LoadedModel, prompt: str | list[int]) -> list[int]:
     vocabulary = len(loaded.tokenizer)
     tokens = loaded.tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt
     if not tokens or not all(0 <= token < vocabulary for token in tokens):
@@ -100,7 +100,7 @@ def _tokens(loaded: LoadedModel, prompt: str | list[int]) -> list[int]:
     return list(tokens)
 
 
-def _reason(job: GenerationJob) -> str:
+def _finish_reason(job: GenerationJob) -> str:
     return (job.answer and job.answer.finish_reason) or "stop"
 
 
@@ -108,111 +108,118 @@ def _usage(prompts: Sequence[Sequence[int]], jobs: Sequence[GenerationJob]) -> d
     return usage(sum(map(len, prompts)), sum(len(job.answer.tokens) for job in jobs if job.answer))
 
 
-def _listen_to_nobody_else() -> None:
-    """Keeps a replica's own gRPC server to a socket that only its owner can open.
+def _close_grpc_port() -> None:
+    """Binds the replica's own gRPC server to a socket file that only this user can open.
 
-    Ray Serve opens it on all interfaces, once a replica is made, and it asks nobody for a token; requests come by Ray.
+    Ray Serve binds it to all interfaces when a replica is created, and it accepts calls without a token. Requests reach
+    the replica through Ray, so that nothing needs the port.
     """
     from ray.serve._private import replica
 
+    # mkdtemp makes the folder for its owner alone.
     folder, add = tempfile.mkdtemp(prefix="paretune-"), replica.add_port_to_grpc_server
     replica.add_port_to_grpc_server = lambda server, address: add(server, f"unix:{folder}/grpc")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
-def _loaded(served: ReplicaConfig) -> dict[str, LoadedModel]:
+def _load_models(config: ReplicaConfig) -> dict[str, LoadedModel]:
     from sweeps.runs.resolve import resolve
     from trainables.inference.model_pool import ModelPool
 
     pool = ModelPool()
     return {
-        name: pool.load(resolve(text, lambda run: [], served.trust, served.template))
-        for name, text in served.models
+        name: pool.load(resolve(text, lambda run: [], config.trust, config.template))
+        for name, text in config.models
     }
 
 
-# Last of all here: Ray Serve pickles the application while this class is made, with what there is by then.
+# Last in this file: when this class is created, Ray Serve pickles the application with what is defined by then.
 @serve.deployment
 @serve.ingress(app)
 class Api:
-    """Loads the models, then answers."""
+    """Loads the models, then answers requests."""
 
-    def __init__(self, served: ReplicaConfig) -> None:
+    def __init__(self, config: ReplicaConfig) -> None:
         import torch
 
         from trainables.system import quiet
 
         quiet.silence()
-        _listen_to_nobody_else()
+        _close_grpc_port()
         if not torch.cuda.is_available():
-            torch.set_num_threads(served.cpus)
-        self.served, self.engine, self.began = served, Engine(served.most), int(time.time())
-        self.loaded = _loaded(served)
+            torch.set_num_threads(config.cpus)
+        self.config, self.engine = config, Engine(config.max_concurrent)
+        self.started_at = int(time.time())
+        self.loaded = _load_models(config)
 
     @app.get("/health")
     async def health(self) -> dict[str, Any]:
-        """Whether it answers; asks for no key."""
+        """Whether the replica answers; needs no key."""
         return {"status": "ok"}
 
     @app.get("/v1/models")
     async def models(self, request: Request) -> dict[str, Any]:
-        self._let_in(request)
+        self._check_key(request)
         data = [
-            {"id": name, "object": "model", "created": self.began, "owned_by": "paretune"}
+            {"id": name, "object": "model", "created": self.started_at, "owned_by": "paretune"}
             for name in self.loaded
         ]
         return {"object": "list", "data": data}
 
     @app.post("/v1/chat/completions")
-    async def chat(self, request: Request, asked: ChatRequest) -> Any:
-        self._let_in(request)
-        loaded = self._model(asked.model)
+    async def chat(self, request: Request, body: ChatRequest) -> Any:
+        self._check_key(request)
+        loaded = self._model(body.model)
         try:
-            prompt = prompt_tokens(loaded, [each.message() for each in asked.messages])
+            prompt = prompt_tokens(loaded, [each.message() for each in body.messages])
         except TemplateError as error:
             raise ApiError(str(error), param="messages") from None
-        return await self._answer(asked, loaded, [prompt], ResponseBuilder(asked.model, chat=True))
+        return await self._answer(body, loaded, [prompt], ResponseBuilder(body.model, chat=True))
 
     @app.post("/v1/completions")
-    async def complete(self, request: Request, asked: CompletionRequest) -> Any:
-        self._let_in(request)
-        loaded = self._model(asked.model)
-        prompts = [_tokens(loaded, prompt) for prompt in asked.prompts()]
-        return await self._answer(asked, loaded, prompts, ResponseBuilder(asked.model, chat=False))
+    async def complete(self, request: Request, body: CompletionRequest) -> Any:
+        self._check_key(request)
+        loaded = self._model(body.model)
+        prompts = [_prompt_ids(loaded, prompt) for prompt in body.prompts()]
+        return await self._answer(body, loaded, prompts, ResponseBuilder(body.model, chat=False))
 
-    def _let_in(self, request: Request) -> None:
-        if self.served.key is None:
+    def _check_key(self, request: Request) -> None:
+        if self.config.key is None:
             return
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-        if not hmac.compare_digest(given.encode(), self.served.key.encode()):
-            wrong = "the API key is wrong" if given else "give the API key: Authorization: Bearer KEY"
-            raise ApiError(wrong, 401, "authentication_error", code="invalid_api_key")
+        key = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        if not hmac.compare_digest(key.encode(), self.config.key.encode()):
+            message = "the API key is wrong" if key else "give the API key: Authorization: Bearer KEY"
+            raise ApiError(message, 401, "authentication_error", code="invalid_api_key")
 
     def _model(self, name: str) -> LoadedModel:
         if name not in self.loaded:
-            there = ", ".join(self.loaded)
+            names = ", ".join(self.loaded)
             raise ApiError(
-                f"there is no model {name!r}; there is {there}", 404, param="model", code="model_not_found"
+                f"there is no model {name!r}; there is {names}", 404, param="model", code="model_not_found"
             )
         return self.loaded[name]
 
     async def _answer(
-        self, asked: ChatRequest | CompletionRequest, loaded: LoadedModel, prompts: list[list[int]], head: ResponseBuilder
+        self,
+        body: ChatRequest | CompletionRequest,
+        loaded: LoadedModel,
+        prompts: list[list[int]],
+        builder: ResponseBuilder,
     ) -> Any:
         jobs = [
-            GenerationJob(loaded, prompt, asked.sampling(self.served.most_tokens, number))
+            GenerationJob(loaded, prompt, body.sampling(self.config.max_new_tokens, number))
             for prompt in prompts
-            for number in range(asked.n)
+            for number in range(body.n)
         ]
-        self._refuse(jobs)
-        if asked.stream:
-            events = self._events(jobs, head, asked.counts_at_the_end)
+        self._check_capacity(jobs)
+        if body.stream:
+            events = self._events(jobs, builder, body.streams_usage)
             return StreamingResponse(events, media_type="text/event-stream")
         texts = await generate_all(self.engine, jobs)
-        return head.whole(texts, [_reason(job) for job in jobs], _usage(prompts, jobs))
+        return builder.response(texts, [_finish_reason(job) for job in jobs], _usage(prompts, jobs))
 
-    def _refuse(self, jobs: Sequence[GenerationJob]) -> None:
-        if self.engine.count + len(jobs) > self.served.most + self.served.waiting:
+    def _check_capacity(self, jobs: Sequence[GenerationJob]) -> None:
+        if self.engine.count + len(jobs) > self.config.max_concurrent + self.config.max_waiting:
             raise ApiError(
                 "too many requests wait; ask again later", 429, "rate_limit_error", code="rate_limit_exceeded"
             )
@@ -222,16 +229,18 @@ class Api:
             except PromptTooLong as error:
                 raise ApiError(str(error), code="context_length_exceeded") from None
 
-    async def _events(self, jobs: list[GenerationJob], head: ResponseBuilder, counted: bool) -> AsyncIterator[str]:
+    async def _events(
+        self, jobs: list[GenerationJob], builder: ResponseBuilder, with_usage: bool
+    ) -> AsyncIterator[str]:
         try:
             async for index, text, first in stream_all(self.engine, jobs):
                 if text is None:
-                    yield _event(head.piece(index, "", _reason(jobs[index])))
+                    yield _event(builder.chunk(index, "", _finish_reason(jobs[index])))
                 else:
-                    yield _event(head.piece(index, text, first=first))
-            if counted:
-                yield _event(head.counted(_usage([job.prompt for job in jobs[:1]], jobs)))
-        except Exception as error:  # the head is sent, so this is the only way to say it
+                    yield _event(builder.chunk(index, text, first=first))
+            if with_usage:
+                yield _event(builder.usage_chunk(_usage([job.prompt for job in jobs[:1]], jobs)))
+        except Exception as error:  # the status is sent already, so the stream has to tell
             logging.getLogger("ray.serve").exception("an answer failed")
-            yield _event(_unexpected(error).body)
+            yield _event(_server_error(error).body)
         yield "data: [DONE]\n\n"

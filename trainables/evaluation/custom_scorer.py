@@ -1,4 +1,4 @@
-"""A score of one's own for an answer: ``module:function``, found from the folder one is in."""
+"""A custom score for answers: a Python function given as ``module:function``, imported from the working directory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ScoreFunction = Callable[[list[Message], str | None, str], float]
 
 
 class ScorerError(ValueError):
-    """A scorer that isn't there, or that fails: which, at which row, and how."""
+    """A scorer that can't be imported, or that fails: which one, at which row, and how."""
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """``name`` is what the function is called; its score has that name too."""
+    """A scoring function, given as ``path``; ``name`` is the function's name and that of its measure."""
 
     name: str
     path: str
@@ -30,44 +30,44 @@ class Scorer:
 
     @classmethod
     def parse(cls, path: str) -> Scorer:
-        """The function that ``module:function`` names. Raises ``ScorerError``."""
+        """Imports the function ``module:function``. Raises ``ScorerError``."""
         module, colon, name = path.partition(":")
         if not (module and colon and name):
             raise ScorerError(f"--scorer {path}: give module:function, as in my_scores:politeness")
-        function = getattr(_imported(module, path), name, None)
+        function = getattr(_import_module(module, path), name, None)
         if not callable(function):
             raise ScorerError(f"--scorer {path}: {module} has no function {name}")
         return cls(name, path, function)
 
-    def rows(
+    def score_rows(
         self,
-        numbers: Sequence[int],
+        row_numbers: Sequence[int],
         prompts: Sequence[Sequence[Message]],
         references: Sequence[str | None],
         answers: Sequence[str],
     ) -> list[float]:
-        """The score of each row. Raises ``ScorerError`` that names the row by its number."""
-        rows = zip(numbers, prompts, references, answers, strict=True)
-        return [self._one(number, list(prompt), *rest) for number, prompt, *rest in rows]
+        """The score of each row's answer. Raises ``ScorerError`` that names the row by its number."""
+        rows = zip(row_numbers, prompts, references, answers, strict=True)
+        return [self._score(number, list(prompt), *rest) for number, prompt, *rest in rows]
 
-    def _one(self, row: int, prompt: list[Message], reference: Any, answer: Any) -> float:
+    def _score(self, row: int, prompt: list[Message], reference: Any, answer: Any) -> float:
         try:
-            found = float(self.function(prompt, reference, answer))
+            score = float(self.function(prompt, reference, answer))
         except Exception as error:
             raise ScorerError(f"{self.path}, row {row}: {type(error).__name__}: {error}") from error
-        if not math.isfinite(found):
-            raise ScorerError(f"{self.path}, row {row}: gave {found}, which is no score")
-        return found
+        if not math.isfinite(score):
+            raise ScorerError(f"{self.path}, row {row}: returned {score}; a score must be finite")
+        return score
 
 
-def _imported(module: str, path: str) -> Any:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+def _import_module(module: str, path: str) -> Any:
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
     try:
         importlib.invalidate_caches()
         return importlib.import_module(module)
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
-        raise ScorerError(f"--scorer {path}: {module} can't be imported from {here} ({why})") from error
+        raise ScorerError(f"--scorer {path}: {module} can't be imported from {folder} ({why})") from error
     finally:
-        sys.path.remove(here)
+        sys.path.remove(folder)

@@ -1,5 +1,5 @@
-"""Measuring a model on rows: answers by their likelihood and as it writes them, pairs by their order, texts by their
-likelihood. What a trial scored itself by comes out the same here, to the last digit.
+"""Evaluating a model on rows: answers by their likelihood and as it generates them, pairs by their order, texts by
+their likelihood. On the rows that a trial scored, the result equals its record to the last digit.
 """
 
 from __future__ import annotations
@@ -15,34 +15,42 @@ from trainables import templates
 from trainables.auc import auc
 from trainables.config import limits
 from trainables.data.loading import Data
-from trainables.data.rows import Conversation, Prompt, Prompted
-from trainables.data.thinking import matches
+from trainables.data.rows import Prompt, Prompted
+from trainables.data.thinking import answer_matches
 from trainables.evaluation.custom_scorer import Scorer
 from trainables.evaluation.evaluation_rows import EvaluationRows, Kind
-from trainables.inference.batch_answers import generate_answers as answered
+from trainables.inference.batch_answers import generate_answers
 from trainables.inference.result import Result
 from trainables.inference.sampling import Sampling
 from trainables.models.folder import ModelError
-from trainables.scoring.generation import greedy, longest_answer
-from trainables.scoring.likelihood import Judged, judge, mean_logprobs
-from trainables.scoring.measures import FRACTION, Measure, Measured, area, likelihood, of_rows
-from trainables.scoring.text_metrics import likeness
+from trainables.scoring.generation import greedy_answers, max_answer_tokens
+from trainables.scoring.likelihood import LogLikelihood, log_likelihoods, mean_logprobs
+from trainables.scoring.measures import (
+    FRACTION,
+    Measure,
+    MeasuredRows,
+    auc_measure,
+    likelihood_measures,
+    mean_measure,
+)
+from trainables.scoring.text_metrics import answer_similarity
 from trainables.stages import DPO, KTO, SFT, Pretrain
-from trainables.stages.base import TrainingStage
+from trainables.stages.base import Scores, TrainingStage
 from trainables.stages.preference import Margins, PairStage
 from trainables.stages.sft import reference
 from trainables.tokenization.encode import Encoded, encode
 from trainables.training.policy import Policy
 
-NEW_TOKENS = 256  # an answer's most, where no reference says how long answers are
+MAX_NEW_TOKENS = 256  # of an answer, where no reference tells how long answers are
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How rows are evaluated. ``None``: as the result's trial did it, or as the data is.
+    """How rows are evaluated. ``None``: as the result's trial evaluated them, or as suits the data.
 
-    ``sampling`` draws answers, which are the most likely ones without it, with ``max_new_tokens`` of here.
-    ``characters``: texts are compared by characters and not by words. Without ``generate``, no answers are written.
+    ``cutoff``: the maximum number of tokens of a row. Without ``generate``, no answers are generated; without
+    ``sampling``, they are greedy. ``max_new_tokens`` of an answer is the one here, not that of ``sampling``.
+    ``characters``: texts are compared by characters instead of words.
     """
 
     batch_size: int | None = None
@@ -56,113 +64,127 @@ class Settings:
 
 @dataclass(frozen=True)
 class EvaluationTask:
-    """A result's rows and settings. ``stage`` and ``cutoff`` are those of its trial."""
+    """A result, the rows to evaluate it on, and how."""
 
     result: Result
-    material: EvaluationRows
+    data: EvaluationRows
     settings: Settings
 
     @property
     def rows(self) -> Sequence[Any]:
-        return self.material.rows
+        return self.data.rows
 
     @property
     def cutoff(self) -> int:
+        """The maximum number of tokens of a row: that of the settings, else of the result's trial."""
         return self.settings.cutoff or self.result.config.data.cutoff
 
     def stage(self, default: TrainingStage) -> TrainingStage:
-        """The result's own stage where it is of that kind, so that rows are scored as it scored its own."""
-        own = self.result.config.stage
+        """The stage that scores the rows: the trial's own if it is of the same kind as ``default``, so that rows are
+        scored as the trial scored its own, else ``default``.
+        """
+        trained = self.result.config.stage
         kind = PairStage if isinstance(default, PairStage) else type(default)
-        stage = own if isinstance(own, kind) else default
+        stage = trained if isinstance(trained, kind) else default
         size = self.settings.batch_size
         return stage if size is None else stage.model_copy(update={"eval_batch": size})
 
 
-def check_supported(asked: EvaluationTask) -> None:
-    """Raises ``ModelError`` where the model can't do what its rows ask."""
-    result, kind = asked.result, asked.material.kind
+def check_supported(task: EvaluationTask) -> None:
+    """Raises ``ModelError`` for rows that the model can't be evaluated on: a reward model takes pairs only."""
+    result, kind = task.result, task.data.kind
     if not result.generates_text and kind != "pairs":
         raise ModelError(
-            f"{result.name} is a reward model: it gives a text a number and writes none, so it is evaluated on pairs "
-            f"of a chosen and a rejected answer, and {asked.material.name} is taken as {kind}"
+            f"{result.name} is a reward model: it scores texts and generates none, so it is evaluated on pairs of a "
+            f"chosen and a rejected answer, but the rows of {task.data.name} are {kind}"
         )
 
 
-def measure(policy: Policy, asked: EvaluationTask) -> Measured:
-    """All that the rows tell. Raises ``ModelError`` as :func:`refuse` does, ``ScorerError``."""
-    check_supported(asked)
-    return _MEASURES[asked.material.kind](policy, asked)
+def measure(policy: Policy, task: EvaluationTask) -> MeasuredRows:
+    """Evaluates the model on the task's rows. Raises ``ScorerError``, and what :func:`check_supported` raises."""
+    check_supported(task)
+    return _MEASURES[task.data.kind](policy, task)
 
 
-def _answers(policy: Policy, asked: EvaluationTask) -> Measured:
-    stage, rows = asked.stage(SFT()), asked.rows
-    tokens = stage.tokens(policy.tokenizer, rows, asked.cutoff, scoring=True)
-    judged = judge(policy, tokens, stage.eval_batch)
-    whole = [_whole(policy, *each, asked.cutoff) for each in zip(rows, tokens, strict=True)]
-    references = [reference(policy, *each) for each in zip(rows, whole, strict=True)]
-    lost = [len(full.answer) > len(kept.answer) for full, kept in zip(whole, tokens, strict=True)]
-    sizes = [None if cut else len(text.encode()) for cut, text in zip(lost, references, strict=True)]
-    measures, said = likelihood(judged, sizes), None
-    if asked.settings.generate:
-        said = _written(policy, asked, tokens, judged, stage.eval_batch)
-    return _compared(
-        asked, measures, [row.prompt for row in rows], references, said, _cut_notes(tokens, asked)
-    )
+def _measure_answers(policy: Policy, task: EvaluationTask) -> MeasuredRows:
+    """The likelihood of the reference answers and, unless switched off, the answers that the model generates."""
+    stage, rows = task.stage(SFT()), task.rows
+    tokens = stage.tokens(policy.tokenizer, rows, task.cutoff, scoring=True)
+    scored = log_likelihoods(policy, tokens, stage.eval_batch)
+    uncut = [
+        encode(row, policy.tokenizer, limits.TOKENS) if kept.truncated else kept
+        for row, kept in zip(rows, tokens, strict=True)
+    ]
+    references = [reference(policy, *each) for each in zip(rows, uncut, strict=True)]
+    # The loss of a cut answer has no length in bytes: where in the text the tokens end isn't known.
+    sizes = [
+        None if len(whole.answer) > len(kept.answer) else len(text.encode())
+        for whole, kept, text in zip(uncut, tokens, references, strict=True)
+    ]
+    measures, answers = likelihood_measures(scored, sizes), None
+    if task.settings.generate:
+        answers = _generate(policy, task, tokens, scored, stage.eval_batch)
+    prompts = [row.prompt for row in rows]
+    return _with_answer_measures(task, measures, prompts, references, answers, _cut_notes(tokens, task))
 
 
-def _written(
-    policy: Policy, asked: EvaluationTask, tokens: Sequence[Encoded], judged: Sequence[Judged], batch: int
+def _generate(
+    policy: Policy,
+    task: EvaluationTask,
+    tokens: Sequence[Encoded],
+    scored: Sequence[LogLikelihood],
+    batch_size: int,
 ) -> list[str]:
-    settings = asked.settings
-    room = settings.max_new_tokens or longest_answer(judged)
+    settings = task.settings
+    limit = settings.max_new_tokens or max_answer_tokens(scored)
     if settings.sampling is None:
-        return greedy(policy, tokens, judged, room, batch)
+        return greedy_answers(policy, tokens, scored, limit, batch_size)
     prompts = [row.prompt for row in tokens]
-    return answered(policy, prompts, asked.material.numbers, settings.sampling, room, batch)
+    return generate_answers(policy, prompts, task.data.row_numbers, settings.sampling, limit, batch_size)
 
 
-def _whole(policy: Policy, row: Conversation, kept: Encoded, cutoff: int) -> Encoded:
-    return encode(row, policy.tokenizer, limits.TOKENS) if kept.truncated else kept
-
-
-def _compared(
-    asked: EvaluationTask,
+def _with_answer_measures(
+    task: EvaluationTask,
     measures: tuple[Measure, ...],
     prompts: Sequence[Sequence[Any]],
     references: Sequence[str | None],
-    said: list[str] | None,
+    answers: list[str] | None,
     notes: tuple[str, ...],
-) -> Measured:
-    """With what the answers themselves tell: exact match, likeness to the references, one's own score."""
-    material, settings = asked.material, asked.settings
-    columns = _columns(asked, references, said or [None] * len(references))
-    known = [text for text in references if text is not None]
+) -> MeasuredRows:
+    """``measures`` and those of the generated ``answers``: if every row has a reference, exact match and similarity to
+    it; and the custom score. ``answers`` is ``None`` if none were generated.
+    """
+    columns = _prediction_columns(task, references, answers or [None] * len(references))
+    if answers is None:
+        return MeasuredRows(columns, measures, "loss", notes)
+    main = "exact_match" if task.data.one_right_answer else "loss"
     libraries: dict[str, Any] = {}
-    if said is not None and len(known) == len(references) and known:
-        right = matches(said, known)
-        measures += (of_rows("exact_match", right, unit=FRACTION, how="thoughts and space around aside"),)
-        alike, libraries = likeness(said, known, settings.characters)
-        measures += alike
-    main = "exact_match" if material.exact and said is not None else "loss"
-    if said is not None and (scorer := settings.scorer) is not None:
-        scores = scorer.rows(material.numbers, prompts, references, said)
+    texts = [text for text in references if text is not None]
+    if texts and len(texts) == len(references):
+        how = "thoughts and space around aside"
+        exact = mean_measure("exact_match", answer_matches(answers, texts), unit=FRACTION, how=how)
+        similarity, libraries = answer_similarity(answers, texts, task.settings.characters)
+        measures = (*measures, exact, *similarity)
+    if (scorer := task.settings.scorer) is not None:
+        scores = scorer.score_rows(task.data.row_numbers, prompts, references, answers)
         unit = FRACTION if all(score in (0.0, 1.0) for score in scores) else ""
-        measures += (of_rows(scorer.name, scores, unit=unit, how=scorer.path),)
+        measures = (*measures, mean_measure(scorer.name, scores, unit=unit, how=scorer.path))
         main = scorer.name
-    return Measured(columns, measures, main, notes, libraries)
+    return MeasuredRows(columns, measures, main, notes, libraries)
 
 
-def _prompts(policy: Policy, asked: EvaluationTask) -> Measured:
-    stage, settings = asked.result.config.stage, asked.settings
+def _measure_prompts(policy: Policy, task: EvaluationTask) -> MeasuredRows:
+    """The answers to prompts that may have no reference; a trial that was trained on prompts scores them itself."""
+    stage, settings = task.result.config.stage, task.settings
     if stage.row_type is Prompt and settings.scorer is None and settings.sampling is None:
-        return _staged(policy, asked, asked.stage(stage))
-    room = settings.max_new_tokens or NEW_TOKENS
-    ids = [_prompt_ids(policy, row)[-max(asked.cutoff - room, 1) :] for row in asked.rows]
-    batch = asked.stage(SFT()).eval_batch
-    said = answered(policy, ids, asked.material.numbers, settings.sampling, room, batch)
-    prompts, references = zip(*((row.prompt, row.reference) for row in asked.rows), strict=True)
-    return _compared(asked, (), prompts, references, said, ())
+        return _measure_by_stage(policy, task, task.stage(stage))
+    limit = settings.max_new_tokens or MAX_NEW_TOKENS
+    # A prompt that leaves too little of the cutoff for the answer loses its beginning.
+    ids = [_prompt_ids(policy, row)[-max(task.cutoff - limit, 1) :] for row in task.rows]
+    batch_size = task.stage(SFT()).eval_batch
+    answers = generate_answers(policy, ids, task.data.row_numbers, settings.sampling, limit, batch_size)
+    prompts, references = zip(*((row.prompt, row.reference) for row in task.rows), strict=True)
+    return _with_answer_measures(task, (), prompts, references, answers, ())
 
 
 def _prompt_ids(policy: Policy, row: Prompt) -> list[int]:
@@ -170,96 +192,112 @@ def _prompt_ids(policy: Policy, row: Prompt) -> list[int]:
     return templates.prompt_ids(policy.tokenizer, row.prompt, tools)
 
 
-def _pairs(policy: Policy, asked: EvaluationTask) -> Measured:
-    stage = asked.stage(DPO())
+def _measure_pairs(policy: Policy, task: EvaluationTask) -> MeasuredRows:
+    """The share of pairs whose chosen answer scores higher: by a reward model's reward, else by the mean
+    log-probability of an answer's tokens, and for comparison by their sum.
+    """
+    stage = task.stage(DPO())
     assert isinstance(stage, PairStage)
-    both = stage.tokens(policy.tokenizer, asked.rows, asked.cutoff, scoring=True)
-    judged = judge(policy, both, stage.eval_batch) if asked.result.generates_text else None
-    worth = stage.worth(policy, both) if judged is None else mean_logprobs(judged)
-    found = Margins(worth[0::2], worth[1::2])
-    how = "by reward" if judged is None else "by mean log-probability per token"
+    answers = stage.tokens(
+        policy.tokenizer, task.rows, task.cutoff, scoring=True
+    )  # chosen, rejected, chosen, ...
+    scored = log_likelihoods(policy, answers, stage.eval_batch) if task.result.generates_text else None
+    scores = stage.answer_scores(policy, answers) if scored is None else mean_logprobs(scored)
+    margins = Margins(scores[0::2], scores[1::2])
+    how = "by reward" if scored is None else "by mean log-probability per token"
     measures = [
-        Measure("pair_accuracy", found.accuracy, _floats(found.right), unit=FRACTION, how=how),
-        of_rows("margin", _floats(found.chosen - found.rejected), how=how),
+        Measure("pair_accuracy", margins.accuracy, _floats(margins.right), unit=FRACTION, how=how),
+        mean_measure("margin", _floats(margins.chosen - margins.rejected), how=how),
     ]
-    if judged is not None:
-        value = auc(found.chosen, found.rejected)
-        measures.append(area(found.chosen.tolist(), found.rejected.tolist(), value, how=how))
-        total = np.array([row.logprob for row in judged])
-        by_sum = Margins(total[0::2], total[1::2])
+    if scored is not None:
+        value = auc(margins.chosen, margins.rejected)
+        measures.append(auc_measure(margins.chosen.tolist(), margins.rejected.tolist(), value, how=how))
+        sums = np.array([row.logprob for row in scored])
+        by_sum = Margins(sums[0::2], sums[1::2])
         how = "by the sum of log-probabilities"
         measures.append(
             Measure("pair_accuracy_by_sum", by_sum.accuracy, _floats(by_sum.right), unit=FRACTION, how=how)
         )
-    columns = _columns(asked, [row.chosen for row in asked.rows], [None] * len(asked.rows))
-    columns["rejected"] = [row.rejected for row in asked.rows]
-    columns |= {"chosen_worth": found.chosen.tolist(), "rejected_worth": found.rejected.tolist()}
-    return Measured(columns, tuple(measures), "pair_accuracy", _cut_notes(both, asked))
+    columns = _prediction_columns(task, [row.chosen for row in task.rows], [None] * len(task.rows))
+    columns["rejected"] = [row.rejected for row in task.rows]
+    columns |= {"chosen_worth": margins.chosen.tolist(), "rejected_worth": margins.rejected.tolist()}
+    return MeasuredRows(columns, tuple(measures), "pair_accuracy", _cut_notes(answers, task))
 
 
-def _text(policy: Policy, asked: EvaluationTask) -> Measured:
-    stage = asked.stage(Pretrain())
+def _measure_text(policy: Policy, task: EvaluationTask) -> MeasuredRows:
+    """The likelihood of running text, whose rows are cut into pieces of at most ``cutoff`` tokens."""
+    stage = task.stage(Pretrain())
     assert isinstance(stage, Pretrain)
-    bits = stage.bits(policy, asked.rows, asked.cutoff)
-    pieces = stage.tokens(policy.tokenizer, asked.rows, asked.cutoff, scoring=True)
+    bits = stage.bits(policy, task.rows, task.cutoff)  # (rows,)
+    pieces = stage.tokens(policy.tokenizer, task.rows, task.cutoff, scoring=True)
+    # A piece's first token is not predicted.
     tokens = np.bincount(pieces.rows, weights=pieces.lengths - 1, minlength=len(bits))
     nats = bits * np.log(2)
-    judged = [Judged(-float(cost), int(count), []) for cost, count in zip(nats, tokens, strict=True)]
-    sizes = [len(row.text.encode()) for row in asked.rows]
-    columns = _columns(asked, [row.text for row in asked.rows], [None] * len(sizes))
-    return Measured(columns, _as_trained(likelihood(judged, sizes), bits, sizes), "bits_per_byte")
+    scored = [LogLikelihood(-float(cost), int(count), []) for cost, count in zip(nats, tokens, strict=True)]
+    sizes = [len(row.text.encode()) for row in task.rows]
+    # Summed up as training does it, which rounds differently from the sum of rows in `likelihood_measures`.
+    bits_per_byte = float(bits.sum()) / sum(sizes)
+    measures = tuple(
+        replace(each, value=bits_per_byte) if each.name == "bits_per_byte" else each
+        for each in likelihood_measures(scored, sizes)
+    )
+    columns = _prediction_columns(task, [row.text for row in task.rows], [None] * len(sizes))
+    return MeasuredRows(columns, measures, "bits_per_byte")
 
 
-def _as_trained(measures: tuple[Measure, ...], bits: np.ndarray, sizes: Sequence[int]) -> tuple[Measure, ...]:
-    """With bits per byte summed up as training does, to the last digit."""
-    total = float(bits.sum()) / sum(sizes)
-    return tuple(replace(each, value=total) if each.name == "bits_per_byte" else each for each in measures)
+def _measure_labels(policy: Policy, task: EvaluationTask) -> MeasuredRows:
+    return _measure_by_stage(policy, task, task.stage(KTO()))
 
 
-def _labels(policy: Policy, asked: EvaluationTask) -> Measured:
-    return _staged(policy, asked, asked.stage(KTO()))
+def _measure_by_stage(policy: Policy, task: EvaluationTask, stage: TrainingStage) -> MeasuredRows:
+    """What the stage itself measures on its kind of rows, under the names that trials' records have for it."""
+    data = Data(task.data.name, [], [], task.rows, task.data.one_right_answer, task.data.sha256)
+    scores = stage.score(policy, data, task.rows, task.cutoff)
+    metric = stage.quality(data)
+    quality = scores.metrics[metric.name]
+    row_scores = tuple(row.score for row in scores.rows)
+    columns = _prediction_columns(
+        task, [row.reference for row in scores.rows], [row.prediction for row in scores.rows]
+    )
+    # An area under a curve is of all rows at once: its rows' scores order them and are no measure by row.
+    by_row = row_scores if np.isclose(np.mean(row_scores), quality) else None
+    if by_row is None:
+        columns["score"] = list(row_scores)
+    if metric.name == "auc":
+        main = _auc_of_scores(scores, quality)
+    else:
+        better, unit = metric.higher_is_better, metric.unit
+        main = Measure(metric.name, quality, by_row, higher_is_better=better, unit=unit)
+    others = [Measure(name, value) for name, value in scores.metrics.items() if name != metric.name]
+    return MeasuredRows(columns, (main, *others), metric.name)
 
 
-def _staged(policy: Policy, asked: EvaluationTask, stage: TrainingStage) -> Measured:
-    """What a stage itself says of its kind of rows, under the names it has in records."""
-    material = asked.material
-    whole = Data(material.name, [], [], asked.rows, material.exact, material.sha256)
-    scores = stage.score(policy, whole, asked.rows, asked.cutoff)
-    metric = stage.quality(whole)
-    main, better = metric.name, metric.higher_is_better
-    rows = tuple(row.score for row in scores.rows)
-    measures = [Measure(name, value) for name, value in scores.metrics.items() if name != main]
-    # Of an area under a curve, a row by itself tells nothing: its scores are what the rows are ordered by.
-    own = rows if np.isclose(np.mean(rows), scores.metrics[main]) else None
-    columns = _columns(asked, [row.reference for row in scores.rows], [row.prediction for row in scores.rows])
-    if own is None:
-        columns["score"] = list(rows)
-    first = Measure(main, scores.metrics[main], own, higher_is_better=better, unit=metric.unit)
-    if main == "auc":
-        good, bad = ([getattr(row, side) for row in scores.rows] for side in ("good_worth", "bad_worth"))
-        first = area(good, bad, first.value)
-    return Measured(columns, (first, *measures), main)
+def _auc_of_scores(scores: Scores, value: float) -> Measure:
+    good = [row.good_worth for row in scores.rows]
+    bad = [row.bad_worth for row in scores.rows]
+    return auc_measure(good, bad, value)
 
 
-def _columns(
-    asked: EvaluationTask, references: Sequence[str | None], said: Sequence[str | None]
+def _prediction_columns(
+    task: EvaluationTask, references: Sequence[str | None], answers: Sequence[str | None]
 ) -> dict[str, list[Any]]:
-    prompts = [row.prompt_json() if isinstance(row, Prompted) else "[]" for row in asked.rows]
+    """The columns of ``predictions.parquet`` besides the scores."""
+    prompts = [row.prompt_json() if isinstance(row, Prompted) else "[]" for row in task.rows]
     return {
-        "row": list(asked.material.numbers),
+        "row": list(task.data.row_numbers),
         "prompt": prompts,
         "reference": list(references),
-        "prediction": list(said),
+        "prediction": list(answers),
     }
 
 
-def _cut_notes(tokens: Any, asked: EvaluationTask) -> tuple[str, ...]:
+def _cut_notes(tokens: Any, task: EvaluationTask) -> tuple[str, ...]:
     count = int(tokens.truncated.sum())
     if not count:
         return ()
     return (
-        f"{count} of {len(tokens)} rows don't fit into {asked.cutoff} tokens and are cut as in training; --cutoff "
-        "gives them more",
+        f"{count} of {len(tokens)} rows don't fit into {task.cutoff} tokens and are cut as in training; a larger "
+        "--cutoff keeps more of them",
     )
 
 
@@ -267,10 +305,10 @@ def _floats(values: np.ndarray) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
-_MEASURES: dict[Kind, Callable[[Policy, EvaluationTask], Measured]] = {
-    "answers": _answers,
-    "pairs": _pairs,
-    "text": _text,
-    "labels": _labels,
-    "prompts": _prompts,
+_MEASURES: dict[Kind, Callable[[Policy, EvaluationTask], MeasuredRows]] = {
+    "answers": _measure_answers,
+    "pairs": _measure_pairs,
+    "text": _measure_text,
+    "labels": _measure_labels,
+    "prompts": _measure_prompts,
 }

@@ -1,4 +1,6 @@
-"""Which rows a result is evaluated on: all of a data set, or what its trial held out; and which it was trained on."""
+"""The rows that a result is evaluated on: all of a data set, or those its trial held out; and which of them it was
+trained on.
+"""
 
 from __future__ import annotations
 
@@ -21,124 +23,127 @@ from trainables.evaluation import trial_rows
 from trainables.inference.result import Result
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
-from trainables.trial.staged_inputs import Given
+from trainables.trial.staged_inputs import StagedInputs
 
 Kind = Literal["answers", "pairs", "text", "labels", "prompts"]
 Part = Literal["test", "validation"]
-NEEDS: dict[Kind, type] = {
+ROW_TYPES: dict[Kind, type] = {
     "answers": Conversation,
     "pairs": Preference,
     "text": Text,
     "labels": Labelled,
     "prompts": Prompt,
 }
-KINDS: dict[type, Kind] = {need: kind for kind, need in NEEDS.items()}
+KINDS: dict[type, Kind] = {row_type: kind for kind, row_type in ROW_TYPES.items()}
 
 
 @dataclass(frozen=True)
 class EvaluationRows:
-    """Rows to evaluate. ``numbers`` are theirs within the data, or the part of it; ``of`` is how many that has.
+    """Rows to evaluate on, all or some of a data set or of one ``part`` of a trial's data.
 
-    ``exact``: each prompt has one right answer. ``sha256`` is the hash of all the data's rows.
+    ``row_numbers``: the position of each row in the data or its part, which has ``total`` rows. ``one_right_answer``:
+    whether each prompt has exactly one. ``sha256``: the hash of all rows of the data set.
     """
 
     name: str
     kind: Kind
     part: Part | None
     rows: Rows[Any]
-    numbers: tuple[int, ...]
-    of: int
-    exact: bool
+    row_numbers: tuple[int, ...]
+    total: int
+    one_right_answer: bool
     sha256: str
     warnings: tuple[str, ...] = ()
 
-    def some(self, count: int | None, seed: int) -> EvaluationRows:
-        """``count`` of the rows, drawn by ``seed``, in their order."""
-        if count is None or count >= self.of:
+    def sample(self, count: int | None, seed: int) -> EvaluationRows:
+        """``count`` of the rows, drawn by ``seed``, in their original order; all of them for ``None``."""
+        if count is None or count >= self.total:
             return self
-        drawn = np.sort(np.random.default_rng(seed).permutation(self.of)[:count])
+        drawn = np.sort(np.random.default_rng(seed).permutation(self.total)[:count])
         rows = Rows(self.rows.table, self.rows.indices[drawn], self.rows.cls, self.rows.sha256)
-        return replace(self, rows=rows, numbers=tuple(drawn.tolist()))
+        return replace(self, rows=rows, row_numbers=tuple(drawn.tolist()))
 
 
 def load_held_out(result: Result, part: Part, kind: Kind | None = None) -> EvaluationRows:
-    """What the result's trial held out, exactly as it was scored there. Raises ``DataError``."""
+    """The test or validation rows of the result's trial, exactly as the trial scored them. Raises ``DataError``."""
     config = trial_data(result)
     if config is None:
         raise DataError(
-            f"{result.name} has no data of its own; say which to evaluate on: --data FILE or NAME"
+            f"{result.name} is not the result of a trial and has no held-out rows; give the data to evaluate on: "
+            "--data FILE or NAME"
         )
     kind = kind or KINDS[result.config.stage.row_type]
-    found = loading.load(config, NEEDS[kind])
-    rows = found.test if part == "test" else found.validation
+    data = loading.load(config, ROW_TYPES[kind])
+    rows = data.test if part == "test" else data.validation
     assert isinstance(rows, Rows)
     numbers = tuple(range(len(rows)))
-    return EvaluationRows(found.name, kind, part, rows, numbers, len(rows), found.exact, found.sha256)
+    return EvaluationRows(data.name, kind, part, rows, numbers, len(rows), data.exact, data.sha256)
 
 
 def load_named(result: Result, name: str, kind: Kind | None = None) -> EvaluationRows:
-    """All rows of the data that ``name`` names: a file, a folder, a pattern, a hub's, an embedded one, or one of a
-    ``dataset_info.json`` beside the trial's data, here, or in ``./data``. Raises ``DataError``.
+    """All rows of a data set by its ``name``: a file, a folder, a pattern, a data set of a hub, an embedded one, or an
+    entry of a ``dataset_info.json`` in the folder of the trial's data, the working directory or ``./data``.
+
+    Without ``kind``, it is detected from the rows' columns; where these leave it open, it is the kind that the
+    trial was trained on. Raises ``DataError``.
     """
-    config = _config(result, name)
+    config = _named_data(result, name)
     if kind is None:
-        need = row_kind.kind(config)
-        kind = KINDS[result.config.stage.row_type if need is None else need]
-    found = loading.whole(config, NEEDS[kind])
-    count = len(found.rows)
+        row_type = row_kind.detect_row_type(config)
+        kind = KINDS[result.config.stage.row_type if row_type is None else row_type]
+    data = loading.load_uncut(config, ROW_TYPES[kind])
+    count = len(data.rows)
     numbers = tuple(range(count))
     return EvaluationRows(
-        found.name, kind, None, found.rows, numbers, count, found.exact, found.sha256, found.warnings
+        data.name, kind, None, data.rows, numbers, count, data.exact, data.sha256, data.warnings
     )
 
 
 def trial_data(result: Result) -> DataConfig | None:
-    """The data of the result's trial, where it is on this machine; ``None`` for what no trial left."""
+    """The data of the result's trial, with the paths of this machine; ``None`` for a result of no trial."""
     return None if result.run is None else trial_rows.local_config(result).data
 
 
-def count_trained_on(result: Result, material: EvaluationRows) -> tuple[int, list[str]]:
-    """How many of the rows have a prompt, or a text, that the result was trained on, by its trial or one before it;
-    and what couldn't be looked at, in sentences.
+def count_trained_on(result: Result, data: EvaluationRows) -> tuple[int, list[str]]:
+    """How many of the rows have a prompt, or a text, that the result was trained on, by its trial or by those that it
+    started from; and a sentence about each trial whose training rows can't be read.
     """
-    keys, seen, unknown = _keys(material.rows), np.zeros(len(material.rows), bool), []
-    for config in _trained(result):
+    keys, seen, unknown = _prompt_hashes(data.rows), np.zeros(len(data.rows), bool), []
+    for config in _training_configs(result):
         try:
             train = loading.load(config.data, config.stage.row_type).train
         except DataError as error:
-            unknown.append(f"{result.name}: whether rows were trained on can't be told: {error}")
+            unknown.append(f"{result.name}: can't check whether it was trained on these rows: {error}")
             continue
         assert isinstance(train, Rows)
-        seen |= pc.is_in(keys, value_set=_keys(train)).to_numpy(zero_copy_only=False)
+        seen |= pc.is_in(keys, value_set=_prompt_hashes(train)).to_numpy(zero_copy_only=False)
     return int(seen.sum()), unknown
 
 
-def _trained(result: Result) -> Iterator[TrialConfig]:
-    """The trials that trained the result, the last first."""
-    left, run = result.trained_folder, result.run
-    config: TrialConfig | None = result.config if left is not None and run is not None else None
+def _training_configs(result: Result) -> Iterator[TrialConfig]:
+    """The trials that trained the result, the last one first."""
+    run = result.run
+    config: TrialConfig | None = (
+        result.config if result.trained_folder is not None and run is not None else None
+    )
     start = result.config.model.start
     while config is not None:
-        yield config if run is None else Given.of(run).config(config)
+        yield config if run is None else StagedInputs.read(run).local_config(config)
         folder = start.folder if start is not None else None
-        config = starting_weights.trial(folder)
-        run = _run(folder)
+        config = starting_weights.read_trial(folder)
+        run = None if folder is None else folder.parent.parent.parent  # RUN/trials/TRIAL/model
         start = config.model.start if config is not None else None
 
 
-def _run(folder: Path | None) -> Path | None:
-    return None if folder is None else folder.parent.parent.parent
-
-
-def _keys(rows: Rows[Any]) -> pa.Array:
-    """Each row's hash of its prompt."""
+def _prompt_hashes(rows: Rows[Any]) -> pa.Array:
+    """The hash of each row's prompt: (rows,)."""
     return pc.take(rows.table["key"], pa.array(rows.indices)).combine_chunks()
 
 
-def _config(result: Result, name: str) -> DataConfig:
-    """The data of that name, looked for where it may be."""
-    own = result.config.data
-    base = DataConfig(train=name, cutoff=own.cutoff, template=own.template, thinking=own.thinking)
-    folders = (None, own.folder, Path(), Path("data"))
-    found = (base.model_copy(update={"folder": folder}) for folder in folders)
-    return next((config for config in found if exists(name, config)), base)
+def _named_data(result: Result, name: str) -> DataConfig:
+    """The data set of that name in the first of the folders that may hold it."""
+    trained = result.config.data
+    base = DataConfig(train=name, cutoff=trained.cutoff, template=trained.template, thinking=trained.thinking)
+    folders = (None, trained.folder, Path(), Path("data"))
+    candidates = (base.model_copy(update={"folder": folder}) for folder in folders)
+    return next((config for config in candidates if exists(name, config)), base)

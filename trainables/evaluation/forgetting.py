@@ -1,4 +1,4 @@
-"""What training cost of what the model knew: the likelihood of a text before and after it."""
+"""How much a model forgot in training: the likelihood of a text before and after."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from trainables.data.errors import DataError
 from trainables.data.rows import Text
 from trainables.inference.result import Result
 from trainables.models.folder import ModelError
-from trainables.scoring.likelihood import judge
-from trainables.scoring.measures import Measure, Measured, likelihood
+from trainables.scoring.likelihood import log_likelihoods
+from trainables.scoring.measures import Measure, MeasuredRows, likelihood_measures
 from trainables.stages import Pretrain
 from trainables.storage import files
 from trainables.training.policy import Policy
@@ -21,7 +21,7 @@ from trainables.training.policy import Policy
 
 @dataclass(frozen=True)
 class ReferenceTexts:
-    """Texts that a model should still know. ``sha256`` is the hash of the file, or of its rows."""
+    """Texts whose likelihood training should not lower. ``sha256``: the hash of the file, or of its rows."""
 
     name: str
     texts: tuple[Text, ...]
@@ -29,34 +29,35 @@ class ReferenceTexts:
 
     @classmethod
     def read(cls, name: str) -> ReferenceTexts:
-        """A ``.txt`` file as one text, any other text data as its rows. Raises ``DataError``."""
+        """Reads a ``.txt`` file as one text, any other text data row by row. Raises ``DataError``."""
         path = Path(name).expanduser()
         if path.suffix.lower() != ".txt":
-            found = loading.whole(DataConfig(train=name), Text)
-            return cls(found.name, tuple(found.rows), found.sha256)
+            data = loading.load_uncut(DataConfig(train=name), Text)
+            return cls(data.name, tuple(data.rows), data.sha256)
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(
-                f"--forgetting {name}: can't be read as a text in UTF-8 ({type(error).__name__})"
+                f"--forgetting {name}: can't be read as UTF-8 text ({type(error).__name__})"
             ) from None
         if not text.strip():
-            raise DataError(f"--forgetting {name}: there is no text in it")
+            raise DataError(f"--forgetting {name}: the file has no text")
         return cls(path.name, (Text(text),), files.file_sha256(path))
 
 
 def before_training(result: Result) -> Result:
-    """What the result was made of; below an adapter, the very weights that it stands on, quantized if they are.
+    """The model that the result was trained from; for an adapter, the weights below it, quantized if it was trained on
+    quantized ones.
 
-    Raises ``ModelError`` for a model that nothing was made into.
+    Raises ``ModelError`` for a base model, which was not trained, and for a reward model, which predicts no text.
     """
     if result.trained_folder is None:
         raise ModelError(
-            f"{result.name} is a base model: there is no before, so it can have forgotten nothing"
+            f"{result.name} is a base model: it was not trained, so there is no forgetting to measure"
         )
     if not result.generates_text:
         raise ModelError(
-            f"{result.name} is a reward model: it foretells no text, so it can't have forgotten one"
+            f"{result.name} is a reward model: it predicts no text, so there is no forgetting to measure"
         )
     config = (
         result.config
@@ -66,25 +67,27 @@ def before_training(result: Result) -> Result:
     return replace(result, name=f"{result.name} before", config=config, trained_folder=None, record=None)
 
 
-def measure_likelihood(policy: Policy, known: ReferenceTexts, cutoff: int, batch_size: int | None) -> Measured:
-    """The likelihood of the texts, whose rows are pieces of at most ``cutoff`` tokens."""
+def measure_likelihood(
+    policy: Policy, texts: ReferenceTexts, cutoff: int, batch_size: int | None
+) -> MeasuredRows:
+    """The likelihood of the texts by pieces of at most ``cutoff`` tokens, which are the rows of the measures."""
     stage = Pretrain()
     pieces = [
         (number, piece)
-        for number, text in enumerate(known.texts)
+        for number, text in enumerate(texts.texts)
         for piece in stage.encode(policy.tokenizer, text, cutoff)
     ]
-    judged = judge(policy, [piece for _, piece in pieces], batch_size or stage.eval_batch)
-    loss, perplexity = likelihood(judged, [None] * len(judged))
-    columns = {"text": [number for number, _ in pieces], "tokens": [found.tokens for found in judged]}
-    return Measured(columns, (loss, perplexity, _bits(loss, known)), "loss")
+    scored = log_likelihoods(policy, [piece for _, piece in pieces], batch_size or stage.eval_batch)
+    loss, perplexity = likelihood_measures(scored, [None] * len(scored))
+    columns = {"text": [number for number, _ in pieces], "tokens": [piece.tokens for piece in scored]}
+    return MeasuredRows(columns, (loss, perplexity, _bits_per_byte(loss, texts)), "loss")
 
 
-def _bits(loss: Measure, known: ReferenceTexts) -> Measure:
-    """Bits per byte. A piece's end may be within a character, so all pieces' tokens are taken as of the same size."""
+def _bits_per_byte(loss: Measure, texts: ReferenceTexts) -> Measure:
+    """The loss in bits per byte. All tokens count for the same number of bytes: a piece may end within a character."""
     assert loss.by_row is not None
     assert loss.weights is not None
-    total = sum(len(text.text.encode()) for text in known.texts)
+    total = sum(len(text.text.encode()) for text in texts.texts)
     scale = sum(loss.weights) / total / math.log(2)
     rows = tuple(None if nats is None else nats * scale for nats in loss.by_row)
     return replace(

@@ -1,19 +1,19 @@
-"""The rows that a result was trained and scored on, where they are here."""
+"""The rows that a result's trial was trained and scored on, if they are on this machine."""
 
 from __future__ import annotations
 
 from trainables.data.loading import Data, load
 from trainables.inference.result import Result
 from trainables.trial.config import TrialConfig
-from trainables.trial.staged_inputs import Given
+from trainables.trial.staged_inputs import StagedInputs
 
 
 def local_config(result: Result) -> TrialConfig:
-    """A result's config with what was copied into its run in the place of what isn't on this machine."""
-    return result.config if result.run is None else Given.of(result.run).config(result.config)
+    """The result's config; inputs that are not on this machine are replaced by the copies in the run folder."""
+    return result.config if result.run is None else StagedInputs.read(result.run).local_config(result.config)
 
 
 def load_rows(result: Result) -> Data:
-    """Its data, cut as it was. Raises ``DataError`` where that isn't here, or isn't what it was."""
+    """The trial's data with the same split. Raises ``DataError`` if it is not on this machine or has changed."""
     config = local_config(result)
     return load(config.data, config.stage.row_type)

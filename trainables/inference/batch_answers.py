@@ -1,4 +1,4 @@
-"""Answers to prompts, greedy or drawn; a drawn one depends on its row's seed and not on the rows beside it."""
+"""Answers to a list of prompts, greedy or sampled. A sampled answer depends on its row's seed, not on its batch."""
 
 from __future__ import annotations
 
@@ -6,55 +6,61 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from trainables.inference.sampling import Sampling
-from trainables.scoring.generation import continued, pad_left, sample, seeds
-from trainables.system.progress import tell
+from trainables.scoring.generation import continue_greedily, pad_left, row_seeds, sample_answers
+from trainables.system.progress import report_progress
 from trainables.training.policy import Policy
 
 
 def generate_answers(
     policy: Policy,
     prompts: Sequence[list[int]],
-    numbers: Sequence[int],
+    row_numbers: Sequence[int],
     sampling: Sampling | None,
     max_new_tokens: int,
     batch_size: int,
 ) -> list[str]:
-    """The answer to each prompt's tokens, decoded and stripped; the most likely one without ``sampling``, of which
-    temperature, top-p, top-k and seed count here. ``numbers``: the rows', which seed what is drawn.
+    """The answer to each prompt's token ids, decoded and stripped; greedy without ``sampling``.
+
+    Of ``sampling``, only temperature, top-p, top-k and seed are used. The seed and a row's number (``row_numbers``)
+    together seed what is drawn for that row.
     """
     if sampling is None:
-        found = continued(policy, prompts, max_new_tokens, batch_size)
+        answers = continue_greedily(policy, prompts, max_new_tokens, batch_size)
     else:
-        found = _drawn(policy, prompts, numbers, sampling, max_new_tokens, batch_size)
-    return [text.strip() for text in policy.tokenizer.batch_decode(found, skip_special_tokens=True)]
+        answers = _sampled_answers(policy, prompts, row_numbers, sampling, max_new_tokens, batch_size)
+    return [text.strip() for text in policy.tokenizer.batch_decode(answers, skip_special_tokens=True)]
 
 
-def _drawn(
+def _sampled_answers(
     policy: Policy,
     prompts: Sequence[list[int]],
-    numbers: Sequence[int],
+    row_numbers: Sequence[int],
     sampling: Sampling,
     max_new_tokens: int,
     batch_size: int,
 ) -> list[list[int]]:
-    allowed, found = _allowed(sampling), dict[int, list[int]]()
-    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]), reverse=True)
+    processors, answers = _logits_processors(sampling), dict[int, list[int]]()
+    # Longest first: prompts of similar length share a batch, and running out of memory shows at once.
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
     for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        ids, mask = pad_left([prompts[place] for place in chosen], policy.tokenizer.pad_token_id)
-        own = [seeds(sampling.seed or 0, numbers[place], 1)[0] for place in chosen]
-        where = ids.to(policy.device), mask.to(policy.device)
-        output = sample(policy, *where, max_new_tokens, 0, temperature=1.0, seeds=own, allowed=allowed)
-        found.update(zip(chosen, output.tolist(), strict=True))
-        tell("writing answers", len(found), len(prompts))
-    return [found[place] for place in range(len(prompts))]
+        batch = order[start : start + batch_size]
+        ids, mask = pad_left([prompts[index] for index in batch], policy.tokenizer.pad_token_id)
+        seeds = [row_seeds(sampling.seed or 0, row_numbers[index], 1)[0] for index in batch]
+        inputs = ids.to(policy.device), mask.to(policy.device)
+        # The processors apply the temperature.
+        output = sample_answers(
+            policy, *inputs, max_new_tokens, 0, temperature=1.0, seeds=seeds, allowed=processors
+        )
+        answers.update(zip(batch, output.tolist(), strict=True))
+        report_progress("generating answers", len(answers), len(prompts))
+    return [answers[index] for index in range(len(prompts))]
 
 
-def _allowed(sampling: Sampling) -> list[Callable[[Any, Any], Any]]:
-    """Logits processors that leave what may be drawn, in transformers' order."""
+def _logits_processors(sampling: Sampling) -> list[Callable[[Any, Any], Any]]:
+    """Temperature, top-k, top-p, in the order in which transformers applies them."""
     from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-    found: list[Any] = [TemperatureLogitsWarper(float(sampling.temperature))]
-    found += [TopKLogitsWarper(sampling.top_k)] if sampling.top_k else []
-    found += [TopPLogitsWarper(sampling.top_p)] if sampling.top_p < 1 else []
-    return found
+    processors: list[Any] = [TemperatureLogitsWarper(float(sampling.temperature))]
+    processors += [TopKLogitsWarper(sampling.top_k)] if sampling.top_k else []
+    processors += [TopPLogitsWarper(sampling.top_p)] if sampling.top_p < 1 else []
+    return processors

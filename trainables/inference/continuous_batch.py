@@ -1,8 +1,8 @@
-"""Answers that are generated together: one joins at any step, and leaves when it ends (continuous batching; Yu et al.,
+"""Continuous batching: answers are generated together, and each joins and leaves the batch at any step (Yu et al.,
 2022, "Orca").
 
-transformers' own runs paged attention, whose steps have a fixed, large number of places: made for GPUs, and many times
-slower on a CPU.
+transformers' own implementation runs paged attention with a large, fixed number of positions per step: made for GPUs,
+and many times slower on a CPU.
 """
 
 from __future__ import annotations
@@ -23,54 +23,59 @@ from trainables.training.policy import Policy
 
 @dataclass
 class Answer:
-    """One answer in the making: its ``prompt``, the ``tokens`` it has so far, and why it ``ended``, if it did:
-    ``stop`` at its own end, ``length`` for want of room, ``cancelled`` by whoever asked for it.
+    """An answer that is being generated: the token ids of its ``prompt`` and its ``tokens`` so far.
+
+    ``finish_reason`` is ``None`` until it ends: ``stop`` after an end token or a stop text, ``length`` at its maximum
+    number of tokens, ``cancelled`` by the caller.
     """
 
     prompt: list[int]
-    chooser: TokenSampler
+    sampler: TokenSampler
     tokens: list[int]
     finish_reason: str | None = None
 
     @classmethod
-    def begun(cls, prompt: list[int], sampling: Sampling) -> Answer:
+    def start(cls, prompt: list[int], sampling: Sampling) -> Answer:
+        """An answer without tokens yet."""
         return cls(prompt, TokenSampler(sampling), [])
 
-    def take(self, logits: Tensor, ends: Sequence[int]) -> None:
-        """Goes on by a token."""
-        self.tokens.append(self.chooser.choose(logits))
-        if self.tokens[-1] in ends:
+    def add_token(self, logits: Tensor, end_ids: Sequence[int]) -> None:
+        """Chooses the next token by ``logits`` (vocab); one of ``end_ids`` ends the answer."""
+        self.tokens.append(self.sampler.next_token(logits))
+        if self.tokens[-1] in end_ids:
             self.finish_reason = "stop"
-        elif len(self.tokens) >= self.chooser.sampling.max_new_tokens:
+        elif len(self.tokens) >= self.sampler.sampling.max_new_tokens:
             self.finish_reason = "length"
 
 
 class Batch:
-    """Answers of one policy that take their steps together, with what the model keeps of them.
+    """Answers of one policy that take their steps together, with the model's cache of their tokens.
 
-    Rows are padded on the left; ``mask`` (rows, tokens kept) says where.
+    Rows are padded on the left; ``mask`` (rows, cached tokens) is 0 where a row is padding.
     """
 
     def __init__(self, answers: list[Answer], cache: Any, mask: Tensor) -> None:
         self.answers, self.cache, self.mask = answers, cache, mask
 
     @classmethod
-    def of(cls, policy: Policy, answers: list[Answer], ends: Sequence[int]) -> Batch:
-        """Reads the prompts and gives every answer its first token."""
+    def start(cls, policy: Policy, answers: list[Answer], end_ids: Sequence[int]) -> Batch:
+        """Runs the model on the prompts and gives every answer its first token."""
         ids, mask = pad_left([answer.prompt for answer in answers], policy.tokenizer.pad_token_id or 0)
-        batch = cls(answers, _cache(policy), torch.zeros(len(answers), 0, dtype=mask.dtype))
-        batch._forward(policy, ids, mask, ends)
+        batch = cls(answers, _new_cache(policy), torch.zeros(len(answers), 0, dtype=mask.dtype))
+        batch._forward(policy, ids, mask, end_ids)
         return batch
 
-    def step(self, policy: Policy, ends: Sequence[int]) -> None:
-        """Every answer goes on by a token."""
-        ids = torch.tensor([answer.tokens[-1:] for answer in self.answers])
-        self._forward(policy, ids, torch.ones_like(ids), ends)
+    def step(self, policy: Policy, end_ids: Sequence[int]) -> None:
+        """Adds a token to every answer."""
+        ids = torch.tensor([answer.tokens[-1:] for answer in self.answers])  # (rows, 1)
+        self._forward(policy, ids, torch.ones_like(ids), end_ids)
 
-    def _forward(self, policy: Policy, ids: Tensor, mask: Tensor, ends: Sequence[int]) -> None:
+    def _forward(self, policy: Policy, ids: Tensor, mask: Tensor, end_ids: Sequence[int]) -> None:
+        """``ids`` and ``mask``: (rows, new tokens)."""
         self.mask = torch.cat([self.mask, mask], dim=1)
+        # Positions count a row's own tokens only, so that padding on the left changes nothing.
         positions = (self.mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        found = policy.causal(
+        output = policy.causal(
             input_ids=ids.to(policy.device),
             attention_mask=self.mask.to(policy.device),
             position_ids=positions.to(policy.device),
@@ -78,59 +83,58 @@ class Batch:
             use_cache=True,
             logits_to_keep=1,
         )
-        for answer, logits in zip(self.answers, found.logits[:, -1], strict=True):
-            answer.take(logits, ends)
+        for answer, logits in zip(self.answers, output.logits[:, -1], strict=True):
+            answer.add_token(logits, end_ids)
 
-    def without_ended(self) -> Batch | None:
-        """The answers that aren't at their end; ``None`` when all are."""
-        going = [row for row, answer in enumerate(self.answers) if answer.finish_reason is None]
-        if len(going) == len(self.answers):
+    def without_finished(self) -> Batch | None:
+        """This batch with its unfinished answers alone; ``None`` if there are none."""
+        unfinished = [row for row, answer in enumerate(self.answers) if answer.finish_reason is None]
+        if len(unfinished) == len(self.answers):
             return self
-        if not going:
+        if not unfinished:
             return None
-        self.cache.batch_select_indices(torch.tensor(going))
-        self.mask = self.mask[going]
-        self.answers = [self.answers[row] for row in going]
-        self._trim()
+        self.cache.batch_select_indices(torch.tensor(unfinished))
+        self.mask = self.mask[unfinished]
+        self.answers = [self.answers[row] for row in unfinished]
+        self._drop_padding()
         return self
 
-    def _trim(self) -> None:
-        """Lets go of columns that are padding in every row."""
-        spare = int(self.mask.argmax(dim=1).min())
-        if spare and can_join(self.cache):
-            self.mask = self.mask[:, spare:]
+    def _drop_padding(self) -> None:
+        """Frees the leftmost columns that are padding in every row."""
+        columns = int(self.mask.argmax(dim=1).min())
+        if columns and can_join(self.cache):
+            self.mask = self.mask[:, columns:]
             for layer in self.cache.layers:
-                layer.keys, layer.values = layer.keys[..., spare:, :], layer.values[..., spare:, :]
+                layer.keys, layer.values = layer.keys[..., columns:, :], layer.values[..., columns:, :]
 
     def join(self, other: Batch) -> None:
-        """Takes another's answers in. Only where :func:`joins` says so of both caches."""
+        """Adds the answers of another batch of the same policy. Both caches must satisfy :func:`can_join`."""
         width = max(self.mask.shape[1], other.mask.shape[1])
         for ours, theirs in zip(self.cache.layers, other.cache.layers, strict=True):
             for name in ("keys", "values"):
-                both = (_widened(getattr(layer, name), width) for layer in (ours, theirs))
-                setattr(ours, name, torch.cat(list(both)))
+                both = [_padded_states(getattr(layer, name), width) for layer in (ours, theirs)]
+                setattr(ours, name, torch.cat(both))
         self.mask = torch.cat([pad(mask, (width - mask.shape[1], 0)) for mask in (self.mask, other.mask)])
         self.answers += other.answers
 
 
 def can_join(cache: Any) -> bool:
-    """Whether what is kept of rows is keys and values by position, so that rows can be put beside one another."""
+    """Whether the cache holds keys and values by position in all layers, so that rows of two caches can be joined."""
     from transformers.cache_utils import DynamicLayer
 
     return all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
-def _cache(policy: Policy) -> Any:
-    """Keys and values of all positions, also where a layer looks back only so far: its mask says that.
-
-    A layer that carries a state along has a cache of its own.
+def _new_cache(policy: Policy) -> Any:
+    """A cache of all positions' keys and values, also for layers with sliding-window attention, whose mask limits what
+    they see. A model with layers that carry a state along (linear attention) gets the cache that its config asks for.
     """
     config = policy.causal.config.get_text_config()
-    kinds = getattr(config, "layer_types", None) or ["full_attention"]
-    attends = all("attention" in kind and "linear" not in kind for kind in kinds)
-    return DynamicCache() if attends else DynamicCache(config=config)
+    layer_types = getattr(config, "layer_types", None) or ["full_attention"]
+    only_attention = all("attention" in kind and "linear" not in kind for kind in layer_types)
+    return DynamicCache() if only_attention else DynamicCache(config=config)
 
 
-def _widened(states: Tensor, width: int) -> Tensor:
-    """``states`` (rows, heads, tokens, size of a head) with room before its tokens."""
+def _padded_states(states: Tensor, width: int) -> Tensor:
+    """``states`` (rows, heads, tokens, head size), padded on the left to ``width`` tokens."""
     return pad(states, (0, 0, width - states.shape[-2], 0))

@@ -1,7 +1,8 @@
 """Several results answer prompts that come at any time: their answers are generated together, step by step.
 
->>> generator = Speaker()
->>> answer = generator.submit(loaded, generator.prompt(loaded, [{"role": "user", "content": "2 + 2?"}]), Sampling())
+>>> generator = Generator()
+>>> prompt = prompt_tokens(loaded, [{"role": "user", "content": "2 + 2?"}])  # doctest: +SKIP
+>>> answer = generator.submit(loaded, prompt, Sampling())  # doctest: +SKIP
 >>> while generator.busy:  # doctest: +SKIP
 ...     generator.step()
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,133 +22,133 @@ from trainables.inference.continuous_batch import Answer, Batch, can_join
 from trainables.inference.model_pool import LoadedModel
 from trainables.inference.sampling import Sampling
 from trainables.inference.text_stream import TextStream
-from trainables.scoring.generation import contiguous_head, end_tokens
+from trainables.scoring.generation import contiguous_head_input, end_tokens
 
 MAX_CONCURRENT = 32  # answers that are generated at a time
 
 
 class PromptTooLong(ValueError):  # noqa: N818
-    """A prompt that leaves no room for an answer."""
+    """A prompt that fills the model's context, so that no token of an answer fits."""
 
 
 @dataclass
-class _Group:
-    """What one result is asked: ``batches`` under way, and answers that have not begun."""
+class _Queue:
+    """The answers of one result: ``batches`` that are being generated, and those ``waiting`` to start."""
 
     loaded: LoadedModel
     batches: list[Batch] = field(default_factory=list)
     waiting: deque[Answer] = field(default_factory=deque)
 
     @property
-    def count(self) -> int:
+    def active(self) -> int:
         return sum(len(batch.answers) for batch in self.batches)
 
 
 class Generator:
-    """Not for several threads at once."""
+    """Generates at most ``max_concurrent`` answers at a time. Not safe to use from several threads at once."""
 
-    def __init__(self, most: int = MAX_CONCURRENT) -> None:
-        self.most = most
-        self._groups: dict[int, _Group] = {}
+    def __init__(self, max_concurrent: int = MAX_CONCURRENT) -> None:
+        self.max_concurrent = max_concurrent
+        self._queues: dict[int, _Queue] = {}
 
     @property
     def busy(self) -> bool:
-        return any(group.waiting or group.batches for group in self._groups.values())
+        return any(queue.waiting or queue.batches for queue in self._queues.values())
 
     @property
     def count(self) -> int:
-        """Answers that are under way or wait."""
-        return sum(group.count + len(group.waiting) for group in self._groups.values())
+        """The number of answers that are being generated or wait."""
+        return sum(queue.active + len(queue.waiting) for queue in self._queues.values())
 
     def submit(self, loaded: LoadedModel, prompt: list[int], sampling: Sampling) -> Answer:
-        """An answer that begins with one of the next steps. Raises :class:`TooLong`."""
-        room = context_length(loaded) - len(prompt)
-        if room < 1:
-            raise PromptTooLong(
-                f"the prompt has {len(prompt)} tokens; {loaded.result.name} takes {context_length(loaded)}"
-            )
-        least = min(sampling.max_new_tokens, room)
-        answer = Answer.begun(prompt, Sampling(**{**vars(sampling), "max_new_tokens": least}))
-        self._groups.setdefault(id(loaded), _Group(loaded)).waiting.append(answer)
+        """Queues an answer, which starts with one of the next steps. Raises :class:`PromptTooLong`."""
+        max_new_tokens = min(sampling.max_new_tokens, remaining_tokens(loaded, prompt))
+        answer = Answer.start(prompt, replace(sampling, max_new_tokens=max_new_tokens))
+        self._queues.setdefault(id(loaded), _Queue(loaded)).waiting.append(answer)
         return answer
 
     @torch.no_grad()
     def step(self) -> list[Answer]:
-        """Every answer under way goes on by a token, and those that wait begin if there is room; those that went on."""
-        moved: list[Answer] = []
-        for group in self._groups.values():
-            room = self.most - sum(each.count for each in self._groups.values())
-            if group.batches or (group.waiting and room > 0):
-                with group.loaded.active() as policy, contiguous_head(policy):
-                    moved += self._moved(group, policy, room)
-        return moved
+        """Adds a token to every answer that is being generated and starts waiting ones while there is capacity.
 
-    def _moved(self, group: _Group, policy: Any, room: int) -> list[Answer]:
-        ends = end_tokens(policy)
-        for batch in group.batches:
-            batch.step(policy, ends)
-        moved = [answer for batch in group.batches for answer in batch.answers]
-        new = [group.waiting.popleft() for _ in range(min(room, len(group.waiting)))]
-        new = [answer for answer in new if answer.finish_reason is None]  # given up while it waited
-        group.batches += _begun(policy, new, ends)
-        group.batches = _joined(
-            [left for batch in group.batches if (left := batch.without_ended()) is not None]
-        )
-        return moved + new
+        Returns the answers that got a token.
+        """
+        advanced: list[Answer] = []
+        for queue in self._queues.values():
+            capacity = self.max_concurrent - sum(each.active for each in self._queues.values())
+            if queue.batches or (queue.waiting and capacity > 0):
+                with queue.loaded.active() as policy, contiguous_head_input(policy):
+                    advanced += self._advance(queue, policy, capacity)
+        return advanced
+
+    def _advance(self, queue: _Queue, policy: Any, capacity: int) -> list[Answer]:
+        end_ids = end_tokens(policy)
+        for batch in queue.batches:
+            batch.step(policy, end_ids)
+        advanced = [answer for batch in queue.batches for answer in batch.answers]
+        new = [queue.waiting.popleft() for _ in range(min(capacity, len(queue.waiting)))]
+        new = [answer for answer in new if answer.finish_reason is None]  # cancelled while it waited
+        queue.batches += _start_batches(policy, new, end_ids)
+        remaining = [batch.without_finished() for batch in queue.batches]
+        queue.batches = _joined([batch for batch in remaining if batch is not None])
+        return advanced + new
 
 
-def _begun(policy: Any, answers: list[Answer], ends: Sequence[int]) -> list[Batch]:
-    """The answers with their first tokens; alone where rows can't be put beside one another."""
+def _start_batches(policy: Any, answers: list[Answer], end_ids: Sequence[int]) -> list[Batch]:
+    """Batches of the answers with their first tokens; one batch per answer where caches can't be joined."""
     if not answers:
         return []
-    first = Batch.of(policy, answers[:1], ends)
+    # Only a cache that was filled shows whether it can be joined, so the first answer starts alone.
+    first = Batch.start(policy, answers[:1], end_ids)
     rest = answers[1:]
     if rest and can_join(first.cache):
-        return [first, Batch.of(policy, rest, ends)]
-    return [first, *(Batch.of(policy, [answer], ends) for answer in rest)]
+        return [first, Batch.start(policy, rest, end_ids)]
+    return [first, *(Batch.start(policy, [answer], end_ids) for answer in rest)]
 
 
 def _joined(batches: list[Batch]) -> list[Batch]:
-    together = [batch for batch in batches if can_join(batch.cache)]
-    for batch in together[1:]:
-        together[0].join(batch)
-    return together[:1] + [batch for batch in batches if not can_join(batch.cache)]
+    joinable = [batch for batch in batches if can_join(batch.cache)]
+    for batch in joinable[1:]:
+        joinable[0].join(batch)
+    return joinable[:1] + [batch for batch in batches if not can_join(batch.cache)]
 
 
-def prompt_tokens(loaded: LoadedModel, messages: Sequence[Message], tools: list[Any] | None = None) -> list[int]:
-    """The tokens of a conversation up to where the answer begins. Raises ``TemplateError``."""
+def prompt_tokens(
+    loaded: LoadedModel, messages: Sequence[Message], tools: list[Any] | None = None
+) -> list[int]:
+    """The token ids of a conversation up to where the answer begins. Raises ``TemplateError``."""
     if loaded.tokenizer.chat_template is None:
         raise templates.TemplateError(templates.NONE)
     return templates.prompt_ids(loaded.tokenizer, messages, tools)
 
 
 def context_length(loaded: LoadedModel) -> int:
-    """How many tokens a result takes, prompt and answer together."""
+    """The maximum number of tokens, prompt and answer together."""
     config = loaded.shared.policy.causal.config.get_text_config()
     return int(getattr(config, "max_position_embeddings", None) or 2**20)
 
 
 def remaining_tokens(loaded: LoadedModel, prompt: list[int]) -> int:
-    """How many tokens an answer may have. Raises :class:`TooLong`."""
-    most = context_length(loaded)
-    if len(prompt) >= most:
-        raise PromptTooLong(f"the prompt has {len(prompt)} tokens; {loaded.result.name} takes {most}")
-    return most - len(prompt)
+    """The maximum number of tokens that an answer to ``prompt`` may have. Raises :class:`PromptTooLong`."""
+    limit = context_length(loaded)
+    if len(prompt) >= limit:
+        raise PromptTooLong(f"the prompt has {len(prompt)} tokens; {loaded.result.name} takes {limit}")
+    return limit - len(prompt)
 
 
 def stream_answer(
     loaded: LoadedModel, prompt: list[int], sampling: Sampling, generator: Generator | None = None
 ) -> Iterator[str]:
-    """One answer's text, piece by piece as it is generated."""
+    """Yields the text of one answer piece by piece while it is generated. Raises :class:`PromptTooLong`."""
     generator = generator or Generator()
     answer = generator.submit(loaded, prompt, sampling)
-    spoken, told = TextStream(loaded.tokenizer, sampling.stop), 0
+    stream, streamed = TextStream(loaded.tokenizer, sampling.stop), 0  # tokens given to the stream so far
     while answer.finish_reason is None:
         generator.step()
-        piece, told = spoken.add(answer.tokens[told:]), len(answer.tokens)
-        if spoken.stopped:
+        text, streamed = stream.add(answer.tokens[streamed:]), len(answer.tokens)
+        if stream.stopped:
             answer.finish_reason = "stop"
-        if piece:
-            yield piece
-    if rest := spoken.end():
+        if text:
+            yield text
+    if rest := stream.finish():
         yield rest

@@ -1,6 +1,6 @@
-"""Results in memory. Adapters of one base share it, and the base itself is had by switching them off.
+"""Results in memory. Adapters of one base model share it; the base itself is used by switching its adapters off.
 
->>> pool = Shelf()
+>>> pool = ModelPool()
 >>> with pool.load(result).active() as policy:  # doctest: +SKIP
 ...     policy.causal.generate(...)
 """
@@ -25,17 +25,17 @@ from trainables.trial.loading import attach, load_base, load_tokenizer, padded_a
 
 @dataclass
 class SharedModel:
-    """A model in memory, with the adapters that were put on it."""
+    """A base model in memory that several results share, and how many ``adapters`` were attached to it."""
 
     policy: Policy
     adapters: int = 0
 
-    def add(self, result: Result) -> str:
-        """Puts an adapter on it, in the dtype it was saved in; the name it has there."""
+    def add_adapter(self, result: Result) -> str:
+        """Attaches a result's adapter in the dtype it was saved in. Returns the adapter's name on this model."""
         from peft import PeftModel
 
         assert result.trained_folder is not None
-        starting_weights.refuse_pickles(result.trained_folder)
+        starting_weights.require_safetensors(result.trained_folder)
         name = f"adapter_{self.adapters}"
         options: Any = {"autocast_adapter_dtype": False, "is_trainable": False}
         model: Any = self.policy.model
@@ -45,11 +45,11 @@ class SharedModel:
             model = PeftModel.from_pretrained(model, str(result.trained_folder), adapter_name=name, **options)
             self.policy = replace(self.policy, model=model.eval())
         self.adapters += 1
-        self._as_saved(name)
+        self._restore_dtype(name)
         return name
 
-    def _as_saved(self, name: str) -> None:
-        """Holds an adapter in the dtype of its file: PEFT makes it in 32 bits where the base isn't of floats."""
+    def _restore_dtype(self, name: str) -> None:
+        """Casts an adapter to the dtype of its file: on a quantized base, PEFT creates adapters in 32 bits."""
         for path, parameter in self.policy.model.named_parameters():
             if name in path.split(".") and parameter.is_floating_point():
                 parameter.data = parameter.data.to(self.policy.dtypes.frozen)
@@ -57,7 +57,7 @@ class SharedModel:
 
 @dataclass
 class LoadedModel:
-    """A result in memory. ``adapter`` is its own on the shared model; ``None`` for that without any."""
+    """A result in memory. ``adapter`` names its adapter on the shared model; ``None`` for a result without one."""
 
     result: Result
     shared: SharedModel
@@ -65,12 +65,13 @@ class LoadedModel:
 
     @cached_property
     def tokenizer(self) -> Any:
-        found = result_tokenizer(self.result)
-        return found if self.result.generates_text else padded_apart(found)
+        """The result's tokenizer; a reward model's has a padding token of its own."""
+        tokenizer = result_tokenizer(self.result)
+        return tokenizer if self.result.generates_text else padded_apart(tokenizer)
 
     @contextmanager
     def active(self) -> Iterator[Policy]:
-        """The policy of this result, until another's is asked for."""
+        """The policy of this result. Results that share a model can't be active at the same time."""
         policy = replace(self.shared.policy, tokenizer=self.tokenizer)
         if not self.shared.adapters:
             yield policy
@@ -84,13 +85,13 @@ class LoadedModel:
 
 
 class ModelPool:
-    """All that was loaded, for as long as it lives."""
+    """The results that were loaded; they stay in memory as long as the pool does."""
 
     def __init__(self) -> None:
         self._shared: dict[str, SharedModel] = {}
 
     def load(self, result: Result) -> LoadedModel:
-        """Loads a result, or what of it isn't in memory yet. Raises ``ModelError`` and ``TemplateError``."""
+        """Loads a result and shares the base model if it is in memory. Raises ``ModelError``, ``TemplateError``."""
         config = _base_config(result)
         key = _sharing_key(result, config)
         if key not in self._shared:
@@ -101,36 +102,41 @@ class ModelPool:
                 config.method.prepare(policy.model, policy.dtypes)
             self._shared[key] = SharedModel(policy)
         shared = self._shared[key]
-        return LoadedModel(result, shared, shared.add(result) if result.is_adapter else None)
+        return LoadedModel(result, shared, shared.add_adapter(result) if result.is_adapter else None)
 
 
 def result_tokenizer(result: Result) -> Any:
-    """The tokenizer that a result is spoken to with. Raises ``ModelError`` and ``TemplateError``."""
+    """The tokenizer of a result, with its chat template. Raises ``ModelError``, ``TemplateError``."""
     model, template = result.config.model, result.config.data.template
-    own = result.tokenizer_folder() == result.trained_folder  # has its template
-    return load_tokenizer(result.tokenizer_folder(), None if own else template, model.runs_remote_code)
+    folder = result.tokenizer_folder()
+    if folder == result.trained_folder:  # saved with the template that the trial was trained with
+        template = None
+    return load_tokenizer(folder, template, model.runs_remote_code)
 
 
 def _base_config(result: Result) -> TrialConfig:
-    """The config to load the weights below by: whole weights are as they were saved, quantized for no method."""
-    whole = result.trained_folder is not None and not result.is_adapter
-    return result.config.model_copy(update={"method": None}) if whole else result.config
+    """The config by which the weights below the adapters are loaded. A trained model without an adapter is loaded as it
+    was saved: its method must not quantize it.
+    """
+    if result.trained_folder is not None and not result.is_adapter:
+        return result.config.model_copy(update={"method": None})
+    return result.config
 
 
 def _sharing_key(result: Result, config: TrialConfig) -> str:
-    """The same for results whose weights below their adapters are loaded alike."""
-    kinds = choose_dtypes(config.train.precision, config.model.dtype)
+    """A key that results have in common if the weights below their adapters are loaded in the same way."""
+    dtypes = choose_dtypes(config.train.precision, config.model.dtype)
     method, model = config.method, config.model
-    held = {name: getattr(method, name) for name in method.prepares_by} if method else {}
-    scaled = [model.rope.model_dump(mode="json"), config.data.cutoff] if model.rope else None
-    ran = choose_attention(model.attention, config.data.cutoff, default_device())
+    quantization = {name: getattr(method, name) for name in method.base_form_settings} if method else {}
+    rope_scaling = [model.rope.model_dump(mode="json"), config.data.cutoff] if model.rope else None
+    attention = choose_attention(model.attention, config.data.cutoff, default_device())
     return files.sha256(
         [
             str(result.folder()),
-            str(kinds.frozen),
-            held,
-            scaled,
-            ran,
+            str(dtypes.frozen),
+            quantization,
+            rope_scaling,
+            attention,
             model.kernels,
             config.stage.task,
         ]

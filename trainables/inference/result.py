@@ -1,4 +1,4 @@
-"""A model that can be used: a base model, or what a trial made of one."""
+"""A model that can be used: a base model, or what a trial trained."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from trainables.trial.config import TrialConfig
 
 @dataclass(frozen=True)
 class Result:
-    """``config`` says how the model is loaded and how it is spoken to.
+    """A model by the ``name`` that the user gave it; ``config`` says how it is loaded and prompted.
 
-    ``left`` has the weights or the adapter that a trial left; without it the result is the base model, as the config's
-    ``model`` names it. ``run`` is the folder of the run it is of, ``record`` its trial's.
+    ``trained_folder`` holds the weights or the adapter that a trial saved; it is ``None`` for a base model, which the
+    config's ``model`` names. ``run`` is the run folder of the trial, ``record`` the trial's record.
     """
 
     name: str
@@ -37,81 +37,93 @@ class Result:
 
     @property
     def generates_text(self) -> bool:
-        """Whether it predicts tokens; a reward model gives a text a number."""
+        """Whether it is a language model; the alternative is a reward model, which gives a text a number."""
         return self.config.stage.task == "CAUSAL_LM"
 
     def require_text_generation(self) -> Result:
-        """Itself. Raises ``ModelError`` for a reward model."""
+        """Returns the result itself. Raises ``ModelError`` for a reward model."""
         if not self.generates_text:
-            raise ModelError(f"{self.name} is a reward model: it gives texts a number, and says nothing")
+            raise ModelError(f"{self.name} is a reward model: it scores texts and can't generate any")
         return self
 
     def base_folder(self) -> Path:
-        """The folder of the weights that the trial started from: the base's, or what other trials made of it.
+        """The folder of the weights that the trial started from: the base model's, or those that another trial trained.
 
-        Raises ``ModelError`` that says how to get a base that isn't here.
+        Raises ``ModelError`` that says how to get a base model which is not on this machine.
         """
         try:
             model = self.config.model
-            return locate.model_folder(model) if self.run is None else starting_weights.weights(model, self.run)
+            return (
+                locate.model_folder(model)
+                if self.run is None
+                else starting_weights.starting_folder(model, self.run)
+            )
         except ModelError as error:
-            raise ModelError(f"{self.name}: the model that it is made of is missing. {error}") from error
+            raise ModelError(
+                f"{self.name}: the model that it was trained from is missing. {error}"
+            ) from error
 
     def tokenizer_folder(self) -> Path:
-        """Where the tokenizer is that it is spoken to with: the trial's own has the template it was trained with."""
-        if self.trained_folder is not None and any((self.trained_folder / name).is_file() for name in TOKENIZERS):
+        """The folder of the tokenizer: the trial's, which has the template used in training, else the base model's."""
+        if self.trained_folder is not None and any(
+            (self.trained_folder / name).is_file() for name in TOKENIZERS
+        ):
             return self.trained_folder
         return self.base_folder()
 
     def folder(self) -> Path:
-        """Where its weights are; of an adapter, those below it."""
-        return self.base_folder() if self.trained_folder is None or self.is_adapter else self.trained_folder
+        """The folder of the weights; for an adapter, of the weights below it."""
+        if self.trained_folder is None or self.is_adapter:
+            return self.base_folder()
+        return self.trained_folder
 
 
 def trial_result(folder: Path, trust: Sequence[str] = (), name: str | None = None) -> Result:
-    """What a trial left, by its ``model`` folder or one of its checkpoints.
+    """The result of a trial, by its folder, the ``model`` folder in it or one of its checkpoints.
 
-    Of what its config says is unsafe only what ``trust`` names counts: the folder may be somebody else's. Raises
-    ``ModelError`` where there is no model.
+    Of the unsafe actions that its config allows, only those that ``trust`` names are kept: the folder may come from
+    somebody else. Raises ``ModelError`` for a folder without a model.
     """
-    left = starting_weights.of(folder).folder
-    assert left is not None
-    config = starting_weights.trial(left)
+    trained = starting_weights.find_trained_model(folder).folder
+    assert trained is not None
+    config = starting_weights.read_trial(trained)
     if config is None:
-        return _of_no_trial(left, trust, name or folder.name)
-    model = starting_weights.moved_along(_trusted(config.model, trust), left)
+        return _external_result(trained, trust, name or folder.name)
+    model = starting_weights.with_moved_start(_trusted(config.model, trust), trained)
     config = config.model_copy(update={"model": model})
-    run = left.parent.parent.parent
-    return Result(name or config.cell, config, left, run, read_record(left.parent))
+    run = trained.parent.parent.parent  # RUN/trials/TRIAL/model
+    return Result(name or config.cell, config, trained, run, read_record(trained.parent))
 
 
 def untrained_result(path: Path, trust: Sequence[str] = ()) -> Result:
-    """What a trial that trains nothing scored, by its ``config.json``: what the others of its run started from."""
+    """The untrained model that a base trial scored, by the trial's ``config.json``; other trials start from it."""
     config = TrialConfig.model_validate_json(path.read_text(encoding="utf-8"))
-    model = starting_weights.moved_along(_trusted(config.model, trust), path)
+    model = starting_weights.with_moved_start(_trusted(config.model, trust), path)
     config = config.model_copy(update={"model": model})
     return Result(config.cell, config, None, path.parent.parent.parent, read_record(path.parent))
 
 
 def base_model_result(model: ModelConfig, name: str | None = None, template: str | None = None) -> Result:
-    """A base model as it comes."""
-    return Result(name or model.label, _plain(model, template))
+    """A base model without any training. ``template``: the chat template to use if the model has none."""
+    return Result(name or model.label, _untrained_config(model, template))
 
 
-def _of_no_trial(folder: Path, trust: Sequence[str], name: str) -> Result:
-    """A model or an adapter that somebody else made; an adapter says itself what it is for."""
+def _external_result(folder: Path, trust: Sequence[str], name: str) -> Result:
+    """A model or an adapter that no trial made; the config of an adapter names its base model."""
     unsafe = {"unsafe": tuple(trust)}
     if not (folder / "adapter_config.json").is_file():
         return base_model_result(ModelConfig(path=folder, **unsafe), name)
     base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
     if not base:
-        raise ModelError(f"{folder}: its adapter_config.json doesn't say what model it is for")
-    here = Path(base).expanduser()
-    named = {"path": here} if here.is_dir() else {"name": base if base in locate.NAMED_MODELS else f"hf:{base}"}
-    return Result(name, _plain(ModelConfig(**named, **unsafe), None), folder)
+        raise ModelError(f"{folder}: its adapter_config.json doesn't name its base model")
+    path = Path(base).expanduser()
+    source = (
+        {"path": path} if path.is_dir() else {"name": base if base in locate.NAMED_MODELS else f"hf:{base}"}
+    )
+    return Result(name, _untrained_config(ModelConfig(**source, **unsafe), None), folder)
 
 
-def _plain(model: ModelConfig, template: str | None) -> TrialConfig:
+def _untrained_config(model: ModelConfig, template: str | None) -> TrialConfig:
     return TrialConfig(
         cell="base",
         method_name="base",

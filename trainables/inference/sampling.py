@@ -1,4 +1,4 @@
-"""How the next token is chosen: the most likely one, or one that is drawn, by a generator of each answer's own."""
+"""How the next token is chosen: the most likely one, or one that is drawn, by a random generator per answer."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sampling:
-    """``temperature`` 0 takes the most likely token. ``top_p`` draws among the fewest tokens that make up that share
-    (Holtzman et al., 2019, arXiv:1904.09751), ``top_k`` among the so many likeliest (0: all). The penalties are taken
-    off the logits of what the answer has already: ``presence_penalty`` once, ``frequency_penalty`` each time (OpenAI's
-    API). An answer ends before any of ``stop``.
+    """How an answer is generated.
+
+    ``temperature`` 0 takes the most likely token. ``top_p`` draws from the fewest tokens whose probabilities add up to
+    that share (nucleus sampling; Holtzman et al., 2019, arXiv:1904.09751), ``top_k`` from that many of the most likely
+    tokens (0: from all). The penalties are subtracted from the logits of tokens that the answer already has:
+    ``presence_penalty`` once, ``frequency_penalty`` once per occurrence (as in OpenAI's API). An answer ends before the
+    first of the ``stop`` texts.
+
+    Raises ``ValueError`` that names a setting which is out of its range.
     """
 
     max_new_tokens: int = 512
@@ -27,7 +32,6 @@ class Sampling:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` that names the setting which is out of its range."""
         ranges = {
             "max_new_tokens": (1, 2**20),
             "temperature": (0, 5),
@@ -38,15 +42,17 @@ class Sampling:
         }
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name):g}; it goes from {low:g} to {high:g}")
+                raise ValueError(
+                    f"{name} is {getattr(self, name):g}; it must be between {low:g} and {high:g}"
+                )
 
 
 @dataclass
 class TokenSampler:
-    """Chooses one answer's tokens, one after the other."""
+    """Chooses the tokens of one answer, one after the other; ``counts`` of those it chose so far."""
 
     sampling: Sampling
-    said: Counter[int] = field(default_factory=Counter)
+    counts: Counter[int] = field(default_factory=Counter)
     generator: torch.Generator = field(default_factory=torch.Generator)
 
     def __post_init__(self) -> None:
@@ -55,25 +61,25 @@ class TokenSampler:
         else:
             self.generator.manual_seed(self.sampling.seed)
 
-    def choose(self, logits: Tensor) -> int:
-        """The next token; ``logits`` (vocab) as the model gave them."""
+    def next_token(self, logits: Tensor) -> int:
+        """The next token's id, by the model's ``logits`` (vocab)."""
         scores = self._penalized(logits.float().cpu())
         token = self._drawn(scores) if self.sampling.temperature else int(scores.argmax())
-        self.said[token] += 1
+        self.counts[token] += 1
         return token
 
     def _penalized(self, scores: Tensor) -> Tensor:
         presence, frequency = self.sampling.presence_penalty, self.sampling.frequency_penalty
-        if self.said and (presence or frequency):
-            tokens = torch.tensor(list(self.said))
-            times = torch.tensor(list(self.said.values()), dtype=scores.dtype)
-            scores = scores.index_add(0, tokens, -(presence + frequency * times))
+        if self.counts and (presence or frequency):
+            tokens = torch.tensor(list(self.counts))
+            counts = torch.tensor(list(self.counts.values()), dtype=scores.dtype)
+            scores = scores.index_add(0, tokens, -(presence + frequency * counts))
         return scores
 
     def _drawn(self, scores: Tensor) -> int:
         scores, order = (scores / self.sampling.temperature).sort(descending=True)
-        chances = scores.softmax(-1)
-        kept = self.sampling.top_k or len(chances)
-        # The token that reaches `top_p` is among them.
-        kept = min(kept, int((chances.cumsum(-1) < self.sampling.top_p).sum()) + 1)
-        return int(order[torch.multinomial(chances[:kept], 1, generator=self.generator)])
+        probabilities = scores.softmax(-1)
+        kept = self.sampling.top_k or len(probabilities)
+        # + 1: the token that brings the sum to `top_p` is kept too.
+        kept = min(kept, int((probabilities.cumsum(-1) < self.sampling.top_p).sum()) + 1)
+        return int(order[torch.multinomial(probabilities[:kept], 1, generator=self.generator)])

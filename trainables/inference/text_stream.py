@@ -1,63 +1,67 @@
-"""From tokens to text while they come: only what later tokens can't change, and nothing from a stop on."""
+"""From tokens to text while they are generated: only text that later tokens can't change, and nothing from a stop
+text on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer makes of bytes that begin a character
+INCOMPLETE = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer decodes the first bytes of a character to
 
 
 class TextStream:
-    """An answer's text, piece by piece.
+    """The text of one answer, piece by piece; ``stopped`` once one of the ``stops`` was generated.
 
-    Tokens are decoded with those before them, as some tokenizers drop a space at the beginning (the way of Hugging
-    Face's text-generation-inference).
+    Tokens are decoded together with those before them, because some tokenizers drop a space at the beginning (the
+    method of Hugging Face's text-generation-inference, with its names for the two offsets).
     """
 
     def __init__(self, tokenizer: Any, stops: Sequence[str] = ()) -> None:
         self.tokenizer, self.stops = tokenizer, tuple(stop for stop in stops if stop)
         self.stopped = False
         self._tokens: list[int] = []
-        self._known = self._read = 0  # decoded from there, and told up to there
-        self._held = ""  # may be the beginning of a stop
+        self._prefix_offset = self._read_offset = (
+            0  # decoding starts at the first; text is out up to the second
+        )
+        self._held_back = ""  # text that may be the beginning of a stop
 
     def add(self, tokens: Sequence[int]) -> str:
-        """The text that these tokens bring."""
+        """The text that these tokens add; empty while it may still change."""
         self._tokens += tokens
-        before = self._decoded(self._tokens[self._known : self._read])
-        now = self._decoded(self._tokens[self._known :])
-        if len(now) <= len(before) or now.endswith(UNFINISHED):
+        prefix = self._decode(self._tokens[self._prefix_offset : self._read_offset])
+        text = self._decode(self._tokens[self._prefix_offset :])
+        if len(text) <= len(prefix) or text.endswith(INCOMPLETE):
             return ""
-        self._known, self._read = self._read, len(self._tokens)
-        return self._until_stop(now[len(before) :])
+        self._prefix_offset, self._read_offset = self._read_offset, len(self._tokens)
+        return self._until_stop(text[len(prefix) :])
 
-    def end(self) -> str:
-        """What was held back, at the end of the answer."""
-        rest = self._decoded(self._tokens[self._known :])
-        told = self._decoded(self._tokens[self._known : self._read])
-        found = "" if self.stopped else self._until_stop(rest[len(told) :]) + self._held
-        self._held, self._read = "", len(self._tokens)
-        return found
+    def finish(self) -> str:
+        """The text that was held back, at the end of the answer."""
+        prefix = self._decode(self._tokens[self._prefix_offset : self._read_offset])
+        text = self._decode(self._tokens[self._prefix_offset :])
+        rest = "" if self.stopped else self._until_stop(text[len(prefix) :]) + self._held_back
+        self._held_back, self._read_offset = "", len(self._tokens)
+        return rest
 
-    def _decoded(self, tokens: Sequence[int]) -> str:
+    def _decode(self, tokens: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def _until_stop(self, text: str) -> str:
         if self.stopped:
             return ""
-        text, self._held = self._held + text, ""
-        places = [place for stop in self.stops if (place := text.find(stop)) >= 0]
-        if places:
+        text, self._held_back = self._held_back + text, ""
+        positions = [position for stop in self.stops if (position := text.find(stop)) >= 0]
+        if positions:
             self.stopped = True
-            return text[: min(places)]
-        kept = max((_overlap(text, stop) for stop in self.stops), default=0)
-        self._held = text[len(text) - kept :]
-        return text[: len(text) - kept]
+            return text[: min(positions)]
+        overlap = max((_overlap(text, stop) for stop in self.stops), default=0)
+        self._held_back = text[len(text) - overlap :]
+        return text[: len(text) - overlap]
 
 
 def _overlap(text: str, stop: str) -> int:
-    """How many of the last characters are the first of ``stop``.
+    """How many of the last characters of ``text`` are the first of ``stop``, which may be completed by later text.
 
     >>> _overlap("the en", "end")
     2

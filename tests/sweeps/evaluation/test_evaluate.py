@@ -47,7 +47,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     folder = tmp_path_factory.mktemp("stages") / "run"
     for kind, options in STAGES.items():
         config = make_config(tiny_model, "commands", "lora", stage={"kind": kind, **options}, eval_rows=8)
-        run(config, folder, measuring=None)
+        run(config, folder, memory_gauge=None)
     results.write_tables(folder)
     return folder
 
@@ -82,7 +82,7 @@ def test_a_trial_that_writes_its_answers_is_told_apart_by_them_as_here(
     rows = write_rows(tmp_path / "rows.jsonl")
     stage = {"kind": "sft", "predict_with_generate": True}
     config = make_config(tiny_model, rows, "lora", stage=stage)
-    record = run(config, tmp_path / "run", measuring=None)
+    record = run(config, tmp_path / "run", memory_gauge=None)
     assert record.quality_name == "loss"
     found = metrics(evaluated(f"{tmp_path}/run:{record.trial_id}"))
     texts = {"bleu", "sentence_bleu", "chrf", "sentence_chrf", "rouge1", "rouge2", "rougeL"}
@@ -134,11 +134,11 @@ def test_all_rows_of_a_file_are_evaluated_and_those_trained_on_are_counted(metho
 def test_what_an_earlier_stage_was_trained_on_counts_too(tiny_model: Path, here: Path) -> None:
     sums = [{"prompt": f"{n} + {n}?", "completion": f"{2 * n}"} for n in range(40)]
     first = make_config(tiny_model, lines(here / "sums.jsonl", sums), "full")
-    run(first, here / "run", measuring=None)
+    run(first, here / "run", memory_gauge=None)
     later = make_config(tiny_model, "commands", "lora", stage={"kind": "dpo"}, eval_rows=4)
-    start = starting_weights.of(here / "run" / "trials" / first.trial_id())
+    start = starting_weights.find_trained_model(here / "run" / "trials" / first.trial_id())
     later = later.model_copy(update={"model": later.model.model_copy(update={"start": start})})
-    run(later, here / "run", measuring=None)
+    run(later, here / "run", memory_gauge=None)
     name = f"run:{later.trial_id()}"
     held = loading.load(first.data)
     found = evaluated(name, "--data", here / "sums.jsonl", "--no-generate")
@@ -335,9 +335,9 @@ def test_a_folder_of_something_else_is_never_replaced(methods: Path, here: Path)
         (("--part", "train"), "--part train: give one of test, validation"),
         (("--as", "songs"), "--as songs: give one of answers, pairs, text, labels, prompts"),
         (("--data", "commands", "--part", "test"), "give one of them"),
-        (("--temperature", "-1"), "temperature is -1; it goes from 0 to 5"),
+        (("--temperature", "-1"), "temperature is -1; it must be between 0 and 5"),
         (("--scorer", "nothing"), "give module:function"),
-        (("--shots", "2"), "are of a --benchmark"),
+        (("--shots", "2"), "need a --benchmark"),
         (("--forgetting", "nowhere.txt"), "can't be read"),
     ],
 )

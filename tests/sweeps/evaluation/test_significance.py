@@ -76,7 +76,7 @@ def test_a_measure_that_is_not_there_loses_nothing(methods: Path) -> None:
     found = evaluated(f"{methods}:sft-full", f"{methods}:sft-base", "--no-generate", "--by", "bleu")
     assert found["comparison"]["by"] == "loss"
     assert any(
-        "--by bleu: no such measure of both by row; there are loss" in each for each in found["warnings"]
+        "--by bleu: both results have no measure of that name by row; they have loss" in each for each in found["warnings"]
     )
 
 
@@ -85,7 +85,7 @@ def test_long_work_says_how_far_it_is(methods: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(loading_progress, "LINE_SECONDS", 0.0)
     found = paretune("evaluate", f"{methods}:sft-lora", "--batch-size", 2)
-    for line in ("judging rows: 2 of 7", "judging rows: 7 of 7", "writing answers: 2 of 7"):
+    for line in ("computing log-likelihoods: 2 of 7", "computing log-likelihoods: 7 of 7", "generating answers: 2 of 7"):
         assert line in found.stderr
 
 
@@ -124,7 +124,7 @@ def test_a_base_model_has_nothing_to_forget(methods: Path, here: Path) -> None:
     (here / "known.txt").write_text("It was the best of times.")
     found = paretune("evaluate", f"{methods}:sft-base", "--forgetting", "known.txt")
     assert found.exit_code == 2
-    assert "there is no before" in found.stderr
+    assert "it was not trained" in found.stderr
 
 
 # Benchmarks
@@ -186,21 +186,21 @@ def test_a_benchmark_is_scored_by_the_harness_on_the_same_model(
 
 
 def test_the_answer_chosen_is_the_likeliest_by_our_own_count(methods: Path, tasks: Path) -> None:
-    from reports.analysis.best_trials import chosen
+    from reports.analysis.best_trials import recommended_trials
     from sweeps.runs.resolve import resolve
     from trainables.inference.model_pool import ModelPool
-    from trainables.scoring.likelihood import judge
+    from trainables.scoring.likelihood import log_likelihoods
     from trainables.tokenization.encode import IGNORED, Encoded
 
     name = f"{methods}:sft-full"
     found = evaluated(name, "--benchmark", "opposites", "--benchmark-folder", tasks)
-    with ModelPool().load(resolve(name, chosen)).active() as policy:
+    with ModelPool().load(resolve(name, recommended_trials)).active() as policy:
         for row, (word, choices, label) in zip(rows_of(found, "benchmarks"), QUESTIONS, strict=True):
             asked = policy.tokenizer(f"The opposite of {word} is")["input_ids"]
             whole = [policy.tokenizer(f"The opposite of {word} is {each}")["input_ids"] for each in choices]
             labels = [[IGNORED] * len(asked) + ids[len(asked) :] for ids in whole]
             rows = [Encoded(ids, own, len(asked), False) for ids, own in zip(whole, labels, strict=True)]
-            likely = [judged.logprob for judged in judge(policy, rows, 1)]
+            likely = [judged.logprob for judged in log_likelihoods(policy, rows, 1)]
             assert json.loads(row["scores"])["acc"] == float(likely.index(max(likely)) == label)
 
 
@@ -208,15 +208,15 @@ def test_an_unknown_benchmark_is_said_before_a_model_is_loaded(methods: Path, ta
     name = f"{methods}:sft-lora"
     found = paretune("evaluate", name, "--benchmark", "oposites", "--benchmark-folder", tasks)
     assert found.exit_code == 2
-    assert "knows no such task. Did you mean opposites" in found.stderr
+    assert "has no such task. Did you mean opposites" in found.stderr
 
 
 def test_without_the_harness_what_to_install_is_said(methods: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trainables.system import capabilities
 
-    capabilities.check.cache_clear()
+    capabilities.check_capability.cache_clear()
     monkeypatch.setattr(capabilities, "find_spec", lambda name: None)
     found = paretune("evaluate", f"{methods}:sft-lora", "--benchmark", "opposites")
-    capabilities.check.cache_clear()
+    capabilities.check_capability.cache_clear()
     assert found.exit_code == 2
     assert "pip install 'paretune[harness]'" in found.stderr

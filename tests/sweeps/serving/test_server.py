@@ -19,7 +19,7 @@ import httpx
 import pytest
 from openai import OpenAI, RateLimitError
 
-from reports.analysis.best_trials import chosen
+from reports.analysis.best_trials import recommended_trials
 from sweeps.runs.resolve import resolve
 from sweeps.serving.engine import Engine, GenerationJob, generate_all
 from sweeps.serving.openai_api import ChatRequest, CompletionRequest
@@ -60,9 +60,9 @@ def test_a_result_is_settled_before_other_machines_look_for_it(run: Path) -> Non
         (f"{run}:sft-base", f"{run}:sft-base"),
         ("smollm2-135m", "smollm2-135m"),
     ):
-        found = portable_name(text, resolve(text, chosen))
+        found = portable_name(text, resolve(text, recommended_trials))
         assert found == str(expected)
-        assert resolve(found, lambda run: []).trained_folder == resolve(text, chosen).trained_folder
+        assert resolve(found, lambda run: []).trained_folder == resolve(text, recommended_trials).trained_folder
 
 
 def test_what_others_can_reach_needs_a_key(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_developers_message_is_the_systems_and_parts_are_one_text() -> None:
 @pytest.fixture(scope="module")
 def loaded(run: Path) -> list[LoadedModel]:
     pool = ModelPool()
-    return [pool.load(resolve(f"{run}:{cell}", chosen)) for cell in ("sft-base", "sft-lora", "sft-full")]
+    return [pool.load(resolve(f"{run}:{cell}", recommended_trials)) for cell in ("sft-base", "sft-lora", "sft-full")]
 
 
 def test_requests_at_once_are_answered_together_each_by_its_own_result(loaded: list[LoadedModel]) -> None:
@@ -127,7 +127,7 @@ def test_an_answer_nobody_waits_for_is_given_up(loaded: list[LoadedModel]) -> No
         job = GenerationJob(
             loaded[0], prompt_tokens(loaded[0], HELLO), Sampling(max_new_tokens=200, temperature=1, seed=0)
         )
-        async for _ in engine.pieces(job):
+        async for _ in engine.stream(job):
             break
         job.abandoned = True
         for _ in range(100):

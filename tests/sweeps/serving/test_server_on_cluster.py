@@ -15,7 +15,7 @@ import httpx
 import pytest
 from openai import OpenAI, OpenAIError
 
-from reports.analysis.best_trials import chosen
+from reports.analysis.best_trials import recommended_trials
 from sweeps.runs.resolve import resolve
 from tests.helpers.clusters import Cluster, Machine, free_port
 from tests.helpers.faults import held
@@ -97,7 +97,7 @@ def test_where_there_is_no_room_it_says_so_and_waits_and_being_ended_leaves_noth
     served: Served, machines: list[Machine]
 ) -> None:
     command = served.start("--replicas", "3")
-    command.until(lambda: "there is room for 2 of 3 replicas" in command.stderr)
+    command.until(lambda: "2 of 3 replicas fit" in command.stderr)
     command.until(lambda: replicas(machines) == [1, 1])
     command.signal(signal.SIGTERM)
     assert command.process.returncode == 130
@@ -126,7 +126,7 @@ def test_what_a_killed_command_left_is_ended_only_when_told_to(served: Served) -
 def test_replicas_on_two_nodes_answer_as_the_model_does_and_one_of_them_may_be_lost(
     served: Served, machines: list[Machine]
 ) -> None:
-    loaded = ModelPool().load(resolve(f"{served.run}:sft-lora", chosen))
+    loaded = ModelPool().load(resolve(f"{served.run}:sft-lora", recommended_trials))
     expected = "".join(stream_answer(loaded, prompt_tokens(loaded, HELLO), Sampling(max_new_tokens=8)))
     with served.serving("--replicas", "2") as command:
         assert replicas(machines) == [1, 1]
