@@ -1,6 +1,6 @@
-"""How numbers are printed: GiB, percent, seconds, settings. What was not measured is a dash, never 0.
+"""How numbers and names are printed: GiB, percent, seconds, settings. What was not measured is a dash, never 0.
 
->>> gib(1_610_612_736), share(0.4), duration(432)
+>>> gib(1_610_612_736), percent(0.4), duration(432)
 ('1.50 GiB', '40 %', '7 min 12 s')
 """
 
@@ -14,26 +14,26 @@ GIB = 1024**3
 MIB = 1024**2
 
 
-def gib(count: int | None) -> str:
+def gib(byte_count: int | None) -> str:
     """Memory in GiB with two decimals."""
-    return UNKNOWN if count is None else f"{count / GIB:.2f} GiB"
+    return UNKNOWN if byte_count is None else f"{byte_count / GIB:.2f} GiB"
 
 
-def size(count: int | None) -> str:
-    """A file's size: GiB from a tenth of one up, else MiB."""
-    if count is None:
+def size(byte_count: int | None) -> str:
+    """The size of a file: in GiB from 0.1 GiB, below that in MiB."""
+    if byte_count is None:
         return UNKNOWN
-    return gib(count) if count >= GIB / 10 else f"{count / MIB:.1f} MiB"
+    return gib(byte_count) if byte_count >= GIB / 10 else f"{byte_count / MIB:.1f} MiB"
 
 
-def share(value: float | None) -> str:
-    """A fraction as whole percent; what would round to 0 % or, from below, to 100 % keeps its decimals."""
+def percent(value: float | None) -> str:
+    """A fraction as whole percent; a value that would round to 0 %, or up to 100 %, keeps its decimals."""
     if value is None:
         return UNKNOWN
-    percent = value * 100
-    if percent != 0 and (abs(percent) < 1 or 99 < percent < 100):
-        return f"{percent:.2g} %" if abs(percent) < 1 else f"{min(percent, 99.9):.1f} %"
-    return f"{percent:.0f} %"
+    hundredths = value * 100
+    if hundredths != 0 and (abs(hundredths) < 1 or 99 < hundredths < 100):
+        return f"{hundredths:.2g} %" if abs(hundredths) < 1 else f"{min(hundredths, 99.9):.1f} %"
+    return f"{hundredths:.0f} %"
 
 
 def quality(value: float | None, unit: str | None) -> str:
@@ -46,7 +46,7 @@ def quality(value: float | None, unit: str | None) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A plain number with ``digits`` digits; large ones are not rounded away."""
+    """A number with ``digits`` significant digits; of a larger number every digit before the point is kept."""
     if value is None:
         return UNKNOWN
     if abs(value) >= 10**digits:
@@ -57,7 +57,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them: ``48 s``, ``7 min 12 s``, ``2 h 05 min``."""
+    """Seconds in the largest fitting units: ``48 s``, ``7 min 12 s``, ``2 h 05 min``."""
     if seconds is None:
         return UNKNOWN
     whole = round(seconds)
@@ -68,33 +68,33 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def setting(value: Any) -> str:
-    """A setting's value: numbers short, texts bare, the rest as JSON."""
+def setting_value(value: Any) -> str:
+    """A setting's value: a number with three digits, a text as it is, anything else as JSON."""
     if isinstance(value, float):
         return number(value)
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def leaf(path: str) -> str:
-    """A leaf's name for people: ``train.learning_rate`` is ``learning rate``."""
-    return words(path.rpartition(".")[2])
+def setting_name(path: str) -> str:
+    """The readable name of a setting: ``train.learning_rate`` gives ``learning rate``."""
+    return readable(path.rpartition(".")[2])
 
 
 def settings(values: dict[str, Any]) -> str:
-    """Settings by leaf path as one phrase: ``rank 8, learning rate 0.002``."""
-    return ", ".join(f"{leaf(path)} {setting(value)}" for path, value in values.items())
+    """Settings by their path as one phrase: ``rank 8, learning rate 0.002``."""
+    return ", ".join(f"{setting_name(path)} {setting_value(value)}" for path, value in values.items())
 
 
-def words(name: str | None) -> str:
-    """A column's or metric's name for people: ``exact_match`` is ``exact match``."""
+def readable(name: str | None) -> str:
+    """A column's or metric's name in words: ``exact_match`` gives ``exact match``."""
     return (name or "quality").replace("_", " ")
 
 
-def listing(names: list[str]) -> str:
-    """Names as a phrase: ``a``, ``a and b``, ``a, b and c``."""
+def join(names: list[str]) -> str:
+    """Names as one phrase: ``a``, ``a and b``, ``a, b and c``."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def counted(count: int, thing: str) -> str:
+def count(number: int, noun: str) -> str:
     """``1 trial``, ``3 trials``."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -40,9 +40,9 @@ def _options(
 
 def best_trials(run_folder: Path) -> Sequence[Record]:
     """The best trials of a run by the rule of its report, the last stage's first."""
-    from reports.analysis.best_trials import chosen
+    from reports.analysis.best_trials import recommended_trials
 
-    return chosen(run_folder)
+    return recommended_trials(run_folder)
 
 
 def _statistics() -> Statistics:

@@ -1,7 +1,7 @@
-"""Stages that learn the same thing in different ways, side by side: which answers are good.
+"""Preference stages side by side: several stages that learn, in different ways, which answers are good.
 
-Each has its own quality (pair accuracy, or AUC for labelled answers). What all of them record is ``auc``: how often a
-good held-out answer is likelier than a bad one, of any two, by the mean log-probability of its tokens.
+Each has its own quality (pair accuracy, or AUC for labelled answers). What all of them record is ``auc``: the
+probability that a good held-out answer has a higher mean log-probability per token than a bad one.
 """
 
 from __future__ import annotations
@@ -14,43 +14,50 @@ from reports.analysis.comparison import group_of
 from reports.analysis.group import Group, Row
 from trainables.results import Record
 
-COMMON = "auc"
-STAGES = "preference stages"
+SHARED_METRIC = "auc"
+STAGE_NAME = "preference stages"
 
 
-def across(groups: Sequence[Group]) -> list[Group]:
-    """A group for each model and data set that several such stages were trained on, measured by what is common."""
-    found: dict[tuple[str, str], list[Group]] = {}
+def compare_across_stages(groups: Sequence[Group]) -> list[Group]:
+    """One group for each model and data set that several preference stages were trained on, measured by AUC."""
+    by_model_and_data: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
-        if group.scored is not None and COMMON in group.scored.metrics:
-            found.setdefault((group.model, group.data), []).append(group)
-    together = (
-        group_of(STAGES, model, data, [_by_common(row.cell) for group in several for row in group.all_rows])
-        for (model, data), several in found.items()
+        if group.metric_record is not None and SHARED_METRIC in group.metric_record.metrics:
+            by_model_and_data.setdefault((group.model, group.data), []).append(group)
+    merged = (
+        group_of(
+            STAGE_NAME,
+            model,
+            data,
+            [_with_shared_metric(row.cell) for group in several for row in group.all_rows],
+        )
+        for (model, data), several in by_model_and_data.items()
         if len(several) > 1
     )
-    return [replace(group, bases=_each_once(group.bases)) for group in together]
+    return [replace(group, bases=_without_duplicates(group.bases)) for group in merged]
 
 
-def _each_once(bases: Sequence[Row]) -> tuple[Row, ...]:
-    """One row for each start, though each of its stages scored it; where these disagree, whose rows it was scored on:
-    pairs and labelled answers are other rows of the same data.
+def _without_duplicates(bases: Sequence[Row]) -> tuple[Row, ...]:
+    """One row for each starting point, though each of its stages scored it.
+
+    Where the scores disagree, each row names the stage whose test rows it was scored on: pairs and labelled answers
+    are different rows of the same data.
     """
-    unlike: dict[str | None, dict[float | None, Row]] = {}
+    by_start: dict[str | None, dict[float | None, Row]] = {}
     for row in bases:
-        unlike.setdefault(row.start, {}).setdefault(row.quality, row)
+        by_start.setdefault(row.start, {}).setdefault(row.quality, row)
     return tuple(
-        replace(row, on_rows_of=row.cell.records[0].stage) if len(found) > 1 else row
-        for found in unlike.values()
-        for row in found.values()
+        replace(row, test_rows_of=row.cell.records[0].stage) if len(by_quality) > 1 else row
+        for by_quality in by_start.values()
+        for row in by_quality.values()
     )
 
 
-def _by_common(cell: Cell) -> Cell:
-    """The cell with the common measure as its quality; its best is still the best by its own objective."""
-    return replace(cell, records=tuple(map(_measured, cell.records)))
+def _with_shared_metric(cell: Cell) -> Cell:
+    """The cell with AUC as its quality; its best trial is still the one with the best objective of its own stage."""
+    return replace(cell, records=tuple(map(_measured_by_shared_metric, cell.records)))
 
 
-def _measured(record: Record) -> Record:
-    common = {"quality": record.metrics.get(COMMON), "quality_name": COMMON, "quality_unit": ""}
-    return record.model_copy(update={**common, "quality_higher_is_better": True})
+def _measured_by_shared_metric(record: Record) -> Record:
+    shared = {"quality": record.metrics.get(SHARED_METRIC), "quality_name": SHARED_METRIC, "quality_unit": ""}
+    return record.model_copy(update={**shared, "quality_higher_is_better": True})

@@ -1,4 +1,4 @@
-"""The trials that answer for a whole run."""
+"""The trials that a run's name stands for: those that its report recommends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainables import results
 from trainables.results import Record
 
 
-def chosen(run: Path) -> list[Record]:
-    """The best trial of the cell that the report says to use, for each of its answers, the last stage's first."""
-    rows = [recommend(group) for group in compare([results.gathered(run)])]
+def recommended_trials(run: Path) -> list[Record]:
+    """The best trial of the recommended cell, one for each answer of the report; the last stage's comes first."""
+    rows = [recommend(group) for group in compare([results.gather_run(run)])]
     return [row.best for row in reversed(rows) if row is not None and row.best is not None]

@@ -1,4 +1,4 @@
-"""What a comparison leaves open: ties, one seed, cells that failed, settings at the edge of their domain."""
+"""What a comparison leaves open: ties, a single seed, cells that failed, settings at the edge of their domain."""
 
 from __future__ import annotations
 
@@ -9,44 +9,46 @@ from reports.analysis import studies
 from reports.analysis.difference import Difference, difference
 from reports.analysis.group import Group, Row
 
-FEW = 3  # finished trials; with fewer, a cell's best is hardly searched
+MIN_DONE_TRIALS = 3  # with fewer finished trials, a cell has hardly been searched
 
 
-def caveats(group: Group, use: Row | None, ties: dict[str, Difference]) -> list[str]:
-    """The open questions of one group as phrases, the weightiest first."""
-    if use is None:
+def caveats(group: Group, recommended: Row | None, ties: dict[str, Difference]) -> list[str]:
+    """The open questions of one group as clauses, the most important first.
+
+    ``ties``: the cells, by label, that can't be told apart from the best.
+    """
+    if recommended is None:
         return []
     return [
-        *_within_error(group, ties),
-        *_no_better_than_base(group, use),
+        *_ties(group, ties),
+        *_no_better_than_base(group, recommended),
         *_without_result(group),
         *_few_trials(group),
         *_at_the_edge(group),
         *_memory(group),
-        *_other_rows(group),
+        *_different_rows(group),
         *_one_seed(group),
     ]
 
 
-def _within_error(group: Group, ties: dict[str, Difference]) -> Iterator[str]:
+def _ties(group: Group, ties: dict[str, Difference]) -> Iterator[str]:
     names = {row.cell.label: row.name for row in group.rows}
     best = group.scored_rows[0].name
-    within = [label for label, verdict in ties.items() if verdict.settled is False]
-    unknown = [label for label, verdict in ties.items() if verdict.settled is None]
-    for label in within:
-        yield f"{names[label]} and {best} differ by no more than the error ({ties[label].how})"
+    for label, verdict in ties.items():
+        if verdict.settled is False:
+            yield f"{names[label]} and {best} differ by no more than the error ({verdict.basis})"
+    unknown = [names[label] for label, verdict in ties.items() if verdict.settled is None]
     if unknown:
-        listed = units.listing([names[label] for label in unknown])
-        yield f"no error is known for how {listed} differ{'s' if len(unknown) == 1 else ''} from {best}"
+        yield f"the error of the difference between {units.join(unknown)} and {best} is unknown"
 
 
-def _no_better_than_base(group: Group, use: Row) -> Iterator[str]:
-    base = group.base_of(use)
-    if base is None or base.best is None or use.best is None:
+def _no_better_than_base(group: Group, recommended: Row) -> Iterator[str]:
+    base = group.base_of(recommended)
+    if base is None or base.best is None or recommended.best is None:
         return
-    verdict = difference(use.cell.run, use.best, base.cell.run, base.best)
+    verdict = difference(recommended.cell.run, recommended.best, base.cell.run, base.best)
     if verdict.settled is False:
-        yield f"{use.name} and {base.described} differ by no more than the error ({verdict.how})"
+        yield f"{recommended.name} and {base.description} differ by no more than the error ({verdict.basis})"
 
 
 _ENDED = {"failed": ("failed", "failed"), "out_of_memory": ("did not fit in memory",) * 2,
@@ -54,29 +56,26 @@ _ENDED = {"failed": ("failed", "failed"), "out_of_memory": ("did not fit in memo
 
 
 def _without_result(group: Group) -> Iterator[str]:
-    for status, (one, many) in _ENDED.items():
+    for status, (singular, plural) in _ENDED.items():
         rows = [row for row in group.rows if row.counts[status]]
         if rows:
             count = sum(row.counts[status] for row in rows)
-            names = units.listing([row.name for row in rows])
-            yield f"{units.counted(count, 'trial')} {one if count == 1 else many} ({names})"
-    nothing = [row.name for row in group.rows if row.quality is None]
-    if nothing:
-        yield f"{units.listing(nothing)} {'has' if len(nothing) == 1 else 'have'} no result"
+            names = units.join([row.name for row in rows])
+            yield f"{units.count(count, 'trial')} {singular if count == 1 else plural} ({names})"
+    without = [row.name for row in group.rows if row.quality is None]
+    if without:
+        yield f"{units.join(without)} {'has' if len(without) == 1 else 'have'} no result"
 
 
 def _few_trials(group: Group) -> Iterator[str]:
-    few = [row for row in group.scored_rows if _done(row) < FEW]
     by_count: dict[int, list[str]] = {}
-    for row in few:
-        by_count.setdefault(_done(row), []).append(row.name)
+    for row in group.scored_rows:
+        done = sum(record.status == "done" for record in row.cell.search_trials)
+        if done < MIN_DONE_TRIALS:
+            by_count.setdefault(done, []).append(row.name)
     for count, names in sorted(by_count.items()):
-        ran = "has" if len(names) == 1 else "have"
-        yield f"{units.listing(names)} {ran} only {units.counted(count, 'trial')} that ran to the end"
-
-
-def _done(row: Row) -> int:
-    return sum(record.status == "done" for record in row.cell.search)
+        each = "has" if len(names) == 1 else "each have"
+        yield f"{units.join(names)} {each} only {units.count(count, 'trial')} that ran to the end"
 
 
 def _at_the_edge(group: Group) -> Iterator[str]:
@@ -84,9 +83,9 @@ def _at_the_edge(group: Group) -> Iterator[str]:
         domains = studies.domains(studies.read(row.cell))
         for path, value in row.settings.items():
             if path.endswith("learning_rate") and path in domains:
-                edge = studies.at_edge(value, domains[path])
+                edge = studies.edge(value, domains[path])
                 if edge:
-                    yield f"{row.name}'s best {units.leaf(path)} lies at the {edge} end of its domain"
+                    yield f"{row.name}'s best {units.setting_name(path)} lies at the {edge} end of its search domain"
 
 
 def _memory(group: Group) -> Iterator[str]:
@@ -94,14 +93,14 @@ def _memory(group: Group) -> Iterator[str]:
     if len(missing) == len(group.scored_rows):
         yield "memory was not measured"
     elif missing:
-        yield f"the memory of {units.listing(missing)} was not measured"
+        yield f"the memory of {units.join(missing)} was not measured"
     for row in group.scored_rows:
         workers = row.best.workers if row.best is not None and row.peak is not None else None
         if workers is not None and workers > 1:
-            yield f"{row.name}'s memory is what each of its {workers} workers takes"
+            yield f"{row.name}'s memory is that of each of its {workers} workers"
 
 
-def _other_rows(group: Group) -> Iterator[str]:
+def _different_rows(group: Group) -> Iterator[str]:
     bests = [row.best for row in group.all_rows if row.best is not None]
     if len({best.data_sha256 for best in bests if best.data_sha256}) > 1:
         yield "the cells did not train on the same rows"
@@ -110,9 +109,9 @@ def _other_rows(group: Group) -> Iterator[str]:
 
 
 def _one_seed(group: Group) -> Iterator[str]:
-    """Silent once a winner was trained again with other seeds."""
+    """Says nothing once a winner was trained again with another seed."""
     seeds = {
         record.seed for row in group.scored_rows for record in row.cell.records if record.status == "done"
     }
     if len(seeds) == 1:
-        yield f"one seed ({seeds.pop()}) only"
+        yield f"only one seed ({seeds.pop()}) was used"

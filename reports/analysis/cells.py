@@ -1,6 +1,6 @@
-"""Which trials a report is about: the cells of one run, or of several side by side.
+"""The cells of one run, or of several runs side by side, with their trials.
 
-cells = gather(results.read(path) for path in paths)
+cells = collect_cells(results.read_run(path) for path in paths)
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from trainables.results import Record, Run
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination that people compare, with its trials in the order they started.
+    """One combination of stage, method, model and data, with its trials in the order they started.
 
-    ``label`` is the cell's name, with the run's before it where several runs have a cell of that name.
+    ``label`` is the cell's name, preceded by the run's name where several runs have a cell of that name.
     """
 
     label: str
@@ -36,8 +36,8 @@ class Cell:
         return self.records[0].method
 
     @property
-    def search(self) -> list[Record]:
-        """The trials that the search spent its budget on."""
+    def search_trials(self) -> list[Record]:
+        """The trials of the search: neither the base model nor winners that were trained again."""
         return [record for record in self.records if record.role == "search"]
 
     @cached_property
@@ -49,13 +49,13 @@ class Cell:
 
     @cached_property
     def searched(self) -> tuple[str, ...]:
-        """The leaves of the config that differ between the search trials, by path: ``method.rank``."""
-        configs = [dict(leaves(record.config)) for record in self.search]
-        paths = {path: None for config in configs for path in config}  # in the config's order, each once
+        """The paths of the settings that differ between the search trials, such as ``method.rank``."""
+        configs = [dict(leaves(record.config)) for record in self.search_trials]
+        paths = {path: None for config in configs for path in config}  # an ordered set
         return tuple(path for path in paths if any(c.get(path) != configs[0].get(path) for c in configs))
 
     def settings(self, record: Record) -> dict[str, Any]:
-        """The searched leaves' values in one trial."""
+        """The values of the searched settings in one trial, by path."""
         config = dict(leaves(record.config))
         return {path: config[path] for path in self.searched if path in config}
 
@@ -73,23 +73,23 @@ def leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield prefix + name, value
 
 
-def gather(runs: Iterable[Run]) -> list[Cell]:
-    """All cells of all runs; a run given twice counts once."""
+def collect_cells(runs: Iterable[Run]) -> list[Cell]:
+    """The cells of all runs; a run that is given twice counts once."""
     unique = list({run.folder.resolve(): run for run in runs}.values())
     names = Counter(name for run in unique for name in {record.cell for record in run.records})
-    return [cell for run in unique for cell in _cells(run, _prefix(run, unique), names)]
+    return [cell for run in unique for cell in _cells(run, _unique_name(run, unique), names)]
 
 
-def _prefix(run: Run, runs: list[Run]) -> str:
+def _unique_name(run: Run, runs: list[Run]) -> str:
     same_name = sum(other.name == run.name for other in runs) > 1
     return str(run.folder) if same_name else run.name
 
 
 def _cells(run: Run, prefix: str, names: Counter[str]) -> Iterator[Cell]:
     # The base model's cell is STAGE-base for every model and data set, so the name alone is not a key.
-    found: dict[tuple[str, ...], list[Record]] = {}
+    by_key: dict[tuple[str, ...], list[Record]] = {}
     for record in run.records:
-        found.setdefault((record.cell, record.stage, record.model, record.data), []).append(record)
-    for (name, *_), records in found.items():
+        by_key.setdefault((record.cell, record.stage, record.model, record.data), []).append(record)
+    for (name, *_), records in by_key.items():
         label = f"{prefix}: {name}" if names[name] > 1 else name
         yield Cell(label=label, name=name, run=run, records=tuple(records))

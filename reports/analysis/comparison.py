@@ -1,4 +1,4 @@
-"""What each cell gives and costs: one row per cell, its best trial, compared within stage, model and data.
+"""The quality and the cost of each cell: one row per cell, compared within a stage, model and data set.
 
 for group in compare([run]):
     print(group.title, [row.name for row in group.rows])
@@ -13,21 +13,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from reports.analysis import pareto
-from reports.analysis.cells import Cell, gather
+from reports.analysis.cells import Cell, collect_cells
 from reports.analysis.group import Group, Row
 from trainables.results import Record, Run
 
 
 def compare(runs: Sequence[Run]) -> list[Group]:
-    """The groups of all runs, in the order they started.
+    """The groups of all runs, in the order in which their first trials started.
 
-    Raises ``ValueError`` where cells that share stage, model and data were measured by different metrics.
+    Raises ``ValueError`` when cells of the same stage, model and data were measured by different metrics.
     """
-    found: dict[tuple[str, str, str], list[Cell]] = {}
-    for cell in gather(runs):
+    by_key: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in collect_cells(runs):
         record = cell.records[0]
-        found.setdefault((record.stage, record.model, record.data), []).append(cell)
-    return [group_of(*key, cells) for key, cells in found.items()]
+        by_key.setdefault((record.stage, record.model, record.data), []).append(cell)
+    return [group_of(*key, cells) for key, cells in by_key.items()]
 
 
 def table(run: Run) -> list[dict[str, Any]]:
@@ -36,19 +36,19 @@ def table(run: Run) -> list[dict[str, Any]]:
     >>> table(run)[0]["peak_train_bytes"]  # doctest: +SKIP
     1078036070
     """
-    return table_of(compare([run]))
+    return table_rows(compare([run]))
 
 
-def table_of(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """The rows of ``comparison.csv``; the searched settings are columns named by their leaf paths."""
+def table_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """The rows of ``comparison.csv``; each searched setting is a column named by its path (``method.rank``)."""
     searched = dict.fromkeys(path for group in groups for path in group.searched)
     unset = dict.fromkeys(searched)
     return [_columns(row) | unset | row.settings for group in groups for row in group.all_rows]
 
 
 def to_csv(groups: Sequence[Group]) -> str:
-    """``comparison.csv``: units in the columns' names, empty where not measured."""
-    rows = table_of(groups)
+    """The text of ``comparison.csv``: units are in the columns' names, a field is empty where not measured."""
+    rows = table_rows(groups)
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["cell"], lineterminator="\n")
     writer.writeheader()
@@ -57,7 +57,7 @@ def to_csv(groups: Sequence[Group]) -> str:
 
 
 def group_of(stage: str, model: str, data: str, cells: list[Cell]) -> Group:
-    """The cells as one group: who is best, who is on the front, and each one's share of the best and the largest."""
+    """The cells as one group: which is best, which are on the front, and each one's share of the best and largest."""
     _refuse_mixed_metrics(f"{stage} of {model} on {data}", cells)
     trained = [cell for cell in cells if not cell.is_base]
     higher = not any(record.quality_higher_is_better is False for cell in cells for record in cell.records)
@@ -89,7 +89,9 @@ def _refuse_mixed_metrics(title: str, cells: list[Cell]) -> None:
     metrics = {r.quality_name: cell.run.folder for cell in cells for r in cell.records if r.quality_name}
     if len(metrics) > 1:
         where = ", ".join(f"{name} in {folder}" for name, folder in metrics.items())
-        raise ValueError(f"{title} was measured by different metrics ({where}): report these runs separately")
+        raise ValueError(
+            f"{title} was measured by different metrics ({where}). Report these runs separately."
+        )
 
 
 def _point(cell: Cell) -> pareto.Point:
@@ -98,16 +100,16 @@ def _point(cell: Cell) -> pareto.Point:
 
 
 def _share(quality: float | None, best: float | None, higher_is_better: bool) -> float | None:
-    """``quality`` as a share of the best: 0.97 of 0.98 is 99 %; a loss of 1.25 where the best is 1 is 80 %.
+    """``quality`` as a share of the best: 0.97 of 0.98 gives 0.99; a loss of 1.25 where the best is 1 gives 0.8.
 
-    ``None`` where a ratio says nothing: at or below zero.
+    ``None`` where a ratio means nothing: at or below zero.
     """
     if quality is None or best is None or best <= 0 or quality < 0 or (quality == 0 and not higher_is_better):
         return None
     return quality / best if higher_is_better else best / quality
 
 
-# What a row repeats from its best trial.
+# The columns that a row takes from its cell's best trial.
 _FROM_BEST = (
     "quality", "quality_name", "quality_unit", "quality_higher_is_better", "test_rows", "objective",
     "peak_train_bytes", "peak_load_bytes", "peak_eval_bytes", "baseline_bytes", "weight_bytes",
@@ -136,7 +138,7 @@ def _columns(row: Row) -> dict[str, Any]:
 
 
 def trainable_share(record: Record | None) -> float | None:
-    """The fraction of all weights that trained."""
+    """The number of trained weights over the number of all weights; ``None`` where not recorded."""
     if record is None or record.trainable_params is None or not record.total_params:
         return None
     return record.trainable_params / record.total_params

@@ -1,4 +1,4 @@
-"""What the models of some runs saw, from ``data.json``, in words for the page and for ``summary.md``."""
+"""What the models of some runs saw, from ``data.json``, in sentences for the page and for ``summary.md``."""
 
 from __future__ import annotations
 
@@ -10,92 +10,87 @@ from typing import Any
 from reports import units
 from trainables.results import Run
 
-MISSING = (
-    "{} no data.json, as runs of earlier versions have none, so what the models saw is not told here. "
+_NO_DATA_FILE = (
+    "{} no data.json (runs of earlier versions did not write one), so the report cannot show what the models saw. "
     "paretune data SPEC shows it."
 )
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One stage, model and data set. ``told`` is its entry in ``data.json``."""
+class DataPreview:
+    """The training rows of one stage, model and data set. ``entry`` is their entry in ``data.json``."""
 
     title: str
-    told: dict[str, Any]
+    entry: dict[str, Any]
 
     @property
     def histogram(self) -> list[tuple[int, int, int]]:
-        """(least tokens, most tokens, how many rows)."""
-        return [(low, high, count) for low, high, count in self.told["histogram"]]
+        """Lengths of the training rows: (shortest in tokens, longest in tokens, number of rows) for each bar."""
+        return [(low, high, count) for low, high, count in self.entry["histogram"]]
 
     @property
     def cutoff(self) -> int:
-        return int(self.told["tokens"]["cutoff"])
-
-    @property
-    def was_cut(self) -> bool:
-        return bool(self.told["tokens"]["cut"])
+        """The maximum length of a row, in tokens."""
+        return int(self.entry["tokens"]["cutoff"])
 
     @property
     def examples(self) -> list[list[dict[str, Any]]]:
-        """Each in pieces: ``text``, whether the ``loss`` is on it, how many characters are ``left_out``."""
-        return list(self.told["examples"])
+        """Some rows, each in pieces: ``text``, whether the ``loss`` is on it, how many characters are ``left_out``."""
+        return list(self.entry["examples"])
 
     @property
     def facts(self) -> str:
-        """The rows by part, how long they are, and where the loss is, in sentences."""
-        return " ".join([self._counts(), self._lengths()])
+        """How many rows there are, how long they are, and where the loss is, in sentences."""
+        return f"{self._counts()} {self._lengths()}"
 
     @property
     def remarks(self) -> list[str]:
-        """How the rows were read, then what is wrong with some."""
-        return [*self.told["notes"], *(f"Warning: {problem}" for problem in self.told["problems"])]
+        """How the rows were read, then the problems that some have."""
+        return [*self.entry["notes"], *(f"Warning: {problem}" for problem in self.entry["problems"])]
 
     def _counts(self) -> str:
-        parts = [f"{units.number(count)} {part}" for part, count in self.told["rows"].items()]
-        told = [f"{units.listing(parts)} rows"]
-        if self.told["duplicates"]:
-            told.append(f"{units.number(self.told['duplicates'])} of all have the prompt of another")
-        if self.told["overlap"]:
-            told.append(
-                f"{units.number(self.told['overlap'])} left out of training, as their prompt is held out"
+        parts = [f"{units.number(count)} {part}" for part, count in self.entry["rows"].items()]
+        sentences = [f"{units.join(parts)} rows"]
+        if duplicates := self.entry["duplicates"]:
+            sentences.append(f"{units.number(duplicates)} rows have the same prompt as another row")
+        if overlap := self.entry["overlap"]:
+            sentences.append(
+                f"{units.number(overlap)} rows were left out of training because their prompt is held out"
             )
-        return f"{'; '.join(told)}."
+        return f"{'; '.join(sentences)}."
 
     def _lengths(self) -> str:
-        tokens = self.told["tokens"]
-        cut = units.share(tokens["cut_share"]) if self.was_cut else "none"
+        tokens = self.entry["tokens"]
+        cut = units.percent(tokens["cut_share"]) if tokens["cut"] else "none"
         return (
-            f"{units.number(tokens['least'])} to {units.number(tokens['most'])} tokens a row, "
-            f"median {units.number(tokens['median'])}; {cut} cut to the cutoff of {units.number(self.cutoff)}. "
-            f"The loss is on {units.share(tokens['learned_share'])} of the tokens; "
-            f"{units.share(tokens['padding_share'])} of a batch is padding."
+            f"A training row has {units.number(tokens['least'])} to {units.number(tokens['most'])} tokens "
+            f"(median {units.number(tokens['median'])}); {cut} of the rows were shortened to the cutoff of "
+            f"{units.number(self.cutoff)} tokens. "
+            f"The loss is computed on {units.percent(tokens['learned_share'])} of the tokens; "
+            f"{units.percent(tokens['padding_share'])} of a batch is padding."
         )
 
 
-def seen(runs: Sequence[Run]) -> tuple[Seen, ...]:
+def data_previews(runs: Sequence[Run]) -> tuple[DataPreview, ...]:
     """What each run's models saw; what is the same in several cells or runs is there once."""
     entries: list[dict[str, Any]] = []
     for entry in (entry for run in runs for entry in run.data):
         if entry not in entries:
             entries.append(entry)
     titles = [f"{entry['stage']} of {entry['model']} on {entry['data']}" for entry in entries]
-    counts, met = Counter(titles), Counter[str]()
-    found = []
+    totals, so_far = Counter(titles), Counter[str]()
+    previews = []
     for title, entry in zip(titles, entries, strict=True):
-        met[title] += 1
-        found.append(Seen(f"{title} ({met[title]})" if counts[title] > 1 else title, entry))
-    return tuple(found)
+        so_far[title] += 1
+        numbered = f"{title} ({so_far[title]})" if totals[title] > 1 else title
+        previews.append(DataPreview(numbered, entry))
+    return tuple(previews)
 
 
-def missing(runs: Sequence[Run]) -> str:
-    """Which runs do not tell what their models saw, in a sentence; nothing where all do."""
+def missing_data_note(runs: Sequence[Run]) -> str:
+    """A sentence that names the runs without a ``data.json``; empty where all have one."""
     without = [run.name for run in runs if not run.data]
     if not without:
         return ""
-    named = (
-        "The run has"
-        if len(runs) == 1
-        else f"{units.listing(without)} {'has' if len(without) == 1 else 'have'}"
-    )
-    return MISSING.format(named)
+    names = "The run" if len(runs) == 1 else units.join(without)
+    return _NO_DATA_FILE.format(f"{names} {'has' if len(without) == 1 else 'have'}")

@@ -1,4 +1,4 @@
-"""A group of cells that can be compared, and each cell's row in it."""
+"""A group of cells that can be compared with one another, and each cell's row in it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from typing import Any, get_args
 
 from reports.analysis import uncertainty
 from reports.analysis.cells import Cell
-from reports.analysis.row_scores import rows_of
+from reports.analysis.row_scores import row_scores
 from trainables.results import Record, Status
 
-BASE = "base"  # the method of what isn't trained
+BASE = "base"  # the method of the row of a model that is not trained
 
 
 @dataclass(frozen=True)
 class Row:
-    """One cell in the comparison. ``name`` tells it apart in its group: its method, where that will do."""
+    """One cell in the comparison. ``name`` is unique in its group: its method, or its label where methods repeat."""
 
     name: str
     cell: Cell
     share_of_best_quality: float | None
     share_of_largest_peak: float | None
     on_front: bool
-    on_rows_of: str | None = None  # the stage whose test rows a base was scored on, where it was on several
+    test_rows_of: str | None = (
+        None  # of a base: the stage whose test rows it was scored on, where several did
+    )
 
     @property
     def best(self) -> Record | None:
@@ -32,25 +34,25 @@ class Row:
 
     @property
     def start(self) -> str | None:
-        """The cell or trial whose weights it goes on from; ``None`` for the base model's."""
+        """The cell or trial whose weights this cell starts from; ``None`` if it starts from the base model."""
         record = self.cell.records[0]
         return record.start_cell or record.start_trial
 
     @property
-    def told(self) -> str:
-        """How tables and figures call it: what is not trained is ``untuned``, or ``before`` where a start was."""
+    def display_name(self) -> str:
+        """The name in tables and figures; a row that is not trained is ``untuned``, or ``before (START)``."""
         if not self.cell.is_base:
             return self.name
-        aside = [*filter(None, [self.start, self.on_rows_of and f"on the rows of {self.on_rows_of}"])]
+        details = [*filter(None, [self.start, self.test_rows_of and f"on the rows of {self.test_rows_of}"])]
         if self.start is not None:
-            return f"before ({', '.join(aside)})"
-        untuned = "untuned" if self.name == BASE or self.on_rows_of else self.name
-        return f"{untuned} ({aside[0]})" if aside else untuned
+            return f"before ({', '.join(details)})"
+        untuned = "untuned" if self.name == BASE or self.test_rows_of else self.name
+        return f"{untuned} ({details[0]})" if details else untuned
 
     @property
-    def described(self) -> str:
-        """A base row in a sentence."""
-        return "the untuned base model" if self.start is None else f"{self.start} as it was before"
+    def description(self) -> str:
+        """The name of a base row in a sentence."""
+        return "the untuned base model" if self.start is None else f"{self.start} before further training"
 
     @property
     def peak(self) -> int | None:
@@ -66,33 +68,34 @@ class Row:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many of the cell's trials ended in each way (not counting winners trained again)."""
-        found = Counter(record.status for record in self.cell.records if record.role != "finalist")
-        return {status: found[status] for status in get_args(Status)}
+        """How many of the cell's trials ended with each status, not counting winners that were trained again."""
+        counts = Counter(record.status for record in self.cell.records if record.role != "finalist")
+        return {status: counts[status] for status in get_args(Status)}
 
     @cached_property
     def interval(self) -> tuple[float, float] | None:
-        """The quality's 95 % interval: Wilson's of a proportion of rows, Newcombe's of an area under a curve,
-        else a bootstrap over the test rows; ``None`` where these aren't there.
+        """The quality's 95 % interval; ``None`` without the numbers for it.
+
+        Wilson's for a share of rows, Newcombe's for an area under a curve, else a bootstrap over the test rows.
         """
         best = self.best
         if best is None or best.quality is None:
             return None
         if best.quality_unit == "fraction" and best.test_rows:
             return uncertainty.wilson(best.quality, best.test_rows)
-        rows = rows_of(self.cell.run, best)
-        return rows.interval if rows is not None else None
+        scores = row_scores(self.cell.run, best)
+        return scores.interval if scores is not None else None
 
 
 @dataclass(frozen=True)
 class Group:
-    """The cells that can be compared: of one stage, model and data set. Best quality first, unknown last."""
+    """The cells of one stage, model and data set: the best quality first, unknown qualities last."""
 
     stage: str
     model: str
     data: str
     rows: tuple[Row, ...]
-    bases: tuple[Row, ...]  # the untuned model; one for each run that scored it
+    bases: tuple[Row, ...]  # models before training; one for each starting point and run that scored it
 
     @property
     def title(self) -> str:
@@ -100,40 +103,40 @@ class Group:
 
     @property
     def all_rows(self) -> tuple[Row, ...]:
-        """The cells, then the untuned base model."""
+        """The cells, then the models before training."""
         return self.rows + self.bases
 
     def base_of(self, row: Row) -> Row | None:
-        """What a cell started from, if it was scored: the untuned base model, or an earlier stage's best."""
+        """The row of what a cell started from, if that was scored: the untuned model, or an earlier stage's best."""
         scored = (base for base in self.bases if base.quality is not None and base.start == row.start)
         return next(scored, None)
 
     @property
     def base(self) -> Row | None:
-        """What all its cells started from, if it is one model and was scored."""
+        """The row of what all cells started from, if that is one model and was scored."""
         starts = {row.start for row in self.rows}
         return self.base_of(self.rows[0]) if len(starts) == 1 else None
 
     @property
     def scored_rows(self) -> list[Row]:
-        """The cells that have a best trial with a quality."""
+        """The rows whose best trial has a quality, the best first."""
         return [row for row in self.rows if row.quality is not None]
 
     @cached_property
     def searched(self) -> tuple[str, ...]:
-        """The leaves that were searched in any of the cells, by path; the methods' own before training's."""
+        """The paths of the settings that any cell searched; those of methods come before those of training."""
         paths = dict.fromkeys(path for row in self.rows for path in row.cell.searched)
         return tuple(sorted(paths, key=lambda path: path.startswith("train.")))
 
     @cached_property
-    def scored(self) -> Record | None:
-        """A record that knows the group's metric: its name, unit and direction."""
+    def metric_record(self) -> Record | None:
+        """A record that states the group's metric: its name, unit and direction."""
         records = (record for row in self.all_rows for record in row.cell.records)
         return next((record for record in records if record.quality_name is not None), None)
 
     @property
     def higher_is_better(self) -> bool:
-        return self.scored is None or self.scored.quality_higher_is_better is not False
+        return self.metric_record is None or self.metric_record.quality_higher_is_better is not False
 
-    def better(self, one: float, other: float) -> bool:
-        return one > other if self.higher_is_better else one < other
+    def is_better(self, quality: float, other: float) -> bool:
+        return quality > other if self.higher_is_better else quality < other

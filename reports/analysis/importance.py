@@ -1,7 +1,7 @@
-"""What rank, alpha and learning rate did: how much of the objective's variance each setting explains.
+"""The importance of rank, alpha, learning rate: how much of the objective's variance each setting explains.
 
 Optuna's functional ANOVA (Hutter, Hoos, Leyton-Brown, "An Efficient Approach for Assessing Hyperparameter
-Importance", ICML 2014) over each cell's own study. With few trials that would be noise, and is not shown.
+Importance", ICML 2014) over each cell's own study. With few trials the result would be noise, so it is not shown.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ TRIALS_PER_SETTING = 3
 
 @dataclass(frozen=True)
 class Importance:
-    """``shares`` by leaf path, largest first, summing to 1; empty with the ``reason`` why there are none."""
+    """``shares`` by the setting's path, largest first, summing to 1; or none, and the ``reason``.
+
+    ``trials``: the number of trials that ran to the end.
+    """
 
     shares: dict[str, float]
     trials: int
@@ -32,13 +35,13 @@ class Importance:
 
 
 def importance(cell: Cell) -> Importance:
-    """How much each setting mattered in this cell, or plainly why that can't be said.
+    """How much each setting mattered in this cell, or why that can't be computed.
 
     >>> importance(cell).reason  # doctest: +SKIP
-    'only 3 trials ran to the end; under 9, importance would be noise'
+    'only 3 trials ran to the end; with fewer than 9, importance would be noise'
     """
-    told = studies.read(cell)
-    trials = [trial for trial in told if studies.ran_to_the_end(trial, cell)] if told else from_records(cell)
+    study = studies.read(cell)
+    trials = [t for t in study if studies.ran_to_the_end(t, cell)] if study else from_records(cell)
     values = {trial.value for trial in trials}
     searched = {path for trial in trials for path in trial.params} | set(cell.searched)
     count = len(trials)
@@ -46,12 +49,14 @@ def importance(cell: Cell) -> Importance:
         return Importance({}, count, "nothing was searched in this cell")
     if len(searched) == 1:
         return Importance(
-            {}, count, f"only {units.leaf(*searched)} was searched, so there is nothing to share out"
+            {},
+            count,
+            f"only {units.setting_name(*searched)} was searched, so there is nothing to compare it with",
         )
     needed = max(MIN_TRIALS, TRIALS_PER_SETTING * len(searched))
     if count < needed:
-        ended = f"only {units.counted(count, 'trial')} ran to the end" if count else "no trial ran to the end"
-        return Importance({}, count, f"{ended}; under {needed}, importance would be noise")
+        ended = f"only {units.count(count, 'trial')} ran to the end" if count else "no trial ran to the end"
+        return Importance({}, count, f"{ended}; with fewer than {needed}, importance would be noise")
     if len(values) == 1:
         return Importance(
             {}, count, f"all {count} trials reached the same objective, so no setting made a difference"
@@ -70,10 +75,10 @@ def _shares(trials: list[FrozenTrial]) -> dict[str, float]:
 
 
 def from_records(cell: Cell) -> list[FrozenTrial]:
-    """The cell's finished trials as Optuna would have them, for a run whose journal is gone."""
+    """The cell's finished trials as Optuna's, for a run whose journal is missing."""
     import optuna
 
-    done = [r for r in cell.search if r.status == "done" and r.objective is not None]
+    done = [r for r in cell.search_trials if r.status == "done" and r.objective is not None]
     configs = [dict(leaves(record.config)) for record in done]
     paths = [path for path in cell.searched if all(path in config for config in configs)]
     domains = {path: _domain([config[path] for config in configs]) for path in paths} if done else {}
@@ -97,4 +102,6 @@ def _domain(values: list[Any]) -> BaseDistribution:
 
 
 def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, bool | int | float | str) else units.setting(value)
+    return (
+        value if value is None or isinstance(value, bool | int | float | str) else units.setting_value(value)
+    )

@@ -1,4 +1,4 @@
-"""Which choices are worth their cost: the Pareto front of quality against memory.
+"""The Pareto front of quality against memory: the choices that are worth their cost.
 
 A point is on the front when no other is at least as good in both and better in one (Pareto dominance; Deb,
 "Multi-Objective Optimization using Evolutionary Algorithms", 2001, definition 2.5).
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Point:
-    """What one choice costs (lower is better) and what it gives; ``None`` is "not measured"."""
+    """The cost of one choice (lower is better) and its quality; ``None`` is "not measured"."""
 
     name: str
     cost: float | None
@@ -23,25 +23,25 @@ class Point:
         return self.cost is not None and self.quality is not None
 
 
-def dominates(one: Point, other: Point, higher_is_better: bool) -> bool:
-    """Whether ``one`` is at least as good as ``other`` in both and better in one.
+def dominates(point: Point, other: Point, higher_is_better: bool) -> bool:
+    """Whether ``point`` is at least as good as ``other`` in both and better in one.
 
     >>> dominates(Point("lora", 1.0, 0.97), Point("full", 2.5, 0.97), higher_is_better=True)
     True
     """
-    assert one.cost is not None
-    assert one.quality is not None
+    assert point.cost is not None
+    assert point.quality is not None
     assert other.cost is not None
     assert other.quality is not None
     sign = 1 if higher_is_better else -1
-    gain, saving = sign * (one.quality - other.quality), other.cost - one.cost
+    gain, saving = sign * (point.quality - other.quality), other.cost - point.cost
     return gain >= 0 and saving >= 0 and (gain > 0 or saving > 0)
 
 
 def front(points: Sequence[Point], higher_is_better: bool = True) -> list[Point]:
     """The points that nothing dominates, cheapest first; points equal in both are all kept.
 
-    A point that lacks a number is left out: nothing can be said of it.
+    Points without a cost or a quality are left out.
 
     >>> points = [Point("full", 2.5, 0.98), Point("lora", 1.0, 0.97), Point("int8", 1.1, 0.96)]
     >>> [point.name for point in front(points)]

@@ -1,4 +1,4 @@
-"""What a trial's test rows tell of its quality: how it comes out if other rows had been drawn."""
+"""The scores of a trial's test rows, and how its quality follows from them: what intervals and tests resample."""
 
 from __future__ import annotations
 
@@ -8,69 +8,77 @@ from math import isclose, nan
 from typing import Any
 
 from reports.analysis import uncertainty
-from reports.analysis.uncertainty import Drawn
+from reports.analysis.uncertainty import ResampledMeasure
 from trainables.results import Record, Run, drawn_auc
 
-Asked = tuple[tuple[Any, ...], ...]
+RowKeys = tuple[tuple[Any, ...], ...]  # (row number, prompt, reference) of each row
 COLUMNS = ("row", "prompt", "reference", "score", "weight", "good_worth", "bad_worth")
 
 
 @dataclass(frozen=True)
-class Rows:
-    """``asked`` tells which rows they are. ``of`` makes the quality of rows that are drawn so many times each, (rows,)
-    of int. ``scores`` are there where it is their mean, ``weights`` (tokens, bytes) where that is a weighted one;
-    ``ranked`` (how many good and bad answers) where it is AUC.
+class RowScores:
+    """The test rows of one trial.
+
+    ``keys`` identify the rows: two trials with equal keys were scored on the same rows.
+    ``quality_of`` computes the quality from how often each row is drawn, (rows,) of int.
+    ``scores`` is filled where the quality is their mean, ``weights`` (tokens, bytes) where that mean is weighted.
+    ``answer_counts``, the numbers of good and of bad answers, is set where the quality is an AUC.
     """
 
-    asked: Asked
-    of: Drawn
+    keys: RowKeys
+    quality_of: ResampledMeasure
     scores: tuple[float, ...] = ()
     weights: tuple[float, ...] = ()
-    ranked: tuple[int, int] | None = None
+    answer_counts: tuple[int, int] | None = None
+
+    @property
+    def is_auc(self) -> bool:
+        return self.answer_counts is not None
 
     @property
     def interval(self) -> tuple[float, float]:
         """The quality's 95 % interval."""
-        if self.ranked is None:
+        if self.answer_counts is None:
             return uncertainty.bootstrap(self.scores, self.weights or [1.0] * len(self.scores))
         import numpy as np
 
-        return uncertainty.area(self.of(np.ones(len(self.asked), int)), *self.ranked)
+        return uncertainty.auc_interval(self.quality_of(np.ones(len(self.keys), int)), *self.answer_counts)
 
 
-def rows_of(run: Run, record: Record) -> Rows | None:
-    """The rows of ``predictions.parquet``; ``None`` without them, and where they don't make up the quality."""
+def row_scores(run: Run, record: Record) -> RowScores | None:
+    """The rows of a trial's ``predictions.parquet``; ``None`` without the file or if they don't give its quality."""
     import numpy as np
     import pyarrow.parquet as pq
 
     path = run.folder / "trials" / record.trial_id / "predictions.parquet"
     if record.quality is None or not path.exists():
         return None
-    kept = [name for name in COLUMNS if name in pq.read_schema(path).names]
-    found = [row for row in pq.read_table(path, columns=kept).to_pylist() if row["score"] is not None]
-    if not found:
+    columns = [name for name in COLUMNS if name in pq.read_schema(path).names]
+    rows = [row for row in pq.read_table(path, columns=columns).to_pylist() if row["score"] is not None]
+    if not rows:
         return None
-    asked = tuple((row["row"], row["prompt"], row["reference"]) for row in found)
-    rows = (_ranked if record.quality_name == "auc" else _mean)(asked, found)
-    same = isclose(rows.of(np.ones(len(found), int)), record.quality, rel_tol=1e-3, abs_tol=1e-6)
-    return rows if same else None
+    keys = tuple((row["row"], row["prompt"], row["reference"]) for row in rows)
+    scores = (_auc_scores if record.quality_name == "auc" else _mean_scores)(keys, rows)
+    # The quality from each row drawn once. A quality of another kind (one that is no mean) has no error to give.
+    recomputed = scores.quality_of(np.ones(len(rows), int))
+    return scores if isclose(recomputed, record.quality, rel_tol=1e-3, abs_tol=1e-6) else None
 
 
-def _mean(asked: Asked, rows: Sequence[dict[str, Any]]) -> Rows:
+def _mean_scores(keys: RowKeys, rows: Sequence[dict[str, Any]]) -> RowScores:
     import numpy as np
 
     scores = tuple(float(row["score"]) for row in rows)
     weights = tuple(row["weight"] for row in rows if row.get("weight") is not None)
     values, sizes = np.array(scores), np.array(weights or [1.0] * len(rows))
 
-    def of(drawn: Any) -> float:
-        weighing = drawn * sizes
-        return float((weighing * values).sum() / weighing.sum()) if weighing.any() else nan
+    def weighted_mean(times_drawn: Any) -> float:
+        weighting = times_drawn * sizes
+        return float((weighting * values).sum() / weighting.sum()) if weighting.any() else nan
 
-    return Rows(asked, of, scores, weights)
+    return RowScores(keys, weighted_mean, scores, weights)
 
 
-def _ranked(asked: Asked, rows: Sequence[dict[str, Any]]) -> Rows:
-    good, bad = ([row.get(side) for row in rows] for side in ("good_worth", "bad_worth"))
-    counts = (sum(worth is not None for worth in good), sum(worth is not None for worth in bad))
-    return Rows(asked, drawn_auc(good, bad), ranked=counts)
+def _auc_scores(keys: RowKeys, rows: Sequence[dict[str, Any]]) -> RowScores:
+    good, bad = ([row.get(column) for row in rows] for column in ("good_worth", "bad_worth"))
+    counts = (sum(score is not None for score in good), sum(score is not None for score in bad))
+    return RowScores(keys, drawn_auc(good, bad), answer_counts=counts)

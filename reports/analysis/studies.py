@@ -1,4 +1,4 @@
-"""What the search asked and was told: the Optuna studies of a run, read back from ``study-CELL.journal``.
+"""The Optuna studies of a run, read back from ``study-CELL.journal``.
 
 trials = read(cell)         # [] without a journal
 domains(trials)             # {"train.learning_rate": FloatDistribution(...), ...}
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-EDGE = 0.05  # of a domain's width
+EDGE_SHARE = 0.05  # of a domain's width
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna without its progress lines and notes on experimental features, which are not our reader's."""
+    """Silences Optuna's progress lines and its warnings of experimental features."""
     import optuna
 
     before = optuna.logging.get_verbosity()
@@ -42,7 +42,7 @@ def quiet() -> Iterator[None]:
 def read(cell: Cell) -> list[FrozenTrial]:
     """Every trial of the cell's study; empty without a journal.
 
-    Reads a copy: opening a journal may write beside it, and a run folder may be read-only or still in use.
+    Reads a copy: opening a journal may write a lock file beside it, and a run folder may be read-only or in use.
     """
     journal = cell.run.folder / f"study-{cell.name}.journal"
     if not journal.exists():
@@ -62,14 +62,14 @@ def _trials(journal: Path) -> list[FrozenTrial]:
 
 
 def domains(trials: list[FrozenTrial]) -> dict[str, BaseDistribution]:
-    """Each searched leaf's domain, as the study last asked for it."""
+    """The domain of each searched setting, by path; the last one where it changed."""
     return {path: domain for trial in trials for path, domain in trial.distributions.items()}
 
 
-def at_edge(value: Any, domain: BaseDistribution) -> Literal["low", "high"] | None:
-    """Which end of its domain a value lies at: within 5 % of the width, or an outer one of 3 choices or more.
+def edge(value: Any, domain: BaseDistribution) -> Literal["low", "high"] | None:
+    """The end of its domain that a value lies at: within 5 % of the width, or an outer one of at least 3 numbers.
 
-    A log domain's width is that of the logarithms.
+    The width of a log domain is that of the logarithms.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -82,15 +82,16 @@ def at_edge(value: Any, domain: BaseDistribution) -> Literal["low", "high"] | No
         return None
     scaled, low, high = (log(x) if domain.log else x for x in (value, domain.low, domain.high))
     position = (scaled - low) / (high - low)
-    return "low" if position <= EDGE else "high" if position >= 1 - EDGE else None
+    return "low" if position <= EDGE_SHARE else "high" if position >= 1 - EDGE_SHARE else None
 
 
 def ran_to_the_end(trial: FrozenTrial, cell: Cell) -> bool:
-    """Whether the study's trial is complete, and its record, found by its settings, not of one stopped early.
+    """Whether a trial of the study ran all its steps.
 
-    A trial that was stopped is told to the study as complete, with the value of fewer steps.
+    The study holds a trial that was stopped early as complete, with the objective after fewer steps. So the cell's
+    records decide, matched by their settings.
     """
     if trial.state.name != "COMPLETE":
         return False
-    same = [r for r in cell.search if trial.params.items() <= dict(leaves(r.config)).items()]
+    same = [r for r in cell.search_trials if trial.params.items() <= dict(leaves(r.config)).items()]
     return all(record.status == "done" for record in same)

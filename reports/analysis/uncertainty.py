@@ -13,14 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from math import comb, sqrt
 from typing import Any
 
-Drawn = Callable[[Any], float]  # a measure of rows that are drawn so many times each, (rows,) of int
-WHOLE_RESAMPLES = 1_000  # as Koehn has it
-LEAST = 6  # rows: of fewer, even all alike say nothing at 5 % (2 / 2^5 = 0.06, the sign test)
+# Computes a measure of all rows from how often each row is drawn, (rows,) of int.
+ResampledMeasure = Callable[[Any], float]
+MEASURE_RESAMPLES = 1_000  # the number in Koehn's paper
+# With fewer rows, even equal signs in all of them are not significant at 5 % (sign test of 5 rows: 2 / 2^5 = 0.06).
+MIN_ROWS = 6
 Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
 def wilson(proportion: float, count: int, z: float = Z95) -> tuple[float, float]:
-    """The score interval of a proportion of ``count`` rows; unlike p ± 2 SE, it holds at 0 and 1 as well.
+    """Wilson's 95 % score interval of a proportion of ``count`` rows; unlike p ± 2 SE, it is valid at 0 and 1 too.
+
+    Raises ``ValueError`` for ``count`` below 1.
 
     >>> low, high = wilson(81 / 263, 263)
     >>> round(low, 4), round(high, 4)
@@ -34,10 +38,10 @@ def wilson(proportion: float, count: int, z: float = Z95) -> tuple[float, float]
 
 
 def newcombe(one: float, one_count: int, other: float, other_count: int) -> tuple[float, float]:
-    """The interval of the difference of two proportions, from their Wilson intervals.
+    """Newcombe's 95 % interval of the difference of two proportions, from their Wilson intervals.
 
-    It takes the rows for independent; two methods on the same rows usually agree more than that, so it errs
-    to the side of "not settled".
+    It assumes that the rows are independent. Two methods usually agree more often than that on the same rows, so the
+    interval is too wide rather than too narrow.
 
     >>> low, high = newcombe(56 / 70, 70, 48 / 80, 80)
     >>> round(low, 4), round(high, 4)
@@ -50,37 +54,40 @@ def newcombe(one: float, one_count: int, other: float, other_count: int) -> tupl
     return difference - below, difference + above
 
 
-def area(auc: float, good: int, bad: int, z: float = Z95) -> tuple[float, float]:
-    """The interval of an area under a ROC curve, of so many good and bad answers; unlike a bootstrap, it holds at 0
-    and 1 as well.
+def auc_interval(auc: float, good: int, bad: int, z: float = Z95) -> tuple[float, float]:
+    """The 95 % interval of an area under a ROC curve, from the numbers of good and bad answers.
+
+    Unlike a bootstrap, it is valid at 0 and 1 too. Raises ``ValueError`` without good or without bad answers.
 
     Newcombe's method 5 (R. G. Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney
-    statistic, part 2", Statistics in Medicine 25, 2006): where the area is as far as z standard errors of Hanley and
-    McNeil's, with both counts at their mean in the numerator.
+    statistic, part 2", Statistics in Medicine 25, 2006): its ends are the areas whose distance from ``auc`` is z
+    standard errors by Hanley and McNeil's formula, with the mean of both counts in the numerator.
 
-    >>> low, high = area(1.0, 64, 64)
+    >>> low, high = auc_interval(1.0, 64, 64)
     >>> round(low, 3), high
     (0.969, 1.0)
     """
     if good <= 0 or bad <= 0:
         raise ValueError(f"an interval needs good and bad answers, got {good} and {bad}")
-    more = (good + bad) / 2 - 1
+    mean_count = (good + bad) / 2 - 1
 
     def error(theta: float) -> float:
-        spread = 1 + more * (1 - theta) / (2 - theta) + more * theta / (1 + theta)
+        spread = 1 + mean_count * (1 - theta) / (2 - theta) + mean_count * theta / (1 + theta)
         return z * sqrt(theta * (1 - theta) * spread / (good * bad))
 
-    def where_as_far(within: float, beyond: float) -> float:
-        for _ in range(60):
+    def end(within: float, beyond: float) -> float:
+        for _ in range(60):  # bisection: 60 halvings reach the precision of a float
             middle = (within + beyond) / 2
             within, beyond = (middle, beyond) if abs(auc - middle) < error(middle) else (within, middle)
         return within
 
-    return where_as_far(auc, 0.0) if auc > 0 else 0.0, where_as_far(auc, 1.0) if auc < 1 else 1.0
+    return end(auc, 0.0) if auc > 0 else 0.0, end(auc, 1.0) if auc < 1 else 1.0
 
 
 def mcnemar(one_only: int, other_only: int) -> float:
-    """The exact two-sided p-value that two methods are equally often right, from the rows only one got right.
+    """McNemar's exact two-sided p-value that two methods are right equally often.
+
+    ``one_only`` and ``other_only``: the numbers of rows that only the one or only the other got right.
 
     >>> round(mcnemar(10, 2), 5)
     0.03857
@@ -91,7 +98,7 @@ def mcnemar(one_only: int, other_only: int) -> float:
 
 
 def paired_bootstrap(differences: Sequence[float], resamples: int = 10_000) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean of per-row differences. The same rows give the same interval.
+    """The 95 % percentile interval of the mean of the differences by row. The same rows give the same interval.
 
     >>> paired_bootstrap([0.5, 0.5, 0.5])
     (0.5, 0.5)
@@ -101,7 +108,7 @@ def paired_bootstrap(differences: Sequence[float], resamples: int = 10_000) -> t
     if not differences:
         raise ValueError("an interval needs at least one row")
     rng, values = np.random.default_rng(0), np.asarray(differences, dtype=float)
-    # In blocks, so that thousands of rows don't need resamples x rows numbers at once.
+    # In blocks, so that resamples x rows numbers never have to fit in memory at once.
     block = max(1, 1_000_000 // len(values))
     means = np.concatenate(
         [
@@ -115,7 +122,7 @@ def paired_bootstrap(differences: Sequence[float], resamples: int = 10_000) -> t
 
 
 def bootstrap(values: Sequence[float], weights: Sequence[float]) -> tuple[float, float]:
-    """The 95 % percentile interval of a weighted mean, as of a loss per token, over resampled rows.
+    """The 95 % percentile interval of a weighted mean, such as a loss per token, over resampled rows.
 
     >>> bootstrap([2.0, 2.0], [1.0, 9.0])
     (2.0, 2.0)
@@ -138,26 +145,30 @@ def paired_difference(
     return _percentiles(first - second)
 
 
-def drawn(rows: int, of: Drawn) -> tuple[float, float]:
-    """The 95 % percentile interval of a measure of all rows at once, over resampled rows.
+def bootstrap_measure(rows: int, measure: ResampledMeasure) -> tuple[float, float]:
+    """The 95 % percentile interval of a measure of all rows together, such as BLEU, over resampled rows.
 
-    >>> drawn(2, lambda drawn: 7.0 * drawn.sum())
+    >>> bootstrap_measure(2, lambda drawn: 7.0 * drawn.sum())
     (14.0, 14.0)
     """
-    return _percentiles([of(counts) for counts in _counts(rows, seed=0)])
+    return _percentiles([measure(counts) for counts in _counts(rows, seed=0)])
 
 
-def drawn_difference(rows: int, one: Drawn, other: Drawn) -> tuple[float, float]:
-    """The 95 % percentile interval of the difference of two such measures over the same rows.
+def paired_measure_difference(
+    rows: int, one: ResampledMeasure, other: ResampledMeasure
+) -> tuple[float, float]:
+    """The 95 % percentile interval of the difference of two such measures over the same resampled rows.
 
-    >>> drawn_difference(2, lambda drawn: drawn[0] + 2.0, lambda drawn: drawn[0])
+    >>> paired_measure_difference(2, lambda drawn: drawn[0] + 2.0, lambda drawn: drawn[0])
     (2.0, 2.0)
     """
     return _percentiles([one(counts) - other(counts) for counts in _counts(rows, seed=0)])
 
 
-def drawn_apart(rows: int, one: Drawn, other_rows: int, other: Drawn) -> tuple[float, float]:
-    """The same over rows that are others for each: wider than what the same rows would give."""
+def unpaired_measure_difference(
+    rows: int, one: ResampledMeasure, other_rows: int, other: ResampledMeasure
+) -> tuple[float, float]:
+    """The 95 % percentile interval of the difference of two such measures, each over resampled rows of its own."""
     pairs = zip(_counts(rows, seed=0), _counts(other_rows, seed=1), strict=True)
     return _percentiles([one(counts) - other(others) for counts, others in pairs])
 
@@ -169,14 +180,14 @@ def _counts(rows: int, seed: int) -> Iterator[Any]:
     if rows <= 0:
         raise ValueError("an interval needs at least one row")
     rng = np.random.default_rng(seed)
-    for _ in range(WHOLE_RESAMPLES):
+    for _ in range(MEASURE_RESAMPLES):
         yield np.bincount(rng.integers(0, rows, size=rows), minlength=rows)
 
 
 def _means(*columns: tuple[Sequence[float], Sequence[float]]) -> list[Any]:
-    """Weighted means of (values, weights), over the same resampled rows for all: (resamples,) each.
+    """The weighted mean of each pair (values, weights) in every resample, (resamples,) each; all use the same draws.
 
-    10,000 resamples, fewer where rows are very many.
+    Draws 10,000 resamples, or fewer (at least 1,000) where there are more than 5,000 rows.
     """
     import numpy as np
 
@@ -186,17 +197,18 @@ def _means(*columns: tuple[Sequence[float], Sequence[float]]) -> list[Any]:
     resamples, block = max(1_000, min(10_000, 50_000_000 // count)), max(1, 1_000_000 // count)
     pairs = [(np.asarray(values, float), np.asarray(weights, float)) for values, weights in columns]
     rng = np.random.default_rng(0)
-    found: list[list[Any]] = [[] for _ in pairs]
+    blocks: list[list[Any]] = [[] for _ in pairs]
     for start in range(0, resamples, block):
         drawn = rng.integers(0, count, size=(min(block, resamples - start), count))
-        for (values, weights), means in zip(pairs, found, strict=True):
+        for (values, weights), means in zip(pairs, blocks, strict=True):
             means.append((values * weights)[drawn].sum(axis=1) / weights[drawn].sum(axis=1))
-    return [np.concatenate(means) for means in found]
+    return [np.concatenate(means) for means in blocks]
 
 
 def _percentiles(means: Any) -> tuple[float, float]:
     import numpy as np
 
-    found = np.asarray(means)
-    low, high = np.quantile(found[~np.isnan(found)], [0.025, 0.975])
+    values = np.asarray(means)
+    # A resample without good or without bad answers has no AUC: NaN.
+    low, high = np.quantile(values[~np.isnan(values)], [0.025, 0.975])
     return float(low), float(high)

@@ -1,64 +1,77 @@
-"""How to use a run's results: the commands, and what each cell's best answers to the same held-out prompts."""
+"""How to use a run's results: the commands, and what the best of each cell answers to the same held-out prompts."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from reports.analysis.group import Group, Row
 from trainables.results import Run
 
-PAGE = "samples.html"  # in the report's folder
-MOST = 12  # prompts that are shown
-SIDE_BY_SIDE = 3  # results of one chat
+SAMPLES_FILE = "samples.html"  # in the report's folder
+MAX_PROMPTS = 12
+MAX_SIDE_BY_SIDE = 3  # trained results in one chat
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A held-out prompt with its right answer, and each cell's own."""
+    """A held-out prompt, its reference answer, and the answer of each cell."""
 
-    prompt: tuple[dict[str, Any], ...]
+    prompt: tuple[dict[str, Any], ...]  # messages with ``role`` and ``content``
     reference: str
     answers: tuple[str, ...]
 
     @property
-    def agreed(self) -> bool:
+    def all_equal(self) -> bool:
         return len(set(self.answers)) == 1
+
+    def answers_by_cell(self, cells: Sequence[str]) -> list[tuple[str, str]]:
+        """(name, answer) pairs: the reference first, then the answer of each cell."""
+        return [("reference", self.reference), *zip(cells, self.answers, strict=True)]
 
 
 @dataclass(frozen=True)
-class Samples:
-    """A group's samples: ``cells`` are whose answers they are. ``rows`` is how many prompts all of them answered."""
+class SampleAnswers:
+    """The samples of one group. ``cells`` name whose answers they are; ``rows`` is how many prompts all answered."""
 
     title: str
     cells: tuple[str, ...]
-    shown: tuple[Sample, ...]
+    samples: tuple[Sample, ...]
     rows: int
 
     @property
     def facts(self) -> str:
-        differ = sum(not sample.agreed for sample in self.shown)
-        order = "those on which the cells differ first" if 0 < differ < len(self.shown) else "in their order"
-        return f"{len(self.shown)} of the {self.rows} held-out prompts that all answered, {order}."
+        differing = sum(not sample.all_equal for sample in self.samples)
+        order = (
+            "those with different answers first"
+            if 0 < differing < len(self.samples)
+            else "in the order of the data"
+        )
+        return f"{len(self.samples)} of {self.rows} held-out prompts that every cell answered, {order}."
 
 
-def samples(group: Group) -> Samples | None:
-    """What the best of each cell answers; ``None`` where no two of them answered the same prompt."""
-    said = {row.told: found for row in group.all_rows if (found := _answers(row))}
-    if len(said) < 2:
+def sample_answers(group: Group) -> SampleAnswers | None:
+    """What the best of each cell answers; ``None`` unless at least two of them answered the same prompt."""
+    by_cell = {row.display_name: answers for row in group.all_rows if (answers := _answers(row))}
+    if len(by_cell) < 2:
         return None
-    first, *others = said.values()
-    common = [number for number in first if all(_same(first[number], each.get(number)) for each in others)]
-    asked = (_sample([each[number] for each in said.values()]) for number in common)
-    shown = sorted(asked, key=lambda sample: sample.agreed)[:MOST]
-    return Samples(group.title, tuple(said), tuple(shown), len(common)) if shown else None
+    first, *others = by_cell.values()
+    common = [
+        number
+        for number in first
+        if all(number in other and other[number]["prompt"] == first[number]["prompt"] for other in others)
+    ]
+    samples = [_sample([answers[number] for answers in by_cell.values()]) for number in common]
+    # The sort is stable: within the differing and the equal ones, the order stays that of the data.
+    chosen = sorted(samples, key=lambda sample: sample.all_equal)[:MAX_PROMPTS]
+    return SampleAnswers(group.title, tuple(by_cell), tuple(chosen), len(common)) if chosen else None
 
 
 def _answers(row: Row) -> dict[int, dict[str, Any]]:
-    """The rows that a cell's best answered in words, by their number."""
+    """The test rows that a cell's best trial generated an answer to, by row number."""
     if row.best is None:
         return {}
     path = row.cell.run.folder / "trials" / row.best.trial_id / "predictions.parquet"
@@ -66,13 +79,8 @@ def _answers(row: Row) -> dict[int, dict[str, Any]]:
         return {}
     import pyarrow.parquet as pq
 
-    columns = ["row", "prompt", "reference", "prediction"]
-    found = pq.read_table(path, columns=columns).to_pylist()
-    return {each["row"]: each for each in found if each["prediction"] is not None}
-
-
-def _same(one: dict[str, Any], other: dict[str, Any] | None) -> bool:
-    return other is not None and one["prompt"] == other["prompt"]
+    rows = pq.read_table(path, columns=["row", "prompt", "reference", "prediction"]).to_pylist()
+    return {each["row"]: each for each in rows if each["prediction"] is not None}
 
 
 def _sample(answers: list[dict[str, Any]]) -> Sample:
@@ -82,23 +90,24 @@ def _sample(answers: list[dict[str, Any]]) -> Sample:
 
 
 def commands(group: Group) -> Iterator[str]:
-    """What to type, for the best of each cell and for several side by side."""
+    """The commands that use the best trial of each cell, and one that chats with several side by side."""
     bests = [row for row in group.rows if row.best is not None]
     bases = [row for row in group.bases if row.best is not None]
     for row in bests:
-        name = _named(row)
+        name = _result_name(row)
         yield f"paretune chat {name}"
         yield f"paretune export {name} {shlex.quote(row.cell.name)}"
         yield f"paretune serve {name}"
-    together = [*bests[:SIDE_BY_SIDE], *bases[:1]]
-    if len(together) > 1:
-        yield f"paretune chat {' '.join(map(_named, together))}"
+    side_by_side = [*bests[:MAX_SIDE_BY_SIDE], *bases[:1]]
+    if len(side_by_side) > 1:
+        yield f"paretune chat {' '.join(map(_result_name, side_by_side))}"
 
 
-def _named(row: Row) -> str:
-    return shlex.quote(f"{place(row.cell.run)}:{row.cell.name}")
+def _result_name(row: Row) -> str:
+    """``RUN:CELL``, quoted for a shell."""
+    return shlex.quote(f"{run_location(row.cell.run)}:{row.cell.name}")
 
 
-def place(run: Run) -> str:
-    """Where a run is, as its driver called it: its mirror's or copy's folder means nothing to others."""
+def run_location(run: Run) -> str:
+    """The run's folder or URL as its driver recorded it: the folder of a mirror or copy means nothing to others."""
     return str(run.environment.get("place") or run.folder)

@@ -1,4 +1,4 @@
-"""How to repeat a run: its command, its spec, and what it ran on, as far as the run recorded it."""
+"""How to repeat a run: its command and what it ran on, as far as the run recorded it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from reports import units
 from reports.analysis import merge_notes
 from trainables.results import Run
 
-TIMING = (
-    "Same config, seed and machine give the same numbers for a trial. What the search proposes and stops "
-    "depends on timing when TPE or ASHA run trials in parallel; it repeats with the sampler random or qmc "
-    "and no scheduler, or with one trial at a time."
+REPEATABILITY = (
+    "A trial gives the same numbers again with the same config and seed on the same machine. Which trials the search "
+    "proposes and stops depends on timing when TPE or ASHA run trials in parallel. A whole sweep repeats with the "
+    "sampler random or qmc and no scheduler, or with one trial at a time."
 )
 
 
 def facts(run: Run) -> list[tuple[str, str]]:
-    """What identifies the run, by name; what is not known is left out."""
+    """(name, value) pairs that identify the run; what is not known is left out."""
     environment = run.environment
-    shown: dict[str, Callable[[Any], str]] = {
+    formats: dict[str, Callable[[Any], str]] = {
         "command": str, "commit": str, "host": str, "cpu_model": str, "cpus": str, "gpus": _text,
         "memory_bytes": units.gib, "python": str, "seconds": units.duration,
     }  # fmt: skip
@@ -30,33 +30,38 @@ def facts(run: Run) -> list[tuple[str, str]]:
         "memory_bytes": "memory",
         "seconds": "wall time",
     }
-    found = [
+    known = [
         (names.get(key, key), show(environment[key]))
-        for key, show in shown.items()
+        for key, show in formats.items()
         if environment.get(key) is not None
     ]
     seeds = _distinct(str(record.seed) for record in run.records)
-    # Where the environment has no commit, the records may.
+    # Where the environment has no commit, the records may have one.
     commits = [] if environment.get("commit") else _distinct(r.commit for r in run.records if r.commit)
     hashes = _distinct(r.data_sha256 for r in run.records if r.data_sha256)
-    extra = [("commit", commits), ("seed", seeds), ("data SHA-256", hashes), ("packages", packages(run))]
-    return found + [(name, ", ".join(values)) for name, values in extra if values]
+    extra = [
+        ("commit", commits),
+        ("seed", seeds),
+        ("data SHA-256", hashes),
+        ("packages", package_versions(run)),
+    ]
+    return known + [(name, ", ".join(values)) for name, values in extra if values]
 
 
-def packages(run: Run) -> list[str]:
+def package_versions(run: Run) -> list[str]:
     """Every package version that a trial ran with: ``torch 2.13.0``."""
     versions: dict[str, dict[str, None]] = {}
     sources = [*(record.packages for record in run.records), run.environment.get("packages") or {}]
-    for found in sources:
-        for name, version in found.items():
+    for packages in sources:
+        for name, version in packages.items():
             versions.setdefault(name, {})[str(version)] = None
-    return [f"{name} {' and '.join(found)}" for name, found in sorted(versions.items())]
+    return [f"{name} {' and '.join(used)}" for name, used in sorted(versions.items())]
 
 
 def notes(run: Run) -> list[str]:
-    """What planning and running had to say, such as a space with fewer configs than trials, and what merging changed.
+    """The notes of planning and running, such as a search space with fewer configs than trials, and of merging.
 
-    What it said of the data is here only where ``data.json``, which says it too, is missing.
+    Notes on the data are included only where ``data.json``, which has them too, is missing.
     """
     parts = ("notes",) if run.data else ("notes", "data_notes")
     planned = [str(note) for part in parts for note in run.environment.get(part) or []]
@@ -64,18 +69,18 @@ def notes(run: Run) -> list[str]:
 
 
 def memory_source(runs: Iterable[Run]) -> str:
-    """Where the memory numbers come from, in a sentence."""
+    """How memory was measured, in a sentence."""
     sources = {record.memory_source for run in runs for record in run.records}
-    known = {
-        "rss": "on the CPU as the process's peak resident memory above its baseline",
-        "cuda": "on the GPU as the peak of allocated memory on the rank that needed most",
+    ways = {
+        "rss": "on the CPU as the peak resident memory of the process above its baseline",
+        "cuda": "on the GPU as the peak of allocated memory on the worker that needed most",
     }
-    found = [text for source, text in known.items() if source in sources]
-    if not found:
+    used = [text for source, text in ways.items() if source in sources]
+    if not used:
         return "No memory was measured in this run."
     return (
-        f"Memory was measured {' and '.join(found)}, in a measuring mode apart from training: "
-        "a worker of its own, a few steps on the longest rows."
+        f"Memory was measured {' and '.join(used)}, separately from training: "
+        "in a process of its own that runs a few steps on the longest rows."
     )
 
 

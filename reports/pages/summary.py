@@ -5,65 +5,65 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from reports.analysis import data_preview
+from reports.analysis.data_preview import missing_data_note
 from reports.pages import next_steps, reproduce, tables
-from reports.pages.report import EMPTY, READ, Contents
+from reports.pages.report import NO_ANSWER, NOTES, Report
 from reports.pages.tables import Table
 from trainables.results import Run
 
 
-def summary(contents: Contents) -> str:
+def summary(report: Report) -> str:
     """The answer, the comparison, what did not finish, and how to repeat it, as Markdown."""
-    return "\n\n".join(part for part in _parts(contents) if part) + "\n"
+    return "\n\n".join(part for part in _parts(report) if part) + "\n"
 
 
-def _parts(contents: Contents) -> Iterator[str]:
-    yield f"# {_plain(contents.title)}"
-    yield _plain(contents.question or "")
-    yield f"_{contents.facts}_"
-    yield from _answer(contents)
+def _parts(report: Report) -> Iterator[str]:
+    yield f"# {escape_markdown(report.title)}"
+    yield escape_markdown(report.question or "")
+    yield f"_{report.facts}_"
+    yield from _answer(report)
     yield "## Comparison"
-    yield f"{READ['comparison']} {reproduce.memory_source(contents.runs)}"
-    for group in contents.groups:
-        yield f"### {_plain(group.title)}" if len(contents.groups) > 1 else ""
+    yield f"{NOTES['comparison']} {reproduce.memory_source(report.runs)}"
+    for group in report.groups:
+        yield f"### {escape_markdown(group.title)}" if len(report.groups) > 1 else ""
         yield _table(tables.comparison(group))
-    for group in contents.across:
-        yield f"### {_plain(group.title)}"
-        yield READ["across"]
+    for group in report.across_stages:
+        yield f"### {escape_markdown(group.title)}"
+        yield NOTES["across"]
         yield _table(tables.comparison(group))
-    notes = [note for run in contents.runs for note in reproduce.notes(run)]
-    yield "\n".join(f"- {_plain(note)}" for note in notes)
+    notes = [note for run in report.runs for note in reproduce.notes(run)]
+    yield "\n".join(f"- {escape_markdown(note)}" for note in notes)
     yield "## What the models saw"
-    for one in contents.seen:
-        yield f"### {_plain(one.title)}" if len(contents.seen) > 1 else ""
-        yield _plain(one.facts)
-        yield "\n".join(f"- {_plain(remark)}" for remark in one.remarks)
-    yield _plain(data_preview.missing(contents.runs))
+    for preview in report.data_previews:
+        yield f"### {escape_markdown(preview.title)}" if len(report.data_previews) > 1 else ""
+        yield escape_markdown(preview.facts)
+        yield "\n".join(f"- {escape_markdown(remark)}" for remark in preview.remarks)
+    yield escape_markdown(missing_data_note(report.runs))
     yield "## Using the results"
-    for group in contents.groups:
-        if typed := "\n".join(next_steps.commands(group)):
-            yield _fenced(typed)
+    for group in report.groups:
+        if commands := "\n".join(next_steps.commands(group)):
+            yield _fenced(commands)
     yield "## Failures and early stops"
-    unfinished = tables.unfinished(contents.groups)
+    unfinished = tables.unfinished(report.groups)
     yield _table(unfinished) if unfinished.rows else "Every trial ran to the end."
     yield "## How to repeat it"
-    for run in contents.runs:
-        yield from _repeat(run, several=len(contents.runs) > 1)
-    yield reproduce.TIMING
+    for run in report.runs:
+        yield from _repeat(run, several=len(report.runs) > 1)
+    yield reproduce.REPEATABILITY
 
 
-def _answer(contents: Contents) -> Iterator[str]:
+def _answer(report: Report) -> Iterator[str]:
     yield "## The answer"
-    if not contents.answers:
-        yield EMPTY
-    for answer in contents.answers:
-        title = f"**{_plain(answer.title)}.** " if len(contents.answers) > 1 else ""
-        yield title + _plain(answer.text)
+    if not report.answers:
+        yield NO_ANSWER
+    for answer in report.answers:
+        title = f"**{escape_markdown(answer.title)}.** " if len(report.answers) > 1 else ""
+        yield title + escape_markdown(answer.text)
 
 
 def _repeat(run: Run, several: bool) -> Iterator[str]:
-    yield f"### {_plain(run.name)}" if several else ""
-    yield "\n".join(f"- {name}: {_plain(value)}" for name, value in reproduce.facts(run))
+    yield f"### {escape_markdown(run.name)}" if several else ""
+    yield "\n".join(f"- {name}: {escape_markdown(value)}" for name, value in reproduce.facts(run))
     if run.spec:
         yield _fenced(run.spec, "yaml")
 
@@ -75,10 +75,10 @@ def _fenced(text: str, language: str = "") -> str:
 
 def _table(table: Table) -> str:
     lines = ["---" if column in table.texts else "---:" for column in table.columns]
-    head, *rows = ([_plain(cell) for cell in row] for row in (table.columns, *table.rows))
+    head, *rows = ([escape_markdown(cell) for cell in row] for row in (table.columns, *table.rows))
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, lines, *rows))
 
 
-def _plain(text: str) -> str:
-    """Text on one line that Markdown takes as text: no table bars, no tags, no links and images to fetch."""
+def escape_markdown(text: str) -> str:
+    """The text on one line, with table bars, tags, links and images escaped."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("](", "]\\(")

@@ -1,4 +1,4 @@
-"""The report's tables as printed text, the same for the page and for ``summary.md``."""
+"""The report's tables as text, the same for ``index.html`` and for ``summary.md``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from reports.analysis.cells import Cell, leaves
 from reports.analysis.comparison import trainable_share
 from reports.analysis.group import Group, Row
 from reports.analysis.importance import importance
-from reports.plots.style import status_words
+from reports.plots.style import status_text
 from trainables.results import Record
 
-# What is shown beside a stage's own quality where it was measured, with its unit.
-BESIDE = {"exact_match": "fraction", "rougeL": "", "chrf": ""}
+# Measures that are shown beside a stage's own quality where they were recorded, with their units.
+OTHER_MEASURES = {"exact_match": "fraction", "rougeL": "", "chrf": ""}
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows of text. ``texts`` are the columns that hold words; the rest hold numbers."""
+    """Columns and rows of text. ``texts`` names the columns that hold texts; the other columns hold numbers."""
 
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
@@ -28,44 +28,44 @@ class Table:
 
 
 def comparison(group: Group) -> Table:
-    """One row a cell, the best quality first, and the untuned model last."""
+    """One row for each cell, the best quality first, and the models before training last."""
     columns: dict[str, Callable[[Row], str]] = {
-        "cell": lambda row: row.told,
-        "goes on from": lambda row: "" if row.cell.is_base else row.start or "",
-        units.words(group.scored.quality_name if group.scored else None): _quality,
-        **_also(group),
-        "of the best": lambda row: units.share(row.share_of_best_quality),
-        "peak, training": lambda row: units.gib(row.peak),
-        "of the largest": lambda row: units.share(row.share_of_largest_peak),
+        "cell": lambda row: row.display_name,
+        "starts from": lambda row: "" if row.cell.is_base else row.start or "",
+        units.readable(group.metric_record.quality_name if group.metric_record else None): _quality,
+        **_other_measures(group),
+        "of the best quality": lambda row: units.percent(row.share_of_best_quality),
+        "peak in training": lambda row: units.gib(row.peak),
+        "of the largest peak": lambda row: units.percent(row.share_of_largest_peak),
         "on the front": lambda row: "yes" if row.on_front else "",
         "best settings": _settings,
         "trials": lambda row: ", ".join(_counts(row.counts)),
-        "peak, loading": lambda row: units.gib(_of(row, "peak_load_bytes")),
-        "peak, evaluating": lambda row: units.gib(_of(row, "peak_eval_bytes")),
-        "predicted peak": lambda row: units.gib(_of(row, "predicted_peak_bytes")),
-        "baseline": lambda row: units.gib(_of(row, "baseline_bytes")),
+        "peak in loading": lambda row: units.gib(_value(row, "peak_load_bytes")),
+        "peak in evaluation": lambda row: units.gib(_value(row, "peak_eval_bytes")),
+        "predicted peak": lambda row: units.gib(_value(row, "predicted_peak_bytes")),
+        "baseline": lambda row: units.gib(_value(row, "baseline_bytes")),
         "trainable": lambda row: _precise(trainable_share(row.best)),
-        "tokens/s": lambda row: units.number(_of(row, "tokens_per_second")),
-        "artifact": lambda row: units.size(_of(row, "artifact_bytes")),
+        "tokens/s": lambda row: units.number(_value(row, "tokens_per_second")),
+        "saved model": lambda row: units.size(_value(row, "artifact_bytes")),
     }
     rows = [tuple(show(row) for show in columns.values()) for row in group.all_rows]
     return _without_empty(
         Table(
             tuple(columns),
             rows,
-            frozenset({"cell", "goes on from", "on the front", "best settings", "trials"}),
+            frozenset({"cell", "starts from", "on the front", "best settings", "trials"}),
         )
     )
 
 
-def _also(group: Group) -> dict[str, Callable[[Row], str]]:
-    """Other measures of answers beside a stage's own quality."""
-    own = group.scored.quality_name if group.scored else None
+def _other_measures(group: Group) -> dict[str, Callable[[Row], str]]:
+    """The columns of measures other than the stage's own quality."""
+    own = group.metric_record.quality_name if group.metric_record else None
 
     def column(name: str, unit: str) -> Callable[[Row], str]:
         return lambda row: units.quality(_metric(row, name), unit)
 
-    return {units.words(name): column(name, unit) for name, unit in BESIDE.items() if name != own}
+    return {units.readable(name): column(name, unit) for name, unit in OTHER_MEASURES.items() if name != own}
 
 
 def _metric(row: Row, name: str) -> float | None:
@@ -73,7 +73,7 @@ def _metric(row: Row, name: str) -> float | None:
 
 
 def _without_empty(table: Table) -> Table:
-    """Leaves out the columns in which nothing was measured at all."""
+    """The table without the columns that are empty in every row."""
     kept = [
         i for i in range(len(table.columns)) if any(row[i] not in ("", units.UNKNOWN) for row in table.rows)
     ]
@@ -81,15 +81,15 @@ def _without_empty(table: Table) -> Table:
     return Table(tuple(table.columns[i] for i in kept), rows, table.texts)
 
 
-def _of(row: Row, column: str) -> Any:
+def _value(row: Row, column: str) -> Any:
     return getattr(row.best, column) if row.best else None
 
 
 def _quality(row: Row) -> str:
-    text = units.quality(row.quality, _of(row, "quality_unit"))
+    text = units.quality(row.quality, _value(row, "quality_unit"))
     if row.interval is None:
         return text
-    percent = _of(row, "quality_unit") == "fraction"
+    percent = _value(row, "quality_unit") == "fraction"
     low, high = (f"{bound * 100:.1f}" if percent else f"{bound:.4g}" for bound in row.interval)
     return f"{text} ({low} to {high})"
 
@@ -105,14 +105,14 @@ def _settings(row: Row) -> str:
 
 
 def _counts(counts: dict[str, int]) -> list[str]:
-    return [f"{count} {status_words(status)}" for status, count in counts.items() if count]
+    return [f"{count} {status_text(status)}" for status, count in counts.items() if count]
 
 
 def unfinished(groups: Sequence[Group]) -> Table:
-    """Every trial that is not done, with its reason."""
+    """Every trial that did not run to the end, with the reason."""
     columns = ("trial", "cell", "status", "steps", "reason")
     rows: list[tuple[str, ...]] = [
-        (record.trial_id, row.cell.label, status_words(record.status), _steps(record), reason(record))
+        (record.trial_id, row.cell.label, status_text(record.status), _steps(record), reason(record))
         for group in groups
         for row in group.all_rows
         for record in row.cell.records
@@ -122,9 +122,9 @@ def unfinished(groups: Sequence[Group]) -> Table:
 
 
 _REASONS = {
-    "stopped": "its objective was behind at this step; scored where it stopped",
-    "out_of_memory": "the memory did not suffice",
-    "interrupted": "the run was interrupted; --resume finishes it",
+    "stopped": "its objective was behind others at this step; it was scored as it was then",
+    "out_of_memory": "there was not enough memory",
+    "interrupted": "the run was interrupted; paretune run --resume finishes it",
     "failed": "no reason was recorded",
 }
 
@@ -139,29 +139,29 @@ _PLACES = {
 
 
 def reason(record: Record) -> str:
-    """Why a trial is not done: its error, or what its status says; of memory, where it ran out."""
+    """Why a trial did not run to the end: its error, or what its status means; and where memory ran out."""
     place = _PLACES.get(record.out_of_memory_in or "", "") if record.status == "out_of_memory" else ""
     return place + ((record.error or "").strip() or _REASONS.get(record.status, ""))
 
 
 def trials(group: Group) -> Table:
-    """Every trial of a group, with the value of each setting that was searched."""
+    """Every trial of a group, with the value of each searched setting."""
     columns: dict[str, Callable[[Cell, Record], str]] = {
         "trial": lambda _, record: record.trial_id,
         "cell": lambda cell, _: cell.label,
         "status": lambda cell, record: _status(cell, record),
-        **{units.leaf(path): _leaf(path) for path in group.searched},
+        **{units.setting_name(path): _setting_column(path) for path in group.searched},
         "objective": lambda _, record: units.number(record.objective),
         "quality": lambda _, record: units.quality(record.quality, record.quality_unit),
-        "peak, training": lambda _, record: units.gib(record.peak_train_bytes),
-        "memory measured in": lambda _, record: record.memory_trial or units.UNKNOWN,
-        "after memory ran out, rows at a time": lambda _, record: units.number(record.retried_batch_size),
+        "peak in training": lambda _, record: units.gib(record.peak_train_bytes),
+        "memory measured in trial": lambda _, record: record.memory_trial or units.UNKNOWN,
+        "batch size after running out of memory": lambda _, record: units.number(record.retried_batch_size),
         "steps": lambda _, record: units.number(record.steps),
         "tokens": lambda _, record: units.number(record.tokens),
         "tokens/s": lambda _, record: units.number(record.tokens_per_second),
-        "setup": lambda _, record: units.duration(record.setup_seconds),
-        "training": lambda _, record: units.duration(record.train_seconds),
-        "evaluating": lambda _, record: units.duration(record.eval_seconds),
+        "setup time": lambda _, record: units.duration(record.setup_seconds),
+        "training time": lambda _, record: units.duration(record.train_seconds),
+        "evaluation time": lambda _, record: units.duration(record.eval_seconds),
         "seed": lambda _, record: str(record.seed),
     }
     rows = [
@@ -170,22 +170,22 @@ def trials(group: Group) -> Table:
         for record in row.cell.records
     ]
     return _without_empty(
-        Table(tuple(columns), rows, frozenset({"trial", "cell", "status", "memory measured in"}))
+        Table(tuple(columns), rows, frozenset({"trial", "cell", "status", "memory measured in trial"}))
     )
 
 
-def _leaf(path: str) -> Callable[[Cell, Record], str]:
+def _setting_column(path: str) -> Callable[[Cell, Record], str]:
     def show(cell: Cell, record: Record) -> str:
         value = dict(leaves(record.config)).get(path)
-        return units.UNKNOWN if value is None else units.setting(value)
+        return units.UNKNOWN if value is None else units.setting_value(value)
 
     return show
 
 
 def _status(cell: Cell, record: Record) -> str:
-    role = "" if record.role != "finalist" else ", trained again"
+    role = "" if record.role != "finalist" else ", trained again with another seed"
     best = cell.best is not None and record.trial_id == cell.best.trial_id and not cell.is_base
-    return f"{status_words(record.status)}{role}{', the best' if best else ''}"
+    return f"{status_text(record.status)}{role}{', the best' if best else ''}"
 
 
 def _steps(record: Record) -> str:
@@ -196,12 +196,12 @@ def _steps(record: Record) -> str:
 
 
 def importances(group: Group) -> Table:
-    """The share of the objective's variance that each setting explains, by cell, or why there is none."""
+    """The importance of each searched setting, by cell, or why it can't be computed."""
     rows: list[tuple[str, ...]] = []
     for row in group.rows:
-        found = importance(row.cell)
-        told = found.reason or ", ".join(
-            f"{units.leaf(path)} {units.share(s)}" for path, s in found.shares.items()
-        )
-        rows.append((row.name, told, str(found.trials)))
+        result = importance(row.cell)
+        shares = [
+            f"{units.setting_name(path)} {units.percent(share)}" for path, share in result.shares.items()
+        ]
+        rows.append((row.name, result.reason or ", ".join(shares), str(result.trials)))
     return Table(("cell", "importance", "finished trials"), rows, frozenset({"cell", "importance"}))

@@ -1,1 +1,1 @@
-"""One figure a file: a group of the comparison goes in, a drawing comes out (``None``: nothing to draw)."""
+"""The figures, one kind in each file: ``draw`` takes a group of cells and returns a drawing, or ``None``."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports import units
 from reports.analysis.group import Group, Row
-from reports.plots.style import Drawing, Palette, figure, method_handles, objective_axis, objective_words
+from reports.plots.style import Drawing, Palette, figure, method_handles, objective_axis, objective_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,15 +18,15 @@ Curves = dict[str, list[tuple[int, float]]]  # by trial id
 
 
 def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
-    """A panel for each curve that any trial has, each cell's best in bold."""
-    panels = [("objective", objective_words(group)), ("train_loss", "training loss")]
-    found = [(curve, label, read(group, curve)) for curve, label in panels]
-    found = [panel for panel in found if any(panel[2].values())]
-    if not found:
+    """One panel for each curve that any trial has; the best of each cell is bold."""
+    panels = [("objective", objective_label(group)), ("train_loss", "training loss")]
+    drawn = [(curve, label, read(group, curve)) for curve, label in panels]
+    drawn = [panel for panel in drawn if any(panel[2].values())]
+    if not drawn:
         return None
-    made = figure(height=0.6 + 2.2 * len(found))
-    axes_by_row = made.subplots(len(found), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (curve, label, curves) in zip(axes_by_row, found, strict=True):
+    made = figure(height=0.6 + 2.2 * len(drawn))
+    axes_by_row = made.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (curve, label, curves) in zip(axes_by_row, drawn, strict=True):
         _panel(axes, group, curves, colours)
         axes.set_ylabel(label)
         if curve == "objective":
@@ -36,11 +36,11 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     made.legend(
         handles=method_handles(methods, colours), loc="outside upper left", ncols=min(4, len(methods))
     )
-    return Drawing(name, made, _alt(group, found))
+    return Drawing(name, made, _alt(group, drawn))
 
 
 def read(group: Group, curve: str) -> dict[str, Curves]:
-    """The finite points of one curve for every trial that has any, by the cell's label, then by trial id."""
+    """The finite points (step, value) of one curve, by the cell's label, then by trial id."""
     by_run: dict[int, Curves] = {}
     for row in group.rows:
         run = row.cell.run
@@ -59,11 +59,11 @@ def read(group: Group, curve: str) -> dict[str, Curves]:
 def _of_run(run: Run, curve: str) -> Curves:
     import pyarrow.compute as pc
 
-    found: Curves = {}
+    curves: Curves = {}
     for point in run.curves.filter(pc.equal(run.curves["name"], curve)).to_pylist():
         if point["value"] is not None and isfinite(point["value"]):
-            found.setdefault(point["trial_id"], []).append((point["step"], point["value"]))
-    return {trial: sorted(points) for trial, points in found.items()}
+            curves.setdefault(point["trial_id"], []).append((point["step"], point["value"]))
+    return {trial: sorted(points) for trial, points in curves.items()}
 
 
 def _panel(axes: Axes, group: Group, curves: dict[str, Curves], colours: Palette) -> None:
@@ -72,22 +72,22 @@ def _panel(axes: Axes, group: Group, curves: dict[str, Curves], colours: Palette
         colour = colours[row.cell.method]
         for trial, points in curves[row.cell.label].items():
             best = row.best is not None and trial == row.best.trial_id
-            look: dict[str, Any] = (
+            style: dict[str, Any] = (
                 {"linewidth": 2.2, "zorder": 4} if best else {"linewidth": 0.9, "alpha": 0.45, "zorder": 2}
             )
             steps, values = zip(*points, strict=True)
-            # Few points show where they were measured; a single one would show nothing as a line.
+            # Short curves have markers: a line through a single point would be invisible.
             mark: dict[str, Any] = {"marker": "o", "markersize": 4 if best else 3} if longest < 12 else {}
-            axes.plot(steps, values, color=colour, **look, **mark)
+            axes.plot(steps, values, color=colour, **style, **mark)
 
 
-def _alt(group: Group, found: list[tuple[str, str, dict[str, Curves]]]) -> str:
-    return " ".join(f"Line chart of {label} by step. {_ends(group, curves)}" for _, label, curves in found)
+def _alt(group: Group, drawn: list[tuple[str, str, dict[str, Curves]]]) -> str:
+    return " ".join(f"Line chart of {label} by step. {_ends(group, curves)}" for _, label, curves in drawn)
 
 
 def _ends(group: Group, curves: dict[str, Curves]) -> str:
     ends = [_end(row, curves[row.cell.label].get(row.best.trial_id)) for row in group.rows if row.best]
-    return f"Each cell's best, first to last: {'; '.join(end for end in ends if end) or 'none'}."
+    return f"Best of each cell, first and last value: {'; '.join(end for end in ends if end) or 'none'}."
 
 
 def _end(row: Row, points: list[tuple[int, float]] | None) -> str | None:

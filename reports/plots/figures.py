@@ -1,6 +1,6 @@
 """All figures of a report, as PNG, as SVG files, and as SVG inside the page.
 
-for drawing in draw(compare([run])): (folder / f"{drawing.name}.png").write_bytes(png(drawing))
+draw_figures(compare([run])).write(folder)
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import Markup
+
 from reports.analysis.comparison import compare
-from reports.analysis.data_preview import Seen
+from reports.analysis.data_preview import DataPreview
 from reports.analysis.group import Group
 from reports.plots import curves, lengths, memory, pareto, settings, svg
 from reports.plots.style import Drawing, palette, styled
@@ -28,14 +30,14 @@ _PLOTS = {
 
 @dataclass(frozen=True)
 class Figures:
-    """The drawings of a report, by kind and by the title of what they show. One with nothing to draw is not there."""
+    """The drawings of a report, by kind and by the title of what they show; those with nothing to draw are missing."""
 
     drawings: dict[tuple[str, str], Drawing]
 
-    def inline(self, kind: str, shown: Group | Seen) -> str | None:
-        """The figure as an element for the page."""
-        drawing = self.drawings.get((kind, shown.title))
-        return svg.inline(svg_text(drawing), drawing.name, drawing.alt) if drawing else None
+    def inline(self, kind: str, subject: Group | DataPreview) -> Markup | None:
+        """The figure as an element for the page. Matplotlib has escaped the texts in it."""
+        drawing = self.drawings.get((kind, subject.title))
+        return Markup(svg.inline(svg_text(drawing), drawing.name, drawing.alt)) if drawing else None
 
     def write(self, folder: Path) -> None:
         """Writes every figure as NAME.png and NAME.svg."""
@@ -45,9 +47,12 @@ class Figures:
             (folder / f"{drawing.name}.svg").write_text(svg_text(drawing), encoding="utf-8")
 
 
-def draw(groups: Sequence[Group], seen: Sequence[Seen] = (), across: Sequence[Group] = ()) -> Figures:
-    """Draws what there is to draw for each group, in one set of colours, the front of what goes across stages, and the
-    lengths of what was seen.
+def draw_figures(
+    groups: Sequence[Group], previews: Sequence[DataPreview] = (), across_stages: Sequence[Group] = ()
+) -> Figures:
+    """Draws every figure that has something to show, with the same colours in all of them.
+
+    ``groups`` get all kinds of figures, ``across_stages`` only the Pareto front, ``previews`` the lengths of rows.
     """
     colours = palette(groups)
     drawings: dict[tuple[str, str], Drawing] = {}
@@ -57,21 +62,21 @@ def draw(groups: Sequence[Group], seen: Sequence[Seen] = (), across: Sequence[Gr
                 drawing = plot(group, colours, _name(kind, group.title, position, len(groups)))
                 if drawing is not None:
                     drawings[kind, group.title] = drawing
-        for position, group in enumerate(across):
-            drawing = pareto.draw(group, colours, _name("across", group.title, position, len(across)))
+        for position, group in enumerate(across_stages):
+            drawing = pareto.draw(group, colours, _name("across", group.title, position, len(across_stages)))
             if drawing is not None:
                 drawings["pareto", group.title] = drawing
-        for position, one in enumerate(seen):
-            drawing = lengths.draw(one, _name("lengths", one.title, position, len(seen)))
+        for position, preview in enumerate(previews):
+            drawing = lengths.draw(preview, _name("lengths", preview.title, position, len(previews)))
             if drawing is not None:
-                drawings["lengths", one.title] = drawing
+                drawings["lengths", preview.title] = drawing
     return Figures(drawings)
 
 
 def _name(kind: str, title: str, position: int, count: int) -> str:
     if count == 1:
         return kind
-    # The number keeps apart what is the same without its special characters.
+    # The number tells apart titles that differ only in special characters.
     return re.sub(r"[^a-z0-9]+", "-", f"{kind} {position + 1} {title}".lower()).strip("-")
 
 
@@ -98,9 +103,9 @@ def pareto_png(run: Run) -> bytes:
 
     Raises ``ValueError`` when no trial has both a quality and a peak memory.
     """
-    found = [drawing for (kind, _), drawing in draw(compare([run])).drawings.items() if kind == "pareto"]
-    if not found:
+    fronts = [d for (kind, _), d in draw_figures(compare([run])).drawings.items() if kind == "pareto"]
+    if not fronts:
         raise ValueError(
             f"{run.folder}: no trial has both a quality and a peak memory, so there is no front to draw"
         )
-    return png(found[0])
+    return png(fronts[0])

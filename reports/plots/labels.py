@@ -1,4 +1,4 @@
-"""Labels beside their points, where they cover neither each other, a point, nor the frame."""
+"""Labels beside their points, where they cover neither one another nor a point, inside the frame (adjustText)."""
 
 from __future__ import annotations
 
@@ -10,79 +10,80 @@ from reports.plots.style import INK, PAPER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.lines import Line2D
-    from matplotlib.path import Path
-    from matplotlib.text import Annotation
+    from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
-# Right of the point first, then left, above and below it, then farther off; in points.
-_OFFSETS = [
-    (far * x, far * y)
-    for far in (1, 2, 3.2)
-    for x, y in ((11, 0), (-11, 0), (11, -11), (11, 11), (-11, -11), (-11, 11), (0, 14), (0, -14))
-]
+POINT_RADIUS, LABELLED_POINT_RADIUS = 4.0, 7.0  # typographic points, as the markers are drawn
+# adjustText moves labels in steps until none overlaps. A limit of steps, not of time: the same figure on any machine.
+MAX_STEPS = 500
 
 
 @dataclass(frozen=True)
 class Label:
+    """A text for the point at (x, y), in data coordinates."""
+
     text: str
     x: float
     y: float
 
 
-def place(axes: Axes, labels: Sequence[Label], points: Sequence[tuple[float, float]], line: Line2D) -> None:
-    """Writes each label at the first free place around its point, or else at the least crowded one.
+def place(axes: Axes, labels: Sequence[Label], points: Sequence[tuple[float, float]]) -> None:
+    """Writes each label near its point, with a thin line to it where the label is farther off.
 
-    ``points``, in data coordinates, and ``line`` are what no label should cover.
+    ``points``, in data coordinates, are further points that no label should cover.
     """
+    from adjustText import adjust_text
+
     figure = axes.get_figure(root=True)
     assert figure is not None
-    figure.draw_without_rendering()  # settles the layout, so that pixels mean something
-    frame = axes.get_window_extent()
-    dots = [tuple(axes.transData.transform(point)) for point in points]
-    path = line.get_transform().transform_path(line.get_path())
-    taken: list[Bbox] = []
-    for label in labels:
-        tries = [_annotate(axes, label, offset) for offset in _OFFSETS]
-        boxes = [text.get_window_extent().padded(2) for text in tries]
-        costs = [_crowding(box, taken, dots, path, frame) for box in boxes]
-        chosen = costs.index(min(costs))
-        taken.append(boxes[chosen])
-        for position, text in enumerate(tries):
-            if position != chosen:
-                text.remove()
+    figure.draw_without_rendering()  # settles the layout: before it, data coordinates have no place in the figure
+    texts = [_text(axes, label) for label in labels]
+    targets = [(label.x, label.y) for label in labels]
+    obstacles = [_box(axes, point, POINT_RADIUS) for point in points]
+    obstacles += [_box(axes, point, LABELLED_POINT_RADIUS) for point in targets]
+    adjust_text(
+        texts,
+        objects=obstacles,
+        avoid_self=False,  # the labelled points are obstacles already, with their size
+        target_x=[x for x, _ in targets],
+        target_y=[y for _, y in targets],
+        ax=axes,
+        expand=(1.05, 1.25),
+        force_text=(0.3, 0.4),
+        force_static=(0.3, 0.4),
+        force_pull=(0.02, 0.02),
+        iter_lim=MAX_STEPS,
+        min_arrow_len=12,
+        arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6},
+    )
 
 
-def _annotate(axes: Axes, label: Label, offset: tuple[float, float]) -> Annotation:
+def _text(axes: Axes, label: Label) -> Text:
     from matplotlib import patheffects
 
-    x, y = offset
-    text = axes.annotate(
+    text = axes.text(
+        label.x,
+        label.y,
         label.text,
-        (label.x, label.y),
-        xytext=offset,
-        textcoords="offset points",
-        ha="left" if x > 0 else "right" if x < 0 else "center",
+        ha="center",
         va="center",
         color=INK,
         fontsize=10,
         fontweight="bold",
         zorder=10,
-        # A thin line back to the point where the label had to move away from it.
-        arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6} if max(abs(x), abs(y)) > 20 else None,
         path_effects=[patheffects.withStroke(linewidth=3, foreground=PAPER)],
     )
     text.set_in_layout(False)
     return text
 
 
-def _crowding(
-    box: Bbox, taken: list[Bbox], dots: list[tuple[float, float]], path: Path, frame: Bbox
-) -> float:
-    overlaps = sum(box.overlaps(other) for other in taken)
-    covered = sum(box.contains(x, y) for x, y in dots)
-    # A label close to another's point would seem to be that point's.
-    near = sum(box.padded(6).contains(x, y) for x, y in dots)
-    outside = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1
-    crossed = path.intersects_bbox(box, filled=False)
-    return 100 * overlaps + 50 * outside + 20 * covered + 3 * near + 2 * crossed
+def _box(axes: Axes, point: tuple[float, float], radius: float) -> Bbox:
+    """The square around a point, in data coordinates; ``radius`` in typographic points (1/72 inch)."""
+    from matplotlib.transforms import Bbox
+
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    pixels = radius * figure.dpi / 72
+    x, y = axes.transData.transform(point)
+    corners = [[x - pixels, y - pixels], [x + pixels, y + pixels]]
+    return Bbox(axes.transData.inverted().transform(corners))

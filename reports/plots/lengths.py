@@ -1,19 +1,20 @@
-"""How long the training rows are, in tokens."""
+"""A histogram of the lengths of the training rows, in tokens."""
 
 from __future__ import annotations
 
 from reports import units
-from reports.analysis.data_preview import Seen
+from reports.analysis.data_preview import DataPreview
 from reports.plots.style import INK, MUTED, PAPER, Drawing, figure
 
-NEAR = 1.25  # a cutoff up to so many times the longest row is drawn; a farther one would squeeze the bars
+# The cutoff is drawn if it is at most this many times the longest row; a larger one would squeeze the bars.
+NEAR = 1.25
 
 
-def draw(seen: Seen, name: str) -> Drawing | None:
-    """A bar for each range of lengths, and the cutoff where it is near; ``None`` without a row."""
+def draw(preview: DataPreview, name: str) -> Drawing | None:
+    """A bar for each range of lengths, and the cutoff if it is near; ``None`` without any row."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    bins = seen.histogram
+    bins = preview.histogram
     if not bins:
         return None
     made = figure(height=1.9)
@@ -31,25 +32,25 @@ def draw(seen: Seen, name: str) -> Drawing | None:
         linewidth=0.8,
     )
     axes.bar_label(bars, [units.number(count) for count in counts], padding=2, fontsize=9, color=INK)
-    axes.grid(visible=False)  # every bar says its count
+    axes.grid(visible=False)  # every bar is labelled with its count
     axes.margins(y=0.15)
     axes.set_xlabel("length of a training row (tokens)")
     axes.set_ylabel("rows")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: units.number(value)))
-    near = seen.cutoff <= highs[-1] * NEAR
+    near = preview.cutoff <= highs[-1] * NEAR
     if near:
-        axes.axvline(seen.cutoff + 0.5, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label="cutoff")
+        axes.axvline(preview.cutoff + 0.5, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label="cutoff")
         made.legend(loc="outside upper right")
-    return Drawing(name, made, _alt(seen, near))
+    return Drawing(name, made, _alt(preview, near))
 
 
-def _alt(seen: Seen, near: bool) -> str:
+def _alt(preview: DataPreview, near: bool) -> str:
     bars = ", ".join(
-        f"{_range(low, high)} tokens {units.number(count)}" for low, high, count in seen.histogram
+        f"{_range(low, high)} tokens {units.number(count)}" for low, high, count in preview.histogram
     )
-    cutoff = f" The cutoff, {units.number(seen.cutoff)} tokens, is marked." if near else ""
+    cutoff = f" The cutoff, {units.number(preview.cutoff)} tokens, is marked." if near else ""
     return f"Histogram of the training rows' lengths: {bars}.{cutoff}"
 
 

@@ -1,4 +1,4 @@
-"""Peak memory by phase for each cell's best, the training peak by what it is made of."""
+"""Peak memory by phase for the best trial of each cell, the training peak divided into its parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OFFSETS = {"load": -0.27, "train": 0.0, "eval": 0.27}
 
 
 def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
-    """Three bars a cell, from top to bottom: load, train, eval; ``None`` when no memory was measured."""
+    """Three bars for each cell, from top to bottom: load, train, eval; ``None`` if no memory was measured."""
     rows = [row for row in group.rows if row.best and any(_peaks(row.best).values())]
     if not rows:
         return None
@@ -40,17 +40,17 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
 
 
 def parts(record: Record) -> dict[str, int]:
-    """What the training peak is made of, in bytes; together never more than the peak.
+    """The parts of the training peak, in bytes; their sum is the peak.
 
-    Memory-mapped weights can count for more than they take, so each part is at most what is left.
+    Weights that are memory-mapped can count for more than they occupy, so each part is at most what remains.
     """
-    left = record.peak_train_bytes or 0
-    found: dict[str, int] = {}
+    remaining = record.peak_train_bytes or 0
+    by_name: dict[str, int] = {}
     tensors = (record.weight_bytes, record.gradient_bytes, record.optimizer_bytes)
     for name, count in zip(PARTS, tensors, strict=False):
-        found[name] = min(count or 0, left)
-        left -= found[name]
-    return found | {"activations and the rest": left}
+        by_name[name] = min(count or 0, remaining)
+        remaining -= by_name[name]
+    return by_name | {"activations and the rest": remaining}
 
 
 def _peaks(record: Record) -> dict[str, int | None]:
@@ -77,9 +77,9 @@ def _bars(axes: Axes, position: int, row: Row, colour: str) -> None:
         axes.plot([x, x], [position - 0.18, position + 0.18], color=INK, linewidth=1.6, zorder=5)
 
 
-def _stack(axes: Axes, y: float, height: float, made_of: dict[str, int], colour: str) -> None:
+def _stack(axes: Axes, y: float, height: float, sizes: dict[str, int], colour: str) -> None:
     left = 0.0
-    for name, count in made_of.items():
+    for name, count in sizes.items():
         width = count / GIB
         axes.barh(
             y,
@@ -111,14 +111,14 @@ def _legend(rows: list[Row]) -> list[object]:
 
 
 def _alt(rows: list[Row]) -> str:
-    return f"Bar chart of peak memory by phase. {' '.join(_said(row) for row in rows)}"
+    return f"Bar chart of peak memory by phase. {' '.join(_described(row) for row in rows)}"
 
 
-def _said(row: Row) -> str:
+def _described(row: Row) -> str:
     assert row.best is not None
     peaks = ", ".join(
         f"{phase} {units.gib(peak)}" for phase, peak in _peaks(row.best).items() if peak is not None
     )
-    made_of = ", ".join(f"{name} {units.size(count)}" for name, count in parts(row.best).items() if count)
-    training = f" (training: {made_of})" if row.best.peak_train_bytes else ""
+    sizes = ", ".join(f"{name} {units.size(count)}" for name, count in parts(row.best).items() if count)
+    training = f" (training: {sizes})" if row.best.peak_train_bytes else ""
     return f"{row.name}: {peaks}{training}."

@@ -1,4 +1,4 @@
-"""Quality against peak training memory: every trial, each cell's best, the front, the untuned model."""
+"""Quality against peak training memory: every trial, the best of each cell, the front, the untuned model."""
 
 from __future__ import annotations
 
@@ -25,21 +25,20 @@ from trainables.results import Record
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.lines import Line2D
 
 
 def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     """The Pareto figure; ``None`` when no trial has both numbers.
 
-    The front runs through the cells' bests only: a front through every trial would pick by the test rows.
+    The front connects the best trials of cells only: a front of all trials would choose trials by the test rows.
     """
     trials = [record for row in group.rows for record in row.cell.records if _measured(record)]
-    if not trials or group.scored is None:
+    if not trials or group.metric_record is None:
         return None
     made = figure(height=3.7)
     axes = made.subplots()
     bests = [row for row in group.scored_rows if row.peak is not None]
-    line = _front(axes, [row for row in bests if row.on_front])
+    _front(axes, [row for row in bests if row.on_front])
     _points(axes, trials, colours)
     for row in bests:
         _best(axes, row, colours)
@@ -52,7 +51,7 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
         columnspacing=1.4,
     )
     labels = [Label(row.name, (row.peak or 0) / GIB, row.quality or 0.0) for row in bests]
-    place(axes, labels, list(map(_xy, trials)), line)
+    place(axes, labels, list(map(_xy, trials)))
     return Drawing(name, made, _alt(group, bests, len(trials)))
 
 
@@ -80,33 +79,33 @@ def _best(axes: Axes, row: Row, colours: Palette) -> None:
     if row.interval:
         low, high = row.interval
         axes.plot([x, x], [low, high], color=colour, linewidth=1.6, alpha=0.55, zorder=2, clip_on=False)
-    look: dict[str, Any] = {"markerfacecolor": colour, "markeredgecolor": PAPER, "markeredgewidth": 1.5}
-    axes.plot([x], [y], marker="o", markersize=11, linestyle="", zorder=5, clip_on=False, **look)
+    style: dict[str, Any] = {"markerfacecolor": colour, "markeredgecolor": PAPER, "markeredgewidth": 1.5}
+    axes.plot([x], [y], marker="o", markersize=11, linestyle="", zorder=5, clip_on=False, **style)
 
 
-def _front(axes: Axes, front: list[Row]) -> Line2D:
-    """A step line: what can be had for this much memory or less."""
+def _front(axes: Axes, front: list[Row]) -> None:
+    """A step line: the best quality for at most this much memory."""
     corners: list[tuple[float, float]] = []
     for row in sorted(front, key=lambda row: row.peak or 0):
         x, y = (row.peak or 0) / GIB, row.quality or 0.0
         corners += [(x, corners[-1][1]), (x, y)] if corners else [(x, y)]
     xs, ys = [x for x, _ in corners], [y for _, y in corners]
-    return axes.plot(xs, ys, color=INK, linewidth=1.2, alpha=0.8, zorder=1)[0]
+    axes.plot(xs, ys, color=INK, linewidth=1.2, alpha=0.8, zorder=1)
 
 
 def _axes(axes: Axes, group: Group) -> None:
-    assert group.scored is not None
+    assert group.metric_record is not None
     axes.margins(0.16)
-    axes.set_xlim(left=0)  # so that half the way is half the memory
+    axes.set_xlim(left=0)  # from 0, so that half the distance is half the memory
     axes.grid(visible=False, axis="x")
     axes.set_xlabel("peak training memory (GiB)")
-    metric = units.words(group.scored.quality_name)
-    axes.set_ylabel(f"{metric}{'' if group.higher_is_better else ', lower is better'}")
-    quality_axis(axes, group.scored.quality_unit)
+    metric = units.readable(group.metric_record.quality_name)
+    axes.set_ylabel(f"{metric}{'' if group.higher_is_better else ' (lower is better)'}")
+    quality_axis(axes, group.metric_record.quality_unit)
     if group.base is not None and group.base.quality is not None:
         axes.axhline(group.base.quality, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(
-            group.base.told, (1, group.base.quality), xycoords=("axes fraction", "data"), xytext=(0, 4),
+            group.base.display_name, (1, group.base.quality), xycoords=("axes fraction", "data"), xytext=(0, 4),
             textcoords="offset points", ha="right", va="bottom", color=MUTED, fontsize=9.5,
         )  # fmt: skip
 
@@ -116,22 +115,24 @@ def _legend(statuses: list[str]) -> list[Artist]:
 
     best: dict[str, Any] = {"markersize": 10, "markerfacecolor": MUTED, "markeredgecolor": PAPER}
     return [
-        Line2D([], [], linestyle="", marker="o", label="a cell's best", **best),
+        Line2D([], [], linestyle="", marker="o", label="best of a cell", **best),
         *status_handles(statuses),
-        Line2D([], [], color=INK, linewidth=1.2, label="the front"),
+        Line2D([], [], color=INK, linewidth=1.2, label="Pareto front"),
     ]
 
 
 def _alt(group: Group, bests: list[Row], trials: int) -> str:
-    assert group.scored is not None
-    unit, metric = group.scored.quality_unit, units.words(group.scored.quality_name)
-    said = "; ".join(
+    assert group.metric_record is not None
+    unit, metric = group.metric_record.quality_unit, units.readable(group.metric_record.quality_name)
+    described = "; ".join(
         f"{row.name} {units.quality(row.quality, unit)} at {units.gib(row.peak)}"
         f"{', on the front' if row.on_front else ''}"
         for row in bests
     )
     base = (
-        f" {group.base.told.capitalize()}: {units.quality(group.base.quality, unit)}." if group.base else ""
+        f" {group.base.display_name.capitalize()}: {units.quality(group.base.quality, unit)}."
+        if group.base
+        else ""
     )
-    head = f"Scatter plot of {metric} against peak training memory, {units.counted(trials, 'trial')}."
-    return f"{head} Each cell's best: {said or 'none'}.{base}"
+    head = f"Scatter plot of {metric} against peak training memory, {units.count(trials, 'trial')}."
+    return f"{head} Best of each cell: {described or 'none'}.{base}"

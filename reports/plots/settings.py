@@ -1,4 +1,4 @@
-"""Each searched setting's value against the objective, one panel a setting, every trial a point."""
+"""The objective against the value of each searched setting: one panel for each setting, one point for each trial."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COLUMNS = 3
 
 
 def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
-    """The panels; ``None`` when nothing was searched or no trial has an objective."""
+    """One panel for each setting; ``None`` if nothing was searched or no trial has an objective."""
     panels = {path: _points(group, path) for path in group.searched}
     panels = {path: points for path, points in panels.items() if points}
     if not panels:
@@ -48,13 +48,13 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
 
 
 def _points(group: Group, path: str) -> list[tuple[Any, Record]]:
-    found = []
+    points = []
     for row in group.rows:
-        for record in row.cell.search if path in row.cell.searched else ():
+        for record in row.cell.search_trials if path in row.cell.searched else ():
             config = dict(leaves(record.config))
             if record.objective is not None and config.get(path) is not None:
-                found.append((config[path], record))
-    return found
+                points.append((config[path], record))
+    return points
 
 
 def _panel(axes: Axes, path: str, points: list[tuple[Any, Record]], colours: Palette) -> None:
@@ -64,29 +64,29 @@ def _panel(axes: Axes, path: str, points: list[tuple[Any, Record]], colours: Pal
         x, y = place[value_key(value)], record.objective or 0.0
         axes.plot([x], [y], linestyle="", alpha=0.85, clip_on=False, zorder=3, **style)
     axes.margins(0.1)
-    axes.set_xlabel(units.leaf(path))
+    axes.set_xlabel(units.setting_name(path))
 
 
 def value_key(value: Any) -> Any:
-    """A value that can be looked up: lists as their JSON."""
-    return units.setting(value) if isinstance(value, list) else value
+    """The value as a key of a dict: a list as its JSON."""
+    return units.setting_value(value) if isinstance(value, list) else value
 
 
 def _scale(axes: Axes, values: list[Any]) -> dict[Any, float]:
-    """Where each value stands: choices evenly, wide ranges of numbers on a log axis."""
+    """The position of each value on the x axis: choices evenly spaced, wide ranges of numbers on a log axis."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     distinct = list(dict.fromkeys(map(value_key, values)))
     few_integers = len(distinct) <= 6 and all(isinstance(value, int) for value in distinct)
     if few_integers or any(isinstance(value, str | bool) for value in distinct):
         order = sorted(distinct, key=lambda value: (isinstance(value, str), value))
-        names = [units.setting(value) for value in order]
+        names = [units.setting_value(value) for value in order]
         tilt: dict[str, Any] = {"rotation": 25, "ha": "right"} if max(map(len, names)) > 5 else {}
         axes.set_xticks(range(len(order)), names, **tilt)
         return {value: float(position) for position, value in enumerate(order)}
     if min(distinct) > 0 and max(distinct) / min(distinct) >= 10:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: units.setting(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: units.setting_value(value)))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.locator_params(axis="x", nbins=4)
@@ -101,12 +101,12 @@ def _legend(panels: list[list[tuple[Any, Record]]], colours: Palette) -> list[An
 
 
 def _alt(panels: dict[str, list[tuple[Any, Record]]]) -> str:
-    said = " ".join(_said(path, points) for path, points in panels.items())
-    return f"Scatter plots of the validation objective. {said}"
+    described = " ".join(_described(path, points) for path, points in panels.items())
+    return f"Scatter plots of the validation objective. {described}"
 
 
-def _said(path: str, points: list[tuple[Any, Record]]) -> str:
+def _described(path: str, points: list[tuple[Any, Record]]) -> str:
     value, record = max(points, key=lambda point: point[1].objective or 0.0)
-    tried = units.counted(len(points), "trial")
-    best = f"the highest objective, {units.number(record.objective)}, at {units.setting(value)}"
-    return f"Against {units.leaf(path)}, {tried}: {best} ({record.method})."
+    tried = units.count(len(points), "trial")
+    best = f"the highest objective, {units.number(record.objective)}, at {units.setting_value(value)}"
+    return f"Against {units.setting_name(path)}, {tried}: {best} ({record.method})."

@@ -1,7 +1,7 @@
-"""How every figure looks: one colour per method, one marker per status, calm axes; and a drawing's type.
+"""The style that all figures share: one colour per method, one marker per status, plain axes.
 
-Colours are Okabe and Ito's, made for colour-blind readers ("Color Universal Design", 2008), without the
-yellow that vanishes on white; the last two, for sweeps of many methods, are Paul Tol's.
+The colours are those of Okabe and Ito, chosen for colour-blind readers ("Color Universal Design", 2008), without the
+yellow that can't be seen on white. The last two, for sweeps of many methods, are Paul Tol's.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The page's theme puts its own colours in the place of these four.
+# In figures on the page, the page's theme replaces these four colours.
 INK, MUTED, RULE, PAPER = "#1f2328", "#656d76", "#d8dee4", "#ffffff"
 SERIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#999933", "#aa4499")
-KINDS = ("full", "freeze", "lora", "qlora")  # in this order, so that a kind has its colour in every report
+# In this order, so that a kind of method has the same colour in every report.
+KINDS = ("full", "freeze", "lora", "qlora")
 MARKERS = {"done": "o", "stopped": "v", "out_of_memory": "X", "failed": "X", "interrupted": "D"}
-WIDTH = 5.0  # inches; on a phone's 360 pixels the letters are still 10 high
+WIDTH = 5.0  # inches; scaled to a phone's 360 pixels, letters are still 10 pixels high
 
 Palette = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, its file's name without suffix, and what it shows in words."""
+    """A figure, the name of its file without suffix, and a description in words (``alt``)."""
 
     name: str
     figure: Figure
@@ -57,11 +58,11 @@ def _rank(kind: str) -> int:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Matplotlib with this report's look, and as it was before afterwards."""
+    """Applies the report's style to Matplotlib, and restores the previous one afterwards."""
     import matplotlib
 
-    look: dict[str, Any] = {
-        "font.family": "DejaVu Sans",  # comes with matplotlib: the same figures on every machine
+    style: dict[str, Any] = {
+        "font.family": "DejaVu Sans",  # comes with Matplotlib, so figures are the same on every machine
         "font.size": 10,
         "text.color": INK,
         "axes.labelcolor": INK,
@@ -84,12 +85,12 @@ def styled() -> Iterator[None]:
         "svg.fonttype": "none",
         "text.parse_math": False,  # a model may be called $x$
     }
-    with matplotlib.rc_context(cast(Any, look)):
+    with matplotlib.rc_context(cast(Any, style)):
         yield
 
 
 def figure(height: float) -> Figure:
-    """An empty figure of the common width, on its own canvas: no global state."""
+    """An empty figure of the common width; ``height`` in inches. It has its own canvas, so no state is global."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -99,7 +100,7 @@ def figure(height: float) -> Figure:
 
 
 def quality_axis(axes: Axes, unit: str | None) -> None:
-    """Percent on the y axis where the quality is a fraction."""
+    """Labels the y axis in percent if the quality is a fraction."""
     from matplotlib.ticker import FuncFormatter
 
     if unit == "fraction":
@@ -107,42 +108,43 @@ def quality_axis(axes: Axes, unit: str | None) -> None:
 
 
 def objective_axis(axes: Axes, group: Group) -> None:
-    """The objective on the y axis, in percent where it is the quality's own metric on the validation rows."""
-    axes.set_ylabel(objective_words(group))
-    if group.scored is not None and objective_names(group) == [group.scored.quality_name]:
-        quality_axis(axes, group.scored.quality_unit)
+    """Labels the y axis with the objective, in percent if it is the same metric as a quality that is a fraction."""
+    axes.set_ylabel(objective_label(group))
+    if group.metric_record is not None and objective_names(group) == [group.metric_record.quality_name]:
+        quality_axis(axes, group.metric_record.quality_unit)
 
 
 def objective_names(group: Group) -> list[str]:
+    """The names of the objectives that the group's trials recorded, each once."""
     names = (record.objective_name for row in group.rows for record in row.cell.records)
     return list(dict.fromkeys(name for name in names if name))
 
 
-def objective_words(group: Group) -> str:
-    """What the search steered by: ``validation exact match``."""
+def objective_label(group: Group) -> str:
+    """The name of what the search maximizes: ``validation exact match``."""
     names = objective_names(group)
-    return f"validation {units.words(names[0])}" if len(names) == 1 else "validation objective"
+    return f"validation {units.readable(names[0])}" if len(names) == 1 else "validation objective"
 
 
 def method_handles(methods: Sequence[str], colours: Palette) -> list[Any]:
-    """Legend entries that say which colour is which method."""
+    """Legend entries for the colours of methods."""
     from matplotlib.lines import Line2D
 
     return [Line2D([], [], color=colours[method], linewidth=2.5, label=method) for method in methods]
 
 
 def status_handles(statuses: Sequence[str]) -> list[Any]:
-    """Legend entries that say which marker is which status."""
+    """Legend entries for the markers of statuses."""
     from matplotlib.lines import Line2D
 
     return [
-        Line2D([], [], linestyle="", color=MUTED, **marker(status, MUTED), label=status_words(status))
+        Line2D([], [], linestyle="", color=MUTED, **marker(status, MUTED), label=status_text(status))
         for status in statuses
     ]
 
 
 def marker(status: str, colour: str) -> dict[str, Any]:
-    """A point's look: filled when the trial is done, hollow otherwise."""
+    """The marker of a trial: filled if it ran to the end, hollow otherwise."""
     return {
         "marker": MARKERS[status],
         "markersize": 6,
@@ -153,9 +155,10 @@ def marker(status: str, colour: str) -> dict[str, Any]:
 
 
 def statuses_of(records: Sequence[Record]) -> list[str]:
-    """The statuses that occur, done first."""
+    """The statuses that occur in the records, ``done`` first."""
     return [status for status in MARKERS if any(record.status == status for record in records)]
 
 
-def status_words(status: str) -> str:
-    return {"stopped": "stopped early"}.get(status, units.words(status))
+def status_text(status: str) -> str:
+    """A status in words."""
+    return {"stopped": "stopped early"}.get(status, units.readable(status))

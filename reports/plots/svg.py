@@ -1,4 +1,4 @@
-"""An SVG as matplotlib writes it, made part of an HTML page: themed, scaling, with ids of its own."""
+"""Prepares an SVG by Matplotlib for an HTML page: it takes the page's colours and fonts, scales, has unique ids."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ _THEME = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", PAPER: 
 def inline(svg: str, name: str, alt: str) -> str:
     """The ``<svg>`` element for a page whose CSS defines ``--ink``, ``--muted``, ``--rule`` and ``--paper``.
 
-    ``name`` goes before every id, so that figures on one page don't clash; a screen reader says ``alt``.
+    ``name`` is put before every id, so that the ids of several figures differ; a screen reader reads ``alt`` aloud.
     """
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<(metadata|style|title).*?</\1>", "", body, flags=re.DOTALL)
-    body = _own_ids(body, name)
+    body = _unique_ids(body, name)
     body = _page_fonts(_page_colours(body))
     box = re.search(r'viewBox="([^"]*)"', body)
     start = f'<svg viewBox="{box[1] if box else ""}" role="img" aria-label="{escape(alt)}">'
     return re.sub(r"\n\s*", "\n", re.sub(r"<svg[^>]*>", lambda _: start, body, count=1)).strip()
 
 
-def _own_ids(svg: str, name: str) -> str:
+def _unique_ids(svg: str, name: str) -> str:
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(?:xlink:)?href="#', f'href="#{name}-', svg)
     return svg.replace("url(#", f"url(#{name}-")
 
 
 def _page_colours(svg: str) -> str:
-    """The four theme colours become the page's variables; the methods' own colours stay."""
+    """Replaces the four theme colours with the page's variables; the colours of methods stay."""
     for colour, variable in _THEME.items():
         svg = re.sub(colour, variable, svg, flags=re.IGNORECASE)
     # Matplotlib leaves out black, SVG's default fill.

@@ -101,7 +101,7 @@ class Follower:
         from reports.analysis.comparison import table
         from reports.plots.figures import pareto_png
 
-        run = results.read(self.folder)
+        run = results.read_run(self.folder)
         rows = table(run)
         with wandb.init(
             project=self.project,

@@ -1,11 +1,11 @@
-"""Cells that go on from others, and preference stages side by side, in the report."""
+"""Cells that continue from others, and preference stages side by side, in the report."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from reports.analysis.across_stages import across
+from reports.analysis.across_stages import compare_across_stages
 from reports.analysis.comparison import compare
 from reports.write import write
 from tests.helpers.run_folders import failed, record, write_run
@@ -15,7 +15,7 @@ from trainables.results import Record
 MIB = 1024**2
 
 
-def preferring(stage: str, method: str, auc: float, **changes: Any) -> Record:
+def preference_trial(stage: str, method: str, auc: float, **changes: Any) -> Record:
     """A trial of a stage that learns which answers are good; KTO's own quality is the AUC."""
     is_kto = stage == "kto"
     own = {
@@ -31,11 +31,15 @@ def preferring(stage: str, method: str, auc: float, **changes: Any) -> Record:
 
 RECORDS = [
     record("sft", "lora"),
-    preferring("dpo", "base", 0.6, start_cell="sft-lora"),
-    preferring("dpo", "lora", 0.7, start_cell="sft-lora", start_trial="sft", peak_train_bytes=900 * MIB),
-    preferring("kto", "base", 0.6, start_cell="sft-lora"),
-    preferring("kto", "lora", 0.8, start_cell="sft-lora", start_trial="sft", peak_train_bytes=950 * MIB),
-    preferring("reward", "lora", 0.9, metrics={"pair_accuracy": 0.9}),
+    preference_trial("dpo", "base", 0.6, start_cell="sft-lora"),
+    preference_trial(
+        "dpo", "lora", 0.7, start_cell="sft-lora", start_trial="sft", peak_train_bytes=900 * MIB
+    ),
+    preference_trial("kto", "base", 0.6, start_cell="sft-lora"),
+    preference_trial(
+        "kto", "lora", 0.8, start_cell="sft-lora", start_trial="sft", peak_train_bytes=950 * MIB
+    ),
+    preference_trial("reward", "lora", 0.9, metrics={"pair_accuracy": 0.9}),
 ]
 
 
@@ -43,65 +47,68 @@ def report(tmp_path: Path, records: list[Record]) -> str:
     return (write([write_run(tmp_path / "run", records)]).parent / "summary.md").read_text()
 
 
-def test_preference_stages_are_compared_by_what_they_have_in_common(tmp_path: Path) -> None:
-    groups = compare([results.read(write_run(tmp_path / "run", RECORDS))])
-    (group,) = across(groups)
+def test_preference_stages_are_compared_by_the_metric_that_all_of_them_record(tmp_path: Path) -> None:
+    groups = compare([results.read_run(write_run(tmp_path / "run", RECORDS))])
+    (group,) = compare_across_stages(groups)
     assert [(row.name, row.quality) for row in group.rows] == [("kto-lora", 0.8), ("dpo-lora", 0.7)]
-    assert {row.told for row in group.bases} == {"before (sft-lora)"}
+    assert {row.display_name for row in group.bases} == {"before (sft-lora)"}
     assert group.rows[0].interval is None
     assert {row.name: row.on_front for row in group.rows} == {"kto-lora": True, "dpo-lora": True}
 
 
-def test_what_they_start_from_is_shown_once_for_each_value_that_its_stages_found(tmp_path: Path) -> None:
+def test_a_starting_point_is_shown_once_for_each_quality_that_its_stages_measured(tmp_path: Path) -> None:
     others = [
-        preferring("orpo", "base", 0.6, start_cell="sft-lora"),
-        preferring("orpo", "lora", 0.75, start_cell="sft-lora", start_trial="sft"),
-        preferring("dpo", "base", 0.8, start_cell="sft-full"),
-        preferring("dpo", "full", 0.85, start_cell="sft-full", start_trial="other"),
+        preference_trial("orpo", "base", 0.6, start_cell="sft-lora"),
+        preference_trial("orpo", "lora", 0.75, start_cell="sft-lora", start_trial="sft"),
+        preference_trial("dpo", "base", 0.8, start_cell="sft-full"),
+        preference_trial("dpo", "full", 0.85, start_cell="sft-full", start_trial="other"),
     ]
-    (group,) = across(compare([results.read(write_run(tmp_path / "run", RECORDS + others))]))
-    assert [row.told for row in group.bases] == ["before (sft-lora)", "before (sft-full)"]
+    (group,) = compare_across_stages(compare([results.read_run(write_run(tmp_path / "run", RECORDS + others))]))
+    assert [row.display_name for row in group.bases] == ["before (sft-lora)", "before (sft-full)"]
 
 
-def test_what_they_start_from_says_on_whose_rows_it_was_scored_where_that_matters(tmp_path: Path) -> None:
-    unlike = [*RECORDS[:3], preferring("kto", "base", 0.55, start_cell="sft-lora"), RECORDS[4]]
-    (group,) = across(compare([results.read(write_run(tmp_path / "run", unlike))]))
-    assert [row.told for row in group.bases] == [
+def test_a_starting_point_names_the_stage_whose_rows_it_was_scored_on_where_scores_differ(
+    tmp_path: Path,
+) -> None:
+    unlike = [*RECORDS[:3], preference_trial("kto", "base", 0.55, start_cell="sft-lora"), RECORDS[4]]
+    (group,) = compare_across_stages(compare([results.read_run(write_run(tmp_path / "run", unlike))]))
+    assert [row.display_name for row in group.bases] == [
         "before (sft-lora, on the rows of dpo)",
         "before (sft-lora, on the rows of kto)",
     ]
 
 
 def test_the_page_and_the_summary_show_them_side_by_side(tmp_path: Path) -> None:
-    told = report(tmp_path, RECORDS)
-    assert "### preference stages of smollm2-135m on commands" in told
-    assert "| dpo-lora | sft-lora | 0.7 | 50.0 % |" in told
+    summary = report(tmp_path, RECORDS)
+    assert "### preference stages of smollm2-135m on commands" in summary
+    assert "| dpo-lora | sft-lora | 0.7 | 50.0 % |" in summary
     page = (tmp_path / "run" / "report" / "index.html").read_text()
     assert "Preference stages side by side" in page
     assert list((tmp_path / "run" / "report" / "figures").glob("across*.png"))
 
 
-def test_one_such_stage_is_not_compared_with_itself(tmp_path: Path) -> None:
-    told = report(tmp_path, RECORDS[:3])
-    assert "preference stages" not in told
+def test_a_single_preference_stage_is_not_compared_with_itself(tmp_path: Path) -> None:
+    summary = report(tmp_path, RECORDS[:3])
+    assert "preference stages" not in summary
 
 
-def test_a_cell_is_measured_against_what_it_went_on_from(tmp_path: Path) -> None:
+def test_a_cell_is_compared_with_what_it_started_from(tmp_path: Path) -> None:
     of_full = {"start_cell": "sft-full", "start_trial": "other"}
     records = [
         *RECORDS[1:3],
-        preferring("dpo", "base", 0.8, **of_full),
-        preferring("dpo", "full", 0.75, **of_full),
+        preference_trial("dpo", "base", 0.8, **of_full),
+        preference_trial("dpo", "full", 0.75, **of_full),
     ]
-    told = report(tmp_path, records)
-    assert "before (sft-lora)" in told
-    assert "before (sft-full)" in told
+    summary = report(tmp_path, records)
+    assert "before (sft-lora)" in summary
+    assert "before (sft-full)" in summary
     assert (
-        "Use none of these: sft-full as it was before (85.0 %) beats the best that training reached" in told
+        "Use none of these methods: sft-full before further training (85.0 %) beats the best result of training"
+        in summary
     )
 
 
-def test_a_cell_that_had_nothing_to_go_on_from_says_so(tmp_path: Path) -> None:
+def test_a_cell_without_a_starting_point_says_so(tmp_path: Path) -> None:
     why = "it goes on from the best trial of sft-lora, and no trial of that cell is done"
-    told = report(tmp_path, [failed("a"), failed("b", stage="dpo", cell="dpo-lora", error=why)])
-    assert why in told
+    summary = report(tmp_path, [failed("a"), failed("b", stage="dpo", cell="dpo-lora", error=why)])
+    assert why in summary

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reports.analysis import comparison
-from reports.analysis.cells import gather
+from reports.analysis.cells import collect_cells
 from reports.analysis.comparison import compare
 from reports.analysis.group import Group
 from reports.pages import tables
@@ -18,7 +18,7 @@ from trainables.results import Record
 
 
 def group_of(tmp_path: Path, *records: Record) -> Group:
-    (group,) = compare([results.read(write_run(tmp_path / "run", list(records)))])
+    (group,) = compare([results.read_run(write_run(tmp_path / "run", list(records)))])
     return group
 
 
@@ -43,7 +43,7 @@ def test_a_stopped_trial_is_never_its_cells_best(tmp_path: Path) -> None:
     assert group.rows[0].best.trial_id == "aaa"
 
 
-def test_a_winner_trained_again_is_not_its_cells_best(tmp_path: Path) -> None:
+def test_a_winner_that_was_trained_again_is_not_its_cells_best(tmp_path: Path) -> None:
     group = group_of(tmp_path, record("aaa", objective=0.5), record("bbb", objective=0.9, role="finalist"))
     assert group.rows[0].best is not None
     assert group.rows[0].best.trial_id == "aaa"
@@ -64,15 +64,15 @@ def test_shares_are_of_the_best_quality_and_the_largest_peak(tmp_path: Path) -> 
     full = record("aaa", "full", quality=0.8, peak_train_bytes=2000 * MIB)
     lora = record("bbb", "lora", quality=0.6, peak_train_bytes=500 * MIB)
     group = group_of(tmp_path, lora, full, record("ccc", "base", quality=0.2))
-    found = {row.name: (row.share_of_best_quality, row.share_of_largest_peak) for row in group.all_rows}
-    assert found == {
+    shares = {row.name: (row.share_of_best_quality, row.share_of_largest_peak) for row in group.all_rows}
+    assert shares == {
         "full": (1.0, 1.0),
         "lora": (pytest.approx(0.75), 0.25),
         "base": (pytest.approx(0.25), None),
     }
 
 
-def test_where_lower_is_better_the_lowest_comes_first_and_shares_turn_around(tmp_path: Path) -> None:
+def test_where_lower_is_better_the_lowest_comes_first_and_shares_are_inverted(tmp_path: Path) -> None:
     loss = {"quality_name": "loss", "quality_unit": None, "quality_higher_is_better": False}
     full = record("aaa", "full", quality=1.0, peak_train_bytes=2000 * MIB, **loss)
     lora = record("bbb", "lora", quality=1.25, peak_train_bytes=500 * MIB, **loss)
@@ -117,7 +117,7 @@ def test_stages_models_and_data_are_never_compared_with_each_other(tmp_path: Pat
     run = write_run(
         tmp_path / "run", [record("aaa"), record("bbb", **other), record("ccc", model="tiny", cell="c")]
     )
-    assert [(g.stage, g.model) for g in compare([results.read(run)])] == [
+    assert [(g.stage, g.model) for g in compare([results.read_run(run)])] == [
         ("sft", "smollm2-135m"),
         ("dpo", "smollm2-135m"),
         ("sft", "tiny"),
@@ -125,9 +125,9 @@ def test_stages_models_and_data_are_never_compared_with_each_other(tmp_path: Pat
 
 
 def test_cells_of_several_runs_bear_the_runs_name_where_names_clash(tmp_path: Path) -> None:
-    one = results.read(write_run(tmp_path / "monday", [record("aaa"), record("bbb", "full")]))
-    two = results.read(write_run(tmp_path / "tuesday", [record("aaa", quality=0.5)]))
-    assert [cell.label for cell in gather([one, two, one])] == [
+    one = results.read_run(write_run(tmp_path / "monday", [record("aaa"), record("bbb", "full")]))
+    two = results.read_run(write_run(tmp_path / "tuesday", [record("aaa", quality=0.5)]))
+    assert [cell.label for cell in collect_cells([one, two, one])] == [
         "monday: sft-lora",
         "sft-full",
         "tuesday: sft-lora",
@@ -139,16 +139,16 @@ def test_cells_of_several_runs_bear_the_runs_name_where_names_clash(tmp_path: Pa
 
 
 def test_cells_measured_by_different_metrics_are_refused(tmp_path: Path) -> None:
-    one = results.read(write_run(tmp_path / "one", [record("aaa")]))
-    two = results.read(write_run(tmp_path / "two", [record("bbb", quality_name="loss")]))
-    with pytest.raises(ValueError, match=r"different metrics.*report these runs separately"):
+    one = results.read_run(write_run(tmp_path / "one", [record("aaa")]))
+    two = results.read_run(write_run(tmp_path / "two", [record("bbb", quality_name="loss")]))
+    with pytest.raises(ValueError, match=r"different metrics.*Report these runs separately"):
         compare([one, two])
 
 
 def test_the_table_holds_plain_values_with_units_in_the_names(tmp_path: Path) -> None:
     trials = [record("aaa", config=config(1e-3, 8)), record("bbb", config=config(2e-3, 8), objective=0.1)]
     trials[0] = trials[0].model_copy(update={"trainable_params": 20, "total_params": 1000})
-    run = results.read(
+    run = results.read_run(
         write_run(tmp_path / "run", [*trials, record("ccc", "base", quality=0.03), failed("ddd", "full")])
     )
     lora, full, base = comparison.table(run)
@@ -170,11 +170,13 @@ def test_the_csv_reads_back_and_is_empty_where_not_measured(tmp_path: Path) -> N
     assert comparison.to_csv([]) == "cell\n"
 
 
-def test_answers_are_told_beside_a_loss_by_what_was_measured_of_them(tmp_path: Path) -> None:
+def test_measures_of_generated_answers_stand_beside_a_loss_where_they_were_recorded(tmp_path: Path) -> None:
     loss = {"quality": 1.2, "quality_name": "loss", "quality_unit": None, "quality_higher_is_better": False}
-    written = {"chrf": 41.234, "rougeL": 0.3333, "rouge1": 0.4}
-    told = tables.comparison(group_of(tmp_path / "written", record("aaa", "lora", metrics=written, **loss)))
-    assert told.columns[1:4] == ("loss", "rougeL", "chrf")
-    assert told.rows[0][1:4] == ("1.2", "0.3333", "41.23")
-    told = tables.comparison(group_of(tmp_path / "not", record("aaa", "lora", metrics={}, **loss)))
-    assert not {"rougeL", "chrf", "exact match"} & set(told.columns)
+    generated = {"chrf": 41.234, "rougeL": 0.3333, "rouge1": 0.4}
+    table = tables.comparison(
+        group_of(tmp_path / "generated", record("aaa", "lora", metrics=generated, **loss))
+    )
+    assert table.columns[1:4] == ("loss", "rougeL", "chrf")
+    assert table.rows[0][1:4] == ("1.2", "0.3333", "41.23")
+    table = tables.comparison(group_of(tmp_path / "not", record("aaa", "lora", metrics={}, **loss)))
+    assert not {"rougeL", "chrf", "exact match"} & set(table.columns)

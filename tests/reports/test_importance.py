@@ -1,11 +1,11 @@
-"""What the settings did: Optuna's importance where it can be computed, and plain words where it can't."""
+"""The importance of settings by Optuna, or a sentence that says why it can't be computed."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reports.analysis.cells import Cell, gather
+from reports.analysis.cells import Cell, collect_cells
 from reports.analysis.importance import importance
 from tests.helpers.run_folders import record, write_journal, write_run
 from trainables import results
@@ -23,7 +23,7 @@ def trials(count: int, objective: float | None = None) -> list[tuple[dict[str, A
 
 
 def cell_of(
-    folder: Path, told: list[tuple[dict[str, Any], float]], journal: bool = True, stopped: int = 0
+    folder: Path, study: list[tuple[dict[str, Any], float]], journal: bool = True, stopped: int = 0
 ) -> Cell:
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
@@ -37,24 +37,24 @@ def cell_of(
                 "train": {"learning_rate": params["train.learning_rate"]},
             },
         )
-        for position, (params, value) in enumerate(told)
+        for position, (params, value) in enumerate(study)
     ]
     run = write_run(folder, records)
     if journal:
         rates = FloatDistribution(1e-5, 1e-1, log=True)
         domains = {"method.rank": CategoricalDistribution(RANKS), "train.learning_rate": rates}
-        write_journal(run, "sft-lora", told, domains)
-    (cell,) = gather([results.read(run)])
+        write_journal(run, "sft-lora", study, domains)
+    (cell,) = collect_cells([results.read_run(run)])
     return cell
 
 
 @pytest.mark.parametrize("journal", [True, False])
 def test_the_setting_that_the_objective_follows_is_the_important_one(tmp_path: Path, journal: bool) -> None:
-    found = importance(cell_of(tmp_path / "run", trials(9), journal))
-    assert found.reason is None
-    assert list(found.shares) == ["train.learning_rate", "method.rank"]
-    assert found.shares["train.learning_rate"] > 0.6
-    assert sum(found.shares.values()) == pytest.approx(1)
+    result = importance(cell_of(tmp_path / "run", trials(9), journal))
+    assert result.reason is None
+    assert list(result.shares) == ["train.learning_rate", "method.rank"]
+    assert result.shares["train.learning_rate"] > 0.6
+    assert sum(result.shares.values()) == pytest.approx(1)
 
 
 def test_importance_repeats(tmp_path: Path) -> None:
@@ -69,33 +69,35 @@ def test_reading_a_journal_leaves_the_run_as_it_was(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
 
 
-def test_too_few_trials_are_said_rather_than_noise_shown(tmp_path: Path) -> None:
-    found = importance(cell_of(tmp_path / "run", trials(4)))
-    assert (found.shares, found.reason) == (
+def test_too_few_trials_give_a_reason_instead_of_noise(tmp_path: Path) -> None:
+    result = importance(cell_of(tmp_path / "run", trials(4)))
+    assert (result.shares, result.reason) == (
         {},
-        "only 4 trials ran to the end; under 6, importance would be noise",
+        "only 4 trials ran to the end; with fewer than 6, importance would be noise",
     )
 
 
-def test_a_stopped_trial_does_not_count_though_its_study_calls_it_complete(tmp_path: Path) -> None:
-    found = importance(cell_of(tmp_path / "run", trials(7), stopped=3))
-    assert found.reason == "only 4 trials ran to the end; under 6, importance would be noise"
+def test_a_stopped_trial_does_not_count_although_its_study_holds_it_as_complete(tmp_path: Path) -> None:
+    result = importance(cell_of(tmp_path / "run", trials(7), stopped=3))
+    assert result.reason == "only 4 trials ran to the end; with fewer than 6, importance would be noise"
 
 
 def test_equal_objectives_have_no_importance(tmp_path: Path) -> None:
-    found = importance(cell_of(tmp_path / "run", trials(6, objective=0.5)))
-    assert found.reason == "all 6 trials reached the same objective, so no setting made a difference"
+    result = importance(cell_of(tmp_path / "run", trials(6, objective=0.5)))
+    assert result.reason == "all 6 trials reached the same objective, so no setting made a difference"
 
 
-def test_one_searched_setting_has_nothing_to_share(tmp_path: Path) -> None:
+def test_the_importance_of_a_single_setting_is_not_computed(tmp_path: Path) -> None:
     records = [
         record(name, config={"train": {"learning_rate": rate}})
         for name, rate in (("aaa", 1e-3), ("bbb", 2e-3))
     ]
-    (cell,) = gather([results.read(write_run(tmp_path / "run", records))])
-    assert importance(cell).reason == "only learning rate was searched, so there is nothing to share out"
+    (cell,) = collect_cells([results.read_run(write_run(tmp_path / "run", records))])
+    assert (
+        importance(cell).reason == "only learning rate was searched, so there is nothing to compare it with"
+    )
 
 
-def test_nothing_searched_is_said(tmp_path: Path) -> None:
-    (cell,) = gather([results.read(write_run(tmp_path / "run", [record("aaa")]))])
+def test_a_cell_without_a_search_gives_a_reason(tmp_path: Path) -> None:
+    (cell,) = collect_cells([results.read_run(write_run(tmp_path / "run", [record("aaa")]))])
     assert importance(cell).reason == "nothing was searched in this cell"

@@ -1,4 +1,4 @@
-"""What merging an adapter changed is said with its numbers, where there is something to compare."""
+"""The notes on how merging an adapter changed its scores, where there is something to compare."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ def start(**changes: Any) -> Record:
 
 
 def notes(folder: Path, *records: Record) -> list[str]:
-    return list(merge_notes.notes(results.read(write_run(folder / "run", list(records)))))
+    return list(merge_notes.notes(results.read_run(write_run(folder / "run", list(records)))))
 
 
-def test_it_is_said_once_for_each_adapter_by_the_measures_that_both_have(tmp_path: Path) -> None:
+def test_each_adapter_has_one_note_with_the_measures_that_both_scored(tmp_path: Path) -> None:
     again = record("ccc", "base", cell="kto-base", start_trial="aaa", metrics={"exact_match": 0.844})
-    (said,) = notes(tmp_path, adapter(), start(), again)
-    assert said == (
-        "Merging sft-qlora-4bit's adapter (aaa) into the base as it is without quantization took "
+    (note,) = notes(tmp_path, adapter(), start(), again)
+    assert note == (
+        "Merging sft-qlora-4bit's adapter (aaa) into the unquantized base model changed "
         "exact match from 0.828 to 0.844 (128 rows each)"
     )
 
 
 def test_measures_that_only_share_their_name_are_not_compared(tmp_path: Path) -> None:
-    """The loss of sft is of tokens, that of dpo of pairs; of the same stage they are one measure."""
+    """The loss of sft is over tokens, that of dpo over pairs; within one stage the losses are the same measure."""
     losses = {"exact_match": 0.844, "loss": 0.31}
     dpo = {"stage": {"kind": "dpo"}}
-    (said,) = notes(tmp_path / "dpo", adapter(), start(metrics=losses, config=dpo))
-    assert "took exact match from 0.828 to 0.844 (128" in said
-    (said,) = notes(tmp_path / "sft", adapter(), start(metrics=losses, config={"stage": {"kind": "sft"}}))
-    assert "and loss from 0.115 to 0.310" in said
+    (note,) = notes(tmp_path / "dpo", adapter(), start(metrics=losses, config=dpo))
+    assert "changed exact match from 0.828 to 0.844 (128" in note
+    (note,) = notes(tmp_path / "sft", adapter(), start(metrics=losses, config={"stage": {"kind": "sft"}}))
+    assert "and loss from 0.115 to 0.310" in note
 
 
 def test_a_lora_is_merged_into_its_own_base(tmp_path: Path) -> None:
-    (said,) = notes(tmp_path, adapter(config={"method": {"kind": "lora"}}), start())
-    assert "adapter (aaa) into its base took" in said
+    (note,) = notes(tmp_path, adapter(config={"method": {"kind": "lora"}}), start())
+    assert "adapter (aaa) into its base model changed" in note
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_a_lora_is_merged_into_its_own_base(tmp_path: Path) -> None:
         ({}, {"start_trial": None}),
     ],
 )
-def test_without_something_to_compare_nothing_is_said(
+def test_without_something_to_compare_there_is_no_note(
     tmp_path: Path, source: dict[str, Any], after: dict[str, Any]
 ) -> None:
     assert notes(tmp_path, adapter(**source), start(**after)) == []
 
 
-def test_the_report_has_it(tmp_path: Path) -> None:
+def test_the_report_shows_the_note(tmp_path: Path) -> None:
     page = write([write_run(tmp_path / "run", [adapter(), start()])])
     for text in (page.read_text(), page.with_name("summary.md").read_text()):
-        assert "took exact match from 0.828 to 0.844" in text
+        assert "changed exact match from 0.828 to 0.844" in text

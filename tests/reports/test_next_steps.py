@@ -1,4 +1,4 @@
-"""What a report says of using its results: commands that work, and answers side by side."""
+"""How a report says to use its results: commands that work, and answers side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reports.analysis.comparison import compare
-from reports.pages.next_steps import commands, samples
+from reports.pages.next_steps import commands, sample_answers
 from reports.write import write
 from tests.helpers.run_folders import record, write_run
 from trainables import results
@@ -44,21 +44,22 @@ def made(folder: Path, **environment: str) -> Path:
     )
 
 
-def test_answers_of_all_cells_stand_side_by_side_those_that_differ_first(tmp_path: Path) -> None:
+def test_answers_of_all_cells_stand_side_by_side_with_differing_ones_first(tmp_path: Path) -> None:
     run = made(tmp_path)
     predictions(run, "b0", ["x", "same", "p"])
     predictions(run, "l1", ["x", "same", "q"])
     predictions(run, "f1", ["x", "same", "q"])
-    (group,) = compare([results.read(run)])
-    found = samples(group)
-    assert found is not None
-    assert [sample.answers for sample in found.shown] == [
-        tuple({"untuned": "p"}.get(cell, "q") for cell in found.cells),
+    (group,) = compare([results.read_run(run)])
+    result = sample_answers(group)
+    assert result is not None
+    assert [sample.answers for sample in result.samples] == [
+        tuple({"untuned": "p"}.get(cell, "q") for cell in result.cells),
         ("x", "x", "x"),
         ("same", "same", "same"),
     ]
     assert (
-        found.facts == "3 of the 3 held-out prompts that all answered, those on which the cells differ first."
+        result.facts
+        == "3 of 3 held-out prompts that every cell answered, those with different answers first."
     )
 
 
@@ -66,10 +67,10 @@ def test_only_prompts_that_all_answered_are_shown(tmp_path: Path) -> None:
     run = made(tmp_path)
     predictions(run, "l1", ["a", None, "c"])
     predictions(run, "f1", ["a", "b", "d"], ["question 0", "question 1", "another"])
-    (group,) = compare([results.read(run)])
-    found = samples(group)
-    assert found is not None
-    assert [sample.prompt[0]["content"] for sample in found.shown] == ["question 0"]
+    (group,) = compare([results.read_run(run)])
+    result = sample_answers(group)
+    assert result is not None
+    assert [sample.prompt[0]["content"] for sample in result.samples] == ["question 0"]
 
 
 def test_without_answers_there_is_no_page_of_them(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_without_answers_there_is_no_page_of_them(tmp_path: Path) -> None:
     assert "samples.html" not in report.read_text()
 
 
-def test_the_page_of_answers_is_linked_and_runs_nothing_of_what_models_say(tmp_path: Path) -> None:
+def test_the_page_of_answers_is_linked_and_runs_nothing_that_models_generated(tmp_path: Path) -> None:
     run = made(tmp_path)
     predictions(run, "l1", [SCRIPT, "a"], [SCRIPT, "two"])
     predictions(run, "f1", ["fine", SCRIPT], [SCRIPT, "two"])
@@ -97,7 +98,7 @@ def test_each_cells_best_shows_the_commands_and_where_the_run_is_as_its_driver_c
     tmp_path: Path,
 ) -> None:
     run = made(tmp_path, place="s3://bucket/my runs/a")
-    (group,) = compare([results.read(run)])
+    (group,) = compare([results.read_run(run)])
     typed = list(commands(group))
     assert "paretune chat 's3://bucket/my runs/a:sft-lora'" in typed
     assert "paretune export 's3://bucket/my runs/a:sft-lora' sft-lora" in typed
@@ -108,11 +109,11 @@ def test_each_cells_best_shows_the_commands_and_where_the_run_is_as_its_driver_c
         assert "paretune serve" in text
 
 
-def test_what_they_show_names_results(tmp_path: Path) -> None:
-    from sweeps.runs.artifacts import _split
+def test_the_commands_name_results_of_the_run(tmp_path: Path) -> None:
+    from sweeps.runs.artifacts import split_run
 
     run = made(tmp_path)
-    (group,) = compare([results.read(run)])
+    (group,) = compare([results.read_run(run)])
     named = [word for line in commands(group) for word in line.split()[2:3]]
     assert named
-    assert all(_split(word)[0] == str(run) for word in named)
+    assert all(split_run(word)[0] == str(run) for word in named)

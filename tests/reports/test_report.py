@@ -21,7 +21,7 @@ from trainables import results
 
 
 class Page(HTMLParser):
-    """What the tests ask of a page: its tags, headings, ids and texts."""
+    """The tags, headings and text of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def test_the_answer_comes_before_every_other_section(page: Page) -> None:
         "The Pareto front",
         "The cells compared",
         "Learning curves",
-        "What rank, alpha and learning rate did",
+        "Effect of rank, alpha and learning rate",
         "Memory by phase",
         "What the models saw",
         "Using the results",
@@ -134,7 +134,7 @@ def test_ids_are_unique_and_every_reference_has_its_target(page: Page, html: str
     assert labelled <= set(ids)
 
 
-def test_every_figure_says_in_words_what_it_shows(page: Page) -> None:
+def test_every_figure_has_a_description_in_words(page: Page) -> None:
     drawn = [attributes for tag, attributes in page.tags if tag == "svg"]
     assert len(drawn) == len(_FIGURES)
     assert all(attributes["role"] == "img" and len(attributes["aria-label"]) > 60 for attributes in drawn)
@@ -161,21 +161,23 @@ def test_the_page_is_made_for_phones_and_dark_rooms(page: Page, html: str) -> No
     assert all(box["tabindex"] == "0" and box["aria-label"] for box in boxes)
 
 
-def test_every_unfinished_trial_stands_with_its_reason(page: Page, run: Path) -> None:
+def test_every_unfinished_trial_is_shown_with_its_reason(page: Page, run: Path) -> None:
     for text in (page.text, (run / "report" / "summary.md").read_text()):
         assert "the gradient's norm is NaN at step 7" in text
         assert "can't allocate memory" in text
         assert "20 of 40" in text
 
 
-def test_a_trial_that_did_not_fit_says_where_and_one_that_went_on_with_fewer_rows_says_so(
+def test_a_trial_says_where_memory_ran_out_and_whether_it_was_retried_with_a_smaller_batch(
     tmp_path: Path,
 ) -> None:
     out = failed("one", status="out_of_memory", out_of_memory_in="backward", error="can't allocate memory")
-    went_on = record("two", out_of_memory_in="forward", retried_batch_size=4)
-    text = write([write_run(tmp_path / "run", [out, went_on])]).with_name("summary.md").read_text()
+    retried = record("two", out_of_memory_in="forward", retried_batch_size=4)
+    text = write([write_run(tmp_path / "run", [out, retried])]).with_name("summary.md").read_text()
     assert "in the backward pass: can't allocate memory" in text
-    assert "after memory ran out, rows at a time" in (tmp_path / "run" / "report" / "index.html").read_text()
+    assert (
+        "batch size after running out of memory" in (tmp_path / "run" / "report" / "index.html").read_text()
+    )
 
 
 def test_how_to_repeat_it_names_command_versions_and_spec(page: Page, run: Path) -> None:
@@ -184,7 +186,7 @@ def test_how_to_repeat_it_names_command_versions_and_spec(page: Page, run: Path)
         assert "bitsandbytes 0.50.2" in text
         assert "search: {trials: 4, sampler: tpe, scheduler: asha, seed: 0}" in text
         assert "the space holds 3 configs" in text
-        assert "peak resident memory above its baseline" in text
+        assert "peak resident memory of the process above its baseline" in text
 
 
 def test_no_unknown_number_prints_as_nan_or_none(page: Page, run: Path) -> None:
@@ -269,14 +271,14 @@ def test_a_folder_with_other_files_is_never_replaced(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [record("aaa")])
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").write_text("years of work")
-    with pytest.raises(ValueError, match=r"thesis\.tex.*give a new folder"):
+    with pytest.raises(ValueError, match=r"thesis\.tex.*name a new folder"):
         write([folder], tmp_path / "home")
     assert (tmp_path / "home" / "thesis.tex").read_text() == "years of work"
     with pytest.raises(ValueError, match="is a file"):
         write([folder], tmp_path / "home" / "thesis.tex")
 
 
-def test_what_is_not_a_run_folder_is_said_plainly(tmp_path: Path) -> None:
+def test_a_path_that_is_no_run_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="is it a run folder"):
         write([tmp_path])
     with pytest.raises(ValueError, match="no run given"):
@@ -288,16 +290,16 @@ def test_the_same_run_gives_the_same_page(run: Path, html: str, tmp_path: Path) 
 
 
 def test_a_method_has_one_colour_in_every_report(run: Path, tmp_path: Path) -> None:
-    small = results.read(write_run(tmp_path / "run", [record("aaa", "lora"), record("bbb", "full")]))
-    one, other = palette(compare([results.read(run)])), palette(compare([small]))
+    small = results.read_run(write_run(tmp_path / "run", [record("aaa", "lora"), record("bbb", "full")]))
+    one, other = palette(compare([results.read_run(run)])), palette(compare([small]))
     assert one["full"] == other["full"]
     assert len(set(one.values())) == len(one)
 
 
-def test_the_front_is_there_as_an_image_for_tracking(run: Path, tmp_path: Path) -> None:
-    assert figures.pareto_png(results.read(run))[:4] == b"\x89PNG"
+def test_the_front_is_available_as_an_image_for_tracking(run: Path, tmp_path: Path) -> None:
+    assert figures.pareto_png(results.read_run(run))[:4] == b"\x89PNG"
     with pytest.raises(ValueError, match="no front to draw"):
-        figures.pareto_png(results.read(write_run(tmp_path / "run", [failed("aaa", peak_train_bytes=None)])))
+        figures.pareto_png(results.read_run(write_run(tmp_path / "run", [failed("aaa", peak_train_bytes=None)])))
 
 
 def test_reports_import_neither_torch_nor_ray_nor_matplotlib() -> None:

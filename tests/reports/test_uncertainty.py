@@ -1,4 +1,4 @@
-"""Intervals and tests against published or hand-worked numbers, and how two trials are judged by them."""
+"""Intervals and tests against published or hand-worked numbers, and how they compare two trials."""
 
 from math import erf
 from pathlib import Path
@@ -9,8 +9,8 @@ import pytest
 from reports.analysis import uncertainty
 from reports.analysis.comparison import compare
 from reports.analysis.difference import difference
-from reports.analysis.row_scores import rows_of
-from reports.analysis.uncertainty import area, mcnemar, newcombe, paired_bootstrap, wilson
+from reports.analysis.row_scores import row_scores
+from reports.analysis.uncertainty import auc_interval, mcnemar, newcombe, paired_bootstrap, wilson
 from sweeps.evaluation import significance
 from tests.helpers.run_folders import record, write_run, write_scores
 from tests.helpers.small_runs import make_run
@@ -38,26 +38,26 @@ def test_newcombe_gives_the_published_interval_of_a_difference() -> None:
     assert newcombe(56 / 70, 70, 48 / 80, 80) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
-def test_the_interval_of_an_area_holds_the_truth_nineteen_times_of_twenty() -> None:
+def test_the_interval_of_an_auc_contains_the_truth_nineteen_times_of_twenty() -> None:
     """Normal scores a distance d apart have an area of Phi(d / sqrt 2)."""
     dice = np.random.default_rng(0)
     for apart, rows in ((3.0, 16), (2.3, 64), (1.0, 20)):
         truth, held = (1 + erf(apart / 2)) / 2, 0
         for _ in range(400):
             good, bad = dice.normal(apart, 1, rows), dice.normal(0, 1, rows)
-            low, high = area(auc(good, bad), rows, rows)
+            low, high = auc_interval(auc(good, bad), rows, rows)
             held += low <= truth <= high
         assert 0.93 < held / 400 < 0.99
 
 
-def test_the_interval_of_an_area_is_not_empty_at_0_and_1_and_mirrored() -> None:
-    low, high = area(1.0, 20, 30)
+def test_the_interval_of_an_auc_is_not_empty_at_0_and_1_and_is_symmetric() -> None:
+    low, high = auc_interval(1.0, 20, 30)
     assert (0.8 < low < 1, high) == (True, 1)
-    assert area(0.0, 20, 30) == pytest.approx((0, 1 - low))
-    low, high = area(0.9, 10, 30)
-    assert area(0.1, 30, 10) == pytest.approx((1 - high, 1 - low))
+    assert auc_interval(0.0, 20, 30) == pytest.approx((0, 1 - low))
+    low, high = auc_interval(0.9, 10, 30)
+    assert auc_interval(0.1, 30, 10) == pytest.approx((1 - high, 1 - low))
     with pytest.raises(ValueError, match="good and bad answers, got 0 and 3"):
-        area(0.5, 0, 3)
+        auc_interval(0.5, 0, 3)
 
 
 def test_mcnemar_is_the_exact_binomial_test() -> None:
@@ -67,7 +67,7 @@ def test_mcnemar_is_the_exact_binomial_test() -> None:
     assert mcnemar(0, 0) == 1.0
 
 
-def test_bootstrap_finds_a_steady_difference_and_not_a_balanced_one() -> None:
+def test_bootstrap_detects_a_steady_difference_and_not_a_balanced_one() -> None:
     low, high = paired_bootstrap([0.2, 0.3, 0.25, 0.28, 0.22] * 10)
     assert 0.2 < low < 0.25 < high < 0.3
     low, high = paired_bootstrap([1.0, -1.0] * 20)
@@ -83,40 +83,40 @@ def pair(tmp_path: Path) -> Run:
     """Two trials of 90 % and 80 % over 20 rows: too few to tell them apart by their proportions."""
     few = {"test_rows": 20}
     records = [record("aaa", "full", quality=0.9, **few), record("bbb", "lora", quality=0.8, **few)]
-    return results.read(write_run(tmp_path / "run", records))
+    return results.read_run(write_run(tmp_path / "run", records))
 
 
-def test_proportions_are_judged_by_their_intervals(pair: Run) -> None:
+def test_proportions_are_compared_by_their_intervals(pair: Run) -> None:
     verdict = difference(pair, pair.records[0], pair, pair.records[1])
-    assert (verdict.settled, verdict.how) == (False, "two standard errors of 20 test rows")
+    assert (verdict.settled, verdict.basis) == (False, "Newcombe's 95 % interval on 20 test rows")
     many = [one.model_copy(update={"test_rows": 2000}) for one in pair.records]
     assert difference(pair, many[0], pair, many[1]).settled is True
 
 
-def test_scores_by_row_take_the_place_of_proportions(pair: Run) -> None:
+def test_scores_by_row_are_used_instead_of_proportions(pair: Run) -> None:
     write_scores(pair.folder, "aaa", [1.0] * 18 + [0.0] * 2)
     write_scores(pair.folder, "bbb", [1.0] * 16 + [0.0] * 4)
     verdict = difference(pair, pair.records[0], pair, pair.records[1])
-    assert (verdict.settled, verdict.how) == (False, "McNemar's exact test on 20 rows, p = 0.5")
+    assert (verdict.settled, verdict.basis) == (False, "McNemar's exact test on 20 rows, p = 0.5")
 
 
-def test_scores_that_do_not_average_to_the_quality_say_nothing(pair: Run) -> None:
+def test_scores_that_do_not_average_to_the_quality_are_not_used(pair: Run) -> None:
     write_scores(pair.folder, "aaa", [0.1] * 20)
     write_scores(pair.folder, "bbb", [0.2] * 20)
-    assert "test rows" in difference(pair, pair.records[0], pair, pair.records[1]).how
+    assert "test rows" in difference(pair, pair.records[0], pair, pair.records[1]).basis
 
 
-def test_losses_are_judged_by_paired_bootstrap_or_not_at_all(tmp_path: Path) -> None:
+def test_losses_are_compared_by_paired_bootstrap_or_not_at_all(tmp_path: Path) -> None:
     loss = {"quality_unit": None, "quality_name": "loss", "quality_higher_is_better": False}
     records = [record("aaa", "full", quality=1.0, **loss), record("bbb", "lora", quality=1.2, **loss)]
-    run = results.read(write_run(tmp_path / "run", records))
+    run = results.read_run(write_run(tmp_path / "run", records))
     assert difference(run, records[0], run, records[1]).settled is None
     write_scores(run.folder, "aaa", [0.5, 1.5] * 20)
     write_scores(run.folder, "bbb", [0.7, 1.7] * 20)
     assert difference(run, records[0], run, records[1]).settled is True
 
 
-def test_what_is_per_byte_or_token_is_judged_by_all_of_them(tmp_path: Path) -> None:
+def test_measures_per_byte_or_token_are_compared_by_weighted_means(tmp_path: Path) -> None:
     """Short texts cost far more bits a byte than long ones: their plain mean is another number."""
     bits = {
         "quality_unit": "bits per byte",
@@ -129,24 +129,24 @@ def test_what_is_per_byte_or_token_is_judged_by_all_of_them(tmp_path: Path) -> N
         record("aaa", "full", quality=(2 * 3.0 + 98 * 1.0) / 100, **bits),
         record("bbb", "lora", quality=(2 * 3.2 + 98 * 1.1) / 100, **bits),
     ]
-    run = results.read(write_run(tmp_path / "run", records))
+    run = results.read_run(write_run(tmp_path / "run", records))
     write_scores(run.folder, "aaa", one, weight=sizes)
     write_scores(run.folder, "bbb", other, weight=sizes)
     verdict = difference(run, records[0], run, records[1])
-    assert (verdict.settled, verdict.how) == (True, "paired bootstrap over 40 rows")
+    assert (verdict.settled, verdict.basis) == (True, "paired bootstrap over 40 rows")
     full = next(row for row in compare([run])[0].rows if row.name == "full")
     low, high = full.interval or (0.0, 0.0)
     assert low < (full.quality or 0.0) < high
 
 
-def test_a_test_loss_is_judged_by_the_rows_of_real_trials(tmp_path: Path, tiny_model: Path) -> None:
-    run = results.read(make_run(tmp_path, tiny_model, ("full", "lora")))
+def test_test_losses_of_real_trials_are_compared_row_by_row(tmp_path: Path, tiny_model: Path) -> None:
+    run = results.read_run(make_run(tmp_path, tiny_model, ("full", "lora")))
     for one in run.records:
-        rows = rows_of(run, one)
+        rows = row_scores(run, one)
         assert one.quality_name == "loss"
         assert rows is not None
-        assert rows.of(np.ones(len(rows.asked), int)) == pytest.approx(one.quality, rel=1e-9)
-    assert difference(run, run.records[0], run, run.records[1]).how == "paired bootstrap over 7 rows"
+        assert rows.quality_of(np.ones(len(rows.keys), int)) == pytest.approx(one.quality, rel=1e-9)
+    assert difference(run, run.records[0], run, run.records[1]).basis == "paired bootstrap over 7 rows"
 
 
 def ranked(tmp_path: Path, rows: int, mistakes: int, asked: str = "on") -> tuple[Run, list[Record]]:
@@ -158,35 +158,35 @@ def ranked(tmp_path: Path, rows: int, mistakes: int, asked: str = "on") -> tuple
         record("aaa", "full", quality=1.0, **auc),
         record("bbb", "lora", quality=1 - mistakes / rows, **auc),
     ]
-    run = results.read(write_run(tmp_path / "run", records))
+    run = results.read_run(write_run(tmp_path / "run", records))
     write_scores(run.folder, "aaa", [1.0] * rows, good_worth=good, bad_worth=bad)
     write_scores(run.folder, "bbb", [1.0] * rows, asked, good_worth=worse, bad_worth=bad)
     return run, records
 
 
 @pytest.mark.parametrize(("mistakes", "settled"), [(12, True), (1, False)])
-def test_areas_under_a_curve_are_judged_by_drawing_the_rows_they_rank(
+def test_aucs_are_compared_by_resampling_the_rows_they_rank(
     tmp_path: Path, mistakes: int, settled: bool
 ) -> None:
     run, records = ranked(tmp_path, 40, mistakes)
     verdict = difference(run, records[0], run, records[1])
-    assert (verdict.settled, verdict.how) == (settled, "paired bootstrap over 40 rows")
+    assert (verdict.settled, verdict.basis) == (settled, "paired bootstrap over 40 rows")
 
 
-def test_of_a_few_rows_nothing_is_concluded(tmp_path: Path) -> None:
-    run, records = ranked(tmp_path, uncertainty.LEAST - 1, 5)
+def test_a_few_rows_settle_nothing(tmp_path: Path) -> None:
+    run, records = ranked(tmp_path, uncertainty.MIN_ROWS - 1, 5)
     verdict = difference(run, records[0], run, records[1])
-    assert (verdict.settled, verdict.how) == (False, "paired bootstrap over 5 rows")
-    assert uncertainty.LEAST == significance.MIN_ROWS
+    assert (verdict.settled, verdict.basis) == (False, "paired bootstrap over 5 rows")
+    assert uncertainty.MIN_ROWS == significance.MIN_ROWS
 
 
-def test_rows_that_are_others_are_drawn_apart(tmp_path: Path) -> None:
+def test_different_rows_are_resampled_separately(tmp_path: Path) -> None:
     run, records = ranked(tmp_path, 40, 12, asked="off")
     verdict = difference(run, records[0], run, records[1])
-    assert (verdict.settled, verdict.how) == (True, "bootstrap over 40 rows and 40 others")
+    assert (verdict.settled, verdict.basis) == (True, "bootstrap over 40 rows and 40 other rows")
 
 
-def test_worths_that_do_not_make_up_the_quality_say_nothing(tmp_path: Path) -> None:
+def test_scores_that_do_not_give_the_quality_are_not_used(tmp_path: Path) -> None:
     run, records = ranked(tmp_path, 40, 12)
     other = records[1].model_copy(update={"quality": 0.9})
     assert difference(run, records[0], run, other).settled is None

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reports.pages.summary import _plain
+from reports.pages.summary import escape_markdown
 from reports.write import write
 from sweeps.doctor import report
 from sweeps.execution import run_folder
@@ -18,7 +18,7 @@ from tests.helpers import run_folders, specs
 from tests.helpers.paths import ROOT
 from tests.helpers.specs import SPEC
 from tests.helpers.trials import make_config, write_rows
-from trainables.runner.run import Place, run_trial
+from trainables.runner.run import TrialContext, run_trial
 from trainables.system.redaction import HIDDEN, redacted
 from trainables.trial import starting_weights
 
@@ -84,8 +84,8 @@ def test_a_failure_that_quotes_a_secret_leaves_none_behind(
     def fails(*_: Any) -> None:
         raise OSError(f"401 for https://hub/x?token={secrets['HF_TOKEN']} with {secrets['WANDB_API_KEY']}")
 
-    monkeypatch.setattr(starting_weights, "weights", fails)
-    record = run_trial(make_config(tiny_model, write_rows(tmp_path / "rows.jsonl")), Place(tmp_path / "run"))
+    monkeypatch.setattr(starting_weights, "starting_folder", fails)
+    record = run_trial(make_config(tiny_model, write_rows(tmp_path / "rows.jsonl")), TrialContext(tmp_path / "run"))
     assert record.status == "failed"
     assert f"OSError: 401 for https://hub/x?token={HIDDEN} with {HIDDEN}" in str(record.error)
     assert _holding(tmp_path / "run", secrets) == []
@@ -195,7 +195,7 @@ def test_a_name_with_a_dollar_sign_is_no_formula(tmp_path: Path) -> None:
 
 
 def test_a_data_set_s_name_is_no_link_in_the_summary() -> None:
-    assert "](" not in _plain("![x](https://elsewhere/x.png)")
+    assert "](" not in escape_markdown("![x](https://elsewhere/x.png)")
 
 
 # Ray's token
@@ -209,7 +209,7 @@ def test_the_doctor_says_when_others_can_read_rays_token(
     path.write_text("0" * 64)
     path.chmod(rights)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
-    found = report.token()
+    found = report.ray_token()
     assert found.works is works
     assert works or f"chmod 600 {path}" in found.detail
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reports.analysis.best_trials import chosen
+from reports.analysis.best_trials import recommended_trials
 from sweeps.console.chat import ChatOutput, ChatSession, WrongCommand, messages, run, with_settings
 from sweeps.runs.resolve import resolve
 from tests.helpers.small_runs import config_of, make_run
@@ -256,7 +256,7 @@ def test_a_reward_model_cannot_be_chatted_with(tmp_path: Path, tiny_model: Path)
     from trainables.stages import Reward
 
     made = make_run(tmp_path, tiny_model, ("lora",))
-    result = resolve(str(made), chosen)
+    result = resolve(str(made), recommended_trials)
     with pytest.raises(ModelError, match="is a reward model"):
         Result("r", result.config.model_copy(update={"stage": Reward()})).require_text_generation()
 

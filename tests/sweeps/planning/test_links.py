@@ -15,20 +15,20 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from reports.analysis.best_trials import chosen
+from reports.analysis.best_trials import recommended_trials
 from sweeps.execution import run_folder
 from sweeps.planning.plan import Plan
 from sweeps.runs import layout
-from sweeps.runs.earlier_results import Earlier
-from sweeps.runs.reading import copied
+from sweeps.runs.earlier_results import EarlierResults
+from sweeps.runs.reading import local_copy
 from tests.helpers import specs
 from tests.helpers.small_runs import make_run, trial_of
 from tests.helpers.sweeps import Home, in_training, interrupt, paretune, records, start
 from tests.helpers.trials import METHODS, curve, make_config, run, write_rows
-from trainables.config.trained_model import Trained
+from trainables.config.trained_model import TrainedModel
 from trainables.models.folder import ModelError
-from trainables.results import Record, read, write_record
-from trainables.runner.run import Place, run_trial
+from trainables.results import Record, read_run, write_record
+from trainables.runner.run import TrialContext, run_trial
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
 
@@ -49,12 +49,12 @@ def loaded(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
-def trained(config: TrialConfig, place: Path) -> Trained:
+def trained(config: TrialConfig, place: Path) -> TrainedModel:
     assert run(config, place).status == "done"
     return starting_weights.find_trained_model(place / "trials" / config.trial_id())
 
 
-def going_on(config: TrialConfig, start: Trained | None) -> TrialConfig:
+def going_on(config: TrialConfig, start: TrainedModel | None) -> TrialConfig:
     return config.model_copy(update={"model": config.model.model_copy(update={"start": start})})
 
 
@@ -136,8 +136,8 @@ def test_the_reference_is_what_training_starts_from(tiny_model: Path, tmp_path: 
 def test_a_start_that_is_gone_is_a_failed_record_that_says_so(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
-    gone = Trained(cell="sft-lora", trial="abc", folder=tmp_path / "gone")
-    record = run_trial(going_on(make_config(tiny_model, rows), gone), Place(tmp_path))
+    gone = TrainedModel(cell="sft-lora", trial="abc", folder=tmp_path / "gone")
+    record = run_trial(going_on(make_config(tiny_model, rows), gone), TrialContext(tmp_path))
     assert record.status == "failed"
     assert "the best of sft-lora has left no model at" in str(record.error)
 
@@ -210,11 +210,11 @@ def test_trying_the_base_scores_what_the_stage_starts_from(tiny_model: Path, hom
     assert (found["sft-base"].role, found["sft-base"].steps) == ("base", None)
 
 
-def going_on_from(folder: Path, name: str, earlier: Earlier | None = None) -> Plan:
+def going_on_from(folder: Path, name: str, earlier: EarlierResults | None = None) -> Plan:
     """The plan of a spec in ``folder`` whose cells start from what ``name`` names."""
     stage = f"{{kind: sft, model: {{from: '{name}'}}}}"
     text = specs.SPEC.replace("{kind: sft}", stage).replace("model: {path: model}\n", "")
-    return specs.plan(folder, text, earlier=earlier or Earlier(chosen))
+    return specs.plan(folder, text, earlier=earlier or EarlierResults(recommended_trials))
 
 
 def started_from(plan: Plan, cell: str = "sft-full") -> str | None:
@@ -249,8 +249,8 @@ def test_a_run_is_the_best_that_its_report_says_to_use_and_the_plan_says_which_t
 ) -> None:
     run = make_run(tmp_path, tiny_model, (None, "full", "lora"))
     best, other = (
-        chosen(run)[0],
-        *(r for r in read(run).records if r.cell != chosen(run)[0].cell and r.role != "base"),
+        recommended_trials(run)[0],
+        *(r for r in read_run(run).records if r.cell != recommended_trials(run)[0].cell and r.role != "base"),
     )
     made = going_on_from(tmp_path, "run")
     assert started_from(made) == best.trial_id
@@ -275,15 +275,15 @@ def test_what_a_run_began_with_it_goes_on_with_whatever_is_best_there_by_now(
         begun = going_on_from(tmp_path, name)
         run_folder.prepare(begun, mine, resume=False)
         was = started_from(begun)
-        better = next(r for r in read(there).records if r.role != "base" and r.trial_id != was)
+        better = next(r for r in read_run(there).records if r.role != "base" and r.trial_id != was)
         if name != "run":
             better = better.model_copy(update={"cell": "sft-lora"})
         outdo(there, better)
         assert started_from(going_on_from(tmp_path, name)) == better.trial_id
-        again = going_on_from(tmp_path, name, Earlier(chosen, lambda mine=mine: layout.settled(mine)))
+        again = going_on_from(tmp_path, name, EarlierResults(recommended_trials, lambda mine=mine: layout.read_settled(mine)))
         assert started_from(again) == was
         run_folder.prepare(again, mine, resume=True)
-        assert layout.settled(mine) == begun.settled
+        assert layout.read_settled(mine) == begun.settled
         assert any(note.endswith(f"of {name_of(there, was)}, as when this run began") for note in again.notes)
 
 
@@ -294,7 +294,7 @@ def outdo(run: Path, record: Record) -> None:
 
 
 def name_of(run: Path, trial: str | None) -> str:
-    return next(record.cell for record in read(run).records if record.trial_id == trial)
+    return next(record.cell for record in read_run(run).records if record.trial_id == trial)
 
 
 def test_a_run_is_looked_at_once_however_many_cells_start_from_it(
@@ -303,7 +303,7 @@ def test_a_run_is_looked_at_once_however_many_cells_start_from_it(
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     make_run(tmp_path, tiny_model, (None, "lora"))
     looked_at: list[str] = []
-    monkeypatch.setattr("sweeps.runs.artifacts.copied", lambda run: looked_at.append(run) or copied(run))
+    monkeypatch.setattr("sweeps.runs.artifacts.copied", lambda run: looked_at.append(run) or local_copy(run))
     made = going_on_from(tmp_path, f"file://{tmp_path}/run")
     assert started_from(made, "sft-full") == started_from(made, "sft-lora") is not None
     assert looked_at == [f"file://{tmp_path}/run"]
@@ -312,13 +312,13 @@ def test_a_run_is_looked_at_once_however_many_cells_start_from_it(
 @pytest.mark.parametrize("reward", ["run", "{from: run}", "run:reward-lora", "{from: 'run:reward-lora'}"])
 def test_a_reward_model_of_another_run_is_named_so_too(tmp_path: Path, tiny_model: Path, reward: str) -> None:
     answering = make_config(tiny_model, write_rows(tmp_path / "said.jsonl"), "lora", steps=1)
-    run(answering, tmp_path / "run", measuring=None)
+    run(answering, tmp_path / "run", memory_gauge=None)
     trained = make_config(tiny_model, "commands", "lora", stage={"kind": "reward"}, steps=1)
-    run(trained, tmp_path / "run", measuring=None)
+    run(trained, tmp_path / "run", memory_gauge=None)
     specs.folder(tmp_path)
     text = specs.SPEC.replace("kind: sft", f"kind: ppo, reward: {reward}")
     text = text.replace("path: model", f"path: {tiny_model}")
-    made = specs.plan(tmp_path, text, earlier=Earlier(chosen))
+    made = specs.plan(tmp_path, text, earlier=EarlierResults(recommended_trials))
     stage: Any = made.cell("ppo-lora").first().stage
     assert stage.reward.trial == trained.trial_id()
 
@@ -357,7 +357,7 @@ def test_a_run_that_starts_from_another_as_a_whole_is_resumed_from_the_trial_it_
     for method in ("full", "lora"):
         paretune(home, "try", line, "--stage", "pretrain", "--method", method)
     there = home.folder / "runs" / "line-try"
-    best = chosen(there)[0]
+    best = recommended_trials(there)[0]
     spec = write_on(home, tiny_model, "runs/line-try")
     begun = paretune(home, "run", spec, "--set", "search.trials=1")
     assert begun.process.returncode == 0, begun.stderr

@@ -12,11 +12,11 @@ from sweeps.runs.resolve import resolve
 from tests.helpers.small_runs import config_of, make_run, trial_of
 from tests.helpers.trials import run as carry_out
 from trainables import results
-from trainables.config.trained_model import Trained
+from trainables.config.trained_model import TrainedModel
 from trainables.inference.model_pool import ModelPool
 from trainables.inference.result import Result
 from trainables.models.folder import ModelError
-from trainables.results import read, read_record
+from trainables.results import read_run, read_record
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +107,10 @@ def at_url(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     made = make_run(tmp_path, tiny_model, (None, "lora"))
     first = trial_of(made, "sft-lora")
     sft = config_of(tiny_model, tmp_path / "rows.jsonl", "lora")
-    start = Trained(trial=first, folder=made / "trials" / first / "model")
+    start = TrainedModel(trial=first, folder=made / "trials" / first / "model")
     model = sft.model.model_copy(update={"start": start})
     second = sft.model_copy(update={"cell": "dpo-lora", "model": model})
-    carry_out(second, made, measuring=None)
+    carry_out(second, made, memory_gauge=None)
     results.write_tables(made)
     shutil.move(made, tmp_path / "store" / "run")
     return f"file://{tmp_path}/store/run"
@@ -159,7 +159,7 @@ def test_every_result_scores_as_it_did_when_it_was_trained_whatever_else_is_load
     from trainables.data import loading
 
     pool = ModelPool()
-    records = [record for record in read(run).records if record.cell != "sft-base"]
+    records = [record for record in read_run(run).records if record.cell != "sft-base"]
     loaded = [pool.load(named(f"{run}:{record.trial_id}")) for record in records]
     for each, record in [*zip(loaded, records, strict=True), *zip(loaded, records, strict=True)]:
         config = each.result.config
@@ -180,4 +180,4 @@ def test_adapters_of_one_base_share_it_and_the_base_is_itself_beside_them(run: P
     rows = loading.load(config.data, config.stage.row_type)
     with base.active() as policy:
         metrics = config.stage.score(policy, rows, rows.test, config.data.cutoff).metrics
-    assert metrics == next(record.metrics for record in read(run).records if record.cell == "sft-base")
+    assert metrics == next(record.metrics for record in read_run(run).records if record.cell == "sft-base")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from reports.analysis.best_trials import chosen
+from reports.analysis.best_trials import recommended_trials
 from sweeps.runs.resolve import resolve
 from tests.helpers.exports import METHODS, config_of, export, exported, trained
 from tests.helpers.paths import ROOT
@@ -22,7 +22,7 @@ from trainables import templates
 from trainables.export import saved_model, verify
 from trainables.inference.model_pool import ModelPool, result_tokenizer
 from trainables.inference.result import Result
-from trainables.results import read, write_tables
+from trainables.results import read_run, write_tables
 from trainables.trial import starting_weights
 
 QUESTION = [{"role": "user", "content": "Set an alarm for 4 pm."}]
@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows: Path) 
 
 
 def result(run: Path, name: str) -> Result:
-    return resolve(f"{run}:sft-{name}", chosen)
+    return resolve(f"{run}:sft-{name}", recommended_trials)
 
 
 def plainly(*folders: Path, loader: str = "AutoModelForCausalLM") -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ def test_the_trials_template_scaled_positions_and_end_of_turn_go_along(
     assert (described["max_position_embeddings"], described["use_cache"]) == (512, True)
     (found,) = plainly(tmp_path / "out")
     assert "<start_of_turn>user" in found["text"]
-    assert found["ends"] == result_tokenizer(resolve(named, chosen)).eos_token_id
+    assert found["ends"] == result_tokenizer(resolve(named, recommended_trials)).eos_token_id
 
 
 def test_settings_of_the_base_that_change_greedy_answers_stay_behind(
@@ -151,7 +151,7 @@ def test_a_trial_that_started_from_anothers_result_is_merged_all_the_way(
 ) -> None:
     first = config_of(tiny_model, rows, "lora")
     trained(first, tmp_path / "run")
-    start = starting_weights.of(tmp_path / "run" / "trials" / first.trial_id())
+    start = starting_weights.find_trained_model(tmp_path / "run" / "trials" / first.trial_id())
     later = config_of(tiny_model, rows, "dora", seed=1)
     later = later.model_copy(update={"model": later.model.model_copy(update={"start": start})})
     named = trained(later, tmp_path / "run")
@@ -160,7 +160,7 @@ def test_a_trial_that_started_from_anothers_result_is_merged_all_the_way(
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "out")(input_ids=torch.tensor([ids])).logits[
         0, -1
     ]
-    torch.testing.assert_close(found, used(resolve(named, chosen), "float32", ids), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found, used(resolve(named, recommended_trials), "float32", ids), atol=1e-4, rtol=1e-4)
     refused = export(named, tmp_path / "adapter", "--adapter")
     assert refused.exit_code == 2
     assert "leave --adapter out, and both are merged" in refused.stderr
@@ -177,7 +177,7 @@ def test_a_reward_model_is_taken_away_too(tiny_model: Path, tmp_path: Path, name
     ids = list(range(3, 40))
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
     found = model(input_ids=torch.tensor([ids])).logits[0]
-    torch.testing.assert_close(found, used(resolve(named, chosen), "float32", ids), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found, used(resolve(named, recommended_trials), "float32", ids), atol=1e-4, rtol=1e-4)
     assert model.config.get_text_config().pad_token_id == tokenizer_pad(tmp_path / "out")
     assert "AutoModelForSequenceClassification" in (tmp_path / "out" / "README.md").read_text()
     assert export(named, tmp_path / "gguf", "--ollama").exit_code == 2
@@ -192,7 +192,7 @@ def test_a_checkpoint_and_a_base_model_are_results_too(
     ids = list(range(3, 40))
     for folder, of in (("step", f"{named}@2"), ("base", str(tiny_model))):
         model = AutoModelForCausalLM.from_pretrained(tmp_path / folder)
-        expected = used(resolve(of, chosen), str(model.dtype).removeprefix("torch."), ids)
+        expected = used(resolve(of, recommended_trials), str(model.dtype).removeprefix("torch."), ids)
         torch.testing.assert_close(
             model(input_ids=torch.tensor([ids])).logits[0, -1], expected, atol=1e-3, rtol=1e-3
         )
@@ -249,7 +249,7 @@ def test_what_merging_changes_in_the_score_of_a_qlora_is_measured_and_told(
     run: Path, name: str, tmp_path: Path
 ) -> None:
     ended = exported(f"{run}:sft-{name}", tmp_path / "out")
-    record = next(each for each in read(run).records if each.cell == f"sft-{name}")
+    record = next(each for each in read_run(run).records if each.cell == f"sft-{name}")
     card = (tmp_path / "out" / "README.md").read_text()
     for text in (ended.stdout, card):
         assert "quantized base + adapter" in text
@@ -276,7 +276,7 @@ def test_a_merge_that_answers_otherwise_is_refused_and_leaves_nothing(
     def wrong(model: Any) -> Any:
         return model.unload()  # the base alone
 
-    monkeypatch.setattr(exporting, "merged", wrong)
+    monkeypatch.setattr(exporting, "merge_adapter", wrong)
     ended = export(f"{run}:sft-lora", tmp_path / "out")
     assert ended.exit_code == 1
     assert "merging in 32 bits moves log-probabilities by up to" in ended.stderr

@@ -72,7 +72,7 @@ def test_the_card_says_how_the_model_was_made(lora: str, tmp_path: Path) -> None
     assert "datasets" not in front
     run, _, trial = lora.rpartition(":")
     record = results.read_record(Path(run) / "trials" / trial)
-    base = next(each for each in results.read(Path(run)).records if each.role == "base")
+    base = next(each for each in results.read_run(Path(run)).records if each.role == "base")
     assert record is not None
     said = (
         trial,
@@ -99,10 +99,10 @@ def test_names_of_metrics_are_plain_in_the_terminal_and_escaped_in_the_card(tmp_
 
 
 def test_a_share_has_its_interval_and_peaks_are_told(lora: str) -> None:
-    from reports.analysis.best_trials import chosen
+    from reports.analysis.best_trials import recommended_trials
     from sweeps.runs.resolve import resolve
 
-    found = resolve(lora, chosen)
+    found = resolve(lora, recommended_trials)
     assert found.record is not None
     update = {
         "metrics": {"exact_match": 0.5, "loss": 1.25},

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.row_scores import rows_of
+from reports.analysis.row_scores import row_scores
 from tests.helpers.trials import LETTER, METHODS, NEW, At, curve, make_config, run
 from trainables.data import loading
-from trainables.models.precision import dtypes
-from trainables.quantizers.bnb import keep_gradients_right_on_cpu
-from trainables.results import gathered
+from trainables.models.precision import choose_dtypes
+from trainables.quantizers.bnb import keep_cpu_gradients_correct
+from trainables.results import gather_run
 from trainables.stages.ppo.reward_rules import RULES
-from trainables.training.policy import Policy, device
+from trainables.training.policy import Policy, default_device
 from trainables.training.trainer_setup import clean_process
 from trainables.trial.config import TrialConfig
 from trainables.trial.loading import LOADERS, load_base, load_tokenizer
@@ -68,7 +68,7 @@ def test_every_cell_trains_resumes_exactly_and_saves_what_it_was_scored_as(
     assert curve(config, tmp_path / "resumed") == losses
     assert (again.quality, again.objective, again.metrics) == (done.quality, done.objective, done.metrics)
 
-    by_row = rows_of(gathered(tmp_path / "undisturbed"), done)
+    by_row = row_scores(gather_run(tmp_path / "undisturbed"), done)
     assert by_row is not None, "the report can give no error of this quality"
     assert by_row.of(np.ones(len(by_row.asked), int)) == pytest.approx(done.quality, rel=1e-9)
 
@@ -84,12 +84,12 @@ def scored_again(config: TrialConfig, folder: Path) -> dict[str, float]:
     from peft import PeftModel
 
     clean_process()
-    kinds, tokenizer = dtypes(config.train.precision, config.model.dtype), load_tokenizer(folder)
+    kinds, tokenizer = choose_dtypes(config.train.precision, config.model.dtype), load_tokenizer(folder)
     model: Any
     if (folder / "adapter_config.json").exists():
         assert config.model.path is not None
         base = load_base(config, config.model.path)
-        keep_gradients_right_on_cpu(base)  # and with them the kernel that 4-bit layers use
+        keep_cpu_gradients_correct(base)  # and with them the kernel that 4-bit layers use
         model = PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=False)
         for parameter in model.parameters():
             if parameter.is_floating_point():  # PEFT holds adapters of 8-bit layers in 32 bits
@@ -98,6 +98,6 @@ def scored_again(config: TrialConfig, folder: Path) -> dict[str, float]:
         loader, options = LOADERS[config.stage.task]
         model = loader.from_pretrained(folder, dtype=kinds.frozen, attn_implementation="eager", **options)
     model.config.pad_token_id = tokenizer.pad_token_id
-    policy = Policy(model, tokenizer, config.method, kinds, device())
-    rows = loading.load(config.data, config.stage.needs)
+    policy = Policy(model, tokenizer, config.method, kinds, default_device())
+    rows = loading.load(config.data, config.stage.row_type)
     return config.stage.score(policy, rows, rows.test, config.data.cutoff).metrics

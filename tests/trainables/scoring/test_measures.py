@@ -8,12 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from reports import uncertainty
+from reports.analysis import uncertainty
 from sweeps.evaluation import significance
 from trainables.evaluation.custom_scorer import Scorer, ScorerError
-from trainables.scoring.likelihood import Judged
-from trainables.scoring.measures import FRACTION, Measure, Measured, area, likelihood, of_rows
-from trainables.scoring.text_metrics import in_characters, similarity
+from trainables.scoring.likelihood import LogLikelihood
+from trainables.scoring.measures import (
+    FRACTION,
+    Measure,
+    MeasuredRows,
+    auc_measure,
+    likelihood_measures,
+    mean_measure,
+)
+from trainables.scoring.text_metrics import mostly_characters, similarity
 
 # Five tokens of six: precisions 5/5, 3/4, 2/3 and 1/2, brevity exp(1 - 6/5).
 SAID, RIGHT = "the cat sat on mat", "the cat sat on the mat"
@@ -27,7 +34,10 @@ def values(said: list[str], right: list[str], characters: bool = False) -> dict[
 
 
 def test_likelihood_is_summed_over_tokens_and_over_bytes() -> None:
-    found = {each.name: each for each in likelihood([Judged(-2.0, 4, []), Judged(-6.0, 2, [])], [8, 4])}
+    found = {
+        each.name: each
+        for each in likelihood_measures([LogLikelihood(-2.0, 4, []), LogLikelihood(-6.0, 2, [])], [8, 4])
+    }
     assert found["loss"].value == 8 / 6
     assert found["perplexity"].value == pytest.approx(math.exp(8 / 6))
     assert found["bits_per_byte"].value == pytest.approx(8 / math.log(2) / 12)
@@ -36,14 +46,20 @@ def test_likelihood_is_summed_over_tokens_and_over_bytes() -> None:
 
 
 def test_a_row_whose_bytes_are_not_known_counts_for_the_loss_alone() -> None:
-    found = {each.name: each for each in likelihood([Judged(-2.0, 4, []), Judged(-6.0, 2, [])], [8, None])}
+    found = {
+        each.name: each
+        for each in likelihood_measures([LogLikelihood(-2.0, 4, []), LogLikelihood(-6.0, 2, [])], [8, None])
+    }
     assert found["loss"].value == 8 / 6
     assert found["bits_per_byte"].value == pytest.approx(2 / math.log(2) / 8)
     assert found["bits_per_byte"].counted[0] == [found["bits_per_byte"].value]
 
 
 def test_perplexity_weighs_rows_as_the_loss_does() -> None:
-    found = {each.name: each for each in likelihood([Judged(-2.0, 4, []), Judged(-6.0, 2, [])], [8, 4])}
+    found = {
+        each.name: each
+        for each in likelihood_measures([LogLikelihood(-2.0, 4, []), LogLikelihood(-6.0, 2, [])], [8, 4])
+    }
     low, high = significance.interval(found["loss"], uncertainty) or (0, 0)
     assert (low, high) == (0.5, 3.0)  # two rows: all of the one, or all of the other
     assert significance.interval(found["perplexity"], uncertainty) == pytest.approx(
@@ -82,10 +98,10 @@ def test_bleu_of_all_rows_is_not_the_mean_of_sentences() -> None:
 def test_rouge_of_words_is_that_of_rouge_score_for_ascii_and_knows_other_alphabets() -> None:
     from rouge_score.tokenizers import DefaultTokenizer
 
-    from trainables.scoring.text_metrics import Words
+    from trainables.scoring.text_metrics import WordTokenizer
 
     text = "It's 3 p.m., isn't it? O-K."
-    assert Words().tokenize(text) == DefaultTokenizer(use_stemmer=False).tokenize(text)
+    assert WordTokenizer().tokenize(text) == DefaultTokenizer(use_stemmer=False).tokenize(text)
     assert values(["да, конечно"], ["да конечно"])["rouge1"] == 1
 
 
@@ -106,7 +122,7 @@ def test_an_empty_answer_scores_nothing() -> None:
     ],
 )
 def test_the_script_of_the_references_says_how_texts_are_compared(text: str, expected: bool) -> None:
-    assert in_characters([text]) is expected
+    assert mostly_characters([text]) is expected
 
 
 def test_what_measured_the_texts_is_named() -> None:
@@ -119,15 +135,15 @@ def test_what_measured_the_texts_is_named() -> None:
 # Two results
 
 
-def measured(name: str, rows: list[float], **options: object) -> Measured:
-    return Measured({}, (of_rows(name, rows, **options),), name)
+def measured(name: str, rows: list[float], **options: object) -> MeasuredRows:
+    return MeasuredRows({}, (mean_measure(name, rows, **options),), name)
 
 
 def told(one: list[float], other: list[float], name: str = "exact_match", **options: object) -> str:
     found = significance.differences(
         measured(name, one, **options), measured(name, other, **options), uncertainty
     )
-    return significance.sentence(found[0], "A", "B")
+    return significance.verdict(found[0], "A", "B")
 
 
 def test_right_and_wrong_rows_are_compared_by_mcnemar() -> None:
@@ -171,15 +187,15 @@ def test_losses_per_token_of_different_tokens_are_not_compared() -> None:
     one = Measure("loss", 1.0, (1.0, 1.0), (3.0, 4.0), False, "nats per token")
     other = Measure("loss", 1.5, (1.5, 1.5), (2.0, 2.0), False, "nats per token")
     found = significance.differences(
-        Measured({}, (one,), "loss"), Measured({}, (other,), "loss"), uncertainty
+        MeasuredRows({}, (one,), "loss"), MeasuredRows({}, (other,), "loss"), uncertainty
     )
     assert found == []
 
 
 def test_a_share_of_rows_has_wilsons_interval_and_a_mean_a_bootstrap() -> None:
-    share = of_rows("exact_match", [1.0] * 81 + [0.0] * 182, unit=FRACTION)
+    share = mean_measure("exact_match", [1.0] * 81 + [0.0] * 182, unit=FRACTION)
     assert significance.interval(share, uncertainty) == pytest.approx((0.2553, 0.3662), abs=1e-4)
-    assert significance.interval(of_rows("rouge1", [0.5, 0.5]), uncertainty) == (0.5, 0.5)
+    assert significance.interval(mean_measure("rouge1", [0.5, 0.5]), uncertainty) == (0.5, 0.5)
     assert significance.interval(Measure("bleu", 30.0), uncertainty) is None
 
 
@@ -194,8 +210,8 @@ def texts(mistakes: float, count: int = 40) -> tuple[list[str], list[str]]:
     return [" ".join(words) for words in answers], [" ".join(words) for words in references]
 
 
-def alike(mistakes: float, count: int = 40) -> Measured:
-    return Measured({}, similarity(*texts(mistakes, count), False)[0], "bleu")
+def alike(mistakes: float, count: int = 40) -> MeasuredRows:
+    return MeasuredRows({}, similarity(*texts(mistakes, count), False)[0], "bleu")
 
 
 @pytest.mark.parametrize("name", ["bleu", "chrf"])
@@ -205,12 +221,12 @@ def test_a_measure_of_all_rows_at_once_is_made_of_what_each_row_adds(name: str) 
 
     said, right = texts(0.3)
     found = next(each for each in alike(0.3).measures if each.name == name)
-    assert found.whole is not None
-    assert found.whole.of(np.ones(40, int)) == pytest.approx(found.value, rel=1e-12)
+    assert found.corpus is not None
+    assert found.corpus.compute(np.ones(40, int)) == pytest.approx(found.value, rel=1e-12)
     twice = [*said[:1], *said[:1], *said[2:]], [*right[:1], *right[:1], *right[2:]]
     drawn = np.array([2, 0, *[1] * 38])
     score = getattr(sacrebleu, f"corpus_{name}")(twice[0], [twice[1]]).score
-    assert found.whole.of(drawn) == pytest.approx(score, rel=1e-12)
+    assert found.corpus.compute(drawn) == pytest.approx(score, rel=1e-12)
     low, high = significance.interval(found, uncertainty) or (0.0, 0.0)
     assert low < found.value < high
     assert high - low < 30
@@ -218,7 +234,7 @@ def test_a_measure_of_all_rows_at_once_is_made_of_what_each_row_adds(name: str) 
 
 @pytest.mark.parametrize("name", ["bleu", "chrf"])
 def test_two_results_are_told_apart_by_a_measure_of_all_rows_at_once(name: str) -> None:
-    def judged(one: Measured, other: Measured) -> significance.Difference:
+    def judged(one: MeasuredRows, other: MeasuredRows) -> significance.Difference:
         return next(
             each for each in significance.differences(one, other, uncertainty) if each.measure.name == name
         )
@@ -232,17 +248,19 @@ def test_two_results_are_told_apart_by_a_measure_of_all_rows_at_once(name: str) 
 
 
 def test_the_interval_of_an_area_is_not_empty_where_all_pairs_are_in_order() -> None:
-    perfect = area([1.0] * 64, [0.0] * 64, 1.0)
+    perfect = auc_measure([1.0] * 64, [0.0] * 64, 1.0)
     low, high = significance.interval(perfect, uncertainty) or (0.0, 0.0)
     assert (round(low, 3), high) == (0.969, 1)
-    assert significance.interval(area([1.0], [None], 0.5), uncertainty) is None  # nothing to tell apart
+    assert (
+        significance.interval(auc_measure([1.0], [None], 0.5), uncertainty) is None
+    )  # nothing to tell apart
 
 
 def test_the_interval_of_a_mean_is_the_same_by_drawing_rows() -> None:
     import numpy as np
 
     scores = np.array([random.Random(seed).gauss(1, 1) for seed in range(60)])
-    drawn = uncertainty.drawn(60, lambda counts: float((counts * scores).sum() / counts.sum()))
+    drawn = uncertainty.bootstrap_measure(60, lambda counts: float((counts * scores).sum() / counts.sum()))
     assert drawn == pytest.approx(uncertainty.bootstrap(scores.tolist(), [1.0] * 60), abs=0.03)
 
 
@@ -264,7 +282,7 @@ def scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_scorer_is_found_in_the_working_directory(scores: str) -> None:
     scorer = Scorer.parse(f"{scores}:length")
-    assert scorer.rows([0, 1], [[], []], ["four", "12"], ["ab", "abc"]) == [0.5, 1.5]
+    assert scorer.score_rows([0, 1], [[], []], ["four", "12"], ["ab", "abc"]) == [0.5, 1.5]
 
 
 @pytest.mark.parametrize(
@@ -272,12 +290,12 @@ def test_a_scorer_is_found_in_the_working_directory(scores: str) -> None:
     [
         ("length", "row 7: ZeroDivisionError"),
         ("nothing", "row 7: TypeError"),
-        ("endless", "row 7: gave inf, which is no score"),
+        ("endless", "row 7: returned inf; a score must be finite"),
     ],
 )
 def test_a_scorer_that_fails_says_at_which_row(scores: str, function: str, said: str) -> None:
     with pytest.raises(ScorerError, match=said):
-        Scorer.parse(f"{scores}:{function}").rows([7], [[]], [""], ["ab"])
+        Scorer.parse(f"{scores}:{function}").score_rows([7], [[]], [""], ["ab"])
 
 
 def test_a_scorer_that_is_not_there_is_said(scores: str) -> None:
