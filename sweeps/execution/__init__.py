@@ -1,1 +1,1 @@
-"""A sweep while it runs: its driver, its slots, its run folder, the inputs it stages."""
+"""A sweep while it runs: its driver, its slots, its run folder, and the inputs that it stages for nodes."""

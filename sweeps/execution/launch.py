@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.cluster import node_resources
 from sweeps.cluster.packing import fits
-from sweeps.console.sweep_progress import Progress
+from sweeps.console.sweep_progress import SweepProgress
 from sweeps.execution import preflight
 from sweeps.execution.run_folder import add_seconds
 from sweeps.planning.memory import calibration
@@ -34,7 +34,7 @@ def run(
     plan: Plan,
     run_folder: Path,
     address: str | None,
-    progress: Progress,
+    progress: SweepProgress,
     mirror: RunMirror,
     resume: bool = False,
     force: bool = False,
@@ -74,7 +74,7 @@ def _sweep_over_outages(
     driver: SweepDriver,
     new_driver: Callable[[], SweepDriver],
     run_folder: Path,
-    progress: Progress,
+    progress: SweepProgress,
     mirror: RunMirror,
 ) -> None:
     """Sweeps until no work is left. After a storage outage a new driver begins with what the run folder tells then."""
@@ -97,12 +97,12 @@ def _conclude(plan: Plan, run_folder: Path, seconds: float) -> None:
     add_seconds(run_folder, seconds)
 
 
-def _storage_is_back(error: Exception, run_folder: Path, progress: Progress) -> bool:
+def _storage_is_back(error: Exception, run_folder: Path, progress: SweepProgress) -> bool:
     """Whether a sweep ended because its folder could not be written to, and now it can; waits for that."""
     reason = outage.storage_failure(error, run_folder)
     if reason is None or isinstance(error, StorageError):  # a store at a URL was waited for long enough
         return False
-    progress.say(f"nothing can be written: {reason}; the sweep continues once it can")
+    progress.log(f"nothing can be written: {reason}; the sweep continues once it can")
     return outage.wait_until_writable(run_folder)
 
 

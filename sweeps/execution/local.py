@@ -50,7 +50,7 @@ def run_one_trial(
                 continue
             say(f"{config.cell} {config.trial_id()} in {place.folder(config)}")
             measuring.begin(config, run)
-            record = run_trial(config, place, evaluate_at=frozenset(cell.rungs), measuring=measuring)
+            record = run_trial(config, place, evaluate_at=frozenset(cell.rungs), memory_gauge=measuring)
             if cell.name == name or record.status != "done":
                 break
     return record

@@ -30,7 +30,7 @@ class StopRequests:
         self.run_folder, self._passed_on = run_folder, False
 
     def __call__(self) -> None:
-        if not self._passed_on and lock.asked_to_stop(self.run_folder):
+        if not self._passed_on and lock.stop_requested(self.run_folder):
             self._passed_on = True
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -1,9 +1,9 @@
-"""What the models will see, written as a run's ``data.json`` before the first trial: by a process of its own.
+"""A preview of what the models will see, written as a run's ``data.json`` before the first trial by a process of its own.
 
-It reads and tokenizes the rows while Ray starts, so that no trial waits for it, and trials on this machine find the
-tokens there. Torch, which tokenizers bring along, stays out of the driver.
+It reads and tokenizes the rows while Ray starts, so that no trial waits for that, and trials on this machine find the
+tokens cached. Torch, which tokenizers import, stays out of the driver.
 
-    python -m sweeps.execution.preview_process RUN/data.json      a trial's config a line on standard input
+    python -m sweeps.execution.preview_process RUN/data.json      configs of trials on standard input, one a line
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from sweeps.planning.plan import Plan
 from trainables.data.errors import DataError
 
-WRONG = 2  # its exit code for what the user can mend, which it says on standard output
+USER_ERROR = 2  # exit code for errors that the user can correct; the message is on standard output
 
 
 @contextmanager
@@ -31,65 +31,63 @@ def preview_written(plan: Plan, run_folder: Path) -> Iterator[PreviewProcess]:
 
 
 class PreviewProcess:
-    """The process, started where ``data.json`` isn't there yet.
-
-    ``finish`` waits for it, and raises :class:`DataError` for rows or a template that no trial could be trained on.
-    """
+    """The process, started if there is no ``data.json`` yet."""
 
     def __init__(self, plan: Plan, run_folder: Path) -> None:
         self._process: subprocess.Popen[str] | None = None
         path = run_folder / "data.json"
         if path.exists():
             return
-        from sweeps.console.data_preview import distinct
+        from sweeps.console.data_preview import distinct_configs
 
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sweeps.execution.preview_process", str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is for the sweep, which ends this
+            start_new_session=True,  # Ctrl-C goes to the driver, which ends this process
         )
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError), self._process.stdin:  # it ended before; its code will say so
-            self._process.stdin.writelines(f"{config.model_dump_json()}\n" for config in distinct(plan))
+        with suppress(BrokenPipeError), self._process.stdin:  # it has ended already; its exit code tells why
+            self._process.stdin.writelines(f"{config.model_dump_json()}\n" for config in distinct_configs(plan))
 
     def finish(self) -> None:
+        """Waits for it. Raises :class:`DataError` for rows or a template that no trial could be trained on."""
         if self._process is None:
             return
         assert self._process.stdout is not None
-        said = self._process.stdout.read().strip()
+        message = self._process.stdout.read().strip()
         code = self._process.wait()
-        if code == WRONG:
-            raise DataError(said)
+        if code == USER_ERROR:
+            raise DataError(message)
         if code:
-            raise RuntimeError(f"looking at the rows ended with code {code}; paretune data SPEC shows why")
+            raise RuntimeError(f"the data preview ended with code {code}; `paretune data SPEC` shows why")
 
     def stop(self) -> None:
-        """Ends it, however far it is; ``--resume`` starts it again."""
+        """Kills it if it still runs; ``--resume`` starts it again."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
 
 
 def main() -> None:
-    """Looks at what each config's model sees, and shows how far it is."""
+    """Writes the preview of each config's data, and shows the progress."""
     from trainables.system import quiet
 
     quiet.silence()
     from sweeps.console import loading_progress
-    from sweeps.console.data_preview import write
+    from sweeps.console.data_preview import write_data_json
     from trainables.models.folder import ModelError
     from trainables.templates import TemplateError
     from trainables.trial.config import TrialConfig
 
     configs = [TrialConfig.model_validate_json(line) for line in sys.stdin]
     try:
-        with loading_progress.shown():
-            write(Path(sys.argv[1]), configs)
+        with loading_progress.display():
+            write_data_json(Path(sys.argv[1]), configs)
     except (DataError, ModelError, TemplateError) as error:
         print(error)
-        sys.exit(WRONG)
+        sys.exit(USER_ERROR)
 
 
 if __name__ == "__main__":

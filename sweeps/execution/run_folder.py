@@ -1,4 +1,4 @@
-"""The run folder: who holds it, what it was made from, and whether it may be gone on with."""
+"""The run folder as the driver makes it: what the run was made from, and whether a plan may resume it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from sweeps.planning.plan import Plan
-from sweeps.runs.layout import _environment
+from sweeps.runs.layout import read_environment
 from sweeps.runs.location import RunLocation
 from sweeps.spec.problems import Problem, SpecError
 from trainables import results
@@ -19,13 +19,12 @@ from trainables.storage import files
 from trainables.system import machine, provenance, redaction
 
 
-def prepare(plan: Plan, run: Path, resume: bool, shown: str | None = None) -> None:
-    """Makes the folder of a new run, or checks that an old one may be resumed with this plan. ``shown``: what people
-    call it, if not by its path.
+def prepare(plan: Plan, run: Path, resume: bool, display_name: str | None = None) -> None:
+    """Makes the folder of a new run, or checks that an existing one may be resumed with this plan.
 
-    Raises ``SpecError`` as :func:`check` does.
+    ``display_name``: the run's name in messages, if not its path. Raises ``SpecError`` as :func:`check` does.
     """
-    before = check(plan, run, resume, shown)
+    before = check(plan, run, resume, display_name)
     if before is not None:
         set_aside_damaged(run)
     run.mkdir(parents=True, exist_ok=True)
@@ -34,22 +33,22 @@ def prepare(plan: Plan, run: Path, resume: bool, shown: str | None = None) -> No
         YAML(typ="safe").dump(
             redaction.redacted_values(json.loads(json.dumps(plan.resolved(), default=str))), temporary
         )
-    told = {"place": shown or str(run), **_describe(plan, before or {})}
-    files.write_json(run / "environment.json", told)
+    environment = {"place": display_name or str(run), **_describe(plan, before or {})}
+    files.write_json(run / "environment.json", environment)
 
 
-def check(plan: Plan, run: Path, resume: bool, shown: str | None = None) -> dict[str, Any] | None:
-    """What ``environment.json`` says of a run that may be resumed with this plan; ``None`` for a new one.
+def check(plan: Plan, run: Path, resume: bool, display_name: str | None = None) -> dict[str, Any] | None:
+    """The ``environment.json`` of a run that may be resumed with this plan; ``None`` for a new run.
 
-    Raises ``SpecError`` for a run that exists and isn't resumed, and for one that was made from another spec.
+    Raises ``SpecError`` for a run that exists and is not to be resumed, and for one that was made from another spec.
     """
-    before = _environment(run)
+    before = read_environment(run)
     if before is not None and not resume:
         raise SpecError(
             Problem(
-                shown or str(run),
+                display_name or str(run),
                 "",
-                "this run exists. Go on with it: --resume; or give another --output or name",
+                "this run exists already. Continue it with --resume, or give another --output or name",
             )
         )
     if before is not None:
@@ -58,14 +57,14 @@ def check(plan: Plan, run: Path, resume: bool, shown: str | None = None) -> dict
 
 
 def check_location(plan: Plan, location: RunLocation, resume: bool) -> None:
-    """Raises ``SpecError`` where somebody holds the run, or where :func:`check` does."""
+    """Raises ``SpecError`` where another process holds the run, or where :func:`check` does."""
     location.require_free()
     location.mirror.fetch()
     check(plan, location.folder, resume, location.display_name)
 
 
 def set_aside_damaged(run: Path) -> list[Path]:
-    """Moves records that can't be read out of the way, and says so: their trials go on from their last checkpoint."""
+    """Renames records that can't be read, with a warning: their trials resume from their last checkpoint."""
     moved = []
     for trial in results.trial_folders(run):
         try:
@@ -80,13 +79,14 @@ def set_aside_damaged(run: Path) -> list[Path]:
 
 
 def add_seconds(run: Path, seconds: float) -> None:
-    """Adds to the wall clock that a run has taken over all its sessions."""
-    known = _environment(run) or {}
-    files.write_json(run / "environment.json", {**known, "seconds": known.get("seconds", 0.0) + seconds})
+    """Adds to the wall-clock time of a run over all its sessions."""
+    environment = read_environment(run) or {}
+    total = environment.get("seconds", 0.0) + seconds
+    files.write_json(run / "environment.json", {**environment, "seconds": total})
 
 
 def _describe(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
-    told = {
+    from_user = {
         "name": plan.spec.name,
         "question": plan.spec.question,
         "command": shlex.join(["paretune", *sys.argv[1:]]),
@@ -94,8 +94,8 @@ def _describe(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
         **_notes(plan),
     }
     return {
-        **redaction.redacted_values(told),
-        "plan": _essence(plan),
+        **redaction.redacted_values(from_user),
+        "plan": _identity(plan),
         "commit": provenance.commit(),
         "python": sys.version.split()[0],
         "packages": provenance.package_versions(),
@@ -105,17 +105,19 @@ def _describe(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
 
 
 def _notes(plan: Plan) -> dict[str, list[str]]:
-    """What planning had to say; of the data apart, for ``data.json`` says it too."""
-    told = [*plan.notes, *(warning.what for warning in plan.warnings)]
-    of_data = {note for cell in plan.cells for note in (*cell.data_notes, *cell.data_warnings)}
+    """The notes and warnings of planning; those about the data apart, because ``data.json`` has them too."""
+    notes = [*plan.notes, *(warning.what for warning in plan.warnings)]
+    about_data = {note for cell in plan.cells for note in (*cell.data_notes, *cell.data_warnings)}
     return {
-        "notes": [note for note in told if note not in of_data],
-        "data_notes": [note for note in told if note in of_data],
+        "notes": [note for note in notes if note not in about_data],
+        "data_notes": [note for note in notes if note in about_data],
     }
 
 
-def _essence(plan: Plan) -> dict[str, Any]:
-    """What must not change under a run: the spec but for its number of trials, the model's and data's contents."""
+def _identity(plan: Plan) -> dict[str, Any]:
+    """What must not change while a run exists: the spec except for its number of trials, and the contents of models
+    and data.
+    """
     contents = {(base.model.fingerprint, base.data.sha256) for base in plan.bases}
     return {
         "fingerprint": plan.fingerprint(),
@@ -126,14 +128,14 @@ def _essence(plan: Plan) -> dict[str, Any]:
 
 
 def _check_same(plan: Plan, run: Path, before: dict[str, Any]) -> None:
-    now = _essence(plan)
+    now = _identity(plan)
     changed = {
         "fingerprint": "the spec is not the one this run was started with (only search.trials may grow)",
         "contents": "the model's or the data's files are not those this run was started with",
     }
     for part, what in changed.items():
         if before.get(part) != now[part]:
-            advice = f"Give the old ones back ({run / 'spec.yaml'} shows the spec), or start anew under another name"
+            advice = f"Restore them ({run / 'spec.yaml'} has the spec), or start a new run under another name"
             raise SpecError(Problem(str(plan.spec.source.file), "", f"{what}. {advice}"))
     for cell, trials in before.get("trials", {}).items():
         if now["trials"].get(cell, 0) < trials:

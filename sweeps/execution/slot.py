@@ -64,7 +64,7 @@ class Slot(tune.Trainable):
 
         from sweeps.cluster.train_callbacks import OutOfMemoryWatch
         from sweeps.execution.light_trainer import LightTrainer
-        from trainables.runner.worker_loop import serve
+        from trainables.runner.worker_entry import serve
 
         size = Size(**config["size"])
         return LightTrainer(
@@ -77,7 +77,7 @@ class Slot(tune.Trainable):
             run_config=RunConfig(
                 name=f"slot-{self.name}",
                 storage_path=str(scratch.local_run_folder(config["run"]) / ".ray"),
-                callbacks=[OutOfMemoryWatch(self.hub)],
+                callbacks=[OutOfMemoryWatch(self.hub)],  # type: ignore[list-item]  # mypy finds those of the old Ray Train
                 failure_config=FailureConfig(  # type: ignore[call-arg]  # mypy finds that of the old Ray Train
                     max_failures=GROUP_FAILURES, controller_failure_limit=1
                 ),

@@ -12,7 +12,7 @@ from typing import Any
 from sweeps.cluster import node_resources
 from sweeps.cluster.node_resources import Machines
 from sweeps.cluster.session import DRIVERS, SLOTS, session
-from sweeps.console.sweep_progress import Progress
+from sweeps.console.sweep_progress import SweepProgress
 from sweeps.execution import staging
 from sweeps.execution.loop_tasks import LeaveWhenSaved, NodeDrains, SlotLogs, StopRequests, once_a_second
 from sweeps.execution.preview_process import preview_written
@@ -52,7 +52,7 @@ class SweepDriver:
         plan: Plan,
         run_folder: Path,
         address: str | None,
-        progress: Progress,
+        progress: SweepProgress,
         mirror: RunMirror,
         shutdown: Shutdown,
         force: bool = False,
@@ -84,13 +84,13 @@ class SweepDriver:
             slots = trial_sizes.slots(plan, at_start)
             progress.begin(plan, self.run_folder, slots=slots)
             if self.address:
-                staging.stage(ray, plan, self.run_folder, self.mirror.store, progress.say)
+                staging.stage(ray, plan, self.run_folder, self.mirror.store, progress.log)
             sizes = Sizes.of_plan(plan, at_start, slots, self.force)
             queue = TrialQueue(self._work, sizes, admission)
             for warning in trial_sizes.warnings(plan, sizes):
-                progress.say(warning)
+                progress.log(warning)
             demand = Demand(ray) if self.address else None
-            patience = Patience(queue, self.shutdown, progress.say, plan.spec.resources.wait_seconds, demand)
+            patience = Patience(queue, self.shutdown, progress.log, plan.spec.resources.wait_seconds, demand)
             tasks = self._tasks(machines, board, patience)
             search = CellSearch(
                 self._work, queue, self.mirror, self.shutdown, idle=lambda: [task() for task in tasks]
@@ -143,7 +143,7 @@ class SweepDriver:
                 raise SweepInterrupted
             self.shutdown.request()
             board.interrupt.remote()
-            self.progress.leaving()
+            self.progress.interrupted()
             at_url = self.mirror.store is not None
             signal.setitimer(signal.ITIMER_REAL, REMOTE_LEAVE_SECONDS if at_url else LEAVE_SECONDS)
 

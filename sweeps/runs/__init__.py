@@ -1,1 +1,1 @@
-"""Run folders and runs at URLs as anybody reads them: where they are, who holds them, what is in them."""
+"""Run folders and runs at URLs, with no plan needed: where they are, which process holds them, what is in them."""

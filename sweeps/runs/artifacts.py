@@ -1,4 +1,4 @@
-"""A run's models by RUN:CELL or RUN:TRIAL: which trial that is, and whether its model is there."""
+"""The models of a run by RUN, RUN:CELL, RUN:TRIAL or RUN:TRIAL@STEP: which trial is meant, and where its model is."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeps.runs.downloads import here, store_of
-from sweeps.runs.reading import copied
+from sweeps.runs.downloads import local_path, store_of
+from sweeps.runs.reading import local_copy
 from trainables import results
 from trainables.models.folder import ModelError
 from trainables.results import Record
@@ -16,23 +16,22 @@ from trainables.system.suggestions import did_you_mean
 from trainables.training.checkpoints import is_complete, step_of
 from trainables.trial.config import TrialConfig
 
-# A run's best trials, as its report answers, the first the last stage's.
-Answers = Callable[[Path], Sequence[Record]]
-
-
-SPEAKS = "CAUSAL_LM"  # the task of what one can talk to
-
-
-LEAST = 4  # characters of a trial's id
+# The best trials of a run, as its report has them; that of the last stage first.
+BestTrials = Callable[[Path], Sequence[Record]]
+CHAT_TASK = "CAUSAL_LM"  # the task of models that generate text
+MIN_ID_CHARACTERS = 4  # of a trial's id that is cut short
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a trial of a run left: ``folder`` holds weights or an adapter, or, where nothing was trained, is a
-    ``config.json``."""
+class Artifact:
+    """The model of a trial of a run, on this machine.
+
+    ``folder`` holds weights or an adapter; for a base model, which nothing was trained for, it is the trial's
+    ``config.json``.
+    """
 
     folder: Path
-    trial: str  # its id, with @STEP for a checkpoint
+    trial: str  # the trial's id, with @STEP for a checkpoint
     record: Record | None
 
     @property
@@ -40,8 +39,8 @@ class Found:
         return self.record is not None and self.record.role == "base"
 
 
-def _split(text: str) -> tuple[str | None, str]:
-    """The run that ``text`` begins with, if any, and what follows its colon."""
+def split_run(text: str) -> tuple[str | None, str]:
+    """The run that ``text`` begins with, or ``None``, and what follows the run's colon."""
     if _is_run(text):
         return text, ""
     run, colon, part = text.rpartition(":")
@@ -56,53 +55,57 @@ def _is_run(text: str) -> bool:
     return (Path(text).expanduser() / "trials").is_dir()
 
 
-def in_run(text: str) -> bool:
-    """Whether ``text`` names a run, or what is in one."""
-    return _split(text)[0] is not None
+def names_run(text: str) -> bool:
+    """Whether ``text`` names a run, or a cell or trial of one."""
+    return split_run(text)[0] is not None
 
 
-def left(text: str, answers: Answers | None, task: str, settled: str | None = None) -> Found | None:
-    """What ``text`` names of a run, by the trial's id and its folder; ``None`` where it names no run.
+def find_artifact(text: str, best_trials: BestTrials | None, task: str, settled: str | None = None) -> Artifact | None:
+    """The trained model that ``text`` names; ``None`` where it names no run.
 
-    Of the best trials of a run as a whole it is the first whose model is for ``task``, if any is. ``settled``: the
-    trial that ``text`` is known to stand for (an id, or ID@STEP). Raises ``ModelError`` where nothing was left.
+    For a run as a whole it is the first of its best trials whose model is for ``task``, if any is. ``settled``: the
+    trial that ``text`` is already known to stand for, as ID or ID@STEP. Raises ``ModelError`` where there is no model,
+    and for a base model.
     """
-    run, part = _split(text)
+    run, part = split_run(text)
     if run is None:
         return None
     part = part if settled is None else settled
-    if answers is None and not part:
-        raise ModelError(f"{text} names no one trial: give RUN:CELL, RUN:TRIAL, or the folder of a trial")
-    found = _in(text, run, part, answers or (lambda _: ()), task)
-    if found.untrained:
-        raise ModelError(
-            f"{text} is the base model as it comes: give that itself, by model.name or model.path"
-        )
-    return found
+    if best_trials is None and not part:
+        raise ModelError(f"{text} does not name a single trial: give RUN:CELL, RUN:TRIAL, or the folder of a trial")
+    artifact = artifact_in_run(text, run, part, best_trials or (lambda _: ()), task)
+    if artifact.untrained:
+        raise ModelError(f"{text} is the untrained base model: name that itself, by model.name or model.path")
+    return artifact
 
 
-def _in(text: str, run: str, part: str, answers: Answers, task: str) -> Found:
+def artifact_in_run(text: str, run: str, part: str, best_trials: BestTrials, task: str) -> Artifact:
+    """The model that ``part`` names in ``run``: a cell, a trial, TRIAL@STEP, or nothing for the run's best trial.
+
+    ``text`` is what the user wrote. Raises ``ModelError`` where there is no such model.
+    """
     name, at, step = part.partition("@")
-    with copied(run) as looked_at:
-        trial = _trial(text, looked_at, name, bool(at), answers, task)
-        record = results.read_record(looked_at / "trials" / trial)
+    with local_copy(run) as small_files:
+        trial = _trial_id(text, small_files, name, bool(at), best_trials, task)
+        record = results.read_record(small_files / "trials" / trial)
         untrained = record is not None and record.role == "base"
         wanted = "config.json" if untrained else f"checkpoint-{step}" if at else "model"
-        folder = here(run, looked_at, trial, wanted)
+        folder = local_path(run, small_files, trial, wanted)
     if not untrained and not folder.is_dir():
-        raise ModelError(f"{text}: {_lacks(run, trial, record, wanted)}")
-    return Found(folder, f"{trial}{at}{step}", record)
+        raise ModelError(f"{text}: {_reason_missing(run, trial, record, wanted)}")
+    return Artifact(folder, f"{trial}{at}{step}", record)
 
 
-def _trial(text: str, run: Path, name: str, at_step: bool, answers: Answers, task: str) -> str:
-    """The id of the trial that ``name`` names in a run: a cell, or how a trial's id begins; without one the best, of
-    a model for ``task`` if there is one."""
+def _trial_id(text: str, run: Path, name: str, at_step: bool, best_trials: BestTrials, task: str) -> str:
+    """The id of the trial that ``name`` stands for in a run: of the best trial of a cell, or of the one trial whose id
+    begins so. Without a name it is the run's best trial, if possible one whose model is for ``task``.
+    """
     folders = {folder.name: folder for folder in results.trial_folders(run)}
     if not name:
-        answering = answers(run)
-        if not answering:
-            raise ModelError(f"{text} has no finished trial; `paretune status {text}` says what it is doing")
-        return next((best for best in answering if _task(best) == task), answering[0]).trial_id
+        candidates = best_trials(run)
+        if not candidates:
+            raise ModelError(f"{text} has no finished trial; `paretune status {text}` shows its state")
+        return next((best for best in candidates if _task(best) == task), candidates[0]).trial_id
     records = [record for folder in folders.values() if (record := results.read_record(folder)) is not None]
     of_cell = [record for record in records if record.cell == name]
     if of_cell:
@@ -110,27 +113,28 @@ def _trial(text: str, run: Path, name: str, at_step: bool, answers: Answers, tas
         if best is None:
             raise ModelError(f"{text}: no trial of {name} is done")
         if at_step:
-            raise ModelError(f"{text}: a step is one of a trial; the best of {name} is {best.trial_id}")
+            raise ModelError(f"{text}: @STEP needs a trial, not a cell; the best trial of {name} is {best.trial_id}")
         return best.trial_id
-    found = [trial for trial in folders if trial == name or (len(name) >= LEAST and trial.startswith(name))]
-    if len(found) == 1:
-        return found[0]
+    long_enough = len(name) >= MIN_ID_CHARACTERS
+    matching = [trial for trial in folders if trial == name or (long_enough and trial.startswith(name))]
+    if len(matching) == 1:
+        return matching[0]
     cells = list(dict.fromkeys(record.cell for record in records))
-    said = "several trials begin so" if found else "no cell or trial of that name"
-    raise ModelError(f"{text}: {said}; cells: {', '.join(cells) or 'none'}{did_you_mean(name, cells)}")
+    what = "the ids of several trials begin so" if matching else "no cell or trial of that name"
+    raise ModelError(f"{text}: {what}; cells: {', '.join(cells) or 'none'}{did_you_mean(name, cells)}")
 
 
 def _task(record: Record) -> str:
     return TrialConfig.model_validate(record.config).stage.task
 
 
-def _lacks(run: str, trial: str, record: Record | None, wanted: str) -> str:
-    """Why a trial has no such model, and which it has."""
+def _reason_missing(run: str, trial: str, record: Record | None, wanted: str) -> str:
+    """Why a trial does not have the model in ``wanted``, and which checkpoints it has."""
     folder = Path(run) / "trials" / trial
     steps = sorted(step_of(path) for path in folder.glob("checkpoint-*") if is_complete(path))
-    kept = f"; its checkpoints: {', '.join(f'{trial}@{step}' for step in steps)}" if steps else ""
+    checkpoints = f"; its checkpoints: {', '.join(f'{trial}@{step}' for step in steps)}" if steps else ""
     if wanted != "model":
-        return f"there is no {wanted}{kept or '; it kept no checkpoints (train.save_steps keeps them)'}"
+        return f"there is no {wanted}{checkpoints or '; it kept no checkpoints (train.save_steps keeps them)'}"
     return (
-        f"trial {trial} {f'ended as {record.status}' if record else 'has not ended'} and left no model{kept}"
+        f"trial {trial} {f'ended as {record.status}' if record else 'has not ended'} and left no model{checkpoints}"
     )

@@ -1,4 +1,4 @@
-"""Results of runs at URLs, brought to this machine: once, with what they were made of."""
+"""Models of runs at URLs, downloaded to this machine: once, with the models they were trained from."""
 
 from __future__ import annotations
 
@@ -15,41 +15,43 @@ from trainables.trial.staged_inputs import INDEX_FILE as GIVEN
 
 
 def store_of(url: str) -> Store:
+    """The store of a run, for a reader who waits less for a failing one than a sweep does."""
     return Store(url.rstrip("/"), PATIENCE_SECONDS)
 
 
-def here(run: str, looked_at: Path, trial: str, part: str) -> Path:
-    """Where a trial's file or folder is on this machine. ``looked_at`` has the run's small files.
+def local_path(run: str, small_files: Path, trial: str, part: str) -> Path:
+    """Where a trial's file or folder ``part`` is on this machine; ``small_files`` is a folder with the run's small files.
 
-    What is not there yet of a run at a URL is brought to the cache, and the models that the trial started from, too.
+    For a run at a URL it is in the cache; what is missing there is downloaded, with the models that the trial started
+    from.
     """
     if not is_url(run):
         return Path(run).expanduser().resolve() / "trials" / trial / part
     store = store_of(run)
-    kept = home() / "results" / files.sha256(store.url)[:12]
+    cache = home() / "results" / files.sha256(store.url)[:12]
     for path in [
-        looked_at / GIVEN,
-        *looked_at.glob("trials/*/config.json"),
-        *looked_at.glob("trials/*/record.json"),
+        small_files / GIVEN,
+        *small_files.glob("trials/*/config.json"),
+        *small_files.glob("trials/*/record.json"),
     ]:
         if path.is_file():
-            copy = kept / path.relative_to(looked_at)
+            copy = cache / path.relative_to(small_files)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy)
-    _bring(store, kept, trial, part)
-    return kept / "trials" / trial / part
+    _download(store, cache, trial, part)
+    return cache / "trials" / trial / part
 
 
-def _bring(store: Store, kept: Path, trial: str, part: str) -> None:
-    folder = kept / "trials" / trial
-    there = store.list(f"trials/{trial}")
-    parts = [name for name in there if name.startswith(f"trials/{trial}/{part}/")]
-    store.pull([name for name in parts if not _has(kept / name, there[name].size)], kept, there)
+def _download(store: Store, cache: Path, trial: str, part: str) -> None:
+    folder = cache / "trials" / trial
+    entries = store.list(f"trials/{trial}")
+    names = [name for name in entries if name.startswith(f"trials/{trial}/{part}/")]
+    store.pull([name for name in names if not _has(cache / name, entries[name].size)], cache, entries)
     config = starting_weights.read_trial(folder / part)
     start = config.model.start if config is not None else None
-    # A folder that no trial of this run left is on the machines that have it.
-    if start is not None and (kept / "trials" / str(start.trial) / "config.json").is_file():
-        _bring(store, kept, str(start.trial), "model")
+    # Only models of this run's own trials: others are wherever their paths are.
+    if start is not None and (cache / "trials" / str(start.trial) / "config.json").is_file():
+        _download(store, cache, str(start.trial), "model")
 
 
 def _has(path: Path, size: int) -> bool:

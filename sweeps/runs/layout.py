@@ -1,4 +1,4 @@
-"""Names of files in a run folder, and what they say about how the run began."""
+"""Names of files in a run folder, and which earlier trials the run began with."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from typing import Any
 # Which trial a name stands for, by what its model is for: {"CAUSAL_LM": {"runs/sft": "3f2a9c81d0b4"}}.
 Settled = Mapping[str, Mapping[str, str]]
 LOCK = ".lock"
-STOP = ".stop"  # in a run's folder: its driver is asked to end
+STOP = ".stop"  # in a run's folder: its driver is to end
 
 
-def settled(run: Path) -> Settled:
-    """Which trials of earlier runs a run began with."""
-    return settled_in(_environment(run))
+def read_settled(run: Path) -> Settled:
+    """Which trials of earlier runs a run began with, by ``environment.json``."""
+    return settled_in(read_environment(run))
 
 
 def settled_in(environment: dict[str, Any] | None) -> Settled:
-    """What an ``environment.json`` says of that."""
+    """The same from the contents of an ``environment.json``, if there is one."""
     return (environment or {}).get("plan", {}).get("settled", {})
 
 
-def _environment(run: Path) -> dict[str, Any] | None:
+def read_environment(run: Path) -> dict[str, Any] | None:
+    """A run's ``environment.json``; ``None`` for a folder that is no run yet."""
     path = run / "environment.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-LOG = "driver.log"  # in a run's folder: all that drivers of their own ever printed
+LOG = "driver.log"  # in a run's folder: all that detached drivers ever printed

@@ -1,7 +1,7 @@
-"""Who holds a run at a URL: a lease, the object ``.lock``, that its holder renews while it lives.
+"""Which process holds a run at a URL: a lease, the object ``.lock``, that its holder renews while it lives.
 
-A store has no locks that end with their process. A lease that wasn't renewed for :data:`DEAD_SECONDS` is free, and at
-once where its process was on this machine and is gone.
+A store has no locks that end with their process. A lease is free when it was not renewed for :data:`DEAD_SECONDS`, and
+at once when its process was on this machine and is gone.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ from trainables.system.background import call_periodically
 
 RENEW_SECONDS = 10.0
 DEAD_SECONDS = 60.0
-SETTLE_SECONDS = 2.0  # after a dead lease was taken over: of two who did so at once, the later one has it
-LOOK_SECONDS = 1.0
+SETTLE_SECONDS = 2.0  # after a dead lease was taken over: of two processes that did so at once, the later has it
+LOOK_SECONDS = 1.0  # between reads of a lease that may be dead
 
 
 @dataclass(frozen=True)
 class Lease:
-    """``token`` is the holder's own, ``renewed`` in seconds since 1970; it runs on ``machine`` as ``process``."""
+    """``holder`` is a text for users and ``token`` unique to this holder; ``renewed`` is in seconds since 1970.
+
+    The holder runs on ``machine`` as ``process``, in the words of ``_machine`` and ``_process``.
+    """
 
     holder: str
     token: str
@@ -40,93 +43,94 @@ class Lease:
     process: str
 
     @classmethod
-    def ours(cls) -> Lease:
+    def for_this_process(cls) -> Lease:
         holder = f"process {os.getpid()} on {socket.gethostname()}, since {provenance.now()}"
         return cls(holder, secrets.token_hex(8), time.time(), _machine(), _process(os.getpid()) or "")
 
     def gone(self) -> bool:
-        """Whether its process was on this machine and is no more."""
-        here = self.machine is not None and self.machine == _machine()
-        return here and _process(int(self.process.partition(" ")[0])) != self.process
+        """Whether its process was on this machine and has ended."""
+        on_this_machine = self.machine is not None and self.machine == _machine()
+        return on_this_machine and _process(int(self.process.partition(" ")[0])) != self.process
 
     def stale(self) -> bool:
-        """Whether it wasn't renewed for long, if the clocks of its machine and this one agree."""
+        """Whether it was not renewed for too long, provided the clocks of its machine and this one agree."""
         return time.time() - self.renewed > DEAD_SECONDS
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
 
-def read(store: Store) -> Lease | None:
+def read_lease(store: Store) -> Lease | None:
+    """The lease there is; ``None`` when no process holds the run."""
     content = store.read(LOCK)
     return Lease(**json.loads(content)) if content else None
 
 
 def holder(store: Store) -> str | None:
-    """Which process holds the run at a URL, as it says itself; ``None`` when none does."""
-    found = read(store)
-    return None if found is None or found.gone() or found.stale() else found.holder
+    """The process that holds the run at a URL, as its lease names it; ``None`` when none does."""
+    lease = read_lease(store)
+    return None if lease is None or lease.gone() or lease.stale() else lease.holder
 
 
 @contextmanager
-def held(store: Store, lost: Callable[[], None], patient: bool) -> Iterator[None]:
-    """Holds the run at a URL. ``lost`` is called should another take it, as after a long sleep of this machine.
+def hold_lease(store: Store, lost: Callable[[], None], patient: bool) -> Iterator[None]:
+    """Holds the run at a URL within the block. Raises ``SpecError`` that says which process holds it.
 
-    ``patient``: a lease that may be a dead process's is waited for until that is clear. Raises ``SpecError`` that says
-    who holds it.
+    ``lost`` is called if another process takes the run over, as after a long sleep of this machine. ``patient``: waits
+    until it is clear whether the holder of an existing lease is dead.
     """
-    lease = _taken(store, patient)
-    store.remove([STOP])  # meant for whoever held it before
+    lease = _acquire(store, patient)
+    store.remove([STOP])  # meant for the process that held it before
     try:
         with call_periodically(lambda: _renew(store, lease, lost), RENEW_SECONDS):
             yield
     finally:
-        with suppress(StorageError):  # then it is free once it wasn't renewed for a while
-            if (now := read(store)) is not None and now.token == lease.token:
+        with suppress(StorageError):  # if that fails, the lease is free once it was not renewed for a while
+            if (now := read_lease(store)) is not None and now.token == lease.token:
                 store.remove([STOP, LOCK])
 
 
-def _taken(store: Store, patient: bool) -> Lease:
-    found = read(store)
-    if found is None:
-        lease = Lease.ours()
+def _acquire(store: Store, patient: bool) -> Lease:
+    existing = read_lease(store)
+    if existing is None:
+        lease = Lease.for_this_process()
         if store.create(LOCK, lease.to_bytes()):
             return lease
-        found = read(store)
-    if found is not None and not _is_free(store, found, patient):
-        raise _refused(store, found)
-    lease = Lease.ours()
+        existing = read_lease(store)
+    if existing is not None and not _is_free(store, existing, patient):
+        raise _held_error(store, existing)
+    lease = Lease.for_this_process()
     store.write(LOCK, lease.to_bytes())
-    time.sleep(SETTLE_SECONDS)
-    now = read(store)
+    time.sleep(SETTLE_SECONDS)  # another process may be taking it over too; the last one to write has it
+    now = read_lease(store)
     if now is not None and now.token != lease.token:
-        raise _refused(store, now)
+        raise _held_error(store, now)
     return lease
 
 
-def _refused(store: Store, found: Lease) -> SpecError:
-    return SpecError(held_by(store.url, found.holder))
+def _held_error(store: Store, lease: Lease) -> SpecError:
+    return SpecError(held_by(store.url, lease.holder))
 
 
-def _is_free(store: Store, found: Lease, patient: bool) -> bool:
-    """Whether nobody renews a lease any more. What clocks say is not enough: it is watched."""
-    if found.gone():
+def _is_free(store: Store, lease: Lease, patient: bool) -> bool:
+    """Whether no process renews a lease any more. Clocks may differ, so the lease is watched for a while."""
+    if lease.gone():
         return True
-    if not found.stale() and not patient:
+    if not lease.stale() and not patient:
         return False
     began = time.monotonic()
-    while time.monotonic() < began + (1.5 * RENEW_SECONDS if found.stale() else DEAD_SECONDS):
+    while time.monotonic() < began + (1.5 * RENEW_SECONDS if lease.stale() else DEAD_SECONDS):
         time.sleep(LOOK_SECONDS)
-        now = read(store)
-        if now is None or now != found:
+        now = read_lease(store)
+        if now is None or now != lease:
             return now is None
     return True
 
 
 def _renew(store: Store, lease: Lease, lost: Callable[[], None]) -> bool:
-    """Whether the lease is still this process's."""
-    with suppress(StorageError):  # while the store fails nobody else can take it
-        now = read(store)
+    """Whether the lease is still this process's; ``False`` ends the renewing."""
+    with suppress(StorageError):  # while the store fails no other process can take it
+        now = read_lease(store)
         if now is not None and now.token != lease.token:
             lost()
             return False
@@ -135,7 +139,7 @@ def _renew(store: Store, lease: Lease, lost: Callable[[], None]) -> bool:
 
 
 def _machine() -> str | None:
-    """What tells this machine, and its processes' numbers, from others; ``None`` where nothing does."""
+    """Identifies this boot of this machine and its space of process ids; ``None`` where the system has no such id."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
@@ -144,11 +148,11 @@ def _machine() -> str | None:
 
 
 def _process(number: int) -> str | None:
-    """A process of this machine, told from later ones of its number by when it began; ``None`` if there is none."""
+    """Identifies a living process by its id and its start time, for ids are used again; ``None`` if there is none."""
     try:
         status = Path(f"/proc/{number}/stat").read_text(encoding="utf-8")
     except OSError:
         return None
-    # The name in parentheses may hold anything; the state is the first field after it.
+    # The name, in parentheses, may hold spaces and parentheses itself. After it: the state, and as the 20th the start.
     fields = status.rpartition(")")[2].split()
     return None if fields[0] == "Z" else f"{number} {fields[19]}"

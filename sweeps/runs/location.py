@@ -55,7 +55,7 @@ class RunLocation(Protocol):
     def holder(self) -> str | None:
         """The process that holds the run, in words; ``None`` when none does."""
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Asks the process that holds the run to end it as Ctrl-C would."""
 
     def settled(self) -> Settled:
@@ -64,7 +64,7 @@ class RunLocation(Protocol):
     def state(self) -> RunState:
         """What the run is doing. Raises ``NoRun``."""
 
-    def copied(self, names: Callable[[str], bool] = needed_by_driver) -> AbstractContextManager[Path]:
+    def local_copy(self, names: Callable[[str], bool] = needed_by_driver) -> AbstractContextManager[Path]:
         """A folder for reading that has at least the run's files of these names."""
 
     def publish_report(self, report: Path, copy: Path) -> str:
@@ -92,17 +92,17 @@ class RunFolder:
     def holder(self) -> str | None:
         return lock.holder(self.folder)
 
-    def ask_to_stop(self) -> None:
-        lock.ask_to_stop(self.folder)
+    def request_stop(self) -> None:
+        lock.request_stop(self.folder)
 
     def settled(self) -> Settled:
-        return layout.settled(self.folder)
+        return layout.read_settled(self.folder)
 
     def state(self) -> RunState:
         return run_state(self.folder)
 
     @contextmanager
-    def copied(self, names: Callable[[str], bool] = needed_by_driver) -> Iterator[Path]:
+    def local_copy(self, names: Callable[[str], bool] = needed_by_driver) -> Iterator[Path]:
         yield self.folder
 
     def publish_report(self, report: Path, copy: Path) -> str:
@@ -124,7 +124,7 @@ class RunAtUrl:
     @contextmanager
     def held(self, resume: bool) -> Iterator[None]:
         # The mirror's lock first: two drivers on one machine would share the folder.
-        with lock.held(self.folder), lease.held(self.store, self._end_after_takeover, patient=resume):
+        with lock.held(self.folder), lease.hold_lease(self.store, self._end_after_takeover, patient=resume):
             self.mirror.fetch()
             with self.mirror.following():
                 yield
@@ -142,7 +142,7 @@ class RunAtUrl:
     def holder(self) -> str | None:
         return lease.holder(self._impatient_store())
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         self._impatient_store().write(STOP, provenance.now().encode())
 
     def settled(self) -> Settled:
@@ -150,12 +150,12 @@ class RunAtUrl:
         return layout.settled_in(json.loads(environment)) if environment else {}
 
     def state(self) -> RunState:
-        with self.copied(is_status_file) as copy:
+        with self.local_copy(is_status_file) as copy:
             return run_state(copy, self.display_name, self.holder)
 
     @contextmanager
-    def copied(self, names: Callable[[str], bool] = needed_by_driver) -> Iterator[Path]:
-        with reading.copied(self.display_name, names) as copy:
+    def local_copy(self, names: Callable[[str], bool] = needed_by_driver) -> Iterator[Path]:
+        with reading.local_copy(self.display_name, names) as copy:
             yield copy
 
     def publish_report(self, report: Path, copy: Path) -> str:

@@ -1,4 +1,4 @@
-"""Who holds a run folder, and how its driver is asked to stop."""
+"""Which process holds a run folder, and how its driver is told to stop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.system import provenance
 
 
 def holder(run: Path) -> str | None:
-    """Which process holds a run, as it says itself; ``None`` when none does."""
+    """The process that holds a run, as the lock names it; ``None`` when none does."""
     path = run / LOCK
     if not path.exists():
         return None
@@ -29,30 +29,30 @@ def holder(run: Path) -> str | None:
 
 
 def require_free(run: Path) -> None:
-    """Raises ``SpecError`` that says who holds a run, if anybody does."""
+    """Raises ``SpecError`` that says which process holds a run, if one does."""
     if (by := holder(run)) is not None:
         raise SpecError(held_by(str(run), by))
 
 
 def held_by(shown: str, by: str) -> Problem:
-    """That somebody holds a run already."""
+    """The problem that a process holds the run already."""
     return Problem(shown, "", f"another run holds it: {by}")
 
 
-def ask_to_stop(run: Path) -> None:
-    """Has whoever holds a run end it as Ctrl-C would; :func:`asked_to_stop` tells them."""
+def request_stop(run: Path) -> None:
+    """Has the process that holds a run end it as Ctrl-C would, once it sees :func:`stop_requested`."""
     files.write_text(run / STOP, provenance.now() + "\n")
 
 
-def asked_to_stop(run: Path) -> bool:
+def stop_requested(run: Path) -> bool:
     return (run / STOP).exists()
 
 
 @contextmanager
 def held(run: Path) -> Iterator[None]:
-    """Holds the run folder: two drivers on one run would spoil it. A dead process's lock is free.
+    """Holds the run folder within the block: two drivers on one run would spoil it. A dead process's lock is free.
 
-    Raises ``SpecError`` that says who holds it.
+    Raises ``SpecError`` that says which process holds it.
     """
     run.mkdir(parents=True, exist_ok=True)
     path = run / LOCK
@@ -66,7 +66,7 @@ def held(run: Path) -> Iterator[None]:
         file.truncate()
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {provenance.now()}\n")
         file.flush()
-        (run / STOP).unlink(missing_ok=True)  # meant for whoever held it before
+        (run / STOP).unlink(missing_ok=True)  # meant for the process that held it before
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""A run's small files in a folder of this machine, wherever the run is."""
+"""A run's small files in a folder on this machine, wherever the run is."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from sweeps.runs.mirror_rules import needed_by_driver
 from trainables.storage.url_store import Store
 from trainables.storage.urls import is_url
 
-PATIENCE_SECONDS = 20.0  # with a store that fails, for whoever only reads
+PATIENCE_SECONDS = 20.0  # with a store that fails, for commands that only read
 
 
 @contextmanager
-def copied(run: str, names: Callable[[str], bool] = needed_by_driver) -> Iterator[Path]:
-    """A folder to read in that has at least the files of ``run``, a folder or a URL, whose names are asked for.
+def local_copy(run: str, names: Callable[[str], bool] = needed_by_driver) -> Iterator[Path]:
+    """A folder for reading that has at least those files of ``run``, a folder or a URL, that ``names`` accepts.
 
-    ``names``: whether a file is wanted, by its path within the run. Raises ``ValueError`` for a URL that can't be
-    used.
+    ``names`` is given a file's path within the run. Raises ``ValueError`` for an unusable URL.
     """
     if not is_url(run):
         yield Path(run)
         return
     store = Store(run.rstrip("/"), PATIENCE_SECONDS)
-    there = store.list()
+    entries = store.list()
     with tempfile.TemporaryDirectory(prefix="paretune-") as temporary:
         copy = Path(temporary) / store.url.rpartition("/")[2]
         copy.mkdir()
-        store.pull([name for name in there if names(name)], copy, there)
+        store.pull([name for name in entries if names(name)], copy, entries)
         yield copy

@@ -1,5 +1,5 @@
-"""Which model people mean, wherever one is asked for: ``RUN``, ``RUN:CELL``, ``RUN:TRIAL``, ``RUN:TRIAL@STEP``, a
-folder, or a base model's name.
+"""Which model a command's MODEL argument names: ``RUN``, ``RUN:CELL``, ``RUN:TRIAL``, ``RUN:TRIAL@STEP``, a folder, or
+the name of a base model.
 
 ``RUN`` is a run's folder or URL; a trial's id may be cut short as long as only one begins so.
 """
@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from sweeps.runs.artifacts import SPEAKS, Answers, _in, _split
+from sweeps.runs.artifacts import CHAT_TASK, BestTrials, artifact_in_run, split_run
 from trainables.config.model import ModelConfig, Unsafe
 from trainables.inference.result import Result, base_model_result, trial_result, untrained_result
 from trainables.models import locate
@@ -19,15 +19,16 @@ from trainables.models.folder import ModelError
 from trainables.system.suggestions import did_you_mean
 
 
-def resolve(text: str, answers: Answers, trust: Sequence[str] = (), template: str | None = None) -> Result:
-    """The result that ``text`` names. ``template`` is for a base model, which may have none of its own.
+def resolve(text: str, best_trials: BestTrials, trust: Sequence[str] = (), template: str | None = None) -> Result:
+    """The result that ``text`` names. ``trust``: what an untrusted model may do; ``template``: the chat template of a
+    base model that has none of its own.
 
     Raises ``ModelError`` that says what there is instead.
     """
     _refuse_unknown(trust)
-    run, part = _split(text)
+    run, part = split_run(text)
     if run is not None:
-        return _in_run(text, run, part, answers, trust)
+        return _result_in_run(text, run, part, best_trials, trust)
     path = Path(text).expanduser()
     if path.is_dir():
         found = trial_result(path, trust)
@@ -42,7 +43,7 @@ def resolve(text: str, answers: Answers, trust: Sequence[str] = (), template: st
         locate.find_source(text)
     except ModelError as error:
         raise ModelError(
-            f"{text} is no run, folder or model: give RUN, RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, the folder of a "
+            f"{text} is not a run, folder or model: give RUN, RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, the folder of a "
             f"trial or a model, or a base model's name. {error}"
         ) from None
     return base_model_result(ModelConfig(name=text, unsafe=tuple(trust)), text, template)
@@ -55,6 +56,6 @@ def _refuse_unknown(trust: Sequence[str]) -> None:
             raise ModelError(f"--trust {what}: give {' or '.join(known)}{did_you_mean(what, known)}")
 
 
-def _in_run(text: str, run: str, part: str, answers: Answers, trust: Sequence[str]) -> Result:
-    found = _in(text, run, part, answers, SPEAKS)
+def _result_in_run(text: str, run: str, part: str, best_trials: BestTrials, trust: Sequence[str]) -> Result:
+    found = artifact_in_run(text, run, part, best_trials, CHAT_TASK)
     return replace((untrained_result if found.untrained else trial_result)(found.folder, trust), name=text)

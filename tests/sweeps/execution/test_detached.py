@@ -237,7 +237,7 @@ def goes_on_after_kill_and_stop(run: Path, begin: Callable[..., Command]) -> Non
     _, left = psutil.wait_procs([mine, *family], timeout=5)
     for agent in left:  # Ray's agents look for their head for minutes
         agent.kill()
-    assert status.run_state(run).word == "stopped"
+    assert status.run_state(run).activity == "stopped"
     second = begin("--resume")
     assert second.process.returncode == 0, second.stderr
     known = len(finished(run))
@@ -247,7 +247,7 @@ def goes_on_after_kill_and_stop(run: Path, begin: Callable[..., Command]) -> Non
     third = begin("--resume")
     assert third.process.returncode == 0, third.stderr
     assert ended(run) == 0
-    assert status.run_state(run).word == "finished"
+    assert status.run_state(run).activity == "finished"
     assert {record.status for record in finished(run).values()} == {"done"}
     assert not list(run.glob(".orders-*"))
 

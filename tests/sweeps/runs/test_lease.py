@@ -14,7 +14,7 @@ import pytest
 
 from sweeps.runs import lease
 from sweeps.runs.layout import LOCK, STOP
-from sweeps.runs.lease import Lease, held, holder
+from sweeps.runs.lease import Lease, hold_lease, holder
 from sweeps.spec.problems import SpecError
 from trainables.storage.url_store import Store
 
@@ -29,7 +29,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def taken(store: Store, **changes: object) -> Lease:
     """A lease of somebody on another machine."""
-    found = replace(Lease.ours(), holder="process 7 on far-away", machine="another", **changes)  # type: ignore[arg-type]
+    found = replace(Lease.for_this_process(), holder="process 7 on far-away", machine="another", **changes)  # type: ignore[arg-type]
     store.write(LOCK, found.to_bytes())
     return found
 
@@ -39,7 +39,7 @@ def no_loss() -> None:
 
 
 def test_it_is_held_for_as_long_as_its_process_lives_and_renews_it(store: Store) -> None:
-    with held(store, no_loss, patient=False):
+    with hold_lease(store, no_loss, patient=False):
         assert (
             holder(store)
             == f"process {os.getpid()} on {os.uname().nodename}"
@@ -55,7 +55,7 @@ def test_a_second_run_is_refused_with_who_holds_it(store: Store) -> None:
     taken(store)
     with (
         pytest.raises(SpecError, match="another run holds it: process 7 on far-away"),
-        held(store, no_loss, False),
+        hold_lease(store, no_loss, False),
     ):
         pass
 
@@ -63,7 +63,7 @@ def test_a_second_run_is_refused_with_who_holds_it(store: Store) -> None:
 def test_whoever_resumes_waits_to_see_whether_the_holder_lives(store: Store) -> None:
     found = taken(store)
     renewed: list[bool] = []
-    real = lease.read
+    real = lease.read_lease
 
     def renewing(store: Store) -> Lease | None:
         if not renewed:
@@ -73,14 +73,14 @@ def test_whoever_resumes_waits_to_see_whether_the_holder_lives(store: Store) -> 
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lease, "read", renewing)
-        with pytest.raises(SpecError, match="far-away"), held(store, no_loss, patient=True):
+        with pytest.raises(SpecError, match="far-away"), hold_lease(store, no_loss, patient=True):
             pass
 
 
 def test_a_lease_that_nobody_renews_is_taken_over_after_a_while(store: Store) -> None:
     taken(store)
     began = time.monotonic()
-    with held(store, no_loss, patient=True):
+    with hold_lease(store, no_loss, patient=True):
         assert time.monotonic() - began > 0.3
         assert "far-away" not in (holder(store) or "")
 
@@ -88,7 +88,7 @@ def test_a_lease_that_nobody_renews_is_taken_over_after_a_while(store: Store) ->
 def test_a_lease_that_is_old_by_the_clock_is_free_once_it_was_watched(store: Store) -> None:
     taken(store, renewed=time.time() - 10)
     assert holder(store) is None
-    with held(store, no_loss, patient=False):
+    with hold_lease(store, no_loss, patient=False):
         pass
 
 
@@ -98,7 +98,7 @@ def test_a_holder_whose_clock_is_behind_keeps_its_lease(
     found = taken(store, renewed=time.time() - 1000)
     reads = iter([found, replace(found, renewed=time.time() - 990)])
     monkeypatch.setattr(lease, "read", lambda store: next(reads))
-    with pytest.raises(SpecError, match="far-away"), held(store, no_loss, patient=True):
+    with pytest.raises(SpecError, match="far-away"), hold_lease(store, no_loss, patient=True):
         pass
 
 
@@ -106,14 +106,14 @@ def test_the_lease_of_a_process_that_was_here_and_is_gone_is_free_at_once(store:
     gone = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
     )
-    store.write(LOCK, replace(Lease.ours(), process=f"{gone.stdout.strip()} 1").to_bytes())
+    store.write(LOCK, replace(Lease.for_this_process(), process=f"{gone.stdout.strip()} 1").to_bytes())
     assert holder(store) is None
-    with held(store, no_loss, patient=False):
+    with hold_lease(store, no_loss, patient=False):
         assert holder(store) is not None
 
 
 def test_a_process_that_has_the_number_of_one_that_is_gone_is_not_it(store: Store) -> None:
-    store.write(LOCK, replace(Lease.ours(), process=f"{os.getpid()} 1").to_bytes())
+    store.write(LOCK, replace(Lease.for_this_process(), process=f"{os.getpid()} 1").to_bytes())
     assert holder(store) is None
 
 
@@ -129,13 +129,13 @@ def test_of_two_who_take_over_a_dead_lease_the_later_has_it(
             write(self, name, each)
 
     monkeypatch.setattr(Store, "write", both)
-    with pytest.raises(SpecError, match="far-away"), held(store, no_loss, patient=False):
+    with pytest.raises(SpecError, match="far-away"), hold_lease(store, no_loss, patient=False):
         pass
 
 
 def test_whoever_has_lost_it_hears_so_and_leaves_the_others_alone(store: Store) -> None:
     lost: list[bool] = []
-    with held(store, lambda: lost.append(True), patient=False):
+    with hold_lease(store, lambda: lost.append(True), patient=False):
         taken(store)
         until = time.monotonic() + 5
         while not lost and time.monotonic() < until:
@@ -146,5 +146,5 @@ def test_whoever_has_lost_it_hears_so_and_leaves_the_others_alone(store: Store) 
 
 def test_a_word_to_stop_that_was_meant_for_another_is_forgotten(store: Store) -> None:
     store.write(STOP, b"")
-    with held(store, no_loss, patient=False):
+    with hold_lease(store, no_loss, patient=False):
         assert store.read(STOP) is None

@@ -124,7 +124,7 @@ def test_being_asked_to_stop_reaches_the_driver_where_it_looks(
     monkeypatch.setattr(mirrors, "LOOK_SECONDS", 0.01)
     with mirror.following():
         store.write(layout.STOP, b"")
-        wait(lambda: lock.asked_to_stop(mirror.folder))
+        wait(lambda: lock.stop_requested(mirror.folder))
 
 
 def test_whoever_has_lost_the_run_writes_nothing_more(mirror: Mirror, store: Store) -> None:

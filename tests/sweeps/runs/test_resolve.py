@@ -85,7 +85,7 @@ def test_a_known_model_is_named_and_a_missing_one_says_how_to_fetch_it(
         (":sft-lara", "no cell or trial of that name; cells: .*did you mean sft-lora"),
         (":ffff", "no cell or trial of that name"),
         (":{lora}@3", "there is no checkpoint-3; its checkpoints: {lora}@2, {lora}@4"),
-        (":sft-lora@2", "a step is one of a trial; the best of sft-lora is {lora}"),
+        (":sft-lora@2", "@STEP needs a trial, not a cell; the best trial of sft-lora is {lora}"),
     ],
 )
 def test_what_is_not_there_says_what_is(run: Path, part: str, said: str) -> None:

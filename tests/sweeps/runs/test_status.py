@@ -50,14 +50,14 @@ def said(*arguments: str | Path, code: int = 0) -> str:
 
 def test_a_run_that_nobody_runs_says_what_is_left(run: Path) -> None:
     found = status.run_state(run)
-    assert (found.word, found.holder, found.left) == ("stopped", None, 2)
+    assert (found.activity, found.holder, found.remaining) == ("stopped", None, 2)
     assert "stopped; 2 of 4 trials to go" in said("status", run)
 
 
 def test_a_run_that_is_held_says_by_whom(run: Path) -> None:
     with lock.held(run):
         found = status.run_state(run)
-        assert found.word == "running"
+        assert found.activity == "running"
         assert f"process {__import__('os').getpid()} on " in (found.holder or "")
     assert status.run_state(run).holder is None
 
@@ -65,7 +65,7 @@ def test_a_run_that_is_held_says_by_whom(run: Path) -> None:
 def test_a_run_with_nothing_left_is_finished(run: Path) -> None:
     ends(run, 4, "sft-lora")
     ends(run, 5, "sft-full", status="stopped")
-    assert status.run_state(run).word == "finished"
+    assert status.run_state(run).activity == "finished"
     assert "finished; nothing left to do" in said("status", run)
 
 
@@ -121,12 +121,12 @@ def test_a_trial_that_is_not_there_lists_those_that_are(run: Path) -> None:
 
 def test_a_run_that_nobody_runs_cannot_be_stopped(run: Path) -> None:
     assert "nobody runs it; it is stopped" in said("stop", run, code=2)
-    assert not lock.asked_to_stop(run)
+    assert not lock.stop_requested(run)
 
 
 def test_who_takes_a_run_over_does_not_hear_what_the_one_before_was_asked(run: Path) -> None:
-    lock.ask_to_stop(run)
+    lock.request_stop(run)
     with lock.held(run):
-        assert not lock.asked_to_stop(run)
-        lock.ask_to_stop(run)
-    assert not lock.asked_to_stop(run)
+        assert not lock.stop_requested(run)
+        lock.request_stop(run)
+    assert not lock.stop_requested(run)
