@@ -39,19 +39,19 @@ def main() -> None:
     from torch import distributed
 
     from tests.helpers.trials import LETTER
-    from trainables.runner.run import Place, run_trial
+    from trainables.runner.run import TrialContext, run_trial
     from trainables.stages.ppo.reward_rules import RULES
-    from trainables.training.worker_group import GroupBroken
+    from trainables.training.worker_group import WorkerGroupBroken
     from trainables.trial.config import TrialConfig
 
     RULES["letter"] = LETTER
     for job in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
         config = TrialConfig.model_validate(job["config"])
-        place = Place(Path(job["run"]), workers=int(os.environ["WORLD_SIZE"]))
+        place = TrialContext(Path(job["run"]), workers=int(os.environ["WORLD_SIZE"]))
         steps = frozenset([job["stop_at"]]) if "stop_at" in job else frozenset()
         try:
             record = run_trial(config, place, control(job), evaluate_at=steps)
-        except GroupBroken as broken:
+        except WorkerGroupBroken as broken:
             # A slot's hub would be told.
             print(broken.record.model_dump_json() if broken.record else None, file=sys.stderr)
             raise

@@ -88,6 +88,6 @@ def config_of(model: Path, stage: str, method: Any, length: str = "steps", **lea
 def training_rows(config: TrialConfig) -> int:
     """How many rows an epoch of it has."""
     assert config.model.path is not None
-    rows = loading.load(config.data, config.stage.needs).train
+    rows = loading.load(config.data, config.stage.row_type).train
     tokens = config.stage.tokens(load_tokenizer(config.model.path), rows, config.data.cutoff)
-    return len(tokens) // config.stage.sequences
+    return len(tokens) // config.stage.examples_per_row

@@ -1,6 +1,6 @@
 """The fine-tuning methods. A new one is one file here and one line in the union.
 
-Every method says what trains and what "the reference policy" means for it; see ``protocol.py``.
+``base.py`` has the interface: what trains, what is saved, and what "the reference policy" means.
 """
 
 from __future__ import annotations

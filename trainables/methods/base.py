@@ -1,7 +1,8 @@
-"""What every fine-tuning method answers, and the answers that most of them share."""
+"""The interface of every fine-tuning method, and the defaults that most of them share."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,22 +17,24 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from trainables.methods.footprint import Footprint
-    from trainables.models.decoder_shape import Shape
-    from trainables.models.locate import Architecture
+    from trainables.models.decoder_shape import DecoderShape
+    from trainables.models.folder import Architecture
     from trainables.models.precision import Dtypes
 
 
-class FineTuning(Frozen):
-    """A method's config, which is its behaviour. Subclasses add ``kind`` and say what trains."""
+class FineTuning(Frozen, ABC):
+    """A method's config, which is its behaviour. Subclasses add ``kind`` and implement the abstract methods."""
 
-    name: str | None = None  # what people call this entry; its label is used without one
+    name: str | None = None  # the spec's name for this entry; its label is used without one
 
-    # Where a search starts, by the leaf's path within a cell. Learning rates: a LoRA wants about ten times
-    # full fine-tuning's ("LoRA Without Regret", Thinking Machines Lab, 2025).
+    # Where a search starts, by the setting's path within a cell. Learning rates: LoRA wants about ten times that of
+    # full fine-tuning ("LoRA Without Regret", Thinking Machines Lab, 2025).
     prior: ClassVar[dict[str, Any]] = {}
-    unshared: ClassVar[str | None] = None  # why workers can't share the weights, if they can't
-    saves_adapter: ClassVar[bool] = False  # what fits on the base it was trained on, and nothing else
-    prepares_by: ClassVar[tuple[str, ...]] = ()  # settings that decide in what form the base is held
+    sharding_obstacle: ClassVar[str | None] = None  # why workers can't share the weights, if they can't
+    saves_adapter: ClassVar[bool] = (
+        False  # whether what is saved fits only on the base that it was trained on
+    )
+    base_form_settings: ClassVar[tuple[str, ...]] = ()  # settings that decide in what form the base is held
 
     @property
     def label(self) -> str:
@@ -47,19 +50,22 @@ class FineTuning(Frozen):
         return False
 
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
-        """(leaf, what is wrong) for all that this model makes impossible; asked while planning."""
+        """(setting, what is wrong) for everything that this model makes impossible; called while planning."""
         yield from ()
 
     def needs(self) -> Iterator[tuple[str, str]]:
-        """(leaf, what) for all that the machine must be able to do, by its name in ``capabilities``."""
+        """(setting, capability) for everything that the machine must support, by its name in ``capabilities``."""
         yield from ()
 
-    def footprint(self, shape: Shape) -> Footprint:
-        """What it trains and holds of a model of that shape."""
-        raise TypeError(f"{type(self).__name__} does not say what it takes")
+    @abstractmethod
+    def footprint(self, shape: DecoderShape) -> Footprint:
+        """What the method trains and keeps in memory of a model of that shape.
+
+        Raises ``MemoryNotPredictable`` for settings that the prediction doesn't cover.
+        """
 
     def load_dtype(self, dtypes: Dtypes) -> torch.dtype:
-        """The dtype the base is loaded in: the frozen weights', unless all of them train."""
+        """The dtype that the base is loaded in: the frozen weights', unless all of them train."""
         return dtypes.frozen
 
     def load_options(self, dtypes: Dtypes) -> dict[str, Any]:
@@ -67,40 +73,40 @@ class FineTuning(Frozen):
         return {}
 
     def prepare(self, model: nn.Module, dtypes: Dtypes) -> None:
-        """What is done to a loaded base before anything is put on it, as ``prepares_by`` says."""
+        """Brings a loaded base into the form that ``base_form_settings`` ask for, before an adapter is attached."""
 
+    @abstractmethod
     def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
-        """Marks what trains: freezes layers, adds adapters. Trainable weights end in ``dtypes.trainable``."""
-        raise TypeError(f"{type(self).__name__} does not say what trains")
+        """The model to train: layers are frozen, adapters added. Trainable weights end up in ``dtypes.trainable``."""
 
     @contextmanager
     def reference(self, model: nn.Module) -> Iterator[nn.Module]:
-        """The policy before training. Valid while training only where ``reference_stays``."""
+        """The policy before training. During training it is valid only where ``reference_stays``."""
         yield model
 
     def optimizer(
         self, model: nn.Module, cls: type[torch.optim.Optimizer], options: dict[str, Any]
     ) -> torch.optim.Optimizer | None:
-        """An optimizer with the method's own parameter groups, or ``None`` for the trainer's usual one."""
+        """An optimizer with parameter groups of the method's own, or ``None`` for the trainer's usual one."""
         return None
 
+    @abstractmethod
     def save(
         self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype
     ) -> None:
-        """Writes the trained weights or the adapter, in ``dtype``, and the tokenizer, to ``folder``."""
-        raise TypeError(f"{type(self).__name__} does not say what it saves")
+        """Writes the trained weights or the adapter, in ``dtype``, and the tokenizer to ``folder``."""
 
 
 def reward_head(model: Any) -> nn.Module | None:
-    """The head that gives a text its reward: new with every trial, so it trains with every method.
+    """The head that gives a text its reward, ``None`` in a model that predicts tokens.
 
-    ``None`` for a model that predicts tokens.
+    It is new in every trial, so it trains with every method.
     """
     return getattr(model, "score", None)
 
 
 def cast_trainable(model: nn.Module, dtype: torch.dtype) -> None:
-    """Casts the weights that train, and those alone, to ``dtype``."""
+    """Casts the weights that train, and no others, to ``dtype``."""
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
@@ -109,9 +115,9 @@ def cast_trainable(model: nn.Module, dtype: torch.dtype) -> None:
 def save_whole(
     model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype, **options: Any
 ) -> None:
-    """Saves a whole model as safetensors in ``dtype``; the model in memory stays as it is.
+    """Saves a whole model as safetensors in ``dtype``; the model in memory keeps its own.
 
-    ``options`` are ``save_pretrained``'s.
+    ``options`` are those of ``save_pretrained``.
     """
     cast: dict[int, torch.Tensor] = {}  # by address, so that tied weights stay one tensor and are saved once
     state = {

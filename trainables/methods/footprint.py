@@ -1,22 +1,25 @@
-"""What a method trains and holds of a model, in numbers: all that a prediction of its memory has to know of it."""
+"""A method's memory footprint: what it trains and keeps of a model, in the numbers that memory prediction needs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.models.decoder_shape import Shape
+from trainables.models.decoder_shape import DecoderShape
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """``trained_layers`` decoder layers train, the last ones or the ``first``; ``embedding``, ``head``, ``last_norm``:
-    whether those do. ``adapted`` linear layers have adapters of ``rank`` in every layer. ``linear_bytes`` is what a
-    frozen linear weight takes where it is quantized, ``constant_bytes`` its share of the constants that go with it;
-    ``holds_inputs``: its products keep their inputs to themselves.
+    """What trains: ``trained_layers`` decoder layers, the last ones or (``first_layers``) the first; ``embedding``,
+    ``head`` and ``last_norm`` where they are true; and in every layer an adapter of ``rank`` beside each linear layer
+    named in ``adapted``.
+
+    ``linear_bytes``: bytes per frozen linear weight where it is quantized, else ``None``. ``constant_bytes``: its share
+    of the quantization constants. ``holds_inputs``: whether quantized products keep their inputs for the backward pass
+    where checkpointing doesn't see them.
     """
 
     trained_layers: int = 0
-    first: bool = False
+    first_layers: bool = False
     embedding: bool = False
     head: bool = False
     last_norm: bool = False
@@ -26,26 +29,31 @@ class Footprint:
     constant_bytes: float = 0.0
     holds_inputs: bool = False
 
-    def adapter_params(self, shape: Shape) -> int:
-        found = (shape.linear[name] for name in self.adapted if name in shape.linear)
-        return shape.layers * self.rank * sum(inputs + outputs for inputs, outputs in found)
+    def adapter_params(self, shape: DecoderShape) -> int:
+        """A: (rank, inputs) and B: (outputs, rank), for each adapted linear layer."""
+        sizes = (shape.linear[name] for name in self.adapted if name in shape.linear)
+        return shape.layers * self.rank * sum(inputs + outputs for inputs, outputs in sizes)
 
-    def trained_params(self, shape: Shape) -> int:
+    def trained_params(self, shape: DecoderShape) -> int:
         whole = self.trained_layers * shape.layer_params + self.last_norm * shape.hidden
         whole += self.embedding * shape.embedding_params
         return whole + self._head_params(shape) + self.adapter_params(shape)
 
-    def _head_params(self, shape: Shape) -> int:
-        """Of a head that trains, beside the embedding: one that gives rewards is new, so it always does."""
-        if shape.rewards:
+    def _head_params(self, shape: DecoderShape) -> int:
+        """Parameters of a head that trains and isn't the embedding. A reward head always trains, as it is new."""
+        if shape.reward_head:
             return shape.hidden
         return shape.embedding_params * (self.head and not (shape.tied and self.embedding))
 
-    def trains_layer(self, shape: Shape, number: int) -> bool:
-        """Whether the layer of that number, from 0, trains."""
-        return number < self.trained_layers if self.first else number >= shape.layers - self.trained_layers
+    def trains_layer(self, shape: DecoderShape, number: int) -> bool:
+        """Whether layer ``number``, counted from 0, trains."""
+        return (
+            number < self.trained_layers
+            if self.first_layers
+            else number >= shape.layers - self.trained_layers
+        )
 
-    def reached(self, shape: Shape) -> int:
-        """How many layers gradients go through, from the last on."""
-        whole = self.embedding or self.adapted or (self.first and self.trained_layers)
+    def layers_with_gradients(self, shape: DecoderShape) -> int:
+        """How many layers the backward pass goes through, counted from the last."""
+        whole = self.embedding or self.adapted or (self.first_layers and self.trained_layers)
         return shape.layers if whole else self.trained_layers

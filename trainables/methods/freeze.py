@@ -1,4 +1,4 @@
-"""Freeze tuning: some decoder layers train, and modules that are named; the rest stays as it is."""
+"""Freeze tuning: some decoder layers and named modules train; the rest is frozen."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from trainables.models.decoder_shape import Shape
-    from trainables.models.locate import Architecture
+    from trainables.models.decoder_shape import DecoderShape
+    from trainables.models.folder import Architecture
     from trainables.models.precision import Dtypes
 
 
 class Freeze(FineTuning):
-    """``layers`` decoder layers train, counted from ``end``; ``modules`` names others, ``head`` adds it.
+    """``layers`` decoder layers train, counted from ``end``, and the named ``modules``; ``head`` adds the head.
 
     With tied embeddings the head is the embedding, so ``head: true`` trains both. A reward head always trains.
     """
@@ -52,15 +52,15 @@ class Freeze(FineTuning):
                     f"no module {name!r} in the model; it has {', '.join(architecture.module_names)}",
                 )
 
-    def footprint(self, shape: Shape) -> Footprint:
-        from trainables.models.decoder_shape import Unforeseen
+    def footprint(self, shape: DecoderShape) -> Footprint:
+        from trainables.models.decoder_shape import MemoryNotPredictable
 
         if self.modules:
-            raise Unforeseen(f"{', '.join(self.modules)} that train aren't foretold yet")
-        head = self.head and not shape.rewards  # one that gives rewards isn't the embedding
+            raise MemoryNotPredictable(f"{', '.join(self.modules)} that train can't be predicted yet")
+        head = self.head and not shape.reward_head  # a reward head isn't the embedding
         return Footprint(
             trained_layers=min(self.layers, shape.layers),
-            first=self.end == "first",
+            first_layers=self.end == "first",
             embedding=head and shape.tied,
             head=head,
         )

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from trainables.models.decoder_shape import Shape
+    from trainables.models.decoder_shape import DecoderShape
     from trainables.models.precision import Dtypes
 
 
 class Full(FineTuning):
-    """All weights train, so the base is loaded in the dtype that training keeps them in."""
+    """All weights train, so the base is loaded in the dtype of trainable weights."""
 
     kind: Literal["full"] = "full"
 
     prior: ClassVar[dict[str, Any]] = {"train.learning_rate": 2e-4}
 
-    def footprint(self, shape: Shape) -> Footprint:
+    def footprint(self, shape: DecoderShape) -> Footprint:
         return Footprint(trained_layers=shape.layers, embedding=True, head=True, last_norm=True)
 
     def load_dtype(self, dtypes: Dtypes) -> torch.dtype:

@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from trainables.models.decoder_shape import Shape
-    from trainables.models.locate import Architecture
+    from trainables.models.decoder_shape import DecoderShape
+    from trainables.models.folder import Architecture
     from trainables.models.precision import Dtypes
 
-# Adapters that start from the base's own weights, and change the base by as much, so that the sum stays.
-TAKES_FROM_BASE = ("pissa", "olora")
+# These initializations take the adapter's start out of the base's weights, and change the base so that the sum stays.
+INITS_FROM_BASE_WEIGHTS = ("pissa", "olora")
 
 
 class LoRA(FineTuning):
     """Adapters of ``rank``, scaled by ``alpha`` / rank (``alpha`` / sqrt(rank) with ``rslora``).
 
-    ``alpha`` is twice the rank when not given. ``loraplus_ratio`` is the learning rate of B over that of A
+    ``alpha`` defaults to twice the rank. ``loraplus_ratio``: the learning rate of B divided by that of A
     (LoRA+, Hayou et al., 2024, arXiv:2402.12354). ``dora``: Liu et al., 2024, arXiv:2402.09353. ``rslora``:
     Kalajdzievski, 2023, arXiv:2312.03732. ``pissa``: Meng et al., 2024, arXiv:2404.02948. ``olora``:
     Büyükakyüz, 2024, arXiv:2406.01775.
     """
 
     kind: Literal["lora"] = "lora"
-    rank: Annotated[int, limits.most(limits.RANK)] = Field(default=8, ge=1)
+    rank: Annotated[int, limits.at_most(limits.RANK)] = Field(default=8, ge=1)
     alpha: float | None = Field(default=None, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
@@ -53,8 +53,8 @@ class LoRA(FineTuning):
 
     @property
     def reference_stays(self) -> bool:
-        # What PiSSA and OLoRA leave behind when switched off is not the base.
-        return self.init not in TAKES_FROM_BASE and not self.modules_to_save
+        # Without PiSSA's or OLoRA's adapter the model isn't the base: part of its weights is in the adapter.
+        return self.init not in INITS_FROM_BASE_WEIGHTS and not self.modules_to_save
 
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         named = {"targets": () if isinstance(self.targets, str) else self.targets}
@@ -66,22 +66,24 @@ class LoRA(FineTuning):
                         f"no module {name!r} in the model; it has {', '.join(architecture.module_names)}",
                     )
 
-    def footprint(self, shape: Shape) -> Footprint:
-        self._refuse_unforeseen(shape)
+    def footprint(self, shape: DecoderShape) -> Footprint:
+        self._check_predictable(shape)
         adapted = (name for name in shape.linear if self._adapts(name))
         return Footprint(rank=self.rank, adapted=frozenset(adapted))
 
-    def _refuse_unforeseen(self, shape: Shape) -> None:
-        from trainables.models.decoder_shape import Unforeseen
+    def _check_predictable(self, shape: DecoderShape) -> None:
+        from trainables.models.decoder_shape import MemoryNotPredictable
 
         if self.dora:
-            raise Unforeseen("what DoRA makes of whole weights in each step isn't foretold yet")
+            raise MemoryNotPredictable("DoRA's copies of whole weights in each step can't be predicted yet")
         if self.modules_to_save:
-            raise Unforeseen(f"copies of {', '.join(self.modules_to_save)} that train aren't foretold yet")
+            raise MemoryNotPredictable(
+                f"copies of {', '.join(self.modules_to_save)} that train can't be predicted yet"
+            )
         targets = () if isinstance(self.targets, str) else self.targets
         others = [target for target in targets if target.rpartition(".")[2] not in shape.linear]
         if others:
-            raise Unforeseen(f"adapters on {', '.join(others)} aren't foretold yet")
+            raise MemoryNotPredictable(f"adapters on {', '.join(others)} can't be predicted yet")
 
     def _adapts(self, name: str) -> bool:
         return isinstance(self.targets, str) or any(t == name or t.endswith("." + name) for t in self.targets)
@@ -92,12 +94,12 @@ class LoRA(FineTuning):
         policy = get_peft_model(model, self._peft_config(model))
         cast_trainable(policy, dtypes.trainable)
         for module in policy.modules():
-            # PEFT would copy every adapter's input to fp32 first, and autocast that copy back to bf16.
+            # PEFT would first copy every adapter's input to fp32; autocast would cast the copy back to bf16.
             if hasattr(module, "cast_input_dtype_enabled"):
                 module.cast_input_dtype_enabled = False
-        if self.init in TAKES_FROM_BASE:
+        if self.init in INITS_FROM_BASE_WEIGHTS:
             start = get_peft_model_state_dict(policy)
-            # Kept for `save`: what was taken from the base must be given back.
+            # For `save`, which writes an adapter for the unchanged base: its start has to be subtracted.
             policy.adapter_at_start = {name: tensor.clone() for name, tensor in start.items()}
         return policy
 
@@ -118,7 +120,7 @@ class LoRA(FineTuning):
         )
 
     def _adapted(self, model: nn.Module) -> str | list[str]:
-        """PEFT's name for the modules that get an adapter, or theirs."""
+        """The modules that get an adapter: PEFT's name for a group of them, or their own names."""
         return self.targets if isinstance(self.targets, str) else list(self.targets)
 
     @contextmanager
@@ -145,7 +147,7 @@ class LoRA(FineTuning):
         )
 
     def save(self, model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
-        if self.init in TAKES_FROM_BASE:
+        if self.init in INITS_FROM_BASE_WEIGHTS:
             self._save_as_plain_lora(model, folder, dtype)
         else:
             model.save_pretrained(folder)
@@ -154,8 +156,8 @@ class LoRA(FineTuning):
     def _save_as_plain_lora(self, model: Any, folder: Path, dtype: torch.dtype) -> None:
         """Saves [trained, -start] as one adapter of twice the rank, which fits the unchanged base.
 
-        W = W' + B0 A0 and the policy is W' + B A, so the change is B A - B0 A0 (PEFT's conversion, which leaves
-        out what is trained whole).
+        The base is W = W' + B0 A0 and the policy is W' + B A, so the change is B A - B0 A0. PEFT's conversion leaves
+        out modules that are trained whole; they are added afterwards.
         """
         from pathlib import Path
 

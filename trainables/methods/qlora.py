@@ -1,4 +1,4 @@
-"""QLoRA: LoRA on a base held in few bits (Dettmers et al., 2023, arXiv:2305.14314), by whichever quantizer."""
+"""QLoRA: LoRA on a quantized base (Dettmers et al., 2023, arXiv:2305.14314), with any of the quantizers."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from trainables.methods.footprint import Footprint
-from trainables.methods.lora import TAKES_FROM_BASE, LoRA
-from trainables.quantizers import QUANTIZERS, Quantizer, check
+from trainables.methods.lora import INITS_FROM_BASE_WEIGHTS, LoRA
+from trainables.quantizers import QUANTIZERS, Quantizer, check_quantized
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainables.models.decoder_shape import Shape
+    from trainables.models.decoder_shape import DecoderShape
     from trainables.models.precision import Dtypes
 
 
 class QLoRA(LoRA):
     """LoRA with the base's linear layers in ``bits``, by ``backend``: bitsandbytes (4, 8), HQQ (1 to 8) or EETQ (8).
 
-    ``quant_type`` and ``double_quant`` are 4-bit bitsandbytes'. ``int8_threshold`` is its 8 bits': inputs beyond it
-    are multiplied in 16 bits (6 in the paper, 0 for none). ``group_size`` is how many weights share HQQ's scale.
+    ``quant_type`` and ``double_quant`` belong to bitsandbytes with 4 bits, ``int8_threshold`` to bitsandbytes with 8:
+    inputs beyond it are multiplied in 16 bits (6 in the paper, 0 for none). ``group_size``: weights per scale of HQQ.
     """
 
     kind: Literal["qlora"] = "qlora"  # type: ignore[assignment]
@@ -34,23 +34,25 @@ class QLoRA(LoRA):
     int8_threshold: float = Field(default=6.0, ge=0)
     group_size: int = Field(default=64, ge=8, multiple_of=8)
 
-    unshared: ClassVar[str | None] = "weights in few bits can't be cut into shares"
-    prepares_by: ClassVar[tuple[str, ...]] = (
+    sharding_obstacle: ClassVar[str | None] = "quantized weights can't be sharded"
+    base_form_settings: ClassVar[tuple[str, ...]] = (
         "backend", "bits", "quant_type", "double_quant", "int8_threshold", "group_size",
     )  # fmt: skip
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> QLoRA:
-        if self.init in TAKES_FROM_BASE:
+    def _check_settings(self) -> QLoRA:
+        if self.init in INITS_FROM_BASE_WEIGHTS:
             raise ValueError(
-                f"init: {self.init} takes the adapter's start out of the base's weights, which a quantized "
-                "base can't give; use init: default or method lora"
+                f"init: {self.init} takes the adapter's start out of the base's weights, which isn't possible with a "
+                "quantized base; use init: default or method lora"
             )
         if self.bits not in self.quantizer.bits:
-            has = ", ".join(map(str, self.quantizer.bits))
-            raise ValueError(f"bits: {self.backend} has {has}, not {self.bits}; hqq has 1 to 8")
+            supported = ", ".join(map(str, self.quantizer.bits))
+            raise ValueError(
+                f"bits: {self.backend} supports {supported}, not {self.bits}; hqq supports 1 to 8"
+            )
         for name, other in QUANTIZERS.items():
-            for key in other.own if name != self.backend else ():
+            for key in other.exclusive_settings if name != self.backend else ():
                 if getattr(self, key) != type(self).model_fields[key].default:
                     raise ValueError(f"{key} is a setting of {name}, and the backend is {self.backend}")
         return self
@@ -63,7 +65,7 @@ class QLoRA(LoRA):
     def label(self) -> str:
         return self.name or f"qlora-{self.quantizer.label(self)}"
 
-    def footprint(self, shape: Shape) -> Footprint:
+    def footprint(self, shape: DecoderShape) -> Footprint:
         return replace(
             super().footprint(shape),
             linear_bytes=self.quantizer.bytes_per_weight(self, shape),
@@ -72,14 +74,14 @@ class QLoRA(LoRA):
         )
 
     def needs(self) -> Iterator[tuple[str, str]]:
-        yield "backend", self.quantizer.need(self)
+        yield "backend", self.quantizer.capability(self)
 
     def load_options(self, dtypes: Dtypes) -> dict[str, Any]:
         return self.quantizer.load_options(self, dtypes)
 
     def prepare(self, model: nn.Module, dtypes: Dtypes) -> None:
         self.quantizer.quantize(self, model, dtypes)
-        check(self.quantizer, model)
+        check_quantized(self.quantizer, model)
 
     def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
         self.prepare(model, dtypes)
@@ -88,6 +90,6 @@ class QLoRA(LoRA):
     def _adapted(self, model: nn.Module) -> str | list[str]:
         if not isinstance(self.targets, str) or self.quantizer.stores_linear:
             return super()._adapted(model)
-        # PEFT finds no linear layers here, so they are named.
+        # These layers are no nn.Linear, so PEFT's "all-linear" doesn't find them: it is given their names.
         quantized = (name for name, module in model.named_modules() if self.quantizer.is_quantized(module))
         return sorted({name.rpartition(".")[2] for name in quantized})

@@ -1,51 +1,51 @@
-"""The models that have a name of their own here: where they come from, and their architecture's numbers.
+"""The catalog of models with a short name: each one's repository and the dimensions of its decoder.
 
-The numbers are those of each repository's ``config.json`` on the Hugging Face hub; with them memory is foretold
-without downloading anything. ``tests/test_known.py`` holds their sums against the published parameter counts.
+The dimensions are those of the repository's ``config.json`` on the Hugging Face hub; they let memory be predicted
+without a download. ``tests/trainables/models/test_catalog.py`` compares their sums with published parameter counts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.models.decoder_shape import Shape
+from trainables.models.decoder_shape import DecoderShape
 
 
 @dataclass(frozen=True)
-class Known:
-    """A hub's repository, and the shape of what is in it."""
+class CatalogModel:
+    """A repository on the Hugging Face hub, and the shape of its model."""
 
     repository: str
-    shape: Shape
+    shape: DecoderShape
 
 
 def _shape(
     layers: int, hidden: int, intermediate: int, heads: int, kv_heads: int, vocab: int, positions: int,
     head_dim: int | None = None, tied: bool = False, qkv_bias: bool = False, qk_norm: bool = False, norms: int = 2,
-) -> Shape:  # fmt: skip
-    return Shape(
+) -> DecoderShape:  # fmt: skip
+    return DecoderShape(
         layers, hidden, intermediate, heads, kv_heads, head_dim or hidden // heads, vocab, tied, positions,
         qkv_bias, qk_norm, norms,
     )  # fmt: skip
 
 
-def _qwen3(layers: int, hidden: int, inner: int, heads: int, tied: bool = False) -> Shape:
+def _qwen3(layers: int, hidden: int, inner: int, heads: int, tied: bool = False) -> DecoderShape:
     return _shape(layers, hidden, inner, heads, 8, 151936, 40960, head_dim=128, tied=tied, qk_norm=True)
 
 
 def _qwen25(
     layers: int, hidden: int, inner: int, heads: int, kv: int, tied: bool = False, vocab: int = 152064
-) -> Shape:
+) -> DecoderShape:
     return _shape(layers, hidden, inner, heads, kv, vocab, 32768, tied=tied, qkv_bias=True)
 
 
-def _llama3(layers: int, hidden: int, inner: int, heads: int, tied: bool = False) -> Shape:
+def _llama3(layers: int, hidden: int, inner: int, heads: int, tied: bool = False) -> DecoderShape:
     return _shape(layers, hidden, inner, heads, 8, 128256, 131072, tied=tied)
 
 
 def _gemma3(
     layers: int, hidden: int, inner: int, heads: int, kv: int, size: int = 256, vocab: int = 262208
-) -> Shape:
+) -> DecoderShape:
     positions = 32768 if layers == 26 else 131072
     return _shape(layers, hidden, inner, heads, kv, vocab, positions, size, tied=True, qk_norm=True, norms=4)
 
@@ -85,43 +85,43 @@ SMOLLM2 = {
 }
 
 
-def _named() -> dict[str, Known]:
-    """Base models end in ``-base`` where the family's plain name is what answers, and instruct ones in ``-instruct``
-    where the plain name is the base model.
+def _build_catalog() -> dict[str, CatalogModel]:
+    """All models by short name, as the family names them: base models end in ``-base`` where the plain name is the
+    chat model, chat models in ``-instruct`` where the plain name is the base model.
     """
-    found: dict[str, Known] = {}
+    models: dict[str, CatalogModel] = {}
     for size, numbers in SMOLLM2.items():
-        found[f"smollm2-{size}"] = Known(f"HuggingFaceTB/SmolLM2-{size.upper()}-Instruct", numbers)
-        found[f"smollm2-{size}-base"] = Known(f"HuggingFaceTB/SmolLM2-{size.upper()}", numbers)
+        models[f"smollm2-{size}"] = CatalogModel(f"HuggingFaceTB/SmolLM2-{size.upper()}-Instruct", numbers)
+        models[f"smollm2-{size}-base"] = CatalogModel(f"HuggingFaceTB/SmolLM2-{size.upper()}", numbers)
     smollm3 = _shape(36, 2048, 11008, 16, 4, 128256, 65536, tied=True)
-    found["smollm3-3b"] = Known("HuggingFaceTB/SmolLM3-3B", smollm3)
-    found["smollm3-3b-base"] = Known("HuggingFaceTB/SmolLM3-3B-Base", smollm3)
+    models["smollm3-3b"] = CatalogModel("HuggingFaceTB/SmolLM3-3B", smollm3)
+    models["smollm3-3b-base"] = CatalogModel("HuggingFaceTB/SmolLM3-3B-Base", smollm3)
     for size, numbers in QWEN3.items():
-        found[f"qwen3-{size}"] = Known(f"Qwen/Qwen3-{size.upper()}", numbers)
+        models[f"qwen3-{size}"] = CatalogModel(f"Qwen/Qwen3-{size.upper()}", numbers)
         if size != "32b":
-            found[f"qwen3-{size}-base"] = Known(f"Qwen/Qwen3-{size.upper()}-Base", numbers)
+            models[f"qwen3-{size}-base"] = CatalogModel(f"Qwen/Qwen3-{size.upper()}-Base", numbers)
     for size, numbers in QWEN25.items():
-        found[f"qwen2.5-{size}"] = Known(f"Qwen/Qwen2.5-{size.upper()}", numbers)
-        found[f"qwen2.5-{size}-instruct"] = Known(f"Qwen/Qwen2.5-{size.upper()}-Instruct", numbers)
+        models[f"qwen2.5-{size}"] = CatalogModel(f"Qwen/Qwen2.5-{size.upper()}", numbers)
+        models[f"qwen2.5-{size}-instruct"] = CatalogModel(f"Qwen/Qwen2.5-{size.upper()}-Instruct", numbers)
     for (version, size), numbers in LLAMA3.items():
         repository = f"meta-llama/Llama-{version}-{size.upper()}"
-        found[f"llama-{version}-{size}"] = Known(repository, numbers)
-        found[f"llama-{version}-{size}-instruct"] = Known(f"{repository}-Instruct", numbers)
-    found["llama-3.3-70b-instruct"] = Known("meta-llama/Llama-3.3-70B-Instruct", LLAMA3["3.1", "70b"])
+        models[f"llama-{version}-{size}"] = CatalogModel(repository, numbers)
+        models[f"llama-{version}-{size}-instruct"] = CatalogModel(f"{repository}-Instruct", numbers)
+    models["llama-3.3-70b-instruct"] = CatalogModel("meta-llama/Llama-3.3-70B-Instruct", LLAMA3["3.1", "70b"])
     for size, numbers in GEMMA3.items():
-        found[f"gemma-3-{size}"] = Known(f"google/gemma-3-{size}-pt", numbers)
-        found[f"gemma-3-{size}-it"] = Known(f"google/gemma-3-{size}-it", numbers)
+        models[f"gemma-3-{size}"] = CatalogModel(f"google/gemma-3-{size}-pt", numbers)
+        models[f"gemma-3-{size}-it"] = CatalogModel(f"google/gemma-3-{size}-it", numbers)
     mistral = _shape(32, 4096, 14336, 32, 8, 32768, 32768)
-    found["mistral-7b"] = Known("mistralai/Mistral-7B-v0.3", mistral)
-    found["mistral-7b-instruct"] = Known("mistralai/Mistral-7B-Instruct-v0.3", mistral)
+    models["mistral-7b"] = CatalogModel("mistralai/Mistral-7B-v0.3", mistral)
+    models["mistral-7b-instruct"] = CatalogModel("mistralai/Mistral-7B-Instruct-v0.3", mistral)
     nemo = _shape(40, 5120, 14336, 32, 8, 131072, 131072, head_dim=128)
-    found["mistral-nemo-12b"] = Known("mistralai/Mistral-Nemo-Base-2407", nemo)
-    found["mistral-nemo-12b-instruct"] = Known("mistralai/Mistral-Nemo-Instruct-2407", nemo)
-    found["phi-3.5-mini-instruct"] = Known(
+    models["mistral-nemo-12b"] = CatalogModel("mistralai/Mistral-Nemo-Base-2407", nemo)
+    models["mistral-nemo-12b-instruct"] = CatalogModel("mistralai/Mistral-Nemo-Instruct-2407", nemo)
+    models["phi-3.5-mini-instruct"] = CatalogModel(
         "microsoft/Phi-3.5-mini-instruct", _shape(32, 3072, 8192, 32, 32, 32064, 131072)
     )
-    found["phi-4"] = Known("microsoft/phi-4", _shape(40, 5120, 17920, 40, 10, 100352, 16384))
-    found["phi-4-mini-instruct"] = Known(
+    models["phi-4"] = CatalogModel("microsoft/phi-4", _shape(40, 5120, 17920, 40, 10, 100352, 16384))
+    models["phi-4-mini-instruct"] = CatalogModel(
         "microsoft/Phi-4-mini-instruct", _shape(32, 3072, 8192, 24, 8, 200064, 131072, tied=True)
     )
     distills = {
@@ -135,17 +135,17 @@ def _named() -> dict[str, Known]:
     for name, numbers in distills.items():
         family, size = name.split("-")
         repository = f"deepseek-ai/DeepSeek-R1-Distill-{family.capitalize()}-{size.upper()}"
-        found[f"deepseek-r1-distill-{name}"] = Known(repository, numbers)
-    return found
+        models[f"deepseek-r1-distill-{name}"] = CatalogModel(repository, numbers)
+    return models
 
 
-KNOWN: dict[str, Known] = _named()
+CATALOG: dict[str, CatalogModel] = _build_catalog()
 
 
-def shape_of(name: str) -> Shape | None:
-    """The shape of a known model, by its name here or its repository's, with or without ``hf:``."""
-    wanted = name.removeprefix("hf:").partition("@")[0].lower()
-    for own, known in KNOWN.items():
-        if wanted in (own, known.repository.lower()):
-            return known.shape
+def find_shape(name: str) -> DecoderShape | None:
+    """The shape of a model in the catalog, by its short name or its repository, with or without ``hf:``."""
+    name = name.removeprefix("hf:").partition("@")[0].lower()
+    for short_name, model in CATALOG.items():
+        if name in (short_name, model.repository.lower()):
+            return model.shape
     return None

@@ -1,4 +1,4 @@
-"""A packaged GGUF model as a folder of safetensors, converted in a process of its own."""
+"""Conversion of GGUF files and pickled weights to folders of safetensors, in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from trainables.models.folder import ModelError
 
 
-def convert(source: Path, folder: Path, unsafe: Sequence[str] = ()) -> None:
+def convert_model(source: Path, folder: Path, unsafe: Sequence[str] = ()) -> None:
     """Writes the model of a GGUF file, or of a folder with pickled weights, as safetensors to ``folder``.
 
-    ``unsafe`` is what the spec trusts of it. In a process of its own: what loading leaves behind (memory, log settings)
-    stays out of the caller's.
+    ``unsafe``: what the spec trusts the model with. A process of its own keeps the caller's memory and log settings as
+    they are. Raises ``ModelError``.
     """
     command = [
         sys.executable,
@@ -24,17 +24,18 @@ def convert(source: Path, folder: Path, unsafe: Sequence[str] = ()) -> None:
         str(folder.resolve()),
         *unsafe,
     ]
-    # From where this package lies, so that it is found from a checkout as well.
-    _run(command, what=f"{source.name} could not be converted", cwd=Path(__file__).parents[2])
+    # Started in the folder above this package, so that a checkout works as an installation does.
+    run_command(command, failure=f"{source.name} could not be converted", cwd=Path(__file__).parents[2])
 
 
-def _run(command: list[str], what: str, cwd: Path | None = None) -> None:
-    # Nobody is there to answer: what a library would ask, it is not told.
+def run_command(command: list[str], failure: str, cwd: Path | None = None) -> None:
+    """Runs a command; raises ``ModelError`` with ``failure`` and the end of its output if it fails."""
+    # No input: a library that asks a question must fail instead of waiting for an answer.
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=cwd)
     if done.returncode != 0:
         lines = (done.stdout + done.stderr).strip().splitlines()[-5:]
         raise ModelError(
-            f"{what}. Tried:\n  {' '.join(command)}\nIt ended with code {done.returncode}:\n  "
+            f"{failure}. Tried:\n  {' '.join(command)}\nIt exited with code {done.returncode}:\n  "
             + "\n  ".join(lines)
-            + "\nNothing was kept. Check the network and try again, or give model.path a folder."
+            + "\nNothing was kept. Check the network and try again, or set model.path to a folder."
         )

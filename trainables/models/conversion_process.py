@@ -1,4 +1,4 @@
-"""Turns a GGUF file, or a folder with weights, pickled or not, into a model folder as transformers writes it:
+"""Converts a GGUF file, or a folder of weights, pickled or not, to a model folder as transformers writes it:
 safetensors, tokenizer, chat template, and an embedding with a row for each of the tokenizer's tokens.
 
 python -m trainables.models.conversion_process MODEL.gguf|FOLDER INTO
@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 
-def convert(source: Path, folder: Path, remote_code: bool = False) -> None:
-    """Writes the model in ``source`` to ``folder``: a GGUF file's in bfloat16, other weights as they are.
+def convert_model(source: Path, folder: Path, remote_code: bool = False) -> None:
+    """Writes the model in ``source`` to ``folder``: a GGUF file's in bfloat16, other weights in their own dtype.
 
-    ``remote_code``: code that comes with the model may run. Where nothing is said, transformers would ask.
+    ``remote_code``: whether code that comes with the model may run. It is always passed on, as transformers would ask.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if source.is_dir():
-        # From pickles, transformers has torch read weights alone, and no other objects.
+        # transformers has torch read pickles with weights_only: tensors and no other objects.
         options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": remote_code}
         safe = any(source.glob("*.safetensors"))
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
@@ -29,19 +29,21 @@ def convert(source: Path, folder: Path, remote_code: bool = False) -> None:
         options = {"gguf_file": source.name, "local_files_only": True, "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(source.parent, **options)
         model = AutoModelForCausalLM.from_pretrained(source.parent, dtype=torch.bfloat16, **options)
-        _forget_quantization(model)
+        _clear_quantization(model)
         model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
         tokenizer.model_max_length = model.config.max_position_embeddings
-    grow(model, len(tokenizer))
+    add_embedding_rows(model, len(tokenizer))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
-        file.chmod(0o644)  # the weights come out readable by their owner alone; a cache may be shared
+        file.chmod(0o644)  # transformers writes weights that only their owner can read; a cache may be shared
 
 
-def grow(model: Any, tokens: int) -> None:
-    """Gives the embedding and the head a row for each token: the mean of the rows there are, which changes what is said
-    the least (Hewitt, 2021, https://nlp.stanford.edu/~johnhew/vocab-expansion.html).
+def add_embedding_rows(model: Any, tokens: int) -> None:
+    """Adds rows to the embedding and the head until each token has one.
+
+    A new row is the mean of the existing ones, which changes the model's answers least (Hewitt, 2021,
+    https://nlp.stanford.edu/~johnhew/vocab-expansion.html).
     """
     import torch
 
@@ -54,8 +56,8 @@ def grow(model: Any, tokens: int) -> None:
             module.weight[rows:] = module.weight[:rows].float().mean(0).to(module.weight.dtype)
 
 
-def _forget_quantization(model: Any) -> None:
-    """Loaded from GGUF, the weights are plain, but the model says it is quantized and would not be saved."""
+def _clear_quantization(model: Any) -> None:
+    """Removes the mark of a quantized model, with which transformers wouldn't save it: weights from GGUF are plain."""
     model.hf_quantizer = None
     model.is_quantized = False
     del model.config.quantization_config
@@ -63,4 +65,4 @@ def _forget_quantization(model: Any) -> None:
 
 
 if __name__ == "__main__":
-    convert(Path(sys.argv[1]), Path(sys.argv[2]), remote_code="remote_code" in sys.argv[3:])
+    convert_model(Path(sys.argv[1]), Path(sys.argv[2]), remote_code="remote_code" in sys.argv[3:])

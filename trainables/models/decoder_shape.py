@@ -1,4 +1,4 @@
-"""A decoder's numbers, from its ``config.json`` alone: what its weights and its activations are made of."""
+"""The dimensions of a decoder, read from its ``config.json`` alone: the sizes of its weights and activations."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Of model types whose configs don't say it.
+# Model types whose configs don't state these properties.
 QKV_BIAS = ("qwen2",)
 QK_NORM = ("qwen3", "gemma3", "gemma3_text")
 FOUR_NORMS = ("gemma2", "gemma3", "gemma3_text")
 TIED = ("gemma", "gemma2", "gemma3", "gemma3_text")  # unless their configs say otherwise
 
 
-class Unforeseen(ValueError):  # noqa: N818
-    """A model whose memory can't be foretold; says why."""
+class MemoryNotPredictable(ValueError):  # noqa: N818
+    """The memory of a model or a method can't be predicted; the message says why."""
 
 
 @dataclass(frozen=True)
-class Shape:
-    """``linear``: the (inputs, outputs) of a decoder layer's linear layers, by name; ``norms`` of a layer's are
-    ``hidden`` wide. ``rewards``: a head that gives one number is where the one that predicts tokens would be."""
+class DecoderShape:
+    """``layers`` decoder layers with gated MLPs, an embedding, a last norm and a head.
+
+    ``norms``: how many norms of width ``hidden`` each layer has. ``tied``: whether the head is the embedding.
+    ``reward_head``: whether a head with one output replaces the one that predicts tokens.
+    """
 
     layers: int
     hidden: int
@@ -34,10 +37,11 @@ class Shape:
     qkv_bias: bool = False
     qk_norm: bool = False
     norms: int = 2
-    rewards: bool = False
+    reward_head: bool = False
 
     @property
     def linear(self) -> dict[str, tuple[int, int]]:
+        """(inputs, outputs) of each linear layer of a decoder layer, by name."""
         wide, narrow = self.heads * self.head_dim, self.kv_heads * self.head_dim
         return {
             "q_proj": (self.hidden, wide),
@@ -51,17 +55,17 @@ class Shape:
 
     @property
     def linear_params(self) -> int:
-        """Weights of one layer's linear layers."""
+        """Weights of the linear layers in one decoder layer."""
         return sum(inputs * outputs for inputs, outputs in self.linear.values())
 
     @property
     def linear_outputs(self) -> int:
-        """Rows of one layer's linear layers."""
+        """Summed outputs of the linear layers in one decoder layer: the rows of their weights."""
         return sum(outputs for _, outputs in self.linear.values())
 
     @property
-    def small_params(self) -> int:
-        """One layer's norms and biases."""
+    def norm_and_bias_params(self) -> int:
+        """Parameters of the norms and biases in one decoder layer."""
         wide, narrow = self.heads * self.head_dim, self.kv_heads * self.head_dim
         return (
             self.norms * self.hidden
@@ -71,7 +75,7 @@ class Shape:
 
     @property
     def layer_params(self) -> int:
-        return self.linear_params + self.small_params
+        return self.linear_params + self.norm_and_bias_params
 
     @property
     def embedding_params(self) -> int:
@@ -79,8 +83,8 @@ class Shape:
 
     @property
     def head_params(self) -> int:
-        """What the head has of its own: nothing where it is the embedding."""
-        if self.rewards:
+        """Parameters of the head that aren't the embedding's: none where they are tied."""
+        if self.reward_head:
             return self.hidden
         return 0 if self.tied else self.embedding_params
 
@@ -89,22 +93,22 @@ class Shape:
         return self.layers * self.layer_params + self.embedding_params + self.head_params + self.hidden
 
 
-def of(config: Mapping[str, Any]) -> Shape:
+def from_config(config: Mapping[str, Any]) -> DecoderShape:
     """The shape of a model with this ``config.json``.
 
-    Raises :class:`Unforeseen` for a model that isn't a plain decoder with gated MLPs.
+    Raises :class:`MemoryNotPredictable` for a model that isn't a plain decoder with gated MLPs.
 
-    >>> of({"hidden_size": 576, "num_hidden_layers": 30, ...}).params  # doctest: +SKIP
+    >>> from_config({"hidden_size": 576, "num_hidden_layers": 30, ...}).params  # doctest: +SKIP
     134515008
     """
     text = {**config, **(config.get("text_config") or {})}
     kind = str(text.get("model_type", config.get("model_type")))
     experts = [key for key in ("num_experts", "num_local_experts", "n_routed_experts") if text.get(key)]
     if experts:
-        raise Unforeseen(f"{kind} is a mixture of experts, whose memory isn't foretold yet")
+        raise MemoryNotPredictable(f"{kind} is a mixture of experts, whose memory can't be predicted yet")
     try:
         hidden, heads = int(text["hidden_size"]), int(text["num_attention_heads"])
-        return Shape(
+        return DecoderShape(
             layers=int(text["num_hidden_layers"]),
             hidden=hidden,
             intermediate=int(text["intermediate_size"]),
@@ -119,4 +123,4 @@ def of(config: Mapping[str, Any]) -> Shape:
             norms=4 if kind in FOUR_NORMS else 2,
         )
     except KeyError as error:
-        raise Unforeseen(f"the config of this {kind} model doesn't say {error.args[0]}") from error
+        raise MemoryNotPredictable(f"the config of this {kind} model lacks {error.args[0]}") from error

@@ -1,6 +1,6 @@
-"""What a model's folder holds: whether it is whole, its architecture, and the fingerprint of its contents.
+"""A model's folder: whether it is complete, its architecture, and the fingerprint of its contents.
 
-Nothing here imports torch: ``paretune plan`` asks these questions and must be quick.
+This file doesn't import torch: ``paretune plan`` uses it and must be quick.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trainables.storage import files
 from trainables.storage.home import home
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-# All that decides what a model answers. Notes, licences and other formats of the same weights stay out.
+# All files that affect a model's answers. Notes, licenses and other formats of the same weights are left out.
 CONTENTS = (
     "config.json",
     "generation_config.json",
@@ -30,11 +30,13 @@ CONTENTS = (
     "chat_template.*",
     "*.safetensors",
 )
-ADDED_ROWS = "added_rows.json"  # in a folder whose embedding has got rows for tokens that had none
+ADDED_ROWS = (
+    "added_rows.json"  # in the folder of a model whose embedding was given rows for tokens that had none
+)
 
 
 class ModelError(ValueError):
-    """A base model that is not there or can't be used: what was looked for, where, and what to do."""
+    """A base model is missing or can't be used; the message says what was looked for, where, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Architecture:
     config: dict[str, Any]
     layers: int
     modules: tuple[str, ...]  # full names: model.layers.0.self_attn.q_proj, ...
-    chat_template: bool = True  # whether the tokenizer has one of its own
-    added_rows: int = 0  # of the embedding, for tokens that the model was made without
+    chat_template: bool = True  # whether the tokenizer has one
+    added_rows: int = 0  # of the embedding, for tokens that the model was trained without
 
     @cached_property
     def module_names(self) -> tuple[str, ...]:
@@ -53,7 +55,7 @@ class Architecture:
         return tuple(sorted({module.rpartition(".")[2] for module in self.modules}))
 
     def trained_for(self, task: str) -> Architecture:
-        """As a stage's ``task`` has it: what gives rewards (SEQ_CLS) is without the head that predicts tokens."""
+        """The architecture for a stage's ``task``: a reward model (``SEQ_CLS``) has no head that predicts tokens."""
         if task == "CAUSAL_LM":
             return self
         return replace(self, modules=tuple(m for m in self.modules if not _ends_in(m, "lm_head")))
@@ -63,7 +65,7 @@ class Architecture:
         return any(_ends_in(module, name) for module in self.modules)
 
     def has_part(self, name: str) -> bool:
-        """Like ``has_module``, and true of modules that only hold others, too: ``mlp``, ``layers.3``."""
+        """Like ``has_module``, but also true for modules that only contain others: ``mlp``, ``layers.3``."""
         return any(_ends_in(part, name) for module in self.modules for part in _parts(module))
 
 
@@ -76,17 +78,17 @@ def _parts(module: str) -> list[str]:
     return [".".join(pieces[:end]) for end in range(1, len(pieces) + 1)]
 
 
-def architecture(folder: Path) -> Architecture:
+def read_architecture(folder: Path) -> Architecture:
     """Reads a model's architecture from ``config.json`` and the safetensors headers.
 
-    >>> architecture(Path("SmolLM2-135M-Instruct")).layers  # doctest: +SKIP
+    >>> read_architecture(Path("SmolLM2-135M-Instruct")).layers  # doctest: +SKIP
     30
     """
-    check(folder)
+    check_model_folder(folder)
     config = read_json(folder / "config.json")
     tensors = {name for file in folder.glob("*.safetensors") for name in _tensor_names(file)}
     modules = {name.rpartition(".")[0] for name in tensors} - {""}
-    # A tied head is not stored: it is the embedding under another name.
+    # A tied head has no tensor of its own: it is the embedding under another name.
     if config.get("tie_word_embeddings", not any(_ends_in(m, "lm_head") for m in modules)):
         modules.add("lm_head")
     return Architecture(
@@ -110,11 +112,11 @@ def _layers(config: dict[str, Any], folder: Path) -> int:
         for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
             if isinstance(level.get(key), int):
                 return int(level[key])
-    raise ModelError(f"{folder}: config.json does not say how many layers there are (num_hidden_layers).")
+    raise ModelError(f"{folder}: config.json doesn't state the number of layers (num_hidden_layers).")
 
 
 def _tensor_names(file: Path) -> list[str]:
-    """The names in a safetensors header: a length in 8 bytes, then JSON."""
+    """The tensors' names in a safetensors file, whose header is a length in 8 bytes, then JSON."""
     try:
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
@@ -122,35 +124,37 @@ def _tensor_names(file: Path) -> list[str]:
                 raise ValueError("the header is longer than the file")
             return [name for name in json.loads(opened.read(length)) if name != "__metadata__"]
     except (struct.error, ValueError) as error:
-        raise ModelError(f"{file}: not a whole safetensors file ({error}). Download it again.") from error
+        raise ModelError(f"{file}: not a complete safetensors file ({error}). Download it again.") from error
 
 
-def check(folder: Path) -> Path:
-    """The folder itself, once it is sure that a causal language model can be loaded from it.
+def check_model_folder(folder: Path) -> Path:
+    """The folder itself, checked: it has everything that loading a causal language model takes.
 
-    Raises ``ModelError`` that says what is missing.
+    Raises ``ModelError``, which names what is missing.
     """
     if not folder.is_dir():
-        raise ModelError(f"There is no model folder {folder}. Give the folder that holds its config.json.")
+        raise ModelError(
+            f"There is no model folder {folder}. Give the folder that contains the model's config.json."
+        )
     if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
-        raise ModelError(f"{folder} holds an adapter, not a model. Merge it into its base model first.")
+        raise ModelError(f"{folder} contains an adapter, not a model. Merge it into its base model first.")
     if not (folder / "config.json").exists():
-        raise ModelError(f"{folder} has no config.json, so it is not a model's folder.")
+        raise ModelError(f"{folder} has no config.json, so it isn't a model folder.")
     _check_weights(folder)
     if not any((folder / name).exists() for name in TOKENIZERS):
         raise ModelError(
-            f"{folder} has no tokenizer (looked for {', '.join(TOKENIZERS)}). Save it there, too."
+            f"{folder} has no tokenizer (looked for {', '.join(TOKENIZERS)}). Save it there as well."
         )
     return folder
 
 
 def _check_weights(folder: Path) -> None:
     if not any(folder.glob("*.safetensors")):
-        found = pickles(folder)
+        pickles = find_pickles(folder)
         reason = (
-            f" It has {found[0].name}, but a pickle can run any code when it is read; if you trust it, write "
+            f" It has {pickles[0].name}, but a pickle can run any code when it is read; if you trust it, write "
             "model: {unsafe: [pickle]}."
-            if found
+            if pickles
             else ""
         )
         raise ModelError(
@@ -158,19 +162,21 @@ def _check_weights(folder: Path) -> None:
             "which writes safetensors."
         )
     if outside := [name for name in _shards(folder) if files.leads_out(name)]:
-        raise ModelError(f"{folder}: its index names weights outside of it: {outside[0]!r}.")
+        raise ModelError(f"{folder}: its index names weights outside of the folder: {outside[0]!r}.")
     missing = [name for name in _shards(folder) if not (folder / name).exists()]
     if missing:
-        raise ModelError(f"{folder} lacks {', '.join(missing)}. The download was cut short; fetch it again.")
+        raise ModelError(
+            f"{folder} lacks {', '.join(missing)}. The download was incomplete; fetch the model again."
+        )
 
 
-def pickles(folder: Path) -> list[Path]:
-    """The files of a folder that may hold weights as pickles, by name."""
+def find_pickles(folder: Path) -> list[Path]:
+    """The files in a folder that may contain pickled weights, sorted by name."""
     return sorted(file for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
 
 
 def _shards(folder: Path) -> list[str]:
-    """The weight files that the index names, and the index itself where one of several files is there."""
+    """The weight files that the index names; the index itself where it is missing beside one of several files."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
         return sorted(set(read_json(index).get("weight_map", {}).values()))
@@ -178,38 +184,38 @@ def _shards(folder: Path) -> list[str]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file of a model's folder; ``ModelError`` names it when it is damaged."""
+    """The object in a JSON file of a model's folder. Raises ``ModelError`` if the file is damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(f"{path}: not JSON: {error}") from error
+        raise ModelError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(value, dict):
-        raise ModelError(f"{path}: an object is expected here, not {type(value).__name__}.")
+        raise ModelError(f"{path}: expected a JSON object, not {type(value).__name__}.")
     return value
 
 
 def fingerprint(folder: Path) -> str:
-    """A hash of what the model is (config, tokenizer, chat template, weights) that no path enters.
+    """A hash of the model's contents (config, tokenizer, chat template, weights), wherever the folder is.
 
-    Hashing gigabytes takes seconds, so each file's hash is remembered until its size or time changes.
+    Hashing gigabytes takes seconds, so each file's hash is cached until its size or modification time changes.
     """
-    remembered_in = home() / "fingerprints.json"
-    known = _remembered(remembered_in)
-    hashes, fresh = {}, {}
+    cache = home() / "fingerprints.json"
+    known = _read_cache(cache)
+    hashes, new = {}, {}
     for file in sorted({file for pattern in CONTENTS for file in folder.glob(pattern) if file.is_file()}):
         status = file.stat()
         key = f"{file.resolve()} {status.st_size} {status.st_mtime_ns}"
         if key not in known:
-            known[key] = fresh[key] = files.file_sha256(file)
+            known[key] = new[key] = files.file_sha256(file)
         hashes[file.name] = known[key]
-    if fresh:
+    if new:
         # A cache that can't be written costs time, not correctness.
         with contextlib.suppress(OSError):
-            files.write_json(remembered_in, _remembered(remembered_in) | fresh)
+            files.write_json(cache, _read_cache(cache) | new)
     return files.sha256(hashes)
 
 
-def _remembered(path: Path) -> dict[str, str]:
+def _read_cache(path: Path) -> dict[str, str]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

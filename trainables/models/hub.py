@@ -1,6 +1,6 @@
 """Base models on a hub: Hugging Face (``hf:ORG/NAME``) and ModelScope (``ms:ORG/NAME``).
 
-Each hub keeps its own cache; what is there is used without asking the network.
+Each hub has its own cache; a model that is in it is used without network access.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from trainables.models.folder import ModelError, check
+from trainables.models.folder import ModelError, check_model_folder
 
-# Weights as safetensors, configs, tokenizers and chat templates; never pickles. Code is not run unless a spec says so.
-WANTED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py"]
-# Subfolders repeat the weights in other formats, and so does `consolidated`.
-UNWANTED = ["*/*", "consolidated*"]
+# Weights as safetensors, configs, tokenizers and chat templates; never pickles. Code runs only if a spec allows it.
+DOWNLOADED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py"]
+# Subfolders and `consolidated` hold the same weights in other formats.
+IGNORED = ["*/*", "consolidated*"]
 
 
 @dataclass(frozen=True)
-class Hub:
+class HuggingFaceModel:
     """A model on the Hugging Face hub: ``org/name``, at a branch, tag or commit."""
 
     repository: str
@@ -31,27 +31,27 @@ class Hub:
     hint: ClassVar[str] = "A gated model also needs `hf auth login`."
 
     def local(self) -> Path | None:
-        """The model's folder on this machine, ``None`` while it has to be fetched."""
+        """The model's folder on this machine, ``None`` if it has to be downloaded."""
         try:
-            return check(self._snapshot(local_files_only=True))
-        except (OSError, ModelError):  # never downloaded, or not to its end
+            return check_model_folder(self._snapshot(local_files_only=True))
+        except (OSError, ModelError):  # not downloaded, or incompletely
             return None
         except ValueError as error:
-            raise ModelError(f"{self.prefix}:{self.repository} can't be a model's id: {error}") from error
+            raise ModelError(f"{self.prefix}:{self.repository} isn't a valid model id: {error}") from error
 
     def fetch(self) -> Path:
-        """The model's folder, downloaded when it isn't there. Prints nothing."""
-        if (here := self.local()) is not None:
-            return here
+        """The model's folder, downloaded if missing. Prints nothing. Raises ``ModelError``."""
+        if (folder := self.local()) is not None:
+            return folder
         try:
             snapshot = self._snapshot(local_files_only=False)
-        # Whatever breaks a download (names, rights, network, disk) is for the user to read, not to trace.
+        # Whatever breaks a download (name, permission, network, disk) is a message to the user, not a stack trace.
         except Exception as error:
             raise ModelError(
                 f"{self.prefix}:{self.repository} could not be downloaded: {error}\n"
-                f"Check the id and the network, or give model.path a folder. {self.hint}"
+                f"Check the id and the network, or set model.path to a folder. {self.hint}"
             ) from error
-        return check(snapshot)
+        return check_model_folder(snapshot)
 
     def _snapshot(self, local_files_only: bool) -> Path:
         from huggingface_hub import snapshot_download
@@ -61,15 +61,15 @@ class Hub:
                 self.repository,
                 revision=self.revision,
                 local_files_only=local_files_only,
-                allow_patterns=WANTED,
-                ignore_patterns=UNWANTED,
+                allow_patterns=DOWNLOADED,
+                ignore_patterns=IGNORED,
             )
         return Path(folder)
 
 
 @dataclass(frozen=True)
-class ModelScope(Hub):
-    """A model on ModelScope, through the optional package of that name."""
+class ModelScopeModel(HuggingFaceModel):
+    """A model on ModelScope, through the optional package ``modelscope``."""
 
     prefix: ClassVar[str] = "ms"
     hint: ClassVar[str] = "A private model also needs `modelscope login`."
@@ -86,8 +86,8 @@ class ModelScope(Hub):
             self.repository,
             revision=self.revision,
             local_files_only=local_files_only,
-            allow_file_pattern=WANTED,
-            ignore_file_pattern=UNWANTED,
+            allow_file_pattern=DOWNLOADED,
+            ignore_file_pattern=IGNORED,
         )
         return Path(folder)
 

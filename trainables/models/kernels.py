@@ -1,4 +1,4 @@
-"""Which attention and which fused kernels run a model: Liger's (arXiv:2410.10989), or Unsloth's own way of loading."""
+"""The attention implementation and the fused kernels that run a model: Liger's (arXiv:2410.10989) or Unsloth's."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from trainables.system import capabilities
 from trainables.tokenization.batching import SHORT_ROW
 
-# A loss is each stage's own, computed where there are labels; of Liger's kernels those of the layers are taken.
-LIGER = {
+# Only the kernels of the layers: each stage computes its own loss, and only where there are labels.
+LIGER_KERNELS = {
     "rope": True,
     "rms_norm": True,
     "swiglu": True,
@@ -18,60 +18,62 @@ LIGER = {
 }
 
 
-def attention(asked: str, cutoff: int, device: str) -> str:
-    """The attention that runs where ``asked`` is asked for: ``auto`` takes the quickest that works.
+def choose_attention(requested: str, cutoff: int, device: str) -> str:
+    """The attention implementation for a ``requested`` one; ``auto`` is the fastest that works.
 
-    On a CPU, SDPA's backward costs more than the attention matrix of short rows.
+    ``cutoff``: the longest row, in tokens. On a CPU, SDPA's backward pass costs more than the attention matrix of short
+    rows.
     """
-    if asked != "auto":
-        return asked
+    if requested != "auto":
+        return requested
     if device == "cpu":
         return "eager" if cutoff <= SHORT_ROW else "sdpa"
-    return "flash_attention_2" if capabilities.check("flash_attention_2").works else "sdpa"
+    return "flash_attention_2" if capabilities.check_capability("flash_attention_2").works else "sdpa"
 
 
-def chosen(asked: str) -> str:
-    """What runs where ``asked`` is asked for: ``auto`` takes Liger's where they work, else none."""
-    if asked != "auto":
-        return asked
-    return "liger" if capabilities.check("liger").works else "none"
+def choose_kernels(requested: str) -> str:
+    """The kernels for ``requested`` ones; ``auto`` is Liger's where they work, else none."""
+    if requested != "auto":
+        return requested
+    return "liger" if capabilities.check_capability("liger").works else "none"
 
 
-def loaded(
+def load_with_kernels(
     kernel: str, loader: Any, folder: Path, options: dict[str, Any], cutoff: int, trains_whole: bool
 ) -> Any:
-    """The model that ``loader`` makes of ``folder``, with the kernels in place.
+    """The model in ``folder``, loaded by transformers' class ``loader``, with the kernels applied.
 
-    ``cutoff``: the longest row, in tokens. ``trains_whole``: whether the base's own weights are trained.
+    ``cutoff``: the longest row, in tokens. ``trains_whole``: whether the base's own weights train. Raises
+    ``ValueError`` for a model that Liger has no kernels for.
     """
     if kernel == "unsloth":
-        return _by_unsloth(folder, options, cutoff, trains_whole)
+        return _load_with_unsloth(folder, options, cutoff, trains_whole)
     model = loader.from_pretrained(folder, **options)
     if kernel == "liger":
         from liger_kernel.transformers import _apply_liger_kernel_to_instance
 
-        _apply_liger_kernel_to_instance(model=model, **_taken(_apply_for(model)))
+        _apply_liger_kernel_to_instance(model=model, **_supported_kernels(_liger_patch(model)))
     return model
 
 
-def _apply_for(model: Any) -> Any:
+def _liger_patch(model: Any) -> Any:
     from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN
 
     kind = model.config.get_text_config().model_type
     if kind not in MODEL_TYPE_TO_APPLY_LIGER_FN:
-        raise ValueError(f"Liger has no kernels for {kind} models; take model.kernels: none")
+        raise ValueError(f"Liger has no kernels for {kind} models; use model.kernels: none")
     return MODEL_TYPE_TO_APPLY_LIGER_FN[kind]
 
 
-def _taken(apply: Any) -> dict[str, bool]:
-    """Which of Liger's kernels to take; not every model has all of them."""
+def _supported_kernels(apply: Any) -> dict[str, bool]:
+    """Those of :data:`LIGER_KERNELS` that Liger has for the model that ``apply`` patches."""
     import inspect
 
-    known = inspect.signature(apply).parameters
-    return {name: value for name, value in LIGER.items() if name in known}
+    parameters = inspect.signature(apply).parameters
+    return {name: value for name, value in LIGER_KERNELS.items() if name in parameters}
 
 
-def _by_unsloth(folder: Path, options: dict[str, Any], cutoff: int, trains_whole: bool) -> Any:
+def _load_with_unsloth(folder: Path, options: dict[str, Any], cutoff: int, trains_whole: bool) -> Any:
     from unsloth import FastLanguageModel
 
     quantized = options.get("quantization_config")

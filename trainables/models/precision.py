@@ -1,4 +1,4 @@
-"""Which dtype the weights and the arithmetic have under each ``precision``."""
+"""The dtypes of weights and arithmetic for each ``precision``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 @dataclass(frozen=True)
 class Dtypes:
-    """``frozen`` and ``trainable``: the weights' while training; after it, all end up in ``frozen``.
+    """``frozen`` and ``trainable``: the dtypes of the weights during training; all are saved in ``frozen``.
 
-    ``autocast``: the arithmetic's while training, ``None`` for the weights' own.
+    ``autocast``: the dtype of the arithmetic during training, ``None`` for that of the weights.
     """
 
     frozen: torch.dtype
@@ -24,11 +24,13 @@ class Dtypes:
         return self.autocast or self.trainable
 
 
-def dtypes(precision: str, model_dtype: str) -> Dtypes:
-    """``bf16`` and ``fp16`` keep trainable weights in fp32 and frozen ones in the model's dtype, under
-    autocast; ``pure_bf16`` and ``fp32`` keep everything in the one dtype.
+def choose_dtypes(precision: str, model_dtype: str) -> Dtypes:
+    """The dtypes for a ``precision``.
 
-    >>> dtypes("bf16", "bfloat16").trainable
+    ``bf16`` and ``fp16`` keep trainable weights in fp32 and frozen ones in the model's dtype, under autocast;
+    ``pure_bf16`` and ``fp32`` keep everything in one dtype.
+
+    >>> choose_dtypes("bf16", "bfloat16").trainable
     torch.float32
     """
     if precision == "fp32":

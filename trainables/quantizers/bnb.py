@@ -10,17 +10,17 @@ from trainables.quantizers.base import QuantizationSettings, Quantizer
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainables.models.decoder_shape import Shape
+    from trainables.models.decoder_shape import DecoderShape
     from trainables.models.precision import Dtypes
 
 
 class BitsAndBytes(Quantizer):
-    """4 bits in blocks of 64, their scales in 8 bits with ``double_quant``; 8 bits, one scale a row."""
+    """4 bits in blocks of 64, with scales in 8 bits if ``double_quant``; or 8 bits, with one scale per row."""
 
     bits: ClassVar[tuple[int, ...]] = (4, 8)
-    own: ClassVar[tuple[str, ...]] = ("quant_type", "double_quant", "int8_threshold")
+    exclusive_settings: ClassVar[tuple[str, ...]] = ("quant_type", "double_quant", "int8_threshold")
 
-    def need(self, settings: QuantizationSettings) -> str:
+    def capability(self, settings: QuantizationSettings) -> str:
         return f"bitsandbytes {settings.bits}-bit"
 
     def load_options(self, settings: QuantizationSettings, dtypes: Dtypes) -> dict[str, Any]:
@@ -38,13 +38,13 @@ class BitsAndBytes(Quantizer):
         return {"quantization_config": config}
 
     def quantize(self, settings: QuantizationSettings, model: nn.Module, dtypes: Dtypes) -> None:
-        keep_gradients_right_on_cpu(model)
-        let_go_of_the_file(model)
+        keep_cpu_gradients_correct(model)
+        detach_from_weights_file(model)
 
     def is_quantized(self, module: nn.Module) -> bool:
-        # PEFT's layers around them have the same names.
-        own = type(module).__module__.startswith("bitsandbytes")
-        return own and type(module).__name__ in ("Linear4bit", "Linear8bitLt")
+        # PEFT's wrappers around these layers have the same class names.
+        is_library_class = type(module).__module__.startswith("bitsandbytes")
+        return is_library_class and type(module).__name__ in ("Linear4bit", "Linear8bitLt")
 
     def constants(self, module: Any) -> Iterable[Tensor]:
         state = getattr(module.weight, "quant_state", None)
@@ -55,35 +55,35 @@ class BitsAndBytes(Quantizer):
         if scales is not None:
             yield scales
 
-    def bytes_per_weight(self, settings: QuantizationSettings, shape: Shape) -> float:
+    def bytes_per_weight(self, settings: QuantizationSettings, shape: DecoderShape) -> float:
         return settings.bits / 8
 
-    def constants_per_weight(self, settings: QuantizationSettings, shape: Shape) -> float:
+    def constants_per_weight(self, settings: QuantizationSettings, shape: DecoderShape) -> float:
         if settings.bits == 8:
             return 4 * shape.linear_outputs / shape.linear_params
-        # A scale of 4 bytes each 64 weights; or of one byte, and 4 more each 256 of them.
+        # A scale of 4 bytes per 64 weights; or one of 1 byte, and 4 more bytes per 256 of these scales.
         return (1 + 4 / 256) / 64 if settings.double_quant else 4 / 64
 
     def holds_inputs(self, settings: QuantizationSettings) -> bool:
         return settings.bits == 8
 
 
-def keep_gradients_right_on_cpu(model: nn.Module) -> None:
-    """Keeps bitsandbytes from repacking 4-bit weights for its AVX512-BF16 kernel.
+def keep_cpu_gradients_correct(model: nn.Module) -> None:
+    """Keeps bitsandbytes from repacking 4-bit weights for its AVX512-BF16 kernel, which has no backward pass.
 
-    That kernel has no backward pass: after the first forward without gradients (an evaluation, a generation)
-    later gradients would be silently wrong.
+    It repacks in the first forward pass without gradients (an evaluation, a generation), and later gradients would be
+    silently wrong.
     """
     for module in model.modules():
         if type(module).__name__ == "Linear4bit":
             module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
-def let_go_of_the_file(model: nn.Module) -> None:
-    """Copies what was not quantized into memory of its own.
+def detach_from_weights_file(model: nn.Module) -> None:
+    """Copies the weights that were not quantized into memory of their own.
 
-    On a CPU it is a view into the mapped weights file, and would keep all pages that were read to be
-    quantized, the 16-bit weights themselves, resident.
+    On a CPU they are views into the memory-mapped weights file, and would keep all of its pages that were read for
+    quantizing resident: the 16-bit weights.
     """
     for parameter in model.parameters():
         if parameter.is_floating_point() and parameter.device.type == "cpu":

@@ -1,4 +1,4 @@
-"""EETQ: 8 bits, one scale a column, on an NVIDIA GPU, through transformers (https://github.com/NetEase-FuXi/EETQ)."""
+"""EETQ: 8 bits, one scale per column, on an NVIDIA GPU, through transformers (https://github.com/NetEase-FuXi/EETQ)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from trainables.quantizers.base import QuantizationSettings, Quantizer
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainables.models.decoder_shape import Shape
+    from trainables.models.decoder_shape import DecoderShape
     from trainables.models.precision import Dtypes
 
 
 class EETQ(Quantizer):
-    """Its products run in fp16, and its backward pass spells each weight out for as long as it needs it."""
+    """Multiplies in fp16; the backward pass dequantizes one weight at a time."""
 
     bits: ClassVar[tuple[int, ...]] = (8,)
     stores_linear: ClassVar[bool] = False
 
-    def need(self, settings: QuantizationSettings) -> str:
+    def capability(self, settings: QuantizationSettings) -> str:
         return "eetq"
 
     def load_options(self, settings: QuantizationSettings, dtypes: Dtypes) -> dict[str, Any]:
@@ -33,10 +33,10 @@ class EETQ(Quantizer):
     def weights(self, module: Any) -> int:
         return int(module.weight.numel())
 
-    def bytes_per_weight(self, settings: QuantizationSettings, shape: Shape) -> float:
+    def bytes_per_weight(self, settings: QuantizationSettings, shape: DecoderShape) -> float:
         return 1
 
-    def constants_per_weight(self, settings: QuantizationSettings, shape: Shape) -> float:
+    def constants_per_weight(self, settings: QuantizationSettings, shape: DecoderShape) -> float:
         return 2 * shape.linear_outputs / shape.linear_params
 
     def label(self, settings: QuantizationSettings) -> str:

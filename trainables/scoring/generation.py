@@ -1,9 +1,9 @@
-"""Greedy answers, checked against a draft first: where the model says what the draft says, none is generated.
+"""Greedy answers, verified against a draft first: as far as the model agrees with the draft, it generates nothing.
 
-Greedy decoding takes the most likely token at every place. Given the reference answer as a draft, one forward
-pass tells how far the model would have followed it; only from the first disagreement on does it have to speak
-for itself. The answers are those of plain greedy decoding (the draft-and-verify step of speculative decoding:
-Leviathan et al., 2023, arXiv:2211.17192, at temperature 0).
+Greedy decoding takes the most likely token at every place. With the reference answer as the draft, one forward pass
+says how far the model would have followed it; the model generates only from the first disagreement on. The answers are
+those of plain greedy decoding: the draft-and-verify step of speculative decoding (Leviathan et al., 2023,
+arXiv:2211.17192) at temperature 0.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from trainables.scoring.likelihood import Judged
-from trainables.system.progress import tell
+from trainables.scoring.likelihood import LogLikelihood
+from trainables.system.progress import report_progress
 from trainables.tokenization.encode import Encoded
 from trainables.training.policy import Policy
 
@@ -24,66 +24,79 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig
 
 
-SAMPLES, SAMPLE_TOKENS = 4, 48  # answers, and tokens of each, where they serve only to be looked at
-ROOM = 4  # answers may run this many tokens past the longest reference before they are cut off
+PREVIEWED_ROWS, PREVIEW_TOKENS = 4, 48  # answers, and tokens of each, that only serve to be looked at
+SPARE_ANSWER_TOKENS = 4  # an answer may be this much longer than the longest reference before it is cut off
 
 
-def greedy(
-    policy: Policy, rows: Sequence[Encoded], judged: Sequence[Judged], max_new_tokens: int, batch_size: int
+def greedy_answers(
+    policy: Policy,
+    rows: Sequence[Encoded],
+    likelihoods: Sequence[LogLikelihood],
+    max_new_tokens: int,
+    batch_size: int,
 ) -> list[str]:
-    """The answer to each row's prompt, in their order, decoded without special tokens and stripped.
+    """The greedy answer to each row's prompt, in the order of ``rows``, without special tokens and stripped.
 
-    ``judged``: the rows as judged by ``likelihood.judge``. An answer ends at an end-of-turn token, or after
-    ``max_new_tokens``.
+    ``likelihoods``: those of the same rows, whose answers are the drafts. An answer ends at an end-of-turn token, or
+    after ``max_new_tokens``.
     """
     ends = set(end_tokens(policy))
     answers = [
-        agreed(row.answer, found.choices[-len(row.answer) :], ends)
-        for row, found in zip(rows, judged, strict=True)
+        verified_prefix(row.answer, likelihood.greedy_tokens[-len(row.answer) :], ends)
+        for row, likelihood in zip(rows, likelihoods, strict=True)
     ]
     unfinished = [index for index, answer in enumerate(answers) if answer[-1] not in ends]
     starts = [rows[index].prompt + answers[index] for index in unfinished]
-    for index, rest in zip(unfinished, continued(policy, starts, max_new_tokens, batch_size), strict=True):
-        answers[index] = answers[index] + rest
-    kept = [answer[:max_new_tokens] for answer in answers]  # what the draft proved counts as generated, too
+    continuations = continue_greedily(policy, starts, max_new_tokens, batch_size)
+    for index, continuation in zip(unfinished, continuations, strict=True):
+        answers[index] = answers[index] + continuation
+    # Verified tokens count as generated, so an answer has the length that it would have without a draft.
+    kept = [answer[:max_new_tokens] for answer in answers]
     texts = policy.tokenizer.batch_decode(kept, skip_special_tokens=True)
     return [text.strip() for text in texts]
 
 
-def answers(policy: Policy, rows: Sequence[Encoded], judged: Sequence[Judged], batch_size: int) -> list[str]:
-    """The greedy answer to each row's prompt, of at most :func:`longest_answer` tokens."""
-    return greedy(policy, rows, judged, longest_answer(judged), batch_size)
+def generate_answers(
+    policy: Policy, rows: Sequence[Encoded], likelihoods: Sequence[LogLikelihood], batch_size: int
+) -> list[str]:
+    """The greedy answer to each row's prompt, of at most :func:`max_answer_tokens` tokens."""
+    return greedy_answers(policy, rows, likelihoods, max_answer_tokens(likelihoods), batch_size)
 
 
-def longest_answer(judged: Sequence[Judged]) -> int:
-    """How many tokens an answer may have: :data:`ROOM` more than the longest reference."""
-    return max((found.tokens for found in judged), default=0) + ROOM
+def max_answer_tokens(likelihoods: Sequence[LogLikelihood]) -> int:
+    """Maximum number of tokens per answer: :data:`SPARE_ANSWER_TOKENS` more than the longest reference."""
+    return max((row.tokens for row in likelihoods), default=0) + SPARE_ANSWER_TOKENS
 
 
 def exact_matches(
     policy: Policy,
     rows: Sequence[Encoded],
-    judged: Sequence[Judged],
+    likelihoods: Sequence[LogLikelihood],
     references: Sequence[str],
     batch_size: int,
 ) -> tuple[list[str], list[float]]:
-    """The greedy answer to each row's prompt, and 1 where it is the reference, its thoughts aside, else 0."""
-    from trainables.data.thinking import matches
+    """The greedy answer to each row's prompt, and 1 where it equals the reference, thoughts left out, else 0."""
+    from trainables.data.thinking import answer_matches
 
-    said = answers(policy, rows, judged, batch_size)
-    return said, matches(said, references)
-
-
-def samples(policy: Policy, rows: Sequence[Encoded], judged: Sequence[Judged]) -> list[str | None]:
-    """The beginning of the greedy answer to each of the first few prompts, and ``None`` for the others."""
-    few = greedy(policy, rows[:SAMPLES], judged[:SAMPLES], SAMPLE_TOKENS, SAMPLES) if rows else []
-    return [*few, *[None] * (len(rows) - len(few))]
+    answers = generate_answers(policy, rows, likelihoods, batch_size)
+    return answers, answer_matches(answers, references)
 
 
-def agreed(draft: Sequence[int], choices: Sequence[int], ends: set[int]) -> list[int]:
-    """The model's own greedy tokens as far as the draft proves them: up to its first other choice or its end.
+def preview_answers(
+    policy: Policy, rows: Sequence[Encoded], likelihoods: Sequence[LogLikelihood]
+) -> list[str | None]:
+    """The beginning of the greedy answer to each of the first few prompts, and ``None`` for the other rows."""
+    if not rows:
+        return []
+    first = likelihoods[:PREVIEWED_ROWS]
+    texts = greedy_answers(policy, rows[:PREVIEWED_ROWS], first, PREVIEW_TOKENS, PREVIEWED_ROWS)
+    return [*texts, *[None] * (len(rows) - len(texts))]
 
-    ``choices[i]`` is the model's choice after ``draft[:i]``.
+
+def verified_prefix(draft: Sequence[int], choices: Sequence[int], ends: set[int]) -> list[int]:
+    """The model's greedy tokens as far as the draft verifies them: up to the first that differs, or ends the answer.
+
+    ``choices[i]`` is the model's greedy token after ``draft[:i]``.
 
     >>> agreed([5, 6, 7], [5, 9, 7], ends={0})
     [5, 9]
@@ -98,33 +111,33 @@ def agreed(draft: Sequence[int], choices: Sequence[int], ends: set[int]) -> list
     return taken
 
 
-def continued(
+def continue_greedily(
     policy: Policy,
     starts: Sequence[list[int]],
     max_new_tokens: int,
     batch_size: int,
     min_new_tokens: int = 0,
 ) -> list[list[int]]:
-    """What greedy decoding says after each start, in their order; after its end an answer may be padded."""
+    """The greedy continuation of each start, in the order of ``starts``; padding may follow an end token."""
     pad = policy.tokenizer.pad_token_id
-    settings = _settings(policy, max_new_tokens, min_new_tokens, do_sample=False)
+    settings = _generation_config(policy, max_new_tokens, min_new_tokens, do_sample=False)
     results: dict[int, list[int]] = {}
     order = sorted(range(len(starts)), key=lambda index: len(starts[index]), reverse=True)
-    with policy.evaluating(), contiguous_head(policy), _only(policy, settings):
+    with policy.evaluating(), contiguous_head_input(policy), _exact_generation_config(policy, settings):
         for first in range(0, len(order), batch_size):
-            chosen = order[first : first + batch_size]
-            ids, mask = pad_left([starts[index] for index in chosen], pad)
+            batch = order[first : first + batch_size]
+            ids, mask = pad_left([starts[index] for index in batch], pad)
             output = policy.causal.generate(
                 input_ids=ids.to(policy.device),
                 attention_mask=mask.to(policy.device),
                 generation_config=settings,
             )
-            results.update(zip(chosen, output[:, ids.shape[1] :].tolist(), strict=True))
-            tell("writing answers", len(results), len(starts))
+            results.update(zip(batch, output[:, ids.shape[1] :].tolist(), strict=True))
+            report_progress("generating answers", len(results), len(starts))
     return [results[index] for index in range(len(starts))]
 
 
-def sample(
+def sample_answers(
     policy: Policy,
     ids: torch.Tensor,
     mask: torch.Tensor,
@@ -134,15 +147,15 @@ def sample(
     seeds: Sequence[int],
     allowed: Sequence[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = (),
 ) -> torch.Tensor:
-    """Answers drawn from the policy's own distribution, padded after their ends: (rows, tokens of the longest).
+    """Answers sampled from the policy's distribution, padded after their end tokens: (rows, tokens of the longest).
 
     ``ids`` and ``mask`` (rows, tokens) are prompts that are padded on the left. No answer ends before it has
-    ``min_new_tokens`` tokens. Each row is drawn by its own of ``seeds``, whatever rows are beside it. ``allowed`` are
-    transformers' logits processors, which leave only some tokens to draw from.
+    ``min_new_tokens`` tokens. Each row is sampled with its own of the ``seeds``, so the rows beside it don't matter.
+    ``allowed``: logits processors of transformers, which leave only some tokens to sample from.
     """
-    settings = _settings(policy, max_new_tokens, min_new_tokens, do_sample=False)
-    noise = _Noise(seeds, temperature, policy.device)
-    with policy.evaluating(), contiguous_head(policy), _only(policy, settings):
+    settings = _generation_config(policy, max_new_tokens, min_new_tokens, do_sample=False)
+    noise = _GumbelNoise(seeds, temperature, policy.device)
+    with policy.evaluating(), contiguous_head_input(policy), _exact_generation_config(policy, settings):
         output = policy.causal.generate(
             input_ids=ids,
             attention_mask=mask,
@@ -152,15 +165,17 @@ def sample(
     return output[:, ids.shape[1] :]
 
 
-def seeds(seed: int, first: int, count: int) -> list[int]:
-    """Of so many rows, from the ``first`` one on of all that a trial of this ``seed`` draws."""
+def row_seeds(seed: int, first: int, count: int) -> list[int]:
+    """A seed for each of ``count`` sampled rows, from number ``first`` on, in a trial with this ``seed``."""
     numbers = range(first, first + count)
     return [int(np.random.SeedSequence([seed, n]).generate_state(1, np.uint64)[0]) for n in numbers]
 
 
-class _Noise:
-    """Makes the most likely token one that is drawn: the largest of all logits / temperature + Gumbel noise follows
-    their softmax (Gumbel, 1954; Maddison et al., 2014, arXiv:1411.0030). Each row's noise is its own seed's.
+class _GumbelNoise:
+    """A logits processor that turns greedy decoding into sampling; each row has its own seed.
+
+    The largest of logits / temperature + Gumbel noise is distributed as the softmax of logits / temperature (Gumbel,
+    1954; Maddison et al., 2014, arXiv:1411.0030).
     """
 
     def __init__(self, seeds: Sequence[int], temperature: float, device: str) -> None:
@@ -168,15 +183,18 @@ class _Noise:
         self.temperature = temperature
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """``scores`` (rows, vocab) as the model gave them."""
-        waited = torch.empty_like(scores, dtype=torch.float32)
-        for row, generator in zip(waited, self.generators, strict=True):
+        """The model's logits ``scores`` with noise added: (rows, vocab)."""
+        # Gumbel noise is -log of an exponential variable.
+        exponential = torch.empty_like(scores, dtype=torch.float32)
+        for row, generator in zip(exponential, self.generators, strict=True):
             row.exponential_(generator=generator)
-        smallest = torch.finfo(torch.float32).tiny  # the logarithm of 0 would win, likely token or not
-        return (scores / self.temperature).sub_(waited.clamp_(min=smallest).log_())
+        smallest = torch.finfo(torch.float32).tiny  # -log(0) would win, however unlikely its token
+        return (scores / self.temperature).sub_(exponential.clamp_(min=smallest).log_())
 
 
-def _settings(policy: Policy, max_new_tokens: int, min_new_tokens: int, **options: Any) -> GenerationConfig:
+def _generation_config(
+    policy: Policy, max_new_tokens: int, min_new_tokens: int, **options: Any
+) -> GenerationConfig:
     from transformers import GenerationConfig
 
     return GenerationConfig(
@@ -190,10 +208,10 @@ def _settings(policy: Policy, max_new_tokens: int, min_new_tokens: int, **option
 
 
 @contextmanager
-def _only(policy: Policy, settings: GenerationConfig) -> Iterator[None]:
-    """Makes ``settings`` all there is: transformers fills what they leave open with the model's own.
+def _exact_generation_config(policy: Policy, settings: GenerationConfig) -> Iterator[None]:
+    """Generates with ``settings`` alone: transformers fills what they leave unset from the model's own.
 
-    Qwen2.5's own, for one, have a repetition penalty, and then the answer is no longer the most likely one.
+    Checked with transformers 5.23. Qwen2.5's set a repetition penalty, so the answer would not be the greedy one.
     """
     own = policy.causal.generation_config
     policy.causal.generation_config = settings
@@ -204,11 +222,11 @@ def _only(policy: Policy, settings: GenerationConfig) -> Iterator[None]:
 
 
 @contextmanager
-def contiguous_head(policy: Policy) -> Iterator[None]:
-    """Hands the head its input in one piece.
+def contiguous_head_input(policy: Policy) -> Iterator[None]:
+    """Makes the head's input contiguous.
 
-    The last position of every row is a slice with gaps; for such an input and a weight that doesn't train,
-    torch's linear copies the whole head once per row: five times slower, and gigabytes.
+    The last position of every row is a strided slice. For such an input and a frozen weight, torch's linear layer
+    copies the whole head once per row (seen with torch 2.13): five times slower, and gigabytes.
     """
     head = policy.causal.get_output_embeddings()
     hook = head.register_forward_pre_hook(lambda module, inputs: (inputs[0].contiguous(), *inputs[1:]))
@@ -219,7 +237,7 @@ def contiguous_head(policy: Policy) -> Iterator[None]:
 
 
 def end_tokens(policy: Policy) -> list[int]:
-    """The tokens that end an answer: the tokenizer's and those of the model's own generation config."""
+    """The tokens that end an answer: the tokenizer's end of sequence and those of the model's generation config."""
     own = policy.causal.generation_config.eos_token_id
     ids = [policy.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
     return sorted({token for token in ids if token is not None})

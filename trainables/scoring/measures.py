@@ -1,6 +1,6 @@
-"""What is measured of a model: a number over all rows, what each row adds to it, and how it was made.
+"""Measures of a model: a number over all rows, what each row contributes to it, and how it was computed.
 
->>> of_rows("exact_match", [1.0, 0.0], unit=FRACTION).value
+>>> mean_measure("exact_match", [1.0, 0.0], unit=FRACTION).value
 0.5
 """
 
@@ -12,27 +12,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.auc import drawn_auc
-from trainables.scoring.likelihood import Judged
+from trainables.scoring.likelihood import LogLikelihood
 
 FRACTION = "fraction"
-Scores = Sequence[float | None]  # of each row; None where a row has none
+Scores = Sequence[float | None]  # one per row; None where a row has none
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A measure of ``count`` rows at once. ``of`` makes it of rows that are drawn so many times each, (count,) of int;
-    NaN where these have none. ``ranked``: how many good and bad answers it is the AUC of."""
+class CorpusMeasure:
+    """A measure of ``count`` rows at once that is no mean of theirs, such as BLEU or AUC, as a bootstrap recomputes it.
+
+    ``compute`` takes how often each row is drawn, (count,) of int, and returns NaN where the drawn rows have no value.
+    ``auc_counts``: how many good and bad answers it is the AUC of.
+    """
 
     count: int
-    of: Callable[[Any], float]
-    ranked: tuple[int, int] | None = None
+    compute: Callable[[Any], float]
+    auc_counts: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Measure:
-    """``value`` is the mean of ``by_row`` weighted by ``weights`` (alike without), or, without ``by_row``, of all rows
-    at once: ``whole`` makes it of any drawing of them. With ``exponential`` it is e to the power of that mean. ``how``
-    says by which rule or library.
+    """One number over all rows.
+
+    ``value`` is the mean of ``by_row`` weighted by ``weights`` (equally without), and e to the power of that mean if
+    ``exponential``. Without ``by_row`` it is computed from all rows at once; ``corpus`` recomputes it for drawn
+    rows. ``how`` names the rule or library.
     """
 
     name: str
@@ -43,29 +48,35 @@ class Measure:
     unit: str = ""
     how: str = ""
     exponential: bool = False
-    whole: Whole | None = None
+    corpus: CorpusMeasure | None = None
 
     @property
     def counted(self) -> tuple[list[float], list[float]]:
-        """The rows' values and weights, without the rows that have none."""
+        """The values and the weights of the rows that have a value."""
         rows = self.by_row or ()
         pairs = zip(rows, self.weights or [1.0] * len(rows), strict=True)
         kept = [(value, weight) for value, weight in pairs if value is not None]
         return [value for value, _ in kept], [weight for _, weight in kept]
 
 
-def area(good: Sequence[float | None], bad: Sequence[float | None], value: float, **options: Any) -> Measure:
-    """AUC of what good and bad answers are worth, ``None`` where a row has none; ``value`` is that of all rows."""
-    counts = [sum(worth is not None for worth in side) for side in (good, bad)]
-    whole = Whole(len(good), drawn_auc(good, bad), (counts[0], counts[1])) if all(counts) else None
-    return Measure("auc", value, whole=whole, **options)
+def auc_measure(
+    good: Sequence[float | None], bad: Sequence[float | None], value: float, **options: Any
+) -> Measure:
+    """The AUC of the scores of good against those of bad answers, one of each per row, ``None`` where a row has none.
+
+    ``value`` is that of all rows.
+    """
+    counts = [sum(score is not None for score in side) for side in (good, bad)]
+    corpus = CorpusMeasure(len(good), drawn_auc(good, bad), (counts[0], counts[1])) if all(counts) else None
+    return Measure("auc", value, corpus=corpus, **options)
 
 
 @dataclass(frozen=True)
-class Measured:
-    """All that was measured of some rows. ``columns`` are those of ``predictions.parquet``, besides the scores.
+class MeasuredRows:
+    """All measures of some rows.
 
-    ``main`` is the measure that says which of two models is better. ``notes`` say what to mind.
+    ``columns``: those of ``predictions.parquet`` besides the scores. ``main``: the name of the measure that decides
+    which of two models is better. ``notes``: caveats for the reader. ``libraries``: versions and settings.
     """
 
     columns: dict[str, list[Any]]
@@ -75,7 +86,7 @@ class Measured:
     libraries: dict[str, Any] = field(default_factory=dict)
 
     def table(self) -> dict[str, list[Any]]:
-        """All columns, a score of each measure that rows have."""
+        """All columns, with one for each measure that has a score per row."""
         scored = {
             each.name: list(each.by_row)
             for each in self.measures
@@ -84,37 +95,39 @@ class Measured:
         return self.columns | scored
 
 
-def of_rows(name: str, rows: Scores, **options: Any) -> Measure:
-    """The mean of the rows that have a score."""
-    found = [value for value in rows if value is not None]
-    return Measure(name, sum(found) / len(found) if found else math.nan, tuple(rows), **options)
+def mean_measure(name: str, rows: Scores, **options: Any) -> Measure:
+    """The mean over the rows that have a score; NaN if none has."""
+    scores = [score for score in rows if score is not None]
+    return Measure(name, sum(scores) / len(scores) if scores else math.nan, tuple(rows), **options)
 
 
-def likelihood(judged: Sequence[Judged], sizes: Sequence[int | None]) -> tuple[Measure, ...]:
-    """Loss, perplexity and bits per byte. ``sizes``: each row's bytes in UTF-8, ``None`` where they aren't known.
+def likelihood_measures(
+    likelihoods: Sequence[LogLikelihood], sizes: Sequence[int | None]
+) -> tuple[Measure, ...]:
+    """Loss, perplexity and bits per byte. ``sizes``: each row's bytes in UTF-8, ``None`` where unknown.
 
-    The end of an answer, and of a text, is foretold too: it costs, and has no bytes.
+    The token that ends an answer, or a text, is predicted too: it adds to the loss, and has no bytes.
     """
-    tokens = tuple(float(row.tokens) for row in judged)
-    # As training sums it up, to the last digit.
-    loss = -sum(row.logprob for row in judged) / max(sum(row.tokens for row in judged), 1)
-    nats = tuple(-row.logprob / row.tokens if row.tokens else None for row in judged)
-    same: dict[str, Any] = {"by_row": nats, "weights": tokens, "higher_is_better": False}
-    found = (
-        Measure("loss", loss, **same, unit="nats per token"),
-        Measure("perplexity", math.exp(min(loss, 700)), **same, exponential=True, how="e to the loss"),
+    tokens = tuple(float(row.tokens) for row in likelihoods)
+    # Summed in the order that training sums it, so that both losses agree to the last digit.
+    loss = -sum(row.logprob for row in likelihoods) / max(sum(row.tokens for row in likelihoods), 1)
+    nats = tuple(-row.logprob / row.tokens if row.tokens else None for row in likelihoods)
+    shared: dict[str, Any] = {"by_row": nats, "weights": tokens, "higher_is_better": False}
+    measures = (
+        Measure("loss", loss, **shared, unit="nats per token"),
+        Measure("perplexity", math.exp(min(loss, 700)), **shared, exponential=True, how="e to the loss"),
     )
-    bits = _bits(judged, sizes)
-    return found if bits is None else (*found, bits)
+    bits = _bits_per_byte(likelihoods, sizes)
+    return measures if bits is None else (*measures, bits)
 
 
-def _bits(judged: Sequence[Judged], sizes: Sequence[int | None]) -> Measure | None:
+def _bits_per_byte(likelihoods: Sequence[LogLikelihood], sizes: Sequence[int | None]) -> Measure | None:
     """-sum(log p) / (ln 2 x bytes), as in The Pile (Gao et al., 2020, arXiv:2101.00027, section 3.1)."""
-    costs = [-row.logprob / math.log(2) for row in judged]
-    rows = tuple(cost / size if size else None for cost, size in zip(costs, sizes, strict=True))
-    known = sum(size for size in sizes if size)
-    if not known:
+    bits = [-row.logprob / math.log(2) for row in likelihoods]
+    rows = tuple(cost / size if size else None for cost, size in zip(bits, sizes, strict=True))
+    total_bytes = sum(size for size in sizes if size)
+    if not total_bytes:
         return None
-    total = sum(cost for cost, size in zip(costs, sizes, strict=True) if size)
+    total_bits = sum(cost for cost, size in zip(bits, sizes, strict=True) if size)
     weights = tuple(float(size or 0) for size in sizes)
-    return Measure("bits_per_byte", total / known, rows, weights, False, "bits per byte")
+    return Measure("bits_per_byte", total_bits / total_bytes, rows, weights, False, "bits per byte")

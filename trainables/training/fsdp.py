@@ -1,16 +1,16 @@
-"""A policy whose weights, gradients and optimizer state the workers share: PyTorch's ``fully_shard`` (FSDP2).
+"""Sharding: workers share a model's weights, gradients and optimizer state with PyTorch's ``fully_shard`` (FSDP2).
 
-Every decoder layer is a unit: it is put together from all workers' shards when it is its turn, and let go of after it.
-What is not in a layer (embedding, last norm, head) is whole from a step's first layer to its last. The arithmetic is
-that of one worker: weights are put together in the dtype they train in, and autocast is as ever.
+Each decoder layer is a unit, gathered from all workers' shards when it runs and freed after it. Everything outside the
+layers (embedding, last norm, head) stays gathered from a step's first layer to its last. The arithmetic is that of one
+worker: weights are gathered in the dtype they train in, and autocast works as usual.
 
-Whatever runs the model is run by all workers together, with the same rows where they score it.
+Whatever runs the model has to run on all workers at once; where it is scored, with the same rows.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,27 +20,27 @@ from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 
 from trainables.methods.base import cast_trainable
-from trainables.training.worker_group import workers
+from trainables.training.worker_group import worker_count
 
 if TYPE_CHECKING:
     from trainables.config.train import TrainConfig
     from trainables.training.policy import Policy
 
 
-def shares(train: TrainConfig) -> bool:
-    """Whether weights are shared: where that is asked for and there is somebody to share them with."""
-    return train.sharding == "fsdp" and workers() > 1
+def shards_weights(train: TrainConfig) -> bool:
+    """Whether weights are sharded: where the config asks for it and there is more than one worker."""
+    return train.sharding == "fsdp" and worker_count() > 1
 
 
 def shard(model: Any, trained: torch.dtype, device: str) -> Any:
-    """Leaves this worker its share of each of the model's weights, those that train in ``trained``.
+    """Reduces the model on each worker to the worker's shards; trainable weights get the dtype ``trained``.
 
-    Gives the model as it was, without weights: what a copy that is scored or saved is made from.
+    Returns the blueprint: the model as it was, without weights, from which copies for scoring and saving are made.
     """
     if not distributed.is_initialized():
         distributed.init_process_group("gloo" if device == "cpu" else "nccl")
     blueprint = _without_weights(model)
-    # One layer after the other: in the dtype that it trains in, the whole model may not fit.
+    # Layer by layer: in the dtype that it trains in, the whole model may not fit on one worker.
     for layer in _layers(model):
         cast_trainable(layer, trained)
         _fully_shard(layer, device)
@@ -68,19 +68,22 @@ def _fully_shard(module: Any, device: str) -> None:
 
 
 def _make_root(model: Any) -> None:
-    """Says which module is the outermost; else it would be whichever is called first, and scoring calls parts."""
+    """Makes the whole model FSDP's root, which would otherwise be the first module called: scoring calls parts.
+
+    A private method of torch; checked with torch 2.13.
+    """
     model._get_fsdp_state()._lazy_init()
 
 
-def local(tensor: Tensor) -> Tensor:
-    """What this worker holds of a tensor: all of it, unless it is shared."""
+def local_shard(tensor: Tensor) -> Tensor:
+    """This worker's shard of a tensor; a tensor that isn't sharded as it is."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 @contextmanager
-def scored(policy: Policy) -> Iterator[Policy]:
-    """The policy as it is scored, in the dtype it is saved in: itself, or where its weights are shared a copy that is
-    shared as well, made anew each time.
+def scoring_policy(policy: Policy) -> Iterator[Policy]:
+    """The policy to score, with weights in the dtype they are saved in: the policy itself or, if it is sharded, a new
+    sharded copy.
     """
     if policy.blueprint is None:
         yield policy
@@ -89,22 +92,24 @@ def scored(policy: Policy) -> Iterator[Policy]:
     for layer in _layers(model):
         _fully_shard(layer, policy.device)
     _fully_shard(model, policy.device)
-    model.load_state_dict(_as_saved(policy, lambda tensor: tensor), strict=False, assign=True)
+    model.load_state_dict(_saved_state(policy, lambda tensor: tensor), strict=False, assign=True)
     _make_root(model)
-    found = replace(policy, model=model, blueprint=None)
-    found.causal._is_fsdp_managed_module = True  # so that `generate` ends on all workers at once
-    model.unshard()  # parts of it are called, not itself, which would do that
-    yield found
+    copied = replace(policy, model=model, blueprint=None)
+    copied.causal._is_fsdp_managed_module = True  # so that `generate` ends on all workers at once
+    # Gathers what is outside the layers: FSDP does that when the model itself is called, and scoring calls its parts.
+    model.unshard()
+    yield copied
 
 
-def whole(policy: Policy) -> Policy | None:
-    """The policy as it is saved: itself, or where its weights are shared a whole copy in the first worker's memory,
-    not the GPU's; ``None`` on the others, which have to take part.
+def gather_policy(policy: Policy) -> Policy | None:
+    """The policy to save: the policy itself or, if it is sharded, a whole copy in the first worker's CPU memory.
+
+    All workers have to call it; on the others it returns ``None``.
     """
     if policy.blueprint is None:
         return policy
     first = distributed.get_rank() == 0
-    state = _as_saved(policy, lambda tensor: _gathered(tensor, first))
+    state = _saved_state(policy, lambda tensor: _gather(tensor, first))
     if not first:
         return None
     model = copy.deepcopy(policy.blueprint)
@@ -112,18 +117,18 @@ def whole(policy: Policy) -> Policy | None:
     return replace(policy, model=model, blueprint=None)
 
 
-def _gathered(tensor: Tensor, first: bool) -> Tensor | None:
-    found = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return found.cpu() if first else None
+def _gather(tensor: Tensor, first: bool) -> Tensor | None:
+    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return whole.cpu() if first else None
 
 
-def _as_saved(policy: Policy, made: Any) -> dict[str, Any]:
-    """What is made of each weight in the dtype it is saved in, by name; a tied one is made once."""
-    found: dict[int, Any] = {}
+def _saved_state(policy: Policy, convert: Callable[[Tensor], Any]) -> dict[str, Any]:
+    """``convert`` applied to each weight, cast to the dtype that it is saved in, by name; once per tied weight."""
+    converted: dict[int, Any] = {}
     state = {}
     for name, parameter in policy.model.named_parameters(remove_duplicate=False):
-        if id(parameter) not in found:
+        if id(parameter) not in converted:
             dtype = policy.dtypes.frozen if parameter.requires_grad else parameter.dtype
-            found[id(parameter)] = made(parameter.detach().to(dtype))
-        state[name] = found[id(parameter)]
+            converted[id(parameter)] = convert(parameter.detach().to(dtype))
+        state[name] = converted[id(parameter)]
     return state

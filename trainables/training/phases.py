@@ -1,4 +1,4 @@
-"""Where in its work a trial is, so that one that runs out of memory says where it did."""
+"""The phase that a trial is in, so that running out of memory is reported with where it happened."""
 
 from __future__ import annotations
 
@@ -12,35 +12,37 @@ from trainables.results import Phase
 
 
 class Phases(TrainerCallback):
-    """The phase that a trial is in, from ``load`` on. An error leaves it where it happened.
+    """The current phase of a trial, ``load`` at first. After an error it is the phase in which the error happened.
 
     >>> phases = Phases()
     >>> with phases.during("eval"):
-    ...     phases.now
+    ...     phases.current
     'eval'
-    >>> phases.now
+    >>> phases.current
     'load'
     """
 
     def __init__(self) -> None:
-        self.now: Phase = "load"
+        self.current: Phase = "load"
 
     @contextmanager
     def during(self, phase: Phase) -> Iterator[None]:
-        before, self.now = self.now, phase
+        """Sets the phase for a block."""
+        before, self.current = self.current, phase
         yield
-        self.now = before  # not after an error: that is what is asked for then
+        self.current = before  # no finally: after an error the phase has to stay
 
-    def follow(self, trainer: Any) -> None:
-        """From now on it is a training step: its forward pass, except within what is told apart here."""
-        self.now = "forward"
+    def track(self, trainer: Any) -> None:
+        """Follows a trainer through its steps: forward pass, backward pass and optimizer step."""
+        self.current = "forward"
         backward = trainer.accelerator.backward
 
-        def told(*arguments: Any, **options: Any) -> Any:
+        def tracked_backward(*arguments: Any, **options: Any) -> Any:
             with self.during("backward"):
                 return backward(*arguments, **options)
 
-        trainer.accelerator.backward = told
+        # transformers has no callback around the backward pass. Checked with transformers 5.23 and accelerate 1.15.
+        trainer.accelerator.backward = tracked_backward
         trainer.add_callback(self)
 
     def on_train_begin(
@@ -51,4 +53,4 @@ class Phases(TrainerCallback):
         inner.register_step_post_hook(lambda *_: self._enter("forward"))
 
     def _enter(self, phase: Phase) -> None:
-        self.now = phase
+        self.current = phase

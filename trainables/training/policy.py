@@ -1,4 +1,4 @@
-"""A policy: a loaded model with its tokenizer, and the device that it is on."""
+"""The policy: a loaded model with its tokenizer, method and dtypes, and the device that it is on."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import (
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedTokenizerBase
 
 from trainables.methods import Method
 from trainables.models.precision import Dtypes
@@ -18,45 +16,52 @@ from trainables.models.precision import Dtypes
 
 @dataclass(frozen=True)
 class Policy:
-    """``method`` is ``None`` for the base model as it comes."""
+    """A model as one trial trains and scores it.
+
+    ``method`` is ``None`` for the untrained base model. ``blueprint``: where workers shard the weights, the model
+    without any (see ``training.fsdp``).
+    """
 
     model: Any
     tokenizer: PreTrainedTokenizerBase
     method: Method | None
     dtypes: Dtypes
     device: str
-    blueprint: Any = None  # the model without its weights, where the workers share these
+    blueprint: Any = None
 
     @property
     def causal(self) -> Any:
-        """The causal model itself, adapters in place, under whichever head, without PEFT's wrapper."""
+        """The transformers model, adapters in place, whatever its head, without PEFT's wrapper."""
         return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """No gradients, no dropout, and the weights in the dtype they are kept in once trained.
+        """Runs a block without gradients and dropout, and with trainable weights in the dtype they are saved in.
 
-        So what is scored is what is saved. A trainer's own changes to the forward pass (autocast, a loss in
-        chunks) stay out of it. All of it comes back afterwards.
+        So the model that is scored is the one that is saved. Everything is restored afterwards.
         """
         training = self.model.training
-        masters = {p: p.data for p in self.model.parameters() if p.requires_grad}
-        wrapped = {module: module.__dict__.pop("forward", None) for module in {self.model, self.causal}}
+        trained = {
+            parameter: parameter.data for parameter in self.model.parameters() if parameter.requires_grad
+        }
+        # Trainers replace `forward` on the instance (autocast, a loss in chunks). Removing it from the instance's own
+        # dictionary uncovers the method of the class, which is what plain transformers will run.
+        overrides = {module: module.__dict__.pop("forward", None) for module in {self.model, self.causal}}
         self.model.eval()
         try:
-            for parameter, master in masters.items():
-                parameter.data = master.to(self.dtypes.frozen)
+            for parameter, weights in trained.items():
+                parameter.data = weights.to(self.dtypes.frozen)
             with torch.no_grad():
                 yield
         finally:
-            for parameter, master in masters.items():
-                parameter.data = master
-            for module, forward in wrapped.items():
+            for parameter, weights in trained.items():
+                parameter.data = weights
+            for module, forward in overrides.items():
                 if forward is not None:
                     module.forward = forward
             self.model.train(training)
 
 
-def device() -> str:
-    """``cuda`` where torch sees one, else ``cpu``."""
+def default_device() -> str:
+    """``cuda`` where torch sees a GPU, else ``cpu``."""
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,7 +1,7 @@
-"""The policy before training, at any time: for stages that need it on answers nobody has seen before.
+"""The reference policy: the policy before training, for stages that need it on answers sampled during training.
 
-Where a method's adapters are switched off for it, that costs nothing. Elsewhere the weights that train are kept as
-they were, and put in their places for as long as the reference is asked.
+Where switching a method's adapters off gives the reference, it costs nothing. Otherwise a copy of the trainable weights
+is kept, and swapped in while the reference is used.
 """
 
 from __future__ import annotations
@@ -14,32 +14,33 @@ from torch import Tensor
 
 from trainables.training.policy import Policy
 
-KEPT = "weights_before_training"  # where a model carries them, by parameter name
+KEPT = "weights_before_training"  # attribute of the model that holds the copy, by parameter name
 
 
-def keep(policy: Policy) -> None:
-    """Remembers the policy as it is now, before its first step."""
+def keep_reference(policy: Policy) -> None:
+    """Copies the trainable weights before the first step, if the method's own reference won't stay valid."""
     assert policy.method is not None
     if not policy.method.reference_stays:
         trained = ((name, p.detach()) for name, p in policy.model.named_parameters() if p.requires_grad)
+        # On the model, which is what trainer, reward and scoring share.
         setattr(policy.model, KEPT, {name: _copy(p, policy.dtypes.frozen) for name, p in trained})
 
 
 def _copy(tensor: Tensor, small: torch.dtype) -> Tensor:
-    """In the dtype the weights came in where that holds them exactly, as it does until they have been trained."""
+    """A copy in the dtype ``small`` that the weights were loaded in if it is exact, as it is until they are trained."""
     copy = tensor.to(small, copy=True)
     return copy if torch.equal(copy.to(tensor.dtype), tensor) else tensor.clone()
 
 
-def copied_bytes(policy: Policy) -> int | None:
-    """What the kept weights take; ``None`` where none are kept."""
+def reference_bytes(policy: Policy) -> int | None:
+    """The bytes of the kept copy; ``None`` where there is none."""
     kept: dict[str, Tensor] | None = getattr(policy.model, KEPT, None)
     return None if kept is None else sum(t.numel() * t.element_size() for t in kept.values())
 
 
 @contextmanager
-def reference(policy: Policy) -> Iterator[None]:
-    """Makes the policy what it was when it was kept; without gradients."""
+def as_reference(policy: Policy) -> Iterator[None]:
+    """Turns the policy into the reference policy for a block, without gradients."""
     kept: dict[str, Tensor] | None = getattr(policy.model, KEPT, None)
     with torch.no_grad():
         if kept is None:
@@ -50,11 +51,11 @@ def reference(policy: Policy) -> Iterator[None]:
                 yield
             return
         trained = {name: p for name, p in policy.model.named_parameters() if name in kept}
-        present = {name: p.data for name, p in trained.items()}
+        current = {name: p.data for name, p in trained.items()}
         try:
             for name, parameter in trained.items():
                 parameter.data = kept[name].to(parameter.dtype)
             yield
         finally:
             for name, parameter in trained.items():
-                parameter.data = present[name]
+                parameter.data = current[name]

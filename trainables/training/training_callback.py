@@ -1,4 +1,4 @@
-"""Watching a trial train: curve, clock, checkpoints, the search's decisions, and numbers gone wrong."""
+"""A trial's callback in the training loop: curve, clock, checkpoints, the search's decisions, non-finite numbers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any, Literal, Protocol, TextIO
 from transformers import TrainerCallback
 
 from trainables.storage import files
-from trainables.training.checkpoints import COMPLETE, contents, newest
-from trainables.training.worker_group import first_rank
+from trainables.training.checkpoints import COMPLETE, file_sizes, newest_complete
+from trainables.training.worker_group import is_first_worker
 
-AUTOSAVE_SECONDS = 300  # of training between checkpoints, where the config doesn't say how many steps
-LAST_SAVE_SECONDS = 180  # a trial that trained this long saves at its end too: scoring it can take a while
+AUTOSAVE_SECONDS = 300  # of training between checkpoints, if the config has no save_steps
+LAST_SAVE_SECONDS = 180  # of training, after which a trial also saves at its end: scoring may take long
 Decision = Literal["continue", "stop", "interrupt"]
 
 
@@ -26,28 +26,28 @@ class NotFinite(ArithmeticError):  # noqa: N818
     """The loss or the gradient is NaN or infinite."""
 
 
-def finite(name: str, value: float) -> float:
-    """The value itself; raises :class:`NotFinite` with the name for NaN and infinity."""
+def require_finite(name: str, value: float) -> float:
+    """The value itself. Raises :class:`NotFinite` with ``name`` for NaN and infinity."""
     if not math.isfinite(value):
         raise NotFinite(f"{name} is {value}")
     return value
 
 
 class Control(Protocol):
-    """Who a trial answers to: the search's slot, or nobody."""
+    """What controls a trial from outside: the search's slot, or :class:`NoControl`."""
 
     def report(self, step: int, values: dict[str, float]) -> Decision:
-        """Tells the validation result at ``step`` and returns what to do."""
+        """Receives the validation result at ``step`` and returns what to do."""
 
     def interrupted(self) -> bool:
-        """Whether to save and leave at the next step."""
+        """Whether the trial has to save and stop at the next step."""
 
     def saved(self) -> None:
-        """Tells that there is a new checkpoint, whole: the trial won't begin before it again."""
+        """Called when a new checkpoint is complete, from which the trial would resume."""
 
 
-class Alone:
-    """A trial that nobody steers."""
+class NoControl:
+    """A trial that runs to its end."""
 
     def report(self, step: int, values: dict[str, float]) -> Decision:
         return "continue"
@@ -60,39 +60,42 @@ class Alone:
 
 
 @dataclass
-class Tally:
-    """What has been done so far; saved with every checkpoint, so a resumed trial goes on counting."""
+class Progress:
+    """How far a trial has come; saved with every checkpoint, so that a resumed trial continues to count."""
 
     step: int = 0
     tokens: int = 0
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
     values: dict[str, float] = field(default_factory=dict)  # the last validation result
-    stopped: bool = False  # by the search: there is nothing left but to score it
+    stopped: bool = False  # by the search: it only has to be scored
 
 
 def last_checkpoint(
-    trial_folder: Path, is_ours: Callable[[Path], bool] = lambda _: True
-) -> tuple[Path, Tally] | None:
-    """The newest complete checkpoint of a trial that these workers can read, and what had been done by then."""
-    checkpoint = newest(trial_folder, is_ours)
+    trial_folder: Path, can_resume: Callable[[Path], bool] = lambda _: True
+) -> tuple[Path, Progress] | None:
+    """A trial's newest complete checkpoint that ``can_resume`` accepts, and the progress at that point."""
+    checkpoint = newest_complete(trial_folder, can_resume)
     if checkpoint is None:
         return None
-    marked = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
-    return checkpoint, Tally(**{name: value for name, value in marked.items() if name != "files"})
+    marker = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
+    return checkpoint, Progress(**{name: value for name, value in marker.items() if name != "files"})
 
 
-class Watch(TrainerCallback):
-    """Sits in the trainer's loop. ``evaluate`` gives the validation result; it is asked at ``evaluate_at``.
-    ``tokens_after`` says how many tokens so many steps train on.
+class TrialCallback(TrainerCallback):
+    """Evaluates, saves and obeys the search, step by step.
 
-    Raises :class:`NotFinite` out of the training loop when the loss or the gradient is no longer a number.
+    ``evaluate``: returns the validation result, at the steps in ``evaluate_at``. ``tokens_after``: the tokens that a
+    number of steps train on. ``autosave``: whether to save from time to time. ``logs``: names of the stage's trainer's
+    logs that the curve has, too.
+
+    Raises :class:`NotFinite` out of the training loop when the loss or the gradient norm is NaN or infinite.
     """
 
     def __init__(
         self,
         folder: Path,
-        tally: Tally,
+        progress: Progress,
         control: Control,
         evaluate: Callable[[], dict[str, float]],
         evaluate_at: frozenset[int],
@@ -101,14 +104,14 @@ class Watch(TrainerCallback):
         autosave: bool,
         logs: tuple[str, ...] = (),
     ) -> None:
-        self.folder, self.tally, self.control = folder, tally, control
+        self.folder, self.progress, self.control = folder, progress, control
         self.evaluate, self.evaluate_at, self.on_first_step = evaluate, evaluate_at, on_first_step
         self.tokens_after = tokens_after
-        self.autosave, self._saved_at = autosave, tally.train_seconds
-        self.logs = logs  # names the stage's trainer logs under, which the curve has, too
+        self.autosave, self._saved_at = autosave, progress.train_seconds
+        self.logs = logs
         self.decision: Decision = "continue"
         self._clock: float | None = None
-        self._curve = _open_curve(folder / "curve.jsonl") if first_rank() else None
+        self._curve = _open_curve(folder / "curve.jsonl") if is_first_worker() else None
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._clock is None:
@@ -126,13 +129,13 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._stop_clock()
-        self.tally.step = state.global_step
-        self.tally.tokens = self.tokens_after(state.global_step)
+        self.progress.step = state.global_step
+        self.progress.tokens = self.tokens_after(state.global_step)
         if state.global_step in self.evaluate_at:
-            self.decision = self._evaluated(state.global_step)
+            self.decision = self._evaluate_and_report(state.global_step)
         if self.decision == "continue" and _any_rank(self.control.interrupted()):
             self.decision = "interrupt"
-        self.tally.stopped = self.decision == "stop"
+        self.progress.stopped = self.decision == "stop"
         if self.decision != "continue":
             control.should_training_stop = True
         control.should_save = control.should_save or self._wants_save(
@@ -143,32 +146,32 @@ class Watch(TrainerCallback):
     def _wants_save(self, last: bool) -> bool:
         if self.decision == "interrupt":
             return True
-        since = self.tally.train_seconds - self._saved_at
+        since = self.progress.train_seconds - self._saved_at
         due = since > AUTOSAVE_SECONDS or (
-            (last or self.decision == "stop") and self.tally.train_seconds > LAST_SAVE_SECONDS
+            (last or self.decision == "stop") and self.progress.train_seconds > LAST_SAVE_SECONDS
         )
         return self.autosave and _any_rank(due)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        _wait_for_all()  # each has files of its own in it
-        if first_rank():
-            mark_complete(self.folder / f"checkpoint-{state.global_step}", self.tally)
+        _any_rank(False)  # waits until all workers have written their files of the checkpoint
+        if is_first_worker():
+            mark_complete(self.folder / f"checkpoint-{state.global_step}", self.progress)
             self.control.saved()
-        self._saved_at = self.tally.train_seconds
+        self._saved_at = self.progress.train_seconds
         self._clock = time.perf_counter()  # saving is not training
 
-    def _evaluated(self, step: int) -> Decision:
+    def _evaluate_and_report(self, step: int) -> Decision:
         started = time.perf_counter()
         values = self.evaluate()
-        self.tally.eval_seconds += time.perf_counter() - started
+        self.progress.eval_seconds += time.perf_counter() - started
         if not math.isfinite(values["objective"]):
             raise NotFinite(f"the validation objective is {values['objective']} at step {step}")
-        self.tally.values = values
+        self.progress.values = values
         self.write(step, values)
         return self.control.report(step, values)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Adds points to ``curve.jsonl``, a line each, at once visible to whoever reads along."""
+        """Appends points to ``curve.jsonl``, one per line, flushed for readers of a running trial."""
         if self._curve is None:
             return
         for name, value in values.items():
@@ -182,33 +185,29 @@ class Watch(TrainerCallback):
 
     def _stop_clock(self) -> None:
         if self._clock is not None:
-            self.tally.train_seconds += time.perf_counter() - self._clock
+            self.progress.train_seconds += time.perf_counter() - self._clock
 
 
 def _open_curve(path: Path) -> TextIO:
-    """The curve, to be added to; a last line that a killed process cut short is ended first."""
-    torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-    opened = path.open("a", encoding="utf-8")
-    if torn:
-        opened.write("\n")
-    return opened
+    """Opens the curve for appending; a last line that a killed process left incomplete is ended first."""
+    incomplete = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    file = path.open("a", encoding="utf-8")
+    if incomplete:
+        file.write("\n")
+    return file
 
 
-def mark_complete(checkpoint: Path, tally: Tally) -> None:
-    """Syncs a checkpoint's files and then writes its completion marker."""
+def mark_complete(checkpoint: Path, progress: Progress) -> None:
+    """Writes a checkpoint's completion marker, once all of its files are on disk."""
     for path in checkpoint.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    files.write_json(checkpoint / COMPLETE, {**asdict(tally), "files": contents(checkpoint)})
-
-
-def _wait_for_all() -> None:
-    _any_rank(False)
+    files.write_json(checkpoint / COMPLETE, {**asdict(progress), "files": file_sizes(checkpoint)})
 
 
 def _any_rank(flag: bool) -> bool:
-    """Whether the flag is up on any worker; every worker must leave the loop at the same step."""
+    """Whether the flag is set on any worker: all have to leave the loop at the same step."""
     import torch
 
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):

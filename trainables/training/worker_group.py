@@ -1,6 +1,6 @@
-"""The workers that train a trial together: how many there are, which one this is, and what befalls one of them.
+"""The workers that train one trial together: how many there are, which one this is, and what happens if one fails.
 
-All of them do the same, in step: where one fails alone, the others would wait for it for good.
+All of them do the same in lockstep: if one fails alone, the others would wait for it forever.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainables.results import Record
 
-PATIENCE = timedelta(seconds=20)  # for the others to fail, too
+FAILURE_WAIT = timedelta(seconds=20)  # for the others to report the same failure
 _failures = itertools.count()
 
 
-class GroupBroken(BaseException):
-    """One worker failed and the others didn't, or is gone: this one's process has to end, so that none waits for it.
+class WorkerGroupBroken(BaseException):
+    """A worker failed alone or is gone: this worker's process has to end, so that none waits for another.
 
-    No failure of the trial's, so it isn't caught as one: a new group goes on with it, or has only to write ``record``,
-    which says what befell this worker alone.
+    No ``Exception``, since the trial hasn't failed: a new group resumes it, or only has to write ``record``, which says
+    what happened to this worker alone.
     """
 
-    def __init__(self, why: str | None, record: Record | None = None) -> None:
-        super().__init__(why)
+    def __init__(self, reason: str | None, record: Record | None = None) -> None:
+        super().__init__(reason)
         self.record = record
 
 
-def workers() -> int:
-    """How many processes train together; 1 for a lone one."""
+def worker_count() -> int:
+    """How many processes train together; 1 without a group."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def first_rank() -> bool:
-    """Whether this is the worker that writes: the only one, or the first of several."""
+def is_first_worker() -> bool:
+    """Whether this is the worker that writes files: the only one, or the first of several."""
     return _rank() == 0
 
 
@@ -45,36 +45,37 @@ def _rank() -> int:
 
 
 def is_lost_worker(error: BaseException) -> bool:
-    """Whether an error says no more than that another worker is gone, or is no longer where this one is."""
+    """Whether an error only says that another worker is gone, or no longer at the same operation."""
     from torch import distributed
 
-    said = str(error).lower()
+    message = str(error).lower()
     return isinstance(error, distributed.DistError) or (
-        isinstance(error, RuntimeError) and any(word in said for word in ("gloo", "closed by peer", "nccl"))
+        isinstance(error, RuntimeError)
+        and any(word in message for word in ("gloo", "closed by peer", "nccl"))
     )
 
 
-def all_failed(what: str) -> bool:
-    """Whether every worker of the group failed in the same way, which is then at the same place.
+def all_workers_failed(error: str) -> bool:
+    """Whether every worker of the group failed with the same error, and so at the same place.
 
-    Asked through the group's store, as the group itself may be waiting for something else.
+    The workers exchange this through the group's store: the group itself may be stuck in another operation.
     """
     from torch import distributed
 
     if not distributed.is_initialized():
-        return True  # nobody can be waiting
+        return True  # no other worker can be waiting
     number = next(_failures)
-    keys = [f"paretune/failed/{number}/{rank}" for rank in range(workers())]
+    keys = [f"paretune/failed/{number}/{rank}" for rank in range(worker_count())]
     try:
         store = distributed.distributed_c10d._get_default_store()
-        store.set(keys[_rank()], what)
-        store.wait(keys, PATIENCE)
-        return all(store.get(key).decode() == what for key in keys)
+        store.set(keys[_rank()], error)
+        store.wait(keys, FAILURE_WAIT)
+        return all(store.get(key).decode() == error for key in keys)
     except (RuntimeError, distributed.DistError):
         return False
 
 
-def save_here(model: Any, folder: Path | str) -> None:
-    """Saves a whole model, whichever worker asks: transformers lets the first of several alone do that."""
+def save_on_this_worker(model: Any, folder: Path | str) -> None:
+    """Saves a whole model on this worker; transformers (checked with 5.23) would save on the first worker only."""
     model.should_save_on_this_rank = lambda is_main_process: True
     model.save_pretrained(folder)

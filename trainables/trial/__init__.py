@@ -1,1 +1,1 @@
-"""One trial's configuration, and what it is loaded from: weights to start from, staged inputs, previews."""
+"""One trial: its configuration, the weights it starts from, its loading, staged inputs, and a preview of its data."""

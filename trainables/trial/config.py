@@ -1,4 +1,4 @@
-"""What one trial is: model, data, stage, method and training settings, and the id that follows from them."""
+"""The config of one trial: model, data, stage, method and training settings, and the id computed from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainables.config.base import Frozen
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.config.train import TrainConfig
-from trainables.config.trained_model import Trained
+from trainables.config.trained_model import TrainedModel
 from trainables.methods import Method
 from trainables.results import Role
 from trainables.stages import Stage
@@ -17,7 +17,7 @@ from trainables.storage import files
 
 
 class TrialConfig(Frozen):
-    """One trial. ``method`` is ``None`` for the base model, which is scored as it is.
+    """One trial. ``method`` is ``None`` for the base model, which is scored untrained.
 
     >>> TrialConfig.model_validate({...}).trial_id()  # doctest: +SKIP
     '3f2a9c81d0b4'
@@ -33,7 +33,7 @@ class TrialConfig(Frozen):
     train: TrainConfig
 
     def canonical(self) -> dict[str, Any]:
-        """The JSON that the id is a hash of: content hashes stand for paths, and labels stay out."""
+        """The JSON that the id is a hash of: with content hashes in place of paths, and without labels."""
         config = self.model_dump(mode="json")
         for part in (config["stage"], config["method"] or {}):
             part.pop("name", None)
@@ -45,17 +45,17 @@ class TrialConfig(Frozen):
             del config["data"]["train"], config["data"]["eval"], config["data"]["folder"]
         return config
 
-    def trained(self) -> Iterator[tuple[str, str, Trained]]:
-        """What this trial takes from others: (``model`` or ``stage``, the field, whose)."""
+    def trained(self) -> Iterator[tuple[str, str, TrainedModel]]:
+        """The other trials' models that this trial uses: (``model`` or ``stage``, the field, the model)."""
         for part, owner in (("model", self.model), ("stage", self.stage)):
-            yield from ((part, key, value) for key, value in owner if isinstance(value, Trained))
+            yield from ((part, key, value) for key, value in owner if isinstance(value, TrainedModel))
 
     def trial_id(self) -> str:
         """Twelve hex digits of the SHA-256 of the config's canonical JSON."""
         return files.sha256(self.canonical())[:12]
 
     def identity(self) -> dict[str, Any]:
-        """The fields of a record that say which trial it is."""
+        """The fields of a record that identify the trial."""
         return {
             "trial_id": self.trial_id(),
             "cell": self.cell,
@@ -71,9 +71,9 @@ class TrialConfig(Frozen):
         }
 
     def needs(self) -> Iterator[tuple[tuple[str, str], str]]:
-        """((section, leaf), what) for all that the machine must be able to do, by its name in ``capabilities``.
+        """((section, setting), capability) for all that the machine must support, by its name in ``capabilities``.
 
-        What works wherever Paretune does is not asked for.
+        What every supported machine can do is left out.
         """
         if self.model.attention not in ("auto", "sdpa", "eager"):
             yield ("model", "attention"), self.model.attention
@@ -85,29 +85,29 @@ class TrialConfig(Frozen):
             yield from ((("method", leaf), what) for leaf, what in self.method.needs())
 
     def halved(self, workers: int = 1) -> TrialConfig | None:
-        """The same steps with half the rows at a time, twice as often; ``None`` where there is no half.
+        """The same steps with half the rows per batch and twice the accumulation; ``None`` if it can't be halved.
 
         >>> config.halved().train.batch_size  # of 8  # doctest: +SKIP
         4
         """
         rows, odd = divmod(self.train.batch_size, 2)
-        if odd or rows % workers or rows // workers < self.stage.least_batch:
+        if odd or rows % workers or rows // workers < self.stage.min_worker_rows:
             return None
         settings = {"batch_size": rows, "gradient_accumulation": 2 * self.train.gradient_accumulation}
-        found = self.model_copy(update={"train": self.train.model_copy(update=settings)})
-        return None if any(self.stage.problems(found, None)) else found
+        halved = self.model_copy(update={"train": self.train.model_copy(update=settings)})
+        return None if any(self.stage.problems(halved, None)) else halved
 
     def memory_shape(self, workers: int = 1) -> str:
-        """A hash of what memory depends on: the config without learning rate, alpha, seed and bookkeeping."""
+        """A hash of everything that memory depends on: the config without learning rate, alpha, seed and labels."""
         config = self.canonical()
         for key in ("cell", "method_name", "role"):
             del config[key]
-        del config["model"]["start"]  # other weights of the same shape
+        del config["model"]["start"]  # the start only changes the weights' values
         config["train"] = {
             key: config["train"][key]
             for key in ("batch_size", "optimizer", "precision", "gradient_checkpointing", "packing")
         }
-        # With accumulation, gradients live on through the next forward pass.
+        # With accumulation, gradients are still there in the next forward pass.
         config["train"]["accumulates"] = self.train.gradient_accumulation > 1
         if workers > 1:
             config["train"] |= {"workers": workers, "sharding": self.train.sharding}

@@ -1,4 +1,4 @@
-"""The model under training, with what belongs to it: tokenizer, method, dtypes, device."""
+"""Loading of a trial's policy: base model, tokenizer, chat template, and the method attached to the model."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from trainables.config.model import ModelConfig
 from trainables.methods.base import reward_head
 from trainables.models import kernels, locate, rope_scaling
 from trainables.models.folder import ModelError
-from trainables.models.precision import Dtypes, dtypes
+from trainables.models.precision import Dtypes, choose_dtypes
 from trainables.stages.base import Task
 from trainables.training import fsdp
-from trainables.training.policy import Policy, device
+from trainables.training.policy import Policy, default_device
 from trainables.trial.config import TrialConfig
 
 ANSWERED = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
-# How the model of a task is loaded. One label is one number: the reward. Its head is new, drawn from the seed.
+# The class that loads a task's model. One label is one output: the reward. Its head is new, initialized from the seed.
 LOADERS: dict[Task, tuple[Any, dict[str, Any]]] = {
     "CAUSAL_LM": (AutoModelForCausalLM, {}),
     "SEQ_CLS": (AutoModelForSequenceClassification, {"num_labels": 1}),
@@ -38,61 +38,62 @@ LOADERS: dict[Task, tuple[Any, dict[str, Any]]] = {
 
 
 def load_base(config: TrialConfig, folder: Path) -> Any:
-    """The base model on this process's device, in the dtype that the method wants it in.
+    """The base model on this process's device, in the dtype that the method trains it in.
 
-    ``folder`` has the weights, which may be another trial's; what is true of the base comes with the config.
+    ``folder`` has the weights, which may be another trial's; the model's properties come from the config.
     """
     kinds = _dtypes_at_first(config)
     options = config.method.load_options(kinds) if config.method else {}
     dtype = config.method.load_dtype(kinds) if config.method else kinds.frozen
-    # Where the workers share it, it may not fit on one's GPU: layer by layer its shares go there.
-    on_gpu = device() == "cuda" and not _shared(config)
+    # A model to be sharded may not fit on one GPU: its shards go there layer by layer.
+    on_gpu = default_device() == "cuda" and not _is_sharded(config)
     placed = {"device_map": {"": torch.cuda.current_device()}} if on_gpu else {}
-    kernel = kernels.chosen(config.model.kernels)
+    kernel = kernels.choose_kernels(config.model.kernels)
     loader, head = LOADERS[config.stage.task]
     options = {
         "config": model_config(config.model, folder, config.data.cutoff, **head),
         "dtype": dtype,
         "local_files_only": True,
         "use_safetensors": True,
-        "attn_implementation": kernels.attention(config.model.attention, config.data.cutoff, device()),
+        "attn_implementation": kernels.choose_attention(
+            config.model.attention, config.data.cutoff, default_device()
+        ),
         "trust_remote_code": config.model.runs_remote_code,
         **placed,
         **options,
     }
     trains_whole = config.method is not None and not config.method.saves_adapter
-    model = kernels.loaded(kernel, loader, folder, options, config.data.cutoff, trains_whole)
+    model = kernels.load_with_kernels(kernel, loader, folder, options, config.data.cutoff, trains_whole)
     model.config.use_cache = False
     return model
 
 
 def model_config(model: ModelConfig, folder: Path, cutoff: int, **options: Any) -> Any:
-    """The transformers config of the weights in ``folder``, its positions scaled as the model's ``rope`` asks."""
+    """The transformers config of the weights in ``folder``, with the model's ``rope`` scaling applied."""
     options = {"local_files_only": True, "trust_remote_code": model.runs_remote_code, **options}
-    found = AutoConfig.from_pretrained(folder, **options)
+    config = AutoConfig.from_pretrained(folder, **options)
     if model.rope is not None:
-        base = AutoConfig.from_pretrained(locate.folder(model), **options)
-        rope_scaling.scale(found, base, model.rope, cutoff)
-    return found
+        base = AutoConfig.from_pretrained(locate.model_folder(model), **options)
+        rope_scaling.apply_scaling(config, base, model.rope, cutoff)
+    return config
 
 
 @lru_cache(maxsize=4)
 def load_tokenizer(
     folder: Path, template: str | None = None, remote_code: bool = False
 ) -> PreTrainedTokenizerBase:
-    """The model's tokenizer with a chat template, its own or a named one; it pads with the end of sequence
-    where it names no padding token.
+    """The model's tokenizer with a chat template, its own or a named one.
 
-    One object per folder and template, so that a warm worker's encoded rows (kept by tokenizer) serve trial after
-    trial. Raises ``ModelError`` for a tokenizer that can't be read, and ``TemplateError``.
+    It pads with the end of sequence if it has no padding token. Cached, as a warm worker keeps encoded rows by
+    tokenizer from trial to trial. Raises ``ModelError`` for a tokenizer that can't be read, and ``TemplateError``.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=remote_code
         )
-    except Exception as error:  # whatever a broken file leads to
+    except Exception as error:  # a damaged file can raise anything
         raise ModelError(
-            f"{folder}: its tokenizer can't be read ({type(error).__name__}: {error}); is the model whole?"
+            f"{folder}: its tokenizer can't be read ({type(error).__name__}: {error}); is the model complete?"
         ) from error
     if template is not None:
         templates.apply(tokenizer, template)
@@ -102,19 +103,21 @@ def load_tokenizer(
 
 
 def tokenizer_of(config: TrialConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer of a trial's base, with the template that its data names.
+    """The tokenizer of a trial's base model, with the template that its data config names.
 
     Raises ``ModelError`` and ``TemplateError``, as :func:`load_tokenizer` does.
     """
-    return load_tokenizer(locate.folder(config.model), config.data.template, config.model.runs_remote_code)
+    return load_tokenizer(
+        locate.model_folder(config.model), config.data.template, config.model.runs_remote_code
+    )
 
 
 @lru_cache(maxsize=4)
-def padded_apart(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer, padding with a token that no answer ends with: a special one, if it has one to spare.
+def with_distinct_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer with a padding token that no answer ends with: a special one, if it has one to spare.
 
-    A reward is read at the last token that is not padding, told by its id (transformers, ``forward`` of
-    ``GenericForSequenceClassification``). Padding with the end of sequence would take that from the answer, too.
+    transformers (``GenericForSequenceClassification.forward``) reads a reward at the last token whose id is not the
+    padding's. With the end of sequence as padding, that would skip the end of the answer.
     """
     text = templates.render(tokenizer, ANSWERED, add_generation_prompt=False)
     ends = {tokenizer.eos_token_id, tokenizer(text, add_special_tokens=False)["input_ids"][-1]}
@@ -122,29 +125,29 @@ def padded_apart(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
         return tokenizer
     special = [token for token, added in sorted(tokenizer.added_tokens_decoder.items()) if added.special]
     free = (token for token in [*special, *reversed(range(tokenizer.vocab_size))] if token not in ends)
-    apart = copy.deepcopy(tokenizer)
-    apart.pad_token = tokenizer.convert_ids_to_tokens(next(free))
-    return apart
+    padded = copy.deepcopy(tokenizer)
+    padded.pad_token = tokenizer.convert_ids_to_tokens(next(free))
+    return padded
 
 
 def attach(base: Any, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -> Policy:
-    """The policy that ``config`` trains, on top of a loaded base."""
-    kinds = dtypes(config.train.precision, config.model.dtype)
+    """The policy that ``config`` trains, made from a loaded base model."""
+    kinds = choose_dtypes(config.train.precision, config.model.dtype)
     if reward_head(base) is not None:
-        tokenizer = padded_apart(tokenizer)
+        tokenizer = with_distinct_padding(tokenizer)
         base.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     elif config.data.template is not None:
         base.generation_config.eos_token_id = tokenizer.eos_token_id  # the template's end of turn
     model: nn.Module = config.method.attach(base, _dtypes_at_first(config)) if config.method else base
-    blueprint = fsdp.shard(model, kinds.trainable, device()) if _shared(config) else None
-    return Policy(model, tokenizer, config.method, kinds, device(), blueprint)
+    blueprint = fsdp.shard(model, kinds.trainable, default_device()) if _is_sharded(config) else None
+    return Policy(model, tokenizer, config.method, kinds, default_device(), blueprint)
 
 
-def _shared(config: TrialConfig) -> bool:
-    return config.method is not None and fsdp.shares(config.train)
+def _is_sharded(config: TrialConfig) -> bool:
+    return config.method is not None and fsdp.shards_weights(config.train)
 
 
 def _dtypes_at_first(config: TrialConfig) -> Dtypes:
-    """Those that weights are loaded in and trained; shares of them are cast later, layer by layer."""
-    kinds = dtypes(config.train.precision, config.model.dtype)
-    return replace(kinds, trainable=kinds.frozen) if _shared(config) else kinds
+    """The dtypes to load in. Weights to be sharded are cast to the dtype they train in later, layer by layer."""
+    kinds = choose_dtypes(config.train.precision, config.model.dtype)
+    return replace(kinds, trainable=kinds.frozen) if _is_sharded(config) else kinds

@@ -1,4 +1,4 @@
-"""What a model will see of its data: rows as tokens, how long they are, and where the loss is."""
+"""A preview of a trial's data: training examples as tokens, their lengths, and where the loss is."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from trainables.trial.loading import tokenizer_of
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-MOST = 10_000  # examples whose labels are counted
-SHOWN = 3
+MAX_COUNTED_EXAMPLES = 10_000  # whose labels are counted
+SHOWN_EXAMPLES = 3
 
-Piece = tuple[str, bool]  # a stretch of text, and whether the loss is on it
+Piece = tuple[str, bool]  # a piece of text, and whether it bears the loss
 
 
 @dataclass(frozen=True)
-class Look:
-    """All training examples; ``lengths`` (examples,) are in tokens after the cutoff.
+class DataPreview:
+    """What a trial trains on.
 
-    ``cut`` of them were cut to it, and of ``dropped`` rows nothing to learn was left; ``learned_share`` of their
-    tokens bears a loss; ``padding_share`` of a batch is padding, as the spec's batches are made.
+    ``lengths``: (examples,), in tokens after the cutoff. ``cut``: how many examples were cut to it. ``dropped``: how
+    many rows have nothing left to learn. ``learned_share``: the share of tokens that bear the loss.
+    ``padding_share``: the share of padding in the trial's batches. ``examples``: some, as pieces of text.
     """
 
     data: loading.Data
@@ -41,43 +42,41 @@ class Look:
     examples: tuple[tuple[Piece, ...], ...]
 
 
-def look(config: TrialConfig) -> Look:
-    """Reads, encodes and renders a trial's training rows as its stage does.
+def preview_data(config: TrialConfig) -> DataPreview:
+    """The preview of a trial: its training rows, read and encoded as its stage does.
 
     Raises ``DataError``, ``ModelError``, ``TemplateError``.
     """
-    rows = loading.load(config.data, config.stage.needs)
+    rows = loading.load(config.data, config.stage.row_type)
     tokenizer = tokenizer_of(config)
     tokens = config.stage.tokens(tokenizer, rows.train, config.data.cutoff)
     if not len(tokens):
         raise DataError(f"{rows.name}: no row has an answer to learn; is the template right for it?")
-    spread = tokens[:: -(-len(tokens) // MOST)]
-    return Look(
+    counted = tokens[:: -(-len(tokens) // MAX_COUNTED_EXAMPLES)]
+    return DataPreview(
         data=rows,
         lengths=tokens.lengths,
         cut=int(tokens.truncated.sum()),
         dropped=len(rows.train) - len(np.unique(tokens.rows)),
-        learned_share=sum(map(spread.learned, range(len(spread)))) / int(spread.lengths.sum()),
+        learned_share=sum(map(counted.learned, range(len(counted)))) / int(counted.lengths.sum()),
         padding_share=_padding_share(config, tokens.lengths),
-        examples=tuple(pieces(tokenizer, tokens[place]) for place in _some(len(tokens))),
+        examples=tuple(text_pieces(tokenizer, tokens[place]) for place in _spread_places(len(tokens))),
     )
 
 
-def longest(config: TrialConfig, rows: loading.Data) -> int:
-    """The tokens of the longest training row after the cutoff; the cutoff where the model isn't here yet."""
+def longest_row_tokens(config: TrialConfig, rows: loading.Data) -> int:
+    """The tokens of the longest training row after the cutoff; the cutoff itself if the model isn't downloaded yet."""
     try:
         tokenizer = tokenizer_of(config)
     except locate.ModelError:
         return config.data.cutoff
     if config.train.packing:
         return config.data.cutoff
-    return config.stage.longest(tokenizer, rows.train, config.data.cutoff)[1]
+    return config.stage.longest_row(tokenizer, rows.train, config.data.cutoff)[1]
 
 
-def steps(config: TrialConfig, rows: loading.Data) -> int:
-    """The optimizer steps of a trial. An epoch's rows are counted as tokens, or, where the model isn't here yet, as
-    they come.
-    """
+def optimizer_steps(config: TrialConfig, rows: loading.Data) -> int:
+    """The optimizer steps of a trial; if the model isn't downloaded yet, as many as if each row became one example."""
     train = config.train
     try:
         tokenizer = tokenizer_of(config)
@@ -92,29 +91,29 @@ def _padding_share(config: TrialConfig, lengths: np.ndarray) -> float:
         some = np.arange(min(len(lengths), batching.PACKED_AT_ONCE))
         packs = batching.best_fit(lengths, some, config.data.cutoff)
         return batching.padding_share(np.array([lengths[pack].sum() for pack in packs]), train.batch_size)
-    if config.stage.packs:
-        order = batching.order(lengths, len(lengths), **train.batching())
+    if config.stage.can_pack:
+        order = batching.example_order(lengths, len(lengths), **train.batching())
         return batching.padding_share(lengths[order], train.batch_size, shared=True)
-    rows = lengths.reshape(-1, config.stage.sequences)
-    order = batching.order(rows.max(1), len(rows), **train.batching())
+    rows = lengths.reshape(-1, config.stage.examples_per_row)
+    order = batching.example_order(rows.max(1), len(rows), **train.batching())
     return batching.padding_share(rows[order], train.batch_size)
 
 
-def pieces(tokenizer: PreTrainedTokenizerBase, row: Encoded) -> tuple[Piece, ...]:
-    """The row's text, cut where the loss begins and ends.
+def text_pieces(tokenizer: PreTrainedTokenizerBase, row: Encoded) -> tuple[Piece, ...]:
+    """The row's text, split where the loss begins and ends.
 
-    >>> pieces(tokenizer, row)  # doctest: +SKIP
+    >>> text_pieces(tokenizer, row)  # doctest: +SKIP
     (('<|im_start|>user\\n2 + 2?<|im_end|>\\n<|im_start|>assistant\\n', False), ('4<|im_end|>\\n', True))
     """
-    found: list[Piece] = []
+    pieces: list[Piece] = []
     start = 0
     learned = [label != IGNORED for label in row.labels]
     for place in range(1, len(learned) + 1):
         if place == len(learned) or learned[place] != learned[start]:
-            found.append((str(tokenizer.decode(row.input_ids[start:place])), learned[start]))
+            pieces.append((str(tokenizer.decode(row.input_ids[start:place])), learned[start]))
             start = place
-    return tuple(found)
+    return tuple(pieces)
 
 
-def _some(rows: int) -> list[int]:
-    return [place * rows // SHOWN for place in range(min(SHOWN, rows))]
+def _spread_places(rows: int) -> list[int]:
+    return [place * rows // SHOWN_EXAMPLES for place in range(min(SHOWN_EXAMPLES, rows))]

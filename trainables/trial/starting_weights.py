@@ -1,7 +1,7 @@
-"""The weights that a trial starts from: its base model's, or what an earlier trial made of that.
+"""The weights that a trial starts from: its base model's, or those that another trial trained.
 
-Whole weights are taken as they are; an adapter is merged into what it was trained on, once, in the run's folder
-(``merged/TRIAL_ID``), and its trial may itself have started from another's.
+Whole weights are loaded as they are. An adapter is merged, once, into the weights that it was trained on, in the run
+folder (``merged/TRIAL_ID``); its trial may itself have started from another's model.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from pathlib import Path
 from typing import Any
 
 from trainables.config.model import ModelConfig
-from trainables.config.trained_model import Trained
+from trainables.config.trained_model import TrainedModel
 from trainables.models import locate
 from trainables.models.folder import ModelError
 from trainables.storage import files
 from trainables.storage.locks import locked
-from trainables.training.checkpoints import is_complete, is_shared
-from trainables.training.worker_group import save_here
+from trainables.training.checkpoints import is_complete, is_sharded
+from trainables.training.worker_group import save_on_this_worker
 from trainables.trial.config import TrialConfig
-from trainables.trial.staged_inputs import Given
+from trainables.trial.staged_inputs import StagedInputs
 
 
-def of(path: Path) -> Trained:
-    """What a trial left, by its folder or the ``model`` folder in it; or any other folder that holds a model.
+def find_trained_model(path: Path) -> TrainedModel:
+    """The trained model at ``path``: a trial's folder, its ``model`` folder, a checkpoint, or any folder with a model.
 
-    Raises ``ModelError`` for one that holds none.
+    Raises ``ModelError`` for a folder without a usable model.
     """
     folder = path / "model" if (path / "model").is_dir() else path
-    if is_shared(folder):
+    if is_sharded(folder):
         raise ModelError(
-            f"{path} is in as many shares as there were workers, to be resumed; give the trial's model"
+            f"{path} is a sharded checkpoint, which only serves to resume its trial; give the trial's model"
         )
-    # A trial's own config.json is no model's: it stands beside a record.
+    # In a trial's folder, config.json is the trial's and not a model's; record.json shows it.
     if (
         not any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
         or (folder / "record.json").is_file()
@@ -41,26 +41,26 @@ def of(path: Path) -> Trained:
         raise ModelError(
             f"{path} holds no model: give the folder of a finished trial, or the model folder in it"
         )
-    refuse_pickles(folder)
-    config = trial(folder)
+    require_safetensors(folder)
+    config = read_trial(folder)
     if config is None:
-        return Trained(trial=locate.fingerprint(folder)[:12], folder=folder)
+        return TrainedModel(trial=locate.fingerprint(folder)[:12], folder=folder)
     name, _, step = folder.name.partition("-")
     if name != "checkpoint":
-        return Trained(trial=config.trial_id(), folder=folder)
+        return TrainedModel(trial=config.trial_id(), folder=folder)
     if not is_complete(folder):
-        raise ModelError(f"{path} was not written to its end, or was damaged since; take another checkpoint")
-    return Trained(trial=f"{config.trial_id()}@{step}", folder=folder)
+        raise ModelError(f"{path} is incomplete or damaged; use another checkpoint")
+    return TrainedModel(trial=f"{config.trial_id()}@{step}", folder=folder)
 
 
-def refuse_pickles(folder: Path) -> None:
-    """Raises ``ModelError`` where a trial's weights are not safetensors: PEFT would take a pickle for want of them."""
+def require_safetensors(folder: Path) -> None:
+    """Raises ``ModelError`` if a trial's weights aren't safetensors: PEFT would then load a pickle."""
     if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"{folder} has no weights as safetensors, and others are not read")
+        raise ModelError(f"{folder} has no weights as safetensors, and no other format is read")
 
 
-def trial(folder: Path | None) -> TrialConfig | None:
-    """The trial that left the model in ``folder``; ``None`` where that isn't written beside it."""
+def read_trial(folder: Path | None) -> TrialConfig | None:
+    """The config of the trial that trained the model in ``folder``; ``None`` if it isn't beside it."""
     path = folder.parent / "config.json" if folder is not None else None
     if path is None or not path.is_file():
         return None
@@ -70,16 +70,16 @@ def trial(folder: Path | None) -> TrialConfig | None:
         return None
 
 
-def weights(model: ModelConfig, run: Path) -> Path:
-    """The folder to load a model's weights from.
+def starting_folder(model: ModelConfig, run: Path) -> Path:
+    """The folder to load a model's weights from; an adapter to start from is merged there first.
 
-    Raises ``ModelError`` where the base, or a trial on the way to it, isn't there.
+    Raises ``ModelError`` if the base model, or a trained model between it and this one, is missing.
     """
     start = model.start
     if start is None:
-        return locate.folder(Given.of(run).model(model))
+        return locate.model_folder(StagedInputs.read(run).local_model(model))
     if start.folder is None or not start.folder.is_dir():
-        raise ModelError(f"{start.label} has left no model at {start.folder}")
+        raise ModelError(f"{start.label} has no model at {start.folder}")
     if not start.is_adapter:
         return start.folder
     merged = run / "merged" / str(start.trial)
@@ -92,42 +92,42 @@ def weights(model: ModelConfig, run: Path) -> Path:
 
 
 def _merge(adapter: Path, run: Path, into: Path, unsafe: Sequence[str]) -> None:
-    """Writes the adapter's sum with what it was trained on: an unquantized base, whatever it was trained on.
+    """Writes the adapter merged into the weights that it was trained on, unquantized even if they were quantized then.
 
-    ``unsafe`` is what the spec trusts: that the adapter's own trial trusted more says nothing, for its folder may be
-    somebody else's.
+    ``unsafe``: what the spec trusts the model with. The adapter's own trial can only restrict it, as its folder may
+    come from somebody else.
     """
-    refuse_pickles(adapter)
+    require_safetensors(adapter)
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from trainables.models.merge_adapter import merged
+    from trainables.models.merge_adapter import merge_adapter
     from trainables.trial.loading import model_config
 
-    config = trial(adapter)
+    config = read_trial(adapter)
     if config is None:
-        raise ModelError(f"{adapter} is an adapter, and no config.json beside it says what of")
-    trusted = tuple(what for what in config.model.unsafe if what in unsafe)
-    described = config.model.model_copy(update={"unsafe": trusted})
-    below = weights(moved_along(described, adapter), run)
+        raise ModelError(f"{adapter} is an adapter without a config.json beside it that names its base model")
+    trusted = tuple(permission for permission in config.model.unsafe if permission in unsafe)
+    model = config.model.model_copy(update={"unsafe": trusted})
+    base_folder = starting_folder(with_moved_start(model, adapter), run)
     base: Any = AutoModelForCausalLM.from_pretrained(
-        below,
-        config=model_config(described, below, config.data.cutoff),
+        base_folder,
+        config=model_config(model, base_folder, config.data.cutoff),
         dtype=config.model.dtype,
         local_files_only=True,
         use_safetensors=True,
-        trust_remote_code=described.runs_remote_code,
+        trust_remote_code=model.runs_remote_code,
     )
-    save_here(merged(PeftModel.from_pretrained(base, str(adapter))), into)
-    remote = described.runs_remote_code
+    save_on_this_worker(merge_adapter(PeftModel.from_pretrained(base, str(adapter))), into)
+    remote = model.runs_remote_code
     tokenizer = AutoTokenizer.from_pretrained(adapter, local_files_only=True, trust_remote_code=remote)
     tokenizer.save_pretrained(into)
 
 
-def moved_along(model: ModelConfig, beside: Path) -> ModelConfig:
-    """The model with its start looked for beside the trial that started from it: a run's folder may move."""
+def with_moved_start(model: ModelConfig, trained: Path) -> ModelConfig:
+    """The model with a missing start folder looked up beside the trial that started from it: run folders move."""
     start = model.start
     if start is None or start.folder is None or start.folder.is_dir():
         return model
-    folder = beside.parent.parent / str(start.trial) / "model"
+    folder = trained.parent.parent / str(start.trial) / "model"
     return model.model_copy(update={"start": start.model_copy(update={"folder": folder})})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from tests.helpers.tiny_model import HIDDEN, LAYERS, make_model
 from tests.helpers.trials import METHODS, At, make_config, make_policy, run, write_rows
 from trainables.methods import LoRA
-from trainables.models.locate import architecture
-from trainables.models.precision import dtypes
-from trainables.quantizers.bnb import keep_gradients_right_on_cpu
+from trainables.methods.base import FineTuning
+from trainables.models.locate import read_architecture
+from trainables.models.precision import Dtypes, choose_dtypes
+from trainables.quantizers.bnb import keep_cpu_gradients_correct
 from trainables.training.policy import Policy
-from trainables.training.trainer_setup import keeping_trainable_dtype
+from trainables.training.stage_trainer import keeping_trainable_dtype
 from trainables.trial.config import TrialConfig
 from trainables.trial.loading import load_base
 
@@ -69,6 +70,17 @@ def logits(policy: Policy) -> Tensor:
 
 
 # What trains
+
+
+def test_an_incomplete_method_cannot_be_instantiated() -> None:
+    class Incomplete(FineTuning):
+        kind: Literal["incomplete"] = "incomplete"
+
+        def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
+            return model
+
+    with pytest.raises(TypeError, match=r"abstract methods.*footprint.*save"):
+        Incomplete()  # type: ignore[abstract]
 
 
 def test_full_trains_every_weight(tiny_model: Path, rows: Path) -> None:
@@ -366,7 +378,7 @@ def test_lora_reference_policy_equals_the_base_model(tiny_model: Path, rows: Pat
 def base_logits(config: TrialConfig) -> Tensor:
     assert config.model.path is not None
     base = load_base(config, config.model.path)
-    keep_gradients_right_on_cpu(base)
+    keep_cpu_gradients_correct(base)
     with torch.no_grad():
         return base.eval()(input_ids=some_ids()).logits.float()
 
@@ -472,7 +484,7 @@ def reloaded_logits(config: TrialConfig, folder: Path) -> Tensor:
 
     assert config.method is not None
     assert AutoTokenizer.from_pretrained(folder).chat_template is not None
-    kinds = dtypes(config.train.precision, config.model.dtype)
+    kinds = choose_dtypes(config.train.precision, config.model.dtype)
     if (folder / "adapter_config.json").exists():
         base = AutoModelForCausalLM.from_pretrained(
             config.model.path, dtype=kinds.frozen, **config.method.load_options(kinds)
@@ -547,7 +559,7 @@ def test_what_the_model_does_not_have_is_a_problem_of_its_leaf(
 ) -> None:
     config = make_config(tiny_model, rows, method)
     assert config.method is not None
-    assert [found for found, _ in config.method.problems(architecture(tiny_model))] == [leaf]
+    assert [found for found, _ in config.method.problems(read_architecture(tiny_model))] == [leaf]
 
 
 @pytest.mark.parametrize(
@@ -560,7 +572,7 @@ def test_what_the_model_does_not_have_is_a_problem_of_its_leaf(
 def test_what_the_model_has_is_no_problem(tiny_model: Path, rows: Path, method: dict[str, Any]) -> None:
     config = make_config(tiny_model, rows, method)
     assert config.method is not None
-    assert list(config.method.problems(architecture(tiny_model))) == []
+    assert list(config.method.problems(read_architecture(tiny_model))) == []
 
 
 def test_freezing_everything_is_refused() -> None:

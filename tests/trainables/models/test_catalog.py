@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from trainables.models import locate
-from trainables.models.catalog import KNOWN, shape_of
-from trainables.models.hub import Hub
+from trainables.models.catalog import CATALOG, find_shape
+from trainables.models.hub import HuggingFaceModel
 
 # Billions of parameters that the models' cards and papers give, text decoders only.
 PUBLISHED = {
@@ -42,28 +42,28 @@ PUBLISHED = {
 
 @pytest.mark.parametrize(("name", "billions"), PUBLISHED.items())
 def test_the_numbers_add_up_to_the_published_parameters(name: str, billions: float) -> None:
-    assert KNOWN[name].shape.params / 1e9 == pytest.approx(billions, abs=0.001)
+    assert CATALOG[name].shape.params / 1e9 == pytest.approx(billions, abs=0.001)
 
 
 def test_every_name_can_be_fetched_and_none_is_a_hubs_twice() -> None:
-    repositories = [known.repository for known in KNOWN.values()]
+    repositories = [known.repository for known in CATALOG.values()]
     assert len(set(repositories)) == len(repositories)
-    for name, known in KNOWN.items():
-        assert locate.source(name) == Hub(known.repository)
+    for name, known in CATALOG.items():
+        assert locate.find_source(name) == HuggingFaceModel(known.repository)
 
 
 def test_base_and_instruct_are_told_apart() -> None:
-    for name, known in KNOWN.items():
+    for name, known in CATALOG.items():
         if name.endswith("-base"):
-            assert name.removesuffix("-base") in KNOWN
+            assert name.removesuffix("-base") in CATALOG
         if name.endswith(("-instruct", "-it")):
             assert known.repository.lower().endswith(("-instruct", "-it", "-instruct-v0.3", "-instruct-2407"))
 
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen3-8B", "hf:Qwen/Qwen3-8B@main", "qwen3-8b", "QWEN3-8B"])
 def test_a_shape_is_found_by_any_of_a_models_names(name: str) -> None:
-    assert shape_of(name) == KNOWN["qwen3-8b"].shape
+    assert find_shape(name) == CATALOG["qwen3-8b"].shape
 
 
 def test_an_unknown_model_has_no_shape() -> None:
-    assert shape_of("hf:nobody/nothing") is None
+    assert find_shape("hf:nobody/nothing") is None

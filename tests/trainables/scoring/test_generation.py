@@ -15,8 +15,16 @@ from tests.helpers.trials import encoded, make_config, make_policy, run, write_r
 from trainables.config.data import DataConfig
 from trainables.data import loading
 from trainables.data.rows import Conversation
-from trainables.scoring.generation import _Noise, agreed, end_tokens, greedy, pad_left, sample, seeds
-from trainables.scoring.likelihood import judge
+from trainables.scoring.generation import (
+    _GumbelNoise,
+    end_tokens,
+    greedy_answers,
+    pad_left,
+    row_seeds,
+    sample_answers,
+    verified_prefix,
+)
+from trainables.scoring.likelihood import log_likelihoods
 from trainables.tokenization.encode import IGNORED, Encoded
 from trainables.training.policy import Policy
 
@@ -73,8 +81,8 @@ def test_some_answers_of_the_taught_model_agree_with_the_draft_and_some_do_not(
     tokens = encoded(trained, rows, 256)
     ends = set(end_tokens(trained))
     common = []
-    for row, found in zip(tokens, judge(trained, tokens, 8), strict=True):
-        taken = agreed(row.answer, found.choices, ends)
+    for row, found in zip(tokens, log_likelihoods(trained, tokens, 8), strict=True):
+        taken = verified_prefix(row.answer, found.greedy_tokens, ends)
         common.append("whole" if taken[-1] in ends else "none" if len(taken) == 1 else "part")
     assert set(common) >= {"whole", "part"}
 
@@ -84,7 +92,7 @@ def test_greedy_answers_are_those_of_plain_generation(
     trained: Policy, rows: tuple[Conversation, ...], batch_size: int
 ) -> None:
     tokens = encoded(trained, rows, 256)
-    found = greedy(trained, tokens, judge(trained, tokens, batch_size), ROOM, batch_size)
+    found = greedy_answers(trained, tokens, log_likelihoods(trained, tokens, batch_size), ROOM, batch_size)
     assert found == decoded(trained, [plainly(trained, row, ROOM) for row in tokens])
 
 
@@ -94,7 +102,7 @@ def test_an_answer_that_goes_on_is_cut_where_plain_generation_cuts_it(
 ) -> None:
     """The tokens that the draft proved count, too."""
     tokens = encoded(trained, rows, 256)
-    found = greedy(trained, tokens, judge(trained, tokens, 8), room, 8)
+    found = greedy_answers(trained, tokens, log_likelihoods(trained, tokens, 8), room, 8)
     assert found == decoded(trained, [plainly(trained, row, room) for row in tokens])
 
 
@@ -103,13 +111,13 @@ def test_settings_of_the_models_own_for_generation_play_no_part(
 ) -> None:
     """Qwen's, for one, ask for sampling and a repetition penalty; scored is the most likely answer."""
     tokens = encoded(trained, rows[:8], 256)
-    judged = judge(trained, tokens, 8)
-    expected = greedy(trained, tokens, judged, ROOM, 8)
+    judged = log_likelihoods(trained, tokens, 8)
+    expected = greedy_answers(trained, tokens, judged, ROOM, 8)
     own = trained.causal.generation_config
     before = own.to_dict()
     try:
         own.update(repetition_penalty=5.0, temperature=0.1, top_k=2, do_sample=True, min_new_tokens=9)
-        assert greedy(trained, tokens, judged, ROOM, 8) == expected
+        assert greedy_answers(trained, tokens, judged, ROOM, 8) == expected
         assert own.repetition_penalty == 5.0
     finally:
         own.update(**before)
@@ -125,15 +133,18 @@ def test_a_row_whose_answer_was_cut_off_is_answered_in_full(
         )
         for row in whole
     ]
-    answers = [greedy(trained, tokens, judge(trained, tokens, 6), ROOM, 6) for tokens in (whole, cut)]
+    answers = [
+        greedy_answers(trained, tokens, log_likelihoods(trained, tokens, 6), ROOM, 6)
+        for tokens in (whole, cut)
+    ]
     assert answers[0] == answers[1]
 
 
 def test_rows_are_answered_in_their_own_order(trained: Policy, rows: tuple[Conversation, ...]) -> None:
     tokens = encoded(trained, rows, 256)
-    forwards = greedy(trained, tokens, judge(trained, tokens, 8), ROOM, 8)
+    forwards = greedy_answers(trained, tokens, log_likelihoods(trained, tokens, 8), ROOM, 8)
     tokens = tokens[::-1]
-    assert greedy(trained, tokens, judge(trained, tokens, 8), ROOM, 8) == forwards[::-1]
+    assert greedy_answers(trained, tokens, log_likelihoods(trained, tokens, 8), ROOM, 8) == forwards[::-1]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +162,7 @@ def test_rows_are_answered_in_their_own_order(trained: Policy, rows: tuple[Conve
 def test_the_draft_proves_tokens_up_to_the_first_other_choice_or_the_end(
     draft: list[int], choices: list[int], expected: list[int]
 ) -> None:
-    assert agreed(draft, choices, ends={0}) == expected
+    assert verified_prefix(draft, choices, ends={0}) == expected
 
 
 def test_answers_end_at_the_tokenizers_end_and_at_the_models_own(tiny_model: Path, rows_file: Path) -> None:
@@ -182,10 +193,10 @@ def test_judging_gives_the_log_probabilities_of_a_plain_log_softmax(
     tokens = encoded(trained, rows[:16], 256)
     if whole:  # nothing predicts the first token
         tokens = [replace(row, labels=[IGNORED, *row.input_ids[1:]]) for row in tokens]
-    for row, found in zip(tokens, judge(trained, tokens, batch_size), strict=True):
+    for row, found in zip(tokens, log_likelihoods(trained, tokens, batch_size), strict=True):
         logprob, choices = naively(trained, row)
         assert found.logprob == pytest.approx(logprob, rel=1e-4)
-        assert found.choices == choices
+        assert found.greedy_tokens == choices
         assert found.tokens == sum(label != IGNORED for label in row.labels)
 
 
@@ -196,7 +207,7 @@ def test_judging_caps_the_logits_where_the_model_does(
     (row,) = encoded(untrained, rows[:1], 256)
     untrained.causal.config.final_logit_softcapping = 0.5
     try:
-        (found,) = judge(untrained, [row], 1)
+        (found,) = log_likelihoods(untrained, [row], 1)
     finally:
         del untrained.causal.config.final_logit_softcapping
     with untrained.evaluating():
@@ -212,10 +223,10 @@ def test_judging_in_small_blocks_of_logits_changes_nothing(
     trained: Policy, rows: tuple[Conversation, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = encoded(trained, rows[:8], 256)
-    whole = judge(trained, tokens, 8)
+    whole = log_likelihoods(trained, tokens, 8)
     monkeypatch.setattr("trainables.scoring.likelihood.LOGITS_AT_ONCE", 5)
-    for one, other in zip(judge(trained, tokens, 8), whole, strict=True):
-        assert one.choices == other.choices
+    for one, other in zip(log_likelihoods(trained, tokens, 8), whole, strict=True):
+        assert one.greedy_tokens == other.greedy_tokens
         assert one.logprob == pytest.approx(other.logprob, rel=1e-5)
 
 
@@ -224,9 +235,9 @@ def test_a_row_without_an_answer_is_worth_nothing_and_breaks_nothing(
 ) -> None:
     full, other = encoded(trained, rows[:2], 256)
     empty = replace(other, labels=[IGNORED] * len(other.labels))
-    first, second = judge(trained, [full, empty], 2)
-    assert first.choices == judge(trained, [full], 1)[0].choices
-    assert (second.logprob, second.tokens, second.choices) == (0.0, 0, [])
+    first, second = log_likelihoods(trained, [full, empty], 2)
+    assert first.greedy_tokens == log_likelihoods(trained, [full], 1)[0].greedy_tokens
+    assert (second.logprob, second.tokens, second.greedy_tokens) == (0.0, 0, [])
 
 
 def test_the_judged_loss_is_the_loss_that_trl_trains_on(
@@ -240,7 +251,9 @@ def test_the_judged_loss_is_the_loss_that_trl_trains_on(
         config = make_config(tiny_model, rows_file, method, precision="fp32", steps=1, **batch)
         run(config, tmp_path)
         policy = make_policy(config)
-        judged = judge(policy, encoded(policy, loading.load(config.data).train, config.data.cutoff), 16)
+        judged = log_likelihoods(
+            policy, encoded(policy, loading.load(config.data).train, config.data.cutoff), 16
+        )
         loss = -sum(row.logprob for row in judged) / sum(row.tokens for row in judged)
         ((_, trained_on),) = curve(config, tmp_path)
         assert trained_on == pytest.approx(loss, rel=1e-5)
@@ -266,7 +279,7 @@ def test_data_without_one_right_answer_is_scored_by_its_loss(
     config = make_config(tiny_model, rows_file, None)
     record = run(config, tmp_path)
     policy = make_policy(config)
-    judged = judge(policy, encoded(policy, loading.load(config.data).test, config.data.cutoff), 64)
+    judged = log_likelihoods(policy, encoded(policy, loading.load(config.data).test, config.data.cutoff), 64)
     assert (record.quality_name, record.quality_higher_is_better) == ("loss", False)
     expected = -sum(row.logprob for row in judged) / sum(row.tokens for row in judged)
     assert record.quality == pytest.approx(expected, rel=1e-6)
@@ -277,9 +290,9 @@ def test_data_without_one_right_answer_is_scored_by_its_loss(
 
 def drawn(policy: Policy, prompts: list[list[int]], numbers: list[int], **options: Any) -> list[list[int]]:
     ids, mask = pad_left(prompts, policy.tokenizer.pad_token_id)
-    own = [seeds(0, number, 1)[0] for number in numbers]
+    own = [row_seeds(0, number, 1)[0] for number in numbers]
     settings = {"max_new_tokens": 6, "min_new_tokens": 6, "temperature": 1.0, **options}
-    return sample(policy, ids, mask, seeds=own, **settings).tolist()
+    return sample_answers(policy, ids, mask, seeds=own, **settings).tolist()
 
 
 def test_what_a_row_is_answered_depends_on_its_own_seed_and_not_on_its_neighbours(untrained: Policy) -> None:
@@ -293,6 +306,6 @@ def test_what_a_row_is_answered_depends_on_its_own_seed_and_not_on_its_neighbour
 @pytest.mark.parametrize("temperature", [0.5, 1.0])
 def test_answers_are_drawn_from_the_softmax_of_the_logits(temperature: float) -> None:
     logits = torch.tensor([[2.0, 1.0, 0.0, -torch.inf]]).expand(4000, 4)
-    noise = _Noise(seeds(0, 0, 4000), temperature, "cpu")
+    noise = _GumbelNoise(row_seeds(0, 0, 4000), temperature, "cpu")
     found = noise(torch.empty(0), logits).argmax(1).bincount(minlength=4) / 4000
     torch.testing.assert_close(found, (logits[0] / temperature).softmax(0), atol=0.025, rtol=0)

@@ -124,18 +124,18 @@ def test_shares_are_used_by_as_many_workers_and_only_where_all_are_there(
 ) -> None:
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
     (tmp_path / "model.safetensors").touch()
-    assert fsdp_checkpoint.is_ours(False, tmp_path)
+    assert fsdp_checkpoint.can_resume(False, tmp_path)
     for number, ours in ((0, False), (1, True)):
         (tmp_path / f"share-{number}-of-2.pt").touch()
-        assert fsdp_checkpoint.is_ours(True, tmp_path) is ours
-    assert not fsdp_checkpoint.is_ours(False, tmp_path)
+        assert fsdp_checkpoint.can_resume(True, tmp_path) is ours
+    assert not fsdp_checkpoint.can_resume(False, tmp_path)
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 4)
-    assert not fsdp_checkpoint.is_ours(True, tmp_path)
+    assert not fsdp_checkpoint.can_resume(True, tmp_path)
 
 
 def test_a_checkpoint_in_shares_is_no_model_to_go_on_from(shared: Path, tiny_model: Path) -> None:
-    with pytest.raises(ModelError, match="in as many shares as there were workers"):
-        starting_weights.of(checkpoint(shared, left(tiny_model)))
+    with pytest.raises(ModelError, match="is a sharded checkpoint"):
+        starting_weights.find_trained_model(checkpoint(shared, left(tiny_model)))
 
 
 def test_a_stopped_trial_is_scored_where_it_stopped(shared: Path, tiny_model: Path) -> None:
@@ -173,8 +173,8 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("ppo", {"kind": "full"}, {}, "ppo samples from the policy"),
     ("dpo", {"kind": "lora"}, {}, "dpo's reference is a second adapter"),
     ("kto", {"kind": "lora"}, {}, "kto's reference is a second adapter"),
-    ("sft", {"kind": "qlora"}, {}, "weights in few bits can't be cut into shares"),
-    ("sft", {"kind": "full"}, {"optimizer": "adamw_8bit"}, "the state of adamw_8bit can't be shared"),
+    ("sft", {"kind": "qlora"}, {}, "quantized weights can't be sharded"),
+    ("sft", {"kind": "full"}, {"optimizer": "adamw_8bit"}, "the state of adamw_8bit can't be sharded"),
     ("sft", {"kind": "full"}, {"precision": "fp16"}, "the loss scaling of fp16"),
 ]
 
@@ -184,11 +184,11 @@ def test_what_cannot_be_shared_is_refused_in_words(
     stage: str, method: dict[str, Any], leaves: dict[str, Any], says: str
 ) -> None:
     config = config_of(Path("/m"), stage, method, sharding="fsdp", **leaves)
-    ((_, what, error),) = worker_limits.problems(config, workers=2)
+    ((_, what, error),) = worker_limits.sharing_problems(config, workers=2)
     assert error
     assert what.startswith(says)
     assert "leave sharding out" in what
-    assert not list(worker_limits.problems(config_of(Path("/m"), stage, method, **leaves), workers=2))
+    assert not list(worker_limits.sharing_problems(config_of(Path("/m"), stage, method, **leaves), workers=2))
 
 
 def test_what_cannot_be_shared_is_refused_where_it_stands(tmp_path: Path) -> None:
@@ -196,17 +196,17 @@ def test_what_cannot_be_shared_is_refused_where_it_stands(tmp_path: Path) -> Non
     for workers in ("2", "auto"):
         made = plan(folder(tmp_path / workers), sets=(*sets, f"resources.workers={workers}"))
         (error,) = {str(problem).partition(": ")[2] for problem in made.errors}
-        assert error == "the state of adamw_8bit can't be shared; use adamw or sgd, or leave sharding out"
+        assert error == "the state of adamw_8bit can't be sharded; use adamw or sgd, or leave sharding out"
     text = SPEC.replace("train: {", "train: {sharding: fsdp, ").replace("{kind: lora", "{kind: qlora")
     said = problems(tmp_path / "2", text, "resources.workers=2")
     assert said == [
-        "spec.yaml:8 train.sharding: weights in few bits can't be cut into shares; leave sharding out"
+        "spec.yaml:8 train.sharding: quantized weights can't be sharded; leave sharding out"
     ]
 
 
 def test_one_worker_with_nobody_to_share_with_is_a_warning(tmp_path: Path) -> None:
     made = plan(folder(tmp_path), sets=("train.sharding=fsdp",))
     assert made.errors == ()
-    assert any("nobody to share weights with" in problem.what for problem in made.problems)
+    assert any("no other to shard weights with" in problem.what for problem in made.problems)
     both = plan(tmp_path, sets=("train.sharding=fsdp", "resources.workers=2"))
-    assert not any("share" in problem.what for problem in both.problems)
+    assert not any("shard" in problem.what for problem in both.problems)

@@ -107,7 +107,7 @@ def test_a_worker_that_is_killed_ends_the_others_and_not_the_trial(
     codes, seconds, said = left_over(tmp_path, config, dies=dies)
     assert codes[dies] == -9
     assert codes[1 - dies] == 1
-    assert "GroupBroken" in said[1 - dies]
+    assert "WorkerGroupBroken" in said[1 - dies]
     assert seconds < 120
     # No record: whoever makes the next group goes on with it.
     assert results.read_record(tmp_path / "trials" / config.trial_id()) is None

@@ -11,14 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from sweeps.cli import app
-from sweeps.console.data_preview import LONGEST, _example, histogram, lines, shares
+from sweeps.console.data_preview import MAX_CHARACTERS, _example_json, allot, histogram, preview_lines
 from tests.helpers.sweeps import SPEC, write_spec
 from tests.helpers.trials import make_config, run
 from trainables.data import loading
 from trainables.data.errors import DataError
 from trainables.tokenization import token_table
 from trainables.trial.loading import load_tokenizer
-from trainables.trial.preview import look
+from trainables.trial.preview import preview_data
 
 TALK = [
     {"role": "user", "content": "你好"},
@@ -44,7 +44,7 @@ def test_every_answer_bears_the_loss_or_the_last_alone(
 ) -> None:
     config = make_config(tiny_model, talks, "lora")
     stage = config.stage.model_copy(update={"mask_history": mask_history})
-    found = look(config.model_copy(update={"stage": stage}))
+    found = preview_data(config.model_copy(update={"stage": stage}))
     for row in found.examples:
         answers = [text for text, bears_loss in row if bears_loss]
         assert len(answers) == learned
@@ -75,7 +75,7 @@ def test_the_command_shows_counts_lengths_marked_rows_and_problems(
     )
     found = CliRunner().invoke(app, ["data", str(spec)])
     assert found.exit_code == 0, found.output
-    assert "talks.jsonl: messages (told from its columns; messages)" in found.stdout
+    assert "talks.jsonl: messages (detected from its columns; messages)" in found.stdout
     assert "1 of 40 rows left out: 1 because it ends without an answer (talks.jsonl:6)" in found.stdout
     assert "«Goodbye" in found.stdout
     (told,) = json.loads(CliRunner().invoke(app, ["data", str(spec), "--json"]).stdout)
@@ -105,7 +105,7 @@ def test_rows_without_anything_to_learn_are_refused(
 
     stage = type("Silent", (type(config.stage),), {"encode": nothing})()
     with pytest.raises(DataError, match="no row has an answer to learn"):
-        look(config.model_copy(update={"stage": stage}))
+        preview_data(config.model_copy(update={"stage": stage}))
 
 
 def test_an_example_that_fits_stays_whole() -> None:
@@ -114,13 +114,13 @@ def test_an_example_that_fits_stays_whole() -> None:
         {"text": "question", "loss": False, "left_out": 0},
         {"text": "answer", "loss": True, "left_out": 0},
     ]
-    assert _example(row) == whole
+    assert _example_json(row) == whole
 
 
 def test_of_a_long_example_every_piece_is_there_and_says_what_it_lacks() -> None:
     row = [("long " * 5000, False), ("answer", True), ("longer " * 9000, False)]
-    found = _example(row)
-    assert sum(len(piece["text"]) for piece in found) == LONGEST
+    found = _example_json(row)
+    assert sum(len(piece["text"]) for piece in found) == MAX_CHARACTERS
     assert found[1] == {"text": "answer", "loss": True, "left_out": 0}
     for piece, (text, learned) in zip(found, row, strict=True):
         assert text.startswith(piece["text"])
@@ -128,10 +128,10 @@ def test_of_a_long_example_every_piece_is_there_and_says_what_it_lacks() -> None
 
 
 def test_shares_never_exceed_what_there_is() -> None:
-    assert shares([], 10) == []
-    assert shares([3, 4], 10) == [3, 4]
-    assert shares([7, 1, 9], 10) == [4, 1, 5]
-    assert shares([5] * 3, 2) == [0, 1, 1]
+    assert allot([], 10) == []
+    assert allot([3, 4], 10) == [3, 4]
+    assert allot([7, 1, 9], 10) == [4, 1, 5]
+    assert allot([5] * 3, 2) == [0, 1, 1]
 
 
 def test_rows_are_converted_once_and_shared(
@@ -164,6 +164,6 @@ def test_rows_that_the_cutoff_leaves_nothing_to_learn_of_are_counted_and_shown(
             return [] if row.prompt[0]["content"].endswith("7") else super().encode(tokenizer, row, cutoff)
 
     config = make_config(tiny_model, talks, "lora", cutoff=61)
-    found = look(config.model_copy(update={"stage": Late()}))
+    found = preview_data(config.model_copy(update={"stage": Late()}))
     assert found.dropped == sum(row.prompt[0]["content"].endswith("7") for row in found.data.train) > 0
-    assert f"{found.dropped} training rows are left out" in "\n".join(lines(config, found))
+    assert f"{found.dropped} training rows are left out" in "\n".join(preview_lines(config, found))

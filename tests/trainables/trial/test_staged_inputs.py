@@ -99,7 +99,7 @@ def test_a_trial_runs_where_neither_its_model_nor_its_data_is(
     assert said.endswith(f"{size} bytes)")
     here.rename(tmp_path / "gone")
     given = StagedInputs.read(tmp_path / "run").local_config(config)
-    record = run_trial(config, TrialContext(tmp_path / "run"), here=given)
+    record = run_trial(config, TrialContext(tmp_path / "run"), local_config=given)
     assert record.status == "done", record.error
     assert (record.trial_id, record.quality) == (expected.trial_id, expected.quality)
     assert record.config == expected.config
@@ -233,7 +233,7 @@ def test_an_adapter_of_another_run_comes_with_what_it_was_trained_on(
     stage(after, tmp_path / "run")
     here.rename(tmp_path / "gone")
     record = run_trial(
-        after, TrialContext(tmp_path / "run"), here=StagedInputs.read(tmp_path / "run").local_config(after)
+        after, TrialContext(tmp_path / "run"), local_config=StagedInputs.read(tmp_path / "run").local_config(after)
     )
     assert record.status == "done", record.error
 

@@ -1,0 +1,128 @@
+"""Where the training loops of transformers and TRL are changed, for every stage; each override says why.
+
+Checked with transformers 5.23, TRL 1.12, accelerate 1.15 and torch 2.13, which ``pyproject.toml`` holds them to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import nn
+from transformers import PrinterCallback, Trainer
+
+from trainables.tokenization.batching import padding_share, worker_shares
+
+CPU_LOSS_CHUNK = 64  # labelled tokens
+
+
+@dataclass(frozen=True)
+class RowOrder:
+    """The order in which a trainer draws the rows of its data set.
+
+    ``places``: (draws,), each draw's place in the data set. ``lengths``: (draws,) or (draws, sequences), in tokens.
+    ``packed``: whether a batch's examples share one row, so that none of it is padding.
+    """
+
+    places: np.ndarray
+    lengths: np.ndarray
+    packed: bool = False
+
+    @cached_property
+    def tokens_drawn(self) -> np.ndarray:
+        """Tokens in the draws up to and including each one: (draws,)."""
+        return np.cumsum(self.lengths.reshape(len(self.lengths), -1).sum(1))
+
+
+class StageTrainer(Trainer):
+    """A trainer that draws its rows in a given order.
+
+    Stands before a library's trainer among a class's bases: ``class Ordered(StageTrainer, SFTTrainer)``.
+    """
+
+    def __init__(self, *args: Any, row_order: RowOrder, **options: Any) -> None:
+        self.row_order = row_order
+        super().__init__(*args, **options)
+        # Without a progress bar, transformers prints every log entry as a dictionary.
+        self.remove_callback(PrinterCallback)
+
+    @property
+    def padding_share(self) -> float:
+        """The share of padding among all tokens of the batches."""
+        order = self.row_order
+        return padding_share(order.lengths, self.args.per_device_train_batch_size, order.packed)
+
+    def tokens_after(self, step: int) -> int:
+        """How many tokens the first ``step`` optimizer steps train on, padding not counted."""
+        args, drawn = self.args, self.row_order.tokens_drawn
+        rows = step * args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+        return int(drawn[min(rows, len(drawn)) - 1])
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """The order is ours: rows of similar length together, or as packed; the library's would be random."""
+        return self.row_order.places.tolist()
+
+    def get_train_dataloader(self) -> Any:
+        """Several workers get equal shares of every batch; accelerate would fill a last batch that isn't full with
+        rows that were drawn before.
+        """
+        if self.args.world_size == 1:
+            return super().get_train_dataloader()
+        from accelerate.data_loader import prepare_data_loader
+        from torch.utils.data import DataLoader
+
+        args = self.args
+        all_workers_batch = args.per_device_train_batch_size * args.world_size
+        places = self.row_order.places.tolist()
+        loader = DataLoader(
+            self._remove_unused_columns(self.train_dataset, description="training"),
+            batch_sampler=worker_shares(places, all_workers_batch, args.world_size, args.process_index),
+            collate_fn=self.data_collator,
+            pin_memory=args.dataloader_pin_memory,
+        )
+        # To accelerate it is one process's: each worker's loader already holds its own share.
+        return prepare_data_loader(loader, args.device, num_processes=1, process_index=0, put_on_device=True)
+
+    def _wrap_model(self, *args: Any, **options: Any) -> Any:
+        """Gradients are views of the buckets that torch (DDP) sends them in, which would hold them a second time."""
+        model = super()._wrap_model(*args, **options)
+        if self.args.world_size > 1 and self.accelerator.ddp_handler is not None:
+            self.accelerator.ddp_handler.gradient_as_bucket_view = True
+        return model
+
+    def create_model_card(self, *args: Any, **options: Any) -> None:
+        """None: TRL would write one into every checkpoint."""
+
+
+@contextmanager
+def keeping_trainable_dtype(model: nn.Module) -> Iterator[None]:
+    """Restores the dtype and values of trainable weights: TRL's constructors cast a quantized model's adapters to
+    bf16.
+    """
+    before = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
+    yield
+    for name, parameter in model.named_parameters():
+        if name in before and parameter.dtype != before[name].dtype:
+            parameter.data = before[name]
+
+
+@contextmanager
+def small_loss_chunks(device: str) -> Iterator[None]:
+    """Has TRL compute the logits of 64 labelled tokens at a time on a CPU; its 256 suit a GPU.
+
+    TRL pads the last chunk with tokens that don't count. A short batch has fewer than 64 labels, and the head of a
+    small model is a third of its work.
+    """
+    from trl.trainer import sft_trainer
+
+    before = sft_trainer._CHUNKED_LM_HEAD_CHUNK_SIZE
+    if device == "cpu":
+        sft_trainer._CHUNKED_LM_HEAD_CHUNK_SIZE = CPU_LOSS_CHUNK
+    try:
+        yield
+    finally:
+        sft_trainer._CHUNKED_LM_HEAD_CHUNK_SIZE = before
