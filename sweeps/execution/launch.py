@@ -118,7 +118,7 @@ def refuse_too_large(plan: Plan) -> None:
     """
     local = replace(node_resources.here(), memory=None, gpus=len(list(Path("/dev").glob("nvidia[0-9]*"))))
     for cell in plan.cells:
-        size = replace(Sizes((local,)).least(cell), memory=0)
+        size = replace(Sizes((local,)).smallest(cell), memory=0)
         if not fits([local], [size]):
             what = (
                 f"a trial of {cell.name} needs {size}, and this machine has {local}. Request less, or run on a "

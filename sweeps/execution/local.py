@@ -1,4 +1,4 @@
-"""One trial of one cell in this process, with no Ray; before it one of each cell that it goes on from."""
+"""One trial of one cell in this process, without Ray, after one trial of each cell that it continues from."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from trainables.storage import files
 from trainables.system import machine
 from trainables.trial.config import TrialConfig
 
-ROOM = 20  # full fine-tuning takes up to ten times the bytes of a model's files; two of it at a time, this
+# Full fine-tuning needs up to ten times the bytes of a model's files; the trial and its measurement both do at a time.
+MEMORY_FACTOR = 20
 
 
 def run_one_trial(
     plan: Plan, name: str, run: Path, say: Callable[[str], None], untrained: bool = False
 ) -> Record:
-    """Runs the suggested trial of the cell ``name`` and gives its record, or that of a trial before it which fails.
+    """Runs the suggested trial of the cell ``name``; returns its record, or that of an earlier trial which failed.
 
-    ``untrained``: what the cell starts from is scored, and nothing of it is trained.
-    What it goes on from is run first, unless an earlier call has done so in the same folder.
+    The trials that it continues from run first, unless an earlier call has run them in the same folder. ``untrained``:
+    the model that the cell starts from is scored, and not trained.
     """
     trials: dict[str, str] = {}
     threads = max(1, int(plan.cell(name).resources.cpus))
@@ -45,8 +46,8 @@ def run_one_trial(
             config = base_config(ready) if untrained and cell.name == name else ready.suggested()
             place = TrialContext(run, given_at=time.time())
             trials[cell.name] = config.trial_id()
-            known = results.read_record(place.folder(config))
-            if cell.name != name and known is not None and known.status == "done":
+            previous = results.read_record(place.folder(config))
+            if cell.name != name and previous is not None and previous.status == "done":
                 continue
             say(f"{config.cell} {config.trial_id()} in {place.folder(config)}")
             measuring.begin(config, run)
@@ -60,26 +61,29 @@ class Measuring:
     """Measures a trial's memory in its own process while the trial runs, where there are cores and memory for both."""
 
     def __init__(self, threads: int) -> None:
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # the process's
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # for the process
         self._process = MeasuringProcess()
         self._process.start()
         self._alongside = machine.cpu_cores() >= 2 * threads
         self._pool = ThreadPoolExecutor(1)
-        self._found: Future[dict[str, Any]] | None = None
+        self._measurement: Future[dict[str, Any]] | None = None
 
     def begin(self, config: TrialConfig, run: Path) -> None:
-        """Starts measuring at once, unless it was measured before or there isn't the room."""
+        """Starts measuring at once, unless it was measured before or there is not enough memory."""
         from trainables.training.policy import default_device
 
         measured = (run / "memory" / f"{config.memory_shape()}.json").exists()
-        room = ROOM * files.folder_bytes(locate.model_folder(config.model)) < machine.available_memory_bytes()
-        self._found = None
-        if self._alongside and room and not measured and default_device() == "cpu":
-            self._found = self._pool.submit(self._process.measure, config)
+        enough_memory = (
+            MEMORY_FACTOR * files.folder_bytes(locate.model_folder(config.model))
+            < machine.available_memory_bytes()
+        )
+        self._measurement = None
+        if self._alongside and enough_memory and not measured and default_device() == "cpu":
+            self._measurement = self._pool.submit(self._process.measure, config)
 
     def measure(self, config: TrialConfig) -> dict[str, Any]:
-        """As ``MeasuringProcess.measure`` does."""
-        return self._found.result() if self._found is not None else self._process.measure(config)
+        """The measurement that ``begin`` started, or a new one; see ``MeasuringProcess.measure``."""
+        return self._measurement.result() if self._measurement is not None else self._process.measure(config)
 
     def close(self) -> None:
         self._pool.shutdown()

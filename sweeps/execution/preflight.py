@@ -85,7 +85,7 @@ def _lacking(plan: Plan, found: ClusterReport) -> Iterator[Problem]:
             for need in plan.requirements:
                 if need.name == row.capability.name:
                     yield requirements.requirement_problem(
-                        plan.spec, need, row.where(), row.capability.detail
+                        plan.spec.source, need, row.where(), row.capability.detail
                     )
 
 

@@ -49,7 +49,9 @@ class PreviewProcess:
         )
         assert self._process.stdin is not None
         with suppress(BrokenPipeError), self._process.stdin:  # it has ended already; its exit code tells why
-            self._process.stdin.writelines(f"{config.model_dump_json()}\n" for config in distinct_configs(plan))
+            self._process.stdin.writelines(
+                f"{config.model_dump_json()}\n" for config in distinct_configs(plan)
+            )
 
     def finish(self) -> None:
         """Waits for it. Raises :class:`DataError` for rows or a template that no trial could be trained on."""

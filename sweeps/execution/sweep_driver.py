@@ -85,7 +85,7 @@ class SweepDriver:
             progress.begin(plan, self.run_folder, slots=slots)
             if self.address:
                 staging.stage(ray, plan, self.run_folder, self.mirror.store, progress.log)
-            sizes = Sizes.of_plan(plan, at_start, slots, self.force)
+            sizes = Sizes.for_plan(plan, at_start, slots, self.force)
             queue = TrialQueue(self._work, sizes, admission)
             for warning in trial_sizes.warnings(plan, sizes):
                 progress.log(warning)

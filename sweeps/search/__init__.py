@@ -1,1 +1,1 @@
-"""Which trial runs next: proposals, early stopping, order, and what fits in memory now."""
+"""Which trial runs next: proposals, early stopping, the order of trials, and what there is capacity for now."""

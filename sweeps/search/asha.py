@@ -1,4 +1,4 @@
-"""The scheduler of a whole sweep: an asynchronous successive halving for every cell that asks for one."""
+"""The scheduler of a whole sweep: asynchronous successive halving (ASHA) for every cell that requests it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from trainables.training.checkpoints import newest_complete, step_of
 
 
 class CellAsha(FIFOScheduler):
-    """An asynchronous successive halving (Li et al., 2018, arXiv:1810.05934; Ray Tune's) for each cell.
+    """Ray Tune's asynchronous successive halving (Li et al., 2018, arXiv:1810.05934), one for each cell.
 
-    A trial that falls behind its cell's others is told to stop by way of the board, and ends by itself, scored
-    where it stands: Tune never takes it down.
+    A trial that falls behind the others of its cell is told to stop by way of the board, and ends by itself, scored
+    at the step it has reached: Tune never terminates it.
     """
 
     def __init__(self, plan: Plan, run: Path, board: str) -> None:
@@ -31,14 +31,14 @@ class CellAsha(FIFOScheduler):
         self._replay(run)
 
     def _replay(self, run: Path) -> None:
-        """Fills the rungs with what earlier trials reached, so that a resumed search stops as it would have."""
+        """Fills the rungs with the results of earlier trials, so that a resumed search decides as it would have."""
         for folder in results.trial_folders(run):
             cell = json.loads((folder / "config.json").read_text(encoding="utf-8"))["cell"]
             if cell not in self.halvings:
                 continue
-            # What an unfinished trial did after its last checkpoint it will do and report again.
+            # An unfinished trial will repeat, and report again, the steps after its last checkpoint.
             until = math.inf if results.has_ended(folder) else _saved_step(folder)
-            self._watch(cell, folder.name)
+            self._add_trial(cell, folder.name)
             for step, objective in results.objectives(folder):
                 if step <= min(until, self.cells[cell].steps - 1):
                     self._compare(cell, folder.name, step, objective)
@@ -47,7 +47,7 @@ class CellAsha(FIFOScheduler):
         return True
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._watch(trial.config["cell"], trial.config["trial_id"])
+        self._add_trial(trial.config["cell"], trial.config["trial_id"])
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         cell, step = trial.config["cell"], result["step"]
@@ -57,7 +57,7 @@ class CellAsha(FIFOScheduler):
                 ray.get(find_board(self.board).stop.remote(trial.config["trial_id"]))
         return TrialScheduler.CONTINUE
 
-    def _watch(self, cell: str, trial_id: str) -> None:
+    def _add_trial(self, cell: str, trial_id: str) -> None:
         if cell in self.halvings:
             self.halvings[cell].on_trial_add(None, _Named(trial_id))
 
@@ -67,7 +67,7 @@ class CellAsha(FIFOScheduler):
 
 
 class _Named:
-    """What Ray's ASHA knows of a trial: its id."""
+    """All that Ray's ASHA reads of a trial: its id."""
 
     def __init__(self, trial_id: str) -> None:
         self.trial_id = trial_id

@@ -1,7 +1,7 @@
-"""What cells wait for: the best trial of the cell they go on from, chosen once, when that cell has ended.
+"""The trials that cells continue from: the best one of another cell, chosen once, when that cell has ended.
 
-The choice is written to ``starts.json`` in the run folder, ``{"sft-lora": "3f2a9c81d0b4"}``: all that goes on from a
-cell goes on from the same trial, also after a resume, and when ``search.trials`` has grown since.
+The choice is written to ``starts.json`` in the run folder, ``{"sft-lora": "3f2a9c81d0b4"}``: all that continues from a
+cell continues from the same trial, also after a resume, and when ``search.trials`` has grown since.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from trainables.storage import files
 
 
 class Waiting(Exception):  # noqa: N818
-    """A cell that something goes on from has not ended yet."""
+    """The cell to continue from has not ended yet."""
 
 
 class NothingToStartFrom(Exception):  # noqa: N818
-    """A cell has ended, and no trial of it can be gone on from; says so for a record."""
+    """The cell to continue from has ended without a finished trial; the message is for a record."""
 
 
 class Pipeline:
-    """Fills in what trees take from cells. ``ended`` holds the names of the cells that have ended."""
+    """Fills the trials that were chosen into settings that name cells. ``ended``: the cells that have ended, by name."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
@@ -34,9 +34,9 @@ class Pipeline:
         self._chosen: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def filled(self, tree: Mapping[str, Any]) -> dict[str, Any]:
-        """A trial's tree with the trials it takes from others in it.
+        """A cell's or trial's settings with the chosen trial in place of each cell that they name.
 
-        Raises :class:`Waiting`, :class:`NothingToStartFrom`.
+        Raises :class:`Waiting` or :class:`NothingToStartFrom`.
         """
         return with_trained_trials(tree, self.run, self._best)
 
@@ -48,13 +48,11 @@ class Pipeline:
         return self._chosen[cell]
 
     def _choose(self, cell: str) -> None:
-        records = [
-            found for folder in results.trial_folders(self.run) if (found := results.read_record(folder))
-        ]
+        records = filter(None, map(results.read_record, results.trial_folders(self.run)))
         best = results.best([record for record in records if record.cell == cell])
         if best is None:
             raise NothingToStartFrom(
-                f"it goes on from the best trial of {cell}, and no trial of that cell is done"
+                f"it continues from the best trial of {cell}, and no trial of that cell is done"
             )
         self._chosen[cell] = best.trial_id
         files.write_json(self.run / "starts.json", self._chosen)

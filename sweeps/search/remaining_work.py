@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +66,12 @@ class RemainingWork:
         """Once the trial that a cell continues from is known, lets the cell run, or fail; whether it is known."""
         study = self._held_cells[name]
         try:
-            study.cell = replace(study.cell, tree=self._pipeline.filled(study.cell.tree))
+            study.start_from(self._pipeline.filled(study.cell.tree))
         except Waiting:
             return False
         except NothingToStartFrom as error:
             self.record_failed(study.cell.first(), str(error))
-            study.cell = replace(study.cell, trials=0)
+            study.cancel()
         else:
             self._resume(study)
         del self._held_cells[name]
@@ -103,7 +102,7 @@ class RemainingWork:
                 tell(study, record)
         self.waiting += study.unfinished()
         # Trials that the study knows the end of and the run folder doesn't: their records were damaged.
-        self.waiting += study.told_but_not(lambda trial_id: results.has_ended(self.folder(trial_id)))
+        self.waiting += study.finished_without(lambda trial_id: results.has_ended(self.folder(trial_id)))
 
     def folder(self, trial_id: str) -> Path:
         return self.run / "trials" / trial_id

@@ -1,7 +1,7 @@
-"""One cell's search: an Optuna study in a journal, which proposes configs and remembers what came of them.
+"""One cell's search: an Optuna study in a journal, which proposes configs and keeps their results.
 
-Every proposal depends only on the study's seed, the proposal's number and the results so far, never on a
-sampler's hidden state, so that a search that was interrupted goes on as if it had not been.
+Every proposal depends only on the study's seed, the proposal's number and the results so far, never on a sampler's
+hidden state, so that a search that was interrupted continues as if it had not been.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ from trainables.trial.config import TrialConfig
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
-TRIAL_ID = "trial_id"  # the user attribute that ties an Optuna trial to ours
-MEMORY = "memory"  # the constraint that a trial broke that did not fit
-TRIES = 24  # proposals asked for again before the rest of a finite space is listed
+TRIAL_ID = "trial_id"  # the user attribute of an Optuna trial that holds our id
+MEMORY = "memory"  # the constraint that a trial violates which does not fit in memory
+TRIES = 24  # times a sampler is asked for a new proposal before the rest of a finite space is listed
 
 
 def journal(run: Path, cell: str) -> Path:
@@ -35,16 +36,15 @@ def journal(run: Path, cell: str) -> Path:
 
 
 class CellStudy:
-    """The study of one cell; its trials, and no others, are the cell's budget."""
+    """The study of one cell. Each of its trials counts against the cell's budget, and no other trial does."""
 
     def __init__(self, run: Path, cell: Cell) -> None:
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
-        self.cell = cell  # its configs can be built once what it goes on from is known
+        self.cell = cell  # its configs can be built once the trial it continues from is known
         self.exhausted = False  # nothing new is left to try
-        self._places: dict[str, int] = {}  # our id -> the storage's
-        self.count = 0  # trials proposed so far
+        self._storage_ids: dict[str, int] = {}  # our id -> the id in Optuna's storage
         self.distributions = {leaf: domain.distribution() for leaf, domain in cell.space.items()}
         mend(journal(run, cell.name))
         self.study = optuna.create_study(
@@ -53,7 +53,15 @@ class CellStudy:
             direction="maximize",
             load_if_exists=True,
         )
-        self.count = len(self.study.get_trials(deepcopy=False))
+        self.count = len(self.study.get_trials(deepcopy=False))  # trials proposed so far
+
+    def start_from(self, tree: dict[str, Any]) -> None:
+        """Sets the cell's settings with the trial it continues from filled in; its configs can be built from now on."""
+        self.cell = replace(self.cell, tree=tree)
+
+    def cancel(self) -> None:
+        """Ends the search before it begins: there is no trial to continue from."""
+        self.cell = replace(self.cell, trials=0)
 
     def proposed(self) -> dict[str, FrozenTrial]:
         """The study's trials by our id."""
@@ -61,42 +69,42 @@ class CellStudy:
 
     def _trial(self, trial_id: str) -> FrozenTrial:
         """One trial, without looking through all of them."""
-        if trial_id not in self._places:
-            self._places = {ours: trial._trial_id for ours, trial in self.proposed().items()}
-        return self.study._storage.get_trial(self._places[trial_id])
+        if trial_id not in self._storage_ids:
+            self._storage_ids = {ours: trial._trial_id for ours, trial in self.proposed().items()}
+        return self.study._storage.get_trial(self._storage_ids[trial_id])
 
     def unfinished(self) -> list[TrialConfig]:
-        """Trials that were proposed and not yet told."""
+        """Trials that were proposed and of whose end the study was not told."""
         return [self._config(t.params) for t in self.proposed().values() if not t.state.is_finished()]
 
-    def told_but_not(self, known: Callable[[str], bool]) -> list[TrialConfig]:
-        """Trials of which the study knows how they ended, and which are not ``known`` by their id."""
-        told = (item for item in self.proposed().items() if item[1].state.is_finished())
-        return [self._config(trial.params) for trial_id, trial in told if not known(trial_id)]
+    def finished_without(self, has_record: Callable[[str], bool]) -> list[TrialConfig]:
+        """Trials that ended, as the study was told, but for whose id ``has_record`` is false."""
+        finished = (item for item in self.proposed().items() if item[1].state.is_finished())
+        return [self._config(trial.params) for trial_id, trial in finished if not has_record(trial_id)]
 
     def ask(self) -> TrialConfig | None:
         """The next config; ``None`` once the budget is spent or nothing new is left to try."""
         if self.count >= self.cell.trials:
             return None
-        known = self.proposed()
-        for params in self._candidates(len(known)):
+        existing = self.proposed()
+        for params in self._candidates(len(existing)):
             config = self._config(params)
-            if config.trial_id() not in known:
+            if config.trial_id() not in existing:
                 self._add(config, params)
                 return config
         self.exhausted = True
         return None
 
     def more(self) -> bool:
-        """Whether the budget isn't spent, and there may be something new to try."""
+        """Whether the budget is not spent and there may be something new to try."""
         return not self.exhausted and self.count < self.cell.trials
 
     def ended(self) -> bool:
-        """Whether the budget is spent, or nothing new is left to try, and every trial has been told."""
+        """Whether nothing more will be proposed, and the study was told of every trial's end."""
         return not self.more() and all(t.state != TrialState.RUNNING for t in self.proposed().values())
 
     def _add(self, config: TrialConfig, params: dict[str, Any]) -> None:
-        # Added whole: a driver that is killed leaves no trial without its id.
+        # Added in one piece: a driver that is killed leaves no trial without its id.
         self.count += 1
         self.study.add_trial(
             optuna.trial.create_trial(
@@ -111,17 +119,20 @@ class CellStudy:
         return self.cell.config({leaf: self.cell.space[leaf].decode(value) for leaf, value in params.items()})
 
     def _candidates(self, number: int) -> Iterator[dict[str, Any]]:
-        """Proposals until one is new: first the sampler's, the very first with what is known to be good."""
+        """Proposals, to be tried until one is new: the sampler's, then the rest of a finite space.
+
+        The very first one has the settings that are known to be good.
+        """
         if number == 0:
             prior = self.cell.prior()
-            known = {leaf: self.cell.space[leaf].encode(value) for leaf, value in prior.items()}
-            yield self._sampled(number, 0) | known
+            known_good = {leaf: self.cell.space[leaf].encode(value) for leaf, value in prior.items()}
+            yield self._sampled(number, 0) | known_good
         for attempt in range(TRIES):
             yield self._sampled(number, attempt)
         yield from self._rest()
 
     def _sampled(self, number: int, attempt: int) -> dict[str, Any]:
-        # Asked of a copy: a proposal that was made before would else stay in the study as a trial.
+        # A copy is asked: in the study itself a proposal that turns out not to be new would stay as a trial.
         copy = optuna.create_study(direction="maximize", sampler=self._sampler(number, attempt))
         copy.add_trials([_seen(trial) for trial in self.study.get_trials(deepcopy=False)])
         return copy.ask(self.distributions).params
@@ -142,17 +153,19 @@ class CellStudy:
             yield from (dict(point) for point in itertools.product(*axes))
 
     def report(self, trial_id: str, step: int, objective: float) -> None:
-        """Notes a trial's validation result at ``step``; what a resumed trial repeats is left as it was."""
+        """Keeps a trial's validation result at ``step``; one that a resumed trial repeats stays as it was."""
         trial = self._trial(trial_id)
         if trial.state == TrialState.RUNNING and step not in trial.intermediate_values:
             self.study._storage.set_trial_intermediate_value(trial._trial_id, step, objective)
 
-    def tell(self, trial_id: str, status: Status, objective: float | None, over: float | None = None) -> None:
+    def tell(
+        self, trial_id: str, status: Status, objective: float | None, excess: float | None = None
+    ) -> None:
         """Tells Optuna how a trial ended: done with its objective, stopped early, infeasible, or failed.
 
-        One that ran out of memory is no bad score and no blank either: it broke a constraint, by ``over`` (a share of
-        the memory there was) where that is known, so that TPE keeps away from it (c-TPE: Watanabe & Hutter, 2023,
-        arXiv:2211.14411).
+        A trial that ran out of memory has no bad score, and is not ignored either: it violates a constraint, by
+        ``excess`` (a share of the available memory) where that is known, so that TPE keeps away from such configs
+        (c-TPE: Watanabe & Hutter, 2023, arXiv:2211.14411).
         """
         trial = self._trial(trial_id)
         if trial.state != TrialState.RUNNING:
@@ -162,14 +175,14 @@ class CellStudy:
         elif status == "stopped" and trial.intermediate_values:
             self.study.tell(trial.number, state=TrialState.PRUNED)
         elif status == "out_of_memory":
-            optuna.trial.Trial(self.study, trial._trial_id).set_constraint(MEMORY, over or 1.0)
+            optuna.trial.Trial(self.study, trial._trial_id).set_constraint(MEMORY, excess or 1.0)
             self.study.tell(trial.number, state=TrialState.PRUNED)
         else:
             self.study.tell(trial.number, state=TrialState.FAIL)
 
 
 def _seen(trial: FrozenTrial) -> FrozenTrial:
-    """A trial as a sampler is shown it: TPE passes over what failed, and would propose its like again and again."""
+    """A trial as a sampler sees it: TPE ignores failed trials, and would propose similar ones again and again."""
     if trial.state != TrialState.FAIL:
         return trial
     return optuna.trial.create_trial(
@@ -183,8 +196,8 @@ def _seen(trial: FrozenTrial) -> FrozenTrial:
 class _Sequence(optuna.samplers.QMCSampler):
     """One point of a scrambled Sobol sequence over the whole space.
 
-    Optuna's own draws at random until a trial is done, and counts what it has drawn: what is proposed would depend
-    on timing.
+    Optuna's own sampler draws at random until a trial is done, and counts what it has drawn, so that its proposals
+    would depend on timing.
     """
 
     def __init__(self, space: dict[str, BaseDistribution], seed: int, point: int) -> None:
@@ -201,9 +214,9 @@ class _Sequence(optuna.samplers.QMCSampler):
 
 
 def mend(path: Path) -> None:
-    """Makes good what a killed driver left in a journal: its lock, and a last line cut short.
+    """Repairs a journal after its driver was killed: removes its lock, and a last line that was cut short.
 
-    Only the one who holds the run folder may do this.
+    Only the process that holds the run folder may do this.
     """
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     if path.exists():
@@ -221,4 +234,4 @@ def points(distribution: BaseDistribution) -> list[Any]:
     if isinstance(distribution, FloatDistribution) and distribution.step is not None:
         count = round((distribution.high - distribution.low) / distribution.step) + 1
         return [distribution.low + index * distribution.step for index in range(count)]
-    raise ValueError(f"{distribution} has no end of values")
+    raise ValueError(f"{distribution} has infinitely many values")

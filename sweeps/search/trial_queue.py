@@ -138,7 +138,7 @@ class TrialQueue:
     def _size(self, config: TrialConfig) -> Size:
         studies = self.work.studies
         if config.cell in studies:
-            return self.sizes.of(studies[config.cell].cell, config)
+            return self.sizes.for_trial(studies[config.cell].cell, config)
         # A base model is of no cell: it needs no more than the smallest cell of its stage.
         same_stage = [study.cell for study in studies.values() if study.cell.stage == config.stage.kind]
         cells = same_stage or [study.cell for study in studies.values()]
@@ -148,13 +148,13 @@ class TrialQueue:
     def _smallest_size(self, cell: Cell) -> Size:
         """What the smallest trial of a cell needs."""
         if cell.name not in self._smallest:
-            self._smallest[cell.name] = self.sizes.least(cell)
+            self._smallest[cell.name] = self.sizes.smallest(cell)
         return self._smallest[cell.name]
 
     def _propose(self, study: CellStudy) -> TrialConfig | None:
         """A cell's next trial that isn't predicted to need too much memory; those that are get their record at once."""
         while (config := study.ask()) is not None:
-            excess = self.sizes.refuses(study.cell, config)
+            excess = self.sizes.excess(study.cell, config)
             if excess is None:
                 return config
             self.work.record_refused(study, config, excess)

@@ -16,7 +16,7 @@ from trainables.config.trained_model import TrainedModel
 from trainables.inference.model_pool import ModelPool
 from trainables.inference.result import Result
 from trainables.models.folder import ModelError
-from trainables.results import read_run, read_record
+from trainables.results import read_record, read_run
 
 
 @pytest.fixture(scope="module")

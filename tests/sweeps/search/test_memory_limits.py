@@ -28,7 +28,7 @@ from tests.sweeps.search.test_searcher import Tune, config_of, end
 from trainables.memory.measuring_process import MeasuringFailed
 from trainables.results import Record, read_record
 from trainables.runner import lifecycle
-from trainables.runner.run import Place, run_trial
+from trainables.runner.run import TrialContext, run_trial
 from trainables.trial.config import TrialConfig
 
 MIB = 2**20
@@ -88,7 +88,7 @@ def test_what_is_predicted_not_to_fit_is_a_row_with_its_reason_and_is_not_starte
         assert (record.status, record.out_of_memory_in) == ("out_of_memory", "predicted")
         assert record.room_bytes == 60 * MIB < (record.predicted_peak_bytes or 0)
         assert record.started_at is None
-        assert "not started: training is predicted to take 0." in (record.error or "")
+        assert "not started: training is predicted to need 0." in (record.error or "")
         assert "GiB of a machine" in (record.error or "")
 
 
@@ -124,7 +124,7 @@ def test_an_amount_that_is_none_is_an_error_of_the_spec(tmp_path: Path, tiny_mod
     text = SPEC.replace("resources: {", "resources: {memory: plenty, ")
     problems = make(read(str(write_spec(tmp_path, tiny_model, text)))).errors
     assert len(problems) == 1
-    assert "resources.memory: 'plenty' is no amount of memory" in str(problems[0])
+    assert "resources.memory: 'plenty' is not an amount of memory" in str(problems[0])
 
 
 def test_the_plan_warns_of_cells_that_do_not_fit(made: Plan) -> None:
@@ -151,7 +151,7 @@ def test_a_sweep_runs_what_fits_and_reports_what_does_not(tmp_path: Path, tiny_m
         by_status.setdefault(record.status, set()).add(batch_size(record))
     assert by_status == {"done": {2}, "out_of_memory": {512}}
     summary = (tmp_path / "runs" / "tiny" / "report" / "index.html").read_text()
-    assert "not started: training is predicted to take" in summary
+    assert "not started: training is predicted to need" in summary
 
 
 @pytest.mark.slow
@@ -227,7 +227,7 @@ def test_a_trial_that_runs_out_of_memory_says_where(
     else:
         monkeypatch.setattr("trainables.stages.sft.SFT.score", hungry)
     config = make_config(tiny_model, rows, method)
-    record = run_trial(config, Place(tmp_path))
+    record = run_trial(config, TrialContext(tmp_path))
     assert record.status == "out_of_memory", record.error
     assert record.out_of_memory_in == where
     assert "can't allocate memory" in (record.error or "")
@@ -240,12 +240,12 @@ def test_a_measurement_that_runs_out_of_memory_says_where(
         def measure(self, config: TrialConfig) -> dict[str, Any]:
             raise MeasuringFailed("too much", out_of_memory=True, phase="backward")
 
-    record = run_trial(make_config(tiny_model, rows), Place(tmp_path), measuring=Hungry())
+    record = run_trial(make_config(tiny_model, rows), TrialContext(tmp_path), memory_gauge=Hungry())
     assert (record.status, record.out_of_memory_in) == ("out_of_memory", "backward")
 
 
 def test_a_trial_that_fits_names_no_place(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
-    record = run_trial(make_config(tiny_model, rows), Place(tmp_path))
+    record = run_trial(make_config(tiny_model, rows), TrialContext(tmp_path))
     assert (record.out_of_memory_in, record.retried_batch_size) == (None, None)
 
 
@@ -321,9 +321,9 @@ def test_with_the_specs_leave_it_goes_on_with_half_the_rows_at_a_time(
     by_hand = make_config(
         tiny_model, rows, steps=3, cutoff=32, precision="fp32", batch_size=2, gradient_accumulation=2
     )
-    wanted = run_trial(by_hand, Place(tmp_path / "by-hand"))
+    wanted = run_trial(by_hand, TrialContext(tmp_path / "by-hand"))
     Greedy(monkeypatch, too_many(64))  # four rows of 32 tokens are more, two aren't
-    record = run_trial(asked, Place(tmp_path / "run"))
+    record = run_trial(asked, TrialContext(tmp_path / "run"))
     assert record.status == "done", record.error
     assert (record.out_of_memory_in, record.retried_batch_size) == ("forward", 2)
     assert record.trial_id == asked.trial_id()
@@ -337,7 +337,7 @@ def test_it_is_tried_again_once_and_no_more(
 ) -> None:
     Greedy(monkeypatch, too_many(1))
     config = make_config(tiny_model, rows, retry_out_of_memory=True, cutoff=32)
-    record = run_trial(config, Place(tmp_path))
+    record = run_trial(config, TrialContext(tmp_path))
     assert (record.status, record.retried_batch_size) == ("out_of_memory", 2)
 
 
@@ -350,7 +350,7 @@ def test_elsewhere_it_is_not(
     tiny_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaves: dict[str, Any]
 ) -> None:
     Greedy(monkeypatch, too_many(1))
-    record = run_trial(make_config(tiny_model, rows, cutoff=32, **leaves), Place(tmp_path))
+    record = run_trial(make_config(tiny_model, rows, cutoff=32, **leaves), TrialContext(tmp_path))
     assert (record.status, record.retried_batch_size) == ("out_of_memory", None)
 
 

@@ -87,20 +87,20 @@ def test_starts_can_be_compared(here: Path) -> None:
     [
         (
             "from: sfd",
-            "there is no stage, cell, trial or folder sfd; stages here: sft, dpo. Did you mean sft?",
+            "there is no stage, cell, trial or folder sfd; stages of this spec: sft, dpo. Did you mean sft?",
         ),
-        ("from: dpo", "dpo-full would go on from itself (dpo-full from dpo-full)"),
+        ("from: dpo", "dpo-full would continue from itself (dpo-full from dpo-full)"),
         ("from: 3", "got 3; allowed: a stage, a cell, RUN, RUN:CELL, RUN:TRIAL, or a trial's folder"),
         ("from: run", "holds no model: give the folder of a finished trial, or the model folder in it"),
         ("from: nowhere:sft", "there is no stage, cell, trial or folder nowhere:sft"),
-        ("from: model", "was left by no trial; write model: {path: ...} for a model of its own"),
+        ("from: model", "was not saved by a trial; write model: {path: ...} for any other model"),
         (
             "from: {choice: [sft-full, sft-lora]}",
-            "model.from is compared, not searched: write {compare: [...]}",
+            "model.from can't be searched, only compared: write {compare: [...]}",
         ),
         (
             "start: {cell: sft-full}",
-            "unknown key; known here: name, path, dtype, attention, kernels, rope, unsafe, quantization, from",
+            "unknown key; allowed: name, path, dtype, attention, kernels, rope, unsafe, quantization, from",
         ),
     ],
 )
@@ -115,14 +115,14 @@ def test_a_start_that_cannot_be_is_an_error_at_its_line(
 def test_a_circle_is_an_error_that_names_its_cells(here: Path) -> None:
     text = LINE.replace("{kind: sft}", "{kind: sft, model: {from: dpo}}")
     (found,) = [problem for problem in problems(here, text) if "sft-full would" in problem]
-    assert "sft-full would go on from itself (sft-full from dpo-full from sft-full)" in found
+    assert "sft-full would continue from itself (sft-full from dpo-full from sft-full)" in found
 
 
 def test_a_stage_without_one_cell_of_the_method_asks_for_a_cell(here: Path) -> None:
     two = "stages: [{kind: sft, name: a}, {kind: sft, name: b, data: {cutoff: 64}},"
     found = problems(here, LINE.replace("stages: [{kind: sft},", two))
     assert any(
-        "sft has no one cell of the method full; name one of a-full, a-lora, b-full" in p for p in found
+        "sft has no single cell of the method full; name one of a-full, a-lora, b-full" in p for p in found
     )
 
 
@@ -142,7 +142,7 @@ def test_a_reward_adapter_and_the_policy_must_stand_on_the_same_weights(here: Pa
         f"{PAIRS}}}, {{kind: reward, {PAIRS}}}, {{kind: ppo, reward: {{from: reward}}, model: {{from: sft}}}}]",
     )
     (only,) = [problem for problem in problems(here, text) if "ppo" in problem]
-    assert "reward-lora gives an adapter on the base model, and ppo-lora stands on sft-lora" in only
+    assert "reward-lora gives an adapter on the base model, and ppo-lora starts from sft-lora" in only
     same = text.replace("{kind: reward, data", "{kind: reward, model: {from: sft}, data")
     assert not [problem for problem in problems(here, same) if "ppo" in problem]
 
@@ -241,7 +241,7 @@ def test_a_line_whose_start_failed_ends_with_rows_that_say_so(here: Path, run: P
     assert not [c for c in proposals(tune) if "full" in c["cell"]]
     records = filter(None, (read_record(path) for path in (run / "trials").iterdir()))
     errors = {record.cell: record.error for record in records if record.cell != "sft-full"}
-    assert "it goes on from the best trial of sft-full, and no trial of that cell is done" in str(
+    assert "it continues from the best trial of sft-full, and no trial of that cell is done" in str(
         errors["dpo-full"]
     )
     assert "best trial of dpo-full" in str(errors["again-full"])

@@ -139,7 +139,7 @@ def test_tpe_keeps_away_from_what_did_not_come_to_an_end(here: Path, status: Any
 def test_a_cell_in_which_nothing_fits_ends_like_any_other(here: Path, sampler: str) -> None:
     study = CellStudy(here, cell(here, trials=6, sampler=sampler))
     while (config := study.ask()) is not None:
-        study.tell(config.trial_id(), "out_of_memory", None, over=0.5)
+        study.tell(config.trial_id(), "out_of_memory", None, excess=0.5)
     assert study.ended()
     assert [trial.constraints for trial in study.study.trials] == [{"memory": 0.5}] * 6
 

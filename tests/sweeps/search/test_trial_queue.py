@@ -158,8 +158,8 @@ GPU_OF_24 = (Machine("a", 8, 2, gpu_bytes=24 * GIB),)
 
 
 def taken(made: Plan, machines: tuple[Machine, ...], at_once: int = 4) -> list[Size]:
-    sizes = Sizes.of_plan(made, machines, at_once)
-    return [sizes.of(cell, cell.first()) for cell in made.cells]
+    sizes = Sizes.for_plan(made, machines, at_once)
+    return [sizes.for_trial(cell, cell.first()) for cell in made.cells]
 
 
 @pytest.mark.parametrize(
@@ -186,9 +186,9 @@ def test_what_is_too_large_for_a_gpu_is_shared_by_workers_if_the_spec_lets_it(he
     made = with_predictions(plan(here, SPEC, sets), 60, 7)
     assert taken(made, GPU_OF_24) == [Size(4, 1, 1), Size(1, 1, 1 / 3)]
     alone = with_predictions(plan(here, SPEC, ("resources.gpus=auto",)), 60, 7)
-    over = Sizes.of_plan(alone, GPU_OF_24).refuses(alone.cells[0], alone.cells[0].first())
+    over = Sizes.for_plan(alone, GPU_OF_24).excess(alone.cells[0], alone.cells[0].first())
     assert over is not None
-    assert "training is predicted to take 60.00 GiB, and a worker has 24.00 GiB (a GPU of 24.00 GiB)" in str(
+    assert "training is predicted to need 60.00 GiB, and a worker has 24.00 GiB (a GPU of 24.00 GiB)" in str(
         over
     )
 
@@ -226,7 +226,7 @@ def test_an_entrys_resources_change_no_trial(here: Path) -> None:
         ),
         (
             "{gpu: 1}",
-            "spec.yaml:6 methods[0].resources.gpu: unknown key; known here: workers, cpus, gpus, memory, concurrent, "
+            "spec.yaml:6 methods[0].resources.gpu: unknown key; allowed: workers, cpus, gpus, memory, concurrent, "
             "stall_seconds, wait_seconds. Did you mean gpus?",
         ),
         (
@@ -244,7 +244,7 @@ def test_what_an_entry_may_not_say_is_reported_once(here: Path, own: str, expect
 def test_workers_must_share_an_entrys_rows_evenly(here: Path) -> None:
     text = SPEC.replace("{kind: full}", "{kind: full, resources: {workers: 3}}")
     assert problems(here, text) == [
-        "spec.yaml:8 train.batch_size: 2 rows can't be shared evenly by 3 workers; use a multiple of 3"
+        "spec.yaml:8 train.batch_size: 2 rows can't be divided evenly among 3 workers; use a multiple of 3"
     ]
 
 
@@ -268,7 +268,7 @@ class Room:
 
 def admitted(made: Plan, run: Path, room: Room, most: int = 64) -> CellSearch:
     run.mkdir(exist_ok=True)
-    sizes = Sizes.of_plan(made, room.machines, most)
+    sizes = Sizes.for_plan(made, room.machines, most)
     # Each look at the cluster sees what a test has changed.
     return search_of(made, run, sizes, Admission(lambda: room.machines, most, look_seconds=0))
 

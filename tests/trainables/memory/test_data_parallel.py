@@ -11,29 +11,29 @@ import pytest
 
 from sweeps.cluster.packing import Machine, Size
 from sweeps.planning.cell import Cell
-from sweeps.planning.memory.cell_memory import Case, Foretold
+from sweeps.planning.memory.cell_memory import CellMemory, ConfigMemory
 from sweeps.search.trial_sizes import Sizes
 from tests.helpers.specs import SPEC, folder, plan
 from tests.helpers.trials import make_config
 from tests.trainables.memory.test_prediction import GRID, SMOLLM2, long_rows, worst_error
 from trainables.config.model import ModelConfig
 from trainables.memory.measuring_process import MeasuringFailed, MeasuringProcess
-from trainables.memory.step import Prediction
+from trainables.memory.step import MemoryPrediction
 from trainables.models import decoder_shape, locate
 
 GIB = 2**30
-COUNT = decoder_shape.of(SMOLLM2).params
+COUNT = decoder_shape.from_config(SMOLLM2).params
 LLAMA_8B = {
     "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
     "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256, "tie_word_embeddings": False,
 }  # fmt: skip
 
 
-def foretold(workers: int, sharding: str, method: str = "full", **leaves: Any) -> Prediction:
+def foretold(workers: int, sharding: str, method: str = "full", **leaves: Any) -> MemoryPrediction:
     config = make_config(
         Path("/m"), "rows.jsonl", {"kind": method}, batch_size=8, sharding=sharding, **leaves
     )
-    return Case(config, decoder_shape.of(SMOLLM2), 64, workers, "cuda").prediction
+    return ConfigMemory(config, decoder_shape.from_config(SMOLLM2), 64, workers, "cuda").prediction
 
 
 def test_workers_that_share_hold_a_part_of_weights_and_optimizer_state_each() -> None:
@@ -44,7 +44,7 @@ def test_workers_that_share_hold_a_part_of_weights_and_optimizer_state_each() ->
 
 
 def test_what_is_whole_at_a_time_is_the_same_however_many_share() -> None:
-    numbers = decoder_shape.of(SMOLLM2)
+    numbers = decoder_shape.from_config(SMOLLM2)
     outside = COUNT - numbers.layers * numbers.layer_params
     for workers in (2, 4, 8):
         found = foretold(workers, "fsdp")
@@ -79,7 +79,7 @@ SMOLLM2_CELLS = [
 @pytest.mark.timeout(3600)
 def test_what_each_of_two_workers_takes_is_foretold_within_ten_percent(tmp_path: Path) -> None:
     long = long_rows(tmp_path / "long.jsonl")
-    model = locate.folder(ModelConfig(name="smollm2-135m"), fetch=True)
+    model = locate.model_folder(ModelConfig(name="smollm2-135m"), fetch=True)
     cells = {
         f"{name:7} {sharding} {checkpointing!s:5}": make_config(
             model, long, GRID[name], cutoff=128, eval_rows=2, batch_size=4, sharding=sharding,
@@ -122,8 +122,8 @@ def large(here: Path, *sets: str) -> Cell:
     made = plan(here, SPEC, sets)
     assert not made.errors
     cell = made.cells[0]
-    case = Case(cell.first(), decoder_shape.of(LLAMA_8B), 512, 1, "cuda")
-    return replace(cell, predicted=Foretold(case, case, 512))
+    case = ConfigMemory(cell.first(), decoder_shape.from_config(LLAMA_8B), 512, 1, "cuda")
+    return replace(cell, predicted=CellMemory(case, case, 512))
 
 
 def of_gib(gib: float) -> Sizes:
@@ -133,21 +133,21 @@ def of_gib(gib: float) -> Sizes:
 @pytest.mark.parametrize(("gib", "workers"), [(192, 1), (96, 2), (60, 4), (45, 8)])
 def test_as_many_workers_share_the_weights_as_make_it_fit(here: Path, gib: float, workers: int) -> None:
     cell = large(here, "train.sharding=fsdp")
-    assert of_gib(gib).of(cell, cell.first()) == Size(workers, 1, 1)
-    assert of_gib(gib).refuses(cell, cell.first()) is None
+    assert of_gib(gib).for_trial(cell, cell.first()) == Size(workers, 1, 1)
+    assert of_gib(gib).excess(cell, cell.first()) is None
 
 
 def test_weights_that_are_not_shared_do_not_fit_with_any_number_of_workers(here: Path) -> None:
     apart, shared = large(here), large(here, "train.sharding=fsdp")
-    assert of_gib(96).refuses(apart, apart.first()) is not None
-    assert of_gib(96).refuses(shared, shared.first()) is None
+    assert of_gib(96).excess(apart, apart.first()) is not None
+    assert of_gib(96).excess(shared, shared.first()) is None
 
 
 def test_rows_are_shared_by_numbers_of_workers_that_leave_each_enough(here: Path) -> None:
     cell = large(here, "train.batch_size=12")
     assert cell.predicted is not None
-    assert [case.workers for case in cell.predicted.most.ways()] == [1, 2, 3, 4, 6, 12]
+    assert [case.workers for case in cell.predicted.largest.worker_options()] == [1, 2, 3, 4, 6, 12]
     stage = {"kind": "kto"}
     pairs = make_config(Path("/m"), "rows.jsonl", {"kind": "full"}, batch_size=12, stage=stage)
-    case = Case(pairs, decoder_shape.of(SMOLLM2), 64, 1, "cpu")
-    assert [each.workers for each in case.ways()] == [1, 2, 3, 4, 6]
+    case = ConfigMemory(pairs, decoder_shape.from_config(SMOLLM2), 64, 1, "cpu")
+    assert [each.workers for each in case.worker_options()] == [1, 2, 3, 4, 6]
