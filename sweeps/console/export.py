@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.runs.artifacts import Answers
+from sweeps.runs.artifacts import BestTrials
 from sweeps.runs.resolve import resolve
 from sweeps.spec.byte_sizes import parse_bytes
 from trainables.models.folder import ModelError
@@ -40,7 +40,7 @@ class ExportRequest:
     trust: Sequence[str]
 
 
-def export(request: ExportRequest, best_trials: Answers, interval: ShareInterval) -> int:
+def export(request: ExportRequest, best_trials: BestTrials, interval: ShareInterval) -> int:
     """Exports a model, prints the checks and then the folder; returns the exit code.
 
     Raises ``ModelError`` before any work for what can't be exported as requested.
@@ -118,7 +118,7 @@ def _print_checks(exported: Exported) -> None:
     from trainables.export import check_tables
 
     for check in check_tables.check_tables(exported):
-        table = Table(*check.names, box=None, pad_edge=False, header_style="bold")
+        table = Table(*check.columns, box=None, pad_edge=False, header_style="bold")
         for row in check.rows:
             table.add_row(*row)
         print(check.sentence)

@@ -1,1 +1,1 @@
-"""A result made ready for others: merged or not, checked against its trial, with card, license and upload."""
+"""Exporting a result: weights that plain transformers loads, checked, with a model card; GGUF, Ollama, hub."""

@@ -1,4 +1,4 @@
-"""What an export's checks found, as tables: for the terminal and for the card."""
+"""The results of an export's checks as tables, for the terminal and for the model card."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckTable:
-    """A table, and the sentence before it; plain texts."""
+    """A table with the sentence that introduces it; its texts are plain, without markup."""
 
     sentence: str
-    names: tuple[str, ...]
+    columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
 def check_tables(exported: Exported) -> Iterator[CheckTable]:
-    """All that was compared."""
+    """A table for each comparison that was made."""
     if exported.check is not None:
-        yield checked(exported.check)
+        yield _difference_table(exported.check)
     if exported.change is not None:
-        yield changed(exported.change)
+        yield _score_table(exported.change)
 
 
-def checked(check: Check) -> CheckTable:
-    """How the export compares with what it was made of."""
-    found = {
-        "adapter and base summed, in 32 bits": check.sum,
-        f"{check.dtype} by itself": check.rounding,
+def _difference_table(check: Check) -> CheckTable:
+    """How far the outputs of the exported model are from those of the result."""
+    differences = {
+        "adapter merged into the base, in 32 bits": check.sum,
+        f"rounding to {check.dtype} alone": check.rounding,
         f"the exported files, in {check.dtype}": check.files,
     }
     exact = "the adapter on its unquantized base" if check.sum is not None else "the trained weights"
@@ -42,20 +42,21 @@ def checked(check: Check) -> CheckTable:
     return CheckTable(
         f"Absolute differences of {numbers} from {exact} in 32 bits, on {len(check.prompts.ids)} "
         f"{check.prompts.source}:",
-        ("", "greatest", "mean", "same most likely token"),
-        tuple((name, *_numbers(each)) for name, each in found.items() if each is not None),
+        ("", "largest", "mean", "same most likely token"),
+        tuple((name, *_cells(each)) for name, each in differences.items() if each is not None),
     )
 
 
-def _numbers(found: Difference) -> tuple[str, str, str]:
-    return f"{found.greatest:.2g}", f"{found.mean:.2g}", "–" if found.same is None else f"{found.same:.1%}"
+def _cells(difference: Difference) -> tuple[str, str, str]:
+    same = "–" if difference.same is None else f"{difference.same:.1%}"
+    return f"{difference.largest:.2g}", f"{difference.mean:.2g}", same
 
 
-def changed(change: ScoreChange) -> CheckTable:
-    """What merging onto the unquantized base did to the scores."""
+def _score_table(change: ScoreChange) -> CheckTable:
+    """How merging into the unquantized base model changed the scores."""
     return CheckTable(
-        "The adapter was trained on a quantized base and is merged into the unquantized one. What that changes, on "
-        f"{change.rows} test rows:",
+        "The adapter was trained on a quantized base model and is merged into the unquantized one. The change "
+        f"in scores on {change.rows} test rows:",
         ("metric", "quantized base + adapter", "merged", "change"),
         tuple(
             (name, f"{before:.4g}", f"{change.after[name]:.4g}", f"{change.after[name] - before:+.2g}")

@@ -1,6 +1,6 @@
-"""Taking a result away: whole weights that plain transformers loads, or the adapter alone.
+"""Exporting a result: merged weights that plain transformers loads, or the adapter alone.
 
->>> export(result, Path("out"), Options())  # doctest: +SKIP
+>>> export(result, Path("out"), ExportOptions(), print, wilson)  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -25,150 +25,158 @@ from trainables.export import (
 )
 from trainables.export.exported import Exported, ExportOptions
 from trainables.export.output_folder import ExportFailed
-from trainables.inference.model_pool import ModelPool
-from trainables.inference.model_pool import result_tokenizer as tokenizer_of
+from trainables.inference.model_pool import ModelPool, result_tokenizer
 from trainables.inference.result import Result
 from trainables.models.folder import ADDED_ROWS, ModelError
 from trainables.models.merge_adapter import merge_adapter
 from trainables.storage import files
 from trainables.trial import starting_weights
 
-SLACK = 2**26  # bytes: tokenizer, configs, card
+SLACK_BYTES = 2**26  # for tokenizer, configs, card
+
+Say = Callable[[str], None]  # reports progress
 
 
-Say = Callable[[str], None]
+def export(
+    result: Result, out: Path, options: ExportOptions, say: Say, interval: model_card.ShareInterval
+) -> Exported:
+    """Writes a result to the folder ``out``, completely or not at all.
 
-
-def export(result: Result, out: Path, options: ExportOptions, say: Say, interval: model_card.ShareInterval) -> Exported:
-    """Writes a result to the folder ``out``, whole or not at all.
-
-    ``say`` is told what is done; ``interval`` gives a share of so many rows its interval. Raises ``ModelError`` for
-    what the user got wrong, before anything is written, ``ExportFailed`` where what was made is not what it should be.
+    ``say`` is called with each step; ``interval`` is for the scores of the model card. Raises ``ModelError`` for a
+    mistake of the user, before anything is written, and ``ExportFailed`` if what was written is not what it should be.
     """
     check_options(result, options)
     output_folder.check_output(out, options.force)
-    below = result.folder()
-    sources = [below, *([result.trained_folder] if result.trained_folder else [])]
-    with output_folder.new_output_folder(out, options.force, _room(result, options), sources) as folder:
-        make = _adapter_alone if options.adapter else _whole
-        found = replace(make(result, options, folder, say), bytes=files.folder_bytes(folder))
-        text = model_card.render(result, found, interval)
-        (folder / model_card.NAME).write_text(text, encoding="utf-8")
-        _readable(folder)
-    return replace(found, folder=out.expanduser().resolve())
-
-
-def _readable(folder: Path) -> None:
-    """Weights are written for their owner alone; an export is for others too."""
-    for file in folder.iterdir():
-        if file.is_file():
-            file.chmod(0o644)
+    sources = [result.folder(), *([result.trained_folder] if result.trained_folder else [])]
+    needed = _needed_bytes(result, options)
+    with output_folder.new_output_folder(out, options.force, needed, sources) as folder:
+        write = _export_adapter if options.adapter else _export_whole_model
+        exported = write(result, options, folder, say)
+        exported = replace(exported, bytes=files.folder_bytes(folder))
+        model_card.render(result, exported, interval).save(folder / model_card.NAME)
+        for file in folder.iterdir():
+            if file.is_file():
+                file.chmod(0o644)  # weights were written for their owner alone; an export is for others too
+    return replace(exported, folder=out.expanduser().resolve())
 
 
 def check_options(result: Result, options: ExportOptions) -> None:
-    """Raises ``ModelError`` for what can't be, before any work."""
+    """Raises ``ModelError`` for options that don't go with the result or with one another."""
     if options.adapter and not result.is_adapter:
         raise ModelError(f"{result.name} has no adapter of its own: leave --adapter out")
     if options.adapter and (options.dtype or options.gguf or options.ollama):
         raise ModelError(
-            "--adapter copies the adapter as it is: it goes without --dtype, --gguf and --ollama"
+            "--adapter copies the adapter unchanged: it can't be combined with --dtype, --gguf or --ollama"
         )
     if options.adapter and result.config.model.start is not None:
         raise ModelError(
-            f"{result.name}'s adapter fits only on what {result.config.model.start.label} left, which has no name "
-            "elsewhere: leave --adapter out, and both are merged"
+            f"{result.name}'s adapter only fits the result of {result.config.model.start.label}, which others don't "
+            "have: leave --adapter out, and both are merged"
         )
     if (options.gguf or options.ollama) and not result.generates_text:
-        raise ModelError(
-            f"{result.name} is a reward model: it says nothing that --gguf or --ollama could serve"
-        )
+        raise ModelError(f"{result.name} is a reward model, which --gguf and --ollama can't serve")
 
 
-def _room(result: Result, options: ExportOptions) -> int:
-    """The bytes that an export takes at most."""
+def _needed_bytes(result: Result, options: ExportOptions) -> int:
+    """The most disk space that an export takes, in bytes."""
     if options.adapter:
         assert result.trained_folder is not None
-        return files.folder_bytes(result.trained_folder) + SLACK
+        return files.folder_bytes(result.trained_folder) + SLACK_BYTES
     count = saved_model.count_elements(result.folder())
-    each = saved_model.ITEM_BYTES[options.dtype or saved_model.native_dtype(result)]
-    return int(count * (each + (gguf.TYPES[options.gguf] if options.gguf else 0))) + SLACK
+    element_bytes = saved_model.ITEM_BYTES[options.dtype or saved_model.native_dtype(result)]
+    gguf_bytes = gguf.TYPES[options.gguf] if options.gguf else 0
+    return int(count * (element_bytes + gguf_bytes)) + SLACK_BYTES
 
 
-def _adapter_alone(result: Result, options: ExportOptions, folder: Path, say: Say) -> Exported:
+def _export_adapter(result: Result, options: ExportOptions, folder: Path, say: Say) -> Exported:
     assert result.trained_folder is not None
-    starting_weights.refuse_pickles(result.trained_folder)
-    shutil.copyfile(
-        result.trained_folder / "adapter_model.safetensors", folder / "adapter_model.safetensors", follow_symlinks=True
-    )
+    starting_weights.require_safetensors(result.trained_folder)
+    weights = "adapter_model.safetensors"
+    shutil.copyfile(result.trained_folder / weights, folder / weights, follow_symlinks=True)
     saved_model.save_adapter_config(result.trained_folder, folder, result.config.model)
-    saved_model.save_tokenizer(tokenizer_of(result), folder)
-    notes = [f"the adapter is what the trial left; it goes on {license.public_name(result.config.model)}"]
+    saved_model.save_tokenizer(result_tokenizer(result), folder)
+    notes = [f"the adapter is unchanged and belongs to {license.public_name(result.config.model)}"]
     if (result.folder() / ADDED_ROWS).is_file():
-        notes.append("the base's embedding had got rows for tokens that have none, the mean of the others")
+        notes.append(
+            "the base model's embedding had no rows for some tokens; before training it got them, each the mean of the "
+            "other rows"
+        )
     return Exported(folder, 0, None, notes=tuple(notes))
 
 
-def _whole(result: Result, options: ExportOptions, folder: Path, say: Say) -> Exported:
+def _export_whole_model(result: Result, options: ExportOptions, folder: Path, say: Say) -> Exported:
     dtype = options.dtype or saved_model.native_dtype(result)
     say(f"{'merging and ' if result.is_adapter else ''}writing {dtype}")
-    check = _written(result, dtype, options, folder, say)
+    check = _write_and_verify(result, dtype, options, folder, say)
     if check is not None and check.failure is not None:
         raise ExportFailed(f"{check.failure}. Nothing was kept; --no-verify would keep it")
-    notes = [] if check else ["that it answers as it did was not checked (--no-verify)"]
+    notes = [] if check else ["not checked whether it answers as before the export (--no-verify)"]
     change: merge_effect.ScoreChange | str | None = None
     if merge_effect.changes_base(result):
         change = merge_effect.measure_change(result, folder, dtype, say) if options.verify else "--no-verify"
     if isinstance(change, str):
         notes.append(f"the change in score by merging was not measured: {change}")
         change = None
-    _served(result, options, folder, say)
-    return Exported(folder, 0, dtype, check, change, tuple(notes))
-
-
-def _served(result: Result, options: ExportOptions, folder: Path, say: Say) -> None:
-    """The forms that other servers take."""
     if options.gguf and options.converter:
         say(f"converting to GGUF {options.gguf}")
         gguf.convert(folder, options.converter, options.gguf)
     if options.ollama:
-        ollama.write(folder, tokenizer_of(result), saved_model.end_ids(folder))
+        ollama.write(folder, result_tokenizer(result), saved_model.end_ids(folder))
+    return Exported(folder, 0, dtype, check, change, tuple(notes))
 
 
-def _written(result: Result, dtype: str, options: ExportOptions, folder: Path, say: Say) -> verify.Check | None:
-    """Writes the whole model; how what was written compares, unless that is not asked for."""
+def _write_and_verify(
+    result: Result, dtype: str, options: ExportOptions, folder: Path, say: Say
+) -> verify.Check | None:
+    """Writes the whole model. Returns how its outputs compare with the result's; ``None`` with ``--no-verify``."""
     if not options.verify:
-        _saved(result, dtype, options, folder)
+        _merge_and_save(result, dtype, options, folder)
         return None
-    prompts = verify.choose_prompts(result, tokenizer_of(result))
+    prompts = verify.choose_prompts(result, result_tokenizer(result))
     say(f"comparing the answers to {len(prompts.ids)} {prompts.source}")
-    expected, total, found, strange = _saved(result, dtype, options, folder, prompts)
+    written = _merge_and_save(result, dtype, options, folder, prompts)
+    # The same model in the target dtype without merging: how far rounding alone moves its outputs.
     with ModelPool().load(saved_model.unquantized(result, dtype)).active() as policy:
-        own = verify.model_outputs(policy.model, prompts, result.generates_text)
-    rounding, files_ = (verify.compare(each, expected, result.generates_text) for each in (own, found))
-    return verify.Check(prompts, dtype, total, rounding, files_, strange)
+        rounded = verify.model_outputs(policy.model, prompts, result.generates_text)
+    rounding, from_files = (
+        verify.compare(each, written.exact, result.generates_text) for each in (rounded, written.from_files)
+    )
+    return verify.Check(prompts, dtype, written.sum, rounding, from_files, written.changed)
 
 
-def _saved(
-    result: Result, dtype: str, options: ExportOptions, folder: Path, prompts: verify.Prompts | None = None
-) -> tuple[list[Tensor], verify.Difference | None, list[Tensor], tuple[str, ...]]:
-    """Merges in 32 bits and saves. The exact answers to the prompts, how far the sum's are from them, the files' own,
-    and the weights that the files have otherwise.
+@dataclass(frozen=True)
+class _Written:
+    """The outputs for the prompts: ``exact`` ones in 32 bits, and those of the model that was loaded from the files.
+
+    ``sum``: how far the merged weights' outputs in 32 bits are from the exact ones; ``None`` if nothing was merged.
+    ``changed``: names of weights that differ in the files.
     """
-    expected: list[Tensor] = []
-    found: list[Tensor] = []
-    total: verify.Difference | None = None
-    strange: tuple[str, ...] = ()
+
+    exact: list[Tensor] = field(default_factory=list)
+    sum: verify.Difference | None = None
+    from_files: list[Tensor] = field(default_factory=list)
+    changed: tuple[str, ...] = ()
+
+
+def _merge_and_save(
+    result: Result, dtype: str, options: ExportOptions, folder: Path, prompts: verify.Prompts | None = None
+) -> _Written:
+    """Merges in 32 bits, and saves in ``dtype``; with ``prompts``, measures the outputs at each step."""
+    written, is_lm = _Written(), result.generates_text
     with ModelPool().load(saved_model.unquantized(result, "float32")).active() as policy:
         attention = policy.causal.config._attn_implementation
         if prompts:
-            expected = verify.model_outputs(policy.model, prompts, result.generates_text)
+            written = replace(written, exact=verify.model_outputs(policy.model, prompts, is_lm))
+        # Merging changes the policy's model in place, so the exact outputs come first.
         whole = merge_adapter(policy.model) if result.is_adapter else policy.model
         if prompts and result.is_adapter:
-            total = verify.compare(verify.model_outputs(whole, prompts, result.generates_text), expected, result.generates_text)
-        saved_model.save_model(replace(policy, model=whole), folder, dtype, options.shard_bytes, result.generates_text)
+            outputs = verify.model_outputs(whole, prompts, is_lm)
+            written = replace(written, sum=verify.compare(outputs, written.exact, is_lm))
+        saved_model.save_model(replace(policy, model=whole), folder, dtype, options.shard_bytes, is_lm)
         if prompts:
             loaded = saved_model.load_exported(folder, result, dtype, attention)
-            strange = verify.changed_weights(whole, loaded)
-            found = verify.model_outputs(loaded, prompts, result.generates_text)
+            changed = verify.changed_weights(whole, loaded)
+            from_files = verify.model_outputs(loaded, prompts, is_lm)
+            written = replace(written, changed=changed, from_files=from_files)
     gc.collect()
-    return expected, total, found, strange
+    return written

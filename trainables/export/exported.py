@@ -1,19 +1,20 @@
-"""What an export was asked to do, and what it wrote."""
+"""The options of an export, and what it wrote."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.export import (
-    merge_effect,
-    verify,
-)
+from trainables.export import merge_effect, verify
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """``dtype`` is the weights' own without one. ``gguf`` is a type of ``gguf.TYPES``, by ``converter``."""
+    """How to export. ``adapter``: the adapter alone. ``dtype``: of the weights; ``None`` for that of the result.
+
+    ``gguf``: write a GGUF file of this type, one of ``gguf.TYPES``, with the script ``converter``. ``ollama``: write a
+    Modelfile. ``force``: replace an existing export.
+    """
 
     adapter: bool = False
     dtype: str | None = None
@@ -27,7 +28,11 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written. ``check`` and ``change`` are ``None`` where nothing was compared; ``notes`` say why."""
+    """What was written: ``bytes`` in total, weights of ``dtype``, which is ``None`` for an adapter alone.
+
+    ``check``: how its outputs compare with the result's; ``change``: how merging changed the scores. ``None`` for what
+    was not measured; ``notes`` say why.
+    """
 
     folder: Path
     bytes: int

@@ -55,7 +55,11 @@ def license_of(model: ModelConfig, folder: Path) -> str | None:
         return said
     if isinstance(found, PackagedModel):
         return found.licence.lower()
-    starts = [start for start in LICENCES if isinstance(found, HuggingFaceModel) and found.repository.startswith(start)]
+    starts = [
+        start
+        for start in LICENCES
+        if isinstance(found, HuggingFaceModel) and found.repository.startswith(start)
+    ]
     return LICENCES[max(starts, key=len)] if starts else None
 
 

@@ -27,7 +27,7 @@ class ScoreChange:
 
 def changes_base(result: Result) -> bool:
     """Whether the base was held in another form than the one that is merged into."""
-    return result.is_adapter and bool(result.config.method and result.config.method.prepares_by)
+    return result.is_adapter and bool(result.config.method and result.config.method.base_form_settings)
 
 
 def measure_change(result: Result, folder: Path, dtype: str, say: Callable[[str], None]) -> ScoreChange | str:

@@ -1,16 +1,16 @@
-"""Whether an exported model answers as what it was made of does: log-probabilities of the same tokens, compared.
+"""Whether an exported model answers as the result that was exported: compares log-probabilities of the same tokens.
 
-The rule. *Exact* is the adapter on its unquantized base, all in 32 bits.
+*Exact* are the log-probabilities of the adapter on its unquantized base model, all in 32 bits. The rules:
 
-1. The sum of both in 32 bits must give the exact log-probabilities within 1e-4 + 1e-4 of their size: float error.
-   SmolLM2-135M's are at most 1e-4 off, 8e-6 in the mean.
-2. The files must hold the sum, rounded to their dtype, bit for bit.
-3. The files, loaded by transformers alone in the dtype they have, must be no further from the exact ones than
-   ``FACTOR`` times what that dtype does to the model by itself, in the mean and at most: that is the adapter on its
-   base (or the whole weights as they were), run in this dtype. The float error of 1 is always allowed.
+1. The merged weights in 32 bits must give the exact values within 1e-4 + 1e-4 times their size, which is float error:
+   for SmolLM2-135M the largest difference is 1e-4 and the mean 8e-6.
+2. The files must hold the merged weights, rounded to their dtype, bit for bit.
+3. The files, loaded by transformers alone in their dtype, must not differ from the exact values by more than ``FACTOR``
+   times what rounding to that dtype alone does, both in the mean and at most: the difference of the adapter on its base
+   (or of the unmerged weights) run in this dtype. The float error of rule 1 is always allowed.
 
-Rounding a sum to 16 bits is an error of the same size as rounding the activations in each layer; ``FACTOR`` leaves room
-for the two together. A layer that was left out or a wrong scale is far beyond.
+Rounding a merged weight to 16 bits is an error of the same size as rounding the activations of each layer; ``FACTOR``
+allows for both together. A missing layer or a wrong scale differs by far more.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from trainables.inference.result import Result
 from trainables.tokenization.encode import encode
 
 PROMPTS = 8
-TOKENS = 512  # of a prompt with its answer
-POSITIONS = 64  # the last of them are compared
+MAX_TOKENS = 512  # of a prompt with its answer
+POSITIONS = 64  # at the end of each prompt, that are compared
 ABSOLUTE, RELATIVE = 1e-4, 1e-4
 FACTOR = 4.0
 
@@ -49,7 +49,7 @@ BUILT_IN = (
 
 @dataclass(frozen=True)
 class Prompts:
-    """Token ids, each with an answer; ``source`` says where they are from."""
+    """Token ids of prompts with their answers; ``source`` says what they are: "built-in prompts"."""
 
     ids: tuple[list[int], ...]
     source: str
@@ -57,12 +57,13 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of all compared numbers: the greatest absolute difference and the mean; ``same`` is the share of positions with
-    the same most likely token, ``None`` where the numbers are rewards. ``excess``: by how much of ``ABSOLUTE`` +
-    ``RELATIVE`` x size the worst is used up.
+    """The ``largest`` and the mean absolute difference of all compared numbers.
+
+    ``same``: the share of positions with the same most likely token; ``None`` if the numbers are rewards. ``excess``:
+    the largest ratio of a difference to the allowed float error, ``ABSOLUTE`` + ``RELATIVE`` x size.
     """
 
-    greatest: float
+    largest: float
     mean: float
     same: float | None
     excess: float
@@ -70,8 +71,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Check:
-    """``sum`` is of the merging in 32 bits, ``rounding`` what the dtype does by itself, ``files`` what was exported;
-    each to the exact ones. ``None``: there was nothing to merge.
+    """Differences from the exact values: of the merged weights in 32 bits (``sum``; ``None`` if there was nothing to
+    merge), by ``rounding`` to ``dtype`` alone, and of the exported ``files``.
     """
 
     prompts: Prompts
@@ -79,33 +80,35 @@ class Check:
     sum: Difference | None
     rounding: Difference
     files: Difference
-    changed: tuple[str, ...] = ()  # weights that the files have otherwise than they were given
+    changed: tuple[str, ...] = ()  # names of weights that differ in the files
 
     @property
     def failure(self) -> str | None:
-        """What is wrong, in a sentence; ``None`` if nothing is."""
+        """A sentence about what is wrong; ``None`` if nothing is."""
         if self.sum is not None and not self.sum.excess <= 1:
-            return f"merging in 32 bits moves log-probabilities by up to {self.sum.greatest:.2g}"
+            return f"merging in 32 bits moves log-probabilities by up to {self.sum.largest:.2g}"
         if self.changed:
-            return f"the files hold other weights than they were given: {', '.join(self.changed[:3])}"
+            return f"the files hold other weights than the model has: {', '.join(self.changed[:3])}"
         limits = {
-            "at most": (self.files.greatest, self.rounding.greatest),
+            "at most": (self.files.largest, self.rounding.largest),
             "in the mean": (self.files.mean, self.rounding.mean),
         }
-        for what, (found, own) in limits.items():
-            if not (found <= FACTOR * own or self.files.excess <= 1):
+        for what, (difference, rounding) in limits.items():
+            # Written so that a NaN fails.
+            if not (difference <= FACTOR * rounding or self.files.excess <= 1):
                 return (
-                    f"the exported model differs by {found:.2g} {what}; {self.dtype} by itself by {own:.2g}"
+                    f"the exported model differs by {difference:.2g} {what}, rounding to {self.dtype} alone by "
+                    f"{rounding:.2g}"
                 )
         return None
 
 
 def choose_prompts(result: Result, tokenizer: Any) -> Prompts:
-    """Held-out rows of the trial's own data; built-in ones where that isn't here, or there is no trial."""
-    cutoff = min(result.config.data.cutoff, TOKENS)
+    """Test rows of the trial's own data; built-in prompts if that is not on this machine, or without a trial."""
+    cutoff = min(result.config.data.cutoff, MAX_TOKENS)
     try:
         test = trial_rows.load_rows(result).test
-        rows: Sequence[Row] = [test[place] for place in range(min(PROMPTS, len(test)))]
+        rows: Sequence[Row] = [test[index] for index in range(min(PROMPTS, len(test)))]
         source = "held-out rows of its own data"
     except DataError:
         rows = [Conversation(({"role": "user", "content": text},), answer) for text, answer in BUILT_IN]
@@ -124,43 +127,45 @@ def _ids(row: Row, tokenizer: Any, cutoff: int) -> list[int]:
     except (
         ValueError,
         templates.TemplateError,
-    ):  # a template that renders a prompt differently once it is answered
+    ):  # the template renders a prompt differently once it has an answer
         return templates.prompt_ids(tokenizer, row.prompt)[:cutoff]
 
 
-def changed_weights(given: Any, found: Any) -> tuple[str, ...]:
-    """The names of weights that two models of one dtype don't have alike, bit for bit."""
-    ours, theirs = given.state_dict(), found.state_dict()
-    same = (name for name, weight in ours.items() if name in theirs and torch.equal(weight, theirs[name]))
-    return tuple(sorted({*ours, *theirs} - set(same)))
+def changed_weights(model: Any, loaded: Any) -> tuple[str, ...]:
+    """The names of weights that are not equal bit for bit in two models of one dtype, or missing in one of them."""
+    expected, actual = model.state_dict(), loaded.state_dict()
+    same = (name for name, weight in expected.items() if name in actual and torch.equal(weight, actual[name]))
+    return tuple(sorted({*expected, *actual} - set(same)))
 
 
 @torch.no_grad()
 def model_outputs(model: Any, prompts: Prompts, generates_text: bool) -> list[Tensor]:
-    """For each prompt the log-probabilities of all tokens at its last positions, (positions, vocab); or its reward."""
+    """For each prompt the log-probabilities at its last positions, (positions, vocab); or its reward, (1, 1)."""
     model.eval()
-    found = []
+    outputs = []
     for ids in prompts.ids:
         logits = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float().cpu()
-        # A clone: what is kept isn't a view of all positions.
-        found.append(logits[-POSITIONS:].log_softmax(-1).clone() if generates_text else logits.reshape(1, -1))
-    return found
+        # Cloned, because a view would keep the logits of all positions in memory.
+        outputs.append(
+            logits[-POSITIONS:].log_softmax(-1).clone() if generates_text else logits.reshape(1, -1)
+        )
+    return outputs
 
 
-def compare(found: Sequence[Tensor], expected: Sequence[Tensor], generates_text: bool) -> Difference:
-    """How far two models' answers to the same prompts are apart."""
-    gaps = [(one - other).abs() for one, other in zip(found, expected, strict=True)]
-    allowed = [ABSOLUTE + RELATIVE * other.abs() for other in expected]
-    pairs = list(zip(found, expected, strict=True))
-    same = torch.cat([one.argmax(-1) == other.argmax(-1) for one, other in pairs]).float().mean().item()
+def compare(outputs: Sequence[Tensor], exact: Sequence[Tensor], generates_text: bool) -> Difference:
+    """How far two models' outputs for the same prompts are apart."""
+    pairs = list(zip(outputs, exact, strict=True))
+    gaps = [(output - reference).abs() for output, reference in pairs]
+    allowed = [ABSOLUTE + RELATIVE * reference.abs() for reference in exact]
+    same = torch.cat([output.argmax(-1) == reference.argmax(-1) for output, reference in pairs])
     return Difference(
-        greatest=_largest(gaps),
+        largest=_largest(gaps),
         mean=torch.cat([gap.flatten() for gap in gaps]).mean().item(),
-        same=same if generates_text else None,
-        excess=_largest([gap / room for gap, room in zip(gaps, allowed, strict=True)]),
+        same=same.float().mean().item() if generates_text else None,
+        excess=_largest([gap / limit for gap, limit in zip(gaps, allowed, strict=True)]),
     )
 
 
 def _largest(values: Sequence[Tensor]) -> float:
-    """NaN where there is one: no number is then small enough."""
+    """The maximum; NaN if there is one, so that it exceeds no limit unnoticed."""
     return torch.stack([value.max() for value in values]).max().item()

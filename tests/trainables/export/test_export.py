@@ -282,7 +282,7 @@ def test_a_merge_that_answers_otherwise_is_refused_and_leaves_nothing(
     assert "merging in 32 bits moves log-probabilities by up to" in ended.stderr
     assert list(tmp_path.iterdir()) == []
     exported(f"{run}:sft-lora", tmp_path / "out", "--no-verify")
-    assert "was not checked (--no-verify)" in (tmp_path / "out" / "README.md").read_text()
+    assert "not checked whether it answers as before the export (--no-verify)" in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("layer", [0, 3])
@@ -302,7 +302,7 @@ def test_files_that_lack_one_layers_adapter_are_refused_in_16_bits_too(
     monkeypatch.setattr(saved_model, "save_model", spoilt)
     ended = export(f"{run}:sft-lora", tmp_path / "out")
     assert ended.exit_code == 1
-    assert "bfloat16 by itself by" in ended.stderr
+    assert "rounding to bfloat16 alone" in ended.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -319,7 +319,7 @@ def test_files_that_hold_other_weights_than_they_were_given_are_refused(
     monkeypatch.setattr(saved_model, "load_exported", spoilt)
     ended = export(f"{run}:sft-full", tmp_path / "out")
     assert ended.exit_code == 1
-    assert "the files hold other weights than they were given: model.norm.weight" in ended.stderr
+    assert "the files hold other weights than the model has: model.norm.weight" in ended.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
+from huggingface_hub import ModelCard
 from ruamel.yaml import YAML
 
 from reports.analysis.uncertainty import wilson
@@ -70,6 +72,7 @@ def test_the_card_says_how_the_model_was_made(lora: str, tmp_path: Path) -> None
     assert (front["license"], front["license_name"]) == ("other", "see-the-base-model")
     assert front["tags"] == ["paretune", "sft", "lora"]
     assert "datasets" not in front
+    assert front == ModelCard.load(tmp_path / "out" / "README.md").data.to_dict()
     run, _, trial = lora.rpartition(":")
     record = results.read_record(Path(run) / "trials" / trial)
     base = next(each for each in results.read_run(Path(run)).records if each.role == "base")
@@ -90,12 +93,40 @@ def test_the_card_says_how_the_model_was_made(lora: str, tmp_path: Path) -> None
         assert words in text, words
 
 
+def test_the_metadata_of_the_card_holds_whatever_text_a_name_is(lora: str) -> None:
+    from reports.analysis.best_trials import recommended_trials
+    from sweeps.runs.resolve import resolve
+
+    result = resolve(lora, recommended_trials)
+    odd = 'a "b": [c], #d é'
+    config = result.config.model_copy(
+        update={
+            "model": result.config.model.model_copy(update={"path": Path("/models") / odd}),
+            "data": result.config.data.model_copy(update={"train": "hf:ada/rows:sub@main"}),
+        }
+    )
+    result = replace(result, config=config, record=None, run=None, trained_folder=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Result, "folder", lambda self: Path("/nowhere"))
+        card = model_card.render(result, Exported(Path(), 0, None), wilson)
+    assert front_of(card.content) == {
+        "base_model": odd,
+        "library_name": "peft",
+        "pipeline_tag": "text-generation",
+        "license": "other",
+        "license_name": "see-the-base-model",
+        "tags": ["paretune", "sft", "lora"],
+        "datasets": ["ada/rows"],
+    }
+    assert card.text.startswith("\n# a \"b\": \\[c\\], \\#d é sft")
+
+
 def test_names_of_metrics_are_plain_in_the_terminal_and_escaped_in_the_card(tmp_path: Path) -> None:
     change = ScoreChange(8, before={"exact_match": 0.5}, after={"exact_match": 0.25})
     made = Exported(tmp_path, 1, "float32", change=change)
     (table,) = check_tables.check_tables(made)
     assert table.rows == (("exact_match", "0.5", "0.25", "-0.25"),)
-    assert r"| exact\_match | 0.5 | 0.25 | -0.25 |" in list(model_card._checked(made))
+    assert r"| exact\_match | 0.5 | 0.25 | -0.25 |" in list(model_card._checks(made))
 
 
 def test_a_share_has_its_interval_and_peaks_are_told(lora: str) -> None:
@@ -113,11 +144,11 @@ def test_a_share_has_its_interval_and_peaks_are_told(lora: str) -> None:
         "memory_source": "cuda",
     }
     found = Result(found.name, found.config, found.trained_folder, found.run, found.record.model_copy(update=update))
-    text = model_card.text(found, Exported(Path(), 0, "bfloat16"), wilson)
+    text = model_card.render(found, Exported(Path(), 0, "bfloat16"), wilson).content
     assert "50.0% (38.1% to 61.9%)" in text
-    assert "Peaks of a GPU" in text
+    assert "Peak memory of a GPU" in text
     assert "training 1.50 GiB" in text
-    assert "The base's own score isn't recorded here." in text
+    assert "The run has no score of the untrained base model." in text
 
 
 @pytest.mark.parametrize(

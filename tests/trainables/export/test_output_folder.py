@@ -135,11 +135,11 @@ def test_two_exports_to_one_folder_are_not_made_at_a_time(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--dtype", "int8"), "--dtype int8: give bfloat16, float16, float32"),
-        (("--shard-size", "lots"), "--shard-size lots: write 5GB or 500MB"),
-        (("--shard-size", "0"), "a shard has at least 1MB"),
-        (("--public",), "--public says how to --push"),
-        (("--adapter", "--dtype", "float32"), "it goes without --dtype, --gguf and --ollama"),
+        (("--dtype", "int8"), "--dtype int8: give one of bfloat16, float16, float32"),
+        (("--shard-size", "lots"), "--shard-size lots: not a size; write 5GB or 500MB"),
+        (("--shard-size", "0"), "must be at least 1MB"),
+        (("--public",), "--public needs --push"),
+        (("--adapter", "--dtype", "float32"), "can't be combined with --dtype, --gguf or --ollama"),
         (("--trust", "everything"), "give remote_code or pickle"),
     ],
 )
