@@ -1,4 +1,4 @@
-"""What README.md promises under Security of what is given: specs, names, paths, and what comes with models."""
+"""The promises of sweeps/README.md, Security, about inputs: specs, names, paths, and what comes with models."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tests.helpers.trials import make_config, write_rows
 from trainables.config import limits
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
-from trainables.config.trained_model import Trained
+from trainables.config.trained_model import TrainedModel
 from trainables.data.errors import DataError
-from trainables.data.hub_datasets import DataHub
+from trainables.data.hub_datasets import HubDataset
 from trainables.data.loading import load
 from trainables.models import locate
 from trainables.models.folder import ModelError
@@ -71,7 +71,7 @@ def _bomb(levels: int = 30) -> Iterator[str]:
     ("text", "why"),
     [
         ("\n".join(_bomb()), f"at most {limits.SPEC_VALUES:,} values"),
-        ("a: &a [*a]", "*a stands within itself"),
+        ("a: &a [*a]", "*a contains itself"),
         ("a: " + "[" * 5_000 + "]" * 5_000, f"nested more than {limits.SPEC_DEPTH} deep"),
         ("a: " + "{a: " * 5_000 + "1" + "}" * 5_000, f"nested more than {limits.SPEC_DEPTH} deep"),
         ("a: " + "9" * 5_000, "a number has at most"),
@@ -179,16 +179,16 @@ def test_a_path_in_the_spec_itself_may_lie_anywhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize("revision", ["../../../etc", "/etc/passwd", "a/../../b"])
 def test_a_hub_s_revision_can_t_climb_out_of_the_cache(revision: str) -> None:
     with pytest.raises(ModelError, match="can't be a revision"):
-        locate.source(f"hf:org/name@{revision}")
+        locate.find_source(f"hf:org/name@{revision}")
     with pytest.raises(DataError, match="can't be a revision"):
-        DataHub.parse(f"hf:org/name@{revision}")
+        HubDataset.parse(f"hf:org/name@{revision}")
 
 
 def test_a_model_s_index_can_t_name_weights_outside_its_folder(here: Path) -> None:
     index = {"weight_map": {"model.embed_tokens.weight": "../model.safetensors"}}
     (here / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ModelError, match="outside of it"):
-        locate.folder(ModelConfig(path=here / "model"))
+    with pytest.raises(ModelError, match="outside of the folder"):
+        locate.model_folder(ModelConfig(path=here / "model"))
 
 
 # Code that comes with models
@@ -198,7 +198,7 @@ def test_an_adapter_whose_weights_are_a_pickle_is_not_gone_on_from(tmp_path: Pat
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "adapter_model.bin").write_bytes(b"\x80\x04.")
     with pytest.raises(ModelError, match="no weights as safetensors"):
-        starting_weights.of(tmp_path)
+        starting_weights.find_trained_model(tmp_path)
 
 
 def test_what_another_trial_trusted_is_not_trusted_here(tiny_model: Path, tmp_path: Path) -> None:
@@ -214,9 +214,9 @@ def test_what_another_trial_trusted_is_not_trusted_here(tiny_model: Path, tmp_pa
     (adapter / "adapter_config.json").write_text("{}")
     (adapter / "adapter_model.safetensors").write_bytes(b"")
     (adapter.parent / "config.json").write_text(trusting.model_dump_json())
-    start = Trained(trial="0" * 12, folder=adapter)
+    start = TrainedModel(trial="0" * 12, folder=adapter)
     with pytest.raises(ModelError, match="can only be loaded by code that comes with it"):
-        starting_weights.weights(ModelConfig(path=tiny_model, start=start), tmp_path / "run")
+        starting_weights.starting_folder(ModelConfig(path=tiny_model, start=start), tmp_path / "run")
 
 
 def test_converting_a_model_never_asks_and_never_runs_its_code(tiny_model: Path, tmp_path: Path) -> None:
@@ -239,5 +239,5 @@ def test_converting_a_model_never_asks_and_never_runs_its_code(tiny_model: Path,
         f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\nclass Model: pass\n"
     )
     with pytest.raises(ModelError):
-        locate.folder(ModelConfig(path=model, unsafe=("pickle",)))
+        locate.model_folder(ModelConfig(path=model, unsafe=("pickle",)))
     assert not (tmp_path / "ran").exists()

@@ -1,4 +1,4 @@
-"""What README.md promises under Security of what is told: no secret in what is written, no markup that is run."""
+"""The promises of sweeps/README.md, Security, about outputs: no secret in what is written, no markup that is run."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ def test_a_failure_that_quotes_a_secret_leaves_none_behind(
         raise OSError(f"401 for https://hub/x?token={secrets['HF_TOKEN']} with {secrets['WANDB_API_KEY']}")
 
     monkeypatch.setattr(starting_weights, "starting_folder", fails)
-    record = run_trial(make_config(tiny_model, write_rows(tmp_path / "rows.jsonl")), TrialContext(tmp_path / "run"))
+    record = run_trial(
+        make_config(tiny_model, write_rows(tmp_path / "rows.jsonl")), TrialContext(tmp_path / "run")
+    )
     assert record.status == "failed"
     assert f"OSError: 401 for https://hub/x?token={HIDDEN} with {HIDDEN}" in str(record.error)
     assert _holding(tmp_path / "run", secrets) == []

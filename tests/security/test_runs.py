@@ -1,4 +1,4 @@
-"""What README.md promises under Security of runs: no secret anywhere, strangers refused, nothing planted is run."""
+"""The promises of sweeps/README.md, Security, about runs: no secret anywhere, strangers refused, nothing planted is run."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.helpers import specs
 from tests.helpers.clusters import Cluster
 from tests.helpers.sweeps import METHODS, SPEC, Command, Home, records, start, wandb_runs, write_spec
 from tests.helpers.trials import At, make_config, write_rows
-from trainables.runner.run import Place, run_trial
-from trainables.training.checkpoints import COMPLETE, contents
+from trainables.runner.run import TrialContext, run_trial
+from trainables.training.checkpoints import COMPLETE, file_sizes
 
 NAMES = (
     "WANDB_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
@@ -152,7 +152,7 @@ def test_joining_a_cluster_that_asks_for_no_token_is_warned_of(tmp_path: Path, t
     with cluster.head(), cluster.node():
         command = cluster.paretune("run", spec, "--output", tmp_path / "runs")
     assert command.process.returncode == 2  # for what no node here has
-    assert command.stderr.count("the cluster asks for no token") == 1
+    assert command.stderr.count("the cluster requires no token") == 1
     assert not (tmp_path / "runs" / "tiny").exists()
 
 
@@ -196,7 +196,7 @@ def test_a_pickle_planted_in_a_checkpoint_is_not_run_when_the_trial_resumes(
     tiny_model: Path, tmp_path: Path, name: str
 ) -> None:
     config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), steps=4)
-    place = Place(tmp_path / "run")
+    place = TrialContext(tmp_path / "run")
     assert run_trial(config, place, At(interrupt_at=2)).status == "interrupted"
     (checkpoint,) = place.folder(config).glob("checkpoint-*")
     if name.endswith(".bin"):
@@ -205,7 +205,7 @@ def test_a_pickle_planted_in_a_checkpoint_is_not_run_when_the_trial_resumes(
         pickle.dumps(_Planted(tmp_path / "ran"), protocol=2)
     )  # as torch writes them
     marker = checkpoint / COMPLETE  # or it would be taken for one that was damaged
-    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"files": contents(checkpoint)}))
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"files": file_sizes(checkpoint)}))
     pickle.loads((checkpoint / name).read_bytes())
     assert (tmp_path / "ran").exists()  # so it would work
     (tmp_path / "ran").unlink()

@@ -1,6 +1,6 @@
 """How much a spec may ask for: beyond what makes sense, and below what would fill a memory while it is planned.
 
-README.md lists these.
+sweeps/README.md lists these under Security.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TOKENS = 2**20  # of a row, or an answer
 RANK = 65_536
 
 
-def most(limit: int) -> AfterValidator:
+def at_most(limit: int) -> AfterValidator:
     """The limit of a field: ``steps: Annotated[int, most(STEPS)]``."""
 
     def check(value: float | None) -> float | None:

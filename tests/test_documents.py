@@ -1,0 +1,65 @@
+"""The documents name files that exist, link to places that exist, and the first page stays short."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.paths import ROOT
+
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "sweeps/README.md", "trainables/README.md", "reports/README.md")
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def anchors(path: Path) -> set[str]:
+    """The ids of a document's headings, as GitHub makes them: lower case, spaces as hyphens, no punctuation."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, "cluster.yaml", "sweeps/clusters/on-premise.yaml"])
+def test_every_path_that_a_document_names_exists(document: str) -> None:
+    # Paths of our own folders, and files at the top such as cluster.yaml; not runs/methods/report/index.html.
+    named = re.findall(r"(?<![\w/.:-])(?:sweeps|trainables|reports|tests)/[\w./-]*\w", text_of(document))
+    named += re.findall(r"`([\w-]+\.(?:yaml|toml))`", text_of(document))
+    written_by_users = {"my.yaml", "spec.yaml", "resolved.yaml"}
+    beside_clusters = {path.name for path in (ROOT / "sweeps" / "clusters").iterdir()}
+    names = set(named) - written_by_users - beside_clusters
+    assert names
+    assert sorted(name for name in names if not (ROOT / name).exists()) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_module_that_a_document_runs_exists(document: str) -> None:
+    named = re.findall(r"-m ((?:sweeps|trainables|reports|tests)\.[\w.]+)", text_of(document))
+    assert [name for name in named if find_spec(name) is None] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_relative_link_resolves(document: str) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", text_of(document))
+    broken = []
+    for link in (link for link in links if "://" not in link):
+        file, _, anchor = link.partition("#")
+        path = (ROOT / document).parent / file if file else ROOT / document
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            broken.append(link)
+    assert links
+    assert broken == []
+
+
+def test_every_document_is_reachable_from_the_first_page() -> None:
+    for document in DOCUMENTS[1:]:
+        assert f"]({document}" in text_of("README.md")
+
+
+def test_the_first_page_is_short_and_says_at_its_top_what_was_not_verified() -> None:
+    lines = text_of("README.md").splitlines()
+    assert len(lines) <= 200
+    assert any("Not verified on a GPU" in line for line in lines[:30])
