@@ -1,1 +1,1 @@
-"""From a spec to cells: combinations, settings, links between them, and every problem before anything runs."""
+"""From a spec to a plan: every cell with its search space, budget and predicted memory, and all problems found."""

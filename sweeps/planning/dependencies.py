@@ -1,4 +1,4 @@
-"""Which cells a cell starts from, and their trials in its settings."""
+"""Which cells a cell depends on: those whose best trials it continues from or is rewarded by."""
 
 from __future__ import annotations
 
@@ -9,39 +9,37 @@ from typing import Any
 from sweeps.spec.tree import CellPath
 
 FROM = "from"
-
-
-MODEL_FROM: CellPath = ("model", FROM)
-
-
-MODEL_START: CellPath = ("model", "start")
-
-
+MODEL_FROM: CellPath = ("model", FROM)  # as a spec names what a cell continues from ...
+MODEL_START: CellPath = ("model", "start")  # ... and where a trial's config holds it
 STAGE_REWARD: CellPath = ("stage", "reward")
 
 
-def dependency_chain(name: str, needs: Callable[[str], Sequence[str]]) -> list[str]:
-    """``name``, last, and all it goes on from, each after what it goes on from itself. ``needs`` has no circles.
+def dependency_chain(name: str, depends_on: Callable[[str], Sequence[str]]) -> list[str]:
+    """All cells that ``name`` depends on, each after its own dependencies, and ``name`` last.
 
-    >>> line("dpo", {"dpo": ["sft"], "sft": ["pretrain"], "pretrain": []}.__getitem__)
+    ``depends_on`` gives a cell's direct dependencies, and must have no circles.
+
+    >>> dependency_chain("dpo", {"dpo": ["sft"], "sft": ["pretrain"], "pretrain": []}.__getitem__)
     ['pretrain', 'sft', 'dpo']
     """
-    before = (each for needed in needs(name) for each in dependency_chain(needed, needs))
-    return list(dict.fromkeys([*before, name]))
+    earlier = (cell for direct in depends_on(name) for cell in dependency_chain(direct, depends_on))
+    return list(dict.fromkeys([*earlier, name]))
 
 
 def trained_references(tree: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """What a trial's tree takes from cells of its run: (``model`` or ``stage``, the key, the ``Trained``)."""
+    """The references to other cells of the run in a trial's tree: (``model`` or ``stage``, key, ``TrainedModel``)."""
     for part in ("model", "stage"):
         for key, value in tree[part].items():
             if isinstance(value, dict) and value.get("cell"):
                 yield part, key, value
 
 
-def with_trained_trials(tree: Mapping[str, Any], run: Path, trial: Callable[[str], str]) -> dict[str, Any]:
-    """A trial's tree with the trials it takes from other cells in it; ``trial`` gives a cell's."""
-    whole = {part: dict(value) if isinstance(value, dict) else value for part, value in tree.items()}
-    for part, key, trained in trained_references(tree):
-        found = trial(trained["cell"])
-        whole[part][key] = {**trained, "trial": found, "folder": str(run / "trials" / found / "model")}
-    return whole
+def with_trained_trials(
+    tree: Mapping[str, Any], run: Path, best_trial: Callable[[str], str]
+) -> dict[str, Any]:
+    """A copy of a trial's tree in which each reference names the trial and folder that ``best_trial`` chose."""
+    filled = {part: dict(value) if isinstance(value, dict) else value for part, value in tree.items()}
+    for part, key, reference in trained_references(tree):
+        trial = best_trial(reference["cell"])
+        filled[part][key] = {**reference, "trial": trial, "folder": str(run / "trials" / trial / "model")}
+    return filled

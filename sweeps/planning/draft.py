@@ -1,4 +1,4 @@
-"""A cell that is not checked yet: its settings with their places in the spec, and how its problems are reported."""
+"""A cell before it is checked: its merged settings, each with its place in the spec."""
 
 from __future__ import annotations
 
@@ -9,56 +9,59 @@ from typing import Any
 from sweeps.planning.dependencies import FROM
 from sweeps.spec.domain_parser import Domain
 from sweeps.spec.entries import Entry
+from sweeps.spec.key_path import KeyPath
 from sweeps.spec.problems import Problem
-from sweeps.spec.spec import Spec
+from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, CellPath
 from sweeps.spec.validation_messages import origin_of
-from trainables.config.trained_model import Trained
-
-
-def problem_at(spec: Spec, draft: Draft, place: CellPath, what: str, error: bool = True) -> Problem:
-    """A problem with what stands at ``place`` in a cell, wherever in the spec that was written."""
-    return spec.source.problem(origin_of(draft.parts, place), what, error)
+from trainables.config.trained_model import TrainedModel
 
 
 @dataclass(frozen=True)
 class Draft:
-    """One cell as the spec has it: ``parts`` are its stage, method, model, data, train, search and resources."""
+    """One combination of what a spec compares: a stage, a method, a model, data and settings."""
 
+    source: Source  # of the spec, to say where a problem is
     name: str
-    stage: str
+    stage: str  # the names of stage and method within the sweep
     method: str
     stage_entry: Entry
     method_entry: Entry
-    parts: Branch
+    parts: Branch  # stage, method, model, data, train, search and resources
     space: dict[CellPath, Domain]
-    broken: frozenset[CellPath]  # places whose problem is known already
+    broken: frozenset[CellPath]  # settings whose problem has been reported: they are left out
     problems: tuple[Problem, ...]
-    real: bool  # not only there so that the rest of the spec can be checked
-    links: Mapping[CellPath, Trained] = field(
-        default_factory=dict
-    )  # what it takes from other trials, by leaf
+    placeholder: bool  # without a valid stage or method: it is checked, but becomes no cell
+    links: Mapping[CellPath, TrainedModel] = field(default_factory=dict)  # the results it takes, by setting
 
     @property
     def depends_on(self) -> tuple[str, ...]:
-        """The cells that have to end before this one can begin."""
+        """The cells that must end before this one can begin."""
         return tuple(dict.fromkeys(trained.cell for trained in self.links.values() if trained.cell))
 
+    def origin(self, path: CellPath) -> KeyPath:
+        """Where in the spec the setting at ``path`` was written."""
+        return origin_of(self.parts, path)
+
+    def problem(self, path: CellPath, what: str, error: bool = True) -> Problem:
+        """A problem with the setting at ``path``, reported where the spec has it."""
+        return self.source.problem(self.origin(path), what, error)
+
     def tree(self) -> dict[str, Any]:
-        """The parts of a trial, without the searched leaves and without what is wrong."""
+        """The parts of a trial's config, without the searched and the broken settings."""
         tree = self.parts.plain()
         if isinstance(tree.get("model"), dict):
             tree["model"].pop(FROM, None)
         for (part, key), trained in self.links.items():
             tree[part][key] = trained.model_dump(mode="json")
-        for place in (*self.space, *self.broken):
-            _remove(tree, place)
-        for section in ("search", "resources"):  # of the cell, and no part of a trial
+        for path in (*self.space, *self.broken):
+            _remove(tree, path)
+        for section in ("search", "resources"):  # settings of the cell, not of a trial
             tree.pop(section, None)
         return tree
 
 
-def _remove(tree: dict[str, Any], place: CellPath) -> None:
-    for key in place[:-1]:
+def _remove(tree: dict[str, Any], path: CellPath) -> None:
+    for key in path[:-1]:
         tree = tree[key]
-    tree.pop(place[-1], None)
+    tree.pop(path[-1], None)

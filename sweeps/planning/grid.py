@@ -1,17 +1,16 @@
-"""Every combination that a spec compares, named and with its search space: cells before they are checked."""
+"""Every combination that a spec compares, named and with its search space: the cells before they are checked."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sweeps.planning import quantization
 from sweeps.planning.dependencies import FROM
 from sweeps.planning.draft import Draft
 from sweeps.planning.links import link_drafts
-from sweeps.runs.earlier_results import Earlier
+from sweeps.runs.earlier_results import EarlierResults
 from sweeps.spec import domain_parser
 from sweeps.spec.entries import (
     Entry,
@@ -24,6 +23,7 @@ from sweeps.spec.entries import (
 from sweeps.spec.naming import join_name
 from sweeps.spec.problems import Problem, format_value, unique
 from sweeps.spec.schema import ONE_VALUE, SECTION_CLASSES, SECTIONS, error_translator
+from sweeps.spec.source import Source
 from sweeps.spec.spec import Spec
 from sweeps.spec.tree import (
     Axis,
@@ -40,7 +40,7 @@ from sweeps.spec.tree import (
 from sweeps.spec.validation_messages import FILLED_BY_PLANNING
 
 SEARCHABLE = ("method", "train", "stage", "model")
-# What a cell is: these are compared, so that each gets the whole budget.
+# These make a cell what it is. They can be compared, which gives each value the whole budget, but not searched.
 IDENTITY = {("model", "name"), ("model", "path"), ("model", FROM), ("method", "name"), ("stage", "name")}
 
 
@@ -48,133 +48,170 @@ IDENTITY = {("model", "name"), ("model", "path"), ("model", FROM), ("method", "n
 class _Combination:
     stage: Entry
     method: Entry
-    parts: Branch
-    picks: tuple[AxisChoice, ...]
+    parts: Branch  # merged, without axes
+    choices: tuple[AxisChoice, ...]
     problems: tuple[Problem, ...]
 
 
-def make_drafts(spec: Spec, earlier: Earlier) -> tuple[list[Draft], tuple[Problem, ...]]:
-    """The cells of a spec, and all that is wrong with its entries and domains."""
-    stages, wrong_stages = read_entries(spec, "stages")
-    methods, wrong_methods = read_entries(spec, "methods")
-    stages_or_any, methods_or_any = (
-        stages or [placeholder_entry("stages", "sft")],
-        methods or [placeholder_entry("methods", "lora")],
+@dataclass(frozen=True)
+class _Names:
+    cell: str
+    stage: str
+    method: str
+
+
+def make_drafts(spec: Spec, earlier: EarlierResults) -> tuple[list[Draft], tuple[Problem, ...]]:
+    """The drafts of a spec's cells, and all problems with its entries, domains and references.
+
+    Raises ``SpecError`` for more cells than a sweep may have.
+    """
+    stages, stage_problems = read_entries(spec, "stages")
+    methods, method_problems = read_entries(spec, "methods")
+    pairs = list(
+        itertools.product(
+            stages or [placeholder_entry("stages", "sft")], methods or [placeholder_entry("methods", "lora")]
+        )
     )
-    refuse_too_many_cells(spec, ("methods",), len(stages_or_any) * len(methods_or_any))
-    merged = [(*pair, _merged(spec, *pair)) for pair in itertools.product(stages_or_any, methods_or_any)]
-    refuse_too_many_cells(spec, ("methods",), sum(variant_count(parts) for _, _, parts in merged))
-    combinations = [found for each in merged for found in _combinations(spec, *each)]
-    found = [
-        _draft(spec, combination, *name, real=bool(stages and methods))
-        for combination, name in zip(combinations, _named(combinations), strict=True)
+    # Counted twice: merging is quick for few pairs only, and the axes are known only once they are merged.
+    refuse_too_many_cells(spec.source, ("methods",), len(pairs))
+    merged = [(stage, method, _merged_parts(spec, stage, method)) for stage, method in pairs]
+    refuse_too_many_cells(spec.source, ("methods",), sum(variant_count(parts) for _, _, parts in merged))
+    combinations = [combination for each in merged for combination in _combinations(spec.source, *each)]
+    drafts = [
+        _draft(spec.source, combination, names, placeholder=not (stages and methods))
+        for combination, names in zip(combinations, _combination_names(combinations), strict=True)
     ]
-    linked = link_drafts(spec, found, earlier)
-    problems = [*wrong_stages, *wrong_methods, *(problem for draft in linked for problem in draft.problems)]
+    linked = link_drafts(drafts, earlier)
+    problems = [*stage_problems, *method_problems, *(p for draft in linked for p in draft.problems)]
     return linked, unique(problems)
 
 
-def _merged(spec: Spec, stage: Entry, method: Entry) -> Branch:
-    """What a stage and a method have together, with all that is compared still in it."""
+def _merged_parts(spec: Spec, stage: Entry, method: Entry) -> Branch:
+    """The settings of a stage with a method, the axes still in them. A method's overrides win over a stage's."""
     merged: dict[str, Node] = {"stage": stage.own, "method": method.own}
     for section in SECTIONS:
-        node = merge(
-            merge(spec.root.get(section), stage.overrides.get(section)), method.overrides.get(section)
-        )
+        of_stage = merge(spec.root.get(section), stage.overrides.get(section))
+        node = merge(of_stage, method.overrides.get(section))
         if node is not None:
             merged[section] = _without_axes(node) if section == "resources" else node
     return Branch(merged, ())
 
 
-def _combinations(spec: Spec, stage: Entry, method: Entry, merged: Branch) -> Iterator[_Combination]:
-    for parts, picks in variants(merged):
-        assert isinstance(parts, Branch)
-        settled, problems = quantization.move_to_method(parts, spec.source)
-        yield _Combination(stage, method, settled, picks, tuple(problems))
-
-
 def _without_axes(node: Node) -> Node:
-    """What trials take, but for what somebody would have compared, which is reported elsewhere: it makes no cells."""
+    """Resources without comparisons: these are reported as problems of the spec's shape, and make no cells."""
     if not isinstance(node, Branch):
         return node
     return node.without(*(key for key, child in node.children.items() if isinstance(child, Axis)))
 
 
-def _named(combinations: Sequence[_Combination]) -> list[tuple[str, str, str]]:
-    """(cell, stage, method) for each combination."""
-    labels = [entry_label("methods", combination.parts.children["method"]) for combination in combinations]  # type: ignore[arg-type]
-    stage_names = _entry_names([(entry_label("stages", c.stage.own), c.stage) for c in combinations])
-    method_names = _entry_names([(text, c.method) for text, c in zip(labels, combinations, strict=True)])
-    named = []
-    for text, combination in zip(labels, combinations, strict=True):
-        stage = stage_names[entry_label("stages", combination.stage.own), id(combination.stage)]
-        method = method_names[text, id(combination.method)]
-        named.append((_cell_name(stage, method, combination, said=False), stage, method))
-    # How the base is quantized is in the method's name already, unless that is too short for it.
-    taken = [name for name, _, _ in named]
+def _combinations(source: Source, stage: Entry, method: Entry, merged: Branch) -> Iterator[_Combination]:
+    for parts, choices in variants(merged):
+        assert isinstance(parts, Branch)
+        parts, problems = quantization.move_to_method(parts, source)
+        yield _Combination(stage, method, parts, choices, tuple(problems))
+
+
+def _combination_names(combinations: Sequence[_Combination]) -> list[_Names]:
+    """The names of each combination's cell, stage and method."""
+    stage_labels = [entry_label("stages", combination.stage.own) for combination in combinations]
+    # After quantization has moved: a lora on a 4-bit base is labelled qlora-4bit.
+    method_labels = [
+        entry_label("methods", combination.parts.children["method"])  # type: ignore[arg-type]
+        for combination in combinations
+    ]
+    stage_names = _names_by_entry(stage_labels, [combination.stage for combination in combinations])
+    method_names = _names_by_entry(method_labels, [combination.method for combination in combinations])
+    plain = [
+        _Names(_cell_name(stage, method, combination, with_quantization=False), stage, method)
+        for stage, method, combination in zip(stage_names, method_names, combinations, strict=True)
+    ]
+    return _disambiguated(plain, combinations)
+
+
+def _disambiguated(plain: Sequence[_Names], combinations: Sequence[_Combination]) -> list[_Names]:
+    """The names again, with the quantization in those of cells that would have the same name without it.
+
+    A method's label usually says how the base is quantized; a method with a name of its own may not.
+    """
+    cell_names = [names.cell for names in plain]
     return [
-        (_cell_name(stage, method, combination, said=True) if taken.count(name) > 1 else name, stage, method)
-        for (name, stage, method), combination in zip(named, combinations, strict=True)
+        _Names(_cell_name(names.stage, names.method, combination, True), names.stage, names.method)
+        if cell_names.count(names.cell) > 1
+        else names
+        for names, combination in zip(plain, combinations, strict=True)
     ]
 
 
-def _cell_name(stage: str, method: str, combination: _Combination, said: bool) -> str:
-    tags = (pick.tag for pick in combination.picks if said or pick.path[:2] != quantization.PLACE)
+def _cell_name(stage: str, method: str, combination: _Combination, with_quantization: bool) -> str:
+    tags = (
+        choice.tag
+        for choice in combination.choices
+        if with_quantization or choice.path[:2] != quantization.PATH
+    )
     return join_name(stage, method, *tags)
 
 
-def _entry_names(labelled: Sequence[tuple[str, Entry]]) -> dict[tuple[str, int], str]:
-    groups: dict[str, dict[int, Entry]] = {}
-    for text, entry in labelled:
-        groups.setdefault(text, {})[id(entry)] = entry
-    return {
-        (text, key): name
-        for text, group in groups.items()
-        for key, name in zip(group, entry_names(list(group.values()), text), strict=True)
+def _names_by_entry(labels: Sequence[str], entries: Sequence[Entry]) -> list[str]:
+    """A name for each entry: its label, with what tells it from the other entries of the same label.
+
+    One entry occurs in many combinations, and, with and without quantization, under two labels.
+    """
+    groups: dict[str, dict[tuple[int, int], Entry]] = {}
+    for label, entry in zip(labels, entries, strict=True):
+        groups.setdefault(label, {})[entry.key] = entry
+    names = {
+        (label, key): name
+        for label, group in groups.items()
+        for key, name in zip(group, entry_names(list(group.values()), label), strict=True)
     }
+    return [names[label, entry.key] for label, entry in zip(labels, entries, strict=True)]
 
 
-def _draft(spec: Spec, combination: _Combination, name: str, stage: str, method: str, real: bool) -> Draft:
+def _draft(source: Source, combination: _Combination, names: _Names, placeholder: bool) -> Draft:
     space, broken = {}, {}
-    for place, leaf in leaves(combination.parts):
+    for path, leaf in leaves(combination.parts):
         try:
-            _check_place(spec, place, leaf)
-            if (domain := domain_parser.parse(_whole(leaf))) is not None:
-                space[place] = domain
+            _check_leaf(source, path, leaf)
+            if (domain := domain_parser.parse(leaf.value)) is not None:
+                space[path] = domain
         except ValueError as error:
-            broken[place] = spec.source.problem(leaf.origin, str(error))
+            broken[path] = source.problem(leaf.origin, str(error))
     return Draft(
-        name=name,
-        stage=stage,
-        method=method,
+        source=source,
+        name=names.cell,
+        stage=names.stage,
+        method=names.method,
         stage_entry=combination.stage,
         method_entry=combination.method,
         parts=combination.parts,
         space=space,
         broken=frozenset(broken),
         problems=(*combination.problems, *broken.values()),
-        real=real,
+        placeholder=placeholder,
     )
 
 
-def _whole(leaf: Leaf) -> Any:
+def _check_leaf(source: Source, path: CellPath, leaf: Leaf) -> None:
+    """Raises ``ValueError`` for a key that people can't write, a malformed comparison, or a domain in a wrong place."""
+    section = path[0]
+    if section in ("model", "data") and (filled := FILLED_BY_PLANNING & set(path[1:])):
+        raise ValueError(error_translator(source).unknown_key(SECTION_CLASSES[section], filled.pop()))
+    if domain_parser.is_domain(leaf.value):
+        _check_searchable(path)
+    # A well-formed comparison has become an axis, whose options are leaves of their own.
     if isinstance(leaf.value, dict) and "compare" in leaf.value:
-        given = format_value(leaf.value)
-        raise ValueError(f"compare needs a list of different values and nothing beside it, got {given}")
-    return leaf.value
+        written = format_value(leaf.value)
+        raise ValueError(f"compare needs a list of different values and nothing beside it, got {written}")
 
 
-def _check_place(spec: Spec, place: CellPath, leaf: Leaf) -> None:
-    section = place[0]
-    if section in ("model", "data") and (filled := FILLED_BY_PLANNING & set(place[1:])):
-        raise ValueError(error_translator(spec.source).unknown(SECTION_CLASSES[section], filled.pop()))
-    if not domain_parser.is_domain(leaf.value):
-        return
-    if len(place) < 2:
+def _check_searchable(path: CellPath) -> None:
+    """Raises ``ValueError`` where a search domain makes no sense."""
+    section = path[0]
+    if len(path) < 2:
         raise ValueError("a whole section can't be searched. Put the domain on one of its settings")
     if section == "search":
-        raise ValueError("how to search can't be searched. Give one value")
+        raise ValueError("the settings of the search can't be searched. Give one value")
     if section == "resources":
         raise ValueError(ONE_VALUE)
-    if section not in SEARCHABLE or place in IDENTITY:
-        raise ValueError(f"{'.'.join(place)} is compared, not searched: write {{compare: [...]}}")
+    if section not in SEARCHABLE or path in IDENTITY:
+        raise ValueError(f"{'.'.join(path)} can't be searched, only compared: write {{compare: [...]}}")

@@ -1,4 +1,4 @@
-"""What a plan needs that isn't in the spec: the data's rows, the models' folders, and the hashes of both."""
+"""What a plan needs beside the spec: rows of data, model folders, and the hashes of both."""
 
 from __future__ import annotations
 
@@ -29,114 +29,120 @@ class LocalModel:
 
 @dataclass(frozen=True)
 class MissingInput:
-    """Why something can't be had; ``leaf`` is what named it. ``later``: ``run`` will fetch it."""
+    """Why data or a model is missing."""
 
-    leaf: str
+    key: str  # the setting that named it
     what: str
-    later: bool = False
+    fetched_later: bool = False  # `run` will download it
 
 
 @dataclass
 class InputFinder:
-    """Finds models and data, each once. With ``fetch`` a named model that isn't here is downloaded."""
+    """Finds models and data, each only once. With ``fetch`` a named model that is not on this machine is downloaded."""
 
     fetch: bool = False
     _models: dict[ModelConfig, LocalModel | MissingInput] = field(default_factory=dict)
 
-    def has(self, config: DataConfig) -> bool:
-        """Whether there is such data at all."""
+    def has_data(self, config: DataConfig) -> bool:
+        """Whether every data set that the config names exists."""
         return all(exists(name, config) for name in (*config.names, *config.eval_names))
 
-    def data(self, config: DataConfig, need: type) -> Data | MissingInput:
-        """The rows that a stage needs."""
+    def data(self, config: DataConfig, row_type: type) -> Data | MissingInput:
+        """The rows, as the type that a stage needs."""
         try:
-            return load(config, need)
+            return load(config, row_type)
         except DataError as error:
             return MissingInput("train", str(error))
 
     def model(self, config: ModelConfig) -> LocalModel | MissingInput:
         if config not in self._models:
-            self._models[config] = self._look_up(config)
+            self._models[config] = self._find_model(config)
         return self._models[config]
 
-    def _look_up(self, config: ModelConfig) -> LocalModel | MissingInput:
+    def _find_model(self, config: ModelConfig) -> LocalModel | MissingInput:
         from trainables.models import locate
 
-        leaf = "path" if config.name is None else "name"
+        key = "path" if config.name is None else "name"
         try:
             if config.name is not None and not self.fetch and locate.find_source(config.name).local() is None:
-                return MissingInput(
-                    leaf, f"{config.name} is not on this machine yet; run will fetch it", later=True
-                )
-            folder = locate.folder(config, fetch=self.fetch)
+                what = f"{config.name} is not on this machine yet; run will fetch it"
+                return MissingInput(key, what, fetched_later=True)
+            folder = locate.model_folder(config, fetch=self.fetch)
             return LocalModel(locate.fingerprint(folder), locate.read_architecture(folder))
         except ModelError as error:
-            return MissingInput(leaf, str(error))
+            return MissingInput(key, str(error))
 
 
 class InvalidPath(ValueError):  # noqa: N818
-    """A text that can't be a path, such as one of a thousand characters; ``place`` says whose."""
+    """A text that can't be a path, such as one of a thousand characters; ``setting`` is where it was written."""
 
-    def __init__(self, place: CellPath, what: str) -> None:
+    def __init__(self, setting: CellPath, what: str) -> None:
         super().__init__(what)
-        self.place = place
+        self.setting = setting
 
 
 def make_paths_absolute(tree: dict[str, Any], folder: Path) -> None:
-    """Makes a trial's paths absolute, in place; relative ones are relative to ``folder``, the spec's.
+    """Makes the paths in a trial's tree absolute, in place; relative ones are relative to ``folder``, the spec's.
 
-    Raises :class:`NoPath`.
+    Raises :class:`InvalidPath`.
     """
     model, data = tree.get("model"), tree.get("data")
     if isinstance(model, dict) and isinstance(model.get("path"), str):
-        with _naming("model", "path"):
+        with _path_errors_at("model", "path"):
             model["path"] = str(absolute_path(model["path"], folder))
     if isinstance(data, dict):
-        _locate_data(data, folder)
+        _make_data_paths_absolute(data, folder)
 
 
 @contextmanager
-def _naming(*place: str) -> Iterator[None]:
+def _path_errors_at(*setting: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError) as error:  # too long, a circle of links; the home of nobody
-        raise InvalidPath(place, f"can't be a path: {getattr(error, 'strerror', None) or error}") from error
+    except (OSError, RuntimeError) as error:  # too long, a circle of links; ~somebody without a home
+        what = f"can't be a path: {getattr(error, 'strerror', None) or error}"
+        raise InvalidPath(setting, what) from error
 
 
-def _locate_data(data: dict[str, Any], folder: Path) -> None:
-    given = data.get("folder")
-    with _naming("data", "folder"):
-        folders = [folder, folder / "data"] if given is None else [absolute_path(str(given), folder)]
-        registered = next((place for place in folders if (place / dataset_info.FILE).is_file()), None)
-    names = _names(registered)
-    data["folder"] = str(registered) if registered is not None else None
+def _make_data_paths_absolute(data: dict[str, Any], folder: Path) -> None:
+    written = data.get("folder")
+    with _path_errors_at("data", "folder"):
+        folders = [folder, folder / "data"] if written is None else [absolute_path(str(written), folder)]
+        registry = next((each for each in folders if (each / dataset_info.FILE).is_file()), None)
+    registered_names = _registered_names(registry)
+    data["folder"] = str(registry) if registry is not None else None
     if str(data.get("template")).endswith(templates.SUFFIXES):
-        with _naming("data", "template"):
+        with _path_errors_at("data", "template"):
             data["template"] = str(absolute_path(data["template"], folder))
     for key in ("train", "eval"):
-        with _naming("data", key):
-            if isinstance(data.get(key), str):
-                data[key] = _found(data[key], folders, names)
-            elif isinstance(data.get(key), list):
-                data[key] = [_found(n, folders, names) if isinstance(n, str) else n for n in data[key]]
+        with _path_errors_at("data", key):
+            names = data.get(key)
+            if isinstance(names, str):
+                data[key] = _data_name(names, folders, registered_names)
+            elif isinstance(names, list):
+                data[key] = [
+                    _data_name(name, folders, registered_names) if isinstance(name, str) else name
+                    for name in names
+                ]
 
 
-def _names(registered: Path | None) -> Collection[str]:
+def _registered_names(registry: Path | None) -> Collection[str]:
+    """The data sets that a folder's ``dataset_info.json`` names."""
     try:
-        return dataset_info.read(registered) if registered is not None else ()
-    except DataError:  # found again, and reported, when the rows are read
+        return dataset_info.read_registry(registry) if registry is not None else ()
+    except DataError:  # happens again, and is reported, when the rows are read
         return ()
 
 
-def _found(name: str, folders: Sequence[Path], names: Collection[str]) -> str:
-    if name in EMBEDDED or name in names or is_hub(name):
+def _data_name(name: str, folders: Sequence[Path], registered_names: Collection[str]) -> str:
+    """A data set's name as it is, or the absolute path of a data file in one of the folders."""
+    if name in EMBEDDED or name in registered_names or is_hub(name):
         return name
-    candidates = [absolute_path(name, place) for place in folders]
+    candidates = [absolute_path(name, folder) for folder in folders]
     return str(next((path for path in candidates if path.exists()), candidates[0]))
 
 
 def absolute_path(path: str, folder: Path) -> Path:
-    """Raises ``OSError`` or ``RuntimeError`` for what can't be a path."""
-    found = (folder / Path(path).expanduser()).resolve()
-    found.exists()  # which a name that no file can have doesn't survive
-    return found
+    """``path`` made absolute from ``folder``. Raises ``OSError`` or ``RuntimeError`` for what can't be a path."""
+    resolved = (folder / Path(path).expanduser()).resolve()
+    resolved.exists()  # raises OSError for a name that no file can have
+    return resolved

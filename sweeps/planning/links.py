@@ -1,6 +1,6 @@
-"""Cells that go on from what others have trained: ``model: {from: sft}``, and a reward model for ``ppo``.
+"""Links from cells to the results they take: ``model: {from: sft}``, and a reward model for ``ppo``.
 
-``from`` names a stage (the same method's cell of it), a cell (for all methods), or a result of an earlier run: the
+``from`` names a stage (its cell of the same method), a cell (for all methods), or a result of an earlier run: the
 folder of a trial, ``RUN``, ``RUN:CELL``, ``RUN:TRIAL`` or ``RUN:TRIAL@STEP``.
 """
 
@@ -8,181 +8,201 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.planning.dependencies import FROM, MODEL_FROM, MODEL_START, STAGE_REWARD, dependency_chain
+from sweeps.planning.draft import Draft
 from sweeps.planning.inputs import absolute_path
 from sweeps.spec.problems import Problem, format_value
 from sweeps.spec.schema import ENTRY_CLASSES
-from sweeps.spec.spec import Spec
 from sweeps.spec.tree import CellPath, Leaf, leaves
-from trainables.config.trained_model import Trained
+from trainables.config.trained_model import TrainedModel
+from trainables.stages.base import TrainingStage
 from trainables.stages.ppo.reward_rules import RULES
 from trainables.storage.urls import is_url
 from trainables.system.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from sweeps.planning.draft import Draft
-    from sweeps.runs.earlier_results import Earlier
+    from sweeps.runs.earlier_results import EarlierResults
 
-GOES_ON_FROM, IS_REWARDED_BY = "CAUSAL_LM", "SEQ_CLS"  # the tasks of what may be taken for what
-
-
-class _WrongStart(ValueError):  # noqa: N818
-    """Why something can't be started from; for the place that names it."""
+POLICY_TASK, REWARD_TASK = (
+    "CAUSAL_LM",
+    "SEQ_CLS",
+)  # PEFT's names: of a model to continue from, of a reward model
 
 
-def link_drafts(spec: Spec, drafts: Sequence[Draft], earlier: Earlier) -> list[Draft]:
-    """The drafts with every ``from`` resolved, or with what is wrong with it among their problems."""
-    linked = [_linked(spec, draft, drafts, earlier) for draft in drafts]
-    needed = {draft.name: draft.depends_on for draft in linked}
-    return [_unless_circular(spec, draft, needed, earlier) for draft in linked]
+class _InvalidReference(ValueError):  # noqa: N818
+    """Why a reference to another result can't be used."""
 
 
-def with_dependencies(chosen: Sequence[Draft], drafts: Sequence[Draft]) -> list[Draft]:
-    """The chosen drafts and all they go on from, in the order of ``drafts``."""
-    needs = {draft.name: draft.depends_on for draft in drafts}
-    wanted = {name for draft in chosen for name in dependency_chain(draft.name, needs.__getitem__)}
+def link_drafts(drafts: Sequence[Draft], earlier: EarlierResults) -> list[Draft]:
+    """The drafts with every ``from`` resolved, or with the reason why it can't be among their problems."""
+    linker = _Linker(drafts, earlier)
+    linked = [linker.linked(draft) for draft in drafts]
+    # Circles show only once all links are known.
+    depends_on = {draft.name: draft.depends_on for draft in linked}
+    return [linker.without_circle(draft, depends_on) for draft in linked]
+
+
+def with_dependencies(selected: Sequence[Draft], drafts: Sequence[Draft]) -> list[Draft]:
+    """The selected drafts and all that they depend on, in the order of ``drafts``."""
+    depends_on = {draft.name: draft.depends_on for draft in drafts}
+    wanted = {name for draft in selected for name in dependency_chain(draft.name, depends_on.__getitem__)}
     return [draft for draft in drafts if draft.name in wanted]
 
 
-def _linked(spec: Spec, draft: Draft, drafts: Sequence[Draft], earlier: Earlier) -> Draft:
-    links: dict[CellPath, Trained] = {}
-    problems: list[Problem] = []
-    for place, leaf in _places(spec, draft, earlier):
-        try:
-            links[_leaf(place)] = _trained(spec, draft, place, leaf.plain(), drafts, earlier)
-        except ValueError as error:
-            problems.append(spec.source.problem(leaf.origin, str(error)))
-            # What would stand there is left out, so that nothing else is found wrong with it.
-            draft = replace(draft, broken=draft.broken | {_leaf(place)})
-    return replace(draft, links=links, problems=(*draft.problems, *problems))
+@dataclass(frozen=True)
+class _Linker:
+    """Resolves references to cells of the sweep and to results of earlier runs."""
 
+    drafts: Sequence[Draft]
+    earlier: EarlierResults
 
-def _leaf(place: CellPath) -> CellPath:
-    """The leaf of a trial's config that a ``from`` stands for: (``stage``, ``reward``) of ``stage.reward.from``."""
-    if place == MODEL_FROM:
-        return MODEL_START
-    return place[:-1] if place[-1] == FROM else place
+    def linked(self, draft: Draft) -> Draft:
+        links: dict[CellPath, TrainedModel] = {}
+        problems: list[Problem] = []
+        broken = draft.broken
+        for path, leaf in self._references(draft):
+            try:
+                links[_config_path(path)] = self._resolve(draft, path, leaf.plain())
+            except ValueError as error:
+                problems.append(draft.source.problem(leaf.origin, str(error)))
+                # Left out of the config, so that this mistake causes no other problem.
+                broken |= {_config_path(path)}
+        return replace(draft, links=links, broken=broken, problems=(*draft.problems, *problems))
 
+    def without_circle(self, draft: Draft, depends_on: Mapping[str, Sequence[str]]) -> Draft:
+        """The draft, with a problem instead of its links if it depends on itself."""
+        circle = _path_back(draft.name, depends_on)
+        if circle is None:
+            return draft
+        broken = next(path for path, trained in draft.links.items() if trained.cell == circle[0])
+        leaf = next(leaf for path, leaf in self._references(draft) if _config_path(path) == broken)
+        what = f"{draft.name} would continue from itself ({' from '.join([draft.name, *circle])})"
+        problem = draft.source.problem(leaf.origin, what)
+        return replace(draft, links={}, broken=draft.broken | {broken}, problems=(*draft.problems, problem))
 
-def _places(spec: Spec, draft: Draft, earlier: Earlier) -> Iterator[tuple[CellPath, Leaf]]:
-    """Where a draft names what it goes on from or is rewarded by: a ``from``, or a reward model by itself."""
-    for place, leaf in leaves(draft.parts):
-        is_from = place == MODEL_FROM or (place[0] == "stage" and len(place) == 3 and place[-1] == FROM)
-        if place not in draft.broken and (is_from or _is_reward_model(spec, place, leaf.value, earlier)):
-            yield place, leaf
+    def _references(self, draft: Draft) -> Iterator[tuple[CellPath, Leaf]]:
+        """The leaves that refer to a result: each ``from``, and a reward model given by itself."""
+        for path, leaf in leaves(draft.parts):
+            is_from = path == MODEL_FROM or (path[0] == "stage" and len(path) == 3 and path[-1] == FROM)
+            if path not in draft.broken and (is_from or self._is_reward_model(draft, path, leaf.value)):
+                yield path, leaf
 
-
-def _is_reward_model(spec: Spec, place: CellPath, value: Any, earlier: Earlier) -> bool:
-    if place != STAGE_REWARD or not isinstance(value, str) or value in RULES:
+    def _is_reward_model(self, draft: Draft, path: CellPath, value: Any) -> bool:
+        """Whether ``stage.reward`` is a reward model's folder or result; else it is a rule."""
+        if path != STAGE_REWARD or not isinstance(value, str) or value in RULES:
+            return False
+        # A text that can't be a path is no rule either, which the stage's own check reports.
+        with suppress(_InvalidReference):
+            return _path(draft, value).is_dir() or self.earlier.has(_result_name(draft, value))
         return False
-    with suppress(_WrongStart):  # what can't be a path is no rule's name either, which is said elsewhere
-        return _path(spec, value).is_dir() or earlier.has(_name(spec, value))
-    return False
+
+    def _resolve(self, draft: Draft, path: CellPath, wanted: Any) -> TrainedModel:
+        """The result that ``wanted`` refers to. Raises ``ValueError`` that says why there is none."""
+        task = POLICY_TASK if path == MODEL_FROM else REWARD_TASK
+        if not isinstance(wanted, str) or not wanted:
+            choices = "a stage, a cell, RUN, RUN:CELL, RUN:TRIAL, or a trial's folder"
+            raise _InvalidReference(f"got {format_value(wanted)}; allowed: {choices}")
+        # A bare reward model (`reward: FOLDER`) is never a cell: that takes a `from`.
+        cells = self._cells(draft, wanted) if path[-1] == FROM else []
+        if not cells:
+            return self._earlier_result(draft, path, wanted, task)
+        if len(cells) > 1:
+            names = ", ".join(cell.name for cell in cells)
+            what = f"{wanted} has no single cell of the method {draft.method}; name one of {names}"
+            raise _InvalidReference(what)
+        if _task(cells[0]) != task:
+            reason = (
+                "predicts no tokens, so no stage can continue from it"
+                if task == POLICY_TASK
+                else "gives no rewards; name a cell of a reward stage"
+            )
+            raise _InvalidReference(f"{cells[0].name} {reason}")
+        return TrainedModel(cell=cells[0].name)
+
+    def _cells(self, draft: Draft, wanted: str) -> list[Draft]:
+        """The cells that a name may mean; none if it is not the name of a cell or a stage."""
+        if exact := [other for other in self.drafts if other.name == wanted]:
+            return exact
+        of_stage = [other for other in self.drafts if wanted in (other.stage, other.stage_entry.name)]
+        of_stage = of_stage or [other for other in self.drafts if wanted == other.stage_entry.kind]
+        # Of the stage's cells the one that differs in the stage alone, else the only one of the same method.
+        twins = [other for other in of_stage if _name_after_stage(other) == _name_after_stage(draft)]
+        same_method = [other for other in of_stage if other.method == draft.method]
+        return next((group for group in (twins, same_method) if len(group) == 1), of_stage)
+
+    def _earlier_result(self, draft: Draft, path: CellPath, wanted: str, task: str) -> TrainedModel:
+        from trainables.trial import starting_weights
+
+        folder = self.earlier.folder(_result_name(draft, wanted), wanted, task) or _path(draft, wanted)
+        if not folder.is_dir():
+            raise _InvalidReference(self._unknown(wanted))
+        trained = starting_weights.find_trained_model(folder)
+        if path != MODEL_FROM:
+            return trained
+        trial = starting_weights.read_trial(trained.folder)
+        if trial is None:
+            what = f"{folder} was not saved by a trial; write model: {{path: ...}} for any other model"
+            raise _InvalidReference(what)
+        if trial.stage.task != POLICY_TASK:
+            what = f"{folder} is a reward model: it predicts no tokens, so no stage can continue from it"
+            raise _InvalidReference(what)
+        return trained
+
+    def _unknown(self, wanted: str) -> str:
+        stages = list(dict.fromkeys(draft.stage for draft in self.drafts))
+        near = did_you_mean(wanted, [*stages, *(draft.name for draft in self.drafts)])
+        return (
+            f"there is no stage, cell, trial or folder {format_value(wanted)}; stages of this spec: "
+            f"{', '.join(stages)}{near}"
+        )
 
 
-def _path(spec: Spec, written: str) -> Path:
+def _config_path(path: CellPath) -> CellPath:
+    """The path in a trial's config for a reference's path in the spec.
+
+    (model, from) is held as (model, start), and (stage, reward, from) as (stage, reward).
+    """
+    if path == MODEL_FROM:
+        return MODEL_START
+    return path[:-1] if path[-1] == FROM else path
+
+
+def _path(draft: Draft, written: str) -> Path:
     try:
-        return absolute_path(written, spec.source.folder)
+        return absolute_path(written, draft.source.folder)
     except (OSError, RuntimeError) as error:
-        raise _WrongStart(f"{format_value(written)} can't be a path") from error
+        raise _InvalidReference(f"{format_value(written)} can't be a path") from error
 
 
-def _name(spec: Spec, written: str) -> str:
-    """What was written as the name of a result; a path in it is relative to the spec's folder, as all of them."""
-    return written if is_url(written) else str(_path(spec, written))
+def _result_name(draft: Draft, written: str) -> str:
+    """The name of an earlier result; a path in it is relative to the spec's folder, as every path in a spec."""
+    return written if is_url(written) else str(_path(draft, written))
 
 
-def _trained(
-    spec: Spec, draft: Draft, place: CellPath, wanted: Any, drafts: Sequence[Draft], earlier: Earlier
-) -> Trained:
-    task = GOES_ON_FROM if place == MODEL_FROM else IS_REWARDED_BY
-    if not isinstance(wanted, str) or not wanted:
-        raise _WrongStart(
-            f"got {format_value(wanted)}; allowed: a stage, a cell, RUN, RUN:CELL, RUN:TRIAL, or a trial's folder"
-        )
-    cells = _cells(wanted, draft, drafts) if place[-1] == FROM else []
-    if not cells:
-        return _left_behind(spec, wanted, place, task, drafts, earlier)
-    if len(cells) > 1:
-        names = ", ".join(cell.name for cell in cells)
-        raise _WrongStart(f"{wanted} has no one cell of the method {draft.method}; name one of {names}")
-    if _task(cells[0]) != task:
-        what = (
-            "predicts no tokens, so nothing goes on from it" if task == GOES_ON_FROM else "gives no rewards"
-        )
-        raise _WrongStart(f"{cells[0].name} {what}")
-    return Trained(cell=cells[0].name)
-
-
-def _cells(wanted: str, draft: Draft, drafts: Sequence[Draft]) -> list[Draft]:
-    """The cell of that name; or of the stage's cells the one that is otherwise the same, or of the same method."""
-    if exact := [other for other in drafts if other.name == wanted]:
-        return exact
-    stage = [other for other in drafts if wanted in (other.stage, other.stage_entry.name)]
-    stage = stage or [other for other in drafts if wanted == other.stage_entry.kind]
-    twins = [other for other in stage if _beyond_stage(other) == _beyond_stage(draft)]
-    same_method = [other for other in stage if other.method == draft.method]
-    return next((group for group in (twins, same_method) if len(group) == 1), stage)
-
-
-def _beyond_stage(draft: Draft) -> str:
+def _name_after_stage(draft: Draft) -> str:
     return draft.name.removeprefix(draft.stage)
 
 
 def _task(draft: Draft) -> str:
-    return str(getattr(ENTRY_CLASSES["stages"][draft.stage_entry.kind], "task", GOES_ON_FROM))
+    cls = ENTRY_CLASSES["stages"][draft.stage_entry.kind]
+    assert issubclass(cls, TrainingStage)
+    return cls.task
 
 
-def _left_behind(
-    spec: Spec, wanted: str, place: CellPath, task: str, drafts: Sequence[Draft], earlier: Earlier
-) -> Trained:
-    from trainables.trial import starting_weights
-
-    path = earlier.folder(_name(spec, wanted), wanted, task) or _path(spec, wanted)
-    if not path.is_dir():
-        known = list(dict.fromkeys([*(d.stage for d in drafts), *(d.name for d in drafts)]))
-        near = did_you_mean(wanted, known)
-        raise _WrongStart(
-            f"there is no stage, cell, trial or folder {format_value(wanted)}; stages here: "
-            f"{', '.join(dict.fromkeys(d.stage for d in drafts))}{near}"
-        )
-    found = starting_weights.find_trained_model(path)
-    if place != MODEL_FROM:
-        return found
-    trial = starting_weights.trial(found.folder)
-    if trial is None:
-        raise _WrongStart(f"{path} was left by no trial; write model: {{path: ...}} for a model of its own")
-    if trial.stage.task != GOES_ON_FROM:
-        raise _WrongStart(f"{path} is a reward model: it predicts no tokens, so nothing goes on from it")
-    return found
-
-
-def _unless_circular(
-    spec: Spec, draft: Draft, needed: Mapping[str, Sequence[str]], earlier: Earlier
-) -> Draft:
-    path = _way_back(draft.name, needed)
-    if path is None:
-        return draft
-    place = next(place for place, trained in draft.links.items() if trained.cell == path[0])
-    leaf = next(leaf for at, leaf in _places(spec, draft, earlier) if _leaf(at) == place)
-    what = f"{draft.name} would go on from itself ({' from '.join([draft.name, *path])})"
-    problem = spec.source.problem(leaf.origin, what)
-    return replace(draft, links={}, broken=draft.broken | {place}, problems=(*draft.problems, problem))
-
-
-def _way_back(name: str, needed: Mapping[str, Sequence[str]]) -> list[str] | None:
-    """The cells from what ``name`` needs back to ``name`` itself, if that is where it leads."""
-    ways = [[first] for first in needed.get(name, ())]
-    seen: set[str] = set()
-    while ways:
-        way = ways.pop()
-        if way[-1] == name:
-            return way
-        if way[-1] not in seen:
-            seen.add(way[-1])
-            ways += [[*way, further] for further in needed.get(way[-1], ())]
+def _path_back(name: str, depends_on: Mapping[str, Sequence[str]]) -> list[str] | None:
+    """The cells from a dependency of ``name`` back to ``name``; ``None`` where no dependency leads back."""
+    # Depth first. A circle that does not go through `name` is another cell's problem: visit each cell once.
+    paths = [[dependency] for dependency in depends_on.get(name, ())]
+    visited: set[str] = set()
+    while paths:
+        path = paths.pop()
+        if path[-1] == name:
+            return path
+        if path[-1] not in visited:
+            visited.add(path[-1])
+            paths += [[*path, dependency] for dependency in depends_on.get(path[-1], ())]
     return None

@@ -1,4 +1,4 @@
-"""The plan: every cell of a sweep with its budget, the base models to score, and all that is wrong.
+"""The plan of a sweep: every cell with its budget, the base models to score, and all problems.
 
 >>> make(read("methods")).cells[0].name  # doctest: +SKIP
 'sft-full'
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sweeps.planning.cell import Cell, build_config
 from sweeps.planning.checks import dependencies, fairness
@@ -21,9 +21,9 @@ from sweeps.planning.grid import make_drafts
 from sweeps.planning.inputs import InputFinder
 from sweeps.planning.links import with_dependencies
 from sweeps.planning.memory import calibration
-from sweeps.planning.memory.cell_memory import with_fewest_workers
+from sweeps.planning.memory.cell_memory import ConfigMemory, with_fewest_workers
 from sweeps.planning.memory.fit import Fit, assess_fit
-from sweeps.runs.earlier_results import Earlier
+from sweeps.runs.earlier_results import EarlierResults
 from sweeps.runs.layout import Settled
 from sweeps.spec.byte_sizes import parse_bytes
 from sweeps.spec.entries import BASE
@@ -35,23 +35,20 @@ from trainables.config import limits
 from trainables.storage import files
 from trainables.trial.config import TrialConfig
 
-if TYPE_CHECKING:
-    from sweeps.planning.memory.cell_memory import ConfigMemory
-
 __all__ = ["Cell", "Plan", "base_config", "make"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run of ``spec`` does. With errors it must not start; ``cells`` holds those that are well."""
+    """What a run of ``spec`` does. With errors it must not start; ``cells`` holds those without errors."""
 
     spec: Spec
     cells: tuple[Cell, ...]
-    bases: tuple[TrialConfig, ...]
+    bases: tuple[TrialConfig, ...]  # the untrained models to score
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
-    selected: tuple[str, ...] = ()  # the cells that the filters match; the others are what these go on from
-    requirements: tuple[Requirement, ...] = ()  # what its trials ask by name of the machines they run on
+    selected: tuple[str, ...] = ()  # the cells that the filters match; the others are their dependencies
+    requirements: tuple[Requirement, ...] = ()  # of the machines that its trials run on
     settled: Settled = field(default_factory=dict)  # which trials of earlier runs it starts from
 
     @property
@@ -64,7 +61,7 @@ class Plan:
 
     @property
     def trials(self) -> int:
-        """The search trials of all cells; the base models come on top."""
+        """The number of search trials in all cells; the base models are not counted."""
         return sum(cell.trials for cell in self.cells)
 
     def cell(self, name: str) -> Cell:
@@ -75,41 +72,41 @@ class Plan:
         return self.spec.resolved()
 
     def fingerprint(self) -> str:
-        """A hash of all in the spec that decides what a trial is: a resumed run must have the same.
+        """A hash of everything in the spec that decides what a trial is: a resumed run must have the same.
 
-        The number of trials may grow; the question, the tracking and most of the resources change no trial.
+        The number of trials may grow. The question, the tracking and most of the resources change no trial.
         """
         tree = {key: part for key, part in self.resolved().items() if key not in ("question", "tracking")}
         tree["resources"] = {key: tree["resources"][key] for key in ("workers", "cpus", "gpus")}
         tree["search"] = _without_trials(tree["search"])
         for part in ("stages", "methods"):
-            tree[part] = [_without_own_trials(entry) for entry in tree.get(part) or ()]
+            tree[part] = [_entry_without_trials(entry) for entry in tree.get(part) or ()]
         return files.sha256(tree)
 
     @property
     def memory_limit(self) -> int | None:
-        """The bytes that the spec says a worker may take; ``None`` where it doesn't."""
-        stated = self.spec.resources.memory
-        return parse_bytes(stated) if stated else None
+        """The bytes that a worker may use by the spec; ``None`` where it sets no limit."""
+        memory = self.spec.resources.memory
+        return parse_bytes(memory) if memory else None
 
     @property
     def resources(self) -> tuple[ResourcesConfig, ...]:
-        """What trials take of a machine, each once."""
+        """The different resources that trials take."""
         return tuple({cell.resources: None for cell in self.cells}) or (self.spec.resources,)
 
-    def fits(self, memory: int | None) -> list[Fit]:
-        """Of each cell whose memory is foretold, whether its greatest peak is within so many bytes."""
-        if memory is None:
+    def fits(self, capacity: int | None) -> list[Fit]:
+        """For each cell with predicted memory, whether its largest peak fits in ``capacity`` bytes."""
+        if capacity is None:
             return []
         return [
-            assess_fit(cell.name, _with_workers(cell, memory), memory)
+            assess_fit(cell.name, _largest_peak(cell, capacity), capacity)
             for cell in self.cells
             if cell.predicted
         ]
 
-    def to_json(self, memory: int | None = None) -> dict[str, Any]:
-        """The plan as ``paretune plan --json`` prints it; with ``memory`` (bytes), what fits in that."""
-        fits = {"fits": [_fit_json(found) for found in self.fits(memory)]} if memory is not None else {}
+    def to_json(self, capacity: int | None = None) -> dict[str, Any]:
+        """The plan as ``paretune plan --json`` prints it; with ``capacity`` (bytes) also what fits in it."""
+        fits = {"fits": [_fit_json(fit) for fit in self.fits(capacity)]} if capacity is not None else {}
         return {
             **fits,
             "name": self.spec.name,
@@ -128,50 +125,52 @@ def make(
     method: str | None = None,
     fetch: bool = False,
     local: bool = True,
-    earlier: Earlier | None = None,
+    earlier: EarlierResults | None = None,
 ) -> Plan:
-    """Plans a spec, or those of its cells that the filters match.
+    """Plans a spec, or the cells of it that the filters ``stage`` and ``method`` match.
 
-    With ``fetch`` a named model that isn't on this machine is downloaded; else that is a warning. ``here``: trials
-    will run on this machine; if not, what they need has to be asked elsewhere. ``earlier``: the results of other runs.
+    With ``fetch`` a named model that is not on this machine is downloaded; without, that is a warning. With ``local``
+    trials will run on this machine, whose features are checked. ``earlier`` finds results of other runs.
+
+    Raises ``SpecError`` for a spec that is too large to check.
     """
-    earlier = earlier or Earlier()
-    found, problems = make_drafts(spec, earlier)
-    _refuse_too_many_probes(spec, found)
-    matched, unmatched = select_drafts(found, stage, method)
-    chosen = with_dependencies(matched, found)
-    materials = InputFinder(fetch)
-    checked = [check_draft(spec, draft, materials, local) for draft in chosen]
-    cells = tuple(one.cell for one in checked if one.cell is not None)
-    bases = tuple(_bases(cells))
+    earlier = earlier or EarlierResults()
+    drafts, draft_problems = make_drafts(spec, earlier)
+    _refuse_too_many_probes(spec, drafts)
+    selected, filter_problems = select_drafts(drafts, stage, method)
+    finder = InputFinder(fetch)
+    checked = [
+        check_draft(draft, spec.resources, finder, local) for draft in with_dependencies(selected, drafts)
+    ]
+    cells = tuple(each.cell for each in checked if each.cell is not None)
     return Plan(
         spec=spec,
         cells=cells,
-        bases=bases,
+        bases=tuple(_base_configs(cells)),
         problems=unique(
             [
                 *spec.problems,
-                *problems,
-                *unmatched,
-                *(problem for one in checked for problem in one.problems),
-                *fairness.warnings(spec, checked),
-                *dependencies.problems(spec, checked),
+                *draft_problems,
+                *filter_problems,
+                *(problem for each in checked for problem in each.problems),
+                *fairness.warnings(checked),
+                *dependencies.problems(checked),
                 *_too_many_trials(spec, cells),
             ]
         ),
         notes=(*earlier.notes, *fairness.notes(cells), *calibration.notes(cells)),
-        selected=tuple(draft.name for draft in matched),
-        requirements=tuple(dict.fromkeys(need for one in checked for need in one.needs)),
+        selected=tuple(draft.name for draft in selected),
+        requirements=tuple(dict.fromkeys(need for each in checked for need in each.requirements)),
         settled=earlier.settled,
     )
 
 
-def _refuse_too_many_probes(spec: Spec, found: Sequence[Draft]) -> None:
-    """Raises ``SpecError`` where trying every end and choice of all cells would take minutes."""
-    probes = sum(len(domain.probes()) for draft in found for domain in draft.space.values())
+def _refuse_too_many_probes(spec: Spec, drafts: Sequence[Draft]) -> None:
+    """Raises ``SpecError`` where checking every end and choice of all cells would take minutes."""
+    probes = sum(len(domain.probes()) for draft in drafts for domain in draft.space.values())
     if probes > limits.PROBES:
         what = (
-            f"{probes:,} ends and choices to be searched in {len(found):,} cells; a sweep has at most "
+            f"{probes:,} ends and choices to be searched in {len(drafts):,} cells; a sweep has at most "
             f"{limits.PROBES:,}. List fewer choices, or write a range, as {{int: [low, high]}}"
         )
         raise SpecError(spec.source.problem(("methods",), what))
@@ -183,22 +182,21 @@ def _too_many_trials(spec: Spec, cells: Sequence[Cell]) -> Iterator[Problem]:
         yield spec.source.problem(("search", "trials"), what)
 
 
-def _bases(cells: Sequence[Cell]) -> Iterator[TrialConfig]:
-    """The untrained model once per stage, model and data, with the first such cell's training settings."""
+def _base_configs(cells: Sequence[Cell]) -> Iterator[TrialConfig]:
+    """The untrained model once for each stage, model and data, with the training settings of the first such cell."""
     for stage in dict.fromkeys(cell.stage for cell in cells):
         bases: dict[str, TrialConfig] = {}
         for cell in cells:
-            if cell.stage != stage:
-                continue
-            base = base_config(cell)
-            bases.setdefault(_identity(base), base)
-        described = [_described(base) for base in bases.values()]
-        for base, tag in zip(bases.values(), distinguishing_tags(described), strict=True):
+            if cell.stage == stage:
+                base = base_config(cell)
+                bases.setdefault(_scoring_identity(base), base)
+        tags = distinguishing_tags([_distinguishing_settings(base) for base in bases.values()])
+        for base, tag in zip(bases.values(), tags, strict=True):
             yield base.model_copy(update={"cell": join_name(stage, BASE, tag)})
 
 
 def base_config(cell: Cell) -> TrialConfig:
-    """What a cell's trials start from, scored as it is, with the cell's first training settings."""
+    """The config that scores what a cell's trials start from, untrained, with the cell's first training settings."""
     first = {
         leaf: domain.probes()[0] for leaf, domain in cell.space.items() if not leaf.startswith("method.")
     }
@@ -207,19 +205,21 @@ def base_config(cell: Cell) -> TrialConfig:
     return build_config(tree, first)
 
 
-def _identity(base: TrialConfig) -> str:
-    return json.dumps([base.stage.model_dump(mode="json"), _named(base.model), _named(base.data)])
+def _scoring_identity(base: TrialConfig) -> str:
+    """Bases with the same stage, model and data get the same scores."""
+    return json.dumps([base.stage.model_dump(mode="json"), _settings(base.model), _settings(base.data)])
 
 
-def _described(base: TrialConfig) -> dict[str, Any]:
-    """What may tell a stage's bases apart; of what others train, whose it is."""
-    model = {key: value for key, value in _named(base.model).items() if key != "start" and value}
+def _distinguishing_settings(base: TrialConfig) -> dict[str, Any]:
+    """The settings by which the bases of one stage may differ; trained models by the cells or trials they are from."""
+    model = {key: value for key, value in _settings(base.model).items() if key != "start" and value}
     model["unsafe"] = "-".join(base.model.unsafe)
-    taken = {key: trained.identity for _, key, trained in base.trained()}
-    return {"model": model, "data": _named(base.data), **taken}
+    trained_models = {key: trained.identity for _, key, trained in base.trained()}
+    return {"model": model, "data": _settings(base.data), **trained_models}
 
 
-def _named(config: Any) -> dict[str, Any]:
+def _settings(config: Any) -> dict[str, Any]:
+    """A config as people write it, without the hashes that planning fills in."""
     return dict(config.model_dump(mode="json", exclude={"fingerprint", "sha256"}))
 
 
@@ -229,31 +229,31 @@ def _without_trials(search: Any) -> Any:
     return {key: value for key, value in search.items() if key != "trials"}
 
 
-def _without_own_trials(entry: Any) -> Any:
+def _entry_without_trials(entry: Any) -> Any:
     if not isinstance(entry, dict) or "search" not in entry:
         return entry
     search = _without_trials(entry["search"])
-    rest = {key: value for key, value in entry.items() if key != "search"}
-    # An entry that only changed its trials is an entry without `search`.
-    return {**rest, "search": search} if search else rest
+    others = {key: value for key, value in entry.items() if key != "search"}
+    # An entry that only changes its number of trials counts as one without `search`.
+    return {**others, "search": search} if search else others
 
 
-def _with_workers(cell: Cell, memory: int) -> ConfigMemory:
-    """A cell's largest case, with as many workers as make it fit where the spec leaves that open."""
+def _largest_peak(cell: Cell, capacity: int) -> ConfigMemory:
+    """A cell's largest peak; where the spec leaves the workers open, with as few as make it fit."""
     assert cell.predicted is not None
-    most = cell.predicted.largest
-    return with_fewest_workers(most, memory) if cell.resources.workers == "auto" else most
+    largest = cell.predicted.largest
+    return with_fewest_workers(largest, capacity) if cell.resources.workers == "auto" else largest
 
 
-def _fit_json(found: Fit) -> dict[str, Any]:
-    change = found.change and {
-        "change": found.change.description,
-        "peak_bytes": found.change.predicted.peak_bytes,
+def _fit_json(fit: Fit) -> dict[str, Any]:
+    change = fit.change and {
+        "change": fit.change.description,
+        "peak_bytes": fit.change.predicted.peak_bytes,
     }
     return {
-        "cell": found.cell,
-        "peak_bytes": found.predicted.peak_bytes,
-        "spare_bytes": found.spare,
+        "cell": fit.cell,
+        "peak_bytes": fit.predicted.peak_bytes,
+        "spare_bytes": fit.spare,
         "change": change,
     }
 

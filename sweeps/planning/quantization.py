@@ -1,4 +1,4 @@
-"""``model.quantization`` is short for QLoRA's own fields: it makes a lora a qlora, and leaves the model."""
+"""``model.quantization`` is short for QLoRA's own settings: it turns a lora into a qlora."""
 
 from __future__ import annotations
 
@@ -8,68 +8,74 @@ from sweeps.spec.tree import Branch, Leaf, Node
 from trainables.quantizers import QUANTIZERS
 from trainables.system.suggestions import did_you_mean
 
-TAKES = ("lora", "qlora")
-PLACE = ("model", "quantization")
+PATH = ("model", "quantization")
+QUANTIZABLE = ("lora", "qlora")  # method kinds
 NONE = (None, "none")
-WAYS = f"none, 8, 4, or {', '.join(f'{{{name}: {value.bits[-1]}}}' for name, value in QUANTIZERS.items())}"
-ALSO = {"bitsandbytes": "bnb"}  # what people call them elsewhere
+EXAMPLES = (
+    f"none, 8, 4, or {', '.join(f'{{{name}: {value.bits[-1]}}}' for name, value in QUANTIZERS.items())}"
+)
+ALIASES = {"bitsandbytes": "bnb"}
 
 
 def move_to_method(cell: Branch, source: Source) -> tuple[Branch, list[Problem]]:
-    """The cell with the model's quantization moved to its method, and what stands in the way.
+    """The cell with the model's quantization moved to its method, and the problems in the way.
 
-    >>> settle(cell, source)  # model: {quantization: {bnb: 4}}, method: {kind: lora}  # doctest: +SKIP
+    >>> move_to_method(cell, source)  # model: {quantization: {bnb: 4}}, method: {kind: lora}  # doctest: +SKIP
     (Branch(... method: {kind: qlora, backend: bnb, bits: 4} ...), [])
     """
     model, method = cell.get("model"), cell.get("method")
-    if not isinstance(model, Branch) or (given := model.get("quantization")) is None:
+    if not isinstance(model, Branch) or (written := model.get("quantization")) is None:
         return cell, []
     cell = cell.adding(model=model.without("quantization"))
-    # `quantization: none` takes back what the spec says for all cells.
-    if given.plain() in NONE:
+    # An entry's `quantization: none` takes back what the spec says for all cells.
+    if written.plain() in NONE:
         return cell, []
-    fields = _fields(given)
-    if isinstance(fields, str):
-        return cell, [source.problem(given.origin, fields)]
+    settings = _qlora_settings(written)
+    if isinstance(settings, str):
+        return cell, [source.problem(written.origin, settings)]
     assert isinstance(method, Branch)
     kind = method.plain()["kind"]
-    if kind not in TAKES:
-        what = f"{kind} trains the base's own weights, which quantization freezes. Use it with lora or qlora"
-        return cell, [source.problem(given.origin, what)]
+    if kind not in QUANTIZABLE:
+        what = f"{kind} trains the base model's weights, which quantization freezes. Use lora or qlora"
+        return cell, [source.problem(written.origin, what)]
     problems = [
-        problem for key in fields if (problem := _conflict(method, key, fields[key], source)) is not None
+        problem
+        for key, node in settings.items()
+        if (problem := _contradiction(method, key, node, source)) is not None
     ]
-    quantized: dict[str, Node] = {key: node for key, node in fields.items() if method.get(key) is None}
-    # `kind` stays first, where names and readers look for it.
-    return cell.adding(
-        method=method.adding(kind=Leaf("qlora", method.children["kind"].origin), **quantized)
-    ), problems
+    added: dict[str, Node] = {key: node for key, node in settings.items() if method.get(key) is None}
+    # `kind` stays the first key: labels and readers look for it there.
+    quantized = method.adding(kind=Leaf("qlora", method.children["kind"].origin), **added)
+    return cell.adding(method=quantized), problems
 
 
-def _fields(given: Node) -> dict[str, Node] | str:
-    """QLoRA's fields for what stands at ``model.quantization``, or what is wrong with it.
+def _qlora_settings(written: Node) -> dict[str, Node] | str:
+    """QLoRA's settings for the value of ``model.quantization``, or what is wrong with it.
 
     ``{hqq: 4, group_size: 32}`` is short for ``{backend: hqq, bits: 4, group_size: 32}``.
     """
-    if not isinstance(given, Branch):
-        value = given.plain()
+    if not isinstance(written, Branch):
+        value = written.plain()
         if isinstance(value, str):
             near = did_you_mean(value, QUANTIZERS)
-            return f"got {format_value(value)}; allowed: {WAYS}{near}"
-        return {"bits": given}
-    fields = dict(given.children)
-    named = [key for key in fields if ALSO.get(key, key) in QUANTIZERS]
-    if not named:
-        return fields
-    if len(named) > 1 or {"backend", "bits"} & fields.keys():
-        return f"got {format_value(given.plain())}, which says twice how many bits, or whose; write {WAYS}"
-    bits = fields.pop(named[0])
-    return {"backend": Leaf(ALSO.get(named[0], named[0]), bits.origin), "bits": bits, **fields}
+            return f"got {format_value(value)}; allowed: {EXAMPLES}{near}"
+        return {"bits": written}
+    settings = dict(written.children)
+    quantizers = [key for key in settings if ALIASES.get(key, key) in QUANTIZERS]
+    if not quantizers:
+        return settings
+    if len(quantizers) > 1 or {"backend", "bits"} & settings.keys():
+        return f"got {format_value(written.plain())}, which gives the quantizer or the bits twice; write {EXAMPLES}"
+    (name,) = quantizers
+    bits = settings.pop(name)
+    return {"backend": Leaf(ALIASES.get(name, name), bits.origin), "bits": bits, **settings}
 
 
-def _conflict(method: Branch, key: str, wanted: Node, source: Source) -> Problem | None:
+def _contradiction(method: Branch, key: str, wanted: Node, source: Source) -> Problem | None:
+    """A setting that the method itself gives another value than ``model.quantization`` does."""
     own = method.get(key)
     if own is None or own.plain() == wanted.plain():
         return None
-    what = f"{format_value(own.plain())} here, but model.quantization says {format_value(wanted.plain())}. Keep one of the two"
+    values = format_value(own.plain()), format_value(wanted.plain())
+    what = f"{values[0]} here, but model.quantization says {values[1]}. Keep one of the two"
     return source.problem(own.origin, what)

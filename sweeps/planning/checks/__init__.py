@@ -1,1 +1,1 @@
-"""The problems of a cell: its settings, its data, its dependencies, and whether cells compare fairly."""
+"""Checks before anything runs: of each cell, between cells that depend on one another, and of fair comparison."""

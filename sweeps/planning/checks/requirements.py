@@ -1,4 +1,4 @@
-"""What a spec asks for by name that a machine may lack: found before anything runs, never replaced in silence."""
+"""Features that a spec asks for by name and a machine may lack: reported before anything runs, never replaced."""
 
 from __future__ import annotations
 
@@ -7,47 +7,46 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweeps.spec.key_path import KeyPath
-from sweeps.spec.validation_messages import origin_of
 
 if TYPE_CHECKING:
     from sweeps.planning.draft import Draft
     from sweeps.spec.problems import Problem
-    from sweeps.spec.spec import Spec
+    from sweeps.spec.source import Source
     from trainables.trial.config import TrialConfig
 
-# That a CPU has these, or in fp16's case hasn't, is known; only GPUs are asked, which takes seconds.
+# Examined on GPUs only, as that takes seconds: every CPU has them, but for fp16, which none has.
 GPU_REQUIREMENTS = frozenset({"bf16", "fp16", "bitsandbytes 4-bit", "bitsandbytes 8-bit"})
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """Something that trials ask of a machine, by its name in ``capabilities``, and where the spec says so."""
+    """A feature that trials need, by its name in ``trainables.system.capabilities``, and where the spec asks for it."""
 
     name: str
-    keys: KeyPath
+    path: KeyPath
 
 
 def cell_requirements(draft: Draft, configs: Iterable[TrialConfig], on_gpus: bool) -> tuple[Requirement, ...]:
-    """All that a cell's trials need and a machine may lack."""
-    found = (
-        Requirement(what, origin_of(draft.parts, place))
+    """The features that a cell's trials need and a machine may lack."""
+    requirements = (
+        Requirement(name, draft.origin(path))
         for config in configs
-        for place, what in config.needs()
-        if on_gpus or what not in GPU_REQUIREMENTS
+        for path, name in config.needs()
+        if on_gpus or name not in GPU_REQUIREMENTS
     )
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(requirements))
 
 
-def missing_on_this_machine(spec: Spec, needs: Iterable[Requirement]) -> Iterator[Problem]:
-    """What of it this machine can't do."""
+def missing_on_this_machine(source: Source, requirements: Iterable[Requirement]) -> Iterator[Problem]:
+    """A problem for each feature that does not work on this machine."""
     from trainables.system import capabilities
 
-    for need in needs:
-        found = capabilities.check(need.name)
-        if not found.works:
-            yield requirement_problem(spec, need, "this machine", found.detail)
+    for requirement in requirements:
+        capability = capabilities.check_capability(requirement.name)
+        if not capability.works:
+            yield requirement_problem(source, requirement, "this machine", capability.detail)
 
 
-def requirement_problem(spec: Spec, need: Requirement, where: str, detail: str) -> Problem:
-    """That something the spec asks for doesn't work there, and what to do about it."""
-    return spec.source.problem(need.keys, f"{need.name} doesn't work on {where}: {detail}")
+def requirement_problem(source: Source, requirement: Requirement, where: str, detail: str) -> Problem:
+    """A feature that does not work on a machine; ``detail`` says why, and what to do."""
+    return source.problem(requirement.path, f"{requirement.name} doesn't work on {where}: {detail}")

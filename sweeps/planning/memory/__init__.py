@@ -1,1 +1,1 @@
-"""Predicted peaks of cells, and the corrections that earlier measurements teach."""
+"""Predicted peak memory of cells: over their search space, against a capacity, corrected by earlier measurements."""

@@ -1,4 +1,4 @@
-"""Which cells fit in a given memory, how much is missing where one does not, and the cheapest change that makes it fit."""
+"""Whether cells fit in a given memory: how much is missing or to spare, and the cheapest change that makes one fit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from sweeps.planning.memory.cell_memory import ConfigMemory
 from trainables.methods import LoRA, QLoRA
 from trainables.system.byte_sizes import gib
-from trainables.trial.worker_limits import problems
+from trainables.trial.worker_limits import sharing_problems
 
 # Rough costs of a change beside memory: the share of time that it adds, or how much it alters what is compared.
 HALVED, CHECKPOINTED, EIGHT_BIT_STATES, FOUR_BITS = 0.1, 0.3, 0.35, 1.0
@@ -69,7 +69,7 @@ def _sharing(memory: ConfigMemory) -> Iterator[Change]:
     checkpointed = (CHECKPOINTED, ", train.gradient_checkpointing: true", {"gradient_checkpointing": True})
     for cost, also, settings in ((0.0, "", {}), checkpointed):
         for option in memory.with_settings("train", sharding="fsdp", **settings).worker_options():
-            impossible = any(error for *_, error in problems(option.config, option.workers))
+            impossible = any(error for *_, error in sharing_problems(option.config, option.workers))
             if option.workers > memory.workers and not impossible:
                 description = f"resources.workers: {option.workers}, train.sharding: fsdp{also}"
                 yield Change(description, option.workers + cost, option)

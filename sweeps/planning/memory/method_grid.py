@@ -52,7 +52,7 @@ def model_shape(model: str) -> decoder_shape.DecoderShape:
             return decoder_shape.from_config(read_json(path))
         if (shape := find_shape(model)) is not None:
             return shape
-        source = locate.source(model if model in locate.NAMED_MODELS or ":" in model else f"hf:{model}")
+        source = locate.find_source(model if model in locate.NAMED_MODELS or ":" in model else f"hf:{model}")
         if (folder := source.local()) is not None:
             return decoder_shape.from_config(read_json(folder / "config.json"))
     except (decoder_shape.MemoryNotPredictable, json.JSONDecodeError) as error:

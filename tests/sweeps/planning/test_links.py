@@ -139,7 +139,7 @@ def test_a_start_that_is_gone_is_a_failed_record_that_says_so(
     gone = TrainedModel(cell="sft-lora", trial="abc", folder=tmp_path / "gone")
     record = run_trial(going_on(make_config(tiny_model, rows), gone), TrialContext(tmp_path))
     assert record.status == "failed"
-    assert "the best of sft-lora has left no model at" in str(record.error)
+    assert "the best of sft-lora has no model at" in str(record.error)
 
 
 def test_a_folder_without_a_model_is_no_start(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_trial_of_another_run_is_named_as_everywhere_else(tmp_path: Path, tiny
     }.items():
         assert started_from(going_on_from(tmp_path, name)) == wanted, name
     for name, why in {
-        "run:sft-base": "is the base model as it comes: give that itself",
+        "run:sft-base": "is the untrained base model: name that itself",
         "run:sft-lara": "no cell or trial of that name; cells: ",
         f"run:{trial}@3": f"there is no checkpoint-3; its checkpoints: {trial}@2",
     }.items():

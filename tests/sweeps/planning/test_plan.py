@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from sweeps.console.plan_table import show_plan
-from sweeps.planning.checks.cell import probes
+from sweeps.planning.checks.probes import probe_values
 from sweeps.planning.plan import Cell, Plan, make
 from sweeps.spec.domain_parser import Choice, Log
 from sweeps.spec.naming import MAX_LENGTH, distinguishing_tags, is_safe, join_name, safe_name, setting_tag
@@ -36,7 +36,7 @@ def methods(*entries: str) -> str:
 
 
 OF_THE_DATA = (
-    "rows.jsonl: completion (told from its columns; prompt, response: completion)",
+    "rows.jsonl: completion (detected from its columns; prompt, response: completion)",
     "data rows.jsonl: 31 training, 11 validation and 18 test rows",
 )
 
@@ -220,8 +220,8 @@ def test_quantization_that_differs_from_qloras_own_bits_is_refused_at_the_bits(h
 def test_quantization_with_a_method_that_trains_the_base_is_refused(here: Path, kind: str) -> None:
     text = methods(f"{{kind: {kind}}}", "{kind: lora}").replace("path: model", "path: model, quantization: 4")
     assert problems(here, text) == [
-        f"spec.yaml:2 model.quantization: {kind} trains the base's own weights, which quantization freezes. "
-        "Use it with lora or qlora"
+        f"spec.yaml:2 model.quantization: {kind} trains the base model's weights, which quantization freezes. "
+        "Use lora or qlora"
     ]
 
 
@@ -279,20 +279,20 @@ def test_a_data_folder_is_where_relative_data_is_looked_for(here: Path) -> None:
 
 def test_probes_hold_every_end_and_choice_and_all_at_their_last() -> None:
     space = {("method", "rank"): Choice((4, 8, 16)), ("train", "learning_rate"): Log(0.1, 0.2)}
-    assert list(probes(space)) == [
+    assert list(probe_values(space)) == [
         {"method.rank": 4, "train.learning_rate": 0.1},
         {"method.rank": 8, "train.learning_rate": 0.1},
         {"method.rank": 16, "train.learning_rate": 0.1},
         {"method.rank": 4, "train.learning_rate": 0.2},
         {"method.rank": 16, "train.learning_rate": 0.2},
     ]
-    assert list(probes({})) == [{}]
+    assert list(probe_values({})) == [{}]
 
 
 def test_a_space_smaller_than_the_trials_asked_for_runs_every_config_and_says_so(here: Path) -> None:
     made = plan(here, methods("{kind: lora, rank: {choice: [4, 8]}}"), ("train.learning_rate=1e-3",))
     assert made.cells[0].trials == made.trials == 2
-    assert made.notes == ("sft-lora: the space holds 2 configs, so 2 of 3 trials run", *OF_THE_DATA)
+    assert made.notes == ("sft-lora: the search space holds 2 configs, so 2 of 3 trials run", *OF_THE_DATA)
     (cell,) = plan(here, methods("{kind: full}"), ("train.learning_rate=1e-3",)).cells
     assert (cell.size(), cell.trials) == (1, 1)
 
@@ -316,7 +316,7 @@ def test_rungs_start_at_a_quarter_and_there_are_none_without_a_scheduler(here: P
     assert SearchConfig(scheduler="none").rungs(40) == ()
     assert plan(here, SPEC).cells[0].rungs == (2, 6)
     made = plan(here, SPEC, ("search.grace_steps=8",))
-    assert made.notes[0] == "sft-full: ASHA would first compare after the 8 steps; none stops early"
+    assert made.notes[0] == "sft-full: ASHA would first compare trials after 8 steps, so none is stopped early"
 
 
 def test_a_prior_holds_the_searched_leaves_alone_moved_into_the_space(here: Path) -> None:
@@ -345,8 +345,8 @@ def test_cells_that_train_on_different_numbers_of_rows_are_a_warning(here: Path)
     assert not warning.error
     assert str(warning).replace(f"{here}/", "") == (
         "spec.yaml:4 stages[0]: trials train on different numbers of rows (steps x batch_size x "
-        "gradient_accumulation): 16 in sft-full; 8 in sft-lora. Give all the same, or the longest "
-        "wins for its length"
+        "gradient_accumulation): 16 in sft-full; 8 in sft-lora. Train all on the same number, "
+        "or the one that trains longest may win for that alone"
     )
     assert len(made.cells) == 2
 
@@ -397,10 +397,10 @@ def test_a_filter_matches_a_name_or_a_part_of_it_or_a_kind(
 
 def test_a_filter_that_matches_nothing_lists_the_choices(here: Path) -> None:
     assert [str(problem) for problem in plan(here, SPEC, method="loar").problems] == [
-        "--method loar: no cell has it; choose from full, lora. Did you mean lora?"
+        "--method loar: no cell matches; choose from full, lora. Did you mean lora?"
     ]
     (problem,) = plan(here, SPEC, stage="dpo").problems
-    assert str(problem) == "--stage dpo: no cell has it; choose from sft"
+    assert str(problem) == "--stage dpo: no cell matches; choose from sft"
 
 
 # Resuming
@@ -558,7 +558,7 @@ def test_kto_of_answers_that_are_all_good_is_refused(here: Path) -> None:
     first = plan(here, SPEC.replace("kind: sft", "kind: kto")).errors[0]
     assert first.path == "stages[0].kind"
     assert first.what.startswith(
-        "every training row is labelled true, and kto tells good answers from bad ones; add bad"
+        "every training row is labelled true, and kto needs good and bad answers; add bad"
     )
 
 
@@ -566,7 +566,7 @@ def test_kto_with_one_row_a_worker_is_refused(here: Path) -> None:
     rows = [{"prompt": f"say {n}", "completion": str(n), "label": n % 2 == 0} for n in range(60)]
     (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     made = plan(here, SPEC.replace("kind: sft", "kind: kto"), ("train.batch_size=1",))
-    assert [problem.what for problem in made.errors] == ["kto needs 2 rows or more for each of 1 workers"]
+    assert [problem.what for problem in made.errors] == ["kto needs at least 2 rows for each of 1 workers"]
     assert plan(here, SPEC.replace("kind: sft", "kind: kto")).errors == ()
 
 
@@ -615,9 +615,9 @@ def test_checkpointing_can_be_compared(here: Path) -> None:
     ("written", "said"),
     [
         ("bnb", "got bnb; allowed: none, 8, 4, or {bnb: 8}, {hqq: 8}, {eetq: 8}. Did you mean bnb?"),
-        ("{bnb: 4, hqq: 4}", "which says twice how many bits, or whose"),
-        ("{hqq: 4, bits: 3}", "which says twice how many bits, or whose"),
-        ("{eetq: 4}", "bits: eetq has 8, not 4"),
+        ("{bnb: 4, hqq: 4}", "which gives the quantizer or the bits twice"),
+        ("{hqq: 4, bits: 3}", "which gives the quantizer or the bits twice"),
+        ("{eetq: 4}", "bits: eetq supports 8, not 4"),
     ],
 )
 def test_a_quantization_that_makes_no_sense_is_refused(here: Path, written: str, said: str) -> None:
@@ -652,7 +652,7 @@ def test_a_quantizer_that_is_not_installed_is_refused_at_its_line(
     from trainables.system import capabilities
 
     absent = capabilities.Capability("hqq", False, "needs `pip install 'paretune[hqq]'`", needed=False)
-    monkeypatch.setattr(capabilities, "check", lambda name: absent)
+    monkeypatch.setattr(capabilities, "check_capability", lambda name: absent)
     (said,) = problems(here, methods("{kind: qlora, backend: hqq}"))
     assert said == (
         "spec.yaml:6 methods[0].backend: hqq doesn't work on this machine: needs `pip install 'paretune[hqq]'`"

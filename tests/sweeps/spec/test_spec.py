@@ -381,7 +381,7 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             "search: {trials: 3}",
             "search: {trials: {choice: [1, 2]}}",
-            "spec.yaml:9 search.trials: how to search can't be searched. Give one value",
+            "spec.yaml:9 search.trials: the settings of the search can't be searched. Give one value",
         ),
         ("search: {trials: 3}", "search: 3", "spec.yaml:9 search: got 3; allowed: a mapping"),
         (
@@ -421,7 +421,7 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             "search: {trials: 3}",
             "resources: {workers: 3}",
-            "spec.yaml:8 train.batch_size: 2 rows can't be shared evenly by 3 workers; use a multiple of 3",
+            "spec.yaml:8 train.batch_size: 2 rows can't be divided evenly among 3 workers; use a multiple of 3",
         ),
         (
             "steps: 8",
@@ -431,7 +431,7 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             "eval_fraction: 0.4",
             "eval_fraction: {choice: [0.1, 0.2]}",
-            "spec.yaml:3 data.eval_fraction: data.eval_fraction is compared, not searched: write "
+            "spec.yaml:3 data.eval_fraction: data.eval_fraction can't be searched, only compared: write "
             "{compare: [...]}",
         ),
         (
@@ -443,7 +443,7 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             "model: {path: model}",
             "model: {path: {choice: [model, other]}}",
-            "spec.yaml:2 model.path: model.path is compared, not searched: write {compare: [...]}",
+            "spec.yaml:2 model.path: model.path can't be searched, only compared: write {compare: [...]}",
         ),
         ("model: {path: model}", "model: {}", "spec.yaml:2 model: give one of name and path"),
         ("model: {path: model}\n", "", "spec.yaml:1 model: missing. Give a mapping"),

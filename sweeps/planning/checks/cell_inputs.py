@@ -1,0 +1,142 @@
+"""The data and the model of one cell, and the settings that hold for the cell as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from sweeps.planning.dependencies import MODEL_FROM, MODEL_START
+from sweeps.planning.draft import Draft
+from sweeps.planning.inputs import InputFinder, MissingInput
+from sweeps.spec.problems import Problem, format_value
+from sweeps.spec.schema import ENTRY_CLASSES, validate_node
+from sweeps.spec.settings import ResourcesConfig, SearchConfig
+from sweeps.spec.tree import Branch
+from trainables import templates
+from trainables.config.data import DataConfig
+from trainables.config.model import ModelConfig
+from trainables.data.loading import Data
+from trainables.data.rows import Conversation, Text
+from trainables.models.folder import Architecture
+from trainables.stages.base import TrainingStage
+from trainables.trial import starting_weights
+from trainables.trial.config import TrialConfig
+
+Config = TypeVar("Config", DataConfig, ModelConfig)
+Settings = TypeVar("Settings", SearchConfig, ResourcesConfig)
+
+
+@dataclass(frozen=True)
+class CellInputs:
+    """The data and the model that a cell names; ``None`` where they are missing or not valid yet."""
+
+    data: Data | None
+    architecture: Architecture | None
+    problems: tuple[Problem, ...]
+
+
+def find_inputs(draft: Draft, tree: dict[str, Any], finder: InputFinder) -> CellInputs:
+    """Finds a cell's data and model, and puts the hashes of both into ``tree``, of which its configs are built."""
+    start = draft.links.get(MODEL_START)
+    # A trial of this sweep does not exist yet; one of an earlier run has a config.
+    parent = starting_weights.read_trial(start.folder) if start is not None else None
+    _inherit_base_model(tree, parent)
+    data, data_problems = _find_data(draft, tree, finder)
+    architecture, model_problems = _find_model(draft, tree, finder, parent)
+    template_problems = _template_problems(draft, tree, architecture)
+    return CellInputs(data, architecture, (*data_problems, *template_problems, *model_problems))
+
+
+def cell_settings(draft: Draft, section: str, cls: type[Settings]) -> tuple[Settings | None, list[Problem]]:
+    """The search settings or the resources of a cell, as the spec and its entries give them."""
+    node = draft.parts.get(section) or Branch({}, (section,))
+    if isinstance(node, Branch):
+        broken = [path[1] for path in draft.broken if path[0] == section and len(path) > 1]
+        return validate_node(draft.source, cls, node.without(*broken))
+    if (section,) in draft.broken:
+        return None, []
+    return None, [draft.problem((section,), f"got {format_value(node.plain())}; allowed: a mapping")]
+
+
+def _find_data(draft: Draft, tree: dict[str, Any], finder: InputFinder) -> tuple[Data | None, list[Problem]]:
+    config = _valid_part(DataConfig, tree.get("data"), "train")
+    if config is None:
+        return None, []
+    is_partial = (
+        any(path[0] == "data" for path in draft.broken) or not tree["data"].keys() <= config.model_fields_set
+    )
+    # With broken settings the split is unknown: only whether the data exists can be checked.
+    if is_partial and finder.has_data(config):
+        return None, []
+    data = finder.data(config, _row_type(tree))
+    if isinstance(data, MissingInput):
+        return None, [draft.problem(("data", data.key), data.what)]
+    tree["data"]["sha256"] = data.sha256
+    return data, [draft.problem(("data", "train"), what, error=False) for what in data.warnings]
+
+
+def _template_problems(
+    draft: Draft, tree: dict[str, Any], architecture: Architecture | None
+) -> list[Problem]:
+    """A problem if there is no chat template to render conversations with."""
+    named = tree["data"].get("template") if isinstance(tree.get("data"), dict) else None
+    try:
+        if isinstance(named, str):
+            templates.source(named)
+        elif (
+            named is None and architecture and not architecture.chat_template and _row_type(tree) is not Text
+        ):
+            raise templates.TemplateError(templates.NONE)
+    except templates.TemplateError as error:
+        return [draft.problem(("data", "template"), str(error))]
+    return []
+
+
+def _row_type(tree: Mapping[str, Any]) -> type:
+    """The type of rows that the tree's stage needs. An invalid stage is reported elsewhere."""
+    stage = tree.get("stage")
+    kind = stage.get("kind") if isinstance(stage, dict) else None
+    cls = ENTRY_CLASSES["stages"].get(str(kind))
+    return cls.row_type if cls is not None and issubclass(cls, TrainingStage) else Conversation
+
+
+def _find_model(
+    draft: Draft, tree: dict[str, Any], finder: InputFinder, parent: TrialConfig | None
+) -> tuple[Architecture | None, list[Problem]]:
+    config = _valid_part(ModelConfig, tree.get("model"), "name", "path")
+    if config is None:
+        return None, []
+    model = finder.model(config)
+    if isinstance(model, MissingInput):
+        return None, [draft.problem(("model", model.key), model.what, error=not model.fetched_later)]
+    tree["model"]["fingerprint"] = model.fingerprint
+    if parent is None or parent.model.fingerprint in (None, model.fingerprint):
+        return model.architecture, []
+    what = (
+        f"it was trained on another base model, {parent.model.label}; leave model.name and model.path out "
+        "to use that"
+    )
+    return model.architecture, [draft.problem(MODEL_FROM, what)]
+
+
+def _inherit_base_model(tree: dict[str, Any], parent: TrialConfig | None) -> None:
+    """Takes the base model from the parent trial when the spec names none."""
+    model = tree.get("model")
+    if parent is not None and isinstance(model, dict) and not {"name", "path"} & model.keys():
+        model |= parent.model.model_dump(mode="json", include={"name", "path"}, exclude_none=True)
+
+
+def _valid_part(cls: type[Config], tree: Any, *essential: str) -> Config | None:
+    """``tree`` as ``cls``; if it is invalid, only its ``essential`` keys, which name the data or the model.
+
+    Invalid settings are reported when the cell's configs are built.
+    """
+    for keys in (tree, essential):
+        try:
+            return cls.model_validate({key: tree[key] for key in keys if key in tree})
+        except (ValidationError, TypeError):
+            continue
+    return None

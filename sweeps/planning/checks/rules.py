@@ -1,0 +1,103 @@
+"""Rules for a cell's configs beyond the types of their settings: each rule yields the problems it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sweeps.planning.draft import Draft
+from sweeps.spec.problems import Problem
+from sweeps.spec.settings import ResourcesConfig
+from trainables.config import limits
+from trainables.data.loading import Data
+from trainables.models import rope_scaling
+from trainables.models.folder import Architecture
+from trainables.trial import worker_limits
+from trainables.trial.config import TrialConfig
+
+
+@dataclass(frozen=True)
+class RuleContext:
+    """What a rule may look at. Data and architecture are ``None`` where they were not found, or not looked for."""
+
+    draft: Draft
+    resources: ResourcesConfig
+    data: Data | None
+    architecture: Architecture | None
+
+
+Rule = Callable[[RuleContext, TrialConfig], Iterator[Problem]]
+
+
+def _workers(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
+    """Precision, workers and packing that the resources or the stage can't provide."""
+    train, draft = config.train, context.draft
+    if train.precision == "fp16" and not context.resources.gpus:
+        yield draft.problem(("train", "precision"), "fp16 needs a GPU; use bf16 or fp32")
+    for path, what, error in worker_limits.sharing_problems(config, context.resources.workers):
+        yield draft.problem(path, what, error)
+    if train.packing and not config.stage.can_pack:
+        what = f"{config.stage.kind} compares whole answers, so its rows can't be packed; leave packing out"
+        yield draft.problem(("train", "packing"), what)
+
+
+def _rows(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
+    """More rows than the order of them, which is drawn before the first step, can be held in memory."""
+    train = config.train
+    steps = train.steps or (train.total_steps(len(context.data.train)) if context.data else 0)
+    if (rows := steps * train.update_rows) > limits.ROWS:
+        what = f"{rows:,} rows ({steps:,} steps x {train.update_rows:,}); a trial has at most {limits.ROWS:,}"
+        yield context.draft.problem(("train", "steps" if train.steps else "epochs"), what)
+
+
+def _positions(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
+    """Rows that are longer than the model was trained for, and scaling that is impossible or does nothing."""
+    if context.architecture is None:
+        return
+    draft, cutoff, rope = context.draft, config.data.cutoff, config.model.rope
+    positions = rope_scaling.trained_positions(context.architecture.config)
+    if rope is None:
+        if positions is not None and cutoff > positions:
+            what = (
+                f"{cutoff} tokens, but the model was trained on {positions} positions; scale them "
+                "(model: {rope: yarn}) or give a smaller cutoff"
+            )
+            yield draft.problem(("data", "cutoff"), what, error=False)
+        return
+    problem = rope_scaling.scaling_problem(context.architecture.config, rope)
+    if problem is not None:
+        yield draft.problem(("model", "rope"), problem)
+    elif rope.factor_for(cutoff, positions or cutoff) == 1:
+        what = (
+            f"rows of {cutoff} tokens fit the {positions} positions that the model was trained on, so nothing is "
+            "scaled; give a factor, or leave rope out"
+        )
+        yield draft.problem(("model", "rope"), what, error=False)
+
+
+def _vocabulary(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
+    """Tokens that begin with an embedding that means nothing yet."""
+    if context.architecture is not None and context.architecture.added_rows:
+        what = (
+            f"its tokenizer has {context.architecture.added_rows} tokens without an embedding; rows were added, each "
+            "the mean of the others. full trains them; lora and qlora do with "
+            "modules_to_save: [embed_tokens, lm_head], freeze with modules: [embed_tokens]"
+        )
+        yield context.draft.problem(("model",), what, error=False)
+
+
+def _stage(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
+    """What the stage itself finds wrong with the config and its data."""
+    for key, what in config.stage.problems(config, context.data):
+        yield context.draft.problem(("stage", key), what)
+
+
+def _method(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
+    """What the method itself finds wrong with the model, such as modules that it does not have."""
+    if context.architecture is not None and config.method is not None:
+        trained = context.architecture.trained_for(config.stage.task)
+        for key, what in config.method.problems(trained):
+            yield context.draft.problem(("method", key), what)
+
+
+RULES: tuple[Rule, ...] = (_workers, _rows, _positions, _vocabulary, _stage, _method)
