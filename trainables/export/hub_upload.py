@@ -1,4 +1,4 @@
-"""An export on the Hugging Face hub: only ever where somebody has asked for it by name."""
+"""Uploading an export to the Hugging Face hub, which happens only with ``--push ORG/NAME``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from trainables.export.output_folder import ExportFailed
 from trainables.models.folder import ModelError
 
-LOGIN = "--push needs a token that may write: `hf auth login`, or HF_TOKEN"
+LOGIN = "--push needs a token with write access: run `hf auth login`, or set HF_TOKEN"
 
 
 def check_repository(repository: str) -> None:
-    """Raises ``ModelError`` for an id that can't be, or where there is no token; asks no network."""
+    """Raises ``ModelError`` for an invalid repository id, or without a token; makes no network request."""
     from huggingface_hub import get_token
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -27,9 +27,9 @@ def check_repository(repository: str) -> None:
 
 
 def upload(folder: Path, repository: str, public: bool) -> str:
-    """Uploads the folder, and gives its address. A repository that isn't there is made, a private one by default.
+    """Uploads the folder and returns its URL. Creates a missing repository, which is private unless ``public``.
 
-    Raises ``ExportFailed``, also for a repository that everybody can see where ``public`` isn't said.
+    Raises ``ExportFailed`` if the upload fails, and for an existing public repository without ``public``.
     """
     import huggingface_hub
 
@@ -37,17 +37,19 @@ def upload(folder: Path, repository: str, public: bool) -> str:
         huggingface_hub.create_repo(repository, private=not public, exist_ok=True)
         if not public and not huggingface_hub.repo_info(repository).private:
             raise ExportFailed(
-                f"{repository} is public, and nothing was uploaded: give --public, or another name. {folder} is whole"
+                f"{repository} is public, and nothing was uploaded: give --public, or another name. "
+                f"{folder} is complete"
             )
-        done = huggingface_hub.upload_folder(
+        commit = huggingface_hub.upload_folder(
             repo_id=repository, folder_path=folder, commit_message="Exported by Paretune"
         )
-    # Whatever breaks an upload (rights, network, the hub) is for the user to read, not to trace.
     except ExportFailed:
         raise
-    except Exception as error:
+    except (
+        Exception
+    ) as error:  # permissions, network, the hub itself: the user needs the message, not a stack trace
         raise ExportFailed(
             f"uploading to {repository} failed: {error}\n"
-            f"{folder} is whole; `hf upload {repository} {folder}` tries again"
+            f"{folder} is complete; `hf upload {repository} {folder}` uploads it"
         ) from error
-    return str(getattr(done, "repo_url", None) or f"https://huggingface.co/{repository}")
+    return str(getattr(commit, "repo_url", None) or f"https://huggingface.co/{repository}")

@@ -1,4 +1,4 @@
-"""What a base model is called on its hub, and the licence it comes with, as far as that is known."""
+"""The public name of a base model and its licence, as far as known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainables.models.hub import HuggingFaceModel
 from trainables.models.locate import NAMED_MODELS, ModelError, find_source
 from trainables.models.python_package import PackagedModel
 
-# By how a repository's id begins, the longest first; hub's names of licences.
+# By the beginning of a repository's id, of which the longest counts; licences by their names on the hub.
 LICENCES = {
     "Qwen/Qwen2.5-3B": "other",  # Qwen's research licence
     "Qwen/Qwen2.5-72B": "other",  # Qwen's own
@@ -31,36 +31,34 @@ LICENCES = {
 
 
 def repository(model: ModelConfig) -> str | None:
-    """The id on its hub of the model that a config names; ``None`` for a folder."""
-    found = _source(model)
-    return found.repository if isinstance(found, HuggingFaceModel | PackagedModel) else None
+    """The repository's id on the hub of the model that a config names; ``None`` for a folder."""
+    source = _source(model)
+    return source.repository if isinstance(source, HuggingFaceModel | PackagedModel) else None
 
 
 def public_name(model: ModelConfig) -> str:
-    """What the base can be called without a path of this machine: its hub's id, its name here, its folder's name."""
-    found = _source(model)
-    return found.repository if isinstance(found, HuggingFaceModel) else model.label
+    """A name of the model that contains no path of this machine: its id on the hub, or its short or folder name."""
+    source = _source(model)
+    return source.repository if isinstance(source, HuggingFaceModel) else model.label
 
 
 def revision(model: ModelConfig) -> str | None:
-    """The branch, tag or commit of its hub that the config asks for."""
-    found = _source(model)
-    return found.revision if isinstance(found, HuggingFaceModel) else None
+    """The branch, tag or commit on the hub that the config names."""
+    source = _source(model)
+    return source.revision if isinstance(source, HuggingFaceModel) else None
 
 
 def license_of(model: ModelConfig, folder: Path) -> str | None:
-    """The base's licence by its own card in ``folder``, else by what is known of it; ``None`` where nothing is."""
-    found = _source(model)
-    if said := _of_card(folder / "README.md"):
-        return said
-    if isinstance(found, PackagedModel):
-        return found.licence.lower()
-    starts = [
-        start
-        for start in LICENCES
-        if isinstance(found, HuggingFaceModel) and found.repository.startswith(start)
-    ]
-    return LICENCES[max(starts, key=len)] if starts else None
+    """The licence by the model's own card in ``folder``, else by its source; ``None`` if unknown."""
+    if licence := _license_in_card(folder / "README.md"):
+        return licence
+    source = _source(model)
+    if isinstance(source, PackagedModel):
+        return source.licence.lower()
+    if not isinstance(source, HuggingFaceModel):
+        return None
+    prefixes = [each for each in LICENCES if source.repository.startswith(each)]
+    return LICENCES[max(prefixes, key=len)] if prefixes else None
 
 
 def _source(model: ModelConfig) -> object | None:
@@ -72,10 +70,10 @@ def _source(model: ModelConfig) -> object | None:
         return None
 
 
-def _of_card(card: Path) -> str | None:
-    """The ``license`` of a model card's front matter."""
+def _license_in_card(card: Path) -> str | None:
+    """The ``license`` in the metadata block of a model card, which need not be valid YAML."""
     if not card.is_file():
         return None
     front = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
-    said = re.search(r"^license:\s*[\"']?([\w.+-]+)[\"']?\s*$", front[1], re.MULTILINE) if front else None
-    return said[1] if said else None
+    licence = re.search(r"^license:\s*[\"']?([\w.+-]+)[\"']?\s*$", front[1], re.MULTILINE) if front else None
+    return licence[1] if licence else None

@@ -1,4 +1,4 @@
-"""Texts of any kind within Markdown, as what they are: nothing in them is read as markup."""
+"""Any text within Markdown, escaped so that nothing in it is read as markup."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 
 
 def inline_code(text: str) -> str:
-    """A text as code.
+    """A text as inline code, in a fence that it doesn't contain.
 
     >>> code("a`b")
     '`` a`b ``'
     """
-    line = " ".join(text.split())
+    line = " ".join(text.split())  # no line breaks: the text may be in a table
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
     return f"{fence}{line}{fence}" if fence == "`" else f"{fence} {line} {fence}"
 
 
 def escaped(text: str) -> str:
-    """A text as plain words.
+    """A text with its markup characters escaped.
 
     >>> shown("a|b *c* <d>")
     'a|b \\\\*c\\\\* \\\\<d\\\\>'
@@ -27,11 +27,11 @@ def escaped(text: str) -> str:
 
 
 def row(cells: Iterable[str]) -> str:
-    """A table's row; a cell may hold a bar."""
-    escaped = (cell.replace("|", r"\|") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
+    """A row of a table; bars in cells are escaped."""
+    cells = (cell.replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(cells)} |"
 
 
 def table(names: Sequence[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    """A table's lines, and an empty one after it."""
+    """The lines of a table, with an empty one after it."""
     yield from (row(names), row("---" for _ in names), *map(row, rows), "")

@@ -1,4 +1,4 @@
-"""What merging an adapter that was trained on a quantized base onto the unquantized one does to its score."""
+"""How scores change when an adapter that was trained on a quantized base model is merged into the unquantized one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainables.stages.ppo.reward_rules import RewardModelError
 
 @dataclass(frozen=True)
 class ScoreChange:
-    """The test rows' metrics, of the adapter on the base as it was trained and of the merged model."""
+    """The metrics of the test ``rows``: ``before``, of the adapter on the quantized base, and of the merged model."""
 
     rows: int
     before: dict[str, float]
@@ -26,14 +26,14 @@ class ScoreChange:
 
 
 def changes_base(result: Result) -> bool:
-    """Whether the base was held in another form than the one that is merged into."""
+    """Whether the adapter was trained on another form of the base model (a quantized one) than it is merged into."""
     return result.is_adapter and bool(result.config.method and result.config.method.base_form_settings)
 
 
 def measure_change(result: Result, folder: Path, dtype: str, say: Callable[[str], None]) -> ScoreChange | str:
-    """Both scores, measured here and now; or why they can't be.
+    """Scores the result and the merged model in ``folder``, both with the result's tokenizer.
 
-    ``folder`` has the merged model, which is scored with the tokenizer that the result has.
+    Returns a sentence about the reason if they can't be scored, such as data that is not on this machine.
     """
     config = trial_rows.local_config(result)
     try:
@@ -42,7 +42,7 @@ def measure_change(result: Result, folder: Path, dtype: str, say: Callable[[str]
         with ModelPool().load(result).active() as policy:
             before = config.stage.score(policy, data, data.test, config.data.cutoff).metrics
             attention = policy.causal.config._attn_implementation
-        policy = replace(policy, model=None)
+        policy = replace(policy, model=None)  # frees the quantized model before the merged one is loaded
         gc.collect()
         merged = replace(
             policy,
@@ -53,6 +53,6 @@ def measure_change(result: Result, folder: Path, dtype: str, say: Callable[[str]
         after = config.stage.score(merged, data, data.test, config.data.cutoff).metrics
         return ScoreChange(len(data.test), before, after)
     except DataError as error:
-        return f"the trial's data is not here ({error})"
+        return f"the trial's data is not on this machine ({error})"
     except (QuantizationFailed, ImportError, RewardModelError) as error:
         return str(error)

@@ -264,7 +264,7 @@ def test_without_the_trials_data_built_in_prompts_are_compared_and_it_is_said(
     rows.unlink()
     ended = exported(named, tmp_path / "out")
     assert "on 8 built-in prompts" in ended.stdout.replace("\n", " ")
-    assert "was not measured: the trial's data is not here" in ended.stdout
+    assert "was not measured: the trial's data is not on this machine" in ended.stdout
     assert str(tmp_path) not in (tmp_path / "out" / "README.md").read_text()
 
 
@@ -282,7 +282,8 @@ def test_a_merge_that_answers_otherwise_is_refused_and_leaves_nothing(
     assert "merging in 32 bits moves log-probabilities by up to" in ended.stderr
     assert list(tmp_path.iterdir()) == []
     exported(f"{run}:sft-lora", tmp_path / "out", "--no-verify")
-    assert "not checked whether it answers as before the export (--no-verify)" in (tmp_path / "out" / "README.md").read_text()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "not checked whether it answers as before the export (--no-verify)" in card
 
 
 @pytest.mark.parametrize("layer", [0, 3])

@@ -280,7 +280,7 @@ def test_the_modelfiles_template_writes_what_the_models_own_does(name: str) -> N
     templates.apply(tokenizer, name)
     found = ollama.chat_format(tokenizer)
     assert found is not None
-    template = jinja2.Environment(keep_trailing_newline=True).from_string(jinja_of(found.go()))
+    template = jinja2.Environment(keep_trailing_newline=True).from_string(jinja_of(found.go_template()))
     for chat in ollama._conversations():
         system = next((message["content"] for message in chat if message["role"] == "system"), "")
         text = template.render(System=system, Messages=chat)

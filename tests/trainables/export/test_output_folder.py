@@ -62,7 +62,7 @@ def test_what_a_killed_export_had_moved_aside_is_put_back(tmp_path: Path) -> Non
     other.mkdir()
     with (
         pytest.raises(ZeroDivisionError),
-        output_folder.new_output_folder(tmp_path / "out", force=False, room=0, sources=[]),
+        output_folder.new_output_folder(tmp_path / "out", force=False, needed_bytes=0, sources=[]),
     ):
         raise ZeroDivisionError
     assert names(tmp_path) == [other.name, "out"]
@@ -74,7 +74,7 @@ def test_a_folder_that_is_there_is_replaced_only_by_force(lora: str, tmp_path: P
     before = (tmp_path / "out" / "config.json").stat().st_mtime_ns
     refused = export(lora, tmp_path / "out", "--no-verify")
     assert refused.exit_code == 2
-    assert "--force replaces it once the new one is whole" in refused.stderr
+    assert "--force replaces it once the new one is complete" in refused.stderr
     assert (tmp_path / "out" / "config.json").stat().st_mtime_ns == before
     exported(lora, tmp_path / "out", "--no-verify", "--force", "--dtype", "float32")
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "float32"
@@ -105,7 +105,7 @@ def test_what_a_trial_left_and_what_is_exported_are_never_replaced(lora: str, ti
         assert refused.exit_code == 2, out
     other = Path(run) / "trials" / trial / "model"
     refused = export(tiny_model, other, "--force")
-    assert (refused.exit_code, "is what a trial left" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "is the output of a trial" in refused.stderr) == (2, True)
 
 
 def test_a_disk_without_room_is_said_before_any_work(
@@ -118,15 +118,15 @@ def test_a_disk_without_room_is_said_before_any_work(
     monkeypatch.setattr(saved_model, "save_model", lambda *_: pytest.fail("it began"))
     refused = export(lora, tmp_path / "out")
     assert refused.exit_code == 2
-    assert "GiB free; make room, or give a folder on another disk" in refused.stderr
+    assert "GiB free; free some space, or give a folder on another disk" in refused.stderr
     assert names(tmp_path) == []
 
 
 def test_two_exports_to_one_folder_are_not_made_at_a_time(tmp_path: Path) -> None:
-    options = {"force": False, "room": 0, "sources": []}
+    options = {"force": False, "needed_bytes": 0, "sources": []}
     with output_folder.new_output_folder(tmp_path / "out", **options):  # noqa: SIM117
         with (
-            pytest.raises(ModelError, match="under way"),
+            pytest.raises(ModelError, match="in progress"),
             output_folder.new_output_folder(tmp_path / "out", **options),
         ):
             pytest.fail("it began")
