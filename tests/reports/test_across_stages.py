@@ -63,7 +63,9 @@ def test_a_starting_point_is_shown_once_for_each_quality_that_its_stages_measure
         preference_trial("dpo", "base", 0.8, start_cell="sft-full"),
         preference_trial("dpo", "full", 0.85, start_cell="sft-full", start_trial="other"),
     ]
-    (group,) = compare_across_stages(compare([results.read_run(write_run(tmp_path / "run", RECORDS + others))]))
+    (group,) = compare_across_stages(
+        compare([results.read_run(write_run(tmp_path / "run", RECORDS + others))])
+    )
     assert [row.display_name for row in group.bases] == ["before (sft-lora)", "before (sft-full)"]
 
 
@@ -109,6 +111,6 @@ def test_a_cell_is_compared_with_what_it_started_from(tmp_path: Path) -> None:
 
 
 def test_a_cell_without_a_starting_point_says_so(tmp_path: Path) -> None:
-    why = "it goes on from the best trial of sft-lora, and no trial of that cell is done"
+    why = "it continues from the best trial of sft-lora, and no trial of that cell is done"
     summary = report(tmp_path, [failed("a"), failed("b", stage="dpo", cell="dpo-lora", error=why)])
     assert why in summary

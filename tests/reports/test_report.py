@@ -299,7 +299,9 @@ def test_a_method_has_one_colour_in_every_report(run: Path, tmp_path: Path) -> N
 def test_the_front_is_available_as_an_image_for_tracking(run: Path, tmp_path: Path) -> None:
     assert figures.pareto_png(results.read_run(run))[:4] == b"\x89PNG"
     with pytest.raises(ValueError, match="no front to draw"):
-        figures.pareto_png(results.read_run(write_run(tmp_path / "run", [failed("aaa", peak_train_bytes=None)])))
+        figures.pareto_png(
+            results.read_run(write_run(tmp_path / "run", [failed("aaa", peak_train_bytes=None)]))
+        )
 
 
 def test_reports_import_neither_torch_nor_ray_nor_matplotlib() -> None:

@@ -1,4 +1,4 @@
-"""The promises of sweeps/README.md, Security, about runs: no secret anywhere, strangers refused, nothing planted is run."""
+"""The promises of sweeps/README.md, Security, about runs: no secret anywhere, no strangers, nothing planted is run."""
 
 from __future__ import annotations
 
