@@ -1,74 +1,85 @@
-"""What a worker of several holds of weights and gradients, and what it needs to send them; see ``sharding``."""
+"""What one of several workers holds of weights, gradients and optimizer state, and what it needs to exchange them.
+
+How workers share weights is in :mod:`trainables.training.fsdp`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.memory.byte_widths import Widths
+from trainables.memory.byte_widths import ByteWidths
 from trainables.methods.footprint import Footprint
-from trainables.models.decoder_shape import Shape
+from trainables.models.decoder_shape import DecoderShape
 
 
 @dataclass(frozen=True)
-class Together:
-    """``workers`` that train together and, if it is ``shared``, have one model among them."""
+class DataParallelGroup:
+    """``workers`` that train one trial; ``sharded``: each holds a share of the model (FSDP), not a copy (DDP)."""
 
     workers: int
-    shared: bool
-    shape: Shape
-    taken: Footprint
-    bytes: Widths
+    sharded: bool
+    shape: DecoderShape
+    footprint: Footprint
+    widths: ByteWidths
 
-    def held(self, whole: float) -> float:
-        """Of what a lone worker would hold all the while: weights, optimizer state."""
-        return whole / self.workers if self.shared else whole
+    def share(self, whole: float) -> float:
+        """One worker's part of what a lone worker would hold all the time: weights or optimizer state, in bytes."""
+        return whole / self.workers if self.sharded else whole
 
-    def gradients(self, so_far: float, every: float) -> float:
-        """Of ``so_far``, where there will be ``every`` gradient.
+    def gradients(self, computed: float, total: float) -> float:
+        """Bytes of gradients that one worker holds once ``computed`` of ``total`` bytes of them have been computed.
 
-        DDP has room for all of them from the start. Shares are made layer by layer; what is in no layer waits whole.
+        DDP allocates its buckets for all gradients up front. FSDP reduces them to shares layer by layer; those outside
+        the layers stay whole until the end.
         """
         if self.workers == 1:
-            return so_far
-        if not self.shared:
-            return every
-        outside = min(so_far, self._outside_trained())
-        return outside + (so_far - outside) / self.workers
+            return computed
+        if not self.sharded:
+            return total
+        outside = min(computed, self._trained_outside_layers())
+        return outside + (computed - outside) / self.workers
 
-    def waiting(self) -> int:
-        """The head's gradient where it is the embedding's, too, for which it waits outside of DDP's room."""
-        tied = self.taken.head and self.taken.embedding and self.shape.tied and not self.shape.rewards
-        alone = self.workers == 1 or self.shared
-        return 0 if alone or not tied else self.bytes.trainable * self.shape.embedding_params
-
-    def put_together(self, backward: bool) -> int:
-        """What is in no layer, and the layers that are whole at a time: two, and in the backward pass the gradients of
-        one and what these are sent from.
+    def tied_head_gradient(self) -> int:
+        """The head's gradient under DDP where the head is the embedding: it stays outside the buckets until the
+        embedding's gradient is there, too.
         """
-        if not self.shared:
+        tied = (
+            self.footprint.head
+            and self.footprint.embedding
+            and self.shape.tied
+            and not self.shape.reward_head
+        )
+        buckets = self.workers > 1 and not self.sharded
+        return self.widths.trainable * self.shape.embedding_params if buckets and tied else 0
+
+    def gathered(self, backward: bool) -> int:
+        """Weights that FSDP has whole at a time: those outside the layers, and two layers, as the next one is fetched
+        while one computes. In the ``backward`` pass also the gradients of one layer, and the buffer they are sent from.
+        """
+        if not self.sharded:
             return 0
-        trained = self.bytes.trainable * self._layer_trained()
-        layer = trained + self._layer_frozen()
-        return int(self._outside() + 2 * layer + (2 * trained if backward else 0))
+        trained = self.widths.trainable * self._trained_params_of_a_layer()
+        frozen = 0 if self.footprint.trained_layers else self.widths.frozen * self.shape.layer_params
+        layer = trained + frozen
+        return int(self._outside_layers() + 2 * layer + (2 * trained if backward else 0))
 
-    def sent_at_the_end(self) -> int:
-        """What the gradients of all that is in no layer are sent from."""
-        return self._outside_trained() if self.shared else 0
+    def final_send_buffer(self) -> int:
+        """The buffer that FSDP sends the gradients of everything outside the layers from, after the last layer."""
+        return self._trained_outside_layers() if self.sharded else 0
 
-    def _layer_trained(self) -> float:
-        """Trained weights of a layer, of the one that has the most."""
-        own = self.shape.layer_params if self.taken.trained_layers else 0
-        return own + self.taken.adapter_params(self.shape) / self.shape.layers
+    def _trained_params_of_a_layer(self) -> float:
+        """Trained weights of the layer that has the most of them, adapters included."""
+        weights = self.shape.layer_params if self.footprint.trained_layers else 0
+        return weights + self.footprint.adapter_params(self.shape) / self.shape.layers
 
-    def _layer_frozen(self) -> float:
-        return 0 if self.taken.trained_layers else self.bytes.frozen * self.shape.layer_params
+    def _trained_outside_layers(self) -> int:
+        """Bytes of trained weights that are in no decoder layer: embedding, head, last norm."""
+        shape, footprint = self.shape, self.footprint
+        trained = footprint.trained_params(shape) - footprint.adapter_params(shape)
+        return self.widths.trainable * (trained - footprint.trained_layers * shape.layer_params)
 
-    def _outside_trained(self) -> int:
-        shape, taken = self.shape, self.taken
-        trained = taken.trained_params(shape) - taken.adapter_params(shape)
-        return self.bytes.trainable * (trained - taken.trained_layers * shape.layer_params)
-
-    def _outside(self) -> int:
-        every = self.shape.params - self.shape.layers * self.shape.layer_params
-        trained = self._outside_trained()
-        return trained + self.bytes.frozen * (every - trained // self.bytes.trainable)
+    def _outside_layers(self) -> int:
+        """Bytes of all weights that are in no decoder layer."""
+        params = self.shape.params - self.shape.layers * self.shape.layer_params
+        trained = self._trained_outside_layers()
+        return trained + self.widths.frozen * (params - trained // self.widths.trainable)

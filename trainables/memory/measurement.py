@@ -27,11 +27,11 @@ from trainables.models import decoder_shape, locate
 from trainables.quantizers import QUANTIZERS
 from trainables.system import machine
 from trainables.tokenization import batching
-from trainables.training import fsdp, fsdp_checkpoint
+from trainables.training import fsdp
 from trainables.training.phases import Phases
-from trainables.training.policy import Policy, device
-from trainables.training.trainer_setup import arguments, clean_process, follow_quietly
-from trainables.training.worker_group import save_here, workers
+from trainables.training.policy import Policy, default_device
+from trainables.training.trainer_setup import training_arguments, clean_process
+from trainables.training.worker_group import save_on_this_worker, worker_count
 from trainables.trial.config import TrialConfig
 from trainables.trial.loading import LOADERS, attach, load_base, model_config, tokenizer_of
 
@@ -102,7 +102,7 @@ Gauge = ResidentSet | CudaAllocator
 
 def gauge() -> Gauge | None:
     """What measures memory here; ``None`` where nothing can: ``/proc/self/clear_refs`` is read-only, say."""
-    if device() == "cuda":
+    if default_device() == "cuda":
         return CudaAllocator()
     return ResidentSet() if machine.peak_memory().works else None
 
@@ -149,11 +149,11 @@ def measure(config: TrialConfig, settled: bool = True, phases: Phases | None = N
     here (not ``settled``), it comes and goes first, for a step of LoRA, which is the quickest that does. And so a
     fresh process gives the figures of a warm one. ``phases`` follows what is measured, and tells where it failed.
     """
-    folder = locate.folder(config.model)
+    folder = locate.model_folder(config.model)
     config = config.model_copy(update={"stage": config.stage.worst_case()})
     _rehearse(config, folder)
     if not settled:
-        smallest = {"batch_size": workers() * config.stage.least_batch, "gradient_accumulation": 1}
+        smallest = {"batch_size": worker_count() * config.stage.min_worker_rows, "gradient_accumulation": 1}
         train = config.train.model_copy(update=smallest)
         quickest = config.model_copy(update={"method": LoRA(), "train": train})
         _measure(quickest, folder, tokenizer_of(config), steps=1, scored=False)
@@ -173,7 +173,7 @@ def _rehearse(config: TrialConfig, folder: Path) -> None:
         small = loader.from_config(
             _one_layer(whole, options), dtype=torch.bfloat16, trust_remote_code=config.model.runs_remote_code
         )
-        save_here(small, temporary)
+        save_on_this_worker(small, temporary)
         tokenizer = tokenizer_of(config)
         _measure(
             config.model_copy(update={"method": plain, "stage": config.stage.rehearsal()}),
@@ -199,7 +199,7 @@ def _measure(
     scored: bool = True,
     phases: Phases | None = None,
 ) -> Memory:
-    rows = loading.load(config.data, config.stage.needs)
+    rows = loading.load(config.data, config.stage.row_type)
     clean_process()
     meter, counted, phases = Meter(), _Counted(), phases or Phases()
     with meter.phase("load"):
@@ -215,9 +215,9 @@ def _measure(
         clean_process()
     if scored:
         test = [
-            config.stage.longest(policy.tokenizer, rows.test, config.data.cutoff)[0]
+            config.stage.longest_row(policy.tokenizer, rows.test, config.data.cutoff)[0]
         ] * config.stage.eval_batch
-        with meter.phase("eval"), phases.during("eval"), fsdp.scored(policy) as scores:
+        with meter.phase("eval"), phases.during("eval"), fsdp.scoring_policy(policy) as scores:
             config.stage.score(scores, rows, test, config.data.cutoff)
     return Memory(
         memory_source=meter.gauge.source if meter.gauge else None,
@@ -229,7 +229,7 @@ def _measure(
         peak_train_bytes=meter.peaks.get("train"),
         peak_eval_bytes=meter.peaks.get("eval"),
         reserved_bytes=meter.gauge.reserved() if meter.gauge else None,
-        rows=config.train.batch_size // workers(),
+        rows=config.train.batch_size // worker_count(),
         row_tokens=row_tokens,
         predicted_peak_bytes=_predicted(config, policy, row_tokens),
     )
@@ -238,22 +238,26 @@ def _measure(
 def _predicted(config: TrialConfig, policy: Policy, row_tokens: int) -> int | None:
     if config.method is None:
         return None
-    batch = config.stage.forward_pass(config.train.batch_size // workers(), row_tokens)
+    batch = config.stage.forward_pass(config.train.batch_size // worker_count(), row_tokens)
     ran = policy.causal.config._attn_implementation
     try:
-        numbers = decoder_shape.of(policy.causal.config.to_dict())
-        return None if batch is None else predict(config, numbers, batch, policy.device, ran, workers()).total
-    except decoder_shape.Unforeseen:
+        numbers = decoder_shape.from_config(policy.causal.config.to_dict())
+        return (
+            None
+            if batch is None
+            else predict(config, numbers, batch, policy.device, ran, worker_count()).total
+        )
+    except decoder_shape.MemoryNotPredictable:
         return None
 
 
 def _longest(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tuple[list[Any], int]:
     """What makes the longest row of a batch, and its tokens: one row, or those that fill it where rows are packed."""
     if not config.train.packing:
-        row, tokens = config.stage.longest(policy.tokenizer, rows, config.data.cutoff)
+        row, tokens = config.stage.longest_row(policy.tokenizer, rows, config.data.cutoff)
         return [row], tokens
     found = config.stage.tokens(policy.tokenizer, rows, config.data.cutoff)
-    chosen = batching.filling(found.lengths, config.data.cutoff)
+    chosen = batching.fill_longest_first(found.lengths, config.data.cutoff)
     return [rows[int(found.rows[place])] for place in chosen], int(found.lengths[chosen].sum())
 
 
@@ -263,12 +267,10 @@ def _train(
     train = config.train.model_copy(update={"steps": steps, "epochs": None})
     rows = longest * (train.update_rows * steps)
     nowhere = Path("/nonexistent")  # nothing is saved here
-    options = arguments(train, steps, nowhere, workers(), policy.device) | {"save_strategy": "no"}
+    options = training_arguments(train, steps, nowhere, worker_count(), policy.device) | {"save_strategy": "no"}
     trainer = config.stage.trainer(policy, rows, train, config.data.cutoff, options)
-    if policy.blueprint is not None:
-        fsdp_checkpoint.own(trainer, policy.model)
-    follow_quietly(trainer, counted)
-    phases.follow(trainer)
+    trainer.add_callback(counted)
+    phases.track(trainer)
     trainer.train()
 
 
@@ -304,7 +306,7 @@ def weight_bytes(model: nn.Module) -> int:
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
     """The bytes of tensors, as far as this worker holds them; those at one address (tied weights) count once."""
-    held = [fsdp.local(tensor.detach()) for tensor in tensors]
+    held = [fsdp.local_shard(tensor.detach()) for tensor in tensors]
     return sum({t.data_ptr(): t.numel() * t.element_size() for t in held if t.numel()}.values())
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from trainables.results import Phase
-from trainables.training.worker_group import PATIENCE, workers
+from trainables.training.worker_group import FAILURE_WAIT, worker_count
 from trainables.trial.config import TrialConfig
 
 MEET = "PARETUNE_MEET"  # the file by which the processes of a group find one another
@@ -142,7 +142,7 @@ def _answers(processes: list[subprocess.Popen[str]]) -> list[str | None]:
                 silent.unregister(key.fileobj)
                 answer = answers[key.data] = key.fileobj.readline()  # type: ignore[union-attr]
                 if not answer or "error" in json.loads(answer):
-                    patience = PATIENCE.total_seconds()
+                    patience = FAILURE_WAIT.total_seconds()
     return answers
 
 
@@ -179,7 +179,7 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print must not mix with the answers
     quiet.silence()
     _warm_up()
-    if workers() > 1:
+    if worker_count() > 1:
         _meet()
     # When cycles are collected depends on all that was allocated before; between phases they are, by hand: of what
     # comes from here on, the libraries aren't walked through each time.
@@ -190,7 +190,7 @@ def main() -> None:
         config = TrialConfig.model_validate_json(line)
         result = _measured(config, settled)
         _answer(answers, result)
-        if "error" in result and workers() > 1:
+        if "error" in result and worker_count() > 1:
             os._exit(1)  # the others wait for this one: that it is gone is what they can notice
         settled = True
     answers.close()
@@ -204,7 +204,7 @@ def _meet() -> None:
 
     backend, rank = "nccl" if torch.cuda.is_available() else "gloo", int(os.environ["RANK"])
     there = f"file://{os.environ[MEET]}"
-    distributed.init_process_group(backend, init_method=there, rank=rank, world_size=workers())
+    distributed.init_process_group(backend, init_method=there, rank=rank, world_size=worker_count())
 
 
 def _measured(config: TrialConfig, settled: bool) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def _measured(config: TrialConfig, settled: bool) -> dict[str, Any]:
         what = f"{type(error).__name__}: {error}"
         lost = is_lost_worker(error)
         return {
-            "error": what, "out_of_memory": ran_out, "lost": lost, "phase": phases.now if ran_out else None
+            "error": what, "out_of_memory": ran_out, "lost": lost, "phase": phases.current if ran_out else None
         }  # fmt: skip
 
 
@@ -237,7 +237,7 @@ def _warm_up() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
     from trl import SFTTrainer  # noqa: F401
 
-    if torch.cuda.is_available() and workers() > 1:
+    if torch.cuda.is_available() and worker_count() > 1:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()))
     left, right = torch.randn(256, 256, requires_grad=True), torch.randn(256, 256)

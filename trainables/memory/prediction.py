@@ -1,8 +1,14 @@
-"""The peak of a training step, foretold from a model's numbers: nothing is loaded, nothing is allocated.
+"""The predicted peak of a training step, from a model's dimensions alone: nothing is loaded, nothing is allocated.
 
-What autograd keeps is counted tensor by tensor, as transformers' Llama-like decoders under autocast keep it; then a
-step is walked through, and its highest moment is the prediction. Verified against measured peaks in
-``tests/test_prediction.py``.
+A step is walked through moment by moment, and the highest moment is the prediction:
+
+- ``step``: what it depends on, and the result
+- ``held``: weights, gradients, optimizer state
+- ``activations``: what autograd keeps
+- ``moments``: a training step; ``rollout``: what PPO does before its updates
+- ``data_parallel``: what changes where several workers train together
+
+Verified against measured peaks in ``tests/trainables/memory/test_prediction.py``.
 """
 
 from __future__ import annotations
@@ -10,9 +16,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from trainables.memory import rollout
-from trainables.memory.step import Prediction, Step
-from trainables.models.decoder_shape import Shape
+from trainables.memory.moments import training_moments
+from trainables.memory.rollout import rollout_moments
+from trainables.memory.step import MemoryPrediction, TrainingStep
+from trainables.models.decoder_shape import DecoderShape
 from trainables.stages.forward_pass import Batch
 
 if TYPE_CHECKING:
@@ -20,29 +27,25 @@ if TYPE_CHECKING:
 
 
 def predict(
-    config: TrialConfig, shape: Shape, batch: Batch, device: str, attention: str, workers: int = 1
-) -> Prediction:
-    """The peak while training one step after the first, above the process's baseline.
+    config: TrialConfig, shape: DecoderShape, batch: Batch, device: str, attention: str, workers: int = 1
+) -> MemoryPrediction:
+    """The peak while training one step after the first, above the process's baseline, in bytes.
 
-    Of several workers it is one's, whose share of the rows ``batch`` is.
+    ``batch`` is one worker's share of a forward pass, and the peak is that of one worker. ``device`` is "cpu" or
+    "cuda", ``attention`` transformers' name of the implementation. The base model's config, which has no method, has
+    no training step to predict.
     """
     assert config.method is not None
-    stays = config.method.reference_stays
-    if not batch.labels:
-        shape = replace(shape, rewards=True)
-    if batch.logits is not None and not stays:
-        batch = replace(batch, logits=replace(batch.logits, reference=0))  # it answered before the first step
-    step = Step(
-        config.train,
-        shape,
-        config.method.footprint(shape),
-        batch,
-        device,
-        attention,
-        config.model.dtype,
-        workers,
-    )
-    moments = step.moments()
-    if batch.round is not None:
-        moments = rollout.moments(step, batch.round, stays)
+    reference_stays = config.method.reference_stays
+    if not batch.labels:  # a reward head stands in the place of the one that predicts tokens
+        shape = replace(shape, reward_head=True)
+    if batch.logits is not None and not reference_stays:
+        # The reference's log-probabilities were computed before the first step.
+        batch = replace(batch, logits=replace(batch.logits, reference=0))
+    footprint = config.method.footprint(shape)
+    step = TrainingStep(config.train, shape, footprint, batch, device, attention, config.model.dtype, workers)
+    if batch.rollout is not None:
+        moments = rollout_moments(step, batch.rollout, reference_stays)
+    else:
+        moments = training_moments(step)
     return max(moments, key=lambda moment: moment.total)

@@ -1,7 +1,6 @@
-"""What a step takes where it samples answers before it learns from them: while they are drawn, judged and rewarded.
+"""The moments of a PPO step: sampling answers, scoring their tokens, rewarding them, then the updates.
 
-What is held all the while comes on top of every moment, those of the updates included: the kept weights of the
-reference policy, a value head, a reward model.
+Held at all of these moments, the updates included: the reference policy's kept weights, a value head, a reward model.
 """
 
 from __future__ import annotations
@@ -10,103 +9,109 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from trainables.stages.forward_pass import RewardModel, Round
+from trainables.memory.activations import evaluated_layer_bytes, head_cast_bytes, layer_cast_bytes
+from trainables.memory.moments import moment, training_moments
 
 if TYPE_CHECKING:
-    from trainables.memory.step import Prediction, Step
+    from trainables.memory.step import MemoryPrediction, TrainingStep
+    from trainables.stages.forward_pass import RewardModelFootprint, Rollout
 
-# Bytes a logit.
-DRAWN = 18  # of the next token: in the model's type, and in 32 bits it, what is allowed, scaled, its softmax
-CAST = 6  # while autocast lasts: in the arithmetic's type and in 32 bits
-JUDGED = 16  # then, in 32 bits: it, its log-probability, its probability, and what that adds to the entropy
-REWARDED = 16  # answers that a reward model reads at a time
+# Bytes per logit.
+SAMPLING = (
+    18  # of the next token: in the model's type; in 32 bits the logit, allowed, scaled, and its softmax
+)
+CASTING = 6  # while autocast lasts: in the products' type and in 32 bits
+SCORING = 16  # in 32 bits: the logit, its log-probability, its probability, and its term of the entropy
+REWARDED_AT_A_TIME = 16  # answers in one forward pass of the reward model
 
 
-def moments(step: Step, answers: Round, stays: bool) -> list[Prediction]:
-    """Those of the updates and of what comes before; ``stays``: the reference is the policy without its adapters."""
-    reward = answers.reward and answers.reward.known(step.taken, step.shape, stays)
-    kept = 0 if stays else _kept(step)
-    model = reward.held(step.shape, step.bytes.frozen, step.device) if reward else 0
-    found = [*step.moments(), _drawing(step, answers), *_judging(step, 0)]
-    found += [] if stays else _judging(step, _put_back(step))
-    found += [_rewarding(step, answers, reward)] if reward else []
+def rollout_moments(step: TrainingStep, rollout: Rollout, reference_stays: bool) -> list[MemoryPrediction]:
+    """All moments of a PPO step; ``reference_stays``: the reference is the policy with its adapters off."""
+    reward = rollout.reward and rollout.reward.resolve(step.footprint, step.shape, reference_stays)
+    reward_bytes = reward.held_bytes(step.shape, step.widths.frozen, step.device) if reward else 0
+    reference_bytes = 0 if reference_stays else _kept_reference_bytes(step)
+    moments = [*training_moments(step), _sampling_moment(step, rollout), *_scoring_moments(step, 0)]
+    moments += [] if reference_stays else _scoring_moments(step, _restored_reference_bytes(step))
+    moments += [_rewarding_moment(step, rollout, reward)] if reward else []
     return [
-        replace(moment, reference=moment.reference + kept, value=_value(step), reward=model)
-        for moment in found
+        replace(
+            each,
+            reference=each.reference + reference_bytes,
+            value=_value_head_bytes(step),
+            reward=reward_bytes,
+        )
+        for each in moments
     ]
 
 
-# What is held all the while
+# What is held at every moment
 
 
-def _own(step: Step) -> int:
-    """Weights of the model itself that train."""
-    return step.taken.trained_params(step.shape) - step.taken.adapter_params(step.shape)
+def _kept_reference_bytes(step: TrainingStep) -> int:
+    """The trained weights before training: the model's in the type they were loaded in, adapters in their own."""
+    widths = step.widths
+    adapters = step.footprint.adapter_params(step.shape)
+    return widths.frozen * step.trained_model_params + widths.trainable * adapters
 
 
-def _kept(step: Step) -> int:
-    """The trained weights as they were: the model's own in the type they came in, adapters in the one they train in."""
-    wide = step.bytes
-    return wide.frozen * _own(step) + wide.trainable * step.taken.adapter_params(step.shape)
+def _restored_reference_bytes(step: TrainingStep) -> int:
+    """The model's kept weights cast to the type they train in, while the reference policy stands in the policy's
+    place."""
+    widths = step.widths
+    return 0 if widths.frozen == widths.trainable else widths.trainable * step.trained_model_params
 
 
-def _put_back(step: Step) -> int:
-    """The same while the reference is asked, cast to the type they train in."""
-    wide = step.bytes
-    return 0 if wide.frozen == wide.trainable else wide.trainable * _own(step)
-
-
-def _value(step: Step) -> int:
-    """A linear layer to one number, in 32 bits, with its gradient and AdamW's moments."""
+def _value_head_bytes(step: TrainingStep) -> int:
+    """A linear layer (1, hidden) with a bias in 32 bits, its gradient, and AdamW's two moments."""
     return (step.shape.hidden + 1) * (4 + 4 + 8)
 
 
 # Moments without gradients
 
 
-def _drawing(step: Step, answers: Round) -> Prediction:
-    """The last token of the answers, with the keys and values of all before it, or the prompts going through."""
-    shape, width = step.shape, step.bytes.frozen
-    cached = 2 * width * shape.kv_heads * shape.head_dim * answers.rows
-    prompt = step.batch.tokens - answers.new
-    last = cached * step.batch.tokens * (shape.layers + 1)  # a layer's cache is copied to grow
-    first = cached * prompt * shape.layers + _passing(step, answers.rows, prompt)
-    return _still(step, _as_saved(step) + max(first, last), DRAWN * answers.rows * shape.vocab)
+def _sampling_moment(step: TrainingStep, rollout: Rollout) -> MemoryPrediction:
+    """The forward pass over the prompts, or the answers' last token with a full cache: whichever is larger."""
+    shape, width = step.shape, step.widths.frozen
+    per_token = 2 * width * shape.kv_heads * shape.head_dim * rollout.rows  # keys and values of one layer
+    prompt = step.batch.tokens - rollout.new_tokens
+    last = per_token * step.batch.tokens * (shape.layers + 1)  # one layer's cache is copied to grow
+    first = per_token * prompt * shape.layers + evaluated_layer_bytes(step, rollout.rows, prompt)
+    logits = SAMPLING * rollout.rows * shape.vocab
+    return _moment_without_gradients(step, _saved_type_copies(step) + max(first, last), logits)
 
 
-def _judging(step: Step, put_back: int) -> Iterator[Prediction]:
-    """A mini-batch under autocast, which ends with the logits, and then what is made of them."""
-    batch, each = step.batch, step.batch.labels * step.shape.vocab
-    casts = step.casts() + step.head_cast()
-    passing = _passing(step, batch.rows, batch.tokens)
-    last = batch.all * step.shape.hidden * step.residual()
-    yield _still(step, casts + passing, 0, put_back)
-    yield _still(step, casts + last, CAST * each, put_back)
-    yield _still(step, last, JUDGED * each, put_back)
+def _scoring_moments(step: TrainingStep, restored: int) -> Iterator[MemoryPrediction]:
+    """A mini-batch's log-probabilities: the layers and the logits under autocast, then the softmax after it.
 
-
-def _rewarding(step: Step, answers: Round, reward: RewardModel) -> Prediction:
-    """Some answers with their prompts; an adapter's model is the policy, evaluated."""
-    passing = _passing(step, min(REWARDED, answers.rows), step.batch.tokens)
-    return _still(step, passing + (_as_saved(step) if reward.adapter else 0), 0)
-
-
-def _still(step: Step, activations: float, logits: float, reference: float = 0) -> Prediction:
-    """A moment without any gradient, accumulated ones neither."""
-    return replace(step.moment(0, activations, logits, reference), gradients=0)
-
-
-def _as_saved(step: Step) -> int:
-    """Copies of what trains in the type it is saved in, for as long as the policy is evaluated."""
-    wide = step.bytes
-    return 0 if wide.frozen == wide.trainable else wide.frozen * step.taken.trained_params(step.shape)
-
-
-def _passing(step: Step, rows: int, tokens: int) -> int:
-    """Of the layer that ``rows`` sequences of ``tokens`` tokens are in, where nothing is kept: its input and the MLP's
-    three products, or the attention's matrix as it is made.
+    ``restored`` is what the reference policy takes beside its kept weights, in bytes.
     """
-    shape, c = step.shape, step.bytes.compute
-    matrix = shape.heads * tokens * (4 + c) if step.attention == "eager" else 0
-    inside = max(3 * c * shape.intermediate, matrix + 3 * c * shape.heads * shape.head_dim)
-    return rows * tokens * (2 * step.residual() * shape.hidden + inside)
+    batch, count = step.batch, step.batch.labels * step.shape.vocab
+    casts = layer_cast_bytes(step) + head_cast_bytes(step)
+    in_a_layer = evaluated_layer_bytes(step, batch.rows, batch.tokens)
+    last_hidden = batch.all_tokens * step.shape.hidden * step.residual_width  # (rows, tokens, hidden)
+    yield _moment_without_gradients(step, casts + in_a_layer, 0, restored)
+    yield _moment_without_gradients(step, casts + last_hidden, CASTING * count, restored)
+    yield _moment_without_gradients(step, last_hidden, SCORING * count, restored)
+
+
+def _rewarding_moment(step: TrainingStep, rollout: Rollout, reward: RewardModelFootprint) -> MemoryPrediction:
+    """The reward model's forward pass; a reward adapter's model is the policy, evaluated."""
+    in_a_layer = evaluated_layer_bytes(step, min(REWARDED_AT_A_TIME, rollout.rows), step.batch.tokens)
+    return _moment_without_gradients(
+        step, in_a_layer + (_saved_type_copies(step) if reward.adapter else 0), 0
+    )
+
+
+def _moment_without_gradients(
+    step: TrainingStep, activations: float, logits: float, reference: float = 0
+) -> MemoryPrediction:
+    """Before the first update no gradients are there, accumulated ones neither."""
+    return replace(moment(step, 0, activations, logits, reference), gradients=0)
+
+
+def _saved_type_copies(step: TrainingStep) -> int:
+    """Copies of the trained weights in the type they are saved in, which the policy is evaluated with."""
+    widths = step.widths
+    return (
+        0 if widths.frozen == widths.trainable else widths.frozen * step.footprint.trained_params(step.shape)
+    )

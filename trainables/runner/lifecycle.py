@@ -1,4 +1,4 @@
-"""A trial's course: load, attach, train under watch, save, and score once on the test rows."""
+"""The phases of a trial: load, train, save, and score once on the test rows."""
 
 from __future__ import annotations
 
@@ -21,23 +21,28 @@ from trainables.stages.base import Scores
 from trainables.storage import files
 from trainables.training import fsdp, fsdp_checkpoint, reference_policy
 from trainables.training.policy import Policy
-from trainables.training.trainer_setup import arguments, clean_process, follow_quietly
-from trainables.training.training_callback import Tally, Watch, finite, last_checkpoint
-from trainables.training.worker_group import first_rank
+from trainables.training.trainer_setup import training_arguments, clean_process
+from trainables.training.training_callback import Progress, TrialCallback, last_checkpoint, require_finite
+from trainables.training.worker_group import is_first_worker
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
 from trainables.trial.loading import attach, load_base, tokenizer_of
 
 
-def follow(trial: Trial, evaluate_at: frozenset[int]) -> Status:
-    """Goes all of it; what the trial comes to know is in its facts. Raises whatever goes wrong."""
+def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:
+    """Runs all phases, and puts what the record will hold into ``trial.facts``. Raises whatever goes wrong.
+
+    ``evaluate_at``: steps at which the validation result is reported, besides ``eval_steps`` and the last one.
+    """
     config = trial.config
     clean_process()
     set_seed(config.train.seed)
-    rows = loading.load(config.data, config.stage.needs)
+    rows = loading.load(config.data, config.stage.row_type)
     tokenizer = tokenizer_of(config)
     policy = attach(
-        load_base(config, starting_weights.weights(config.model, trial.place.run)), tokenizer, config
+        load_base(config, starting_weights.starting_folder(config.model, trial.context.run)),
+        tokenizer,
+        config,
     )
     metric = config.stage.quality(rows)
     trial.facts |= {
@@ -50,14 +55,14 @@ def follow(trial: Trial, evaluate_at: frozenset[int]) -> Status:
         "template_sha256": templates.sha256(policy.tokenizer),
         "total_params": count_parameters(policy.model),
         "attention": policy.causal.config._attn_implementation,
-        "kernels": kernels.chosen(config.model.kernels),
-        "rope": rope_scaling.applied(policy.causal.config) if config.model.rope else None,
+        "kernels": kernels.choose_kernels(config.model.kernels),
+        "rope": rope_scaling.describe_scaling(policy.causal.config) if config.model.rope else None,
         "quantized_layers": count_quantized(policy.model) or None,
     }
     status: Status = "done" if config.method is None else _train(trial, policy, rows, evaluate_at)
-    # Where the workers share the weights, all of them have to take part; else the first goes on alone.
-    trial.together = policy.blueprint is not None
-    if status != "interrupted" and (first_rank() or policy.blueprint is not None):
+    # Sharded weights need all workers to be saved and scored; else the first worker continues alone.
+    trial.in_step = policy.blueprint is not None
+    if status != "interrupted" and (is_first_worker() or policy.blueprint is not None):
         if config.method is not None:
             _save(trial, policy)
         with trial.phases.during("eval"):
@@ -68,70 +73,69 @@ def follow(trial: Trial, evaluate_at: frozenset[int]) -> Status:
 def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozenset[int]) -> Status:
     config, train = trial.config, trial.config.train
     steps = config.stage.steps(policy.tokenizer, rows.train, train, config.data.cutoff)
-    options = arguments(train, steps, trial.folder, trial.place.workers, policy.device)
+    options = training_arguments(train, steps, trial.folder, trial.context.workers, policy.device)
     trainer = config.stage.trainer(policy, rows.train, train, config.data.cutoff, options)
     trainable = [p for p in policy.model.parameters() if p.requires_grad]
     trial.facts["trainable_params"] = sum(p.numel() for p in trainable)
-    trial.facts["padding_share"] = trainer.padding_share  # type: ignore[attr-defined]
-    trial.facts["reference_bytes"] = reference_policy.copied_bytes(policy)
-    if policy.blueprint is not None:
-        fsdp_checkpoint.own(trainer, policy.model)
-    _own_optimizer(trainer, config, policy)
-    resumed = last_checkpoint(trial.folder, partial(fsdp_checkpoint.is_ours, policy.blueprint is not None))
-    watch = Watch(
+    trial.facts["padding_share"] = trainer.padding_share
+    trial.facts["reference_bytes"] = reference_policy.reference_bytes(policy)
+    _set_optimizer(trainer, config, policy)
+    resumed = last_checkpoint(trial.folder, partial(fsdp_checkpoint.can_resume, policy.blueprint is not None))
+    callback = TrialCallback(
         folder=trial.folder,
-        tally=resumed[1] if resumed else Tally(),
+        progress=resumed[1] if resumed else Progress(),
         control=trial.control,
         evaluate=lambda: _objective(trial, policy, rows),
         evaluate_at=evaluate_at | {steps} | frozenset(range(0, steps, train.eval_steps or steps)),
         on_first_step=lambda: _note_setup(trial),
-        tokens_after=trainer.tokens_after,  # type: ignore[attr-defined]
+        tokens_after=trainer.tokens_after,
         autosave=train.save_steps is None,
-        logs=config.stage.logs,
+        logs=config.stage.logged_metrics,
     )
-    follow_quietly(trainer, watch)
-    trial.phases.follow(trainer)
+    trainer.add_callback(callback)
+    trial.phases.track(trainer)
     try:
         if resumed and (resumed[1].stopped or resumed[1].step >= steps):
-            # It was being scored when it died. `train` would take a step more before it looks.
+            # Training had ended, and the trial died while it was scored. `train` would make one step too many.
             trainer._load_from_checkpoint(str(resumed[0]))
         else:
             trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
     finally:
-        watch.close()
-        _note_tally(trial, watch.tally)
-    if watch.tally.step >= steps:
+        callback.close()
+        _note_progress(trial, callback.progress)
+    if callback.progress.step >= steps:
         return "done"
-    return "stopped" if watch.tally.stopped else "interrupted"
+    return "stopped" if callback.progress.stopped else "interrupted"
 
 
 def _objective(trial: Trial, policy: Policy, rows: loading.Data) -> dict[str, float]:
-    with trial.phases.during("eval"), fsdp.scored(policy) as scored:
+    with trial.phases.during("eval"), fsdp.scoring_policy(policy) as scored:
         return trial.config.stage.objective(scored, rows.validation, trial.config.data.cutoff)
 
 
-def _own_optimizer(trainer: Any, config: TrialConfig, policy: Policy) -> None:
+def _set_optimizer(trainer: Any, config: TrialConfig, policy: Policy) -> None:
+    """Gives the trainer the method's own optimizer, for methods that have one (LoRA+)."""
     cls, options = trainer.get_optimizer_cls_and_kwargs(trainer.args, policy.model)
     options = {**options, "weight_decay": config.train.weight_decay}
     assert config.method is not None
-    own = config.method.optimizer(policy.model, cls, options)
-    if own is not None:
-        trainer.optimizer = own
+    optimizer = config.method.optimizer(policy.model, cls, options)
+    if optimizer is not None:
+        trainer.optimizer = optimizer
 
 
 def _note_setup(trial: Trial) -> None:
-    if trial.place.given_at is not None:
-        trial.facts["setup_seconds"] = time.time() - trial.place.given_at
+    if trial.context.given_at is not None:
+        trial.facts["setup_seconds"] = time.time() - trial.context.given_at
 
 
-def _note_tally(trial: Trial, tally: Tally) -> None:
+def _note_progress(trial: Trial, progress: Progress) -> None:
     trial.facts |= {
-        "steps": tally.step,
-        "tokens": tally.tokens,
-        "train_seconds": tally.train_seconds,
-        "eval_seconds": tally.eval_seconds,
-        "tokens_per_second": tally.tokens / tally.train_seconds if tally.train_seconds else None,
-        "objective": tally.values.get("objective"),
+        "steps": progress.step,
+        "tokens": progress.tokens,
+        "train_seconds": progress.train_seconds,
+        "eval_seconds": progress.eval_seconds,
+        "tokens_per_second": progress.tokens / progress.train_seconds if progress.train_seconds else None,
+        "objective": progress.values.get("objective"),
     }
 
 
@@ -140,22 +144,21 @@ def _score(trial: Trial, policy: Policy, rows: loading.Data, quality_name: str) 
     config = trial.config
     if config.method is None:
         values = _objective(trial, policy, rows)
-        trial.facts["objective"] = finite("objective on the validation rows", values["objective"])
-    with fsdp.scored(policy) as scored:
+        trial.facts["objective"] = require_finite("objective on the validation rows", values["objective"])
+    with fsdp.scoring_policy(policy) as scored:
         scores = config.stage.score(scored, rows, rows.test, config.data.cutoff)
     seconds = time.perf_counter() - started
     for name, value in scores.metrics.items():
-        finite(f"{name} on the test rows", value)
+        require_finite(f"{name} on the test rows", value)
     trial.facts["eval_seconds"] = trial.facts.get("eval_seconds", 0.0) + seconds
     trial.facts["quality"] = scores.metrics[quality_name]
     trial.facts["metrics"] = scores.metrics
-    if first_rank():
-        write_predictions(trial.folder, scores)
+    if is_first_worker():
+        write_scored_rows(trial.folder, scores)
 
 
-def write_predictions(folder: Path, scores: Scores) -> None:
-    """``predictions.parquet``: row, prompt (JSON messages), reference, prediction, score; what good and bad answers are
-    worth, where rows have such."""
+def write_scored_rows(folder: Path, scores: Scores) -> None:
+    """Writes ``predictions.parquet``, a row for each scored row; :class:`ScoredRow` says what its columns are."""
     table = pa.table(scores.columns())
     with files.atomic(folder / "predictions.parquet") as temporary:
         pq.write_table(table, temporary)
@@ -163,7 +166,7 @@ def write_predictions(folder: Path, scores: Scores) -> None:
 
 def _save(trial: Trial, policy: Policy) -> None:
     assert trial.config.method is not None
-    saved = fsdp.whole(policy)
+    saved = fsdp.gather_policy(policy)
     if saved is None:
         return
     with saved.evaluating(), files.atomic_folder(trial.folder / "model") as folder:

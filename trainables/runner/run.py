@@ -1,6 +1,6 @@
-"""One trial from config to record, with no Ray at all: what a slot's worker runs, and ``paretune try``.
+"""One trial from its config to its record, without Ray: what a slot's worker runs, and ``paretune try``.
 
-Follow its course, measure memory, write the record. Whatever goes wrong becomes a record that says so.
+Trains and scores, measures memory, writes the record. Whatever goes wrong in the trial becomes a record that says so.
 """
 
 from __future__ import annotations
@@ -15,101 +15,112 @@ from typing import Any, Protocol
 from trainables.memory.measurement import is_out_of_memory
 from trainables.memory.measuring_process import MeasuringFailed
 from trainables.results import Record, Status, write_record
-from trainables.runner.lifecycle import follow
-from trainables.runner.trial_state import Place, Trial
+from trainables.runner.lifecycle import run_phases
+from trainables.runner.trial_state import Trial, TrialContext
 from trainables.storage import files, outage
 from trainables.system import provenance, redaction
-from trainables.training.training_callback import Alone, Control
-from trainables.training.worker_group import GroupBroken, all_failed, first_rank, is_lost_worker
+from trainables.training.training_callback import Control, NoControl
+from trainables.training.worker_group import (
+    WorkerGroupBroken,
+    all_workers_failed,
+    is_first_worker,
+    is_lost_worker,
+)
 from trainables.trial.config import TrialConfig
 
-__all__ = ["Place", "end_trial", "is_out_of_memory", "run_trial", "would_retry"]
+__all__ = ["TrialContext", "end_trial", "is_out_of_memory", "run_trial", "would_retry"]
 
 
-class Measures(Protocol):
-    """What can measure a config's memory: a ``MeasuringProcess``."""
+class MemoryGauge(Protocol):
+    """Measures the memory of configs; a ``MeasuringProcess`` does."""
 
     def measure(self, config: TrialConfig) -> dict[str, Any]: ...
 
 
 def run_trial(
     config: TrialConfig,
-    place: Place,
+    context: TrialContext,
     control: Control | None = None,
     evaluate_at: frozenset[int] = frozenset(),
-    measuring: Measures | None = None,
+    memory_gauge: MemoryGauge | None = None,
     halved: bool = False,
-    here: TrialConfig | None = None,
+    local_config: TrialConfig | None = None,
 ) -> Record:
     """Runs a trial, or resumes it from its last complete checkpoint, and returns the record it wrote.
 
-    ``evaluate_at``: steps at which the validation result is reported to ``control``, besides ``eval_steps``
-    and the last. ``halved``: memory ran out before, so half the rows are taken at a time. ``here`` is the config with
-    paths that are on this machine, where its own are not. Never raises for what goes wrong inside the trial: the
-    record's status and error say it. Raises what it meets when the run folder can't be written to
-    (``trouble.of_storage``): called again, it goes on. :class:`GroupBroken` leaves it where another worker is lost to
-    this one.
+    ``evaluate_at``: steps at which the validation result is reported to ``control``, besides ``eval_steps`` and the
+    last one. ``memory_gauge`` is ``None`` where memory isn't measured. ``halved``: memory ran out before, so the trial
+    runs with half the rows at a time. ``local_config`` is the config with paths on this machine, where ``config`` has
+    others.
+
+    What goes wrong inside the trial is not raised: the record's status and error say it. Raises what it meets when the
+    run folder can't be written to (``outage.storage_failure``); called again, it resumes. Raises
+    :class:`WorkerGroupBroken` where this worker would wait for another that is lost.
     """
-    trial = Trial(config, here or config, place, control or Alone(), {"started_at": provenance.now()})
-    if first_rank():
+    trial = Trial(
+        config, local_config or config, context, control or NoControl(), {"started_at": provenance.now()}
+    )
+    if is_first_worker():
         files.write_json(trial.folder / "config.json", config.model_dump(mode="json"))
     if halved:
-        record = _ended(_smaller(trial) or trial, evaluate_at, measuring)
+        record = _run_to_end(_with_half_the_rows(trial) or trial, evaluate_at, memory_gauge)
     else:
-        record = _ended(trial, evaluate_at, measuring)
-        if (smaller := _to_be_retried(trial, record)) is not None:
-            record = _ended(smaller, evaluate_at, measuring)
-    if first_rank():
+        record = _run_to_end(trial, evaluate_at, memory_gauge)
+        if would_retry(trial.config, record, context.workers):
+            smaller = _with_half_the_rows(trial)
+            assert smaller is not None  # or it would not be retried
+            record = _run_to_end(smaller, evaluate_at, memory_gauge)
+    if is_first_worker():
         write_record(trial.folder, record)
         _clear_checkpoints(config, trial.folder, record)
     return record
 
 
-def _ended(trial: Trial, evaluate_at: frozenset[int], measuring: Measures | None) -> Record:
-    """Runs a trial to its end, whatever that is."""
+def _run_to_end(trial: Trial, evaluate_at: frozenset[int], memory_gauge: MemoryGauge | None) -> Record:
+    """Runs a trial, and returns its record however it ends."""
     try:
-        return _with_memory(trial, follow(trial, evaluate_at), measuring)
+        return _record_with_memory(trial, run_phases(trial, evaluate_at), memory_gauge)
     except Exception as error:
-        if trial.together and is_lost_worker(error):
-            raise GroupBroken(str(error)) from error
-        if outage.of_storage(error, trial.folder) is not None:
+        if trial.in_step and is_lost_worker(error):
+            raise WorkerGroupBroken(str(error)) from error
+        if outage.storage_failure(error, trial.folder) is not None:
             raise
         trace = redaction.redacted(traceback.format_exc())
         (trial.folder / "error.txt").write_text(trace, encoding="utf-8", errors="backslashreplace")
-        record = _failed(trial, error)
-        if trial.together and not all_failed(str(record.error)):
-            raise GroupBroken(record.error, record) from error
+        record = _failure_record(trial, error)
+        if trial.in_step and not all_workers_failed(str(record.error)):
+            raise WorkerGroupBroken(record.error, record) from error
         return record
 
 
-def _failed(trial: Trial, error: Exception) -> Record:
-    what = f"{type(error).__name__}: {error}"
+def _failure_record(trial: Trial, error: Exception) -> Record:
+    message = f"{type(error).__name__}: {error}"
     if not is_out_of_memory(error):
-        return trial.record("failed", what)
-    trial.facts["out_of_memory_in"] = trial.phases.now
-    return trial.record("out_of_memory", what)
-
-
-def _to_be_retried(trial: Trial, record: Record) -> Trial | None:
-    """The trial with half the rows at a time, where the config allows it and fewer rows would help."""
-    return _smaller(trial) if would_retry(trial.config, record, trial.place.workers) else None
+        return trial.record("failed", message)
+    trial.facts["out_of_memory_in"] = trial.phases.current
+    return trial.record("out_of_memory", message)
 
 
 def would_retry(config: TrialConfig, record: Record, workers: int) -> bool:
-    """Whether a trial that ended so is to be tried once more with half the rows."""
-    again = config.train.retry_out_of_memory and record.retried_batch_size is None
-    return again and record.out_of_memory_in in ("forward", "backward") and config.halved(workers) is not None
+    """Whether a trial that ended with ``record`` is run once more with half the rows at a time.
+
+    Fewer rows help only where memory ran out in the forward or backward pass.
+    """
+    allowed = config.train.retry_out_of_memory and record.retried_batch_size is None
+    return (
+        allowed and record.out_of_memory_in in ("forward", "backward") and config.halved(workers) is not None
+    )
 
 
-def _smaller(trial: Trial) -> Trial | None:
-    """The trial with half the rows at a time; ``None`` where that can't be."""
-    halved = trial.config.halved(trial.place.workers)
+def _with_half_the_rows(trial: Trial) -> Trial | None:
+    """The trial with half the rows at a time; ``None`` where the batch can't be halved."""
+    halved = trial.config.halved(trial.context.workers)
     if halved is None:
         return None
     kept = ("started_at", "out_of_memory_in")
     facts = {name: value for name, value in trial.facts.items() if name in kept}
     facts["retried_batch_size"] = halved.train.batch_size
-    return Trial(trial.asked, halved, trial.place, trial.control, facts)
+    return Trial(trial.requested, halved, trial.context, trial.control, facts)
 
 
 def _clear_checkpoints(config: TrialConfig, folder: Path, record: Record) -> None:
@@ -119,20 +130,24 @@ def _clear_checkpoints(config: TrialConfig, folder: Path, record: Record) -> Non
             shutil.rmtree(path)
 
 
-def end_trial(config: TrialConfig, place: Place, status: Status, error: str) -> Record:
-    """The record of a trial that could not even say what befell it; written and returned."""
-    record = Trial(config, config, place, Alone()).record(status, error)
-    write_record(place.folder(config), record)
+def end_trial(config: TrialConfig, context: TrialContext, status: Status, error: str) -> Record:
+    """Writes and returns the record of a trial that ended without writing one itself."""
+    record = Trial(config, config, context, NoControl()).record(status, error)
+    write_record(context.folder(config), record)
     return record
 
 
-def _with_memory(trial: Trial, status: Status, measuring: Measures | None) -> Record:
-    if measuring is None or status == "interrupted" or not first_rank():
+def _record_with_memory(trial: Trial, status: Status, memory_gauge: MemoryGauge | None) -> Record:
+    """The trial's record; its memory is measured unless the run has a measurement of the same shape."""
+    if memory_gauge is None or status == "interrupted" or not is_first_worker():
         return trial.record(status)
-    shape = trial.config.memory_shape(trial.place.workers)
+    shape = trial.config.memory_shape(trial.context.workers)
     trial.facts["memory_shape"] = shape
     try:
-        found = once(trial.place.run / "memory" / f"{shape}.json", lambda: _measured(trial, measuring))
+        measured = read_or_create(
+            trial.context.run / "memory" / f"{shape}.json",
+            lambda: {"memory_trial": trial.requested.trial_id(), **memory_gauge.measure(trial.config)},
+        )
     except MeasuringFailed as error:
         if error.told_to_end:
             return trial.record("interrupted", "it was ended while its memory was measured")
@@ -140,18 +155,16 @@ def _with_memory(trial: Trial, status: Status, measuring: Measures | None) -> Re
         return trial.record(
             "out_of_memory" if error.out_of_memory else "failed", f"measuring memory: {error}"
         )
-    trial.facts |= {name: value for name, value in found.items() if name in Record.model_fields}
+    trial.facts |= {name: value for name, value in measured.items() if name in Record.model_fields}
     return trial.record(status)
 
 
-def _measured(trial: Trial, measuring: Measures) -> dict[str, Any]:
-    return {"memory_trial": trial.asked.trial_id(), **measuring.measure(trial.config)}
-
-
-def once(path: Path, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-    """The JSON at ``path``; made and written first if it isn't there. The first to write it is believed."""
+def read_or_create(path: Path, create: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """The JSON at ``path``, created and written first if there is none. Of several processes that create it at once,
+    the first one's stays.
+    """
     if not path.exists():
-        made = make()
+        created = create()
         if not path.exists():
-            files.write_json(path, made)
+            files.write_json(path, created)
     return json.loads(path.read_text(encoding="utf-8"))

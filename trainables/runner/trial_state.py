@@ -1,4 +1,4 @@
-"""A trial under way: where it runs, and what is known of it so far."""
+"""A trial under way: where it runs, and what is known about it so far."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from typing import Any
 from trainables.results import Record, Status
 from trainables.system import provenance
 from trainables.training.phases import Phases
-from trainables.training.policy import device
+from trainables.training.policy import default_device
 from trainables.training.training_callback import Control
-from trainables.training.worker_group import workers
+from trainables.training.worker_group import worker_count
 from trainables.trial.config import TrialConfig
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a trial runs: its run folder, its slot, since when the slot has had it (seconds since 1970)."""
+class TrialContext:
+    """Where a trial runs: its run folder, the slot, and the number of workers.
+
+    ``given_at`` is when the slot was given the trial, in seconds since 1970.
+    """
 
     run: Path
     slot: str | None = None
@@ -32,37 +35,39 @@ class Place:
 
 @dataclass
 class Trial:
-    """A trial under way: what is known of it so far, which is what its record says if it ends here.
+    """A trial under way; ``facts`` are the fields of its record that are known so far.
 
-    ``asked`` is the config that it is known by; it runs with ``config``, which may take fewer rows at a time.
+    ``requested`` is the config that gives the trial its id; ``config`` is what runs: its paths are on this machine, and
+    it may have fewer rows at a time.
     """
 
-    asked: TrialConfig
+    requested: TrialConfig
     config: TrialConfig
-    place: Place
+    context: TrialContext
     control: Control
     facts: dict[str, Any] = field(default_factory=dict)
     phases: Phases = field(default_factory=Phases)
-    together: bool = field(
-        default_factory=lambda: workers() > 1
-    )  # whether workers may wait for one another now
+    in_step: bool = field(
+        default_factory=lambda: worker_count() > 1
+    )  # whether workers may be waiting for one another
 
     @property
     def folder(self) -> Path:
-        return self.place.folder(self.asked)
+        return self.context.folder(self.requested)
 
     def record(self, status: Status, error: str | None = None) -> Record:
+        """The trial's record, if it ends now."""
         return Record(
-            **self.asked.identity(),
+            **self.requested.identity(),
             status=status,
             error=error,
-            slot=self.place.slot,
-            slot_trial=self.place.slot_trial,
-            workers=self.place.workers,
+            slot=self.context.slot,
+            slot_trial=self.context.slot_trial,
+            workers=self.context.workers,
             host=socket.gethostname(),
-            device=device(),
+            device=default_device(),
             ended_at=provenance.now(),
             commit=provenance.commit(),
-            packages=provenance.packages(),
+            packages=provenance.package_versions(),
             **self.facts,
         )

@@ -1,7 +1,7 @@
-"""What a trial in training leaves goes to the run's URL: the curve as it grows, checkpoints as they are complete.
+"""Uploads what a trial in training writes to the run's URL: the curve as it grows, checkpoints once they are complete.
 
-A checkpoint's files go first, then the curve up to there, then the completion marker: what is marked can be resumed
-from. All this happens in a thread beside the training, which doesn't wait for it.
+A checkpoint's files are uploaded first, then the curve up to its step, then the completion marker, so that a trial can
+be resumed from every marked checkpoint. This happens in a background thread, which training doesn't wait for.
 """
 
 from __future__ import annotations
@@ -17,52 +17,52 @@ from pathlib import Path
 from trainables.storage.url_store import Store
 from trainables.training.checkpoints import COMPLETE, step_of
 
-LOOK_SECONDS = 1.0
-PACE = 10  # the curve is sent no sooner again than so many times what sending it took
+POLL_SECONDS = 1.0
+CURVE_PAUSE = 10  # pause between uploads of the curve, as a multiple of the time that the last one took
 
 
-class Outbox:
-    """Sends what is new in ``folder``, a trial's, look by look. ``there``: the checkpoints that came from the URL."""
+class Uploader:
+    """Uploads what is new in a trial's ``folder``. ``uploaded``: names of checkpoints that came from the URL."""
 
-    def __init__(self, store: Store, folder: Path, there: Iterable[str] = ()) -> None:
+    def __init__(self, store: Store, folder: Path, uploaded: Iterable[str] = ()) -> None:
         self.store, self.folder = store, folder
         self._links = folder / ".leaving"
-        self._sent = set(there)  # names of checkpoints
+        self._uploaded = set(uploaded)  # names of checkpoints
         self._curve_size, self._curve_due = 0, 0.0
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def open(self) -> None:
-        """Begins to look; may be opened again."""
-        self._over.clear()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
+    def start(self) -> None:
+        """Starts the thread; may be started again after :meth:`stop`."""
+        self._stopped.clear()
+        self._thread = threading.Thread(target=self._poll, daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """Ends the thread, once what it is sending has gone. What is left, :meth:`look` sends."""
-        self._over.set()
+    def stop(self) -> None:
+        """Ends the thread once it has uploaded what it is at. :meth:`upload_new` uploads the rest."""
+        self._stopped.set()
         if self._thread is not None:
             self._thread.join()
 
-    def _follow(self) -> None:
-        while not self._over.wait(LOOK_SECONDS):
-            with suppress(OSError):  # it stays here, and is sent with the next look, or fails with the last
-                self.look()
+    def _poll(self) -> None:
+        while not self._stopped.wait(POLL_SECONDS):
+            with suppress(OSError):  # stays here for the next upload; the last one raises
+                self.upload_new()
 
-    def look(self, last: bool = False) -> None:
-        """Sends what is new. Raises ``StorageError``."""
-        self._link()
+    def upload_new(self, last: bool = False) -> None:
+        """Uploads what is new; the ``last`` time the curve without a pause. Raises ``StorageError``."""
+        self._link_checkpoints()
         for checkpoint in sorted(self._links.glob("checkpoint-*"), key=step_of):
-            self._send_checkpoint(checkpoint)
+            self._upload_checkpoint(checkpoint)
         if last or time.monotonic() > self._curve_due:
-            self._send_curve()
-        self._drop_removed()
+            self._upload_curve()
+        self._remove_deleted()
 
-    def _link(self) -> None:
-        """Gives the files of new checkpoints a second name, for the trainer removes old ones whenever it likes."""
+    def _link_checkpoints(self) -> None:
+        """Hard-links the files of new checkpoints, as the trainer may remove a checkpoint while it is uploaded."""
         for marker in self.folder.glob(f"checkpoint-*/{COMPLETE}"):
             checkpoint = marker.parent
-            if checkpoint.name in self._sent:
+            if checkpoint.name in self._uploaded:
                 continue
             linked = self._links / checkpoint.name
             try:
@@ -70,34 +70,34 @@ class Outbox:
             except (FileNotFoundError, shutil.Error):  # it has just been removed
                 shutil.rmtree(linked, ignore_errors=True)
 
-    def _send_checkpoint(self, linked: Path) -> None:
+    def _upload_checkpoint(self, linked: Path) -> None:
         names = [str(path.relative_to(linked)) for path in linked.rglob("*") if path.is_file()]
-        there = self.store.within(linked.name)
-        there.push(linked, [name for name in names if name != COMPLETE])
-        self._send_curve()
-        there.push(linked, [COMPLETE])
-        self._sent.add(linked.name)
+        checkpoint = self.store.within(linked.name)
+        checkpoint.push(linked, [name for name in names if name != COMPLETE])
+        self._upload_curve()
+        checkpoint.push(linked, [COMPLETE])
+        self._uploaded.add(linked.name)
         shutil.rmtree(linked)
 
-    def _send_curve(self) -> None:
+    def _upload_curve(self) -> None:
         curve = self.folder / "curve.jsonl"
         size = curve.stat().st_size if curve.exists() else 0
         if size == self._curve_size:
             return
-        began = time.monotonic()
+        started = time.monotonic()
         self.store.push(self.folder, [curve.name])
         self._curve_size = size
-        self._curve_due = time.monotonic() + PACE * (time.monotonic() - began)
+        self._curve_due = time.monotonic() + CURVE_PAUSE * (time.monotonic() - started)
 
-    def _drop_removed(self) -> None:
-        """Removes there what the trainer has removed here; an older checkpoint only once a newer one has gone."""
-        for name in [name for name in self._sent if not (self.folder / name).exists()]:
-            remove(self.store, name)
-            self._sent.discard(name)
+    def _remove_deleted(self) -> None:
+        """Removes checkpoints from the URL that the trainer has removed here; last, so that a newer one is there."""
+        for name in [name for name in self._uploaded if not (self.folder / name).exists()]:
+            remove_checkpoint(self.store, name)
+            self._uploaded.discard(name)
 
 
-def remove(store: Store, checkpoint: str) -> None:
-    """Removes a checkpoint, its marker first."""
+def remove_checkpoint(store: Store, checkpoint: str) -> None:
+    """Removes a checkpoint, its completion marker first: half a checkpoint must not look complete."""
     store.remove([f"{checkpoint}/{COMPLETE}"])
     store.remove(store.list(checkpoint))
 
@@ -107,5 +107,5 @@ def _link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
     except FileExistsError:
         return
-    except PermissionError:  # a file system without links
+    except PermissionError:  # a file system without hard links
         shutil.copy2(source, target)

@@ -1,168 +1,185 @@
-"""What runs inside a slot's warm Ray Train worker group: trial after trial, until the slot closes.
+"""A worker of a slot's warm Ray Train group: runs trial after trial, until the slot closes.
 
-The group talks to its slot through a hub, an actor whose methods are named here: ``next_job(done_id, rank, kills,
-where, group)``, ``alive()``, ``further()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()``,
-``failed(record)``; and to the sweep's board: ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``,
-``ended(trial_id)``.
+It talks to its slot through the hub, an actor of which it calls ``next_job(done_id, rank, oom_kills, where, group)``,
+``alive()``, ``further()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()``, ``failed(record)``; and to the
+sweep's board: ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``, ``ended(trial_id)``.
+
+Most of what goes wrong in a trial ends in its record. These exceptions end more than the trial:
+
+========================  ==============================================  ==========================================
+exception                 meaning                                         what follows
+========================  ==============================================  ==========================================
+``SweepGone``             board or hub is dead                            the worker ends; no record is written, so a
+                                                                          resumed sweep continues the trial
+``WorkerGroupBroken``     one worker of the group failed alone, or died   its record goes to the hub; ``RuntimeError``
+                                                                          has Ray Train start another group
+``TrialMoved``            the trial has saved a checkpoint, as its node   Ray Train starts another group on another
+                          will be taken down                              node, which resumes the trial
+any other, with a group   the run folder can't be written to              Ray Train starts another group, which
+of several workers                                                        resumes from the last checkpoint
+========================  ==============================================  ==========================================
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-if TYPE_CHECKING:
-    from trainables.results import Record
-    from trainables.runner.run import Place
-    from trainables.runner.workspace import Where
-    from trainables.trial.config import TrialConfig
+import ray
+import ray.train.torch
+import torch
+
+from trainables.memory.measuring_process import MeasuringProcess
+from trainables.models.folder import ModelError
+from trainables.results import Record, write_record
+from trainables.runner.run import TrialContext, end_trial, run_trial, would_retry
+from trainables.runner.workspace import Workspace, workspace_for
+from trainables.storage import outage
+from trainables.storage.url_store import StorageError
+from trainables.system import machine
+from trainables.training.worker_group import WorkerGroupBroken
+from trainables.trial.config import TrialConfig
 
 MAX_ATTEMPTS = 3  # times a trial may take its worker down without getting further before it counts as failed
 
 
-def serve(settings: dict[str, Any]) -> None:
-    """The train loop of the slot's ``TorchTrainer``: serves jobs from ``settings["hub"]`` until it closes."""
-    from trainables.system import quiet
+class TrialMoved(Exception):  # noqa: N818
+    """The trial has been saved and left, to be resumed on another node."""
 
-    quiet.silence()
-    import ray
-    import ray.train.torch
-    import torch
 
-    from trainables.memory.measuring_process import MeasuringProcess
-    from trainables.results import Record
-    from trainables.runner.workspace import where
-    from trainables.system import machine
-    from trainables.training.worker_group import GroupBroken
+class SweepGone(BaseException):
+    """The sweep's board or the slot's hub is dead. No failure of the trial, so it isn't caught as one."""
 
-    hub, board = settings["hub"], settings["board"]
-    if not torch.cuda.is_available():
-        os.environ.pop(
-            "ACCELERATE_TORCH_DEVICE", None
-        )  # Ray's word; it counts GPUs that torch may not be built for
-        torch.set_num_threads(max(1, int(settings["cpus"])))
-    context = ray.train.get_context()
-    workers, rank = context.get_world_size(), context.get_world_rank()
-    if torch.cuda.is_available() and workers > 1:
-        torch.cuda.set_device(ray.train.torch.get_device())  # the workers of a machine see one another's GPUs
-    here = (ray.get_runtime_context().get_node_id(), os.getpid())
-    group = ray.util.get_current_placement_group()
-    named = group.id.hex() if group is not None else ""
-    # The measuring processes are all on this machine, each with a GPU of its own.
-    room = not torch.cuda.is_available() or torch.cuda.device_count() >= workers
-    measuring = MeasuringProcess(workers) if room else None
-    _warm_up()
+
+def ask(answer: Any) -> Any:
+    """The result of a call of one of the sweep's actors. Raises :class:`SweepGone` when the actor is dead."""
     try:
-        done: str | None = None
-        while (job := ray.get(hub.next_job.remote(done, rank, machine.oom_kills(), here, named))) is not None:
-            claim = f"{named} {job['given_at']}"
-            place = where(job["run"], job["trial_id"], claim, rank == 0, hub.alive.remote)
-            record = _run({**job, "node": here[0]}, hub, board, workers, measuring, place)
-            lost = place.deliver(Record.model_validate(record))
-            if record["status"] == "interrupted" and not _told(board.interrupted.remote()):
-                _move_on(job, hub, board, rank)
-            done = job["trial_id"]
-            if rank == 0:
-                _told(board.ended.remote(done))
-                ray.get(hub.report.remote({"kind": "done", "trial_id": done, **_told_of(record, lost)}))
-    except Deserted:
-        return  # the trial has no record, so a resumed sweep goes on with it
-    except GroupBroken as broken:
-        if broken.record is not None:
-            _told(hub.failed.remote(broken.record.model_dump(mode="json")))
-        raise RuntimeError(f"this worker group can't go on: {broken}") from broken  # Train makes another
-    finally:
-        if measuring is not None:
-            measuring.close()
+        return ray.get(answer)
+    except ray.exceptions.RayActorError as error:
+        raise SweepGone from error
 
 
-def _run(
-    job: dict[str, Any], hub: Any, board: Any, workers: int, measuring: Any, at: Where | None = None
-) -> dict[str, Any]:
-    from trainables.models.folder import ModelError
-    from trainables.runner.run import Place, end_trial, run_trial
-    from trainables.runner.workspace import InPlace
-    from trainables.storage import outage
-    from trainables.storage.url_store import StorageError
-    from trainables.trial.config import TrialConfig
+@dataclass(frozen=True)
+class WorkerLoop:
+    """One of ``workers`` processes that run a slot's trials together; ``rank`` 0 is the one that writes and reports.
 
-    at = at or InPlace(Path(job["run"]))
-    config = TrialConfig.model_validate(job["config"])
-    place = Place(at.run, job["slot"], job["slot_trial"], job["given_at"], workers)
-    ended = _ended_before(job, config, place)
-    if ended is not None:
-        return ended.model_dump(mode="json")
-    steps = frozenset(job["evaluate_at"])
-    measures = at.measuring(measuring, workers) if measuring is not None else None
-    halved = bool(job["starved"] or job.get("failed"))
-    control = FromHub(hub, board, job["trial_id"], steps, job.get("node", ""))
-    while True:
-        try:
-            here = at.fetch(config)
-            with at.sending():
-                record = run_trial(config, place, control, steps, measures, halved=halved, here=here)
-            return record.model_dump(mode="json")
-        except (StorageError, ModelError) as error:
-            why = f"what it needs could not be brought here: {error}"
-            return end_trial(config, place, "failed", why).model_dump(mode="json")
-        except Exception as error:
-            if outage.of_storage(error, place.run) is None or not outage.outlasted(place.run, control.alive):
-                raise
-            if workers > 1:
-                raise  # the others are not where this one is: all begin again, from the last checkpoint
+    ``node`` is Ray's id of this node, ``group`` the id of the placement group. ``measuring`` is ``None`` where memory
+    can't be measured.
+    """
 
+    hub: Any
+    board: Any
+    workers: int = 1
+    rank: int = 0
+    node: str = ""
+    group: str = ""
+    measuring: MeasuringProcess | None = None
 
-def _ended_before(job: dict[str, Any], config: TrialConfig, place: Place) -> Record | None:
-    """The record of a job that isn't to be run again, for what befell its workers before; written."""
-    from trainables.results import Record, write_record
-    from trainables.runner.run import end_trial, would_retry
-
-    failed = Record.model_validate(job["failed"]) if job.get("failed") else None
-    if failed is not None and not would_retry(config, failed, place.workers):
-        write_record(place.folder(config), failed)
-        return failed
-    if job["starved"] > (1 if config.train.retry_out_of_memory else 0):
-        starved = "its worker was ended because the node's memory had run out"
-        return end_trial(config, place, "out_of_memory", starved)
-    if job["attempt"] > MAX_ATTEMPTS:
-        died = (
-            f"its worker died {MAX_ATTEMPTS} times without getting to another checkpoint, or was ended because it said "
-            "nothing for resources.stall_seconds; sweep.log says which"
+    @classmethod
+    def setup(cls, hub: Any, board: Any, cpus: float) -> WorkerLoop:
+        """The loop of this process, which Ray Train has started; libraries are imported and devices chosen."""
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not gpus:
+            # Set by Ray where it counts GPUs, also those that this torch isn't built for.
+            os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
+            torch.set_num_threads(max(1, int(cpus)))
+        context = ray.train.get_context()
+        workers = context.get_world_size()
+        if gpus and workers > 1:
+            torch.cuda.set_device(ray.train.torch.get_device())  # all workers of a node see all of its GPUs
+        group = ray.util.get_current_placement_group()
+        # The measuring processes all run on this node, each with a GPU of its own.
+        measurable = not gpus or gpus >= workers
+        measuring = MeasuringProcess(workers) if measurable else None
+        _warm_up()
+        return cls(
+            hub,
+            board,
+            workers,
+            context.get_world_rank(),
+            ray.get_runtime_context().get_node_id(),
+            group.id.hex() if group is not None else "",
+            measuring,
         )
-        return end_trial(config, place, "failed", died)
-    return None
+
+    def serve_jobs(self) -> None:
+        """Runs jobs until the hub has no more. The module's table says which exceptions leave it."""
+        done: str | None = None
+        where = (self.node, os.getpid())
+        try:
+            while True:
+                waiting = self.hub.next_job.remote(done, self.rank, machine.oom_kills(), where, self.group)
+                job = ray.get(waiting)
+                if job is None:
+                    return
+                self.serve_job(job)
+                done = job["trial_id"]
+        except SweepGone:
+            return
+        except WorkerGroupBroken as broken:
+            if broken.record is not None:
+                ask(self.hub.failed.remote(broken.record.model_dump(mode="json")))
+            raise RuntimeError(f"this worker group can't go on: {broken}") from broken
+
+    def serve_job(self, job: dict[str, Any]) -> None:
+        """Runs one job in its workspace, delivers what the trial left, and reports its record to the hub."""
+        claim = f"{self.group} {job['given_at']}"
+        workspace = workspace_for(job["run"], job["trial_id"], claim, self.rank == 0, self.hub.alive.remote)
+        record = self.run_job(job, workspace)
+        delivery_error = workspace.deliver(record)
+        if record.status == "interrupted" and not ask(self.board.interrupted.remote()):
+            self._leave_node(job["trial_id"])
+        if self.rank == 0:
+            ask(self.board.ended.remote(job["trial_id"]))
+            event = {"kind": "done", "trial_id": job["trial_id"], **_end_report(record, delivery_error)}
+            ray.get(self.hub.report.remote(event))
+
+    def run_job(self, job: dict[str, Any], workspace: Workspace) -> Record:
+        """The record of a job's trial, run or resumed, or of what ended its workers before."""
+        config = TrialConfig.model_validate(job["config"])
+        context = TrialContext(workspace.run, job["slot"], job["slot_trial"], job["given_at"], self.workers)
+        record = _record_of_earlier_attempts(job, config, context)
+        if record is not None:
+            return record
+        evaluate_at = frozenset(job["evaluate_at"])
+        gauge = workspace.memory_gauge(self.measuring, self.workers) if self.measuring is not None else None
+        halved = bool(job["starved"] or job.get("failed"))
+        control = HubControl(self.hub, self.board, job["trial_id"], evaluate_at, self.node)
+        while True:
+            try:
+                local = workspace.fetch(config)
+                with workspace.uploading():
+                    return run_trial(config, context, control, evaluate_at, gauge, halved, local)
+            except (StorageError, ModelError) as error:
+                return end_trial(config, context, "failed", f"its inputs could not be fetched: {error}")
+            except Exception as error:
+                if outage.storage_failure(error, context.run) is None:
+                    raise
+                if not outage.wait_until_writable(context.run, control.alive):
+                    raise
+                if self.workers > 1:
+                    raise  # the others are at another step: all resume from the last checkpoint, in a new group
+
+    def close(self) -> None:
+        if self.measuring is not None:
+            self.measuring.close()
+
+    def _leave_node(self, trial_id: str) -> None:
+        """Ends this group; Ray Train starts another one elsewhere, which resumes the trial from where it saved."""
+        if self.rank == 0:
+            ask(self.board.moved.remote(trial_id))
+            ask(self.hub.moved.remote())
+        raise TrialMoved(f"trial {trial_id} continues elsewhere: a node that it runs on will be taken down")
 
 
-def _told_of(record: dict[str, Any], lost: str | None) -> dict[str, Any]:
-    """What the hub is told of a trial's end. A record that could not be written goes this way, and says so."""
-    if lost is None:
-        return {"record": record}
-    status = "interrupted" if record["status"] == "interrupted" else "failed"
-    record = {**record, "status": status, "error": lost}
-    return {"record": record, "lost": json.dumps(record)}
+class HubControl:
+    """The search's decisions on a trial, asked through the slot's hub.
 
-
-def _move_on(job: dict[str, Any], hub: Any, board: Any, rank: int) -> None:
-    """Ends this group: Train makes another elsewhere, which goes on with the trial where it saved itself."""
-    if rank == 0:
-        _told(board.moved.remote(job["trial_id"]))
-        _told(hub.moved.remote())
-    raise Moving(f"trial {job['trial_id']} goes on elsewhere: a node that it runs on is to be taken down")
-
-
-class Moving(Exception):  # noqa: N818
-    """The trial was saved and left, to be gone on with in another place."""
-
-
-class Deserted(BaseException):
-    """The sweep is gone, its board or the slot's hub: no failure of the trial, so it isn't caught as one."""
-
-
-class FromHub:
-    """The search's decisions, by way of the slot's hub. It decides ``at`` some steps; what is validated between them is
-    in the curve, and costs the driver nothing.
+    The search decides only at the steps ``at``. Other validation results stand in the curve alone, and cost the driver
+    nothing.
     """
 
     def __init__(
@@ -175,8 +192,8 @@ class FromHub:
             return "continue"
         if int(os.environ.get("RANK", "0")) == 0:
             event = {"kind": "report", "trial_id": self.trial_id, "step": step, **values}
-            _told(self.hub.report.remote(event))
-        return _told(self.hub.answer.remote(self.trial_id, step))
+            ask(self.hub.report.remote(event))
+        return ask(self.hub.answer.remote(self.trial_id, step))
 
     def alive(self) -> None:
         """Gives a sign of life."""
@@ -186,27 +203,45 @@ class FromHub:
         self.hub.further.remote()
 
     def interrupted(self) -> bool:
-        self.alive()  # it is asked at every step
-        return bool(_told(self.board.to_save.remote(self.trial_id, self.node)))
+        self.alive()  # the trainer asks at every step
+        return bool(ask(self.board.to_save.remote(self.trial_id, self.node)))
 
 
-def _told(answer: Any) -> Any:
-    """What an actor of the sweep answers. Raises :class:`Deserted` when it is dead."""
-    import ray
+def _record_of_earlier_attempts(
+    job: dict[str, Any], config: TrialConfig, context: TrialContext
+) -> Record | None:
+    """The record of a job that isn't to be run again, because of how earlier attempts ended; it is written here."""
+    failed = Record.model_validate(job["failed"]) if job.get("failed") else None
+    if failed is not None and not would_retry(config, failed, context.workers):
+        write_record(context.folder(config), failed)
+        return failed
+    if job["starved"] > (1 if config.train.retry_out_of_memory else 0):
+        killed = "its worker was killed because the node's memory had run out"
+        return end_trial(config, context, "out_of_memory", killed)
+    if job["attempt"] > MAX_ATTEMPTS:
+        died = (
+            f"its worker died {MAX_ATTEMPTS} times before it reached another checkpoint, or was ended because it gave "
+            "no sign of life for resources.stall_seconds; sweep.log says which"
+        )
+        return end_trial(config, context, "failed", died)
+    return None
 
-    try:
-        return ray.get(answer)
-    except ray.exceptions.RayActorError as error:
-        raise Deserted from error
+
+def _end_report(record: Record, delivery_error: str | None) -> dict[str, Any]:
+    """What the hub gets when a trial has ended. A record that could not be written goes this way, with the error."""
+    values = record.model_dump(mode="json")
+    if delivery_error is None:
+        return {"record": values}
+    status = "interrupted" if record.status == "interrupted" else "failed"
+    values |= {"status": status, "error": delivery_error}
+    return {"record": values, "lost": json.dumps(values)}
 
 
 def _warm_up() -> None:
-    """Imports what every trial needs, so that the first one waits less.
+    """Imports what every trial needs, so that the first one starts sooner.
 
-    What is there by then stays: taken out of garbage collection, it isn't walked through between trials.
+    What has been allocated by then stays: taken out of garbage collection, it isn't walked through between trials.
     """
-    import gc
-
     import peft  # noqa: F401
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
     from trl import SFTTrainer  # noqa: F401

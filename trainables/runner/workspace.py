@@ -1,7 +1,7 @@
-"""Where a trial runs: in the run's folder or, where that is a URL, in a scratch folder of its node.
+"""Where a trial works: in the run folder or, where that is a URL, in a scratch folder of its node.
 
-There it runs as it would in the run folder: what it needs is brought first, and what it leaves goes to the URL, the
-record last of all. Where the record is, everything is.
+In the scratch folder it runs as it would in the run folder. Its inputs are downloaded first, and its results uploaded
+to the URL, the record last: where the record is, everything is.
 """
 
 from __future__ import annotations
@@ -11,178 +11,187 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trainables.results import Record, write_record
-from trainables.runner.uploader import Outbox, remove
+from trainables.runner.uploader import Uploader, remove_checkpoint
 from trainables.storage import urls
 from trainables.storage.locks import locked
 from trainables.storage.url_store import Entry, StorageError, Store
-from trainables.system.background import repeated
+from trainables.system.background import call_periodically
 from trainables.training.checkpoints import COMPLETE, is_complete, step_of
 from trainables.trial import scratch
 from trainables.trial.config import TrialConfig
-from trainables.trial.staged_inputs import NAME, Given
+from trainables.trial.staged_inputs import INDEX_FILE, StagedInputs
 
 if TYPE_CHECKING:
-    from trainables.runner.run import Measures
+    from trainables.runner.run import MemoryGauge
 
-BEAT_SECONDS = 10.0  # between signs of life while results are on their way
-LOST = "its results could not be written to {url} ({error}); they are in {folder} on {host}"
+BEAT_SECONDS = 10.0  # between signs of life during downloads and uploads
+NOT_DELIVERED = "its results could not be written to {url} ({error}); they are in {folder} on {host}"
 ENDED_WELL = ("done", "stopped")
 
 
-class Where(Protocol):
-    """The place of one trial: ``run`` is the run folder to work in."""
+class Workspace(Protocol):
+    """Where one trial works; ``run`` is the run folder, or the scratch folder that stands for it."""
 
     run: Path
 
     def fetch(self, config: TrialConfig) -> TrialConfig:
-        """Brings what the trial needs, and gives its config with paths that are here."""
+        """Makes the trial's inputs local, and returns its config with paths on this machine."""
 
-    def measuring(self, measuring: Measures, workers: int = 1) -> Measures:
-        """What measures memory, or knows what another node has measured."""
+    def memory_gauge(self, gauge: MemoryGauge, workers: int = 1) -> MemoryGauge:
+        """``gauge``, or one that first looks up what another node has measured."""
 
-    def sending(self) -> Any:
-        """A context: what the trial leaves meanwhile goes on its way."""
+    def uploading(self) -> AbstractContextManager[None]:
+        """A context in which the trial's checkpoints and curve are uploaded as they are written."""
 
     def deliver(self, record: Record) -> str | None:
-        """Brings what the trial has left to the run; why that failed."""
+        """Brings the trial's results to the run; returns why that failed, or ``None``."""
 
 
-def where(run: str, trial_id: str, claim: str, first: bool, beat: Callable[[], Any]) -> Where:
-    """The place for a trial of a run, a folder or a URL.
+def workspace_for(run: str, trial_id: str, claim: str, first: bool, beat: Callable[[], Any]) -> Workspace:
+    """The workspace for a trial of ``run``, a folder or a URL.
 
-    ``claim`` names the worker group and its job: its workers on one node share what is brought there. ``first``:
-    whether this is the worker that writes. ``beat`` is called again and again while something is on its way.
+    ``claim`` names the worker group and its job: its workers on one node share one download. ``first``: whether this
+    is the worker that writes. ``beat`` is called regularly during downloads and uploads, as a sign of life.
     """
-    return Courier(Store(run), trial_id, claim, first, beat) if urls.is_url(run) else InPlace(Path(run))
+    return (
+        RemoteWorkspace(Store(run), trial_id, claim, first, beat)
+        if urls.is_url(run)
+        else LocalWorkspace(Path(run))
+    )
 
 
-class InPlace:
-    """In the run folder itself, which every node has."""
+class LocalWorkspace:
+    """The run folder itself, which every node can reach."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
 
     def fetch(self, config: TrialConfig) -> TrialConfig:
-        return Given.of(self.run).config(config)
+        return StagedInputs.read(self.run).local_config(config)
 
-    def measuring(self, measuring: Measures, workers: int = 1) -> Measures:
-        return measuring
+    def memory_gauge(self, gauge: MemoryGauge, workers: int = 1) -> MemoryGauge:
+        return gauge
 
     @contextmanager
-    def sending(self) -> Iterator[None]:
+    def uploading(self) -> Iterator[None]:
         yield
 
     def deliver(self, record: Record) -> str | None:
         return None
 
 
-class Courier:
-    """In a scratch folder, from and to the run's URL."""
+class RemoteWorkspace:
+    """A scratch folder of this node, with downloads from the run's URL and uploads to it."""
 
     def __init__(self, store: Store, trial_id: str, claim: str, first: bool, beat: Callable[[], Any]) -> None:
         self.store, self.claim, self.first, self.beat = store, claim, first, beat
-        self.run = scratch.of(store.url)
+        self.run = scratch.scratch_folder(store.url)
         self.folder = self.run / "trials" / trial_id
-        self.trial = store.within(f"trials/{trial_id}")
-        self.outbox: Outbox | None = None
+        self.trial_store = store.within(f"trials/{trial_id}")
+        self.uploader: Uploader | None = None
 
     def fetch(self, config: TrialConfig) -> TrialConfig:
-        """Raises ``StorageError``, ``ModelError``, and ``OSError`` when the disk here is full."""
+        """Raises ``StorageError``, ``ModelError``, and ``OSError`` when this machine's disk is full."""
         with _beating(self.beat):
-            self._fetch()
-            if self.outbox is None:
-                there = [path.name for path in self.folder.glob("checkpoint-*")]
-                self.outbox = Outbox(self.trial, self.folder, there)
-            given = Given.of(self.run)
-            return given.config(scratch.started(config, self.store, self.run, given))
+            self._download()
+            if self.uploader is None:
+                downloaded = [path.name for path in self.folder.glob("checkpoint-*")]
+                self.uploader = Uploader(self.trial_store, self.folder, downloaded)
+            given = StagedInputs.read(self.run)
+            return given.local_config(scratch.download_start_models(config, self.store, self.run, given))
 
-    def _fetch(self) -> None:
+    def _download(self) -> None:
+        """Downloads once for all workers of the group on this node."""
         mark = self.folder / ".fetched"
         with locked(self.run / "locks" / self.folder.name):
             if not mark.exists() or mark.read_text() != self.claim:
-                scratch.bring(self.store, self.run, NAME)
-                self._fetch_anew()
+                scratch.download_run_file(self.store, self.run, INDEX_FILE)
+                self._download_trial()
                 mark.write_text(self.claim)
 
-    def _fetch_anew(self) -> None:
-        """The curve and the newest complete checkpoint; what a worker that died has left here goes."""
+    def _download_trial(self) -> None:
+        """Downloads the curve and the newest complete checkpoint; removes what a worker that died has left here."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        there = self.trial.list()
-        self.trial.pull([name for name in there if name == "curve.jsonl"], self.folder, there)
-        for checkpoint in newest_first(there):
-            names = [name for name in there if name.startswith(f"{checkpoint}/")]
-            self.trial.pull(names, self.folder, there)
+        stored = self.trial_store.list()
+        self.trial_store.pull([name for name in stored if name == "curve.jsonl"], self.folder, stored)
+        for checkpoint in newest_first(stored):
+            names = [name for name in stored if name.startswith(f"{checkpoint}/")]
+            self.trial_store.pull(names, self.folder, stored)
             if is_complete(self.folder / checkpoint):
                 return
-            shutil.rmtree(self.folder / checkpoint)
+            shutil.rmtree(
+                self.folder / checkpoint
+            )  # a file is missing or cut short; the one before it will do
 
-    def measuring(self, measuring: Measures, workers: int = 1) -> Measures:
-        return Measured(measuring, self.store, workers)
+    def memory_gauge(self, gauge: MemoryGauge, workers: int = 1) -> MemoryGauge:
+        return CachedMeasurement(gauge, self.store, workers)
 
     @contextmanager
-    def sending(self) -> Iterator[None]:
-        if self.outbox is None or not self.first:
+    def uploading(self) -> Iterator[None]:
+        if self.uploader is None or not self.first:
             yield
             return
-        self.outbox.open()
+        self.uploader.start()
         try:
             yield
         finally:
             with _beating(self.beat):
-                self.outbox.close()
+                self.uploader.stop()
 
     def deliver(self, record: Record) -> str | None:
         if not self.first:
-            if os.environ.get("LOCAL_RANK") == "0":  # on a node that the one who writes isn't on
+            if os.environ.get("LOCAL_RANK") == "0":  # the first of a node that the writing worker isn't on
                 shutil.rmtree(self.folder, ignore_errors=True)
             return None
         try:
             with _beating(self.beat):
-                self._deliver(record)
+                self._upload_results(record)
         except OSError as error:
-            return LOST.format(url=self.store.url, error=error, folder=self.folder, host=socket.gethostname())
+            return NOT_DELIVERED.format(
+                url=self.store.url, error=error, folder=self.folder, host=socket.gethostname()
+            )
         shutil.rmtree(self.folder, ignore_errors=True)
         return None
 
-    def _deliver(self, record: Record) -> None:
-        if self.outbox is not None:
-            self.outbox.look(last=True)
-        self.trial.push(self.folder, self._left())
+    def _upload_results(self, record: Record) -> None:
+        if self.uploader is not None:
+            self.uploader.upload_new(last=True)
+        self.trial_store.push(self.folder, self._results())
         shape = f"memory/{record.memory_shape}.json"
         if (self.run / shape).exists():
             self.store.create(shape, (self.run / shape).read_bytes())
-        scratch.share_merged(self.store, self.run, record.start_trial)
+        scratch.upload_merged(self.store, self.run, record.start_trial)
         write_record(self.folder, record)
-        self.trial.push(self.folder, ["record.json"])
+        self.trial_store.push(self.folder, ["record.json"])
         if record.status in ENDED_WELL and not any(self.folder.glob("checkpoint-*")):
-            for name in checkpoints(self.trial.list()):  # they only served to resume
-                remove(self.trial, name)
+            for name in checkpoints(self.trial_store.list()):  # they only served to resume
+                remove_checkpoint(self.trial_store, name)
 
-    def _left(self) -> list[str]:
-        """What the trial has left beside checkpoints, which have gone before, and its record, which goes last."""
+    def _results(self) -> list[str]:
+        """The trial's files but its checkpoints, which are uploaded before, and its record, which comes last."""
         names = [str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file()]
-        others = ("checkpoint-", ".", "config.json", "record.json", "curve.jsonl")
-        return [name for name in names if not name.startswith(others)]
+        uploaded_apart = ("checkpoint-", ".", "config.json", "record.json", "curve.jsonl")
+        return [name for name in names if not name.startswith(uploaded_apart)]
 
 
-class Measured:
-    """Measures memory unless it has been measured for the run, on whichever node."""
+class CachedMeasurement:
+    """Looks a measurement up at the run's URL, where any node may have put it, and measures only if there is none."""
 
-    def __init__(self, measuring: Measures, store: Store, workers: int = 1) -> None:
-        self._measuring, self.store, self.workers = measuring, store, workers
+    def __init__(self, gauge: MemoryGauge, store: Store, workers: int = 1) -> None:
+        self.gauge, self.store, self.workers = gauge, store, workers
 
     def measure(self, config: TrialConfig) -> dict[str, Any]:
         try:
-            known = self.store.read(f"memory/{config.memory_shape(self.workers)}.json")
-        except StorageError:  # that costs the time to measure it, and not the trial
-            known = None
-        return json.loads(known) if known is not None else self._measuring.measure(config)
+            cached = self.store.read(f"memory/{config.memory_shape(self.workers)}.json")
+        except StorageError:  # costs the time to measure again, not the trial
+            cached = None
+        return json.loads(cached) if cached is not None else self.gauge.measure(config)
 
 
 def checkpoints(names: Mapping[str, Entry]) -> list[str]:
@@ -191,14 +200,14 @@ def checkpoints(names: Mapping[str, Entry]) -> list[str]:
 
 
 def newest_first(names: Mapping[str, Entry]) -> list[str]:
-    """The checkpoints that are marked complete among a trial's files, the newest first."""
+    """The checkpoints among a trial's files that are marked complete, newest first."""
     complete = [name for name in checkpoints(names) if f"{name}/{COMPLETE}" in names]
     return sorted(complete, key=lambda name: -step_of(Path(name)))
 
 
 @contextmanager
 def _beating(beat: Callable[[], Any]) -> Iterator[None]:
-    """Calls ``beat`` again and again meanwhile."""
+    """Calls ``beat`` at once and then every :data:`BEAT_SECONDS`."""
     beat()
-    with repeated(beat, BEAT_SECONDS):
+    with call_periodically(beat, BEAT_SECONDS):
         yield

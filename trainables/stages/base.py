@@ -1,7 +1,8 @@
-"""What every training stage answers."""
+"""What every training stage defines: its rows, its trainer, its quality and how it scores held-out rows."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from trainables.tokenization.encode import Encoded
     from trainables.tokenization.token_table import Tokens
     from trainables.training.policy import Policy
+    from trainables.training.stage_trainer import StageTrainer
 
 Task = Literal["CAUSAL_LM", "SEQ_CLS"]  # PEFT's names: a model that predicts tokens, or one number for a text
 
 
 class TrialParts(Protocol):
-    """The parts of a trial that a stage may judge while planning; ``trial.config.TrialConfig`` has them."""
+    """The parts of a trial that a stage may check while planning; ``trial.config.TrialConfig`` has them."""
 
     @property
     def model(self) -> ModelConfig: ...
@@ -41,7 +43,7 @@ class TrialParts(Protocol):
 
 @dataclass(frozen=True)
 class Metric:
-    """What a stage's quality is: ``unit`` is "fraction" for a share of rows, else what the number is in."""
+    """A stage's quality. ``unit`` is "fraction" for a share of rows, else the unit of the number."""
 
     name: str
     higher_is_better: bool
@@ -49,11 +51,12 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """One held-out row, scored. ``prompt`` is JSON messages; ``prediction`` is ``None`` without one.
+class ScoredRow:
+    """One held-out row with its score: a row of ``predictions.parquet``, whose columns have the names of these fields.
 
-    ``weight``: how much it counts in a quality that is no plain mean of scores, in tokens or bytes. What a good and a
-    bad answer are worth to the model, where a row has such: in nats per token, or in rewards.
+    ``prompt`` is JSON messages. ``prediction`` is the generated answer, ``None`` where none was generated. ``weight``
+    is the row's size in tokens or bytes, where the quality is not a plain mean of scores. ``good_worth`` and
+    ``bad_worth`` are the scores of a good and of a bad answer: log-likelihoods in nats per token, or rewards.
     """
 
     row: int
@@ -68,14 +71,14 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Scores:
-    """Every row's score, and what they sum up to; ``metrics`` holds the stage's quality by its name."""
+    """Every row's score, and the metrics over all rows, the stage's quality among them, by name."""
 
-    rows: tuple[Prediction, ...]
+    rows: tuple[ScoredRow, ...]
     metrics: dict[str, float] = field(default_factory=dict)
 
     def columns(self) -> dict[str, list[Any]]:
-        """The rows by column; weights and what answers are worth only where rows have such."""
-        columns = [(each, [getattr(row, each.name) for row in self.rows]) for each in fields(Prediction)]
+        """The rows by column; a column that is optional and ``None`` in every row is left out."""
+        columns = [(each, [getattr(row, each.name) for row in self.rows]) for each in fields(ScoredRow)]
         return {
             each.name: values
             for each, values in columns
@@ -83,51 +86,50 @@ class Scores:
         }
 
 
-class TrainingStage(Frozen):
-    """A stage's config, which is its behaviour. What raises ``TypeError`` here, every stage says for itself."""
+class TrainingStage(Frozen, ABC):
+    """A stage's config, which is its behaviour. A subclass without all abstract methods can't be instantiated."""
 
     kind: str
     name: str | None = None
     eval_batch: int = Field(default=16, ge=1)  # rows scored at a time; the same for every method
 
-    needs: ClassVar[type]  # the row type, from `trainables.data.rows`
+    row_type: ClassVar[type]  # from `trainables.data.rows`
     task: ClassVar[Task] = "CAUSAL_LM"  # the kind of model that is trained
-    encoding: ClassVar[tuple[str, ...]] = ()  # its settings that decide which tokens a row becomes
-    sequences: ClassVar[int] = 1  # examples that are one row of a batch: two where answers are compared
-    least_batch: ClassVar[int] = 1  # rows a worker needs in a batch
-    packs: ClassVar[bool] = False  # whether several examples may share a batch's row
-    learning_rate_share: ClassVar[float] = (
-        1.0  # of what a method takes to imitate answers, where a search begins
-    )
-    logs: ClassVar[tuple[str, ...]] = ()  # what its trainer logs besides loss and gradient norm
+    encoding: ClassVar[tuple[str, ...]] = ()  # names of the settings that decide which tokens a row becomes
+    examples_per_row: ClassVar[int] = 1  # 2 where answers are compared
+    min_worker_rows: ClassVar[int] = 1  # rows that one worker needs in a batch
+    can_pack: ClassVar[bool] = False  # whether several examples may share a row of the batch
+    # Where a search of the learning rate begins, as a multiple of what suits the method in supervised fine-tuning.
+    learning_rate_factor: ClassVar[float] = 1.0
+    logged_metrics: ClassVar[tuple[str, ...]] = ()  # what its trainer logs besides loss and gradient norm
 
     def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:
-        """(leaf of the stage, what is wrong) for what the rest of a trial makes impossible; asked while planning.
+        """(leaf of the stage, message) for each conflict with the rest of a trial; called while planning.
 
-        ``data`` is ``None`` where it isn't known yet.
+        ``data`` is ``None`` while the rows haven't been loaded yet.
         """
         yield from ()
 
-    def unshared(self, trial: TrialParts) -> str | None:
-        """Why workers can't share a trial's weights; ``None`` where they can."""
+    def sharding_obstacle(self, trial: TrialParts) -> str | None:
+        """Why several workers can't shard this trial's weights; ``None`` where they can."""
         return None
 
     def worst_case(self) -> TrainingStage:
-        """The stage at its most memory, which is what is measured, where that isn't decided by the rows alone."""
+        """The stage with the settings that take the most memory, which is what is measured."""
         return self
 
     def rehearsal(self) -> TrainingStage:
-        """The stage as it can run on a model of one layer, before memory is measured."""
+        """The stage with settings that also work on a model of one layer, which is run before memory is measured."""
         return self
 
+    @abstractmethod
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
-        """A row as it is trained on, with labels where the loss is: as many examples as the stage makes of it."""
-        raise self._silent("how rows are encoded")
+        """A row's training examples of at most ``cutoff`` tokens, with labels where the loss is."""
 
     def encode_scored(
         self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int
     ) -> list[Encoded]:
-        """A row as it is scored, with labels on what the score is of."""
+        """A held-out row's examples, with labels on the tokens that are scored."""
         return self.encode(tokenizer, row, cutoff)
 
     def tokens(
@@ -137,10 +139,10 @@ class TrainingStage(Frozen):
         cutoff: int,
         scoring: bool = False,
     ) -> Tokens:
-        """The rows as they are trained on or, if ``scoring``, scored; those on disk are encoded only once."""
-        from trainables.tokenization.token_table import tokenized
+        """The examples of all rows, to train on or, with ``scoring``, to score; rows on disk are encoded only once."""
+        from trainables.tokenization.token_table import tokenize_rows
 
-        return tokenized(self, tokenizer, rows, cutoff, scoring)
+        return tokenize_rows(self, tokenizer, rows, cutoff, scoring)
 
     def steps(
         self,
@@ -149,46 +151,43 @@ class TrainingStage(Frozen):
         train: TrainConfig,
         cutoff: int,
     ) -> int:
-        """The optimizer steps of ``train``; an epoch is all that the stage makes of the rows."""
+        """The number of optimizer steps; an epoch is all examples of the rows."""
         if train.steps is not None:
             return train.steps
-        return train.total_steps(len(self.tokens(tokenizer, rows, cutoff)) // self.sequences)
+        return train.total_steps(len(self.tokens(tokenizer, rows, cutoff)) // self.examples_per_row)
 
+    @abstractmethod
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
-    ) -> transformers.Trainer:
-        """A trainer over ``rows``. ``arguments``: the training arguments all stages share."""
-        raise self._silent("how it trains")
+    ) -> StageTrainer:
+        """A trainer over ``rows``. ``arguments``: the training arguments that all stages share."""
 
+    @abstractmethod
     def quality(self, data: Data) -> Metric:
         """What is measured on the test rows, the same for every method."""
-        raise self._silent("what its quality is")
 
+    @abstractmethod
     def objective_name(self) -> str:
-        """What ``objective`` is, in words."""
-        raise self._silent("what its objective is")
+        """What ``objective`` measures, as reports name it."""
 
+    @abstractmethod
     def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
-        """``{"objective": ...}``, higher is better, on validation rows; other measures go beside it."""
-        raise self._silent("what its objective is")
+        """``{"objective": ...}`` on the validation rows, higher is better; other measures may stand beside it."""
 
+    @abstractmethod
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
-        """Every row scored, for the quality and all else that is worth knowing."""
-        raise self._silent("how rows are scored")
+        """Every row's score, the quality, and the stage's other metrics."""
 
     def forward_pass(self, rows: int, tokens: int) -> Batch | None:
-        """What goes through the model at a time where a batch is ``rows`` rows of ``tokens`` tokens, as
-        ``trainables.memory.prediction`` takes it; ``None`` where the stage's memory isn't foretold.
+        """The forward pass over a batch of ``rows`` rows of ``tokens`` tokens, for ``trainables.memory.prediction``;
+        ``None`` where the stage's memory can't be predicted.
         """
         return None
 
-    def longest(
+    def longest_row(
         self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
     ) -> tuple[Any, int]:
-        """The row that takes the most memory, and its tokens."""
+        """The row that takes the most memory, and the tokens of its longest example."""
         tokens = self.tokens(tokenizer, rows, cutoff)
-        place = int(tokens.lengths.argmax())
-        return rows[int(tokens.rows[place])], int(tokens.lengths[place])
-
-    def _silent(self, what: str) -> TypeError:
-        return TypeError(f"{type(self).__name__} does not say {what}")
+        longest = int(tokens.lengths.argmax())
+        return rows[int(tokens.rows[longest])], int(tokens.lengths[longest])

@@ -1,4 +1,4 @@
-"""Direct preference optimization: chosen above rejected, not far from the untrained policy."""
+"""Direct preference optimization: rank chosen answers above rejected ones, and stay near the untrained policy."""
 
 from __future__ import annotations
 
@@ -8,29 +8,28 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from trainables.stages.forward_pass import Batch, WholeLogits
-from trainables.stages.preference import PairStage, pair_trainer, reference_unshared
+from trainables.stages.preference import PairStage, draw_pairs, reference_sharding_obstacle
 
 if TYPE_CHECKING:
-    import transformers
-
     from trainables.config.train import TrainConfig
     from trainables.stages.base import TrialParts
     from trainables.training.policy import Policy
+    from trainables.training.stage_trainer import StageTrainer
 
 
 class DPO(PairStage):
     """With d = ln pi/ref (chosen) - ln pi/ref (rejected), ``loss`` is one of
 
     - ``sigmoid``: -ln sigmoid(beta d) (Rafailov et al., 2023, arXiv:2305.18290, equation 7); with ``label_smoothing``
-      e, (1 - e) of that and e of -ln sigmoid(-beta d): a share e of pairs is the wrong way round (conservative DPO,
+      e, (1 - e) of that and e of -ln sigmoid(-beta d): a share e of pairs is assumed mislabelled (conservative DPO,
       Mitchell, 2023);
     - ``robust``: the same made unbiased, ((1 - e) a - e b) / (1 - 2 e) of these two (Chowdhury et al., 2024,
       arXiv:2403.00409);
     - ``hinge``: max(0, 1 - beta d) (SLiC, Zhao et al., 2023, arXiv:2305.10425);
     - ``ipo``: (d - 1 / (2 beta))^2 with d per token (Azar et al., 2023, arXiv:2310.12036, equation 17).
 
-    The reference is the policy with its adapters off, or, where all of it trains, log-probabilities computed before
-    the first step; no second copy is held. Quality is pair accuracy by mean log-probability per token.
+    The reference is the policy with its adapters off or, where the model itself trains, log-probabilities computed
+    before the first step; no second copy of the model is held. Quality is pair accuracy by mean log-probability per token.
     """
 
     kind: Literal["dpo"] = "dpo"
@@ -38,41 +37,45 @@ class DPO(PairStage):
     loss: Literal["sigmoid", "robust", "hinge", "ipo"] = "sigmoid"
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
 
-    learning_rate_share: ClassVar[float] = 0.1
+    learning_rate_factor: ClassVar[float] = 0.1
 
     @model_validator(mode="after")
-    def _smooths_what_can_be(self) -> DPO:
+    def _label_smoothing_fits_the_loss(self) -> DPO:
         if self.label_smoothing and self.loss in ("hinge", "ipo"):
             raise ValueError(
-                f"loss: {self.loss} has no label_smoothing; leave it out, or take sigmoid or robust"
+                f"loss: {self.loss} has no label_smoothing; leave it out, or use sigmoid or robust"
             )
         return self
 
-    def unshared(self, trial: TrialParts) -> str | None:
-        return reference_unshared(self.kind, trial.method)
+    def sharding_obstacle(self, trial: TrialParts) -> str | None:
+        return reference_sharding_obstacle(self.kind, trial.method)
 
     def forward_pass(self, rows: int, tokens: int) -> Batch:
         return Batch(2 * rows, tokens, 2 * rows * tokens, WholeLogits(reference=4, entropy=True))
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
-    ) -> transformers.Trainer:
-        from trl import DPOConfig, DPOTrainer
+    ) -> StageTrainer:
+        from trl import DPOConfig
+
+        from trainables.stages.reference_trainer import TokenizedDPOTrainer, pair_columns
+        from trainables.training.trainer_setup import make_trainer, rows_on_disk
 
         assert policy.method is not None
         settings = DPOConfig(
             **arguments,
-            max_length=None,
-            disable_dropout=False,
+            max_length=None,  # rows are cut to length already
+            disable_dropout=False,  # the method decides about dropout
             beta=self.beta,
             label_smoothing=self.label_smoothing,
-            **self._terms(),
+            **self._loss_terms(),
             precompute_ref_log_probs=not policy.method.reference_stays,
         )
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
-        return pair_trainer(DPOTrainer, policy, settings, tokens, train)
+        pairs, places, lengths = draw_pairs(tokens, train, settings, pair_columns)
+        return make_trainer(TokenizedDPOTrainer, policy, settings, rows_on_disk(pairs), places, lengths)
 
-    def _terms(self) -> dict[str, Any]:
+    def _loss_terms(self) -> dict[str, Any]:
         """TRL's losses and their weights. Its ``sigmoid`` is a = -ln sigmoid(beta d) and takes no smoothing, its
         ``robust`` is ((1 - e) a - e b) / (1 - 2 e); so (1 - e) a + e b = 2 (1 - e) sigmoid - (1 - 2 e) robust.
         """

@@ -1,4 +1,4 @@
-"""What a stage's forward pass holds in memory: its batch, its logits, the sampling of a PPO rollout."""
+"""What a stage's forward pass holds in memory: its batch, its logits, and the rollout before PPO's updates."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.methods.footprint import Footprint
-from trainables.models.decoder_shape import Shape
-from trainables.models.decoder_shape import of as shape_of
+from trainables.models.decoder_shape import DecoderShape
+from trainables.models.decoder_shape import from_config as shape_of
 
 if TYPE_CHECKING:
-    from trainables.config.trained_model import Trained
-    from trainables.methods.footprint import Footprint
+    from trainables.config.trained_model import TrainedModel
 
 
 @dataclass(frozen=True)
 class WholeLogits:
-    """The logits of all labelled tokens at once, as TRL's preference trainers have them; bytes each.
+    """The logits of all labelled tokens at once, as TRL's preference trainers compute them; in bytes per logit.
 
-    ``kept`` until the backward pass, ``forward`` and ``backward`` for a moment in those, ``reference`` where the
-    reference policy answers in the same step; ``entropy``: whether that of the answers is logged. ``cast`` is what
-    there is while autocast still holds its copies of weights, where it ends before the loss begins.
+    ``kept`` until the backward pass; ``forward`` and ``backward`` for a moment in those passes; ``reference`` where the
+    reference policy's logits are computed in the same step. ``entropy``: whether TRL logs the answers' entropy.
+    ``cast`` is what exists while autocast still holds its copies of weights, where autocast ends before the loss.
     """
 
     kept: float = 4
@@ -35,81 +34,83 @@ class WholeLogits:
 
 @dataclass(frozen=True)
 class Batch:
-    """``rows`` sequences of ``tokens`` tokens each in one forward pass; ``labels`` of all tokens bear a loss, and none
-    where the model predicts no tokens. ``logits``: all of them at once, and not chunk by chunk. ``round``: what comes
-    before, where answers are sampled.
+    """One forward pass over ``rows`` sequences of ``tokens`` tokens each.
+
+    ``labels`` is how many of all tokens bear a loss; 0 for a model that gives rewards. ``logits`` is ``None`` where
+    they are computed chunk by chunk. ``rollout``: the sampling before the updates, where answers are sampled.
     """
 
     rows: int
     tokens: int
     labels: int
     logits: WholeLogits | None = None
-    round: Round | None = None
+    rollout: Rollout | None = None
 
     @property
-    def all(self) -> int:
+    def all_tokens(self) -> int:
+        """Tokens of all rows, padding included."""
         return self.rows * self.tokens
 
 
 @dataclass(frozen=True)
-class RewardModel:
-    """What a reward trial leaves: an ``adapter`` on the policy's base, or a ``whole`` model beside it.
+class RewardModelFootprint:
+    """The size of a reward trial's result: an ``adapter`` on the policy's base, or a ``whole`` model beside it.
 
-    With neither said its cell hasn't run yet, and it is taken to be what a reward trial of the policy's own method
-    leaves: an adapter as large as the policy's or, where no adapter could stand on the base, a whole model.
+    With neither, the reward trial hasn't run yet. It is assumed to use the policy's method: its result is an adapter
+    as large as the policy's or, where no adapter could stand on the base, a whole model.
     """
 
     adapter: Footprint | None = None
-    whole: Shape | None = None
+    whole: DecoderShape | None = None
 
     @classmethod
-    def of(cls, trained: Trained) -> RewardModel:
-        """Raises ``Unforeseen`` for a whole model whose numbers can't be told."""
+    def from_trained(cls, trained: TrainedModel) -> RewardModelFootprint:
+        """Reads the size from a trained model's folder. Raises ``Unforeseen`` for an architecture we can't count."""
         folder = trained.folder
         if folder is None or not folder.is_dir():
             return cls()
         if trained.is_adapter:
-            return cls(adapter=_adapter(_read(folder / "adapter_config.json")))
-        return cls(whole=shape_of(_read(folder / "config.json")))
+            return cls(adapter=_adapter_footprint(_read_json(folder / "adapter_config.json")))
+        return cls(whole=shape_of(_read_json(folder / "config.json")))
 
-    def known(self, taken: Footprint, shape: Shape, stays: bool) -> RewardModel:
-        """What it is beside a policy of which so much is taken; ``stays``: whether the base stays as it is."""
+    def resolve(self, policy: Footprint, shape: DecoderShape, reference_stays: bool) -> RewardModelFootprint:
+        """The size beside a policy with such a footprint and shape, also of a reward trial that hasn't run yet."""
         if self.adapter is not None or self.whole is not None:
             return self
-        return RewardModel(adapter=taken) if stays else RewardModel(whole=shape)
+        return RewardModelFootprint(adapter=policy) if reference_stays else RewardModelFootprint(whole=shape)
 
-    def held(self, shape: Shape, width: int, device: str) -> int:
-        """Its weights, of so many bytes each; an adapter is on a base of that shape, its head in 32 bits.
+    def held_bytes(self, shape: DecoderShape, width: int, device: str) -> int:
+        """Bytes of its weights, ``width`` bytes each; ``shape`` is the base's that an adapter stands on.
 
-        On a CPU a whole model stays mapped from its file, and of its embedding only the rows of tokens that come are
-        read: next to nothing.
+        An adapter's head (hidden,) is in 32 bits. On a CPU a whole model stays mapped from its file, and only the
+        embedding rows of tokens that occur are read: next to nothing.
         """
         if self.whole is not None:
             unread = self.whole.embedding_params if device == "cpu" else 0
-            return width * (replace(self.whole, rewards=True).params - unread)
+            return width * (replace(self.whole, reward_head=True).params - unread)
         return width * self.adapter.adapter_params(shape) + 4 * shape.hidden if self.adapter else 0
 
 
-def _adapter(config: dict[str, Any]) -> Footprint | None:
-    """``None`` where its layers are given by a pattern, which says nothing without the model."""
+def _adapter_footprint(config: dict[str, Any]) -> Footprint | None:
+    """``None`` where PEFT's ``target_modules`` is a pattern: without the model it names no layers."""
     targets = config["target_modules"]
     if isinstance(targets, str):
         return None
     return Footprint(rank=config["r"], adapted=frozenset(name.rpartition(".")[2] for name in targets))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+def _read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 @dataclass(frozen=True)
-class Round:
-    """``rows`` answers of ``new`` tokens are sampled together, and judged as many at a time as an update takes.
+class Rollout:
+    """``rows`` answers of ``new_tokens`` tokens each, sampled together; then scored one mini-batch at a time.
 
-    ``reward``: what rewards them; ``None`` for a rule, which takes nothing.
+    ``reward`` is the model that rewards them; ``None`` for a rule, which takes no memory.
     """
 
     rows: int
-    new: int
-    reward: RewardModel | None = None
+    new_tokens: int
+    reward: RewardModelFootprint | None = None

@@ -1,4 +1,4 @@
-"""Kahneman-Tversky optimization: good answers more likely, bad ones less, not far from the untrained policy."""
+"""Kahneman-Tversky optimization: make good answers likelier and bad ones less likely, near the untrained policy."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pydantic import Field
 
 from trainables.auc import auc
 from trainables.data.rows import Labelled
-from trainables.stages.base import Metric, Prediction, Scores, TrainingStage, TrialParts
+from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage, TrialParts
 from trainables.stages.forward_pass import Batch, WholeLogits
 from trainables.stages.preference import (
     answer_logprobs,
-    answered,
     encode_answer,
-    reference_trainer,
-    reference_unshared,
+    matched_answers,
+    reference_sharding_obstacle,
 )
 from trainables.tokenization import batching
 
@@ -29,14 +28,15 @@ if TYPE_CHECKING:
     from trainables.tokenization.encode import Encoded
     from trainables.tokenization.token_table import Tokens
     from trainables.training.policy import Policy
+    from trainables.training.stage_trainer import StageTrainer
 
 
 class KTO(TrainingStage):
-    """The loss of Ethayarajh et al., 2024 (arXiv:2402.01306, equation 8), the KL term estimated from answers that
-    are paired with their neighbour's prompt; so rows are trained on in their order, two or more at a time.
+    """The loss of Ethayarajh et al., 2024 (arXiv:2402.01306, equation 8). Its KL term is estimated from each prompt
+    with the answer of a neighbouring row, so rows are trained on in a fixed order, two or more at a time.
 
     Quality is the area under the ROC curve of an answer's mean log-probability per token against its label: the
-    share of (good, bad) pairs that the policy orders rightly, ties half.
+    share of (good, bad) pairs that the policy ranks rightly, ties half.
     """
 
     kind: Literal["kto"] = "kto"
@@ -44,38 +44,41 @@ class KTO(TrainingStage):
     desirable_weight: float = Field(default=1.0, gt=0)
     undesirable_weight: float = Field(default=1.0, gt=0)
 
-    needs: ClassVar[type] = Labelled
-    least_batch: ClassVar[int] = 2
-    learning_rate_share: ClassVar[float] = 0.1
+    row_type: ClassVar[type] = Labelled
+    min_worker_rows: ClassVar[int] = 2
+    learning_rate_factor: ClassVar[float] = 0.1
 
     def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:
         parts = {"training": data.train, "validation": data.validation, "test": data.test} if data else {}
         for part, rows in parts.items():
-            only = _only_label(rows)
-            if only is not None:
-                lacking = "bad" if only else "good"
+            label = _only_label(rows)
+            if label is not None:
+                missing = "bad" if label else "good"
                 yield (
                     "kind",
-                    f"every {part} row is labelled {str(only).lower()}, and kto tells good answers from bad ones; "
-                    f"add {lacking} answers, or hold out more rows",
+                    f"every {part} row is labelled {str(label).lower()}, and kto needs good and bad answers; "
+                    f"add {missing} answers, or hold out more rows",
                 )
 
-    def unshared(self, trial: TrialParts) -> str | None:
-        return reference_unshared(self.kind, trial.method)
+    def sharding_obstacle(self, trial: TrialParts) -> str | None:
+        return reference_sharding_obstacle(self.kind, trial.method)
 
     def forward_pass(self, rows: int, tokens: int) -> Batch:
         return Batch(rows, tokens, rows * tokens, WholeLogits(reference=4, entropy=True))
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
-    ) -> transformers.Trainer:
-        from trl import KTOConfig, KTOTrainer
+    ) -> StageTrainer:
+        from trl import KTOConfig
+
+        from trainables.stages.reference_trainer import TokenizedKTOTrainer
+        from trainables.training.trainer_setup import make_trainer, rows_on_disk
 
         assert policy.method is not None
         settings = KTOConfig(
             **arguments,
-            max_length=cutoff,  # a neighbour's answer after this prompt may be longer than either row
-            disable_dropout=False,
+            max_length=cutoff,  # this prompt with a neighbour's answer may be longer than either row
+            disable_dropout=False,  # the method decides about dropout
             beta=self.beta,
             desirable_weight=self.desirable_weight,
             undesirable_weight=self.undesirable_weight,
@@ -84,19 +87,17 @@ class KTO(TrainingStage):
         )
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
         count = train.rows_seen(settings.max_steps, len(tokens), settings.world_size)
-        order = batching.order(tokens.lengths, count, **train.batching())
-        columns = _columns(tokens, rows, order, settings.per_device_train_batch_size * settings.world_size)
-        everything = np.arange(len(order))
-        drawn = tokens.lengths[order]
-        return reference_trainer(
-            KTOTrainer, policy, settings, columns, everything, drawn, ("ref_logps", "ref_KL_logps")
-        )
+        order = batching.example_order(tokens.lengths, count, **train.batching())
+        drawn = _columns(tokens, rows, order, settings.per_device_train_batch_size * settings.world_size)
+        # The data set has the rows in the order they are drawn, as each holds its neighbour's answer.
+        places, lengths = np.arange(len(order)), tokens.lengths[order]
+        return make_trainer(TokenizedKTOTrainer, policy, settings, rows_on_disk(drawn), places, lengths)
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
         return [encode_answer(tokenizer, row, row.completion, cutoff)]
 
     def quality(self, data: Data) -> Metric:
-        return Metric("auc", higher_is_better=True, unit="")  # of pairs: no share of rows
+        return Metric("auc", higher_is_better=True, unit="")  # a share of pairs, not of rows
 
     def objective_name(self) -> str:
         return "log-likelihood of good above bad"  # in nats per pair of a good and a bad answer
@@ -107,58 +108,65 @@ class KTO(TrainingStage):
         return {"objective": float(value), "validation_auc": auc(good, bad)}
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
-        from trainables.scoring.likelihood import judge, mean_logprobs
+        from trainables.scoring.likelihood import log_likelihoods, mean_logprobs
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
-        judged = judge(policy, tokens, self.eval_batch)
-        found = mean_logprobs(judged)
+        likelihoods = log_likelihoods(policy, tokens, self.eval_batch)
+        logprobs = mean_logprobs(likelihoods)
         labels = np.array([row.label for row in rows])
-        metrics = {"auc": auc(found[labels], found[~labels]), "good_rows": float(labels.mean())}
-        places = [place for place, row in enumerate(rows) if row.label]
-        good, found_good = [tokens[place] for place in places], [judged[place] for place in places]
-        right = [rows[place].completion for place in places]
-        answers, matches = answered(policy, data, good, found_good, right, self.eval_batch)
-        said = dict(zip(places, answers, strict=True))
-        predictions = tuple(
-            Prediction(
+        metrics = {"auc": auc(logprobs[labels], logprobs[~labels]), "good_rows": float(labels.mean())}
+        # Answers are generated to the prompts of good rows alone: only there is the row's own answer a reference.
+        good = [number for number, row in enumerate(rows) if row.label]
+        answers, matches = matched_answers(
+            policy,
+            data,
+            [tokens[number] for number in good],
+            [likelihoods[number] for number in good],
+            [rows[number].completion for number in good],
+            self.eval_batch,
+        )
+        answer_by_row = dict(zip(good, answers, strict=True))
+        scored = tuple(
+            ScoredRow(
                 number,
                 row.prompt_json(),
                 row.completion,
-                said.get(number),
+                answer_by_row.get(number),
                 float(logprob),
                 **{"good_worth" if row.label else "bad_worth": float(logprob)},
             )
-            for number, (row, logprob) in enumerate(zip(rows, found, strict=True))
+            for number, (row, logprob) in enumerate(zip(rows, logprobs, strict=True))
         )
-        return Scores(predictions, metrics | matches)
+        return Scores(scored, metrics | matches)
 
     def _good_and_bad(
         self, policy: Policy, rows: Sequence[Any], cutoff: int
     ) -> tuple[np.ndarray, np.ndarray]:
+        """The mean log-probabilities of good answers (good rows,) and of bad ones (bad rows,)."""
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
-        found = answer_logprobs(policy, tokens, self.eval_batch)
+        logprobs = answer_logprobs(policy, tokens, self.eval_batch)
         labels = np.array([row.label for row in rows])
-        return found[labels], found[~labels]
+        return logprobs[labels], logprobs[~labels]
 
 
 def _only_label(rows: Sequence[Any]) -> bool | None:
-    """The label of all rows; ``None`` where there are both, which shows after the first few."""
+    """The label that all rows have; ``None`` where they have both, which the first few rows usually show."""
     labels = (row.label for row in rows)
     first = next(labels)
     return first if all(label == first for label in labels) else None
 
 
 def _columns(tokens: Tokens, rows: Sequence[Any], order: np.ndarray, batch: int) -> Iterator[dict[str, Any]]:
-    """TRL's columns; within each batch, all workers' together, an answer's neighbour, the one before it, is for the KL
-    term.
+    """TRL's columns of each drawn row. For the KL term a row gets the answer of the row before it in its batch, the
+    first one that of the last; ``batch`` is the number of rows over all workers.
     """
     for start in range(0, len(order), batch):
         places = [int(place) for place in order[start : start + batch]]
-        here = [tokens[place] for place in places]
-        for number, (place, example) in enumerate(zip(places, here, strict=True)):
+        examples = [tokens[place] for place in places]
+        for number, (place, example) in enumerate(zip(places, examples, strict=True)):
             yield {
                 "prompt_ids": example.prompt,
                 "completion_ids": example.answer,
-                "KL_completion_ids": here[number - 1].answer,
+                "KL_completion_ids": examples[number - 1].answer,
                 "label": rows[place].label,
             }

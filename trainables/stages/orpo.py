@@ -1,4 +1,4 @@
-"""Odds ratio preference optimization: learn the chosen answer and find it likelier than the rejected one, at once."""
+"""Odds ratio preference optimization: learn chosen answers and rank them above rejected ones, in one loss."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from trainables.stages.forward_pass import Batch, WholeLogits
-from trainables.stages.preference import PairStage, reference_free_trainer
+from trainables.stages.preference import PairStage
 
 if TYPE_CHECKING:
-    import transformers
-
     from trainables.config.train import TrainConfig
     from trainables.training.policy import Policy
+    from trainables.training.stage_trainer import StageTrainer
 
 
 class ORPO(PairStage):
@@ -33,46 +32,12 @@ class ORPO(PairStage):
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
-    ) -> transformers.Trainer:
-        from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+    ) -> StageTrainer:
+        from trl.experimental.orpo import ORPOConfig
+
+        from trainables.stages.orpo_trainer import StepMeanORPOTrainer
+        from trainables.stages.reference_free_trainer import reference_free_trainer
 
         settings = ORPOConfig(**arguments, max_length=cutoff, disable_dropout=False, beta=self.beta)
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
-        return reference_free_trainer(_over_the_step(ORPOTrainer), policy, settings, tokens, train)
-
-
-def _over_the_step(cls: Any) -> Any:
-    """TRL's trainer with both means of the loss over all tokens and all pairs of a step: those of all its batches and
-    of all workers, however many batches and workers there are. TRL's are over one worker's batch.
-    """
-
-    class OverTheStep(cls):
-        loss_is_scaled_for_ga = True  # transformers need not divide by the number of batches
-        step_counts: Any = None  # of a batch that is no part of a step: its own
-        shares: Any = (1.0, 1.0)  # of the step's tokens and pairs, what the batch has
-
-        def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: Any) -> None:
-            """Counts what a step has before its first batch: (chosen tokens that are foretold, pairs)."""
-            counts: Any = sum(map(_counts, batch_samples)).to(device)
-            workers = self.args.world_size
-            if workers > 1:
-                counts = self.accelerator.reduce(counts, "sum")
-            # Gradients and losses of the workers are averaged afterwards.
-            self.step_counts = counts / workers
-
-        def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[Any, ...]:
-            *found, nll = super().concatenated_forward(model, batch)
-            counts = _counts(batch).to(nll.device)
-            self.shares = counts / (counts if self.step_counts is None else self.step_counts)
-            return (*found, nll * self.shares[0])
-
-        def odds_ratio_loss(self, chosen: Any, rejected: Any) -> tuple[Any, ...]:
-            losses, *others = super().odds_ratio_loss(chosen, rejected)
-            return (losses * self.shares[1], *others)
-
-    return OverTheStep
-
-
-def _counts(batch: dict[str, Any]) -> Any:
-    mask = batch["chosen_attention_mask"]
-    return mask.new_tensor([int(mask[:, 1:].sum()), len(mask)])
+        return reference_free_trainer(StepMeanORPOTrainer, policy, settings, tokens, train)

@@ -1,13 +1,13 @@
-"""Chosen against rejected: how pairs are encoded, trained on and told apart, for every stage that learns preferences.
+"""Preference stages: how pairs of a chosen and a rejected answer are encoded, drawn and scored.
 
-A policy orders a pair by the mean log-probability of an answer's tokens, so that a longer answer is not the less
-likely for its length; that needs no reference policy and is the same for every method and stage. A model that
-rewards answers orders it by their rewards.
+A policy ranks the two answers of a pair by their mean log-probability per token, so that longer answers aren't at a
+disadvantage. That needs no reference policy and is the same for every method and stage. A reward model ranks them by
+their rewards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from trainables.auc import auc
 from trainables.data.rows import Conversation, Labelled, Preference
-from trainables.stages.base import Metric, Prediction, Scores, TrainingStage
+from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage
 from trainables.tokenization import batching
 from trainables.tokenization.encode import Encoded, encode
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from trainables.config.train import TrainConfig
     from trainables.data.loading import Data
     from trainables.methods.base import FineTuning
-    from trainables.scoring.likelihood import Judged
+    from trainables.scoring.likelihood import LogLikelihood
     from trainables.tokenization.token_table import Tokens
     from trainables.training.policy import Policy
 
 
 @dataclass(frozen=True)
 class Margins:
-    """What each row's answers are worth: mean log-probabilities per token in nats, or rewards. (rows,) each."""
+    """The scores of each pair's two answers, (rows,) each: mean log-probabilities in nats per token, or rewards."""
 
     chosen: np.ndarray
     rejected: np.ndarray
@@ -44,6 +44,7 @@ class Margins:
 
     @property
     def right(self) -> np.ndarray:
+        """1 for each pair in the right order, 0.5 for a tie, else 0: (rows,)."""
         return (self.chosen > self.rejected) + 0.5 * (self.chosen == self.rejected)
 
     @property
@@ -53,13 +54,13 @@ class Margins:
 
 
 class PairStage(TrainingStage):
-    """A stage that learns from pairs, and whose quality is the share of held-out pairs that it orders rightly."""
+    """A stage that learns from pairs. Its quality is the share of held-out pairs that it ranks rightly."""
 
-    needs: ClassVar[type] = Preference
-    sequences: ClassVar[int] = 2
+    row_type: ClassVar[type] = Preference
+    examples_per_row: ClassVar[int] = 2
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
-        """Two: the chosen answer after its prompt, and the rejected one; labels on the answers."""
+        """The prompt with the chosen answer, then with the rejected one; labels on the answers."""
         return [encode_answer(tokenizer, row, answer, cutoff) for answer in (row.chosen, row.rejected)]
 
     def quality(self, data: Data) -> Metric:
@@ -69,168 +70,92 @@ class PairStage(TrainingStage):
         return "log-likelihood of the right order"  # in nats per pair
 
     def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
-        found = self.margins(policy, rows, cutoff)
-        return {"objective": found.log_sigmoid, "validation_pair_accuracy": found.accuracy}
+        margins = self.margins(policy, rows, cutoff)
+        return {"objective": margins.log_sigmoid, "validation_pair_accuracy": margins.accuracy}
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
         """Per row 1, 0, or 0.5 for a tie. ``loss``: minus the log-likelihood of the right order, in nats."""
-        from trainables.scoring.likelihood import judge, mean_logprobs
+        from trainables.scoring.likelihood import log_likelihoods, mean_logprobs
 
-        both = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
-        judged = judge(policy, both, self.eval_batch) if self.task == "CAUSAL_LM" else None
-        worth = self.worth(policy, both) if judged is None else mean_logprobs(judged)
-        found = Margins(worth[0::2], worth[1::2])
-        margin = float(np.mean(found.chosen - found.rejected))  # in what the answers' worth is in
-        metrics = {"pair_accuracy": found.accuracy, "margin": margin, "loss": -found.log_sigmoid}
-        said: list[str | None] = [None] * len(rows)
-        if judged is not None:
-            metrics["auc"] = auc(found.chosen, found.rejected)
-            right = [row.chosen for row in rows]
-            said, matches = answered(policy, data, both[0::2], judged[0::2], right, self.eval_batch)
+        examples = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)  # chosen and rejected by turns
+        likelihoods = log_likelihoods(policy, examples, self.eval_batch) if self.task == "CAUSAL_LM" else None
+        scores = self.answer_scores(policy, examples) if likelihoods is None else mean_logprobs(likelihoods)
+        margins = Margins(scores[0::2], scores[1::2])
+        margin = float(np.mean(margins.chosen - margins.rejected))  # in the unit of the scores
+        metrics = {"pair_accuracy": margins.accuracy, "margin": margin, "loss": -margins.log_sigmoid}
+        answers: list[str | None] = [None] * len(rows)
+        if likelihoods is not None:
+            metrics["auc"] = auc(margins.chosen, margins.rejected)
+            references = [row.chosen for row in rows]
+            answers, matches = matched_answers(
+                policy, data, examples[0::2], likelihoods[0::2], references, self.eval_batch
+            )
             metrics |= matches
-        predictions = tuple(
-            Prediction(
+        scored = tuple(
+            ScoredRow(
                 number, row.prompt_json(), row.chosen, answer, float(right), None, float(good), float(bad)
             )
             for number, (row, answer, right, good, bad) in enumerate(
-                zip(rows, said, found.right, found.chosen, found.rejected, strict=True)
+                zip(rows, answers, margins.right, margins.chosen, margins.rejected, strict=True)
             )
         )
-        return Scores(predictions, metrics)
+        return Scores(scored, metrics)
 
     def margins(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> Margins:
-        """What each row's answers are worth to the policy."""
-        both = self.worth(policy, self.tokens(policy.tokenizer, rows, cutoff, scoring=True))
-        return Margins(both[0::2], both[1::2])
+        """The scores of each row's two answers."""
+        scores = self.answer_scores(policy, self.tokens(policy.tokenizer, rows, cutoff, scoring=True))
+        return Margins(scores[0::2], scores[1::2])
 
-    def worth(self, policy: Policy, answers: Sequence[Encoded]) -> np.ndarray:
-        """What decides between answers: how likely the policy finds each, (answers,)."""
+    def answer_scores(self, policy: Policy, answers: Sequence[Encoded]) -> np.ndarray:
+        """The score that answers are ranked by, the mean log-probability per token in nats: (answers,)."""
         return answer_logprobs(policy, answers, self.eval_batch)
 
 
-def answered(
+def matched_answers(
     policy: Policy,
     data: Data,
     good: Sequence[Encoded],
-    judged: Sequence[Judged],
+    likelihoods: Sequence[LogLikelihood],
     references: Sequence[str],
     batch: int,
 ) -> tuple[list[str | None], dict[str, float]]:
-    """Greedy answers, and their ``exact_match`` with the good ones where each prompt has one right answer; where it
-    hasn't, a few answers to look at, and nothing else.
+    """Greedy answers, and ``{"exact_match": ...}`` with the ``references`` where each prompt has one right answer.
+
+    Elsewhere a few answers to look at, ``None`` for the other rows, and no metric. ``good`` and ``likelihoods`` are of
+    the references.
     """
-    from trainables.scoring.generation import exact_matches, samples
+    from trainables.scoring.generation import exact_matches, preview_answers
 
     if not data.exact or not references:
-        return samples(policy, good, judged), {}
-    answers, matches = exact_matches(policy, good, judged, references, batch)
+        return preview_answers(policy, good, likelihoods), {}
+    answers, matches = exact_matches(policy, good, likelihoods, references, batch)
     return list(answers), {"exact_match": sum(matches) / len(matches)}
 
 
-def drawn_pairs(
+def draw_pairs(
     tokens: Tokens, train: TrainConfig, settings: Any, columns: Callable[[Encoded, Encoded], dict[str, Any]]
 ) -> tuple[Iterator[dict[str, Any]], np.ndarray, np.ndarray]:
-    """The pairs that the steps of ``settings`` reach, each once, as the ``columns`` of its chosen and rejected answer;
-    the order they are drawn in, as places among these; and the drawn ones' lengths (rows, 2) in tokens.
+    """The pairs that the steps of ``settings`` reach, and the order in which they are drawn.
 
-    ``tokens`` has the chosen and the rejected answer of each row in turn.
+    ``tokens`` has the chosen and the rejected answer of each row by turns. Returns the reached rows, each once, as the
+    ``columns`` of its two answers; the place of each draw among these (draws,); the lengths of each draw (draws, 2).
     """
     lengths = tokens.lengths.reshape(-1, 2)
     count = train.rows_seen(settings.max_steps, len(lengths), settings.world_size)
-    order = batching.order(lengths.max(1), count, **train.batching())
+    order = batching.example_order(lengths.max(1), count, **train.batching())
+    # Not all rows: TRL computes reference log-probabilities for every row that a trainer is given.
     reached, places = np.unique(order, return_inverse=True)
     rows = (columns(tokens[int(2 * row)], tokens[int(2 * row + 1)]) for row in reached)
     return rows, places, lengths[order]
 
 
-def pair_trainer(
-    cls: Any, policy: Policy, settings: Any, tokens: Tokens, train: TrainConfig
-) -> transformers.Trainer:
-    """One of TRL's trainers over pairs, with a reference policy."""
-    # Reference log-probabilities are computed for every row that a trainer is given: it isn't given others.
-    return reference_trainer(cls, policy, settings, *drawn_pairs(tokens, train, settings, pair_columns))
-
-
-def reference_unshared(kind: str, method: FineTuning | None) -> str | None:
-    """Why workers can't share weights where a reference is asked in every step; ``None`` where it was before them."""
+def reference_sharding_obstacle(kind: str, method: FineTuning | None) -> str | None:
+    """Why workers can't shard weights where the reference policy is asked in every step; ``None`` where its
+    log-probabilities are computed before training.
+    """
     if method is None or not method.reference_stays:
         return None
-    return f"{kind}'s reference is a second adapter, of which there are no shares"
-
-
-def reference_trainer(
-    cls: Any,
-    policy: Policy,
-    settings: Any,
-    rows: Iterable[dict[str, Any]],
-    order: np.ndarray,
-    lengths: np.ndarray,
-    reference_columns: tuple[str, str] = ("ref_chosen_logps", "ref_rejected_logps"),
-) -> transformers.Trainer:
-    """One of TRL's trainers with a reference policy, over rows of tokens that are cut to length already.
-
-    ``order`` says by their places which are drawn when, ``lengths`` how long the drawn ones are;
-    ``reference_columns`` is what the trainer calls what it computes of the reference.
-    """
-    import torch
-    from torch.utils.data import DataLoader
-
-    from trainables.training.trainer_setup import on_disk, trainer_over
-
-    class Tokenized(cls):
-        def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
-            return dataset
-
-        def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
-            with self.accelerator.autocast():  # as in training, or they would not cancel at the first step
-                return super().compute_ref_log_probs(model, inputs)
-
-        def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
-            """Reference log-probabilities as columns, (rows,) each; every worker computes its share of the rows.
-
-            TRL keeps them in a file, where other workers don't find it: its folder is each process's own.
-            """
-            loader = DataLoader(dataset, batch_size=batch_size, collate_fn=self.data_collator)
-            gather = self.accelerator.gather_for_metrics
-            found = [
-                gather(self.compute_ref_log_probs(self.model, batch))
-                for batch in self.accelerator.prepare(loader)
-            ]
-            for column, values in zip(reference_columns, zip(*found, strict=True), strict=True):
-                dataset = dataset.add_column(column, torch.cat(values).float().cpu().numpy())
-            return dataset
-
-    return trainer_over(Tokenized, policy, settings, on_disk(rows), order, lengths)
-
-
-def reference_free_trainer(
-    cls: Any, policy: Policy, settings: Any, tokens: Tokens, train: TrainConfig
-) -> transformers.Trainer:
-    """One of TRL's trainers over pairs that know no reference; rows are tokens that are cut to length already.
-
-    TRL would tokenize rows itself, and cut an answer to what its prompt and the longer answer leave of the length,
-    which may be nothing. Here it is given a data set that isn't changed.
-    """
-    from datasets import Dataset
-
-    from trainables.training.trainer_setup import on_disk, trainer_over
-
-    class Ready(Dataset):
-        def map(self, *args: Any, **options: Any) -> Any:
-            return self
-
-    rows, order, lengths = drawn_pairs(tokens, train, settings, _sides)
-    return trainer_over(cls, policy, settings, on_disk(rows, Ready), order, lengths)
-
-
-def _sides(chosen: Encoded, rejected: Encoded) -> dict[str, list[int]]:
-    """TRL's columns of both answers with their prompts: input_ids, attention_mask, labels."""
-    columns: dict[str, list[int]] = {}
-    for side, one in (("chosen", chosen), ("rejected", rejected)):
-        columns[f"{side}_input_ids"] = one.input_ids
-        columns[f"{side}_attention_mask"] = [1] * len(one.input_ids)
-        columns[f"{side}_labels"] = one.labels
-    return columns
+    return f"{kind}'s reference policy is a second adapter, which can't be sharded"
 
 
 def encode_answer(
@@ -242,15 +167,6 @@ def encode_answer(
 
 def answer_logprobs(policy: Policy, rows: Sequence[Encoded], batch: int) -> np.ndarray:
     """The mean log-probability of each row's labelled tokens, in nats: (rows,)."""
-    from trainables.scoring.likelihood import judge, mean_logprobs
+    from trainables.scoring.likelihood import log_likelihoods, mean_logprobs
 
-    return mean_logprobs(judge(policy, rows, batch))
-
-
-def pair_columns(chosen: Encoded, rejected: Encoded) -> dict[str, list[int]]:
-    """TRL's columns ``prompt_ids``, ``chosen_ids``, ``rejected_ids``.
-
-    TRL has one prompt for both answers. Where the cutoff left less of it to one of them, both have that less.
-    """
-    prompt = min(chosen.prompt, rejected.prompt, key=len)
-    return {"prompt_ids": prompt, "chosen_ids": chosen.answer, "rejected_ids": rejected.answer}
+    return mean_logprobs(log_likelihoods(policy, rows, batch))

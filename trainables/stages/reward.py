@@ -1,4 +1,4 @@
-"""Reward modelling: one number for an answer, higher for the chosen one, through TRL's reward trainer."""
+"""Reward modelling: one number for each answer, higher for chosen than for rejected ones, by TRL's reward trainer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pydantic import Field
 
 from trainables.stages.base import Task
 from trainables.stages.forward_pass import Batch
-from trainables.stages.preference import PairStage, drawn_pairs
+from trainables.stages.preference import PairStage, draw_pairs
 
 if TYPE_CHECKING:
-    import transformers
-
     from trainables.config.train import TrainConfig
     from trainables.tokenization.encode import Encoded
     from trainables.training.policy import Policy
+    from trainables.training.stage_trainer import StageTrainer
 
 
 class Reward(PairStage):
@@ -25,7 +24,7 @@ class Reward(PairStage):
     plus ``center_rewards_coefficient`` (r(chosen) + r(rejected))^2, which keeps rewards around 0 (Eisenstein et al.,
     2023, arXiv:2312.09244, equation 2).
 
-    r is a new head's one number at the answer's last token. Quality is pair accuracy by reward.
+    r is the output of a new head at the answer's last token. Quality is pair accuracy by reward.
     """
 
     kind: Literal["reward"] = "reward"
@@ -38,22 +37,22 @@ class Reward(PairStage):
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
-    ) -> transformers.Trainer:
+    ) -> StageTrainer:
         from trl import RewardConfig, RewardTrainer
 
-        from trainables.training.trainer_setup import on_disk, trainer_over
+        from trainables.training.trainer_setup import make_trainer, rows_on_disk
 
         settings = RewardConfig(
             **arguments,
             max_length=None,  # rows are cut to length already; TRL would drop the longer ones
-            disable_dropout=False,  # the method's own, if it has any
+            disable_dropout=False,  # the method decides about dropout
             center_rewards_coefficient=self.center_rewards_coefficient or None,
         )
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
-        pairs, order, lengths = drawn_pairs(tokens, train, settings, _columns)
-        return trainer_over(RewardTrainer, policy, settings, on_disk(pairs), order, lengths)
+        pairs, places, lengths = draw_pairs(tokens, train, settings, _columns)
+        return make_trainer(RewardTrainer, policy, settings, rows_on_disk(pairs), places, lengths)
 
-    def worth(self, policy: Policy, answers: Sequence[Encoded]) -> np.ndarray:
+    def answer_scores(self, policy: Policy, answers: Sequence[Encoded]) -> np.ndarray:
         return rewards(policy, answers, self.eval_batch)
 
 
@@ -63,14 +62,14 @@ def _columns(chosen: Encoded, rejected: Encoded) -> dict[str, list[int]]:
 
 def rewards(policy: Policy, rows: Sequence[Encoded], batch: int) -> np.ndarray:
     """Each answer's reward, at its last token: (rows,)."""
-    from trainables.scoring.likelihood import in_batches
+    from trainables.scoring.likelihood import map_in_batches
 
-    return np.array(in_batches(policy, rows, batch, _rewards))
+    return np.array(map_in_batches(policy, rows, batch, _batch_rewards))
 
 
-def _rewards(policy: Policy, rows: Sequence[Encoded]) -> Iterator[float]:
-    from trainables.scoring.likelihood import last_hidden
+def _batch_rewards(policy: Policy, rows: Sequence[Encoded]) -> Iterator[float]:
+    from trainables.scoring.likelihood import last_hidden_states
 
-    # In 32 bits: rewards rounded to 16 would tie where answers differ little.
-    last = last_hidden(policy.causal.base_model, rows, policy)
+    # In 32 bits: rewards rounded to 16 bits would tie where answers differ little.
+    last = last_hidden_states(policy.causal.base_model, rows, policy)
     yield from (last @ policy.causal.score.weight.float()[0]).tolist()

@@ -1,4 +1,4 @@
-"""Simple preference optimization: the chosen answer likelier per token than the rejected one, by a margin."""
+"""Simple preference optimization: make chosen answers likelier per token than rejected ones, by a margin."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from trainables.stages.forward_pass import Batch, WholeLogits
-from trainables.stages.preference import PairStage, reference_free_trainer
+from trainables.stages.preference import PairStage
 
 if TYPE_CHECKING:
-    import transformers
-
     from trainables.config.train import TrainConfig
     from trainables.training.policy import Policy
+    from trainables.training.stage_trainer import StageTrainer
 
 
 class SimPO(PairStage):
     """-ln sigmoid(beta (mean log-probability of chosen - that of rejected) - gamma), means per token (Meng et al.,
-    2024, arXiv:2405.14734, equation 6). ``label_smoothing`` is the share of pairs taken to be the wrong way round.
+    2024, arXiv:2405.14734, equation 6). ``label_smoothing`` is the share of pairs assumed mislabelled.
     The paper's ``beta`` is 2 to 10 and its ``gamma`` 0.3 to 1.6 (its table 8).
 
     There is no reference policy. Quality is pair accuracy by mean log-probability per token.
@@ -30,20 +29,22 @@ class SimPO(PairStage):
     gamma: float = Field(default=1.0, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
 
-    learning_rate_share: ClassVar[float] = 0.1
+    learning_rate_factor: ClassVar[float] = 0.1
 
     def forward_pass(self, rows: int, tokens: int) -> Batch:
         return Batch(2 * rows, tokens, 2 * rows * tokens, WholeLogits(forward=2))
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
-    ) -> transformers.Trainer:
+    ) -> StageTrainer:
         from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+        from trainables.stages.reference_free_trainer import reference_free_trainer
 
         settings = CPOConfig(
             **arguments,
             max_length=cutoff,
-            disable_dropout=False,
+            disable_dropout=False,  # the method decides about dropout
             loss_type="simpo",
             cpo_alpha=0.0,  # no likelihood term
             beta=self.beta,

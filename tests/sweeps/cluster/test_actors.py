@@ -18,6 +18,7 @@ from trainables.results import read_record
 from trainables.runner import worker_loop
 from trainables.runner.run import TrialContext, run_trial
 from trainables.runner.trial_state import Trial
+from trainables.runner.workspace import LocalWorkspace
 from trainables.training.training_callback import NoControl
 from trainables.trial.config import TrialConfig
 
@@ -220,12 +221,18 @@ class Heard:
         return SimpleNamespace(remote=remote)
 
 
+def run_job(job: dict[str, Any], hub: Any = None, board: Any = None, workers: int = 1) -> dict[str, Any]:
+    """Runs a job in its run folder as a slot's worker does, and gives its record as JSON."""
+    loop = worker_loop.WorkerLoop(hub, board, workers)
+    return loop.run_job(job, LocalWorkspace(Path(job["run"]))).model_dump(mode="json")
+
+
 def test_what_is_validated_between_the_searchs_steps_costs_the_driver_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ray, "get", lambda answer: answer)
     hub = Heard()
-    control = worker_loop.FromHub(hub, Heard(), "a", frozenset({2, 4}))
+    control = worker_loop.HubControl(hub, Heard(), "a", frozenset({2, 4}))
     decisions = [control.report(step, {"objective": 0.5}) for step in range(1, 6)]
     assert decisions == ["continue", "stop", "continue", "stop", "continue"]
     assert [given[0]["step"] for name, given in hub.told if name == "report"] == [2, 4]
@@ -255,7 +262,7 @@ def test_a_trial_that_kills_its_worker_every_time_becomes_a_failed_row(
         assert handed[-1] is not None
         return handed[-1]
 
-    record = worker_loop._run(play(story()), None, None, 1, None)
+    record = run_job(play(story()), workers=1)
     assert record["status"] == "failed"
     assert f"died {worker_loop.MAX_ATTEMPTS} times" in record["error"]
     assert (record["slot"], record["slot_trial"]) == ("s", 3)
@@ -338,9 +345,7 @@ def test_what_befell_one_worker_of_a_group_is_the_trials_record_and_it_is_not_ru
     tmp_path: Path,
 ) -> None:
     config = make_config(Path("/nowhere"), "rows.jsonl")
-    record = worker_loop._run(
-        failed_alone(config, tmp_path, out_of_memory_in="backward"), None, None, 2, None
-    )
+    record = run_job(failed_alone(config, tmp_path, out_of_memory_in="backward"), workers=2)
     assert (record["status"], record["error"]) == ("out_of_memory", "MemoryError: none left")
     assert (record["slot"], record["workers"]) == ("s", 2)
     written = read_record(tmp_path / "trials" / config.trial_id())
@@ -358,11 +363,11 @@ def test_where_memory_ran_out_in_one_worker_all_go_on_with_half_the_rows_if_the_
     halved = []
 
     def run_trial(*args: Any, **options: Any) -> Any:
-        halved.append(options["halved"])
+        halved.append(args[5])
         return Trial(config, config, TrialContext(tmp_path), NoControl()).record("done")
 
-    monkeypatch.setattr("trainables.runner.run.run_trial", run_trial)
-    record = worker_loop._run(job, None, None, 2, None)
+    monkeypatch.setattr("trainables.runner.worker_loop.run_trial", run_trial)
+    record = run_job(job, workers=2)
     assert (halved, record["status"]) == (([True], "done") if again else ([], "out_of_memory"))
 
 
@@ -404,7 +409,7 @@ def test_a_trial_whose_worker_was_ended_for_want_of_memory_did_not_fit(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     config = make_config(tiny_model, "rows.jsonl")
-    record = worker_loop._run(starved(config, tmp_path, 1), None, None, 1, None)
+    record = run_job(starved(config, tmp_path, 1), workers=1)
     assert record["status"] == "out_of_memory"
     assert "the node's memory had run out" in record["error"]
     assert read_record(tmp_path / "trials" / config.trial_id()) is not None
@@ -413,11 +418,11 @@ def test_a_trial_whose_worker_was_ended_for_want_of_memory_did_not_fit(
 def test_with_the_specs_leave_it_gets_half_the_rows_once(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_loop, "FromHub", lambda *given: NoControl())
+    monkeypatch.setattr(worker_loop, "HubControl", lambda *given: NoControl())
     config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), retry_out_of_memory=True)
-    record = worker_loop._run(starved(config, tmp_path, 1), None, None, 1, None)
+    record = run_job(starved(config, tmp_path, 1), workers=1)
     assert (record["status"], record["retried_batch_size"]) == ("done", 2)
-    assert worker_loop._run(starved(config, tmp_path, 2), None, None, 1, None)["status"] == "out_of_memory"
+    assert run_job(starved(config, tmp_path, 2), workers=1)["status"] == "out_of_memory"
 
 
 @pytest.mark.parametrize(
@@ -452,7 +457,7 @@ def test_a_trial_whose_sweep_is_gone_has_not_failed_and_can_be_gone_on_with(
 
     monkeypatch.setattr(ray, "get", died)
     config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), steps=3)
-    with pytest.raises(worker_loop.Deserted):
-        run_trial(config, TrialContext(tmp_path), worker_loop.FromHub(Gone(), Gone(), config.trial_id()))
+    with pytest.raises(worker_loop.SweepGone):
+        run_trial(config, TrialContext(tmp_path), worker_loop.HubControl(Gone(), Gone(), config.trial_id()))
     assert not ray.is_initialized()
     assert read_record(tmp_path / "trials" / config.trial_id()) is None

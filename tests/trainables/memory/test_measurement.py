@@ -20,7 +20,7 @@ from tests.helpers.tiny_model import HIDDEN, LAYERS, VOCAB, make_model
 from tests.helpers.trials import METHODS, make_config, make_policy, run, write_rows
 from trainables.memory.measurement import Meter, ResidentSet, measure, weight_bytes
 from trainables.memory.measuring_process import MALLOC, MeasuringFailed, MeasuringProcess, environment
-from trainables.runner.run import Place, run_trial
+from trainables.runner.run import TrialContext, run_trial
 from trainables.trial.config import TrialConfig
 
 MIB = 2**20
@@ -142,7 +142,7 @@ def test_where_clear_refs_is_read_only_peaks_are_null_and_tensors_are_counted(
     if shutil.which("unshare") is None or subprocess.run([*mount, "true"], capture_output=True).returncode:
         pytest.skip("a read-only /proc needs the right to mount")
     code = (
-        "import sys; from trainables import noise; noise.silence()\n"
+        "import sys; from trainables.system import quiet; quiet.silence()\n"
         "from trainables.trial.config import TrialConfig; from trainables.memory.measurement import measure\n"
         "print(measure(TrialConfig.model_validate_json(sys.argv[1])).model_dump_json())"
     )
@@ -428,7 +428,7 @@ def test_memory_is_measured_once_per_shape_and_the_record_names_the_trial(
     first = make_config(tiny_model, rows, "lora")
     second = make_config(tiny_model, rows, {**METHODS["lora"], "alpha": 3}, learning_rate=5e-3, seed=2)
     third = make_config(tiny_model, rows, "lora", batch_size=2)
-    records = [run(config, tmp_path, measuring=counting) for config in (first, second, third)]
+    records = [run(config, tmp_path, memory_gauge=counting) for config in (first, second, third)]
     assert counting.asked == 2
     assert [record.memory_trial for record in records] == [
         first.trial_id(),
@@ -454,7 +454,7 @@ class Failing:
 def test_a_trial_that_cannot_be_measured_says_so(
     tiny_model: Path, rows: Path, tmp_path: Path, ran_out: bool, status: str
 ) -> None:
-    record = run_trial(make_config(tiny_model, rows), Place(tmp_path), measuring=Failing(ran_out))
+    record = run_trial(make_config(tiny_model, rows), TrialContext(tmp_path), memory_gauge=Failing(ran_out))
     assert record.status == status
     assert record.error == "measuring memory: the measuring process ended with code -9"
     assert record.quality is not None  # what was found out is kept
@@ -471,8 +471,8 @@ def test_a_trial_whose_measuring_was_ended_from_outside_is_gone_on_with(
     tiny_model: Path, rows: Path, tmp_path: Path, measuring: MeasuringProcess
 ) -> None:
     config = make_config(tiny_model, rows)
-    assert run_trial(config, Place(tmp_path), measuring=Ended()).status == "interrupted"
-    assert run_trial(config, Place(tmp_path), measuring=measuring).status == "done"
+    assert run_trial(config, TrialContext(tmp_path), memory_gauge=Ended()).status == "interrupted"
+    assert run_trial(config, TrialContext(tmp_path), memory_gauge=measuring).status == "done"
 
 
 def test_a_measuring_process_says_when_it_was_told_to_end(tiny_model: Path, rows: Path) -> None:

@@ -11,18 +11,20 @@ from typing import Any
 import pytest
 import torch
 
-from sweeps.planning.memory.cell_memory import Case, Foretold
+from sweeps.planning.memory.cell_memory import CellMemory, ConfigMemory
 from tests.helpers.trials import METHODS, make_config, make_policy, write_rows
 from trainables.config.model import ModelConfig
 from trainables.data import loading
 from trainables.memory import measurement
+from trainables.memory.activations import kept_bytes
+from trainables.memory.held import quantization_bytes, weight_bytes
 from trainables.memory.measuring_process import MeasuringProcess
 from trainables.memory.prediction import predict
-from trainables.memory.step import Prediction, Step
+from trainables.memory.step import MemoryPrediction, TrainingStep
 from trainables.methods.footprint import Footprint
 from trainables.models import decoder_shape, locate
-from trainables.stages.forward_pass import Batch, Round, WholeLogits
-from trainables.training.trainer_setup import arguments
+from trainables.stages.forward_pass import Batch, Rollout, WholeLogits
+from trainables.training.trainer_setup import training_arguments
 from trainables.trial.config import TrialConfig
 
 SMOLLM2 = {
@@ -61,11 +63,11 @@ def test_parameters_are_counted_as_transformers_has_them(kind: str, tied: bool) 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     expected = sum(parameter.numel() for parameter in model.parameters())
-    assert decoder_shape.of(json.loads(config.to_json_string(use_diff=False))).params == expected
+    assert decoder_shape.from_config(json.loads(config.to_json_string(use_diff=False))).params == expected
 
 
 def test_the_real_models_parameters_are_known_from_its_config_alone() -> None:
-    assert decoder_shape.of(SMOLLM2).params == 134_515_008
+    assert decoder_shape.from_config(SMOLLM2).params == 134_515_008
 
 
 @pytest.mark.parametrize(
@@ -76,8 +78,8 @@ def test_the_real_models_parameters_are_known_from_its_config_alone() -> None:
     ],
 )
 def test_a_model_that_cannot_be_told_says_why(config: dict[str, Any], said: str) -> None:
-    with pytest.raises(decoder_shape.Unforeseen, match=said):
-        decoder_shape.of(config)
+    with pytest.raises(decoder_shape.MemoryNotPredictable, match=said):
+        decoder_shape.from_config(config)
 
 
 # What a method trains and holds
@@ -90,15 +92,15 @@ def test_a_footprint_counts_what_really_trains_and_what_is_held(
     config = make_config(tiny_model, rows, name)
     model = make_policy(config).model
     assert config.method is not None
-    numbers = decoder_shape.of(model.config.to_dict())
+    numbers = decoder_shape.from_config(model.config.to_dict())
     taken = config.method.footprint(numbers)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert taken.trained_params(numbers) == sum(parameter.numel() for parameter in trained)
-    step = Step(config.train, numbers, taken, Batch(1, 1, 1), "cpu", "eager", "bfloat16")
-    found = step.weights() + step.quantization()
+    step = TrainingStep(config.train, numbers, taken, Batch(1, 1, 1), "cpu", "eager", "bfloat16")
+    counted = weight_bytes(step) + quantization_bytes(step)
     buffers = sum(t.numel() * t.element_size() for t in model.buffers())
     # Code books: 64 bytes a layer, and a KiB more with double quantization.
-    assert found == pytest.approx(measurement.weight_bytes(model) - buffers, rel=0.002, abs=40_000)
+    assert counted == pytest.approx(measurement.weight_bytes(model) - buffers, rel=0.002, abs=40_000)
 
 
 # What autograd keeps
@@ -115,19 +117,21 @@ def test_what_is_kept_for_the_backward_pass_is_what_autograd_saves(
     saved, (count, tokens) = kept_by_autograd(config)
     assert config.method is not None
     policy = make_policy(config)
-    numbers = decoder_shape.of(policy.model.config.to_dict())
+    numbers = decoder_shape.from_config(policy.model.config.to_dict())
     batch = Batch(count, tokens, count * tokens)
-    step = Step(config.train, numbers, config.method.footprint(numbers), batch, "cpu", attention, "bfloat16")
-    assert step.kept() == pytest.approx(saved, rel=0.1)
+    step = TrainingStep(
+        config.train, numbers, config.method.footprint(numbers), batch, "cpu", attention, "bfloat16"
+    )
+    assert kept_bytes(step) == pytest.approx(saved, rel=0.1)
 
 
 def kept_by_autograd(config: TrialConfig) -> tuple[int, tuple[int, int]]:
     """Bytes of what one forward pass saves, weights themselves left out, and its (rows, tokens)."""
     policy = make_policy(config)
-    rows = loading.load(config.data, config.stage.needs)
+    rows = loading.load(config.data, config.stage.row_type)
     longest, _ = measurement._longest(config, policy, rows.train)
     train = config.train.model_copy(update={"steps": 1})
-    options = arguments(train, 1, Path("/nonexistent"), workers=1, device="cpu") | {"save_strategy": "no"}
+    options = training_arguments(train, 1, Path("/nonexistent"), workers=1, device="cpu") | {"save_strategy": "no"}
     trainer: Any = config.stage.trainer(
         policy, longest * train.update_rows, train, config.data.cutoff, options
     )
@@ -148,7 +152,7 @@ def kept_by_autograd(config: TrialConfig) -> tuple[int, tuple[int, int]]:
             return compute(model, inputs, **options)
 
     trainer.compute_loss = watched
-    measurement.follow_quietly(trainer, measurement._Counted())
+    trainer.add_callback(measurement._Counted())
     trainer.train()
     return sum(tensor.untyped_storage().nbytes() for tensor in saved.values()), seen[0]
 
@@ -156,9 +160,9 @@ def kept_by_autograd(config: TrialConfig) -> tuple[int, tuple[int, int]]:
 # Moments, by hand
 
 
-def told(method: dict[str, Any], batch: Batch, **train: Any) -> Prediction:
+def told(method: dict[str, Any], batch: Batch, **train: Any) -> MemoryPrediction:
     config = make_config(Path("/m"), "rows.jsonl", method, **train)
-    return predict(config, decoder_shape.of(SMOLLM2), batch, "cpu", "eager")
+    return predict(config, decoder_shape.from_config(SMOLLM2), batch, "cpu", "eager")
 
 
 def test_full_in_fp32_holds_weights_gradients_and_two_moments() -> None:
@@ -196,7 +200,7 @@ def test_eight_bit_states_take_a_quarter_and_accumulated_gradients_stay() -> Non
     ],
 )
 def test_what_goes_with_quantized_weights_is_told_apart(method: dict[str, Any], each: float) -> None:
-    numbers, found = decoder_shape.of(SMOLLM2), told(method, Batch(1, 16, 16))
+    numbers, found = decoder_shape.from_config(SMOLLM2), told(method, Batch(1, 16, 16))
     linear = numbers.layers * numbers.linear_params
     assert found.quantization == int(each * linear)
     others = 2 * (numbers.params - linear) + 4 * Footprint(
@@ -213,8 +217,8 @@ def test_a_row_of_8_bits_has_a_scale_of_4_bytes() -> None:
 def test_a_reward_model_has_a_head_of_its_own_and_none_that_predicts_tokens() -> None:
     untied = {**SMOLLM2, "tie_word_embeddings": False}
     config = make_config(Path("/m"), "rows.jsonl", {"kind": "freeze", "layers": 1, "head": True})
-    found = predict(config, decoder_shape.of(untied), Batch(2, 16, labels=0), "cpu", "eager")
-    numbers = decoder_shape.of(SMOLLM2)
+    found = predict(config, decoder_shape.from_config(untied), Batch(2, 16, labels=0), "cpu", "eager")
+    numbers = decoder_shape.from_config(SMOLLM2)
     trained = numbers.layer_params + 576
     assert found.optimizer == 8 * trained
     assert found.weights == 2 * (numbers.params - numbers.layer_params) + 4 * trained
@@ -223,14 +227,14 @@ def test_a_reward_model_has_a_head_of_its_own_and_none_that_predicts_tokens() ->
 def test_a_layers_gradients_grow_while_what_was_kept_for_them_goes() -> None:
     one = {"kind": "freeze", "layers": 1}
     assert told(one, Batch(64, 128, labels=0)).gradients == 0
-    assert told(one, Batch(1, 16, labels=0)).gradients == 4 * decoder_shape.of(SMOLLM2).layer_params
+    assert told(one, Batch(1, 16, labels=0)).gradients == 4 * decoder_shape.from_config(SMOLLM2).layer_params
 
 
 def test_a_layer_between_those_that_train_and_the_loss_is_gone_through() -> None:
-    numbers = decoder_shape.of(SMOLLM2)
-    assert Footprint(trained_layers=2).reached(numbers) == 2
-    assert Footprint(trained_layers=2, first=True).reached(numbers) == 30
-    assert Footprint(rank=8, adapted=frozenset({"q_proj"})).reached(numbers) == 30
+    numbers = decoder_shape.from_config(SMOLLM2)
+    assert Footprint(trained_layers=2).layers_with_gradients(numbers) == 2
+    assert Footprint(trained_layers=2, first_layers=True).layers_with_gradients(numbers) == 30
+    assert Footprint(rank=8, adapted=frozenset({"q_proj"})).layers_with_gradients(numbers) == 30
 
 
 # Where answers are sampled
@@ -241,12 +245,12 @@ COUNT, HEAD = 134_515_008, 576 + 1  # weights of the model, and of a value head
 
 def optimizing(
     method: dict[str, Any], rows: int = 4, tokens: int = 64, device: str = "cpu", **stage: Any
-) -> Prediction:
+) -> MemoryPrediction:
     stage = {"kind": "ppo", "reward": "commands", "max_new_tokens": 16, **stage}
     config = make_config(Path("/m"), "rows.jsonl", method, stage=stage, gradient_checkpointing=True)
     batch = config.stage.forward_pass(rows, tokens)
     assert batch is not None
-    return predict(config, decoder_shape.of(SMOLLM2), batch, device, "eager")
+    return predict(config, decoder_shape.from_config(SMOLLM2), batch, device, "eager")
 
 
 def test_the_reference_is_kept_where_all_trains_and_cast_while_it_answers() -> None:
@@ -275,7 +279,7 @@ def test_a_reward_model_that_is_there_is_counted_as_it_is(tmp_path: Path) -> Non
     trained = {"trial": "3f2a9c81d0b4", "folder": str(tmp_path)}
     (tmp_path / "config.json").write_text(json.dumps({**SMOLLM2, "num_hidden_layers": 1}))
     whole = optimizing({"kind": "lora"}, device="cuda", reward=trained)
-    assert whole.reward == 2 * (COUNT - 29 * decoder_shape.of(SMOLLM2).layer_params + 576)
+    assert whole.reward == 2 * (COUNT - 29 * decoder_shape.from_config(SMOLLM2).layer_params + 576)
     # Mapped from its file, the embedding isn't read as a whole.
     assert optimizing({"kind": "lora"}, reward=trained).reward == whole.reward - 2 * 49152 * 576
     (tmp_path / "adapter_config.json").write_text(
@@ -306,8 +310,8 @@ def test_more_and_longer_answers_take_more_and_mini_batches_less(method: dict[st
 def test_a_plan_names_every_part_of_ppos_peak_and_they_sum_up_to_it() -> None:
     stage = {"kind": "ppo", "reward": {"cell": "reward-nf4"}, "max_new_tokens": 16}
     config = make_config(Path("/m"), "rows.jsonl", {"kind": "qlora"}, stage=stage)
-    case = Case(config, decoder_shape.of(SMOLLM2), 64, 1, "cuda")
-    found = Foretold(case, case, 64).to_json()
+    case = ConfigMemory(config, decoder_shape.from_config(SMOLLM2), 64, 1, "cuda")
+    found = CellMemory(case, case, 64).to_json()
     parts = {name for name in found if name not in ("least_bytes", "peak_bytes", "correction")}
     assert parts >= {f"{part}_bytes" for part in ("quantization", "reference", "value", "reward")}
     assert found["peak_bytes"] == sum(found[part] for part in parts)
@@ -317,9 +321,9 @@ def test_a_plan_names_every_part_of_ppos_peak_and_they_sum_up_to_it() -> None:
 def test_accumulated_gradients_are_no_part_of_what_comes_before_the_updates() -> None:
     found = optimizing({"kind": "full"})
     config = make_config(Path("/m"), "rows.jsonl", {"kind": "full"}, gradient_accumulation=2)
-    batch = Batch(4, 64, 64, WholeLogits(kept=5, cast=6), Round(4, 16))
+    batch = Batch(4, 64, 64, WholeLogits(kept=5, cast=6), Rollout(4, 16))
     assert found.gradients == 0
-    assert predict(config, decoder_shape.of(SMOLLM2), batch, "cpu", "eager").gradients == 4 * COUNT
+    assert predict(config, decoder_shape.from_config(SMOLLM2), batch, "cpu", "eager").gradients == 4 * COUNT
 
 
 # Against measured peaks
@@ -353,7 +357,7 @@ def long_rows(path: Path) -> Path:
 @pytest.mark.timeout(3600)
 def test_every_cell_of_a_grid_is_foretold_within_ten_percent(tmp_path: Path) -> None:
     long = long_rows(tmp_path / "long.jsonl")
-    model = locate.folder(ModelConfig(name="smollm2-135m"), fetch=True)
+    model = locate.model_folder(ModelConfig(name="smollm2-135m"), fetch=True)
     cells = {}
     for name, checkpointing, batch, cutoff in itertools.product(GRID, (False, True), (2, 8), (128, 512)):
         cells[f"{name:7} {checkpointing!s:5} {batch} x {cutoff}"] = make_config(
@@ -381,7 +385,7 @@ def worst_error(cells: dict[str, TrialConfig], workers: int = 1) -> float:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_ppo_is_foretold_within_ten_percent(tmp_path: Path) -> None:
-    model = locate.folder(ModelConfig(name="smollm2-135m"), fetch=True)
+    model = locate.model_folder(ModelConfig(name="smollm2-135m"), fetch=True)
 
     def ppo(name: str, checkpointing: bool, batch: int, new: int, **stage: Any) -> TrialConfig:
         stage = {"kind": "ppo", "reward": "commands", "max_new_tokens": new, "eval_batch": 1, **stage}

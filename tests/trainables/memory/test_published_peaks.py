@@ -9,22 +9,24 @@ import pytest
 
 from tests.helpers.trials import make_config
 from trainables.memory.prediction import predict
-from trainables.memory.step import Prediction
-from trainables.models.catalog import KNOWN
-from trainables.models.decoder_shape import Shape
+from trainables.memory.step import MemoryPrediction
+from trainables.models.catalog import CATALOG
+from trainables.models.decoder_shape import DecoderShape
 from trainables.stages.forward_pass import Batch, WholeLogits
 
 GIB = 2**30
 # LLaMA (Touvron et al., 2023, arXiv:2302.13971, table 2; the width of its MLPs is in the weights' config.json).
 LLAMA = {
-    "7B": Shape(32, 4096, 11008, 32, 32, 128, 32000, tied=False),
-    "13B": Shape(40, 5120, 13824, 40, 40, 128, 32000, tied=False),
-    "33B": Shape(60, 6656, 17920, 52, 52, 128, 32000, tied=False),
-    "65B": Shape(80, 8192, 22016, 64, 64, 128, 32000, tied=False),
+    "7B": DecoderShape(32, 4096, 11008, 32, 32, 128, 32000, tied=False),
+    "13B": DecoderShape(40, 5120, 13824, 40, 40, 128, 32000, tied=False),
+    "33B": DecoderShape(60, 6656, 17920, 52, 52, 128, 32000, tied=False),
+    "65B": DecoderShape(80, 8192, 22016, 64, 64, 128, 32000, tied=False),
 }
 
 
-def foretold(shape: Shape, method: dict[str, Any], rows: int, tokens: int, **train: Any) -> Prediction:
+def foretold(
+    shape: DecoderShape, method: dict[str, Any], rows: int, tokens: int, **train: Any
+) -> MemoryPrediction:
     train = {"gradient_checkpointing": True, **train}
     config = make_config(Path("/m"), "rows.jsonl", method, batch_size=rows, cutoff=tokens, **train)
     return predict(config, shape, Batch(rows, tokens, rows * tokens), "cuda", "sdpa")
@@ -59,7 +61,7 @@ TORCHTUNE_GIB = {
 @pytest.mark.parametrize("name", TORCHTUNE_GIB)
 def test_torchtunes_figures_are_foretold_but_for_our_copy_of_the_head(name: str) -> None:
     method, published = TORCHTUNE_GIB[name]
-    shape = KNOWN["llama-3.1-8b"].shape
+    shape = CATALOG["llama-3.1-8b"].shape
     found = foretold(shape, method, 2, 2048, precision="pure_bf16").total / GIB
     # TRL's loss in chunks spells a head that doesn't train out in fp32; torchtune's keeps it in 16 bits.
     copy = 4 * shape.embedding_params / GIB
@@ -85,7 +87,7 @@ def test_pefts_figures_are_foretold_and_the_allocators_free_blocks_are_not(name:
     config = make_config(Path("/m"), "rows.jsonl", method, precision="pure_bf16", batch_size=4, cutoff=768)
     # transformers' own loss: the logits in bf16 and in fp32, and their gradients.
     batch = Batch(4, 768, 4 * 768, WholeLogits(kept=6))
-    found = predict(config, KNOWN["llama-3.2-3b"].shape, batch, "cuda", "sdpa").total / 1e9
+    found = predict(config, CATALOG["llama-3.2-3b"].shape, batch, "cuda", "sdpa").total / 1e9
     print(f"Llama 3.2 3B {name}: published {measured} GB, foretold {found:.1f} GB")
     assert found < measured
     assert found == pytest.approx(measured, rel=0.1)

@@ -53,7 +53,7 @@ def test_a_cell_trains_resumes_exactly_and_says_what_memory_it_takes(
     stage: str, method: str, plan: Plan, measuring: MeasuringProcess, table: list[str], tmp_path: Path
 ) -> None:
     config = plan.cell(f"{stage}-{method}").suggested()
-    done = run(config, tmp_path / "undisturbed", measuring=measuring)
+    done = run(config, tmp_path / "undisturbed", memory_gauge=measuring)
     assert (done.status, done.steps) == ("done", STEPS)
     assert done.quality == done.metrics[str(done.quality_name)]
     run(config, tmp_path / "resumed", control=At(interrupt_at=1))

@@ -25,8 +25,8 @@ from trainables.data import loading
 from trainables.memory.measurement import is_out_of_memory
 from trainables.methods import LoRA
 from trainables.results import Record, read_record
-from trainables.runner.run import Place, run_trial
-from trainables.training.training_callback import Tally, Watch, last_checkpoint
+from trainables.runner.run import TrialContext, run_trial
+from trainables.training.training_callback import Progress, TrialCallback, last_checkpoint
 from trainables.trial.config import TrialConfig
 from trainables.trial.loading import load_tokenizer
 
@@ -96,7 +96,7 @@ def test_an_epoch_sees_every_row_once(
 
 @pytest.mark.parametrize("lengths", [{}, {"steps": 3, "epochs": 1}])
 def test_one_of_steps_and_epochs_is_wanted(lengths: dict[str, int]) -> None:
-    with pytest.raises(ValidationError, match="give one of steps and epochs"):
+    with pytest.raises(ValidationError, match="give exactly one of steps and epochs"):
         TrainConfig(learning_rate=1e-3, **lengths)  # type: ignore[arg-type]
 
 
@@ -369,7 +369,7 @@ def test_a_record_says_what_was_done_where_and_with_what(
     import time
 
     config = make_config(tiny_model, rows)
-    place = Place(tmp_path, slot="slot-1", slot_trial=3, given_at=time.time() - 5)
+    place = TrialContext(tmp_path, slot="slot-1", slot_trial=3, given_at=time.time() - 5)
     record = run_trial(config, place)
     assert record == read_record(folder(config, tmp_path))
     assert record.status == "done"
@@ -466,7 +466,7 @@ def test_every_setting_is_part_of_the_id(tiny_model: Path, rows: Path, leaves: d
 
 
 def failed(config: TrialConfig, run_folder: Path, **options: Any) -> Record:
-    record = run_trial(config, Place(run_folder), **options)
+    record = run_trial(config, TrialContext(run_folder), **options)
     assert record == read_record(folder(config, run_folder))
     assert (folder(config, run_folder) / "error.txt").read_text().startswith("Traceback")
     return record
@@ -618,9 +618,9 @@ def test_the_same_config_gives_the_same_numbers_whatever_ran_before(
 
 def in_a_fresh_process(config: TrialConfig, run_folder: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from trainables import noise; noise.silence()\n"
-        "from trainables.trial.config import TrialConfig; from trainables.runner.run import Place, run_trial\n"
-        "run_trial(TrialConfig.model_validate_json(sys.argv[1]), Place(Path(sys.argv[2])))"
+        "import sys; from pathlib import Path; from trainables.system import quiet; quiet.silence()\n"
+        "from trainables.trial.config import TrialConfig; from trainables.runner.run import TrialContext, run_trial\n"
+        "run_trial(TrialConfig.model_validate_json(sys.argv[1]), TrialContext(Path(sys.argv[2])))"
     )
     command = [sys.executable, "-c", code, config.model_dump_json(), str(run_folder)]
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
@@ -694,8 +694,8 @@ def test_a_checkpoint_without_its_marker_is_not_one(tiny_model: Path, rows: Path
     config = make_config(tiny_model, rows, steps=6, save_steps=2)
     run(config, tmp_path, control=At(interrupt_at=4))
     trial = folder(config, tmp_path)
-    newest, tally = last_checkpoint(trial)  # type: ignore[misc]
-    assert (newest.name, tally.step) == ("checkpoint-4", 4)
+    newest, progress = last_checkpoint(trial)  # type: ignore[misc]
+    assert (newest.name, progress.step) == ("checkpoint-4", 4)
     (newest / "complete.json").unlink()
     assert last_checkpoint(trial)[0].name == "checkpoint-2"  # type: ignore[index]
     (trial / "checkpoint-2" / "complete.json").unlink()
@@ -709,7 +709,7 @@ def test_the_tenth_checkpoint_is_newer_than_the_ninth(tmp_path: Path) -> None:
     for step in (9, 10):
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "complete.json").write_text(json.dumps({"step": step}))
-    assert last_checkpoint(tmp_path) == (tmp_path / "checkpoint-10", Tally(step=10))
+    assert last_checkpoint(tmp_path) == (tmp_path / "checkpoint-10", Progress(step=10))
 
 
 def test_a_trial_that_died_while_it_was_scored_trains_no_further(
@@ -777,7 +777,7 @@ def test_a_line_that_a_killed_process_cut_short_does_not_swallow_the_next(tmp_pa
     from trainables.results import read_curve
 
     (tmp_path / "curve.jsonl").write_text('{"step": 1, "name": "train_loss", "value": 3.0}\n{"step": 2, "na')
-    watch = Watch(tmp_path, Tally(), At(), dict, frozenset(), lambda: None, int, autosave=False)
+    watch = TrialCallback(tmp_path, Progress(), At(), dict, frozenset(), lambda: None, int, autosave=False)
     watch.write(2, {"train_loss": 2.0})
     watch.close()
     assert [point["step"] for point in read_curve(tmp_path)] == [1, 2]

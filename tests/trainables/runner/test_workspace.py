@@ -1,4 +1,4 @@
-"""Trials in a scratch folder of their node: what they need comes from the URL, what they leave goes there whole."""
+"""Trials in a scratch folder of their node: inputs are downloaded from the run's URL, results uploaded whole."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ import pytest
 
 from tests.helpers.trials import At, make_config, write_rows
 from trainables.results import Record
-from trainables.runner import uploader as outboxes
-from trainables.runner import workspace
-from trainables.runner.run import Place, end_trial, run_trial
-from trainables.runner.uploader import Outbox
-from trainables.runner.workspace import Courier
+from trainables.runner import uploader, workspace
+from trainables.runner.run import TrialContext, end_trial, run_trial
+from trainables.runner.uploader import Uploader
+from trainables.runner.workspace import RemoteWorkspace
 from trainables.storage import url_store
 from trainables.storage.url_store import StorageError, Store
 from trainables.training.checkpoints import COMPLETE
-from trainables.training.training_callback import Alone, Control
+from trainables.training.training_callback import Control, NoControl
 from trainables.trial import scratch
 from trainables.trial.config import TrialConfig
 
@@ -45,10 +44,10 @@ def on(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def carry_out(store: Store, config: TrialConfig, control: Control | None = None, claim: str = "a") -> Record:
     """As a slot's worker does."""
-    place = Courier(store, config.trial_id(), claim, True, lambda: None)
-    here = place.fetch(config)
-    with place.sending():
-        record = run_trial(config, Place(place.run), control or Alone(), here=here)
+    place = RemoteWorkspace(store, config.trial_id(), claim, True, lambda: None)
+    local = place.fetch(config)
+    with place.uploading():
+        record = run_trial(config, TrialContext(place.run), control or NoControl(), local_config=local)
     assert place.deliver(record) is None
     return record
 
@@ -63,7 +62,9 @@ def config(tiny_model: Path, tmp_path: Path) -> TrialConfig:
     return make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), save_steps=2, steps=6)
 
 
-def test_a_trial_leaves_all_its_files_at_the_url_and_none_here(store: Store, config: TrialConfig) -> None:
+def test_a_trials_files_are_all_at_the_url_and_none_stay_on_the_node(
+    store: Store, config: TrialConfig
+) -> None:
     record = carry_out(store, config)
     names = [name.split("/", 2)[2] for name in store.list(f"trials/{config.trial_id()}")]
     tops = {name.partition("/")[0] for name in names}
@@ -74,7 +75,7 @@ def test_a_trial_leaves_all_its_files_at_the_url_and_none_here(store: Store, con
     assert written is not None
     assert Record.model_validate_json(written) == record
     assert record.config == config.model_dump(mode="json")
-    assert list((scratch.of(store.url) / "trials").iterdir()) == []
+    assert list((scratch.scratch_folder(store.url) / "trials").iterdir()) == []
 
 
 def test_markers_come_after_their_checkpoint_and_the_record_after_everything(
@@ -98,7 +99,7 @@ def test_markers_come_after_their_checkpoint_and_the_record_after_everything(
     assert "curve.jsonl" in written[:first]
 
 
-def test_what_is_interrupted_on_one_node_goes_on_on_another_as_if_it_had_not_been(
+def test_a_trial_that_is_interrupted_on_one_node_resumes_on_another_with_the_same_curve(
     store: Store, config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = Store(f"{store.url}-undisturbed")
@@ -109,14 +110,14 @@ def test_what_is_interrupted_on_one_node_goes_on_on_another_as_if_it_had_not_bee
     assert losses(store, config) == losses(undisturbed, config)
 
 
-def test_only_the_newest_complete_checkpoint_is_brought(store: Store, config: TrialConfig) -> None:
+def test_only_the_newest_complete_checkpoint_is_downloaded(store: Store, config: TrialConfig) -> None:
     trial = store.within(f"trials/{config.trial_id()}")
     for name in ("checkpoint-2/weights", f"checkpoint-2/{COMPLETE}", "checkpoint-4/weights", "model/weights"):
         trial.write(name, b"{}")
     trial.write(f"checkpoint-4/{COMPLETE}", b"{}")
     trial.write("checkpoint-10/weights", b"half of it")
     trial.write("curve.jsonl", b"")
-    place = Courier(store, config.trial_id(), "a", True, lambda: None)
+    place = RemoteWorkspace(store, config.trial_id(), "a", True, lambda: None)
     place.fetch(config)
     found = {str(path.relative_to(place.folder)) for path in place.folder.rglob("*") if path.is_file()}
     assert found == {"checkpoint-4/weights", f"checkpoint-4/{COMPLETE}", "curve.jsonl", ".fetched"}
@@ -127,12 +128,12 @@ def test_a_newest_checkpoint_that_is_not_whole_is_passed_over(store: Store, conf
     for step, size in ((2, 2), (4, 100)):
         trial.write(f"checkpoint-{step}/weights", b"{}")
         trial.write(f"checkpoint-{step}/{COMPLETE}", json.dumps({"files": {"weights": size}}).encode())
-    place = Courier(store, config.trial_id(), "a", True, lambda: None)
+    place = RemoteWorkspace(store, config.trial_id(), "a", True, lambda: None)
     place.fetch(config)
     assert [path.name for path in place.folder.glob("checkpoint-*")] == ["checkpoint-2"]
 
 
-def test_a_full_disk_here_is_no_fault_of_the_store_and_said_at_once(
+def test_a_full_local_disk_is_not_reported_as_a_failure_of_the_store(
     store: Store, config: TrialConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.write(f"trials/{config.trial_id()}/curve.jsonl", b"")
@@ -140,18 +141,18 @@ def test_a_full_disk_here_is_no_fault_of_the_store_and_said_at_once(
     def full(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    place = Courier(store, config.trial_id(), "a", True, lambda: None)
-    monkeypatch.setattr(place.trial._fs, "get_file", full)
+    place = RemoteWorkspace(store, config.trial_id(), "a", True, lambda: None)
+    monkeypatch.setattr(place.trial_store._fs, "get_file", full)
     with pytest.raises(OSError, match="No space left") as found:
         place.fetch(config)
     assert not isinstance(found.value, StorageError)
 
 
-def test_workers_of_one_group_share_what_one_of_them_brought_and_others_do_not(
+def test_workers_of_one_group_share_one_download_and_other_groups_do_not(
     store: Store, config: TrialConfig
 ) -> None:
-    def place(claim: str, first: bool) -> Courier:
-        return Courier(store, config.trial_id(), claim, first, lambda: None)
+    def place(claim: str, first: bool) -> RemoteWorkspace:
+        return RemoteWorkspace(store, config.trial_id(), claim, first, lambda: None)
 
     (one := place("group 1", True)).fetch(config)
     (one.folder / "mine").touch()
@@ -161,12 +162,12 @@ def test_workers_of_one_group_share_what_one_of_them_brought_and_others_do_not(
     assert not (one.folder / "mine").exists()
 
 
-def test_results_that_cannot_be_written_stay_here_and_are_said(
+def test_results_that_cannot_be_uploaded_stay_on_the_node_and_the_error_says_where(
     store: Store, config: TrialConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Courier(store, config.trial_id(), "a", True, lambda: None)
+    place = RemoteWorkspace(store, config.trial_id(), "a", True, lambda: None)
     place.fetch(config)
-    record = end_trial(config, Place(place.run), "done", "")
+    record = end_trial(config, TrialContext(place.run), "done", "")
 
     def down(*arguments: Any) -> None:
         raise StorageError("s3://bucket: writing failed: 503")
@@ -179,12 +180,12 @@ def test_results_that_cannot_be_written_stay_here_and_are_said(
     assert (place.folder / "record.json").exists()
 
 
-def test_somebody_hears_that_it_lives_while_something_is_on_its_way(
+def test_signs_of_life_are_given_during_downloads(
     store: Store, config: TrialConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workspace, "BEAT_SECONDS", 0.01)
     beats: list[int] = []
-    Courier(store, config.trial_id(), "a", True, lambda: beats.append(1)).fetch(config)
+    RemoteWorkspace(store, config.trial_id(), "a", True, lambda: beats.append(1)).fetch(config)
     assert beats
 
 
@@ -205,9 +206,13 @@ def test_memory_that_one_node_measured_is_not_measured_by_another(
     for node, seed in (("node-1", 0), ("node-2", 1)):
         on(node, tmp_path, monkeypatch)
         trial = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
-        place = Courier(store, trial.trial_id(), "a", True, lambda: None)
+        place = RemoteWorkspace(store, trial.trial_id(), "a", True, lambda: None)
         here = place.fetch(trial)
-        records.append(run_trial(trial, Place(place.run), measuring=place.measuring(measuring), here=here))
+        records.append(
+            run_trial(
+                trial, TrialContext(place.run), memory_gauge=place.memory_gauge(measuring), local_config=here
+            )
+        )
         assert place.deliver(records[-1]) is None
     assert measuring.measured == 1
     assert {record.memory_trial for record in records} == {records[0].trial_id}
@@ -225,22 +230,22 @@ def checkpoint(folder: Path, step: int) -> Path:
     return made
 
 
-def test_a_checkpoint_that_the_trainer_removes_goes_there_once_a_newer_one_is(
+def test_a_checkpoint_that_the_trainer_removed_is_removed_from_the_url_once_a_newer_one_is_there(
     store: Store, tmp_path: Path
 ) -> None:
-    outbox = Outbox(store, tmp_path)
+    uploads = Uploader(store, tmp_path)
     checkpoint(tmp_path, 2)
-    outbox.look()
+    uploads.upload_new()
     checkpoint(tmp_path, 4)
     shutil.rmtree(tmp_path / "checkpoint-2")
-    outbox.look()
+    uploads.upload_new()
     assert sorted(store.list()) == [f"checkpoint-4/{COMPLETE}", "checkpoint-4/weights"]
 
 
-def test_a_checkpoint_that_is_removed_while_it_is_sent_arrives_whole(
+def test_a_checkpoint_that_is_removed_while_it_is_uploaded_arrives_whole(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outbox = Outbox(store, tmp_path)
+    uploads = Uploader(store, tmp_path)
     made = checkpoint(tmp_path, 2)
     push = Store.push
 
@@ -249,39 +254,41 @@ def test_a_checkpoint_that_is_removed_while_it_is_sent_arrives_whole(
         push(self, folder, names)
 
     monkeypatch.setattr(Store, "push", removing)
-    monkeypatch.setattr(outbox, "_drop_removed", lambda: None)
-    outbox.look()
+    monkeypatch.setattr(uploads, "_remove_deleted", lambda: None)
+    uploads.upload_new()
     assert sorted(store.list()) == [f"checkpoint-2/{COMPLETE}", "checkpoint-2/weights"]
 
 
-def test_what_could_not_be_sent_is_sent_with_the_next_look(
+def test_what_could_not_be_uploaded_is_uploaded_the_next_time(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outbox = Outbox(store, tmp_path)
+    uploads = Uploader(store, tmp_path)
     checkpoint(tmp_path, 2)
     with monkeypatch.context() as patch:
         patch.setattr(Store, "push", lambda *arguments: (_ for _ in ()).throw(StorageError("down")))
         with pytest.raises(StorageError):
-            outbox.look()
+            uploads.upload_new()
     assert store.list() == {}
-    outbox.look()
+    uploads.upload_new()
     assert f"checkpoint-2/{COMPLETE}" in store.list()
 
 
-def test_an_outbox_may_be_opened_again(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outboxes, "LOOK_SECONDS", 0.01)
-    outbox = Outbox(store, tmp_path)
+def test_an_uploader_may_be_started_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploader, "POLL_SECONDS", 0.01)
+    uploads = Uploader(store, tmp_path)
     for step in (2, 4):
-        outbox.open()
+        uploads.start()
         checkpoint(tmp_path, step)
         until = time.monotonic() + 5
         while f"checkpoint-{step}/{COMPLETE}" not in store.list() and time.monotonic() < until:
             time.sleep(0.01)
-        outbox.close()
+        uploads.stop()
         assert f"checkpoint-{step}/{COMPLETE}" in store.list()
 
 
-def test_checkpoints_that_only_served_to_resume_go_with_the_trials_end(
+def test_checkpoints_that_only_served_to_resume_are_removed_when_the_trial_ends(
     store: Store, tiny_model: Path, tmp_path: Path
 ) -> None:
     config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), steps=4)
@@ -292,7 +299,7 @@ def test_checkpoints_that_only_served_to_resume_go_with_the_trials_end(
     assert workspace.checkpoints(store.within(trial).list()) == []
 
 
-# Trials that go on from others
+# Trials that continue from others
 
 
 def test_a_trial_starts_from_what_another_node_has_trained_and_merged(

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tests.helpers.trials import make_config, make_policy
 from trainables.data import loading
 from trainables.stages import DPO
-from trainables.training.trainer_setup import arguments
+from trainables.training.trainer_setup import training_arguments
 
 ROWS = 4
 
@@ -36,8 +36,8 @@ class Case:
         torch.manual_seed(0)
         self.policy = make_policy(self.config)
         self.before = copy.deepcopy(self.policy.causal).double().eval()
-        rows = loading.load(self.config.data, self.config.stage.needs).train[:ROWS]
-        options = arguments(self.config.train, 1, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
+        rows = loading.load(self.config.data, self.config.stage.row_type).train[:ROWS]
+        options = training_arguments(self.config.train, 1, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
         self.trainer: Any = self.config.stage.trainer(self.policy, rows, self.config.train, 256, options)
         self.rows = rows
         self.order = self.trainer._get_train_sampler()

@@ -14,21 +14,21 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from tests.helpers.specs import SPEC, folder, plan
 from tests.helpers.trials import LETTER, METHODS, NEW, At, curve, make_config, make_policy, run
 from tests.trainables.stages.test_reward import padded_with_its_end  # noqa: F401
-from trainables.config.trained_model import Trained
+from trainables.config.trained_model import TrainedModel
 from trainables.data import loading
 from trainables.data.embedded import commands
 from trainables.data.errors import DataError
 from trainables.data.rows import Prompt
 from trainables.memory.measurement import measure
-from trainables.runner.run import Place, run_trial
-from trainables.scoring.generation import continued
-from trainables.scoring.likelihood import judge
+from trainables.runner.run import TrialContext, run_trial
+from trainables.scoring.generation import continue_greedily
+from trainables.scoring.likelihood import log_likelihoods
 from trainables.stages.ppo.reward_model import HELD
 from trainables.stages.ppo.reward_rules import RULES, Rule
 from trainables.stages.ppo.trainer import PPOTrainer
 from trainables.training.policy import Policy
-from trainables.training.reference_policy import reference
-from trainables.training.trainer_setup import arguments, clean_process
+from trainables.training.reference_policy import as_reference
+from trainables.training.trainer_setup import training_arguments, clean_process
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
 
@@ -48,7 +48,7 @@ def optimizing(
 
 def make_trainer(config: TrialConfig, policy: Policy, rows: list[Any]) -> PPOTrainer:
     clean_process()
-    options = arguments(config.train, 2, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
+    options = training_arguments(config.train, 2, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
     trainer: Any = config.stage.trainer(policy, rows, config.train, config.data.cutoff, options)
     return trainer
 
@@ -96,7 +96,7 @@ def test_the_kept_weights_of_the_reference_take_the_dtype_they_came_in(tiny_mode
 
 
 def test_it_learns_to_say_what_is_rewarded(tiny_model: Path, tmp_path: Path) -> None:
-    config = optimizing(tiny_model, "full", steps=30, batch_size=8, stage={"kl_coefficient": 0.01})
+    config = optimizing(tiny_model, "full", steps=45, batch_size=8, stage={"kl_coefficient": 0.01})
     record = run(config, tmp_path)
     rewards = [value for _, value in curve(config, tmp_path, "reward")]
     assert sum(rewards[-4:]) > 3 * sum(rewards[:4])
@@ -148,14 +148,14 @@ def test_the_reference_is_the_base_model_after_training_too(tiny_model: Path, me
     policy = make_policy(config)
     rows = config.stage.tokens(policy.tokenizer, some_rows(4), 80)
     said = [type(row)([*row.input_ids, 9, 11], [*row.labels, 9, 11], 0, False) for row in rows]
-    before = [found.logprob for found in judge(policy, said, 4)]
+    before = [found.logprob for found in log_likelihoods(policy, said, 4)]
     make_trainer(config, policy, some_rows(4)).train()
-    after = [found.logprob for found in judge(policy, said, 4)]
-    with reference(policy):
-        kept = [found.logprob for found in judge(policy, said, 4)]
+    after = [found.logprob for found in log_likelihoods(policy, said, 4)]
+    with as_reference(policy):
+        kept = [found.logprob for found in log_likelihoods(policy, said, 4)]
     assert kept == pytest.approx(before, abs=1e-5)
     assert max(abs(a - b) for a, b in zip(after, before, strict=True)) > 1e-3
-    assert [found.logprob for found in judge(policy, said, 4)] == after
+    assert [found.logprob for found in log_likelihoods(policy, said, 4)] == after
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -275,11 +275,11 @@ def test_memory_is_measured_with_answers_of_full_length(tiny_model: Path, tmp_pa
 # Rewards
 
 
-def rewarded(model: Path, tmp_path: Path, method: Any) -> Trained:
+def rewarded(model: Path, tmp_path: Path, method: Any) -> TrainedModel:
     leaves = {"stage": {"kind": "reward"}, "eval_rows": 6, "eval_fraction": 0.95, "learning_rate": 1e-2}
     config = make_config(model, "commands", method, **leaves, precision="fp32")
     run(config, tmp_path)
-    return starting_weights.of(tmp_path / "trials" / config.trial_id())
+    return starting_weights.find_trained_model(tmp_path / "trials" / config.trial_id())
 
 
 def test_a_reward_trials_adapter_rewards_on_the_policys_own_base(tiny_model: Path, tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_a_reward_trials_adapter_rewards_on_the_policys_own_base(tiny_model: Pat
     size = sum(p.numel() for p in policy.model.parameters())
     trainer.train()
     rows, said = some_rows(4), ["off fan", "on", "dim hall 4", ""]
-    found = config.stage.worth(policy, rows, said, 80)
+    found = config.stage.answer_rewards(policy, rows, said, 80)
     assert sum(p.numel() for p in policy.model.parameters()) == size
     assert not any(
         p is w for p in policy.model.parameters() for w in getattr(policy.model, HELD).down.values()
@@ -334,7 +334,7 @@ def test_a_reward_adapter_is_refused_where_it_fits_nothing(tiny_model: Path, tmp
     stage = {"reward": saved}
     full = optimizing(tiny_model, "full", stage=stage)
     assert [leaf for leaf, what in full.stage.problems(full, None) if "adapter" in what] == ["reward"]
-    error = run_trial(full, Place(tmp_path / "full")).error
+    error = run_trial(full, TrialContext(tmp_path / "full")).error
     assert error is not None
     assert "of method full or freeze" in error
     assert saved.folder is not None
@@ -356,13 +356,16 @@ def test_rows_without_a_reference_cant_be_judged_by_a_rule(tiny_model: Path) -> 
     rows = [Prompt(({"role": "user", "content": "off"},), reference) for reference in (None, "please")]
     for row in rows:
         with pytest.raises(DataError, match="reference"):
-            config.stage.worth(make_policy(config), [row], ["off"], 80)
+            config.stage.answer_rewards(make_policy(config), [row], ["off"], 80)
 
 
 def test_a_right_answer_gets_the_whole_reward(tiny_model: Path) -> None:
     config = optimizing(tiny_model, stage={"reward": "commands"})
     (row,) = loading.load(config.data, Prompt).test[:1]
-    assert config.stage.worth(make_policy(config), [row] * 2, [row.reference, "hm"], 80) == [1.0, 0.0]
+    assert config.stage.answer_rewards(make_policy(config), [row] * 2, [row.reference, "hm"], 80) == [
+        1.0,
+        0.0,
+    ]
 
 
 def test_a_plan_names_what_a_ppo_stage_lacks(tmp_path: Path) -> None:
@@ -387,7 +390,7 @@ def test_a_greedy_answer_stops_at_its_first_end(tiny_model: Path) -> None:
     config = optimizing(tiny_model, precision="fp32")
     policy = make_policy(config)
     tokens = config.stage.tokens(policy.tokenizer, some_rows(3), 80)
-    said = continued(policy, [row.input_ids for row in tokens], NEW, 3)
+    said = continue_greedily(policy, [row.input_ids for row in tokens], NEW, 3)
     assert all(len(answer) <= NEW for answer in said)
 
 

@@ -21,13 +21,13 @@ from trainables.data.embedded import commands
 from trainables.data.rows import Preference
 from trainables.memory.measurement import measure
 from trainables.methods.base import reward_head
-from trainables.models.folder import architecture
-from trainables.models.precision import dtypes
+from trainables.models.folder import read_architecture
+from trainables.models.precision import choose_dtypes
 from trainables.stages.reward import rewards
 from trainables.training.policy import Policy
-from trainables.training.trainer_setup import arguments, clean_process
+from trainables.training.trainer_setup import training_arguments, clean_process
 from trainables.trial.config import TrialConfig
-from trainables.trial.loading import attach, load_base, load_tokenizer, padded_apart
+from trainables.trial.loading import attach, load_base, load_tokenizer, with_distinct_padding
 
 CUT_SHORT = Preference(({"role": "user", "content": "Why? " * 50},), "Because " * 50, "No")
 
@@ -45,7 +45,7 @@ def seeded_policy(config: TrialConfig) -> Policy:
 
 def make_trainer(config: TrialConfig, policy: Policy, rows: list[Any], cutoff: int = 256) -> Any:
     clean_process()
-    options = arguments(config.train, 2, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
+    options = training_arguments(config.train, 2, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
     return config.stage.trainer(policy, rows, config.train, cutoff, options)
 
 
@@ -111,7 +111,7 @@ def reloaded(config: TrialConfig, saved: Path) -> tuple[Any, Any]:
     tokenizer: Any = AutoTokenizer.from_pretrained(saved)
     if not (saved / "adapter_config.json").exists():
         return AutoModelForSequenceClassification.from_pretrained(saved), tokenizer
-    kinds = dtypes(config.train.precision, config.model.dtype)
+    kinds = choose_dtypes(config.train.precision, config.model.dtype)
     torch.manual_seed(1234)  # another head to begin with: the saved one must take its place
     base = AutoModelForSequenceClassification.from_pretrained(
         config.model.path,
@@ -252,9 +252,9 @@ def test_padding_is_another_token_only_where_answers_end_with_it(
     tiny_model: Path, padded_with_its_end: Path
 ) -> None:
     own, ending = load_tokenizer(tiny_model), load_tokenizer(padded_with_its_end)
-    assert padded_apart(own) is own
-    assert padded_apart(ending).pad_token == "<|endoftext|>"
-    assert padded_apart(ending) is padded_apart(ending)  # rows are encoded once for each tokenizer
+    assert with_distinct_padding(own) is own
+    assert with_distinct_padding(ending).pad_token == "<|endoftext|>"
+    assert with_distinct_padding(ending) is with_distinct_padding(ending)  # rows are encoded once for each tokenizer
     assert ending.pad_token == ending.eos_token  # what other stages share stays as it is
 
 
@@ -269,7 +269,7 @@ def test_padding_is_an_ordinary_token_where_there_is_no_special_one_to_spare(tmp
         pad_token="<end>",
     )
     tokenizer.chat_template = "{% for message in messages %}{{ eos_token }}{% endfor %}"
-    assert padded_apart(tokenizer).pad_token == "b"
+    assert with_distinct_padding(tokenizer).pad_token == "b"
 
 
 # The head
@@ -314,7 +314,7 @@ def test_freeze_may_train_the_reward_head_alone(tiny_model: Path) -> None:
 
 
 def test_a_reward_model_has_no_head_that_predicts_tokens_to_train(tiny_model: Path) -> None:
-    found = architecture(tiny_model)
+    found = read_architecture(tiny_model)
     assert found.trained_for("CAUSAL_LM").has_module("lm_head")
     assert not found.trained_for("SEQ_CLS").has_module("lm_head")
     assert found.trained_for("SEQ_CLS").has_module("q_proj")

@@ -17,9 +17,10 @@ from trainables.auc import auc
 from trainables.data import loading
 from trainables.data.rows import Labelled, Preference, Text
 from trainables.memory.measurement import measure
-from trainables.stages.preference import Margins, pair_columns
+from trainables.stages.preference import Margins
+from trainables.stages.reference_trainer import pair_columns
 from trainables.tokenization.encode import IGNORED
-from trainables.training.trainer_setup import arguments
+from trainables.training.trainer_setup import training_arguments
 
 TEXTS = ["Once upon a time there was a house.", "房子里很暖和。", "x" * 90, "The end of it, at last."]
 
@@ -149,7 +150,7 @@ def test_a_tie_counts_half_and_the_objective_is_the_bradley_terry_likelihood() -
 def test_full_dpo_holds_no_second_copy_of_the_model(tiny_model: Path) -> None:
     config = preferring(tiny_model)
     policy = make_policy(config)
-    options = arguments(config.train, 2, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
+    options = training_arguments(config.train, 2, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
     rows = loading.load(config.data, Preference).train[:8]
     trainer: Any = config.stage.trainer(policy, rows, config.train, 128, options)
     assert trainer.ref_model is None
@@ -169,9 +170,9 @@ def test_both_answers_of_a_pair_are_cut_and_keep_a_token(tiny_model: Path) -> No
 @pytest.mark.parametrize("kind", ["dpo", "kto"])
 def test_only_rows_that_training_reaches_get_reference_logprobs(tiny_model: Path, kind: str) -> None:
     config = make_config(tiny_model, "commands", "full", stage={"kind": kind}, batch_size=2)
-    policy, rows = make_policy(config), loading.load(config.data, config.stage.needs).train
+    policy, rows = make_policy(config), loading.load(config.data, config.stage.row_type).train
     assert len(rows) > 1000
-    options = arguments(config.train, 3, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
+    options = training_arguments(config.train, 3, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
     trainer: Any = config.stage.trainer(policy, rows, config.train, 128, options)
     assert len(trainer.train_dataset) == 6
 
@@ -227,7 +228,7 @@ def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order() -> 
 def test_an_answers_neighbour_is_the_one_before_it_in_its_batch(tiny_model: Path) -> None:
     config = labelling(tiny_model, batch_size=2)
     policy, rows = make_policy(config), loading.load(config.data, Labelled).train[:5]
-    options = arguments(config.train, 2, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
+    options = training_arguments(config.train, 2, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
     trainer: Any = config.stage.trainer(policy, rows, config.train, 512, options)
     answers, neighbours = trainer.train_dataset["completion_ids"], trainer.train_dataset["KL_completion_ids"]
     assert list(neighbours) == [answers[place] for place in (1, 0, 3, 2)]

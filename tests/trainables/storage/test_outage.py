@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from tests.helpers.trials import curve, make_config, run, write_rows
-from tests.sweeps.cluster.test_actors import Heard
+from tests.sweeps.cluster.test_actors import Heard, run_job
 from trainables.results import read_record
 from trainables.runner import lifecycle, worker_loop
-from trainables.runner.run import Place, run_trial
+from trainables.runner.run import TrialContext, run_trial
 from trainables.storage import outage
 from trainables.training.checkpoints import is_complete
-from trainables.training.training_callback import Alone, last_checkpoint
+from trainables.training.training_callback import NoControl, last_checkpoint
 from trainables.trial.config import TrialConfig
 
 
@@ -43,13 +43,13 @@ def wrapped() -> RuntimeError:
     ],
 )
 def test_storages_doing_is_told_from_the_trials(tmp_path: Path, error: Exception, expected: bool) -> None:
-    assert (outage.of_storage(error, tmp_path) is not None) is expected
+    assert (outage.storage_failure(error, tmp_path) is not None) is expected
 
 
 def test_whatever_went_wrong_it_is_storages_doing_where_nothing_can_be_written(tmp_path: Path) -> None:
     gone = tmp_path / "unmounted"
-    assert str(gone) in (outage.of_storage(ValueError("strange"), gone) or "")
-    assert outage.unwritable(tmp_path) is None
+    assert str(gone) in (outage.storage_failure(ValueError("strange"), gone) or "")
+    assert outage.write_failure(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -62,10 +62,10 @@ def test_it_is_waited_for_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.M
         if len(looks) == 3:
             folder.mkdir()
 
-    assert outage.outlasted(folder, meanwhile)
+    assert outage.wait_until_writable(folder, meanwhile)
     assert len(looks) == 3
     monkeypatch.setattr(outage, "PATIENCE_SECONDS", 0.05)
-    assert not outage.outlasted(tmp_path / "never")
+    assert not outage.wait_until_writable(tmp_path / "never")
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_trial_that_cannot_write_is_no_failed_row(
 ) -> None:
     monkeypatch.setattr(lifecycle, "_save", no_space)
     with pytest.raises(OSError, match="No space left"):
-        run_trial(config, Place(tmp_path), Alone())
+        run_trial(config, TrialContext(tmp_path), NoControl())
     assert read_record(tmp_path / "trials" / config.trial_id()) is None
 
 
@@ -86,7 +86,7 @@ def test_a_worker_goes_on_with_it_from_its_checkpoint_once_there_is_room(
     config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = run(config, tmp_path / "peace")
-    mark, calls = lifecycle.Watch.on_save, []
+    mark, calls = lifecycle.TrialCallback.on_save, []
 
     def full(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         calls.append(state.global_step)
@@ -94,13 +94,13 @@ def test_a_worker_goes_on_with_it_from_its_checkpoint_once_there_is_room(
             no_space()
         mark(self, args, state, control, **kwargs)
 
-    monkeypatch.setattr(lifecycle.Watch, "on_save", full)
-    monkeypatch.setattr(worker_loop.FromHub, "interrupted", lambda self: False)
+    monkeypatch.setattr(lifecycle.TrialCallback, "on_save", full)
+    monkeypatch.setattr(worker_loop.HubControl, "interrupted", lambda self: False)
     job = {
         "trial_id": config.trial_id(), "config": config.model_dump(mode="json"), "run": str(tmp_path / "run"),
         "slot": "s", "slot_trial": 0, "given_at": None, "attempt": 1, "starved": False, "evaluate_at": [],
     }  # fmt: skip
-    record = worker_loop._run(job, Heard(), Heard(), 1, None)
+    record = run_job(job, Heard(), Heard())
     assert calls == [2, 4, 4, 6]  # it went on from step 2
     assert (record["status"], record["quality"]) == ("done", expected.quality)
     assert curve(config, tmp_path / "run") == curve(config, tmp_path / "peace")
@@ -112,13 +112,13 @@ def test_a_worker_goes_on_with_it_from_its_checkpoint_once_there_is_room(
 def test_a_checkpoint_that_was_cut_short_is_none(config: TrialConfig, tmp_path: Path) -> None:
     run(config, tmp_path)
     folder = tmp_path / "trials" / config.trial_id()
-    newest, tally = last_checkpoint(folder) or (folder, None)
-    assert (newest.name, tally and tally.step) == ("checkpoint-6", 6)
+    newest, progress = last_checkpoint(folder) or (folder, None)
+    assert (newest.name, progress and progress.step) == ("checkpoint-6", 6)
     weights = next(newest.glob("*.safetensors"))
     os.truncate(weights, weights.stat().st_size // 2)
     assert not is_complete(newest)
-    older, tally = last_checkpoint(folder) or (folder, None)
-    assert (older.name, tally and tally.step) == ("checkpoint-4", 4)
+    older, progress = last_checkpoint(folder) or (folder, None)
+    assert (older.name, progress and progress.step) == ("checkpoint-4", 4)
     (older / "trainer_state.json").unlink()
     assert (last_checkpoint(folder) or (folder,))[0].name == "checkpoint-2"
     (folder / "checkpoint-2" / "complete.json").write_text("{")

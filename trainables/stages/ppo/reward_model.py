@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from trainables.scoring.likelihood import last_hidden
+from trainables.scoring.likelihood import last_hidden_states
 from trainables.stages.ppo.reward_rules import ON_OTHER_BASE, RewardModelError
 from trainables.tokenization.encode import Encoded
-from trainables.training.reference_policy import reference
+from trainables.training.reference_policy import as_reference
 
 if TYPE_CHECKING:
     from trainables.training.policy import Policy
@@ -80,8 +80,8 @@ class Adapter:
             raise RewardModelError(f"{self.folder}: {name} of the policy's base has another shape")
 
     def __call__(self, policy: Policy, rows: Sequence[Encoded]) -> list[float]:
-        with reference(policy), policy.evaluating(), self._on(policy):
-            hidden = last_hidden(policy.causal.base_model, rows, policy)
+        with as_reference(policy), policy.evaluating(), self._on(policy):
+            hidden = last_hidden_states(policy.causal.base_model, rows, policy)
         return (hidden @ self.head[0]).tolist()
 
     @contextmanager
@@ -125,5 +125,5 @@ class Whole:
         self.model.to(policy.device).eval()
 
     def __call__(self, policy: Policy, rows: Sequence[Encoded]) -> list[float]:
-        hidden = last_hidden(self.model.base_model, rows, policy)
+        hidden = last_hidden_states(self.model.base_model, rows, policy)
         return (hidden @ self.model.score.weight.float()[0]).tolist()

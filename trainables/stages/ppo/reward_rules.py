@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.config.trained_model import Trained
+from trainables.config.trained_model import TrainedModel
 from trainables.data.embedded import commands
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class RewardModelError(ValueError):
     """The folder holds no reward model that fits the policy."""
 
 
-def misfit(reward: Trained, model: ModelConfig, method: FineTuning | None) -> str | None:
+def misfit(reward: TrainedModel, model: ModelConfig, method: FineTuning | None) -> str | None:
     """Why a reward model can't reward what ``model`` answers while ``method`` trains it.
 
     ``None`` where nothing known speaks against it.

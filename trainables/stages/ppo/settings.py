@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from trainables.config import limits
-from trainables.config.trained_model import Trained
+from trainables.config.trained_model import TrainedModel
 from trainables.stages.base import TrainingStage
 from trainables.stages.ppo.reward_rules import RULES
 
@@ -20,10 +20,10 @@ class PPOSettings(TrainingStage):
     """Defaults without a source given are TRL's (``PPOConfig``)."""
 
     kind: Literal["ppo"] = "ppo"
-    reward: str | Trained | None = Field(
+    reward: str | TrainedModel | None = Field(
         default=None, validate_default=True
     )  # a rule, or a reward trial's model
-    max_new_tokens: Annotated[int, limits.most(limits.TOKENS)] = Field(
+    max_new_tokens: Annotated[int, limits.at_most(limits.TOKENS)] = Field(
         default=32, ge=1
     )  # an answer's most; prompts keep the end that leaves room for them
     min_new_tokens: int = Field(
@@ -43,15 +43,15 @@ class PPOSettings(TrainingStage):
     value_coefficient: float = Field(default=0.1, ge=0)  # of the value loss in the loss
     gamma: float = Field(default=1.0, ge=0, le=1)  # discount per token
     lam: float = Field(default=0.95, ge=0, le=1)  # of generalized advantages
-    epochs: Annotated[int, limits.most(limits.EPOCHS)] = Field(default=4, ge=1)  # over the answers of a step
-    mini_batches: Annotated[int, limits.most(limits.BATCH)] = Field(default=1, ge=1)  # updates an epoch
+    epochs: Annotated[int, limits.at_most(limits.EPOCHS)] = Field(default=4, ge=1)  # over the answers of a step
+    mini_batches: Annotated[int, limits.at_most(limits.BATCH)] = Field(default=1, ge=1)  # updates an epoch
     normalize_scores: bool = False  # to mean 0 and variance 1 over the answers of a step
     whiten_rewards: bool = False  # tokens' rewards to variance 1
     missing_eos_penalty: float = Field(default=0.0, ge=0)  # off the score of an answer that doesn't end
 
     @field_validator("reward")
     @classmethod
-    def _there_is_one(cls, reward: str | Trained | None) -> str | Trained | None:
+    def _there_is_one(cls, reward: str | TrainedModel | None) -> str | TrainedModel | None:
         if reward is None:
             raise ValueError(f"ppo needs a reward; {_CHOICES}")
         if isinstance(reward, str) and reward not in RULES:

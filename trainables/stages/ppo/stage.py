@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trainables.config.trained_model import Trained
+from trainables.config.trained_model import TrainedModel
 from trainables.data.rows import Conversation, Prompt
-from trainables.models.decoder_shape import Unforeseen
-from trainables.stages.base import Metric, Prediction, Scores, TrialParts
-from trainables.stages.forward_pass import Batch, RewardModel, Round, WholeLogits
+from trainables.models.decoder_shape import MemoryNotPredictable
+from trainables.stages.base import Metric, ScoredRow, Scores, TrialParts
+from trainables.stages.forward_pass import Batch, RewardModelFootprint, Rollout, WholeLogits
 from trainables.stages.ppo.reward_rules import RULES, misfit
 from trainables.stages.ppo.settings import PPOSettings
 from trainables.tokenization.encode import IGNORED, Encoded
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trainables.config.train import TrainConfig
     from trainables.data.loading import Data
     from trainables.training.policy import Policy
+    from trainables.training.stage_trainer import StageTrainer
 
 LOOKED_AT = 1000  # rows whose references are looked at while planning; the others are when they are rewarded
 
@@ -37,10 +38,10 @@ class PPO(PPOSettings):
     Quality is the mean reward of greedy answers.
     """
 
-    needs: ClassVar[type] = Prompt
-    learning_rate_share: ClassVar[float] = 0.1
+    row_type: ClassVar[type] = Prompt
+    learning_rate_factor: ClassVar[float] = 0.1
     encoding: ClassVar[tuple[str, ...]] = ("max_new_tokens",)
-    logs: ClassVar[tuple[str, ...]] = (
+    logged_metrics: ClassVar[tuple[str, ...]] = (
         "reward",
         "kl",
         "kl_coefficient",
@@ -67,7 +68,7 @@ class PPO(PPOSettings):
         if self.mini_batches > trial.train.batch_size:
             rows = trial.train.batch_size
             yield "mini_batches", f"{rows} rows can't be shared by {self.mini_batches} mini-batches"
-        if isinstance(self.reward, Trained):
+        if isinstance(self.reward, TrainedModel):
             what = misfit(self.reward, trial.model, trial.method)
             if what:
                 yield "reward", what
@@ -78,7 +79,7 @@ class PPO(PPOSettings):
             if wrong:
                 yield "reward", wrong
 
-    def unshared(self, trial: TrialParts) -> str | None:
+    def sharding_obstacle(self, trial: TrialParts) -> str | None:
         return (
             "ppo samples from the policy and puts its first weights in their places, which needs them whole"
         )
@@ -89,26 +90,28 @@ class PPO(PPOSettings):
 
     def rehearsal(self) -> PPO:
         # A reward model fits the whole base alone, and not the one layer that a rehearsal has of it.
-        return self.model_copy(update={"reward": None}) if isinstance(self.reward, Trained) else self
+        return self.model_copy(update={"reward": None}) if isinstance(self.reward, TrainedModel) else self
 
     def forward_pass(self, rows: int, tokens: int) -> Batch | None:
         """A mini-batch of the answers at their longest. Of their logits, in 32 bits, the backward pass needs the
         log_softmax, and a byte each for which weren't allowed.
         """
         try:
-            reward = RewardModel.of(self.reward) if isinstance(self.reward, Trained) else None
-        except Unforeseen:
+            reward = (
+                RewardModelFootprint.from_trained(self.reward) if isinstance(self.reward, TrainedModel) else None
+            )
+        except MemoryNotPredictable:
             return None
         at_once = -(-rows // self.mini_batches)
         logits = WholeLogits(kept=5, forward=8, backward=8, cast=6)
         return Batch(
-            at_once, tokens, at_once * self.max_new_tokens, logits, Round(rows, self.max_new_tokens, reward)
+            at_once, tokens, at_once * self.max_new_tokens, logits, Rollout(rows, self.max_new_tokens, reward)
         )
 
-    def longest(
+    def longest_row(
         self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
     ) -> tuple[Any, int]:
-        row, length = super().longest(tokenizer, rows, cutoff)
+        row, length = super().longest_row(tokenizer, rows, cutoff)
         return row, length + self.max_new_tokens
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
@@ -124,21 +127,12 @@ class PPO(PPOSettings):
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
-    ) -> transformers.Trainer:
+    ) -> StageTrainer:
         from trainables.stages.ppo.trainer import PPOTrainer
-        from trainables.tokenization import batching
-        from trainables.training.trainer_setup import in_order
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
-        trainer = PPOTrainer(
-            self, partial(self.worth, policy, cutoff=cutoff), policy, rows, tokens, arguments
-        )
-        count = train.rows_seen(trainer.args.max_steps, len(tokens), trainer.args.world_size)
-        order = batching.order(tokens.lengths, count, **train.batching())
-        in_order(trainer, order, tokens.lengths[order])
-        asked: Callable[[int], int] = trainer.tokens_after  # type: ignore[attr-defined]
-        trainer.tokens_after = lambda step: asked(step) + trainer.answered  # type: ignore[attr-defined]
-        return trainer
+        worth = partial(self.worth, policy, cutoff=cutoff)
+        return PPOTrainer(self, worth, policy, rows, tokens, train, arguments)
 
     def worth(self, policy: Policy, rows: Sequence[Any], answers: Sequence[str], cutoff: int) -> list[float]:
         """Each answer's reward. Raises ``DataError`` for a row that the rule can't judge by, ``RewardModelError``."""
@@ -146,7 +140,7 @@ class PPO(PPOSettings):
 
         if self.reward is None:  # in a rehearsal
             return [0.0] * len(rows)
-        if isinstance(self.reward, Trained):
+        if isinstance(self.reward, TrainedModel):
             return _rewarded(self.reward, policy, rows, answers, cutoff)
         rule = RULES[self.reward]
         wrong = next((what for row in rows if (what := self._unfit(row))), None)
@@ -181,7 +175,7 @@ class PPO(PPOSettings):
         """``kl``: ln policy/reference of the greedy answers, in nats per answer; ``ended``: the share of them that end
         by themselves.
         """
-        from trainables.data.thinking import matches
+        from trainables.data.thinking import answer_matches
         from trainables.scoring.generation import end_tokens
 
         prompts = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
@@ -189,7 +183,7 @@ class PPO(PPOSettings):
         texts = _texts(policy, answers)
         found = self.worth(policy, rows, texts, cutoff)
         predictions = tuple(
-            Prediction(number, row.prompt_json(), row.reference or "", text, float(reward))
+            ScoredRow(number, row.prompt_json(), row.reference or "", text, float(reward))
             for number, (row, text, reward) in enumerate(zip(rows, texts, found, strict=True))
         )
         ends = set(end_tokens(policy))
@@ -199,34 +193,34 @@ class PPO(PPOSettings):
             "ended": sum(answer[-1] in ends for answer in answers) / len(answers),
         }
         if all(row.reference is not None for row in rows):
-            metrics["exact_match"] = sum(matches(texts, (row.reference for row in rows))) / len(rows)
+            metrics["exact_match"] = sum(answer_matches(texts, (row.reference for row in rows))) / len(rows)
         return Scores(predictions, metrics)
 
     def _answers(self, policy: Policy, prompts: Sequence[Encoded]) -> list[list[int]]:
         """The greedy answer to each prompt, its end token included."""
-        from trainables.scoring.generation import continued, end_tokens
+        from trainables.scoring.generation import continue_greedily, end_tokens
 
         starts = [row.input_ids for row in prompts]
-        said = continued(policy, starts, self.max_new_tokens, self.eval_batch, self.min_new_tokens)
+        said = continue_greedily(policy, starts, self.max_new_tokens, self.eval_batch, self.min_new_tokens)
         ends = set(end_tokens(policy))
         return [_to_end(answer, ends) for answer in said]
 
     def _kl(self, policy: Policy, prompts: Sequence[Encoded], answers: Sequence[list[int]]) -> float:
-        from trainables.scoring.likelihood import judge
-        from trainables.training.reference_policy import reference
+        from trainables.scoring.likelihood import log_likelihoods
+        from trainables.training.reference_policy import as_reference
 
         rows = [
             Encoded(row.input_ids + answer, row.labels + answer, len(row.input_ids), truncated=False)
             for row, answer in zip(prompts, answers, strict=True)
         ]
-        now = judge(policy, rows, self.eval_batch)
-        with reference(policy):
-            before = judge(policy, rows, self.eval_batch)
+        now = log_likelihoods(policy, rows, self.eval_batch)
+        with as_reference(policy):
+            before = log_likelihoods(policy, rows, self.eval_batch)
         return sum(a.logprob - b.logprob for a, b in zip(now, before, strict=True)) / len(rows)
 
 
 def _rewarded(
-    trained: Trained, policy: Policy, rows: Sequence[Any], answers: Sequence[str], cutoff: int
+    trained: TrainedModel, policy: Policy, rows: Sequence[Any], answers: Sequence[str], cutoff: int
 ) -> list[float]:
     from trainables.stages.ppo.reward_model import rewards
     from trainables.tokenization.encode import encode

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
-from trainables.scoring.generation import end_tokens, pad_left, sample, seeds
+from trainables.scoring.generation import end_tokens, pad_left, row_seeds, sample_answers
 from trainables.scoring.likelihood import head_logits
 from trainables.stages.ppo import formulas as maths
+from trainables.tokenization import batching
 from trainables.tokenization.token_table import Tokens
 from trainables.training.policy import Policy
-from trainables.training.reference_policy import keep, reference
+from trainables.training.reference_policy import as_reference, keep_reference
+from trainables.training.stage_trainer import RowOrder, StageTrainer
 
 if TYPE_CHECKING:
+    from trainables.config.train import TrainConfig
     from trainables.stages.ppo.settings import PPOSettings
 
 HEAD, STATE = "value_head.safetensors", "ppo.json"  # in a checkpoint, beside the policy
@@ -76,7 +79,7 @@ class ValueHead(nn.Module):
         return self.linear(functional.normalize(hidden.float(), dim=-1))[:, 0]
 
 
-class PPOTrainer(Trainer):
+class PPOTrainer(StageTrainer):
     """A step is one round of PPO: an answer to each of its prompts, then epochs x mini-batches updates.
 
     The last of the updates is transformers' own, so clipping, logs, schedules, checkpoints and callbacks are as for
@@ -90,6 +93,7 @@ class PPOTrainer(Trainer):
         policy: Policy,
         rows: Sequence[Any],
         tokens: Tokens,
+        train: TrainConfig,
         arguments: dict[str, Any],
     ) -> None:
         """``worth`` gives the reward of each row's answer: (rows, texts) -> (rows,)."""
@@ -102,16 +106,24 @@ class PPOTrainer(Trainer):
         self._gathered: list[Answers] = []
         self._logged: list[dict[str, float]] = []
         _without_dropout(policy.model)
-        keep(policy)
+        keep_reference(policy)
+        args = TrainingArguments(**arguments, remove_unused_columns=False)
+        count = train.rows_seen(args.max_steps, len(tokens), args.world_size)
+        places = batching.example_order(tokens.lengths, count, **train.batching())
         super().__init__(
             model=policy.model,
-            args=TrainingArguments(**arguments, remove_unused_columns=False),
+            args=args,
+            row_order=RowOrder(places, tokens.lengths[places]),
             train_dataset=_Prompts(tokens),
             data_collator=_Collator(policy.tokenizer.pad_token_id),
             processing_class=policy.tokenizer,
         )
         # Gradients are averaged here, see `_share_gradients`; torch's wrapper (DDP) would only hold them once more.
         self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
+
+    def tokens_after(self, step: int) -> int:
+        """The prompts' tokens, and those of all answers so far."""
+        return super().tokens_after(step) + self.answered
 
     # A step
 
@@ -133,8 +145,8 @@ class PPOTrainer(Trainer):
             inputs["attention_mask"].to(self.args.device),
         )
         settings = self.settings
-        seeded = seeds(self.args.seed, self._drawn(len(prompts)), len(prompts))
-        answers = sample(
+        seeded = row_seeds(self.args.seed, self._drawn(len(prompts)), len(prompts))
+        answers = sample_answers(
             self.policy,
             prompts,
             mask,
@@ -147,7 +159,7 @@ class PPOTrainer(Trainer):
         ids, mask = torch.cat([prompts, answers], 1), torch.cat([mask, counted.to(mask.dtype)], 1)
         with torch.no_grad():
             now = self._in_parts(ids, mask, counted)
-        with reference(self.policy):
+        with as_reference(self.policy):
             before = self._in_parts(ids, mask, counted)
         kl = maths.kl_estimate(now.logprobs, before.logprobs, settings.kl_estimator)
         scores = self._scores(inputs["row"], answers, counted)
@@ -373,7 +385,7 @@ class PPOTrainer(Trainer):
     def _means(self) -> dict[str, float]:
         """What was logged since the last time, averaged; over the workers, too."""
         logged, self._logged = self._logged, []
-        found = {name: [entry[name] for entry in logged if name in entry] for name in self.settings.logs}
+        found = {name: [entry[name] for entry in logged if name in entry] for name in self.settings.logged_metrics}
         means = {name: sum(values) / len(values) for name, values in found.items() if values}
         everywhere = torch.tensor([*means.values()], dtype=torch.float64, device=self.args.device)
         return dict(zip(means, self._mean_over_workers(everywhere).tolist(), strict=True))

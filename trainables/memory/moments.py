@@ -1,0 +1,155 @@
+"""The moments of a training step when memory may be highest: at the head, in each layer's backward pass, at the end."""
+
+from __future__ import annotations
+
+from trainables.memory.activations import FP32, head_cast_bytes, kept_bytes, layer_bytes, layer_cast_bytes
+from trainables.memory.held import (
+    gradient_bytes,
+    optimizer_bytes,
+    quantization_bytes,
+    still_mapped_bytes,
+    weight_bytes,
+)
+from trainables.memory.step import MemoryPrediction, TrainingStep
+from trainables.stages.forward_pass import WholeLogits
+
+LOGIT_CHUNK = {"cpu": 64, "cuda": 256}  # labelled tokens whose logits exist at a time
+ENTROPY_TOKENS = 128  # tokens whose entropy TRL computes at a time
+OTHER = {"cpu": 8 * 2**20, "cuda": 0}  # rows, masks, rotary tables
+
+
+def training_moments(step: TrainingStep) -> list[MemoryPrediction]:
+    """Every moment of a step in its order: the head's backward pass, the layers', the embedding's, the optimizer."""
+    if step.batch.logits is not None:
+        head = _whole_logits_moments(step, step.batch.logits)
+    elif step.batch.labels:
+        head = [_chunked_logits_moment(step)]
+    else:  # a reward head: its logits are a number a row
+        head = [moment(step, 0, kept_bytes(step), 0)]
+    return [*head, *_layer_moments(step), *_final_moments(step)]
+
+
+def moment(
+    step: TrainingStep,
+    gradients: float,
+    activations: float,
+    logits: float,
+    reference: float = 0,
+    send_buffer: float = 0,
+) -> MemoryPrediction:
+    """A moment when ``gradients`` bytes of gradients have been computed, beside all that is always held; in bytes."""
+    total, group = gradient_bytes(step), step.group
+    # Gradients of earlier batches live on where they are accumulated.
+    accumulated = group.share(total) if step.train.gradient_accumulation > 1 else 0
+    return MemoryPrediction(
+        weights=int(group.share(weight_bytes(step))),
+        gradients=int(max(group.gradients(gradients, total), accumulated)),
+        optimizer=int(group.share(optimizer_bytes(step))),
+        activations=int(activations),
+        logits=int(logits),
+        quantization=quantization_bytes(step),
+        reference=int(reference),
+        gathered=int(group.gathered(backward=gradients > 0) + send_buffer),
+        other=int(OTHER[step.device] + still_mapped_bytes(step)),
+    )
+
+
+# At the head
+
+
+def _whole_logits_moments(step: TrainingStep, logits: WholeLogits) -> list[MemoryPrediction]:
+    """While the loss is computed, while its gradient is, and while the head's weight gradient is."""
+    count = step.batch.labels * step.shape.vocab  # logits
+    kept = kept_bytes(step)
+    head_cast = head_cast_bytes(step)
+    # Without checkpointing, layer_bytes counts the casts: there the backward pass needs them.
+    layer_casts = layer_cast_bytes(step) if step.train.gradient_checkpointing else 0
+    kept_logits = logits.kept * count + head_cast
+    # TRL logs the entropy, chunk by chunk: log-softmax, its exponential, their product, (tokens, vocab) each in fp32.
+    entropy = 3 * FP32 * min(ENTROPY_TOKENS, step.batch.all_tokens) * step.shape.vocab * logits.entropy
+    forward, reference = kept_logits + logits.forward * count + entropy, logits.reference * count
+    moments = [moment(step, 0, kept, kept_logits + logits.backward * count)]
+    if logits.cast is None:  # the loss is computed within autocast
+        moments.append(moment(step, 0, kept + layer_casts, forward, reference))
+    else:  # autocast, and with it the layers' casts, ends before the loss
+        moments.append(moment(step, 0, kept + layer_casts, head_cast + logits.cast * count))
+        moments.append(moment(step, 0, kept, forward, reference))
+    return [*moments, *(_head_gradient_moments(step, count) if step.footprint.head else [])]
+
+
+def _head_gradient_moments(step: TrainingStep, count: int) -> list[MemoryPrediction]:
+    """While the head's weight gradient (vocab, hidden) is computed, beside the gradient of ``count`` logits.
+
+    It comes in the products' type and is then cast to the weights' type.
+    """
+    widths, head, kept = step.widths, step.shape.embedding_params, kept_bytes(step)
+    gradient, logit_gradients = widths.compute * head, widths.compute * count
+    if not widths.autocast:
+        return [moment(step, gradient, kept, logit_gradients)]
+    return [
+        moment(step, 0, kept, head_cast_bytes(step) + logit_gradients + gradient),
+        moment(step, widths.trainable * head, kept, gradient),
+    ]
+
+
+def _chunked_logits_moment(step: TrainingStep) -> MemoryPrediction:
+    """While TRL's chunked loss is at the head: it computes logits and gradients chunk by chunk in the forward pass."""
+    shape, widths, kept = step.shape, step.widths, kept_bytes(step)
+    head, chunk = shape.embedding_params, min(LOGIT_CHUNK[step.device], step.batch.labels)
+    # Without checkpointing, layer_bytes counts the casts: there the backward pass needs them.
+    layer_casts = layer_cast_bytes(step) if step.train.gradient_checkpointing else 0
+    count = chunk * shape.vocab
+    head_cast = widths.compute * head if widths.autocast else 0
+    if step.footprint.head:
+        # After the forward pass: a chunk's weight gradient in the products' type, and the sum so far in the weights'.
+        new_gradient = (widths.compute if widths.autocast else 0) * head
+        logits = head_cast + new_gradient + widths.trainable * head
+        return moment(step, widths.trainable * head, kept, logits)
+    head_in_fp32 = FP32 * head if widths.frozen != FP32 else 0
+    # Either the head is cast for the product, or four tensors (chunk, vocab) in fp32: logits, loss and gradients.
+    logits = max(head_in_fp32 + head_cast + widths.compute * count, head_in_fp32 + 4 * FP32 * count)
+    return moment(step, 0, kept + layer_casts, logits)
+
+
+# In the layers
+
+
+def _layer_moments(step: TrainingStep) -> list[MemoryPrediction]:
+    """Each layer's backward pass, last layer first, when it begins and when it ends.
+
+    Gradients grow from layer to layer, while what was kept for them is freed.
+    """
+    shape, footprint, widths = step.shape, step.footprint, step.widths
+    moments = []
+    kept = float(kept_bytes(step))
+    # The head's gradient (vocab, hidden) is there already, where it trains and predicts tokens.
+    gradients = float(widths.trainable * shape.embedding_params * (footprint.head and step.batch.labels > 0))
+    adapter_gradients = widths.trainable * footprint.adapter_params(shape) / shape.layers
+    # Gradients of activations in flight: of the MLP's product (tokens, intermediate) and the residual (tokens, hidden).
+    transient = step.batch.all_tokens * widths.compute * (shape.intermediate + shape.hidden)
+    waiting = step.group.tied_head_gradient()
+    reached = step.reached_layers
+    for number in range(reached):
+        trains = footprint.trains_layer(shape, shape.layers - 1 - number)
+        recomputed = layer_bytes(step, trains) if step.train.gradient_checkpointing else 0
+        moments.append(moment(step, gradients, kept + recomputed + transient, 0, send_buffer=waiting))
+        gradients += adapter_gradients + (widths.trainable * shape.layer_params if trains else 0)
+        kept -= kept / (reached - number)
+        moments.append(moment(step, gradients, kept + transient, 0, send_buffer=waiting))
+    return moments
+
+
+# At the end
+
+
+def _final_moments(step: TrainingStep) -> list[MemoryPrediction]:
+    """The embedding's gradient is made as large as the embedding and added to the head's where they are tied; then
+    gradients outside the layers are sent, and the optimizer steps.
+    """
+    embedding = step.widths.trainable * step.shape.embedding_params if step.footprint.embedding else 0
+    total, waiting = gradient_bytes(step), 2 * step.group.tied_head_gradient()
+    send_buffer = waiting + step.group.final_send_buffer()
+    return [
+        moment(step, total, embedding, 0, send_buffer=waiting),
+        moment(step, total, 0, 0, send_buffer=send_buffer),
+    ]
