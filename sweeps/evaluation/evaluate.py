@@ -200,7 +200,7 @@ def _differences_from_record(request: EvaluationRequest, findings: ResultFinding
 
 
 def _unknown_measure(request: EvaluationRequest, comparison: dict[str, Any] | None) -> Iterator[str]:
-    """A warning if no measure is called what ``--by`` says: not an error, because all results are there by then."""
+    """A warning if there is no measure ``--by``: no error, because everything was measured by then."""
     if comparison is not None and request.by not in (None, comparison["by"]):
         names = ", ".join(comparison["differences"])
         yield f"--by {request.by}: both results have no measure of that name by row; they have {names}"

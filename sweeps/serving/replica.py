@@ -116,7 +116,7 @@ def _close_grpc_port() -> None:
     """
     from ray.serve._private import replica
 
-    # mkdtemp makes the folder for its owner alone.
+    # mkdtemp: only the owner may enter the folder.
     folder, add = tempfile.mkdtemp(prefix="paretune-"), replica.add_port_to_grpc_server
     replica.add_port_to_grpc_server = lambda server, address: add(server, f"unix:{folder}/grpc")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -1,9 +1,9 @@
-"""Requests a second, tokens a second and latency of `paretune serve` with 1, 8 and 32 clients at a time.
+"""Requests per second, tokens per second and latency of `paretune serve` with 1, 8 and 32 concurrent clients.
 
     python -m tests.benchmarks.serve [RESULT] [TOKENS]
 
-Each client asks one request after the other, of up to ``TOKENS`` tokens, drawn, and streamed: the first token's time is
-what people wait for.
+Each client sends one request after the other, for a sampled and streamed answer of up to ``TOKENS`` tokens. The time to
+the first token is what people wait for.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ QUESTIONS = ("What is the capital of France?", "Write a short story about rain."
 
 
 @dataclass(frozen=True)
-class Served:
-    first: float  # seconds to the first piece
-    whole: float
+class Latency:
+    """One request: seconds to the ``first`` text and to the end of the answer, and the answer's number of tokens."""
+
+    first: float
+    total: float
     tokens: int
 
 
@@ -50,8 +52,8 @@ def server(result: str) -> Iterator[str]:
     process.wait(60)
 
 
-def ask(client: httpx.Client, base: str, question: str, tokens: int, seed: int) -> Served:
-    asked = {
+def ask(client: httpx.Client, base: str, question: str, tokens: int, seed: int) -> Latency:
+    body = {
         "model": "model",
         "messages": [{"role": "user", "content": question}],
         "max_tokens": tokens,
@@ -60,38 +62,38 @@ def ask(client: httpx.Client, base: str, question: str, tokens: int, seed: int) 
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    began, first, count = time.perf_counter(), 0.0, 0
-    with client.stream("POST", f"{base}/v1/chat/completions", json=asked, timeout=600) as answer:
+    start, first, count = time.perf_counter(), 0.0, 0
+    with client.stream("POST", f"{base}/v1/chat/completions", json=body, timeout=600) as answer:
         for line in answer.iter_lines():
             if not line.startswith("data: {"):
                 continue
             event = json.loads(line[6:])
             if event["choices"] and event["choices"][0]["delta"].get("content") and not first:
-                first = time.perf_counter() - began
+                first = time.perf_counter() - start
             if event.get("usage"):
                 count = event["usage"]["completion_tokens"]
-    return Served(first, time.perf_counter() - began, count)
+    return Latency(first, time.perf_counter() - start, count)
 
 
-def load(base: str, clients: int, tokens: int) -> tuple[list[Served], float]:
-    """What that many clients got, who each ask again and again for a while, and how long it took."""
-    found: list[Served] = []
-    began = time.perf_counter()
+def load(base: str, clients: int, tokens: int) -> tuple[list[Latency], float]:
+    """The latencies of the requests of ``clients`` concurrent clients within ``SECONDS``, and how long it took."""
+    latencies: list[Latency] = []
+    start = time.perf_counter()
 
-    def go_on(number: int) -> None:
+    def send_requests(number: int) -> None:
         with httpx.Client() as client:
-            turn = 0
-            while turn == 0 or time.perf_counter() - began < SECONDS:
-                question = QUESTIONS[(number + turn) % len(QUESTIONS)]
-                found.append(ask(client, base, question, tokens, 1000 * number + turn))
-                turn += 1
+            request = 0
+            while request == 0 or time.perf_counter() - start < SECONDS:
+                question = QUESTIONS[(number + request) % len(QUESTIONS)]
+                latencies.append(ask(client, base, question, tokens, 1000 * number + request))
+                request += 1
 
-    threads = [threading.Thread(target=go_on, args=(number,)) for number in range(clients)]
+    threads = [threading.Thread(target=send_requests, args=(number,)) for number in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return found, time.perf_counter() - began
+    return latencies, time.perf_counter() - start
 
 
 def main(result: str = "smollm2-135m", tokens: int = 64) -> None:
@@ -99,11 +101,12 @@ def main(result: str = "smollm2-135m", tokens: int = 64) -> None:
         load(base, 1, 4)
         print("clients  requests/s  tokens/s  first token s (median, worst)  whole answer s (median, worst)")
         for clients in CLIENTS:
-            found, seconds = load(base, clients, tokens)
-            first, whole = [each.first for each in found], [each.whole for each in found]
+            latencies, seconds = load(base, clients, tokens)
+            first, total = [each.first for each in latencies], [each.total for each in latencies]
             print(
-                f"{clients:7}  {len(found) / seconds:10.2f}  {sum(each.tokens for each in found) / seconds:8.1f}  "
-                f"{statistics.median(first):.2f}, {max(first):.2f}  {statistics.median(whole):.2f}, {max(whole):.2f}"
+                f"{clients:7}  {len(latencies) / seconds:10.2f}  "
+                f"{sum(each.tokens for each in latencies) / seconds:8.1f}  "
+                f"{statistics.median(first):.2f}, {max(first):.2f}  {statistics.median(total):.2f}, {max(total):.2f}"
             )
 
 

@@ -1,11 +1,11 @@
-"""Trials to be taken away, and the command that does it."""
+"""Trials to export, and `paretune export`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from click.testing import Result as Ended
+from click.testing import Result
 from typer.testing import CliRunner
 
 from sweeps import cli
@@ -27,26 +27,26 @@ METHODS: dict[str, dict[str, Any] | str] = {
 }
 
 
-def config_of(model: Path, rows: Path | str, name: str | None, **leaves: Any) -> TrialConfig:
-    """A trial of the method of that name, in a cell that is called so."""
+def trial_config(model: Path, rows: Path | str, name: str | None, **leaves: Any) -> TrialConfig:
+    """The config of a trial with the method of that name, in a cell that is named after it."""
     config = make_config(model, rows, METHODS[name] if name else None, **{**LEARNING, **leaves})
     cell = f"{config.stage.kind}-{name or 'base'}"
     return config.model_copy(update={"cell": cell, "method_name": name or "base"})
 
 
-def trained(config: TrialConfig, folder: Path) -> str:
-    """Runs a trial; what its result is called."""
+def train_trial(config: TrialConfig, folder: Path) -> str:
+    """Runs a trial. Returns the name of its result: RUN:TRIAL."""
     run(config, folder)
     results.write_tables(folder)
     return f"{folder}:{config.trial_id()}"
 
 
-def export(*arguments: str | Path) -> Ended:
+def export(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli.app, ["export", *map(str, arguments)])
 
 
-def exported(*arguments: str | Path) -> Ended:
-    """An export that is expected to end well."""
-    ended = export(*arguments)
-    assert ended.exit_code == 0, f"{ended.output}\n{ended.stderr}\n{ended.exception!r}"
-    return ended
+def export_successfully(*arguments: str | Path) -> Result:
+    """An export that is expected to succeed."""
+    command = export(*arguments)
+    assert command.exit_code == 0, f"{command.output}\n{command.stderr}\n{command.exception!r}"
+    return command

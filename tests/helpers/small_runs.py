@@ -1,4 +1,4 @@
-"""A run of four trials, one for each way of loading what was trained, made without Ray in seconds."""
+"""A run with a trial for each way of loading a result, made without Ray in seconds."""
 
 from __future__ import annotations
 
@@ -12,22 +12,20 @@ METHODS = ("full", "freeze", "lora", "qlora-4bit")
 
 
 def make_run(folder: Path, model: Path, methods: tuple[str | None, ...] = (None, *METHODS)) -> Path:
-    """The folder of a run with a trial of each method, and the base model's (``None``)."""
+    """Makes a run with a trial of each method; ``None`` is the base model's. Returns the run folder."""
     rows = write_rows(folder / "rows.jsonl")
     for method in methods:
-        run(config_of(model, rows, method), folder / "run", measuring=None)
+        run(method_config(model, rows, method), folder / "run", memory_gauge=None)
     results.write_tables(folder / "run")
     return folder / "run"
 
 
-def config_of(model: Path, rows: Path, method: str | None) -> TrialConfig:
+def method_config(model: Path, rows: Path, method: str | None) -> TrialConfig:
     config = make_config(model, rows, method, steps=4, learning_rate=5e-3, save_steps=2)
-    return (
-        config
-        if method is None
-        else config.model_copy(update={"cell": f"sft-{method}", "method_name": method})
-    )
+    if method is None:
+        return config
+    return config.model_copy(update={"cell": f"sft-{method}", "method_name": method})
 
 
-def trial_of(run: Path, cell: str) -> str:
-    return next(record.trial_id for record in results.read(run).records if record.cell == cell)
+def trial_id_of(run: Path, cell: str) -> str:
+    return next(record.trial_id for record in results.read_run(run).records if record.cell == cell)

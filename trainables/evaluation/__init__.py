@@ -1,1 +1,1 @@
-"""Scores of models after training: on rows of one's own, of a trial, on benchmarks, and what was forgotten."""
+"""Evaluating results: on a trial's held-out rows or any other data, on benchmarks, and for forgetting."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from trainables.data.rows import Message
 
-# (the prompt's messages, the reference where there is one, the answer) -> the score
+# (the prompt's messages, the reference or None, the answer) -> the score
 ScoreFunction = Callable[[list[Message], str | None, str], float]
 
 

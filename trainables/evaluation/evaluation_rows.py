@@ -60,7 +60,7 @@ class EvaluationRows:
         if count is None or count >= self.total:
             return self
         drawn = np.sort(np.random.default_rng(seed).permutation(self.total)[:count])
-        rows = Rows(self.rows.table, self.rows.indices[drawn], self.rows.cls, self.rows.sha256)
+        rows = Rows(self.rows.table, self.rows.indices[drawn], self.rows.row_type, self.rows.sha256)
         return replace(self, rows=rows, row_numbers=tuple(drawn.tolist()))
 
 

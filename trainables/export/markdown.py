@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 def inline_code(text: str) -> str:
     """A text as inline code, in a fence that it doesn't contain.
 
-    >>> code("a`b")
+    >>> inline_code("a`b")
     '`` a`b ``'
     """
     line = " ".join(text.split())  # no line breaks: the text may be in a table
@@ -20,7 +20,7 @@ def inline_code(text: str) -> str:
 def escaped(text: str) -> str:
     """A text with its markup characters escaped.
 
-    >>> shown("a|b *c* <d>")
+    >>> escaped("a|b *c* <d>")
     'a|b \\\\*c\\\\* \\\\<d\\\\>'
     """
     return re.sub(r"([\\`*_{}\[\]<>#])", r"\\\1", " ".join(text.split()))

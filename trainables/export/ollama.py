@@ -13,8 +13,8 @@ from trainables.data.rows import Message
 
 NAME = "Modelfile"
 NOT_CONVERTED = (
-    "# TEMPLATE is left out: this model's chat template can't be converted to Ollama's. Ollama uses the one in the GGUF\n"
-    "# file or in tokenizer_config.json / chat_template.jinja, as far as it supports it."
+    "# TEMPLATE is left out: this model's chat template can't be converted to Ollama's. Ollama uses the one in the\n"
+    "# GGUF file or in tokenizer_config.json / chat_template.jinja, as far as it supports it."
 )
 GREEDY = "# Greedy decoding, as in the evaluation.\nPARAMETER temperature 0\nPARAMETER repeat_penalty 1"
 # Message contents by which the parts of a template are found in what it renders.

@@ -20,7 +20,7 @@ from trainables.storage import files
 from trainables.training.policy import Policy, default_device
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
-from trainables.trial.loading import attach, load_base, load_tokenizer, padded_apart
+from trainables.trial.loading import attach, load_base, load_tokenizer, with_distinct_padding
 
 
 @dataclass
@@ -67,7 +67,7 @@ class LoadedModel:
     def tokenizer(self) -> Any:
         """The result's tokenizer; a reward model's has a padding token of its own."""
         tokenizer = result_tokenizer(self.result)
-        return tokenizer if self.result.generates_text else padded_apart(tokenizer)
+        return tokenizer if self.result.generates_text else with_distinct_padding(tokenizer)
 
     @contextmanager
     def active(self) -> Iterator[Policy]:

@@ -13,7 +13,7 @@ import torch
 from reports.analysis.best_trials import recommended_trials
 from sweeps.console.chat import ChatOutput, ChatSession, WrongCommand, messages, run, with_settings
 from sweeps.runs.resolve import resolve
-from tests.helpers.small_runs import config_of, make_run
+from tests.helpers.small_runs import make_run, method_config
 from tests.helpers.terminals import END_OF_FILE, INTERRUPT, UP, Terminal, shell
 from tests.helpers.trials import write_rows
 from trainables.inference.generator import (
@@ -38,7 +38,7 @@ SHORT = Sampling(max_new_tokens=12)
 def loaded(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> LoadedModel:
     """The tiny model in float32, so that rounding decides nothing."""
     rows = write_rows(tmp_path_factory.mktemp("chat") / "rows.jsonl")
-    config = config_of(tiny_model, rows, None)
+    config = method_config(tiny_model, rows, None)
     model = config.model.model_copy(update={"dtype": "float32"})
     return ModelPool().load(Result("tiny", config.model_copy(update={"model": model})))
 

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.helpers.evaluations import evaluated, lines, metrics, paretune, record_of, rows_of
-from tests.helpers.small_runs import make_run, trial_of
+from tests.helpers.evaluations import evaluation, metrics, paretune, record_of, rows_of, write_jsonl
+from tests.helpers.small_runs import make_run, trial_id_of
 from tests.helpers.trials import make_config, run, write_rows
 from trainables import results
 from trainables.data import loading
@@ -30,7 +30,7 @@ STAGES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -58,25 +58,29 @@ def stages(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 @pytest.mark.parametrize("kind", STAGES)
 def test_a_trial_on_its_own_test_part_is_what_its_record_says(stages: Path, kind: str) -> None:
     record = record_of(stages, f"{kind}-lora")
-    found = evaluated(f"{stages}:{record.trial_id}")
+    evaluated = evaluation(f"{stages}:{record.trial_id}")
     assert record.quality_name is not None
-    assert metrics(found)[record.quality_name] == record.quality
+    assert metrics(evaluated)[record.quality_name] == record.quality
     if "auc" in record.metrics:  # the measure that preference stages have in common
-        assert metrics(found)["auc"] == record.metrics["auc"]
-    assert found["results"][0]["main_metric"] == record.quality_name
-    assert found["results"][0]["trial_id"] == record.trial_id
-    assert (found["data"]["part"], found["data"]["sha256"]) == ("test", record.data_sha256)
-    assert found["warnings"] == []
+        assert metrics(evaluated)["auc"] == record.metrics["auc"]
+    assert evaluated["results"][0]["main_metric"] == record.quality_name
+    assert evaluated["results"][0]["trial_id"] == record.trial_id
+    assert (evaluated["data"]["part"], evaluated["data"]["sha256"]) == ("test", record.data_sha256)
+    assert evaluated["warnings"] == []
 
 
 @pytest.mark.parametrize("cell", ["sft-base", "sft-full", "sft-lora"])
-def test_every_method_loses_what_its_record_says_and_answers_besides(methods: Path, cell: str) -> None:
-    record, found = record_of(methods, cell), evaluated(f"{methods}:{cell}")
-    assert metrics(found)["loss"] == record.metrics["loss"]
-    assert {"perplexity", "bits_per_byte", "exact_match", "bleu", "chrf", "rougeL"} < metrics(found).keys()
+def test_every_method_has_the_loss_of_its_record_and_measures_of_its_answers(
+    methods: Path, cell: str
+) -> None:
+    record, evaluated = record_of(methods, cell), evaluation(f"{methods}:{cell}")
+    assert metrics(evaluated)["loss"] == record.metrics["loss"]
+    assert {"perplexity", "bits_per_byte", "exact_match", "bleu", "chrf", "rougeL"} < metrics(
+        evaluated
+    ).keys()
 
 
-def test_a_trial_that_writes_its_answers_is_told_apart_by_them_as_here(
+def test_a_trial_that_generates_answers_records_the_same_measures_as_an_evaluation(
     tmp_path: Path, tiny_model: Path
 ) -> None:
     rows = write_rows(tmp_path / "rows.jsonl")
@@ -84,26 +88,28 @@ def test_a_trial_that_writes_its_answers_is_told_apart_by_them_as_here(
     config = make_config(tiny_model, rows, "lora", stage=stage)
     record = run(config, tmp_path / "run", memory_gauge=None)
     assert record.quality_name == "loss"
-    found = metrics(evaluated(f"{tmp_path}/run:{record.trial_id}"))
+    evaluated = metrics(evaluation(f"{tmp_path}/run:{record.trial_id}"))
     texts = {"bleu", "sentence_bleu", "chrf", "sentence_chrf", "rouge1", "rouge2", "rougeL"}
-    assert record.metrics == {name: found[name] for name in ("loss", *texts)}
-    said = pq.read_table(tmp_path / "run" / "trials" / record.trial_id / "predictions.parquet").to_pylist()
-    assert all(row["prediction"] is not None for row in said)
+    assert record.metrics == {name: evaluated[name] for name in ("loss", *texts)}
+    predictions = pq.read_table(
+        tmp_path / "run" / "trials" / record.trial_id / "predictions.parquet"
+    ).to_pylist()
+    assert all(row["prediction"] is not None for row in predictions)
     assert {"sacrebleu", "rouge-score"} <= record.packages.keys()
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_an_adapter_on_a_quantized_base_loses_what_its_record_says(
+def test_an_adapter_on_a_quantized_base_has_the_loss_of_its_record(
     tmp_path: Path, tiny_model: Path, bits: int
 ) -> None:
     run, cell = make_run(tmp_path, tiny_model, (f"qlora-{bits}bit",)), f"sft-qlora-{bits}bit"
-    assert metrics(evaluated(f"{run}:{cell}"))["loss"] == record_of(run, cell).metrics["loss"]
+    assert metrics(evaluation(f"{run}:{cell}"))["loss"] == record_of(run, cell).metrics["loss"]
 
 
 def test_predictions_are_those_of_the_trial(stages: Path) -> None:
     record = record_of(stages, "sft-lora")
     own = pq.read_table(stages / "trials" / record.trial_id / "predictions.parquet").to_pylist()
-    rows = rows_of(evaluated(f"{stages}:{record.trial_id}"))
+    rows = rows_of(evaluation(f"{stages}:{record.trial_id}"))
     for mine, its in zip(rows, own, strict=True):
         assert {name: mine[name] for name in ("row", "prompt", "reference", "prediction")} == {
             name: its[name] for name in ("row", "prompt", "reference", "prediction")
@@ -113,69 +119,75 @@ def test_predictions_are_those_of_the_trial(stages: Path) -> None:
 
 def test_the_validation_part_is_what_steered_the_search(methods: Path) -> None:
     record = record_of(methods, "sft-lora")
-    found = evaluated(f"{methods}:sft-lora", "--part", "validation")
-    assert metrics(found)["loss"] == -(record.objective or 0)
+    evaluated = evaluation(f"{methods}:sft-lora", "--part", "validation")
+    assert metrics(evaluated)["loss"] == -(record.objective or 0)
 
 
 # Other data
 
 
-def test_all_rows_of_a_file_are_evaluated_and_those_trained_on_are_counted(methods: Path, here: Path) -> None:
+def test_all_rows_of_a_file_are_evaluated_and_those_trained_on_are_counted(
+    methods: Path, workdir: Path
+) -> None:
     rows = commands.rows()[:48]
-    file = lines(here / "seen.jsonl", [*rows, {"prompt": "Never seen?", "completion": "never"}])
-    found = evaluated(f"{methods}:sft-lora", "--data", file)
-    held = len(commands.rows()[:48]) - found["results"][0]["rows_trained_on"]
-    assert (found["data"]["rows"], found["data"]["kind"], found["data"]["part"]) == (49, "answers", None)
+    file = write_jsonl(workdir / "seen.jsonl", [*rows, {"prompt": "Never seen?", "completion": "never"}])
+    evaluated = evaluation(f"{methods}:sft-lora", "--data", file)
+    held = len(commands.rows()[:48]) - evaluated["results"][0]["rows_trained_on"]
+    assert (evaluated["data"]["rows"], evaluated["data"]["kind"], evaluated["data"]["part"]) == (
+        49,
+        "answers",
+        None,
+    )
     assert 0 < held < 24  # a quarter is held out
-    assert any("was trained on" in warning for warning in found["warnings"])
-    assert len(rows_of(found)) == 49
+    assert any("was trained on" in warning for warning in evaluated["warnings"])
+    assert len(rows_of(evaluated)) == 49
 
 
-def test_what_an_earlier_stage_was_trained_on_counts_too(tiny_model: Path, here: Path) -> None:
+def test_what_an_earlier_stage_was_trained_on_counts_too(tiny_model: Path, workdir: Path) -> None:
     sums = [{"prompt": f"{n} + {n}?", "completion": f"{2 * n}"} for n in range(40)]
-    first = make_config(tiny_model, lines(here / "sums.jsonl", sums), "full")
-    run(first, here / "run", memory_gauge=None)
+    first = make_config(tiny_model, write_jsonl(workdir / "sums.jsonl", sums), "full")
+    run(first, workdir / "run", memory_gauge=None)
     later = make_config(tiny_model, "commands", "lora", stage={"kind": "dpo"}, eval_rows=4)
-    start = starting_weights.find_trained_model(here / "run" / "trials" / first.trial_id())
+    start = starting_weights.find_trained_model(workdir / "run" / "trials" / first.trial_id())
     later = later.model_copy(update={"model": later.model.model_copy(update={"start": start})})
-    run(later, here / "run", memory_gauge=None)
+    run(later, workdir / "run", memory_gauge=None)
     name = f"run:{later.trial_id()}"
     held = loading.load(first.data)
-    found = evaluated(name, "--data", here / "sums.jsonl", "--no-generate")
-    assert found["results"][0]["rows_trained_on"] == len(held.train) < 40
-    assert metrics(evaluated(name, "--no-generate"))["pair_accuracy"] >= 0
+    evaluated = evaluation(name, "--data", workdir / "sums.jsonl", "--no-generate")
+    assert evaluated["results"][0]["rows_trained_on"] == len(held.train) < 40
+    assert metrics(evaluation(name, "--no-generate"))["pair_accuracy"] >= 0
 
 
-def test_some_rows_are_drawn_by_the_seed_and_keep_their_numbers(methods: Path, here: Path) -> None:
-    file = lines(here / "rows.jsonl", commands.rows()[:48])
+def test_some_rows_are_drawn_by_the_seed_and_keep_their_numbers(methods: Path, workdir: Path) -> None:
+    file = write_jsonl(workdir / "rows.jsonl", commands.rows()[:48])
     some = [
-        evaluated(f"{methods}:sft-lora", "--data", file, "--rows", 5, "--seed", seed) for seed in (1, 1, 2)
+        evaluation(f"{methods}:sft-lora", "--data", file, "--rows", 5, "--seed", seed) for seed in (1, 1, 2)
     ]
-    numbers = [[row["row"] for row in rows_of(found)] for found in some[1:]]
+    numbers = [[row["row"] for row in rows_of(evaluated)] for evaluated in some[1:]]
     assert numbers[0] == sorted(numbers[0]) != numbers[1]
     assert metrics(some[0]) == metrics(some[1])
     prompts = [json.loads(row["prompt"])[-1]["content"] for row in rows_of(some[2])]
     assert prompts == [commands.rows()[number]["prompt"] for number in numbers[1]]
 
 
-def test_drawn_answers_depend_on_the_seed_and_not_on_the_batch(methods: Path, here: Path) -> None:
-    file = lines(here / "rows.jsonl", commands.rows()[:9])
+def test_drawn_answers_depend_on_the_seed_and_not_on_the_batch(methods: Path, workdir: Path) -> None:
+    file = write_jsonl(workdir / "rows.jsonl", commands.rows()[:9])
     options = (f"{methods}:sft-full", "--data", file, "--top-k", 50, "--temperature", 1.5)
     drawn = {}
     for seed, batch in ((0, 9), (0, 2), (1, 9)):
-        found = evaluated(*options, "--seed", seed, "--batch-size", batch)
-        drawn[seed, batch] = [row["prediction"] for row in rows_of(found)]
-    assert found["settings"]["decoding"] == "sampled"
+        evaluated = evaluation(*options, "--seed", seed, "--batch-size", batch)
+        drawn[seed, batch] = [row["prediction"] for row in rows_of(evaluated)]
+    assert evaluated["settings"]["decoding"] == "sampled"
     same = sum(one == other for one, other in zip(drawn[0, 9], drawn[0, 2], strict=True))
     assert same >= 8  # arithmetic in 16 bits rounds by the batch, which may tip a near tie
     assert drawn[0, 9] != drawn[1, 9]
 
 
-def test_the_likeliest_token_alone_is_greedy(methods: Path, here: Path) -> None:
-    file = lines(here / "rows.jsonl", commands.rows()[:6])
+def test_sampling_from_the_most_likely_token_alone_is_greedy(methods: Path, workdir: Path) -> None:
+    file = write_jsonl(workdir / "rows.jsonl", commands.rows()[:6])
     options = (f"{methods}:sft-full", "--data", file, "--batch-size", 1)
     ways: list[tuple[Any, ...]] = [(), ("--top-k", 1), ("--temperature", 0, "--top-p", 0.5)]
-    greedy, drawn, cold = (rows_of(evaluated(*options, *more)) for more in ways)
+    greedy, drawn, cold = (rows_of(evaluation(*options, *more)) for more in ways)
     assert [row["prediction"] for row in greedy] == [row["prediction"] for row in drawn]
     assert greedy == cold
 
@@ -202,34 +214,36 @@ FORMATS: dict[str, tuple[list[dict[str, Any]], str, set[str]]] = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_what_rows_are_says_what_is_measured(methods: Path, here: Path, name: str) -> None:
+def test_the_kind_of_rows_decides_what_is_measured(methods: Path, workdir: Path, name: str) -> None:
     rows, kind, expected = FORMATS[name]
     more = ("--max-new-tokens", 4) if name == "prompts" else ()
-    found = evaluated(f"{methods}:sft-lora", "--data", lines(here / "rows.jsonl", rows), *more)
-    assert found["data"]["kind"] == kind
-    assert expected <= metrics(found).keys()
-    assert len(rows_of(found)) == len(rows)
+    evaluated = evaluation(f"{methods}:sft-lora", "--data", write_jsonl(workdir / "rows.jsonl", rows), *more)
+    assert evaluated["data"]["kind"] == kind
+    assert expected <= metrics(evaluated).keys()
+    assert len(rows_of(evaluated)) == len(rows)
 
 
-def test_data_is_found_by_its_name_in_a_dataset_info(methods: Path, here: Path) -> None:
-    (here / "data").mkdir()
-    lines(here / "data" / "odd.jsonl", [{"frage": "2 + 2?", "antwort": "4"}])
+def test_data_is_found_by_its_name_in_a_dataset_info(methods: Path, workdir: Path) -> None:
+    (workdir / "data").mkdir()
+    write_jsonl(workdir / "data" / "odd.jsonl", [{"frage": "2 + 2?", "antwort": "4"}])
     entry = {"file_name": "odd.jsonl", "columns": {"prompt": "frage", "response": "antwort"}}
-    (here / "data" / "dataset_info.json").write_text(json.dumps({"sums": entry}))
-    (row,) = rows_of(evaluated(f"{methods}:sft-lora", "--data", "sums"))
+    (workdir / "data" / "dataset_info.json").write_text(json.dumps({"sums": entry}))
+    (row,) = rows_of(evaluation(f"{methods}:sft-lora", "--data", "sums"))
     assert (json.loads(row["prompt"])[0]["content"], row["reference"]) == ("2 + 2?", "4")
 
 
-def test_pairs_may_be_taken_as_something_else_and_what_they_lack_is_said(methods: Path, here: Path) -> None:
-    file = lines(here / "rows.jsonl", FORMATS["text"][0])
-    found = paretune("evaluate", f"{methods}:sft-lora", "--data", file, "--as", "pairs")
-    assert found.exit_code == 2
-    assert "these rows are running text" in found.stderr
-    prompts = evaluated(
+def test_rows_may_be_taken_as_another_kind_and_missing_columns_are_an_error(
+    methods: Path, workdir: Path
+) -> None:
+    file = write_jsonl(workdir / "rows.jsonl", FORMATS["text"][0])
+    command = paretune("evaluate", f"{methods}:sft-lora", "--data", file, "--as", "pairs")
+    assert command.exit_code == 2
+    assert "these rows are running text" in command.stderr
+    prompts = evaluation(
         f"{methods}:sft-lora",
         *(
             "--data",
-            lines(here / "pairs.jsonl", FORMATS["pairs"][0]),
+            write_jsonl(workdir / "pairs.jsonl", FORMATS["pairs"][0]),
             "--as",
             "prompts",
             "--max-new-tokens",
@@ -239,65 +253,71 @@ def test_pairs_may_be_taken_as_something_else_and_what_they_lack_is_said(methods
     assert prompts["data"]["kind"] == "prompts"
 
 
-def test_pairs_are_told_apart_by_the_mean_and_by_the_sum(methods: Path, here: Path) -> None:
-    file = lines(here / "rows.jsonl", FORMATS["pairs"][0])
-    found = evaluated(f"{methods}:sft-lora", "--data", file)
-    (row,) = rows_of(found)
+def test_pairs_are_ordered_by_the_mean_and_by_the_sum_of_log_probabilities(
+    methods: Path, workdir: Path
+) -> None:
+    file = write_jsonl(workdir / "rows.jsonl", FORMATS["pairs"][0])
+    evaluated = evaluation(f"{methods}:sft-lora", "--data", file)
+    (row,) = rows_of(evaluated)
     assert row["margin"] == pytest.approx(row["chosen_worth"] - row["rejected_worth"])
     assert row["pair_accuracy"] == float(row["margin"] > 0)
-    assert metrics(found)["pair_accuracy_by_sum"] == 1  # a shorter answer has the larger sum
+    assert metrics(evaluated)["pair_accuracy_by_sum"] == 1  # a shorter answer has the larger sum
 
 
-def test_a_reward_model_scores_pairs_and_refuses_to_speak(stages: Path, here: Path) -> None:
+def test_a_reward_model_scores_pairs_and_refuses_other_rows(stages: Path, workdir: Path) -> None:
     reward = f"{stages}:reward-lora"
-    pairs = evaluated(reward, "--data", lines(here / "pairs.jsonl", FORMATS["pairs"][0]))
+    pairs = evaluation(reward, "--data", write_jsonl(workdir / "pairs.jsonl", FORMATS["pairs"][0]))
     assert pairs["results"][0]["metrics"]["pair_accuracy"]["how"] == "by reward"
     for name in ("alpaca", "text"):
-        found = paretune("evaluate", reward, "--data", lines(here / f"{name}.jsonl", FORMATS[name][0]))
-        assert found.exit_code == 2
-        assert "is a reward model" in found.stderr
+        command = paretune(
+            "evaluate", reward, "--data", write_jsonl(workdir / f"{name}.jsonl", FORMATS[name][0])
+        )
+        assert command.exit_code == 2
+        assert "is a reward model" in command.stderr
 
 
-def test_rows_that_do_not_fit_are_said_and_their_bytes_left_out(methods: Path, here: Path) -> None:
+def test_cut_rows_are_a_warning_and_have_no_bits_per_byte(methods: Path, workdir: Path) -> None:
     long = {"prompt": "Say it.", "completion": "word " * 60}
-    file = lines(here / "rows.jsonl", [long, *({"prompt": f"{n}?", "completion": f"{n}"} for n in range(3))])
-    found = evaluated(f"{methods}:sft-lora", "--data", file, "--cutoff", 64)
-    assert any("1 of 4 rows don't fit into 64 tokens" in warning for warning in found["warnings"])
-    rows = rows_of(found)
+    file = write_jsonl(
+        workdir / "rows.jsonl", [long, *({"prompt": f"{n}?", "completion": f"{n}"} for n in range(3))]
+    )
+    evaluated = evaluation(f"{methods}:sft-lora", "--data", file, "--cutoff", 64)
+    assert any("1 of 4 rows don't fit into 64 tokens" in warning for warning in evaluated["warnings"])
+    rows = rows_of(evaluated)
     assert rows[0]["bits_per_byte"] is None
     assert rows[0]["loss"] > 0
     assert all(row["bits_per_byte"] > 0 for row in rows[1:])
 
 
-def test_bits_per_byte_are_the_loss_over_the_answers_bytes(methods: Path, here: Path) -> None:
-    file = lines(here / "rows.jsonl", [{"prompt": "Wie?", "completion": "Grüße, 你好"}])
-    found = metrics(evaluated(f"{methods}:sft-lora", "--data", file))
+def test_bits_per_byte_are_the_loss_over_the_answers_bytes(methods: Path, workdir: Path) -> None:
+    file = write_jsonl(workdir / "rows.jsonl", [{"prompt": "Wie?", "completion": "Grüße, 你好"}])
+    evaluated = metrics(evaluation(f"{methods}:sft-lora", "--data", file))
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(methods / "trials" / trial_of(methods, "sft-lora") / "model")
+    tokenizer = AutoTokenizer.from_pretrained(methods / "trials" / trial_id_of(methods, "sft-lora") / "model")
     tokens = len(tokenizer("Grüße, 你好<|im_end|>\n", add_special_tokens=False)["input_ids"])
-    assert found["bits_per_byte"] == pytest.approx(
-        found["loss"] * tokens / math.log(2) / len("Grüße, 你好".encode())
+    assert evaluated["bits_per_byte"] == pytest.approx(
+        evaluated["loss"] * tokens / math.log(2) / len("Grüße, 你好".encode())
     )
 
 
-def test_chinese_is_compared_by_characters_unless_words_are_asked_for(methods: Path, here: Path) -> None:
-    file = lines(here / "rows.jsonl", [{"prompt": "天气?", "completion": "今天天气很好"}])
+def test_chinese_is_compared_by_characters_unless_words_are_asked_for(methods: Path, workdir: Path) -> None:
+    file = write_jsonl(workdir / "rows.jsonl", [{"prompt": "天气?", "completion": "今天天气很好"}])
     for options, rule in (((), "characters"), (("--words",), "words")):
-        found = evaluated(f"{methods}:sft-lora", "--data", file, *options)
-        assert found["results"][0]["libraries"]["words_or_characters"] == rule
+        evaluated = evaluation(f"{methods}:sft-lora", "--data", file, *options)
+        assert evaluated["results"][0]["libraries"]["words_or_characters"] == rule
 
 
-def test_a_score_of_ones_own_is_a_measure_like_others(methods: Path, here: Path) -> None:
-    (here / "my_scores.py").write_text(
+def test_a_custom_score_is_a_measure_like_others(methods: Path, workdir: Path) -> None:
+    (workdir / "my_scores.py").write_text(
         "def brief(messages, reference, answer):\n"
         "    assert messages[-1]['role'] == 'user'\n"
         "    return 1.0 if len(answer) <= len(reference) else 0.0\n"
     )
-    file = lines(here / "rows.jsonl", commands.rows()[:5])
-    found = evaluated(f"{methods}:sft-lora", "--data", file, "--scorer", "my_scores:brief")
-    rows = rows_of(found)
-    assert found["results"][0]["main_metric"] == "brief"
+    file = write_jsonl(workdir / "rows.jsonl", commands.rows()[:5])
+    evaluated = evaluation(f"{methods}:sft-lora", "--data", file, "--scorer", "my_scores:brief")
+    rows = rows_of(evaluated)
+    assert evaluated["results"][0]["main_metric"] == "brief"
     assert [row["brief"] for row in rows] == [
         float(len(row["prediction"]) <= len(row["reference"])) for row in rows
     ]
@@ -306,10 +326,10 @@ def test_a_score_of_ones_own_is_a_measure_like_others(methods: Path, here: Path)
 # What is kept, and what is refused
 
 
-def test_what_was_evaluated_is_kept_whole_and_not_written_over(methods: Path, here: Path) -> None:
-    found = paretune("evaluate", f"{methods}:sft-lora", "--no-generate")
-    folder = here / found.stdout.splitlines()[-1]
-    assert folder == here / "evaluations" / "run-sft-lora-rows.jsonl-test"
+def test_an_evaluation_is_written_completely_and_not_overwritten(methods: Path, workdir: Path) -> None:
+    command = paretune("evaluate", f"{methods}:sft-lora", "--no-generate")
+    folder = workdir / command.stdout.splitlines()[-1]
+    assert folder == workdir / "evaluations" / "run-sft-lora-rows.jsonl-test"
     assert sorted(path.name for path in folder.iterdir()) == ["evaluation.json", "predictions.parquet"]
     kept = json.loads((folder / "evaluation.json").read_text())
     assert kept["packages"]["torch"]
@@ -320,16 +340,16 @@ def test_what_was_evaluated_is_kept_whole_and_not_written_over(methods: Path, he
     assert paretune("evaluate", f"{methods}:sft-lora", "--no-generate", "--force").exit_code == 0
 
 
-def test_a_folder_of_something_else_is_never_replaced(methods: Path, here: Path) -> None:
-    (here / "mine").mkdir()
-    (here / "mine" / "letter.txt").write_text("Dear")
-    found = paretune("evaluate", f"{methods}:sft-lora", "--output", here / "mine", "--force")
-    assert found.exit_code == 2
-    assert (here / "mine" / "letter.txt").read_text() == "Dear"
+def test_a_folder_with_other_files_is_never_replaced(methods: Path, workdir: Path) -> None:
+    (workdir / "mine").mkdir()
+    (workdir / "mine" / "letter.txt").write_text("Dear")
+    command = paretune("evaluate", f"{methods}:sft-lora", "--output", workdir / "mine", "--force")
+    assert command.exit_code == 2
+    assert (workdir / "mine" / "letter.txt").read_text() == "Dear"
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--data", "nowhere.jsonl"), "no file"),
         (("--part", "train"), "--part train: give one of test, validation"),
@@ -341,14 +361,16 @@ def test_a_folder_of_something_else_is_never_replaced(methods: Path, here: Path)
         (("--forgetting", "nowhere.txt"), "can't be read"),
     ],
 )
-def test_a_mistake_is_a_sentence_and_ends_with_2(methods: Path, options: tuple[str, ...], said: str) -> None:
-    found = paretune("evaluate", f"{methods}:sft-lora", *options)
-    assert found.exit_code == 2, found.output
-    assert said in found.stderr
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    methods: Path, options: tuple[str, ...], message: str
+) -> None:
+    command = paretune("evaluate", f"{methods}:sft-lora", *options)
+    assert command.exit_code == 2, command.output
+    assert message in command.stderr
     assert not Path("evaluations").exists()
 
 
 def test_a_base_model_needs_data(tiny_model: Path) -> None:
-    found = paretune("evaluate", tiny_model)
-    assert found.exit_code == 2
-    assert "--data" in found.stderr
+    command = paretune("evaluate", tiny_model)
+    assert command.exit_code == 2
+    assert "--data" in command.stderr

@@ -22,7 +22,7 @@ from sweeps.runs import layout
 from sweeps.runs.earlier_results import EarlierResults
 from sweeps.runs.reading import local_copy
 from tests.helpers import specs
-from tests.helpers.small_runs import make_run, trial_of
+from tests.helpers.small_runs import make_run, trial_id_of
 from tests.helpers.sweeps import Home, in_training, interrupt, paretune, records, start
 from tests.helpers.trials import METHODS, curve, make_config, run, write_rows
 from trainables.config.trained_model import TrainedModel
@@ -226,7 +226,7 @@ def started_from(plan: Plan, cell: str = "sft-full") -> str | None:
 
 def test_a_trial_of_another_run_is_named_as_everywhere_else(tmp_path: Path, tiny_model: Path) -> None:
     run = make_run(tmp_path, tiny_model, (None, "lora"))
-    trial = trial_of(run, "sft-lora")
+    trial = trial_id_of(run, "sft-lora")
     for name, wanted in {
         "run": trial,
         "run:sft-lora": trial,

@@ -9,7 +9,7 @@ import pytest
 
 from reports.analysis.best_trials import recommended_trials
 from sweeps.runs.resolve import resolve
-from tests.helpers.small_runs import config_of, make_run, trial_of
+from tests.helpers.small_runs import make_run, method_config, trial_id_of
 from tests.helpers.trials import run as carry_out
 from trainables import results
 from trainables.config.trained_model import TrainedModel
@@ -48,7 +48,7 @@ def test_naming_a_run_writes_nothing_into_it(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("cell", ["sft-full", "sft-freeze", "sft-lora", "sft-qlora-4bit"])
 def test_a_cell_is_its_best_trial(run: Path, cell: str) -> None:
     found = named(f"{run}:{cell}")
-    assert found.trained_folder == run / "trials" / trial_of(run, cell) / "model"
+    assert found.trained_folder == run / "trials" / trial_id_of(run, cell) / "model"
     assert found.is_adapter == ("lora" in cell)
 
 
@@ -58,13 +58,13 @@ def test_the_cell_of_the_untuned_model_is_that_model(run: Path, tiny_model: Path
 
 
 def test_a_trial_is_named_by_how_its_id_begins_and_a_checkpoint_by_its_step(run: Path) -> None:
-    trial = trial_of(run, "sft-lora")
+    trial = trial_id_of(run, "sft-lora")
     assert named(f"{run}:{trial[:6]}").trained_folder == run / "trials" / trial / "model"
     assert named(f"{run}:{trial}@2").trained_folder == run / "trials" / trial / "checkpoint-2"
 
 
 def test_folders_of_trials_and_models_are_results_too(run: Path, tiny_model: Path) -> None:
-    trial = run / "trials" / trial_of(run, "sft-lora")
+    trial = run / "trials" / trial_id_of(run, "sft-lora")
     for folder in (trial, trial / "model"):
         assert named(folder).trained_folder == trial / "model"
         assert named(folder).folder() == tiny_model
@@ -89,7 +89,7 @@ def test_a_known_model_is_named_and_a_missing_one_says_how_to_fetch_it(
     ],
 )
 def test_what_is_not_there_says_what_is(run: Path, part: str, said: str) -> None:
-    names = {"lora": trial_of(run, "sft-lora")}
+    names = {"lora": trial_id_of(run, "sft-lora")}
     with pytest.raises(ModelError, match=f"(?i){said.format(**names)}"):
         named(f"{run}{part.format(**names)}")
 
@@ -105,8 +105,8 @@ def at_url(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """The URL of a run whose ``dpo-lora`` started from the adapter of its ``sft-lora``; it is nowhere else."""
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     made = make_run(tmp_path, tiny_model, (None, "lora"))
-    first = trial_of(made, "sft-lora")
-    sft = config_of(tiny_model, tmp_path / "rows.jsonl", "lora")
+    first = trial_id_of(made, "sft-lora")
+    sft = method_config(tiny_model, tmp_path / "rows.jsonl", "lora")
     start = TrainedModel(trial=first, folder=made / "trials" / first / "model")
     model = sft.model.model_copy(update={"start": start})
     second = sft.model_copy(update={"cell": "dpo-lora", "model": model})
@@ -148,7 +148,7 @@ def test_a_run_that_moved_is_found_where_it_is_now(run: Path, tmp_path: Path) ->
 def test_somebody_elses_run_does_not_say_what_is_trusted(run: Path, tmp_path: Path) -> None:
     there = tmp_path / "theirs"
     shutil.copytree(run, there)
-    config = there / "trials" / trial_of(run, "sft-lora") / "config.json"
+    config = there / "trials" / trial_id_of(run, "sft-lora") / "config.json"
     config.write_text(config.read_text().replace('"unsafe": []', '"unsafe": ["remote_code"]'))
     assert '"remote_code"' in config.read_text()
     assert not named(config.parent).config.model.runs_remote_code
@@ -173,7 +173,7 @@ def test_adapters_of_one_base_share_it_and_the_base_is_itself_beside_them(run: P
     pool = ModelPool()
     base, lora, again = (pool.load(named(f"{run}:{cell}")) for cell in ("sft-base", "sft-lora", "sft-lora"))
     assert base.shared is lora.shared is again.shared
-    assert read_record(run / "trials" / trial_of(run, "sft-lora")) is not None
+    assert read_record(run / "trials" / trial_id_of(run, "sft-lora")) is not None
     config = base.result.config
     from trainables.data import loading
 

@@ -55,12 +55,12 @@ class Served:
 
     def ask(self) -> str:
         client = OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=KEY, max_retries=0, timeout=20)
-        asked: Any = {"messages": HELLO, "max_tokens": 8, "temperature": 0}
-        found = client.chat.completions.create(model="lora", **asked)
-        return found.choices[0].message.content or ""
+        request: Any = {"messages": HELLO, "max_tokens": 8, "temperature": 0}
+        response = client.chat.completions.create(model="lora", **request)
+        return response.choices[0].message.content or ""
 
     def answers_within(self, seconds: float) -> float:
-        """After how many seconds it answers, asked again and again."""
+        """After how many seconds it answers repeated requests."""
         began = time.monotonic()
         while True:
             with contextlib.suppress(OpenAIError):
@@ -89,11 +89,11 @@ def served(
 
 
 def replicas(machines: list[Machine]) -> list[int]:
-    """How many there are on each node."""
+    """How many replicas there are on each node."""
     return [len(machine.named("ray::ServeReplica")) for machine in machines]
 
 
-def test_where_there_is_no_room_it_says_so_and_waits_and_being_ended_leaves_nothing(
+def test_replicas_that_do_not_fit_yet_are_waited_for_and_an_interrupt_leaves_nothing_behind(
     served: Served, machines: list[Machine]
 ) -> None:
     command = served.start("--replicas", "3")
@@ -105,7 +105,7 @@ def test_where_there_is_no_room_it_says_so_and_waits_and_being_ended_leaves_noth
     assert held(served.cluster)["busy"] == {}
 
 
-def test_what_a_killed_command_left_is_ended_only_when_told_to(served: Served) -> None:
+def test_the_server_of_a_killed_command_is_shut_down_only_with_replace(served: Served) -> None:
     with served.serving() as first:
         again = served.start()
         assert again.wait() == 2
@@ -123,7 +123,7 @@ def test_what_a_killed_command_left_is_ended_only_when_told_to(served: Served) -
     assert held(served.cluster)["busy"] == {}
 
 
-def test_replicas_on_two_nodes_answer_as_the_model_does_and_one_of_them_may_be_lost(
+def test_replicas_on_two_nodes_answer_as_the_model_does_and_survive_the_loss_of_one(
     served: Served, machines: list[Machine]
 ) -> None:
     loaded = ModelPool().load(resolve(f"{served.run}:sft-lora", recommended_trials))

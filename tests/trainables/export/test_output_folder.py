@@ -1,4 +1,4 @@
-"""Where an export goes: whole or not there, nothing of others' replaced, mistakes said before any work."""
+"""Where an export goes: whole or not there, nothing of others' replaced, mistakes message before any work."""
 
 from __future__ import annotations
 
@@ -11,16 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.exports import config_of, export, exported, trained
-from tests.helpers.trials import write_rows
+from tests.helpers.exports import export, export_successfully
 from trainables.export import output_folder, saved_model
 from trainables.models.folder import ModelError
-
-
-@pytest.fixture(scope="module")
-def lora(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> str:
-    folder = tmp_path_factory.mktemp("folder")
-    return trained(config_of(tiny_model, write_rows(folder / "rows.jsonl"), "lora"), folder / "run")
 
 
 def names(folder: Path) -> list[str]:
@@ -50,11 +43,11 @@ def test_an_export_that_is_killed_leaves_no_folder_and_the_next_one_clears_up(
     (left,) = names(tmp_path)
     assert left.startswith(".out.")
     assert (tmp_path / left / "model.safetensors").is_file()
-    exported(lora, tmp_path / "out", "--no-verify")
+    export_successfully(lora, tmp_path / "out", "--no-verify")
     assert names(tmp_path) == ["out"]
 
 
-def test_what_a_killed_export_had_moved_aside_is_put_back(tmp_path: Path) -> None:
+def test_the_folder_that_a_killed_export_had_moved_aside_is_put_back(tmp_path: Path) -> None:
     (tmp_path / ".out.abcd_123.old").mkdir()
     (tmp_path / ".out.abcd_123.old" / "config.json").write_text("{}")
     (tmp_path / ".out.abcd_124.tmp").mkdir()
@@ -69,27 +62,27 @@ def test_what_a_killed_export_had_moved_aside_is_put_back(tmp_path: Path) -> Non
     assert names(tmp_path / "out") == ["config.json"]
 
 
-def test_a_folder_that_is_there_is_replaced_only_by_force(lora: str, tmp_path: Path) -> None:
-    exported(lora, tmp_path / "out", "--no-verify")
+def test_an_existing_export_is_replaced_only_with_force(lora: str, tmp_path: Path) -> None:
+    export_successfully(lora, tmp_path / "out", "--no-verify")
     before = (tmp_path / "out" / "config.json").stat().st_mtime_ns
     refused = export(lora, tmp_path / "out", "--no-verify")
     assert refused.exit_code == 2
     assert "--force replaces it once the new one is complete" in refused.stderr
     assert (tmp_path / "out" / "config.json").stat().st_mtime_ns == before
-    exported(lora, tmp_path / "out", "--no-verify", "--force", "--dtype", "float32")
+    export_successfully(lora, tmp_path / "out", "--no-verify", "--force", "--dtype", "float32")
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "float32"
     assert names(tmp_path) == ["out"]
 
 
-def test_an_empty_folder_is_taken(lora: str, tmp_path: Path) -> None:
+def test_an_empty_folder_may_be_the_output(lora: str, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    exported(lora, tmp_path / "out", "--adapter")
+    export_successfully(lora, tmp_path / "out", "--adapter")
 
 
 @pytest.mark.parametrize("with_model", [False, True])
-def test_other_files_are_never_replaced(lora: str, tmp_path: Path, with_model: bool) -> None:
+def test_a_folder_with_other_files_is_never_replaced(lora: str, tmp_path: Path, with_model: bool) -> None:
     if with_model:
-        exported(lora, tmp_path / "out", "--adapter")
+        export_successfully(lora, tmp_path / "out", "--adapter")
     (tmp_path / "out").mkdir(exist_ok=True)
     (tmp_path / "out" / "thesis.tex").write_text("years of work")
     refused = export(lora, tmp_path / "out", "--adapter", "--force")
@@ -98,7 +91,9 @@ def test_other_files_are_never_replaced(lora: str, tmp_path: Path, with_model: b
     assert (tmp_path / "out" / "thesis.tex").exists()
 
 
-def test_what_a_trial_left_and_what_is_exported_are_never_replaced(lora: str, tiny_model: Path) -> None:
+def test_the_output_of_a_trial_and_the_exported_model_itself_are_never_replaced(
+    lora: str, tiny_model: Path
+) -> None:
     run, _, trial = lora.rpartition(":")
     for out in (Path(run) / "trials" / trial / "model", tiny_model, tiny_model / "deeper", tiny_model.parent):
         refused = export(lora, out, "--force")
@@ -108,7 +103,7 @@ def test_what_a_trial_left_and_what_is_exported_are_never_replaced(lora: str, ti
     assert (refused.exit_code, "is the output of a trial" in refused.stderr) == (2, True)
 
 
-def test_a_disk_without_room_is_said_before_any_work(
+def test_a_full_disk_is_an_error_before_any_work(
     lora: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import shutil
@@ -122,7 +117,7 @@ def test_a_disk_without_room_is_said_before_any_work(
     assert names(tmp_path) == []
 
 
-def test_two_exports_to_one_folder_are_not_made_at_a_time(tmp_path: Path) -> None:
+def test_a_second_export_to_the_same_folder_is_refused_while_the_first_runs(tmp_path: Path) -> None:
     options = {"force": False, "needed_bytes": 0, "sources": []}
     with output_folder.new_output_folder(tmp_path / "out", **options):  # noqa: SIM117
         with (
@@ -133,7 +128,7 @@ def test_two_exports_to_one_folder_are_not_made_at_a_time(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--dtype", "int8"), "--dtype int8: give one of bfloat16, float16, float32"),
         (("--shard-size", "lots"), "--shard-size lots: not a size; write 5GB or 500MB"),
@@ -143,12 +138,12 @@ def test_two_exports_to_one_folder_are_not_made_at_a_time(tmp_path: Path) -> Non
         (("--trust", "everything"), "give remote_code or pickle"),
     ],
 )
-def test_mistakes_end_with_2_and_a_sentence(
-    lora: str, tmp_path: Path, options: tuple[str, ...], said: str
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    lora: str, tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
     refused = export(lora, tmp_path / "out", *options)
     assert refused.exit_code == 2
-    assert said in refused.stderr
+    assert message in refused.stderr
     assert names(tmp_path) == []
 
 
@@ -158,8 +153,8 @@ def test_the_adapter_of_whole_weights_is_refused(tiny_model: Path, tmp_path: Pat
     assert "has no adapter of its own" in refused.stderr
 
 
-def test_ctrl_c_leaves_what_was_there(lora: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    exported(lora, tmp_path / "old", "--adapter")
+def test_ctrl_c_keeps_the_previous_export(lora: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export_successfully(lora, tmp_path / "old", "--adapter")
     before = {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()}
 
     def interrupted(*_: object) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.helpers.exports import config_of, exported, trained
+from tests.helpers.exports import export_successfully, train_trial, trial_config
 from trainables.models import locate
 
 pytestmark = pytest.mark.slow
@@ -29,25 +29,31 @@ def table(request: pytest.FixtureRequest) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_result_of_the_real_model_answers_the_same_once_it_is_taken_away(
+def test_a_result_of_the_real_model_answers_the_same_after_the_export(
     name: str, tmp_path: Path, table: list[str]
 ) -> None:
     rate = 2e-4 if name == "full" else 2e-3
-    config = config_of(
-        locate.fetch_model("smollm2-135m"), "commands", name, learning_rate=rate, steps=12, eval_rows=32, cutoff=128
+    config = trial_config(
+        locate.fetch_model("smollm2-135m"),
+        "commands",
+        name,
+        learning_rate=rate,
+        steps=12,
+        eval_rows=32,
+        cutoff=128,
     )
-    result = trained(config, tmp_path / "run")
+    result = train_trial(config, tmp_path / "run")
     for options in ((), ("--dtype", "float32")):
-        ended = exported(result, tmp_path / "out", "--force", "--shard-size", "100MB", *options)
-        table.append(f"{name} {' '.join(options)}\n{ended.stdout}")
+        command = export_successfully(result, tmp_path / "out", "--force", "--shard-size", "100MB", *options)
+        table.append(f"{name} {' '.join(options)}\n{command.stdout}")
     assert len(list((tmp_path / "out").glob("model-*.safetensors"))) > 3
 
 
 @pytest.mark.skipif("LLAMA_CPP" not in os.environ, reason="$LLAMA_CPP names no checkout of llama.cpp")
-def test_llama_cpps_own_converter_reads_an_export_and_what_it_writes_answers_as_the_export_does(
+def test_llama_cpps_converter_reads_an_export_and_its_file_answers_as_the_export_does(
     tmp_path: Path,
 ) -> None:
-    config = config_of(
+    config = trial_config(
         locate.fetch_model("smollm2-135m"),
         "commands",
         "lora",
@@ -56,8 +62,10 @@ def test_llama_cpps_own_converter_reads_an_export_and_what_it_writes_answers_as_
         eval_rows=32,
         cutoff=128,
     )
-    result = trained(config, tmp_path / "run")
-    exported(result, tmp_path / "out", "--dtype", "float32", "--no-verify", "--gguf", "f16", "--ollama")
+    result = train_trial(config, tmp_path / "run")
+    export_successfully(
+        result, tmp_path / "out", "--dtype", "float32", "--no-verify", "--gguf", "f16", "--ollama"
+    )
     here, there = (
         AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32, **options)
         for options in ({}, {"gguf_file": "model-f16.gguf"})
@@ -70,7 +78,7 @@ def test_llama_cpps_own_converter_reads_an_export_and_what_it_writes_answers_as_
     with torch.no_grad():
         ours, its = (model(tokens).logits.log_softmax(-1) for model in (here, there))
     assert (ours - its).abs().max() < 1e-3
-    said = gguf.GGUFReader(tmp_path / "out" / "model-f16.gguf").get_field("tokenizer.chat_template")
-    assert said is not None
+    message = gguf.GGUFReader(tmp_path / "out" / "model-f16.gguf").get_field("tokenizer.chat_template")
+    assert message is not None
     template = AutoTokenizer.from_pretrained(tmp_path / "out").chat_template
-    assert said.contents() == template
+    assert message.contents() == template
