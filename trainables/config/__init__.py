@@ -1,1 +1,1 @@
-"""The parts of a trial's configuration that know no stage and no method: model, data, training, RoPE."""
+"""The parts of a trial's configuration that depend on no stage or method: model, data, training, RoPE."""

@@ -1,4 +1,4 @@
-"""The base of every config a person writes or that crosses a process: frozen, and strict about its keys."""
+"""The base of all configs that people write or processes exchange: immutable, and strict about keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """A pydantic model that can't change and refuses keys it doesn't know.
+    """An immutable pydantic model that refuses unknown keys, NaN and infinity.
 
     >>> class Point(Frozen):
     ...     x: int

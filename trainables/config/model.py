@@ -1,4 +1,4 @@
-"""Which base model, and how it is loaded."""
+"""Settings of the base model: which one, and how it is loaded."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, model_validator
 
 from trainables.config.base import Frozen
-from trainables.config.rope import Rope, written
-from trainables.config.trained_model import Trained
+from trainables.config.rope import Rope, parse_rope
+from trainables.config.trained_model import TrainedModel
 
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"]
 Unsafe = Literal["remote_code", "pickle"]
@@ -19,11 +19,10 @@ Kernels = Literal["none", "auto", "liger", "unsloth"]
 class ModelConfig(Frozen):
     """The base model: a known name or hub id (``hf:``, ``ms:``), or a local folder.
 
-    ``attention`` and ``kernels`` ``auto`` take what is quickest where they run; the record says what ran. ``rope``
-    scales positions. ``unsafe`` names what is refused unless it is: ``remote_code`` that comes with the model, weights
-    as ``pickle``.
-    ``start`` is what an earlier trial made of it, to go on from. ``fingerprint`` is the hash of the model's files,
-    filled while planning: it, and not the path, is part of a trial's id.
+    ``auto`` as ``attention`` or ``kernels`` selects the fastest that works where the trial runs; the record says which
+    ran. ``rope`` scales positions. ``unsafe`` allows what is refused otherwise: ``remote_code`` that comes with the
+    model, and weights as ``pickle``. ``start``: a model that an earlier trial trained from this one, to continue from.
+    ``fingerprint``: the hash of the model's files, set while planning; it is part of a trial's id, the path is not.
     """
 
     name: str | None = None
@@ -31,20 +30,20 @@ class ModelConfig(Frozen):
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     attention: Attention = "auto"
     kernels: Kernels = "none"
-    rope: Annotated[Rope | None, BeforeValidator(written)] = None
+    rope: Annotated[Rope | None, BeforeValidator(parse_rope)] = None
     unsafe: tuple[Unsafe, ...] = ()
-    start: Trained | None = None
+    start: TrainedModel | None = None
     fingerprint: str | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:
         if (self.name is None) == (self.path is None):
-            raise ValueError("give one of name and path")
+            raise ValueError("give exactly one of name and path")
         return self
 
     @property
     def label(self) -> str:
-        """How the model is called in reports."""
+        """The model's name in reports."""
         return self.name or (self.path.name if self.path else "")
 
     @property

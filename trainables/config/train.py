@@ -1,4 +1,4 @@
-"""How a trial trains: steps, batches, optimizer, schedule, precision, sharding."""
+"""Settings of training: steps, batches, optimizer, schedule, precision, sharding."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Scheduler = Literal["constant", "linear", "cosine", "constant_with_warmup", "inv
 
 
 class TrainConfig(Frozen):
-    """How a trial trains. ``batch_size`` rows make one forward pass over all workers together.
+    """How a trial trains. ``batch_size``: rows of one forward pass, over all workers together.
 
-    ``group_by_length`` has rows of like length come together. ``packing`` makes each of a batch's rows of several that
-    fill it up to the data's ``cutoff`` and don't see one another. ``retry_out_of_memory`` has a trial that runs out of
-    memory go on, once, with half the rows at a time and twice the accumulation: its steps have the same rows.
-    ``sharding`` has several workers share weights, gradients and optimizer state, where each would have its own.
+    ``group_by_length``: batches are made of rows of similar length. ``packing``: several rows, which do not see one
+    another, are joined up to the data's ``cutoff`` tokens. ``retry_out_of_memory``: a trial that runs out of memory
+    resumes, once, with half the rows per pass and twice the accumulation, so that its steps have the same rows.
+    ``sharding``: workers share weights, gradients and optimizer state instead of each holding its own.
     """
 
-    steps: Annotated[int | None, limits.most(limits.STEPS)] = Field(default=None, ge=1)
-    epochs: Annotated[float | None, limits.most(limits.EPOCHS)] = Field(default=None, gt=0)
-    batch_size: Annotated[int, limits.most(limits.BATCH)] = Field(default=8, ge=1)
-    gradient_accumulation: Annotated[int, limits.most(limits.BATCH)] = Field(default=1, ge=1)
+    steps: Annotated[int | None, limits.at_most(limits.STEPS)] = Field(default=None, ge=1)
+    epochs: Annotated[float | None, limits.at_most(limits.EPOCHS)] = Field(default=None, gt=0)
+    batch_size: Annotated[int, limits.at_most(limits.BATCH)] = Field(default=8, ge=1)
+    gradient_accumulation: Annotated[int, limits.at_most(limits.BATCH)] = Field(default=1, ge=1)
     learning_rate: float = Field(gt=0)
     scheduler: Scheduler = "linear"
     warmup_steps: int = Field(default=0, ge=0)
@@ -48,10 +48,10 @@ class TrainConfig(Frozen):
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:
         if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give one of steps and epochs")
+            raise ValueError("give exactly one of steps and epochs")
         if self.packing and self.epochs is not None:
             raise ValueError(
-                "how many packed rows an epoch has shows only in training; with packing give steps"
+                "how many packed rows an epoch has is known only in training; give steps when packing"
             )
         return self
 
@@ -61,13 +61,13 @@ class TrainConfig(Frozen):
         return self.batch_size * self.gradient_accumulation
 
     def total_steps(self, rows: int) -> int:
-        """The optimizer steps this trains on ``rows`` training rows; the last may have fewer of them."""
+        """The number of optimizer steps for ``rows`` training rows; the last may have fewer rows than others."""
         return self.steps or max(1, -(-self._epoch_rows(rows) // self.update_rows))
 
     def rows_seen(self, steps: int, rows: int, workers: int = 1) -> int:
-        """How many of ``rows`` training rows ``steps`` steps train on; one that comes again counts again.
+        """How many rows ``steps`` steps train on, of ``rows`` training rows; repetitions count again.
 
-        Where the last step isn't full, it has as many more as it takes for all workers to have the same number.
+        A last step that isn't full is rounded up, so that all workers have the same number of rows.
         """
         full = steps * self.update_rows
         return full if self.epochs is None else min(full, -(-self._epoch_rows(rows) // workers) * workers)
@@ -77,5 +77,5 @@ class TrainConfig(Frozen):
         return max(1, round(self.epochs * rows))
 
     def batching(self) -> dict[str, Any]:
-        """What decides the order of rows, as ``batches.order`` takes it."""
+        """The settings that decide the order of rows, as arguments of ``batching.example_order``."""
         return {"batch": self.update_rows, "seed": self.seed, "by_length": self.group_by_length}

@@ -1,4 +1,4 @@
-"""A model that an earlier trial trained, as a configuration names it."""
+"""A reference to a model that an earlier trial trained."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 from trainables.config.base import Frozen
 
 
-class Trained(Frozen):
-    """What a trial left. While that trial isn't known yet, ``cell`` alone says whose best it will be.
+class TrainedModel(Frozen):
+    """The model of a trial. While the trial isn't known yet, ``cell`` says whose best trial it will be.
 
-    >>> Trained(cell="sft-lora").identity
+    >>> TrainedModel(cell="sft-lora").identity
     'sft-lora'
     """
 
     cell: str | None = None  # of the same run
-    # Its id, with @STEP for a checkpoint; for a folder that no trial left, the fingerprint of its contents.
+    # The trial's id, with @STEP for a checkpoint; for a folder that no trial made, the fingerprint of its contents.
     trial: str | None = None
     folder: Path | None = None  # its model/: weights or an adapter
 
     @property
     def identity(self) -> str | None:
-        """What stands for it in another trial's id: no path does."""
+        """What another trial's id contains for this model; never a path."""
         return self.trial or self.cell
 
     @property
@@ -31,5 +31,5 @@ class Trained(Frozen):
 
     @property
     def is_adapter(self) -> bool:
-        """Whether what is there has to be put on what it was trained on."""
+        """Whether the folder holds an adapter, which needs its base model."""
         return self.folder is not None and (self.folder / "adapter_config.json").is_file()

@@ -1,1 +1,1 @@
-"""From what people have on disk to rows: found, read, converted to what a stage needs, and cut into three parts."""
+"""Finds, reads and converts data sets to the rows that a stage needs, and splits them in three."""

@@ -1,7 +1,7 @@
-"""Rows on disk: converted once, as Arrow, memory-mapped, and shared by all trials of a sweep on a node.
+"""Converted rows on disk: an Arrow table, memory-mapped and shared by all trials of a sweep on a node.
 
-A folder of the cache holds ``rows.arrow`` (one JSON text a row, and the hash of its prompt) and ``info.json``. What
-it was made from is in its name: another input is another folder.
+A folder of the cache holds ``rows.arrow`` (each row as JSON, with the hash of its prompt) and ``info.json``. The
+folder's name is a hash of what the rows were made from, so other inputs get another folder.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from typing import Generic, overload
 import numpy as np
 import pyarrow as pa
 
-from trainables.data.rows import R, Row, pack, unpack
+from trainables.data.rows import R, Row, row_from_json, row_to_json
 
 SCHEMA = pa.schema([("key", pa.binary(32)), ("source", pa.int32()), ("row", pa.large_string())])
 
 
 class Rows(Sequence[R], Generic[R]):
-    """Some rows of a table, read when they are asked for; ``indices`` says which, in which order.
+    """Some rows of a table, read when they are asked for.
 
-    ``sha256`` is the hash of all the table's rows.
+    ``indices`` (rows,): the numbers of the table's rows, in this sequence's order. ``sha256``: the hash of all rows of
+    the table, whether they are among these or not.
     """
 
-    def __init__(self, table: pa.Table, indices: np.ndarray, cls: type[R], sha256: str) -> None:
-        self.table, self.indices, self.cls, self.sha256 = table, indices, cls, sha256
+    def __init__(self, table: pa.Table, indices: np.ndarray, row_type: type[R], sha256: str) -> None:
+        self.table, self.indices, self.row_type, self.sha256 = table, indices, row_type, sha256
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -38,8 +39,8 @@ class Rows(Sequence[R], Generic[R]):
     def __getitem__(self, place: slice) -> Rows[R]: ...
     def __getitem__(self, place: int | slice) -> R | Rows[R]:
         if isinstance(place, slice):
-            return Rows(self.table, self.indices[place], self.cls, self.sha256)
-        return unpack(self.table["row"][int(self.indices[place])].as_py(), self.cls)
+            return Rows(self.table, self.indices[place], self.row_type, self.sha256)
+        return row_from_json(self.table["row"][int(self.indices[place])].as_py(), self.row_type)
 
     def __iter__(self) -> Iterator[R]:
         for place in range(len(self)):
@@ -52,45 +53,46 @@ class Rows(Sequence[R], Generic[R]):
 
     @cached_property
     def distinct(self) -> np.ndarray:
-        """The table's rows that are among these, each once and in the table's order."""
+        """The numbers of the table's rows that are among these, each once and in the table's order: (distinct,)."""
         return np.unique(self.indices)
 
     @cached_property
     def identity(self) -> str:
-        """A hash of what the distinct rows are."""
+        """A hash of the distinct rows, whatever their order here."""
         return hashlib.sha256(self.sha256.encode() + self.distinct.astype("<i8").tobytes()).hexdigest()
 
 
-def batch(source: int, rows: Sequence[Row]) -> pa.RecordBatch:
-    """Some rows of a source, by its number, as they are written."""
-    packed = [pack(row) for row in rows]
+def to_batch(source: int, rows: Sequence[Row]) -> pa.RecordBatch:
+    """Some rows of source number ``source`` as a batch of the table."""
+    texts = [row_to_json(row) for row in rows]
     keys = [bytes.fromhex(row.key()) for row in rows]
-    return pa.record_batch([keys, [source] * len(rows), packed], schema=SCHEMA)
+    return pa.record_batch([keys, [source] * len(rows), texts], schema=SCHEMA)
 
 
-def write(path: Path, batches: Iterable[pa.RecordBatch]) -> str:
-    """Writes batches one after another; returns the SHA-256 of all their rows, however they were batched."""
+def write_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> str:
+    """Writes batches to an Arrow file; returns the SHA-256 of all their rows, which does not depend on the batches."""
     digest = hashlib.sha256()
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        for each in batches:
-            if each.num_rows:
-                digest.update("".join(f"{text}\n" for text in each["row"].to_pylist()).encode())
-                writer.write_batch(each)
+        for batch in batches:
+            if batch.num_rows:
+                digest.update("".join(f"{text}\n" for text in batch["row"].to_pylist()).encode())
+                writer.write_batch(batch)
     return digest.hexdigest()
 
 
-def read(path: Path) -> pa.Table:
+def open_table(path: Path) -> pa.Table:
     """The table at ``path``, memory-mapped."""
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def keys(table: pa.Table) -> np.ndarray:
-    """Every row's hash as eight bytes, big-endian: (rows,) of uint64."""
+def key_prefixes(table: pa.Table) -> np.ndarray:
+    """The first eight bytes of every row's hash as a big-endian number: (rows,) of uint64."""
     parts = [_first_eight(chunk) for chunk in table["key"].chunks]
     return np.concatenate(parts) if parts else np.empty(0, np.uint64)
 
 
 def _first_eight(chunk: pa.Array) -> np.ndarray:
+    # Read straight from Arrow's buffer, (rows, 32) bytes: Python objects for millions of hashes would take seconds.
     raw = np.frombuffer(chunk.buffers()[1], np.uint8)
-    whole = raw[chunk.offset * 32 : (chunk.offset + len(chunk)) * 32].reshape(-1, 32)
-    return np.ascontiguousarray(whole[:, :8]).view(">u8").ravel().astype(np.uint64)
+    hashes = raw[chunk.offset * 32 : (chunk.offset + len(chunk)) * 32].reshape(-1, 32)
+    return np.ascontiguousarray(hashes[:, :8]).view(">u8").ravel().astype(np.uint64)

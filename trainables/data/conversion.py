@@ -1,4 +1,4 @@
-"""From a source's files to the rows a stage needs, one after another, with account of what was left out."""
+"""Converts the files of sources to the rows a stage needs, and reports which rows were left out and why."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from trainables.config.data import DataConfig
 from trainables.data import arrow_rows, formats, readers
 from trainables.data.embedded import commands
 from trainables.data.errors import DataError
-from trainables.data.parsed_row import Found, Layout, Skip, Wrong
-from trainables.data.row_builder import as_row
+from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, SkippedRow
+from trainables.data.row_builder import build_row
 from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Row, Text
 from trainables.data.sources import Source
-from trainables.data.thinking import thinking
-from trainables.system.parallel import ordered
-from trainables.system.progress import tell
+from trainables.data.thinking import edit_thinking
+from trainables.system.parallel import map_in_order
+from trainables.system.progress import report_progress
 
-EXAMPLES = 5  # skipped rows that are named
+MAX_EXAMPLES = 5  # skipped rows that are named for each reason
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
 
 EMBEDDED_ROWS: Mapping[type, Callable[[], list[dict[str, Any]]]] = {
@@ -38,166 +38,170 @@ EMBEDDED_ROWS: Mapping[type, Callable[[], list[dict[str, Any]]]] = {
 Layouts = dict[tuple[str, frozenset[str]], Layout]  # by file and columns
 
 BATCH = 1024  # rows converted at a time
-Raw = tuple[Any, str, str]  # a row's values, its place, its file
+RawRow = tuple[Any, str, str]  # a row's values, where it is (rows.jsonl:17), and the path of its file
 
 
 @dataclass
-class Account:
-    """What became of a source's rows: counts, and the first examples of each fault."""
+class ConversionReport:
+    """What became of a source's rows: counts, and the first examples for each reason to skip one."""
 
     name: str
-    formats: dict[str, str] = field(default_factory=dict)  # file -> format and the columns it was told from
+    formats: dict[str, str] = field(default_factory=dict)  # file -> format and the columns that are read
     rows: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)  # by reason
+    examples: dict[str, list[str]] = field(default_factory=dict)  # reason -> where such rows are
     placeholders: set[str] = field(default_factory=set)
 
-    def skip(self, where: str, why: str) -> None:
-        self.skipped[why] += 1
-        named = self.examples.setdefault(why, [])
-        if len(named) < EXAMPLES:
-            named.append(where)
+    def skip(self, where: str, reason: str) -> None:
+        """Counts a row that was left out."""
+        self.skipped[reason] += 1
+        examples = self.examples.setdefault(reason, [])
+        if len(examples) < MAX_EXAMPLES:
+            examples.append(where)
 
-    def add(self, later: Account) -> None:
-        """Takes in what became of the rows that come next."""
-        self.formats |= {file: told for file, told in later.formats.items() if file not in self.formats}
+    def add(self, later: ConversionReport) -> None:
+        """Adds the report on the source's next rows."""
+        self.formats |= {file: text for file, text in later.formats.items() if file not in self.formats}
         self.rows += later.rows
         self.skipped += later.skipped
-        for why, places in later.examples.items():
-            self.examples[why] = [*self.examples.get(why, ()), *places][:EXAMPLES]
+        for reason, places in later.examples.items():
+            self.examples[reason] = [*self.examples.get(reason, ()), *places][:MAX_EXAMPLES]
         self.placeholders |= later.placeholders
 
+    def notes(self) -> Iterator[str]:
+        """How each file was read, in sentences for ``plan`` and the report."""
+        for file, text in self.formats.items():
+            yield f"{file}: {text}"
 
-def batches(
-    sources: Sequence[Source], need: type, config: DataConfig, accounts: Sequence[Account]
+    def warnings(self) -> Iterator[str]:
+        """Which rows were left out or look unfinished, in sentences."""
+        total = sum(self.skipped.values())
+        if total:
+            reasons = "; ".join(
+                f"{count} because {reason} "
+                f"({', '.join(self.examples[reason])}{', ...' if count > MAX_EXAMPLES else ''})"
+                for reason, count in self.skipped.most_common()
+            )
+            yield f"{self.name}: {total} of {total + self.rows} rows left out: {reasons}"
+        if self.placeholders:
+            names = ", ".join(f"{{{{{name}}}}}" for name in sorted(self.placeholders))
+            yield f"{self.name}: {names} stay as they are; set data.variables to fill them in"
+
+
+def convert_sources(
+    sources: Sequence[Source], row_type: type, config: DataConfig, reports: Sequence[ConversionReport]
 ) -> Iterator[pa.RecordBatch]:
-    """The sources' rows as ``need``, on all cores where they are many; what is left out is in ``accounts``.
+    """Batches of the sources' rows as ``row_type``, converted on all cores; fills ``reports``, one for each source.
 
-    Raises :class:`DataError` for a row whose shape is wrong (its file, its number, what was found and expected),
+    Raises :class:`DataError` for a row of the wrong shape (its file, its number, what was found and expected),
     and, if ``config.strict``, for one that would be left out.
     """
     done = 0
-    for number, rows, account in ordered(
-        Converter(tuple(sources), need, config), _raw_batches(sources, need)
-    ):
-        accounts[number].add(account)
-        done += account.rows
-        tell("reading rows", done)
+    converter = Converter(tuple(sources), row_type, config)
+    for number, rows, report in map_in_order(converter, _raw_batches(sources, row_type)):
+        reports[number].add(report)
+        done += report.rows
+        report_progress("reading rows", done)
         yield rows
 
 
-def _raw_batches(sources: Sequence[Source], need: type) -> Iterator[tuple[int, list[Raw]]]:
+def _raw_batches(sources: Sequence[Source], row_type: type) -> Iterator[tuple[int, list[RawRow]]]:
     for number, source in enumerate(sources):
-        rows = islice(_raw(source, need), source.most)
+        rows = islice(_raw_rows(source, row_type), source.max_rows)
         while batch := list(islice(rows, BATCH)):
             yield number, batch
 
 
-def _raw(source: Source, need: type) -> Iterator[Raw]:
-    """Rows as they were found, each with its place and its file."""
+def _raw_rows(source: Source, row_type: type) -> Iterator[RawRow]:
     if source.embedded:
-        for number, row in enumerate(EMBEDDED_ROWS[need](), start=1):
+        for number, row in enumerate(EMBEDDED_ROWS[row_type](), start=1):
             yield row, f"{source.name} row {number}", source.name
     for path in source.files:
-        for raw in readers.read(path):
+        for raw in readers.read_rows(path):
             yield raw.values, raw.where, str(path)
 
 
 @dataclass
 class Converter:
-    """Makes a stage's rows of some raw ones of a source, which is named by its number."""
+    """Converts batches of a source's raw rows; picklable, to run in other processes."""
 
     sources: tuple[Source, ...]
-    need: type
+    row_type: type
     config: DataConfig
     layouts: Layouts = field(default_factory=dict)
 
-    def __call__(self, batch: tuple[int, list[Raw]]) -> tuple[int, pa.RecordBatch, Account]:
+    def __call__(self, batch: tuple[int, list[RawRow]]) -> tuple[int, pa.RecordBatch, ConversionReport]:
+        """(number of the source, its rows, report) of (number of the source, its raw rows)."""
         number, raw = batch
-        account = Account(self.sources[number].name)
-        rows = list(self._rows(raw, self.sources[number], account))
-        return number, arrow_rows.batch(number, rows), account
+        report = ConversionReport(self.sources[number].name)
+        rows = list(self._rows(raw, self.sources[number], report))
+        return number, arrow_rows.to_batch(number, rows), report
 
-    def _rows(self, raw: Iterable[Raw], source: Source, account: Account) -> Iterator[Row]:
+    def _rows(self, raw: Iterable[RawRow], source: Source, report: ConversionReport) -> Iterator[Row]:
         for values, where, file in raw:
             try:
-                found = _read(values, file, source, self.layouts, account)
-                row = as_row(_edited(found, self.config), self.need)
-            except Skip as why:
+                parsed = _parse(values, file, source, self.layouts, report)
+                row = build_row(_edited(parsed, self.config), self.row_type)
+            except SkippedRow as reason:
                 if self.config.strict:
-                    raise DataError(f"{where}: {why}; mend it, or leave it out with strict: false") from None
-                account.skip(where, re.sub(r"message \d+", "a message", str(why)))
+                    raise DataError(
+                        f"{where}: {reason}; correct it, or leave it out with strict: false"
+                    ) from None
+                report.skip(where, re.sub(r"message \d+", "a message", str(reason)))
                 continue
-            except Wrong as error:
+            except InvalidRow as error:
                 raise DataError(f"{where}: {error}") from None
-            account.rows += 1
-            account.placeholders |= _placeholders(row)
+            report.rows += 1
+            report.placeholders |= _placeholders(row)
             yield row
 
 
-def _read(values: Any, file: str, source: Source, layouts: Layouts, account: Account) -> Found:
+def _parse(values: Any, file: str, source: Source, layouts: Layouts, report: ConversionReport) -> ParsedRow:
     if not isinstance(values, dict):
-        raise Wrong(f"expected an object with {formats.EXPECTED}, got {type(values).__name__}")
+        raise InvalidRow(f"expected an object with {formats.EXPECTED}, got {type(values).__name__}")
     key = file, frozenset(values)
     if key not in layouts:
-        layouts[key] = formats.layout(list(values), source.format, source.columns, source.tags)
-    if not source.embedded and (name := basename(file)) not in account.formats:
-        account.formats[name] = _told(layouts[key], source)
+        layouts[key] = formats.detect_layout(list(values), source.format, source.columns, source.tags)
+    if not source.embedded and (name := basename(file)) not in report.formats:
+        report.formats[name] = _description(layouts[key], source)
     return formats.FORMATS[layouts[key].format].convert(values, layouts[key])
 
 
-def _told(layout: Layout, source: Source) -> str:
+def _description(layout: Layout, source: Source) -> str:
+    """``alpaca (detected from its columns; prompt: instruction, response: output)``."""
     columns = ", ".join(
         column if part == column else f"{part}: {column}" for part, column in layout.columns.items()
     )
-    how = "named" if source.format else "told from its columns"
-    fallen = [column for part, column in layout.columns.items() if part not in source.columns]
+    origin = "named" if source.format else "detected from its columns"
+    unlisted = [column for part, column in layout.columns.items() if part not in source.columns]
     note = (
-        f"; not listed, taken by their usual names: {', '.join(fallen)}"
-        if source.registered and fallen
+        f"; not listed, but read because of their usual names: {', '.join(unlisted)}"
+        if source.registered and unlisted
         else ""
     )
-    return f"{layout.format} ({how}; {columns}{note})"
+    return f"{layout.format} ({origin}; {columns}{note})"
 
 
-def _edited(found: Found, config: DataConfig) -> Found:
-    """With ``{{name}}`` replaced by what the spec gives for it, and thinking blocks as it wants them."""
+def _edited(parsed: ParsedRow, config: DataConfig) -> ParsedRow:
+    """The row with ``{{name}}`` filled in from ``config.variables``, and thoughts edited by ``config.thinking``."""
 
-    def edit(text: str, answer: bool) -> str:
+    def edit(text: str, is_answer: bool) -> str:
         filled = PLACEHOLDER.sub(lambda match: config.variables.get(match[1], match[0]), text)
-        return thinking(filled, config.thinking) if answer else filled
+        return edit_thinking(filled, config.thinking) if is_answer else filled
 
     if not config.variables and config.thinking == "keep":
-        return found
-    answers = {n: edit(text, True) for n in ("chosen", "rejected") if (text := getattr(found, n)) is not None}
+        return parsed
+    answers = {
+        n: edit(text, True) for n in ("chosen", "rejected") if (text := getattr(parsed, n)) is not None
+    }
     messages = tuple(
         {**message, "content": edit(message["content"], message["role"] == "assistant")}
-        for message in found.messages
+        for message in parsed.messages
     )
-    text = edit(found.text, False) if found.text is not None else None
-    return replace(found, messages=messages, text=text, **answers)  # type: ignore[arg-type]
+    text = edit(parsed.text, False) if parsed.text is not None else None
+    return replace(parsed, messages=messages, text=text, **answers)  # type: ignore[arg-type]
 
 
 def _placeholders(row: Row) -> set[str]:
     text = str(row)
     return set(PLACEHOLDER.findall(text)) if "{{" in text else set()
-
-
-def summary(account: Account) -> Iterator[str]:
-    """How the rows were read, in sentences, for ``plan`` and the report."""
-    for file, told in account.formats.items():
-        yield f"{file}: {told}"
-
-
-def warnings(account: Account) -> Iterator[str]:
-    """What was left out or looks unfinished, in sentences."""
-    total = sum(account.skipped.values())
-    if total:
-        reasons = "; ".join(
-            f"{count} because {why} ({', '.join(account.examples[why])}{', ...' if count > EXAMPLES else ''})"
-            for why, count in account.skipped.most_common()
-        )
-        yield f"{account.name}: {total} of {total + account.rows} rows left out: {reasons}"
-    if account.placeholders:
-        names = ", ".join(f"{{{{{name}}}}}" for name in sorted(account.placeholders))
-        yield f"{account.name}: {names} stay as they are; give data.variables to fill them in"

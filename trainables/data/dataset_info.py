@@ -1,6 +1,6 @@
-"""``dataset_info.json`` as LLaMA-Factory writes it: names for data sets, and how each is written.
+"""Reads ``dataset_info.json``, LLaMA-Factory's registry of data sets: a name, its files, and how they are written.
 
-Read anew each time: edits count at once. What would run somebody's code (``script_url``) is refused.
+It is read each time, so edits count at once. Keys that would run somebody's code (``script_url``) are refused.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ MEDIA = ("images", "videos", "audios")
 
 @dataclass(frozen=True)
 class Entry:
-    """One data set of a registry. ``columns`` holds what was listed, by LLaMA-Factory's part names."""
+    """One data set of a registry. ``columns``: LLaMA-Factory's name of a part -> the column that is listed for it."""
 
     name: str
-    where: str  # the registry's file, for messages
+    where: str  # file of the registry and name, for messages
     file_name: str | None = None
     hf_hub_url: str | None = None
     ms_hub_url: str | None = None
@@ -68,32 +68,32 @@ class Entry:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """The registry in a folder as it stands; empty without one. Raises :class:`DataError` if it is broken."""
+def read_registry(folder: Path) -> dict[str, Any]:
+    """The registry of a folder, unchecked; empty without one. Raises :class:`DataError` if it is no JSON object."""
     path = folder / FILE
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        registry = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: can't be read: {error}; it must be a JSON object of data sets") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: expected an object of data sets, got {type(found).__name__}")
-    return found
+    if not isinstance(registry, dict):
+        raise DataError(f"{path}: expected an object of data sets, got {type(registry).__name__}")
+    return registry
 
 
-def entry(folder: Path, name: str) -> Entry | None:
-    """The data set of that name, checked; ``None`` if the folder's registry has none such."""
-    found = read(folder)
-    if name not in found:
+def find_entry(folder: Path, name: str) -> Entry | None:
+    """The checked entry of a data set; ``None`` if the folder's registry has none. Raises :class:`DataError`."""
+    registry = read_registry(folder)
+    if name not in registry:
         return None
     where = f"{folder / FILE} {name}"
-    values = found[name]
+    values = registry[name]
     if not isinstance(values, dict):
         raise DataError(f"{where}: expected an object, got {type(values).__name__}")
     _check_keys(values, where)
     columns = {part: column for part, column in (values.get("columns") or {}).items() if column is not None}
-    one = Entry(
+    entry = Entry(
         name=name,
         where=where,
         file_name=_text(values, "file_name", where),
@@ -108,9 +108,9 @@ def entry(folder: Path, name: str) -> Entry | None:
         columns=columns,
         tags=dict(values.get("tags") or {}),
     )
-    if not (one.file_name or one.hf_hub_url or one.ms_hub_url):
-        raise DataError(f"{where}: says nowhere where the rows are; give file_name, hf_hub_url or ms_hub_url")
-    return one
+    if not (entry.file_name or entry.hf_hub_url or entry.ms_hub_url):
+        raise DataError(f"{where}: does not say where the rows are; add file_name, hf_hub_url or ms_hub_url")
+    return entry
 
 
 def _check_keys(values: Mapping[str, Any], where: str) -> None:
@@ -134,7 +134,7 @@ def _check_keys(values: Mapping[str, Any], where: str) -> None:
                 raise DataError(f"{where}: {part}.{key} must be a text, got {value!r}")
     count = values.get("num_samples")
     if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
-        raise DataError(f"{where}: num_samples must be a number from 1 on, got {count!r}")
+        raise DataError(f"{where}: num_samples must be a whole number of at least 1, got {count!r}")
 
 
 def _formatting(values: Mapping[str, Any], where: str) -> str | None:

@@ -1,7 +1,7 @@
-"""From a file to bytes and lines of text: plain, .gz or .zst, never more than the limits allow at a time.
+"""Reads plain, .gz and .zst files as bytes or lines of text, within limits of memory and disk.
 
-with unpacking.opened(Path("rows.jsonl.gz")) as stream:
-    for number, line in unpacking.lines(stream, "rows.jsonl.gz"): ...
+with decompression.open_decompressed(Path("rows.jsonl.gz")) as stream:
+    for number, line in decompression.read_lines(stream, "rows.jsonl.gz"): ...
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any, BinaryIO
 
 from trainables.data.errors import DataError
 
-PACKED = (".gz", ".zst")
+COMPRESSED_SUFFIXES = (".gz", ".zst")
 PIECE_BYTES = 1 << 16
 
-# What people give for a file of rows by mistake, known by its first bytes; UTF-32's mark starts with UTF-16's.
+# Files that are given by mistake, recognized by their first bytes. UTF-32 before UTF-16, whose mark it begins with.
 LOOKALIKES = {
     b"\xff\xfe\x00\x00": "it is UTF-32; save it as UTF-8",
     b"\x00\x00\xfe\xff": "it is UTF-32; save it as UTF-8",
@@ -39,29 +39,33 @@ LOOKALIKES = {
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one file may ask of the memory and the disk. In a JSON array a row counts as a line."""
+    """How much memory and disk one file may take. In a JSON array each row counts as a line.
+
+    A compressed file is refused if it decompresses to more than ``unpacked_bytes`` and more than ``ratio`` times its
+    size.
+    """
 
     line_bytes: int = 16 << 20
     unpacked_bytes: int = 1 << 30
-    ratio: float = 200  # beyond both this many times its packed size and unpacked_bytes, a file is refused
+    ratio: float = 200
 
 
 LIMITS = Limits()
 
 
-def packing(path: Path) -> str | None:
-    """``.gz`` or ``.zst`` by the name, or None for a plain file."""
+def compression(path: Path) -> str | None:
+    """``.gz`` or ``.zst``, by the file's name; ``None`` for a plain file."""
     suffix = path.suffix.lower()
-    return suffix if suffix in PACKED else None
+    return suffix if suffix in COMPRESSED_SUFFIXES else None
 
 
 @contextmanager
-def opened(path: Path, limits: Limits = LIMITS) -> Iterator[io.BufferedReader[Any]]:
-    """The file's bytes, unpacked as they are read."""
-    with _file(path) as file, io.BufferedReader(_Unpacked(path, file, limits), PIECE_BYTES) as stream:
+def open_decompressed(path: Path, limits: Limits = LIMITS) -> Iterator[io.BufferedReader[Any]]:
+    """The file's bytes, decompressed as they are read."""
+    with _open(path) as file, io.BufferedReader(_Decompressed(path, file, limits), PIECE_BYTES) as stream:
         head = stream.peek(PIECE_BYTES)
         if not head:
-            raise DataError(f"{path}: the file is empty; give one with rows")
+            raise DataError(f"{path}: the file is empty; give a file with rows")
         for mark, advice in LOOKALIKES.items():
             if head.startswith(mark):
                 raise DataError(f"{path}: {advice}")
@@ -69,10 +73,10 @@ def opened(path: Path, limits: Limits = LIMITS) -> Iterator[io.BufferedReader[An
 
 
 @contextmanager
-def plain(path: Path, limits: Limits = LIMITS) -> Iterator[Path]:
-    """The unpacked file on disk, for kinds that are read from their end."""
-    with opened(path, limits) as stream:
-        if packing(path) is None:
+def decompressed_file(path: Path, limits: Limits = LIMITS) -> Iterator[Path]:
+    """A decompressed copy on disk, or the file itself if it is plain: Parquet and Arrow files are not read in order."""
+    with open_decompressed(path, limits) as stream:
+        if compression(path) is None:
             yield path
             return
         with tempfile.NamedTemporaryFile(prefix="paretune-") as copy:
@@ -81,15 +85,17 @@ def plain(path: Path, limits: Limits = LIMITS) -> Iterator[Path]:
             yield Path(copy.name)
 
 
-def lines(stream: io.BufferedReader[Any], label: str, limits: Limits = LIMITS) -> Iterator[tuple[int, str]]:
-    """(number, line with its line end): only a line feed ends one, since a text may hold other separators."""
+def read_lines(
+    stream: io.BufferedReader[Any], label: str, limits: Limits = LIMITS
+) -> Iterator[tuple[int, str]]:
+    """(number, line with its line end). Only a line feed ends a line, since texts may hold other separators."""
     for number in count(1):
         line = stream.readline(limits.line_bytes + 1)
         if not line:
             return
         where = f"{label}:{number}"
         if len(line) > limits.line_bytes:
-            raise too_long(where, "the line", limits)
+            raise too_long_error(where, "the line", limits)
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -97,8 +103,8 @@ def lines(stream: io.BufferedReader[Any], label: str, limits: Limits = LIMITS) -
         yield number, _without_nul(text, where)
 
 
-def pieces(stream: io.BufferedReader[Any], label: str) -> Iterator[str]:
-    """The text in pieces of some 64 KiB, for what isn't bound to lines."""
+def read_pieces(stream: io.BufferedReader[Any], label: str) -> Iterator[str]:
+    """The text in pieces of about 64 KiB, for formats that do not depend on lines."""
     decoder, line = codecs.getincrementaldecoder("utf-8-sig")(), 1
     while True:
         data = stream.read1(PIECE_BYTES)
@@ -113,7 +119,8 @@ def pieces(stream: io.BufferedReader[Any], label: str) -> Iterator[str]:
         line += text.count("\n")
 
 
-def too_long(where: str, what: str, limits: Limits) -> DataError:
+def too_long_error(where: str, what: str, limits: Limits) -> DataError:
+    """The error for a line or row above the limit."""
     size = f"{limits.line_bytes:,} bytes"
     return DataError(f"{where}: {what} is longer than {size}; is a line end, a quote or a bracket missing?")
 
@@ -130,33 +137,33 @@ def _without_nul(text: str, where: str) -> str:
     return text
 
 
-def _file(path: Path) -> BinaryIO:
+def _open(path: Path) -> BinaryIO:
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise DataError(f"{path}: not a plain file; give a file of rows")
+        if path.exists() and not path.is_file():  # opening a named pipe would wait forever
+            raise DataError(f"{path}: not a regular file; give a file of rows")
         return open(path, "rb")
     except OSError as error:
-        advice = "allow reading it (chmod u+r)" if isinstance(error, PermissionError) else "give another path"
+        advice = "make it readable (chmod u+r)" if isinstance(error, PermissionError) else "give another path"
         raise DataError(f"{path}: can't be opened: {error.strerror}; {advice}") from error
 
 
-def _unpacker(path: Path, file: BinaryIO) -> Callable[[int], bytes]:
-    if packing(path) == ".gz":
+def _reader(path: Path, file: BinaryIO) -> Callable[[int], bytes]:
+    if compression(path) == ".gz":
         return gzip.GzipFile(fileobj=file).read1
-    if packing(path) == ".zst":
+    if compression(path) == ".zst":
         import pyarrow as pa
 
         return pa.CompressedInputStream(file, "zstd").read
     return file.read
 
 
-class _Unpacked(io.RawIOBase):
-    """Unpacks while it is read, and stops at a bomb: a small file that unpacks to more than a disk holds."""
+class _Decompressed(io.RawIOBase):
+    """Decompresses while it is read; stops at a decompression bomb, a small file that would fill a disk."""
 
     def __init__(self, path: Path, file: BinaryIO, limits: Limits) -> None:
-        self.path, self.unpack = path, _unpacker(path, file)
-        self.most = max(limits.unpacked_bytes, limits.ratio * path.stat().st_size)
-        self.most = self.most if packing(path) else float("inf")
+        self.path, self.read_bytes = path, _reader(path, file)
+        allowed = max(limits.unpacked_bytes, limits.ratio * path.stat().st_size)
+        self.allowed_bytes = allowed if compression(path) else float("inf")
         self.unpacked_bytes = 0
 
     def readable(self) -> bool:
@@ -164,21 +171,22 @@ class _Unpacked(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         try:
-            data = self.unpack(len(buffer))
-        except (OSError, EOFError, ValueError, zlib.error) as error:  # pyarrow's errors are of these too
+            data = self.read_bytes(len(buffer))
+        except (OSError, EOFError, ValueError, zlib.error) as error:  # pyarrow's errors are among these
             raise DataError(
-                f"{self.path}: damaged or cut off: {error}; fetch or pack the file again"
+                f"{self.path}: damaged or cut off: {error}; download or compress the file again"
             ) from error
         self.unpacked_bytes += len(data)
-        refuse_bomb(self.path, self.unpacked_bytes, self.most)
+        refuse_bomb(self.path, self.unpacked_bytes, self.allowed_bytes)
         buffer[: len(data)] = data
         return len(data)
 
 
-def refuse_bomb(path: Path, unpacked_bytes: int, most: float) -> None:
-    if unpacked_bytes > most:
+def refuse_bomb(path: Path, unpacked_bytes: int, allowed_bytes: float) -> None:
+    """Raises :class:`DataError` if a file has decompressed to more than it may."""
+    if unpacked_bytes > allowed_bytes:
         size = path.stat().st_size
         raise DataError(
-            f"{path}: unpacks to over {most:,.0f} bytes from {size:,}, like a decompression bomb; "
-            "if you trust it, unpack it yourself and split it into smaller files"
+            f"{path}: decompresses to over {allowed_bytes:,.0f} bytes from {size:,}, like a decompression bomb; "
+            "if you trust it, decompress it yourself and split it into smaller files"
         )

@@ -1,7 +1,7 @@
-"""What can be wrong with data."""
+"""The error for data that can't be used."""
 
 from __future__ import annotations
 
 
 class DataError(ValueError):
-    """What is wrong with the data, where, and what to do; a full sentence."""
+    """Says where the data is wrong, what is wrong, and what to do."""

@@ -1,7 +1,7 @@
 """Data sets on a hub: ``hf:ORG/NAME`` (Hugging Face) and ``ms:ORG/NAME`` (ModelScope).
 
-The repository's files are downloaded once and read by our own readers; no code of theirs is ever run. Which files
-make a subset and a split, the repository's card says (``configs`` in README.md), else their names do.
+The repository's files are downloaded once and read by Paretune's own readers; no code from the repository is run. Its
+card (``configs`` in README.md) says which files make a subset and a split; without that, the files' names do.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from trainables.data.data_files import kind
+from trainables.data.data_files import data_suffix
 from trainables.data.errors import DataError
 from trainables.storage.files import leads_out
 
 HUBS = {"hf": "Hugging Face", "ms": "ModelScope"}
-WANTED = ["*.json*", "*.csv*", "*.tsv*", "*.parquet", "*.arrow", "*.txt*", "*.ndjson*", "README.md"]
+FILE_PATTERNS = ["*.json*", "*.csv*", "*.tsv*", "*.parquet", "*.arrow", "*.txt*", "*.ndjson*", "README.md"]
 
 
 @dataclass(frozen=True)
-class DataHub:
-    """``hub:repository[:subset][#split][@revision]``; the split is ``train`` unless said.
+class HubDataset:
+    """``hub:repository[:subset][#split][@revision]``; the default split is ``train``.
 
     >>> DataHub.parse("hf:tatsu-lab/alpaca#train").repository
     'tatsu-lab/alpaca'
@@ -37,14 +37,14 @@ class DataHub:
     folder: str | None = None
 
     @classmethod
-    def parse(cls, name: str) -> DataHub:
+    def parse(cls, name: str) -> HubDataset:
         hub, _, rest = name.partition(":")
         rest, _, revision = rest.removeprefix("datasets/").partition("@")
         rest, _, split = rest.partition("#")
         repository, _, subset = rest.partition(":")
         if repository.count("/") != 1:
             raise DataError(
-                f"{name}: expected {hub}:ORG/NAME, with :SUBSET, #SPLIT or @REVISION after it if wanted"
+                f"{name}: expected {hub}:ORG/NAME, followed by :SUBSET, #SPLIT or @REVISION if needed"
             )
         if leads_out(revision):
             raise DataError(f"{name}: {revision!r} can't be a revision; give a branch, a tag or a commit")
@@ -55,39 +55,41 @@ class DataHub:
         return f"{self.hub}:{self.repository}"
 
     def fetch(self) -> Path:
-        """The repository's folder on this machine, downloaded when it isn't there."""
+        """The repository's folder on this machine, downloaded if it is missing."""
         for offline in (True, False):
             try:
                 return self._snapshot(offline)
-            # Whatever breaks a download (names, rights, network, disk) is for the user to read, not to trace.
+            # Whatever stops a download (names, permissions, network, disk): the user needs its message, no traceback.
             except Exception as error:
-                failed = error
+                failure = error
         raise DataError(
-            f"{self.name} could not be downloaded: {failed}; check the id and the network, or give a file"
-        ) from failed
+            f"{self.name} could not be downloaded: {failure}; check the id and the network, or give a file"
+        ) from failure
 
     def files(self) -> tuple[Path, ...]:
-        """The files of the subset and split."""
+        """The files of the subset and split, downloaded if missing. Raises :class:`DataError` if there are none."""
         root = self.fetch()
-        found = sorted(
-            path for path in root.rglob("*") if path.is_file() and kind(path) and path.name != "README.md"
+        paths = sorted(
+            path
+            for path in root.rglob("*")
+            if path.is_file() and data_suffix(path) and path.name != "README.md"
         )
-        found = [path for path in found if not path.name.startswith(".") and path.name != "dataset_info.json"]
-        chosen = _from_card(root, found, self.subset, self.split) or self._by_name(root, found)
+        paths = [path for path in paths if not path.name.startswith(".") and path.name != "dataset_info.json"]
+        chosen = _from_card(root, paths, self.subset, self.split) or self._by_name(root, paths)
         if not chosen:
-            names = ", ".join(str(path.relative_to(root)) for path in found[:10]) or "none"
+            names = ", ".join(str(path.relative_to(root)) for path in paths[:10]) or "none"
             raise DataError(
                 f"{self.name}: no files for subset {self.subset}, split {self.split}; its data files: {names}"
             )
         return tuple(chosen)
 
-    def _by_name(self, root: Path, found: Sequence[Path]) -> list[Path]:
+    def _by_name(self, root: Path, paths: Sequence[Path]) -> list[Path]:
         for part in (self.subset, self.folder):
             if part is not None:
-                found = [path for path in found if part in path.relative_to(root).parts or part in path.stem]
+                paths = [path for path in paths if part in path.relative_to(root).parts or part in path.stem]
         split = self.split or "train"
-        named = [path for path in found if split in str(path.relative_to(root))]
-        return list(named) if named or self.split else list(found)
+        of_split = [path for path in paths if split in str(path.relative_to(root))]
+        return list(of_split) if of_split or self.split else list(paths)
 
     def _snapshot(self, offline: bool) -> Path:
         if self.hub == "ms":
@@ -99,7 +101,7 @@ class DataHub:
                 dataset_snapshot_download(
                     self.repository,
                     revision=self.revision,
-                    allow_file_pattern=WANTED,
+                    allow_file_pattern=FILE_PATTERNS,
                     local_files_only=offline,
                 )
             )
@@ -110,22 +112,26 @@ class DataHub:
                 self.repository,
                 repo_type="dataset",
                 revision=self.revision,
-                allow_patterns=WANTED,
+                allow_patterns=FILE_PATTERNS,
                 local_files_only=offline,
             )
         )
 
 
-def _from_card(root: Path, found: Sequence[Path], subset: str | None, split: str | None) -> list[Path]:
-    """The files that the card's ``configs`` give a subset and split."""
+def _from_card(root: Path, paths: Sequence[Path], subset: str | None, split: str | None) -> list[Path]:
+    """The files of a subset and split according to ``configs`` in the repository's card; empty if it has none."""
     configs = _configs(root)
-    named = [config for config in configs if config.get("config_name", "default") == subset]
-    usual = [config for config in configs if config.get("default")] or configs[:1]
-    for config in named if subset is not None else usual:
-        patterns = _patterns(config.get("data_files"), split or "train")
-        names = {path: str(path.relative_to(root)) for path in found}
-        return [p for p, name in names.items() if any(fnmatch.fnmatch(name, each) for each in patterns)]
-    return []
+    if subset is not None:
+        configs = [config for config in configs if config.get("config_name", "default") == subset]
+    else:
+        configs = [config for config in configs if config.get("default")] or configs
+    if not configs:
+        return []
+    patterns = _patterns(configs[0].get("data_files"), split or "train")
+    names = {path: str(path.relative_to(root)) for path in paths}
+    return [
+        path for path, name in names.items() if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+    ]
 
 
 def _configs(root: Path) -> list[dict[str, Any]]:
@@ -134,18 +140,18 @@ def _configs(root: Path) -> list[dict[str, Any]]:
     card = root / "README.md"
     if not card.is_file():
         return []
-    head = DatasetCard.load(card, ignore_metadata_errors=True).data.to_dict()
-    return [config for config in head.get("configs") or [] if isinstance(config, dict)]
+    metadata = DatasetCard.load(card, ignore_metadata_errors=True).data.to_dict()
+    return [config for config in metadata.get("configs") or [] if isinstance(config, dict)]
 
 
 def _patterns(data_files: Any, split: str) -> list[str]:
     if isinstance(data_files, str):
         return [data_files]
-    found: list[str] = []
+    patterns: list[str] = []
     for item in data_files or []:
         if isinstance(item, str):
-            found.append(item)
+            patterns.append(item)
         elif item.get("split") == split:
             path = item.get("path", [])
-            found += [path] if isinstance(path, str) else list(path)
-    return found
+            patterns += [path] if isinstance(path, str) else list(path)
+    return patterns

@@ -1,4 +1,8 @@
-"""Rows out of JSON, strictly, and one at a time however large the array around them is."""
+"""Strict JSON: one value of a line, or the rows of an array of any size, one at a time.
+
+No library does this: ijson knows neither the line of a row nor that of an error, keeps the last of two equal names
+without a word, and limits no row's size; with names checked it is half as fast as this.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from trainables.data.decompression import LIMITS, PIECE_BYTES, Limits, too_long
+from trainables.data.decompression import LIMITS, PIECE_BYTES, Limits, too_long_error
 from trainables.data.errors import DataError
 
-# An object with one of these is a row; any other object with one list in it holds rows.
+# An object with one of these names is a row; any other object that has one list holds rows in it.
 ROW_COLUMNS = frozenset({"messages", "conversations", "conversation", "prompt", "completion", "chosen"})
 ROW_COLUMNS |= {
     "rejected",
@@ -24,17 +28,17 @@ ROW_COLUMNS |= {
     "text",
     "system",
 }
-TAIL = 16  # a number or a word this near to the end of what was read may go on in what was not
+TAIL = 16  # characters: a number or word this near to the end of the text that was read may continue after it
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 BLANK = re.compile(r"[ \t\r\n]*")
 
 
 class _RefusedError(ValueError):
-    """JSON that Python would take and that means trouble."""
+    """JSON that Python accepts, but that is ambiguous or can't be stored."""
 
 
-def decode(text: str, where: str) -> Any:
-    """The one value that ``text``, a line, is."""
+def decode_line(text: str, where: str) -> Any:
+    """The value of a line of JSON. Raises :class:`DataError` at ``where`` for anything but one whole value."""
     try:
         value, end = _scan(text, _blank_end(text, 0))
         if (end := _blank_end(text, end)) < len(text):
@@ -49,8 +53,11 @@ def decode(text: str, where: str) -> Any:
     return value
 
 
-def rows(pieces: Iterator[str], label: str, limits: Limits = LIMITS) -> Iterator[tuple[int, Any]]:
-    """(line it begins at, row) from an array, or from an object around one: ``{"data": [...]}``."""
+def read_rows(pieces: Iterator[str], label: str, limits: Limits = LIMITS) -> Iterator[tuple[int, Any]]:
+    """(line it begins at, row) of an array, or of an object that holds one: ``{"data": [...]}``.
+
+    Raises :class:`DataError` with the line, and the column, for broken JSON and rows above the limit.
+    """
     text = _Text(pieces, label, limits)
     opening = text.peek()
     if opening == "[":
@@ -58,9 +65,9 @@ def rows(pieces: Iterator[str], label: str, limits: Limits = LIMITS) -> Iterator
     elif opening == "{":
         yield from _members(text)
     elif opening:
-        raise text.wrong("expected an array of rows", 'write [{"prompt": ...}, ...] or one object per line')
+        raise text.error("expected an array of rows", 'write [{"prompt": ...}, ...] or one object per line')
     if opening and text.peek():
-        raise text.wrong("something follows the end of the rows", "keep one array, or one object per line")
+        raise text.error("something follows the end of the rows", "keep one array, or one object per line")
 
 
 def _elements(text: _Text) -> Iterator[tuple[int, Any]]:
@@ -77,137 +84,150 @@ def _elements(text: _Text) -> Iterator[tuple[int, Any]]:
 
 
 def _members(text: _Text) -> Iterator[tuple[int, Any]]:
-    """The rows of an object's only list, or the object itself when it is a row."""
+    """The rows of an object's only list, or the object itself if it is a row."""
     line, _ = text.place(text.at)
     row: dict[str, Any] = {}
-    listed: str | None = None
+    list_name: str | None = None
     size = 0
     text.take("{")
     while text.peek() != "}":
         key = _key(text, row)
         row[key] = None
         if text.peek() == "[" and not ROW_COLUMNS & row.keys():
-            if listed is not None:
-                raise text.wrong(
-                    f"two lists, {listed!r} and {key!r}", "save the one with the rows on its own"
+            if list_name is not None:
+                raise text.error(
+                    f"two lists, {list_name!r} and {key!r}", "save the one with the rows on its own"
                 )
-            listed = key
+            list_name = key
             yield from _elements(text)
         else:
             start = text.offset()
             row[key] = text.value()
             size += text.offset() - start + len(key)
-        # What is kept must not grow with the file.
+        # Whatever surrounds the list stays in memory, so it must not grow with the file.
         if size > text.limits.line_bytes:
-            raise too_long(f"{text.label}:{line}", "the object", text.limits)
-        if listed is not None and ROW_COLUMNS & row.keys():
-            raise text.wrong(f"a row ({key!r}) or a list of rows ({listed!r})?", "write an array of rows")
+            raise too_long_error(f"{text.label}:{line}", "the object", text.limits)
+        if list_name is not None and ROW_COLUMNS & row.keys():
+            raise text.error(f"a row ({key!r}) or a list of rows ({list_name!r})?", "write an array of rows")
         if text.peek() == "}":
             break
         text.take(",", "or '}'")
         if text.peek() == "}":
-            raise text.wrong("broken JSON: a comma before '}'", "remove it")
+            raise text.error("broken JSON: a comma before '}'", "remove it")
     text.take("}")
-    if listed is None:
+    if list_name is None:
         yield line, row
 
 
-def _key(text: _Text, known: dict[str, Any]) -> str:
+def _key(text: _Text, earlier: dict[str, Any]) -> str:
     if text.peek() != '"':
-        raise text.wrong("broken JSON: expected a name in double quotes", "is the file cut off?")
+        raise text.error("broken JSON: expected a name in double quotes", "is the file cut off?")
     key = text.value()
-    if key in known:
-        raise text.wrong(f"the name {key!r} stands twice in one object", "keep one")
+    if key in earlier:
+        raise text.error(f"the name {key!r} occurs twice in one object", "keep one")
     text.take(":")
     return key
 
 
 class _Text:
-    """Text that is read as it is needed and forgotten once used, and that knows its line and column."""
+    """A text that is read piece by piece, dropped once used, and that knows the line and column of a position."""
 
     def __init__(self, pieces: Iterator[str], label: str, limits: Limits) -> None:
         self.pieces, self.label, self.limits = pieces, label, limits
-        self.held, self.at, self.forgotten = "", 0, 0
+        # What is in memory, the position in it, and how many characters before it were dropped.
+        self.text, self.at, self.dropped = "", 0, 0
+        # The line of position `counted`, and where in the text that line starts (negative if it was dropped).
         self.line, self.line_start, self.counted = 1, 0, 0
 
     def offset(self) -> int:
-        return self.forgotten + self.at
+        """The position in the whole file, in characters."""
+        return self.dropped + self.at
 
     def place(self, position: int) -> tuple[int, int]:
-        """(line, column) of a place that is not before the last one asked for."""
-        found = self.held.count("\n", self.counted, position)
-        if found:
-            self.line += found
-            self.line_start = self.held.rfind("\n", self.counted, position) + 1
+        """(line, column) of a position that is not before an earlier one."""
+        line_feeds = self.text.count("\n", self.counted, position)
+        if line_feeds:
+            self.line += line_feeds
+            self.line_start = self.text.rfind("\n", self.counted, position) + 1
         self.counted = max(self.counted, position)
         return self.line, position - self.line_start + 1
 
-    def wrong(self, what: str, advice: str, position: int | None = None) -> DataError:
+    def error(self, what: str, advice: str, position: int | None = None) -> DataError:
+        """The error at a position, by default the current one."""
         line, column = self.place(self.at if position is None else position)
         return DataError(f"{self.label}:{line}: {what}, at column {column}; {advice}")
 
     def more(self) -> bool:
-        """Reads on; False at the end. Doubling keeps the work linear when a long value is tried again."""
-        left = len(self.held) - self.at
-        if left > self.limits.line_bytes + TAIL:  # a value of just the limit may need a look behind it
+        """Reads on; returns ``False`` at the end of the file.
+
+        Each time the unused text at least doubles, so that the work stays linear when a long value is parsed again.
+        """
+        unused = len(self.text) - self.at
+        if (
+            unused > self.limits.line_bytes + TAIL
+        ):  # the characters after a value of just the limit may be needed
             raise self.too_long()
-        got: list[str] = []
+        read: list[str] = []
         size = 0
-        while size < max(left, PIECE_BYTES) and (piece := next(self.pieces, None)) is not None:
-            got.append(piece)
+        while size < max(unused, PIECE_BYTES) and (piece := next(self.pieces, None)) is not None:
+            read.append(piece)
             size += len(piece)
         if size:
-            self._forget()
-            self.held += "".join(got)
+            self._drop_used()
+            self.text += "".join(read)
         return size > 0
 
     def too_long(self) -> DataError:
-        return too_long(f"{self.label}:{self.place(self.at)[0]}", "the row that begins here", self.limits)
+        """The error for the row at the current position."""
+        return too_long_error(
+            f"{self.label}:{self.place(self.at)[0]}", "the row that begins here", self.limits
+        )
 
-    def _forget(self) -> None:
+    def _drop_used(self) -> None:
         self.place(self.at)
-        self.held = self.held[self.at :]
-        self.forgotten += self.at
+        self.text = self.text[self.at :]
+        self.dropped += self.at
         self.line_start -= self.at
         self.counted, self.at = 0, 0
 
     def peek(self) -> str:
-        """The next character that is not blank, or nothing at the end."""
+        """The next character that is not blank; an empty text at the end."""
         while True:
-            self.at = _blank_end(self.held, self.at)
-            if self.at < len(self.held):
-                return self.held[self.at]
+            self.at = _blank_end(self.text, self.at)
+            if self.at < len(self.text):
+                return self.text[self.at]
             if not self.more():
                 return ""
 
-    def take(self, character: str, otherwise: str = "") -> None:
-        found = self.peek()
-        if found != character:
-            what = f"found {found!r}" if found else "the file ends"
-            expected = f"{character!r} {otherwise}".strip()
-            raise self.wrong(f"broken JSON: expected {expected}, {what}", "is the file cut off?")
+    def take(self, character: str, alternative: str = "") -> None:
+        """Steps over a character that must come next."""
+        actual = self.peek()
+        if actual != character:
+            what = f"found {actual!r}" if actual else "the file ends"
+            expected = f"{character!r} {alternative}".strip()
+            raise self.error(f"broken JSON: expected {expected}, {what}", "is the file cut off?")
         self.at += 1
 
     def value(self) -> Any:
-        """The value that begins here."""
+        """The value that begins at the current position, which moves to its end."""
         self.peek()
         while True:
             try:
-                value, end = _scan(self.held, self.at)
+                value, end = _scan(self.text, self.at)
             except json.JSONDecodeError as error:
-                if not (self._may_go_on(error) and self.more()):
-                    raise self.wrong(f"broken JSON: {error.msg}", "mend it there", error.pos) from error
+                if not (self._may_continue(error) and self.more()):
+                    raise self.error(f"broken JSON: {error.msg}", "correct it there", error.pos) from error
             except _RefusedError as error:
-                raise self.wrong(str(error), "in the row that begins there") from error
+                raise self.error(str(error), "in the row that begins there") from error
             else:
-                if end < len(self.held) - TAIL or not self.more():
+                if end < len(self.text) - TAIL or not self.more():
                     if end - self.at > self.limits.line_bytes:
                         raise self.too_long()
                     self.at = end
                     return value
 
-    def _may_go_on(self, error: json.JSONDecodeError) -> bool:
-        return error.pos >= len(self.held) - TAIL or error.msg.startswith("Unterminated string")
+    def _may_continue(self, error: json.JSONDecodeError) -> bool:
+        return error.pos >= len(self.text) - TAIL or error.msg.startswith("Unterminated string")
 
 
 def _blank_end(text: str, at: int) -> int:
@@ -216,7 +236,7 @@ def _blank_end(text: str, at: int) -> int:
 
 
 def _scan(text: str, at: int) -> tuple[Any, int]:
-    """The value at ``at`` and where it ends; JSONDecodeError, or _RefusedError in words."""
+    """The value at position ``at`` and where it ends. Raises JSONDecodeError, or _RefusedError with a message."""
     try:
         value, end = DECODER.raw_decode(text, at)
         if SURROGATE.search(text, at, end):
@@ -239,7 +259,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _RefusedError(f"the name {twice!r} stands twice in one object; keep one")
+        raise _RefusedError(f"the name {twice!r} occurs twice in one object; keep one")
     return row
 
 

@@ -1,7 +1,7 @@
-"""From what people have on disk to rows: read, checked, hashed, and cut into training, validation and test.
+"""Loads a data set: reads and converts its rows once, and splits them into training, validation and test rows.
 
-The cut is by the hash of a row's prompt, so rows with the same prompt never part, and adding rows moves none.
-The validation half steers a search; the test half gives the quality, once.
+Rows are split by the hash of their prompt, so rows with the same prompt stay together, and adding rows moves no other.
+The validation rows steer a search; the test rows give the quality, once.
 
 >>> load(DataConfig(train="commands")).train[0].answer  # doctest: +SKIP
 'alarm 4pm'
@@ -10,7 +10,7 @@ The validation half steers a search; the test half gives the quality, once.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,23 +20,24 @@ import pyarrow as pa
 
 from trainables.config.data import DataConfig
 from trainables.data import arrow_rows, conversion
-from trainables.data.conversion import Account
+from trainables.data.conversion import ConversionReport
 from trainables.data.errors import DataError
 from trainables.data.rows import Conversation
-from trainables.data.sources import Source, described, resolve
-from trainables.data.splits import cut, halves, interleave
+from trainables.data.sources import Source, joined_names, resolve
+from trainables.data.splits import interleave, split_halves, split_rows
 from trainables.storage import cache, files
 from trainables.system.recent import Recent
 
-VERSION = 3  # of what conversion gives; a change of it makes kept rows anew
+VERSION = 3  # of the conversion's result; increase it when that changes, and cached rows are converted anew
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set, cut. ``exact``: each prompt has one right answer. ``sha256`` is the hash of every row.
+    """A data set, split into training, validation and test rows.
 
-    ``notes`` say how the rows were read, ``warnings`` what was left out or looks unfinished. ``overlap`` is how
-    many training rows were left out because their prompt is held out.
+    ``exact``: each prompt has one right answer. ``sha256``: the hash of every row. ``notes`` say how the rows were
+    read, ``warnings`` which were left out or look unfinished. ``duplicates``: rows whose prompt occurs before.
+    ``overlap``: training rows that were left out because their prompt is among the held-out rows.
     """
 
     name: str
@@ -52,8 +53,8 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A data set that isn't cut: all of its rows, in the order of its files. The rest is as in :class:`Data`."""
+class UncutData:
+    """A data set that is not split: all of its rows, in the order of its files. The rest is as in :class:`Data`."""
 
     name: str
     rows: arrow_rows.Rows[Any]
@@ -63,8 +64,8 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Converted rows: of the training sources first, then of the held-out ones."""
+class ConvertedRows:
+    """The converted rows of the training sources, followed by those of the held-out sources."""
 
     table: pa.Table
     sha256: str
@@ -72,80 +73,104 @@ class Kept:
     warnings: tuple[str, ...]
 
 
-def load(config: DataConfig, need: type = Conversation) -> Data:
-    """Reads and cuts the data that ``config`` names, as the rows a stage needs (``trainables.data.rows``).
+def load(config: DataConfig, row_type: type = Conversation) -> Data:
+    """Loads and splits the data that ``config`` names, as rows of the type that a stage needs (``data.rows``).
 
-    Raises :class:`DataError` for a file that is missing, empty, unreadable or too small to hold rows out, and for
-    data that is no longer what was planned with (``config.sha256``).
+    Raises :class:`DataError` for a file that is missing, empty, unreadable or too small to be split, and for
+    data that has changed since the planning (``config.sha256``).
     """
     train = tuple(resolve(name, config) for name in config.names)
-    held = tuple(resolve(name, config) for name in config.eval_names)
-    identity = _identity(config, need, (*train, *held))
-    found = recent_data.get(
-        (identity, config.model_dump_json()), lambda: _load(config, need, train, held, identity)
+    held_out = tuple(resolve(name, config) for name in config.eval_names)
+    identity = _identity(config, row_type, (*train, *held_out))
+    data = recent_data.get(
+        (identity, config.model_dump_json()), lambda: _load(config, row_type, train, held_out, identity)
     )
-    if config.sha256 not in (None, found.sha256):
+    if config.sha256 not in (None, data.sha256):
         raise DataError(
-            f"{found.name} is not what it was when this was planned (SHA-256 {found.sha256[:12]}, then "
-            f"{str(config.sha256)[:12]}); give the old rows back, or plan anew"
+            f"{data.name} has changed since this was planned (its SHA-256 is {data.sha256[:12]}, it was "
+            f"{str(config.sha256)[:12]}); restore the old rows, or plan again"
         )
-    return found
+    return data
 
 
-def whole(config: DataConfig, need: type = Conversation) -> Whole:
-    """Reads the data that ``config.train`` names, and holds none of it out. Raises :class:`DataError`."""
+def load_uncut(config: DataConfig, row_type: type = Conversation) -> UncutData:
+    """Loads the data that ``config.train`` names, and holds none of it out. Raises :class:`DataError`."""
     sources = tuple(resolve(name, config) for name in config.names)
-    kept = _kept(config, need, sources, _identity(config, need, sources))
-    name, exact = described(sources), all(source.exact for source in sources)
-    count = kept.table.num_rows
+    converted = _converted(config, row_type, sources, _identity(config, row_type, sources))
+    name, exact = joined_names(sources), all(source.exact for source in sources)
+    count = converted.table.num_rows
     if not count:
-        raise DataError(f"{name} holds no rows that can be used{_because(kept.warnings)}")
-    rows = arrow_rows.Rows[Any](kept.table, np.arange(count), need, kept.sha256)
-    return Whole(name, rows, exact, _digest(kept, exact), kept.warnings)
+        raise DataError(f"{name} holds no usable rows{_in_parentheses(converted.warnings)}")
+    rows = arrow_rows.Rows[Any](converted.table, np.arange(count), row_type, converted.sha256)
+    return UncutData(name, rows, exact, _sha256(converted, exact), converted.warnings)
 
 
 recent_data: Recent[tuple[str, str], Data] = Recent(size=8)  # by the rows' identity and the config as JSON
 
 
 def _load(
-    config: DataConfig, need: type, train: tuple[Source, ...], held: tuple[Source, ...], identity: str
+    config: DataConfig,
+    row_type: type,
+    train: tuple[Source, ...],
+    held_out: tuple[Source, ...],
+    identity: str,
 ) -> Data:
-    kept = _kept(config, need, (*train, *held), identity)
-    name, exact = described(train), all(source.exact for source in (*train, *held))
-    keys, sources = arrow_rows.keys(kept.table), kept.table["source"].to_numpy()
+    converted = _converted(config, row_type, (*train, *held_out), identity)
+    name, exact = joined_names(train), all(source.exact for source in (*train, *held_out))
+    # (rows,) each: the first bytes of the prompt's hash, and the number of the row's source.
+    keys, sources = arrow_rows.key_prefixes(converted.table), converted.table["source"].to_numpy()
     if not len(keys):
-        raise DataError(f"{name} holds no rows; give a file with at least three{_because(kept.warnings)}")
-    parts = _parts(config, keys, sources, len(train), lambda row: kept.table["row"][row].as_py())
-    for part, rows in zip(("training", "validation", "test"), parts, strict=True):
-        if not len(rows):
+        raise DataError(
+            f"{name} holds no rows; give a file with at least three{_in_parentheses(converted.warnings)}"
+        )
+    parts = _split(config, keys, sources, len(train), lambda row: converted.table["row"][row].as_py())
+    for part, indices in zip(("training", "validation", "test"), parts, strict=True):
+        if not len(indices):
             raise DataError(
-                f"{name} has {len(keys)} rows and {_holding(config)} leaves none for the "
-                f"{part} part; give more rows or another eval_fraction{_because(kept.warnings)}"
+                f"{name} has {len(keys)} rows and {_held_out_setting(config)} leaves none for the "
+                f"{part} part; give more rows or another eval_fraction{_in_parentheses(converted.warnings)}"
             )
-    overlap = int((sources < len(train)).sum()) - len(parts[0]) if held else 0
+    overlap = int((sources < len(train)).sum()) - len(parts[0]) if held_out else 0
     order = _mixed(config, parts[0], sources, len(train))
-    trained, validation, test = (
-        arrow_rows.Rows[Any](kept.table, rows, need, kept.sha256) for rows in (order, *parts[1:])
+    training, validation, test = (
+        arrow_rows.Rows[Any](converted.table, indices, row_type, converted.sha256)
+        for indices in (order, *parts[1:])
     )
-    duplicates = len(keys) - len(np.unique(keys))
-    told = kept.notes, kept.warnings
-    return Data(name, trained, validation, test, exact, _digest(kept, exact), *told, duplicates, overlap)
+    return Data(
+        name=name,
+        train=training,
+        validation=validation,
+        test=test,
+        exact=exact,
+        sha256=_sha256(converted, exact),
+        notes=converted.notes,
+        warnings=converted.warnings,
+        duplicates=len(keys) - len(np.unique(keys)),
+        overlap=overlap,
+    )
 
 
-def _digest(kept: Kept, exact: bool) -> str:
-    return files.sha256({"rows": kept.sha256, "exact": exact})
+def _sha256(converted: ConvertedRows, exact: bool) -> str:
+    return files.sha256({"rows": converted.sha256, "exact": exact})
 
 
-def _parts(config: DataConfig, keys: np.ndarray, sources: np.ndarray, train: int, tie: Any) -> Any:
+def _split(
+    config: DataConfig, keys: np.ndarray, sources: np.ndarray, train: int, row_text: Callable[[int], str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row numbers of the training, validation and test part; the first ``train`` sources are trained on."""
     if not config.eval_names:
-        return cut(keys, tie, config.eval_fraction, config.eval_count, config.eval_rows)
-    held = np.flatnonzero(sources >= train)
-    # Quality is scored on rows never trained on: what is in both is left out of the training rows.
-    seen = np.isin(keys, keys[held])
-    return np.flatnonzero((sources < train) & ~seen), *halves(keys, held, tie, config.eval_rows)
+        return split_rows(keys, row_text, config.eval_fraction, config.eval_count, config.eval_rows)
+    held_out = np.flatnonzero(sources >= train)
+    # Quality must come from rows that were not trained on: prompts in both are left out of the training rows.
+    in_both = np.isin(keys, keys[held_out])
+    return (
+        np.flatnonzero((sources < train) & ~in_both),
+        *split_halves(keys, held_out, row_text, config.eval_rows),
+    )
 
 
 def _mixed(config: DataConfig, rows: np.ndarray, sources: np.ndarray, train: int) -> np.ndarray:
+    """The training rows in the order in which the sources are mixed."""
     if config.mix == "concat" or train == 1:
         return rows
     parts = [rows[sources[rows] == source] for source in range(train)]
@@ -153,47 +178,54 @@ def _mixed(config: DataConfig, rows: np.ndarray, sources: np.ndarray, train: int
     return interleave(parts, config.weights or (1.0,) * train, until)
 
 
-def _holding(config: DataConfig) -> str:
+def _held_out_setting(config: DataConfig) -> str:
     if config.eval_names:
         return f"eval {', '.join(config.eval_names)}"
     return f"eval_count {config.eval_count}" if config.eval_count else f"eval_fraction {config.eval_fraction}"
 
 
-def _because(warnings: Sequence[str]) -> str:
+def _in_parentheses(warnings: Sequence[str]) -> str:
     return f" ({'; '.join(warnings)})" if warnings else ""
 
 
-def _identity(config: DataConfig, need: type, sources: Sequence[Source]) -> str:
-    """A hash of all that decides what the rows are: a file that is written to gives another one."""
-    described = [
+def _identity(config: DataConfig, row_type: type, sources: Sequence[Source]) -> str:
+    """A hash of everything that decides the rows; a file that is written to changes it."""
+    inputs = [
         {
-            "files": [_stamp(path) for path in source.files],
+            "files": [_file_state(path) for path in source.files],
             "name": source.name,
-            "reading": [source.format, dict(source.columns), dict(source.tags), source.most],
+            "reading": [source.format, dict(source.columns), dict(source.tags), source.max_rows],
         }
         for source in sources
     ]
     settings = [config.strict, dict(config.variables), config.thinking]
-    return files.sha256([VERSION, need.__name__, described, settings])
+    return files.sha256([VERSION, row_type.__name__, inputs, settings])
 
 
-def _stamp(path: Path) -> list[Any]:
-    found = path.stat()
-    return [str(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ino]
+def _file_state(path: Path) -> list[Any]:
+    status = path.stat()
+    return [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
 
 
-def _kept(config: DataConfig, need: type, sources: Sequence[Source], identity: str) -> Kept:
-    folder = cache.entry("data", identity, lambda folder: _convert(config, need, sources, folder))
+def _converted(config: DataConfig, row_type: type, sources: Sequence[Source], identity: str) -> ConvertedRows:
+    """The rows from the cache folder, converted now if they are not there yet."""
+    folder = cache.entry("data", identity, lambda folder: _convert(config, row_type, sources, folder))
     info = json.loads((folder / "info.json").read_text(encoding="utf-8"))
-    told = (tuple(info[part]) for part in ("notes", "warnings"))
-    return Kept(arrow_rows.read(folder / "rows.arrow"), info["sha256"], *told)
+    return ConvertedRows(
+        table=arrow_rows.open_table(folder / "rows.arrow"),
+        sha256=info["sha256"],
+        notes=tuple(info["notes"]),
+        warnings=tuple(info["warnings"]),
+    )
 
 
-def _convert(config: DataConfig, need: type, sources: Sequence[Source], folder: Path) -> None:
-    accounts = [Account(source.name) for source in sources]
-    digest = arrow_rows.write(folder / "rows.arrow", conversion.batches(sources, need, config, accounts))
-    told = {
-        "notes": [note for account in accounts for note in conversion.summary(account)],
-        "warnings": [warning for account in accounts for warning in conversion.warnings(account)],
+def _convert(config: DataConfig, row_type: type, sources: Sequence[Source], folder: Path) -> None:
+    reports = [ConversionReport(source.name) for source in sources]
+    batches = conversion.convert_sources(sources, row_type, config, reports)
+    sha256 = arrow_rows.write_batches(folder / "rows.arrow", batches)
+    info = {
+        "sha256": sha256,
+        "notes": [note for report in reports for note in report.notes()],
+        "warnings": [warning for report in reports for warning in report.warnings()],
     }
-    files.write_json(folder / "info.json", {"sha256": digest, **told})
+    files.write_json(folder / "info.json", info)

@@ -1,6 +1,6 @@
-"""From what people have on disk to raw rows: one at a time, bounded, with the place of each; nothing is run.
+"""Reads files of rows: one row at a time, in bounded memory, each with its place; no code in a file is run.
 
-for raw in readers.read(Path("rows.jsonl")):
+for raw in readers.read_rows(Path("rows.jsonl")):
     print(raw.where, raw.values)   # rows.jsonl:17 {'prompt': ...}
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data import decompression, json_reader
-from trainables.data.data_files import advice, kind
+from trainables.data.data_files import advice, data_suffix
 from trainables.data.decompression import LIMITS, Limits
 from trainables.data.errors import DataError
 
@@ -24,200 +24,204 @@ BATCH_ROWS = 256
 
 
 @dataclass(frozen=True)
-class Raw:
-    """A row as it was found."""
+class RawRow:
+    """A row as it is in its file."""
 
-    values: Any  # as a rule a dict of column to value
-    where: str  # rows.jsonl:17 (a line), rows.parquet row 17; both count from 1
+    values: Any  # usually a dict of column to value
+    where: str  # rows.jsonl:17 (a line) or rows.parquet row 17, both counted from 1
 
 
-def read(path: Path, limits: Limits = LIMITS) -> Iterator[Raw]:
-    """The file's rows in their order. Raises :class:`DataError` at the first thing that is wrong."""
-    found = kind(path)
-    if found is None:
-        raise DataError(f"{path}: can't read this kind of file; {advice(path)}")
-    none = True
-    for raw in READERS[found](Path(path), limits):
-        none = False
+def read_rows(path: Path, limits: Limits = LIMITS) -> Iterator[RawRow]:
+    """The file's rows in their order. Raises :class:`DataError` at the first fault."""
+    suffix = data_suffix(path)
+    if suffix is None:
+        raise DataError(f"{path}: can't read this type of file; {advice(path)}")
+    is_empty = True
+    for raw in READERS[suffix](Path(path), limits):
+        is_empty = False
         yield raw
-    if none:
+    if is_empty:
         raise DataError(f"{path}: holds no rows; give a file with rows")
 
 
-def _json(path: Path, limits: Limits) -> Iterator[Raw]:
-    if _is_really_lines(path, limits):
+def _json(path: Path, limits: Limits) -> Iterator[RawRow]:
+    if _holds_json_lines(path, limits):
         yield from _json_lines(path, limits)
         return
-    before = 0
-    with decompression.opened(path, limits) as stream:
-        rows = json_reader.rows(decompression.pieces(stream, str(path)), str(path), limits)
+    previous_line = 0
+    with decompression.open_decompressed(path, limits) as stream:
+        rows = json_reader.read_rows(decompression.read_pieces(stream, str(path)), str(path), limits)
         for number, (line, values) in enumerate(rows, start=1):
-            # An array on one line: there the line alone doesn't say which row.
-            yield Raw(values, f"{path.name}:{line}" + (f" row {number}" if line == before else ""))
-            before = line
+            # Several rows on one line: the line alone does not say which row it is.
+            row = f" row {number}" if line == previous_line else ""
+            yield RawRow(values, f"{path.name}:{line}{row}")
+            previous_line = line
 
 
-def _is_really_lines(path: Path, limits: Limits) -> bool:
-    """Whether a .json file holds an object per line: the first line is whole, and more follows."""
-    with decompression.opened(path, limits) as stream:
-        # An array has no need of this, and is often one long line.
+def _holds_json_lines(path: Path, limits: Limits) -> bool:
+    """Whether a .json file holds an object per line: the first line is a whole one, and more lines follow."""
+    with decompression.open_decompressed(path, limits) as stream:
+        # An array is read as one, and is often a single long line.
         if not stream.peek().removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
             return False
-        first = next(_filled(stream, limits.line_bytes + 1), b"")
-        if not first.endswith(b"\n") or next(_filled(stream, 100), None) is None:
+        first = next(_filled_lines(stream, limits.line_bytes + 1), b"")
+        if not first.endswith(b"\n") or next(_filled_lines(stream, 100), None) is None:
             return False
     try:
-        json_reader.decode(first.decode("utf-8-sig"), "")
+        json_reader.decode_line(first.decode("utf-8-sig"), "")
     except ValueError:
         return False
     return True
 
 
-def _filled(stream: io.BufferedReader[Any], most: int) -> Iterator[bytes]:
-    """The lines that are not blank, each up to ``most`` bytes."""
-    lines = iter(lambda: stream.readline(most), b"")
+def _filled_lines(stream: io.BufferedReader[Any], max_bytes: int) -> Iterator[bytes]:
+    """The lines that are not blank, each up to ``max_bytes``."""
+    lines = iter(lambda: stream.readline(max_bytes), b"")
     return (line for line in lines if line.removeprefix(codecs.BOM_UTF8).strip())
 
 
-def _json_lines(path: Path, limits: Limits) -> Iterator[Raw]:
-    with decompression.opened(path, limits) as stream:
-        for number, line in decompression.lines(stream, str(path), limits):
+def _json_lines(path: Path, limits: Limits) -> Iterator[RawRow]:
+    with decompression.open_decompressed(path, limits) as stream:
+        for number, line in decompression.read_lines(stream, str(path), limits):
             if line.strip(" \t\r\n"):
-                yield Raw(json_reader.decode(line, f"{path}:{number}"), f"{path.name}:{number}")
+                yield RawRow(json_reader.decode_line(line, f"{path}:{number}"), f"{path.name}:{number}")
 
 
-def _text_lines(path: Path, limits: Limits) -> Iterator[Raw]:
-    with decompression.opened(path, limits) as stream:
-        for number, line in decompression.lines(stream, str(path), limits):
+def _text_lines(path: Path, limits: Limits) -> Iterator[RawRow]:
+    with decompression.open_decompressed(path, limits) as stream:
+        for number, line in decompression.read_lines(stream, str(path), limits):
             if line.strip():
-                yield Raw({"text": line.rstrip("\r\n")}, f"{path.name}:{number}")
+                yield RawRow({"text": line.rstrip("\r\n")}, f"{path.name}:{number}")
 
 
-def _commas(path: Path, limits: Limits) -> Iterator[Raw]:
+def _csv(path: Path, limits: Limits) -> Iterator[RawRow]:
     return _table(path, limits, "excel")
 
 
-def _tabs(path: Path, limits: Limits) -> Iterator[Raw]:
+def _tsv(path: Path, limits: Limits) -> Iterator[RawRow]:
     return _table(path, limits, "excel-tab")
 
 
-def _table(path: Path, limits: Limits, dialect: str) -> Iterator[Raw]:
-    """Rows of a table with a header; every cell is text as it stands, formulas too."""
+def _table(path: Path, limits: Limits, dialect: str) -> Iterator[RawRow]:
+    """Rows of a table with a header. Every cell is read as text, formulas too."""
     header: list[str] = []
-    with decompression.opened(path, limits) as stream:
-        for number, cells in _records(decompression.lines(stream, str(path), limits), path, limits, dialect):
+    with decompression.open_decompressed(path, limits) as stream:
+        for number, cells in _records(
+            decompression.read_lines(stream, str(path), limits), path, limits, dialect
+        ):
             if not header:
-                header = _unlike(cells, f"{path}:{number}")
+                header = _checked_names(cells, f"{path}:{number}")
             elif len(cells) != len(header):
                 raise DataError(
                     f"{path}:{number}: {len(cells)} cells where the header has {len(header)}; "
-                    "is a separator missing, or a text with one not in quotes?"
+                    "is a separator missing, or a text with a separator not in quotes?"
                 )
             else:
-                yield Raw(dict(zip(header, cells, strict=True)), f"{path.name}:{number}")
+                yield RawRow(dict(zip(header, cells, strict=True)), f"{path.name}:{number}")
 
 
 def _records(
     numbered: Iterator[tuple[int, str]], path: Path, limits: Limits, dialect: str
 ) -> Iterator[tuple[int, list[str]]]:
-    """(line it begins at, cells). A cell in quotes may hold line ends, but not more than a line may."""
-    # Python's own limit is 128 KiB, one for the whole process; ours is checked below.
+    """(line it begins at, cells). A cell in quotes may hold line ends; the limit of a line holds for the record."""
+    # Python's own limit, for the whole process, is 128 KiB; ours is checked below.
     csv.field_size_limit(max(csv.field_size_limit(), limits.line_bytes))
-    begins = characters = 0
+    start = characters = 0
 
-    def fed() -> Iterator[str]:
-        nonlocal begins, characters
+    def lines() -> Iterator[str]:
+        nonlocal start, characters
         for number, line in numbered:
-            begins = begins or number
+            start = start or number
             characters += len(line)
             if characters > limits.line_bytes:
-                raise decompression.too_long(f"{path}:{begins}", "the row that begins here", limits)
+                raise decompression.too_long_error(f"{path}:{start}", "the row that begins here", limits)
             yield line
 
     try:
-        # Strict: otherwise a quote left open swallows the rows after it without a word.
-        for cells in csv.reader(fed(), dialect, strict=True):
+        # Strict: otherwise an open quote silently swallows the rows after it.
+        for cells in csv.reader(lines(), dialect, strict=True):
             if cells:
-                yield begins, cells
-            begins = characters = 0
+                yield start, cells
+            start = characters = 0
     except csv.Error as error:
-        raise DataError(f"{path}:{begins}: broken table: {error}; check the quotes and line ends") from error
+        raise DataError(f"{path}:{start}: broken table: {error}; check the quotes and line ends") from error
 
 
-def _unlike(names: list[str], where: str) -> list[str]:
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        raise DataError(f"{where}: two columns are called {twice[0]!r}; rename one")
+def _checked_names(names: list[str], where: str) -> list[str]:
+    repeated = [name for name, times in Counter(names).items() if times > 1]
+    if repeated:
+        raise DataError(f"{where}: two columns are called {repeated[0]!r}; rename one")
     if not names:
         raise DataError(f"{where}: no columns; give a file with some")
     return names
 
 
-def _parquet(path: Path, limits: Limits) -> Iterator[Raw]:
+def _parquet(path: Path, limits: Limits) -> Iterator[RawRow]:
     import pyarrow.parquet as pq
 
     def batches(file: Path) -> Iterator[Any]:
         with pq.ParquetFile(file) as table:
-            _unlike(table.schema_arrow.names, str(path))
+            _checked_names(table.schema_arrow.names, str(path))
             yield from table.iter_batches(batch_size=BATCH_ROWS, use_threads=False)
 
-    return _columns(path, limits, batches)
+    return _from_batches(path, limits, batches)
 
 
-def _arrow(path: Path, limits: Limits) -> Iterator[Raw]:
+def _arrow(path: Path, limits: Limits) -> Iterator[RawRow]:
     import pyarrow as pa
 
     def batches(file: Path) -> Iterator[Any]:
-        # Mapped: a batch may be the whole table, and must not be copied into memory.
+        # Memory-mapped, since one batch may be the whole table.
         with pa.memory_map(str(file)) as source:
             is_file = source.read(6) == b"ARROW1"
             source.seek(0)
             table = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
-            _unlike(table.schema.names, str(path))
+            _checked_names(table.schema.names, str(path))
             for number in range(table.num_record_batches) if is_file else ():
                 yield table.get_batch(number)
             yield from () if is_file else table
 
-    return _columns(path, limits, batches)
+    return _from_batches(path, limits, batches)
 
 
-def _columns(path: Path, limits: Limits, batches: Callable[[Path], Iterator[Any]]) -> Iterator[Raw]:
+def _from_batches(path: Path, limits: Limits, batches: Callable[[Path], Iterator[Any]]) -> Iterator[RawRow]:
     import pyarrow as pa
 
-    with decompression.plain(path, limits) as file:
+    with decompression.decompressed_file(path, limits) as file:
         number = 0
         try:
-            for batch in _checked(batches(file), path, limits):
+            for batch in _validated(batches(file), path, limits):
                 for values in batch.to_pylist():
                     number += 1
-                    yield Raw(values, f"{path.name} row {number}")
+                    yield RawRow(values, f"{path.name} row {number}")
         except DataError:
             raise
         except (pa.ArrowException, OSError, ValueError, ArithmeticError, LookupError) as error:
-            what = str(error).partition("\n")[0]
+            message = str(error).partition("\n")[0]
             raise DataError(
-                f"{path}: can't be read after row {number}: {what}; is it whole, and really {kind(path)}?"
+                f"{path}: can't be read after row {number}: {message}; "
+                f"is it complete, and really {data_suffix(path)}?"
             ) from error
 
 
-def _checked(batches: Iterator[Any], path: Path, limits: Limits) -> Iterator[Any]:
-    """Small batches that are what they claim to be: offsets in a broken file may point anywhere."""
-    most = max(limits.unpacked_bytes, limits.ratio * path.stat().st_size)
+def _validated(batches: Iterator[Any], path: Path, limits: Limits) -> Iterator[Any]:
+    """The batches, validated (offsets in a broken file may point anywhere) and cut into small ones."""
+    allowed_bytes = max(limits.unpacked_bytes, limits.ratio * path.stat().st_size)
     unpacked_bytes = 0
     for batch in batches:
         batch.validate(full=True)
-        unpacked_bytes += batch.nbytes + batch.num_rows  # columns of nulls take no bytes
-        decompression.refuse_bomb(path, unpacked_bytes, most)
+        unpacked_bytes += batch.nbytes + batch.num_rows  # a column of nulls takes no bytes
+        decompression.refuse_bomb(path, unpacked_bytes, allowed_bytes)
         for start in range(0, batch.num_rows, BATCH_ROWS):
             yield batch.slice(start, BATCH_ROWS)
 
 
-READERS: dict[str, Callable[[Path, Limits], Iterator[Raw]]] = {
+READERS: dict[str, Callable[[Path, Limits], Iterator[RawRow]]] = {
     ".json": _json,
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
-    ".csv": _commas,
-    ".tsv": _tabs,
+    ".csv": _csv,
+    ".tsv": _tsv,
     ".parquet": _parquet,
     ".arrow": _arrow,
     ".feather": _arrow,

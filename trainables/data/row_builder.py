@@ -1,93 +1,91 @@
-"""From what a row says to the row that a stage needs."""
+"""Builds the row that a stage needs from a row's parts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from trainables.data.parsed_row import Found, Skip, Wrong
+from trainables.data.parsed_row import InvalidRow, ParsedRow, SkippedRow
 from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Row, Text
 
 
-def as_row(found: Found, need: type) -> Row:
-    """The row as ``need``, one of ``trainables.data.rows``.
+def build_row(parsed: ParsedRow, row_type: type) -> Row:
+    """The row as ``row_type``, one of ``trainables.data.rows``.
 
-    Raises ``Wrong`` if rows of this shape can't give that, ``Skip`` if this one can't.
+    Raises ``InvalidRow`` if rows of this shape can't become one, ``SkippedRow`` if this one can't.
 
-    >>> as_row(Found(text="Once upon a time"), Text)
+    >>> build_row(ParsedRow(text="Once upon a time"), Text)
     Text(text='Once upon a time')
     """
-    return CONVERTERS[need](found)
+    return BUILDERS[row_type](parsed)
 
 
-def _text(found: Found) -> Text:
-    if found.text is None:
-        raise Wrong(
+def _text(parsed: ParsedRow) -> Text:
+    if parsed.text is None:
+        raise InvalidRow(
             "pre-training takes running text (a column text), and these rows are requests and answers. "
             "Name the text's column: columns: {text: ...}, format: text"
         )
-    return Text(found.text)
+    return Text(parsed.text)
 
 
-def _conversation(found: Found) -> Conversation:
-    _needs_messages(found)
-    if found.chosen is not None:
-        raise Wrong(
-            "these rows have a chosen and a rejected answer, and this stage learns from one; give it rows with one, "
-            "or these to a preference stage"
+def _conversation(parsed: ParsedRow) -> Conversation:
+    _require_messages(parsed)
+    if parsed.chosen is not None:
+        raise InvalidRow(
+            "these rows have a chosen and a rejected answer, and this stage learns from a single one; give it rows "
+            "with one answer, or use these for a preference stage"
         )
-    if found.label is False:
-        raise Skip("its answer is labelled bad, and sft would learn it")
-    return _answered(found)
+    if parsed.label is False:
+        raise SkippedRow("its answer is labelled bad, and sft would learn it")
+    return _with_answer(parsed)
 
 
-def _preference(found: Found) -> Preference:
-    _needs_messages(found)
-    if found.chosen is None or found.rejected is None:
-        raise Wrong("preferences need a chosen and a rejected answer, and these rows have no such columns")
-    if found.chosen == found.rejected:
-        raise Skip("its chosen answer is the rejected one")
-    return Preference(_ends_with_request(found), found.chosen, found.rejected, found.tools)
+def _preference(parsed: ParsedRow) -> Preference:
+    _require_messages(parsed)
+    if parsed.chosen is None or parsed.rejected is None:
+        raise InvalidRow(
+            "preferences need a chosen and a rejected answer, and these rows have no such columns"
+        )
+    if parsed.chosen == parsed.rejected:
+        raise SkippedRow("its chosen and its rejected answer are the same")
+    if parsed.answered:
+        raise SkippedRow("its prompt ends with an answer")
+    return Preference(parsed.messages, parsed.chosen, parsed.rejected, parsed.tools)
 
 
-def _labelled(found: Found) -> Labelled:
-    _needs_messages(found)
-    if found.label is None:
-        raise Wrong("kto needs a label, true or false, and these rows have no such column")
-    row = _answered(found)
+def _labelled(parsed: ParsedRow) -> Labelled:
+    _require_messages(parsed)
+    if parsed.label is None:
+        raise InvalidRow("kto needs a label, true or false, and these rows have no such column")
+    row = _with_answer(parsed)
     if row.calls:
-        raise Skip("its answer is a tool call, which can't be labelled")
-    return Labelled(row.prompt, row.answer, found.label, row.tools)
+        raise SkippedRow("its answer is a tool call, which can't be labelled")
+    return Labelled(row.prompt, row.answer, parsed.label, row.tools)
 
 
-def _prompt(found: Found) -> Prompt:
-    _needs_messages(found)
-    if not found.answered:
-        return Prompt(found.messages, found.chosen, found.tools)
-    row = _answered(found)
+def _prompt(parsed: ParsedRow) -> Prompt:
+    _require_messages(parsed)
+    if not parsed.answered:
+        return Prompt(parsed.messages, parsed.chosen, parsed.tools)
+    row = _with_answer(parsed)
     return Prompt(row.prompt, row.answer or None, row.tools)
 
 
-def _answered(found: Found) -> Conversation:
-    if not found.answered:
-        raise Skip("it ends without an answer")
-    *prompt, last = found.messages
+def _with_answer(parsed: ParsedRow) -> Conversation:
+    if not parsed.answered:
+        raise SkippedRow("it ends without an answer")
+    *prompt, last = parsed.messages
     if not prompt:
-        raise Skip("it has an answer to nothing")
-    return Conversation(tuple(prompt), last["content"], tuple(last.get("tool_calls", ())), found.tools)
+        raise SkippedRow("it has an answer but no request")
+    return Conversation(tuple(prompt), last["content"], tuple(last.get("tool_calls", ())), parsed.tools)
 
 
-def _ends_with_request(found: Found) -> tuple[dict[str, object], ...]:
-    if found.answered:
-        raise Skip("its prompt ends with an answer")
-    return found.messages
+def _require_messages(parsed: ParsedRow) -> None:
+    if not parsed.messages:
+        raise InvalidRow("this stage takes requests and answers, and these rows are running text")
 
 
-def _needs_messages(found: Found) -> None:
-    if not found.messages:
-        raise Wrong("this stage takes requests and answers, and these rows are running text")
-
-
-CONVERTERS: Mapping[type, Callable[[Found], Row]] = {
+BUILDERS: Mapping[type, Callable[[ParsedRow], Row]] = {
     Text: _text,
     Conversation: _conversation,
     Preference: _preference,

@@ -1,4 +1,4 @@
-"""The kinds of row that stages need; whatever people have on disk becomes one of these, once."""
+"""The types of rows that stages need; every file is converted to one of these."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 from trainables.storage import files
 
-# role ("system", "user", "assistant", "tool") and content, as chat templates have them. An assistant's message may
-# have tool_calls: [{"type": "function", "function": {"name": ..., "arguments": {...}}}].
+# Keys as chat templates expect them: role ("system", "user", "assistant", "tool") and content. An assistant's message
+# may have tool_calls: [{"type": "function", "function": {"name": ..., "arguments": {...}}}].
 Message = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Text:
-    """Running text, to be continued.
+    """Running text without roles, for pre-training.
 
     >>> Text("Once upon a time").key()[:8]
     'dc5a4ff3'
@@ -24,30 +24,31 @@ class Text:
     text: str
 
     def key(self) -> str:
-        """The SHA-256 of the text, as hex."""
+        """The SHA-256 of the text, in hex."""
         return files.sha256(self.text)
 
 
 @dataclass(frozen=True)
 class Prompted:
-    """Messages up to where the assistant's turn begins.
+    """Messages up to the beginning of the assistant's answer.
 
-    What extends it has ``tools``: a JSON list of the functions it may call, as OpenAI writes them.
+    Subclasses have ``tools``: the functions that the answer may call, as JSON in OpenAI's form.
     """
 
     prompt: tuple[Message, ...]
 
     def key(self) -> str:
-        """The SHA-256 of the prompt, as hex: what decides on which side of the cut a row is."""
+        """The SHA-256 of the prompt, in hex; it decides whether the row is held out."""
         return files.sha256(list(self.prompt))
 
     def prompt_json(self) -> str:
+        """The prompt's messages as a JSON list."""
         return json.dumps(list(self.prompt), ensure_ascii=False)
 
 
 @dataclass(frozen=True)
 class Conversation(Prompted):
-    """Messages up to the last answer, and that answer: a text, or calls of tools, or both.
+    """Messages up to the last answer, and that answer: a text, tool calls, or both.
 
     >>> Conversation(({"role": "user", "content": "2 + 2?"},), "4").answer
     '4'
@@ -74,7 +75,7 @@ class Preference(Prompted):
 
 @dataclass(frozen=True)
 class Labelled(Prompted):
-    """An answer, and whether it is a good one."""
+    """A prompt, an answer, and whether the answer is a good one."""
 
     completion: str
     label: bool
@@ -83,7 +84,7 @@ class Labelled(Prompted):
 
 @dataclass(frozen=True)
 class Prompt(Prompted):
-    """A prompt alone; ``reference`` is its one right answer where there is such."""
+    """A prompt without an answer; ``reference`` is its one right answer, if there is one."""
 
     reference: str | None = None
     tools: str | None = None
@@ -93,16 +94,16 @@ Row = Text | Conversation | Preference | Labelled | Prompt
 R = TypeVar("R", bound=Row)
 
 
-def pack(row: Row) -> str:
-    """The row as JSON. Keys keep their order: a template may render a call's arguments as they come."""
-    values = {each.name: getattr(row, each.name) for each in fields(row)}
+def row_to_json(row: Row) -> str:
+    """The row as JSON. Keys keep their order, since a template may render the arguments of a tool call."""
+    values = {field.name: getattr(row, field.name) for field in fields(row)}
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
-def unpack(text: str, cls: type[R]) -> R:
-    """The row again."""
+def row_from_json(text: str, row_type: type[R]) -> R:
+    """The row that :func:`row_to_json` wrote."""
     values: dict[str, Any] = json.loads(text)
     for name, value in values.items():
         if isinstance(value, list):
             values[name] = tuple(value)
-    return cls(**values)
+    return row_type(**values)

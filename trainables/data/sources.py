@@ -1,7 +1,7 @@
-"""Where rows are: what a spec's ``data.train`` names, as files and how to read them.
+"""Resolves the names in a spec's ``data.train`` to files and how to read them.
 
-A name is looked for among the embedded data sets, then in the folder's ``dataset_info.json``; ``hf:`` and ``ms:``
-are hubs; anything else is a path: a file, a folder of files, or a glob.
+A name is looked up among the embedded data sets, then in the folder's ``dataset_info.json``; ``hf:`` and ``ms:`` are
+hubs; anything else is a path: a file, a folder of files, or a glob pattern.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.data import dataset_info
-from trainables.data.data_files import files_of
+from trainables.data.data_files import find_data_files
 from trainables.data.embedded import commands
 from trainables.data.errors import DataError
-from trainables.data.hub_datasets import HUBS, DataHub
+from trainables.data.hub_datasets import HUBS, HubDataset
 from trainables.storage.files import leads_out
 from trainables.system.suggestions import did_you_mean
 
@@ -32,11 +32,11 @@ class Source:
     name: str
     files: tuple[Path, ...] = ()
     embedded: bool = False
-    format: str | None = None  # None: told from the columns
+    format: str | None = None  # None: detected from the columns
     columns: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    most: int | None = None  # rows taken at most
-    registered: bool = False
+    max_rows: int | None = None
+    registered: bool = False  # listed in dataset_info.json
 
     @property
     def exact(self) -> bool:
@@ -45,22 +45,23 @@ class Source:
 
 
 def resolve(name: str, config: DataConfig) -> Source:
-    """What a name in a spec stands for. Raises :class:`DataError` if it is nowhere."""
-    own: dict[str, object] = {"format": config.format, "columns": config.columns, "most": config.max_samples}
+    """The source that a name in a spec stands for. Raises :class:`DataError` if there is none."""
     if name in EMBEDDED:
-        return Source(name, embedded=True, most=config.max_samples)
-    if config.folder is not None and (found := dataset_info.entry(config.folder, name)) is not None:
-        return _registered(found, config)
-    if (hub := _hub(name)) is not None:
-        return Source(name, hub.files(), **own)  # type: ignore[arg-type]
-    path = _placed(Path(name).expanduser(), config.folder)
-    if not path.exists() and not any(mark in name for mark in "*?["):
-        raise DataError(_nowhere(name, path, config.folder))
-    return Source(path.name, tuple(files_of(path)), **own)  # type: ignore[arg-type]
+        return Source(name, embedded=True, max_rows=config.max_samples)
+    if config.folder is not None and (entry := dataset_info.find_entry(config.folder, name)) is not None:
+        return _registered(entry, config)
+    if is_hub(name):
+        label, paths = name, HubDataset.parse(name).files()
+    else:
+        path = _absolute(Path(name).expanduser(), config.folder)
+        if not path.exists() and not any(mark in name for mark in "*?["):
+            raise DataError(_not_found(path, config.folder))
+        label, paths = path.name, tuple(find_data_files(path))
+    return Source(label, paths, format=config.format, columns=config.columns, max_rows=config.max_samples)
 
 
 def exists(name: str, config: DataConfig) -> bool:
-    """Whether there is such data here at all, whatever is in it."""
+    """Whether ``name`` stands for data on this machine; its rows are not read."""
     try:
         resolve(name, config)
     except DataError:
@@ -69,60 +70,57 @@ def exists(name: str, config: DataConfig) -> bool:
 
 
 def is_hub(name: str) -> bool:
+    """Whether a name is one of a hub: ``hf:ORG/NAME`` or ``ms:ORG/NAME``."""
     return name.partition(":")[0] in HUBS and ":" in name
 
 
-def _hub(name: str) -> DataHub | None:
-    return DataHub.parse(name) if is_hub(name) else None
-
-
-def _placed(path: Path, folder: Path | None) -> Path:
+def _absolute(path: Path, folder: Path | None) -> Path:
     return path if path.is_absolute() or folder is None else folder / path
 
 
-def _registered(found: dataset_info.Entry, config: DataConfig) -> Source:
-    if found.file_name is not None and config.folder is not None:
-        # The list may be somebody else's, and what it names is trained on, shown in the report and sent to W&B.
-        if leads_out(found.file_name):
+def _registered(entry: dataset_info.Entry, config: DataConfig) -> Source:
+    if entry.file_name is not None and config.folder is not None:
+        # The registry may be somebody else's, and its rows are trained on, shown in the report and sent to W&B.
+        if leads_out(entry.file_name):
             raise DataError(
-                f"{found.where}: file_name {found.file_name!r} leads out of {config.folder}; move or link the file "
-                f"there, or name it in the spec itself: data: {{train: {found.file_name}}}"
+                f"{entry.where}: file_name {entry.file_name!r} leads out of {config.folder}; move or link the file "
+                f"there, or name it in the spec itself: data: {{train: {entry.file_name}}}"
             )
-        path = _placed(Path(found.file_name), config.folder)
+        path = _absolute(Path(entry.file_name), config.folder)
         if not path.exists():
-            raise DataError(f"{found.where}: file_name {found.file_name}: no such file in {config.folder}")
-        paths = tuple(files_of(path))
+            raise DataError(f"{entry.where}: file_name {entry.file_name}: no such file in {config.folder}")
+        paths = tuple(find_data_files(path))
     else:
-        paths = _from_hubs(found)
-    limits = [limit for limit in (found.num_samples, config.max_samples) if limit is not None]
+        paths = _hub_files(entry)
+    limits = [limit for limit in (entry.num_samples, config.max_samples) if limit is not None]
     return Source(
-        name=found.name,
+        name=entry.name,
         files=paths,
-        format=config.format or found.formatting,
-        columns={**found.columns, **config.columns},
-        tags=found.tags,
-        most=min(limits, default=None),
+        format=config.format or entry.formatting,
+        columns={**entry.columns, **config.columns},
+        tags=entry.tags,
+        max_rows=min(limits, default=None),
         registered=True,
     )
 
 
-def _from_hubs(found: dataset_info.Entry) -> tuple[Path, ...]:
-    hub, repository = ("hf", found.hf_hub_url) if found.hf_hub_url else ("ms", found.ms_hub_url)
+def _hub_files(entry: dataset_info.Entry) -> tuple[Path, ...]:
+    hub, repository = ("hf", entry.hf_hub_url) if entry.hf_hub_url else ("ms", entry.ms_hub_url)
     assert repository is not None
-    return DataHub(hub, repository, found.subset, found.split, folder=found.folder).files()
+    return HubDataset(hub, repository, entry.subset, entry.split, folder=entry.folder).files()
 
 
-def _nowhere(name: str, path: Path, folder: Path | None) -> str:
-    known = [*EMBEDDED, *(dataset_info.read(folder) if folder else {})]
-    hint = did_you_mean(path.name, known)
+def _not_found(path: Path, folder: Path | None) -> str:
+    names = [*EMBEDDED, *(dataset_info.read_registry(folder) if folder else {})]
+    hint = did_you_mean(path.name, names)
     if not path.suffix:
-        where = f"known names: {', '.join(known)}; or give a path, hf:ORG/NAME or ms:ORG/NAME"
-        return f"no data set {path.name} (nor a file {path}); {where}{hint}"
-    beside = [each.name for each in sorted(path.parent.iterdir())] if path.parent.is_dir() else []
-    hint = did_you_mean(path.name, beside) or hint
+        alternatives = f"known names: {', '.join(names)}; or give a path, hf:ORG/NAME or ms:ORG/NAME"
+        return f"no data set {path.name} (and no file {path}); {alternatives}{hint}"
+    siblings = [file.name for file in sorted(path.parent.iterdir())] if path.parent.is_dir() else []
+    hint = did_you_mean(path.name, siblings) or hint
     return f"no file {path}; give a path, or {commands.NAME!r} for the embedded data set{hint}"
 
 
-def described(sources: Sequence[Source]) -> str:
-    """What the data sets are called together."""
+def joined_names(sources: Sequence[Source]) -> str:
+    """One name for several data sets, as ``alpaca+commands``."""
     return "+".join(source.name for source in sources)

@@ -1,6 +1,6 @@
-"""Which rows are held out, by the hash of their prompt; and in which order several data sets are trained on.
+"""Splits rows by the hash of their prompt, and mixes several data sets.
 
-Rows with the same prompt never part, and adding rows moves none.
+Rows with the same prompt stay together, and adding rows moves no other.
 """
 
 from __future__ import annotations
@@ -15,72 +15,75 @@ from trainables.data.errors import DataError
 Indices = np.ndarray  # of row numbers
 
 
-def cut(
+def split_rows(
     keys: np.ndarray,
-    tie: Callable[[int], str],
+    row_text: Callable[[int], str],
     fraction: float,
     count: int | None = None,
-    most: int | None = None,
+    max_rows: int | None = None,
 ) -> tuple[Indices, Indices, Indices]:
-    """(train, validation, test) of the rows whose ``keys`` (rows,) are the first eight bytes of their hash.
+    """Row numbers of the training, validation and test part.
 
-    Held out is what falls below ``fraction`` of all hashes, or, with ``count``, the ``count`` prompts of the
-    smallest hash. They are in the order of their hash, so ``most`` of each half are the same ones whatever the
-    file's order (``tie`` orders rows of one prompt); training rows keep the file's order.
+    ``keys`` (rows,): the first eight bytes of the hash of each row's prompt. Held out are the prompts whose hash is
+    below ``fraction`` of all hashes or, with ``count``, the ``count`` prompts with the smallest hashes. Held-out rows
+    are in the order of their hashes, rows of one prompt in that of ``row_text``; so the ``max_rows`` of each half do
+    not depend on the file's order. Training rows keep the file's order.
     """
-    below = _limit(keys, fraction, count)
-    held = np.flatnonzero((keys >> np.uint64(16)) < below)
-    train = np.flatnonzero((keys >> np.uint64(16)) >= below)
-    return train, *halves(keys, held, tie, most)
+    # The upper 48 bits decide whether a row is held out; the lowest bit decides between validation and test.
+    threshold = _threshold(keys, fraction, count)
+    held_out = np.flatnonzero((keys >> np.uint64(16)) < threshold)
+    train = np.flatnonzero((keys >> np.uint64(16)) >= threshold)
+    return train, *split_halves(keys, held_out, row_text, max_rows)
 
 
-def halves(
-    keys: np.ndarray, held: Indices, tie: Callable[[int], str], most: int | None = None
+def split_halves(
+    keys: np.ndarray, held_out: Indices, row_text: Callable[[int], str], max_rows: int | None = None
 ) -> tuple[Indices, Indices]:
-    """The validation and the test half of held-out rows, by a bit of their hash that the cut doesn't use."""
-    odd = (keys[held] & np.uint64(1)).astype(bool)
-    first, second = (_ordered(keys, held[half], tie)[:most] for half in (~odd, odd))
-    return first, second
+    """The validation and the test half of held-out rows, by a bit of their hash that holding out doesn't use."""
+    is_odd = (keys[held_out] & np.uint64(1)).astype(bool)
+    validation, test = (_by_hash(keys, held_out[half], row_text)[:max_rows] for half in (~is_odd, is_odd))
+    return validation, test
 
 
-def _limit(keys: np.ndarray, fraction: float, count: int | None) -> np.uint64:
+def _threshold(keys: np.ndarray, fraction: float, count: int | None) -> np.uint64:
     if count is None:
         return np.uint64(int(fraction * 2**48))
     prompts = np.unique(keys >> np.uint64(16))
     return prompts[count] if count < len(prompts) else np.uint64(2**48)
 
 
-def _ordered(keys: np.ndarray, rows: Indices, tie: Callable[[int], str]) -> Indices:
+def _by_hash(keys: np.ndarray, rows: Indices, row_text: Callable[[int], str]) -> Indices:
     rows = rows[np.argsort(keys[rows], kind="stable")]
-    ordered = keys[rows]
-    if len(rows) > 1 and (ordered[1:] == ordered[:-1]).any():
-        return np.array(sorted(rows, key=lambda row: (int(keys[row]), tie(int(row)))), dtype=rows.dtype)
+    sorted_keys = keys[rows]
+    if len(rows) > 1 and (sorted_keys[1:] == sorted_keys[:-1]).any():
+        return np.array(sorted(rows, key=lambda row: (int(keys[row]), row_text(int(row)))), dtype=rows.dtype)
     return rows
 
 
 def interleave(parts: Sequence[Indices], weights: Sequence[float], until: str, seed: int = 0) -> Indices:
-    """Rows of several data sets in turn, each drawn with its weight and in its own order.
+    """Rows of several data sets in turn: the data set of each row is drawn by weight, its rows stay in order.
 
-    ``until`` ``first``: to the end of the first that is used up; ``all``: to the end of the last, the others
-    from their beginning again (LLaMA-Factory's ``interleave_under`` and ``interleave_over``).
+    ``until`` ``"first"`` ends with the first data set that is used up; ``"all"`` with the last one, while the others
+    begin again (LLaMA-Factory's ``interleave_under`` and ``interleave_over``). Raises :class:`DataError` if that
+    would take more than :data:`limits.ROWS` rows.
     """
     generator = np.random.default_rng(seed)
-    share = np.array(weights, float) / sum(weights)
-    ends = [len(part) / each for part, each in zip(parts, share, strict=True)]
-    length = int((min if until == "first" else max)(ends)) + 1
+    shares = np.array(weights, float) / sum(weights)
+    expected_ends = [len(part) / share for part, share in zip(parts, shares, strict=True)]
+    length = int((min if until == "first" else max)(expected_ends)) + 1
     if length > limits.ROWS:
         raise DataError(
-            f"with these weights the last data set is used up after {length:,} rows; at most {limits.ROWS:,}. "
-            "Give weights that are less far apart, or mix: interleave_under"
+            f"with these weights the last data set is used up after {length:,} rows; the limit is {limits.ROWS:,}. "
+            "Give weights that differ less, or set mix: interleave_under"
         )
-    draws = generator.choice(len(parts), size=length * 2, p=share)
-    # How often each has been drawn by then: its next row.
-    turns = [np.cumsum(draws == part) for part in range(len(parts))]
-    over = [turn >= len(part) for turn, part in zip(turns, parts, strict=True)]
-    ended = np.logical_or.reduce(over) if until == "first" else np.logical_and.reduce(over)
+    draws = generator.choice(len(parts), size=length * 2, p=shares)  # (draws,) the data set of each row
+    # (data sets, draws): how often each has been drawn up to and including that draw.
+    drawn = [np.cumsum(draws == part) for part in range(len(parts))]
+    used_up = [counts >= len(part) for counts, part in zip(drawn, parts, strict=True)]
+    ended = np.logical_or.reduce(used_up) if until == "first" else np.logical_and.reduce(used_up)
     stop = int(np.argmax(ended)) + 1 if ended.any() else len(draws)
-    chosen = np.empty(stop, dtype=np.int64)
+    mixed = np.empty(stop, dtype=np.int64)
     for part, rows in enumerate(parts):
-        mine = draws[:stop] == part
-        chosen[mine] = rows[(turns[part][:stop][mine] - 1) % len(rows)]
-    return chosen
+        from_part = draws[:stop] == part
+        mixed[from_part] = rows[(drawn[part][:stop][from_part] - 1) % len(rows)]
+    return mixed

@@ -1,6 +1,6 @@
-"""Much work of one kind on all cores, in order and in bounded memory.
+"""Runs a function on many items in parallel processes, with results in order and bounded memory.
 
-Little work is done where it is asked for: starting a process takes longer.
+A few items are processed in this process, since starting others takes longer.
 """
 
 from __future__ import annotations
@@ -13,53 +13,58 @@ from itertools import chain, islice
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from trainables.system.machine import cores
+from trainables.system.machine import cpu_cores
 
 A = TypeVar("A")
 B = TypeVar("B")
 
-ALONE = 8  # pieces of work up to which no process is started
-AHEAD = 2  # pieces for each process that wait, or whose results wait
+SERIAL_ITEMS = 8  # up to so many items no process is started
+QUEUED_PER_PROCESS = 2  # items per process that wait for it, or whose results wait to be used
 
-_work: Callable[[Any], Any] | None = None  # what this process does, in one that was started for it
+_function: Callable[[Any], Any] | None = None  # of a worker process, set when it starts
 
 
-def ordered(work: Callable[[A], B], pieces: Iterable[A], alone: int = ALONE) -> Iterator[B]:
-    """``work`` of each piece, in their order; on all cores when there are more than ``alone`` of them.
+def map_in_order(
+    function: Callable[[A], B], items: Iterable[A], serial_items: int = SERIAL_ITEMS
+) -> Iterator[B]:
+    """``function`` of each item, in the items' order; on all cores if there are more than ``serial_items``.
 
-    ``work``, the pieces and the results must pickle; ``work`` travels once to each process. What it raises is raised
-    here, and what was not begun isn't.
+    ``function``, items and results must be picklable; ``function`` is sent once to each process. The first exception
+    is raised here, and items that no process has begun are dropped.
+
+    ``ProcessPoolExecutor.map`` would read all items at once, and send ``function`` (a tokenizer, say) with each.
     """
-    pieces = iter(pieces)
-    first = list(islice(pieces, alone + 1))
-    if len(first) <= alone or cores() == 1:
-        yield from map(work, chain(first, pieces))
+    items = iter(items)
+    first = list(islice(items, serial_items + 1))
+    if len(first) <= serial_items or cpu_cores() == 1:
+        yield from map(function, chain(first, items))
         return
     # Spawned, not forked: a fork copies locks that other threads hold.
-    with ProcessPoolExecutor(cores(), get_context("spawn"), initializer=_begin, initargs=(work,)) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(cpu_cores(), context, initializer=_start, initargs=(function,)) as pool:
         try:
-            yield from _in_order(pool, chain(first, pieces))
+            yield from _results(pool, chain(first, items))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_order(pool: ProcessPoolExecutor, pieces: Iterable[Any]) -> Iterator[Any]:
-    waiting: deque[Future[Any]] = deque()
-    for piece in pieces:
-        waiting.append(pool.submit(_do, piece))
-        if len(waiting) > AHEAD * cores():
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+def _results(pool: ProcessPoolExecutor, items: Iterable[Any]) -> Iterator[Any]:
+    queue: deque[Future[Any]] = deque()  # in the items' order
+    for item in items:
+        queue.append(pool.submit(_call, item))
+        if len(queue) > QUEUED_PER_PROCESS * cpu_cores():
+            yield queue.popleft().result()
+    while queue:
+        yield queue.popleft().result()
 
 
-def _begin(work: Callable[[Any], Any]) -> None:
-    global _work
-    # One process a core is enough of them; a tokenizer would start a thread for each besides.
+def _start(function: Callable[[Any], Any]) -> None:
+    global _function
+    # There is a process for each core already; a tokenizer would start a thread for each core in every one of them.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _work = work
+    _function = function
 
 
-def _do(piece: Any) -> Any:
-    assert _work is not None
-    return _work(piece)
+def _call(item: Any) -> Any:
+    assert _function is not None
+    return _function(item)

@@ -1,7 +1,7 @@
-"""How far a long piece of work is, told to whoever wants to show it.
+"""Progress of long work, reported to whoever shows it.
 
->>> with watched(lambda what, done, total: print(what, done, total)):
-...     tell("reading rows.jsonl", 4096)
+>>> with progress_reported_to(lambda task, done, total: print(task, done, total)):
+...     report_progress("reading rows.jsonl", 4096)
 reading rows.jsonl 4096 None
 """
 
@@ -11,23 +11,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-Watcher = Callable[[str, int, int | None], None]  # what is done, how much of it, of how much if that is known
+ProgressListener = Callable[[str, int, int | None], None]  # (task, units done, units in total if known)
 
-_WATCHER: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+_LISTENER: ContextVar[ProgressListener | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
-def watched(watcher: Watcher) -> Iterator[None]:
-    """Has ``watcher`` told of all that is done within the block."""
-    before = _WATCHER.set(watcher)
+def progress_reported_to(listener: ProgressListener) -> Iterator[None]:
+    """Calls ``listener`` with the progress of everything that is done within the block."""
+    token = _LISTENER.set(listener)
     try:
         yield
     finally:
-        _WATCHER.reset(before)
+        _LISTENER.reset(token)
 
 
-def tell(what: str, done: int, total: int | None = None) -> None:
-    """Says that ``done`` (of ``total``) is done; nobody need listen."""
-    watcher = _WATCHER.get()
-    if watcher is not None:
-        watcher(what, done, total)
+def report_progress(task: str, done: int, total: int | None = None) -> None:
+    """Reports that ``done`` of ``total`` units of a task are done; without a listener it does nothing."""
+    listener = _LISTENER.get()
+    if listener is not None:
+        listener(task, done, total)

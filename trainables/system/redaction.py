@@ -1,4 +1,4 @@
-"""Texts without the secrets in them: what an error quotes or a command was given is written down, and shown to others.
+"""Removes secrets from texts: errors and commands may contain them, and are recorded and shown to others.
 
 >>> redacted("GET https://ada:pw@hub/x?sig=4f2a&page=2 failed")
 'GET https://***@hub/x?sig=***&page=2 failed'
@@ -15,43 +15,43 @@ from typing import Any, TextIO
 from urllib.parse import quote
 
 HIDDEN = "***"
-SHORTEST = 8  # characters of a secret: hiding "token" or "1" would only spoil texts
-SHORTEST_LINE = 16  # of one that has several, as a private key does
-NAMES = re.compile(
+MIN_SECRET = 8  # characters: hiding "token" or "1" would only spoil texts
+MIN_LINE = 16  # characters of a line of a secret that has several, as a private key does
+SECRET_NAMES = re.compile(
     r"(?:^|_)(?:KEYS?|TOKENS?|SECRETS?|PASS|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|CONNECTION_STRING|SAS|PAT)(?:_|$)",
     re.IGNORECASE,
 )
-# A password may hold a slash, as AWS's do.
-USER = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/\s?#'\"]+|[^\s@:'\"]*:[^\s@'\"]*)@")
-SIGNED = re.compile(
+# A password may contain a slash, as those of AWS do.
+URL_CREDENTIALS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/\s?#'\"]+|[^\s@:'\"]*:[^\s@'\"]*)@")
+URL_PARAMETERS = re.compile(
     r"([?&;](?:[\w-]*(?:signature|token|credential|secret|password|api[_-]?key|access[_-]?key[\w-]*)|sig|key|pwd))"
     r"=[^&\s'\"]+",
     re.IGNORECASE,
 )
-BEARER = re.compile(r"((?:authorization\W+\w+|\bbearer)\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
+BEARER_TOKENS = re.compile(r"((?:authorization\W+\w+|\bbearer)\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 
 
 def redacted(text: str) -> str:
-    """``text`` without the secrets that the environment and this user's files hold, and without URLs' credentials."""
-    # The longest first: one may hold another.
-    for secret in sorted(set(_known()), key=len, reverse=True):
+    """``text`` without the secrets of the environment and of this user's files, and without credentials in URLs."""
+    # The longest first: one secret may contain another.
+    for secret in sorted(set(_secrets()), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    text = USER.sub(rf"\1{HIDDEN}@", text)
-    text = SIGNED.sub(rf"\1={HIDDEN}", text)
-    return BEARER.sub(rf"\1{HIDDEN}", text)
+    text = URL_CREDENTIALS.sub(rf"\1{HIDDEN}@", text)
+    text = URL_PARAMETERS.sub(rf"\1={HIDDEN}", text)
+    return BEARER_TOKENS.sub(rf"\1{HIDDEN}", text)
 
 
-def tree(value: Any) -> Any:
-    """The same of every text in lists and mappings."""
+def redacted_values(value: Any) -> Any:
+    """``value`` with every text in its lists and mappings redacted."""
     if isinstance(value, str):
         return redacted(value)
     if isinstance(value, dict):
-        return {key: tree(item) for key, item in value.items()}
-    return [tree(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: redacted_values(item) for key, item in value.items()}
+    return [redacted_values(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-class Log:
-    """A file that others write to and that keeps no secrets; as much of one as logging needs."""
+class RedactedFile:
+    """A text file for logging, which redacts whatever is written to it."""
 
     def __init__(self, file: TextIO) -> None:
         self.file = file
@@ -67,32 +67,30 @@ class Log:
         self.file.flush()
 
 
-def _known() -> Iterator[str]:
+def _secrets() -> Iterator[str]:
     for value in (*_in_environment(), *_in_files()):
-        lines = value.splitlines()
-        several = (
-            [line.strip() for line in lines if len(line.strip()) >= SHORTEST_LINE] if len(lines) > 1 else []
-        )
-        for each in (value.strip(), *several):
-            if len(each) >= SHORTEST:
-                yield from (each, quote(each, safe=""))
+        lines = [line.strip() for line in value.splitlines()]
+        long_lines = [line for line in lines if len(line) >= MIN_LINE] if len(lines) > 1 else []
+        for secret in (value.strip(), *long_lines):
+            if len(secret) >= MIN_SECRET:
+                yield from (secret, quote(secret, safe=""))
 
 
 def _in_environment() -> Iterator[str]:
     for name, value in os.environ.items():
-        # A path to a secret is none.
-        if NAMES.search(name) and not value.startswith(("/", "~", ".")):
+        # A path to a file with a secret is no secret.
+        if SECRET_NAMES.search(name) and not value.startswith(("/", "~", ".")):
             yield value
 
 
 def _in_files() -> Iterator[str]:
-    """What ``hf auth login``, ``wandb login`` and Ray keep in the home folder."""
-    hub = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "token"
-    named = (
-        os.environ.get("HF_TOKEN_PATH") or hub,
+    """The secrets that ``hf auth login``, ``wandb login`` and Ray store in the home folder."""
+    hub_token = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "token"
+    paths = (
+        os.environ.get("HF_TOKEN_PATH") or hub_token,
         os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token",
     )
-    for path in named:
+    for path in paths:
         try:
             yield Path(path).expanduser().read_text(encoding="utf-8")
         except (OSError, RuntimeError, ValueError):

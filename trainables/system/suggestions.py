@@ -1,12 +1,12 @@
-"""The known name that a person may have meant."""
+"""Suggests the known name that a person may have meant."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-# What people write elsewhere, or copy from one another.
-ALSO = {
+# Names from other tools, and mistakes that are often copied.
+SYNONYMS = {
     "fa2": "flash_attention_2",
     "fa3": "flash_attention_3",
     "flash_attn": "flash_attention_2",
@@ -20,7 +20,7 @@ ALSO = {
 
 
 def nearest(name: object, known: Iterable[str]) -> str | None:
-    """The known name that is most like ``name``, if any is.
+    """The known name that is most similar to ``name``; ``None`` if none is similar.
 
     >>> nearest("lroa", ["full", "lora"])
     'lora'
@@ -28,16 +28,16 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
     'flash_attention_2'
     """
     lower = {candidate.lower(): candidate for candidate in known}
-    given = str(name).lower()
-    if (meant := ALSO.get(given)) in lower:
+    text = str(name).lower()
+    if (meant := SYNONYMS.get(text)) in lower:
         return lower[meant]
-    # Longer than what is meant: liger_kernel.
-    begins = [candidate for candidate in lower if len(candidate) > 2 and given.startswith(candidate)]
-    matches = difflib.get_close_matches(given, lower, n=1) or begins
+    # A known name with something appended: liger_kernel.
+    prefixes = [candidate for candidate in lower if len(candidate) > 2 and text.startswith(candidate)]
+    matches = difflib.get_close_matches(text, lower, n=1) or prefixes
     return lower[matches[0]] if matches else None
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """``". Did you mean lora?"``, to end a sentence with; nothing where no known name is near."""
-    near = nearest(name, known)
-    return f". Did you mean {near}?" if near else ""
+    """``". Did you mean lora?"``, to append to a sentence; an empty text if no known name is similar."""
+    match = nearest(name, known)
+    return f". Did you mean {match}?" if match else ""

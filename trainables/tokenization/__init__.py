@@ -1,1 +1,1 @@
-"""From rows to tokens, tables of tokens that are kept between runs, and batches."""
+"""Encodes rows as tokens, caches the tokens between runs, and arranges examples in batches."""

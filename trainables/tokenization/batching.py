@@ -1,7 +1,7 @@
-"""Which examples are trained on, in which order, and how they share a batch: the same for every method and stage.
+"""Order of the training examples, and how they share the rows of a batch: the same for every method and stage.
 
-Every epoch is a permutation that the seed decides. Little of a batch need be padding: short examples share one of its
-rows, whatever comes together; by wish, examples of like length come together, or as many as fill rows to the cutoff.
+Every epoch is a permutation that the seed decides. Padding is kept low: short examples of a batch share a row; on
+request, examples of similar length form a batch, or examples are packed into rows up to the cutoff.
 """
 
 from __future__ import annotations
@@ -11,108 +11,113 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Batches whose rows are sorted among one another. Never more than a quarter of an epoch, or rows of one length would
-# meet in every epoch (as in transformers' LengthGroupedSampler).
+# Number of batches whose rows are sorted together. At most a quarter of an epoch, or rows of one length would meet in
+# every epoch (as in transformers' LengthGroupedSampler).
 WINDOW = 16
 SHORT_ROW = (
-    256  # tokens; up to about here attention, which costs the square of a row, is little beside all else
+    256  # tokens; up to about this length attention, quadratic in a row's length, is a small part of the work
 )
-LOOKED_AT = 2000  # batches
-TRIED = 8  # numbers of rows that examples are spread over
-PACKED_AT_ONCE = 2048  # examples that are packed among one another
+SAMPLED_BATCHES = 2000
+ROW_COUNTS_TRIED = 8  # numbers of rows over which examples are spread
+PACKING_WINDOW = 2048  # examples that are packed together
 
 
-def order(lengths: np.ndarray, count: int, batch: int, seed: int, by_length: bool = False) -> np.ndarray:
-    """The examples of ``count`` places of a training run, ``batch`` of them at a time: (count,).
+def example_order(
+    lengths: np.ndarray, count: int, batch: int, seed: int, by_length: bool = False
+) -> np.ndarray:
+    """The example at each of ``count`` places of a training run, ``batch`` of them per step: (count,).
 
-    ``lengths`` (examples,) in tokens. With ``by_length`` the batch of the longest row comes first: running out of
-    memory shows in step 1, not in step 900.
+    ``lengths`` (examples,) in tokens. With ``by_length`` the batch with the longest example comes first: running out
+    of memory shows in step 1, not in step 900.
     """
     drawn = _drawn(len(lengths), count, seed)
     if not by_length:
         return drawn
     generator = np.random.default_rng([seed, 1])
     window = batch * max(1, min(WINDOW, len(lengths) // (4 * batch)))
-    found = [
-        _matched(drawn[start : start + window], lengths, batch, generator)
+    windows = [
+        _grouped_by_length(drawn[start : start + window], lengths, batch, generator)
         for start in range(0, count, window)
     ]
-    return _longest_first(np.concatenate(found), lengths, batch)
+    return _longest_first(np.concatenate(windows), lengths, batch)
 
 
 def _drawn(examples: int, count: int, seed: int) -> np.ndarray:
-    """Permutation after permutation, up to ``count``."""
+    """One permutation of the examples per epoch, up to ``count`` places."""
     generator = np.random.default_rng(seed)
     epochs = [generator.permutation(examples) for _ in range(-(-count // examples))]
     return np.concatenate(epochs)[:count]
 
 
-def _matched(
+def _grouped_by_length(
     drawn: np.ndarray, lengths: np.ndarray, batch: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """The examples sorted into batches of like length, the batches in random order."""
-    ordered = drawn[np.argsort(-lengths[drawn], kind="stable")]
-    batches = [ordered[start : start + batch] for start in range(0, len(ordered), batch)]
+    """The examples in batches of similar length, the batches in random order."""
+    by_length = drawn[np.argsort(-lengths[drawn], kind="stable")]
+    batches = [by_length[start : start + batch] for start in range(0, len(by_length), batch)]
     return np.concatenate([batches[place] for place in generator.permutation(len(batches))])
 
 
-def _longest_first(found: np.ndarray, lengths: np.ndarray, batch: int) -> np.ndarray:
-    start = int(np.argmax(lengths[found])) // batch * batch
-    return np.concatenate([found[start : start + batch], found[:start], found[start + batch :]])
+def _longest_first(order: np.ndarray, lengths: np.ndarray, batch: int) -> np.ndarray:
+    start = int(np.argmax(lengths[order])) // batch * batch
+    return np.concatenate([order[start : start + batch], order[:start], order[start + batch :]])
 
 
-def shares(places: Sequence[int], batch: int, workers: int, rank: int) -> list[list[int]]:
-    """The worker's share of each batch, all of them equal: the places, ``batch`` of them at a time, which go in turn.
+def worker_shares(places: Sequence[int], batch: int, workers: int, rank: int) -> list[list[int]]:
+    """The places of each batch that worker ``rank`` trains on; all workers get equally many, a remainder is dropped.
 
-    >>> shares([5, 6, 7, 8, 9, 4], 4, workers=2, rank=1)
+    >>> worker_shares([5, 6, 7, 8, 9, 4], 4, workers=2, rank=1)
     [[7, 8], [4]]
     """
-    found = []
+    shares = []
     for start in range(0, len(places), batch):
-        together = places[start : start + batch]
-        own = len(together) // workers
-        found.append(list(together[rank * own : (rank + 1) * own]))
-    return found
+        of_batch = places[start : start + batch]
+        size = len(of_batch) // workers
+        shares.append(list(of_batch[rank * size : (rank + 1) * size]))
+    return shares
 
 
 def padding_share(lengths: np.ndarray, batch: int, shared: bool = False) -> float:
-    """The share of padding among all tokens of batches of ``batch`` examples in this order.
+    """The share of padding among all tokens of batches of ``batch`` examples in this order, from 0 to 1.
 
-    ``lengths`` (examples,), or (examples, sequences): a row of a preference stage is two sequences, padded alike.
-    ``shared``: examples share rows, see :func:`shared_rows`. Of very many batches, some two thousand are looked at.
+    ``lengths`` (examples,), or (examples, sequences): a row of a preference stage is two sequences, padded to one
+    length. ``shared``: examples share rows, see :func:`shared_rows`. Of many batches some two thousand are sampled.
 
     >>> padding_share(np.array([4, 2]), 2)
     0.25
     """
     starts = list(range(0, len(lengths), batch))
-    starts = starts[:: -(-len(starts) // LOOKED_AT)]
+    starts = starts[:: -(-len(starts) // SAMPLED_BATCHES)]
     groups = [lengths[start : start + batch] for start in starts]
     tokens = sum(int(group.sum()) for group in groups)
     if shared:
-        taken = sum(_area(shared_rows(group), group) for group in groups)
+        padded = sum(_padded_tokens(shared_rows(group), group) for group in groups)
     else:
-        taken = sum(int(group.max()) * group.size for group in groups)
-    return 1 - tokens / taken
+        padded = sum(int(group.max()) * group.size for group in groups)
+    return 1 - tokens / padded
 
 
 def shared_rows(lengths: np.ndarray) -> list[list[int]]:
-    """Which examples share a row, so that the least of the batch is padding; of as good ones the shortest rows.
+    """Which examples of a batch share a row, so that padding is least; of equally good ways, the shortest rows.
 
-    A row is as long as the longest example, or a short one (``SHORT_ROW``).
+    A row is at most as long as the longest example or, if that is more, ``SHORT_ROW`` tokens.
 
     >>> shared_rows(np.array([90, 50, 40]))
     [[0], [1, 2]]
     """
-    room = max(SHORT_ROW, int(lengths.max()))
-    fewest = -(-int(lengths.sum()) // room)
-    found = [_spread(lengths, rows) for rows in range(fewest, min(len(lengths), fewest + TRIED) + 1)]
-    fitting = [rows for rows in found if _longest(rows, lengths) <= room]
-    whole = [[place] for place in range(len(lengths))]
-    return min([whole, *fitting], key=lambda rows: (_area(rows, lengths), _longest(rows, lengths)))
+    capacity = max(SHORT_ROW, int(lengths.max()))
+    fewest = -(-int(lengths.sum()) // capacity)
+    most = min(len(lengths), fewest + ROW_COUNTS_TRIED)
+    candidates = [_spread(lengths, rows) for rows in range(fewest, most + 1)]
+    fitting = [rows for rows in candidates if _longest(rows, lengths) <= capacity]
+    unshared = [[place] for place in range(len(lengths))]
+    return min(
+        [unshared, *fitting], key=lambda rows: (_padded_tokens(rows, lengths), _longest(rows, lengths))
+    )
 
 
 def _spread(lengths: np.ndarray, rows: int) -> list[list[int]]:
-    """The examples over so many rows, each to the shortest, the longest first (LPT; Graham, 1969)."""
+    """The examples spread over ``rows`` rows: the longest first, each to the shortest row (LPT; Graham, 1969)."""
     spread: list[list[int]] = [[] for _ in range(rows)]
     filled = [0] * rows
     for place in np.argsort(-lengths, kind="stable").tolist():
@@ -126,65 +131,67 @@ def _longest(rows: list[list[int]], lengths: np.ndarray) -> int:
     return max(int(lengths[row].sum()) for row in rows)
 
 
-def _area(rows: list[list[int]], lengths: np.ndarray) -> int:
+def _padded_tokens(rows: list[list[int]], lengths: np.ndarray) -> int:
     """The tokens of the batch, padding included."""
     return len(rows) * _longest(rows, lengths)
 
 
-def packs(lengths: np.ndarray, room: int, count: int, seed: int) -> list[np.ndarray]:
-    """``count`` groups of examples that fit into ``room`` tokens together: best fit, the longest first.
+def pack_examples(lengths: np.ndarray, capacity: int, count: int, seed: int) -> list[np.ndarray]:
+    """``count`` packs of examples with at most ``capacity`` tokens together.
 
-    Some two thousand examples, as they are drawn, are packed among one another, and their packs shuffled.
+    Epoch after epoch is shuffled; some two thousand examples at a time are packed by :func:`best_fit`, and their packs
+    shuffled, since best fit puts the fullest first.
     """
     generator = np.random.default_rng([seed, 2])
-    found: list[np.ndarray] = []
+    packs: list[np.ndarray] = []
     epoch = 0
-    while len(found) < count:
-        drawn = np.random.default_rng([seed, 3, epoch]).permutation(len(lengths))
-        for start in range(0, len(drawn), PACKED_AT_ONCE):
-            packed = best_fit(lengths, drawn[start : start + PACKED_AT_ONCE], room)
-            found += [packed[place] for place in generator.permutation(len(packed))]
-            if len(found) >= count:
+    while len(packs) < count:
+        shuffled = np.random.default_rng([seed, 3, epoch]).permutation(len(lengths))
+        for start in range(0, len(shuffled), PACKING_WINDOW):
+            window = best_fit(lengths, shuffled[start : start + PACKING_WINDOW], capacity)
+            packs += [window[place] for place in generator.permutation(len(window))]
+            if len(packs) >= count:
                 break
         epoch += 1
-    return found[:count]
+    return packs[:count]
 
 
-def best_fit(lengths: np.ndarray, examples: Sequence[int] | np.ndarray, room: int) -> list[np.ndarray]:
-    """The examples in packs of at most ``room`` tokens: each into the fullest pack that still takes it.
+def best_fit(lengths: np.ndarray, examples: Sequence[int] | np.ndarray, capacity: int) -> list[np.ndarray]:
+    """The examples in packs of at most ``capacity`` tokens: the longest first, each into the fullest pack it fits in.
 
     Best-fit decreasing (Johnson, 1974; for packing rows: Ding et al., 2024, arXiv:2404.10830).
 
     >>> [pack.tolist() for pack in best_fit(np.array([6, 5, 4, 3]), [0, 1, 2, 3], 10)]
     [[0, 2], [1, 3]]
     """
-    open_packs: list[tuple[int, int]] = []  # (room left, which pack), sorted
-    packed: list[list[int]] = []
-    for example in sorted(map(int, examples), key=lambda each: -lengths[each]):
-        need = int(lengths[example])
-        place = bisect_left(open_packs, (need, -1))
+    open_packs: list[tuple[int, int]] = []  # (free tokens, number of the pack), sorted
+    packs: list[list[int]] = []
+    for example in sorted(map(int, examples), key=lambda example: -lengths[example]):
+        needed = int(lengths[example])
+        # The first pack with enough free tokens is the fullest of them; -1 is below every pack's number.
+        place = bisect_left(open_packs, (needed, -1))
         if place < len(open_packs):
-            left, pack = open_packs.pop(place)
-            packed[pack].append(example)
+            free, pack = open_packs.pop(place)
+            packs[pack].append(example)
         else:
-            left, pack = room, len(packed)
-            packed.append([example])
-        if left > need:
-            insort(open_packs, (left - need, pack))
-    return [np.array(each) for each in packed]
+            free, pack = capacity, len(packs)
+            packs.append([example])
+        if free > needed:
+            insort(open_packs, (free - needed, pack))
+    return [np.array(pack) for pack in packs]
 
 
-def filling(lengths: np.ndarray, room: int) -> list[int]:
-    """The longest example, and after it, again and again, the longest that still fits into ``room`` tokens.
+def fill_longest_first(lengths: np.ndarray, capacity: int) -> list[int]:
+    """The longest example, then repeatedly the longest one that still fits, up to ``capacity`` tokens together.
 
-    >>> filling(np.array([6, 5, 3]), 10)
+    >>> fill_longest_first(np.array([6, 5, 3]), 10)
     [0, 2]
     """
-    ordered = np.argsort(-lengths, kind="stable")
-    found: list[int] = []
+    by_length = np.argsort(-lengths, kind="stable")
+    chosen: list[int] = []
     while True:
-        fitting = ordered[lengths[ordered] <= room]
+        fitting = by_length[lengths[by_length] <= capacity]
         if not len(fitting):
-            return found
-        found.append(int(fitting[0]))
-        room -= int(lengths[fitting[0]])
+            return chosen
+        chosen.append(int(fitting[0]))
+        capacity -= int(lengths[fitting[0]])

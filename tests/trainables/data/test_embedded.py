@@ -193,7 +193,8 @@ def test_requests_and_answers_are_short() -> None:
 
 
 def test_every_form_is_the_same_in_every_process_and_in_every_release() -> None:
-    code = f"from trainables import commands as c, files\nfor n in {[*HASHES]}: print(files.sha256(getattr(c, n)()))"
+    imports = "from trainables.data.embedded import commands\nfrom trainables.storage import files"
+    code = f"{imports}\nfor n in {[*HASHES]}: print(files.sha256(getattr(commands, n)()))"
     for seed in ("1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", code],

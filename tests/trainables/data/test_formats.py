@@ -14,9 +14,9 @@ from trainables.config.data import DataConfig
 from trainables.data import formats, loading
 from trainables.data.dataset_info import FILE
 from trainables.data.errors import DataError
-from trainables.data.parsed_row import Skip, Wrong
-from trainables.data.row_builder import as_row
-from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Text, pack, unpack
+from trainables.data.parsed_row import InvalidRow, SkippedRow
+from trainables.data.row_builder import build_row
+from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Text, row_from_json, row_to_json
 
 USER = {"role": "user", "content": "2 + 2?"}
 HAMMER = {"name": "hammer", "description": "Hits.", "parameters": {"type": "object", "properties": {}}}
@@ -24,8 +24,8 @@ HAMMER = {"name": "hammer", "description": "Hits.", "parameters": {"type": "obje
 
 def read(row: dict[str, Any], need: type, **layout: Any) -> Any:
     """One row, by the format its columns tell."""
-    found = formats.layout(list(row), **layout)
-    return as_row(formats.FORMATS[found.format].convert(row, found), need)
+    found = formats.detect_layout(list(row), **layout)
+    return build_row(formats.FORMATS[found.format].convert(row, found), need)
 
 
 # One thing said in many ways
@@ -79,7 +79,7 @@ def test_a_request_and_its_answer_are_the_same_however_they_are_written(row: dic
 )
 def test_a_preference_is_the_same_however_it_is_written(row: dict[str, Any]) -> None:
     assert read(row, Preference) == Preference((USER,), "4", "5")
-    with pytest.raises(Wrong, match="learns from one"):
+    with pytest.raises(InvalidRow, match="learns from one"):
         read(row, Conversation)
 
 
@@ -129,11 +129,11 @@ def test_openai_calls_with_arguments_as_json_are_read() -> None:
 
 def test_running_text_is_for_pre_training_alone() -> None:
     assert read({"text": "Once."}, Text) == Text("Once.")
-    with pytest.raises(Wrong, match="running text"):
+    with pytest.raises(InvalidRow, match="running text"):
         read({"text": "Once."}, Conversation)
-    with pytest.raises(Wrong, match="pre-training takes running text"):
+    with pytest.raises(InvalidRow, match="pre-training takes running text"):
         read({"prompt": "a", "completion": "b"}, Text)
-    with pytest.raises(Skip, match="its text is empty"):
+    with pytest.raises(SkippedRow, match="its text is empty"):
         read({"text": "  "}, Text)
 
 
@@ -144,9 +144,9 @@ def test_the_columns_tags_and_format_that_are_given_win() -> None:
     tags = {"role_tag": "who", "content_tag": "says", "user_tag": "me", "assistant_tag": "it"}
     found = read(tagged, Conversation, name="sharegpt", given={"messages": "talk"}, tags=tags)
     assert found == Conversation((USER,), "4")
-    with pytest.raises(Wrong, match="has no column c, which prompt should be in; it has a, b, text"):
+    with pytest.raises(InvalidRow, match="has no column c, which prompt should be in; it has a, b, text"):
         read(row, Conversation, given={"prompt": "c"})
-    with pytest.raises(Wrong, match="found the columns a, b, text; alpaca expects instruction"):
+    with pytest.raises(InvalidRow, match="found the columns a, b, text; alpaca expects instruction"):
         read(row, Conversation, name="alpaca")
 
 
@@ -173,10 +173,10 @@ COLUMNS = some.sampled_from(
 def test_any_row_is_read_or_refused_and_what_is_read_is_whole(row: dict[str, Any], need: type) -> None:
     try:
         found = read(row, need)
-    except (Wrong, Skip):
+    except (InvalidRow, SkippedRow):
         return
     assert isinstance(found, need)
-    assert unpack(pack(found), need) == found
+    assert row_from_json(row_to_json(found), need) == found
     if isinstance(found, Conversation):
         assert found.answer.strip() or found.calls
         assert found.prompt[-1]["role"] in ("user", "tool")
@@ -205,8 +205,8 @@ def test_a_name_resolves_through_dataset_info(tmp_path: Path) -> None:
     assert found.name == "mine"
     assert found.train[0].prompt[0] == {"role": "system", "content": "Be brief."}
     assert found.notes == (
-        "rows.json: alpaca (told from its columns; prompt: q, response: a, system; "
-        "not listed, taken by their usual names: system)",
+        "rows.json: alpaca (detected from its columns; prompt: q, response: a, system; "
+        "not listed, but read because of their usual names: system)",
     )
 
 
@@ -251,7 +251,7 @@ def test_an_edit_of_the_registry_or_of_the_file_counts_at_once(tmp_path: Path) -
     ("entry", "what"),
     [
         ({"file_name": "gone.json"}, "no such file"),
-        ({}, "says nowhere where the rows are"),
+        ({}, "does not say where the rows are"),
         (
             {"file_name": "rows.json", "formating": "alpaca"},
             "unknown key formating; .* Did you mean formatting",
@@ -266,7 +266,7 @@ def test_an_edit_of_the_registry_or_of_the_file_counts_at_once(tmp_path: Path) -
             r"unknown columns\.promt; .* Did you mean prompt",
         ),
         ({"file_name": "rows.json", "columns": {"images": "q"}}, "only texts can be trained on"),
-        ({"file_name": "rows.json", "num_samples": 0}, "num_samples must be a number from 1 on"),
+        ({"file_name": "rows.json", "num_samples": 0}, "num_samples must be a whole number of at least 1"),
         (
             {"file_name": "rows.json", "columns": {"prompt": "q"}},
             "has no column q, which prompt should be in",
@@ -357,7 +357,7 @@ def test_variables_fill_placeholders_and_others_stay_and_are_reported(tmp_path: 
     config = DataConfig(train=str(tmp_path / "rows.json"), eval_fraction=0.5, variables={"name": "Ada"})
     found = loading.load(config)
     assert found.train[0].answer == "I am Ada of {{ author }}."
-    assert found.warnings == ("rows.json: {{author}} stay as they are; give data.variables to fill them in",)
+    assert found.warnings == ("rows.json: {{author}} stay as they are; set data.variables to fill them in",)
 
 
 @pytest.mark.parametrize(
@@ -399,15 +399,15 @@ def test_rows_that_nobody_can_read_leave_no_half_written_rows(
 def test_a_hub_repositorys_files_are_chosen_by_its_card_else_by_their_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainables.data.hub_datasets import DataHub
+    from trainables.data.hub_datasets import HubDataset
 
     for name in ("en/train-0.json", "en/test-0.json", "de/train-0.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write(tmp_path, alpaca(), name)
-    monkeypatch.setattr(DataHub, "_snapshot", lambda self, offline: tmp_path)
+    monkeypatch.setattr(HubDataset, "_snapshot", lambda self, offline: tmp_path)
 
     def chosen(name: str) -> list[str]:
-        return [str(path.relative_to(tmp_path)) for path in DataHub.parse(name).files()]
+        return [str(path.relative_to(tmp_path)) for path in HubDataset.parse(name).files()]
 
     assert chosen("hf:org/name:en") == ["en/train-0.json"]
     assert chosen("hf:org/name:en#test") == ["en/test-0.json"]
@@ -424,12 +424,12 @@ def test_a_hub_repositorys_files_are_chosen_by_its_card_else_by_their_names(
 
 
 def test_a_hub_that_cannot_be_reached_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainables.data.hub_datasets import DataHub
+    from trainables.data.hub_datasets import HubDataset
 
-    def refuse(self: DataHub, offline: bool) -> Path:
+    def refuse(self: HubDataset, offline: bool) -> Path:
         raise OSError("no route to host")
 
-    monkeypatch.setattr(DataHub, "_snapshot", refuse)
+    monkeypatch.setattr(HubDataset, "_snapshot", refuse)
     with pytest.raises(
         DataError, match="hf:org/name could not be downloaded: no route to host; check the id"
     ):

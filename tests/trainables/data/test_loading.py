@@ -28,7 +28,7 @@ def cut(
 ) -> tuple[list[Conversation], ...]:
     """The rows in the three parts."""
     keys = np.array([int(row.key()[:16], 16) for row in rows], dtype=np.uint64)
-    parts = splits.cut(keys, lambda place: rows[place].answer, fraction, count, most)
+    parts = splits.split_rows(keys, lambda place: rows[place].answer, fraction, count, most)
     return tuple([rows[place] for place in part] for part in parts)
 
 
@@ -239,7 +239,7 @@ def message(role: str, content: Any) -> dict[str, Any]:
             {"messages": [message("user", [{"type": "image_url"}]), message("assistant", "x")]},
             "holds image_url; only texts",
         ),
-        ({"prompt": "x", "chosen": "y", "rejected": "z"}, "this stage learns from one"),
+        ({"prompt": "x", "chosen": "y", "rejected": "z"}, "this stage learns from a single one"),
         ({"prompt": "x", "completion": "y", "label": "perhaps"}, "a label must be true or false"),
         ({"prompt": "x", "completion": "y", "tools": "a hammer"}, "expected JSON"),
     ],

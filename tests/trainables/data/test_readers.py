@@ -1,4 +1,4 @@
-"""Rows are read as they stand, in bounded memory, and what is wrong with a file is said with its place."""
+"""Rows are read unchanged and in bounded memory, and errors say where a file is wrong."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ SMALL = Limits(line_bytes=1000, unpacked_bytes=2000, ratio=10)
 
 
 def rows(path: Path, limits: Limits = Limits()) -> list[Any]:  # noqa: B008
-    return [raw.values for raw in readers.read(path, limits)]
+    return [raw.values for raw in readers.read_rows(path, limits)]
 
 
 def places(path: Path) -> list[str]:
-    return [raw.where for raw in readers.read(path)]
+    return [raw.where for raw in readers.read_rows(path)]
 
 
 def written(path: Path, content: str | bytes) -> Path:
@@ -137,7 +137,7 @@ def test_numbers_and_words_are_whole_wherever_a_piece_ends(tmp_path: Path, monke
     path = written(tmp_path / "a.json", json.dumps(content) + " " * 40)
     for size in (1, 2, 3, 7, 50):
         monkeypatch.setattr(decompression, "PIECE_BYTES", size)
-        monkeypatch.setattr(readers.json_rows, "PIECE_BYTES", size)
+        monkeypatch.setattr(readers.json_reader, "PIECE_BYTES", size)
         assert rows(path) == content
 
 
@@ -166,7 +166,7 @@ def test_a_large_array_passes_through_little_memory(tmp_path: Path) -> None:
     assert path.stat().st_size > 30 << 20
     tracemalloc.start()
     try:
-        assert sum(raw.values == row for raw in readers.read(path)) == 8000
+        assert sum(raw.values == row for raw in readers.read_rows(path)) == 8000
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -187,10 +187,10 @@ def test_a_large_array_passes_through_little_memory(tmp_path: Path) -> None:
         ("a.json", "3", "expected an array of rows"),
         ("a.json", "rows", "expected an array of rows"),
         ("a.json", '{"train": [{}], "test": [{}]}', "two lists, 'train' and 'test'"),
-        ("a.json", '{"data": [{}], "data": 1}', "'data' stands twice"),
+        ("a.json", '{"data": [{}], "data": 1}', "'data' occurs twice"),
         ("a.json", '{"data": [{}],}', "a comma before '}'"),
         ("a.json", '{"tags": [1],\n"prompt": "x"}', "a row ('prompt') or a list of rows ('tags')?"),
-        ("a.json", '[{"a": 1, "a": 2}]', "'a' stands twice"),
+        ("a.json", '[{"a": 1, "a": 2}]', "'a' occurs twice"),
         ("a.json", "[[NaN]]", "NaN is not JSON"),
         ("a.json", "[" * 100_000, "nested too deep"),
         ("a.json", "[]", "holds no rows"),
@@ -199,7 +199,7 @@ def test_a_large_array_passes_through_little_memory(tmp_path: Path) -> None:
         ("a.jsonl", '{"a": 1}\n{"a": 1', "a.jsonl:2: broken JSON at column 8"),
         ("a.jsonl", '{"a": 1}\n{"a": 1} x', "a.jsonl:2: broken JSON at column 10: Something follows"),
         ("a.jsonl", '[\n{"a": 1}\n]', "an array over several lines is a .json file"),
-        ("a.jsonl", '{"b": {"a": 1, "a": 1}}', "a.jsonl:1: the name 'a' stands twice"),
+        ("a.jsonl", '{"b": {"a": 1, "a": 1}}', "a.jsonl:1: the name 'a' occurs twice"),
         ("a.jsonl", '{"a": -Infinity}', "-Infinity is not JSON"),
         ("a.jsonl", '{"a": 1e999}', "1e999 is too large"),
         ("a.jsonl", '{"a": ' + "1" * 5000 + "}", "too many digits"),
@@ -226,7 +226,7 @@ def test_a_large_array_passes_through_little_memory(tmp_path: Path) -> None:
         ("a.parquet", "PAR1 but not really", "really .parquet?"),
         ("a.arrow", "ARROW1 but not really", "really .arrow?"),
         ("a.feather", "FEA1 of long ago", "really .feather?"),
-        ("a.zip", "PK", "unpack it first"),
+        ("a.zip", "PK", "extract it and give"),
         ("a.xlsx", "PK", "known: .json, .jsonl"),
     ],
 )
@@ -244,7 +244,7 @@ def test_columns_without_rows_and_columns_of_one_name_are_refused(tmp_path: Path
 
 
 def test_the_rows_before_a_fault_are_given_first(tmp_path: Path) -> None:
-    stream = readers.read(written(tmp_path / "a.jsonl", '{"a": 1}\nbroken'))
+    stream = readers.read_rows(written(tmp_path / "a.jsonl", '{"a": 1}\nbroken'))
     assert next(stream).values == {"a": 1}
     with pytest.raises(DataError, match=r"a\.jsonl:2"):
         next(stream)
@@ -331,14 +331,14 @@ def test_a_file_that_may_not_be_read_is_a_data_error(tmp_path: Path, monkeypatch
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(decompression, "open", deny, raising=False)  # root may read everything
-    assert "Permission denied; allow reading it" in wrong(path)
+    assert "Permission denied; make it readable" in wrong(path)
 
 
 def test_a_pipe_a_folder_and_a_missing_file_are_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jsonl")
     (tmp_path / "folder.jsonl").mkdir()
     for name in ("pipe.jsonl", "folder.jsonl"):
-        assert "not a plain file" in wrong(tmp_path / name)
+        assert "not a regular file" in wrong(tmp_path / name)
     assert "No such file" in wrong(tmp_path / "none.jsonl")
 
 
@@ -346,13 +346,17 @@ def test_a_pipe_a_folder_and_a_missing_file_are_not_waited_for(tmp_path: Path) -
 
 
 def test_the_kind_is_told_by_the_name_whatever_it_is_packed_in() -> None:
-    assert [data_files.kind(name) for name in ("a.jsonl.gz", "a.CSV", Path("x/a.parquet.zst"), "a.json")] == [
+    assert [
+        data_files.data_suffix(name) for name in ("a.jsonl.gz", "a.CSV", Path("x/a.parquet.zst"), "a.json")
+    ] == [
         ".jsonl",
         ".csv",
         ".parquet",
         ".json",
     ]
-    assert [data_files.kind(name) for name in ("a.zip", "a.gz", "a", ".json", "a.jsonl.bz2")] == [None] * 5
+    assert [data_files.data_suffix(name) for name in ("a.zip", "a.gz", "a", ".json", "a.jsonl.bz2")] == [
+        None
+    ] * 5
 
 
 def test_a_file_stands_for_itself_and_a_folder_for_its_data(tmp_path: Path) -> None:
@@ -366,14 +370,14 @@ def test_a_file_stands_for_itself_and_a_folder_for_its_data(tmp_path: Path) -> N
         "x.py",
     ):
         written(tmp_path / name, "{}")
-    assert data_files.files_of(tmp_path / "b.jsonl") == [tmp_path / "b.jsonl"]
-    assert data_files.files_of(tmp_path) == [tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl"]
+    assert data_files.find_data_files(tmp_path / "b.jsonl") == [tmp_path / "b.jsonl"]
+    assert data_files.find_data_files(tmp_path) == [tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl"]
 
 
 def test_a_pattern_stands_for_its_matches(tmp_path: Path) -> None:
     for name in ("a1.csv", "a2.csv", "deep/er/a3.csv", "README.md", "odd[1].csv"):
         written(tmp_path / name, "a\n1")
-    names = lambda pattern: [file.name for file in data_files.files_of(tmp_path / pattern)]  # noqa: E731
+    names = lambda pattern: [file.name for file in data_files.find_data_files(tmp_path / pattern)]  # noqa: E731
     assert names("a?.csv") == ["a1.csv", "a2.csv"]
     assert names("a[2-9].csv") == ["a2.csv"]
     assert names("**/a*.csv") == ["a1.csv", "a2.csv", "a3.csv"]
@@ -388,47 +392,47 @@ def test_a_pattern_stands_for_its_matches(tmp_path: Path) -> None:
 def test_a_folder_of_several_kinds_lists_them(tmp_path: Path) -> None:
     written(tmp_path / "a.csv", "a")
     written(tmp_path / "a.jsonl", "{}")
-    with pytest.raises(DataError, match=r"several kinds: \.csv, \.jsonl; give one"):
-        data_files.files_of(tmp_path)
+    with pytest.raises(DataError, match=r"several types: \.csv, \.jsonl; choose one"):
+        data_files.find_data_files(tmp_path)
 
 
-def test_rows_that_are_there_packed_and_unpacked_do_not_count_twice(tmp_path: Path) -> None:
+def test_rows_of_a_file_and_its_compressed_copy_do_not_count_twice(tmp_path: Path) -> None:
     written(tmp_path / "a.csv", "a\n1")
     written(tmp_path / "a.csv.gz", "a\n1")
     for path in (tmp_path, tmp_path / "a*"):
-        with pytest.raises(DataError, match="both packed and unpacked"):
-            data_files.files_of(path)
+        with pytest.raises(DataError, match="both compressed and uncompressed"):
+            data_files.find_data_files(path)
 
 
 def test_a_folder_without_data_says_where_there_is_some(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data files in this folder; put files there"):
-        data_files.files_of(tmp_path)
+        data_files.find_data_files(tmp_path)
     written(tmp_path / "data" / "train.parquet", "x")
     with pytest.raises(DataError, match=r"there are some in .*data; give"):
-        data_files.files_of(tmp_path)
+        data_files.find_data_files(tmp_path)
 
 
 def test_a_misspelt_path_names_the_nearest(tmp_path: Path) -> None:
     written(tmp_path / "data" / "train.jsonl", "{}")
     with pytest.raises(DataError, match=r"did you mean .*data/train\.jsonl\?"):
-        data_files.files_of(tmp_path / "data" / "trian.jsonl")
+        data_files.find_data_files(tmp_path / "data" / "trian.jsonl")
     with pytest.raises(DataError, match=r"did you mean .*/data\?"):
-        data_files.files_of(tmp_path / "dta" / "train.jsonl")
-    with pytest.raises(DataError, match="nothing like zzz"):
-        data_files.files_of(tmp_path / "zzz")
+        data_files.find_data_files(tmp_path / "dta" / "train.jsonl")
+    with pytest.raises(DataError, match="no name like zzz"):
+        data_files.find_data_files(tmp_path / "zzz")
     (tmp_path / "link.csv").symlink_to("gone.csv")
-    with pytest.raises(DataError, match=r"a link to gone\.csv, which is not there"):
-        data_files.files_of(tmp_path / "link.csv")
+    with pytest.raises(DataError, match=r"a link to gone\.csv, which does not exist"):
+        data_files.find_data_files(tmp_path / "link.csv")
     with pytest.raises(DataError, match="File name too long"):
-        data_files.files_of(tmp_path / ("x" * 300))
+        data_files.find_data_files(tmp_path / ("x" * 300))
 
 
 def test_a_bare_name_is_looked_for_here(tmp_path: Path, monkeypatch: Any) -> None:
     written(tmp_path / "train.jsonl", "{}")
     monkeypatch.chdir(tmp_path)
-    assert data_files.files_of(Path("train.jsonl")) == [Path("train.jsonl")]
+    assert data_files.find_data_files(Path("train.jsonl")) == [Path("train.jsonl")]
     with pytest.raises(DataError, match=r"did you mean train\.jsonl\?"):
-        data_files.files_of(Path("train.json"))
+        data_files.find_data_files(Path("train.json"))
 
 
 # Whatever the rows, whatever the bytes
@@ -522,13 +526,13 @@ def test_a_json_array_means_what_python_says_it_means(
     cut = st.integers(1, len(text))
     text = text[: data.draw(cut)] + data.draw(st.sampled_from([*'[]{}",:1e-.', ""])) + text[data.draw(cut) :]
     try:
-        expected = readers.json_rows.DECODER.decode(text)
+        expected = readers.json_reader.DECODER.decode(text)
     except ValueError:
         expected = None
     path = written(tmp_path / "a.json", text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decompression, "PIECE_BYTES", piece)
-        patch.setattr(readers.json_rows, "PIECE_BYTES", piece)
+        patch.setattr(readers.json_reader, "PIECE_BYTES", piece)
         if expected:
             assert rows(path) == expected
         else:
@@ -542,7 +546,7 @@ def test_a_json_array_means_what_python_says_it_means(
 def test_any_bytes_are_read_or_refused_and_nothing_else(
     tmp_path: Path, content: bytes, name: str, data: Any
 ) -> None:
-    suffix = data.draw(st.sampled_from(data_files.KNOWN))
+    suffix = data.draw(st.sampled_from(data_files.DATA_SUFFIXES))
     path = tmp_path / name.replace("a", f"a{suffix}", 1)
     path.write_bytes(content)
     reads_or_says_why(path)
@@ -564,4 +568,4 @@ def test_a_good_file_with_some_bytes_changed_is_read_or_refused(tmp_path: Path, 
 
 
 def test_every_kind_that_is_known_has_a_reader() -> None:
-    assert tuple(readers.READERS) == data_files.KNOWN
+    assert tuple(readers.READERS) == data_files.DATA_SUFFIXES

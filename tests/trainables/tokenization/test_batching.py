@@ -15,43 +15,43 @@ from tests.helpers.trials import curve, encoded, make_config, make_policy, run
 from trainables.data import loading
 from trainables.data.rows import Conversation
 from trainables.memory.measurement import measure
-from trainables.stages.causal_lm import SharedRows, _packed, keeps_examples_apart
+from trainables.stages.causal_lm import SharedRows, _packed_rows, keeps_examples_apart
 from trainables.tokenization import batching
-from trainables.training.trainer_setup import on_disk
+from trainables.training.trainer_setup import rows_on_disk
 
 LENGTHS = np.random.default_rng(0).integers(5, 300, 400)
 
 
 @pytest.mark.parametrize("by_length", [True, False])
 def test_every_example_comes_once_an_epoch(by_length: bool) -> None:
-    found = batching.order(LENGTHS, 400, 8, seed=0, by_length=by_length)
+    found = batching.example_order(LENGTHS, 400, 8, seed=0, by_length=by_length)
     assert sorted(found) == list(range(400))
-    twice = batching.order(LENGTHS, 800, 8, seed=0, by_length=by_length)
+    twice = batching.example_order(LENGTHS, 800, 8, seed=0, by_length=by_length)
     assert (np.bincount(twice) == 2).all()
 
 
 def test_the_seed_decides_the_order() -> None:
-    first, again, other = (batching.order(LENGTHS, 64, 8, seed, by_length=True) for seed in (0, 0, 1))
+    first, again, other = (batching.example_order(LENGTHS, 64, 8, seed, by_length=True) for seed in (0, 0, 1))
     assert (first == again).all()
     assert (first != other).any()
 
 
 def test_grouping_changes_which_rows_share_a_batch_and_not_which_are_trained_on() -> None:
-    grouped, drawn = (batching.order(LENGTHS, 64, 8, 3, by_length) for by_length in (True, False))
+    grouped, drawn = (batching.example_order(LENGTHS, 64, 8, 3, by_length) for by_length in (True, False))
     assert sorted(grouped) == sorted(drawn)
     assert batching.padding_share(LENGTHS[grouped], 8) < 0.2 < batching.padding_share(LENGTHS[drawn], 8)
 
 
 def test_the_longest_row_is_in_the_first_batch() -> None:
     for seed in range(5):
-        found = batching.order(LENGTHS, 160, 8, seed, by_length=True)
+        found = batching.example_order(LENGTHS, 160, 8, seed, by_length=True)
         assert LENGTHS[found].max() in LENGTHS[found[:8]]
 
 
 def test_rows_of_one_length_do_not_meet_in_every_epoch() -> None:
     """Of 24 rows, 8 at a time, a batch is as random as without grouping, and holds no row twice."""
     lengths = np.arange(24)
-    grouped, drawn = (batching.order(lengths, 24 * 6, 8, 0, by_length) for by_length in (True, False))
+    grouped, drawn = (batching.example_order(lengths, 24 * 6, 8, 0, by_length) for by_length in (True, False))
     found = [sorted(grouped[start : start + 8]) for start in range(0, len(grouped), 8)]
     assert all(len(set(batch)) == 8 for batch in found)
     assert sorted(map(str, found)) == sorted(
@@ -79,7 +79,7 @@ def test_packs_hold_every_example_once_and_never_more_than_fits(sizes: list[int]
 
 
 def test_packing_goes_on_into_the_next_epoch() -> None:
-    found = batching.packs(LENGTHS, 300, 400, seed=0)
+    found = batching.pack_examples(LENGTHS, 300, 400, seed=0)
     assert len(found) == 400
     counts = np.bincount(np.concatenate(found), minlength=400)
     assert counts.min() >= 1
@@ -87,13 +87,13 @@ def test_packing_goes_on_into_the_next_epoch() -> None:
 
 
 def test_a_filling_is_as_full_as_can_be() -> None:
-    found = batching.filling(np.array([60, 25, 7]), 100)
+    found = batching.fill_longest_first(np.array([60, 25, 7]), 100)
     assert found == [0, 1, 2, 2]
 
 
 def test_rows_in_a_file_without_a_name_stay_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    found = on_disk({"a": list(range(n)), "b": n} for n in range(3000))
+    found = rows_on_disk({"a": list(range(n)), "b": n} for n in range(3000))
     assert list(tmp_path.iterdir()) == []
     assert found[2999]["b"] == 2999
     assert len(found[2998]["a"]) == 2998
@@ -117,15 +117,15 @@ def test_packed_rows_have_the_loss_of_the_same_rows_alone(
     config = config.model_copy(update={"model": config.model.model_copy(update={"attention": attention})})
     policy = make_policy(config)
     model = policy.model.double().eval()
-    rows = loading.load(config.data, config.stage.needs).train[:24]
+    rows = loading.load(config.data, config.stage.row_type).train[:24]
     tokens = config.stage.tokens(policy.tokenizer, rows, 256)
-    dataset, _, _ = _packed(tokens, 256, 4, seed=0)
+    dataset, _, _ = _packed_rows(tokens, 256, 4, seed=0)
     batch = SharedRows(0)([dataset[place] for place in range(4)])
     assert max(len(dataset[place]["seq_lengths"]) for place in range(4)) > 1
     with torch.no_grad():
         packed = _sum(model(**batch).logits, batch["labels"])
         alone = 0.0
-        for pack in batching.packs(tokens.lengths, 256, 4, seed=0):
+        for pack in batching.pack_examples(tokens.lengths, 256, 4, seed=0):
             for place in pack:
                 one = tokens[int(place)]
                 alone += _sum(model(torch.tensor([one.input_ids])).logits, torch.tensor([one.labels]))
@@ -219,10 +219,12 @@ def test_training_sees_the_rows_in_the_order_that_is_told(tiny_model: Path, tmp_
     policy = make_policy(config)
     rows = loading.load(config.data, Conversation).train
     tokens = config.stage.tokens(policy.tokenizer, rows, config.data.cutoff)
-    order = batching.order(tokens.lengths, 4, 4, config.train.seed)
-    from trainables.scoring.likelihood import judge
+    order = batching.example_order(tokens.lengths, 4, 4, config.train.seed)
+    from trainables.scoring.likelihood import log_likelihoods
 
-    judged = judge(policy, encoded(policy, [rows[int(place)] for place in order], config.data.cutoff), 4)
+    judged = log_likelihoods(
+        policy, encoded(policy, [rows[int(place)] for place in order], config.data.cutoff), 4
+    )
     expected = -sum(row.logprob for row in judged) / sum(row.tokens for row in judged)
     ((_, first),) = curve(config, tmp_path)
     assert first == pytest.approx(expected, rel=1e-5)

@@ -24,7 +24,7 @@ from tests.trainables.templates.test_templates import (
 from trainables import templates
 from trainables.data.rows import Conversation
 from trainables.templates import NAMES
-from trainables.tokenization.encode import IGNORED, Encoded, encode, split_cutoff, training_rows
+from trainables.tokenization.encode import IGNORED, Encoded, encode, split_cutoff, training_examples
 from trainables.trial.loading import load_tokenizer
 
 ROW = Conversation(
@@ -148,7 +148,7 @@ def learnt(tokenizer: Any, encoded: Encoded) -> str:
 
 
 def test_every_answer_carries_loss(tokenizer: Any) -> None:
-    (found,) = training_rows(CHAT, tokenizer, 1024)
+    (found,) = training_examples(CHAT, tokenizer, 1024)
     messages = [*CHAT.prompt, CHAT.last()]
     assert found.input_ids == tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
     assert learnt(tokenizer, found) == "".join(
@@ -162,29 +162,29 @@ def test_every_answer_carries_loss(tokenizer: Any) -> None:
 
 def test_one_turn_is_trained_on_as_it_is_scored(tokenizer: Any) -> None:
     for cutoff in (1024, 24, 8):
-        assert training_rows(ROW, tokenizer, cutoff) == [encode(ROW, tokenizer, cutoff)]
-        (whole,) = training_rows(ROW, tokenizer, cutoff, train_on_prompt=True)
+        assert training_examples(ROW, tokenizer, cutoff) == [encode(ROW, tokenizer, cutoff)]
+        (whole,) = training_examples(ROW, tokenizer, cutoff, train_on_prompt=True)
         assert whole.labels == whole.input_ids == encode(ROW, tokenizer, cutoff).input_ids
 
 
 def test_masked_history_leaves_loss_on_the_last_answer_alone(tokenizer: Any) -> None:
-    (found,) = training_rows(CHAT, tokenizer, 1024, mask_history=True)
+    (found,) = training_examples(CHAT, tokenizer, 1024, mask_history=True)
     assert found == encode(CHAT, tokenizer, 1024)
 
 
 def test_training_on_the_prompt_labels_everything(tokenizer: Any) -> None:
-    (found,) = training_rows(CHAT, tokenizer, 1024, train_on_prompt=True)
+    (found,) = training_examples(CHAT, tokenizer, 1024, train_on_prompt=True)
     assert found.labels == found.input_ids
     with pytest.raises(ValueError, match="choose one"):
-        training_rows(CHAT, tokenizer, 1024, train_on_prompt=True, mask_history=True)
+        training_examples(CHAT, tokenizer, 1024, train_on_prompt=True, mask_history=True)
 
 
 def test_turns_are_cut_from_the_first_on_and_from_the_last_on_with_masked_history(tokenizer: Any) -> None:
-    (whole,) = training_rows(CHAT, tokenizer, 1024)
+    (whole,) = training_examples(CHAT, tokenizer, 1024)
     size = len(whole.input_ids)
     for cutoff in (*range(1, 40), size - 1):
-        (first,) = training_rows(CHAT, tokenizer, cutoff)
-        (last,) = training_rows(CHAT, tokenizer, cutoff, mask_history=True)
+        (first,) = training_examples(CHAT, tokenizer, cutoff)
+        (last,) = training_examples(CHAT, tokenizer, cutoff, mask_history=True)
         assert first.truncated
         assert last.truncated
         assert max(len(first.input_ids), len(last.input_ids)) <= cutoff
@@ -193,7 +193,7 @@ def test_turns_are_cut_from_the_first_on_and_from_the_last_on_with_masked_histor
         assert last.answer == encode(CHAT, tokenizer, 1024).answer[: len(last.answer)]
         assert last.answer
     assert first.input_ids[:20] == whole.input_ids[:20]
-    assert not training_rows(CHAT, tokenizer, size)[0].truncated
+    assert not training_examples(CHAT, tokenizer, size)[0].truncated
 
 
 def test_turn_by_turn_each_takes_its_share_of_what_room_is_left() -> None:
@@ -217,17 +217,17 @@ def test_where_later_turns_change_earlier_ones_each_answer_is_a_row_as_it_was_se
         ),
         "<think>so</think>lamp.off()",
     )
-    first, last = training_rows(row, tokenizer, 1024)
+    first, last = training_examples(row, tokenizer, 1024)
     assert learnt(tokenizer, first) == "<think>hm</think>lamp.on()<|im_end|>\n"
     assert learnt(tokenizer, last) == "<think>so</think>lamp.off()<|im_end|>\n"
     assert "hm" not in tokenizer.decode(last.input_ids)
     assert last == encode(row, tokenizer, 1024)
-    assert training_rows(row, tokenizer, 1024, mask_history=True) == [last]
+    assert training_examples(row, tokenizer, 1024, mask_history=True) == [last]
 
 
 def test_a_greeting_that_opens_the_conversation_is_read_but_not_learnt(tokenizer: Any) -> None:
     greeted = Conversation(({"role": "assistant", "content": "Yes?"}, *ROW.prompt[1:]), ROW.answer)
-    (found,) = training_rows(greeted, tokenizer, 1024)
+    (found,) = training_examples(greeted, tokenizer, 1024)
     assert "Yes?" in tokenizer.decode(found.prompt)
     assert learnt(tokenizer, found) == "lamp.on(café)<|im_end|>\n"
 
@@ -237,7 +237,7 @@ def test_without_an_answer_token_there_is_no_row(tiny_model: Path) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
-    assert training_rows(Conversation(ROW.prompt, ""), tokenizer, 1024) == []
+    assert training_examples(Conversation(ROW.prompt, ""), tokenizer, 1024) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -247,7 +247,7 @@ def test_a_call_of_a_tool_carries_the_loss_and_its_result_none(name: str) -> Non
     calling = Conversation((TOOL_CHAT[0],), "", calls=(CALL,), tools=json.dumps(TOOLS))
     assert call in tokenizer.decode(encode(calling, tokenizer, 4096).answer)
     told = Conversation(tuple(TOOL_CHAT[:-1]), "Yes", tools=json.dumps(TOOLS))
-    (found,) = training_rows(told, tokenizer, 4096)
+    (found,) = training_examples(told, tokenizer, 4096)
     assert learnt(tokenizer, found) == "".join(answers(name, TOOL_CHAT))
     assert result in tokenizer.decode(found.input_ids)
 
@@ -352,19 +352,19 @@ def test_nothing_is_lost_and_labels_are_exactly_the_answers_and_their_ends(
     for message in messages:
         at = text.index(message["content"], at) + len(message["content"])
     expected = answers(name, messages)
-    found = training_rows(row, tokenizer, 100_000)
+    found = training_examples(row, tokenizer, 100_000)
     assert "".join(learnt(tokenizer, each) for each in found) == "".join(expected)
     questions = sum(message["role"] == "user" for message in messages)
     assert len(found) == (len(expected) if name == "deepseekr1" and questions > 1 else 1)
     last = encode(row, tokenizer, 100_000)
     assert last.input_ids == found[-1].input_ids == tokenizer(text, add_special_tokens=False)["input_ids"]
     assert learnt(tokenizer, last) == tokenizer.decode(last.answer) == expected[-1]
-    for each in training_rows(row, tokenizer, cutoff):
+    for each in training_examples(row, tokenizer, cutoff):
         assert len(each.input_ids) == len(each.labels) <= cutoff
         assert any(label != IGNORED for label in each.labels)
 
 
 def test_smollm2_learns_the_answers_exactly() -> None:
     tokenizer = smollm2()
-    (found,) = training_rows(CHAT, tokenizer, 1024)
+    (found,) = training_examples(CHAT, tokenizer, 1024)
     assert learnt(tokenizer, found) == f"{ROW.answer}<|im_end|>\n{ANSWER}<|im_end|>\nfan.off()<|im_end|>\n"

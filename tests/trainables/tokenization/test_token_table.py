@@ -19,7 +19,7 @@ from trainables.data.rows import Conversation, Preference, Text
 from trainables.stages import DPO, KTO, SFT, Pretrain
 from trainables.storage import cache
 from trainables.system import parallel
-from trainables.system.progress import watched
+from trainables.system.progress import progress_reported_to
 from trainables.templates import apply
 from trainables.tokenization import token_table
 from trainables.trial.loading import load_tokenizer
@@ -74,7 +74,7 @@ def test_a_row_may_be_several_examples_and_they_stay_together(tmp_path: Path, to
 
 def test_repeated_and_reordered_rows_are_encoded_once(rows: Any, tokenizer: Any, home: Path) -> None:
     whole = SFT().tokens(tokenizer, rows, 64)
-    turned = arrow_rows.Rows(rows.table, rows.indices[::-1].repeat(2), rows.cls, rows.sha256)
+    turned = arrow_rows.Rows(rows.table, rows.indices[::-1].repeat(2), rows.row_type, rows.sha256)
     found = SFT().tokens(tokenizer, turned, 64)
     assert found[0] == found[1] == whole[len(rows) - 1]
     assert made(home) == 1
@@ -124,10 +124,10 @@ def test_many_rows_are_encoded_on_all_cores_and_come_out_the_same(
 ) -> None:
     alone = list(SFT().tokens(tokenizer, rows, 200))
     monkeypatch.setattr(token_table, "BATCH", 4)
-    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    monkeypatch.setattr(parallel, "cpu_cores", lambda: 2)
     steps: list[Any] = []
-    with watched(lambda *step: steps.append(step)):
-        spread = token_table.tokenized(SFT(), tokenizer, rows, 201)
+    with progress_reported_to(lambda *step: steps.append(step)):
+        spread = token_table.tokenize_rows(SFT(), tokenizer, rows, 201)
     assert [example.input_ids for example in spread] == [example.input_ids for example in alone]
     assert steps[-1] == ("tokenizing rows", len(rows), len(rows))
     assert [done for _, done, _ in steps] == sorted(done for _, done, _ in steps)
@@ -138,7 +138,7 @@ def test_a_template_that_fails_in_another_process_fails_here_and_leaves_nothing(
 ) -> None:
     tokenizer.chat_template = "{{ raise_exception('no place for this') }}"
     monkeypatch.setattr(token_table, "BATCH", 4)
-    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    monkeypatch.setattr(parallel, "cpu_cores", lambda: 2)
     with pytest.raises(ValueError, match="no place for this"):
         SFT().tokens(tokenizer, rows, 64)
     assert made(home) == 0
@@ -152,11 +152,11 @@ def double(piece: int) -> int:
 
 
 def test_work_spread_over_processes_keeps_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "cores", lambda: 2)
-    assert list(parallel.ordered(double, range(60))) == list(range(0, 120, 2))
+    monkeypatch.setattr(parallel, "cpu_cores", lambda: 2)
+    assert list(parallel.map_in_order(double, range(60))) == list(range(0, 120, 2))
     pieces = iter(range(100_000))
     with pytest.raises(ValueError, match="seventy"):
-        list(parallel.ordered(double, pieces))
+        list(parallel.map_in_order(double, pieces))
     assert next(pieces) < 100  # what is read ahead is bounded
 
 

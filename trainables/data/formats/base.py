@@ -1,46 +1,46 @@
-"""What every format answers."""
+"""The interface of a format."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from trainables.data.parsed_row import Found, Layout
+from trainables.data.parsed_row import Layout, ParsedRow
 
 
 class Format(Protocol):
-    """How rows are written, and how to read them."""
+    """How rows are written, and how they are read."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """The words its messages use."""
+        """The keys and role names of its messages: ``role_tag`` -> ``from``, ``user_tag`` -> ``human``, ..."""
 
     @property
     def expected(self) -> str:
-        """Its columns, in words."""
+        """Its columns, as an error describes them."""
 
     def fits(self, columns: Mapping[str, str]) -> bool:
-        """Whether a file with these parts is in this format."""
+        """Whether a file with columns for these parts is in this format."""
 
-    def columns(self, there: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
-        """The column of each part that is there."""
+    def columns(self, existing: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
+        """The column of each part, among the existing columns; ``given`` ones take precedence."""
 
-    def convert(self, row: Mapping[str, Any], layout: Layout) -> Found:
-        """The row's parts. Raises ``Wrong`` and ``Skip``."""
+    def convert(self, row: Mapping[str, Any], layout: Layout) -> ParsedRow:
+        """The row's parts. Raises ``InvalidRow`` or ``SkippedRow``."""
 
 
 def choose_columns(
-    usual: Mapping[str, tuple[str, ...]], there: Collection[str], given: Mapping[str, str]
+    usual: Mapping[str, tuple[str, ...]], existing: Collection[str], given: Mapping[str, str]
 ) -> dict[str, str]:
-    """The column that was given for a part, else the first of its usual names that is there and not taken."""
+    """The column of each part: the given one, else the first of its usual names that exists and is still free."""
     taken = set(given.values())
     chosen = dict(given)
     for part, names in usual.items():
         if part not in chosen:
-            name = next((name for name in names if name in there and name not in taken), None)
+            name = next((name for name in names if name in existing and name not in taken), None)
             if name is not None:
                 chosen[part] = name
                 taken.add(name)

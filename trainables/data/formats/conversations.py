@@ -1,4 +1,4 @@
-"""Conversations as lists of messages: ShareGPT's from and value, OpenAI's role and content."""
+"""Conversations as lists of messages: ShareGPT's ``from`` and ``value``, OpenAI's ``role`` and ``content``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from trainables.data.formats.messages import (
     read_tools,
 )
 from trainables.data.formats.prompt_completion import SHARED
-from trainables.data.parsed_row import Found, Layout, Skip, Wrong, label_of
+from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, SkippedRow, parse_label
 from trainables.data.rows import Message
 
 PARTS = {part: names for part, names in SHARED.items() if part != "history"}
 
 
 @dataclass(frozen=True)
-class Turns:
+class MessagesFormat:
+    """Rows with a list of messages, and possibly a chosen and a rejected answer, a label or tools."""
+
     name: str
     expected: str
     usual: Mapping[str, tuple[str, ...]]
@@ -31,20 +33,20 @@ class Turns:
     def fits(self, columns: Mapping[str, str]) -> bool:
         return "messages" in columns
 
-    def columns(self, there: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
-        return choose_columns(self.usual, there, given)
+    def columns(self, existing: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
+        return choose_columns(self.usual, existing, given)
 
-    def convert(self, row: Mapping[str, Any], layout: Layout) -> Found:
+    def convert(self, row: Mapping[str, Any], layout: Layout) -> ParsedRow:
         value = layout.get(row, "messages")
         if value is None:
-            raise Skip("it has no messages")
+            raise SkippedRow("it has no messages")
         messages = read_messages(value, layout.tags, layout.text(row, "system"))
         messages, chosen, rejected = _preferred(row, layout, messages)
-        return Found(
+        return ParsedRow(
             messages=messages,
             chosen=chosen,
             rejected=rejected,
-            label=label_of(layout.get(row, "kto_tag")),
+            label=parse_label(layout.get(row, "kto_tag")),
             tools=read_tools(layout.get(row, "tools")),
         )
 
@@ -62,14 +64,18 @@ def _preferred(
             answer_text(rejected, layout.tags),
         )
     if messages[-1]["role"] != "assistant":  # ms-swift: the messages end with the chosen answer
-        raise Wrong("there is a rejected answer, but neither a chosen one nor one that ends the messages")
+        raise InvalidRow(
+            "there is a rejected answer, but neither a chosen one nor one that ends the messages"
+        )
     return messages[:-1], str(messages[-1]["content"]), answer_text(rejected, layout.tags)
 
 
-SHAREGPT = Turns(
+SHAREGPT = MessagesFormat(
     "sharegpt",
     "conversations with from and value",
     {"messages": ("conversations", "conversation"), **PARTS},
     SHAREGPT_TAGS,
 )
-MESSAGES = Turns("messages", "messages with role and content", {"messages": ("messages",), **PARTS}, OPENAI)
+MESSAGES = MessagesFormat(
+    "messages", "messages with role and content", {"messages": ("messages",), **PARTS}, OPENAI
+)

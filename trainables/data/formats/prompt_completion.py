@@ -1,4 +1,4 @@
-"""A request and its answer in columns of their own: Alpaca's, and the plainer prompt and completion."""
+"""A request and its answer in separate columns: Alpaca's, and the plainer prompt and completion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from trainables.data.formats.base import choose_columns
 from trainables.data.formats.messages import OPENAI, answer_text, read_messages, read_tools
-from trainables.data.parsed_row import Found, Layout, Skip, Wrong, label_of, shown
+from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, SkippedRow, abbreviated, parse_label
 from trainables.data.rows import Message
 
 SHARED: dict[str, tuple[str, ...]] = {
@@ -22,8 +22,8 @@ SHARED: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """The parts have LLaMA-Factory's names: ``prompt``, ``query`` (what it is about), ``response``."""
+class PromptCompletionFormat:
+    """Rows with a request and an answer. LLaMA-Factory's parts: ``prompt``, ``query`` (its input), ``response``."""
 
     name: str
     expected: str
@@ -33,18 +33,18 @@ class Pairs:
     def fits(self, columns: Mapping[str, str]) -> bool:
         return "prompt" in columns and bool(columns.keys() & {"response", "chosen"})
 
-    def columns(self, there: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
-        return choose_columns(self.usual, there, given)
+    def columns(self, existing: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
+        return choose_columns(self.usual, existing, given)
 
-    def convert(self, row: Mapping[str, Any], layout: Layout) -> Found:
+    def convert(self, row: Mapping[str, Any], layout: Layout) -> ParsedRow:
         prompt = self._prompt(row, layout)
         chosen, rejected = _preferred(row, layout)
         answer = () if chosen is not None else _answer(row, layout)
-        return Found(
+        return ParsedRow(
             messages=(*prompt, *answer),
             chosen=chosen,
             rejected=rejected,
-            label=label_of(layout.get(row, "kto_tag")),
+            label=parse_label(layout.get(row, "kto_tag")),
             tools=read_tools(layout.get(row, "tools")),
         )
 
@@ -57,7 +57,7 @@ class Pairs:
         # The user's turn is the instruction, a newline, the input; what is empty is left out.
         parts = [text for part in ("prompt", "query") if (text := layout.text(row, part))]
         if not parts:
-            raise Skip("its prompt is empty")
+            raise SkippedRow("its prompt is empty")
         request: Message = {"role": "user", "content": "\n".join(parts)}
         return (*first, *_history(layout.get(row, "history")), request)
 
@@ -66,18 +66,18 @@ def _answer(row: Mapping[str, Any], layout: Layout) -> tuple[Message, ...]:
     value = layout.get(row, "response")
     text = answer_text(value, OPENAI) if isinstance(value, list | dict) else layout.text(row, "response")
     if "response" in layout.columns and not text.strip():
-        raise Skip("its answer is empty")
+        raise SkippedRow("its answer is empty")
     return ({"role": "assistant", "content": text},) if text else ()
 
 
 def _preferred(row: Mapping[str, Any], layout: Layout) -> tuple[str | None, str | None]:
     both = layout.get(row, "response")
-    if isinstance(both, list) and len(both) == 2 and all(isinstance(one, str) for one in both):
-        return both[0], both[1]  # LLaMA-Factory's older way: output: [chosen, rejected]
+    if isinstance(both, list) and len(both) == 2 and all(isinstance(answer, str) for answer in both):
+        return both[0], both[1]  # LLaMA-Factory's older form, output: [chosen, rejected]
     rejected = layout.get(row, "rejected")
     if rejected is None:
         return None, None
-    # ms-swift has the chosen one as the response.
+    # ms-swift writes the chosen answer as the response.
     chosen = layout.get(row, "chosen" if "chosen" in layout.columns else "response")
     return answer_text(chosen, OPENAI), answer_text(rejected, OPENAI)
 
@@ -89,7 +89,7 @@ def _history(value: Any) -> list[Message]:
         isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
         for pair in value
     ):
-        raise Wrong(f"history must be a list of [request, answer], got {shown(value)}")
+        raise InvalidRow(f"history must be a list of [request, answer], got {abbreviated(value)}")
     return [
         {"role": role, "content": text}
         for pair in value
@@ -97,12 +97,12 @@ def _history(value: Any) -> list[Message]:
     ]
 
 
-ALPACA = Pairs(
+ALPACA = PromptCompletionFormat(
     "alpaca",
     "instruction, input, output",
     {"prompt": ("instruction",), "query": ("input",), "response": ("output",), **SHARED},
 )
-COMPLETION = Pairs(
+COMPLETION = PromptCompletionFormat(
     "completion",
     "prompt and completion",
     {

@@ -1,4 +1,4 @@
-"""Running text: one column, no roles."""
+"""Running text: one column, without roles."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.data.formats.base import choose_columns
-from trainables.data.parsed_row import Found, Layout, Skip
+from trainables.data.parsed_row import Layout, ParsedRow, SkippedRow
 
 
 @dataclass(frozen=True)
-class PlainText:
+class TextFormat:
+    """Rows with one text."""
+
     name: str = "text"
     usual: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"text": ("text", "content")})
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -20,16 +22,16 @@ class PlainText:
     def fits(self, columns: Mapping[str, str]) -> bool:
         return "text" in columns or "prompt" in columns
 
-    def columns(self, there: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
+    def columns(self, existing: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
         # LLaMA-Factory's registry names the text's column `prompt`.
         named = {"text" if part == "prompt" else part: column for part, column in given.items()}
-        return choose_columns(self.usual, there, named)
+        return choose_columns(self.usual, existing, named)
 
-    def convert(self, row: Mapping[str, Any], layout: Layout) -> Found:
+    def convert(self, row: Mapping[str, Any], layout: Layout) -> ParsedRow:
         text = layout.text(row, "text")
         if not text.strip():
-            raise Skip("its text is empty")
-        return Found(text=text)
+            raise SkippedRow("its text is empty")
+        return ParsedRow(text=text)
 
 
-TEXT = PlainText()
+TEXT = TextFormat()
