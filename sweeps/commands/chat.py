@@ -12,10 +12,10 @@ from sweeps.commands.errors import users_errors
 from sweeps.commands.model_options import ResultsArgument, TemplateOption, TrustOption, text_generators
 
 if TYPE_CHECKING:
-    from sweeps.runs.artifacts import Answers
+    from sweeps.runs.artifacts import BestTrials
 
 
-def add(app: typer.Typer, best_trials: Answers) -> None:
+def add(app: typer.Typer, best_trials: BestTrials) -> None:
     """Adds the command to an app."""
 
     @app.command(rich_help_panel=USE)

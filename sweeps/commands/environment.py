@@ -11,7 +11,7 @@ from sweeps.commands.common_options import PREPARE, JsonOption
 from sweeps.commands.errors import users_errors
 
 if TYPE_CHECKING:
-    from sweeps.doctor.cluster_report import Fleet
+    from sweeps.doctor.cluster_report import ClusterReport
 
 
 def add(app: typer.Typer) -> None:
@@ -29,12 +29,12 @@ def fetch(
     ],
 ) -> None:
     """Download a base model or a data set into the local cache. Prints its folder."""
-    from trainables.data.hub_datasets import DataHub
+    from trainables.data.hub_datasets import HubDataset
     from trainables.models import locate
 
     with users_errors():
         is_data = name.partition(":")[2].startswith("datasets/")
-        typer.echo(DataHub.parse(name).fetch() if is_data else locate.fetch_model(name))
+        typer.echo(HubDataset.parse(name).fetch() if is_data else locate.fetch_model(name))
 
 
 def doctor(
@@ -65,7 +65,7 @@ def doctor(
     raise typer.Exit(report.exit_code)
 
 
-def _examine_cluster(address: str, output: str) -> Fleet:
+def _examine_cluster(address: str, output: str) -> ClusterReport:
     with users_errors():
         from sweeps.doctor import cluster_examination
         from trainables.storage.urls import is_url

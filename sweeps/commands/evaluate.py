@@ -20,12 +20,12 @@ from sweeps.commands.model_options import ResultArgument, TemplateOption, TrustO
 if TYPE_CHECKING:
     from sweeps.evaluation.request import EvaluationRequest
     from sweeps.evaluation.significance import Statistics
-    from sweeps.runs.artifacts import Answers
+    from sweeps.runs.artifacts import BestTrials
     from trainables.evaluation.lm_eval import Benchmarks
     from trainables.inference.sampling import Sampling
 
 
-def add(app: typer.Typer, best_trials: Answers, statistics: Callable[[], Statistics]) -> None:
+def add(app: typer.Typer, best_trials: BestTrials, statistics: Callable[[], Statistics]) -> None:
     """Adds the command to an app."""
 
     @app.command(rich_help_panel=USE)
@@ -200,7 +200,7 @@ def add(app: typer.Typer, best_trials: Answers, statistics: Callable[[], Statist
 
 def _evaluate(
     request: Callable[[], EvaluationRequest],
-    best_trials: Answers,
+    best_trials: BestTrials,
     statistics: Callable[[], Statistics],
     as_json: bool,
 ) -> None:

@@ -15,10 +15,10 @@ from sweeps.commands.optional_value import OptionalValueCommand
 
 if TYPE_CHECKING:
     from sweeps.evaluation.significance import Statistics
-    from sweeps.runs.artifacts import Answers
+    from sweeps.runs.artifacts import BestTrials
 
 
-def add(app: typer.Typer, best_trials: Answers, statistics: Callable[[], Statistics]) -> None:
+def add(app: typer.Typer, best_trials: BestTrials, statistics: Callable[[], Statistics]) -> None:
     """Adds the command to an app."""
 
     @app.command(cls=OptionalValueCommand, rich_help_panel=USE)

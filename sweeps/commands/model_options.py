@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sweeps.runs.artifacts import Answers
+    from sweeps.runs.artifacts import BestTrials
     from trainables.inference.result import Result
 
 RESULT_HELP = (
@@ -33,7 +33,7 @@ TrustOption = Annotated[
 
 
 def text_generators(
-    names: Sequence[str], best_trials: Answers, template: str | None, trust: Sequence[str] | None
+    names: Sequence[str], best_trials: BestTrials, template: str | None, trust: Sequence[str] | None
 ) -> list[Result]:
     """The models of these names. Raises ``ModelError`` for one that is missing, or that generates no text."""
     from trainables.system import quiet

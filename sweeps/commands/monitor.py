@@ -49,7 +49,7 @@ def logs(
 
     with users_errors(ValueError, OSError):
         place = location.existing_run(run)
-        with place.copied(location.is_status_file) as run_folder:
+        with place.local_copy(location.is_status_file) as run_folder:
             for line in run_status.log(run_folder, trial, place.display_name):
                 typer.echo(line)
 
@@ -68,12 +68,12 @@ def stop(
         place = location.existing_run(run)
         state = place.state()
         if state.holder is None:
-            raise ValueError(f"{run}: no process runs it; it is {state.word}")
-        place.ask_to_stop()
+            raise ValueError(f"{run}: no process runs it; it is {state.activity}")
+        place.request_stop()
         deadline = time.monotonic() + wait
         while (holder := place.holder()) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         if holder:
             typer.echo(f"asked to stop, but still running after {wait:g} s: {holder}", err=True)
             raise typer.Exit(FAILED)
-        typer.echo(f"stopped; {run_status.to_go(place.state())}")
+        typer.echo(f"stopped; {run_status.remaining_text(place.state())}")

@@ -23,10 +23,10 @@ from sweeps.commands.spec_options import (
 
 if TYPE_CHECKING:
     from sweeps.planning.plan import Plan
-    from sweeps.runs.artifacts import Answers
+    from sweeps.runs.artifacts import BestTrials
 
 
-def add(app: typer.Typer, best_trials: Answers) -> None:
+def add(app: typer.Typer, best_trials: BestTrials) -> None:
     """Adds the commands to an app."""
 
     @app.command(rich_help_panel=PREPARE)
@@ -161,14 +161,14 @@ def _show_data(made: Plan, as_json: bool) -> None:
 
     from sweeps.console import data_preview, loading_progress
 
-    with loading_progress.shown():
-        previews = list(data_preview.looks(made))
+    with loading_progress.display():
+        previews = list(data_preview.previews(made))
     if as_json:
         trees = [data_preview.to_json(config, preview) for config, preview in previews]
         typer.echo(json.dumps(trees, indent=2, ensure_ascii=False))
         return
     for config, preview in previews:
-        data_preview.show(config, preview, Console())
+        data_preview.show_preview(config, preview, Console())
 
 
 def _run_one_trial(made: Plan, output: Path, untrained: bool) -> int:
@@ -176,11 +176,11 @@ def _run_one_trial(made: Plan, output: Path, untrained: bool) -> int:
 
     quiet.silence()
     from sweeps.console.sweep_progress import describe
-    from sweeps.execution.local import one
+    from sweeps.execution.local import run_one_trial
 
     run_folder = (output / f"{made.spec.name}-try").resolve()
     say = partial(print, file=sys.stderr)
-    record = one(made, made.selected[0], run_folder, say, untrained)
+    record = run_one_trial(made, made.selected[0], run_folder, say, untrained)
     print(describe(record))
     print(run_folder / "trials" / record.trial_id / "record.json")
     return FAILED if record.status == "failed" else 0

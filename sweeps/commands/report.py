@@ -42,7 +42,7 @@ def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:
         # What the report refuses: a folder that is no run, runs that can't be compared, an output with other files.
         with users_errors(FileNotFoundError, ValueError), ExitStack() as copies:
             locations = [location.existing_run(run) for run in runs]
-            folders = [copies.enter_context(each.copied()) for each in locations]
+            folders = [copies.enter_context(each.local_copy()) for each in locations]
             for run_folder in folders:
                 if results.trial_folders(run_folder):
                     results.write_tables(run_folder)

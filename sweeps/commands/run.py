@@ -21,7 +21,7 @@ from sweeps.commands.spec_options import SetOption, SpecArgument, make_plan, ref
 if TYPE_CHECKING:
     from sweeps.execution.run_options import RunOptions
     from sweeps.planning.plan import Plan
-    from sweeps.runs.artifacts import Answers
+    from sweeps.runs.artifacts import BestTrials
     from sweeps.runs.location import RunLocation
     from sweeps.spec.spec import Spec
     from sweeps.tracking.tracker import Tracker
@@ -33,7 +33,7 @@ class ReportWriter(Protocol):
     def __call__(self, runs: Sequence[Path], output: Path | None = None, /) -> Path: ...
 
 
-def add(app: typer.Typer, best_trials: Answers, report_writer: Callable[[], ReportWriter]) -> None:
+def add(app: typer.Typer, best_trials: BestTrials, report_writer: Callable[[], ReportWriter]) -> None:
     """Adds the commands to an app; ``report_writer`` imports what writes reports."""
 
     @app.command(rich_help_panel=RUN)
@@ -84,11 +84,11 @@ def add(app: typer.Typer, best_trials: Answers, report_writer: Callable[[], Repo
     def drive(request: Annotated[Path, typer.Argument(metavar="REQUEST")]) -> None:
         """Execute the request that ``run --detach`` left, in a process of its own that logs to RUN/driver.log."""
         from sweeps.execution.detached import start
-        from sweeps.execution.detached.run_request import Orders
+        from sweeps.execution.detached.run_request import RunRequest
 
-        with start.logged(), users_errors():
-            requested = Orders.read(request)
-            requested.take_on()
+        with start.exit_code_logged(), users_errors():
+            requested = RunRequest.read(request)
+            requested.apply_to_process()
             sweep = Sweep.plan_spec(requested.spec(), requested.options, best_trials)
             # The process that waits for the sweep to start watches that file.
             raise typer.Exit(sweep.execute(report_writer, on_start=request.unlink))
@@ -107,17 +107,19 @@ class Sweep:
     tracker: Tracker
 
     @classmethod
-    def plan_spec(cls, spec: Spec, options: RunOptions, best_trials: Answers) -> Sweep:
+    def plan_spec(cls, spec: Spec, options: RunOptions, best_trials: BestTrials) -> Sweep:
         """Plans the spec. A run that is resumed continues from the same earlier trials that it began with.
 
         Raises ``SpecError`` for a plan with errors, and for tracking that is required but impossible.
         """
         from sweeps.runs import location
-        from sweeps.runs.earlier_results import Earlier
+        from sweeps.runs.earlier_results import EarlierResults
         from sweeps.tracking.tracker import Tracker
 
         place = location.new_run(options.output, spec.name)
-        earlier = Earlier(best_trials, place.settled) if options.resume else Earlier(best_trials)
+        earlier = (
+            EarlierResults(best_trials, place.settled) if options.resume else EarlierResults(best_trials)
+        )
         plan = make_plan(spec, earlier, fetch=True, local=options.address is None)
         refuse_errors(plan)
         absolute = replace(options, output=place.output)
@@ -145,14 +147,14 @@ class Sweep:
         Raises ``SpecError`` where another process holds the run, or where the run folder belongs to another spec.
         """
         from sweeps.execution.detached import start
-        from sweeps.execution.detached.driver import NotBegun
-        from sweeps.execution.detached.run_request import Orders
+        from sweeps.execution.detached.driver import DriverNotStarted
+        from sweeps.execution.detached.run_request import RunRequest
         from sweeps.execution.run_folder import check_location
 
         check_location(self.plan, self.location, self.options.resume)
         try:
-            driver = start.begin(self.location.folder, Orders.of(self.plan.spec, self.options))
-        except NotBegun as error:
+            driver = start.start_driver(self.location.folder, RunRequest.of(self.plan.spec, self.options))
+        except DriverNotStarted as error:
             print(error, file=sys.stderr)
             return error.code
         typer.echo(f"{self.plan.spec.name} runs as {driver}. To follow it or to stop it:")
@@ -175,13 +177,13 @@ class Sweep:
             return self._run_trials(report_writer())
 
     def _run_trials(self, write_report: ReportWriter) -> int:
-        from sweeps.console.sweep_progress import Progress
+        from sweeps.console.sweep_progress import SweepProgress
         from sweeps.execution import launch
         from trainables.storage.url_store import StorageError
 
-        location, options, progress = self.location, self.options, Progress()
-        location.mirror.report_outages(progress.say)
-        with self.tracker.following(progress.say):
+        location, options, progress = self.location, self.options, SweepProgress()
+        location.mirror.report_outages(progress.log)
+        with self.tracker.recording(progress.log):
             try:
                 launch.run(
                     self.plan,
@@ -197,7 +199,7 @@ class Sweep:
                 self.tracker.summarize()
             except (KeyboardInterrupt, StorageError) as error:
                 progress.end()
-                self.tracker.leave()
+                self.tracker.hurry()
                 interrupted = isinstance(error, KeyboardInterrupt)
                 reason = "Interrupted" if interrupted else f"{error}"
                 again = options.resume_command(self.plan.spec.source.file, self.plan.spec.overrides)

@@ -9,8 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from sweeps.planning.plan import Plan
-    from sweeps.runs.artifacts import Answers
-    from sweeps.runs.earlier_results import Earlier
+    from sweeps.runs.artifacts import BestTrials
+    from sweeps.runs.earlier_results import EarlierResults
     from sweeps.spec.spec import Spec
 
 SPEC_HELP = "Path of a spec file, or the name of a shipped spec, such as methods."
@@ -30,21 +30,21 @@ MethodOption = Annotated[
 
 
 def plan_spec(
-    spec: str, sets: list[str] | None, best_trials: Answers, fetch: bool = False, **filters: Any
+    spec: str, sets: list[str] | None, best_trials: BestTrials, fetch: bool = False, **filters: Any
 ) -> Plan:
     """Reads and plans a spec, independently of any run of it. Raises ``SpecError``."""
-    from sweeps.runs.earlier_results import Earlier
+    from sweeps.runs.earlier_results import EarlierResults
     from sweeps.spec.spec import read
 
-    return make_plan(read(spec, sets or ()), Earlier(best_trials), fetch, **filters)
+    return make_plan(read(spec, sets or ()), EarlierResults(best_trials), fetch, **filters)
 
 
-def make_plan(spec: Spec, earlier: Earlier, fetch: bool, **filters: Any) -> Plan:
+def make_plan(spec: Spec, earlier: EarlierResults, fetch: bool, **filters: Any) -> Plan:
     """Plans a spec and shows the progress of reading its data; ``filters`` as for ``planning.plan.make``."""
     from sweeps.console import loading_progress
     from sweeps.planning import plan as planning
 
-    with loading_progress.shown():
+    with loading_progress.display():
         return planning.make(spec, fetch=fetch, earlier=earlier, **filters)
 
 

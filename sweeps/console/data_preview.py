@@ -1,4 +1,4 @@
-"""What the models of a spec will see: for a terminal, for programs, and as a run's ``data.json`` for its report."""
+"""Previews of the data as models see it: for a terminal, for programs, and as a run's ``data.json`` for its report."""
 
 from __future__ import annotations
 
@@ -16,105 +16,106 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from trainables.trial.config import TrialConfig
-    from trainables.trial.preview import Look
+    from trainables.trial.preview import DataPreview
 
 BINS = 8
-WIDTH = 40  # of the longest bar
-LONGEST = 4_000  # characters of an example in JSON
+BAR_WIDTH = 40  # of the longest bar, in characters
+MAX_CHARACTERS = 4_000  # of an example in JSON
 
 
-def looks(plan: Plan) -> Iterator[tuple[TrialConfig, Look]]:
-    """One look for every stage, model and data of the plan."""
-    from trainables.trial.preview import look
+def previews(plan: Plan) -> Iterator[tuple[TrialConfig, DataPreview]]:
+    """A preview for every combination of stage, model and data in the plan."""
+    from trainables.trial.preview import preview_data
 
-    for config in distinct(plan):
-        yield config, look(config)
+    for config in distinct_configs(plan):
+        yield config, preview_data(config)
 
 
-def distinct(plan: Plan) -> list[TrialConfig]:
-    """The first trial of every stage, model and data of the plan."""
-    found: dict[str, TrialConfig] = {}
+def distinct_configs(plan: Plan) -> list[TrialConfig]:
+    """The first trial of every combination of stage, model and data in the plan."""
+    configs: dict[str, TrialConfig] = {}
     for cell in plan.cells:
         config = cell.first()
         parts = {part: dict(config.canonical()[part]) for part in ("stage", "model", "data")}
         for part, key, _ in config.trained():
-            del parts[part][key]  # whatever was trained before, the rows are the same
-        found.setdefault(json.dumps(parts), config)
-    return list(found.values())
+            del parts[part][key]  # which trained model it continues from does not change the rows
+        configs.setdefault(json.dumps(parts), config)
+    return list(configs.values())
 
 
-def write(path: Path, configs: Sequence[TrialConfig]) -> None:
-    """Writes ``data.json``: a list of what :func:`to_json` says of each.
+def write_data_json(path: Path, configs: Sequence[TrialConfig]) -> None:
+    """Writes ``data.json``: a list of :func:`to_json` of each config's preview.
 
     Raises ``DataError``, ``ModelError``, ``TemplateError``.
     """
-    from trainables.trial.preview import look
+    from trainables.trial.preview import preview_data
 
-    files.write_json(path, [to_json(config, look(config)) for config in configs])
+    files.write_json(path, [to_json(config, preview_data(config)) for config in configs])
 
 
-def to_json(config: TrialConfig, found: Look) -> dict[str, Any]:
-    """The look as ``paretune data --json`` prints it and ``data.json`` keeps it.
+def to_json(config: TrialConfig, preview: DataPreview) -> dict[str, Any]:
+    """The preview as ``paretune data --json`` prints it and ``data.json`` keeps it.
 
-    An example is its text in pieces; of one longer than ``LONGEST`` every piece is there, the long ones cut.
-    ``left_out`` is how many characters of a piece's end are missing.
+    An example is a list of pieces of text. If it is longer than ``MAX_CHARACTERS``, its longest pieces are cut, and
+    ``left_out`` is the number of characters that are missing at the end of a piece.
     """
     return {
         "stage": config.stage.kind,
         "model": config.model.label,
-        "data": found.data.name,
-        "rows": counts(found),
-        "duplicates": found.data.duplicates,
-        "overlap": found.data.overlap,
-        "sha256": found.data.sha256,
+        "data": preview.data.name,
+        "rows": row_counts(preview),
+        "duplicates": preview.data.duplicates,
+        "overlap": preview.data.overlap,
+        "sha256": preview.data.sha256,
         "tokens": {
-            "rows": len(found.lengths),
+            "rows": len(preview.lengths),
             "cutoff": config.data.cutoff,
-            "cut": found.cut,
-            "cut_share": found.cut / len(found.lengths),
-            **_spread(found),
-            "learned_share": found.learned_share,
-            "padding_share": found.padding_share,
+            "cut": preview.cut,
+            "cut_share": preview.cut / len(preview.lengths),
+            **_length_summary(preview),
+            "learned_share": preview.learned_share,
+            "padding_share": preview.padding_share,
         },
-        "histogram": [[low, high, count] for low, high, count in histogram(found.lengths)],
-        "notes": list(found.data.notes),
-        "problems": list(problems(found)),
-        "examples": [_example(row) for row in found.examples],
+        "histogram": [[low, high, count] for low, high, count in histogram(preview.lengths)],
+        "notes": list(preview.data.notes),
+        "problems": list(preview_problems(preview)),
+        "examples": [_example_json(row) for row in preview.examples],
     }
 
 
-def _example(row: Sequence[tuple[str, bool]]) -> list[dict[str, Any]]:
-    kept = shares([len(text) for text, _ in row], LONGEST)
+def _example_json(pieces: Sequence[tuple[str, bool]]) -> list[dict[str, Any]]:
+    lengths = allot([len(text) for text, _ in pieces], MAX_CHARACTERS)
     return [
-        {"text": text[:most], "loss": learned, "left_out": len(text) - most}
-        for (text, learned), most in zip(row, kept, strict=True)
+        {"text": text[:length], "loss": learned, "left_out": len(text) - length}
+        for (text, learned), length in zip(pieces, lengths, strict=True)
     ]
 
 
-def shares(sizes: Sequence[int], most: int) -> list[int]:
-    """How much of each fits into ``most`` together: the small ones whole, the rest evenly for the large ones.
+def allot(sizes: Sequence[int], total: int) -> list[int]:
+    """How much of each size fits into ``total``: small ones completely, large ones share the rest evenly.
 
-    >>> shares([10, 5000, 3000], 4000)
+    >>> allot([10, 5000, 3000], 4000)
     [10, 1995, 1995]
     """
-    kept = [0] * len(sizes)
+    allotted = [0] * len(sizes)
+    # Smallest first: what a small one does not need is left for the larger ones.
     for done, place in enumerate(sorted(range(len(sizes)), key=sizes.__getitem__)):
-        kept[place] = min(sizes[place], most // (len(sizes) - done))
-        most -= kept[place]
-    return kept
+        allotted[place] = min(sizes[place], total // (len(sizes) - done))
+        total -= allotted[place]
+    return allotted
 
 
-def show(config: TrialConfig, found: Look, console: Console) -> None:
-    """Prints the look; the text that bears the loss is marked."""
+def show_preview(config: TrialConfig, preview: DataPreview, console: Console) -> None:
+    """Prints the preview; text that counts in the loss is marked."""
     from rich.text import Text
 
-    for line in lines(config, found):
+    for line in preview_lines(config, preview):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    for number, row in enumerate(found.examples, start=1):
-        marked = "in reverse" if console.is_terminal else "between « and »"
-        console.print(f"row {number}, what the loss is on {marked}:", highlight=False, markup=False)
+    marked = "in reverse" if console.is_terminal else "between « and »"
+    for number, pieces in enumerate(preview.examples, start=1):
+        console.print(f"example {number}, the loss is on the text {marked}:", highlight=False, markup=False)
         text = Text()
-        for piece, learned in row:
+        for piece, learned in pieces:
             if console.is_terminal:
                 text.append(piece, style="reverse" if learned else "")
             else:
@@ -122,42 +123,48 @@ def show(config: TrialConfig, found: Look, console: Console) -> None:
         console.print(text, soft_wrap=True)
 
 
-def lines(config: TrialConfig, found: Look) -> Iterator[str]:
-    """Counts, lengths and problems, in sentences."""
-    yield f"{found.data.name} for {config.stage.kind} on {config.model.label}"
-    yield from found.data.notes
-    yield ", ".join(f"{count} {part} rows" for part, count in counts(found).items())
-    yield f"{found.data.duplicates} rows have the prompt of another; {found.data.overlap} left out as held out"
-    spread = _spread(found)
-    cut = f"{found.cut / len(found.lengths):.1%} cut to {config.data.cutoff}"
+def preview_lines(config: TrialConfig, preview: DataPreview) -> Iterator[str]:
+    """Counts, lengths, their histogram and problems, one per line."""
+    data = preview.data
+    yield f"{data.name}, for stage {config.stage.kind} and model {config.model.label}"
+    yield from data.notes
+    yield ", ".join(f"{count} {part} rows" for part, count in row_counts(preview).items())
     yield (
-        f"tokens a row, of {len(found.lengths)} rows: {spread['least']} to {spread['most']}, "
-        f"median {spread['median']}; {cut}; the loss is on {found.learned_share:.1%} of them; "
-        f"{found.padding_share:.1%} of a batch is padding"
+        f"{data.duplicates} rows repeat the prompt of another row; "
+        f"{data.overlap} training rows are left out because their prompt is held out"
     )
-    bins = histogram(found.lengths)
+    lengths = _length_summary(preview)
+    yield (
+        f"tokens per example, of {len(preview.lengths)} examples: {lengths['least']} to {lengths['most']}, "
+        f"median {lengths['median']}; {preview.cut / len(preview.lengths):.1%} of the examples are cut to "
+        f"{config.data.cutoff} tokens; the loss is on {preview.learned_share:.1%} of all tokens; "
+        f"{preview.padding_share:.1%} of a batch is padding"
+    )
+    bins = histogram(preview.lengths)
     top = max(count for _, _, count in bins)
     for low, high, count in bins:
-        yield f"{low:>7} to {high:<7} {'█' * round(count / top * WIDTH):<{WIDTH}} {count}"
-    for problem in problems(found):
+        bar = "█" * round(count / top * BAR_WIDTH)
+        yield f"{low:>7} to {high:<7} {bar:<{BAR_WIDTH}} {count}"
+    for problem in preview_problems(preview):
         yield f"warning: {problem}"
 
 
-def problems(found: Look) -> Iterator[str]:
-    """What was left out or looks unfinished, in sentences."""
-    yield from found.data.warnings
-    if found.dropped:
-        yield f"{found.dropped} training rows are left out: nothing to learn of them is left within the cutoff"
+def preview_problems(preview: DataPreview) -> Iterator[str]:
+    """Rows that were left out or look incomplete, in sentences."""
+    yield from preview.data.warnings
+    if preview.dropped:
+        yield f"{preview.dropped} training rows are left out: within the cutoff, they contain nothing to learn"
 
 
-def counts(found: Look) -> dict[str, int]:
-    """Rows by part."""
-    parts = ("training", found.data.train), ("validation", found.data.validation), ("test", found.data.test)
+def row_counts(preview: DataPreview) -> dict[str, int]:
+    """The number of rows in each part of the data."""
+    data = preview.data
+    parts = ("training", data.train), ("validation", data.validation), ("test", data.test)
     return {name: len(rows) for name, rows in parts}
 
 
 def histogram(lengths: np.ndarray) -> list[tuple[int, int, int]]:
-    """(least, most, how many), in bins of equal width that hold every length.
+    """``(least, most, count)`` for bins of equal width that contain all of ``lengths`` (examples,).
 
     >>> histogram(np.array([1, 2, 2, 9]))[0]
     (1, 2, 3)
@@ -169,6 +176,6 @@ def histogram(lengths: np.ndarray) -> list[tuple[int, int, int]]:
     return [(start, min(start + width - 1, high), int(n)) for start, n in zip(starts, counts, strict=True)]
 
 
-def _spread(found: Look) -> dict[str, int]:
-    ordered = np.sort(found.lengths)
+def _length_summary(preview: DataPreview) -> dict[str, int]:
+    ordered = np.sort(preview.lengths)
     return {"least": int(ordered[0]), "median": int(ordered[len(ordered) // 2]), "most": int(ordered[-1])}

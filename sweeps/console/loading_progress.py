@@ -1,4 +1,4 @@
-"""How far the reading and tokenizing of data is: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of reading and tokenizing data: a bar on a terminal, a line every half minute elsewhere."""
 
 from __future__ import annotations
 
@@ -8,54 +8,54 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from trainables.system.progress import watched
+from trainables.system.background import Throttle
+from trainables.system.progress import progress_reported_to
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-SILENT_SECONDS = 2.0  # what is done by then needs no bar
-LINE_SECONDS = 30.0
+BAR_DELAY_SECONDS = 2.0  # work that is done by then shows no bar
+LINE_SECONDS = 30.0  # between lines
 
 
 @contextmanager
-def shown() -> Iterator[None]:
-    """Shows the progress of what is done within the block."""
-    bar = _Bar() if sys.stderr.isatty() else _Lines()
-    with watched(bar.tell):
+def display() -> Iterator[None]:
+    """Shows the progress that is reported within the block."""
+    bar = BarDisplay() if sys.stderr.isatty() else LineDisplay()
+    with progress_reported_to(bar.show):
         try:
             yield
         finally:
             bar.end()
 
 
-class _Lines:
-    """One line every half minute."""
+class LineDisplay:
+    """Prints one line every ``LINE_SECONDS``."""
 
     def __init__(self) -> None:
-        self.last = time.monotonic()
+        self.throttle = Throttle(LINE_SECONDS, wait_first=True)
 
-    def tell(self, what: str, done: int, total: int | None) -> None:
-        if time.monotonic() - self.last >= LINE_SECONDS:
-            self.last = time.monotonic()
+    def show(self, what: str, done: int, total: int | None) -> None:
+        if self.throttle.due():
             print(f"{what}: {done}{f' of {total}' if total else ''}", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         return
 
 
-class _Bar:
-    """A bar with rows, rows per second and the time left, if it takes long enough to be worth one."""
+class BarDisplay:
+    """A bar per kind of work, with the amount done and the time left, once the work takes long enough."""
 
     def __init__(self) -> None:
         self.since: dict[str, float] = {}
         self.progress: Progress | None = None
         self.tasks: dict[str, TaskID] = {}
 
-    def tell(self, what: str, done: int, total: int | None) -> None:
-        if time.monotonic() - self.since.setdefault(what, time.monotonic()) < SILENT_SECONDS:
+    def show(self, what: str, done: int, total: int | None) -> None:
+        if time.monotonic() - self.since.setdefault(what, time.monotonic()) < BAR_DELAY_SECONDS:
             return
         if self.progress is None:
-            self.progress = _columns()
+            self.progress = _make_progress()
             self.progress.start()
         if what not in self.tasks:
             self.tasks[what] = self.progress.add_task(what, total=total)
@@ -66,7 +66,7 @@ class _Bar:
             self.progress.stop()
 
 
-def _columns() -> Progress:
+def _make_progress() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""Whether W&B can be reached, and so whether runs are sent at once or kept."""
+"""Whether W&B can be reached, and hence whether runs are recorded online or offline."""
 
 from __future__ import annotations
 
@@ -17,44 +17,46 @@ Mode = Literal["online", "offline"]
 CONNECT_SECONDS = 2.0
 
 
-def mode_for(wanted: Literal["auto", "offline", "online"]) -> tuple[Mode, str]:
-    """What to do, and why in words; within :data:`CONNECT_SECONDS`, and without asking anybody anything.
+def choose_mode(setting: Literal["auto", "offline", "online"]) -> tuple[Mode, str]:
+    """The mode for the spec's setting and the reason for it; takes at most :data:`CONNECT_SECONDS`, never prompts.
 
-    Raises ``SpecError`` where ``online`` was asked for by name and can't be.
+    Raises ``SpecError`` if ``online`` is required and impossible.
     """
-    if wanted == "offline" or os.environ.get("WANDB_MODE") == "offline":
-        return "offline", "as asked; `wandb sync` sends the runs later"
-    hurdle = None
+    if setting == "offline" or os.environ.get("WANDB_MODE") == "offline":
+        return "offline", "as requested; `wandb sync` uploads the runs later"
+    obstacle = None
     if wandb_key() is None:
-        hurdle = "no API key here (`wandb login`)"
-    elif not reachable():
-        hurdle = "its server can't be reached"
-    if hurdle is None:
+        obstacle = "no API key on this machine (`wandb login`)"
+    elif not server_reachable():
+        obstacle = "its server can't be reached"
+    if obstacle is None:
         return "online", "logged in"
-    if wanted == "online":
-        raise SpecError(Problem("tracking", "tracking.wandb", f"online, but {hurdle}. Use auto or offline"))
-    return "offline", f"{hurdle}; `wandb sync` sends the runs later"
+    if setting == "online":
+        raise SpecError(
+            Problem("tracking", "tracking.wandb", f"online is impossible: {obstacle}. Use auto or offline")
+        )
+    return "offline", f"{obstacle}; `wandb sync` uploads the runs later"
 
 
-def reachable() -> bool:
-    """Whether something answers where W&B would call, or at the proxy on the way there."""
+def server_reachable() -> bool:
+    """Whether W&B's server, or the proxy before it, accepts a connection within :data:`CONNECT_SECONDS`."""
     url = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
     proxy = None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
     target = urlsplit(proxy) if proxy else url
     port = target.port or (443 if target.scheme == "https" else 80)
-    answers: SimpleQueue[bool] = SimpleQueue()
-    # In a thread of its own: looking a name up has no time limit.
-    threading.Thread(target=_call, args=(target.hostname or "", port, answers), daemon=True).start()
+    connected: SimpleQueue[bool] = SimpleQueue()
+    # In a thread, because resolving a host name has no time limit.
+    threading.Thread(target=_connect, args=(target.hostname or "", port, connected), daemon=True).start()
     try:
-        return answers.get(timeout=CONNECT_SECONDS)
+        return connected.get(timeout=CONNECT_SECONDS)
     except Empty:
         return False
 
 
-def _call(host: str, port: int, answers: SimpleQueue[bool]) -> None:
+def _connect(host: str, port: int, connected: SimpleQueue[bool]) -> None:
     try:
         socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
     except OSError:
-        answers.put(False)
+        connected.put(False)
     else:
-        answers.put(True)
+        connected.put(True)

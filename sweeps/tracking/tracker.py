@@ -1,7 +1,7 @@
 """A sweep in Weights & Biases: one run per trial as it trains, and one summary run with the comparison.
 
-It happens in a process of its own that follows the run folder, so a tracker that hangs, fails or is slow costs
-the sweep nothing. Which mode is decided before it starts: W&B is never given a chance to ask.
+A process of its own follows the run folder, so that a tracker that hangs, fails or is slow does not affect the sweep.
+The mode is decided before that process starts: W&B has no opportunity to prompt the user.
 """
 
 from __future__ import annotations
@@ -15,78 +15,87 @@ from pathlib import Path
 from typing import IO
 
 from sweeps.planning.plan import Plan
-from sweeps.tracking.connectivity import Mode, mode_for
+from sweeps.tracking.connectivity import Mode, choose_mode
 
-FINISH_SECONDS = 120.0  # that the tracker has to hand in what is left, once the sweep is over
-LEAVE_SECONDS = 2.0  # that it has after Ctrl-C
+FINISH_SECONDS = 120.0  # for uploading what is left once the sweep has ended
+LEAVE_SECONDS = 2.0  # for the same after Ctrl-C
 
 
 class Tracker:
-    """Follows a run while ``following`` lasts; does nothing, and imports nothing, with ``wandb: off``.
+    """Records a run in W&B within ``recording``; does nothing, and imports nothing, with ``wandb: off``.
 
-    Raises ``SpecError`` where ``online`` was asked for by name and can't be.
+    Raises ``SpecError`` if the spec requires ``online`` and that is impossible.
     """
 
-    def __init__(self, plan: Plan, run: Path) -> None:
-        self.tracking, self.run = plan.spec.tracking, run
-        self.patience = FINISH_SECONDS
+    def __init__(self, plan: Plan, run_folder: Path) -> None:
+        self.tracking, self.run_folder = plan.spec.tracking, run_folder
+        self.finish_seconds = FINISH_SECONDS
         self._process: subprocess.Popen[str] | None = None
         self._mode: tuple[Mode, str] | None = None
         if self.tracking.wandb != "off" and os.environ.get("WANDB_MODE") != "disabled":
-            self._mode = mode_for(self.tracking.wandb)
+            self._mode = choose_mode(self.tracking.wandb)
 
     @contextmanager
-    def following(self, say: Callable[[str], None]) -> Iterator[None]:
+    def recording(self, log: Callable[[str], None]) -> Iterator[None]:
+        """Runs the tracker process within the block; ``log`` gets a line about its mode, and one if it fails."""
         if self._mode is None:
             yield
             return
-        mode, why = self._mode
-        say(f"W&B: {mode}, {why}")
-        folder = self.run / "wandb"
+        mode, reason = self._mode
+        log(f"W&B: {mode}, {reason}")
+        folder = self.run_folder / "wandb"
         folder.mkdir(exist_ok=True)
-        with (folder / "tracker.log").open("a", encoding="utf-8") as log:
-            self._process = self._start(mode, log)
+        with (folder / "tracker.log").open("a", encoding="utf-8") as output:
+            self._process = self._start(mode, output)
             try:
                 yield
             except BaseException:
-                self.leave()
+                self.hurry()
                 raise
             finally:
                 code = self._end(self._process)
         if code:
-            say(f"W&B tracking ended with code {code}; {folder / 'tracker.log'} says why")
+            log(f"W&B tracking failed with exit code {code}; see {folder / 'tracker.log'}")
 
-    def _start(self, mode: Mode, log: IO[str]) -> subprocess.Popen[str]:
-        places = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR")
-        ours = {name: str(self.run / "wandb" / "own") for name in places} | {"WANDB_DIR": str(self.run)}
-        ours |= {"WANDB_ENTITY": self.tracking.entity} if self.tracking.entity else {}
+    def _start(self, mode: Mode, output: IO[str]) -> subprocess.Popen[str]:
+        # W&B writes nothing outside of the run folder.
+        names = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR")
+        variables = {name: str(self.run_folder / "wandb" / "own") for name in names}
+        variables |= {"WANDB_DIR": str(self.run_folder)}
+        variables |= {"WANDB_ENTITY": self.tracking.entity} if self.tracking.entity else {}
         return subprocess.Popen(
-            [sys.executable, "-m", "sweeps.tracking.wandb_process", str(self.run), self.tracking.project],
+            [
+                sys.executable,
+                "-m",
+                "sweeps.tracking.wandb_process",
+                str(self.run_folder),
+                self.tracking.project,
+            ],
             stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
+            stdout=output,
+            stderr=output,
             text=True,
-            env={**os.environ, **ours, "WANDB_MODE": mode, "WANDB_SILENT": "true"},
-            start_new_session=True,  # Ctrl-C is for the sweep; the tracker ends when its input does
+            env={**os.environ, **variables, "WANDB_MODE": mode, "WANDB_SILENT": "true"},
+            start_new_session=True,  # Ctrl-C reaches the sweep only; the tracker ends with its standard input
         )
 
     def summarize(self) -> None:
-        """Asks for the summary run; the tables and the report are there by now."""
+        """Requests the summary run, once the tables and the report are written."""
         if self._process is not None and self._process.stdin is not None:
-            with suppress(BrokenPipeError):  # it ended before; its code will say so
+            with suppress(BrokenPipeError):  # it has ended; its exit code is logged later
                 self._process.stdin.write("summary\n")
                 self._process.stdin.flush()
 
-    def leave(self) -> None:
-        """The sweep was interrupted: what the tracker can't hand in quickly has to wait for the next session."""
-        self.patience = LEAVE_SECONDS
+    def hurry(self) -> None:
+        """Limits the time for uploads, as the sweep was interrupted; a resumed run sends the rest."""
+        self.finish_seconds = LEAVE_SECONDS
 
     def _end(self, process: subprocess.Popen[str]) -> int:
         assert process.stdin is not None
         with suppress(BrokenPipeError):
             process.stdin.close()
         try:
-            return process.wait(self.patience)
+            return process.wait(self.finish_seconds)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             process.kill()
             return process.wait()

@@ -1,9 +1,11 @@
-"""The process that follows a run folder into W&B; ``tracking.Tracker`` starts it.
+"""The process that records a run folder in W&B; ``tracking.Tracker`` starts it.
 
-    python -m sweeps.tracking.wandb_process RUN PROJECT    "summary" on standard input: the summary run; its end: finish
+    python -m sweeps.tracking.wandb_process RUN PROJECT
 
-A trial's W&B run has the trial's id (and the sweep's start, so that another sweep's equal trial is another run),
-``group`` the sweep's name, ``job_type`` its cell. A step is a training step.
+The line ``summary`` on standard input writes the summary run; the end of standard input ends the process.
+
+The id of a trial's W&B run consists of a hash of the sweep and the trial's id, so that the same trial of another sweep
+is another run. ``group`` is the sweep's name, ``job_type`` the cell, and a step is a training step.
 """
 
 from __future__ import annotations
@@ -22,46 +24,46 @@ from trainables import results
 from trainables.results import Record
 from trainables.storage import files
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
 @dataclass
-class Following:
-    """One trial's W&B run and how far its curve has been sent."""
+class TrialRun:
+    """The W&B run of a trial, and the last training step that was sent to it."""
 
     run: Any
-    sent: int = 0
+    sent_step: int = 0
 
 
-class Follower:
-    """Sends what is new in a run folder, look by look."""
+class RunFollower:
+    """Sends what is new in a run folder each time it is updated."""
 
     def __init__(self, folder: Path, project: str) -> None:
         self.folder, self.project = folder, project
-        self.open: dict[str, Following] = {}
-        self.marks = folder / "wandb" / "sent"  # one empty file per trial whose run is complete
-        self.marks.mkdir(parents=True, exist_ok=True)
+        self.trial_runs: dict[str, TrialRun] = {}
+        self.sent = folder / "wandb" / "sent"  # has an empty file for each trial that is sent completely
+        self.sent.mkdir(parents=True, exist_ok=True)
         environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
         self.group = environment.get("name") or folder.name
         self.sweep = files.sha256([str(folder.resolve()), environment.get("plan")])[:6]
 
-    def look(self, last: bool = False) -> None:
-        """Sends new points; ends the runs of trials that have a record, and with ``last`` all others too."""
+    def update(self, last: bool = False) -> None:
+        """Sends new points and ends the W&B runs of trials that have a record; with ``last``, of all trials."""
         for trial in results.trial_folders(self.folder):
-            if (self.marks / trial.name).exists():
+            if (self.sent / trial.name).exists():
                 continue
             record = results.read_record(trial)
-            following = self.open.get(trial.name) or self._begin(trial)
-            self._send(trial, following, whole=last or record is not None)
+            trial_run = self.trial_runs.get(trial.name) or self._begin(trial)
+            self._send(trial, trial_run, whole=last or record is not None)
             if record is not None and record.status != "interrupted":
-                self._finish(trial, following, record)
+                self._finish(trial, trial_run, record)
         if last:
-            for following in self.open.values():
-                following.run.finish()
+            for trial_run in self.trial_runs.values():
+                trial_run.run.finish()
 
-    def _begin(self, trial: Path) -> Following:
+    def _begin(self, trial: Path) -> TrialRun:
         config = json.loads((trial / "config.json").read_text(encoding="utf-8"))
-        following = Following(
+        trial_run = TrialRun(
             wandb.init(
                 project=self.project,
                 id=f"{self.sweep}-{trial.name}",
@@ -74,30 +76,30 @@ class Follower:
                 settings=wandb.Settings(console="off", silent=True, init_timeout=60),
             )
         )
-        self.open[trial.name] = following
-        return following
+        self.trial_runs[trial.name] = trial_run
+        return trial_run
 
-    def _send(self, trial: Path, following: Following, whole: bool) -> None:
-        """Sends whole steps in order: the newest step may still be growing, so it waits for the next look."""
+    def _send(self, trial: Path, trial_run: TrialRun, whole: bool) -> None:
+        """Sends complete steps in order. The newest step may still get points, so without ``whole`` it waits."""
         steps: dict[int, dict[str, float]] = {}
         for point in results.read_curve(trial):
             steps.setdefault(point["step"], {})[point["name"]] = point["value"]
         ready = sorted(steps) if whole else sorted(steps)[:-1]
         for step in ready:
-            if step > following.sent:
-                following.run.log(steps[step], step=step)
-                following.sent = step
+            if step > trial_run.sent_step:
+                trial_run.run.log(steps[step], step=step)
+                trial_run.sent_step = step
 
-    def _finish(self, trial: Path, following: Following, record: Record) -> None:
+    def _finish(self, trial: Path, trial_run: TrialRun, record: Record) -> None:
         values = record.model_dump(mode="json", exclude={"config", "packages", "metrics"})
         test = {f"test/{name}": value for name, value in record.metrics.items()}
-        following.run.summary.update({k: v for k, v in {**values, **test}.items() if v is not None})
-        following.run.finish(exit_code=1 if record.status == "failed" else 0)
-        (self.marks / trial.name).touch()
-        del self.open[trial.name]
+        trial_run.run.summary.update({k: v for k, v in {**values, **test}.items() if v is not None})
+        trial_run.run.finish(exit_code=1 if record.status == "failed" else 0)
+        (self.sent / trial.name).touch()
+        del self.trial_runs[trial.name]
 
     def summarize(self) -> None:
-        """The sweep's own run: the comparison as a table, the front as an image, the records as an artifact."""
+        """Writes the summary run: comparison table, image of the Pareto front, and the records as an artifact."""
         from reports.analysis.comparison import table
         from reports.plots.figures import pareto_png
 
@@ -136,13 +138,13 @@ def _plain(value: Any) -> Any:
 
 
 def main() -> None:
-    """Follows until standard input ends."""
+    """Records the run folder until standard input ends."""
     os.environ.setdefault("WANDB_START_METHOD", "thread")
-    follower = Follower(Path(sys.argv[1]), sys.argv[2])
+    follower = RunFollower(Path(sys.argv[1]), sys.argv[2])
     while True:
-        ready, _, _ = select.select([sys.stdin], [], [], LOOK_SECONDS)
+        ready, _, _ = select.select([sys.stdin], [], [], POLL_SECONDS)
         line = sys.stdin.readline() if ready else None
-        follower.look(last=line is not None)
+        follower.update(last=line is not None)
         if line is None:
             continue
         if line.strip() == "summary":

@@ -147,7 +147,7 @@ def test_online_tracking_without_a_key_is_refused_before_anything_is_written(
     monkeypatch.setenv("HOME", str(here))
     found = paretune("run", "spec.yaml", "--set", "tracking.wandb=online")
     assert found.exit_code == 2
-    assert "tracking.wandb: online, but no API key" in found.stderr
+    assert "tracking.wandb: online is impossible: no API key" in found.stderr
     assert not (here / "runs").exists()
 
 

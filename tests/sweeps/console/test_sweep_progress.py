@@ -1,4 +1,4 @@
-"""What is seen of a sweep while it runs: a table that moves on a terminal, lines elsewhere, the same in sweep.log."""
+"""What a sweep shows while it runs: a live table on a terminal, lines elsewhere, and the same lines in sweep.log."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sweeps.console.sweep_progress import Progress, clock, describe
+from sweeps.console.sweep_progress import SweepProgress, clock, describe
 from tests.helpers import run_folders, specs
 from tests.helpers.sweeps import METHODS, PARETUNE, SPEC, Home, finished, write_spec
 from tests.helpers.terminals import Terminal
 from trainables import results
 from trainables.results import Record
 from trainables.storage import files
+from trainables.system.background import Throttle
 
 MIB = 2**20
 
@@ -44,19 +45,19 @@ def ends(run: Path, number: int, cell: str, **changes: Any) -> Record:
     return record
 
 
-def look(progress: Progress) -> None:
-    progress._looked = 0.0  # it looks once a second
+def refresh(progress: SweepProgress) -> None:
+    progress._refresh = Throttle(0)  # as if a second had passed
     progress.tick()
 
 
-def test_elsewhere_each_trial_is_one_line_once(
+def test_without_a_terminal_each_trial_is_announced_once_in_one_line(
     tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = Progress(Console(file=io.StringIO()))
+    progress = SweepProgress(Console(file=io.StringIO()))
     progress.begin(plan(tmp_path), run, slots=2)
     one = ends(run, 1, "sft-full", quality=0.75, peak_train_bytes=512 * MIB, tokens_per_second=100.4)
-    look(progress)
-    look(progress)
+    refresh(progress)
+    refresh(progress)
     ends(run, 2, "sft-lora", status="interrupted")
     progress.end()
     said = capsys.readouterr().err.splitlines()
@@ -70,16 +71,16 @@ def test_elsewhere_each_trial_is_one_line_once(
     assert (run / "sweep.log").read_text().splitlines() == said
 
 
-def test_what_was_finished_before_counts_and_is_not_announced(
+def test_trials_that_finished_before_count_and_are_not_announced(
     tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = ends(run, 1, "sft-full")
-    progress = Progress(Console(file=io.StringIO()))
+    progress = SweepProgress(Console(file=io.StringIO()))
     progress.begin(plan(tmp_path), run, slots=1)
     ends(run, 2, "sft-full")
-    look(progress)
+    refresh(progress)
     said = capsys.readouterr().err
-    assert "1 of them were finished before" in said
+    assert "1 of them have finished already" in said
     assert before.trial_id not in said
     assert "(2 of 7" in said
 
@@ -88,14 +89,16 @@ def test_on_a_terminal_a_table_shows_cells_counts_best_memory_and_time_left(
     tmp_path: Path, run: Path
 ) -> None:
     screen = io.StringIO()
-    progress = Progress(Console(file=screen, force_terminal=True, width=100))
+    progress = SweepProgress(Console(file=screen, force_terminal=True, width=100))
     progress.begin(plan(tmp_path), run, slots=2)
     ends(run, 1, "sft-lora", quality=0.25, objective=0.9, peak_train_bytes=300 * MIB)
     ends(run, 2, "sft-lora", quality=0.75, objective=0.1, peak_train_bytes=600 * MIB)
     ends(run, 3, "sft-lora", status="stopped", quality=0.99, objective=2.0, peak_train_bytes=300 * MIB)
-    look(progress)
+    refresh(progress)
+    sweep = progress._sweep
+    assert sweep is not None
     view = Console(width=100, file=io.StringIO())
-    view.print(progress._view())
+    view.print(progress._view(sweep))
     text = view.file.getvalue()  # type: ignore[attr-defined]
     progress.end()
     row = next(line for line in text.splitlines() if line.startswith("sft-lora"))
@@ -118,7 +121,7 @@ def test_on_a_terminal_a_table_shows_cells_counts_best_memory_and_time_left(
     ("seconds", "said"),
     [(0, "0 s"), (59.6, "1 min 0 s"), (75, "1 min 15 s"), (3600, "1 h 0 min"), (7500, "2 h 5 min")],
 )
-def test_a_clock_for_people(seconds: float, said: str) -> None:
+def test_durations_are_shown_in_the_two_largest_units(seconds: float, said: str) -> None:
     assert clock(seconds) == said
 
 
@@ -165,7 +168,7 @@ def test_a_run_with_a_failed_trial_ends_with_1_and_its_report_is_written(seen: t
 
 @pytest.mark.slow
 @pytest.mark.sweep
-def test_the_table_on_the_screen_moves(seen: tuple[Terminal, Path]) -> None:
+def test_the_table_on_the_screen_is_updated(seen: tuple[Terminal, Path]) -> None:
     terminal, _ = seen
     shown = terminal.lines()
     counts = {line.split()[1] for line in shown if line.startswith("sft-full ") and len(line.split()) > 3}
@@ -178,18 +181,18 @@ def test_the_table_on_the_screen_moves(seen: tuple[Terminal, Path]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.sweep
-def test_nobody_is_asked_for_a_key_at_a_terminal(seen: tuple[Terminal, Path]) -> None:
+def test_a_user_at_a_terminal_is_not_asked_for_a_key(seen: tuple[Terminal, Path]) -> None:
     terminal, run = seen
     said = [line for line in terminal.lines() if "W&B" in line]
     assert len(said) == 1
-    assert "W&B: offline, no API key here" in said[0]
+    assert "W&B: offline, no API key" in said[0]
     assert "wandb.ai/authorize" not in terminal.screen
     assert list((run / "wandb").glob("offline-run-*"))
 
 
 @pytest.mark.slow
 @pytest.mark.sweep
-def test_no_library_or_ray_is_heard_at_a_terminal(seen: tuple[Terminal, Path]) -> None:
+def test_no_library_prints_to_the_terminal(seen: tuple[Terminal, Path]) -> None:
     terminal, _ = seen
     for noise in ("raylet", "WARNING", "Traceback", "Warning", "pid="):
         assert noise not in terminal.screen

@@ -13,7 +13,7 @@ import pytest
 from sweeps.planning.plan import Plan
 from sweeps.spec.problems import SpecError
 from sweeps.tracking import connectivity
-from sweeps.tracking.connectivity import CONNECT_SECONDS, mode_for
+from sweeps.tracking.connectivity import CONNECT_SECONDS, choose_mode
 from sweeps.tracking.tracker import Tracker
 from tests.helpers import run_folders, specs
 from tests.helpers.paths import ROOT
@@ -51,14 +51,14 @@ def made(tmp_path: Path, wandb: str) -> Plan:
 
 
 def test_without_a_key_auto_is_offline_and_says_why() -> None:
-    mode, why = mode_for("auto")
+    mode, why = choose_mode("auto")
     assert mode == "offline"
     assert "no API key" in why
     assert "wandb sync" in why
 
 
 def test_online_by_name_without_a_key_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"tracking\.wandb: online, but no API key"):
+    with pytest.raises(SpecError, match=r"tracking\.wandb: online is impossible: no API key"):
         Tracker(made(tmp_path, "online"), tmp_path / "run")
 
 
@@ -69,12 +69,12 @@ def test_a_server_that_does_not_answer_makes_auto_offline_within_seconds(
 ) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", url)
     started = time.monotonic()
-    mode, why = mode_for("auto")
+    mode, why = choose_mode("auto")
     assert time.monotonic() - started < 5
     assert mode == "offline"
     assert "can't be reached" in why
     with pytest.raises(SpecError):
-        mode_for("online")
+        choose_mode("online")
 
 
 @pytest.mark.usefixtures("key")
@@ -85,7 +85,7 @@ def test_a_name_that_takes_for_ever_to_look_up_is_not_waited_for(monkeypatch: py
 
     monkeypatch.setattr(connectivity.socket, "create_connection", look_up)
     started = time.monotonic()
-    assert mode_for("auto")[0] == "offline"
+    assert choose_mode("auto")[0] == "offline"
     assert time.monotonic() - started < CONNECT_SECONDS + 1
 
 
@@ -95,7 +95,7 @@ def test_with_a_key_and_an_answer_it_is_online(monkeypatch: pytest.MonkeyPatch) 
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
-        assert mode_for("auto") == mode_for("online") == ("online", "logged in")
+        assert choose_mode("auto") == choose_mode("online") == ("online", "logged in")
 
 
 @pytest.mark.usefixtures("key")
@@ -103,20 +103,20 @@ def test_behind_a_proxy_the_proxy_is_called(monkeypatch: pytest.MonkeyPatch) -> 
     called: list[Any] = []
     monkeypatch.setattr(
         connectivity,
-        "_call",
+        "_connect",
         lambda host, port, answers: (called.append((host, port)), answers.put(True)),
     )
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
-    assert mode_for("auto")[0] == "online"
+    assert choose_mode("auto")[0] == "online"
     assert called == [("proxy.example", 3128)]
 
 
 @pytest.mark.usefixtures("key")
 def test_offline_by_name_or_by_environment_calls_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connectivity, "reachable", lambda: pytest.fail("it called"))
-    assert mode_for("offline")[0] == "offline"
+    monkeypatch.setattr(connectivity, "server_reachable", lambda: pytest.fail("it called"))
+    assert choose_mode("offline")[0] == "offline"
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert mode_for("auto")[0] == "offline"
+    assert choose_mode("auto")[0] == "offline"
 
 
 # Off
@@ -127,7 +127,7 @@ def test_off_starts_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     run.mkdir()
     tracker = Tracker(made(tmp_path, "off"), run)
     said: list[str] = []
-    with tracker.following(said.append):
+    with tracker.recording(said.append):
         tracker.summarize()
     assert said == []
     assert list(run.iterdir()) == []
@@ -170,7 +170,7 @@ def test_a_run_folder_is_followed_to_its_end(tmp_path: Path) -> None:
     said: list[str] = []
 
     tracker = Tracker(plan, run)
-    with tracker.following(said.append):
+    with tracker.recording(said.append):
         trials = {name: add_trial(run, record) for name, record in found.items()}
         for folder in trials.values():
             add_points(folder, 1, 2)
@@ -179,8 +179,8 @@ def test_a_run_folder_is_followed_to_its_end(tmp_path: Path) -> None:
             add_points(trials[name], 3)
             results.write_record(trials[name], found[name])
         results.write_record(trials["again"], found["again"].model_copy(update={"status": "interrupted"}))
-        tracker.leave()
-        tracker.patience = 30
+        tracker.hurry()
+        tracker.finish_seconds = 30
     first = wandb_runs(run)
     assert len(said) == 1, said
     assert {key.partition("-")[2]: told.exit_code for key, told in first.items()} == {
@@ -198,7 +198,7 @@ def test_a_run_folder_is_followed_to_its_end(tmp_path: Path) -> None:
     assert well.summary["peak_train_bytes"] == found["well"].peak_train_bytes
     assert well.summary["status"] == "done"
 
-    with Tracker(plan, run).following(said.append):
+    with Tracker(plan, run).recording(said.append):
         add_points(trials["again"], 3)
         results.write_record(trials["again"], found["again"])
     names = [path.name for path in (run / "wandb").glob("offline-run-*")]
@@ -214,7 +214,7 @@ def test_a_run_whose_every_trial_failed_has_a_summary_without_a_front(tmp_path: 
     results.write_tables(run)
     said: list[str] = []
     tracker = Tracker(made(tmp_path, "offline"), run)
-    with tracker.following(said.append):
+    with tracker.recording(said.append):
         tracker.summarize()
     assert len(said) == 1, (run / "wandb" / "tracker.log").read_text()
     (summary,) = (told for told in wandb_runs(run).values() if told.job_type == "summary")
@@ -226,8 +226,8 @@ def test_a_tracker_that_breaks_costs_the_sweep_nothing_but_a_line(tmp_path: Path
     run.mkdir()  # without the environment.json that it reads
     said: list[str] = []
     tracker = Tracker(made(tmp_path, "offline"), run)
-    with tracker.following(said.append):
+    with tracker.recording(said.append):
         time.sleep(0.1)
         tracker.summarize()
-    assert "ended with code 1" in said[-1]
+    assert "failed with exit code 1" in said[-1]
     assert "tracker.log says why" in said[-1]
