@@ -1,1 +1,1 @@
-"""Ray: its session, nodes, actors and placement, and nodes that are about to go."""
+"""Ray: its session, its nodes, our actors and their placement, and nodes that will be taken down."""

@@ -1,6 +1,6 @@
-"""What clouds announce to a machine of theirs: that they are about to take it away.
+"""Announcements of clouds to their machines: that the machine will be taken down.
 
-Their metadata servers answer that machine alone, at an address that leads nowhere elsewhere.
+A cloud's metadata server answers the machine itself alone, at an address that leads nowhere from elsewhere.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from urllib.request import ProxyHandler, Request, build_opener
 TIMEOUT_SECONDS = 1.0
 AWS_SECONDS = 120.0  # of notice
 GCP_SECONDS = 30.0
-TRIES = 12  # before a server that never answered is taken not to be there
+MAX_SILENCES = 12  # after so many, a server that never answered is asked no more
 
 
 class Cloud(Protocol):
-    """``ending``: when this machine goes, in seconds since 1970, once that is announced.
+    """``ending`` gives when this machine will be taken down, in seconds since 1970, once that is announced.
 
-    It raises ``OSError`` where nobody answers.
+    It raises ``OSError`` where no server answers.
     """
 
     def ending(self) -> float | None: ...
@@ -40,7 +40,7 @@ class Aws:
         lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
         token = _ask("PUT", f"{self.base}/latest/api/token", lifetime)
         try:
-            said = _ask(
+            notice = _ask(
                 "GET",
                 f"{self.base}/latest/meta-data/spot/instance-action",
                 {"X-aws-ec2-metadata-token": token},
@@ -49,7 +49,7 @@ class Aws:
             if error.code == 404:
                 return None
             raise
-        return aws_time(said, time.time())
+        return aws_time(notice, time.time())
 
 
 @dataclass(frozen=True)
@@ -60,31 +60,31 @@ class Gcp:
 
     def ending(self) -> float | None:
         path = "computeMetadata/v1/instance/preempted"
-        said = _ask("GET", f"{self.base}/{path}", {"Metadata-Flavor": "Google"})
-        return time.time() + GCP_SECONDS if said.strip() == "TRUE" else None
+        preempted = _ask("GET", f"{self.base}/{path}", {"Metadata-Flavor": "Google"})
+        return time.time() + GCP_SECONDS if preempted.strip() == "TRUE" else None
 
 
-def aws_time(said: str, now: float) -> float:
-    """When the action is to happen, or within the usual time if the notice doesn't say.
+def aws_time(notice: str, now: float) -> float:
+    """When the announced action will happen; :data:`AWS_SECONDS` from now if the notice doesn't say.
 
     >>> aws_time('{"action": "stop", "time": "2026-01-01T00:02:00Z"}', now=0.0)
     1767225720.0
     """
     try:
-        return datetime.fromisoformat(json.loads(said)["time"]).timestamp()
+        return datetime.fromisoformat(json.loads(notice)["time"]).timestamp()
     except (ValueError, KeyError, TypeError):
         return now + AWS_SECONDS
 
 
 def _ask(method: str, url: str, headers: Mapping[str, str]) -> str:
-    """Past any proxy, for it is another machine."""
+    """Asks a server without any proxy, which would be another machine."""
     request = Request(url, method=method, headers=dict(headers))
     with build_opener(ProxyHandler({})).open(request, timeout=TIMEOUT_SECONDS) as answer:
         return str(answer.read().decode())
 
 
 def clouds() -> list[Cloud]:
-    """Those that this machine may be of; where their servers are can be said in the environment."""
+    """The clouds that this machine may belong to; environment variables may name other addresses of their servers."""
     return [
         Aws(os.environ.get("PARETUNE_AWS_METADATA", "http://169.254.169.254")),
         Gcp(os.environ.get("PARETUNE_GCP_METADATA", "http://metadata.google.internal")),
@@ -93,23 +93,23 @@ def clouds() -> list[Cloud]:
 
 @dataclass
 class Notices:
-    """Asks the clouds that there are; on a machine of none it soon asks nobody."""
+    """Asks the clouds that this machine may belong to, and soon only the one it does belong to, if any."""
 
-    asked: list[Cloud]
+    clouds: list[Cloud]
     _silent: dict[Cloud, int] = field(default_factory=dict)
 
-    def look(self) -> float | None:
-        """When this machine goes, if somebody says so."""
-        found = [self._ending(cloud) for cloud in list(self.asked)]
-        return min((ending for ending in found if ending is not None), default=None)
+    def ending(self) -> float | None:
+        """When this machine will be taken down, in seconds since 1970, if a cloud has announced that."""
+        endings = [self._ending(cloud) for cloud in list(self.clouds)]
+        return min((ending for ending in endings if ending is not None), default=None)
 
     def _ending(self, cloud: Cloud) -> float | None:
         try:
             ending = cloud.ending()
         except OSError:
             self._silent[cloud] = self._silent.get(cloud, 0) + 1
-            if self._silent[cloud] == TRIES:
-                self.asked.remove(cloud)
+            if self._silent[cloud] == MAX_SILENCES:
+                self.clouds.remove(cloud)
             return None
-        self._silent[cloud] = -(10**9)  # it is there, so it is asked for as long as the machine is
+        self._silent[cloud] = -(10**9)  # this is the machine's cloud, so it is asked forever
         return ending

@@ -1,7 +1,7 @@
-"""Tells Ray that this machine is about to go: its trials save themselves and go on elsewhere.
+"""Tells Ray that this machine will be taken down, so that its trials save themselves and continue elsewhere.
 
-Run beside a worker node's Ray, it waits until the cloud announces the machine's end, or the system ends this process
-(SIGTERM), and has the node drained. It ends when the node does, and what it has to say is little:
+Run beside the Ray of a worker node, it waits until the cloud announces the machine's end, or the system ends this
+process (SIGTERM), and drains the node. It ends when the node does, and prints little:
 
     python -m sweeps.cluster.drain [--node-id ID] [--seconds N]
 """
@@ -20,15 +20,15 @@ from pathlib import Path
 
 from sweeps.cluster.cloud_notices import Notices, clouds
 
-LOOK_SECONDS = 5.0
-AGAIN_SECONDS = 1.0  # between attempts at telling a head that can't be reached
+LOOK_SECONDS = 5.0  # between questions to the clouds
+RETRY_SECONDS = 1.0  # between attempts to reach the head
 PROC = Path("/proc")
-NOTICE_SECONDS = 30.0  # that are left when the system ends its processes, if nobody says
+NOTICE_SECONDS = 30.0  # between the SIGTERM of a system that shuts down and its end
 
 
 @dataclass(frozen=True)
 class Raylet:
-    """A Ray node on this machine, the address of its cluster, and the folder of its session."""
+    """A Ray node on this machine: its id, the address of its cluster, and the folder of its session."""
 
     node_id: str
     cluster: str
@@ -36,7 +36,10 @@ class Raylet:
 
 
 def raylets(proc: Path = PROC, heads: bool = False) -> set[Raylet]:
-    """This user's worker nodes here, as their processes say; ``heads``: heads too, with which a cluster goes."""
+    """This user's worker nodes on this machine, from the command lines of their processes.
+
+    ``heads``: head nodes too. Those are not drained, because their whole cluster ends with them.
+    """
     found = set()
     for _, words in _commands(proc):
         options = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
@@ -46,58 +49,61 @@ def raylets(proc: Path = PROC, heads: bool = False) -> set[Raylet]:
 
 
 def _commands(proc: Path) -> Iterator[tuple[int, list[str]]]:
-    """This user's processes, by id, and how they were started."""
+    """The ids and command lines of this user's processes."""
     for folder in proc.glob("[0-9]*"):
         try:
             if folder.stat().st_uid == os.getuid():
                 words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
                 yield int(folder.name), words
-        except OSError:  # it ended meanwhile
+        except OSError:  # the process has ended meanwhile
             continue
 
 
 def watch(nodes: set[Raylet], notices: Notices, seconds: float) -> None:
-    """Until the nodes are gone, whether or not they were told to go. SIGTERM must be blocked, for it is waited for."""
-    told, untold = _told(nodes, notices, seconds), nodes
-    while told is not None and (here := nodes & raylets()):
-        untold = {node for node in untold & here if not _leaves(node, *told)}
-        time.sleep(AGAIN_SECONDS)
+    """Drains the nodes when this machine will be taken down; returns once they are gone, for whatever reason.
+
+    SIGTERM must be blocked, because it is waited for; it announces the end in ``seconds``.
+    """
+    ending, undrained = _wait_for_ending(nodes, notices, seconds), nodes
+    while ending is not None and (alive := nodes & raylets()):
+        undrained = {node for node in undrained & alive if not _try_drain(node, *ending)}
+        time.sleep(RETRY_SECONDS)
     for session in {node.session for node in nodes} - {node.session for node in raylets(heads=True)}:
-        _clear(session)
+        _end_log_monitor(session)
 
 
-def _clear(session: str) -> None:
-    """Ends what follows the logs of a session that has no node here any more; Ray leaves it, after ``ray down`` too."""
+def _end_log_monitor(session: str) -> None:
+    """Ends the log monitor of a session without a node on this machine; Ray leaves it running, also after ``ray down``."""
     for process, words in _commands(PROC):
         if f"--session-dir={session}" in words and any(word.endswith("/log_monitor.py") for word in words):
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGTERM)
 
 
-def _told(nodes: set[Raylet], notices: Notices, seconds: float) -> tuple[float, str] | None:
-    """When this machine goes, in seconds since 1970, and why; ``None`` when its nodes went before."""
+def _wait_for_ending(nodes: set[Raylet], notices: Notices, seconds: float) -> tuple[float, str] | None:
+    """When this machine will be taken down, in seconds since 1970, and why; ``None`` when its nodes ended before."""
     while nodes & raylets():
         if signal.sigtimedwait({signal.SIGTERM}, LOOK_SECONDS):
-            return time.time() + seconds, "the machine ends its processes"
-        if (ending := notices.look()) is not None:
+            return time.time() + seconds, "the machine shuts down"
+        if (ending := notices.ending()) is not None:
             return ending, "the cloud takes the machine back"
     return None
 
 
-def _leaves(node: Raylet, ending: float, why: str) -> bool:
-    """Whether the node is being drained now."""
+def _try_drain(node: Raylet, ending: float, why: str) -> bool:
+    """Whether the node is being drained now; says so, or why not."""
     who = f"{node.node_id} of {node.cluster}"
     try:
         drain(node, ending, why)
     except (RuntimeError, OSError) as error:
         print(f"{who} can't be drained: {error}", flush=True)
         return False
-    print(f"{who} goes in {ending - time.time():.0f} s: {why}", flush=True)
+    print(f"{who} is drained, {ending - time.time():.0f} s before its end: {why}", flush=True)
     return True
 
 
 def drain(node: Raylet, ending: float, why: str) -> None:
-    """What ``ray drain-node`` does. Raises ``RuntimeError`` if the head can't be reached or won't have it."""
+    """Does what ``ray drain-node`` does. Raises ``RuntimeError`` if the head can't be reached or refuses."""
     from ray._raylet import GcsClient  # type: ignore[attr-defined]
     from ray.core.generated.autoscaler_pb2 import DrainNodeReason  # type: ignore[attr-defined]
     from ray.exceptions import RayError
@@ -113,17 +119,17 @@ def drain(node: Raylet, ending: float, why: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Watches over the nodes that are here now."""
+    """Watches this user's worker nodes on this machine."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     parser = argparse.ArgumentParser(
-        prog="python -m sweeps.cluster.drain", description="Drains this node when it has to go."
+        prog="python -m sweeps.cluster.drain", description="Drains a Ray worker node when its machine will be taken down."
     )
-    parser.add_argument("--node-id", help="only this node; all of this user's on this machine by default")
-    parser.add_argument("--seconds", type=float, default=NOTICE_SECONDS, help="that are left after SIGTERM")
+    parser.add_argument("--node-id", help="the node to drain; by default all worker nodes of this user on this machine")
+    parser.add_argument("--seconds", type=float, default=NOTICE_SECONDS, help="seconds between SIGTERM and the end of the machine (default: %(default)s)")
     options = parser.parse_args(arguments)
     nodes = {node for node in raylets() if options.node_id in (None, node.node_id)}
     if not nodes:
-        sys.exit("no worker node of Ray runs here as this user; first `ray start`")
+        sys.exit("no Ray worker node of this user runs on this machine; start one with `ray start` first")
     watch(nodes, Notices(clouds()), options.seconds)
 
 

@@ -18,7 +18,7 @@ NEAR = 1e-6  # three thirds of a GPU are one
 
 @dataclass(frozen=True)
 class Size:
-    """What a trial holds while it runs: ``workers``, each with so much; ``memory`` in bytes, 0: unknown."""
+    """What a trial holds while it runs: ``workers``, each with these resources; ``memory`` in bytes, 0 for unknown."""
 
     workers: int
     cpus: float
@@ -32,13 +32,13 @@ class Size:
 
     def bundle(self) -> dict[str, float]:
         """A worker's resources, as Ray names them."""
-        wanted = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory)}
-        return {name: amount for name, amount in wanted.items() if amount}
+        amounts = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory)}
+        return {name: amount for name, amount in amounts.items() if amount}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A node and all that trials may take of it; ``memory`` and ``gpu_bytes`` (of its smallest GPU) if it is known."""
+    """A node and all that trials may use of it; ``memory`` and ``gpu_bytes`` (of its smallest GPU) if they are known."""
 
     id: str
     cpus: float
@@ -53,15 +53,15 @@ class Machine:
 
 
 class _Free:
-    """What is left of a machine."""
+    """What is free on a machine."""
 
     def __init__(self, machine: Machine) -> None:
         self.cpus, self.memory = machine.cpus, machine.memory
-        self.gpus = [1.0] * int(machine.gpus)  # what is left of each
+        self.gpus = [1.0] * int(machine.gpus)  # the free share of each
 
     def take(self, size: Size) -> bool:
-        """Takes a worker's share, if there is as much."""
-        gpus = self._chosen(size.gpus)
+        """Takes what a worker needs; whether there is that much."""
+        gpus = self._choose_gpus(size.gpus)
         enough = self.cpus >= size.cpus - NEAR and (self.memory is None or self.memory >= size.memory)
         if gpus is None or not enough:
             return False
@@ -71,15 +71,15 @@ class _Free:
             self.gpus[index] -= min(1.0, size.gpus)
         return True
 
-    def _chosen(self, share: float) -> list[int] | None:
-        """The GPUs that a worker gets: the fullest that has room for a share, or whole ones."""
+    def _choose_gpus(self, share: float) -> list[int] | None:
+        """The indices of the GPUs that a worker gets: whole ones, or for a share the fullest that still has it."""
         count = 0 if share == 0 else max(1, round(share))
-        room = sorted((left, index) for index, left in enumerate(self.gpus) if left >= min(1.0, share) - NEAR)
-        return [index for _, index in room[:count]] if len(room) >= count else None
+        suitable = sorted((free, index) for index, free in enumerate(self.gpus) if free >= min(1.0, share) - NEAR)
+        return [index for _, index in suitable[:count]] if len(suitable) >= count else None
 
 
 def fits(machines: Iterable[Machine], sizes: Sequence[Size]) -> bool:
-    """Whether all of these have room at the same time; the largest are placed first, each where it fits first."""
+    """Whether trials of all these sizes fit at the same time: first fit, the largest first, worker by worker."""
     free = [_Free(machine) for machine in machines]
     workers = [size for size in sorted(sizes, key=_largest_first) for _ in range(size.workers)]
     return all(any(machine.take(size) for machine in free) for size in workers)
@@ -90,7 +90,7 @@ def _largest_first(size: Size) -> tuple[float, float, float]:
 
 
 def how_many(machines: Sequence[Machine], size: Size, most: int) -> int:
-    """How many trials of one size have room at the same time, counted up to ``most``."""
+    """How many trials of one size fit at the same time, counted up to ``most``."""
     count = 0
     while count < most and fits(machines, [size] * (count + 1)):
         count += 1

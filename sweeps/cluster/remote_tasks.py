@@ -1,7 +1,7 @@
-"""What a cluster's node is sent to do. These functions travel by value: Paretune may be missing where they run.
+"""Functions that run on the nodes of a cluster. They travel by value, because Paretune may be missing there.
 
-So they know nothing but the standard library and, where they run, Ray and fsspec; the first thing each is given is the
-node's id.
+So this module imports nothing but the standard library, and its functions Ray and fsspec, where they run. The first
+argument of each is the node's id.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import time
 from pathlib import Path
 
 SMI_SECONDS = 10.0
-SEEN_SECONDS = 3.0  # that a network file system has to show a new file
+SEEN_SECONDS = 3.0  # within which a network file system has to show a new file
 
 
 def examine(node_id: str, question: str, seconds: float) -> str:
-    """What ``python -m sweeps.doctor`` answers here, in a process of its own: what crashes there is a finding.
+    """The output of ``python -m sweeps.doctor`` on this node, in a process of its own: a crash is a finding too.
 
-    It is this Python, with the packages that trials' workers would find.
+    It runs with this Python and the packages that trials' workers would import. Raises ``RuntimeError`` where it takes
+    longer than ``seconds`` or doesn't run.
     """
     paths = os.pathsep.join(path for path in sys.path if path)
     try:
@@ -41,17 +42,17 @@ def examine(node_id: str, question: str, seconds: float) -> str:
 
 
 def gpu_bytes(node_id: str) -> list[int]:
-    """The bytes of each GPU here, as far as told."""
+    """The memory of each of this node's GPUs in bytes, by ``nvidia-smi``; empty where that is unknown."""
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=SMI_SECONDS).stdout
+        output = subprocess.run(command, capture_output=True, text=True, timeout=SMI_SECONDS).stdout
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return [2**20 * int(line) for line in said.split() if line.isdigit()]
+    return [2**20 * int(line) for line in output.split() if line.isdigit()]
 
 
 def missing_files(node_id: str, wanted: dict[str, list[tuple[str, int]]]) -> list[str]:
-    """What of ``wanted``, files with their bytes by name, isn't wholly here."""
+    """Which of ``wanted`` (name -> [(path, bytes)]) are missing or incomplete on this node."""
     return [
         name
         for name, files in wanted.items()
@@ -60,7 +61,7 @@ def missing_files(node_id: str, wanted: dict[str, list[tuple[str, int]]]) -> lis
 
 
 def write_marker(node_id: str, folder: str, token: str) -> bool:
-    """Whether the driver's file can be seen here; if so, another is left for the driver to see."""
+    """Whether this node sees the driver's file; if so, it writes another one for the driver to see."""
     place = Path(folder)
     if not comes_up(place / marker_name(token)):
         return False
@@ -69,17 +70,17 @@ def write_marker(node_id: str, folder: str, token: str) -> bool:
 
 
 def remove_marker(node_id: str, folder: str, token: str) -> None:
-    """Takes away what ``leave_mark`` left."""
+    """Removes the file that :func:`write_marker` wrote."""
     (Path(folder) / marker_name(token, node_id)).unlink(missing_ok=True)
 
 
 def marker_name(token: str, node_id: str = "driver") -> str:
-    """The name of a file that says: here I was."""
+    """The name of a file by which a node, or the driver, shows that it can write to a folder or URL."""
     return f".paretune-{token}-{node_id}"
 
 
 def comes_up(path: Path) -> bool:
-    """Whether ``path`` is there, or comes up within :data:`SEEN_SECONDS`."""
+    """Whether ``path`` exists, or comes into existence within :data:`SEEN_SECONDS`."""
     until = time.monotonic() + SEEN_SECONDS
     while not path.exists():
         if time.monotonic() > until:
@@ -89,23 +90,23 @@ def comes_up(path: Path) -> bool:
 
 
 def try_url(node_id: str, url: str, token: str, seconds: float) -> str | None:
-    """What goes wrong with reading and writing at ``url`` here, in one line; ``None`` if all is well.
+    """What goes wrong when this node reads and writes at ``url``, in one line; ``None`` if nothing does.
 
-    Tried for so many seconds: a store may fail once.
+    It is tried for ``seconds``, because a store may fail once.
     """
     until = time.monotonic() + seconds
     while True:
         try:
-            return _visit(node_id, url, token)
+            return _read_and_write(node_id, url, token)
         except ImportError as error:
             return f"a package is missing: {first_line(error)}"
-        except Exception as error:  # each kind of store has its own
+        except Exception as error:  # each kind of store raises its own classes
             if time.monotonic() > until:
                 return first_line(error)
         time.sleep(0.5)
 
 
-def _visit(node_id: str, url: str, token: str) -> str | None:
+def _read_and_write(node_id: str, url: str, token: str) -> str | None:
     import fsspec
 
     fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
@@ -118,36 +119,36 @@ def _visit(node_id: str, url: str, token: str) -> str | None:
             seen = fs.cat_file(f"{root}/{marker_name(token)}")
         except FileNotFoundError:
             return "what the driver writes there does not arrive"
-        return None if seen == token.encode() else "it is not the driver's"
+        return None if seen == token.encode() else "what is there is not what the driver wrote"
     finally:
         fs.rm_file(mine)
 
 
-def submit_job(node_id: str, server: str, orders: str, log: str) -> str:
-    """Has the job server here run a sweep's driver with this Python; the job's id.
+def submit_job(node_id: str, server: str, request: str, log: str) -> str:
+    """Has this node's job server run a sweep's driver with this Python; returns the job's id.
 
-    All of its output goes to ``log``, also what it says if Paretune is missing here.
+    All of the job's output goes to ``log``, also the message that Paretune is missing on this node.
     """
     from ray.job_submission import JobSubmissionClient
 
-    if not comes_up(Path(orders)):
+    if not comes_up(Path(request)):
         raise RuntimeError(
-            f"{orders} isn't there; mount shared storage, or give --output a path that all share"
+            f"{request} isn't there; mount shared storage, or give --output a path that all nodes share"
         )
-    command = shlex.join([sys.executable, "-m", "sweeps.cli", "drive", orders])
+    command = shlex.join([sys.executable, "-m", "sweeps.cli", "drive", request])
     return str(
         JobSubmissionClient(server).submit_job(entrypoint=f"exec {command} >> {shlex.quote(log)} 2>&1")
     )
 
 
 def job_exit_code(node_id: str, server: str, job: str) -> int | None:
-    """A job's exit code, 1 where it never got to have one; ``None`` while it runs."""
+    """The exit code of a job, 1 for one that ended without any; ``None`` while it runs."""
     from ray.job_submission import JobSubmissionClient
 
-    found = JobSubmissionClient(server).get_job_info(job)
-    if not found.status.is_terminal():
+    info = JobSubmissionClient(server).get_job_info(job)
+    if not info.status.is_terminal():
         return None
-    return 1 if found.driver_exit_code is None else int(found.driver_exit_code)
+    return 1 if info.driver_exit_code is None else int(info.driver_exit_code)
 
 
 def stop_job(node_id: str, server: str, job: str) -> None:
@@ -158,5 +159,5 @@ def stop_job(node_id: str, server: str, job: str) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in short."""
+    """The first line of an error's message, without a period at its end; its class's name if there is no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

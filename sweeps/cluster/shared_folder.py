@@ -1,4 +1,4 @@
-"""Whether a cluster's nodes share the run folder: each leaves a file there that the driver sees, and the reverse."""
+"""Whether the nodes of a cluster share the run folder: each sees the driver's file in it, and the driver sees theirs."""
 
 from __future__ import annotations
 
@@ -17,56 +17,53 @@ PATIENCE_SECONDS = 60.0  # a node's first worker process has to start
 NAME = "shared run folder"
 
 
-def examine(ray: Any, asked: Sequence[Node], output: str | Path) -> dict[Node, Capability]:
-    """For each node whether ``output``, a folder or a URL, is the same there as here.
-
-    Nothing that was not there stays behind.
-    """
+def examine(ray: Any, nodes: Sequence[Node], output: str | Path) -> dict[Node, Capability]:
+    """Whether each node shares ``output``, a folder or a URL, with the driver; leaves nothing there."""
     if is_url(str(output)):
-        return url_access.from_nodes(ray, asked, str(output))
+        return url_access.from_nodes(ray, nodes, str(output))
     folder = Path(output).resolve()
     token = secrets.token_hex(6)
     try:
-        with _there(folder), _marked(folder / remote_tasks.marker_name(token)):
+        with _existing(folder), _file_at(folder / remote_tasks.marker_name(token)):
             answers = ask(
-                ray, asked, remote_tasks.write_marker, str(folder), token, patience=PATIENCE_SECONDS
+                ray, nodes, remote_tasks.write_marker, str(folder), token, patience=PATIENCE_SECONDS
             )
             try:
-                return {answer.node: _found(answer, folder, token) for answer in answers}
+                return {answer.node: _capability(answer, folder, token) for answer in answers}
             finally:
                 wrote = [answer.node for answer in answers if answer.value]
                 ask(ray, wrote, remote_tasks.remove_marker, str(folder), token, patience=PATIENCE_SECONDS)
     except OSError as error:
-        what = f"{folder}: {error.strerror} here, on the driver; give another --output"
-        return dict.fromkeys(asked, Capability(NAME, False, what))
+        what = f"{folder}: {error.strerror} on the driver's machine; give another --output"
+        return dict.fromkeys(nodes, Capability(NAME, False, what))
 
 
-def _found(answer: Answer, folder: Path, token: str) -> Capability:
+def _capability(answer: Answer, folder: Path, token: str) -> Capability:
     advice = "mount shared storage there, or give --output a path that all nodes share"
     if answer.failure is not None:
         return Capability(NAME, False, f"{folder} can't be written there: {answer.failure}; {advice}")
     if not answer.value:
         return Capability(NAME, False, f"{folder} there is not the driver's; {advice}")
     if not remote_tasks.comes_up(folder / remote_tasks.marker_name(token, answer.node.id)):
-        return Capability(NAME, False, f"what is written to {folder} there does not arrive here; {advice}")
+        return Capability(NAME, False, f"what is written to {folder} there does not arrive at the driver; {advice}")
     return Capability(NAME, True, f"{folder}, written and read from every side")
 
 
 @contextmanager
-def _there(folder: Path) -> Iterator[None]:
-    """``folder``, made if need be; what was made goes again."""
+def _existing(folder: Path) -> Iterator[None]:
+    """Has ``folder`` exist within the block; folders that had to be made are removed again."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
-        with suppress(OSError):  # something else was put there meanwhile
+        with suppress(OSError):  # another process has put something there meanwhile
             for path in made:
                 path.rmdir()
 
 
 @contextmanager
-def _marked(path: Path) -> Iterator[None]:
+def _file_at(path: Path) -> Iterator[None]:
     path.write_text("")
     try:
         yield

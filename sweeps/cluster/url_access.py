@@ -1,4 +1,4 @@
-"""Whether a URL can be written, read and cleared from the driver and from each of a cluster's nodes."""
+"""Whether files at a URL can be written, read and removed from the driver and from each node of a cluster."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from trainables.storage.url_store import StorageError, Store
 from trainables.storage.urls import EXTRAS
 from trainables.system.capabilities import Capability
 
-SECONDS = 10.0  # that a store may fail before it is taken at its word
+SECONDS = 10.0  # for which a failing store is tried again
 PATIENCE_SECONDS = 60.0 + SECONDS  # a node's first worker process has to start
 NAME = "run folder's URL"
-OWN = "memory"  # this scheme is every process's own
+PRIVATE_SCHEME = "memory"  # what is there is one process's own
 
 
-def from_nodes(ray: Any, asked: Sequence[Node], url: str) -> dict[Node, Capability]:
-    """For each node whether it can use ``url``; nothing stays behind."""
-    found = from_this_machine(url)
-    if not found.works:
-        return dict.fromkeys(asked, Capability(NAME, False, f"here, on the driver: {found.detail}"))
+def from_nodes(ray: Any, nodes: Sequence[Node], url: str) -> dict[Node, Capability]:
+    """Whether each node can use ``url``; leaves no file there."""
+    own_access = from_this_machine(url)
+    if not own_access.works:
+        return dict.fromkeys(nodes, Capability(NAME, False, f"on the driver's machine: {own_access.detail}"))
     token = secrets.token_hex(6)
     name, store = remote_tasks.marker_name(token), Store(url, SECONDS)
     store.write(name, token.encode())
     try:
-        answers = ask(ray, asked, remote_tasks.try_url, url, token, SECONDS, patience=PATIENCE_SECONDS)
+        answers = ask(ray, nodes, remote_tasks.try_url, url, token, SECONDS, patience=PATIENCE_SECONDS)
     finally:
         store.remove([name])
-    return {answer.node: _found(answer, url) for answer in answers}
+    return {answer.node: _capability(answer, url) for answer in answers}
 
 
 def from_this_machine(url: str) -> Capability:
-    """Whether this machine can use ``url``; nothing stays behind."""
-    if urlsplit(url).scheme == OWN:
+    """Whether this machine can use ``url``; leaves no file there."""
+    if urlsplit(url).scheme == PRIVATE_SCHEME:
         return Capability(
-            NAME, False, f"{url}: what is in memory is one process's own; give s3://, gs://, ..."
+            NAME, False, f"{url}: other processes can't read what is in the memory of one; give s3://, gs://, ..."
         )
     name = remote_tasks.marker_name(secrets.token_hex(6))
     try:
@@ -53,10 +53,10 @@ def from_this_machine(url: str) -> Capability:
     return Capability(NAME, seen == b"", f"{url}, written and read")
 
 
-def _found(answer: Answer, url: str) -> Capability:
-    wrong = answer.failure or answer.value
-    if wrong:
-        return Capability(NAME, False, f"{url} can't be used there: {wrong}; {advice(url)}")
+def _capability(answer: Answer, url: str) -> Capability:
+    problem = answer.failure or answer.value
+    if problem:
+        return Capability(NAME, False, f"{url} can't be used there: {problem}; {advice(url)}")
     return Capability(NAME, True, f"{url}, written and read from every side")
 
 

@@ -60,7 +60,9 @@ def names_run(text: str) -> bool:
     return split_run(text)[0] is not None
 
 
-def find_artifact(text: str, best_trials: BestTrials | None, task: str, settled: str | None = None) -> Artifact | None:
+def find_artifact(
+    text: str, best_trials: BestTrials | None, task: str, settled: str | None = None
+) -> Artifact | None:
     """The trained model that ``text`` names; ``None`` where it names no run.
 
     For a run as a whole it is the first of its best trials whose model is for ``task``, if any is. ``settled``: the
@@ -72,7 +74,9 @@ def find_artifact(text: str, best_trials: BestTrials | None, task: str, settled:
         return None
     part = part if settled is None else settled
     if best_trials is None and not part:
-        raise ModelError(f"{text} does not name a single trial: give RUN:CELL, RUN:TRIAL, or the folder of a trial")
+        raise ModelError(
+            f"{text} does not name a single trial: give RUN:CELL, RUN:TRIAL, or the folder of a trial"
+        )
     artifact = artifact_in_run(text, run, part, best_trials or (lambda _: ()), task)
     if artifact.untrained:
         raise ModelError(f"{text} is the untrained base model: name that itself, by model.name or model.path")
@@ -113,7 +117,9 @@ def _trial_id(text: str, run: Path, name: str, at_step: bool, best_trials: BestT
         if best is None:
             raise ModelError(f"{text}: no trial of {name} is done")
         if at_step:
-            raise ModelError(f"{text}: @STEP needs a trial, not a cell; the best trial of {name} is {best.trial_id}")
+            raise ModelError(
+                f"{text}: @STEP needs a trial, not a cell; the best trial of {name} is {best.trial_id}"
+            )
         return best.trial_id
     long_enough = len(name) >= MIN_ID_CHARACTERS
     matching = [trial for trial in folders if trial == name or (long_enough and trial.startswith(name))]
@@ -134,7 +140,7 @@ def _reason_missing(run: str, trial: str, record: Record | None, wanted: str) ->
     steps = sorted(step_of(path) for path in folder.glob("checkpoint-*") if is_complete(path))
     checkpoints = f"; its checkpoints: {', '.join(f'{trial}@{step}' for step in steps)}" if steps else ""
     if wanted != "model":
-        return f"there is no {wanted}{checkpoints or '; it kept no checkpoints (train.save_steps keeps them)'}"
-    return (
-        f"trial {trial} {f'ended as {record.status}' if record else 'has not ended'} and left no model{checkpoints}"
-    )
+        return (
+            f"there is no {wanted}{checkpoints or '; it kept no checkpoints (train.save_steps keeps them)'}"
+        )
+    return f"trial {trial} {f'ended as {record.status}' if record else 'has not ended'} and left no model{checkpoints}"

@@ -15,7 +15,7 @@ from trainables.models.folder import ModelError
 from trainables.system.redaction import redacted
 
 if TYPE_CHECKING:
-    from sweeps.runs.artifacts import BestTrials, Artifact
+    from sweeps.runs.artifacts import Artifact, BestTrials
 
 
 class EarlierResults:

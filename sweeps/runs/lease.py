@@ -25,7 +25,9 @@ from trainables.system.background import call_periodically
 
 RENEW_SECONDS = 10.0
 DEAD_SECONDS = 60.0
-SETTLE_SECONDS = 2.0  # after a dead lease was taken over: of two processes that did so at once, the later has it
+SETTLE_SECONDS = (
+    2.0  # after a dead lease was taken over: of two processes that did so at once, the later has it
+)
 LOOK_SECONDS = 1.0  # between reads of a lease that may be dead
 
 

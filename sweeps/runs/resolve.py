@@ -19,7 +19,9 @@ from trainables.models.folder import ModelError
 from trainables.system.suggestions import did_you_mean
 
 
-def resolve(text: str, best_trials: BestTrials, trust: Sequence[str] = (), template: str | None = None) -> Result:
+def resolve(
+    text: str, best_trials: BestTrials, trust: Sequence[str] = (), template: str | None = None
+) -> Result:
     """The result that ``text`` names. ``trust``: what an untrusted model may do; ``template``: the chat template of a
     base model that has none of its own.
 

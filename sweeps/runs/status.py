@@ -128,7 +128,11 @@ def table(state: RunState) -> Table:
     for cell in _cells(state):
         summary = _cell_summary(cell, state)
         ended = sum(record.cell == cell for record in state.records)
-        quality = f"{summary['quality_name']} {summary['quality']:.3f} ({summary['best']})" if summary["best"] else "–"
+        quality = (
+            f"{summary['quality_name']} {summary['quality']:.3f} ({summary['best']})"
+            if summary["best"]
+            else "–"
+        )
         peak = gib(summary["peak_train_bytes"]) if summary["peak_train_bytes"] else "–"
         training = ", ".join(_progress(trial) for trial in state.training if trial.cell == cell)
         table.add_row(cell, f"{ended}/{summary['trials']}", quality, peak, training)
@@ -149,7 +153,9 @@ def summary(state: RunState) -> str:
 def remaining_text(state: RunState) -> str:
     """``3 of 12 trials to go``."""
     return (
-        f"{state.remaining} of {sum(state.budgets.values())} trials to go" if state.remaining else "nothing left to do"
+        f"{state.remaining} of {sum(state.budgets.values())} trials to go"
+        if state.remaining
+        else "nothing left to do"
     )
 
 

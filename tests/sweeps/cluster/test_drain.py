@@ -115,19 +115,19 @@ def test_where_no_server_ever_answered_nobody_is_asked_after_a_while(metadata: M
     metadata.aws()
     notices = Notices([Aws(metadata.url), Gcp("http://127.0.0.1:9")])
     for _ in range(TRIES):
-        assert notices.look() is None
-    assert notices.asked == [Aws(metadata.url)]
+        assert notices.ending() is None
+    assert notices.clouds == [Aws(metadata.url)]
 
 
 def test_one_that_answered_once_is_asked_for_ever(metadata: Metadata) -> None:
     metadata.aws()
     notices = Notices([Aws(metadata.url)])
-    notices.look()
+    notices.ending()
     metadata.answers.clear()
     for _ in range(2 * TRIES):
-        assert notices.look() is None
+        assert notices.ending() is None
     metadata.aws(SOON % at(1_900_000_000))
-    assert notices.look() == 1_900_000_000
+    assert notices.ending() == 1_900_000_000
 
 
 def test_this_machines_worker_nodes_are_found_by_their_processes(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_node_drains_when_its_watcher_is_told_to_end_and_when_the_cloud_takes_
             watcher.terminate()
             ((drained, deadline),) = json.loads(line(asking)).items()
             assert (drained, deadline / 1000) == (node_id, pytest.approx(time.time() + 30, abs=10))
-            assert line(watcher).endswith(" s: the machine ends its processes")
+            assert line(watcher).endswith(" s: the machine shuts down")
             asking.kill()  # with it goes its task, and with that the node
             assert watcher.wait(60) == 0
         metadata.asked.clear()

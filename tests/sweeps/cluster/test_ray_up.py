@@ -132,7 +132,7 @@ def test_a_machine_that_is_shut_down_has_its_node_drained(cluster: Cluster) -> N
     log = "cat /tmp/ray/session_latest/logs/leaving.log"
     before = cluster.worker.processes("raylet/raylet")
     cluster.worker.run("kill $(ps -ww -eo pid=,args= | awk '/[s]weeps.leaving/ {print $1}')")
-    until(lambda: "the machine ends its processes" in cluster.worker.run(log), 30, "nobody was told")
+    until(lambda: "the machine shuts down" in cluster.worker.run(log), 30, "nobody was told")
     # Nothing runs there, so it goes at once.
     until(lambda: cluster.worker.processes("raylet/raylet") != before, 60, "it still is there")
 
