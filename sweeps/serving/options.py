@@ -72,8 +72,8 @@ def model_names(texts: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def portable_name(text: str, result: Result) -> str:
-    """A name that means the same ``result``, which was resolved from ``text``, on every node and at any time, even if the
-    best trial of its run changes meanwhile.
+    """A name that means the same ``result``, which was resolved from ``text``, on every node and at any time, even if
+    the best trial of its run changes meanwhile.
     """
     if result.trained_folder is None:
         run, colon, part = text.rpartition(":")

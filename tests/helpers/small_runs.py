@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tests.helpers.trials import make_config, run, write_rows
 from trainables import results
+from trainables.inference.model_pool import LoadedModel, ModelPool
+from trainables.inference.result import Result
 from trainables.trial.config import TrialConfig
 
 METHODS = ("full", "freeze", "lora", "qlora-4bit")
@@ -25,6 +27,13 @@ def method_config(model: Path, rows: Path, method: str | None) -> TrialConfig:
     if method is None:
         return config
     return config.model_copy(update={"cell": f"sft-{method}", "method_name": method})
+
+
+def load_untrained(folder: Path, model: Path) -> LoadedModel:
+    """The untrained model in 32 bits, so that answers don't depend on rounding by batch; its result is called tiny."""
+    config = method_config(model, write_rows(folder / "rows.jsonl"), None)
+    float32 = config.model.model_copy(update={"dtype": "float32"})
+    return ModelPool().load(Result("tiny", config.model_copy(update={"model": float32})))
 
 
 def trial_id_of(run: Path, cell: str) -> str:

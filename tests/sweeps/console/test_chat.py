@@ -1,4 +1,4 @@
-"""Talking to results: what is generated, how it reaches people, and what can be typed."""
+"""`paretune chat`: commands, histories, and how answers are printed."""
 
 from __future__ import annotations
 
@@ -8,169 +8,23 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from reports.analysis.best_trials import recommended_trials
 from sweeps.console.chat import ChatOutput, ChatSession, WrongCommand, messages, run, with_settings
 from sweeps.runs.resolve import resolve
-from tests.helpers.small_runs import make_run, method_config
+from tests.helpers.small_runs import load_untrained, make_run
 from tests.helpers.terminals import END_OF_FILE, INTERRUPT, UP, Terminal, shell
-from tests.helpers.trials import write_rows
-from trainables.inference.generator import (
-    Generator,
-    PromptTooLong,
-    context_length,
-    prompt_tokens,
-    stream_answer,
-)
-from trainables.inference.model_pool import LoadedModel, ModelPool
+from trainables.inference.model_pool import LoadedModel
 from trainables.inference.result import Result
-from trainables.inference.sampling import Sampling, TokenSampler
-from trainables.inference.text_stream import TextStream
+from trainables.inference.sampling import Sampling
 from trainables.models.folder import ModelError
-from trainables.scoring.generation import continue_greedily
 
-QUESTIONS = ("wake me at 7", "play some jazz in the kitchen, and turn the lights down", "stop", "call mum")
 SHORT = Sampling(max_new_tokens=12)
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> LoadedModel:
-    """The tiny model in float32, so that rounding decides nothing."""
-    rows = write_rows(tmp_path_factory.mktemp("chat") / "rows.jsonl")
-    config = method_config(tiny_model, rows, None)
-    model = config.model.model_copy(update={"dtype": "float32"})
-    return ModelPool().load(Result("tiny", config.model_copy(update={"model": model})))
-
-
-def prompts(loaded: LoadedModel) -> list[list[int]]:
-    return [prompt_tokens(loaded, [{"role": "user", "content": question}]) for question in QUESTIONS]
-
-
-def greedy(loaded: LoadedModel, prompt: list[int], count: int) -> str:
-    with loaded.active() as policy:
-        tokens = continue_greedily(policy, [prompt], count, 1)[0]
-    return str(loaded.tokenizer.decode(tokens, skip_special_tokens=True))
-
-
-def test_an_answer_that_is_streamed_is_the_one_that_is_generated_at_once(loaded: LoadedModel) -> None:
-    for prompt in prompts(loaded):
-        pieces = list(stream_answer(loaded, prompt, SHORT))
-        assert "".join(pieces) == greedy(loaded, prompt, 12)
-        assert len(pieces) > 1
-
-
-def test_answers_that_join_at_any_step_are_what_they_would_be_alone(loaded: LoadedModel) -> None:
-    generator, made = Generator(), []
-    lengths = (12, 3, 9, 5)
-    for prompt, length in zip(prompts(loaded), lengths, strict=True):
-        made.append(generator.submit(loaded, prompt, Sampling(max_new_tokens=length)))
-        generator.step()  # the next one comes while this one is under way
-    while generator.busy:
-        generator.step()
-    for answer, prompt, length in zip(made, prompts(loaded), lengths, strict=True):
-        with loaded.active() as policy:
-            assert answer.tokens == continue_greedily(policy, [prompt], length, 1)[0][: len(answer.tokens)]
-        assert answer.finish_reason == ("length" if len(answer.tokens) == length else "stop")
-
-
-def test_only_so_many_answers_are_generated_at_a_time_and_the_others_follow(loaded: LoadedModel) -> None:
-    generator = Generator(max_concurrent=2)
-    made = [generator.submit(loaded, prompt, Sampling(max_new_tokens=4)) for prompt in prompts(loaded)]
-    assert len(generator.step()) == 2
-    while generator.busy:
-        assert len(generator.step()) <= 2
-    assert all(answer.tokens for answer in made)
-
-
-def test_a_drawn_answer_is_its_seeds_whatever_is_beside_it(loaded: LoadedModel) -> None:
-    def drawn(seed: int, *others: int) -> list[int]:
-        generator = Generator()
-        for other in others:
-            generator.submit(
-                loaded, prompts(loaded)[1], Sampling(max_new_tokens=8, temperature=1, seed=other)
-            )
-        answer = generator.submit(
-            loaded, prompts(loaded)[0], Sampling(max_new_tokens=8, temperature=1, seed=seed)
-        )
-        while generator.busy:
-            generator.step()
-        return answer.tokens
-
-    assert drawn(1) == drawn(1, 5, 6)
-    assert drawn(1) != drawn(2)
-
-
-def test_a_prompt_that_leaves_no_room_is_refused(loaded: LoadedModel) -> None:
-    with pytest.raises(PromptTooLong, match="the prompt has 300 tokens; tiny takes 256"):
-        Generator().submit(loaded, [5] * 300, SHORT)
-    answer = Generator().submit(loaded, [5] * 250, SHORT)
-    assert answer.sampler.sampling.max_new_tokens == context_length(loaded) - 250
-
-
-def test_chances_are_those_of_the_softmax() -> None:
-    logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
-    sampler = TokenSampler(Sampling(temperature=0.5, seed=0))
-    counts = (
-        torch.bincount(torch.tensor([sampler.next_token(logits) for _ in range(4000)]), minlength=4) / 4000
-    )
-    assert torch.allclose(counts, (logits / 0.5).softmax(-1), atol=0.03)
-
-
-@pytest.mark.parametrize(
-    ("settings", "kept"), [({"top_k": 2}, {0, 1}), ({"top_p": 0.6}, {0}), ({"top_p": 0.7}, {0, 1})]
-)
-def test_only_the_likeliest_are_drawn_from(settings: dict[str, float], kept: set[int]) -> None:
-    logits = torch.tensor([2.0, 1.0, 0.0, -1.0])  # 0.64, 0.24, 0.09, 0.03
-    sampler = TokenSampler(Sampling(temperature=1, seed=0, **settings))  # type: ignore[arg-type]
-    assert {sampler.next_token(logits) for _ in range(200)} == kept
-
-
-def test_penalties_are_taken_off_what_was_said() -> None:
-    sampler = TokenSampler(Sampling(frequency_penalty=0.4, presence_penalty=0.3))
-    # 1.0 - 0.7 leaves the first below 0.5; then 0.5 - 0.7 leaves the second below it.
-    assert [sampler.next_token(torch.tensor([1.0, 0.5])) for _ in range(3)] == [0, 1, 0]
-
-
-@pytest.mark.parametrize(
-    "settings", [{"temperature": -1}, {"top_p": 0}, {"max_new_tokens": 0}, {"top_k": -1}]
-)
-def test_settings_out_of_their_range_are_named(settings: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(settings))} is .*; it must be between"):
-        Sampling(**settings)  # type: ignore[arg-type]
-
-
-class Characters:
-    """A tokenizer whose tokens are bytes."""
-
-    def decode(self, tokens: list[int], skip_special_tokens: bool) -> str:
-        return bytes(tokens).decode(errors="replace")
-
-
-def spoken(text: str, *stops: str) -> tuple[list[str], bool]:
-    stream = TextStream(Characters(), stops)
-    pieces = [stream.add([byte]) for byte in text.encode()]
-    return [piece for piece in (*pieces, stream.finish()) if piece], stream.stopped
-
-
-def test_characters_of_several_tokens_come_whole() -> None:
-    assert spoken("né 日本")[0] == ["n", "é", " ", "日", "本"]
-
-
-def test_an_answer_ends_before_a_stop_and_what_may_be_one_is_held_back() -> None:
-    assert spoken("one END two", "END") == (["o", "n", "e", " "], True)
-    pieces, stopped = spoken("one EN", "END")
-    assert ("".join(pieces), stopped) == ("one EN", False)
-    assert "".join(spoken("aab aac", "aac")[0]) == "aab "
-
-
-def test_a_text_cut_within_a_character_is_told_at_the_end() -> None:
-    stream = TextStream(Characters())
-    assert stream.add("日".encode()[:2]) == ""
-    assert stream.finish() == "\N{REPLACEMENT CHARACTER}"
-
-
-# What users type
+    return load_untrained(tmp_path_factory.mktemp("chat"), tiny_model)
 
 
 def new_session(loaded: LoadedModel, count: int = 1) -> ChatSession:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from pathlib import Path
 
 import pytest
 
 from reports.analysis import uncertainty
 from sweeps.evaluation import significance
-from trainables.evaluation.custom_scorer import Scorer, ScorerError
 from trainables.scoring.likelihood import LogLikelihood
 from trainables.scoring.measures import (
     FRACTION,
@@ -262,47 +260,3 @@ def test_the_interval_of_a_mean_is_the_same_by_drawing_rows() -> None:
     scores = np.array([random.Random(seed).gauss(1, 1) for seed in range(60)])
     drawn = uncertainty.bootstrap_measure(60, lambda counts: float((counts * scores).sum() / counts.sum()))
     assert drawn == pytest.approx(uncertainty.bootstrap(scores.tolist(), [1.0] * 60), abs=0.03)
-
-
-# What people give
-
-
-@pytest.fixture
-def scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module with scorers in the working directory; its name."""
-    monkeypatch.chdir(tmp_path)
-    name = f"scores_{tmp_path.name.replace('-', '_')}"
-    Path(f"{name}.py").write_text(
-        "def length(messages, reference, answer):\n    return len(answer) / len(reference)\n"
-        "def nothing(messages, reference, answer):\n    return None\n"
-        "def endless(messages, reference, answer):\n    return float('inf')\n"
-    )
-    return name
-
-
-def test_a_scorer_is_found_in_the_working_directory(scores: str) -> None:
-    scorer = Scorer.parse(f"{scores}:length")
-    assert scorer.score_rows([0, 1], [[], []], ["four", "12"], ["ab", "abc"]) == [0.5, 1.5]
-
-
-@pytest.mark.parametrize(
-    ("function", "said"),
-    [
-        ("length", "row 7: ZeroDivisionError"),
-        ("nothing", "row 7: TypeError"),
-        ("endless", "row 7: returned inf; a score must be finite"),
-    ],
-)
-def test_a_scorer_that_fails_says_at_which_row(scores: str, function: str, said: str) -> None:
-    with pytest.raises(ScorerError, match=said):
-        Scorer.parse(f"{scores}:{function}").score_rows([7], [[]], [""], ["ab"])
-
-
-def test_a_scorer_that_is_not_there_is_said(scores: str) -> None:
-    for path, said in (
-        ("length", "give module:function"),
-        (f"{scores}:lenght", f"{scores} has no function lenght"),
-        ("no_such_module:f", "no_such_module can't be imported"),
-    ):
-        with pytest.raises(ScorerError, match=said):
-            Scorer.parse(path)

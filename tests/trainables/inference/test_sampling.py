@@ -1,0 +1,40 @@
+"""How the next token is chosen."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainables.inference.sampling import Sampling, TokenSampler
+
+
+def test_tokens_are_drawn_with_the_probabilities_of_the_softmax() -> None:
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
+    sampler = TokenSampler(Sampling(temperature=0.5, seed=0))
+    counts = (
+        torch.bincount(torch.tensor([sampler.next_token(logits) for _ in range(4000)]), minlength=4) / 4000
+    )
+    assert torch.allclose(counts, (logits / 0.5).softmax(-1), atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"), [({"top_k": 2}, {0, 1}), ({"top_p": 0.6}, {0}), ({"top_p": 0.7}, {0, 1})]
+)
+def test_only_the_most_likely_tokens_are_drawn(settings: dict[str, float], kept: set[int]) -> None:
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0])  # 0.64, 0.24, 0.09, 0.03
+    sampler = TokenSampler(Sampling(temperature=1, seed=0, **settings))  # type: ignore[arg-type]
+    assert {sampler.next_token(logits) for _ in range(200)} == kept
+
+
+def test_penalties_lower_the_logits_of_previous_tokens() -> None:
+    sampler = TokenSampler(Sampling(frequency_penalty=0.4, presence_penalty=0.3))
+    # 1.0 - 0.7 leaves the first below 0.5; then 0.5 - 0.7 leaves the second below it.
+    assert [sampler.next_token(torch.tensor([1.0, 0.5])) for _ in range(3)] == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"temperature": -1}, {"top_p": 0}, {"max_new_tokens": 0}, {"top_k": -1}]
+)
+def test_a_setting_out_of_its_range_is_named(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(settings))} is .*; it must be between"):
+        Sampling(**settings)  # type: ignore[arg-type]
