@@ -34,7 +34,7 @@ BENCHMARK_BATCH_SIZE = 8
 
 
 def evaluate(
-    request: EvaluationRequest, answers: BestTrials, statistics: Statistics, warn: Callable[[str], None]
+    request: EvaluationRequest, best_trials: BestTrials, statistics: Statistics, warn: Callable[[str], None]
 ) -> tuple[Path, dict[str, Any]]:
     """Evaluates the requested results. Returns the folder that was written and the content of its ``evaluation.json``.
 
@@ -42,7 +42,7 @@ def evaluate(
     ``ScorerError``, ``HarnessError``, ``ValueError``.
     """
     _check_options(request)
-    results = [resolve(text, answers, request.trust, request.template) for text in request.results]
+    results = [resolve(text, best_trials, request.trust, request.template) for text in request.results]
     with loading_progress.display(), _memory_advice():
         data = _load_rows(request, results)
         texts = ReferenceTexts.read(request.forgetting) if request.forgetting else None

@@ -58,7 +58,7 @@ def test_a_missing_converter_is_an_error_with_how_to_install_it_before_any_work(
         assert "git clone --depth 1 https://github.com/ggml-org/llama.cpp" in refused.stderr
         assert "pip install sentencepiece" in refused.stderr
         assert not (tmp_path / "out").exists()
-    assert "give f16, bf16, q8_0" in export(lora, tmp_path / "out", "--gguf", "q4_k_m").stderr
+    assert "give one of f16, bf16, q8_0" in export(lora, tmp_path / "out", "--gguf", "q4_k_m").stderr
 
 
 def test_a_missing_package_of_the_converter_is_reported_with_how_to_install_it(
