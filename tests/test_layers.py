@@ -1,4 +1,4 @@
-"""The import law: who may know whom (pyproject.toml, tool.importlinter), and what must stay quick to import."""
+"""The import contracts (pyproject.toml, tool.importlinter), and what must stay quick to import."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def modules(package: str) -> list[Path]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The full names of all that a file imports, wherever in it: ``ray.tune``, ``trainables.results``."""
+    """The full names of everything that a file imports, anywhere in it: ``ray.tune``, ``trainables.results``."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative imports hide who knows whom"
+            assert node.level == 0, f"{path}: relative imports hide which package uses which"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -42,7 +42,7 @@ def test_the_import_contracts_of_pyproject_hold() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_an_import_for_types_alone_breaks_a_contract_too(tmp_path: Path) -> None:
+def test_an_import_for_type_checking_only_breaks_a_contract_too(tmp_path: Path) -> None:
     for package in PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -54,7 +54,7 @@ def test_an_import_for_types_alone_breaks_a_contract_too(tmp_path: Path) -> None
     assert "sweeps.spec.problems -> sweeps.planning.plan" in done.stdout
 
 
-def test_the_walk_sees_imports_of_every_form(tmp_path: Path) -> None:
+def test_imports_of_every_form_are_found(tmp_path: Path) -> None:
     file = tmp_path / "example.py"
     file.write_text(
         "import ray.tune as rt\ndef f():\n    from sweeps import plan, spec as s\n    import os, yaml\n"
@@ -62,8 +62,8 @@ def test_the_walk_sees_imports_of_every_form(tmp_path: Path) -> None:
     assert sorted(imports(file)) == ["os", "ray.tune", "sweeps.plan", "sweeps.spec", "yaml"]
 
 
-def test_trainables_knows_nothing_of_tune() -> None:
-    """The contracts know other packages by their first name alone, and Ray's is allowed."""
+def test_trainables_does_not_import_ray_tune() -> None:
+    """Contracts name external packages by their top level only, and Ray itself is allowed."""
     found = [
         f"{path}: {name}" for path in modules("trainables") for name in imports(path) if "ray.tune" in name
     ]
@@ -86,7 +86,7 @@ def test_planning_needs_no_torch() -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_sweeps_is_ours_and_not_the_package_of_that_name_on_pypi() -> None:
+def test_sweeps_is_this_package_and_not_the_one_on_pypi() -> None:
     import sweeps
 
     assert sweeps.__file__ is not None
@@ -94,7 +94,7 @@ def test_sweeps_is_ours_and_not_the_package_of_that_name_on_pypi() -> None:
 
 
 def test_help_takes_under_half_a_second() -> None:
-    """The best of five: other processes may be busy."""
+    """The best of five runs, because other processes may slow down some of them."""
     command = [sys.executable, "-c", "from sweeps.cli import main; main()", "--help"]
     seconds = []
     for _ in range(5):

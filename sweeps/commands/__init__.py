@@ -1,4 +1,4 @@
-"""The commands of ``paretune``, a file for what belongs together; ``sweeps.cli`` puts them together.
+"""The commands of ``paretune``, grouped in files by subject; ``sweeps.cli`` adds them to its app.
 
-Only typer is imported at the top of these files: whatever the command, all of them are read when it starts.
+Only typer is imported at the top of these files, because every command imports all of them.
 """

@@ -1,4 +1,4 @@
-"""How a command ends: what a user can mend is a sentence and exit code 2, Ctrl-C is 130."""
+"""How a command fails: an error that the user can correct is a message and exit code 2, Ctrl-C is 130."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ import typer
 
 from trainables.system.signals import handling
 
-WRONG = 2  # what the user gave is wrong
+WRONG = 2  # wrong input: a spec, an option, a name
 FAILED = 1  # the run failed, or some trials did
 INTERRUPTED = 130
 
 
 class Debug:
-    """Whether a user's mistake shows its stack trace too."""
+    """Whether an error of the user shows its stack trace, too (``--debug``)."""
 
     on = False
 
 
 @contextmanager
 def users_errors(*also: type[Exception]) -> Iterator[None]:
-    """Turns what a user can mend into a sentence and exit code 2, and Ctrl-C into 130."""
+    """Turns errors that the user can correct into messages and exit code 2, and Ctrl-C into 130.
+
+    These are spec, model, data and template errors, and those of the types ``also``. Storage that fails is exit code 1.
+    """
     from sweeps.spec.problems import SpecError
     from trainables.data.errors import DataError
     from trainables.models.folder import ModelError
@@ -33,14 +36,14 @@ def users_errors(*also: type[Exception]) -> Iterator[None]:
     from trainables.system.redaction import redacted
     from trainables.templates import TemplateError
 
-    mistakes: tuple[type[Exception], ...] = (SpecError, ModelError, DataError, TemplateError, *also)
+    correctable: tuple[type[Exception], ...] = (SpecError, ModelError, DataError, TemplateError, *also)
     try:
         yield
-    except mistakes as error:
+    except correctable as error:
         if Debug.on:
             traceback.print_exception(error)
         for problem in getattr(error, "problems", None) or (error,):
-            # What broke a download may quote its URL, with the token.
+            # The message of a failed download may quote its URL, with the token.
             print(redacted(str(problem)), file=sys.stderr)
         raise typer.Exit(WRONG) from error
     except StorageError as error:

@@ -159,8 +159,8 @@ def add(app: typer.Typer, best_trials: BestTrials, statistics: Callable[[], Stat
     ) -> None:
         """Evaluate a model on any data, or compare two models row by row.
 
-        Without --data, --forgetting and --benchmark, the rows are the test rows of the trial's own data, and the model
-        is measured as the trial was. Prints the folder with the results last.
+        Without --data, --forgetting and --benchmark, the trial's own test rows are used, as they were in the trial.
+        Prints the folder with the results last.
         """
 
         def request() -> EvaluationRequest:

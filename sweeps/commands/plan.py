@@ -111,14 +111,14 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
         method: MethodOption = None,
         output: Annotated[
             Path,
-            typer.Option(help="Folder in which the run folder NAME-try is created; NAME is the spec's."),
+            typer.Option(help="Folder for the run folder OUTPUT/NAME-try; NAME is the spec's name."),
         ] = Path("runs"),
         sets: SetOption = None,
     ) -> None:
         """Run one trial in this process without Ray, for a quick test or a debugger.
 
-        The trials that it continues from run first. --method base scores the model from which the stage's first
-        method would start.
+        If it continues from other trials, these run first.
+        --method base scores the model from which the stage's first method would start.
         """
         from sweeps.spec.entries import BASE
 

@@ -27,8 +27,8 @@ def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:
         output: Annotated[
             Path | None,
             typer.Option(
-                help="Folder to write the report into. By default RUN/report; for several runs, a folder beside "
-                "the first."
+                help="Folder to write the report into. By default RUN/report, or a folder report beside the first of "
+                "several runs."
             ),
         ] = None,
     ) -> None:

@@ -42,7 +42,7 @@ def add(app: typer.Typer, best_trials: BestTrials, report_writer: Callable[[], R
         output: Annotated[
             str,
             typer.Option(
-                help="Folder or URL (s3://, gs://, ...) in which the run folder NAME is created; NAME is the spec's."
+                help="Folder or URL (s3://, gs://, ...) for runs; the run folder is OUTPUT/NAME, with the spec's name."
             ),
         ] = "runs",
         address: Annotated[
@@ -60,7 +60,8 @@ def add(app: typer.Typer, best_trials: BestTrials, report_writer: Callable[[], R
         detach: Annotated[
             bool,
             typer.Option(
-                "--detach", help="Return once the sweep has started; it goes on after the terminal is closed."
+                "--detach",
+                help="Return once the sweep has started. It continues after the terminal is closed.",
             ),
         ] = False,
         sets: SetOption = None,

@@ -61,7 +61,7 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
         waiting: Annotated[
             int,
             typer.Option(
-                min=0, help="Maximum number of requests that wait for a replica; further ones are refused."
+                min=0, help="Maximum number of answers waiting per replica; beyond it, requests are refused."
             ),
         ] = 128,
         max_new_tokens: Annotated[
@@ -72,8 +72,8 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
     ) -> None:
         """Serve models over HTTP with an API that OpenAI's clients understand, streaming included.
 
-        Offers chat completions and completions, on this machine only unless --host says otherwise. Ctrl-C stops the
-        server after the requests in progress are answered.
+        Offers chat completions and completions, on this machine only unless --host says otherwise.
+        Ctrl-C stops the server after the requests in progress are answered.
         """
         import os
 

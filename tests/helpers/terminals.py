@@ -1,4 +1,4 @@
-"""A command in a terminal of its own, typed into as a person would."""
+"""A command in a pseudo-terminal, with the keys that a user would type."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ CONTROL = re.compile(ESCAPES.pattern + r"|\r")
 UP, END_OF_FILE, INTERRUPT = "\x1b[A", "\x04", "\x03"
 
 
-def shell() -> dict[str, str]:
-    """The environment of a person's shell: what quiets the libraries of these tests isn't in it."""
+def user_environment() -> dict[str, str]:
+    """The environment of a user's shell, without the variables that quiet libraries in these tests."""
     return {name: value for name, value in os.environ.items() if name not in quiet.ENVIRONMENT}
 
 
-def _in_a_terminal() -> None:
+def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background have it ignored
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # background processes, such as test runs, ignore SIGINT
 
 
 class Terminal:
-    """Runs ``command`` in a terminal of ``columns`` x ``rows`` that is its controlling one; ends it on leaving.
+    """Runs ``command`` with a controlling terminal of ``columns`` x ``rows``, until the context ends.
 
-    ``screen`` is all that was written to it, ``shown`` the same without colours and movements.
+    ``screen`` is everything that the command wrote; ``shown`` is the same without colours and cursor movements.
     """
 
     def __init__(
@@ -46,19 +46,19 @@ class Terminal:
         columns: int = 100,
         rows: int = 40,
     ) -> None:
-        self.ours, theirs = os.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.master, slave = os.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.process = subprocess.Popen(
             command,
             cwd=cwd,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env={**(shell() if environment is None else environment), "TERM": "xterm-256color"},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**(user_environment() if environment is None else environment), "TERM": "xterm-256color"},
             start_new_session=True,
-            preexec_fn=_in_a_terminal,
+            preexec_fn=_take_terminal,
         )
-        os.close(theirs)
+        os.close(slave)
         self.screen, self.shown, self.read = "", "", 0
 
     def __enter__(self) -> Terminal:
@@ -69,64 +69,66 @@ class Terminal:
     ) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self.ours)
+        os.close(self.master)
 
     def type(self, text: str) -> None:
-        os.write(self.ours, text.encode())
+        os.write(self.master, text.encode())
 
     def until(self, text: str, seconds: float = 120) -> str:
-        """What is shown from where the last call ended to the end of ``text``, without colours and movements."""
+        """Waits for ``text``; returns what was shown since the last call, without colours and cursor movements."""
         end = time.monotonic() + seconds
         while text not in self.shown[self.read :]:
             assert time.monotonic() < end, f"{text!r} was not shown in {seconds} s but {self.shown!r}"
-            assert self._more(), f"it ended before {text!r}: {self.shown!r}"
+            assert self._read(), f"the command ended before {text!r}: {self.shown!r}"
         begin, self.read = self.read, self.shown.index(text, self.read) + len(text)
         return self.shown[begin : self.read]
 
     def more(self, characters: int, seconds: float = 120) -> None:
-        """Returns as soon as so much more is shown than what was asked for by now."""
+        """Waits for this number of characters after the text that the last call of ``until`` waited for."""
         end = time.monotonic() + seconds
         while len(self.shown) < self.read + characters:
             assert time.monotonic() < end, f"nothing more was shown in {seconds} s than {self.shown!r}"
-            assert self._more(), f"it ended: {self.shown!r}"
+            assert self._read(), f"the command ended: {self.shown!r}"
 
     def interrupt(self, seconds: float = 60) -> int:
-        """Presses Ctrl-C at a prompt; its exit code. Once more where nothing happens: Python's ``input`` misses one
-        that comes just as it begins to wait, as a plain script's did 5 times of 60 on a busy machine.
+        """Presses Ctrl-C at a prompt until the command ends; returns its exit code.
+
+        Once is not always enough: Python's ``input`` misses a Ctrl-C that comes just as it begins to wait (a plain
+        script missed 5 of 60 on a busy machine).
         """
         until = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < until:
             self.type(INTERRUPT)
             again = time.monotonic() + 2
             while self.process.poll() is None and time.monotonic() < again:
-                self._more()
+                self._read()
         return self.end(0)
 
     def end(self, seconds: float = 60) -> int:
-        """Its exit code, once it ends."""
+        """Waits until the command ends; returns its exit code."""
         until = time.monotonic() + seconds
         while self.process.poll() is None:
-            assert time.monotonic() < until, f"it has not ended in {seconds} s: {self.shown!r}"
-            self._more()
-        while self._speaks(0) and self._more():
-            pass  # what it said last
+            assert time.monotonic() < until, f"the command has not ended after {seconds} s: {self.shown!r}"
+            self._read()
+        while self._has_output(0) and self._read():
+            pass  # its last output
         return self.process.returncode
 
     def lines(self) -> list[str]:
-        """What was ever shown, line by line: one that was drawn anew is there as often."""
+        """All lines that were ever shown; a line that was redrawn is there several times."""
         return [line.rstrip() for line in re.split(r"[\r\n]+", ESCAPES.sub("", self.screen))]
 
-    def _more(self) -> bool:
-        """Takes what is shown by now, waiting for a moment; false once there is nobody to show more."""
-        if not self._speaks(0.2):
+    def _read(self) -> bool:
+        """Reads new output, after waiting for a moment; false once the command has closed the terminal."""
+        if not self._has_output(0.2):
             return True
         try:
-            found = os.read(self.ours, 65536)
-        except OSError:  # how Linux says that the other side is closed
+            output = os.read(self.master, 65536)
+        except OSError:  # on Linux: the other side is closed
             return False
-        text = found.decode(errors="replace")
+        text = output.decode(errors="replace")
         self.screen, self.shown = self.screen + text, self.shown + CONTROL.sub("", text)
-        return bool(found)
+        return bool(output)
 
-    def _speaks(self, seconds: float) -> bool:
-        return bool(select.select([self.ours], [], [], seconds)[0])
+    def _has_output(self, seconds: float) -> bool:
+        return bool(select.select([self.master], [], [], seconds)[0])

@@ -33,7 +33,7 @@ def here(tmp_path: Path) -> Path:
 
 
 def refused(path: Path, text: str) -> str:
-    """Why a spec with that text isn't read."""
+    """The message that refuses a spec with that text."""
     (path / "spec.yaml").write_text(text, encoding="utf-8")
     started = time.monotonic()
     with pytest.raises(SpecError) as error:
@@ -46,7 +46,7 @@ def refused(path: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize("tag", ["!!python/object/apply:os.mkdir", "!!python/name:os.mkdir", "!own", "!!set"])
-def test_yaml_never_makes_an_object(tmp_path: Path, tag: str) -> None:
+def test_yaml_never_creates_an_object(tmp_path: Path, tag: str) -> None:
     made = tmp_path / "made"
     assert f"spec.yaml:2: a tag ({tag})" in refused(tmp_path, f"name: x\nquestion: {tag} ['{made}']\n")
     assert not made.exists()
@@ -82,7 +82,7 @@ def _bomb(levels: int = 30) -> Iterator[str]:
     ],
     ids=lambda value: value[:12],
 )
-def test_yaml_that_would_fill_the_memory_is_refused_in_a_sentence(
+def test_yaml_that_would_fill_the_memory_is_refused_with_a_message(
     tmp_path: Path, text: str, why: str
 ) -> None:
     assert why in refused(tmp_path, text)
@@ -97,7 +97,7 @@ def test_yaml_that_would_fill_the_memory_is_refused_in_a_sentence(
         (
             "steps: 8",
             "steps: 1000000000000",
-            "train.steps: got 1,000,000,000,000; a spec may ask for",
+            "train.steps: got 1,000,000,000,000; the maximum is",
         ),
         ("steps: 8", "epochs: 1.0e+12", "train.epochs"),
         ("steps: 8", "steps: 10000000, gradient_accumulation: 60000", "a trial has at most 100,000,000"),
@@ -110,7 +110,7 @@ def test_yaml_that_would_fill_the_memory_is_refused_in_a_sentence(
         ("trials: 3}", f"trials: 3}}\nresources: {{memory: {'9' * 30}.5TiB}}", "resources.memory"),
     ],
 )
-def test_an_absurd_amount_is_refused_where_it_stands(here: Path, old: str, new: str, why: str) -> None:
+def test_an_absurd_amount_is_refused_with_its_line(here: Path, old: str, new: str, why: str) -> None:
     found = problems(here, SPEC.replace(old, new))
     assert any(why in problem and problem.startswith("spec.yaml:") for problem in found), found
 
@@ -157,12 +157,12 @@ def test_a_name_that_could_leave_its_folder_is_refused(here: Path, name: str) ->
 
 @pytest.mark.parametrize("leaf", ["model.path", "model.from", "data.train", "data.eval", "data.folder"])
 @pytest.mark.parametrize("path", ["x" * 5_000, "~nobody-of-that-name/x.json"])
-def test_what_can_t_be_a_path_is_a_problem_and_no_crash(here: Path, leaf: str, path: str) -> None:
+def test_what_cannot_be_a_path_is_a_problem_and_no_crash(here: Path, leaf: str, path: str) -> None:
     assert any(leaf in problem for problem in problems(here, SPEC, f"{leaf}={path}"))
 
 
 @pytest.mark.parametrize("name", ["../secret.json", "/etc/passwd", "parts/../../secret.json"])
-def test_a_registry_can_t_name_files_outside_its_folder(tmp_path: Path, name: str) -> None:
+def test_a_registry_cannot_name_files_outside_its_folder(tmp_path: Path, name: str) -> None:
     inside = tmp_path / "data"
     inside.mkdir()
     write_rows(tmp_path / "secret.json")
@@ -177,14 +177,14 @@ def test_a_path_in_the_spec_itself_may_lie_anywhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("revision", ["../../../etc", "/etc/passwd", "a/../../b"])
-def test_a_hub_s_revision_can_t_climb_out_of_the_cache(revision: str) -> None:
+def test_a_hub_revision_cannot_leave_the_cache(revision: str) -> None:
     with pytest.raises(ModelError, match="can't be a revision"):
         locate.find_source(f"hf:org/name@{revision}")
     with pytest.raises(DataError, match="can't be a revision"):
         HubDataset.parse(f"hf:org/name@{revision}")
 
 
-def test_a_model_s_index_can_t_name_weights_outside_its_folder(here: Path) -> None:
+def test_a_model_index_cannot_name_weights_outside_its_folder(here: Path) -> None:
     index = {"weight_map": {"model.embed_tokens.weight": "../model.safetensors"}}
     (here / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ModelError, match="outside of the folder"):
@@ -194,14 +194,14 @@ def test_a_model_s_index_can_t_name_weights_outside_its_folder(here: Path) -> No
 # Code that comes with models
 
 
-def test_an_adapter_whose_weights_are_a_pickle_is_not_gone_on_from(tmp_path: Path) -> None:
+def test_no_trial_continues_from_an_adapter_whose_weights_are_a_pickle(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "adapter_model.bin").write_bytes(b"\x80\x04.")
     with pytest.raises(ModelError, match="no weights as safetensors"):
         starting_weights.find_trained_model(tmp_path)
 
 
-def test_what_another_trial_trusted_is_not_trusted_here(tiny_model: Path, tmp_path: Path) -> None:
+def test_trust_of_another_trial_is_not_inherited(tiny_model: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     shutil.copytree(tiny_model, base)
     described = json.loads((base / "config.json").read_text())
@@ -219,7 +219,7 @@ def test_what_another_trial_trusted_is_not_trusted_here(tiny_model: Path, tmp_pa
         starting_weights.starting_folder(ModelConfig(path=tiny_model, start=start), tmp_path / "run")
 
 
-def test_converting_a_model_never_asks_and_never_runs_its_code(tiny_model: Path, tmp_path: Path) -> None:
+def test_converting_a_model_never_prompts_and_never_runs_its_code(tiny_model: Path, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 

@@ -46,7 +46,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 # Secrets
 
 
-def test_a_text_keeps_no_secret_of_the_environment_or_of_this_user(
+def test_secrets_of_the_environment_and_of_the_user_are_redacted(
     secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -78,7 +78,7 @@ def test_a_url_loses_its_credentials_and_nothing_else_is_lost(text: str, shown: 
     assert redacted(text) == shown
 
 
-def test_a_failure_that_quotes_a_secret_leaves_none_behind(
+def test_the_error_of_a_failed_trial_is_redacted(
     secrets: dict[str, str], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: Any) -> None:
@@ -182,7 +182,7 @@ def test_markup_in_data_names_and_errors_is_shown_and_not_run(tmp_path: Path) ->
     assert "<" not in prose
 
 
-def test_the_report_s_own_policy_lets_nothing_be_loaded_or_run(tmp_path: Path) -> None:
+def test_the_policy_of_the_report_allows_nothing_to_be_loaded_or_run(tmp_path: Path) -> None:
     index = write([run_folders.write_run(tmp_path / "run", [run_folders.record("1" * 12)])])
     page = _Elements(index.read_text(encoding="utf-8"))
     (policy,) = (value for name, value in page.attributes if name == "content" and value and "-src" in value)
@@ -190,13 +190,13 @@ def test_the_report_s_own_policy_lets_nothing_be_loaded_or_run(tmp_path: Path) -
     assert "script-src" not in policy
 
 
-def test_a_name_with_a_dollar_sign_is_no_formula(tmp_path: Path) -> None:
+def test_a_name_with_a_dollar_sign_is_not_drawn_as_a_formula(tmp_path: Path) -> None:
     names = {"model": r"$\frac$", "data": r"$\no{$", "method": r"lora-$\x$"}
     records = [run_folders.record(f"{n}" * 12, **names, objective=n / 10) for n in (1, 2)]
     assert write([run_folders.write_run(tmp_path / "run", records)]).exists()
 
 
-def test_a_data_set_s_name_is_no_link_in_the_summary() -> None:
+def test_the_name_of_a_data_set_is_not_a_link_in_the_summary() -> None:
     assert "](" not in escape_markdown("![x](https://elsewhere/x.png)")
 
 
@@ -204,7 +204,7 @@ def test_a_data_set_s_name_is_no_link_in_the_summary() -> None:
 
 
 @pytest.mark.parametrize(("rights", "works"), [(0o600, True), (0o644, False), (0o640, False)])
-def test_the_doctor_says_when_others_can_read_rays_token(
+def test_the_doctor_reports_that_others_can_read_the_ray_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rights: int, works: bool
 ) -> None:
     path = tmp_path / "auth_token"

@@ -54,7 +54,7 @@ def temporary() -> Iterator[Path]:
 
 
 @pytest.mark.sweep
-def test_a_sweep_of_ones_own_tells_no_secret_and_lets_nobody_in(
+def test_a_sweep_on_this_machine_reveals_no_secret_and_lets_nobody_in(
     tmp_path: Path, tiny_model: Path, temporary: Path
 ) -> None:
     home = Home(tmp_path / "home", temporary)
@@ -76,7 +76,7 @@ def test_a_sweep_of_ones_own_tells_no_secret_and_lets_nobody_in(
 
 
 class _Seen:
-    """What another user of the machine could see of a sweep while it ran."""
+    """What another user of the machine can see of a running sweep."""
 
     def __init__(self) -> None:
         self.lines: set[str] = set()  # of the commands of all processes
@@ -93,13 +93,13 @@ def _watched(command: Command) -> _Seen:
                 ports = [c.laddr for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
                 seen.listening |= {address.ip for address in ports}
                 if process.name() == "gcs_server" and ports and not seen.answers:
-                    seen.answers = _asked_by_a_stranger(ports[0].port)
+                    seen.answers = _request_nodes(ports[0].port)
         time.sleep(0.5)
     return seen
 
 
-def _asked_by_a_stranger(port: int) -> dict[str, str]:
-    """What Ray's head answers to one who asks which nodes there are."""
+def _request_nodes(port: int) -> dict[str, str]:
+    """What Ray's head answers to requests for its nodes, by token."""
     import grpc
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
@@ -132,11 +132,11 @@ def _content(path: Path) -> bytes:
     return path.read_bytes()
 
 
-# Clusters that are joined
+# Joining clusters
 
 
 class _Open(Cluster):
-    """A cluster whose owner switched tokens off."""
+    """A cluster that requires no token."""
 
     @property
     def access(self) -> dict[str, str]:
@@ -145,7 +145,7 @@ class _Open(Cluster):
 
 @pytest.mark.slow
 @pytest.mark.sweep
-def test_joining_a_cluster_that_asks_for_no_token_is_warned_of(tmp_path: Path, temporary: Path) -> None:
+def test_joining_a_cluster_without_a_token_prints_a_warning(tmp_path: Path, temporary: Path) -> None:
     spec = specs.folder(tmp_path / "spec") / "spec.yaml"
     spec.write_text(specs.SPEC.replace("path: model", "path: model, attention: flash_attention_3"))
     cluster = _Open(tmp_path, Home(tmp_path / "home", temporary))
@@ -159,7 +159,7 @@ def test_joining_a_cluster_that_asks_for_no_token_is_warned_of(tmp_path: Path, t
 @pytest.mark.slow
 @pytest.mark.sweep
 @pytest.mark.parametrize("token", [None, "0" * 64])
-def test_a_cluster_with_a_token_refuses_who_has_none_or_another(
+def test_a_cluster_refuses_clients_with_no_token_or_a_wrong_one(
     tmp_path: Path, temporary: Path, token: str | None
 ) -> None:
     cluster = Cluster(tmp_path, Home(tmp_path / "home", temporary))
@@ -178,7 +178,7 @@ def test_a_cluster_with_a_token_refuses_who_has_none_or_another(
     assert "joined" not in done.stdout
 
 
-# What is planted in a run's folder
+# Files planted in a run folder
 
 
 class _Planted:

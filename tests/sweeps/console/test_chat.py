@@ -13,7 +13,7 @@ from reports.analysis.best_trials import recommended_trials
 from sweeps.console.chat import ChatOutput, ChatSession, WrongCommand, messages, run, with_settings
 from sweeps.runs.resolve import resolve
 from tests.helpers.small_runs import load_untrained, make_run
-from tests.helpers.terminals import END_OF_FILE, INTERRUPT, UP, Terminal, shell
+from tests.helpers.terminals import END_OF_FILE, INTERRUPT, UP, Terminal, user_environment
 from trainables.inference.model_pool import LoadedModel
 from trainables.inference.result import Result
 from trainables.inference.sampling import Sampling
@@ -132,7 +132,7 @@ def test_lines_from_a_pipe_are_answered_without_a_terminal(tmp_path: Path, tiny_
         capture_output=True,
         text=True,
         timeout=120,
-        env=shell(),
+        env=user_environment(),
     )
     assert said.returncode == 0, said.stderr
     assert said.stdout.count(f"{run}:sft-base: ") == said.stdout.count(f"{run}:sft-lora: ") == 2
