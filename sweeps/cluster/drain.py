@@ -122,10 +122,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Watches this user's worker nodes on this machine."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     parser = argparse.ArgumentParser(
-        prog="python -m sweeps.cluster.drain", description="Drains a Ray worker node when its machine will be taken down."
+        prog="python -m sweeps.cluster.drain",
+        description="Drains a Ray worker node when its machine will be taken down.",
     )
-    parser.add_argument("--node-id", help="the node to drain; by default all worker nodes of this user on this machine")
-    parser.add_argument("--seconds", type=float, default=NOTICE_SECONDS, help="seconds between SIGTERM and the end of the machine (default: %(default)s)")
+    parser.add_argument(
+        "--node-id", help="the node to drain; by default all worker nodes of this user on this machine"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=NOTICE_SECONDS,
+        help="seconds between SIGTERM and the end of the machine (default: %(default)s)",
+    )
     options = parser.parse_args(arguments)
     nodes = {node for node in raylets() if options.node_id in (None, node.node_id)}
     if not nodes:

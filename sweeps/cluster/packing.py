@@ -74,7 +74,9 @@ class _Free:
     def _choose_gpus(self, share: float) -> list[int] | None:
         """The indices of the GPUs that a worker gets: whole ones, or for a share the fullest that still has it."""
         count = 0 if share == 0 else max(1, round(share))
-        suitable = sorted((free, index) for index, free in enumerate(self.gpus) if free >= min(1.0, share) - NEAR)
+        suitable = sorted(
+            (free, index) for index, free in enumerate(self.gpus) if free >= min(1.0, share) - NEAR
+        )
         return [index for _, index in suitable[:count]] if len(suitable) >= count else None
 
 

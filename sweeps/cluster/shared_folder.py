@@ -45,7 +45,9 @@ def _capability(answer: Answer, folder: Path, token: str) -> Capability:
     if not answer.value:
         return Capability(NAME, False, f"{folder} there is not the driver's; {advice}")
     if not remote_tasks.comes_up(folder / remote_tasks.marker_name(token, answer.node.id)):
-        return Capability(NAME, False, f"what is written to {folder} there does not arrive at the driver; {advice}")
+        return Capability(
+            NAME, False, f"what is written to {folder} there does not arrive at the driver; {advice}"
+        )
     return Capability(NAME, True, f"{folder}, written and read from every side")
 
 

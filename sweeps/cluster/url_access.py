@@ -38,7 +38,9 @@ def from_this_machine(url: str) -> Capability:
     """Whether this machine can use ``url``; leaves no file there."""
     if urlsplit(url).scheme == PRIVATE_SCHEME:
         return Capability(
-            NAME, False, f"{url}: other processes can't read what is in the memory of one; give s3://, gs://, ..."
+            NAME,
+            False,
+            f"{url}: other processes can't read what is in the memory of one; give s3://, gs://, ...",
         )
     name = remote_tasks.marker_name(secrets.token_hex(6))
     try:

@@ -1,8 +1,8 @@
-"""What a large sweep costs beside its training: the driver's time and memory for many trials that do nothing.
+"""What a large sweep costs besides its training: the driver's time and memory for many trials that train nothing.
 
     python -m tests.benchmarks.load [TRIALS] [POINTS]
 
-Everything is real, Ray, Tune, slots, studies, tables, report, but for the trial itself: it writes a curve of so many
+Everything is real (Ray, Tune, slots, studies, tables, report) except for the trial itself: it writes a curve of POINTS
 points and its record, and reports where the search decides. Prints a line of figures for a quarter of the trials, and
 one for all of them.
 """
@@ -39,7 +39,7 @@ search: {trials: %(trials)d, sampler: tpe, scheduler: asha}
 resources: {concurrent: 4, cpus: 0.5}
 tracking: {wandb: off}
 """
-# Goes into every process of the sweep; the module is changed once it is there.
+# Runs in every process of the sweep; replaces run_trial once its module is imported.
 DUMMY = """\
 import importlib.abc, importlib.machinery, json, random, sys
 
@@ -60,10 +60,10 @@ class Finder(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Finder())
 
-def run_trial(config, place, control, evaluate_at=frozenset(), measuring=None, halved=False):
-    from trainables import provenance
+def run_trial(config, context, control, evaluate_at=frozenset(), memory_gauge=None, halved=False, local_config=None):
+    from trainables.system import provenance
     from trainables.results import Record, write_record
-    began, folder = provenance.now(), place.folder(config)
+    began, folder = provenance.now(), context.folder(config)
     draw, good, status, step = random.Random(config.trial_id()), 0.0, "done", 0
     level = draw.random()
     with (folder / "curve.jsonl").open("a") as curve:
@@ -79,7 +79,7 @@ def run_trial(config, place, control, evaluate_at=frozenset(), measuring=None, h
     record = Record(
         **config.identity(), status=status, objective=good, objective_name="objective", quality=good,
         quality_name="exact_match", quality_higher_is_better=True, test_rows=10, steps=step, tokens=step,
-        train_seconds=1.0, peak_train_bytes=2**30, memory_source="rss", slot=place.slot, slot_trial=place.slot_trial,
+        train_seconds=1.0, peak_train_bytes=2**30, memory_source="rss", slot=context.slot, slot_trial=context.slot_trial,
         started_at=began, ended_at=provenance.now(), packages={"torch": "0"}, device="cpu",
     )
     write_record(folder, record)
@@ -89,7 +89,7 @@ def run_trial(config, place, control, evaluate_at=frozenset(), measuring=None, h
 
 @dataclass
 class Driver:
-    """Watches the driver's own process: CPU seconds, and the most memory it had."""
+    """Watches the driver's own process: its CPU seconds and its peak memory."""
 
     command: Command
     cpu_seconds: float = 0.0
@@ -107,7 +107,7 @@ class Driver:
             return
 
 
-def carry_out(home: Home, *arguments: str | Path, **environment: str) -> tuple[Driver, float]:
+def run_command(home: Home, *arguments: str | Path, **environment: str) -> tuple[Driver, float]:
     driver = Driver(start(home, *arguments, **environment))
     watching = threading.Thread(target=driver.watch)
     watching.start()
@@ -127,9 +127,9 @@ def measure(folder: Path, temporary: Path, trials: int, points: int) -> dict[str
     home = Home(folder, temporary)
     path = {"PYTHONPATH": os.pathsep.join([str(ours), str(ROOT)])}
     where = ("--output", folder / "runs")
-    ran, wall = carry_out(home, "run", spec, *where, **path)
-    again, resumed = carry_out(home, "run", spec, *where, "--resume", **path)
-    _, reported = carry_out(home, "report", folder / "runs" / "load", **path)
+    ran, wall = run_command(home, "run", spec, *where, **path)
+    again, resumed = run_command(home, "run", spec, *where, "--resume", **path)
+    _, reported = run_command(home, "report", folder / "runs" / "load", **path)
     run = folder / "runs" / "load"
     return {
         "trials": trials,

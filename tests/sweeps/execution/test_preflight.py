@@ -128,14 +128,16 @@ def test_nodes_that_no_worker_fits_on_are_not_asked(here: Path, nodes: Cluster) 
 def test_where_no_node_is_large_enough_yet_the_sweep_may_wait_and_says_so(here: Path, nodes: Cluster) -> None:
     nodes.add("head", cpus=4)
     (said,) = problems(here, "resources.gpus=2")
-    assert said.startswith("warning: --set resources.gpus resources: a worker takes 1 CPUs and 2 GPUs")
+    assert said.startswith("warning: --set resources.gpus resources: a worker needs 1 CPUs and 2 GPUs")
 
 
 @pytest.mark.parametrize("name", ["python", "ray"])
 def test_another_python_or_ray_than_the_drivers_is_refused(here: Path, nodes: Cluster, name: str) -> None:
     nodes.add("a").add("b", **{name: "3.0.1"})
     (said,) = problems(here)
-    assert said.startswith(f"--address: b (10.0.0.7): {name} 3.0.1, and here it is {VERSIONS[name]}; a sweep")
+    assert said.startswith(
+        f"--address: b (10.0.0.7): {name} 3.0.1, and the driver has {VERSIONS[name]}; a sweep"
+    )
 
 
 def test_another_release_of_what_trains_is_a_warning_and_another_build_is_none(
@@ -143,7 +145,7 @@ def test_another_release_of_what_trains_is_a_warning_and_another_build_is_none(
 ) -> None:
     nodes.add("a", torch="2.13.1").add("b", torch="2.13.0+cu130")
     (said,) = problems(here)
-    assert said.startswith("warning: --address: a (10.0.0.7): torch 2.13.1, and here it is 2.13.0+cpu")
+    assert said.startswith("warning: --address: a (10.0.0.7): torch 2.13.1, and the driver has 2.13.0+cpu")
 
 
 def test_a_node_that_does_not_share_the_run_folder_is_refused_also_if_it_only_holds_slots(
