@@ -163,7 +163,7 @@ class Hub:
         self._last_sign_of_life = time.monotonic()
 
     async def silence(self) -> tuple[float, list[tuple[str, int]]]:
-        """Seconds since a worker of the job last gave a sign of life, 0 without a job; and each one's (node, process)."""
+        """Seconds since the job's workers last gave a sign of life, 0 without a job; and each one's (node, process)."""
         last = self._last_sign_of_life
         return 0.0 if last is None else time.monotonic() - last, list(self._workers.values())
 

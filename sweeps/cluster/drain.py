@@ -40,12 +40,12 @@ def raylets(proc: Path = PROC, heads: bool = False) -> set[Raylet]:
 
     ``heads``: head nodes too. Those are not drained, because their whole cluster ends with them.
     """
-    found = set()
-    for _, words in _commands(proc):
-        options = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
-        if words[0].endswith("/raylet") and (heads or "--head" not in words):
-            found.add(Raylet(options["--node_id"], options["--gcs-address"], options["--session_dir"]))
-    return found
+    nodes = set()
+    for _, command in _commands(proc):
+        options = dict(word.split("=", 1) for word in command if word.startswith("--") and "=" in word)
+        if command[0].endswith("/raylet") and (heads or "--head" not in command):
+            nodes.add(Raylet(options["--node_id"], options["--gcs-address"], options["--session_dir"]))
+    return nodes
 
 
 def _commands(proc: Path) -> Iterator[tuple[int, list[str]]]:
@@ -53,8 +53,8 @@ def _commands(proc: Path) -> Iterator[tuple[int, list[str]]]:
     for folder in proc.glob("[0-9]*"):
         try:
             if folder.stat().st_uid == os.getuid():
-                words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
-                yield int(folder.name), words
+                command = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                yield int(folder.name), command
         except OSError:  # the process has ended meanwhile
             continue
 
@@ -73,9 +73,11 @@ def watch(nodes: set[Raylet], notices: Notices, seconds: float) -> None:
 
 
 def _end_log_monitor(session: str) -> None:
-    """Ends the log monitor of a session without a node on this machine; Ray leaves it running, also after ``ray down``."""
-    for process, words in _commands(PROC):
-        if f"--session-dir={session}" in words and any(word.endswith("/log_monitor.py") for word in words):
+    """Ends the log monitor of a session whose nodes here are gone; Ray leaves it running, after ``ray down`` too."""
+    for process, command in _commands(PROC):
+        if f"--session-dir={session}" in command and any(
+            word.endswith("/log_monitor.py") for word in command
+        ):
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGTERM)
 
@@ -92,13 +94,13 @@ def _wait_for_ending(nodes: set[Raylet], notices: Notices, seconds: float) -> tu
 
 def _try_drain(node: Raylet, ending: float, why: str) -> bool:
     """Whether the node is being drained now; says so, or why not."""
-    who = f"{node.node_id} of {node.cluster}"
+    name = f"{node.node_id} of {node.cluster}"
     try:
         drain(node, ending, why)
     except (RuntimeError, OSError) as error:
-        print(f"{who} can't be drained: {error}", flush=True)
+        print(f"{name} can't be drained: {error}", flush=True)
         return False
-    print(f"{who} is drained, {ending - time.time():.0f} s before its end: {why}", flush=True)
+    print(f"{name} is drained, {ending - time.time():.0f} s before its end: {why}", flush=True)
     return True
 
 

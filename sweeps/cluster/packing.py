@@ -38,7 +38,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Machine:
-    """A node and all that trials may use of it; ``memory`` and ``gpu_bytes`` (of its smallest GPU) if they are known."""
+    """A node and what trials may use of it; ``memory`` and ``gpu_bytes`` (of its smallest GPU) if they are known."""
 
     id: str
     cpus: float

@@ -73,7 +73,7 @@ class Answer:
 
 
 @contextmanager
-def session(log: TextIO | RedactedFile, address: str | None = None, **own: Any) -> Iterator[Any]:
+def session(log: TextIO | RedactedFile, address: str | None = None, **local_options: Any) -> Iterator[Any]:
     """Ray, joined at ``address`` or started on this machine (with ``num_cpus=...``); its own messages go to ``log``.
 
     Raises ``SpecError`` where there is no cluster to join.
@@ -90,7 +90,7 @@ def session(log: TextIO | RedactedFile, address: str | None = None, **own: Any) 
         if address is not None:
             _join(address)
         else:
-            _start(own)
+            _start(local_options)
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     # Ray's reports of processes that died are for the log; our records say which trials failed.
@@ -102,8 +102,8 @@ def session(log: TextIO | RedactedFile, address: str | None = None, **own: Any) 
         logging.getLogger("ray").handlers = []
 
 
-def _start(own: Mapping[str, Any]) -> None:
-    """Starts Ray for this machine alone: it listens on the loopback interface and requires a token made for this run."""
+def _start(local_options: Mapping[str, Any]) -> None:
+    """Starts Ray for this machine alone: it listens on the loopback interface and requires this run's own token."""
     import ray
     from ray._private import ray_constants
 
@@ -117,7 +117,11 @@ def _start(own: Mapping[str, Any]) -> None:
     # "local": not the cluster that RAY_ADDRESS names, or a file in the temporary folder, which anybody may write.
     with _separate_process_groups():
         ray.init(
-            address="local", **own, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            address="local",
+            **local_options,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
 
 
@@ -176,10 +180,10 @@ def _require_listener(address: str) -> None:
 
     if "://" in address:
         return
-    found = canonicalize_bootstrap_address(address)
-    if found is None:
-        raise ValueError("it names no cluster: leave --address out to run on this machine alone")
-    host, _, port = found.rpartition(":")
+    endpoint = canonicalize_bootstrap_address(address)
+    if endpoint is None:
+        raise ValueError("it names no cluster; leave --address out to run on this machine alone")
+    host, _, port = endpoint.rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
@@ -203,7 +207,7 @@ def nodes(ray: Any) -> list[Node]:
     """The nodes that are up, by name."""
     alive = [node for node in ray.nodes() if node["Alive"]]
     names = Counter(_name(node) for node in alive)
-    found = [
+    described = [
         Node(
             id=node["NodeID"],
             host=node["NodeManagerHostname"],
@@ -213,7 +217,7 @@ def nodes(ray: Any) -> list[Node]:
         )
         for node in alive
     ]
-    return sorted(found, key=lambda node: node.name)
+    return sorted(described, key=lambda node: node.name)
 
 
 def head(ray: Any) -> Node | None:
@@ -227,7 +231,7 @@ def _name(node: Mapping[str, Any], tell_apart: bool = False) -> str:
 
 
 def ask(
-    ray: Any, asked: Sequence[Node], question: Callable[..., Any], *arguments: Any, patience: float
+    ray: Any, nodes: Sequence[Node], question: Callable[..., Any], *arguments: Any, patience: float
 ) -> list[Answer]:
     """Calls ``question(node_id, *arguments)`` on each node and returns what it gives there, or why it gave nothing.
 
@@ -242,7 +246,7 @@ def ask(
         task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(
             node.id, *arguments
         )
-        for node in asked
+        for node in nodes
     ]
     _, late = ray.wait(waiting, num_returns=len(waiting), timeout=patience) if waiting else ([], [])
     for answer in late:
@@ -251,7 +255,7 @@ def ask(
         Answer(node, failure=f"no answer within {patience:.0f} s")
         if answer in late
         else _received(ray, node, answer)
-        for node, answer in zip(asked, waiting, strict=True)
+        for node, answer in zip(nodes, waiting, strict=True)
     ]
 
 

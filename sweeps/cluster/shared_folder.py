@@ -1,4 +1,4 @@
-"""Whether the nodes of a cluster share the run folder: each sees the driver's file in it, and the driver sees theirs."""
+"""Whether a cluster's nodes share the run folder: each sees the driver's file in it, and the driver sees theirs."""
 
 from __future__ import annotations
 

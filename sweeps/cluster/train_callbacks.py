@@ -1,4 +1,4 @@
-"""Callbacks for Ray Train: worker groups' placement groups get names, and workers that Ray killed for memory are known.
+"""Callbacks for Ray Train: they name placement groups after slots, and notice workers that Ray killed for memory.
 
 Importing this imports ``ray.train``, so it is imported where a worker group is made. Checked with Ray 2.60.0; where a
 class overrides something internal to Ray, its docstring says why.

@@ -21,7 +21,7 @@ class GroupOnlyBackend(_TorchBackend):
     """Makes a process group only where there are several workers."""
 
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
-        # Torch's store for the group listens on all interfaces and asks nobody for a token; a lone worker needs none.
+        # Torch's store for the group listens on all interfaces and requires no token; a lone worker needs no group.
         if len(worker_group) > 1:
             super().on_start(worker_group, backend_config)
 

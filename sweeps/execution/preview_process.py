@@ -1,4 +1,4 @@
-"""A preview of what the models will see, written as a run's ``data.json`` before the first trial by a process of its own.
+"""A preview of what the models will see, written to a run's ``data.json`` before the first trial, in its own process.
 
 It reads and tokenizes the rows while Ray starts, so that no trial waits for that, and trials on this machine find the
 tokens cached. Torch, which tokenizers import, stays out of the driver.

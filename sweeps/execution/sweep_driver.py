@@ -136,7 +136,7 @@ class SweepDriver:
 
     @contextmanager
     def _signals_handled(self, board: Any) -> Iterator[None]:
-        """After the first Ctrl-C (or SIGTERM) trials save themselves and the sweep ends; what takes longer is cut off."""
+        """On the first Ctrl-C (or SIGTERM) trials save themselves and the sweep ends; what takes longer is cut off."""
 
         def leave(number: int, frame: Any) -> None:
             if self.shutdown.requested:

@@ -20,7 +20,7 @@ def store_of(url: str) -> Store:
 
 
 def local_path(run: str, small_files: Path, trial: str, part: str) -> Path:
-    """Where a trial's file or folder ``part`` is on this machine; ``small_files`` is a folder with the run's small files.
+    """Where a trial's file or folder ``part`` is on this machine; ``small_files`` is a folder with the small ones.
 
     For a run at a URL it is in the cache; what is missing there is downloaded, with the models that the trial started
     from.

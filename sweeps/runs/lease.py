@@ -35,7 +35,7 @@ LOOK_SECONDS = 1.0  # between reads of a lease that may be dead
 class Lease:
     """``holder`` is a text for users and ``token`` unique to this holder; ``renewed`` is in seconds since 1970.
 
-    The holder runs on ``machine`` as ``process``, in the words of ``_machine`` and ``_process``.
+    The holder runs on ``machine`` as ``process``, as ``_machine`` and ``_process`` identify them.
     """
 
     holder: str

@@ -163,7 +163,7 @@ class Mirror:
         return self._must(partial(self._pull_results, trial_id))
 
     def _must(self, action: Callable[[], None]) -> bool:
-        """Does what the sweep can't continue without. Where that fails, the sweep ends as by Ctrl-C; see ``failure``."""
+        """Does what the sweep can't continue without; if that fails, the sweep ends as by Ctrl-C, see ``failure``."""
         try:
             action()
         except OSError as error:
@@ -215,7 +215,7 @@ class Mirror:
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Keeps folder and URL alike within the block and at its end. Raises ``StorageError`` if the last push fails."""
+        """Keeps folder and URL alike until the block has ended. Raises ``StorageError`` if the last push fails."""
         try:
             with call_periodically(self._synchronize_if_possible, LOOK_SECONDS):
                 try:

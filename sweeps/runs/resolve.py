@@ -33,11 +33,11 @@ def resolve(
         return _result_in_run(text, run, part, best_trials, trust)
     path = Path(text).expanduser()
     if path.is_dir():
-        found = trial_result(path, trust)
+        result = trial_result(path, trust)
         return (
-            replace(found, name=text)
-            if found.trained_folder
-            else base_model_result(found.config.model, text, template)
+            replace(result, name=text)
+            if result.trained_folder
+            else base_model_result(result.config.model, text, template)
         )
     if path.suffix == ".gguf" and path.is_file():
         return base_model_result(ModelConfig(path=path), text, template)
@@ -54,10 +54,11 @@ def resolve(
 def _refuse_unknown(trust: Sequence[str]) -> None:
     for what in trust:
         if what not in get_args(Unsafe):
-            known = get_args(Unsafe)
-            raise ModelError(f"--trust {what}: give {' or '.join(known)}{did_you_mean(what, known)}")
+            allowed = get_args(Unsafe)
+            raise ModelError(f"--trust {what}: give {' or '.join(allowed)}{did_you_mean(what, allowed)}")
 
 
 def _result_in_run(text: str, run: str, part: str, best_trials: BestTrials, trust: Sequence[str]) -> Result:
-    found = artifact_in_run(text, run, part, best_trials, CHAT_TASK)
-    return replace((untrained_result if found.untrained else trial_result)(found.folder, trust), name=text)
+    artifact = artifact_in_run(text, run, part, best_trials, CHAT_TASK)
+    read_result = untrained_result if artifact.untrained else trial_result
+    return replace(read_result(artifact.folder, trust), name=text)

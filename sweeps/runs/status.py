@@ -182,8 +182,8 @@ def _trial_folder(run: Path, trial_id: str, shown: str) -> Path:
     if len(matching) == 1:
         return matching[0]
     what = "names several trials" if matching else "is no trial of this run"
-    known = ", ".join(folder.name for folder in (matching or results.trial_folders(run))[:12])
-    raise NoRun(f"{shown}: {trial_id!r} {what}; there are {known or 'none yet'}")
+    ids = ", ".join(folder.name for folder in (matching or results.trial_folders(run))[:12])
+    raise NoRun(f"{shown}: {trial_id!r} {what}; there are {ids or 'none yet'}")
 
 
 def _trial_log(folder: Path) -> Iterator[str]:

@@ -14,7 +14,7 @@ LOOK_SECONDS = 2.0  # between looks at the cluster
 
 
 class Admission:
-    """Counts what running trials hold. ``look`` gives the machines that are up; at most ``most`` trials run at a time."""
+    """Counts what running trials hold. ``look`` gives the machines that are up; ``most`` trials may run at a time."""
 
     def __init__(
         self, look: Callable[[], Sequence[Machine]], most: int, look_seconds: float = LOOK_SECONDS

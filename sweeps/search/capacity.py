@@ -57,7 +57,7 @@ class Patience:
             limit = f"at most {self.wait_seconds:.0f} s" if self.wait_seconds is not None else "until one has"
             machines = ", ".join(map(str, self.queue.admission.machines)) or "none"
             self.say(
-                f"{name} needs {size}, and no machine that is up now has that much ({machines}); the sweep waits {limit}"
+                f"{name} needs {size}, and no machine that is up has that much ({machines}); the sweep waits {limit}"
             )
         if self.wait_seconds is not None and waited > self.wait_seconds:
             self.say(
@@ -69,7 +69,7 @@ class Patience:
 class Demand:
     """Tells a cluster that can grow what trials wait for: by placement groups that are removed once they are placed.
 
-    They end with the driver, whatever becomes of it, so they keep no machine up that nobody needs.
+    They end with the driver, whatever becomes of it, so they keep no machine up that isn't needed.
     """
 
     def __init__(self, ray: Any) -> None:

@@ -25,7 +25,7 @@ class NothingToStartFrom(Exception):  # noqa: N818
 
 
 class Pipeline:
-    """Fills the trials that were chosen into settings that name cells. ``ended``: the cells that have ended, by name."""
+    """Fills the chosen trials into settings that name cells. ``ended``: the names of the cells that have ended."""
 
     def __init__(self, run: Path) -> None:
         self.run = run

@@ -1,4 +1,4 @@
-"""What is left to run of a sweep, read from its run folder: records, journals, curves. Ray's own state is not needed."""
+"""What is left to run of a sweep, by its run folder (records, journals, curves); Ray's state is not needed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RemainingWork:
         return bool(self._held_cells or self._held_bases)
 
     def any_left(self) -> bool:
-        """Whether anything is left to run or to be told to a study."""
+        """Whether anything is left to run, or the end of a trial to be told to its study."""
         unspent = any(not study.ended() for study in self.studies.values())
         return bool(self.waiting) or self.any_held() or unspent
 

@@ -74,11 +74,11 @@ class CellStudy:
         return self.study._storage.get_trial(self._storage_ids[trial_id])
 
     def unfinished(self) -> list[TrialConfig]:
-        """Trials that were proposed and of whose end the study was not told."""
+        """Trials that were proposed and that the study doesn't know to have ended."""
         return [self._config(t.params) for t in self.proposed().values() if not t.state.is_finished()]
 
     def finished_without(self, has_record: Callable[[str], bool]) -> list[TrialConfig]:
-        """Trials that ended, as the study was told, but for whose id ``has_record`` is false."""
+        """Trials that the study knows to have ended, but for whose id ``has_record`` is false."""
         finished = (item for item in self.proposed().items() if item[1].state.is_finished())
         return [self._config(trial.params) for trial_id, trial in finished if not has_record(trial_id)]
 
@@ -100,7 +100,7 @@ class CellStudy:
         return not self.exhausted and self.count < self.cell.trials
 
     def ended(self) -> bool:
-        """Whether nothing more will be proposed, and the study was told of every trial's end."""
+        """Whether nothing more will be proposed, and every proposed trial is known to have ended."""
         return not self.more() and all(t.state != TrialState.RUNNING for t in self.proposed().values())
 
     def _add(self, config: TrialConfig, params: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The resources that each trial needs: those in the spec, or by its predicted peak memory where the spec leaves that open.
+"""The resources that each trial needs: by the spec, or by its predicted peak memory where the spec leaves them open.
 
 A trial that fits in a part of a GPU gets a half, a third, ... of one. One that is too large for any GPU is shared by as
 many workers as it needs, if the spec allows that. Main memory is reserved by the predicted peak too, so that small and

@@ -60,7 +60,7 @@ class Finder(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Finder())
 
-def run_trial(config, context, control, evaluate_at=frozenset(), memory_gauge=None, halved=False, local_config=None):
+def run_trial(config, context, control, evaluate_at=frozenset(), gauge=None, halved=False, local_config=None):
     from trainables.system import provenance
     from trainables.results import Record, write_record
     began, folder = provenance.now(), context.folder(config)
@@ -79,7 +79,8 @@ def run_trial(config, context, control, evaluate_at=frozenset(), memory_gauge=No
     record = Record(
         **config.identity(), status=status, objective=good, objective_name="objective", quality=good,
         quality_name="exact_match", quality_higher_is_better=True, test_rows=10, steps=step, tokens=step,
-        train_seconds=1.0, peak_train_bytes=2**30, memory_source="rss", slot=context.slot, slot_trial=context.slot_trial,
+        train_seconds=1.0, peak_train_bytes=2**30, memory_source="rss", slot=context.slot,
+        slot_trial=context.slot_trial,
         started_at=began, ended_at=provenance.now(), packages={"torch": "0"}, device="cpu",
     )
     write_record(folder, record)

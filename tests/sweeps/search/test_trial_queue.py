@@ -407,7 +407,7 @@ def test_what_no_machine_has_is_said_and_waited_for_so_long_and_no_longer(
     turn(patience, clock, 20)
     assert len(said) == 1
     assert (
-        "needs 1 x (4 CPUs), and no machine that is up now has that much (2 CPUs); the sweep waits at most 100 s"
+        "needs 1 x (4 CPUs), and no machine that is up has that much (2 CPUs); the sweep waits at most 100 s"
         in said[0]
     )
     assert not search.shutdown.requested
