@@ -88,7 +88,7 @@ def make_drafts(spec: Spec, earlier: EarlierResults) -> tuple[list[Draft], tuple
 
 def _merged_parts(spec: Spec, stage: Entry, method: Entry) -> Branch:
     """The settings of a stage with a method, the axes still in them. A method's overrides win over a stage's."""
-    merged: dict[str, Node] = {"stage": stage.own, "method": method.own}
+    merged: dict[str, Node] = {"stage": stage.settings, "method": method.settings}
     for section in SECTIONS:
         of_stage = merge(spec.root.get(section), stage.overrides.get(section))
         node = merge(of_stage, method.overrides.get(section))
@@ -113,7 +113,7 @@ def _combinations(source: Source, stage: Entry, method: Entry, merged: Branch) -
 
 def _combination_names(combinations: Sequence[_Combination]) -> list[_Names]:
     """The names of each combination's cell, stage and method."""
-    stage_labels = [entry_label("stages", combination.stage.own) for combination in combinations]
+    stage_labels = [entry_label("stages", combination.stage.settings) for combination in combinations]
     # After quantization has moved: a lora on a 4-bit base is labelled qlora-4bit.
     method_labels = [
         entry_label("methods", combination.parts.children["method"])  # type: ignore[arg-type]

@@ -73,9 +73,9 @@ def _qlora_settings(written: Node) -> dict[str, Node] | str:
 
 def _contradiction(method: Branch, key: str, wanted: Node, source: Source) -> Problem | None:
     """A setting that the method itself gives another value than ``model.quantization`` does."""
-    own = method.get(key)
-    if own is None or own.plain() == wanted.plain():
+    current = method.get(key)
+    if current is None or current.plain() == wanted.plain():
         return None
-    values = format_value(own.plain()), format_value(wanted.plain())
+    values = format_value(current.plain()), format_value(wanted.plain())
     what = f"{values[0]} here, but model.quantization says {values[1]}. Keep one of the two"
-    return source.problem(own.origin, what)
+    return source.problem(current.origin, what)

@@ -22,10 +22,10 @@ BASE = "base"  # the untrained model's name among the methods
 
 @dataclass(frozen=True)
 class Entry:
-    """One stage or method: its own settings, and the sections that it overrides for its cells."""
+    """One stage or method: its settings, and the sections that it overrides for its cells."""
 
     key: tuple[int, int]  # its index in the spec's list, and which variant of that list entry it is
-    own: Branch
+    settings: Branch
     overrides: Branch
 
     @property
@@ -35,14 +35,14 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        return str(self.own.plain()["kind"])
+        return str(self.settings.plain()["kind"])
 
     @property
     def name(self) -> str | None:
-        return self.own.plain().get("name")
+        return self.settings.plain().get("name")
 
     def plain(self) -> dict[str, Any]:
-        return {**self.own.plain(), **self.overrides.plain()}
+        return {**self.settings.plain(), **self.overrides.plain()}
 
 
 def read_entries(spec: Spec, part: str) -> tuple[list[Entry], list[Problem]]:
@@ -53,11 +53,13 @@ def read_entries(spec: Spec, part: str) -> tuple[list[Entry], list[Problem]]:
     count = sum(variant_count(branch.without(*SECTIONS)) for branch in branches)
     refuse_too_many_cells(spec.source, (part,), count)
     for branch in branches:
-        for variant, (own, _) in enumerate(variants(branch.without(*SECTIONS))):
-            assert isinstance(own, Branch)
-            entry = Entry((int(branch.origin[-1]), variant), own, branch.only(*SECTIONS))
+        for variant, (settings, _) in enumerate(variants(branch.without(*SECTIONS))):
+            assert isinstance(settings, Branch)
+            entry = Entry((int(branch.origin[-1]), variant), settings, branch.only(*SECTIONS))
             # Without a valid kind nothing else about an entry can be judged.
-            problem = _kind_problem(spec.source, part, own) or _conflict(spec.source, part, entry, entries)
+            problem = _kind_problem(spec.source, part, settings) or _conflict(
+                spec.source, part, entry, entries
+            )
             if problem is None:
                 entries.append(entry)
             else:
@@ -86,11 +88,11 @@ def entry_names(group: Sequence[Entry], label: str) -> list[str]:
     return [join_name(label, tag) for tag in distinguishing_tags([entry.plain() for entry in group])]
 
 
-def entry_label(part: str, own: Branch) -> str:
+def entry_label(part: str, settings: Branch) -> str:
     """The entry's name, else its config's label (``qlora-4bit``), else, where a search varies the label, its kind."""
-    plain = own.plain()
+    plain = settings.plain()
     cls = ENTRY_CLASSES[part][plain["kind"]]
-    options = {key: _possible_values(own, key) for key in plain}
+    options = {key: _possible_values(settings, key) for key in plain}
     first = {key: values[0] for key, values in options.items()}
     # The config for every value of each setting, the others at their first. Unchecked: values may still be wrong.
     configs = [cls.model_construct(**{**first, key: value}) for key in options for value in options[key]]
@@ -99,8 +101,8 @@ def entry_label(part: str, own: Branch) -> str:
     return safe_name(labels.pop() if len(labels) == 1 else str(fallback))
 
 
-def _possible_values(own: Branch, key: str) -> Sequence[Any]:
-    value = own.children[key].plain()
+def _possible_values(settings: Branch, key: str) -> Sequence[Any]:
+    value = settings.children[key].plain()
     try:
         domain = domain_parser.parse(value)
     except domain_parser.DomainError:
@@ -108,10 +110,10 @@ def _possible_values(own: Branch, key: str) -> Sequence[Any]:
     return domain.probes() if domain else (value,)
 
 
-def _kind_problem(source: Source, part: str, own: Branch) -> Problem | None:
-    kind, known = own.get("kind"), list(ENTRY_CLASSES[part])
+def _kind_problem(source: Source, part: str, settings: Branch) -> Problem | None:
+    kind, known = settings.get("kind"), list(ENTRY_CLASSES[part])
     if kind is None:
-        return source.problem(own.origin, f"the kind is missing. Give one of {', '.join(known)}")
+        return source.problem(settings.origin, f"the kind is missing. Give one of {', '.join(known)}")
     value = kind.plain()
     if isinstance(value, str) and value in known:
         return None
@@ -126,14 +128,14 @@ def _conflict(source: Source, part: str, entry: Entry, others: Sequence[Entry]) 
     """Why an entry can't stand beside the ``others`` before it: a reserved name, a duplicate, a name used twice."""
     if entry.name == BASE and part == "methods":
         what = "base is reserved for the untrained model. Choose another name"
-        return source.problem((*entry.own.origin, "name"), what)
+        return source.problem((*entry.settings.origin, "name"), what)
     for other in others:
-        first = format_path(other.own.origin)
+        first = format_path(other.settings.origin)
         # Compared as texts: 1 and true are equal in Python.
         if repr(other.plain()) == repr(entry.plain()):
             what = f"the same as {first}. Remove one of them, or make them differ"
-            return source.problem(entry.own.origin, what)
+            return source.problem(entry.settings.origin, what)
         if entry.name is not None and entry.name == other.name and entry.index != other.index:
             what = f"{first} is named {entry.name} too. Rename one of them"
-            return source.problem((*entry.own.origin, "name"), what)
+            return source.problem((*entry.settings.origin, "name"), what)
     return None

@@ -1,4 +1,4 @@
-"""A folder that specs can be planned in: a tiny model, a few rows, and a spec to change."""
+"""A folder in which specs can be planned: a tiny model, a few rows, and a spec to vary."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def folder(path: Path) -> Path:
 
 
 def plan(path: Path, text: str = SPEC, sets: tuple[str, ...] = (), **options: Any) -> Plan:
-    """The plan of a spec with that text."""
+    """The plan of a spec with this text."""
     file = path / "spec.yaml"
     file.write_text(text)
     return make(read(file, sets), **options)
 
 
 def problems(path: Path, text: str, *sets: str) -> list[str]:
-    """The problems of a spec with that text, as printed, with the file's name alone."""
+    """The problems of a spec with that text, as printed, but with paths relative to the folder."""
     return [str(problem).replace(f"{path}/", "") for problem in plan(path, text, sets).problems]

@@ -89,7 +89,7 @@ def _template_problems(
         elif (
             named is None and architecture and not architecture.chat_template and _row_type(tree) is not Text
         ):
-            raise templates.TemplateError(templates.NONE)
+            raise templates.TemplateError(templates.NO_TEMPLATE)
     except templates.TemplateError as error:
         return [draft.problem(("data", "template"), str(error))]
     return []

@@ -1,4 +1,4 @@
-"""What fits in a given memory, and the least change that makes it fit; methods side by side for a model by name."""
+"""Whether cells fit in a given memory, the cheapest change that makes one fit, and methods side by side for a model."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ LORA = {"kind": "lora", "rank": 16}
         ("100", 100),
     ],
 )
-def test_amounts_of_memory_are_read_as_people_write_them(text: str, expected: int) -> None:
+def test_amounts_of_memory_are_parsed_as_people_write_them(text: str, expected: int) -> None:
     assert parse_bytes(text) == expected
 
 
 @pytest.mark.parametrize("text", ["much", "24 XB", "GiB", "-3GB"])
-def test_what_is_no_amount_is_refused(text: str) -> None:
+def test_a_text_that_is_no_amount_of_memory_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not an amount of memory"):
         parse_bytes(text)
 
 
-def test_what_fits_says_how_much_is_left() -> None:
+def test_a_cell_that_fits_says_how_much_memory_is_to_spare() -> None:
     found = assess_fit("sft-lora", config_memory(LORA, 1), 80 * GIB)
     assert found.change is None
     assert found.spare == 80 * GIB - found.predicted.peak_bytes > 0
@@ -63,7 +63,7 @@ def test_what_fits_says_how_much_is_left() -> None:
     assert "GiB fits, " in str(found)
 
 
-def test_the_cheapest_change_that_is_enough_is_named_and_is_enough() -> None:
+def test_the_cheapest_sufficient_change_is_named_and_makes_the_cell_fit() -> None:
     whole = config_memory(LORA)
     for memory in (60, 40, 24, 16, 12):
         found = assess_fit("sft-lora", whole, memory * GIB)
@@ -79,20 +79,20 @@ def test_the_cheapest_change_that_is_enough_is_named_and_is_enough() -> None:
     assert "gradient_checkpointing: true" in words
 
 
-def test_a_change_trains_on_as_many_rows_a_step() -> None:
+def test_a_change_keeps_the_number_of_rows_per_step() -> None:
     whole = config_memory(LORA)
     change = assess_fit("c", whole, 40 * GIB).change
     assert change is not None
     assert change.predicted.config.train.update_rows == whole.config.train.update_rows
 
 
-def test_where_nothing_is_enough_that_is_said() -> None:
+def test_a_cell_that_no_change_makes_fit_says_so() -> None:
     found = assess_fit("sft-full", config_memory({"kind": "full"}), 12 * GIB)
     assert found.change is None
     assert "no change of checkpointing, batch, optimizer, bits or workers is enough" in str(found)
 
 
-def test_what_no_other_change_makes_fit_is_shared_by_as_few_workers_as_do() -> None:
+def test_a_cell_that_no_other_change_makes_fit_is_shared_by_as_few_workers_as_possible() -> None:
     whole = config_memory({"kind": "full"})
     for memory, workers in ((64, 4), (40, 8)):
         change = assess_fit("sft-full", whole, memory * GIB).change
@@ -106,9 +106,7 @@ def test_what_no_other_change_makes_fit_is_shared_by_as_few_workers_as_do() -> N
     assert assess_fit("c", config_memory({"kind": "qlora"}), GIB).change is None
 
 
-def test_of_workers_that_the_spec_leaves_open_as_many_are_taken_as_fit(
-    tmp_path: Path, tiny_model: Path
-) -> None:
+def test_workers_that_the_spec_leaves_open_are_as_few_as_fit(tmp_path: Path, tiny_model: Path) -> None:
     text = SPEC.replace("concurrent: 2", "workers: auto").replace(
         "batch_size: 2", "batch_size: 4, sharding: fsdp"
     )
@@ -130,7 +128,7 @@ def test_methods_are_ordered_as_their_memory_is() -> None:
     assert 15 * 8.19e9 < peak["full"] < 18 * 8.19e9  # 16 bytes a parameter, and the rest of a step
 
 
-def test_a_models_numbers_come_from_its_config_too(tmp_path: Path) -> None:
+def test_a_models_shape_is_read_from_its_config_too(tmp_path: Path) -> None:
     config = {
         "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
         "num_attention_heads": 4, "vocab_size": 100, "tie_word_embeddings": False,
@@ -162,7 +160,7 @@ def test_the_command_shows_the_grid_and_takes_no_spec_with_it() -> None:
         assert runner.invoke(app, wrong).exit_code == 2
 
 
-def test_plan_says_of_every_cell_whether_it_fits_or_that_nobody_can_tell(
+def test_plan_says_for_every_cell_whether_it_fits_or_that_it_cannot_be_predicted(
     tmp_path: Path, tiny_model: Path
 ) -> None:
     methods = "methods: [{kind: full}, {kind: lora, dora: true}]\n"
@@ -174,7 +172,7 @@ def test_plan_says_of_every_cell_whether_it_fits_or_that_nobody_can_tell(
     assert not any("fits" in line for line in runner.invoke(app, ["plan", str(spec)]).stdout.splitlines())
 
 
-def test_the_specs_own_memory_is_what_plan_asks_about(tmp_path: Path, tiny_model: Path) -> None:
+def test_the_specs_memory_is_the_capacity_that_plan_compares_with(tmp_path: Path, tiny_model: Path) -> None:
     text = SPEC.replace("resources: {", "resources: {memory: 1MiB, ")
     spec = write_spec(tmp_path, tiny_model, text)
     told = json.loads(CliRunner().invoke(app, ["plan", str(spec), "--json"]).stdout)

@@ -1,4 +1,4 @@
-"""Trials that go on from what others have trained: the weights they start from, and whole lines of stages."""
+"""Trials that continue from what others have trained: the weights they start from, and chains of stages."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def trained(config: TrialConfig, place: Path) -> TrainedModel:
     return starting_weights.find_trained_model(place / "trials" / config.trial_id())
 
 
-def going_on(config: TrialConfig, start: TrainedModel | None) -> TrialConfig:
+def continuing(config: TrialConfig, start: TrainedModel | None) -> TrialConfig:
     return config.model_copy(update={"model": config.model.model_copy(update={"start": start})})
 
 
@@ -78,7 +78,7 @@ def test_an_adapter_is_merged_into_the_base_it_was_trained_on(
     tiny_model: Path, rows: Path, tmp_path: Path, method: Any
 ) -> None:
     start = trained(make_config(tiny_model, rows, method, **LEARNING), tmp_path)
-    later = going_on(make_config(tiny_model, rows), start)
+    later = continuing(make_config(tiny_model, rows), start)
     adapted: Any = PeftModel.from_pretrained(loaded(tiny_model), str(start.folder))
     whole = starting_weights.starting_folder(later.model, tmp_path)
     assert whole == tmp_path / "merged" / str(start.trial)
@@ -87,39 +87,43 @@ def test_an_adapter_is_merged_into_the_base_it_was_trained_on(
 
 
 @pytest.mark.parametrize("method", ["full", "freeze"])
-def test_whole_weights_are_taken_as_they_are(
+def test_whole_weights_are_used_as_they_are(
     tiny_model: Path, rows: Path, tmp_path: Path, method: str
 ) -> None:
     start = trained(make_config(tiny_model, rows, method, **LEARNING), tmp_path)
-    later = going_on(make_config(tiny_model, rows), start)
+    later = continuing(make_config(tiny_model, rows), start)
     assert starting_weights.starting_folder(later.model, tmp_path) == start.folder
     assert not (tmp_path / "merged").exists()
 
 
-def test_adapters_upon_adapters_are_all_merged_even_if_the_run_has_moved(
+def test_an_adapter_trained_on_an_adapter_is_merged_with_it_even_if_the_run_has_moved(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
     first = trained(make_config(tiny_model, rows, **LEARNING), tmp_path / "run")
-    second = trained(going_on(make_config(tiny_model, rows, seed=1, **LEARNING), first), tmp_path / "run")
+    second = trained(continuing(make_config(tiny_model, rows, seed=1, **LEARNING), first), tmp_path / "run")
     once = loaded(
-        starting_weights.starting_folder(going_on(make_config(tiny_model, rows), first).model, tmp_path / "run")
+        starting_weights.starting_folder(
+            continuing(make_config(tiny_model, rows), first).model, tmp_path / "run"
+        )
     )
     twice: Any = PeftModel.from_pretrained(once, str(second.folder))
     expected = logits(twice)
     shutil.move(tmp_path / "run", tmp_path / "moved")
     shutil.rmtree(tmp_path / "moved" / "merged")
     moved = starting_weights.find_trained_model(tmp_path / "moved" / "trials" / str(second.trial))
-    whole = starting_weights.starting_folder(going_on(make_config(tiny_model, rows), moved).model, tmp_path / "moved")
+    whole = starting_weights.starting_folder(
+        continuing(make_config(tiny_model, rows), moved).model, tmp_path / "moved"
+    )
     torch.testing.assert_close(logits(loaded(whole)), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_the_base_row_of_a_start_is_scored_as_the_trial_it_is_was(
+def test_the_base_row_of_a_trained_start_has_that_trials_scores(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
     config = make_config(tiny_model, rows, "full", **LEARNING)
     before = run(config, tmp_path)
     start = starting_weights.find_trained_model(tmp_path / "trials" / config.trial_id())
-    base = run(going_on(make_config(tiny_model, rows, None, **LEARNING), start), tmp_path)
+    base = run(continuing(make_config(tiny_model, rows, None, **LEARNING), start), tmp_path)
     assert base.start_trial == config.trial_id()
     assert base.metrics["loss"] == pytest.approx(before.metrics["loss"], abs=1e-6)
 
@@ -128,16 +132,16 @@ def test_the_base_row_of_a_start_is_scored_as_the_trial_it_is_was(
 def test_the_reference_is_what_training_starts_from(tiny_model: Path, tmp_path: Path, method: str) -> None:
     small = {"eval_rows": 4, "eval_fraction": 0.95, "cutoff": 80, "precision": "fp32"}
     start = trained(make_config(tiny_model, "commands", "lora", learning_rate=2e-2, **small), tmp_path)
-    config = going_on(make_config(tiny_model, "commands", method, stage={"kind": "dpo"}, **small), start)
+    config = continuing(make_config(tiny_model, "commands", method, stage={"kind": "dpo"}, **small), start)
     assert run(config, tmp_path).status == "done"
     assert curve(config, tmp_path)[0][1] == pytest.approx(math.log(2), abs=2e-3)
 
 
-def test_a_start_that_is_gone_is_a_failed_record_that_says_so(
+def test_a_start_whose_folder_is_gone_is_a_failed_record_that_says_so(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
     gone = TrainedModel(cell="sft-lora", trial="abc", folder=tmp_path / "gone")
-    record = run_trial(going_on(make_config(tiny_model, rows), gone), TrialContext(tmp_path))
+    record = run_trial(continuing(make_config(tiny_model, rows), gone), TrialContext(tmp_path))
     assert record.status == "failed"
     assert "the best of sft-lora has no model at" in str(record.error)
 
@@ -147,9 +151,9 @@ def test_a_folder_without_a_model_is_no_start(tmp_path: Path) -> None:
         starting_weights.find_trained_model(tmp_path)
 
 
-# Whole lines
+# Chains of stages
 
-LINE = """\
+CHAIN = """\
 name: line
 model: {path: %(model)s, dtype: float32}
 data: {train: commands, eval_fraction: 0.95, eval_rows: 4, cutoff: 80}
@@ -174,7 +178,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
         yield Home(tmp_path, Path(short))
 
 
-def write_line(home: Home, model: Path, text: str = LINE) -> Path:
+def write_chain(home: Home, model: Path, text: str = CHAIN) -> Path:
     path = home.folder / "line.yaml"
     path.write_text(text % {"model": model})
     return path
@@ -184,8 +188,8 @@ def by_cell(run: Path) -> dict[str, Record]:
     return {record.cell: record for record in records(run).values()}
 
 
-def test_trying_a_cell_runs_what_it_goes_on_from_first_and_only_once(tiny_model: Path, home: Home) -> None:
-    spec = write_line(home, tiny_model)
+def test_trying_a_cell_runs_its_dependencies_first_and_only_once(tiny_model: Path, home: Home) -> None:
+    spec = write_chain(home, tiny_model)
     tried = paretune(home, "try", spec, "--stage", "sft", "--method", "lora")
     assert tried.process.returncode == 0, tried.stderr
     found = by_cell(home.folder / "runs" / "line-try")
@@ -202,7 +206,7 @@ def test_trying_a_cell_runs_what_it_goes_on_from_first_and_only_once(tiny_model:
 
 @pytest.mark.slow
 def test_trying_the_base_scores_what_the_stage_starts_from(tiny_model: Path, home: Home) -> None:
-    spec = write_line(home, tiny_model, LINE.replace("  - {kind: full}\n", ""))
+    spec = write_chain(home, tiny_model, CHAIN.replace("  - {kind: full}\n", ""))
     tried = paretune(home, "try", spec, "--stage", "sft", "--method", "base")
     assert tried.process.returncode == 0, tried.stderr
     found = by_cell(home.folder / "runs" / "line-try")
@@ -210,8 +214,8 @@ def test_trying_the_base_scores_what_the_stage_starts_from(tiny_model: Path, hom
     assert (found["sft-base"].role, found["sft-base"].steps) == ("base", None)
 
 
-def going_on_from(folder: Path, name: str, earlier: EarlierResults | None = None) -> Plan:
-    """The plan of a spec in ``folder`` whose cells start from what ``name`` names."""
+def plan_continuing_from(folder: Path, name: str, earlier: EarlierResults | None = None) -> Plan:
+    """The plan of a spec in ``folder`` whose cells start from the result ``name``."""
     stage = f"{{kind: sft, model: {{from: '{name}'}}}}"
     text = specs.SPEC.replace("{kind: sft}", stage).replace("model: {path: model}\n", "")
     return specs.plan(folder, text, earlier=earlier or EarlierResults(recommended_trials))
@@ -224,7 +228,7 @@ def started_from(plan: Plan, cell: str = "sft-full") -> str | None:
     return start.trial if start is not None else None
 
 
-def test_a_trial_of_another_run_is_named_as_everywhere_else(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_trial_of_another_run_is_named_as_in_every_other_command(tmp_path: Path, tiny_model: Path) -> None:
     run = make_run(tmp_path, tiny_model, (None, "lora"))
     trial = trial_id_of(run, "sft-lora")
     for name, wanted in {
@@ -234,17 +238,17 @@ def test_a_trial_of_another_run_is_named_as_everywhere_else(tmp_path: Path, tiny
         f"run:{trial}@2": f"{trial}@2",
         str(run / "trials" / trial): trial,
     }.items():
-        assert started_from(going_on_from(tmp_path, name)) == wanted, name
+        assert started_from(plan_continuing_from(tmp_path, name)) == wanted, name
     for name, why in {
         "run:sft-base": "is the untrained base model: name that itself",
         "run:sft-lara": "no cell or trial of that name; cells: ",
         f"run:{trial}@3": f"there is no checkpoint-3; its checkpoints: {trial}@2",
     }.items():
-        errors = [str(error) for error in going_on_from(tmp_path, name).errors]
+        errors = [str(error) for error in plan_continuing_from(tmp_path, name).errors]
         assert any(why in error for error in errors), errors
 
 
-def test_a_run_is_the_best_that_its_report_says_to_use_and_the_plan_says_which_that_is(
+def test_a_run_stands_for_the_trial_that_its_report_recommends_and_the_plan_names_it(
     tmp_path: Path, tiny_model: Path
 ) -> None:
     run = make_run(tmp_path, tiny_model, (None, "full", "lora"))
@@ -252,35 +256,36 @@ def test_a_run_is_the_best_that_its_report_says_to_use_and_the_plan_says_which_t
         recommended_trials(run)[0],
         *(r for r in read_run(run).records if r.cell != recommended_trials(run)[0].cell and r.role != "base"),
     )
-    made = going_on_from(tmp_path, "run")
+    made = plan_continuing_from(tmp_path, "run")
     assert started_from(made) == best.trial_id
     assert f"run is trial {best.trial_id} of {best.cell}" in made.notes
-    assert started_from(going_on_from(tmp_path, f"run:{other.cell}")) == other.trial_id
+    assert started_from(plan_continuing_from(tmp_path, f"run:{other.cell}")) == other.trial_id
 
 
-def test_a_run_with_nothing_done_is_no_start(tmp_path: Path) -> None:
+def test_a_run_without_a_finished_trial_is_no_start(tmp_path: Path) -> None:
     (tmp_path / "run" / "trials").mkdir(parents=True)
     specs.folder(tmp_path)
-    (error,) = going_on_from(tmp_path, "run").errors
+    (error,) = plan_continuing_from(tmp_path, "run").errors
     assert "run has no finished trial; `paretune status" in str(error)
     assert str(error).startswith(f"{tmp_path}/spec.yaml:3 stages[0].model.from: ")
 
 
-def test_what_a_run_began_with_it_goes_on_with_whatever_is_best_there_by_now(
+def test_a_resumed_run_keeps_the_start_it_began_with_even_if_another_trial_is_best_by_now(
     tmp_path: Path, tiny_model: Path
 ) -> None:
     there = make_run(tmp_path, tiny_model, (None, "full", "lora"))
     for name in ("run", "run:sft-lora"):
         mine = tmp_path / f"mine-{len(name)}"
-        begun = going_on_from(tmp_path, name)
+        begun = plan_continuing_from(tmp_path, name)
         run_folder.prepare(begun, mine, resume=False)
         was = started_from(begun)
         better = next(r for r in read_run(there).records if r.role != "base" and r.trial_id != was)
         if name != "run":
             better = better.model_copy(update={"cell": "sft-lora"})
         outdo(there, better)
-        assert started_from(going_on_from(tmp_path, name)) == better.trial_id
-        again = going_on_from(tmp_path, name, EarlierResults(recommended_trials, lambda mine=mine: layout.read_settled(mine)))
+        assert started_from(plan_continuing_from(tmp_path, name)) == better.trial_id
+        earlier = EarlierResults(recommended_trials, lambda mine=mine: layout.read_settled(mine))
+        again = plan_continuing_from(tmp_path, name, earlier)
         assert started_from(again) == was
         run_folder.prepare(again, mine, resume=True)
         assert layout.read_settled(mine) == begun.settled
@@ -297,20 +302,22 @@ def name_of(run: Path, trial: str | None) -> str:
     return next(record.cell for record in read_run(run).records if record.trial_id == trial)
 
 
-def test_a_run_is_looked_at_once_however_many_cells_start_from_it(
+def test_a_run_is_read_once_however_many_cells_start_from_it(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     make_run(tmp_path, tiny_model, (None, "lora"))
     looked_at: list[str] = []
     monkeypatch.setattr("sweeps.runs.artifacts.copied", lambda run: looked_at.append(run) or local_copy(run))
-    made = going_on_from(tmp_path, f"file://{tmp_path}/run")
+    made = plan_continuing_from(tmp_path, f"file://{tmp_path}/run")
     assert started_from(made, "sft-full") == started_from(made, "sft-lora") is not None
     assert looked_at == [f"file://{tmp_path}/run"]
 
 
 @pytest.mark.parametrize("reward", ["run", "{from: run}", "run:reward-lora", "{from: 'run:reward-lora'}"])
-def test_a_reward_model_of_another_run_is_named_so_too(tmp_path: Path, tiny_model: Path, reward: str) -> None:
+def test_a_reward_model_of_another_run_is_named_in_the_same_way(
+    tmp_path: Path, tiny_model: Path, reward: str
+) -> None:
     answering = make_config(tiny_model, write_rows(tmp_path / "said.jsonl"), "lora", steps=1)
     run(answering, tmp_path / "run", memory_gauge=None)
     trained = make_config(tiny_model, "commands", "lora", stage={"kind": "reward"}, steps=1)
@@ -324,20 +331,22 @@ def test_a_reward_model_of_another_run_is_named_so_too(tmp_path: Path, tiny_mode
 
 
 @pytest.mark.slow
-def test_a_trial_of_another_run_is_gone_on_from_by_its_folder(tiny_model: Path, home: Home) -> None:
-    paretune(home, "try", write_line(home, tiny_model), "--stage", "pretrain", "--method", "lora")
+def test_a_trial_can_continue_from_the_folder_of_another_runs_trial(tiny_model: Path, home: Home) -> None:
+    paretune(home, "try", write_chain(home, tiny_model), "--stage", "pretrain", "--method", "lora")
     (before,) = by_cell(home.folder / "runs" / "line-try").values()
-    tried = paretune(home, "try", write_on(home, tiny_model, f"runs/line-try/trials/{before.trial_id}"))
+    tried = paretune(
+        home, "try", write_continuing_spec(home, tiny_model, f"runs/line-try/trials/{before.trial_id}")
+    )
     assert tried.process.returncode == 0, tried.stderr
     (record,) = records(home.folder / "runs" / "on-try").values()
     assert (record.start_trial, record.start_cell) == (before.trial_id, None)
 
 
-def write_on(home: Home, model: Path, start: str) -> Path:
-    """A spec that goes on from what ``start`` names."""
+def write_continuing_spec(home: Home, model: Path, start: str) -> Path:
+    """A spec that continues from the result ``start``."""
     path = home.folder / "on.yaml"
     path.write_text(
-        (LINE % {"model": model})
+        (CHAIN % {"model": model})
         .partition("stages:")[0]
         .replace(f"path: {model}, ", "")
         .replace("name: line", "name: on")
@@ -350,15 +359,15 @@ def write_on(home: Home, model: Path, start: str) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.sweep
-def test_a_run_that_starts_from_another_as_a_whole_is_resumed_from_the_trial_it_began_with(
+def test_a_resumed_run_that_starts_from_a_whole_run_keeps_the_trial_it_began_with(
     tiny_model: Path, home: Home
 ) -> None:
-    line = write_line(home, tiny_model)
+    line = write_chain(home, tiny_model)
     for method in ("full", "lora"):
         paretune(home, "try", line, "--stage", "pretrain", "--method", method)
     there = home.folder / "runs" / "line-try"
     best = recommended_trials(there)[0]
-    spec = write_on(home, tiny_model, "runs/line-try")
+    spec = write_continuing_spec(home, tiny_model, "runs/line-try")
     begun = paretune(home, "run", spec, "--set", "search.trials=1")
     assert begun.process.returncode == 0, begun.stderr
     outdo(there, next(r for r in by_cell(there).values() if r.trial_id != best.trial_id and r.role != "base"))
@@ -370,10 +379,10 @@ def test_a_run_that_starts_from_another_as_a_whole_is_resumed_from_the_trial_it_
 
 
 @pytest.mark.sweep
-def test_a_line_of_four_stages_runs_and_each_cell_starts_from_the_one_before(
+def test_a_chain_of_four_stages_runs_and_each_cell_starts_from_the_one_before(
     tiny_model: Path, home: Home
 ) -> None:
-    done = paretune(home, "run", write_line(home, tiny_model), timeout=400)
+    done = paretune(home, "run", write_chain(home, tiny_model), timeout=400)
     assert done.process.returncode == 0, done.stderr
     run = home.folder / "runs" / "line"
     found = by_cell(run)
@@ -392,14 +401,14 @@ def test_a_line_of_four_stages_runs_and_each_cell_starts_from_the_one_before(
 
 @pytest.mark.slow
 @pytest.mark.sweep
-def test_a_line_that_was_interrupted_goes_on_where_it_was(tiny_model: Path, home: Home) -> None:
-    text = LINE.replace("  - {kind: reward, model: {from: sft}}\n", "").replace(
+def test_an_interrupted_chain_is_resumed_where_it_was(tiny_model: Path, home: Home) -> None:
+    text = CHAIN.replace("  - {kind: reward, model: {from: sft}}\n", "").replace(
         ", reward: {from: reward}", ""
     )
     text = text.replace("kind: ppo", "kind: dpo").replace(
         ", max_new_tokens: 8", ", train: {steps: 100, save_steps: 20}"
     )
-    spec = write_line(home, tiny_model, text)
+    spec = write_chain(home, tiny_model, text)
     run = home.folder / "runs" / "line"
     command = start(home, "run", spec)
     command.until(lambda: [t for t in in_training(run, command) if _cell(run, t).startswith("dpo")])

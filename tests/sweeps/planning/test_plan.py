@@ -35,7 +35,7 @@ def methods(*entries: str) -> str:
     return SPEC.replace(ONE, "".join(f"  - {entry}\n" for entry in entries))
 
 
-OF_THE_DATA = (
+DATA_NOTES = (
     "rows.jsonl: completion (detected from its columns; prompt, response: completion)",
     "data rows.jsonl: 31 training, 11 validation and 18 test rows",
 )
@@ -83,7 +83,7 @@ def test_cells_are_every_stage_with_every_method(here: Path) -> None:
         ),
     ],
 )
-def test_a_method_is_called_by_what_tells_it_apart(
+def test_a_method_is_named_by_the_settings_in_which_it_differs(
     here: Path, entries: list[str], expected: list[str]
 ) -> None:
     made = plan(here, methods(*entries))
@@ -120,7 +120,7 @@ def test_an_entry_overrides_every_option_of_a_compared_model(here: Path) -> None
     assert names(made) == ["sft-full", "sft-full-float32", "sft-lora"]
 
 
-def test_names_are_unique_and_safe_whatever_tells_entries_apart(here: Path) -> None:
+def test_names_are_unique_and_safe_whatever_settings_differ(here: Path) -> None:
     settings = {
         "rank": ["2", "{choice: [2, 4]}"],
         "rslora": ["true", "false"],
@@ -138,12 +138,32 @@ def test_names_are_unique_and_safe_whatever_tells_entries_apart(here: Path) -> N
     assert all(map(is_safe, found))
 
 
-def test_as_much_of_a_path_is_named_as_tells_it_apart() -> None:
+def test_quantization_is_in_the_names_of_cells_that_would_be_the_same_without_it(here: Path) -> None:
+    quantized = "model: {quantization: {compare: [none, 4]}}"
+    labelled = plan(here, methods(f"{{kind: lora, {quantized}}}"))
+    assert names(labelled) == ["sft-lora", "sft-qlora-4bit"]
+    named = plan(here, methods(f"{{kind: lora, name: mine, {quantized}}}"))
+    assert names(named) == ["sft-mine-none", "sft-mine-quantization4"]
+    assert [cell.method for cell in named.cells] == ["mine", "mine"]
+
+
+def test_one_method_has_one_name_in_every_stage_and_with_every_model(here: Path) -> None:
+    text = methods("{kind: lora, rank: {compare: [4, 8]}}").replace(
+        "stages: [{kind: sft}]", "stages: [{kind: sft}, {kind: sft, name: other, train: {steps: 4}}]"
+    )
+    made = plan(here, text, ("model=[{path: model}, {path: model, dtype: float32}]",))
+    assert [cell.method for cell in made.cells] == ["lora-rank4"] * 2 + ["lora-rank8"] * 2 + [
+        "lora-rank4"
+    ] * 2 + ["lora-rank8"] * 2
+    assert len({cell.name for cell in made.cells}) == 8
+
+
+def test_a_name_holds_as_much_of_a_path_as_is_needed_to_tell_it_apart() -> None:
     assert distinguishing_tags([{"path": "a/one"}, {"path": "a/two"}]) == ["one", "two"]
     assert distinguishing_tags([{"path": "a/model"}, {"path": "b/model"}]) == ["a-model", "b-model"]
 
 
-def test_what_reads_the_same_is_told_apart_by_a_hash_and_never_by_a_counter() -> None:
+def test_values_that_read_the_same_are_told_apart_by_a_hash_and_never_by_a_counter() -> None:
     first, second = distinguishing_tags([{"path": "a b"}, {"path": "a-b"}])
     assert first != second
     assert distinguishing_tags([{"path": "a-b"}, {"path": "a b"}]) == [second, first]
@@ -173,7 +193,7 @@ def test_an_entrys_settings_win_over_the_specs_and_a_methods_over_a_stages(here:
     assert full.config({"train.learning_rate": 1e-3}).train.weight_decay == 0.2
 
 
-def test_epochs_in_an_entry_take_the_place_of_the_specs_steps(here: Path) -> None:
+def test_epochs_in_an_entry_replace_the_specs_steps(here: Path) -> None:
     (cell,) = plan(here, methods("{kind: full, train: {epochs: 2}}")).cells
     train = cell.config({"train.learning_rate": 1e-3}).train
     assert (train.steps, train.epochs) == (None, 2)
@@ -202,7 +222,7 @@ def test_quantization_of_the_model_makes_lora_a_qlora(here: Path, written: str) 
     assert "quantization" not in made.cells[0].tree["model"]
 
 
-def test_quantization_that_says_what_qlora_says_is_fine(here: Path) -> None:
+def test_quantization_that_agrees_with_qloras_settings_is_allowed(here: Path) -> None:
     text = methods("{kind: qlora, bits: 8}", "{kind: lora}").replace(
         "path: model", "path: model, quantization: 8"
     )
@@ -289,10 +309,10 @@ def test_probes_hold_every_end_and_choice_and_all_at_their_last() -> None:
     assert list(probe_values({})) == [{}]
 
 
-def test_a_space_smaller_than_the_trials_asked_for_runs_every_config_and_says_so(here: Path) -> None:
+def test_a_space_with_fewer_configs_than_trials_runs_all_of_them_and_is_noted(here: Path) -> None:
     made = plan(here, methods("{kind: lora, rank: {choice: [4, 8]}}"), ("train.learning_rate=1e-3",))
     assert made.cells[0].trials == made.trials == 2
-    assert made.notes == ("sft-lora: the search space holds 2 configs, so 2 of 3 trials run", *OF_THE_DATA)
+    assert made.notes == ("sft-lora: the search space holds 2 configs, so 2 of 3 trials run", *DATA_NOTES)
     (cell,) = plan(here, methods("{kind: full}"), ("train.learning_rate=1e-3",)).cells
     assert (cell.size(), cell.trials) == (1, 1)
 
@@ -316,7 +336,9 @@ def test_rungs_start_at_a_quarter_and_there_are_none_without_a_scheduler(here: P
     assert SearchConfig(scheduler="none").rungs(40) == ()
     assert plan(here, SPEC).cells[0].rungs == (2, 6)
     made = plan(here, SPEC, ("search.grace_steps=8",))
-    assert made.notes[0] == "sft-full: ASHA would first compare trials after 8 steps, so none is stopped early"
+    assert (
+        made.notes[0] == "sft-full: ASHA would first compare trials after 8 steps, so none is stopped early"
+    )
 
 
 def test_a_prior_holds_the_searched_leaves_alone_moved_into_the_space(here: Path) -> None:
@@ -336,7 +358,7 @@ def test_the_base_model_is_a_row_of_each_stage_and_is_not_trained(here: Path) ->
     assert base.model.fingerprint is not None
 
 
-# What makes a comparison unfair
+# Unfair comparisons
 
 
 def test_cells_that_train_on_different_numbers_of_rows_are_a_warning(here: Path) -> None:
@@ -462,7 +484,7 @@ def test_the_resolved_spec_holds_defaults_overrides_and_domains_and_plans_the_sa
         assert cell.config(_first(cell)).trial_id() == same.config(_first(cell)).trial_id()
 
 
-# What people and programs see
+# Output for people and programs
 
 
 def test_the_plan_as_json_says_all_that_a_run_would_do(here: Path) -> None:
@@ -505,7 +527,7 @@ def test_problems_in_json_tell_errors_from_warnings(here: Path) -> None:
     assert warning["severity"] == "warning"
 
 
-def test_a_plan_with_an_error_keeps_the_cells_that_are_well(here: Path) -> None:
+def test_a_plan_with_an_error_keeps_the_cells_without_one(here: Path) -> None:
     made = plan(here, SPEC, ("methods[1].rank=0",))
     assert [cell.name for cell in made.cells] == ["sft-full"]
     assert len(made.errors) == 1
@@ -521,7 +543,7 @@ def test_without_a_terminal_the_plan_is_one_line_each(here: Path) -> None:
         "train.learning_rate log [0.0001, 0.005]; first trial: rank 8, learning_rate 0.002",
         "sft-base: the base model, scored without training",
         "6 trials in 2 cells, and 1 starting model to score without training",
-        *OF_THE_DATA,
+        *DATA_NOTES,
     ]
 
 
@@ -638,7 +660,7 @@ def test_a_quantization_that_makes_no_sense_is_refused(here: Path, written: str,
         ("model.kernels=liger_kernel", "Did you mean liger?"),
     ],
 )
-def test_what_is_asked_for_by_name_and_is_not_there_is_refused_with_what_to_do(
+def test_a_feature_that_this_machine_lacks_is_refused_with_what_to_do(
     here: Path, override: str, said: str
 ) -> None:
     found = problems(here, SPEC, override)
@@ -672,9 +694,7 @@ def test_a_quantizer_that_is_not_installed_is_refused_at_its_line(
         ("model.quantization=bitsandbytes", "bnb"),
     ],
 )
-def test_what_people_write_elsewhere_is_told_by_its_name_here(
-    tmp_path: Path, setting: str, meant: str
-) -> None:
+def test_names_from_other_tools_get_a_suggestion(tmp_path: Path, setting: str, meant: str) -> None:
     said = [str(problem) for problem in plan(folder(tmp_path), sets=(setting,)).errors]
     assert said
     assert all(f"Did you mean {meant}?" in text for text in said)
@@ -689,7 +709,9 @@ def test_what_people_write_elsewhere_is_told_by_its_name_here(
         "{kind: freeze, modules: [lm_head]}",
     ],
 )
-def test_what_is_not_foretold_is_none_and_no_guess(tmp_path: Path, tiny_model: Path, method: str) -> None:
+def test_memory_that_cannot_be_predicted_is_none_and_no_guess(
+    tmp_path: Path, tiny_model: Path, method: str
+) -> None:
     text = sweeps.SPEC.replace("{kind: full}", method)
     made = make(read(str(sweeps.write_spec(tmp_path, tiny_model, text))))
     assert not made.errors

@@ -34,12 +34,12 @@ EVERY = [
         ({"log": True, "int": [4, 64]}, Int(4, 64, log=True)),
     ],
 )
-def test_a_domain_is_read_as_it_is_written(written: dict, domain: Domain) -> None:
+def test_a_domain_is_parsed_as_it_is_written(written: dict, domain: Domain) -> None:
     assert parse(written) == domain
 
 
 @pytest.mark.parametrize("value", [3, "log", [1, 2], None, {"low": 1, "high": 2}, {}])
-def test_what_has_no_domains_key_is_a_plain_value(value: object) -> None:
+def test_a_value_without_a_domains_key_is_plain(value: object) -> None:
     assert parse(value) is None
 
 
@@ -75,7 +75,7 @@ def test_a_malformed_domain_says_what_it_needs_and_got(written: dict, what: str)
     assert str(caught.value) == what
 
 
-def test_a_key_that_a_domain_does_not_take_is_refused() -> None:
+def test_a_key_that_a_domain_does_not_allow_is_refused() -> None:
     with pytest.raises(DomainError, match=r"choice takes nothing else, got step\. A domain is \{choice:"):
         parse({"choice": [1, 2], "step": 1})
 
@@ -108,7 +108,7 @@ def test_clipping_gives_the_nearest_value_of_the_domain() -> None:
     assert isinstance(Int(1, 10).clip(2.0), int)
 
 
-def test_what_is_clipped_is_inside_and_stays_where_it_is() -> None:
+def test_a_clipped_value_is_inside_the_domain_and_clips_to_itself() -> None:
     dice = random.Random(0)
     for _ in range(500):
         domain = parse({"int": sorted(dice.sample(range(1, 99), 2)), "step": 1})
@@ -118,7 +118,7 @@ def test_what_is_clipped_is_inside_and_stays_where_it_is() -> None:
         assert domain.clip(value) == value
 
 
-def test_what_optuna_proposes_decodes_to_a_value_of_the_domain() -> None:
+def test_optunas_proposals_decode_to_values_of_the_domain() -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -139,7 +139,7 @@ def test_every_choice_survives_encoding() -> None:
     assert domain.encode(["q_proj"]) == '["q_proj"]'
 
 
-def test_a_domain_prints_as_people_would_say_it() -> None:
+def test_a_domain_prints_readably() -> None:
     assert [str(domain) for domain in EVERY] == [
         "choice [4, 8, 16]",
         "choice [all-linear, [q_proj, v_proj], null, true]",

@@ -1,4 +1,4 @@
-"""Reading a spec: YAML 1.2 with lines, overrides, and every mistake with its place and what to do."""
+"""Reading a spec: YAML 1.2 with line numbers, overrides, and every mistake with its place and what to do."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def refusal(path: Path, text: str, *sets: str) -> str:
 # YAML
 
 
-def test_numbers_and_words_are_those_of_yaml_1_2(tmp_path: Path) -> None:
+def test_numbers_and_texts_are_those_of_yaml_1_2(tmp_path: Path) -> None:
     text = "a: 1e-4\nb: off\nc: yes\nd: 010\ne: 0o10\nf: 12:30:45\ng: 2024-05-01\n"
     text += "h: true\ni: '8'\nj: ~\nk: 1.5e3\n"
     assert written(tmp_path, text).tree == {
@@ -70,7 +70,7 @@ def test_every_value_knows_its_line(tmp_path: Path) -> None:
     assert {place: spec.line_of(place) for place in lines} == lines
 
 
-def test_what_is_not_there_has_the_line_of_what_should_hold_it(tmp_path: Path) -> None:
+def test_a_missing_value_has_the_line_of_the_part_that_should_hold_it(tmp_path: Path) -> None:
     spec = written(tmp_path, "a: 1\nb:\n  c: 2\n")
     assert (spec.line_of(("b", "x", 0)), spec.line_of(("z",))) == (2, 1)
 
@@ -128,7 +128,7 @@ def test_a_shipped_spec_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest
     assert read("methods").name == "methods"
 
 
-def test_every_shipped_spec_has_a_right_shape() -> None:
+def test_no_shipped_spec_has_problems_with_its_shape() -> None:
     assert {name: read(name).problems for name in shipped_specs()} == dict.fromkeys(shipped_specs(), ())
 
 
@@ -143,7 +143,7 @@ def test_a_path_prints_as_it_was_written(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", ".a", "a.", "a..b", "a[", "a[x]", "a[0]b", "[0"])
-def test_what_is_no_path_is_not_read_as_one(text: str) -> None:
+def test_a_malformed_path_is_not_parsed(text: str) -> None:
     assert key_path.parse_path(text) is None
 
 
@@ -163,7 +163,7 @@ def test_an_override_changes_its_leaf_and_is_recorded(here: Path) -> None:
     assert made.spec.question == "off"
 
 
-def test_an_override_can_make_a_section_and_reach_into_a_domain(here: Path) -> None:
+def test_an_override_can_create_a_section_and_change_a_part_of_a_domain(here: Path) -> None:
     made = plan(here, SPEC, ("resources.workers=2", "methods[1].rank.choice[0]=2"))
     assert made.spec.resources.workers == 2
     assert made.cell("sft-lora").space["method.rank"].probes() == (2, 8)
@@ -178,7 +178,7 @@ def test_a_problem_with_an_override_names_the_override(here: Path) -> None:
     ]
 
 
-def test_a_section_that_is_overridden_lends_its_name_to_what_is_in_it(here: Path) -> None:
+def test_a_problem_in_an_overridden_section_names_the_sections_override(here: Path) -> None:
     assert problems(here, SPEC, "search={trials: 0}") == [
         "--set search search.trials: got 0; allowed: a whole number, at least 1"
     ]
@@ -232,7 +232,7 @@ def test_all_wrong_overrides_are_reported_at_once(tmp_path: Path) -> None:
     assert len(refusal(tmp_path, SPEC, "a", "methods[9]=1").splitlines()) == 2
 
 
-# What is in it
+# Contents
 
 
 def test_a_good_spec_has_no_problems(here: Path) -> None:
@@ -347,7 +347,8 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             "name: tiny",
             "name: a b",
-            "spec.yaml:1 name: a b can't be the name of a run folder. Use letters, digits, dots, dashes and underscores",
+            "spec.yaml:1 name: a b can't be the name of a run folder. "
+            "Use letters, digits, dots, dashes and underscores",
         ),
         ("name: tiny", "question: [1]", "spec.yaml:1 question: got [1]; allowed: a text"),
         (
@@ -362,7 +363,7 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
             "",
             "spec.yaml:8 train.learning_rate: missing. Give a number, above 0",
         ),
-        ("steps: 8", "steps: 8, epochs: 2", "spec.yaml:8 train: give one of steps and epochs"),
+        ("steps: 8", "steps: 8, epochs: 2", "spec.yaml:8 train: give exactly one of steps and epochs"),
         (
             "steps: 8",
             "steps: 8.0",
@@ -445,7 +446,7 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
             "model: {path: {choice: [model, other]}}",
             "spec.yaml:2 model.path: model.path can't be searched, only compared: write {compare: [...]}",
         ),
-        ("model: {path: model}", "model: {}", "spec.yaml:2 model: give one of name and path"),
+        ("model: {path: model}", "model: {}", "spec.yaml:2 model: give exactly one of name and path"),
         ("model: {path: model}\n", "", "spec.yaml:1 model: missing. Give a mapping"),
         (
             "rank: {choice: [4, 8]}",
@@ -484,7 +485,7 @@ def test_a_mistake_is_reported_once_with_its_line_and_what_to_do(
         ("search", "n_trials: 4", "trials"),
     ],
 )
-def test_an_unknown_key_lists_the_known_ones_and_says_what_was_meant(
+def test_an_unknown_key_lists_the_allowed_ones_and_suggests_what_was_meant(
     here: Path, section: str, key: str, hint: str
 ) -> None:
     name, value = key.split(": ")
@@ -531,7 +532,7 @@ def test_all_problems_are_reported_in_the_order_of_the_file(here: Path) -> None:
     assert lines == [1, 2, 3, 7, 8, 9]
 
 
-def test_without_one_good_stage_or_method_the_rest_is_checked_all_the_same(here: Path) -> None:
+def test_without_a_valid_stage_or_method_the_rest_is_checked_all_the_same(here: Path) -> None:
     text = (
         SPEC.replace("{kind: sft}", "{kind: stf}").replace("steps: 8", "steps: 0").replace("[4, 8]", "[0, 8]")
     )
@@ -562,7 +563,9 @@ def test_a_wrong_leaf_hides_no_other_and_causes_no_other(here: Path) -> None:
 
 def test_two_entries_of_one_name_are_refused(here: Path) -> None:
     text = SPEC.replace(ONE, "  - {kind: full, name: x}\n  - {kind: lora, name: x}\n")
-    assert problems(here, text) == ["spec.yaml:7 methods[1].name: methods[0] is named x too. Rename one of them"]
+    assert problems(here, text) == [
+        "spec.yaml:7 methods[1].name: methods[0] is named x too. Rename one of them"
+    ]
 
 
 def test_the_nearest_name_is_found_whatever_its_case() -> None:
