@@ -1,6 +1,6 @@
-"""What a trial leaves behind: its record, its curve, and the tables of a whole run.
+"""Results of trials: a trial's record and curve, and the tables of a whole run.
 
-The one module of ``trainables`` that ``reports`` may import, so it stays free of torch and ray.
+The only module of ``trainables`` that ``reports`` may import, so it imports neither torch nor ray.
 
     runs/NAME/trials/TRIAL_ID/record.json, curve.jsonl  ->  runs/NAME/trials.parquet, curves.parquet
 """
@@ -28,9 +28,10 @@ Phase = Literal["load", "forward", "backward", "step", "eval"]
 
 
 class Record(Frozen):
-    """One trial's row. ``None`` is "not measured"; bytes are bytes, seconds are seconds.
+    """The result of one trial, a row of ``trials.parquet``. ``None`` means "not measured".
 
-    The base model's row has role and method ``base``, cell ``STAGE-base`` and ``None`` where nothing trained.
+    The record of a base model has the role and method ``base``, the cell ``STAGE-base``, and ``None`` wherever only
+    training gives a value.
     """
 
     trial_id: str
@@ -42,7 +43,7 @@ class Record(Frozen):
     seed: int
     role: Role = "search"
     start_cell: str | None = (
-        None  # whose best trial's weights this one started from; None for the base model's
+        None  # the cell whose best trial's weights this trial started from; None: from the base model
     )
     start_trial: str | None = None
     config: dict[str, Any]
@@ -59,33 +60,35 @@ class Record(Frozen):
     test_rows: int | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
 
-    # Memory. Peaks are above `baseline_bytes`, the process before it loads anything.
+    # Memory. Peaks are above `baseline_bytes`, the memory of the process before it loads anything.
     memory_source: Literal["cuda", "rss"] | None = None
-    memory_shape: str | None = None  # hash of all in the config that memory depends on
-    memory_trial: str | None = None  # the trial whose measurement of this shape is shown
+    memory_shape: str | None = None  # hash of the settings that memory depends on
+    memory_trial: str | None = None  # the trial in which this shape was measured
     baseline_bytes: int | None = None
     weight_bytes: int | None = None
     gradient_bytes: int | None = None
     optimizer_bytes: int | None = None
     reference_bytes: int | None = (
-        None  # trained weights kept as they were, where only that keeps the reference
+        None  # a frozen copy of trained weights, where the reference policy needs one
     )
     peak_load_bytes: int | None = None
     peak_train_bytes: int | None = None
     peak_eval_bytes: int | None = None
     predicted_peak_bytes: int | None = None
-    out_of_memory_in: Phase | Literal["predicted"] | None = None  # where memory ran out; predicted: not started
-    room_bytes: int | None = None  # what a worker had for it, where it was predicted not to fit
-    retried_batch_size: int | None = None  # rows at a time that it went on with once memory had run out
+    out_of_memory_in: Phase | Literal["predicted"] | None = (
+        None  # the phase in which memory ran out; predicted: the trial was not started
+    )
+    room_bytes: int | None = None  # a worker's memory for the trial, if it was predicted not to fit
+    retried_batch_size: int | None = None  # batch size with which it resumed after running out of memory
     trainable_params: int | None = None
     total_params: int | None = None
     artifact_bytes: int | None = None
 
     # Work and time
-    tokens: int | None = None  # trained on, padding not counted
+    tokens: int | None = None  # trained on, without padding
     steps: int | None = None
     tokens_per_second: float | None = None  # tokens / train_seconds
-    padding_share: float | None = None  # of all tokens in the batches, how many are padding
+    padding_share: float | None = None  # padding among all tokens of the batches, from 0 to 1
     setup_seconds: float | None = None  # from the trial's start on its slot to its first training step
     train_seconds: float | None = None
     eval_seconds: float | None = None
@@ -94,12 +97,14 @@ class Record(Frozen):
     device: str | None = None
     attention: str | None = None  # the implementation that ran
     kernels: str | None = None  # none, liger or unsloth
-    rope: str | None = None  # "yarn x 4"; None where positions are as the base has them
-    quantized_layers: int | None = None  # linear layers that are really held in few bits
+    rope: str | None = None  # "yarn x 4"; None: the base model's own positions
+    quantized_layers: int | None = None  # linear layers whose weights are quantized in memory
     host: str | None = None
     slot: str | None = None
-    slot_trial: int | None = None  # 0 = the slot's first
-    workers: int | None = None  # that trained it together; memory is that of the one that takes the most
+    slot_trial: int | None = None  # number of the trial on its slot, from 0
+    workers: int | None = (
+        None  # that trained it together; memory columns are those of the worker with the highest peak
+    )
     started_at: str | None = None  # ISO 8601, UTC
     ended_at: str | None = None
     data_sha256: str | None = None
@@ -115,15 +120,15 @@ class Record(Frozen):
     @field_validator("error")
     @classmethod
     def _without_secrets(cls, error: str | None) -> str | None:
-        # A hub's error may quote the URL it was asked, with the token in it.
+        # A hub's error may quote the requested URL, with a token in it.
         return error if error is None else redaction.redacted(error)
 
 
 def best(records: Iterable[Record]) -> Record | None:
-    """The done search trial with the best objective.
+    """The search trial with the best objective among those that are done; ``None`` without any.
 
-    Never chosen by ``quality``: that would be picking by the test rows. Where objectives tie, the trial that needs
-    less memory wins, then the one that started first.
+    ``quality`` plays no part: that would be a choice by the test rows. Of equal objectives, the trial that needs less
+    memory wins, then the one that started first.
     """
     done = [record for record in records if record.status == "done" and record.role == "search"]
     eligible = [record for record in done if record.objective is not None]
@@ -153,15 +158,12 @@ CURVES = pa.schema(
 
 
 def write_record(trial_folder: Path, record: Record) -> None:
-    """Writes ``record.json`` atomically: a record is either whole or not there."""
+    """Writes ``record.json`` atomically."""
     files.write_json(trial_folder / "record.json", record.model_dump(mode="json"))
 
 
 def read_record(trial_folder: Path) -> Record | None:
-    """The trial's record, or ``None`` while it has none.
-
-    Raises ``ValueError`` that names the file when it is damaged.
-    """
+    """The trial's record, or ``None`` while it has none. Raises ``ValueError`` that names a damaged file."""
     path = trial_folder / "record.json"
     if not path.exists():
         return None
@@ -172,21 +174,21 @@ def read_record(trial_folder: Path) -> Record | None:
 
 
 def has_ended(trial_folder: Path) -> bool:
-    """Whether a trial has ended for good: done, stopped, out of memory or failed."""
+    """Whether a trial has ended and will not be resumed: done, stopped, out of memory or failed."""
     record = read_record(trial_folder)
     return record is not None and record.status != "interrupted"
 
 
 def objectives(trial_folder: Path) -> list[tuple[int, float]]:
-    """A trial's validation results so far, by step."""
+    """The (step, value) pairs of a trial's objective on the validation rows so far."""
     return [(p["step"], p["value"]) for p in read_curve(trial_folder) if p["name"] == "objective"]
 
 
 def read_curve(trial_folder: Path) -> Iterator[dict[str, Any]]:
-    """The points of ``curve.jsonl``, the last per step and name: ``{"step": 1, "name": ..., "value": ...}``.
+    """The points of ``curve.jsonl``, ``{"step": 1, "name": ..., "value": ...}``, by name and step.
 
-    A resumed trial repeats steps after its checkpoint, so the later line counts; a last line cut short by a
-    killed process is left out.
+    A resumed trial repeats the steps after its checkpoint, so the last line for a step and name counts. A line that a
+    killed process left incomplete is skipped.
     """
     path = trial_folder / "curve.jsonl"
     points: dict[tuple[int, str], dict[str, Any]] = {}
@@ -210,9 +212,9 @@ def _row(record: Record) -> dict[str, Any]:
 
 
 class Tables:
-    """Gathers all trials' records and curves into ``trials.parquet`` and ``curves.parquet``, again and again.
+    """Writes the records and curves of all trials to ``trials.parquet`` and ``curves.parquet``, as often as asked.
 
-    A trial that has ended is read once: what a sweep's tables cost doesn't grow with all that it has done.
+    Trials that have ended are read only once, so writing does not slow down as a sweep goes on.
     """
 
     def __init__(self, run: Path) -> None:
@@ -221,7 +223,7 @@ class Tables:
 
     def write(self) -> None:
         """Writes both tables, atomically."""
-        records, curves = self.gathered()
+        records, curves = self.gather()
         tables = {
             "trials.parquet": pa.Table.from_pylist([_row(record) for record in records], schema=SCHEMA),
             "curves.parquet": curves,
@@ -230,20 +232,20 @@ class Tables:
             with files.atomic(self.run / name) as temporary:
                 pq.write_table(table, temporary)
 
-    def gathered(self) -> tuple[list[Record], pa.Table]:
-        """The records in the order their trials started, and the points of all curves."""
-        found = dict(self._gathered())
+    def gather(self) -> tuple[list[Record], pa.Table]:
+        """The records in the order in which their trials started, and the points of all curves."""
+        trials = dict(self._trials())
         records = sorted(
-            (record for record, _ in found.values() if record is not None),
+            (record for record, _ in trials.values() if record is not None),
             key=lambda record: record.started_at or "",
         )
-        return records, pa.concat_tables([CURVES.empty_table(), *(points for _, points in found.values())])
+        return records, pa.concat_tables([CURVES.empty_table(), *(points for _, points in trials.values())])
 
-    def _gathered(self) -> Iterator[tuple[str, tuple[Record | None, pa.Table]]]:
+    def _trials(self) -> Iterator[tuple[str, tuple[Record | None, pa.Table]]]:
         for folder in trial_folders(self.run):
-            known = self._ended.get(folder.name)
-            if known is not None:
-                yield folder.name, known
+            ended = self._ended.get(folder.name)
+            if ended is not None:
+                yield folder.name, ended
                 continue
             record, points = read_record(folder), _points(folder)
             if record is not None and record.status != "interrupted":
@@ -263,11 +265,11 @@ def write_tables(run: Path) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder as read back.
+    """The content of a run folder.
 
-    ``records``: every trial's row, in the order they started. ``curves``: trial_id, step, name, value.
+    ``records``: every trial's record, in the order in which trials started. ``curves``: trial_id, step, name, value.
     ``spec``: the text of ``spec.yaml``, ``None`` without one. ``environment``: ``environment.json``, ``{}``
-    without one. ``data``: what the models saw, an entry for each stage, model and data set (``data.json``, which
+    without one. ``data``: a preview of the rows, an entry for each stage, model and data set (``data.json``, which
     ``sweeps.console.data_preview.to_json`` describes); empty without one.
     """
 
@@ -288,30 +290,29 @@ class Run:
         return [(r["step"], r["value"]) for r in rows if r["trial_id"] == trial_id and r["name"] == name]
 
 
-def read(run: Path) -> Run:
+def read_run(run: Path) -> Run:
     """Reads a run folder's tables.
 
-    Raises ``FileNotFoundError`` that says what is missing when ``run`` is not a run folder, ``ValueError`` that
-    names the file for damaged JSON.
+    Raises ``FileNotFoundError`` if ``run`` is not a run folder, ``ValueError`` with the file's name for damaged JSON.
     """
     path = run / "trials.parquet"
     if not path.exists():
         raise FileNotFoundError(f"{run}: no trials.parquet here; is it a run folder (runs/NAME)?")
-    known = set(Record.model_fields)
+    columns = set(Record.model_fields)  # tables of other versions may have others
     records = [
-        Record.model_validate({name: _loaded(name, value) for name, value in row.items() if name in known})
+        Record.model_validate({name: _loaded(name, value) for name, value in row.items() if name in columns})
         for row in pq.read_table(path).to_pylist()
     ]
     curves = run / "curves.parquet"
     return _run(run, records, pq.read_table(curves) if curves.exists() else CURVES.empty_table())
 
 
-def gathered(run: Path) -> Run:
-    """A run as its trials' own files have it, whatever its tables are; nothing is written.
+def gather_run(run: Path) -> Run:
+    """Reads a run folder's trials themselves instead of its tables, which may be older; writes nothing.
 
-    Raises ``ValueError`` that names the file for damaged JSON.
+    Raises ``ValueError`` with the file's name for damaged JSON.
     """
-    return _run(run, *Tables(run).gathered())
+    return _run(run, *Tables(run).gather())
 
 
 def _run(run: Path, records: list[Record], curves: pa.Table) -> Run:

@@ -1,8 +1,8 @@
-"""How fast rows become tokens, and in how much memory: `python -m tests.benchmarks.data [ROWS]` (a million by default).
+"""Speed and memory of converting and tokenizing rows: `python -m tests.benchmarks.data [ROWS]` (default: a million).
 
-Writes Alpaca rows of some hundred tokens to a .jsonl, and converts and tokenizes them as a sweep does, in a cache of
-their own. Memory is what all processes together hold of their own (USS: mapped files, which the system may drop at
-any time, don't count), looked at ten times a second.
+Writes Alpaca rows of about a hundred tokens to a .jsonl file, and converts and tokenizes them as a sweep does, in a
+fresh cache. Memory is the USS of all processes together, sampled ten times a second: memory-mapped files, which the
+system may drop at any time, don't count.
 """
 
 from __future__ import annotations
@@ -53,26 +53,26 @@ def main(count: int) -> None:
     from trainables.stages import SFT
     from trainables.trial.loading import load_tokenizer
 
-    tokenizer = load_tokenizer(locate.folder(ModelConfig(name="smollm2-135m"), fetch=True))
+    tokenizer = load_tokenizer(locate.model_folder(ModelConfig(name="smollm2-135m"), fetch=True))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PARETUNE_HOME"] = folder
         path = Path(folder) / "rows.jsonl"
         write(path, count)
-        before = own_bytes()
+        before = unique_set_bytes()
         print(f"{count} rows, {path.stat().st_size / 2**20:.0f} MiB of JSON, {os.cpu_count()} cores")
         with Peak() as peak:
             started = time.monotonic()
             data = load(DataConfig(train=str(path), eval_count=64))
-            say("converted", count, time.monotonic() - started, peak.bytes - before)
+            print_result("converted", count, time.monotonic() - started, peak.bytes - before)
         with Peak() as peak:
             started = time.monotonic()
             tokens = SFT().tokens(tokenizer, data.train, 1024)
-            say("tokenized", count, time.monotonic() - started, peak.bytes - before)
+            print_result("tokenized", count, time.monotonic() - started, peak.bytes - before)
         print(f"{tokens.lengths.sum()} tokens, {tokens.lengths.mean():.0f} a row")
         started = time.monotonic()
         load(DataConfig(train=str(path), eval_count=64))
         SFT().tokens(tokenizer, data.train, 1024)
-        print(f"asked for again: {time.monotonic() - started:.1f} s")
+        print(f"loaded from the cache: {time.monotonic() - started:.1f} s")
 
 
 def write(path: Path, count: int) -> None:
@@ -87,12 +87,12 @@ def write(path: Path, count: int) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-def say(what: str, count: int, seconds: float, peak: int) -> None:
+def print_result(what: str, count: int, seconds: float, peak: int) -> None:
     print(f"{what}: {seconds:.1f} s, {count / seconds:.0f} rows/s, {peak / 2**20:.0f} MiB more at the peak")
 
 
 class Peak:
-    """The most that this process and its children hold of their own within the block."""
+    """Measures the highest USS of this process and its children within the block, in bytes."""
 
     def __enter__(self) -> Peak:
         self.bytes, self._ended = 0, threading.Event()
@@ -102,15 +102,15 @@ class Peak:
 
     def _watch(self) -> None:
         while not self._ended.wait(0.1):
-            self.bytes = max(self.bytes, own_bytes())
+            self.bytes = max(self.bytes, unique_set_bytes())
 
     def __exit__(self, *error: Any) -> None:
         self._ended.set()
         self._thread.join()
 
 
-def own_bytes() -> int:
-    """The USS of this process and its children."""
+def unique_set_bytes() -> int:
+    """The USS of this process and its children, in bytes."""
     import psutil
 
     me = psutil.Process()

@@ -1,4 +1,4 @@
-"""An S3 server on this machine, for as long as a test needs it, which can fail as real ones do."""
+"""A local S3 server for tests, which can be down as real ones are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DOWN = b"<?xml version='1.0'?><Error><Code>ServiceUnavailable</Code><Message>try
 
 @dataclass
 class Server:
-    """Where it is. While it is ``down`` it answers everything with 503. It forgets everything when it ends."""
+    """A running server. While it is ``down``, it answers every request with 503, and counts it as ``refused``."""
 
     application: Callable[..., Iterable[bytes]]
     port: int = 0
@@ -34,7 +34,7 @@ class Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What calling it takes."""
+        """The environment variables that S3 clients need to use this server."""
         return {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
             "AWS_ACCESS_KEY_ID": "test",
@@ -45,7 +45,7 @@ class Server:
 
 @contextmanager
 def s3() -> Iterator[Server]:
-    """A server with one bucket; this process calls it meanwhile."""
+    """Runs a server with one bucket; within the block, S3 clients of this process use it."""
     import logging
 
     import s3fs
@@ -53,26 +53,26 @@ def s3() -> Iterator[Server]:
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    made = Server(DomainDispatcherApplication(create_backend_app))
-    serving = make_server("127.0.0.1", 0, made, threaded=True)
-    made.port = serving.server_port
+    server = Server(DomainDispatcherApplication(create_backend_app))
+    serving = make_server("127.0.0.1", 0, server, threaded=True)
+    server.port = serving.server_port
     threading.Thread(target=serving.serve_forever, daemon=True).start()
-    before = {name: os.environ.get(name) for name in made.environment}
-    os.environ.update(made.environment)
+    previous = {name: os.environ.get(name) for name in server.environment}
+    os.environ.update(server.environment)
     s3fs.S3FileSystem.clear_instance_cache()
     try:
         s3fs.S3FileSystem().mkdir(BUCKET)
-        yield made
+        yield server
     finally:
         serving.shutdown()
         serving.server_close()
         s3fs.S3FileSystem.clear_instance_cache()
-        for name, value in before.items():
+        for name, value in previous.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def copied(store: Store, into: Path) -> Path:
-    """All that is at a run's URL, as a run folder."""
-    there = store.list()
-    store.pull(there, into, there)
-    return into
+def copied(store: Store, folder: Path) -> Path:
+    """Downloads all files of a store into ``folder``, and returns that."""
+    entries = store.list()
+    store.pull(entries, folder, entries)
+    return folder

@@ -1,4 +1,4 @@
-"""A tiny Llama with a tokenizer of its own, made in a second: what the tests fine-tune."""
+"""The model that tests fine-tune: a tiny Llama with its own tokenizer, made in a second."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LAYERS, HIDDEN, VOCAB = 4, 64, 512
 
 
 def make_model(folder: Path, tied: bool = True, hidden: int = HIDDEN, layers: int = LAYERS) -> Path:
-    """Writes the model (0.2 M parameters unless widened, bfloat16 safetensors, ChatML) to ``folder``."""
+    """Writes the model to ``folder``: 0.2 M parameters by default, bfloat16 safetensors, ChatML."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -37,6 +37,7 @@ def make_model(folder: Path, tied: bool = True, hidden: int = HIDDEN, layers: in
 
 
 def make_tokenizer():
+    """A byte-level BPE tokenizer of 512 tokens, trained on the embedded data set."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

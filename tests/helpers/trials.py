@@ -1,4 +1,4 @@
-"""A small trial on the tiny model, for the tests to vary: 48 rows in a file, a few steps, in this process."""
+"""Small trials on the tiny model, for tests to vary: 48 rows in a file, a few steps, in this process."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 from trainables.data.embedded import commands
 from trainables.results import Record, read_curve
-from trainables.runner.run import Place, run_trial
+from trainables.runner.run import TrialContext, run_trial
 from trainables.stages import SFT
 from trainables.stages.ppo.reward_rules import Rule
 from trainables.tokenization.encode import Encoded
 from trainables.training.policy import Policy
-from trainables.training.training_callback import Alone
+from trainables.training.training_callback import NoControl
 from trainables.trial.config import TrialConfig
 from trainables.trial.loading import attach, load_base, load_tokenizer
 
 NEW = 8  # tokens of an answer in the tests of PPO
-# A rule that a random model gets something by: how many e an answer has.
+# A rule by which a random model gets some reward: how often the letter e occurs in the answer.
 LETTER = Rule(lambda answer, _: answer.count("e") / NEW, lambda _: True, "any text")
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -32,7 +32,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def write_rows(path: Path, count: int = 48) -> Path:
-    """The first rows of the embedded data set as a file of their own; of 48, 6 validate and 4 test."""
+    """Writes the first rows of the embedded data set to a file; of 48, 6 are for validation and 4 for testing."""
     rows = commands.rows()[:count]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
@@ -41,7 +41,7 @@ def write_rows(path: Path, count: int = 48) -> Path:
 def make_config(
     model: Path, rows: Path | str, method: dict[str, Any] | str | None = "lora", **leaves: Any
 ) -> TrialConfig:
-    """A trial of two steps; ``leaves`` are those of ``train``, and ``dtype``, ``cutoff``, ``eval_rows``."""
+    """A trial of two steps. ``leaves``: settings of ``train``, and ``dtype``, ``cutoff``, ``eval_rows``, ``stage``."""
     method = METHODS[method] if isinstance(method, str) else method
     name = method["kind"] if method else "base"
     dtype = leaves.pop("dtype", "bfloat16")
@@ -65,31 +65,32 @@ def make_config(
 
 
 def make_policy(config: TrialConfig) -> Policy:
-    """The policy of a config before its first step."""
+    """The policy of a trial before its first step."""
     assert config.model.path is not None
     return attach(load_base(config, config.model.path), load_tokenizer(config.model.path), config)
 
 
 def encoded(policy: Policy, rows: Sequence[Any], cutoff: int) -> list[Encoded]:
-    """Conversations as they are scored."""
+    """Conversations encoded for evaluation."""
     return list(SFT().tokens(policy.tokenizer, rows, cutoff, scoring=True))
 
 
 def run(config: TrialConfig, run_folder: Path, **options: Any) -> Record:
-    """Runs a trial that is expected to end well."""
-    record = run_trial(config, Place(run_folder), **options)
+    """Runs a trial in this process, and asserts that it did not fail."""
+    record = run_trial(config, TrialContext(run_folder), **options)
     error = run_folder / "trials" / config.trial_id() / "error.txt"
     assert not error.exists(), error.read_text()
     return record
 
 
 def curve(config: TrialConfig, run_folder: Path, name: str = "train_loss") -> list[tuple[int, float]]:
+    """(step, value) pairs of a trial's curve."""
     points = read_curve(run_folder / "trials" / config.trial_id())
     return [(point["step"], point["value"]) for point in points if point["name"] == name]
 
 
-class At(Alone):
-    """Answers the report of a step as told (``step2="stop"``); interrupts when asked for that time."""
+class At(NoControl):
+    """A control that decides by step (``step2="stop"``), and interrupts at the ``interrupt_at``-th question."""
 
     def __init__(self, interrupt_at: int | None = None, **decisions: Any) -> None:
         self.interrupt_at, self.asked = interrupt_at, 0

@@ -16,9 +16,9 @@ from trainables.results import (
     CURVES,
     SCHEMA,
     Record,
-    read,
     read_curve,
     read_record,
+    read_run,
     write_record,
     write_tables,
 )
@@ -44,6 +44,10 @@ def make_record(trial_id: str = "0123456789ab", **fields: Any) -> Record:
         "status": "done",
     }
     return Record(trial_id=trial_id, **{**required, **fields})
+
+
+def test_a_record_that_says_foretold_is_read_as_predicted() -> None:
+    assert make_record(out_of_memory_in="foretold").out_of_memory_in == "predicted"
 
 
 def leave(run: Path, record: Record, *lines: str) -> Path:
@@ -140,7 +144,7 @@ def test_tables_gather_every_trial_and_read_back_as_the_records(tmp_path: Path) 
     leave(tmp_path, late, point(1, 2.0), point(2, 1.5))
     leave(tmp_path, early, point(1, 3.0))
     write_tables(tmp_path)
-    run = read(tmp_path)
+    run = read_run(tmp_path)
     assert run.records == [early, late]
     assert run.curve(late.trial_id, "train_loss") == [(1, 2.0), (2, 1.5)]
     assert run.spec is None
@@ -162,12 +166,12 @@ def test_a_folder_without_a_record_is_no_row_yet(tmp_path: Path) -> None:
     (tmp_path / "trials" / "under-way").mkdir()
     (tmp_path / "trials" / "under-way" / "config.json").write_text("{}")
     write_tables(tmp_path)
-    assert len(read(tmp_path).records) == 1
+    assert len(read_run(tmp_path).records) == 1
 
 
 def test_a_run_without_trials_has_empty_tables(tmp_path: Path) -> None:
     write_tables(tmp_path)
-    assert read(tmp_path).records == []
+    assert read_run(tmp_path).records == []
     assert pq.read_table(tmp_path / "trials.parquet").schema == SCHEMA
 
 
@@ -176,9 +180,9 @@ def test_a_column_of_a_later_version_is_passed_over(tmp_path: Path) -> None:
     write_tables(tmp_path)
     table = pq.read_table(tmp_path / "trials.parquet")
     pq.write_table(table.append_column("karma", pa.array([7])), tmp_path / "trials.parquet")
-    assert results.read(tmp_path).records == [make_record()]
+    assert results.read_run(tmp_path).records == [make_record()]
 
 
 def test_what_is_no_run_folder_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no trials\.parquet here; is it a run folder"):
-        read(tmp_path)
+        read_run(tmp_path)

@@ -1,8 +1,8 @@
-"""Chat templates: how a conversation is written for a model, one Jinja file per family of models.
+"""Chat templates: how a conversation is rendered for a model, one Jinja file per model family.
 
-Contents are written as they are, not trimmed. A template writes ``bos_token`` itself where its family has one, since
-the text is tokenized without special tokens. In these files ``{%- include '...' %}`` stands for another file here;
-``source`` puts it in place, because a tokenizer keeps its template as one text.
+Contents are not trimmed. A template writes ``bos_token`` itself if its family has one, since the text is tokenized
+without special tokens. In these files ``{%- include '...' %}`` stands for another file of this folder; ``source``
+inserts it, because a tokenizer stores its template as one text.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from trainables.data.rows import Message
-from trainables.data.thinking import thinking
 from trainables.storage import files
 from trainables.system.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["NAMES", "TemplateError", "apply", "prompt_ids", "render", "sha256", "source", "thinking"]
+__all__ = ["NAMES", "TemplateError", "apply", "prompt_ids", "render", "sha256", "source"]
 
 NAMES = (
     "chatml",
@@ -47,30 +46,35 @@ NAMES = (
     "default",
     "empty",
 )
-# Families that write as another one does.
+# Families that use the template of another one.
 ALIASES = {"yi": "chatml", "smollm": "chatml", "gemma2": "gemma", "gemma3": "gemma"}
 SUFFIXES = (".jinja", ".j2")
 
 
-def _listed(name: str) -> str:
-    same = [alias for alias, meant in ALIASES.items() if meant == name]
-    return f"{name} (also {', '.join(same)})" if same else name
+def _with_aliases(name: str) -> str:
+    aliases = [alias for alias, target in ALIASES.items() if target == name]
+    return f"{name} (also {', '.join(aliases)})" if aliases else name
 
 
-CHOICES = f"{', '.join(map(_listed, NAMES))}, or the path of a file ending {' or '.join(SUFFIXES)}"
-NONE = f"the model's tokenizer has no chat template; set data.template to {CHOICES} (`default` suits a base model)"
-_HERE = Path(__file__).parent
+CHOICES = f"{', '.join(map(_with_aliases, NAMES))}, or the path of a file ending {' or '.join(SUFFIXES)}"
+NO_TEMPLATE = (
+    "the model's tokenizer has no chat template; "
+    f"set data.template to {CHOICES} (`default` suits a base model)"
+)
+_FOLDER = Path(__file__).parent
 _INCLUDE = re.compile(r"\{%- include '([\w.-]+)' %\}")
-_END = re.compile(r"\{%- set end = '([^']+)' %\}")  # the end token that a family has for itself
+_END = re.compile(r"\{%- set end = '([^']+)' %\}")  # the family's own end token
 _EXAMPLE = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
 
 
 class TemplateError(ValueError):
-    """No such chat template, or one that can't be used: says what, and what to do."""
+    """A chat template that does not exist or can't be used; says which, why, and what to do."""
 
 
 def source(name_or_path: str | Path, folder: Path | None = None) -> str:
-    """The Jinja text of a named template, or of a file ending ``.jinja`` or ``.j2``, relative to ``folder``.
+    """The Jinja text of a named template, or of a file ending in ``.jinja`` or ``.j2``, relative to ``folder``.
+
+    Raises ``TemplateError`` for an unknown name or an unreadable file.
 
     >>> "<start_of_turn>" in source("gemma")
     True
@@ -80,22 +84,22 @@ def source(name_or_path: str | Path, folder: Path | None = None) -> str:
     name = ALIASES.get(str(name_or_path), str(name_or_path))
     if name not in NAMES:
         raise _unknown(name)
-    return _with_includes((_HERE / f"{name}.jinja").read_text(encoding="utf-8"))
+    return _with_includes((_FOLDER / f"{name}.jinja").read_text(encoding="utf-8"))
 
 
 def apply(tokenizer: PreTrainedTokenizerBase, template: str | None, folder: Path | None = None) -> None:
-    """Gives the tokenizer a chat template, as ``source`` finds it; ``None`` leaves it its own.
+    """Sets the tokenizer's chat template to that of ``source``; ``None`` keeps the tokenizer's own.
 
-    Where the template's family ends answers with a token of its own and the tokenizer has that token, it becomes the
-    tokenizer's end of sequence, so that generation stops there; where it hasn't, answers end with ``eos_token``.
+    If the template's family ends answers with a token of its own and the tokenizer has it, it becomes the tokenizer's
+    end of sequence, so that generation stops there; otherwise answers end with ``eos_token``.
     """
     if template is None:
         if tokenizer.chat_template is None:
-            raise TemplateError(NONE)
+            raise TemplateError(NO_TEMPLATE)
         return
     text = source(template, folder)
     if template in (*NAMES, *ALIASES):
-        text = _ending(text, tokenizer)
+        text = _with_end_token(text, tokenizer)
     _check(tokenizer, text, template)
     tokenizer.chat_template = text
 
@@ -107,7 +111,7 @@ def render(
     *,
     add_generation_prompt: bool,
 ) -> str:
-    """The messages as the tokenizer's template writes them; ``TemplateError`` where it has no place for one."""
+    """The messages as text, by the tokenizer's template. Raises ``TemplateError`` for messages it can't render."""
     try:
         text = tokenizer.apply_chat_template(
             messages, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False
@@ -122,7 +126,7 @@ def render(
 def prompt_ids(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: list[Any] | None = None
 ) -> list[int]:
-    """The tokens of the messages up to where the answer begins. Raises ``TemplateError`` as :func:`render` does."""
+    """The tokens of the messages up to the beginning of the answer. Raises ``TemplateError`` like :func:`render`."""
     text = render(tokenizer, list(messages), tools, add_generation_prompt=True)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
@@ -143,25 +147,25 @@ def _read(path: Path) -> str:
 
 def _unknown(name: str) -> TemplateError:
     hint = did_you_mean(name, (*NAMES, *ALIASES))
-    return TemplateError(f"no chat template is called {name!r}; there are {CHOICES}{hint}")
+    return TemplateError(f"no chat template is called {name!r}; known: {CHOICES}{hint}")
 
 
 def _with_includes(text: str) -> str:
-    def included(found: re.Match[str]) -> str:
-        return _with_includes((_HERE / found[1]).read_text(encoding="utf-8").rstrip("\n"))
+    def included(match: re.Match[str]) -> str:
+        return _with_includes((_FOLDER / match[1]).read_text(encoding="utf-8").rstrip("\n"))
 
     return _INCLUDE.sub(included, text)
 
 
-def _ending(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The template with an end token that the tokenizer has: the family's own, else the tokenizer's."""
-    own = _END.search(text)
-    if own and _is_one_token(own[1], tokenizer):
-        tokenizer.eos_token = own[1]
+def _with_end_token(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The template with an end token that the tokenizer has: the family's own, or else the tokenizer's."""
+    family_end = _END.search(text)
+    if family_end and _is_one_token(family_end[1], tokenizer):
+        tokenizer.eos_token = family_end[1]
         return text
     if tokenizer.eos_token is None:
         raise TemplateError(
-            "the model's tokenizer has no end-of-sequence token for answers to end with; give it one"
+            "the model's tokenizer has no end-of-sequence token to end answers with; set its eos_token"
         )
     return _END.sub("{%- set end = eos_token %}", text)
 
@@ -172,9 +176,11 @@ def _is_one_token(text: str, tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _check(tokenizer: PreTrainedTokenizerBase, text: str, name: str) -> None:
-    """Renders two messages, so that a mistake in a template shows before any training."""
+    """Renders two messages, so that a faulty template is found before any training."""
     try:
         tokenizer.apply_chat_template(_EXAMPLE, chat_template=text, tokenize=False)
     except jinja2.TemplateError as error:
         line = f":{error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
-        raise TemplateError(f"{name}{line}: {error}; mend the template, or take {', '.join(NAMES)}") from None
+        raise TemplateError(
+            f"{name}{line}: {error}; correct the template, or choose one of {', '.join(NAMES)}"
+        ) from None

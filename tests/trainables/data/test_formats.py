@@ -79,7 +79,7 @@ def test_a_request_and_its_answer_are_the_same_however_they_are_written(row: dic
 )
 def test_a_preference_is_the_same_however_it_is_written(row: dict[str, Any]) -> None:
     assert read(row, Preference) == Preference((USER,), "4", "5")
-    with pytest.raises(InvalidRow, match="learns from one"):
+    with pytest.raises(InvalidRow, match="learns from a single one"):
         read(row, Conversation)
 
 
@@ -376,7 +376,7 @@ def test_data_that_changed_since_planning_are_refused(tmp_path: Path) -> None:
     planned = config.model_copy(update={"sha256": loading.load(config).sha256})
     assert loading.load(planned).train
     write(tmp_path, alpaca(41))
-    with pytest.raises(DataError, match="not what it was when this was planned"):
+    with pytest.raises(DataError, match="has changed since this was planned"):
         loading.load(planned)
 
 

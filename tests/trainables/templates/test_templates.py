@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from tests.helpers.tiny_model import make_tokenizer
 from trainables import templates
 from trainables.config.model import ModelConfig
-from trainables.data.thinking import spoken, thinking
+from trainables.data.thinking import edit_thinking, without_thinking
 from trainables.models import locate
 from trainables.templates import NAMES, TemplateError
 from trainables.trial.loading import load_tokenizer
@@ -180,7 +180,7 @@ def rendered(tokenizer: Any, messages: Any, tools: Any = None, prompt: bool = Fa
 
 def smollm2() -> Any:
     try:
-        return load_tokenizer(locate.folder(ModelConfig(name="smollm2-135m")))
+        return load_tokenizer(locate.model_folder(ModelConfig(name="smollm2-135m")))
     except locate.ModelError:
         pytest.skip("smollm2-135m isn't on this machine")
 
@@ -351,7 +351,7 @@ def test_deepseek_r1s_thoughts_are_opened_by_the_prompt_and_not_shown_again() ->
 
 def test_an_unknown_name_lists_the_names_and_the_nearest() -> None:
     with pytest.raises(
-        TemplateError, match=r"'lama3'; there are chatml \(also yi, smollm\), .*empty.*Did you mean llama3\?"
+        TemplateError, match=r"'lama3'; known: chatml \(also yi, smollm\), .*empty.*Did you mean llama3\?"
     ):
         templates.source("lama3")
 
@@ -380,7 +380,7 @@ def test_a_file_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
     ):
         templates.source("none.j2", tmp_path)
     (tmp_path / "broken.jinja").write_text("Hi\n{% for m in messages %}")
-    with pytest.raises(TemplateError, match=r"broken\.jinja:2: .*mend the template"):
+    with pytest.raises(TemplateError, match=r"broken\.jinja:2: .*correct the template"):
         templates.apply(make_tokenizer(), str(tmp_path / "broken.jinja"))
 
 
@@ -413,13 +413,15 @@ def test_a_template_travels_with_the_tokenizer(name: str, tmp_path: Path) -> Non
 
 def test_a_leading_thought_is_kept_taken_out_or_emptied() -> None:
     thought, empty = "<think>\nHm.\n</think>\n\n", "<think>\n\n</think>\n\n"
-    assert thinking(f"{thought}4", "keep") == f"{thought}4"
-    assert thinking(f"{thought}4", "strip") == "4"
-    assert thinking(f"{thought}4", "empty") == thinking("4", "empty") == f"{empty}4"
-    assert thinking(f"{empty}4", "empty") == f"{empty}4"
-    assert thinking(" 4", "strip") == " 4"
-    assert thinking("Say <think>a</think>", "strip") == "Say <think>a</think>"  # it doesn't open the answer
-    assert thinking("<think>never closed", "strip") == "<think>never closed"
+    assert edit_thinking(f"{thought}4", "keep") == f"{thought}4"
+    assert edit_thinking(f"{thought}4", "strip") == "4"
+    assert edit_thinking(f"{thought}4", "empty") == edit_thinking("4", "empty") == f"{empty}4"
+    assert edit_thinking(f"{empty}4", "empty") == f"{empty}4"
+    assert edit_thinking(" 4", "strip") == " 4"
+    assert (
+        edit_thinking("Say <think>a</think>", "strip") == "Say <think>a</think>"
+    )  # it doesn't open the answer
+    assert edit_thinking("<think>never closed", "strip") == "<think>never closed"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -429,6 +431,6 @@ def test_what_is_said_is_the_answer_whatever_the_template_writes_before_it(name:
         question = rendered(tokenizer, CHAT[1:2], prompt=True)
         answered = rendered(tokenizer, [CHAT[1], {"role": "assistant", "content": content}])
         said = answered.removeprefix(question).replace(str(tokenizer.eos_token), "")
-        assert spoken(said) == spoken(content) == "4"
-    assert spoken(" 4 ") == "4"
-    assert spoken("<think>never closed") == "<think>never closed"
+        assert without_thinking(said) == without_thinking(content) == "4"
+    assert without_thinking(" 4 ") == "4"
+    assert without_thinking("<think>never closed") == "<think>never closed"

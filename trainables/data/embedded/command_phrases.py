@@ -1,11 +1,11 @@
-"""The words of the data set ``commands``: what can be asked for, and how people say it."""
+"""The vocabulary of the data set ``commands``: what can be requested, and in which words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-Words = Mapping[str, tuple[str, ...]]  # what stands in the command: how people say it
+Words = Mapping[str, tuple[str, ...]]  # word in the command -> its wordings in requests
 
 ROOMS: Words = {
     "attic": ("attic", "loft"),
@@ -141,7 +141,7 @@ ORDERS = (
     Order("alarm", ("wake me", "wake me up", "get me up", "sound the alarm")),
 )
 
-# Orders that differ in their first word alone, so that one can stand for the other and be wrong.
+# Orders that differ only in their first word, so that one is a near miss of the other.
 OPPOSITES: Mapping[str, str] = {
     "on": "off",
     "off": "on",
@@ -151,7 +151,7 @@ OPPOSITES: Mapping[str, str] = {
     "unlock": "lock",
 }
 
-# The house log: a heading, then entries of one line or two, then perhaps a remark.
+# A page of the house log: a heading, then entries of one or two lines, then perhaps a remark.
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 NAMES = ("Ada", "Bruno", "Carla", "Dov", "Emma", "Farid", "Grandma", "the guest", "one of the children")
 HEADINGS = (

@@ -1,4 +1,4 @@
-"""What else the data set ``commands`` gives: its language read back, answers just missed, labels, running text."""
+"""Variants of the data set ``commands``: its language parsed, near-miss answers, labels, running text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Parts = dict[
 ]  # slot: value, in the command's order; "order" is its first word, "when" may be missing
 Value = tuple[str, str]
 
-# Not \d, which is any script's digits.
+# Not \d, which matches the digits of any script.
 NUMBER = "[1-9][0-9]?"
 CLOCK = "(?:tomorrow )?(?:1[0-2]|[1-9])(?::30)?(?:am|pm)"
 DELAY = f"in {NUMBER}[mh]"
@@ -42,7 +42,7 @@ def _group(slot: str) -> str:
 
 
 def _pattern(order: Order) -> re.Pattern[str]:
-    """What a command of this order looks like, its time included."""
+    """The pattern of a command of this order, including its time."""
     when = f"(?: (?P<when>{CLOCK}|{DELAY}))?" if order.timed else ""
     if order.command == "alarm":
         when = f" (?P<when>{CLOCK})"
@@ -54,23 +54,23 @@ PATTERNS = {order.command.split()[0]: _pattern(order) for order in ORDERS}
 
 
 def parse(text: str) -> Parts | None:
-    """The parts of a command; None if the text isn't one, to the letter.
+    """The parts of a command; ``None`` if the text is not exactly one.
 
     >>> parse("off heater cellar 6:30pm")
     {'order': 'off', 'device': 'heater', 'room': 'cellar', 'when': '6:30pm'}
     >>> parse("off cellar heater")
     """
     word = text.partition(" ")[0]
-    found = PATTERNS[word].fullmatch(text) if word in PATTERNS else None
-    if found is None:
+    match = PATTERNS[word].fullmatch(text) if word in PATTERNS else None
+    if match is None:
         return None
-    return {"order": word} | {slot: value for slot, value in found.groupdict().items() if value is not None}
+    return {"order": word} | {slot: value for slot, value in match.groupdict().items() if value is not None}
 
 
-def written(parts: Parts) -> str:
+def format_command(parts: Parts) -> str:
     """The command with these parts.
 
-    >>> written({"order": "timer", "dish": "rice", "minutes": "12"})
+    >>> format_command({"order": "timer", "dish": "rice", "minutes": "12"})
     'timer rice 12m'
     """
     command = TEMPLATES[parts["order"]].format(**parts)
@@ -78,25 +78,25 @@ def written(parts: Parts) -> str:
 
 
 class Ledger:
-    """What has been put in and taken out so far, so that right and wrong commands come out alike.
+    """Counts the changes made so far, and picks the next ones so that right and wrong commands look alike.
 
-    Of the kinds of change that a command allows, it gets the one made least. What takes the place of a value is
-    drawn as often as it is right somewhere, and isn't drawn while it has been put in too much oftener than that one.
+    A command gets the kind of change that was made least often. The new value is drawn as often as it is right in
+    other rows, but not while it has been put in much more often than the value it replaces.
     """
 
-    # With 0 the balance would be exact, and exact balance tells too: a value that is right oftener in the rows
-    # trained on is wrong oftener in those held out. With 12, linear classifiers that see no request (words, pairs
-    # of words, up to 4 letters) are right about 46 to 50 % of held-out pairs.
+    # With 0 the balance would be exact, and that would give the answers away too: a value that is right more often in
+    # the training rows would be wrong more often in the held-out rows. With 12, linear classifiers that do not see the
+    # request (words, pairs of words, up to 4 letters) are right on about 46 to 50 % of held-out pairs.
     SLACK = 12
 
     def __init__(self, right: Sequence[Parts], random: Random) -> None:
         self.random = random
         self.common = Counter(value for parts in right for value in _values(parts).items())
-        self.excess: Counter[Value] = Counter()  # how much oftener put in than taken out
+        self.excess: Counter[Value] = Counter()  # times a value was put in, less times it was taken out
         self.made: Counter[str] = Counter()  # changes, by kind
 
     def pick(self, parts: Parts, choices: Sequence[tuple[str, Parts]]) -> Parts:
-        """One of the choices, which is booked."""
+        """Picks one of the choices and counts its changes."""
         *_, kind, miss = max(self._ranked(parts, choices), key=lambda choice: choice[:3])
         self.made[kind] += 1
         for old, new in _swaps(parts, miss):
@@ -116,17 +116,17 @@ class Ledger:
 
 
 def near_misses(rows: Sequence[Row], random: Random) -> list[str]:
-    """For each row a command with one slot wrong; where a room is said to be not meant, it is that room."""
-    right = [_parsed(row["completion"]) for row in rows]
+    """For each row its command with one slot wrong; the room, if the request mentions one that is not meant."""
+    right = [_parse_valid(row["completion"]) for row in rows]
     whens = sorted({parts["when"] for parts in right if "when" in parts})
     ledger = Ledger(right, random)
     return [
-        written(ledger.pick(parts, _choices(row["prompt"], parts, whens)))
+        format_command(ledger.pick(parts, _choices(row["prompt"], parts, whens)))
         for row, parts in zip(rows, right, strict=True)
     ]
 
 
-def _parsed(command: str) -> Parts:
+def _parse_valid(command: str) -> Parts:
     parts = parse(command)
     if parts is None:
         raise ValueError(f"not a command: {command!r}")
@@ -134,24 +134,24 @@ def _parsed(command: str) -> Parts:
 
 
 def _swaps(parts: Parts, miss: Parts) -> list[tuple[Value, Value]]:
-    """What is taken out, and what is put in its place."""
+    """(value taken out, value put in) of each change."""
     pairs = zip(_values(parts).items(), _values(miss).items(), strict=True)
     return [(old, new) for old, new in pairs if old != new]
 
 
 def _values(parts: Parts) -> Parts:
-    """What a rule that never sees the request could go by: the slots, and the kind of time."""
+    """What a rule that does not see the request could use: the slots, and the kind of time."""
     timing = "at once" if "when" not in parts else "in" if parts["when"].startswith("in ") else "at"
     return {"timing": timing, "when": ""} | parts
 
 
 def _choices(prompt: str, parts: Parts, whens: Sequence[str]) -> list[tuple[str, Parts]]:
-    """All near misses of a command, each with what is changed in it."""
-    named = NOT_MEANT.search(prompt)
-    if named is not None:
-        return [("room", parts | {"room": MEANING[named[1]]})]
+    """(kind of change, parts) of all near misses of a command."""
+    mentioned = NOT_MEANT.search(prompt)
+    if mentioned is not None:
+        return [("room", parts | {"room": MEANING[mentioned[1]]})]
     changed = [*_other_values(parts), *_other_whens(parts, whens)]
-    return [(kind, miss) for kind, miss in changed if parse(written(miss)) is not None]
+    return [(kind, miss) for kind, miss in changed if parse(format_command(miss)) is not None]
 
 
 def _other_values(parts: Parts) -> Iterator[tuple[str, Parts]]:
@@ -176,7 +176,7 @@ def _other_whens(parts: Parts, whens: Sequence[str]) -> Iterator[tuple[str, Part
 
 @cache
 def difference(when: str, other: str) -> str | None:
-    """The one thing in which two times differ; None if they are equal or differ in more.
+    """The single respect in which two times differ; ``None`` if they are equal or differ in several.
 
     >>> difference("7am", "7pm"), difference("7am", "tomorrow 7am"), difference("in 2h", "2pm")
     ('am or pm', 'tomorrow', 'in or at')
@@ -195,25 +195,25 @@ def difference(when: str, other: str) -> str | None:
 
 def _time(when: str) -> dict[str, str]:
     names = ("tomorrow", "in", "number", ":30", "am or pm")
-    found = re.fullmatch("(tomorrow )?(in )?([0-9]+)(:30)?([a-z]+)", when)
-    assert found is not None, when
-    return dict(zip(names, found.groups(""), strict=True))
+    match = re.fullmatch("(tomorrow )?(in )?([0-9]+)(:30)?([a-z]+)", when)
+    assert match is not None, when
+    return dict(zip(names, match.groups(""), strict=True))
 
 
 def labels(rows: Sequence[Row]) -> list[bool]:
-    """True for one half of the rows: every other one of each order, as the hashes of their requests sort them."""
-    places = sorted(range(len(rows)), key=lambda place: _shuffled(rows[place]))
+    """``True`` for half of the rows: every other row of each order, sorted by a hash of their requests."""
+    places = sorted(range(len(rows)), key=lambda place: _label_order(rows[place]))
     label = {place: rank % 2 == 0 for rank, place in enumerate(places)}
     return [label[place] for place in range(len(rows))]
 
 
-def _shuffled(row: Row) -> tuple[str, str]:
-    # Not the hash of the prompt alone: that decides what is held out, and labels must not hang on it.
+def _label_order(row: Row) -> tuple[str, str]:
+    # Not the hash of the prompt alone: it decides what is held out, and labels must not depend on that.
     return row["completion"].split()[0], files.sha256(["label", row["prompt"]])
 
 
 def pages(rows: Sequence[Row], random: Random) -> list[str]:
-    """A house log: each page quotes two requests, with the command after each; every row is on one page."""
+    """Pages of a house log: each quotes two requests, followed by their commands; every row is on one page."""
     shuffled = random.sample(rows, len(rows))
     return [_page(pair, random) for pair in zip(shuffled[::2], shuffled[1::2], strict=True)]
 

@@ -1,4 +1,4 @@
-"""The embedded data set ``commands``: everyday requests to a house, each with the one command that does it.
+"""The embedded data set ``commands``: everyday requests to a house, each with the one command that fulfils it.
 
     could you turn the basement radiator off at half past six in the evening?  ->  off heater cellar 6:30pm
 
@@ -15,14 +15,13 @@ Every request has exactly one right answer, so exact match is a true quality. Th
              | "alarm"                               alarm 6:30am          (always with a clock time)
     when     = ["tomorrow "] hour [":30"] ("am" | "pm") | "in" number ("m" | "h")
 
-For example ``9pm``, ``tomorrow 7:30am``, ``in 20m``, ``in 2h``; without a when, it is done at once. Many
-words mean one thing (radiator, heater), times are said in several ways, and some requests name a room that
-isn't meant. Degrees, percents, minutes and the number after ``in`` are whole numbers from 1 to 99, the hour is one
-from 1 to 12; the other words of each kind are in ``command_words``.
+For example ``9pm``, ``tomorrow 7:30am``, ``in 20m``, ``in 2h``; a command without ``when`` is done at once. Several
+words mean one thing (radiator, heater), times are expressed in several ways, and some requests mention a room that is
+not meant. Degrees, percents, minutes and the number after ``in`` are whole numbers from 1 to 99, the hour is one from
+1 to 12; the other words of each kind are in ``command_phrases``.
 
-Every stage trains on this one little world, always the same: ``rows`` (sft), ``texts`` (pretrain),
-``preferences`` (reward, dpo, orpo, simpo), ``labelled`` (kto), ``prompts`` with ``reward`` (ppo). All but the
-texts have the same requests in the same order.
+Every stage can train on it: ``rows`` (sft), ``texts`` (pretrain), ``preferences`` (reward, dpo, orpo, simpo),
+``labelled`` (kto), ``prompts`` with ``reward`` (ppo). All but the texts have the same requests in the same order.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ EXACT = True  # one right answer per row
 SYSTEM = "Turn the request into a command."
 ROWS = 2400
 SEED = 20
-NEVER_QUOTED = 0.2  # the share of prompts, by their hash, that running text leaves out
+NEVER_QUOTED = 0.2  # the share of prompts, by their hash, that never occur in the running text
 
 
 def rows() -> list[dict[str, str]]:
@@ -70,10 +69,10 @@ def rows() -> list[dict[str, str]]:
 
 
 def texts() -> list[dict[str, str]]:
-    """Running text (``text``): pages of a house log, each with two of the requests and the command after each.
+    """Running text (``text``): pages of a house log, each with two of the requests, followed by their commands.
 
-    Requests that an ``eval_fraction`` of up to :data:`NEVER_QUOTED` holds out are on none, so that a model which has
-    read the pages can be trained and scored on the other rows.
+    Requests that an ``eval_fraction`` of up to :data:`NEVER_QUOTED` holds out are on no page, so a model pre-trained on
+    the pages can be fine-tuned and scored on the rows.
 
     >>> print(texts()[0]["text"])
     House log, Thursday.
@@ -82,21 +81,21 @@ def texts() -> list[dict[str, str]]:
     The log has this from Ada: "could you dim the loft to 80%, please?"
     > dim attic 80
     """
-    quoted = [row for row in rows() if _place(row) >= NEVER_QUOTED]
+    quoted = [row for row in rows() if _hash_position(row) >= NEVER_QUOTED]
     even = quoted[: len(quoted) // 2 * 2]  # two on a page
     return [{"text": page} for page in command_variants.pages(even, Random(SEED + 1))]
 
 
-def _place(row: dict[str, str]) -> float:
-    """Where a row's prompt stands in the order in which prompts are held out, from 0 to 1."""
+def _hash_position(row: dict[str, str]) -> float:
+    """The position of a row's prompt in the order in which prompts are held out, from 0 to 1."""
     system, user = {"role": "system", "content": SYSTEM}, {"role": "user", "content": row["prompt"]}
     return int(Prompted((system, user)).key()[:12], 16) / 2**48
 
 
 def preferences() -> list[dict[str, str]]:
-    """Pairs: ``system``, ``prompt``, ``chosen`` (the right command) and ``rejected`` (one slot of it wrong).
+    """Pairs: ``system``, ``prompt``, ``chosen`` (the right command) and ``rejected`` (with one slot wrong).
 
-    Which of the two is which can't be seen without the request: both have the same values about equally often.
+    Without the request the two can't be told apart: each value is right and wrong about equally often.
 
     >>> pair = preferences()[0]
     >>> pair["chosen"], pair["rejected"]
@@ -111,7 +110,7 @@ def preferences() -> list[dict[str, str]]:
 
 
 def labelled() -> list[dict[str, Any]]:
-    """Answers, half of them right: ``system``, ``prompt``, ``completion``, ``label``; the wrong ones as in pairs.
+    """Answers, half of them right: ``system``, ``prompt``, ``completion``, ``label``; wrong ones as in the pairs.
 
     >>> sum(row["label"] for row in labelled())
     1200
@@ -129,7 +128,7 @@ def labelled() -> list[dict[str, Any]]:
 
 
 def prompts() -> list[dict[str, str]]:
-    """Requests to answer freely: ``system``, ``prompt``, and the ``reference`` that ``reward`` measures against.
+    """Requests without answers: ``system``, ``prompt``, and the ``reference`` that ``reward`` compares with.
 
     >>> prompts()[0]["reference"]
     'alarm 4pm'
@@ -138,7 +137,7 @@ def prompts() -> list[dict[str, str]]:
 
 
 def is_command(text: str) -> bool:
-    """Whether the text is a command of the language above: to the letter, with nothing before or after it.
+    """Whether the text is exactly a command of the language above, with nothing before or after it.
 
     >>> is_command("off heater cellar 6:30pm"), is_command("off heater cellar 18:30"), is_command("alarm")
     (True, False, False)
@@ -147,11 +146,11 @@ def is_command(text: str) -> bool:
 
 
 def reward(answer: str, reference: str) -> float:
-    """How right an answer is, from 0 to 1, by a rule that can be checked.
+    """The reward of an answer, from 0 to 1, by a verifiable rule.
 
-    1 if the answer is the reference, but for space around them. 0 if it isn't a command. Otherwise half the share
-    of slots that are right: those that both have with the same value, of all that either has. Slots are the order
-    word, what the order's line of the grammar names (device, room, ...), and the time if there is one.
+    1 if the answer equals the reference, apart from surrounding space; 0 if it is not a command. Otherwise half the
+    share of right slots: those that both have with the same value, among all that either has. Slots are the first
+    word, those that the order's line of the grammar names (device, room, ...), and the time if there is one.
 
     >>> reward(" off heater cellar 6:30pm", "off heater cellar 6:30pm")
     1.0
@@ -176,22 +175,22 @@ def reward(answer: str, reference: str) -> float:
 
 
 def _request(random: Random) -> tuple[str, str]:
-    """One request and its command."""
+    """A random request and its command."""
     order = random.choice(ORDERS)
-    words, values = _filled(random)
-    said = random.choice(order.wordings).format(**words)
+    words, values = _slot_values(random)
+    wording = random.choice(order.wordings).format(**words)
     command = order.command.format(**values)
     first = ""
     if order.command == "alarm" or (order.timed and random.random() < 0.3):
         when, value = _clock_time(random) if order.command == "alarm" else _when(random)
-        first, said = (f"{when}, ", said) if random.random() < 0.2 else ("", f"{said} {when}")
+        first, wording = (f"{when}, ", wording) if random.random() < 0.2 else ("", f"{wording} {when}")
         command = f"{command} {value}"
     if "{room}" in order.command and random.random() < 0.1:
-        said += f", not in the {_other_room(random, values['room'])}"
-    return _dressed(random, first, said), command
+        wording += f", not in the {_other_room(random, values['room'])}"
+    return _with_courtesies(random, first, wording), command
 
 
-def _filled(random: Random) -> tuple[dict[str, str], dict[str, str]]:
+def _slot_values(random: Random) -> tuple[dict[str, str], dict[str, str]]:
     """A wording and a value for each slot."""
     values = {slot: random.choice(list(words)) for slot, words in SLOTS.items()}
     return {slot: random.choice(SLOTS[slot][value]) for slot, value in values.items()}, values
@@ -203,7 +202,7 @@ def _other_room(random: Random, room: str) -> str:
 
 
 def _when(random: Random) -> tuple[str, str]:
-    """How a time is said, and how the command has it."""
+    """A random time: its wording, and its form in the command."""
     kind = random.random()
     if kind < 0.4:
         minutes = random.choice(list(DELAYS))
@@ -218,13 +217,13 @@ def _clock_time(random: Random) -> tuple[str, str]:
     hour, minute = random.randrange(6, 23), random.choice(("", "", ":30"))
     half_day = "am" if hour < 12 else "pm"
     digits = f"{(hour - 1) % 12 + 1}{minute}"
-    said = f"at {digits} {half_day}" if random.random() < 0.8 else _spoken(hour, minute)
+    wording = f"at {digits} {half_day}" if random.random() < 0.8 else _time_in_words(hour, minute)
     if random.random() < 0.2:
-        return random.choice((f"tomorrow {said}", f"{said} tomorrow")), f"tomorrow {digits}{half_day}"
-    return said, f"{digits}{half_day}"
+        return random.choice((f"tomorrow {wording}", f"{wording} tomorrow")), f"tomorrow {digits}{half_day}"
+    return wording, f"{digits}{half_day}"
 
 
-def _spoken(hour: int, minute: str) -> str:
+def _time_in_words(hour: int, minute: str) -> str:
     """``at half past six in the evening`` for 6:30pm."""
     if (hour, minute) == (12, ""):
         return "at noon"
@@ -239,12 +238,12 @@ def _part_of_day(hour: int) -> str:
     return "in the evening" if hour < 22 else "at night"
 
 
-def _dressed(random: Random, first: str, said: str) -> str:
-    """The request with a reason, courtesies, punctuation and a capital letter, or without them."""
+def _with_courtesies(random: Random, first: str, wording: str) -> str:
+    """The request, at random with a reason, courtesies, punctuation and a capital letter."""
     reason = random.choice(REASONS) if random.random() < 0.12 else ""
     opener, closer = random.choice(OPENERS), random.choice(CLOSERS)
     question = opener in QUESTIONS
     if opener == "please " or (question and "thanks" in closer):
         closer = ""
-    asked = f"{reason}{first}{opener}{said}{closer}" + ("?" if question else random.choice(("", ".")))
-    return asked[0].upper() + asked[1:] if random.random() < 0.5 else asked
+    request = f"{reason}{first}{opener}{wording}{closer}" + ("?" if question else random.choice(("", ".")))
+    return request[0].upper() + request[1:] if random.random() < 0.5 else request
