@@ -14,14 +14,14 @@ def by_pairs(good: np.ndarray, bad: np.ndarray) -> float:
     return float(((good[:, None] > bad[None, :]) + 0.5 * (good[:, None] == bad[None, :])).mean())
 
 
-def test_it_is_the_share_of_all_pairs_in_the_right_order_ties_half() -> None:
+def test_auc_is_the_share_of_pairs_in_the_right_order_ties_counting_half() -> None:
     dice = np.random.default_rng(0)
     for _ in range(20):
         good, bad = (dice.integers(0, 12, size=size) / 4 for size in dice.integers(1, 30, size=2))
         assert auc(good, bad) == by_pairs(good, bad)
 
 
-def test_it_is_scikit_learns_area_with_and_without_ties_and_weights() -> None:
+def test_auc_equals_scikit_learns_with_and_without_ties_and_weights() -> None:
     from sklearn.metrics import roc_auc_score
 
     dice = np.random.default_rng(1)
@@ -39,7 +39,7 @@ def test_a_score_that_is_not_a_number_ranks_above_every_number() -> None:
     assert auc([math.nan], [math.nan]) == 0.5
 
 
-def test_it_is_half_where_there_is_nothing_to_tell_apart() -> None:
+def test_auc_is_half_if_there_is_nothing_to_tell_apart() -> None:
     assert auc([], [1.0]) == auc([1.0], []) == auc([1.0], [1.0]) == 0.5
 
 

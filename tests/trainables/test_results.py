@@ -84,7 +84,7 @@ def test_a_damaged_record_names_the_file(tmp_path: Path, text: str) -> None:
         read_record(tmp_path)
 
 
-def test_a_record_refuses_what_is_no_number() -> None:
+def test_a_record_refuses_nan_and_infinity() -> None:
     for wrong in (
         {"quality": float("nan")},
         {"objective": float("inf")},
@@ -104,12 +104,12 @@ def test_a_resumed_trial_repeats_steps_and_the_later_value_counts(tmp_path: Path
 
 
 @pytest.mark.parametrize("cut", [1, 10, 30])
-def test_a_last_line_cut_short_is_left_out(tmp_path: Path, cut: int) -> None:
+def test_an_incomplete_last_line_is_skipped(tmp_path: Path, cut: int) -> None:
     folder = leave(tmp_path, make_record(), point(1, 3.0), point(2, 2.0)[:cut])
     assert [p["step"] for p in read_curve(folder)] == [1]
 
 
-def test_names_and_steps_are_told_apart_and_sorted(tmp_path: Path) -> None:
+def test_points_are_sorted_by_name_and_step(tmp_path: Path) -> None:
     lines = [point(10, 1.0), point(2, 2.0), point(2, -2.0, "objective")]
     found = [(p["name"], p["step"]) for p in read_curve(leave(tmp_path, make_record(), *lines))]
     assert found == [("objective", 2), ("train_loss", 2), ("train_loss", 10)]
@@ -175,7 +175,7 @@ def test_a_run_without_trials_has_empty_tables(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "trials.parquet").schema == SCHEMA
 
 
-def test_a_column_of_a_later_version_is_passed_over(tmp_path: Path) -> None:
+def test_a_column_of_a_later_version_is_ignored(tmp_path: Path) -> None:
     leave(tmp_path, make_record())
     write_tables(tmp_path)
     table = pq.read_table(tmp_path / "trials.parquet")
@@ -183,6 +183,6 @@ def test_a_column_of_a_later_version_is_passed_over(tmp_path: Path) -> None:
     assert results.read_run(tmp_path).records == [make_record()]
 
 
-def test_what_is_no_run_folder_is_told_so(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_that_is_no_run_folder_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no trials\.parquet here; is it a run folder"):
         read_run(tmp_path)

@@ -140,7 +140,7 @@ def test_every_command_is_a_sentence_of_the_language_in_the_docstring() -> None:
 @pytest.mark.parametrize(
     "command", ["off heater", "on lamp attic 21:00", "timer rice 12m 9pm", "dim hall", "alarm in"]
 )
-def test_what_the_docstring_does_not_allow_does_not_parse(command: str) -> None:
+def test_texts_that_the_grammar_does_not_allow_do_not_parse(command: str) -> None:
     assert COMMAND.fullmatch(command) is None
 
 
@@ -170,7 +170,7 @@ def test_a_command_has_a_time_exactly_if_its_request_has_one_and_the_same() -> N
         assert parts.get("when", parts.get("alarm_when")) == asked, row
 
 
-def test_a_request_that_rules_a_room_out_never_gets_that_room() -> None:
+def test_the_command_never_names_a_room_that_the_request_excludes() -> None:
     ruled_out = [row for row in ROWS if ", not in the " in row["prompt"]]
     assert len(ruled_out) > 50
     for row in ruled_out:
@@ -252,7 +252,7 @@ def test_every_right_and_every_wrong_answer_is_a_command() -> None:
         "sing jazz hall",
     ],
 )
-def test_what_only_resembles_a_command_is_none(text: str) -> None:
+def test_a_text_that_only_resembles_a_command_is_not_one(text: str) -> None:
     assert not commands.is_command(text)
 
 
@@ -352,7 +352,7 @@ def test_no_value_of_a_slot_tells_right_from_wrong() -> None:
     assert abs(with_time - wrong_with_time) < 0.02 * with_time
 
 
-def test_who_counts_the_words_of_other_pairs_cannot_tell_right_from_wrong() -> None:
+def test_word_counts_of_other_pairs_do_not_tell_right_from_wrong() -> None:
     """Naive Bayes over words and pairs of words, learned on four fifths of the pairs, is at chance on the last."""
     hits = 0.0
     for fold in range(5):
@@ -395,20 +395,20 @@ def test_the_place_of_a_row_does_not_tell_its_label() -> None:
     assert 0.46 < fmean(first == second for first, second in pairwise(labels)) < 0.54
 
 
-def test_the_rewards_worked_examples_hold_as_do_all_examples_of_the_module() -> None:
+def test_the_examples_in_the_docstrings_hold() -> None:
     for module in (commands, command_variants):
         found = doctest.testmod(module)
         assert found.attempted > 4
         assert found.failed == 0
 
 
-def test_only_the_right_answer_earns_all_of_the_reward_and_a_near_miss_less_than_half() -> None:
+def test_only_the_right_answer_earns_the_full_reward_and_a_near_miss_less_than_half() -> None:
     for pair in PAIRS:
         assert commands.reward(f" {pair['chosen']}\n", pair["chosen"]) == 1
         assert 0 < commands.reward(pair["rejected"], pair["chosen"]) < 0.5, pair
 
 
-def test_more_words_earn_no_reward_and_neither_does_one_answer_to_all() -> None:
+def test_neither_additional_words_nor_one_answer_to_all_requests_earn_a_reward() -> None:
     for first, second in pairwise(ROWS):
         right, other = first["completion"], second["completion"]
         for answer in (
@@ -424,7 +424,7 @@ def test_more_words_earn_no_reward_and_neither_does_one_answer_to_all() -> None:
         assert fmean(commands.reward(answer, row["completion"]) for row in ROWS) < 0.06, answer
 
 
-def test_a_reference_that_is_no_command_is_refused() -> None:
+def test_a_reference_that_is_not_a_command_is_refused() -> None:
     with pytest.raises(ValueError, match="not a command: 'hello'"):
         commands.reward("hello", "hello")
 

@@ -127,7 +127,7 @@ def test_openai_calls_with_arguments_as_json_are_read() -> None:
     assert found.prompt[1]["tool_calls"][0]["function"]["arguments"] == {"force": 3}
 
 
-def test_running_text_is_for_pre_training_alone() -> None:
+def test_running_text_is_only_for_pre_training() -> None:
     assert read({"text": "Once."}, Text) == Text("Once.")
     with pytest.raises(InvalidRow, match="running text"):
         read({"text": "Once."}, Conversation)
@@ -137,7 +137,7 @@ def test_running_text_is_for_pre_training_alone() -> None:
         read({"text": "  "}, Text)
 
 
-def test_the_columns_tags_and_format_that_are_given_win() -> None:
+def test_given_columns_tags_and_formats_take_precedence() -> None:
     row = {"a": "2 + 2?", "b": "4", "text": "decoy"}
     assert read(row, Conversation, given={"prompt": "a", "response": "b"}) == Conversation((USER,), "4")
     tagged = {"talk": [{"who": "me", "says": "2 + 2?"}, {"who": "it", "says": "4"}]}
@@ -170,7 +170,7 @@ COLUMNS = some.sampled_from(
     row=some.dictionaries(COLUMNS, VALUES, max_size=6),
     need=some.sampled_from([Text, Conversation, Preference, Labelled, Prompt]),
 )
-def test_any_row_is_read_or_refused_and_what_is_read_is_whole(row: dict[str, Any], need: type) -> None:
+def test_any_row_is_read_completely_or_refused(row: dict[str, Any], need: type) -> None:
     try:
         found = read(row, need)
     except (InvalidRow, SkippedRow):
@@ -291,7 +291,7 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
 # Several data sets, limits, held-out files
 
 
-def test_files_with_different_columns_are_aligned_each_for_itself(tmp_path: Path) -> None:
+def test_the_columns_of_each_file_are_detected_separately(tmp_path: Path) -> None:
     write(tmp_path, alpaca(20), "a.json")
     write(
         tmp_path,
@@ -308,7 +308,7 @@ def test_files_with_different_columns_are_aligned_each_for_itself(tmp_path: Path
     assert [note.split(" (")[0] for note in found.notes] == ["a.json: alpaca", "b.json: messages"]
 
 
-def test_max_samples_takes_so_many_of_each(tmp_path: Path) -> None:
+def test_max_samples_limits_the_rows_of_each_data_set(tmp_path: Path) -> None:
     for name in ("a.json", "b.json"):
         write(tmp_path, [{**row, "input": name} for row in alpaca()], name)
     names = tuple(str(tmp_path / name) for name in ("a.json", "b.json"))
@@ -327,7 +327,7 @@ def test_a_held_out_file_is_never_trained_on(tmp_path: Path) -> None:
     assert (len(found.train), found.overlap) == (30, 10)
 
 
-def test_eval_count_holds_out_so_many_prompts(tmp_path: Path) -> None:
+def test_eval_count_is_the_number_of_held_out_prompts(tmp_path: Path) -> None:
     write(tmp_path, alpaca(100))
     found = loading.load(DataConfig(train=str(tmp_path / "rows.json"), eval_count=20))
     assert (len(found.train), len(found.validation) + len(found.test)) == (80, 20)
@@ -370,7 +370,7 @@ def test_thoughts_are_kept_stripped_or_emptied(tmp_path: Path, how: Any, answer:
     assert {row.answer for row in found.train} == {answer}
 
 
-def test_data_that_changed_since_planning_are_refused(tmp_path: Path) -> None:
+def test_data_that_changed_since_planning_is_refused(tmp_path: Path) -> None:
     write(tmp_path, alpaca())
     config = DataConfig(train=str(tmp_path / "rows.json"), eval_fraction=0.5)
     planned = config.model_copy(update={"sha256": loading.load(config).sha256})
@@ -380,7 +380,7 @@ def test_data_that_changed_since_planning_are_refused(tmp_path: Path) -> None:
         loading.load(planned)
 
 
-def test_rows_that_nobody_can_read_leave_no_half_written_rows(
+def test_rows_that_cannot_be_read_leave_no_half_written_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
@@ -423,7 +423,7 @@ def test_a_hub_repositorys_files_are_chosen_by_its_card_else_by_their_names(
         chosen("hf:name")
 
 
-def test_a_hub_that_cannot_be_reached_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_an_unreachable_hub_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     from trainables.data.hub_datasets import HubDataset
 
     def refuse(self: HubDataset, offline: bool) -> Path:

@@ -63,27 +63,27 @@ def test_no_held_out_prompt_is_among_the_training_rows() -> None:
     assert not parts[1] & parts[2]
 
 
-def test_about_the_fraction_that_was_asked_for_is_held_out_half_for_each_part() -> None:
+def test_about_the_requested_fraction_is_held_out_half_for_each_part() -> None:
     train, validation, test = cut(some(4000), 0.2, None)
     assert len(train) == pytest.approx(3200, rel=0.03)
     assert len(validation) == pytest.approx(400, rel=0.15)
     assert len(test) == pytest.approx(400, rel=0.15)
 
 
-def test_rows_with_the_same_prompt_never_part() -> None:
+def test_rows_with_the_same_prompt_stay_together() -> None:
     rows = [ask(f"question {number % 50}", f"answer {number}") for number in range(500)]
     for part in cut(rows, 0.3, None):
         for prompt in {row.key() for row in part}:
             assert sum(row.key() == prompt for row in part) == 10
 
 
-def test_adding_rows_moves_none() -> None:
+def test_adding_rows_moves_no_other_row() -> None:
     before, after = cut(some(200), 0.3, None), cut(some(400), 0.3, None)
     for few, many in zip(before, after, strict=True):
         assert {row.answer for row in few} <= {row.answer for row in many}
 
 
-def test_a_greater_fraction_holds_out_more_and_keeps_what_was_held_out() -> None:
+def test_a_larger_fraction_holds_out_more_rows_and_keeps_those_that_were_held_out() -> None:
     assert {row.answer for row in cut(some(400), 0.1, None)[2]} <= {
         row.answer for row in cut(some(400), 0.3, None)[2]
     }
@@ -113,7 +113,7 @@ def test_eval_rows_keeps_the_same_answers_to_one_prompt_too() -> None:
     assert sorted(map(len, forwards)) == [0, 0, 3]
 
 
-def test_eval_rows_leaves_the_training_rows_alone() -> None:
+def test_eval_rows_does_not_change_the_training_rows() -> None:
     assert cut(some(100), 0.3, 1)[0] == cut(some(100), 0.3, None)[0]
 
 
@@ -157,7 +157,7 @@ def test_a_line_separator_inside_a_text_does_not_end_a_line_of_jsonl(tmp_path: P
     assert all("\u2028" in row.prompt[0]["content"] for row in found)
 
 
-def test_alpaca_joins_instruction_and_input_with_a_newline_and_skips_what_is_empty(tmp_path: Path) -> None:
+def test_alpaca_joins_instruction_and_input_with_a_newline_and_skips_empty_ones(tmp_path: Path) -> None:
     rows = [
         {"instruction": f"Translate {number}.", "input": "bonjour" if number % 2 else "", "output": "hello"}
         for number in range(40)
@@ -187,12 +187,12 @@ def test_a_system_text_becomes_the_first_message(tmp_path: Path) -> None:
         assert row.prompt[0] == {"role": "system", "content": "Be brief."}
 
 
-def test_the_embedded_data_set_has_one_right_answer_and_a_file_may_not(tmp_path: Path) -> None:
+def test_the_embedded_data_set_is_exact_and_a_file_is_not(tmp_path: Path) -> None:
     assert loading.load(DataConfig(train=commands.NAME)).exact
     assert not loading.load(DataConfig(train=str(write_lines(tmp_path / "rows.jsonl", pairs())))).exact
 
 
-def test_the_hash_is_of_the_rows_and_not_of_the_path(tmp_path: Path) -> None:
+def test_the_hash_depends_on_the_rows_and_not_on_the_path(tmp_path: Path) -> None:
     digests = [
         loading.load(
             DataConfig(train=str(write_lines(tmp_path / name, pairs())), eval_fraction=fraction)
@@ -244,7 +244,7 @@ def message(role: str, content: Any) -> dict[str, Any]:
         ({"prompt": "x", "completion": "y", "tools": "a hammer"}, "expected JSON"),
     ],
 )
-def test_a_row_of_the_wrong_shape_is_named_with_its_file(tmp_path: Path, row: Any, what: str) -> None:
+def test_the_error_for_a_row_of_the_wrong_shape_names_its_file(tmp_path: Path, row: Any, what: str) -> None:
     path = tmp_path / "rows.json"
     path.write_text(json.dumps(broken(row), indent=1))
     with pytest.raises(DataError, match=r"^rows.json:\d+: .*" + what):
@@ -281,13 +281,13 @@ def test_a_row_with_nothing_to_learn_is_left_out_counted_and_named(
 
 
 @pytest.mark.parametrize(("row", "why"), EMPTY)
-def test_strict_makes_it_an_error(tmp_path: Path, row: Any, why: str) -> None:
+def test_with_strict_a_row_with_nothing_to_learn_is_an_error(tmp_path: Path, row: Any, why: str) -> None:
     path = write_lines(tmp_path / "rows.jsonl", broken(row))
     with pytest.raises(DataError, match=r"^rows\.jsonl:3: .*strict: false"):
         loading.load(DataConfig(train=str(path), eval_fraction=0.5, strict=True))
 
 
-def test_when_every_row_is_left_out_the_error_says_why(tmp_path: Path) -> None:
+def test_the_error_says_why_every_row_was_left_out(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "rows.jsonl", [{"prompt": "x", "completion": ""}] * 40)
     with pytest.raises(
         DataError, match=r"holds no rows.*40 of 40 rows left out: 40 because its answer is empty"
@@ -295,7 +295,7 @@ def test_when_every_row_is_left_out_the_error_says_why(tmp_path: Path) -> None:
         read(path)
 
 
-def test_a_line_that_is_not_json_is_named_with_its_number(tmp_path: Path) -> None:
+def test_the_error_for_a_line_that_is_not_json_has_its_number(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n\n{"prompt": "a"\n')
     with pytest.raises(DataError, match=r"rows.jsonl:3: broken JSON at column"):
@@ -303,7 +303,7 @@ def test_a_line_that_is_not_json_is_named_with_its_number(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.csv", "rows.parquet"])
-def test_a_file_that_is_something_else_is_named(tmp_path: Path, name: str) -> None:
+def test_the_error_says_what_a_file_without_rows_is_instead(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"\xff\xfe\x00\x81 not what its name says")
     with pytest.raises(DataError, match=name):
@@ -327,13 +327,13 @@ def test_a_file_without_rows_says_so(tmp_path: Path, name: str, text: str, what:
         read(path)
 
 
-def test_a_folder_of_one_kind_and_a_glob_are_data_sets(tmp_path: Path) -> None:
+def test_a_folder_of_files_of_one_type_and_a_pattern_are_data_sets(tmp_path: Path) -> None:
     for number in range(3):
         write_lines(tmp_path / f"part-{number}.jsonl", pairs()[number * 13 : number * 13 + 13])
     assert len(read(tmp_path)) == len(read(tmp_path / "part-*.jsonl")) == 39
 
 
-def test_a_missing_file_is_named_beside_the_embedded_data_set(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_mentions_the_embedded_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no file .*nowhere.jsonl; give a path, or 'commands'"):
         read(tmp_path / "nowhere.jsonl")
 

@@ -92,7 +92,7 @@ def as_table(content: list[dict[str, Any]], header: list[str], path: Path) -> Pa
         ("rows.NDJSON", "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS)),
     ],
 )
-def test_rows_read_back_from_every_shape_of_json(tmp_path: Path, name: str, text: str, packed: str) -> None:
+def test_rows_are_read_from_every_shape_of_json(tmp_path: Path, name: str, text: str, packed: str) -> None:
     assert rows(written(tmp_path / (name + packed), text)) == ROWS
     assert rows(written(tmp_path / (name + packed), "\ufeff" + text)) == ROWS
 
@@ -102,7 +102,7 @@ def test_rows_read_back_from_every_shape_of_json(tmp_path: Path, name: str, text
     ("name", "how"),
     [("a.parquet", "parquet"), ("a.arrow", "file"), ("a.arrow", "stream"), ("a.feather", "feather")],
 )
-def test_rows_read_back_from_column_files(tmp_path: Path, name: str, how: str, packed: str) -> None:
+def test_rows_are_read_from_files_with_columns(tmp_path: Path, name: str, how: str, packed: str) -> None:
     content = [{"text": f"row {n}", "n": n, "tags": ["a"] * (n % 3)} for n in range(700)]
     path = written(tmp_path / (name + packed), table_bytes(pa.Table.from_pylist(content), how))
     assert rows(path) == content
@@ -110,7 +110,7 @@ def test_rows_read_back_from_column_files(tmp_path: Path, name: str, how: str, p
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
-def test_a_cell_that_looks_like_a_formula_or_a_number_stays_the_text_it_is(tmp_path: Path, name: str) -> None:
+def test_a_cell_that_looks_like_a_formula_or_a_number_stays_text(tmp_path: Path, name: str) -> None:
     content = [{"a": "=1+1", "b": "@SUM(A1)"}, {"a": "007", "b": 'x,\t"y"\r\nz'}, {"a": "", "b": "-1"}]
     path = as_table(content, ["a", "b"], tmp_path / name)
     assert rows(path) == content
@@ -132,7 +132,7 @@ def test_a_row_knows_its_line_and_on_a_shared_line_its_number(tmp_path: Path) ->
     assert places(written(tmp_path / "a.jsonl", "{}\n\n{}")) == ["a.jsonl:1", "a.jsonl:3"]
 
 
-def test_numbers_and_words_are_whole_wherever_a_piece_ends(tmp_path: Path, monkeypatch: Any) -> None:
+def test_numbers_and_words_are_read_whole_wherever_a_piece_ends(tmp_path: Path, monkeypatch: Any) -> None:
     content = [12345.678e-12, True, 'a\\"\u00e9\U0001f600', -0.0, None, {"k": [123456789, {}]}, 10**30]
     path = written(tmp_path / "a.json", json.dumps(content) + " " * 40)
     for size in (1, 2, 3, 7, 50):
@@ -141,14 +141,14 @@ def test_numbers_and_words_are_whole_wherever_a_piece_ends(tmp_path: Path, monke
         assert rows(path) == content
 
 
-def test_json_lines_of_conversations_are_rows_though_they_hold_one_list(tmp_path: Path) -> None:
+def test_json_lines_of_conversations_are_rows_although_each_holds_one_list(tmp_path: Path) -> None:
     row = {"messages": [{"role": "user", "content": "hi"}]}
     assert rows(written(tmp_path / "one.json", json.dumps(row))) == [row]
     assert rows(written(tmp_path / "two.json", f"{json.dumps(row)}\n{json.dumps(row)}\n")) == [row, row]
     assert rows(written(tmp_path / "tags.json", '{"tags": ["x"], "prompt": "a"}\n' * 2))[1]["tags"] == ["x"]
 
 
-def test_rows_that_are_no_objects_are_left_to_the_caller(tmp_path: Path) -> None:
+def test_rows_that_are_not_objects_are_passed_on(tmp_path: Path) -> None:
     assert rows(written(tmp_path / "a.json", '[1, "x", [2]]')) == [1, "x", [2]]
     assert rows(written(tmp_path / "a.jsonl", '1\n"x"\n[2]')) == [1, "x", [2]]
 
@@ -230,11 +230,13 @@ def test_a_large_array_passes_through_little_memory(tmp_path: Path) -> None:
         ("a.xlsx", "PK", "known: .json, .jsonl"),
     ],
 )
-def test_a_bad_file_is_refused_with_its_place(tmp_path: Path, name: str, content: Any, said: str) -> None:
+def test_a_faulty_file_is_refused_with_the_place_of_the_fault(
+    tmp_path: Path, name: str, content: Any, said: str
+) -> None:
     assert said in wrong(written(tmp_path / name, content))
 
 
-def test_columns_without_rows_and_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_columns_without_rows_and_columns_with_the_same_name_are_refused(tmp_path: Path) -> None:
     empty = pa.table({"a": pa.array([], pa.string())})
     assert "holds no rows" in wrong(written(tmp_path / "a.parquet", table_bytes(empty, "parquet")))
     double = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
@@ -243,7 +245,7 @@ def test_columns_without_rows_and_columns_of_one_name_are_refused(tmp_path: Path
     assert "no columns" in wrong(written(tmp_path / "b.parquet", table_bytes(none, "parquet")))
 
 
-def test_the_rows_before_a_fault_are_given_first(tmp_path: Path) -> None:
+def test_the_rows_before_a_fault_are_read(tmp_path: Path) -> None:
     stream = readers.read_rows(written(tmp_path / "a.jsonl", '{"a": 1}\nbroken'))
     assert next(stream).values == {"a": 1}
     with pytest.raises(DataError, match=r"a\.jsonl:2"):
@@ -278,12 +280,12 @@ def test_a_row_may_be_as_long_as_the_limit_and_no_longer(tmp_path: Path) -> None
         assert "longer than 1,000 bytes" in wrong(written(tmp_path / name, longer), SMALL)
 
 
-def test_a_quote_left_open_does_not_swallow_the_file(tmp_path: Path) -> None:
+def test_an_open_quote_does_not_swallow_the_file(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", 'a,b\n1,"2\n' + "3,4\n" * 1000)
     assert "a.csv:2: the row that begins here is longer" in wrong(path, SMALL)
 
 
-def test_what_an_object_keeps_beside_its_rows_is_bounded(tmp_path: Path) -> None:
+def test_an_object_may_hold_only_so_much_beside_its_rows(tmp_path: Path) -> None:
     text = "{" + ", ".join(f'"{n}": {n}' for n in range(2000)) + "}"
     assert "the object is longer" in wrong(written(tmp_path / "a.json", text), SMALL)
 
@@ -295,20 +297,20 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path, name: str, packed: str)
     assert "decompression bomb" in wrong(path, SMALL)
 
 
-def test_a_table_that_packs_too_well_is_a_bomb_too(tmp_path: Path) -> None:
+def test_a_table_that_compresses_too_well_is_refused_as_a_bomb_too(tmp_path: Path) -> None:
     table = pa.table({"a": ["x" * 100] * 10_000})
     assert "decompression bomb" in wrong(
         written(tmp_path / "a.parquet", table_bytes(table, "parquet")), SMALL
     )
 
 
-def test_a_small_file_may_pack_as_well_as_it_likes(tmp_path: Path) -> None:
+def test_a_small_file_may_have_any_compression_ratio(tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt.gz", b"a\n" * 900)
     assert len(rows(path, SMALL)) == 900
 
 
 @pytest.mark.parametrize("packed", [".gz", ".zst"])
-def test_a_packed_file_that_is_cut_off_or_damaged_is_refused(tmp_path: Path, packed: str) -> None:
+def test_a_compressed_file_that_is_cut_off_or_damaged_is_refused(tmp_path: Path, packed: str) -> None:
     path = written(tmp_path / f"a.jsonl{packed}", b"".join(b'{"a": %d}\n' % (n * n) for n in range(5000)))
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
@@ -317,14 +319,14 @@ def test_a_packed_file_that_is_cut_off_or_damaged_is_refused(tmp_path: Path, pac
     assert "damaged or cut off" in wrong(path)
 
 
-def test_two_packed_files_joined_are_one(tmp_path: Path) -> None:
+def test_two_compressed_files_joined_are_read_as_one(tmp_path: Path) -> None:
     for packed in (".gz", ".zst"):
         path = written(tmp_path / f"a.txt{packed}", "one\n")
         path.write_bytes(path.read_bytes() * 2)
         assert rows(path) == [{"text": "one"}] * 2
 
 
-def test_a_file_that_may_not_be_read_is_a_data_error(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_file_without_read_permission_is_a_data_error(tmp_path: Path, monkeypatch: Any) -> None:
     path = written(tmp_path / "a.jsonl", "{}")
 
     def deny(*_: Any) -> Any:
@@ -345,7 +347,7 @@ def test_a_pipe_a_folder_and_a_missing_file_are_not_waited_for(tmp_path: Path) -
 # Which files
 
 
-def test_the_kind_is_told_by_the_name_whatever_it_is_packed_in() -> None:
+def test_the_type_of_a_file_is_detected_from_its_name_compressed_or_not() -> None:
     assert [
         data_files.data_suffix(name) for name in ("a.jsonl.gz", "a.CSV", Path("x/a.parquet.zst"), "a.json")
     ] == [
@@ -359,7 +361,7 @@ def test_the_kind_is_told_by_the_name_whatever_it_is_packed_in() -> None:
     ] * 5
 
 
-def test_a_file_stands_for_itself_and_a_folder_for_its_data(tmp_path: Path) -> None:
+def test_a_file_stands_for_itself_and_a_folder_for_its_data_files(tmp_path: Path) -> None:
     for name in (
         "b.jsonl",
         "a.jsonl.gz",
@@ -389,7 +391,7 @@ def test_a_pattern_stands_for_its_matches(tmp_path: Path) -> None:
         names("*.md")
 
 
-def test_a_folder_of_several_kinds_lists_them(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_with_several_types_of_files_lists_them(tmp_path: Path) -> None:
     written(tmp_path / "a.csv", "a")
     written(tmp_path / "a.jsonl", "{}")
     with pytest.raises(DataError, match=r"several types: \.csv, \.jsonl; choose one"):
@@ -404,7 +406,7 @@ def test_rows_of_a_file_and_its_compressed_copy_do_not_count_twice(tmp_path: Pat
             data_files.find_data_files(path)
 
 
-def test_a_folder_without_data_says_where_there_is_some(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_without_data_names_subfolders_with_some(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data files in this folder; put files there"):
         data_files.find_data_files(tmp_path)
     written(tmp_path / "data" / "train.parquet", "x")
@@ -412,7 +414,7 @@ def test_a_folder_without_data_says_where_there_is_some(tmp_path: Path) -> None:
         data_files.find_data_files(tmp_path)
 
 
-def test_a_misspelt_path_names_the_nearest(tmp_path: Path) -> None:
+def test_the_error_for_a_misspelt_path_suggests_the_nearest(tmp_path: Path) -> None:
     written(tmp_path / "data" / "train.jsonl", "{}")
     with pytest.raises(DataError, match=r"did you mean .*data/train\.jsonl\?"):
         data_files.find_data_files(tmp_path / "data" / "trian.jsonl")
@@ -427,7 +429,7 @@ def test_a_misspelt_path_names_the_nearest(tmp_path: Path) -> None:
         data_files.find_data_files(tmp_path / ("x" * 300))
 
 
-def test_a_bare_name_is_looked_for_here(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_bare_name_is_looked_up_in_the_current_folder(tmp_path: Path, monkeypatch: Any) -> None:
     written(tmp_path / "train.jsonl", "{}")
     monkeypatch.chdir(tmp_path)
     assert data_files.find_data_files(Path("train.jsonl")) == [Path("train.jsonl")]
@@ -455,7 +457,7 @@ PACKED = st.sampled_from(["", ".gz", ".zst"])
 
 @QUICK
 @given(content=JSON_ROWS, indent=st.sampled_from([None, 0, 2]), ascii_only=st.booleans(), packed=PACKED)
-def test_any_rows_read_back_from_a_json_array(
+def test_any_rows_round_trip_through_a_json_array(
     tmp_path: Path, content: Any, indent: Any, ascii_only: bool, packed: str
 ) -> None:
     text = json.dumps(content, indent=indent, ensure_ascii=ascii_only)
@@ -467,7 +469,7 @@ def test_any_rows_read_back_from_a_json_array(
 @given(
     content=JSON_ROWS, ascii_only=st.booleans(), packed=PACKED, end=st.sampled_from(["\n", "\r\n", "\n\n"])
 )
-def test_any_rows_read_back_from_json_lines(
+def test_any_rows_round_trip_through_json_lines(
     tmp_path: Path, content: Any, ascii_only: bool, packed: str, end: str
 ) -> None:
     text = "".join(json.dumps(row, ensure_ascii=ascii_only) + end for row in content)
@@ -484,7 +486,9 @@ def test_any_rows_read_back_from_json_lines(
     data=st.data(),
     name=st.sampled_from(["a.csv", "a.tsv"]),
 )
-def test_any_texts_read_back_from_a_table(tmp_path: Path, header: list[str], data: Any, name: str) -> None:
+def test_any_texts_round_trip_through_a_table(
+    tmp_path: Path, header: list[str], data: Any, name: str
+) -> None:
     cells = st.fixed_dictionaries(dict.fromkeys(header, TEXTS))
     content = data.draw(st.lists(cells, min_size=1, max_size=5))
     assert rows(as_table(content, header, tmp_path / name)) == content
@@ -502,7 +506,7 @@ def test_any_texts_read_back_from_a_table(tmp_path: Path, header: list[str], dat
     how=st.sampled_from(["parquet", "file", "stream", "feather"]),
     packed=PACKED,
 )
-def test_any_rows_read_back_from_columns(tmp_path: Path, content: Any, how: str, packed: str) -> None:
+def test_any_rows_round_trip_through_columns(tmp_path: Path, content: Any, how: str, packed: str) -> None:
     schema = pa.schema({"text": pa.string(), "n": pa.int64(), "x": pa.list_(pa.string())})
     suffix = {"parquet": ".parquet", "feather": ".feather"}.get(how, ".arrow")
     path = tmp_path / f"a{suffix}{packed}"
@@ -519,9 +523,7 @@ JSON_LIKE = st.text(st.sampled_from(list('[]{}",:\\ue018dtrN-.\n \0\ufeffé')), 
 
 @settings(QUICK, max_examples=100)
 @given(content=JSON_ROWS, data=st.data(), piece=st.integers(1, 9))
-def test_a_json_array_means_what_python_says_it_means(
-    tmp_path: Path, content: Any, data: Any, piece: int
-) -> None:
+def test_a_json_array_is_read_as_python_reads_it(tmp_path: Path, content: Any, data: Any, piece: int) -> None:
     text = json.dumps(content, indent=data.draw(st.sampled_from([None, 1])), ensure_ascii=False)
     cut = st.integers(1, len(text))
     text = text[: data.draw(cut)] + data.draw(st.sampled_from([*'[]{}",:1e-.', ""])) + text[data.draw(cut) :]
@@ -543,7 +545,7 @@ def test_a_json_array_means_what_python_says_it_means(
 @given(
     content=st.binary(max_size=60) | JSON_LIKE, name=st.sampled_from(["a", "a.gz", "a.zst"]), data=st.data()
 )
-def test_any_bytes_are_read_or_refused_and_nothing_else(
+def test_any_bytes_are_read_or_refused_with_a_data_error(
     tmp_path: Path, content: bytes, name: str, data: Any
 ) -> None:
     suffix = data.draw(st.sampled_from(data_files.DATA_SUFFIXES))
@@ -567,5 +569,5 @@ def test_a_good_file_with_some_bytes_changed_is_read_or_refused(tmp_path: Path, 
     reads_or_says_why(path)
 
 
-def test_every_kind_that_is_known_has_a_reader() -> None:
+def test_every_known_type_of_file_has_a_reader() -> None:
     assert tuple(readers.READERS) == data_files.DATA_SUFFIXES

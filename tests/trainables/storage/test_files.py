@@ -15,7 +15,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_is_not_there_until_it_is_whole(tmp_path: Path) -> None:
+def test_a_file_does_not_exist_until_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "deeper" / "record.json"
     with files.atomic(path) as temporary:
         temporary.write_text("whole")
@@ -24,7 +24,7 @@ def test_a_file_is_not_there_until_it_is_whole(tmp_path: Path) -> None:
     assert names(path.parent) == ["record.json"]
 
 
-def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_text("old")
     with pytest.raises(ZeroDivisionError), files.atomic(path) as temporary:
@@ -33,7 +33,7 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path
     assert names(tmp_path) == ["record.json"]
 
 
-def test_a_folder_takes_the_place_of_the_old_one_once_it_is_whole(tmp_path: Path) -> None:
+def test_a_folder_replaces_the_old_one_once_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "model"
     path.mkdir()
     (path / "old").touch()
@@ -45,7 +45,7 @@ def test_a_folder_takes_the_place_of_the_old_one_once_it_is_whole(tmp_path: Path
     assert names(tmp_path) == ["model"]
 
 
-def test_a_folder_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_failed_write_of_a_folder_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "model"
     path.mkdir()
     (path / "old").touch()
@@ -68,7 +68,7 @@ def test_equal_values_have_equal_hashes_whatever_the_order_of_their_keys() -> No
     assert files.sha256("") == hashlib.sha256(b'""').hexdigest()
 
 
-def test_a_file_is_hashed_and_a_folder_weighed_by_its_bytes(tmp_path: Path) -> None:
+def test_a_file_is_hashed_by_its_bytes_and_a_folders_size_is_their_number(tmp_path: Path) -> None:
     (tmp_path / "deeper").mkdir()
     (tmp_path / "a").write_bytes(b"abc")
     (tmp_path / "deeper" / "b").write_bytes(bytes(1000))

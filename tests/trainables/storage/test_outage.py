@@ -42,18 +42,20 @@ def wrapped() -> RuntimeError:
         (ValueError("the loss is nan"), False),
     ],
 )
-def test_storages_doing_is_told_from_the_trials(tmp_path: Path, error: Exception, expected: bool) -> None:
+def test_failures_of_the_storage_are_distinguished_from_those_of_the_trial(
+    tmp_path: Path, error: Exception, expected: bool
+) -> None:
     assert (outage.storage_failure(error, tmp_path) is not None) is expected
 
 
-def test_whatever_went_wrong_it_is_storages_doing_where_nothing_can_be_written(tmp_path: Path) -> None:
+def test_any_error_counts_as_a_storage_failure_while_nothing_can_be_written(tmp_path: Path) -> None:
     gone = tmp_path / "unmounted"
     assert str(gone) in (outage.storage_failure(ValueError("strange"), gone) or "")
     assert outage.write_failure(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_is_waited_for_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_is_waited_for_but_not_forever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outage, "PAUSE_SECONDS", 0.01)
     folder, looks = tmp_path / "later", []
 
@@ -73,7 +75,7 @@ def config(tiny_model: Path, tmp_path: Path) -> TrialConfig:
     return make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), steps=6, save_steps=2)
 
 
-def test_a_trial_that_cannot_write_is_no_failed_row(
+def test_a_trial_that_cannot_write_gets_no_failed_record(
     config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lifecycle, "_save", no_space)
@@ -82,7 +84,7 @@ def test_a_trial_that_cannot_write_is_no_failed_row(
     assert read_record(tmp_path / "trials" / config.trial_id()) is None
 
 
-def test_a_worker_goes_on_with_it_from_its_checkpoint_once_there_is_room(
+def test_a_worker_resumes_the_trial_from_its_checkpoint_once_it_can_write(
     config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = run(config, tmp_path / "peace")
@@ -109,7 +111,7 @@ def test_a_worker_goes_on_with_it_from_its_checkpoint_once_there_is_room(
 # Checkpoints
 
 
-def test_a_checkpoint_that_was_cut_short_is_none(config: TrialConfig, tmp_path: Path) -> None:
+def test_an_incomplete_checkpoint_is_not_used(config: TrialConfig, tmp_path: Path) -> None:
     run(config, tmp_path)
     folder = tmp_path / "trials" / config.trial_id()
     newest, progress = last_checkpoint(folder) or (folder, None)

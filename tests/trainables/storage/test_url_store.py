@@ -29,7 +29,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, server: None) -> Store
     return Store(f"{request.param}://{places[request.param]}/{secrets.token_hex(4)}", patience=1)
 
 
-def test_what_is_written_is_read_and_listed_with_its_size(store: Store) -> None:
+def test_a_written_file_is_read_and_listed_with_its_size(store: Store) -> None:
     store.write("trials/a/record.json", b"{}")
     store.write("spec.yaml", b"name: tiny")
     assert store.read("spec.yaml") == b"name: tiny"
@@ -41,19 +41,19 @@ def test_what_is_written_is_read_and_listed_with_its_size(store: Store) -> None:
     assert abs((store.list()["spec.yaml"].modified or 0) - time.time()) < 60
 
 
-def test_what_is_not_there_is_none_and_an_empty_list(store: Store) -> None:
+def test_a_missing_file_is_none_and_a_missing_folder_an_empty_list(store: Store) -> None:
     assert store.read("nothing") is None
     assert store.list() == {}
     assert store.list("trials/a") == {}
     store.remove(["nothing"])
 
 
-def test_a_folder_is_not_what_begins_like_its_name(store: Store) -> None:
+def test_a_folder_does_not_include_names_that_only_begin_like_it(store: Store) -> None:
     store.write("trials/ab/record.json", b"{}")
     assert store.list("trials/a") == {}
 
 
-def test_what_is_pushed_is_pulled_as_it_was(store: Store, tmp_path: Path) -> None:
+def test_pushed_files_are_pulled_unchanged(store: Store, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     (here / "model").mkdir(parents=True)
     (here / "model" / "weights").write_bytes(bytes(range(256)) * 100)
@@ -67,7 +67,9 @@ def test_what_is_pushed_is_pulled_as_it_was(store: Store, tmp_path: Path) -> Non
     assert abs((there / "record.json").stat().st_mtime - written) < 1
 
 
-def test_a_large_file_goes_from_disk(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_is_sent_from_disk(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(url_store, "SMALL_BYTES", 10)
     (tmp_path / "large").write_bytes(b"x" * 100_000)
     store.push(tmp_path, ["large"])
@@ -75,7 +77,7 @@ def test_a_large_file_goes_from_disk(store: Store, tmp_path: Path, monkeypatch: 
     assert list(store.list()) == ["large"]
 
 
-def test_a_file_that_is_not_here_cannot_be_pushed(store: Store, tmp_path: Path) -> None:
+def test_a_missing_local_file_cannot_be_pushed(store: Store, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         store.push(tmp_path, ["nothing"])
 
@@ -88,9 +90,7 @@ def test_only_the_first_creates_a_file(store: Store) -> None:
     assert store.create(".lock", b"two")
 
 
-def test_of_two_who_create_a_file_at_once_the_store_lets_one(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_one_of_two_concurrent_creates_succeeds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write(".lock", b"one")
     looked = iter([None])
     read = store.read
@@ -112,7 +112,7 @@ class Failing:
         return getattr(self.fs, name)
 
 
-def test_what_fails_for_a_while_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_fails_for_a_while_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(url_store, "PAUSES", (0.01, 0.02))
     store = Store("memory://again")
     store._fs = Failing(store._fs, 5, OSError(errno.EIO, "503 Slow Down"))
@@ -120,7 +120,9 @@ def test_what_fails_for_a_while_is_tried_again(monkeypatch: pytest.MonkeyPatch) 
     assert store.read("a") == b"1"
 
 
-def test_what_goes_on_failing_says_where_what_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_call_that_keeps_failing_says_where_what_and_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(url_store, "PAUSES", (0.01, 0.02))
     store = Store("memory://never", patience=0.1)
     store._fs = Failing(store._fs, 1000, RuntimeError("no credentials.\nmore of it"))
@@ -172,7 +174,7 @@ def test_patience_that_is_limited_ends_a_call_under_way(monkeypatch: pytest.Monk
     assert clock.pauses == [0.5, 1, 2, 4, 8]
 
 
-def test_whoever_is_interrupted_does_not_wait_for_a_store_that_fails(tmp_path: Path) -> None:
+def test_an_interrupt_does_not_wait_for_a_store_that_fails(tmp_path: Path) -> None:
     store = Store("memory://interrupted", patience=1)
     store._fs = Failing(store._fs, 1000, OSError(errno.EIO, "503"))
     for name in ("a", "b"):
@@ -200,12 +202,12 @@ def test_a_full_disk_is_not_waited_for(tmp_path: Path) -> None:
         store.pull(["a"], tmp_path)
 
 
-def test_a_bucket_that_is_not_there_is_said(server: None) -> None:
+def test_the_error_for_a_missing_bucket_says_so(server: None) -> None:
     with pytest.raises(StorageError, match="bucket does not exist"):
         Store("s3://no-such-bucket/runs", patience=1).write("a", b"")
 
 
-def test_a_cut_download_is_tried_again(tmp_path: Path) -> None:
+def test_an_incomplete_download_is_retried(tmp_path: Path) -> None:
     store = Store("memory://cut", patience=0.1)
     store.write("a", b"12")
     with pytest.raises(StorageError, match="2 of 3 bytes arrived"):
@@ -221,13 +223,13 @@ def test_a_cut_download_is_tried_again(tmp_path: Path) -> None:
         ("nope://bucket/runs", "Protocol not known: nope; give a path, s3://, gs://"),
     ],
 )
-def test_a_url_that_cannot_be_used_is_refused_with_what_to_do(url: str, said: str) -> None:
+def test_the_error_for_an_unusable_url_says_what_to_do(url: str, said: str) -> None:
     with pytest.raises(ValueError, match=said) as found:
         Store(url)
     assert "secret" not in str(found.value)
 
 
-def test_a_missing_package_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     import fsspec
 
     def missing(*arguments: Any, **options: Any) -> None:

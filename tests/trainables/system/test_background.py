@@ -35,7 +35,7 @@ def test_a_throttle_that_waits_first_is_due_only_after_an_interval(clock):
     assert not throttle.due()
 
 
-def test_a_limited_function_is_called_with_its_arguments_when_it_is_due_and_else_not_at_all(clock):
+def test_a_limited_function_is_called_with_its_arguments_only_when_it_is_due(clock):
     said = []
     say = Throttle(60.0).limit(lambda text, mark="": said.append(text + mark))
     say("first", mark="!")

@@ -213,7 +213,7 @@ OURS: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("name", [*NAMES, *ALIASES])
-def test_llama_factory_writes_the_same_but_for_what_is_listed(name: str) -> None:
+def test_llama_factory_renders_the_same_except_for_the_listed_differences(name: str) -> None:
     tokenizer = family_tokenizer(ALIASES.get(name, name))
     theirs = LLAMA_FACTORY[name]
     for there, here in OURS.get(name, {}).items():
@@ -222,7 +222,7 @@ def test_llama_factory_writes_the_same_but_for_what_is_listed(name: str) -> None
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_difference_that_is_listed_is_one(name: str) -> None:
+def test_every_listed_difference_is_one(name: str) -> None:
     theirs = "".join(LLAMA_FACTORY[name])
     for there, here in OURS[name].items():
         changed = theirs.replace(there, here)

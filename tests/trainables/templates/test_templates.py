@@ -186,12 +186,12 @@ def smollm2() -> Any:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_family_writes_a_conversation_as_it_should(name: str) -> None:
+def test_each_family_renders_a_conversation_in_its_form(name: str) -> None:
     assert rendered(family_tokenizer(name), CHAT) == RENDERED[name]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "deepseekr1"])
-def test_what_is_generated_from_continues_to_the_answer(name: str) -> None:
+def test_the_generation_prompt_is_a_prefix_of_the_rendered_answer(name: str) -> None:
     tokenizer = family_tokenizer(name)
     for answer in (2, 4):
         question = rendered(tokenizer, CHAT[:answer], prompt=True)
@@ -203,7 +203,7 @@ def test_what_is_generated_from_continues_to_the_answer(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rendering_gives_the_tokens_that_apply_chat_template_gives(name: str) -> None:
+def test_rendering_gives_the_tokens_of_apply_chat_template(name: str) -> None:
     tokenizer: Any = family_tokenizer(name)
     text = rendered(tokenizer, CHAT)
     assert tokenizer(text, add_special_tokens=False)["input_ids"] == tokenizer.apply_chat_template(
@@ -217,7 +217,7 @@ def test_a_familys_own_end_token_becomes_the_end_of_sequence(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["llama3", "llama4", "gemma", "phi"])
-def test_where_the_tokenizer_lacks_the_familys_end_token_answers_end_with_its_own(name: str) -> None:
+def test_answers_end_with_the_tokenizers_end_token_if_it_lacks_the_familys(name: str) -> None:
     tokenizer = make_tokenizer()
     templates.apply(tokenizer, name)
     text = rendered(tokenizer, CHAT)
@@ -227,7 +227,7 @@ def test_where_the_tokenizer_lacks_the_familys_end_token_answers_end_with_its_ow
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_a_bos_token_none_is_written_and_with_one_it_is_never_doubled(name: str) -> None:
+def test_a_bos_token_is_written_once_if_the_tokenizer_has_one(name: str) -> None:
     without = make_tokenizer()
     templates.apply(without, name)
     assert "None" not in rendered(without, CHAT)
@@ -242,7 +242,7 @@ def test_a_conversation_needs_no_system_prompt(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "chat"), [("chatml", CHAT), ("smollm2", CHAT), ("smollm2", CHAT[1:])])
-def test_smollm2s_own_template_writes_the_same(name: str, chat: list[dict[str, str]]) -> None:
+def test_our_template_for_smollm2_renders_as_its_own_does(name: str, chat: list[dict[str, str]]) -> None:
     tokenizer = smollm2()
     for prompt in (False, True):
         own = tokenizer.apply_chat_template(chat[:-1], add_generation_prompt=prompt, tokenize=False)
@@ -253,7 +253,7 @@ def test_smollm2s_own_template_writes_the_same(name: str, chat: list[dict[str, s
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_tools_calls_and_results_are_written_as_the_family_writes_them(name: str) -> None:
+def test_tools_calls_and_results_are_rendered_in_the_familys_form(name: str) -> None:
     tokenizer = family_tokenizer(name)
     call, result = CALLED[name]
     text = rendered(tokenizer, TOOL_CHAT, TOOLS)
@@ -268,7 +268,7 @@ def test_tools_calls_and_results_are_written_as_the_family_writes_them(name: str
     assert text.startswith(rendered(tokenizer, TOOL_CHAT[:3], TOOLS, prompt=True))
 
 
-def test_the_list_of_tools_tells_of_each_argument() -> None:
+def test_the_list_of_tools_describes_each_argument() -> None:
     arguments = {
         "city": {"type": "string", "description": "Where"},
         "unit": {"type": "string", "enum": ["C", "F"]},
@@ -293,7 +293,7 @@ def test_mistral_puts_tools_before_the_first_question() -> None:
     assert text == f"<s>[AVAILABLE_TOOLS] {json.dumps(TOOLS)}[/AVAILABLE_TOOLS][INST] Be brief.\n\nHi[/INST]"
 
 
-def test_calls_made_together_share_a_turn_and_so_do_their_results() -> None:
+def test_parallel_calls_share_a_turn_and_so_do_their_results() -> None:
     chat = [
         CHAT[1],
         {"role": "assistant", "content": "Both.", "tool_calls": [CALL, CALL]},
@@ -335,7 +335,7 @@ def test_qwen3_keeps_thoughts_and_qwen3_nothink_drops_them() -> None:
     assert rendered(family_tokenizer("qwen3"), apart) == rendered(family_tokenizer("qwen3"), chat)
 
 
-def test_deepseek_r1s_thoughts_are_opened_by_the_prompt_and_not_shown_again() -> None:
+def test_the_prompt_of_deepseek_r1_opens_its_thoughts_and_later_turns_omit_them() -> None:
     tokenizer = family_tokenizer("deepseekr1")
     thought = {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nHello"}
     assert rendered(tokenizer, CHAT[1:2], prompt=True) == "<s><｜User｜>Hi<｜Assistant｜><think>\n"
@@ -349,7 +349,7 @@ def test_deepseek_r1s_thoughts_are_opened_by_the_prompt_and_not_shown_again() ->
         )
 
 
-def test_an_unknown_name_lists_the_names_and_the_nearest() -> None:
+def test_the_error_for_an_unknown_name_lists_the_names_and_suggests_the_nearest() -> None:
     with pytest.raises(
         TemplateError, match=r"'lama3'; known: chatml \(also yi, smollm\), .*empty.*Did you mean llama3\?"
     ):
@@ -357,7 +357,7 @@ def test_an_unknown_name_lists_the_names_and_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(("alias", "meant"), templates.ALIASES.items())
-def test_a_family_that_writes_as_another_has_its_template(alias: str, meant: str) -> None:
+def test_an_alias_has_the_template_of_its_family(alias: str, meant: str) -> None:
     assert templates.source(alias) == templates.source(meant)
     tokenizer = family_tokenizer(meant)
     own = make_tokenizer()
@@ -374,7 +374,7 @@ def test_a_file_is_a_template_too(tmp_path: Path) -> None:
     assert rendered(tokenizer, CHAT[1:3]) == "Hi|Hello|"
 
 
-def test_a_file_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_or_broken_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(
         TemplateError, match=r"none\.j2: No such file or directory; data\.template takes chatml"
     ):
@@ -384,7 +384,7 @@ def test_a_file_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
         templates.apply(make_tokenizer(), str(tmp_path / "broken.jinja"))
 
 
-def test_no_template_leaves_a_tokenizer_its_own_and_advises_where_it_has_none() -> None:
+def test_without_a_template_a_tokenizer_keeps_its_own_or_the_error_says_what_to_set() -> None:
     tokenizer = make_tokenizer()
     before = templates.sha256(tokenizer)
     templates.apply(tokenizer, None)
@@ -402,7 +402,7 @@ def test_a_tokenizer_without_any_end_token_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_template_travels_with_the_tokenizer(name: str, tmp_path: Path) -> None:
+def test_a_template_is_saved_with_the_tokenizer(name: str, tmp_path: Path) -> None:
     tokenizer = family_tokenizer(name)
     tokenizer.save_pretrained(tmp_path)
     again = load_tokenizer(tmp_path)
@@ -411,7 +411,7 @@ def test_a_template_travels_with_the_tokenizer(name: str, tmp_path: Path) -> Non
     assert rendered(again, CHAT) == RENDERED[name]
 
 
-def test_a_leading_thought_is_kept_taken_out_or_emptied() -> None:
+def test_a_leading_thought_is_kept_removed_or_emptied() -> None:
     thought, empty = "<think>\nHm.\n</think>\n\n", "<think>\n\n</think>\n\n"
     assert edit_thinking(f"{thought}4", "keep") == f"{thought}4"
     assert edit_thinking(f"{thought}4", "strip") == "4"
@@ -425,7 +425,7 @@ def test_a_leading_thought_is_kept_taken_out_or_emptied() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_said_is_the_answer_whatever_the_template_writes_before_it(name: str) -> None:
+def test_the_answer_without_thoughts_is_the_same_whoever_opened_them(name: str) -> None:
     tokenizer = family_tokenizer(name)
     for content in ("4", "<think>\nHm.\n</think>\n\n4"):
         question = rendered(tokenizer, CHAT[1:2], prompt=True)

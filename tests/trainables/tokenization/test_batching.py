@@ -23,7 +23,7 @@ LENGTHS = np.random.default_rng(0).integers(5, 300, 400)
 
 
 @pytest.mark.parametrize("by_length", [True, False])
-def test_every_example_comes_once_an_epoch(by_length: bool) -> None:
+def test_every_example_occurs_once_per_epoch(by_length: bool) -> None:
     found = batching.example_order(LENGTHS, 400, 8, seed=0, by_length=by_length)
     assert sorted(found) == list(range(400))
     twice = batching.example_order(LENGTHS, 800, 8, seed=0, by_length=by_length)
@@ -36,7 +36,7 @@ def test_the_seed_decides_the_order() -> None:
     assert (first != other).any()
 
 
-def test_grouping_changes_which_rows_share_a_batch_and_not_which_are_trained_on() -> None:
+def test_grouping_by_length_changes_the_batches_and_not_the_rows_that_are_trained_on() -> None:
     grouped, drawn = (batching.example_order(LENGTHS, 64, 8, 3, by_length) for by_length in (True, False))
     assert sorted(grouped) == sorted(drawn)
     assert batching.padding_share(LENGTHS[grouped], 8) < 0.2 < batching.padding_share(LENGTHS[drawn], 8)
@@ -78,7 +78,7 @@ def test_packs_hold_every_example_once_and_never_more_than_fits(sizes: list[int]
     assert len(fill) < 2 or fill[0] + fill[1] > room
 
 
-def test_packing_goes_on_into_the_next_epoch() -> None:
+def test_packing_continues_into_the_next_epoch() -> None:
     found = batching.pack_examples(LENGTHS, 300, 400, seed=0)
     assert len(found) == 400
     counts = np.bincount(np.concatenate(found), minlength=400)
@@ -86,12 +86,12 @@ def test_packing_goes_on_into_the_next_epoch() -> None:
     assert counts.max() - counts.min() <= 1
 
 
-def test_a_filling_is_as_full_as_can_be() -> None:
+def test_filling_longest_first_leaves_no_space_for_another_example() -> None:
     found = batching.fill_longest_first(np.array([60, 25, 7]), 100)
     assert found == [0, 1, 2, 2]
 
 
-def test_rows_in_a_file_without_a_name_stay_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_in_an_unlinked_file_stay_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     found = rows_on_disk({"a": list(range(n)), "b": n} for n in range(3000))
     assert list(tmp_path.iterdir()) == []
@@ -109,9 +109,7 @@ def packing(model: Path, kind: str, **leaves: Any) -> Any:
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("kind", ["sft", "pretrain"])
-def test_packed_rows_have_the_loss_of_the_same_rows_alone(
-    tiny_model: Path, kind: str, attention: str
-) -> None:
+def test_packed_rows_have_the_same_loss_as_separate_rows(tiny_model: Path, kind: str, attention: str) -> None:
     """The sum over all labels of a packed batch, against the same rows each on its own, in float64."""
     config = packing(tiny_model, kind, precision="fp32", dtype="float32")
     config = config.model_copy(update={"model": config.model.model_copy(update={"attention": attention})})
@@ -139,7 +137,7 @@ def _sum(logits: Any, labels: Any) -> float:
     return logprobs[told].gather(1, targets[told][:, None]).sum().item()
 
 
-def test_packed_rows_move_no_other_rows_gradient(tiny_model: Path) -> None:
+def test_packed_rows_do_not_change_one_anothers_gradients(tiny_model: Path) -> None:
     """What an example's tokens are changes nothing for the other examples of its row."""
     config = packing(tiny_model, "sft", precision="fp32", dtype="float32")
     policy = make_policy(config)
@@ -173,7 +171,7 @@ def test_a_packed_trial_sees_more_rows_than_an_unpacked_one(tiny_model: Path, tm
 
 
 @pytest.mark.parametrize(("stage", "least"), [("sft", 0.0), ("dpo", 0.05)])
-def test_the_padding_share_is_recorded_and_little_where_examples_share_rows(
+def test_the_padding_share_is_recorded_and_small_if_examples_share_rows(
     tiny_model: Path, tmp_path: Path, stage: str, least: float
 ) -> None:
     config = make_config(
@@ -203,14 +201,14 @@ def test_examples_that_share_a_row_train_to_the_same_losses_as_padded_ones(
     assert shared.padding_share < padded.padding_share  # type: ignore[operator]
 
 
-def test_a_model_that_carries_a_state_along_has_no_shared_rows(tiny_model: Path) -> None:
+def test_examples_of_a_recurrent_model_do_not_share_rows(tiny_model: Path) -> None:
     model = make_policy(make_config(tiny_model, "commands", "full")).causal
     assert keeps_examples_apart(model)
     model.config.layer_types = ["full_attention", "linear_attention"]
     assert not keeps_examples_apart(model)
 
 
-def test_training_sees_the_rows_in_the_order_that_is_told(tiny_model: Path, tmp_path: Path) -> None:
+def test_training_sees_the_rows_in_the_computed_order(tiny_model: Path, tmp_path: Path) -> None:
     """The first loss is that of the first batch."""
     config = make_config(
         tiny_model, "commands", "full", precision="fp32", dtype="float32", eval_rows=4, steps=1

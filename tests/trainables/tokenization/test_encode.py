@@ -51,7 +51,7 @@ def test_rows_are_rendered_by_the_chat_template(tokenizer: Any) -> None:
     assert not found.truncated
 
 
-def test_only_the_answer_and_its_end_carry_loss(tokenizer: Any) -> None:
+def test_only_the_answer_and_its_end_token_have_a_loss(tokenizer: Any) -> None:
     found = encode(ROW, tokenizer, 1024)
     assert found.labels[: found.prompt_tokens] == [IGNORED] * found.prompt_tokens
     assert found.labels[found.prompt_tokens :] == found.answer
@@ -71,13 +71,13 @@ def test_only_the_answer_and_its_end_carry_loss(tokenizer: Any) -> None:
         (10, 10, 1000, (10, 10)),
     ],
 )
-def test_the_cutoff_is_shared_as_llama_factory_shares_it(
+def test_the_cutoff_is_divided_as_in_llama_factory(
     source: int, target: int, cutoff: int, kept: tuple[int, int]
 ) -> None:
     assert split_cutoff(source, target, cutoff) == kept
 
 
-def test_nothing_is_cut_that_fits_and_something_of_both_is_always_left() -> None:
+def test_what_fits_is_not_cut_and_both_parts_keep_some_tokens() -> None:
     for source in (1, 3, 8, 40, 900, 60_000):
         for target in (1, 3, 8, 40, 900, 60_000):
             for cutoff in (8, 9, 64, 256):
@@ -114,7 +114,7 @@ def test_a_template_that_rewrites_the_prompt_is_refused(tiny_model: Path) -> Non
         encode(ROW, tokenizer, 1024)
 
 
-def test_the_template_hash_is_of_the_template(tiny_model: Path) -> None:
+def test_the_template_hash_depends_on_the_template(tiny_model: Path) -> None:
     from transformers import AutoTokenizer
 
     one, other = AutoTokenizer.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
@@ -147,7 +147,7 @@ def learnt(tokenizer: Any, encoded: Encoded) -> str:
     return tokenizer.decode([label for label in encoded.labels if label != IGNORED])
 
 
-def test_every_answer_carries_loss(tokenizer: Any) -> None:
+def test_every_answer_has_a_loss(tokenizer: Any) -> None:
     (found,) = training_examples(CHAT, tokenizer, 1024)
     messages = [*CHAT.prompt, CHAT.last()]
     assert found.input_ids == tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
@@ -167,7 +167,7 @@ def test_one_turn_is_trained_on_as_it_is_scored(tokenizer: Any) -> None:
         assert whole.labels == whole.input_ids == encode(ROW, tokenizer, cutoff).input_ids
 
 
-def test_masked_history_leaves_loss_on_the_last_answer_alone(tokenizer: Any) -> None:
+def test_with_masked_history_only_the_last_answer_has_a_loss(tokenizer: Any) -> None:
     (found,) = training_examples(CHAT, tokenizer, 1024, mask_history=True)
     assert found == encode(CHAT, tokenizer, 1024)
 
@@ -179,7 +179,7 @@ def test_training_on_the_prompt_labels_everything(tokenizer: Any) -> None:
         training_examples(CHAT, tokenizer, 1024, train_on_prompt=True, mask_history=True)
 
 
-def test_turns_are_cut_from_the_first_on_and_from_the_last_on_with_masked_history(tokenizer: Any) -> None:
+def test_the_first_turns_are_kept_first_and_with_masked_history_the_last(tokenizer: Any) -> None:
     (whole,) = training_examples(CHAT, tokenizer, 1024)
     size = len(whole.input_ids)
     for cutoff in (*range(1, 40), size - 1):
@@ -196,7 +196,7 @@ def test_turns_are_cut_from_the_first_on_and_from_the_last_on_with_masked_histor
     assert not training_examples(CHAT, tokenizer, size)[0].truncated
 
 
-def test_turn_by_turn_each_takes_its_share_of_what_room_is_left() -> None:
+def test_each_turn_is_cut_to_its_share_of_the_remaining_cutoff() -> None:
     from trainables.tokenization.encode import Turn, _fitting
 
     turns = [Turn([1] * 100, [2] * 100), Turn([3] * 300, [4] * 900), Turn([5], [6])]
@@ -204,7 +204,7 @@ def test_turn_by_turn_each_takes_its_share_of_what_room_is_left() -> None:
     assert kept == [(100, 100), split_cutoff(300, 900, 400)] == [(100, 100), (100, 300)]
 
 
-def test_where_later_turns_change_earlier_ones_each_answer_is_a_row_as_it_was_seen(tiny_model: Path) -> None:
+def test_if_later_turns_change_earlier_ones_each_answer_is_an_example_of_its_own(tiny_model: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
@@ -225,14 +225,14 @@ def test_where_later_turns_change_earlier_ones_each_answer_is_a_row_as_it_was_se
     assert training_examples(row, tokenizer, 1024, mask_history=True) == [last]
 
 
-def test_a_greeting_that_opens_the_conversation_is_read_but_not_learnt(tokenizer: Any) -> None:
+def test_a_greeting_that_opens_the_conversation_is_not_learned(tokenizer: Any) -> None:
     greeted = Conversation(({"role": "assistant", "content": "Yes?"}, *ROW.prompt[1:]), ROW.answer)
     (found,) = training_examples(greeted, tokenizer, 1024)
     assert "Yes?" in tokenizer.decode(found.prompt)
     assert learnt(tokenizer, found) == "lamp.on(café)<|im_end|>\n"
 
 
-def test_without_an_answer_token_there_is_no_row(tiny_model: Path) -> None:
+def test_without_an_answer_token_there_is_no_example(tiny_model: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
@@ -241,7 +241,7 @@ def test_without_an_answer_token_there_is_no_row(tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_call_of_a_tool_carries_the_loss_and_its_result_none(name: str) -> None:
+def test_a_tool_call_has_a_loss_and_its_result_has_none(name: str) -> None:
     tokenizer: Any = family_tokenizer(name)
     call, result = CALLED[name]
     calling = Conversation((TOOL_CHAT[0],), "", calls=(CALL,), tools=json.dumps(TOOLS))

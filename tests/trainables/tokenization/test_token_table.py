@@ -94,7 +94,7 @@ def test_tokens_are_made_once_and_shared(
     assert list(SFT(name="again").tokens(tokenizer, rows, 64)) == first
 
 
-def test_whatever_the_tokens_depend_on_makes_them_anew(
+def test_a_change_of_what_tokens_depend_on_encodes_them_again(
     rows: Any, tokenizer: Any, home: Path, tmp_path: Path
 ) -> None:
     SFT().tokens(tokenizer, rows, 64)
@@ -111,7 +111,7 @@ def test_whatever_the_tokens_depend_on_makes_them_anew(
     assert made(home) == 7
 
 
-def test_what_a_stage_searches_besides_encodes_nothing_anew(home: Path, tokenizer: Any) -> None:
+def test_settings_that_tokens_do_not_depend_on_reuse_the_cached_tokens(home: Path, tokenizer: Any) -> None:
     rows = loading.load(DataConfig(train="commands"), Preference).train[:50]
     DPO().tokens(tokenizer, rows, 64)
     DPO(beta=0.5).tokens(tokenizer, rows, 64)
@@ -119,7 +119,7 @@ def test_what_a_stage_searches_besides_encodes_nothing_anew(home: Path, tokenize
     assert KTO().encoding == ()
 
 
-def test_many_rows_are_encoded_on_all_cores_and_come_out_the_same(
+def test_rows_encoded_on_all_cores_give_the_same_tokens(
     rows: Any, tokenizer: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = list(SFT().tokens(tokenizer, rows, 200))
@@ -133,7 +133,7 @@ def test_many_rows_are_encoded_on_all_cores_and_come_out_the_same(
     assert [done for _, done, _ in steps] == sorted(done for _, done, _ in steps)
 
 
-def test_a_template_that_fails_in_another_process_fails_here_and_leaves_nothing(
+def test_a_template_error_in_another_process_is_raised_and_leaves_no_cache(
     rows: Any, tokenizer: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer.chat_template = "{{ raise_exception('no place for this') }}"
@@ -151,7 +151,9 @@ def double(piece: int) -> int:
     return 2 * piece
 
 
-def test_work_spread_over_processes_keeps_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_from_several_processes_keep_the_order_of_their_items(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(parallel, "cpu_cores", lambda: 2)
     assert list(parallel.map_in_order(double, range(60))) == list(range(0, 120, 2))
     pieces = iter(range(100_000))
@@ -160,7 +162,7 @@ def test_work_spread_over_processes_keeps_its_order(monkeypatch: pytest.MonkeyPa
     assert next(pieces) < 100  # what is read ahead is bounded
 
 
-def test_what_was_not_used_for_a_month_goes_when_something_new_is_kept(home: Path) -> None:
+def test_entries_that_were_unused_for_a_month_are_removed_when_one_is_added(home: Path) -> None:
     def write(folder: Path) -> None:
         (folder / "it").write_text("it")
 
@@ -173,7 +175,7 @@ def test_what_was_not_used_for_a_month_goes_when_something_new_is_kept(home: Pat
     assert (old.exists(), used.exists()) == (False, True)
 
 
-def test_nothing_half_made_is_kept(home: Path) -> None:
+def test_no_incomplete_entry_is_cached(home: Path) -> None:
     def fails(folder: Path) -> None:
         (folder / "half").write_text("half")
         raise RuntimeError("the disk is full")
@@ -196,7 +198,7 @@ def test_tokens_are_views_of_a_file_and_not_copies(rows: Any, tokenizer: Any) ->
     assert np.array_equal(again.lengths, found.lengths)
 
 
-def test_two_conversations_that_differ_have_other_identities(tmp_path: Path, home: Path) -> None:
+def test_two_conversations_that_differ_have_different_identities(tmp_path: Path, home: Path) -> None:
     one, other = load(tmp_path).train, load(tmp_path, 58).train
     assert one.identity != other.identity
     assert one.identity == one[:].identity
