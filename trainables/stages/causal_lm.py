@@ -51,7 +51,10 @@ def causal_trainer(
             )
         dataset, order, lengths = _packed_rows(tokens, cutoff, count, train.seed)
     else:
-        dataset, order = _tokenized_rows(tokens), batching.example_order(tokens.lengths, count, **train.batching())
+        dataset, order = (
+            _tokenized_rows(tokens),
+            batching.example_order(tokens.lengths, count, **train.batching()),
+        )
         lengths = tokens.lengths[order]
     collator = SharedRows(policy.tokenizer.pad_token_id) if separable else None
     with small_loss_chunks(policy.device):
@@ -88,7 +91,7 @@ def _tokenized_rows(tokens: Tokens) -> Any:
 
 
 def _packed_rows(tokens: Tokens, capacity: int, count: int, seed: int) -> tuple[Any, np.ndarray, np.ndarray]:
-    """``count`` rows of several examples each, ``capacity`` tokens at most: the data set, the order, the lengths (rows,)."""
+    """``count`` rows of several examples each, of at most ``capacity`` tokens: data set, order, lengths (rows,)."""
     from trainables.training.trainer_setup import rows_on_disk
 
     packs = batching.pack_examples(tokens.lengths, capacity, count, seed)

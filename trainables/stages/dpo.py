@@ -29,7 +29,8 @@ class DPO(PairStage):
     - ``ipo``: (d - 1 / (2 beta))^2 with d per token (Azar et al., 2023, arXiv:2310.12036, equation 17).
 
     The reference is the policy with its adapters off or, where the model itself trains, log-probabilities computed
-    before the first step; no second copy of the model is held. Quality is pair accuracy by mean log-probability per token.
+    before the first step; no second copy of the model is held. Quality is pair accuracy by mean log-probability per
+    token.
     """
 
     kind: Literal["dpo"] = "dpo"

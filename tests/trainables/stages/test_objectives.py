@@ -37,7 +37,9 @@ class Case:
         self.policy = make_policy(self.config)
         self.before = copy.deepcopy(self.policy.causal).double().eval()
         rows = loading.load(self.config.data, self.config.stage.row_type).train[:ROWS]
-        options = training_arguments(self.config.train, 1, Path("/nonexistent"), 1, "cpu") | {"save_strategy": "no"}
+        options = training_arguments(self.config.train, 1, Path("/nonexistent"), 1, "cpu") | {
+            "save_strategy": "no"
+        }
         self.trainer: Any = self.config.stage.trainer(self.policy, rows, self.config.train, 256, options)
         self.rows = rows
         self.order = self.trainer._get_train_sampler()

@@ -23,12 +23,12 @@ from trainables.memory.measurement import measure
 from trainables.runner.run import TrialContext, run_trial
 from trainables.scoring.generation import continue_greedily
 from trainables.scoring.likelihood import log_likelihoods
-from trainables.stages.ppo.reward_model import HELD
+from trainables.stages.ppo.reward_model import LOADED
 from trainables.stages.ppo.reward_rules import RULES, Rule
 from trainables.stages.ppo.trainer import PPOTrainer
 from trainables.training.policy import Policy
 from trainables.training.reference_policy import as_reference
-from trainables.training.trainer_setup import training_arguments, clean_process
+from trainables.training.trainer_setup import clean_process, training_arguments
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
 
@@ -195,10 +195,10 @@ def test_padding_on_the_left_changes_nothing(tiny_model: Path) -> None:
     ids = torch.cat([prompts["input_ids"], answers], 1)
     torch.nn.init.normal_(trainer.value_head.linear.weight)
     with torch.no_grad():
-        together = trainer._judged(ids, mask, counted)
+        together = trainer._forward(ids, mask, counted)
         for row in range(4):
             own = mask[row].bool()
-            alone = trainer._judged(
+            alone = trainer._forward(
                 ids[row, own][None], mask[row, own][None], counted[row, counted[row]][None]
             )
             for name in ("logprobs", "values", "entropy"):
@@ -214,7 +214,7 @@ def test_one_row_and_equal_rewards_give_numbers(
     stage = {"max_new_tokens": 1, "normalize_scores": True, "whiten_rewards": True}
     _, trainer = seeded(optimizing(tiny_model, batch_size=1, stage=stage), count=1)
     trainer.train()
-    assert all(torch.isfinite(p).all() for p in trainer._trained())
+    assert all(torch.isfinite(p).all() for p in trainer._trained_parameters())
 
 
 def test_an_answer_may_end_at_once_and_padding_may_be_the_end(
@@ -227,12 +227,12 @@ def test_an_answer_may_end_at_once_and_padding_may_be_the_end(
     assert policy.tokenizer.pad_token_id == end
     said = torch.full((4, 5), end)
     said[1, :2], said[2, :] = 7, 9
-    monkeypatch.setattr("trainables.stages.ppo.trainer.sample", lambda *_: said)
-    found = trainer._judged_answers(batch(trainer))
+    monkeypatch.setattr("trainables.stages.ppo.trainer.sample_answers", lambda *_: said)
+    found = trainer._sample_and_score(batch(trainer))
     assert found.counted.sum(1).tolist() == [1, 3, 5, 1]
     assert (found.logprobs[found.counted] < 0).all()
     assert (found.logprobs[~found.counted] == 0).all()
-    shaped = trainer._shaped(torch.zeros(4), said, found.counted)
+    shaped = trainer._shaped_scores(torch.zeros(4), said, found.counted)
     assert shaped.tolist() == [0.0, 0.0, -1.0, 0.0]
     trainer.train()
 
@@ -245,7 +245,7 @@ def test_no_answer_ends_before_it_may_and_the_ratio_stays_1(tiny_model: Path, tm
     assert [value for _, value in curve(config, tmp_path, "ratio")] == [1.0, 1.0]
     _, trainer = seeded(config)
     counted = torch.ones(1, 5, dtype=torch.bool)
-    allowed = trainer._allowed(torch.zeros(5, 512), counted)
+    allowed = trainer._mask_early_ends(torch.zeros(5, 512), counted)
     assert allowed[:, trainer.ends].isinf()[:, 0].tolist() == [True] * 4 + [False]
 
 
@@ -299,9 +299,7 @@ def test_a_reward_trials_adapter_rewards_on_the_policys_own_base(tiny_model: Pat
     rows, said = some_rows(4), ["off fan", "on", "dim hall 4", ""]
     found = config.stage.answer_rewards(policy, rows, said, 80)
     assert sum(p.numel() for p in policy.model.parameters()) == size
-    assert not any(
-        p is w for p in policy.model.parameters() for w in getattr(policy.model, HELD).down.values()
-    )
+    assert not any(p is w for p in policy.model.parameters() for w in LOADED[policy.model].down.values())
     stock: Any = AutoModelForSequenceClassification.from_pretrained(
         tiny_model, num_labels=1, dtype=torch.float32, pad_token_id=0
     )
@@ -399,7 +397,7 @@ def test_what_is_logged_is_averaged_over_rounds_and_workers(
 ) -> None:
     _, trainer = seeded(optimizing(tiny_model))
     monkeypatch.setattr(trainer, "_mean_over_workers", lambda value: (value + 3) / 2)  # another's is 3
-    trainer._log_later(reward=1.0)
-    trainer._log_later(reward=2.0, kl=5.0)
-    assert trainer._means() == {"reward": 2.25, "kl": 4.0}
-    assert trainer._means() == {}
+    trainer._collect_logs(reward=1.0)
+    trainer._collect_logs(reward=2.0, kl=5.0)
+    assert trainer._mean_logs() == {"reward": 2.25, "kl": 4.0}
+    assert trainer._mean_logs() == {}

@@ -25,7 +25,7 @@ from trainables.models.folder import read_architecture
 from trainables.models.precision import choose_dtypes
 from trainables.stages.reward import rewards
 from trainables.training.policy import Policy
-from trainables.training.trainer_setup import training_arguments, clean_process
+from trainables.training.trainer_setup import clean_process, training_arguments
 from trainables.trial.config import TrialConfig
 from trainables.trial.loading import attach, load_base, load_tokenizer, with_distinct_padding
 
@@ -254,7 +254,9 @@ def test_padding_is_another_token_only_where_answers_end_with_it(
     own, ending = load_tokenizer(tiny_model), load_tokenizer(padded_with_its_end)
     assert with_distinct_padding(own) is own
     assert with_distinct_padding(ending).pad_token == "<|endoftext|>"
-    assert with_distinct_padding(ending) is with_distinct_padding(ending)  # rows are encoded once for each tokenizer
+    assert with_distinct_padding(ending) is with_distinct_padding(
+        ending
+    )  # rows are encoded once for each tokenizer
     assert ending.pad_token == ending.eos_token  # what other stages share stays as it is
 
 

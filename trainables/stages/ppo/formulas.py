@@ -1,7 +1,9 @@
 """The formulas of proximal policy optimization, apart from any model.
 
-Everything is (answers, tokens), a place for each token of a sampled answer; ``counted`` (answers, tokens) is true up
-to the answer's end and false on what pads it. What is not counted may hold any finite number.
+Tensors are (answers, tokens), with a place for each token of a sampled answer. ``counted`` (answers, tokens) is true up
+to an answer's end and false on its padding, where the other tensors may hold any finite number.
+
+``sum_over_workers`` adds a tensor up over all workers that share a batch.
 """
 
 from __future__ import annotations
@@ -13,23 +15,25 @@ import torch
 from torch import Tensor
 
 
-def here(sum: Tensor) -> Tensor:
-    """What one worker that trains alone has is all there is."""
+def lone_worker(sum: Tensor) -> Tensor:
+    """``sum_over_workers`` of a worker that trains alone."""
     return sum
 
 
 def whiten(
-    values: Tensor, counted: Tensor, shift_mean: bool = True, everywhere: Callable[[Tensor], Tensor] = here
+    values: Tensor,
+    counted: Tensor,
+    shift_mean: bool = True,
+    sum_over_workers: Callable[[Tensor], Tensor] = lone_worker,
 ) -> Tensor:
-    """Scaled to variance 1 over what counts, and with ``shift_mean`` to mean 0. Values that are all equal become
-    their mean (0 with ``shift_mean``): 1e-8 stands in for their variance.
+    """Scales the counted values to variance 1, and with ``shift_mean`` to mean 0; the others become 0.
 
-    The variance has Bessel's correction, as in TRL's ``masked_whiten``; one value has variance 0. ``everywhere`` adds
-    up a sum over the workers that share the values.
+    The variance has Bessel's correction, as in TRL's ``masked_whiten``; that of one value is 0. As 1e-8 is added to the
+    variance, values that are all equal become their mean, or 0 with ``shift_mean``.
     """
-    count = everywhere(counted.sum())
-    mean = everywhere((values * counted).sum()) / count.clamp(min=1)
-    squares = everywhere(((values - mean) ** 2 * counted).sum())
+    count = sum_over_workers(counted.sum())
+    mean = sum_over_workers((values * counted).sum()) / count.clamp(min=1)
+    squares = sum_over_workers(((values - mean) ** 2 * counted).sum())
     whitened = (values - mean) * torch.rsqrt(squares / (count - 1).clamp(min=1) + 1e-8)
     return (whitened if shift_mean else whitened + mean) * counted
 
@@ -37,20 +41,20 @@ def whiten(
 def advantages(
     rewards: Tensor, values: Tensor, counted: Tensor, gamma: float, lam: float
 ) -> tuple[Tensor, Tensor]:
-    """Generalized advantages and the returns they make with the values; both (answers, tokens).
+    """Generalized advantage estimates and returns, both (answers, tokens).
 
     A_t = sum over l of (gamma lam)^l d_(t+l) with d_t = r_t + gamma V_(t+1) - V_t, and V after an answer's end is 0
     (Schulman et al., 2015, arXiv:1506.02438, equations 11 to 16). The return is A_t + V_t.
     """
     rewards, values = rewards * counted, values * counted
-    following = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], 1)
-    errors = (rewards + gamma * following - values) * counted
-    found = torch.zeros_like(errors)
-    ahead = torch.zeros_like(errors[:, 0])
-    for place in reversed(range(errors.shape[1])):
-        ahead = errors[:, place] + gamma * lam * ahead
-        found[:, place] = ahead
-    return found, found + values
+    next_values = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], 1)
+    errors = (rewards + gamma * next_values - values) * counted  # d_t
+    estimates = torch.zeros_like(errors)
+    estimate = torch.zeros_like(errors[:, 0])  # (answers,)
+    for place in reversed(range(errors.shape[1])):  # A_t = d_t + gamma lam A_(t+1)
+        estimate = errors[:, place] + gamma * lam * estimate
+        estimates[:, place] = estimate
+    return estimates, estimates + values
 
 
 def policy_loss(new: Tensor, old: Tensor, advantage: Tensor, clip_range: float) -> Tensor:
@@ -64,21 +68,21 @@ def policy_loss(new: Tensor, old: Tensor, advantage: Tensor, clip_range: float) 
 
 
 def value_loss(new: Tensor, old: Tensor, returns: Tensor, clip_range: float | None) -> Tensor:
-    """Each token's max of (V - R)^2 / 2 and the same with V at most ``clip_range`` away from what it was.
+    """Each token's max of (V - R)^2 / 2 and the same with V clipped to ``old`` +- ``clip_range``.
 
-    As in OpenAI's baselines (``ppo2``) and Ouyang et al., 2022; ``None``: not clipped.
+    ``None``: not clipped. As in OpenAI's baselines (``ppo2``) and Ouyang et al., 2022.
     """
     loss = (new - returns) ** 2
     if clip_range is not None:
-        near = old + (new - old).clamp(-clip_range, clip_range)
-        loss = torch.maximum(loss, (near - returns) ** 2)
+        clipped = old + (new - old).clamp(-clip_range, clip_range)
+        loss = torch.maximum(loss, (clipped - returns) ** 2)
     return 0.5 * loss
 
 
 def kl_estimate(policy: Tensor, reference: Tensor, estimator: str) -> Tensor:
     """Each sampled token's estimate of KL(policy || reference), from both log-probabilities, in nats.
 
-    ``k1``: ln p/q, unbiased. ``k3``: q/p - 1 - ln q/p, unbiased too, never below 0 (Schulman, 2020,
+    ``k1``: ln p/q, unbiased. ``k3``: q/p - 1 - ln q/p, also unbiased, and never below 0 (Schulman, 2020,
     http://joschu.net/blog/kl-approx.html).
     """
     difference = policy - reference
@@ -86,7 +90,7 @@ def kl_estimate(policy: Tensor, reference: Tensor, estimator: str) -> Tensor:
 
 
 def token_rewards(scores: Tensor, kl: Tensor, counted: Tensor, coefficient: float) -> Tensor:
-    """-coefficient x kl at every token, and at an answer's last one its score too: (answers, tokens).
+    """-``coefficient`` x ``kl`` at every token; at an answer's last token its score is added: (answers, tokens).
 
     ``scores`` (answers,). Ziegler et al., 2019, arXiv:1909.08593, equation 2, spread over the tokens.
     """
@@ -95,14 +99,14 @@ def token_rewards(scores: Tensor, kl: Tensor, counted: Tensor, coefficient: floa
     return rewards
 
 
-def normalized(scores: Tensor, everywhere: Callable[[Tensor], Tensor] = here) -> Tensor:
-    """The scores with mean 0 and variance 1 over the batch, 0 where all are equal: (answers,)."""
-    return whiten(scores, torch.ones_like(scores, dtype=torch.bool), everywhere=everywhere)
+def normalize(scores: Tensor, sum_over_workers: Callable[[Tensor], Tensor] = lone_worker) -> Tensor:
+    """Scores scaled to mean 0 and variance 1 over the batch, 0 where all are equal: (answers,)."""
+    return whiten(scores, torch.ones_like(scores, dtype=torch.bool), sum_over_workers=sum_over_workers)
 
 
-@dataclass
+@dataclass(frozen=True)
 class KLController:
-    """The KL coefficient: fixed without a ``target``, else drawn to where the KL is ``target`` nats per answer.
+    """The KL coefficient: fixed without a ``target``, else adapted to keep the KL at ``target`` nats per answer.
 
     e = clip(KL / target - 1, -0.2, 0.2); coefficient *= 1 + e answers / horizon (Ziegler et al., 2019,
     arXiv:1909.08593, section 2.2, where K = 1 / horizon for each answer).
@@ -126,7 +130,7 @@ class KLController:
 
 
 def up_to_end(answers: Tensor, ends: list[int]) -> Tensor:
-    """Which tokens belong to each answer: all up to its first end token, that one included.
+    """Which tokens belong to each answer, (answers, tokens): all up to its first end token, that one included.
 
     >>> up_to_end(torch.tensor([[5, 0, 0], [0, 5, 5], [5, 5, 5]]), ends=[0]).int().tolist()
     [[1, 1, 0], [1, 0, 0], [1, 1, 1]]

@@ -1,4 +1,4 @@
-"""Answers rewarded by what a ``reward`` trial saved: its adapter on the policy's own base, or a model beside it."""
+"""Rewards from what a ``reward`` trial saved: an adapter on the policy's own base, or a whole model beside it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -19,34 +20,36 @@ from trainables.training.reference_policy import as_reference
 if TYPE_CHECKING:
     from trainables.training.policy import Policy
 
-HELD = "reward_model"  # where a policy's model carries it
 BATCH = 16  # answers rewarded at a time
+# Each policy's reward model, by the policy's model. It is no part of that model, so it is neither trained nor saved.
+LOADED: WeakKeyDictionary[nn.Module, AdapterRewards | RewardModel] = WeakKeyDictionary()
 
 
 def rewards(policy: Policy, folder: Path, rows: Sequence[Encoded]) -> list[float]:
-    """Each answer's reward, read at its last token as when the reward model was trained: (rows,)."""
-    held = getattr(policy.model, HELD, None)
-    if held is None or held.folder != folder:
-        held = _load(policy, folder)
-        # Not a part of the model: it is neither trained nor saved with it.
-        object.__setattr__(policy.model, HELD, held)
-    found: list[float] = []
+    """Each answer's reward, read at its last token as when the reward model was trained: (rows,).
+
+    Raises :class:`RewardModelError` where ``folder`` holds no reward model that fits the policy.
+    """
+    reward_model = LOADED.get(policy.model)
+    if reward_model is None or reward_model.folder != folder:
+        reward_model = LOADED[policy.model] = _load(policy, folder)
+    values: list[float] = []
     with torch.no_grad():
         for start in range(0, len(rows), BATCH):
-            found += held(policy, rows[start : start + BATCH])
-    return found
+            values += reward_model(policy, rows[start : start + BATCH])
+    return values
 
 
-def _load(policy: Policy, folder: Path) -> Adapter | Whole:
+def _load(policy: Policy, folder: Path) -> AdapterRewards | RewardModel:
     if not (folder / "adapter_config.json").exists():
-        return Whole(policy, folder)
+        return RewardModel(policy, folder)
     if policy.method is not None and not policy.method.reference_stays:
         raise RewardModelError(ON_OTHER_BASE.format(folder=folder, method=policy.method.label))
-    return Adapter(policy, folder)
+    return AdapterRewards(policy, folder)
 
 
-class Adapter:
-    """A reward adapter and its head on the base that the policy stands on, whose own adapters are off meanwhile."""
+class AdapterRewards:
+    """A reward adapter and its head on the policy's base; the policy's own adapters are off meanwhile."""
 
     def __init__(self, policy: Policy, folder: Path) -> None:
         from safetensors.torch import load_file
@@ -68,9 +71,10 @@ class Adapter:
             n.removesuffix(".lora_B.weight"): w.to(dtype) for n, w in weights.items() if ".lora_B." in n
         }
         for name in self.down:
-            self._fits(policy, name)
+            self._check_layer(policy, name)
 
-    def _fits(self, policy: Policy, name: str) -> None:
+    def _check_layer(self, policy: Policy, name: str) -> None:
+        """Raises :class:`RewardModelError` unless the policy's base has the layer, with the same shape."""
         try:
             module: Any = policy.causal.get_submodule(name)
         except AttributeError:
@@ -80,14 +84,15 @@ class Adapter:
             raise RewardModelError(f"{self.folder}: {name} of the policy's base has another shape")
 
     def __call__(self, policy: Policy, rows: Sequence[Encoded]) -> list[float]:
-        with as_reference(policy), policy.evaluating(), self._on(policy):
+        with as_reference(policy), policy.evaluating(), self._applied(policy):
             hidden = last_hidden_states(policy.causal.base_model, rows, policy)
         return (hidden @ self.head[0]).tolist()
 
     @contextmanager
-    def _on(self, policy: Policy) -> Iterator[None]:
+    def _applied(self, policy: Policy) -> Iterator[None]:
+        """Adds B A x to the output of each adapted layer, by forward hooks: the policy's modules stay as they are."""
         hooks = [
-            policy.causal.get_submodule(name).register_forward_hook(self._added(name)) for name in self.down
+            policy.causal.get_submodule(name).register_forward_hook(self._hook(name)) for name in self.down
         ]
         try:
             yield
@@ -95,7 +100,7 @@ class Adapter:
             for hook in hooks:
                 hook.remove()
 
-    def _added(self, name: str) -> Any:
+    def _hook(self, name: str) -> Any:
         def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             down, up = self.down[name], self.up[name]
             return output + (inputs[0].to(down.dtype) @ down.T @ up.T * self.scale).to(output.dtype)
@@ -103,8 +108,8 @@ class Adapter:
         return add
 
 
-class Whole:
-    """A reward model of its own beside the policy."""
+class RewardModel:
+    """A whole reward model beside the policy."""
 
     def __init__(self, policy: Policy, folder: Path) -> None:
         from transformers import AutoModelForSequenceClassification

@@ -1,4 +1,4 @@
-"""What an answer is worth: rules by name, which anybody can check, and what a folder with a reward model must hold."""
+"""Rewards of answers: rules by name, and the checks that a folder holds a reward model that fits the policy."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rule:
-    """``worth`` of an answer, given the reference; ``suits`` tells what may be a reference, which is ``what``."""
+    """``reward(answer, reference)``; ``accepts(text)``: whether a text can be a reference; ``reference_kind``: what
+    messages call a reference.
+    """
 
-    worth: Callable[[str, str], float]
-    suits: Callable[[str], bool]
-    what: str
+    reward: Callable[[str, str], float]
+    accepts: Callable[[str], bool]
+    reference_kind: str
 
 
 RULES: dict[str, Rule] = {
@@ -30,45 +32,46 @@ RULES: dict[str, Rule] = {
 }
 
 ON_OTHER_BASE = (
-    "{folder} holds an adapter, and with {method} the base it belongs to trains; give the folder of a reward "
-    "trial of method full or freeze"
+    "{folder} holds an adapter, and with {method} the base that it belongs to is trained; give the folder of a "
+    "reward trial of method full or freeze"
 )
 
 
 class RewardModelError(ValueError):
-    """The folder holds no reward model that fits the policy."""
+    """A folder holds no reward model that fits the policy."""
 
 
-def misfit(reward: TrainedModel, model: ModelConfig, method: FineTuning | None) -> str | None:
-    """Why a reward model can't reward what ``model`` answers while ``method`` trains it.
+def reward_model_problem(reward: TrainedModel, model: ModelConfig, method: FineTuning | None) -> str | None:
+    """Why a trained reward model can't reward the answers of ``model`` while ``method`` trains it.
 
-    ``None`` where nothing known speaks against it.
+    ``None`` where no reason is known, or where the reward trial hasn't run yet.
     """
     folder = reward.folder
     if folder is None:
         return None
-    adapter = _read(folder / "adapter_config.json")
+    adapter = _read_json(folder / "adapter_config.json")
     if adapter is None:
-        if _read(folder / "config.json") is None:
+        if _read_json(folder / "config.json") is None:
             return f"{folder} holds no model: give the folder of a finished reward trial"
         return None
     if adapter.get("task_type") != "SEQ_CLS":
-        return f"{folder} holds an adapter that rewards nothing; give the folder of a reward trial"
+        return f"{folder} holds an adapter that is no reward model; give the folder of a reward trial"
     if adapter.get("use_dora"):
         return f"{folder} was trained with dora, which can't share a base; give a reward trial without it"
     if method is not None and not method.reference_stays:
         return ON_OTHER_BASE.format(folder=folder, method=method.label)
-    stands_on = (_read(folder.parent / "config.json") or {}).get("model", {})
-    known, own = _weights(stands_on), _weights(model.model_dump(mode="json"))
-    if known[0] and own[0] and None not in (known[1], own[1]) and known != own:
-        theirs = f"{stands_on.get('name') or stands_on.get('path')}{_after(known[1])}"
-        ours = f"{model.label}{_after(own[1])}"
+    base_model = (_read_json(folder.parent / "config.json") or {}).get("model", {})
+    reward_base, policy_base = _weights(base_model), _weights(model.model_dump(mode="json"))
+    comparable = reward_base[0] and policy_base[0] and None not in (reward_base[1], policy_base[1])
+    if comparable and reward_base != policy_base:
+        theirs = f"{base_model.get('name') or base_model.get('path')}{_after(reward_base[1])}"
+        ours = f"{model.label}{_after(policy_base[1])}"
         return f"{folder} was trained on other weights: {theirs}; give a reward trial of {ours}"
     return None
 
 
 def _weights(model: dict[str, Any]) -> tuple[str | None, str | None]:
-    """What says which weights these are: the base's fingerprint, and the trial that went on from it ("" for none)."""
+    """What identifies a model's weights: the base's fingerprint, and the trial that continued from it ("" for none)."""
     start = model.get("start")
     return model.get("fingerprint"), "" if start is None else start.get("trial")
 
@@ -77,5 +80,5 @@ def _after(trial: str | None) -> str:
     return f" after trial {trial}" if trial else ""
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read_json(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

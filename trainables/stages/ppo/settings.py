@@ -17,41 +17,38 @@ _CHOICES = (
 
 
 class PPOSettings(TrainingStage):
-    """Defaults without a source given are TRL's (``PPOConfig``)."""
+    """Defaults are those of TRL's ``PPOConfig`` where no other source is given."""
 
     kind: Literal["ppo"] = "ppo"
-    reward: str | TrainedModel | None = Field(
-        default=None, validate_default=True
-    )  # a rule, or a reward trial's model
-    max_new_tokens: Annotated[int, limits.at_most(limits.TOKENS)] = Field(
-        default=32, ge=1
-    )  # an answer's most; prompts keep the end that leaves room for them
-    min_new_tokens: int = Field(
-        default=0, ge=0
-    )  # no answer ends before; the policy is judged under that rule, too
+    # A rule's name, or the model of a reward trial.
+    reward: str | TrainedModel | None = Field(default=None, validate_default=True)
+    # Per answer; a prompt keeps the end that leaves room for them in the cutoff.
+    max_new_tokens: Annotated[int, limits.at_most(limits.TOKENS)] = Field(default=32, ge=1)
+    # No answer ends before; log-probabilities are computed under that rule, too.
+    min_new_tokens: int = Field(default=0, ge=0)
     temperature: float = Field(default=1.0, gt=0)  # of sampling, and of the policy that is trained
     kl_coefficient: float = Field(default=0.05, ge=0)  # reward per nat
-    kl_target: float | None = Field(
-        default=None, gt=0
-    )  # nats per answer; with it the coefficient adapts (Ziegler)
-    kl_horizon: int = Field(default=10_000, ge=1)  # answers over which it does (Ziegler's code)
+    # Nats per answer; with it the coefficient adapts (Ziegler et al., 2019).
+    kl_target: float | None = Field(default=None, gt=0)
+    kl_horizon: int = Field(default=10_000, ge=1)  # answers over which it adapts (Ziegler's code)
     kl_estimator: Literal["k1", "k3"] = "k1"  # Schulman, 2020, http://joschu.net/blog/kl-approx.html
     clip_range: float = Field(default=0.2, gt=0)  # of the probability ratio around 1 (Schulman et al., 2017)
-    value_clip_range: float | None = Field(
-        default=0.2, gt=0
-    )  # of a value around what it was; null: not clipped
+    # Of a value around the value before the updates; null: not clipped.
+    value_clip_range: float | None = Field(default=0.2, gt=0)
     value_coefficient: float = Field(default=0.1, ge=0)  # of the value loss in the loss
     gamma: float = Field(default=1.0, ge=0, le=1)  # discount per token
     lam: float = Field(default=0.95, ge=0, le=1)  # of generalized advantages
-    epochs: Annotated[int, limits.at_most(limits.EPOCHS)] = Field(default=4, ge=1)  # over the answers of a step
-    mini_batches: Annotated[int, limits.at_most(limits.BATCH)] = Field(default=1, ge=1)  # updates an epoch
+    epochs: Annotated[int, limits.at_most(limits.EPOCHS)] = Field(
+        default=4, ge=1
+    )  # over the answers of a step
+    mini_batches: Annotated[int, limits.at_most(limits.BATCH)] = Field(default=1, ge=1)  # updates per epoch
     normalize_scores: bool = False  # to mean 0 and variance 1 over the answers of a step
-    whiten_rewards: bool = False  # tokens' rewards to variance 1
-    missing_eos_penalty: float = Field(default=0.0, ge=0)  # off the score of an answer that doesn't end
+    whiten_rewards: bool = False  # scales the tokens' rewards to variance 1
+    missing_eos_penalty: float = Field(default=0.0, ge=0)  # subtracted where an answer doesn't end by itself
 
     @field_validator("reward")
     @classmethod
-    def _there_is_one(cls, reward: str | TrainedModel | None) -> str | TrainedModel | None:
+    def _reward_is_known(cls, reward: str | TrainedModel | None) -> str | TrainedModel | None:
         if reward is None:
             raise ValueError(f"ppo needs a reward; {_CHOICES}")
         if isinstance(reward, str) and reward not in RULES:

@@ -1,4 +1,4 @@
-"""Proximal policy optimization: answers are sampled, rewarded, and made more or less likely."""
+"""Proximal policy optimization: sample answers, reward them, and make them more or less likely."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainables.data.rows import Conversation, Prompt
 from trainables.models.decoder_shape import MemoryNotPredictable
 from trainables.stages.base import Metric, ScoredRow, Scores, TrialParts
 from trainables.stages.forward_pass import Batch, RewardModelFootprint, Rollout, WholeLogits
-from trainables.stages.ppo.reward_rules import RULES, misfit
+from trainables.stages.ppo.reward_rules import RULES, reward_model_problem
 from trainables.stages.ppo.settings import PPOSettings
 from trainables.tokenization.encode import IGNORED, Encoded
 
@@ -24,16 +24,19 @@ if TYPE_CHECKING:
     from trainables.training.policy import Policy
     from trainables.training.stage_trainer import StageTrainer
 
-LOOKED_AT = 1000  # rows whose references are looked at while planning; the others are when they are rewarded
+CHECKED_ROWS = (
+    1000  # of each part, whose references are checked while planning; others are when they are rewarded
+)
 
 
 class PPO(PPOSettings):
     """Clipped policy and value losses on sampled answers (Schulman et al., 2017, arXiv:1707.06347), with a penalty on
     the KL to the untrained policy (Ziegler et al., 2019, arXiv:1909.08593).
 
-    A step samples an answer to each of its prompts, judges them once, and makes ``epochs`` x ``mini_batches``
-    optimizer updates. One base is in memory: the value head is a linear layer on the policy's last hidden state, and
-    the reference is the policy with its adapters off, or a copy of the weights that train. Dropout is off.
+    A step samples an answer to each of its prompts, computes log-probabilities, values and rewards once, and makes
+    ``epochs`` x ``mini_batches`` optimizer updates. One base is in memory: the value head is a linear layer on the
+    policy's last hidden state, and the reference is the policy with its adapters off, or with a copy of the trained
+    weights from before training. Dropout is off.
 
     Quality is the mean reward of greedy answers.
     """
@@ -54,8 +57,7 @@ class PPO(PPOSettings):
     )
 
     def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:
-        room = trial.data.cutoff - self.max_new_tokens
-        if room < 1:
+        if trial.data.cutoff - self.max_new_tokens < 1:
             yield (
                 "max_new_tokens",
                 f"{self.max_new_tokens} new tokens leave no room for a prompt in a cutoff of {trial.data.cutoff}",
@@ -69,43 +71,48 @@ class PPO(PPOSettings):
             rows = trial.train.batch_size
             yield "mini_batches", f"{rows} rows can't be shared by {self.mini_batches} mini-batches"
         if isinstance(self.reward, TrainedModel):
-            what = misfit(self.reward, trial.model, trial.method)
-            if what:
-                yield "reward", what
+            problem = reward_model_problem(self.reward, trial.model, trial.method)
+            if problem:
+                yield "reward", problem
         elif data is not None:
             parts = (data.validation, data.test, data.train)
-            looked_at = (row for part in parts for row in islice(part, LOOKED_AT))
-            wrong = next((what for row in looked_at if (what := self._unfit(row))), None)
-            if wrong:
-                yield "reward", wrong
+            checked = (row for part in parts for row in islice(part, CHECKED_ROWS))
+            problem = next((each for row in checked if (each := self._reference_problem(row))), None)
+            if problem:
+                yield "reward", problem
 
     def sharding_obstacle(self, trial: TrialParts) -> str | None:
-        return (
-            "ppo samples from the policy and puts its first weights in their places, which needs them whole"
-        )
+        return "ppo samples from the policy and swaps the reference's weights in, which needs whole weights"
 
     def worst_case(self) -> PPO:
-        # An epoch takes what the one before it took, and time.
+        # One epoch: the others take the same memory, and time.
         return self.model_copy(update={"min_new_tokens": self.max_new_tokens, "epochs": 1})
 
     def rehearsal(self) -> PPO:
-        # A reward model fits the whole base alone, and not the one layer that a rehearsal has of it.
+        # Without the reward model, which fits the whole base and not the one layer of a rehearsal.
         return self.model_copy(update={"reward": None}) if isinstance(self.reward, TrainedModel) else self
 
     def forward_pass(self, rows: int, tokens: int) -> Batch | None:
-        """A mini-batch of the answers at their longest. Of their logits, in 32 bits, the backward pass needs the
-        log_softmax, and a byte each for which weren't allowed.
+        """A mini-batch of answers of ``max_new_tokens`` tokens.
+
+        Of the logits the backward pass needs the log-softmax in 32 bits, and a byte each for which were masked.
         """
         try:
             reward = (
-                RewardModelFootprint.from_trained(self.reward) if isinstance(self.reward, TrainedModel) else None
+                RewardModelFootprint.from_trained(self.reward)
+                if isinstance(self.reward, TrainedModel)
+                else None
             )
         except MemoryNotPredictable:
             return None
-        at_once = -(-rows // self.mini_batches)
+        mini_batch = -(-rows // self.mini_batches)  # rounded up
         logits = WholeLogits(kept=5, forward=8, backward=8, cast=6)
         return Batch(
-            at_once, tokens, at_once * self.max_new_tokens, logits, Rollout(rows, self.max_new_tokens, reward)
+            mini_batch,
+            tokens,
+            mini_batch * self.max_new_tokens,
+            logits,
+            Rollout(rows, self.max_new_tokens, reward),
         )
 
     def longest_row(
@@ -115,7 +122,7 @@ class PPO(PPOSettings):
         return row, length + self.max_new_tokens
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
-        """The prompt, or the end of it that leaves room for an answer. No label: there is no answer yet."""
+        """The prompt, or the end of it that leaves room for an answer; without labels, as there is no answer yet."""
         import json
 
         from trainables import templates
@@ -131,32 +138,36 @@ class PPO(PPOSettings):
         from trainables.stages.ppo.trainer import PPOTrainer
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
-        worth = partial(self.worth, policy, cutoff=cutoff)
-        return PPOTrainer(self, worth, policy, rows, tokens, train, arguments)
+        reward = partial(self.answer_rewards, policy, cutoff=cutoff)
+        return PPOTrainer(self, reward, policy, rows, tokens, train, arguments)
 
-    def worth(self, policy: Policy, rows: Sequence[Any], answers: Sequence[str], cutoff: int) -> list[float]:
-        """Each answer's reward. Raises ``DataError`` for a row that the rule can't judge by, ``RewardModelError``."""
+    def answer_rewards(
+        self, policy: Policy, rows: Sequence[Any], answers: Sequence[str], cutoff: int
+    ) -> list[float]:
+        """The reward of each row's answer: (rows,).
+
+        Raises ``DataError`` for a row whose reference the rule can't use, and ``RewardModelError``.
+        """
         from trainables.data.errors import DataError
 
         if self.reward is None:  # in a rehearsal
             return [0.0] * len(rows)
         if isinstance(self.reward, TrainedModel):
-            return _rewarded(self.reward, policy, rows, answers, cutoff)
+            return _model_rewards(self.reward, policy, rows, answers, cutoff)
         rule = RULES[self.reward]
-        wrong = next((what for row in rows if (what := self._unfit(row))), None)
-        if wrong:
-            raise DataError(wrong)
-        return [rule.worth(answer, row.reference) for row, answer in zip(rows, answers, strict=True)]
+        problem = next((each for row in rows if (each := self._reference_problem(row))), None)
+        if problem:
+            raise DataError(problem)
+        return [rule.reward(answer, row.reference) for row, answer in zip(rows, answers, strict=True)]
 
-    def _unfit(self, row: Any) -> str | None:
-        """Why the rule can't reward answers to a row."""
+    def _reference_problem(self, row: Any) -> str | None:
+        """Why the rule can't reward answers to a row; ``None`` where it can."""
         rule = RULES[str(self.reward)]
         if row.reference is None:
             return f"the rule {self.reward!r} needs rows with a reference, and there are rows without one"
-        if not rule.suits(row.reference):
-            return (
-                f"the rule {self.reward!r} needs {rule.what} as reference, which {row.reference[:60]!r} isn't"
-            )
+        if not rule.accepts(row.reference):
+            kind = rule.reference_kind
+            return f"the rule {self.reward!r} needs {kind} as reference, which {row.reference[:60]!r} isn't"
         return None
 
     def quality(self, data: Data) -> Metric:
@@ -168,12 +179,13 @@ class PPO(PPOSettings):
     def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         answers = self._answers(policy, tokens)
-        found = self.worth(policy, rows, _texts(policy, answers), cutoff)
-        return {"objective": sum(found) / len(found)}
+        rewards = self.answer_rewards(policy, rows, _texts(policy, answers), cutoff)
+        return {"objective": sum(rewards) / len(rewards)}
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
-        """``kl``: ln policy/reference of the greedy answers, in nats per answer; ``ended``: the share of them that end
-        by themselves.
+        """Each row's score is the reward of its greedy answer.
+
+        ``kl``: ln policy/reference of the answers, in nats per answer; ``ended``: the share that end by themselves.
         """
         from trainables.data.thinking import answer_matches
         from trainables.scoring.generation import end_tokens
@@ -181,29 +193,29 @@ class PPO(PPOSettings):
         prompts = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         answers = self._answers(policy, prompts)
         texts = _texts(policy, answers)
-        found = self.worth(policy, rows, texts, cutoff)
-        predictions = tuple(
+        rewards = self.answer_rewards(policy, rows, texts, cutoff)
+        scored = tuple(
             ScoredRow(number, row.prompt_json(), row.reference or "", text, float(reward))
-            for number, (row, text, reward) in enumerate(zip(rows, texts, found, strict=True))
+            for number, (row, text, reward) in enumerate(zip(rows, texts, rewards, strict=True))
         )
         ends = set(end_tokens(policy))
         metrics = {
-            "reward": sum(found) / len(found),
+            "reward": sum(rewards) / len(rewards),
             "kl": self._kl(policy, prompts, answers),
             "ended": sum(answer[-1] in ends for answer in answers) / len(answers),
         }
         if all(row.reference is not None for row in rows):
             metrics["exact_match"] = sum(answer_matches(texts, (row.reference for row in rows))) / len(rows)
-        return Scores(predictions, metrics)
+        return Scores(scored, metrics)
 
     def _answers(self, policy: Policy, prompts: Sequence[Encoded]) -> list[list[int]]:
         """The greedy answer to each prompt, its end token included."""
         from trainables.scoring.generation import continue_greedily, end_tokens
 
         starts = [row.input_ids for row in prompts]
-        said = continue_greedily(policy, starts, self.max_new_tokens, self.eval_batch, self.min_new_tokens)
+        answers = continue_greedily(policy, starts, self.max_new_tokens, self.eval_batch, self.min_new_tokens)
         ends = set(end_tokens(policy))
-        return [_to_end(answer, ends) for answer in said]
+        return [_to_end(answer, ends) for answer in answers]
 
     def _kl(self, policy: Policy, prompts: Sequence[Encoded], answers: Sequence[list[int]]) -> float:
         from trainables.scoring.likelihood import log_likelihoods
@@ -213,29 +225,32 @@ class PPO(PPOSettings):
             Encoded(row.input_ids + answer, row.labels + answer, len(row.input_ids), truncated=False)
             for row, answer in zip(prompts, answers, strict=True)
         ]
-        now = log_likelihoods(policy, rows, self.eval_batch)
+        policy_likelihoods = log_likelihoods(policy, rows, self.eval_batch)
         with as_reference(policy):
-            before = log_likelihoods(policy, rows, self.eval_batch)
-        return sum(a.logprob - b.logprob for a, b in zip(now, before, strict=True)) / len(rows)
+            reference_likelihoods = log_likelihoods(policy, rows, self.eval_batch)
+        both = zip(policy_likelihoods, reference_likelihoods, strict=True)
+        return sum(trained.logprob - untrained.logprob for trained, untrained in both) / len(rows)
 
 
-def _rewarded(
+def _model_rewards(
     trained: TrainedModel, policy: Policy, rows: Sequence[Any], answers: Sequence[str], cutoff: int
 ) -> list[float]:
     from trainables.stages.ppo.reward_model import rewards
     from trainables.tokenization.encode import encode
 
     assert trained.folder is not None
-    # Rendered as the reward model saw its answers, whatever tokens these came as.
-    whole = (Conversation(row.prompt, said, (), row.tools) for row, said in zip(rows, answers, strict=True))
-    return rewards(policy, trained.folder, [encode(row, policy.tokenizer, cutoff) for row in whole])
+    # Encoded anew from the text, as in the reward model's training; the sampled tokens may be others.
+    pairs = zip(rows, answers, strict=True)
+    conversations = (Conversation(row.prompt, answer, (), row.tools) for row, answer in pairs)
+    return rewards(policy, trained.folder, [encode(each, policy.tokenizer, cutoff) for each in conversations])
 
 
 def _to_end(answer: list[int], ends: set[int]) -> list[int]:
+    """The answer's tokens up to the first end token, that one included."""
     places = (place for place, token in enumerate(answer, start=1) if token in ends)
     return answer[: next(places, len(answer))]
 
 
 def _texts(policy: Policy, answers: Sequence[list[int]]) -> list[str]:
-    found = policy.tokenizer.batch_decode(list(answers), skip_special_tokens=True)
-    return [text.strip() for text in found]
+    texts = policy.tokenizer.batch_decode(list(answers), skip_special_tokens=True)
+    return [text.strip() for text in texts]

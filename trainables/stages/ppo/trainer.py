@@ -1,10 +1,13 @@
-"""The loop of PPO within transformers' own: each of its steps samples, judges, and updates several times."""
+"""PPO within transformers' training loop: each of its steps samples answers and makes several updates.
+
+Checked with transformers 5.23.0.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +19,7 @@ from transformers import TrainingArguments
 
 from trainables.scoring.generation import end_tokens, pad_left, row_seeds, sample_answers
 from trainables.scoring.likelihood import head_logits
-from trainables.stages.ppo import formulas as maths
+from trainables.stages.ppo import formulas
 from trainables.tokenization import batching
 from trainables.tokenization.token_table import Tokens
 from trainables.training.policy import Policy
@@ -30,12 +33,12 @@ if TYPE_CHECKING:
 HEAD, STATE = "value_head.safetensors", "ppo.json"  # in a checkpoint, beside the policy
 
 
-@dataclass
+@dataclass(frozen=True)
 class Answers:
-    """Sampled answers with what was found of them before the first update; all (answers, tokens) but ``ids``, ``mask``.
+    """Sampled answers, and what the policy and the rewards said about them before the first update.
 
-    ``ids`` and ``mask`` (answers, prompt + answer tokens) begin with the prompts, padded on the left. ``counted`` is
-    true on an answer's own tokens, its end included.
+    ``ids`` and ``mask`` (answers, prompt + answer tokens) begin with the prompts, padded on the left; all else is
+    (answers, tokens). ``counted`` is true on an answer's tokens, its end included, and false on its padding.
     """
 
     ids: Tensor
@@ -53,9 +56,9 @@ class Answers:
         return Answers(**{name: value[rows] for name, value in vars(self).items()})
 
 
-@dataclass
-class Judged:
-    """What the policy says to each answer's tokens; (answers, tokens), 0 on what doesn't count."""
+@dataclass(frozen=True)
+class TokenEstimates:
+    """The policy's log-probability, value and entropy at each token of answers; (answers, tokens), 0 on padding."""
 
     logprobs: Tensor
     values: Tensor
@@ -63,9 +66,9 @@ class Judged:
 
 
 class ValueHead(nn.Module):
-    """A linear layer, 0 to begin with, on hidden states scaled to length 1.
+    """A linear layer, initially 0, on hidden states scaled to length 1.
 
-    So scaled, a step of Adam moves a value by no more than the learning rate times sqrt(width), whatever the model.
+    With that scale, a step of Adam moves a value by no more than the learning rate times sqrt(width), for any model.
     """
 
     def __init__(self, width: int) -> None:
@@ -80,30 +83,30 @@ class ValueHead(nn.Module):
 
 
 class PPOTrainer(StageTrainer):
-    """A step is one round of PPO: an answer to each of its prompts, then epochs x mini-batches updates.
+    """A step samples an answer to each of its prompts, then makes epochs x mini-batches updates.
 
-    The last of the updates is transformers' own, so clipping, logs, schedules, checkpoints and callbacks are as for
-    any stage. With gradient accumulation the answers to all of a step's batches are one round.
+    The last of the updates is made by transformers, so clipping, logs, schedules, checkpoints and callbacks are as for
+    any stage. With gradient accumulation the answers to all of a step's batches share its updates.
     """
 
     def __init__(
         self,
         settings: PPOSettings,
-        worth: Callable[[Sequence[Any], Sequence[str]], list[float]],
+        reward: Callable[[Sequence[Any], Sequence[str]], list[float]],
         policy: Policy,
         rows: Sequence[Any],
         tokens: Tokens,
         train: TrainConfig,
         arguments: dict[str, Any],
     ) -> None:
-        """``worth`` gives the reward of each row's answer: (rows, texts) -> (rows,)."""
-        self.settings, self.worth, self.policy, self.rows = settings, worth, policy, rows
+        """``reward`` gives the reward of each row's answer: (rows, texts) -> (rows,)."""
+        self.settings, self.reward, self.policy, self.rows = settings, reward, policy, rows
         self.ends = end_tokens(policy)
         width = policy.causal.config.get_text_config().hidden_size
         self.value_head = ValueHead(width).to(policy.device)
-        self.kl = maths.KLController(settings.kl_coefficient, settings.kl_target, settings.kl_horizon)
+        self.kl = formulas.KLController(settings.kl_coefficient, settings.kl_target, settings.kl_horizon)
         self.answered = 0  # tokens of all answers so far
-        self._gathered: list[Answers] = []
+        self._step_answers: list[Answers] = []  # of the batches that the current step accumulates
         self._logged: list[dict[str, float]] = []
         _without_dropout(policy.model)
         keep_reference(policy)
@@ -118,7 +121,7 @@ class PPOTrainer(StageTrainer):
             data_collator=_Collator(policy.tokenizer.pad_token_id),
             processing_class=policy.tokenizer,
         )
-        # Gradients are averaged here, see `_share_gradients`; torch's wrapper (DDP) would only hold them once more.
+        # Gradients are averaged here, see `_average_gradients`; DDP's wrapper would only hold them once more.
         self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
 
     def tokens_after(self, step: int) -> int:
@@ -130,22 +133,21 @@ class PPOTrainer(StageTrainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> Tensor:
-        model.train()  # which decides whether layers are checkpointed; dropout is off
-        answers = self._judged_answers(inputs)
-        self._gathered.append(answers)
+        model.train()  # turns gradient checkpointing on; dropout is off
+        self._step_answers.append(self._sample_and_score(inputs))
         if not self.accelerator.sync_gradients:
             return torch.zeros((), device=self.args.device)
-        gathered, self._gathered = self._gathered, []
-        self._whiten(gathered)
-        return self._update(gathered)
+        step_answers, self._step_answers = self._step_answers, []
+        return self._update(self._whiten_advantages(step_answers))
 
-    def _judged_answers(self, inputs: dict[str, Any]) -> Answers:
+    def _sample_and_score(self, inputs: dict[str, Any]) -> Answers:
+        """Samples an answer to each prompt of a batch, and computes all that the updates need to know about it."""
         prompts, mask = (
             inputs["input_ids"].to(self.args.device),
             inputs["attention_mask"].to(self.args.device),
         )
         settings = self.settings
-        seeded = row_seeds(self.args.seed, self._drawn(len(prompts)), len(prompts))
+        seeds = row_seeds(self.args.seed, self._answers_before(len(prompts)), len(prompts))
         answers = sample_answers(
             self.policy,
             prompts,
@@ -153,108 +155,125 @@ class PPOTrainer(StageTrainer):
             settings.max_new_tokens,
             settings.min_new_tokens,
             settings.temperature,
-            seeded,
+            seeds,
         )
-        counted = maths.up_to_end(answers, self.ends)
+        counted = formulas.up_to_end(answers, self.ends)
         ids, mask = torch.cat([prompts, answers], 1), torch.cat([mask, counted.to(mask.dtype)], 1)
         with torch.no_grad():
-            now = self._in_parts(ids, mask, counted)
+            policy = self._estimates(ids, mask, counted)
         with as_reference(self.policy):
-            before = self._in_parts(ids, mask, counted)
-        kl = maths.kl_estimate(now.logprobs, before.logprobs, settings.kl_estimator)
+            untrained = self._estimates(ids, mask, counted)
+        kl = formulas.kl_estimate(policy.logprobs, untrained.logprobs, settings.kl_estimator)
         scores = self._scores(inputs["row"], answers, counted)
-        rewards = maths.token_rewards(
-            self._shaped(scores, answers, counted), kl, counted, self.kl.coefficient
+        rewards = formulas.token_rewards(
+            self._shaped_scores(scores, answers, counted), kl, counted, self.kl.coefficient
         )
         if settings.whiten_rewards:
-            rewards = maths.whiten(rewards, counted, shift_mean=False, everywhere=self._sum_over_workers)
-        advantages, returns = maths.advantages(rewards, now.values, counted, settings.gamma, settings.lam)
+            rewards = formulas.whiten(
+                rewards, counted, shift_mean=False, sum_over_workers=self._sum_over_workers
+            )
+        advantages, returns = formulas.advantages(
+            rewards, policy.values, counted, settings.gamma, settings.lam
+        )
         mean_kl = self._mean_over_workers((kl * counted).sum(1).mean()).item()
-        self._log_later(
+        self._collect_logs(
             reward=scores.mean(),
             kl=mean_kl,
             kl_coefficient=self.kl.coefficient,
-            entropy=(now.entropy * counted).sum() / self._mean_over_workers(counted.sum().float()),
+            entropy=(policy.entropy * counted).sum() / self._mean_over_workers(counted.sum().float()),
             answer_tokens=counted.sum(1).float().mean(),
         )
         self.kl = self.kl.after(mean_kl, len(ids) * self.args.world_size)
         self.answered += round(self._mean_over_workers(counted.sum().float()).item() * self.args.world_size)
-        return Answers(ids, mask, counted, now.logprobs, now.values, advantages, returns)
+        return Answers(ids, mask, counted, policy.logprobs, policy.values, advantages, returns)
 
-    def _drawn(self, rows: int) -> int:
-        """How many answers all workers have drawn before this worker's next ones, of which there are ``rows``.
+    def _answers_before(self, rows: int) -> int:
+        """The number, among all answers of the trial, of this worker's next answer; it will sample ``rows`` of them.
 
-        What an answer is drawn by is its number among all of a trial, and so the same however many workers draw.
+        An answer's seed follows from its number, so that answers are the same however many workers sample them.
         """
         args = self.args
-        before = self.state.global_step * args.gradient_accumulation_steps + len(self._gathered)
-        together = args.per_device_train_batch_size * args.world_size
-        return before * together + args.process_index * rows
+        batches = self.state.global_step * args.gradient_accumulation_steps + len(self._step_answers)
+        all_workers_batch = args.per_device_train_batch_size * args.world_size
+        return batches * all_workers_batch + args.process_index * rows
 
     def _scores(self, rows: Sequence[int], answers: Tensor, counted: Tensor) -> Tensor:
-        tokens = [answer[own].tolist() for answer, own in zip(answers, counted, strict=True)]
+        """Each answer's reward: (answers,). ``rows`` are the numbers of the prompts' rows."""
+        tokens = [answer[kept].tolist() for answer, kept in zip(answers, counted, strict=True)]
         texts = self.policy.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        asked = [self.rows[row] for row in rows]
-        found = self.worth(asked, [text.strip() for text in texts])
-        return torch.tensor(found, dtype=torch.float32, device=answers.device)
+        rewards = self.reward([self.rows[row] for row in rows], [text.strip() for text in texts])
+        return torch.tensor(rewards, dtype=torch.float32, device=answers.device)
 
-    def _shaped(self, scores: Tensor, answers: Tensor, counted: Tensor) -> Tensor:
-        """The scores as they are learned from: (answers,)."""
+    def _shaped_scores(self, scores: Tensor, answers: Tensor, counted: Tensor) -> Tensor:
+        """The scores with the penalty for answers that don't end, and normalized if so set: (answers,)."""
         last = answers.gather(1, counted.sum(1, keepdim=True) - 1)[:, 0]
         unended = ~torch.isin(last, torch.tensor(self.ends, device=last.device))
         scores = scores - self.settings.missing_eos_penalty * unended
         if not self.settings.normalize_scores:
             return scores
-        return maths.normalized(scores, everywhere=self._sum_over_workers)
+        return formulas.normalize(scores, sum_over_workers=self._sum_over_workers)
 
-    def _whiten(self, gathered: list[Answers]) -> None:
-        """Advantages to mean 0 and variance 1 over a step's answers."""
-        found = torch.cat([answers.advantages[answers.counted] for answers in gathered])
-        whitened = maths.whiten(
-            found, torch.ones_like(found, dtype=torch.bool), everywhere=self._sum_over_workers
+    def _whiten_advantages(self, step_answers: list[Answers]) -> list[Answers]:
+        """The answers with advantages scaled to mean 0 and variance 1 over all tokens of the step."""
+        advantages = torch.cat([answers.advantages[answers.counted] for answers in step_answers])  # (tokens,)
+        whitened = formulas.whiten(
+            advantages,
+            torch.ones_like(advantages, dtype=torch.bool),
+            sum_over_workers=self._sum_over_workers,
         )
-        sizes = [int(answers.counted.sum()) for answers in gathered]
-        for answers, own in zip(gathered, whitened.split(sizes), strict=True):
-            answers.advantages = torch.zeros_like(answers.advantages)
-            answers.advantages[answers.counted] = own
+        parts = whitened.split([int(answers.counted.sum()) for answers in step_answers])
+        result = []
+        for answers, part in zip(step_answers, parts, strict=True):
+            spread = torch.zeros_like(answers.advantages)
+            spread[answers.counted] = part
+            result.append(replace(answers, advantages=spread))
+        return result
 
     # Updates
 
-    def _update(self, gathered: list[Answers]) -> Tensor:
-        """Makes all updates but the last, whose gradient it leaves behind; gives their mean loss."""
-        split = [[answers.part(rows) for rows in self._parts(len(answers))] for answers in gathered]
-        most = min(self.settings.mini_batches, max(map(len, gathered)) * self.args.world_size)
-        batches = [[parts[number] for parts in split if len(parts[number])] for number in range(most)]
-        plan = [place for _ in range(self.settings.epochs) for place in torch.randperm(len(batches)).tolist()]
-        optimizer, found = self.optimizer, []
+    def _update(self, step_answers: list[Answers]) -> Tensor:
+        """Makes all updates but the last, whose gradient it leaves for transformers; returns their mean loss."""
+        split = [
+            [answers.part(rows) for rows in self._mini_batches(len(answers))] for answers in step_answers
+        ]
+        count = min(self.settings.mini_batches, max(map(len, step_answers)) * self.args.world_size)
+        batches = [[parts[number] for parts in split if len(parts[number])] for number in range(count)]
+        # The mini-batches' numbers, shuffled anew in each epoch.
+        plan = [
+            number for _ in range(self.settings.epochs) for number in torch.randperm(len(batches)).tolist()
+        ]
+        optimizer, results = self.optimizer, []
         assert optimizer is not None
-        for number, place in enumerate(plan, start=1):
+        for update, number in enumerate(plan, start=1):
             optimizer.zero_grad()
-            found.append(self._gradient(batches[place]))
-            if number < len(plan):
+            results.append(self._gradient(batches[number]))
+            if update < len(plan):
                 if self.args.max_grad_norm > 0:
                     self._clip_grad_norm(self.model)
                 optimizer.step()
-        means = {name: torch.stack([each[name] for each in found]).mean() for name in found[0]}
+        means = {name: torch.stack([each[name] for each in results]).mean() for name in results[0]}
         loss = means.pop("loss")
-        self._log_later(**{**means, "ratio": found[0]["ratio"]})  # 1, unless something is wrong
+        # The ratio of the first update is 1, as the policy has not changed yet; else something is wrong.
+        self._collect_logs(**{**means, "ratio": results[0]["ratio"]})
         return loss
 
     def _gradient(self, batch: list[Answers]) -> dict[str, Tensor]:
-        """Adds up the gradient of one mini-batch: means over all of its tokens, those of all workers.
+        """Computes the gradient of one mini-batch, whose losses are means over its tokens on all workers.
 
-        What it gives is to be averaged over the workers; a worker may have no answer of a mini-batch.
+        Returns the losses and statistics, which are to be averaged over the workers. A worker may have no answer of a
+        mini-batch.
         """
-        own = float(sum(answers.counted.sum() for answers in batch))
-        total = self._mean_over_workers(torch.tensor(own, device=self.args.device))
+        tokens = float(sum(answers.counted.sum() for answers in batch))
+        # The mean over the workers, as gradients and results are averaged over them afterwards.
+        total = self._mean_over_workers(torch.tensor(tokens, device=self.args.device))
         names = ("policy_loss", "value_loss", "clip_fraction", "ratio", "loss")
         sums = dict.fromkeys(names, torch.zeros((), device=self.args.device))
         for answers in batch:
-            now = self._judged(answers.ids, answers.mask, answers.counted)
-            policy = maths.policy_loss(
+            now = self._forward(answers.ids, answers.mask, answers.counted)
+            policy = formulas.policy_loss(
                 now.logprobs, answers.logprobs, answers.advantages, self.settings.clip_range
             )
-            value = maths.value_loss(
+            value = formulas.value_loss(
                 now.values, answers.values, answers.returns, self.settings.value_clip_range
             )
             ratio = (now.logprobs - answers.logprobs).detach().exp()
@@ -264,31 +283,34 @@ class PPOTrainer(StageTrainer):
             parts["loss"] = parts["policy_loss"] + self.settings.value_coefficient * parts["value_loss"]
             self.accelerator.backward(parts["loss"])
             sums = {name: sums[name] + parts[name].detach() for name in names}
-        self._share_gradients()
+        self._average_gradients()
         return sums
 
-    def _parts(self, rows: int) -> list[slice]:
-        """Which of this worker's ``rows`` each mini-batch has: every so manieth of all workers' rows.
+    def _mini_batches(self, rows: int) -> list[slice]:
+        """Which of this worker's ``rows`` are in each mini-batch: of all workers' rows every n-th, for n mini-batches.
 
-        The same in every epoch, as what was found of them before was found so.
+        They are the same in every epoch, and the same as in :meth:`_estimates`.
         """
         step, before = self.settings.mini_batches, self.args.process_index * rows
         return [slice((number - before) % step, None, step) for number in range(step)]
 
-    def _in_parts(self, ids: Tensor, mask: Tensor, counted: Tensor) -> Judged:
-        """As in the updates, mini-batch by mini-batch: rounding is the same then, and the first ratio is 1."""
-        whole = Judged(*(torch.zeros(counted.shape, device=ids.device) for _ in range(3)))
-        for rows in self._parts(len(ids)):
+    def _estimates(self, ids: Tensor, mask: Tensor, counted: Tensor) -> TokenEstimates:
+        """The policy's estimates, mini-batch by mini-batch as in the updates: rounding is the same, so the first ratio
+        is 1.
+        """
+        whole = TokenEstimates(*(torch.zeros(counted.shape, device=ids.device) for _ in range(3)))
+        for rows in self._mini_batches(len(ids)):
             if len(ids[rows]):
-                found = self._judged(ids[rows], mask[rows], counted[rows])
-                for name, values in vars(found).items():
+                part = self._forward(ids[rows], mask[rows], counted[rows])
+                for name, values in vars(part).items():
                     getattr(whole, name)[rows] = values
         return whole
 
-    def _judged(self, ids: Tensor, mask: Tensor, counted: Tensor) -> Judged:
+    def _forward(self, ids: Tensor, mask: Tensor, counted: Tensor) -> TokenEstimates:
+        """The policy's estimates at the answers' tokens, by one forward pass."""
         answers = ids[:, -counted.shape[1] :]
         causal = self.policy.causal
-        # Autocast ends before weights change, under the optimizer or for the reference: it keeps casts of them.
+        # Autocast caches casts of weights, so it must end before the optimizer or the reference changes these.
         with self.accelerator.autocast():
             hidden = causal.base_model(
                 input_ids=ids,
@@ -298,17 +320,20 @@ class PPOTrainer(StageTrainer):
             ).last_hidden_state
             hidden = hidden[:, -counted.shape[1] - 1 : -1][counted]  # (positions, width), before each token
             logits = head_logits(causal, hidden)
-        logits = self._allowed(logits, counted) / self.settings.temperature
+        logits = self._mask_early_ends(logits, counted) / self.settings.temperature
         logprobs = logits.log_softmax(-1)  # (positions, vocab)
         chosen = logprobs.gather(1, answers[counted][:, None])[:, 0]
         entropy = torch.special.entr(logprobs.detach().exp()).sum(-1) if not logits.requires_grad else chosen
-        places = (chosen, self.value_head(hidden), entropy.detach())
-        return Judged(
-            *(torch.zeros(counted.shape, device=ids.device).masked_scatter(counted, p) for p in places)
+        estimates = (chosen, self.value_head(hidden), entropy.detach())  # (positions,) each
+        return TokenEstimates(
+            *(
+                torch.zeros(counted.shape, device=ids.device).masked_scatter(counted, each)
+                for each in estimates
+            )
         )
 
-    def _allowed(self, logits: Tensor, counted: Tensor) -> Tensor:
-        """The logits (positions, vocab) without an end where an answer can't end yet."""
+    def _mask_early_ends(self, logits: Tensor, counted: Tensor) -> Tensor:
+        """The logits (positions, vocab), with end tokens at -inf where an answer can't end yet."""
         if not self.settings.min_new_tokens:
             return logits
         early = (
@@ -323,21 +348,21 @@ class PPOTrainer(StageTrainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)
         head = list(self.value_head.parameters())
-        known = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        if id(head[0]) not in known:
+        existing = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if id(head[0]) not in existing:  # transformers calls this again with the optimizer made before
             optimizer.add_param_group({"params": head, "weight_decay": 0.0})
         return optimizer
 
-    def _trained(self) -> list[nn.Parameter]:
+    def _trained_parameters(self) -> list[nn.Parameter]:
         trained = [p for p in self.policy.model.parameters() if p.requires_grad]
         return [*trained, *self.value_head.parameters()]
 
     def _clip_grad_norm(self, model: Any) -> Any:
-        return self.accelerator.clip_grad_norm_(self._trained(), self.args.max_grad_norm)
+        return self.accelerator.clip_grad_norm_(self._trained_parameters(), self.args.max_grad_norm)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         if grad_norm is None:
-            grad_norm = self.accelerator.clip_grad_norm_(self._trained(), float("inf"))
+            grad_norm = self.accelerator.clip_grad_norm_(self._trained_parameters(), float("inf"))
         return super()._get_grad_norm(model, grad_norm)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
@@ -356,17 +381,18 @@ class PPOTrainer(StageTrainer):
         folder = Path(resume_from_checkpoint)
         self.value_head.load_state_dict(load_file(folder / HEAD))
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        self.kl.coefficient, self.answered = state["kl_coefficient"], state["answered"]
+        self.kl = replace(self.kl, coefficient=state["kl_coefficient"])
+        self.answered = state["answered"]
 
     # Workers and logs
 
-    def _share_gradients(self) -> None:
-        """Averages gradients over the workers; the model's own layers are called, not what torch wraps it in."""
+    def _average_gradients(self) -> None:
+        """Averages gradients over the workers, as DDP does; its wrapper's forward pass isn't used here."""
         if self.args.world_size > 1:
-            for parameter in self._trained():
-                # A worker without an answer of the mini-batch has none.
-                own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                parameter.grad = self._mean_over_workers(own)
+            for parameter in self._trained_parameters():
+                # A worker without an answer of the mini-batch has no gradients.
+                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = self._mean_over_workers(gradient)
 
     def _sum_over_workers(self, value: Tensor) -> Tensor:
         return self.accelerator.reduce(value, "sum") if self.args.world_size > 1 else value
@@ -374,21 +400,23 @@ class PPOTrainer(StageTrainer):
     def _mean_over_workers(self, value: Tensor) -> Tensor:
         return self.accelerator.reduce(value, "mean") if self.args.world_size > 1 else value
 
-    def _log_later(self, **values: Any) -> None:
+    def _collect_logs(self, **values: Any) -> None:
         self._logged.append({name: float(value) for name, value in values.items()})
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            logs |= self._means()
+            logs |= self._mean_logs()
         super().log(logs, start_time)
 
-    def _means(self) -> dict[str, float]:
-        """What was logged since the last time, averaged; over the workers, too."""
+    def _mean_logs(self) -> dict[str, float]:
+        """The means of all values collected since the last log entry, over all workers."""
         logged, self._logged = self._logged, []
-        found = {name: [entry[name] for entry in logged if name in entry] for name in self.settings.logged_metrics}
-        means = {name: sum(values) / len(values) for name, values in found.items() if values}
-        everywhere = torch.tensor([*means.values()], dtype=torch.float64, device=self.args.device)
-        return dict(zip(means, self._mean_over_workers(everywhere).tolist(), strict=True))
+        collected = {
+            name: [entry[name] for entry in logged if name in entry] for name in self.settings.logged_metrics
+        }
+        means = {name: sum(values) / len(values) for name, values in collected.items() if values}
+        values = torch.tensor([*means.values()], dtype=torch.float64, device=self.args.device)
+        return dict(zip(means, self._mean_over_workers(values).tolist(), strict=True))
 
 
 class _Prompts(torch.utils.data.Dataset[Any]):
@@ -403,7 +431,7 @@ class _Prompts(torch.utils.data.Dataset[Any]):
 
 
 class _Collator:
-    """Prompts padded on the left, so that all answers begin at one place."""
+    """Collates prompts padded on the left, so that all answers begin at the same position."""
 
     def __init__(self, pad: int) -> None:
         self.pad = pad
@@ -414,7 +442,7 @@ class _Collator:
 
 
 def _without_dropout(model: nn.Module) -> None:
-    """Has the updates see the policy that the answers came from: with dropout the first ratio wouldn't be 1."""
+    """Turns dropout off: with it, updates would see another policy than the one that sampled the answers."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
