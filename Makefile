@@ -8,7 +8,7 @@ RUN := runs/methods
 
 .PHONY: demo test check slow bench bench-data install clean
 
-## demo: the shipped `methods` spec on SmolLM2-135M, and its report; goes on where it stopped
+## demo: the shipped `methods` spec on SmolLM2-135M, and its report; continues a run that was interrupted
 demo: install
 	$(BIN)/paretune fetch smollm2-135m
 	$(BIN)/paretune run methods $(if $(wildcard $(RUN)),--resume)
@@ -38,7 +38,7 @@ bench: install
 bench-data: install
 	$(BIN)/python -m tests.benchmarks.data
 
-## install: the virtual environment, made anew when pyproject.toml changes
+## install: the virtual environment, created again when pyproject.toml changes
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml
