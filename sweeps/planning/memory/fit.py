@@ -41,7 +41,7 @@ class Fit:
         shortage = f"{peak} does not fit, {gib(-self.spare)} too much"
         if self.change is None:
             return f"{shortage}; no change of checkpointing, batch, optimizer, bits or workers is enough"
-        return f"{shortage}; {self.change.description}: {_peak(self.change.predicted)}"
+        return f"{shortage}; with {self.change.description} it needs {_peak(self.change.predicted)}"
 
 
 def _peak(memory: ConfigMemory) -> str:
