@@ -1,7 +1,8 @@
-"""One of a group of workers that train trials together: ``torchrun tests/helpers/on_workers.py JOBS``.
+"""One worker of a group that trains trials together: ``torchrun tests/helpers/on_workers.py JOBS``.
 
-JOBS is a JSON file, a list of ``{config, run}``; ``interrupt_at`` and ``stop_at`` say at which step, ``fails`` on which
-worker memory runs out, ``dies`` which is killed, both in the second step. A job that ends as ``ends`` says is right.
+JOBS is a JSON file with a list of ``{config, run}``. Optional keys of a job: ``interrupt_at`` and ``stop_at``, the step
+at which that happens; ``fails``, the worker that runs out of memory, and ``dies``, the worker that is killed, both in
+the second step; ``ends``, the expected status.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def control(job: dict[str, Any]) -> Any:
                 raise MemoryError("none left")
             return super().interrupted()
 
-    # One worker alone is asked to leave, and all of them have to.
+    # Only one worker is interrupted, and all of them have to stop.
     return Control(job.get("interrupt_at") if RANK == 1 else None, **decisions)
 
 
@@ -52,12 +53,12 @@ def main() -> None:
         try:
             record = run_trial(config, place, control(job), evaluate_at=steps)
         except WorkerGroupBroken as broken:
-            # A slot's hub would be told.
+            # In a sweep, the slot would report this to its hub.
             print(broken.record.model_dump_json() if broken.record else None, file=sys.stderr)
             raise
         if record.status != job.get("ends", "done"):
             sys.exit(f"{config.cell} {record.status}: {record.error}")
-    distributed.barrier()  # the first scores what the others don't
+    distributed.barrier()  # the first worker scores alone
     distributed.destroy_process_group()
 
 

@@ -1,4 +1,4 @@
-"""Two workers on this machine, for tests of trials that are trained together."""
+"""Groups of workers on this machine, for tests of trials that several workers train together."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from trainables.trial.config import TrialConfig
 from trainables.trial.loading import load_tokenizer
 
 ON_WORKERS = ROOT / "tests" / "helpers" / "on_workers.py"
-OWN: dict[str, dict[str, Any]] = {"ppo": {"reward": "letter", "max_new_tokens": NEW}}
-# What is averaged over a step: of one batch, of several, and of a last batch that isn't full (6 rows, 4 at a time).
+STAGE_SETTINGS: dict[str, dict[str, Any]] = {"ppo": {"reward": "letter", "max_new_tokens": NEW}}
+# A step averages over one batch, over several, or over a last batch that isn't full (6 rows, 4 at a time).
 LENGTHS: dict[str, dict[str, Any]] = {
     "steps": {"steps": 2},
     "accumulated": {"steps": 2, "gradient_accumulation": 2},
@@ -28,28 +28,30 @@ LENGTHS: dict[str, dict[str, Any]] = {
 SMALL: dict[str, Any] = {"dtype": "float32", "precision": "fp32", "eval_rows": 4, "eval_fraction": 0.95}
 
 
-def job(config: TrialConfig, run: Path, **how: Any) -> dict[str, Any]:
-    """As ``on_workers.py`` takes it."""
-    return {"config": config.model_dump(mode="json"), "run": str(run), **how}
+def job(config: TrialConfig, run: Path, **events: Any) -> dict[str, Any]:
+    """One job in the form that ``on_workers.py`` reads."""
+    return {"config": config.model_dump(mode="json"), "run": str(run), **events}
 
 
-def together(folder: Path, jobs: list[dict[str, Any]], workers: int = 2) -> None:
-    """Trains them one after the other on so many workers."""
+def train_together(folder: Path, jobs: list[dict[str, Any]], workers: int = 2) -> None:
+    """Runs the jobs one after the other on a supervised group of ``workers``."""
     command = ["-m", "torch.distributed.run", "--standalone", "--local_addr", "127.0.0.1"]
-    command += ["--nproc_per_node", str(workers), str(ON_WORKERS), str(written(folder, jobs))]
+    command += ["--nproc_per_node", str(workers), str(ON_WORKERS), str(write_jobs(folder, jobs))]
     done = subprocess.run(
         [sys.executable, *command], env=environment(), capture_output=True, text=True, timeout=500
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def apart(folder: Path, jobs: list[dict[str, Any]], workers: int = 2) -> list[subprocess.Popen[str]]:
-    """The same, and nobody looks after the workers: none is ended because another is gone."""
+def start_unsupervised(
+    folder: Path, jobs: list[dict[str, Any]], workers: int = 2
+) -> list[subprocess.Popen[str]]:
+    """Starts the workers without a supervisor: none is killed because another is gone."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     group = {"WORLD_SIZE": str(workers), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, str(ON_WORKERS), str(written(folder, jobs))]
+    command = [sys.executable, str(ON_WORKERS), str(write_jobs(folder, jobs))]
     return [
         subprocess.Popen(
             command,
@@ -61,7 +63,7 @@ def apart(folder: Path, jobs: list[dict[str, Any]], workers: int = 2) -> list[su
     ]
 
 
-def written(folder: Path, jobs: list[dict[str, Any]]) -> Path:
+def write_jobs(folder: Path, jobs: list[dict[str, Any]]) -> Path:
     path = folder / "jobs.json"
     files.write_json(path, jobs)
     return path
@@ -71,10 +73,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def config_of(model: Path, stage: str, method: Any, length: str = "steps", **leaves: Any) -> TrialConfig:
+def worker_config(model: Path, stage: str, method: Any, length: str = "steps", **leaves: Any) -> TrialConfig:
     RULES["letter"] = LETTER
     leaves = {**SMALL, **LENGTHS[length], **leaves}
-    own = {"kind": stage, **OWN.get(stage, {})}
+    own = {"kind": stage, **STAGE_SETTINGS.get(stage, {})}
     if stage == "ppo" and length != "steps":
         own |= {"mini_batches": 2, "normalize_scores": True, "whiten_rewards": True}
     rows = leaves.pop("rows", None)
@@ -86,7 +88,7 @@ def config_of(model: Path, stage: str, method: Any, length: str = "steps", **lea
 
 
 def training_rows(config: TrialConfig) -> int:
-    """How many rows an epoch of it has."""
+    """The number of rows in one epoch."""
     assert config.model.path is not None
     rows = loading.load(config.data, config.stage.row_type).train
     tokens = config.stage.tokens(load_tokenizer(config.model.path), rows, config.data.cutoff)

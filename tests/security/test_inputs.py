@@ -215,7 +215,7 @@ def test_trust_of_another_trial_is_not_inherited(tiny_model: Path, tmp_path: Pat
     (adapter / "adapter_model.safetensors").write_bytes(b"")
     (adapter.parent / "config.json").write_text(trusting.model_dump_json())
     start = TrainedModel(trial="0" * 12, folder=adapter)
-    with pytest.raises(ModelError, match="can only be loaded by code that comes with it"):
+    with pytest.raises(ModelError, match="can only be loaded by the code that comes with it"):
         starting_weights.starting_folder(ModelConfig(path=tiny_model, start=start), tmp_path / "run")
 
 

@@ -33,7 +33,9 @@ OPTIMIZERS = {
 }
 
 
-def arguments(train: TrainConfig, steps: int, folder: Path, workers: int, device: str) -> dict[str, Any]:
+def training_arguments(
+    train: TrainConfig, steps: int, folder: Path, workers: int, device: str
+) -> dict[str, Any]:
     """Keyword arguments for any trainer's config. They state what TRL would otherwise decide itself."""
     return {
         "output_dir": str(folder),
@@ -77,17 +79,17 @@ def make_trainer(
     lengths: np.ndarray,
     packed: bool = False,
     **options: Any,
-) -> Any:
+) -> StageTrainer:
     """A trainer of the library's class ``cls`` over rows that are tokens already.
 
     ``places``, ``lengths`` and ``packed``: the order of the rows, see :class:`stage_trainer.RowOrder`.
     """
-    ours: tuple[type, ...] = (StageTrainer,)
+    ours = StageTrainer
     if policy.blueprint is not None:
         from trainables.training.sharded_trainer import ShardedTrainer
 
-        ours = (ShardedTrainer,)
-    trainer_class = type(cls.__name__, (*ours, cls), {})
+        ours = ShardedTrainer
+    trainer_class: Any = type(cls.__name__, (ours, cls), {})
     with keeping_trainable_dtype(policy.model):
         return trainer_class(
             model=policy.model,

@@ -133,6 +133,7 @@ class TrialCallback(TrainerCallback):
         self.progress.tokens = self.tokens_after(state.global_step)
         if state.global_step in self.evaluate_at:
             self.decision = self._evaluate_and_report(state.global_step)
+        # `_any_rank` is a collective operation: all workers get here with the same decision.
         if self.decision == "continue" and _any_rank(self.control.interrupted()):
             self.decision = "interrupt"
         self.progress.stopped = self.decision == "stop"

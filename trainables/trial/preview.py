@@ -88,7 +88,7 @@ def optimizer_steps(config: TrialConfig, rows: loading.Data) -> int:
 def _padding_share(config: TrialConfig, lengths: np.ndarray) -> float:
     train = config.train
     if train.packing:
-        some = np.arange(min(len(lengths), batching.PACKED_AT_ONCE))
+        some = np.arange(min(len(lengths), batching.PACKING_WINDOW))
         packs = batching.best_fit(lengths, some, config.data.cutoff)
         return batching.padding_share(np.array([lengths[pack].sum() for pack in packs]), train.batch_size)
     if config.stage.can_pack:

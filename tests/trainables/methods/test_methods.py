@@ -104,7 +104,7 @@ def test_full_trains_every_weight(tiny_model: Path, rows: Path) -> None:
         ({"layers": 0, "head": True}, {"model.embed_tokens.weight"}),
     ],
 )
-def test_freeze_trains_the_layers_and_modules_that_were_asked_for_and_no_other(
+def test_freeze_trains_the_requested_layers_and_modules_and_no_others(
     tiny_model: Path, rows: Path, settings: dict[str, Any], expected: set[str]
 ) -> None:
     policy = make_policy(make_config(tiny_model, rows, {"kind": "freeze", **settings}))
@@ -228,7 +228,7 @@ def test_trainable_and_frozen_weights_have_the_dtypes_that_precision_says(
 
 
 @pytest.mark.parametrize("kind", [*METHODS])
-def test_evaluating_scores_the_weights_as_they_will_be_kept_and_gives_the_masters_back(
+def test_evaluating_scores_the_weights_in_the_dtype_they_are_saved_in_and_restores_the_trained_ones(
     tiny_model: Path, rows: Path, kind: str
 ) -> None:
     policy = make_policy(make_config(tiny_model, rows, kind))
@@ -245,7 +245,7 @@ def test_evaluating_scores_the_weights_as_they_will_be_kept_and_gives_the_master
 
 
 @pytest.mark.parametrize("kind", ["full", "lora"])
-def test_evaluating_gives_back_what_a_trainer_wrapped_around_the_forward_pass(
+def test_evaluating_restores_a_trainers_wrapper_of_the_forward_pass(
     tiny_model: Path, rows: Path, kind: str
 ) -> None:
     policy = make_policy(make_config(tiny_model, rows, kind))
@@ -275,11 +275,11 @@ def test_trl_leaves_the_adapters_of_a_quantized_model_in_fp32(
 
 def trainer_of(config: TrialConfig, policy: Policy) -> Any:
     from trainables.data import loading
-    from trainables.training.trainer_setup import arguments, clean_process
+    from trainables.training.trainer_setup import clean_process, training_arguments
 
     clean_process()
     parts = loading.load(config.data)
-    options = arguments(config.train, 2, Path("/nonexistent"), workers=1, device="cpu")
+    options = training_arguments(config.train, 2, Path("/nonexistent"), workers=1, device="cpu")
     return config.stage.trainer(policy, parts.train, config.train, config.data.cutoff, options)
 
 
@@ -338,7 +338,7 @@ def test_qlora_really_quantizes_every_linear_layer_but_the_head(
 
 
 @pytest.mark.parametrize(("quant_type", "double"), [("nf4", True), ("fp4", True), ("nf4", False)])
-def test_the_four_bit_format_is_the_one_asked_for(
+def test_the_four_bit_format_is_the_requested_one(
     tiny_model: Path, rows: Path, quant_type: str, double: bool
 ) -> None:
     method = {"kind": "qlora", "quant_type": quant_type, "double_quant": double}
@@ -349,7 +349,7 @@ def test_the_four_bit_format_is_the_one_asked_for(
 
 
 @pytest.mark.parametrize("init", ["pissa", "olora"])
-def test_qlora_refuses_a_start_that_a_quantized_base_cannot_give(init: str) -> None:
+def test_qlora_refuses_an_init_that_needs_unquantized_weights(init: str) -> None:
     from trainables.methods import QLoRA
 
     with pytest.raises(ValidationError, match="use init: default or method lora"):
@@ -409,7 +409,7 @@ def test_leaving_the_reference_switches_the_adapters_on_again(tiny_model: Path, 
         ({"kind": "qlora", "bits": 8}, True),
     ],
 )
-def test_reference_stays_says_whether_the_untrained_policy_can_still_be_asked(
+def test_reference_stays_says_whether_the_untrained_policy_is_still_available(
     tiny_model: Path, rows: Path, method: dict[str, Any], stays: bool
 ) -> None:
     config = make_config(tiny_model, rows, method)
@@ -521,7 +521,9 @@ def test_tied_weights_are_saved_once(tiny_model: Path, rows: Path, tmp_path: Pat
     assert record.artifact_bytes == pytest.approx(2 * record.total_params, rel=0.05)  # bf16, and a header
 
 
-def test_a_freeze_trial_leaves_its_frozen_weights_alone(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+def test_a_freeze_trial_does_not_change_its_frozen_weights(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
     from safetensors.torch import load_file
 
     config = make_config(tiny_model, rows, {"kind": "freeze", "layers": 1}, learning_rate=1e-2)
@@ -554,7 +556,7 @@ def test_saving_leaves_the_model_in_memory_as_it_is(tiny_model: Path, rows: Path
         ({"kind": "qlora", "modules_to_save": ["head"]}, "modules_to_save"),
     ],
 )
-def test_what_the_model_does_not_have_is_a_problem_of_its_leaf(
+def test_a_module_that_the_model_lacks_is_a_problem_of_its_setting(
     tiny_model: Path, rows: Path, method: dict[str, Any], leaf: str
 ) -> None:
     config = make_config(tiny_model, rows, method)
@@ -569,7 +571,9 @@ def test_what_the_model_does_not_have_is_a_problem_of_its_leaf(
         {"kind": "lora", "targets": ["q_proj", "mlp.up_proj"], "modules_to_save": ["lm_head"]},
     ],
 )
-def test_what_the_model_has_is_no_problem(tiny_model: Path, rows: Path, method: dict[str, Any]) -> None:
+def test_a_module_that_the_model_has_is_no_problem(
+    tiny_model: Path, rows: Path, method: dict[str, Any]
+) -> None:
     config = make_config(tiny_model, rows, method)
     assert config.method is not None
     assert list(config.method.problems(read_architecture(tiny_model))) == []

@@ -45,14 +45,14 @@ def test_the_numbers_add_up_to_the_published_parameters(name: str, billions: flo
     assert CATALOG[name].shape.params / 1e9 == pytest.approx(billions, abs=0.001)
 
 
-def test_every_name_can_be_fetched_and_none_is_a_hubs_twice() -> None:
+def test_every_name_can_be_fetched_and_no_two_name_the_same_repository() -> None:
     repositories = [known.repository for known in CATALOG.values()]
     assert len(set(repositories)) == len(repositories)
     for name, known in CATALOG.items():
         assert locate.find_source(name) == HuggingFaceModel(known.repository)
 
 
-def test_base_and_instruct_are_told_apart() -> None:
+def test_base_and_instruct_models_have_different_names() -> None:
     for name, known in CATALOG.items():
         if name.endswith("-base"):
             assert name.removesuffix("-base") in CATALOG

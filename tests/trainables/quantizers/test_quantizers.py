@@ -98,7 +98,7 @@ def test_weights_of_hqq_count_packed_codes_scales_and_zeros(tiny_model: Path, ro
     assert weight_bytes(model) - adapters == expected
 
 
-def test_parameters_are_counted_as_what_they_stand_for(tiny_model: Path, rows: Path) -> None:
+def test_a_packed_parameter_counts_as_the_weights_it_stands_for(tiny_model: Path, rows: Path) -> None:
     whole = count_parameters(make_policy(make_config(tiny_model, rows, "lora")).model)
     for method in (hqq(), hqq(3), {"kind": "qlora", "rank": 4}, {"kind": "qlora", "rank": 4, "bits": 8}):
         adapted = {**method, "rank": 4}
@@ -124,7 +124,7 @@ def test_an_adapter_trained_on_hqq_is_merged_onto_the_unquantized_base(
     assert (found - expected).norm() < 0.2 * (base - expected).norm()
 
 
-def test_the_threshold_of_eight_bits_reaches_the_layers(tiny_model: Path, rows: Path) -> None:
+def test_the_int8_threshold_reaches_the_layers(tiny_model: Path, rows: Path) -> None:
     method = {"kind": "qlora", "bits": 8, "int8_threshold": 3.0}
     base = load_base(make_config(tiny_model, rows, method), tiny_model)
     assert base.model.layers[0].self_attn.q_proj.state.threshold == 3.0
@@ -147,7 +147,7 @@ def test_weights_in_no_linear_layer_are_an_error_too(tiny_model: Path, rows: Pat
         check_quantized(QUANTIZERS["bnb"], base)
 
 
-def test_rows_that_groups_do_not_fill_fail_with_the_layers_name(
+def test_rows_that_groups_do_not_divide_fail_with_the_layers_name(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
     record = run_trial(make_config(tiny_model, rows, hqq(group_size=40)), TrialContext(tmp_path))
@@ -157,7 +157,7 @@ def test_rows_that_groups_do_not_fill_fail_with_the_layers_name(
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"bits": 3}, "bits: bnb supports 4, 8, not 3; hqq supports 1 to 8"),
         ({"backend": "eetq", "bits": 4}, "bits: eetq supports 8, not 4"),
@@ -166,8 +166,8 @@ def test_rows_that_groups_do_not_fill_fail_with_the_layers_name(
         ({"backend": "hqq", "group_size": 12}, "multiple of 8"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_settings_that_do_not_go_together_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         QLoRA.model_validate(fields)
 
 

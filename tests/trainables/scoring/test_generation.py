@@ -74,7 +74,7 @@ def decoded(policy: Policy, tokens: Sequence[list[int]]) -> list[str]:
 # Generation
 
 
-def test_some_answers_of_the_taught_model_agree_with_the_draft_and_some_do_not(
+def test_some_answers_of_the_trained_model_agree_with_the_draft_and_some_do_not(
     trained: Policy, rows: tuple[Conversation, ...]
 ) -> None:
     """So that the tests below mean something."""
@@ -97,7 +97,7 @@ def test_greedy_answers_are_those_of_plain_generation(
 
 
 @pytest.mark.parametrize("room", [1, 2, 3, 5])
-def test_an_answer_that_goes_on_is_cut_where_plain_generation_cuts_it(
+def test_a_long_answer_is_cut_where_plain_generation_cuts_it(
     trained: Policy, rows: tuple[Conversation, ...], room: int
 ) -> None:
     """The tokens that the draft proved count, too."""
@@ -106,18 +106,18 @@ def test_an_answer_that_goes_on_is_cut_where_plain_generation_cuts_it(
     assert found == decoded(trained, [plainly(trained, row, room) for row in tokens])
 
 
-def test_settings_of_the_models_own_for_generation_play_no_part(
+def test_the_models_own_generation_settings_are_ignored(
     trained: Policy, rows: tuple[Conversation, ...]
 ) -> None:
     """Qwen's, for one, ask for sampling and a repetition penalty; scored is the most likely answer."""
     tokens = encoded(trained, rows[:8], 256)
-    judged = log_likelihoods(trained, tokens, 8)
-    expected = greedy_answers(trained, tokens, judged, ROOM, 8)
+    likelihoods = log_likelihoods(trained, tokens, 8)
+    expected = greedy_answers(trained, tokens, likelihoods, ROOM, 8)
     own = trained.causal.generation_config
     before = own.to_dict()
     try:
         own.update(repetition_penalty=5.0, temperature=0.1, top_k=2, do_sample=True, min_new_tokens=9)
-        assert greedy_answers(trained, tokens, judged, ROOM, 8) == expected
+        assert greedy_answers(trained, tokens, likelihoods, ROOM, 8) == expected
         assert own.repetition_penalty == 5.0
     finally:
         own.update(**before)
@@ -159,13 +159,15 @@ def test_rows_are_answered_in_their_own_order(trained: Policy, rows: tuple[Conve
         ([5], [6], [6]),
     ],
 )
-def test_the_draft_proves_tokens_up_to_the_first_other_choice_or_the_end(
+def test_the_draft_verifies_tokens_up_to_the_first_that_differs_or_the_end(
     draft: list[int], choices: list[int], expected: list[int]
 ) -> None:
     assert verified_prefix(draft, choices, ends={0}) == expected
 
 
-def test_answers_end_at_the_tokenizers_end_and_at_the_models_own(tiny_model: Path, rows_file: Path) -> None:
+def test_answers_end_at_the_tokenizers_end_token_and_at_the_models_own(
+    tiny_model: Path, rows_file: Path
+) -> None:
     policy = make_policy(make_config(tiny_model, rows_file, None))
     assert end_tokens(policy) == [policy.tokenizer.eos_token_id]
     policy.causal.generation_config.eos_token_id = [7, policy.tokenizer.eos_token_id]
@@ -187,7 +189,7 @@ def naively(policy: Policy, row: Encoded) -> tuple[float, list[int]]:
 
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
-def test_judging_gives_the_log_probabilities_of_a_plain_log_softmax(
+def test_log_likelihoods_are_those_of_a_plain_log_softmax(
     trained: Policy, rows: tuple[Conversation, ...], batch_size: int, whole: bool
 ) -> None:
     tokens = encoded(trained, rows[:16], 256)
@@ -200,7 +202,7 @@ def test_judging_gives_the_log_probabilities_of_a_plain_log_softmax(
         assert found.tokens == sum(label != IGNORED for label in row.labels)
 
 
-def test_judging_caps_the_logits_where_the_model_does(
+def test_log_likelihoods_cap_the_logits_where_the_model_does(
     untrained: Policy, rows: tuple[Conversation, ...]
 ) -> None:
     """Gemma 2's cap: logits become cap * tanh(logits / cap)."""
@@ -219,7 +221,7 @@ def test_judging_caps_the_logits_where_the_model_does(
     )
 
 
-def test_judging_in_small_blocks_of_logits_changes_nothing(
+def test_log_likelihoods_do_not_depend_on_the_blocks_of_logits(
     trained: Policy, rows: tuple[Conversation, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = encoded(trained, rows[:8], 256)
@@ -230,7 +232,7 @@ def test_judging_in_small_blocks_of_logits_changes_nothing(
         assert one.logprob == pytest.approx(other.logprob, rel=1e-5)
 
 
-def test_a_row_without_an_answer_is_worth_nothing_and_breaks_nothing(
+def test_a_row_without_an_answer_has_a_log_likelihood_of_zero(
     trained: Policy, rows: tuple[Conversation, ...]
 ) -> None:
     full, other = encoded(trained, rows[:2], 256)
@@ -240,7 +242,7 @@ def test_a_row_without_an_answer_is_worth_nothing_and_breaks_nothing(
     assert (second.logprob, second.tokens, second.greedy_tokens) == (0.0, 0, [])
 
 
-def test_the_judged_loss_is_the_loss_that_trl_trains_on(
+def test_the_scored_loss_is_the_loss_that_trl_trains_on(
     tiny_model: Path, rows_file: Path, tmp_path: Path
 ) -> None:
     """One step over every training row, without a change to the weights yet: the first loss of the curve."""
@@ -251,10 +253,10 @@ def test_the_judged_loss_is_the_loss_that_trl_trains_on(
         config = make_config(tiny_model, rows_file, method, precision="fp32", steps=1, **batch)
         run(config, tmp_path)
         policy = make_policy(config)
-        judged = log_likelihoods(
+        likelihoods = log_likelihoods(
             policy, encoded(policy, loading.load(config.data).train, config.data.cutoff), 16
         )
-        loss = -sum(row.logprob for row in judged) / sum(row.tokens for row in judged)
+        loss = -sum(row.logprob for row in likelihoods) / sum(row.tokens for row in likelihoods)
         ((_, trained_on),) = curve(config, tmp_path)
         assert trained_on == pytest.approx(loss, rel=1e-5)
 
@@ -279,9 +281,11 @@ def test_data_without_one_right_answer_is_scored_by_its_loss(
     config = make_config(tiny_model, rows_file, None)
     record = run(config, tmp_path)
     policy = make_policy(config)
-    judged = log_likelihoods(policy, encoded(policy, loading.load(config.data).test, config.data.cutoff), 64)
+    likelihoods = log_likelihoods(
+        policy, encoded(policy, loading.load(config.data).test, config.data.cutoff), 64
+    )
     assert (record.quality_name, record.quality_higher_is_better) == ("loss", False)
-    expected = -sum(row.logprob for row in judged) / sum(row.tokens for row in judged)
+    expected = -sum(row.logprob for row in likelihoods) / sum(row.tokens for row in likelihoods)
     assert record.quality == pytest.approx(expected, rel=1e-6)
 
 
@@ -295,7 +299,7 @@ def drawn(policy: Policy, prompts: list[list[int]], numbers: list[int], **option
     return sample_answers(policy, ids, mask, seeds=own, **settings).tolist()
 
 
-def test_what_a_row_is_answered_depends_on_its_own_seed_and_not_on_its_neighbours(untrained: Policy) -> None:
+def test_a_sampled_answer_depends_on_its_own_seed_and_not_on_the_rows_beside_it(untrained: Policy) -> None:
     prompts = [[5, 6, 7, 8], [9, 10], [11, 12, 13]]
     together = drawn(untrained, prompts, [0, 1, 2])
     assert [drawn(untrained, [prompts[n]], [n])[0] for n in range(3)] == together
@@ -304,7 +308,7 @@ def test_what_a_row_is_answered_depends_on_its_own_seed_and_not_on_its_neighbour
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0])
-def test_answers_are_drawn_from_the_softmax_of_the_logits(temperature: float) -> None:
+def test_answers_are_sampled_from_the_softmax_of_the_logits(temperature: float) -> None:
     logits = torch.tensor([[2.0, 1.0, 0.0, -torch.inf]]).expand(4000, 4)
     noise = _GumbelNoise(row_seeds(0, 0, 4000), temperature, "cpu")
     found = noise(torch.empty(0), logits).argmax(1).bincount(minlength=4) / 4000

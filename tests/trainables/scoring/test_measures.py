@@ -31,7 +31,7 @@ def values(said: list[str], right: list[str], characters: bool = False) -> dict[
     return {each.name: each.value for each in measures}
 
 
-def test_likelihood_is_summed_over_tokens_and_over_bytes() -> None:
+def test_the_log_likelihood_is_divided_by_tokens_and_by_bytes() -> None:
     found = {
         each.name: each
         for each in likelihood_measures([LogLikelihood(-2.0, 4, []), LogLikelihood(-6.0, 2, [])], [8, 4])
@@ -43,7 +43,7 @@ def test_likelihood_is_summed_over_tokens_and_over_bytes() -> None:
     assert found["bits_per_byte"].by_row == pytest.approx((2 / math.log(2) / 8, 6 / math.log(2) / 4))
 
 
-def test_a_row_whose_bytes_are_not_known_counts_for_the_loss_alone() -> None:
+def test_a_row_without_a_number_of_bytes_counts_for_the_loss_only() -> None:
     found = {
         each.name: each
         for each in likelihood_measures([LogLikelihood(-2.0, 4, []), LogLikelihood(-6.0, 2, [])], [8, None])
@@ -93,7 +93,7 @@ def test_bleu_of_all_rows_is_not_the_mean_of_sentences() -> None:
     assert found["sentence_bleu"] == pytest.approx((BLEU + 100) / 2)
 
 
-def test_rouge_of_words_is_that_of_rouge_score_for_ascii_and_knows_other_alphabets() -> None:
+def test_rouge_of_words_equals_rouge_scores_for_ascii_and_covers_other_alphabets() -> None:
     from rouge_score.tokenizers import DefaultTokenizer
 
     from trainables.scoring.text_metrics import WordTokenizer
@@ -119,11 +119,11 @@ def test_an_empty_answer_scores_nothing() -> None:
         ("です", True),
     ],
 )
-def test_the_script_of_the_references_says_how_texts_are_compared(text: str, expected: bool) -> None:
+def test_the_script_of_the_references_decides_how_texts_are_compared(text: str, expected: bool) -> None:
     assert mostly_characters([text]) is expected
 
 
-def test_what_measured_the_texts_is_named() -> None:
+def test_the_libraries_that_compared_the_texts_are_named() -> None:
     _, libraries = similarity([SAID_ZH], [RIGHT_ZH], True)
     assert libraries["sacrebleu"]["version"]
     assert "tok:zh" in libraries["sacrebleu"]["signatures"]["bleu"]
@@ -153,24 +153,24 @@ def test_right_and_wrong_rows_are_compared_by_mcnemar() -> None:
     assert told(other, one, unit=FRACTION).startswith("B is better than A")
 
 
-def test_what_may_be_chance_is_said_to_be_no_difference() -> None:
+def test_a_difference_that_may_be_chance_is_none() -> None:
     said = told([1.0, 1.0, 0.0, 1.0] * 2, [0.0, 1.0, 1.0, 0.0] * 2, unit=FRACTION)
     assert said.startswith("A and B can't be told apart by exact match")
 
 
-def test_of_a_few_rows_nothing_is_concluded() -> None:
+def test_nothing_is_concluded_from_a_few_rows() -> None:
     said = told([1.0] * 5, [0.0] * 5, "rouge1")
     assert said.startswith("A and B can't be told apart by so few rows, by rouge1: 1 against 0")
 
 
-def test_of_a_loss_the_lower_one_is_better() -> None:
+def test_the_lower_loss_is_better() -> None:
     said = told([*map(float, range(6))], [*map(float, range(1, 7))], "loss", higher_is_better=False)
     assert said.startswith(
         "A is better than B by loss: 2.5 against 3.5, difference -1 (95 % interval -1 to -1"
     )
 
 
-def test_the_paired_interval_is_of_the_weighted_means() -> None:
+def test_the_paired_interval_is_that_of_the_weighted_means() -> None:
     dice = random.Random(0)
     one = [dice.gauss(1, 1) for _ in range(40)]
     other = [dice.gauss(0, 1) for _ in range(40)]
@@ -213,7 +213,7 @@ def alike(mistakes: float, count: int = 40) -> MeasuredRows:
 
 
 @pytest.mark.parametrize("name", ["bleu", "chrf"])
-def test_a_measure_of_all_rows_at_once_is_made_of_what_each_row_adds(name: str) -> None:
+def test_a_corpus_measure_is_recomputed_from_each_rows_counts(name: str) -> None:
     import numpy as np
     import sacrebleu
 
@@ -231,21 +231,21 @@ def test_a_measure_of_all_rows_at_once_is_made_of_what_each_row_adds(name: str) 
 
 
 @pytest.mark.parametrize("name", ["bleu", "chrf"])
-def test_two_results_are_told_apart_by_a_measure_of_all_rows_at_once(name: str) -> None:
-    def judged(one: MeasuredRows, other: MeasuredRows) -> significance.Difference:
+def test_two_results_are_compared_by_a_corpus_measure(name: str) -> None:
+    def likelihoods(one: MeasuredRows, other: MeasuredRows) -> significance.Difference:
         return next(
             each for each in significance.differences(one, other, uncertainty) if each.measure.name == name
         )
 
-    better = judged(alike(0.1), alike(0.3))
+    better = likelihoods(alike(0.1), alike(0.3))
     assert better.settled
     assert 0 < better.low < better.difference < better.high
-    same = judged(alike(0.1), alike(0.1))
+    same = likelihoods(alike(0.1), alike(0.1))
     assert (same.low, same.high, same.settled) == (0, 0, False)
-    assert not judged(alike(0.1, 5), alike(0.3, 5)).settled  # so few rows
+    assert not likelihoods(alike(0.1, 5), alike(0.3, 5)).settled  # so few rows
 
 
-def test_the_interval_of_an_area_is_not_empty_where_all_pairs_are_in_order() -> None:
+def test_the_interval_of_an_auc_is_not_empty_where_all_pairs_are_in_order() -> None:
     perfect = auc_measure([1.0] * 64, [0.0] * 64, 1.0)
     low, high = significance.interval(perfect, uncertainty) or (0.0, 0.0)
     assert (round(low, 3), high) == (0.969, 1)

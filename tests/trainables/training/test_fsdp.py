@@ -1,4 +1,4 @@
-"""Weights, gradients and optimizer state shared among workers: the same training, and less memory for each."""
+"""Weights, gradients and optimizer state sharded among workers: the same training, and less memory for each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.specs import SPEC, folder, plan, problems
 from tests.helpers.trials import curve, make_config, run
-from tests.helpers.worker_groups import SMALL, config_of, job, together
+from tests.helpers.worker_groups import SMALL, job, train_together, worker_config
 from tests.trainables.training.test_worker_groups import trains_as_one_does
 from trainables import results
 from trainables.models.folder import ModelError
@@ -40,14 +40,14 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def sharded(model: Path, stage: str, method: Any, leaves: dict[str, Any]) -> TrialConfig:
-    return config_of(model, stage, method, sharding="fsdp", **leaves)
+    return worker_config(model, stage, method, sharding="fsdp", **leaves)
 
 
 def resumed(model: Path) -> TrialConfig:
     return sharded(model, "sft", "full", {"steps": 4})
 
 
-def left(model: Path) -> TrialConfig:
+def interrupted(model: Path) -> TrialConfig:
     return sharded(model, "sft", "full", {"steps": 3})
 
 
@@ -57,7 +57,9 @@ def stopped(model: Path) -> TrialConfig:
 
 @pytest.fixture(scope="module")
 def shared(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two workers have made of CELLS; of a trial in one go, and resumed; of one left, and of one stopped."""
+    """A run folder in which two workers have trained CELLS, a trial without and with a resume, an interrupted and a
+    stopped one.
+    """
     at = tmp_path_factory.mktemp("sharded")
     jobs = [job(sharded(tiny_model, *cell), at) for cell in CELLS]
     long = resumed(tiny_model)
@@ -65,20 +67,22 @@ def shared(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         job(long, at),
         job(long, at / "resumed", interrupt_at=2, ends="interrupted"),
         job(long, at / "resumed"),
-        job(left(tiny_model), at, interrupt_at=2, ends="interrupted"),
+        job(interrupted(tiny_model), at, interrupt_at=2, ends="interrupted"),
     ]
-    together(at, [*jobs, job(stopped(tiny_model), at, stop_at=2, ends="stopped")])
+    train_together(at, [*jobs, job(stopped(tiny_model), at, stop_at=2, ends="stopped")])
     return at
 
 
 @pytest.mark.parametrize(("stage", "method", "leaves"), CELLS)
-def test_workers_that_share_weights_train_as_one_does(
+def test_workers_with_sharded_weights_train_as_one_does(
     shared: Path, tiny_model: Path, tmp_path: Path, stage: str, method: str, leaves: dict[str, Any]
 ) -> None:
     trains_as_one_does(sharded(tiny_model, stage, method, leaves), shared, tmp_path)
 
 
-def test_what_is_saved_is_whole_and_what_was_scored(shared: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_the_saved_model_is_whole_and_the_one_that_was_scored(
+    shared: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     config = sharded(tiny_model, *PLAIN)
     found = shared / "trials" / config.trial_id()
     record = results.read_record(found)
@@ -90,7 +94,7 @@ def test_what_is_saved_is_whole_and_what_was_scored(shared: Path, tiny_model: Pa
     assert run(config, tmp_path / "one").artifact_bytes == record.artifact_bytes
 
 
-def test_a_resumed_trial_is_what_it_would_have_been_bit_for_bit(shared: Path, tiny_model: Path) -> None:
+def test_a_resumed_trial_equals_an_uninterrupted_one_bit_for_bit(shared: Path, tiny_model: Path) -> None:
     config = resumed(tiny_model)
     assert curve(config, shared / "resumed") == curve(config, shared)
     at = [each / "trials" / config.trial_id() for each in (shared, shared / "resumed")]
@@ -104,10 +108,10 @@ def checkpoint(run: Path, config: TrialConfig) -> Path:
     return found
 
 
-def test_shares_of_two_workers_are_not_used_by_one_who_begins_anew(
+def test_one_worker_does_not_resume_from_the_shards_of_two_but_starts_anew(
     shared: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    config = left(tiny_model)
+    config = interrupted(tiny_model)
     assert {path.name for path in checkpoint(shared, config).glob("*.pt")} >= {
         "share-0-of-2.pt",
         "share-1-of-2.pt",
@@ -119,7 +123,7 @@ def test_shares_of_two_workers_are_not_used_by_one_who_begins_anew(
     assert curve(config, run_folder)[-3:] == curve(config, tmp_path)
 
 
-def test_shares_are_used_by_as_many_workers_and_only_where_all_are_there(
+def test_shards_serve_as_many_workers_as_wrote_them_and_only_if_all_are_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
@@ -133,9 +137,9 @@ def test_shares_are_used_by_as_many_workers_and_only_where_all_are_there(
     assert not fsdp_checkpoint.can_resume(True, tmp_path)
 
 
-def test_a_checkpoint_in_shares_is_no_model_to_go_on_from(shared: Path, tiny_model: Path) -> None:
+def test_a_sharded_checkpoint_is_no_model_to_continue_from(shared: Path, tiny_model: Path) -> None:
     with pytest.raises(ModelError, match="is a sharded checkpoint"):
-        starting_weights.find_trained_model(checkpoint(shared, left(tiny_model)))
+        starting_weights.find_trained_model(checkpoint(shared, interrupted(tiny_model)))
 
 
 def test_a_stopped_trial_is_scored_where_it_stopped(shared: Path, tiny_model: Path) -> None:
@@ -147,19 +151,21 @@ def test_a_stopped_trial_is_scored_where_it_stopped(shared: Path, tiny_model: Pa
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_every_stage_and_method_that_can_be_shared_trains_as_one_does(
+def test_every_stage_and_method_that_can_be_sharded_trains_as_one_worker_does(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     configs = [sharded(tiny_model, *cell) for cell in MORE]
-    together(tmp_path, [job(config, tmp_path / "two") for config in configs])
+    train_together(tmp_path, [job(config, tmp_path / "two") for config in configs])
     for config in configs:
         trains_as_one_does(config, tmp_path / "two", tmp_path / "one")
 
 
 @pytest.mark.slow
-def test_precisions_optimizers_and_kinds_of_adapters_are_shared_too(tiny_model: Path, tmp_path: Path) -> None:
+def test_precisions_optimizers_and_kinds_of_adapters_can_be_sharded_too(
+    tiny_model: Path, tmp_path: Path
+) -> None:
     configs = {name: sharded(tiny_model, "sft", *other) for name, other in OTHERS.items()}
-    together(tmp_path, [job(config, tmp_path / "two") for config in configs.values()])
+    train_together(tmp_path, [job(config, tmp_path / "two") for config in configs.values()])
     for name, config in configs.items():
         run(config, tmp_path / "one")
         expected = [value for _, value in curve(config, tmp_path / "one")]
@@ -180,18 +186,20 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("stage", "method", "leaves", "says"), REFUSED)
-def test_what_cannot_be_shared_is_refused_in_words(
+def test_what_cannot_be_sharded_is_refused_with_the_reason(
     stage: str, method: dict[str, Any], leaves: dict[str, Any], says: str
 ) -> None:
-    config = config_of(Path("/m"), stage, method, sharding="fsdp", **leaves)
+    config = worker_config(Path("/m"), stage, method, sharding="fsdp", **leaves)
     ((_, what, error),) = worker_limits.sharing_problems(config, workers=2)
     assert error
     assert what.startswith(says)
     assert "leave sharding out" in what
-    assert not list(worker_limits.sharing_problems(config_of(Path("/m"), stage, method, **leaves), workers=2))
+    assert not list(
+        worker_limits.sharing_problems(worker_config(Path("/m"), stage, method, **leaves), workers=2)
+    )
 
 
-def test_what_cannot_be_shared_is_refused_where_it_stands(tmp_path: Path) -> None:
+def test_what_cannot_be_sharded_is_refused_with_its_place_in_the_spec(tmp_path: Path) -> None:
     sets = ("train.sharding=fsdp", "train.optimizer=adamw_8bit")
     for workers in ("2", "auto"):
         made = plan(folder(tmp_path / workers), sets=(*sets, f"resources.workers={workers}"))
@@ -199,12 +207,10 @@ def test_what_cannot_be_shared_is_refused_where_it_stands(tmp_path: Path) -> Non
         assert error == "the state of adamw_8bit can't be sharded; use adamw or sgd, or leave sharding out"
     text = SPEC.replace("train: {", "train: {sharding: fsdp, ").replace("{kind: lora", "{kind: qlora")
     said = problems(tmp_path / "2", text, "resources.workers=2")
-    assert said == [
-        "spec.yaml:8 train.sharding: quantized weights can't be sharded; leave sharding out"
-    ]
+    assert said == ["spec.yaml:8 train.sharding: quantized weights can't be sharded; leave sharding out"]
 
 
-def test_one_worker_with_nobody_to_share_with_is_a_warning(tmp_path: Path) -> None:
+def test_sharding_with_one_worker_is_a_warning(tmp_path: Path) -> None:
     made = plan(folder(tmp_path), sets=("train.sharding=fsdp",))
     assert made.errors == ()
     assert any("no other to shard weights with" in problem.what for problem in made.problems)

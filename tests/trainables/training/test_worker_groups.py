@@ -1,4 +1,4 @@
-"""Trials that several workers train together: the same training as one worker's, shared."""
+"""Trials that several workers train together: the same training as one worker's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.helpers.trials import curve, make_config, run
-from tests.helpers.worker_groups import SMALL, apart, config_of, job, together, training_rows
+from tests.helpers.worker_groups import (
+    SMALL,
+    job,
+    start_unsupervised,
+    train_together,
+    training_rows,
+    worker_config,
+)
 from trainables import results
 from trainables.trial.config import TrialConfig
 
@@ -28,12 +35,12 @@ def shared(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with a trial that fails and, after it, every stage's, trained by two workers."""
     folder = tmp_path_factory.mktemp("two")
     jobs = [job(hopeless(tiny_model), folder, ends="failed")]
-    together(folder, [*jobs, *(job(config_of(tiny_model, *cell), folder) for cell in CELLS)])
+    train_together(folder, [*jobs, *(job(worker_config(tiny_model, *cell), folder) for cell in CELLS)])
     return folder
 
 
 def hopeless(model: Path) -> TrialConfig:
-    return config_of(model, "sft", "full", learning_rate=1e30, max_grad_norm=None)
+    return worker_config(model, "sft", "full", learning_rate=1e30, max_grad_norm=None)
 
 
 def trains_as_one_does(config: TrialConfig, shared: Path, alone: Path) -> None:
@@ -47,7 +54,7 @@ def trains_as_one_does(config: TrialConfig, shared: Path, alone: Path) -> None:
     expected, saved = (saved_weights(run, config) for run in (alone, shared))
     assert saved.keys() == expected.keys()
     for name, weights in expected.items():
-        # An adapter is all change, and Adam makes much of next to nothing: not each weight by itself.
+        # Compared as a whole: an adapter is nothing but change, and Adam amplifies rounding of single weights.
         assert (saved[name] - weights).norm() <= 5e-3 * weights.norm(), name
 
 
@@ -60,56 +67,56 @@ def saved_weights(run: Path, config: TrialConfig) -> dict[str, Tensor]:
 def test_two_workers_train_as_one_does(
     shared: Path, tiny_model: Path, tmp_path: Path, stage: str, method: str, length: str
 ) -> None:
-    trains_as_one_does(config_of(tiny_model, stage, method, length), shared, tmp_path)
+    trains_as_one_does(worker_config(tiny_model, stage, method, length), shared, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_two_workers_train_as_one_does_with_any_number_of_batches(tiny_model: Path, tmp_path: Path) -> None:
-    configs = [config_of(tiny_model, *cell) for cell in REST]
-    together(tmp_path, [job(config, tmp_path / "two") for config in configs])
+    configs = [worker_config(tiny_model, *cell) for cell in REST]
+    train_together(tmp_path, [job(config, tmp_path / "two") for config in configs])
     for config in configs:
         trains_as_one_does(config, tmp_path / "two", tmp_path / "one")
 
 
 @pytest.mark.slow
-def test_a_last_batch_that_cannot_be_shared_evenly_has_rows_more(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_last_batch_that_cannot_be_divided_evenly_gets_more_rows(tiny_model: Path, tmp_path: Path) -> None:
     """7 rows, 4 at a time: one worker trains on 7, two on 8."""
-    rows = training_rows(config_of(tiny_model, "sft", "lora"))
+    rows = training_rows(worker_config(tiny_model, "sft", "lora"))
     config = make_config(tiny_model, "commands", "lora", epochs=7.01 / rows, **SMALL)
     assert (config.train.rows_seen(2, rows), config.train.rows_seen(2, rows, workers=2)) == (7, 8)
-    together(tmp_path, [job(config, tmp_path)])
+    train_together(tmp_path, [job(config, tmp_path)])
     assert results.read_record(tmp_path / "trials" / config.trial_id()).steps == 2
 
 
-# When something goes wrong
+# Failures
 
 
-def left_over(folder: Path, config: TrialConfig, **how: Any) -> tuple[list[int], float, list[str]]:
-    """Exit codes of two workers that nobody looks after, how long both took, and what they said."""
+def run_unsupervised(folder: Path, config: TrialConfig, **events: Any) -> tuple[list[int], float, list[str]]:
+    """The exit codes of two unsupervised workers, the seconds until both ended, and their stderr."""
     started = time.monotonic()
-    workers = apart(folder, [job(config, folder, **how)])
+    workers = start_unsupervised(folder, [job(config, folder, **events)])
     try:
-        said = [worker.communicate(timeout=300)[1] for worker in workers]
+        errors = [worker.communicate(timeout=300)[1] for worker in workers]
     finally:
         for worker in workers:
             worker.kill()
-    return [worker.returncode for worker in workers], time.monotonic() - started, said
+    return [worker.returncode for worker in workers], time.monotonic() - started, errors
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["none", "fsdp"])
 @pytest.mark.parametrize("dies", [0, 1])
-def test_a_worker_that_is_killed_ends_the_others_and_not_the_trial(
+def test_a_killed_worker_ends_the_others_but_not_the_trial(
     tiny_model: Path, tmp_path: Path, sharding: str, dies: int
 ) -> None:
-    config = config_of(tiny_model, "sft", "full", steps=200, sharding=sharding)
-    codes, seconds, said = left_over(tmp_path, config, dies=dies)
+    config = worker_config(tiny_model, "sft", "full", steps=200, sharding=sharding)
+    codes, seconds, errors = run_unsupervised(tmp_path, config, dies=dies)
     assert codes[dies] == -9
     assert codes[1 - dies] == 1
-    assert "WorkerGroupBroken" in said[1 - dies]
+    assert "WorkerGroupBroken" in errors[1 - dies]
     assert seconds < 120
-    # No record: whoever makes the next group goes on with it.
+    # No record: the next group resumes the trial.
     assert results.read_record(tmp_path / "trials" / config.trial_id()) is None
 
 
@@ -118,14 +125,14 @@ def test_a_worker_that_is_killed_ends_the_others_and_not_the_trial(
 def test_a_worker_that_runs_out_of_memory_alone_says_so_and_ends_the_others(
     tiny_model: Path, tmp_path: Path, fails: int
 ) -> None:
-    config = config_of(tiny_model, "sft", "full", steps=200)
-    codes, seconds, said = left_over(tmp_path, config, fails=fails)
+    config = worker_config(tiny_model, "sft", "full", steps=200)
+    codes, seconds, errors = run_unsupervised(tmp_path, config, fails=fails)
     assert codes == [1, 1]
     assert seconds < 120
-    assert '"status":"out_of_memory","error":"MemoryError: none left"' in said[fails]
+    assert '"status":"out_of_memory","error":"MemoryError: none left"' in errors[fails]
 
 
-def test_what_fails_on_all_workers_is_a_record_and_they_go_on(shared: Path, tiny_model: Path) -> None:
+def test_a_failure_on_all_workers_is_a_record_and_they_continue(shared: Path, tiny_model: Path) -> None:
     record = results.read_record(shared / "trials" / hopeless(tiny_model).trial_id())
     assert record is not None
     assert "NotFinite" in str(record.error)

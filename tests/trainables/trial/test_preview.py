@@ -39,7 +39,7 @@ def talks(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("mask_history", "learned"), [(False, 2), (True, 1)])
-def test_every_answer_bears_the_loss_or_the_last_alone(
+def test_every_answer_bears_the_loss_or_only_the_last(
     tiny_model: Path, talks: Path, mask_history: bool, learned: int
 ) -> None:
     config = make_config(tiny_model, talks, "lora")
@@ -117,7 +117,7 @@ def test_an_example_that_fits_stays_whole() -> None:
     assert _example_json(row) == whole
 
 
-def test_of_a_long_example_every_piece_is_there_and_says_what_it_lacks() -> None:
+def test_every_piece_of_a_long_example_is_shown_and_says_what_was_cut() -> None:
     row = [("long " * 5000, False), ("answer", True), ("longer " * 9000, False)]
     found = _example_json(row)
     assert sum(len(piece["text"]) for piece in found) == MAX_CHARACTERS
@@ -127,7 +127,7 @@ def test_of_a_long_example_every_piece_is_there_and_says_what_it_lacks() -> None
         assert (len(piece["text"]) + piece["left_out"], piece["loss"]) == (len(text), learned)
 
 
-def test_shares_never_exceed_what_there_is() -> None:
+def test_space_is_allotted_evenly_and_never_more_than_a_piece_needs() -> None:
     assert allot([], 10) == []
     assert allot([3, 4], 10) == [3, 4]
     assert allot([7, 1, 9], 10) == [4, 1, 5]
@@ -153,7 +153,7 @@ def test_rows_are_converted_once_and_shared(
     assert len(list((tmp_path / "cache" / "data").glob("*/rows.arrow"))) == 1
 
 
-def test_rows_that_the_cutoff_leaves_nothing_to_learn_of_are_counted_and_shown(
+def test_rows_that_the_cutoff_leaves_nothing_to_learn_are_counted_and_shown(
     tiny_model: Path, talks: Path
 ) -> None:
     """Answers that come only after the cutoff."""

@@ -89,7 +89,7 @@ def stage(config: TrialConfig, folder: Path, mirror: Mirror | None = None) -> li
     return said
 
 
-def test_a_trial_runs_where_neither_its_model_nor_its_data_is(
+def test_a_trial_runs_on_a_node_without_its_model_and_data(
     config: TrialConfig, here: Path, tmp_path: Path, nodes: Cluster
 ) -> None:
     expected = run(config, tmp_path / "expected")
@@ -106,7 +106,7 @@ def test_a_trial_runs_where_neither_its_model_nor_its_data_is(
     assert (record.model, record.data) == ("tiny", "rows.jsonl")
 
 
-def test_a_node_that_has_them_uses_its_own(config: TrialConfig, tmp_path: Path, nodes: Cluster) -> None:
+def test_a_node_that_has_the_files_uses_its_own(config: TrialConfig, tmp_path: Path, nodes: Cluster) -> None:
     stage(config, tmp_path / "run")
     assert StagedInputs.read(tmp_path / "run").local_config(config) == config
 
@@ -122,7 +122,7 @@ def test_a_file_of_another_size_is_another_file(
     assert str(found.data.train).startswith(str(tmp_path / "run" / "given"))
 
 
-def test_at_a_url_they_are_brought_to_a_node_once(
+def test_copies_at_a_url_are_downloaded_to_a_node_once(
     config: TrialConfig, here: Path, tmp_path: Path, nodes: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
@@ -143,7 +143,7 @@ def moved(config: TrialConfig, tmp_path: Path) -> Any:
     return config.data.model_copy(update={"train": str(tmp_path / "gone" / "rows.jsonl")})
 
 
-def test_only_what_some_node_lacks_is_copied(
+def test_only_files_that_some_node_lacks_are_copied(
     config: TrialConfig, here: Path, tmp_path: Path, nodes: Cluster
 ) -> None:
     nodes.lacking = {"a": [], "b": [str(here / "rows.jsonl")]}
@@ -154,7 +154,7 @@ def test_only_what_some_node_lacks_is_copied(
     assert not (tmp_path / "other").exists()
 
 
-def test_a_node_that_does_not_answer_may_lack_everything_and_so_may_those_that_are_to_come(
+def test_nodes_that_do_not_answer_or_join_later_may_lack_everything(
     config: TrialConfig, tmp_path: Path, nodes: Cluster
 ) -> None:
     nodes.lacking = {"a": [], "b": None}
@@ -163,7 +163,7 @@ def test_a_node_that_does_not_answer_may_lack_everything_and_so_may_those_that_a
     assert stage(config, tmp_path / "other")
 
 
-def test_what_was_copied_is_not_copied_again(
+def test_copied_files_are_not_copied_again(
     config: TrialConfig, here: Path, tmp_path: Path, nodes: Cluster
 ) -> None:
     stage(config, tmp_path / "run")
@@ -173,7 +173,7 @@ def test_what_was_copied_is_not_copied_again(
     assert str(here / "tiny") not in said
 
 
-def test_a_node_tells_what_it_does_not_have_whole(here: Path) -> None:
+def test_a_node_reports_what_is_missing_or_incomplete_on_it(here: Path) -> None:
     rows = str(here / "rows.jsonl")
     size = os.path.getsize(rows)
     wanted = {"there": [(rows, size)], "shorter": [(rows, size + 1)], "gone": [(rows, size), (f"{rows}x", 1)]}
@@ -185,7 +185,7 @@ def rows_of(config: TrialConfig) -> list[Any]:
 
 
 @pytest.mark.parametrize("train", ["parts", "parts/*.jsonl", "named"])
-def test_folders_patterns_and_registered_names_are_read_as_they_are_there(
+def test_folders_patterns_and_registered_names_are_read_from_their_copies(
     tiny_model: Path, tmp_path: Path, nodes: Cluster, train: str
 ) -> None:
     here = tmp_path / "driver"
@@ -203,7 +203,7 @@ def test_folders_patterns_and_registered_names_are_read_as_they_are_there(
     assert rows_of(StagedInputs.read(tmp_path / "run").local_config(config)) == expected
 
 
-def test_a_named_model_is_known_by_its_name(
+def test_a_named_model_is_listed_by_its_name(
     config: TrialConfig, tiny_model: Path, tmp_path: Path, nodes: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
@@ -220,7 +220,7 @@ def test_a_named_model_is_known_by_its_name(
     assert (found.name, found.path.name) == (None, "smollm2-135m")
 
 
-def test_an_adapter_of_another_run_comes_with_what_it_was_trained_on(
+def test_an_adapter_of_another_run_comes_with_the_model_it_was_trained_on(
     config: TrialConfig, here: Path, tmp_path: Path, nodes: Cluster
 ) -> None:
     run(config, tmp_path / "driver" / "before")
@@ -233,12 +233,14 @@ def test_an_adapter_of_another_run_comes_with_what_it_was_trained_on(
     stage(after, tmp_path / "run")
     here.rename(tmp_path / "gone")
     record = run_trial(
-        after, TrialContext(tmp_path / "run"), local_config=StagedInputs.read(tmp_path / "run").local_config(after)
+        after,
+        TrialContext(tmp_path / "run"),
+        local_config=StagedInputs.read(tmp_path / "run").local_config(after),
     )
     assert record.status == "done", record.error
 
 
-def test_a_spec_on_embedded_data_needs_no_data_brought(tiny_model: Path) -> None:
+def test_a_spec_with_embedded_data_needs_no_copies_of_data(tiny_model: Path) -> None:
     assert [thing.key for thing in input_files.input_files_of([make_config(tiny_model, "commands")])] == [
         str(tiny_model)
     ]
