@@ -38,7 +38,7 @@ EMBEDDED_ROWS: Mapping[type, Callable[[], list[dict[str, Any]]]] = {
 Layouts = dict[tuple[str, frozenset[str]], Layout]  # by file and columns
 
 BATCH = 1024  # rows converted at a time
-RawRow = tuple[Any, str, str]  # a row's values, where it is (rows.jsonl:17), and the path of its file
+SourceRow = tuple[Any, str, str]  # a row's values, where it is (rows.jsonl:17), and the path of its file
 
 
 @dataclass
@@ -105,14 +105,14 @@ def convert_sources(
         yield rows
 
 
-def _raw_batches(sources: Sequence[Source], row_type: type) -> Iterator[tuple[int, list[RawRow]]]:
+def _raw_batches(sources: Sequence[Source], row_type: type) -> Iterator[tuple[int, list[SourceRow]]]:
     for number, source in enumerate(sources):
         rows = islice(_raw_rows(source, row_type), source.max_rows)
         while batch := list(islice(rows, BATCH)):
             yield number, batch
 
 
-def _raw_rows(source: Source, row_type: type) -> Iterator[RawRow]:
+def _raw_rows(source: Source, row_type: type) -> Iterator[SourceRow]:
     if source.embedded:
         for number, row in enumerate(EMBEDDED_ROWS[row_type](), start=1):
             yield row, f"{source.name} row {number}", source.name
@@ -130,14 +130,14 @@ class Converter:
     config: DataConfig
     layouts: Layouts = field(default_factory=dict)
 
-    def __call__(self, batch: tuple[int, list[RawRow]]) -> tuple[int, pa.RecordBatch, ConversionReport]:
+    def __call__(self, batch: tuple[int, list[SourceRow]]) -> tuple[int, pa.RecordBatch, ConversionReport]:
         """(number of the source, its rows, report) of (number of the source, its raw rows)."""
         number, raw = batch
         report = ConversionReport(self.sources[number].name)
         rows = list(self._rows(raw, self.sources[number], report))
         return number, arrow_rows.to_batch(number, rows), report
 
-    def _rows(self, raw: Iterable[RawRow], source: Source, report: ConversionReport) -> Iterator[Row]:
+    def _rows(self, raw: Iterable[SourceRow], source: Source, report: ConversionReport) -> Iterator[Row]:
         for values, where, file in raw:
             try:
                 parsed = _parse(values, file, source, self.layouts, report)

@@ -25,7 +25,7 @@ FILE_PATTERNS = ["*.json*", "*.csv*", "*.tsv*", "*.parquet", "*.arrow", "*.txt*"
 class HubDataset:
     """``hub:repository[:subset][#split][@revision]``; the default split is ``train``.
 
-    >>> DataHub.parse("hf:tatsu-lab/alpaca#train").repository
+    >>> HubDataset.parse("hf:tatsu-lab/alpaca#train").repository
     'tatsu-lab/alpaca'
     """
 

@@ -18,7 +18,7 @@ class Text:
     """Running text without roles, for pre-training.
 
     >>> Text("Once upon a time").key()[:8]
-    'dc5a4ff3'
+    'd2604962'
     """
 
     text: str

@@ -92,7 +92,7 @@ def _package(requirement: Requirement) -> Capability:
 def check_capability(name: str) -> Capability:
     """A capability that a config may require by name; checked once per process.
 
-    >>> check("liger").works  # on a machine without a GPU
+    >>> check_capability("liger").works  # on a machine without a GPU
     False
     """
     return CHECKS[name]()

@@ -157,9 +157,9 @@ def test_every_part_of_a_command_is_asked_for_in_its_request() -> None:
             elif name in ("degrees", "minutes"):
                 assert re.search(rf"\b{value} {name}", meant), row
             elif name == "percent":
-                said = re.search(r"to (?:(\d+)(?: percent|%)|half)", meant)
-                assert said is not None, row
-                assert value == (said[1] or "50"), row
+                level = re.search(r"to (?:(\d+)(?: percent|%)|half)", meant)
+                assert level is not None, row
+                assert value == (level[1] or "50"), row
 
 
 def test_a_command_has_a_time_exactly_if_its_request_has_one_and_the_same() -> None:

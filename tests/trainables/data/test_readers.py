@@ -177,7 +177,7 @@ def test_a_large_array_passes_through_little_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("a.json", '[{"a": 1},\n {"a": }]', "a.json:2: broken JSON: Expecting value, at column 8"),
         ("a.json", '[{"a": 1},\n {"a": 2}', "a.json:2: broken JSON: expected ',' or ']', the file ends"),
@@ -231,9 +231,9 @@ def test_a_large_array_passes_through_little_memory(tmp_path: Path) -> None:
     ],
 )
 def test_a_faulty_file_is_refused_with_the_place_of_the_fault(
-    tmp_path: Path, name: str, content: Any, said: str
+    tmp_path: Path, name: str, content: Any, message: str
 ) -> None:
-    assert said in wrong(written(tmp_path / name, content))
+    assert message in wrong(written(tmp_path / name, content))
 
 
 def test_columns_without_rows_and_columns_with_the_same_name_are_refused(tmp_path: Path) -> None:

@@ -216,17 +216,17 @@ def test_an_incomplete_download_is_retried(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("s3://key:secret@bucket/runs", r"^s3://...@bucket/runs: a URL must not hold credentials"),
         ("s3://bucket/runs?acl=x", "must not contain \\?"),
         ("nope://bucket/runs", "Protocol not known: nope; give a path, s3://, gs://"),
     ],
 )
-def test_the_error_for_an_unusable_url_says_what_to_do(url: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said) as found:
+def test_the_error_for_an_unusable_url_says_what_to_do(url: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
         Store(url)
-    assert "secret" not in str(found.value)
+    assert "secret" not in str(raised.value)
 
 
 def test_the_error_for_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

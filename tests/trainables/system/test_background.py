@@ -36,14 +36,14 @@ def test_a_throttle_that_waits_first_is_due_only_after_an_interval(clock):
 
 
 def test_a_limited_function_is_called_with_its_arguments_only_when_it_is_due(clock):
-    said = []
-    say = Throttle(60.0).limit(lambda text, mark="": said.append(text + mark))
+    messages = []
+    say = Throttle(60.0).limit(lambda text, mark="": messages.append(text + mark))
     say("first", mark="!")
     clock(59.0)
     say("second")
     clock(60.0)
     say("third")
-    assert said == ["first!", "third"]
+    assert messages == ["first!", "third"]
 
 
 def test_a_function_is_called_periodically_until_the_block_ends():

@@ -205,7 +205,9 @@ OURS: dict[str, dict[str, str]] = {
     # It has the empty line in its default system prompt alone, so that a row's own runs into the instruction.
     "alpaca": LISTED_APART | {"Be brief.###": "Be brief.\n\n###", f"{LISTED}###": f"{LISTED}\n\n###"},
     # The end of sequence is where to stop, so we write it after answers alone (as LLaMA-Factory used to).
-    "default": {f"{said}</s>": said for said in ("Be brief.", "Hi", "2 + 2?", "Warm?", LISTED, RESULT)}
+    "default": {
+        f"{message}</s>": message for message in ("Be brief.", "Hi", "2 + 2?", "Warm?", LISTED, RESULT)
+    }
     | LISTED_APART,
     # Without an end there is nothing to stop at.
     "empty": LISTED_APART | {"Hello": "Hello</s>", "?4": "?4</s>", ACTION: f"{ACTION}</s>", "Yes": "Yes</s>"},

@@ -430,7 +430,7 @@ def test_the_answer_without_thoughts_is_the_same_whoever_opened_them(name: str) 
     for content in ("4", "<think>\nHm.\n</think>\n\n4"):
         question = rendered(tokenizer, CHAT[1:2], prompt=True)
         answered = rendered(tokenizer, [CHAT[1], {"role": "assistant", "content": content}])
-        said = answered.removeprefix(question).replace(str(tokenizer.eos_token), "")
-        assert without_thinking(said) == without_thinking(content) == "4"
+        message = answered.removeprefix(question).replace(str(tokenizer.eos_token), "")
+        assert without_thinking(message) == without_thinking(content) == "4"
     assert without_thinking(" 4 ") == "4"
     assert without_thinking("<think>never closed") == "<think>never closed"
