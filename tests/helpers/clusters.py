@@ -1,4 +1,4 @@
-"""A Ray cluster on this machine whose nodes are not alike: each is a ``ray start`` of its own, as on machines."""
+"""A Ray cluster on this machine whose nodes differ: each is a ``ray start`` of its own, as on separate machines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.helpers.sweeps import Command, Home, paretune, start
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
 SITE = Path(ray.__file__).resolve().parent.parent
 SLOTS = '{"trial_driver": 4}'
-# The packages of a node are those in its own folder, and Paretune isn't there unless its PYTHONPATH has it.
+# A node imports packages from its own folder, and Paretune only if its PYTHONPATH has it.
 OTHER_PACKAGES = """\
 import sys
 sys.path[:] = [%(own)r if path == %(site)r else path for path in sys.path]
@@ -41,20 +41,20 @@ ray.init(log_to_driver=False)
 (node,) = [n["NodeID"] for n in ray.nodes() if n["Alive"] and %(name)r in n["Resources"]]
 client = ray._private.worker.global_worker.gcs_client
 reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
-accepted, why = client.drain_node(node, reason, "the test's word", %(ms)d)
+accepted, why = client.drain_node(node, reason, "the test says so", %(ms)d)
 assert accepted, why
 """
 
 
 @dataclass
 class Machine:
-    """A node's ``ray start``, and what runs there."""
+    """A node's ``ray start`` process, and the processes it started."""
 
     process: subprocess.Popen[bytes]
     name: str = ""
 
     def named(self, word: str) -> list[psutil.Process]:
-        """Its processes whose title holds ``word``."""
+        """Its processes with ``word`` in their command lines."""
         found = []
         for child in psutil.Process(self.process.pid).children(recursive=True):
             with suppress(psutil.Error):
@@ -63,7 +63,7 @@ class Machine:
         return found
 
     def kill(self) -> None:
-        """As if its plug were pulled: its raylet and all that runs there are gone at once."""
+        """As if its plug were pulled: its raylet and all its other processes end at once."""
         family = psutil.Process(self.process.pid).children(recursive=True)
         for process in (psutil.Process(self.process.pid), *family):
             with suppress(psutil.Error):
@@ -73,7 +73,7 @@ class Machine:
 
 @dataclass
 class Cluster:
-    """A head that has no CPUs, and the nodes that are added for as long as a test needs them."""
+    """A head without CPUs, and the nodes that a test adds for a while."""
 
     folder: Path
     home: Home
@@ -108,7 +108,7 @@ class Cluster:
     def node(
         self, before: Sequence[str] = (), cpus: int = 1, gpus: int = 0, slots: bool = True, **environment: str
     ) -> Iterator[Machine]:
-        """Another node; ``before``: the command that runs its ``ray start``. Its GPUs are there only for Ray."""
+        """Another node; ``before``: the command that runs its ``ray start``. Its GPUs exist for Ray alone."""
         name = f"node_{secrets.token_hex(4)}"
         resources = {name: 1} | (json.loads(SLOTS) if slots else {})
         options = ["--address", self.address, f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
@@ -118,7 +118,7 @@ class Cluster:
             yield made
 
     def drain(self, machine: Machine, seconds: float) -> None:
-        """Announces that a node will be taken down in so many seconds, as a cloud does."""
+        """Announces that a node will be taken down in ``seconds``, as a cloud does."""
         code = DRAIN % {"name": machine.name, "ms": int((time.time() + seconds) * 1000)}
         environment = self.home.environment(**self.access, RAY_ADDRESS=self.address)
         subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
@@ -144,7 +144,7 @@ class Cluster:
             _end(process)
 
     def packages(self, *without: str, paretune: bool = True) -> dict[str, str]:
-        """The environment of a node that lacks these packages: its own folder of links to all the others."""
+        """The environment of a node without these packages: a folder of its own with links to all others."""
         own = self.folder / f"site-{secrets.token_hex(4)}"
         (own / "start").mkdir(parents=True)
         for entry in SITE.iterdir():
@@ -170,7 +170,7 @@ def _wait_for(words: str, log: Path, process: subprocess.Popen[bytes], timeout: 
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """``ray start --block`` takes its own processes along; never ``ray stop``, which ends everybody's."""
+    """``ray start --block`` ends its own processes; ``ray stop`` would end those of other tests too."""
     family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGTERM)
     try:
@@ -184,7 +184,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def can_unshare() -> bool:
-    """Whether a process here can have mounts of its own."""
+    """Whether a process on this machine can have mounts of its own."""
     unshare = shutil.which("unshare")
     return (
         unshare is not None and subprocess.run([unshare, "-m", "true"], capture_output=True).returncode == 0

@@ -1,4 +1,4 @@
-"""What faults are done to: a sweep on a cluster of several nodes, and the same sweep in peace to compare with."""
+"""For tests of faults: a sweep on a cluster of several nodes, and the same sweep without faults to compare with."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ print(json.dumps({"groups": len(groups), "nodes": len(alive), "busy": {k: v for 
 
 
 def in_peace(folder: Path, temporary: Path, model: Path, text: str = FULL) -> Path:
-    """The run of a spec on this machine, with nothing going wrong."""
+    """The run of a spec on this machine without any fault."""
     command, run = peace_begun(folder, temporary, model, text)
     assert command.wait(600) == 0, command.stderr
     return run
 
 
 def peace_begun(folder: Path, temporary: Path, model: Path, text: str = FULL) -> tuple[Command, Path]:
-    """The same, not waited for."""
+    """The same run, started but not waited for."""
     command = start(
         Home(folder / "home", temporary), "run", write_spec(folder, model, text), "--output", folder / "runs"
     )
@@ -53,14 +53,14 @@ def peace_begun(folder: Path, temporary: Path, model: Path, text: str = FULL) ->
 
 
 def training(run: Path, command: Command, count: int = 1) -> list[str]:
-    """Waits until so many trials are in training, past their first checkpoint."""
+    """Waits until ``count`` trials are in training, past their first checkpoint."""
     return command.until(
         lambda: found if len(found := in_training(run, command)) >= count else None, timeout=400
     )
 
 
 def same(run: Path, peace: Path) -> None:
-    """What was learned is bit for bit what is learned in peace; budgets are exact, studies know all their trials."""
+    """Asserts that the results are bit for bit those of a run without faults, and that studies know all trials."""
     expected, found = finished(peace), finished(run)
     assert expected.keys() == found.keys()
     for trial_id, record in expected.items():
@@ -78,7 +78,7 @@ def cells(run: Path) -> list[str]:
 
 
 def told(run: Path, cell: str) -> list[tuple[Any, ...]]:
-    """What a cell's study knows of its trials."""
+    """What a cell's study knows about its trials."""
     backend = optuna.storages.journal.JournalFileBackend(str(run / f"study-{cell}.journal"))
     study = optuna.load_study(study_name=cell, storage=optuna.storages.JournalStorage(backend))
     return [(t.user_attrs["trial_id"], t.state.name, t.value, t.intermediate_values) for t in study.trials]
@@ -89,7 +89,7 @@ def ended_at(run: Path) -> dict[str, str | None]:
 
 
 def held(cluster: Cluster) -> dict[str, Any]:
-    """What is held of a cluster's resources once nobody should hold anything."""
+    """The resources and placement groups of a cluster that are in use, after a sweep has ended."""
     environment = cluster.home.environment(**cluster.access, RAY_ADDRESS=cluster.address)
     done = subprocess.run(
         [sys.executable, "-c", HELD], env=environment, check=True, timeout=120, capture_output=True, text=True

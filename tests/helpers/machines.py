@@ -1,7 +1,7 @@
-"""Machines that are one machine: each has processes, mounts, a network address, a name and a home of its own, and SSH.
+"""Machines simulated on this one: each has its own processes, mounts, network address, name and home, and SSH.
 
-They are namespaces of this kernel, joined by a bridge in the first of them. Nothing of them is to be seen outside, and
-when a machine's first process ends, the system ends all others in it and takes its network away.
+They are namespaces of this kernel, joined by a bridge in the first of them. Nothing of them is visible outside, and
+when a machine's first process ends, the system ends its other processes and removes its network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import psutil
 from tests.helpers.paths import ROOT
 
 TOOLS = ("unshare", "nsenter", "ip", "sshd", "ssh", "ssh-keygen", "rsync")
-# What a machine has that this one has not, or not so; the loop takes leave of processes that nobody waits for.
+# Sets up what differs from the real machine; the loop reaps processes whose parents have ended.
 FIRST_PROCESS = """\
 set -e
 hostname %(name)s
@@ -43,7 +43,7 @@ StrictModes no
 UsePAM no
 PidFile none
 """
-# Paretune is installed there, and `ray` in the PATH of an SSH session.
+# Paretune is installed on each machine, and `ray` is in the PATH of an SSH session.
 PROFILE = """\
 export PATH=%(bin)s:/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH=%(repository)s
 export OMP_NUM_THREADS=1 RAY_USAGE_STATS_ENABLED=0 PYTHONDONTWRITEBYTECODE=1
@@ -51,12 +51,12 @@ export OMP_NUM_THREADS=1 RAY_USAGE_STATS_ENABLED=0 PYTHONDONTWRITEBYTECODE=1
 
 
 def missing() -> str | None:
-    """Why there can be no machines here, or ``None``."""
+    """Why no machines can be simulated on this one; ``None`` if they can."""
     if os.geteuid() != 0:
-        return "machines of one's own (network and process namespaces) take root"
-    lacking = [tool for tool in TOOLS if shutil.which(tool, path=_path()) is None]
-    if lacking:
-        return f"needs {', '.join(lacking)} (apt-get install openssh-server rsync iproute2 util-linux)"
+        return "simulated machines (network and process namespaces) require root"
+    absent = [tool for tool in TOOLS if shutil.which(tool, path=_path()) is None]
+    if absent:
+        return f"needs {', '.join(absent)} (apt-get install openssh-server rsync iproute2 util-linux)"
     tried = subprocess.run(["unshare", "-n", "-m", "-p", "-f", "-u", "true"], capture_output=True, text=True)
     return f"no namespaces here: {tried.stderr.strip()}" if tried.returncode else None
 
@@ -67,19 +67,19 @@ def _path() -> str:
 
 @dataclass(frozen=True)
 class Machine:
-    """``folder`` holds what is its own: its home, its Ray's files, its part of ``/etc``."""
+    """``folder`` holds the machine's own files: its home, those of its Ray, its part of ``/etc``."""
 
     name: str
     address: str
     folder: Path
-    pid: int  # of its first process, as seen from outside
+    pid: int  # of its first process, outside of its namespaces
 
     @property
     def home(self) -> Path:
         return self.folder / "home"
 
     def run(self, command: str, timeout: float = 300, check: bool = True) -> str:
-        """What a command prints that somebody types who is logged in there."""
+        """The output of a command in a login shell on the machine."""
         done = subprocess.run(
             [*self._inside(), "bash", "--login", "-c", command],
             capture_output=True,
@@ -89,12 +89,12 @@ class Machine:
             env={"HOME": str(self.home), "TERM": "dumb", "USER": "root"},
             cwd="/",
         )
-        said = done.stdout + done.stderr
-        assert done.returncode == 0 or not check, f"{self.name}: {command}\n{said}"
-        return said
+        output = done.stdout + done.stderr
+        assert done.returncode == 0 or not check, f"{self.name}: {command}\n{output}"
+        return output
 
     def serve_ssh(self) -> None:
-        """Ends with the machine."""
+        """Starts an SSH server, which ends with the machine."""
         subprocess.Popen(
             [*self._inside(), "/usr/sbin/sshd", "-D", "-e", "-f", str(self.folder / "sshd_config")],
             stdin=subprocess.DEVNULL,
@@ -104,7 +104,7 @@ class Machine:
         _until(lambda: "listening" in (self.folder / "sshd.log").read_text(), f"sshd of {self.name}")
 
     def processes(self, *words: str) -> list[str]:
-        """The command lines of what runs there and has one of the words in it."""
+        """The command lines on the machine that contain one of the words."""
         lines = self.run("ps -ww -eo args=").splitlines()
         return [line for line in lines if any(word in line for word in words)]
 
@@ -114,7 +114,7 @@ class Machine:
 
 @contextmanager
 def machines(folder: Path, *names: str) -> Iterator[list[Machine]]:
-    """Machines that reach one another by address and, all but the first, by SSH with the first one's key."""
+    """Machines that reach one another by address; the first one's key opens SSH sessions on all others."""
     net = ipaddress.ip_network(f"10.77.{secrets.randbelow(250)}.0/24")
     addresses = {name: str(address) for name, address in zip(names, net.hosts(), strict=False)}
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
@@ -156,13 +156,13 @@ def _machine(folder: Path, name: str, addresses: dict[str, str]) -> Iterator[Mac
 
 
 def _daemon() -> str:
-    """The account that sshd gives up its rights for."""
+    """The account that sshd changes to in order to drop its privileges."""
     lines = Path("/etc/passwd").read_text().splitlines(keepends=True)
     return "".join(line for line in lines if line.startswith("sshd:"))
 
 
 def _wire(made: list[Machine]) -> None:
-    """A bridge in the first machine, which is the others' way out, too: a machine finds its address by that."""
+    """Joins the machines by a bridge in the first one, their default route: a machine detects its address by that."""
     first, *others = made
     _ip(first, f"link add br0 type bridge; ip addr add {first.address}/24 dev br0; ip link set br0 up")
     _ip(first, f"link set lo up; ip route add default dev br0 src {first.address}")
@@ -175,7 +175,7 @@ def _wire(made: list[Machine]) -> None:
 
 
 def _ip(machine: Machine, words: str) -> None:
-    """In its network, but among the processes outside, for those are told by their ids there."""
+    """Runs ``ip`` in the machine's network but outside its process namespace, where process ids are the outer ones."""
     subprocess.run(
         ["nsenter", "-t", str(machine.pid), "-n", "--", "sh", "-ec", f"ip {words}"],
         check=True,
@@ -192,5 +192,5 @@ def _give_key(key: Path, made: list[Machine]) -> None:
 def _until(condition, what: str, seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"{what} doesn't come up"
+        assert time.monotonic() < end, f"{what} does not start"
         time.sleep(0.05)

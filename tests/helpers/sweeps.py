@@ -1,4 +1,4 @@
-"""A tiny sweep through the command line, as a person starts it: a process of its own, watched and ended at will."""
+"""A tiny sweep started by the command line in a process of its own, which tests watch and end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from tests.helpers.paths import ROOT
-from tests.helpers.terminals import shell
+from tests.helpers.terminals import user_environment
 from trainables import results
 from trainables.data.embedded import commands
 from trainables.results import Record
@@ -45,7 +45,7 @@ SMALL = SPEC.replace(METHODS, "methods: [{kind: lora, rank: 4}]\n").replace("con
 
 
 def write_spec(folder: Path, model: Path, text: str = SPEC, rows: list[dict[str, str]] | None = None) -> Path:
-    """``folder`` with the spec and its rows; returns the spec's path."""
+    """Writes the spec and its rows into ``folder``; returns the spec's path."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = commands.rows()[:60] if rows is None else rows
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -55,14 +55,16 @@ def write_spec(folder: Path, model: Path, text: str = SPEC, rows: list[dict[str,
 
 @dataclass
 class Home:
-    """Where a command runs: everything it could write to is in here and empty at first."""
+    """Where a command runs: all folders that it could write to are in here, and empty at first."""
 
     folder: Path
-    temporary: Path  # short: Ray's sockets are in there, and a socket's path has at most 107 characters
+    temporary: Path  # a short path: Ray's sockets are in it, and a socket's path has at most 107 characters
 
     def environment(self, **changes: str | None) -> dict[str, str]:
         kept = {
-            name: value for name, value in shell().items() if not name.startswith(("WANDB", "RAY", "PYTEST"))
+            name: value
+            for name, value in user_environment().items()
+            if not name.startswith(("WANDB", "RAY", "PYTEST"))
         }
         for name in ("home", "cache"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -103,7 +105,7 @@ class Command:
             self.family.setdefault(child.pid, child)
 
     def named(self, name: str) -> list[psutil.Process]:
-        """Living descendants whose title holds ``name``, such as ``ray::Slot``."""
+        """Living descendants with ``name`` in their command lines, such as ``ray::Slot``."""
         found = []
         for child in list(self.family.values()):
             with contextlib.suppress(psutil.Error):
@@ -112,7 +114,7 @@ class Command:
         return found
 
     def left(self, patience: float = 10.0) -> list[str]:
-        """Descendants that are still there, after ``patience`` seconds, once the process has ended."""
+        """Descendants that are still alive ``patience`` seconds after the process has ended."""
         until = time.monotonic() + patience
         while (alive := self._alive()) and time.monotonic() < until:
             time.sleep(0.2)
@@ -134,18 +136,18 @@ class Command:
             self.end()
 
     def until(self, condition: Callable[[], Any], timeout: float = 200) -> Any:
-        """Waits for ``condition``; fails with what the command printed when it ends or takes too long."""
+        """Waits for ``condition``; fails with the command's output if that ends before, or after ``timeout`` s."""
         until = time.monotonic() + timeout
         while not (found := condition()):
             if self.process.poll() is not None or time.monotonic() > until:
-                said = self.stderr
+                output = self.stderr
                 self.end()
-                raise AssertionError(f"it never came to {condition}; the command said:\n{said}")
+                raise AssertionError(f"{condition} never became true; the command printed:\n{output}")
             time.sleep(0.05)
         return found
 
     def signal(self, number: int, group: bool = False) -> float:
-        """Sends a signal, to the whole group as a terminal does for Ctrl-C; waits; how long it took, in seconds."""
+        """Sends a signal (to the whole ``group``, as a terminal does for Ctrl-C); returns the seconds to the end."""
         started = time.monotonic()
         (os.killpg if group else os.kill)(self.process.pid, number)
         self.wait(60)
@@ -153,7 +155,7 @@ class Command:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """The process stands still meanwhile; its workers end what they have, and get nothing new."""
+        """Suspends the process within the block; its workers finish their trials and get no new ones."""
         self.process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -161,7 +163,7 @@ class Command:
             self.process.send_signal(signal.SIGCONT)
 
     def end(self) -> None:
-        """Kills the process, should it still run, and then all it started."""
+        """Kills the process if it still runs, and then all processes that it started."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
@@ -179,7 +181,7 @@ class Command:
 
 
 def start(home: Home, *arguments: str | Path, cwd: Path | None = None, **environment: str | None) -> Command:
-    """Starts ``paretune`` with its output going to files; nobody is at its standard input."""
+    """Starts ``paretune`` with its output going to files, and no standard input."""
     home.folder.mkdir(parents=True, exist_ok=True)
     number = len(list(home.folder.glob("out-*")))
     out, err = home.folder / f"out-{number}", home.folder / f"err-{number}"
@@ -205,7 +207,7 @@ def paretune(home: Home, *arguments: str | Path, timeout: float = 180, **options
 
 
 def records(run: Path) -> dict[str, Record]:
-    """The records that are there now, by trial."""
+    """The records that exist now, by trial."""
     found = (results.read_record(folder) for folder in results.trial_folders(run))
     return {record.trial_id: record for record in found if record is not None}
 
@@ -215,7 +217,7 @@ def finished(run: Path) -> dict[str, Record]:
 
 
 def in_training(run: Path, command: Command) -> list[str]:
-    """Trials that ``command`` is training: past their first checkpoint, and with a while to go."""
+    """Trials that ``command`` is training: past their first checkpoint, and not near their end."""
     done = finished(run)
     amid = range(SAVED_EVERY + 5, STEPS - SAVED_EVERY)
     return [
@@ -233,7 +235,7 @@ def _logged(trial: Path, since: float) -> int:
 
 
 def lines(run: Path, trial_id: str, name: str = "train_loss") -> list[tuple[int, float]]:
-    """A curve's points as they stand in its file: with what was done again after a kill."""
+    """A curve's points as they stand in its file, including steps that were repeated after a kill."""
     text = (run / "trials" / trial_id / "curve.jsonl").read_text().splitlines()
     points = [json.loads(line) for line in text if line.endswith("}")]
     return [(point["step"], point["value"]) for point in points if point["name"] == name]
@@ -256,7 +258,7 @@ def wandb_runs(run: Path) -> dict[str, WandbRun]:
 
 @dataclass
 class WandbRun:
-    """What an offline run says: the newest value of every summary key, and the history by step."""
+    """The contents of an offline run: the newest value of every summary key, the history by step, and more."""
 
     id: str = ""
     group: str = ""

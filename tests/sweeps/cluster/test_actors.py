@@ -93,7 +93,7 @@ def test_a_job_that_gets_further_between_its_workers_deaths_may_lose_as_many_as_
     assert play(story()) == [1, 1, 1, 1, 2]
 
 
-def test_of_a_group_only_the_first_workers_asking_counts_as_an_attempt() -> None:
+def test_only_the_first_worker_of_a_group_counts_as_an_attempt() -> None:
     async def story() -> list[int]:
         hub = Hub()
         await hub.give(job("a"))
@@ -102,7 +102,7 @@ def test_of_a_group_only_the_first_workers_asking_counts_as_an_attempt() -> None
     assert play(story()) == [1, 1, 1, 2, 2, 2]
 
 
-def test_the_others_of_a_group_wait_for_what_its_first_worker_is_told() -> None:
+def test_the_other_workers_of_a_group_wait_for_the_first_workers_job() -> None:
     async def story() -> list[int]:
         hub = Hub()
         await hub.give(job("a"))
@@ -126,7 +126,7 @@ def test_reports_come_in_order_and_silence_is_none() -> None:
     assert play(story()) == [{"step": 1}, {"step": 2}, None]
 
 
-def test_every_worker_of_a_group_hears_the_answer_to_its_step() -> None:
+def test_every_worker_of_a_group_gets_the_answer_to_its_step() -> None:
     async def story() -> list[str]:
         hub = Hub()
         waiting = [asyncio.create_task(hub.answer("a", 4)) for _ in range(2)]
@@ -192,7 +192,7 @@ def test_the_board_has_trials_save_themselves_where_a_node_is_to_be_taken_down()
     assert board.to_save("b", "node 1")
 
 
-def test_a_job_that_was_left_to_be_gone_on_with_elsewhere_has_not_failed() -> None:
+def test_a_job_that_moves_to_another_node_has_not_failed() -> None:
     async def story() -> tuple[list[int], Any]:
         hub = Hub()
         await hub.give(job("a"))
@@ -313,7 +313,7 @@ def test_a_job_says_whether_memory_ran_out_and_the_next_job_begins_anew(
     ("kills", "expected"),
     [((0, 0), False), ((0, 1), True), ((3, 5, 5), True), ((None, 1), False), ((1, None), False)],
 )
-def test_a_job_is_starved_when_its_node_has_ended_a_process_for_want_of_memory_meanwhile(
+def test_memory_ran_out_for_a_job_when_its_node_has_killed_a_process_for_it_meanwhile(
     kills: tuple[int | None, ...], expected: bool
 ) -> None:
     async def story() -> Any:
@@ -354,7 +354,7 @@ def test_what_befell_one_worker_of_a_group_is_the_trials_record_and_it_is_not_ru
 
 
 @pytest.mark.parametrize(("facts", "again"), [({}, True), ({"retried_batch_size": 2}, False)])
-def test_where_memory_ran_out_in_one_worker_all_go_on_with_half_the_rows_if_the_spec_says_so(
+def test_when_memory_runs_out_in_one_worker_all_continue_with_half_the_rows_if_the_spec_allows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], again: bool
 ) -> None:
     config = make_config(Path("/nowhere"), "rows.jsonl", retry_out_of_memory=True)
@@ -405,7 +405,7 @@ def test_of_a_group_that_was_made_anew_the_new_processes_are_known() -> None:
     assert play(story()) == [("node", 20), ("node", 21)]
 
 
-def test_a_trial_whose_worker_was_ended_for_want_of_memory_did_not_fit(
+def test_a_trial_whose_worker_was_killed_when_memory_ran_out_did_not_fit(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     config = make_config(tiny_model, "rows.jsonl")
@@ -415,7 +415,7 @@ def test_a_trial_whose_worker_was_ended_for_want_of_memory_did_not_fit(
     assert read_record(tmp_path / "trials" / config.trial_id()) is not None
 
 
-def test_with_the_specs_leave_it_gets_half_the_rows_once(
+def test_if_the_spec_allows_it_the_trial_is_retried_once_with_half_the_rows(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_loop, "HubControl", lambda *given: NoControl())
@@ -435,7 +435,9 @@ def test_with_the_specs_leave_it_gets_half_the_rows_once(
         (ValueError("no"), False),
     ],
 )
-def test_rays_word_for_want_of_memory_is_told_from_its_guesses(error: Exception, expected: bool) -> None:
+def test_rays_out_of_memory_kills_are_distinguished_from_its_guesses(
+    error: Exception, expected: bool
+) -> None:
     assert was_killed_for_memory(error) is expected
 
 
@@ -449,7 +451,7 @@ class Gone:
         return None
 
 
-def test_a_trial_whose_sweep_is_gone_has_not_failed_and_can_be_gone_on_with(
+def test_a_trial_whose_sweep_is_gone_has_not_failed_and_can_be_resumed(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def died(answer: Any) -> Any:

@@ -189,7 +189,7 @@ def watched(
 
 @pytest.mark.slow
 @pytest.mark.sweep
-def test_a_node_drains_when_its_watcher_is_told_to_end_and_when_the_cloud_takes_it_back(
+def test_a_node_drains_when_its_watcher_is_terminated_and_when_the_cloud_takes_it_back(
     cluster: Cluster, metadata: Metadata
 ) -> None:
     metadata.aws()

@@ -88,7 +88,7 @@ def driver(run: Path) -> psutil.Process:
 # What is wrong is said at once
 
 
-def test_a_mistake_is_said_in_the_foreground_and_nothing_is_written(here: Path) -> None:
+def test_an_error_of_the_spec_is_shown_in_the_foreground_and_nothing_is_written(here: Path) -> None:
     (here / "spec.yaml").write_text(specs.SPEC.replace("rank:", "rnak:"))
     assert "spec.yaml:7 methods[1].rnak: " in said("run", "spec.yaml", "--detach", code=2)
     assert not (here / "runs").exists()
@@ -157,7 +157,7 @@ def test_a_driver_is_as_if_it_had_been_started_by_what_was_typed(
     assert os.environ.pop("WANDB_API_KEY") == SECRET
 
 
-def test_a_log_shows_the_sweeps_lines_once_and_then_what_else_the_driver_said(tmp_path: Path) -> None:
+def test_a_log_shows_the_sweeps_lines_once_and_then_what_else_the_driver_printed(tmp_path: Path) -> None:
     (tmp_path / "sweep.log").write_text("10:00:00 tiny: 4 trials\nray: one\n")
     (tmp_path / LOG).write_text("warning: x\n10:00:00 tiny: 4 trials\nTraceback\nended with code 1\n")
     told = ["10:00:00 tiny: 4 trials", "ray: one", "warning: x", "Traceback", "ended with code 1"]
@@ -217,7 +217,7 @@ def test_a_detached_sweep_outlives_its_terminal_and_the_shell_in_it(
 
 @pytest.mark.slow
 @pytest.mark.sweep
-def test_a_detached_driver_that_was_killed_is_gone_on_with_and_can_be_stopped(
+def test_the_run_of_a_killed_detached_driver_can_be_resumed_and_stopped(
     home: Home, tmp_path: Path, tiny_model: Path
 ) -> None:
     spec = write_spec(tmp_path / "spec", tiny_model, SMALL)
@@ -283,7 +283,7 @@ def test_a_detached_sweep_on_a_cluster_is_a_job_of_it(cluster: Cluster, tiny_mod
 
 @pytest.mark.slow
 @pytest.mark.sweep
-def test_a_cluster_without_a_job_server_has_a_process_instead_and_is_told_so(
+def test_without_a_job_server_the_driver_is_a_process_and_a_message_says_so(
     cluster: Cluster, tiny_model: Path
 ) -> None:
     spec = write_spec(cluster.folder / "spec", tiny_model, SMALL.replace("trials: 3", "trials: 1"))

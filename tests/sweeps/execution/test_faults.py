@@ -149,7 +149,7 @@ def test_the_only_node_is_lost_and_another_comes(
     same(run, peace)
 
 
-def test_the_head_is_lost_and_a_new_cluster_goes_on(
+def test_the_head_is_lost_and_a_new_cluster_resumes_the_run(
     cluster: Cluster, tmp_path: Path, spec: Path, run: Path, peace: Path
 ) -> None:
     with cluster.head() as head, cluster.node():
@@ -171,7 +171,7 @@ def test_the_head_is_lost_and_a_new_cluster_goes_on(
     same(run, peace)
 
 
-def test_a_worker_that_hangs_is_ended_and_its_trial_goes_on(
+def test_a_worker_that_hangs_is_killed_and_its_trial_resumes(
     tmp_path: Path, temporary: Path, tiny_model: Path, run: Path, peace: Path
 ) -> None:
     text = FULL.replace("cpus: 1", "concurrent: 1, stall_seconds: 6")
@@ -282,7 +282,7 @@ def test_what_was_cut_short_loses_nothing(
 # What trials and services do
 
 
-def test_a_trial_whose_loss_is_no_number_is_a_failed_row_and_the_others_go_on(
+def test_a_trial_whose_loss_is_nan_is_a_failed_row_and_the_others_continue(
     tmp_path: Path, temporary: Path, tiny_model: Path, run: Path
 ) -> None:
     text = FULL.replace("{log: [1.0e-4, 5.0e-3]}", "{choice: [1.0e-3, 1.0e+30, 2.0e-3]}")
@@ -302,7 +302,7 @@ def test_a_trial_whose_loss_is_no_number_is_a_failed_row_and_the_others_go_on(
     )
 
 
-def test_what_sends_to_wandb_dies_and_the_sweep_goes_on(
+def test_the_wandb_process_dies_and_the_sweep_continues(
     tmp_path: Path, temporary: Path, tiny_model: Path, run: Path, peace: Path
 ) -> None:
     given = write_spec(tmp_path / "given", tiny_model, FULL.replace("wandb: off", "wandb: offline"))
@@ -318,7 +318,7 @@ def test_what_sends_to_wandb_dies_and_the_sweep_goes_on(
     same(run, peace)
 
 
-def test_wandb_cannot_be_reached_and_the_sweep_goes_on(
+def test_wandb_cannot_be_reached_and_the_sweep_continues(
     tmp_path: Path, temporary: Path, tiny_model: Path, run: Path, peace: Path
 ) -> None:
     given = write_spec(tmp_path / "given", tiny_model, FULL.replace("wandb: off", "wandb: auto"))

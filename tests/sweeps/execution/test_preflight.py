@@ -99,7 +99,9 @@ def asked_here(here: Path) -> list[str]:
     return specs.problems(here, specs.SPEC, *GPU_TRIALS)
 
 
-def test_what_one_node_lacks_is_said_with_the_line_that_asks_for_it(here: Path, nodes: Cluster) -> None:
+def test_what_is_missing_on_a_node_is_reported_with_the_line_that_requests_it(
+    here: Path, nodes: Cluster
+) -> None:
     nodes.add("gpu-1", gpus=1).add("gpu-2", gpus=1)
     lacks = Capability("flash_attention_2", False, "needs `pip install flash-attn`", needed=False)
     nodes.can["gpu-2"] = {"flash_attention_2": lacks}
@@ -158,7 +160,7 @@ def test_a_node_that_does_not_share_the_run_folder_is_refused_also_if_it_only_ho
     ]
 
 
-def test_a_cluster_without_room_for_slots_is_refused_with_how_to_start_ray(
+def test_a_cluster_without_resources_for_slots_is_refused_with_how_to_start_ray(
     here: Path, nodes: Cluster
 ) -> None:
     nodes.add("a", slots=0)

@@ -74,7 +74,7 @@ def test_all_trials_come_to_their_end_each_once(survivor: Survivor) -> None:
     assert survivor.before.items() <= ended_at(survivor.run).items()
 
 
-def test_what_was_killed_goes_on_from_its_last_checkpoint(survivor: Survivor) -> None:
+def test_killed_trials_resume_from_their_last_checkpoint(survivor: Survivor) -> None:
     trials = [folder.name for folder in results.trial_folders(survivor.run)]
     for trial in (trial for trial in trials if finished(survivor.run)[trial].role == "search"):
         steps = [step for step, _ in lines(survivor.run, trial)]

@@ -305,7 +305,7 @@ def test_a_cells_study_is_readable_with_optuna_and_agrees_with_the_records(undis
             assert trial.params["train.learning_rate"] == record.config["train"]["learning_rate"]
 
 
-def test_nothing_goes_on_running_once_the_command_has_ended(undisturbed: Sweep) -> None:
+def test_no_process_is_left_once_the_command_has_ended(undisturbed: Sweep) -> None:
     assert undisturbed.command.left() == []
     assert len(undisturbed.command.family) > 10  # it was watched
 
@@ -518,7 +518,7 @@ def test_a_resumed_run_spends_its_budget_which_may_have_grown_and_not_more(life:
         assert {trial.user_attrs["trial_id"] for trial in trials} <= life.before["grown"].keys()
 
 
-def test_unfinished_trials_go_on_from_their_last_complete_checkpoint(life: Life) -> None:
+def test_unfinished_trials_resume_from_their_last_complete_checkpoint(life: Life) -> None:
     for chapter in ("killed", "interrupted", "stopped", "ended"):
         assert life.left[chapter]
         for trial_id, left in life.left[chapter].items():

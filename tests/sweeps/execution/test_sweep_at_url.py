@@ -157,7 +157,9 @@ def test_a_killed_driver_is_followed_by_one_that_has_nothing_but_the_url(remote:
     same(run, peace)
 
 
-def test_who_comes_second_is_refused_and_anybody_may_stop_it_and_go_on(remote: Remote, peace: Path) -> None:
+def test_a_second_driver_is_refused_and_any_machine_may_stop_and_resume_the_run(
+    remote: Remote, peace: Path
+) -> None:
     url = f"{remote.output}/tiny"
     with remote.nodes():
         command = remote.start()

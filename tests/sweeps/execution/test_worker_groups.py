@@ -78,7 +78,7 @@ def test_a_sweep_by_workers_that_share_weights_learns_what_one_worker_does(
         print(f"{record.trial_id}: {record.objective} by two, {alone.objective} by one")
 
 
-def test_a_worker_of_a_group_is_killed_and_its_trial_goes_on(
+def test_a_worker_of_a_group_is_killed_and_its_trial_resumes(
     peace: Path, tmp_path: Path, temporary: Path, tiny_model: Path
 ) -> None:
     run = tmp_path / "runs" / "tiny"

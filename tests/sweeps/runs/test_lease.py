@@ -133,7 +133,7 @@ def test_of_two_who_take_over_a_dead_lease_the_later_has_it(
         pass
 
 
-def test_whoever_has_lost_it_hears_so_and_leaves_the_others_alone(store: Store) -> None:
+def test_a_holder_that_lost_its_lease_is_notified_and_leaves_the_new_lease_alone(store: Store) -> None:
     lost: list[bool] = []
     with hold_lease(store, lambda: lost.append(True), patient=False):
         taken(store)

@@ -71,7 +71,7 @@ def test_what_processes_keep_for_themselves_stays_here(mirror: Mirror, store: St
     assert list(store.list()) == ["ok"]
 
 
-def test_an_ended_trials_files_are_brought_without_its_model_and_checkpoints(
+def test_the_files_of_an_ended_trial_are_pulled_except_its_model_and_checkpoints(
     mirror: Mirror, store: Store
 ) -> None:
     for name in (
@@ -90,9 +90,7 @@ def test_an_ended_trials_files_are_brought_without_its_model_and_checkpoints(
     assert store.read("trials/a/record.json") is None  # what came from there isn't sent back
 
 
-def test_another_driver_finds_what_it_takes_to_go_on_and_nothing_of_before(
-    mirror: Mirror, store: Store
-) -> None:
+def test_another_driver_finds_what_it_needs_to_resume_and_no_old_files(mirror: Mirror, store: Store) -> None:
     write(mirror.folder, "spec.yaml", "trials/gone/config.json")
     needed = ("environment.json", "study-a.journal", "starts.json", "trials/a/record.json", "wandb/sent/a")
     heavy = ("trials/a/model/weights", "trials/a/checkpoint-2/complete.json", "merged/a/x", "wandb/run/a")
@@ -116,7 +114,7 @@ def test_curves_of_trials_in_training_are_followed(
         wait(lambda: (mirror.folder / "trials/a/curve.jsonl").read_text() == "1\n2\n")
 
 
-def test_being_asked_to_stop_reaches_the_driver_where_it_looks(
+def test_a_stop_request_reaches_the_driver_where_it_looks_for_it(
     mirror: Mirror, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sweeps.runs import layout, lock
@@ -146,7 +144,7 @@ def test_the_record_of_a_trial_that_could_not_write_it_comes_by_the_way_of_the_s
     assert b"could not be written" in (store.read("trials/aaa/record.json") or b"")
 
 
-def test_w_and_b_is_told_of_as_sent_only_once_what_was_sent_is_there(
+def test_wandb_runs_are_marked_as_sent_only_once_they_are_at_the_url(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
@@ -156,7 +154,7 @@ def test_w_and_b_is_told_of_as_sent_only_once_what_was_sent_is_there(
     assert order == ["spec.yaml", "wandb/offline-run-1/run.wandb", "wandb/sent/a"]
 
 
-def test_files_that_go_while_they_are_looked_for_are_no_fault(mirror: Mirror) -> None:
+def test_files_that_vanish_while_they_are_listed_are_no_fault(mirror: Mirror) -> None:
     over = threading.Event()
 
     def come_and_go() -> None:
@@ -201,7 +199,7 @@ def test_a_trial_does_not_start_and_the_sweep_ends_where_nothing_can_be_written(
     assert "503" in str(mirror.failure)
 
 
-def test_a_trial_whose_end_cannot_be_brought_is_none_that_failed(
+def test_a_trial_whose_results_cannot_be_pulled_has_not_failed(
     mirror: Mirror, store: Store, monkeypatch: pytest.MonkeyPatch, asked_to_end: list[int]
 ) -> None:
     store.write("trials/a/record.json", b"{}")
@@ -214,7 +212,7 @@ def test_a_trial_whose_end_cannot_be_brought_is_none_that_failed(
     assert (mirror.folder / "trials/a/record.json").exists()
 
 
-def test_after_long_trouble_the_end_does_not_take_as_long_again(
+def test_after_a_long_outage_the_last_push_is_not_waited_for_as_long_again(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch, asked_to_end: list[int]
 ) -> None:
     monkeypatch.setattr(Store, "push", down)
@@ -224,7 +222,7 @@ def test_after_long_trouble_the_end_does_not_take_as_long_again(
     assert mirror.store.patience == mirrors.LAST_SECONDS
 
 
-def test_a_store_that_fails_is_told_of_now_and_then(mirror: Mirror, store: Store) -> None:
+def test_a_failing_store_is_reported_now_and_then(mirror: Mirror, store: Store) -> None:
     said: list[str] = []
     mirror.report_outages(said.append)
     for _ in range(3):

@@ -116,7 +116,7 @@ def at_url(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return f"file://{tmp_path}/store/run"
 
 
-def test_a_result_of_a_run_at_a_url_is_brought_here_once_with_all_that_it_needs(
+def test_a_model_of_a_run_at_a_url_is_downloaded_once_with_all_that_it_needs(
     at_url: str, tmp_path: Path
 ) -> None:
     found = named(f"{at_url}:dpo-lora")

@@ -83,7 +83,7 @@ def test_each_cell_tells_its_trials_its_best_and_what_is_in_training(run: Path) 
     assert "step 3" in lines["sft-lora"]
 
 
-def test_an_interrupted_trial_is_one_to_go_on_with(run: Path) -> None:
+def test_an_interrupted_trial_counts_as_unfinished(run: Path) -> None:
     ends(run, 4, "sft-lora", status="interrupted")
     assert [trial.trial_id for trial in status.run_state(run).training] == [f"{4:012x}"]
 
@@ -124,7 +124,7 @@ def test_a_run_that_nobody_runs_cannot_be_stopped(run: Path) -> None:
     assert not lock.stop_requested(run)
 
 
-def test_who_takes_a_run_over_does_not_hear_what_the_one_before_was_asked(run: Path) -> None:
+def test_a_stop_request_to_the_previous_holder_does_not_stop_the_next_one(run: Path) -> None:
     lock.request_stop(run)
     with lock.held(run):
         assert not lock.stop_requested(run)

@@ -63,7 +63,7 @@ def batch_size(record: Record) -> int:
 # What is not started
 
 
-def test_a_cell_tells_its_peak_between_the_ends_of_its_space(made: Plan) -> None:
+def test_a_cell_predicts_its_smallest_and_its_largest_peak(made: Plan) -> None:
     for cell in made.cells:
         told = cell.predicted
         assert told is not None
@@ -97,7 +97,7 @@ def test_without_a_limit_everything_is_started(made: Plan, tmp_path: Path) -> No
     assert not found(tmp_path / "run")
 
 
-def test_the_search_hears_that_it_is_infeasible_and_by_how_much(made: Plan, tmp_path: Path) -> None:
+def test_the_study_is_told_that_a_config_is_infeasible_and_by_how_much(made: Plan, tmp_path: Path) -> None:
     run = tmp_path / "run"
     looked = search(made, run, 60 * MIB)
     Tune(looked).all()
@@ -156,7 +156,7 @@ def test_a_sweep_runs_what_fits_and_reports_what_does_not(tmp_path: Path, tiny_m
 
 @pytest.mark.slow
 @pytest.mark.sweep
-def test_on_a_cluster_a_worker_has_what_the_roomiest_node_has(tmp_path: Path, tiny_model: Path) -> None:
+def test_on_a_cluster_a_worker_has_the_memory_of_the_largest_node(tmp_path: Path, tiny_model: Path) -> None:
     text = SIZES.replace("512]", "1000000]").replace("steps: 100", "steps: 4")
     spec = write_spec(tmp_path / "spec", tiny_model, text)
     with tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as temporary:
@@ -270,7 +270,7 @@ def four_gib() -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.sweep
-def test_a_trial_whose_worker_the_system_ends_for_want_of_memory_did_not_fit(
+def test_a_trial_whose_worker_the_system_kills_when_memory_runs_out_did_not_fit(
     tmp_path: Path, tiny_model: Path, four_gib: Path
 ) -> None:
     text = (
@@ -314,7 +314,7 @@ def too_many(tokens: int) -> Any:
     return ask
 
 
-def test_with_the_specs_leave_it_goes_on_with_half_the_rows_at_a_time(
+def test_if_the_spec_allows_it_a_trial_continues_with_half_the_rows_at_a_time(
     tiny_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = make_config(tiny_model, rows, retry_out_of_memory=True, steps=3, cutoff=32, precision="fp32")

@@ -62,7 +62,7 @@ def test_a_cell_means_that_cell_for_every_method(here: Path) -> None:
     assert needs(made)["dpo-full"] == needs(made)["dpo-lora"] == ("sft-lora",)
 
 
-def test_a_stage_may_be_meant_by_its_name_and_may_stand_after_what_goes_on_from_it(here: Path) -> None:
+def test_a_stage_may_be_named_and_may_stand_after_the_stage_that_continues_from_it(here: Path) -> None:
     text = LINE.replace("{kind: sft}, ", "").replace(
         "pairs.jsonl}}]", "pairs.jsonl}}, {kind: sft, name: first}]"
     )
@@ -126,7 +126,7 @@ def test_a_stage_without_one_cell_of_the_method_asks_for_a_cell(here: Path) -> N
     )
 
 
-def test_nothing_goes_on_from_a_reward_model(here: Path) -> None:
+def test_nothing_continues_from_a_reward_model(here: Path) -> None:
     text = LINE.replace("{kind: sft}", f"{{kind: reward, {PAIRS}}}").replace("from: sft", "from: reward")
     assert any("reward-full predicts no tokens" in problem for problem in problems(here, text))
 
@@ -159,7 +159,7 @@ def test_another_template_than_before_is_a_warning(here: Path) -> None:
     assert any("is trained with the template of the model, dpo-full with chatml" in p for p in found)
 
 
-def test_a_filter_keeps_what_its_cells_go_on_from(here: Path) -> None:
+def test_a_filter_keeps_the_cells_that_its_cells_continue_from(here: Path) -> None:
     made = plan(here, LINE, stage="dpo", method="lora")
     assert [cell.name for cell in made.cells] == ["sft-lora", "dpo-lora"]
     assert made.selected == ("dpo-lora",)
@@ -194,7 +194,7 @@ def finish(tune: Tune, run: Path, configs: list[dict[str, Any]], status: str = "
         tune.complete(config["trial_id"])
 
 
-def test_a_cell_begins_when_the_one_it_goes_on_from_has_ended_whatever_else_runs(
+def test_a_cell_begins_when_the_one_it_continues_from_has_ended_whatever_else_runs(
     here: Path, run: Path
 ) -> None:
     tune = Tune(search_of(plan(here, LINE), run))
@@ -248,7 +248,7 @@ def test_a_line_whose_start_failed_ends_with_rows_that_say_so(here: Path, run: P
     assert set(errors) == {"dpo-full", "dpo-base-sft-full", "again-full", "again-base-dpo-full"}
 
 
-def test_a_resumed_run_goes_on_with_the_start_that_was_chosen(here: Path, run: Path) -> None:
+def test_a_resumed_run_continues_from_the_trial_that_was_chosen(here: Path, run: Path) -> None:
     tune = Tune(search_of(plan(here, LINE), run))
     finish(tune, run, proposals(tune))
     interrupted = proposals(tune)

@@ -87,7 +87,7 @@ def test_base_models_come_first_and_then_the_cells_in_turn(here: Path, run: Path
     assert found == ["sft-base", "sft-full", "sft-lora", "sft-full", "sft-lora", "sft-full", "sft-lora"]
 
 
-def test_a_cell_with_a_larger_budget_goes_on_alone(here: Path, run: Path) -> None:
+def test_a_cell_with_a_larger_budget_continues_alone(here: Path, run: Path) -> None:
     text = SPEC.replace("{kind: full}", "{kind: full, search: {trials: 1}}")
     found = [config["cell"] for config in Tune(search_of(plan(here, text), run)).all()]
     assert found[1:] == ["sft-full", "sft-lora", "sft-lora", "sft-lora"]
@@ -105,7 +105,7 @@ def test_nothing_is_proposed_once_the_sweep_is_left(here: Path, run: Path) -> No
     assert search.work.any_left()
 
 
-def test_the_studies_hear_what_the_records_say(here: Path, run: Path) -> None:
+def test_the_studies_are_told_what_the_records_say(here: Path, run: Path) -> None:
     made = plan(here)
     tune = Tune(search_of(made, run))
     ids = [config["trial_id"] for config in tune.all()]
@@ -135,7 +135,9 @@ def test_a_trial_whose_slot_was_lost_is_a_failed_row(here: Path, run: Path) -> N
     assert "slot died" in (record.error or "")
 
 
-def test_an_interrupted_trial_is_not_told_and_comes_first_next_time(here: Path, run: Path) -> None:
+def test_the_study_is_not_told_of_an_interrupted_trial_which_comes_first_next_time(
+    here: Path, run: Path
+) -> None:
     made = plan(here)
     tune = Tune(search_of(made, run))
     first = [tune.next() for _ in range(4)]  # the base and three of cells
@@ -151,7 +153,7 @@ def test_an_interrupted_trial_is_not_told_and_comes_first_next_time(here: Path, 
     assert not set(again) & set(ids[:2])
 
 
-def test_what_ended_while_the_driver_was_dead_is_told_with_its_intermediate_results(
+def test_a_trial_that_ended_while_the_driver_was_dead_is_told_with_its_intermediate_results(
     here: Path, run: Path
 ) -> None:
     made = plan(here)

@@ -162,7 +162,7 @@ def test_lists_as_choices_come_back_as_lists(here: Path) -> None:
     assert sorted(found, key=str) == [("embed_tokens", "q_proj"), "all-linear"]
 
 
-def test_trials_are_told_as_what_became_of_them(here: Path) -> None:
+def test_trials_get_the_state_in_their_study_that_matches_how_they_ended(here: Path) -> None:
     study = CellStudy(here, cell(here, trials=6))
     ids = [study.ask().trial_id() for _ in range(6)]  # type: ignore[union-attr]
     study.report(ids[1], 2, 0.25)

@@ -76,7 +76,7 @@ machines_of_any_kind = st.builds(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(machines_of_any_kind, max_size=3), st.lists(sizes_of_any_kind, max_size=4))
-def test_what_fits_takes_no_more_than_there_is(machines: list[Machine], sizes: list[Size]) -> None:
+def test_sizes_that_fit_need_no_more_than_there_is(machines: list[Machine], sizes: list[Size]) -> None:
     if fits(machines, sizes):
         assert sum(size.workers * size.cpus for size in sizes) <= sum(machine.cpus for machine in machines)
         assert (
@@ -88,7 +88,7 @@ def test_what_fits_takes_no_more_than_there_is(machines: list[Machine], sizes: l
             assert sum(size.workers * size.memory for size in sizes) <= sum(m for m in known if m is not None)
 
 
-def test_a_count_ends_where_no_more_fit_or_are_asked_for() -> None:
+def test_a_count_ends_where_no_more_fit_or_are_requested() -> None:
     assert how_many([Machine("a", 8, 2)], HALF, most=64) == 4
     assert how_many([Machine("a", 8, 2)], HALF, most=3) == 3
     assert how_many([Machine("a", 8)], HALF, most=3) == 0
@@ -174,14 +174,14 @@ def taken(made: Plan, machines: tuple[Machine, ...], at_once: int = 4) -> list[S
         (11.5, 1),
     ],  # a context takes some, too
 )
-def test_a_trial_takes_the_smallest_share_of_a_gpu_that_it_fits_in(
+def test_a_trial_gets_the_smallest_share_of_a_gpu_that_it_fits_in(
     here: Path, gib: float, share: float
 ) -> None:
     made = with_predictions(plan(here, SPEC, ("resources.gpus=auto",)), 20, gib)
     assert taken(made, GPU_OF_24)[1] == Size(1, 1, share)
 
 
-def test_what_is_too_large_for_a_gpu_is_shared_by_workers_if_the_spec_lets_it(here: Path) -> None:
+def test_a_trial_too_large_for_a_gpu_is_shared_by_workers_if_the_spec_allows_it(here: Path) -> None:
     sets = ("resources.gpus=auto", "resources.workers=auto", "train.batch_size=8")
     made = with_predictions(plan(here, SPEC, sets), 60, 7)
     assert taken(made, GPU_OF_24) == [Size(4, 1, 1), Size(1, 1, 1 / 3)]
@@ -193,7 +193,7 @@ def test_what_is_too_large_for_a_gpu_is_shared_by_workers_if_the_spec_lets_it(he
     )
 
 
-def test_an_entry_may_say_what_its_trials_take(here: Path) -> None:
+def test_an_entry_may_set_the_resources_of_its_trials(here: Path) -> None:
     text = SPEC.replace("{kind: full}", "{kind: full, resources: {gpus: 1, workers: 2}}")
     made = plan(here, text, ("resources.gpus=0.5", "train.batch_size=4"))
     assert not made.errors
@@ -283,7 +283,9 @@ OWN = SPEC.replace("{kind: full}", "{kind: full, resources: {gpus: 2}}").replace
 )
 
 
-def test_no_more_is_started_than_has_room_and_the_rest_when_there_is(here: Path, tmp_path: Path) -> None:
+def test_no_more_trials_start_than_fit_and_the_rest_start_when_there_is_capacity(
+    here: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     tune = Tune(admitted(plan(here), run, Room(Machine("a", 2))))
     first = [tune.next(), tune.next()]
@@ -295,7 +297,9 @@ def test_no_more_is_started_than_has_room_and_the_rest_when_there_is(here: Path,
     assert tune.next() is None
 
 
-def test_a_config_is_not_asked_for_before_it_has_room(here: Path, tmp_path: Path) -> None:
+def test_a_study_is_not_asked_for_a_config_before_there_is_capacity_for_it(
+    here: Path, tmp_path: Path
+) -> None:
     """Or the search would propose it without what the trials that run will have taught."""
     tune = Tune(admitted(plan(here), tmp_path / "run", Room(Machine("a", 2))))
     while tune.next() is not None:
@@ -303,7 +307,9 @@ def test_a_config_is_not_asked_for_before_it_has_room(here: Path, tmp_path: Path
     assert sum(study.count for study in tune.search.work.studies.values()) == 1  # beside the base model
 
 
-def test_small_trials_pass_a_large_one_that_has_no_room_but_not_for_ever(here: Path, tmp_path: Path) -> None:
+def test_small_trials_overtake_a_large_one_without_capacity_but_not_forever(
+    here: Path, tmp_path: Path
+) -> None:
     run, room = tmp_path / "run", Room(Machine("a", 8, 2))
     made = plan(here, OWN, ("resources.gpus=0.5",))
     tune = Tune(admitted(made, run, room))
@@ -393,7 +399,7 @@ def turn(patience: Patience, clock: list[float], seconds: float) -> None:
     patience()
 
 
-def test_what_no_machine_has_is_said_and_waited_for_so_long_and_no_longer(
+def test_missing_capacity_is_reported_and_waited_for_no_longer_than_allowed(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
@@ -416,7 +422,7 @@ def test_what_no_machine_has_is_said_and_waited_for_so_long_and_no_longer(
     assert "the sweep ends here; --resume continues it later" in said[1]
 
 
-def test_while_something_runs_nobody_loses_patience(
+def test_while_a_trial_runs_the_sweep_does_not_give_up(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
