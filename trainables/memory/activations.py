@@ -75,7 +75,7 @@ def _attention_output_is_copied(step: TrainingStep) -> int:
 
 
 def _attention_bytes_per_token(step: TrainingStep) -> int:
-    """Queries, keys and values; eager attention also keeps the (heads, tokens) matrix, in fp32 and the products' type."""
+    """Queries, keys, values; for eager attention also the (heads, tokens) matrix in fp32 and the products' type."""
     shape, compute_bytes = step.shape, step.widths.compute
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     if step.attention == "eager":

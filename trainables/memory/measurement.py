@@ -1,8 +1,8 @@
-"""How much memory a config really takes: peaks by phase above the process's baseline, and tensors counted.
+"""The measured memory of a config: peaks by phase above the process's baseline, and the bytes of counted tensors.
 
-On a GPU the caching allocator's own peaks are read. On a CPU the peak resident set is: Linux keeps it per
-process (``VmHWM``), and writing 5 to ``/proc/self/clear_refs`` resets it. How far malloc gives freed memory
-back decides how well that repeats, so it is measured in a process of its own, see ``measuring.py``.
+On a GPU the peaks are those of torch's caching allocator. On a CPU they are the peak resident set: Linux keeps it per
+process (``VmHWM``), and writing 5 to ``/proc/self/clear_refs`` resets it. How well that repeats depends on how much
+freed memory malloc gives back, so it is measured in a process of its own, see ``measuring_process.py``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from trainables.tokenization import batching
 from trainables.training import fsdp
 from trainables.training.phases import Phases
 from trainables.training.policy import Policy, default_device
-from trainables.training.trainer_setup import training_arguments, clean_process
+from trainables.training.trainer_setup import clean_process, training_arguments
 from trainables.training.worker_group import save_on_this_worker, worker_count
 from trainables.trial.config import TrialConfig
 from trainables.trial.loading import LOADERS, attach, load_base, model_config, tokenizer_of
@@ -52,7 +52,9 @@ class Memory(Frozen):
     reserved_bytes: int | None = None  # what the CUDA allocator held at the peak, free blocks included
     rows: int | None = None  # of one worker's batch
     row_tokens: int | None = None
-    predicted_peak_bytes: int | None = None  # of training, foretold from the model's numbers and these rows
+    predicted_peak_bytes: int | None = (
+        None  # of training, predicted from the model's dimensions and these rows
+    )
 
 
 class ResidentSet:
@@ -73,13 +75,13 @@ class ResidentSet:
         return None
 
     def _read(self, key: str) -> int:
-        found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        assert found is not None, f"no {key} in /proc/self/status"
-        return int(found[1]) * 1024
+        line = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        assert line is not None, f"no {key} in /proc/self/status"
+        return int(line[1]) * 1024
 
 
 class CudaAllocator:
-    """What torch's CUDA allocator has handed out on this process's GPU, in bytes."""
+    """What torch's CUDA allocator has allocated on this process's GPU, in bytes."""
 
     source: Literal["cuda"] = "cuda"
 
@@ -101,7 +103,7 @@ Gauge = ResidentSet | CudaAllocator
 
 
 def gauge() -> Gauge | None:
-    """What measures memory here; ``None`` where nothing can: ``/proc/self/clear_refs`` is read-only, say."""
+    """The gauge of this process's memory; ``None`` if there is none, as with a read-only ``/proc/self/clear_refs``."""
     if default_device() == "cuda":
         return CudaAllocator()
     return ResidentSet() if machine.peak_memory().works else None
@@ -109,7 +111,7 @@ def gauge() -> Gauge | None:
 
 @dataclass
 class Meter:
-    """Peaks by phase, above the baseline that was taken when the meter was made; none without a gauge.
+    """Peaks by phase, above the memory in use when the meter was made; no peaks without a gauge.
 
     >>> meter = Meter()
     >>> with meter.phase("load"):
@@ -128,7 +130,7 @@ class Meter:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Measures the peak while the block runs; kept also when the block fails."""
+        """Measures the peak while the block runs; it is kept also when the block fails."""
         if self.gauge is None or self.baseline is None:
             yield
             return
@@ -139,56 +141,61 @@ class Meter:
             self.peaks[name] = self.gauge.peak() - self.baseline
 
 
-def measure(config: TrialConfig, settled: bool = True, phases: Phases | None = None) -> Memory:
-    """Loads, trains :data:`STEPS` steps on the longest row, scores, and says what each phase took.
+def measure(config: TrialConfig, warm: bool = True, phases: Phases | None = None) -> Memory:
+    """Loads the model, trains :data:`STEPS` steps on the longest row, scores, and returns the memory of each phase.
 
-    The batch is ``batch_size`` copies of the longest training row after the cutoff, or of the fullest pack; of several
-    workers each has its share of them, and what this one takes is told. It
-    is rehearsed on a model of one layer first: tokenizer, rows, libraries and their caches for these shapes belong
-    to the baseline. The first real model leaves some pages behind, which later ones use again; where none has been
-    here (not ``settled``), it comes and goes first, for a step of LoRA, which is the quickest that does. And so a
-    fresh process gives the figures of a warm one. ``phases`` follows what is measured, and tells where it failed.
+    The batch is ``batch_size`` copies of the longest training row after the cutoff, or of the fullest pack. Of several
+    workers each takes its share of the batch, and the result is this worker's.
+
+    A fresh process gives the figures of a warm one. First, the config is rehearsed on a model of one layer: tokenizer,
+    rows, libraries and their caches for these shapes belong to the baseline. Second, the first whole model leaves pages
+    behind that later ones use again: where none has been loaded yet (not ``warm``), one is trained for a step of LoRA,
+    the quickest way. ``phases`` tracks the measured run, to say in which phase an error occurred.
     """
     folder = locate.model_folder(config.model)
     config = config.model_copy(update={"stage": config.stage.worst_case()})
     _rehearse(config, folder)
-    if not settled:
+    if not warm:
         smallest = {"batch_size": worker_count() * config.stage.min_worker_rows, "gradient_accumulation": 1}
         train = config.train.model_copy(update=smallest)
         quickest = config.model_copy(update={"method": LoRA(), "train": train})
-        _measure(quickest, folder, tokenizer_of(config), steps=1, scored=False)
+        _measure(quickest, folder, tokenizer_of(config), steps=1, with_scoring=False)
     return _measure(config, folder, tokenizer_of(config), phases=phases)
 
 
-NAMES_LAYERS = ("layers", "modules", "targets", "modules_to_save")  # and so may name one that isn't there
+# A method's settings that name layers, which a model of one layer may not have.
+LAYER_SETTINGS = ("layers", "modules", "targets", "modules_to_save")
 
 
 def _rehearse(config: TrialConfig, folder: Path) -> None:
+    """Measures the config on a model of one layer with random weights, and drops the result."""
     method = config.method or LoRA()
     fields = type(method).model_fields
-    plain = method.model_copy(update={n: fields[n].default for n in NAMES_LAYERS if n in fields})
+    general = method.model_copy(update={n: fields[n].default for n in LAYER_SETTINGS if n in fields})
     with tempfile.TemporaryDirectory() as temporary:
         loader, options = LOADERS[config.stage.task]
-        whole = model_config(config.model, folder, config.data.cutoff)
+        full_size = model_config(config.model, folder, config.data.cutoff)
         small = loader.from_config(
-            _one_layer(whole, options), dtype=torch.bfloat16, trust_remote_code=config.model.runs_remote_code
+            _one_layer_config(full_size, options),
+            dtype=torch.bfloat16,
+            trust_remote_code=config.model.runs_remote_code,
         )
         save_on_this_worker(small, temporary)
         tokenizer = tokenizer_of(config)
         _measure(
-            config.model_copy(update={"method": plain, "stage": config.stage.rehearsal()}),
+            config.model_copy(update={"method": general, "stage": config.stage.rehearsal()}),
             Path(temporary),
             tokenizer,
         )
 
 
-def _one_layer(whole: PreTrainedConfig, options: dict[str, Any]) -> PreTrainedConfig:
-    layers = whole.num_hidden_layers
-    values = whole.to_dict()
+def _one_layer_config(full_size: PreTrainedConfig, options: dict[str, Any]) -> PreTrainedConfig:
+    layers = full_size.num_hidden_layers
+    values = full_size.to_dict()
     for name, value in values.items():
         if isinstance(value, list) and len(value) == layers:
-            values[name] = value[:1]  # a value per layer: layer_types
-    return type(whole).from_dict(values | options | {"num_hidden_layers": 1})
+            values[name] = value[:1]  # one value per layer, as in layer_types
+    return type(full_size).from_dict(values | options | {"num_hidden_layers": 1})
 
 
 def _measure(
@@ -196,24 +203,24 @@ def _measure(
     folder: Path,
     tokenizer: PreTrainedTokenizerBase,
     steps: int = STEPS,
-    scored: bool = True,
+    with_scoring: bool = True,
     phases: Phases | None = None,
 ) -> Memory:
     rows = loading.load(config.data, config.stage.row_type)
     clean_process()
-    meter, counted, phases = Meter(), _Counted(), phases or Phases()
+    meter, counter, phases = Meter(), TensorCounter(), phases or Phases()
     with meter.phase("load"):
         base = load_base(config, folder)
-        _touch(base)
+        _read_weights(base)
         policy = attach(base, tokenizer, config)
     weights = weight_bytes(policy.model)
-    longest, row_tokens = _longest(config, policy, rows.train)
+    longest, row_tokens = longest_rows(config, policy, rows.train)
     if config.method is not None:
         with meter.phase("train"):
-            _train(config, policy, longest, counted, phases, steps)
-        _forget_gradients(policy.model)
+            _train(config, policy, longest, counter, phases, steps)
+        _free_gradients(policy.model)
         clean_process()
-    if scored:
+    if with_scoring:
         test = [
             config.stage.longest_row(policy.tokenizer, rows.test, config.data.cutoff)[0]
         ] * config.stage.eval_batch
@@ -223,36 +230,37 @@ def _measure(
         memory_source=meter.gauge.source if meter.gauge else None,
         baseline_bytes=meter.baseline,
         weight_bytes=weights,
-        gradient_bytes=counted.gradient_bytes,
-        optimizer_bytes=counted.optimizer_bytes,
+        gradient_bytes=counter.gradient_bytes,
+        optimizer_bytes=counter.optimizer_bytes,
         peak_load_bytes=meter.peaks.get("load"),
         peak_train_bytes=meter.peaks.get("train"),
         peak_eval_bytes=meter.peaks.get("eval"),
         reserved_bytes=meter.gauge.reserved() if meter.gauge else None,
         rows=config.train.batch_size // worker_count(),
         row_tokens=row_tokens,
-        predicted_peak_bytes=_predicted(config, policy, row_tokens),
+        predicted_peak_bytes=_predicted_peak(config, policy, row_tokens),
     )
 
 
-def _predicted(config: TrialConfig, policy: Policy, row_tokens: int) -> int | None:
+def _predicted_peak(config: TrialConfig, policy: Policy, row_tokens: int) -> int | None:
+    """The prediction for what was measured; ``None`` for the base model, and where memory can't be predicted."""
     if config.method is None:
         return None
     batch = config.stage.forward_pass(config.train.batch_size // worker_count(), row_tokens)
-    ran = policy.causal.config._attn_implementation
+    attention = policy.causal.config._attn_implementation
     try:
         numbers = decoder_shape.from_config(policy.causal.config.to_dict())
         return (
             None
             if batch is None
-            else predict(config, numbers, batch, policy.device, ran, worker_count()).total
+            else predict(config, numbers, batch, policy.device, attention, worker_count()).total
         )
     except decoder_shape.MemoryNotPredictable:
         return None
 
 
-def _longest(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tuple[list[Any], int]:
-    """What makes the longest row of a batch, and its tokens: one row, or those that fill it where rows are packed."""
+def longest_rows(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tuple[list[Any], int]:
+    """The rows that make the longest row of a batch, and its tokens: one or, with packing, several that fill it."""
     if not config.train.packing:
         row, tokens = config.stage.longest_row(policy.tokenizer, rows, config.data.cutoff)
         return [row], tokens
@@ -262,20 +270,27 @@ def _longest(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tuple[
 
 
 def _train(
-    config: TrialConfig, policy: Policy, longest: list[Any], counted: _Counted, phases: Phases, steps: int
+    config: TrialConfig,
+    policy: Policy,
+    longest: list[Any],
+    counter: TensorCounter,
+    phases: Phases,
+    steps: int,
 ) -> None:
     train = config.train.model_copy(update={"steps": steps, "epochs": None})
     rows = longest * (train.update_rows * steps)
-    nowhere = Path("/nonexistent")  # nothing is saved here
-    options = training_arguments(train, steps, nowhere, worker_count(), policy.device) | {"save_strategy": "no"}
+    nowhere = Path("/nonexistent")  # nothing is saved
+    options = training_arguments(train, steps, nowhere, worker_count(), policy.device) | {
+        "save_strategy": "no"
+    }
     trainer = config.stage.trainer(policy, rows, train, config.data.cutoff, options)
-    trainer.add_callback(counted)
+    trainer.add_callback(counter)
     phases.track(trainer)
     trainer.train()
 
 
-class _Counted(TrainerCallback):
-    """Counts gradients where they are complete, and the optimizer's state once it is there."""
+class TensorCounter(TrainerCallback):
+    """Counts the bytes of gradients when they are complete, and of the optimizer's state once it exists."""
 
     def __init__(self) -> None:
         self.gradient_bytes: int | None = None
@@ -295,7 +310,7 @@ class _Counted(TrainerCallback):
 
 
 def weight_bytes(model: nn.Module) -> int:
-    """The bytes of all parameters, buffers and quantization constants; what is shared counts once."""
+    """The bytes of all parameters, buffers and quantization constants; tied weights count once."""
     tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
     for module in model.modules():
         for quantizer in QUANTIZERS.values():
@@ -305,25 +320,25 @@ def weight_bytes(model: nn.Module) -> int:
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
-    """The bytes of tensors, as far as this worker holds them; those at one address (tied weights) count once."""
+    """The bytes of this worker's shards of tensors; tensors at the same address (tied weights) count once."""
     held = [fsdp.local_shard(tensor.detach()) for tensor in tensors]
     return sum({t.data_ptr(): t.numel() * t.element_size() for t in held if t.numel()}.values())
 
 
-def _touch(model: nn.Module) -> None:
-    """Reads every weight once: safetensors maps files lazily, and a page that nobody read isn't resident."""
+def _read_weights(model: nn.Module) -> None:
+    """Reads every page of the weights: safetensors maps files, and only pages that were read are resident."""
     for tensor in model.parameters():
         tensor.detach().view(-1)[:: 4096 // tensor.element_size() or 1].sum()
 
 
-def _forget_gradients(model: nn.Module) -> None:
+def _free_gradients(model: nn.Module) -> None:
     for parameter in model.parameters():
         parameter.grad = None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: torch's own error on a GPU, an allocation that failed on a CPU."""
-    said = ("can't allocate memory", "cannot allocate memory")  # torch's allocator, the system
+    messages = ("can't allocate memory", "cannot allocate memory")  # of torch's CPU allocator, of the system
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        s in str(error).lower() for s in said
+        message in str(error).lower() for message in messages
     )

@@ -1,7 +1,7 @@
-"""A process that does nothing but measure memory, config after config; or as many as a trial has workers, together.
+"""A process that measures the memory of one config after the other; for a trial of several workers, one process each.
 
-In it malloc hands every large block back to the system the moment it is freed, so that the resident set is
-what is in use; steps are slower for it, so trials don't train this way. Started by ``MeasuringProcess``:
+In it malloc gives every large block back to the system as soon as it is freed, so that the resident set is the memory
+in use. That makes steps slower, so trials aren't trained this way. Started by ``MeasuringProcess``:
 
     config as a JSON line on standard input  ->  {"memory": {...}} or {"error": "..."} as a JSON line
 """
@@ -18,21 +18,24 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from trainables.results import Phase
 from trainables.training.worker_group import FAILURE_WAIT, worker_count
 from trainables.trial.config import TrialConfig
 
-MEET = "PARETUNE_MEET"  # the file by which the processes of a group find one another
+# The environment variable with the path of the file by which the processes of a group find one another.
+MEETING_FILE = "PARETUNE_MEET"
 # From 16 KiB on a block is mapped by itself and unmapped when freed; a free heap's end goes back. With 128 KiB a
 # cache of keys and values that grows token by token leaves holes in the heap: the same peak within 3 %, not 0.5.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
 class MeasuringFailed(RuntimeError):  # noqa: N818
-    """The measurement could not be made; says why. ``out_of_memory``: it was killed, or ran out, ``phase`` says where
-    if that is known. ``told_to_end``: whoever ends all processes ended this one, too, which says nothing about the
+    """A measurement could not be made; the message says why.
+
+    ``out_of_memory``: memory ran out, or the process was killed; ``phase`` says in which phase, where that is known.
+    ``terminated``: the process got a signal to end, as when all processes are ended, which says nothing about the
     config.
     """
 
@@ -40,17 +43,17 @@ class MeasuringFailed(RuntimeError):  # noqa: N818
         self,
         message: str,
         out_of_memory: bool = False,
-        told_to_end: bool = False,
+        terminated: bool = False,
         phase: Phase | None = None,
     ) -> None:
         super().__init__(message)
-        self.out_of_memory, self.told_to_end, self.phase = out_of_memory, told_to_end, phase
+        self.out_of_memory, self.terminated, self.phase = out_of_memory, terminated, phase
 
 
 class MeasuringProcess:
-    """Starts the process at the first measurement, or before, and keeps it warm; it ends with its parent.
+    """Starts the process with the first measurement or by :meth:`start`, and keeps it warm; it ends with its parent.
 
-    ``workers`` processes measure what each of as many workers takes that train a trial together, all on this machine.
+    With ``workers`` above 1, as many processes on this machine train a trial together, each measuring its own memory.
     """
 
     def __init__(self, workers: int = 1) -> None:
@@ -59,45 +62,45 @@ class MeasuringProcess:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def measure(self, config: TrialConfig) -> dict[str, Any]:
-        """A ``Memory`` as JSON. Raises :class:`MeasuringFailed`."""
+        """A ``measurement.Memory`` as JSON; of several workers the largest figures. Raises :class:`MeasuringFailed`."""
         processes = self.start()
         for process in processes:
-            _ask(process, config)
-        answers = _answers(processes)
+            _send(process, config)
+        answers = _read_answers(processes)
         if "" in answers:
-            raise self._ended(answers)
+            raise self._failure_of_ended(answers)
         results = [json.loads(answer) for answer in answers if answer is not None]
         failed = [result for result in results if "error" in result]
         if failed:
-            # The others' connections broke when one failed.
+            # The cause rather than its effect: when one fails, the connections of the others break.
             first = max(failed, key=lambda result: (result["out_of_memory"], not result["lost"]))
             if self.workers > 1:
-                self._end()
+                self._kill()
             raise MeasuringFailed(first["error"], first["out_of_memory"], phase=first["phase"])
         return largest([result["memory"] for result in results])
 
-    def _ended(self, answers: list[str | None]) -> MeasuringFailed:
-        """What to say of processes that ended without an answer; the others are ended, too."""
+    def _failure_of_ended(self, answers: list[str | None]) -> MeasuringFailed:
+        """Why processes ended without an answer, by their exit codes; ends the others, too."""
         codes = [p.wait() for p, answer in zip(self._processes, answers, strict=True) if answer == ""]
-        self._end()
+        self._kill()
         return MeasuringFailed(
             f"the measuring process ended with code {codes[0]}",
             out_of_memory=-signal.SIGKILL in codes,
-            told_to_end=any(code in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP) for code in codes),
+            terminated=any(code in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP) for code in codes),
         )
 
-    def _end(self) -> None:
+    def _kill(self) -> None:
         for process in self._processes:
             process.kill()
-        self._let_go()
+        self._wait()
 
     def close(self) -> None:
         for process in self._processes:
             assert process.stdin is not None
-            process.stdin.close()  # the end of its input is its end
-        self._let_go()
+            process.stdin.close()  # the process ends with its input
+        self._wait()
 
-    def _let_go(self) -> None:
+    def _wait(self) -> None:
         for process in self._processes:
             process.wait(timeout=30)
         if self._folder is not None:
@@ -105,60 +108,60 @@ class MeasuringProcess:
         self._processes = []
 
     def start(self) -> list[subprocess.Popen[str]]:
-        """The process, whose imports take seconds; whoever has something else to do meanwhile starts it first."""
+        """Starts the processes, if they aren't running. Their imports take seconds, so start them before other work."""
         if not self._processes:
             self._folder = tempfile.TemporaryDirectory(prefix="paretune-")
-            places = _group(self.workers, self._folder.name) if self.workers > 1 else [{}]
+            environments = _group_environments(self.workers, self._folder.name) if self.workers > 1 else [{}]
             self._processes = [
                 subprocess.Popen(
                     [sys.executable, "-m", "trainables.memory.measuring_process"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
-                    env=environment() | place,
+                    env=environment() | variables,
                 )
-                for place in places
+                for variables in environments
             ]
         return self._processes
 
 
-def _ask(process: subprocess.Popen[str], config: TrialConfig) -> None:
+def _send(process: subprocess.Popen[str], config: TrialConfig) -> None:
     assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it is dead, which shows when its answer is read
+    with contextlib.suppress(BrokenPipeError):  # the process is dead, which shows when its answer is read
         process.stdin.write(config.model_dump_json() + "\n")
         process.stdin.flush()
 
 
-def _answers(processes: list[subprocess.Popen[str]]) -> list[str | None]:
-    """What each answers: nothing if it has ended, ``None`` if it waits for another that has, or has failed."""
+def _read_answers(processes: list[subprocess.Popen[str]]) -> list[str | None]:
+    """The line that each process answers: "" if it has ended, ``None`` if it waits for another that ended or failed."""
     answers: list[str | None] = [None] * len(processes)
-    patience: float | None = None
-    with selectors.DefaultSelector() as silent:
+    timeout: float | None = None
+    with selectors.DefaultSelector() as waiting:
         for number, process in enumerate(processes):
             assert process.stdout is not None
-            silent.register(process.stdout, selectors.EVENT_READ, number)
-        while silent.get_map() and (heard := silent.select(patience)):
-            for key, _ in heard:
-                silent.unregister(key.fileobj)
+            waiting.register(process.stdout, selectors.EVENT_READ, number)
+        while waiting.get_map() and (ready := waiting.select(timeout)):
+            for key, _ in ready:
+                waiting.unregister(key.fileobj)
                 answer = answers[key.data] = key.fileobj.readline()  # type: ignore[union-attr]
                 if not answer or "error" in json.loads(answer):
-                    patience = FAILURE_WAIT.total_seconds()
+                    timeout = FAILURE_WAIT.total_seconds()
     return answers
 
 
-def largest(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the worker that takes the most takes, number by number."""
-    first = found[0]
+def largest(memories: list[dict[str, Any]]) -> dict[str, Any]:
+    """The largest of all workers' figures, field by field; ``None`` stays where one has none."""
+    first = memories[0]
     numbers = {
-        name: [each[name] for each in found] for name, value in first.items() if isinstance(value, int)
+        name: [memory[name] for memory in memories] for name, value in first.items() if isinstance(value, int)
     }
     return first | {name: max(values) for name, values in numbers.items() if None not in values}
 
 
-def _group(workers: int, folder: str) -> list[dict[str, str]]:
-    """The environment by which each of so many processes on this machine finds the others."""
-    # By a file: torch's other store listens on all interfaces, and asks nobody for a token.
-    shared = {"WORLD_SIZE": str(workers), MEET: str(Path(folder) / "meet")}
+def _group_environments(workers: int, folder: str) -> list[dict[str, str]]:
+    """The environment variables by which each of ``workers`` processes on this machine finds the others."""
+    # By a file: torch's TCP store listens on all interfaces, without authentication.
+    shared = {"WORLD_SIZE": str(workers), MEETING_FILE: str(Path(folder) / "meet")}
     if sys.platform == "linux":
         shared["GLOO_SOCKET_IFNAME"] = "lo"
     ranks = map(str, range(workers))
@@ -166,7 +169,7 @@ def _group(workers: int, folder: str) -> list[dict[str, str]]:
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, less its place in a worker group: measuring processes make their own."""
+    """This process's environment without the variables of its worker group, as measuring processes form their own."""
     group = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_", "NODE_RANK", "GROUP_")
     return {name: value for name, value in os.environ.items() if not name.startswith(group)} | MALLOC
 
@@ -176,45 +179,46 @@ def main() -> None:
     from trainables.system import quiet
 
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not mix with the answers
+    os.dup2(2, 1)  # what libraries print goes to standard error, apart from the answers
     quiet.silence()
     _warm_up()
     if worker_count() > 1:
-        _meet()
-    # When cycles are collected depends on all that was allocated before; between phases they are, by hand: of what
-    # comes from here on, the libraries aren't walked through each time.
+        _join_group()
+    # Automatic collection of cycles would depend on all that was allocated before. They are collected by hand between
+    # the phases, without walking through the libraries' objects each time.
     gc.disable()
     gc.freeze()
-    settled = False
+    warm = False
     for line in sys.stdin:
         config = TrialConfig.model_validate_json(line)
-        result = _measured(config, settled)
-        _answer(answers, result)
+        result = _result(config, warm)
+        answers.write(json.dumps(result) + "\n")
+        answers.flush()
         if "error" in result and worker_count() > 1:
-            os._exit(1)  # the others wait for this one: that it is gone is what they can notice
-        settled = True
+            os._exit(1)  # the others wait for this process, and notice only that it is gone
+        warm = True
     answers.close()
-    os._exit(0)  # nothing is left to do, and taking the libraries down takes a second or two
+    os._exit(0)  # an orderly exit of the libraries would take a second or two
 
 
-def _meet() -> None:
-    """Makes the group of this process and the others, once all are there."""
+def _join_group() -> None:
+    """Joins the process group; waits until all processes have."""
     import torch
     from torch import distributed
 
     backend, rank = "nccl" if torch.cuda.is_available() else "gloo", int(os.environ["RANK"])
-    there = f"file://{os.environ[MEET]}"
-    distributed.init_process_group(backend, init_method=there, rank=rank, world_size=worker_count())
+    meeting = f"file://{os.environ[MEETING_FILE]}"
+    distributed.init_process_group(backend, init_method=meeting, rank=rank, world_size=worker_count())
 
 
-def _measured(config: TrialConfig, settled: bool) -> dict[str, Any]:
+def _result(config: TrialConfig, warm: bool) -> dict[str, Any]:
     from trainables.memory.measurement import is_out_of_memory, measure
     from trainables.training.phases import Phases
     from trainables.training.worker_group import is_lost_worker
 
     phases = Phases()
     try:
-        return {"memory": measure(config, settled, phases).model_dump(mode="json")}
+        return {"memory": measure(config, warm, phases).model_dump(mode="json")}
     except Exception as error:
         ran_out = is_out_of_memory(error)
         what = f"{type(error).__name__}: {error}"
@@ -224,13 +228,8 @@ def _measured(config: TrialConfig, settled: bool) -> dict[str, Any]:
         }  # fmt: skip
 
 
-def _answer(answers: IO[str], result: dict[str, Any]) -> None:
-    answers.write(json.dumps(result) + "\n")
-    answers.flush()
-
-
 def _warm_up() -> None:
-    """Imports and one small backward pass: what every trial's process holds."""
+    """Imports and runs one small backward pass, so that the baseline has what every trial's process holds."""
     import bitsandbytes  # noqa: F401
     import peft  # noqa: F401
     import torch

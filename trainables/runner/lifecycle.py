@@ -21,7 +21,7 @@ from trainables.stages.base import Scores
 from trainables.storage import files
 from trainables.training import fsdp, fsdp_checkpoint, reference_policy
 from trainables.training.policy import Policy
-from trainables.training.trainer_setup import training_arguments, clean_process
+from trainables.training.trainer_setup import clean_process, training_arguments
 from trainables.training.training_callback import Progress, TrialCallback, last_checkpoint, require_finite
 from trainables.training.worker_group import is_first_worker
 from trainables.trial import starting_weights

@@ -149,7 +149,7 @@ def _record_with_memory(trial: Trial, status: Status, memory_gauge: MemoryGauge 
             lambda: {"memory_trial": trial.requested.trial_id(), **memory_gauge.measure(trial.config)},
         )
     except MeasuringFailed as error:
-        if error.told_to_end:
+        if error.terminated:
             return trial.record("interrupted", "it was ended while its memory was measured")
         trial.facts |= {"out_of_memory_in": error.phase} if error.phase else {}
         return trial.record(

@@ -1,4 +1,4 @@
-"""What each of several workers is foretold to take, and how many of them it takes for a trial to fit."""
+"""What each of several workers is predicted to take, and how many of them it takes for a trial to fit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LLAMA_8B = {
 }  # fmt: skip
 
 
-def foretold(workers: int, sharding: str, method: str = "full", **leaves: Any) -> MemoryPrediction:
+def predicted(workers: int, sharding: str, method: str = "full", **leaves: Any) -> MemoryPrediction:
     config = make_config(
         Path("/m"), "rows.jsonl", {"kind": method}, batch_size=8, sharding=sharding, **leaves
     )
@@ -37,33 +37,33 @@ def foretold(workers: int, sharding: str, method: str = "full", **leaves: Any) -
 
 
 def test_workers_that_share_hold_a_part_of_weights_and_optimizer_state_each() -> None:
-    two, four = foretold(2, "fsdp"), foretold(4, "fsdp")
+    two, four = predicted(2, "fsdp"), predicted(4, "fsdp")
     assert (two.weights, two.optimizer) == (4 * COUNT // 2, 8 * COUNT // 2)
     assert (four.weights, four.optimizer) == (4 * COUNT // 4, 8 * COUNT // 4)
-    assert foretold(1, "fsdp") == foretold(1, "none")
+    assert predicted(1, "fsdp") == predicted(1, "none")
 
 
 def test_what_is_whole_at_a_time_is_the_same_however_many_share() -> None:
     numbers = decoder_shape.from_config(SMOLLM2)
     outside = COUNT - numbers.layers * numbers.layer_params
     for workers in (2, 4, 8):
-        found = foretold(workers, "fsdp")
+        found = predicted(workers, "fsdp")
         assert found.gathered >= 4 * outside
-        assert found.gathered == foretold(2, "fsdp").gathered
+        assert found.gathered == predicted(2, "fsdp").gathered
 
 
 def test_workers_that_share_only_rows_hold_every_gradient_from_the_start() -> None:
-    found = foretold(2, "none")
+    found = predicted(2, "none")
     assert (found.weights, found.optimizer) == (4 * COUNT, 8 * COUNT)
     assert found.gradients == 4 * COUNT
-    assert foretold(2, "none", "lora").gathered == 0
+    assert predicted(2, "none", "lora").gathered == 0
 
 
 @pytest.mark.parametrize("method", ["full", "freeze", "lora"])
 def test_more_workers_take_less_each_and_least_where_they_share_weights(method: str) -> None:
-    totals = [foretold(workers, "fsdp", method).total for workers in (1, 2, 4, 8)]
+    totals = [predicted(workers, "fsdp", method).total for workers in (1, 2, 4, 8)]
     assert totals == sorted(totals, reverse=True)
-    assert foretold(4, "fsdp", method).total < foretold(4, "none", method).total
+    assert predicted(4, "fsdp", method).total < predicted(4, "none", method).total
 
 
 # Against measured peaks
@@ -77,7 +77,7 @@ SMOLLM2_CELLS = [
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_what_each_of_two_workers_takes_is_foretold_within_ten_percent(tmp_path: Path) -> None:
+def test_what_each_of_two_workers_takes_is_predicted_within_ten_percent(tmp_path: Path) -> None:
     long = long_rows(tmp_path / "long.jsonl")
     model = locate.model_folder(ModelConfig(name="smollm2-135m"), fetch=True)
     cells = {

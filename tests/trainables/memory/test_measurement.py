@@ -464,7 +464,7 @@ class Ended:
     """A measuring process that was ended with all others."""
 
     def measure(self, config: TrialConfig) -> dict[str, Any]:
-        raise MeasuringFailed("the measuring process ended with code -15", told_to_end=True)
+        raise MeasuringFailed("the measuring process ended with code -15", terminated=True)
 
 
 def test_a_trial_whose_measuring_was_ended_from_outside_is_gone_on_with(
@@ -475,14 +475,14 @@ def test_a_trial_whose_measuring_was_ended_from_outside_is_gone_on_with(
     assert run_trial(config, TrialContext(tmp_path), memory_gauge=measuring).status == "done"
 
 
-def test_a_measuring_process_says_when_it_was_told_to_end(tiny_model: Path, rows: Path) -> None:
+def test_a_measuring_process_says_when_it_was_terminated(tiny_model: Path, rows: Path) -> None:
     process = MeasuringProcess()
     try:
         (started,) = process.start()
         started.terminate()
         with pytest.raises(MeasuringFailed, match="ended with code -15") as caught:
             process.measure(make_config(tiny_model, rows))
-        assert caught.value.told_to_end
+        assert caught.value.terminated
         assert not caught.value.out_of_memory
     finally:
         process.close()

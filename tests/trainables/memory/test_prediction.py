@@ -1,4 +1,4 @@
-"""Memory foretold: a model's numbers, what autograd keeps, and the peaks of real steps on the real model."""
+"""Predicted memory: a model's dimensions, what autograd keeps, and the peaks of real steps on the real model."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def test_the_real_models_parameters_are_known_from_its_config_alone() -> None:
     ("config", "said"),
     [
         ({**SMOLLM2, "num_local_experts": 8}, "mixture of experts"),
-        ({key: value for key, value in SMOLLM2.items() if key != "vocab_size"}, "doesn't say vocab_size"),
+        ({key: value for key, value in SMOLLM2.items() if key != "vocab_size"}, "lacks vocab_size"),
     ],
 )
-def test_a_model_that_cannot_be_told_says_why(config: dict[str, Any], said: str) -> None:
+def test_a_model_whose_memory_cannot_be_predicted_says_why(config: dict[str, Any], said: str) -> None:
     with pytest.raises(decoder_shape.MemoryNotPredictable, match=said):
         decoder_shape.from_config(config)
 
@@ -129,9 +129,11 @@ def kept_by_autograd(config: TrialConfig) -> tuple[int, tuple[int, int]]:
     """Bytes of what one forward pass saves, weights themselves left out, and its (rows, tokens)."""
     policy = make_policy(config)
     rows = loading.load(config.data, config.stage.row_type)
-    longest, _ = measurement._longest(config, policy, rows.train)
+    longest, _ = measurement.longest_rows(config, policy, rows.train)
     train = config.train.model_copy(update={"steps": 1})
-    options = training_arguments(train, 1, Path("/nonexistent"), workers=1, device="cpu") | {"save_strategy": "no"}
+    options = training_arguments(train, 1, Path("/nonexistent"), workers=1, device="cpu") | {
+        "save_strategy": "no"
+    }
     trainer: Any = config.stage.trainer(
         policy, longest * train.update_rows, train, config.data.cutoff, options
     )
@@ -152,7 +154,7 @@ def kept_by_autograd(config: TrialConfig) -> tuple[int, tuple[int, int]]:
             return compute(model, inputs, **options)
 
     trainer.compute_loss = watched
-    trainer.add_callback(measurement._Counted())
+    trainer.add_callback(measurement.TensorCounter())
     trainer.train()
     return sum(tensor.untyped_storage().nbytes() for tensor in saved.values()), seen[0]
 
@@ -160,13 +162,13 @@ def kept_by_autograd(config: TrialConfig) -> tuple[int, tuple[int, int]]:
 # Moments, by hand
 
 
-def told(method: dict[str, Any], batch: Batch, **train: Any) -> MemoryPrediction:
+def predict_step(method: dict[str, Any], batch: Batch, **train: Any) -> MemoryPrediction:
     config = make_config(Path("/m"), "rows.jsonl", method, **train)
     return predict(config, decoder_shape.from_config(SMOLLM2), batch, "cpu", "eager")
 
 
 def test_full_in_fp32_holds_weights_gradients_and_two_moments() -> None:
-    found = told({"kind": "full"}, Batch(1, 16, 16), precision="fp32", gradient_checkpointing=True)
+    found = predict_step({"kind": "full"}, Batch(1, 16, 16), precision="fp32", gradient_checkpointing=True)
     count = 134_515_008
     assert (found.weights, found.gradients, found.optimizer) == (4 * count, 4 * count, 8 * count)
     assert found.total == sum(
@@ -176,18 +178,22 @@ def test_full_in_fp32_holds_weights_gradients_and_two_moments() -> None:
 
 def test_more_tokens_more_bits_and_less_checkpointing_take_more() -> None:
     lora, small = {"kind": "lora"}, Batch(2, 128, 256)
-    assert told(lora, Batch(4, 128, 512)).total > told(lora, small).total
-    assert told(lora, small).total > told(lora, small, gradient_checkpointing=True).total
+    assert predict_step(lora, Batch(4, 128, 512)).total > predict_step(lora, small).total
+    assert predict_step(lora, small).total > predict_step(lora, small, gradient_checkpointing=True).total
     by_bits = [
-        told({"kind": "qlora", "backend": "hqq", "bits": bits}, small).weights for bits in (8, 4, 2, 1)
+        predict_step({"kind": "qlora", "backend": "hqq", "bits": bits}, small).weights
+        for bits in (8, 4, 2, 1)
     ]
     assert by_bits == sorted(by_bits, reverse=True)
 
 
 def test_eight_bit_states_take_a_quarter_and_accumulated_gradients_stay() -> None:
     full, batch = {"kind": "full"}, Batch(8, 256, 2048)
-    assert told(full, batch, optimizer="adamw_8bit").optimizer < told(full, batch).optimizer / 3.9
-    assert told(full, batch, gradient_accumulation=2).gradients == 4 * 134_515_008
+    assert (
+        predict_step(full, batch, optimizer="adamw_8bit").optimizer
+        < predict_step(full, batch).optimizer / 3.9
+    )
+    assert predict_step(full, batch, gradient_accumulation=2).gradients == 4 * 134_515_008
 
 
 @pytest.mark.parametrize(
@@ -200,7 +206,7 @@ def test_eight_bit_states_take_a_quarter_and_accumulated_gradients_stay() -> Non
     ],
 )
 def test_what_goes_with_quantized_weights_is_told_apart(method: dict[str, Any], each: float) -> None:
-    numbers, found = decoder_shape.from_config(SMOLLM2), told(method, Batch(1, 16, 16))
+    numbers, found = decoder_shape.from_config(SMOLLM2), predict_step(method, Batch(1, 16, 16))
     linear = numbers.layers * numbers.linear_params
     assert found.quantization == int(each * linear)
     others = 2 * (numbers.params - linear) + 4 * Footprint(
@@ -211,7 +217,7 @@ def test_what_goes_with_quantized_weights_is_told_apart(method: dict[str, Any], 
 
 def test_a_row_of_8_bits_has_a_scale_of_4_bytes() -> None:
     outputs = 576 + 2 * 192 + 576 + 2 * 1536 + 576  # queries, keys and values, output, gate and up, down
-    assert told({"kind": "qlora", "bits": 8}, Batch(1, 16, 16)).quantization == 30 * 4 * outputs
+    assert predict_step({"kind": "qlora", "bits": 8}, Batch(1, 16, 16)).quantization == 30 * 4 * outputs
 
 
 def test_a_reward_model_has_a_head_of_its_own_and_none_that_predicts_tokens() -> None:
@@ -226,8 +232,11 @@ def test_a_reward_model_has_a_head_of_its_own_and_none_that_predicts_tokens() ->
 
 def test_a_layers_gradients_grow_while_what_was_kept_for_them_goes() -> None:
     one = {"kind": "freeze", "layers": 1}
-    assert told(one, Batch(64, 128, labels=0)).gradients == 0
-    assert told(one, Batch(1, 16, labels=0)).gradients == 4 * decoder_shape.from_config(SMOLLM2).layer_params
+    assert predict_step(one, Batch(64, 128, labels=0)).gradients == 0
+    assert (
+        predict_step(one, Batch(1, 16, labels=0)).gradients
+        == 4 * decoder_shape.from_config(SMOLLM2).layer_params
+    )
 
 
 def test_a_layer_between_those_that_train_and_the_loss_is_gone_through() -> None:
@@ -289,7 +298,7 @@ def test_a_reward_model_that_is_there_is_counted_as_it_is(tmp_path: Path) -> Non
     assert adapted.reward == 2 * 30 * 32 * ((576 + 576) + (576 + 192)) + 4 * 576
 
 
-def test_beside_a_reward_model_that_cannot_be_told_ppo_is_not_foretold(tmp_path: Path) -> None:
+def test_ppo_is_not_predicted_beside_a_reward_model_of_an_unknown_architecture(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**SMOLLM2, "num_local_experts": 8}))
     stage = {"kind": "ppo", "reward": {"trial": "3f2a9c81d0b4", "folder": str(tmp_path)}}
     assert make_config(Path("/m"), "rows.jsonl", "full", stage=stage).stage.forward_pass(4, 64) is None
@@ -355,7 +364,7 @@ def long_rows(path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_every_cell_of_a_grid_is_foretold_within_ten_percent(tmp_path: Path) -> None:
+def test_every_cell_of_a_grid_is_predicted_within_ten_percent(tmp_path: Path) -> None:
     long = long_rows(tmp_path / "long.jsonl")
     model = locate.model_folder(ModelConfig(name="smollm2-135m"), fetch=True)
     cells = {}
@@ -368,14 +377,14 @@ def test_every_cell_of_a_grid_is_foretold_within_ten_percent(tmp_path: Path) -> 
 
 
 def worst_error(cells: dict[str, TrialConfig], workers: int = 1) -> float:
-    """Measures each cell, and prints its peak beside what is foretold."""
+    """Measures each cell, and prints its peak beside the prediction."""
     measuring, errors = MeasuringProcess(workers), []
     for name, config in cells.items():
         found = measuring.measure(config)
-        measured, foretold = found["peak_train_bytes"], found["predicted_peak_bytes"]
-        errors.append(abs(foretold / measured - 1))
+        measured, predicted = found["peak_train_bytes"], found["predicted_peak_bytes"]
+        errors.append(abs(predicted / measured - 1))
         print(f"{name}: measured {measured / MIB:7.1f} MiB")
-        print(f"   foretold {foretold / MIB:7.1f} MiB, {foretold / measured - 1:+.1%}", flush=True)
+        print(f"   predicted {predicted / MIB:7.1f} MiB, {predicted / measured - 1:+.1%}", flush=True)
     measuring.close()
     errors.sort()
     print(f"worst {errors[-1]:.1%}, median {errors[len(errors) // 2]:.1%}")
@@ -384,7 +393,7 @@ def worst_error(cells: dict[str, TrialConfig], workers: int = 1) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_ppo_is_foretold_within_ten_percent(tmp_path: Path) -> None:
+def test_ppo_is_predicted_within_ten_percent(tmp_path: Path) -> None:
     model = locate.model_folder(ModelConfig(name="smollm2-135m"), fetch=True)
 
     def ppo(name: str, checkpointing: bool, batch: int, new: int, **stage: Any) -> TrialConfig:

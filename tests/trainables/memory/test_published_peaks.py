@@ -1,4 +1,4 @@
-"""Peaks that others have published for GPUs, beside what is foretold for the same settings."""
+"""Peaks that others have published for GPUs, beside what is predicted for the same settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LLAMA = {
 }
 
 
-def foretold(
+def predicted(
     shape: DecoderShape, method: dict[str, Any], rows: int, tokens: int, **train: Any
 ) -> MemoryPrediction:
     train = {"gradient_checkpointing": True, **train}
@@ -38,14 +38,16 @@ QLORA_GB = {"7B": 6.9, "13B": 11.3, "33B": 24.7, "65B": 45.0}
 
 
 @pytest.mark.parametrize("size", QLORA_GB)
-def test_qlora_is_foretold_as_in_its_paper(size: str) -> None:
-    found = foretold(LLAMA[size], {"kind": "qlora", "rank": 64}, 1, 512, optimizer="paged_adamw").total / 1e9
-    print(f"LLaMA-{size} QLoRA: published {QLORA_GB[size]} GB, foretold {found:.1f} GB")
+def test_qlora_is_predicted_as_in_its_paper(size: str) -> None:
+    found = predicted(LLAMA[size], {"kind": "qlora", "rank": 64}, 1, 512, optimizer="paged_adamw").total / 1e9
+    print(f"LLaMA-{size} QLoRA: published {QLORA_GB[size]} GB, predicted {found:.1f} GB")
     assert found == pytest.approx(QLORA_GB[size], rel=0.1)
 
 
 def test_65_b_in_four_bits_fit_a_gpu_of_48_gb_and_none_of_40() -> None:
-    found = foretold(LLAMA["65B"], {"kind": "qlora", "rank": 64}, 1, 512, optimizer="paged_adamw").total / 1e9
+    found = (
+        predicted(LLAMA["65B"], {"kind": "qlora", "rank": 64}, 1, 512, optimizer="paged_adamw").total / 1e9
+    )
     assert 40 < found < 48
 
 
@@ -59,14 +61,14 @@ TORCHTUNE_GIB = {
 
 
 @pytest.mark.parametrize("name", TORCHTUNE_GIB)
-def test_torchtunes_figures_are_foretold_but_for_our_copy_of_the_head(name: str) -> None:
+def test_torchtunes_figures_are_predicted_but_for_our_copy_of_the_head(name: str) -> None:
     method, published = TORCHTUNE_GIB[name]
     shape = CATALOG["llama-3.1-8b"].shape
-    found = foretold(shape, method, 2, 2048, precision="pure_bf16").total / GIB
+    found = predicted(shape, method, 2, 2048, precision="pure_bf16").total / GIB
     # TRL's loss in chunks spells a head that doesn't train out in fp32; torchtune's keeps it in 16 bits.
     copy = 4 * shape.embedding_params / GIB
     print(
-        f"Llama 3.1 8B {name}: published {published} GiB, foretold {found:.1f}, {copy:.1f} of it the head's copy"
+        f"Llama 3.1 8B {name}: published {published} GiB, predicted {found:.1f}, {copy:.1f} of it the head's copy"
     )
     assert found - copy == pytest.approx(published, rel=0.1)
 
@@ -82,12 +84,12 @@ PEFT_GB = {
 
 
 @pytest.mark.parametrize("name", PEFT_GB)
-def test_pefts_figures_are_foretold_and_the_allocators_free_blocks_are_not(name: str) -> None:
+def test_pefts_figures_are_predicted_and_the_allocators_free_blocks_are_not(name: str) -> None:
     method, measured = PEFT_GB[name]
     config = make_config(Path("/m"), "rows.jsonl", method, precision="pure_bf16", batch_size=4, cutoff=768)
     # transformers' own loss: the logits in bf16 and in fp32, and their gradients.
     batch = Batch(4, 768, 4 * 768, WholeLogits(kept=6))
     found = predict(config, CATALOG["llama-3.2-3b"].shape, batch, "cuda", "sdpa").total / 1e9
-    print(f"Llama 3.2 3B {name}: published {measured} GB, foretold {found:.1f} GB")
+    print(f"Llama 3.2 3B {name}: published {measured} GB, predicted {found:.1f} GB")
     assert found < measured
     assert found == pytest.approx(measured, rel=0.1)
