@@ -33,7 +33,7 @@ def choose_mode(setting: Literal["auto", "offline", "online"]) -> tuple[Mode, st
         return "online", "logged in"
     if setting == "online":
         raise SpecError(
-            Problem("tracking", "tracking.wandb", f"online is impossible: {obstacle}. Use auto or offline")
+            Problem("tracking.wandb", "", f"online is impossible: {obstacle}. Use auto or offline")
         )
     return "offline", f"{obstacle}; `wandb sync` uploads the runs later"
 

@@ -1,4 +1,4 @@
-"""The command line: exit codes, what is printed where, and mistakes said in a sentence."""
+"""The command line: exit codes, what is printed where, and errors as messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def change(here: Path, old: str, new: str) -> None:
     (here / "spec.yaml").write_text(specs.SPEC.replace(old, new))
 
 
-MISTAKES = [
+ERRORS = [
     pytest.param("rank:", "rnak:", "spec.yaml:7 methods[1].rnak: ", id="unknown key"),
     pytest.param("[1e-4, 5e-3]", "[5e-3, 1e-4]", "spec.yaml:8 train.learning_rate: ", id="bad domain"),
     pytest.param("batch_size: 2", "batch_size: two", "spec.yaml:8 train.batch_size: ", id="wrong type"),
@@ -50,8 +50,8 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "try"])
-@pytest.mark.parametrize(("old", "new", "message"), MISTAKES)
-def test_a_mistake_in_the_spec_is_said_with_its_place_and_ends_with_2(
+@pytest.mark.parametrize(("old", "new", "message"), ERRORS)
+def test_an_error_in_the_spec_is_shown_with_its_line_and_ends_with_2(
     here: Path, command: str, old: str, new: str, message: str
 ) -> None:
     (here / "empty.jsonl").write_text("")
@@ -71,7 +71,7 @@ def test_an_unknown_spec_lists_the_shipped_ones(here: Path) -> None:
     assert "Did you mean methods?" in found.stderr or "methods" in found.stderr
 
 
-def test_debug_shows_the_stack_trace_of_a_mistake_and_ends_with_2_too(here: Path) -> None:
+def test_debug_shows_the_stack_trace_of_an_error_and_ends_with_2_too(here: Path) -> None:
     change(here, "rank:", "rnak:")
     try:
         found = paretune("--debug", "run", "spec.yaml")
@@ -82,9 +82,9 @@ def test_debug_shows_the_stack_trace_of_a_mistake_and_ends_with_2_too(here: Path
     assert "spec.yaml:7" in found.stderr
 
 
-def test_our_own_mistakes_keep_their_stack_trace(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_keeps_its_stack_trace(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: Any, **options: Any) -> Any:
-        raise ValueError("a bug of ours")
+        raise ValueError("a bug")
 
     monkeypatch.setattr("sweeps.planning.plan.make", broken)
     found = paretune("plan", "spec.yaml")
@@ -151,7 +151,7 @@ def test_online_tracking_without_a_key_is_refused_before_anything_is_written(
     assert not (here / "runs").exists()
 
 
-def test_try_runs_one_trial_here_and_leaves_its_record(
+def test_try_runs_one_trial_in_this_process_and_writes_its_record(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = sweeps.write_spec(tmp_path, tiny_model)
@@ -201,21 +201,21 @@ def two_runs(tmp_path: Path) -> tuple[Path, Path]:
     return made[0], made[1]
 
 
-def test_a_report_is_written_over_one_run_and_its_path_printed(two_runs: tuple[Path, Path]) -> None:
+def test_a_report_of_one_run_is_written_and_its_path_printed(two_runs: tuple[Path, Path]) -> None:
     found = paretune("report", two_runs[0])
     assert found.exit_code == 0, found.output
     assert found.stdout == f"{two_runs[0]}/report/index.html\n"
     assert (two_runs[0] / "report" / "index.html").exists()
 
 
-def test_a_report_is_written_over_two_runs(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_one_report_of_two_runs_is_written(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
     found = paretune("report", *two_runs, "--output", tmp_path / "both")
     assert found.exit_code == 0, found.output
     assert (tmp_path / "both" / "index.html").exists()
 
 
 @pytest.mark.parametrize("name", ["nowhere", "empty"])
-def test_a_report_over_what_is_no_run_ends_with_2(tmp_path: Path, name: str) -> None:
+def test_a_report_of_a_folder_that_is_no_run_ends_with_2(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     found = paretune("report", tmp_path / name)
     assert found.exit_code == 2
@@ -223,7 +223,7 @@ def test_a_report_over_what_is_no_run_ends_with_2(tmp_path: Path, name: str) -> 
     assert "Traceback" not in found.stderr
 
 
-def test_a_report_does_not_take_the_place_of_other_files(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_report_does_not_replace_other_files(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     found = paretune("report", two_runs[0], "--output", tmp_path / "mine")
@@ -232,7 +232,7 @@ def test_a_report_does_not_take_the_place_of_other_files(two_runs: tuple[Path, P
     assert (tmp_path / "mine" / "thesis.tex").exists()
 
 
-def test_the_doctor_answers_in_json() -> None:
+def test_the_doctor_prints_json() -> None:
     found = paretune("doctor", "--json")
     said = json.loads(found.stdout)
     assert said["works"] is (found.exit_code == 0)
@@ -240,7 +240,7 @@ def test_the_doctor_answers_in_json() -> None:
 
 
 @pytest.mark.parametrize("command", [("run", "spec.yaml"), ("doctor",)])
-def test_a_cluster_that_is_not_there_is_said_in_a_sentence_and_ends_with_2(
+def test_a_cluster_that_cannot_be_reached_is_a_message_and_ends_with_2(
     here: Path, command: tuple[str, ...]
 ) -> None:
     found = paretune(*command, "--address", "127.0.0.1:9")
@@ -250,5 +250,5 @@ def test_a_cluster_that_is_not_there_is_said_in_a_sentence_and_ends_with_2(
     assert not (here / "runs").exists()
 
 
-def test_a_command_that_is_not_there_ends_with_2() -> None:
+def test_an_unknown_command_ends_with_2() -> None:
     assert paretune("rnu", "methods").exit_code == 2

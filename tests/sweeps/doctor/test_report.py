@@ -1,4 +1,4 @@
-"""The doctor: what this machine can do, and that what is needed and missing is said, with what to do."""
+"""The doctor: what this machine can do, and what to do about what is missing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPTIONAL = Capability("liger", False, "needs a GPU", needed=False)
 MISSING = Capability("trl", False, "not installed: pip install 'trl<1.13,>=1.12'")
 
 
-def test_this_machine_can_do_what_paretune_needs_and_the_doctor_prints_nothing_else() -> None:
+def test_this_machine_has_everything_paretune_needs_and_no_library_prints_anything() -> None:
     code = "from sweeps.doctor import report; print(report.examine().to_json())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
@@ -48,7 +48,7 @@ def test_only_what_is_needed_and_missing_makes_exit_code_1(found: list[Capabilit
     assert json.loads(report.to_json())["works"] is (code == 0)
 
 
-def test_the_json_holds_every_capability() -> None:
+def test_the_json_contains_every_capability() -> None:
     report = Report({"Packages": [MISSING], "Kernels": [OPTIONAL]})
     assert json.loads(report.to_json())["topics"] == {
         "Packages": [{"name": "trl", "works": False, "detail": MISSING.detail, "needed": True}],
@@ -56,7 +56,7 @@ def test_the_json_holds_every_capability() -> None:
     }
 
 
-def test_the_table_tells_missing_from_optional_and_says_what_to_do() -> None:
+def test_the_table_distinguishes_missing_from_optional_and_says_what_to_do() -> None:
     text = io.StringIO()
     report = Report({"Things": [WORKS, OPTIONAL, MISSING]})
     Console(file=text, width=120).print(report.table())
@@ -68,7 +68,7 @@ def test_the_table_tells_missing_from_optional_and_says_what_to_do() -> None:
     assert report.verdict() == "Paretune can't work on this machine without: trl."
 
 
-def test_every_dependency_of_the_project_is_looked_at() -> None:
+def test_every_dependency_of_the_project_is_examined() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert len(capabilities.packages()) == len(project["dependencies"])
 
@@ -99,7 +99,7 @@ def test_a_missing_package_ends_the_examination_with_what_to_install(monkeypatch
     assert "not installed: pip install 'torch" in made.missing[0].detail
 
 
-def test_a_quantizer_that_fails_is_a_finding() -> None:
+def test_a_quantizer_that_fails_is_no_capability() -> None:
     def broken() -> Any:
         raise RuntimeError("no kernel image\nmore of it")
 
@@ -108,7 +108,7 @@ def test_a_quantizer_that_fails_is_a_finding() -> None:
     assert found.detail == "fails: RuntimeError: no kernel image"
 
 
-def test_a_quantizer_that_computes_wrongly_does_not_count() -> None:
+def test_a_quantizer_with_wrong_results_is_no_capability() -> None:
     import torch
 
     class Wrong(torch.nn.Linear):
@@ -120,7 +120,7 @@ def test_a_quantizer_that_computes_wrongly_does_not_count() -> None:
     assert "wrong results, off by 200%" in found.detail
 
 
-def test_what_only_a_whole_model_can_try_is_tried_with_a_small_one() -> None:
+def test_what_needs_a_complete_model_is_tested_with_a_small_one() -> None:
     assert capabilities._try_model("none", {}).works
     assert capabilities._try_model("eetq", {"attn_implementation": "sdpa"}).works
     broken = capabilities._try_model("eetq", {"attn_implementation": "nothing"})
@@ -128,7 +128,7 @@ def test_what_only_a_whole_model_can_try_is_tried_with_a_small_one() -> None:
     assert broken.detail.startswith("fails: ")
 
 
-def test_asking_leaves_the_random_numbers_as_they_were() -> None:
+def test_examining_does_not_change_the_state_of_the_random_generator() -> None:
     import torch
 
     torch.manual_seed(7)
@@ -198,7 +198,7 @@ def test_a_cache_folder_that_cannot_be_written_says_what_to_set(
     assert "set PARETUNE_HOME" in found.detail
 
 
-def test_where_the_peak_cannot_be_reset_memory_is_said_not_to_be_measured(
+def test_where_the_peak_cannot_be_reset_memory_is_reported_as_not_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refused(self: Path, text: str) -> int:
@@ -240,7 +240,7 @@ def test_a_gpu_is_shown_with_its_memory_compute_capability_and_driver(
     assert machine.nvidia_driver() == [Capability("NVIDIA driver", True, "550.54.15", needed=False)]
 
 
-def test_gpus_that_the_driver_sees_and_torch_does_not_are_a_finding(
+def test_gpus_that_the_driver_lists_and_torch_cannot_use_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nvidia_smi(tmp_path, monkeypatch, "echo 'NVIDIA A10G, 550.54.15'")
@@ -259,7 +259,7 @@ def test_gpus_that_the_driver_sees_and_torch_does_not_are_a_finding(
         ("sleep 60", "does not answer"),
     ],
 )
-def test_a_driver_in_trouble_is_a_finding_and_not_waited_for(
+def test_a_broken_driver_is_reported_and_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
 ) -> None:
     nvidia_smi(tmp_path, monkeypatch, script)
@@ -269,31 +269,33 @@ def test_a_driver_in_trouble_is_a_finding_and_not_waited_for(
     assert said in found.detail
 
 
-def test_without_a_driver_nothing_is_said_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_driver_none_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert machine.nvidia_driver() == []
 
 
-def test_cpu_features_are_those_that_kernels_choose_by(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_features_are_those_by_which_kernels_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_proc", lambda name: "flags\t\t: fpu avx2 avx512f amx_bf16 lahf_lm\n")
     assert machine.cpu_features().detail == "avx2, avx512f, amx_bf16"
 
 
-def test_the_run_folder_need_not_be_there_and_is_not_made(tmp_path: Path) -> None:
+def test_the_run_folder_need_not_exist_and_is_not_created(tmp_path: Path) -> None:
     found = machine.run_folder(tmp_path / "a" / "runs")
     assert found.works
     assert found.detail.startswith(f"{tmp_path}/a/runs, ")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_folder_without_room_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_folder_without_free_space_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**29))
     found = machine.run_folder(tmp_path)
     assert not found.works
     assert found.detail == f"{tmp_path}: 0.5 GiB free; free some space or give another --output"
 
 
-def test_wandbs_server_is_called_only_with_a_key_and_unless_told_otherwise(
+def test_the_wandb_server_is_contacted_only_with_a_key_and_not_in_offline_mode(
     no_wandb_settings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [found.name for found in doctor_report.tracking()] == ["wandb"]
@@ -316,7 +318,7 @@ def member(name: str, packages: list[Capability], **topics: list[Capability]) ->
     return NodeReport(name, Report({**topics, "Packages": packages}), name, "10.0.0.1", name)
 
 
-def fleet(*nodes: NodeReport) -> ClusterReport:
+def cluster_report(*nodes: NodeReport) -> ClusterReport:
     return ClusterReport(Report({"Packages": [PYTHON, TRL]}), nodes)
 
 
@@ -330,8 +332,10 @@ def memory(free: float) -> Capability:
     return Capability("memory", True, f"{free} of 62.0 GiB free", needed=False)
 
 
-def test_what_all_nodes_have_in_common_is_told_once_and_what_is_their_own_by_node() -> None:
-    found = fleet(*(member(f"n{n}", [PYTHON, TRL], Machine=[WORKS, memory(n + 0.5)]) for n in range(10)))
+def test_what_all_nodes_share_is_listed_once_and_what_is_specific_by_node() -> None:
+    found = cluster_report(
+        *(member(f"n{n}", [PYTHON, TRL], Machine=[WORKS, memory(n + 0.5)]) for n in range(10))
+    )
     lines = printed(found)
     assert len([line for line in lines if " sdpa " in line]) == 1
     assert [line.split()[1:4] for line in lines[1:11]] == [[f"n{n}", "memory", f"{n}.5"] for n in range(10)]
@@ -341,7 +345,9 @@ def test_what_all_nodes_have_in_common_is_told_once_and_what_is_their_own_by_nod
 
 
 def test_a_node_that_lacks_what_is_needed_is_named_with_what_to_install() -> None:
-    found = fleet(member("a", [PYTHON, TRL]), member("b", [PYTHON, MISSING]), member("c", [PYTHON, TRL]))
+    found = cluster_report(
+        member("a", [PYTHON, TRL]), member("b", [PYTHON, MISSING]), member("c", [PYTHON, TRL])
+    )
     assert found.exit_code == 1
     (missing,) = (line for line in printed(found) if MISSING.detail in line)
     assert missing.split()[:2] == ["missing", "trl"]
@@ -353,7 +359,7 @@ def test_a_node_that_lacks_what_is_needed_is_named_with_what_to_install() -> Non
 def test_a_node_that_could_not_be_examined_is_named_with_the_reason_and_hides_nothing_of_the_others() -> None:
     why = Capability("examination", False, "no answer within 180 s")
     silent = NodeReport("b", Report({"Examination": [why]}))
-    found = fleet(member("a", [PYTHON, TRL], Machine=[WORKS]), silent)
+    found = cluster_report(member("a", [PYTHON, TRL], Machine=[WORKS]), silent)
     assert found.exit_code == 1
     assert "  b: examination: no answer within 180 s" in found.verdict()
     (line,) = (line for line in printed(found) if " b " in line and "not examined" in line)
@@ -362,12 +368,12 @@ def test_a_node_that_could_not_be_examined_is_named_with_the_reason_and_hides_no
     assert sdpa.rstrip().endswith(WORKS.detail)
 
 
-def test_mixed_machines_are_shown_and_are_no_fault() -> None:
+def test_nodes_may_differ_in_hardware_and_the_differences_are_listed() -> None:
     a10, none = (
         Capability("GPU 0", True, "A10G", needed=False),
         Capability("GPU", False, "none", needed=False),
     )
-    found = fleet(
+    found = cluster_report(
         member("a", [PYTHON, TRL], Machine=[a10]),
         member("b", [PYTHON, Capability("trl", True, "1.12.1")], Machine=[none]),
     )
@@ -381,7 +387,7 @@ def test_mixed_machines_are_shown_and_are_no_fault() -> None:
 
 
 @pytest.mark.parametrize("name", ["python", "paretune", "ray"])
-def test_what_a_sweep_needs_the_same_everywhere_makes_exit_code_1(name: str) -> None:
+def test_a_difference_in_what_must_match_makes_exit_code_1(name: str) -> None:
     one, other = Capability(name, True, "3.11.7"), Capability(name, True, "3.11.8")
     found = ClusterReport(Report({"Packages": [one]}), (member("a", [one]), member("b", [other])))
     assert (found.missing, found.exit_code) == ([], 1)
@@ -391,32 +397,32 @@ def test_what_a_sweep_needs_the_same_everywhere_makes_exit_code_1(name: str) -> 
     assert [group["nodes"] for group in difference["found"]] == [["a", "the driver"], ["b"]]
 
 
-def test_that_a_trial_is_off_by_another_amount_is_no_difference() -> None:
+def test_another_size_of_the_error_of_a_quantizer_is_no_difference() -> None:
     near, far = (Capability("hqq", True, f"within {n}%", needed=False) for n in (1, 2))
-    found = fleet(member("a", [PYTHON], Quantizers=[near]), member("b", [PYTHON], Quantizers=[far]))
+    found = cluster_report(member("a", [PYTHON], Quantizers=[near]), member("b", [PYTHON], Quantizers=[far]))
     assert json.loads(found.to_json())["differences"][1:] == []
 
 
-def test_the_json_of_a_cluster_holds_every_node_with_its_report() -> None:
-    told = json.loads(fleet(member("a", [PYTHON, TRL]), member("b", [PYTHON, MISSING])).to_json())
+def test_the_json_of_a_cluster_contains_every_node_with_its_report() -> None:
+    told = json.loads(cluster_report(member("a", [PYTHON, TRL]), member("b", [PYTHON, MISSING])).to_json())
     assert told["works"] is False
     assert [(node["node"], node["works"]) for node in told["nodes"]] == [("a", True), ("b", False)]
     assert told["nodes"][1]["topics"]["Packages"][1]["detail"] == MISSING.detail
     assert told["driver"]["works"] is True
 
 
-def test_a_few_words_say_which_nodes() -> None:
+def test_nodes_are_named_in_few_words() -> None:
     names = tuple("abcdefgh")
     said = [Finding("T", WORKS, names[:n], names).where() for n in (1, 3, 4, 7, 8)]
     assert said == ["a", "a, b, c", "a, b and 2 more", "all but h", "all nodes"]
 
 
-def test_a_report_comes_back_from_its_json() -> None:
+def test_a_report_can_be_read_from_its_json() -> None:
     report = Report({"Packages": [MISSING], "Kernels": [OPTIONAL]})
     assert Report.from_json(report.to_json()) == report
 
 
-def test_a_node_is_asked_by_a_process_that_prints_its_report_and_nothing_else() -> None:
+def test_a_node_is_examined_by_a_process_that_prints_its_report_and_nothing_else() -> None:
     command = [sys.executable, "-m", "sweeps.doctor"]
     question = json.dumps({"names": ["eager"]})
     done = subprocess.run(command, input=question, capture_output=True, text=True, check=True, cwd=ROOT)
@@ -457,7 +463,7 @@ def test_a_folder_of_the_same_name_is_not_the_same_folder(
     assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 
 
-def test_a_run_folder_that_the_driver_cannot_write_is_a_finding(
+def test_a_run_folder_that_the_driver_cannot_write_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")

@@ -1,4 +1,4 @@
-"""Weights & Biases: which mode, decided quickly and without asking; and what the tracker sends of a run folder."""
+"""Weights & Biases: the mode, chosen quickly and without a prompt; and what the tracker sends of a run folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainables.storage import files
 
 
 @pytest.fixture(autouse=True)
-def nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def logged_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     names = (
         "WANDB_API_KEY",
         "WANDB_MODE",
@@ -57,7 +57,7 @@ def test_without_a_key_auto_is_offline_and_says_why() -> None:
     assert "wandb sync" in why
 
 
-def test_online_by_name_without_a_key_is_refused(tmp_path: Path) -> None:
+def test_required_online_mode_without_a_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"tracking\.wandb: online is impossible: no API key"):
         Tracker(made(tmp_path, "online"), tmp_path / "run")
 
@@ -78,7 +78,7 @@ def test_a_server_that_does_not_answer_makes_auto_offline_within_seconds(
 
 
 @pytest.mark.usefixtures("key")
-def test_a_name_that_takes_for_ever_to_look_up_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_name_that_never_resolves_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def look_up(*args: Any, **options: Any) -> None:
         time.sleep(30)
         raise TimeoutError
@@ -99,7 +99,7 @@ def test_with_a_key_and_an_answer_it_is_online(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("key")
-def test_behind_a_proxy_the_proxy_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_behind_a_proxy_the_proxy_is_contacted(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Any] = []
     monkeypatch.setattr(
         connectivity,
@@ -112,7 +112,7 @@ def test_behind_a_proxy_the_proxy_is_called(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("key")
-def test_offline_by_name_or_by_environment_calls_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_contacts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connectivity, "server_reachable", lambda: pytest.fail("it called"))
     assert choose_mode("offline")[0] == "offline"
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -122,7 +122,7 @@ def test_offline_by_name_or_by_environment_calls_nobody(monkeypatch: pytest.Monk
 # Off
 
 
-def test_off_starts_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+def test_off_starts_no_process_and_writes_no_file(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     tracker = Tracker(made(tmp_path, "off"), run)
