@@ -82,7 +82,7 @@ class Freeze(FineTuning):
         elif self.head:
             yield model.get_output_embeddings()
         for name, module in model.named_modules():
-            if any(name == wanted or name.endswith("." + wanted) for wanted in self.modules):
+            if any(name == suffix or name.endswith("." + suffix) for suffix in self.modules):
                 yield module
 
     def save(

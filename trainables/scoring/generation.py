@@ -103,12 +103,12 @@ def verified_prefix(draft: Sequence[int], choices: Sequence[int], ends: set[int]
     >>> agreed([5, 0, 7], [5, 0, 8], ends={0})
     [5, 0]
     """
-    taken: list[int] = []
+    verified: list[int] = []
     for drafted, choice in zip(draft, choices, strict=True):
-        taken.append(choice)
+        verified.append(choice)
         if choice != drafted or choice in ends:
             break
-    return taken
+    return verified
 
 
 def continue_greedily(
@@ -213,12 +213,12 @@ def _exact_generation_config(policy: Policy, settings: GenerationConfig) -> Iter
 
     Checked with transformers 5.23. Qwen2.5's set a repetition penalty, so the answer would not be the greedy one.
     """
-    own = policy.causal.generation_config
+    before = policy.causal.generation_config
     policy.causal.generation_config = settings
     try:
         yield
     finally:
-        policy.causal.generation_config = own
+        policy.causal.generation_config = before
 
 
 @contextmanager
@@ -238,8 +238,8 @@ def contiguous_head_input(policy: Policy) -> Iterator[None]:
 
 def end_tokens(policy: Policy) -> list[int]:
     """The tokens that end an answer: the tokenizer's end of sequence and those of the model's generation config."""
-    own = policy.causal.generation_config.eos_token_id
-    ids = [policy.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+    ends = policy.causal.generation_config.eos_token_id
+    ids = [policy.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
     return sorted({token for token in ids if token is not None})
 
 

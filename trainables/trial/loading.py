@@ -42,9 +42,9 @@ def load_base(config: TrialConfig, folder: Path) -> Any:
 
     ``folder`` has the weights, which may be another trial's; the model's properties come from the config.
     """
-    kinds = _dtypes_at_first(config)
-    options = config.method.load_options(kinds) if config.method else {}
-    dtype = config.method.load_dtype(kinds) if config.method else kinds.frozen
+    dtypes = _loading_dtypes(config)
+    options = config.method.load_options(dtypes) if config.method else {}
+    dtype = config.method.load_dtype(dtypes) if config.method else dtypes.frozen
     # A model to be sharded may not fit on one GPU: its shards go there layer by layer.
     on_gpu = default_device() == "cuda" and not _is_sharded(config)
     placed = {"device_map": {"": torch.cuda.current_device()}} if on_gpu else {}
@@ -132,22 +132,22 @@ def with_distinct_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedToken
 
 def attach(base: Any, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -> Policy:
     """The policy that ``config`` trains, made from a loaded base model."""
-    kinds = choose_dtypes(config.train.precision, config.model.dtype)
+    dtypes = choose_dtypes(config.train.precision, config.model.dtype)
     if reward_head(base) is not None:
         tokenizer = with_distinct_padding(tokenizer)
         base.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     elif config.data.template is not None:
         base.generation_config.eos_token_id = tokenizer.eos_token_id  # the template's end of turn
-    model: nn.Module = config.method.attach(base, _dtypes_at_first(config)) if config.method else base
-    blueprint = fsdp.shard(model, kinds.trainable, default_device()) if _is_sharded(config) else None
-    return Policy(model, tokenizer, config.method, kinds, default_device(), blueprint)
+    model: nn.Module = config.method.attach(base, _loading_dtypes(config)) if config.method else base
+    blueprint = fsdp.shard(model, dtypes.trainable, default_device()) if _is_sharded(config) else None
+    return Policy(model, tokenizer, config.method, dtypes, default_device(), blueprint)
 
 
 def _is_sharded(config: TrialConfig) -> bool:
     return config.method is not None and fsdp.shards_weights(config.train)
 
 
-def _dtypes_at_first(config: TrialConfig) -> Dtypes:
+def _loading_dtypes(config: TrialConfig) -> Dtypes:
     """The dtypes to load in. Weights to be sharded are cast to the dtype they train in later, layer by layer."""
-    kinds = choose_dtypes(config.train.precision, config.model.dtype)
-    return replace(kinds, trainable=kinds.frozen) if _is_sharded(config) else kinds
+    dtypes = choose_dtypes(config.train.precision, config.model.dtype)
+    return replace(dtypes, trainable=dtypes.frozen) if _is_sharded(config) else dtypes

@@ -177,8 +177,8 @@ def test_precisions_optimizers_and_kinds_of_adapters_can_be_sharded_too(
 
 REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("ppo", {"kind": "full"}, {}, "ppo samples from the policy"),
-    ("dpo", {"kind": "lora"}, {}, "dpo's reference is a second adapter"),
-    ("kto", {"kind": "lora"}, {}, "kto's reference is a second adapter"),
+    ("dpo", {"kind": "lora"}, {}, "dpo's reference policy is a second adapter"),
+    ("kto", {"kind": "lora"}, {}, "kto's reference policy is a second adapter"),
     ("sft", {"kind": "qlora"}, {}, "quantized weights can't be sharded"),
     ("sft", {"kind": "full"}, {"optimizer": "adamw_8bit"}, "the state of adamw_8bit can't be sharded"),
     ("sft", {"kind": "full"}, {"precision": "fp16"}, "the loss scaling of fp16"),
