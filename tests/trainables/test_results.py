@@ -1,4 +1,4 @@
-"""Records, curves and tables: what a trial leaves behind, written and read back."""
+"""Records, curves and tables of trials are written and read back."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def test_an_incomplete_last_line_is_skipped(tmp_path: Path, cut: int) -> None:
 
 def test_points_are_sorted_by_name_and_step(tmp_path: Path) -> None:
     lines = [point(10, 1.0), point(2, 2.0), point(2, -2.0, "objective")]
-    found = [(p["name"], p["step"]) for p in read_curve(leave(tmp_path, make_record(), *lines))]
-    assert found == [("objective", 2), ("train_loss", 2), ("train_loss", 10)]
+    result = [(p["name"], p["step"]) for p in read_curve(leave(tmp_path, make_record(), *lines))]
+    assert result == [("objective", 2), ("train_loss", 2), ("train_loss", 10)]
 
 
 def test_a_trial_without_a_curve_has_no_points(tmp_path: Path) -> None:

@@ -97,9 +97,9 @@ COMMAND = re.compile(
 
 
 def parse(command: str) -> dict[str, str]:
-    found = COMMAND.fullmatch(command)
-    assert found is not None, command
-    return {name: text for name, text in found.groupdict().items() if text is not None}
+    result = COMMAND.fullmatch(command)
+    assert result is not None, command
+    return {name: text for name, text in result.groupdict().items() if text is not None}
 
 
 def time_asked_for(prompt: str) -> str | None:
@@ -378,12 +378,12 @@ def test_half_of_the_labelled_answers_are_right_for_every_kind_of_command() -> N
     for row, pair in zip(LABELLED, PAIRS, strict=True):
         assert row["completion"] == pair["chosen" if row["label"] else "rejected"]
     for verb in VERB:
-        found = [
+        result = [
             row["label"]
             for row, pair in zip(LABELLED, PAIRS, strict=True)
             if pair["chosen"].split()[0] == verb
         ]
-        assert abs(2 * sum(found) - len(found)) <= 1, verb
+        assert abs(2 * sum(result) - len(result)) <= 1, verb
 
 
 def test_the_place_of_a_row_does_not_tell_its_label() -> None:
@@ -397,9 +397,9 @@ def test_the_place_of_a_row_does_not_tell_its_label() -> None:
 
 def test_the_examples_in_the_docstrings_hold() -> None:
     for module in (commands, command_variants):
-        found = doctest.testmod(module)
-        assert found.attempted > 4
-        assert found.failed == 0
+        result = doctest.testmod(module)
+        assert result.attempted > 4
+        assert result.failed == 0
 
 
 def test_only_the_right_answer_earns_the_full_reward_and_a_near_miss_less_than_half() -> None:

@@ -1,4 +1,4 @@
-"""Formats: the ways people write rows, the registry that names them, and the row each stage gets."""
+"""The formats that rows are written in, the registry of data sets, and the rows that stages get from them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ HAMMER = {"name": "hammer", "description": "Hits.", "parameters": {"type": "obje
 
 def read(row: dict[str, Any], need: type, **layout: Any) -> Any:
     """One row, by the format its columns tell."""
-    found = formats.detect_layout(list(row), **layout)
-    return build_row(formats.FORMATS[found.format].convert(row, found), need)
+    result = formats.detect_layout(list(row), **layout)
+    return build_row(formats.FORMATS[result.format].convert(row, result), need)
 
 
 # One thing said in many ways
@@ -95,9 +95,9 @@ def test_a_label_is_the_same_however_it_is_written(label: Any) -> None:
 
 def test_history_and_system_come_before_the_request() -> None:
     row = {"instruction": "And 3 + 3?", "output": "6", "system": "Add.", "history": [["2 + 2?", "4"]]}
-    found = read(row, Conversation)
-    assert [message["role"] for message in found.prompt] == ["system", "user", "assistant", "user"]
-    assert found.prompt[-1]["content"] == "And 3 + 3?"
+    result = read(row, Conversation)
+    assert [message["role"] for message in result.prompt] == ["system", "user", "assistant", "user"]
+    assert result.prompt[-1]["content"] == "And 3 + 3?"
 
 
 def test_tools_calls_and_their_results_keep_their_roles() -> None:
@@ -108,10 +108,10 @@ def test_tools_calls_and_their_results_keep_their_roles() -> None:
         {"from": "observation", "value": "bang"},
         {"from": "gpt", "value": "Done."},
     ]
-    found = read({"conversations": turns, "tools": json.dumps([HAMMER]), "system": "Build."}, Conversation)
-    assert [message["role"] for message in found.prompt] == ["system", "user", "assistant", "tool"]
-    assert found.prompt[2]["tool_calls"] == [{"type": "function", "function": call}]
-    assert json.loads(found.tools) == [{"type": "function", "function": HAMMER}]
+    result = read({"conversations": turns, "tools": json.dumps([HAMMER]), "system": "Build."}, Conversation)
+    assert [message["role"] for message in result.prompt] == ["system", "user", "assistant", "tool"]
+    assert result.prompt[2]["tool_calls"] == [{"type": "function", "function": call}]
+    assert json.loads(result.tools) == [{"type": "function", "function": HAMMER}]
     ends_in_a_call = read({"conversations": turns[:2]}, Conversation)
     assert (ends_in_a_call.answer, ends_in_a_call.calls[0]["function"]) == ("", call)
 
@@ -123,8 +123,8 @@ def test_openai_calls_with_arguments_as_json_are_read() -> None:
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "content": "bang"},
     ]
-    found = read({"messages": [*messages, {"role": "assistant", "content": "4"}]}, Conversation)
-    assert found.prompt[1]["tool_calls"][0]["function"]["arguments"] == {"force": 3}
+    result = read({"messages": [*messages, {"role": "assistant", "content": "4"}]}, Conversation)
+    assert result.prompt[1]["tool_calls"][0]["function"]["arguments"] == {"force": 3}
 
 
 def test_running_text_is_only_for_pre_training() -> None:
@@ -142,8 +142,8 @@ def test_given_columns_tags_and_formats_take_precedence() -> None:
     assert read(row, Conversation, given={"prompt": "a", "response": "b"}) == Conversation((USER,), "4")
     tagged = {"talk": [{"who": "me", "says": "2 + 2?"}, {"who": "it", "says": "4"}]}
     tags = {"role_tag": "who", "content_tag": "says", "user_tag": "me", "assistant_tag": "it"}
-    found = read(tagged, Conversation, name="sharegpt", given={"messages": "talk"}, tags=tags)
-    assert found == Conversation((USER,), "4")
+    result = read(tagged, Conversation, name="sharegpt", given={"messages": "talk"}, tags=tags)
+    assert result == Conversation((USER,), "4")
     with pytest.raises(InvalidRow, match="has no column c, which prompt should be in; it has a, b, text"):
         read(row, Conversation, given={"prompt": "c"})
     with pytest.raises(InvalidRow, match="found the columns a, b, text; alpaca expects instruction"):
@@ -172,14 +172,14 @@ COLUMNS = some.sampled_from(
 )
 def test_any_row_is_read_completely_or_refused(row: dict[str, Any], need: type) -> None:
     try:
-        found = read(row, need)
+        result = read(row, need)
     except (InvalidRow, SkippedRow):
         return
-    assert isinstance(found, need)
-    assert row_from_json(row_to_json(found), need) == found
-    if isinstance(found, Conversation):
-        assert found.answer.strip() or found.calls
-        assert found.prompt[-1]["role"] in ("user", "tool")
+    assert isinstance(result, need)
+    assert row_from_json(row_to_json(result), need) == result
+    if isinstance(result, Conversation):
+        assert result.answer.strip() or result.calls
+        assert result.prompt[-1]["role"] in ("user", "tool")
 
 
 # The registry
@@ -201,10 +201,10 @@ def alpaca(count: int = 40) -> list[dict[str, Any]]:
 def test_a_name_resolves_through_dataset_info(tmp_path: Path) -> None:
     write(tmp_path, [{"q": f"question {n}", "a": f"answer {n}", "system": "Be brief."} for n in range(40)])
     config = registered(tmp_path, file_name="rows.json", columns={"prompt": "q", "response": "a"})
-    found = loading.load(config)
-    assert found.name == "mine"
-    assert found.train[0].prompt[0] == {"role": "system", "content": "Be brief."}
-    assert found.notes == (
+    result = loading.load(config)
+    assert result.name == "mine"
+    assert result.train[0].prompt[0] == {"role": "system", "content": "Be brief."}
+    assert result.notes == (
         "rows.json: alpaca (detected from its columns; prompt: q, response: a, system; "
         "not listed, but read because of their usual names: system)",
     )
@@ -302,35 +302,35 @@ def test_the_columns_of_each_file_are_detected_separately(tmp_path: Path) -> Non
         "b.json",
     )
     config = DataConfig(train=(str(tmp_path / "a.json"), str(tmp_path / "b.json")), eval_fraction=0.5)
-    found = loading.load(config)
-    assert found.name == "a.json+b.json"
-    assert sum(map(len, (found.train, found.validation, found.test))) == 40
-    assert [note.split(" (")[0] for note in found.notes] == ["a.json: alpaca", "b.json: messages"]
+    result = loading.load(config)
+    assert result.name == "a.json+b.json"
+    assert sum(map(len, (result.train, result.validation, result.test))) == 40
+    assert [note.split(" (")[0] for note in result.notes] == ["a.json: alpaca", "b.json: messages"]
 
 
 def test_max_samples_limits_the_rows_of_each_data_set(tmp_path: Path) -> None:
     for name in ("a.json", "b.json"):
         write(tmp_path, [{**row, "input": name} for row in alpaca()], name)
     names = tuple(str(tmp_path / name) for name in ("a.json", "b.json"))
-    found = loading.load(DataConfig(train=names, max_samples=15, eval_fraction=0.5))
-    assert sum(map(len, (found.train, found.validation, found.test))) == 30
+    result = loading.load(DataConfig(train=names, max_samples=15, eval_fraction=0.5))
+    assert sum(map(len, (result.train, result.validation, result.test))) == 30
 
 
 def test_a_held_out_file_is_never_trained_on(tmp_path: Path) -> None:
     write(tmp_path, alpaca(40), "train.json")
     write(tmp_path, alpaca(60)[30:], "eval.json")
     config = DataConfig(train=str(tmp_path / "train.json"), eval=str(tmp_path / "eval.json"))
-    found = loading.load(config)
-    held = {row.key() for row in (*found.validation, *found.test)}
+    result = loading.load(config)
+    held = {row.key() for row in (*result.validation, *result.test)}
     assert len(held) == 30
-    assert not held & {row.key() for row in found.train}
-    assert (len(found.train), found.overlap) == (30, 10)
+    assert not held & {row.key() for row in result.train}
+    assert (len(result.train), result.overlap) == (30, 10)
 
 
 def test_eval_count_is_the_number_of_held_out_prompts(tmp_path: Path) -> None:
     write(tmp_path, alpaca(100))
-    found = loading.load(DataConfig(train=str(tmp_path / "rows.json"), eval_count=20))
-    assert (len(found.train), len(found.validation) + len(found.test)) == (80, 20)
+    result = loading.load(DataConfig(train=str(tmp_path / "rows.json"), eval_count=20))
+    assert (len(result.train), len(result.validation) + len(result.test)) == (80, 20)
 
 
 @pytest.mark.parametrize(("mix", "most"), [("interleave_under", 0), ("interleave_over", 1)])
@@ -338,11 +338,11 @@ def test_data_sets_are_interleaved_with_their_weights(tmp_path: Path, mix: str, 
     for name, count in (("a.json", 400), ("b.json", 400)):
         write(tmp_path, [{**row, "input": name} for row in alpaca(count)], name)
     names = tuple(str(tmp_path / name) for name in ("a.json", "b.json"))
-    found = loading.load(DataConfig(train=names, mix=mix, weights=(3, 1)))  # type: ignore[arg-type]
-    kinds = [row.prompt[-1]["content"].rpartition("\n")[2] for row in found.train]
+    result = loading.load(DataConfig(train=names, mix=mix, weights=(3, 1)))  # type: ignore[arg-type]
+    kinds = [row.prompt[-1]["content"].rpartition("\n")[2] for row in result.train]
     assert kinds[:200].count("a.json") == pytest.approx(150, abs=25)
     uses = {
-        name: kinds.count(name) / len({row.key() for row in found.train if name in str(row)})
+        name: kinds.count(name) / len({row.key() for row in result.train if name in str(row)})
         for name in ("a.json", "b.json")
     }
     # One set's end ends the shorter way; in the longer one it starts again.
@@ -355,9 +355,9 @@ def test_variables_fill_placeholders_and_others_stay_and_are_reported(tmp_path: 
         [{"instruction": f"Who {n}?", "output": "I am {{name}} of {{ author }}."} for n in range(40)],
     )
     config = DataConfig(train=str(tmp_path / "rows.json"), eval_fraction=0.5, variables={"name": "Ada"})
-    found = loading.load(config)
-    assert found.train[0].answer == "I am Ada of {{ author }}."
-    assert found.warnings == ("rows.json: {{author}} stay as they are; set data.variables to fill them in",)
+    result = loading.load(config)
+    assert result.train[0].answer == "I am Ada of {{ author }}."
+    assert result.warnings == ("rows.json: {{author}} stay as they are; set data.variables to fill them in",)
 
 
 @pytest.mark.parametrize(
@@ -366,8 +366,8 @@ def test_variables_fill_placeholders_and_others_stay_and_are_reported(tmp_path: 
 )
 def test_thoughts_are_kept_stripped_or_emptied(tmp_path: Path, how: Any, answer: str) -> None:
     write(tmp_path, [{"prompt": f"{n}?", "completion": "<think>\nhm\n</think>\n\n4"} for n in range(40)])
-    found = loading.load(DataConfig(train=str(tmp_path / "rows.json"), eval_fraction=0.5, thinking=how))
-    assert {row.answer for row in found.train} == {answer}
+    result = loading.load(DataConfig(train=str(tmp_path / "rows.json"), eval_fraction=0.5, thinking=how))
+    assert {row.answer for row in result.train} == {answer}
 
 
 def test_data_that_changed_since_planning_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Data: from files to rows, and the cut by prompt hash that keeps held-out rows held out."""
+"""Loading data: files become rows, which are split by the hash of their prompt."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def some(count: int) -> list[Conversation]:
 
 def read(path: Path, **options: Any) -> list[Conversation]:
     """Every row of a file, in whatever part it fell."""
-    found = loading.load(DataConfig(train=str(path), eval_fraction=0.5, **options))
-    return [*found.train, *found.validation, *found.test]
+    result = loading.load(DataConfig(train=str(path), eval_fraction=0.5, **options))
+    return [*result.train, *result.validation, *result.test]
 
 
 def write_lines(path: Path, rows: list[Any]) -> Path:
@@ -152,9 +152,9 @@ def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path: Path) -> No
 
 def test_a_line_separator_inside_a_text_does_not_end_a_line_of_jsonl(tmp_path: Path) -> None:
     rows = [{"prompt": f"one\u2028two\x85three {number}", "completion": "fine"} for number in range(40)]
-    found = read(write_lines(tmp_path / "rows.jsonl", rows))
-    assert len(found) == 40
-    assert all("\u2028" in row.prompt[0]["content"] for row in found)
+    result = read(write_lines(tmp_path / "rows.jsonl", rows))
+    assert len(result) == 40
+    assert all("\u2028" in row.prompt[0]["content"] for row in result)
 
 
 def test_alpaca_joins_instruction_and_input_with_a_newline_and_skips_empty_ones(tmp_path: Path) -> None:
@@ -272,9 +272,9 @@ def test_a_row_with_nothing_to_learn_is_left_out_counted_and_named(
     tmp_path: Path, row: Any, why: str
 ) -> None:
     path = write_lines(tmp_path / "rows.jsonl", broken(row))
-    found = loading.load(DataConfig(train=str(path), eval_fraction=0.5))
-    assert sum(map(len, (found.train, found.validation, found.test))) == 42
-    (warning,) = found.warnings
+    result = loading.load(DataConfig(train=str(path), eval_fraction=0.5))
+    assert sum(map(len, (result.train, result.validation, result.test))) == 42
+    (warning,) = result.warnings
     assert warning.startswith("rows.jsonl: 1 of 43 rows left out: 1 because ")
     assert why in warning
     assert "(rows.jsonl:3)" in warning

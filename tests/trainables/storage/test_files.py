@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and hashes that depend on contents alone."""
+"""Files are complete or missing, and hashes depend only on contents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run folder that can't be written to: told from a trial's own failures, waited for, and never a failed row."""
+"""A run folder that cannot be written to is told apart from a failing trial, waited for, and gives no failed record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LLaMA-Factory's rendering beside ours: the same, but for the differences that are listed here.
+"""LLaMA-Factory renders conversations as we do, except for the differences that are listed here.
 
 Its strings are worked by hand from the rules in its ``data/template.py`` (commit 007303c) and ``data/tool_utils.py``
 (0f14241), with <s> and </s> as the tokenizer's first and last token.

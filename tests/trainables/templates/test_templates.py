@@ -1,4 +1,4 @@
-"""Named chat templates: what each family's conversation looks like, and what becomes of a tokenizer that gets one."""
+"""Named chat templates: how each family renders a conversation, and how a template changes a tokenizer."""
 
 from __future__ import annotations
 

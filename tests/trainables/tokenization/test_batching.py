@@ -1,4 +1,4 @@
-"""Batches: every row comes once an epoch, like lengths together; packed rows fill their room and keep apart."""
+"""Batches: every example occurs once per epoch, grouped by length on request; packed rows are full and independent."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LENGTHS = np.random.default_rng(0).integers(5, 300, 400)
 
 @pytest.mark.parametrize("by_length", [True, False])
 def test_every_example_occurs_once_per_epoch(by_length: bool) -> None:
-    found = batching.example_order(LENGTHS, 400, 8, seed=0, by_length=by_length)
-    assert sorted(found) == list(range(400))
+    result = batching.example_order(LENGTHS, 400, 8, seed=0, by_length=by_length)
+    assert sorted(result) == list(range(400))
     twice = batching.example_order(LENGTHS, 800, 8, seed=0, by_length=by_length)
     assert (np.bincount(twice) == 2).all()
 
@@ -44,17 +44,17 @@ def test_grouping_by_length_changes_the_batches_and_not_the_rows_that_are_traine
 
 def test_the_longest_row_is_in_the_first_batch() -> None:
     for seed in range(5):
-        found = batching.example_order(LENGTHS, 160, 8, seed, by_length=True)
-        assert LENGTHS[found].max() in LENGTHS[found[:8]]
+        result = batching.example_order(LENGTHS, 160, 8, seed, by_length=True)
+        assert LENGTHS[result].max() in LENGTHS[result[:8]]
 
 
 def test_rows_of_one_length_do_not_meet_in_every_epoch() -> None:
     """Of 24 rows, 8 at a time, a batch is as random as without grouping, and holds no row twice."""
     lengths = np.arange(24)
     grouped, drawn = (batching.example_order(lengths, 24 * 6, 8, 0, by_length) for by_length in (True, False))
-    found = [sorted(grouped[start : start + 8]) for start in range(0, len(grouped), 8)]
-    assert all(len(set(batch)) == 8 for batch in found)
-    assert sorted(map(str, found)) == sorted(
+    result = [sorted(grouped[start : start + 8]) for start in range(0, len(grouped), 8)]
+    assert all(len(set(batch)) == 8 for batch in result)
+    assert sorted(map(str, result)) == sorted(
         str(sorted(drawn[start : start + 8])) for start in range(0, 144, 8)
     )
 
@@ -70,33 +70,33 @@ def test_padding_is_counted_as_a_collator_pads() -> None:
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=80), st.integers(64, 200))
 def test_packs_hold_every_example_once_and_never_more_than_fits(sizes: list[int], room: int) -> None:
     lengths = np.array(sizes)
-    found = batching.best_fit(lengths, range(len(sizes)), room)
-    assert sorted(np.concatenate(found)) == list(range(len(sizes)))
-    assert max(lengths[pack].sum() for pack in found) <= room
+    result = batching.best_fit(lengths, range(len(sizes)), room)
+    assert sorted(np.concatenate(result)) == list(range(len(sizes)))
+    assert max(lengths[pack].sum() for pack in result) <= room
     # First-fit's bound holds for best fit too: no two packs could have been one.
-    fill = sorted(lengths[pack].sum() for pack in found)
+    fill = sorted(lengths[pack].sum() for pack in result)
     assert len(fill) < 2 or fill[0] + fill[1] > room
 
 
 def test_packing_continues_into_the_next_epoch() -> None:
-    found = batching.pack_examples(LENGTHS, 300, 400, seed=0)
-    assert len(found) == 400
-    counts = np.bincount(np.concatenate(found), minlength=400)
+    result = batching.pack_examples(LENGTHS, 300, 400, seed=0)
+    assert len(result) == 400
+    counts = np.bincount(np.concatenate(result), minlength=400)
     assert counts.min() >= 1
     assert counts.max() - counts.min() <= 1
 
 
 def test_filling_longest_first_leaves_no_space_for_another_example() -> None:
-    found = batching.fill_longest_first(np.array([60, 25, 7]), 100)
-    assert found == [0, 1, 2, 2]
+    result = batching.fill_longest_first(np.array([60, 25, 7]), 100)
+    assert result == [0, 1, 2, 2]
 
 
 def test_rows_in_an_unlinked_file_stay_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    found = rows_on_disk({"a": list(range(n)), "b": n} for n in range(3000))
+    result = rows_on_disk({"a": list(range(n)), "b": n} for n in range(3000))
     assert list(tmp_path.iterdir()) == []
-    assert found[2999]["b"] == 2999
-    assert len(found[2998]["a"]) == 2998
+    assert result[2999]["b"] == 2999
+    assert len(result[2998]["a"]) == 2998
 
 
 # In training

@@ -1,4 +1,4 @@
-"""From a conversation to tokens: answers are labelled, nothing else is, and rows are cut as LLaMA-Factory does."""
+"""Encoding a conversation: only answers have labels, and rows are cut as in LLaMA-Factory."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ def tokenizer(tiny_model: Path) -> PreTrainedTokenizerBase:
 
 def test_rows_are_rendered_by_the_chat_template(tokenizer: Any) -> None:
     messages = [*ROW.prompt, {"role": "assistant", "content": ROW.answer}]
-    found = encode(ROW, tokenizer, 1024)
-    assert found.input_ids == tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
-    assert found.prompt == tokenizer.apply_chat_template(
+    example = encode(ROW, tokenizer, 1024)
+    assert example.input_ids == tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+    assert example.prompt == tokenizer.apply_chat_template(
         list(ROW.prompt), add_generation_prompt=True, tokenize=True, return_dict=False
     )
-    assert not found.truncated
+    assert not example.truncated
 
 
 def test_only_the_answer_and_its_end_token_have_a_loss(tokenizer: Any) -> None:
-    found = encode(ROW, tokenizer, 1024)
-    assert found.labels[: found.prompt_tokens] == [IGNORED] * found.prompt_tokens
-    assert found.labels[found.prompt_tokens :] == found.answer
-    assert tokenizer.decode(found.answer) == "lamp.on(café)<|im_end|>\n"
+    example = encode(ROW, tokenizer, 1024)
+    assert example.labels[: example.prompt_tokens] == [IGNORED] * example.prompt_tokens
+    assert example.labels[example.prompt_tokens :] == example.answer
+    assert tokenizer.decode(example.answer) == "lamp.on(café)<|im_end|>\n"
 
 
 # FACTS.md: source, target, cutoff -> what is kept of source and target
@@ -148,16 +148,18 @@ def learnt(tokenizer: Any, encoded: Encoded) -> str:
 
 
 def test_every_answer_has_a_loss(tokenizer: Any) -> None:
-    (found,) = training_examples(CHAT, tokenizer, 1024)
+    (example,) = training_examples(CHAT, tokenizer, 1024)
     messages = [*CHAT.prompt, CHAT.last()]
-    assert found.input_ids == tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
-    assert learnt(tokenizer, found) == "".join(
+    assert example.input_ids == tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+    assert learnt(tokenizer, example) == "".join(
         f"{text}<|im_end|>\n" for text in (ROW.answer, ANSWER, "fan.off()")
     )
-    assert all(label in (IGNORED, token) for label, token in zip(found.labels, found.input_ids, strict=True))
-    assert tokenizer.decode(found.answer) == "fan.off()<|im_end|>\n"
-    assert found.prompt == encode(CHAT, tokenizer, 1024).prompt
-    assert not found.truncated
+    assert all(
+        label in (IGNORED, token) for label, token in zip(example.labels, example.input_ids, strict=True)
+    )
+    assert tokenizer.decode(example.answer) == "fan.off()<|im_end|>\n"
+    assert example.prompt == encode(CHAT, tokenizer, 1024).prompt
+    assert not example.truncated
 
 
 def test_one_turn_is_trained_on_as_it_is_scored(tokenizer: Any) -> None:
@@ -168,13 +170,13 @@ def test_one_turn_is_trained_on_as_it_is_scored(tokenizer: Any) -> None:
 
 
 def test_with_masked_history_only_the_last_answer_has_a_loss(tokenizer: Any) -> None:
-    (found,) = training_examples(CHAT, tokenizer, 1024, mask_history=True)
-    assert found == encode(CHAT, tokenizer, 1024)
+    (example,) = training_examples(CHAT, tokenizer, 1024, mask_history=True)
+    assert example == encode(CHAT, tokenizer, 1024)
 
 
 def test_training_on_the_prompt_labels_everything(tokenizer: Any) -> None:
-    (found,) = training_examples(CHAT, tokenizer, 1024, train_on_prompt=True)
-    assert found.labels == found.input_ids
+    (example,) = training_examples(CHAT, tokenizer, 1024, train_on_prompt=True)
+    assert example.labels == example.input_ids
     with pytest.raises(ValueError, match="choose one"):
         training_examples(CHAT, tokenizer, 1024, train_on_prompt=True, mask_history=True)
 
@@ -227,9 +229,9 @@ def test_if_later_turns_change_earlier_ones_each_answer_is_an_example_of_its_own
 
 def test_a_greeting_that_opens_the_conversation_is_not_learned(tokenizer: Any) -> None:
     greeted = Conversation(({"role": "assistant", "content": "Yes?"}, *ROW.prompt[1:]), ROW.answer)
-    (found,) = training_examples(greeted, tokenizer, 1024)
-    assert "Yes?" in tokenizer.decode(found.prompt)
-    assert learnt(tokenizer, found) == "lamp.on(café)<|im_end|>\n"
+    (example,) = training_examples(greeted, tokenizer, 1024)
+    assert "Yes?" in tokenizer.decode(example.prompt)
+    assert learnt(tokenizer, example) == "lamp.on(café)<|im_end|>\n"
 
 
 def test_without_an_answer_token_there_is_no_example(tiny_model: Path) -> None:
@@ -247,9 +249,9 @@ def test_a_tool_call_has_a_loss_and_its_result_has_none(name: str) -> None:
     calling = Conversation((TOOL_CHAT[0],), "", calls=(CALL,), tools=json.dumps(TOOLS))
     assert call in tokenizer.decode(encode(calling, tokenizer, 4096).answer)
     told = Conversation(tuple(TOOL_CHAT[:-1]), "Yes", tools=json.dumps(TOOLS))
-    (found,) = training_examples(told, tokenizer, 4096)
-    assert learnt(tokenizer, found) == "".join(answers(name, TOOL_CHAT))
-    assert result in tokenizer.decode(found.input_ids)
+    (example,) = training_examples(told, tokenizer, 4096)
+    assert learnt(tokenizer, example) == "".join(answers(name, TOOL_CHAT))
+    assert result in tokenizer.decode(example.input_ids)
 
 
 # A letter, a Chinese character or an emoji first: whether a leading space is a token of its own is the tokenizer's say.
@@ -352,12 +354,12 @@ def test_nothing_is_lost_and_labels_are_exactly_the_answers_and_their_ends(
     for message in messages:
         at = text.index(message["content"], at) + len(message["content"])
     expected = answers(name, messages)
-    found = training_examples(row, tokenizer, 100_000)
-    assert "".join(learnt(tokenizer, each) for each in found) == "".join(expected)
+    examples = training_examples(row, tokenizer, 100_000)
+    assert "".join(learnt(tokenizer, each) for each in examples) == "".join(expected)
     questions = sum(message["role"] == "user" for message in messages)
-    assert len(found) == (len(expected) if name == "deepseekr1" and questions > 1 else 1)
+    assert len(examples) == (len(expected) if name == "deepseekr1" and questions > 1 else 1)
     last = encode(row, tokenizer, 100_000)
-    assert last.input_ids == found[-1].input_ids == tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert last.input_ids == example[-1].input_ids == tokenizer(text, add_special_tokens=False)["input_ids"]
     assert learnt(tokenizer, last) == tokenizer.decode(last.answer) == expected[-1]
     for each in training_examples(row, tokenizer, cutoff):
         assert len(each.input_ids) == len(each.labels) <= cutoff
@@ -366,5 +368,5 @@ def test_nothing_is_lost_and_labels_are_exactly_the_answers_and_their_ends(
 
 def test_smollm2_learns_the_answers_exactly() -> None:
     tokenizer = smollm2()
-    (found,) = training_examples(CHAT, tokenizer, 1024)
-    assert learnt(tokenizer, found) == f"{ROW.answer}<|im_end|>\n{ANSWER}<|im_end|>\nfan.off()<|im_end|>\n"
+    (example,) = training_examples(CHAT, tokenizer, 1024)
+    assert learnt(tokenizer, example) == f"{ROW.answer}<|im_end|>\n{ANSWER}<|im_end|>\nfan.off()<|im_end|>\n"

@@ -1,4 +1,4 @@
-"""Tokens: the same wherever they are made, made once, kept on disk, and made anew when what they depend on changes."""
+"""Tokens are the same wherever they are made, cached on disk, and made again when what they depend on changes."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ def test_a_row_may_be_several_examples_and_they_stay_together(tmp_path: Path, to
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(json.dumps({"text": f"{n} " + "word " * (n % 7 * 9)}) + "\n" for n in range(60)))
     rows = loading.load(DataConfig(train=str(path), eval_fraction=0.4), Text).train
-    found = Pretrain().tokens(tokenizer, rows, 16)
+    result = Pretrain().tokens(tokenizer, rows, 16)
     for place, row in enumerate(rows):
-        mine = [example for example, of in zip(found, found.rows, strict=True) if of == place]
+        mine = [example for example, of in zip(result, result.rows, strict=True) if of == place]
         assert mine == Pretrain().encode(tokenizer, row, 16)
-    assert len(found) > len(rows)
+    assert len(result) > len(rows)
 
 
 def test_repeated_and_reordered_rows_are_encoded_once(rows: Any, tokenizer: Any, home: Path) -> None:
     whole = SFT().tokens(tokenizer, rows, 64)
     turned = arrow_rows.Rows(rows.table, rows.indices[::-1].repeat(2), rows.row_type, rows.sha256)
-    found = SFT().tokens(tokenizer, turned, 64)
-    assert found[0] == found[1] == whole[len(rows) - 1]
+    result = SFT().tokens(tokenizer, turned, 64)
+    assert result[0] == result[1] == whole[len(rows) - 1]
     assert made(home) == 1
 
 
@@ -189,13 +189,13 @@ def test_tokens_are_views_of_a_file_and_not_copies(rows: Any, tokenizer: Any) ->
     import pyarrow as pa
 
     before = pa.total_allocated_bytes()
-    found = SFT().tokens(tokenizer, rows, 64)
-    values = found.table["input_ids"].chunk(0).values
+    result = SFT().tokens(tokenizer, rows, 64)
+    values = result.table["input_ids"].chunk(0).values
     assert pa.total_allocated_bytes() - before < values.nbytes + 2**16
     token_table.recent_tables.clear()
     again = SFT().tokens(tokenizer, rows, 64)
     assert pa.total_allocated_bytes() - before < 2**16
-    assert np.array_equal(again.lengths, found.lengths)
+    assert np.array_equal(again.lengths, result.lengths)
 
 
 def test_two_conversations_that_differ_have_different_identities(tmp_path: Path, home: Path) -> None:
