@@ -64,7 +64,9 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(session, "answers_anyone", lambda ray: made.answers_anyone)
     monkeypatch.setattr(cluster_examination, "node_reports", made.reports)
     monkeypatch.setattr(
-        shared_folder, "look", lambda ray, asked, folder: {n: made.storage.get(n.host, SHARED) for n in asked}
+        shared_folder,
+        "examine",
+        lambda ray, examined, folder: {node: made.storage.get(node.host, SHARED) for node in examined},
     )
     ours = [Capability(name, True, version) for name, version in VERSIONS.items()]
     monkeypatch.setattr(report, "package_versions", lambda: ours)

@@ -120,7 +120,7 @@ def test_a_trial_that_is_not_there_lists_those_that_are(run: Path) -> None:
 
 
 def test_a_run_that_nobody_runs_cannot_be_stopped(run: Path) -> None:
-    assert "nobody runs it; it is stopped" in said("stop", run, code=2)
+    assert "no process runs it; it is stopped" in said("stop", run, code=2)
     assert not lock.stop_requested(run)
 
 

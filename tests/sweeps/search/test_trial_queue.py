@@ -212,16 +212,16 @@ def test_an_entrys_resources_change_no_trial(here: Path) -> None:
     [
         (
             "{concurrent: 2}",
-            "spec.yaml:6 methods[0].resources.concurrent: this is for the whole sweep. Move it to resources",
+            "spec.yaml:6 methods[0].resources.concurrent: this applies to the whole sweep. Move it to resources",
         ),
         (
             "{gpus: {compare: [0.5, 1]}}",
-            "spec.yaml:6 methods[0].resources.gpus: this is the same for all trials, neither compared nor searched. "
+            "spec.yaml:6 methods[0].resources.gpus: this is the same for all trials, so it can be neither compared nor searched. "
             "Give one value",
         ),
         (
             "{gpus: {choice: [0.5, 1]}}",
-            "spec.yaml:6 methods[0].resources.gpus: this is the same for all trials, neither compared nor searched. "
+            "spec.yaml:6 methods[0].resources.gpus: this is the same for all trials, so it can be neither compared nor searched. "
             "Give one value",
         ),
         (
@@ -440,5 +440,5 @@ def test_a_share_is_one_over_a_whole_number() -> None:
     for gpus in (0, 0.5, 0.25, 1, 2, "auto"):
         ResourcesConfig(gpus=gpus)  # type: ignore[arg-type]
     for gpus in (0.4, 1.5, -1):
-        with pytest.raises(ValueError, match="half, third, quarter"):
+        with pytest.raises(ValueError, match="a half, a third, a quarter"):
             ResourcesConfig(gpus=gpus)
