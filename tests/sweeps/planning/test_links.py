@@ -308,7 +308,9 @@ def test_a_run_is_read_once_however_many_cells_start_from_it(
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     make_run(tmp_path, tiny_model, (None, "lora"))
     looked_at: list[str] = []
-    monkeypatch.setattr("sweeps.runs.artifacts.copied", lambda run: looked_at.append(run) or local_copy(run))
+    monkeypatch.setattr(
+        "sweeps.runs.artifacts.local_copy", lambda run: looked_at.append(run) or local_copy(run)
+    )
     made = plan_continuing_from(tmp_path, f"file://{tmp_path}/run")
     assert started_from(made, "sft-full") == started_from(made, "sft-lora") is not None
     assert looked_at == [f"file://{tmp_path}/run"]
