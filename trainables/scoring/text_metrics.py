@@ -56,10 +56,8 @@ def answer_similarity(
     answers: Sequence[str], references: Sequence[str], characters: bool | None = None
 ) -> tuple[tuple[Measure, ...], dict[str, Any]]:
     """:func:`similarity` without thoughts, in ``characters`` where the references are written so."""
-    final, expected = (
-        [without_thinking(text) for text in answers],
-        [without_thinking(text) for text in references],
-    )
+    final = [without_thinking(text) for text in answers]
+    expected = [without_thinking(text) for text in references]
     return similarity(final, expected, mostly_characters(expected) if characters is None else characters)
 
 

@@ -5,7 +5,8 @@ Checked with transformers 5.23, accelerate 1.15 and torch 2.13, which ``pyprojec
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,15 @@ class ShardedTrainer(StageTrainer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         # The constructor may have run it (DPO's reference), and an optimizer must be made of shards, not whole weights.
-        self.model.reshard()
+        model: Any = self.model
+        model.reshard()
         # Else accelerate would wrap the model once more. Set last: the constructor refuses checkpoints of such models.
         self.is_distributed_loading_by_transformers = True
 
-    def _defer_fsdp_gradient_reduction(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
         """Not deferred: accumulating before the reduction saves sending, but holds whole gradients."""
-        return nullcontext()
+        yield
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The norm over all workers' shards, where transformers expects a plain number."""
