@@ -18,7 +18,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from sweeps.cluster.cloud_notices import TRIES, Aws, Gcp, Notices, aws_time
+from sweeps.cluster.cloud_notices import MAX_SILENCES, Aws, Gcp, Notices, aws_time
 from sweeps.cluster.drain import Raylet, raylets
 from tests.helpers.clusters import Cluster, Machine
 from tests.helpers.sweeps import Home
@@ -114,7 +114,7 @@ def test_another_clouds_server_is_none_of_ones_own(metadata: Metadata) -> None:
 def test_where_no_server_ever_answered_nobody_is_asked_after_a_while(metadata: Metadata) -> None:
     metadata.aws()
     notices = Notices([Aws(metadata.url), Gcp("http://127.0.0.1:9")])
-    for _ in range(TRIES):
+    for _ in range(MAX_SILENCES):
         assert notices.ending() is None
     assert notices.clouds == [Aws(metadata.url)]
 
@@ -124,7 +124,7 @@ def test_one_that_answered_once_is_asked_for_ever(metadata: Metadata) -> None:
     notices = Notices([Aws(metadata.url)])
     notices.ending()
     metadata.answers.clear()
-    for _ in range(2 * TRIES):
+    for _ in range(2 * MAX_SILENCES):
         assert notices.ending() is None
     metadata.aws(SOON % at(1_900_000_000))
     assert notices.ending() == 1_900_000_000

@@ -72,7 +72,7 @@ def test_whoever_resumes_waits_to_see_whether_the_holder_lives(store: Store) -> 
         return replace(found, renewed=time.time())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lease, "read", renewing)
+        patch.setattr(lease, "read_lease", renewing)
         with pytest.raises(SpecError, match="far-away"), hold_lease(store, no_loss, patient=True):
             pass
 
@@ -97,7 +97,7 @@ def test_a_holder_whose_clock_is_behind_keeps_its_lease(
 ) -> None:
     found = taken(store, renewed=time.time() - 1000)
     reads = iter([found, replace(found, renewed=time.time() - 990)])
-    monkeypatch.setattr(lease, "read", lambda store: next(reads))
+    monkeypatch.setattr(lease, "read_lease", lambda store: next(reads))
     with pytest.raises(SpecError, match="far-away"), hold_lease(store, no_loss, patient=True):
         pass
 

@@ -38,7 +38,7 @@ class Planned:
         return [self]
 
     @property
-    def takes(self) -> list[Any]:
+    def resources(self) -> list[Any]:
         from sweeps.spec.settings import ResourcesConfig
 
         return [ResourcesConfig()]
