@@ -214,7 +214,7 @@ def test_models_and_data_reach_a_node_that_does_not_have_them(
     with remote.cluster.head(slots=False), remote.cluster.node(before=alone, **own):
         command = remote.cluster.start("run", remote.spec, "--output", output, **remote.server.environment)
         assert command.wait(600) == 0, command.stderr
-    (said,) = (line for line in command.stderr.splitlines() if "for nodes that lack it" in line)
+    (said,) = (line for line in command.stderr.splitlines() if "for nodes where it is missing" in line)
     rows = remote.spec.parent / "rows.jsonl"
     size = rows.stat().st_size + sum(path.stat().st_size for path in tiny_model.iterdir())
     assert str(rows) in said

@@ -216,13 +216,13 @@ def test_an_entrys_resources_change_no_trial(here: Path) -> None:
         ),
         (
             "{gpus: {compare: [0.5, 1]}}",
-            "spec.yaml:6 methods[0].resources.gpus: this is the same for all trials, so it can be neither compared nor searched. "
-            "Give one value",
+            "spec.yaml:6 methods[0].resources.gpus: this is the same for all trials, so it can be neither compared nor "
+            "searched. Give one value",
         ),
         (
             "{gpus: {choice: [0.5, 1]}}",
-            "spec.yaml:6 methods[0].resources.gpus: this is the same for all trials, so it can be neither compared nor searched. "
-            "Give one value",
+            "spec.yaml:6 methods[0].resources.gpus: this is the same for all trials, so it can be neither compared nor "
+            "searched. Give one value",
         ),
         (
             "{gpu: 1}",
