@@ -1,4 +1,4 @@
-"""The training stages. A new one is one file here and one line in the union; see ``protocol.py``."""
+"""The training stages. A new stage is one file here and one line in the union; see ``base.py``."""
 
 from __future__ import annotations
 

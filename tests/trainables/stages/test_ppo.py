@@ -123,7 +123,7 @@ def test_an_interrupted_trial_resumes_to_the_same_curve(
     whole = run(config, tmp_path / "undisturbed")
     assert run(config, tmp_path, control=At(interrupt_at=3)).status == "interrupted"
     again = run(config, tmp_path)
-    for name in ("train_loss", "grad_norm", "objective", *config.stage.logs):
+    for name in ("train_loss", "grad_norm", "objective", *config.stage.logged_metrics):
         assert len(curve(config, tmp_path, name)) >= 3
         assert curve(config, tmp_path, name) == curve(config, tmp_path / "undisturbed", name)
     assert len({value for _, value in curve(config, tmp_path, "kl_coefficient")}) == 5
