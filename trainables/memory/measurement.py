@@ -264,9 +264,9 @@ def longest_rows(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tu
     if not config.train.packing:
         row, tokens = config.stage.longest_row(policy.tokenizer, rows, config.data.cutoff)
         return [row], tokens
-    found = config.stage.tokens(policy.tokenizer, rows, config.data.cutoff)
-    chosen = batching.fill_longest_first(found.lengths, config.data.cutoff)
-    return [rows[int(found.rows[place])] for place in chosen], int(found.lengths[chosen].sum())
+    tokens = config.stage.tokens(policy.tokenizer, rows, config.data.cutoff)
+    chosen = batching.fill_longest_first(tokens.lengths, config.data.cutoff)
+    return [rows[int(tokens.rows[place])] for place in chosen], int(tokens.lengths[chosen].sum())
 
 
 def _train(
