@@ -262,8 +262,8 @@ def _predicted_peak(config: TrialConfig, policy: Policy, row_tokens: int) -> int
 def longest_rows(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tuple[list[Any], int]:
     """The rows that make the longest row of a batch, and its tokens: one or, with packing, several that fill it."""
     if not config.train.packing:
-        row, tokens = config.stage.longest_row(policy.tokenizer, rows, config.data.cutoff)
-        return [row], tokens
+        row, length = config.stage.longest_row(policy.tokenizer, rows, config.data.cutoff)
+        return [row], length
     tokens = config.stage.tokens(policy.tokenizer, rows, config.data.cutoff)
     chosen = batching.fill_longest_first(tokens.lengths, config.data.cutoff)
     return [rows[int(tokens.rows[place])] for place in chosen], int(tokens.lengths[chosen].sum())
