@@ -148,7 +148,7 @@ def test_rows_are_converted_once_and_shared(
     def never(*args: Any) -> None:
         raise AssertionError("converted again")
 
-    monkeypatch.setattr(conversion, "batches", never)
+    monkeypatch.setattr(conversion, "convert_sources", never)
     assert list(loading.load(config).train) == list(first.train)
     assert len(list((tmp_path / "cache" / "data").glob("*/rows.arrow"))) == 1
 
