@@ -65,7 +65,7 @@ class RewardModelFootprint:
 
     @classmethod
     def from_trained(cls, trained: TrainedModel) -> RewardModelFootprint:
-        """Reads the size from a trained model's folder. Raises ``Unforeseen`` for an architecture we can't count."""
+        """Reads the size from a trained model's folder. Raises ``MemoryNotPredictable`` for an unknown architecture."""
         folder = trained.folder
         if folder is None or not folder.is_dir():
             return cls()
