@@ -32,7 +32,7 @@ def plain(method: str) -> float:
     from trainables.data import loading
     from trainables.models import locate
 
-    folder = locate.fetch("smollm2-135m")
+    folder = locate.fetch_model("smollm2-135m")
     rows = loading.load(DataConfig(train="commands")).train
     dataset = Dataset.from_list(
         [
@@ -91,7 +91,7 @@ def ours(method: str) -> float:
     from trainables.config.model import ModelConfig
     from trainables.config.train import TrainConfig
     from trainables.methods import Full, LoRA
-    from trainables.runner.run import Place, run_trial
+    from trainables.runner.run import TrialContext, run_trial
     from trainables.stages import SFT
     from trainables.trial.config import TrialConfig
 
@@ -105,7 +105,7 @@ def ours(method: str) -> float:
         train=TrainConfig(steps=STEPS, batch_size=BATCH, learning_rate=RATE),
     )
     with tempfile.TemporaryDirectory() as output:
-        record = run_trial(config, Place(Path(output)))
+        record = run_trial(config, TrialContext(Path(output)))
     assert record.tokens_per_second is not None, record.error
     return record.tokens_per_second
 

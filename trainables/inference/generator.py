@@ -118,7 +118,7 @@ def prompt_tokens(
 ) -> list[int]:
     """The token ids of a conversation up to where the answer begins. Raises ``TemplateError``."""
     if loaded.tokenizer.chat_template is None:
-        raise templates.TemplateError(templates.NONE)
+        raise templates.TemplateError(templates.NO_TEMPLATE)
     return templates.prompt_ids(loaded.tokenizer, messages, tools)
 
 

@@ -330,7 +330,7 @@ def test_a_model_that_lists_its_layers_can_be_measured(tiny_model: Path, rows: P
     """Qwen 3 says of every layer what kind it is; one layer needs a list of one."""
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
-    from trainables.memory.measurement import _one_layer
+    from trainables.memory.measurement import _one_layer_config
 
     config = Qwen3Config(
         vocab_size=VOCAB, hidden_size=64, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
@@ -338,7 +338,7 @@ def test_a_model_that_lists_its_layers_can_be_measured(tiny_model: Path, rows: P
     )  # fmt: skip
     Qwen3ForCausalLM(config).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
-    short = _one_layer(config, {})
+    short = _one_layer_config(config, {})
     assert (short.num_hidden_layers, short.layer_types) == (1, ["full_attention"])
     assert measure(make_config(tmp_path, rows, "lora")).weight_bytes is not None
 
