@@ -98,9 +98,9 @@ def verified_prefix(draft: Sequence[int], choices: Sequence[int], ends: set[int]
 
     ``choices[i]`` is the model's greedy token after ``draft[:i]``.
 
-    >>> agreed([5, 6, 7], [5, 9, 7], ends={0})
+    >>> verified_prefix([5, 6, 7], [5, 9, 7], ends={0})
     [5, 9]
-    >>> agreed([5, 0, 7], [5, 0, 8], ends={0})
+    >>> verified_prefix([5, 0, 7], [5, 0, 8], ends={0})
     [5, 0]
     """
     verified: list[int] = []
