@@ -95,7 +95,8 @@ def svg_text(drawing: Drawing) -> str:
     data = io.StringIO()
     with styled(), matplotlib.rc_context({"svg.hashsalt": drawing.name}):
         drawing.figure.savefig(data, format="svg", metadata={"Date": None, "Title": drawing.alt})
-    return data.getvalue()
+    # Matplotlib names its own font alone; a browser without it would show a serif font.
+    return data.getvalue().replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
 
 
 def pareto_png(run: Run) -> bytes:
