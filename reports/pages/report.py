@@ -29,7 +29,8 @@ NOTES = {
     "rows, Newcombe's for AUC, otherwise a bootstrap).",
     "across": "These stages all learn which answers are good, so one measure compares them: AUC, the probability "
     "that a good held-out answer has a higher mean log-probability per token than a bad one. The best trial of each "
-    "cell is still the one with the best objective of its own stage.",
+    "cell is still the one with the best objective of its own stage. A pair counts as two answers, a labelled row as "
+    "one.",
     "curves": "Bold lines are the best trial of each cell, thin lines the other trials. A line that ends early was "
     "stopped early.",
     "settings": "Each point is a trial. Points along a slope mean that the setting mattered; a shapeless cloud means "

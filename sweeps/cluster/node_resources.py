@@ -1,4 +1,4 @@
-"""What the nodes of a cluster have for trials, as Ray counts it, and the memory of their GPUs, as the nodes tell."""
+"""The resources of a cluster's nodes for trials: as Ray counts them, and the memory of GPUs as the nodes report it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sweeps.spec.settings import ResourcesConfig
 
 PATIENCE_SECONDS = 60.0  # for all nodes together; a node's first worker process has to start
-OWN_BYTES = 2**30  # of this machine's free memory, for Ray and the driver
+RESERVED_BYTES = 2**30  # of this machine's free memory, kept for Ray and the driver
 
 
 class Machines:
@@ -28,8 +28,8 @@ class Machines:
         self.ray = ray
         self._gpu_bytes: dict[str, int | None] = {}
 
-    def look(self) -> list[Machine]:
-        """All of them, as they are now."""
+    def available(self) -> list[Machine]:
+        """These nodes with their resources, as they are now."""
         draining = self.draining()
         nodes = [node for node in session.nodes(self.ray) if node.id not in draining]
         self._ask_for_gpu_bytes(nodes)
@@ -56,20 +56,20 @@ class Machines:
             self._gpu_bytes[answer.node.id] = min(answer.value or [], default=None)
 
 
-def here() -> Machine:
-    """This machine, with the memory that is free now less :data:`OWN_BYTES`."""
+def this_machine() -> Machine:
+    """This machine, with the memory that is free now less :data:`RESERVED_BYTES`."""
     gpus = machine.gpu_memory_bytes()
     free = machine.available_memory_bytes()
-    memory = max(0, free - OWN_BYTES) if free else None
+    memory = max(0, free - RESERVED_BYTES) if free else None
     return Machine("here", os.cpu_count() or 1, len(gpus), memory, min(gpus, default=None))
 
 
-def hosts(nodes: Iterable[Node], taken: Sequence[ResourcesConfig]) -> list[Node]:
-    """The nodes that a worker of at least one of these trials could run on."""
-    return [node for node in nodes if any(could_host(node, takes) for takes in taken)]
+def hosts(nodes: Iterable[Node], requests: Sequence[ResourcesConfig]) -> list[Node]:
+    """The nodes on which a worker of at least one of these requests could run."""
+    return [node for node in nodes if any(could_host(node, resources) for resources in requests)]
 
 
-def could_host(node: Node, takes: ResourcesConfig) -> bool:
+def could_host(node: Node, resources: ResourcesConfig) -> bool:
     """Whether a node that runs nothing else has the CPUs and GPUs for one worker of a trial."""
-    has = node.resources
-    return has.get("CPU", 0) >= takes.cpus and has.get("GPU", 0) >= takes.min_gpus
+    total = node.resources
+    return total.get("CPU", 0) >= resources.cpus and total.get("GPU", 0) >= resources.min_gpus

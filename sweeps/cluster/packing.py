@@ -91,9 +91,9 @@ def _largest_first(size: Size) -> tuple[float, float, float]:
     return -size.gpus, -size.cpus, -size.memory
 
 
-def how_many(machines: Sequence[Machine], size: Size, most: int) -> int:
-    """How many trials of one size fit at the same time, counted up to ``most``."""
+def how_many(machines: Sequence[Machine], size: Size, limit: int) -> int:
+    """How many trials of one size fit at the same time, counted up to ``limit``."""
     count = 0
-    while count < most and fits(machines, [size] * (count + 1)):
+    while count < limit and fits(machines, [size] * (count + 1)):
         count += 1
     return count

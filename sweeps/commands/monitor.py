@@ -48,9 +48,9 @@ def logs(
     from sweeps.runs import status as run_status
 
     with users_errors(ValueError, OSError):
-        place = location.existing_run(run)
-        with place.local_copy(location.is_status_file) as run_folder:
-            for line in run_status.log(run_folder, trial, place.display_name):
+        where = location.existing_run(run)
+        with where.local_copy(location.is_status_file) as run_folder:
+            for line in run_status.log_lines(run_folder, trial, where.display_name):
                 typer.echo(line)
 
 

@@ -41,7 +41,7 @@ def plan_table(plan: Plan) -> Table:
         "cell",
         "trials",
         "steps",
-        "compared at step",
+        "may stop at step",
         "search space",
         "first trial",
         "predicted peak",
@@ -87,7 +87,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     for cell in plan.cells:
         name, trials, steps, rungs, space, first, peak, start = _row(cell)
         parts = [f"{name}: {trials} {'trial' if trials == '1' else 'trials'} of {steps} steps"]
-        parts += [f"compared at step {rungs}"] if rungs else []
+        parts += [f"stopped early if behind at step {rungs}"] if rungs else []
         parts += [f"searches {', '.join(space.splitlines())}"] if space else []
         parts += [f"first trial: {first}"] if first else []
         parts += [f"predicted peak {peak}"] if peak else []

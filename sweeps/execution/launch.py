@@ -1,4 +1,4 @@
-"""A plan carried out, over storage outages, to the run folder's tables at its end."""
+"""Runs a plan to its end: through storage outages, up to the tables of the run folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,7 @@ def run(
     resume: bool = False,
     force: bool = False,
 ) -> None:
-    """Runs what is left of a plan; returns once every trial has a record and the tables are written.
+    """Runs the remaining trials of a plan; returns once every trial has a record and the tables are written.
 
     The nodes of a cluster are examined here for a run that is resumed and has work left; for a new run the caller does
     that before its folder is made. A trial that is predicted not to fit in memory becomes a row and is not started,
@@ -51,7 +50,12 @@ def run(
     from sweeps.execution.sweep_driver import SweepDriver
 
     shutdown = Shutdown()
-    new_driver = partial(SweepDriver, plan, run_folder, address, progress, mirror, shutdown, force)
+
+    def new_driver() -> SweepDriver:
+        # A mirror that can't write ends its driver as Ctrl-C does; the driver after the outage is not ending.
+        shutdown.withdraw()
+        return SweepDriver(plan, run_folder, address, progress, mirror, shutdown, force)
+
     driver = new_driver()
     started = time.monotonic()
     try:
@@ -60,14 +64,14 @@ def run(
             preflight.refuse(plan, output, address)
         _sweep_over_outages(driver, new_driver, run_folder, progress, mirror)
     finally:
-        _forget_ray(run_folder)
+        _remove_ray_state(run_folder)
         try:
-            _conclude(plan, run_folder, time.monotonic() - started)
+            _write_results(plan, run_folder, time.monotonic() - started)
         except OSError as error:
-            # Who presses Ctrl-C does not wait for a full disk.
+            # After Ctrl-C nobody wants to wait until a full disk has space again.
             if shutdown.requested or not _storage_is_back(error, run_folder, progress):
                 raise
-            _conclude(plan, run_folder, time.monotonic() - started)
+            _write_results(plan, run_folder, time.monotonic() - started)
 
 
 def _sweep_over_outages(
@@ -77,10 +81,10 @@ def _sweep_over_outages(
     progress: SweepProgress,
     mirror: RunMirror,
 ) -> None:
-    """Sweeps until no work is left. After a storage outage a new driver begins with what the run folder tells then."""
+    """Sweeps until no work is left. After a storage outage a new driver reads from the run folder what remains."""
     while driver.work_left():
         try:
-            _forget_ray(run_folder)
+            _remove_ray_state(run_folder)
             driver.sweep()
             return
         except Exception as error:
@@ -90,8 +94,8 @@ def _sweep_over_outages(
             driver = new_driver()
 
 
-def _conclude(plan: Plan, run_folder: Path, seconds: float) -> None:
-    """Gathers what the trials have written."""
+def _write_results(plan: Plan, run_folder: Path, seconds: float) -> None:
+    """Writes the run's tables, its time, and the measured peaks that correct later predictions."""
     results.write_tables(run_folder)
     calibration.store_residuals(plan.cells, results.read_run(run_folder).records)
     add_seconds(run_folder, seconds)
@@ -106,7 +110,7 @@ def _storage_is_back(error: Exception, run_folder: Path, progress: SweepProgress
     return outage.wait_until_writable(run_folder)
 
 
-def _forget_ray(run_folder: Path) -> None:
+def _remove_ray_state(run_folder: Path) -> None:
     """Removes Ray's own state: nothing resumes from it, and it holds pickles, which anybody may have replaced."""
     shutil.rmtree(run_folder / ".ray", ignore_errors=True)
 
@@ -114,9 +118,11 @@ def _forget_ray(run_folder: Path) -> None:
 def refuse_too_large(plan: Plan) -> None:
     """Raises ``SpecError`` for a trial that needs more than this machine has, which would wait forever.
 
-    Memory apart: what is predicted not to fit becomes a row of the report.
+    Memory is not checked: a trial that is predicted not to fit becomes a row of the report.
     """
-    local = replace(node_resources.here(), memory=None, gpus=len(list(Path("/dev").glob("nvidia[0-9]*"))))
+    local = replace(
+        node_resources.this_machine(), memory=None, gpus=len(list(Path("/dev").glob("nvidia[0-9]*")))
+    )
     for cell in plan.cells:
         size = replace(Sizes((local,)).smallest(cell), memory=0)
         if not fits([local], [size]):

@@ -1,4 +1,4 @@
-"""One attempt at what is left of a plan: Ray, one Tuner over all cells, and what its loop looks after."""
+"""One attempt to run the remaining trials of a plan: Ray, one Tuner over all cells, and the tasks of its loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sweeps.planning.plan import Plan
 from sweeps.runs.mirror import RunMirror
 from sweeps.search import trial_sizes
 from sweeps.search.admission import Admission
-from sweeps.search.capacity import Demand, Patience
+from sweeps.search.capacity import CapacityRequests, CapacityWatch
 from sweeps.search.remaining_work import RemainingWork
 from sweeps.search.searcher import CellSearch, LoopCallback
 from sweeps.search.shutdown import Shutdown
@@ -30,11 +30,12 @@ from trainables.system import redaction
 from trainables.system.signals import handling
 
 LEAVE_SECONDS = 5.0  # for trials to save themselves after Ctrl-C
-REMOTE_LEAVE_SECONDS = 60.0  # the same for a run at a URL, where what they save has a way to go
-# Times a trial's slot may die before the trial counts as failed: machines vanish, and trials don't cause that.
+REMOTE_LEAVE_SECONDS = 60.0  # the same for a run at a URL, where checkpoints have to be uploaded
+# Times a trial's slot may die before the trial counts as failed. Many, because machines vanish through no fault of
+# the trial.
 SLOT_FAILURES = 20
 
-Task = Callable[[], object]  # called at every turn of Tune's loop
+Task = Callable[[], object]  # called at every iteration of Tune's loop
 
 
 class SweepInterrupted(KeyboardInterrupt):
@@ -42,7 +43,7 @@ class SweepInterrupted(KeyboardInterrupt):
 
 
 class SweepDriver:
-    """Runs what is left of a plan, as its run folder tells when the driver is made.
+    """Runs the remaining trials of a plan: those that its run folder shows unfinished when the driver is made.
 
     ``shutdown`` is requested by Ctrl-C, ``paretune stop``, or a wait for capacity that was too long.
     """
@@ -62,7 +63,7 @@ class SweepDriver:
         self._work = RemainingWork(plan, run_folder)
 
     def work_left(self) -> bool:
-        return self._work.any_left()
+        return self._work.any_remaining()
 
     def sweep(self) -> None:
         """Returns once every trial has a record.
@@ -79,7 +80,7 @@ class SweepDriver:
             board_name = f"board-{plan.spec.name}-{os.getpid()}"
             board = open_board(board_name)
             machines = Machines(ray)
-            admission = Admission(machines.look, plan.spec.resources.concurrent or DRIVERS)
+            admission = Admission(machines.available, plan.spec.resources.concurrent or DRIVERS)
             at_start = admission.machines
             slots = trial_sizes.slots(plan, at_start)
             progress.begin(plan, self.run_folder, slots=slots)
@@ -89,9 +90,10 @@ class SweepDriver:
             queue = TrialQueue(self._work, sizes, admission)
             for warning in trial_sizes.warnings(plan, sizes):
                 progress.log(warning)
-            demand = Demand(ray) if self.address else None
-            patience = Patience(queue, self.shutdown, progress.log, plan.spec.resources.wait_seconds, demand)
-            tasks = self._tasks(machines, board, patience)
+            requests = CapacityRequests(ray) if self.address else None
+            wait_seconds = plan.spec.resources.wait_seconds
+            watch = CapacityWatch(queue, self.shutdown, progress.log, wait_seconds, requests)
+            tasks = self._tasks(machines, board, watch)
             search = CellSearch(
                 self._work, queue, self.mirror, self.shutdown, idle=lambda: [task() for task in tasks]
             )
@@ -102,17 +104,17 @@ class SweepDriver:
                     if not self.shutdown.requested:
                         raise
                 finally:
-                    if demand is not None:
-                        demand.close()
+                    if requests is not None:
+                        requests.close()
             if self.shutdown.requested:
                 raise self.mirror.failure or SweepInterrupted
 
-    def _tasks(self, machines: Machines, board: Any, patience: Patience) -> list[Task]:
+    def _tasks(self, machines: Machines, board: Any, watch: CapacityWatch) -> list[Task]:
         tasks: list[Task] = [
             self.progress.tick,
             once_a_second(StopRequests(self.run_folder)),
             once_a_second(NodeDrains(machines, board)),
-            once_a_second(patience),
+            once_a_second(watch),
         ]
         if self.mirror.store is not None:
             tasks.append(once_a_second(SlotLogs(board, self.run_folder)))
@@ -126,7 +128,7 @@ class SweepDriver:
         local: dict[str, Any] = {
             "num_cpus": os.cpu_count(),
             "resources": {SLOTS: DRIVERS},
-            "_memory": node_resources.here().memory,
+            "_memory": node_resources.this_machine().memory,
         }
         with (
             (self.run_folder / "sweep.log").open("a", encoding="utf-8") as log,
@@ -136,7 +138,10 @@ class SweepDriver:
 
     @contextmanager
     def _signals_handled(self, board: Any) -> Iterator[None]:
-        """On the first Ctrl-C (or SIGTERM) trials save themselves and the sweep ends; what takes longer is cut off."""
+        """On the first Ctrl-C (or SIGTERM) trials save themselves and the sweep ends; the second one ends it at once.
+
+        An alarm ends a sweep whose trials take longer than :data:`LEAVE_SECONDS` to save themselves.
+        """
 
         def leave(number: int, frame: Any) -> None:
             if self.shutdown.requested:

@@ -65,7 +65,10 @@ class InputFinder:
         key = "path" if config.name is None else "name"
         try:
             if config.name is not None and not self.fetch and locate.find_source(config.name).local() is None:
-                what = f"{config.name} is not on this machine yet; run will fetch it"
+                what = (
+                    f"{config.name} is not on this machine yet, so its memory is not predicted; run fetches it, "
+                    f"and so does paretune fetch {config.name}"
+                )
                 return MissingInput(key, what, fetched_later=True)
             folder = locate.model_folder(config, fetch=self.fetch)
             return LocalModel(locate.fingerprint(folder), locate.read_architecture(folder))

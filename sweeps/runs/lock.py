@@ -1,4 +1,4 @@
-"""Which process holds a run folder, and how its driver is told to stop."""
+"""Which process holds a run folder, and how its driver is asked to stop."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def holder(run: Path) -> str | None:
 
 def require_free(run: Path) -> None:
     """Raises ``SpecError`` that says which process holds a run, if one does."""
-    if (by := holder(run)) is not None:
-        raise SpecError(held_by(str(run), by))
+    if (process := holder(run)) is not None:
+        raise SpecError(held_by(str(run), process))
 
 
-def held_by(shown: str, by: str) -> Problem:
+def held_by(display_name: str, process: str) -> Problem:
     """The problem that a process holds the run already."""
-    return Problem(shown, "", f"another run holds it: {by}")
+    return Problem(display_name, "", f"another run holds it: {process}")
 
 
 def request_stop(run: Path) -> None:
@@ -50,7 +50,8 @@ def stop_requested(run: Path) -> bool:
 
 @contextmanager
 def held(run: Path) -> Iterator[None]:
-    """Holds the run folder within the block: two drivers on one run would spoil it. A dead process's lock is free.
+    """Holds the run folder within the block: two drivers would overwrite one another's files. The lock ends with
+    its process.
 
     Raises ``SpecError`` that says which process holds it.
     """

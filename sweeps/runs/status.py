@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.runs import lock
-from sweeps.runs.layout import LOG
+from sweeps.runs.layout import LOG, read_environment
 from trainables import results
 from trainables.results import Record, best
 from trainables.system.byte_sizes import gib
@@ -19,7 +19,7 @@ from trainables.system.byte_sizes import gib
 if TYPE_CHECKING:
     from rich.table import Table
 
-STEPS_SHOWN = 12  # the last of a trial's curve that `logs` shows
+LAST_STEPS = 12  # of a trial's curve that `logs` prints
 
 
 class NoRun(ValueError):  # noqa: N818
@@ -38,7 +38,10 @@ class UnfinishedTrial:
 
 @dataclass(frozen=True)
 class RunState:
-    """``holder`` names the process that runs it; ``None`` while none does. ``budgets``: search trials by cell."""
+    """The state of a run, as ``paretune status`` prints it.
+
+    ``holder`` names the process that runs it; ``None`` while none does. ``budgets``: search trials by cell.
+    """
 
     run: str
     holder: str | None
@@ -71,23 +74,23 @@ class RunState:
 
 
 def run_state(
-    run: Path, shown: str | None = None, holder: Callable[[], str | None] | None = None
+    run: Path, display_name: str | None = None, holder: Callable[[], str | None] | None = None
 ) -> RunState:
     """The state of the run in a folder. Raises :class:`NoRun`.
 
-    ``shown``: the run's name in messages, if not the folder's path; ``holder`` tells which process runs it, if not the
-    folder's lock.
+    ``display_name``: the run's name in messages, if not the folder's path. ``holder`` returns the process that runs it,
+    if the folder's lock doesn't name it.
     """
-    written, shown = run / "environment.json", shown or str(run)
-    if not written.exists():
-        raise NoRun(f"{shown}: no environment.json here; is it a run folder (runs/NAME)?")
-    environment = json.loads(written.read_text(encoding="utf-8"))
+    display_name = display_name or str(run)
+    environment = read_environment(run)
+    if environment is None:
+        raise NoRun(f"{display_name}: no environment.json here; is it a run folder (runs/NAME)?")
     budgets = environment.get("plan", {}).get("trials", {})
     trials = [(trial, results.read_record(trial)) for trial in results.trial_folders(run)]
     ended = tuple(record for _, record in trials if record is not None and record.status != "interrupted")
     done = {record.trial_id for record in ended}
     training = tuple(_unfinished(trial) for trial, _ in trials if trial.name not in done)
-    return RunState(shown, holder() if holder else lock.holder(run), budgets, ended, training)
+    return RunState(display_name, holder() if holder else lock.holder(run), budgets, ended, training)
 
 
 def _unfinished(folder: Path) -> UnfinishedTrial:
@@ -140,14 +143,14 @@ def table(state: RunState) -> Table:
 
 
 def _progress(trial: UnfinishedTrial) -> str:
-    where = "starting" if trial.step is None else f"step {trial.step}"
-    return f"{trial.trial_id} {where}, {trial.quiet_seconds:.0f} s ago"
+    progress = "starting" if trial.step is None else f"step {trial.step}"
+    return f"{trial.trial_id} {progress}, {trial.quiet_seconds:.0f} s ago"
 
 
 def summary(state: RunState) -> str:
     """``running: process 812 on node-1, since ...; 3 of 12 trials to go``."""
-    by = f": {state.holder}" if state.holder else ""
-    return f"{state.activity}{by}; {remaining_text(state)}"
+    process = f": {state.holder}" if state.holder else ""
+    return f"{state.activity}{process}; {remaining_text(state)}"
 
 
 def remaining_text(state: RunState) -> str:
@@ -159,17 +162,20 @@ def remaining_text(state: RunState) -> str:
     )
 
 
-def log(run: Path, trial_id: str | None, shown: str | None = None) -> Iterator[str]:
+def log_lines(run: Path, trial_id: str | None, display_name: str | None = None) -> Iterator[str]:
     """The lines of a run's log, or the last steps and the error of one trial. Raises :class:`NoRun`."""
-    shown = shown or str(run)
-    yield from _run_log(run, shown) if trial_id is None else _trial_log(_trial_folder(run, trial_id, shown))
+    display_name = display_name or str(run)
+    if trial_id is None:
+        yield from _run_log(run, display_name)
+    else:
+        yield from _trial_log(_trial_folder(run, trial_id, display_name))
 
 
-def _run_log(run: Path, shown: str) -> Iterator[str]:
-    """The sweep's log; then what else a detached driver printed, and how it ended."""
+def _run_log(run: Path, display_name: str) -> Iterator[str]:
+    """The sweep's log, then the other lines that a detached driver printed, with its exit code last."""
     logs = [path for path in (run / "sweep.log", run / LOG) if path.exists()]
     if not logs:
-        raise NoRun(f"{shown}: no sweep.log here; is it a run folder (runs/NAME), and was it started?")
+        raise NoRun(f"{display_name}: no sweep.log here; is it a run folder (runs/NAME), and was it started?")
     yielded: set[str] = set()  # a detached driver prints the sweep's events too
     for path in logs:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -177,13 +183,13 @@ def _run_log(run: Path, shown: str) -> Iterator[str]:
         yielded.update(lines)
 
 
-def _trial_folder(run: Path, trial_id: str, shown: str) -> Path:
+def _trial_folder(run: Path, trial_id: str, display_name: str) -> Path:
     matching = [folder for folder in results.trial_folders(run) if folder.name.startswith(trial_id)]
     if len(matching) == 1:
         return matching[0]
     what = "names several trials" if matching else "is no trial of this run"
     ids = ", ".join(folder.name for folder in (matching or results.trial_folders(run))[:12])
-    raise NoRun(f"{shown}: {trial_id!r} {what}; there are {ids or 'none yet'}")
+    raise NoRun(f"{display_name}: {trial_id!r} {what}; there are {ids or 'none yet'}")
 
 
 def _trial_log(folder: Path) -> Iterator[str]:
@@ -191,7 +197,7 @@ def _trial_log(folder: Path) -> Iterator[str]:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     yield f"{config['cell']} {folder.name}: {record.status if record else 'no record yet'}"
     points = sorted(results.read_curve(folder), key=lambda point: (point["step"], point["name"]))
-    steps = sorted({point["step"] for point in points})[-STEPS_SHOWN:]
+    steps = sorted({point["step"] for point in points})[-LAST_STEPS:]
     for step in steps:
         values = ", ".join(f"{p['name']} {p['value']:.4g}" for p in points if p["step"] == step)
         yield f"step {step}: {values}"

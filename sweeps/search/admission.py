@@ -5,38 +5,46 @@ Only a trial for which there is capacity starts, so none holds one resource whil
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from sweeps.cluster.packing import Machine, Size, fits
-from trainables.system.background import Throttle
 
-LOOK_SECONDS = 2.0  # between looks at the cluster
+REFRESH_SECONDS = 2.0  # between queries of the cluster's machines
 
 
 class Admission:
-    """Counts what running trials hold. ``look`` gives the machines that are up; ``most`` trials may run at a time."""
+    """Keeps count of the resources that running trials hold.
+
+    ``list_machines`` returns the machines that are up; at most ``limit`` trials run at a time.
+    """
 
     def __init__(
-        self, look: Callable[[], Sequence[Machine]], most: int, look_seconds: float = LOOK_SECONDS
+        self,
+        list_machines: Callable[[], Sequence[Machine]],
+        limit: int,
+        refresh_seconds: float = REFRESH_SECONDS,
     ) -> None:
-        self.most = most
+        self.limit = limit
         self.running: dict[str, Size] = {}  # by trial
-        self.last: Size | None = None  # of the trial that ended last: a slot of that size is free
-        self._look = look
+        self.last_size: Size | None = None  # of the trial that ended last: a slot of that size is idle
+        self._list_machines = list_machines
         self._machines: Sequence[Machine] = ()
-        self._throttle = Throttle(look_seconds)
+        self._refresh_seconds = refresh_seconds
+        self._refreshed: float | None = None
 
     @property
     def machines(self) -> Sequence[Machine]:
-        """The machines that are up, as seen at most ``look_seconds`` ago."""
-        if self._throttle.due():
-            self._machines = self._look()
+        """The machines that are up, as they were at most ``refresh_seconds`` ago."""
+        if self._refreshed is None or time.monotonic() - self._refreshed >= self._refresh_seconds:
+            # Counted from the query's end: the queue asks once a cell, and a query may take longer than the interval.
+            self._machines, self._refreshed = self._list_machines(), time.monotonic()
         return self._machines
 
     @property
     def full(self) -> bool:
-        """Whether as many trials run as are allowed to."""
-        return len(self.running) >= self.most
+        """Whether as many trials run as may run at a time."""
+        return len(self.running) >= self.limit
 
     def fits(self, size: Size) -> bool:
         """Whether there is capacity for another trial of that size now."""
@@ -46,4 +54,4 @@ class Admission:
         self.running[trial_id] = size
 
     def end(self, trial_id: str) -> None:
-        self.last = self.running.pop(trial_id, self.last)
+        self.last_size = self.running.pop(trial_id, self.last_size)

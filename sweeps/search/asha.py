@@ -19,19 +19,19 @@ from trainables.training.checkpoints import newest_complete, step_of
 class CellAsha(FIFOScheduler):
     """Ray Tune's asynchronous successive halving (Li et al., 2018, arXiv:1810.05934), one for each cell.
 
-    A trial that falls behind the others of its cell is told to stop by way of the board, and ends by itself, scored
-    at the step it has reached: Tune never terminates it.
+    A trial that falls behind the others of its cell is marked as stopped on the board. Its workers read that, and score
+    the trial at the step it has reached: Tune never terminates it.
     """
 
     def __init__(self, plan: Plan, run: Path, board: str) -> None:
         super().__init__()
         self.board = board
         self.cells = {cell.name: cell for cell in plan.cells if cell.rungs}
-        self.halvings: dict[str, Any] = {name: _halving(cell) for name, cell in self.cells.items()}
+        self.halvings: dict[str, Any] = {name: _make_halving(cell) for name, cell in self.cells.items()}
         self._replay(run)
 
     def _replay(self, run: Path) -> None:
-        """Fills the rungs with the results of earlier trials, so that a resumed search decides as it would have."""
+        """Fills the rungs with the results of earlier trials: a resumed search decides as an uninterrupted one."""
         for folder in results.trial_folders(run):
             cell = json.loads((folder / "config.json").read_text(encoding="utf-8"))["cell"]
             if cell not in self.halvings:
@@ -59,21 +59,21 @@ class CellAsha(FIFOScheduler):
 
     def _add_trial(self, cell: str, trial_id: str) -> None:
         if cell in self.halvings:
-            self.halvings[cell].on_trial_add(None, _Named(trial_id))
+            self.halvings[cell].on_trial_add(None, _TrialStub(trial_id))
 
     def _compare(self, cell: str, trial_id: str, step: int, objective: float) -> str:
         result = {"step": step, "objective": objective}
-        return self.halvings[cell].on_trial_result(None, _Named(trial_id), result)
+        return self.halvings[cell].on_trial_result(None, _TrialStub(trial_id), result)
 
 
-class _Named:
+class _TrialStub:
     """All that Ray's ASHA reads of a trial: its id."""
 
     def __init__(self, trial_id: str) -> None:
         self.trial_id = trial_id
 
 
-def _halving(cell: Cell) -> AsyncHyperBandScheduler:
+def _make_halving(cell: Cell) -> AsyncHyperBandScheduler:
     return AsyncHyperBandScheduler(
         time_attr="step",
         metric="objective",

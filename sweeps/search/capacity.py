@@ -1,4 +1,4 @@
-"""What a sweep does while there is no capacity for its trials: it says so, asks the cluster to grow, and gives up."""
+"""What a sweep does while no machine has capacity for a trial: it says so, asks the cluster to grow, and gives up."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ if TYPE_CHECKING:
     from sweeps.search.shutdown import Shutdown
     from sweeps.search.trial_queue import TrialQueue
 
-SAY_SECONDS = 15.0  # without capacity for anything before users are told
-ASK_SECONDS = 5.0  # between checks of whether the cluster should grow
+MESSAGE_SECONDS = 15.0  # without capacity for anything before users get a message
+REQUEST_SECONDS = 5.0  # between changes of what is requested of the cluster
 REST_SECONDS = 30.0  # before more is requested, once the cluster has grown
 MAX_REQUESTS = 16
 
 
-class Patience:
-    """Called at every turn of the sweep's loop. Says what there is no capacity for while nothing runs, and ends the
-    sweep once that has lasted ``wait_seconds``; ``None`` waits forever. ``demand`` has the cluster grow meanwhile.
+class CapacityWatch:
+    """A task of the sweep's loop. While nothing runs, it reports which trials there is no capacity for.
+
+    It ends the sweep once that has lasted ``wait_seconds``; ``None`` waits forever. ``requests`` asks a cluster that
+    can grow for capacity meanwhile.
     """
 
     def __init__(
         self,
         queue: TrialQueue,
         shutdown: Shutdown,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         wait_seconds: float | None,
-        demand: Demand | None,
+        requests: CapacityRequests | None,
     ) -> None:
-        self.queue, self.shutdown, self.say = queue, shutdown, say
-        self.wait_seconds, self.demand = wait_seconds, demand
-        self._since: float | None = None  # nothing has run since then
-        self._said: set[Size] = set()
+        self.queue, self.shutdown, self.log = queue, shutdown, log
+        self.wait_seconds, self.requests = wait_seconds, requests
+        self._idle_since: float | None = None  # monotonic; None while a trial runs or none waits
+        self._reported: set[Size] = set()
 
     def __call__(self) -> None:
         admission = self.queue.admission
@@ -43,46 +45,48 @@ class Patience:
         if self.shutdown.requested:
             return
         waiting = self.queue.without_capacity()
-        if self.demand is not None:
-            self.demand.want([size for _, size in waiting][: admission.most - len(admission.running)])
+        if self.requests is not None:
+            # No more than could start at once: `resources.concurrent` limits the trials, not the machines.
+            self.requests.update([size for _, size in waiting][: admission.limit - len(admission.running)])
         if admission.running or not waiting:
-            self._since = None
+            self._idle_since = None
             return
-        self._since = self._since or now
-        self._complain(*waiting[0], now - self._since)
+        self._idle_since = self._idle_since or now
+        self._report(*waiting[0], now - self._idle_since)
 
-    def _complain(self, name: str, size: Size, waited: float) -> None:
-        if waited > SAY_SECONDS and size not in self._said:
-            self._said.add(size)
+    def _report(self, name: str, size: Size, waited: float) -> None:
+        if waited > MESSAGE_SECONDS and size not in self._reported:
+            self._reported.add(size)
             limit = f"at most {self.wait_seconds:.0f} s" if self.wait_seconds is not None else "until one has"
             machines = ", ".join(map(str, self.queue.admission.machines)) or "none"
-            self.say(
+            self.log(
                 f"{name} needs {size}, and no machine that is up has that much ({machines}); the sweep waits {limit}"
             )
         if self.wait_seconds is not None and waited > self.wait_seconds:
-            self.say(
+            self.log(
                 f"no machine with {size} for {name} came up: the sweep ends here; --resume continues it later"
             )
             self.shutdown.request()
 
 
-class Demand:
-    """Tells a cluster that can grow what trials wait for: by placement groups that are removed once they are placed.
+class CapacityRequests:
+    """Asks a cluster that can grow for the capacity that trials wait for, by placement groups.
 
-    They end with the driver, whatever becomes of it, so they keep no machine up that isn't needed.
+    Once one of them is placed, all are removed, so that trials get the capacity. They end with the driver however it
+    ends, so they keep no machine up that isn't needed.
     """
 
     def __init__(self, ray: Any) -> None:
         self.ray = ray
         self._groups: list[Any] = []
-        self._asked = self._rest_until = 0.0
+        self._updated_at = self._rest_until = 0.0
 
-    def want(self, sizes: Sequence[Size]) -> None:
+    def update(self, sizes: Sequence[Size]) -> None:
         """Requests capacity for trials of these sizes, one placement group each, the first ones first."""
         now = time.monotonic()
-        if now - self._asked < ASK_SECONDS or now < self._rest_until:
+        if now - self._updated_at < REQUEST_SECONDS or now < self._rest_until:
             return
-        self._asked = now
+        self._updated_at = now
         if self._any_placed():
             self.close()
             self._rest_until = now + REST_SECONDS

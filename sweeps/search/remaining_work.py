@@ -1,4 +1,4 @@
-"""What is left to run of a sweep, by its run folder (records, journals, curves); Ray's state is not needed."""
+"""The trials of a sweep that remain to be run, by its run folder (records, journals, curves) and not by Ray's state."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class RemainingWork:
         """Whether a cell or a base model is held back."""
         return bool(self._held_cells or self._held_bases)
 
-    def any_left(self) -> bool:
-        """Whether anything is left to run, or the end of a trial to be told to its study."""
-        unspent = any(not study.ended() for study in self.studies.values())
-        return bool(self.waiting) or self.any_held() or unspent
+    def any_remaining(self) -> bool:
+        """Whether a trial remains to be run, or a study doesn't know yet how one of its trials ended."""
+        unfinished = any(not study.ended() for study in self.studies.values())
+        return bool(self.waiting) or self.any_held() or unfinished
 
     def release(self) -> bool:
-        """Lets what no longer depends on an unfinished cell run; whether there was any such."""
+        """Releases cells and base models that no longer wait for another cell; returns whether there were any."""
         released = False
-        # Repeated, because a cell that has nothing to start from ends at once, and others may depend on it. Checking
-        # what may go reads every study, so not when nothing is held.
+        # Repeated, because a cell that has nothing to start from ends at once, and others may depend on it. The check
+        # reads every study, so it is skipped when nothing is held back.
         while self.any_held() and self._release_once():
             released = True
         return released
@@ -63,7 +63,7 @@ class RemainingWork:
         return bool(cells or bases)
 
     def _release_cell(self, name: str) -> bool:
-        """Once the trial that a cell continues from is known, lets the cell run, or fail; whether it is known."""
+        """Lets a cell run, or fail, if the trial that it continues from is known; returns whether it is."""
         study = self._held_cells[name]
         try:
             study.start_from(self._pipeline.filled(study.cell.tree))
@@ -90,16 +90,16 @@ class RemainingWork:
         return True
 
     def _resume(self, study: CellStudy) -> None:
-        """Tells a study what a driver that died could not, and has its unfinished trials run."""
+        """Queues a study's unfinished trials, after telling it the results that a driver which died could not."""
         for config in study.unfinished():
             folder = self.folder(config.trial_id())
             record = results.read_record(folder)
             if record is not None and record.status != "interrupted":
-                # As a living driver is told: validations between the rungs aren't reported to it.
+                # Only the rungs, as in a live sweep: validations between them aren't reported to the driver.
                 for step, objective in results.objectives(folder):
                     if step in study.cell.rungs:
                         study.report(record.trial_id, step, objective)
-                tell(study, record)
+                tell_study(study, record)
         self.waiting += study.unfinished()
         # Trials that the study knows the end of and the run folder doesn't: their records were damaged.
         self.waiting += study.finished_without(lambda trial_id: results.has_ended(self.folder(trial_id)))
@@ -108,7 +108,7 @@ class RemainingWork:
         return self.run / "trials" / trial_id
 
     def write_config(self, config: TrialConfig) -> None:
-        """Has a trial be in the run folder before it starts, waits, or is refused."""
+        """Writes a trial's ``config.json``: the run folder has it before the trial starts, waits, or is refused."""
         files.write_json(self.folder(config.trial_id()) / "config.json", config.model_dump(mode="json"))
 
     def record_refused(self, study: CellStudy, config: TrialConfig, excess: TooLarge) -> None:
@@ -117,7 +117,7 @@ class RemainingWork:
         record = self._record_not_run(
             config, "out_of_memory", str(excess), out_of_memory_in="predicted", **facts
         )
-        tell(study, record)
+        tell_study(study, record)
 
     def record_failed(self, config: TrialConfig, reason: str) -> Record:
         """Gives a trial that can't be run its record."""
@@ -132,7 +132,7 @@ class RemainingWork:
         return record
 
 
-def tell(study: CellStudy, record: Record) -> None:
+def tell_study(study: CellStudy, record: Record) -> None:
     """Tells a study how a trial ended, and by which share of the memory it was predicted to exceed it."""
     excess = None
     if record.predicted_peak_bytes and record.room_bytes:

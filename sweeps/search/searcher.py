@@ -14,7 +14,7 @@ from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from sweeps.runs.mirror import RunMirror
-from sweeps.search.remaining_work import RemainingWork, tell
+from sweeps.search.remaining_work import RemainingWork, tell_study
 from sweeps.search.shutdown import Shutdown
 from sweeps.search.trial_queue import NextTrial, TrialQueue
 from trainables import results
@@ -24,7 +24,8 @@ from trainables.trial.config import TrialConfig
 class CellSearch(Searcher):
     """Proposes what ``queue`` says is next, and tells each cell's study how its trials went.
 
-    ``mirror`` has the trial be where its run is before it starts. ``idle`` is called when nothing can be proposed now.
+    ``mirror`` copies a trial's config to a run at a URL before the trial starts. ``idle`` is called when nothing can be
+    proposed now.
     """
 
     def __init__(
@@ -39,9 +40,8 @@ class CellSearch(Searcher):
         self.work, self.queue, self.mirror, self.shutdown, self.idle = work, queue, mirror, shutdown, idle
         self._trial_ids: dict[str, str] = {}  # Ray Tune's trial id -> our id
         self._configs: dict[str, TrialConfig] = {}  # by our id
-        self._repeated: set[str] = (
-            set()
-        )  # trials that ran once more because their results could not be written
+        # Trials that ran once more because their results could not be written.
+        self._repeated: set[str] = set()
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial; ``None`` has Tune ask again later, ``Searcher.FINISHED`` ends the sweep."""
@@ -87,7 +87,7 @@ class CellSearch(Searcher):
             record = self.work.record_failed(self._configs[our_id], reason)
         study = self.work.studies.get(self._configs[our_id].cell)
         if study is not None and record is not None and record.status != "interrupted":
-            tell(study, record)
+            tell_study(study, record)
         self.work.release()
 
     def _collected(self, our_id: str, lost: str | None) -> bool:

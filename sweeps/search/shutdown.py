@@ -19,3 +19,7 @@ class Shutdown:
 
     def request(self) -> None:
         self._requested = True
+
+    def withdraw(self) -> None:
+        """Undoes a request whose reason is gone, so that a new driver can go on."""
+        self._requested = False

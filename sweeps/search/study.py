@@ -27,11 +27,11 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 TRIAL_ID = "trial_id"  # the user attribute of an Optuna trial that holds our id
-MEMORY = "memory"  # the constraint that a trial violates which does not fit in memory
-TRIES = 24  # times a sampler is asked for a new proposal before the rest of a finite space is listed
+MEMORY = "memory"  # the Optuna constraint that is violated by a trial which does not fit in memory
+MAX_ATTEMPTS = 24  # to sample a new proposal before the rest of a finite space is enumerated
 
 
-def journal(run: Path, cell: str) -> Path:
+def journal_path(run: Path, cell: str) -> Path:
     return run / f"study-{cell}.journal"
 
 
@@ -42,14 +42,14 @@ class CellStudy:
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
-        self.cell = cell  # its configs can be built once the trial it continues from is known
+        self.cell = cell  # its configs can be built once the trial that it continues from is known
         self.exhausted = False  # nothing new is left to try
-        self._storage_ids: dict[str, int] = {}  # our id -> the id in Optuna's storage
+        self._storage_ids: dict[str, int] = {}  # our trial id -> the id in Optuna's storage
         self.distributions = {leaf: domain.distribution() for leaf, domain in cell.space.items()}
-        mend(journal(run, cell.name))
+        repair_journal(journal_path(run, cell.name))
         self.study = optuna.create_study(
             study_name=cell.name,
-            storage=JournalStorage(JournalFileBackend(str(journal(run, cell.name)))),
+            storage=JournalStorage(JournalFileBackend(str(journal_path(run, cell.name)))),
             direction="maximize",
             load_if_exists=True,
         )
@@ -95,13 +95,13 @@ class CellStudy:
         self.exhausted = True
         return None
 
-    def more(self) -> bool:
+    def has_more(self) -> bool:
         """Whether the budget is not spent and there may be something new to try."""
         return not self.exhausted and self.count < self.cell.trials
 
     def ended(self) -> bool:
         """Whether nothing more will be proposed, and every proposed trial is known to have ended."""
-        return not self.more() and all(t.state != TrialState.RUNNING for t in self.proposed().values())
+        return not self.has_more() and all(t.state != TrialState.RUNNING for t in self.proposed().values())
 
     def _add(self, config: TrialConfig, params: dict[str, Any]) -> None:
         # Added in one piece: a driver that is killed leaves no trial without its id.
@@ -127,14 +127,14 @@ class CellStudy:
             prior = self.cell.prior()
             known_good = {leaf: self.cell.space[leaf].encode(value) for leaf, value in prior.items()}
             yield self._sampled(number, 0) | known_good
-        for attempt in range(TRIES):
+        for attempt in range(MAX_ATTEMPTS):
             yield self._sampled(number, attempt)
-        yield from self._rest()
+        yield from self._all_points()
 
     def _sampled(self, number: int, attempt: int) -> dict[str, Any]:
-        # A copy is asked: in the study itself a proposal that turns out not to be new would stay as a trial.
+        # From a copy: in the study itself a proposal that turns out not to be new would stay as a trial.
         copy = optuna.create_study(direction="maximize", sampler=self._sampler(number, attempt))
-        copy.add_trials([_seen(trial) for trial in self.study.get_trials(deepcopy=False)])
+        copy.add_trials([_as_seen_by_sampler(trial) for trial in self.study.get_trials(deepcopy=False)])
         return copy.ask(self.distributions).params
 
     def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
@@ -146,14 +146,14 @@ class CellStudy:
             return optuna.samplers.RandomSampler(seed=seed)
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=5, constant_liar=True)
 
-    def _rest(self) -> Iterator[dict[str, Any]]:
+    def _all_points(self) -> Iterator[dict[str, Any]]:
         """Every point of a finite space, in a fixed order."""
         if self.cell.size() is not None:
-            axes = [[(leaf, value) for value in points(d)] for leaf, d in self.distributions.items()]
+            axes = [[(leaf, value) for value in all_values(d)] for leaf, d in self.distributions.items()]
             yield from (dict(point) for point in itertools.product(*axes))
 
     def report(self, trial_id: str, step: int, objective: float) -> None:
-        """Keeps a trial's validation result at ``step``; one that a resumed trial repeats stays as it was."""
+        """Stores a trial's validation result at ``step``; a result that a resumed trial repeats is ignored."""
         trial = self._trial(trial_id)
         if trial.state == TrialState.RUNNING and step not in trial.intermediate_values:
             self.study._storage.set_trial_intermediate_value(trial._trial_id, step, objective)
@@ -181,7 +181,7 @@ class CellStudy:
             self.study.tell(trial.number, state=TrialState.FAIL)
 
 
-def _seen(trial: FrozenTrial) -> FrozenTrial:
+def _as_seen_by_sampler(trial: FrozenTrial) -> FrozenTrial:
     """A trial as a sampler sees it: TPE ignores failed trials, and would propose similar ones again and again."""
     if trial.state != TrialState.FAIL:
         return trial
@@ -213,7 +213,7 @@ class _Sequence(optuna.samplers.QMCSampler):
         return self._point
 
 
-def mend(path: Path) -> None:
+def repair_journal(path: Path) -> None:
     """Repairs a journal after its driver was killed: removes its lock, and a last line that was cut short.
 
     Only the process that holds the run folder may do this.
@@ -225,7 +225,7 @@ def mend(path: Path) -> None:
             os.truncate(path, text.rfind(b"\n") + 1)
 
 
-def points(distribution: BaseDistribution) -> list[Any]:
+def all_values(distribution: BaseDistribution) -> list[Any]:
     """All values of a finite distribution. ``ValueError`` for a continuous one."""
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)

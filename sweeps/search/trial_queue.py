@@ -1,4 +1,4 @@
-"""Which trial starts next: first those that wait to be run, then the cells in turn, each where there is capacity."""
+"""Which trial starts next: waiting trials first, then new ones of each cell in turn, where there is capacity."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from sweeps.search.study import CellStudy
 from sweeps.search.trial_sizes import Sizes
 from trainables.trial.config import TrialConfig
 
-MAX_OVERTAKES = (
-    8  # how many trials may start before one that has no capacity yet; after these, all others wait for it
-)
-MAX_LEAD = 2  # by how many trials a cell may be ahead of the others, so that a slot of its size is used again
+# How many trials may start before one that has no capacity yet; after these, all others wait for it.
+MAX_OVERTAKES = 8
+# By how many trials a cell may be ahead of the others, so that an idle slot of the right size is used again.
+MAX_LEAD = 2
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class OvertakeCounter:
 
 
 class TrialQueue:
-    """The trials of a sweep's cells, but for those of the cells that are held back.
+    """The trials of a sweep's cells, except those of the cells that are held back.
 
     A cell's share never depends on how well it does: the next trial is one of the cell with the fewest trials.
     ``sizes`` gives what each trial needs and which ones are not started at all, ``admission`` what there is capacity
@@ -64,8 +64,8 @@ class TrialQueue:
         self._overtakes = OvertakeCounter()
 
     def any(self) -> bool:
-        """Whether there is something to run, with capacity or without."""
-        return bool(self.work.waiting) or any(study.more() for study in self.work.released_studies())
+        """Whether there is a trial to run, whether or not there is capacity for it."""
+        return bool(self.work.waiting) or any(study.has_more() for study in self.work.released_studies())
 
     def without_capacity(self) -> list[tuple[str, Size]]:
         """What would have to wait now, in the order of the queue: a trial's id or a cell, and what it needs."""
@@ -73,16 +73,21 @@ class TrialQueue:
             return []
         trials = [(config.trial_id(), self._size(config)) for config in self.work.waiting]
         cells = [
-            (study.cell.name, self._smallest_size(study.cell)) for study in self._in_turn() if study.more()
+            (study.cell.name, self._smallest_size(study.cell))
+            for study in self._in_turn()
+            if study.has_more()
         ]
         return [*trials, *cells]
 
     def next(self) -> NextTrial | None:
-        """The next trial that can start now; ``None`` when nothing can, or what can has to wait for what can't."""
+        """The next trial that can start now.
+
+        ``None`` when none can, or when those that can must let one go first for which there is no capacity yet.
+        """
         if self.admission.full:
             return None
         overtaken: list[str] = []
-        # One by one: asking a study for a proposal changes it, so not before those ahead of it were tried.
+        # Lazily: asking a study for a proposal changes it, so not before the candidates ahead of it were tried.
         for candidate in chain(self._next_waiting(), self._next_proposed()):
             if isinstance(candidate, NextTrial):
                 self._overtakes.started(candidate.config, overtaken)
@@ -93,7 +98,7 @@ class TrialQueue:
         return None
 
     def _next_waiting(self) -> Iterator[NextTrial | str]:
-        """Of each trial that waits: the trial if it can start now, else its id."""
+        """For each waiting trial: the trial itself if it can start now, else its id."""
         for config in list(self.work.waiting):
             size = self._size(config)
             if self.admission.fits(size):
@@ -103,13 +108,13 @@ class TrialQueue:
                 yield config.trial_id()
 
     def _next_proposed(self) -> Iterator[NextTrial | str]:
-        """Of each cell in turn: its next trial if that can start now, else the cell's name or the trial's id.
+        """For each cell in turn: its next trial if that can start now, else the cell's name or the trial's id.
 
         A cell is asked for a proposal only if its smallest trial could start: one that had to wait would not have
         learned from the trials that end meanwhile.
         """
         for study in self._in_turn():
-            if not study.more():
+            if not study.has_more():
                 continue
             if not self.admission.fits(self._smallest_size(study.cell)):
                 yield study.cell.name
@@ -126,11 +131,11 @@ class TrialQueue:
                 yield config.trial_id()
 
     def _in_turn(self) -> list[CellStudy]:
-        """The cell with the fewest trials first; among cells that are nearly level, one that an idle slot suits."""
-        last = self.admission.last
+        """The cell with the fewest trials first; among nearly equal ones, a cell whose trials fit an idle slot."""
+        last_size = self.admission.last_size
 
         def turn(study: CellStudy) -> tuple[int, bool, int]:
-            needs_new_slot = last is not None and self._smallest_size(study.cell) != last
+            needs_new_slot = last_size is not None and self._smallest_size(study.cell) != last_size
             return study.count // MAX_LEAD, needs_new_slot, study.count
 
         return sorted(self.work.released_studies(), key=turn)
@@ -139,7 +144,7 @@ class TrialQueue:
         studies = self.work.studies
         if config.cell in studies:
             return self.sizes.for_trial(studies[config.cell].cell, config)
-        # A base model is of no cell: it needs no more than the smallest cell of its stage.
+        # A base model belongs to no cell: it needs no more than the smallest cell of its stage.
         same_stage = [study.cell for study in studies.values() if study.cell.stage == config.stage.kind]
         cells = same_stage or [study.cell for study in studies.values()]
         sizes = [self._smallest_size(cell) for cell in cells]

@@ -113,7 +113,9 @@ def _possible_values(settings: Branch, key: str) -> Sequence[Any]:
 def _kind_problem(source: Source, part: str, settings: Branch) -> Problem | None:
     kind, known = settings.get("kind"), list(ENTRY_CLASSES[part])
     if kind is None:
-        return source.problem(settings.origin, f"the kind is missing. Give one of {', '.join(known)}")
+        return source.problem(
+            settings.origin, f"the kind is missing. Write kind: {known[0]}, or one of {', '.join(known[1:])}"
+        )
     value = kind.plain()
     if isinstance(value, str) and value in known:
         return None

@@ -64,8 +64,10 @@ class ErrorTranslator:
             return self.unknown_key(site.owner, site.name)
         assert site.field is not None
         if kind == "missing":
-            return f"missing. Give {describe_allowed(site.field)}"
-        return _not_allowed(site.field, details["input"], site.node, space.get(site.path))
+            example = ", such as {name: smollm2-135m}" if site.path == ("model",) else ""
+            return f"missing. Give {describe_allowed(site.field)}{example}"
+        domain, searchable = space.get(site.path), site.path[0] in ("stage", "method", "train")
+        return _not_allowed(site.field, details["input"], site.node, domain, searchable)
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,9 @@ def _describe_bounds(metadata: Any) -> Iterator[str]:
                 yield f"{words} {limit}"
 
 
-def _not_allowed(info: FieldInfo, value: Any, node: Node | None, domain: Domain | None) -> str:
+def _not_allowed(
+    info: FieldInfo, value: Any, node: Node | None, domain: Domain | None, searchable: bool
+) -> str:
     """The message for a value that a field does not allow; where the leaf is searched, for its domain."""
     allowed = describe_allowed(info)
     if isinstance(domain, Log | Uniform) and allowed.startswith("a whole number"):
@@ -178,6 +182,8 @@ def _not_allowed(info: FieldInfo, value: Any, node: Node | None, domain: Domain 
         value = node.plain()
     is_mapping = isinstance(value, dict) and allowed != "a mapping"
     hint = f". To search it, write {DOMAIN_SYNTAX}" if is_mapping else ""
+    if searchable and isinstance(value, list) and "list" not in allowed:
+        hint = f". To search it, write {{choice: {format_value(value)}}}"
     return f"got {_quoted(value, allowed)}; allowed: {allowed}{hint}{_suggestion(info, value)}"
 
 

@@ -67,7 +67,9 @@ def same(run: Path, peace: Path) -> None:
         assert (found[trial_id].status, found[trial_id].quality) == (record.status, record.quality)
         for name in ("train_loss", "grad_norm", "objective") if record.role == "search" else ():
             assert dict(lines(run, trial_id, name)) == dict(lines(peace, trial_id, name))
-    assert [told(run, cell) for cell in cells(run)] == [told(peace, cell) for cell in cells(peace)]
+    assert [study_results(run, cell) for cell in cells(run)] == [
+        study_results(peace, cell) for cell in cells(peace)
+    ]
     assert not [path for path in run.rglob("*.tmp") if "wandb" not in path.parts]
     assert not (run / ".ray").exists()
     assert (run / "report" / "index.html").exists()
@@ -77,7 +79,7 @@ def cells(run: Path) -> list[str]:
     return sorted(path.stem.removeprefix("study-") for path in run.glob("study-*.journal"))
 
 
-def told(run: Path, cell: str) -> list[tuple[Any, ...]]:
+def study_results(run: Path, cell: str) -> list[tuple[Any, ...]]:
     """What a cell's study knows about its trials."""
     backend = optuna.storages.journal.JournalFileBackend(str(run / f"study-{cell}.journal"))
     study = optuna.load_study(study_name=cell, storage=optuna.storages.JournalStorage(backend))

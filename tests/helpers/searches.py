@@ -25,5 +25,5 @@ def search_of(
     mirror: RunMirror | None = None,
 ) -> CellSearch:
     work = RemainingWork(plan, run)
-    queue = TrialQueue(work, sizes or Sizes(()), admission or Admission(lambda: [LARGE], most=10_000))
+    queue = TrialQueue(work, sizes or Sizes(()), admission or Admission(lambda: [LARGE], limit=10_000))
     return CellSearch(work, queue, mirror or NoMirror(), Shutdown())

@@ -28,7 +28,7 @@ from trainables.trial import starting_weights
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
+def workdir(tmp_path: Path) -> Path:
     return specs.folder(tmp_path)
 
 
@@ -52,13 +52,13 @@ def test_yaml_never_creates_an_object(tmp_path: Path, tag: str) -> None:
     assert not made.exists()
 
 
-def test_a_tag_in_an_override_is_refused_too(here: Path) -> None:
+def test_a_tag_in_an_override_is_refused_too(workdir: Path) -> None:
     with pytest.raises(SpecError, match="a tag"):
-        specs.plan(here, SPEC, ("train.steps=!!python/name:os.getpid 8",))
+        specs.plan(workdir, SPEC, ("train.steps=!!python/name:os.getpid 8",))
 
 
-def test_a_plain_tag_is_allowed(here: Path) -> None:
-    assert problems(here, SPEC.replace("name: tiny", "name: !!str tiny")) == []
+def test_a_plain_tag_is_allowed(workdir: Path) -> None:
+    assert problems(workdir, SPEC.replace("name: tiny", "name: !!str tiny")) == []
 
 
 def _bomb(levels: int = 30) -> Iterator[str]:
@@ -110,8 +110,8 @@ def test_yaml_that_would_fill_the_memory_is_refused_with_a_message(
         ("trials: 3}", f"trials: 3}}\nresources: {{memory: {'9' * 30}.5TiB}}", "resources.memory"),
     ],
 )
-def test_an_absurd_amount_is_refused_with_its_line(here: Path, old: str, new: str, why: str) -> None:
-    found = problems(here, SPEC.replace(old, new))
+def test_an_absurd_amount_is_refused_with_its_line(workdir: Path, old: str, new: str, why: str) -> None:
+    found = problems(workdir, SPEC.replace(old, new))
     assert any(why in problem and problem.startswith("spec.yaml:") for problem in found), found
 
 
@@ -121,23 +121,23 @@ def _compared(values: int) -> str:
     return SPEC.replace("train: {", f"train: {{{each}, ")
 
 
-def test_a_grid_of_millions_is_counted_and_not_built(here: Path) -> None:
+def test_a_grid_of_millions_is_counted_and_not_built(workdir: Path) -> None:
     started = time.monotonic()
     with pytest.raises(SpecError, match=r"25,920,000 cells; a sweep has at most 1,000"):
-        specs.plan(here, _compared(60))
+        specs.plan(workdir, _compared(60))
     assert time.monotonic() - started < 10
 
 
-def test_ends_and_choices_of_all_cells_are_limited_together(here: Path) -> None:
+def test_ends_and_choices_of_all_cells_are_limited_together(workdir: Path) -> None:
     choices = f"rank: {{choice: {list(range(1, 1_000))}}}"
     text = _compared(3).replace("rank: {choice: [4, 8]}", choices)
     with pytest.raises(SpecError, match="ends and choices to be searched in 162 cells"):
-        specs.plan(here, text)
+        specs.plan(workdir, text)
 
 
-def test_weights_that_would_repeat_rows_without_end_are_refused(here: Path) -> None:
+def test_weights_that_would_repeat_rows_without_end_are_refused(workdir: Path) -> None:
     mixed = "train: [rows.jsonl, rows.jsonl], mix: interleave_over, weights: [1, 1.0e-12]"
-    (problem, *_) = problems(here, SPEC.replace("train: rows.jsonl", mixed))
+    (problem, *_) = problems(workdir, SPEC.replace("train: rows.jsonl", mixed))
     assert "at most 100,000,000" in problem
 
 
@@ -145,20 +145,21 @@ def test_weights_that_would_repeat_rows_without_end_are_refused(here: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["../x", "/tmp/x", "..", ".", "a/b", "a\\b", "x" * 300, "", "a b", "~"])
-def test_a_name_that_could_leave_its_folder_is_refused(here: Path, name: str) -> None:
+def test_a_name_that_could_leave_its_folder_is_refused(workdir: Path, name: str) -> None:
     asked = json.dumps(name)
     assert any(
-        "can't name a run's folder" in p for p in problems(here, SPEC.replace("name: tiny", f"name: {asked}"))
+        "can't name a run's folder" in p
+        for p in problems(workdir, SPEC.replace("name: tiny", f"name: {asked}"))
     )
     for entry in ("{kind: sft}", "{kind: full}"):
         text = SPEC.replace(entry, entry.replace("}", f", name: {asked}}}"))
-        assert any("can't be part of a file's name" in problem for problem in problems(here, text))
+        assert any("can't be part of a file's name" in problem for problem in problems(workdir, text))
 
 
 @pytest.mark.parametrize("leaf", ["model.path", "model.from", "data.train", "data.eval", "data.folder"])
 @pytest.mark.parametrize("path", ["x" * 5_000, "~nobody-of-that-name/x.json"])
-def test_what_cannot_be_a_path_is_a_problem_and_no_crash(here: Path, leaf: str, path: str) -> None:
-    assert any(leaf in problem for problem in problems(here, SPEC, f"{leaf}={path}"))
+def test_what_cannot_be_a_path_is_a_problem_and_no_crash(workdir: Path, leaf: str, path: str) -> None:
+    assert any(leaf in problem for problem in problems(workdir, SPEC, f"{leaf}={path}"))
 
 
 @pytest.mark.parametrize("name", ["../secret.json", "/etc/passwd", "parts/../../secret.json"])
@@ -184,11 +185,11 @@ def test_a_hub_revision_cannot_leave_the_cache(revision: str) -> None:
         HubDataset.parse(f"hf:org/name@{revision}")
 
 
-def test_a_model_index_cannot_name_weights_outside_its_folder(here: Path) -> None:
+def test_a_model_index_cannot_name_weights_outside_its_folder(workdir: Path) -> None:
     index = {"weight_map": {"model.embed_tokens.weight": "../model.safetensors"}}
-    (here / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
+    (workdir / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ModelError, match="outside of the folder"):
-        locate.model_folder(ModelConfig(path=here / "model"))
+        locate.model_folder(ModelConfig(path=workdir / "model"))
 
 
 # Code that comes with models

@@ -32,7 +32,7 @@ SECRETS = {
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
+def workdir(tmp_path: Path) -> Path:
     return specs.folder(tmp_path)
 
 
@@ -94,14 +94,14 @@ def test_the_error_of_a_failed_trial_is_redacted(
 
 
 def test_a_run_folder_keeps_no_credentials_of_the_command_line(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     override = "question=see https://ada:CANARY@host/x?sig=CANARY"
     monkeypatch.setattr("sys.argv", ["paretune", "run", "spec.yaml", "--set", override])
-    run_folder.prepare(specs.plan(here, SPEC, (override,)), here / "run", resume=False)
-    environment = json.loads((here / "run" / "environment.json").read_text())
+    run_folder.prepare(specs.plan(workdir, SPEC, (override,)), workdir / "run", resume=False)
+    environment = json.loads((workdir / "run" / "environment.json").read_text())
     assert environment["overrides"] == [f"question=see https://{HIDDEN}@host/x?sig={HIDDEN}"]
-    assert _holding(here / "run", {"override": "CANARY"}) == []
+    assert _holding(workdir / "run", {"override": "CANARY"}) == []
 
 
 def _holding(place: Path, secrets: dict[str, str]) -> list[tuple[str, str]]:

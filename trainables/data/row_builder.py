@@ -44,7 +44,7 @@ def _preference(parsed: ParsedRow) -> Preference:
     _require_messages(parsed)
     if parsed.chosen is None or parsed.rejected is None:
         raise InvalidRow(
-            "preferences need a chosen and a rejected answer, and these rows have no such columns"
+            "preferences need a chosen and a rejected answer, and these rows have no columns chosen and rejected"
         )
     if parsed.chosen == parsed.rejected:
         raise SkippedRow("its chosen and its rejected answer are the same")

@@ -16,6 +16,8 @@ SYNONYMS = {
     "yam": "yarn",
     "dynatic": "dynamic",
     "ntk": "dynamic",
+    "pt": "pretrain",
+    "rm": "reward",
 }
 
 

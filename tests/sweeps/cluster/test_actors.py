@@ -211,11 +211,11 @@ class Heard:
     """A hub or board that notes what it is told, and says yes."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, tuple[Any, ...]]] = []
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
 
     def __getattr__(self, name: str) -> Any:
         def remote(*given: Any) -> str:
-            self.told.append((name, given))
+            self.calls.append((name, given))
             return "stop"
 
         return SimpleNamespace(remote=remote)
@@ -235,7 +235,7 @@ def test_what_is_validated_between_the_searchs_steps_costs_the_driver_nothing(
     control = worker_loop.HubControl(hub, Heard(), "a", frozenset({2, 4}))
     decisions = [control.report(step, {"objective": 0.5}) for step in range(1, 6)]
     assert decisions == ["continue", "stop", "continue", "stop", "continue"]
-    assert [given[0]["step"] for name, given in hub.told if name == "report"] == [2, 4]
+    assert [given[0]["step"] for name, given in hub.calls if name == "report"] == [2, 4]
 
 
 @pytest.mark.parametrize("attempt", [worker_loop.MAX_ATTEMPTS + 1])

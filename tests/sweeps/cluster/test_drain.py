@@ -91,9 +91,9 @@ def test_aws_says_when_a_spot_machine_goes_to_who_shows_its_token(metadata: Meta
     assert metadata.asked[-1][1]["X-Aws-Ec2-Metadata-Token"] == "token-1"
 
 
-@pytest.mark.parametrize("said", ["", "{}", '{"time": 5}', '{"time": "soon"}', "[]"])
-def test_a_notice_that_names_no_time_is_one_of_two_minutes(said: str) -> None:
-    assert aws_time(said, now=1000.0) == 1120.0
+@pytest.mark.parametrize("printed", ["", "{}", '{"time": 5}', '{"time": "soon"}', "[]"])
+def test_a_notice_that_names_no_time_is_one_of_two_minutes(printed: str) -> None:
+    assert aws_time(printed, now=1000.0) == 1120.0
 
 
 def test_gcp_says_that_a_machine_is_preempted(metadata: Metadata) -> None:

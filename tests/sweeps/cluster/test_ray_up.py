@@ -87,8 +87,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Itera
         cluster = Cluster(*made, folder / "shared")
         (cluster.desk.home / FILE.name).write_text(filled_in(made[1].address, made[2].address))
         cluster.types(token)
-        said = cluster.types(up)
-        until(lambda: cluster.worker.processes("sweeps.cluster.drain"), 90, said)
+        printed = cluster.types(up)
+        until(lambda: cluster.worker.processes("sweeps.cluster.drain"), 90, printed)
         yield cluster
 
 

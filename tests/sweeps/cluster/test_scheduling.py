@@ -98,12 +98,12 @@ def test_what_runs_on_a_node_that_is_to_be_taken_down_saves_itself_and_moves(
         (moved, *_) = training(run, command)
         with cluster.node() as other:
             cluster.drain(one, seconds=45)
-            told = time.monotonic()
+            reported = time.monotonic()
             command.until(lambda: not one.named("ray::RayTrainWorker"), timeout=40)
-            print(f"left after {time.monotonic() - told:.1f} s")
+            print(f"left after {time.monotonic() - reported:.1f} s")
             command.until(lambda: other.named("ray::RayTrainWorker"), timeout=60)
             assert command.wait(400) == 0, command.stderr
-            print(f"all done after {time.monotonic() - told:.1f} s")
+            print(f"all done after {time.monotonic() - reported:.1f} s")
     assert "leaves a node that will be taken down" in (run / "sweep.log").read_text()
     steps = [step for step, _ in lines(run, moved)]
     assert steps == list(range(1, STEPS + 1))  # it was saved where it stood: no step was taken twice

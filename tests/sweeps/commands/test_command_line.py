@@ -20,7 +20,7 @@ from trainables import results
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a good spec, its model and rows; the working directory."""
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(specs.folder(tmp_path))
@@ -32,9 +32,9 @@ def paretune(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
 
 
-def change(here: Path, old: str, new: str) -> None:
+def change(workdir: Path, old: str, new: str) -> None:
     assert old in specs.SPEC
-    (here / "spec.yaml").write_text(specs.SPEC.replace(old, new))
+    (workdir / "spec.yaml").write_text(specs.SPEC.replace(old, new))
 
 
 ERRORS = [
@@ -52,18 +52,18 @@ ERRORS = [
 @pytest.mark.parametrize("command", ["run", "plan", "try"])
 @pytest.mark.parametrize(("old", "new", "message"), ERRORS)
 def test_an_error_in_the_spec_is_shown_with_its_line_and_ends_with_2(
-    here: Path, command: str, old: str, new: str, message: str
+    workdir: Path, command: str, old: str, new: str, message: str
 ) -> None:
-    (here / "empty.jsonl").write_text("")
-    change(here, old, new)
+    (workdir / "empty.jsonl").write_text("")
+    change(workdir, old, new)
     found = paretune(command, "spec.yaml")
     assert found.exit_code == 2
     assert message in found.stderr
     assert "Traceback" not in found.output + found.stderr
-    assert not (here / "runs").exists()
+    assert not (workdir / "runs").exists()
 
 
-def test_an_unknown_spec_lists_the_shipped_ones(here: Path) -> None:
+def test_an_unknown_spec_lists_the_shipped_ones(workdir: Path) -> None:
     found = paretune("run", "metods")
     assert found.exit_code == 2
     for file in SHIPPED.glob("*.yaml"):
@@ -71,8 +71,8 @@ def test_an_unknown_spec_lists_the_shipped_ones(here: Path) -> None:
     assert "Did you mean methods?" in found.stderr or "methods" in found.stderr
 
 
-def test_debug_shows_the_stack_trace_of_an_error_and_ends_with_2_too(here: Path) -> None:
-    change(here, "rank:", "rnak:")
+def test_debug_shows_the_stack_trace_of_an_error_and_ends_with_2_too(workdir: Path) -> None:
+    change(workdir, "rank:", "rnak:")
     try:
         found = paretune("--debug", "run", "spec.yaml")
     finally:
@@ -82,7 +82,7 @@ def test_debug_shows_the_stack_trace_of_an_error_and_ends_with_2_too(here: Path)
     assert "spec.yaml:7" in found.stderr
 
 
-def test_a_bug_keeps_its_stack_trace(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_keeps_its_stack_trace(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: Any, **options: Any) -> Any:
         raise ValueError("a bug")
 
@@ -92,7 +92,7 @@ def test_a_bug_keeps_its_stack_trace(here: Path, monkeypatch: pytest.MonkeyPatch
     assert isinstance(found.exception, ValueError)
 
 
-def test_ctrl_c_while_planning_ends_with_130(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_planning_ends_with_130(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*args: Any, **options: Any) -> Any:
         raise KeyboardInterrupt
 
@@ -100,55 +100,55 @@ def test_ctrl_c_while_planning_ends_with_130(here: Path, monkeypatch: pytest.Mon
     assert paretune("run", "spec.yaml").exit_code == 130
 
 
-def test_a_plan_without_errors_ends_with_0_and_shows_the_cells(here: Path) -> None:
+def test_a_plan_without_errors_ends_with_0_and_shows_the_cells(workdir: Path) -> None:
     found = paretune("plan", "spec.yaml")
     assert found.exit_code == 0
     assert "sft-full" in found.stdout
     assert "sft-lora" in found.stdout
 
 
-def test_a_plan_as_json_is_json_alone_also_with_errors(here: Path) -> None:
+def test_a_plan_as_json_is_json_alone_also_with_errors(workdir: Path) -> None:
     good = json.loads(paretune("plan", "spec.yaml", "--json").stdout)
     assert [cell["cell"] for cell in good["cells"]] == ["sft-full", "sft-lora"]
     assert good["trials"] == 6
     assert good["cells"][0]["predicted_peak_bytes"] is None
-    change(here, "rank:", "rnak:")
+    change(workdir, "rank:", "rnak:")
     found = paretune("plan", "spec.yaml", "--json")
     assert found.exit_code == 2
     (problem,) = json.loads(found.stdout)["problems"]
     assert problem["severity"] == "error"
 
 
-def test_warnings_alone_do_not_make_a_plan_fail(here: Path) -> None:
-    change(here, "{path: model}", "{name: smollm2-135m}")
+def test_warnings_alone_do_not_make_a_plan_fail(workdir: Path) -> None:
+    change(workdir, "{path: model}", "{name: smollm2-135m}")
     found = paretune("plan", "spec.yaml")
     assert found.exit_code == 0
     assert "warning: " in found.stderr
 
 
-def test_an_override_and_the_filters_change_the_plan(here: Path) -> None:
+def test_an_override_and_the_filters_change_the_plan(workdir: Path) -> None:
     found = paretune("plan", "spec.yaml", "--json", "--set", "search.trials=5", "--method", "lora")
     made = json.loads(found.stdout)
     assert [(cell["cell"], cell["trials"]) for cell in made["cells"]] == [("sft-lora", 5)]
 
 
-def test_a_planned_sweep_resumes_from_any_folder(here: Path) -> None:
+def test_a_planned_sweep_resumes_from_any_folder(workdir: Path) -> None:
     spec = read("spec.yaml", ["name=my"])
     sweep = Sweep.plan_spec(spec, RunOptions("some runs"), cli.best_trials)
-    assert sweep.location.folder == here / "some runs" / "my"
-    assert sweep.options.output == str(here / "some runs")
+    assert sweep.location.folder == workdir / "some runs" / "my"
+    assert sweep.options.output == str(workdir / "some runs")
 
 
 def test_online_tracking_without_a_key_is_refused_before_anything_is_written(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.setenv("HOME", str(workdir))
     found = paretune("run", "spec.yaml", "--set", "tracking.wandb=online")
     assert found.exit_code == 2
     assert "tracking.wandb: online is impossible: no API key" in found.stderr
-    assert not (here / "runs").exists()
+    assert not (workdir / "runs").exists()
 
 
 def test_try_runs_one_trial_in_this_process_and_writes_its_record(
@@ -234,20 +234,20 @@ def test_a_report_does_not_replace_other_files(two_runs: tuple[Path, Path], tmp_
 
 def test_the_doctor_prints_json() -> None:
     found = paretune("doctor", "--json")
-    said = json.loads(found.stdout)
-    assert said["works"] is (found.exit_code == 0)
-    assert "Packages" in said["topics"]
+    printed = json.loads(found.stdout)
+    assert printed["works"] is (found.exit_code == 0)
+    assert "Packages" in printed["topics"]
 
 
 @pytest.mark.parametrize("command", [("run", "spec.yaml"), ("doctor",)])
 def test_a_cluster_that_cannot_be_reached_is_a_message_and_ends_with_2(
-    here: Path, command: tuple[str, ...]
+    workdir: Path, command: tuple[str, ...]
 ) -> None:
     found = paretune(*command, "--address", "127.0.0.1:9")
     assert found.exit_code == 2
     assert found.stderr.startswith("--address: can't join the cluster 127.0.0.1:9: ")
     assert len(found.stderr.splitlines()) == 1
-    assert not (here / "runs").exists()
+    assert not (workdir / "runs").exists()
 
 
 def test_an_unknown_command_ends_with_2() -> None:

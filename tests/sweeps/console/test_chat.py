@@ -76,7 +76,7 @@ def test_params_are_shown_and_changed(loaded: LoadedModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "expected"),
     [
         ("temprature=1", "did you mean temperature"),
         ("temperature", "give NAME=VALUE"),
@@ -84,8 +84,8 @@ def test_params_are_shown_and_changed(loaded: LoadedModel) -> None:
         ("top_p=2", "top_p is 2; it must be between"),
     ],
 )
-def test_wrong_params_say_why(setting: str, said: str) -> None:
-    with pytest.raises(WrongCommand, match=f"(?i){said}"):
+def test_wrong_params_say_why(setting: str, expected: str) -> None:
+    with pytest.raises(WrongCommand, match=f"(?i){expected}"):
         with_settings(SHORT, [setting])
 
 
@@ -117,7 +117,7 @@ def test_a_reward_model_cannot_be_chatted_with(tmp_path: Path, tiny_model: Path)
 
 def test_lines_from_a_pipe_are_answered_without_a_terminal(tmp_path: Path, tiny_model: Path) -> None:
     run = make_run(tmp_path, tiny_model, (None, "lora"))
-    said = subprocess.run(
+    completed = subprocess.run(
         [
             sys.executable,
             "-m",
@@ -134,9 +134,9 @@ def test_lines_from_a_pipe_are_answered_without_a_terminal(tmp_path: Path, tiny_
         timeout=120,
         env=user_environment(),
     )
-    assert said.returncode == 0, said.stderr
-    assert said.stdout.count(f"{run}:sft-base: ") == said.stdout.count(f"{run}:sft-lora: ") == 2
-    assert said.stderr.strip().startswith("max_new_tokens=4")  # and no library is heard
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout.count(f"{run}:sft-base: ") == completed.stdout.count(f"{run}:sft-lora: ") == 2
+    assert completed.stderr.strip().startswith("max_new_tokens=4")  # and no library is heard
 
 
 def test_in_a_terminal_several_answer_side_by_side_and_the_keys_do_what_they_do_in_a_shell(
@@ -175,15 +175,15 @@ def test_ctrl_c_ends_an_answer_and_then_the_chat(tmp_path: Path, tiny_model: Pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["nothing/here"], "give RUN, RUN:CELL, RUN:TRIAL"),
         (["{model}", "--top-p", "3"], "top_p is 3"),
     ],
 )
-def test_a_mistake_ends_with_2_and_a_sentence(arguments: list[str], said: str, tiny_model: Path) -> None:
+def test_a_mistake_ends_with_2_and_a_sentence(arguments: list[str], expected: str, tiny_model: Path) -> None:
     command = [sys.executable, "-m", "sweeps.cli", "chat", *(a.format(model=tiny_model) for a in arguments)]
     found = subprocess.run(command, input="", capture_output=True, text=True, timeout=120)
     assert found.returncode == 2
-    assert said in found.stderr
+    assert expected in found.stderr
     assert "Traceback" not in found.stderr

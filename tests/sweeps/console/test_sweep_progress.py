@@ -60,15 +60,15 @@ def test_without_a_terminal_each_trial_is_announced_once_in_one_line(
     refresh(progress)
     ends(run, 2, "sft-lora", status="interrupted")
     progress.end()
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2
-    assert said[0].endswith(f"tiny: 7 trials in 2 cells, 2 at a time, in {run}")
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 2
+    assert printed[0].endswith(f"tiny: 7 trials in 2 cells, 2 at a time, in {run}")
     assert (
         f"sft-full {one.trial_id} done: {one.quality_name} 0.750, peak 0.50 GiB, 100 tokens/s  (1 of 7"
-        in said[1]
+        in printed[1]
     )
-    assert " left)" in said[1]
-    assert (run / "sweep.log").read_text().splitlines() == said
+    assert " left)" in printed[1]
+    assert (run / "sweep.log").read_text().splitlines() == printed
 
 
 def test_trials_that_finished_before_count_and_are_not_announced(
@@ -79,10 +79,10 @@ def test_trials_that_finished_before_count_and_are_not_announced(
     progress.begin(plan(tmp_path), run, slots=1)
     ends(run, 2, "sft-full")
     refresh(progress)
-    said = capsys.readouterr().err
-    assert "1 of them have finished already" in said
-    assert before.trial_id not in said
-    assert "(2 of 7" in said
+    printed = capsys.readouterr().err
+    assert "1 of them have finished already" in printed
+    assert before.trial_id not in printed
+    assert "(2 of 7" in printed
 
 
 def test_on_a_terminal_a_table_shows_cells_counts_best_memory_and_time_left(
@@ -118,11 +118,11 @@ def test_on_a_terminal_a_table_shows_cells_counts_best_memory_and_time_left(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "printed"),
     [(0, "0 s"), (59.6, "1 min 0 s"), (75, "1 min 15 s"), (3600, "1 h 0 min"), (7500, "2 h 5 min")],
 )
-def test_durations_are_shown_in_the_two_largest_units(seconds: float, said: str) -> None:
-    assert clock(seconds) == said
+def test_durations_are_shown_in_the_two_largest_units(seconds: float, printed: str) -> None:
+    assert clock(seconds) == printed
 
 
 def test_a_failed_trials_line_says_why() -> None:
@@ -183,9 +183,9 @@ def test_the_table_on_the_screen_is_updated(seen: tuple[Terminal, Path]) -> None
 @pytest.mark.sweep
 def test_a_user_at_a_terminal_is_not_asked_for_a_key(seen: tuple[Terminal, Path]) -> None:
     terminal, run = seen
-    said = [line for line in terminal.lines() if "W&B" in line]
-    assert len(said) == 1
-    assert "W&B: offline, no API key" in said[0]
+    printed = [line for line in terminal.lines() if "W&B" in line]
+    assert len(printed) == 1
+    assert "W&B: offline, no API key" in printed[0]
     assert "wandb.ai/authorize" not in terminal.screen
     assert list((run / "wandb").glob("offline-run-*"))
 

@@ -104,9 +104,9 @@ def test_a_node_without_paretune_is_a_finding_and_no_stack_trace(
     with cluster.node(**cluster.packages("paretune", paretune=False)):
         command = cluster.paretune("run", spec, "--output", tmp_path / "runs")
     assert command.process.returncode == 2, command.stderr
-    (said,) = command.stderr.strip().splitlines()
-    assert "examination: Paretune doesn't run there: " in said
-    assert "No module named 'sweeps'" in said
+    (message,) = command.stderr.strip().splitlines()
+    assert "examination: Paretune doesn't run there: " in message
+    assert "No module named 'sweeps'" in message
 
 
 def test_what_a_spec_names_and_a_node_lacks_is_refused_before_anything_is_written(
@@ -115,9 +115,9 @@ def test_what_a_spec_names_and_a_node_lacks_is_refused_before_anything_is_writte
     with cluster.node(**cluster.packages("hqq")):
         command = cluster.paretune("run", spec, "--output", tmp_path / "runs")
     assert command.process.returncode == 2, command.stderr
-    (said,) = command.stderr.strip().splitlines()
-    found = re.fullmatch(r"(.*:\d+ .*): hqq doesn't work on (\S+) \((.*), .*\): (.*)", said)
-    assert found is not None, said
+    (message,) = command.stderr.strip().splitlines()
+    found = re.fullmatch(r"(.*:\d+ .*): hqq doesn't work on (\S+) \((.*), .*\): (.*)", message)
+    assert found is not None, message
     place, host, ip, advice = found.groups()
     assert place == f"{spec}:6 methods[0].model.quantization.hqq"
     assert (host, advice) == (socket.gethostname(), "needs `pip install 'paretune[hqq]'`")
@@ -135,8 +135,8 @@ def test_a_node_that_does_not_share_the_run_folder_is_named_with_what_to_do(
         command = cluster.paretune("doctor", "--json", "--output", tmp_path)
     assert command.process.returncode == 1
     broken, _ = nodes(examined(command))
-    said = (
+    message = (
         f"{tmp_path} there is not the driver's; mount shared storage there, or give --output a path that all"
     )
-    assert said in detail(broken, "Cluster", "shared run folder")
+    assert message in detail(broken, "Cluster", "shared run folder")
     assert list(tmp_path.iterdir()) == []

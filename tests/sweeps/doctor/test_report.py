@@ -253,20 +253,20 @@ def test_gpus_that_the_driver_lists_and_torch_cannot_use_are_reported(
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "message"),
     [
         ("echo 'no devices were found'; exit 9", "fails: no devices were found"),
         ("sleep 60", "does not answer"),
     ],
 )
 def test_a_broken_driver_is_reported_and_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
 ) -> None:
     nvidia_smi(tmp_path, monkeypatch, script)
     monkeypatch.setattr(machine, "DRIVER_SECONDS", 0.5)
     (found,) = machine.nvidia_driver()
     assert not found.works
-    assert said in found.detail
+    assert message in found.detail
 
 
 def test_without_a_driver_none_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,17 +404,19 @@ def test_another_size_of_the_error_of_a_quantizer_is_no_difference() -> None:
 
 
 def test_the_json_of_a_cluster_contains_every_node_with_its_report() -> None:
-    told = json.loads(cluster_report(member("a", [PYTHON, TRL]), member("b", [PYTHON, MISSING])).to_json())
-    assert told["works"] is False
-    assert [(node["node"], node["works"]) for node in told["nodes"]] == [("a", True), ("b", False)]
-    assert told["nodes"][1]["topics"]["Packages"][1]["detail"] == MISSING.detail
-    assert told["driver"]["works"] is True
+    reported = json.loads(
+        cluster_report(member("a", [PYTHON, TRL]), member("b", [PYTHON, MISSING])).to_json()
+    )
+    assert reported["works"] is False
+    assert [(node["node"], node["works"]) for node in reported["nodes"]] == [("a", True), ("b", False)]
+    assert reported["nodes"][1]["topics"]["Packages"][1]["detail"] == MISSING.detail
+    assert reported["driver"]["works"] is True
 
 
 def test_nodes_are_named_in_few_words() -> None:
     names = tuple("abcdefgh")
-    said = [Finding("T", WORKS, names[:n], names).where() for n in (1, 3, 4, 7, 8)]
-    assert said == ["a", "a, b, c", "a, b and 2 more", "all but h", "all nodes"]
+    message = [Finding("T", WORKS, names[:n], names).where() for n in (1, 3, 4, 7, 8)]
+    assert message == ["a", "a, b, c", "a, b and 2 more", "all but h", "all nodes"]
 
 
 def test_a_report_can_be_read_from_its_json() -> None:

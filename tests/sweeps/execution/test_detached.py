@@ -46,7 +46,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with a spec that can be planned."""
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(specs.folder(tmp_path))
@@ -54,7 +54,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def said(*arguments: str | Path, code: int = 0) -> str:
+def command_output(*arguments: str | Path, code: int = 0) -> str:
     done = CliRunner().invoke(app, list(map(str, arguments)))
     assert done.exit_code == code, done.output
     return done.output
@@ -88,56 +88,56 @@ def driver(run: Path) -> psutil.Process:
 # What is wrong is said at once
 
 
-def test_an_error_of_the_spec_is_shown_in_the_foreground_and_nothing_is_written(here: Path) -> None:
-    (here / "spec.yaml").write_text(specs.SPEC.replace("rank:", "rnak:"))
-    assert "spec.yaml:7 methods[1].rnak: " in said("run", "spec.yaml", "--detach", code=2)
-    assert not (here / "runs").exists()
+def test_an_error_of_the_spec_is_shown_in_the_foreground_and_nothing_is_written(workdir: Path) -> None:
+    (workdir / "spec.yaml").write_text(specs.SPEC.replace("rank:", "rnak:"))
+    assert "spec.yaml:7 methods[1].rnak: " in command_output("run", "spec.yaml", "--detach", code=2)
+    assert not (workdir / "runs").exists()
 
 
-def test_a_run_that_somebody_holds_is_not_begun_a_second_time(here: Path) -> None:
-    with lock.held(here / "runs" / "tiny"):
-        assert "another run holds it: process " in said("run", "spec.yaml", "--detach", code=2)
+def test_a_run_that_somebody_holds_is_not_begun_a_second_time(workdir: Path) -> None:
+    with lock.held(workdir / "runs" / "tiny"):
+        assert "another run holds it: process " in command_output("run", "spec.yaml", "--detach", code=2)
 
 
-def test_a_run_that_exists_names_resume_and_one_of_another_spec_is_refused(here: Path) -> None:
-    (here / "runs" / "tiny").mkdir(parents=True)
-    (here / "runs" / "tiny" / "environment.json").write_text('{"plan": {"fingerprint": "another"}}')
-    assert "--resume" in said("run", "spec.yaml", "--detach", code=2)
-    assert "the spec is not the one" in said("run", "spec.yaml", "--detach", "--resume", code=2)
+def test_a_run_that_exists_names_resume_and_one_of_another_spec_is_refused(workdir: Path) -> None:
+    (workdir / "runs" / "tiny").mkdir(parents=True)
+    (workdir / "runs" / "tiny" / "environment.json").write_text('{"plan": {"fingerprint": "another"}}')
+    assert "--resume" in command_output("run", "spec.yaml", "--detach", code=2)
+    assert "the spec is not the one" in command_output("run", "spec.yaml", "--detach", "--resume", code=2)
 
 
-def orders(here: Path, **changes: Any) -> RunRequest:
-    given: dict[str, Any] = {"file": here / "spec.yaml", "text": specs.SPEC, "sets": ()}
+def orders(workdir: Path, **changes: Any) -> RunRequest:
+    given: dict[str, Any] = {"file": workdir / "spec.yaml", "text": specs.SPEC, "sets": ()}
     given |= {"options": RunOptions("runs"), "command": (), "environment": {}}
     return RunRequest(**given | changes)
 
 
-def test_a_driver_that_ends_before_it_has_the_run_gives_its_words_and_its_code(here: Path) -> None:
-    broken = orders(here, text=specs.SPEC.replace("rank:", "rnak:"))
+def test_a_driver_that_ends_before_it_has_the_run_gives_its_words_and_its_code(workdir: Path) -> None:
+    broken = orders(workdir, text=specs.SPEC.replace("rank:", "rnak:"))
     with pytest.raises(DriverNotStarted, match=r"spec.yaml:7 methods\[1\].rnak: ") as error:
-        start.start_driver(here / "run", broken)
+        start.start_driver(workdir / "run", broken)
     assert error.value.code == 2
-    assert {path.name for path in (here / "run").iterdir()} == {LOG}
-    assert said("logs", here / "run").splitlines()[-1] == "ended with code 2"
+    assert {path.name for path in (workdir / "run").iterdir()} == {LOG}
+    assert command_output("logs", workdir / "run").splitlines()[-1] == "ended with code 2"
 
 
 # What it is asked for
 
 
-def test_orders_are_for_their_owner_alone_and_come_back_as_they_were(here: Path) -> None:
-    made = orders(here, sets=("search.trials=2",), environment={"WANDB_API_KEY": SECRET})
-    path = made.write(here / "run")
+def test_orders_are_for_their_owner_alone_and_come_back_as_they_were(workdir: Path) -> None:
+    made = orders(workdir, sets=("search.trials=2",), environment={"WANDB_API_KEY": SECRET})
+    path = made.write(workdir / "run")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert RunRequest.read(path) == made
 
 
-def test_a_spec_that_changes_after_it_was_asked_for_changes_nothing(here: Path) -> None:
+def test_a_spec_that_changes_after_it_was_asked_for_changes_nothing(workdir: Path) -> None:
     from sweeps.planning.plan import make
 
-    asked = orders(here, sets=("search.trials=2",))
+    asked = orders(workdir, sets=("search.trials=2",))
     before = make(asked.spec())
     assert not before.errors  # relative paths are found, though the text is not read from there
-    (here / "spec.yaml").unlink()
+    (workdir / "spec.yaml").unlink()
     assert make(asked.spec()).fingerprint() == before.fingerprint()
     assert [cell.trials for cell in before.cells] == [2, 2]
 
@@ -148,11 +148,11 @@ def test_only_what_is_ones_own_goes_along_to_another_machine() -> None:
 
 
 def test_a_driver_is_as_if_it_had_been_started_by_what_was_typed(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["paretune", "drive", "orders"])
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    orders(here, command=("run", "spec.yaml"), environment={"WANDB_API_KEY": SECRET}).apply_to_process()
+    orders(workdir, command=("run", "spec.yaml"), environment={"WANDB_API_KEY": SECRET}).apply_to_process()
     assert sys.argv == ["paretune", "run", "spec.yaml"]
     assert os.environ.pop("WANDB_API_KEY") == SECRET
 
@@ -160,8 +160,8 @@ def test_a_driver_is_as_if_it_had_been_started_by_what_was_typed(
 def test_a_log_shows_the_sweeps_lines_once_and_then_what_else_the_driver_printed(tmp_path: Path) -> None:
     (tmp_path / "sweep.log").write_text("10:00:00 tiny: 4 trials\nray: one\n")
     (tmp_path / LOG).write_text("warning: x\n10:00:00 tiny: 4 trials\nTraceback\nended with code 1\n")
-    told = ["10:00:00 tiny: 4 trials", "ray: one", "warning: x", "Traceback", "ended with code 1"]
-    assert list(status.log(tmp_path, None)) == told
+    reported = ["10:00:00 tiny: 4 trials", "ray: one", "warning: x", "Traceback", "ended with code 1"]
+    assert list(status.log_lines(tmp_path, None)) == reported
 
 
 # On this machine
@@ -204,7 +204,7 @@ def test_a_detached_sweep_outlives_its_terminal_and_the_shell_in_it(
     assert f"tiny runs as process {mine.pid} on " in text
     assert all(f"paretune {command} {run}" in text for command in ("status", "logs", "stop"))
     assert (os.getsid(mine.pid), mine.terminal()) == (mine.pid, None)
-    assert "running: process " in said("status", run)
+    assert "running: process " in command_output("status", run)
     assert mine.environ()["WANDB_API_KEY"] == SECRET
     assert not [word for word in shown(mine) if SECRET in word]
     assert ended(run) == 0
@@ -242,7 +242,7 @@ def goes_on_after_kill_and_stop(run: Path, begin: Callable[..., Command]) -> Non
     assert second.process.returncode == 0, second.stderr
     known = len(finished(run))
     until(lambda: len(finished(run)) > known, 120, lambda: log(run))
-    assert said("stop", run).startswith("stopped; ")
+    assert command_output("stop", run).startswith("stopped; ")
     assert ended(run) == 130
     third = begin("--resume")
     assert third.process.returncode == 0, third.stderr

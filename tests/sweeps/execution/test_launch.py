@@ -10,6 +10,7 @@ import pytest
 
 from sweeps.execution import launch
 from sweeps.runs.mirror import NoMirror
+from sweeps.search.shutdown import Shutdown
 from trainables.storage.url_store import StorageError
 
 
@@ -39,10 +40,10 @@ class Mirror(NoMirror):
 
 class Progress:
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def log(self, text: str) -> None:
-        self.said.append(text)
+        self.messages.append(text)
 
 
 def full_disk() -> OSError:
@@ -59,7 +60,7 @@ def sweep(first: Driver, later: list[Driver], run: Path) -> tuple[Mirror, Progre
 def test_a_sweep_that_ends_well_is_not_begun_again(tmp_path: Path) -> None:
     driver = Driver(None, None)
     mirror, progress = sweep(driver, [], tmp_path)
-    assert (driver.sweeps, mirror.restarts, progress.said) == (1, 0, [])
+    assert (driver.sweeps, mirror.restarts, progress.messages) == (1, 0, [])
 
 
 def test_nothing_is_swept_where_no_work_is_left(tmp_path: Path) -> None:
@@ -74,8 +75,8 @@ def test_after_an_outage_a_new_driver_continues_with_what_the_run_is_by_then(tmp
     mirror, progress = sweep(drivers[0], drivers[1:], tmp_path)
     assert [driver.sweeps for driver in drivers] == [1, 1, 1]
     assert mirror.restarts == 2
-    assert len(progress.said) == 2
-    assert "No space left on device" in progress.said[0]
+    assert len(progress.messages) == 2
+    assert "No space left on device" in progress.messages[0]
     assert not (tmp_path / ".ray").exists()
 
 
@@ -86,3 +87,28 @@ def test_what_is_no_outage_of_the_run_folder_ends_the_sweep(tmp_path: Path, erro
     """Nor is a store at a URL: its outages are waited for where they happen."""
     with pytest.raises(type(error)):
         sweep(Driver(error), [], tmp_path)
+
+
+def test_a_driver_after_an_outage_is_not_ending_as_the_one_before_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mirror of a run at a URL ends its driver, as Ctrl-C does, when this machine's disk is full."""
+    begun_ending: list[bool] = []
+
+    class EndedByMirror:
+        def __init__(self, *arguments: Any) -> None:
+            self.shutdown: Shutdown = arguments[5]
+
+        def work_left(self) -> bool:
+            return True
+
+        def sweep(self) -> None:
+            begun_ending.append(self.shutdown.requested)
+            if len(begun_ending) == 1:
+                self.shutdown.request()
+                raise full_disk()
+
+    monkeypatch.setattr("sweeps.execution.sweep_driver.SweepDriver", EndedByMirror)
+    monkeypatch.setattr(launch, "_write_results", lambda *arguments: None)
+    launch.run(None, tmp_path, None, Progress(), Mirror())  # type: ignore[arg-type]
+    assert begun_ending == [False, False]

@@ -74,98 +74,102 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
+def workdir(tmp_path: Path) -> Path:
     return specs.folder(tmp_path)
 
 
-def planned(here: Path, *sets: str) -> Plan:
-    made = specs.plan(here, sets=sets, local=False)
+def planned(workdir: Path, *sets: str) -> Plan:
+    made = specs.plan(workdir, sets=sets, local=False)
     assert made.errors == ()
     return made
 
 
-def problems(here: Path, *sets: str) -> list[str]:
-    found = preflight.problems(planned(here, *sets), here / "runs", "auto")
+def problems(workdir: Path, *sets: str) -> list[str]:
+    found = preflight.problems(planned(workdir, *sets), workdir / "runs", "auto")
     kinds = {True: "", False: "warning: "}
-    return [f"{kinds[each.error]}{each}".replace(f"{here}/", "") for each in found]
+    return [f"{kinds[each.error]}{each}".replace(f"{workdir}/", "") for each in found]
 
 
-def test_a_driver_without_gpus_does_not_refuse_what_its_nodes_can_do(here: Path, nodes: Cluster) -> None:
+def test_a_driver_without_gpus_does_not_refuse_what_its_nodes_can_do(workdir: Path, nodes: Cluster) -> None:
     nodes.add("head", cpus=0).add("gpu-1", gpus=1).add("gpu-2", gpus=4)
-    assert any("flash_attention_2 doesn't work on this machine" in problem for problem in asked_here(here))
-    assert problems(here, *GPU_TRIALS) == []
+    assert any("flash_attention_2 doesn't work on this machine" in problem for problem in asked_here(workdir))
+    assert problems(workdir, *GPU_TRIALS) == []
     assert nodes.asked == {name: ["bf16", "flash_attention_2"] for name in ("gpu-1", "gpu-2")}
 
 
-def asked_here(here: Path) -> list[str]:
-    return specs.problems(here, specs.SPEC, *GPU_TRIALS)
+def asked_here(workdir: Path) -> list[str]:
+    return specs.problems(workdir, specs.SPEC, *GPU_TRIALS)
 
 
 def test_what_is_missing_on_a_node_is_reported_with_the_line_that_requests_it(
-    here: Path, nodes: Cluster
+    workdir: Path, nodes: Cluster
 ) -> None:
     nodes.add("gpu-1", gpus=1).add("gpu-2", gpus=1)
     lacks = Capability("flash_attention_2", False, "needs `pip install flash-attn`", needed=False)
     nodes.can["gpu-2"] = {"flash_attention_2": lacks}
-    said = (
+    message = (
         "model.attention: flash_attention_2 doesn't work on gpu-2 (10.0.0.7): needs `pip install flash-attn`"
     )
-    assert problems(here, *GPU_TRIALS) == [f"--set {said}"]
+    assert problems(workdir, *GPU_TRIALS) == [f"--set {message}"]
     with pytest.raises(SpecError, match="gpu-2"):
-        preflight.refuse(planned(here, *GPU_TRIALS), here / "runs", "auto")
+        preflight.refuse(planned(workdir, *GPU_TRIALS), workdir / "runs", "auto")
 
 
-def test_a_cluster_that_answers_without_a_token_is_warned_of_in_one_line(here: Path, nodes: Cluster) -> None:
+def test_a_cluster_that_answers_without_a_token_is_warned_of_in_one_line(
+    workdir: Path, nodes: Cluster
+) -> None:
     nodes.add("a").answers_anyone = True
-    (said,) = problems(here)
-    assert said.startswith(
+    (message,) = problems(workdir)
+    assert message.startswith(
         "warning: --address: the cluster requires no token, so everyone who can reach its ports"
     )
 
 
-def test_nodes_that_no_worker_fits_on_are_not_asked(here: Path, nodes: Cluster) -> None:
+def test_nodes_that_no_worker_fits_on_are_not_asked(workdir: Path, nodes: Cluster) -> None:
     nodes.add("small", cpus=2).add("large", cpus=8)
-    assert problems(here, "resources.cpus=4") == []
+    assert problems(workdir, "resources.cpus=4") == []
     assert list(nodes.asked) == ["large"]
 
 
-def test_where_no_node_is_large_enough_yet_the_sweep_may_wait_and_says_so(here: Path, nodes: Cluster) -> None:
+def test_where_no_node_is_large_enough_yet_the_sweep_may_wait_and_says_so(
+    workdir: Path, nodes: Cluster
+) -> None:
     nodes.add("head", cpus=4)
-    (said,) = problems(here, "resources.gpus=2")
-    assert said.startswith("warning: --set resources.gpus resources: a worker needs 1 CPUs and 2 GPUs")
+    (message,) = problems(workdir, "resources.gpus=2")
+    assert message.startswith("warning: --set resources.gpus resources: a worker needs 1 CPUs and 2 GPUs")
 
 
 @pytest.mark.parametrize("name", ["python", "ray"])
-def test_another_python_or_ray_than_the_drivers_is_refused(here: Path, nodes: Cluster, name: str) -> None:
+def test_another_python_or_ray_than_the_drivers_is_refused(workdir: Path, nodes: Cluster, name: str) -> None:
     nodes.add("a").add("b", **{name: "3.0.1"})
-    (said,) = problems(here)
-    assert said.startswith(
+    (message,) = problems(workdir)
+    assert message.startswith(
         f"--address: b (10.0.0.7): {name} 3.0.1, and the driver has {VERSIONS[name]}; a sweep"
     )
 
 
 def test_another_release_of_what_trains_is_a_warning_and_another_build_is_none(
-    here: Path, nodes: Cluster
+    workdir: Path, nodes: Cluster
 ) -> None:
     nodes.add("a", torch="2.13.1").add("b", torch="2.13.0+cu130")
-    (said,) = problems(here)
-    assert said.startswith("warning: --address: a (10.0.0.7): torch 2.13.1, and the driver has 2.13.0+cpu")
+    (message,) = problems(workdir)
+    assert message.startswith("warning: --address: a (10.0.0.7): torch 2.13.1, and the driver has 2.13.0+cpu")
 
 
 def test_a_node_that_does_not_share_the_run_folder_is_refused_also_if_it_only_holds_slots(
-    here: Path, nodes: Cluster
+    workdir: Path, nodes: Cluster
 ) -> None:
     nodes.add("head", cpus=0).add("a")
     nodes.storage["head"] = Capability("shared run folder", False, "not the driver's; mount shared storage")
-    assert problems(here) == [
+    assert problems(workdir) == [
         "--address: head (10.0.0.7): shared run folder: not the driver's; mount shared storage"
     ]
 
 
 def test_a_cluster_without_resources_for_slots_is_refused_with_how_to_start_ray(
-    here: Path, nodes: Cluster
+    workdir: Path, nodes: Cluster
 ) -> None:
     nodes.add("a", slots=0)
-    (said,) = problems(here)
-    assert said.startswith("--address: a (10.0.0.7): slots: none for trial drivers: ray start")
-    assert "--resources='{\"trial_driver\": 64}'" in said
+    (message,) = problems(workdir)
+    assert message.startswith("--address: a (10.0.0.7): slots: none for trial drivers: ray start")
+    assert "--resources='{\"trial_driver\": 64}'" in message

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.helpers.clusters import Cluster, Machine
-from tests.helpers.faults import cells, held, told
+from tests.helpers.faults import cells, held, study_results
 from tests.helpers.sweeps import SPEC, Home, finished, write_spec
 
 pytestmark = [pytest.mark.sweep, pytest.mark.slow]
@@ -89,4 +89,6 @@ def test_a_sweep_whose_parts_are_killed_all_the_time_comes_to_the_same_end(
     assert sum(killed.values()) > 10
     assert len(table(run)) == 2 * TRIALS + 1
     assert table(run) == table(peace)
-    assert [told(run, cell) for cell in cells(run)] == [told(peace, cell) for cell in cells(peace)]
+    assert [study_results(run, cell) for cell in cells(run)] == [
+        study_results(peace, cell) for cell in cells(peace)
+    ]

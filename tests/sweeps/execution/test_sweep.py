@@ -164,16 +164,16 @@ def test_the_reports_path_is_all_that_is_printed_and_it_is_there(undisturbed: Sw
 
 
 def test_every_event_is_a_line_and_the_same_lines_are_in_the_log(undisturbed: Sweep) -> None:
-    said = undisturbed.command.stderr
-    assert "\x1b" not in said
-    assert "7 trials in 2 cells" in said
-    assert "7 of 7" in said
+    printed = undisturbed.command.stderr
+    assert "\x1b" not in printed
+    assert "7 trials in 2 cells" in printed
+    assert "7 of 7" in printed
     for trial_id in finished(undisturbed.run):
-        assert said.count(f" {trial_id} done: ") == 1
-    noise = [line for line in said.splitlines() if line[:8].count(":") != 2]
+        assert printed.count(f" {trial_id} done: ") == 1
+    noise = [line for line in printed.splitlines() if line[:8].count(":") != 2]
     assert noise == []
     log = (undisturbed.run / "sweep.log").read_text()
-    assert all(line in log for line in said.splitlines() if " done: " in line)
+    assert all(line in log for line in printed.splitlines() if " done: " in line)
 
 
 def test_the_run_folder_holds_what_the_contract_names_and_nothing_else(undisturbed: Sweep) -> None:
@@ -328,16 +328,16 @@ def test_every_trial_is_one_wandb_run_of_its_own(undisturbed: Sweep) -> None:
     trials = {key.partition("-")[2]: run for key, run in found.items() if not key.endswith("summary")}
     assert trials.keys() == finished(undisturbed.run).keys()
     for trial_id, record in finished(undisturbed.run).items():
-        told = trials[trial_id]
-        assert told.job_type == record.cell
-        assert told.config.items() >= record.config.items()
-        assert told.exit_code == 0
-        assert told.summary["quality"] == record.quality
-        assert told.summary["peak_load_bytes"] == record.peak_load_bytes
+        reported = trials[trial_id]
+        assert reported.job_type == record.cell
+        assert reported.config.items() >= record.config.items()
+        assert reported.exit_code == 0
+        assert reported.summary["quality"] == record.quality
+        assert reported.summary["peak_load_bytes"] == record.peak_load_bytes
         if record.role == "search":
-            assert told.summary["peak_train_bytes"] == record.peak_train_bytes
+            assert reported.summary["peak_train_bytes"] == record.peak_train_bytes
             for name in ("train_loss", "objective"):
-                steps = {step: values[name] for step, values in told.history.items() if name in values}
+                steps = {step: values[name] for step, values in reported.history.items() if name in values}
                 assert steps == dict(lines(undisturbed.run, trial_id, name))
 
 
@@ -374,10 +374,10 @@ class Life:
     seconds: dict[str, float] = field(default_factory=dict)
     training: dict[str, list[str]] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
-    said: dict[str, str] = field(default_factory=dict)
+    printed: dict[str, str] = field(default_factory=dict)
     commands: dict[str, Command] = field(default_factory=dict)
     left: dict[str, dict[str, Left]] = field(default_factory=dict)  # the trials in training at its end
-    told: dict[str, str] = field(default_factory=dict)  # by status and stop
+    reported: dict[str, str] = field(default_factory=dict)  # by status and stop
 
 
 def from_outside(command: str, run: Path, code: int = 0) -> str:
@@ -396,7 +396,7 @@ def life(new: Any) -> Life:
         lived.seconds[name] = seconds
         lived.commands[name] = command
         lived.codes[name] = command.process.returncode
-        lived.said[name] = command.stderr + command.stdout
+        lived.printed[name] = command.stderr + command.stdout
         lived.before[name] = {key: record.ended_at for key, record in finished(sweep.run).items()}
         lived.left[name] = {
             trial_id: Left(newest(sweep.run, trial_id), points[-1][0], len(points))
@@ -408,7 +408,7 @@ def life(new: Any) -> Life:
         """What is refused before anything starts needs no process of its own."""
         asked = ["run", str(sweep.spec), "--output", str(sweep.run.parent), *options]
         done = CliRunner(env=sweep.home.environment()).invoke(app, asked)
-        lived.codes[name], lived.said[name] = done.exit_code, done.output
+        lived.codes[name], lived.printed[name] = done.exit_code, done.output
 
     def training(name: str, command: Command, trials: int) -> None:
         """Waits until so many trials are done and another is in training."""
@@ -434,11 +434,11 @@ def life(new: Any) -> Life:
 
     command = sweep.start("--resume")
     training("stopped", command, 4)
-    lived.told["running"] = from_outside("status", sweep.run)
-    lived.told["stop"] = from_outside("stop", sweep.run)
+    lived.reported["running"] = from_outside("status", sweep.run)
+    lived.reported["stop"] = from_outside("stop", sweep.run)
     command.wait(60)
     chapter("stopped", command, 0)
-    lived.told["stopped"] = from_outside("status", sweep.run)
+    lived.reported["stopped"] = from_outside("status", sweep.run)
 
     command = sweep.start("--resume")
     training("ended", command, 5)
@@ -450,8 +450,8 @@ def life(new: Any) -> Life:
     chapter("grown", (command := sweep.carry_out(*grown)), command.seconds)
     (sweep.run / "report" / "index.html").unlink()
     chapter("nothing left", (command := sweep.carry_out(*grown)), command.seconds)
-    lived.told["finished"] = from_outside("status", sweep.run)
-    lived.told["nobody"] = from_outside("stop", sweep.run, code=2)
+    lived.reported["finished"] = from_outside("status", sweep.run)
+    lived.reported["nobody"] = from_outside("stop", sweep.run, code=2)
     print({name: round(seconds, 1) for name, seconds in lived.seconds.items()})
     return lived
 
@@ -463,12 +463,12 @@ def newest(run: Path, trial_id: str) -> int:
 
 def test_a_run_that_another_process_holds_is_refused_and_says_who(life: Life) -> None:
     assert life.codes["held"] == 2
-    assert f"process {life.sweep.commands[0].process.pid} on " in life.said["held"]
+    assert f"process {life.sweep.commands[0].process.pid} on " in life.printed["held"]
 
 
 def test_a_run_that_exists_is_refused_without_resume_which_is_named(life: Life) -> None:
     assert life.codes["again"] == 2
-    assert "--resume" in life.said["again"]
+    assert "--resume" in life.printed["again"]
 
 
 def test_a_dead_drivers_processes_end_and_its_lock_is_taken_over(life: Life) -> None:
@@ -483,18 +483,18 @@ def test_an_interrupted_run_ends_within_ten_seconds_with_130(life: Life) -> None
     assert life.seconds["interrupted"] < 10
     assert life.seconds["ended"] < 10
     for name in ("interrupted", "ended"):
-        assert "Traceback" not in life.said[name]
-        assert "--resume" in life.said[name]
+        assert "Traceback" not in life.printed[name]
+        assert "--resume" in life.printed[name]
 
 
 def test_a_run_is_seen_and_stopped_from_outside(life: Life) -> None:
-    assert "running: process " in life.told["running"]
-    assert life.told["stop"].startswith("stopped; ")
+    assert "running: process " in life.reported["running"]
+    assert life.reported["stop"].startswith("stopped; ")
     assert life.codes["stopped"] == 130
-    assert "--resume" in life.said["stopped"]
-    assert "stopped; " in life.told["stopped"]
-    assert "finished" in life.told["finished"]
-    assert "nobody runs it; it is finished" in life.told["nobody"]
+    assert "--resume" in life.printed["stopped"]
+    assert "stopped; " in life.reported["stopped"]
+    assert "finished" in life.reported["finished"]
+    assert "no process runs it; it is finished" in life.reported["nobody"]
 
 
 def test_an_interrupted_trial_saves_itself_where_it_stands(life: Life) -> None:
@@ -546,7 +546,7 @@ def test_what_a_resumed_trial_learns_is_bit_for_bit_what_it_would_have_learned(
 
 def test_with_nothing_left_the_report_is_written_again_without_ray(life: Life) -> None:
     assert life.codes["nothing left"] == 0
-    assert life.said["nothing left"].endswith("report/index.html\n")
+    assert life.printed["nothing left"].endswith("report/index.html\n")
     assert life.seconds["nothing left"] < 20
     assert len(life.commands["nothing left"].family) <= 2  # Ray's are more than ten
     assert (life.sweep.run / "report" / "index.html").exists()
@@ -555,7 +555,7 @@ def test_with_nothing_left_the_report_is_written_again_without_ray(life: Life) -
 @pytest.mark.parametrize(("chapter", "word"), [("changed", "spec"), ("shrunk", "only grow")])
 def test_a_changed_spec_is_refused(life: Life, chapter: str, word: str) -> None:
     assert life.codes[chapter] == 2
-    assert word in life.said[chapter]
+    assert word in life.printed[chapter]
 
 
 def test_a_life_like_that_leaves_no_process(life: Life) -> None:

@@ -168,8 +168,8 @@ def test_a_second_driver_is_refused_and_any_machine_may_stop_and_resume_the_run(
         assert second.wait(120) == 2
         assert f"another run holds it: process {command.process.pid} on " in second.stderr
         command.until(lambda: remote.store.list("trials"), timeout=400)
-        said = remote.elsewhere("status", url).stdout
-        assert f"running: process {command.process.pid} on " in said
+        printed = remote.elsewhere("status", url).stdout
+        assert f"running: process {command.process.pid} on " in printed
         stopped = remote.elsewhere("stop", url, "--wait", "100")
         assert stopped.process.returncode == 0, stopped.stderr
         assert command.wait(60) == 130
@@ -214,12 +214,12 @@ def test_models_and_data_reach_a_node_that_does_not_have_them(
     with remote.cluster.head(slots=False), remote.cluster.node(before=alone, **own):
         command = remote.cluster.start("run", remote.spec, "--output", output, **remote.server.environment)
         assert command.wait(600) == 0, command.stderr
-    (said,) = (line for line in command.stderr.splitlines() if "for nodes where it is missing" in line)
+    (printed,) = (line for line in command.stderr.splitlines() if "for nodes where it is missing" in line)
     rows = remote.spec.parent / "rows.jsonl"
     size = rows.stat().st_size + sum(path.stat().st_size for path in tiny_model.iterdir())
-    assert str(rows) in said
-    assert str(tiny_model) in said
-    assert f"{size} bytes" in said
+    assert str(rows) in printed
+    assert str(tiny_model) in printed
+    assert f"{size} bytes" in printed
     run = remote.copy() if at_url else Path(output) / "tiny"
     same(run, peace)
     assert {record.model for record in finished(run).values()} == {tiny_model.name}

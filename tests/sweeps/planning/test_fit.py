@@ -151,10 +151,10 @@ def test_the_command_shows_the_grid_and_takes_no_spec_with_it() -> None:
     runner = CliRunner()
     found = runner.invoke(app, ["plan", "--model", "Qwen/Qwen3-8B", "--grid", "--memory", "24GiB", "--json"])
     assert found.exit_code == 0
-    told = json.loads(found.stdout)
-    assert {row["method"] for row in told} >= {"full", "freeze, 2 layers", "LoRA r16", "QLoRA 4-bit r16"}
-    parts = [key for key in told[0] if key.endswith("_bytes") and key != "peak_bytes"]
-    assert all(row["peak_bytes"] == sum(row[part] for part in parts) for row in told)
+    reported = json.loads(found.stdout)
+    assert {row["method"] for row in reported} >= {"full", "freeze, 2 layers", "LoRA r16", "QLoRA 4-bit r16"}
+    parts = [key for key in reported[0] if key.endswith("_bytes") and key != "peak_bytes"]
+    assert all(row["peak_bytes"] == sum(row[part] for part in parts) for row in reported)
     assert "QLoRA 4-bit r16" in runner.invoke(app, ["plan", "--model", "qwen3-8b", "--grid"]).stdout
     for wrong in (["plan", "methods", "--model", "qwen3-8b", "--grid"], ["plan"], ["plan", "--grid"]):
         assert runner.invoke(app, wrong).exit_code == 2
@@ -166,17 +166,17 @@ def test_plan_says_for_every_cell_whether_it_fits_or_that_it_cannot_be_predicted
     methods = "methods: [{kind: full}, {kind: lora, dora: true}]\n"
     spec = write_spec(tmp_path, tiny_model, SPEC.replace(METHODS, methods))
     runner = CliRunner()
-    said = runner.invoke(app, ["plan", str(spec), "--memory", "1GiB"]).stdout.splitlines()
-    assert any(line.startswith("sft-full: 0.01 GiB fits, ") for line in said)
-    assert "sft-lora: its memory can't be predicted, so it may or may not fit" in said
+    message = runner.invoke(app, ["plan", str(spec), "--memory", "1GiB"]).stdout.splitlines()
+    assert any(line.startswith("sft-full: 0.01 GiB fits, ") for line in message)
+    assert "sft-lora: its memory can't be predicted, so it may or may not fit" in message
     assert not any("fits" in line for line in runner.invoke(app, ["plan", str(spec)]).stdout.splitlines())
 
 
 def test_the_specs_memory_is_the_capacity_that_plan_compares_with(tmp_path: Path, tiny_model: Path) -> None:
     text = SPEC.replace("resources: {", "resources: {memory: 1MiB, ")
     spec = write_spec(tmp_path, tiny_model, text)
-    told = json.loads(CliRunner().invoke(app, ["plan", str(spec), "--json"]).stdout)
-    assert {fit["cell"]: fit["spare_bytes"] < 0 for fit in told["fits"]} == {
+    reported = json.loads(CliRunner().invoke(app, ["plan", str(spec), "--json"]).stdout)
+    assert {fit["cell"]: fit["spare_bytes"] < 0 for fit in reported["fits"]} == {
         "sft-full": True,
         "sft-lora": True,
     }

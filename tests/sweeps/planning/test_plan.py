@@ -25,7 +25,7 @@ from trainables.data.loading import load
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     return folder(tmp_path)
 
@@ -49,9 +49,9 @@ def names(made: Plan) -> list[str]:
 # Names
 
 
-def test_cells_are_every_stage_with_every_method(here: Path) -> None:
+def test_cells_are_every_stage_with_every_method(workdir: Path) -> None:
     text = SPEC.replace("[{kind: sft}]", "[{kind: sft}, {kind: sft, train_on_prompt: true}]")
-    assert names(plan(here, text)) == [
+    assert names(plan(workdir, text)) == [
         "sft-full",
         "sft-lora",
         "sft-train_on_prompt-full",
@@ -84,15 +84,15 @@ def test_cells_are_every_stage_with_every_method(here: Path) -> None:
     ],
 )
 def test_a_method_is_named_by_the_settings_in_which_it_differs(
-    here: Path, entries: list[str], expected: list[str]
+    workdir: Path, entries: list[str], expected: list[str]
 ) -> None:
-    made = plan(here, methods(*entries))
+    made = plan(workdir, methods(*entries))
     assert names(made) == [f"sft-{name}" for name in expected]
     assert [cell.method for cell in made.cells] == expected
 
 
-def test_a_compared_setting_of_all_cells_is_an_axis_at_the_names_end(here: Path) -> None:
-    made = plan(here, SPEC, ("train.weight_decay={compare: [0, 0.1]}",))
+def test_a_compared_setting_of_all_cells_is_an_axis_at_the_names_end(workdir: Path) -> None:
+    made = plan(workdir, SPEC, ("train.weight_decay={compare: [0, 0.1]}",))
     assert names(made) == [f"sft-{m}-weight_decay{w}" for m in ("full", "lora") for w in ("0", "0.1")]
     assert [cell.method for cell in made.cells] == ["full", "full", "lora", "lora"]
     assert {cell.config({"train.learning_rate": 1e-3}).train.weight_decay for cell in made.cells[:2]} == {
@@ -101,26 +101,26 @@ def test_a_compared_setting_of_all_cells_is_an_axis_at_the_names_end(here: Path)
     }
 
 
-def test_models_and_data_sets_in_a_list_make_cells_and_base_rows(here: Path) -> None:
-    (here / "other.jsonl").write_text((here / "rows.jsonl").read_text())
+def test_models_and_data_sets_in_a_list_make_cells_and_base_rows(workdir: Path) -> None:
+    (workdir / "other.jsonl").write_text((workdir / "rows.jsonl").read_text())
     sets = ("model=[{path: model}, {path: model, dtype: float32}]",)
-    made = plan(here, methods("{kind: full}").replace("{train: rows", "{cutoff: 64, train: rows"), sets)
+    made = plan(workdir, methods("{kind: full}").replace("{train: rows", "{cutoff: 64, train: rows"), sets)
     assert names(made) == ["sft-full", "sft-full-float32"]
     assert [base.cell for base in made.bases] == ["sft-base-bfloat16", "sft-base-float32"]
     listed = "data=[{train: rows.jsonl, eval_fraction: 0.4}, {train: other.jsonl, eval_fraction: 0.4}]"
-    assert names(plan(here, methods("{kind: full}"), (listed,))) == [
+    assert names(plan(workdir, methods("{kind: full}"), (listed,))) == [
         "sft-full-rows.jsonl",
         "sft-full-other.jsonl",
     ]
 
 
-def test_an_entry_overrides_every_option_of_a_compared_model(here: Path) -> None:
+def test_an_entry_overrides_every_option_of_a_compared_model(workdir: Path) -> None:
     sets = ("model=[{path: model}, {path: model, dtype: float32}]",)
-    made = plan(here, methods("{kind: full}", "{kind: lora, model: {path: model}}"), sets)
+    made = plan(workdir, methods("{kind: full}", "{kind: lora, model: {path: model}}"), sets)
     assert names(made) == ["sft-full", "sft-full-float32", "sft-lora"]
 
 
-def test_names_are_unique_and_safe_whatever_settings_differ(here: Path) -> None:
+def test_names_are_unique_and_safe_whatever_settings_differ(workdir: Path) -> None:
     settings = {
         "rank": ["2", "{choice: [2, 4]}"],
         "rslora": ["true", "false"],
@@ -133,25 +133,25 @@ def test_names_are_unique_and_safe_whatever_settings_differ(here: Path) -> None:
         + "}"
         for values in itertools.product(*settings.values())
     ]
-    found = names(plan(here, methods(*entries)))
+    found = names(plan(workdir, methods(*entries)))
     assert len(set(found)) == len(entries)
     assert all(map(is_safe, found))
 
 
-def test_quantization_is_in_the_names_of_cells_that_would_be_the_same_without_it(here: Path) -> None:
+def test_quantization_is_in_the_names_of_cells_that_would_be_the_same_without_it(workdir: Path) -> None:
     quantized = "model: {quantization: {compare: [none, 4]}}"
-    labelled = plan(here, methods(f"{{kind: lora, {quantized}}}"))
+    labelled = plan(workdir, methods(f"{{kind: lora, {quantized}}}"))
     assert names(labelled) == ["sft-lora", "sft-qlora-4bit"]
-    named = plan(here, methods(f"{{kind: lora, name: mine, {quantized}}}"))
+    named = plan(workdir, methods(f"{{kind: lora, name: mine, {quantized}}}"))
     assert names(named) == ["sft-mine-none", "sft-mine-quantization4"]
     assert [cell.method for cell in named.cells] == ["mine", "mine"]
 
 
-def test_one_method_has_one_name_in_every_stage_and_with_every_model(here: Path) -> None:
+def test_one_method_has_one_name_in_every_stage_and_with_every_model(workdir: Path) -> None:
     text = methods("{kind: lora, rank: {compare: [4, 8]}}").replace(
         "stages: [{kind: sft}]", "stages: [{kind: sft}, {kind: sft, name: other, train: {steps: 4}}]"
     )
-    made = plan(here, text, ("model=[{path: model}, {path: model, dtype: float32}]",))
+    made = plan(workdir, text, ("model=[{path: model}, {path: model, dtype: float32}]",))
     assert [cell.method for cell in made.cells] == ["lora-rank4"] * 2 + ["lora-rank8"] * 2 + [
         "lora-rank4"
     ] * 2 + ["lora-rank8"] * 2
@@ -185,16 +185,16 @@ def test_names_stay_short_and_safe() -> None:
 # Overrides by entries
 
 
-def test_an_entrys_settings_win_over_the_specs_and_a_methods_over_a_stages(here: Path) -> None:
+def test_an_entrys_settings_win_over_the_specs_and_a_methods_over_a_stages(workdir: Path) -> None:
     text = methods("{kind: full, train: {steps: 3}}", "{kind: lora}")
     text = text.replace("[{kind: sft}]", "[{kind: sft, train: {steps: 5, weight_decay: 0.2}}]")
-    full, lora = plan(here, text).cells
+    full, lora = plan(workdir, text).cells
     assert (full.steps, lora.steps) == (3, 5)
     assert full.config({"train.learning_rate": 1e-3}).train.weight_decay == 0.2
 
 
-def test_epochs_in_an_entry_replace_the_specs_steps(here: Path) -> None:
-    (cell,) = plan(here, methods("{kind: full, train: {epochs: 2}}")).cells
+def test_epochs_in_an_entry_replace_the_specs_steps(workdir: Path) -> None:
+    (cell,) = plan(workdir, methods("{kind: full, train: {epochs: 2}}")).cells
     train = cell.config({"train.learning_rate": 1e-3}).train
     assert (train.steps, train.epochs) == (None, 2)
     assert cell.steps == train.total_steps(len(load(cell.config(_first(cell)).data).train))
@@ -205,8 +205,8 @@ def _first(cell: Cell) -> dict[str, Any]:
     return {leaf: domain.probes()[0] for leaf, domain in cell.space.items()}
 
 
-def test_an_entrys_search_is_its_cells(here: Path) -> None:
-    made = plan(here, methods("{kind: full, search: {trials: 1, scheduler: none}}", "{kind: lora}"))
+def test_an_entrys_search_is_its_cells(workdir: Path) -> None:
+    made = plan(workdir, methods("{kind: full, search: {trials: 1, scheduler: none}}", "{kind: lora}"))
     assert [(cell.trials, cell.rungs != ()) for cell in made.cells] == [(1, False), (3, True)]
 
 
@@ -214,45 +214,45 @@ def test_an_entrys_search_is_its_cells(here: Path) -> None:
 
 
 @pytest.mark.parametrize("written", ["4", "{bits: 4}", "{bits: 4, quant_type: nf4}"])
-def test_quantization_of_the_model_makes_lora_a_qlora(here: Path, written: str) -> None:
-    made = plan(here, methods(f"{{kind: lora, model: {{quantization: {written}}}}}", "{kind: full}"))
+def test_quantization_of_the_model_makes_lora_a_qlora(workdir: Path, written: str) -> None:
+    made = plan(workdir, methods(f"{{kind: lora, model: {{quantization: {written}}}}}", "{kind: full}"))
     assert names(made) == ["sft-qlora-4bit", "sft-full"]
     method = made.cells[0].config({"train.learning_rate": 1e-3}).method
     assert (method.kind, method.bits) == ("qlora", 4)  # type: ignore[union-attr]
     assert "quantization" not in made.cells[0].tree["model"]
 
 
-def test_quantization_that_agrees_with_qloras_settings_is_allowed(here: Path) -> None:
+def test_quantization_that_agrees_with_qloras_settings_is_allowed(workdir: Path) -> None:
     text = methods("{kind: qlora, bits: 8}", "{kind: lora}").replace(
         "path: model", "path: model, quantization: 8"
     )
-    assert problems(here, text.replace("  - {kind: lora}\n", "")) == []
+    assert problems(workdir, text.replace("  - {kind: lora}\n", "")) == []
 
 
-def test_quantization_that_differs_from_qloras_own_bits_is_refused_at_the_bits(here: Path) -> None:
+def test_quantization_that_differs_from_qloras_own_bits_is_refused_at_the_bits(workdir: Path) -> None:
     text = methods("{kind: qlora, bits: 8}").replace("path: model", "path: model, quantization: 4")
-    assert problems(here, text) == [
+    assert problems(workdir, text) == [
         "spec.yaml:6 methods[0].bits: 8 here, but model.quantization says 4. Keep one of the two"
     ]
 
 
 @pytest.mark.parametrize("kind", ["full", "freeze"])
-def test_quantization_with_a_method_that_trains_the_base_is_refused(here: Path, kind: str) -> None:
+def test_quantization_with_a_method_that_trains_the_base_is_refused(workdir: Path, kind: str) -> None:
     text = methods(f"{{kind: {kind}}}", "{kind: lora}").replace("path: model", "path: model, quantization: 4")
-    assert problems(here, text) == [
+    assert problems(workdir, text) == [
         f"spec.yaml:2 model.quantization: {kind} trains the base model's weights, which quantization freezes. "
         "Use lora or qlora"
     ]
 
 
-def test_an_entry_can_take_quantization_back(here: Path) -> None:
+def test_an_entry_can_take_quantization_back(workdir: Path) -> None:
     text = methods("{kind: full, model: {quantization: null}}", "{kind: lora}")
     text = text.replace("path: model", "path: model, quantization: 4")
-    assert names(plan(here, text)) == ["sft-full", "sft-qlora-4bit"]
+    assert names(plan(workdir, text)) == ["sft-full", "sft-qlora-4bit"]
 
 
-def test_pissa_on_a_quantized_base_is_refused_with_the_reason(here: Path) -> None:
-    (problem,) = problems(here, methods("{kind: qlora, init: pissa}"))
+def test_pissa_on_a_quantized_base_is_refused_with_the_reason(workdir: Path) -> None:
+    (problem,) = problems(workdir, methods("{kind: qlora, init: pissa}"))
     assert problem.startswith(
         "spec.yaml:6 methods[0]: init: pissa takes the adapter's start out of the base's"
     )
@@ -261,39 +261,39 @@ def test_pissa_on_a_quantized_base_is_refused_with_the_reason(here: Path) -> Non
 # Spaces and budgets
 
 
-def test_a_cell_turns_proposed_values_into_a_trial(here: Path) -> None:
-    cell = plan(here, SPEC).cell("sft-lora")
+def test_a_cell_turns_proposed_values_into_a_trial(workdir: Path) -> None:
+    cell = plan(workdir, SPEC).cell("sft-lora")
     assert cell.space == {"method.rank": Choice((4, 8)), "train.learning_rate": Log(1e-4, 5e-3)}
     config = cell.config({"method.rank": 8, "train.learning_rate": 1e-3})
     assert (config.method.rank, config.train.learning_rate) == (8, 1e-3)  # type: ignore[union-attr]
     assert (config.cell, config.method_name, config.role) == ("sft-lora", "lora", "search")
     assert config.model.fingerprint is not None
     assert config.data.sha256 is not None
-    assert config.data.train == str(here / "rows.jsonl")
+    assert config.data.train == str(workdir / "rows.jsonl")
     assert config.trial_id() != cell.config({"method.rank": 4, "train.learning_rate": 1e-3}).trial_id()
 
 
-def test_the_same_spec_elsewhere_plans_the_same_trials(here: Path, tmp_path: Path) -> None:
+def test_the_same_spec_elsewhere_plans_the_same_trials(workdir: Path, tmp_path: Path) -> None:
     values = {"method.rank": 8, "train.learning_rate": 1e-3}
     other = plan(folder(tmp_path / "elsewhere"), SPEC)
     assert (
         other.cell("sft-lora").config(values).trial_id()
-        == plan(here, SPEC).cell("sft-lora").config(values).trial_id()
+        == plan(workdir, SPEC).cell("sft-lora").config(values).trial_id()
     )
-    assert other.fingerprint() == plan(here, SPEC).fingerprint()
+    assert other.fingerprint() == plan(workdir, SPEC).fingerprint()
 
 
-def test_a_data_folder_is_where_relative_data_is_looked_for(here: Path) -> None:
-    (here / "data").mkdir()
-    (here / "rows.jsonl").rename(here / "data" / "rows.jsonl")
-    assert plan(here, SPEC).cells[0].tree["data"]["train"] == str(here / "data" / "rows.jsonl")
-    (here / "data").rename(here / "rows")
-    made = plan(here, SPEC, ("data.folder=rows",))
-    assert made.cells[0].tree["data"]["train"] == str(here / "rows" / "rows.jsonl")
+def test_a_data_folder_is_where_relative_data_is_looked_for(workdir: Path) -> None:
+    (workdir / "data").mkdir()
+    (workdir / "rows.jsonl").rename(workdir / "data" / "rows.jsonl")
+    assert plan(workdir, SPEC).cells[0].tree["data"]["train"] == str(workdir / "data" / "rows.jsonl")
+    (workdir / "data").rename(workdir / "rows")
+    made = plan(workdir, SPEC, ("data.folder=rows",))
+    assert made.cells[0].tree["data"]["train"] == str(workdir / "rows" / "rows.jsonl")
     assert made.cells[0].tree["data"]["folder"] is None  # there is no dataset_info.json in it
-    (here / "rows" / "dataset_info.json").write_text('{"mine": {"file_name": "rows.jsonl"}}')
-    named = plan(here, SPEC, ("data.folder=rows", "data.train=mine"))
-    assert named.cells[0].tree["data"]["folder"] == str(here / "rows")
+    (workdir / "rows" / "dataset_info.json").write_text('{"mine": {"file_name": "rows.jsonl"}}')
+    named = plan(workdir, SPEC, ("data.folder=rows", "data.train=mine"))
+    assert named.cells[0].tree["data"]["folder"] == str(workdir / "rows")
     assert named.cells[0].tree["data"]["sha256"] == made.cells[0].tree["data"]["sha256"]
 
 
@@ -309,11 +309,11 @@ def test_probes_hold_every_end_and_choice_and_all_at_their_last() -> None:
     assert list(probe_values({})) == [{}]
 
 
-def test_a_space_with_fewer_configs_than_trials_runs_all_of_them_and_is_noted(here: Path) -> None:
-    made = plan(here, methods("{kind: lora, rank: {choice: [4, 8]}}"), ("train.learning_rate=1e-3",))
+def test_a_space_with_fewer_configs_than_trials_runs_all_of_them_and_is_noted(workdir: Path) -> None:
+    made = plan(workdir, methods("{kind: lora, rank: {choice: [4, 8]}}"), ("train.learning_rate=1e-3",))
     assert made.cells[0].trials == made.trials == 2
     assert made.notes == ("sft-lora: the search space holds 2 configs, so 2 of 3 trials run", *DATA_NOTES)
-    (cell,) = plan(here, methods("{kind: full}"), ("train.learning_rate=1e-3",)).cells
+    (cell,) = plan(workdir, methods("{kind: full}"), ("train.learning_rate=1e-3",)).cells
     assert (cell.size(), cell.trials) == (1, 1)
 
 
@@ -330,29 +330,29 @@ def test_rungs_are_those_of_rays_scheduler() -> None:
         assert list(ours) == sorted(rung for rung in rays if rung < steps)
 
 
-def test_rungs_start_at_a_quarter_and_there_are_none_without_a_scheduler(here: Path) -> None:
+def test_rungs_start_at_a_quarter_and_there_are_none_without_a_scheduler(workdir: Path) -> None:
     assert SearchConfig().rungs(40) == (10, 30)
     assert SearchConfig().rungs(2) == (1,)
     assert SearchConfig(scheduler="none").rungs(40) == ()
-    assert plan(here, SPEC).cells[0].rungs == (2, 6)
-    made = plan(here, SPEC, ("search.grace_steps=8",))
+    assert plan(workdir, SPEC).cells[0].rungs == (2, 6)
+    made = plan(workdir, SPEC, ("search.grace_steps=8",))
     assert (
         made.notes[0] == "sft-full: ASHA would first compare trials after 8 steps, so none is stopped early"
     )
 
 
-def test_a_prior_holds_the_searched_leaves_alone_moved_into_the_space(here: Path) -> None:
-    made = plan(here, SPEC)
+def test_a_prior_holds_the_searched_leaves_alone_moved_into_the_space(workdir: Path) -> None:
+    made = plan(workdir, SPEC)
     assert made.cell("sft-full").prior() == {"train.learning_rate": 2e-4}
     assert made.cell("sft-lora").prior() == {"method.rank": 8, "train.learning_rate": 2e-3}
-    narrow = plan(here, SPEC, ("train.learning_rate.log=[1e-5, 1e-4]", "methods[1].rank.choice=[32, 64]"))
+    narrow = plan(workdir, SPEC, ("train.learning_rate.log=[1e-5, 1e-4]", "methods[1].rank.choice=[32, 64]"))
     assert narrow.cell("sft-lora").prior() == {"method.rank": 32, "train.learning_rate": 1e-4}
-    fixed = plan(here, SPEC, ("train.learning_rate=1e-3", "methods[1].rank=4"))
+    fixed = plan(workdir, SPEC, ("train.learning_rate=1e-3", "methods[1].rank=4"))
     assert fixed.cell("sft-lora").prior() == {}
 
 
-def test_the_base_model_is_a_row_of_each_stage_and_is_not_trained(here: Path) -> None:
-    (base,) = plan(here, SPEC).bases
+def test_the_base_model_is_a_row_of_each_stage_and_is_not_trained(workdir: Path) -> None:
+    (base,) = plan(workdir, SPEC).bases
     assert (base.cell, base.role, base.method, base.method_name) == ("sft-base", "base", None, "base")
     assert base.train.learning_rate == 1e-4
     assert base.model.fingerprint is not None
@@ -361,11 +361,11 @@ def test_the_base_model_is_a_row_of_each_stage_and_is_not_trained(here: Path) ->
 # Unfair comparisons
 
 
-def test_cells_that_train_on_different_numbers_of_rows_are_a_warning(here: Path) -> None:
-    made = plan(here, methods("{kind: full}", "{kind: lora, train: {steps: 4}}"))
+def test_cells_that_train_on_different_numbers_of_rows_are_a_warning(workdir: Path) -> None:
+    made = plan(workdir, methods("{kind: full}", "{kind: lora, train: {steps: 4}}"))
     (warning,) = made.problems
     assert not warning.error
-    assert str(warning).replace(f"{here}/", "") == (
+    assert str(warning).replace(f"{workdir}/", "") == (
         "spec.yaml:4 stages[0]: trials train on different numbers of rows (steps x batch_size x "
         "gradient_accumulation): 16 in sft-full; 8 in sft-lora. Train all on the same number, "
         "or the one that trains longest may win for that alone"
@@ -373,23 +373,23 @@ def test_cells_that_train_on_different_numbers_of_rows_are_a_warning(here: Path)
     assert len(made.cells) == 2
 
 
-def test_accumulation_that_makes_up_for_fewer_rows_at_a_time_is_fair(here: Path) -> None:
+def test_accumulation_that_makes_up_for_fewer_rows_at_a_time_is_fair(workdir: Path) -> None:
     entry = "{kind: lora, train: {batch_size: 1, gradient_accumulation: 2}}"
-    assert problems(here, methods("{kind: full}", entry)) == []
+    assert problems(workdir, methods("{kind: full}", entry)) == []
 
 
-def test_a_searched_batch_size_is_a_warning_with_its_range(here: Path) -> None:
-    (warning,) = problems(here, methods("{kind: full}"), "train.batch_size={choice: [2, 4]}")
+def test_a_searched_batch_size_is_a_warning_with_its_range(workdir: Path) -> None:
+    (warning,) = problems(workdir, methods("{kind: full}"), "train.batch_size={choice: [2, 4]}")
     assert "16 to 32 in sft-full" in warning
 
 
-def test_cells_with_different_numbers_of_trials_are_a_warning(here: Path) -> None:
-    (warning,) = problems(here, methods("{kind: full}", "{kind: lora, search: {trials: 5}}"))
+def test_cells_with_different_numbers_of_trials_are_a_warning(workdir: Path) -> None:
+    (warning,) = problems(workdir, methods("{kind: full}", "{kind: lora, search: {trials: 5}}"))
     assert "cells have different numbers of trials: 3 in sft-full; 5 in sft-lora" in warning
 
 
-def test_two_names_for_one_training_are_a_warning(here: Path) -> None:
-    (warning,) = problems(here, methods("{kind: lora}", "{kind: lora, rank: 8}"))
+def test_two_names_for_one_training_are_a_warning(workdir: Path) -> None:
+    (warning,) = problems(workdir, methods("{kind: lora}", "{kind: lora, rank: 8}"))
     assert "sft-lora and sft-lora-rank8 train the same thing under two names. Remove one" in warning
 
 
@@ -410,26 +410,26 @@ def test_two_names_for_one_training_are_a_warning(here: Path) -> None:
     ],
 )
 def test_a_filter_matches_a_name_or_a_part_of_it_or_a_kind(
-    here: Path, stage: str | None, method: str, expected: list[str]
+    workdir: Path, stage: str | None, method: str, expected: list[str]
 ) -> None:
     compared = "{kind: qlora, bits: {compare: [4, 8]}}"
     text = methods("{kind: full}", "{kind: lora}", compared, "{kind: freeze, name: mine}")
-    assert names(plan(here, text, stage=stage, method=method)) == expected
+    assert names(plan(workdir, text, stage=stage, method=method)) == expected
 
 
-def test_a_filter_that_matches_nothing_lists_the_choices(here: Path) -> None:
-    assert [str(problem) for problem in plan(here, SPEC, method="loar").problems] == [
+def test_a_filter_that_matches_nothing_lists_the_choices(workdir: Path) -> None:
+    assert [str(problem) for problem in plan(workdir, SPEC, method="loar").problems] == [
         "--method loar: no cell matches; choose from full, lora. Did you mean lora?"
     ]
-    (problem,) = plan(here, SPEC, stage="dpo").problems
+    (problem,) = plan(workdir, SPEC, stage="dpo").problems
     assert str(problem) == "--stage dpo: no cell matches; choose from sft"
 
 
 # Resuming
 
 
-def test_a_plan_with_more_trials_has_the_same_fingerprint(here: Path) -> None:
-    made = plan(here, SPEC)
+def test_a_plan_with_more_trials_has_the_same_fingerprint(workdir: Path) -> None:
+    made = plan(workdir, SPEC)
     unchanged = (
         "search.trials=30",
         "question=why?",
@@ -439,11 +439,11 @@ def test_a_plan_with_more_trials_has_the_same_fingerprint(here: Path) -> None:
         "train.weight_decay=0.0",
     )
     for override in unchanged:
-        assert plan(here, SPEC, (override,)).fingerprint() == made.fingerprint(), override
+        assert plan(workdir, SPEC, (override,)).fingerprint() == made.fingerprint(), override
 
 
-def test_any_other_change_changes_the_fingerprint(here: Path) -> None:
-    made = plan(here, SPEC)
+def test_any_other_change_changes_the_fingerprint(workdir: Path) -> None:
+    made = plan(workdir, SPEC)
     changes = (
         "search.seed=1",
         "search.sampler=random",
@@ -456,14 +456,14 @@ def test_any_other_change_changes_the_fingerprint(here: Path) -> None:
         "data.cutoff=64",
         "methods[0].search.seed=5",
     )
-    prints = [plan(here, SPEC, (override,)).fingerprint() for override in changes]
+    prints = [plan(workdir, SPEC, (override,)).fingerprint() for override in changes]
     assert len({made.fingerprint(), *prints}) == len(changes) + 1
 
 
-def test_the_resolved_spec_holds_defaults_overrides_and_domains_and_plans_the_same(here: Path) -> None:
+def test_the_resolved_spec_holds_defaults_overrides_and_domains_and_plans_the_same(workdir: Path) -> None:
     from ruamel.yaml import YAML
 
-    made = plan(here, SPEC, ("train.steps=4",))
+    made = plan(workdir, SPEC, ("train.steps=4",))
     resolved = made.resolved()
     assert resolved["train"]["steps"] == 4
     assert resolved["train"]["optimizer"] == "adamw"
@@ -471,7 +471,7 @@ def test_the_resolved_spec_holds_defaults_overrides_and_domains_and_plans_the_sa
     assert resolved["search"]["sampler"] == "tpe"
     text = io.StringIO()
     YAML(typ="safe").dump(resolved, text)
-    again = plan(here, text.getvalue())
+    again = plan(workdir, text.getvalue())
     assert again.fingerprint() == made.fingerprint()
     assert again.bases == made.bases
     for cell, same in zip(made.cells, again.cells, strict=True):
@@ -487,8 +487,8 @@ def test_the_resolved_spec_holds_defaults_overrides_and_domains_and_plans_the_sa
 # Output for people and programs
 
 
-def test_the_plan_as_json_says_all_that_a_run_would_do(here: Path) -> None:
-    made = plan(here, SPEC, ("search.trials=4",)).to_json()
+def test_the_plan_as_json_says_all_that_a_run_would_do(workdir: Path) -> None:
+    made = plan(workdir, SPEC, ("search.trials=4",)).to_json()
     assert json.loads(json.dumps(made)) == made
     assert made["name"] == "tiny"
     assert made["trials"] == 8
@@ -513,8 +513,8 @@ def test_the_plan_as_json_says_all_that_a_run_would_do(here: Path) -> None:
     }
 
 
-def test_problems_in_json_tell_errors_from_warnings(here: Path) -> None:
-    found = plan(here, SPEC, ("methods[0].train.steps=4", "methods[1].rank=0")).to_json()["problems"]
+def test_problems_in_json_tell_errors_from_warnings(workdir: Path) -> None:
+    found = plan(workdir, SPEC, ("methods[0].train.steps=4", "methods[1].rank=0")).to_json()["problems"]
     assert found == [
         {
             "where": "--set methods[1].rank",
@@ -523,23 +523,23 @@ def test_problems_in_json_tell_errors_from_warnings(here: Path) -> None:
             "severity": "error",
         }
     ]
-    (warning,) = plan(here, SPEC, ("methods[0].train.steps=4",)).to_json()["problems"]
+    (warning,) = plan(workdir, SPEC, ("methods[0].train.steps=4",)).to_json()["problems"]
     assert warning["severity"] == "warning"
 
 
-def test_a_plan_with_an_error_keeps_the_cells_without_one(here: Path) -> None:
-    made = plan(here, SPEC, ("methods[1].rank=0",))
+def test_a_plan_with_an_error_keeps_the_cells_without_one(workdir: Path) -> None:
+    made = plan(workdir, SPEC, ("methods[1].rank=0",))
     assert [cell.name for cell in made.cells] == ["sft-full"]
     assert len(made.errors) == 1
 
 
-def test_without_a_terminal_the_plan_is_one_line_each(here: Path) -> None:
+def test_without_a_terminal_the_plan_is_one_line_each(workdir: Path) -> None:
     out = io.StringIO()
-    show_plan(plan(here, SPEC), Console(file=out, width=40))
+    show_plan(plan(workdir, SPEC), Console(file=out, width=40))
     assert out.getvalue().splitlines() == [
-        "sft-full: 3 trials of 8 steps; compared at step 2, 6; searches train.learning_rate log [0.0001, 0.005]; "
-        "first trial: learning_rate 0.0002",
-        "sft-lora: 3 trials of 8 steps; compared at step 2, 6; searches method.rank choice [4, 8], "
+        "sft-full: 3 trials of 8 steps; stopped early if behind at step 2, 6; "
+        "searches train.learning_rate log [0.0001, 0.005]; first trial: learning_rate 0.0002",
+        "sft-lora: 3 trials of 8 steps; stopped early if behind at step 2, 6; searches method.rank choice [4, 8], "
         "train.learning_rate log [0.0001, 0.005]; first trial: rank 8, learning_rate 0.002",
         "sft-base: the base model, scored without training",
         "6 trials in 2 cells, and 1 starting model to score without training",
@@ -547,17 +547,17 @@ def test_without_a_terminal_the_plan_is_one_line_each(here: Path) -> None:
     ]
 
 
-def test_on_a_terminal_the_plan_is_a_table_with_every_cell(here: Path) -> None:
+def test_on_a_terminal_the_plan_is_a_table_with_every_cell(workdir: Path) -> None:
     out = io.StringIO()
-    show_plan(plan(here, SPEC), Console(file=out, width=120, force_terminal=True))
+    show_plan(plan(workdir, SPEC), Console(file=out, width=120, force_terminal=True))
     assert all(name in out.getvalue() for name in ("sft-full", "sft-lora", "sft-base", "choice [4, 8]"))
 
 
-def test_every_config_that_a_space_can_give_is_valid(here: Path) -> None:
+def test_every_config_that_a_space_can_give_is_valid(workdir: Path) -> None:
     text = methods(
         "{kind: qlora, bits: {choice: [4, 8]}, rank: {int: [2, 6], step: 2}, dora: {choice: [true, false]}}"
     )
-    (cell,) = plan(here, text, ("train.learning_rate=1e-3",)).cells
+    (cell,) = plan(workdir, text, ("train.learning_rate=1e-3",)).cells
     points = list(itertools.product([4, 8], [2, 4, 6], [True, False]))
     ids = {
         cell.config(dict(zip(("method.bits", "method.rank", "method.dora"), point, strict=True))).trial_id()
@@ -566,35 +566,35 @@ def test_every_config_that_a_space_can_give_is_valid(here: Path) -> None:
     assert len(ids) == len(points) == cell.size() == math.prod((2, 3, 2))
 
 
-def test_a_stage_that_compares_begins_with_a_tenth_of_the_methods_learning_rate(here: Path) -> None:
+def test_a_stage_that_compares_begins_with_a_tenth_of_the_methods_learning_rate(workdir: Path) -> None:
     rows = [{"prompt": f"say {n}", "completion": str(n), "label": n % 2 == 0} for n in range(60)]
-    (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    made = plan(here, SPEC.replace("kind: sft", "kind: kto"), ("train.learning_rate={log: [1e-5, 1e-2]}",))
+    (workdir / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    made = plan(workdir, SPEC.replace("kind: sft", "kind: kto"), ("train.learning_rate={log: [1e-5, 1e-2]}",))
     assert made.cell("kto-lora").prior()["train.learning_rate"] == pytest.approx(2e-4)
     assert made.cell("kto-full").prior()["train.learning_rate"] == pytest.approx(2e-5)
 
 
-def test_kto_of_answers_that_are_all_good_is_refused(here: Path) -> None:
+def test_kto_of_answers_that_are_all_good_is_refused(workdir: Path) -> None:
     rows = [{"prompt": f"say {n}", "completion": str(n), "label": True} for n in range(60)]
-    (here / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    first = plan(here, SPEC.replace("kind: sft", "kind: kto")).errors[0]
+    (workdir / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    first = plan(workdir, SPEC.replace("kind: sft", "kind: kto")).errors[0]
     assert first.path == "stages[0].kind"
     assert first.what.startswith(
         "every training row is labelled true, and kto needs good and bad answers; add bad"
     )
 
 
-def test_kto_with_one_row_a_worker_is_refused(here: Path) -> None:
+def test_kto_with_one_row_a_worker_is_refused(workdir: Path) -> None:
     rows = [{"prompt": f"say {n}", "completion": str(n), "label": n % 2 == 0} for n in range(60)]
-    (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    made = plan(here, SPEC.replace("kind: sft", "kind: kto"), ("train.batch_size=1",))
+    (workdir / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    made = plan(workdir, SPEC.replace("kind: sft", "kind: kto"), ("train.batch_size=1",))
     assert [problem.what for problem in made.errors] == ["kto needs at least 2 rows for each of 1 workers"]
-    assert plan(here, SPEC.replace("kind: sft", "kind: kto")).errors == ()
+    assert plan(workdir, SPEC.replace("kind: sft", "kind: kto")).errors == ()
 
 
-def test_an_epoch_of_long_texts_is_all_their_pieces(here: Path, tiny_model: Path) -> None:
+def test_an_epoch_of_long_texts_is_all_their_pieces(workdir: Path, tiny_model: Path) -> None:
     texts = [{"text": f"{number} " + "some words of a story " * 20} for number in range(60)]
-    (here / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
+    (workdir / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
     spec = f"""
 name: pieces
 model: {{path: {tiny_model}}}
@@ -604,7 +604,7 @@ methods: [{{kind: full}}]
 train: {{epochs: 1, batch_size: 4, learning_rate: 1.0e-3}}
 search: {{trials: 1}}
 """
-    (cell,) = plan(here, spec).cells
+    (cell,) = plan(workdir, spec).cells
     assert cell.steps > 3 * -(-40 // 4)
 
 
@@ -612,29 +612,29 @@ search: {{trials: 1}}
     ("written", "backend", "bits"),
     [("{bnb: 4}", "bnb", 4), ("{bitsandbytes: 8}", "bnb", 8), ("{hqq: 3, group_size: 32}", "hqq", 3)],
 )
-def test_a_quantizer_may_be_named_with_its_bits(here: Path, written: str, backend: str, bits: int) -> None:
-    made = plan(here, methods(f"{{kind: lora, model: {{quantization: {written}}}}}"))
+def test_a_quantizer_may_be_named_with_its_bits(workdir: Path, written: str, backend: str, bits: int) -> None:
+    made = plan(workdir, methods(f"{{kind: lora, model: {{quantization: {written}}}}}"))
     assert made.errors == ()
     method: Any = made.cells[0].first().method
     assert (method.kind, method.backend, method.bits) == ("qlora", backend, bits)
 
 
-def test_quantizers_can_be_compared_with_none(here: Path) -> None:
+def test_quantizers_can_be_compared_with_none(workdir: Path) -> None:
     compared = "{compare: [none, {bnb: 4}, {hqq: 4}, {bnb: 8}]}"
-    made = plan(here, methods(f"{{kind: lora, model: {{quantization: {compared}}}}}"))
+    made = plan(workdir, methods(f"{{kind: lora, model: {{quantization: {compared}}}}}"))
     assert names(made) == ["sft-lora", "sft-qlora-4bit", "sft-qlora-hqq4bit", "sft-qlora-8bit"]
     assert [cell.method for cell in made.cells] == ["lora", "qlora-4bit", "qlora-hqq4bit", "qlora-8bit"]
 
 
-def test_checkpointing_can_be_compared(here: Path) -> None:
+def test_checkpointing_can_be_compared(workdir: Path) -> None:
     text = methods("{kind: lora}").replace(
         "batch_size: 2,", "batch_size: 2, gradient_checkpointing: {compare: [true, false]},"
     )
-    assert names(plan(here, text)) == ["sft-lora-gradient_checkpointing", "sft-lora"]
+    assert names(plan(workdir, text)) == ["sft-lora-gradient_checkpointing", "sft-lora"]
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "message"),
     [
         ("bnb", "got bnb; allowed: none, 8, 4, or {bnb: 8}, {hqq: 8}, {eetq: 8}. Did you mean bnb?"),
         ("{bnb: 4, hqq: 4}", "which gives the quantizer or the bits twice"),
@@ -642,13 +642,13 @@ def test_checkpointing_can_be_compared(here: Path) -> None:
         ("{eetq: 4}", "bits: eetq supports 8, not 4"),
     ],
 )
-def test_a_quantization_that_makes_no_sense_is_refused(here: Path, written: str, said: str) -> None:
-    found = problems(here, methods(f"{{kind: lora, model: {{quantization: {written}}}}}"))
-    assert any(said in one for one in found), found
+def test_a_quantization_that_makes_no_sense_is_refused(workdir: Path, written: str, message: str) -> None:
+    found = problems(workdir, methods(f"{{kind: lora, model: {{quantization: {written}}}}}"))
+    assert any(message in one for one in found), found
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         (
             "model.attention=flash_attention_2",
@@ -661,22 +661,22 @@ def test_a_quantization_that_makes_no_sense_is_refused(here: Path, written: str,
     ],
 )
 def test_a_feature_that_this_machine_lacks_is_refused_with_what_to_do(
-    here: Path, override: str, said: str
+    workdir: Path, override: str, message: str
 ) -> None:
-    found = problems(here, SPEC, override)
+    found = problems(workdir, SPEC, override)
     assert len(found) == 1, found
-    assert said in found[0]
+    assert message in found[0]
 
 
 def test_a_quantizer_that_is_not_installed_is_refused_at_its_line(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trainables.system import capabilities
 
     absent = capabilities.Capability("hqq", False, "needs `pip install 'paretune[hqq]'`", needed=False)
     monkeypatch.setattr(capabilities, "check_capability", lambda name: absent)
-    (said,) = problems(here, methods("{kind: qlora, backend: hqq}"))
-    assert said == (
+    (message,) = problems(workdir, methods("{kind: qlora, backend: hqq}"))
+    assert message == (
         "spec.yaml:6 methods[0].backend: hqq doesn't work on this machine: needs `pip install 'paretune[hqq]'`"
     )
 
@@ -695,9 +695,9 @@ def test_a_quantizer_that_is_not_installed_is_refused_at_its_line(
     ],
 )
 def test_names_from_other_tools_get_a_suggestion(tmp_path: Path, setting: str, meant: str) -> None:
-    said = [str(problem) for problem in plan(folder(tmp_path), sets=(setting,)).errors]
-    assert said
-    assert all(f"Did you mean {meant}?" in text for text in said)
+    message = [str(problem) for problem in plan(folder(tmp_path), sets=(setting,)).errors]
+    assert message
+    assert all(f"Did you mean {meant}?" in text for text in message)
 
 
 @pytest.mark.parametrize(

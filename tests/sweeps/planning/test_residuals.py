@@ -68,11 +68,11 @@ def test_the_plan_notes_the_correction_and_its_reason(tmp_path: Path, tiny_model
     before = planned(tmp_path / "spec", tiny_model)
     store_residuals(before.cells, [measured(before.cell("sft-full"), 1.1)])
     after = planned(tmp_path / "spec", tiny_model)
-    said = "predicted peaks are corrected by earlier measurements: sft-full +10.0% (1 measurement)"
-    assert said in after.notes
-    told = after.to_json()["cells"][0]["predicted"]
-    assert told["correction"] == {"factor": pytest.approx(1.1, rel=1e-6), "count": 1, "same_model": True}
-    assert told["peak_bytes"] > sum(told[name] for name in ("weights_bytes", "gradients_bytes"))
+    message = "predicted peaks are corrected by earlier measurements: sft-full +10.0% (1 measurement)"
+    assert message in after.notes
+    reported = after.to_json()["cells"][0]["predicted"]
+    assert reported["correction"] == {"factor": pytest.approx(1.1, rel=1e-6), "count": 1, "same_model": True}
+    assert reported["peak_bytes"] > sum(reported[name] for name in ("weights_bytes", "gradients_bytes"))
     assert not any("corrected" in note for note in before.notes)
 
 

@@ -83,8 +83,8 @@ def test_the_files_of_an_ended_trial_are_pulled_except_its_model_and_checkpoints
     ):
         store.write(f"trials/a/{name}", b"{}")
     mirror.end("a")
-    here = {path.name for path in mirror.folder.rglob("*") if path.is_file()}
-    assert here == {"record.json", "curve.jsonl", "predictions.parquet"}
+    workdir = {path.name for path in mirror.folder.rglob("*") if path.is_file()}
+    assert workdir == {"record.json", "curve.jsonl", "predictions.parquet"}
     store.remove(["trials/a/record.json"])
     mirror.push(last=True)
     assert store.read("trials/a/record.json") is None  # what came from there isn't sent back
@@ -97,8 +97,8 @@ def test_another_driver_finds_what_it_needs_to_resume_and_no_old_files(mirror: M
     for name in (*needed, *heavy, ".lock", "given/h/x", "given.json"):
         store.write(name, b"{}")
     mirror.fetch()
-    here = {str(path.relative_to(mirror.folder)) for path in mirror.folder.rglob("*") if path.is_file()}
-    assert here == {*needed, "given.json"}
+    workdir = {str(path.relative_to(mirror.folder)) for path in mirror.folder.rglob("*") if path.is_file()}
+    assert workdir == {*needed, "given.json"}
 
 
 def test_curves_of_trials_in_training_are_followed(
@@ -223,11 +223,11 @@ def test_after_a_long_outage_the_last_push_is_not_waited_for_as_long_again(
 
 
 def test_a_failing_store_is_reported_now_and_then(mirror: Mirror, store: Store) -> None:
-    said: list[str] = []
-    mirror.report_outages(said.append)
+    messages: list[str] = []
+    mirror.report_outages(messages.append)
     for _ in range(3):
         mirror.store._report("s3://bucket/tiny: writing a failed: 503; it is tried again")
-    assert said == ["s3://bucket/tiny: writing a failed: 503; it is tried again"]
+    assert messages == ["s3://bucket/tiny: writing a failed: 503; it is tried again"]
 
 
 def test_a_log_that_a_driver_of_its_own_is_writing_stays(mirror: Mirror, store: Store) -> None:

@@ -80,7 +80,7 @@ def test_a_known_model_is_named_and_a_missing_one_says_how_to_fetch_it(
 
 
 @pytest.mark.parametrize(
-    ("part", "said"),
+    ("part", "message"),
     [
         (":sft-lara", "no cell or trial of that name; cells: .*did you mean sft-lora"),
         (":ffff", "no cell or trial of that name"),
@@ -88,9 +88,9 @@ def test_a_known_model_is_named_and_a_missing_one_says_how_to_fetch_it(
         (":sft-lora@2", "@STEP needs a trial, not a cell; the best trial of sft-lora is {lora}"),
     ],
 )
-def test_what_is_not_there_says_what_is(run: Path, part: str, said: str) -> None:
+def test_what_is_not_there_says_what_is(run: Path, part: str, message: str) -> None:
     names = {"lora": trial_id_of(run, "sft-lora")}
-    with pytest.raises(ModelError, match=f"(?i){said.format(**names)}"):
+    with pytest.raises(ModelError, match=f"(?i){message.format(**names)}"):
         named(f"{run}{part.format(**names)}")
 
 

@@ -42,7 +42,7 @@ def ends(run: Path, number: int, cell: str, **changes: Any) -> None:
     results.write_record(trial, run_folders.record(trial.name, cell=cell, **changes))
 
 
-def said(*arguments: str | Path, code: int = 0) -> str:
+def command_output(*arguments: str | Path, code: int = 0) -> str:
     done = CliRunner().invoke(app, list(map(str, arguments)))
     assert done.exit_code == code, done.output
     return done.output
@@ -51,7 +51,7 @@ def said(*arguments: str | Path, code: int = 0) -> str:
 def test_a_run_that_nobody_runs_says_what_is_left(run: Path) -> None:
     found = status.run_state(run)
     assert (found.activity, found.holder, found.remaining) == ("stopped", None, 2)
-    assert "stopped; 2 of 4 trials to go" in said("status", run)
+    assert "stopped; 2 of 4 trials to go" in command_output("status", run)
 
 
 def test_a_run_that_is_held_says_by_whom(run: Path) -> None:
@@ -66,19 +66,19 @@ def test_a_run_with_nothing_left_is_finished(run: Path) -> None:
     ends(run, 4, "sft-lora")
     ends(run, 5, "sft-full", status="stopped")
     assert status.run_state(run).activity == "finished"
-    assert "finished; nothing left to do" in said("status", run)
+    assert "finished; nothing left to do" in command_output("status", run)
 
 
 def test_each_cell_tells_its_trials_its_best_and_what_is_in_training(run: Path) -> None:
-    told = json.loads(said("status", run, "--json"))
-    cells = {cell.pop("cell"): cell for cell in told["cells"]}
+    reported = json.loads(command_output("status", run, "--json"))
+    cells = {cell.pop("cell"): cell for cell in reported["cells"]}
     assert list(cells) == ["sft-base", "sft-full", "sft-lora"]
     assert cells["sft-full"]["done"] == 1
     assert (cells["sft-full"]["best"], cells["sft-full"]["quality"]) == (f"{2:012x}", 0.75)
     assert (cells["sft-lora"]["failed"], cells["sft-lora"]["best"]) == (1, None)
-    (training,) = told["training"]
+    (training,) = reported["training"]
     assert (training["trial_id"], training["cell"], training["step"]) == (f"{4:012x}", "sft-lora", 3)
-    lines = {line.split()[0]: line for line in said("status", run).splitlines()[1:]}
+    lines = {line.split()[0]: line for line in command_output("status", run).splitlines()[1:]}
     assert "1/2" in lines["sft-full"]
     assert "step 3" in lines["sft-lora"]
 
@@ -90,37 +90,37 @@ def test_an_interrupted_trial_counts_as_unfinished(run: Path) -> None:
 
 def test_the_log_of_a_run_and_of_a_trial(run: Path) -> None:
     (run / "sweep.log").write_text("10:00:00 tiny: 4 trials in 2 cells\n")
-    assert said("logs", run) == "10:00:00 tiny: 4 trials in 2 cells\n"
-    assert said("logs", run, f"{4:012x}").splitlines() == [
+    assert command_output("logs", run) == "10:00:00 tiny: 4 trials in 2 cells\n"
+    assert command_output("logs", run, f"{4:012x}").splitlines() == [
         f"sft-lora {4:012x}: no record yet",
         "step 1: train_loss 1",
         "step 2: train_loss 0.5",
         "step 3: train_loss 0.3333",
     ]
     (run / "trials" / f"{3:012x}" / "error.txt").write_text("Traceback\nNotFinite\n")
-    told = said("logs", run, f"{3:012x}").splitlines()
-    assert told[0] == f"sft-lora {3:012x}: failed"
-    assert told[-3:] == ["the loss is NaN", "Traceback", "NotFinite"]
+    reported = command_output("logs", run, f"{3:012x}").splitlines()
+    assert reported[0] == f"sft-lora {3:012x}: failed"
+    assert reported[-3:] == ["the loss is NaN", "Traceback", "NotFinite"]
 
 
 def test_a_trial_is_named_by_how_its_id_begins_if_that_is_enough(run: Path) -> None:
     begins(run, 0xABC << 36, "sft-full", (1,))
-    assert said("logs", run, "abc").startswith("sft-full abc000000000")
-    assert "names several trials" in said("logs", run, "0000", code=2)
+    assert command_output("logs", run, "abc").startswith("sft-full abc000000000")
+    assert "names several trials" in command_output("logs", run, "0000", code=2)
 
 
 @pytest.mark.parametrize("command", ["status", "logs", "stop"])
 def test_what_is_no_run_is_refused(tmp_path: Path, command: str) -> None:
-    assert "is it a run folder" in said(command, tmp_path, code=2)
+    assert "is it a run folder" in command_output(command, tmp_path, code=2)
 
 
 def test_a_trial_that_is_not_there_lists_those_that_are(run: Path) -> None:
     with pytest.raises(NoRun, match="'ffff' is no trial of this run; there are 000000000001"):
-        list(status.log(run, "ffff"))
+        list(status.log_lines(run, "ffff"))
 
 
 def test_a_run_that_nobody_runs_cannot_be_stopped(run: Path) -> None:
-    assert "no process runs it; it is stopped" in said("stop", run, code=2)
+    assert "no process runs it; it is stopped" in command_output("stop", run, code=2)
     assert not lock.stop_requested(run)
 
 

@@ -65,11 +65,11 @@ def batch_size(record: Record) -> int:
 
 def test_a_cell_predicts_its_smallest_and_its_largest_peak(made: Plan) -> None:
     for cell in made.cells:
-        told = cell.predicted
-        assert told is not None
-        assert told.for_config(told.largest.config).peak_bytes == told.largest.peak_bytes
-        assert told.for_config(told.smallest.config).peak_bytes == told.smallest.peak_bytes
-        assert told.largest.peak_bytes - told.smallest.peak_bytes > 50 * MIB
+        reported = cell.predicted
+        assert reported is not None
+        assert reported.for_config(reported.largest.config).peak_bytes == reported.largest.peak_bytes
+        assert reported.for_config(reported.smallest.config).peak_bytes == reported.smallest.peak_bytes
+        assert reported.largest.peak_bytes - reported.smallest.peak_bytes > 50 * MIB
 
 
 def test_what_is_predicted_not_to_fit_is_a_row_with_its_reason_and_is_not_started(
@@ -117,7 +117,7 @@ def test_a_sweep_in_which_nothing_fits_scores_the_base_model_and_ends(made: Plan
     assert [config["cell"] for config in tune.all()] == ["sft-base"]
     end(run, next(iter(tune.ours)), "done", 0.5)
     assert len(found(run)) == made.trials
-    assert not search_of(made, run).work.any_left()
+    assert not search_of(made, run).work.any_remaining()
 
 
 def test_an_amount_that_is_none_is_an_error_of_the_spec(tmp_path: Path, tiny_model: Path) -> None:

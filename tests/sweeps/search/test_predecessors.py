@@ -27,7 +27,7 @@ LINE = SPEC.replace(
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
+def workdir(tmp_path: Path) -> Path:
     folder(tmp_path)
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
     return tmp_path
@@ -46,8 +46,8 @@ def needs(made: Plan) -> dict[str, tuple[str, ...]]:
 # What `from` means
 
 
-def test_a_stage_means_the_cell_of_the_same_method(here: Path) -> None:
-    made = plan(here, LINE)
+def test_a_stage_means_the_cell_of_the_same_method(workdir: Path) -> None:
+    made = plan(workdir, LINE)
     assert made.problems == ()
     assert needs(made) == {
         "sft-full": (),
@@ -57,27 +57,29 @@ def test_a_stage_means_the_cell_of_the_same_method(here: Path) -> None:
     }
 
 
-def test_a_cell_means_that_cell_for_every_method(here: Path) -> None:
-    made = plan(here, LINE.replace("from: sft", "from: sft-lora"))
+def test_a_cell_means_that_cell_for_every_method(workdir: Path) -> None:
+    made = plan(workdir, LINE.replace("from: sft", "from: sft-lora"))
     assert needs(made)["dpo-full"] == needs(made)["dpo-lora"] == ("sft-lora",)
 
 
-def test_a_stage_may_be_named_and_may_stand_after_the_stage_that_continues_from_it(here: Path) -> None:
+def test_a_stage_may_be_named_and_may_stand_after_the_stage_that_continues_from_it(workdir: Path) -> None:
     text = LINE.replace("{kind: sft}, ", "").replace(
         "pairs.jsonl}}]", "pairs.jsonl}}, {kind: sft, name: first}]"
     )
-    made = plan(here, text.replace("from: sft", "from: first"))
+    made = plan(workdir, text.replace("from: sft", "from: first"))
     assert needs(made)["dpo-full"] == ("first-full",)
 
 
-def test_what_is_compared_beyond_stage_and_method_is_matched(here: Path) -> None:
-    made = plan(here, LINE.replace("{train: rows.jsonl", "{cutoff: {compare: [32, 64]}, train: rows.jsonl"))
+def test_what_is_compared_beyond_stage_and_method_is_matched(workdir: Path) -> None:
+    made = plan(
+        workdir, LINE.replace("{train: rows.jsonl", "{cutoff: {compare: [32, 64]}, train: rows.jsonl")
+    )
     assert needs(made)["dpo-full-cutoff32"] == ("sft-full-cutoff32",)
     assert needs(made)["dpo-full-cutoff64"] == ("sft-full-cutoff64",)
 
 
-def test_starts_can_be_compared(here: Path) -> None:
-    made = plan(here, LINE.replace("from: sft", "from: {compare: [sft-full, sft-lora]}"))
+def test_starts_can_be_compared(workdir: Path) -> None:
+    made = plan(workdir, LINE.replace("from: sft", "from: {compare: [sft-full, sft-lora]}"))
     assert needs(made)["dpo-full-sft-lora"] == ("sft-lora",)
     assert needs(made)["dpo-lora-sft-full"] == ("sft-full",)
 
@@ -105,68 +107,68 @@ def test_starts_can_be_compared(here: Path) -> None:
     ],
 )
 def test_a_start_that_cannot_be_is_an_error_at_its_line(
-    here: Path, run: Path, written: str, what: str
+    workdir: Path, run: Path, written: str, what: str
 ) -> None:
-    found = problems(here, LINE.replace("from: sft", written))
+    found = problems(workdir, LINE.replace("from: sft", written))
     assert all(problem.startswith("spec.yaml:4 stages[1].model") for problem in found), found
     assert any(what in problem for problem in found), found
 
 
-def test_a_circle_is_an_error_that_names_its_cells(here: Path) -> None:
+def test_a_circle_is_an_error_that_names_its_cells(workdir: Path) -> None:
     text = LINE.replace("{kind: sft}", "{kind: sft, model: {from: dpo}}")
-    (found,) = [problem for problem in problems(here, text) if "sft-full would" in problem]
+    (found,) = [problem for problem in problems(workdir, text) if "sft-full would" in problem]
     assert "sft-full would continue from itself (sft-full from dpo-full from sft-full)" in found
 
 
-def test_a_stage_without_one_cell_of_the_method_asks_for_a_cell(here: Path) -> None:
+def test_a_stage_without_one_cell_of_the_method_asks_for_a_cell(workdir: Path) -> None:
     two = "stages: [{kind: sft, name: a}, {kind: sft, name: b, data: {cutoff: 64}},"
-    found = problems(here, LINE.replace("stages: [{kind: sft},", two))
+    found = problems(workdir, LINE.replace("stages: [{kind: sft},", two))
     assert any(
         "sft has no single cell of the method full; name one of a-full, a-lora, b-full" in p for p in found
     )
 
 
-def test_nothing_continues_from_a_reward_model(here: Path) -> None:
+def test_nothing_continues_from_a_reward_model(workdir: Path) -> None:
     text = LINE.replace("{kind: sft}", f"{{kind: reward, {PAIRS}}}").replace("from: sft", "from: reward")
-    assert any("reward-full predicts no tokens" in problem for problem in problems(here, text))
+    assert any("reward-full predicts no tokens" in problem for problem in problems(workdir, text))
 
 
-def test_nothing_but_a_reward_model_rewards(here: Path) -> None:
+def test_nothing_but_a_reward_model_rewards(workdir: Path) -> None:
     text = LINE.replace(f"kind: dpo, model: {{from: sft}}, {PAIRS}", "kind: ppo, reward: {from: sft}")
-    assert any("sft-full gives no rewards" in problem for problem in problems(here, text))
+    assert any("sft-full gives no rewards" in problem for problem in problems(workdir, text))
 
 
-def test_a_reward_adapter_and_the_policy_must_stand_on_the_same_weights(here: Path) -> None:
+def test_a_reward_adapter_and_the_policy_must_stand_on_the_same_weights(workdir: Path) -> None:
     text = LINE.replace(
         f"{PAIRS}}}]",
         f"{PAIRS}}}, {{kind: reward, {PAIRS}}}, {{kind: ppo, reward: {{from: reward}}, model: {{from: sft}}}}]",
     )
-    (only,) = [problem for problem in problems(here, text) if "ppo" in problem]
+    (only,) = [problem for problem in problems(workdir, text) if "ppo" in problem]
     assert "reward-lora gives an adapter on the base model, and ppo-lora starts from sft-lora" in only
     same = text.replace("{kind: reward, data", "{kind: reward, model: {from: sft}, data")
-    assert not [problem for problem in problems(here, same) if "ppo" in problem]
+    assert not [problem for problem in problems(workdir, same) if "ppo" in problem]
 
 
-def test_rows_that_an_earlier_stage_trains_on_are_not_held_out_unnoticed(here: Path) -> None:
-    found = problems(here, LINE.replace("pairs.jsonl}", "pairs.jsonl, eval_fraction: 0.9}"))
+def test_rows_that_an_earlier_stage_trains_on_are_not_held_out_unnoticed(workdir: Path) -> None:
+    found = problems(workdir, LINE.replace("pairs.jsonl}", "pairs.jsonl, eval_fraction: 0.9}"))
     what = "rows that dpo-full is scored on have a prompt that sft-full trains on; hold out the same prompts in both"
     assert any(what in problem for problem in found)
 
 
-def test_another_template_than_before_is_a_warning(here: Path) -> None:
+def test_another_template_than_before_is_a_warning(workdir: Path) -> None:
     text = LINE.replace("pairs.jsonl}", "pairs.jsonl, template: chatml}")
-    found = problems(here, text)
+    found = problems(workdir, text)
     assert any("is trained with the template of the model, dpo-full with chatml" in p for p in found)
 
 
-def test_a_filter_keeps_the_cells_that_its_cells_continue_from(here: Path) -> None:
-    made = plan(here, LINE, stage="dpo", method="lora")
+def test_a_filter_keeps_the_cells_that_its_cells_continue_from(workdir: Path) -> None:
+    made = plan(workdir, LINE, stage="dpo", method="lora")
     assert [cell.name for cell in made.cells] == ["sft-lora", "dpo-lora"]
     assert made.selected == ("dpo-lora",)
 
 
-def test_every_start_has_a_base_row_of_its_own(here: Path) -> None:
-    assert [base.cell for base in plan(here, LINE).bases] == [
+def test_every_start_has_a_base_row_of_its_own(workdir: Path) -> None:
+    assert [base.cell for base in plan(workdir, LINE).bases] == [
         "sft-base",
         "dpo-base-sft-full",
         "dpo-base-sft-lora",
@@ -195,9 +197,9 @@ def finish(tune: Tune, run: Path, configs: list[dict[str, Any]], status: str = "
 
 
 def test_a_cell_begins_when_the_one_it_continues_from_has_ended_whatever_else_runs(
-    here: Path, run: Path
+    workdir: Path, run: Path
 ) -> None:
-    tune = Tune(search_of(plan(here, LINE), run))
+    tune = Tune(search_of(plan(workdir, LINE), run))
     first = proposals(tune)
     assert {config["cell"] for config in first} == {"sft-base", "sft-full", "sft-lora"}
     full = [config for config in first if config["cell"] == "sft-full"]
@@ -207,8 +209,8 @@ def test_a_cell_begins_when_the_one_it_continues_from_has_ended_whatever_else_ru
     assert [config["cell"] for config in proposals(tune)] == ["dpo-base-sft-full", *["dpo-full"] * 3]
 
 
-def test_all_trials_of_a_cell_start_from_the_best_of_the_other(here: Path, run: Path) -> None:
-    tune = Tune(search_of(plan(here, LINE), run))
+def test_all_trials_of_a_cell_start_from_the_best_of_the_other(workdir: Path, run: Path) -> None:
+    tune = Tune(search_of(plan(workdir, LINE), run))
     first = proposals(tune)
     finish(tune, run, first)
     best = [config for config in first if config["cell"] == "sft-full"][-1]["trial_id"]
@@ -221,8 +223,8 @@ def test_all_trials_of_a_cell_start_from_the_best_of_the_other(here: Path, run: 
             assert config.identity()["start_trial"] == best
 
 
-def test_the_id_of_a_trial_says_what_it_starts_from_and_no_path(here: Path, run: Path) -> None:
-    config = plan(here, LINE).cell("dpo-full").first()
+def test_the_id_of_a_trial_says_what_it_starts_from_and_no_path(workdir: Path, run: Path) -> None:
+    config = plan(workdir, LINE).cell("dpo-full").first()
 
     def starting(trial: str, place: str) -> str:
         assert config.model.start is not None
@@ -234,9 +236,9 @@ def test_the_id_of_a_trial_says_what_it_starts_from_and_no_path(here: Path, run:
     assert starting("abc", "/here") == starting("abc", "/there") != starting("abd", "/here")
 
 
-def test_a_line_whose_start_failed_ends_with_rows_that_say_so(here: Path, run: Path) -> None:
+def test_a_line_whose_start_failed_ends_with_rows_that_say_so(workdir: Path, run: Path) -> None:
     text = LINE.replace("pairs.jsonl}}]", "pairs.jsonl}}, {kind: sft, name: again, model: {from: dpo}}]")
-    tune = Tune(search_of(plan(here, text), run))
+    tune = Tune(search_of(plan(workdir, text), run))
     finish(tune, run, [c for c in proposals(tune) if c["cell"] == "sft-full"], "failed")
     assert not [c for c in proposals(tune) if "full" in c["cell"]]
     records = filter(None, (read_record(path) for path in (run / "trials").iterdir()))
@@ -248,29 +250,29 @@ def test_a_line_whose_start_failed_ends_with_rows_that_say_so(here: Path, run: P
     assert set(errors) == {"dpo-full", "dpo-base-sft-full", "again-full", "again-base-dpo-full"}
 
 
-def test_a_resumed_run_continues_from_the_trial_that_was_chosen(here: Path, run: Path) -> None:
-    tune = Tune(search_of(plan(here, LINE), run))
+def test_a_resumed_run_continues_from_the_trial_that_was_chosen(workdir: Path, run: Path) -> None:
+    tune = Tune(search_of(plan(workdir, LINE), run))
     finish(tune, run, proposals(tune))
     interrupted = proposals(tune)
     finish(tune, run, interrupted[:2])
-    again = Tune(search_of(plan(here, LINE), run))
-    assert again.search.work.any_left()
+    again = Tune(search_of(plan(workdir, LINE), run))
+    assert again.search.work.any_remaining()
     assert {c["trial_id"] for c in proposals(again)} == {c["trial_id"] for c in interrupted[2:]}
 
 
-def test_more_trials_of_the_first_stage_leave_the_second_where_it_started(here: Path, run: Path) -> None:
-    tune = Tune(search_of(plan(here, LINE), run))
+def test_more_trials_of_the_first_stage_leave_the_second_where_it_started(workdir: Path, run: Path) -> None:
+    tune = Tune(search_of(plan(workdir, LINE), run))
     finish(tune, run, proposals(tune))
     started = {config_of(run, c["trial_id"]).model.start for c in proposals(tune) if c["cell"] == "dpo-full"}
-    more = Tune(search_of(plan(here, LINE, ("search.trials=4",)), run))
+    more = Tune(search_of(plan(workdir, LINE, ("search.trials=4",)), run))
     fresh = [config_of(run, c["trial_id"]) for c in proposals(more)]
     assert {config.model.start for config in fresh if config.cell == "dpo-full"} == started
     assert "sft-full" in {config.cell for config in fresh}
 
 
-def test_nothing_is_left_once_every_line_has_ended(here: Path, run: Path) -> None:
-    tune = Tune(search_of(plan(here, LINE), run))
+def test_nothing_is_left_once_every_line_has_ended(workdir: Path, run: Path) -> None:
+    tune = Tune(search_of(plan(workdir, LINE), run))
     while found := proposals(tune):
         finish(tune, run, found)
     assert tune.search.suggest("last") == Searcher.FINISHED
-    assert not search_of(plan(here, LINE), run).work.any_left()
+    assert not search_of(plan(workdir, LINE), run).work.any_remaining()

@@ -29,7 +29,7 @@ from trainables.trial.config import TrialConfig
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
+def workdir(tmp_path: Path) -> Path:
     return folder(tmp_path)
 
 
@@ -82,31 +82,31 @@ def curve(run: Path, trial_id: str, *points: tuple[int, float]) -> None:
 # The searcher
 
 
-def test_base_models_come_first_and_then_the_cells_in_turn(here: Path, run: Path) -> None:
-    found = [config["cell"] for config in Tune(search_of(plan(here), run)).all()]
+def test_base_models_come_first_and_then_the_cells_in_turn(workdir: Path, run: Path) -> None:
+    found = [config["cell"] for config in Tune(search_of(plan(workdir), run)).all()]
     assert found == ["sft-base", "sft-full", "sft-lora", "sft-full", "sft-lora", "sft-full", "sft-lora"]
 
 
-def test_a_cell_with_a_larger_budget_continues_alone(here: Path, run: Path) -> None:
+def test_a_cell_with_a_larger_budget_continues_alone(workdir: Path, run: Path) -> None:
     text = SPEC.replace("{kind: full}", "{kind: full, search: {trials: 1}}")
-    found = [config["cell"] for config in Tune(search_of(plan(here, text), run)).all()]
+    found = [config["cell"] for config in Tune(search_of(plan(workdir, text), run)).all()]
     assert found[1:] == ["sft-full", "sft-lora", "sft-lora", "sft-lora"]
 
 
-def test_every_proposal_is_in_the_run_folder_before_it_runs(here: Path, run: Path) -> None:
-    for config in Tune(search_of(plan(here), run)).all():
+def test_every_proposal_is_in_the_run_folder_before_it_runs(workdir: Path, run: Path) -> None:
+    for config in Tune(search_of(plan(workdir), run)).all():
         assert config_of(run, config["trial_id"]).trial_id() == config["trial_id"]
 
 
-def test_nothing_is_proposed_once_the_sweep_is_left(here: Path, run: Path) -> None:
-    search = search_of(plan(here), run)
+def test_nothing_is_proposed_once_the_sweep_is_left(workdir: Path, run: Path) -> None:
+    search = search_of(plan(workdir), run)
     search.shutdown.request()
     assert Tune(search).next() is None
-    assert search.work.any_left()
+    assert search.work.any_remaining()
 
 
-def test_the_studies_are_told_what_the_records_say(here: Path, run: Path) -> None:
-    made = plan(here)
+def test_the_studies_are_told_what_the_records_say(workdir: Path, run: Path) -> None:
+    made = plan(workdir)
     tune = Tune(search_of(made, run))
     ids = [config["trial_id"] for config in tune.all()]
     cells = {trial_id: config_of(run, trial_id).cell for trial_id in ids}
@@ -125,8 +125,8 @@ def test_the_studies_are_told_what_the_records_say(here: Path, run: Path) -> Non
     ]
 
 
-def test_a_trial_whose_slot_was_lost_is_a_failed_row(here: Path, run: Path) -> None:
-    tune = Tune(search_of(plan(here), run))
+def test_a_trial_whose_slot_was_lost_is_a_failed_row(workdir: Path, run: Path) -> None:
+    tune = Tune(search_of(plan(workdir), run))
     lost = tune.all()[1]["trial_id"]
     tune.complete(lost, error=True)
     record = read_record(run / "trials" / lost)
@@ -136,9 +136,9 @@ def test_a_trial_whose_slot_was_lost_is_a_failed_row(here: Path, run: Path) -> N
 
 
 def test_the_study_is_not_told_of_an_interrupted_trial_which_comes_first_next_time(
-    here: Path, run: Path
+    workdir: Path, run: Path
 ) -> None:
-    made = plan(here)
+    made = plan(workdir)
     tune = Tune(search_of(made, run))
     first = [tune.next() for _ in range(4)]  # the base and three of cells
     ids = [config["trial_id"] for config in first if config]
@@ -154,9 +154,9 @@ def test_the_study_is_not_told_of_an_interrupted_trial_which_comes_first_next_ti
 
 
 def test_a_trial_that_ended_while_the_driver_was_dead_is_told_with_its_intermediate_results(
-    here: Path, run: Path
+    workdir: Path, run: Path
 ) -> None:
-    made = plan(here)
+    made = plan(workdir)
     ids = [config["trial_id"] for config in Tune(search_of(made, run)).all()]
     stopped = next(trial_id for trial_id in ids if config_of(run, trial_id).cell == "sft-lora")
     end(run, stopped, "stopped", 0.25)
@@ -169,9 +169,9 @@ def test_a_trial_that_ended_while_the_driver_was_dead_is_told_with_its_intermedi
 
 
 def test_a_trial_proposed_by_a_driver_that_was_killed_before_it_wrote_the_config_is_run(
-    here: Path, run: Path
+    workdir: Path, run: Path
 ) -> None:
-    made = plan(here)
+    made = plan(workdir)
     study = search_of(made, run).work.studies["sft-lora"]
     proposed = study.ask()
     assert proposed is not None
@@ -180,16 +180,16 @@ def test_a_trial_proposed_by_a_driver_that_was_killed_before_it_wrote_the_config
     assert len(found) == 7
 
 
-def test_work_is_left_until_the_last_trial_has_its_record(here: Path, run: Path) -> None:
-    made = plan(here)
+def test_work_is_left_until_the_last_trial_has_its_record(workdir: Path, run: Path) -> None:
+    made = plan(workdir)
     tune = Tune(search_of(made, run))
     ids = [config["trial_id"] for config in tune.all()]
     for trial_id in ids:
-        assert search_of(made, run).work.any_left()
+        assert search_of(made, run).work.any_remaining()
         end(run, trial_id, "done", 0.5)
         tune.complete(trial_id)
-    assert not search_of(made, run).work.any_left()
-    assert search_of(plan(here, SPEC, ("search.trials=4",)), run).work.any_left()
+    assert not search_of(made, run).work.any_remaining()
+    assert search_of(plan(workdir, SPEC, ("search.trials=4",)), run).work.any_remaining()
 
 
 # The scheduler
@@ -238,15 +238,15 @@ STORY = [
 ]
 
 
-def test_asha_stops_who_falls_below_the_better_half_at_a_rung(here: Path, run: Path, stops: Stops) -> None:
-    scheduler = asha(plan(here, SPEC, HALVES), run)
+def test_asha_stops_who_falls_below_the_better_half_at_a_rung(workdir: Path, run: Path, stops: Stops) -> None:
+    scheduler = asha(plan(workdir, SPEC, HALVES), run)
     for trial_id, step, objective in STORY:
         feed(scheduler, "sft-full", trial_id, step, objective)
     assert stops.ids == ["d", "c"]
 
 
-def test_asha_stops_whom_rays_own_stops(here: Path, run: Path, stops: Stops) -> None:
-    made = plan(here, SPEC, ("search.grace_steps=1", "search.reduction_factor=2"))
+def test_asha_stops_whom_rays_own_stops(workdir: Path, run: Path, stops: Stops) -> None:
+    made = plan(workdir, SPEC, ("search.grace_steps=1", "search.reduction_factor=2"))
     theirs = AsyncHyperBandScheduler("step", "objective", "max", max_t=8, grace_period=1, reduction_factor=2)
     ours, stopped = asha(made, run), []
     for number in range(12):
@@ -267,8 +267,8 @@ def test_asha_stops_whom_rays_own_stops(here: Path, run: Path, stops: Stops) -> 
     assert stopped
 
 
-def test_cells_are_compared_among_themselves_only(here: Path, run: Path, stops: Stops) -> None:
-    scheduler = asha(plan(here, SPEC, HALVES), run)
+def test_cells_are_compared_among_themselves_only(workdir: Path, run: Path, stops: Stops) -> None:
+    scheduler = asha(plan(workdir, SPEC, HALVES), run)
     feed(scheduler, "sft-full", "a", 2, 10.0)
     feed(scheduler, "sft-full", "b", 2, 9.0)
     feed(scheduler, "sft-lora", "c", 2, 1.0)
@@ -276,8 +276,8 @@ def test_cells_are_compared_among_themselves_only(here: Path, run: Path, stops: 
     assert stops.ids == ["b"]
 
 
-def test_nobody_is_stopped_at_the_last_step_or_between_rungs(here: Path, run: Path, stops: Stops) -> None:
-    scheduler = asha(plan(here, SPEC, HALVES), run)
+def test_nobody_is_stopped_at_the_last_step_or_between_rungs(workdir: Path, run: Path, stops: Stops) -> None:
+    scheduler = asha(plan(workdir, SPEC, HALVES), run)
     for step in (2, 3, 4, 5, 8):
         feed(scheduler, "sft-full", "a", step, 5.0)
     feed(scheduler, "sft-full", "b", 2, 6.0)
@@ -287,8 +287,8 @@ def test_nobody_is_stopped_at_the_last_step_or_between_rungs(here: Path, run: Pa
     assert stops.ids == []
 
 
-def test_without_a_scheduler_nobody_is_stopped(here: Path, run: Path, stops: Stops) -> None:
-    scheduler = asha(plan(here, SPEC, ("search.scheduler=none",)), run)
+def test_without_a_scheduler_nobody_is_stopped(workdir: Path, run: Path, stops: Stops) -> None:
+    scheduler = asha(plan(workdir, SPEC, ("search.scheduler=none",)), run)
     for number in range(5):
         feed(scheduler, "sft-full", f"t{number}", 4, -float(number))
     assert stops.ids == []
@@ -296,10 +296,10 @@ def test_without_a_scheduler_nobody_is_stopped(here: Path, run: Path, stops: Sto
 
 @pytest.mark.parametrize("cut", range(len(STORY)))
 def test_a_resumed_asha_decides_as_if_it_had_never_been_away(
-    here: Path, run: Path, stops: Stops, cut: int
+    workdir: Path, run: Path, stops: Stops, cut: int
 ) -> None:
     """Told so far by records and checkpoints; the rest it hears itself."""
-    made = plan(here, SPEC, HALVES)
+    made = plan(workdir, SPEC, HALVES)
     for trial_id in "abcd":
         mine = [(step, objective) for name, step, objective in STORY[:cut] if name == trial_id]
         if not mine:
@@ -317,8 +317,8 @@ def test_a_resumed_asha_decides_as_if_it_had_never_been_away(
     assert stops.ids == heard
 
 
-def test_a_resumed_asha_knows_the_trials_that_are_done(here: Path, run: Path, stops: Stops) -> None:
-    made = plan(here, SPEC, HALVES)
+def test_a_resumed_asha_knows_the_trials_that_are_done(workdir: Path, run: Path, stops: Stops) -> None:
+    made = plan(workdir, SPEC, HALVES)
     for config in Tune(search_of(made, run)).all():
         if config["cell"] == "sft-full":
             end(run, config["trial_id"], "done", 5.0)
@@ -352,20 +352,20 @@ def test_a_resumed_asha_knows_the_trials_that_are_done(here: Path, run: Path, st
     ],
 )
 def test_slots_are_no_more_than_fit_the_cluster(
-    here: Path, cluster: list[tuple[float, float]], sets: tuple[str, ...], expected: int
+    workdir: Path, cluster: list[tuple[float, float]], sets: tuple[str, ...], expected: int
 ) -> None:
     batch = ("train.batch_size=4",)
     machines = [Machine(f"n{index}", cpus, gpus) for index, (cpus, gpus) in enumerate(cluster)]
-    assert slots(plan(here, SPEC, (*sets, *batch)), machines) == expected
+    assert slots(plan(workdir, SPEC, (*sets, *batch)), machines) == expected
 
 
 # What was damaged
 
 
 def test_a_trial_whose_record_was_damaged_is_run_again_and_no_other(
-    here: Path, run: Path, capsys: pytest.CaptureFixture[str]
+    workdir: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = plan(here)
+    made = plan(workdir)
     tune = Tune(search_of(made, run))
     ids = [config["trial_id"] for config in tune.all()]
     for trial_id in ids:
@@ -378,10 +378,10 @@ def test_a_trial_whose_record_was_damaged_is_run_again_and_no_other(
     assert (damaged.parent / "record.damaged.json").read_text() == text[: len(text) // 2]
     assert str(damaged) in capsys.readouterr().err
     search = search_of(made, run)
-    assert search.work.any_left()
+    assert search.work.any_remaining()
     again = Tune(search)
     assert [config["trial_id"] for config in again.all()] == [ids[2]]
     end(run, ids[2], "done", 0.5)
     again.complete(ids[2])
-    assert not search_of(made, run).work.any_left()
+    assert not search_of(made, run).work.any_remaining()
     assert folders.set_aside_damaged(run) == []

@@ -86,4 +86,4 @@ def test_nothing_is_proposed_that_the_url_cannot_know_of(
     monkeypatch.setattr(Store, "push", down)
     assert search.suggest("tune-0") == Searcher.FINISHED
     assert search.shutdown.requested
-    assert search.work.any_left()
+    assert search.work.any_remaining()

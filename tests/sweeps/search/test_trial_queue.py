@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sweeps.cluster.packing import Machine, Size, fits, how_many
 from sweeps.planning.plan import Plan
 from sweeps.search.admission import Admission
-from sweeps.search.capacity import Patience
+from sweeps.search.capacity import CapacityWatch
 from sweeps.search.searcher import CellSearch
 from sweeps.search.trial_queue import MAX_OVERTAKES, OvertakeCounter
 from sweeps.search.trial_sizes import Sizes
@@ -89,13 +89,13 @@ def test_sizes_that_fit_need_no_more_than_there_is(machines: list[Machine], size
 
 
 def test_a_count_ends_where_no_more_fit_or_are_requested() -> None:
-    assert how_many([Machine("a", 8, 2)], HALF, most=64) == 4
-    assert how_many([Machine("a", 8, 2)], HALF, most=3) == 3
-    assert how_many([Machine("a", 8)], HALF, most=3) == 0
+    assert how_many([Machine("a", 8, 2)], HALF, limit=64) == 4
+    assert how_many([Machine("a", 8, 2)], HALF, limit=3) == 3
+    assert how_many([Machine("a", 8)], HALF, limit=3) == 0
 
 
 def test_as_many_run_as_fit_and_are_allowed() -> None:
-    admission = Admission(lambda: [Machine("a", 8, 2)], most=3)
+    admission = Admission(lambda: [Machine("a", 8, 2)], limit=3)
     for number in range(3):
         assert admission.fits(HALF)
         admission.begin(f"t{number}", HALF)
@@ -103,14 +103,32 @@ def test_as_many_run_as_fit_and_are_allowed() -> None:
     assert not admission.fits(HALF)
     admission.end("t0")
     assert admission.fits(WHOLE)  # two halves share the other GPU
-    assert admission.last == HALF
+    assert admission.last_size == HALF
+
+
+def test_a_slow_query_of_the_machines_is_not_repeated_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("sweeps.search.admission.time.monotonic", lambda: clock[0])
+    queries = []
+
+    def list_machines() -> list[Machine]:
+        queries.append(clock[0])
+        clock[0] += 3.0
+        return [Machine("a", 8, 2)]
+
+    admission = Admission(list_machines, 3, refresh_seconds=2.0)
+    for _ in range(4):
+        assert admission.fits(HALF)
+    clock[0] += 2.0
+    assert admission.fits(HALF)
+    assert queries == [100.0, 105.0]
 
 
 # How much a trial takes
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
+def workdir(tmp_path: Path) -> Path:
     return folder(tmp_path)
 
 
@@ -175,17 +193,17 @@ def taken(made: Plan, machines: tuple[Machine, ...], at_once: int = 4) -> list[S
     ],  # a context takes some, too
 )
 def test_a_trial_gets_the_smallest_share_of_a_gpu_that_it_fits_in(
-    here: Path, gib: float, share: float
+    workdir: Path, gib: float, share: float
 ) -> None:
-    made = with_predictions(plan(here, SPEC, ("resources.gpus=auto",)), 20, gib)
+    made = with_predictions(plan(workdir, SPEC, ("resources.gpus=auto",)), 20, gib)
     assert taken(made, GPU_OF_24)[1] == Size(1, 1, share)
 
 
-def test_a_trial_too_large_for_a_gpu_is_shared_by_workers_if_the_spec_allows_it(here: Path) -> None:
+def test_a_trial_too_large_for_a_gpu_is_shared_by_workers_if_the_spec_allows_it(workdir: Path) -> None:
     sets = ("resources.gpus=auto", "resources.workers=auto", "train.batch_size=8")
-    made = with_predictions(plan(here, SPEC, sets), 60, 7)
+    made = with_predictions(plan(workdir, SPEC, sets), 60, 7)
     assert taken(made, GPU_OF_24) == [Size(4, 1, 1), Size(1, 1, 1 / 3)]
-    alone = with_predictions(plan(here, SPEC, ("resources.gpus=auto",)), 60, 7)
+    alone = with_predictions(plan(workdir, SPEC, ("resources.gpus=auto",)), 60, 7)
     over = Sizes.for_plan(alone, GPU_OF_24).excess(alone.cells[0], alone.cells[0].first())
     assert over is not None
     assert "training is predicted to need 60.00 GiB, and a worker has 24.00 GiB (a GPU of 24.00 GiB)" in str(
@@ -193,17 +211,17 @@ def test_a_trial_too_large_for_a_gpu_is_shared_by_workers_if_the_spec_allows_it(
     )
 
 
-def test_an_entry_may_set_the_resources_of_its_trials(here: Path) -> None:
+def test_an_entry_may_set_the_resources_of_its_trials(workdir: Path) -> None:
     text = SPEC.replace("{kind: full}", "{kind: full, resources: {gpus: 1, workers: 2}}")
-    made = plan(here, text, ("resources.gpus=0.5", "train.batch_size=4"))
+    made = plan(workdir, text, ("resources.gpus=0.5", "train.batch_size=4"))
     assert not made.errors
     assert taken(made, ()) == [Size(2, 1, 1), Size(1, 1, 0.5)]
     assert {cell.resources.concurrent for cell in made.cells} == {None}
 
 
-def test_an_entrys_resources_change_no_trial(here: Path) -> None:
+def test_an_entrys_resources_change_no_trial(workdir: Path) -> None:
     text = SPEC.replace("{kind: full}", "{kind: full, resources: {cpus: 2}}")
-    ids = [[cell.first().trial_id() for cell in plan(here, given).cells] for given in (SPEC, text)]
+    ids = [[cell.first().trial_id() for cell in plan(workdir, given).cells] for given in (SPEC, text)]
     assert ids[0] == ids[1]
 
 
@@ -236,20 +254,20 @@ def test_an_entrys_resources_change_no_trial(here: Path) -> None:
         ("2", "spec.yaml:6 methods[0].resources: got 2; allowed: a mapping"),
     ],
 )
-def test_what_an_entry_may_not_say_is_reported_once(here: Path, own: str, expected: str) -> None:
+def test_what_an_entry_may_not_say_is_reported_once(workdir: Path, own: str, expected: str) -> None:
     text = SPEC.replace("{kind: full}", f"{{kind: full, resources: {own}}}")
-    assert problems(here, text) == [expected]
+    assert problems(workdir, text) == [expected]
 
 
-def test_workers_must_share_an_entrys_rows_evenly(here: Path) -> None:
+def test_workers_must_share_an_entrys_rows_evenly(workdir: Path) -> None:
     text = SPEC.replace("{kind: full}", "{kind: full, resources: {workers: 3}}")
-    assert problems(here, text) == [
+    assert problems(workdir, text) == [
         "spec.yaml:8 train.batch_size: 2 rows can't be divided evenly among 3 workers; use a multiple of 3"
     ]
 
 
-def test_main_memory_is_reserved_alike_where_there_is_enough(here: Path) -> None:
-    made = with_predictions(plan(here), 4, 1)
+def test_main_memory_is_reserved_alike_where_there_is_enough(workdir: Path) -> None:
+    made = with_predictions(plan(workdir), 4, 1)
     roomy, tight = (Machine("a", 4, memory=32 * GIB),), (Machine("a", 4, memory=16 * GIB),)
     assert taken(made, roomy) == [Size(1, 1, memory=6 * GIB)] * 2
     assert taken(made, tight) == [Size(1, 1, memory=6 * GIB), Size(1, 1, memory=3 * GIB)]
@@ -270,7 +288,7 @@ def admitted(made: Plan, run: Path, room: Room, most: int = 64) -> CellSearch:
     run.mkdir(exist_ok=True)
     sizes = Sizes.for_plan(made, room.machines, most)
     # Each look at the cluster sees what a test has changed.
-    return search_of(made, run, sizes, Admission(lambda: room.machines, most, look_seconds=0))
+    return search_of(made, run, sizes, Admission(lambda: room.machines, most, refresh_seconds=0))
 
 
 def finish(tune: Tune, run: Path, trial_id: str) -> None:
@@ -284,10 +302,10 @@ OWN = SPEC.replace("{kind: full}", "{kind: full, resources: {gpus: 2}}").replace
 
 
 def test_no_more_trials_start_than_fit_and_the_rest_start_when_there_is_capacity(
-    here: Path, tmp_path: Path
+    workdir: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    tune = Tune(admitted(plan(here), run, Room(Machine("a", 2))))
+    tune = Tune(admitted(plan(workdir), run, Room(Machine("a", 2))))
     first = [tune.next(), tune.next()]
     assert all(first)
     assert tune.next() is None
@@ -298,20 +316,20 @@ def test_no_more_trials_start_than_fit_and_the_rest_start_when_there_is_capacity
 
 
 def test_a_study_is_not_asked_for_a_config_before_there_is_capacity_for_it(
-    here: Path, tmp_path: Path
+    workdir: Path, tmp_path: Path
 ) -> None:
     """Or the search would propose it without what the trials that run will have taught."""
-    tune = Tune(admitted(plan(here), tmp_path / "run", Room(Machine("a", 2))))
+    tune = Tune(admitted(plan(workdir), tmp_path / "run", Room(Machine("a", 2))))
     while tune.next() is not None:
         pass
     assert sum(study.count for study in tune.search.work.studies.values()) == 1  # beside the base model
 
 
 def test_small_trials_overtake_a_large_one_without_capacity_but_not_forever(
-    here: Path, tmp_path: Path
+    workdir: Path, tmp_path: Path
 ) -> None:
     run, room = tmp_path / "run", Room(Machine("a", 8, 2))
-    made = plan(here, OWN, ("resources.gpus=0.5",))
+    made = plan(workdir, OWN, ("resources.gpus=0.5",))
     tune = Tune(admitted(made, run, room))
     running = [tune.next() for _ in range(4)]
     assert [config["cell"] for config in running if config] == [
@@ -333,9 +351,9 @@ def test_small_trials_overtake_a_large_one_without_capacity_but_not_forever(
     assert [config["cell"] for config in running if config] == ["sft-full"]  # it had to have both GPUs
 
 
-def test_budgets_are_spent_whatever_the_mix(here: Path, tmp_path: Path) -> None:
+def test_budgets_are_spent_whatever_the_mix(workdir: Path, tmp_path: Path) -> None:
     run, room = tmp_path / "run", Room(Machine("a", 8, 2))
-    tune = Tune(admitted(plan(here, OWN, ("resources.gpus=0.5",)), run, room))
+    tune = Tune(admitted(plan(workdir, OWN, ("resources.gpus=0.5",)), run, room))
     running: list[str] = []
     for _ in range(200):
         while (found := tune.next()) is not None:
@@ -347,13 +365,13 @@ def test_budgets_are_spent_whatever_the_mix(here: Path, tmp_path: Path) -> None:
         "sft-full": 20,
         "sft-lora": 20,
     }
-    assert not tune.search.work.any_left()
+    assert not tune.search.work.any_remaining()
 
 
-def test_a_slots_size_is_kept_while_cells_are_nearly_level(here: Path, tmp_path: Path) -> None:
+def test_a_slots_size_is_kept_while_cells_are_nearly_level(workdir: Path, tmp_path: Path) -> None:
     run, room = tmp_path / "run", Room(Machine("a", 1, 1))
     text = OWN.replace("gpus: 2", "gpus: 1")
-    tune = Tune(admitted(plan(here, text, ("resources.gpus=0.5",)), run, room))
+    tune = Tune(admitted(plan(workdir, text, ("resources.gpus=0.5",)), run, room))
     order = []
     while (found := tune.next()) is not None:
         order.append(found["cell"].removeprefix("sft-"))
@@ -363,17 +381,17 @@ def test_a_slots_size_is_kept_while_cells_are_nearly_level(here: Path, tmp_path:
     assert all(abs(order[:n].count("full") - order[:n].count("lora")) <= 2 for n in range(len(order)))
 
 
-def test_a_new_machine_is_used_as_soon_as_it_is_seen(here: Path, tmp_path: Path) -> None:
+def test_a_new_machine_is_used_as_soon_as_it_is_seen(workdir: Path, tmp_path: Path) -> None:
     room = Room(Machine("a", 1))
-    tune = Tune(admitted(plan(here), tmp_path / "run", room))
+    tune = Tune(admitted(plan(workdir), tmp_path / "run", room))
     assert tune.next()
     assert tune.next() is None
     room.machines.append(Machine("b", 1))
     assert tune.next()
 
 
-def test_names_that_were_overtaken_often_enough_hold_up_all_others(here: Path) -> None:
-    first, second = (cell.first() for cell in plan(here).cells)
+def test_names_that_were_overtaken_often_enough_hold_up_all_others(workdir: Path) -> None:
+    first, second = (cell.first() for cell in plan(workdir).cells)
     overtakes = OvertakeCounter(limit=2)
     overtakes.started(first, ["large"])
     assert overtakes.may_be_overtaken("large")
@@ -389,50 +407,50 @@ def test_names_that_were_overtaken_often_enough_hold_up_all_others(here: Path) -
 # Waiting for capacity
 
 
-def waiting(search: CellSearch, seconds: float | None) -> tuple[Patience, list[str]]:
-    said: list[str] = []
-    return Patience(search.queue, search.shutdown, said.append, seconds, None), said
+def waiting(search: CellSearch, seconds: float | None) -> tuple[CapacityWatch, list[str]]:
+    messages: list[str] = []
+    return CapacityWatch(search.queue, search.shutdown, messages.append, seconds, None), messages
 
 
-def turn(patience: Patience, clock: list[float], seconds: float) -> None:
+def turn(watch: CapacityWatch, clock: list[float], seconds: float) -> None:
     clock[0] += seconds
-    patience()
+    watch()
 
 
 def test_missing_capacity_is_reported_and_waited_for_no_longer_than_allowed(
-    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
     monkeypatch.setattr("sweeps.search.capacity.time.monotonic", lambda: clock[0])
-    search = admitted(plan(here, SPEC, ("resources.cpus=4",)), tmp_path / "run", Room(Machine("a", 2)))
-    patience, said = waiting(search, 100)
+    search = admitted(plan(workdir, SPEC, ("resources.cpus=4",)), tmp_path / "run", Room(Machine("a", 2)))
+    watch, messages = waiting(search, 100)
     assert Tune(search).next() is None
     assert search.waits()
-    turn(patience, clock, 1)
-    turn(patience, clock, 20)
-    turn(patience, clock, 20)
-    assert len(said) == 1
+    turn(watch, clock, 1)
+    turn(watch, clock, 20)
+    turn(watch, clock, 20)
+    assert len(messages) == 1
     assert (
         "needs 1 x (4 CPUs), and no machine that is up has that much (2 CPUs); the sweep waits at most 100 s"
-        in said[0]
+        in messages[0]
     )
     assert not search.shutdown.requested
-    turn(patience, clock, 100)
+    turn(watch, clock, 100)
     assert search.shutdown.requested
-    assert "the sweep ends here; --resume continues it later" in said[1]
+    assert "the sweep ends here; --resume continues it later" in messages[1]
 
 
 def test_while_a_trial_runs_the_sweep_does_not_give_up(
-    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
     monkeypatch.setattr("sweeps.search.capacity.time.monotonic", lambda: clock[0])
-    search = admitted(plan(here), tmp_path / "run", Room(Machine("a", 1)))
-    patience, said = waiting(search, 100)
+    search = admitted(plan(workdir), tmp_path / "run", Room(Machine("a", 1)))
+    watch, messages = waiting(search, 100)
     assert Tune(search).next()
     for _ in range(5):
-        turn(patience, clock, 1000)
-    assert not said
+        turn(watch, clock, 1000)
+    assert not messages
     assert not search.shutdown.requested
 
 

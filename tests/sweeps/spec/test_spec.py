@@ -16,7 +16,7 @@ from trainables.system.suggestions import nearest
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     return folder(tmp_path)
 
@@ -147,14 +147,14 @@ def test_a_malformed_path_is_not_parsed(text: str) -> None:
     assert key_path.parse_path(text) is None
 
 
-def test_an_override_changes_its_leaf_and_is_recorded(here: Path) -> None:
+def test_an_override_changes_its_leaf_and_is_recorded(workdir: Path) -> None:
     sets = (
         "methods[1].rank=16",
         "train.learning_rate=1e-4",
         "question=off",
         "methods[0].train.weight_decay=0.1",
     )
-    made = plan(here, SPEC, sets)
+    made = plan(workdir, SPEC, sets)
     assert made.spec.overrides == sets
     assert made.problems == ()
     assert made.cell("sft-lora").config({}).method.rank == 16  # type: ignore[union-attr]
@@ -163,14 +163,14 @@ def test_an_override_changes_its_leaf_and_is_recorded(here: Path) -> None:
     assert made.spec.question == "off"
 
 
-def test_an_override_can_create_a_section_and_change_a_part_of_a_domain(here: Path) -> None:
-    made = plan(here, SPEC, ("resources.workers=2", "methods[1].rank.choice[0]=2"))
+def test_an_override_can_create_a_section_and_change_a_part_of_a_domain(workdir: Path) -> None:
+    made = plan(workdir, SPEC, ("resources.workers=2", "methods[1].rank.choice[0]=2"))
     assert made.spec.resources.workers == 2
     assert made.cell("sft-lora").space["method.rank"].probes() == (2, 8)
 
 
-def test_a_problem_with_an_override_names_the_override(here: Path) -> None:
-    assert problems(here, SPEC, "methods[1].rank=0", "trian.steps=2") == [
+def test_a_problem_with_an_override_names_the_override(workdir: Path) -> None:
+    assert problems(workdir, SPEC, "methods[1].rank=0", "trian.steps=2") == [
         "--set trian.steps trian: unknown key; allowed: name, question, model, data, train, "
         "search, stages, "
         "methods, resources, tracking. Did you mean train?",
@@ -178,8 +178,8 @@ def test_a_problem_with_an_override_names_the_override(here: Path) -> None:
     ]
 
 
-def test_a_problem_in_an_overridden_section_names_the_sections_override(here: Path) -> None:
-    assert problems(here, SPEC, "search={trials: 0}") == [
+def test_a_problem_in_an_overridden_section_names_the_sections_override(workdir: Path) -> None:
+    assert problems(workdir, SPEC, "search={trials: 0}") == [
         "--set search search.trials: got 0; allowed: a whole number, at least 1"
     ]
 
@@ -235,8 +235,8 @@ def test_all_wrong_overrides_are_reported_at_once(tmp_path: Path) -> None:
 # Contents
 
 
-def test_a_good_spec_has_no_problems(here: Path) -> None:
-    assert problems(here, SPEC) == []
+def test_a_good_spec_has_no_problems(workdir: Path) -> None:
+    assert problems(workdir, SPEC) == []
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
         (
             "kind: lora, rank: {choice: [4, 8]}",
             "rank: 8",
-            "spec.yaml:7 methods[1]: the kind is missing. Give one of full, freeze, lora, qlora",
+            "spec.yaml:7 methods[1]: the kind is missing. Write kind: full, or one of freeze, lora, qlora",
         ),
         (
             "kind: lora, rank: {choice: [4, 8]}",
@@ -349,6 +349,12 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
             "name: a b",
             "spec.yaml:1 name: a b can't be the name of a run folder. "
             "Use letters, digits, dots, dashes and underscores",
+        ),
+        (
+            "rank: {choice: [4, 8]}",
+            "rank: [4, 8]",
+            "spec.yaml:7 methods[1].rank: got [4, 8]; allowed: a whole number, at least 1. "
+            "To search it, write {choice: [4, 8]}",
         ),
         ("name: tiny", "question: [1]", "spec.yaml:1 question: got [1]; allowed: a text"),
         (
@@ -447,7 +453,11 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
             "spec.yaml:2 model.path: model.path can't be searched, only compared: write {compare: [...]}",
         ),
         ("model: {path: model}", "model: {}", "spec.yaml:2 model: give exactly one of name and path"),
-        ("model: {path: model}\n", "", "spec.yaml:1 model: missing. Give a mapping"),
+        (
+            "model: {path: model}\n",
+            "",
+            "spec.yaml:1 model: missing. Give a mapping, such as {name: smollm2-135m}",
+        ),
         (
             "rank: {choice: [4, 8]}",
             "rank: {compare: []}",
@@ -457,10 +467,10 @@ def test_a_good_spec_has_no_problems(here: Path) -> None:
     ],
 )
 def test_a_mistake_is_reported_once_with_its_line_and_what_to_do(
-    here: Path, old: str, new: str, expected: str
+    workdir: Path, old: str, new: str, expected: str
 ) -> None:
     assert old in SPEC
-    assert problems(here, SPEC.replace(old, new)) == [expected]
+    assert problems(workdir, SPEC.replace(old, new)) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -483,87 +493,90 @@ def test_a_mistake_is_reported_once_with_its_line_and_what_to_do(
         ("methods[0]", "rank: 4", "methods[].rank (lora, qlora)"),
         ("stages[0]", "train_on_promt: true", "train_on_prompt"),
         ("search", "n_trials: 4", "trials"),
+        ("", "max_samples: 10", "data.max_samples"),
+        ("stages[0]", "pref_beta: 0.1", "stages[].beta"),
     ],
 )
 def test_an_unknown_key_lists_the_allowed_ones_and_suggests_what_was_meant(
-    here: Path, section: str, key: str, hint: str
+    workdir: Path, section: str, key: str, hint: str
 ) -> None:
     name, value = key.split(": ")
     path = f"{section}.{name}".removeprefix(".")
-    (message,) = problems(here, SPEC, f"{path}={value}")
+    (message,) = problems(workdir, SPEC, f"{path}={value}")
     assert message.startswith(f"--set {path}: unknown key; allowed: ")
     assert message.endswith(f". Did you mean {hint}?")
 
 
-def test_the_rows_that_are_missing_or_too_few_are_a_problem_of_data_train(here: Path) -> None:
-    (missing,) = problems(here, SPEC.replace("rows.jsonl", "comands"))
+def test_the_rows_that_are_missing_or_too_few_are_a_problem_of_data_train(workdir: Path) -> None:
+    (missing,) = problems(workdir, SPEC.replace("rows.jsonl", "comands"))
     assert missing.startswith("spec.yaml:3 data.train: ")
     assert missing.endswith("Did you mean commands?")
-    (here / "empty.jsonl").write_text("")
-    (empty,) = problems(here, SPEC.replace("rows.jsonl", "empty.jsonl"))
+    (workdir / "empty.jsonl").write_text("")
+    (empty,) = problems(workdir, SPEC.replace("rows.jsonl", "empty.jsonl"))
     assert "data.train: empty.jsonl: the file is empty" in empty
-    (here / "one.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
-    (few,) = problems(here, SPEC.replace("rows.jsonl", "one.jsonl"))
+    (workdir / "one.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    (few,) = problems(workdir, SPEC.replace("rows.jsonl", "one.jsonl"))
     assert "leaves none for the" in few
 
 
-def test_a_model_that_is_not_there_is_an_error_but_one_that_can_be_fetched_a_warning(here: Path) -> None:
-    (unknown,) = plan(here, SPEC.replace("path: model", "name: smollm2-135")).problems
+def test_a_model_that_is_not_there_is_an_error_but_one_that_can_be_fetched_a_warning(workdir: Path) -> None:
+    (unknown,) = plan(workdir, SPEC.replace("path: model", "name: smollm2-135")).problems
     assert (unknown.error, unknown.path) == (True, "model.name")
     assert unknown.what.endswith("Did you mean smollm2-135m?")
-    (absent,) = plan(here, SPEC.replace("path: model", "path: nowhere")).problems
+    (absent,) = plan(workdir, SPEC.replace("path: model", "path: nowhere")).problems
     assert (absent.error, absent.path) == (True, "model.path")
-    later = plan(here, SPEC.replace("path: model", "name: smollm2-135m"))
-    assert [str(p).replace(f"{here}/", "") for p in later.warnings] == [
-        "spec.yaml:2 model.name: smollm2-135m is not on this machine yet; run will fetch it"
+    later = plan(workdir, SPEC.replace("path: model", "name: smollm2-135m"))
+    assert [str(p).replace(f"{workdir}/", "") for p in later.warnings] == [
+        "spec.yaml:2 model.name: smollm2-135m is not on this machine yet, so its memory is not predicted; run "
+        "fetches it, and so does paretune fetch smollm2-135m"
     ]
     assert later.errors == ()
     assert len(later.cells) == 2
 
 
-def test_all_problems_are_reported_in_the_order_of_the_file(here: Path) -> None:
+def test_all_problems_are_reported_in_the_order_of_the_file(workdir: Path) -> None:
     text = (
         SPEC.replace("name: tiny", "name: a b").replace("[4, 8]", "[4, 4]").replace("trials: 3", "trials: 0")
     )
     text = text.replace("path: model", "path: nowhere").replace("rows.jsonl", "none.jsonl")
     text = text.replace("steps: 8", "step: 8")
-    found = problems(here, text)
+    found = problems(workdir, text)
     lines = [int(problem.split(" ")[0].rpartition(":")[2]) for problem in found]
     assert lines == [1, 2, 3, 7, 8, 9]
 
 
-def test_without_a_valid_stage_or_method_the_rest_is_checked_all_the_same(here: Path) -> None:
+def test_without_a_valid_stage_or_method_the_rest_is_checked_all_the_same(workdir: Path) -> None:
     text = (
         SPEC.replace("{kind: sft}", "{kind: stf}").replace("steps: 8", "steps: 0").replace("[4, 8]", "[0, 8]")
     )
-    assert [problem.split(":")[1][:15] for problem in problems(here, text)] == [
+    assert [problem.split(":")[1][:15] for problem in problems(workdir, text)] == [
         "4 stages[0].kin",
         "7 methods[1].ra",
         "8 train.steps",
     ]
-    assert plan(here, text).cells == ()
+    assert plan(workdir, text).cells == ()
     text = SPEC.replace(ONE, "  - {kind: lroa}\n").replace("steps: 8", "steps: 0")
-    assert [problem.split(":")[1] for problem in problems(here, text)] == [
+    assert [problem.split(":")[1] for problem in problems(workdir, text)] == [
         "6 methods[0].kind",
         "7 train.steps",
     ]
 
 
-def test_a_problem_that_many_cells_share_is_reported_once(here: Path) -> None:
+def test_a_problem_that_many_cells_share_is_reported_once(workdir: Path) -> None:
     text = SPEC.replace(ONE, "".join(f"  - {{kind: lora, rank: {n}}}\n" for n in range(1, 9)))
-    assert len(problems(here, text.replace("batch_size: 2", "batch_size: 0"))) == 1
+    assert len(problems(workdir, text.replace("batch_size: 2", "batch_size: 0"))) == 1
 
 
-def test_a_wrong_leaf_hides_no_other_and_causes_no_other(here: Path) -> None:
+def test_a_wrong_leaf_hides_no_other_and_causes_no_other(workdir: Path) -> None:
     text = SPEC.replace("steps: 8", "steps: {int: [8, 4]}")
-    assert problems(here, text) == [
+    assert problems(workdir, text) == [
         "spec.yaml:8 train.steps: int needs low < high, got low=8, high=4. Swap them?"
     ]
 
 
-def test_two_entries_of_one_name_are_refused(here: Path) -> None:
+def test_two_entries_of_one_name_are_refused(workdir: Path) -> None:
     text = SPEC.replace(ONE, "  - {kind: full, name: x}\n  - {kind: lora, name: x}\n")
-    assert problems(here, text) == [
+    assert problems(workdir, text) == [
         "spec.yaml:7 methods[1].name: methods[0] is named x too. Rename one of them"
     ]
 

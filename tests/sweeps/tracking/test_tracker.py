@@ -126,10 +126,10 @@ def test_off_starts_no_process_and_writes_no_file(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     tracker = Tracker(made(tmp_path, "off"), run)
-    said: list[str] = []
-    with tracker.recording(said.append):
+    messages: list[str] = []
+    with tracker.recording(messages.append):
         tracker.summarize()
-    assert said == []
+    assert messages == []
     assert list(run.iterdir()) == []
 
 
@@ -167,10 +167,10 @@ def test_a_run_folder_is_recorded_until_its_end(tmp_path: Path) -> None:
     ids = {name: name[0] * 12 for name in ("well", "failed", "again")}
     found = {name: run_folders.record(trial_id) for name, trial_id in ids.items()}
     found["failed"] = run_folders.failed(ids["failed"])
-    said: list[str] = []
+    messages: list[str] = []
 
     tracker = Tracker(plan, run)
-    with tracker.recording(said.append):
+    with tracker.recording(messages.append):
         trials = {name: add_trial(run, record) for name, record in found.items()}
         for folder in trials.values():
             add_points(folder, 1, 2)
@@ -182,14 +182,14 @@ def test_a_run_folder_is_recorded_until_its_end(tmp_path: Path) -> None:
         tracker.hurry()
         tracker.finish_seconds = 30
     first = wandb_runs(run)
-    assert len(said) == 1, said
-    assert {key.partition("-")[2]: told.exit_code for key, told in first.items()} == {
+    assert len(messages) == 1, messages
+    assert {key.partition("-")[2]: reported.exit_code for key, reported in first.items()} == {
         ids["well"]: 0,
         ids["failed"]: 1,
         ids["again"]: 0,
     }
     assert all(key.partition("-")[0] == next(iter(first)).partition("-")[0] for key in first)
-    well = next(told for key, told in first.items() if key.endswith(ids["well"]))
+    well = next(reported for key, reported in first.items() if key.endswith(ids["well"]))
     assert {step: (values["train_loss"], values["objective"]) for step, values in well.history.items()} == {
         1: (1.5, -1.0),
         2: (2.5, -2.0),
@@ -198,7 +198,7 @@ def test_a_run_folder_is_recorded_until_its_end(tmp_path: Path) -> None:
     assert well.summary["peak_train_bytes"] == found["well"].peak_train_bytes
     assert well.summary["status"] == "done"
 
-    with Tracker(plan, run).recording(said.append):
+    with Tracker(plan, run).recording(messages.append):
         add_points(trials["again"], 3)
         results.write_record(trials["again"], found["again"])
     names = [path.name for path in (run / "wandb").glob("offline-run-*")]
@@ -212,22 +212,22 @@ def test_a_run_whose_every_trial_failed_has_a_summary_without_a_front(tmp_path: 
     failed = run_folders.failed("f" * 12, quality=None, peak_train_bytes=None)
     results.write_record(add_trial(run, failed), failed)
     results.write_tables(run)
-    said: list[str] = []
+    messages: list[str] = []
     tracker = Tracker(made(tmp_path, "offline"), run)
-    with tracker.recording(said.append):
+    with tracker.recording(messages.append):
         tracker.summarize()
-    assert len(said) == 1, (run / "wandb" / "tracker.log").read_text()
-    (summary,) = (told for told in wandb_runs(run).values() if told.job_type == "summary")
+    assert len(messages) == 1, (run / "wandb" / "tracker.log").read_text()
+    (summary,) = (reported for reported in wandb_runs(run).values() if reported.job_type == "summary")
     assert summary.artifacts["methods-records"] == ["curves.parquet", "trials.parquet"]
 
 
 def test_a_tracker_that_fails_does_not_affect_the_sweep_and_is_reported_in_one_line(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()  # without the environment.json that it reads
-    said: list[str] = []
+    messages: list[str] = []
     tracker = Tracker(made(tmp_path, "offline"), run)
-    with tracker.recording(said.append):
+    with tracker.recording(messages.append):
         time.sleep(0.1)
         tracker.summarize()
-    assert "failed with exit code 1" in said[-1]
-    assert said[-1].endswith("; see " + str(run / "wandb" / "tracker.log"))
+    assert "failed with exit code 1" in messages[-1]
+    assert messages[-1].endswith("; see " + str(run / "wandb" / "tracker.log"))

@@ -16,7 +16,7 @@ from trainables.export import ollama
 
 def jinja_of(go: str) -> str:
     """The template as Jinja; Go's actions in it are few."""
-    for there, here in (
+    for there, workdir in (
         (r"\{\{- if not \.System \}\}", "{%- if not System %}"),
         (r"\{\{- range \$i, \$_ := \.Messages \}\}", "{%- for m in Messages %}"),
         (r"\{\{- \$last := eq \(len \(slice \$\.Messages \$i\)\) 1 \}\}", "{%- set last = loop.last %}"),
@@ -26,7 +26,7 @@ def jinja_of(go: str) -> str:
         (r"\{\{- if not \$last \}\}", "{%- if not last %}"),
         (r"\{\{ \.Content \}\}", "{{ m.content }}"),
     ):
-        go = re.sub(there, here, go)
+        go = re.sub(there, workdir, go)
     ends: list[str] = []
 
     def closing(action: re.Match[str]) -> str:

@@ -66,17 +66,17 @@ def test_llama_cpps_converter_reads_an_export_and_its_file_answers_as_the_export
     export_successfully(
         result, tmp_path / "out", "--dtype", "float32", "--no-verify", "--gguf", "f16", "--ollama"
     )
-    here, there = (
+    workdir, there = (
         AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32, **options)
         for options in ({}, {"gguf_file": "model-f16.gguf"})
     )
     with torch.no_grad():
-        for weight in here.parameters():
+        for weight in workdir.parameters():
             if weight.dim() > 1:  # what is a list of numbers stays in 32 bits
                 weight.copy_(weight.half())
     tokens = AutoTokenizer.from_pretrained(tmp_path / "out")("wake me at 7", return_tensors="pt").input_ids
     with torch.no_grad():
-        ours, its = (model(tokens).logits.log_softmax(-1) for model in (here, there))
+        ours, its = (model(tokens).logits.log_softmax(-1) for model in (workdir, there))
     assert (ours - its).abs().max() < 1e-3
     message = gguf.GGUFReader(tmp_path / "out" / "model-f16.gguf").get_field("tokenizer.chat_template")
     assert message is not None

@@ -112,14 +112,14 @@ def test_measuring_processes_do_not_wait_for_one_that_is_gone_and_are_started_ag
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
+def workdir(tmp_path: Path) -> Path:
     return folder(tmp_path)
 
 
-def large(here: Path, *sets: str) -> Cell:
+def large(workdir: Path, *sets: str) -> Cell:
     """A cell of full fine-tuning, as if its model had 8B parameters and its rows 512 tokens."""
     sets = ("resources.workers=auto", "resources.gpus=1", "train.batch_size=8", *sets)
-    made = plan(here, SPEC, sets)
+    made = plan(workdir, SPEC, sets)
     assert not made.errors
     cell = made.cells[0]
     case = ConfigMemory(cell.first(), decoder_shape.from_config(LLAMA_8B), 512, 1, "cuda")
@@ -131,20 +131,20 @@ def of_gib(gib: float) -> Sizes:
 
 
 @pytest.mark.parametrize(("gib", "workers"), [(192, 1), (96, 2), (60, 4), (45, 8)])
-def test_as_many_workers_share_the_weights_as_make_it_fit(here: Path, gib: float, workers: int) -> None:
-    cell = large(here, "train.sharding=fsdp")
+def test_as_many_workers_share_the_weights_as_make_it_fit(workdir: Path, gib: float, workers: int) -> None:
+    cell = large(workdir, "train.sharding=fsdp")
     assert of_gib(gib).for_trial(cell, cell.first()) == Size(workers, 1, 1)
     assert of_gib(gib).excess(cell, cell.first()) is None
 
 
-def test_weights_that_are_not_shared_do_not_fit_with_any_number_of_workers(here: Path) -> None:
-    apart, shared = large(here), large(here, "train.sharding=fsdp")
+def test_weights_that_are_not_shared_do_not_fit_with_any_number_of_workers(workdir: Path) -> None:
+    apart, shared = large(workdir), large(workdir, "train.sharding=fsdp")
     assert of_gib(96).excess(apart, apart.first()) is not None
     assert of_gib(96).excess(shared, shared.first()) is None
 
 
-def test_rows_are_shared_by_numbers_of_workers_that_leave_each_enough(here: Path) -> None:
-    cell = large(here, "train.batch_size=12")
+def test_rows_are_shared_by_numbers_of_workers_that_leave_each_enough(workdir: Path) -> None:
+    cell = large(workdir, "train.batch_size=12")
     assert cell.predicted is not None
     assert [case.workers for case in cell.predicted.largest.worker_options()] == [1, 2, 3, 4, 6, 12]
     stage = {"kind": "kto"}

@@ -71,14 +71,14 @@ def test_the_real_models_parameters_are_known_from_its_config_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ({**SMOLLM2, "num_local_experts": 8}, "mixture of experts"),
         ({key: value for key, value in SMOLLM2.items() if key != "vocab_size"}, "lacks vocab_size"),
     ],
 )
-def test_a_model_whose_memory_cannot_be_predicted_says_why(config: dict[str, Any], said: str) -> None:
-    with pytest.raises(decoder_shape.MemoryNotPredictable, match=said):
+def test_a_model_whose_memory_cannot_be_predicted_says_why(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(decoder_shape.MemoryNotPredictable, match=message):
         decoder_shape.from_config(config)
 
 

@@ -24,7 +24,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     return folder(tmp_path)
 
@@ -115,8 +115,8 @@ def test_weights_trained_with_scaled_positions_are_not_scaled_twice(
 
 def test_positions_that_are_already_scaled_are_refused() -> None:
     config = {"max_position_embeddings": 131072, "rope_scaling": {"rope_type": "llama3", "factor": 8.0}}
-    said = scaling_problem(config, Rope(kind="linear"))
-    assert said == "its positions are already scaled (llama3, factor 8); leave model.rope out"
+    message = scaling_problem(config, Rope(kind="linear"))
+    assert message == "its positions are already scaled (llama3, factor 8); leave model.rope out"
     assert scaling_problem({"max_position_embeddings": 4096, "rope_theta": 1e4}, Rope(kind="linear")) is None
 
 
@@ -129,21 +129,21 @@ def with_positions(path: Path, positions: int) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | known))
 
 
-def test_a_cutoff_beyond_the_known_positions_is_a_warning(here: Path) -> None:
-    with_positions(here, 512)
-    made = plan(here, SPEC, ("data.cutoff=1000",))
+def test_a_cutoff_beyond_the_known_positions_is_a_warning(workdir: Path) -> None:
+    with_positions(workdir, 512)
+    made = plan(workdir, SPEC, ("data.cutoff=1000",))
     assert made.errors == ()
     (warning,) = made.warnings
     assert (
         "1000 tokens, but the model was trained on 512 positions; scale them (model: {rope: yarn})"
         in warning.what
     )
-    assert plan(here, SPEC, ("data.cutoff=1000", "model.rope=yarn")).problems == ()
+    assert plan(workdir, SPEC, ("data.cutoff=1000", "model.rope=yarn")).problems == ()
 
 
-def test_scaling_that_does_nothing_is_a_warning(here: Path) -> None:
-    with_positions(here, 512)
-    (warning,) = plan(here, SPEC, ("data.cutoff=100", "model.rope=linear")).warnings
+def test_scaling_that_does_nothing_is_a_warning(workdir: Path) -> None:
+    with_positions(workdir, 512)
+    (warning,) = plan(workdir, SPEC, ("data.cutoff=100", "model.rope=linear")).warnings
     assert (
         "rows of 100 tokens fit the 512 positions that the model was trained on, so nothing is scaled"
         in warning.what
@@ -151,17 +151,17 @@ def test_scaling_that_does_nothing_is_a_warning(here: Path) -> None:
 
 
 @pytest.mark.parametrize(("wrong", "meant"), [("yam", "yarn"), ("dynatic", "dynamic"), ("liner", "linear")])
-def test_a_misspelled_kind_gets_the_nearest(here: Path, wrong: str, meant: str) -> None:
-    with_positions(here, 512)
-    (said,) = problems(here, SPEC, f"model.rope={wrong}")
-    assert f"model.rope: got '{wrong}'; allowed: none, linear, dynamic, yarn, llama3" in said
-    assert said.endswith(f"Did you mean {meant}?")
+def test_a_misspelled_kind_gets_the_nearest(workdir: Path, wrong: str, meant: str) -> None:
+    with_positions(workdir, 512)
+    (message,) = problems(workdir, SPEC, f"model.rope={wrong}")
+    assert f"model.rope: got '{wrong}'; allowed: none, linear, dynamic, yarn, llama3" in message
+    assert message.endswith(f"Did you mean {meant}?")
 
 
-def test_kinds_can_be_compared(here: Path) -> None:
-    with_positions(here, 512)
+def test_kinds_can_be_compared(workdir: Path) -> None:
+    with_positions(workdir, 512)
     text = SPEC.replace(
         "{path: model}", "{path: model, rope: {compare: [none, linear, {kind: yarn, factor: 4}]}}"
     )
-    cells = [cell.name for cell in plan(here, text, ("data.cutoff=1000",)).cells if "full" in cell.name]
+    cells = [cell.name for cell in plan(workdir, text, ("data.cutoff=1000",)).cells if "full" in cell.name]
     assert cells == ["sft-full-none", "sft-full-linear", "sft-full-yarn-factor4"]

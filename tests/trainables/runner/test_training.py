@@ -631,12 +631,12 @@ def test_a_fresh_process_gives_the_same_numbers_and_resumes_to_them(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
     config = make_config(tiny_model, rows, DROPOUT["lora"], steps=6)
-    run(config, tmp_path / "here")
+    run(config, tmp_path / "workdir")
     in_a_fresh_process(config, tmp_path / "there")
-    assert fingerprint(config, tmp_path / "there") == fingerprint(config, tmp_path / "here")
+    assert fingerprint(config, tmp_path / "there") == fingerprint(config, tmp_path / "workdir")
     run(config, tmp_path / "resumed", control=At(interrupt_at=3))
     in_a_fresh_process(config, tmp_path / "resumed")
-    assert fingerprint(config, tmp_path / "resumed") == fingerprint(config, tmp_path / "here")
+    assert fingerprint(config, tmp_path / "resumed") == fingerprint(config, tmp_path / "workdir")
 
 
 # Interrupt and resume

@@ -173,10 +173,10 @@ def test_results_that_cannot_be_uploaded_stay_on_the_node_and_the_error_says_whe
         raise StorageError("s3://bucket: writing failed: 503")
 
     monkeypatch.setattr(Store, "push", down)
-    said = place.deliver(record)
-    assert said is not None
-    assert "could not be written to memory://" in said
-    assert f"they are in {place.folder} on " in said
+    message = place.deliver(record)
+    assert message is not None
+    assert "could not be written to memory://" in message
+    assert f"they are in {place.folder} on " in message
     assert (place.folder / "record.json").exists()
 
 
@@ -207,10 +207,13 @@ def test_memory_that_one_node_measured_is_not_measured_by_another(
         on(node, tmp_path, monkeypatch)
         trial = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
         place = RemoteWorkspace(store, trial.trial_id(), "a", True, lambda: None)
-        here = place.fetch(trial)
+        workdir = place.fetch(trial)
         records.append(
             run_trial(
-                trial, TrialContext(place.run), memory_gauge=place.memory_gauge(measuring), local_config=here
+                trial,
+                TrialContext(place.run),
+                memory_gauge=place.memory_gauge(measuring),
+                local_config=workdir,
             )
         )
         assert place.deliver(records[-1]) is None

@@ -26,8 +26,8 @@ SAID_ZH, RIGHT_ZH = "今天天气好", "今天天气很好"
 BLEU = 100 * math.exp(-0.2) * (3 / 4 * 2 / 3 * 1 / 2) ** 0.25
 
 
-def values(said: list[str], right: list[str], characters: bool = False) -> dict[str, float]:
-    measures, _ = similarity(said, right, characters)
+def values(given_answers: list[str], right: list[str], characters: bool = False) -> dict[str, float]:
+    measures, _ = similarity(given_answers, right, characters)
     return {each.name: each.value for each in measures}
 
 
@@ -137,7 +137,7 @@ def measured(name: str, rows: list[float], **options: object) -> MeasuredRows:
     return MeasuredRows({}, (mean_measure(name, rows, **options),), name)
 
 
-def told(one: list[float], other: list[float], name: str = "exact_match", **options: object) -> str:
+def reported(one: list[float], other: list[float], name: str = "exact_match", **options: object) -> str:
     found = significance.differences(
         measured(name, one, **options), measured(name, other, **options), uncertainty
     )
@@ -147,25 +147,25 @@ def told(one: list[float], other: list[float], name: str = "exact_match", **opti
 def test_right_and_wrong_rows_are_compared_by_mcnemar() -> None:
     one = [1.0] * 10 + [0.0] * 2 + [1.0] * 8
     other = [0.0] * 10 + [1.0] * 2 + [1.0] * 8
-    said = told(one, other, unit=FRACTION)
-    assert said.startswith("A is better than B by exact match: 90.0 % against 50.0 %, difference 40.0 %")
-    assert "McNemar's p = 0.039, 20 rows" in said
-    assert told(other, one, unit=FRACTION).startswith("B is better than A")
+    message = reported(one, other, unit=FRACTION)
+    assert message.startswith("A is better than B by exact match: 90.0 % against 50.0 %, difference 40.0 %")
+    assert "McNemar's p = 0.039, 20 rows" in message
+    assert reported(other, one, unit=FRACTION).startswith("B is better than A")
 
 
 def test_a_difference_that_may_be_chance_is_none() -> None:
-    said = told([1.0, 1.0, 0.0, 1.0] * 2, [0.0, 1.0, 1.0, 0.0] * 2, unit=FRACTION)
-    assert said.startswith("A and B can't be told apart by exact match")
+    message = reported([1.0, 1.0, 0.0, 1.0] * 2, [0.0, 1.0, 1.0, 0.0] * 2, unit=FRACTION)
+    assert message.startswith("A and B can't be told apart by exact match")
 
 
 def test_nothing_is_concluded_from_a_few_rows() -> None:
-    said = told([1.0] * 5, [0.0] * 5, "rouge1")
-    assert said.startswith("A and B can't be told apart by so few rows, by rouge1: 1 against 0")
+    message = reported([1.0] * 5, [0.0] * 5, "rouge1")
+    assert message.startswith("A and B can't be told apart by so few rows, by rouge1: 1 against 0")
 
 
 def test_the_lower_loss_is_better() -> None:
-    said = told([*map(float, range(6))], [*map(float, range(1, 7))], "loss", higher_is_better=False)
-    assert said.startswith(
+    message = reported([*map(float, range(6))], [*map(float, range(1, 7))], "loss", higher_is_better=False)
+    assert message.startswith(
         "A is better than B by loss: 2.5 against 3.5, difference -1 (95 % interval -1 to -1"
     )
 
@@ -217,11 +217,11 @@ def test_a_corpus_measure_is_recomputed_from_each_rows_counts(name: str) -> None
     import numpy as np
     import sacrebleu
 
-    said, right = texts(0.3)
+    given_answers, right = texts(0.3)
     found = next(each for each in alike(0.3).measures if each.name == name)
     assert found.corpus is not None
     assert found.corpus.compute(np.ones(40, int)) == pytest.approx(found.value, rel=1e-12)
-    twice = [*said[:1], *said[:1], *said[2:]], [*right[:1], *right[:1], *right[2:]]
+    twice = [*given_answers[:1], *given_answers[:1], *given_answers[2:]], [*right[:1], *right[:1], *right[2:]]
     drawn = np.array([2, 0, *[1] * 38])
     score = getattr(sacrebleu, f"corpus_{name}")(twice[0], [twice[1]]).score
     assert found.corpus.compute(drawn) == pytest.approx(score, rel=1e-12)

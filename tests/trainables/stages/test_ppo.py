@@ -147,15 +147,15 @@ def test_the_reference_is_the_base_model_after_training_too(tiny_model: Path, me
     set_seed(0)
     policy = make_policy(config)
     rows = config.stage.tokens(policy.tokenizer, some_rows(4), 80)
-    said = [type(row)([*row.input_ids, 9, 11], [*row.labels, 9, 11], 0, False) for row in rows]
-    before = [found.logprob for found in log_likelihoods(policy, said, 4)]
+    sampled = [type(row)([*row.input_ids, 9, 11], [*row.labels, 9, 11], 0, False) for row in rows]
+    before = [found.logprob for found in log_likelihoods(policy, sampled, 4)]
     make_trainer(config, policy, some_rows(4)).train()
-    after = [found.logprob for found in log_likelihoods(policy, said, 4)]
+    after = [found.logprob for found in log_likelihoods(policy, sampled, 4)]
     with as_reference(policy):
-        kept = [found.logprob for found in log_likelihoods(policy, said, 4)]
+        kept = [found.logprob for found in log_likelihoods(policy, sampled, 4)]
     assert kept == pytest.approx(before, abs=1e-5)
     assert max(abs(a - b) for a, b in zip(after, before, strict=True)) > 1e-3
-    assert [found.logprob for found in log_likelihoods(policy, said, 4)] == after
+    assert [found.logprob for found in log_likelihoods(policy, sampled, 4)] == after
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -175,9 +175,10 @@ def test_what_is_saved_gives_the_same_greedy_answers(tiny_model: Path, tmp_path:
             json.loads(row["prompt"]), add_generation_prompt=True, tokenize=False
         )
         ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])[:, -(80 - NEW) :]
-        said = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW)
+        sampled = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW)
         assert (
-            tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True).strip() == row["prediction"]
+            tokenizer.decode(sampled[0, ids.shape[1] :], skip_special_tokens=True).strip()
+            == row["prediction"]
         )
 
 
@@ -225,14 +226,14 @@ def test_an_answer_may_end_at_once_and_padding_may_be_the_end(
     policy, trainer = seeded(config)
     end = policy.tokenizer.eos_token_id
     assert policy.tokenizer.pad_token_id == end
-    said = torch.full((4, 5), end)
-    said[1, :2], said[2, :] = 7, 9
-    monkeypatch.setattr("trainables.stages.ppo.trainer.sample_answers", lambda *_: said)
+    sampled = torch.full((4, 5), end)
+    sampled[1, :2], sampled[2, :] = 7, 9
+    monkeypatch.setattr("trainables.stages.ppo.trainer.sample_answers", lambda *_: sampled)
     found = trainer._sample_and_score(batch(trainer))
     assert found.counted.sum(1).tolist() == [1, 3, 5, 1]
     assert (found.logprobs[found.counted] < 0).all()
     assert (found.logprobs[~found.counted] == 0).all()
-    shaped = trainer._shaped_scores(torch.zeros(4), said, found.counted)
+    shaped = trainer._shaped_scores(torch.zeros(4), sampled, found.counted)
     assert shaped.tolist() == [0.0, 0.0, -1.0, 0.0]
     trainer.train()
 
@@ -296,15 +297,15 @@ def test_a_reward_trials_adapter_rewards_on_the_policys_own_base(tiny_model: Pat
     policy, trainer = seeded(config)
     size = sum(p.numel() for p in policy.model.parameters())
     trainer.train()
-    rows, said = some_rows(4), ["off fan", "on", "dim hall 4", ""]
-    found = config.stage.answer_rewards(policy, rows, said, 80)
+    rows, sampled = some_rows(4), ["off fan", "on", "dim hall 4", ""]
+    found = config.stage.answer_rewards(policy, rows, sampled, 80)
     assert sum(p.numel() for p in policy.model.parameters()) == size
     assert not any(p is w for p in policy.model.parameters() for w in LOADED[policy.model].down.values())
     stock: Any = AutoModelForSequenceClassification.from_pretrained(
         tiny_model, num_labels=1, dtype=torch.float32, pad_token_id=0
     )
     stock = PeftModel.from_pretrained(stock, str(saved.folder)).eval()
-    for row, answer, reward in zip(rows, said, found, strict=True):
+    for row, answer, reward in zip(rows, sampled, found, strict=True):
         turns = [*row.prompt, {"role": "assistant", "content": answer}]
         text: Any = policy.tokenizer.apply_chat_template(turns, tokenize=False)
         ids = torch.tensor([policy.tokenizer(text, add_special_tokens=False)["input_ids"]])
@@ -340,8 +341,8 @@ def test_a_reward_adapter_is_refused_where_it_fits_nothing(tiny_model: Path, tmp
     trained = json.loads(config.read_text())
     config.write_text(json.dumps(trained | {"model": {**trained["model"], "fingerprint": "other"}}))
     lora = optimizing(tiny_model, stage=stage)
-    here = lora.model_copy(update={"model": lora.model.model_copy(update={"fingerprint": "mine"})})
-    ((_, what),) = here.stage.problems(here, None)
+    workdir = lora.model_copy(update={"model": lora.model.model_copy(update={"fingerprint": "mine"})})
+    ((_, what),) = workdir.stage.problems(workdir, None)
     assert f"{saved.folder} was trained on other weights: " in what
     shutil.rmtree(saved.folder)
     saved.folder.mkdir()
@@ -367,29 +368,29 @@ def test_a_right_answer_gets_the_whole_reward(tiny_model: Path) -> None:
 
 
 def test_a_plan_names_what_a_ppo_stage_lacks(tmp_path: Path) -> None:
-    here = folder(tmp_path)
-    told = {
+    workdir = folder(tmp_path)
+    reported = {
         "{kind: ppo}": "ppo needs a reward",
         "{kind: ppo, reward: none}": "no rule and no folder",
         "{kind: ppo, reward: commands}": "needs a command as reference",
         "{kind: ppo, reward: letter, max_new_tokens: 5000}": "leave no room for a prompt",
         "{kind: ppo, reward: letter, mini_batches: 3}": "can't be shared by 3 mini-batches",
     }
-    for stage, words in told.items():
-        errors = [str(error) for error in plan(here, SPEC.replace("{kind: sft}", stage)).errors]
+    for stage, words in reported.items():
+        errors = [str(error) for error in plan(workdir, SPEC.replace("{kind: sft}", stage)).errors]
         assert errors, stage
         assert all(words in error for error in errors), (stage, errors)
-    assert plan(here, SPEC.replace("{kind: sft}", "{kind: ppo, reward: letter}")).errors == ()
+    assert plan(workdir, SPEC.replace("{kind: sft}", "{kind: ppo, reward: letter}")).errors == ()
     domain = "{kind: ppo, reward: letter, clip_range: {uniform: [0.1, 0.3]}, epochs: {int: [1, 4]}}"
-    assert plan(here, SPEC.replace("{kind: sft}", domain)).errors == ()
+    assert plan(workdir, SPEC.replace("{kind: sft}", domain)).errors == ()
 
 
 def test_a_greedy_answer_stops_at_its_first_end(tiny_model: Path) -> None:
     config = optimizing(tiny_model, precision="fp32")
     policy = make_policy(config)
     tokens = config.stage.tokens(policy.tokenizer, some_rows(3), 80)
-    said = continue_greedily(policy, [row.input_ids for row in tokens], NEW, 3)
-    assert all(len(answer) <= NEW for answer in said)
+    sampled = continue_greedily(policy, [row.input_ids for row in tokens], NEW, 3)
+    assert all(len(answer) <= NEW for answer in sampled)
 
 
 def test_what_is_logged_is_averaged_over_rounds_and_workers(

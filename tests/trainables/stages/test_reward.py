@@ -373,11 +373,11 @@ def test_a_plan_refuses_rows_without_a_chosen_and_a_rejected_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    here, spec = folder(tmp_path), SPEC.replace("kind: sft", "kind: reward")
-    (error,) = plan(here, spec).errors
+    workdir, spec = folder(tmp_path), SPEC.replace("kind: sft", "kind: reward")
+    (error,) = plan(workdir, spec).errors
     assert "preferences need a chosen and a rejected answer" in error.what
     rows = [{"prompt": f"say {n}", "chosen": str(n), "rejected": str(-n - 1)} for n in range(60)]
-    (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert plan(here, spec).errors == ()
-    (error,) = plan(here, spec.replace(ONE, "  - {kind: lora, modules_to_save: [lm_head]}\n")).errors
+    (workdir / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert plan(workdir, spec).errors == ()
+    (error,) = plan(workdir, spec.replace(ONE, "  - {kind: lora, modules_to_save: [lm_head]}\n")).errors
     assert "no module 'lm_head' in the model" in error.what

@@ -64,7 +64,7 @@ def turns(form: str, *pairs: tuple[str, str]) -> str:
     return "".join(form.format(role=role, text=text) for role, text in pairs)
 
 
-def talk(form: str, thoughts: str = "") -> str:
+def chat(form: str, thoughts: str = "") -> str:
     """The plain conversation where all turns look alike."""
     return turns(
         form,
@@ -76,7 +76,7 @@ def talk(form: str, thoughts: str = "") -> str:
     )
 
 
-def told(
+def tool_chat(
     form: str, listed: str, call: str, result: tuple[str, str] = ("user", RESULT), thoughts: str = ""
 ) -> str:
     """The conversation with tools where all turns look alike."""
@@ -94,28 +94,28 @@ def told(
 QWEN_TOOLS = (f"\n\n{HERMES_LISTED}", HERMES_CALL, ("user", HERMES_RESULT))
 LLAMA_TOOLS = (f"{DATES}{LLAMA_LISTED}", JSON_CALL, ("ipython", RESULT))
 LLAMA_FACTORY = {
-    "chatml": (talk(CHATML), told(CHATML, LISTED, ACTION, ("tool", RESULT))),
-    "yi": (talk(CHATML), told(CHATML, LISTED, ACTION)),
-    "smollm": (talk(CHATML), told(CHATML, LISTED, ACTION)),
-    "smollm2": (talk(CHATML), told(CHATML, LISTED, ACTION)),
-    "internlm2": (f"<s>{talk(CHATML)}", f"<s>{told(CHATML, LISTED, ACTION)}"),  # its name there: intern2
-    "qwen": (talk(CHATML), told(CHATML, *QWEN_TOOLS)),
-    "qwen3": (talk(CHATML, NO_THOUGHTS), told(CHATML, *QWEN_TOOLS, thoughts=NO_THOUGHTS)),
+    "chatml": (chat(CHATML), tool_chat(CHATML, LISTED, ACTION, ("tool", RESULT))),
+    "yi": (chat(CHATML), tool_chat(CHATML, LISTED, ACTION)),
+    "smollm": (chat(CHATML), tool_chat(CHATML, LISTED, ACTION)),
+    "smollm2": (chat(CHATML), tool_chat(CHATML, LISTED, ACTION)),
+    "internlm2": (f"<s>{chat(CHATML)}", f"<s>{tool_chat(CHATML, LISTED, ACTION)}"),  # its name there: intern2
+    "qwen": (chat(CHATML), tool_chat(CHATML, *QWEN_TOOLS)),
+    "qwen3": (chat(CHATML, NO_THOUGHTS), tool_chat(CHATML, *QWEN_TOOLS, thoughts=NO_THOUGHTS)),
     # There: qwen3 with enable_thinking: false (its qwen3_nothink is for the models that never think).
-    "qwen3-nothink": (talk(CHATML, NO_THOUGHTS), told(CHATML, *QWEN_TOOLS, thoughts=NO_THOUGHTS)),
+    "qwen3-nothink": (chat(CHATML, NO_THOUGHTS), tool_chat(CHATML, *QWEN_TOOLS, thoughts=NO_THOUGHTS)),
     "llama2": (
         "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]Hello</s><s>[INST] 2 + 2? [/INST]4</s>",
         f"<s>[INST] <<SYS>>\nBe brief.{LISTED}\n<</SYS>>\n\nWarm? [/INST]{ACTION}</s>"
         f"<s>[INST] {RESULT} [/INST]Yes</s>",
     ),
-    "llama3": (f"<s>{talk(LLAMA3)}", f"<s>{told(LLAMA3, *LLAMA_TOOLS)}"),
-    "llama4": (f"<s>{talk(LLAMA4)}", f"<s>{told(LLAMA4, *LLAMA_TOOLS)}"),
+    "llama3": (f"<s>{chat(LLAMA3)}", f"<s>{tool_chat(LLAMA3, *LLAMA_TOOLS)}"),
+    "llama4": (f"<s>{chat(LLAMA4)}", f"<s>{tool_chat(LLAMA4, *LLAMA_TOOLS)}"),
     "mistral": (
         "<s>[INST] Be brief.\n\nHi[/INST] Hello</s>[INST] 2 + 2?[/INST] 4</s>",
         f"<s>[INST] Be brief.{MISTRAL_LISTED}\n\nWarm?[/INST]{MISTRAL_CALL}</s>"
         f'[TOOL_RESULTS] {{"content": {RESULT}}}[/TOOL_RESULTS] Yes</s>',
     ),
-    "zephyr": (talk(ZEPHYR), told(ZEPHYR, LISTED, ACTION)),
+    "zephyr": (chat(ZEPHYR), tool_chat(ZEPHYR, LISTED, ACTION)),
     "deepseek": (
         "<s>Be brief.\n\nUser: Hi\n\nAssistant:Hello</s>User: 2 + 2?\n\nAssistant:4</s>",
         f"<s>Be brief.{LISTED}\n\nUser: Warm?\n\nAssistant:{ACTION}</s>User: {RESULT}\n\nAssistant:Yes</s>",
@@ -130,8 +130,8 @@ LLAMA_FACTORY = {
         f"<s>Be brief.{LISTED}<｜User｜>Warm?<｜Assistant｜>{NO_THOUGHTS}{ACTION}</s>"
         f"<｜User｜>{RESULT}<｜Assistant｜>{NO_THOUGHTS}Yes</s>",
     ),
-    "phi": (talk(PHI), told(PHI, LISTED, ACTION)),
-    "phi4": (talk(PHI4), told(PHI4, LISTED, ACTION)),
+    "phi": (chat(PHI), tool_chat(PHI, LISTED, ACTION)),
+    "phi4": (chat(PHI4), tool_chat(PHI4, LISTED, ACTION)),
     "vicuna": (
         "Be brief.USER: Hi ASSISTANT:Hello</s>USER: 2 + 2? ASSISTANT:4</s>",
         f"Be brief.{LISTED}USER: Warm? ASSISTANT:{ACTION}</s>USER: {RESULT} ASSISTANT:Yes</s>",
@@ -218,15 +218,15 @@ OURS: dict[str, dict[str, str]] = {
 def test_llama_factory_renders_the_same_except_for_the_listed_differences(name: str) -> None:
     tokenizer = family_tokenizer(ALIASES.get(name, name))
     theirs = LLAMA_FACTORY[name]
-    for there, here in OURS.get(name, {}).items():
-        theirs = (theirs[0].replace(there, here), theirs[1].replace(there, here))
+    for there, workdir in OURS.get(name, {}).items():
+        theirs = (theirs[0].replace(there, workdir), theirs[1].replace(there, workdir))
     assert (rendered(tokenizer, CHAT), rendered(tokenizer, TOLD, TOOLS)) == theirs
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_listed_difference_is_one(name: str) -> None:
     theirs = "".join(LLAMA_FACTORY[name])
-    for there, here in OURS[name].items():
-        changed = theirs.replace(there, here)
+    for there, workdir in OURS[name].items():
+        changed = theirs.replace(there, workdir)
         assert changed != theirs, there
         theirs = changed

@@ -133,8 +133,8 @@ def test_packed_rows_have_the_same_loss_as_separate_rows(tiny_model: Path, kind:
 def _sum(logits: Any, labels: Any) -> float:
     """The log-probabilities of all labels together."""
     logprobs, targets = logits[:, :-1].log_softmax(-1), labels[:, 1:]
-    told = targets != -100
-    return logprobs[told].gather(1, targets[told][:, None]).sum().item()
+    labelled = targets != -100
+    return logprobs[labelled].gather(1, targets[labelled][:, None]).sum().item()
 
 
 def test_packed_rows_do_not_change_one_anothers_gradients(tiny_model: Path) -> None:

@@ -248,8 +248,8 @@ def test_a_tool_call_has_a_loss_and_its_result_has_none(name: str) -> None:
     call, result = CALLED[name]
     calling = Conversation((TOOL_CHAT[0],), "", calls=(CALL,), tools=json.dumps(TOOLS))
     assert call in tokenizer.decode(encode(calling, tokenizer, 4096).answer)
-    told = Conversation(tuple(TOOL_CHAT[:-1]), "Yes", tools=json.dumps(TOOLS))
-    (example,) = training_examples(told, tokenizer, 4096)
+    tool_chat = Conversation(tuple(TOOL_CHAT[:-1]), "Yes", tools=json.dumps(TOOLS))
+    (example,) = training_examples(tool_chat, tokenizer, 4096)
     assert learnt(tokenizer, example) == "".join(answers(name, TOOL_CHAT))
     assert result in tokenizer.decode(example.input_ids)
 

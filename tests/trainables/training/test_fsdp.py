@@ -206,8 +206,8 @@ def test_what_cannot_be_sharded_is_refused_with_its_place_in_the_spec(tmp_path: 
         (error,) = {str(problem).partition(": ")[2] for problem in made.errors}
         assert error == "the state of adamw_8bit can't be sharded; use adamw or sgd, or leave sharding out"
     text = SPEC.replace("train: {", "train: {sharding: fsdp, ").replace("{kind: lora", "{kind: qlora")
-    said = problems(tmp_path / "2", text, "resources.workers=2")
-    assert said == ["spec.yaml:8 train.sharding: quantized weights can't be sharded; leave sharding out"]
+    message = problems(tmp_path / "2", text, "resources.workers=2")
+    assert message == ["spec.yaml:8 train.sharding: quantized weights can't be sharded; leave sharding out"]
 
 
 def test_sharding_with_one_worker_is_a_warning(tmp_path: Path) -> None:

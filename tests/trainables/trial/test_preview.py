@@ -78,11 +78,11 @@ def test_the_command_shows_counts_lengths_marked_rows_and_problems(
     assert "talks.jsonl: messages (detected from its columns; messages)" in found.stdout
     assert "1 of 40 rows left out: 1 because it ends without an answer (talks.jsonl:6)" in found.stdout
     assert "«Goodbye" in found.stdout
-    (told,) = json.loads(CliRunner().invoke(app, ["data", str(spec), "--json"]).stdout)
-    assert sum(told["rows"].values()) == 39
-    assert sum(count for _, _, count in told["histogram"]) == told["rows"]["training"]
-    assert told["problems"]
-    assert {piece["left_out"] for row in told["examples"] for piece in row} == {0}
+    (reported,) = json.loads(CliRunner().invoke(app, ["data", str(spec), "--json"]).stdout)
+    assert sum(reported["rows"].values()) == 39
+    assert sum(count for _, _, count in reported["histogram"]) == reported["rows"]["training"]
+    assert reported["problems"]
+    assert {piece["left_out"] for row in reported["examples"] for piece in row} == {0}
 
 
 def test_a_histogram_counts_every_length_once() -> None:

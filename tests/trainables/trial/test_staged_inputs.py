@@ -51,13 +51,13 @@ class Planned:
 class Cluster:
     """Nodes that lack everything, or say what they lack."""
 
-    lacking: dict[str, list[str] | None] = field(default_factory=dict)
+    files_missing: dict[str, list[str] | None] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=lambda: list(NODES))
     asked: list[str] = field(default_factory=list)
 
     def ask(self, ray: Any, asked: list[Node], question: Any, wanted: Any, patience: float) -> list[Answer]:
         self.asked = list(wanted)
-        given = {node: self.lacking.get(node.id, list(wanted)) for node in asked}
+        given = {node: self.files_missing.get(node.id, list(wanted)) for node in asked}
         return [Answer(node, keys, None if keys is not None else "gone") for node, keys in given.items()]
 
 
@@ -70,7 +70,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 @pytest.fixture
-def here(tmp_path: Path, tiny_model: Path) -> Path:
+def workdir(tmp_path: Path, tiny_model: Path) -> Path:
     """The driver's disk."""
     shutil.copytree(tiny_model, tmp_path / "driver" / "tiny")
     write_rows(tmp_path / "driver" / "rows.jsonl")
@@ -78,26 +78,26 @@ def here(tmp_path: Path, tiny_model: Path) -> Path:
 
 
 @pytest.fixture
-def config(here: Path) -> TrialConfig:
-    return make_config(here / "tiny", here / "rows.jsonl")
+def config(workdir: Path) -> TrialConfig:
+    return make_config(workdir / "tiny", workdir / "rows.jsonl")
 
 
 def stage(config: TrialConfig, folder: Path, mirror: Mirror | None = None) -> list[str]:
-    said: list[str] = []
+    message: list[str] = []
     store = mirror.store if mirror is not None else None
-    staging.stage(None, Planned(config), folder, store, said.append)  # type: ignore[arg-type]
-    return said
+    staging.stage(None, Planned(config), folder, store, message.append)  # type: ignore[arg-type]
+    return message
 
 
 def test_a_trial_runs_on_a_node_without_its_model_and_data(
-    config: TrialConfig, here: Path, tmp_path: Path, nodes: Cluster
+    config: TrialConfig, workdir: Path, tmp_path: Path, nodes: Cluster
 ) -> None:
     expected = run(config, tmp_path / "expected")
-    (said,) = stage(config, tmp_path / "run")
-    size = sum(path.stat().st_size for path in here.rglob("*") if path.is_file())
-    assert f"{here / 'tiny'}, {here / 'rows.jsonl'} (" in said
-    assert said.endswith(f"{size} bytes)")
-    here.rename(tmp_path / "gone")
+    (message,) = stage(config, tmp_path / "run")
+    size = sum(path.stat().st_size for path in workdir.rglob("*") if path.is_file())
+    assert f"{workdir / 'tiny'}, {workdir / 'rows.jsonl'} (" in message
+    assert message.endswith(f"{size} bytes)")
+    workdir.rename(tmp_path / "gone")
     given = StagedInputs.read(tmp_path / "run").local_config(config)
     record = run_trial(config, TrialContext(tmp_path / "run"), local_config=given)
     assert record.status == "done", record.error
@@ -112,10 +112,10 @@ def test_a_node_that_has_the_files_uses_its_own(config: TrialConfig, tmp_path: P
 
 
 def test_a_file_of_another_size_is_another_file(
-    config: TrialConfig, here: Path, tmp_path: Path, nodes: Cluster
+    config: TrialConfig, workdir: Path, tmp_path: Path, nodes: Cluster
 ) -> None:
     stage(config, tmp_path / "run")
-    with (here / "rows.jsonl").open("a") as rows:
+    with (workdir / "rows.jsonl").open("a") as rows:
         rows.write("\n")
     found = StagedInputs.read(tmp_path / "run").local_config(config)
     assert found.model == config.model
@@ -123,13 +123,13 @@ def test_a_file_of_another_size_is_another_file(
 
 
 def test_copies_at_a_url_are_downloaded_to_a_node_once(
-    config: TrialConfig, here: Path, tmp_path: Path, nodes: Cluster, monkeypatch: pytest.MonkeyPatch
+    config: TrialConfig, workdir: Path, tmp_path: Path, nodes: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     mirror = Mirror(Store(f"memory://{secrets.token_hex(4)}/run", patience=0.2), tmp_path / "run")
     mirror.folder.mkdir()
     stage(config, mirror.folder, mirror)
-    here.rename(tmp_path / "gone")
+    workdir.rename(tmp_path / "gone")
     found = StagedInputs.read(mirror.folder).local_config(config)
     assert found.model.path is not None
     assert (found.model.path / "model.safetensors").is_file()
@@ -144,12 +144,12 @@ def moved(config: TrialConfig, tmp_path: Path) -> Any:
 
 
 def test_only_files_that_some_node_lacks_are_copied(
-    config: TrialConfig, here: Path, tmp_path: Path, nodes: Cluster
+    config: TrialConfig, workdir: Path, tmp_path: Path, nodes: Cluster
 ) -> None:
-    nodes.lacking = {"a": [], "b": [str(here / "rows.jsonl")]}
-    (said,) = stage(config, tmp_path / "run")
-    assert str(here / "tiny") not in said
-    nodes.lacking = {"a": [], "b": []}
+    nodes.files_missing = {"a": [], "b": [str(workdir / "rows.jsonl")]}
+    (message,) = stage(config, tmp_path / "run")
+    assert str(workdir / "tiny") not in message
+    nodes.files_missing = {"a": [], "b": []}
     assert stage(config, tmp_path / "other") == []
     assert not (tmp_path / "other").exists()
 
@@ -157,24 +157,24 @@ def test_only_files_that_some_node_lacks_are_copied(
 def test_nodes_that_do_not_answer_or_join_later_may_lack_everything(
     config: TrialConfig, tmp_path: Path, nodes: Cluster
 ) -> None:
-    nodes.lacking = {"a": [], "b": None}
+    nodes.files_missing = {"a": [], "b": None}
     assert stage(config, tmp_path / "run")
     nodes.nodes = []
     assert stage(config, tmp_path / "other")
 
 
 def test_copied_files_are_not_copied_again(
-    config: TrialConfig, here: Path, tmp_path: Path, nodes: Cluster
+    config: TrialConfig, workdir: Path, tmp_path: Path, nodes: Cluster
 ) -> None:
     stage(config, tmp_path / "run")
     assert stage(config, tmp_path / "run") == []
-    os.utime(here / "rows.jsonl", (1, 1))
-    (said,) = stage(config, tmp_path / "run")
-    assert str(here / "tiny") not in said
+    os.utime(workdir / "rows.jsonl", (1, 1))
+    (message,) = stage(config, tmp_path / "run")
+    assert str(workdir / "tiny") not in message
 
 
-def test_a_node_reports_what_is_missing_or_incomplete_on_it(here: Path) -> None:
-    rows = str(here / "rows.jsonl")
+def test_a_node_reports_what_is_missing_or_incomplete_on_it(workdir: Path) -> None:
+    rows = str(workdir / "rows.jsonl")
     size = os.path.getsize(rows)
     wanted = {"there": [(rows, size)], "shorter": [(rows, size + 1)], "gone": [(rows, size), (f"{rows}x", 1)]}
     assert remote_tasks.missing_files("node", wanted) == ["shorter", "gone"]
@@ -188,18 +188,18 @@ def rows_of(config: TrialConfig) -> list[Any]:
 def test_folders_patterns_and_registered_names_are_read_from_their_copies(
     tiny_model: Path, tmp_path: Path, nodes: Cluster, train: str
 ) -> None:
-    here = tmp_path / "driver"
-    (here / "parts").mkdir(parents=True)
+    workdir = tmp_path / "driver"
+    (workdir / "parts").mkdir(parents=True)
     for number, part in enumerate(("b", "a")):
-        write_rows(here / "parts" / f"{part}.jsonl", 20 * (number + 1))
-    (here / "dataset_info.json").write_text(json.dumps({"named": {"file_name": "parts/a.jsonl"}}))
-    name = train if train == "named" else str(here / train)
+        write_rows(workdir / "parts" / f"{part}.jsonl", 20 * (number + 1))
+    (workdir / "dataset_info.json").write_text(json.dumps({"named": {"file_name": "parts/a.jsonl"}}))
+    name = train if train == "named" else str(workdir / train)
     tree = make_config(tiny_model, name).model_dump(mode="json")
-    folder = str(here) if train == "named" else None
+    folder = str(workdir) if train == "named" else None
     config = TrialConfig.model_validate({**tree, "data": {**tree["data"], "folder": folder}})
     expected = rows_of(config)
     stage(config, tmp_path / "run")
-    here.rename(tmp_path / "gone")
+    workdir.rename(tmp_path / "gone")
     assert rows_of(StagedInputs.read(tmp_path / "run").local_config(config)) == expected
 
 
@@ -211,8 +211,8 @@ def test_a_named_model_is_listed_by_its_name(
     trial = config.model_copy(update={"model": named})
     folder = tmp_path / "home" / "models" / "smollm2-135m"
     shutil.copytree(tiny_model, folder)
-    (said,) = stage(trial, tmp_path / "run")
-    assert "model smollm2-135m" in said
+    (message,) = stage(trial, tmp_path / "run")
+    assert "model smollm2-135m" in message
     assert StagedInputs.read(tmp_path / "run").local_config(trial).model == named
     shutil.rmtree(folder)
     found = StagedInputs.read(tmp_path / "run").local_config(trial).model
@@ -221,17 +221,17 @@ def test_a_named_model_is_listed_by_its_name(
 
 
 def test_an_adapter_of_another_run_comes_with_the_model_it_was_trained_on(
-    config: TrialConfig, here: Path, tmp_path: Path, nodes: Cluster
+    config: TrialConfig, workdir: Path, tmp_path: Path, nodes: Cluster
 ) -> None:
     run(config, tmp_path / "driver" / "before")
-    trial = here / "before" / "trials" / config.trial_id()
-    tree = make_config(here / "tiny", here / "rows.jsonl", "full").model_dump(mode="json")
+    trial = workdir / "before" / "trials" / config.trial_id()
+    tree = make_config(workdir / "tiny", workdir / "rows.jsonl", "full").model_dump(mode="json")
     tree["model"]["start"] = {"trial": config.trial_id(), "folder": str(trial / "model")}
     after = TrialConfig.model_validate(tree)
     needed = {thing.key for thing in input_files.input_files_of([after])}
-    assert needed == {str(here / "tiny"), str(here / "rows.jsonl"), str(trial / "model")}
+    assert needed == {str(workdir / "tiny"), str(workdir / "rows.jsonl"), str(trial / "model")}
     stage(after, tmp_path / "run")
-    here.rename(tmp_path / "gone")
+    workdir.rename(tmp_path / "gone")
     record = run_trial(
         after,
         TrialContext(tmp_path / "run"),
