@@ -11,7 +11,7 @@ from reports import units
 from trainables.results import Run
 
 _NO_DATA_FILE = (
-    "{} no data.json (runs of earlier versions did not write one), so the report cannot show what the models saw. "
+    "{} no data.json (paretune try and earlier versions write none), so the report cannot show what the models saw. "
     "paretune data SPEC shows it."
 )
 

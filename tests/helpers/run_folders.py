@@ -95,7 +95,7 @@ def seen(*rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
             [38, 49, 640], [50, 61, 1187], [62, 73, 249], [74, 85, 38],
             [86, 97, 14], [98, 109, 6], [110, 121, 3], [122, 128, 12],
         ],
-        "notes": ["commands: alpaca (detected from its columns; instruction, output)"],
+        "notes": ["commands: alpaca format (detected from its columns: instruction as prompt, output as response)"],
         "problems": ["4 of 2400 rows left out: 4 because the answer is empty (commands:17, 60, 1201, ...)"],
         "examples": list(rows) or _EXAMPLES,
     }  # fmt: skip

@@ -168,9 +168,9 @@ def _parse(values: Any, file: str, source: Source, layouts: Layouts, report: Con
 
 
 def _description(layout: Layout, source: Source) -> str:
-    """``alpaca (detected from its columns; prompt: instruction, response: output)``."""
+    """``alpaca format (detected from its columns: instruction as prompt, output as response)``."""
     columns = ", ".join(
-        column if part == column else f"{part}: {column}" for part, column in layout.columns.items()
+        column if part == column else f"{column} as {part}" for part, column in layout.columns.items()
     )
     origin = "named" if source.format else "detected from its columns"
     unlisted = [column for part, column in layout.columns.items() if part not in source.columns]
@@ -179,7 +179,7 @@ def _description(layout: Layout, source: Source) -> str:
         if source.registered and unlisted
         else ""
     )
-    return f"{layout.format} ({origin}; {columns}{note})"
+    return f"{layout.format} format ({origin}: {columns}{note})"
 
 
 def _edited(parsed: ParsedRow, config: DataConfig) -> ParsedRow:

@@ -36,7 +36,7 @@ def methods(*entries: str) -> str:
 
 
 DATA_NOTES = (
-    "rows.jsonl: completion (detected from its columns; prompt, response: completion)",
+    "rows.jsonl: completion format (detected from its columns: prompt, completion as response)",
     "data rows.jsonl: 31 training, 11 validation and 18 test rows",
 )
 

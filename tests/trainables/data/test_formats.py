@@ -205,7 +205,7 @@ def test_a_name_resolves_through_dataset_info(tmp_path: Path) -> None:
     assert result.name == "mine"
     assert result.train[0].prompt[0] == {"role": "system", "content": "Be brief."}
     assert result.notes == (
-        "rows.json: alpaca (detected from its columns; prompt: q, response: a, system; "
+        "rows.json: alpaca format (detected from its columns: q as prompt, a as response, system; "
         "not listed, but read because of their usual names: system)",
     )
 
@@ -305,7 +305,10 @@ def test_the_columns_of_each_file_are_detected_separately(tmp_path: Path) -> Non
     result = loading.load(config)
     assert result.name == "a.json+b.json"
     assert sum(map(len, (result.train, result.validation, result.test))) == 40
-    assert [note.split(" (")[0] for note in result.notes] == ["a.json: alpaca", "b.json: messages"]
+    assert [note.split(" (")[0] for note in result.notes] == [
+        "a.json: alpaca format",
+        "b.json: messages format",
+    ]
 
 
 def test_max_samples_limits_the_rows_of_each_data_set(tmp_path: Path) -> None:

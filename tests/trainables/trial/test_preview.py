@@ -75,7 +75,7 @@ def test_the_command_shows_counts_lengths_marked_rows_and_problems(
     )
     found = CliRunner().invoke(app, ["data", str(spec)])
     assert found.exit_code == 0, found.output
-    assert "talks.jsonl: messages (detected from its columns; messages)" in found.stdout
+    assert "talks.jsonl: messages format (detected from its columns: messages)" in found.stdout
     assert "1 of 40 rows left out: 1 because it ends without an answer (talks.jsonl:6)" in found.stdout
     assert "«Goodbye" in found.stdout
     (reported,) = json.loads(CliRunner().invoke(app, ["data", str(spec), "--json"]).stdout)

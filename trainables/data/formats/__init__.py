@@ -40,7 +40,10 @@ def detect_layout(
     for form in FORMATS.values():
         if form.fits(chosen := form.columns(columns, given)):
             return Layout(form.name, chosen, {**form.tags, **(tags or {})})
-    raise InvalidRow(f"found the columns {', '.join(columns) or '(none)'}; expected {EXPECTED}")
+    raise InvalidRow(
+        f"found the columns {', '.join(columns) or '(none)'}; expected {EXPECTED}. For other names, say in data which "
+        "column is what: columns: {prompt: ..., response: ...}"
+    )
 
 
 def _named(
