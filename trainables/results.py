@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
-from trainables.auc import drawn_auc as drawn_auc
+from trainables.auc import drawn_auc as drawn_auc  # for reports, which may import this module only
 from trainables.config.base import Frozen
 from trainables.storage import files
 from trainables.system import redaction
@@ -42,15 +42,14 @@ class Record(Frozen):
     data: str
     seed: int
     role: Role = "search"
-    start_cell: str | None = (
-        None  # the cell whose best trial's weights this trial started from; None: from the base model
-    )
-    start_trial: str | None = None
+    start_cell: str | None = None  # whose best trial gave the weights to start from; None: the base model did
+    start_trial: str | None = None  # that trial
     config: dict[str, Any]
     status: Status
     error: str | None = None
 
-    # Quality: `objective` is from the validation rows and steers the search; `quality` is from the test rows.
+    # Quality: `objective` is from the validation rows and steers the search; `quality` is from the test rows, which
+    # play no part in any choice.
     objective: float | None = None  # higher is better
     objective_name: str | None = None
     quality: float | None = None
@@ -68,16 +67,13 @@ class Record(Frozen):
     weight_bytes: int | None = None
     gradient_bytes: int | None = None
     optimizer_bytes: int | None = None
-    reference_bytes: int | None = (
-        None  # a frozen copy of trained weights, where the reference policy needs one
-    )
+    reference_bytes: int | None = None  # the copy of trained weights that a reference policy may need
     peak_load_bytes: int | None = None
     peak_train_bytes: int | None = None
     peak_eval_bytes: int | None = None
     predicted_peak_bytes: int | None = None
-    out_of_memory_in: Phase | Literal["predicted"] | None = (
-        None  # the phase in which memory ran out; predicted: the trial was not started
-    )
+    # The phase in which memory ran out; "predicted": the trial was not started.
+    out_of_memory_in: Phase | Literal["predicted"] | None = None
     room_bytes: int | None = None  # a worker's memory for the trial, if it was predicted not to fit
     retried_batch_size: int | None = None  # batch size with which it resumed after running out of memory
     trainable_params: int | None = None
@@ -102,9 +98,8 @@ class Record(Frozen):
     host: str | None = None
     slot: str | None = None
     slot_trial: int | None = None  # number of the trial on its slot, from 0
-    workers: int | None = (
-        None  # that trained it together; memory columns are those of the worker with the highest peak
-    )
+    # The workers that trained it together; the memory columns are those of the worker with the highest peak.
+    workers: int | None = None
     started_at: str | None = None  # ISO 8601, UTC
     ended_at: str | None = None
     data_sha256: str | None = None
@@ -212,18 +207,18 @@ def _row(record: Record) -> dict[str, Any]:
 
 
 class Tables:
-    """Writes the records and curves of all trials to ``trials.parquet`` and ``curves.parquet``, as often as asked.
+    """Writes the records and curves of all trials to ``trials.parquet`` and ``curves.parquet``, again and again.
 
-    Trials that have ended are read only once, so writing does not slow down as a sweep goes on.
+    The files of a trial that has ended are read only once, so writing does not slow down in a long sweep.
     """
 
     def __init__(self, run: Path) -> None:
         self.run = run
-        self._ended: dict[str, tuple[Record, pa.Table]] = {}
+        self._ended: dict[str, tuple[Record, pa.Table]] = {}  # by trial id: the record and the curve's points
 
     def write(self) -> None:
         """Writes both tables, atomically."""
-        records, curves = self.gather()
+        records, curves = self.read_trials()
         tables = {
             "trials.parquet": pa.Table.from_pylist([_row(record) for record in records], schema=SCHEMA),
             "curves.parquet": curves,
@@ -232,7 +227,7 @@ class Tables:
             with files.atomic(self.run / name) as temporary:
                 pq.write_table(table, temporary)
 
-    def gather(self) -> tuple[list[Record], pa.Table]:
+    def read_trials(self) -> tuple[list[Record], pa.Table]:
         """The records in the order in which their trials started, and the points of all curves."""
         trials = dict(self._trials())
         records = sorted(
@@ -298,13 +293,13 @@ def read_run(run: Path) -> Run:
     path = run / "trials.parquet"
     if not path.exists():
         raise FileNotFoundError(f"{run}: no trials.parquet here; is it a run folder (runs/NAME)?")
-    columns = set(Record.model_fields)  # tables of other versions may have others
+    columns = set(Record.model_fields)  # a table that another version wrote may have other columns
     records = [
-        Record.model_validate({name: _loaded(name, value) for name, value in row.items() if name in columns})
+        Record.model_validate({name: _parsed(name, value) for name, value in row.items() if name in columns})
         for row in pq.read_table(path).to_pylist()
     ]
     curves = run / "curves.parquet"
-    return _run(run, records, pq.read_table(curves) if curves.exists() else CURVES.empty_table())
+    return _with_other_files(run, records, pq.read_table(curves) if curves.exists() else CURVES.empty_table())
 
 
 def gather_run(run: Path) -> Run:
@@ -312,10 +307,10 @@ def gather_run(run: Path) -> Run:
 
     Raises ``ValueError`` with the file's name for damaged JSON.
     """
-    return _run(run, *Tables(run).gather())
+    return _with_other_files(run, *Tables(run).read_trials())
 
 
-def _run(run: Path, records: list[Record], curves: pa.Table) -> Run:
+def _with_other_files(run: Path, records: list[Record], curves: pa.Table) -> Run:
     spec = run / "spec.yaml"
     return Run(
         folder=run,
@@ -337,5 +332,5 @@ def _json(path: Path) -> Any:
         raise ValueError(f"{path}: damaged JSON: {error}") from error
 
 
-def _loaded(name: str, value: Any) -> Any:
+def _parsed(name: str, value: Any) -> Any:
     return json.loads(value) if name in ("config", "metrics", "packages") else value

@@ -138,7 +138,7 @@ class Hub:
         return state is not None and state.trial_id != done_id and state.is_ready_for(rank, group)
 
     async def moved(self) -> None:
-        """The job was left to continue on another node, which is no attempt that failed."""
+        """The job leaves its node to continue on another one, which doesn't count as a failed attempt."""
         if self._state is not None:
             self._state.note_moved()
             await self.report({"kind": "moved", "trial_id": self._state.trial_id})
@@ -153,8 +153,8 @@ class Hub:
         if self._state is not None:
             self._state.note_memory_ran_out()
 
-    async def further(self) -> None:
-        """The job has saved a checkpoint and won't begin before it again."""
+    async def checkpoint_saved(self) -> None:
+        """The job has saved a checkpoint, so it won't start from an earlier step again."""
         if self._state is not None:
             self._state.note_progress()
 

@@ -176,7 +176,7 @@ def _run_one_trial(made: Plan, output: Path, untrained: bool) -> int:
 
     quiet.silence()
     from sweeps.console.sweep_progress import describe
-    from sweeps.execution.local import run_one_trial
+    from sweeps.execution.local_trial import run_one_trial
 
     run_folder = (output / f"{made.spec.name}-try").resolve()
     say = partial(print, file=sys.stderr)

@@ -154,7 +154,7 @@ class Sweep:
 
         check_location(self.plan, self.location, self.options.resume)
         try:
-            driver = start.start_driver(self.location.folder, RunRequest.of(self.plan.spec, self.options))
+            driver = start.start_driver(self.location.folder, RunRequest.from_command(self.plan.spec, self.options))
         except DriverNotStarted as error:
             print(error, file=sys.stderr)
             return error.code

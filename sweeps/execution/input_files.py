@@ -25,45 +25,46 @@ from trainables.trial.config import TrialConfig
 class InputFiles:
     """The files of one model, data set or template, and where copies of them go.
 
-    ``key`` is how a config names it and ``at`` the path of the copy that stands for it; ``files`` maps each copy's path
-    to the file's own path and its size in bytes. Paths of copies are relative to the folder of all staged inputs.
+    ``key`` is how a config names it, and ``copy_path`` the path of the copy that replaces it. ``files`` maps the path
+    of each copy to the file's own path and its size in bytes. Paths of copies are relative to the folder of all staged
+    inputs.
     """
 
     key: str
-    at: str
+    copy_path: str
     files: Mapping[str, tuple[Path, int]]
 
     @property
     def hash(self) -> str:
         """The name of the copies' own folder: a hash of the files' paths, sizes and times."""
-        return self.at.partition("/")[0]
+        return self.copy_path.partition("/")[0]
 
     @property
     def bytes(self) -> int:
         return sum(size for _, size in self.files.values())
 
     def to_json(self) -> dict[str, Any]:
-        """As ``given.json`` has it."""
+        """The entry of these inputs in ``given.json``."""
         return {
-            "at": self.at,
+            "at": self.copy_path,
             "files": {name: [str(path), size] for name, (path, size) in self.files.items()},
         }
 
 
-def input_files_of(configs: Iterable[TrialConfig]) -> list[InputFiles]:
+def find_input_files(configs: Iterable[TrialConfig]) -> list[InputFiles]:
     """The inputs of these trials, each once."""
-    inputs = (each for config in configs for each in _of_trial(config))
+    inputs = (each for config in configs for each in _trial_inputs(config))
     return list({each.key: each for each in inputs}.values())
 
 
-def _of_trial(config: TrialConfig) -> Iterator[InputFiles]:
-    yield from _of_model(config.model)
-    yield from _of_data(config.data)
+def _trial_inputs(config: TrialConfig) -> Iterator[InputFiles]:
+    yield from _model_inputs(config.model)
+    yield from _data_inputs(config.data)
     for _, _, trained in config.trained():
-        yield from _of_trained(trained)
+        yield from _trained_model_inputs(trained)
 
 
-def _of_model(model: ModelConfig) -> Iterator[InputFiles]:
+def _model_inputs(model: ModelConfig) -> Iterator[InputFiles]:
     if model.path is not None:
         path = model.path.expanduser()
         yield _input_files(str(model.path), path.name, _model_files(path, model))
@@ -74,10 +75,10 @@ def _of_model(model: ModelConfig) -> Iterator[InputFiles]:
 def _model_files(path: Path, model: ModelConfig) -> dict[str, Path]:
     if path.is_file():
         return {"": path}
-    chosen = [file for file in path.iterdir() if file.is_file() and _is_model_file(file.name)]
-    chosen += find_pickles(path) if "pickle" in model.unsafe else []
-    chosen += (path / "additional_chat_templates").glob("*")
-    return {str(file.relative_to(path)): file for file in chosen}
+    selected = [file for file in path.iterdir() if file.is_file() and _is_model_file(file.name)]
+    selected += find_pickles(path) if "pickle" in model.unsafe else []
+    selected += (path / "additional_chat_templates").glob("*")
+    return {str(file.relative_to(path)): file for file in selected}
 
 
 def _is_model_file(name: str) -> bool:
@@ -86,7 +87,7 @@ def _is_model_file(name: str) -> bool:
     )
 
 
-def _of_data(data: DataConfig) -> Iterator[InputFiles]:
+def _data_inputs(data: DataConfig) -> Iterator[InputFiles]:
     registered = dataset_info.read_registry(data.folder) if data.folder is not None else {}
     from_folder: dict[str, Path] = {}  # files of registered data sets, by their names in the data folder
     for name in (*data.names, *data.eval_names):
@@ -98,7 +99,7 @@ def _of_data(data: DataConfig) -> Iterator[InputFiles]:
                 str(p.relative_to(data.folder)): p for p in paths if p.is_relative_to(data.folder)
             }
         else:
-            yield _of_paths(name, data.folder, paths)
+            yield _source_inputs(name, data.folder, paths)
     if from_folder and data.folder is not None:
         from_folder[dataset_info.FILE] = data.folder / dataset_info.FILE
         yield _input_files(str(data.folder), data.folder.name, from_folder)
@@ -106,17 +107,17 @@ def _of_data(data: DataConfig) -> Iterator[InputFiles]:
         yield _input_files(data.template, Path(data.template).name, {"": Path(data.template)})
 
 
-def _of_paths(name: str, folder: Path | None, paths: tuple[Path, ...]) -> InputFiles:
+def _source_inputs(name: str, folder: Path | None, paths: tuple[Path, ...]) -> InputFiles:
     path = staged_inputs.absolute_path(name, folder)
     if not is_hub(name) and path.is_file():
         return _input_files(str(path), path.name, {"": path})
     # A folder, a pattern, or a hub's files: numbered, because data is read in the order of the copies' names.
     numbered = {f"{number:05d}-{each.name}": each for number, each in enumerate(paths)}
     inputs = _input_files(staged_inputs.data_key(name, folder), "data", numbered)
-    return replace(inputs, at=f"{inputs.at}/*")
+    return replace(inputs, copy_path=f"{inputs.copy_path}/*")
 
 
-def _of_trained(trained: TrainedModel) -> Iterator[InputFiles]:
+def _trained_model_inputs(trained: TrainedModel) -> Iterator[InputFiles]:
     """The model of a trial of another run, and all the models that one was trained from."""
     if trained.cell is not None or trained.folder is None:
         return
@@ -125,13 +126,13 @@ def _of_trained(trained: TrainedModel) -> Iterator[InputFiles]:
         paths |= _model_by_trial(folder) | {
             f"{folder.parent.name}/config.json": folder.parent / "config.json"
         }
-        yield from _of_model(config.model)
+        yield from _model_inputs(config.model)
         parent = starting_weights.with_moved_start(config.model, folder).start
         if parent is None or parent.folder is None:
             break
         folder = parent.folder
     inputs = _input_files(str(trained.folder), "", paths)
-    yield replace(inputs, at=f"{inputs.hash}/{trained.folder.parent.name}/{trained.folder.name}")
+    yield replace(inputs, copy_path=f"{inputs.hash}/{trained.folder.parent.name}/{trained.folder.name}")
 
 
 def _model_by_trial(folder: Path) -> dict[str, Path]:
@@ -143,6 +144,9 @@ def _model_by_trial(folder: Path) -> dict[str, Path]:
 def _input_files(key: str, name: str, paths: Mapping[str, Path]) -> InputFiles:
     stats = {inner: path.stat() for inner, path in sorted(paths.items())}
     identity = [[inner, str(paths[inner]), stat.st_size, stat.st_mtime_ns] for inner, stat in stats.items()]
-    at = "/".join(part for part in (files.sha256(identity)[:12], name) if part)
-    copies = {f"{at}/{inner}" if inner else at: (paths[inner], stat.st_size) for inner, stat in stats.items()}
-    return InputFiles(key, at, copies)
+    copy_path = "/".join(part for part in (files.sha256(identity)[:12], name) if part)
+    copies = {
+        f"{copy_path}/{inner}" if inner else copy_path: (paths[inner], stat.st_size)
+        for inner, stat in stats.items()
+    }
+    return InputFiles(key, copy_path, copies)

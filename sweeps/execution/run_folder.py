@@ -1,4 +1,4 @@
-"""The run folder as the driver makes it: what the run was made from, and whether a plan may resume it."""
+"""Makes the run folder: writes what the run is made from, and checks whether a plan may resume an existing run."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from trainables.system import machine, provenance, redaction
 def prepare(plan: Plan, run: Path, resume: bool, display_name: str | None = None) -> None:
     """Makes the folder of a new run, or checks that an existing one may be resumed with this plan.
 
-    ``display_name``: the run's name in messages, if not its path. Raises ``SpecError`` as :func:`check` does.
+    ``display_name``: the run's name in messages, if not its path. Raises ``SpecError`` as :func:`check_resumable` does.
     """
-    before = check(plan, run, resume, display_name)
-    if before is not None:
+    previous = check_resumable(plan, run, resume, display_name)
+    if previous is not None:
         set_aside_damaged(run)
     run.mkdir(parents=True, exist_ok=True)
     files.write_text(run / "spec.yaml", redaction.redacted(plan.spec.source.text))
@@ -33,17 +33,19 @@ def prepare(plan: Plan, run: Path, resume: bool, display_name: str | None = None
         YAML(typ="safe").dump(
             redaction.redacted_values(json.loads(json.dumps(plan.resolved(), default=str))), temporary
         )
-    environment = {"place": display_name or str(run), **_describe(plan, before or {})}
+    environment = {"place": display_name or str(run), **_describe(plan, previous or {})}
     files.write_json(run / "environment.json", environment)
 
 
-def check(plan: Plan, run: Path, resume: bool, display_name: str | None = None) -> dict[str, Any] | None:
+def check_resumable(
+    plan: Plan, run: Path, resume: bool, display_name: str | None = None
+) -> dict[str, Any] | None:
     """The ``environment.json`` of a run that may be resumed with this plan; ``None`` for a new run.
 
     Raises ``SpecError`` for a run that exists and is not to be resumed, and for one that was made from another spec.
     """
-    before = read_environment(run)
-    if before is not None and not resume:
+    previous = read_environment(run)
+    if previous is not None and not resume:
         raise SpecError(
             Problem(
                 display_name or str(run),
@@ -51,16 +53,16 @@ def check(plan: Plan, run: Path, resume: bool, display_name: str | None = None) 
                 "this run exists already. Continue it with --resume, or give another --output or name",
             )
         )
-    if before is not None:
-        _check_same(plan, run, before.get("plan", {}))
-    return before
+    if previous is not None:
+        _check_unchanged(plan, run, previous.get("plan", {}))
+    return previous
 
 
 def check_location(plan: Plan, location: RunLocation, resume: bool) -> None:
-    """Raises ``SpecError`` where another process holds the run, or where :func:`check` does."""
+    """Raises ``SpecError`` where another process holds the run, or where :func:`check_resumable` does."""
     location.require_free()
     location.mirror.fetch()
-    check(plan, location.folder, resume, location.display_name)
+    check_resumable(plan, location.folder, resume, location.display_name)
 
 
 def set_aside_damaged(run: Path) -> list[Path]:
@@ -85,7 +87,7 @@ def add_seconds(run: Path, seconds: float) -> None:
     files.write_json(run / "environment.json", {**environment, "seconds": total})
 
 
-def _describe(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
+def _describe(plan: Plan, previous: dict[str, Any]) -> dict[str, Any]:
     from_user = {
         "name": plan.spec.name,
         "question": plan.spec.question,
@@ -99,7 +101,7 @@ def _describe(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
         "commit": provenance.commit(),
         "python": sys.version.split()[0],
         "packages": provenance.package_versions(),
-        "seconds": before.get("seconds", 0.0),
+        "seconds": previous.get("seconds", 0.0),
         **machine.describe_machine(),
     }
 
@@ -127,17 +129,17 @@ def _identity(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _check_same(plan: Plan, run: Path, before: dict[str, Any]) -> None:
+def _check_unchanged(plan: Plan, run: Path, previous: dict[str, Any]) -> None:
     now = _identity(plan)
     changed = {
         "fingerprint": "the spec is not the one this run was started with (only search.trials may grow)",
         "contents": "the model's or the data's files are not those this run was started with",
     }
     for part, what in changed.items():
-        if before.get(part) != now[part]:
+        if previous.get(part) != now[part]:
             advice = f"Restore them ({run / 'spec.yaml'} has the spec), or start a new run under another name"
             raise SpecError(Problem(str(plan.spec.source.file), "", f"{what}. {advice}"))
-    for cell, trials in before.get("trials", {}).items():
+    for cell, trials in previous.get("trials", {}).items():
         if now["trials"].get(cell, 0) < trials:
             what = (
                 f"{cell} had {trials} trials and now has {now['trials'].get(cell, 0)}; trials may only grow"

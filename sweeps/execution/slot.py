@@ -27,7 +27,7 @@ from trainables.storage.urls import is_url
 from trainables.system import provenance
 from trainables.trial import scratch
 
-QUIET_SECONDS = 5.0  # without an event before the slot checks its worker group and its own node
+QUIET_SECONDS = 5.0  # without an event until the slot checks its worker group and its own node
 CLOSE_SECONDS = 20.0  # for a worker group to end after its hub has closed
 KILL_SECONDS = 30.0  # for a node to kill a stalled worker
 GROUP_FAILURES = 8  # times a slot's group may be rebuilt before the slot itself is given up
@@ -45,13 +45,13 @@ class Slot(tune.Trainable):
         context = ray.get_runtime_context()
         self.actor, self.node = str(context.get_actor_id()), context.get_node_id()
         self.name = self.actor[:8]
-        self.served = 0
+        self.trials_served = 0
         self.run, self.stall_seconds = config["run"], config["stall_seconds"]
         self.failure: BaseException | None = None
         self.group = threading.Thread(target=self._serve, args=(config,), daemon=True)
         self._check_nodes()
         self.group.start()  # while the hub's process starts
-        self._give(config)
+        self._hand_over(config)
 
     def _serve(self, config: dict[str, Any]) -> None:
         try:
@@ -84,7 +84,7 @@ class Slot(tune.Trainable):
             ),
         )
 
-    def _give(self, config: dict[str, Any]) -> None:
+    def _hand_over(self, config: dict[str, Any]) -> None:
         self.job_id = config["trial_id"]
         self.unanswered: int | None = None
         job = {
@@ -93,9 +93,9 @@ class Slot(tune.Trainable):
             "config": json.loads(scratch.read_run_file(config["run"], f"trials/{self.job_id}/config.json")),
             "evaluate_at": config["evaluate_at"].get(config["cell"], []),
             "slot": self.name,
-            "slot_trial": self.served,
+            "slot_trial": self.trials_served,
         }
-        self.served += 1
+        self.trials_served += 1
         ray.get(self.hub.give.remote(job))
 
     def _check_nodes(self) -> None:
@@ -126,6 +126,7 @@ class Slot(tune.Trainable):
     def _next_event(self) -> dict[str, Any]:
         while True:
             event = ray.get(self.hub.event.remote(QUIET_SECONDS))
+            # The queue may still hold an event of this slot's previous trial.
             if event is not None and event["trial_id"] == self.job_id:
                 if event["kind"] != "moved":
                     return event
@@ -133,6 +134,7 @@ class Slot(tune.Trainable):
                 self._end_on_draining_node()
                 continue
             if event is None and ray.get(self.board.is_draining.remote(self.node)):
+                # Only the slot's node: the board itself tells workers whose own node is draining.
                 ray.get(self.board.move.remote(self.job_id))
             if event is None and not self.group.is_alive():
                 raise RuntimeError(f"slot {self.name}: its worker group ended: {self.failure}")
@@ -147,7 +149,7 @@ class Slot(tune.Trainable):
         self._log(f"trial {self.job_id} has given no sign of life for {quiet:.0f} s; its workers are killed")
         for node, process in workers:
             on_node = NodeAffinitySchedulingStrategy(node, soft=False)
-            task = _kill.options(scheduling_strategy=on_node).remote(process)
+            task = _kill_process.options(scheduling_strategy=on_node).remote(process)
             ray.wait([task], timeout=KILL_SECONDS)
         ray.get(self.hub.alive.remote())  # the next workers have as long again
 
@@ -161,7 +163,7 @@ class Slot(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._check_nodes()
-        self._give(new_config)
+        self._hand_over(new_config)
         return True
 
     def cleanup(self) -> None:
@@ -202,7 +204,7 @@ class SlotRequest(tune.PlacementGroupFactory):
 
 
 @ray.remote(num_cpus=0)
-def _kill(process: int) -> None:
-    """Kills a process of this node; a stalled one may no longer listen to anything else."""
+def _kill_process(process: int) -> None:
+    """Kills a process of this node: a stalled one may not react to gentler signals."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, signal.SIGKILL)

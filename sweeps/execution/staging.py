@@ -28,8 +28,8 @@ PATIENCE_SECONDS = 60.0  # for all nodes together; a node's first worker process
 MIB = 2**20
 
 
-def stage(ray: Any, plan: Plan, run: Path, store: Store | None, say: Callable[[str], None]) -> None:
-    """Copies the inputs that are missing on some node, unless they were copied before, and says what and how much.
+def stage(ray: Any, plan: Plan, run: Path, store: Store | None, log: Callable[[str], None]) -> None:
+    """Copies the inputs that are missing on some node, unless they were copied before, and logs which, and their size.
 
     ``store``: the store of a run at a URL, where the copies go; ``None`` for the run's folder.
     """
@@ -39,7 +39,7 @@ def stage(ray: Any, plan: Plan, run: Path, store: Store | None, say: Callable[[s
     staged = json.loads(path.read_text(encoding="utf-8"))["paths"] if path.exists() else {}
     needed = {
         each.key: each
-        for each in input_files.input_files_of([*(cell.first() for cell in plan.cells), *plan.bases])
+        for each in input_files.find_input_files([*(cell.first() for cell in plan.cells), *plan.bases])
     }
     wanted = [
         needed[key]
@@ -48,7 +48,7 @@ def stage(ray: Any, plan: Plan, run: Path, store: Store | None, say: Callable[[s
     ]
     if not wanted:
         return
-    say(f"copied into the run's folder, for nodes where it is missing: {_summary(wanted)}")
+    log(f"copied into the run's folder, for nodes where it is missing: {_summary(wanted)}")
     for inputs in wanted:
         _copy(inputs, run, store)
     paths = staged | {inputs.key: inputs.to_json() for inputs in wanted}
@@ -56,7 +56,7 @@ def stage(ray: Any, plan: Plan, run: Path, store: Store | None, say: Callable[[s
 
 
 def missing_inputs(ray: Any, hosts: Sequence[Node], needed: Iterable[InputFiles]) -> list[str]:
-    """The keys of inputs that some node doesn't have wholly: all of them where no node is up or one doesn't answer."""
+    """The keys of inputs of which some node lacks a file: all inputs where no node is up or one doesn't answer."""
     wanted = {each.key: [(str(path), size) for path, size in each.files.values()] for each in needed}
     if not wanted:
         return []
@@ -67,8 +67,8 @@ def missing_inputs(ray: Any, hosts: Sequence[Node], needed: Iterable[InputFiles]
 
 def _summary(wanted: Sequence[InputFiles]) -> str:
     size = sum(inputs.bytes for inputs in wanted)
-    shown = gib(size, ".1f") if size >= GIB else f"{size / MIB:.1f} MiB"
-    return f"{', '.join(inputs.key for inputs in wanted)} ({shown}, {size} bytes)"
+    readable = gib(size, ".1f") if size >= GIB else f"{size / MIB:.1f} MiB"
+    return f"{', '.join(inputs.key for inputs in wanted)} ({readable}, {size} bytes)"
 
 
 def _copy(inputs: InputFiles, run: Path, store: Store | None) -> None:
@@ -87,6 +87,6 @@ def _copy(inputs: InputFiles, run: Path, store: Store | None) -> None:
 
 
 def _placed(inputs: InputFiles, folder: Path) -> Iterator[tuple[Path, Path]]:
-    """For each file the path of its copy in ``folder``, the copies' own one, and the file's path."""
+    """For each file: the path of its copy below ``folder``, which holds these copies only, and its own path."""
     for name, (path, _) in inputs.files.items():
         yield folder / name.partition("/")[2], path

@@ -20,9 +20,10 @@ from trainables.runner.trial_state import Trial
 from trainables.stages.base import Scores
 from trainables.storage import files
 from trainables.training import fsdp, fsdp_checkpoint, reference_policy
+from trainables.training.checkpoints import Progress, last_checkpoint
 from trainables.training.policy import Policy
 from trainables.training.trainer_setup import clean_process, training_arguments
-from trainables.training.training_callback import Progress, TrialCallback, last_checkpoint, require_finite
+from trainables.training.training_callback import TrialCallback, require_finite
 from trainables.training.worker_group import is_first_worker
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
@@ -61,7 +62,7 @@ def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:
     }
     status: Status = "done" if config.method is None else _train(trial, policy, rows, evaluate_at)
     # Sharded weights need all workers to be saved and scored; else the first worker continues alone.
-    trial.in_step = policy.blueprint is not None
+    trial.in_lockstep = policy.blueprint is not None
     if status != "interrupted" and (is_first_worker() or policy.blueprint is not None):
         if config.method is not None:
             _save(trial, policy)
@@ -87,7 +88,7 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
         control=trial.control,
         evaluate=lambda: _objective(trial, policy, rows),
         evaluate_at=evaluate_at | {steps} | frozenset(range(0, steps, train.eval_steps or steps)),
-        on_first_step=lambda: _note_setup(trial),
+        on_first_step=lambda: _record_setup_time(trial),
         tokens_after=trainer.tokens_after,
         autosave=train.save_steps is None,
         logs=config.stage.logged_metrics,
@@ -102,7 +103,7 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
             trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
     finally:
         callback.close()
-        _note_progress(trial, callback.progress)
+        _record_progress(trial, callback.progress)
     if callback.progress.step >= steps:
         return "done"
     return "stopped" if callback.progress.stopped else "interrupted"
@@ -123,12 +124,12 @@ def _set_optimizer(trainer: Any, config: TrialConfig, policy: Policy) -> None:
         trainer.optimizer = optimizer
 
 
-def _note_setup(trial: Trial) -> None:
+def _record_setup_time(trial: Trial) -> None:
     if trial.context.given_at is not None:
         trial.facts["setup_seconds"] = time.time() - trial.context.given_at
 
 
-def _note_progress(trial: Trial, progress: Progress) -> None:
+def _record_progress(trial: Trial, progress: Progress) -> None:
     trial.facts |= {
         "steps": progress.step,
         "tokens": progress.tokens,

@@ -81,14 +81,14 @@ def _run_to_end(trial: Trial, evaluate_at: frozenset[int], memory_gauge: MemoryG
     try:
         return _record_with_memory(trial, run_phases(trial, evaluate_at), memory_gauge)
     except Exception as error:
-        if trial.in_step and is_lost_worker(error):
+        if trial.in_lockstep and is_lost_worker(error):
             raise WorkerGroupBroken(str(error)) from error
         if outage.storage_failure(error, trial.folder) is not None:
             raise
         trace = redaction.redacted(traceback.format_exc())
         (trial.folder / "error.txt").write_text(trace, encoding="utf-8", errors="backslashreplace")
         record = _failure_record(trial, error)
-        if trial.in_step and not all_workers_failed(str(record.error)):
+        if trial.in_lockstep and not all_workers_failed(str(record.error)):
             raise WorkerGroupBroken(record.error, record) from error
         return record
 

@@ -1,4 +1,4 @@
-"""A trial under way: where it runs, and what is known about it so far."""
+"""The state of a running trial: where it runs, and the fields of its record that are known so far."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TrialContext:
 
 @dataclass
 class Trial:
-    """A trial under way; ``facts`` are the fields of its record that are known so far.
+    """A running trial; ``facts`` are the fields of its record that are known so far.
 
     ``requested`` is the config that gives the trial its id; ``config`` is what runs: its paths are on this machine, and
     it may have fewer rows at a time.
@@ -47,16 +47,15 @@ class Trial:
     control: Control
     facts: dict[str, Any] = field(default_factory=dict)
     phases: Phases = field(default_factory=Phases)
-    in_step: bool = field(
-        default_factory=lambda: worker_count() > 1
-    )  # whether workers may be waiting for one another
+    # Whether workers may be waiting for one another, so that one that fails alone has to take the others with it.
+    in_lockstep: bool = field(default_factory=lambda: worker_count() > 1)
 
     @property
     def folder(self) -> Path:
         return self.context.folder(self.requested)
 
     def record(self, status: Status, error: str | None = None) -> Record:
-        """The trial's record, if it ends now."""
+        """The record of the trial as if it ended now, with the facts so far."""
         return Record(
             **self.requested.identity(),
             status=status,

@@ -1,8 +1,8 @@
 """A worker of a slot's warm Ray Train group: runs trial after trial, until the slot closes.
 
 It talks to its slot through the hub, an actor of which it calls ``next_job(done_id, rank, oom_kills, where, group)``,
-``alive()``, ``further()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()``, ``failed(record)``; and to the
-sweep's board: ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``, ``ended(trial_id)``.
+``alive()``, ``checkpoint_saved()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()``, ``failed(record)``.
+Of the sweep's board it calls ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``, ``ended(trial_id)``.
 
 Most of what goes wrong in a trial ends in its record. These exceptions end more than the trial:
 
@@ -43,7 +43,8 @@ from trainables.system import machine
 from trainables.training.worker_group import WorkerGroupBroken
 from trainables.trial.config import TrialConfig
 
-MAX_ATTEMPTS = 3  # times a trial may take its worker down without getting further before it counts as failed
+# Times a trial may take its worker down without saving another checkpoint; after that it counts as failed.
+MAX_ATTEMPTS = 3
 
 
 class TrialMoved(Exception):  # noqa: N818
@@ -54,7 +55,7 @@ class SweepGone(BaseException):
     """The sweep's board or the slot's hub is dead. No failure of the trial, so it isn't caught as one."""
 
 
-def ask(answer: Any) -> Any:
+def actor_result(answer: Any) -> Any:
     """The result of a call of one of the sweep's actors. Raises :class:`SweepGone` when the actor is dead."""
     try:
         return ray.get(answer)
@@ -121,8 +122,8 @@ class WorkerLoop:
             return
         except WorkerGroupBroken as broken:
             if broken.record is not None:
-                ask(self.hub.failed.remote(broken.record.model_dump(mode="json")))
-            raise RuntimeError(f"this worker group can't go on: {broken}") from broken
+                actor_result(self.hub.failed.remote(broken.record.model_dump(mode="json")))
+            raise RuntimeError(f"this worker group can't continue: {broken}") from broken
 
     def serve_job(self, job: dict[str, Any]) -> None:
         """Runs one job in its workspace, delivers what the trial left, and reports its record to the hub."""
@@ -130,10 +131,10 @@ class WorkerLoop:
         workspace = workspace_for(job["run"], job["trial_id"], claim, self.rank == 0, self.hub.alive.remote)
         record = self.run_job(job, workspace)
         delivery_error = workspace.deliver(record)
-        if record.status == "interrupted" and not ask(self.board.interrupted.remote()):
+        if record.status == "interrupted" and not actor_result(self.board.interrupted.remote()):
             self._leave_node(job["trial_id"])
         if self.rank == 0:
-            ask(self.board.ended.remote(job["trial_id"]))
+            actor_result(self.board.ended.remote(job["trial_id"]))
             event = {"kind": "done", "trial_id": job["trial_id"], **_end_report(record, delivery_error)}
             ray.get(self.hub.report.remote(event))
 
@@ -170,41 +171,41 @@ class WorkerLoop:
     def _leave_node(self, trial_id: str) -> None:
         """Ends this group; Ray Train starts another one elsewhere, which resumes the trial from where it saved."""
         if self.rank == 0:
-            ask(self.board.moved.remote(trial_id))
-            ask(self.hub.moved.remote())
+            actor_result(self.board.moved.remote(trial_id))
+            actor_result(self.hub.moved.remote())
         raise TrialMoved(f"trial {trial_id} continues elsewhere: a node that it runs on will be taken down")
 
 
 class HubControl:
     """The search's decisions on a trial, asked through the slot's hub.
 
-    The search decides only at the steps ``at``. Other validation results stand in the curve alone, and cost the driver
-    nothing.
+    The search decides only at the steps ``report_at``. Other validation results are in the curve alone, and cost the
+    driver nothing.
     """
 
     def __init__(
-        self, hub: Any, board: Any, trial_id: str, at: frozenset[int] = frozenset(), node: str = ""
+        self, hub: Any, board: Any, trial_id: str, report_at: frozenset[int] = frozenset(), node: str = ""
     ) -> None:
-        self.hub, self.board, self.trial_id, self.at, self.node = hub, board, trial_id, at, node
+        self.hub, self.board, self.trial_id, self.report_at, self.node = hub, board, trial_id, report_at, node
 
     def report(self, step: int, values: dict[str, float]) -> Any:
-        if step not in self.at:
+        if step not in self.report_at:
             return "continue"
         if int(os.environ.get("RANK", "0")) == 0:
             event = {"kind": "report", "trial_id": self.trial_id, "step": step, **values}
-            ask(self.hub.report.remote(event))
-        return ask(self.hub.answer.remote(self.trial_id, step))
+            actor_result(self.hub.report.remote(event))
+        return actor_result(self.hub.answer.remote(self.trial_id, step))
 
     def alive(self) -> None:
         """Gives a sign of life."""
         self.hub.alive.remote()
 
     def saved(self) -> None:
-        self.hub.further.remote()
+        self.hub.checkpoint_saved.remote()
 
     def interrupted(self) -> bool:
         self.alive()  # the trainer asks at every step
-        return bool(ask(self.board.to_save.remote(self.trial_id, self.node)))
+        return bool(actor_result(self.board.to_save.remote(self.trial_id, self.node)))
 
 
 def _record_of_earlier_attempts(

@@ -1,19 +1,47 @@
-"""Checkpoints of a trial in training: their files, whether they are complete, and which is the newest."""
+"""Checkpoints of a trial in training: when one counts as complete, which is the newest, and the progress it holds.
+
+A checkpoint is complete once its marker ``complete.json`` is there: written last, with the size of every other file.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from trainables.storage import files
 
 COMPLETE = "complete.json"  # the marker of a complete checkpoint, written last
 SHARD_FILE = "share-{rank}-of-{workers}.pt"  # one worker's part of a sharded checkpoint
+
+
+@dataclass
+class Progress:
+    """How far a trial has come; saved with every checkpoint, so that a resumed trial continues to count."""
+
+    step: int = 0
+    tokens: int = 0
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    values: dict[str, float] = field(default_factory=dict)  # the last validation result
+    stopped: bool = False  # by the search: it only has to be scored
 
 
 def file_sizes(checkpoint: Path) -> dict[str, int]:
     """The bytes of each file in a checkpoint by name, without the marker, which records them."""
     paths = (path for path in checkpoint.rglob("*") if path.is_file() and path.name != COMPLETE)
     return {str(path.relative_to(checkpoint)): path.stat().st_size for path in paths}
+
+
+def mark_complete(checkpoint: Path, progress: Progress) -> None:
+    """Writes a checkpoint's completion marker, once all of its files are on disk."""
+    for path in checkpoint.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    files.write_json(checkpoint / COMPLETE, {**asdict(progress), "files": file_sizes(checkpoint)})
 
 
 def is_complete(checkpoint: Path) -> bool:
@@ -35,6 +63,17 @@ def newest_complete(trial: Path, can_resume: Callable[[Path], bool] = lambda _: 
     """The newest complete checkpoint in a trial's folder, among those that ``can_resume`` accepts."""
     complete = (path for path in trial.glob("checkpoint-*") if is_complete(path) and can_resume(path))
     return max(complete, key=step_of, default=None)
+
+
+def last_checkpoint(
+    trial_folder: Path, can_resume: Callable[[Path], bool] = lambda _: True
+) -> tuple[Path, Progress] | None:
+    """A trial's newest complete checkpoint that ``can_resume`` accepts, and the progress at that point."""
+    checkpoint = newest_complete(trial_folder, can_resume)
+    if checkpoint is None:
+        return None
+    marker = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
+    return checkpoint, Progress(**{name: value for name, value in marker.items() if name != "files"})
 
 
 def is_sharded(checkpoint: Path) -> bool:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO
 
 from transformers import TrainerCallback
 
-from trainables.storage import files
-from trainables.training.checkpoints import COMPLETE, file_sizes, newest_complete
+from trainables.training.checkpoints import Progress, mark_complete
 from trainables.training.worker_group import is_first_worker
 
 AUTOSAVE_SECONDS = 300  # of training between checkpoints, if the config has no save_steps
@@ -57,29 +54,6 @@ class NoControl:
 
     def saved(self) -> None:
         pass
-
-
-@dataclass
-class Progress:
-    """How far a trial has come; saved with every checkpoint, so that a resumed trial continues to count."""
-
-    step: int = 0
-    tokens: int = 0
-    train_seconds: float = 0.0
-    eval_seconds: float = 0.0
-    values: dict[str, float] = field(default_factory=dict)  # the last validation result
-    stopped: bool = False  # by the search: it only has to be scored
-
-
-def last_checkpoint(
-    trial_folder: Path, can_resume: Callable[[Path], bool] = lambda _: True
-) -> tuple[Path, Progress] | None:
-    """A trial's newest complete checkpoint that ``can_resume`` accepts, and the progress at that point."""
-    checkpoint = newest_complete(trial_folder, can_resume)
-    if checkpoint is None:
-        return None
-    marker = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
-    return checkpoint, Progress(**{name: value for name, value in marker.items() if name != "files"})
 
 
 class TrialCallback(TrainerCallback):
@@ -196,15 +170,6 @@ def _open_curve(path: Path) -> TextIO:
     if incomplete:
         file.write("\n")
     return file
-
-
-def mark_complete(checkpoint: Path, progress: Progress) -> None:
-    """Writes a checkpoint's completion marker, once all of its files are on disk."""
-    for path in checkpoint.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    files.write_json(checkpoint / COMPLETE, {**asdict(progress), "files": file_sizes(checkpoint)})
 
 
 def _any_rank(flag: bool) -> bool:

@@ -18,8 +18,9 @@ from sweeps.execution.run_options import RunOptions
 from sweeps.spec import overrides, source
 from sweeps.spec.spec import Spec, from_source
 
-# Where models and tokens are kept, and the accounts at W&B and the hubs; all else is as on the driver's machine.
-CARRIED = ("PARETUNE_", "WANDB_", "HF_", "MODELSCOPE_")
+# Prefixes of the variables that a driver on another machine gets: the cache folders, and the accounts at W&B and the
+# hubs. All others stay as they are there.
+FORWARDED = ("PARETUNE_", "WANDB_", "HF_", "MODELSCOPE_")
 
 
 class RunRequest(BaseModel):
@@ -39,16 +40,15 @@ class RunRequest(BaseModel):
     environment: dict[str, str]
 
     @classmethod
-    def of(cls, spec: Spec, options: RunOptions) -> RunRequest:
+    def from_command(cls, spec: Spec, options: RunOptions) -> RunRequest:
         """The request that this process was started with."""
-        written = spec.source
         return cls(
-            file=written.file.absolute(),
-            text=written.text,
-            sets=written.overrides,
+            file=spec.source.file.absolute(),
+            text=spec.source.text,
+            sets=spec.source.overrides,
             options=options,
             command=tuple(sys.argv[1:]),
-            environment=carried(os.environ),
+            environment=forwarded(os.environ),
         )
 
     def write(self, run: Path) -> Path:
@@ -73,6 +73,6 @@ class RunRequest(BaseModel):
         sys.argv[1:] = self.command
 
 
-def carried(environment: Mapping[str, str]) -> dict[str, str]:
-    """The part of an environment that goes along to a driver on another machine."""
-    return {name: value for name, value in environment.items() if name.startswith(CARRIED)}
+def forwarded(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of an environment that a driver on another machine gets too."""
+    return {name: value for name, value in environment.items() if name.startswith(FORWARDED)}

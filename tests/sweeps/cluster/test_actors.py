@@ -87,7 +87,7 @@ def test_a_job_that_gets_further_between_its_workers_deaths_may_lose_as_many_as_
         for further in (True, True, True, False, False):
             attempts.append((await hub.next_job(None))["attempt"])  # type: ignore[index]
             if further:
-                await hub.further()
+                await hub.checkpoint_saved()
         return attempts
 
     assert play(story()) == [1, 1, 1, 1, 2]

@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from sweeps.cli import app
 from sweeps.execution.detached import start
 from sweeps.execution.detached.driver import DriverNotStarted
-from sweeps.execution.detached.run_request import RunRequest, carried
+from sweeps.execution.detached.run_request import RunRequest, forwarded
 from sweeps.execution.run_options import RunOptions
 from sweeps.runs import lock, status
 from sweeps.runs.layout import LOG
@@ -144,7 +144,7 @@ def test_a_spec_that_changes_after_it_was_asked_for_changes_nothing(workdir: Pat
 
 def test_only_what_is_ones_own_goes_along_to_another_machine() -> None:
     mine = {"PARETUNE_HOME": "/shared", "WANDB_API_KEY": SECRET, "HF_TOKEN": SECRET}
-    assert carried({**mine, "PATH": "/bin", "HOME": "/root", "RAY_AUTH_TOKEN": SECRET}) == mine
+    assert forwarded({**mine, "PATH": "/bin", "HOME": "/root", "RAY_AUTH_TOKEN": SECRET}) == mine
 
 
 def test_a_driver_is_as_if_it_had_been_started_by_what_was_typed(

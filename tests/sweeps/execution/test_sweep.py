@@ -40,7 +40,7 @@ from trainables import results
 from trainables.config.data import DataConfig
 from trainables.data import loading
 from trainables.data.embedded import commands
-from trainables.training.training_callback import COMPLETE
+from trainables.training.checkpoints import COMPLETE
 
 pytestmark = pytest.mark.sweep
 

@@ -36,12 +36,12 @@ class Fault(importlib.abc.MetaPathFinder):
         execute = found.loader.exec_module
         def changed(module):
             execute(module)
-            usual = module.Watch.on_step_end
+            usual = module.TrialCallback.on_step_end
             def on_step_end(self, args, state, control, **rest):
                 if os.environ.get("RANK") == "1" and state.global_step == 3:
                     raise MemoryError("none left")
                 return usual(self, args, state, control, **rest)
-            module.Watch.on_step_end = on_step_end
+            module.TrialCallback.on_step_end = on_step_end
         found.loader.exec_module = changed
         return found
 

@@ -26,7 +26,8 @@ from trainables.memory.measurement import is_out_of_memory
 from trainables.methods import LoRA
 from trainables.results import Record, read_record
 from trainables.runner.run import TrialContext, run_trial
-from trainables.training.training_callback import Progress, TrialCallback, last_checkpoint
+from trainables.training.checkpoints import Progress, last_checkpoint
+from trainables.training.training_callback import TrialCallback
 from trainables.trial.config import TrialConfig
 from trainables.trial.loading import load_tokenizer
 

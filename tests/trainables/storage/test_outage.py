@@ -15,8 +15,8 @@ from trainables.results import read_record
 from trainables.runner import lifecycle, worker_loop
 from trainables.runner.run import TrialContext, run_trial
 from trainables.storage import outage
-from trainables.training.checkpoints import is_complete
-from trainables.training.training_callback import NoControl, last_checkpoint
+from trainables.training.checkpoints import is_complete, last_checkpoint
+from trainables.training.training_callback import NoControl
 from trainables.trial.config import TrialConfig
 
 

@@ -228,7 +228,7 @@ def test_an_adapter_of_another_run_comes_with_the_model_it_was_trained_on(
     tree = make_config(workdir / "tiny", workdir / "rows.jsonl", "full").model_dump(mode="json")
     tree["model"]["start"] = {"trial": config.trial_id(), "folder": str(trial / "model")}
     after = TrialConfig.model_validate(tree)
-    needed = {thing.key for thing in input_files.input_files_of([after])}
+    needed = {thing.key for thing in input_files.find_input_files([after])}
     assert needed == {str(workdir / "tiny"), str(workdir / "rows.jsonl"), str(trial / "model")}
     stage(after, tmp_path / "run")
     workdir.rename(tmp_path / "gone")
@@ -241,6 +241,6 @@ def test_an_adapter_of_another_run_comes_with_the_model_it_was_trained_on(
 
 
 def test_a_spec_with_embedded_data_needs_no_copies_of_data(tiny_model: Path) -> None:
-    assert [thing.key for thing in input_files.input_files_of([make_config(tiny_model, "commands")])] == [
+    assert [thing.key for thing in input_files.find_input_files([make_config(tiny_model, "commands")])] == [
         str(tiny_model)
     ]

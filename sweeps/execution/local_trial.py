@@ -1,4 +1,4 @@
-"""One trial of one cell in this process, without Ray, after one trial of each cell that it continues from."""
+"""``paretune try``: one trial of a cell in this process, without Ray, after the trials that it continues from."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from trainables.storage import files
 from trainables.system import machine
 from trainables.trial.config import TrialConfig
 
-# Full fine-tuning needs up to ten times the bytes of a model's files; the trial and its measurement both do at a time.
+# Full fine-tuning needs up to ten times the bytes of a model's files: once for the trial, once for its measurement.
 MEMORY_FACTOR = 20
 
 
 def run_one_trial(
-    plan: Plan, name: str, run: Path, say: Callable[[str], None], untrained: bool = False
+    plan: Plan, name: str, run: Path, log: Callable[[str], None], untrained: bool = False
 ) -> Record:
     """Runs the suggested trial of the cell ``name``; returns its record, or that of an earlier trial which failed.
 
@@ -35,29 +35,29 @@ def run_one_trial(
     """
     trials: dict[str, str] = {}
     threads = max(1, int(plan.cell(name).resources.cpus))
-    with closing(Measuring(threads)) as measuring:
+    with closing(ParallelMeasurement(threads)) as measuring:
         import torch
 
         from trainables.runner.run import TrialContext, run_trial
 
         torch.set_num_threads(threads)  # as in a sweep
-        for cell in map(plan.cell, dependency_chain(name, lambda each: plan.cell(each).depends_on)):
+        for cell in map(plan.cell, dependency_chain(name, lambda cell: plan.cell(cell).depends_on)):
             ready = replace(cell, tree=with_trained_trials(cell.tree, run, trials.__getitem__))
             config = base_config(ready) if untrained and cell.name == name else ready.suggested()
-            place = TrialContext(run, given_at=time.time())
+            context = TrialContext(run, given_at=time.time())
             trials[cell.name] = config.trial_id()
-            previous = results.read_record(place.folder(config))
+            previous = results.read_record(context.folder(config))
             if cell.name != name and previous is not None and previous.status == "done":
                 continue
-            say(f"{config.cell} {config.trial_id()} in {place.folder(config)}")
+            log(f"{config.cell} {config.trial_id()} in {context.folder(config)}")
             measuring.begin(config, run)
-            record = run_trial(config, place, evaluate_at=frozenset(cell.rungs), memory_gauge=measuring)
+            record = run_trial(config, context, evaluate_at=frozenset(cell.rungs), memory_gauge=measuring)
             if cell.name == name or record.status != "done":
                 break
     return record
 
 
-class Measuring:
+class ParallelMeasurement:
     """Measures a trial's memory in its own process while the trial runs, where there are cores and memory for both."""
 
     def __init__(self, threads: int) -> None:
