@@ -80,6 +80,7 @@ def _sentences(group: Group, recommended: Row | None) -> list[str]:
         return [_no_answer(group)]
     best = group.scored_rows[0]
     base = group.base_of(best)
+    # A method that isn't better than the untuned model is no recommendation, whatever its memory.
     if base is not None and not group.is_better(best.quality or 0.0, base.quality or 0.0):
         return [_base_is_best(group, best, base)]
     if len(group.rows) == 1 or len(group.scored_rows) == 1:

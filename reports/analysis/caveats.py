@@ -62,6 +62,7 @@ def _without_result(group: Group) -> Iterator[str]:
             count = sum(row.counts[status] for row in rows)
             names = units.join([row.name for row in rows])
             yield f"{units.count(count, 'trial')} {singular if count == 1 else plural} ({names})"
+    # Apart from the counts above: a cell may have failed trials and a result, or neither.
     without = [row.name for row in group.rows if row.quality is None]
     if without:
         yield f"{units.join(without)} {'has' if len(without) == 1 else 'have'} no result"

@@ -71,6 +71,7 @@ def group_of(stage: str, model: str, data: str, cells: list[Cell]) -> Group:
     def row(cell: Cell) -> Row:
         point = _point(cell)
         return Row(
+            # The short name where it is unambiguous within the group.
             name=cell.method if methods[cell.method] == 1 else cell.label,
             cell=cell,
             share_of_best_quality=_share(point.quality, best, higher),
@@ -79,6 +80,7 @@ def group_of(stage: str, model: str, data: str, cells: list[Cell]) -> Group:
         )
 
     def order(row: Row) -> tuple[bool, float]:
+        # Best quality first; cells without a result last.
         return row.quality is None, (-1 if higher else 1) * (row.quality or 0.0)
 
     bases = tuple(row(cell) for cell in cells if cell.is_base)

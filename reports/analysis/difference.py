@@ -42,12 +42,14 @@ def difference(first_run: Run, first: Record, second_run: Run, second: Record) -
 
 def _over_same_rows(first: RowScores, second: RowScores) -> Difference:
     count = len(first.keys)
+    # An AUC is a measure of all rows at once, and a weighted mean needs the weights of each resample.
     if first.is_auc or second.is_auc:
         low, high = uncertainty.paired_measure_difference(count, first.quality_of, second.quality_of)
     elif first.weights and second.weights:
         low, high = uncertainty.paired_difference(first.scores, first.weights, second.scores, second.weights)
     else:
         pairs = list(zip(first.scores, second.scores, strict=True))
+        # Right or wrong: the exact test needs only the rows on which the two disagree.
         if all(score in (0.0, 1.0) for pair in pairs for score in pair):
             p = uncertainty.mcnemar(pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)))
             return Difference(p < LEVEL, f"McNemar's exact test on {count} rows, p = {p:.2g}")

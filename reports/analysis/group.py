@@ -24,9 +24,8 @@ class Row:
     share_of_best_quality: float | None
     share_of_largest_peak: float | None
     on_front: bool
-    test_rows_of: str | None = (
-        None  # of a base: the stage whose test rows it was scored on, where several did
-    )
+    # Of a base: the stage whose test rows it was scored on, where several did.
+    test_rows_of: str | None = None
 
     @property
     def best(self) -> Record | None:

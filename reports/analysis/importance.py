@@ -80,6 +80,7 @@ def from_records(cell: Cell) -> list[FrozenTrial]:
 
     done = [r for r in cell.search_trials if r.status == "done" and r.objective is not None]
     configs = [dict(leaves(record.config)) for record in done]
+    # fANOVA needs a complete table: settings that only some of the trials have are left out.
     paths = [path for path in cell.searched if all(path in config for config in configs)]
     domains = {path: _domain([config[path] for config in configs]) for path in paths} if done else {}
     return [

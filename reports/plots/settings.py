@@ -78,6 +78,7 @@ def _scale(axes: Axes, values: list[Any]) -> dict[Any, float]:
 
     distinct = list(dict.fromkeys(map(value_key, values)))
     few_integers = len(distinct) <= 6 and all(isinstance(value, int) for value in distinct)
+    # Few integers (ranks, say) are evenly spaced too, like choices.
     if few_integers or any(isinstance(value, str | bool) for value in distinct):
         order = sorted(distinct, key=lambda value: (isinstance(value, str), value))
         names = [units.setting_value(value) for value in order]

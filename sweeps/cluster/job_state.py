@@ -24,14 +24,12 @@ class JobState:
     job: dict[str, Any]
     attempts: int = 0
     out_of_memory_kills: int = 0
-    failed_record: dict[str, Any] | None = (
-        None  # the job's record, written by the one worker of its group that failed
-    )
+    # The job's record, written by the one worker of its group that failed.
+    failed_record: dict[str, Any] | None = None
     handed_to: str | None = None  # the group whose first worker was handed the job last
     _memory_ran_out: bool = False  # whether the current attempt is already known to have ended that way
-    _node_oom_kills: int | None = (
-        None  # the node's count of out-of-memory kills when the job was last handed out
-    )
+    # The node's count of out-of-memory kills when the job was last handed out.
+    _node_oom_kills: int | None = None
 
     @property
     def trial_id(self) -> str:

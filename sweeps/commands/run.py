@@ -118,6 +118,7 @@ class Sweep:
         from sweeps.tracking.tracker import Tracker
 
         place = location.new_run(options.output, spec.name)
+        # A resumed run keeps the earlier trials that it began with, even if another one is the best by now.
         earlier = (
             EarlierResults(best_trials, place.settled) if options.resume else EarlierResults(best_trials)
         )
@@ -154,7 +155,9 @@ class Sweep:
 
         check_location(self.plan, self.location, self.options.resume)
         try:
-            driver = start.start_driver(self.location.folder, RunRequest.from_command(self.plan.spec, self.options))
+            driver = start.start_driver(
+                self.location.folder, RunRequest.from_command(self.plan.spec, self.options)
+            )
         except DriverNotStarted as error:
             print(error, file=sys.stderr)
             return error.code
@@ -172,6 +175,7 @@ class Sweep:
         """
         from sweeps.execution.run_folder import prepare
 
+        # The lock comes first: until this process holds the run, nothing in its folder may be written.
         with self.location.held(self.options.resume), sigterm_like_ctrl_c():
             prepare(self.plan, self.location.folder, self.options.resume, self.location.display_name)
             on_start()
@@ -205,6 +209,7 @@ class Sweep:
                 reason = "Interrupted" if interrupted else f"{error}"
                 again = options.resume_command(self.plan.spec.source.file, self.plan.spec.overrides)
                 print(f"{reason}. All finished trials are kept. To resume: {again}", file=sys.stderr)
+                # After Ctrl-C, a store that fails is waited for only briefly.
                 if interrupted:
                     location.mirror.hurry()
                 return INTERRUPTED if interrupted else FAILED

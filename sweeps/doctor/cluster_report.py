@@ -110,6 +110,7 @@ class ClusterReport:
         for member in examined:
             for capability in member.report.topics[topic]:
                 groups.setdefault(_group_key(topic, capability), (capability, []))[1].append(member.name)
+        # In the order in which the nodes report them; findings about the same package stay together.
         order = list(dict.fromkeys(capability.name for capability, _ in groups.values()))
         names = tuple(member.name for member in examined)
         for capability, nodes in sorted(groups.values(), key=lambda group: order.index(group[0].name)):

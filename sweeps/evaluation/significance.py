@@ -155,6 +155,7 @@ def verdict(difference: Difference, one: str, other: str) -> str:
     if not difference.settled:
         basis = f"so few rows, by {name}" if difference.rows < MIN_ROWS else name
         return f"{one} and {other} can't be told apart by {basis}: {figures}."
+    # For a loss, the result with the lower value is the better one.
     higher = difference.difference > 0
     better, worse = (one, other) if higher == measure.higher_is_better else (other, one)
     return f"{better} is better than {worse} by {name}: {figures}."

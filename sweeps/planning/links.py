@@ -78,6 +78,7 @@ class _Linker:
         circle = _path_back(draft.name, depends_on)
         if circle is None:
             return draft
+        # The link that leads into the circle: its place in the spec is where the user has to change something.
         broken = next(path for path, trained in draft.links.items() if trained.cell == circle[0])
         leaf = next(leaf for path, leaf in self._references(draft) if _config_path(path) == broken)
         what = f"{draft.name} would continue from itself ({' from '.join([draft.name, *circle])})"

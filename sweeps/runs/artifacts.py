@@ -137,6 +137,7 @@ def _task(record: Record) -> str:
 def _reason_missing(run: str, trial: str, record: Record | None, wanted: str) -> str:
     """Why a trial does not have the model in ``wanted``, and which checkpoints it has."""
     folder = Path(run) / "trials" / trial
+    # A half-written checkpoint can't be used, so only complete ones are offered.
     steps = sorted(step_of(path) for path in folder.glob("checkpoint-*") if is_complete(path))
     checkpoints = f"; its checkpoints: {', '.join(f'{trial}@{step}' for step in steps)}" if steps else ""
     if wanted != "model":

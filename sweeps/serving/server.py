@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 SHUTDOWN_SECONDS = 30.0  # for answers in progress to finish
 ANSWER_SECONDS = 3600.0  # the longest that one answer may take
-REFUSABLE_REQUESTS = (
-    8  # beyond a replica's capacity, so that the replica can refuse them with a message of the API
-)
+# Requests beyond a replica's capacity that still reach it, so that it can refuse them with a message of the API.
+REFUSABLE_REQUESTS = 8
 
 
 def run(config: ReplicaConfig, options: ServeOptions, say: Callable[[str], None]) -> None:

@@ -72,6 +72,7 @@ def _key_places() -> dict[str, str]:
         for key in cls.model_fields:
             places.setdefault(key, []).append(f"{part}.{key}")
     for part, classes in ENTRY_CLASSES.items():
+        # A key that several kinds share is one place that names all these kinds.
         for key in dict.fromkeys(key for cls in classes.values() for key in cls.model_fields):
             kinds = [kind for kind, cls in classes.items() if key in cls.model_fields]
             places.setdefault(key, []).append(f"{part}[].{key} ({', '.join(kinds)})")

@@ -79,6 +79,7 @@ def measure_likelihood(
     ]
     scored = log_likelihoods(policy, [piece for _, piece in pieces], batch_size or stage.eval_batch)
     loss, perplexity = likelihood_measures(scored, [None] * len(scored))
+    # A text longer than the cutoff is several rows: ``text`` says which text a piece is of.
     columns = {"text": [number for number, _ in pieces], "tokens": [piece.tokens for piece in scored]}
     return MeasuredRows(columns, (loss, perplexity, _bits_per_byte(loss, texts)), "loss")
 

@@ -118,6 +118,7 @@ def _measured(output: Mapping[str, Any]) -> MeasuredRows:
     measures = tuple(
         each for task, values in output["results"].items() for each in _task_measures(task, values, samples)
     )
+    # One row per sample of each task, in the harness's order; all columns have this length.
     rows = [(task, sample) for task, samples_ in samples.items() for sample in samples_]
     columns = {
         "task": [task for task, _ in rows],

@@ -102,6 +102,7 @@ def _data(result: Result) -> Iterator[str]:
     rows = [("trained on", ", ".join(map(public_data_name, config.names)))]
     if config.eval_names:
         rows.append(("held out", ", ".join(map(public_data_name, config.eval_names))))
+    # The record has the hash of the rows that were trained on; the config's was computed while planning.
     digest = (record.data_sha256 if record else None) or config.sha256
     rows += [("SHA-256 of all rows", digest)] if digest else []
     rows += _training_rows(result)

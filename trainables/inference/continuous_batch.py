@@ -109,6 +109,7 @@ class Batch:
 
     def join(self, other: Batch) -> None:
         """Adds the answers of another batch of the same policy. Both caches must satisfy :func:`can_join`."""
+        # Masks (answers, width) are padded on the left, so that the next tokens of all answers are in one column.
         width = max(self.mask.shape[1], other.mask.shape[1])
         for ours, theirs in zip(self.cache.layers, other.cache.layers, strict=True):
             for name in ("keys", "values"):

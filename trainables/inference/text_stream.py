@@ -21,9 +21,8 @@ class TextStream:
         self.tokenizer, self.stops = tokenizer, tuple(stop for stop in stops if stop)
         self.stopped = False
         self._tokens: list[int] = []
-        self._prefix_offset = self._read_offset = (
-            0  # decoding starts at the first; text is out up to the second
-        )
+        # Tokens are decoded from the first offset on; text was given out up to the second.
+        self._prefix_offset = self._read_offset = 0
         self._held_back = ""  # text that may be the beginning of a stop
 
     def add(self, tokens: Sequence[int]) -> str:

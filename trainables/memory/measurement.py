@@ -52,9 +52,8 @@ class Memory(Frozen):
     reserved_bytes: int | None = None  # what the CUDA allocator held at the peak, free blocks included
     rows: int | None = None  # of one worker's batch
     row_tokens: int | None = None
-    predicted_peak_bytes: int | None = (
-        None  # of training, predicted from the model's dimensions and these rows
-    )
+    # Of training, predicted from the model's dimensions and these rows.
+    predicted_peak_bytes: int | None = None
 
 
 class ResidentSet:

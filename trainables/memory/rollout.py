@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from trainables.stages.forward_pass import RewardModelFootprint, Rollout
 
 # Bytes per logit.
-SAMPLING = (
-    18  # of the next token: in the model's type; in 32 bits the logit, allowed, scaled, and its softmax
-)
+# Of the next token: in the model's type (2 bytes); in 32 bits the logit, the allowed one, the scaled one, its softmax.
+SAMPLING = 18
 CASTING = 6  # while autocast lasts: in the products' type and in 32 bits
 SCORING = 16  # in 32 bits: the logit, its log-probability, its probability, and its term of the entropy
 REWARDED_AT_A_TIME = 16  # answers in one forward pass of the reward model

@@ -31,9 +31,8 @@ class FineTuning(Frozen, ABC):
     # full fine-tuning ("LoRA Without Regret", Thinking Machines Lab, 2025).
     prior: ClassVar[dict[str, Any]] = {}
     sharding_obstacle: ClassVar[str | None] = None  # why workers can't share the weights, if they can't
-    saves_adapter: ClassVar[bool] = (
-        False  # whether what is saved fits only on the base that it was trained on
-    )
+    # Whether what is saved fits only on the base that it was trained on.
+    saves_adapter: ClassVar[bool] = False
     base_form_settings: ClassVar[tuple[str, ...]] = ()  # settings that decide in what form the base is held
 
     @property

@@ -116,6 +116,7 @@ class Store:
             listing = self._retried(f"listing {under}", lambda: self._fs.find(folder, detail=True))
         except FileNotFoundError:
             return {}
+        # fsspec lists full paths in no fixed order, and files that are still being written (``.tmp``).
         by_name = {path[len(self._root) + 1 :]: info for path, info in sorted(listing.items())}
         return {name: _entry(info) for name, info in by_name.items() if not name.endswith(".tmp")}
 

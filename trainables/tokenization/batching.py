@@ -14,9 +14,8 @@ import numpy as np
 # Number of batches whose rows are sorted together. At most a quarter of an epoch, or rows of one length would meet in
 # every epoch (as in transformers' LengthGroupedSampler).
 WINDOW = 16
-SHORT_ROW = (
-    256  # tokens; up to about this length attention, quadratic in a row's length, is a small part of the work
-)
+# In tokens: up to about this length, attention (quadratic in a row's length) is a small part of the work.
+SHORT_ROW = 256
 SAMPLED_BATCHES = 2000
 ROW_COUNTS_TRIED = 8  # numbers of rows over which examples are spread
 PACKING_WINDOW = 2048  # examples that are packed together

@@ -199,6 +199,7 @@ def _joined(turns: Sequence[Turn], truncated: bool, train_on_prompt: bool, last_
     labels: list[int] = []
     for number, turn in enumerate(turns, start=1):
         is_learned = not last_only or number == len(turns)
+        # Labels have the length of the ids: position i is learned unless its label is IGNORED.
         ids += turn.source + turn.target
         labels += turn.source if train_on_prompt else [IGNORED] * len(turn.source)
         labels += turn.target if is_learned or train_on_prompt else [IGNORED] * len(turn.target)

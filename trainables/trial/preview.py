@@ -94,6 +94,7 @@ def _padding_share(config: TrialConfig, lengths: np.ndarray) -> float:
     if config.stage.can_pack:
         order = batching.example_order(lengths, len(lengths), **train.batching())
         return batching.padding_share(lengths[order], train.batch_size, shared=True)
+    # (rows, examples per row): the chosen and the rejected answer of a pair are padded to the longer one.
     rows = lengths.reshape(-1, config.stage.examples_per_row)
     order = batching.example_order(rows.max(1), len(rows), **train.batching())
     return batching.padding_share(rows[order], train.batch_size)

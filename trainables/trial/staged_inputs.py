@@ -60,6 +60,7 @@ class StagedInputs:
         """The model with paths that exist on this node; a named model that the node lacks becomes a path."""
         changes: dict[str, Any] = {"path": self._local_path(model.path)}
         named = self.paths.get(model_key(model.name)) if model.name else None
+        # A node's own download of a named model takes precedence over the staged copy.
         if named and model.name and not _is_local(model.name):
             changes = {"name": None, "path": self._copy(named)}
         if model.start is not None:

@@ -54,6 +54,7 @@ def cell_settings(draft: Draft, section: str, cls: type[Settings]) -> tuple[Sett
     """The search settings or the resources of a cell, as the spec and its entries give them."""
     node = draft.parts.get(section) or Branch({}, (section,))
     if isinstance(node, Branch):
+        # Keys with a problem of their own are left out, so that each mistake is reported once.
         broken = [path[1] for path in draft.broken if path[0] == section and len(path) > 1]
         return validate_node(draft.source, cls, node.without(*broken))
     if (section,) in draft.broken:

@@ -163,6 +163,7 @@ def _calls(text: str) -> list[dict[str, Any]]:
 def _openai_calls(value: Any) -> list[dict[str, Any]]:
     calls = []
     for call in value if isinstance(value, list) else [value]:
+        # Both ``{"function": {...}}``, as OpenAI writes calls, and the bare ``{"name": ..., "arguments": ...}``.
         function = call.get("function", call) if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise InvalidRow(f"a tool call needs a name and arguments, got {abbreviated(call)}")

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from trainables.training.policy import Policy
     from trainables.training.stage_trainer import StageTrainer
 
-CHECKED_ROWS = (
-    1000  # of each part, whose references are checked while planning; others are when they are rewarded
-)
+# Rows of each part whose references are checked while planning; those of other rows are when they are rewarded.
+CHECKED_ROWS = 1000
 
 
 class PPO(PPOSettings):

@@ -415,6 +415,7 @@ class PPOTrainer(StageTrainer):
             name: [entry[name] for entry in logged if name in entry] for name in self.settings.logged_metrics
         }
         means = {name: sum(values) / len(values) for name, values in collected.items() if values}
+        # All workers log the same names in the same order, so one vector (names,) is averaged over them.
         values = torch.tensor([*means.values()], dtype=torch.float64, device=self.args.device)
         return dict(zip(means, self._mean_over_workers(values).tolist(), strict=True))
 
