@@ -37,7 +37,8 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
         method: MethodOption = None,
         sets: SetOption = None,
         memory: Annotated[
-            str | None, typer.Option(help="Show what fits into this much memory, such as 24GiB.")
+            str | None,
+            typer.Option(help="Show what fits into this much memory, such as 24GiB. Without a unit, bytes."),
         ] = None,
         model: Annotated[
             str | None,
