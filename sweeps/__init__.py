@@ -1,0 +1,1 @@
+"""Many trials: the spec, its plan, the search, Ray, run folders, and the commands of ``paretune``."""

@@ -11,7 +11,7 @@ import pytest
 from reports.analysis.comparison import compare
 from reports.plots.figures import draw_figures
 from tests.helpers.paths import ROOT
-from tests.helpers.run_folders import realistic
+from tests.helpers.run_folders import example_run
 from trainables import results
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "sweeps/README.md", "trainables/README.md", "reports/README.md")
@@ -71,7 +71,7 @@ def test_the_first_page_is_short_and_says_at_its_top_what_was_not_verified() -> 
 
 def test_the_figure_on_the_first_page_shows_the_example_run(tmp_path: Path) -> None:
     figure = "reports/example/front.svg"
-    drawings = draw_figures(compare([results.read_run(realistic(tmp_path / "methods"))])).drawings
+    drawings = draw_figures(compare([results.read_run(example_run(tmp_path / "methods"))])).drawings
     (description,) = (drawing.alt for (kind, _), drawing in drawings.items() if kind == "pareto")
     assert f"]({figure})" in text_of("README.md")
     # If it fails, the example run or the figure changed: write the report of `realistic` and copy its pareto.svg.

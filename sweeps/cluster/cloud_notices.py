@@ -1,6 +1,6 @@
-"""Announcements of clouds to their machines: that the machine will be taken down.
+"""Notices by which a cloud announces to a machine that it will be taken down.
 
-A cloud's metadata server answers the machine itself alone, at an address that leads nowhere from elsewhere.
+They come from the cloud's metadata server, whose link-local address only the machine itself can reach.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A ``TorchTrainer`` that starts two seconds sooner and keeps to itself, for a slot's worker group.
+"""A ``TorchTrainer`` for a slot's worker group: it starts two seconds sooner, and a lone worker opens no port.
 
 Importing this imports torch, so a slot does it late and the driver never does. Checked with Ray 2.60.0; each override
 says what it changes and why.
@@ -43,8 +43,8 @@ class LightTrainer(TorchTrainer):
         super().__init__(*args, torch_config=GroupOnlyConfig(backend), **options)
 
     def _create_default_callbacks(self) -> list[Any]:
-        # Either unneeded callback is a process of its own. One manages Ray data sets, and there are none. The other
-        # frees what a dead controller held, by way of the dashboard, and there may be none; slots free it themselves.
+        # Each unneeded callback starts a process. One manages Ray data sets, which aren't used. The other frees the
+        # resources of a dead controller through the dashboard, which may not run; slots free them themselves.
         unneeded = (DatasetsCallback, PlacementGroupCleanerCallback)
         usual = super()._create_default_callbacks()  # type: ignore[misc]  # mypy finds the old Ray Train's
         kept = [callback for callback in usual if not isinstance(callback, unneeded)]

@@ -1,4 +1,4 @@
-"""Tasks of a sweep's loop while its trials run. The loop turns more often than a task need be done."""
+"""Tasks of a sweep's loop while its trials run. The loop iterates more often than a task has to run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from sweeps.cluster.node_resources import Machines
     from sweeps.search.shutdown import Shutdown
 
-SECONDS = 1.0
+SECONDS = 1.0  # between calls of a task
 
 
 def once_a_second(task: Callable[[], object]) -> Callable[[], None]:
-    """``task``, except that calls do nothing until :data:`SECONDS` have passed since the last one that did."""
+    """``task``, limited to one call every :data:`SECONDS`; calls in between do nothing."""
     return Throttle(SECONDS).limit(task)
 
 
@@ -69,7 +69,7 @@ class NodeDrains:
 
 
 class SlotLogs:
-    """Writes to the run's log what slots that don't have the run folder left for it with the board."""
+    """Writes to the run's log the lines that slots without access to the run folder have put on the board."""
 
     def __init__(self, board: Any, run_folder: Path) -> None:
         self.board, self.log = board, run_folder / "sweep.log"

@@ -17,9 +17,9 @@ from tests.helpers.sweeps import (
     STEPS,
     Command,
     Home,
+    curve_points,
     finished,
     in_training,
-    lines,
     start,
     write_spec,
 )
@@ -37,14 +37,16 @@ print(json.dumps({"groups": len(groups), "nodes": len(alive), "busy": {k: v for 
 """
 
 
-def in_peace(folder: Path, temporary: Path, model: Path, text: str = FULL) -> Path:
+def undisturbed_run(folder: Path, temporary: Path, model: Path, text: str = FULL) -> Path:
     """The run of a spec on this machine without any fault."""
-    command, run = peace_begun(folder, temporary, model, text)
+    command, run = start_undisturbed_run(folder, temporary, model, text)
     assert command.wait(600) == 0, command.stderr
     return run
 
 
-def peace_begun(folder: Path, temporary: Path, model: Path, text: str = FULL) -> tuple[Command, Path]:
+def start_undisturbed_run(
+    folder: Path, temporary: Path, model: Path, text: str = FULL
+) -> tuple[Command, Path]:
     """The same run, started but not waited for."""
     command = start(
         Home(folder / "home", temporary), "run", write_spec(folder, model, text), "--output", folder / "runs"
@@ -59,14 +61,14 @@ def training(run: Path, command: Command, count: int = 1) -> list[str]:
     )
 
 
-def same(run: Path, peace: Path) -> None:
+def assert_same_results(run: Path, peace: Path) -> None:
     """Asserts that the results are bit for bit those of a run without faults, and that studies know all trials."""
     expected, found = finished(peace), finished(run)
     assert expected.keys() == found.keys()
     for trial_id, record in expected.items():
         assert (found[trial_id].status, found[trial_id].quality) == (record.status, record.quality)
         for name in ("train_loss", "grad_norm", "objective") if record.role == "search" else ():
-            assert dict(lines(run, trial_id, name)) == dict(lines(peace, trial_id, name))
+            assert dict(curve_points(run, trial_id, name)) == dict(curve_points(peace, trial_id, name))
     assert [study_results(run, cell) for cell in cells(run)] == [
         study_results(peace, cell) for cell in cells(peace)
     ]
@@ -90,7 +92,7 @@ def ended_at(run: Path) -> dict[str, str | None]:
     return {trial_id: record.ended_at for trial_id, record in finished(run).items()}
 
 
-def held(cluster: Cluster) -> dict[str, Any]:
+def resources_in_use(cluster: Cluster) -> dict[str, Any]:
     """The resources and placement groups of a cluster that are in use, after a sweep has ended."""
     environment = cluster.home.environment(**cluster.access, RAY_ADDRESS=cluster.address)
     done = subprocess.run(
@@ -100,4 +102,4 @@ def held(cluster: Cluster) -> dict[str, Any]:
 
 
 def all_steps(run: Path, trial_id: str) -> bool:
-    return {step for step, _ in lines(run, trial_id)} == set(range(1, STEPS + 1))
+    return {step for step, _ in curve_points(run, trial_id)} == set(range(1, STEPS + 1))

@@ -20,11 +20,11 @@ RANK = int(os.environ["RANK"])
 
 
 def control(job: dict[str, Any]) -> Any:
-    from tests.helpers.trials import At
+    from tests.helpers.trials import ScriptedControl
 
     decisions = {f"step{job['stop_at']}": "stop"} if "stop_at" in job else {}
 
-    class Control(At):
+    class Control(ScriptedControl):
         def interrupted(self) -> bool:
             if self.asked == 1 and job.get("dies") == RANK:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -76,7 +76,7 @@ def piece(text: str, loss: bool = False, left_out: int = 0) -> dict[str, Any]:
     return {"text": text, "loss": loss, "left_out": left_out}
 
 
-def seen(*rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
+def data_entry(*rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
     """An entry of ``data.json``, as ``sweeps.console.data_preview.to_json`` makes it, with these example rows."""
     entry: dict[str, Any] = {
         "stage": "sft",
@@ -194,7 +194,7 @@ _ERRORS = {
 }
 
 
-def realistic(folder: Path) -> Path:
+def example_run(folder: Path) -> Path:
     """A sweep over sft with full, freeze, LoRA and QLoRA, as the shipped demo leaves one."""
     records = [record("base00000000", "base", quality=0.031, tokens_per_second=None, **_memory("lora", True))]
     records += [
@@ -217,7 +217,7 @@ def realistic(folder: Path) -> Path:
     }
     write_run(folder, records, **environment)
     (folder / "spec.yaml").write_text(SPEC)
-    write_data(folder, seen())
+    write_data(folder, data_entry())
     for one, row in zip(records[1:], _TRIALS, strict=True):
         if row[7]:
             write_curves(folder, one.trial_id, row[5] or 0.3, row[7])

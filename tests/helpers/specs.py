@@ -26,7 +26,7 @@ search: {trials: 3}
 ONE = "  - {kind: full}\n  - {kind: lora, rank: {choice: [4, 8]}}\n"  # the spec's methods
 
 
-def folder(path: Path) -> Path:
+def spec_folder(path: Path) -> Path:
     """Fills ``path`` with a model of two layers and 60 rows."""
     model = path / "model"
     model.mkdir(parents=True)

@@ -97,10 +97,10 @@ class Command:
         with contextlib.suppress(psutil.Error):
             me = psutil.Process(self.process.pid)
             while self.process.poll() is None:
-                self._look(me)
+                self._remember_descendants(me)
                 time.sleep(0.25)
 
-    def _look(self, me: psutil.Process) -> None:
+    def _remember_descendants(self, me: psutil.Process) -> None:
         for child in me.children(recursive=True):
             self.family.setdefault(child.pid, child)
 
@@ -234,7 +234,7 @@ def _logged(trial: Path, since: float) -> int:
     return max((point["step"] for point in results.read_curve(trial)), default=0)
 
 
-def lines(run: Path, trial_id: str, name: str = "train_loss") -> list[tuple[int, float]]:
+def curve_points(run: Path, trial_id: str, name: str = "train_loss") -> list[tuple[int, float]]:
     """A curve's points as they stand in its file, including steps that were repeated after a kill."""
     text = (run / "trials" / trial_id / "curve.jsonl").read_text().splitlines()
     points = [json.loads(line) for line in text if line.endswith("}")]

@@ -89,7 +89,7 @@ def curve(config: TrialConfig, run_folder: Path, name: str = "train_loss") -> li
     return [(point["step"], point["value"]) for point in points if point["name"] == name]
 
 
-class At(NoControl):
+class ScriptedControl(NoControl):
     """A control that decides by step (``step2="stop"``), and interrupts at the ``interrupt_at``-th question."""
 
     def __init__(self, interrupt_at: int | None = None, **decisions: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from reports.analysis.answer import Answer, answer
 from reports.analysis.comparison import compare
-from tests.helpers.run_folders import MIB, failed, realistic, record, write_journal, write_run, write_scores
+from tests.helpers.run_folders import MIB, example_run, failed, record, write_journal, write_run, write_scores
 from trainables import results
 from trainables.results import Record
 
@@ -25,7 +25,7 @@ def mib(count: int, **more: Any) -> dict[str, Any]:
 
 
 def test_the_cheapest_cell_that_ties_with_the_best_is_recommended(tmp_path: Path) -> None:
-    (group,) = compare([results.read_run(realistic(tmp_path / "methods"))])
+    (group,) = compare([results.read_run(example_run(tmp_path / "methods"))])
     result = answer(group)
     assert result.sentences == (
         "Use lora (rank 8, alpha 16, learning rate 0.002): its exact match of 96.9 % (untuned: 3.1 %) is "

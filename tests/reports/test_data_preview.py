@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reports.write import write
-from tests.helpers.run_folders import piece, record, seen, write_data, write_run
+from tests.helpers.run_folders import data_entry, piece, record, write_data, write_run
 from tests.reports.test_report import Page
 from trainables import results
 
@@ -29,7 +29,7 @@ def report_of(tmp_path: Path, *entries: dict, **environment: object) -> tuple[st
 
 
 def test_page_and_summary_state_counts_lengths_and_warnings(tmp_path: Path) -> None:
-    html, summary = report_of(tmp_path, seen())
+    html, summary = report_of(tmp_path, data_entry())
     for text in (Page(html).text.replace("\u00a0", " "), summary):
         assert "2,149 training, 64 validation and 64 test rows" in text
         assert "17 rows were left out of training because their prompt is held out" in text
@@ -43,7 +43,7 @@ def test_page_and_summary_state_counts_lengths_and_warnings(tmp_path: Path) -> N
 
 def test_exactly_the_text_under_the_loss_is_marked(tmp_path: Path) -> None:
     row = [piece("one\n"), piece("  two\n\tthree ", True), piece("four"), piece("五 <b>", True)]
-    html, _ = report_of(tmp_path, seen(row))
+    html, _ = report_of(tmp_path, data_entry(row))
     assert re.findall(r"<mark>(.*?)</mark>", html, re.DOTALL) == ["  two\n\tthree ", "五 &lt;b&gt;"]
     (shown,) = re.findall(r'<div class="row" lang="" dir="auto">(.*?)</div>', html, re.DOTALL)
     assert unescape(re.sub("</?mark>", "", shown)) == "one\n  two\n\tthree four五 <b>"
@@ -51,7 +51,9 @@ def test_exactly_the_text_under_the_loss_is_marked(tmp_path: Path) -> None:
 
 def test_a_row_is_text_never_markup(tmp_path: Path) -> None:
     nasty = "</mark></div><script>alert('1')</script><img src=x onerror=alert(2)>&amp;"
-    entry = seen([piece(nasty), piece(nasty, True)], problems=["<b>bold</b> | `rows`"], notes=["<i>note</i>"])
+    entry = data_entry(
+        [piece(nasty), piece(nasty, True)], problems=["<b>bold</b> | `rows`"], notes=["<i>note</i>"]
+    )
     html, summary = report_of(tmp_path, entry)
     page = Page(html)
     assert {tag for tag, _ in page.tags} & {"script", "img", "b", "i"} == set()
@@ -60,7 +62,9 @@ def test_a_row_is_text_never_markup(tmp_path: Path) -> None:
 
 
 def test_a_shortened_row_says_outside_the_mark_how_much_is_missing(tmp_path: Path) -> None:
-    html, _ = report_of(tmp_path, seen([piece("long", left_out=96_000), piece("answer", True, left_out=1)]))
+    html, _ = report_of(
+        tmp_path, data_entry([piece("long", left_out=96_000), piece("answer", True, left_out=1)])
+    )
     text = Page(html).text.replace("\u00a0", " ")
     assert "long… 96,000 characters left out" in text
     assert "answer… 1 character left out" in text
@@ -81,14 +85,16 @@ def test_without_data_json_a_sentence_says_so(tmp_path: Path) -> None:
 
 def test_a_note_on_the_data_appears_once(tmp_path: Path) -> None:
     problem = "4 rows left out: their answer is empty"
-    _, summary = report_of(tmp_path, seen(problems=[problem]), notes=["a note"], data_notes=[problem])
+    _, summary = report_of(tmp_path, data_entry(problems=[problem]), notes=["a note"], data_notes=[problem])
     assert (tmp_path / "run" / "report" / "index.html").read_text().count(problem) == 1
     assert summary.count(problem) == 1
     assert "- a note" in summary
 
 
 def test_every_stage_has_its_own_lengths_and_what_is_the_same_is_shown_once(tmp_path: Path) -> None:
-    html, _ = report_of(tmp_path, seen(), seen(), seen(stage="dpo"), seen(cutoff="another"))
+    html, _ = report_of(
+        tmp_path, data_entry(), data_entry(), data_entry(stage="dpo"), data_entry(cutoff="another")
+    )
     titles = [title for _, title in Page(html).headings]
     first, second = "sft of smollm2-135m on commands (1)", "sft of smollm2-135m on commands (2)"
     assert titles == ["What the models saw", first, "dpo of smollm2-135m on commands", second]
@@ -98,7 +104,7 @@ def test_every_stage_has_its_own_lengths_and_what_is_the_same_is_shown_once(tmp_
 
 def test_of_several_runs_those_without_data_json_are_named(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, [record("aaa")]) for name in ("monday", "tuesday")]
-    write_data(runs[0], seen())
+    write_data(runs[0], data_entry())
     found = section(write(runs))
     assert "tuesday has no data.json" in found
     assert "2,149 training" in found

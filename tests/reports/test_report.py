@@ -16,7 +16,7 @@ from reports.analysis.comparison import compare
 from reports.plots import figures
 from reports.plots.style import palette
 from reports.write import write
-from tests.helpers.run_folders import failed, realistic, record, write_run
+from tests.helpers.run_folders import example_run, failed, record, write_run
 from trainables import results
 
 
@@ -52,7 +52,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = realistic(tmp_path_factory.mktemp("runs") / "methods")
+    folder = example_run(tmp_path_factory.mktemp("runs") / "methods")
     write([folder])
     return folder
 

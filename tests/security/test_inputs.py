@@ -29,7 +29,7 @@ from trainables.trial import starting_weights
 
 @pytest.fixture
 def workdir(tmp_path: Path) -> Path:
-    return specs.folder(tmp_path)
+    return specs.spec_folder(tmp_path)
 
 
 def refused(path: Path, text: str) -> str:

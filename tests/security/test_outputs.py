@@ -33,7 +33,7 @@ SECRETS = {
 
 @pytest.fixture
 def workdir(tmp_path: Path) -> Path:
-    return specs.folder(tmp_path)
+    return specs.spec_folder(tmp_path)
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def _hostile_run(place: Path, hostile: str) -> Path:
     (made / "spec.yaml").write_text(f"question: {hostile}\n")
     row = [run_folders.piece(hostile), run_folders.piece(hostile, loss=True)]
     run_folders.write_data(
-        made, run_folders.seen(row, model=hostile, data=hostile, notes=[hostile], problems=[hostile])
+        made, run_folders.data_entry(row, model=hostile, data=hostile, notes=[hostile], problems=[hostile])
     )
     run_folders.write_curves(made, "1" * 12, 0.9, 40)
     return made

@@ -21,7 +21,7 @@ import pytest
 from tests.helpers import specs
 from tests.helpers.clusters import Cluster
 from tests.helpers.sweeps import METHODS, SPEC, Command, Home, records, start, wandb_runs, write_spec
-from tests.helpers.trials import At, make_config, write_rows
+from tests.helpers.trials import ScriptedControl, make_config, write_rows
 from trainables.runner.run import TrialContext, run_trial
 from trainables.training.checkpoints import COMPLETE, file_sizes
 
@@ -146,7 +146,7 @@ class _Open(Cluster):
 @pytest.mark.slow
 @pytest.mark.sweep
 def test_joining_a_cluster_without_a_token_prints_a_warning(tmp_path: Path, temporary: Path) -> None:
-    spec = specs.folder(tmp_path / "spec") / "spec.yaml"
+    spec = specs.spec_folder(tmp_path / "spec") / "spec.yaml"
     spec.write_text(specs.SPEC.replace("path: model", "path: model, attention: flash_attention_3"))
     cluster = _Open(tmp_path, Home(tmp_path / "home", temporary))
     with cluster.head(), cluster.node():
@@ -197,7 +197,7 @@ def test_a_pickle_planted_in_a_checkpoint_is_not_run_when_the_trial_resumes(
 ) -> None:
     config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), steps=4)
     place = TrialContext(tmp_path / "run")
-    assert run_trial(config, place, At(interrupt_at=2)).status == "interrupted"
+    assert run_trial(config, place, ScriptedControl(interrupt_at=2)).status == "interrupted"
     (checkpoint,) = place.folder(config).glob("checkpoint-*")
     if name.endswith(".bin"):
         (checkpoint / "adapter_model.safetensors").unlink()

@@ -1,1 +1,1 @@
-"""How good a policy is on held-out rows: likelihood, written answers, and measures of texts."""
+"""How good a policy is on held-out rows: likelihoods, generated answers, and measures of texts."""

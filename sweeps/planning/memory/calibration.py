@@ -1,4 +1,4 @@
-"""What measured trials teach about predicted peaks."""
+"""Measured training peaks: stored after a sweep, and noted where they correct the predicted peaks of the next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hub between a slot and its workers, and the sweep's board: what each asks and is told. No Ray."""
+"""The hub between a slot and its workers, and the sweep's board: which calls they get and answer. No Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files that people start clusters from: valid, open to nobody without the token, and with room for slots."""
+"""The files that people start clusters from: valid, closed to all without the token, with resources for slots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dead slot held of a cluster is given back: Ray itself keeps it until the whole job is over."""
+"""The resources of a dead slot are given back: Ray itself keeps them until the whole job is over."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.clusters import Cluster
-from tests.helpers.faults import FULL, in_peace, same, training
-from tests.helpers.sweeps import SPEC, STEPS, Home, finished, lines, write_spec
+from tests.helpers.faults import FULL, assert_same_results, training, undisturbed_run
+from tests.helpers.sweeps import SPEC, STEPS, Home, curve_points, finished, write_spec
 from trainables.results import Record
 
 pytestmark = [pytest.mark.sweep, pytest.mark.slow]
@@ -38,7 +38,7 @@ def cluster(alone: Cluster) -> Iterator[Cluster]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """The run of the same spec, on this machine and in peace."""
     with tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as temporary:
-        return in_peace(tmp_path_factory.mktemp("peace"), Path(temporary), tiny_model)
+        return undisturbed_run(tmp_path_factory.mktemp("peace"), Path(temporary), tiny_model)
 
 
 def overlap(one: Record, other: Record) -> bool:
@@ -105,9 +105,9 @@ def test_what_runs_on_a_node_that_is_to_be_taken_down_saves_itself_and_moves(
             assert command.wait(400) == 0, command.stderr
             print(f"all done after {time.monotonic() - reported:.1f} s")
     assert "leaves a node that will be taken down" in (run / "sweep.log").read_text()
-    steps = [step for step, _ in lines(run, moved)]
+    steps = [step for step, _ in curve_points(run, moved)]
     assert steps == list(range(1, STEPS + 1))  # it was saved where it stood: no step was taken twice
-    same(run, undisturbed)
+    assert_same_results(run, undisturbed)
 
 
 def test_a_slot_moves_away_from_a_node_that_is_to_be_taken_down(
@@ -124,5 +124,5 @@ def test_a_slot_moves_away_from_a_node_that_is_to_be_taken_down(
             alone.drain(old, seconds=60)
             command.until(lambda: not any(process.is_running() for process in there), timeout=50)
             assert command.wait(400) == 0, command.stderr
-    assert [step for step, _ in lines(run, moved)] == list(range(1, STEPS + 1))
-    same(run, undisturbed)
+    assert [step for step, _ in curve_points(run, moved)] == list(range(1, STEPS + 1))
+    assert_same_results(run, undisturbed)

@@ -23,7 +23,7 @@ from trainables import results
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a good spec, its model and rows; the working directory."""
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(specs.folder(tmp_path))
+    monkeypatch.chdir(specs.spec_folder(tmp_path))
     (tmp_path / "spec.yaml").write_text(specs.SPEC)
     return tmp_path
 

@@ -33,7 +33,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def plan(tmp_path: Path) -> Any:
-    return specs.plan(specs.folder(tmp_path / "given"))
+    return specs.plan(specs.spec_folder(tmp_path / "given"))
 
 
 def ends(run: Path, number: int, cell: str, **changes: Any) -> Record:

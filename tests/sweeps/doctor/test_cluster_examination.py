@@ -1,4 +1,4 @@
-"""The doctor and ``run --address`` on real clusters of two nodes: alike, lacking a package, not sharing a folder."""
+"""The doctor and ``run --address`` on real clusters of two nodes: alike, without a package, without a shared folder."""
 
 from __future__ import annotations
 

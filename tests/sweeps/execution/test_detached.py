@@ -49,7 +49,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with a spec that can be planned."""
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(specs.folder(tmp_path))
+    monkeypatch.chdir(specs.spec_folder(tmp_path))
     (tmp_path / "spec.yaml").write_text(specs.SPEC)
     return tmp_path
 

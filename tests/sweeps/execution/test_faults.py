@@ -19,8 +19,25 @@ import psutil
 import pytest
 
 from tests.helpers.clusters import Cluster, Machine
-from tests.helpers.faults import FULL, all_steps, ended_at, held, in_peace, same, training
-from tests.helpers.sweeps import SAVED_EVERY, Command, Home, finished, in_training, lines, start, write_spec
+from tests.helpers.faults import (
+    FULL,
+    all_steps,
+    assert_same_results,
+    ended_at,
+    resources_in_use,
+    training,
+    undisturbed_run,
+)
+from tests.helpers.sweeps import (
+    SAVED_EVERY,
+    Command,
+    Home,
+    curve_points,
+    finished,
+    in_training,
+    start,
+    write_spec,
+)
 from trainables import results
 from trainables.training.checkpoints import is_complete
 
@@ -36,7 +53,7 @@ def temporary() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def peace(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as temporary:
-        return in_peace(tmp_path_factory.mktemp("peace"), Path(temporary), tiny_model)
+        return undisturbed_run(tmp_path_factory.mktemp("peace"), Path(temporary), tiny_model)
 
 
 @pytest.fixture
@@ -75,11 +92,14 @@ def go_on(run: Path, command: Command) -> None:
     """Waits until all trials that had been begun are past where they were."""
     begun = {folder.name for folder in results.trial_folders(run)} - finished(run).keys()
     was = {
-        trial: len(lines(run, trial)) for trial in begun if (run / "trials" / trial / "curve.jsonl").exists()
+        trial: len(curve_points(run, trial))
+        for trial in begun
+        if (run / "trials" / trial / "curve.jsonl").exists()
     }
     for trial, count in was.items():
         command.until(
-            lambda trial=trial, count=count: len(lines(run, trial)) > count or trial in finished(run), 300
+            lambda trial=trial, count=count: len(curve_points(run, trial)) > count or trial in finished(run),
+            300,
         )
 
 
@@ -100,8 +120,8 @@ def test_a_process_of_a_node_is_killed(
         with timed(f"{title} killed, its trial goes on"):
             go_on(run, command)
         assert command.wait(500) == 0, command.stderr
-        assert held(cluster) == {"groups": 0, "nodes": 3, "busy": {}}
-    same(run, peace)
+        assert resources_in_use(cluster) == {"groups": 0, "nodes": 3, "busy": {}}
+    assert_same_results(run, peace)
 
 
 def test_the_driver_is_killed(cluster: Cluster, spec: Path, run: Path, peace: Path) -> None:
@@ -115,8 +135,8 @@ def test_the_driver_is_killed(cluster: Cluster, spec: Path, run: Path, peace: Pa
             training(run, again)
         assert again.wait(500) == 0, again.stderr
         assert before.items() <= ended_at(run).items()
-        assert held(cluster) == {"groups": 0, "nodes": 3, "busy": {}}
-    same(run, peace)
+        assert resources_in_use(cluster) == {"groups": 0, "nodes": 3, "busy": {}}
+    assert_same_results(run, peace)
 
 
 @pytest.mark.parametrize("title", ["ray::RayTrainWorker", SLOT])
@@ -129,8 +149,8 @@ def test_a_node_is_lost(cluster: Cluster, spec: Path, run: Path, peace: Path, ti
         with timed("a node lost, its trial goes on"):
             go_on(run, command)
         assert command.wait(500) == 0, command.stderr
-        assert held(cluster)["groups"] == 0
-    same(run, peace)
+        assert resources_in_use(cluster)["groups"] == 0
+    assert_same_results(run, peace)
 
 
 def test_the_only_node_is_lost_and_another_comes(
@@ -146,7 +166,7 @@ def test_the_only_node_is_lost_and_another_comes(
         with cluster.node(), timed("the only node lost and another there, its trial goes on"):
             go_on(run, command)
             assert command.wait(500) == 0, command.stderr
-    same(run, peace)
+    assert_same_results(run, peace)
 
 
 def test_the_head_is_lost_and_a_new_cluster_resumes_the_run(
@@ -168,7 +188,7 @@ def test_the_head_is_lost_and_a_new_cluster_resumes_the_run(
             assert again.wait(500) == 0, again.stderr
     assert before.items() <= ended_at(run).items()
     assert command.left() == []
-    same(run, peace)
+    assert_same_results(run, peace)
 
 
 def test_a_worker_that_hangs_is_killed_and_its_trial_resumes(
@@ -186,7 +206,7 @@ def test_a_worker_that_hangs_is_killed_and_its_trial_resumes(
     assert command.left() == []
     assert "has given no sign of life for " in (run / "sweep.log").read_text()
     assert all_steps(run, stuck)
-    same(run, peace)
+    assert_same_results(run, peace)
 
 
 # Storage
@@ -230,7 +250,7 @@ def test_the_disk_is_full_for_a_while(
     finally:
         free.cancel()
     assert not filled.exists()
-    same(run, peace)
+    assert_same_results(run, peace)
 
 
 def test_a_disk_that_stays_full_loses_nothing(
@@ -248,7 +268,7 @@ def test_a_disk_that_stays_full_loses_nothing(
     again = start(home, "run", spec, "--output", run.parent, "--resume")
     assert again.wait(500) == 0, again.stderr
     assert before.items() <= ended_at(run).items()
-    same(run, peace)
+    assert_same_results(run, peace)
 
 
 @pytest.mark.parametrize("what", ["a checkpoint", "a record", "a journal"])
@@ -276,7 +296,7 @@ def test_what_was_cut_short_loses_nothing(
     again = start(home, "run", spec, "--output", run.parent, "--resume")
     assert again.wait(500) == 0, again.stderr
     assert all_steps(run, trial.name)
-    same(run, peace)
+    assert_same_results(run, peace)
 
 
 # What trials and services do
@@ -315,7 +335,7 @@ def test_the_wandb_process_dies_and_the_sweep_continues(
             process.kill()
     assert command.wait(400) == 0, command.stderr
     assert command.stderr.count("W&B") == 2  # that it is offline, and that it ended
-    same(run, peace)
+    assert_same_results(run, peace)
 
 
 def test_wandb_cannot_be_reached_and_the_sweep_continues(
@@ -329,4 +349,4 @@ def test_wandb_cannot_be_reached_and_the_sweep_continues(
     assert (
         len(list((run / "wandb").glob("offline-run-*"))) == 5
     )  # to be sent later: four trials and the summary
-    same(run, peace)
+    assert_same_results(run, peace)

@@ -1,4 +1,4 @@
-"""A sweep that outlasts its storage's outages: who begins anew, with what, and who doesn't. No Ray."""
+"""A sweep that outlasts its storage's outages: what starts again, with which state, and what doesn't. No Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Before a sweep on a cluster: what its nodes lack is found by node and by the spec's line; no Ray is started here."""
+"""Before a sweep on a cluster: what its nodes lack is reported by node and by the spec's line. No Ray is started."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 @pytest.fixture
 def workdir(tmp_path: Path) -> Path:
-    return specs.folder(tmp_path)
+    return specs.spec_folder(tmp_path)
 
 
 def planned(workdir: Path, *sets: str) -> Plan:

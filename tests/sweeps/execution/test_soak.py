@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.helpers.clusters import Cluster, Machine
-from tests.helpers.faults import cells, held, study_results
+from tests.helpers.faults import cells, resources_in_use, study_results
 from tests.helpers.sweeps import SPEC, Home, finished, write_spec
 
 pytestmark = [pytest.mark.sweep, pytest.mark.slow]
@@ -65,7 +65,7 @@ def carry_out(folder: Path, spec: Path, disturbed: bool) -> tuple[Path, float, C
             killer.done.set()
             assert code == 0, command.stderr[-3000:]
             assert command.left() == []
-            assert held(cluster)["groups"] == 0
+            assert resources_in_use(cluster)["groups"] == 0
     return run, seconds, killer.killed
 
 

@@ -14,8 +14,16 @@ from typing import Any
 import pytest
 
 from tests.helpers.clusters import Cluster
-from tests.helpers.faults import FULL, all_steps, ended_at, held, peace_begun, same, training
-from tests.helpers.sweeps import SAVED_EVERY, Command, Home, finished, in_training, lines, write_spec
+from tests.helpers.faults import (
+    FULL,
+    all_steps,
+    assert_same_results,
+    ended_at,
+    resources_in_use,
+    start_undisturbed_run,
+    training,
+)
+from tests.helpers.sweeps import SAVED_EVERY, Command, Home, curve_points, finished, in_training, write_spec
 from trainables import results
 
 pytestmark = pytest.mark.sweep
@@ -26,7 +34,7 @@ class Survivor:
     run: Path
     commands: list[Command]
     before: dict[str, str | None]  # when the trials ended that were done when the driver was killed
-    held: dict[str, Any]  # of the cluster, once all was over
+    resources_in_use: dict[str, Any]  # of the cluster, once all was over
     peace: Path  # the same, with nothing going wrong
 
 
@@ -40,16 +48,18 @@ def survivor(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iter
         tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as temporary,
         tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as elsewhere,
     ):
-        undisturbed, peace = peace_begun(folder / "peace", Path(elsewhere), tiny_model)  # meanwhile
+        undisturbed, peace = start_undisturbed_run(folder / "peace", Path(elsewhere), tiny_model)  # meanwhile
         cluster = Cluster(folder, Home(folder / "home", Path(temporary)))
         with cluster.head() as head, cluster.node() as one, cluster.node() as other:
 
             def kill(command: Command, *titles: str) -> None:
                 (trial, *_) = training(run, command)
                 found = [p for machine in (head, one, other) for t in titles for p in machine.named(t)]
-                count = len(lines(run, trial))
+                count = len(curve_points(run, trial))
                 found[0].kill()
-                command.until(lambda: len(lines(run, trial)) > count + 1 or trial in finished(run), 200)
+                command.until(
+                    lambda: len(curve_points(run, trial)) > count + 1 or trial in finished(run), 200
+                )
 
             command = cluster.start("run", spec, "--output", run.parent)
             kill(command, "ray::RayTrainWorker")
@@ -63,7 +73,7 @@ def survivor(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iter
             again = cluster.start("run", spec, "--output", run.parent, "--resume")
             assert again.wait(300) == 0, again.stderr
             assert undisturbed.wait(300) == 0, undisturbed.stderr
-            yield Survivor(run, [command, again], before, held(cluster), peace)
+            yield Survivor(run, [command, again], before, resources_in_use(cluster), peace)
 
 
 def test_all_trials_come_to_their_end_each_once(survivor: Survivor) -> None:
@@ -77,7 +87,7 @@ def test_all_trials_come_to_their_end_each_once(survivor: Survivor) -> None:
 def test_killed_trials_resume_from_their_last_checkpoint(survivor: Survivor) -> None:
     trials = [folder.name for folder in results.trial_folders(survivor.run)]
     for trial in (trial for trial in trials if finished(survivor.run)[trial].role == "search"):
-        steps = [step for step, _ in lines(survivor.run, trial)]
+        steps = [step for step, _ in curve_points(survivor.run, trial)]
         assert all_steps(survivor.run, trial)
         assert {steps.count(step) for step in range(1, SAVED_EVERY)} == {1}
 
@@ -88,4 +98,4 @@ def test_nothing_is_held_and_no_process_stays(survivor: Survivor) -> None:
 
 
 def test_it_is_bit_for_bit_the_run_that_is_made_in_peace(survivor: Survivor) -> None:
-    same(survivor.run, survivor.peace)
+    assert_same_results(survivor.run, survivor.peace)

@@ -27,10 +27,10 @@ from tests.helpers.sweeps import (
     STEPS,
     Command,
     Home,
+    curve_points,
     finished,
     in_training,
     interrupt,
-    lines,
     records,
     start,
     wandb_runs,
@@ -211,7 +211,7 @@ def test_the_run_says_what_it_was_made_from(undisturbed: Sweep) -> None:
     assert (undisturbed.run / "spec.yaml").read_bytes() == undisturbed.spec.read_bytes()
     resolved = yaml.safe_load((undisturbed.run / "resolved.yaml").read_text())
     assert resolved["search"]["trials"] == 3
-    assert resolved["train"]["weight_decay"] == 0  # a default, said
+    assert resolved["train"]["weight_decay"] == 0  # a default, written out
     environment = json.loads((undisturbed.run / "environment.json").read_text())
     assert environment["seconds"] > 1
     assert {"command", "packages", "commit", "python"} <= environment.keys()
@@ -317,12 +317,12 @@ def test_search_rows_have_seen_no_test_row(undisturbed: Sweep) -> None:
     assert sorted(table["reference"].to_pylist()) == sorted(row.answer for row in test)
 
 
-# What W&B was told
+# What W&B received
 
 
 def test_every_trial_is_one_wandb_run_of_its_own(undisturbed: Sweep) -> None:
     found = wandb_runs(undisturbed.run)
-    assert undisturbed.command.stderr.count("W&B") == 1  # offline, said once; and no complaint
+    assert undisturbed.command.stderr.count("W&B") == 1  # offline: one line, and no warning
     assert {run.group for run in found.values()} == {"tiny"}
     assert {run.project for run in found.values()} == {"paretune"}
     trials = {key.partition("-")[2]: run for key, run in found.items() if not key.endswith("summary")}
@@ -338,7 +338,7 @@ def test_every_trial_is_one_wandb_run_of_its_own(undisturbed: Sweep) -> None:
             assert reported.summary["peak_train_bytes"] == record.peak_train_bytes
             for name in ("train_loss", "objective"):
                 steps = {step: values[name] for step, values in reported.history.items() if name in values}
-                assert steps == dict(lines(undisturbed.run, trial_id, name))
+                assert steps == dict(curve_points(undisturbed.run, trial_id, name))
 
 
 def test_one_wandb_run_holds_the_comparison_the_front_and_the_records(undisturbed: Sweep) -> None:
@@ -401,7 +401,7 @@ def life(new: Any) -> Life:
         lived.left[name] = {
             trial_id: Left(newest(sweep.run, trial_id), points[-1][0], len(points))
             for trial_id in lived.training.get(name, [])
-            if (points := lines(sweep.run, trial_id))
+            if (points := curve_points(sweep.run, trial_id))
         }
 
     def refused(name: str, *options: str) -> None:
@@ -523,7 +523,7 @@ def test_unfinished_trials_resume_from_their_last_complete_checkpoint(life: Life
         assert life.left[chapter]
         for trial_id, left in life.left[chapter].items():
             assert SAVED_EVERY <= left.saved <= left.step
-            after = [step for step, _ in lines(life.sweep.run, trial_id)][left.logged :]
+            after = [step for step, _ in curve_points(life.sweep.run, trial_id)][left.logged :]
             assert after[:1] == ([left.saved + 1] if left.saved < STEPS else [])
 
 
@@ -537,8 +537,10 @@ def test_what_a_resumed_trial_learns_is_bit_for_bit_what_it_would_have_learned(
             continue
         for name in ("train_loss", "grad_norm", "learning_rate", "objective"):
             for run in (undisturbed.run, life.sweep.run):
-                assert len(dict(lines(run, trial_id, name))) in (STEPS, 4, 1, 0)
-            assert dict(lines(life.sweep.run, trial_id, name)) == dict(lines(undisturbed.run, trial_id, name))
+                assert len(dict(curve_points(run, trial_id, name))) in (STEPS, 4, 1, 0)
+            assert dict(curve_points(life.sweep.run, trial_id, name)) == dict(
+                curve_points(undisturbed.run, trial_id, name)
+            )
         assert found[trial_id].quality == record.quality
         assert found[trial_id].objective == record.objective
         assert found[trial_id].tokens == record.tokens

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.clusters import Cluster, can_unshare
-from tests.helpers.faults import ended_at, in_peace, same
+from tests.helpers.faults import assert_same_results, ended_at, undisturbed_run
 from tests.helpers.s3_server import BUCKET, Server, copied, s3
 from tests.helpers.sweeps import (
     SAVED_EVERY,
@@ -27,8 +27,8 @@ from tests.helpers.sweeps import (
     STEPS,
     Command,
     Home,
+    curve_points,
     finished,
-    lines,
     paretune,
     write_spec,
 )
@@ -101,7 +101,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def peace(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as temporary:
-        return in_peace(tmp_path_factory.mktemp("peace"), Path(temporary), tiny_model, TEXT)
+        return undisturbed_run(tmp_path_factory.mktemp("peace"), Path(temporary), tiny_model, TEXT)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_sweep_at_a_url_is_the_sweep_in_a_folder(remote: Remote, peace: Path) 
         assert command.wait(600) == 0, command.stderr
     assert command.stdout == f"{remote.output}/tiny/report/index.html\n"
     run = remote.copy()
-    same(run, peace)
+    assert_same_results(run, peace)
     assert not (run / ".lock").exists()
     for place in scratch:
         (trials,) = place.glob("*/*/tiny/trials")  # both nodes had some to do
@@ -150,11 +150,11 @@ def test_a_killed_driver_is_followed_by_one_that_has_nothing_but_the_url(remote:
     assert ended_at(before).items() <= ended_at(run).items()
     assert saved
     for trial, step in saved.items():
-        steps = [at for at, _ in lines(run, trial)]
+        steps = [at for at, _ in curve_points(run, trial)]
         assert {steps.count(at) for at in range(1, step + 1)} == {
             1
         }  # what a checkpoint holds isn't done again
-    same(run, peace)
+    assert_same_results(run, peace)
 
 
 def test_a_second_driver_is_refused_and_any_machine_may_stop_and_resume_the_run(
@@ -178,7 +178,7 @@ def test_a_second_driver_is_refused_and_any_machine_may_stop_and_resume_the_run(
         assert again.wait(600) == 0, again.stderr
     run = remote.copy()
     assert ended_at(before).items() <= ended_at(run).items()
-    same(run, peace)
+    assert_same_results(run, peace)
 
 
 def test_a_server_that_fails_for_a_minute_costs_nothing_but_time(
@@ -198,8 +198,10 @@ def test_a_server_that_fails_for_a_minute_costs_nothing_but_time(
     assert server.refused > 10
     assert "it is tried again" in command.stderr
     run = remote.copy()
-    assert {len(lines(run, trial)) for trial, r in finished(run).items() if r.role == "search"} == {STEPS}
-    same(run, peace)
+    assert {len(curve_points(run, trial)) for trial, r in finished(run).items() if r.role == "search"} == {
+        STEPS
+    }
+    assert_same_results(run, peace)
 
 
 @pytest.mark.skipif(not can_unshare(), reason="a node with mounts of its own takes root")
@@ -221,6 +223,6 @@ def test_models_and_data_reach_a_node_that_does_not_have_them(
     assert str(tiny_model) in printed
     assert f"{size} bytes" in printed
     run = remote.copy() if at_url else Path(output) / "tiny"
-    same(run, peace)
+    assert_same_results(run, peace)
     assert {record.model for record in finished(run).values()} == {tiny_model.name}
     assert all(r.config["data"]["train"] == str(rows) for r in finished(run).values())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.faults import all_steps, in_peace, same, training
+from tests.helpers.faults import all_steps, assert_same_results, training, undisturbed_run
 from tests.helpers.paths import ROOT
 from tests.helpers.sweeps import METHODS, SPEC, Home, finished, paretune, start, write_spec
 from trainables.results import Record
@@ -57,7 +57,7 @@ def temporary() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def peace(tmp_path_factory: pytest.TempPathFactory, temporary: Path, tiny_model: Path) -> Path:
-    return in_peace(tmp_path_factory.mktemp("peace"), temporary, tiny_model, SHARED)
+    return undisturbed_run(tmp_path_factory.mktemp("peace"), temporary, tiny_model, SHARED)
 
 
 def searched(run: Path) -> list[Record]:
@@ -91,7 +91,7 @@ def test_a_worker_of_a_group_is_killed_and_its_trial_resumes(
     assert command.wait(400) == 0, command.stderr
     assert command.left() == []
     assert all_steps(run, trial)
-    same(run, peace)
+    assert_same_results(run, peace)
 
 
 def test_where_memory_runs_out_in_one_worker_that_is_the_trials_row(

@@ -256,15 +256,15 @@ def test_a_run_stands_for_the_trial_that_its_report_recommends_and_the_plan_name
         recommended_trials(run)[0],
         *(r for r in read_run(run).records if r.cell != recommended_trials(run)[0].cell and r.role != "base"),
     )
-    made = plan_continuing_from(tmp_path, "run")
-    assert started_from(made) == best.trial_id
-    assert f"run is trial {best.trial_id} of {best.cell}" in made.notes
+    planned = plan_continuing_from(tmp_path, "run")
+    assert started_from(planned) == best.trial_id
+    assert f"run is trial {best.trial_id} of {best.cell}" in planned.notes
     assert started_from(plan_continuing_from(tmp_path, f"run:{other.cell}")) == other.trial_id
 
 
 def test_a_run_without_a_finished_trial_is_no_start(tmp_path: Path) -> None:
     (tmp_path / "run" / "trials").mkdir(parents=True)
-    specs.folder(tmp_path)
+    specs.spec_folder(tmp_path)
     (error,) = plan_continuing_from(tmp_path, "run").errors
     assert "run has no finished trial; `paretune status" in str(error)
     assert str(error).startswith(f"{tmp_path}/spec.yaml:3 stages[0].model.from: ")
@@ -311,8 +311,8 @@ def test_a_run_is_read_once_however_many_cells_start_from_it(
     monkeypatch.setattr(
         "sweeps.runs.artifacts.local_copy", lambda run: looked_at.append(run) or local_copy(run)
     )
-    made = plan_continuing_from(tmp_path, f"file://{tmp_path}/run")
-    assert started_from(made, "sft-full") == started_from(made, "sft-lora") is not None
+    planned = plan_continuing_from(tmp_path, f"file://{tmp_path}/run")
+    assert started_from(planned, "sft-full") == started_from(planned, "sft-lora") is not None
     assert looked_at == [f"file://{tmp_path}/run"]
 
 
@@ -324,11 +324,11 @@ def test_a_reward_model_of_another_run_is_named_in_the_same_way(
     run(answering, tmp_path / "run", memory_gauge=None)
     trained = make_config(tiny_model, "commands", "lora", stage={"kind": "reward"}, steps=1)
     run(trained, tmp_path / "run", memory_gauge=None)
-    specs.folder(tmp_path)
+    specs.spec_folder(tmp_path)
     text = specs.SPEC.replace("kind: sft", f"kind: ppo, reward: {reward}")
     text = text.replace("path: model", f"path: {tiny_model}")
-    made = specs.plan(tmp_path, text, earlier=EarlierResults(recommended_trials))
-    stage: Any = made.cell("ppo-lora").first().stage
+    planned = specs.plan(tmp_path, text, earlier=EarlierResults(recommended_trials))
+    stage: Any = planned.cell("ppo-lora").first().stage
     assert stage.reward.trial == trained.trial_id()
 
 

@@ -20,14 +20,14 @@ from sweeps.spec.naming import MAX_LENGTH, distinguishing_tags, is_safe, join_na
 from sweeps.spec.settings import SearchConfig
 from sweeps.spec.spec import read
 from tests.helpers import sweeps
-from tests.helpers.specs import ONE, SPEC, folder, plan, problems
+from tests.helpers.specs import ONE, SPEC, plan, problems, spec_folder
 from trainables.data.loading import load
 
 
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    return folder(tmp_path)
+    return spec_folder(tmp_path)
 
 
 def methods(*entries: str) -> str:
@@ -41,9 +41,9 @@ DATA_NOTES = (
 )
 
 
-def names(made: Plan) -> list[str]:
-    assert made.errors == ()
-    return [cell.name for cell in made.cells]
+def names(planned: Plan) -> list[str]:
+    assert planned.errors == ()
+    return [cell.name for cell in planned.cells]
 
 
 # Names
@@ -86,16 +86,16 @@ def test_cells_are_every_stage_with_every_method(workdir: Path) -> None:
 def test_a_method_is_named_by_the_settings_in_which_it_differs(
     workdir: Path, entries: list[str], expected: list[str]
 ) -> None:
-    made = plan(workdir, methods(*entries))
-    assert names(made) == [f"sft-{name}" for name in expected]
-    assert [cell.method for cell in made.cells] == expected
+    planned = plan(workdir, methods(*entries))
+    assert names(planned) == [f"sft-{name}" for name in expected]
+    assert [cell.method for cell in planned.cells] == expected
 
 
 def test_a_compared_setting_of_all_cells_is_an_axis_at_the_names_end(workdir: Path) -> None:
-    made = plan(workdir, SPEC, ("train.weight_decay={compare: [0, 0.1]}",))
-    assert names(made) == [f"sft-{m}-weight_decay{w}" for m in ("full", "lora") for w in ("0", "0.1")]
-    assert [cell.method for cell in made.cells] == ["full", "full", "lora", "lora"]
-    assert {cell.config({"train.learning_rate": 1e-3}).train.weight_decay for cell in made.cells[:2]} == {
+    planned = plan(workdir, SPEC, ("train.weight_decay={compare: [0, 0.1]}",))
+    assert names(planned) == [f"sft-{m}-weight_decay{w}" for m in ("full", "lora") for w in ("0", "0.1")]
+    assert [cell.method for cell in planned.cells] == ["full", "full", "lora", "lora"]
+    assert {cell.config({"train.learning_rate": 1e-3}).train.weight_decay for cell in planned.cells[:2]} == {
         0,
         0.1,
     }
@@ -104,9 +104,9 @@ def test_a_compared_setting_of_all_cells_is_an_axis_at_the_names_end(workdir: Pa
 def test_models_and_data_sets_in_a_list_make_cells_and_base_rows(workdir: Path) -> None:
     (workdir / "other.jsonl").write_text((workdir / "rows.jsonl").read_text())
     sets = ("model=[{path: model}, {path: model, dtype: float32}]",)
-    made = plan(workdir, methods("{kind: full}").replace("{train: rows", "{cutoff: 64, train: rows"), sets)
-    assert names(made) == ["sft-full", "sft-full-float32"]
-    assert [base.cell for base in made.bases] == ["sft-base-bfloat16", "sft-base-float32"]
+    planned = plan(workdir, methods("{kind: full}").replace("{train: rows", "{cutoff: 64, train: rows"), sets)
+    assert names(planned) == ["sft-full", "sft-full-float32"]
+    assert [base.cell for base in planned.bases] == ["sft-base-bfloat16", "sft-base-float32"]
     listed = "data=[{train: rows.jsonl, eval_fraction: 0.4}, {train: other.jsonl, eval_fraction: 0.4}]"
     assert names(plan(workdir, methods("{kind: full}"), (listed,))) == [
         "sft-full-rows.jsonl",
@@ -116,8 +116,8 @@ def test_models_and_data_sets_in_a_list_make_cells_and_base_rows(workdir: Path) 
 
 def test_an_entry_overrides_every_option_of_a_compared_model(workdir: Path) -> None:
     sets = ("model=[{path: model}, {path: model, dtype: float32}]",)
-    made = plan(workdir, methods("{kind: full}", "{kind: lora, model: {path: model}}"), sets)
-    assert names(made) == ["sft-full", "sft-full-float32", "sft-lora"]
+    planned = plan(workdir, methods("{kind: full}", "{kind: lora, model: {path: model}}"), sets)
+    assert names(planned) == ["sft-full", "sft-full-float32", "sft-lora"]
 
 
 def test_names_are_unique_and_safe_whatever_settings_differ(workdir: Path) -> None:
@@ -151,11 +151,11 @@ def test_one_method_has_one_name_in_every_stage_and_with_every_model(workdir: Pa
     text = methods("{kind: lora, rank: {compare: [4, 8]}}").replace(
         "stages: [{kind: sft}]", "stages: [{kind: sft}, {kind: sft, name: other, train: {steps: 4}}]"
     )
-    made = plan(workdir, text, ("model=[{path: model}, {path: model, dtype: float32}]",))
-    assert [cell.method for cell in made.cells] == ["lora-rank4"] * 2 + ["lora-rank8"] * 2 + [
+    planned = plan(workdir, text, ("model=[{path: model}, {path: model, dtype: float32}]",))
+    assert [cell.method for cell in planned.cells] == ["lora-rank4"] * 2 + ["lora-rank8"] * 2 + [
         "lora-rank4"
     ] * 2 + ["lora-rank8"] * 2
-    assert len({cell.name for cell in made.cells}) == 8
+    assert len({cell.name for cell in planned.cells}) == 8
 
 
 def test_a_name_holds_as_much_of_a_path_as_is_needed_to_tell_it_apart() -> None:
@@ -206,8 +206,8 @@ def _first(cell: Cell) -> dict[str, Any]:
 
 
 def test_an_entrys_search_is_its_cells(workdir: Path) -> None:
-    made = plan(workdir, methods("{kind: full, search: {trials: 1, scheduler: none}}", "{kind: lora}"))
-    assert [(cell.trials, cell.rungs != ()) for cell in made.cells] == [(1, False), (3, True)]
+    planned = plan(workdir, methods("{kind: full, search: {trials: 1, scheduler: none}}", "{kind: lora}"))
+    assert [(cell.trials, cell.rungs != ()) for cell in planned.cells] == [(1, False), (3, True)]
 
 
 # Quantization
@@ -215,11 +215,11 @@ def test_an_entrys_search_is_its_cells(workdir: Path) -> None:
 
 @pytest.mark.parametrize("written", ["4", "{bits: 4}", "{bits: 4, quant_type: nf4}"])
 def test_quantization_of_the_model_makes_lora_a_qlora(workdir: Path, written: str) -> None:
-    made = plan(workdir, methods(f"{{kind: lora, model: {{quantization: {written}}}}}", "{kind: full}"))
-    assert names(made) == ["sft-qlora-4bit", "sft-full"]
-    method = made.cells[0].config({"train.learning_rate": 1e-3}).method
+    planned = plan(workdir, methods(f"{{kind: lora, model: {{quantization: {written}}}}}", "{kind: full}"))
+    assert names(planned) == ["sft-qlora-4bit", "sft-full"]
+    method = planned.cells[0].config({"train.learning_rate": 1e-3}).method
     assert (method.kind, method.bits) == ("qlora", 4)  # type: ignore[union-attr]
-    assert "quantization" not in made.cells[0].tree["model"]
+    assert "quantization" not in planned.cells[0].tree["model"]
 
 
 def test_quantization_that_agrees_with_qloras_settings_is_allowed(workdir: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_cell_turns_proposed_values_into_a_trial(workdir: Path) -> None:
 
 def test_the_same_spec_elsewhere_plans_the_same_trials(workdir: Path, tmp_path: Path) -> None:
     values = {"method.rank": 8, "train.learning_rate": 1e-3}
-    other = plan(folder(tmp_path / "elsewhere"), SPEC)
+    other = plan(spec_folder(tmp_path / "elsewhere"), SPEC)
     assert (
         other.cell("sft-lora").config(values).trial_id()
         == plan(workdir, SPEC).cell("sft-lora").config(values).trial_id()
@@ -288,13 +288,13 @@ def test_a_data_folder_is_where_relative_data_is_looked_for(workdir: Path) -> No
     (workdir / "rows.jsonl").rename(workdir / "data" / "rows.jsonl")
     assert plan(workdir, SPEC).cells[0].tree["data"]["train"] == str(workdir / "data" / "rows.jsonl")
     (workdir / "data").rename(workdir / "rows")
-    made = plan(workdir, SPEC, ("data.folder=rows",))
-    assert made.cells[0].tree["data"]["train"] == str(workdir / "rows" / "rows.jsonl")
-    assert made.cells[0].tree["data"]["folder"] is None  # there is no dataset_info.json in it
+    planned = plan(workdir, SPEC, ("data.folder=rows",))
+    assert planned.cells[0].tree["data"]["train"] == str(workdir / "rows" / "rows.jsonl")
+    assert planned.cells[0].tree["data"]["folder"] is None  # there is no dataset_info.json in it
     (workdir / "rows" / "dataset_info.json").write_text('{"mine": {"file_name": "rows.jsonl"}}')
     named = plan(workdir, SPEC, ("data.folder=rows", "data.train=mine"))
     assert named.cells[0].tree["data"]["folder"] == str(workdir / "rows")
-    assert named.cells[0].tree["data"]["sha256"] == made.cells[0].tree["data"]["sha256"]
+    assert named.cells[0].tree["data"]["sha256"] == planned.cells[0].tree["data"]["sha256"]
 
 
 def test_probes_hold_every_end_and_choice_and_all_at_their_last() -> None:
@@ -310,9 +310,9 @@ def test_probes_hold_every_end_and_choice_and_all_at_their_last() -> None:
 
 
 def test_a_space_with_fewer_configs_than_trials_runs_all_of_them_and_is_noted(workdir: Path) -> None:
-    made = plan(workdir, methods("{kind: lora, rank: {choice: [4, 8]}}"), ("train.learning_rate=1e-3",))
-    assert made.cells[0].trials == made.trials == 2
-    assert made.notes == ("sft-lora: the search space holds 2 configs, so 2 of 3 trials run", *DATA_NOTES)
+    planned = plan(workdir, methods("{kind: lora, rank: {choice: [4, 8]}}"), ("train.learning_rate=1e-3",))
+    assert planned.cells[0].trials == planned.trials == 2
+    assert planned.notes == ("sft-lora: the search space holds 2 configs, so 2 of 3 trials run", *DATA_NOTES)
     (cell,) = plan(workdir, methods("{kind: full}"), ("train.learning_rate=1e-3",)).cells
     assert (cell.size(), cell.trials) == (1, 1)
 
@@ -335,16 +335,17 @@ def test_rungs_start_at_a_quarter_and_there_are_none_without_a_scheduler(workdir
     assert SearchConfig().rungs(2) == (1,)
     assert SearchConfig(scheduler="none").rungs(40) == ()
     assert plan(workdir, SPEC).cells[0].rungs == (2, 6)
-    made = plan(workdir, SPEC, ("search.grace_steps=8",))
+    planned = plan(workdir, SPEC, ("search.grace_steps=8",))
     assert (
-        made.notes[0] == "sft-full: ASHA would first compare trials after 8 steps, so none is stopped early"
+        planned.notes[0]
+        == "sft-full: ASHA would first compare trials after 8 steps, so none is stopped early"
     )
 
 
 def test_a_prior_holds_the_searched_leaves_alone_moved_into_the_space(workdir: Path) -> None:
-    made = plan(workdir, SPEC)
-    assert made.cell("sft-full").prior() == {"train.learning_rate": 2e-4}
-    assert made.cell("sft-lora").prior() == {"method.rank": 8, "train.learning_rate": 2e-3}
+    planned = plan(workdir, SPEC)
+    assert planned.cell("sft-full").prior() == {"train.learning_rate": 2e-4}
+    assert planned.cell("sft-lora").prior() == {"method.rank": 8, "train.learning_rate": 2e-3}
     narrow = plan(workdir, SPEC, ("train.learning_rate.log=[1e-5, 1e-4]", "methods[1].rank.choice=[32, 64]"))
     assert narrow.cell("sft-lora").prior() == {"method.rank": 32, "train.learning_rate": 1e-4}
     fixed = plan(workdir, SPEC, ("train.learning_rate=1e-3", "methods[1].rank=4"))
@@ -362,15 +363,15 @@ def test_the_base_model_is_a_row_of_each_stage_and_is_not_trained(workdir: Path)
 
 
 def test_cells_that_train_on_different_numbers_of_rows_are_a_warning(workdir: Path) -> None:
-    made = plan(workdir, methods("{kind: full}", "{kind: lora, train: {steps: 4}}"))
-    (warning,) = made.problems
+    planned = plan(workdir, methods("{kind: full}", "{kind: lora, train: {steps: 4}}"))
+    (warning,) = planned.problems
     assert not warning.error
     assert str(warning).replace(f"{workdir}/", "") == (
         "spec.yaml:4 stages[0]: trials train on different numbers of rows (steps x batch_size x "
         "gradient_accumulation): 16 in sft-full; 8 in sft-lora. Train all on the same number, "
         "or the one that trains longest may win for that alone"
     )
-    assert len(made.cells) == 2
+    assert len(planned.cells) == 2
 
 
 def test_accumulation_that_makes_up_for_fewer_rows_at_a_time_is_fair(workdir: Path) -> None:
@@ -429,7 +430,7 @@ def test_a_filter_that_matches_nothing_lists_the_choices(workdir: Path) -> None:
 
 
 def test_a_plan_with_more_trials_has_the_same_fingerprint(workdir: Path) -> None:
-    made = plan(workdir, SPEC)
+    planned = plan(workdir, SPEC)
     unchanged = (
         "search.trials=30",
         "question=why?",
@@ -439,11 +440,11 @@ def test_a_plan_with_more_trials_has_the_same_fingerprint(workdir: Path) -> None
         "train.weight_decay=0.0",
     )
     for override in unchanged:
-        assert plan(workdir, SPEC, (override,)).fingerprint() == made.fingerprint(), override
+        assert plan(workdir, SPEC, (override,)).fingerprint() == planned.fingerprint(), override
 
 
 def test_any_other_change_changes_the_fingerprint(workdir: Path) -> None:
-    made = plan(workdir, SPEC)
+    planned = plan(workdir, SPEC)
     changes = (
         "search.seed=1",
         "search.sampler=random",
@@ -457,14 +458,14 @@ def test_any_other_change_changes_the_fingerprint(workdir: Path) -> None:
         "methods[0].search.seed=5",
     )
     prints = [plan(workdir, SPEC, (override,)).fingerprint() for override in changes]
-    assert len({made.fingerprint(), *prints}) == len(changes) + 1
+    assert len({planned.fingerprint(), *prints}) == len(changes) + 1
 
 
 def test_the_resolved_spec_holds_defaults_overrides_and_domains_and_plans_the_same(workdir: Path) -> None:
     from ruamel.yaml import YAML
 
-    made = plan(workdir, SPEC, ("train.steps=4",))
-    resolved = made.resolved()
+    planned = plan(workdir, SPEC, ("train.steps=4",))
+    resolved = planned.resolved()
     assert resolved["train"]["steps"] == 4
     assert resolved["train"]["optimizer"] == "adamw"
     assert resolved["train"]["learning_rate"] == {"log": [1e-4, 5e-3]}
@@ -472,9 +473,9 @@ def test_the_resolved_spec_holds_defaults_overrides_and_domains_and_plans_the_sa
     text = io.StringIO()
     YAML(typ="safe").dump(resolved, text)
     again = plan(workdir, text.getvalue())
-    assert again.fingerprint() == made.fingerprint()
-    assert again.bases == made.bases
-    for cell, same in zip(made.cells, again.cells, strict=True):
+    assert again.fingerprint() == planned.fingerprint()
+    assert again.bases == planned.bases
+    for cell, same in zip(planned.cells, again.cells, strict=True):
         assert (cell.name, cell.space, cell.trials, cell.rungs) == (
             same.name,
             same.space,
@@ -488,15 +489,15 @@ def test_the_resolved_spec_holds_defaults_overrides_and_domains_and_plans_the_sa
 
 
 def test_the_plan_as_json_says_all_that_a_run_would_do(workdir: Path) -> None:
-    made = plan(workdir, SPEC, ("search.trials=4",)).to_json()
-    assert json.loads(json.dumps(made)) == made
-    assert made["name"] == "tiny"
-    assert made["trials"] == 8
-    assert made["problems"] == []
-    assert made["base"] == [
+    planned = plan(workdir, SPEC, ("search.trials=4",)).to_json()
+    assert json.loads(json.dumps(planned)) == planned
+    assert planned["name"] == "tiny"
+    assert planned["trials"] == 8
+    assert planned["problems"] == []
+    assert planned["base"] == [
         {"cell": "sft-base", "stage": "sft", "method": "base", "model": "model", "data": "rows.jsonl"}
     ]
-    assert made["cells"][1] == {
+    assert planned["cells"][1] == {
         "cell": "sft-lora",
         "stage": "sft",
         "method": "lora",
@@ -528,9 +529,9 @@ def test_problems_in_json_tell_errors_from_warnings(workdir: Path) -> None:
 
 
 def test_a_plan_with_an_error_keeps_the_cells_without_one(workdir: Path) -> None:
-    made = plan(workdir, SPEC, ("methods[1].rank=0",))
-    assert [cell.name for cell in made.cells] == ["sft-full"]
-    assert len(made.errors) == 1
+    planned = plan(workdir, SPEC, ("methods[1].rank=0",))
+    assert [cell.name for cell in planned.cells] == ["sft-full"]
+    assert len(planned.errors) == 1
 
 
 def test_without_a_terminal_the_plan_is_one_line_each(workdir: Path) -> None:
@@ -569,9 +570,11 @@ def test_every_config_that_a_space_can_give_is_valid(workdir: Path) -> None:
 def test_a_stage_that_compares_begins_with_a_tenth_of_the_methods_learning_rate(workdir: Path) -> None:
     rows = [{"prompt": f"say {n}", "completion": str(n), "label": n % 2 == 0} for n in range(60)]
     (workdir / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    made = plan(workdir, SPEC.replace("kind: sft", "kind: kto"), ("train.learning_rate={log: [1e-5, 1e-2]}",))
-    assert made.cell("kto-lora").prior()["train.learning_rate"] == pytest.approx(2e-4)
-    assert made.cell("kto-full").prior()["train.learning_rate"] == pytest.approx(2e-5)
+    planned = plan(
+        workdir, SPEC.replace("kind: sft", "kind: kto"), ("train.learning_rate={log: [1e-5, 1e-2]}",)
+    )
+    assert planned.cell("kto-lora").prior()["train.learning_rate"] == pytest.approx(2e-4)
+    assert planned.cell("kto-full").prior()["train.learning_rate"] == pytest.approx(2e-5)
 
 
 def test_kto_of_answers_that_are_all_good_is_refused(workdir: Path) -> None:
@@ -587,8 +590,8 @@ def test_kto_of_answers_that_are_all_good_is_refused(workdir: Path) -> None:
 def test_kto_with_one_row_a_worker_is_refused(workdir: Path) -> None:
     rows = [{"prompt": f"say {n}", "completion": str(n), "label": n % 2 == 0} for n in range(60)]
     (workdir / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    made = plan(workdir, SPEC.replace("kind: sft", "kind: kto"), ("train.batch_size=1",))
-    assert [problem.what for problem in made.errors] == ["kto needs at least 2 rows for each of 1 workers"]
+    planned = plan(workdir, SPEC.replace("kind: sft", "kind: kto"), ("train.batch_size=1",))
+    assert [problem.what for problem in planned.errors] == ["kto needs at least 2 rows for each of 1 workers"]
     assert plan(workdir, SPEC.replace("kind: sft", "kind: kto")).errors == ()
 
 
@@ -613,17 +616,17 @@ search: {{trials: 1}}
     [("{bnb: 4}", "bnb", 4), ("{bitsandbytes: 8}", "bnb", 8), ("{hqq: 3, group_size: 32}", "hqq", 3)],
 )
 def test_a_quantizer_may_be_named_with_its_bits(workdir: Path, written: str, backend: str, bits: int) -> None:
-    made = plan(workdir, methods(f"{{kind: lora, model: {{quantization: {written}}}}}"))
-    assert made.errors == ()
-    method: Any = made.cells[0].first().method
+    planned = plan(workdir, methods(f"{{kind: lora, model: {{quantization: {written}}}}}"))
+    assert planned.errors == ()
+    method: Any = planned.cells[0].first().method
     assert (method.kind, method.backend, method.bits) == ("qlora", backend, bits)
 
 
 def test_quantizers_can_be_compared_with_none(workdir: Path) -> None:
     compared = "{compare: [none, {bnb: 4}, {hqq: 4}, {bnb: 8}]}"
-    made = plan(workdir, methods(f"{{kind: lora, model: {{quantization: {compared}}}}}"))
-    assert names(made) == ["sft-lora", "sft-qlora-4bit", "sft-qlora-hqq4bit", "sft-qlora-8bit"]
-    assert [cell.method for cell in made.cells] == ["lora", "qlora-4bit", "qlora-hqq4bit", "qlora-8bit"]
+    planned = plan(workdir, methods(f"{{kind: lora, model: {{quantization: {compared}}}}}"))
+    assert names(planned) == ["sft-lora", "sft-qlora-4bit", "sft-qlora-hqq4bit", "sft-qlora-8bit"]
+    assert [cell.method for cell in planned.cells] == ["lora", "qlora-4bit", "qlora-hqq4bit", "qlora-8bit"]
 
 
 def test_checkpointing_can_be_compared(workdir: Path) -> None:
@@ -695,7 +698,7 @@ def test_a_quantizer_that_is_not_installed_is_refused_at_its_line(
     ],
 )
 def test_names_from_other_tools_get_a_suggestion(tmp_path: Path, setting: str, meant: str) -> None:
-    message = [str(problem) for problem in plan(folder(tmp_path), sets=(setting,)).errors]
+    message = [str(problem) for problem in plan(spec_folder(tmp_path), sets=(setting,)).errors]
     assert message
     assert all(f"Did you mean {meant}?" in text for text in message)
 
@@ -713,7 +716,7 @@ def test_memory_that_cannot_be_predicted_is_none_and_no_guess(
     tmp_path: Path, tiny_model: Path, method: str
 ) -> None:
     text = sweeps.SPEC.replace("{kind: full}", method)
-    made = make(read(str(sweeps.write_spec(tmp_path, tiny_model, text))))
-    assert not made.errors
-    assert [cell.predicted is None for cell in made.cells] == [True, False]
-    assert made.to_json()["cells"][0]["predicted_peak_bytes"] is None
+    planned = make(read(str(sweeps.write_spec(tmp_path, tiny_model, text))))
+    assert not planned.errors
+    assert [cell.predicted is None for cell in planned.cells] == [True, False]
+    assert planned.to_json()["cells"][0]["predicted_peak_bytes"] is None

@@ -1,4 +1,4 @@
-"""Who holds a run at a URL: one at a time, found out by who comes second, and free again when its holder is dead."""
+"""Who holds a run at a URL: one process at a time, reported to a second one, free again when its holder is dead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The driver's copy of a run at a URL: what is pushed when, what is pulled, and what another driver finds."""
+"""The driver's copy of a run at a URL: what is pushed and when, what is pulled, and what another driver gets."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ SIZES = SPEC.replace("batch_size: 2", "batch_size: {choice: [2, 512]}")  # the l
 
 
 @pytest.fixture
-def made(tmp_path: Path, tiny_model: Path) -> Plan:
+def planned(tmp_path: Path, tiny_model: Path) -> Plan:
     plan = make(read(str(write_spec(tmp_path, tiny_model, SIZES))))
     assert not plan.errors
     return plan
@@ -63,8 +63,8 @@ def batch_size(record: Record) -> int:
 # What is not started
 
 
-def test_a_cell_predicts_its_smallest_and_its_largest_peak(made: Plan) -> None:
-    for cell in made.cells:
+def test_a_cell_predicts_its_smallest_and_its_largest_peak(planned: Plan) -> None:
+    for cell in planned.cells:
         reported = cell.predicted
         assert reported is not None
         assert reported.for_config(reported.largest.config).peak_bytes == reported.largest.peak_bytes
@@ -73,14 +73,14 @@ def test_a_cell_predicts_its_smallest_and_its_largest_peak(made: Plan) -> None:
 
 
 def test_what_is_predicted_not_to_fit_is_a_row_with_its_reason_and_is_not_started(
-    made: Plan, tmp_path: Path
+    planned: Plan, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    proposed = Tune(search(made, run, 60 * MIB)).all()
+    proposed = Tune(search(planned, run, 60 * MIB)).all()
     started = {config["trial_id"] for config in proposed}
     assert all(config_of(run, trial_id).train.batch_size == 2 for trial_id in started)
     assert (
-        len(found(run)) + len(started) == made.trials + 1
+        len(found(run)) + len(started) == planned.trials + 1
     )  # every trial has a row or runs; and the base model
     assert found(run)
     for record in found(run):
@@ -92,14 +92,14 @@ def test_what_is_predicted_not_to_fit_is_a_row_with_its_reason_and_is_not_starte
         assert "GiB of a machine" in (record.error or "")
 
 
-def test_without_a_limit_everything_is_started(made: Plan, tmp_path: Path) -> None:
-    assert len(Tune(search(made, tmp_path / "run", None)).all()) == made.trials + 1
+def test_without_a_limit_everything_is_started(planned: Plan, tmp_path: Path) -> None:
+    assert len(Tune(search(planned, tmp_path / "run", None)).all()) == planned.trials + 1
     assert not found(tmp_path / "run")
 
 
-def test_the_study_is_told_that_a_config_is_infeasible_and_by_how_much(made: Plan, tmp_path: Path) -> None:
+def test_the_study_is_told_that_a_config_is_infeasible_and_by_how_much(planned: Plan, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    looked = search(made, run, 60 * MIB)
+    looked = search(planned, run, 60 * MIB)
     Tune(looked).all()
     refused = {record.trial_id: record for record in found(run)}
     for name in ("sft-full", "sft-lora"):
@@ -110,14 +110,14 @@ def test_the_study_is_told_that_a_config_is_infeasible_and_by_how_much(made: Pla
                 assert trial.constraints == {"memory": pytest.approx(peak / (60 * MIB) - 1)}
 
 
-def test_a_sweep_in_which_nothing_fits_scores_the_base_model_and_ends(made: Plan, tmp_path: Path) -> None:
+def test_a_sweep_in_which_nothing_fits_scores_the_base_model_and_ends(planned: Plan, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    looked = search(made, run, 1)
+    looked = search(planned, run, 1)
     tune = Tune(looked)
     assert [config["cell"] for config in tune.all()] == ["sft-base"]
     end(run, next(iter(tune.ours)), "done", 0.5)
-    assert len(found(run)) == made.trials
-    assert not search_of(made, run).work.any_remaining()
+    assert len(found(run)) == planned.trials
+    assert not search_of(planned, run).work.any_remaining()
 
 
 def test_an_amount_that_is_none_is_an_error_of_the_spec(tmp_path: Path, tiny_model: Path) -> None:
@@ -127,13 +127,13 @@ def test_an_amount_that_is_none_is_an_error_of_the_spec(tmp_path: Path, tiny_mod
     assert "resources.memory: 'plenty' is not an amount of memory" in str(problems[0])
 
 
-def test_the_plan_warns_of_cells_that_do_not_fit(made: Plan) -> None:
-    some = trial_sizes.warnings(made, within(60 * MIB))
+def test_the_plan_warns_of_cells_that_do_not_fit(planned: Plan) -> None:
+    some = trial_sizes.warnings(planned, within(60 * MIB))
     assert [line.partition(":")[0] for line in some] == ["sft-full", "sft-lora"]
     assert all("not every trial fits" in line and "--force" in line for line in some)
-    assert all("no trial fits" in line for line in trial_sizes.warnings(made, within(1)))
-    assert not trial_sizes.warnings(made, within(2**40))
-    assert not trial_sizes.warnings(made, Sizes((Machine("one", cpus=2),)))  # nobody knows how much it has
+    assert all("no trial fits" in line for line in trial_sizes.warnings(planned, within(1)))
+    assert not trial_sizes.warnings(planned, within(2**40))
+    assert not trial_sizes.warnings(planned, Sizes((Machine("one", cpus=2),)))  # nobody knows how much it has
 
 
 @pytest.mark.slow

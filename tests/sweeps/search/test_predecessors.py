@@ -1,6 +1,6 @@
-"""Stages that go on from others: what ``from`` means, who waits for whom, and what becomes of a line that breaks.
+"""Stages that continue from others: what ``from`` means, which cells wait, and what follows if a chain breaks.
 
-No Ray and no training here; tests/sweeps/planning/test_links.py trains such lines.
+No Ray and no training here; tests/sweeps/planning/test_links.py trains such chains.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ray.tune.search import Searcher
 
 from sweeps.planning.plan import Plan
 from tests.helpers.searches import search_of
-from tests.helpers.specs import SPEC, folder, plan, problems
+from tests.helpers.specs import SPEC, plan, problems, spec_folder
 from tests.sweeps.search.test_searcher import Tune, config_of, end
 from trainables.results import read_record
 
@@ -28,7 +28,7 @@ LINE = SPEC.replace(
 
 @pytest.fixture
 def workdir(tmp_path: Path) -> Path:
-    folder(tmp_path)
+    spec_folder(tmp_path)
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
     return tmp_path
 
@@ -39,17 +39,17 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def needs(made: Plan) -> dict[str, tuple[str, ...]]:
-    return {cell.name: cell.depends_on for cell in made.cells}
+def needs(planned: Plan) -> dict[str, tuple[str, ...]]:
+    return {cell.name: cell.depends_on for cell in planned.cells}
 
 
 # What `from` means
 
 
 def test_a_stage_means_the_cell_of_the_same_method(workdir: Path) -> None:
-    made = plan(workdir, LINE)
-    assert made.problems == ()
-    assert needs(made) == {
+    planned = plan(workdir, LINE)
+    assert planned.problems == ()
+    assert needs(planned) == {
         "sft-full": (),
         "sft-lora": (),
         "dpo-full": ("sft-full",),
@@ -58,30 +58,30 @@ def test_a_stage_means_the_cell_of_the_same_method(workdir: Path) -> None:
 
 
 def test_a_cell_means_that_cell_for_every_method(workdir: Path) -> None:
-    made = plan(workdir, LINE.replace("from: sft", "from: sft-lora"))
-    assert needs(made)["dpo-full"] == needs(made)["dpo-lora"] == ("sft-lora",)
+    planned = plan(workdir, LINE.replace("from: sft", "from: sft-lora"))
+    assert needs(planned)["dpo-full"] == needs(planned)["dpo-lora"] == ("sft-lora",)
 
 
 def test_a_stage_may_be_named_and_may_stand_after_the_stage_that_continues_from_it(workdir: Path) -> None:
     text = LINE.replace("{kind: sft}, ", "").replace(
         "pairs.jsonl}}]", "pairs.jsonl}}, {kind: sft, name: first}]"
     )
-    made = plan(workdir, text.replace("from: sft", "from: first"))
-    assert needs(made)["dpo-full"] == ("first-full",)
+    planned = plan(workdir, text.replace("from: sft", "from: first"))
+    assert needs(planned)["dpo-full"] == ("first-full",)
 
 
 def test_what_is_compared_beyond_stage_and_method_is_matched(workdir: Path) -> None:
-    made = plan(
+    planned = plan(
         workdir, LINE.replace("{train: rows.jsonl", "{cutoff: {compare: [32, 64]}, train: rows.jsonl")
     )
-    assert needs(made)["dpo-full-cutoff32"] == ("sft-full-cutoff32",)
-    assert needs(made)["dpo-full-cutoff64"] == ("sft-full-cutoff64",)
+    assert needs(planned)["dpo-full-cutoff32"] == ("sft-full-cutoff32",)
+    assert needs(planned)["dpo-full-cutoff64"] == ("sft-full-cutoff64",)
 
 
 def test_starts_can_be_compared(workdir: Path) -> None:
-    made = plan(workdir, LINE.replace("from: sft", "from: {compare: [sft-full, sft-lora]}"))
-    assert needs(made)["dpo-full-sft-lora"] == ("sft-lora",)
-    assert needs(made)["dpo-lora-sft-full"] == ("sft-full",)
+    planned = plan(workdir, LINE.replace("from: sft", "from: {compare: [sft-full, sft-lora]}"))
+    assert needs(planned)["dpo-full-sft-lora"] == ("sft-lora",)
+    assert needs(planned)["dpo-lora-sft-full"] == ("sft-full",)
 
 
 @pytest.mark.parametrize(
@@ -162,9 +162,9 @@ def test_another_template_than_before_is_a_warning(workdir: Path) -> None:
 
 
 def test_a_filter_keeps_the_cells_that_its_cells_continue_from(workdir: Path) -> None:
-    made = plan(workdir, LINE, stage="dpo", method="lora")
-    assert [cell.name for cell in made.cells] == ["sft-lora", "dpo-lora"]
-    assert made.selected == ("dpo-lora",)
+    planned = plan(workdir, LINE, stage="dpo", method="lora")
+    assert [cell.name for cell in planned.cells] == ["sft-lora", "dpo-lora"]
+    assert planned.selected == ("dpo-lora",)
 
 
 def test_every_start_has_a_base_row_of_its_own(workdir: Path) -> None:

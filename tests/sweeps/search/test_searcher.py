@@ -1,4 +1,4 @@
-"""The searcher and the scheduler of a whole sweep: whose turn it is, who is stopped, and going on after a kill.
+"""The searcher and the scheduler of a whole sweep: which trial is next, which is stopped, and resuming after a kill.
 
 No Ray is started here: both are fed as Tune would.
 """
@@ -22,7 +22,7 @@ from sweeps.search.asha import CellAsha
 from sweeps.search.searcher import CellSearch
 from sweeps.search.trial_sizes import slots
 from tests.helpers.searches import search_of
-from tests.helpers.specs import SPEC, folder, plan
+from tests.helpers.specs import SPEC, plan, spec_folder
 from trainables.results import Record, read_record, write_record
 from trainables.storage import files
 from trainables.trial.config import TrialConfig
@@ -30,7 +30,7 @@ from trainables.trial.config import TrialConfig
 
 @pytest.fixture
 def workdir(tmp_path: Path) -> Path:
-    return folder(tmp_path)
+    return spec_folder(tmp_path)
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def test_nothing_is_proposed_once_the_sweep_is_left(workdir: Path, run: Path) ->
 
 
 def test_the_studies_are_told_what_the_records_say(workdir: Path, run: Path) -> None:
-    made = plan(workdir)
-    tune = Tune(search_of(made, run))
+    planned = plan(workdir)
+    tune = Tune(search_of(planned, run))
     ids = [config["trial_id"] for config in tune.all()]
     cells = {trial_id: config_of(run, trial_id).cell for trial_id in ids}
     full = [trial_id for trial_id in ids if cells[trial_id] == "sft-full"]
@@ -138,8 +138,8 @@ def test_a_trial_whose_slot_was_lost_is_a_failed_row(workdir: Path, run: Path) -
 def test_the_study_is_not_told_of_an_interrupted_trial_which_comes_first_next_time(
     workdir: Path, run: Path
 ) -> None:
-    made = plan(workdir)
-    tune = Tune(search_of(made, run))
+    planned = plan(workdir)
+    tune = Tune(search_of(planned, run))
     first = [tune.next() for _ in range(4)]  # the base and three of cells
     ids = [config["trial_id"] for config in first if config]
     for trial_id in ids[:2]:
@@ -147,7 +147,7 @@ def test_the_study_is_not_told_of_an_interrupted_trial_which_comes_first_next_ti
         tune.complete(trial_id)
     end(run, ids[2], "interrupted")
     tune.complete(ids[2])
-    again = [config["trial_id"] for config in Tune(search_of(made, run)).all()]
+    again = [config["trial_id"] for config in Tune(search_of(planned, run)).all()]
     assert set(again[:2]) == set(ids[2:])
     assert len(again) == 2 + 3  # two unfinished, three never begun
     assert not set(again) & set(ids[:2])
@@ -156,13 +156,13 @@ def test_the_study_is_not_told_of_an_interrupted_trial_which_comes_first_next_ti
 def test_a_trial_that_ended_while_the_driver_was_dead_is_told_with_its_intermediate_results(
     workdir: Path, run: Path
 ) -> None:
-    made = plan(workdir)
-    ids = [config["trial_id"] for config in Tune(search_of(made, run)).all()]
+    planned = plan(workdir)
+    ids = [config["trial_id"] for config in Tune(search_of(planned, run)).all()]
     stopped = next(trial_id for trial_id in ids if config_of(run, trial_id).cell == "sft-lora")
     end(run, stopped, "stopped", 0.25)
-    rung = made.cells[-1].rungs[0]
+    rung = planned.cells[-1].rungs[0]
     curve(run, stopped, (rung, 0.25), (rung + 1, 0.5))
-    study = search_of(made, run).work.studies["sft-lora"].study
+    study = search_of(planned, run).work.studies["sft-lora"].study
     assert (study.trials[0].state.name, study.trials[0].value) == ("PRUNED", 0.25)
     # What is validated between the steps that the search decides at, it isn't told of by a living driver either.
     assert study.trials[0].intermediate_values == {rung: 0.25}
@@ -171,24 +171,24 @@ def test_a_trial_that_ended_while_the_driver_was_dead_is_told_with_its_intermedi
 def test_a_trial_proposed_by_a_driver_that_was_killed_before_it_wrote_the_config_is_run(
     workdir: Path, run: Path
 ) -> None:
-    made = plan(workdir)
-    study = search_of(made, run).work.studies["sft-lora"]
+    planned = plan(workdir)
+    study = search_of(planned, run).work.studies["sft-lora"]
     proposed = study.ask()
     assert proposed is not None
-    found = [config["trial_id"] for config in Tune(search_of(made, run)).all()]
+    found = [config["trial_id"] for config in Tune(search_of(planned, run)).all()]
     assert found[0] == proposed.trial_id()
     assert len(found) == 7
 
 
 def test_work_is_left_until_the_last_trial_has_its_record(workdir: Path, run: Path) -> None:
-    made = plan(workdir)
-    tune = Tune(search_of(made, run))
+    planned = plan(workdir)
+    tune = Tune(search_of(planned, run))
     ids = [config["trial_id"] for config in tune.all()]
     for trial_id in ids:
-        assert search_of(made, run).work.any_remaining()
+        assert search_of(planned, run).work.any_remaining()
         end(run, trial_id, "done", 0.5)
         tune.complete(trial_id)
-    assert not search_of(made, run).work.any_remaining()
+    assert not search_of(planned, run).work.any_remaining()
     assert search_of(plan(workdir, SPEC, ("search.trials=4",)), run).work.any_remaining()
 
 
@@ -211,8 +211,8 @@ def stops(monkeypatch: pytest.MonkeyPatch) -> Stops:
     return board
 
 
-def asha(made: Plan, run: Path) -> CellAsha:
-    return CellAsha(made, run, "board")
+def asha(planned: Plan, run: Path) -> CellAsha:
+    return CellAsha(planned, run, "board")
 
 
 def feed(scheduler: CellAsha, cell: str, trial_id: str, step: int, objective: float) -> None:
@@ -246,9 +246,9 @@ def test_asha_stops_who_falls_below_the_better_half_at_a_rung(workdir: Path, run
 
 
 def test_asha_stops_whom_rays_own_stops(workdir: Path, run: Path, stops: Stops) -> None:
-    made = plan(workdir, SPEC, ("search.grace_steps=1", "search.reduction_factor=2"))
+    planned = plan(workdir, SPEC, ("search.grace_steps=1", "search.reduction_factor=2"))
     theirs = AsyncHyperBandScheduler("step", "objective", "max", max_t=8, grace_period=1, reduction_factor=2)
-    ours, stopped = asha(made, run), []
+    ours, stopped = asha(planned, run), []
     for number in range(12):
         named: Any = SimpleNamespace(trial_id=f"t{number}")
         theirs.on_trial_add(None, named)
@@ -299,7 +299,7 @@ def test_a_resumed_asha_decides_as_if_it_had_never_been_away(
     workdir: Path, run: Path, stops: Stops, cut: int
 ) -> None:
     """Told so far by records and checkpoints; the rest it hears itself."""
-    made = plan(workdir, SPEC, HALVES)
+    planned = plan(workdir, SPEC, HALVES)
     for trial_id in "abcd":
         mine = [(step, objective) for name, step, objective in STORY[:cut] if name == trial_id]
         if not mine:
@@ -310,7 +310,7 @@ def test_a_resumed_asha_decides_as_if_it_had_never_been_away(
         curve(run, trial_id, *mine, (7, 99.0))
         files.write_json(trial / f"checkpoint-{mine[-1][0]}" / "complete.json", {})
         (trial / "checkpoint-7").mkdir()  # not complete
-    scheduler = asha(made, run)
+    scheduler = asha(planned, run)
     for trial_id, step, objective in STORY[cut:]:
         feed(scheduler, "sft-full", trial_id, step, objective)
     heard = [name for name, step, _ in STORY[cut:] if (name, step) in (("d", 2), ("c", 4))]
@@ -318,12 +318,12 @@ def test_a_resumed_asha_decides_as_if_it_had_never_been_away(
 
 
 def test_a_resumed_asha_knows_the_trials_that_are_done(workdir: Path, run: Path, stops: Stops) -> None:
-    made = plan(workdir, SPEC, HALVES)
-    for config in Tune(search_of(made, run)).all():
+    planned = plan(workdir, SPEC, HALVES)
+    for config in Tune(search_of(planned, run)).all():
         if config["cell"] == "sft-full":
             end(run, config["trial_id"], "done", 5.0)
             curve(run, config["trial_id"], (2, 4.0), (4, 4.5), (8, 5.0))
-    scheduler = asha(made, run)
+    scheduler = asha(planned, run)
     feed(scheduler, "sft-full", "later", 2, 3.0)
     feed(scheduler, "sft-lora", "other", 2, 3.0)
     assert stops.ids == ["later"]
@@ -365,8 +365,8 @@ def test_slots_are_no_more_than_fit_the_cluster(
 def test_a_trial_whose_record_was_damaged_is_run_again_and_no_other(
     workdir: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = plan(workdir)
-    tune = Tune(search_of(made, run))
+    planned = plan(workdir)
+    tune = Tune(search_of(planned, run))
     ids = [config["trial_id"] for config in tune.all()]
     for trial_id in ids:
         end(run, trial_id, "done", 0.5)
@@ -377,11 +377,11 @@ def test_a_trial_whose_record_was_damaged_is_run_again_and_no_other(
     assert len(folders.set_aside_damaged(run)) == 1
     assert (damaged.parent / "record.damaged.json").read_text() == text[: len(text) // 2]
     assert str(damaged) in capsys.readouterr().err
-    search = search_of(made, run)
+    search = search_of(planned, run)
     assert search.work.any_remaining()
     again = Tune(search)
     assert [config["trial_id"] for config in again.all()] == [ids[2]]
     end(run, ids[2], "done", 0.5)
     again.complete(ids[2])
-    assert not search_of(made, run).work.any_remaining()
+    assert not search_of(planned, run).work.any_remaining()
     assert folders.set_aside_damaged(run) == []

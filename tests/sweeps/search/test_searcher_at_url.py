@@ -13,7 +13,7 @@ from ray.tune.search import Searcher
 from sweeps.runs.mirror import Mirror
 from sweeps.search.searcher import CellSearch
 from tests.helpers.searches import search_of
-from tests.helpers.specs import folder, plan
+from tests.helpers.specs import plan, spec_folder
 from trainables import results
 from trainables.results import Record
 from trainables.storage.url_store import StorageError, Store
@@ -24,7 +24,7 @@ from trainables.trial.config import TrialConfig
 def search(tmp_path: Path) -> Iterator[CellSearch]:
     (tmp_path / "run").mkdir()
     mirror = Mirror(Store(f"memory://{secrets.token_hex(4)}/run", patience=0.2), tmp_path / "run")
-    made = search_of(plan(folder(tmp_path)), tmp_path / "run", mirror=mirror)
+    made = search_of(plan(spec_folder(tmp_path)), tmp_path / "run", mirror=mirror)
 
     def leave(number: int, frame: object) -> None:
         made.shutdown.request()

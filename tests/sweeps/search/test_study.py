@@ -1,4 +1,4 @@
-"""One cell's Optuna study: what it proposes, that it proposes it again, and what it is told."""
+"""One cell's Optuna study: what it proposes, that it proposes the same again, and which results it stores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from sweeps.planning.plan import Cell
 from sweeps.search.study import TRIAL_ID, CellStudy, journal_path, repair_journal
-from tests.helpers.specs import SPEC, folder, plan
+from tests.helpers.specs import SPEC, plan, spec_folder
 
 SAMPLERS = ("tpe", "random", "qmc")
 FINITE = SPEC.replace("{log: [1e-4, 5e-3]}", "1e-3")
@@ -19,7 +19,7 @@ FINITE = SPEC.replace("{log: [1e-4, 5e-3]}", "1e-3")
 
 @pytest.fixture
 def workdir(tmp_path: Path) -> Path:
-    return folder(tmp_path)
+    return spec_folder(tmp_path)
 
 
 def cell(workdir: Path, name: str = "sft-lora", text: str = SPEC, **search: Any) -> Cell:
@@ -41,10 +41,10 @@ def spend(study: CellStudy) -> list[Any]:
 
 
 def test_the_methods_known_good_value_comes_first(workdir: Path) -> None:
-    made = cell(workdir)
-    config = CellStudy(workdir, made).ask()
+    planned = cell(workdir)
+    config = CellStudy(workdir, planned).ask()
     assert config is not None
-    assert made.prior() == {
+    assert planned.prior() == {
         "train.learning_rate": config.train.learning_rate,
         "method.rank": config.method.rank,
     }
@@ -61,11 +61,11 @@ def test_a_budget_is_spent_to_the_trial_and_no_config_comes_twice(workdir: Path,
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_finite_space_is_run_whole_and_then_ends(workdir: Path, sampler: str) -> None:
     text = FINITE.replace("rank: {choice: [4, 8]}", "rank: {choice: [2, 4, 8]}, alpha: {choice: [8, 16]}")
-    made = cell(workdir, text=text, trials=50, sampler=sampler)
-    study = CellStudy(workdir, made)
+    planned = cell(workdir, text=text, trials=50, sampler=sampler)
+    study = CellStudy(workdir, planned)
     ran = {(config.method.rank, config.method.alpha) for config in spend(study)}
     assert ran == {(rank, alpha) for rank in (2, 4, 8) for alpha in (8, 16)}
-    assert made.trials == len(study.study.trials) == 6
+    assert planned.trials == len(study.study.trials) == 6
 
 
 def test_a_cell_with_nothing_to_search_runs_once(workdir: Path) -> None:
@@ -77,13 +77,13 @@ def test_a_cell_with_nothing_to_search_runs_once(workdir: Path) -> None:
 def test_the_same_seed_proposes_the_same_also_when_reopened_before_each_ask(
     workdir: Path, tmp_path: Path, sampler: str, lag: int
 ) -> None:
-    made = cell(workdir, trials=10, sampler=sampler, seed=3)
+    planned = cell(workdir, trials=10, sampler=sampler, seed=3)
     one, other = tmp_path / "one", tmp_path / "other"
     one.mkdir(), other.mkdir()
-    kept = CellStudy(one, made)
+    kept = CellStudy(one, planned)
     proposals: tuple[list[Any], list[Any]] = ([], [])
     for number in range(10):
-        for place, study in enumerate((kept, CellStudy(other, made))):
+        for place, study in enumerate((kept, CellStudy(other, planned))):
             proposals[place].append(study.ask())
             if number >= lag:
                 done = proposals[place][number - lag]
@@ -106,11 +106,11 @@ def test_another_seed_proposes_something_else(workdir: Path, tmp_path: Path, sam
 def test_what_random_and_qmc_propose_depends_on_the_number_and_not_on_results(
     workdir: Path, tmp_path: Path, sampler: str
 ) -> None:
-    made = cell(workdir, trials=8, sampler=sampler)
+    planned = cell(workdir, trials=8, sampler=sampler)
     reported, untold = tmp_path / "reported", tmp_path / "untold"
     reported.mkdir(), untold.mkdir()
-    waiting = CellStudy(untold, made)
-    assert spend(CellStudy(reported, made)) == [waiting.ask() for _ in range(8)]
+    waiting = CellStudy(untold, planned)
+    assert spend(CellStudy(reported, planned)) == [waiting.ask() for _ in range(8)]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -182,19 +182,19 @@ def test_trials_get_the_state_in_their_study_that_matches_how_they_ended(workdir
 
 
 def test_unfinished_trials_are_listed_whole_also_after_reopening(workdir: Path) -> None:
-    made = cell(workdir)
-    study = CellStudy(workdir, made)
+    planned = cell(workdir)
+    study = CellStudy(workdir, planned)
     first, second = study.ask(), study.ask()
     assert first is not None
     finish(study, first.trial_id(), 0.5)
-    assert CellStudy(workdir, made).unfinished() == [second]
+    assert CellStudy(workdir, planned).unfinished() == [second]
 
 
 def test_anybody_can_read_the_study_with_optuna(workdir: Path) -> None:
-    made = cell(workdir)
-    spend(CellStudy(workdir, made))
-    backend = optuna.storages.journal.JournalFileBackend(str(journal_path(workdir, made.name)))
-    study = optuna.load_study(study_name=made.name, storage=optuna.storages.JournalStorage(backend))
+    planned = cell(workdir)
+    spend(CellStudy(workdir, planned))
+    backend = optuna.storages.journal.JournalFileBackend(str(journal_path(workdir, planned.name)))
+    study = optuna.load_study(study_name=planned.name, storage=optuna.storages.JournalStorage(backend))
     assert [set(trial.params) for trial in study.trials] == [{"method.rank", "train.learning_rate"}] * 3
     assert [trial.number for trial in study.trials] == [0, 1, 2]
     assert all(len(trial.user_attrs[TRIAL_ID]) == 12 for trial in study.trials)
@@ -202,16 +202,16 @@ def test_anybody_can_read_the_study_with_optuna(workdir: Path) -> None:
 
 
 def test_a_killed_drivers_lock_and_half_line_do_not_spoil_the_journal(workdir: Path) -> None:
-    made = cell(workdir)
-    first = CellStudy(workdir, made).ask()
-    path = journal_path(workdir, made.name)
+    planned = cell(workdir)
+    first = CellStudy(workdir, planned).ask()
+    path = journal_path(workdir, planned.name)
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"op_code": 6, "worker')
     path.with_name(f"{path.name}.lock").symlink_to(path)
-    study = CellStudy(workdir, made)
+    study = CellStudy(workdir, planned)
     assert study.unfinished() == [first]
     second = study.ask()
-    assert CellStudy(workdir, made).unfinished() == [first, second]
+    assert CellStudy(workdir, planned).unfinished() == [first, second]
 
 
 def test_mending_leaves_a_whole_journal_and_one_that_is_not_there_alone(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from sweeps.search.trial_queue import MAX_OVERTAKES, OvertakeCounter
 from sweeps.search.trial_sizes import Sizes
 from sweeps.spec.settings import ResourcesConfig
 from tests.helpers.searches import search_of
-from tests.helpers.specs import SPEC, folder, plan, problems
+from tests.helpers.specs import SPEC, plan, problems, spec_folder
 from tests.sweeps.search.test_searcher import Tune, end
 
 GIB = 2**30
@@ -129,7 +129,7 @@ def test_a_slow_query_of_the_machines_is_not_repeated_at_once(monkeypatch: pytes
 
 @pytest.fixture
 def workdir(tmp_path: Path) -> Path:
-    return folder(tmp_path)
+    return spec_folder(tmp_path)
 
 
 class FakeCellMemory:
@@ -163,21 +163,21 @@ class FakeConfigMemory:
         ]
 
 
-def with_predictions(made: Plan, *gib: float) -> Plan:
+def with_predictions(planned: Plan, *gib: float) -> Plan:
     """The plan, with so many GiB predicted for each of its cells."""
     cells = tuple(
-        replace(cell, predicted=FakeCellMemory(amount, made))  # type: ignore[arg-type]
-        for cell, amount in zip(made.cells, gib, strict=True)
+        replace(cell, predicted=FakeCellMemory(amount, planned))  # type: ignore[arg-type]
+        for cell, amount in zip(planned.cells, gib, strict=True)
     )
-    return replace(made, cells=cells)
+    return replace(planned, cells=cells)
 
 
 GPU_OF_24 = (Machine("a", 8, 2, gpu_bytes=24 * GIB),)
 
 
-def taken(made: Plan, machines: tuple[Machine, ...], at_once: int = 4) -> list[Size]:
-    sizes = Sizes.for_plan(made, machines, at_once)
-    return [sizes.for_trial(cell, cell.first()) for cell in made.cells]
+def taken(planned: Plan, machines: tuple[Machine, ...], at_once: int = 4) -> list[Size]:
+    sizes = Sizes.for_plan(planned, machines, at_once)
+    return [sizes.for_trial(cell, cell.first()) for cell in planned.cells]
 
 
 @pytest.mark.parametrize(
@@ -195,14 +195,14 @@ def taken(made: Plan, machines: tuple[Machine, ...], at_once: int = 4) -> list[S
 def test_a_trial_gets_the_smallest_share_of_a_gpu_that_it_fits_in(
     workdir: Path, gib: float, share: float
 ) -> None:
-    made = with_predictions(plan(workdir, SPEC, ("resources.gpus=auto",)), 20, gib)
-    assert taken(made, GPU_OF_24)[1] == Size(1, 1, share)
+    planned = with_predictions(plan(workdir, SPEC, ("resources.gpus=auto",)), 20, gib)
+    assert taken(planned, GPU_OF_24)[1] == Size(1, 1, share)
 
 
 def test_a_trial_too_large_for_a_gpu_is_shared_by_workers_if_the_spec_allows_it(workdir: Path) -> None:
     sets = ("resources.gpus=auto", "resources.workers=auto", "train.batch_size=8")
-    made = with_predictions(plan(workdir, SPEC, sets), 60, 7)
-    assert taken(made, GPU_OF_24) == [Size(4, 1, 1), Size(1, 1, 1 / 3)]
+    planned = with_predictions(plan(workdir, SPEC, sets), 60, 7)
+    assert taken(planned, GPU_OF_24) == [Size(4, 1, 1), Size(1, 1, 1 / 3)]
     alone = with_predictions(plan(workdir, SPEC, ("resources.gpus=auto",)), 60, 7)
     over = Sizes.for_plan(alone, GPU_OF_24).excess(alone.cells[0], alone.cells[0].first())
     assert over is not None
@@ -213,10 +213,10 @@ def test_a_trial_too_large_for_a_gpu_is_shared_by_workers_if_the_spec_allows_it(
 
 def test_an_entry_may_set_the_resources_of_its_trials(workdir: Path) -> None:
     text = SPEC.replace("{kind: full}", "{kind: full, resources: {gpus: 1, workers: 2}}")
-    made = plan(workdir, text, ("resources.gpus=0.5", "train.batch_size=4"))
-    assert not made.errors
-    assert taken(made, ()) == [Size(2, 1, 1), Size(1, 1, 0.5)]
-    assert {cell.resources.concurrent for cell in made.cells} == {None}
+    planned = plan(workdir, text, ("resources.gpus=0.5", "train.batch_size=4"))
+    assert not planned.errors
+    assert taken(planned, ()) == [Size(2, 1, 1), Size(1, 1, 0.5)]
+    assert {cell.resources.concurrent for cell in planned.cells} == {None}
 
 
 def test_an_entrys_resources_change_no_trial(workdir: Path) -> None:
@@ -267,11 +267,11 @@ def test_workers_must_share_an_entrys_rows_evenly(workdir: Path) -> None:
 
 
 def test_main_memory_is_reserved_alike_where_there_is_enough(workdir: Path) -> None:
-    made = with_predictions(plan(workdir), 4, 1)
+    planned = with_predictions(plan(workdir), 4, 1)
     roomy, tight = (Machine("a", 4, memory=32 * GIB),), (Machine("a", 4, memory=16 * GIB),)
-    assert taken(made, roomy) == [Size(1, 1, memory=6 * GIB)] * 2
-    assert taken(made, tight) == [Size(1, 1, memory=6 * GIB), Size(1, 1, memory=3 * GIB)]
-    assert taken(made, tight, at_once=2) == [Size(1, 1, memory=6 * GIB)] * 2
+    assert taken(planned, roomy) == [Size(1, 1, memory=6 * GIB)] * 2
+    assert taken(planned, tight) == [Size(1, 1, memory=6 * GIB), Size(1, 1, memory=3 * GIB)]
+    assert taken(planned, tight, at_once=2) == [Size(1, 1, memory=6 * GIB)] * 2
 
 
 # Who goes first
@@ -284,11 +284,11 @@ class Room:
         self.machines = list(machines)
 
 
-def admitted(made: Plan, run: Path, room: Room, most: int = 64) -> CellSearch:
+def admitted(planned: Plan, run: Path, room: Room, most: int = 64) -> CellSearch:
     run.mkdir(exist_ok=True)
-    sizes = Sizes.for_plan(made, room.machines, most)
+    sizes = Sizes.for_plan(planned, room.machines, most)
     # Each look at the cluster sees what a test has changed.
-    return search_of(made, run, sizes, Admission(lambda: room.machines, most, refresh_seconds=0))
+    return search_of(planned, run, sizes, Admission(lambda: room.machines, most, refresh_seconds=0))
 
 
 def finish(tune: Tune, run: Path, trial_id: str) -> None:
@@ -329,8 +329,8 @@ def test_small_trials_overtake_a_large_one_without_capacity_but_not_forever(
     workdir: Path, tmp_path: Path
 ) -> None:
     run, room = tmp_path / "run", Room(Machine("a", 8, 2))
-    made = plan(workdir, OWN, ("resources.gpus=0.5",))
-    tune = Tune(admitted(made, run, room))
+    planned = plan(workdir, OWN, ("resources.gpus=0.5",))
+    tune = Tune(admitted(planned, run, room))
     running = [tune.next() for _ in range(4)]
     assert [config["cell"] for config in running if config] == [
         "sft-base",

@@ -18,7 +18,7 @@ from openai import OpenAI, OpenAIError
 from reports.analysis.best_trials import recommended_trials
 from sweeps.runs.resolve import resolve
 from tests.helpers.clusters import Cluster, Machine, free_port
-from tests.helpers.faults import held
+from tests.helpers.faults import resources_in_use
 from tests.helpers.small_runs import make_run
 from tests.helpers.sweeps import Command, Home
 from trainables.inference.generator import prompt_tokens, stream_answer
@@ -102,7 +102,7 @@ def test_replicas_that_do_not_fit_yet_are_waited_for_and_an_interrupt_leaves_not
     command.signal(signal.SIGTERM)
     assert command.process.returncode == 130
     assert "Traceback" not in command.stderr
-    assert held(served.cluster)["busy"] == {}
+    assert resources_in_use(served.cluster)["busy"] == {}
 
 
 def test_the_server_of_a_killed_command_is_shut_down_only_with_replace(served: Served) -> None:
@@ -120,7 +120,7 @@ def test_the_server_of_a_killed_command_is_shut_down_only_with_replace(served: S
         assert second.process.returncode == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{served.port}/health")
-    assert held(served.cluster)["busy"] == {}
+    assert resources_in_use(served.cluster)["busy"] == {}
 
 
 def test_replicas_on_two_nodes_answer_as_the_model_does_and_survive_the_loss_of_one(
@@ -138,6 +138,6 @@ def test_replicas_on_two_nodes_answer_as_the_model_does_and_survive_the_loss_of_
         command.signal(signal.SIGTERM)
         assert command.process.returncode == 0
     until = time.monotonic() + 60  # the lost node is counted until its health was asked for often enough
-    while (left := held(served.cluster))["busy"]:
+    while (left := resources_in_use(served.cluster))["busy"]:
         assert time.monotonic() < until, left
         time.sleep(2)

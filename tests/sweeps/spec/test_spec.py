@@ -11,14 +11,14 @@ import pytest
 from sweeps.spec import key_path, source
 from sweeps.spec.problems import SpecError
 from sweeps.spec.spec import ResourcesConfig, SearchConfig, read, shipped_specs
-from tests.helpers.specs import ONE, SPEC, folder, plan, problems
+from tests.helpers.specs import ONE, SPEC, plan, problems, spec_folder
 from trainables.system.suggestions import nearest
 
 
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    return folder(tmp_path)
+    return spec_folder(tmp_path)
 
 
 def written(path: Path, text: str) -> source.Source:
@@ -154,19 +154,19 @@ def test_an_override_changes_its_leaf_and_is_recorded(workdir: Path) -> None:
         "question=off",
         "methods[0].train.weight_decay=0.1",
     )
-    made = plan(workdir, SPEC, sets)
-    assert made.spec.overrides == sets
-    assert made.problems == ()
-    assert made.cell("sft-lora").config({}).method.rank == 16  # type: ignore[union-attr]
-    assert made.cell("sft-lora").config({}).train.learning_rate == 1e-4
-    assert made.cell("sft-full").config({}).train.weight_decay == 0.1
-    assert made.spec.question == "off"
+    planned = plan(workdir, SPEC, sets)
+    assert planned.spec.overrides == sets
+    assert planned.problems == ()
+    assert planned.cell("sft-lora").config({}).method.rank == 16  # type: ignore[union-attr]
+    assert planned.cell("sft-lora").config({}).train.learning_rate == 1e-4
+    assert planned.cell("sft-full").config({}).train.weight_decay == 0.1
+    assert planned.spec.question == "off"
 
 
 def test_an_override_can_create_a_section_and_change_a_part_of_a_domain(workdir: Path) -> None:
-    made = plan(workdir, SPEC, ("resources.workers=2", "methods[1].rank.choice[0]=2"))
-    assert made.spec.resources.workers == 2
-    assert made.cell("sft-lora").space["method.rank"].probes() == (2, 8)
+    planned = plan(workdir, SPEC, ("resources.workers=2", "methods[1].rank.choice[0]=2"))
+    assert planned.spec.resources.workers == 2
+    assert planned.cell("sft-lora").space["method.rank"].probes() == (2, 8)
 
 
 def test_a_problem_with_an_override_names_the_override(workdir: Path) -> None:

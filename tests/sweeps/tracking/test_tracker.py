@@ -44,7 +44,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(tmp_path: Path, wandb: str) -> Plan:
-    return specs.plan(specs.folder(tmp_path), specs.SPEC, (f"tracking.wandb={wandb}",))
+    return specs.plan(specs.spec_folder(tmp_path), specs.SPEC, (f"tracking.wandb={wandb}",))
 
 
 # Which mode

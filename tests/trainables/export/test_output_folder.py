@@ -1,4 +1,4 @@
-"""Where an export goes: whole or not there, nothing of others' replaced, mistakes message before any work."""
+"""Where an export goes: complete or not there, no files of others replaced, and mistakes reported before any work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each of several workers is predicted to take, and how many of them it takes for a trial to fit."""
+"""The predicted memory of each of several workers, and how many workers a trial needs to fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweeps.cluster.packing import Machine, Size
 from sweeps.planning.cell import Cell
 from sweeps.planning.memory.cell_memory import CellMemory, ConfigMemory
 from sweeps.search.trial_sizes import Sizes
-from tests.helpers.specs import SPEC, folder, plan
+from tests.helpers.specs import SPEC, plan, spec_folder
 from tests.helpers.trials import make_config
 from tests.trainables.memory.test_prediction import GRID, SMOLLM2, long_rows, worst_error
 from trainables.config.model import ModelConfig
@@ -113,15 +113,15 @@ def test_measuring_processes_do_not_wait_for_one_that_is_gone_and_are_started_ag
 
 @pytest.fixture
 def workdir(tmp_path: Path) -> Path:
-    return folder(tmp_path)
+    return spec_folder(tmp_path)
 
 
 def large(workdir: Path, *sets: str) -> Cell:
     """A cell of full fine-tuning, as if its model had 8B parameters and its rows 512 tokens."""
     sets = ("resources.workers=auto", "resources.gpus=1", "train.batch_size=8", *sets)
-    made = plan(workdir, SPEC, sets)
-    assert not made.errors
-    cell = made.cells[0]
+    planned = plan(workdir, SPEC, sets)
+    assert not planned.errors
+    cell = planned.cells[0]
     case = ConfigMemory(cell.first(), decoder_shape.from_config(LLAMA_8B), 512, 1, "cuda")
     return replace(cell, predicted=CellMemory(case, case, 512))
 

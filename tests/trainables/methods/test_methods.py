@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from tests.helpers.tiny_model import HIDDEN, LAYERS, make_model
-from tests.helpers.trials import METHODS, At, make_config, make_policy, run, write_rows
+from tests.helpers.trials import METHODS, ScriptedControl, make_config, make_policy, run, write_rows
 from trainables.methods import LoRA
 from trainables.methods.base import FineTuning
 from trainables.models.locate import read_architecture
@@ -663,5 +663,5 @@ def test_a_four_bit_trial_trains_the_same_whether_it_is_evaluated_on_the_way_or_
     plain = make_config(wide_model, rows, "qlora-4bit", steps=4)
     evaluated = make_config(wide_model, rows, "qlora-4bit", steps=4, eval_steps=1)
     run(plain, tmp_path)
-    run(evaluated, tmp_path, control=At())
+    run(evaluated, tmp_path, control=ScriptedControl())
     assert curve(evaluated, tmp_path, "grad_norm") == curve(plain, tmp_path, "grad_norm")

@@ -1,4 +1,4 @@
-"""The models with names of their own: base told from instruct, and numbers that add up to what is published."""
+"""The models with names of their own: base or instruct, and numbers that add up to what is published."""
 
 from __future__ import annotations
 

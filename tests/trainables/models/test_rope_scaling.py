@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.helpers.specs import SPEC, folder, plan, problems
+from tests.helpers.specs import SPEC, plan, problems, spec_folder
 from tests.helpers.trials import make_config, run, write_rows
 from trainables.config.model import ModelConfig
 from trainables.config.rope import Rope
@@ -26,7 +26,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    return folder(tmp_path)
+    return spec_folder(tmp_path)
 
 
 def with_rope(config: TrialConfig, rope: Any, **data: Any) -> TrialConfig:
@@ -131,9 +131,9 @@ def with_positions(path: Path, positions: int) -> None:
 
 def test_a_cutoff_beyond_the_known_positions_is_a_warning(workdir: Path) -> None:
     with_positions(workdir, 512)
-    made = plan(workdir, SPEC, ("data.cutoff=1000",))
-    assert made.errors == ()
-    (warning,) = made.warnings
+    planned = plan(workdir, SPEC, ("data.cutoff=1000",))
+    assert planned.errors == ()
+    (warning,) = planned.warnings
     assert (
         "1000 tokens, but the model was trained on 512 positions; scale them (model: {rope: yarn})"
         in warning.what

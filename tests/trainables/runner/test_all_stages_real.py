@@ -12,7 +12,7 @@ import pytest
 
 from sweeps.planning.plan import Plan, make
 from sweeps.spec.spec import read
-from tests.helpers.trials import At, curve, run
+from tests.helpers.trials import ScriptedControl, curve, run
 from trainables.memory.measuring_process import MeasuringProcess
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def test_a_cell_trains_resumes_exactly_and_says_what_memory_it_takes(
     done = run(config, tmp_path / "undisturbed", memory_gauge=measuring)
     assert (done.status, done.steps) == ("done", STEPS)
     assert done.quality == done.metrics[str(done.quality_name)]
-    run(config, tmp_path / "resumed", control=At(interrupt_at=1))
+    run(config, tmp_path / "resumed", control=ScriptedControl(interrupt_at=1))
     again = run(config, tmp_path / "resumed")
     exact = curve(config, tmp_path / "resumed") == curve(config, tmp_path / "undisturbed")
     exact = exact and (again.metrics, again.objective) == (done.metrics, done.objective)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from reports.analysis.row_scores import row_scores
-from tests.helpers.trials import LETTER, METHODS, NEW, At, curve, make_config, run
+from tests.helpers.trials import LETTER, METHODS, NEW, ScriptedControl, curve, make_config, run
 from trainables.data import loading
 from trainables.models.precision import choose_dtypes
 from trainables.quantizers.bnb import keep_cpu_gradients_correct
@@ -63,7 +63,7 @@ def test_every_cell_trains_resumes_exactly_and_saves_what_it_was_scored_as(
     assert [step for step, _ in losses] == [1, 2, 3, 4]
     assert len({loss for _, loss in losses}) > 1
 
-    assert run(config, tmp_path / "resumed", control=At(interrupt_at=2)).status == "interrupted"
+    assert run(config, tmp_path / "resumed", control=ScriptedControl(interrupt_at=2)).status == "interrupted"
     again = run(config, tmp_path / "resumed")
     assert curve(config, tmp_path / "resumed") == losses
     assert (again.quality, again.objective, again.metrics) == (done.quality, done.objective, done.metrics)

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.helpers.paths import ROOT
-from tests.helpers.trials import METHODS, At, curve, encoded, make_config, run, write_rows
+from tests.helpers.trials import METHODS, ScriptedControl, curve, encoded, make_config, run, write_rows
 from trainables.config.train import TrainConfig
 from trainables.data import loading
 from trainables.memory.measurement import is_out_of_memory
@@ -321,7 +321,7 @@ def test_points_are_logged_evaluated_and_saved_when_asked(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
     config = make_config(tiny_model, rows, steps=7, logging_steps=3, eval_steps=2, save_steps=3)
-    control = At()
+    control = ScriptedControl()
     run(config, tmp_path, control=control)
     assert [step for step, _ in curve(config, tmp_path)] == [3, 6]
     assert [step for step, _ in curve(config, tmp_path, "objective")] == [2, 4, 6, 7]
@@ -333,7 +333,7 @@ def test_points_are_logged_evaluated_and_saved_when_asked(
 
 
 def test_the_search_is_told_at_its_rungs_and_at_the_end(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
-    config, control = make_config(tiny_model, rows, steps=5), At()
+    config, control = make_config(tiny_model, rows, steps=5), ScriptedControl()
     record = run(config, tmp_path, control=control, evaluate_at=frozenset({2, 4}))
     assert [step for step, _ in control.reports] == [2, 4, 5]
     assert record.objective == control.reports[-1][1]["objective"]
@@ -542,7 +542,7 @@ def test_a_model_that_is_not_there_is_a_failed_row(rows: Path, tmp_path: Path) -
     assert "There is no model folder" in (record.error or "")
 
 
-class Hungry(At):
+class Hungry(ScriptedControl):
     """Asks for more memory than any machine has when it is reported to."""
 
     def report(self, step: int, values: dict[str, float]) -> Any:
@@ -635,7 +635,7 @@ def test_a_fresh_process_gives_the_same_numbers_and_resumes_to_them(
     run(config, tmp_path / "workdir")
     in_a_fresh_process(config, tmp_path / "there")
     assert fingerprint(config, tmp_path / "there") == fingerprint(config, tmp_path / "workdir")
-    run(config, tmp_path / "resumed", control=At(interrupt_at=3))
+    run(config, tmp_path / "resumed", control=ScriptedControl(interrupt_at=3))
     in_a_fresh_process(config, tmp_path / "resumed")
     assert fingerprint(config, tmp_path / "resumed") == fingerprint(config, tmp_path / "workdir")
 
@@ -649,7 +649,7 @@ def test_an_interrupted_trial_resumes_to_the_same_curve(
 ) -> None:
     config = make_config(tiny_model, rows, method, steps=6, eval_steps=2)
     run(config, tmp_path / "undisturbed")
-    record = run(config, tmp_path, control=At(interrupt_at=3))
+    record = run(config, tmp_path, control=ScriptedControl(interrupt_at=3))
     assert record.status == "interrupted"
     assert record.steps == 3
     assert record.quality is None
@@ -669,7 +669,7 @@ def test_a_trial_that_is_interrupted_twice_still_gets_there(
     config = make_config(tiny_model, rows, DROPOUT["lora"], steps=6)
     run(config, tmp_path / "undisturbed")
     for _ in range(2):
-        assert run(config, tmp_path, control=At(interrupt_at=2)).status == "interrupted"
+        assert run(config, tmp_path, control=ScriptedControl(interrupt_at=2)).status == "interrupted"
     run(config, tmp_path)
     assert fingerprint(config, tmp_path) == fingerprint(config, tmp_path / "undisturbed")
 
@@ -677,7 +677,7 @@ def test_a_trial_that_is_interrupted_twice_still_gets_there(
 def test_loraplus_resumes_with_its_own_learning_rates(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
     config = make_config(tiny_model, rows, {"kind": "lora", "loraplus_ratio": 16}, steps=4)
     run(config, tmp_path / "undisturbed")
-    run(config, tmp_path, control=At(interrupt_at=2))
+    run(config, tmp_path, control=ScriptedControl(interrupt_at=2))
     run(config, tmp_path)
     assert fingerprint(config, tmp_path) == fingerprint(config, tmp_path / "undisturbed")
 
@@ -686,14 +686,14 @@ def test_loraplus_resumes_with_its_own_learning_rates(tiny_model: Path, rows: Pa
 def test_pissa_and_olora_resume(tiny_model: Path, rows: Path, tmp_path: Path, init: str) -> None:
     config = make_config(tiny_model, rows, {"kind": "lora", "init": init}, steps=4)
     run(config, tmp_path / "undisturbed")
-    run(config, tmp_path, control=At(interrupt_at=2))
+    run(config, tmp_path, control=ScriptedControl(interrupt_at=2))
     run(config, tmp_path)
     assert fingerprint(config, tmp_path) == fingerprint(config, tmp_path / "undisturbed")
 
 
 def test_a_checkpoint_without_its_marker_is_not_one(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
     config = make_config(tiny_model, rows, steps=6, save_steps=2)
-    run(config, tmp_path, control=At(interrupt_at=4))
+    run(config, tmp_path, control=ScriptedControl(interrupt_at=4))
     trial = folder(config, tmp_path)
     newest, progress = last_checkpoint(trial)  # type: ignore[misc]
     assert (newest.name, progress.step) == ("checkpoint-4", 4)
@@ -731,14 +731,14 @@ def test_checkpoints_that_only_served_to_resume_are_gone_in_the_end(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
     config = make_config(tiny_model, rows, steps=4)
-    run(config, tmp_path, control=At(interrupt_at=2))
+    run(config, tmp_path, control=ScriptedControl(interrupt_at=2))
     assert [*folder(config, tmp_path).glob("checkpoint-*")]
     run(config, tmp_path)
     assert not [*folder(config, tmp_path).glob("checkpoint-*")]
 
 
 def test_an_interrupt_at_the_last_step_comes_too_late(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
-    record = run(make_config(tiny_model, rows, steps=3), tmp_path, control=At(interrupt_at=3))
+    record = run(make_config(tiny_model, rows, steps=3), tmp_path, control=ScriptedControl(interrupt_at=3))
     assert (record.status, record.steps) == ("done", 3)
     assert record.quality is not None
 
@@ -746,7 +746,7 @@ def test_an_interrupt_at_the_last_step_comes_too_late(tiny_model: Path, rows: Pa
 def test_a_trial_that_is_stopped_at_a_rung_is_scored_where_it_stopped(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
-    config, control = make_config(tiny_model, rows, steps=6), At(step2="stop")
+    config, control = make_config(tiny_model, rows, steps=6), ScriptedControl(step2="stop")
     record = run(config, tmp_path, control=control, evaluate_at=frozenset({2, 4}))
     assert (record.status, record.steps) == ("stopped", 2)
     assert [step for step, _ in control.reports] == [2]
@@ -759,7 +759,7 @@ def test_a_trial_that_is_stopped_at_a_rung_is_scored_where_it_stopped(
 def test_a_trial_that_is_stopped_at_its_last_step_is_done(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
-    record = run(make_config(tiny_model, rows, steps=2), tmp_path, control=At(step2="stop"))
+    record = run(make_config(tiny_model, rows, steps=2), tmp_path, control=ScriptedControl(step2="stop"))
     assert (record.status, record.steps) == ("done", 2)
 
 
@@ -767,7 +767,7 @@ def test_a_trial_that_died_after_it_was_stopped_trains_no_further(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
     config = make_config(tiny_model, rows, steps=6, save_steps=2)
-    stopped = run(config, tmp_path, control=At(step2="stop"), evaluate_at=frozenset({2}))
+    stopped = run(config, tmp_path, control=ScriptedControl(step2="stop"), evaluate_at=frozenset({2}))
     (folder(config, tmp_path) / "record.json").unlink()
     again = run(config, tmp_path)
     assert (again.status, again.steps) == ("stopped", 2)
@@ -778,7 +778,9 @@ def test_a_line_that_a_killed_process_cut_short_does_not_swallow_the_next(tmp_pa
     from trainables.results import read_curve
 
     (tmp_path / "curve.jsonl").write_text('{"step": 1, "name": "train_loss", "value": 3.0}\n{"step": 2, "na')
-    watch = TrialCallback(tmp_path, Progress(), At(), dict, frozenset(), lambda: None, int, autosave=False)
+    watch = TrialCallback(
+        tmp_path, Progress(), ScriptedControl(), dict, frozenset(), lambda: None, int, autosave=False
+    )
     watch.write(2, {"train_loss": 2.0})
     watch.close()
     assert [point["step"] for point in read_curve(tmp_path)] == [1, 2]

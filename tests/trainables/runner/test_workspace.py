@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.trials import At, make_config, write_rows
+from tests.helpers.trials import ScriptedControl, make_config, write_rows
 from trainables.results import Record
 from trainables.runner import uploader, workspace
 from trainables.runner.run import TrialContext, end_trial, run_trial
@@ -104,7 +104,7 @@ def test_a_trial_that_is_interrupted_on_one_node_resumes_on_another_with_the_sam
 ) -> None:
     undisturbed = Store(f"{store.url}-undisturbed")
     carry_out(undisturbed, config)
-    assert carry_out(store, config, At(interrupt_at=3)).status == "interrupted"
+    assert carry_out(store, config, ScriptedControl(interrupt_at=3)).status == "interrupted"
     on("node-2", tmp_path, monkeypatch)
     assert carry_out(store, config, claim="b").status == "done"
     assert losses(store, config) == losses(undisturbed, config)
@@ -295,7 +295,7 @@ def test_checkpoints_that_only_served_to_resume_are_removed_when_the_trial_ends(
     store: Store, tiny_model: Path, tmp_path: Path
 ) -> None:
     config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), steps=4)
-    assert carry_out(store, config, At(interrupt_at=2)).status == "interrupted"
+    assert carry_out(store, config, ScriptedControl(interrupt_at=2)).status == "interrupted"
     trial = f"trials/{config.trial_id()}"
     assert workspace.checkpoints(store.within(trial).list()) == ["checkpoint-2"]
     carry_out(store, config, claim="b")

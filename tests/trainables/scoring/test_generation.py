@@ -1,4 +1,4 @@
-"""Judging answers and giving them: the quick way says what the plain way says, token for token."""
+"""Log-likelihoods and greedy answers: verifying a draft gives what plain decoding gives, token for token."""
 
 from __future__ import annotations
 

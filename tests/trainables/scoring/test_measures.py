@@ -1,4 +1,4 @@
-"""Measures of answers against numbers worked by hand, and how two results are told apart."""
+"""Measures of answers against numbers worked by hand, and whether two results differ significantly."""
 
 from __future__ import annotations
 

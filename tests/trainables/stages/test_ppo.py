@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-from tests.helpers.specs import SPEC, folder, plan
-from tests.helpers.trials import LETTER, METHODS, NEW, At, curve, make_config, make_policy, run
+from tests.helpers.specs import SPEC, plan, spec_folder
+from tests.helpers.trials import LETTER, METHODS, NEW, ScriptedControl, curve, make_config, make_policy, run
 from tests.trainables.stages.test_reward import padded_with_its_end  # noqa: F401
 from trainables.config.trained_model import TrainedModel
 from trainables.data import loading
@@ -121,7 +121,7 @@ def test_an_interrupted_trial_resumes_to_the_same_curve(
     stage = {"kl_target": 0.1, "kl_horizon": 20, "mini_batches": 2, "epochs": 2}
     config = optimizing(tiny_model, method, steps=5, eval_steps=2, stage=stage)
     whole = run(config, tmp_path / "undisturbed")
-    assert run(config, tmp_path, control=At(interrupt_at=3)).status == "interrupted"
+    assert run(config, tmp_path, control=ScriptedControl(interrupt_at=3)).status == "interrupted"
     again = run(config, tmp_path)
     for name in ("train_loss", "grad_norm", "objective", *config.stage.logged_metrics):
         assert len(curve(config, tmp_path, name)) >= 3
@@ -368,7 +368,7 @@ def test_a_right_answer_gets_the_whole_reward(tiny_model: Path) -> None:
 
 
 def test_a_plan_names_what_a_ppo_stage_lacks(tmp_path: Path) -> None:
-    workdir = folder(tmp_path)
+    workdir = spec_folder(tmp_path)
     reported = {
         "{kind: ppo}": "ppo needs a reward",
         "{kind: ppo, reward: none}": "no rule and no folder",

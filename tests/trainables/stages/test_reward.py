@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
-from tests.helpers.specs import ONE, SPEC, folder, plan
-from tests.helpers.trials import METHODS, At, curve, make_config, make_policy, run
+from tests.helpers.specs import ONE, SPEC, plan, spec_folder
+from tests.helpers.trials import METHODS, ScriptedControl, curve, make_config, make_policy, run
 from trainables.data import loading
 from trainables.data.embedded import commands
 from trainables.data.rows import Preference
@@ -346,7 +346,7 @@ def test_an_interrupted_trial_resumes_to_the_same_curve(
 ) -> None:
     config = rewarding(tiny_model, method=method, steps=6, eval_steps=2)
     whole = run(config, tmp_path / "undisturbed")
-    assert run(config, tmp_path, control=At(interrupt_at=3)).status == "interrupted"
+    assert run(config, tmp_path, control=ScriptedControl(interrupt_at=3)).status == "interrupted"
     again = run(config, tmp_path)
     for name in ("train_loss", "grad_norm", "objective", "validation_pair_accuracy"):
         assert curve(config, tmp_path, name) == curve(config, tmp_path / "undisturbed", name)
@@ -373,7 +373,7 @@ def test_a_plan_refuses_rows_without_a_chosen_and_a_rejected_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    workdir, spec = folder(tmp_path), SPEC.replace("kind: sft", "kind: reward")
+    workdir, spec = spec_folder(tmp_path), SPEC.replace("kind: sft", "kind: reward")
     (error,) = plan(workdir, spec).errors
     assert "preferences need a chosen and a rejected answer" in error.what
     rows = [{"prompt": f"say {n}", "chosen": str(n), "rejected": str(-n - 1)} for n in range(60)]

@@ -1,4 +1,4 @@
-"""A run folder that cannot be written to is told apart from a failing trial, waited for, and gives no failed record."""
+"""A run folder that cannot be written to is no failing trial, waited for, and gives no failed record."""
 
 from __future__ import annotations
 

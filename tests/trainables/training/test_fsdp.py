@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.specs import SPEC, folder, plan, problems
+from tests.helpers.specs import SPEC, plan, problems, spec_folder
 from tests.helpers.trials import curve, make_config, run
 from tests.helpers.worker_groups import SMALL, job, train_together, worker_config
 from tests.trainables.training.test_worker_groups import trains_as_one_does
@@ -202,8 +202,8 @@ def test_what_cannot_be_sharded_is_refused_with_the_reason(
 def test_what_cannot_be_sharded_is_refused_with_its_place_in_the_spec(tmp_path: Path) -> None:
     sets = ("train.sharding=fsdp", "train.optimizer=adamw_8bit")
     for workers in ("2", "auto"):
-        made = plan(folder(tmp_path / workers), sets=(*sets, f"resources.workers={workers}"))
-        (error,) = {str(problem).partition(": ")[2] for problem in made.errors}
+        planned = plan(spec_folder(tmp_path / workers), sets=(*sets, f"resources.workers={workers}"))
+        (error,) = {str(problem).partition(": ")[2] for problem in planned.errors}
         assert error == "the state of adamw_8bit can't be sharded; use adamw or sgd, or leave sharding out"
     text = SPEC.replace("train: {", "train: {sharding: fsdp, ").replace("{kind: lora", "{kind: qlora")
     message = problems(tmp_path / "2", text, "resources.workers=2")
@@ -211,8 +211,8 @@ def test_what_cannot_be_sharded_is_refused_with_its_place_in_the_spec(tmp_path: 
 
 
 def test_sharding_with_one_worker_is_a_warning(tmp_path: Path) -> None:
-    made = plan(folder(tmp_path), sets=("train.sharding=fsdp",))
-    assert made.errors == ()
-    assert any("no other to shard weights with" in problem.what for problem in made.problems)
+    planned = plan(spec_folder(tmp_path), sets=("train.sharding=fsdp",))
+    assert planned.errors == ()
+    assert any("no other to shard weights with" in problem.what for problem in planned.problems)
     both = plan(tmp_path, sets=("train.sharding=fsdp", "resources.workers=2"))
     assert not any("shard" in problem.what for problem in both.problems)
