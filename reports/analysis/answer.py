@@ -158,7 +158,7 @@ def _memory_rank(group: Group, row: Row) -> str:
     if row.peak == min(peaks):
         return f", and no other cell needs less memory: it has {peak}, {share}"
     if row.peak == max(peaks):
-        return f", but no other cell needs more memory: it has {peak}"
+        return f", but it also needs the most memory: {units.gib(row.peak)} at the peak"
     return f", with {peak}, {share}"
 
 

@@ -47,8 +47,8 @@ def test_a_best_that_nothing_ties_with_is_recommended_with_what_is_cheaper(tmp_p
     lora = record("bbb", "lora", quality=0.7, **mib(1024, **BIG))
     freeze = record("ccc", "freeze", quality=0.4, **mib(1536, **BIG))
     assert answer_of(tmp_path, full, lora, freeze).sentences == (
-        "Use full: its exact match of 90.0 % is the best, but no other cell needs more memory: it has a "
-        "peak memory of 2.00 GiB.",
+        "Use full: its exact match of 90.0 % is the best, but it also needs the most memory: 2.00 GiB "
+        "at the peak.",
         "If memory is short: lora gives 70.0 % at 50 % of that memory.",
     )
 
