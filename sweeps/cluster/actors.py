@@ -97,7 +97,7 @@ class Hub:
     async def give(self, job: dict[str, Any]) -> None:
         """Takes the slot's next job, in place of the last one."""
         async with self._changed:
-            self._state, self._answers = JobState({**job, "given_at": time.time()}), {}
+            self._state, self._answers = JobState({**job, "handed_over_at": time.time()}), {}
             self._changed.notify_all()
 
     async def close(self) -> None:
@@ -118,9 +118,11 @@ class Hub:
 
         Every worker of the group calls this. The first worker's call counts as an attempt; the others wait for it, and
         get what it got. ``oom_kills``: how many processes its node has killed because memory ran out. ``where``: the
-        calling worker's node and process. The job comes with ``attempt``, counted from 1 again whenever the job has
-        made progress, ``starved``, the attempts that ended because memory ran out, and ``failed``, the record that one
-        failed worker left (see :class:`JobState`).
+        calling worker's node and process.
+
+        The job comes with three more keys (see :class:`JobState`): ``attempt``, counted from 1 again whenever the job
+        has made progress; ``out_of_memory_kills``, the attempts that ended because memory ran out; and ``failed``, the
+        record of a worker that failed alone.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._is_due(done_id, rank, group))

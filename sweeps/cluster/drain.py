@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sweeps.cluster.cloud_notices import Notices, clouds
 
-LOOK_SECONDS = 5.0  # between questions to the clouds
+POLL_SECONDS = 5.0  # between questions to the clouds
 RETRY_SECONDS = 1.0  # between attempts to reach the head
 PROC = Path("/proc")
 NOTICE_SECONDS = 30.0  # between the SIGTERM of a system that shuts down and its end
@@ -85,7 +85,7 @@ def _end_log_monitor(session: str) -> None:
 def _wait_for_ending(nodes: set[Raylet], notices: Notices, seconds: float) -> tuple[float, str] | None:
     """When this machine will be taken down, in seconds since 1970, and why; ``None`` when its nodes ended before."""
     while nodes & raylets():
-        if signal.sigtimedwait({signal.SIGTERM}, LOOK_SECONDS):
+        if signal.sigtimedwait({signal.SIGTERM}, POLL_SECONDS):
             return time.time() + seconds, "the machine shuts down"
         if (ending := notices.ending()) is not None:
             return ending, "the cloud takes the machine back"

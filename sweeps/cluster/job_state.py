@@ -69,7 +69,7 @@ class JobState:
         """The job as a worker receives it."""
         history = {
             "attempt": self.attempts,
-            "starved": self.out_of_memory_kills,
+            "out_of_memory_kills": self.out_of_memory_kills,
             "failed": self.failed_record,
         }
         return {**self.job, **history}

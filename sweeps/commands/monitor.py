@@ -48,9 +48,9 @@ def logs(
     from sweeps.runs import status as run_status
 
     with users_errors(ValueError, OSError):
-        where = location.existing_run(run)
-        with where.local_copy(location.is_status_file) as run_folder:
-            for line in run_status.log_lines(run_folder, trial, where.display_name):
+        run_location = location.existing_run(run)
+        with run_location.local_copy(location.is_status_file) as run_folder:
+            for line in run_status.log_lines(run_folder, trial, run_location.display_name):
                 typer.echo(line)
 
 
@@ -65,15 +65,15 @@ def stop(
     from sweeps.runs import status as run_status
 
     with users_errors(ValueError, OSError):
-        place = location.existing_run(run)
-        state = place.state()
+        run_location = location.existing_run(run)
+        state = run_location.state()
         if state.holder is None:
             raise ValueError(f"{run}: no process runs it; it is {state.activity}")
-        place.request_stop()
+        run_location.request_stop()
         deadline = time.monotonic() + wait
-        while (holder := place.holder()) and time.monotonic() < deadline:
+        while (holder := run_location.holder()) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         if holder:
             typer.echo(f"asked to stop, but still running after {wait:g} s: {holder}", err=True)
             raise typer.Exit(FAILED)
-        typer.echo(f"stopped; {run_status.remaining_text(place.state())}")
+        typer.echo(f"stopped; {run_status.remaining_text(run_location.state())}")

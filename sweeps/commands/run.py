@@ -117,15 +117,17 @@ class Sweep:
         from sweeps.runs.earlier_results import EarlierResults
         from sweeps.tracking.tracker import Tracker
 
-        place = location.new_run(options.output, spec.name)
+        run_location = location.new_run(options.output, spec.name)
         # A resumed run keeps the earlier trials that it began with, even if another one is the best by now.
         earlier = (
-            EarlierResults(best_trials, place.settled) if options.resume else EarlierResults(best_trials)
+            EarlierResults(best_trials, run_location.settled)
+            if options.resume
+            else EarlierResults(best_trials)
         )
         plan = make_plan(spec, earlier, fetch=True, local=options.address is None)
         refuse_errors(plan)
-        absolute = replace(options, output=place.output)
-        return cls(plan, place, absolute, Tracker(plan, place.folder))
+        absolute = replace(options, output=run_location.output)
+        return cls(plan, run_location, absolute, Tracker(plan, run_location.folder))
 
     def refuse_unrunnable(self, detach: bool) -> None:
         """Raises ``SpecError`` where this machine, the cluster or the output can't carry the sweep.

@@ -44,7 +44,7 @@ def run_one_trial(
         for cell in map(plan.cell, dependency_chain(name, lambda cell: plan.cell(cell).depends_on)):
             ready = replace(cell, tree=with_trained_trials(cell.tree, run, trials.__getitem__))
             config = base_config(ready) if untrained and cell.name == name else ready.suggested()
-            context = TrialContext(run, given_at=time.time())
+            context = TrialContext(run, handed_over_at=time.time())
             trials[cell.name] = config.trial_id()
             previous = results.read_record(context.folder(config))
             if cell.name != name and previous is not None and previous.status == "done":

@@ -28,7 +28,7 @@ DEAD_SECONDS = 60.0
 SETTLE_SECONDS = (
     2.0  # after a dead lease was taken over: of two processes that did so at once, the later has it
 )
-LOOK_SECONDS = 1.0  # between reads of a lease that may be dead
+POLL_SECONDS = 1.0  # between reads of a lease that may be dead
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _is_free(store: Store, lease: Lease, patient: bool) -> bool:
         return False
     began = time.monotonic()
     while time.monotonic() < began + (1.5 * RENEW_SECONDS if lease.stale() else DEAD_SECONDS):
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
         now = read_lease(store)
         if now is None or now != lease:
             return now is None

@@ -33,10 +33,10 @@ from trainables.storage import files
 from trainables.storage.url_store import Entry, Store
 from trainables.system.background import Throttle, call_periodically
 
-LOOK_SECONDS = 2.0  # between synchronizations of folder and URL
+SYNC_SECONDS = 2.0  # between synchronizations of folder and URL
 CURVES_SECONDS = 5.0  # between pulls of the curves of trials in training
 WANDB_SECONDS = 60.0  # between pushes of W&B's offline runs
-SAY_SECONDS = 60.0  # between messages about a store that fails
+MESSAGE_SECONDS = 60.0  # between messages about a store that fails
 LAST_SECONDS = 20.0  # for a failing store to take what is left, once the sweep was interrupted or gave up
 
 
@@ -66,8 +66,8 @@ class RunMirror(Protocol):
         ``lost``: the record, as JSON, of a trial whose node could not write it to the run.
         """
 
-    def report_outages(self, say: Callable[[str], None]) -> None:
-        """Has ``say`` called with messages about a store that fails."""
+    def report_outages(self, log: Callable[[str], None]) -> None:
+        """Has ``log`` called with messages about a store that fails."""
 
     def hurry(self) -> None:
         """Waits only briefly for a store that fails, from now on."""
@@ -94,7 +94,7 @@ class NoMirror:
     def end(self, trial_id: str, lost: str | None = None) -> bool:
         return True
 
-    def report_outages(self, say: Callable[[str], None]) -> None:
+    def report_outages(self, log: Callable[[str], None]) -> None:
         pass
 
     def hurry(self) -> None:
@@ -111,8 +111,8 @@ class Mirror:
         self.store, self.folder = store, folder
         self._closed = False
         self._failure: OSError | None = None
-        self._say: Callable[[str], None] = lambda text: None
-        store.report_failures_to(Throttle(SAY_SECONDS).limit(lambda text: self._say(text)))
+        self._log_message: Callable[[str], None] = lambda text: None
+        store.report_failures_to(Throttle(MESSAGE_SECONDS).limit(lambda text: self._log_message(text)))
         self._known: dict[str, tuple[int, int]] = {}  # size and time of files that are the same at the URL
         self._training: set[str] = set()
         self._pushing = threading.Lock()  # the driver's thread and the one that synchronizes both push
@@ -126,8 +126,8 @@ class Mirror:
         """Another driver has the run now: nothing is pushed any more."""
         self._closed = True
 
-    def report_outages(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def report_outages(self, log: Callable[[str], None]) -> None:
+        self._log_message = log
 
     def fetch(self) -> None:
         """Makes the folder what is at the URL, except for models and checkpoints."""
@@ -217,7 +217,7 @@ class Mirror:
     def following(self) -> Iterator[None]:
         """Keeps folder and URL alike until the block has ended. Raises ``StorageError`` if the last push fails."""
         try:
-            with call_periodically(self._synchronize_if_possible, LOOK_SECONDS):
+            with call_periodically(self._synchronize_if_possible, SYNC_SECONDS):
                 try:
                     yield
                 finally:

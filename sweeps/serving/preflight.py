@@ -9,10 +9,10 @@ from sweeps.cluster.session import Node, head, nodes
 from sweeps.serving.options import APP_NAME, ServeError, ServeOptions
 
 
-def prepare_cluster(ray: Any, options: ServeOptions, say: Callable[[str], None]) -> None:
+def prepare_cluster(ray: Any, options: ServeOptions, log: Callable[[str], None]) -> None:
     """Shuts down what Paretune serves on the cluster already, if that may be replaced.
 
-    ``say`` is called with a message if not all replicas fit yet: a cluster may grow. Raises :class:`ServeError` if
+    ``log`` is called with a message if not all replicas fit yet: a cluster may grow. Raises :class:`ServeError` if
     something else is served, if the port is in use, or if the replicas don't fit on this machine alone.
     """
     _check_not_serving(options)
@@ -30,7 +30,7 @@ def prepare_cluster(ray: Any, options: ServeOptions, say: Callable[[str], None])
     message = f"{count} of {options.replicas} replicas fit, each of which needs {needs}: {has}"
     if options.address is None:
         raise ServeError(message)
-    say(f"{message}. Waiting for more nodes; Ctrl-C stops waiting")
+    log(f"{message}. Waiting for more nodes; Ctrl-C stops waiting")
 
 
 def _check_not_serving(options: ServeOptions) -> None:

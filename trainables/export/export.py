@@ -34,15 +34,15 @@ from trainables.trial import starting_weights
 
 SLACK_BYTES = 2**26  # for tokenizer, configs, card
 
-Say = Callable[[str], None]  # reports progress
+Log = Callable[[str], None]  # reports progress
 
 
 def export(
-    result: Result, out: Path, options: ExportOptions, say: Say, interval: model_card.ShareInterval
+    result: Result, out: Path, options: ExportOptions, log: Log, interval: model_card.ShareInterval
 ) -> Exported:
     """Writes a result to the folder ``out``, completely or not at all.
 
-    ``say`` is called with each step; ``interval`` is for the scores of the model card. Raises ``ModelError`` for a
+    ``log`` is called with each step; ``interval`` is for the scores of the model card. Raises ``ModelError`` for a
     mistake of the user, before anything is written, and ``ExportFailed`` if what was written is not what it should be.
     """
     check_options(result, options)
@@ -51,7 +51,7 @@ def export(
     needed = _needed_bytes(result, options)
     with output_folder.new_output_folder(out, options.force, needed, sources) as folder:
         write = _export_adapter if options.adapter else _export_whole_model
-        exported = write(result, options, folder, say)
+        exported = write(result, options, folder, log)
         exported = replace(exported, bytes=files.folder_bytes(folder))
         model_card.render(result, exported, interval).save(folder / model_card.NAME)
         for file in folder.iterdir():
@@ -88,7 +88,7 @@ def _needed_bytes(result: Result, options: ExportOptions) -> int:
     return int(count * (element_bytes + gguf_bytes)) + SLACK_BYTES
 
 
-def _export_adapter(result: Result, options: ExportOptions, folder: Path, say: Say) -> Exported:
+def _export_adapter(result: Result, options: ExportOptions, folder: Path, log: Log) -> Exported:
     assert result.trained_folder is not None
     starting_weights.require_safetensors(result.trained_folder)
     weights = "adapter_model.safetensors"
@@ -104,21 +104,21 @@ def _export_adapter(result: Result, options: ExportOptions, folder: Path, say: S
     return Exported(folder, 0, None, notes=tuple(notes))
 
 
-def _export_whole_model(result: Result, options: ExportOptions, folder: Path, say: Say) -> Exported:
+def _export_whole_model(result: Result, options: ExportOptions, folder: Path, log: Log) -> Exported:
     dtype = options.dtype or saved_model.native_dtype(result)
-    say(f"{'merging and ' if result.is_adapter else ''}writing {dtype}")
-    check = _write_and_verify(result, dtype, options, folder, say)
+    log(f"{'merging and ' if result.is_adapter else ''}writing {dtype}")
+    check = _write_and_verify(result, dtype, options, folder, log)
     if check is not None and check.failure is not None:
         raise ExportFailed(f"{check.failure}. Nothing was kept; --no-verify would keep it")
     notes = [] if check else ["not checked whether it answers as before the export (--no-verify)"]
     change: merge_effect.ScoreChange | str | None = None
     if merge_effect.changes_base(result):
-        change = merge_effect.measure_change(result, folder, dtype, say) if options.verify else "--no-verify"
+        change = merge_effect.measure_change(result, folder, dtype, log) if options.verify else "--no-verify"
     if isinstance(change, str):
         notes.append(f"the change in score by merging was not measured: {change}")
         change = None
     if options.gguf and options.converter:
-        say(f"converting to GGUF {options.gguf}")
+        log(f"converting to GGUF {options.gguf}")
         gguf.convert(folder, options.converter, options.gguf)
     if options.ollama:
         ollama.write(folder, result_tokenizer(result), saved_model.end_ids(folder))
@@ -126,14 +126,14 @@ def _export_whole_model(result: Result, options: ExportOptions, folder: Path, sa
 
 
 def _write_and_verify(
-    result: Result, dtype: str, options: ExportOptions, folder: Path, say: Say
+    result: Result, dtype: str, options: ExportOptions, folder: Path, log: Log
 ) -> verify.Check | None:
     """Writes the whole model. Returns how its outputs compare with the result's; ``None`` with ``--no-verify``."""
     if not options.verify:
         _merge_and_save(result, dtype, options, folder)
         return None
     prompts = verify.choose_prompts(result, result_tokenizer(result))
-    say(f"comparing the answers to {len(prompts.ids)} {prompts.source}")
+    log(f"comparing the answers to {len(prompts.ids)} {prompts.source}")
     written = _merge_and_save(result, dtype, options, folder, prompts)
     # The same model in the target dtype without merging: how far rounding alone moves its outputs.
     with ModelPool().load(saved_model.unquantized(result, dtype)).active() as policy:

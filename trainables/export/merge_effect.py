@@ -30,7 +30,7 @@ def changes_base(result: Result) -> bool:
     return result.is_adapter and bool(result.config.method and result.config.method.base_form_settings)
 
 
-def measure_change(result: Result, folder: Path, dtype: str, say: Callable[[str], None]) -> ScoreChange | str:
+def measure_change(result: Result, folder: Path, dtype: str, log: Callable[[str], None]) -> ScoreChange | str:
     """Scores the result and the merged model in ``folder``, both with the result's tokenizer.
 
     Returns a sentence about the reason if they can't be scored, such as data that is not on this machine.
@@ -38,7 +38,7 @@ def measure_change(result: Result, folder: Path, dtype: str, say: Callable[[str]
     config = trial_rows.local_config(result)
     try:
         data = trial_rows.load_rows(result)
-        say(f"scoring {len(data.test)} test rows, quantized and merged")
+        log(f"scoring {len(data.test)} test rows, quantized and merged")
         with ModelPool().load(result).active() as policy:
             before = config.stage.score(policy, data, data.test, config.data.cutoff).metrics
             attention = policy.causal.config._attn_implementation

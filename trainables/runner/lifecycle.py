@@ -125,8 +125,8 @@ def _set_optimizer(trainer: Any, config: TrialConfig, policy: Policy) -> None:
 
 
 def _record_setup_time(trial: Trial) -> None:
-    if trial.context.given_at is not None:
-        trial.facts["setup_seconds"] = time.time() - trial.context.given_at
+    if trial.context.handed_over_at is not None:
+        trial.facts["setup_seconds"] = time.time() - trial.context.handed_over_at
 
 
 def _record_progress(trial: Trial, progress: Progress) -> None:

@@ -20,13 +20,13 @@ from trainables.trial.config import TrialConfig
 class TrialContext:
     """Where a trial runs: its run folder, the slot, and the number of workers.
 
-    ``given_at`` is when the slot was given the trial, in seconds since 1970.
+    ``handed_over_at`` is when the slot was given the trial, in seconds since 1970.
     """
 
     run: Path
     slot: str | None = None
     slot_trial: int | None = None
-    given_at: float | None = None
+    handed_over_at: float | None = None
     workers: int = 1
 
     def folder(self, config: TrialConfig) -> Path:

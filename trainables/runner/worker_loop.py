@@ -127,7 +127,7 @@ class WorkerLoop:
 
     def serve_job(self, job: dict[str, Any]) -> None:
         """Runs one job in its workspace, delivers what the trial left, and reports its record to the hub."""
-        claim = f"{self.group} {job['given_at']}"
+        claim = f"{self.group} {job['handed_over_at']}"
         workspace = workspace_for(job["run"], job["trial_id"], claim, self.rank == 0, self.hub.alive.remote)
         record = self.run_job(job, workspace)
         delivery_error = workspace.deliver(record)
@@ -141,13 +141,15 @@ class WorkerLoop:
     def run_job(self, job: dict[str, Any], workspace: Workspace) -> Record:
         """The record of a job's trial, run or resumed, or of what ended its workers before."""
         config = TrialConfig.model_validate(job["config"])
-        context = TrialContext(workspace.run, job["slot"], job["slot_trial"], job["given_at"], self.workers)
+        context = TrialContext(
+            workspace.run, job["slot"], job["slot_trial"], job["handed_over_at"], self.workers
+        )
         record = _record_of_earlier_attempts(job, config, context)
         if record is not None:
             return record
         evaluate_at = frozenset(job["evaluate_at"])
         gauge = workspace.memory_gauge(self.measuring, self.workers) if self.measuring is not None else None
-        halved = bool(job["starved"] or job.get("failed"))
+        halved = bool(job["out_of_memory_kills"] or job.get("failed"))
         control = HubControl(self.hub, self.board, job["trial_id"], evaluate_at, self.node)
         while True:
             try:
@@ -216,7 +218,7 @@ def _record_of_earlier_attempts(
     if failed is not None and not would_retry(config, failed, context.workers):
         write_record(context.folder(config), failed)
         return failed
-    if job["starved"] > (1 if config.train.retry_out_of_memory else 0):
+    if job["out_of_memory_kills"] > (1 if config.train.retry_out_of_memory else 0):
         killed = "its worker was killed because the node's memory had run out"
         return end_trial(config, context, "out_of_memory", killed)
     if job["attempt"] > MAX_ATTEMPTS:

@@ -20,7 +20,7 @@ from sweeps.spec.problems import Problem, SpecError
 from trainables.system.background import Throttle
 
 PATIENCE_SECONDS = 60.0  # a worker process may have to start on the head
-LOOK_SECONDS = 2.0  # between questions about the job
+POLL_SECONDS = 2.0  # between questions about the job
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def submitted_job(run: Path, path: Path, address: str) -> Iterator[DetachedDrive
             return answer.value
 
         job = on_head(remote_tasks.submit_job, str(path), str(run / LOG))
-        throttle = Throttle(LOOK_SECONDS, wait_first=True)
+        throttle = Throttle(POLL_SECONDS, wait_first=True)
         yield DetachedDriver(
             f"job {job} of the cluster",
             lambda: on_head(remote_tasks.job_exit_code, job) if throttle.due() else None,

@@ -22,7 +22,7 @@ from sweeps.execution.detached.run_request import RunRequest
 from sweeps.runs.layout import LOG
 from trainables.storage.urls import is_url
 
-LOOK_SECONDS = 0.1  # between checks of whether the driver has begun
+POLL_SECONDS = 0.1  # between checks of whether the driver has begun
 
 
 def start_driver(run: Path, request: RunRequest) -> str:
@@ -49,7 +49,7 @@ def _wait(driver: DetachedDriver, path: Path) -> int | None:
         while _exists(path):
             if (code := driver.exit_code()) is not None:
                 return code
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         driver.stop()
         raise

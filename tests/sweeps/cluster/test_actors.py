@@ -61,7 +61,7 @@ def test_a_job_says_when_it_was_given() -> None:
         again = await hub.next_job(None)
         assert first is not None
         assert again is not None
-        return first["given_at"], again["given_at"]
+        return first["handed_over_at"], again["handed_over_at"]
 
     first, again = play(story())
     assert first == again > 1e9
@@ -279,7 +279,7 @@ def handed(hub: Hub, config: TrialConfig, run: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def starved(config: TrialConfig, run: Path, times: int) -> dict[str, Any]:
+def out_of_memory_kills(config: TrialConfig, run: Path, times: int) -> dict[str, Any]:
     """The job as a worker gets it after so many that were ended for want of memory."""
 
     async def story() -> dict[str, Any] | None:
@@ -297,7 +297,11 @@ def test_a_job_says_whether_memory_ran_out_and_the_next_job_begins_anew(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     config = make_config(tiny_model, "rows.jsonl")
-    assert [starved(config, tmp_path, times)["starved"] for times in (0, 1, 2)] == [0, 1, 2]
+    assert [out_of_memory_kills(config, tmp_path, times)["out_of_memory_kills"] for times in (0, 1, 2)] == [
+        0,
+        1,
+        2,
+    ]
 
     async def story() -> Any:
         hub = Hub()
@@ -306,7 +310,7 @@ def test_a_job_says_whether_memory_ran_out_and_the_next_job_begins_anew(
         await hub.give(job("b"))
         return await hub.next_job("a")
 
-    assert not play(story())["starved"]
+    assert not play(story())["out_of_memory_kills"]
 
 
 @pytest.mark.parametrize(
@@ -321,7 +325,7 @@ def test_memory_ran_out_for_a_job_when_its_node_has_killed_a_process_for_it_mean
         await hub.give(job("a"))
         return [await hub.next_job(None, 0, count) for count in kills][-1]
 
-    assert play(story())["starved"] == expected
+    assert play(story())["out_of_memory_kills"] == expected
 
 
 def failed_alone(config: TrialConfig, run: Path, **facts: Any) -> dict[str, Any]:
@@ -409,7 +413,7 @@ def test_a_trial_whose_worker_was_killed_when_memory_ran_out_did_not_fit(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     config = make_config(tiny_model, "rows.jsonl")
-    record = run_job(starved(config, tmp_path, 1), workers=1)
+    record = run_job(out_of_memory_kills(config, tmp_path, 1), workers=1)
     assert record["status"] == "out_of_memory"
     assert "the node's memory had run out" in record["error"]
     assert read_record(tmp_path / "trials" / config.trial_id()) is not None
@@ -420,9 +424,9 @@ def test_if_the_spec_allows_it_the_trial_is_retried_once_with_half_the_rows(
 ) -> None:
     monkeypatch.setattr(worker_loop, "HubControl", lambda *given: NoControl())
     config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), retry_out_of_memory=True)
-    record = run_job(starved(config, tmp_path, 1), workers=1)
+    record = run_job(out_of_memory_kills(config, tmp_path, 1), workers=1)
     assert (record["status"], record["retried_batch_size"]) == ("done", 2)
-    assert run_job(starved(config, tmp_path, 2), workers=1)["status"] == "out_of_memory"
+    assert run_job(out_of_memory_kills(config, tmp_path, 2), workers=1)["status"] == "out_of_memory"
 
 
 @pytest.mark.parametrize(

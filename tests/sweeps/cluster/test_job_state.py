@@ -12,7 +12,13 @@ def state() -> JobState:
 
 
 def test_a_job_that_was_never_handed_out_has_no_history() -> None:
-    assert state().for_worker() == {"trial_id": "a", "steps": 3, "attempt": 0, "starved": 0, "failed": None}
+    assert state().for_worker() == {
+        "trial_id": "a",
+        "steps": 3,
+        "attempt": 0,
+        "out_of_memory_kills": 0,
+        "failed": None,
+    }
 
 
 def test_the_first_worker_may_always_have_the_job_and_the_others_once_it_has_it() -> None:

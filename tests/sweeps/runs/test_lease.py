@@ -21,7 +21,7 @@ from trainables.storage.url_store import Store
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
-    quick = {"RENEW_SECONDS": 0.05, "DEAD_SECONDS": 0.4, "SETTLE_SECONDS": 0.05, "LOOK_SECONDS": 0.02}
+    quick = {"RENEW_SECONDS": 0.05, "DEAD_SECONDS": 0.4, "SETTLE_SECONDS": 0.05, "POLL_SECONDS": 0.02}
     for name, seconds in quick.items():
         monkeypatch.setattr(lease, name, seconds)
     return Store(f"memory://{secrets.token_hex(4)}/tiny", patience=0.2)

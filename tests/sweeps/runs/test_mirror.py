@@ -104,7 +104,7 @@ def test_another_driver_finds_what_it_needs_to_resume_and_no_old_files(mirror: M
 def test_curves_of_trials_in_training_are_followed(
     mirror: Mirror, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirrors, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(mirrors, "SYNC_SECONDS", 0.01)
     monkeypatch.setattr(mirrors, "CURVES_SECONDS", 0.01)
     store.write("trials/a/curve.jsonl", b"1\n")
     mirror.begin("a")
@@ -119,7 +119,7 @@ def test_a_stop_request_reaches_the_driver_where_it_looks_for_it(
 ) -> None:
     from sweeps.runs import layout, lock
 
-    monkeypatch.setattr(mirrors, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(mirrors, "SYNC_SECONDS", 0.01)
     with mirror.following():
         store.write(layout.STOP, b"")
         wait(lambda: lock.stop_requested(mirror.folder))

@@ -370,7 +370,7 @@ def test_a_record_says_what_was_done_where_and_with_what(
     import time
 
     config = make_config(tiny_model, rows)
-    place = TrialContext(tmp_path, slot="slot-1", slot_trial=3, given_at=time.time() - 5)
+    place = TrialContext(tmp_path, slot="slot-1", slot_trial=3, handed_over_at=time.time() - 5)
     record = run_trial(config, place)
     assert record == read_record(folder(config, tmp_path))
     assert record.status == "done"

@@ -100,7 +100,8 @@ def test_a_worker_resumes_the_trial_from_its_checkpoint_once_it_can_write(
     monkeypatch.setattr(worker_loop.HubControl, "interrupted", lambda self: False)
     job = {
         "trial_id": config.trial_id(), "config": config.model_dump(mode="json"), "run": str(tmp_path / "run"),
-        "slot": "s", "slot_trial": 0, "given_at": None, "attempt": 1, "starved": False, "evaluate_at": [],
+        "slot": "s", "slot_trial": 0, "handed_over_at": None, "attempt": 1, "out_of_memory_kills": False,
+        "evaluate_at": [],
     }  # fmt: skip
     record = run_job(job, Heard(), Heard())
     assert calls == [2, 4, 4, 6]  # it went on from step 2
