@@ -1,4 +1,4 @@
-"""Where a run is: in a folder, or at a URL of which the driver works in a mirror. Commands need not know which.
+"""Where a run is: in a folder, or at a URL that the driver mirrors in a local folder. Commands need not know which.
 
 >>> new_run("runs", "methods").display_name  # doctest: +SKIP
 '/home/ada/runs/methods'
@@ -31,7 +31,7 @@ from trainables.system import provenance
 
 class RunLocation(Protocol):
     """A run by its location. ``folder`` is where its driver works on this machine, ``display_name`` what users call it,
-    ``output`` the folder or URL that the run is in, and ``mirror`` keeps ``folder`` and the run alike.
+    ``output`` the folder or URL that the run is in, and ``mirror`` synchronizes ``folder`` with the run.
     """
 
     @property
@@ -68,7 +68,7 @@ class RunLocation(Protocol):
         """A folder for reading that has at least the run's files of these names."""
 
     def publish_report(self, report: Path, copy: Path) -> str:
-        """Has a report that was written in ``copy`` be where the run is; returns its path or URL."""
+        """Copies a report that was written in ``copy`` to the run; returns its path or URL."""
 
     def display_path(self, path: Path) -> str:
         """The path or URL of a file in the run's folder."""

@@ -37,11 +37,11 @@ SYNC_SECONDS = 2.0  # between synchronizations of folder and URL
 CURVES_SECONDS = 5.0  # between pulls of the curves of trials in training
 WANDB_SECONDS = 60.0  # between pushes of W&B's offline runs
 MESSAGE_SECONDS = 60.0  # between messages about a store that fails
-LAST_SECONDS = 20.0  # for a failing store to take what is left, once the sweep was interrupted or gave up
+LAST_SECONDS = 20.0  # for the last pushes to a failing store, once the sweep was interrupted or gave up
 
 
 class RunMirror(Protocol):
-    """Keeps the driver's run folder and the place of the run alike."""
+    """Keeps the driver's run folder and the run, wherever it is, in the same state."""
 
     @property
     def store(self) -> Store | None:
@@ -49,31 +49,31 @@ class RunMirror(Protocol):
 
     @property
     def failure(self) -> OSError | None:
-        """Why the sweep had to end, if it was for a store that failed too long."""
+        """The error of a store that failed for so long that the sweep had to end; ``None`` otherwise."""
 
     def fetch(self) -> None:
-        """Makes the folder what the run is."""
+        """Updates the folder from the run."""
 
     def restart(self) -> None:
-        """Begins anew with what the run is by now, after the sweep had to end."""
+        """Starts again from the present state of the run, after the sweep had to end."""
 
     def begin(self, trial_id: str) -> bool:
-        """Has a trial that is about to start be in the run; whether it may start."""
+        """Copies a trial that is about to start to the run; returns whether it may start."""
 
     def end(self, trial_id: str, lost: str | None = None) -> bool:
-        """Has the results of a trial that has ended be in the folder; whether they are.
+        """Copies the results of a trial that has ended into the folder; returns whether they are there.
 
         ``lost``: the record, as JSON, of a trial whose node could not write it to the run.
         """
 
     def report_outages(self, log: Callable[[str], None]) -> None:
-        """Has ``log`` called with messages about a store that fails."""
+        """Sends messages about a store that fails to ``log``."""
 
     def hurry(self) -> None:
         """Waits only briefly for a store that fails, from now on."""
 
     def push_all(self) -> None:
-        """Has all that was written to the folder be in the run. Raises ``StorageError``."""
+        """Copies all files of the folder that have changed to the run. Raises ``StorageError``."""
 
 
 class NoMirror:
@@ -123,14 +123,14 @@ class Mirror:
         return self._failure
 
     def close(self) -> None:
-        """Another driver has the run now: nothing is pushed any more."""
+        """Stops pushing for good: another driver holds the run now."""
         self._closed = True
 
     def report_outages(self, log: Callable[[str], None]) -> None:
         self._log_message = log
 
     def fetch(self) -> None:
-        """Makes the folder what is at the URL, except for models and checkpoints."""
+        """Updates the folder from the URL, except for models and checkpoints."""
         for path in self.folder.iterdir():
             if not path.name.startswith(".") and path.name != LOG:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -141,18 +141,18 @@ class Mirror:
         )
 
     def restart(self) -> None:
-        """Begins anew with what is at the URL by now, after the sweep had to end."""
+        """Starts again from the present state at the URL, after the sweep had to end."""
         self._failure = None
         self.push_all()
         self.fetch()
 
     def begin(self, trial_id: str) -> bool:
-        """Pushes a trial that is about to start, for its node and whoever resumes the run; whether it may start."""
+        """Pushes a trial that is about to start, for its node and for a later resume; returns whether it may start."""
         self._training.add(trial_id)
         return self._must(self.push)
 
     def end(self, trial_id: str, lost: str | None = None) -> bool:
-        """Pulls the results of a trial that has ended; whether they are in the folder now.
+        """Pulls the results of a trial that has ended; returns whether they are in the folder now.
 
         ``lost`` is the record, as JSON, of a trial whose node could not write it to the URL.
         """
@@ -163,7 +163,7 @@ class Mirror:
         return self._must(partial(self._pull_results, trial_id))
 
     def _must(self, action: Callable[[], None]) -> bool:
-        """Does what the sweep can't continue without; if that fails, the sweep ends as by Ctrl-C, see ``failure``."""
+        """Runs an operation that the sweep can't continue without: if it fails, the sweep ends as by Ctrl-C (``failure``)."""
         try:
             action()
         except OSError as error:
@@ -215,7 +215,7 @@ class Mirror:
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Keeps folder and URL alike until the block has ended. Raises ``StorageError`` if the last push fails."""
+        """Synchronizes folder and URL until the block has ended. Raises ``StorageError`` if the last push fails."""
         try:
             with call_periodically(self._synchronize_if_possible, SYNC_SECONDS):
                 try:

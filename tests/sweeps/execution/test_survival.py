@@ -97,5 +97,5 @@ def test_nothing_is_held_and_no_process_stays(survivor: Survivor) -> None:
     assert [left for command in survivor.commands for left in command.left()] == []
 
 
-def test_it_is_bit_for_bit_the_run_that_is_made_in_peace(survivor: Survivor) -> None:
+def test_the_run_is_bit_for_bit_that_of_an_undisturbed_sweep(survivor: Survivor) -> None:
     assert_same_results(survivor.run, survivor.peace)

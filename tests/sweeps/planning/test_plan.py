@@ -163,7 +163,7 @@ def test_a_name_holds_as_much_of_a_path_as_is_needed_to_tell_it_apart() -> None:
     assert distinguishing_tags([{"path": "a/model"}, {"path": "b/model"}]) == ["a-model", "b-model"]
 
 
-def test_values_that_read_the_same_are_told_apart_by_a_hash_and_never_by_a_counter() -> None:
+def test_values_that_read_the_same_are_distinguished_by_a_hash_and_never_by_a_counter() -> None:
     first, second = distinguishing_tags([{"path": "a b"}, {"path": "a-b"}])
     assert first != second
     assert distinguishing_tags([{"path": "a-b"}, {"path": "a b"}]) == [second, first]

@@ -97,7 +97,7 @@ def test_without_a_limit_everything_is_started(planned: Plan, tmp_path: Path) ->
     assert not found(tmp_path / "run")
 
 
-def test_the_study_is_told_that_a_config_is_infeasible_and_by_how_much(planned: Plan, tmp_path: Path) -> None:
+def test_the_study_stores_that_a_config_is_infeasible_and_by_how_much(planned: Plan, tmp_path: Path) -> None:
     run = tmp_path / "run"
     looked = search(planned, run, 60 * MIB)
     Tune(looked).all()

@@ -105,7 +105,7 @@ def test_nothing_is_proposed_once_the_sweep_is_left(workdir: Path, run: Path) ->
     assert search.work.any_remaining()
 
 
-def test_the_studies_are_told_what_the_records_say(workdir: Path, run: Path) -> None:
+def test_studies_store_what_the_records_say(workdir: Path, run: Path) -> None:
     planned = plan(workdir)
     tune = Tune(search_of(planned, run))
     ids = [config["trial_id"] for config in tune.all()]
@@ -135,7 +135,7 @@ def test_a_trial_whose_slot_was_lost_is_a_failed_row(workdir: Path, run: Path) -
     assert "slot died" in (record.error or "")
 
 
-def test_the_study_is_not_told_of_an_interrupted_trial_which_comes_first_next_time(
+def test_an_interrupted_trial_stays_unfinished_in_its_study_and_comes_first_next_time(
     workdir: Path, run: Path
 ) -> None:
     planned = plan(workdir)
@@ -153,7 +153,7 @@ def test_the_study_is_not_told_of_an_interrupted_trial_which_comes_first_next_ti
     assert not set(again) & set(ids[:2])
 
 
-def test_a_trial_that_ended_while_the_driver_was_dead_is_told_with_its_intermediate_results(
+def test_a_trial_that_ended_while_the_driver_was_dead_is_stored_with_its_intermediate_results(
     workdir: Path, run: Path
 ) -> None:
     planned = plan(workdir)

@@ -51,7 +51,7 @@ def test_a_trial_and_its_study_are_at_the_url_before_it_starts(search: CellSearc
     assert trial in (store_of(search).read("study-sft-lora.journal") or b"").decode()
 
 
-def test_the_results_of_an_ended_trial_are_pulled_before_its_study_is_told(search: CellSearch) -> None:
+def test_the_results_of_an_ended_trial_are_pulled_before_its_study_stores_them(search: CellSearch) -> None:
     for number in range(2):
         trial = search.suggest(f"tune-{number}")["trial_id"]
     record = record_of(search, trial)

@@ -205,7 +205,7 @@ def test_eight_bit_states_take_a_quarter_and_accumulated_gradients_stay() -> Non
         ({"kind": "lora"}, 0),
     ],
 )
-def test_what_goes_with_quantized_weights_is_told_apart(method: dict[str, Any], each: float) -> None:
+def test_the_constants_of_quantized_weights_are_counted_apart(method: dict[str, Any], each: float) -> None:
     numbers, found = decoder_shape.from_config(SMOLLM2), predict_step(method, Batch(1, 16, 16))
     linear = numbers.layers * numbers.linear_params
     assert found.quantization == int(each * linear)

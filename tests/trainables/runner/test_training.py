@@ -332,7 +332,9 @@ def test_points_are_logged_evaluated_and_saved_when_asked(
     assert all((path / "complete.json").exists() for path in saved)
 
 
-def test_the_search_is_told_at_its_rungs_and_at_the_end(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+def test_results_are_reported_to_the_search_at_its_rungs_and_at_the_end(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
     config, control = make_config(tiny_model, rows, steps=5), ScriptedControl()
     record = run(config, tmp_path, control=control, evaluate_at=frozenset({2, 4}))
     assert [step for step, _ in control.reports] == [2, 4, 5]
@@ -569,7 +571,7 @@ def test_running_out_of_memory_is_a_finding(tiny_model: Path, rows: Path, tmp_pa
         (ValueError("memory"), False),
     ],
 )
-def test_errors_of_memory_are_told_from_others(error: Exception, expected: bool) -> None:
+def test_out_of_memory_errors_are_distinguished_from_others(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
 
 

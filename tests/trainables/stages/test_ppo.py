@@ -350,7 +350,7 @@ def test_a_reward_adapter_is_refused_where_it_fits_nothing(tiny_model: Path, tmp
     assert "holds no model" in what
 
 
-def test_rows_without_a_reference_cant_be_judged_by_a_rule(tiny_model: Path) -> None:
+def test_rows_without_a_reference_cant_be_rewarded_by_a_rule(tiny_model: Path) -> None:
     config = optimizing(tiny_model, stage={"reward": "commands"})
     rows = [Prompt(({"role": "user", "content": "off"},), reference) for reference in (None, "please")]
     for row in rows:
