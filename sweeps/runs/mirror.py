@@ -163,7 +163,7 @@ class Mirror:
         return self._must(partial(self._pull_results, trial_id))
 
     def _must(self, action: Callable[[], None]) -> bool:
-        """Runs an operation that the sweep can't continue without: if it fails, the sweep ends as by Ctrl-C (``failure``)."""
+        """Runs what the sweep can't continue without: if that fails, the sweep ends as by Ctrl-C (``failure``)."""
         try:
             action()
         except OSError as error:

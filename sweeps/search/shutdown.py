@@ -21,5 +21,5 @@ class Shutdown:
         self._requested = True
 
     def withdraw(self) -> None:
-        """Undoes a request whose reason is gone, so that a new driver can go on."""
+        """Undoes a request whose reason no longer holds, so that a new driver can continue."""
         self._requested = False

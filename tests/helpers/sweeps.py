@@ -113,7 +113,7 @@ class Command:
                     found.append(child)
         return found
 
-    def left(self, patience: float = 10.0) -> list[str]:
+    def surviving(self, patience: float = 10.0) -> list[str]:
         """Descendants that are still alive ``patience`` seconds after the process has ended."""
         until = time.monotonic() + patience
         while (alive := self._alive()) and time.monotonic() < until:

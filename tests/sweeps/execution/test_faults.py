@@ -117,7 +117,7 @@ def test_a_process_of_a_node_is_killed(
             p for name in title.split("|") for machine in (one, other, head) for p in machine.named(name)
         ]
         found[0].kill()
-        with timed(f"{title} killed, its trial goes on"):
+        with timed(f"{title} killed, its trial continues"):
             go_on(run, command)
         assert command.wait(500) == 0, command.stderr
         assert resources_in_use(cluster) == {"groups": 0, "nodes": 3, "busy": {}}
@@ -146,7 +146,7 @@ def test_a_node_is_lost(cluster: Cluster, spec: Path, run: Path, peace: Path, ti
         command = cluster.start("run", spec, "--output", run.parent)
         training(run, command)
         having(title, one, other).kill()
-        with timed("a node lost, its trial goes on"):
+        with timed("a node lost, its trial continues"):
             go_on(run, command)
         assert command.wait(500) == 0, command.stderr
         assert resources_in_use(cluster)["groups"] == 0
@@ -163,7 +163,7 @@ def test_the_only_node_is_lost_and_another_comes(
             only.kill()
         time.sleep(5)
         assert command.process.poll() is None
-        with cluster.node(), timed("the only node lost and another there, its trial goes on"):
+        with cluster.node(), timed("the only node lost and another there, its trial continues"):
             go_on(run, command)
             assert command.wait(500) == 0, command.stderr
     assert_same_results(run, peace)
@@ -187,7 +187,7 @@ def test_the_head_is_lost_and_a_new_cluster_resumes_the_run(
                 training(run, again)
             assert again.wait(500) == 0, again.stderr
     assert before.items() <= ended_at(run).items()
-    assert command.left() == []
+    assert command.surviving() == []
     assert_same_results(run, peace)
 
 
@@ -200,10 +200,10 @@ def test_a_worker_that_hangs_is_killed_and_its_trial_resumes(
     (stuck, *_) = training(run, command)
     (worker,) = command.named("ray::RayTrainWorker")
     worker.send_signal(signal.SIGSTOP)  # it does nothing more, and doesn't die either
-    with timed("a worker hangs, its trial goes on"):
+    with timed("a worker hangs, its trial continues"):
         go_on(run, command)
     assert command.wait(300) == 0, command.stderr
-    assert command.left() == []
+    assert command.surviving() == []
     assert "has given no sign of life for " in (run / "sweep.log").read_text()
     assert all_steps(run, stuck)
     assert_same_results(run, peace)
@@ -262,7 +262,7 @@ def test_a_disk_that_stays_full_loses_nothing(
     filled = fill(small_disk)
     time.sleep(10)
     assert command.signal(signal.SIGTERM) < 30  # somebody ends it
-    assert command.left() == []
+    assert command.surviving() == []
     before = ended_at(run)
     filled.unlink()
     again = start(home, "run", spec, "--output", run.parent, "--resume")
@@ -285,7 +285,7 @@ def test_what_was_cut_short_loses_nothing(
 
     (trial, *_) = command.until(two_checkpoints, timeout=400)
     command.signal(signal.SIGKILL)
-    command.left()
+    command.surviving()
     cut = {
         "a checkpoint": max(trial.glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
         / "optimizer.pt",

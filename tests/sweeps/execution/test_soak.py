@@ -64,7 +64,7 @@ def carry_out(folder: Path, spec: Path, disturbed: bool) -> tuple[Path, float, C
             seconds = time.monotonic() - began
             killer.done.set()
             assert code == 0, command.stderr[-3000:]
-            assert command.left() == []
+            assert command.surviving() == []
             assert resources_in_use(cluster)["groups"] == 0
     return run, seconds, killer.killed
 

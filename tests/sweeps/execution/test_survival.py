@@ -94,7 +94,7 @@ def test_killed_trials_resume_from_their_last_checkpoint(survivor: Survivor) -> 
 
 def test_nothing_is_held_and_no_process_stays(survivor: Survivor) -> None:
     assert survivor.held == {"groups": 0, "nodes": 3, "busy": {}}
-    assert [left for command in survivor.commands for left in command.left()] == []
+    assert [left for command in survivor.commands for left in command.surviving()] == []
 
 
 def test_the_run_is_bit_for_bit_that_of_an_undisturbed_sweep(survivor: Survivor) -> None:

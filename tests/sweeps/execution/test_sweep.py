@@ -306,7 +306,7 @@ def test_a_cells_study_is_readable_with_optuna_and_agrees_with_the_records(undis
 
 
 def test_no_process_is_left_once_the_command_has_ended(undisturbed: Sweep) -> None:
-    assert undisturbed.command.left() == []
+    assert undisturbed.command.surviving() == []
     assert len(undisturbed.command.family) > 10  # it was watched
 
 
@@ -424,7 +424,7 @@ def life(new: Any) -> Life:
         refused("held", "--resume")
     training("killed", command, 1)
     seconds = command.signal(signal.SIGKILL)
-    command.left()  # its workers go on until they notice
+    command.surviving()  # its workers go on until they notice
     chapter("killed", command, seconds)
     refused("again")
 
@@ -474,7 +474,7 @@ def test_a_run_that_exists_is_refused_without_resume_which_is_named(life: Life) 
 def test_a_dead_drivers_processes_end_and_its_lock_is_taken_over(life: Life) -> None:
     killed = life.sweep.commands[0]
     assert killed.process.returncode == -signal.SIGKILL
-    assert killed.left() == []
+    assert killed.surviving() == []
     assert life.codes["interrupted"] == 130  # the next one held the folder
 
 
@@ -561,7 +561,7 @@ def test_a_changed_spec_is_refused(life: Life, chapter: str, word: str) -> None:
 
 
 def test_a_life_like_that_leaves_no_process(life: Life) -> None:
-    assert [left for command in life.sweep.commands for left in command.left(patience=2)] == []
+    assert [left for command in life.sweep.commands for left in command.surviving(patience=2)] == []
 
 
 # No peeking

@@ -142,7 +142,7 @@ def test_a_killed_driver_is_followed_by_one_that_has_nothing_but_the_url(remote:
         command = remote.start()
         command.until(lambda: remote.done() >= 2 and remote.training(), timeout=400)
         command.signal(signal.SIGKILL)
-        command.left(20)
+        command.surviving(20)
         before, saved = remote.copy(), remote.training()
         again = remote.start("--resume", home="another")
         assert again.wait(600) == 0, again.stderr

@@ -89,7 +89,7 @@ def test_a_worker_of_a_group_is_killed_and_its_trial_resumes(
     assert len(workers) == 2
     workers[1].kill()
     assert command.wait(400) == 0, command.stderr
-    assert command.left() == []
+    assert command.surviving() == []
     assert all_steps(run, trial)
     assert_same_results(run, peace)
 

@@ -160,7 +160,7 @@ def add_points(folder: Path, *steps: int) -> None:
 
 
 def test_a_run_folder_is_recorded_until_its_end(tmp_path: Path) -> None:
-    """A trial that ends well, one that fails, one that is interrupted and goes on in a second session."""
+    """A trial that ends well, one that fails, one that is interrupted and resumed in a second session."""
     run = tmp_path / "run"
     plan = made(tmp_path, "offline")
     files.write_json(run / "environment.json", {"name": "methods", "plan": {}})

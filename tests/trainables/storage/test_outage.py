@@ -104,7 +104,7 @@ def test_a_worker_resumes_the_trial_from_its_checkpoint_once_it_can_write(
         "evaluate_at": [],
     }  # fmt: skip
     record = run_job(job, Heard(), Heard())
-    assert calls == [2, 4, 4, 6]  # it went on from step 2
+    assert calls == [2, 4, 4, 6]  # it continued from step 2
     assert (record["status"], record["quality"]) == ("done", expected.quality)
     assert curve(config, tmp_path / "run") == curve(config, tmp_path / "peace")
 
