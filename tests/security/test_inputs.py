@@ -138,7 +138,7 @@ def test_ends_and_choices_of_all_cells_are_limited_together(workdir: Path) -> No
 def test_weights_that_would_repeat_rows_without_end_are_refused(workdir: Path) -> None:
     mixed = "train: [rows.jsonl, rows.jsonl], mix: interleave_over, weights: [1, 1.0e-12]"
     (problem, *_) = problems(workdir, SPEC.replace("train: rows.jsonl", mixed))
-    assert "at most 100,000,000" in problem
+    assert "the limit is 100,000,000" in problem
 
 
 # Names and paths
@@ -148,12 +148,12 @@ def test_weights_that_would_repeat_rows_without_end_are_refused(workdir: Path) -
 def test_a_name_that_could_leave_its_folder_is_refused(workdir: Path, name: str) -> None:
     asked = json.dumps(name)
     assert any(
-        "can't name a run's folder" in p
+        "can't be the name of a run folder" in p
         for p in problems(workdir, SPEC.replace("name: tiny", f"name: {asked}"))
     )
     for entry in ("{kind: sft}", "{kind: full}"):
         text = SPEC.replace(entry, entry.replace("}", f", name: {asked}}}"))
-        assert any("can't be part of a file's name" in problem for problem in problems(workdir, text))
+        assert any("can't be part of a file name" in problem for problem in problems(workdir, text))
 
 
 @pytest.mark.parametrize("leaf", ["model.path", "model.from", "data.train", "data.eval", "data.folder"])

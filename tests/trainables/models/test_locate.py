@@ -364,7 +364,7 @@ def test_a_gguf_file_is_converted_once_and_again_when_it_changes(
 ) -> None:
     converted: list[Path] = []
     monkeypatch.setattr(
-        locate, "convert", lambda gguf, into, unsafe: (converted.append(gguf), write_llama(into))
+        locate, "convert_model", lambda gguf, into, unsafe: (converted.append(gguf), write_llama(into))
     )
     file = tmp_path / "mine.gguf"
     file.write_bytes(b"GGUF")

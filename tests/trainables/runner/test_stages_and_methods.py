@@ -70,7 +70,7 @@ def test_every_cell_trains_resumes_exactly_and_saves_what_it_was_scored_as(
 
     by_row = row_scores(gather_run(tmp_path / "undisturbed"), done)
     assert by_row is not None, "the report can give no error of this quality"
-    assert by_row.of(np.ones(len(by_row.asked), int)) == pytest.approx(done.quality, rel=1e-9)
+    assert by_row.quality_of(np.ones(len(by_row.keys), int)) == pytest.approx(done.quality, rel=1e-9)
 
     folder = tmp_path / "undisturbed" / "trials" / config.trial_id() / "model"
     for name, value in scored_again(config, folder).items():
