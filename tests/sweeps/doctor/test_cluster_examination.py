@@ -37,7 +37,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
     """One that trains LoRA on four bits by HQQ, as its line 6 says."""
-    folder = specs.folder(tmp_path / "spec")
+    folder = specs.spec_folder(tmp_path / "spec")
     hqq = "  - {kind: lora, rank: 4, model: {quantization: {hqq: 4}}}\n"
     (folder / "spec.yaml").write_text(specs.SPEC.replace(specs.ONE, hqq))
     return folder / "spec.yaml"

@@ -93,7 +93,7 @@ def test_killed_trials_resume_from_their_last_checkpoint(survivor: Survivor) -> 
 
 
 def test_nothing_is_held_and_no_process_stays(survivor: Survivor) -> None:
-    assert survivor.held == {"groups": 0, "nodes": 3, "busy": {}}
+    assert survivor.resources_in_use == {"groups": 0, "nodes": 3, "busy": {}}
     assert [left for command in survivor.commands for left in command.surviving()] == []
 
 
