@@ -63,6 +63,7 @@ def _choice(tree: dict[str, Any]) -> Domain:
 def _log(tree: dict[str, Any]) -> Domain:
     low, high = _ends("log", tree["log"])
     if not 0 < low < high:
+        # Swapping the ends is suggested only where it would give a valid domain.
         raise DomainError(f"log needs 0 < low < high, got {_got(low, high)}{_swap(0 < high < low)}")
     return Log(float(low), float(high))
 
@@ -86,6 +87,7 @@ def _int(tree: dict[str, Any]) -> Domain:
     step, log = tree.get("step", 1), tree.get("log", False)
     if not isinstance(log, bool):
         raise DomainError(f"log beside int must be true or false, got {format_value(log)}")
+    # A bool is an int in Python: without its own test, `step: true` would pass as 1.
     if not isinstance(step, int) or isinstance(step, bool) or not 0 < step <= high - low:
         raise DomainError(
             f"step needs a whole number above 0 and at most high - low, got {format_value(step)}"

@@ -115,6 +115,7 @@ class Uniform(Domain):
     step: float | None = None
 
     def probes(self) -> tuple[float, float]:
+        # With a step that doesn't divide the width, the largest value that can be drawn is below `high`.
         return self.low, self.clip(self.high)
 
     def size(self) -> int | None:
@@ -128,6 +129,7 @@ class Uniform(Domain):
     def distribution(self) -> BaseDistribution:
         from optuna.distributions import FloatDistribution
 
+        # Optuna warns about a `high` that is no whole number of steps above `low`, and changes it.
         return FloatDistribution(self.low, self.clip(self.high), step=self.step)
 
     def clip(self, value: float) -> float:

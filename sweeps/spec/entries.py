@@ -50,11 +50,14 @@ def read_entries(spec: Spec, part: str) -> tuple[list[Entry], list[Problem]]:
     entries: list[Entry] = []
     problems: list[Problem] = []
     branches: tuple[Branch, ...] = getattr(spec, part)
+    # Counted before any variant is built: a few comparisons in one entry multiply to millions.
     count = sum(variant_count(branch.without(*SECTIONS)) for branch in branches)
     refuse_too_many_cells(spec.source, (part,), count)
     for branch in branches:
         for variant, (settings, _) in enumerate(variants(branch.without(*SECTIONS))):
             assert isinstance(settings, Branch)
+            # The overrides keep their comparisons, which are expanded once they are merged with the spec's
+            # sections.
             entry = Entry((int(branch.origin[-1]), variant), settings, branch.only(*SECTIONS))
             # Without a valid kind nothing else about an entry can be judged.
             problem = _kind_problem(spec.source, part, settings) or _conflict(
@@ -94,7 +97,8 @@ def entry_label(part: str, settings: Branch) -> str:
     cls = ENTRY_CLASSES[part][plain["kind"]]
     options = {key: _possible_values(settings, key) for key in plain}
     first = {key: values[0] for key, values in options.items()}
-    # The config for every value of each setting, the others at their first. Unchecked: values may still be wrong.
+    # The config for every value of each setting, the others at their first. Unchecked: values may still be
+    # wrong.
     configs = [cls.model_construct(**{**first, key: value}) for key in options for value in options[key]]
     fallback = plain.get("name") or plain["kind"]
     labels = {str(getattr(config, "label", fallback)) for config in configs}
@@ -137,6 +141,7 @@ def _conflict(source: Source, part: str, entry: Entry, others: Sequence[Entry]) 
         if repr(other.plain()) == repr(entry.plain()):
             what = f"the same as {first}. Remove one of them, or make them differ"
             return source.problem(entry.settings.origin, what)
+        # Variants of one list entry share its name; their tags tell them apart.
         if entry.name is not None and entry.name == other.name and entry.index != other.index:
             what = f"{first} is named {entry.name} too. Rename one of them"
             return source.problem((*entry.settings.origin, "name"), what)

@@ -6,6 +6,7 @@ import re
 
 KeyPath = tuple[str | int, ...]
 
+# A name with an optional dot before it, or an index in brackets: exactly one of the two groups is set.
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 

@@ -34,6 +34,7 @@ def safe_name(text: str) -> str:
 def join_name(*parts: str) -> str:
     """Joins the parts that aren't empty with dashes. A name that is too long ends in a hash of the whole."""
     name = "-".join(part for part in parts if part)
+    # A dash and 8 hex digits replace the last 9 characters, so the shortened name has exactly MAX_LENGTH.
     return name if len(name) <= MAX_LENGTH else f"{name[: MAX_LENGTH - 9]}-{files.sha256(name)[:8]}"
 
 
@@ -45,6 +46,8 @@ def distinguishing_tags(trees: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     flat = [dict(_leaves(tree)) for tree in trees]
     tags = [""] * len(flat)
+    # The label before the tags already names the kind. `fromkeys` drops repeats and keeps the settings'
+    # order.
     for key in dict.fromkeys(key for leaves in flat for key in leaves if key != ("kind",)):
         if len({_identity(leaves, key) for leaves in flat}) == 1:
             continue

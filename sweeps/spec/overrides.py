@@ -20,6 +20,7 @@ def apply(source: Source, overrides: Sequence[str]) -> Source:
 
     >>> apply(source, ["methods[1].rank=8", "train.steps=2"])  # doctest: +SKIP
     """
+    # A deep copy, because `_set` changes nested mappings and the source that was read has to stay as it is.
     tree, overridden = copy.deepcopy(source.tree), set(source.overridden)
     problems: list[Problem] = []
     for override in overrides:
@@ -59,6 +60,7 @@ def _set(tree: dict[str, Any], path: KeyPath, value: Any) -> None:
         _check_step(node, path, depth)
         if depth == len(path) - 1:
             node[key] = value
+        # An empty section (`search:`) reads as null, and counts as missing.
         elif isinstance(node, dict) and node.get(key) is None:
             _check_creatable(node, path, depth)
             node[key] = {}

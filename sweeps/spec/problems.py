@@ -112,6 +112,7 @@ class SpecError(Exception):
 def unknown_key_message(key: str, allowed: Iterable[str], elsewhere: Mapping[str, str] | None = None) -> str:
     """The message for an unknown key. ``elsewhere`` maps keys to the parts of a spec where they belong."""
     allowed = list(allowed)
+    # A key that is known elsewhere in full says more than one that is merely similar to an allowed key.
     place = LLAMA_FACTORY_KEYS.get(key) or (elsewhere or {}).get(key) or nearest(key, allowed)
     suggestion = f". Did you mean {place}?" if place else ""
     return f"unknown key; allowed: {', '.join(allowed)}{suggestion}"

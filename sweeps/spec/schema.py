@@ -84,6 +84,7 @@ def shared_settings(source: Source, cls: type[Settings], part: str) -> tuple[Set
     node = build_node(source.tree.get(part, {}), (part,))
     if not isinstance(node, Branch):
         return None, [source.problem((part,), f"got {format_value(node.plain())}; allowed: a mapping")]
+    # Left out before validation, so that each of these keys is reported once, with a message of its own.
     varied = [key for key, child in node.children.items() if _varies(child.plain())]
     settings, wrong = validate_node(source, cls, node.without(*varied))
     return settings, [*wrong, *(source.problem((part, key), ONE_VALUE) for key in varied)]
@@ -129,6 +130,7 @@ def _entries(source: Source, part: str) -> Iterator[Problem]:
         yield source.problem((part,), what)
         return
     for index, entry in enumerate(entries):
+        # A domain or a comparison is a mapping too, but can't stand for a whole entry.
         if not isinstance(entry, dict) or _varies(entry):
             what = f"got {format_value(entry)}; allowed: a mapping, as in {example}"
             yield source.problem((part, index), what)

@@ -32,6 +32,7 @@ class SearchConfig(Frozen):
         (4, 12, 36)
         """
         rungs, rung = [], self.grace_steps or max(1, steps // 4)
+        # A rung at the last step could stop nothing: the trial ends there anyway.
         while self.scheduler == "asha" and rung < steps:
             rungs.append(rung)
             rung *= self.reduction_factor
@@ -88,7 +89,8 @@ class ResourcesConfig(Frozen):
     def _check_gpus(cls, gpus: float | str) -> float | str:
         if isinstance(gpus, str):
             return gpus
-        # Whole GPUs, or one divided into equal shares: workers of 0.3 or 0.75 would leave a rest that none can use.
+        # Whole GPUs, or one divided into equal shares: workers of 0.3 or 0.75 would leave a rest that none
+        # can use.
         share = 1 / gpus if 0 < gpus < 1 else gpus
         if not 0 <= gpus <= limits.WORKERS or abs(share - round(share)) > 1e-6:
             raise ValueError(

@@ -48,6 +48,7 @@ class Source:
 
     def location(self, path: KeyPath) -> str:
         """``file:line`` of a value, or the ``--set`` option that it came from."""
+        # The longest prefix wins: a value inside an overridden mapping came from that option.
         for end in range(len(path), 0, -1):
             if path[:end] in self.overridden:
                 return f"--set {format_path(path[:end])}"
@@ -104,6 +105,8 @@ def _load(text: str, lines: dict[KeyPath, int]) -> Any:
 
 def explain_yaml_error(error: YAMLError) -> tuple[int, str]:
     """The line (counted from 1) where YAML can't be read, and what to do there."""
+    # Errors of ruamel's reader, unlike those of its parser, have no mark, and a `reason` instead of a
+    # `problem`.
     mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
     line = mark.line + 1 if mark else getattr(error, "line", 0) + 1
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
@@ -153,6 +156,7 @@ def _plain_scalar(value: Any) -> Any:
     # YAML 1.2 has no dates: 2024-05-01 is a text.
     if isinstance(value, datetime.date):
         return str(value)
+    # ruamel's round-trip scalars are subclasses that remember their format; only the plain value is kept.
     for kind in (int, float, str):
         if isinstance(value, kind):
             return kind(value)

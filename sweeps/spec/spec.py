@@ -59,6 +59,7 @@ class Spec:
             section: _with_defaults(cls, tree.get(section, {})) for section, cls in SECTION_CLASSES.items()
         }
         parts = {"name": self.name, "question": self.question, **tree, **defaults}
+        # In the order of PARTS, whatever the file's order is, and without unknown parts, which are reported.
         return {part: parts[part] for part in PARTS if part in parts}
 
 
@@ -105,6 +106,7 @@ def from_source(written: Source) -> Spec:
     entries = {part: _entry_branches(tree, part) for part in ENTRY_CLASSES}
     return Spec(
         source=written,
+        # An unsafe name is among the problems; with a safe one in its place the rest can still be planned.
         name=name if is_safe(name) else "sweep",
         question=tree.get("question"),
         root=_root(tree),

@@ -98,9 +98,10 @@ def _axis(options: list[Any], path: KeyPath, origin: KeyPath) -> Axis:
 def merge(base: Node | None, override: Node | None) -> Node | None:
     """Lays ``override`` over ``base``: mappings are merged key by key, anything else is replaced."""
     if base is None or override is None:
+        # A node is always truthy, so `or` picks the one that isn't None.
         return override or base
-    # A mapping that only changes settings changes those of every compared option; one that names another model or
-    # data set replaces the whole comparison.
+    # A mapping that only changes settings changes those of every compared option; one that names another
+    # model or data set replaces the whole comparison.
     if isinstance(base, Axis) and isinstance(override, Branch) and not _names_source(override):
         return Axis(tuple(merge(option, override) or option for option in base.options), base.origin)
     # Conversely every option of a comparison inherits the settings of the one mapping below it.
@@ -141,6 +142,8 @@ def variants(node: Node, path: CellPath = ()) -> Iterator[tuple[Node, tuple[Axis
             for variant, choices in variants(option, path):
                 yield variant, (AxisChoice(path, tag), *choices)
     else:
+        # One list of (variant, choices) per child, in the order of `children`; in the product the last child
+        # varies fastest. The order of a sweep's cells follows from it.
         by_child = [list(variants(child, (*path, key))) for key, child in node.children.items()]
         for combination in itertools.product(*by_child):
             children = dict(zip(node.children, (variant for variant, _ in combination), strict=True))

@@ -105,11 +105,14 @@ class _ErrorSite:
         """The config class of the mapping at this site: of a union, the one of its ``kind``."""
         classes = config_classes(self.field.annotation) if self.field else {}
         kind = kind_of(self.node) if isinstance(self.node, Branch) else None
+        # A missing or unknown kind takes the first class of the union: it has the field `kind`, which says
+        # what is allowed. A field without config classes stays with its owner.
         return classes.get(kind or "") or next(iter(classes.values()), self.owner)
 
 
 def origin_of(node: Node, path: CellPath) -> KeyPath:
     """Where in the spec the value at ``path`` was written, or would be written if it is missing."""
+    # The nearest node that exists says where the rest of the path would have to be written.
     for end in range(len(path), -1, -1):
         if (nearest := node_at(node, path[:end])) is not None:
             return (*nearest.origin, *path[end:])
@@ -157,6 +160,7 @@ def _describe_type(annotation: Any) -> str:
 
 def _describe_bounds(metadata: Any) -> Iterator[str]:
     names = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    # pydantic keeps bounds as annotated_types objects: Ge has an attribute `ge`, Le one of the name `le`, ...
     for constraint in metadata:
         for bound, words in names.items():
             if (limit := getattr(constraint, bound, None)) is not None:
@@ -168,6 +172,7 @@ def _not_allowed(
 ) -> str:
     """The message for a value that a field does not allow; where the leaf is searched, for its domain."""
     allowed = describe_allowed(info)
+    # The refused value is only an end of the range; the mistake is a kind of domain that draws fractions.
     if isinstance(domain, Log | Uniform) and allowed.startswith("a whole number"):
         kind = "log" if isinstance(domain, Log) else "uniform"
         ends = f"[{domain.low:g}, {domain.high:g}]"
@@ -180,6 +185,7 @@ def _not_allowed(
         value = node.value
     elif isinstance(node, Branch):
         value = node.plain()
+    # A mapping in the place of a plain value is probably a domain with a typing error.
     is_mapping = isinstance(value, dict) and allowed != "a mapping"
     hint = f". To search it, write {DOMAIN_SYNTAX}" if is_mapping else ""
     if searchable and isinstance(value, list) and "list" not in allowed:

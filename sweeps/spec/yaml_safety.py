@@ -59,6 +59,8 @@ class _EventChecker:
             what = f"a tag ({format_tag(str(tag))}): a spec holds plain values, not objects. Remove it"
             raise UnsafeYAML(what, mark)
         if kind in ("SequenceStartEvent", "MappingStartEvent"):
+            # Checked when a collection opens, too: a text of opening brackets alone has no end event. The
+            # first of `open` stands for the document, so one less than its length are nested.
             self.open.append(_OpenCollection(event.anchor))
             self._check_limits(len(self.open) - 1, 0, mark)
         elif kind in ("SequenceEndEvent", "MappingEndEvent"):
@@ -71,6 +73,7 @@ class _EventChecker:
             # An alias to a collection that is still open would contain itself.
             if any(collection.anchor == event.anchor for collection in self.open):
                 raise UnsafeYAML(f"*{event.anchor} contains itself. Write the value out", mark)
+            # An unknown anchor counts as one value: ruamel refuses it when it composes the tree.
             self._add(None, *self.anchored.get(event.anchor, (1, 0)), mark)
 
     def _add(self, anchor: str | None, values: int, depth: int, mark: Any) -> None:
@@ -80,6 +83,7 @@ class _EventChecker:
         parent = self.open[-1]
         parent.values += values
         parent.depth = max(parent.depth, depth + 1)
+        # An alias adds the depth of what it stands for to that of the collections that are open here.
         self._check_limits(len(self.open) - 1 + depth, parent.values, mark)
 
     def _check_limits(self, depth: int, values: int, mark: Any) -> None:
