@@ -33,6 +33,7 @@ def whiten(
     """
     count = sum_over_workers(counted.sum())
     mean = sum_over_workers((values * counted).sum()) / count.clamp(min=1)
+    # Around the mean of all workers, which takes a second exchange: sums of squares alone would lose digits.
     squares = sum_over_workers(((values - mean) ** 2 * counted).sum())
     whitened = (values - mean) * torch.rsqrt(squares / (count - 1).clamp(min=1) + 1e-8)
     return (whitened if shift_mean else whitened + mean) * counted
@@ -47,10 +48,12 @@ def advantages(
     (Schulman et al., 2015, arXiv:1506.02438, equations 11 to 16). The return is A_t + V_t.
     """
     rewards, values = rewards * counted, values * counted
+    # V_(t+1), with 0 behind the last place; `values` is 0 from an answer's end on.
     next_values = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], 1)
     errors = (rewards + gamma * next_values - values) * counted  # d_t
     estimates = torch.zeros_like(errors)
     estimate = torch.zeros_like(errors[:, 0])  # (answers,)
+    # Errors are 0 on padding, so the estimate is still 0 when it reaches an answer's last token.
     for place in reversed(range(errors.shape[1])):  # A_t = d_t + gamma lam A_(t+1)
         estimate = errors[:, place] + gamma * lam * estimate
         estimates[:, place] = estimate
@@ -86,6 +89,7 @@ def kl_estimate(policy: Tensor, reference: Tensor, estimator: str) -> Tensor:
     http://joschu.net/blog/kl-approx.html).
     """
     difference = policy - reference
+    # expm1 keeps the digits that exp(x) - 1 would cancel where both policies nearly agree.
     return difference if estimator == "k1" else torch.expm1(-difference) + difference
 
 
@@ -95,6 +99,7 @@ def token_rewards(scores: Tensor, kl: Tensor, counted: Tensor, coefficient: floa
     ``scores`` (answers,). Ziegler et al., 2019, arXiv:1909.08593, equation 2, spread over the tokens.
     """
     rewards = -coefficient * kl * counted
+    # (answers,) places of the last tokens; every answer has at least one, as an end token counts.
     rewards[torch.arange(len(scores)), counted.sum(1) - 1] += scores
     return rewards
 
@@ -136,4 +141,5 @@ def up_to_end(answers: Tensor, ends: list[int]) -> Tensor:
     [[1, 1, 0], [1, 0, 0], [1, 1, 1]]
     """
     ended = torch.isin(answers, torch.tensor(ends, device=answers.device)).int()
+    # The end tokens strictly before each place: 0 up to the first end token and on it.
     return ended.cumsum(1) - ended == 0

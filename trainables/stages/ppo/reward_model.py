@@ -59,11 +59,14 @@ class AdapterRewards:
         if config.get("use_dora"):
             raise RewardModelError(f"{folder} was trained with dora, which can't share the policy's base")
         rank = config["r"]
+        # PEFT scales B A by alpha / rank, or by alpha / sqrt(rank) where LoRA is rank-stabilized.
         self.scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
         weights = load_file(folder / "adapter_model.safetensors", device=policy.device)
         weights = {name.removeprefix("base_model.model."): tensor for name, tensor in weights.items()}
         dtype = policy.dtypes.frozen
         self.head = weights.pop("score.weight").float()
+        # A (rank, inputs) and B (outputs, rank) by the module's name, which is the same in the policy's base:
+        # transformers calls the decoder `model` beside either head.
         self.down = {
             n.removesuffix(".lora_A.weight"): w.to(dtype) for n, w in weights.items() if ".lora_A." in n
         }
@@ -85,6 +88,7 @@ class AdapterRewards:
 
     def __call__(self, policy: Policy, rows: Sequence[Encoded]) -> list[float]:
         with as_reference(policy), policy.evaluating(), self._applied(policy):
+            # (rows, width) without the head of the policy; only the reward head (1, width) is applied.
             hidden = last_hidden_states(policy.causal.base_model, rows, policy)
         return (hidden @ self.head[0]).tolist()
 
@@ -92,7 +96,10 @@ class AdapterRewards:
     def _applied(self, policy: Policy) -> Iterator[None]:
         """Adds B A x to the output of each adapted layer, by forward hooks: the policy's modules stay as they are."""
         hooks = [
-            policy.causal.get_submodule(name).register_forward_hook(self._hook(name)) for name in self.down
+            # With a LoRA policy the module is PEFT's wrapper: with its adapters off, its output is the
+            # base layer's.
+            policy.causal.get_submodule(name).register_forward_hook(self._hook(name))
+            for name in self.down
         ]
         try:
             yield
@@ -103,6 +110,7 @@ class AdapterRewards:
     def _hook(self, name: str) -> Any:
         def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             down, up = self.down[name], self.up[name]
+            # (..., inputs) x (inputs, rank) x (rank, outputs): B A itself, (outputs, inputs), is never made.
             return output + (inputs[0].to(down.dtype) @ down.T @ up.T * self.scale).to(output.dtype)
 
         return add

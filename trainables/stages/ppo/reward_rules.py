@@ -60,8 +60,10 @@ def reward_model_problem(reward: TrainedModel, model: ModelConfig, method: FineT
         return f"{folder} was trained with dora, which can't share a base; give a reward trial without it"
     if method is not None and not method.reference_stays:
         return ON_OTHER_BASE.format(folder=folder, method=method.label)
+    # The adapter lies in its trial's folder, whose config names the model that it was trained on.
     base_model = (_read_json(folder.parent / "config.json") or {}).get("model", {})
     reward_base, policy_base = _weights(base_model), _weights(model.model_dump(mode="json"))
+    # Unknown parts prove nothing. Whether the layers fit at all shows when the adapter is loaded.
     comparable = reward_base[0] and policy_base[0] and None not in (reward_base[1], policy_base[1])
     if comparable and reward_base != policy_base:
         theirs = f"{base_model.get('name') or base_model.get('path')}{_after(reward_base[1])}"

@@ -21,6 +21,7 @@ class PPOSettings(TrainingStage):
 
     kind: Literal["ppo"] = "ppo"
     # A rule's name, or the model of a reward trial.
+    # None only in a rehearsal, which copies the settings unvalidated; elsewhere the validator refuses it.
     reward: str | TrainedModel | None = Field(default=None, validate_default=True)
     # Per answer; a prompt keeps the end that leaves room for them in the cutoff.
     max_new_tokens: Annotated[int, limits.at_most(limits.TOKENS)] = Field(default=32, ge=1)
@@ -38,9 +39,8 @@ class PPOSettings(TrainingStage):
     value_coefficient: float = Field(default=0.1, ge=0)  # of the value loss in the loss
     gamma: float = Field(default=1.0, ge=0, le=1)  # discount per token
     lam: float = Field(default=0.95, ge=0, le=1)  # of generalized advantages
-    epochs: Annotated[int, limits.at_most(limits.EPOCHS)] = Field(
-        default=4, ge=1
-    )  # over the answers of a step
+    # Over the answers of a step.
+    epochs: Annotated[int, limits.at_most(limits.EPOCHS)] = Field(default=4, ge=1)
     mini_batches: Annotated[int, limits.at_most(limits.BATCH)] = Field(default=1, ge=1)  # updates per epoch
     normalize_scores: bool = False  # to mean 0 and variance 1 over the answers of a step
     whiten_rewards: bool = False  # scales the tokens' rewards to variance 1

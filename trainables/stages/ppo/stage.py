@@ -75,6 +75,7 @@ class PPO(PPOSettings):
                 yield "reward", problem
         elif data is not None:
             parts = (data.validation, data.test, data.train)
+            # islice reads no more rows than it yields: the parts may be large, and on disk.
             checked = (row for part in parts for row in islice(part, CHECKED_ROWS))
             problem = next((each for row in checked if (each := self._reference_problem(row))), None)
             if problem:
@@ -105,6 +106,7 @@ class PPO(PPOSettings):
         except MemoryNotPredictable:
             return None
         mini_batch = -(-rows // self.mini_batches)  # rounded up
+        # `cast`: within autocast each logit is there in the products' type and in 32 bits, 2 + 4 bytes.
         logits = WholeLogits(kept=5, forward=8, backward=8, cast=6)
         return Batch(
             mini_batch,
@@ -118,6 +120,7 @@ class PPO(PPOSettings):
         self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
     ) -> tuple[Any, int]:
         row, length = super().longest_row(tokenizer, rows, cutoff)
+        # The encoded row is the prompt alone, and the batch grows by the answer.
         return row, length + self.max_new_tokens
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
@@ -128,6 +131,7 @@ class PPO(PPOSettings):
 
         tools = json.loads(row.tools) if row.tools else None
         ids = templates.prompt_ids(tokenizer, row.prompt, tools)
+        # At least 1, as ids[-0:] would be the whole prompt.
         kept = ids[-max(cutoff - self.max_new_tokens, 1) :]
         return [Encoded(kept, [IGNORED] * len(kept), len(kept), truncated=len(kept) < len(ids))]
 
@@ -221,6 +225,7 @@ class PPO(PPOSettings):
         from trainables.training.reference_policy import as_reference
 
         rows = [
+            # Labels on the answer alone: those of a prompt are IGNORED.
             Encoded(row.input_ids + answer, row.labels + answer, len(row.input_ids), truncated=False)
             for row, answer in zip(prompts, answers, strict=True)
         ]

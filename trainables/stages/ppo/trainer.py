@@ -110,6 +110,7 @@ class PPOTrainer(StageTrainer):
         self._logged: list[dict[str, float]] = []
         _without_dropout(policy.model)
         keep_reference(policy)
+        # transformers would remove the column "row", which is no argument of the model's forward.
         args = TrainingArguments(**arguments, remove_unused_columns=False)
         count = train.rows_seen(args.max_steps, len(tokens), args.world_size)
         places = batching.example_order(tokens.lengths, count, **train.batching())
@@ -135,6 +136,7 @@ class PPOTrainer(StageTrainer):
     ) -> Tensor:
         model.train()  # turns gradient checkpointing on; dropout is off
         self._step_answers.append(self._sample_and_score(inputs))
+        # transformers adds up the losses of a step's batches: the last one gives the step's, others 0.
         if not self.accelerator.sync_gradients:
             return torch.zeros((), device=self.args.device)
         step_answers, self._step_answers = self._step_answers, []
@@ -175,11 +177,13 @@ class PPOTrainer(StageTrainer):
         advantages, returns = formulas.advantages(
             rewards, policy.values, counted, settings.gamma, settings.lam
         )
+        # Nats per answer over all workers' answers, so that the controllers of all workers stay equal.
         mean_kl = self._mean_over_workers((kl * counted).sum(1).mean()).item()
         self._collect_logs(
             reward=scores.mean(),
             kl=mean_kl,
             kl_coefficient=self.kl.coefficient,
+            # Divided by the workers' mean count: the mean over the workers in the log is that of all tokens.
             entropy=(policy.entropy * counted).sum() / self._mean_over_workers(counted.sum().float()),
             answer_tokens=counted.sum(1).float().mean(),
         )
@@ -193,6 +197,7 @@ class PPOTrainer(StageTrainer):
         An answer's seed follows from its number, so that answers are the same however many workers sample them.
         """
         args = self.args
+        # All batches before this one were full: only the last of a run may have fewer rows.
         batches = self.state.global_step * args.gradient_accumulation_steps + len(self._step_answers)
         all_workers_batch = args.per_device_train_batch_size * args.world_size
         return batches * all_workers_batch + args.process_index * rows
@@ -206,6 +211,7 @@ class PPOTrainer(StageTrainer):
 
     def _shaped_scores(self, scores: Tensor, answers: Tensor, counted: Tensor) -> Tensor:
         """The scores with the penalty for answers that don't end, and normalized if so set: (answers,)."""
+        # (answers, 1): the place of each answer's last token.
         last = answers.gather(1, counted.sum(1, keepdim=True) - 1)[:, 0]
         unended = ~torch.isin(last, torch.tensor(self.ends, device=last.device))
         scores = scores - self.settings.missing_eos_penalty * unended
@@ -224,6 +230,7 @@ class PPOTrainer(StageTrainer):
         parts = whitened.split([int(answers.counted.sum()) for answers in step_answers])
         result = []
         for answers, part in zip(step_answers, parts, strict=True):
+            # A boolean index goes row by row in reading and writing, so each number returns to its place.
             spread = torch.zeros_like(answers.advantages)
             spread[answers.counted] = part
             result.append(replace(answers, advantages=spread))
@@ -233,17 +240,22 @@ class PPOTrainer(StageTrainer):
 
     def _update(self, step_answers: list[Answers]) -> Tensor:
         """Makes all updates but the last, whose gradient it leaves for transformers; returns their mean loss."""
+        # By batch, then by mini-batch: an update goes over one mini-batch of every batch of the step.
         split = [
             [answers.part(rows) for rows in self._mini_batches(len(answers))] for answers in step_answers
         ]
+        # A last batch may have fewer rows than there are mini-batches. All workers need the same count, as
+        # an update is a collective operation; each of these has an answer on at least one worker.
         count = min(self.settings.mini_batches, max(map(len, step_answers)) * self.args.world_size)
         batches = [[parts[number] for parts in split if len(parts[number])] for number in range(count)]
         # The mini-batches' numbers, shuffled anew in each epoch.
+        # All workers draw the same order, for their generators are seeded alike.
         plan = [
             number for _ in range(self.settings.epochs) for number in torch.randperm(len(batches)).tolist()
         ]
         optimizer, results = self.optimizer, []
         assert optimizer is not None
+        # accelerate's optimizer steps only while `sync_gradients` is true, as it is in a step's last batch.
         for update, number in enumerate(plan, start=1):
             optimizer.zero_grad()
             results.append(self._gradient(batches[number]))
@@ -315,6 +327,7 @@ class PPOTrainer(StageTrainer):
             hidden = causal.base_model(
                 input_ids=ids,
                 attention_mask=mask,
+                # Prompts are padded on the left: their first token is at position 0, and so is padding.
                 position_ids=(mask.cumsum(1) - 1).clamp(min=0),
                 use_cache=False,
             ).last_hidden_state
@@ -323,9 +336,11 @@ class PPOTrainer(StageTrainer):
         logits = self._mask_early_ends(logits, counted) / self.settings.temperature
         logprobs = logits.log_softmax(-1)  # (positions, vocab)
         chosen = logprobs.gather(1, answers[counted][:, None])[:, 0]
+        # Only the rollout's entropy is used; in an update a tensor of the same shape stands in for it.
         entropy = torch.special.entr(logprobs.detach().exp()).sum(-1) if not logits.requires_grad else chosen
         estimates = (chosen, self.value_head(hidden), entropy.detach())  # (positions,) each
         return TokenEstimates(
+            # From (positions,) to (answers, tokens), in the order in which [counted] took them.
             *(
                 torch.zeros(counted.shape, device=ids.device).masked_scatter(counted, each)
                 for each in estimates
@@ -336,6 +351,7 @@ class PPOTrainer(StageTrainer):
         """The logits (positions, vocab), with end tokens at -inf where an answer can't end yet."""
         if not self.settings.min_new_tokens:
             return logits
+        # (positions,): the place of a token is the number of the answer's tokens before it.
         early = (
             torch.arange(counted.shape[1], device=counted.device) < self.settings.min_new_tokens
         ).expand_as(counted)[counted]
@@ -357,11 +373,13 @@ class PPOTrainer(StageTrainer):
         trained = [p for p in self.policy.model.parameters() if p.requires_grad]
         return [*trained, *self.value_head.parameters()]
 
+    # transformers would take the model's parameters, without the value head.
     def _clip_grad_norm(self, model: Any) -> Any:
         return self.accelerator.clip_grad_norm_(self._trained_parameters(), self.args.max_grad_norm)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         if grad_norm is None:
+            # Nothing is clipped at infinity; the norm is only computed.
             grad_norm = self.accelerator.clip_grad_norm_(self._trained_parameters(), float("inf"))
         return super()._get_grad_norm(model, grad_norm)
 
@@ -404,6 +422,7 @@ class PPOTrainer(StageTrainer):
         self._logged.append({name: float(value) for name, value in values.items()})
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        # The summary at the end of training is logged, too, and has no loss of a step.
         if "loss" in logs:
             logs |= self._mean_logs()
         super().log(logs, start_time)
@@ -447,5 +466,6 @@ def _without_dropout(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+        # Attention keeps its dropout as a number, which it passes to the kernel.
         if isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = 0.0  # type: ignore[assignment]
