@@ -41,6 +41,7 @@ class Artifact:
 
 def split_run(text: str) -> tuple[str | None, str]:
     """The run that ``text`` begins with, or ``None``, and what follows the run's colon."""
+    # The whole text is tried first, because a path or a URL may have a colon of its own.
     if _is_run(text):
         return text, ""
     run, colon, part = text.rpartition(":")
@@ -51,6 +52,7 @@ def split_run(text: str) -> tuple[str | None, str]:
 
 def _is_run(text: str) -> bool:
     if is_url(text):
+        # A store has no empty folders, so a run is known by the files below its trials.
         return bool(store_of(text).list("trials"))
     return (Path(text).expanduser() / "trials").is_dir()
 
@@ -72,6 +74,7 @@ def find_artifact(
     run, part = split_run(text)
     if run is None:
         return None
+    # A settled trial replaces the name of a run or a cell, whose best trial may be another one by now.
     part = part if settled is None else settled
     if best_trials is None and not part:
         raise ModelError(
@@ -109,10 +112,12 @@ def _trial_id(text: str, run: Path, name: str, at_step: bool, best_trials: BestT
         candidates = best_trials(run)
         if not candidates:
             raise ModelError(f"{text} has no finished trial; `paretune status {text}` shows its state")
+        # The last stage may have trained a reward model, which a command that generates text can't use.
         return next((best for best in candidates if _task(best) == task), candidates[0]).trial_id
     records = [record for folder in folders.values() if (record := results.read_record(folder)) is not None]
     of_cell = [record for record in records if record.cell == name]
     if of_cell:
+        # `results.best` considers search trials only, and the cell of a base model has none.
         best = of_cell[0] if of_cell[0].role == "base" else results.best(of_cell)
         if best is None:
             raise ModelError(f"{text}: no trial of {name} is done")
@@ -121,6 +126,7 @@ def _trial_id(text: str, run: Path, name: str, at_step: bool, best_trials: BestT
                 f"{text}: @STEP needs a trial, not a cell; the best trial of {name} is {best.trial_id}"
             )
         return best.trial_id
+    # A few characters may be a mistyped cell's name, so a short one counts only as a whole id.
     long_enough = len(name) >= MIN_ID_CHARACTERS
     matching = [trial for trial in folders if trial == name or (long_enough and trial.startswith(name))]
     if len(matching) == 1:

@@ -29,6 +29,8 @@ def local_path(run: str, small_files: Path, trial: str, part: str) -> Path:
         return Path(run).expanduser().resolve() / "trials" / trial / part
     store = store_of(run)
     cache = home() / "results" / files.sha256(store.url)[:12]
+    # The cache is laid out like a run folder, where a model's config and its parents are looked for beside
+    # it. Small files are copied each time, because the run may have gone on meanwhile.
     for path in [
         small_files / GIVEN,
         *small_files.glob("trials/*/config.json"),
@@ -45,7 +47,9 @@ def local_path(run: str, small_files: Path, trial: str, part: str) -> Path:
 def _download(store: Store, cache: Path, trial: str, part: str) -> None:
     folder = cache / "trials" / trial
     entries = store.list(f"trials/{trial}")
+    # With the slash at the end, so that checkpoint-1 does not bring checkpoint-10 along.
     names = [name for name in entries if name.startswith(f"trials/{trial}/{part}/")]
+    # A download appears only when it is complete, so a file of the right size is a whole one.
     store.pull([name for name in names if not _has(cache / name, entries[name].size)], cache, entries)
     config = starting_weights.read_trial(folder / part)
     start = config.model.start if config is not None else None

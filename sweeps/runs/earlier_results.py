@@ -53,6 +53,7 @@ class EarlierResults:
         if not self.has(name):
             return None
         if (name, task) not in self._artifacts:
+            # The name goes into the run's files, which must not hold the credentials that a URL may have.
             self._artifacts[name, task] = self._look_up(name, redacted(written), task)
         artifact = self._artifacts[name, task]
         if isinstance(artifact, ModelError):
@@ -67,6 +68,7 @@ class EarlierResults:
         settled = self._settled_before.get(task, {}).get(written)
         try:
             artifact = find_artifact(name, self._best_trials, task, settled)
+        # Kept instead of raised: other cells that use this name get the same error without another look.
         except ModelError as error:
             return error
         if artifact is not None:
@@ -77,5 +79,6 @@ class EarlierResults:
     def _note(self, written: str, artifact: Artifact, settled: bool) -> None:
         cell = f" of {artifact.record.cell}" if artifact.record is not None else ""
         began = ", as when this run began" if settled else ""
+        # A name that ends in the whole id says by itself which trial it is.
         if not written.endswith(f":{artifact.trial}"):
             self.notes.append(f"{written} is trial {artifact.trial}{cell}{began}")

@@ -25,9 +25,8 @@ from trainables.system.background import call_periodically
 
 RENEW_SECONDS = 10.0
 DEAD_SECONDS = 60.0
-SETTLE_SECONDS = (
-    2.0  # after a dead lease was taken over: of two processes that did so at once, the later has it
-)
+# After a dead lease was taken over: of two processes that did so at once, the one that wrote later has it.
+SETTLE_SECONDS = 2.0
 POLL_SECONDS = 1.0  # between reads of a lease that may be dead
 
 
@@ -87,7 +86,9 @@ def hold_lease(store: Store, lost: Callable[[], None], patient: bool) -> Iterato
         with call_periodically(lambda: _renew(store, lease, lost), RENEW_SECONDS):
             yield
     finally:
+        # No renewal is under way any more that could write the lease again.
         with suppress(StorageError):  # if that fails, the lease is free once it was not renewed for a while
+            # The lease of a process that has taken the run over stays.
             if (now := read_lease(store)) is not None and now.token == lease.token:
                 store.remove([STOP, LOCK])
 
@@ -96,9 +97,11 @@ def _acquire(store: Store, patient: bool) -> Lease:
     existing = read_lease(store)
     if existing is None:
         lease = Lease.for_this_process()
+        # Most stores create exclusively, so of two processes that start at once only one succeeds here.
         if store.create(LOCK, lease.to_bytes()):
             return lease
         existing = read_lease(store)
+    # `existing` is None here if another process was faster and has ended already: the run is then taken over.
     if existing is not None and not _is_free(store, existing, patient):
         raise _held_error(store, existing)
     lease = Lease.for_this_process()
@@ -121,9 +124,12 @@ def _is_free(store: Store, lease: Lease, patient: bool) -> bool:
     if not lease.stale() and not patient:
         return False
     began = time.monotonic()
+    # A lease that looks stale need only miss one renewal, in case the clocks differ. A fresh one has to stay
+    # unchanged for as long as a dead one does.
     while time.monotonic() < began + (1.5 * RENEW_SECONDS if lease.stale() else DEAD_SECONDS):
         time.sleep(POLL_SECONDS)
         now = read_lease(store)
+        # A renewed lease means a living holder; a lease that is gone was given up.
         if now is None or now != lease:
             return now is None
     return True
@@ -132,6 +138,7 @@ def _is_free(store: Store, lease: Lease, patient: bool) -> bool:
 def _renew(store: Store, lease: Lease, lost: Callable[[], None]) -> bool:
     """Whether the lease is still this process's; ``False`` ends the renewing."""
     with suppress(StorageError):  # while the store fails no other process can take it
+        # Read before it is written: after a takeover, writing would take the run back from its new holder.
         now = read_lease(store)
         if now is not None and now.token != lease.token:
             lost()
@@ -157,4 +164,5 @@ def _process(number: int) -> str | None:
         return None
     # The name, in parentheses, may hold spaces and parentheses itself. After it: the state, and as the 20th the start.
     fields = status.rpartition(")")[2].split()
+    # A zombie has ended, and only waits for its parent to ask for its exit code.
     return None if fields[0] == "Z" else f"{number} {fields[19]}"

@@ -118,6 +118,7 @@ class RunAtUrl:
     def __init__(self, url: str, output: str) -> None:
         """Raises ``ValueError`` for a URL that can't be used."""
         self.store, self.display_name, self.output = Store(url), url, output
+        # The hash tells runs of one name at several URLs apart; the folder itself is called like the run.
         self.folder = home() / "mirrors" / files.sha256(url)[:12] / url.rpartition("/")[2]
         self.mirror = Mirror(self.store, self.folder)
 
@@ -125,6 +126,8 @@ class RunAtUrl:
     def held(self, resume: bool) -> Iterator[None]:
         # The mirror's lock first: two drivers on one machine would share the folder.
         with lock.held(self.folder), lease.hold_lease(self.store, self._end_after_takeover, patient=resume):
+            # Fetched under the lease, so that no other driver changes the run any more. On the way out, the
+            # last push is done before the lease is given up.
             self.mirror.fetch()
             with self.mirror.following():
                 yield
@@ -135,6 +138,8 @@ class RunAtUrl:
             raise SpecError(lock.held_by(self.display_name, holder))
 
     def _end_after_takeover(self) -> None:
+        # Closed first, because whatever is still written here must not reach the new holder's run. The
+        # lease's own thread calls this; the signal has the main thread end the sweep as after Ctrl-C.
         self.mirror.close()
         print(f"{self.display_name}: another process has taken the run over; this one ends", file=sys.stderr)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -159,6 +164,7 @@ class RunAtUrl:
             yield copy
 
     def publish_report(self, report: Path, copy: Path) -> str:
+        # A report with an output folder of its own is on this machine already.
         if not report.is_relative_to(copy):
             return str(report)
         pages = [path for path in report.parent.rglob("*") if path.is_file()]

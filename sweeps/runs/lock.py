@@ -22,8 +22,10 @@ def holder(run: Path) -> str | None:
         return None
     with path.open("r", encoding="utf-8") as file:
         try:
+            # A shared lock, so that two commands that look at once don't take each other for the driver.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
+            # The lock is taken before the name is written, so the file may still be empty.
             return file.read().strip() or "a process that has only just begun"
     return None
 
@@ -57,6 +59,7 @@ def held(run: Path) -> Iterator[None]:
     """
     run.mkdir(parents=True, exist_ok=True)
     path = run / LOCK
+    # Opened for appending: "w" would erase the holder's name before the lock is tried.
     with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,6 +68,7 @@ def held(run: Path) -> Iterator[None]:
             raise SpecError(held_by(str(run), file.read().strip())) from None
         file.seek(0)
         file.truncate()
+        # The name stays in the file afterwards; whether the run is held is told by the lock alone.
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {provenance.now()}\n")
         file.flush()
         (run / STOP).unlink(missing_ok=True)  # meant for the process that held it before

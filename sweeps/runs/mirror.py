@@ -131,6 +131,8 @@ class Mirror:
 
     def fetch(self) -> None:
         """Updates the folder from the URL, except for models and checkpoints."""
+        # What an earlier session left here must not be pushed over newer files. Hidden files stay: among them
+        # is the lock that this process holds.
         for path in self.folder.iterdir():
             if not path.name.startswith(".") and path.name != LOG:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -143,6 +145,7 @@ class Mirror:
     def restart(self) -> None:
         """Starts again from the present state at the URL, after the sweep had to end."""
         self._failure = None
+        # Pushed first, because fetching removes what is only here.
         self.push_all()
         self.fetch()
 
@@ -194,10 +197,12 @@ class Mirror:
             if self._closed:
                 return
             slow = last or time.monotonic() > self._wandb_due
+            # Stamps are from before the push, so a file that changes while it is pushed is pushed again.
             changed = {name: stamp for name, stamp in self._stamps() if self._known.get(name) != stamp}
             for rank in range(LAST_RANK + 1):
                 names = [name for name in changed if push_rank(name) == rank]
                 if rank < WANDB_RANK or slow:
+                    # Noted rank by rank, so that after a failure the next push goes on in the same order.
                     self._push(names)
                     self._known |= {name: changed[name] for name in names}
             if slow:
@@ -221,9 +226,11 @@ class Mirror:
                 try:
                     yield
                 finally:
+                    # Inside of the periodic calls, because the end of their block waits for one under way.
                     if self._failure is not None:  # the store was waited for long enough
                         self.hurry()
         finally:
+            # The failure that ended the sweep is raised by its driver; this last try must not replace it.
             with suppress(OSError) if self._failure is not None else nullcontext():
                 self.push_all()
 
@@ -244,11 +251,13 @@ class Mirror:
         for trial_id in sorted(self._training):
             there = self.store.list(f"trials/{trial_id}")
             curve = f"trials/{trial_id}/curve.jsonl"
+            # Points are appended to a curve, so another size means that there are new ones.
             if curve in there and there[curve].size != self._known.get(curve, (0, 0))[0]:
                 self._pull([curve], there)
 
     def _pull(self, names: Iterable[str], there: dict[str, Entry]) -> None:
         names = list(names)
+        # Under the lock and noted at once, so that no push takes the new files for changes of the driver.
         with self._pushing:
             self.store.pull(names, self.folder, there)
             self._known |= {name: stamp(self.folder / name) for name in names}

@@ -10,6 +10,7 @@ WANDB_RANK, LAST_RANK = 4, 5
 def needed_by_driver(name: str) -> bool:
     """Whether a file at the URL is pulled: not models, checkpoints, and what only workers use."""
     parts = name.split("/")
+    # Only names like trials/ID/FOLDER/FILE are in a folder of a trial; its small files have three parts.
     of_trial = parts[2] if parts[0] == "trials" and len(parts) > 3 else ""
     heavy = of_trial == "model" or of_trial.startswith("checkpoint-")
     url_only = name.startswith(URL_ONLY) and not name.startswith(SENT)

@@ -52,6 +52,7 @@ class RunState:
     @property
     def remaining(self) -> int:
         """How many search trials have no final record yet."""
+        # Budgets count the trials of the search alone; base models and finalists are not among them.
         ended = sum(record.role == "search" for record in self.records)
         return max(0, sum(self.budgets.values()) - ended)
 
@@ -87,6 +88,7 @@ def run_state(
         raise NoRun(f"{display_name}: no environment.json here; is it a run folder (runs/NAME)?")
     budgets = environment.get("plan", {}).get("trials", {})
     trials = [(trial, results.read_record(trial)) for trial in results.trial_folders(run)]
+    # An interrupted trial has a record but no result. It counts as unfinished, because it will be resumed.
     ended = tuple(record for _, record in trials if record is not None and record.status != "interrupted")
     done = {record.trial_id for record in ended}
     training = tuple(_unfinished(trial) for trial, _ in trials if trial.name not in done)
@@ -96,8 +98,10 @@ def run_state(
 def _unfinished(folder: Path) -> UnfinishedTrial:
     config, curve = folder / "config.json", folder / "curve.jsonl"
     step = max((point["step"] for point in results.read_curve(folder)), default=None)
+    # A trial's folder always has its config, so there is at least one time.
     last_change = max(path.stat().st_mtime for path in (config, curve) if path.exists())
     cell = json.loads(config.read_text(encoding="utf-8"))["cell"]
+    # The clock of the node that wrote the file may be ahead of this machine's.
     return UnfinishedTrial(folder.name, cell, step, max(0.0, time.time() - last_change))
 
 
@@ -112,6 +116,7 @@ def _cell_summary(cell: str, state: RunState) -> dict[str, Any]:
     best_record = best(records)
     peaks = [record.peak_train_bytes for record in records if record.peak_train_bytes]
     return {
+        # The cell of a base model has no budget: it consists of one trial.
         "trials": state.budgets.get(cell, 1),
         **dict(sorted(Counter(record.status for record in records).items())),
         "best": best_record.trial_id if best_record else None,
