@@ -14,17 +14,16 @@ FP32 = 4
 def kept_bytes(step: TrainingStep) -> int:
     """Everything that is kept when the backward pass begins: all layers, and the last norm."""
     tokens, hidden = step.batch.all_tokens, step.shape.hidden
-    last_norm = FP32 + (
-        FP32 if step.footprint.last_norm else 0
-    )  # its input, and its scaled input where it trains
+    # The last norm's input, and its scaled input where it trains, in fp32 (tokens, hidden).
+    last_norm = FP32 + (FP32 if step.footprint.last_norm else 0)
     last = tokens * hidden * (last_norm + step.widths.compute)  # and the head's input
     reached, trained = step.reached_layers, step.footprint.trained_layers
+    # Gradients that end at the head or the last norm need nothing of the layers.
     if not reached:
         return last
     if step.train.gradient_checkpointing:
-        layer_inputs = (
-            tokens * hidden * step.residual_width * step.shape.layers
-        )  # (tokens, hidden) for each layer
+        # (tokens, hidden) for each layer.
+        layer_inputs = tokens * hidden * step.residual_width * step.shape.layers
         return last + layer_inputs + reached * _kept_despite_checkpointing(step)
     return last + trained * layer_bytes(step, True) + (reached - trained) * layer_bytes(step, False)
 
@@ -54,14 +53,14 @@ def layer_bytes(step: TrainingStep, trains: bool) -> int:
         per_token += compute_bytes * product_inputs
     else:
         # Frozen weights need no inputs kept; adapters on them do.
+        # q, k and v read one tensor (tokens, hidden), which is kept once if any of them has an adapter.
         per_token += compute_bytes * hidden * bool(adapted & {"q_proj", "k_proj", "v_proj"})
         per_token += compute_bytes * heads_width * copied_output * ("o_proj" in adapted)
         per_token += compute_bytes * hidden * bool(adapted & {"gate_proj", "up_proj"})
         per_token += compute_bytes * intermediate * ("down_proj" in adapted)
     per_token += compute_bytes * 3 * intermediate  # the activation's input and output, and up_proj's output
-    per_token += (
-        compute_bytes * footprint.rank * len(adapted)
-    )  # between A and B of each adapter (tokens, rank)
+    # Between A and B of each adapter (tokens, rank).
+    per_token += compute_bytes * footprint.rank * len(adapted)
     per_token += _attention_bytes_per_token(step)
     # Autocast's copies of trained weights, which the backward pass multiplies with.
     cast_width = compute_bytes if widths.trainable != compute_bytes else 0
@@ -91,9 +90,8 @@ def _kept_despite_checkpointing(step: TrainingStep) -> int:
     if not step.footprint.holds_inputs:
         return 0
     shape = step.shape
-    inputs = (
-        2 * shape.hidden + shape.heads * shape.head_dim + shape.intermediate
-    )  # q/k/v and gate/up, o, down
+    # Of q/k/v and of gate/up, which share an input each; of o; of down.
+    inputs = 2 * shape.hidden + shape.heads * shape.head_dim + shape.intermediate
     return step.batch.all_tokens * step.widths.compute * inputs
 
 

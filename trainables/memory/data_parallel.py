@@ -36,6 +36,7 @@ class DataParallelGroup:
             return computed
         if not self.sharded:
             return total
+        # The head's gradients come first, so the first computed bytes are taken to be outside the layers.
         outside = min(computed, self._trained_outside_layers())
         return outside + (computed - outside) / self.workers
 
@@ -59,6 +60,7 @@ class DataParallelGroup:
         if not self.sharded:
             return 0
         trained = self.widths.trainable * self._trained_params_of_a_layer()
+        # Where some layers train, the largest gathered layer is one of these: all of its weights train.
         frozen = 0 if self.footprint.trained_layers else self.widths.frozen * self.shape.layer_params
         layer = trained + frozen
         return int(self._outside_layers() + 2 * layer + (2 * trained if backward else 0))
@@ -82,4 +84,5 @@ class DataParallelGroup:
         """Bytes of all weights that are in no decoder layer."""
         params = self.shape.params - self.shape.layers * self.shape.layer_params
         trained = self._trained_outside_layers()
+        # Trained bytes back to a number of weights: all others are held in the frozen type.
         return trained + self.widths.frozen * (params - trained // self.widths.trainable)

@@ -179,6 +179,7 @@ def _rehearse(config: TrialConfig, folder: Path) -> None:
             dtype=torch.bfloat16,
             trust_remote_code=config.model.runs_remote_code,
         )
+        # Each worker saves and reads a copy: its temporary folder is its own.
         save_on_this_worker(small, temporary)
         tokenizer = tokenizer_of(config)
         _measure(
@@ -210,13 +211,16 @@ def _measure(
     meter, counter, phases = Meter(), TensorCounter(), phases or Phases()
     with meter.phase("load"):
         base = load_base(config, folder)
+        # Weights that nothing has read yet would be missing in the peak of loading.
         _read_weights(base)
         policy = attach(base, tokenizer, config)
     weights = weight_bytes(policy.model)
+    # Between the phases: encoding the rows is no part of a phase's peak.
     longest, row_tokens = longest_rows(config, policy, rows.train)
     if config.method is not None:
         with meter.phase("train"):
             _train(config, policy, longest, counter, phases, steps)
+        # The optimizer is gone with its trainer; gradients stay with the weights, and would count in scoring.
         _free_gradients(policy.model)
         clean_process()
     if with_scoring:
@@ -277,6 +281,7 @@ def _train(
     steps: int,
 ) -> None:
     train = config.train.model_copy(update={"steps": steps, "epochs": None})
+    # `longest` may be several rows that make one pack: as many packs as the steps draw.
     rows = longest * (train.update_rows * steps)
     nowhere = Path("/nonexistent")  # nothing is saved
     options = training_arguments(train, steps, nowhere, worker_count(), policy.device) | {
@@ -303,6 +308,7 @@ class TensorCounter(TrainerCallback):
     def on_optimizer_step(
         self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any
     ) -> None:
+        # transformers passes accelerate's wrapper; the state is the inner optimizer's.
         inner = getattr(optimizer, "optimizer", optimizer)
         states = (value for entry in inner.state.values() for value in entry.values())
         self.optimizer_bytes = _bytes(value for value in states if isinstance(value, Tensor))
@@ -327,6 +333,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 def _read_weights(model: nn.Module) -> None:
     """Reads every page of the weights: safetensors maps files, and only pages that were read are resident."""
     for tensor in model.parameters():
+        # One number of each page of 4 KiB: the system maps whole pages.
         tensor.detach().view(-1)[:: 4096 // tensor.element_size() or 1].sum()
 
 

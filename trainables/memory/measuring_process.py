@@ -67,6 +67,7 @@ class MeasuringProcess:
         for process in processes:
             _send(process, config)
         answers = _read_answers(processes)
+        # A process that ended says more than the errors of others, which lost their connection to it.
         if "" in answers:
             raise self._failure_of_ended(answers)
         results = [json.loads(answer) for answer in answers if answer is not None]
@@ -74,6 +75,7 @@ class MeasuringProcess:
         if failed:
             # The cause rather than its effect: when one fails, the connections of the others break.
             first = max(failed, key=lambda result: (result["out_of_memory"], not result["lost"]))
+            # The one that failed exits, and the others are stuck: the next measurement starts new ones.
             if self.workers > 1:
                 self._kill()
             raise MeasuringFailed(first["error"], first["out_of_memory"], phase=first["phase"])
@@ -81,10 +83,12 @@ class MeasuringProcess:
 
     def _failure_of_ended(self, answers: list[str | None]) -> MeasuringFailed:
         """Why processes ended without an answer, by their exit codes; ends the others, too."""
+        # Before the others are killed, whose exit codes would say that memory ran out.
         codes = [p.wait() for p, answer in zip(self._processes, answers, strict=True) if answer == ""]
         self._kill()
         return MeasuringFailed(
             f"the measuring process ended with code {codes[0]}",
+            # The system kills with this signal where memory has run out.
             out_of_memory=-signal.SIGKILL in codes,
             terminated=any(code in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP) for code in codes),
         )
@@ -143,7 +147,9 @@ def _read_answers(processes: list[subprocess.Popen[str]]) -> list[str | None]:
         while waiting.get_map() and (ready := waiting.select(timeout)):
             for key, _ in ready:
                 waiting.unregister(key.fileobj)
+                # One line a request: nothing stays in the text buffer, which the selector doesn't see.
                 answer = answers[key.data] = key.fileobj.readline()  # type: ignore[union-attr]
+                # From the first failure on: others may wait for that process, and never answer.
                 if not answer or "error" in json.loads(answer):
                     timeout = FAILURE_WAIT.total_seconds()
     return answers
@@ -155,6 +161,7 @@ def largest(memories: list[dict[str, Any]]) -> dict[str, Any]:
     numbers = {
         name: [memory[name] for memory in memories] for name, value in first.items() if isinstance(value, int)
     }
+    # Of texts, such as the source, and of figures that any worker lacks, the first worker's stay.
     return first | {name: max(values) for name, values in numbers.items() if None not in values}
 
 

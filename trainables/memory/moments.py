@@ -134,6 +134,7 @@ def _layer_moments(step: TrainingStep) -> list[MemoryPrediction]:
         recomputed = layer_bytes(step, trains) if step.train.gradient_checkpointing else 0
         moments.append(moment(step, gradients, kept + recomputed + transient, 0, send_buffer=waiting))
         gradients += adapter_gradients + (widths.trainable * shape.layer_params if trains else 0)
+        # Equal parts: what is kept is spread over the layers that are left, and 0 after the last one.
         kept -= kept / (reached - number)
         moments.append(moment(step, gradients, kept + transient, 0, send_buffer=waiting))
     return moments

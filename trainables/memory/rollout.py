@@ -75,6 +75,7 @@ def _sampling_moment(step: TrainingStep, rollout: Rollout) -> MemoryPrediction:
     prompt = step.batch.tokens - rollout.new_tokens
     last = per_token * step.batch.tokens * (shape.layers + 1)  # one layer's cache is copied to grow
     first = per_token * prompt * shape.layers + evaluated_layer_bytes(step, rollout.rows, prompt)
+    # Only the last position's logits: (rows, vocab).
     logits = SAMPLING * rollout.rows * shape.vocab
     return _moment_without_gradients(step, _saved_type_copies(step) + max(first, last), logits)
 
@@ -95,6 +96,7 @@ def _scoring_moments(step: TrainingStep, restored: int) -> Iterator[MemoryPredic
 
 def _rewarding_moment(step: TrainingStep, rollout: Rollout, reward: RewardModelFootprint) -> MemoryPrediction:
     """The reward model's forward pass; a reward adapter's model is the policy, evaluated."""
+    # A whole reward model is taken to have layers of the policy's dimensions, whatever its own are.
     in_a_layer = evaluated_layer_bytes(step, min(REWARDED_AT_A_TIME, rollout.rows), step.batch.tokens)
     return _moment_without_gradients(
         step, in_a_layer + (_saved_type_copies(step) if reward.adapter else 0), 0

@@ -95,11 +95,9 @@ class AdapterRewards:
     @contextmanager
     def _applied(self, policy: Policy) -> Iterator[None]:
         """Adds B A x to the output of each adapted layer, by forward hooks: the policy's modules stay as they are."""
+        # With a LoRA policy the module is PEFT's wrapper: with its adapters off, its output is the base layer's.
         hooks = [
-            # With a LoRA policy the module is PEFT's wrapper: with its adapters off, its output is the
-            # base layer's.
-            policy.causal.get_submodule(name).register_forward_hook(self._hook(name))
-            for name in self.down
+            policy.causal.get_submodule(name).register_forward_hook(self._hook(name)) for name in self.down
         ]
         try:
             yield
