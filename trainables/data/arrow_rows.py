@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from trainables.data.rows import R, Row, row_from_json, row_to_json
 
+# large_string has 64-bit offsets: a batch of long rows may exceed the 2 GiB that a string column can address.
 SCHEMA = pa.schema([("key", pa.binary(32)), ("source", pa.int32()), ("row", pa.large_string())])
 
 
@@ -59,6 +60,7 @@ class Rows(Sequence[R], Generic[R]):
     @cached_property
     def identity(self) -> str:
         """A hash of the distinct rows, whatever their order here."""
+        # A fixed width and byte order, so that the hash is the same on every machine.
         return hashlib.sha256(self.sha256.encode() + self.distinct.astype("<i8").tobytes()).hexdigest()
 
 
@@ -75,6 +77,7 @@ def write_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> str:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         for batch in batches:
             if batch.num_rows:
+                # JSON escapes line feeds, so one after each row separates the rows of any batches.
                 digest.update("".join(f"{text}\n" for text in batch["row"].to_pylist()).encode())
                 writer.write_batch(batch)
     return digest.hexdigest()

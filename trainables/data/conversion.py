@@ -61,6 +61,7 @@ class ConversionReport:
 
     def add(self, later: ConversionReport) -> None:
         """Adds the report on the source's next rows."""
+        # Each batch has a report of its own and describes its file again: the first description counts.
         self.formats |= {file: text for file, text in later.formats.items() if file not in self.formats}
         self.rows += later.rows
         self.skipped += later.skipped
@@ -108,6 +109,7 @@ def convert_sources(
 def _raw_batches(sources: Sequence[Source], row_type: type) -> Iterator[tuple[int, list[SourceRow]]]:
     for number, source in enumerate(sources):
         rows = islice(_raw_rows(source, row_type), source.max_rows)
+        # A batch never spans two sources, so one number says which source all of its rows are of.
         while batch := list(islice(rows, BATCH)):
             yield number, batch
 
@@ -128,6 +130,7 @@ class Converter:
     sources: tuple[Source, ...]
     row_type: type
     config: DataConfig
+    # Filled while converting, in each process on its own.
     layouts: Layouts = field(default_factory=dict)
 
     def __call__(self, batch: tuple[int, list[SourceRow]]) -> tuple[int, pa.RecordBatch, ConversionReport]:
@@ -147,6 +150,7 @@ class Converter:
                     raise DataError(
                         f"{where}: {reason}; correct it, or leave it out with strict: false"
                     ) from None
+                # Without the message's number, so that rows with the same fault are counted under one reason.
                 report.skip(where, re.sub(r"message \d+", "a message", str(reason)))
                 continue
             except InvalidRow as error:
@@ -159,6 +163,7 @@ class Converter:
 def _parse(values: Any, file: str, source: Source, layouts: Layouts, report: ConversionReport) -> ParsedRow:
     if not isinstance(values, dict):
         raise InvalidRow(f"expected an object with {formats.EXPECTED}, got {type(values).__name__}")
+    # By columns too, since the rows of a JSON Lines file may have different keys.
     key = file, frozenset(values)
     if key not in layouts:
         layouts[key] = formats.detect_layout(list(values), source.format, source.columns, source.tags)
@@ -186,6 +191,7 @@ def _edited(parsed: ParsedRow, config: DataConfig) -> ParsedRow:
     """The row with ``{{name}}`` filled in from ``config.variables``, and thoughts edited by ``config.thinking``."""
 
     def edit(text: str, is_answer: bool) -> str:
+        # A name without a value stays as it is, and a warning lists it.
         filled = PLACEHOLDER.sub(lambda match: config.variables.get(match[1], match[0]), text)
         return edit_thinking(filled, config.thinking) if is_answer else filled
 
@@ -203,5 +209,6 @@ def _edited(parsed: ParsedRow, config: DataConfig) -> ParsedRow:
 
 
 def _placeholders(row: Row) -> set[str]:
+    # The representation has all texts of the row, nested ones included, and leaves braces as they are.
     text = str(row)
     return set(PLACEHOLDER.findall(text)) if "{{" in text else set()

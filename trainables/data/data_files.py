@@ -41,6 +41,7 @@ def find_data_files(path: Path) -> list[Path]:
     try:
         if path.is_dir():
             return _files_in(path)
+        # Before patterns, since a file's own name may contain brackets.
         if path.exists():
             return [path]
         if glob.has_magic(str(path)):
@@ -104,6 +105,7 @@ def _advice_for_empty(folder: Path) -> str:
 def _missing(path: Path) -> str:
     if path.is_symlink():
         return f"a link to {os.readlink(path)}, which does not exist; correct the link"
+    # The deepest folder that exists: the name directly below it is the one that is wrong.
     parent = next((folder for folder in path.parents if folder.is_dir()), Path("."))
     name = path.relative_to(parent).parts[0] if path.is_relative_to(parent) else path.name
     matches = difflib.get_close_matches(name, [file.name for file in parent.iterdir()], n=1)

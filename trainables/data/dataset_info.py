@@ -74,6 +74,7 @@ def read_registry(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
+        # Some editors put a byte order mark before JSON, which json.loads refuses.
         registry = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: can't be read: {error}; it must be a JSON object of data sets") from error
@@ -92,6 +93,7 @@ def find_entry(folder: Path, name: str) -> Entry | None:
     if not isinstance(values, dict):
         raise DataError(f"{where}: expected an object, got {type(values).__name__}")
     _check_keys(values, where)
+    # A registry may write null for a part that has no column.
     columns = {part: column for part, column in (values.get("columns") or {}).items() if column is not None}
     entry = Entry(
         name=name,
@@ -133,6 +135,7 @@ def _check_keys(values: Mapping[str, Any], where: str) -> None:
             if not isinstance(value, str | None):
                 raise DataError(f"{where}: {part}.{key} must be a text, got {value!r}")
     count = values.get("num_samples")
+    # In Python true is an int, but it is no number of rows.
     if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
         raise DataError(f"{where}: num_samples must be a whole number of at least 1, got {count!r}")
 

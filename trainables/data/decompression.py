@@ -63,6 +63,7 @@ def compression(path: Path) -> str | None:
 def open_decompressed(path: Path, limits: Limits = LIMITS) -> Iterator[io.BufferedReader[Any]]:
     """The file's bytes, decompressed as they are read."""
     with _open(path) as file, io.BufferedReader(_Decompressed(path, file, limits), PIECE_BYTES) as stream:
+        # Peeking consumes nothing: the caller reads the same bytes again.
         head = stream.peek(PIECE_BYTES)
         if not head:
             raise DataError(f"{path}: the file is empty; give a file with rows")
@@ -81,6 +82,7 @@ def decompressed_file(path: Path, limits: Limits = LIMITS) -> Iterator[Path]:
             return
         with tempfile.NamedTemporaryFile(prefix="paretune-") as copy:
             shutil.copyfileobj(stream, copy, PIECE_BYTES)
+            # The copy is opened by its name, so nothing may be left in this object's buffer.
             copy.flush()
             yield Path(copy.name)
 
@@ -90,6 +92,7 @@ def read_lines(
 ) -> Iterator[tuple[int, str]]:
     """(number, line with its line end). Only a line feed ends a line, since texts may hold other separators."""
     for number in count(1):
+        # One byte above the limit tells a line that is too long from one of exactly the limit.
         line = stream.readline(limits.line_bytes + 1)
         if not line:
             return
@@ -107,12 +110,15 @@ def read_pieces(stream: io.BufferedReader[Any], label: str) -> Iterator[str]:
     """The text in pieces of about 64 KiB, for formats that do not depend on lines."""
     decoder, line = codecs.getincrementaldecoder("utf-8-sig")(), 1
     while True:
+        # A piece may end within a character, whose first bytes the decoder holds back until the next piece.
         data = stream.read1(PIECE_BYTES)
         try:
             text = decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
+            # error.object is this piece after the bytes that were held back, which contain no line feed.
             line += error.object.count(b"\n", 0, error.start)
             raise _not_utf8(f"{label}:{line}", error) from error
+        # The line of a NUL byte: the line feeds before it in this piece, added to those of earlier pieces.
         yield _without_nul(text, f"{label}:{line + text.partition(chr(0))[0].count(chr(10))}")
         if not data:
             return
@@ -162,6 +168,7 @@ class _Decompressed(io.RawIOBase):
 
     def __init__(self, path: Path, file: BinaryIO, limits: Limits) -> None:
         self.path, self.read_bytes = path, _reader(path, file)
+        # A small file may compress very well, and a large one may unpack to many GiB: both limits count.
         allowed = max(limits.unpacked_bytes, limits.ratio * path.stat().st_size)
         self.allowed_bytes = allowed if compression(path) else float("inf")
         self.unpacked_bytes = 0

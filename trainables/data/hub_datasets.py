@@ -39,6 +39,7 @@ class HubDataset:
     @classmethod
     def parse(cls, name: str) -> HubDataset:
         hub, _, rest = name.partition(":")
+        # The revision is split off first: a branch's name may contain `#`.
         rest, _, revision = rest.removeprefix("datasets/").partition("@")
         rest, _, split = rest.partition("#")
         repository, _, subset = rest.partition(":")
@@ -56,11 +57,13 @@ class HubDataset:
 
     def fetch(self) -> Path:
         """The repository's folder on this machine, downloaded if it is missing."""
+        # The local copy first: a data set that was downloaded once is used without network access.
         for offline in (True, False):
             try:
                 return self._snapshot(offline)
             # Whatever stops a download (names, permissions, network, disk): the user needs its message, no traceback.
             except Exception as error:
+                # Python deletes `error` at the end of this block.
                 failure = error
         raise DataError(
             f"{self.name} could not be downloaded: {failure}; check the id and the network, or give a file"
@@ -89,6 +92,7 @@ class HubDataset:
                 paths = [path for path in paths if part in path.relative_to(root).parts or part in path.stem]
         split = self.split or "train"
         of_split = [path for path in paths if split in str(path.relative_to(root))]
+        # Where file names name no split and none is requested, all files are read.
         return list(of_split) if of_split or self.split else list(paths)
 
     def _snapshot(self, offline: bool) -> Path:
@@ -124,6 +128,7 @@ def _from_card(root: Path, paths: Sequence[Path], subset: str | None, split: str
     if subset is not None:
         configs = [config for config in configs if config.get("config_name", "default") == subset]
     else:
+        # The card may mark a default subset; otherwise its first one is taken.
         configs = [config for config in configs if config.get("default")] or configs
     if not configs:
         return []
@@ -147,6 +152,7 @@ def _configs(root: Path) -> list[dict[str, Any]]:
 def _patterns(data_files: Any, split: str) -> list[str]:
     if isinstance(data_files, str):
         return [data_files]
+    # `data_files` is a pattern, a list of patterns, or a list of {split, path} with one or several paths.
     patterns: list[str] = []
     for item in data_files or []:
         if isinstance(item, str):

@@ -29,6 +29,7 @@ ROW_COLUMNS |= {
     "system",
 }
 TAIL = 16  # characters: a number or word this near to the end of the text that was read may continue after it
+# Only an escaped surrogate can leave half a character in a text, which can't be stored as UTF-8.
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 BLANK = re.compile(r"[ \t\r\n]*")
 
@@ -92,6 +93,7 @@ def _members(text: _Text) -> Iterator[tuple[int, Any]]:
     text.take("{")
     while text.peek() != "}":
         key = _key(text, row)
+        # Before the value is read, as the name alone can say that this object is a row.
         row[key] = None
         if text.peek() == "[" and not ROW_COLUMNS & row.keys():
             if list_name is not None:
@@ -103,6 +105,7 @@ def _members(text: _Text) -> Iterator[tuple[int, Any]]:
         else:
             start = text.offset()
             row[key] = text.value()
+            # Offsets are positions in the whole file, so text that was dropped meanwhile counts too.
             size += text.offset() - start + len(key)
         # Whatever surrounds the list stays in memory, so it must not grow with the file.
         if size > text.limits.line_bytes:
@@ -145,6 +148,7 @@ class _Text:
 
     def place(self, position: int) -> tuple[int, int]:
         """(line, column) of a position that is not before an earlier one."""
+        # Only from the position counted up to before, so that all calls together scan the text once.
         line_feeds = self.text.count("\n", self.counted, position)
         if line_feeds:
             self.line += line_feeds
@@ -183,6 +187,7 @@ class _Text:
         )
 
     def _drop_used(self) -> None:
+        # Line feeds that are dropped can't be counted later.
         self.place(self.at)
         self.text = self.text[self.at :]
         self.dropped += self.at
@@ -215,10 +220,12 @@ class _Text:
                 value, end = _scan(self.text, self.at)
             except json.JSONDecodeError as error:
                 if not (self._may_continue(error) and self.more()):
+                    # `more` drops text only if it reads some, so error.pos still points into this text.
                     raise self.error(f"broken JSON: {error.msg}", "correct it there", error.pos) from error
             except _RefusedError as error:
                 raise self.error(str(error), "in the row that begins there") from error
             else:
+                # A number at the end of the text may continue in the next piece, so it is parsed again.
                 if end < len(self.text) - TAIL or not self.more():
                     if end - self.at > self.limits.line_bytes:
                         raise self.too_long()
@@ -226,6 +233,7 @@ class _Text:
                     return value
 
     def _may_continue(self, error: json.JSONDecodeError) -> bool:
+        # json reports an unterminated string at its beginning, which may be far before the end of the text.
         return error.pos >= len(self.text) - TAIL or error.msg.startswith("Unterminated string")
 
 
@@ -238,6 +246,7 @@ def _scan(text: str, at: int) -> tuple[Any, int]:
     """The value at position ``at`` and where it ends. Raises JSONDecodeError, or _RefusedError with a message."""
     try:
         value, end = DECODER.raw_decode(text, at)
+        # Python decodes a lone surrogate without an error; encoding it finds it.
         if SURROGATE.search(text, at, end):
             json.dumps(value, ensure_ascii=False).encode()
     except (json.JSONDecodeError, _RefusedError):
@@ -268,6 +277,7 @@ def _constant(word: str) -> Any:
 
 def _float(digits: str) -> float:
     number = float(digits)
+    # Python reads 1e999 as infinity, which JSON can't express.
     if math.isinf(number):
         raise _RefusedError(f"the number {digits[:40]} is too large; write a smaller one")
     return number

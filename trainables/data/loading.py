@@ -82,6 +82,7 @@ def load(config: DataConfig, row_type: type = Conversation) -> Data:
     train = tuple(resolve(name, config) for name in config.names)
     held_out = tuple(resolve(name, config) for name in config.eval_names)
     identity = _identity(config, row_type, (*train, *held_out))
+    # The identity covers the rows alone; the split and the mix depend on other settings of the config.
     data = recent_data.get(
         (identity, config.model_dump_json()), lambda: _load(config, row_type, train, held_out, identity)
     )
@@ -130,6 +131,7 @@ def _load(
                 f"{name} has {len(keys)} rows and {_held_out_setting(config)} leaves none for the "
                 f"{part} part; give more rows or another eval_fraction{_in_parentheses(converted.warnings)}"
             )
+    # Training rows that `_split` left out; without held-out sources the missing rows are the held-out part.
     overlap = int((sources < len(train)).sum()) - len(parts[0]) if held_out else 0
     order = _mixed(config, parts[0], sources, len(train))
     training, validation, test = (
@@ -145,6 +147,7 @@ def _load(
         sha256=_sha256(converted, exact),
         notes=converted.notes,
         warnings=converted.warnings,
+        # By 64 bits of the hash: among ten million prompts the chance that two share them is about 3e-6.
         duplicates=len(keys) - len(np.unique(keys)),
         overlap=overlap,
     )
@@ -204,6 +207,7 @@ def _identity(config: DataConfig, row_type: type, sources: Sequence[Source]) -> 
 
 def _file_state(path: Path) -> list[Any]:
     status = path.stat()
+    # The inode too: a file that is replaced by a rename may keep its size and time.
     return [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
 
 
@@ -223,6 +227,7 @@ def _convert(config: DataConfig, row_type: type, sources: Sequence[Source], fold
     reports = [ConversionReport(source.name) for source in sources]
     batches = conversion.convert_sources(sources, row_type, config, reports)
     sha256 = arrow_rows.write_batches(folder / "rows.arrow", batches)
+    # After the batches were written, since the reports are filled while they are consumed.
     info = {
         "sha256": sha256,
         "notes": [note for report in reports for note in report.notes()],

@@ -70,6 +70,7 @@ def parse_label(value: Any) -> bool | None:
     """
     if value is None or isinstance(value, bool):
         return value
+    # pandas writes a column of integers with gaps as floats.
     labels = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
     text = str(value).strip().lower()
     if text not in labels:

@@ -65,6 +65,7 @@ def _holds_json_lines(path: Path, limits: Limits) -> bool:
         if not stream.peek().removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
             return False
         first = next(_filled_lines(stream, limits.line_bytes + 1), b"")
+        # A single line is read as one value; that a second one exists is enough, whatever it holds.
         if not first.endswith(b"\n") or next(_filled_lines(stream, 100), None) is None:
             return False
     try:
@@ -131,6 +132,7 @@ def _records(
     def lines() -> Iterator[str]:
         nonlocal start, characters
         for number, line in numbered:
+            # The csv module takes as many lines as a record needs; `start` is the first of them.
             start = start or number
             characters += len(line)
             if characters > limits.line_bytes:
@@ -173,6 +175,7 @@ def _arrow(path: Path, limits: Limits) -> Iterator[RawRow]:
     def batches(file: Path) -> Iterator[Any]:
         # Memory-mapped, since one batch may be the whole table.
         with pa.memory_map(str(file)) as source:
+            # Feather files begin with this mark; Arrow files of Hugging Face's data sets are plain streams.
             is_file = source.read(6) == b"ARROW1"
             source.seek(0)
             table = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)

@@ -66,8 +66,10 @@ def _labelled(parsed: ParsedRow) -> Labelled:
 def _prompt(parsed: ParsedRow) -> Prompt:
     _require_messages(parsed)
     if not parsed.answered:
+        # The chosen answer of a pair serves as the reference.
         return Prompt(parsed.messages, parsed.chosen, parsed.tools)
     row = _with_answer(parsed)
+    # An answer that only calls tools has no text to compare with.
     return Prompt(row.prompt, row.answer or None, row.tools)
 
 

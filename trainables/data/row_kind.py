@@ -51,5 +51,6 @@ def _parsed_rows(source: Source) -> Iterator[ParsedRow]:
                 yield formats.FORMATS[layout.format].convert(raw.values, layout)
             except SkippedRow:
                 continue
+            # A row that is no object, such as a number, has no columns: `list` raises TypeError.
             except (InvalidRow, TypeError) as error:
                 raise DataError(f"{raw.where}: {error}") from None

@@ -39,6 +39,7 @@ class Prompted:
 
     def key(self) -> str:
         """The SHA-256 of the prompt, in hex; it decides whether the row is held out."""
+        # Answer and tools are left out: rows of one prompt must fall on the same side of the split.
         return files.sha256(list(self.prompt))
 
     def prompt_json(self) -> str:
@@ -103,6 +104,7 @@ def row_to_json(row: Row) -> str:
 def row_from_json(text: str, row_type: type[R]) -> R:
     """The row that :func:`row_to_json` wrote."""
     values: dict[str, Any] = json.loads(text)
+    # JSON has no tuples: the only fields that are lists at this level are `prompt` and `calls`.
     for name, value in values.items():
         if isinstance(value, list):
             values[name] = tuple(value)

@@ -96,6 +96,7 @@ def _registered(entry: dataset_info.Entry, config: DataConfig) -> Source:
     return Source(
         name=entry.name,
         files=paths,
+        # What the spec says takes precedence over the registry.
         format=config.format or entry.formatting,
         columns={**entry.columns, **config.columns},
         tags=entry.tags,

@@ -49,12 +49,14 @@ def _threshold(keys: np.ndarray, fraction: float, count: int | None) -> np.uint6
     if count is None:
         return np.uint64(int(fraction * 2**48))
     prompts = np.unique(keys >> np.uint64(16))
+    # `prompts` is sorted, so exactly `count` of them lie below the one at place `count`.
     return prompts[count] if count < len(prompts) else np.uint64(2**48)
 
 
 def _by_hash(keys: np.ndarray, rows: Indices, row_text: Callable[[int], str]) -> Indices:
     rows = rows[np.argsort(keys[rows], kind="stable")]
     sorted_keys = keys[rows]
+    # Rows of one prompt tie. Only then are texts read, since reading them from the table is slow.
     if len(rows) > 1 and (sorted_keys[1:] == sorted_keys[:-1]).any():
         return np.array(sorted(rows, key=lambda row: (int(keys[row]), row_text(int(row)))), dtype=rows.dtype)
     return rows
@@ -76,14 +78,17 @@ def interleave(parts: Sequence[Indices], weights: Sequence[float], until: str, s
             f"with these weights the last data set is used up after {length:,} rows; the limit is {limits.ROWS:,}. "
             "Give weights that differ less, or set mix: interleave_under"
         )
+    # Data set i is used up after about len / share draws; there are twice as many, as chance may take longer.
     draws = generator.choice(len(parts), size=length * 2, p=shares)  # (draws,) the data set of each row
     # (data sets, draws): how often each has been drawn up to and including that draw.
     drawn = [np.cumsum(draws == part) for part in range(len(parts))]
     used_up = [counts >= len(part) for counts, part in zip(drawn, parts, strict=True)]
     ended = np.logical_or.reduce(used_up) if until == "first" else np.logical_and.reduce(used_up)
+    # argmax finds the first True; if the end is never reached, all draws are used.
     stop = int(np.argmax(ended)) + 1 if ended.any() else len(draws)
     mixed = np.empty(stop, dtype=np.int64)
     for part, rows in enumerate(parts):
         from_part = draws[:stop] == part
+        # The n-th draw of a data set takes its n-th row, and begins again after its last one.
         mixed[from_part] = rows[(drawn[part][:stop][from_part] - 1) % len(rows)]
     return mixed

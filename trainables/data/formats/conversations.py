@@ -18,6 +18,7 @@ from trainables.data.formats.prompt_completion import SHARED
 from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, SkippedRow, parse_label
 from trainables.data.rows import Message
 
+# Earlier turns are in the list of messages itself, so a column of history has no meaning here.
 PARTS = {part: names for part, names in SHARED.items() if part != "history"}
 
 

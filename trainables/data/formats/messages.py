@@ -43,7 +43,8 @@ ROLE_SYNONYMS = {
     "bot": "assistant",
     "model": "assistant",
 }
-ROLES_AFTER = {  # which roles may follow a message
+# Which roles may follow a message. `call` is an assistant's message with tool calls, None the beginning.
+ROLES_AFTER = {
     None: {"system", "user"},
     "system": {"user"},
     "user": {"assistant"},
@@ -63,6 +64,7 @@ def read_messages(value: Any, tags: Mapping[str, str], system: str = "") -> tupl
     if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
         raise InvalidRow(f"messages must be a list of objects, got {abbreviated(value)}")
     messages = [_message(message, tags) for message in value]
+    # A system message in the list takes precedence over the column.
     if system and not (messages and messages[0]["role"] == "system"):
         messages.insert(0, {"role": "system", "content": system})
     if not messages:
@@ -73,6 +75,7 @@ def read_messages(value: Any, tags: Mapping[str, str], system: str = "") -> tupl
 
 def answer_text(value: Any, tags: Mapping[str, str]) -> str:
     """The text of an answer, given as a text, a message, or a conversation that ends with it."""
+    # CSV cells and Arrow columns hold messages as JSON; other texts, such as a list of numbers, stay texts.
     value = _parse_json(value) if isinstance(value, str) and value.startswith(("[{", "{")) else value
     if isinstance(value, list) and value:
         value = value[-1]
@@ -107,6 +110,7 @@ def _message(message: Mapping[str, Any], tags: Mapping[str, str]) -> Message:
     role_key, content_key = _keys(message, tags)
     role = _role(message.get(role_key), tags)
     content = _content(message.get(content_key))
+    # ShareGPT writes a call as a message of its own, whose content is the call as JSON.
     if role == "function_call":
         return {"role": "assistant", "content": "", "tool_calls": _calls(content)}
     if role == "assistant" and message.get("tool_calls"):
@@ -116,6 +120,7 @@ def _message(message: Mapping[str, Any], tags: Mapping[str, str]) -> Message:
 
 
 def _keys(message: Mapping[str, Any], tags: Mapping[str, str]) -> tuple[str, str]:
+    # The file's own tags come first; the usual keys of both families follow, since files mix them.
     for role, content in ((tags["role_tag"], tags["content_tag"]), ("role", "content"), ("from", "value")):
         if role in message and (content in message or message.get("tool_calls")):
             return role, content

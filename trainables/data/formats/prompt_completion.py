@@ -39,6 +39,7 @@ class PromptCompletionFormat:
     def convert(self, row: Mapping[str, Any], layout: Layout) -> ParsedRow:
         prompt = self._prompt(row, layout)
         chosen, rejected = _preferred(row, layout)
+        # The response of a pair is its chosen answer, and no turn of the prompt.
         answer = () if chosen is not None else _answer(row, layout)
         return ParsedRow(
             messages=(*prompt, *answer),
@@ -64,7 +65,9 @@ class PromptCompletionFormat:
 
 def _answer(row: Mapping[str, Any], layout: Layout) -> tuple[Message, ...]:
     value = layout.get(row, "response")
+    # TRL's conversational form has messages here as well.
     text = answer_text(value, OPENAI) if isinstance(value, list | dict) else layout.text(row, "response")
+    # An empty cell is a row without its answer; a file without the column has no answers to miss.
     if "response" in layout.columns and not text.strip():
         raise SkippedRow("its answer is empty")
     return ({"role": "assistant", "content": text},) if text else ()
