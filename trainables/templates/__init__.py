@@ -98,6 +98,7 @@ def apply(tokenizer: PreTrainedTokenizerBase, template: str | None, folder: Path
             raise TemplateError(NO_TEMPLATE)
         return
     text = source(template, folder)
+    # A user's file is taken as it is; the named ones declare their end token in a line that `_END` finds.
     if template in (*NAMES, *ALIASES):
         text = _with_end_token(text, tokenizer)
     _check(tokenizer, text, template)
@@ -152,6 +153,7 @@ def _unknown(name: str) -> TemplateError:
 
 def _with_includes(text: str) -> str:
     def included(match: re.Match[str]) -> str:
+        # The file's last line feed is not part of the template.
         return _with_includes((_FOLDER / match[1]).read_text(encoding="utf-8").rstrip("\n"))
 
     return _INCLUDE.sub(included, text)
@@ -167,11 +169,13 @@ def _with_end_token(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
         raise TemplateError(
             "the model's tokenizer has no end-of-sequence token to end answers with; set its eos_token"
         )
+    # `eos_token` is a variable that transformers passes to every template.
     return _END.sub("{%- set end = eos_token %}", text)
 
 
 def _is_one_token(text: str, tokenizer: PreTrainedTokenizerBase) -> bool:
     tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+    # A text that the vocabulary lacks may become one token as well: the unknown one.
     return len(tokens) == 1 and tokenizer.convert_ids_to_tokens(tokens[0]) == text
 
 

@@ -32,7 +32,9 @@ def example_order(
     drawn = _drawn(len(lengths), count, seed)
     if not by_length:
         return drawn
+    # A stream of its own: grouping by length must not change which examples are drawn.
     generator = np.random.default_rng([seed, 1])
+    # In examples: WINDOW batches, but at most a quarter of the epoch, and at least one batch.
     window = batch * max(1, min(WINDOW, len(lengths) // (4 * batch)))
     windows = [
         _grouped_by_length(drawn[start : start + window], lengths, batch, generator)
@@ -44,6 +46,7 @@ def example_order(
 def _drawn(examples: int, count: int, seed: int) -> np.ndarray:
     """One permutation of the examples per epoch, up to ``count`` places."""
     generator = np.random.default_rng(seed)
+    # The number of epochs is rounded up: the last one is usually cut.
     epochs = [generator.permutation(examples) for _ in range(-(-count // examples))]
     return np.concatenate(epochs)[:count]
 
@@ -58,6 +61,7 @@ def _grouped_by_length(
 
 
 def _longest_first(order: np.ndarray, lengths: np.ndarray, batch: int) -> np.ndarray:
+    # The first place of the batch that has the longest example.
     start = int(np.argmax(lengths[order])) // batch * batch
     return np.concatenate([order[start : start + batch], order[:start], order[start + batch :]])
 
@@ -86,6 +90,7 @@ def padding_share(lengths: np.ndarray, batch: int, shared: bool = False) -> floa
     0.25
     """
     starts = list(range(0, len(lengths), batch))
+    # Every n-th batch, with n rounded up, so that at most SAMPLED_BATCHES remain.
     starts = starts[:: -(-len(starts) // SAMPLED_BATCHES)]
     groups = [lengths[start : start + batch] for start in starts]
     tokens = sum(int(group.sum()) for group in groups)
@@ -106,9 +111,11 @@ def shared_rows(lengths: np.ndarray) -> list[list[int]]:
     """
     capacity = max(SHORT_ROW, int(lengths.max()))
     fewest = -(-int(lengths.sum()) // capacity)
+    # The greedy spreading may not find a way into the fewest rows, so some more are tried.
     most = min(len(lengths), fewest + ROW_COUNTS_TRIED)
     candidates = [_spread(lengths, rows) for rows in range(fewest, most + 1)]
     fitting = [rows for rows in candidates if _longest(rows, lengths) <= capacity]
+    # A row for each example always fits, as the capacity is at least the longest one.
     unshared = [[place] for place in range(len(lengths))]
     return min(
         [unshared, *fitting], key=lambda rows: (_padded_tokens(rows, lengths), _longest(rows, lengths))
@@ -145,6 +152,7 @@ def pack_examples(lengths: np.ndarray, capacity: int, count: int, seed: int) -> 
     packs: list[np.ndarray] = []
     epoch = 0
     while len(packs) < count:
+        # By epoch, so that its order doesn't depend on how many packs the epochs before it gave.
         shuffled = np.random.default_rng([seed, 3, epoch]).permutation(len(lengths))
         for start in range(0, len(shuffled), PACKING_WINDOW):
             window = best_fit(lengths, shuffled[start : start + PACKING_WINDOW], capacity)
@@ -189,6 +197,7 @@ def fill_longest_first(lengths: np.ndarray, capacity: int) -> list[int]:
     by_length = np.argsort(-lengths, kind="stable")
     chosen: list[int] = []
     while True:
+        # An example may be chosen again: the pack is to be full even if there are few examples.
         fitting = by_length[lengths[by_length] <= capacity]
         if not len(fitting):
             return chosen

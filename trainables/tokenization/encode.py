@@ -84,6 +84,7 @@ def training_examples(
     render = _Renderer(row, tokenizer)
     # A greeting that opens the conversation answers no request, so it is not learned.
     answers = [n for n, message in enumerate(render.messages) if message["role"] == "assistant" and n > 0]
+    # A row ends with its answer and its prompt is not empty, so there is at least one.
     turns = _turns(render, answers)
     learned = answers[-1:] if mask_history else answers
     conversations = [turns] if turns else [[_last_turn(render, answer)] for answer in learned]
@@ -146,6 +147,7 @@ def _turns(render: _Renderer, answers: Sequence[int]) -> list[Turn]:
     ends: list[tuple[int, int]] = []
     for answer in answers:
         head, body = render.before(answer), text if answer == answers[-1] else render.through(answer)
+        # Each rendering must begin the next one; otherwise lengths don't tell where a turn ends in `text`.
         if not (text.startswith(body) and body.startswith(head)):
             return []
         ends.append((len(head), len(body)))
@@ -157,6 +159,7 @@ def _tokenized(text: str, ends: Sequence[tuple[int, int]], tokenizer: PreTrained
 
     The whole text is tokenized at once, as a model sees it; a token belongs to the part in which it starts.
     """
+    # Templates write special tokens themselves; the tokenizer would add a second BOS.
     tokens: Any = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, starts = list(tokens["input_ids"]), [start for start, _ in tokens["offset_mapping"]]
     turns, first = [], 0

@@ -113,11 +113,13 @@ def tokenize_rows(
     Raises ``TemplateError`` for a row that the chat template can't render.
     """
     encoder = Encoder(stage, tokenizer, cutoff, scoring)
+    # Rows in memory have no identity to be cached by.
     if not isinstance(rows, Rows):
         return _tokens_of(pa.Table.from_batches(_encoded(encoder, rows), SCHEMA), np.arange(len(rows)))
     settings = [stage.kind, scoring, {name: getattr(stage, name) for name in stage.encoding}]
     key = files.sha256([VERSION, rows.identity, tokenizer_identity(tokenizer), cutoff, settings])
     table = recent_tables.get(key, lambda: _cached_table(key, encoder, rows))
+    # The table has distinct rows alone: one that mixing repeats is encoded once and found by its number.
     return _tokens_of(table, np.searchsorted(rows.distinct, rows.indices))
 
 
@@ -126,6 +128,7 @@ def _cached_table(key: str, encoder: Encoder, rows: Rows[Any]) -> pa.Table:
 
     def write(folder: Path) -> None:
         column = rows.table["row"]
+        # Passed on as JSON, so that decoding happens in the worker processes.
         texts = (column[int(row)].as_py() for row in rows.distinct)
         with pa.OSFile(str(folder / "tokens.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             for batch in _encoded(encoder, texts, rows.row_type, len(rows.distinct)):
@@ -191,6 +194,7 @@ class Encoder:
 
 def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
     """A hash of all that a row's tokens depend on: vocabulary, rules, special tokens and chat template."""
+    # Size and template are in the key since they may change while the tokenizer stays the same object.
     return _identity(tokenizer, len(tokenizer), tokenizer.chat_template)
 
 
