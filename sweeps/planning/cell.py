@@ -42,9 +42,8 @@ class Cell:
     data_notes: tuple[str, ...] = ()  # how the rows were read, and what is held out
     data_warnings: tuple[str, ...] = ()  # rows that were left out or look unfinished
     predicted: CellMemory | None = None  # where memory can be predicted
-    row_counts: tuple[
-        int, ...
-    ] = ()  # rows that a full-length trial trains on; several if the space varies them
+    # Rows that a full-length trial trains on, in ascending order; several if the space varies them.
+    row_counts: tuple[int, ...] = ()
 
     @property
     def depends_on(self) -> tuple[str, ...]:
@@ -100,6 +99,7 @@ def build_config(tree: Mapping[str, Any], values: Mapping[str, Any]) -> TrialCon
 
     Validated from JSON and strictly: the text "8" is no number.
     """
+    # A deep copy, because the values go into nested mappings that all configs of the cell share.
     filled = copy.deepcopy(dict(tree))
     for leaf, value in values.items():
         *sections, key = leaf.split(".")
@@ -107,4 +107,5 @@ def build_config(tree: Mapping[str, Any], values: Mapping[str, Any]) -> TrialCon
         for section in sections:
             node = node[section]
         node[key] = value
+    # Through JSON: in strict mode pydantic takes a list for a tuple and a text for a path from JSON alone.
     return TrialConfig.model_validate_json(json.dumps(filled, default=str), strict=True)

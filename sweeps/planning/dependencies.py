@@ -38,6 +38,7 @@ def with_trained_trials(
     tree: Mapping[str, Any], run: Path, best_trial: Callable[[str], str]
 ) -> dict[str, Any]:
     """A copy of a trial's tree in which each reference names the trial and folder that ``best_trial`` chose."""
+    # Copied one level deep, which is as deep as the references are written below.
     filled = {part: dict(value) if isinstance(value, dict) else value for part, value in tree.items()}
     for part, key, reference in trained_references(tree):
         trial = best_trial(reference["cell"])

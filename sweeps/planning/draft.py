@@ -52,6 +52,7 @@ class Draft:
         tree = self.parts.plain()
         if isinstance(tree.get("model"), dict):
             tree["model"].pop(FROM, None)
+        # A link replaces the reference as written; a broken reference has none, and is removed below.
         for (part, key), trained in self.links.items():
             tree[part][key] = trained.model_dump(mode="json")
         for path in (*self.space, *self.broken):

@@ -20,6 +20,7 @@ STAGE_MATCHES: tuple[Match, ...] = (
 METHOD_MATCHES: tuple[Match, ...] = (
     lambda draft, wanted: wanted in (draft.method, draft.method_entry.name, draft.name),
     lambda draft, wanted: _is_part(wanted, draft.name.removeprefix(draft.stage)),
+    # Quantization may have turned a lora into a qlora: the kind as written and the final one both match.
     lambda draft, wanted: wanted in (draft.method_entry.kind, draft.parts.plain()["method"]["kind"]),
 )
 

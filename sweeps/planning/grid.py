@@ -67,6 +67,7 @@ def make_drafts(spec: Spec, earlier: EarlierResults) -> tuple[list[Draft], tuple
     """
     stages, stage_problems = read_entries(spec, "stages")
     methods, method_problems = read_entries(spec, "methods")
+    # Where no entry is valid a placeholder has the spec's sections checked all the same; it becomes no cell.
     pairs = list(
         itertools.product(
             stages or [placeholder_entry("stages", "sft")], methods or [placeholder_entry("methods", "lora")]
@@ -146,6 +147,7 @@ def _cell_name(stage: str, method: str, combination: _Combination, with_quantiza
     tags = (
         choice.tag
         for choice in combination.choices
+        # A prefix, because an axis may also stand inside a quantization mapping.
         if with_quantization or choice.path[:2] != quantization.PATH
     )
     return join_name(stage, method, *tags)
@@ -175,6 +177,7 @@ def _draft(source: Source, combination: _Combination, names: _Names, placeholder
             if (domain := domain_parser.parse(leaf.value)) is not None:
                 space[path] = domain
         except ValueError as error:
+            # A broken leaf is left out of space and config, so that it causes no second problem.
             broken[path] = source.problem(leaf.origin, str(error))
     return Draft(
         source=source,

@@ -109,9 +109,11 @@ def _path_errors_at(*setting: str) -> Iterator[None]:
 def _make_data_paths_absolute(data: dict[str, Any], folder: Path) -> None:
     written = data.get("folder")
     with _path_errors_at("data", "folder"):
+        # Files that are named without `data.folder` are looked for beside the spec, then in its data/.
         folders = [folder, folder / "data"] if written is None else [absolute_path(str(written), folder)]
         registry = next((each for each in folders if (each / dataset_info.FILE).is_file()), None)
     registered_names = _registered_names(registry)
+    # Only a registry's folder is kept: file names become absolute below and need no folder.
     data["folder"] = str(registry) if registry is not None else None
     if str(data.get("template")).endswith(templates.SUFFIXES):
         with _path_errors_at("data", "template"):
@@ -140,6 +142,7 @@ def _data_name(name: str, folders: Sequence[Path], registered_names: Collection[
     """A data set's name as it is, or the absolute path of a data file in one of the folders."""
     if name in EMBEDDED or name in registered_names or is_hub(name):
         return name
+    # A file that exists nowhere gets its first place, which the error about it then names.
     candidates = [absolute_path(name, folder) for folder in folders]
     return str(next((path for path in candidates if path.exists()), candidates[0]))
 

@@ -27,10 +27,8 @@ from trainables.system.suggestions import did_you_mean
 if TYPE_CHECKING:
     from sweeps.runs.earlier_results import EarlierResults
 
-POLICY_TASK, REWARD_TASK = (
-    "CAUSAL_LM",
-    "SEQ_CLS",
-)  # PEFT's names: of a model to continue from, of a reward model
+# PEFT's names for the task of a model to continue from, and for that of a reward model.
+POLICY_TASK, REWARD_TASK = "CAUSAL_LM", "SEQ_CLS"
 
 
 class _InvalidReference(ValueError):  # noqa: N818
@@ -83,11 +81,14 @@ class _Linker:
         leaf = next(leaf for path, leaf in self._references(draft) if _config_path(path) == broken)
         what = f"{draft.name} would continue from itself ({' from '.join([draft.name, *circle])})"
         problem = draft.source.problem(leaf.origin, what)
+        # Every cell of a circle loses all its links, so what remains is acyclic, as `dependency_chain`
+        # requires: it would not end otherwise.
         return replace(draft, links={}, broken=draft.broken | {broken}, problems=(*draft.problems, problem))
 
     def _references(self, draft: Draft) -> Iterator[tuple[CellPath, Leaf]]:
         """The leaves that refer to a result: each ``from``, and a reward model given by itself."""
         for path, leaf in leaves(draft.parts):
+            # (model, from), or (stage, SETTING, from).
             is_from = path == MODEL_FROM or (path[0] == "stage" and len(path) == 3 and path[-1] == FROM)
             if path not in draft.broken and (is_from or self._is_reward_model(draft, path, leaf.value)):
                 yield path, leaf
@@ -129,6 +130,7 @@ class _Linker:
         if exact := [other for other in self.drafts if other.name == wanted]:
             return exact
         of_stage = [other for other in self.drafts if wanted in (other.stage, other.stage_entry.name)]
+        # A kind is tried last, because an entry may have another kind's word as its name.
         of_stage = of_stage or [other for other in self.drafts if wanted == other.stage_entry.kind]
         # Of the stage's cells the one that differs in the stage alone, else the only one of the same method.
         twins = [other for other in of_stage if _name_after_stage(other) == _name_after_stage(draft)]
@@ -138,6 +140,7 @@ class _Linker:
     def _earlier_result(self, draft: Draft, path: CellPath, wanted: str, task: str) -> TrainedModel:
         from trainables.trial import starting_weights
 
+        # A run comes first: its folder exists as a path too, but only `earlier` picks a trial in it.
         folder = self.earlier.folder(_result_name(draft, wanted), wanted, task) or _path(draft, wanted)
         if not folder.is_dir():
             raise _InvalidReference(self._unknown(wanted))

@@ -77,6 +77,7 @@ class Plan:
         The number of trials may grow. The question, the tracking and most of the resources change no trial.
         """
         tree = {key: part for key, part in self.resolved().items() if key not in ("question", "tracking")}
+        # Limits of memory, concurrency and waiting decide when or whether a trial runs, not what it is.
         tree["resources"] = {key: tree["resources"][key] for key in ("workers", "cpus", "gpus")}
         tree["search"] = _without_trials(tree["search"])
         for part in ("stages", "methods"):
@@ -92,6 +93,7 @@ class Plan:
     @property
     def resources(self) -> tuple[ResourcesConfig, ...]:
         """The different resources that trials take."""
+        # A dict as an ordered set.
         return tuple({cell.resources: None for cell in self.cells}) or (self.spec.resources,)
 
     def fits(self, capacity: int | None) -> list[Fit]:
@@ -139,6 +141,7 @@ def make(
     _refuse_too_many_probes(spec, drafts)
     selected, filter_problems = select_drafts(drafts, stage, method)
     finder = InputFinder(fetch)
+    # Dependencies are checked and run even where the filters leave them out.
     checked = [
         check_draft(draft, spec.resources, finder, local) for draft in with_dependencies(selected, drafts)
     ]
@@ -197,6 +200,7 @@ def _base_configs(cells: Sequence[Cell]) -> Iterator[TrialConfig]:
 
 def base_config(cell: Cell) -> TrialConfig:
     """The config that scores what a cell's trials start from, untrained, with the cell's first training settings."""
+    # A base has no method, so a value for one of its leaves would have no place in the tree.
     first = {
         leaf: domain.probes()[0] for leaf, domain in cell.space.items() if not leaf.startswith("method.")
     }

@@ -43,6 +43,7 @@ def move_to_method(cell: Branch, source: Source) -> tuple[Branch, list[Problem]]
         for key, node in settings.items()
         if (problem := _contradiction(method, key, node, source)) is not None
     ]
+    # The method's own values stay; one that differs is among the problems.
     added: dict[str, Node] = {key: node for key, node in settings.items() if method.get(key) is None}
     # `kind` stays the first key: labels and readers look for it there.
     quantized = method.adding(kind=Leaf("qlora", method.children["kind"].origin), **added)

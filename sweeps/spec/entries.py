@@ -56,8 +56,7 @@ def read_entries(spec: Spec, part: str) -> tuple[list[Entry], list[Problem]]:
     for branch in branches:
         for variant, (settings, _) in enumerate(variants(branch.without(*SECTIONS))):
             assert isinstance(settings, Branch)
-            # The overrides keep their comparisons, which are expanded once they are merged with the spec's
-            # sections.
+            # The overrides keep their comparisons until they are merged with the spec's own sections.
             entry = Entry((int(branch.origin[-1]), variant), settings, branch.only(*SECTIONS))
             # Without a valid kind nothing else about an entry can be judged.
             problem = _kind_problem(spec.source, part, settings) or _conflict(

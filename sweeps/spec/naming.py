@@ -46,8 +46,7 @@ def distinguishing_tags(trees: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     flat = [dict(_leaves(tree)) for tree in trees]
     tags = [""] * len(flat)
-    # The label before the tags already names the kind. `fromkeys` drops repeats and keeps the settings'
-    # order.
+    # The label before the tags already names the kind. `fromkeys` drops repeats and keeps the order.
     for key in dict.fromkeys(key for leaves in flat for key in leaves if key != ("kind",)):
         if len({_identity(leaves, key) for leaves in flat}) == 1:
             continue

@@ -105,8 +105,7 @@ def _load(text: str, lines: dict[KeyPath, int]) -> Any:
 
 def explain_yaml_error(error: YAMLError) -> tuple[int, str]:
     """The line (counted from 1) where YAML can't be read, and what to do there."""
-    # Errors of ruamel's reader, unlike those of its parser, have no mark, and a `reason` instead of a
-    # `problem`.
+    # Errors of ruamel's reader have no mark, and a `reason` in place of the parser's `problem`.
     mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
     line = mark.line + 1 if mark else getattr(error, "line", 0) + 1
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)

@@ -52,6 +52,7 @@ def check_draft(
     inputs = find_inputs(draft, tree, finder)
     search, search_problems = cell_settings(draft, "search", SearchConfig)
     resources, resource_problems = cell_settings(draft, "resources", ResourcesConfig)
+    # Broken resources are reported; the spec's own stand in so that the other checks can go on.
     resources = resources or default_resources
     configs, config_problems = build_configs(draft, tree)
     requirements = cell_requirements(draft, configs, on_gpus=bool(resources.gpus))
@@ -83,6 +84,7 @@ def _cell(
     configs: Sequence[TrialConfig],
     predicted: CellMemory | None,
 ) -> Cell:
+    # For each probed config, in the same order: its optimizer steps, and the rows that one step trains on.
     lengths = [config.train.steps or _steps_of_epochs(config, data) for config in configs]
     update_rows = [config.train.update_rows for config in configs]
     space = {".".join(path): domain for path, domain in draft.space.items()}

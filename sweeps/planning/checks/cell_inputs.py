@@ -66,6 +66,7 @@ def _find_data(draft: Draft, tree: dict[str, Any], finder: InputFinder) -> tuple
     config = _valid_part(DataConfig, tree.get("data"), "train")
     if config is None:
         return None, []
+    # `_valid_part` may have kept the essential keys alone: then the tree has keys that the config never got.
     is_partial = (
         any(path[0] == "data" for path in draft.broken) or not tree["data"].keys() <= config.model_fields_set
     )
@@ -75,6 +76,7 @@ def _find_data(draft: Draft, tree: dict[str, Any], finder: InputFinder) -> tuple
     data = finder.data(config, _row_type(tree))
     if isinstance(data, MissingInput):
         return None, [draft.problem(("data", data.key), data.what)]
+    # With the hash in the tree, trial ids follow the contents of the data and no longer its names and paths.
     tree["data"]["sha256"] = data.sha256
     return data, [draft.problem(("data", "train"), what, error=False) for what in data.warnings]
 
@@ -83,6 +85,7 @@ def _template_problems(
     draft: Draft, tree: dict[str, Any], architecture: Architecture | None
 ) -> list[Problem]:
     """A problem if there is no chat template to render conversations with."""
+    # Without a named template the model's own renders the rows; rows of plain text need none.
     named = tree["data"].get("template") if isinstance(tree.get("data"), dict) else None
     try:
         if isinstance(named, str):
@@ -135,6 +138,7 @@ def _valid_part(cls: type[Config], tree: Any, *essential: str) -> Config | None:
 
     Invalid settings are reported when the cell's configs are built.
     """
+    # A section that is no mapping raises TypeError with either set of keys, and ends as None.
     for keys in (tree, essential):
         try:
             return cls.model_validate({key: tree[key] for key in keys if key in tree})

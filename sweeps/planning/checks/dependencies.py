@@ -68,6 +68,7 @@ def _comparability_problems(
 ) -> Iterator[str]:
     """What makes a cell's results hard to interpret, given the cell that it continues from."""
     previous = source.first()
+    # Plain text is trained without a template, so two stages can't disagree about it.
     if previous.stage.row_type.__name__ != "Text" and previous.data.template != config.data.template:
         yield (
             f"{source.name} is trained with the template {previous.data.template or 'of the model'}, {cell.name} "
@@ -78,6 +79,8 @@ def _comparability_problems(
     for name in dependency_chain(source.name, lambda each: _continues_from(cells[each])):
         earlier = cells[name].first()
         trained_on = _prompt_keys(load(earlier.data, earlier.stage.row_type).train)
+        # Only the first eight bytes of the hashes are compared: a chance match is all but impossible, and
+        # would only raise the number in a warning.
         seen = int(np.isin(scored, trained_on).sum())
         if seen:
             yield (

@@ -33,6 +33,7 @@ def notes(cells: Sequence[Cell]) -> Iterator[str]:
 
 
 def _unequal_rows(cells: Sequence[Cell]) -> str:
+    # Equal counts are not enough: a space that varies the number of rows has several in every cell.
     if len({cell.row_counts for cell in cells}) < 2 and all(len(cell.row_counts) < 2 for cell in cells):
         return ""
     counts = _by_count((_range(cell.row_counts), cell.name) for cell in cells)
@@ -58,6 +59,7 @@ def _duplicates(cells: Sequence[Cell]) -> Iterator[str]:
         nameless = {**cell.first().canonical(), "cell": "", "method_name": ""}
         for part in ("method", "stage"):
             nameless[part] = {**nameless[part], "name": None}
+        # The first config alone doesn't identify a cell: two may share it and differ in space or search.
         first = seen.setdefault(repr((nameless, cell.space, cell.search)), cell.name)
         if first != cell.name:
             yield f"{first} and {cell.name} train the same thing under two names. Remove one"

@@ -27,6 +27,7 @@ def probe_values(space: Mapping[CellPath, Domain]) -> Iterator[dict[str, Any]]:
     for leaf, values in probes.items():
         for value in values[1:]:
             yield {**first, leaf: value}
+    # With a single leaf the loop has already yielded its last value.
     if len(probes) > 1:
         yield {leaf: values[-1] for leaf, values in probes.items()}
 
@@ -46,4 +47,5 @@ def build_configs(draft: Draft, tree: Mapping[str, Any]) -> tuple[list[TrialConf
 
 def _is_consequence(path: CellPath, broken: frozenset[CellPath]) -> bool:
     """Whether a problem at ``path`` only follows from a setting that was left out because it is broken."""
+    # Either path may contain the other: a broken setting explains errors of its section and of its parts.
     return any(known[: len(path)] == path or path[: len(known)] == known for known in broken)

@@ -36,6 +36,7 @@ def store_residuals(cells: Iterable[PredictedCell], records: Iterable[Record]) -
     path = residuals.cache_file()
     # A cache that can't be written costs accuracy, not the sweep.
     with contextlib.suppress(OSError), locked(path.with_name(".predicted.lock")):
+        # A key that is measured again leaves `older`, so that it moves to the end, where the newest are kept.
         older = {key: value for key, value in residuals.stored_residuals().items() if key not in new}
         newest = list({**older, **new}.items())[-MAX_RESIDUALS:]
         files.write_json(path, {key: asdict(value) for key, value in newest})

@@ -36,6 +36,7 @@ class ConfigMemory:
     @cached_property
     def prediction(self) -> MemoryPrediction:
         """The peak by arithmetic alone, in bytes by part, before correction."""
+        # One worker's part of the batch, every row as long as the longest: that is the peak.
         batch = self.config.stage.forward_pass(self.config.train.batch_size // self.workers, self.tokens)
         assert batch is not None
         implementation = choose_attention(self.config.model.attention, self.config.data.cutoff, self.device)
@@ -71,6 +72,7 @@ class CellMemory:
 
     def for_config(self, config: TrialConfig) -> ConfigMemory:
         """The prediction for any other config of the same cell."""
+        # The longest row of the whole space, cut at this config's own cutoff.
         return replace(self.largest, config=config, tokens=min(self.tokens, config.data.cutoff))
 
     def to_json(self) -> dict[str, Any]:
@@ -100,6 +102,7 @@ def predict_cell_memory(
             for config in configs
             if (memory := _config_memory(resources, config, shape, data)) is not None
         ]
+        # Inside the try: the arithmetic runs only when `peak_bytes` is read, and not every method is covered.
         by_size = sorted(predicted, key=lambda memory: memory.peak_bytes)
     except decoder_shape.MemoryNotPredictable:
         return None
@@ -116,6 +119,7 @@ def _config_memory(
     from trainables.trial.preview import longest_row_tokens
 
     workers = resources.min_workers
+    # Fewer rows than workers are a problem that another check reports.
     if config.train.batch_size < workers or config.stage.forward_pass(1, 1) is None:
         return None
     device = "cuda" if resources.gpus else "cpu"

@@ -72,6 +72,7 @@ def _sharing(memory: ConfigMemory) -> Iterator[Change]:
             impossible = any(error for *_, error in sharing_problems(option.config, option.workers))
             if option.workers > memory.workers and not impossible:
                 description = f"resources.workers: {option.workers}, train.sharding: fsdp{also}"
+                # A worker costs 1, more than checkpointing, so fewer workers always win.
                 yield Change(description, option.workers + cost, option)
 
 
@@ -87,6 +88,7 @@ class _SettingChange:
 
 def _changes(memory: ConfigMemory) -> Iterator[Change]:
     """Every combination of the single changes, with at most one of each kind."""
+    # None leaves a kind of change out; the combination of Nones alone is the config as it is.
     for combination in itertools.product(*([None, *kind] for kind in _single_changes(memory))):
         chosen = [change for change in combination if change is not None]
         if chosen:
@@ -140,5 +142,6 @@ def _quantized(memory: ConfigMemory) -> ConfigMemory:
     method = memory.config.method
     assert isinstance(method, LoRA)
     adapter = {key: getattr(method, key) for key in LoRA.model_fields if key not in ("kind", "name")}
+    # Not validated: a valid LoRA's settings are valid here, and QLoRA's own take their defaults.
     quantized = QLoRA.model_construct(**adapter)
     return replace(memory, config=memory.config.model_copy(update={"method": quantized}))

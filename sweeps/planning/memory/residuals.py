@@ -31,18 +31,15 @@ from trainables.storage.home import home
 if TYPE_CHECKING:
     from trainables.trial.config import TrialConfig
 
-MAX_RATIO = (
-    2.0  # a peak that was mispredicted by more is a measurement of something else, and corrects nothing
-)
+# A peak that was mispredicted by more is a measurement of something else, and corrects nothing.
+MAX_RATIO = 2.0
+# The modules that decide a prediction: a change in any of them makes the stored residuals unusable.
 PREDICTION_MODULES = (
     prediction, step, held, activations, moments, rollout, data_parallel, byte_widths, decoder_shape, footprint,
 )  # fmt: skip
 OLD_FILE = "foretold.json"
-OLD_KEYS = {
-    "likeness": "similarity",
-    "foretold": "predicted",
-    "arithmetic": "code_version",
-}  # of the old file
+# Keys of the old file, and what they are called now.
+OLD_KEYS = {"likeness": "similarity", "foretold": "predicted", "arithmetic": "code_version"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +80,7 @@ def correction_for(
     similarity = similarity_key(config, device, workers)
     similar = [each for each in _usable_residuals() if each.similarity == similarity]
     same_model = [each for each in similar if each.model == model_key(shape)]
+    # Other models count only where the same one was never measured.
     ratios = [each.measured / each.predicted for each in same_model or similar]
     plausible = [ratio for ratio in ratios if 1 / MAX_RATIO < ratio < MAX_RATIO]
     if not plausible:
@@ -93,6 +91,7 @@ def correction_for(
 def similarity_key(config: TrialConfig, device: str, workers: int = 1) -> str:
     """What cells have in common whose predictions err in the same way."""
     assert config.method is not None
+    # Without the entry's own name, so that the label says the kind and its settings.
     method = config.method.model_copy(update={"name": None}).label
     train = config.train
     parts = (device, config.stage.kind, method, train.precision, train.gradient_checkpointing, train.packing)
