@@ -189,5 +189,6 @@ class TrainingStage(Frozen, ABC):
     ) -> tuple[Any, int]:
         """The row that takes the most memory, and the tokens of its longest example."""
         tokens = self.tokens(tokenizer, rows, cutoff)
+        # The number of an example, of which a row may have several; `tokens.rows` has the row of each.
         longest = int(tokens.lengths.argmax())
         return rows[int(tokens.rows[longest])], int(tokens.lengths[longest])

@@ -49,6 +49,7 @@ def causal_trainer(
             raise ValueError(
                 f"{type(policy.causal).__name__} can't keep packed rows apart; leave packing out"
             )
+        # Packs are made in the order in which they are drawn.
         dataset, order, lengths = _packed_rows(tokens, cutoff, count, train.seed)
     else:
         dataset, order = (
@@ -56,7 +57,9 @@ def causal_trainer(
             batching.example_order(tokens.lengths, count, **train.batching()),
         )
         lengths = tokens.lengths[order]
+    # None: TRL's own, which pads each example to the longest of its batch.
     collator = SharedRows(policy.tokenizer.pad_token_id) if separable else None
+    # TRL reads the size of the chunks in its constructor, where it replaces the model's forward.
     with small_loss_chunks(policy.device):
         return make_trainer(
             SFTTrainer, policy, settings, dataset, order, lengths, packed=separable, data_collator=collator
@@ -134,6 +137,7 @@ class SharedRows:
             # The first token of an example must not be predicted from the last one of another.
             labels = [label for part in parts for label in (IGNORED, *part["labels"][1:])]
             columns["labels"].append(labels + [IGNORED] * rest)
+            # A pack is one example here, of several that were packed: each of them begins at position 0.
             sizes = [size for part in parts for size in part.get("seq_lengths", [len(part["input_ids"])])]
             # Padding counts as an example of its own.
             columns["position_ids"].append([place for size in (*sizes, rest) for place in range(size)])

@@ -52,6 +52,7 @@ class DPO(PairStage):
         return reference_sharding_obstacle(self.kind, trial.method)
 
     def forward_pass(self, rows: int, tokens: int) -> Batch:
+        # A pair is two sequences of one forward pass, in which TRL computes the logits of prompts, too.
         return Batch(2 * rows, tokens, 2 * rows * tokens, WholeLogits(reference=4, entropy=True))
 
     def trainer(
@@ -83,4 +84,5 @@ class DPO(PairStage):
         smoothing = self.label_smoothing
         if self.loss != "sigmoid" or not smoothing:
             return {"loss_type": [self.loss]}
+        # The second weight is below 0: TRL adds the terms up, and the docstring's formula subtracts `robust`.
         return {"loss_type": ["sigmoid", "robust"], "loss_weights": [2 * (1 - smoothing), 2 * smoothing - 1]}

@@ -77,6 +77,7 @@ class RewardModelFootprint:
         """The size beside a policy with such a footprint and shape, also of a reward trial that hasn't run yet."""
         if self.adapter is not None or self.whole is not None:
             return self
+        # Where the reference stays, the base isn't trained, so that a reward adapter can stand on it.
         return RewardModelFootprint(adapter=policy) if reference_stays else RewardModelFootprint(whole=shape)
 
     def held_bytes(self, shape: DecoderShape, width: int, device: str) -> int:
@@ -96,6 +97,7 @@ def _adapter_footprint(config: dict[str, Any]) -> Footprint | None:
     targets = config["target_modules"]
     if isinstance(targets, str):
         return None
+    # A target may be a layer's whole path, whose last part is its kind; every layer is taken to have it.
     return Footprint(rank=config["r"], adapted=frozenset(name.rpartition(".")[2] for name in targets))
 
 

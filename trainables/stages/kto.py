@@ -88,6 +88,7 @@ class KTO(TrainingStage):
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
         count = train.rows_seen(settings.max_steps, len(tokens), settings.world_size)
         order = batching.example_order(tokens.lengths, count, **train.batching())
+        # Neighbours within the batch of all workers: the pairs don't depend on how many workers share it.
         drawn = _columns(tokens, rows, order, settings.per_device_train_batch_size * settings.world_size)
         # The data set has the rows in the order they are drawn, as each holds its neighbour's answer.
         places, lengths = np.arange(len(order)), tokens.lengths[order]
@@ -104,6 +105,7 @@ class KTO(TrainingStage):
 
     def objective(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> dict[str, float]:
         good, bad = self._good_and_bad(policy, rows, cutoff)
+        # ln sigmoid(good - bad) of each good answer with each bad one: (good rows, bad rows).
         value = -np.logaddexp(0, bad[None, :] - good[:, None]).mean() if len(good) and len(bad) else 0.0
         return {"objective": float(value), "validation_auc": auc(good, bad)}
 
@@ -167,6 +169,7 @@ def _columns(tokens: Tokens, rows: Sequence[Any], order: np.ndarray, batch: int)
             yield {
                 "prompt_ids": example.prompt,
                 "completion_ids": example.answer,
+                # The number -1, for the first row, is the last row of the batch.
                 "KL_completion_ids": examples[number - 1].answer,
                 "label": rows[place].label,
             }

@@ -39,6 +39,7 @@ class StepMeanORPOTrainer(ORPOTrainer):
 
     def odds_ratio_loss(self, chosen: Any, rejected: Any) -> tuple[Any, ...]:
         """Scales the odds ratio term, a mean over the batch's pairs, by the batch's share of the step's pairs."""
+        # TRL calls this after the forward pass of the same batch, which has set the shares.
         losses, *others = super().odds_ratio_loss(chosen, rejected)
         return (losses * self.batch_shares[1], *others)
 

@@ -84,6 +84,7 @@ class PairStage(TrainingStage):
         margin = float(np.mean(margins.chosen - margins.rejected))  # in the unit of the scores
         metrics = {"pair_accuracy": margins.accuracy, "margin": margin, "loss": -margins.log_sigmoid}
         answers: list[str | None] = [None] * len(rows)
+        # Rewards compare answers to one prompt alone, and a reward model generates none.
         if likelihoods is not None:
             metrics["auc"] = auc(margins.chosen, margins.rejected)
             references = [row.chosen for row in rows]
@@ -142,6 +143,7 @@ def draw_pairs(
     """
     lengths = tokens.lengths.reshape(-1, 2)
     count = train.rows_seen(settings.max_steps, len(lengths), settings.world_size)
+    # A pair is as long as its longer answer, since both are padded to one length.
     order = batching.example_order(lengths.max(1), count, **train.batching())
     # Not all rows: TRL computes reference log-probabilities for every row that a trainer is given.
     reached, places = np.unique(order, return_inverse=True)

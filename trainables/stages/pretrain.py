@@ -74,6 +74,7 @@ class Pretrain(TrainingStage):
             scored,
             {
                 "bits_per_byte": float(bits.sum()) / sum(map(_bytes, rows)),
+                # The start token of each piece isn't predicted.
                 "loss": float(bits.sum()) * math.log(2) / int((lengths - 1).sum()),  # nats per token
             },
         )
@@ -95,6 +96,7 @@ class Pretrain(TrainingStage):
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         nats = [-judged.logprob for judged in log_likelihoods(policy, tokens, self.eval_batch)]
+        # The pieces of a text share its row number, by which their nats are added up.
         return np.bincount(tokens.rows, weights=nats, minlength=len(rows)) / math.log(2)
 
 

@@ -38,6 +38,8 @@ class ReferenceTrainer:
         """
         loader = DataLoader(dataset, batch_size=batch_size, collate_fn=self.data_collator)
         gather = self.accelerator.gather_for_metrics
+        # gather_for_metrics joins the workers' batches in the data set's order, and drops the rows that were
+        # repeated to fill the last one up; so the columns are as long as the data set.
         batches = [
             gather(self.compute_ref_log_probs(self.model, batch))
             for batch in self.accelerator.prepare(loader)

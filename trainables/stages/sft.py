@@ -87,6 +87,7 @@ class SFT(TrainingStage):
             answers, matches = exact_matches(policy, tokens, likelihoods, references, self.eval_batch)
             metrics = {"exact_match": sum(matches) / len(matches), "loss": loss}
             return Scores(_scored_rows(rows, answers, matches), metrics)
+        # Each row's loss per token weighs by its tokens: the weighted mean of the rows is `loss`.
         losses, sizes = (-mean_logprobs(likelihoods)).tolist(), [float(row.tokens) for row in likelihoods]
         if not self.predict_with_generate:
             previews = preview_answers(policy, tokens, likelihoods)
