@@ -129,6 +129,7 @@ class Hub:
             if self._closed or self._state is None:
                 return None
             self._last_sign_of_life = time.monotonic()
+            # By rank, so that a new group's processes replace those of the group that died.
             self._workers |= {rank: where} if where else {}
             if rank == 0:
                 self._state.hand_out(group, oom_kills)
@@ -171,6 +172,7 @@ class Hub:
 
     async def report(self, event: dict[str, Any]) -> None:
         """Queues an event of the group for the slot: a validation result, or the end of the job."""
+        # After its job a worker waits for the next one, which is no silence.
         self._last_sign_of_life = None if event.get("kind") == "done" else time.monotonic()
         await self._events.put(event)
 

@@ -38,6 +38,7 @@ class Aws:
 
     def ending(self) -> float | None:
         lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+        # Machines may refuse questions without a token (IMDSv2); a new one each time needs no renewal.
         token = _ask("PUT", f"{self.base}/latest/api/token", lifetime)
         try:
             notice = _ask(
@@ -46,6 +47,7 @@ class Aws:
                 {"X-aws-ec2-metadata-token": token},
             )
         except HTTPError as error:
+            # 404 means that nothing is announced. Other errors are `OSError` too, and count as silence.
             if error.code == 404:
                 return None
             raise
@@ -100,6 +102,7 @@ class Notices:
 
     def ending(self) -> float | None:
         """When this machine will be taken down, in seconds since 1970, if a cloud has announced that."""
+        # A copy of the list, because a cloud that never answers is removed from it on the way.
         endings = [self._ending(cloud) for cloud in list(self.clouds)]
         return min((ending for ending in endings if ending is not None), default=None)
 

@@ -66,8 +66,10 @@ def watch(nodes: set[Raylet], notices: Notices, seconds: float) -> None:
     """
     ending, undrained = _wait_for_ending(nodes, notices, seconds), nodes
     while ending is not None and (alive := nodes & raylets()):
+        # Nodes that are drained already are only waited for; the others are tried again.
         undrained = {node for node in undrained & alive if not _try_drain(node, *ending)}
         time.sleep(RETRY_SECONDS)
+    # A session that other nodes on this machine still use keeps its log monitor.
     for session in {node.session for node in nodes} - {node.session for node in raylets(heads=True)}:
         _end_log_monitor(session)
 
@@ -85,6 +87,7 @@ def _end_log_monitor(session: str) -> None:
 def _wait_for_ending(nodes: set[Raylet], notices: Notices, seconds: float) -> tuple[float, str] | None:
     """When this machine will be taken down, in seconds since 1970, and why; ``None`` when its nodes ended before."""
     while nodes & raylets():
+        # Waiting and pausing in one: a SIGTERM ends the pause at once.
         if signal.sigtimedwait({signal.SIGTERM}, POLL_SECONDS):
             return time.time() + seconds, "the machine shuts down"
         if (ending := notices.ending()) is not None:
@@ -113,6 +116,7 @@ def drain(node: Raylet, ending: float, why: str) -> None:
     reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
     try:
         head = GcsClient(address=node.cluster)
+        # Ray takes the deadline in ms since 1970.
         accepted, answer = head.drain_node(node.node_id, reason, why, int(ending * 1000))
     except RayError as error:
         raise RuntimeError(str(error)) from error
@@ -122,6 +126,7 @@ def drain(node: Raylet, ending: float, why: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Watches this user's worker nodes on this machine."""
+    # First of all, so that a SIGTERM that comes while nodes are looked for doesn't end this process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     parser = argparse.ArgumentParser(
         prog="python -m sweeps.cluster.drain",

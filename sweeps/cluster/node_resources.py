@@ -53,6 +53,8 @@ class Machines:
         for answer in (
             session.ask(self.ray, new, remote_tasks.gpu_bytes, patience=PATIENCE_SECONDS) if new else ()
         ):
+            # The smallest GPU counts, because Ray may choose any. `None` is kept too, so that a node that
+            # doesn't answer is not asked again and again.
             self._gpu_bytes[answer.node.id] = min(answer.value or [], default=None)
 
 

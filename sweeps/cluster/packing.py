@@ -68,12 +68,14 @@ class _Free:
         self.cpus -= size.cpus
         self.memory = None if self.memory is None else self.memory - size.memory
         for index in gpus:
+            # A worker with several GPUs has all of each; one with a share has it of a single GPU.
             self.gpus[index] -= min(1.0, size.gpus)
         return True
 
     def _choose_gpus(self, share: float) -> list[int] | None:
         """The indices of the GPUs that a worker gets: whole ones, or for a share the fullest that still has it."""
         count = 0 if share == 0 else max(1, round(share))
+        # The GPU with the least that suffices comes first, so that shares leave whole GPUs free.
         suitable = sorted(
             (free, index) for index, free in enumerate(self.gpus) if free >= min(1.0, share) - NEAR
         )
@@ -83,6 +85,8 @@ class _Free:
 def fits(machines: Iterable[Machine], sizes: Sequence[Size]) -> bool:
     """Whether trials of all these sizes fit at the same time: first fit, the largest first, worker by worker."""
     free = [_Free(machine) for machine in machines]
+    # Largest first, because small workers fit into what is left. First fit may miss a way to place them all,
+    # but never finds one that doesn't exist.
     workers = [size for size in sorted(sizes, key=_largest_first) for _ in range(size.workers)]
     return all(any(machine.take(size) for machine in free) for size in workers)
 

@@ -19,6 +19,7 @@ def remove_groups_of_dead_slots() -> int:
     from ray.util.placement_group import get_placement_group, remove_placement_group
 
     table = ray.util.placement_group_table()
+    # Ray's table also has the groups that were removed long ago.
     names = [group["name"] for group in table.values() if group["state"] != "REMOVED"]
     orphans = [name for name in names if name.startswith(PREFIX) and _is_dead(actors(_slot(name)))]
     for name in orphans:
@@ -27,8 +28,10 @@ def remove_groups_of_dead_slots() -> int:
 
 
 def _slot(name: str) -> str:
+    # A name is the prefix, the slot's actor id, and a random part that tells the slot's groups apart.
     return name.removeprefix(PREFIX).rpartition("-")[0]
 
 
 def _is_dead(actor: Any) -> bool:
+    # Ray keeps only some of its dead actors, so one that it doesn't know is dead too.
     return not actor or actor["State"] == "DEAD"

@@ -23,9 +23,11 @@ def examine(node_id: str, question: str, seconds: float) -> str:
     It runs with this Python and the packages that trials' workers would import. Raises ``RuntimeError`` where it takes
     longer than ``seconds`` or doesn't run.
     """
+    # An empty entry would stand for the current folder.
     paths = os.pathsep.join(path for path in sys.path if path)
     try:
         done = subprocess.run(
+            # -P: nothing in the folder that the process starts in hides a package.
             [sys.executable, "-P", "-m", "sweeps.doctor"],
             input=question,
             capture_output=True,
@@ -48,6 +50,7 @@ def gpu_bytes(node_id: str) -> list[int]:
         output = subprocess.run(command, capture_output=True, text=True, timeout=SMI_SECONDS).stdout
     except (OSError, subprocess.TimeoutExpired):
         return []
+    # Without units the numbers are MiB; a GPU without a number says [N/A].
     return [2**20 * int(line) for line in output.split() if line.isdigit()]
 
 
@@ -135,6 +138,7 @@ def submit_job(node_id: str, server: str, request: str, log: str) -> str:
         raise RuntimeError(
             f"{request} isn't there; mount shared storage, or give --output a path that all nodes share"
         )
+    # By `exec` the driver takes the place of the job's shell, so that stopping the job reaches it.
     command = shlex.join([sys.executable, "-m", "sweeps.cli", "drive", request])
     return str(
         JobSubmissionClient(server).submit_job(entrypoint=f"exec {command} >> {shlex.quote(log)} 2>&1")

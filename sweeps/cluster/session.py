@@ -78,6 +78,7 @@ def session(log: TextIO | RedactedFile, address: str | None = None, **local_opti
 
     Raises ``SpecError`` where there is no cluster to join.
     """
+    # Before Ray is imported, which reads some of these then; what the user has set stays.
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     quiet.silence()
@@ -184,6 +185,7 @@ def _require_listener(address: str) -> None:
     if endpoint is None:
         raise ValueError("it names no cluster; leave --address out to run on this machine alone")
     host, _, port = endpoint.rpartition(":")
+    # An address of IPv6 is in brackets, which a socket doesn't take.
     socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
@@ -195,6 +197,7 @@ def _keep_messages(log: TextIO | RedactedFile) -> None:
     from ray._private import worker
 
     def keep(data: dict[str, Any], *args: Any, **options: Any) -> None:
+        # Ray's own thread calls this, perhaps after the session and its log have ended.
         if not log.closed:
             for line in data["lines"]:
                 log.write(f"ray: {line}\n")
@@ -206,6 +209,7 @@ def _keep_messages(log: TextIO | RedactedFile) -> None:
 def nodes(ray: Any) -> list[Node]:
     """The nodes that are up, by name."""
     alive = [node for node in ray.nodes() if node["Alive"]]
+    # Several Ray nodes on one machine have the same host and address; a part of their id tells them apart.
     names = Counter(_name(node) for node in alive)
     described = [
         Node(
@@ -241,6 +245,7 @@ def ask(
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[question.__module__])
+    # Bound to its node and never retried: a node that went away has to become a failure in time.
     task = ray.remote(num_cpus=0, max_retries=0)(question)
     waiting = [
         task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(
@@ -250,6 +255,7 @@ def ask(
     ]
     _, late = ray.wait(waiting, num_returns=len(waiting), timeout=patience) if waiting else ([], [])
     for answer in late:
+        # By force, because a question that hangs would keep its worker process for good.
         ray.cancel(answer, force=True)
     return [
         Answer(node, failure=f"no answer within {patience:.0f} s")
@@ -263,4 +269,5 @@ def _received(ray: Any, node: Node, answer: Any) -> Answer:
     try:
         return Answer(node, ray.get(answer))
     except ray.exceptions.RayError as error:  # what failed there, or that the node went away
+        # The text of Ray's error begins with its own stack trace; what the function raised is its cause.
         return Answer(node, failure=first_line(getattr(error, "cause", None) or error))

@@ -31,6 +31,7 @@ def examine(ray: Any, nodes: Sequence[Node], output: str | Path) -> dict[Node, C
             try:
                 return {answer.node: _capability(answer, folder, token) for answer in answers}
             finally:
+                # Nodes remove their own files, because the driver may not see them.
                 wrote = [answer.node for answer in answers if answer.value]
                 ask(ray, wrote, remote_tasks.remove_marker, str(folder), token, patience=PATIENCE_SECONDS)
     except OSError as error:
@@ -54,6 +55,7 @@ def _capability(answer: Answer, folder: Path, token: str) -> Capability:
 @contextmanager
 def _existing(folder: Path) -> Iterator[None]:
     """Has ``folder`` exist within the block; folders that had to be made are removed again."""
+    # From the inside out, which is the order in which they can be removed again.
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -52,5 +52,6 @@ class OutOfMemoryWatch(UserCallback):
 
 def was_killed_for_memory(error: BaseException) -> bool:
     """Whether Ray's memory monitor killed a worker. The messages of other deaths mention memory too, as a guess."""
+    # Train wraps the error of a worker that its health check finds dead.
     failure = getattr(error, "health_check_failure", error)
     return isinstance(failure, ray.exceptions.OutOfMemoryError) or "NODE_OUT_OF_MEMORY" in str(failure)

@@ -21,6 +21,7 @@ PRIVATE_SCHEME = "memory"  # what is there is one process's own
 
 def from_nodes(ray: Any, nodes: Sequence[Node], url: str) -> dict[Node, Capability]:
     """Whether each node can use ``url``; leaves no file there."""
+    # What is wrong with the URL itself is told once, and not by every node.
     own_access = from_this_machine(url)
     if not own_access.works:
         return dict.fromkeys(nodes, Capability(NAME, False, f"on the driver's machine: {own_access.detail}"))
