@@ -68,12 +68,14 @@ def _model_inputs(model: ModelConfig) -> Iterator[InputFiles]:
     if model.path is not None:
         path = model.path.expanduser()
         yield _input_files(str(model.path), path.name, _model_files(path, model))
+    # A named model that this machine lacks too is left to the nodes, which download it.
     elif model.name is not None and (folder := locate.find_source(model.name).local()) is not None:
         yield _input_files(staged_inputs.model_key(model.name), model.name, _model_files(folder, model))
 
 
 def _model_files(path: Path, model: ModelConfig) -> dict[str, Path]:
     if path.is_file():
+        # The empty name stands for the file itself, whose copy needs no folder of its own.
         return {"": path}
     selected = [file for file in path.iterdir() if file.is_file() and _is_model_file(file.name)]
     selected += find_pickles(path) if "pickle" in model.unsafe else []
@@ -95,6 +97,7 @@ def _data_inputs(data: DataConfig) -> Iterator[InputFiles]:
             continue
         paths = resolve(name, data).files
         if name in registered and data.folder is not None:
+            # A registry names its files by paths relative to itself, so all are copied into one folder.
             from_folder |= {
                 str(p.relative_to(data.folder)): p for p in paths if p.is_relative_to(data.folder)
             }
@@ -119,6 +122,7 @@ def _source_inputs(name: str, folder: Path | None, paths: tuple[Path, ...]) -> I
 
 def _trained_model_inputs(trained: TrainedModel) -> Iterator[InputFiles]:
     """The model of a trial of another run, and all the models that one was trained from."""
+    # A model of this run's own cells is in the run, where every node finds it.
     if trained.cell is not None or trained.folder is None:
         return
     paths, folder = _model_by_trial(trained.folder), trained.folder
@@ -127,11 +131,13 @@ def _trained_model_inputs(trained: TrainedModel) -> Iterator[InputFiles]:
             f"{folder.parent.name}/config.json": folder.parent / "config.json"
         }
         yield from _model_inputs(config.model)
+        # An adapter is merged into the weights that it was trained on, so its ancestors are needed too.
         parent = starting_weights.with_moved_start(config.model, folder).start
         if parent is None or parent.folder is None:
             break
         folder = parent.folder
     inputs = _input_files(str(trained.folder), "", paths)
+    # A trial's config is looked for beside its model's folder, so both keep their places in the copy.
     yield replace(inputs, copy_path=f"{inputs.hash}/{trained.folder.parent.name}/{trained.folder.name}")
 
 
@@ -143,6 +149,7 @@ def _model_by_trial(folder: Path) -> dict[str, Path]:
 
 def _input_files(key: str, name: str, paths: Mapping[str, Path]) -> InputFiles:
     stats = {inner: path.stat() for inner, path in sorted(paths.items())}
+    # Sizes and times stand for the contents, because hashing a large model takes minutes.
     identity = [[inner, str(paths[inner]), stat.st_size, stat.st_mtime_ns] for inner, stat in stats.items()]
     copy_path = "/".join(part for part in (files.sha256(identity)[:12], name) if part)
     copies = {

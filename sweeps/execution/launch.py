@@ -65,6 +65,7 @@ def run(
         _sweep_over_outages(driver, new_driver, run_folder, progress, mirror)
     finally:
         _remove_ray_state(run_folder)
+        # Also after an interruption, so that a report can be written of what has finished.
         try:
             _write_results(plan, run_folder, time.monotonic() - started)
         except OSError as error:
@@ -88,6 +89,7 @@ def _sweep_over_outages(
             driver.sweep()
             return
         except Exception as error:
+            # Ctrl-C is no `Exception`, so it ends the sweep without a question about the storage.
             if not _storage_is_back(error, run_folder, progress):
                 raise
             mirror.restart()

@@ -42,11 +42,13 @@ def run_one_trial(
 
         torch.set_num_threads(threads)  # as in a sweep
         for cell in map(plan.cell, dependency_chain(name, lambda cell: plan.cell(cell).depends_on)):
+            # The chain begins with the trials to continue from, so their ids are known here.
             ready = replace(cell, tree=with_trained_trials(cell.tree, run, trials.__getitem__))
             config = base_config(ready) if untrained and cell.name == name else ready.suggested()
             context = TrialContext(run, handed_over_at=time.time())
             trials[cell.name] = config.trial_id()
             previous = results.read_record(context.folder(config))
+            # Only earlier trials are used again: the one that was asked for is always run.
             if cell.name != name and previous is not None and previous.status == "done":
                 continue
             log(f"{config.cell} {config.trial_id()} in {context.folder(config)}")
@@ -78,6 +80,7 @@ class ParallelMeasurement:
             < machine.available_memory_bytes()
         )
         self._measurement = None
+        # On a GPU the trial and its measurement would compete for the same memory.
         if self._alongside and enough_memory and not measured and default_device() == "cpu":
             self._measurement = self._pool.submit(self._process.measure, config)
 

@@ -39,6 +39,7 @@ def problems(plan: Plan, output: str, address: str) -> list[Problem]:
     with session.session(io.StringIO(), address=address) as ray:
         nodes = session.nodes(ray)
         hosts = node_resources.hosts(nodes, plan.resources)
+        # The actor of a slot reads and writes the run folder too, even on a node that can't host a worker.
         examined = [node for node in nodes if node in hosts or node.slots]
         access = cluster_examination.token_access(ray)
         storage = shared_folder.examine(ray, examined, output)
@@ -97,6 +98,7 @@ def _other_versions(cluster: ClusterReport) -> Iterator[Problem]:
         if (
             row.topic != cluster_report.PACKAGES
             or not row.capability.works
+            # A finding that the driver shares is about the driver's own version.
             or cluster_report.DRIVER in row.nodes
         ):
             continue

@@ -48,6 +48,7 @@ class PreviewProcess:
             start_new_session=True,  # Ctrl-C goes to the driver, which ends this process
         )
         assert self._process.stdin is not None
+        # The end of the block closes the pipe, which tells the process that there are no more configs.
         with suppress(BrokenPipeError), self._process.stdin:  # it has ended already; its exit code tells why
             self._process.stdin.writelines(
                 f"{config.model_dump_json()}\n" for config in distinct_configs(plan)
@@ -58,6 +59,7 @@ class PreviewProcess:
         if self._process is None:
             return
         assert self._process.stdout is not None
+        # Read before waiting, because the process can't end while the pipe is full.
         message = self._process.stdout.read().strip()
         code = self._process.wait()
         if code == USER_ERROR:

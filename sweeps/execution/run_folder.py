@@ -29,10 +29,12 @@ def prepare(plan: Plan, run: Path, resume: bool, display_name: str | None = None
         set_aside_damaged(run)
     run.mkdir(parents=True, exist_ok=True)
     files.write_text(run / "spec.yaml", redaction.redacted(plan.spec.source.text))
+    # Through JSON, because the safe writer of YAML takes plain types alone.
     with files.atomic(run / "resolved.yaml") as temporary:
         YAML(typ="safe").dump(
             redaction.redacted_values(json.loads(json.dumps(plan.resolved(), default=str))), temporary
         )
+    # Written last, because it makes the folder a run: what a crash left before is simply made again.
     environment = {"place": display_name or str(run), **_describe(plan, previous or {})}
     files.write_json(run / "environment.json", environment)
 
@@ -123,6 +125,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
     contents = {(base.model.fingerprint, base.data.sha256) for base in plan.bases}
     return {
         "fingerprint": plan.fingerprint(),
+        # As lists, because they are compared with those read back from JSON.
         "contents": sorted(list(pair) for pair in contents),
         "settled": plan.settled,
         "trials": {cell.name: cell.trials for cell in plan.cells},

@@ -48,6 +48,7 @@ class Slot(tune.Trainable):
         self.trials_served = 0
         self.run, self.stall_seconds = config["run"], config["stall_seconds"]
         self.failure: BaseException | None = None
+        # A daemon, so that a group that hangs doesn't keep the actor's process alive.
         self.group = threading.Thread(target=self._serve, args=(config,), daemon=True)
         self._check_nodes()
         self.group.start()  # while the hub's process starts
@@ -57,6 +58,7 @@ class Slot(tune.Trainable):
         try:
             self._trainer(config).fit()
         except BaseException as error:
+            # Raised in this thread it would be lost; the slot's own thread raises it when it waits for an event.
             self.failure = error
 
     def _trainer(self, config: dict[str, Any]) -> Any:
@@ -110,6 +112,7 @@ class Slot(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Answers the group's last report with the search's decision, then waits for the next report or the end."""
+        # Tune's scheduler has seen the last report by now, and has told the board if the trial is to stop.
         if self.unanswered is not None:
             decision = "stop" if ray.get(self.board.stopped.remote(self.job_id)) else "continue"
             ray.get(self.hub.decide.remote(self.job_id, self.unanswered, decision))
@@ -131,6 +134,7 @@ class Slot(tune.Trainable):
                 if event["kind"] != "moved":
                     return event
                 self._log(f"trial {self.job_id} has saved itself and leaves a node that will be taken down")
+                # If only a worker's node goes, the slot stays, and Train starts another group.
                 self._end_on_draining_node()
                 continue
             if event is None and ray.get(self.board.is_draining.remote(self.node)):
@@ -148,8 +152,10 @@ class Slot(tune.Trainable):
             return
         self._log(f"trial {self.job_id} has given no sign of life for {quiet:.0f} s; its workers are killed")
         for node, process in workers:
+            # A process id means something on its own node alone.
             on_node = NodeAffinitySchedulingStrategy(node, soft=False)
             task = _kill_process.options(scheduling_strategy=on_node).remote(process)
+            # A node that is gone gives no answer.
             ray.wait([task], timeout=KILL_SECONDS)
         ray.get(self.hub.alive.remote())  # the next workers have as long again
 
@@ -169,6 +175,7 @@ class Slot(tune.Trainable):
     def cleanup(self) -> None:
         ray.get(self.hub.close.remote())
         self.group.join(timeout=CLOSE_SECONDS)
+        # In a run's own folder the driver removes this with the rest of Ray's state.
         if is_url(self.run):
             shutil.rmtree(
                 scratch.local_run_folder(self.run) / ".ray" / f"slot-{self.name}", ignore_errors=True

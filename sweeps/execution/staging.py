@@ -44,6 +44,7 @@ def stage(ray: Any, plan: Plan, run: Path, store: Store | None, log: Callable[[s
     wanted = [
         needed[key]
         for key in missing_inputs(ray, hosts, needed.values())
+        # The entry has a hash of sizes and times, so inputs that have changed are copied again.
         if staged.get(key) != needed[key].to_json()
     ]
     if not wanted:
@@ -51,6 +52,7 @@ def stage(ray: Any, plan: Plan, run: Path, store: Store | None, log: Callable[[s
     log(f"copied into the run's folder, for nodes where it is missing: {_summary(wanted)}")
     for inputs in wanted:
         _copy(inputs, run, store)
+    # The index last, so that a trial finds every copy that the index names.
     paths = staged | {inputs.key: inputs.to_json() for inputs in wanted}
     files.write_json(path, {"url": store.url if store else None, "paths": paths})
 
@@ -61,6 +63,7 @@ def missing_inputs(ray: Any, hosts: Sequence[Node], needed: Iterable[InputFiles]
     if not wanted:
         return []
     answers = session.ask(ray, hosts, remote_tasks.missing_files, wanted, patience=PATIENCE_SECONDS)
+    # `wanted` itself stands for all of its keys.
     lists = [wanted if answer.failure is not None else answer.value for answer in answers] or [wanted]
     return [key for key in wanted if any(key in each for each in lists)]
 
@@ -81,6 +84,7 @@ def _copy(inputs: InputFiles, run: Path, store: Store | None) -> None:
     with tempfile.TemporaryDirectory(prefix="paretune-") as folder:
         for name, path in _placed(inputs, Path(folder)):
             name.parent.mkdir(parents=True, exist_ok=True)
+            # Links are enough: pushing reads through them, and takes the names of the copies from them.
             name.symlink_to(path)
         names = [name.partition("/")[2] for name in inputs.files]
         store.within(f"{staged_inputs.COPIES_FOLDER}/{inputs.hash}").push(Path(folder), names)

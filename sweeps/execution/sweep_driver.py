@@ -73,10 +73,12 @@ class SweepDriver:
         """
         plan, progress = self.plan, self.progress
         with preview_written(plan, self.run_folder) as preview, self._ray_session() as ray:
+            # It has worked while Ray started; rows that can't be trained on end the sweep here.
             preview.finish()
             # After the session has begun: these import Ray, whose settings it puts into the environment.
             from sweeps.cluster.actors import open_board
 
+            # On a cluster, another sweep may have the same name.
             board_name = f"board-{plan.spec.name}-{os.getpid()}"
             board = open_board(board_name)
             machines = Machines(ray)
@@ -101,11 +103,13 @@ class SweepDriver:
                 try:
                     self._tuner(search, board_name, tasks).fit()
                 except BaseException:
+                    # Once trials are ending, Tune may fail in any way; what counts is the request to end.
                     if not self.shutdown.requested:
                         raise
                 finally:
                     if requests is not None:
                         requests.close()
+            # A mirror that can't write requests the end by a signal, so its error is the true reason.
             if self.shutdown.requested:
                 raise self.mirror.failure or SweepInterrupted
 
@@ -147,6 +151,7 @@ class SweepDriver:
             if self.shutdown.requested:
                 raise SweepInterrupted
             self.shutdown.request()
+            # Not waited for: a handler of signals must not hang where the cluster doesn't answer.
             board.interrupt.remote()
             self.progress.interrupted()
             at_url = self.mirror.store is not None

@@ -48,6 +48,7 @@ def submitted_job(run: Path, path: Path, address: str) -> Iterator[DetachedDrive
             return answer.value
 
         job = on_head(remote_tasks.submit_job, str(path), str(run / LOG))
+        # The starter polls ten times a second, and each question is a task on the head.
         throttle = Throttle(POLL_SECONDS, wait_first=True)
         yield DetachedDriver(
             f"job {job} of the cluster",

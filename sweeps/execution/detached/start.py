@@ -29,6 +29,7 @@ def start_driver(run: Path, request: RunRequest) -> str:
     """Starts a driver and returns its name once the sweep has begun. Raises :class:`DriverNotStarted`."""
     path = request.write(run)
     log = run / LOG
+    # The log also has the output of this run's earlier drivers, which is not to be shown as this one's.
     old_bytes = log.stat().st_size if log.exists() else 0
     try:
         # A run at a URL is mirrored on this machine, and no other one reads that folder; so the driver stays here too.
@@ -36,6 +37,7 @@ def start_driver(run: Path, request: RunRequest) -> str:
         with _driver(run, path, address) as driver:
             code = _wait(driver, path)
     finally:
+        # A driver that never began leaves its request, which may hold keys.
         path.unlink(missing_ok=True)
     if code is not None:
         output = log.read_bytes()[old_bytes:].decode(errors="replace") if log.exists() else ""
