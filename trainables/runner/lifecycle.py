@@ -37,6 +37,7 @@ def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:
     """
     config = trial.config
     clean_process()
+    # Before loading: new heads and adapters are initialized at random.
     set_seed(config.train.seed)
     rows = loading.load(config.data, config.stage.row_type)
     tokenizer = tokenizer_of(config)
@@ -87,6 +88,7 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
         progress=resumed[1] if resumed else Progress(),
         control=trial.control,
         evaluate=lambda: _objective(trial, policy, rows),
+        # The range has step 0, at which no step ends.
         evaluate_at=evaluate_at | {steps} | frozenset(range(0, steps, train.eval_steps or steps)),
         on_first_step=lambda: _record_setup_time(trial),
         tokens_after=trainer.tokens_after,
@@ -103,7 +105,9 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
             trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
     finally:
         callback.close()
+        # After an error, too: the record of a failed trial says how far it came.
         _record_progress(trial, callback.progress)
+    # At the last step there is nothing left to stop or to interrupt.
     if callback.progress.step >= steps:
         return "done"
     return "stopped" if callback.progress.stopped else "interrupted"
@@ -120,6 +124,7 @@ def _set_optimizer(trainer: Any, config: TrialConfig, policy: Policy) -> None:
     options = {**options, "weight_decay": config.train.weight_decay}
     assert config.method is not None
     optimizer = config.method.optimizer(policy.model, cls, options)
+    # transformers makes no optimizer where there is one.
     if optimizer is not None:
         trainer.optimizer = optimizer
 
@@ -143,6 +148,7 @@ def _record_progress(trial: Trial, progress: Progress) -> None:
 def _score(trial: Trial, policy: Policy, rows: loading.Data, quality_name: str) -> None:
     started = time.perf_counter()
     config = trial.config
+    # A base model wasn't evaluated at a last step, as it made none.
     if config.method is None:
         values = _objective(trial, policy, rows)
         trial.facts["objective"] = require_finite("objective on the validation rows", values["objective"])
@@ -167,6 +173,7 @@ def write_scored_rows(folder: Path, scores: Scores) -> None:
 
 def _save(trial: Trial, policy: Policy) -> None:
     assert trial.config.method is not None
+    # On all workers, as gathering is a collective operation; only the first gets a policy to write.
     saved = fsdp.gather_policy(policy)
     if saved is None:
         return

@@ -63,6 +63,7 @@ def run_trial(
     if is_first_worker():
         files.write_json(trial.folder / "config.json", config.model_dump(mode="json"))
     if halved:
+        # Where the batch can't be halved, it runs as it is.
         record = _run_to_end(_with_half_the_rows(trial) or trial, evaluate_at, memory_gauge)
     else:
         record = _run_to_end(trial, evaluate_at, memory_gauge)
@@ -71,6 +72,7 @@ def run_trial(
             assert smaller is not None  # or it would not be retried
             record = _run_to_end(smaller, evaluate_at, memory_gauge)
     if is_first_worker():
+        # The record first: killed between the two, a trial without either would be trained anew.
         write_record(trial.folder, record)
         _clear_checkpoints(config, trial.folder, record)
     return record
@@ -81,13 +83,16 @@ def _run_to_end(trial: Trial, evaluate_at: frozenset[int], memory_gauge: MemoryG
     try:
         return _record_with_memory(trial, run_phases(trial, evaluate_at), memory_gauge)
     except Exception as error:
+        # Before all else: another worker's end is no failure of this trial, and leaves no error.txt.
         if trial.in_lockstep and is_lost_worker(error):
             raise WorkerGroupBroken(str(error)) from error
+        # Then a record can't be written either: the trial is resumed once the folder can be written to.
         if outage.storage_failure(error, trial.folder) is not None:
             raise
         trace = redaction.redacted(traceback.format_exc())
         (trial.folder / "error.txt").write_text(trace, encoding="utf-8", errors="backslashreplace")
         record = _failure_record(trial, error)
+        # The others know of no error, and wait for this worker: the record leaves with the exception.
         if trial.in_lockstep and not all_workers_failed(str(record.error)):
             raise WorkerGroupBroken(record.error, record) from error
         return record
@@ -139,6 +144,7 @@ def end_trial(config: TrialConfig, context: TrialContext, status: Status, error:
 
 def _record_with_memory(trial: Trial, status: Status, memory_gauge: MemoryGauge | None) -> Record:
     """The trial's record; its memory is measured unless the run has a measurement of the same shape."""
+    # One worker asks for all: the measuring processes form a group of their own.
     if memory_gauge is None or status == "interrupted" or not is_first_worker():
         return trial.record(status)
     shape = trial.config.memory_shape(trial.context.workers)

@@ -26,6 +26,7 @@ class Uploader:
 
     def __init__(self, store: Store, folder: Path, uploaded: Iterable[str] = ()) -> None:
         self.store, self.folder = store, folder
+        # The dot keeps it out of the trial's results, which a workspace uploads.
         self._links = folder / ".leaving"
         self._uploaded = set(uploaded)  # names of checkpoints
         self._curve_size, self._curve_due = 0, 0.0
@@ -66,6 +67,7 @@ class Uploader:
                 continue
             linked = self._links / checkpoint.name
             try:
+                # Some links may be there already, from an upload that failed half-way.
                 shutil.copytree(checkpoint, linked, copy_function=_link_or_copy, dirs_exist_ok=True)
             except (FileNotFoundError, shutil.Error):  # it has just been removed
                 shutil.rmtree(linked, ignore_errors=True)
@@ -73,6 +75,7 @@ class Uploader:
     def _upload_checkpoint(self, linked: Path) -> None:
         names = [str(path.relative_to(linked)) for path in linked.rglob("*") if path.is_file()]
         checkpoint = self.store.within(linked.name)
+        # In this order the marker vouches for the files, and for the curve up to the checkpoint's step.
         checkpoint.push(linked, [name for name in names if name != COMPLETE])
         self._upload_curve()
         checkpoint.push(linked, [COMPLETE])
@@ -86,6 +89,7 @@ class Uploader:
             return
         started = time.monotonic()
         self.store.push(self.folder, [curve.name])
+        # The size from before the upload: what was appended meanwhile is uploaded next time.
         self._curve_size = size
         self._curve_due = time.monotonic() + CURVE_PAUSE * (time.monotonic() - started)
 

@@ -127,10 +127,13 @@ class WorkerLoop:
 
     def serve_job(self, job: dict[str, Any]) -> None:
         """Runs one job in its workspace, delivers what the trial left, and reports its record to the hub."""
+        # Names this attempt: the group's workers on one node share a download, a later attempt makes its own.
         claim = f"{self.group} {job['handed_over_at']}"
         workspace = workspace_for(job["run"], job["trial_id"], claim, self.rank == 0, self.hub.alive.remote)
         record = self.run_job(job, workspace)
+        # Before the node is left: another one resumes from what is at the URL.
         delivery_error = workspace.deliver(record)
+        # The sweep goes on, so only this trial has to go: from its node.
         if record.status == "interrupted" and not actor_result(self.board.interrupted.remote()):
             self._leave_node(job["trial_id"])
         if self.rank == 0:
@@ -161,6 +164,7 @@ class WorkerLoop:
             except Exception as error:
                 if outage.storage_failure(error, context.run) is None:
                     raise
+                # With several workers, too: until then a new group would fail at once.
                 if not outage.wait_until_writable(context.run, control.alive):
                     raise
                 if self.workers > 1:
@@ -193,6 +197,7 @@ class HubControl:
     def report(self, step: int, values: dict[str, float]) -> Any:
         if step not in self.report_at:
             return "continue"
+        # One worker reports, and all get the same decision.
         if int(os.environ.get("RANK", "0")) == 0:
             event = {"kind": "report", "trial_id": self.trial_id, "step": step, **values}
             actor_result(self.hub.report.remote(event))
@@ -200,6 +205,7 @@ class HubControl:
 
     def alive(self) -> None:
         """Gives a sign of life."""
+        # The call isn't waited for, so training doesn't depend on how fast the hub is.
         self.hub.alive.remote()
 
     def saved(self) -> None:
@@ -218,6 +224,7 @@ def _record_of_earlier_attempts(
     if failed is not None and not would_retry(config, failed, context.workers):
         write_record(context.folder(config), failed)
         return failed
+    # The first kill halves the rows; the second, or the first without a retry, ends the trial.
     if job["out_of_memory_kills"] > (1 if config.train.retry_out_of_memory else 0):
         killed = "its worker was killed because the node's memory had run out"
         return end_trial(config, context, "out_of_memory", killed)

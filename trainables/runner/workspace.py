@@ -108,10 +108,12 @@ class RemoteWorkspace:
     def _download(self) -> None:
         """Downloads once for all workers of the group on this node."""
         mark = self.folder / ".fetched"
+        # The lock is outside of the trial's folder, which the download removes first.
         with locked(self.run / "locks" / self.folder.name):
             if not mark.exists() or mark.read_text() != self.claim:
                 scratch.download_run_file(self.store, self.run, INDEX_FILE)
                 self._download_trial()
+                # Written last, and removed with the folder: half a download is never taken for a whole one.
                 mark.write_text(self.claim)
 
     def _download_trial(self) -> None:
@@ -125,9 +127,8 @@ class RemoteWorkspace:
             self.trial_store.pull(names, self.folder, stored)
             if is_complete(self.folder / checkpoint):
                 return
-            shutil.rmtree(
-                self.folder / checkpoint
-            )  # a file is missing or cut short; the one before it will do
+            # A file is missing or cut short; the one before it will do.
+            shutil.rmtree(self.folder / checkpoint)
 
     def memory_gauge(self, gauge: MemoryGauge, workers: int = 1) -> MemoryGauge:
         return CachedMeasurement(gauge, self.store, workers)
@@ -142,6 +143,7 @@ class RemoteWorkspace:
             yield
         finally:
             with _beating(self.beat):
+                # Waits for the upload that is under way, which may take long: hence the signs of life.
                 self.uploader.stop()
 
     def deliver(self, record: Record) -> str | None:
@@ -167,6 +169,7 @@ class RemoteWorkspace:
         if (self.run / shape).exists():
             self.store.create(shape, (self.run / shape).read_bytes())
         scratch.upload_merged(self.store, self.run, record.start_trial)
+        # Last of all files: whoever finds the record at the URL finds the rest.
         write_record(self.folder, record)
         self.trial_store.push(self.folder, ["record.json"])
         if record.status in ENDED_WELL and not any(self.folder.glob("checkpoint-*")):

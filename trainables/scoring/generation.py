@@ -132,6 +132,7 @@ def continue_greedily(
                 attention_mask=mask.to(policy.device),
                 generation_config=settings,
             )
+            # generate returns the padded starts, too.
             results.update(zip(batch, output[:, ids.shape[1] :].tolist(), strict=True))
             report_progress("generating answers", len(results), len(starts))
     return [results[index] for index in range(len(starts))]
@@ -153,6 +154,8 @@ def sample_answers(
     ``min_new_tokens`` tokens. Each row is sampled with its own of the ``seeds``, so the rows beside it don't matter.
     ``allowed``: logits processors of transformers, which leave only some tokens to sample from.
     """
+    # Greedy, as the noise makes the largest logit a sample; transformers would draw
+    # all rows from one generator.
     settings = _generation_config(policy, max_new_tokens, min_new_tokens, do_sample=False)
     noise = _GumbelNoise(seeds, temperature, policy.device)
     with policy.evaluating(), contiguous_head_input(policy), _exact_generation_config(policy, settings):

@@ -69,6 +69,7 @@ def _batch_log_likelihoods(policy: Policy, rows: Sequence[Encoded]) -> Iterator[
     hidden = policy.causal.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     counted = labels[:, 1:] != IGNORED  # (batch, tokens - 1): position i predicts token i + 1
     logprobs, greedy = token_logprobs(policy.causal, hidden[:, :-1][counted], labels[:, 1:][counted])
+    # A boolean index goes row by row, so the (positions,) are split by each row's count.
     lengths = counted.sum(1).tolist()
     for row_logprobs, row_greedy in zip(logprobs.split(lengths), greedy.split(lengths), strict=True):
         yield LogLikelihood(row_logprobs.sum().item(), len(row_logprobs), row_greedy.tolist())
@@ -79,10 +80,12 @@ def token_logprobs(causal: Any, hidden: Tensor, targets: Tensor) -> tuple[Tensor
 
     ``hidden``: (positions, width), ``targets``: (positions,); both results: (positions,).
     """
+    # Empty first parts, as torch.cat needs one where nothing is labelled.
     logprobs, greedy = [hidden.new_zeros(0, dtype=torch.float32)], [targets.new_zeros(0)]
     for start in range(0, len(targets), LOGITS_AT_ONCE):
         logits = head_logits(causal, hidden[start : start + LOGITS_AT_ONCE])  # (positions, vocab)
         chosen = targets[start : start + LOGITS_AT_ONCE, None]
+        # Not log_softmax, which would make a second (positions, vocab) block.
         logprobs.append(logits.gather(1, chosen)[:, 0] - logits.logsumexp(1))
         greedy.append(logits.argmax(1))
     return torch.cat(logprobs), torch.cat(greedy)

@@ -115,6 +115,7 @@ def likelihood_measures(
     shared: dict[str, Any] = {"by_row": nats, "weights": tokens, "higher_is_better": False}
     measures = (
         Measure("loss", loss, **shared, unit="nats per token"),
+        # math.exp raises OverflowError from 710 on.
         Measure("perplexity", math.exp(min(loss, 700)), **shared, exponential=True, how="e to the loss"),
     )
     bits = _bits_per_byte(likelihoods, sizes)
@@ -128,6 +129,7 @@ def _bits_per_byte(likelihoods: Sequence[LogLikelihood], sizes: Sequence[int | N
     total_bytes = sum(size for size in sizes if size)
     if not total_bytes:
         return None
+    # Rows of unknown size count in neither sum.
     total_bits = sum(cost for cost, size in zip(bits, sizes, strict=True) if size)
     weights = tuple(float(size or 0) for size in sizes)
     return Measure("bits_per_byte", total_bits / total_bytes, rows, weights, False, "bits per byte")

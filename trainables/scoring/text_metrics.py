@@ -21,6 +21,7 @@ from trainables.system.progress import report_progress
 ROUGES = ("rouge1", "rouge2", "rougeL")
 # Scripts written without spaces: Han characters and kana.
 _CHARACTER = "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+# One such character, or a run of letters and digits that ends before the next one: both are [^\W_].
 _WORD = re.compile(rf"{_CHARACTER}|(?:(?!{_CHARACTER})[^\W_])+")
 
 
@@ -87,6 +88,7 @@ def _sacrebleu(
     logging.getLogger("sacrebleu").setLevel(logging.ERROR)  # it warns about texts that look tokenized
     measures, signatures = [], {}
     for name, corpus, sentence in (
+        # A sentence may be too short for 4-grams: with effective_order these are left out of its score.
         ("bleu", BLEU(tokenize=tokenize), BLEU(tokenize=tokenize, effective_order=True)),
         ("chrf", CHRF(), CHRF()),
     ):
@@ -96,6 +98,7 @@ def _sacrebleu(
             for answer, reference in zip(answers, references, strict=True)
         ]
         for key, metric in ((name, corpus), (f"sentence_{name}", sentence)):
+            # After scoring, by which sacrebleu knows how many references a row has.
             signatures[key] = str(metric.get_signature())
         measures.append(
             Measure(name, value, how=signatures[name], corpus=_corpus_measure(corpus, answers, references))
@@ -106,6 +109,7 @@ def _sacrebleu(
 
 def _corpus_measure(metric: Any, answers: Sequence[str], references: Sequence[str]) -> CorpusMeasure:
     """The metric as sacrebleu itself resamples it: from the sum of the drawn rows' counts."""
+    # (rows, statistics); with how often each row is drawn, (rows,), a product gives the sums (statistics,).
     counts = np.array(metric._extract_corpus_statistics(list(answers), [list(references)]))
     return CorpusMeasure(
         len(counts), lambda drawn: metric._compute_score_from_stats((drawn @ counts).tolist()).score

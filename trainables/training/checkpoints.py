@@ -40,6 +40,7 @@ def mark_complete(checkpoint: Path, progress: Progress) -> None:
     for path in checkpoint.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
+                # The marker must not reach the disk before the files that it vouches for.
                 os.fsync(file.fileno())
     files.write_json(checkpoint / COMPLETE, {**asdict(progress), "files": file_sizes(checkpoint)})
 

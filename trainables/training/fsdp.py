@@ -44,6 +44,7 @@ def shard(model: Any, trained: torch.dtype, device: str) -> Any:
     for layer in _layers(model):
         cast_trainable(layer, trained)
         _fully_shard(layer, device)
+    # The rest: what no layer has taken already.
     cast_trainable(model, trained)
     _fully_shard(model, device)
     _make_root(model)
@@ -51,6 +52,7 @@ def shard(model: Any, trained: torch.dtype, device: str) -> Any:
 
 
 def _without_weights(model: Any) -> Any:
+    # deepcopy takes what its memo holds for copied: parameters, tied ones once, are replaced by empty ones.
     memo = {id(p): nn.Parameter(p.detach().to("meta"), requires_grad=False) for p in model.parameters()}
     return copy.deepcopy(model, memo)
 
@@ -92,6 +94,7 @@ def scoring_policy(policy: Policy) -> Iterator[Policy]:
     for layer in _layers(model):
         _fully_shard(layer, policy.device)
     _fully_shard(model, policy.device)
+    # Not strict: the state has parameters alone; buffers came with the copy.
     model.load_state_dict(_saved_state(policy, lambda tensor: tensor), strict=False, assign=True)
     _make_root(model)
     copied = replace(policy, model=model, blueprint=None)
@@ -118,6 +121,8 @@ def gather_policy(policy: Policy) -> Policy | None:
 
 
 def _gather(tensor: Tensor, first: bool) -> Tensor | None:
+    # Gathering is a collective operation, so all workers do it for each weight. One weight at a time is whole
+    # on the device; the first worker keeps them in CPU memory.
     whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return whole.cpu() if first else None
 
@@ -127,6 +132,7 @@ def _saved_state(policy: Policy, convert: Callable[[Tensor], Any]) -> dict[str, 
     converted: dict[int, Any] = {}
     state = {}
     for name, parameter in policy.model.named_parameters(remove_duplicate=False):
+        # A tied weight has two names. Converted once, it stays one tensor.
         if id(parameter) not in converted:
             dtype = policy.dtypes.frozen if parameter.requires_grad else parameter.dtype
             converted[id(parameter)] = convert(parameter.detach().to(dtype))

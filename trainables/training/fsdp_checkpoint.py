@@ -43,6 +43,7 @@ def save(trainer: Any, folder: Path) -> None:
         name: local_shard(p.detach()) for name, p in trainer.model.named_parameters() if p.requires_grad
     }
     torch.save({"weights": trained, "optimizer": state}, _shard_path(folder))
+    # The schedule is the same on all workers, so one file serves all.
     if trainer.args.should_save:
         torch.save(trainer.lr_scheduler.state_dict(), folder / SCHEDULE)
 
@@ -59,6 +60,7 @@ def load_optimizer(trainer: Any, folder: Path) -> None:
     """Restores this worker's shard of the optimizer's state, and the learning rate schedule."""
     optimizer = trainer.optimizer
     state = _read_shard(folder)["optimizer"]
+    # The optimizer's state numbers parameters in the order of its groups.
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state["state"] = {
         number: {key: _sharded_like(parameters[number], value) for key, value in entry.items()}

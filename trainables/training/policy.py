@@ -50,6 +50,7 @@ class Policy:
         self.model.eval()
         try:
             for parameter, weights in trained.items():
+                # The data changes and not the parameter, which optimizer, hooks and tied modules refer to.
                 parameter.data = weights.to(self.dtypes.frozen)
             with torch.no_grad():
                 yield

@@ -60,6 +60,7 @@ class StageTrainer(Trainer):
         """How many tokens the first ``step`` optimizer steps train on, padding not counted."""
         args, drawn = self.args, self.row_order.tokens_drawn
         rows = step * args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+        # The last batch may not be full, so rows may run past the draws. At step 0 the index would be -1.
         return int(drawn[min(rows, len(drawn)) - 1])
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -103,6 +104,7 @@ def keeping_trainable_dtype(model: nn.Module) -> Iterator[None]:
     """Restores the dtype and values of trainable weights: TRL's constructors cast a quantized model's adapters to
     bf16.
     """
+    # The values and not their dtype alone: a cast back would keep them rounded to bf16.
     before = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
     yield
     for name, parameter in model.named_parameters():

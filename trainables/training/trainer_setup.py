@@ -111,11 +111,13 @@ def rows_on_disk(rows: Iterable[dict[str, Any]], cls: type[Dataset] = Dataset) -
         path = Path(folder) / "rows.arrow"
         with pa.OSFile(str(path), "wb") as sink, contextlib.ExitStack() as closing:
             while batch := list(islice(rows, 1024)):
+                # The first batch decides about the types: a column of empty lists alone would get none.
                 table = pa.Table.from_pylist(batch, schema=schema)
                 if schema is None:
                     schema = table.schema
                     writer = closing.enter_context(pa.ipc.new_file(sink, schema))
                 writer.write_table(table)
+        # After the block above, which ends the file with its footer; the map outlives the deletion.
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     return cls(InMemoryTable(table), fingerprint="rows")
 
@@ -128,6 +130,7 @@ def clean_process() -> None:
     logging.disable_progress_bar()  # on by default
     AcceleratorState._reset_state()
     GradientState._reset_state()
+    # Before the cache is emptied: tensors in cycles of garbage hold blocks that would stay.
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

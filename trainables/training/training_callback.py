@@ -110,12 +110,14 @@ class TrialCallback(TrainerCallback):
         # `_any_rank` is a collective operation: all workers get here with the same decision.
         if self.decision == "continue" and _any_rank(self.control.interrupted()):
             self.decision = "interrupt"
+        # Before the save, whose marker holds the progress.
         self.progress.stopped = self.decision == "stop"
         if self.decision != "continue":
             control.should_training_stop = True
         control.should_save = control.should_save or self._wants_save(
             last=state.global_step >= state.max_steps
         )
+        # The clock goes on from here: evaluating is not training.
         self._clock = time.perf_counter()
 
     def _wants_save(self, last: bool) -> bool:
@@ -125,6 +127,7 @@ class TrialCallback(TrainerCallback):
         due = since > AUTOSAVE_SECONDS or (
             (last or self.decision == "stop") and self.progress.train_seconds > LAST_SAVE_SECONDS
         )
+        # Clocks differ, and all workers write a checkpoint together: one that is due decides.
         return self.autosave and _any_rank(due)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -150,6 +153,7 @@ class TrialCallback(TrainerCallback):
         if self._curve is None:
             return
         for name, value in values.items():
+            # JSON has no NaN and no infinity; numbers that must be finite were checked before.
             if math.isfinite(value):
                 self._curve.write(json.dumps({"step": step, "name": name, "value": float(value)}) + "\n")
         self._curve.flush()

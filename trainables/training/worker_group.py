@@ -49,6 +49,7 @@ def is_lost_worker(error: BaseException) -> bool:
     from torch import distributed
 
     message = str(error).lower()
+    # gloo and NCCL raise plain RuntimeErrors for lost connections, which only the message tells apart.
     return isinstance(error, distributed.DistError) or (
         isinstance(error, RuntimeError)
         and any(word in message for word in ("gloo", "closed by peer", "nccl"))
@@ -64,6 +65,7 @@ def all_workers_failed(error: str) -> bool:
 
     if not distributed.is_initialized():
         return True  # no other worker can be waiting
+    # The store keeps its keys: without a number, a second failure would read what was said about the first.
     number = next(_failures)
     keys = [f"paretune/failed/{number}/{rank}" for rank in range(worker_count())]
     try:
