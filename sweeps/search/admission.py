@@ -54,4 +54,5 @@ class Admission:
         self.running[trial_id] = size
 
     def end(self, trial_id: str) -> None:
+        # A trial that was never counted as running leaves no idle slot behind.
         self.last_size = self.running.pop(trial_id, self.last_size)

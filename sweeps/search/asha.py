@@ -38,8 +38,10 @@ class CellAsha(FIFOScheduler):
                 continue
             # An unfinished trial will repeat, and report again, the steps after its last checkpoint.
             until = math.inf if results.has_ended(folder) else _saved_step(folder)
+            # Ray's scheduler looks trials up by id, and must hear of one before its first result.
             self._add_trial(cell, folder.name)
             for step, objective in results.objectives(folder):
+                # The last step is no comparison, here as in `on_trial_result`.
                 if step <= min(until, self.cells[cell].steps - 1):
                     self._compare(cell, folder.name, step, objective)
 

@@ -87,6 +87,7 @@ class CapacityRequests:
         if now - self._updated_at < REQUEST_SECONDS or now < self._rest_until:
             return
         self._updated_at = now
+        # The groups hold what they were given: only once they are removed can trials use the new machine.
         if self._any_placed():
             self.close()
             self._rest_until = now + REST_SECONDS
@@ -95,6 +96,7 @@ class CapacityRequests:
         for group in self._groups[wanted:]:
             self._remove(group)
         del self._groups[wanted:]
+        # Groups are counted, not matched by size: one may outlast the trial that it was made for.
         for size in sizes[len(self._groups) : wanted]:
             self._groups.append(self.ray.util.placement_group([size.bundle()] * size.workers))
 

@@ -55,4 +55,5 @@ class Pipeline:
                 f"it continues from the best trial of {cell}, and no trial of that cell is done"
             )
         self._chosen[cell] = best.trial_id
+        # On disk before any trial continues from it, so that a resume can't choose otherwise.
         files.write_json(self.run / "starts.json", self._chosen)

@@ -30,6 +30,7 @@ class RemainingWork:
         self._pipeline = Pipeline(run)
         self._held_cells = {name: study for name, study in self.studies.items() if study.cell.depends_on}
         self._held_bases = list(plan.bases)
+        # Before `release`, which has to know which of these cells have ended already.
         for study in self.released_studies():
             self._resume(study)
         self.release()
@@ -58,6 +59,7 @@ class RemainingWork:
 
     def _release_once(self) -> bool:
         self._pipeline.ended |= {study.cell.name for study in self.released_studies() if study.ended()}
+        # Over copies, because releasing a cell or a base removes it from the collection.
         cells = [name for name in list(self._held_cells) if self._release_cell(name)]
         bases = [base for base in list(self._held_bases) if self._release_base(base)]
         return bool(cells or bases)
@@ -70,6 +72,7 @@ class RemainingWork:
         except Waiting:
             return False
         except NothingToStartFrom as error:
+            # With a record the cell is a row of the report; without a budget its study counts as ended.
             self.record_failed(study.cell.first(), str(error))
             study.cancel()
         else:
@@ -100,6 +103,7 @@ class RemainingWork:
                     if step in study.cell.rungs:
                         study.report(record.trial_id, step, objective)
                 tell_study(study, record)
+        # Asked again: the trials that were told above are no longer among them.
         self.waiting += study.unfinished()
         # Trials that the study knows the end of and the run folder doesn't: their records were damaged.
         self.waiting += study.finished_without(lambda trial_id: results.has_ended(self.folder(trial_id)))
@@ -127,6 +131,7 @@ class RemainingWork:
         """Writes the record of a trial that never ran, so that it is a row of the report and not a gap."""
         now = provenance.now()
         record = Record(**config.identity(), status=status, error=reason, ended_at=now, **facts)
+        # The config comes first: whoever reads a trial folder expects one in it, with or without a record.
         self.write_config(config)
         results.write_record(self.folder(config.trial_id()), record)
         return record

@@ -51,6 +51,8 @@ class CellSearch(Searcher):
             return None if self.waits() and not self.shutdown.requested else Searcher.FINISHED
         config = next_trial.config
         our_id = config.trial_id()
+        # The order matters: the config exists before the mirror copies it, and resources are counted only for
+        # a trial that does start.
         self.work.write_config(config)
         self._trial_ids[trial_id], self._configs[our_id] = our_id, config
         if not self.mirror.begin(our_id):
@@ -64,6 +66,8 @@ class CellSearch(Searcher):
 
     def _next(self) -> NextTrial | None:
         next_trial = self.queue.next()
+        # What is released may end at once and so release more. Not while full: nothing could start, and
+        # releasing reads every study.
         while next_trial is None and not self.queue.admission.full and self.work.release():
             next_trial = self.queue.next()
         return next_trial
@@ -78,7 +82,9 @@ class CellSearch(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         our_id = self._trial_ids[trial_id]
+        # First of all, so that the capacity is free again however the rest goes.
         self.queue.admission.end(our_id)
+        # Without its results no end is told: the trial runs once more, or the sweep ends, to be resumed.
         if not self._collected(our_id, (result or {}).get("lost")):
             return
         record = results.read_record(self.work.folder(our_id))

@@ -46,6 +46,7 @@ class CellStudy:
         self.exhausted = False  # nothing new is left to try
         self._storage_ids: dict[str, int] = {}  # our trial id -> the id in Optuna's storage
         self.distributions = {leaf: domain.distribution() for leaf, domain in cell.space.items()}
+        # Before Optuna opens the journal: it would wait for the lock that a killed driver left behind.
         repair_journal(journal_path(run, cell.name))
         self.study = optuna.create_study(
             study_name=cell.name,
@@ -126,6 +127,7 @@ class CellStudy:
         if number == 0:
             prior = self.cell.prior()
             known_good = {leaf: self.cell.space[leaf].encode(value) for leaf, value in prior.items()}
+            # Searched leaves that the prior doesn't cover take the sampler's values.
             yield self._sampled(number, 0) | known_good
         for attempt in range(MAX_ATTEMPTS):
             yield self._sampled(number, attempt)
@@ -140,10 +142,13 @@ class CellStudy:
     def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
         search = self.cell.search
         if search.sampler == "qmc":
+            # A point that isn't new gives way to the next of the sequence, which later proposals then skip.
             return _Sequence(self.distributions, search.seed, number + attempt)
+        # A checksum, because Python salts the `hash` of a text anew in every process.
         seed = zlib.crc32(f"{search.seed} {self.cell.name} {number} {attempt}".encode())
         if search.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)
+        # `constant_liar` counts running trials among the bad ones, so that parallel proposals keep apart.
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=5, constant_liar=True)
 
     def _all_points(self) -> Iterator[dict[str, Any]]:
@@ -172,9 +177,12 @@ class CellStudy:
             return
         if status == "done" and objective is not None:
             self.study.tell(trial.number, objective)
+        # Optuna values a pruned trial by its last intermediate value, so one without any counts as failed.
         elif status == "stopped" and trial.intermediate_values:
             self.study.tell(trial.number, state=TrialState.PRUNED)
         elif status == "out_of_memory":
+            # The constraint comes first: Optuna refuses to change a trial that has been told. Without a
+            # predicted excess the violation is that of a trial that needs twice the memory.
             optuna.trial.Trial(self.study, trial._trial_id).set_constraint(MEMORY, excess or 1.0)
             self.study.tell(trial.number, state=TrialState.PRUNED)
         else:
@@ -222,6 +230,7 @@ def repair_journal(path: Path) -> None:
     if path.exists():
         text = path.read_bytes()
         if not text.endswith(b"\n"):
+            # Without any line break `rfind` gives -1, and the one broken line goes.
             os.truncate(path, text.rfind(b"\n") + 1)
 
 
@@ -232,6 +241,7 @@ def all_values(distribution: BaseDistribution) -> list[Any]:
     if isinstance(distribution, IntDistribution):
         return list(range(distribution.low, distribution.high + 1, distribution.step))
     if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+        # Rounded, because in floating point the quotient may lie slightly below its whole number.
         count = round((distribution.high - distribution.low) / distribution.step) + 1
         return [distribution.low + index * distribution.step for index in range(count)]
     raise ValueError(f"{distribution} has infinitely many values")

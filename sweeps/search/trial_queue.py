@@ -126,6 +126,7 @@ class TrialQueue:
             if self.admission.fits(size):
                 yield NextTrial(config, size)
             else:
+                # The study has recorded the proposal and won't make it again, so it is kept for later.
                 self.work.write_config(config)
                 self.work.waiting.append(config)
                 yield config.trial_id()
@@ -136,6 +137,7 @@ class TrialQueue:
 
         def turn(study: CellStudy) -> tuple[int, bool, int]:
             needs_new_slot = last_size is not None and self._smallest_size(study.cell) != last_size
+            # Counts in steps of MAX_LEAD: an idle slot decides only among cells that are nearly level.
             return study.count // MAX_LEAD, needs_new_slot, study.count
 
         return sorted(self.work.released_studies(), key=turn)
@@ -158,6 +160,7 @@ class TrialQueue:
 
     def _propose(self, study: CellStudy) -> TrialConfig | None:
         """A cell's next trial that isn't predicted to need too much memory; those that are get their record at once."""
+        # A refused trial counts against the budget like one that ran out of memory, so this loop ends.
         while (config := study.ask()) is not None:
             excess = self.sizes.excess(study.cell, config)
             if excess is None:

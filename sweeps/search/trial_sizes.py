@@ -75,6 +75,7 @@ class Sizes:
     ) -> Sizes:
         """The sizes of a plan's trials, ``at_once`` of which run at a time."""
         sizes = cls(tuple(machines), force)
+        # `uniform` is still unset here, so each cell's reservation is its own.
         on_cpus = [sizes.largest(cell) for cell in plan.cells if not cell.resources.gpus]
         most_memory = max((size.memory for size in on_cpus), default=0)
         alike = [replace(size, memory=most_memory) for size in on_cpus]
@@ -141,6 +142,7 @@ class Sizes:
         if memory is None:
             gpus = 1.0 if resources.gpus == "auto" else resources.gpus
             return Size(resources.min_workers, resources.cpus, gpus, 0 if gpus else self.uniform or 0)
+        # On GPUs no main memory is reserved: the predicted peak is one of GPU memory.
         shared = self._shared(cell, memory)
         gpus = self._gpu_share(shared.peak_bytes) if resources.gpus == "auto" else resources.gpus
         return Size(shared.workers, resources.cpus, gpus, 0 if gpus else self._reservation(shared.peak_bytes))
@@ -156,6 +158,7 @@ class Sizes:
     def _gpu_share(self, predicted: int) -> float:
         """The smallest share of a GPU in which ``predicted`` bytes fit; a whole one if the GPUs' sizes are unknown."""
         sizes = [machine.gpu_bytes for machine in self.machines if machine.gpu_bytes]
+        # A peak beyond the smallest GPU takes a whole one; whether the trial may start, `excess` decides.
         wanted = predicted * SAFETY_FACTOR + CONTEXT_BYTES
         return 1 / max(1, min(MAX_GPU_SHARES, int(min(sizes, default=0) // wanted)))
 
