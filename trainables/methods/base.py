@@ -108,6 +108,7 @@ def cast_trainable(model: nn.Module, dtype: torch.dtype) -> None:
     """Casts the weights that train, and no others, to ``dtype``."""
     for parameter in model.parameters():
         if parameter.requires_grad:
+            # The parameter stays the same object, since tied modules refer to it.
             parameter.data = parameter.data.to(dtype)
 
 

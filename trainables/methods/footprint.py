@@ -55,5 +55,6 @@ class Footprint:
 
     def layers_with_gradients(self, shape: DecoderShape) -> int:
         """How many layers the backward pass goes through, counted from the last."""
+        # Gradients pass down to the lowest weight that trains: these are in or below the first layer.
         whole = self.embedding or self.adapted or (self.first_layers and self.trained_layers)
         return shape.layers if whole else self.trained_layers

@@ -142,6 +142,7 @@ class LoRA(FineTuning):
             model,  # type: ignore[arg-type]
             cls,
             loraplus_lr_ratio=self.loraplus_ratio,
+            # LoRA+ takes the weight decay under a name of its own and sets it by parameter group.
             loraplus_weight_decay=options.pop("weight_decay", 0.0),
             **options,
         )
@@ -167,6 +168,7 @@ class LoRA(FineTuning):
         with tempfile.TemporaryDirectory() as temporary:
             start = Path(temporary)
             config = self._peft_config(model.get_base_model())
+            # Otherwise PEFT would take the start out of the base's weights once more when it loads it.
             config.init_lora_weights = True
             config.save_pretrained(start)
             weights = {name: tensor.to(dtype).contiguous() for name, tensor in model.adapter_at_start.items()}

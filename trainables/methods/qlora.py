@@ -53,6 +53,7 @@ class QLoRA(LoRA):
             )
         for name, other in QUANTIZERS.items():
             for key in other.exclusive_settings if name != self.backend else ():
+                # The backend would ignore such a setting, and two trials would differ in their ids alone.
                 if getattr(self, key) != type(self).model_fields[key].default:
                     raise ValueError(f"{key} is a setting of {name}, and the backend is {self.backend}")
         return self

@@ -50,8 +50,10 @@ def add_embedding_rows(model: Any, tokens: int) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     if tokens <= rows:
         return
+    # The new rows are set below; `mean_resizing` would draw them at random around the mean.
     model.resize_token_embeddings(tokens, mean_resizing=False)
     with torch.no_grad():
+        # (rows, hidden) -> (hidden,), computed in 32 bits and rounded once.
         for module in (model.get_input_embeddings(), model.get_output_embeddings()):
             module.weight[rows:] = module.weight[:rows].float().mean(0).to(module.weight.dtype)
 

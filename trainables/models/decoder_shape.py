@@ -90,6 +90,7 @@ class DecoderShape:
 
     @property
     def params(self) -> int:
+        # The last term is the norm after the last layer.
         return self.layers * self.layer_params + self.embedding_params + self.head_params + self.hidden
 
 
@@ -101,6 +102,7 @@ def from_config(config: Mapping[str, Any]) -> DecoderShape:
     >>> from_config({"hidden_size": 576, "num_hidden_layers": 30, ...}).params  # doctest: +SKIP
     134515008
     """
+    # Multimodal models keep the dimensions of their decoder one level down.
     text = {**config, **(config.get("text_config") or {})}
     kind = str(text.get("model_type", config.get("model_type")))
     experts = [key for key in ("num_experts", "num_local_experts", "n_routed_experts") if text.get(key)]
@@ -113,11 +115,13 @@ def from_config(config: Mapping[str, Any]) -> DecoderShape:
             hidden=hidden,
             intermediate=int(text["intermediate_size"]),
             heads=heads,
+            # Without grouped-query attention every head has keys and values of its own.
             kv_heads=int(text.get("num_key_value_heads") or heads),
             head_dim=int(text.get("head_dim") or hidden // heads),
             vocab=int(text["vocab_size"]),
             tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", kind in TIED))),
             positions=text.get("max_position_embeddings"),
+            # Qwen 2 has these biases whatever its config says.
             qkv_bias=bool(text.get("attention_bias", kind in QKV_BIAS)) or kind in QKV_BIAS,
             qk_norm=kind in QK_NORM,
             norms=4 if kind in FOUR_NORMS else 2,

@@ -30,9 +30,8 @@ CONTENTS = (
     "chat_template.*",
     "*.safetensors",
 )
-ADDED_ROWS = (
-    "added_rows.json"  # in the folder of a model whose embedding was given rows for tokens that had none
-)
+# In the folder of a model whose embedding was given rows for tokens that had none.
+ADDED_ROWS = "added_rows.json"
 
 
 class ModelError(ValueError):
@@ -120,6 +119,7 @@ def _tensor_names(file: Path) -> list[str]:
     try:
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
+            # A damaged length would otherwise make `read` ask for any amount of memory.
             if length > file.stat().st_size:
                 raise ValueError("the header is longer than the file")
             return [name for name in json.loads(opened.read(length)) if name != "__metadata__"]
@@ -211,6 +211,7 @@ def fingerprint(folder: Path) -> str:
     if new:
         # A cache that can't be written costs time, not correctness.
         with contextlib.suppress(OSError):
+            # Read again, since other processes may have added hashes in the meantime.
             files.write_json(cache, _read_cache(cache) | new)
     return files.sha256(hashes)
 

@@ -36,6 +36,7 @@ class HuggingFaceModel:
             return check_model_folder(self._snapshot(local_files_only=True))
         except (OSError, ModelError):  # not downloaded, or incompletely
             return None
+        # huggingface_hub's answer to a malformed id; a ModelError is a ValueError too, and caught above.
         except ValueError as error:
             raise ModelError(f"{self.prefix}:{self.repository} isn't a valid model id: {error}") from error
 

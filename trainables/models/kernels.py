@@ -52,6 +52,7 @@ def load_with_kernels(
     if kernel == "liger":
         from liger_kernel.transformers import _apply_liger_kernel_to_instance
 
+        # The layers exist already: other classes alone would only reach models that are loaded later.
         _apply_liger_kernel_to_instance(model=model, **_supported_kernels(_liger_patch(model)))
     return model
 

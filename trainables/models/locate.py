@@ -87,6 +87,7 @@ def _folder_for_path(path: Path, unsafe: Sequence[str]) -> Path:
     gguf = path.suffix == ".gguf" and path.is_file()
     if gguf or ("pickle" in unsafe and find_pickles(path) and not any(path.glob("*.safetensors"))):
         files = [path] if gguf else find_pickles(path)
+        # Not by contents: hashing gigabytes at every start would take longer than the rest of the check.
         versions = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         return cache.entry("converted", sha256(versions), lambda into: convert_model(path, into, unsafe))
     return check_model_folder(path)

@@ -34,6 +34,7 @@ def _adapter_layers(model: nn.Module) -> Iterator[Any]:
 
 def _merge_in_float32(layer: Any) -> None:
     before = layer.get_base_layer().weight.dtype
+    # Casts the base's weight and the adapter alike; the sum of both is rounded once, when it is cast back.
     layer.to(torch.float32)
     layer.merge(safe_merge=True)
     layer.to(before)
@@ -43,6 +44,7 @@ def _separate_shared_weights(model: Any) -> None:
     """Gives an adapted layer that shares its weight a copy, so that merging changes no other layer."""
     users: dict[int, list[nn.Module]] = {}
     for module in model.modules():
+        # PEFT's wrappers forward the attribute `weight` to their base layer, which would be counted twice.
         if isinstance(weight := module._parameters.get("weight"), nn.Parameter):
             users.setdefault(id(weight), []).append(module)
     for layer in _adapter_layers(model):

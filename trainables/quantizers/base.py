@@ -38,9 +38,8 @@ class Quantizer(ABC):
     """One library's way to quantize. Stateless: the settings come with the method's config."""
 
     bits: ClassVar[tuple[int, ...]] = ()  # supported numbers of bits
-    exclusive_settings: ClassVar[
-        tuple[str, ...]
-    ] = ()  # settings of the method that only this quantizer reads
+    # Settings of the method that only this quantizer reads.
+    exclusive_settings: ClassVar[tuple[str, ...]] = ()
     stores_linear: ClassVar[bool] = True  # whether its layers are nn.Linear, so that PEFT finds them
 
     @abstractmethod

@@ -50,6 +50,7 @@ class BitsAndBytes(Quantizer):
         state = getattr(module.weight, "quant_state", None)
         if state is not None:
             nested = getattr(state, "state2", None)
+            # With double quantization the scales (absmax) are quantized too; `state2` has their scales.
             yield from (state.absmax, state.code, *([nested.absmax, nested.code] if nested else []))
         scales = getattr(module.weight, "SCB", None)
         if scales is not None:
@@ -60,6 +61,7 @@ class BitsAndBytes(Quantizer):
 
     def constants_per_weight(self, settings: QuantizationSettings, shape: DecoderShape) -> float:
         if settings.bits == 8:
+            # A scale of 4 bytes per row of a weight matrix, that is, per output.
             return 4 * shape.linear_outputs / shape.linear_params
         # A scale of 4 bytes per 64 weights; or one of 1 byte, and 4 more bytes per 256 of these scales.
         return (1 + 4 / 256) / 64 if settings.double_quant else 4 / 64

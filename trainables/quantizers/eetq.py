@@ -37,6 +37,7 @@ class EETQ(Quantizer):
         return 1
 
     def constants_per_weight(self, settings: QuantizationSettings, shape: DecoderShape) -> float:
+        # A scale of 2 bytes per output.
         return 2 * shape.linear_outputs / shape.linear_params
 
     def label(self, settings: QuantizationSettings) -> str:

@@ -39,8 +39,10 @@ class HQQ(Quantizer):
         from torch import nn
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        # Groups lie along a row of the weight (outputs, inputs), so they must divide the number of inputs.
         quantization = BaseQuantizeConfig(nbits=settings.bits, group_size=settings.group_size, axis=1)
         heads = {id(module) for module in (model.get_output_embeddings(), getattr(model, "score", None))}
+        # A list, because the loop replaces modules.
         for name, module in list(model.named_modules()):
             if not isinstance(module, nn.Linear) or id(module) in heads:
                 continue
@@ -54,6 +56,7 @@ class HQQ(Quantizer):
             )
             # Otherwise each layer would keep the unquantized one alive.
             quantized.linear_layer = None
+            # HQQ makes the packed weights a parameter on a GPU only; a plain tensor would not be counted.
             quantized.W_q = nn.Parameter(quantized.W_q, requires_grad=False)
             parent, _, last = name.rpartition(".")
             setattr(model.get_submodule(parent), last, quantized)
@@ -68,9 +71,8 @@ class HQQ(Quantizer):
         yield from (module.meta["scale"], module.meta["zero"])
 
     def bytes_per_weight(self, settings: QuantizationSettings, shape: DecoderShape) -> float:
-        stored = {3: 32 / 10, 5: 8, 6: 8}.get(
-            settings.bits, settings.bits
-        )  # ten 3-bit weights in a 32-bit word
+        # In bits: HQQ packs ten 3-bit weights into a 32-bit word, and has no packing for 5 and 6 bits.
+        stored = {3: 32 / 10, 5: 8, 6: 8}.get(settings.bits, settings.bits)
         return stored / 8
 
     def constants_per_weight(self, settings: QuantizationSettings, shape: DecoderShape) -> float:

@@ -36,7 +36,7 @@ def choose_columns(
     usual: Mapping[str, tuple[str, ...]], existing: Collection[str], given: Mapping[str, str]
 ) -> dict[str, str]:
     """The column of each part: the given one, else the first of its usual names that exists and is still free."""
-    # A column serves one part only: one that is given for a part is not found again under another's usual name.
+    # A column serves one part only: what is given for one part is not found again for another.
     taken = set(given.values())
     chosen = dict(given)
     for part, names in usual.items():
