@@ -51,6 +51,7 @@ def _sampled_answers(
         output = sample_answers(
             policy, *inputs, max_new_tokens, 0, temperature=1.0, seeds=seeds, allowed=processors
         )
+        # By the rows' places, because the batches are not in the rows' order.
         answers.update(zip(batch, output.tolist(), strict=True))
         report_progress("generating answers", len(answers), len(prompts))
     return [answers[index] for index in range(len(prompts))]

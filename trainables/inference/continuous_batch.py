@@ -60,6 +60,7 @@ class Batch:
     @classmethod
     def start(cls, policy: Policy, answers: list[Answer], end_ids: Sequence[int]) -> Batch:
         """Runs the model on the prompts and gives every answer its first token."""
+        # The mask hides padding, so any id does.
         ids, mask = pad_left([answer.prompt for answer in answers], policy.tokenizer.pad_token_id or 0)
         batch = cls(answers, _new_cache(policy), torch.zeros(len(answers), 0, dtype=mask.dtype))
         batch._forward(policy, ids, mask, end_ids)
@@ -81,6 +82,7 @@ class Batch:
             position_ids=positions.to(policy.device),
             past_key_values=self.cache,
             use_cache=True,
+            # (rows, 1, vocab): the logits of all positions of long prompts would take gigabytes.
             logits_to_keep=1,
         )
         for answer, logits in zip(self.answers, output.logits[:, -1], strict=True):
@@ -101,10 +103,12 @@ class Batch:
 
     def _drop_padding(self) -> None:
         """Frees the leftmost columns that are padding in every row."""
+        # argmax finds the first 1 of each row, before which there is only padding.
         columns = int(self.mask.argmax(dim=1).min())
         if columns and can_join(self.cache):
             self.mask = self.mask[:, columns:]
             for layer in self.cache.layers:
+                # (rows, heads, tokens, head size): the same columns leave the mask, the keys and the values.
                 layer.keys, layer.values = layer.keys[..., columns:, :], layer.values[..., columns:, :]
 
     def join(self, other: Batch) -> None:

@@ -64,6 +64,7 @@ class Generator:
         """Queues an answer, which starts with one of the next steps. Raises :class:`PromptTooLong`."""
         max_new_tokens = min(sampling.max_new_tokens, remaining_tokens(loaded, prompt))
         answer = Answer.start(prompt, replace(sampling, max_new_tokens=max_new_tokens))
+        # By identity; the queue keeps `loaded` alive, so its id is not given to another object.
         self._queues.setdefault(id(loaded), _Queue(loaded)).waiting.append(answer)
         return answer
 
@@ -82,6 +83,7 @@ class Generator:
         return advanced
 
     def _advance(self, queue: _Queue, policy: Any, capacity: int) -> list[Answer]:
+        # Running batches take their step first: a new batch gets its first token while it runs its prompts.
         end_ids = end_tokens(policy)
         for batch in queue.batches:
             batch.step(policy, end_ids)
@@ -147,6 +149,7 @@ def stream_answer(
         generator.step()
         text, streamed = stream.add(answer.tokens[streamed:]), len(answer.tokens)
         if stream.stopped:
+            # The generator drops a finished answer at its next step.
             answer.finish_reason = "stop"
         if text:
             yield text

@@ -51,6 +51,7 @@ class SharedModel:
     def _restore_dtype(self, name: str) -> None:
         """Casts an adapter to the dtype of its file: on a quantized base, PEFT creates adapters in 32 bits."""
         for path, parameter in self.policy.model.named_parameters():
+            # A whole part of the path: adapter_1 must not match adapter_10.
             if name in path.split(".") and parameter.is_floating_point():
                 parameter.data = parameter.data.to(self.policy.dtypes.frozen)
 
@@ -80,6 +81,7 @@ class LoadedModel:
                 yield policy
         else:
             policy.model.set_adapter(self.adapter)
+            # PEFT makes the weights of the adapter that it activates trainable.
             policy.model.requires_grad_(False)
             yield policy
 
@@ -97,6 +99,7 @@ class ModelPool:
         if key not in self._shared:
             base = load_base(config, result.folder())
             bare = config.model_copy(update={"method": None})
+            # Without the method, which would add a new adapter; only the form of the base is taken from it.
             policy = attach(base, result_tokenizer(result), bare)
             if config.method is not None:
                 config.method.prepare(policy.model, policy.dtypes)
@@ -128,6 +131,7 @@ def _sharing_key(result: Result, config: TrialConfig) -> str:
     dtypes = choose_dtypes(config.train.precision, config.model.dtype)
     method, model = config.method, config.model
     quantization = {name: getattr(method, name) for name in method.base_form_settings} if method else {}
+    # The factor of the scaling may be derived from the cutoff.
     rope_scaling = [model.rope.model_dump(mode="json"), config.data.cutoff] if model.rope else None
     attention = choose_attention(model.attention, config.data.cutoff, default_device())
     return files.sha256(

@@ -117,6 +117,7 @@ def _external_result(folder: Path, trust: Sequence[str], name: str) -> Result:
     if not base:
         raise ModelError(f"{folder}: its adapter_config.json doesn't name its base model")
     path = Path(base).expanduser()
+    # PEFT writes the base model's folder or its id on the hub.
     source = (
         {"path": path} if path.is_dir() else {"name": base if base in locate.NAMED_MODELS else f"hf:{base}"}
     )

@@ -63,6 +63,7 @@ class TokenSampler:
 
     def next_token(self, logits: Tensor) -> int:
         """The next token's id, by the model's ``logits`` (vocab)."""
+        # The answer's random generator belongs to the CPU, so its tokens are drawn there.
         scores = self._penalized(logits.float().cpu())
         token = self._drawn(scores) if self.sampling.temperature else int(scores.argmax())
         self.counts[token] += 1
@@ -79,6 +80,7 @@ class TokenSampler:
     def _drawn(self, scores: Tensor) -> int:
         scores, order = (scores / self.sampling.temperature).sort(descending=True)
         probabilities = scores.softmax(-1)
+        # `top_p` counts shares of the whole vocabulary, so the two limits can be applied in either order.
         kept = self.sampling.top_k or len(probabilities)
         # + 1: the token that brings the sum to `top_p` is kept too.
         kept = min(kept, int((probabilities.cumsum(-1) < self.sampling.top_p).sum()) + 1)

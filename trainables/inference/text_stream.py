@@ -32,6 +32,7 @@ class TextStream:
         text = self._decode(self._tokens[self._prefix_offset :])
         if len(text) <= len(prefix) or text.endswith(INCOMPLETE):
             return ""
+        # What is given out now becomes the next prefix, so that each call decodes a few tokens only.
         self._prefix_offset, self._read_offset = self._read_offset, len(self._tokens)
         return self._until_stop(text[len(prefix) :])
 
@@ -39,6 +40,7 @@ class TextStream:
         """The text that was held back, at the end of the answer."""
         prefix = self._decode(self._tokens[self._prefix_offset : self._read_offset])
         text = self._decode(self._tokens[self._prefix_offset :])
+        # From left to right: `_until_stop` sets `_held_back`, which no later text can complete any more.
         rest = "" if self.stopped else self._until_stop(text[len(prefix) :]) + self._held_back
         self._held_back, self._read_offset = "", len(self._tokens)
         return rest
