@@ -124,7 +124,6 @@ def _set_optimizer(trainer: Any, config: TrialConfig, policy: Policy) -> None:
     options = {**options, "weight_decay": config.train.weight_decay}
     assert config.method is not None
     optimizer = config.method.optimizer(policy.model, cls, options)
-    # transformers makes no optimizer where there is one.
     if optimizer is not None:
         trainer.optimizer = optimizer
 
@@ -148,7 +147,6 @@ def _record_progress(trial: Trial, progress: Progress) -> None:
 def _score(trial: Trial, policy: Policy, rows: loading.Data, quality_name: str) -> None:
     started = time.perf_counter()
     config = trial.config
-    # A base model wasn't evaluated at a last step, as it made none.
     if config.method is None:
         values = _objective(trial, policy, rows)
         trial.facts["objective"] = require_finite("objective on the validation rows", values["objective"])

@@ -63,7 +63,6 @@ def run_trial(
     if is_first_worker():
         files.write_json(trial.folder / "config.json", config.model_dump(mode="json"))
     if halved:
-        # Where the batch can't be halved, it runs as it is.
         record = _run_to_end(_with_half_the_rows(trial) or trial, evaluate_at, memory_gauge)
     else:
         record = _run_to_end(trial, evaluate_at, memory_gauge)

@@ -75,7 +75,6 @@ class Uploader:
     def _upload_checkpoint(self, linked: Path) -> None:
         names = [str(path.relative_to(linked)) for path in linked.rglob("*") if path.is_file()]
         checkpoint = self.store.within(linked.name)
-        # In this order the marker vouches for the files, and for the curve up to the checkpoint's step.
         checkpoint.push(linked, [name for name in names if name != COMPLETE])
         self._upload_curve()
         checkpoint.push(linked, [COMPLETE])

@@ -133,7 +133,7 @@ class WorkerLoop:
         record = self.run_job(job, workspace)
         # Before the node is left: another one resumes from what is at the URL.
         delivery_error = workspace.deliver(record)
-        # The sweep goes on, so only this trial has to go: from its node.
+        # Where the sweep itself goes on, the trial was interrupted because its node will be taken down.
         if record.status == "interrupted" and not actor_result(self.board.interrupted.remote()):
             self._leave_node(job["trial_id"])
         if self.rank == 0:

@@ -169,7 +169,6 @@ class RemoteWorkspace:
         if (self.run / shape).exists():
             self.store.create(shape, (self.run / shape).read_bytes())
         scratch.upload_merged(self.store, self.run, record.start_trial)
-        # Last of all files: whoever finds the record at the URL finds the rest.
         write_record(self.folder, record)
         self.trial_store.push(self.folder, ["record.json"])
         if record.status in ENDED_WELL and not any(self.folder.glob("checkpoint-*")):

@@ -129,7 +129,6 @@ def _bits_per_byte(likelihoods: Sequence[LogLikelihood], sizes: Sequence[int | N
     total_bytes = sum(size for size in sizes if size)
     if not total_bytes:
         return None
-    # Rows of unknown size count in neither sum.
     total_bits = sum(cost for cost, size in zip(bits, sizes, strict=True) if size)
     weights = tuple(float(size or 0) for size in sizes)
     return Measure("bits_per_byte", total_bits / total_bytes, rows, weights, False, "bits per byte")

@@ -47,7 +47,6 @@ def as_reference(policy: Policy) -> Iterator[None]:
             if policy.method is None:
                 yield
                 return
-            # No copy: the method turns its adapters off.
             with policy.method.reference(policy.model):
                 yield
             return

@@ -48,7 +48,7 @@ def advantages(
     (Schulman et al., 2015, arXiv:1506.02438, equations 11 to 16). The return is A_t + V_t.
     """
     rewards, values = rewards * counted, values * counted
-    # V_(t+1), with 0 behind the last place; `values` is 0 from an answer's end on.
+    # V_(t+1), with 0 behind the last place; `values` is 0 behind an answer's end.
     next_values = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], 1)
     errors = (rewards + gamma * next_values - values) * counted  # d_t
     estimates = torch.zeros_like(errors)

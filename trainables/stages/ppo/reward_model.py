@@ -66,7 +66,7 @@ class AdapterRewards:
         dtype = policy.dtypes.frozen
         self.head = weights.pop("score.weight").float()
         # A (rank, inputs) and B (outputs, rank) by the module's name, which is the same in the policy's base:
-        # transformers calls the decoder `model` beside either head.
+        # transformers gives the decoder one name beside either head.
         self.down = {
             n.removesuffix(".lora_A.weight"): w.to(dtype) for n, w in weights.items() if ".lora_A." in n
         }
@@ -88,7 +88,6 @@ class AdapterRewards:
 
     def __call__(self, policy: Policy, rows: Sequence[Encoded]) -> list[float]:
         with as_reference(policy), policy.evaluating(), self._applied(policy):
-            # (rows, width) without the head of the policy; only the reward head (1, width) is applied.
             hidden = last_hidden_states(policy.causal.base_model, rows, policy)
         return (hidden @ self.head[0]).tolist()
 

@@ -211,7 +211,6 @@ class PPOTrainer(StageTrainer):
 
     def _shaped_scores(self, scores: Tensor, answers: Tensor, counted: Tensor) -> Tensor:
         """The scores with the penalty for answers that don't end, and normalized if so set: (answers,)."""
-        # (answers, 1): the place of each answer's last token.
         last = answers.gather(1, counted.sum(1, keepdim=True) - 1)[:, 0]
         unended = ~torch.isin(last, torch.tensor(self.ends, device=last.device))
         scores = scores - self.settings.missing_eos_penalty * unended
@@ -379,7 +378,6 @@ class PPOTrainer(StageTrainer):
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         if grad_norm is None:
-            # Nothing is clipped at infinity; the norm is only computed.
             grad_norm = self.accelerator.clip_grad_norm_(self._trained_parameters(), float("inf"))
         return super()._get_grad_norm(model, grad_norm)
 
