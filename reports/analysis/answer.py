@@ -63,6 +63,7 @@ def recommend(group: Group, tied: dict[str, Difference] | None = None) -> Row | 
     best, *others = group.scored_rows
     tied = ties(group) if tied is None else tied
     equals = [best, *(row for row in others if _is_as_good(row, tied))]
+    # Without the best cell's memory nothing shows that another cell needs less.
     if best.peak is None:
         return best
     return min((row for row in equals if row.peak is not None), key=lambda row: row.peak or 0)
@@ -71,6 +72,7 @@ def recommend(group: Group, tied: dict[str, Difference] | None = None) -> Row | 
 def _is_as_good(row: Row, tied: dict[str, Difference]) -> bool:
     share = row.share_of_best_quality
     verdict = tied.get(row.cell.label)
+    # `settled` is None where the error is unknown, which is no proof of equality.
     within_error = verdict is not None and verdict.settled is False
     return share == 1.0 or (within_error and (share is None or share >= MIN_SHARE_OF_BEST))
 
@@ -141,6 +143,7 @@ def _compared_to_best(row: Row, best: Row) -> str:
     if share is None or record is None:
         return f"is next to the best, {best.name}'s {_quality(best)}"
     if record.quality_higher_is_better is False:
+        # Where lower is better the share is best / own, so own is 1 / share times the best.
         return f"is {units.percent(1 / share - 1)} above the lowest, {best.name}'s {_quality(best)}"
     return f"is {units.percent(share)} of the best, {best.name}'s {_quality(best)}"
 

@@ -52,6 +52,7 @@ class Cell:
         """The paths of the settings that differ between the search trials, such as ``method.rank``."""
         configs = [dict(leaves(record.config)) for record in self.search_trials]
         paths = {path: None for config in configs for path in config}  # an ordered set
+        # A setting that only some trials have differs too: `get` gives None for the others.
         return tuple(path for path in paths if any(c.get(path) != configs[0].get(path) for c in configs))
 
     def settings(self, record: Record) -> dict[str, Any]:
@@ -76,6 +77,7 @@ def leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 def collect_cells(runs: Iterable[Run]) -> list[Cell]:
     """The cells of all runs; a run that is given twice counts once."""
     unique = list({run.folder.resolve(): run for run in runs}.values())
+    # A run counts once for each name, so a count above 1 means that several runs have such a cell.
     names = Counter(name for run in unique for name in {record.cell for record in run.records})
     return [cell for run in unique for cell in _cells(run, _unique_name(run, unique), names)]
 

@@ -43,6 +43,7 @@ def table_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """The rows of ``comparison.csv``; each searched setting is a column named by its path (``method.rank``)."""
     searched = dict.fromkeys(path for group in groups for path in group.searched)
     unset = dict.fromkeys(searched)
+    # `unset` gives all rows the same columns in the same order: a later value keeps its key's place.
     return [_columns(row) | unset | row.settings for group in groups for row in group.all_rows]
 
 
@@ -60,6 +61,7 @@ def group_of(stage: str, model: str, data: str, cells: list[Cell]) -> Group:
     """The cells as one group: which is best, which are on the front, and each one's share of the best and largest."""
     _refuse_mixed_metrics(f"{stage} of {model} on {data}", cells)
     trained = [cell for cell in cells if not cell.is_base]
+    # Records without a result say nothing of the direction, so only an explicit False makes lower better.
     higher = not any(record.quality_higher_is_better is False for cell in cells for record in cell.records)
     points = [_point(cell) for cell in trained]
     qualities = [point.quality for point in points if point.quality is not None]

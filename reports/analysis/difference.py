@@ -32,6 +32,7 @@ def difference(first_run: Run, first: Record, second_run: Run, second: Record) -
         return _over_same_rows(first_rows, second_rows)
     if first.quality is None or second.quality is None:
         return Difference(None, "not measured")
+    # A share needs only the counts, which records without predictions have too.
     if first.quality_unit == "fraction" and first.test_rows and second.test_rows:
         low, high = uncertainty.newcombe(first.quality, first.test_rows, second.quality, second.test_rows)
         return Difference(low > 0 or high < 0, f"Newcombe's 95 % interval on {first.test_rows} test rows")

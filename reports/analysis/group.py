@@ -125,6 +125,7 @@ class Group:
     def searched(self) -> tuple[str, ...]:
         """The paths of the settings that any cell searched; those of methods come before those of training."""
         paths = dict.fromkeys(path for row in self.rows for path in row.cell.searched)
+        # False sorts before True, and sorting is stable: within each part the paths keep their order.
         return tuple(sorted(paths, key=lambda path: path.startswith("train.")))
 
     @cached_property

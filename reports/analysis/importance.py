@@ -68,6 +68,7 @@ def _shares(trials: list[FrozenTrial]) -> dict[str, float]:
     import optuna
 
     with quiet():
+        # In memory, with the finished trials alone; the seed makes fANOVA's random forest repeatable.
         study = optuna.create_study(direction="maximize")
         study.add_trials(trials)
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
@@ -97,6 +98,7 @@ def _domain(values: list[Any]) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if all(isinstance(value, float) for value in values):
+        # Without a journal the domain is unknown: the values' range stands in, logarithmic from a factor of 10.
         low, high = min(values), max(values)
         return FloatDistribution(low, high, log=low > 0 and high / low >= 10)
     return CategoricalDistribution(list(dict.fromkeys(map(_plain, values))))

@@ -18,6 +18,7 @@ def notes(run: Run) -> Iterator[str]:
     noted: set[str] = set()
     for merged in run.records:
         source = trained.get(merged.start_trial or "")
+        # A later stage scores what it starts from as its base row, and that is the merged model.
         if merged.role == "base" and source is not None and source.trial_id not in noted:
             note = _note(source, merged)
             if note:

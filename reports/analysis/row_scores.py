@@ -72,6 +72,7 @@ def _mean_scores(keys: RowKeys, rows: Sequence[dict[str, Any]]) -> RowScores:
     values, sizes = np.array(scores), np.array(weights or [1.0] * len(rows))
 
     def weighted_mean(times_drawn: Any) -> float:
+        # Both factors are (rows,). A resample that draws only rows of weight 0 has no mean.
         weighting = times_drawn * sizes
         return float((weighting * values).sum() / weighting.sum()) if weighting.any() else nan
 

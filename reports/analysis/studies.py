@@ -75,6 +75,7 @@ def edge(value: Any, domain: BaseDistribution) -> Literal["low", "high"] | None:
 
     if isinstance(domain, CategoricalDistribution):
         numbers = sorted(choice for choice in domain.choices if isinstance(choice, int | float))
+        # Of two choices each is an end, which says nothing about the range.
         low, high = (numbers[0], numbers[-1]) if len(numbers) > 2 else (None, None)
         return "low" if value == low else "high" if value == high else None
     assert isinstance(domain, FloatDistribution | IntDistribution)
@@ -94,4 +95,5 @@ def ran_to_the_end(trial: FrozenTrial, cell: Cell) -> bool:
     if trial.state.name != "COMPLETE":
         return False
     same = [r for r in cell.search_trials if trial.params.items() <= dict(leaves(r.config)).items()]
+    # Without a matching record the study's word stands: `all` of nothing is true.
     return all(record.status == "done" for record in same)

@@ -34,6 +34,7 @@ def wilson(proportion: float, count: int, z: float = Z95) -> tuple[float, float]
         raise ValueError(f"an interval needs at least one row, got {count}")
     spread = z * sqrt(proportion * (1 - proportion) / count + z**2 / (4 * count**2))
     middle, scale = proportion + z**2 / (2 * count), 1 + z**2 / count
+    # Rounding can carry an end slightly beyond 0 or 1.
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
@@ -49,6 +50,7 @@ def newcombe(one: float, one_count: int, other: float, other_count: int) -> tupl
     """
     (low1, high1), (low2, high2) = wilson(one, one_count), wilson(other, other_count)
     difference = one - other
+    # Each end takes the two Wilson bounds that move the difference towards it.
     below = sqrt((one - low1) ** 2 + (high2 - other) ** 2)
     above = sqrt((high1 - one) ** 2 + (other - low2) ** 2)
     return difference - below, difference + above
@@ -69,6 +71,7 @@ def auc_interval(auc: float, good: int, bad: int, z: float = Z95) -> tuple[float
     """
     if good <= 0 or bad <= 0:
         raise ValueError(f"an interval needs good and bad answers, got {good} and {bad}")
+    # Hanley and McNeil's variance has good - 1 and bad - 1 here; Newcombe puts their mean in place of both.
     mean_count = (good + bad) / 2 - 1
 
     def error(theta: float) -> float:
@@ -76,6 +79,7 @@ def auc_interval(auc: float, good: int, bad: int, z: float = Z95) -> tuple[float
         return z * sqrt(theta * (1 - theta) * spread / (good * bad))
 
     def end(within: float, beyond: float) -> float:
+        # Invariant: `beyond` is at least z standard errors from auc; `within` is nearer, or is auc itself.
         for _ in range(60):  # bisection: 60 halvings reach the precision of a float
             middle = (within + beyond) / 2
             within, beyond = (middle, beyond) if abs(auc - middle) < error(middle) else (within, middle)
@@ -92,6 +96,8 @@ def mcnemar(one_only: int, other_only: int) -> float:
     >>> round(mcnemar(10, 2), 5)
     0.03857
     """
+    # If both are right equally often, each disagreement falls to either side with probability 1/2. Both tails
+    # hold the middle where the counts are equal, hence the `min` below.
     total, fewer = one_only + other_only, min(one_only, other_only)
     tail: float = sum(comb(total, k) for k in range(fewer + 1)) / 2**total
     return min(1.0, 2 * tail)
@@ -169,6 +175,7 @@ def unpaired_measure_difference(
     rows: int, one: ResampledMeasure, other_rows: int, other: ResampledMeasure
 ) -> tuple[float, float]:
     """The 95 % percentile interval of the difference of two such measures, each over resampled rows of its own."""
+    # Different seeds: with the same draws two sets of as many rows would be paired.
     pairs = zip(_counts(rows, seed=0), _counts(other_rows, seed=1), strict=True)
     return _percentiles([one(counts) - other(others) for counts, others in pairs])
 
@@ -199,6 +206,7 @@ def _means(*columns: tuple[Sequence[float], Sequence[float]]) -> list[Any]:
     rng = np.random.default_rng(0)
     blocks: list[list[Any]] = [[] for _ in pairs]
     for start in range(0, resamples, block):
+        # (block, rows) of row numbers, the same for every pair: differences between the means are paired.
         drawn = rng.integers(0, count, size=(min(block, resamples - start), count))
         for (values, weights), means in zip(pairs, blocks, strict=True):
             means.append((values * weights)[drawn].sum(axis=1) / weights[drawn].sum(axis=1))

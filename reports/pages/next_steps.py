@@ -59,6 +59,7 @@ def sample_answers(group: Group) -> SampleAnswers | None:
     if len(by_cell) < 2:
         return None
     first, *others = by_cell.values()
+    # The prompts are compared too: in another run the same row number may mean another row.
     common = [
         number
         for number in first

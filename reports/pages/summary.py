@@ -69,6 +69,8 @@ def _repeat(run: Run, several: bool) -> Iterator[str]:
 
 
 def _fenced(text: str, language: str = "") -> str:
+    # Longer than any run of backticks in the text. The second 3 is for a text without any: `max` of a single
+    # number is an error.
     fence = "`" * max(3, *(len(ticks) + 1 for ticks in re.findall("`+", text)), 3)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 

@@ -62,6 +62,7 @@ def _other_measures(group: Group) -> dict[str, Callable[[Row], str]]:
     """The columns of measures other than the stage's own quality."""
     own = group.metric_record.quality_name if group.metric_record else None
 
+    # A function, so that every lambda has a name and unit of its own instead of the loop's last ones.
     def column(name: str, unit: str) -> Callable[[Row], str]:
         return lambda row: units.quality(_metric(row, name), unit)
 

@@ -41,6 +41,7 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
 
 def read(group: Group, curve: str) -> dict[str, Curves]:
     """The finite points (step, value) of one curve, by the cell's label, then by trial id."""
+    # By identity: a run holds lists and dicts, so it can't be hashed. Its cells share one object.
     by_run: dict[int, Curves] = {}
     for row in group.rows:
         run = row.cell.run

@@ -83,6 +83,7 @@ def _name(kind: str, title: str, position: int, count: int) -> str:
 def png(drawing: Drawing) -> bytes:
     """The figure as PNG, at twice a screen's resolution."""
     data = io.BytesIO()
+    # Saving draws the figure again, so the style has to hold here as well.
     with styled():
         drawing.figure.savefig(data, format="png", dpi=200)
     return data.getvalue()
@@ -93,6 +94,7 @@ def svg_text(drawing: Drawing) -> str:
     import matplotlib
 
     data = io.StringIO()
+    # Without a salt Matplotlib derives ids from a random UUID, and without `Date: None` it writes the time.
     with styled(), matplotlib.rc_context({"svg.hashsalt": drawing.name}):
         drawing.figure.savefig(data, format="svg", metadata={"Date": None, "Title": drawing.alt})
     # Matplotlib names its own font alone; a browser without it would show a serif font.

@@ -73,6 +73,7 @@ def _text(axes: Axes, label: Label) -> Text:
         zorder=10,
         path_effects=[patheffects.withStroke(linewidth=3, foreground=PAPER)],
     )
+    # A label must not make the layout shrink the axes, for whose present size it is placed.
     text.set_in_layout(False)
     return text
 
@@ -83,6 +84,7 @@ def _box(axes: Axes, point: tuple[float, float], radius: float) -> Bbox:
 
     figure = axes.get_figure(root=True)
     assert figure is not None
+    # By way of pixels, because one radius on paper is two different lengths in data coordinates.
     pixels = radius * figure.dpi / 72
     x, y = axes.transData.transform(point)
     corners = [[x - pixels, y - pixels], [x + pixels, y + pixels]]

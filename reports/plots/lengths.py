@@ -20,6 +20,7 @@ def draw(preview: DataPreview, name: str) -> Drawing | None:
     made = figure(height=1.9)
     axes = made.subplots()
     lows, highs, counts = zip(*bins, strict=True)
+    # Both ends belong to a bin of whole numbers, so its bar reaches from low - 0.5 to high + 0.5.
     widths = [high - low + 1 for low, high in zip(lows, highs, strict=True)]
     bars = axes.bar(
         [low - 0.5 for low in lows],

@@ -30,6 +30,7 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
         _bars(axes, position, row, colours[row.cell.method])
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.tick_params(axis="y", length=0)
+    # Upside down, so that the first cell is at the top.
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.2)
@@ -46,6 +47,7 @@ def parts(record: Record) -> dict[str, int]:
     """
     remaining = record.peak_train_bytes or 0
     by_name: dict[str, int] = {}
+    # In the order of PARTS, whose last one has no column of its own: it is what remains.
     tensors = (record.weight_bytes, record.gradient_bytes, record.optimizer_bytes)
     for name, count in zip(PARTS, tensors, strict=False):
         by_name[name] = min(count or 0, remaining)

@@ -50,6 +50,7 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
         handletextpad=0.4,
         columnspacing=1.4,
     )
+    # Last, because labels are placed in the final layout, which the legend and the axes still change.
     labels = [Label(row.name, (row.peak or 0) / GIB, row.quality or 0.0) for row in bests]
     place(axes, labels, list(map(_xy, trials)))
     return Drawing(name, made, _alt(group, bests, len(trials)))
@@ -88,6 +89,7 @@ def _front(axes: Axes, front: list[Row]) -> None:
     corners: list[tuple[float, float]] = []
     for row in sorted(front, key=lambda row: row.peak or 0):
         x, y = (row.peak or 0) / GIB, row.quality or 0.0
+        # First at the previous height: the line stays level up to this cell's memory, and steps there.
         corners += [(x, corners[-1][1]), (x, y)] if corners else [(x, y)]
     xs, ys = [x for x, _ in corners], [y for _, y in corners]
     axes.plot(xs, ys, color=INK, linewidth=1.2, alpha=0.8, zorder=1)

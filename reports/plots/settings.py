@@ -35,6 +35,7 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     columns = min(COLUMNS, len(panels))
     made = figure(height=0.7 + 2.35 * rows)
     grid = made.subplots(rows, columns, sharey=True, squeeze=False)
+    # The grid is (rows, columns), and its last row may have places left, which are removed below.
     for axes, (path, points) in zip(grid.flat, panels.items(), strict=False):
         _panel(axes, path, points, colours)
     for axes in grid.flat[len(panels) :]:
@@ -80,6 +81,7 @@ def _scale(axes: Axes, values: list[Any]) -> dict[Any, float]:
     few_integers = len(distinct) <= 6 and all(isinstance(value, int) for value in distinct)
     # Few integers (ranks, say) are evenly spaced too, like choices.
     if few_integers or any(isinstance(value, str | bool) for value in distinct):
+        # Numbers before texts: Python can't compare one with the other.
         order = sorted(distinct, key=lambda value: (isinstance(value, str), value))
         names = [units.setting_value(value) for value in order]
         tilt: dict[str, Any] = {"rotation": 25, "ha": "right"} if max(map(len, names)) > 5 else {}

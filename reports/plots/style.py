@@ -82,6 +82,7 @@ def styled() -> Iterator[None]:
         "legend.fontsize": 9.5,
         "figure.facecolor": PAPER,
         "axes.facecolor": PAPER,
+        # Texts stay texts in an SVG, not outlines, so that a page can set its own font.
         "svg.fonttype": "none",
         "text.parse_math": False,  # a model may be called $x$
     }

@@ -15,16 +15,19 @@ def inline(svg: str, name: str, alt: str) -> str:
 
     ``name`` is put before every id, so that the ids of several figures differ; a screen reader reads ``alt`` aloud.
     """
+    # The XML declaration and the doctype before the element have no place inside HTML.
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<(metadata|style|title).*?</\1>", "", body, flags=re.DOTALL)
     body = _unique_ids(body, name)
     body = _page_fonts(_page_colours(body))
     box = re.search(r'viewBox="([^"]*)"', body)
     start = f'<svg viewBox="{box[1] if box else ""}" role="img" aria-label="{escape(alt)}">'
+    # A function as replacement, because in a text backslashes would be interpreted.
     return re.sub(r"\n\s*", "\n", re.sub(r"<svg[^>]*>", lambda _: start, body, count=1)).strip()
 
 
 def _unique_ids(svg: str, name: str) -> str:
+    # All three forms have to agree: the id itself, links to it (without the old xlink prefix), and url().
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(?:xlink:)?href="#', f'href="#{name}-', svg)
     return svg.replace("url(#", f"url(#{name}-")
