@@ -93,7 +93,6 @@ class Plan:
     @property
     def resources(self) -> tuple[ResourcesConfig, ...]:
         """The different resources that trials take."""
-        # A dict as an ordered set.
         return tuple({cell.resources: None for cell in self.cells}) or (self.spec.resources,)
 
     def fits(self, capacity: int | None) -> list[Fit]:

@@ -63,7 +63,6 @@ def _choice(tree: dict[str, Any]) -> Domain:
 def _log(tree: dict[str, Any]) -> Domain:
     low, high = _ends("log", tree["log"])
     if not 0 < low < high:
-        # Swapping the ends is suggested only where it would give a valid domain.
         raise DomainError(f"log needs 0 < low < high, got {_got(low, high)}{_swap(0 < high < low)}")
     return Log(float(low), float(high))
 

@@ -130,7 +130,6 @@ def _entries(source: Source, part: str) -> Iterator[Problem]:
         yield source.problem((part,), what)
         return
     for index, entry in enumerate(entries):
-        # A domain or a comparison is a mapping too, but can't stand for a whole entry.
         if not isinstance(entry, dict) or _varies(entry):
             what = f"got {format_value(entry)}; allowed: a mapping, as in {example}"
             yield source.problem((part, index), what)

@@ -27,7 +27,6 @@ def probe_values(space: Mapping[CellPath, Domain]) -> Iterator[dict[str, Any]]:
     for leaf, values in probes.items():
         for value in values[1:]:
             yield {**first, leaf: value}
-    # With a single leaf the loop has already yielded its last value.
     if len(probes) > 1:
         yield {leaf: values[-1] for leaf, values in probes.items()}
 

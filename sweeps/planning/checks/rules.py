@@ -44,7 +44,6 @@ def _workers(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
 def _rows(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
     """More rows than the order of them, which is drawn before the first step, can be held in memory."""
     train = config.train
-    # Epochs give a number of steps only where the rows are known; without them there is nothing to check.
     steps = train.steps or (train.total_steps(len(context.data.train)) if context.data else 0)
     if (rows := steps * train.update_rows) > limits.ROWS:
         what = f"{rows:,} rows ({steps:,} steps x {train.update_rows:,}); a trial has at most {limits.ROWS:,}"

@@ -80,7 +80,6 @@ def correction_for(
     similarity = similarity_key(config, device, workers)
     similar = [each for each in _usable_residuals() if each.similarity == similarity]
     same_model = [each for each in similar if each.model == model_key(shape)]
-    # Other models count only where the same one was never measured.
     ratios = [each.measured / each.predicted for each in same_model or similar]
     plausible = [ratio for ratio in ratios if 1 / MAX_RATIO < ratio < MAX_RATIO]
     if not plausible:
