@@ -66,6 +66,7 @@ class Engine:
                 count, finish_reason = len(answer.tokens), answer.finish_reason
                 text, streamed = stream.add(answer.tokens[streamed:count]), count
                 if stream.stopped:
+                    # The generator drops the answer at its next step.
                     answer.finish_reason = finish_reason = "stop"
                 if text:
                     yield text
@@ -74,6 +75,7 @@ class Engine:
             if rest := stream.finish():
                 yield rest
         finally:
+            # Reached too when a client has gone, for which nothing more is to be generated.
             job.abandoned = True
             if job.answer is not None and job.answer.finish_reason is None:
                 job.answer.finish_reason = "cancelled"
@@ -89,6 +91,7 @@ class Engine:
             except BaseException as error:
                 self._fail(error)
                 raise
+            # Jobs that this step has ended leave the list, but still get word of their last token.
             jobs, self._jobs = self._jobs, [job for job in self._jobs if not job.over]
             for job in jobs:
                 if job.answer is not None and id(job.answer) in advanced:
@@ -135,6 +138,7 @@ async def stream_all(
                 queue.put_nowait((index, text, False))
             queue.put_nowait((index, None, False))
         except Exception as error:
+            # Raised in its own task it would only be logged; through the queue it ends the stream.
             queue.put_nowait(error)
 
     tasks = [asyncio.create_task(follow(index, job)) for index, job in enumerate(jobs)]

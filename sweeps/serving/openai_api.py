@@ -71,6 +71,7 @@ class _GenerationRequest(BaseModel):
             top_k=self.top_k,
             presence_penalty=self.presence_penalty,
             frequency_penalty=self.frequency_penalty,
+            # Each answer to a prompt has a seed of its own: with the same one, all would be the same.
             seed=None if self.seed is None else (self.seed + number) % 2**63,
             stop=self.stop or (),
         )
@@ -155,6 +156,7 @@ class ResponseBuilder:
 
     def chunk(self, index: int, text: str, reason: str | None = None, first: bool = False) -> dict[str, Any]:
         """A piece of the streamed answer number ``index``; the last one has the ``reason`` why the answer ended."""
+        # The first chunk has the role and an empty text, the last one an empty delta, as clients expect.
         delta: dict[str, Any] = ({"role": "assistant"} if first else {}) | (
             {"content": text} if text or first else {}
         )

@@ -41,6 +41,7 @@ class ServeOptions:
         """Raises :class:`ServeError` if the port is in use on this machine; Ray Serve would print a stack trace."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         with socket.socket(family) as probe:
+            # As servers do: a port is free although connections of its last server are still being closed.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((self.host, self.port))
@@ -63,6 +64,7 @@ def model_names(texts: Sequence[str]) -> list[tuple[str, str]]:
     models = []
     for text in texts:
         name, equals, result = text.partition("=")
+        # An equals sign may belong to a path; a name has neither slashes nor colons.
         has_name = equals and name and "/" not in name and ":" not in name
         models.append((name, result) if has_name else (text, text))
     names = [name for name, _ in models]
@@ -77,12 +79,14 @@ def portable_name(text: str, result: Result) -> str:
     """
     if result.trained_folder is None:
         run, colon, part = text.rpartition(":")
+        # RUN:CELL of an untrained model: nodes need the run's absolute path.
         if colon and not is_url(text) and (Path(run) / "trials").is_dir():
             return f"{Path(run).resolve()}:{part}"
         return str(Path(text).resolve()) if Path(text).is_dir() else text
     if not is_url(text):
         return str(result.trained_folder.resolve())
     run = text if text.count(":") == 1 else text.rpartition(":")[0]  # the scheme of a URL has a colon too
+    # The folder is called model or checkpoint-STEP.
     _, dash, step = result.trained_folder.name.partition("-")
     return f"{run}:{result.trained_folder.parent.name}{f'@{step}' if dash else ''}"
 

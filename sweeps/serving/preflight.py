@@ -37,6 +37,7 @@ def _check_not_serving(options: ServeOptions) -> None:
     from ray import serve
 
     status = serve.status()
+    # Proxies hold the port also where no application is left, or has been started yet.
     if not status.proxies and not status.applications:
         return
     others = sorted(set(status.applications) - {APP_NAME})

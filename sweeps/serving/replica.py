@@ -128,6 +128,7 @@ def _load_models(config: ReplicaConfig) -> dict[str, LoadedModel]:
 
     pool = ModelPool()
     return {
+        # No best trials: the names that a replica gets mean a single model each.
         name: pool.load(resolve(text, lambda run: [], config.trust, config.template))
         for name, text in config.models
     }
@@ -187,6 +188,7 @@ class Api:
         if self.config.key is None:
             return
         key = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        # In constant time, so that response times tell nothing about the key; texts would have to be ASCII.
         if not hmac.compare_digest(key.encode(), self.config.key.encode()):
             message = "the API key is wrong" if key else "give the API key: Authorization: Bearer KEY"
             raise ApiError(message, 401, "authentication_error", code="invalid_api_key")
@@ -206,11 +208,13 @@ class Api:
         prompts: list[list[int]],
         builder: ResponseBuilder,
     ) -> Any:
+        # The answers to the first prompt come first, which gives the index of each choice its meaning.
         jobs = [
             GenerationJob(loaded, prompt, body.sampling(self.config.max_new_tokens, number))
             for prompt in prompts
             for number in range(body.n)
         ]
+        # Before a stream begins, because its status can't be changed any more.
         self._check_capacity(jobs)
         if body.stream:
             events = self._events(jobs, builder, body.streams_usage)

@@ -56,6 +56,7 @@ def _serving(config: ReplicaConfig, options: ServeOptions) -> Iterator[None]:
     http = HTTPOptions(host=options.host, port=options.port, request_timeout_s=ANSWER_SECONDS)
     quiet = LoggingConfig(log_level="ERROR", enable_access_log=False)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    # One proxy, on the head: with one on each node, every node would listen.
     serve.start(proxy_location="HeadOnly", http_options=http, logging_config=quiet)
     api: Any = Api
     deployment = api.options(
