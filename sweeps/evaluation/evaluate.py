@@ -46,6 +46,7 @@ def evaluate(
     with loading_progress.display(), _memory_advice():
         data = _load_rows(request, results)
         texts = ReferenceTexts.read(request.forgetting) if request.forgetting else None
+        # What can be refused is refused before a model is loaded: the folder first, then the tasks.
         folder = _output_folder(request, data)
         settings = _with_common_cutoff(request.settings, results)
         tasks = [EvaluationTask(result, data, settings) if data else None for result in results]
@@ -137,6 +138,7 @@ def _evaluate_result(
             batch_size = settings.batch_size or BENCHMARK_BATCH_SIZE
             benchmarks = lm_eval.run(policy, request.benchmarks, batch_size)
             findings = replace(findings, benchmarks=benchmarks)
+    # After the block above, because results that share a base model can't be active at the same time.
     if texts is not None and _can_forget(result):
         untrained = pool.load(forgetting.before_training(result))
         before = _text_likelihood(untrained, loaded, texts, settings)
@@ -192,6 +194,7 @@ def _differences_from_record(request: EvaluationRequest, findings: ResultFinding
     if record is None or rows is None or not as_the_trial:
         return
     for each in rows.measures:
+        # Compared exactly, because the same rows and batches give the same number on the same machine.
         if each.name == record.quality_name and record.quality is not None and each.value != record.quality:
             yield (
                 f"{findings.result.name}: {each.name} is {each.value:.6g} now and {record.quality:.6g} in the trial's "

@@ -55,6 +55,7 @@ def evaluation_tree(
 
 def _result(findings: ResultFindings, statistics: Statistics) -> dict[str, Any]:
     result, record, rows = findings.result, findings.result.record, findings.rows
+    # Empty for the final model, whose folder's name has no step.
     step = result.trained_folder.name.partition("checkpoint-")[2] if result.trained_folder else ""
     return {
         "result": result.name,
@@ -92,6 +93,7 @@ def _metrics(measured: MeasuredRows | None, statistics: Statistics) -> dict[str,
 def _forgetting(findings: ResultFindings, statistics: Statistics) -> dict[str, Any] | None:
     if findings.before is None or findings.after is None:
         return None
+    # After minus before: more bits per byte, above 0, mean that the text is predicted worse.
     differences = significance.differences(findings.after, findings.before, statistics)
     main = significance.deciding_difference(differences, "bits_per_byte")
     return {
@@ -170,6 +172,7 @@ def _settings(request: EvaluationRequest, settings: Settings) -> dict[str, Any]:
 def parquet_tables(findings: list[ResultFindings]) -> dict[str, dict[str, list[Any]]]:
     """The columns of each Parquet file, by the file's name without ``.parquet``."""
     tables = {}
+    # Not strict, because there may be one result only.
     for each, suffix in zip(findings, ("", "-other"), strict=False):
         if each.rows is not None:
             tables[f"predictions{suffix}"] = each.rows.table()

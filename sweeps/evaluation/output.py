@@ -35,6 +35,7 @@ def write_evaluation(
 def _array(name: str, values: list[Any]) -> Any:
     import pyarrow as pa
 
+    # Plain strings have offsets of 32 bits, for 2 GiB; and a column of `None` alone would have no type.
     return pa.array(values, pa.large_string() if name in TEXT_COLUMNS else None)
 
 
@@ -77,6 +78,7 @@ def _table(names: list[str], metrics: list[Mapping[str, Any]], comparison: Mappi
 
 
 def _label(name: str, unit: str) -> str:
+    # TASK/METRIC is a benchmark's, and stays as the harness spells it.
     plain = name if "/" in name else name.replace("_", " ")
     return f"{plain}, {unit}" if unit not in ("", FRACTION, plain) else plain
 

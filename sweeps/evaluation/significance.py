@@ -93,6 +93,7 @@ def interval(measure: Measure, statistics: Statistics) -> Interval | None:
         return None
     if measure.unit == FRACTION and all(value in (0.0, 1.0) for value in values):
         return statistics.wilson(sum(values) / len(values), len(values))
+    # The values of a perplexity are the losses of its rows; e to the power of more than 709 overflows.
     low, high = statistics.bootstrap(values, weights)
     return (math.exp(min(low, 700)), math.exp(min(high, 700))) if measure.exponential else (low, high)
 
@@ -117,9 +118,11 @@ def _difference(one: Measure, other: Measure, statistics: Statistics) -> Differe
             one.corpus.count, one.corpus.compute, other.corpus.compute
         )
         return Difference(one, other.value, low, high, one.corpus.count)
+    # A perplexity says nothing more than its loss, which has a difference of its own.
     if one.by_row is None or other.by_row is None or one.exponential:
         return None
     count = len(one.by_row)
+    # Each row is (value, other value, weight, other weight); rows count only where both have a value.
     columns = one.by_row, other.by_row, one.weights or [1.0] * count, other.weights or [1.0] * count
     rows = [row for row in zip(*columns, strict=True) if row[0] is not None and row[1] is not None]
     if not rows:
@@ -130,6 +133,7 @@ def _difference(one: Measure, other: Measure, statistics: Statistics) -> Differe
     # Not for a measure that happens to be 0 in all rows.
     if all(value in (0.0, 1.0) for value in both) and (one.unit == FRACTION or any(both)):
         pairs = list(zip(ours, theirs, strict=True))
+        # Only the rows in which one result alone is right tell the two apart.
         p = statistics.mcnemar(pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)))
     return Difference(one, other.value, low, high, len(rows), p)
 
