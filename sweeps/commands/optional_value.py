@@ -18,6 +18,7 @@ def with_defaults(arguments: list[str]) -> list[str]:
     (['run', 'out', '--gguf', 'f16', '--ollama'], ['--gguf', 'q8_0', 'run'])
     """
     complete: list[str] = []
+    # Each argument with the next one; the last has none, which counts as a value left out.
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         complete.append(argument)
         if argument in DEFAULTS and not VALUE.fullmatch(following):

@@ -216,6 +216,7 @@ class Sweep:
                     location.mirror.hurry()
                 return INTERRUPTED if interrupted else FAILED
         code = launch.exit_code(location.folder)
+        # Now that the report and the tables are written, which a run at a URL has to get.
         location.mirror.push_all()
         print(location.display_path(report))
         return code

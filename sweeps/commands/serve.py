@@ -83,6 +83,7 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
         # SIGTERM while the server starts leaves no process behind either.
         with users_errors(ValueError), sigterm_like_ctrl_c():
             named = model_names(results)
+            # Removed from the environment, which the processes that Ray starts would inherit.
             key = read_key(api_key_file, os.environ.pop("PARETUNE_API_KEY", None))
             options = ServeOptions(host, port, replicas, cpus, gpus, address, replace)
             options.require_key(key)

@@ -55,6 +55,7 @@ class ChatSession:
         no history has changed.
         """
         messages = [[*history, {"role": "user", "content": text}] for history in self.histories]
+        # All prompts are made and checked first, so that no model answers a message that another one refuses.
         prompts = [prompt_tokens(model, each) for model, each in zip(self.models, messages, strict=True)]
         for model, prompt in zip(self.models, prompts, strict=True):
             remaining_tokens(model, prompt)  # refuse before the first model answers
@@ -112,6 +113,7 @@ def _parse_value(name: str, value: str) -> Any:
         return tuple(value.split(",")) if value else ()
     if name == "seed" and value in ("", "none"):
         return None
+    # The default tells a field's type, except for the seed, whose default is `None`.
     return int(value) if isinstance(SAMPLING_FIELDS[name].default, int) or name == "seed" else float(value)
 
 
@@ -177,6 +179,7 @@ class ChatOutput:
         def on_text(number: int, piece: str) -> None:
             nonlocal last
             if number != last and len(session.models) > 1:
+                # chr(10), because an f-string has no backslash in an expression before Python 3.12.
                 self.out.write(f"{'' if last < 0 else chr(10)}{session.models[number].result.name}: ")
             last = number
             self.out.write(piece)

@@ -170,7 +170,9 @@ def histogram(lengths: np.ndarray) -> list[tuple[int, int, int]]:
     (1, 2, 3)
     """
     low, high = int(lengths.min()), int(lengths.max())
+    # Rounded up, so that at most BINS bins cover all lengths from `low` to `high`, both included.
     width = max(1, -(-(high - low + 1) // BINS))
+    # The longest length falls into the last bin, so there is a count for every start.
     counts = np.bincount((lengths - low) // width)
     starts = range(low, high + 1, width)
     return [(start, min(start + width - 1, high), int(n)) for start, n in zip(starts, counts, strict=True)]

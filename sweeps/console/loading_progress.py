@@ -52,6 +52,7 @@ class BarDisplay:
         self.tasks: dict[str, TaskID] = {}
 
     def show(self, what: str, done: int, total: int | None) -> None:
+        # Each kind of work has a delay of its own, from the first time that it reports something.
         if time.monotonic() - self.since.setdefault(what, time.monotonic()) < BAR_DELAY_SECONDS:
             return
         if self.progress is None:

@@ -54,6 +54,7 @@ def plan_table(plan: Plan) -> Table:
         *((base.cell, "1", "", "", "", "", "", _start(base)) for base in plan.bases),
     ]
     for row in rows:
+        # Without a cell that continues from another one, the last column has no heading.
         table.add_row(*row[: len(headings)])
     return table
 

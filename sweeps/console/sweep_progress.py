@@ -48,6 +48,7 @@ class SweepState:
 
     def time_left(self) -> str:
         """``, about 5 min 0 s left``, at the speed so far; empty until the first trial has ended."""
+        # Trials of earlier sessions took none of the time since this one began.
         done = len(self.records) - self.finished_before
         if done <= 0:
             return ""
@@ -76,6 +77,7 @@ class SweepProgress:
         )
         if sweep.finished_before:
             self.log(f"{sweep.finished_before} of them have finished already")
+        # A sweep that goes on after an outage begins again, with the same display.
         if self.console.is_terminal and self._live is None:
             self._live = Live(self._view(sweep), console=self.console, refresh_per_second=2, transient=True)
             self._live.start()
@@ -87,6 +89,7 @@ class SweepProgress:
         if self._live is not None:
             self._live.stop()
             self._live = None
+            # The live table disappears when it stops, so its last state is printed.
             self.console.print(self._view(self._sweep))
 
     def interrupted(self) -> None:

@@ -79,4 +79,5 @@ def token_access(ray: Any) -> Capability:
 def _slots(node: Node, slots_elsewhere: bool) -> Capability:
     if node.slots:
         return Capability("slots", True, f"{node.slots} for trial drivers", needed=False)
+    # One node with slots is enough: a slot's actor and its workers may be on different nodes.
     return Capability("slots", False, f"none for trial drivers: {START}", needed=not slots_elsewhere)

@@ -131,6 +131,7 @@ def examine_capabilities(names: Iterable[str]) -> Report:
 
     quiet.silence()
     topics = {"Packages": package_versions()}
+    # The checks import torch, so without it they would all fail for the same reason.
     if all(package.works for package in topics["Packages"] if package.name == "torch"):
         topics["Requested"] = [capabilities.check_capability(name) for name in names]
     return Report(topics)

@@ -41,6 +41,7 @@ def choose_mode(setting: Literal["auto", "offline", "online"]) -> tuple[Mode, st
 def server_reachable() -> bool:
     """Whether W&B's server, or the proxy before it, accepts a connection within :data:`CONNECT_SECONDS`."""
     url = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
+    # W&B's client goes through the proxy that the environment names, so that one has to answer.
     proxy = None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
     target = urlsplit(proxy) if proxy else url
     port = target.port or (443 if target.scheme == "https" else 80)

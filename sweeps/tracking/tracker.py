@@ -97,5 +97,6 @@ class Tracker:
         try:
             return process.wait(self.finish_seconds)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            # Another Ctrl-C while the rest is uploaded ends that too; a resumed run sends it.
             process.kill()
             return process.wait()

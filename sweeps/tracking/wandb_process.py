@@ -72,6 +72,7 @@ class RunFollower:
                 job_type=config["cell"],
                 config=config,
                 resume="allow",
+                # Several trials train at the same time, so several W&B runs are open in this process.
                 reinit="create_new",
                 settings=wandb.Settings(console="off", silent=True, init_timeout=60),
             )
@@ -86,6 +87,7 @@ class RunFollower:
             steps.setdefault(point["step"], {})[point["name"]] = point["value"]
         ready = sorted(steps) if whole else sorted(steps)[:-1]
         for step in ready:
+            # W&B takes steps in increasing order alone.
             if step > trial_run.sent_step:
                 trial_run.run.log(steps[step], step=step)
                 trial_run.sent_step = step
@@ -95,6 +97,7 @@ class RunFollower:
         test = {f"test/{name}": value for name, value in record.metrics.items()}
         trial_run.run.summary.update({k: v for k, v in {**values, **test}.items() if v is not None})
         trial_run.run.finish(exit_code=1 if record.status == "failed" else 0)
+        # Marked last: after a crash before, the trial is sent again, to the W&B run of the same id.
         (self.sent / trial.name).touch()
         del self.trial_runs[trial.name]
 
@@ -144,6 +147,7 @@ def main() -> None:
     while True:
         ready, _, _ = select.select([sys.stdin], [], [], POLL_SECONDS)
         line = sys.stdin.readline() if ready else None
+        # Any line means that the sweep is over: `summary`, or the empty one at the end of the input.
         follower.update(last=line is not None)
         if line is None:
             continue
