@@ -58,7 +58,7 @@ class Slot(tune.Trainable):
         try:
             self._trainer(config).fit()
         except BaseException as error:
-            # Raised in this thread it would be lost; the slot's own thread raises it when it waits for an event.
+            # Raised in this thread it would be lost; the slot raises it when it waits for an event.
             self.failure = error
 
     def _trainer(self, config: dict[str, Any]) -> Any:
