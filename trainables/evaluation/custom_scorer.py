@@ -62,8 +62,10 @@ class Scorer:
 
 def _import_module(module: str, path: str) -> Any:
     folder = str(Path.cwd())
+    # The working directory comes first, so that the user's module wins over an installed one of its name.
     sys.path.insert(0, folder)
     try:
+        # The file may be newer than the listing of the folder that Python has cached.
         importlib.invalidate_caches()
         return importlib.import_module(module)
     except Exception as error:

@@ -84,6 +84,7 @@ class EvaluationTask:
         scored as the trial scored its own, else ``default``.
         """
         trained = self.result.config.stage
+        # Any stage that trains on pairs can score them, not only one of the default's class.
         kind = PairStage if isinstance(default, PairStage) else type(default)
         stage = trained if isinstance(trained, kind) else default
         size = self.settings.batch_size
@@ -111,6 +112,7 @@ def _measure_answers(policy: Policy, task: EvaluationTask) -> MeasuredRows:
     stage, rows = task.stage(SFT()), task.rows
     tokens = stage.tokens(policy.tokenizer, rows, task.cutoff, scoring=True)
     scored = log_likelihoods(policy, tokens, stage.eval_batch)
+    # The reference of a cut answer is its whole text, so such rows are encoded again without the cutoff.
     uncut = [
         encode(row, policy.tokenizer, limits.TOKENS) if kept.truncated else kept
         for row, kept in zip(rows, tokens, strict=True)
@@ -160,6 +162,7 @@ def _with_answer_measures(
     main = "exact_match" if task.data.one_right_answer else "loss"
     libraries: dict[str, Any] = {}
     texts = [text for text in references if text is not None]
+    # With references for some rows only, these would be means over other rows than the rest.
     if texts and len(texts) == len(references):
         how = "thoughts and space around aside"
         exact = mean_measure("exact_match", answer_matches(answers, texts), unit=FRACTION, how=how)
@@ -198,9 +201,8 @@ def _measure_pairs(policy: Policy, task: EvaluationTask) -> MeasuredRows:
     """
     stage = task.stage(DPO())
     assert isinstance(stage, PairStage)
-    answers = stage.tokens(
-        policy.tokenizer, task.rows, task.cutoff, scoring=True
-    )  # chosen, rejected, chosen, ...
+    # Two examples a row: chosen, rejected, chosen, ...
+    answers = stage.tokens(policy.tokenizer, task.rows, task.cutoff, scoring=True)
     scored = log_likelihoods(policy, answers, stage.eval_batch) if task.result.generates_text else None
     scores = stage.answer_scores(policy, answers) if scored is None else mean_logprobs(scored)
     margins = Margins(scores[0::2], scores[1::2])
@@ -251,6 +253,7 @@ def _measure_labels(policy: Policy, task: EvaluationTask) -> MeasuredRows:
 
 def _measure_by_stage(policy: Policy, task: EvaluationTask, stage: TrainingStage) -> MeasuredRows:
     """What the stage itself measures on its kind of rows, under the names that trials' records have for it."""
+    # A stage scores rows as the test part of its data; nothing is trained here, so the others are empty.
     data = Data(task.data.name, [], [], task.rows, task.data.one_right_answer, task.data.sha256)
     scores = stage.score(policy, data, task.rows, task.cutoff)
     metric = stage.quality(data)

@@ -59,6 +59,7 @@ class EvaluationRows:
         """``count`` of the rows, drawn by ``seed``, in their original order; all of them for ``None``."""
         if count is None or count >= self.total:
             return self
+        # The beginning of one permutation: by the same seed, a larger sample contains every smaller one.
         drawn = np.sort(np.random.default_rng(seed).permutation(self.total)[:count])
         rows = Rows(self.rows.table, self.rows.indices[drawn], self.rows.row_type, self.rows.sha256)
         return replace(self, rows=rows, row_numbers=tuple(drawn.tolist()))
@@ -128,6 +129,7 @@ def _training_configs(result: Result) -> Iterator[TrialConfig]:
     )
     start = result.config.model.start
     while config is not None:
+        # Inputs are looked up in the run folder of each trial: a start may be of another run.
         yield config if run is None else StagedInputs.read(run).local_config(config)
         folder = start.folder if start is not None else None
         config = starting_weights.read_trial(folder)

@@ -78,6 +78,7 @@ def measure_likelihood(
         for piece in stage.encode(policy.tokenizer, text, cutoff)
     ]
     scored = log_likelihoods(policy, [piece for _, piece in pieces], batch_size or stage.eval_batch)
+    # Without sizes in bytes there is no third measure: bits per byte is computed over all pieces below.
     loss, perplexity = likelihood_measures(scored, [None] * len(scored))
     # A text longer than the cutoff is several rows: ``text`` says which text a piece is of.
     columns = {"text": [number for number, _ in pieces], "tokens": [piece.tokens for piece in scored]}
@@ -89,6 +90,7 @@ def _bits_per_byte(loss: Measure, texts: ReferenceTexts) -> Measure:
     assert loss.by_row is not None
     assert loss.weights is not None
     total = sum(len(text.text.encode()) for text in texts.texts)
+    # nats per token x tokens per byte / ln 2.
     scale = sum(loss.weights) / total / math.log(2)
     rows = tuple(None if nats is None else nats * scale for nats in loss.by_row)
     return replace(

@@ -81,6 +81,7 @@ def run(policy: Policy, benchmarks: Benchmarks, batch_size: int) -> MeasuredRows
                 numpy_random_seed=benchmarks.seed,
                 torch_random_seed=benchmarks.seed,
                 fewshot_random_seed=benchmarks.seed,
+                # The harness would resample 100,000 times, for standard errors that nothing here uses.
                 bootstrap_iters=0,
             )
         except Exception as error:  # a task's data, its code, or the hub
@@ -151,6 +152,7 @@ def _task_measures(
         better = metric not in LOWER_IS_BETTER
         unit = FRACTION if metric.startswith(("acc", "exact_match")) else ""
         measure = Measure(name, float(value), None, higher_is_better=better, unit=unit, how="lm-eval")
+        # Some metrics, such as F1 and perplexity, are no mean of their rows' values.
         if numeric and abs(mean_measure(name, rows).value - value) < 1e-9:
             scores = tuple(float(each) for each in rows if each is not None)
             measure = Measure(name, float(value), scores, None, better, unit, "lm-eval")

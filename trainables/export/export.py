@@ -85,6 +85,7 @@ def _needed_bytes(result: Result, options: ExportOptions) -> int:
     count = saved_model.count_elements(result.folder())
     element_bytes = saved_model.ITEM_BYTES[options.dtype or saved_model.native_dtype(result)]
     gguf_bytes = gguf.TYPES[options.gguf] if options.gguf else 0
+    # The GGUF file is made from the safetensors, so both are on the disk in the end.
     return int(count * (element_bytes + gguf_bytes)) + SLACK_BYTES
 
 
@@ -164,6 +165,7 @@ def _merge_and_save(
     """Merges in 32 bits, and saves in ``dtype``; with ``prompts``, measures the outputs at each step."""
     written, is_lm = _Written(), result.generates_text
     with ModelPool().load(saved_model.unquantized(result, "float32")).active() as policy:
+        # The exported files run with the same one, as another would add rounding errors of its own.
         attention = policy.causal.config._attn_implementation
         if prompts:
             written = replace(written, exact=verify.model_outputs(policy.model, prompts, is_lm))
@@ -178,5 +180,6 @@ def _merge_and_save(
             changed = verify.changed_weights(whole, loaded)
             from_files = verify.model_outputs(loaded, prompts, is_lm)
             written = replace(written, changed=changed, from_files=from_files)
+    # The caller may load the model once more and needs the memory of these two.
     gc.collect()
     return written

@@ -35,6 +35,7 @@ def upload(folder: Path, repository: str, public: bool) -> str:
 
     try:
         huggingface_hub.create_repo(repository, private=not public, exist_ok=True)
+        # `private` has no effect on a repository that exists already.
         if not public and not huggingface_hub.repo_info(repository).private:
             raise ExportFailed(
                 f"{repository} is public, and nothing was uploaded: give --public, or another name. "
@@ -45,9 +46,8 @@ def upload(folder: Path, repository: str, public: bool) -> str:
         )
     except ExportFailed:
         raise
-    except (
-        Exception
-    ) as error:  # permissions, network, the hub itself: the user needs the message, not a stack trace
+    # Permissions, network, the hub itself: the user needs the message, not a stack trace.
+    except Exception as error:
         raise ExportFailed(
             f"uploading to {repository} failed: {error}\n"
             f"{folder} is complete; `hf upload {repository} {folder}` uploads it"

@@ -13,7 +13,9 @@ def inline_code(text: str) -> str:
     '`` a`b ``'
     """
     line = " ".join(text.split())  # no line breaks: the text may be in a table
+    # One backtick more than the longest run in the text, so that none of them ends the code.
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    # Markdown removes the two spaces, which keep a backtick at the text's end apart from the fence.
     return f"{fence}{line}{fence}" if fence == "`" else f"{fence} {line} {fence}"
 
 

@@ -50,6 +50,7 @@ class ChatFormat:
 
     def go_template(self) -> str:
         """A template for Go's ``text/template`` with the variables of Ollama: ``.System`` and ``.Messages``."""
+        # `{{-` trims the line feed before it. Fixed texts are actions, so that they are not trimmed.
         (system, system_end), (user, user_end), (answer, answer_end) = self.system, self.user, self.assistant
         return (
             f"{{{{- if not .System }}}}{_go_text(self.head)}{{{{- end }}}}\n"
@@ -58,6 +59,7 @@ class ChatFormat:
             f'{{{{- if eq .Role "system" }}}}{_go_text(system)}{{{{ .Content }}}}{_go_text(system_end)}\n'
             f'{{{{- else if eq .Role "user" }}}}{_go_text(user)}{{{{ .Content }}}}{_go_text(user_end)}\n'
             f'{{{{- else if eq .Role "assistant" }}}}{_go_text(answer)}{{{{ .Content }}}}'
+            # An assistant's message at the end stays open, to be continued.
             f"{{{{- if not $last }}}}{_go_text(answer_end)}{{{{- end }}}}\n"
             "{{- end }}\n"
             f'{{{{- if and $last (ne .Role "assistant") }}}}{_go_text(self.prompt)}{{{{- end }}}}\n'
@@ -79,6 +81,7 @@ def _conversations() -> list[list[Message]]:
         ]
         return [*([{"role": "system", "content": system}] if system else []), *messages]
 
+    # Characters that mean something in Jinja, Go templates, JSON or HTML.
     odd = 'Say "a|b" {{ x }}\nand {% y %}, <b>é</b> \\n'
     return [
         conversation("Hello"),
@@ -111,6 +114,7 @@ def _probe(render: Any) -> ChatFormat:
     """Finds the parts of a template in what it renders for marked messages. Raises ``ValueError`` if one is missing."""
     system, user = {"role": "system", "content": SYSTEM}, {"role": "user", "content": FIRST}
     answer, again = {"role": "assistant", "content": ANSWER}, {"role": "user", "content": SECOND}
+    # Each is the beginning of the next one, so what is added between them are the parts.
     one, two, three = render(user), render(user, answer), render(user, answer, again)
     head_and_user, user_end = _split(one, FIRST)
     assistant = _split(_after(two, one), ANSWER)
@@ -126,6 +130,7 @@ def _probe(render: Any) -> ChatFormat:
 
 
 def _split(text: str, middle: str) -> tuple[str, str]:
+    # Anything but exactly one occurrence doesn't unpack, and raises ValueError.
     before, after = text.split(middle)
     return before, after
 

@@ -64,6 +64,7 @@ def check_output(out: Path, force: bool, sources: Sequence[Path] = ()) -> None:
             f"{out} holds other files than those of a model{names}, and --force replaces only folders that hold a "
             "model; give another folder"
         )
+    # RUN/trials/TRIAL/model: the trial's config.json lies beside it.
     if (out.parent / "config.json").is_file():
         raise ModelError(f"{out} is the output of a trial, which is never replaced; give another folder")
     if not force:
@@ -95,6 +96,7 @@ def _remove_leftovers(out: Path) -> None:
     # Exactly this folder's: `.out.v2.xxxxxxxx.tmp` belongs to an export to `out.v2`, which may be in progress.
     leftover = re.compile(rf"\.{re.escape(out.name)}\.\w{{8}}\.(tmp|old)")
     for path in sorted(path for path in out.parent.iterdir() if leftover.fullmatch(path.name)):
+        # The killed export had moved the old folder aside, and not yet put the new one in its place.
         if path.suffix == ".old" and not out.exists():
             path.rename(out)
         else:

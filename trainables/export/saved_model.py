@@ -77,6 +77,7 @@ def save_model(policy: Policy, folder: Path, dtype: str, shard_bytes: int, gener
 def _set_generation_config(model: Any, policy: Policy, generates_text: bool) -> None:
     """Sets the configs so that plain ``generate`` is greedy, stops at the end of an answer, and uses the cache."""
     text = model.config.get_text_config()
+    # `load_base` switches the cache off, for training.
     model.config.use_cache = text.use_cache = True
     text.pad_token_id = policy.tokenizer.pad_token_id
     if not generates_text:

@@ -124,10 +124,8 @@ def _ids(row: Row, tokenizer: Any, cutoff: int) -> list[int]:
     whole = Conversation(row.prompt, next(filter(None, answers), ""), tools=getattr(row, "tools", None))
     try:
         return encode(whole, tokenizer, cutoff).input_ids
-    except (
-        ValueError,
-        templates.TemplateError,
-    ):  # the template renders a prompt differently once it has an answer
+    # The template renders a prompt differently once it has an answer.
+    except (ValueError, templates.TemplateError):
         return templates.prompt_ids(tokenizer, row.prompt)[:cutoff]
 
 
