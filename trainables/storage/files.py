@@ -21,6 +21,7 @@ def atomic(path: Path) -> Iterator[Path]:
     ...     temporary.write_text("{}")
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # One name per process: threads must not write to one path at the same time.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -50,6 +51,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    # mkdtemp makes a folder for its owner alone, but caches and exports may be shared.
     temporary.chmod(0o755)
     try:
         yield temporary
@@ -60,6 +62,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         aside = temporary.with_suffix(".old")
         if path.exists():
             path.rename(aside)  # removing it takes longer, and would leave half of it if interrupted
+        # A process killed just before this line leaves nothing at `path`; the old folder is in `aside`.
         temporary.rename(path)
         shutil.rmtree(aside, ignore_errors=True)
     finally:

@@ -47,6 +47,7 @@ def storage_failure(error: BaseException, folder: Path) -> str | None:
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
+    # Exceptions can refer to one another in a circle.
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error

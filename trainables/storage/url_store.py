@@ -176,6 +176,7 @@ class Store:
             with files.atomic(path) as temporary:
                 self._fs.get_file(self._path(name), str(temporary))
                 arrived = temporary.stat().st_size
+                # A file may have grown since it was listed, but not shrunk.
                 if entry is not None and arrived < entry.size:
                     raise OSError(f"{arrived} of {entry.size} bytes arrived")
             if entry is not None and entry.modified is not None:
@@ -253,6 +254,7 @@ def _for_each(function: Callable[[str], None], names: Iterable[str]) -> None:
     try:
         calls = [pool.submit(function, name) for name in names]
         wait(calls)
+        # Reached once all calls have ended: only an interrupt ends `wait` earlier.
         interrupted = False
     finally:
         pool.shutdown(wait=not interrupted, cancel_futures=True)

@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 
 # Objects appear when they are complete and need no folder. Elsewhere a file is written under another name and moved.
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory"})
+# Scheme -> the extra of Paretune that installs its package.
 EXTRAS = {
     "s3": "s3",
     "s3a": "s3",
     "gs": "gcs",
     "gcs": "gcs",
-}  # scheme -> the extra of Paretune that installs it
+}
 
 
 def is_url(text: str) -> bool:

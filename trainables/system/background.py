@@ -21,6 +21,7 @@ def call_periodically(function: Callable[[], object], seconds: float) -> Iterato
     over = threading.Event()
 
     def run() -> None:
+        # `wait` returns False when the time is up, and True once the block has ended.
         while not over.wait(seconds) and function() is not False:
             pass
 

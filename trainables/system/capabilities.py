@@ -73,6 +73,7 @@ def requirements() -> list[Requirement]:
         project = Path(__file__).parents[2] / "pyproject.toml"
         lines = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
     parsed = [Requirement(line) for line in lines]
+    # Packages of extras have a marker that names their extra, which an empty name doesn't match.
     return [r for r in parsed if r.marker is None or r.marker.evaluate({"extra": ""})]
 
 
@@ -164,6 +165,7 @@ def _try_model(name: str, options: dict[str, Any]) -> Capability:
         vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=2
     )
     try:
+        # The check may run within a trial, whose random numbers it must not change.
         with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
             LlamaForCausalLM(small).half().save_pretrained(folder)
             model = AutoModelForCausalLM.from_pretrained(folder, device_map={"": device}, **options)
@@ -299,6 +301,7 @@ def _precision(name: str, needed: bool) -> Capability:
         return Capability(
             name, False, "needs a GPU, for the scaling of its gradients; use precision: bf16", needed
         )
+    # Before compute capability 8.0 (Ampere) torch only emulates bf16.
     if name == "bf16" and device == "cuda" and torch.cuda.get_device_capability() < (8, 0):
         major, minor = torch.cuda.get_device_capability()
         detail = f"this GPU (compute capability {major}.{minor}) has no bf16; use precision: fp16"

@@ -130,6 +130,7 @@ def _nvidia_smi() -> list[tuple[str, str]] | str:
         return f"nvidia-smi does not answer: {error}"
     if done.returncode:
         return f"nvidia-smi fails: {(done.stdout + done.stderr).strip() or done.returncode}"
+    # From the right, since the name of a GPU may contain a comma.
     return [
         (gpu, version) for gpu, _, version in (line.rpartition(", ") for line in done.stdout.splitlines())
     ]
@@ -141,6 +142,7 @@ def peak_memory() -> Capability:
 
     name, needed = "peak memory on the CPU", not torch.cuda.is_available()
     try:
+        # 5 resets VmHWM, the peak of the resident set.
         Path("/proc/self/clear_refs").write_text("5")
         match = re.search(r"VmHWM:\s+\d+ kB", Path("/proc/self/status").read_text())
     except OSError as error:

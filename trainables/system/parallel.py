@@ -35,6 +35,7 @@ def map_in_order(
     ``ProcessPoolExecutor.map`` would read all items at once, and send ``function`` (a tokenizer, say) with each.
     """
     items = iter(items)
+    # One more than the limit shows whether there are more, without reading all of them.
     first = list(islice(items, serial_items + 1))
     if len(first) <= serial_items or cpu_cores() == 1:
         yield from map(function, chain(first, items))
@@ -52,6 +53,7 @@ def _results(pool: ProcessPoolExecutor, items: Iterable[Any]) -> Iterator[Any]:
     queue: deque[Future[Any]] = deque()  # in the items' order
     for item in items:
         queue.append(pool.submit(_call, item))
+        # The oldest is waited for first: results stay in order, and the queue stays short.
         if len(queue) > QUEUED_PER_PROCESS * cpu_cores():
             yield queue.popleft().result()
     while queue:

@@ -36,6 +36,7 @@ def commit() -> str | None:
     root = Path(__file__).resolve().parents[2]
     try:
         done = subprocess.run(
+            # No tag matches an empty pattern, so the commit itself is described.
             ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--match="],
             capture_output=True,
             text=True,

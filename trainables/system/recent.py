@@ -35,6 +35,7 @@ class Recent(Generic[Key, Value]):
         # Not under the lock: it may take minutes, and may use this cache itself.
         value = compute()
         with self._lock:
+            # Another thread may have computed it in the meantime; then all share the first value.
             value = self._values.setdefault(key, value)
             self._values.move_to_end(key)
             while len(self._values) > self.size:

@@ -73,6 +73,7 @@ def _secrets() -> Iterator[str]:
         long_lines = [line for line in lines if len(line) >= MIN_LINE] if len(lines) > 1 else []
         for secret in (value.strip(), *long_lines):
             if len(secret) >= MIN_SECRET:
+                # Within a URL the same secret is percent-encoded.
                 yield from (secret, quote(secret, safe=""))
 
 

@@ -60,10 +60,12 @@ def load_base(config: TrialConfig, folder: Path) -> Any:
         ),
         "trust_remote_code": config.model.runs_remote_code,
         **placed,
+        # Last: a method that quantizes on the CPU sets another `device_map`.
         **options,
     }
     trains_whole = config.method is not None and not config.method.saves_adapter
     model = kernels.load_with_kernels(kernel, loader, folder, options, config.data.cutoff, trains_whole)
+    # Training has no use for a cache of keys and values, and checkpointing can't fill one.
     model.config.use_cache = False
     return model
 
@@ -123,8 +125,10 @@ def with_distinct_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedToken
     ends = {tokenizer.eos_token_id, tokenizer(text, add_special_tokens=False)["input_ids"][-1]}
     if tokenizer.pad_token_id not in ends:
         return tokenizer
+    # Sorted by id, so that every machine chooses the same token.
     special = [token for token, added in sorted(tokenizer.added_tokens_decoder.items()) if added.special]
     free = (token for token in [*special, *reversed(range(tokenizer.vocab_size))] if token not in ends)
+    # The cached tokenizer also serves trials whose models predict tokens.
     padded = copy.deepcopy(tokenizer)
     padded.pad_token = tokenizer.convert_ids_to_tokens(next(free))
     return padded
@@ -135,6 +139,7 @@ def attach(base: Any, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -
     dtypes = choose_dtypes(config.train.precision, config.model.dtype)
     if reward_head(base) is not None:
         tokenizer = with_distinct_padding(tokenizer)
+        # The model's forward pass finds the last token of a text by this id.
         base.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     elif config.data.template is not None:
         base.generation_config.eos_token_id = tokenizer.eos_token_id  # the template's end of turn

@@ -52,6 +52,7 @@ def preview_data(config: TrialConfig) -> DataPreview:
     tokens = config.stage.tokens(tokenizer, rows.train, config.data.cutoff)
     if not len(tokens):
         raise DataError(f"{rows.name}: no row has an answer to learn; is the template right for it?")
+    # Every n-th example, with n rounded up, so that at most MAX_COUNTED_EXAMPLES remain.
     counted = tokens[:: -(-len(tokens) // MAX_COUNTED_EXAMPLES)]
     return DataPreview(
         data=rows,
@@ -109,6 +110,7 @@ def text_pieces(tokenizer: PreTrainedTokenizerBase, row: Encoded) -> tuple[Piece
     pieces: list[Piece] = []
     start = 0
     learned = [label != IGNORED for label in row.labels]
+    # The place after the last token closes the last piece.
     for place in range(1, len(learned) + 1):
         if place == len(learned) or learned[place] != learned[start]:
             pieces.append((str(tokenizer.decode(row.input_ids[start:place])), learned[start]))

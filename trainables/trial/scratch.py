@@ -75,6 +75,7 @@ def _download_start(trial_id: str, store: Store, run: Path, staged: StagedInputs
         is_adapter = (folder / "model" / "adapter_config.json").exists()
         if is_adapter:
             _download_merged(trial_id, store, run)
+    # No node has uploaded the merged model yet: this one merges it, which takes the weights below.
     if is_adapter and not (run / "merged" / trial_id).is_dir():
         parent = _config(folder).model.start
         if parent is not None and parent.cell is not None and parent.trial is not None:

@@ -62,6 +62,7 @@ class StagedInputs:
         named = self.paths.get(model_key(model.name)) if model.name else None
         # A node's own download of a named model takes precedence over the staged copy.
         if named and model.name and not _is_local(model.name):
+            # The trial's id has the model's fingerprint in place of both, so it stays the same.
             changes = {"name": None, "path": self._copy(named)}
         if model.start is not None:
             changes["start"] = model.start.model_copy(update={"folder": self._local_path(model.start.folder)})
@@ -97,6 +98,7 @@ class StagedInputs:
             return self.run / COPIES_FOLDER / staged["at"]
         folder, _, rest = staged["at"].partition("/")
         store = Store(f"{self.url}/{COPIES_FOLDER}/{folder}")
+        # Names are FOLDER/REST, where FOLDER is a hash; it is the key of the cached copy, too.
         names = [name.partition("/")[2] for name in staged["files"]]
         return cache.entry(COPIES_FOLDER, folder, lambda into: store.pull(names, into)) / rest
 

@@ -84,6 +84,7 @@ def starting_folder(model: ModelConfig, run: Path) -> Path:
         return start.folder
     merged = run / "merged" / str(start.trial)
     merged.parent.mkdir(parents=True, exist_ok=True)
+    # Several trials on a node may start from one adapter; the first of them merges it.
     with locked(merged.with_name(f".{merged.name}.lock")):
         if not merged.is_dir():
             with files.atomic_folder(merged) as unfinished:
@@ -129,5 +130,6 @@ def with_moved_start(model: ModelConfig, trained: Path) -> ModelConfig:
     start = model.start
     if start is None or start.folder is None or start.folder.is_dir():
         return model
+    # `trained` is RUN/trials/TRIAL/NAME, and the start lies in RUN/trials/START/model.
     folder = trained.parent.parent / str(start.trial) / "model"
     return model.model_copy(update={"start": start.model_copy(update={"folder": folder})})
