@@ -99,6 +99,7 @@ def commands(group: Group) -> Iterator[str]:
         yield f"paretune chat {name}"
         yield f"paretune export {name} {shlex.quote(row.cell.name)}"
         yield f"paretune serve {name}"
+    # One base stands beside them, to show what training changed.
     side_by_side = [*bests[:MAX_SIDE_BY_SIDE], *bases[:1]]
     if len(side_by_side) > 1:
         yield f"paretune chat {' '.join(map(_result_name, side_by_side))}"

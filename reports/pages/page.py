@@ -86,6 +86,7 @@ def _environment() -> Environment:
 
 def unbroken(text: str) -> str:
     """The text with no-break spaces between numbers and units, so that no line ends between them."""
+    # The unit has to end there: the s of `3 steps` stands for no second.
     return re.sub(r"(\d) (%|GiB|MiB|s|min|h)(?![\w])", "\\1\u00a0\\2", text)
 
 

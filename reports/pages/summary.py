@@ -19,6 +19,7 @@ def summary(report: Report) -> str:
 
 def _parts(report: Report) -> Iterator[str]:
     yield f"# {escape_markdown(report.title)}"
+    # Parts may be empty, here and below: `summary` leaves these out.
     yield escape_markdown(report.question or "")
     yield f"_{report.facts}_"
     yield from _answer(report)
