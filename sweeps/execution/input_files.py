@@ -68,7 +68,6 @@ def _model_inputs(model: ModelConfig) -> Iterator[InputFiles]:
     if model.path is not None:
         path = model.path.expanduser()
         yield _input_files(str(model.path), path.name, _model_files(path, model))
-    # A named model that this machine lacks too is left to the nodes, which download it.
     elif model.name is not None and (folder := locate.find_source(model.name).local()) is not None:
         yield _input_files(staged_inputs.model_key(model.name), model.name, _model_files(folder, model))
 
