@@ -44,8 +44,8 @@ def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:
             locations = [location.existing_run(run) for run in runs]
             folders = [copies.enter_context(each.local_copy()) for each in locations]
             for run_folder in folders:
-                # The tables of a killed driver lack its last records. A folder without trials may be no run at
-                # all, so nothing is written there.
+                # The tables of a killed driver lack its last records. A folder without trials may be no run
+                # at all, so nothing is written there.
                 if results.trial_folders(run_folder):
                     results.write_tables(run_folder)
             typer.echo(locations[0].publish_report(write(folders, output), folders[0]))
