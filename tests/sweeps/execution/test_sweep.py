@@ -389,7 +389,8 @@ def from_outside(command: str, run: Path, code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def life(new: Any) -> Life:
-    lived = Life(new())
+    # One slot: what it is about is one trial in training at a time, and a second slot is 40 more core-seconds a start.
+    lived = Life(new(SPEC.replace("concurrent: 2", "concurrent: 1")))
     sweep = lived.sweep
 
     def chapter(name: str, command: Command, seconds: float) -> None:
