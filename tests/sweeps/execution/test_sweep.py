@@ -47,7 +47,7 @@ pytestmark = pytest.mark.sweep
 CELLS = ("sft-full", "sft-lora")
 BASE = "sft-base"
 SAVES = range(SAVED_EVERY, STEPS + 1, SAVED_EVERY)
-# DESIGN.md, section 4
+# The columns that every table of trials has; tools of other people read them.
 COLUMNS = [
     "trial_id",
     "cell",
