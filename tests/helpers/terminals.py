@@ -91,10 +91,11 @@ class Terminal:
             assert self._read(), f"the command ended: {self.shown!r}"
 
     def interrupt(self, seconds: float = 60) -> int:
-        """Presses Ctrl-C at a prompt until the command ends; returns its exit code.
+        """Presses Ctrl-C at a prompt until the command ends; returns its exit code as a shell shows it.
 
         Once is not always enough: Python's ``input`` misses a Ctrl-C that comes just as it begins to wait (a plain
-        script missed 5 of 60 on a busy machine).
+        script missed 5 of 60 on a busy machine). A second one may come when Python, on its way out, has given its
+        signal handlers back: the process then dies by the signal, which a shell shows as 130, too.
         """
         until = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < until:
@@ -102,7 +103,8 @@ class Terminal:
             again = time.monotonic() + 2
             while self.process.poll() is None and time.monotonic() < again:
                 self._read()
-        return self.end(0)
+        code = self.end(0)
+        return 128 - code if code < 0 else code
 
     def end(self, seconds: float = 60) -> int:
         """Waits until the command ends; returns its exit code."""
