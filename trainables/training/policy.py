@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,7 +19,8 @@ class Policy:
     """A model as one trial trains and scores it.
 
     ``method`` is ``None`` for the untrained base model. ``blueprint``: where workers shard the weights, the model
-    without any (see ``training.fsdp``).
+    without any (see ``training.fsdp``). ``reference_weights``: trained weights as they were before training, by parameter
+    name, where the reference policy needs them (see ``training.reference_policy``).
     """
 
     model: Any
@@ -28,6 +29,7 @@ class Policy:
     dtypes: Dtypes
     device: str
     blueprint: Any = None
+    reference_weights: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def causal(self) -> Any:

@@ -14,16 +14,12 @@ from torch import Tensor
 
 from trainables.training.policy import Policy
 
-KEPT = "weights_before_training"  # attribute of the model that holds the copy, by parameter name
-
-
 def keep_reference(policy: Policy) -> None:
     """Copies the trainable weights before the first step, if the method's own reference won't stay valid."""
     assert policy.method is not None
     if not policy.method.reference_stays:
         trained = ((name, p.detach()) for name, p in policy.model.named_parameters() if p.requires_grad)
-        # On the model, which is what trainer, reward and scoring share.
-        setattr(policy.model, KEPT, {name: _copy(p, policy.dtypes.frozen) for name, p in trained})
+        policy.reference_weights.update({name: _copy(p, policy.dtypes.frozen) for name, p in trained})
 
 
 def _copy(tensor: Tensor, small: torch.dtype) -> Tensor:
@@ -34,16 +30,16 @@ def _copy(tensor: Tensor, small: torch.dtype) -> Tensor:
 
 def reference_bytes(policy: Policy) -> int | None:
     """The bytes of the kept copy; ``None`` where there is none."""
-    kept: dict[str, Tensor] | None = getattr(policy.model, KEPT, None)
-    return None if kept is None else sum(t.numel() * t.element_size() for t in kept.values())
+    kept = policy.reference_weights
+    return sum(t.numel() * t.element_size() for t in kept.values()) if kept else None
 
 
 @contextmanager
 def as_reference(policy: Policy) -> Iterator[None]:
     """Turns the policy into the reference policy for a block, without gradients."""
-    kept: dict[str, Tensor] | None = getattr(policy.model, KEPT, None)
+    kept = policy.reference_weights
     with torch.no_grad():
-        if kept is None:
+        if not kept:
             if policy.method is None:
                 yield
                 return
