@@ -1,7 +1,7 @@
 """Converted rows on disk: an Arrow table, memory-mapped and shared by all trials of a sweep on a node.
 
-A folder of the cache holds ``rows.arrow`` (each row as JSON, with the hash of its prompt) and ``info.json``. The
-folder's name is a hash of what the rows were made from, so other inputs get another folder.
+A folder of the cache holds ``rows.arrow`` (each row as JSON, with the hash of its prompt and its place in its file) and
+``info.json``. The folder's name is a hash of what the rows were made from, so other inputs get another folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ import pyarrow as pa
 from trainables.data.rows import R, Row, row_from_json, row_to_json
 
 # large_string has 64-bit offsets: a batch of long rows may exceed the 2 GiB that a string column can address.
-SCHEMA = pa.schema([("key", pa.binary(32)), ("source", pa.int32()), ("row", pa.large_string())])
+SCHEMA = pa.schema(
+    [
+        ("key", pa.binary(32)),
+        ("source", pa.int32()),
+        ("where", pa.large_string()),  # file and line or row, as messages name it: rows.jsonl:17
+        ("row", pa.large_string()),
+    ]
+)
 
 
 class Rows(Sequence[R], Generic[R]):
@@ -64,11 +71,11 @@ class Rows(Sequence[R], Generic[R]):
         return hashlib.sha256(self.sha256.encode() + self.distinct.astype("<i8").tobytes()).hexdigest()
 
 
-def to_batch(source: int, rows: Sequence[Row]) -> pa.RecordBatch:
-    """Some rows of source number ``source`` as a batch of the table."""
+def to_batch(source: int, places: Sequence[str], rows: Sequence[Row]) -> pa.RecordBatch:
+    """Some rows of source number ``source``, with the place of each in its file, as a batch of the table."""
     texts = [row_to_json(row) for row in rows]
     keys = [bytes.fromhex(row.key()) for row in rows]
-    return pa.record_batch([keys, [source] * len(rows), texts], schema=SCHEMA)
+    return pa.record_batch([keys, [source] * len(rows), places, texts], schema=SCHEMA)
 
 
 def write_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> str:

@@ -16,7 +16,7 @@ from trainables.config.data import DataConfig
 from trainables.data import arrow_rows, formats, readers
 from trainables.data.embedded import commands
 from trainables.data.errors import DataError
-from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, SkippedRow
+from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, Remarks, SkippedRow
 from trainables.data.row_builder import build_row
 from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Row, Text
 from trainables.data.sources import Source
@@ -24,7 +24,7 @@ from trainables.data.thinking import edit_thinking
 from trainables.system.parallel import map_in_order
 from trainables.system.progress import report_progress
 
-MAX_EXAMPLES = 5  # skipped rows that are named for each reason
+MAX_EXAMPLES = 5  # rows that are named for each reason and each remark
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
 
 EMBEDDED_ROWS: Mapping[type, Callable[[], list[dict[str, Any]]]] = {
@@ -43,19 +43,28 @@ SourceRow = tuple[Any, str, str]  # a row's values, where it is (rows.jsonl:17),
 
 @dataclass
 class ConversionReport:
-    """What became of a source's rows: counts, and the first examples for each reason to skip one."""
+    """What became of a source's rows: counts, and the first examples for each reason to skip one and each remark."""
 
     name: str
     formats: dict[str, str] = field(default_factory=dict)  # file -> format and the columns that are read
     rows: int = 0
     skipped: Counter[str] = field(default_factory=Counter)  # by reason
-    examples: dict[str, list[str]] = field(default_factory=dict)  # reason -> where such rows are
+    remarks: Counter[str] = field(default_factory=Counter)  # rows that were read with a change
+    examples: dict[str, list[str]] = field(default_factory=dict)  # reason or remark -> where such rows are
     placeholders: set[str] = field(default_factory=set)
 
     def skip(self, where: str, reason: str) -> None:
         """Counts a row that was left out."""
-        self.skipped[reason] += 1
-        examples = self.examples.setdefault(reason, [])
+        self._count(self.skipped, where, reason)
+
+    def remark(self, where: str, remarks: Remarks) -> None:
+        """Counts a row that was read with these changes; each counts once for a row."""
+        for remark in dict.fromkeys(remarks):
+            self._count(self.remarks, where, remark)
+
+    def _count(self, counter: Counter[str], where: str, what: str) -> None:
+        counter[what] += 1
+        examples = self.examples.setdefault(what, [])
         if len(examples) < MAX_EXAMPLES:
             examples.append(where)
 
@@ -65,6 +74,7 @@ class ConversionReport:
         self.formats |= {file: text for file, text in later.formats.items() if file not in self.formats}
         self.rows += later.rows
         self.skipped += later.skipped
+        self.remarks += later.remarks
         for reason, places in later.examples.items():
             self.examples[reason] = [*self.examples.get(reason, ()), *places][:MAX_EXAMPLES]
         self.placeholders |= later.placeholders
@@ -75,18 +85,22 @@ class ConversionReport:
             yield f"{file}: {text}"
 
     def warnings(self) -> Iterator[str]:
-        """Which rows were left out or look unfinished, in sentences."""
+        """Which rows were left out, read with a change, or look unfinished, in sentences."""
         total = sum(self.skipped.values())
         if total:
             reasons = "; ".join(
-                f"{count} because {reason} "
-                f"({', '.join(self.examples[reason])}{', ...' if count > MAX_EXAMPLES else ''})"
+                f"{count} because {reason} ({self._places(reason, count)})"
                 for reason, count in self.skipped.most_common()
             )
             yield f"{self.name}: {total} of {total + self.rows} rows left out: {reasons}"
+        for remark, count in self.remarks.most_common():
+            yield f"{self.name}: in {count} of {self.rows} rows {remark} ({self._places(remark, count)})"
         if self.placeholders:
             names = ", ".join(f"{{{{{name}}}}}" for name in sorted(self.placeholders))
             yield f"{self.name}: {names} stay as they are; set data.variables to fill them in"
+
+    def _places(self, what: str, count: int) -> str:
+        return ", ".join([*self.examples[what], *(["..."] if count > MAX_EXAMPLES else [])])
 
 
 def convert_sources(
@@ -95,7 +109,7 @@ def convert_sources(
     """Batches of the sources' rows as ``row_type``, converted on all cores; fills ``reports``, one for each source.
 
     Raises :class:`DataError` for a row of the wrong shape (its file, its number, what was found and expected),
-    and, if ``config.strict``, for one that would be left out.
+    and, if ``config.strict``, for one that would be left out or read with a change.
     """
     done = 0
     converter = Converter(tuple(sources), row_type, config)
@@ -138,12 +152,17 @@ class Converter:
         number, raw = batch
         report = ConversionReport(self.sources[number].name)
         rows = list(self._rows(raw, self.sources[number], report))
-        return number, arrow_rows.to_batch(number, rows), report
+        places, converted = [where for where, _ in rows], [row for _, row in rows]
+        return number, arrow_rows.to_batch(number, places, converted), report
 
-    def _rows(self, raw: Iterable[SourceRow], source: Source, report: ConversionReport) -> Iterator[Row]:
+    def _rows(
+        self, raw: Iterable[SourceRow], source: Source, report: ConversionReport
+    ) -> Iterator[tuple[str, Row]]:
+        """Where each row is, and the row."""
         for values, where, file in raw:
+            remarks: Remarks = []
             try:
-                parsed = _parse(values, file, source, self.layouts, report)
+                parsed = _parse(values, file, source, self.layouts, report, remarks)
                 row = build_row(_edited(parsed, self.config), self.row_type)
             except SkippedRow as reason:
                 if self.config.strict:
@@ -155,12 +174,17 @@ class Converter:
                 continue
             except InvalidRow as error:
                 raise DataError(f"{where}: {error}") from None
+            if remarks and self.config.strict:
+                raise DataError(f"{where}: {remarks[0]}; correct the row, or accept this with strict: false")
             report.rows += 1
+            report.remark(where, remarks)
             report.placeholders |= _placeholders(row)
-            yield row
+            yield where, row
 
 
-def _parse(values: Any, file: str, source: Source, layouts: Layouts, report: ConversionReport) -> ParsedRow:
+def _parse(
+    values: Any, file: str, source: Source, layouts: Layouts, report: ConversionReport, remarks: Remarks
+) -> ParsedRow:
     if not isinstance(values, dict):
         raise InvalidRow(f"expected an object with {formats.EXPECTED}, got {type(values).__name__}")
     # By columns too, since the rows of a JSON Lines file may have different keys.
@@ -169,7 +193,7 @@ def _parse(values: Any, file: str, source: Source, layouts: Layouts, report: Con
         layouts[key] = formats.detect_layout(list(values), source.format, source.columns, source.tags)
     if not source.embedded and (name := basename(file)) not in report.formats:
         report.formats[name] = _description(layouts[key], source)
-    return formats.FORMATS[layouts[key].format].convert(values, layouts[key])
+    return formats.FORMATS[layouts[key].format].convert(values, layouts[key], remarks)
 
 
 def _description(layout: Layout, source: Source) -> str:

@@ -28,7 +28,7 @@ from trainables.data.splits import interleave, split_halves, split_rows
 from trainables.storage import cache, files
 from trainables.system.recent import Recent
 
-VERSION = 3  # of the conversion's result; increase it when that changes, and cached rows are converted anew
+VERSION = 4  # of the conversion's result; increase it when that changes, and cached rows are converted anew
 
 
 @dataclass(frozen=True)

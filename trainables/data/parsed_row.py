@@ -17,6 +17,11 @@ class SkippedRow(ValueError):  # noqa: N818
     """The row has the right shape, but nothing can be learned from it: it is left out, counted and reported."""
 
 
+# What was added, joined or left aside so that a row could be read, each as a sentence without its full stop, such as
+# "two messages of the user in a row are joined". Counted and reported; an error if the data is read strictly.
+Remarks = list[str]
+
+
 @dataclass(frozen=True)
 class ParsedRow:
     """A row's parts. ``messages`` is the prompt, followed by the answer if the row has just one."""

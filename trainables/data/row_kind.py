@@ -48,7 +48,7 @@ def _parsed_rows(source: Source) -> Iterator[ParsedRow]:
         for raw in islice(readers.read_rows(path), SAMPLE_ROWS):
             try:
                 layout = formats.detect_layout(list(raw.values), source.format, source.columns, source.tags)
-                yield formats.FORMATS[layout.format].convert(raw.values, layout)
+                yield formats.FORMATS[layout.format].convert(raw.values, layout, [])
             except SkippedRow:
                 continue
             # A row that is no object, such as a number, has no columns: `list` raises TypeError.

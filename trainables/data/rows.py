@@ -93,11 +93,14 @@ class Prompt(Prompted):
 
 Row = Text | Conversation | Preference | Labelled | Prompt
 R = TypeVar("R", bound=Row)
+OPTIONAL_FIELDS: frozenset[str] = frozenset()
 
 
 def row_to_json(row: Row) -> str:
     """The row as JSON. Keys keep their order, since a template may render the arguments of a tool call."""
     values = {field.name: getattr(row, field.name) for field in fields(row)}
+    # What most rows lack is left out where it is empty, so that their hashes do not depend on it.
+    values = {name: value for name, value in values.items() if value or name not in OPTIONAL_FIELDS}
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 

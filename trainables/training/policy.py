@@ -19,8 +19,8 @@ class Policy:
     """A model as one trial trains and scores it.
 
     ``method`` is ``None`` for the untrained base model. ``blueprint``: where workers shard the weights, the model
-    without any (see ``training.fsdp``). ``reference_weights``: trained weights as they were before training, by parameter
-    name, where the reference policy needs them (see ``training.reference_policy``).
+    without any (see ``training.fsdp``). ``reference_weights``: trained weights as they were before training, by
+    parameter name, where the reference policy needs them (see ``training.reference_policy``).
     """
 
     model: Any

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trainables.training.policy import Policy
 
+
 def keep_reference(policy: Policy) -> None:
     """Copies the trainable weights before the first step, if the method's own reference won't stay valid."""
     assert policy.method is not None

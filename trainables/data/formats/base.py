@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from trainables.data.parsed_row import Layout, ParsedRow
+from trainables.data.parsed_row import Layout, ParsedRow, Remarks
 
 
 class Format(Protocol):
@@ -28,8 +28,8 @@ class Format(Protocol):
     def columns(self, existing: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
         """The column of each part, among the existing columns; ``given`` ones take precedence."""
 
-    def convert(self, row: Mapping[str, Any], layout: Layout) -> ParsedRow:
-        """The row's parts. Raises ``InvalidRow`` or ``SkippedRow``."""
+    def convert(self, row: Mapping[str, Any], layout: Layout, remarks: Remarks) -> ParsedRow:
+        """The row's parts; adds to ``remarks`` what had to be changed. Raises ``InvalidRow`` or ``SkippedRow``."""
 
 
 def choose_columns(

@@ -15,7 +15,7 @@ from trainables.data.formats.messages import (
     read_tools,
 )
 from trainables.data.formats.prompt_completion import SHARED
-from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, SkippedRow, parse_label
+from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, Remarks, SkippedRow, parse_label
 from trainables.data.rows import Message
 
 # Earlier turns are in the list of messages itself, so a column of history has no meaning here.
@@ -37,7 +37,7 @@ class MessagesFormat:
     def columns(self, existing: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
         return choose_columns(self.usual, existing, given)
 
-    def convert(self, row: Mapping[str, Any], layout: Layout) -> ParsedRow:
+    def convert(self, row: Mapping[str, Any], layout: Layout, remarks: Remarks) -> ParsedRow:
         value = layout.get(row, "messages")
         if value is None:
             raise SkippedRow("it has no messages")

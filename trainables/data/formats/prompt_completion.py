@@ -8,7 +8,15 @@ from typing import Any
 
 from trainables.data.formats.base import choose_columns
 from trainables.data.formats.messages import OPENAI, answer_text, read_messages, read_tools
-from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, SkippedRow, abbreviated, parse_label
+from trainables.data.parsed_row import (
+    InvalidRow,
+    Layout,
+    ParsedRow,
+    Remarks,
+    SkippedRow,
+    abbreviated,
+    parse_label,
+)
 from trainables.data.rows import Message
 
 SHARED: dict[str, tuple[str, ...]] = {
@@ -36,7 +44,7 @@ class PromptCompletionFormat:
     def columns(self, existing: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
         return choose_columns(self.usual, existing, given)
 
-    def convert(self, row: Mapping[str, Any], layout: Layout) -> ParsedRow:
+    def convert(self, row: Mapping[str, Any], layout: Layout, remarks: Remarks) -> ParsedRow:
         prompt = self._prompt(row, layout)
         chosen, rejected = _preferred(row, layout)
         # The response of a pair is its chosen answer, and no turn of the prompt.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.data.formats.base import choose_columns
-from trainables.data.parsed_row import Layout, ParsedRow, SkippedRow
+from trainables.data.parsed_row import Layout, ParsedRow, Remarks, SkippedRow
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class TextFormat:
         named = {"text" if part == "prompt" else part: column for part, column in given.items()}
         return choose_columns(self.usual, existing, named)
 
-    def convert(self, row: Mapping[str, Any], layout: Layout) -> ParsedRow:
+    def convert(self, row: Mapping[str, Any], layout: Layout, remarks: Remarks) -> ParsedRow:
         text = layout.text(row, "text")
         if not text.strip():
             raise SkippedRow("its text is empty")
