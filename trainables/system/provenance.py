@@ -12,7 +12,7 @@ from trainables.storage import files
 
 PACKAGES = (
     "paretune", "torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "datasets", "ray",
-    "optuna", "pyarrow", "wandb", "sacrebleu", "rouge-score",
+    "optuna", "pyarrow", "wandb", "sacrebleu", "rouge-score", "regex",
 )  # fmt: skip
 
 CODE = ("trainables", "sweeps")  # what slots and workers run; the driver alone writes reports
