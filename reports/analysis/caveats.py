@@ -81,7 +81,7 @@ def _few_trials(group: Group) -> Iterator[str]:
 
 def _at_the_edge(group: Group) -> Iterator[str]:
     for row in group.scored_rows:
-        domains = studies.domains(studies.read(row.cell))
+        domains = studies.domains(row.cell.study)
         for path, value in row.settings.items():
             if path.endswith("learning_rate") and path in domains:
                 edge = studies.edge(value, domains[path])

@@ -9,10 +9,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from reports.analysis import studies
+from reports.analysis.configs import leaves, varied, within
 from trainables import results
 from trainables.results import Record, Run
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 
 @dataclass(frozen=True)
@@ -48,30 +53,32 @@ class Cell:
         return results.best(self.records)
 
     @cached_property
-    def searched(self) -> tuple[str, ...]:
+    def study(self) -> list[FrozenTrial]:
+        """The trials of the cell's Optuna study; empty without its journal."""
+        return studies.read(self.run.folder, self.name)
+
+    @cached_property
+    def varied(self) -> tuple[str, ...]:
         """The paths of the settings that differ between the search trials, such as ``method.rank``."""
-        configs = [dict(leaves(record.config)) for record in self.search_trials]
-        paths = {path: None for config in configs for path in config}  # an ordered set
-        # A setting that only some trials have differs too: `get` gives None for the others.
-        return tuple(path for path in paths if any(c.get(path) != configs[0].get(path) for c in configs))
+        return tuple(varied([dict(leaves(record.config)) for record in self.search_trials]))
+
+    @cached_property
+    def searched(self) -> tuple[str, ...]:
+        """The paths of the settings that the search chose, also where it chose the same value in all trials.
+
+        Without the study's journal, those that differ between the search trials.
+        """
+        # Of a setting with parts the parts that differ are enough, where any do.
+        same = [path for path in studies.domains(self.study) if not any(within(v, path) for v in self.varied)]
+        paths = dict.fromkeys(path for record in self.search_trials for path, _ in leaves(record.config))
+        return tuple(
+            path for path in paths if path in self.varied or any(within(path, each) for each in same)
+        )
 
     def settings(self, record: Record) -> dict[str, Any]:
-        """The values of the searched settings in one trial, by path."""
+        """The values of the searched settings in one trial, by path. ``None`` is the value ``null``."""
         config = dict(leaves(record.config))
         return {path: config[path] for path in self.searched if path in config}
-
-
-def leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of a nested config by path.
-
-    >>> dict(leaves({"method": {"rank": 8}, "train": {"learning_rate": 0.002}}))
-    {'method.rank': 8, 'train.learning_rate': 0.002}
-    """
-    for name, value in config.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def collect_cells(runs: Iterable[Run]) -> list[Cell]:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from reports import units
 from reports.analysis import pareto
 from reports.analysis.cells import Cell, collect_cells
 from reports.analysis.group import Group, Row
@@ -40,11 +41,18 @@ def table(run: Run) -> list[dict[str, Any]]:
 
 
 def table_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """The rows of ``comparison.csv``; each searched setting is a column named by its path (``method.rank``)."""
+    """The rows of ``comparison.csv``; each searched setting is a column named by its path (``method.rank``).
+
+    A setting whose value is null is the text ``null``; ``None`` means that the cell has no such setting.
+    """
     searched = dict.fromkeys(path for group in groups for path in group.searched)
     unset = dict.fromkeys(searched)
     # `unset` gives all rows the same columns in the same order: a later value keeps its key's place.
-    return [_columns(row) | unset | row.settings for group in groups for row in group.all_rows]
+    return [_columns(row) | unset | _written(row.settings) for group in groups for row in group.all_rows]
+
+
+def _written(settings: dict[str, Any]) -> dict[str, Any]:
+    return {path: units.setting_value(None) if value is None else value for path, value in settings.items()}
 
 
 def to_csv(groups: Sequence[Group]) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from reports import units
 from reports.analysis import studies
-from reports.analysis.cells import Cell, leaves
+from reports.analysis.cells import Cell
+from reports.analysis.configs import leaves
 from reports.analysis.studies import quiet
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def importance(cell: Cell) -> Importance:
     >>> importance(cell).reason  # doctest: +SKIP
     'only 3 trials ran to the end; with fewer than 9, importance would be noise'
     """
-    study = studies.read(cell)
-    trials = [t for t in study if studies.ran_to_the_end(t, cell)] if study else from_records(cell)
+    complete = [trial for trial in cell.study if studies.ran_to_the_end(trial, cell.search_trials)]
+    trials = complete if cell.study else from_records(cell)
     values = {trial.value for trial in trials}
     searched = {path for trial in trials for path in trial.params} | set(cell.searched)
     count = len(trials)

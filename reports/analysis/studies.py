@@ -1,7 +1,7 @@
 """The Optuna studies of a run, read back from ``study-CELL.journal``.
 
-trials = read(cell)         # [] without a journal
-domains(trials)             # {"train.learning_rate": FloatDistribution(...), ...}
+trials = read(run, "sft-lora")  # [] without a journal
+domains(trials)                 # {"train.learning_rate": FloatDistribution(...), ...}
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reports.analysis.cells import Cell, leaves
+from reports.analysis.configs import leaves
+from trainables.results import Record
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
 EDGE_SHARE = 0.05  # of a domain's width
+TRIAL_ID = "trial_id"  # the user attribute of a study's trial that holds the id of ours
 
 
 @contextmanager
@@ -39,12 +41,12 @@ def quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def read(cell: Cell) -> list[FrozenTrial]:
-    """Every trial of the cell's study; empty without a journal.
+def read(run: Path, cell: str) -> list[FrozenTrial]:
+    """Every trial of a cell's study in a run's folder; empty without a journal.
 
     Reads a copy: opening a journal may write a lock file beside it, and a run folder may be read-only or in use.
     """
-    journal = cell.run.folder / f"study-{cell.name}.journal"
+    journal = run / f"study-{cell}.journal"
     if not journal.exists():
         return []
     with quiet(), tempfile.TemporaryDirectory() as folder:
@@ -86,14 +88,23 @@ def edge(value: Any, domain: BaseDistribution) -> Literal["low", "high"] | None:
     return "low" if position <= EDGE_SHARE else "high" if position >= 1 - EDGE_SHARE else None
 
 
-def ran_to_the_end(trial: FrozenTrial, cell: Cell) -> bool:
+def ran_to_the_end(trial: FrozenTrial, records: Sequence[Record]) -> bool:
     """Whether a trial of the study ran all its steps.
 
     The study holds a trial that was stopped early as complete, with the objective after fewer steps. So the cell's
-    records decide, matched by their settings.
+    ``records`` decide, matched by the trial's id; in a study without ids, by the settings.
     """
     if trial.state.name != "COMPLETE":
         return False
-    same = [r for r in cell.search_trials if trial.params.items() <= dict(leaves(r.config)).items()]
+    trial_id = trial.user_attrs.get(TRIAL_ID)
+    same = [
+        record
+        for record in records
+        if (trial_id == record.trial_id if trial_id else _has_settings(record, trial.params))
+    ]
     # Without a matching record the study's word stands: `all` of nothing is true.
     return all(record.status == "done" for record in same)
+
+
+def _has_settings(record: Record, params: dict[str, Any]) -> bool:
+    return params.items() <= dict(leaves(record.config)).items()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports import units
-from reports.analysis.cells import Cell, leaves
+from reports.analysis.cells import Cell
 from reports.analysis.comparison import trainable_share
+from reports.analysis.configs import leaves
 from reports.analysis.group import Group, Row
 from reports.analysis.importance import importance
 from reports.plots.style import status_text
@@ -177,8 +178,8 @@ def trials(group: Group) -> Table:
 
 def _setting_column(path: str) -> Callable[[Cell, Record], str]:
     def show(cell: Cell, record: Record) -> str:
-        value = dict(leaves(record.config)).get(path)
-        return units.UNKNOWN if value is None else units.setting_value(value)
+        config = dict(leaves(record.config))
+        return units.setting_value(config[path]) if path in config else units.UNKNOWN
 
     return show
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reports import units
-from reports.analysis.cells import leaves
+from reports.analysis.configs import leaves
 from reports.analysis.group import Group
 from reports.plots.style import (
     Drawing,
@@ -26,9 +26,9 @@ COLUMNS = 3
 
 
 def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
-    """One panel for each setting; ``None`` if nothing was searched or no trial has an objective."""
+    """One panel for each setting; ``None`` if none differs between trials that have an objective."""
     panels = {path: _points(group, path) for path in group.searched}
-    panels = {path: points for path, points in panels.items() if points}
+    panels = {path: points for path, points in panels.items() if _differ(points)}
     if not panels:
         return None
     rows = -(-len(panels) // COLUMNS)
@@ -51,11 +51,15 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
 def _points(group: Group, path: str) -> list[tuple[Any, Record]]:
     points = []
     for row in group.rows:
-        for record in row.cell.search_trials if path in row.cell.searched else ():
+        for record in row.cell.search_trials if path in row.cell.varied else ():
             config = dict(leaves(record.config))
-            if record.objective is not None and config.get(path) is not None:
+            if record.objective is not None and path in config:
                 points.append((config[path], record))
     return points
+
+
+def _differ(points: list[tuple[Any, Record]]) -> bool:
+    return len({value_key(value) for value, _ in points}) > 1
 
 
 def _panel(axes: Axes, path: str, points: list[tuple[Any, Record]], colours: Palette) -> None:
@@ -69,8 +73,8 @@ def _panel(axes: Axes, path: str, points: list[tuple[Any, Record]], colours: Pal
 
 
 def value_key(value: Any) -> Any:
-    """The value as a key of a dict: a list as its JSON."""
-    return units.setting_value(value) if isinstance(value, list) else value
+    """The value as a key of a dict: a list or an empty mapping as its JSON."""
+    return units.setting_value(value) if isinstance(value, list | dict) else value
 
 
 def _scale(axes: Axes, values: list[Any]) -> dict[Any, float]:
@@ -80,9 +84,9 @@ def _scale(axes: Axes, values: list[Any]) -> dict[Any, float]:
     distinct = list(dict.fromkeys(map(value_key, values)))
     few_integers = len(distinct) <= 6 and all(isinstance(value, int) for value in distinct)
     # Few integers (ranks, say) are evenly spaced too, like choices.
-    if few_integers or any(isinstance(value, str | bool) for value in distinct):
-        # Numbers before texts: Python can't compare one with the other.
-        order = sorted(distinct, key=lambda value: (isinstance(value, str), value))
+    if few_integers or any(value is None or isinstance(value, str | bool) for value in distinct):
+        # null, then numbers, then texts: Python can't compare one with the other.
+        order = sorted(distinct, key=lambda v: (v is not None, isinstance(v, str), 0 if v is None else v))
         names = [units.setting_value(value) for value in order]
         tilt: dict[str, Any] = {"rotation": 25, "ha": "right"} if max(map(len, names)) > 5 else {}
         axes.set_xticks(range(len(order)), names, **tilt)

@@ -134,9 +134,13 @@ def write_scores(
 
 
 def write_journal(
-    run: Path, cell: str, trials: list[tuple[dict[str, Any], float]], domains: dict[str, Any]
+    run: Path,
+    cell: str,
+    trials: list[tuple[dict[str, Any], float]],
+    domains: dict[str, Any],
+    trial_ids: Sequence[str] = (),
 ) -> None:
-    """A cell's study, as Optuna's journal keeps it."""
+    """A cell's study, as Optuna's journal keeps it; with ``trial_ids``, each of its trials has the id of ours."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -144,8 +148,11 @@ def write_journal(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = JournalStorage(JournalFileBackend(str(run / f"study-{cell}.journal")))
     study = optuna.create_study(study_name=cell, storage=storage, direction="maximize")
-    for params, value in trials:
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=domains, value=value))
+    for position, (params, value) in enumerate(trials):
+        ids = {"trial_id": trial_ids[position]} if trial_ids else {}
+        study.add_trial(
+            optuna.trial.create_trial(params=params, distributions=domains, value=value, user_attrs=ids)
+        )
 
 
 def write_curves(run: Path, trial_id: str, end: float, steps: int) -> None:
