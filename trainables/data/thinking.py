@@ -44,3 +44,13 @@ def without_thinking(text: str) -> str:
     ('4', '4')
     """
     return text.rpartition("</think>")[2].strip()
+
+
+def thoughts_of(text: str) -> str:
+    """The thoughts that an answer opens with, stripped and without their tags; empty if it has none.
+
+    >>> thoughts_of("<think>\\nTwo and two.\\n</think>\\n\\n4"), thoughts_of("4")
+    ('Two and two.', '')
+    """
+    block = _BLOCK.match(text)
+    return block[0].strip().removeprefix("<think>").removesuffix("</think>").strip() if block else ""

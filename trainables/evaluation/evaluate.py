@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from trainables import templates
 from trainables.auc import auc
 from trainables.config import limits
 from trainables.data.loading import Data
@@ -38,7 +37,7 @@ from trainables.stages import DPO, KTO, SFT, Pretrain
 from trainables.stages.base import Scores, TrainingStage
 from trainables.stages.preference import Margins, PairStage
 from trainables.stages.sft import reference
-from trainables.tokenization.encode import Encoded, encode
+from trainables.tokenization.encode import Encoded, encode, prompt_ids
 from trainables.training.policy import Policy
 
 MAX_NEW_TOKENS = 256  # of an answer, where no reference tells how long answers are
@@ -192,7 +191,7 @@ def _measure_prompts(policy: Policy, task: EvaluationTask) -> MeasuredRows:
 
 def _prompt_ids(policy: Policy, row: Prompt) -> list[int]:
     tools = json.loads(row.tools) if row.tools else None
-    return templates.prompt_ids(policy.tokenizer, row.prompt, tools)
+    return prompt_ids(policy.tokenizer, row.prompt, tools)
 
 
 def _measure_pairs(policy: Policy, task: EvaluationTask) -> MeasuredRows:

@@ -27,7 +27,7 @@ from trainables.data.errors import DataError
 from trainables.data.rows import Conversation, Row, Text
 from trainables.evaluation import trial_rows
 from trainables.inference.result import Result
-from trainables.tokenization.encode import encode
+from trainables.tokenization.encode import encode, prompt_ids
 
 PROMPTS = 8
 MAX_TOKENS = 512  # of a prompt with its answer
@@ -126,7 +126,7 @@ def _ids(row: Row, tokenizer: Any, cutoff: int) -> list[int]:
         return encode(whole, tokenizer, cutoff).input_ids
     # The template renders a prompt differently once it has an answer.
     except (ValueError, templates.TemplateError):
-        return templates.prompt_ids(tokenizer, row.prompt)[:cutoff]
+        return prompt_ids(tokenizer, row.prompt)[:cutoff]
 
 
 def changed_weights(model: Any, loaded: Any) -> tuple[str, ...]:

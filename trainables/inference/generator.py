@@ -23,6 +23,7 @@ from trainables.inference.model_pool import LoadedModel
 from trainables.inference.sampling import Sampling
 from trainables.inference.text_stream import TextStream
 from trainables.scoring.generation import contiguous_head_input, end_tokens
+from trainables.tokenization.encode import prompt_ids
 
 MAX_CONCURRENT = 32  # answers that are generated at a time
 
@@ -121,7 +122,7 @@ def prompt_tokens(
     """The token ids of a conversation up to where the answer begins. Raises ``TemplateError``."""
     if loaded.tokenizer.chat_template is None:
         raise templates.TemplateError(templates.NO_TEMPLATE)
-    return templates.prompt_ids(loaded.tokenizer, messages, tools)
+    return prompt_ids(loaded.tokenizer, messages, tools)
 
 
 def context_length(loaded: LoadedModel) -> int:

@@ -101,6 +101,7 @@ class TrainingStage(Frozen, ABC):
     can_pack: ClassVar[bool] = False  # whether several examples may share a row of the batch
     # Where a search of the learning rate begins, as a multiple of what suits the method in supervised fine-tuning.
     learning_rate_factor: ClassVar[float] = 1.0
+    nothing_left: ClassVar[str] = "nothing but an end token is left to learn"  # of rows without an example
     logged_metrics: ClassVar[tuple[str, ...]] = ()  # what its trainer logs besides loss and gradient norm
 
     def problems(self, trial: TrialParts, data: Data | None) -> Iterator[tuple[str, str]]:
@@ -108,6 +109,10 @@ class TrainingStage(Frozen, ABC):
 
         ``data`` is ``None`` while the rows haven't been loaded yet.
         """
+        yield from ()
+
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        """(setting, why) for every setting that does nothing, whatever its value, because of the others."""
         yield from ()
 
     def sharding_obstacle(self, trial: TrialParts) -> str | None:

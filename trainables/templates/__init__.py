@@ -8,7 +8,6 @@ inserts it, because a tokenizer stores its template as one text.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from trainables.system.suggestions import did_you_mean
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["NAMES", "TemplateError", "apply", "prompt_ids", "render", "sha256", "source"]
+__all__ = ["NAMES", "TemplateError", "apply", "render", "sha256", "source"]
 
 NAMES = (
     "chatml",
@@ -117,19 +116,12 @@ def render(
         text = tokenizer.apply_chat_template(
             messages, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False
         )
-    except jinja2.TemplateError as error:
+    except Exception as error:  # a template may call anything on what it is given
+        kind = "" if isinstance(error, jinja2.TemplateError) else f"{type(error).__name__}: "
         raise TemplateError(
-            f"the chat template can't render a row: {error}; set another data.template"
+            f"the chat template can't render the messages: {kind}{error}; set another data.template"
         ) from None
     return str(text)
-
-
-def prompt_ids(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: list[Any] | None = None
-) -> list[int]:
-    """The tokens of the messages up to the beginning of the answer. Raises ``TemplateError`` like :func:`render`."""
-    text = render(tokenizer, list(messages), tools, add_generation_prompt=True)
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def sha256(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from trainables import templates
 from trainables.data.rows import Conversation, Message
+from trainables.templates import TemplateError
+from trainables.templates.control_tokens import end_tokens, setting
+from trainables.tokenization.rendered_conversation import RenderedConversation
+from trainables.tokenization.segments import special_tokens, tokenize_segments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # the label of a token without a loss
+QUESTION_CHARACTERS = 24  # of the beginning of a question, looked for in what the cutoff leaves
 
 
 @dataclass(frozen=True)
 class Encoded:
     """An example: ``input_ids`` (tokens,) and ``labels`` (tokens,); ``prompt_tokens`` of them precede the last answer.
 
-    ``truncated``: tokens were cut off to fit the cutoff.
+    ``truncated``: tokens were cut off to fit the cutoff. ``remarks``: what a user should know about the row's tokens,
+    each a clause such as "the whole question is cut off".
     """
 
     input_ids: list[int]
     labels: list[int]
     prompt_tokens: int
     truncated: bool
+    remarks: tuple[str, ...] = ()
 
     @property
     def prompt(self) -> list[int]:
@@ -53,15 +60,38 @@ class Turn:
         return len(self.source) + len(self.target)
 
 
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: list[Any] | None = None
+) -> list[int]:
+    """The tokens of the messages up to the beginning of the next answer, which are those before it in training.
+
+    Raises ``TemplateError`` for messages that the chat template can't render.
+    """
+    return encode_prompt(tokenizer, messages, tools)[0]
+
+
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: list[Any] | None = None
+) -> tuple[list[int], tuple[str, ...]]:
+    """The tokens as in :func:`prompt_ids`, and the remarks on them."""
+    conversation = RenderedConversation(tokenizer, messages, tools)
+    text = conversation.before(len(messages))
+    cuts = [*conversation.answer_cuts(text, len(messages)), len(text)]
+    return list(chain(*tokenize_segments(tokenizer, text, cuts))), conversation.remarks(text)
+
+
 def encode(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int) -> Encoded:
     """The prompt and the last answer, at most ``cutoff`` tokens, with labels on that answer.
 
     The answer is the text that the chat template adds to the prompt, including its end-of-turn token. Raises
-    ``ValueError`` for a template that renders the prompt differently once the answer follows.
+    ``TemplateError`` for a template that renders the prompt differently once the answer follows.
     """
-    turn = _last_turn(_Renderer(row, tokenizer), len(row.prompt))
-    kept = turn.cut(cutoff)
-    return _joined([kept], len(kept) < len(turn), train_on_prompt=False, last_only=True)
+    conversation = _rendered(row, tokenizer)
+    turn, ends = _with_end([_last_turn(conversation, len(row.prompt))], tokenizer)
+    kept = turn[0].cut(cutoff)
+    example = _joined([kept], len(kept) < len(turn[0]), train_on_prompt=False, learned=[True])
+    remarks = (*conversation.remarks(conversation.through(len(row.prompt))), *ends)
+    return replace(example, remarks=(*remarks, *_cut_remarks(turn, [kept], conversation)))
 
 
 def training_examples(
@@ -77,19 +107,33 @@ def training_examples(
     Labels are on every answer, on the last one alone (``mask_history``), or on every token (``train_on_prompt``). If
     the template renders an answer differently once later turns follow (without its thoughts, say), each answer gets
     an example of its own, as the model sees it when it answers. Examples are cut turn by turn, as LLaMA-Factory does;
-    those without a label are left out.
+    those without a label, or with labels on end tokens alone, are left out.
     """
     if train_on_prompt and mask_history:
         raise ValueError("train_on_prompt learns every token, mask_history only the last answer; choose one")
-    render = _Renderer(row, tokenizer)
-    # A greeting that opens the conversation answers no request, so it is not learned.
-    answers = [n for n, message in enumerate(render.messages) if message["role"] == "assistant" and n > 0]
+    conversation = _rendered(row, tokenizer)
     # A row ends with its answer and its prompt is not empty, so there is at least one.
-    turns = _turns(render, answers)
-    learned = answers[-1:] if mask_history else answers
-    conversations = [turns] if turns else [[_last_turn(render, answer)] for answer in learned]
-    examples = (_training_example(turns, cutoff, train_on_prompt, mask_history) for turns in conversations)
-    return [example for example in examples if any(label != IGNORED for label in example.labels)]
+    answers = conversation.answers
+    is_learned = [not mask_history] * (len(answers) - 1) + [True]
+    turns = _turns(conversation, answers)
+    if turns:
+        conversations = [(turns, is_learned)]
+    else:
+        learned = [answer for answer, learn in zip(answers, is_learned, strict=True) if learn]
+        conversations = [([_last_turn(conversation, answer)], [True]) for answer in learned]
+    remarks = conversation.remarks(conversation.through(answers[-1]))
+    examples = []
+    for turns, learned_turns in conversations:
+        ended, ends = _with_end(turns, tokenizer)
+        # With mask_history only the last answer is learned, so the last turns are kept first.
+        kept = list(_fitting(reversed(ended) if mask_history else ended, cutoff))
+        kept = kept[::-1] if mask_history else kept
+        cut = sum(map(len, kept)) < sum(map(len, ended))
+        learned_kept = learned_turns[-len(kept) :] if mask_history else learned_turns[: len(kept)]
+        example = _joined(kept, cut, train_on_prompt, learned_kept)
+        cuts = _cut_remarks(ended, kept, conversation) if len(kept) == len(ended) else ()
+        examples.append(replace(example, remarks=(*remarks, *ends, *cuts)))
+    return [example for example in examples if _learns_something(example, tokenizer)]
 
 
 def split_cutoff(source: int, target: int, cutoff: int) -> tuple[int, int]:
@@ -111,80 +155,90 @@ def split_cutoff(source: int, target: int, cutoff: int) -> tuple[int, int]:
     return min(max(cutoff - target, 0), source), target
 
 
-class _Renderer:
-    """Renders the first messages of a row as text."""
-
-    def __init__(self, row: Conversation, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.messages: list[Message] = [*row.prompt, row.last()]
-        self._tools = json.loads(row.tools) if row.tools else None
-        self.tokenizer = tokenizer
-
-    def before(self, answer: int) -> str:
-        """The text before message number ``answer``, with the template's generation prompt."""
-        return self._text(self.messages[:answer], add_generation_prompt=True)
-
-    def through(self, answer: int) -> str:
-        """The text up to the end of message number ``answer``."""
-        return self._text(self.messages[: answer + 1], add_generation_prompt=False)
-
-    def _text(self, messages: list[Message], add_generation_prompt: bool) -> str:
-        return templates.render(
-            self.tokenizer, messages, self._tools or None, add_generation_prompt=add_generation_prompt
-        )
+def _rendered(row: Conversation, tokenizer: PreTrainedTokenizerBase) -> RenderedConversation:
+    tools = json.loads(row.tools) if row.tools else None
+    return RenderedConversation(tokenizer, [*row.prompt, row.last()], tools)
 
 
-def _last_turn(render: _Renderer, answer: int) -> Turn:
+def _last_turn(conversation: RenderedConversation, answer: int) -> Turn:
     """All messages up to number ``answer`` as one turn."""
-    head, text = render.before(answer), render.through(answer)
+    head, text = conversation.before(answer), conversation.through(answer)
     if not text.startswith(head):
-        raise ValueError("the chat template renders the prompt differently once the answer follows it")
-    return _tokenized(text, [(len(head), len(text))], render.tokenizer)[0]
+        raise TemplateError(
+            "the chat template renders the prompt differently once the answer follows it"
+            + (
+                "; it opens a thought in the prompt: set data.thinking to empty, or data.template to another one"
+                if head.rstrip().endswith("<think>")
+                else "; set another data.template"
+            )
+        )
+    cuts = [*conversation.answer_cuts(head, answer), len(head), len(text)]
+    *sources, target = tokenize_segments(conversation.tokenizer, text, cuts)
+    return Turn(list(chain(*sources)), target)
 
 
-def _turns(render: _Renderer, answers: Sequence[int]) -> list[Turn]:
+def _turns(conversation: RenderedConversation, answers: Sequence[int]) -> list[Turn]:
     """A turn for each answer; empty if the template renders an earlier part differently once a later one follows."""
-    text = render.through(answers[-1])
-    ends: list[tuple[int, int]] = []
+    text = conversation.through(answers[-1])
+    cuts: list[int] = []
     for answer in answers:
-        head, body = render.before(answer), text if answer == answers[-1] else render.through(answer)
+        head, body = conversation.before(answer), conversation.through(answer)
         # Each rendering must begin the next one; otherwise lengths don't tell where a turn ends in `text`.
         if not (text.startswith(body) and body.startswith(head)):
             return []
-        ends.append((len(head), len(body)))
-    return _tokenized(text, ends, render.tokenizer)
+        cuts += [len(head), len(body)]
+    segments = tokenize_segments(conversation.tokenizer, text, cuts)
+    return [Turn(source, target) for source, target in zip(segments[::2], segments[1::2], strict=True)]
 
 
-def _tokenized(text: str, ends: Sequence[tuple[int, int]], tokenizer: PreTrainedTokenizerBase) -> list[Turn]:
-    """The text's tokens by turn; ``ends`` are the characters at which each turn's source and target end.
+def _with_end(
+    turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[Turn], tuple[str, ...]]:
+    """The turns, each of which ends with a token at which generation stops, and a remark if one had to be added.
 
-    The whole text is tokenized at once, as a model sees it; a token belongs to the part in which it starts.
+    Where the template writes it only when another message follows, it becomes part of the answer; the last answer gets
+    the tokenizer's. Not if ``data.end`` is ``keep``, and not if the tokenizer has no end token.
     """
-    # Templates write special tokens themselves; the tokenizer would add a second BOS.
-    tokens: Any = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids, starts = list(tokens["input_ids"]), [start for start, _ in tokens["offset_mapping"]]
-    turns, first = [], 0
-    for source_end, target_end in ends:
-        middle = _first_token_from(starts, source_end, first)
-        last = _first_token_from(starts, target_end, first)
-        turns.append(Turn(ids[first:middle], ids[middle:last]))
-        first = last
-    return turns
+    ends, ended = end_tokens(tokenizer), list(turns)
+    if setting(tokenizer, "end") == "keep" or not ends:
+        return ended, ()
+    added = False
+    for number, turn in enumerate(ended):
+        if not ends.isdisjoint(turn.target):
+            continue
+        following = ended[number + 1] if number + 1 < len(ended) else None
+        if following is not None and following.source and following.source[0] in ends:
+            ended[number] = Turn(turn.source, [*turn.target, following.source[0]])
+            ended[number + 1] = Turn(following.source[1:], following.target)
+        elif following is None and tokenizer.eos_token_id is not None:
+            ended[number] = Turn(turn.source, [*turn.target, tokenizer.eos_token_id])
+            added = True
+    remark = (
+        f"the chat template ends the answer without a token at which generation stops, and {tokenizer.eos_token} is "
+        "added (data.end: keep leaves it out)"
+    )
+    return ended, (remark,) if added else ()
 
 
-def _first_token_from(starts: Sequence[int], character: int, token: int) -> int:
-    """The first token, from number ``token`` on, that does not start before ``character``."""
-    while token < len(starts) and starts[token] < character:
-        token += 1
-    return token
+def _cut_remarks(
+    turns: Sequence[Turn], kept: Sequence[Turn], conversation: RenderedConversation
+) -> tuple[str, ...]:
+    """What the cutoff took from the prompt of the last answer."""
+    if len(kept[-1].source) == len(turns[-1].source):
+        return ()
+    question = str(conversation.messages[-2]["content"]).strip()
+    remaining = str(conversation.tokenizer.decode(kept[-1].source))
+    # Its first words are enough to know that it is not lost as a whole.
+    if question[:QUESTION_CHARACTERS] not in remaining:
+        return ("the whole question is cut off, as data.cutoff is too small",)
+    return ("the prompt loses its end, as data.cutoff is too small",)
 
 
-def _training_example(
-    turns: Sequence[Turn], cutoff: int, train_on_prompt: bool, mask_history: bool
-) -> Encoded:
-    # With mask_history only the last answer is learned, so the last turns are kept first.
-    kept = list(_fitting(reversed(turns) if mask_history else turns, cutoff))
-    cut = sum(map(len, kept)) < sum(map(len, turns))
-    return _joined(kept[::-1] if mask_history else kept, cut, train_on_prompt, last_only=mask_history)
+def _learns_something(example: Encoded, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a label is on more than end tokens and white space."""
+    special = special_tokens(tokenizer)
+    learned = (label for label in example.labels if label != IGNORED and label not in special)
+    return any(str(tokenizer.decode([label])).strip() for label in learned)
 
 
 def _fitting(turns: Iterable[Turn], cutoff: int) -> Iterable[Turn]:
@@ -197,11 +251,13 @@ def _fitting(turns: Iterable[Turn], cutoff: int) -> Iterable[Turn]:
         yield kept
 
 
-def _joined(turns: Sequence[Turn], truncated: bool, train_on_prompt: bool, last_only: bool) -> Encoded:
+def _joined(
+    turns: Sequence[Turn], truncated: bool, train_on_prompt: bool, learned: Sequence[bool]
+) -> Encoded:
+    """The turns as one example; ``learned`` says for each whether its answer has labels."""
     ids: list[int] = []
     labels: list[int] = []
-    for number, turn in enumerate(turns, start=1):
-        is_learned = not last_only or number == len(turns)
+    for turn, is_learned in zip(turns, learned, strict=True):
         # Labels have the length of the ids: position i is learned unless its label is IGNORED.
         ids += turn.source + turn.target
         labels += turn.source if train_on_prompt else [IGNORED] * len(turn.source)

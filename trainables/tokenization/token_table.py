@@ -9,7 +9,8 @@ into the folder's name, so other inputs get another folder.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
@@ -25,12 +26,13 @@ from trainables.storage import cache, files
 from trainables.system.parallel import map_in_order
 from trainables.system.progress import report_progress
 from trainables.system.recent import Recent
+from trainables.templates import TemplateError
 from trainables.tokenization.encode import IGNORED, Encoded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 1  # of the encoding's result; increase it when that changes, and cached tokens are made anew
+VERSION = 2  # of the encoding's result; increase it when that changes, and cached tokens are made anew
 BATCH = 1024  # rows encoded at a time
 SCHEMA = pa.schema(
     [
@@ -39,6 +41,7 @@ SCHEMA = pa.schema(
         ("labels", pa.list_(pa.int32())),
         ("prompt_tokens", pa.int32()),
         ("truncated", pa.bool_()),
+        ("remarks", pa.list_(pa.string())),
     ]
 )
 
@@ -53,6 +56,10 @@ class RowEncoder(Protocol):
     @property
     def kind(self) -> str: ...
 
+    @property
+    def nothing_left(self) -> str:
+        """Why a row may have no examples, as a clause."""
+
     def encode(self, tokenizer: PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
         """A row's training examples, with labels on the tokens that have a loss."""
 
@@ -66,8 +73,11 @@ class Tokens(Sequence[Encoded]):
     ``entries`` (examples,): the place of each example in the table. ``rows`` (examples,): the number of its row.
     """
 
-    def __init__(self, table: pa.Table, entries: np.ndarray, rows: np.ndarray) -> None:
-        self.table, self.entries, self.rows = table, entries, rows
+    def __init__(
+        self, table: pa.Table, entries: np.ndarray, rows: np.ndarray, remarks: Mapping[str, np.ndarray]
+    ) -> None:
+        """``remarks``: for each remark the numbers of the rows that it is true of, ascending: (remarked rows,)."""
+        self.table, self.entries, self.rows, self.remarks = table, entries, rows, remarks
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -78,10 +88,12 @@ class Tokens(Sequence[Encoded]):
     def __getitem__(self, place: slice) -> Tokens: ...
     def __getitem__(self, place: int | slice) -> Encoded | Tokens:
         if isinstance(place, slice):
-            return Tokens(self.table, self.entries[place], self.rows[place])
+            return Tokens(self.table, self.entries[place], self.rows[place], self.remarks)
         entry = int(self.entries[place])
-        ids, labels, prompt_tokens, truncated = (self.table[name][entry].as_py() for name in SCHEMA.names[1:])
-        return Encoded(ids, labels, prompt_tokens, truncated)
+        ids, labels, prompt_tokens, truncated, remarks = (
+            self.table[name][entry].as_py() for name in SCHEMA.names[1:]
+        )
+        return Encoded(ids, labels, prompt_tokens, truncated, tuple(remarks))
 
     def __iter__(self) -> Iterator[Encoded]:
         return (self[place] for place in range(len(self)))
@@ -110,12 +122,14 @@ def tokenize_rows(
 ) -> Tokens:
     """The rows encoded for training or, if ``scoring``, for evaluation; at most ``cutoff`` tokens an example.
 
-    Raises ``TemplateError`` for a row that the chat template can't render.
+    Raises ``TemplateError`` for a row that can't be rendered or encoded, with its place.
     """
     encoder = Encoder(stage, tokenizer, cutoff, scoring)
     # Rows in memory have no identity to be cached by.
     if not isinstance(rows, Rows):
-        return _tokens_of(pa.Table.from_batches(_encoded(encoder, rows), SCHEMA), np.arange(len(rows)))
+        with _errors_at(lambda number: f"row {number + 1}"):
+            batches = list(_encoded(encoder, rows))
+        return _tokens_of(pa.Table.from_batches(batches, SCHEMA), np.arange(len(rows)))
     settings = [stage.kind, scoring, {name: getattr(stage, name) for name in stage.encoding}]
     key = files.sha256([VERSION, rows.identity, tokenizer_identity(tokenizer), cutoff, settings])
     table = recent_tables.get(key, lambda: _cached_table(key, encoder, rows))
@@ -134,19 +148,52 @@ def _cached_table(key: str, encoder: Encoder, rows: Rows[Any]) -> pa.Table:
             for batch in _encoded(encoder, texts, rows.row_type, len(rows.distinct)):
                 writer.write_batch(batch)
 
-    folder = cache.entry("tokens", key, write)
+    with _errors_at(lambda number: str(rows.table["where"][int(rows.distinct[number])])):
+        folder = cache.entry("tokens", key, write)
     return pa.ipc.open_file(pa.memory_map(str(folder / "tokens.arrow"))).read_all()
 
 
+class RowError(Exception):
+    """An error at the row of this number; the number and the message, so that it can be pickled."""
+
+
+@contextmanager
+def _errors_at(where: Callable[[int], str]) -> Iterator[None]:
+    """Turns :class:`RowError` into ``TemplateError`` with the row's place, ``where`` of its number."""
+    try:
+        yield
+    except RowError as error:
+        number, message = error.args
+        raise TemplateError(f"{where(number)}: {message}") from None
+
+
 def _tokens_of(table: pa.Table, numbers: np.ndarray) -> Tokens:
-    """The examples of some rows; ``numbers`` (rows,) are the rows' numbers in the table's column ``row``."""
+    """The examples of some rows; ``numbers`` (rows,) are the rows' numbers in the table's column ``row``.
+
+    An entry without tokens stands for a row that has no example, and is left out of them.
+    """
     numbers_in_table = table["row"].to_numpy()  # (examples,), ascending: a row's examples are neighbours
     first = np.searchsorted(numbers_in_table, numbers, "left")
     counts = np.searchsorted(numbers_in_table, numbers, "right") - first  # (rows,) examples of each row
     rows = np.repeat(np.arange(len(numbers)), counts)
     # 0, 1, 2, ... within the examples of each row.
     within_row = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return Tokens(table, np.repeat(first, counts) + within_row, rows)
+    entries = np.repeat(first, counts) + within_row
+    kept = pc.list_value_length(table["input_ids"]).to_numpy()[entries] > 0
+    return Tokens(table, entries[kept], rows[kept], _remarks_of(table, entries, rows))
+
+
+def _remarks_of(table: pa.Table, entries: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The rows of each remark, those of a remark on more rows first."""
+    remarks = table["remarks"].combine_chunks()
+    counts = pc.list_value_length(remarks).to_numpy()
+    found: dict[str, set[int]] = {}
+    # Most rows have none.
+    for place in np.flatnonzero(counts[entries]):
+        for remark in remarks[int(entries[place])].as_py():
+            found.setdefault(remark, set()).add(int(rows[place]))
+    ordered = sorted(found.items(), key=lambda item: -len(item[1]))
+    return {remark: np.array(sorted(numbers)) for remark, numbers in ordered}
 
 
 def _encoded(
@@ -178,18 +225,24 @@ class Encoder:
 
     def __call__(self, batch: tuple[int, list[Any], type | None]) -> pa.RecordBatch:
         start, rows, row_type = batch
-        encode = self.stage.encode_scored if self.scoring else self.stage.encode
         examples = [
             (number, example)
             for number, row in enumerate(rows, start)
-            for example in encode(
-                self.tokenizer, row_from_json(row, row_type) if row_type else row, self.cutoff
-            )
+            for example in self._examples(number, row_from_json(row, row_type) if row_type else row)
         ]
         columns: list[list[Any]] = [[number for number, _ in examples]]
         columns += [[getattr(example, name) for _, example in examples] for name in SCHEMA.names[1:]]
         arrays = [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)]
         return pa.record_batch(arrays, schema=SCHEMA)
+
+    def _examples(self, number: int, row: Any) -> list[Encoded]:
+        encode = self.stage.encode_scored if self.scoring else self.stage.encode
+        try:
+            examples = encode(self.tokenizer, row, self.cutoff)
+        except Exception as error:  # a template or a tokenizer of somebody else may raise anything
+            kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
+            raise RowError(number, f"{kind}{error}") from error
+        return examples or [Encoded([], [], 0, False, (f"{self.stage.nothing_left}, and they are left out",))]
 
 
 def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:

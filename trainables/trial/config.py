@@ -15,6 +15,12 @@ from trainables.results import Role
 from trainables.stages import Stage
 from trainables.storage import files
 
+# Settings by section that ids of earlier runs don't know: with these values a trial is what it was without them.
+LATER_SETTINGS: dict[str, dict[str, Any]] = {
+    "train": {"warmup_ratio": None},
+    "data": {"special_tokens": "text", "end": "add"},
+}
+
 
 class TrialConfig(Frozen):
     """One trial. ``method`` is ``None`` for the base model, which is scored untrained.
@@ -37,6 +43,10 @@ class TrialConfig(Frozen):
         config = self.model_dump(mode="json")
         for part in (config["stage"], config["method"] or {}):
             part.pop("name", None)
+        for section, defaults in LATER_SETTINGS.items():
+            for key, default in defaults.items():
+                if config[section][key] == default:
+                    del config[section][key]
         if self.model.fingerprint is not None:
             del config["model"]["path"], config["model"]["name"]
         for part, key, trained in self.trained():

@@ -25,6 +25,7 @@ from trainables.models import kernels, locate, rope_scaling
 from trainables.models.folder import ModelError
 from trainables.models.precision import Dtypes, choose_dtypes
 from trainables.stages.base import Task
+from trainables.templates.control_tokens import end_tokens, with_settings
 from trainables.training import fsdp
 from trainables.training.policy import Policy, default_device
 from trainables.trial.config import TrialConfig
@@ -82,9 +83,15 @@ def model_config(model: ModelConfig, folder: Path, cutoff: int, **options: Any) 
 
 @lru_cache(maxsize=4)
 def load_tokenizer(
-    folder: Path, template: str | None = None, remote_code: bool = False
+    folder: Path,
+    template: str | None = None,
+    remote_code: bool = False,
+    special_tokens: str = "text",
+    end: str = "add",
 ) -> PreTrainedTokenizerBase:
     """The model's tokenizer with a chat template, its own or a named one.
+
+    ``special_tokens`` and ``end``: as in ``DataConfig``; what differs from the default is noted in the template.
 
     It pads with the end of sequence if it has no padding token. Cached, as a warm worker keeps encoded rows by
     tokenizer from trial to trial. Raises ``ModelError`` for a tokenizer that can't be read, and ``TemplateError``.
@@ -99,6 +106,10 @@ def load_tokenizer(
         ) from error
     if template is not None:
         templates.apply(tokenizer, template)
+    chosen = {"special_tokens": special_tokens, "end": end}
+    changed = {name: value for name, value in chosen.items() if value == "keep"}
+    if changed and tokenizer.chat_template is not None:
+        tokenizer.chat_template = with_settings(tokenizer.chat_template, changed)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -110,7 +121,11 @@ def tokenizer_of(config: TrialConfig) -> PreTrainedTokenizerBase:
     Raises ``ModelError`` and ``TemplateError``, as :func:`load_tokenizer` does.
     """
     return load_tokenizer(
-        locate.model_folder(config.model), config.data.template, config.model.runs_remote_code
+        locate.model_folder(config.model),
+        config.data.template,
+        config.model.runs_remote_code,
+        config.data.special_tokens,
+        config.data.end,
     )
 
 
@@ -142,7 +157,9 @@ def attach(base: Any, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -
         # The model's forward pass finds the last token of a text by this id.
         base.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     elif config.data.template is not None:
-        base.generation_config.eos_token_id = tokenizer.eos_token_id  # the template's end of turn
+        # The template's end of turn, beside those of the model: one's own template may end answers with these.
+        ends = sorted(end_tokens(tokenizer))
+        base.generation_config.eos_token_id = ends if len(ends) > 1 else tokenizer.eos_token_id
     model: nn.Module = config.method.attach(base, _loading_dtypes(config)) if config.method else base
     blueprint = fsdp.shard(model, dtypes.trainable, default_device()) if _is_sharded(config) else None
     return Policy(model, tokenizer, config.method, dtypes, default_device(), blueprint)

@@ -13,7 +13,7 @@ from typing import Any
 
 from trainables.config.model import ModelConfig
 from trainables.config.trained_model import TrainedModel
-from trainables.models import locate
+from trainables.models import locate, resize_vocabulary
 from trainables.models.folder import ModelError
 from trainables.storage import files
 from trainables.storage.locks import locked
@@ -81,7 +81,7 @@ def starting_folder(model: ModelConfig, run: Path) -> Path:
     if start.folder is None or not start.folder.is_dir():
         raise ModelError(f"{start.label} has no model at {start.folder}")
     if not start.is_adapter:
-        return start.folder
+        return resize_vocabulary.with_all_embeddings(start.folder, model.unsafe)
     merged = run / "merged" / str(start.trial)
     merged.parent.mkdir(parents=True, exist_ok=True)
     # Several trials on a node may start from one adapter; the first of them merges it.

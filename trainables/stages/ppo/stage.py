@@ -127,13 +127,13 @@ class PPO(PPOSettings):
         """The prompt, or the end of it that leaves room for an answer; without labels, as there is no answer yet."""
         import json
 
-        from trainables import templates
+        from trainables.tokenization.encode import encode_prompt
 
         tools = json.loads(row.tools) if row.tools else None
-        ids = templates.prompt_ids(tokenizer, row.prompt, tools)
+        ids, remarks = encode_prompt(tokenizer, row.prompt, tools)
         # At least 1, as ids[-0:] would be the whole prompt.
         kept = ids[-max(cutoff - self.max_new_tokens, 1) :]
-        return [Encoded(kept, [IGNORED] * len(kept), len(kept), truncated=len(kept) < len(ids))]
+        return [Encoded(kept, [IGNORED] * len(kept), len(kept), len(kept) < len(ids), remarks)]
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]

@@ -1,0 +1,117 @@
+"""Control tokens: the special tokens that structure a conversation, and how contents that hold one are treated.
+
+A content that holds ``<|im_end|>`` would end its message and could begin another one. So control tokens in contents
+are tokenized as the letters that they are written with, unless ``data.special_tokens: keep`` says otherwise. That
+choice, and ``data.end``, are kept in a comment at the beginning of the chat template: whoever renders with the
+template, in training, chat or an export, reads it there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Around the rest of a control token in a content, after its first character: noncharacters, which no text has.
+_MARK, _MARK_END = "\ufdd0", "\ufdd1"
+MARKED = re.compile(f"(.){_MARK}(.*?){_MARK_END}", re.DOTALL)
+_SETTINGS = re.compile(r"\{# paretune:((?: \w+=\w+)+) #\}")
+
+
+def with_settings(template: str, settings: dict[str, str]) -> str:
+    """The template with ``settings`` in its first comment; without settings, the template alone.
+
+    >>> with_settings("{{ messages }}", {"special_tokens": "keep"})
+    '{# paretune: special_tokens=keep #}{{ messages }}'
+    """
+    template = _SETTINGS.sub("", template, count=1) if _SETTINGS.match(template) else template
+    text = " ".join(f"{name}={value}" for name, value in settings.items())
+    return f"{{# paretune: {text} #}}{template}" if settings else template
+
+
+def setting(tokenizer: PreTrainedTokenizerBase, name: str) -> str | None:
+    """A setting from the comment of the tokenizer's chat template; ``None`` where it has none."""
+    comment = _SETTINGS.match(tokenizer.chat_template or "")
+    return dict(pair.split("=") for pair in comment[1].split()).get(name) if comment else None
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """The special tokens with a role in the tokenizer, those that its chat template writes, and those that end answers.
+
+    Other special tokens are content, such as those that somebody added for the data.
+    """
+    template = tokenizer.chat_template or ""
+    named = {str(token) for token in tokenizer.special_tokens_map.values()}
+    ends = end_tokens(tokenizer)
+    return tuple(
+        token.content
+        for number, token in tokenizer.added_tokens_decoder.items()
+        if token.special and (token.content in named or token.content in template or number in ends)
+    )
+
+
+def end_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The ids of the tokens at which generation stops: the tokenizer's end of sequence, and those that the
+    ``generation_config.json`` beside the tokenizer names.
+    """
+    named = _generation_ends(str(tokenizer.name_or_path))
+    return named | ({tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set())
+
+
+@lru_cache(maxsize=32)
+def _generation_ends(folder: str) -> frozenset[int]:
+    try:
+        config = json.loads((Path(folder) / "generation_config.json").read_text(encoding="utf-8"))
+        ends = config.get("eos_token_id")
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+    ):  # there is none, or it is broken, which loading the model reports
+        return frozenset()
+    return frozenset(end for end in (ends if isinstance(ends, list) else [ends]) if isinstance(end, int))
+
+
+def protect(tokenizer: PreTrainedTokenizerBase, value: Any) -> Any:
+    """Messages or tools with marks (``MARKED``) in the control tokens of their texts, so that these stay texts.
+
+    Unchanged if the chat template says that they are kept as tokens.
+    """
+    pattern = _pattern(tokenizer, tokenizer.chat_template)
+    return value if pattern is None else _marked(value, pattern)
+
+
+def unmarked(text: str) -> str:
+    """The text without the marks of :func:`protect`."""
+    return MARKED.sub(r"\1\2", text)
+
+
+def held_control_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
+    """The control tokens in a content, each once; none if the chat template says that they are kept as tokens."""
+    pattern = _pattern(tokenizer, tokenizer.chat_template)
+    return [] if pattern is None else list(dict.fromkeys(pattern.findall(text)))
+
+
+def _marked(value: Any, pattern: re.Pattern[str]) -> Any:
+    if isinstance(value, str):
+        return pattern.sub(lambda match: f"{match[0][0]}{_MARK}{match[0][1:]}{_MARK_END}", value)
+    if isinstance(value, list | tuple):
+        return [_marked(item, pattern) for item in value]
+    if isinstance(value, dict):
+        return {key: _marked(item, pattern) for key, item in value.items()}
+    return value
+
+
+@lru_cache(maxsize=8)
+def _pattern(tokenizer: PreTrainedTokenizerBase, template: str | None) -> re.Pattern[str] | None:
+    """What finds control tokens; ``template`` is in the key since it may change while the tokenizer stays the same."""
+    tokens = control_tokens(tokenizer)
+    if not tokens or setting(tokenizer, "special_tokens") == "keep":
+        return None
+    # The longest first, as one may begin another.
+    return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))))

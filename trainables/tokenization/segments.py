@@ -1,0 +1,99 @@
+"""Tokenizes a text in segments: the tokens before each cut are those that the text before the cut has alone.
+
+A tokenizer may join the end of a prompt and the beginning of its answer in one token. A model that generates never
+sees that token: it is given the prompt alone. So a text is cut where answers begin and end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from trainables.templates.control_tokens import MARKED
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# A character that does not join what follows it. Encoded together with a text, and then removed, it keeps SentencePiece
+# tokenizers from writing a space before the text, as they do at the beginning.
+ANCHOR = "\n"
+
+
+def tokenize_segments(tokenizer: PreTrainedTokenizerBase, text: str, cuts: Sequence[int]) -> list[list[int]]:
+    """The tokens of ``text`` up to the first cut, between cuts, and so on; ``cuts`` are ascending characters.
+
+    Where the tokens before a cut are the beginning of those beyond it, the segments together are the tokens of the
+    text. Elsewhere the text is tokenized anew from the cut. Special tokens that ``templates.protect`` marked in the
+    text become the tokens of their letters.
+    """
+    segments: list[list[int]] = []
+    # The run is the part that is tokenized as one text; `known` are its tokens up to the last cut.
+    start, last = 0, 0
+    known: list[int] = []
+    for cut in cuts:
+        run = _ids(tokenizer, text[start:cut], inside=start > 0)
+        if run[: len(known)] == known:
+            segments.append(run[len(known) :])
+        else:
+            start, run = last, _ids(tokenizer, text[last:cut], inside=last > 0)
+            segments.append(run)
+        start, known = _from_last_special_token(tokenizer, text, start, cut, run)
+        last = cut
+    return segments
+
+
+def _from_last_special_token(
+    tokenizer: PreTrainedTokenizerBase, text: str, start: int, cut: int, run: list[int]
+) -> tuple[int, list[int]]:
+    """A later start of the run, at its last special token, and the tokens from there.
+
+    Tokenizers cut a text at special tokens, so what precedes one does not matter. Without this, the time for a
+    conversation would grow with the square of its turns.
+    """
+    special = special_tokens(tokenizer)
+    place = next((place for place in reversed(range(len(run))) if run[place] in special), None)
+    if place is None:
+        return start, run
+    position = text.rfind(special[run[place]], start, cut)
+    # A tokenizer may write a special token in another way than the text has it.
+    return (start, run) if position < 0 else (position, run[place:])
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str, inside: bool) -> list[int]:
+    """The tokens of a text, or of a part ``inside`` one. Marked special tokens become the tokens of their letters."""
+    if not text:
+        return []
+    if not MARKED.search(text):
+        return _inside(tokenizer, text) if inside else _plain(tokenizer, text)
+    ids: list[int] = []
+    # Odd pieces are the marked ones: (before, first character, rest, before, ...).
+    pieces = re.split(MARKED, text)
+    for number in range(0, len(pieces), 3):
+        if pieces[number]:
+            ids += _ids(tokenizer, pieces[number], inside or number > 0)
+        if number + 2 < len(pieces):
+            ids += _inside(tokenizer, pieces[number + 1] + pieces[number + 2], split_special_tokens=True)
+    return ids
+
+
+def _inside(tokenizer: PreTrainedTokenizerBase, text: str, **options: Any) -> list[int]:
+    anchor = _plain(tokenizer, ANCHOR, **options)
+    anchored = _plain(tokenizer, ANCHOR + text, **options)
+    joined = anchored[: len(anchor)] != anchor or text.startswith(tuple(special_tokens(tokenizer).values()))
+    return _plain(tokenizer, text, **options) if joined else anchored[len(anchor) :]
+
+
+def _plain(tokenizer: PreTrainedTokenizerBase, text: str, **options: Any) -> list[int]:
+    # Templates write special tokens themselves; the tokenizer would add a second BOS. Not `verbose`: it would warn of
+    # texts that are longer than the model's context, which are cut afterwards.
+    return list(tokenizer(text, add_special_tokens=False, verbose=False, **options)["input_ids"])
+
+
+@lru_cache(maxsize=8)
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """The text of each special token, by its id."""
+    return {
+        number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special
+    }
