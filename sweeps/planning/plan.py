@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweeps.planning.cell import Cell, build_config
-from sweeps.planning.checks import dependencies, fairness
+from sweeps.planning.checks import dependencies, fairness, without_effect
 from sweeps.planning.checks.cell import check_draft
 from sweeps.planning.checks.requirements import Requirement
 from sweeps.planning.draft import Draft
@@ -156,6 +156,7 @@ def make(
                 *filter_problems,
                 *(problem for each in checked for problem in each.problems),
                 *fairness.warnings(checked),
+                *without_effect.warnings(checked),
                 *dependencies.problems(checked),
                 *_too_many_trials(spec, cells),
             ]

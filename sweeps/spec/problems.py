@@ -59,7 +59,6 @@ LLAMA_FACTORY_KEYS = {
     "per_device_train_batch_size": "train.batch_size",
     "gradient_accumulation_steps": "train.gradient_accumulation",
     "lr": "train.learning_rate",
-    "warmup_ratio": "train.warmup_steps",
     "neat_packing": "train.packing",
     "disable_gradient_checkpointing": "train.gradient_checkpointing: false",
     "deepspeed": "train.sharding: fsdp",

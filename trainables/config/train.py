@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trainables.config import limits
 from trainables.config.base import Frozen
@@ -18,6 +19,7 @@ Scheduler = Literal["constant", "linear", "cosine", "constant_with_warmup", "inv
 class TrainConfig(Frozen):
     """How a trial trains. ``batch_size``: rows of one forward pass, over all workers together.
 
+    ``warmup_ratio``: the warm-up as a share of a trial's steps, in place of ``warmup_steps``.
     ``group_by_length``: batches are made of rows of similar length. ``packing``: several rows, which do not see one
     another, are joined up to the data's ``cutoff`` tokens. ``retry_out_of_memory``: a trial that runs out of memory
     resumes, once, with half the rows per pass and twice the accumulation, so that its steps have the same rows.
@@ -31,6 +33,7 @@ class TrainConfig(Frozen):
     learning_rate: float = Field(gt=0)
     scheduler: Scheduler = "linear"
     warmup_steps: int = Field(default=0, ge=0)
+    warmup_ratio: float | None = Field(default=None, ge=0, le=1)
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float | None = Field(default=1.0, gt=0)
     optimizer: Optimizer = "adamw"
@@ -44,6 +47,20 @@ class TrainConfig(Frozen):
     eval_steps: int | None = Field(default=None, ge=1)
     save_steps: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @field_validator("warmup_steps", mode="before")
+    @classmethod
+    def _steps_are_no_share(cls, value: Any) -> Any:
+        # transformers takes a fraction as a share of the steps.
+        if isinstance(value, float) and 0 < value < 1:
+            raise ValueError(f"got {value:g}, which is no number of steps; write warmup_ratio: {value:g}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> TrainConfig:
+        if self.warmup_ratio is not None and self.warmup_steps:
+            raise ValueError("give only one of warmup_steps and warmup_ratio")
+        return self
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:
@@ -63,6 +80,16 @@ class TrainConfig(Frozen):
     def total_steps(self, rows: int) -> int:
         """The number of optimizer steps for ``rows`` training rows; the last may have fewer rows than others."""
         return self.steps or max(1, -(-self._epoch_rows(rows) // self.update_rows))
+
+    def total_warmup(self, steps: int) -> int:
+        """The warm-up of a trial of ``steps`` steps; a share of them is rounded up.
+
+        >>> TrainConfig(steps=100, learning_rate=1e-3, warmup_ratio=0.07).total_warmup(100)
+        7
+        """
+        if self.warmup_ratio is None:
+            return self.warmup_steps
+        return math.ceil(round(self.warmup_ratio * steps, 9))  # 0.07 x 100 is slightly above 7
 
     def rows_seen(self, steps: int, rows: int, workers: int = 1) -> int:
         """How many rows ``steps`` steps train on, of ``rows`` training rows; repetitions count again.

@@ -52,6 +52,10 @@ class FineTuning(Frozen, ABC):
         """(setting, what is wrong) for everything that this model makes impossible; called while planning."""
         yield from ()
 
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        """(setting, why) for every setting that does nothing, whatever its value, because of the others."""
+        yield from ()
+
     def needs(self) -> Iterator[tuple[str, str]]:
         """(setting, capability) for everything that the machine must support, by its name in ``capabilities``."""
         yield from ()

@@ -42,6 +42,10 @@ class Freeze(FineTuning):
             raise ValueError("nothing would train: give layers, modules or head")
         return self
 
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        if not self.layers:
+            yield "end", "layers is 0"
+
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         if self.layers > architecture.layers:
             yield "layers", f"the model has {architecture.layers} layers, so {self.layers} can't train"

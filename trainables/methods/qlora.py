@@ -74,6 +74,10 @@ class QLoRA(LoRA):
             holds_inputs=self.quantizer.holds_inputs(self),
         )
 
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        for key in self.quantizer.unused_settings(self):
+            yield key, f"{self.backend} doesn't use it with {self.bits} bits"
+
     def needs(self) -> Iterator[tuple[str, str]]:
         yield "backend", self.quantizer.capability(self)
 

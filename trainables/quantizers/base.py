@@ -42,6 +42,10 @@ class Quantizer(ABC):
     exclusive_settings: ClassVar[tuple[str, ...]] = ()
     stores_linear: ClassVar[bool] = True  # whether its layers are nn.Linear, so that PEFT finds them
 
+    def unused_settings(self, settings: QuantizationSettings) -> tuple[str, ...]:
+        """Those of its settings that it doesn't read with this number of bits."""
+        return ()
+
     @abstractmethod
     def capability(self, settings: QuantizationSettings) -> str:
         """What the machine must support, by its name in ``capabilities``."""

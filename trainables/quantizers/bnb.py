@@ -20,6 +20,9 @@ class BitsAndBytes(Quantizer):
     bits: ClassVar[tuple[int, ...]] = (4, 8)
     exclusive_settings: ClassVar[tuple[str, ...]] = ("quant_type", "double_quant", "int8_threshold")
 
+    def unused_settings(self, settings: QuantizationSettings) -> tuple[str, ...]:
+        return ("quant_type", "double_quant") if settings.bits == 8 else ("int8_threshold",)
+
     def capability(self, settings: QuantizationSettings) -> str:
         return f"bitsandbytes {settings.bits}-bit"
 

@@ -37,14 +37,15 @@ def training_arguments(
     train: TrainConfig, steps: int, folder: Path, workers: int, device: str
 ) -> dict[str, Any]:
     """Keyword arguments for any trainer's config. They state what TRL would otherwise decide itself."""
+    warmup = train.total_warmup(steps)
     return {
         "output_dir": str(folder),
         "max_steps": steps,
         "per_device_train_batch_size": train.batch_size // workers,
         "gradient_accumulation_steps": train.gradient_accumulation,
         "learning_rate": train.learning_rate,
-        "lr_scheduler_type": train.scheduler,
-        "warmup_steps": train.warmup_steps,
+        "lr_scheduler_type": _schedule(train, warmup),
+        "warmup_steps": warmup,
         "weight_decay": train.weight_decay,
         "max_grad_norm": train.max_grad_norm or 0.0,
         "optim": OPTIMIZERS[train.optimizer],
@@ -68,6 +69,11 @@ def training_arguments(
         # A single process would wait for a process group that nobody creates.
         **({"ddp_backend": "gloo" if device == "cpu" else "nccl"} if workers > 1 else {}),
     }
+
+
+def _schedule(train: TrainConfig, warmup: int) -> str:
+    # The schedule that transformers calls "constant" ignores the warm-up.
+    return "constant_with_warmup" if train.scheduler == "constant" and warmup else train.scheduler
 
 
 def make_trainer(

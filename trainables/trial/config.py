@@ -18,7 +18,7 @@ from trainables.storage import files
 # Settings by section that ids of earlier runs don't know: with these values a trial is what it was without them.
 LATER_SETTINGS: dict[str, dict[str, Any]] = {
     "train": {"warmup_ratio": None},
-    "data": {"special_tokens": "text", "end": "add"},
+    "data": {"special_tokens": "text", "end": "add", "ignore_columns": [], "tags": {}},
 }
 
 
@@ -45,8 +45,8 @@ class TrialConfig(Frozen):
             part.pop("name", None)
         for section, defaults in LATER_SETTINGS.items():
             for key, default in defaults.items():
-                if config[section][key] == default:
-                    del config[section][key]
+                if config[section].get(key) == default:
+                    config[section].pop(key, None)
         if self.model.fingerprint is not None:
             del config["model"]["path"], config["model"]["name"]
         for part, key, trained in self.trained():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.planning.cell import Cell, space_size
+from sweeps.planning.checks import trial_length
 from sweeps.planning.checks.cell_inputs import cell_settings, find_inputs
 from sweeps.planning.checks.probes import build_configs
 from sweeps.planning.checks.requirements import (
@@ -14,6 +15,7 @@ from sweeps.planning.checks.requirements import (
     cell_requirements,
     missing_on_this_machine,
 )
+from sweeps.planning.checks.row_tokens import row_token_problems
 from sweeps.planning.checks.rules import RULES, RuleContext
 from sweeps.planning.draft import Draft
 from sweeps.planning.inputs import InputFinder, InvalidPath, make_paths_absolute
@@ -32,6 +34,8 @@ class CheckedDraft:
     cell: Cell | None
     problems: tuple[Problem, ...]
     requirements: tuple[Requirement, ...] = ()  # of the machines that its trials run on
+    search: SearchConfig | None = None
+    configs: tuple[TrialConfig, ...] = ()  # the valid ones of its probes
 
 
 def check_draft(
@@ -67,12 +71,16 @@ def check_draft(
         *(missing_on_this_machine(draft.source, requirements) if local else ()),
         *(problem for config in configs for rule in RULES for problem in rule(context, config)),
     ]
+    if not any(problem.error for problem in problems):
+        problems += row_token_problems(draft, configs, inputs.data)
     has_errors = any(problem.error for problem in problems)
-    if draft.placeholder or search is None or inputs.data is None or has_errors:
-        return CheckedDraft(draft, None, tuple(problems), requirements)
-    predicted = predict_cell_memory(resources, configs, inputs.architecture, inputs.data)
-    cell = _cell(draft, tree, search, resources, inputs.data, configs, predicted)
-    return CheckedDraft(draft, cell, tuple(problems), requirements)
+    # With errors, such as a template that can't be read, rows can't be counted.
+    problems += trial_length.warnings(draft, search, configs, None if has_errors else inputs.data)
+    cell = None
+    if not (draft.placeholder or search is None or inputs.data is None or has_errors):
+        predicted = predict_cell_memory(resources, configs, inputs.architecture, inputs.data)
+        cell = _cell(draft, tree, search, resources, inputs.data, configs, predicted)
+    return CheckedDraft(draft, cell, tuple(problems), requirements, search, tuple(configs))
 
 
 def _cell(
@@ -85,7 +93,7 @@ def _cell(
     predicted: CellMemory | None,
 ) -> Cell:
     # For each probed config, in the same order: its optimizer steps, and the rows that one step trains on.
-    lengths = [config.train.steps or _steps_of_epochs(config, data) for config in configs]
+    lengths = [trial_length.optimizer_steps(config, data) for config in configs]
     update_rows = [config.train.update_rows for config in configs]
     space = {".".join(path): domain for path, domain in draft.space.items()}
     size = space_size(space)
@@ -106,13 +114,6 @@ def _cell(
         predicted=predicted,
         row_counts=tuple(sorted({n * rows for n, rows in zip(lengths, update_rows, strict=True)})),
     )
-
-
-def _steps_of_epochs(config: TrialConfig, data: Data) -> int:
-    # Packing makes the number of examples depend on their tokens, and importing a tokenizer takes seconds.
-    from trainables.trial.preview import optimizer_steps
-
-    return optimizer_steps(config, data)
 
 
 def data_notes(data: Data) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ def notes(cells: Sequence[Cell]) -> Iterator[str]:
                 f"{cell.name}: the search space holds {cell.size()} {_plural(cell.size(), 'config')}, "
                 f"so {cell.trials} of {cell.search.trials} trials run"
             )
-        if cell.search.scheduler == "asha" and not cell.rungs:
+        # A grace period that the spec gives is a warning at its line.
+        if cell.search.scheduler == "asha" and not cell.rungs and cell.search.grace_steps is None:
             yield f"{cell.name}: ASHA would first compare trials after {cell.steps} steps, so none is stopped early"
     yield from dict.fromkeys(note for cell in cells for note in cell.data_notes)
 

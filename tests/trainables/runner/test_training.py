@@ -130,6 +130,11 @@ def test_gradient_accumulation_equals_a_bigger_batch(
         ({"scheduler": "linear"}, [1, 3 / 4, 2 / 4, 1 / 4]),
         ({"scheduler": "linear", "warmup_steps": 2}, [0, 1 / 2, 1, 1 / 2]),
         ({"scheduler": "constant_with_warmup", "warmup_steps": 2}, [0, 1 / 2, 1, 1]),
+        ({"scheduler": "constant", "warmup_steps": 2}, [0, 1 / 2, 1, 1]),
+        ({"scheduler": "constant", "warmup_ratio": 0.5}, [0, 1 / 2, 1, 1]),
+        ({"scheduler": "linear", "warmup_ratio": 0.5}, [0, 1 / 2, 1, 1 / 2]),
+        ({"scheduler": "linear", "warmup_ratio": 0.3}, [0, 1 / 2, 1, 1 / 2]),  # 1.2 of 4 steps, rounded up
+        ({"scheduler": "linear", "warmup_ratio": 0.0}, [1, 3 / 4, 2 / 4, 1 / 4]),
         ({"scheduler": "cosine"}, [(1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)]),
     ],
 )
@@ -140,6 +145,21 @@ def test_the_learning_rate_follows_its_schedule_in_the_curve(
     config = make_config(tiny_model, rows, steps=4, learning_rate=2e-3, **settings)
     run(config, tmp_path)
     assert values(config, tmp_path, "learning_rate") == pytest.approx([2e-3 * share for share in shares])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "steps", "expected"), [(0.07, 100, 7), (0.1, 30, 3), (0.03, 40, 2), (1, 8, 8)]
+)
+def test_a_warmup_ratio_is_a_share_of_the_steps_rounded_up(ratio: float, steps: int, expected: int) -> None:
+    train = TrainConfig(steps=steps, learning_rate=1e-3, warmup_ratio=ratio)
+    assert train.total_warmup(steps) == expected
+
+
+def test_a_warmup_is_given_once() -> None:
+    with pytest.raises(ValidationError, match="give only one of warmup_steps and warmup_ratio"):
+        TrainConfig(steps=8, learning_rate=1e-3, warmup_steps=2, warmup_ratio=0.1)
+    # What a trial's own config.json says: the default beside the ratio.
+    assert TrainConfig(steps=8, learning_rate=1e-3, warmup_steps=0, warmup_ratio=0.5).total_warmup(8) == 4
 
 
 def test_inverse_sqrt_falls(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
@@ -450,10 +470,30 @@ def test_content_hashes_stand_for_paths_in_the_id(tiny_model: Path, rows: Path) 
     assert planned("/a", "/a.json", "1").trial_id() != planned("/a", "/a.json", "2").trial_id()
 
 
+def test_a_setting_that_came_later_leaves_the_ids_of_earlier_trials_as_they_were() -> None:
+    """The ids that these configs had before `warmup_ratio` existed."""
+    config = TrialConfig.model_validate(
+        {
+            "cell": "sft-lora",
+            "method_name": "lora",
+            "model": {"path": "/model", "fingerprint": "f" * 64},
+            "data": {"train": "/rows.jsonl", "sha256": "0" * 64},
+            "stage": {"kind": "sft"},
+            "method": {"kind": "lora", "rank": 4},
+            "train": {"steps": 2, "learning_rate": 1e-3},
+        }
+    )
+    assert config.trial_id() == "e749752b6abe"
+    assert config.memory_shape() == "7e4e0c62506e"
+    ratio = config.train.model_copy(update={"warmup_ratio": 0.1})
+    assert config.model_copy(update={"train": ratio}).trial_id() != config.trial_id()
+
+
 @pytest.mark.parametrize(
     "leaves",
     [
         {"learning_rate": 2e-3},
+        {"warmup_ratio": 0.1},
         {"seed": 1},
         {"steps": 3},
         {"batch_size": 2},

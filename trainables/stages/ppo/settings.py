@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -54,3 +55,11 @@ class PPOSettings(TrainingStage):
         if isinstance(reward, str) and reward not in RULES:
             raise ValueError(f"there is no rule and no folder {reward!r}; {_CHOICES}")
         return reward
+
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        if self.kl_target is None:
+            yield "kl_horizon", "the coefficient adapts only towards a kl_target"
+            if not self.kl_coefficient:
+                yield "kl_estimator", "kl_coefficient is 0"
+        if not self.value_coefficient:
+            yield "value_clip_range", "value_coefficient is 0"

@@ -1,0 +1,76 @@
+"""Settings that a spec gives in vain, because others of its settings leave them nothing to decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from sweeps.planning.draft import Draft
+from sweeps.spec.problems import Problem
+from sweeps.spec.settings import SearchConfig
+from sweeps.spec.tree import CellPath, node_at
+from trainables.data.rows import Text
+from trainables.trial.config import TrialConfig
+
+if TYPE_CHECKING:
+    from sweeps.planning.checks.cell import CheckedDraft
+
+Reasons = dict[CellPath, str]  # why each of these settings does nothing
+
+
+def warnings(checked: Sequence[CheckedDraft]) -> Iterator[Problem]:
+    """What is written in the spec and takes effect in no trial of any cell that it holds for."""
+    probes = [
+        (each.draft, dict(_without_effect(config, each.search)))
+        for each in checked
+        for config in each.configs
+    ]
+    for path in dict.fromkeys(path for _, reasons in probes for path in reasons):
+        yield from _in_vain(path, [probe for probe in probes if node_at(probe[0].parts, path) is not None])
+
+
+def _in_vain(path: CellPath, probes: Sequence[tuple[Draft, Reasons]]) -> Iterator[Problem]:
+    """A warning for each place of the spec that gives ``path`` and never has an effect.
+
+    One place may hold for many cells: ``data.template`` does nothing in pre-training, and all in the stage after it.
+    """
+    effective = {draft.origin(path) for draft, reasons in probes if path not in reasons}
+    for draft, reasons in probes:
+        if path in reasons and draft.origin(path) not in effective:
+            yield draft.problem(path, f"it has no effect: {reasons[path]}", error=False)
+
+
+def _without_effect(config: TrialConfig, search: SearchConfig | None) -> Iterator[tuple[CellPath, str]]:
+    yield from _in_data(config)
+    yield from _in_training(config)
+    for part, owner in (("stage", config.stage), ("method", config.method)):
+        for key, reason in owner.without_effect() if owner is not None else ():
+            yield (part, key), reason
+    if search is not None and search.scheduler == "none":
+        for key in ("grace_steps", "reduction_factor"):
+            yield ("search", key), "search.scheduler is none, and only asha compares trials on their way"
+
+
+def _in_data(config: TrialConfig) -> Iterator[tuple[CellPath, str]]:
+    data = config.data
+    for key in ("eval", "eval_count"):
+        if getattr(data, key) is not None:
+            yield ("data", "eval_fraction"), f"data.{key} decides which rows are held out"
+    if len(data.names) == 1:
+        yield ("data", "mix"), "there is only one data set"
+    if config.stage.row_type is Text:
+        for key in ("template", "thinking"):
+            yield (
+                ("data", key),
+                f"the texts of {config.stage.kind} have no turns, and are trained on as they are",
+            )
+
+
+def _in_training(config: TrialConfig) -> Iterator[tuple[CellPath, str]]:
+    train, dtype = config.train, {"fp32": "float32", "pure_bf16": "bfloat16"}.get(config.train.precision)
+    if dtype not in (None, config.model.dtype):
+        yield ("model", "dtype"), f"train.precision: {train.precision} loads and saves all weights in {dtype}"
+    if train.packing and train.group_by_length:
+        yield ("train", "group_by_length"), "with packing, every batch has rows of the same length"
+    if train.retry_out_of_memory and config.halved() is None:
+        yield ("train", "retry_out_of_memory"), f"a batch of {train.batch_size} can't be halved"
