@@ -152,8 +152,7 @@ def preview_lines(config: TrialConfig, preview: DataPreview) -> Iterator[str]:
 def preview_problems(preview: DataPreview) -> Iterator[str]:
     """Rows that were left out or look incomplete, in sentences."""
     yield from preview.data.warnings
-    if preview.dropped:
-        yield f"{preview.dropped} training rows are left out: within the cutoff, they contain nothing to learn"
+    yield from preview.remarks
 
 
 def row_counts(preview: DataPreview) -> dict[str, int]:

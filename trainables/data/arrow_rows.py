@@ -50,6 +50,10 @@ class Rows(Sequence[R], Generic[R]):
             return Rows(self.table, self.indices[place], self.row_type, self.sha256)
         return row_from_json(self.table["row"][int(self.indices[place])].as_py(), self.row_type)
 
+    def where(self, place: int) -> str:
+        """The file of a row and its line or number there, as messages name it: ``rows.jsonl:17``."""
+        return str(self.table["where"][int(self.indices[place])])
+
     def __iter__(self) -> Iterator[R]:
         for place in range(len(self)):
             yield self[place]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trainables.data import loading
+from trainables.data.arrow_rows import Rows
 from trainables.data.errors import DataError
 from trainables.models import locate
 from trainables.tokenization import batching
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 MAX_COUNTED_EXAMPLES = 10_000  # whose labels are counted
 SHOWN_EXAMPLES = 3
 
+MAX_PLACES = 3  # rows that are named for a remark
+
 Piece = tuple[str, bool]  # a piece of text, and whether it bears the loss
 
 
@@ -28,15 +33,15 @@ Piece = tuple[str, bool]  # a piece of text, and whether it bears the loss
 class DataPreview:
     """What a trial trains on.
 
-    ``lengths``: (examples,), in tokens after the cutoff. ``cut``: how many examples were cut to it. ``dropped``: how
-    many rows have nothing left to learn. ``learned_share``: the share of tokens that bear the loss.
+    ``lengths``: (examples,), in tokens after the cutoff. ``cut``: how many examples were cut to it. ``remarks``: what
+    is true of the tokens of some rows, those that are left out included. ``learned_share``: the share of tokens that bear the loss.
     ``padding_share``: the share of padding in the trial's batches. ``examples``: some, as pieces of text.
     """
 
     data: loading.Data
     lengths: np.ndarray
     cut: int
-    dropped: int
+    remarks: tuple[str, ...]
     learned_share: float
     padding_share: float
     examples: tuple[tuple[Piece, ...], ...]
@@ -58,11 +63,60 @@ def preview_data(config: TrialConfig) -> DataPreview:
         data=rows,
         lengths=tokens.lengths,
         cut=int(tokens.truncated.sum()),
-        dropped=len(rows.train) - len(np.unique(tokens.rows)),
+        remarks=tuple(remark.text for remark in row_remarks(config, rows)),
         learned_share=sum(map(counted.learned, range(len(counted)))) / int(counted.lengths.sum()),
         padding_share=_padding_share(config, tokens.lengths),
         examples=tuple(text_pieces(tokenizer, tokens[place]) for place in _spread_places(len(tokens))),
     )
+
+
+@dataclass(frozen=True)
+class RowRemark:
+    """What is true of the tokens of some rows, as a sentence with their number and the first places.
+
+    ``nothing_left``: no training row is left.
+    """
+
+    text: str
+    nothing_left: bool = False
+
+
+def row_remarks(config: TrialConfig, rows: loading.Data) -> list[RowRemark]:
+    """What a trial's user should know about the tokens of its rows: those that are left out, cut, or lose something.
+
+    Raises ``ModelError``, and ``TemplateError`` for a row that can't be rendered or encoded.
+    """
+    tokenizer = tokenizer_of(config)
+    found: dict[str, list[str]] = {}  # remark -> the places of its rows
+    counts: Counter[str] = Counter()
+    training = config.stage.tokens(tokenizer, rows.train, config.data.cutoff)
+    held_out = [
+        (part, config.stage.tokens(tokenizer, part, config.data.cutoff, scoring=True))
+        for part in (rows.validation, rows.test)
+    ]
+    for part, tokens in ((rows.train, training), *held_out):
+        for remark, numbers in tokens.remarks.items():
+            counts[remark] += len(numbers)
+            places = found.setdefault(remark, [])
+            places += [_place(part, int(number)) for number in numbers[: MAX_PLACES - len(places)]]
+    total = len(rows.train) + len(rows.validation) + len(rows.test)
+    remarks = [
+        RowRemark(_remark_text(remark, counts[remark], total, places)) for remark, places in found.items()
+    ]
+    if not len(training):
+        text = f"{rows.name}: no training row has anything to learn; is the chat template right for it?"
+        remarks.append(RowRemark(text, nothing_left=True))
+    return remarks
+
+
+def _place(rows: Sequence[Any], number: int) -> str:
+    """Where a row stands in its file."""
+    return rows.where(number) if isinstance(rows, Rows) else f"row {number + 1}"
+
+
+def _remark_text(remark: str, count: int, total: int, places: Sequence[str]) -> str:
+    more = ", ..." if count > len(places) else ""
+    return f"in {count} of {total} rows {remark} ({', '.join(places)}{more})"
 
 
 def longest_row_tokens(config: TrialConfig, rows: loading.Data) -> int:
