@@ -9,7 +9,7 @@ from pathlib import Path
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.config.train import TrainConfig
-from trainables.models import locate
+from trainables.models import locate, resize_vocabulary
 from trainables.models.folder import TOKENIZERS, ModelError, read_json
 from trainables.results import Record, read_record
 from trainables.stages import SFT
@@ -75,7 +75,7 @@ class Result:
         """The folder of the weights; for an adapter, of the weights below it."""
         if self.trained_folder is None or self.is_adapter:
             return self.base_folder()
-        return self.trained_folder
+        return resize_vocabulary.with_all_embeddings(self.trained_folder, self.config.model.unsafe)
 
 
 def trial_result(folder: Path, trust: Sequence[str] = (), name: str | None = None) -> Result:

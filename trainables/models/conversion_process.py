@@ -6,9 +6,14 @@ python -m trainables.models.conversion_process MODEL.gguf|FOLDER INTO
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from trainables.models.folder import ADDED_ROWS
+from trainables.models.vocabulary import missing_rows
 
 
 def convert_model(source: Path, folder: Path, remote_code: bool = False) -> None:
@@ -24,7 +29,8 @@ def convert_model(source: Path, folder: Path, remote_code: bool = False) -> None
         options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": remote_code}
         safe = any(source.glob("*.safetensors"))
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=safe, dtype="auto", **options)
+        loader = _loader(source, options)
+        model = loader.from_pretrained(source, use_safetensors=safe, dtype="auto", **options)
     else:
         options = {"gguf_file": source.name, "local_files_only": True, "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(source.parent, **options)
@@ -32,30 +38,43 @@ def convert_model(source: Path, folder: Path, remote_code: bool = False) -> None
         _clear_quantization(model)
         model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
         tokenizer.model_max_length = model.config.max_position_embeddings
-    add_embedding_rows(model, len(tokenizer))
+    missing = missing_rows(tokenizer, model.get_input_embeddings().weight.shape[0])
+    add_embedding_rows(model, missing.rows)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    if missing.rows:
+        (folder / ADDED_ROWS).write_text(json.dumps(asdict(missing)), encoding="utf-8")
     for file in folder.iterdir():
         file.chmod(0o644)  # transformers writes weights that only their owner can read; a cache may be shared
 
 
-def add_embedding_rows(model: Any, tokens: int) -> None:
-    """Adds rows to the embedding and the head until each token has one.
+def _loader(source: Path, options: dict[str, Any]) -> Any:
+    """The class that loads the model with its head: a reward model's gives a number, all others' predict tokens."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    names = AutoConfig.from_pretrained(source, **options).architectures or []
+    is_reward_model = any(name.endswith("SequenceClassification") for name in names)
+    return AutoModelForSequenceClassification if is_reward_model else AutoModelForCausalLM
+
+
+def add_embedding_rows(model: Any, count: int) -> None:
+    """Adds ``count`` rows to the embedding and to the head that predicts tokens.
 
     A new row is the mean of the existing ones, which changes the model's answers least (Hewitt, 2021,
     https://nlp.stanford.edu/~johnhew/vocab-expansion.html).
     """
     import torch
 
-    rows = model.get_input_embeddings().weight.shape[0]
-    if tokens <= rows:
+    if not count:
         return
+    rows = model.get_input_embeddings().weight.shape[0]
     # The new rows are set below; `mean_resizing` would draw them at random around the mean.
-    model.resize_token_embeddings(tokens, mean_resizing=False)
+    model.resize_token_embeddings(rows + count, mean_resizing=False)
     with torch.no_grad():
-        # (rows, hidden) -> (hidden,), computed in 32 bits and rounded once.
         for module in (model.get_input_embeddings(), model.get_output_embeddings()):
-            module.weight[rows:] = module.weight[:rows].float().mean(0).to(module.weight.dtype)
+            if module is not None:  # a reward model predicts no tokens
+                # (rows, hidden) -> (hidden,), computed in 32 bits and rounded once.
+                module.weight[rows:] = module.weight[:rows].float().mean(0).to(module.weight.dtype)
 
 
 def _clear_quantization(model: Any) -> None:

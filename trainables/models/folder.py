@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trainables.models.vocabulary import NO_ROWS, MissingRows
 from trainables.storage import files
 from trainables.storage.home import home
 
@@ -46,7 +47,7 @@ class Architecture:
     layers: int
     modules: tuple[str, ...]  # full names: model.layers.0.self_attn.q_proj, ...
     chat_template: bool = True  # whether the tokenizer has one
-    added_rows: int = 0  # of the embedding, for tokens that the model was trained without
+    added_rows: MissingRows = NO_ROWS  # to the embedding, for tokens that the model was trained without
 
     @cached_property
     def module_names(self) -> tuple[str, ...]:
@@ -95,8 +96,15 @@ def read_architecture(folder: Path) -> Architecture:
         _layers(config, folder),
         tuple(sorted(modules)),
         _has_chat_template(folder),
-        read_json(folder / ADDED_ROWS)["rows"] if (folder / ADDED_ROWS).exists() else 0,
+        _added_rows(folder),
     )
+
+
+def _added_rows(folder: Path) -> MissingRows:
+    if not (folder / ADDED_ROWS).exists():
+        return NO_ROWS
+    added = read_json(folder / ADDED_ROWS)
+    return MissingRows(added["rows"], tuple(added.get("tokens", ())))  # copies of earlier versions name none
 
 
 def _has_chat_template(folder: Path) -> bool:

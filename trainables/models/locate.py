@@ -79,7 +79,7 @@ def model_folder(config: ModelConfig, fetch: bool = False) -> Path:
                 f"The model {config.name} is not on this machine: `paretune fetch {config.name}`."
             )
         folder = check_model_folder(local)
-    return resize_vocabulary.with_all_embeddings(_check_remote_code(folder, config))
+    return resize_vocabulary.with_all_embeddings(_check_remote_code(folder, config), config.unsafe)
 
 
 def _folder_for_path(path: Path, unsafe: Sequence[str]) -> Path:

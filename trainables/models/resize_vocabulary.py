@@ -3,66 +3,73 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from trainables.models.conversion import convert_model
-from trainables.models.folder import ADDED_ROWS, fingerprint, read_json
+from trainables.models.folder import fingerprint, read_json
+from trainables.models.vocabulary import NO_ROWS, MissingRows, missing_rows
 from trainables.storage import cache
 from trainables.storage.files import sha256
 
+# The files that a tokenizer is made from; code of its own and the model's type can matter too.
+TOKENIZER_FILES = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "spiece.model",
+    "vocab.*",
+    "merges.txt",
+    "*.tiktoken",
+    "*.py",
+    "config.json",
+)
 
-def with_all_embeddings(folder: Path) -> Path:
-    """The model's folder, or, where rows are missing, a cached copy whose embedding has a row for each token."""
-    missing = count_missing_rows(folder)
-    if not missing:
-        return folder
-    key = sha256([fingerprint(folder), missing])
-    return cache.entry("grown", key, lambda into: _grow(folder, into, missing))
 
+def with_all_embeddings(folder: Path, unsafe: Sequence[str] = ()) -> Path:
+    """The model's folder, or, where rows are missing, a cached copy whose embedding has a row for each token.
 
-def _grow(folder: Path, into: Path, missing: int) -> None:
-    convert_model(folder, into)
-    (into / ADDED_ROWS).write_text(json.dumps({"rows": missing}), encoding="utf-8")
-
-
-def count_missing_rows(folder: Path) -> int:
-    """How many rows the embedding lacks; 0 without a ``tokenizer.json``, which lists the tokens.
-
-    Special tokens that the chat template doesn't use don't count: Gemma 3's smallest model has one for images, and no
-    row for it.
+    ``unsafe``: what the spec trusts the model with. Raises ``ModelError`` if the copy can't be made.
     """
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        return 0
-    status = file.stat()
-    # Size and time are part of the cache's key only: a large tokenizer.json takes long to parse.
-    needed = _required_rows(file, status.st_size, status.st_mtime_ns, _chat_template(folder))
-    return max(0, needed - _embedding_rows(read_json(folder / "config.json")))
+    missing = find_missing_rows(folder, unsafe)
+    if not missing.rows:
+        return folder
+    key = sha256([fingerprint(folder), asdict(missing)])
+    return cache.entry("grown", key, lambda into: convert_model(folder, into, unsafe))
 
 
-def _embedding_rows(config: dict[str, Any]) -> int:
+def find_missing_rows(folder: Path, unsafe: Sequence[str] = ()) -> MissingRows:
+    """What the model's embedding lacks; nothing for a tokenizer that can't be read, which is reported when it is used.
+
+    Kept in the cache: to read a tokenizer takes seconds.
+    """
+    rows = _embedding_rows(read_json(folder / "config.json"))
+    if rows is None:
+        return NO_ROWS
+    files = sorted({file for pattern in TOKENIZER_FILES for file in folder.glob(pattern) if file.is_file()})
+    versions = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    try:
+        entry = cache.entry(
+            "vocabularies",
+            sha256([versions, rows]),
+            lambda into: _write_missing_rows(into / "missing.json", folder, rows, "remote_code" in unsafe),
+        )
+    except Exception:  # a damaged file can raise anything
+        return NO_ROWS
+    found = read_json(entry / "missing.json")
+    return MissingRows(found["rows"], tuple(found["tokens"]))
+
+
+def _embedding_rows(config: dict[str, Any]) -> int | None:
     rows = (config.get("text_config") or config).get("vocab_size")
-    return rows if isinstance(rows, int) else 2**63  # not stated: assume that no row is missing
+    return rows if isinstance(rows, int) else None
 
 
-@lru_cache(maxsize=16)
-def _required_rows(file: Path, size: int, changed: int, template: str) -> int:
-    """One more than the largest token id that data may contain; some tokenizers skip ids."""
-    described = read_json(file)
-    vocabulary = (described.get("model") or {}).get("vocab") or {}
-    added = [
-        token["id"]
-        for token in described.get("added_tokens") or []
-        if not token.get("special") or token["content"] in template
-    ]
-    # A mapping from tokens to ids or, in unigram models, a list in the order of ids.
-    ids = vocabulary.values() if isinstance(vocabulary, dict) else [len(vocabulary) - 1]
-    return 1 + max([*added, *ids], default=-1)
+def _write_missing_rows(file: Path, folder: Path, rows: int, remote_code: bool) -> None:
+    # The tokenizer as it is used, and not its files: it adds the special tokens that its settings or its class name.
+    from transformers import AutoTokenizer
 
-
-def _chat_template(folder: Path) -> str:
-    texts = [file.read_text(encoding="utf-8") for file in folder.glob("chat_template.jinja")]
-    settings = folder / "tokenizer_config.json"
-    return "".join([*texts, str(read_json(settings).get("chat_template")) if settings.exists() else ""])
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=remote_code)
+    file.write_text(json.dumps(asdict(missing_rows(tokenizer, rows))), encoding="utf-8")

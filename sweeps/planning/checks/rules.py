@@ -15,6 +15,8 @@ from trainables.models.folder import Architecture
 from trainables.trial import worker_limits
 from trainables.trial.config import TrialConfig
 
+SHOWN_TOKENS = 8  # of those without an embedding
+
 
 @dataclass(frozen=True)
 class RuleContext:
@@ -77,13 +79,17 @@ def _positions(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
 
 def _vocabulary(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
     """Tokens that begin with an embedding that means nothing yet."""
-    if context.architecture is not None and context.architecture.added_rows:
-        what = (
-            f"its tokenizer has {context.architecture.added_rows} tokens without an embedding; rows were added, each "
-            "the mean of the others. full trains them; lora and qlora do with "
-            "modules_to_save: [embed_tokens, lm_head], freeze with modules: [embed_tokens]"
-        )
-        yield context.draft.problem(("model",), what, error=False)
+    if context.architecture is None or not (added := context.architecture.added_rows).rows:
+        return
+    count = len(added.tokens) or added.rows
+    named = ", ".join(added.tokens[:SHOWN_TOKENS]) + (", ..." if count > SHOWN_TOKENS else "")
+    rows = "rows were" if added.rows == count else f"{added.rows} rows, as ids are skipped, were"
+    what = (
+        f"its tokenizer has {count} token{'s' if count > 1 else ''} without an embedding"
+        f"{f' ({named})' if named else ''}; {rows} added, each the mean of the others. full trains them; lora and "
+        "qlora do with modules_to_save: [embed_tokens, lm_head], freeze with modules: [embed_tokens]"
+    )
+    yield context.draft.problem(("model",), what, error=False)
 
 
 def _stage(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:

@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
 
 from sweeps.planning.plan import make
 from sweeps.spec.spec import read
@@ -18,7 +23,12 @@ from tests.helpers.sweeps import SPEC, write_spec
 from tests.helpers.tiny_model import VOCAB, make_model
 from tests.helpers.trials import make_config, write_rows
 from trainables.config.model import ModelConfig
+from trainables.inference.generator import prompt_tokens, stream_answer
+from trainables.inference.model_pool import ModelPool
+from trainables.inference.result import trial_result
+from trainables.inference.sampling import Sampling
 from trainables.models import locate, resize_vocabulary
+from trainables.models.vocabulary import MissingRows
 from trainables.runner.run import TrialContext, run_trial
 
 ANSWER = "<tool>"
@@ -50,55 +60,113 @@ def test_new_rows_are_the_mean_of_the_existing_ones_which_stay_the_same(tmp_path
         assert torch.equal(now[:VOCAB], was)
         assert torch.equal(now[VOCAB], was.float().mean(0).to(was.dtype))
     assert new.config.tie_word_embeddings is tied
-    assert locate.read_architecture(after).added_rows == 2
+    assert locate.read_architecture(after).added_rows == MissingRows(2, (ANSWER, "<end>"))
     assert locate.model_folder(ModelConfig(path=before)) == after  # made once
 
 
 def test_a_model_with_a_row_for_every_token_is_used_where_it_is(tiny_model: Path) -> None:
     assert locate.model_folder(ModelConfig(path=tiny_model)) == tiny_model
-    assert locate.read_architecture(tiny_model).added_rows == 0
+    assert locate.read_architecture(tiny_model).added_rows == MissingRows()
 
 
-def test_special_tokens_that_the_template_does_not_use_need_no_row(tmp_path: Path) -> None:
-    model = with_tokens(tmp_path / "model", "<image>", special=True)
-    assert locate.model_folder(ModelConfig(path=model)) == model
-    (model / "chat_template.jinja").write_text("{{ messages[0]['content'] }}<image>")
-    assert resize_vocabulary.count_missing_rows(model) == 1
+def test_special_tokens_get_rows_too_as_any_text_may_contain_them(tmp_path: Path) -> None:
+    before = with_tokens(tmp_path / "model", "<image>", special=True)
+    after = locate.model_folder(ModelConfig(path=before))
+    assert locate.read_architecture(after).added_rows == MissingRows(1, ("<image>",))
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(after), AutoTokenizer.from_pretrained(after)
+    ids = torch.tensor([tokenizer("wake <image> me")["input_ids"]])
+    assert VOCAB in ids
+    assert model(ids).logits.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    ("described", "rows", "expected"),
-    [
-        ({"model": {"vocab": {"a": 0, "b": 5}}}, 4, 2),  # ids may have gaps
-        ({"model": {"vocab": [["a", 0.0], ["b", -1.0]]}}, 1, 1),  # a unigram model's
-        ({"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1, "content": "<x>"}]}, 1, 1),
-        ({"model": {"vocab": {"a": 0}}}, 8, 0),  # padded, as many are
-        ({}, 8, 0),
-    ],
-)
-def test_the_number_of_rows_follows_from_the_tokenizers_file(
-    tmp_path: Path, described: dict[str, Any], rows: int, expected: int
-) -> None:
-    (tmp_path / "tokenizer.json").write_text(json.dumps(described))
-    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": rows}))
-    assert resize_vocabulary.count_missing_rows(tmp_path) == expected
+def test_tokens_that_only_the_tokenizers_settings_name_get_rows(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "model")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "unk_token": "<unknown>"}))
+    assert resize_vocabulary.find_missing_rows(folder) == MissingRows(1, ("<unknown>",))
+
+
+def test_a_vocabulary_without_a_tokenizer_json_is_counted_too(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "model")
+    state = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.json").write_text(json.dumps(state["model"]["vocab"]))
+    merges = [" ".join(pair) for pair in state["model"]["merges"]]
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges))
+    settings = {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|im_end|>", "bos_token": "<start>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert resize_vocabulary.find_missing_rows(folder) == MissingRows(1, ("<start>",))
+
+
+def test_ids_that_are_skipped_get_rows_up_to_the_largest(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "model")
+    state = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = state["model"]["vocab"]
+    vocabulary["<far>"] = VOCAB + 4
+    (folder / "tokenizer.json").write_text(json.dumps(state))
+    after = locate.model_folder(ModelConfig(path=folder))
+    assert locate.read_architecture(after).added_rows == MissingRows(5, ("<far>",))
+    assert AutoModelForCausalLM.from_pretrained(after).config.vocab_size == VOCAB + 5
+
+
+def test_a_model_with_more_rows_than_tokens_is_used_where_it_is(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "model")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(VOCAB + 8)
+    model.save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<a>", "<b>"], special_tokens=True)
+    tokenizer.save_pretrained(folder)
+    assert locate.model_folder(ModelConfig(path=folder)) == folder
+
+
+def test_a_reward_model_keeps_its_head_when_rows_are_added(tmp_path: Path) -> None:
+    folder = with_tokens(tmp_path / "model", "<image>", special=True)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
+    model.save_pretrained(folder)
+    after = resize_vocabulary.with_all_embeddings(folder)
+    grown = AutoModelForSequenceClassification.from_pretrained(after)
+    assert torch.equal(grown.score.weight, model.score.weight)
+    assert len(grown.get_input_embeddings().weight) == VOCAB + 1
+
+
+def test_what_was_trained_without_the_rows_is_used_with_them(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model")
+    config = make_config(model, write_rows(tmp_path / "rows.jsonl"), "full", steps=1)
+    assert run_trial(config, TrialContext(tmp_path / "run")).status == "done"
+    saved = tmp_path / "run" / "trials" / config.trial_id() / "model"
+    tokenizer = AutoTokenizer.from_pretrained(saved)
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
+    tokenizer.save_pretrained(saved)
+    loaded = ModelPool().load(trial_result(saved))
+    prompt = prompt_tokens(loaded, [{"role": "user", "content": "what is on <image>?"}])
+    assert VOCAB in prompt
+    assert isinstance("".join(stream_answer(loaded, prompt, Sampling(max_new_tokens=4))), str)
+
+
+def test_a_tokenizer_that_cannot_be_read_is_reported_where_it_is_used(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"vocab_size": 4}')
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert resize_vocabulary.find_missing_rows(tmp_path) == MissingRows()
 
 
 def test_without_a_vocabulary_size_no_row_is_missing(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    assert resize_vocabulary.count_missing_rows(tmp_path) == 0
-    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 9}}}))
-    assert resize_vocabulary.count_missing_rows(tmp_path) == 0
+    folder = with_tokens(tmp_path / "model", ANSWER)
+    (folder / "config.json").write_text("{}")
+    assert resize_vocabulary.find_missing_rows(folder) == MissingRows()
 
 
+@pytest.mark.parametrize("special", [True, False])
 @pytest.mark.parametrize(
     "method", ["full", {"kind": "lora", "rank": 4, "modules_to_save": ["embed_tokens", "lm_head"]}]
 )
-def test_rows_with_new_tokens_are_learned_and_what_is_saved_has_them(tmp_path: Path, method: Any) -> None:
-    model = with_tokens(tmp_path / "model", ANSWER)
+def test_rows_with_new_tokens_are_learned_and_what_is_saved_has_them(
+    tmp_path: Path, method: Any, special: bool
+) -> None:
+    model = with_tokens(tmp_path / "model", ANSWER, special=special)
     rows = write_rows(tmp_path / "rows.jsonl")
     found = [json.loads(line) for line in rows.read_text().splitlines()]
-    rows.write_text("".join(json.dumps({**row, "completion": ANSWER}) + "\n" for row in found))
+    rows.write_text("".join(json.dumps({**row, "completion": f"yes {ANSWER}"}) + "\n" for row in found))
     config = make_config(model, rows, method, steps=30, learning_rate=1e-2)
     record = run_trial(config, TrialContext(tmp_path / "run"))
     assert record.status == "done", record.error
@@ -108,12 +176,16 @@ def test_rows_with_new_tokens_are_learned_and_what_is_saved_has_them(tmp_path: P
     assert any(len(weight) == VOCAB + 1 for weight in weights.values())
 
 
-def test_the_plan_warns_of_new_rows_and_says_which_methods_train_them(tmp_path: Path) -> None:
-    model = with_tokens(tmp_path / "model", ANSWER)
+@pytest.mark.parametrize("special", [True, False])
+def test_the_plan_names_the_tokens_that_got_rows_and_the_methods_that_train_them(
+    tmp_path: Path, special: bool
+) -> None:
+    model = with_tokens(tmp_path / "model", ANSWER, "<end>", special=special)
     made = make(read(str(write_spec(tmp_path / "spec", model, SPEC))))
     assert not made.errors
-    assert ["its tokenizer has 1 tokens without an embedding" in w.what for w in made.warnings] == [True]
-    assert "modules_to_save: [embed_tokens, lm_head]" in made.warnings[0].what
+    (warning,) = made.warnings
+    assert "its tokenizer has 2 tokens without an embedding (<tool>, <end>); rows were added" in warning.what
+    assert "modules_to_save: [embed_tokens, lm_head]" in warning.what
 
 
 def test_two_models_with_the_same_missing_rows_have_separate_copies(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from trainables.models.resize_vocabulary import with_all_embeddings
 from trainables.scoring.likelihood import last_hidden_states
 from trainables.stages.ppo.reward_rules import ON_OTHER_BASE, RewardModelError
 from trainables.tokenization.encode import Encoded
@@ -121,7 +122,7 @@ class RewardModel:
 
         self.folder = folder
         self.model: Any = AutoModelForSequenceClassification.from_pretrained(
-            folder,
+            with_all_embeddings(folder),
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
