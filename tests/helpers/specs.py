@@ -35,7 +35,7 @@ def spec_folder(path: Path) -> Path:
     (model / "chat_template.jinja").write_text("{{ messages }}")
     names = ["model.embed_tokens"] + [f"model.layers.{i}.self_attn.q_proj" for i in range(2)]
     save_file(
-        {f"{name}.weight": np.zeros(1, dtype=np.float32) for name in names}, model / "model.safetensors"
+        {f"{name}.weight": np.zeros((1, 1), dtype=np.float32) for name in names}, model / "model.safetensors"
     )
     rows = [json.dumps({"prompt": f"say {n}", "completion": str(n)}) for n in range(60)]
     (path / "rows.jsonl").write_text("\n".join(rows))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from trainables.config import limits
+from trainables.methods import lora_targets
 from trainables.methods.base import FineTuning, cast_trainable, reward_head
 from trainables.methods.footprint import Footprint
 
@@ -31,6 +32,7 @@ INITS_FROM_BASE_WEIGHTS = ("pissa", "olora")
 class LoRA(FineTuning):
     """Adapters of ``rank``, scaled by ``alpha`` / rank (``alpha`` / sqrt(rank) with ``rslora``).
 
+    ``targets``: the modules with an adapter, as a list of names, or as a regular expression for their full names.
     ``alpha`` defaults to twice the rank. ``loraplus_ratio``: the learning rate of B divided by that of A
     (LoRA+, Hayou et al., 2024, arXiv:2402.12354). ``dora``: Liu et al., 2024, arXiv:2402.09353. ``rslora``:
     Kalajdzievski, 2023, arXiv:2312.03732. ``pissa``: Meng et al., 2024, arXiv:2404.02948. ``olora``:
@@ -41,7 +43,7 @@ class LoRA(FineTuning):
     rank: Annotated[int, limits.at_most(limits.RANK)] = Field(default=8, ge=1)
     alpha: float | None = Field(default=None, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    targets: Literal["all-linear"] | str | tuple[str, ...] = "all-linear"
     rslora: bool = False
     dora: bool = False
     loraplus_ratio: float | None = Field(default=None, ge=1)
@@ -57,14 +59,10 @@ class LoRA(FineTuning):
         return self.init not in INITS_FROM_BASE_WEIGHTS and not self.modules_to_save
 
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
-        named = {"targets": () if isinstance(self.targets, str) else self.targets}
-        for leaf, names in {**named, "modules_to_save": self.modules_to_save}.items():
-            for name in names:
-                if not architecture.has_module(name):
-                    yield (
-                        leaf,
-                        f"no module {name!r} in the model; it has {', '.join(architecture.module_names)}",
-                    )
+        for what in lora_targets.target_problems(self.targets, self.modules_to_save, architecture):
+            yield "targets", what
+        for what in lora_targets.saved_problems(self.modules_to_save, architecture):
+            yield "modules_to_save", what
 
     def footprint(self, shape: DecoderShape) -> Footprint:
         self._check_predictable(shape)
@@ -80,13 +78,15 @@ class LoRA(FineTuning):
             raise MemoryNotPredictable(
                 f"copies of {', '.join(self.modules_to_save)} that train can't be predicted yet"
             )
+        if isinstance(self.targets, str) and self.targets != lora_targets.ALL_LINEAR:
+            raise MemoryNotPredictable("adapters on what a pattern matches can't be predicted yet")
         targets = () if isinstance(self.targets, str) else self.targets
         others = [target for target in targets if target.rpartition(".")[2] not in shape.linear]
         if others:
             raise MemoryNotPredictable(f"adapters on {', '.join(others)} can't be predicted yet")
 
     def _adapts(self, name: str) -> bool:
-        return isinstance(self.targets, str) or any(t == name or t.endswith("." + name) for t in self.targets)
+        return isinstance(self.targets, str) or any(lora_targets.ends_in(t, name) for t in self.targets)
 
     def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
         from peft import get_peft_model, get_peft_model_state_dict
@@ -114,13 +114,16 @@ class LoRA(FineTuning):
             use_rslora=self.rslora,
             use_dora=self.dora,
             init_lora_weights=True if self.init == "default" else self.init,
-            modules_to_save=list(self.modules_to_save) or None,
+            modules_to_save=lora_targets.full_names(
+                self.modules_to_save, [name for name, _ in model.named_modules()]
+            )
+            or None,
             # With SEQ_CLS, PEFT trains and saves the reward head as it does `modules_to_save`.
             task_type="CAUSAL_LM" if reward_head(model) is None else "SEQ_CLS",
         )
 
     def _adapted(self, model: nn.Module) -> str | list[str]:
-        """The modules that get an adapter: PEFT's name for a group of them, or their own names."""
+        """The modules that get an adapter: their own names, or a text that PEFT finds them by."""
         return self.targets if isinstance(self.targets, str) else list(self.targets)
 
     @contextmanager

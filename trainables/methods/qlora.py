@@ -10,12 +10,14 @@ from pydantic import Field, model_validator
 
 from trainables.methods.footprint import Footprint
 from trainables.methods.lora import INITS_FROM_BASE_WEIGHTS, LoRA
+from trainables.methods.lora_targets import ALL_LINEAR, ends_in
 from trainables.quantizers import QUANTIZERS, Quantizer, check_quantized
 
 if TYPE_CHECKING:
     from torch import nn
 
     from trainables.models.decoder_shape import DecoderShape
+    from trainables.models.folder import Architecture
     from trainables.models.precision import Dtypes
 
 
@@ -66,6 +68,17 @@ class QLoRA(LoRA):
     def label(self) -> str:
         return self.name or f"qlora-{self.quantizer.label(self)}"
 
+    def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
+        yield from super().problems(architecture)
+        # What stands in a numbered layer is quantized; embeddings and heads aren't.
+        quantized = [module for module in architecture.matrices if any(map(str.isdigit, module.split(".")))]
+        for name in self.modules_to_save:
+            if any(ends_in(module, name) for module in quantized):
+                yield (
+                    "modules_to_save",
+                    f"{name} is quantized, so it can't train itself; give it an adapter (targets)",
+                )
+
     def footprint(self, shape: DecoderShape) -> Footprint:
         return replace(
             super().footprint(shape),
@@ -93,7 +106,7 @@ class QLoRA(LoRA):
         return super().attach(model, dtypes)
 
     def _adapted(self, model: nn.Module) -> str | list[str]:
-        if not isinstance(self.targets, str) or self.quantizer.stores_linear:
+        if self.targets != ALL_LINEAR or self.quantizer.stores_linear:
             return super()._adapted(model)
         # These layers are no nn.Linear, so PEFT's "all-linear" doesn't find them: it is given their names.
         quantized = (name for name, module in model.named_modules() if self.quantizer.is_quantized(module))

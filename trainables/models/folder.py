@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,8 @@ CONTENTS = (
     "chat_template.*",
     "*.safetensors",
 )
+# Tensors that are a module's weight; the second name is that of GPTQ and AWQ.
+WEIGHTS = ("weight", "qweight")
 # In the folder of a model whose embedding was given rows for tokens that had none.
 ADDED_ROWS = "added_rows.json"
 
@@ -41,24 +44,42 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class Architecture:
-    """A model's ``config.json``, how many decoder layers it has, and its modules that own a weight."""
+    """A model's ``config.json``, how many decoder layers it has, and its modules that own a weight.
+
+    ``matrices``: those whose weight has two dimensions or more, as linear layers, embeddings and convolutions have.
+    """
 
     config: dict[str, Any]
     layers: int
     modules: tuple[str, ...]  # full names: model.layers.0.self_attn.q_proj, ...
+    matrices: tuple[str, ...]
     chat_template: bool = True  # whether the tokenizer has one
     added_rows: MissingRows = NO_ROWS  # to the embedding, for tokens that the model was trained without
 
     @cached_property
     def module_names(self) -> tuple[str, ...]:
         """The distinct last parts of the modules' names: ``embed_tokens``, ``q_proj``, ..."""
-        return tuple(sorted({module.rpartition(".")[2] for module in self.modules}))
+        return _last_parts(self.modules)
+
+    @cached_property
+    def matrix_names(self) -> tuple[str, ...]:
+        """The distinct last parts of the names of ``matrices``."""
+        return _last_parts(self.matrices)
+
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        """The full names of all modules, of those too that only contain others."""
+        return tuple(dict.fromkeys(part for module in self.modules for part in _parts(module)))
 
     def trained_for(self, task: str) -> Architecture:
         """The architecture for a stage's ``task``: a reward model (``SEQ_CLS``) has no head that predicts tokens."""
         if task == "CAUSAL_LM":
             return self
-        return replace(self, modules=tuple(m for m in self.modules if not _ends_in(m, "lm_head")))
+        modules, matrices = (
+            tuple(name for name in names if not _ends_in(name, "lm_head"))
+            for names in (self.modules, self.matrices)
+        )
+        return replace(self, modules=modules, matrices=matrices)
 
     def has_module(self, name: str) -> bool:
         """Whether a module that owns a weight ends in ``name``: ``q_proj``, ``mlp.up_proj``, ``lm_head``."""
@@ -66,7 +87,11 @@ class Architecture:
 
     def has_part(self, name: str) -> bool:
         """Like ``has_module``, but also true for modules that only contain others: ``mlp``, ``layers.3``."""
-        return any(_ends_in(part, name) for module in self.modules for part in _parts(module))
+        return any(_ends_in(part, name) for part in self.parts)
+
+
+def _last_parts(modules: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({module.rpartition(".")[2] for module in modules}))
 
 
 def _ends_in(module: str, name: str) -> bool:
@@ -86,15 +111,24 @@ def read_architecture(folder: Path) -> Architecture:
     """
     check_model_folder(folder)
     config = read_json(folder / "config.json")
-    tensors = {name for file in folder.glob("*.safetensors") for name in _tensor_names(file)}
-    modules = {name.rpartition(".")[0] for name in tensors} - {""}
+    shapes = {name: s for file in folder.glob("*.safetensors") for name, s in _tensor_shapes(file).items()}
+    modules = {name.rpartition(".")[0] for name in shapes} - {""}
+    # Tensors of other names are no module's weight matrix: biases, states, experts that share one tensor.
+    matrices = {
+        module
+        for name, shape in shapes.items()
+        for module, _, kind in (name.rpartition("."),)
+        if module and kind in WEIGHTS and len(shape) >= 2
+    }
     # A tied head has no tensor of its own: it is the embedding under another name.
     if config.get("tie_word_embeddings", not any(_ends_in(m, "lm_head") for m in modules)):
         modules.add("lm_head")
+        matrices.add("lm_head")
     return Architecture(
         config,
         _layers(config, folder),
         tuple(sorted(modules)),
+        tuple(sorted(matrices)),
         _has_chat_template(folder),
         _added_rows(folder),
     )
@@ -122,15 +156,16 @@ def _layers(config: dict[str, Any], folder: Path) -> int:
     raise ModelError(f"{folder}: config.json doesn't state the number of layers (num_hidden_layers).")
 
 
-def _tensor_names(file: Path) -> list[str]:
-    """The tensors' names in a safetensors file, whose header is a length in 8 bytes, then JSON."""
+def _tensor_shapes(file: Path) -> dict[str, list[int]]:
+    """The tensors' shapes in a safetensors file by name; its header is a length in 8 bytes, then JSON."""
     try:
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
             # A damaged length would otherwise make `read` ask for any amount of memory.
             if length > file.stat().st_size:
                 raise ValueError("the header is longer than the file")
-            return [name for name in json.loads(opened.read(length)) if name != "__metadata__"]
+            header = json.loads(opened.read(length))
+            return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
     except (struct.error, ValueError) as error:
         raise ModelError(f"{file}: not a complete safetensors file ({error}). Download it again.") from error
 

@@ -271,13 +271,13 @@ def test_a_good_spec_has_no_problems(workdir: Path) -> None:
         (
             "rank: {choice: [4, 8]}",
             "targets: [q_proj, 3]",
-            "spec.yaml:7 methods[1].targets: got [q_proj, 3]; allowed: all-linear or a list of texts",
+            "spec.yaml:7 methods[1].targets: got [q_proj, 3]; allowed: all-linear or a text or a list of texts",
         ),
         (
             "rank: {choice: [4, 8]}",
             "targets: [q_porj]",
-            "spec.yaml:7 methods[1].targets: no module 'q_porj' in the model; it has embed_tokens, "
-            "lm_head, q_proj",
+            "spec.yaml:7 methods[1].targets: no module 'q_porj' in the model; adapters can be put on embed_tokens, "
+            "lm_head, q_proj, or on all-linear. Did you mean q_proj?",
         ),
         (
             "rank: {choice: [4, 8]}",

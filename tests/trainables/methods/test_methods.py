@@ -579,6 +579,163 @@ def test_a_module_that_the_model_has_is_no_problem(
     assert list(config.method.problems(read_architecture(tiny_model))) == []
 
 
+def found_problems(model: Path, rows: Path, method: dict[str, Any], **settings: Any) -> list[str]:
+    """The problems of a method with a model, as ``setting: message``."""
+    config = make_config(model, rows, method, **settings)
+    assert config.method is not None
+    trained = read_architecture(model).trained_for(config.stage.task)
+    return [f"{leaf}: {what}" for leaf, what in config.method.problems(trained)]
+
+
+THERE = "adapters can be put on down_proj, embed_tokens, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj"
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        ([], f"the list is empty, so that nothing would get an adapter; {THERE}, or on all-linear"),
+        (
+            ["q_proj", "v_porj"],
+            f"no module 'v_porj' in the model; {THERE}, or on all-linear. Did you mean v_proj?",
+        ),
+        (
+            ["post_attention_layernorm"],
+            "post_attention_layernorm is no linear layer, embedding or convolution, so that no adapter can be put "
+            f"on it; {THERE}, or on all-linear",
+        ),
+        (
+            ["q_proj", "self_attn"],
+            f"self_attn contains modules, so that no adapter can be put on it; {THERE}, or on all-linear",
+        ),
+        (
+            ["layers.1"],
+            f"layers.1 contains modules, so that no adapter can be put on it; {THERE}, or on all-linear",
+        ),
+        (
+            [".*k_proj"],
+            f"no module '.*k_proj' in the model; {THERE}, or on all-linear; as a pattern it matches {LAYERS}: for "
+            "that write it as a text, targets: '.*k_proj'",
+        ),
+        ("q_proj, k_proj", f"{THERE}, or on all-linear. Did you mean the list [q_proj, k_proj]?"),
+        ("v_proj", f"{THERE}, or on all-linear. Did you mean the list [v_proj]?"),
+        ("all", f"{THERE}, or on all-linear. Did you mean all-linear?"),
+        ("all-linaer", f"{THERE}, or on all-linear. Did you mean all-linear?"),
+        (
+            "(q_proj",
+            "'(q_proj' is no regular expression (missing ), unterminated subpattern at position 0); "
+            f"{THERE}, or on all-linear",
+        ),
+        (
+            ".*(q_proj|norm)",
+            "'.*(q_proj|norm)' matches model.layers.0.input_layernorm, model.layers.0.post_attention_layernorm, "
+            f"model.layers.1.input_layernorm and {2 * LAYERS - 2} more, which is no linear layer, embedding or "
+            f"convolution, so that no adapter can be put on it; {THERE}, or on all-linear",
+        ),
+    ],
+)
+def test_targets_that_no_adapter_can_be_put_on_are_refused_with_what_there_is(
+    tiny_model: Path, rows: Path, targets: Any, expected: str
+) -> None:
+    (problem,) = found_problems(tiny_model, rows, {"kind": "lora", "targets": targets})
+    assert problem.startswith("targets: ")
+    assert problem.endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("targets", "saved", "expected"),
+    [
+        (["q_proj", "embed_tokens"], ["embed_tokens"], "embed_tokens is in modules_to_save too, which trains it"),
+        (["q_proj"], ["q_proj"], "q_proj is in modules_to_save too, which trains it whole, without an adapter"),
+        (".*q_proj", ["q_proj"], "'.*q_proj' matches only what modules_to_save trains whole"),
+    ],
+)  # fmt: skip
+def test_a_module_is_trained_whole_or_gets_an_adapter_and_not_both(
+    tiny_model: Path, rows: Path, targets: Any, saved: list[str], expected: str
+) -> None:
+    method = {"kind": "lora", "targets": targets, "modules_to_save": saved}
+    (problem,) = found_problems(tiny_model, rows, method)
+    assert problem.startswith(f"targets: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("targets", "saved"),
+    [
+        ("all-linear", []),
+        ("all-linear", ["q_proj", "lm_head"]),
+        (["embed_tokens"], []),
+        (["lm_head"], []),
+        (["layers.0.self_attn.q_proj"], []),
+        (["model.layers.1.mlp.up_proj", "k_proj"], ["embed_tokens"]),
+        (".*_proj", ["down_proj"]),
+        (r"model\.layers\.[01]\..*\.(q|v)_proj", []),
+        ([], []),
+        ("", []),
+        ([""], []),
+        ("q_proj", []),
+        ("[", []),
+        ([".*_proj"], []),
+        (["proj"], []),
+        (["layers"], []),
+        (["mlp"], []),
+        (["norm"], []),
+        (["input_layernorm"], []),
+        (".*", []),
+        (".*norm", []),
+        (["q_proj"], ["q_proj"]),
+        ([], ["lm_head"]),
+    ],
+)
+def test_targets_are_judged_as_peft_judges_them(
+    tiny_model: Path, rows: Path, targets: Any, saved: list[str]
+) -> None:
+    method = {"kind": "lora", "targets": targets, "modules_to_save": saved}
+    problems = found_problems(tiny_model, rows, method)
+    try:
+        make_policy(make_config(tiny_model, rows, method))
+        accepted = True
+    except Exception:  # of several classes, among them re.error
+        accepted = False
+    assert (problems == []) == accepted
+
+
+def test_a_reward_model_has_no_head_to_put_an_adapter_on(tiny_model: Path, rows: Path) -> None:
+    (problem,) = found_problems(
+        tiny_model, rows, {"kind": "lora", "targets": ["lm_head"]}, stage={"kind": "reward"}
+    )
+    assert problem.startswith("targets: no module 'lm_head' in the model; adapters can be put on down_proj,")
+
+
+def test_a_pattern_puts_adapters_on_what_it_matches(tiny_model: Path, rows: Path) -> None:
+    policy = make_policy(make_config(tiny_model, rows, {"kind": "lora", "targets": r".*\.[01]\..*[qv]_proj"}))
+    adapted = {name.split(".lora_")[0] for name, p in policy.model.named_parameters() if p.requires_grad}
+    assert {name.removeprefix("base_model.model.") for name in adapted} == {
+        f"model.layers.{layer}.self_attn.{name}" for layer in (0, 1) for name in ("q_proj", "v_proj")
+    }
+
+
+def test_a_module_to_save_is_no_other_whose_name_ends_in_the_same_letters(
+    tiny_model: Path, rows: Path
+) -> None:
+    method = {"kind": "lora", "targets": ["q_proj"], "modules_to_save": ["norm"]}
+    policy = make_policy(make_config(tiny_model, rows, method))
+    whole = {name for name, p in policy.model.named_parameters() if p.requires_grad and "lora_" not in name}
+    assert whole == {"base_model.model.model.norm.modules_to_save.default.weight"}
+
+
+def test_a_module_that_cannot_train_whole_is_refused(tiny_model: Path, rows: Path) -> None:
+    assert found_problems(tiny_model, rows, {"kind": "lora", "modules_to_save": ["mlp"]}) == [
+        "modules_to_save: mlp contains modules; name those; it has down_proj, embed_tokens, gate_proj, "
+        "input_layernorm, k_proj, lm_head, norm, o_proj, post_attention_layernorm, q_proj, up_proj, v_proj"
+    ]
+    (problem,) = found_problems(
+        tiny_model, rows, {"kind": "qlora", "modules_to_save": ["up_proj", "lm_head"]}
+    )
+    assert (
+        problem
+        == "modules_to_save: up_proj is quantized, so it can't train itself; give it an adapter (targets)"
+    )
+
+
 def test_freezing_everything_is_refused() -> None:
     from trainables.methods import Freeze
 

@@ -1,0 +1,152 @@
+"""Which modules LoRA's ``targets`` and ``modules_to_save`` stand for in a model, judged as PEFT does, without torch.
+
+A list holds names: of a module, or what its full name ends in. A text is ``all-linear`` or a regular expression for
+full names (PEFT's ``check_target_module_exists``). What is trained whole gets no adapter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from trainables.system.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from trainables.models.folder import Architecture
+
+ALL_LINEAR = "all-linear"
+SHOWN_MODULES = 3
+# What transformers puts before the names in the files of models that were saved without their head (GPT-2).
+PREFIXES = ("", "model.", "transformer.", "gpt_neox.")
+# LLaMA-Factory's and ms-swift's names for all linear layers.
+ALL_LINEAR_ELSEWHERE = ("all", "all_linear", "linear", "auto")
+
+
+def target_problems(
+    targets: str | Sequence[str], trained_whole: Sequence[str], architecture: Architecture
+) -> Iterator[str]:
+    """What is wrong with ``targets`` in a model of which the modules ``trained_whole`` are trained themselves."""
+    if targets == ALL_LINEAR:
+        return
+    if isinstance(targets, str):
+        what = _pattern_problem(targets, trained_whole, architecture)
+        if what is not None:
+            yield what
+    elif not targets:
+        yield f"the list is empty, so that nothing would get an adapter; {_advice(architecture)}"
+    else:
+        for name in targets:
+            what = _name_problem(name, trained_whole, architecture)
+            if what is not None:
+                yield what
+
+
+def saved_problems(names: Sequence[str], architecture: Architecture) -> Iterator[str]:
+    """What is wrong with ``modules_to_save``."""
+    for name in names:
+        if not architecture.has_module(name):
+            what = _contained(name, architecture) or f"no module {name!r} in the model"
+            there = architecture.module_names
+            yield f"{what}; it has {', '.join(there)}{did_you_mean(name, there)}"
+
+
+def full_names(names: Sequence[str], modules: Sequence[str]) -> list[str]:
+    """The ``names``, but for those with which PEFT would train more modules than meant: their modules' full names.
+
+    PEFT trains every module whose name ends in the text: with ``norm`` also ``input_layernorm``.
+
+    >>> full_names(["norm", "lm_head"], ["model.norm", "model.layers.0.input_layernorm", "lm_head"])
+    ['model.norm', 'lm_head']
+    """
+    chosen: list[str] = []
+    for name in names:
+        meant = [module for module in modules if ends_in(module, name)]
+        ambiguous = any(module.endswith(name) for module in modules if module not in meant)
+        chosen += meant if ambiguous else [name]
+    return chosen
+
+
+def ends_in(module: str, name: str) -> bool:
+    """Whether ``name`` is a module's full name, or its end: ``q_proj``, ``mlp.up_proj``."""
+    return module == name or module.endswith("." + name)
+
+
+def _name_problem(name: str, trained_whole: Sequence[str], architecture: Architecture) -> str | None:
+    matched = [part for part in architecture.parts if ends_in(part, name)]
+    if not matched:
+        what = f"no module {name!r} in the model"
+        # A pattern in a list is taken for a name.
+        if matching := _as_pattern(name, architecture):
+            advice = f"as a pattern it matches {matching}: for that write it as a text, targets: '{name}'"
+            return f"{what}; {_advice(architecture)}; {advice}"
+        return f"{what}; {_advice(architecture)}{did_you_mean(name, architecture.matrix_names)}"
+    if all(_is_whole(module, trained_whole) for module in matched):
+        return f"{name} is in modules_to_save too, which trains it whole, without an adapter; leave one out"
+    others = [module for module in matched if module not in architecture.matrices]
+    return _no_adapter_fits(name, others, architecture) if others else None
+
+
+def _pattern_problem(pattern: str, trained_whole: Sequence[str], architecture: Architecture) -> str | None:
+    try:
+        matched = _matches(pattern, architecture.parts)
+    except re.error as error:
+        return f"{pattern!r} is no regular expression ({error}); {_advice(architecture)}"
+    if not matched:
+        return f"no module's full name matches {pattern!r}; {_instead_of(pattern, architecture)}"
+    adapted = [module for module in matched if not _is_whole(module, trained_whole)]
+    if not adapted:
+        return f"{pattern!r} matches only what modules_to_save trains whole, so that nothing would get an adapter"
+    others = [module for module in adapted if module not in architecture.matrices]
+    return _no_adapter_fits(f"{pattern!r} matches {_some(others)}", others, architecture) if others else None
+
+
+def _no_adapter_fits(subject: str, modules: Sequence[str], architecture: Architecture) -> str:
+    contained = all(module not in architecture.modules for module in modules)
+    what = "contains modules" if contained else "is no linear layer, embedding or convolution"
+    joint = f"{subject}, which {what}" if "matches" in subject else f"{subject} {what}"
+    return f"{joint}, so that no adapter can be put on it; {_advice(architecture)}"
+
+
+def _contained(name: str, architecture: Architecture) -> str | None:
+    return f"{name} contains modules; name those" if architecture.has_part(name) else None
+
+
+def _instead_of(pattern: str, architecture: Architecture) -> str:
+    """What a text that matches nothing was meant as."""
+    if pattern in ALL_LINEAR_ELSEWHERE:
+        return f"{_advice(architecture)}. Did you mean {ALL_LINEAR}?"
+    names = [name for name in re.split(r"[\s,]+", pattern) if name]
+    if names and all(any(ends_in(module, name) for module in architecture.matrices) for name in names):
+        return f"{_advice(architecture)}. Did you mean the list [{', '.join(names)}]?"
+    return f"{_advice(architecture)}{did_you_mean(pattern, [ALL_LINEAR, *architecture.matrix_names])}"
+
+
+def _as_pattern(name: str, architecture: Architecture) -> int:
+    """How many modules an adapter could be put on match ``name`` as a regular expression."""
+    try:
+        return len(_matches(name, architecture.matrices))
+    except re.error:
+        return 0
+
+
+def _matches(pattern: str, modules: Sequence[str]) -> list[str]:
+    """The modules whose full names match. Raises ``re.error``."""
+    expression = re.compile(pattern)
+    return [module for module in modules if any(expression.fullmatch(prefix + module) for prefix in PREFIXES)]
+
+
+def _is_whole(module: str, trained_whole: Sequence[str]) -> bool:
+    """Whether a module, or one that contains it, is trained whole."""
+    pieces = module.split(".")
+    containing = [".".join(pieces[:end]) for end in range(1, len(pieces) + 1)]
+    return any(ends_in(part, name) for part in containing for name in trained_whole)
+
+
+def _advice(architecture: Architecture) -> str:
+    return f"adapters can be put on {', '.join(architecture.matrix_names)}, or on {ALL_LINEAR}"
+
+
+def _some(modules: Sequence[str]) -> str:
+    shown = ", ".join(modules[:SHOWN_MODULES])
+    return shown + (f" and {len(modules) - SHOWN_MODULES} more" if len(modules) > SHOWN_MODULES else "")
