@@ -18,7 +18,7 @@ from trainables.data.embedded import commands
 from trainables.data.errors import DataError
 from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, Remarks, SkippedRow
 from trainables.data.row_builder import build_row
-from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Row, Text
+from trainables.data.rows import Conversation, Labelled, Message, Preference, Prompt, Row, Text
 from trainables.data.sources import Source
 from trainables.data.thinking import edit_thinking
 from trainables.system.parallel import map_in_order
@@ -163,7 +163,7 @@ class Converter:
             remarks: Remarks = []
             try:
                 parsed = _parse(values, file, source, self.layouts, report, remarks)
-                row = build_row(_edited(parsed, self.config), self.row_type)
+                row = build_row(_edited(parsed, self.config), self.row_type, remarks)
             except SkippedRow as reason:
                 if self.config.strict:
                     raise DataError(
@@ -221,15 +221,16 @@ def _edited(parsed: ParsedRow, config: DataConfig) -> ParsedRow:
 
     if not config.variables and config.thinking == "keep":
         return parsed
-    answers = {
-        n: edit(text, True) for n in ("chosen", "rejected") if (text := getattr(parsed, n)) is not None
-    }
-    messages = tuple(
-        {**message, "content": edit(message["content"], message["role"] == "assistant")}
-        for message in parsed.messages
-    )
+
+    def edited(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        return tuple(
+            {**message, "content": edit(message["content"], message["role"] == "assistant")}
+            for message in messages
+        )
+
     text = edit(parsed.text, False) if parsed.text is not None else None
-    return replace(parsed, messages=messages, text=text, **answers)  # type: ignore[arg-type]
+    chosen, rejected = (answer and edited(answer) for answer in (parsed.chosen, parsed.rejected))
+    return replace(parsed, messages=edited(parsed.messages), text=text, chosen=chosen, rejected=rejected)
 
 
 def _placeholders(row: Row) -> set[str]:

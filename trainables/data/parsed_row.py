@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,14 +25,21 @@ Remarks = list[str]
 
 @dataclass(frozen=True)
 class ParsedRow:
-    """A row's parts. ``messages`` is the prompt, followed by the answer if the row has just one."""
+    """A row's parts.
+
+    ``messages`` is the prompt, followed by the answer if the row has just one; the answer begins with message number
+    ``answer_start``, or is the last message where that is ``None``. ``chosen`` and ``rejected`` are answers of one or
+    more messages, the first and the last of which are the assistant's. A message of the assistant that is not to be
+    learned has ``train: False``.
+    """
 
     messages: tuple[Message, ...] = ()
     text: str | None = None
-    chosen: str | None = None
-    rejected: str | None = None
+    chosen: tuple[Message, ...] | None = None
+    rejected: tuple[Message, ...] | None = None
     label: bool | None = None
     tools: str | None = None
+    answer_start: int | None = None
 
     @property
     def answered(self) -> bool:
@@ -51,14 +59,39 @@ class Layout:
         """The value of a part; ``None`` if the file has no column for it."""
         return row.get(self.columns[part]) if part in self.columns else None
 
-    def text(self, row: Mapping[str, Any], part: str) -> str:
-        """A part that must be a text if the row has it; a missing part and null are empty texts."""
+    def text(self, row: Mapping[str, Any], part: str, remarks: Remarks) -> str:
+        """A part that must be a text if the row has it; a missing part and null are empty texts.
+
+        Objects and lists are written as JSON, which ``remarks`` then says. Raises ``InvalidRow`` for other values.
+        """
         value = self.get(row, part)
-        if value is None:
-            return ""
-        if not isinstance(value, str):
-            raise InvalidRow(f"{self.columns[part]} must be a text, got {abbreviated(value)}")
+        return "" if value is None else as_text(value, self.columns[part], remarks)
+
+
+def as_text(value: Any, name: str, remarks: Remarks) -> str:
+    """A text as it is, and an object or a list as JSON, with a remark that names it ``name``.
+
+    Raises ``InvalidRow`` for other values, such as numbers.
+
+    >>> as_text({"seat": 4}, "output", remarks := []), remarks
+    ('{"seat": 4}', ['output is an object and is written as JSON'])
+    """
+    if isinstance(value, str):
         return value
+    text = _json_text(value)
+    if text is None:
+        raise InvalidRow(f"{name} must be a text, got {abbreviated(value)}")
+    remarks.append(f"{name} is {'an object' if isinstance(value, dict) else 'a list'} and is written as JSON")
+    return text
+
+
+def _json_text(value: Any) -> str | None:
+    if not isinstance(value, dict | list):
+        return None
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):  # it holds what JSON has no form for, such as a date of a Parquet file
+        return None
 
 
 def abbreviated(value: Any, width: int = 60) -> str:
@@ -76,7 +109,7 @@ def parse_label(value: Any) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
     # pandas writes a column of integers with gaps as floats.
-    labels = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+    labels = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False, "": None}
     text = str(value).strip().lower()
     if text not in labels:
         raise InvalidRow(f"a label must be true or false, got {abbreviated(value)}")

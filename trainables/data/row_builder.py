@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from trainables.data.parsed_row import InvalidRow, ParsedRow, SkippedRow
-from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Row, Text
+from trainables.data.formats.turns import up_to_last_answer
+from trainables.data.parsed_row import InvalidRow, ParsedRow, Remarks, SkippedRow
+from trainables.data.rows import (
+    Conversation,
+    Labelled,
+    Message,
+    Preference,
+    Prompt,
+    Row,
+    Text,
+    without_mark,
+)
 
 
-def build_row(parsed: ParsedRow, row_type: type) -> Row:
-    """The row as ``row_type``, one of ``trainables.data.rows``.
+def build_row(parsed: ParsedRow, row_type: type, remarks: Remarks) -> Row:
+    """The row as ``row_type``, one of ``trainables.data.rows``; adds to ``remarks`` what had to be changed.
 
     Raises ``InvalidRow`` if rows of this shape can't become one, ``SkippedRow`` if this one can't.
 
-    >>> build_row(ParsedRow(text="Once upon a time"), Text)
+    >>> build_row(ParsedRow(text="Once upon a time"), Text, [])
     Text(text='Once upon a time')
     """
-    return BUILDERS[row_type](parsed)
+    return BUILDERS[row_type](parsed, remarks)
 
 
-def _text(parsed: ParsedRow) -> Text:
+def _text(parsed: ParsedRow, remarks: Remarks) -> Text:
     if parsed.text is None:
         raise InvalidRow(
             "pre-training takes running text (a column text), and these rows are requests and answers. "
@@ -28,7 +39,7 @@ def _text(parsed: ParsedRow) -> Text:
     return Text(parsed.text)
 
 
-def _conversation(parsed: ParsedRow) -> Conversation:
+def _conversation(parsed: ParsedRow, remarks: Remarks) -> Conversation:
     _require_messages(parsed)
     if parsed.chosen is not None:
         raise InvalidRow(
@@ -37,49 +48,64 @@ def _conversation(parsed: ParsedRow) -> Conversation:
         )
     if parsed.label is False:
         raise SkippedRow("its answer is labelled bad, and sft would learn it")
-    return _with_answer(parsed)
+    *prompt, last = up_to_last_answer(parsed.messages, remarks)
+    untrained = tuple(number for number, message in enumerate(prompt) if not message.get("train", True))
+    return Conversation(_unmarked(prompt), last["content"], _calls(last), parsed.tools, untrained)
 
 
-def _preference(parsed: ParsedRow) -> Preference:
+def _preference(parsed: ParsedRow, remarks: Remarks) -> Preference:
     _require_messages(parsed)
     if parsed.chosen is None or parsed.rejected is None:
         raise InvalidRow(
             "preferences need a chosen and a rejected answer, and these rows have no columns chosen and rejected"
         )
-    if parsed.chosen == parsed.rejected:
+    *chosen_turns, chosen = parsed.chosen
+    *rejected_turns, rejected = parsed.rejected
+    if _unmarked(parsed.chosen) == _unmarked(parsed.rejected):
         raise SkippedRow("its chosen and its rejected answer are the same")
-    if parsed.answered:
-        raise SkippedRow("its prompt ends with an answer")
-    return Preference(parsed.messages, parsed.chosen, parsed.rejected, parsed.tools)
+    if not all(last.get("train", True) for last in (chosen, rejected)):
+        remarks.append("the last answer of a pair is compared although it is marked not to be learned")
+    return Preference(
+        _unmarked(parsed.messages),
+        chosen["content"],
+        rejected["content"],
+        parsed.tools,
+        tuple(chosen_turns),
+        tuple(rejected_turns),
+        _calls(chosen),
+        _calls(rejected),
+    )
 
 
-def _labelled(parsed: ParsedRow) -> Labelled:
+def _labelled(parsed: ParsedRow, remarks: Remarks) -> Labelled:
     _require_messages(parsed)
     if parsed.label is None:
         raise InvalidRow("kto needs a label, true or false, and these rows have no such column")
-    row = _with_answer(parsed)
-    if row.calls:
-        raise SkippedRow("its answer is a tool call, which can't be labelled")
-    return Labelled(row.prompt, row.answer, parsed.label, row.tools)
+    *before, last = up_to_last_answer(parsed.messages, remarks)
+    start = len(before) if parsed.answer_start is None else min(parsed.answer_start, len(before))
+    turns = tuple(before[start:])
+    return Labelled(
+        _unmarked(before[:start]), last["content"], parsed.label, parsed.tools, turns, _calls(last)
+    )
 
 
-def _prompt(parsed: ParsedRow) -> Prompt:
+def _prompt(parsed: ParsedRow, remarks: Remarks) -> Prompt:
     _require_messages(parsed)
-    if not parsed.answered:
-        # The chosen answer of a pair serves as the reference.
-        return Prompt(parsed.messages, parsed.chosen, parsed.tools)
-    row = _with_answer(parsed)
+    # The chosen answer of a pair serves as the reference.
+    messages = (*parsed.messages, *(parsed.chosen or ()))
+    if messages[-1]["role"] != "assistant":
+        return Prompt(_unmarked(messages), None, parsed.tools)
+    *prompt, last = up_to_last_answer(_unmarked(messages), remarks)
     # An answer that only calls tools has no text to compare with.
-    return Prompt(row.prompt, row.answer or None, row.tools)
+    return Prompt(tuple(prompt), last["content"] or None, parsed.tools)
 
 
-def _with_answer(parsed: ParsedRow) -> Conversation:
-    if not parsed.answered:
-        raise SkippedRow("it ends without an answer")
-    *prompt, last = parsed.messages
-    if not prompt:
-        raise SkippedRow("it has an answer but no request")
-    return Conversation(tuple(prompt), last["content"], tuple(last.get("tool_calls", ())), parsed.tools)
+def _calls(message: Message) -> tuple[dict[str, Any], ...]:
+    return tuple(message.get("tool_calls", ()))
+
+
+def _unmarked(messages: Iterable[Message]) -> tuple[Message, ...]:
+    return tuple(map(without_mark, messages))
 
 
 def _require_messages(parsed: ParsedRow) -> None:
@@ -87,7 +113,7 @@ def _require_messages(parsed: ParsedRow) -> None:
         raise InvalidRow("this stage takes requests and answers, and these rows are running text")
 
 
-BUILDERS: Mapping[type, Callable[[ParsedRow], Row]] = {
+BUILDERS: Mapping[type, Callable[[ParsedRow, Remarks], Row]] = {
     Text: _text,
     Conversation: _conversation,
     Preference: _preference,

@@ -51,6 +51,8 @@ class Prompted:
 class Conversation(Prompted):
     """Messages up to the last answer, and that answer: a text, tool calls, or both.
 
+    ``untrained``: the numbers of the prompt's messages that are answers and are not learned.
+
     >>> Conversation(({"role": "user", "content": "2 + 2?"},), "4").answer
     '4'
     """
@@ -58,6 +60,7 @@ class Conversation(Prompted):
     answer: str
     calls: tuple[dict[str, Any], ...] = ()
     tools: str | None = None
+    untrained: tuple[int, ...] = ()
 
     def last(self) -> Message:
         """The answer as a message."""
@@ -67,20 +70,58 @@ class Conversation(Prompted):
 
 @dataclass(frozen=True)
 class Preference(Prompted):
-    """Two answers to one prompt, the first better than the second."""
+    """Two answers to one prompt, the first better than the second.
+
+    An answer may be several turns: ``chosen_turns`` are the messages between the prompt and the last answer
+    ``chosen``. One of the assistant's that is not to be learned has ``train: False``.
+    """
 
     chosen: str
     rejected: str
     tools: str | None = None
+    chosen_turns: tuple[Message, ...] = ()
+    rejected_turns: tuple[Message, ...] = ()
+    chosen_calls: tuple[dict[str, Any], ...] = ()
+    rejected_calls: tuple[dict[str, Any], ...] = ()
+
+    def answers(self) -> tuple[Conversation, Conversation]:
+        """The chosen and the rejected answer after the prompt, of which only the answers are learned."""
+        return (
+            _answered(self, self.chosen_turns, self.chosen, self.chosen_calls),
+            _answered(self, self.rejected_turns, self.rejected, self.rejected_calls),
+        )
 
 
 @dataclass(frozen=True)
 class Labelled(Prompted):
-    """A prompt, an answer, and whether the answer is a good one."""
+    """A prompt, an answer, and whether the answer is a good one. ``completion_turns`` precede it."""
 
     completion: str
     label: bool
     tools: str | None = None
+    completion_turns: tuple[Message, ...] = ()
+    completion_calls: tuple[dict[str, Any], ...] = ()
+
+    def answered(self) -> Conversation:
+        """The answer after the prompt, of which only the answer is learned."""
+        return _answered(self, self.completion_turns, self.completion, self.completion_calls)
+
+
+def _answered(
+    row: Preference | Labelled, turns: tuple[Message, ...], answer: str, calls: tuple[dict[str, Any], ...]
+) -> Conversation:
+    messages = (*row.prompt, *turns)
+    untrained = tuple(
+        number
+        for number, message in enumerate(messages)
+        if message["role"] == "assistant" and (number < len(row.prompt) or not message.get("train", True))
+    )
+    return Conversation(tuple(map(without_mark, messages)), answer, calls, row.tools, untrained)
+
+
+def without_mark(message: Message) -> Message:
+    """The message without the mark that it is not to be learned, as chat templates are given it."""
+    return {key: value for key, value in message.items() if key != "train"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +134,17 @@ class Prompt(Prompted):
 
 Row = Text | Conversation | Preference | Labelled | Prompt
 R = TypeVar("R", bound=Row)
-OPTIONAL_FIELDS: frozenset[str] = frozenset()
+OPTIONAL_FIELDS = frozenset(
+    (
+        "untrained",
+        "chosen_turns",
+        "rejected_turns",
+        "chosen_calls",
+        "rejected_calls",
+        "completion_turns",
+        "completion_calls",
+    )
+)
 
 
 def row_to_json(row: Row) -> str:
@@ -107,7 +158,7 @@ def row_to_json(row: Row) -> str:
 def row_from_json(text: str, row_type: type[R]) -> R:
     """The row that :func:`row_to_json` wrote."""
     values: dict[str, Any] = json.loads(text)
-    # JSON has no tuples: the only fields that are lists at this level are `prompt` and `calls`.
+    # JSON has no tuples: what is a list at this level is a field that has one.
     for name, value in values.items():
         if isinstance(value, list):
             values[name] = tuple(value)

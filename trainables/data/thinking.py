@@ -54,3 +54,13 @@ def thoughts_of(text: str) -> str:
     """
     block = _BLOCK.match(text)
     return block[0].strip().removeprefix("<think>").removesuffix("</think>").strip() if block else ""
+
+
+def with_thoughts(thoughts: str, answer: str) -> str:
+    """The answer opened by thoughts.
+
+    >>> with_thoughts("Two and two.", "4")
+    '<think>\\nTwo and two.\\n</think>\\n\\n4'
+    """
+    block = f"<think>\n{thoughts.strip()}\n</think>"
+    return f"{block}\n\n{answer}" if answer else block

@@ -35,7 +35,7 @@ from trainables.scoring.measures import (
 from trainables.scoring.text_metrics import answer_similarity
 from trainables.stages import DPO, KTO, SFT, Pretrain
 from trainables.stages.base import Scores, TrainingStage
-from trainables.stages.preference import Margins, PairStage
+from trainables.stages.preference import Margins, PairStage, answer_texts
 from trainables.stages.sft import reference
 from trainables.tokenization.encode import Encoded, encode, prompt_ids
 from trainables.training.policy import Policy
@@ -219,8 +219,11 @@ def _measure_pairs(policy: Policy, task: EvaluationTask) -> MeasuredRows:
         measures.append(
             Measure("pair_accuracy_by_sum", by_sum.accuracy, _floats(by_sum.right), unit=FRACTION, how=how)
         )
-    columns = _prediction_columns(task, [row.chosen for row in task.rows], [None] * len(task.rows))
-    columns["rejected"] = [row.rejected for row in task.rows]
+    chosen, rejected = zip(*(row.answers() for row in task.rows), strict=True)
+    columns = _prediction_columns(
+        task, answer_texts(policy, chosen, answers[0::2]), [None] * len(task.rows)
+    )
+    columns["rejected"] = answer_texts(policy, rejected, answers[1::2])
     columns |= {"chosen_worth": margins.chosen.tolist(), "rejected_worth": margins.rejected.tolist()}
     return MeasuredRows(columns, tuple(measures), "pair_accuracy", _cut_notes(answers, task))
 

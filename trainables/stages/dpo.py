@@ -60,7 +60,7 @@ class DPO(PairStage):
     ) -> StageTrainer:
         from trl import DPOConfig
 
-        from trainables.stages.reference_trainer import TokenizedDPOTrainer, pair_columns
+        from trainables.stages.reference_trainer import PairCollator, TokenizedDPOTrainer, pair_columns
         from trainables.training.trainer_setup import make_trainer, rows_on_disk
 
         assert policy.method is not None
@@ -75,7 +75,10 @@ class DPO(PairStage):
         )
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
         pairs, places, lengths = draw_pairs(tokens, train, settings, pair_columns)
-        return make_trainer(TokenizedDPOTrainer, policy, settings, rows_on_disk(pairs), places, lengths)
+        collator, dataset = PairCollator(policy.tokenizer.pad_token_id), rows_on_disk(pairs)
+        return make_trainer(
+            TokenizedDPOTrainer, policy, settings, dataset, places, lengths, data_collator=collator
+        )
 
     def _loss_terms(self) -> dict[str, Any]:
         """TRL's losses and their weights. Its ``sigmoid`` is a = -ln sigmoid(beta d) and takes no smoothing, its

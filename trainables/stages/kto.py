@@ -14,11 +14,12 @@ from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage, Tri
 from trainables.stages.forward_pass import Batch, WholeLogits
 from trainables.stages.preference import (
     answer_logprobs,
-    encode_answer,
+    answer_texts,
     matched_answers,
     reference_sharding_obstacle,
 )
 from trainables.tokenization import batching
+from trainables.tokenization.encode import encode_answers
 
 if TYPE_CHECKING:
     import transformers
@@ -71,7 +72,7 @@ class KTO(TrainingStage):
     ) -> StageTrainer:
         from trl import KTOConfig
 
-        from trainables.stages.reference_trainer import TokenizedKTOTrainer
+        from trainables.stages.reference_trainer import LabelledCollator, TokenizedKTOTrainer
         from trainables.training.trainer_setup import make_trainer, rows_on_disk
 
         assert policy.method is not None
@@ -92,10 +93,14 @@ class KTO(TrainingStage):
         drawn = _columns(tokens, rows, order, settings.per_device_train_batch_size * settings.world_size)
         # The data set has the rows in the order they are drawn, as each holds its neighbour's answer.
         places, lengths = np.arange(len(order)), tokens.lengths[order]
-        return make_trainer(TokenizedKTOTrainer, policy, settings, rows_on_disk(drawn), places, lengths)
+        collator = LabelledCollator(policy.tokenizer.pad_token_id, settings.max_length)
+        dataset = rows_on_disk(drawn)
+        return make_trainer(
+            TokenizedKTOTrainer, policy, settings, dataset, places, lengths, data_collator=collator
+        )
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
-        return [encode_answer(tokenizer, row, row.completion, cutoff)]
+        return [encode_answers(row.answered(), tokenizer, cutoff)]
 
     def quality(self, data: Data) -> Metric:
         return Metric("auc", higher_is_better=True, unit="")  # a share of pairs, not of rows
@@ -117,6 +122,7 @@ class KTO(TrainingStage):
         logprobs = mean_logprobs(likelihoods)
         labels = np.array([row.label for row in rows])
         metrics = {"auc": auc(logprobs[labels], logprobs[~labels]), "good_rows": float(labels.mean())}
+        references = answer_texts(policy, [row.answered() for row in rows], tokens)
         # Answers are generated to the prompts of good rows alone: only there is the row's own answer a reference.
         good = [number for number, row in enumerate(rows) if row.label]
         answers, matches = matched_answers(
@@ -124,7 +130,7 @@ class KTO(TrainingStage):
             data,
             [tokens[number] for number in good],
             [likelihoods[number] for number in good],
-            [rows[number].completion for number in good],
+            [references[number] for number in good],
             self.eval_batch,
         )
         answer_by_row = dict(zip(good, answers, strict=True))
@@ -132,7 +138,7 @@ class KTO(TrainingStage):
             ScoredRow(
                 number,
                 row.prompt_json(),
-                row.completion,
+                references[number],
                 answer_by_row.get(number),
                 float(logprob),
                 **{"good_worth" if row.label else "bad_worth": float(logprob)},
@@ -162,14 +168,11 @@ def _columns(tokens: Tokens, rows: Sequence[Any], order: np.ndarray, batch: int)
     """TRL's columns of each drawn row. For the KL term a row gets the answer of the row before it in its batch, the
     first one that of the last; ``batch`` is the number of rows over all workers.
     """
+    from trainables.stages.reference_trainer import answer_columns
+
     for start in range(0, len(order), batch):
         places = [int(place) for place in order[start : start + batch]]
         examples = [tokens[place] for place in places]
         for number, (place, example) in enumerate(zip(places, examples, strict=True)):
-            yield {
-                "prompt_ids": example.prompt,
-                "completion_ids": example.answer,
-                # The number -1, for the first row, is the last row of the batch.
-                "KL_completion_ids": examples[number - 1].answer,
-                "label": rows[place].label,
-            }
+            # The number -1, for the first row, is the last row of the batch.
+            yield answer_columns(example, examples[number - 1], rows[place].label)

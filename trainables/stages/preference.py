@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from trainables.auc import auc
-from trainables.data.rows import Conversation, Labelled, Preference
+from trainables.data.rows import Conversation, Preference
 from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage
+from trainables.stages.sft import reference
 from trainables.tokenization import batching
-from trainables.tokenization.encode import Encoded, encode
+from trainables.tokenization.encode import Encoded, encode_answers
 
 if TYPE_CHECKING:
     import transformers
@@ -61,7 +62,7 @@ class PairStage(TrainingStage):
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
         """The prompt with the chosen answer, then with the rejected one; labels on the answers."""
-        return [encode_answer(tokenizer, row, answer, cutoff) for answer in (row.chosen, row.rejected)]
+        return [encode_answers(answer, tokenizer, cutoff) for answer in row.answers()]
 
     def quality(self, data: Data) -> Metric:
         return Metric("pair_accuracy", higher_is_better=True, unit="fraction")
@@ -83,21 +84,21 @@ class PairStage(TrainingStage):
         margins = Margins(scores[0::2], scores[1::2])
         margin = float(np.mean(margins.chosen - margins.rejected))  # in the unit of the scores
         metrics = {"pair_accuracy": margins.accuracy, "margin": margin, "loss": -margins.log_sigmoid}
+        references = answer_texts(policy, [row.answers()[0] for row in rows], examples[0::2])
         answers: list[str | None] = [None] * len(rows)
         # Rewards compare answers to one prompt alone, and a reward model generates none.
         if likelihoods is not None:
             metrics["auc"] = auc(margins.chosen, margins.rejected)
-            references = [row.chosen for row in rows]
             answers, matches = matched_answers(
                 policy, data, examples[0::2], likelihoods[0::2], references, self.eval_batch
             )
             metrics |= matches
         scored = tuple(
             ScoredRow(
-                number, row.prompt_json(), row.chosen, answer, float(right), None, float(good), float(bad)
+                number, row.prompt_json(), text, answer, float(right), None, float(good), float(bad)
             )
-            for number, (row, answer, right, good, bad) in enumerate(
-                zip(rows, answers, margins.right, margins.chosen, margins.rejected, strict=True)
+            for number, (row, text, answer, right, good, bad) in enumerate(
+                zip(rows, references, answers, margins.right, margins.chosen, margins.rejected, strict=True)
             )
         )
         return Scores(scored, metrics)
@@ -160,11 +161,14 @@ def reference_sharding_obstacle(kind: str, method: FineTuning | None) -> str | N
     return f"{kind}'s reference policy is a second adapter, which can't be sharded"
 
 
-def encode_answer(
-    tokenizer: transformers.PreTrainedTokenizerBase, row: Preference | Labelled, answer: str, cutoff: int
-) -> Encoded:
-    """An answer after the row's prompt, labels on the answer."""
-    return encode(Conversation(row.prompt, answer, (), row.tools), tokenizer, cutoff)
+def answer_texts(
+    policy: Policy, answers: Sequence[Conversation], encoded: Sequence[Encoded]
+) -> list[str]:
+    """The text of each last answer; of tool calls, as the chat template writes them."""
+    return [
+        reference(policy, answer, encoded[number]) if answer.calls else answer.answer
+        for number, answer in enumerate(answers)
+    ]
 
 
 def answer_logprobs(policy: Policy, rows: Sequence[Encoded], batch: int) -> np.ndarray:

@@ -94,6 +94,32 @@ def encode(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int) -
     return replace(example, remarks=(*remarks, *_cut_remarks(turn, [kept], conversation)))
 
 
+def encode_answers(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int) -> Encoded:
+    """The prompt and the answers after it that are not ``untrained``, as one example with labels on these answers.
+
+    At most ``cutoff`` tokens, which the prompt and all that follows its end share like a prompt and a single answer.
+    Raises ``TemplateError`` for a template that renders an answer differently once later turns follow.
+    """
+    conversation = _rendered(row, tokenizer)
+    first = next(answer for answer in conversation.answers if answer not in row.untrained)
+    answers = [answer for answer in conversation.answers if answer >= first]
+    if len(answers) == 1:
+        return encode(row, tokenizer, cutoff)
+    turns = _turns(conversation, answers)
+    if not turns:
+        raise TemplateError(
+            "an answer of several turns can't be compared, since the chat template renders its earlier turns "
+            "differently once later ones follow; set another data.template, or data.thinking to strip"
+        )
+    ended, ends = _with_end(turns, tokenizer)
+    kept = _cut_as_one_answer(ended, cutoff)
+    is_learned = [answer not in row.untrained for answer in answers[: len(kept)]]
+    example = _joined(kept, sum(map(len, kept)) < sum(map(len, ended)), False, is_learned)
+    cuts = _cut_remarks(ended, kept, conversation) if len(kept) == len(ended) else ()
+    remarks = conversation.remarks(conversation.through(answers[-1]))
+    return replace(example, remarks=(*remarks, *ends, *cuts))
+
+
 def training_examples(
     row: Conversation,
     tokenizer: PreTrainedTokenizerBase,
@@ -104,7 +130,8 @@ def training_examples(
 ) -> list[Encoded]:
     """The training examples of a row, usually one.
 
-    Labels are on every answer, on the last one alone (``mask_history``), or on every token (``train_on_prompt``). If
+    Labels are on every answer, on the last one alone (``mask_history``), or on every token (``train_on_prompt``); never
+    on the row's ``untrained`` answers. If
     the template renders an answer differently once later turns follow (without its thoughts, say), each answer gets
     an example of its own, as the model sees it when it answers. Examples are cut turn by turn, as LLaMA-Factory does;
     those without a label, or with labels on end tokens alone, are left out.
@@ -114,7 +141,8 @@ def training_examples(
     conversation = _rendered(row, tokenizer)
     # A row ends with its answer and its prompt is not empty, so there is at least one.
     answers = conversation.answers
-    is_learned = [not mask_history] * (len(answers) - 1) + [True]
+    earlier = [not mask_history and answer not in row.untrained for answer in answers[:-1]]
+    is_learned = [*earlier, True]
     turns = _turns(conversation, answers)
     if turns:
         conversations = [(turns, is_learned)]
@@ -241,6 +269,22 @@ def _learns_something(example: Encoded, tokenizer: PreTrainedTokenizerBase) -> b
     return any(str(tokenizer.decode([label])).strip() for label in learned)
 
 
+def _cut_as_one_answer(turns: Sequence[Turn], cutoff: int) -> list[Turn]:
+    """The turns cut to ``cutoff`` tokens, what follows the first source as if it were one answer to it."""
+    first, *later = turns
+    following = len(first.target) + sum(map(len, later))
+    source, remaining = split_cutoff(len(first.source), following, cutoff)
+    kept: list[Turn] = []
+    for turn in (Turn(first.source[:source], first.target), *later):
+        # The first source is cut already; of any other, a part without a token of its answer is of no use.
+        room = remaining - (len(turn.source) if kept else 0)
+        if room <= 0:
+            break
+        kept.append(Turn(turn.source, turn.target[:room]))
+        remaining = room - len(turn.target)
+    return kept
+
+
 def _fitting(turns: Iterable[Turn], cutoff: int) -> Iterable[Turn]:
     """The turns in order, each cut to what remains of the cutoff."""
     for turn in turns:
@@ -261,5 +305,5 @@ def _joined(
         # Labels have the length of the ids: position i is learned unless its label is IGNORED.
         ids += turn.source + turn.target
         labels += turn.source if train_on_prompt else [IGNORED] * len(turn.source)
-        labels += turn.target if is_learned or train_on_prompt else [IGNORED] * len(turn.target)
+        labels += turn.target if is_learned else [IGNORED] * len(turn.target)
     return Encoded(ids, labels, len(ids) - len(turns[-1].target), truncated)

@@ -25,7 +25,7 @@ HAMMER = {"name": "hammer", "description": "Hits.", "parameters": {"type": "obje
 def read(row: dict[str, Any], need: type, **layout: Any) -> Any:
     """One row, by the format its columns tell."""
     result = formats.detect_layout(list(row), **layout)
-    return build_row(formats.FORMATS[result.format].convert(row, result, []), need)
+    return build_row(formats.FORMATS[result.format].convert(row, result, remarks := []), need, remarks)
 
 
 # One thing said in many ways

@@ -261,7 +261,7 @@ EMPTY = [
     ({"messages": []}, "it has no messages"),
     ({"messages": [message("user", "x")]}, "it ends without an answer"),
     ({"messages": [message("assistant", "x")]}, "odd turn order: a message is the assistant's, first"),
-    ({"messages": [message("user", "x"), message("user", "y"), message("assistant", "z")]}, "odd turn order"),
+    ({"messages": [message("user", "x"), message("tool", "y"), message("assistant", "z")]}, "odd turn order"),
     ({"messages": [message("user", "x"), message("assistant", "")]}, "a message, the assistant's, is empty"),
     ({"prompt": "x", "completion": "y", "label": False}, "labelled bad"),
 ]

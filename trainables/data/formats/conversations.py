@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainables.data.formats.base import choose_columns
-from trainables.data.formats.messages import (
-    OPENAI,
-    SHAREGPT_TAGS,
-    answer_text,
-    read_messages,
-    read_tools,
-)
+from trainables.data.formats.messages import OPENAI, SHAREGPT_TAGS, read_answer, read_messages
+from trainables.data.formats.pairs import divide_pair
 from trainables.data.formats.prompt_completion import SHARED
-from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, Remarks, SkippedRow, parse_label
+from trainables.data.formats.tool_calls import with_tools
+from trainables.data.formats.turns import arranged
+from trainables.data.parsed_row import Layout, ParsedRow, Remarks, SkippedRow, parse_label
 from trainables.data.rows import Message
 
 # Earlier turns are in the list of messages itself, so a column of history has no meaning here.
@@ -34,41 +31,41 @@ class MessagesFormat:
     def fits(self, columns: Mapping[str, str]) -> bool:
         return "messages" in columns
 
-    def columns(self, existing: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
+    def columns(self, existing: Collection[str], given: Mapping[str, str | None]) -> dict[str, str]:
         return choose_columns(self.usual, existing, given)
 
     def convert(self, row: Mapping[str, Any], layout: Layout, remarks: Remarks) -> ParsedRow:
         value = layout.get(row, "messages")
         if value is None:
             raise SkippedRow("it has no messages")
-        messages = read_messages(value, layout.tags, layout.text(row, "system"))
-        messages, chosen, rejected = _preferred(row, layout, messages)
-        return ParsedRow(
-            messages=messages,
-            chosen=chosen,
-            rejected=rejected,
-            label=parse_label(layout.get(row, "kto_tag")),
-            tools=read_tools(layout.get(row, "tools")),
-        )
+        given = read_messages(value, layout.tags, remarks)
+        messages = arranged(given, remarks, layout.text(row, "system", remarks))
+        # Where the messages are a text, as in CSV files, so are the answers.
+        messages, chosen, rejected = _pair(row, layout, messages, isinstance(value, str), remarks)
+        label = parse_label(layout.get(row, "kto_tag"))
+        parsed = ParsedRow(messages=messages, chosen=chosen, rejected=rejected, label=label)
+        return with_tools(parsed, layout.get(row, "tools"), remarks)
 
 
-def _preferred(
-    row: Mapping[str, Any], layout: Layout, messages: tuple[Message, ...]
-) -> tuple[tuple[Message, ...], str | None, str | None]:
-    rejected = layout.get(row, "rejected")
-    if rejected is None:
+def _pair(
+    row: Mapping[str, Any], layout: Layout, messages: tuple[Message, ...], as_json: bool, remarks: Remarks
+) -> tuple[tuple[Message, ...], tuple[Message, ...] | None, tuple[Message, ...] | None]:
+    """The prompt, the chosen and the rejected answer; the messages as they are if the row has no pair."""
+    answers = {
+        part: read_answer(value, layout.columns[part], layout.tags, remarks, as_json)
+        for part in ("chosen", "rejected")
+        if (value := layout.get(row, part)) not in (None, "", [])
+    }
+    if "rejected" not in answers or ("chosen" in layout.columns and "chosen" not in answers):
         return messages, None, None
-    if "chosen" in layout.columns:
-        return (
-            messages,
-            answer_text(layout.get(row, "chosen"), layout.tags),
-            answer_text(rejected, layout.tags),
-        )
+    other = answers["rejected"]
+    if "chosen" in answers:
+        return divide_pair(messages, answers["chosen"], other, remarks)
     if messages[-1]["role"] != "assistant":  # ms-swift: the messages end with the chosen answer
-        raise InvalidRow(
-            "there is a rejected answer, but neither a chosen one nor one that ends the messages"
-        )
-    return messages[:-1], str(messages[-1]["content"]), answer_text(rejected, layout.tags)
+        raise SkippedRow("it has a rejected answer, but no chosen one, nor one that ends the messages")
+    if other[0]["role"] == "assistant":
+        return divide_pair(messages[:-1], messages[-1:], other, remarks)
+    return divide_pair((), messages, other, remarks)
 
 
 SHAREGPT = MessagesFormat(

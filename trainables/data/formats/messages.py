@@ -1,13 +1,14 @@
-"""Parses lists of messages, whatever their keys and role names, and the tools that they may call."""
+"""Parses lists of messages, whatever their keys and role names: texts, thoughts, calls, and marks not to learn them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainables.data.parsed_row import InvalidRow, SkippedRow, abbreviated
+from trainables.data.formats.tool_calls import parse_json, read_call_text, read_calls
+from trainables.data.parsed_row import InvalidRow, Remarks, SkippedRow, abbreviated, as_text
 from trainables.data.rows import Message
+from trainables.data.thinking import thoughts_of, with_thoughts
 
 # LLaMA-Factory's tags: the keys of a message (role_tag, content_tag), and the word for each role.
 OPENAI = {
@@ -35,165 +36,242 @@ ROLES = {
     "function_tag": "function_call",
     "system_tag": "system",
 }
-# Words that stand for a role whatever the tags are, since files mix the two families.
+# Words that stand for a role whatever the tags are, since files mix the families.
 ROLE_SYNONYMS = {
     "developer": "system",
     "human": "user",
     "gpt": "assistant",
     "bot": "assistant",
     "model": "assistant",
+    "observation": "tool",
+    "function": "tool",  # OpenAI's older form, whose calls are in function_call
+    "tool_response": "tool",  # ms-swift's, as tool_call
+    "ipython": "tool",
+    "tool_call": "function_call",
+    "tool_calls": "function_call",
 }
-# Which roles may follow a message. `call` is an assistant's message with tool calls, None the beginning.
-ROLES_AFTER = {
-    None: {"system", "user"},
-    "system": {"user"},
-    "user": {"assistant"},
-    "assistant": {"user"},
-    "call": {"tool"},
-    "tool": {"tool", "assistant", "user"},
-}
+# Keys that say whether a message is learned: OpenAI's and Axolotl's, ms-swift's, and those of LLaMA-Factory.
+MARKS = ("weight", "train", "training", "loss", "loss_mask", "loss_weight", "loss_scale")
+MARK_VALUES = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+PARTIAL_MARKS = ("train_detail", "training_detail")  # Axolotl's, for parts of a message
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+CALLS = ("tool_calls", "function_call")
+# What the files of others note about a message; none of it is a text that a model would see.
+BOOKKEEPING = {"id", "index", "timestamp", "created_at", "model", "tool_call_id", "name"}
+TEXT_PARTS = ("text", "input_text", "output_text")
+CALL_PARTS = ("tool_call", "tool_calls", "function_call")
+MEDIA = ("image", "image_url", "audio", "audio_url", "video", "video_url", "file")
+PART_KINDS = {*TEXT_PARTS, *THOUGHTS, *CALL_PARTS}
 
 
-def read_messages(value: Any, tags: Mapping[str, str], system: str = "") -> tuple[Message, ...]:
-    """The messages in their order, with roles, contents and the order of turns checked.
+def read_messages(value: Any, tags: Mapping[str, str], remarks: Remarks) -> list[Message]:
+    """The messages of a list, or of its JSON, as they stand; ``turns.arranged`` puts them in order.
 
-    ``system``: a system text from a column of its own. Raises ``InvalidRow`` for the wrong shape, ``SkippedRow`` for
-    an order of turns that makes no sense.
+    A message of the assistant that is marked not to be learned has ``train: False``. Raises ``InvalidRow`` for the
+    wrong shape.
     """
-    value = _parse_json(value)
+    value = parse_json(value)
     if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
         raise InvalidRow(f"messages must be a list of objects, got {abbreviated(value)}")
-    messages = [_message(message, tags) for message in value]
-    # A system message in the list takes precedence over the column.
-    if system and not (messages and messages[0]["role"] == "system"):
-        messages.insert(0, {"role": "system", "content": system})
-    if not messages:
-        raise SkippedRow("it has no messages")
-    _check_order(messages)
-    return tuple(messages)
+    return [_message(message, tags, remarks) for message in value]
 
 
-def answer_text(value: Any, tags: Mapping[str, str]) -> str:
-    """The text of an answer, given as a text, a message, or a conversation that ends with it."""
-    # CSV cells and Arrow columns hold messages as JSON; other texts, such as a list of numbers, stay texts.
-    value = _parse_json(value) if isinstance(value, str) and value.startswith(("[{", "{")) else value
-    if isinstance(value, list) and value:
-        value = value[-1]
-    if isinstance(value, dict):
-        message = _message(value, tags)
-        if message["role"] != "assistant" or "tool_calls" in message:
-            raise InvalidRow(f"an answer must be a text of the assistant, got {abbreviated(value)}")
-        value = message["content"]
-    if value is None or value == []:
+def read_answer(
+    value: Any, name: str, tags: Mapping[str, str], remarks: Remarks, as_json: bool = False
+) -> list[Message]:
+    """The messages of an answer in the column ``name``, which is a text, a message, or a list of messages.
+
+    A text stays a text, however it begins, unless ``as_json``: then it may be the JSON of messages, as in a file whose
+    cells are all texts. Other values are written as JSON. Raises ``SkippedRow`` for an empty answer.
+    """
+    if isinstance(value, str) and (parsed := _messages_in_json(value, tags)) is not None:
+        if as_json:
+            value = parsed
+        else:
+            remarks.append(f"{name} is the JSON of messages in a text, and is learned as this text")
+    if _is_message(value, tags):
+        value = [value]
+    if isinstance(value, list) and value and _is_message(value[0], tags):
+        return read_messages(value, tags, remarks)
+    text = "" if value is None or value == [] else as_text(value, name, remarks)
+    if not text.strip():
         raise SkippedRow("its answer is empty")
-    if not isinstance(value, str):
-        raise InvalidRow(f"an answer must be a text or a message, got {abbreviated(value)}")
-    if not value.strip():
-        raise SkippedRow("its answer is empty")
-    return value
+    return [{"role": "assistant", "content": text}]
 
 
-def read_tools(value: Any) -> str | None:
-    """Tools, given as a list or as JSON, as a JSON list of ``{"type": "function", "function": {...}}``."""
-    if value in (None, "", [], "[]"):
+def _messages_in_json(text: str, tags: Mapping[str, str]) -> Any:
+    """The message or the messages that a text holds as JSON; ``None`` for other texts."""
+    if not text.lstrip().startswith(("[", "{")):
         return None
-    tools = _parse_json(value)
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise InvalidRow(
-            f"tools must be a list of functions, or such a list as JSON, got {abbreviated(value)}"
-        )
-    wrapped = [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]
-    return json.dumps(wrapped, ensure_ascii=False)
+    try:
+        value = parse_json(text)
+    except InvalidRow:
+        return None
+    first = value[0] if isinstance(value, list) and value else value
+    return value if _is_message(first, tags) else None
 
 
-def _message(message: Mapping[str, Any], tags: Mapping[str, str]) -> Message:
+def _is_message(value: Any, tags: Mapping[str, str]) -> bool:
+    """Whether an answer's value is a message, and not an object that is to be written as JSON."""
+    if not isinstance(value, dict):
+        return False
+    if (tags["role_tag"] in value and tags["content_tag"] in value) or {"role", "content"} <= value.keys():
+        return True
+    # `from` and `value` may be the keys of anything: {"from": "Oslo", "value": 12}.
+    return _known_role(value.get("role", value.get("from")), tags) is not None
+
+
+def _message(message: Mapping[str, Any], tags: Mapping[str, str], remarks: Remarks) -> Message:
     role_key, content_key = _keys(message, tags)
     role = _role(message.get(role_key), tags)
-    content = _content(message.get(content_key))
-    # ShareGPT writes a call as a message of its own, whose content is the call as JSON.
+    _remark_on_keys(message, {role_key, content_key}, role, remarks)
+    is_learned = _is_learned(message, role, remarks)
+    value = message.get(content_key)
     if role == "function_call":
-        return {"role": "assistant", "content": "", "tool_calls": _calls(content)}
-    if role == "assistant" and message.get("tool_calls"):
-        return {"role": role, "content": content, "tool_calls": _openai_calls(message["tool_calls"])}
-    parsed: Message = {"role": role, "content": content}
-    return parsed | ({"name": message["name"]} if role == "tool" and message.get("name") else {})
+        parsed = _call_message(value)
+    else:
+        parsed = {"role": role, "content": _text(value, content_key, role, remarks)}
+        if role == "assistant" and (calls := _calls(message, value)):
+            parsed["tool_calls"] = calls
+    if role == "tool":
+        return parsed | {key: message[key] for key in ("name", "tool_call_id") if message.get(key)}
+    if parsed["role"] == "assistant":
+        parsed["content"] = _with_thoughts(parsed["content"], message, value, remarks)
+        return parsed if is_learned else parsed | {"train": False}
+    return parsed
 
 
 def _keys(message: Mapping[str, Any], tags: Mapping[str, str]) -> tuple[str, str]:
     # The file's own tags come first; the usual keys of both families follow, since files mix them.
+    has_more = any(message.get(key) for key in (*CALLS, *THOUGHTS))
     for role, content in ((tags["role_tag"], tags["content_tag"]), ("role", "content"), ("from", "value")):
-        if role in message and (content in message or message.get("tool_calls")):
+        if role in message and (content in message or has_more):
             return role, content
     raise InvalidRow(
         f"a message needs {tags['role_tag']} and {tags['content_tag']}, found {', '.join(map(str, message))}"
     )
 
 
+def _known_role(word: Any, tags: Mapping[str, str]) -> str | None:
+    for spelling in (word, word.strip().lower()) if isinstance(word, str) else ():
+        for tag, role in ROLES.items():
+            if spelling == tags.get(tag):
+                return role
+        if spelling in ROLE_SYNONYMS:
+            return ROLE_SYNONYMS[spelling]
+        if spelling in ROLES.values():
+            return str(spelling)
+    return None
+
+
 def _role(word: Any, tags: Mapping[str, str]) -> str:
-    for tag, role in ROLES.items():
-        if word == tags[tag]:
-            return role
-    if word in ROLE_SYNONYMS:
-        return ROLE_SYNONYMS[word]
-    if word in ROLES.values():
-        return str(word)
-    known = ", ".join(tags[tag] for tag in ROLES)
-    raise InvalidRow(f"unknown role {word!r}; known: {known}")
+    if (role := _known_role(word, tags)) is None:
+        known = dict.fromkeys((*(tags[tag] for tag in ROLES), *ROLES.values(), *ROLE_SYNONYMS))
+        raise InvalidRow(f"unknown role {word!r}; known: {', '.join(known)}")
+    return role
 
 
-def _content(value: Any) -> str:
+def _remark_on_keys(message: Mapping[str, Any], used: set[str], role: str, remarks: Remarks) -> None:
+    """A remark for each key whose value is left aside."""
+    read = used | BOOKKEEPING | set(MARKS) | {"role", "from"}
+    read |= {*CALLS, *THOUGHTS} if role in ("assistant", "function_call") else set()
+    for key, value in message.items():
+        if key in PARTIAL_MARKS and value:
+            raise InvalidRow(
+                f"{key} marks parts of a message, and a message is learned as a whole or not at all; give the whole "
+                "message train: true or false"
+            )
+        if key not in read and value not in (None, "", [], {}, False):
+            remarks.append(f"the {key} of a message is left aside")
+
+
+def _is_learned(message: Mapping[str, Any], role: str, remarks: Remarks) -> bool:
+    marks = {key: _mark(key, message[key]) for key in MARKS if message.get(key) not in (None, "")}
+    if role in ("assistant", "function_call"):
+        return all(marks.values())
+    for key, mark in marks.items():
+        if mark:
+            remarks.append(f"{key} marks a message of role {role} to be learned, and only answers are")
+    return True
+
+
+def _mark(key: str, value: Any) -> bool:
+    text = str(value).strip().lower()
+    if text not in MARK_VALUES:
+        raise InvalidRow(
+            f"the {key} of a message is {abbreviated(value)}, and a message is learned as a whole or not at all; "
+            "write 1 or 0, or true or false"
+        )
+    return MARK_VALUES[text]
+
+
+def _text(value: Any, name: str, role: str, remarks: Remarks) -> str:
     if value is None:
         return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(part, dict) for part in value):
-        media = {part.get("type") for part in value} - {"text"}
-        if media:
-            raise InvalidRow(f"a message holds {', '.join(map(str, media))}; only texts can be trained on")
-        return "".join(str(part.get("text", "")) for part in value)
-    raise InvalidRow(f"a message's content must be a text, got {abbreviated(value)}")
-
-
-def _calls(text: str) -> list[dict[str, Any]]:
-    """Tool calls in ShareGPT's ``function_call``: one call, or a list of calls, as JSON."""
-    try:
-        value = json.loads(text)
-    except ValueError:
+    unknown = [_kind(part) for part in value if _kind(part) not in PART_KINDS] if _has_parts(value) else []
+    # The result of a call may be a list of objects that have types of their own.
+    is_data = role == "tool" and not any(kind.endswith(MEDIA) for kind in unknown)
+    if not _has_parts(value) or (unknown and is_data):
+        return as_text(value, name, remarks)
+    for kind in unknown:
         raise InvalidRow(
-            f"a function_call must be JSON with name and arguments, got {abbreviated(text)}"
-        ) from None
-    return _openai_calls(value if isinstance(value, list) else [value])
+            f"a message holds {kind}; only texts can be trained on: parts of type text, reasoning or tool_call"
+        )
+    return "".join(_texts(value, TEXT_PARTS))
 
 
-def _openai_calls(value: Any) -> list[dict[str, Any]]:
-    calls = []
-    for call in value if isinstance(value, list) else [value]:
-        # Both ``{"function": {...}}``, as OpenAI writes calls, and the bare ``{"name": ..., "arguments": ...}``.
-        function = call.get("function", call) if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise InvalidRow(f"a tool call needs a name and arguments, got {abbreviated(call)}")
-        arguments = _parse_json(function.get("arguments", {}))
-        calls.append({"type": "function", "function": {"name": function["name"], "arguments": arguments}})
-    return calls
+def _has_parts(value: Any) -> bool:
+    """Whether a content is a list of typed parts, as OpenAI and LLaMA-Factory write it."""
+    return isinstance(value, list) and all(
+        isinstance(part, str) or (isinstance(part, dict) and ("type" in part or "text" in part))
+        for part in value
+    )
 
 
-def _parse_json(value: Any) -> Any:
-    """The value that a text holds as JSON, as lists do in CSV and Arrow files; values that are no text, unchanged."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        raise InvalidRow(f"expected JSON, got {abbreviated(value)}") from None
+def _kind(part: Any) -> str:
+    return "text" if isinstance(part, str) else str(part.get("type") or "text")
 
 
-def _check_order(messages: Sequence[Message]) -> None:
-    previous = None
-    for number, message in enumerate(messages, start=1):
-        role = message["role"]
-        if role not in ROLES_AFTER[previous]:
-            position = f"after {previous}" if previous else "first"
-            raise SkippedRow(f"odd turn order: message {number} is the {role}'s, {position}")
-        previous = "call" if "tool_calls" in message else role
-        if role in ("user", "assistant") and not message["content"].strip() and "tool_calls" not in message:
-            raise SkippedRow(f"message {number}, the {role}'s, is empty")
+def _texts(value: Any, kinds: tuple[str, ...]) -> Iterator[str]:
+    """The texts of the parts of these types; LLaMA-Factory has them in ``value``."""
+    for part in value if _has_parts(value) else ():
+        if _kind(part) in kinds:
+            text = part
+            if isinstance(part, dict):
+                text = next((part[key] for key in ("value", "text", _kind(part)) if part.get(key)), "")
+            yield text if isinstance(text, str) else as_text(text, "a part of a message", [])
+
+
+def _call_message(value: Any) -> Message:
+    """A message whose content is a call, as ShareGPT's ``function_call`` and ms-swift's ``tool_call``."""
+    if _has_parts(value):
+        value = "".join(_texts(value, (*TEXT_PARTS, *CALL_PARTS)))
+    text, calls = read_call_text(value) if isinstance(value, str) else ("", read_calls(value))
+    return {"role": "assistant", "content": text, "tool_calls": calls}
+
+
+def _calls(message: Mapping[str, Any], content: Any) -> list[dict[str, Any]]:
+    for key in CALLS:
+        if message.get(key):
+            return read_calls(message[key])
+    return [call for text in _texts(content, CALL_PARTS) for call in read_calls(text)]
+
+
+def _with_thoughts(text: str, message: Mapping[str, Any], content: Any, remarks: Remarks) -> str:
+    """The answer, opened by the thoughts that the message has elsewhere."""
+    parts = "\n\n".join(_texts(content, THOUGHTS))
+    for key, value in (*((key, message.get(key)) for key in THOUGHTS), ("reasoning", parts)):
+        # `thinking: true` is a setting, and not a thought.
+        if isinstance(value, bool) or not value:
+            continue
+        thoughts = value if isinstance(value, str) else "".join(_texts(value, (*TEXT_PARTS, *THOUGHTS)))
+        if not thoughts.strip() or thoughts.strip() == thoughts_of(text):
+            continue
+        if thoughts_of(text):
+            remarks.append(
+                f"the {key} of a message is left aside, since its answer opens with thoughts of its own"
+            )
+        else:
+            text = with_thoughts(thoughts, text)
+            remarks.append(f"the {key} of a message is written as thoughts, in <think> before its answer")
+    return text

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainables.data.formats.base import choose_columns
-from trainables.data.formats.messages import OPENAI, answer_text, read_messages, read_tools
+from trainables.data.formats.messages import OPENAI, read_answer, read_messages
+from trainables.data.formats.pairs import divide_answer, divide_pair
+from trainables.data.formats.tool_calls import with_tools
+from trainables.data.formats.turns import arranged
 from trainables.data.parsed_row import (
     InvalidRow,
     Layout,
@@ -22,8 +25,8 @@ from trainables.data.rows import Message
 SHARED: dict[str, tuple[str, ...]] = {
     "system": ("system", "system_prompt"),
     "history": ("history",),
-    "chosen": ("chosen",),
-    "rejected": ("rejected", "rejected_response"),
+    "chosen": ("chosen", "chosen_messages"),
+    "rejected": ("rejected", "rejected_response", "rejected_messages"),
     "kto_tag": ("kto_tag", "label"),
     "tools": ("tools",),
 }
@@ -37,70 +40,86 @@ class PromptCompletionFormat:
     expected: str
     usual: Mapping[str, tuple[str, ...]]
     tags: Mapping[str, str] = field(default_factory=dict)
+    reads_pairs_alone: bool = False
 
     def fits(self, columns: Mapping[str, str]) -> bool:
-        return "prompt" in columns and bool(columns.keys() & {"response", "chosen"})
+        # The prompt of a pair may be the beginning that both share.
+        is_pair = self.reads_pairs_alone and {"chosen", "rejected"} <= columns.keys()
+        return is_pair or ("prompt" in columns and bool(columns.keys() & {"response", "chosen"}))
 
-    def columns(self, existing: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
+    def columns(self, existing: Collection[str], given: Mapping[str, str | None]) -> dict[str, str]:
         return choose_columns(self.usual, existing, given)
 
     def convert(self, row: Mapping[str, Any], layout: Layout, remarks: Remarks) -> ParsedRow:
-        prompt = self._prompt(row, layout)
-        chosen, rejected = _preferred(row, layout)
-        # The response of a pair is its chosen answer, and no turn of the prompt.
-        answer = () if chosen is not None else _answer(row, layout)
-        return ParsedRow(
-            messages=(*prompt, *answer),
-            chosen=chosen,
-            rejected=rejected,
-            label=parse_label(layout.get(row, "kto_tag")),
-            tools=read_tools(layout.get(row, "tools")),
-        )
+        prompt = _prompt(row, layout, remarks)
+        # Without a prompt, texts that hold conversations as JSON are these conversations, as in a CSV file.
+        answers = _answers(row, layout, remarks, as_json=not prompt)
+        parsed = _with_answers(prompt, answers, layout, remarks)
+        label = parse_label(layout.get(row, "kto_tag"))
+        return with_tools(replace(parsed, label=label), layout.get(row, "tools"), remarks)
 
-    def _prompt(self, row: Mapping[str, Any], layout: Layout) -> tuple[Message, ...]:
-        given = layout.get(row, "prompt")
-        if isinstance(given, list):  # TRL's conversational form
-            return read_messages(given, OPENAI)
-        system = layout.text(row, "system")
-        first: list[Message] = [{"role": "system", "content": system}] if system else []
+
+def _answers(row: Mapping[str, Any], layout: Layout, remarks: Remarks, as_json: bool) -> list[list[Message]]:
+    """The chosen and the rejected answer, or the only one; none if the row has none."""
+    response = layout.get(row, "response")
+    if isinstance(response, list) and len(response) == 2 and all(isinstance(each, str) for each in response):
+        parts = [
+            ("response", answer) for answer in response
+        ]  # LLaMA-Factory's older form: [chosen, rejected]
+    else:
+        # ms-swift writes the chosen answer as the response.
+        first = "chosen" if "chosen" in layout.columns else "response"
+        pair = [(part, layout.get(row, part)) for part in (first, "rejected")]
+        parts = pair if not any(value in (None, []) for _, value in pair) else [("response", response)]
+    return [
+        read_answer(value, layout.columns[part], OPENAI, remarks, as_json)
+        for part, value in parts
+        if value not in (None, [])
+    ]
+
+
+def _with_answers(
+    prompt: tuple[Message, ...], answers: list[list[Message]], layout: Layout, remarks: Remarks
+) -> ParsedRow:
+    if len(answers) == 2:
+        messages, chosen, rejected = divide_pair(prompt, answers[0], answers[1], remarks)
+        return ParsedRow(messages=messages, chosen=chosen, rejected=rejected)
+    if not prompt:
+        raise SkippedRow("its prompt is empty")
+    if not answers:
+        # An empty cell is a row without its answer; a file without the column has no answers to miss.
+        if "response" in layout.columns and "chosen" not in layout.columns:
+            raise SkippedRow("its answer is empty")
+        return ParsedRow(messages=prompt)
+    whole, start = divide_answer(prompt, answers[0], remarks)
+    return ParsedRow(messages=whole, answer_start=start)
+
+
+def _prompt(row: Mapping[str, Any], layout: Layout, remarks: Remarks) -> tuple[Message, ...]:
+    """The messages before the answer; none if the row has no prompt."""
+    given = layout.get(row, "prompt")
+    if isinstance(given, list) and given:  # TRL's conversational form
+        request = read_messages(given, OPENAI, remarks)
+    else:
         # The user's turn is the instruction, a newline, the input; what is empty is left out.
-        parts = [text for part in ("prompt", "query") if (text := layout.text(row, part))]
-        if not parts:
-            raise SkippedRow("its prompt is empty")
-        request: Message = {"role": "user", "content": "\n".join(parts)}
-        return (*first, *_history(layout.get(row, "history")), request)
+        parts = [text for part in ("prompt", "query") if (text := layout.text(row, part, remarks))]
+        request = [{"role": "user", "content": "\n".join(parts)}] if parts else []
+    if not request:
+        return ()
+    history = _history(layout.get(row, "history"), layout)
+    return arranged([*history, *request], remarks, layout.text(row, "system", remarks))
 
 
-def _answer(row: Mapping[str, Any], layout: Layout) -> tuple[Message, ...]:
-    value = layout.get(row, "response")
-    # TRL's conversational form has messages here as well.
-    text = answer_text(value, OPENAI) if isinstance(value, list | dict) else layout.text(row, "response")
-    # An empty cell is a row without its answer; a file without the column has no answers to miss.
-    if "response" in layout.columns and not text.strip():
-        raise SkippedRow("its answer is empty")
-    return ({"role": "assistant", "content": text},) if text else ()
-
-
-def _preferred(row: Mapping[str, Any], layout: Layout) -> tuple[str | None, str | None]:
-    both = layout.get(row, "response")
-    if isinstance(both, list) and len(both) == 2 and all(isinstance(answer, str) for answer in both):
-        return both[0], both[1]  # LLaMA-Factory's older form, output: [chosen, rejected]
-    rejected = layout.get(row, "rejected")
-    if rejected is None:
-        return None, None
-    # ms-swift writes the chosen answer as the response.
-    chosen = layout.get(row, "chosen" if "chosen" in layout.columns else "response")
-    return answer_text(chosen, OPENAI), answer_text(rejected, OPENAI)
-
-
-def _history(value: Any) -> list[Message]:
+def _history(value: Any, layout: Layout) -> list[Message]:
     if value in (None, "", []):
         return []
     if not isinstance(value, list) or not all(
         isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
         for pair in value
     ):
-        raise InvalidRow(f"history must be a list of [request, answer], got {abbreviated(value)}")
+        raise InvalidRow(
+            f"{layout.columns['history']} must be a list of [request, answer], got {abbreviated(value)}"
+        )
     return [
         {"role": role, "content": text}
         for pair in value
@@ -121,4 +140,5 @@ COMPLETION = PromptCompletionFormat(
         "response": ("completion", "response", "answer", "reference"),
         **SHARED,
     },
+    reads_pairs_alone=True,
 )

@@ -22,13 +22,13 @@ class TextFormat:
     def fits(self, columns: Mapping[str, str]) -> bool:
         return "text" in columns or "prompt" in columns
 
-    def columns(self, existing: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
+    def columns(self, existing: Collection[str], given: Mapping[str, str | None]) -> dict[str, str]:
         # LLaMA-Factory's registry names the text's column `prompt`.
         named = {"text" if part == "prompt" else part: column for part, column in given.items()}
         return choose_columns(self.usual, existing, named)
 
     def convert(self, row: Mapping[str, Any], layout: Layout, remarks: Remarks) -> ParsedRow:
-        text = layout.text(row, "text")
+        text = layout.text(row, "text", remarks)
         if not text.strip():
             raise SkippedRow("its text is empty")
         return ParsedRow(text=text)

@@ -1,0 +1,182 @@
+"""Parses tools and the calls of them, in the forms of OpenAI, ShareGPT, ms-swift and Hermes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from trainables.data.parsed_row import InvalidRow, ParsedRow, Remarks, abbreviated
+from trainables.data.rows import Message
+
+_TAGGED = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
+# In a JSON schema null is a value under these keys; anywhere else it is what a table of Arrow was filled up with.
+_NULL_IS_A_VALUE = ("default", "const", "examples", "example", "enum")
+
+
+def parse_json(value: Any) -> Any:
+    """The value that a text holds as JSON, as lists do in CSV and Arrow files; values that are no text, unchanged."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise InvalidRow(f"expected JSON, got {abbreviated(value)}") from None
+
+
+def read_tools(value: Any) -> list[dict[str, Any]]:
+    """Tools, given as a list, as one tool, or as JSON, in OpenAI's form ``{"type": "function", "function": {...}}``.
+
+    Raises ``InvalidRow`` for anything else, such as a list of names.
+    """
+    given = parse_json(value or None)
+    # One function may be given without a list, and each function of a list as JSON.
+    tools = [parse_json(tool) for tool in (given if isinstance(given, list) else [given] if given else ())]
+    if not all(isinstance(tool, dict) and _tool_name(tool) for tool in tools):
+        raise InvalidRow(
+            f"tools must be a list of functions with their names, or such a list as JSON, got {abbreviated(value)}"
+        )
+    wrapped = [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]
+    return [{**tool, "function": _with_parsed_parameters(tool["function"])} for tool in wrapped]
+
+
+def _tool_name(tool: Mapping[str, Any]) -> str | None:
+    function = tool.get("function", tool)
+    name = function.get("name") if isinstance(function, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _with_parsed_parameters(function: dict[str, Any]) -> dict[str, Any]:
+    parameters = function.get("parameters")
+    if not isinstance(parameters, str) or not parameters.lstrip().startswith("{"):
+        return function
+    return {**function, "parameters": parse_json(parameters)}
+
+
+def read_calls(value: Any) -> list[dict[str, Any]]:
+    """Calls in OpenAI's form, from a call, a list of calls, or the JSON of either. Their ids are kept.
+
+    >>> read_calls({"name": "now", "arguments": ""})
+    [{'type': 'function', 'function': {'name': 'now', 'arguments': {}}}]
+    """
+    value = parse_json(value)
+    return [_call(parse_json(call)) for call in (value if isinstance(value, list) else [value])]
+
+
+def _call(call: Any) -> dict[str, Any]:
+    # Both ``{"function": {...}}``, as OpenAI writes calls, and the bare ``{"name": ..., "arguments": ...}``.
+    function = call.get("function", call) if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise InvalidRow(f"a tool call needs a name and arguments, got {abbreviated(call)}")
+    given = function.get("arguments", function.get("parameters"))
+    arguments = parse_json(given) if given not in (None, "", []) else {}
+    identity = {"id": call["id"]} if call.get("id") else {}
+    called = {"name": function["name"], "arguments": {} if arguments is None else arguments}
+    return identity | {"type": "function", "function": called}
+
+
+def read_call_text(text: str) -> tuple[str, list[dict[str, Any]]]:
+    """The text before the calls, such as thoughts, and the calls: JSON, or JSON in ``<tool_call>`` tags.
+
+    >>> read_call_text('<think>Which?</think> {"name": "now"}')[0]
+    '<think>Which?</think>'
+    """
+    tagged = list(_TAGGED.finditer(text))
+    if tagged and not _TAGGED.sub("", text[tagged[0].start() :]).strip():
+        calls = [call for match in tagged for call in _decoded(match[1])]
+        if all(map(_looks_like_a_call, calls)) and calls:
+            return text[: tagged[0].start()].strip(), read_calls(calls)
+    # Thoughts may hold brackets, too: the calls begin at the first one from which all of the rest is calls.
+    for bracket in re.finditer(r"[\[{]", text):
+        calls = _decoded(text[bracket.start() :])
+        if calls and all(map(_looks_like_a_call, calls)):
+            return text[: bracket.start()].strip(), read_calls(calls)
+    raise InvalidRow(f"a function_call must be JSON with name and arguments, got {abbreviated(text)}")
+
+
+def _decoded(text: str) -> list[Any]:
+    """The values of one JSON text after another, the items of lists one by one; empty if there is anything else."""
+    values: list[Any] = []
+    text = text.strip()
+    while text:
+        try:
+            value, end = json.JSONDecoder().raw_decode(text)
+        except ValueError:
+            return []
+        values += value if isinstance(value, list) else [value]
+        text = text[end:].lstrip(" \t\r\n,;")
+    return values
+
+
+def _looks_like_a_call(value: Any) -> bool:
+    return isinstance(value, dict) and _tool_name(value) is not None
+
+
+def with_tools(parsed: ParsedRow, value: Any, remarks: Remarks) -> ParsedRow:
+    """The row with the tools of a column, both without the nulls that a table was filled up with before it became JSON.
+
+    Arrow gives all objects of a column the same keys. A null in a tool's schema means nothing, and an argument that is
+    null and that its function does not have wasn't written by anybody; an argument that the function has may be meant.
+    """
+    tools = read_tools(value)
+    if not tools:
+        return parsed
+    cleaned = [_without_nulls(tool) for tool in tools]
+    if cleaned != tools:
+        remarks.append("nulls in the schema of a tool are left out")
+    known = {_tool_name(tool): set(_parameters(tool)) for tool in cleaned}
+
+    def messages(given: Sequence[Message]) -> tuple[Message, ...]:
+        return tuple(_with_known_arguments(message, known, remarks) for message in given)
+
+    return replace(
+        parsed,
+        messages=messages(parsed.messages),
+        chosen=parsed.chosen and messages(parsed.chosen),
+        rejected=parsed.rejected and messages(parsed.rejected),
+        tools=json.dumps(cleaned, ensure_ascii=False),
+    )
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: item if key in _NULL_IS_A_VALUE else _without_nulls(item)
+        for key, item in value.items()
+        if item is not None or key in _NULL_IS_A_VALUE
+    }
+
+
+def _parameters(tool: Mapping[str, Any]) -> Iterator[str]:
+    parameters = tool["function"].get("parameters")
+    properties = parameters.get("properties") if isinstance(parameters, dict) else None
+    yield from properties if isinstance(properties, dict) else ()
+
+
+def _with_known_arguments(
+    message: Message, known: Mapping[str | None, set[str]], remarks: Remarks
+) -> Message:
+    if "tool_calls" not in message:
+        return message
+    calls = []
+    for call in message["tool_calls"]:
+        function = call["function"]
+        arguments = function["arguments"]
+        if function["name"] in known and isinstance(arguments, dict):
+            kept = {
+                key: value
+                for key, value in arguments.items()
+                if value is not None or key in known[function["name"]]
+            }
+            if kept != arguments:
+                remarks.append(
+                    "arguments that are null and that the called function does not have are left out"
+                )
+                call = {**call, "function": {**function, "arguments": kept}}
+        calls.append(call)
+    return {**message, "tool_calls": calls}
