@@ -31,7 +31,7 @@ class LocalModel:
 class MissingInput:
     """Why data or a model is missing."""
 
-    key: str  # the setting that named it
+    setting: tuple[str, ...]  # the path within data or model of the setting that is at fault
     what: str
     fetched_later: bool = False  # `run` will download it
 
@@ -52,7 +52,7 @@ class InputFinder:
         try:
             return load(config, row_type)
         except DataError as error:
-            return MissingInput("train", str(error))
+            return MissingInput(error.setting or ("train",), str(error))
 
     def model(self, config: ModelConfig) -> LocalModel | MissingInput:
         if config not in self._models:
@@ -69,11 +69,11 @@ class InputFinder:
                     f"{config.name} is not on this machine yet, so its memory is not predicted; run fetches it, "
                     f"and so does paretune fetch {config.name}"
                 )
-                return MissingInput(key, what, fetched_later=True)
+                return MissingInput((key,), what, fetched_later=True)
             folder = locate.model_folder(config, fetch=self.fetch)
             return LocalModel(locate.fingerprint(folder), locate.read_architecture(folder))
         except ModelError as error:
-            return MissingInput(key, str(error))
+            return MissingInput((key,), str(error))
 
 
 class InvalidPath(ValueError):  # noqa: N818

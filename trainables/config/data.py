@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from trainables.config import limits
 from trainables.config.base import Frozen
@@ -13,15 +13,40 @@ from trainables.config.base import Frozen
 DataFormat = Literal["alpaca", "sharegpt", "messages", "openai", "completion", "text"]
 
 
+def _as_text(value: Any) -> str:
+    """A text that YAML may have read as a number."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    words = {None: "null", True: "true", False: "false"}
+    if value is None or isinstance(value, bool):
+        raise ValueError(f'{words[value]} is no text; in quotes it is: "{words[value]}"')
+    raise ValueError(
+        f"a {'list' if isinstance(value, list | tuple) else 'mapping'} is no text; give one text"
+    )
+
+
+def _as_column(value: Any) -> str | None:
+    return None if value is None else _as_text(value)
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+Column = Annotated[str | None, BeforeValidator(_as_column)]
+
+
 class DataConfig(Frozen):
     """Names of data sets, files or hub ids; which rows are held out; the maximum length of a row.
 
     Held out are ``eval_fraction`` of the prompts (by hash), or ``eval_count`` prompts, or the rows of ``eval``; they
     are split into validation and test rows, at most ``eval_rows`` each. ``cutoff``: tokens of prompt and answer
-    together. ``max_samples``: maximum number of rows from each data set. ``format`` and ``columns`` (part -> column)
-    describe files whose columns do not have their usual names. ``variables``: values for ``{{name}}`` in texts.
-    ``strict``: rows that would be left out are errors. ``folder``: where ``dataset_info.json`` is. ``sha256``: the
-    hash of the rows, set while planning; it is part of a trial's id, paths are not.
+    together. ``max_samples``: maximum number of rows from each data set. ``format``, ``columns`` (part -> column)
+    and ``tags`` (the words of messages) describe files that do not have the usual names; a part whose column is
+    ``None``, and the columns in ``ignore_columns``, are not read. ``variables``: values for ``{{name}}`` in texts.
+    ``special_tokens``: whether control tokens in contents are ordinary text or kept as tokens. ``end``: whether
+    answers that the template ends without an end token get one. ``strict``: rows that would be left out, or read with
+    a change, are errors. ``folder``: where ``dataset_info.json`` is. ``sha256``: the hash of the rows, set while
+    planning; it is part of a trial's id, paths are not.
     """
 
     train: str | tuple[str, ...]
@@ -34,10 +59,14 @@ class DataConfig(Frozen):
     mix: Literal["concat", "interleave_under", "interleave_over"] = "concat"
     weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     format: DataFormat | None = None
-    columns: dict[str, str] = Field(default_factory=dict)
-    variables: dict[str, str] = Field(default_factory=dict)
+    columns: dict[str, Column] = Field(default_factory=dict)
+    ignore_columns: tuple[Text, ...] = ()
+    tags: dict[str, Text] = Field(default_factory=dict)
+    variables: dict[str, Text] = Field(default_factory=dict)
     template: str | None = None
     thinking: Literal["keep", "strip", "empty"] = "keep"
+    special_tokens: Literal["text", "keep"] = "text"
+    end: Literal["add", "keep"] = "add"
     strict: bool = False
     folder: Path | None = None
     sha256: str | None = None

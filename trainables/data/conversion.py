@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from os.path import basename
@@ -14,8 +13,11 @@ import pyarrow as pa
 
 from trainables.config.data import DataConfig
 from trainables.data import arrow_rows, formats, readers
+from trainables.data.conversion_report import ConversionReport
 from trainables.data.embedded import commands
 from trainables.data.errors import DataError
+from trainables.data.formats.base import Format
+from trainables.data.formats.readings import Candidate, Reading, is_zero_or_one, without_unmeant_label
 from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, Remarks, SkippedRow
 from trainables.data.row_builder import build_row
 from trainables.data.rows import Conversation, Labelled, Message, Preference, Prompt, Row, Text
@@ -24,7 +26,6 @@ from trainables.data.thinking import edit_thinking
 from trainables.system.parallel import map_in_order
 from trainables.system.progress import report_progress
 
-MAX_EXAMPLES = 5  # rows that are named for each reason and each remark
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
 
 EMBEDDED_ROWS: Mapping[type, Callable[[], list[dict[str, Any]]]] = {
@@ -35,72 +36,23 @@ EMBEDDED_ROWS: Mapping[type, Callable[[], list[dict[str, Any]]]] = {
     Prompt: commands.prompts,
 }
 
-Layouts = dict[tuple[str, frozenset[str]], Layout]  # by file and columns
-
 BATCH = 1024  # rows converted at a time
 SourceRow = tuple[Any, str, str]  # a row's values, where it is (rows.jsonl:17), and the path of its file
+# Parts whose absence from one row of a file that has them makes the row useless, and no other format of it.
+ESSENTIAL = {
+    "kto_tag": "it has no label",
+    "chosen": "its chosen answer is missing",
+    "rejected": "its rejected answer is missing",
+}
 
 
-@dataclass
-class ConversionReport:
-    """What became of a source's rows: counts, and the first examples for each reason to skip one and each remark."""
+@dataclass(frozen=True)
+class RawBatch:
+    """Rows as they are in their files. ``columns``: by file, those of its rows up to the end of this batch."""
 
-    name: str
-    formats: dict[str, str] = field(default_factory=dict)  # file -> format and the columns that are read
-    rows: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)  # by reason
-    remarks: Counter[str] = field(default_factory=Counter)  # rows that were read with a change
-    examples: dict[str, list[str]] = field(default_factory=dict)  # reason or remark -> where such rows are
-    placeholders: set[str] = field(default_factory=set)
-
-    def skip(self, where: str, reason: str) -> None:
-        """Counts a row that was left out."""
-        self._count(self.skipped, where, reason)
-
-    def remark(self, where: str, remarks: Remarks) -> None:
-        """Counts a row that was read with these changes; each counts once for a row."""
-        for remark in dict.fromkeys(remarks):
-            self._count(self.remarks, where, remark)
-
-    def _count(self, counter: Counter[str], where: str, what: str) -> None:
-        counter[what] += 1
-        examples = self.examples.setdefault(what, [])
-        if len(examples) < MAX_EXAMPLES:
-            examples.append(where)
-
-    def add(self, later: ConversionReport) -> None:
-        """Adds the report on the source's next rows."""
-        # Each batch has a report of its own and describes its file again: the first description counts.
-        self.formats |= {file: text for file, text in later.formats.items() if file not in self.formats}
-        self.rows += later.rows
-        self.skipped += later.skipped
-        self.remarks += later.remarks
-        for reason, places in later.examples.items():
-            self.examples[reason] = [*self.examples.get(reason, ()), *places][:MAX_EXAMPLES]
-        self.placeholders |= later.placeholders
-
-    def notes(self) -> Iterator[str]:
-        """How each file was read, in sentences for ``plan`` and the report."""
-        for file, text in self.formats.items():
-            yield f"{file}: {text}"
-
-    def warnings(self) -> Iterator[str]:
-        """Which rows were left out, read with a change, or look unfinished, in sentences."""
-        total = sum(self.skipped.values())
-        if total:
-            reasons = "; ".join(
-                f"{count} because {reason} ({self._places(reason, count)})"
-                for reason, count in self.skipped.most_common()
-            )
-            yield f"{self.name}: {total} of {total + self.rows} rows left out: {reasons}"
-        for remark, count in self.remarks.most_common():
-            yield f"{self.name}: in {count} of {self.rows} rows {remark} ({self._places(remark, count)})"
-        if self.placeholders:
-            names = ", ".join(f"{{{{{name}}}}}" for name in sorted(self.placeholders))
-            yield f"{self.name}: {names} stay as they are; set data.variables to fill them in"
-
-    def _places(self, what: str, count: int) -> str:
-        return ", ".join([*self.examples[what], *(["..."] if count > MAX_EXAMPLES else [])])
+    source: int  # number of the source
+    rows: Sequence[SourceRow]
+    columns: Mapping[str, Sequence[str]]
 
 
 def convert_sources(
@@ -113,27 +65,34 @@ def convert_sources(
     """
     done = 0
     converter = Converter(tuple(sources), row_type, config)
-    for number, rows, report in map_in_order(converter, _raw_batches(sources, row_type)):
+    for number, rows, report in map_in_order(converter, _raw_batches(sources, row_type, reports)):
         reports[number].add(report)
         done += report.rows
         report_progress("reading rows", done)
         yield rows
 
 
-def _raw_batches(sources: Sequence[Source], row_type: type) -> Iterator[tuple[int, list[SourceRow]]]:
+def _raw_batches(
+    sources: Sequence[Source], row_type: type, reports: Sequence[ConversionReport]
+) -> Iterator[RawBatch]:
     for number, source in enumerate(sources):
-        rows = islice(_raw_rows(source, row_type), source.max_rows)
+        rows = islice(_raw_rows(source, row_type, reports[number]), source.max_rows)
+        columns: dict[str, dict[str, None]] = {}
         # A batch never spans two sources, so one number says which source all of its rows are of.
         while batch := list(islice(rows, BATCH)):
-            yield number, batch
+            for values, _, file in batch:
+                known = columns.setdefault(file, {})
+                if isinstance(values, dict) and not values.keys() <= known.keys():
+                    known |= dict.fromkeys(values)
+            yield RawBatch(number, batch, {file: tuple(names) for file, names in columns.items()})
 
 
-def _raw_rows(source: Source, row_type: type) -> Iterator[SourceRow]:
+def _raw_rows(source: Source, row_type: type, report: ConversionReport) -> Iterator[SourceRow]:
     if source.embedded:
         for number, row in enumerate(EMBEDDED_ROWS[row_type](), start=1):
             yield row, f"{source.name} row {number}", source.name
     for path in source.files:
-        for raw in readers.read_rows(path):
+        for raw in readers.read_rows(path, remarks=report.files, as_text=source.format == "text"):
             yield raw.values, raw.where, str(path)
 
 
@@ -144,25 +103,25 @@ class Converter:
     sources: tuple[Source, ...]
     row_type: type
     config: DataConfig
-    # Filled while converting, in each process on its own.
-    layouts: Layouts = field(default_factory=dict)
+    # Filled while converting, in each process on its own: the layouts for each set of columns.
+    layouts: dict[tuple[str, frozenset[str], int], list[Candidate]] = field(default_factory=dict)
 
-    def __call__(self, batch: tuple[int, list[SourceRow]]) -> tuple[int, pa.RecordBatch, ConversionReport]:
-        """(number of the source, its rows, report) of (number of the source, its raw rows)."""
-        number, raw = batch
-        report = ConversionReport(self.sources[number].name)
-        rows = list(self._rows(raw, self.sources[number], report))
+    def __call__(self, batch: RawBatch) -> tuple[int, pa.RecordBatch, ConversionReport]:
+        """(number of the source, its rows, report) of a batch."""
+        report = ConversionReport(self.sources[batch.source].name)
+        rows = list(self._rows(batch, report))
         places, converted = [where for where, _ in rows], [row for _, row in rows]
-        return number, arrow_rows.to_batch(number, places, converted), report
+        return batch.source, arrow_rows.to_batch(batch.source, places, converted), report
 
-    def _rows(
-        self, raw: Iterable[SourceRow], source: Source, report: ConversionReport
-    ) -> Iterator[tuple[str, Row]]:
+    def _rows(self, batch: RawBatch, report: ConversionReport) -> Iterator[tuple[str, Row]]:
         """Where each row is, and the row."""
-        for values, where, file in raw:
+        source = self.sources[batch.source]
+        for values, where, file in batch.rows:
             remarks: Remarks = []
             try:
-                parsed = _parse(values, file, source, self.layouts, report, remarks)
+                layout, needed = self._layout(values, where, file, batch, report)
+                report.variables |= self._variables_in(values, report)
+                parsed = _parse(values, layout, needed, remarks)
                 row = build_row(_edited(parsed, self.config), self.row_type, remarks)
             except SkippedRow as reason:
                 if self.config.strict:
@@ -172,6 +131,8 @@ class Converter:
                 # Without the message's number, so that rows with the same fault are counted under one reason.
                 report.skip(where, re.sub(r"message \d+", "a message", str(reason)))
                 continue
+            except formats.InvalidColumns as error:
+                raise DataError(f"{where}: {error}", source.setting(error.part)) from None
             except InvalidRow as error:
                 raise DataError(f"{where}: {error}") from None
             if remarks and self.config.strict:
@@ -181,34 +142,93 @@ class Converter:
             report.placeholders |= _placeholders(row)
             yield where, row
 
+    def _layout(
+        self, values: Any, where: str, file: str, batch: RawBatch, report: ConversionReport
+    ) -> tuple[Layout, Collection[str]]:
+        """How a row is read, which the report notes, and the parts that it can't do without."""
+        if not isinstance(values, dict):
+            array = "; an array of rows is a .json file" if isinstance(values, list) else ""
+            raise InvalidRow(
+                f"expected an object with {formats.EXPECTED}, got {type(values).__name__}{array}"
+            )
+        source = self.sources[batch.source]
+        found = self._candidates(values, file, batch.columns[file], source)
+        # With one candidate there is nothing to decide: what its row lacks is said when it is read.
+        fitting = [each for each in found if each.fits(values)] if len(found) > 1 else []
+        chosen, *others = fitting or found[:1]
+        layout = chosen.layout
+        if self.row_type is Conversation:
+            layout = without_unmeant_label(layout, values, source.columns)
+        if not source.embedded:
+            unmeant = [column for part, column in chosen.layout.columns.items() if part not in layout.columns]
+            classes = [column for column in unmeant if is_zero_or_one(values.get(column))]
+            others = [each for each in others if each.columns != chosen.columns]
+            report.read(basename(file), where, layout, values, others, classes)
+        return layout, chosen.reading.needed
 
-def _parse(
-    values: Any, file: str, source: Source, layouts: Layouts, report: ConversionReport, remarks: Remarks
-) -> ParsedRow:
-    if not isinstance(values, dict):
-        raise InvalidRow(f"expected an object with {formats.EXPECTED}, got {type(values).__name__}")
-    # By columns too, since the rows of a JSON Lines file may have different keys.
-    key = file, frozenset(values)
-    if key not in layouts:
-        layouts[key] = formats.detect_layout(list(values), source.format, source.columns, source.tags)
-    if not source.embedded and (name := basename(file)) not in report.formats:
-        report.formats[name] = _description(layouts[key], source)
-    return formats.FORMATS[layouts[key].format].convert(values, layouts[key], remarks)
+    def _candidates(
+        self, values: Mapping[str, Any], file: str, of_file: Collection[str], source: Source
+    ) -> list[Candidate]:
+        """The layouts for a row, by its own columns; rows of a JSON Lines file may have different ones."""
+        key = file, frozenset(values), len(of_file)
+        if key not in self.layouts:
+            own, all_columns = (
+                [name for name in names if name not in self.config.ignore_columns]
+                for names in (values, of_file)
+            )
+            self.layouts[key] = self._detect(own, all_columns, source)
+        return self.layouts[key]
+
+    def _detect(self, own: Sequence[str], of_file: Sequence[str], source: Source) -> list[Candidate]:
+        reading = self.row_type, source.format, source.columns, source.tags
+        try:
+            if found := formats.candidates(own, *reading):
+                return found
+        except formats.InvalidColumns:
+            if set(own) == set(of_file):
+                raise
+        # A row that lacks a column which others of its file have is read as they are, and has nothing there.
+        found = formats.candidates(of_file, *reading)
+        if found := [each for each in found if formats.lacks_parts_only(each, own, source.columns)]:
+            return found
+        layout = formats.detect_layout(own, source.format, source.columns, source.tags)
+        return [Candidate(layout, Reading(frozenset(layout.columns)))]
+
+    def _variables_in(self, values: Mapping[str, Any], report: ConversionReport) -> set[str]:
+        """Of the variables that no row had yet, those that stand anywhere in this row, even if nothing reads it."""
+        missing = self.config.variables.keys() - report.variables
+        return missing & _placeholders(values) if missing else set()
 
 
-def _description(layout: Layout, source: Source) -> str:
-    """``alpaca format (detected from its columns: instruction as prompt, output as response)``."""
-    columns = ", ".join(
-        column if part == column else f"{column} as {part}" for part, column in layout.columns.items()
-    )
-    origin = "named" if source.format else "detected from its columns"
-    unlisted = [column for part, column in layout.columns.items() if part not in source.columns]
-    note = (
-        f"; not listed, but read because of their usual names: {', '.join(unlisted)}"
-        if source.registered and unlisted
-        else ""
-    )
-    return f"{layout.format} format ({origin}: {columns}{note})"
+def _parse(values: Mapping[str, Any], layout: Layout, needed: Collection[str], remarks: Remarks) -> ParsedRow:
+    for part, reason in ESSENTIAL.items():
+        if part in needed and layout.get(values, part) in (None, ""):
+            raise SkippedRow(reason)
+    form = formats.FORMATS[layout.format]
+    try:
+        return form.convert(values, layout, remarks)
+    except InvalidRow as error:
+        for part in layout.columns.keys() - needed:
+            if _is_valid(form, values, _without(layout, part)):
+                raise InvalidRow(
+                    f"{error}; correct it, or leave the column out with columns: {{{part}: null}}"
+                ) from None
+        raise
+
+
+def _without(layout: Layout, part: str) -> Layout:
+    columns = {other: column for other, column in layout.columns.items() if other != part}
+    return replace(layout, columns=columns)
+
+
+def _is_valid(form: Format, values: Mapping[str, Any], layout: Layout) -> bool:
+    try:
+        form.convert(values, layout, [])
+    except SkippedRow:
+        return True
+    except InvalidRow:
+        return False
+    return True
 
 
 def _edited(parsed: ParsedRow, config: DataConfig) -> ParsedRow:
@@ -233,7 +253,7 @@ def _edited(parsed: ParsedRow, config: DataConfig) -> ParsedRow:
     return replace(parsed, messages=edited(parsed.messages), text=text, chosen=chosen, rejected=rejected)
 
 
-def _placeholders(row: Row) -> set[str]:
+def _placeholders(row: Any) -> set[str]:
     # The representation has all texts of the row, nested ones included, and leaves braces as they are.
     text = str(row)
     return set(PLACEHOLDER.findall(text)) if "{{" in text else set()

@@ -134,7 +134,12 @@ def too_long_error(where: str, what: str, limits: Limits) -> DataError:
 def _not_utf8(where: str, error: UnicodeDecodeError) -> DataError:
     byte = error.object[error.start]
     start = error.start - error.object.rfind(b"\n", 0, error.start)
-    return DataError(f"{where}: byte 0x{byte:02x} (near column {start}) is not UTF-8; save the file as UTF-8")
+    # Every byte is some character in Windows-1252, save five.
+    character = bytes([byte]).decode("cp1252", "replace")
+    return DataError(
+        f"{where}: byte 0x{byte:02x} (near column {start}) is not UTF-8 ({character} in Windows-1252, if that was it); "
+        "save the file as UTF-8, in a spreadsheet as CSV UTF-8"
+    )
 
 
 def _without_nul(text: str, where: str) -> str:

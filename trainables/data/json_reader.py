@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainables.data.decompression import LIMITS, PIECE_BYTES, Limits, too_long_error
@@ -35,7 +35,11 @@ BLANK = re.compile(r"[ \t\r\n]*")
 
 
 class _RefusedError(ValueError):
-    """JSON that Python accepts, but that is ambiguous or can't be stored."""
+    """JSON that Python accepts, but that is ambiguous or can't be stored: what it is, and what to do."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what}; {advice}")
+        self.what, self.advice = what, advice
 
 
 def decode_line(text: str, where: str) -> Any:
@@ -43,7 +47,8 @@ def decode_line(text: str, where: str) -> Any:
     try:
         value, end = _scan(text, _blank_end(text, 0))
         if (end := _blank_end(text, end)) < len(text):
-            raise json.JSONDecodeError("Something follows the value", text, end)
+            what = "Something" if text[end:].strip() != "," else "A comma, as between the items of an array,"
+            raise json.JSONDecodeError(f"{what} follows the value", text, end)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{where}: broken JSON at column {error.pos + 1}: {error.msg}; "
@@ -56,6 +61,8 @@ def decode_line(text: str, where: str) -> Any:
 
 def read_rows(pieces: Iterator[str], label: str, limits: Limits = LIMITS) -> Iterator[tuple[int, Any]]:
     """(line it begins at, row) of an array, or of an object that holds one: ``{"data": [...]}``.
+
+    An object of columns, ``{"prompt": ["a", "b"], "completion": ["c", "d"]}``, has the rows of its columns.
 
     Raises :class:`DataError` with the line, and the column, for broken JSON and rows above the limit.
     """
@@ -95,7 +102,7 @@ def _members(text: _Text) -> Iterator[tuple[int, Any]]:
         key = _key(text, row)
         # Before the value is read, as the name alone can say that this object is a row.
         row[key] = None
-        if text.peek() == "[" and not ROW_COLUMNS & row.keys():
+        if text.peek() == "[" and not ROW_COLUMNS & row.keys() and text.opens_objects():
             if list_name is not None:
                 raise text.error(
                     f"two lists, {list_name!r} and {key!r}", "save the one with the rows on its own"
@@ -119,7 +126,27 @@ def _members(text: _Text) -> Iterator[tuple[int, Any]]:
             raise text.error("broken JSON: a comma before '}'", "remove it")
     text.take("}")
     if list_name is None:
-        yield line, row
+        yield from ((line, values) for values in _rows_of_columns(row) or [row])
+
+
+def _rows_of_columns(columns: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The rows of an object of columns, each a list of values or an object of them by row; ``None`` if it is a row.
+
+    pandas writes both: ``{"prompt": ["a", "b"]}`` and ``{"prompt": {"0": "a", "1": "b"}}``.
+    """
+    values = list(columns.values())
+    if values and all(isinstance(column, dict) for column in values):
+        if any(column.keys() != values[0].keys() for column in values):
+            return None
+        values = [list(column.values()) for column in values]
+    is_table = (
+        bool(values)
+        and all(isinstance(column, list) for column in values)
+        and len({len(column) for column in values}) == 1
+        # A row of messages has lists, too, but no texts in them.
+        and any(isinstance(item, str) for column in values for item in column)
+    )
+    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)] if is_table else None
 
 
 def _key(text: _Text, earlier: dict[str, Any]) -> str:
@@ -203,6 +230,16 @@ class _Text:
             if not self.more():
                 return ""
 
+    def opens_objects(self) -> bool:
+        """Whether the list that begins at the current position has an object as its first item, or none."""
+        while True:
+            first = _blank_end(self.text, self.at + 1)
+            if first < len(self.text):
+                return self.text[first] in "{]"
+            # Reading on drops what is before the current position, and the list begins there.
+            if not self.more():
+                return True
+
     def take(self, character: str, alternative: str = "") -> None:
         """Steps over a character that must come next."""
         actual = self.peek()
@@ -223,7 +260,7 @@ class _Text:
                     # `more` drops text only if it reads some, so error.pos still points into this text.
                     raise self.error(f"broken JSON: {error.msg}", "correct it there", error.pos) from error
             except _RefusedError as error:
-                raise self.error(str(error), "in the row that begins there") from error
+                raise self.error(f"{error.what}, in the row that begins", error.advice) from error
             else:
                 # A number at the end of the text may continue in the next piece, so it is parsed again.
                 if end < len(self.text) - TAIL or not self.more():
@@ -252,13 +289,13 @@ def _scan(text: str, at: int) -> tuple[Any, int]:
     except (json.JSONDecodeError, _RefusedError):
         raise
     except RecursionError:
-        raise _RefusedError("lists or objects are nested too deep; make the row flatter") from None
+        raise _RefusedError("lists or objects are nested too deep", "make the row flatter") from None
     except UnicodeEncodeError:
         raise _RefusedError(
-            "half a character (a \\ud... escape without its other half); write the text again"
+            "half a character (a \\ud... escape without its other half)", "write the text again"
         ) from None
     except ValueError:  # Python reads no integer of more than 4300 digits
-        raise _RefusedError("a number with too many digits; write it as a text") from None
+        raise _RefusedError("a number with too many digits", "write it as a text") from None
     return value, end
 
 
@@ -267,19 +304,19 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _RefusedError(f"the name {twice!r} occurs twice in one object; keep one")
+        raise _RefusedError(f"the name {twice!r} occurs twice in one object", "keep one")
     return row
 
 
 def _constant(word: str) -> Any:
-    raise _RefusedError(f"{word} is not JSON; write null or a number")
+    raise _RefusedError(f"{word} is not JSON", "write null or a number, as pandas' to_json does")
 
 
 def _float(digits: str) -> float:
     number = float(digits)
     # Python reads 1e999 as infinity, which JSON can't express.
     if math.isinf(number):
-        raise _RefusedError(f"the number {digits[:40]} is too large; write a smaller one")
+        raise _RefusedError(f"the number {digits[:40]} is too large", "write a smaller one")
     return number
 
 

@@ -10,7 +10,7 @@ The validation rows steer a search; the test rows give the quality, once.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,16 @@ import pyarrow as pa
 
 from trainables.config.data import DataConfig
 from trainables.data import arrow_rows, conversion
-from trainables.data.conversion import ConversionReport
+from trainables.data.conversion_report import ConversionReport
 from trainables.data.errors import DataError
 from trainables.data.rows import Conversation
 from trainables.data.sources import Source, joined_names, resolve
 from trainables.data.splits import interleave, split_halves, split_rows
 from trainables.storage import cache, files
 from trainables.system.recent import Recent
+from trainables.system.suggestions import did_you_mean
 
-VERSION = 4  # of the conversion's result; increase it when that changes, and cached rows are converted anew
+VERSION = 5  # of the conversion's result; increase it when that changes, and cached rows are converted anew
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def _identity(config: DataConfig, row_type: type, sources: Sequence[Source]) -> 
         }
         for source in sources
     ]
-    settings = [config.strict, dict(config.variables), config.thinking]
+    settings = [config.strict, dict(config.variables), config.thinking, list(config.ignore_columns)]
     return files.sha256([VERSION, row_type.__name__, inputs, settings])
 
 
@@ -223,11 +224,38 @@ def _converted(config: DataConfig, row_type: type, sources: Sequence[Source], id
     )
 
 
+def _check_names(config: DataConfig, sources: Sequence[Source], reports: Sequence[ConversionReport]) -> None:
+    """Raises :class:`DataError` for a variable that no row has, and for an ignored column that no file has."""
+    placeholders = set().union(*(report.placeholders for report in reports))
+    for name in config.variables:
+        if not any(name in report.variables for report in reports):
+            have = f"; the rows have {_listed(placeholders, '{{%s}}')}" if placeholders else ""
+            raise DataError(
+                f"no row has {{{{{name}}}}}{have}{did_you_mean(name, placeholders) or '; remove it'}",
+                ("variables", name),
+            )
+    columns = [column for report in reports for column in report.columns()]
+    for name in config.ignore_columns:
+        if columns and name not in columns:
+            raise DataError(
+                f"no file has a column {name}; there are {_listed(columns)}{did_you_mean(name, columns)}",
+                ("ignore_columns",),
+            )
+
+
+def _listed(names: Iterable[str], pattern: str = "%s") -> str:
+    return ", ".join(pattern % name for name in sorted(set(names)))
+
+
 def _convert(config: DataConfig, row_type: type, sources: Sequence[Source], folder: Path) -> None:
-    reports = [ConversionReport(source.name) for source in sources]
+    reports = [
+        ConversionReport(source.name, bool(source.format), source.columns if source.registered else None)
+        for source in sources
+    ]
     batches = conversion.convert_sources(sources, row_type, config, reports)
     sha256 = arrow_rows.write_batches(folder / "rows.arrow", batches)
     # After the batches were written, since the reports are filled while they are consumed.
+    _check_names(config, sources, reports)
     info = {
         "sha256": sha256,
         "notes": [note for report in reports for note in report.notes()],

@@ -9,18 +9,21 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from trainables.data import decompression, json_reader
+from trainables.data import decompression, json_reader, tables
 from trainables.data.data_files import advice, data_suffix
 from trainables.data.decompression import LIMITS, Limits
 from trainables.data.errors import DataError
 
 BATCH_ROWS = 256
+# Of a table, to detect how its cells are separated.
+SNIFFED_LINES = 50
+SNIFFED_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -31,23 +34,41 @@ class RawRow:
     where: str  # rows.jsonl:17 (a line) or rows.parquet row 17, both counted from 1
 
 
-def read_rows(path: Path, limits: Limits = LIMITS) -> Iterator[RawRow]:
-    """The file's rows in their order. Raises :class:`DataError` at the first fault."""
+@dataclass
+class FileRemarks:
+    """What is unusual about files, each in a sentence that begins with the file's name."""
+
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_rows(
+    path: Path, limits: Limits = LIMITS, remarks: FileRemarks | None = None, as_text: bool = False
+) -> Iterator[RawRow]:
+    """The file's rows in their order; adds to ``remarks`` what was unusual about the file.
+
+    ``as_text``: lines of a ``.txt`` are texts, also if they are JSON. Raises :class:`DataError` at the first fault.
+    """
     suffix = data_suffix(path)
     if suffix is None:
         raise DataError(f"{path}: can't read this type of file; {advice(path)}")
     is_empty = True
-    for raw in READERS[suffix](Path(path), limits):
+    reader = _plain_text_lines if as_text and suffix == ".txt" else READERS[suffix]
+    for raw in reader(Path(path), limits, remarks or FileRemarks()):
         is_empty = False
         yield raw
     if is_empty:
         raise DataError(f"{path}: holds no rows; give a file with rows")
 
 
-def _json(path: Path, limits: Limits) -> Iterator[RawRow]:
+def _json(path: Path, limits: Limits, remarks: FileRemarks) -> Iterator[RawRow]:
     if _holds_json_lines(path, limits):
-        yield from _json_lines(path, limits)
+        yield from _json_lines(path, limits, remarks)
         return
+    yield from _json_array(path, limits)
+
+
+def _json_array(path: Path, limits: Limits) -> Iterator[RawRow]:
     previous_line = 0
     with decompression.open_decompressed(path, limits) as stream:
         rows = json_reader.read_rows(decompression.read_pieces(stream, str(path)), str(path), limits)
@@ -81,52 +102,118 @@ def _filled_lines(stream: io.BufferedReader[Any], max_bytes: int) -> Iterator[by
     return (line for line in lines if line.removeprefix(codecs.BOM_UTF8).strip())
 
 
-def _json_lines(path: Path, limits: Limits) -> Iterator[RawRow]:
+def _json_lines(path: Path, limits: Limits, remarks: FileRemarks) -> Iterator[RawRow]:
     with decompression.open_decompressed(path, limits) as stream:
         for number, line in decompression.read_lines(stream, str(path), limits):
             if line.strip(" \t\r\n"):
                 yield RawRow(json_reader.decode_line(line, f"{path}:{number}"), f"{path.name}:{number}")
 
 
-def _text_lines(path: Path, limits: Limits) -> Iterator[RawRow]:
+def _text_lines(path: Path, limits: Limits, remarks: FileRemarks) -> Iterator[RawRow]:
+    if not _begins_like_json(path, limits):
+        yield from _plain_text_lines(path, limits, remarks)
+    elif _has_objects_only(path, limits):
+        remarks.notes.append(f"{path.name}: each line is a JSON object and is read as one; {TEXT_ADVICE}")
+        yield from _json_lines(path, limits, remarks)
+    elif _is_json_document(path, limits):
+        raise DataError(
+            f"{path}: it holds JSON, and its lines are no texts; rename it to {path.stem}.json. {TEXT_ADVICE}"
+        )
+    else:
+        yield from _plain_text_lines(path, limits, remarks)
+
+
+TEXT_ADVICE = "format: text in data reads its lines as texts"
+
+
+def _plain_text_lines(path: Path, limits: Limits, remarks: FileRemarks) -> Iterator[RawRow]:
+    lines, objects = 0, []
     with decompression.open_decompressed(path, limits) as stream:
         for number, line in decompression.read_lines(stream, str(path), limits):
             if line.strip():
+                lines += 1
+                if _is_object(line):
+                    objects.append(number)
                 yield RawRow({"text": line.rstrip("\r\n")}, f"{path.name}:{number}")
+    # A text may well quote some JSON; a file of rows is little else.
+    if len(objects) > lines / 2:
+        remarks.warnings.append(
+            f"{path.name}: {len(objects)} of {lines} lines are JSON objects (the first: {path.name}:{objects[0]}) "
+            "and are learned as texts; if they are rows, correct the other lines and rename the file to .jsonl"
+        )
 
 
-def _csv(path: Path, limits: Limits) -> Iterator[RawRow]:
-    return _table(path, limits, "excel")
-
-
-def _tsv(path: Path, limits: Limits) -> Iterator[RawRow]:
-    return _table(path, limits, "excel-tab")
-
-
-def _table(path: Path, limits: Limits, dialect: str) -> Iterator[RawRow]:
-    """Rows of a table with a header. Every cell is read as text, formulas too."""
-    header: list[str] = []
+def _begins_like_json(path: Path, limits: Limits) -> bool:
     with decompression.open_decompressed(path, limits) as stream:
+        return stream.peek().removeprefix(codecs.BOM_UTF8).lstrip().startswith((b"{", b"["))
+
+
+def _has_objects_only(path: Path, limits: Limits) -> bool:
+    with decompression.open_decompressed(path, limits) as stream:
+        lines = decompression.read_lines(stream, str(path), limits)
+        return all(_is_object(line) for _, line in lines if line.strip())
+
+
+def _is_json_document(path: Path, limits: Limits) -> bool:
+    """Whether the file holds an array of objects, or an object: its first row can be read as JSON."""
+    try:
+        first = next(_json_array(path, limits), None)
+    except DataError:
+        return False
+    return first is not None and isinstance(first.values, dict)
+
+
+def _is_object(line: str) -> bool:
+    if not line.lstrip().startswith("{"):
+        return False
+    try:
+        return isinstance(json_reader.decode_line(line, ""), dict)
+    except DataError:
+        return False
+
+
+def _csv(path: Path, limits: Limits, remarks: FileRemarks) -> Iterator[RawRow]:
+    return _table(path, limits, remarks, ",")
+
+
+def _tsv(path: Path, limits: Limits, remarks: FileRemarks) -> Iterator[RawRow]:
+    return _table(path, limits, remarks, "\t")
+
+
+def _table(path: Path, limits: Limits, remarks: FileRemarks, usual: str) -> Iterator[RawRow]:
+    """Rows of a table with a header. Every cell is read as text, formulas too."""
+    # Python's own limit, for the whole process, is 128 KiB; ours is checked for each record.
+    csv.field_size_limit(max(csv.field_size_limit(), limits.line_bytes))
+    dialect = _dialect(path, limits, usual)
+    remarks.notes += [f"{path.name}: {note}" for note in dialect.notes(usual)]
+    header: tables.Header | None = None
+    with decompression.open_decompressed(path, limits) as stream:
+        lines = decompression.read_lines(stream, str(path), limits)
         for number, cells in _records(
-            decompression.read_lines(stream, str(path), limits), path, limits, dialect
+            islice(lines, dialect.first_line - 1, None), path, limits, dialect.separator
         ):
-            if not header:
-                header = _checked_names(cells, f"{path}:{number}")
-            elif len(cells) != len(header):
-                raise DataError(
-                    f"{path}:{number}: {len(cells)} cells where the header has {len(header)}; "
-                    "is a separator missing, or a text with a separator not in quotes?"
-                )
+            if header is None:
+                header = tables.Header.of(cells, f"{path}:{number}")
+                remarks.notes += [f"{path.name}: {note}" for note in header.notes()]
             else:
-                yield RawRow(dict(zip(header, cells, strict=True)), f"{path.name}:{number}")
+                yield RawRow(header.row(cells, f"{path}:{number}"), f"{path.name}:{number}")
+
+
+def _dialect(path: Path, limits: Limits, usual: str) -> tables.Dialect:
+    """How a table's cells are separated, by its first records."""
+    first: list[str] = []
+    with decompression.open_decompressed(path, limits) as stream:
+        for _, line in decompression.read_lines(stream, str(path), limits):
+            first.append(line)
+            if len(first) == SNIFFED_LINES or sum(map(len, first)) > SNIFFED_CHARACTERS:
+                break
+    return tables.detect_dialect(first, usual)
 
 
 def _records(
-    numbered: Iterator[tuple[int, str]], path: Path, limits: Limits, dialect: str
+    numbered: Iterator[tuple[int, str]], path: Path, limits: Limits, separator: str
 ) -> Iterator[tuple[int, list[str]]]:
     """(line it begins at, cells). A cell in quotes may hold line ends; the limit of a line holds for the record."""
-    # Python's own limit, for the whole process, is 128 KiB; ours is checked below.
-    csv.field_size_limit(max(csv.field_size_limit(), limits.line_bytes))
     start = characters = 0
 
     def lines() -> Iterator[str]:
@@ -141,7 +228,7 @@ def _records(
 
     try:
         # Strict: otherwise an open quote silently swallows the rows after it.
-        for cells in csv.reader(lines(), dialect, strict=True):
+        for cells in csv.reader(lines(), delimiter=separator, strict=True):
             if cells:
                 yield start, cells
             start = characters = 0
@@ -149,27 +236,18 @@ def _records(
         raise DataError(f"{path}:{start}: broken table: {error}; check the quotes and line ends") from error
 
 
-def _checked_names(names: list[str], where: str) -> list[str]:
-    repeated = [name for name, times in Counter(names).items() if times > 1]
-    if repeated:
-        raise DataError(f"{where}: two columns are called {repeated[0]!r}; rename one")
-    if not names:
-        raise DataError(f"{where}: no columns; give a file with some")
-    return names
-
-
-def _parquet(path: Path, limits: Limits) -> Iterator[RawRow]:
+def _parquet(path: Path, limits: Limits, remarks: FileRemarks) -> Iterator[RawRow]:
     import pyarrow.parquet as pq
 
     def batches(file: Path) -> Iterator[Any]:
         with pq.ParquetFile(file) as table:
-            _checked_names(table.schema_arrow.names, str(path))
+            tables.checked_names(table.schema_arrow.names, str(path))
             yield from table.iter_batches(batch_size=BATCH_ROWS, use_threads=False)
 
     return _from_batches(path, limits, batches)
 
 
-def _arrow(path: Path, limits: Limits) -> Iterator[RawRow]:
+def _arrow(path: Path, limits: Limits, remarks: FileRemarks) -> Iterator[RawRow]:
     import pyarrow as pa
 
     def batches(file: Path) -> Iterator[Any]:
@@ -179,7 +257,7 @@ def _arrow(path: Path, limits: Limits) -> Iterator[RawRow]:
             is_file = source.read(6) == b"ARROW1"
             source.seek(0)
             table = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
-            _checked_names(table.schema.names, str(path))
+            tables.checked_names(table.schema.names, str(path))
             for number in range(table.num_record_batches) if is_file else ():
                 yield table.get_batch(number)
             yield from () if is_file else table
@@ -219,7 +297,7 @@ def _validated(batches: Iterator[Any], path: Path, limits: Limits) -> Iterator[A
             yield batch.slice(start, BATCH_ROWS)
 
 
-READERS: dict[str, Callable[[Path, Limits], Iterator[RawRow]]] = {
+READERS: dict[str, Callable[[Path, Limits, FileRemarks], Iterator[RawRow]]] = {
     ".json": _json,
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,

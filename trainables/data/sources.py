@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.data import dataset_info
+from trainables.data import dataset_info, formats
 from trainables.data.data_files import find_data_files
 from trainables.data.embedded import commands
 from trainables.data.errors import DataError
+from trainables.data.formats.base import GivenColumns
 from trainables.data.hub_datasets import HUBS, HubDataset
 from trainables.storage.files import leads_out
 from trainables.system.suggestions import did_you_mean
@@ -27,29 +28,38 @@ EMBEDDED = (commands.NAME,)
 
 @dataclass(frozen=True)
 class Source:
-    """One data set: its files, or the name of an embedded one."""
+    """One data set: its files, or the name of an embedded one.
+
+    ``written``: part -> the name that the spec's ``columns`` has for it.
+    """
 
     name: str
     files: tuple[Path, ...] = ()
     embedded: bool = False
     format: str | None = None  # None: detected from the columns
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: GivenColumns = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     max_rows: int | None = None
     registered: bool = False  # listed in dataset_info.json
+    written: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
         """Whether each prompt has one right answer."""
         return self.embedded and commands.EXACT
 
+    def setting(self, part: str) -> tuple[str, ...]:
+        """The setting in ``data`` that gave this part its column; empty if ``dataset_info.json`` did."""
+        return ("columns", self.written[part]) if part in self.written else ()
+
 
 def resolve(name: str, config: DataConfig) -> Source:
     """The source that a name in a spec stands for. Raises :class:`DataError` if there is none."""
+    columns, tags, written = _columns(config), _tags(config), _written(config)
     if name in EMBEDDED:
         return Source(name, embedded=True, max_rows=config.max_samples)
     if config.folder is not None and (entry := dataset_info.find_entry(config.folder, name)) is not None:
-        return _registered(entry, config)
+        return _registered(entry, config, columns, tags, written)
     if is_hub(name):
         label, paths = name, HubDataset.parse(name).files()
     else:
@@ -57,7 +67,15 @@ def resolve(name: str, config: DataConfig) -> Source:
         if not path.exists() and not any(mark in name for mark in "*?["):
             raise DataError(_not_found(path, config.folder))
         label, paths = path.name, tuple(find_data_files(path))
-    return Source(label, paths, format=config.format, columns=config.columns, max_rows=config.max_samples)
+    return Source(
+        label,
+        paths,
+        format=config.format,
+        columns=columns,
+        tags=tags,
+        max_rows=config.max_samples,
+        written=written,
+    )
 
 
 def exists(name: str, config: DataConfig) -> bool:
@@ -78,7 +96,32 @@ def _absolute(path: Path, folder: Path | None) -> Path:
     return path if path.is_absolute() or folder is None else folder / path
 
 
-def _registered(entry: dataset_info.Entry, config: DataConfig) -> Source:
+def _columns(config: DataConfig) -> dict[str, str | None]:
+    try:
+        return formats.columns_by_part(config.columns)
+    except formats.InvalidColumns as error:
+        raise DataError(str(error), ("columns", error.part)) from None
+
+
+def _written(config: DataConfig) -> dict[str, str]:
+    return {formats.part_of(name): name for name in config.columns}
+
+
+def _tags(config: DataConfig) -> dict[str, str]:
+    for tag in config.tags:
+        if tag not in formats.TAGS:
+            known = f"known: {', '.join(formats.TAGS)}{did_you_mean(tag, formats.TAGS)}"
+            raise DataError(f"unknown tag {tag}; {known}", ("tags", tag))
+    return dict(config.tags)
+
+
+def _registered(
+    entry: dataset_info.Entry,
+    config: DataConfig,
+    columns: GivenColumns,
+    tags: Mapping[str, str],
+    written: Mapping[str, str],
+) -> Source:
     if entry.file_name is not None and config.folder is not None:
         # The registry may be somebody else's, and its rows are trained on, shown in the report and sent to W&B.
         if leads_out(entry.file_name):
@@ -98,17 +141,18 @@ def _registered(entry: dataset_info.Entry, config: DataConfig) -> Source:
         files=paths,
         # What the spec says takes precedence over the registry.
         format=config.format or entry.formatting,
-        columns={**entry.columns, **config.columns},
-        tags=entry.tags,
+        columns={**entry.columns, **columns},
+        tags={**entry.tags, **tags},
         max_rows=min(limits, default=None),
         registered=True,
+        written=written,
     )
 
 
 def _hub_files(entry: dataset_info.Entry) -> tuple[Path, ...]:
     hub, repository = ("hf", entry.hf_hub_url) if entry.hf_hub_url else ("ms", entry.ms_hub_url)
     assert repository is not None
-    return HubDataset(hub, repository, entry.subset, entry.split, folder=entry.folder).files()
+    return HubDataset(hub, repository, entry.subset, entry.split, entry.revision, entry.folder).files()
 
 
 def _not_found(path: Path, folder: Path | None) -> str:

@@ -75,7 +75,7 @@ def _find_data(draft: Draft, tree: dict[str, Any], finder: InputFinder) -> tuple
         return None, []
     data = finder.data(config, _row_type(tree))
     if isinstance(data, MissingInput):
-        return None, [draft.problem(("data", data.key), data.what)]
+        return None, [draft.problem(("data", *data.setting), data.what)]
     # With the hash in the tree, trial ids follow the contents of the data and no longer its names and paths.
     tree["data"]["sha256"] = data.sha256
     return data, [draft.problem(("data", "train"), what, error=False) for what in data.warnings]
@@ -115,7 +115,7 @@ def _find_model(
         return None, []
     model = finder.model(config)
     if isinstance(model, MissingInput):
-        return None, [draft.problem(("model", model.key), model.what, error=not model.fetched_later)]
+        return None, [draft.problem(("model", *model.setting), model.what, error=not model.fetched_later)]
     tree["model"]["fingerprint"] = model.fingerprint
     if parent is None or parent.model.fingerprint in (None, model.fingerprint):
         return model.architecture, []

@@ -263,7 +263,7 @@ def test_an_edit_of_the_registry_or_of_the_file_counts_at_once(tmp_path: Path) -
         ({"script_url": "evil.py"}, "would run code from the internet"),
         (
             {"file_name": "rows.json", "columns": {"promt": "q"}},
-            r"unknown columns\.promt; .* Did you mean prompt",
+            r"columns\.promt: unknown part promt; .* Did you mean prompt",
         ),
         ({"file_name": "rows.json", "columns": {"images": "q"}}, "only texts can be trained on"),
         ({"file_name": "rows.json", "num_samples": 0}, "num_samples must be a whole number of at least 1"),

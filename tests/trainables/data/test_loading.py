@@ -240,7 +240,6 @@ def message(role: str, content: Any) -> dict[str, Any]:
             "holds image_url; only texts",
         ),
         ({"prompt": "x", "chosen": "y", "rejected": "z"}, "this stage learns from a single one"),
-        ({"prompt": "x", "completion": "y", "label": "perhaps"}, "a label must be true or false"),
         ({"prompt": "x", "completion": "y", "tools": "a hammer"}, "expected JSON"),
     ],
 )

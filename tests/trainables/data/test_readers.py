@@ -173,6 +173,103 @@ def test_a_large_array_passes_through_little_memory(tmp_path: Path) -> None:
     assert peak_bytes < 4 << 20
 
 
+def remarks_on(path: Path) -> readers.FileRemarks:
+    remarks = readers.FileRemarks()
+    list(readers.read_rows(path, remarks=remarks))
+    return remarks
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "named"),
+    [
+        ("a.csv", ";", "semicolons"),
+        ("a.csv", "\t", "tabs"),
+        ("a.csv", "|", "vertical bars"),
+        ("a.tsv", ",", "commas"),
+    ],
+)
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_table_with_another_separator_is_read_and_the_separator_is_named(
+    tmp_path: Path, name: str, separator: str, named: str, line_end: str
+) -> None:
+    lines = [["prompt", "completion"], ["How far, roughly?", "1,5 km"], ["Where?", '"Here; or\nthere|\t,"']]
+    path = written(tmp_path / name, line_end.join(map(separator.join, lines)))
+    expected = [("How far, roughly?", "1,5 km"), ("Where?", "Here; or\nthere|\t,")]
+    if separator == ",":
+        path = written(path, 'prompt,completion\n"How far, roughly?","1,5 km"\nWhere?,"Here; or\nthere|\t,"')
+    assert [tuple(row.values()) for row in rows(path)] == expected
+    assert remarks_on(path).notes == [f"{name}: its cells are separated by {named}"]
+    assert remarks_on(written(path, "\ufeff" + path.read_text())).notes == [
+        f"{name}: its cells are separated by {named}"
+    ]
+
+
+def test_excels_line_with_the_separator_is_no_row(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "\ufeffsep=;\r\nprompt;completion\r\nHow far, then?;2\r\n")
+    assert rows(path) == [{"prompt": "How far, then?", "completion": "2"}]
+    assert places(path) == ["a.csv:3"]
+    assert remarks_on(path).notes == ["a.csv: its cells are separated by semicolons, as its first line says"]
+
+
+def test_a_table_of_one_column_may_hold_any_separator_in_quotes(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", 'text\n"One; two, three|four"\nfive\n')
+    assert rows(path) == [{"text": "One; two, three|four"}, {"text": "five"}]
+    assert remarks_on(path) == readers.FileRemarks()
+
+
+def test_columns_without_a_name_are_left_out_and_named(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", ",prompt,completion,,\n0,x,y,,\n1,z,w\n")
+    assert rows(path) == [{"prompt": "x", "completion": "y"}, {"prompt": "z", "completion": "w"}]
+    assert remarks_on(path).notes == [
+        "a.csv: column 1 has no name in the header and is not read",
+        "a.csv: 2 empty columns without a name at the right are left out",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"prompt": ["a", "b"], "completion": ["c", null]}',
+        '{"prompt": {"0": "a", "1": "b"}, "completion": {"0": "c", "1": null}}',
+        '{\n "completion": ["c", null],\n "prompt": ["a", "b"]\n}',
+    ],
+)
+def test_an_object_of_columns_has_the_rows_of_its_columns(tmp_path: Path, text: str) -> None:
+    expected = [{"prompt": "a", "completion": "c"}, {"prompt": "b", "completion": None}]
+    assert rows(written(tmp_path / "a.json", text)) == expected
+    own_names = text.replace("prompt", "frage").replace("completion", "antwort")
+    assert rows(written(tmp_path / "b.json", own_names))[1] == {"frage": "b", "antwort": None}
+
+
+def test_an_object_with_lists_of_messages_is_one_row(tmp_path: Path) -> None:
+    row = {
+        "prompt": [{"role": "user", "content": "x"}],
+        "completion": [{"role": "assistant", "content": "y"}],
+    }
+    assert rows(written(tmp_path / "a.json", json.dumps(row))) == [row]
+
+
+def test_a_text_file_of_json_objects_is_read_as_their_rows_unless_texts_are_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", '{"prompt": "x"}\n\n{"prompt": "y"}\r\n')
+    assert rows(path) == [{"prompt": "x"}, {"prompt": "y"}]
+    assert places(path) == ["a.txt:1", "a.txt:3"]
+    (note,) = remarks_on(path).notes
+    assert note.startswith("a.txt: each line is a JSON object and is read as one; format: text")
+    texts = [raw.values for raw in readers.read_rows(path, as_text=True)]
+    assert texts == [{"text": '{"prompt": "x"}'}, {"text": '{"prompt": "y"}'}]
+
+
+def test_a_text_file_that_is_json_in_most_lines_is_warned_of(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", 'rows\n{"prompt": "x"}\n{"prompt": "y"}\n')
+    assert rows(path)[0] == {"text": "rows"}
+    (warning,) = remarks_on(path).warnings
+    assert warning.startswith(
+        "a.txt: 2 of 3 lines are JSON objects (the first: a.txt:2) and are learned as texts"
+    )
+    for text in ('[Music]\n{"a": 1}\nwords\n', "{a} and {b}\n[1]\n", "[1, 2]\n"):
+        assert remarks_on(written(tmp_path / "b.txt", text)) == readers.FileRemarks()
+
+
 # What is refused
 
 
@@ -189,15 +286,20 @@ def test_a_large_array_passes_through_little_memory(tmp_path: Path) -> None:
         ("a.json", '{"train": [{}], "test": [{}]}', "two lists, 'train' and 'test'"),
         ("a.json", '{"data": [{}], "data": 1}', "'data' occurs twice"),
         ("a.json", '{"data": [{}],}', "a comma before '}'"),
-        ("a.json", '{"tags": [1],\n"prompt": "x"}', "a row ('prompt') or a list of rows ('tags')?"),
+        ("a.json", '{"tags": [{}],\n"prompt": "x"}', "a row ('prompt') or a list of rows ('tags')?"),
         ("a.json", '[{"a": 1, "a": 2}]', "'a' occurs twice"),
-        ("a.json", "[[NaN]]", "NaN is not JSON"),
+        ("a.json", "[[NaN]]", "a.json:1: NaN is not JSON, in the row that begins, at column 2; write null"),
         ("a.json", "[" * 100_000, "nested too deep"),
         ("a.json", "[]", "holds no rows"),
         ("a.json", b'[{"a":\n "caf\xe9"}]', "a.json:2: byte 0xe9"),
         ("a.json", b'[\n"a\x00"]', "a.json:2: a NUL byte"),
         ("a.jsonl", '{"a": 1}\n{"a": 1', "a.jsonl:2: broken JSON at column 8"),
         ("a.jsonl", '{"a": 1}\n{"a": 1} x', "a.jsonl:2: broken JSON at column 10: Something follows"),
+        (
+            "a.jsonl",
+            '{"a": 1},\n{"a": 1}',
+            "a.jsonl:1: broken JSON at column 9: A comma, as between the items",
+        ),
         ("a.jsonl", '[\n{"a": 1}\n]', "an array over several lines is a .json file"),
         ("a.jsonl", '{"b": {"a": 1, "a": 1}}', "a.jsonl:1: the name 'a' occurs twice"),
         ("a.jsonl", '{"a": -Infinity}', "-Infinity is not JSON"),
@@ -222,6 +324,19 @@ def test_a_large_array_passes_through_little_memory(tmp_path: Path) -> None:
         ("a.csv", 'a,b\n1,"2\n3"\n1\n', "a.csv:4: 1 cells where the header has 2"),
         ("a.csv", 'a,b\n1,2\n1,"2\n3,4\n', "a.csv:3: broken table"),
         ("a.csv", "a,b,a\n1,2,3\n", "two columns are called 'a'"),
+        ("a.csv", "a,b,,\n1,2,,\n1,2,3,\n", "a.csv:3: 4 cells where the header has 2"),
+        ("a.csv", ",,\n1,2,3\n", "a.csv:1: no columns"),
+        (
+            "a.csv",
+            "q,a\nWie weit?,ungef\xe4hr 2\n".encode("cp1252"),
+            "a.csv:2: byte 0xe4 (near column 16) is not UTF-8 (ä",
+        ),
+        (
+            "a.txt",
+            '[\n {"a": 1},\n {"a": 2}\n]',
+            "it holds JSON, and its lines are no texts; rename it to a.json",
+        ),
+        ("a.txt", '{"data": [{"a": 1}],\n "version": 2}', "it holds JSON"),
         ("a.csv", "a,b\n", "holds no rows"),
         ("a.parquet", "PAR1 but not really", "really .parquet?"),
         ("a.arrow", "ARROW1 but not really", "really .arrow?"),
@@ -478,11 +593,13 @@ def test_any_rows_round_trip_through_json_lines(
         assert rows(written(tmp_path / f"a.json{packed}", text)) == content
 
 
+# A column has a name that isn't blank; a separator in it is one of the file, as far as its header goes.
+NAMES = TEXTS.filter(lambda name: name.strip("\ufeff \t\r\n") and not set(name) & set(",;\t|\ufeff"))
+
+
 @QUICK
 @given(
-    header=st.lists(
-        TEXTS.filter(lambda name: name and name[0] != "\ufeff"), min_size=1, max_size=4, unique=True
-    ),
+    header=st.lists(NAMES.filter(str.strip), min_size=1, max_size=4, unique=True),
     data=st.data(),
     name=st.sampled_from(["a.csv", "a.tsv"]),
 )
