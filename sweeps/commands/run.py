@@ -190,7 +190,8 @@ class Sweep:
 
         location, options, progress = self.location, self.options, SweepProgress()
         location.mirror.report_outages(progress.log)
-        with self.tracker.recording(progress.log):
+        again = options.resume_command(self.plan.spec.source.file, self.plan.spec.overrides)
+        with self.tracker.recording(progress.log, again):
             try:
                 launch.run(
                     self.plan,
@@ -209,7 +210,6 @@ class Sweep:
                 self.tracker.hurry()
                 interrupted = isinstance(error, KeyboardInterrupt)
                 reason = "Interrupted" if interrupted else f"{error}"
-                again = options.resume_command(self.plan.spec.source.file, self.plan.spec.overrides)
                 print(f"{reason}. All finished trials are kept. To resume: {again}", file=sys.stderr)
                 # After Ctrl-C, a store that fails is waited for only briefly.
                 if interrupted:

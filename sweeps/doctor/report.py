@@ -166,7 +166,7 @@ def tracking() -> list[Capability]:
     from trainables.system import capabilities
 
     wandb = capabilities.wandb()
-    offline = os.environ.get("WANDB_MODE") in ("offline", "disabled")
+    offline = os.environ.get("WANDB_MODE") in (*capabilities.WANDB_OFFLINE, "disabled")
     if not wandb.works or capabilities.wandb_key() is None or offline:
         return [wandb]
     from sweeps.tracking.connectivity import server_reachable

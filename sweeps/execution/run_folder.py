@@ -14,6 +14,7 @@ from sweeps.planning.plan import Plan
 from sweeps.runs.layout import read_environment
 from sweeps.runs.location import RunLocation
 from sweeps.spec.problems import Problem, SpecError
+from sweeps.tracking import sweep_id
 from trainables import results
 from trainables.storage import files
 from trainables.system import machine, provenance, redaction
@@ -35,7 +36,7 @@ def prepare(plan: Plan, run: Path, resume: bool, display_name: str | None = None
             redaction.redacted_values(json.loads(json.dumps(plan.resolved(), default=str))), temporary
         )
     # Written last, because it makes the folder a run: what a crash left before is simply made again.
-    environment = {"place": display_name or str(run), **_describe(plan, previous or {})}
+    environment = {"place": display_name or str(run), **_describe(plan, run, previous or {})}
     files.write_json(run / "environment.json", environment)
 
 
@@ -89,7 +90,7 @@ def add_seconds(run: Path, seconds: float) -> None:
     files.write_json(run / "environment.json", {**environment, "seconds": total})
 
 
-def _describe(plan: Plan, previous: dict[str, Any]) -> dict[str, Any]:
+def _describe(plan: Plan, run: Path, previous: dict[str, Any]) -> dict[str, Any]:
     from_user = {
         "name": plan.spec.name,
         "question": plan.spec.question,
@@ -100,6 +101,7 @@ def _describe(plan: Plan, previous: dict[str, Any]) -> dict[str, Any]:
     return {
         **redaction.redacted_values(from_user),
         "plan": _identity(plan),
+        "wandb_id": sweep_id.keep_or_make(run, previous),
         "commit": provenance.commit(),
         "python": sys.version.split()[0],
         "packages": provenance.package_versions(),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweeps.planning.cell import Cell, build_config
-from sweeps.planning.checks import dependencies, fairness, without_effect
+from sweeps.planning.checks import dependencies, fairness, tracking, without_effect
 from sweeps.planning.checks.cell import check_draft
 from sweeps.planning.checks.requirements import Requirement
 from sweeps.planning.draft import Draft
@@ -159,9 +159,15 @@ def make(
                 *without_effect.warnings(checked),
                 *dependencies.problems(checked),
                 *_too_many_trials(spec, cells),
+                *tracking.problems(spec.tracking),
             ]
         ),
-        notes=(*earlier.notes, *fairness.notes(cells), *calibration.notes(cells)),
+        notes=(
+            *earlier.notes,
+            *fairness.notes(cells),
+            *calibration.notes(cells),
+            *tracking.notes(spec.tracking),
+        ),
         selected=tuple(draft.name for draft in selected),
         requirements=tuple(dict.fromkeys(need for each in checked for need in each.requirements)),
         settled=earlier.settled,

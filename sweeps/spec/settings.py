@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from sweeps.spec.byte_sizes import parse_bytes
+from sweeps.spec.wandb_names import name_fault
 from trainables.config import limits
 from trainables.config.base import Frozen
 
@@ -105,3 +106,13 @@ class TrackingConfig(Frozen):
     wandb: Literal["auto", "offline", "online", "off"] = "auto"
     project: str = Field(default="paretune", min_length=1)
     entity: str | None = None
+
+    @field_validator("project", "entity")
+    @classmethod
+    def _check_name(cls, name: str | None, field: ValidationInfo) -> str | None:
+        # With `off` nothing is sent. `wandb` is checked first, and is missing from the data if it is wrong.
+        if name is not None and field.data.get("wandb") != "off":
+            fault = name_fault("entity" if field.field_name == "entity" else "project", name)
+            if fault is not None:
+                raise ValueError(fault)
+        return name

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from sweeps.spec.problems import Problem, SpecError
-from trainables.system.capabilities import wandb_key
+from trainables.system.capabilities import WANDB_OFFLINE, wandb_key
 
 Mode = Literal["online", "offline"]
 CONNECT_SECONDS = 2.0
@@ -22,7 +22,7 @@ def choose_mode(setting: Literal["auto", "offline", "online"]) -> tuple[Mode, st
 
     Raises ``SpecError`` if ``online`` is required and impossible.
     """
-    if setting == "offline" or os.environ.get("WANDB_MODE") == "offline":
+    if setting == "offline" or os.environ.get("WANDB_MODE") in WANDB_OFFLINE:
         return "offline", "as requested; `wandb sync` uploads the runs later"
     obstacle = None
     if wandb_key() is None:

@@ -7,18 +7,23 @@ The mode is decided before that process starts: W&B has no opportunity to prompt
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from sweeps.planning.checks import tracking
 from sweeps.planning.plan import Plan
 from sweeps.tracking.connectivity import Mode, choose_mode
+from trainables.system import redaction
 
 FINISH_SECONDS = 120.0  # for uploading what is left once the sweep has ended
 LEAVE_SECONDS = 2.0  # for the same after Ctrl-C
+REASON_LENGTH = 300  # characters of the tracker's last line that the run's log repeats
 
 
 class Tracker:
@@ -32,37 +37,55 @@ class Tracker:
         self.finish_seconds = FINISH_SECONDS
         self._process: subprocess.Popen[str] | None = None
         self._mode: tuple[Mode, str] | None = None
-        if self.tracking.wandb != "off" and os.environ.get("WANDB_MODE") != "disabled":
-            self._mode = choose_mode(self.tracking.wandb)
+        setting = self.tracking.wandb
+        if setting != "off" and tracking.is_on(self.tracking):
+            self._mode = choose_mode(setting)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of W&B's own files in the run folder."""
+        return self.run_folder / "wandb"
 
     @contextmanager
-    def recording(self, log: Callable[[str], None]) -> Iterator[None]:
-        """Runs the tracker process within the block; ``log`` gets a line about its mode, and one if it fails."""
+    def recording(self, log: Callable[[str], None], resume_command: str = "--resume") -> Iterator[None]:
+        """Runs the tracker process within the block.
+
+        ``log`` gets a line about its mode, one as soon as it fails, and one at the end if not everything was sent,
+        which says how to send it: by ``resume_command`` and W&B's own.
+        """
         if self._mode is None:
             yield
             return
         mode, reason = self._mode
-        log(f"W&B: {mode}, {reason}")
-        folder = self.run_folder / "wandb"
-        folder.mkdir(exist_ok=True)
-        with (folder / "tracker.log").open("a", encoding="utf-8") as output:
+        log(f"W&B: {mode}, {reason}" + (f": {self._sync_command(mode)}" if mode == "offline" else ""))
+        for note in tracking.notes(self.tracking):
+            log(note)
+        self.folder.mkdir(exist_ok=True)
+        with (self.folder / "tracker.log").open("a", encoding="utf-8") as output:
             self._process = self._start(mode, output)
+            ending = threading.Event()
+            watch = threading.Thread(target=self._watch, args=(self._process, ending, log), daemon=True)
+            watch.start()
             try:
                 yield
             except BaseException:
                 self.hurry()
                 raise
             finally:
+                ending.set()
                 code = self._end(self._process)
-        if code:
-            log(f"W&B tracking failed with exit code {code}; see {folder / 'tracker.log'}")
+                watch.join()
+        if code != 0:
+            log(self._unsent(mode, code, resume_command))
 
     def _start(self, mode: Mode, output: IO[str]) -> subprocess.Popen[str]:
         # W&B writes nothing outside of the run folder.
         names = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR")
-        variables = {name: str(self.run_folder / "wandb" / "own") for name in names}
+        variables = {name: str(self.folder / "own") for name in names}
         variables |= {"WANDB_DIR": str(self.run_folder)}
         variables |= {"WANDB_ENTITY": self.tracking.entity} if self.tracking.entity else {}
+        left_out = tracking.variables_of_another_run(os.environ)
+        kept = {name: value for name, value in os.environ.items() if name not in left_out}
         return subprocess.Popen(
             [
                 sys.executable,
@@ -75,7 +98,7 @@ class Tracker:
             stdout=output,
             stderr=output,
             text=True,
-            env={**os.environ, **variables, "WANDB_MODE": mode, "WANDB_SILENT": "true"},
+            env={**kept, **variables, "WANDB_MODE": mode, "WANDB_SILENT": "true"},
             start_new_session=True,  # Ctrl-C reaches the sweep only; the tracker ends with its standard input
         )
 
@@ -90,7 +113,25 @@ class Tracker:
         """Limits the time for uploads, as the sweep was interrupted; a resumed run sends the rest."""
         self.finish_seconds = LEAVE_SECONDS
 
-    def _end(self, process: subprocess.Popen[str]) -> int:
+    def _watch(
+        self, process: subprocess.Popen[str], ending: threading.Event, log: Callable[[str], None]
+    ) -> None:
+        """Waits for the process, and logs its end at once unless it was asked for."""
+        code = process.wait()
+        if not ending.is_set():
+            reason = self._last_line()
+            log(
+                f"W&B tracking failed with exit code {code}{f' ({reason})' if reason else ''}. "
+                f"The sweep continues without it; see {self.folder / 'tracker.log'}"
+            )
+
+    def _last_line(self) -> str:
+        lines = (self.folder / "tracker.log").read_text(encoding="utf-8", errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return redaction.redacted(last[:REASON_LENGTH])
+
+    def _end(self, process: subprocess.Popen[str]) -> int | None:
+        """The process's exit code; ``None`` if it had more to send than there was time for."""
         assert process.stdin is not None
         with suppress(BrokenPipeError):
             process.stdin.close()
@@ -99,4 +140,21 @@ class Tracker:
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             # Another Ctrl-C while the rest is uploaded ends that too; a resumed run sends it.
             process.kill()
-            return process.wait()
+            process.wait()
+            return None
+
+    def _unsent(self, mode: Mode, code: int | None, resume_command: str) -> str:
+        """What became of the process, and how what it didn't record or send is sent later."""
+        what = (
+            f"W&B tracking did not end within {self.finish_seconds:g} s"
+            if code is None
+            else f"W&B tracking failed with exit code {code}"
+        )
+        return (
+            f"{what}. To record what is missing: {resume_command}. To send what was recorded: "
+            f"{self._sync_command(mode)}; see {self.folder / 'tracker.log'}"
+        )
+
+    def _sync_command(self, mode: Mode) -> str:
+        # The pattern stays outside of the quotes, for the shell to expand.
+        return f"wandb sync {shlex.quote(str(self.folder))}/{'offline-run' if mode == 'offline' else 'run'}-*"

@@ -4,8 +4,9 @@
 
 The line ``summary`` on standard input writes the summary run; the end of standard input ends the process.
 
-The id of a trial's W&B run consists of a hash of the sweep and the trial's id, so that the same trial of another sweep
-is another run. ``group`` is the sweep's name, ``job_type`` the cell, and a step is a training step.
+The id of a trial's W&B run consists of the sweep's id and the trial's, so that the same trial of another sweep is
+another run, and that of a resumed or longer sweep the same. ``group`` is the sweep's name, ``job_type`` the cell, and a
+step is a training step.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from typing import Any
 
 import wandb
 
+from sweeps.tracking import sweep_id
 from trainables import results
 from trainables.results import Record
 from trainables.storage import files
 
 POLL_SECONDS = 1.0
+MAX_NAME_LENGTH = 128  # W&B's limit, which is a little above that of a cell's name
 
 
 @dataclass
@@ -45,7 +48,7 @@ class RunFollower:
         self.sent.mkdir(parents=True, exist_ok=True)
         environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
         self.group = environment.get("name") or folder.name
-        self.sweep = files.sha256([str(folder.resolve()), environment.get("plan")])[:6]
+        self.sweep = sweep_id.read(folder, environment)
 
     def update(self, last: bool = False) -> None:
         """Sends new points and ends the W&B runs of trials that have a record; with ``last``, of all trials."""
@@ -67,7 +70,7 @@ class RunFollower:
             wandb.init(
                 project=self.project,
                 id=f"{self.sweep}-{trial.name}",
-                name=f"{config['cell']}-{trial.name}",
+                name=f"{config['cell'][: MAX_NAME_LENGTH - len(trial.name) - 1]}-{trial.name}",
                 group=self.group,
                 job_type=config["cell"],
                 config=config,
@@ -119,8 +122,8 @@ class RunFollower:
             settings=wandb.Settings(console="off", silent=True, init_timeout=60),
         ) as summary:
             columns: list[str | int] = [*rows[0]] if rows else []
-            data = [[_plain(row[str(column)]) for column in columns] for row in rows]
-            summary.log({"comparison": wandb.Table(columns=columns, data=data)})
+            values = [_column([row[str(column)] for row in rows]) for column in columns]
+            summary.log({"comparison": wandb.Table(columns=columns, data=list(zip(*values, strict=True)))})
             if any(None not in (record.quality, record.peak_train_bytes) for record in run.records):
                 summary.log({"pareto": wandb.Image(str(_image(self.folder, pareto_png(run))))})
             artifact = wandb.Artifact(f"{self.group}-records", type="records")
@@ -136,8 +139,16 @@ def _image(folder: Path, png: bytes) -> Path:
     return path
 
 
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool | None) else json.dumps(value, default=str)
+def _column(values: list[Any]) -> list[Any]:
+    """The values of a column of a table, which W&B takes of one type alone: mixed ones and structures as texts."""
+    kinds = {_kind(value) for value in values if value is not None}
+    if len(kinds) < 2 and kinds <= {str, bool, float}:
+        return values
+    return [value if isinstance(value, str | None) else json.dumps(value, default=str) for value in values]
+
+
+def _kind(value: Any) -> type:
+    return float if type(value) is int else type(value)
 
 
 def main() -> None:

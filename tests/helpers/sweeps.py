@@ -264,6 +264,7 @@ class WandbRun:
     group: str = ""
     job_type: str = ""
     project: str = ""
+    sweep: str = ""  # the W&B sweep that it is part of
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     history: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -279,6 +280,7 @@ def _wandb_run(path: Path) -> WandbRun:
         if kind == "run":
             run.id, run.group = record.run.run_id, record.run.run_group
             run.job_type, run.project = record.run.job_type, record.run.project
+            run.sweep = record.run.sweep_id
             run.config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
         elif kind == "history":
             values = {_key(item): json.loads(item.value_json) for item in record.history.item}

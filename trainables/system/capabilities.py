@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 OLDEST_PYTHON = (3, 11)
+WANDB_OFFLINE = ("offline", "dryrun")  # values of WANDB_MODE; the second is W&B's former name for it
 
 
 @dataclass(frozen=True)
@@ -326,7 +327,7 @@ def wandb() -> Capability:
             "wandb", False, "not installed: pip install wandb, or set tracking: {wandb: off}", False
         )
     mode = os.environ.get("WANDB_MODE")
-    if mode in ("offline", "disabled"):
+    if mode in WANDB_OFFLINE or mode == "disabled":
         return Capability("wandb", True, f"{mode}, as WANDB_MODE is set", needed=False)
     if wandb_key() is None:
         return Capability(

@@ -1,18 +1,28 @@
-"""Weights & Biases: the mode, chosen quickly and without a prompt; and what the tracker sends of a run folder."""
+"""Weights & Biases: the mode, chosen quickly and without a prompt; names and variables that would lead elsewhere; and
+what the tracker sends of a run folder.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sweeps.execution import run_folder
+from sweeps.planning.checks import tracking
 from sweeps.planning.plan import Plan
+from sweeps.runs.layout import read_environment
 from sweeps.spec.problems import SpecError
-from sweeps.tracking import connectivity
+from sweeps.spec.wandb_names import name_fault
+from sweeps.tracking import connectivity, sweep_id
 from sweeps.tracking.connectivity import CONNECT_SECONDS, choose_mode
 from sweeps.tracking.tracker import Tracker
 from tests.helpers import run_folders, specs
@@ -44,7 +54,8 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(tmp_path: Path, wandb: str) -> Plan:
-    return specs.plan(specs.spec_folder(tmp_path), specs.SPEC, (f"tracking.wandb={wandb}",))
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    return specs.plan(specs.spec_folder(folder), specs.SPEC, (f"tracking.wandb={wandb}",))
 
 
 # Which mode
@@ -112,11 +123,153 @@ def test_behind_a_proxy_the_proxy_is_contacted(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("key")
-def test_offline_mode_contacts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mode", ["offline", "dryrun"])
+def test_offline_mode_contacts_nobody(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setattr(connectivity, "server_reachable", lambda: pytest.fail("it called"))
     assert choose_mode("offline")[0] == "offline"
-    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_MODE", mode)
     assert choose_mode("auto")[0] == "offline"
+
+
+# Names and variables
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "what"),
+    [
+        (
+            "project",
+            "a:b",
+            "W&B refuses the character : in the name of a project, got a:b. Did you mean a-b?",
+        ),
+        (
+            "project",
+            "team/llm",
+            "the character / in the name of a project, got team/llm. Did you mean entity: team, project: llm?",
+        ),
+        ("project", "a/b/c", "Did you mean a-b-c?"),
+        ("project", "'50% #1?'", "refuses the characters % # ? in"),
+        ("project", "back\\slash", "refuses the character \\ in"),
+        (
+            "project",
+            "é" * 129,
+            f"takes at most 128 characters in the name of a project, got {'é' * 129}, which has 129",
+        ),
+        ("project", "' '", "needs a character other than space"),
+        ("project", "'tests '", "refuses space at the beginning or end in the name of a project"),
+        ("entity", "my/team", "refuses the character / in the name of an entity"),
+        ("entity", "my team", "in the name of an entity, got my team. Did you mean my-team?"),
+        ("entity", "''", "needs a character other than space in the name of an entity"),
+    ],
+)
+def test_a_name_that_wandb_refuses_is_an_error_of_the_plan(
+    tmp_path: Path, key: str, name: str, what: str
+) -> None:
+    plan = specs.plan(
+        specs.spec_folder(tmp_path), specs.SPEC, ("tracking.wandb=auto", f"tracking.{key}={name}")
+    )
+    (error,) = plan.errors
+    assert f"tracking.{key}: W&B" in str(error)
+    assert what in str(error)
+
+
+@pytest.mark.parametrize("name", ["paretune", "My project (2)", "проект", "a.b_c-d", "日本語", "é" * 128])
+def test_a_name_that_wandb_takes_is_taken(tmp_path: Path, name: str) -> None:
+    from wandb import Settings
+
+    assert Settings(project=name).project == name
+    plan = specs.plan(
+        specs.spec_folder(tmp_path), specs.SPEC, ("tracking.wandb=auto", f"tracking.project={name}")
+    )
+    assert plan.errors == ()
+
+
+@pytest.mark.parametrize("character", [chr(code) for code in range(33, 127)])
+def test_the_characters_that_are_refused_are_those_of_wandb_itself(character: str) -> None:
+    from wandb import Settings
+    from wandb.errors import UsageError
+
+    try:
+        Settings(project=f"a{character}b")
+    except UsageError:
+        assert name_fault("project", f"a{character}b") is not None
+    else:
+        assert name_fault("project", f"a{character}b") is None
+
+
+def test_a_name_does_not_matter_where_nothing_is_sent(tmp_path: Path) -> None:
+    folder = specs.spec_folder(tmp_path)
+    assert not specs.plan(folder, specs.SPEC, ("tracking.wandb=off", "tracking.project=a:b")).errors
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("WANDB_ENTITY", "my/team", "refuses the character / in the name of an entity"),
+        ("WANDB_TAGS", "one,," + "x" * 65, "a tag has 1 to 64 characters"),
+        ("WANDB_BASE_URL", "wandb.example.org", "Did you mean https://wandb.example.org?"),
+    ],
+)
+def test_variables_that_wandb_refuses_are_errors_of_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, what: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    errors = [str(error) for error in made(tmp_path, "auto").errors]
+    assert errors
+    assert all(error.startswith(f"environment {name}: ") for error in errors)
+    assert what in errors[0]
+    assert not made(tmp_path, "off").errors
+
+
+AGENT = {
+    "WANDB_SWEEP_ID": "abcd1234",
+    "WANDB_RUN_ID": "other",
+    "WANDB_RUN_GROUP": "others",
+    "WANDB_JOB_TYPE": "agent",
+    "WANDB_NAME": "other",
+    "WANDB_PROJECT": "elsewhere",
+    "WANDB_RESUME": "must",
+    "WANDB_SWEEP_PARAM_PATH": "/nowhere/config.yaml",
+    "WANDB_SERVICE": "3-1-tcp-localhost-1",
+    "WANDB_LAUNCH": "true",
+    "WANDB_CONFIG": '{"train": {"steps": 1}}',
+    "WANDB_X_LABEL": "other",
+    "WANDB__PRIMARY": "false",
+}
+WISHES = {
+    "WANDB_API_KEY": "0" * 40,
+    "WANDB_BASE_URL": "https://wandb.example.org",
+    "WANDB_ENTITY": "team",
+    "WANDB_TAGS": "one,two",
+    "WANDB_NOTES": "A note.",
+    "WANDB_HTTP_TIMEOUT": "30",
+    "WANDB_X_STATS_SAMPLING_INTERVAL": "5",
+    "WANDB_CONFIG_DIR": "/tmp/config",
+    "HTTPS_PROXY": "http://proxy.example:3128",
+}
+
+
+def test_variables_of_another_run_are_left_out_and_wishes_are_kept() -> None:
+    assert tracking.variables_of_another_run(AGENT | WISHES) == sorted(AGENT)
+
+
+def test_every_setting_of_wandb_that_identifies_a_run_has_a_variable_that_is_left_out() -> None:
+    from wandb import Settings
+
+    parts = ("run_", "sweep_", "resume", "fork_", "launch", "job_", "program")
+    identifying = [f"WANDB_{name.upper()}" for name in Settings.model_fields if name.startswith(parts)]
+    assert len(identifying) > 10
+    assert tracking.variables_of_another_run(dict.fromkeys(identifying, "")) == sorted(identifying)
+
+
+def test_the_plan_says_which_variables_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not [note for note in made(tmp_path, "offline").notes if "W&B" in note]
+    monkeypatch.setenv("WANDB_SWEEP_ID", "abcd1234")
+    monkeypatch.setenv("WANDB_RUN_ID", "other")
+    (note,) = [note for note in made(tmp_path, "offline").notes if "W&B" in note]
+    assert note.startswith("W&B: WANDB_RUN_ID, WANDB_SWEEP_ID of the environment are not used")
+    assert "in the project paretune" in note
+    assert not [note for note in made(tmp_path, "off").notes if "W&B" in note]
 
 
 # Off
@@ -219,6 +372,118 @@ def test_a_run_whose_every_trial_failed_has_a_summary_without_a_front(tmp_path: 
     assert len(messages) == 1, (run / "wandb" / "tracker.log").read_text()
     (summary,) = (reported for reported in wandb_runs(run).values() if reported.job_type == "summary")
     assert summary.artifacts["methods-records"] == ["curves.parquet", "trials.parquet"]
+
+
+def test_in_the_environment_of_an_agent_each_trial_is_a_run_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in AGENT.items():
+        monkeypatch.setenv(name, value)
+    run = tmp_path / "run"
+    files.write_json(run / "environment.json", {"name": "methods", "wandb_id": "a1b2c3"})
+    records = [run_folders.record("a" * 12), run_folders.record("b" * 12)]
+    for record in records:
+        results.write_record(add_trial(run, record), record)
+        add_points(run / "trials" / record.trial_id, 1)
+    results.write_tables(run)
+    messages: list[str] = []
+    tracker = Tracker(made(tmp_path, "offline"), run)
+    with tracker.recording(messages.append):
+        tracker.summarize()
+    assert messages[1].startswith("W&B: WANDB_CONFIG, WANDB_JOB_TYPE, ")
+    assert len(messages) == 2, (run / "wandb" / "tracker.log").read_text()
+    assert {id_: one.job_type for id_, one in wandb_runs(run).items()} == {
+        f"a1b2c3-{'a' * 12}": "sft-lora",
+        f"a1b2c3-{'b' * 12}": "sft-lora",
+        "a1b2c3-summary": "summary",
+    }
+    assert {(one.project, one.group, one.sweep) for one in wandb_runs(run).values()} == {
+        ("paretune", "methods", "")
+    }
+
+
+def test_a_table_with_numbers_texts_and_null_in_a_setting_is_recorded(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    files.write_json(run / "environment.json", {"name": "methods"})
+    changes = {"one": [4, None], "other": ["auto", 8], "third": [True, 0.5]}
+    for method, values in changes.items():
+        for number, value in enumerate(values):
+            config = {"cell": f"sft-{method}", "train": {"max_grad_norm": value}}
+            record = run_folders.record(
+                f"{method}{number}", method, config=config, objective=0.1 * (1 - number)
+            )
+            results.write_record(add_trial(run, record), record)
+    results.write_tables(run)
+    messages: list[str] = []
+    tracker = Tracker(made(tmp_path, "offline"), run)
+    with tracker.recording(messages.append):
+        tracker.summarize()
+    assert len(messages) == 1, (run / "wandb" / "tracker.log").read_text()
+
+
+def test_a_longer_sweep_has_the_same_id_and_another_run_another(tmp_path: Path) -> None:
+    """The id is made once and kept when the run is resumed; a run of an earlier version keeps what it had."""
+    folder = specs.spec_folder(tmp_path)
+    environments = {}
+    for name, trials, resume in (("run", 2, False), ("run", 3, True), ("other", 2, False)):
+        plan = specs.plan(folder, specs.SPEC, (f"search.trials={trials}",))
+        run_folder.prepare(plan, tmp_path / name, resume)
+        environments[name, trials] = read_environment(tmp_path / name) or {}
+    ids = {key: environment["wandb_id"] for key, environment in environments.items()}
+    assert ids["run", 2] == ids["run", 3] != ids["other", 2]
+    earlier = {name: value for name, value in environments["run", 2].items() if name != "wandb_id"}
+    files.write_json(tmp_path / "run" / "environment.json", earlier)
+    run_folder.prepare(specs.plan(folder, specs.SPEC, ("search.trials=4",)), tmp_path / "run", True)
+    resumed = read_environment(tmp_path / "run") or {}
+    assert resumed["wandb_id"] == sweep_id.read(tmp_path / "run", earlier)
+
+
+def test_a_tracker_that_dies_is_reported_at_once_and_at_the_end_with_what_to_do(tmp_path: Path) -> None:
+    run = tmp_path / "a run"
+    files.write_json(run / "environment.json", {"name": "methods"})
+    messages: list[str] = []
+    tracker = Tracker(made(tmp_path, "offline"), run)
+    with tracker.recording(messages.append, "paretune run my.yaml --resume"):
+        process = tracker._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while len(messages) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(messages) == 2
+        assert messages[1].startswith("W&B tracking failed with exit code -9. The sweep continues without it")
+        tracker.summarize()
+    log = run / "wandb" / "tracker.log"
+    assert messages[2:] == [
+        "W&B tracking failed with exit code -9. To record what is missing: paretune run my.yaml --resume. To send "
+        f"what was recorded: wandb sync '{run}/wandb'/offline-run-*; see {log}"
+    ]
+
+
+def test_the_reason_of_a_tracker_that_fails_is_in_the_first_line(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()  # without the environment.json that it reads
+    messages: list[str] = []
+    with Tracker(made(tmp_path, "offline"), run).recording(messages.append):
+        deadline = time.monotonic() + 60
+        while len(messages) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert re.search(
+        r"exit code 1 \(FileNotFoundError: .*environment\.json'\)\. The sweep continues", messages[1]
+    )
+
+
+def test_uploads_that_take_too_long_are_reported_with_how_to_send_the_rest(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    files.write_json(run / "environment.json", {"name": "methods"})
+    messages: list[str] = []
+    tracker = Tracker(made(tmp_path, "offline"), run)
+    tracker.finish_seconds = 0.01
+    with tracker.recording(messages.append, "paretune run my.yaml --resume"):
+        pass
+    assert messages[1].startswith(
+        "W&B tracking did not end within 0.01 s. To record what is missing: paretune run my.yaml --resume."
+    )
 
 
 def test_a_tracker_that_fails_does_not_affect_the_sweep_and_is_reported_in_one_line(tmp_path: Path) -> None:
