@@ -10,10 +10,13 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from sweeps.execution import input_changes
+from sweeps.planning import identity
 from sweeps.planning.plan import Plan
 from sweeps.runs.layout import read_environment
 from sweeps.runs.location import RunLocation
-from sweeps.spec.problems import Problem, SpecError
+from sweeps.spec import source
+from sweeps.spec.problems import Problem, SpecError, unique
 from sweeps.tracking import sweep_id
 from trainables import results
 from trainables.storage import files
@@ -30,11 +33,8 @@ def prepare(plan: Plan, run: Path, resume: bool, display_name: str | None = None
         set_aside_damaged(run)
     run.mkdir(parents=True, exist_ok=True)
     files.write_text(run / "spec.yaml", redaction.redacted(plan.spec.source.text))
-    # Through JSON, because the safe writer of YAML takes plain types alone.
     with files.atomic(run / "resolved.yaml") as temporary:
-        YAML(typ="safe").dump(
-            redaction.redacted_values(json.loads(json.dumps(plan.resolved(), default=str))), temporary
-        )
+        YAML(typ="safe").dump(_resolved_for_file(plan), temporary)
     # Written last, because it makes the folder a run: what a crash left before is simply made again.
     environment = {"place": display_name or str(run), **_describe(plan, run, previous or {})}
     files.write_json(run / "environment.json", environment)
@@ -129,24 +129,46 @@ def _identity(plan: Plan) -> dict[str, Any]:
         "fingerprint": plan.fingerprint(),
         # As lists, because they are compared with those read back from JSON.
         "contents": sorted(list(pair) for pair in contents),
+        "files": input_changes.file_states(plan),
         "settled": plan.settled,
         "trials": {cell.name: cell.trials for cell in plan.cells},
     }
 
 
 def _check_unchanged(plan: Plan, run: Path, previous: dict[str, Any]) -> None:
+    """Raises ``SpecError`` with everything that is not as it was when the run was started."""
     now = _identity(plan)
-    changed = {
-        "fingerprint": "the spec is not the one this run was started with (only search.trials may grow)",
-        "contents": "the model's or the data's files are not those this run was started with",
-    }
-    for part, what in changed.items():
-        if previous.get(part) != now[part]:
-            advice = f"Restore them ({run / 'spec.yaml'} has the spec), or start a new run under another name"
-            raise SpecError(Problem(str(plan.spec.source.file), "", f"{what}. {advice}"))
+    problems: list[Problem] = []
+    if previous.get("fingerprint") != now["fingerprint"]:
+        problems += _changed_settings(plan, run)
+    if not problems and previous.get("contents") != now["contents"]:
+        problems += input_changes.problems(plan, previous)
     for cell, trials in previous.get("trials", {}).items():
-        if now["trials"].get(cell, 0) < trials:
+        if not problems and now["trials"].get(cell, 0) < trials:
             what = (
                 f"{cell} had {trials} trials and now has {now['trials'].get(cell, 0)}; trials may only grow"
             )
-            raise SpecError(Problem(str(plan.spec.source.file), "search.trials", what))
+            problems.append(Problem(str(plan.spec.source.file), "search.trials", what))
+    if problems:
+        raise SpecError(*unique(problems))
+
+
+def _changed_settings(plan: Plan, run: Path) -> list[Problem]:
+    """A problem for each setting that is not as in the run's ``resolved.yaml``."""
+    file = run / "resolved.yaml"
+    advice = f"Restore it ({run / 'spec.yaml'} has the spec), or start a new run under another name"
+    try:
+        before = source.read(file).tree
+    except SpecError:
+        what = f"the spec is not the one this run was started with (only search.trials may grow). {advice}"
+        return [Problem(str(plan.spec.source.file), "", what)]
+    return [
+        plan.spec.source.problem(change.path, f"{change}. {advice}")
+        for change in identity.changes(before, _resolved_for_file(plan))
+    ]
+
+
+def _resolved_for_file(plan: Plan) -> dict[str, Any]:
+    """The resolved spec in plain types, which YAML's safe writer needs, and without credentials."""
+    resolved: dict[str, Any] = redaction.redacted_values(json.loads(json.dumps(plan.resolved(), default=str)))
+    return resolved

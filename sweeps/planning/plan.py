@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweeps.planning import identity
 from sweeps.planning.cell import Cell, build_config
 from sweeps.planning.checks import dependencies, fairness, tracking, without_effect
 from sweeps.planning.checks.cell import check_draft
@@ -72,17 +73,8 @@ class Plan:
         return self.spec.resolved()
 
     def fingerprint(self) -> str:
-        """A hash of everything in the spec that decides what a trial is: a resumed run must have the same.
-
-        The number of trials may grow. The question, the tracking and most of the resources change no trial.
-        """
-        tree = {key: part for key, part in self.resolved().items() if key not in ("question", "tracking")}
-        # Limits of memory, concurrency and waiting decide when or whether a trial runs, not what it is.
-        tree["resources"] = {key: tree["resources"][key] for key in ("workers", "cpus", "gpus")}
-        tree["search"] = _without_trials(tree["search"])
-        for part in ("stages", "methods"):
-            tree[part] = [_entry_without_trials(entry) for entry in tree.get(part) or ()]
-        return files.sha256(tree)
+        """A hash of everything in the spec that decides what a trial is: a resumed run must have the same."""
+        return files.sha256(identity.identity(self.resolved()))
 
     @property
     def memory_limit(self) -> int | None:
@@ -231,21 +223,6 @@ def _distinguishing_settings(base: TrialConfig) -> dict[str, Any]:
 def _settings(config: Any) -> dict[str, Any]:
     """A config as people write it, without the hashes that planning fills in."""
     return dict(config.model_dump(mode="json", exclude={"fingerprint", "sha256"}))
-
-
-def _without_trials(search: Any) -> Any:
-    if not isinstance(search, dict):
-        return search
-    return {key: value for key, value in search.items() if key != "trials"}
-
-
-def _entry_without_trials(entry: Any) -> Any:
-    if not isinstance(entry, dict) or "search" not in entry:
-        return entry
-    search = _without_trials(entry["search"])
-    others = {key: value for key, value in entry.items() if key != "search"}
-    # An entry that only changes its number of trials counts as one without `search`.
-    return {**others, "search": search} if search else others
 
 
 def _largest_peak(cell: Cell, capacity: int) -> ConfigMemory:
