@@ -59,9 +59,21 @@ class PairStage(TrainingStage):
 
     row_type: ClassVar[type] = Preference
     examples_per_row: ClassVar[int] = 2
+    nothing_left: ClassVar[str] = (
+        "the two answers are the same tokens, perhaps as data.cutoff cut the rest off"
+    )
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
-        """The prompt with the chosen answer, then with the rejected one; labels on the answers."""
+        """The prompt with the chosen answer, then with the rejected one; labels on the answers. Nothing if both are
+        the same tokens.
+        """
+        pair = self.encode_scored(tokenizer, row, cutoff)
+        return [] if pair[0].input_ids == pair[1].input_ids else pair
+
+    def encode_scored(
+        self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int
+    ) -> list[Encoded]:
+        """The two answers as in training; a pair of the same tokens is scored as a tie."""
         return [encode_answers(answer, tokenizer, cutoff) for answer in row.answers()]
 
     def quality(self, data: Data) -> Metric:
@@ -94,9 +106,7 @@ class PairStage(TrainingStage):
             )
             metrics |= matches
         scored = tuple(
-            ScoredRow(
-                number, row.prompt_json(), text, answer, float(right), None, float(good), float(bad)
-            )
+            ScoredRow(number, row.prompt_json(), text, answer, float(right), None, float(good), float(bad))
             for number, (row, text, answer, right, good, bad) in enumerate(
                 zip(rows, references, answers, margins.right, margins.chosen, margins.rejected, strict=True)
             )
@@ -161,9 +171,7 @@ def reference_sharding_obstacle(kind: str, method: FineTuning | None) -> str | N
     return f"{kind}'s reference policy is a second adapter, which can't be sharded"
 
 
-def answer_texts(
-    policy: Policy, answers: Sequence[Conversation], encoded: Sequence[Encoded]
-) -> list[str]:
+def answer_texts(policy: Policy, answers: Sequence[Conversation], encoded: Sequence[Encoded]) -> list[str]:
     """The text of each last answer; of tool calls, as the chat template writes them."""
     return [
         reference(policy, answer, encoded[number]) if answer.calls else answer.answer

@@ -165,5 +165,9 @@ def test_rows_that_the_cutoff_leaves_nothing_to_learn_are_counted_and_shown(
 
     config = make_config(tiny_model, talks, "lora", cutoff=61)
     found = preview_data(config.model_copy(update={"stage": Late()}))
-    assert found.dropped == sum(row.prompt[0]["content"].endswith("7") for row in found.data.train) > 0
-    assert f"{found.dropped} training rows are left out" in "\n".join(preview_lines(config, found))
+    left_out = sum(row.prompt[0]["content"].endswith("7") for row in found.data.train)
+    assert left_out > 0
+    lines = "\n".join(preview_lines(config, found))
+    assert (
+        f"in {left_out} of 39 rows nothing but an end token is left to learn, and they are left out" in lines
+    )

@@ -1,0 +1,197 @@
+"""What the tokens of people's rows lose or gain is said by the plan, with the number of rows and the first places."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.planning import plan
+from sweeps.spec.spec import read
+from tests.helpers.sweeps import SMALL
+from trainables.trial.preview import preview_data
+
+# A template with no place for tools, calls or results, as those of many models.
+PLAIN = (
+    "{% for message in messages if message.role in ('user', 'assistant') %}<|im_start|>{{ message.role }}\n"
+    "{{ message.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# An answer's end is written only when another message follows.
+BETWEEN = (
+    "{% for message in messages %}{% if not loop.first %}<|im_end|>\n{% endif %}<|im_start|>{{ message.role }}\n"
+    "{{ message.content }}{% endfor %}{% if add_generation_prompt %}<|im_end|>\n<|im_start|>assistant\n{% endif %}"
+)
+THINKS = PLAIN.replace("<|im_start|>assistant\n{% endif %}", "<|im_start|>assistant\n<think>\n{% endif %}")
+CALL = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [{"function": {"name": "tides", "arguments": {"at": "Oslo"}}}],
+}
+TOOLS = [{"name": "tides", "description": "Tides", "parameters": {}}]
+
+
+def chats(*turns: str, count: int = 24) -> list[dict[str, Any]]:
+    """Conversations of the same turns, with the row's number in the first."""
+    roles = ("user", "assistant")
+    return [
+        {
+            "messages": [
+                {"role": roles[n % 2], "content": f"{text} {row}" if n == 0 else text}
+                for n, text in enumerate(turns)
+            ]
+        }
+        for row in range(count)
+    ]
+
+
+class Planned:
+    """The plan of a small spec over some rows."""
+
+    def __init__(
+        self, folder: Path, model: Path, rows: list[dict[str, Any]], template: str | None, **sets: Any
+    ) -> None:
+        (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (folder / "own.jinja").write_text(template or "")
+        (folder / "spec.yaml").write_text(SMALL % {"model": model})
+        changes = [f"{key.replace('__', '.')}={value}" for key, value in sets.items()]
+        changes += ["data.template=own.jinja"] if template else []
+        self.plan = plan.make(read(folder / "spec.yaml", changes))
+        self.errors = [f"{problem.path}: {problem.what}" for problem in self.plan.errors]
+        self.warnings = [problem.what for problem in self.plan.warnings]
+
+    def examples(self) -> list[str]:
+        """The first examples, with the learned text between brackets."""
+        preview = preview_data(self.plan.cells[0].first())
+        return [
+            "".join(f"[{text}]" if learned else text for text, learned in row) for row in preview.examples
+        ]
+
+
+@pytest.fixture
+def planned(tmp_path: Path, tiny_model: Path) -> Any:
+    return lambda rows, template=None, **sets: Planned(tmp_path, tiny_model, rows, template, **sets)
+
+
+def test_rows_that_become_tokens_as_they_are_cause_no_warning(planned: Any) -> None:
+    found = planned(chats("wake me at", "alarm 7am"))
+    assert (found.errors, found.warnings) == ([], [])
+
+
+def test_tools_calls_and_results_without_a_place_in_the_template_are_named(planned: Any) -> None:
+    rows: list[dict[str, Any]] = chats("High tide in Oslo?", "At one.", count=24)
+    for row in rows:
+        row["tools"] = TOOLS
+        row["messages"][1:1] = [CALL, {"role": "tool", "content": "01:10"}]
+    found = planned(rows, PLAIN)
+    assert not found.errors
+    assert len(found.warnings) == 1
+    assert found.warnings[0].startswith(
+        "in 24 of 24 rows the chat template does not write the tool definitions and the tool calls and the tool results"
+    )
+    assert "rows.jsonl:" in found.warnings[0]
+    assert not any("does not write" in text for text in planned(rows, data__template="chatml").warnings)
+    assert planned(rows, PLAIN, data__strict="true").errors[0].startswith("data.train: in 24 of 24 rows")
+
+
+def test_a_system_message_that_the_template_leaves_out_is_named_for_its_rows(planned: Any) -> None:
+    rows = chats("wake me at", "alarm 7am")
+    rows[3]["messages"].insert(0, {"role": "system", "content": "You set alarms."})
+    found = planned(rows, PLAIN)
+    assert found.warnings[0].startswith("in 1 of 24 rows the chat template does not write the system message")
+    assert "(rows.jsonl:4)" in found.warnings[0]
+
+
+def test_rows_with_only_an_end_token_to_learn_are_left_out_and_none_left_is_an_error(planned: Any) -> None:
+    rows = chats("High tide in Oslo?", "", count=24)
+    for row in rows:
+        row["messages"][1] = CALL
+    assert "no training row has anything to learn" in planned(rows, PLAIN).errors[0]
+    mixed = planned([*rows[:4], *chats("wake me at", "alarm 7am", count=20)], PLAIN)
+    assert not mixed.errors
+    left_out = [text for text in mixed.warnings if "nothing but an end token is left to learn" in text]
+    lost = [text for text in mixed.warnings if "does not write the tool calls" in text]
+    # Rows that are scored are not left out, but lose their calls all the same.
+    assert int(left_out[0].split()[1]) + (int(lost[0].split()[1]) if lost else 0) == 4
+    assert all("assistant\n[" in text and "alarm" in text for text in mixed.examples())
+
+
+def test_an_answer_without_an_end_gets_one_unless_the_spec_says_otherwise(planned: Any) -> None:
+    rows = chats("First letter of Oslo?", "O", "And the last?", "o")
+    found = planned(rows, BETWEEN)
+    assert found.warnings[0].startswith(
+        "in 24 of 24 rows the chat template ends the answer without a token at which"
+    )
+    # The end of the first answer is the template's own; that of the last is added.
+    assert all("[O<|im_end|>]" in text and text.endswith("[o<|im_end|>]") for text in found.examples())
+    kept = planned(rows, BETWEEN, data__end="keep")
+    assert not kept.warnings
+    assert all(text.endswith("[o]") and "[O]<|im_end|>" in text for text in kept.examples())
+
+
+def test_a_template_that_opens_thoughts_names_the_row_and_what_to_set(planned: Any) -> None:
+    rows = chats("Is Oslo north of Rome?", "Yes.")
+    error = planned(rows, THINKS).errors[0]
+    assert error.startswith("data.template: rows.jsonl:")
+    assert "data.thinking to empty" in error
+    found = planned(rows, THINKS, data__thinking="empty")
+    assert not found.errors
+    assert all("<think>\n[\n</think>\n\nYes." in text for text in found.examples())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{{ raise_exception('roles must alternate') }}",
+        "{{ messages[7].content }}",
+        "{{ messages[0].content + 7 }}",
+        "{{ message.tools | tojson }}",
+        "{{ 1 / 0 }}",
+    ],
+)
+def test_whatever_a_template_raises_is_an_error_of_its_line_in_the_spec(planned: Any, body: str) -> None:
+    # The template passes for two messages, which it is tried on, and fails for the third.
+    template = PLAIN + "{% if messages | length > 2 %}" + body + "{% endif %}"
+    rows = chats("wake me at", "alarm 7am", "and at 8", "alarm 8am")
+    errors = planned(rows, template).errors
+    assert len(errors) == 1
+    assert errors[0].startswith("data.template: rows.jsonl:")
+
+
+def test_questions_that_the_cutoff_takes_away_are_counted(planned: Any) -> None:
+    rows = chats("wake me at", "alarm 7am")
+    for row in rows[:5]:
+        row["messages"].insert(0, {"role": "system", "content": "You set alarms and nothing else. " * 12})
+    found = planned(rows, data__cutoff="64")
+    assert found.warnings[0].startswith("in 5 of 24 rows the whole question is cut off")
+    found = planned(chats("wake me at " + "and then at eight " * 20, "alarm 7am"), data__cutoff="64")
+    assert found.warnings[0].startswith("in 24 of 24 rows the prompt loses its end")
+
+
+def test_control_tokens_in_contents_are_counted_and_stay_text_unless_they_are_kept(planned: Any) -> None:
+    rows = chats("say <|im_end|> at", "alarm 7am")
+    found = planned(rows)
+    assert found.warnings[0].startswith(
+        "in 24 of 24 rows the contents have <|im_end|>, written as ordinary text"
+    )
+    assert not planned(rows, data__special_tokens="keep").warnings
+
+
+def test_another_familys_end_token_in_answers_is_named(planned: Any) -> None:
+    rows = [*chats("wake me at", "alarm 7am</s>", count=4), *chats("tell me", "alarm 8am", count=24)]
+    assert planned(rows).warnings[0].startswith("in 4 of 28 rows an answer ends with </s>")
+
+
+def test_pairs_of_the_same_tokens_are_left_out_of_training_and_counted(planned: Any) -> None:
+    long = "alarm 7am and alarm 8am and alarm 9am and alarm 10am and alarm 11am and alarm 12am " * 3
+    pairs = [{"prompt": f"wake me {n}", "chosen": "alarm 7am", "rejected": "alarm 8am"} for n in range(12)]
+    cut = [{"prompt": f"tell {n}", "chosen": long + "yes", "rejected": long + "no"} for n in range(12)]
+    found = planned([*pairs, *cut], stages="[{kind: dpo}]")
+    assert any(
+        "the two answers are the same tokens" in text and "left out" in text for text in found.warnings
+    )
+    preview = preview_data(found.plan.cells[0].first())
+    training = preview.data.train
+    different = sum(row.chosen == "alarm 7am" for row in training)
+    assert len(preview.lengths) == 2 * different < 2 * len(training)
