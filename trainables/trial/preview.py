@@ -34,8 +34,9 @@ class DataPreview:
     """What a trial trains on.
 
     ``lengths``: (examples,), in tokens after the cutoff. ``cut``: how many examples were cut to it. ``remarks``: what
-    is true of the tokens of some rows, those that are left out included. ``learned_share``: the share of tokens that bear the loss.
-    ``padding_share``: the share of padding in the trial's batches. ``examples``: some, as pieces of text.
+    is true of the tokens of some rows, those that are left out included. ``learned_share``: the share of tokens that
+    bear the loss. ``padding_share``: the share of padding in the trial's batches. ``examples``: some, as pieces of
+    text.
     """
 
     data: loading.Data
