@@ -47,7 +47,7 @@ def _parse(override: str) -> tuple[KeyPath, Any]:
         what = "can't be read. Write path=value, as in --set methods[1].rank=8"
         raise SpecError(Problem(f"--set {override}", "", what))
     try:
-        return path, parse_value(value)
+        return path, parse_value(value, path)
     except YAMLError as error:
         what = f"the value {value!r} is {explain_yaml_error(error)[1]}"
         raise SpecError(Problem(f"--set {text}", "", what)) from error

@@ -88,19 +88,19 @@ def parse(file: Path, text: str) -> Source:
     return Source(file, text, tree, lines)
 
 
-def parse_value(text: str) -> Any:
-    """One value in YAML 1.2, as ``--set`` takes it. Raises ``YAMLError``.
+def parse_value(text: str, path: KeyPath = ()) -> Any:
+    """One value in YAML 1.2, as ``--set`` takes it for a path. Raises ``YAMLError``.
 
     >>> parse_value("1e-4"), parse_value("off")
     (0.0001, 'off')
     """
-    return _load(text, {})
+    return _load(text, {}, path)
 
 
-def _load(text: str, lines: dict[KeyPath, int]) -> Any:
+def _load(text: str, lines: dict[KeyPath, int], path: KeyPath = ()) -> Any:
     # Before ruamel builds anything: a small text can stand for an enormous value.
     yaml_safety.check_yaml(text)
-    return _plain(YAML(typ="rt").load(text), (), lines)
+    return _plain(YAML(typ="rt").load(text), path, lines)
 
 
 def explain_yaml_error(error: YAMLError) -> tuple[int, str]:
@@ -143,7 +143,15 @@ def _plain(value: Any, path: KeyPath, lines: dict[KeyPath, int]) -> Any:
         for index in value.lc.data or ():
             lines[(*path, index)] = value.lc.item(index)[0] + 1
         return [_plain(item, (*path, index), lines) for index, item in enumerate(value)]
+    # Numbers among the texts that fill placeholders stay as they are written: 1.10 is not 1.1.
+    if path[-2:-1] == ("variables",) and _is_number(value):
+        return str(YAML(typ="rt").representer.represent_data(value).value)
     return _plain_scalar(value)
+
+
+def _is_number(value: Any) -> bool:
+    # ruamel's booleans are ints, too.
+    return isinstance(value, int | float) and not isinstance(value, bool | ScalarBoolean)
 
 
 def _plain_scalar(value: Any) -> Any:

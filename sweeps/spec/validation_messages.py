@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from sweeps.spec.domain_parser import DOMAIN_SYNTAX, Domain, Log, Uniform
+from sweeps.spec.advice import domain_advice, value_advice
+from sweeps.spec.domain_parser import Domain, Log, Uniform
 from sweeps.spec.key_path import KeyPath
-from sweeps.spec.problems import Problem, format_value, unknown_key_message
+from sweeps.spec.problems import Problem, format_value, reads_as_other, unknown_key_message
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, CellPath, Leaf, Node, node_at
 from trainables.system.suggestions import did_you_mean
@@ -62,7 +63,8 @@ class ErrorTranslator:
             return str(details["ctx"]["error"])
         if kind == "extra_forbidden":
             return self.unknown_key(site.owner, site.name)
-        assert site.field is not None
+        if site.field is None:  # an item of a mapping
+            return f"got {format_value(details['input'])}; allowed: a text"
         if kind == "missing":
             example = ", such as {name: smollm2-135m}" if site.path == ("model",) else ""
             return f"missing. Give {describe_allowed(site.field)}{example}"
@@ -179,23 +181,33 @@ def _not_allowed(
         log = ", log: true" if kind == "log" else ""
         return f"{kind} gives fractions; allowed: {allowed}. Write {{int: {ends}{log}}}"
     if domain is not None:
-        return f"{domain} contains {format_value(value)}; allowed: {allowed}{_suggestion(info, value)}"
+        advice = _suggestion(info, value) or value_advice(value, allowed)
+        return f"{domain} contains {_quoted(value, allowed)}; allowed: {allowed}{advice}"
     # What the user wrote, rather than pydantic's input: that may be one item of a list.
     if isinstance(node, Leaf):
         value = node.value
     elif isinstance(node, Branch):
         value = node.plain()
+    advice = _suggestion(info, value) or value_advice(value, allowed) or _none_advice(info, value)
     # A mapping in the place of a plain value is probably a domain with a typing error.
-    is_mapping = isinstance(value, dict) and allowed != "a mapping"
-    hint = f". To search it, write {DOMAIN_SYNTAX}" if is_mapping else ""
+    if isinstance(value, dict) and allowed != "a mapping":
+        advice = domain_advice(value)
     if searchable and isinstance(value, list) and "list" not in allowed:
-        hint = f". To search it, write {{choice: {format_value(value)}}}"
-    return f"got {_quoted(value, allowed)}; allowed: {allowed}{hint}{_suggestion(info, value)}"
+        advice = f". To search it, write {{choice: {format_value(value)}}}"
+    return f"got {_quoted(value, allowed)}; allowed: {allowed}{advice}"
+
+
+def _none_advice(info: FieldInfo, value: Any) -> str:
+    """Other tools write -1 or 0, and other languages None, for what is off."""
+    off = value.lower() in ("none", "nil", "null") if isinstance(value, str) else value in (0, -1)
+    if not off or types.NoneType not in get_args(info.annotation):
+        return ""
+    return ". For none, leave it out" if info.default is None else ". For none, write null"
 
 
 def _quoted(value: Any, allowed: str) -> str:
     """``"8"`` in quotes where a number is needed: without them it would look right."""
-    is_text = isinstance(value, str) and "one of" not in allowed
+    is_text = isinstance(value, str) and ("one of" not in allowed or reads_as_other(value))
     return f'the text "{value}"' if is_text else format_value(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -92,8 +93,9 @@ def _raw_rows(source: Source, row_type: type, report: ConversionReport) -> Itera
         for number, row in enumerate(EMBEDDED_ROWS[row_type](), start=1):
             yield row, f"{source.name} row {number}", source.name
     for path in source.files:
-        for raw in readers.read_rows(path, remarks=report.files, as_text=source.format == "text"):
-            yield raw.values, raw.where, str(path)
+        with source.errors():
+            for raw in readers.read_rows(path, remarks=report.files, as_text=source.format == "text"):
+                yield raw.values, raw.where, str(path)
 
 
 @dataclass
@@ -109,7 +111,8 @@ class Converter:
     def __call__(self, batch: RawBatch) -> tuple[int, pa.RecordBatch, ConversionReport]:
         """(number of the source, its rows, report) of a batch."""
         report = ConversionReport(self.sources[batch.source].name)
-        rows = list(self._rows(batch, report))
+        with self.sources[batch.source].errors():
+            rows = list(self._rows(batch, report))
         places, converted = [where for where, _ in rows], [row for _, row in rows]
         return batch.source, arrow_rows.to_batch(batch.source, places, converted), report
 
@@ -132,7 +135,7 @@ class Converter:
                 report.skip(where, re.sub(r"message \d+", "a message", str(reason)))
                 continue
             except formats.InvalidColumns as error:
-                raise DataError(f"{where}: {error}", source.setting(error.part)) from None
+                raise DataError(f"{where}: {error}", source.setting_of(error.part)) from None
             except InvalidRow as error:
                 raise DataError(f"{where}: {error}") from None
             if remarks and self.config.strict:
@@ -234,23 +237,39 @@ def _is_valid(form: Format, values: Mapping[str, Any], layout: Layout) -> bool:
 def _edited(parsed: ParsedRow, config: DataConfig) -> ParsedRow:
     """The row with ``{{name}}`` filled in from ``config.variables``, and thoughts edited by ``config.thinking``."""
 
-    def edit(text: str, is_answer: bool) -> str:
+    def fill(text: str) -> str:
         # A name without a value stays as it is, and a warning lists it.
-        filled = PLACEHOLDER.sub(lambda match: config.variables.get(match[1], match[0]), text)
-        return edit_thinking(filled, config.thinking) if is_answer else filled
+        return PLACEHOLDER.sub(lambda match: config.variables.get(match[1], match[0]), text)
+
+    def edit(message: Message) -> Message:
+        filled: Message = _with_texts(message, fill)
+        if message["role"] != "assistant":
+            return filled
+        return {**filled, "content": edit_thinking(filled["content"], config.thinking)}
 
     if not config.variables and config.thinking == "keep":
         return parsed
+    chosen, rejected = (answer and tuple(map(edit, answer)) for answer in (parsed.chosen, parsed.rejected))
+    return replace(
+        parsed,
+        messages=tuple(map(edit, parsed.messages)),
+        text=parsed.text and fill(parsed.text),
+        chosen=chosen,
+        rejected=rejected,
+        # As values, not as JSON text: a quote in a variable would end a text of it.
+        tools=parsed.tools and json.dumps(_with_texts(json.loads(parsed.tools), fill), ensure_ascii=False),
+    )
 
-    def edited(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        return tuple(
-            {**message, "content": edit(message["content"], message["role"] == "assistant")}
-            for message in messages
-        )
 
-    text = edit(parsed.text, False) if parsed.text is not None else None
-    chosen, rejected = (answer and edited(answer) for answer in (parsed.chosen, parsed.rejected))
-    return replace(parsed, messages=edited(parsed.messages), text=text, chosen=chosen, rejected=rejected)
+def _with_texts(value: Any, edit: Callable[[str], str]) -> Any:
+    """The value with each text in it edited, however deep; names in objects stay."""
+    if isinstance(value, str):
+        return edit(value)
+    if isinstance(value, list):
+        return [_with_texts(item, edit) for item in value]
+    if isinstance(value, dict):
+        return {name: _with_texts(item, edit) for name, item in value.items()}
+    return value
 
 
 def _placeholders(row: Any) -> set[str]:

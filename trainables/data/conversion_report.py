@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from trainables.data import formats
@@ -17,8 +17,8 @@ MAX_UNREAD = 12  # columns that are named, of those that are not read
 # What to do about rows that were left out for a reason.
 ADVICE = {
     "its answer is labelled bad, and sft would learn it": "columns: {kto_tag: null} in data keeps such rows",
-    "its prompt is empty": "give them a prompt; as running text, the stage pretrain learns a column of answers alone "
-    "(format: text, columns: {text: its name})",
+    "its prompt is empty": "give them a prompt, or learn the answers alone as running text, with the stage pretrain "
+    "and format: text, columns: {text: RESPONSE}",
     "its prompt ends with an answer": "if another column has the request, say so: columns: {prompt: its name}",
 }
 
@@ -164,7 +164,7 @@ class ConversionReport:
         total = sum(self.skipped.values())
         if total:
             reasons = "; ".join(
-                f"{count} because {reason} ({self._places(reason, count)}){_advice(reason)}"
+                f"{count} because {reason} ({self._places(reason, count)}){self._advice(reason)}"
                 for reason, count in self.skipped.most_common()
             )
             yield f"{self.name}: {total} of {total + self.rows} rows left out: {reasons}"
@@ -177,6 +177,7 @@ class ConversionReport:
     def _places(self, what: str, count: int) -> str:
         return ", ".join([*self.examples[what], *(["..."] if count > MAX_EXAMPLES else [])])
 
-
-def _advice(reason: str, advice: Mapping[str, str] = ADVICE) -> str:
-    return f": {advice[reason]}" if reason in advice else ""
+    def _advice(self, reason: str) -> str:
+        columns = [column for reading in self.readings.values() for column in reading.columns.items()]
+        answers = next((column for column, part in columns if part == "response"), "COLUMN")
+        return f": {ADVICE[reason].replace('RESPONSE', answers)}" if reason in ADVICE else ""

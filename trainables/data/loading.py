@@ -24,7 +24,7 @@ from trainables.data.conversion_report import ConversionReport
 from trainables.data.errors import DataError
 from trainables.data.rows import Conversation
 from trainables.data.sources import Source, joined_names, resolve
-from trainables.data.splits import interleave, split_halves, split_rows
+from trainables.data.splits import interleave, split_halves, split_rows, sufficient_count
 from trainables.storage import cache, files
 from trainables.system.recent import Recent
 from trainables.system.suggestions import did_you_mean
@@ -81,7 +81,7 @@ def load(config: DataConfig, row_type: type = Conversation) -> Data:
     data that has changed since the planning (``config.sha256``).
     """
     train = tuple(resolve(name, config) for name in config.names)
-    held_out = tuple(resolve(name, config) for name in config.eval_names)
+    held_out = tuple(resolve(name, config, "eval") for name in config.eval_names)
     identity = _identity(config, row_type, (*train, *held_out))
     # The identity covers the rows alone; the split and the mix depend on other settings of the config.
     data = recent_data.get(
@@ -122,15 +122,15 @@ def _load(
     # (rows,) each: the first bytes of the prompt's hash, and the number of the row's source.
     keys, sources = arrow_rows.key_prefixes(converted.table), converted.table["source"].to_numpy()
     if not len(keys):
-        raise DataError(
-            f"{name} holds no rows; give a file with at least three{_in_parentheses(converted.warnings)}"
-        )
+        raise DataError(f"{name} holds no rows that can be used{_in_parentheses(converted.warnings)}")
     parts = _split(config, keys, sources, len(train), lambda row: converted.table["row"][row].as_py())
     for part, indices in zip(("training", "validation", "test"), parts, strict=True):
         if not len(indices):
+            setting, value = _held_out_setting(config)
             raise DataError(
-                f"{name} has {len(keys)} rows and {_held_out_setting(config)} leaves none for the "
-                f"{part} part; give more rows or another eval_fraction{_in_parentheses(converted.warnings)}"
+                f"{name} has {len(keys)} rows and {setting} {value} leaves none for the {part} part; "
+                f"{_split_advice(config, part, keys, sources >= len(train))}{_in_parentheses(converted.warnings)}",
+                (setting,) if setting in config.model_fields_set else (),
             )
     # Training rows that `_split` left out; without held-out sources the missing rows are the held-out part.
     overlap = int((sources < len(train)).sum()) - len(parts[0]) if held_out else 0
@@ -182,10 +182,29 @@ def _mixed(config: DataConfig, rows: np.ndarray, sources: np.ndarray, train: int
     return interleave(parts, config.weights or (1.0,) * train, until)
 
 
-def _held_out_setting(config: DataConfig) -> str:
+def _held_out_setting(config: DataConfig) -> tuple[str, object]:
+    """The setting that says which rows are held out, and its value."""
     if config.eval_names:
-        return f"eval {', '.join(config.eval_names)}"
-    return f"eval_count {config.eval_count}" if config.eval_count else f"eval_fraction {config.eval_fraction}"
+        return "eval", ", ".join(config.eval_names)
+    return ("eval_count", config.eval_count) if config.eval_count else ("eval_fraction", config.eval_fraction)
+
+
+def _split_advice(config: DataConfig, part: str, keys: np.ndarray, held_out: np.ndarray) -> str:
+    """What to do about a part without rows. ``keys`` and ``held_out`` (rows,): which rows ``data.eval`` holds out."""
+    if config.eval_names and part == "training":
+        return "all prompts are among the held-out rows, which are never trained on; give others to hold out"
+    prompts = len(np.unique(keys[held_out] if config.eval_names else keys))
+    rows = f"all {len(keys)} rows have the same prompt" if prompts == 1 else f"there are {prompts} prompts"
+    if config.eval_names:
+        return f"{rows} in it, and the two halves share none (a hash decides); give held-out rows of more prompts"
+    if prompts == 1:
+        return f"{rows}, and rows are held out by their prompt; give rows of other prompts in data.eval"
+    count = sufficient_count(keys)
+    if count is None:
+        return (
+            f"{rows}, too few to hold some out by their hash; give more rows, or held-out rows in data.eval"
+        )
+    return f"{rows}, of which eval_count: {count} holds out enough; or give held-out rows in data.eval"
 
 
 def _in_parentheses(warnings: Sequence[str]) -> str:

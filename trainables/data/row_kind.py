@@ -8,11 +8,14 @@ from itertools import islice
 from trainables.config.data import DataConfig
 from trainables.data import formats, readers
 from trainables.data.errors import DataError
-from trainables.data.parsed_row import InvalidRow, ParsedRow, SkippedRow
+from trainables.data.parsed_row import InvalidRow, SkippedRow
+from trainables.data.row_builder import build_row
 from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Text
 from trainables.data.sources import Source, resolve
 
 SAMPLE_ROWS = 100  # of each source
+# The most specific first: a pair is also a prompt, and a labelled answer also an answer.
+BY_SPECIFICITY = (Preference, Labelled, Conversation, Prompt, Text)
 
 
 def detect_row_type(config: DataConfig) -> type | None:
@@ -23,34 +26,46 @@ def detect_row_type(config: DataConfig) -> type | None:
     sources = [resolve(name, config) for name in config.names]
     if all(source.embedded for source in sources):
         return None
-    parsed_rows = [row for source in sources for row in islice(_parsed_rows(source), SAMPLE_ROWS)]
-    for row_type, matches in _BY_SPECIFICITY:
-        if any(matches(row) for row in parsed_rows):
+    raw = [(row, source) for source in sources for row in _sample(source)]
+    for row_type in BY_SPECIFICITY:
+        if any(_is_a(row_type, row, source) for row, source in raw):
             return row_type
+    for row, source in raw:
+        _check_columns(row, source)
     raise DataError(
         f"{', '.join(config.names)}: none of the first {SAMPLE_ROWS} rows has anything to evaluate; "
         "give rows with a text, a request or answers"
     )
 
 
-# The most specific first: a pair is also a prompt, and a labelled answer also an answer.
-_BY_SPECIFICITY = (
-    (Preference, lambda row: row.chosen is not None and row.rejected is not None),
-    (Labelled, lambda row: row.label is not None),
-    (Conversation, lambda row: row.answered),
-    (Prompt, lambda row: bool(row.messages)),
-    (Text, lambda row: row.text is not None),
-)
-
-
-def _parsed_rows(source: Source) -> Iterator[ParsedRow]:
+def _sample(source: Source) -> Iterator[readers.RawRow]:
     for path in source.files:
-        for raw in islice(readers.read_rows(path), SAMPLE_ROWS):
-            try:
-                layout = formats.detect_layout(list(raw.values), source.format, source.columns, source.tags)
-                yield formats.FORMATS[layout.format].convert(raw.values, layout, [])
-            except SkippedRow:
-                continue
-            # A row that is no object, such as a number, has no columns: `list` raises TypeError.
-            except (InvalidRow, TypeError) as error:
-                raise DataError(f"{raw.where}: {error}") from None
+        yield from islice(readers.read_rows(path), SAMPLE_ROWS)
+
+
+def _is_a(row_type: type, row: readers.RawRow, source: Source) -> bool:
+    """Whether a row has what a row of this type needs, and can be read as one."""
+    if not isinstance(row.values, dict):
+        return False
+    try:
+        found = formats.candidates(list(row.values), row_type, source.format, source.columns, source.tags)
+        fitting = next((each.layout for each in found if each.fits(row.values)), None)
+        if fitting is None:
+            return False
+        build_row(formats.FORMATS[fitting.format].convert(row.values, fitting, []), row_type, [])
+    except (InvalidRow, SkippedRow):
+        return False
+    return True
+
+
+def _check_columns(row: readers.RawRow, source: Source) -> None:
+    """Raises :class:`DataError` for a row that is no object, or whose columns are those of no format."""
+    try:
+        if not isinstance(row.values, dict):
+            raise InvalidRow(f"expected an object with {formats.EXPECTED}, got {type(row.values).__name__}")
+        layout = formats.detect_layout(list(row.values), source.format, source.columns, source.tags)
+        formats.FORMATS[layout.format].convert(row.values, layout, [])
+    except SkippedRow:
+        pass
+    except InvalidRow as error:
+        raise DataError(f"{row.where}: {error}") from None

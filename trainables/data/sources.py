@@ -6,8 +6,9 @@ hubs; anything else is a path: a file, a folder of files, or a glob pattern.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ class Source:
     tags: Mapping[str, str] = field(default_factory=dict)
     max_rows: int | None = None
     registered: bool = False  # listed in dataset_info.json
+    setting: tuple[str, ...] = ()  # of the data that has its name: none if it is trained on, or ("eval",)
     written: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -48,13 +50,28 @@ class Source:
         """Whether each prompt has one right answer."""
         return self.embedded and commands.EXACT
 
-    def setting(self, part: str) -> tuple[str, ...]:
-        """The setting in ``data`` that gave this part its column; empty if ``dataset_info.json`` did."""
-        return ("columns", self.written[part]) if part in self.written else ()
+    def setting_of(self, part: str) -> tuple[str, ...]:
+        """The setting in ``data`` that gave this part its column, or if a registry did, that of the source."""
+        return ("columns", self.written[part]) if part in self.written else self.setting
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Gives data errors the source's setting, unless they have one."""
+        try:
+            yield
+        except DataError as error:
+            error.setting = error.setting or self.setting
+            raise
 
 
-def resolve(name: str, config: DataConfig) -> Source:
-    """The source that a name in a spec stands for. Raises :class:`DataError` if there is none."""
+def resolve(name: str, config: DataConfig, setting: str = "train") -> Source:
+    """The source that a name in ``setting`` stands for. Raises :class:`DataError` if there is none."""
+    place = () if setting == "train" else (setting,)
+    with Source(name, setting=place).errors():
+        return replace(_resolve(name, config), setting=place)
+
+
+def _resolve(name: str, config: DataConfig) -> Source:
     columns, tags, written = _columns(config), _tags(config), _written(config)
     if name in EMBEDDED:
         return Source(name, embedded=True, max_rows=config.max_samples)

@@ -45,6 +45,21 @@ def split_halves(
     return validation, test
 
 
+def sufficient_count(keys: np.ndarray) -> int | None:
+    """The fewest prompts to hold out so that training, validation and test part all have rows; ``None`` if none do.
+
+    >>> sufficient_count(np.array([4, 6, 7, 12], dtype=np.uint64) << np.uint64(16) | np.array([0, 0, 1, 0], np.uint64))
+    3
+    """
+    prompts = np.unique(keys)
+    is_odd = (prompts & np.uint64(1)).astype(bool)
+    if is_odd.all() or not is_odd.any():
+        return None
+    # The prompts are held out in this order, so both halves have one from the place where the second kind begins.
+    count = int(np.argmax(is_odd != is_odd[0])) + 1
+    return count if count < len(prompts) else None
+
+
 def _threshold(keys: np.ndarray, fraction: float, count: int | None) -> np.uint64:
     if count is None:
         return np.uint64(int(fraction * 2**48))

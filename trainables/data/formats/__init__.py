@@ -54,6 +54,11 @@ def columns_by_part(given: Mapping[str, str | None]) -> dict[str, str | None]:
     for name, column in given.items():
         if name not in _NAMES and column in _NAMES:
             raise InvalidColumns(name, f"{column} is the part, and it comes first: {{{column}: {name}}}")
+        if name not in _NAMES and column is None:
+            meant = did_you_mean(name, _NAMES)
+            raise InvalidColumns(
+                name, f"no part is called {name}; ignore_columns: [{name}] leaves a column out{meant}"
+            )
         part = part_of(name)
         if part in columns:
             other = next(other for other in given if part_of(other) == part)
