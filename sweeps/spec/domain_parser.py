@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sweeps.spec.domains import Choice, Domain, Int, Log, Uniform, is_number
-from sweeps.spec.problems import format_value
+from sweeps.spec.problems import format_value, reads_as_number
 from trainables.config import limits
 
 __all__ = ["Choice", "Domain", "DomainError", "Int", "Log", "Uniform", "is_domain", "parse"]
@@ -63,7 +63,8 @@ def _choice(tree: dict[str, Any]) -> Domain:
 def _log(tree: dict[str, Any]) -> Domain:
     low, high = _ends("log", tree["log"])
     if not 0 < low < high:
-        raise DomainError(f"log needs 0 < low < high, got {_got(low, high)}{_swap(0 < high < low)}")
+        uniform = ". From 0 on, write uniform" if low == 0 < high else ""
+        raise DomainError(f"log needs 0 < low < high, got {_got(low, high)}{_swap(0 < high < low)}{uniform}")
     return Log(float(low), float(high))
 
 
@@ -98,10 +99,19 @@ def _int(tree: dict[str, Any]) -> Domain:
 
 def _ends(kind: str, ends: Any) -> tuple[Any, Any]:
     if not isinstance(ends, list) or len(ends) != 2 or not all(is_number(end) for end in ends):
+        low, high = _numbers_in_quotes(ends) or ("low", "high")
         raise DomainError(
-            f"{kind} needs two numbers, got {format_value(ends)}. Write {{{kind}: [low, high]}}"
+            f"{kind} needs two numbers, got {format_value(ends)}. Write {{{kind}: [{low}, {high}]}}"
         )
     return ends[0], ends[1]
+
+
+def _numbers_in_quotes(ends: Any) -> tuple[str, str] | None:
+    """Both ends as they would be without quotes, if they are two numbers then."""
+    if not isinstance(ends, list) or len(ends) != 2:
+        return None
+    low, high = (end.strip() if isinstance(end, str) else format_value(end) for end in ends)
+    return (low, high) if reads_as_number(low) and reads_as_number(high) else None
 
 
 def _check_order(kind: str, low: float, high: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +74,10 @@ LLAMA_FACTORY_KEYS = {
     "run_name": "name",
 }
 
+# What YAML 1.2 (core schema) reads as a finite number, and as null, a boolean or another number.
+NUMBER = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|0o[0-7]+|0x[0-9a-fA-F]+")
+OTHER = re.compile(r"~|null|Null|NULL|true|True|TRUE|false|False|FALSE|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -123,15 +128,32 @@ def unique(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 
 def format_value(value: Any) -> str:
-    """A value in YAML's flow style.
+    """A value in YAML's flow style; a text is in quotes where it would be read as something else without them.
 
-    >>> format_value({"choice": [True, None, "all-linear"]})
-    '{choice: [true, null, all-linear]}'
+    >>> format_value({"choice": [True, None, "all-linear", 8, "8"]})
+    '{choice: [true, null, all-linear, 8, "8"]}'
     """
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(format_value, value))}]"
+        return f"[{', '.join(map(_format_item, value))}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {format_value(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {_format_item(item)}" for key, item in value.items()) + "}"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str) and (reads_as_other(value) or value != value.strip()):
+        return f'"{value}"'
     return str(value) or "''"
+
+
+def _format_item(value: Any) -> str:
+    # Inside a list "a, b" would look like two texts.
+    return f'"{value}"' if isinstance(value, str) and set(value) & set(",[]{}") else format_value(value)
+
+
+def reads_as_other(text: str) -> bool:
+    """Whether YAML reads a text as a number, a boolean or null if it isn't in quotes."""
+    return reads_as_number(text) or OTHER.fullmatch(text) is not None
+
+
+def reads_as_number(text: str) -> bool:
+    """Whether YAML reads a text as a finite number if it isn't in quotes."""
+    return NUMBER.fullmatch(text) is not None

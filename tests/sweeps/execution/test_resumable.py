@@ -79,8 +79,8 @@ def test_what_changes_no_trial_may_change(workdir: Path, sets: list[str]) -> Non
         (
             ["methods=[{kind: full}]"],
             [
-                "--set methods methods[1]: this run was started with {kind: lora, rank: {choice: [4, 8]}}, and it is not "
-                "given now"
+                "--set methods methods[1]: this run was started with {kind: lora, rank: {choice: [4, 8]}}, and it is "
+                "not given now"
             ],
         ),
         (["resources.cpus=2"], ["--set resources.cpus: this run was started with 1, and it is 2 now"]),

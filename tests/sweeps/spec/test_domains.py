@@ -47,10 +47,10 @@ def test_a_value_without_a_domains_key_is_plain(value: object) -> None:
     ("written", "what"),
     [
         ({"log": [64, 8]}, "log needs 0 < low < high, got low=64, high=8. Swap them?"),
-        ({"log": [0, 8]}, "log needs 0 < low < high, got low=0, high=8"),
+        ({"log": [0, 8]}, "log needs 0 < low < high, got low=0, high=8. From 0 on, write uniform"),
         ({"log": [8, -1]}, "log needs 0 < low < high, got low=8, high=-1"),
         ({"log": [8]}, "log needs two numbers, got [8]. Write {log: [low, high]}"),
-        ({"log": ["1e-4", 1]}, "log needs two numbers, got [1e-4, 1]. Write {log: [low, high]}"),
+        ({"log": ["1e-4", 1]}, 'log needs two numbers, got ["1e-4", 1]. Write {log: [1e-4, 1]}'),
         ({"log": [math.nan, 1]}, "log needs two numbers, got [nan, 1]. Write {log: [low, high]}"),
         ({"uniform": [True, 2]}, "uniform needs two numbers, got [true, 2]. Write {uniform: [low, high]}"),
         ({"uniform": [0.3, 0.1]}, "uniform needs low < high, got low=0.3, high=0.1. Swap them?"),

@@ -261,12 +261,13 @@ def test_a_good_spec_has_no_problems(workdir: Path) -> None:
         (
             "rank: {choice: [4, 8]}",
             'rank: "8"',
-            'spec.yaml:7 methods[1].rank: got the text "8"; allowed: a whole number, at least 1',
+            'spec.yaml:7 methods[1].rank: got the text "8"; allowed: a whole number, at least 1. Write 8, '
+            "without quotes",
         ),
         (
             "rank: {choice: [4, 8]}",
             "dora: yes",
-            'spec.yaml:7 methods[1].dora: got the text "yes"; allowed: true or false',
+            'spec.yaml:7 methods[1].dora: got the text "yes"; allowed: true or false. Write true',
         ),
         (
             "rank: {choice: [4, 8]}",
@@ -361,8 +362,7 @@ def test_a_good_spec_has_no_problems(workdir: Path) -> None:
             "learning_rate: {log: [1e-4, 5e-3]}",
             "learning_rate: {loguniform: [1e-4, 1]}",
             "spec.yaml:8 train.learning_rate: got {loguniform: [0.0001, 1]}; allowed: a number, "
-            "above 0. To search "
-            "it, write {choice: [a, b]}, {log: [low, high]}, {uniform: [low, high]} or {int: [low, high]}",
+            "above 0. To search it, write {log: [0.0001, 1]}",
         ),
         (
             ", learning_rate: {log: [1e-4, 5e-3]}",
@@ -373,7 +373,7 @@ def test_a_good_spec_has_no_problems(workdir: Path) -> None:
         (
             "steps: 8",
             "steps: 8.0",
-            "spec.yaml:8 train.steps: got 8.0; allowed: a whole number, at least 1",
+            "spec.yaml:8 train.steps: got 8.0; allowed: a whole number, at least 1. Write 8",
         ),
         (
             "train: {steps: 8, batch_size: 2, learning_rate: {log: [1e-4, 5e-3]}}",

@@ -1,0 +1,99 @@
+"""What a refused value of a spec was probably meant as: a number in quotes, a search in another tool's words, ..."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sweeps.spec.domain_parser import DOMAIN_SYNTAX, DomainError, parse
+from sweeps.spec.domains import is_number
+from sweeps.spec.problems import format_value, reads_as_number
+
+# W&B's, Ray Tune's and Optuna's names for domains that are written as a list.
+LISTED = {
+    "values": "choice",
+    "choices": "choice",
+    "categorical": "choice",
+    "grid_search": "choice",
+    "loguniform": "log",
+    "log_uniform": "log",
+    "randint": "int",
+}
+# W&B's distributions with `min` and `max`.
+DISTRIBUTIONS = {
+    "uniform": "uniform",
+    "q_uniform": "uniform",
+    "log_uniform_values": "log",
+    "q_log_uniform_values": "log",
+    "int_uniform": "int",
+}
+# Also YAML 1.1's, which YAML 1.2 reads as texts.
+BOOLEANS = {
+    **dict.fromkeys(("true", "yes", "on", "y"), "true"),
+    **dict.fromkeys(("false", "no", "off", "n"), "false"),
+}
+
+
+def value_advice(value: Any, allowed: str) -> str:
+    """What to write instead, to append to the sentence that refuses a value; empty without an idea.
+
+    >>> value_advice("1e-5", "a number, above 0")
+    '. Write 1e-5, without quotes'
+
+    ``allowed``: what the setting allows, in words.
+    """
+    whole = "whole number" in allowed
+    if isinstance(value, str):
+        return _text_advice(value.strip(), allowed, whole)
+    if not is_number(value):
+        return ""
+    if whole and float(value).is_integer() and isinstance(value, float):
+        return f". Write {int(value)}"
+    if ("below 1" in allowed or "at most 1" in allowed) and 1 < value <= 100:
+        return f". As a share of 1, {value:g} % is {value / 100:g}"
+    return ""
+
+
+def _text_advice(text: str, allowed: str, whole: bool) -> str:
+    if reads_as_number(text) and ("number" in allowed or re.search(rf"\b{re.escape(text)}(,|$)", allowed)):
+        return f". Write {text}, without quotes"
+    if "true or false" in allowed and (truth := BOOLEANS.get(text.lower())):
+        return f". Write {truth}" + (", without quotes" if truth == text else "")
+    if "number" not in allowed:
+        return ""
+    if re.fullmatch(r"[-+]?\d+,\d+", text) and not whole:
+        return f". Write {text.replace(',', '.')}, with a point"
+    if re.fullmatch(r"\d{1,3}([_,' ]\d{3})+", text):
+        return f". Write {re.sub('[^0-9]', '', text)}"
+    if re.fullmatch(r"\d+([.,]\d+)? ?%", text) and not whole:
+        return f". Write {float(text.rstrip(' %').replace(',', '.')) / 100:g}"
+    return ""
+
+
+def domain_advice(tree: dict[str, Any]) -> str:
+    """How to write the search that a mapping was meant as; of unknown mappings all that there is.
+
+    >>> domain_advice({"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-3})
+    '. To search it, write {log: [1e-05, 0.001]}'
+    """
+    meant = _domain_meant(tree)
+    try:
+        known = meant is not None and parse(meant) is not None
+    except DomainError:
+        known = False
+    return f". To search it, write {format_value(meant) if known else DOMAIN_SYNTAX}"
+
+
+def _domain_meant(tree: dict[str, Any]) -> dict[str, Any] | None:
+    for name, kind in LISTED.items():
+        if isinstance(tree.get(name), list):
+            return {kind: tree[name]}
+    ends = next(
+        ([tree[a], tree[b]] for a, b in (("min", "max"), ("low", "high")) if a in tree and b in tree), None
+    )
+    if ends is None or not all(map(is_number, ends)):
+        return None
+    both_whole = all(isinstance(end, int) for end in ends)
+    # Without a distribution, W&B draws whole numbers between whole numbers.
+    distribution = tree.get("distribution", "int_uniform" if both_whole else "uniform")
+    return {DISTRIBUTIONS[distribution]: ends} if distribution in DISTRIBUTIONS else None
