@@ -10,6 +10,7 @@ from trainables import templates
 from trainables.data.rows import Message
 from trainables.data.thinking import thoughts_of, without_thinking
 from trainables.templates.control_tokens import held_control_tokens, protect, unmarked
+from trainables.tokenization.segments import special_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -117,7 +118,7 @@ class RenderedConversation:
         answers = [
             content.rstrip() for n, content in enumerate(contents) if self.messages[n]["role"] == "assistant"
         ]
-        special = {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special}
+        special = set(special_tokens(self.tokenizer).values())
         for marker in END_MARKERS:
             if marker not in special and any(answer.endswith(marker) for answer in answers):
                 yield f"an answer ends with {marker}, which is not an end token here and is learned as ordinary text"

@@ -29,18 +29,20 @@ def tokenize_segments(tokenizer: PreTrainedTokenizerBase, text: str, cuts: Seque
     text become the tokens of their letters.
     """
     segments: list[list[int]] = []
-    # The run is the part that is tokenized as one text; `known` are its tokens up to the last cut.
-    start, last = 0, 0
+    # The run is the part that is tokenized as one text; `known` are its tokens up to the last cut. It begins `inside`
+    # the text unless it begins where the text does or at a special token.
+    start, last, inside = 0, 0, False
     known: list[int] = []
     for cut in cuts:
-        run = _ids(tokenizer, text[start:cut], inside=start > 0)
+        run = _ids(tokenizer, text[start:cut], inside)
         if run[: len(known)] == known:
             segments.append(run[len(known) :])
         else:
-            start, run = last, _ids(tokenizer, text[last:cut], inside=last > 0)
+            start, inside = last, True
+            run = _ids(tokenizer, text[start:cut], inside)
             segments.append(run)
-        start, known = _from_last_special_token(tokenizer, text, start, cut, run)
-        last = cut
+        later, known = _from_last_special_token(tokenizer, text, start, cut, run)
+        start, inside, last = later, inside and later == start, cut
     return segments
 
 
