@@ -73,8 +73,12 @@ class Answer:
 
 
 @contextmanager
-def session(log: TextIO | RedactedFile, address: str | None = None, **local_options: Any) -> Iterator[Any]:
-    """Ray, joined at ``address`` or started on this machine (with ``num_cpus=...``); its own messages go to ``log``.
+def session(
+    log: TextIO | RedactedFile, address: str | None = None, worker_output: bool = False, **local_options: Any
+) -> Iterator[Any]:
+    """Ray, joined at ``address`` or started on this machine (with ``num_cpus=...``).
+
+    Its own messages go to ``log``, with ``worker_output`` also what the session's processes print.
 
     Raises ``SpecError`` where there is no cluster to join.
     """
@@ -89,9 +93,9 @@ def session(log: TextIO | RedactedFile, address: str | None = None, **local_opti
     # Ray exits by itself on SIGTERM, or takes it for a crash; our handler saves the trials first.
     with handlers_restored([signal.SIGTERM]):
         if address is not None:
-            _join(address)
+            _join(address, worker_output)
         else:
-            _start(local_options)
+            _start({**local_options, "log_to_driver": worker_output})
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     # Ray's reports of processes that died are for the log; our records say which trials failed.
@@ -121,7 +125,6 @@ def _start(local_options: Mapping[str, Any]) -> None:
             address="local",
             **local_options,
             include_dashboard=False,
-            log_to_driver=False,
             logging_level=logging.ERROR,
         )
 
@@ -162,12 +165,12 @@ def answers_anyone(ray: Any) -> bool:
     return True
 
 
-def _join(address: str) -> None:
+def _join(address: str, worker_output: bool) -> None:
     import ray
 
     try:
         _require_listener(address)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, log_to_driver=worker_output, logging_level=logging.ERROR)
     # No cluster, a wrong token, another version of Ray or Python than the cluster's, or no valid address.
     except (OSError, RuntimeError, ValueError) as error:
         advice = "Is it running, is this machine one of its nodes, and are RAY_AUTH_MODE and RAY_AUTH_TOKEN its own?"
@@ -190,7 +193,8 @@ def _require_listener(address: str) -> None:
 
 
 def _keep_messages(log: TextIO | RedactedFile) -> None:
-    """Writes the cluster's messages to its driver ("8 worker processes have been started") to ``log``.
+    """Writes the cluster's messages to its driver ("8 worker processes have been started") to ``log``, and what Ray
+    passes on of the output of processes.
 
     Ray prints them to standard output whatever ``log_to_driver`` is, and has no option for it.
     """
@@ -198,7 +202,8 @@ def _keep_messages(log: TextIO | RedactedFile) -> None:
 
     def keep(data: dict[str, Any], *args: Any, **options: Any) -> None:
         # Ray's own thread calls this, perhaps after the session and its log have ended.
-        if not log.closed:
+        # The autoscaler's process prints its status every 5 seconds.
+        if not log.closed and data["pid"] != "autoscaler":
             for line in data["lines"]:
                 log.write(f"ray: {line}\n")
             log.flush()

@@ -9,7 +9,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
-from trainables.inference.generator import PromptTooLong, prompt_tokens, remaining_tokens, stream_answer
+from trainables.inference.generator import (
+    AnswerFailed,
+    PromptError,
+    prompt_tokens,
+    remaining_tokens,
+    stream_answer,
+)
 from trainables.inference.sampling import Sampling
 from trainables.system.suggestions import did_you_mean
 from trainables.templates import TemplateError
@@ -51,8 +57,8 @@ class ChatSession:
     def ask(self, text: str, on_text: OnText) -> None:
         """Has each model answer ``text``, one after the other, and passes the pieces of their answers to ``on_text``.
 
-        An answer that is interrupted is kept as far as it came. Raises ``TemplateError`` and ``PromptTooLong``; then
-        no history has changed.
+        An answer that is interrupted is kept as far as it came. Raises ``TemplateError`` and ``PromptError``; then no
+        history has changed. Raises ``AnswerFailed``; then that model's history has not.
         """
         messages = [[*history, {"role": "user", "content": text}] for history in self.histories]
         # All prompts are made and checked first, so that no model answers a message that another one refuses.
@@ -60,14 +66,18 @@ class ChatSession:
         for model, prompt in zip(self.models, prompts, strict=True):
             remaining_tokens(model, prompt)  # refuse before the first model answers
         for number, (model, prompt) in enumerate(zip(self.models, prompts, strict=True)):
-            answer = ""
+            answer, failed = "", False
             on_text(number, "")  # an answer may be empty
             try:
                 for piece in stream_answer(model, prompt, self.sampling):
                     answer += piece
                     on_text(number, piece)
+            except AnswerFailed:
+                failed = True
+                raise
             finally:
-                self.histories[number] = [*messages[number], {"role": "assistant", "content": answer}]
+                if not failed:
+                    self.histories[number] = [*messages[number], {"role": "assistant", "content": answer}]
 
     def command(self, text: str) -> str | None:
         """Executes a ``/command``; returns its reply, ``None`` to end the chat. Raises :class:`WrongCommand`."""
@@ -158,7 +168,7 @@ def run(session: ChatSession, lines: Iterable[str], output: ChatOutput) -> None:
                 session.ask(text, on_text)
         except KeyboardInterrupt:
             output.note("(interrupted)")
-        except (WrongCommand, TemplateError, PromptTooLong) as error:
+        except (WrongCommand, TemplateError, PromptError, AnswerFailed) as error:
             output.note(str(error))
 
 

@@ -31,7 +31,8 @@ class GenerationJob:
 
     @property
     def over(self) -> bool:
-        return self.abandoned or (self.answer is not None and self.answer.finish_reason is not None)
+        ended = self.answer is not None and self.answer.finish_reason is not None
+        return self.abandoned or self.failure is not None or ended
 
 
 class Engine:
@@ -58,9 +59,9 @@ class Engine:
         try:
             while True:
                 await job.progress.get()
-                if job.failure is not None:
-                    raise job.failure
                 answer = job.answer
+                if failure := job.failure or (answer and answer.failure):
+                    raise failure
                 assert answer is not None
                 # Read once: the thread may add a token meanwhile.
                 count, finish_reason = len(answer.tokens), answer.finish_reason
@@ -94,17 +95,25 @@ class Engine:
             # Jobs that this step has ended leave the list, but still get word of their last token.
             jobs, self._jobs = self._jobs, [job for job in self._jobs if not job.over]
             for job in jobs:
-                if job.answer is not None and id(job.answer) in advanced:
+                if job.failure is not None or id(job.answer) in advanced:
                     job.progress.put_nowait(None)
 
     def _step(self, new: list[GenerationJob]) -> set[int]:
-        """Submits the new jobs and takes a step, in the thread. Returns the ids of the answers that got a token."""
+        """Submits the new jobs and takes a step, in the thread. Returns the ids of the answers that got a token, or
+        failed; a job that can't be submitted fails alone.
+        """
         for job in new:
-            job.answer = self.generator.submit(job.loaded, job.prompt, job.sampling)
+            try:
+                job.answer = self.generator.submit(job.loaded, job.prompt, job.sampling)
+            except Exception as error:
+                job.failure = error
         return {id(answer) for answer in self.generator.step()}
 
     def _fail(self, error: BaseException) -> None:
-        """Fails all jobs, so that nobody waits for ever; later jobs get a generator without unfinished answers."""
+        """Fails all jobs, so that nobody waits for ever; later jobs get a generator without unfinished answers.
+
+        The errors of single answers don't come here, only those of the generator itself.
+        """
         jobs, self._jobs, self._new = [*self._jobs, *self._new], [], []
         self.generator = Generator(self.generator.max_concurrent)
         for job in jobs:
@@ -113,13 +122,19 @@ class Engine:
 
 
 async def generate_all(engine: Engine, jobs: Sequence[GenerationJob]) -> list[str]:
-    """The texts of several answers; if one fails, or the caller is cancelled, all of them are given up."""
+    """The texts of several answers; if one fails, or the caller is cancelled, all of them are given up.
+
+    Raises what the first of them failed with.
+    """
 
     async def whole(job: GenerationJob) -> str:
         return "".join([text async for text in engine.stream(job)])
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(whole(job)) for job in jobs]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(whole(job)) for job in jobs]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
 
 

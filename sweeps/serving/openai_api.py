@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
+from sweeps.serving import neutral_fields
 from trainables.data.rows import Message
 from trainables.inference.sampling import Sampling
 
 MAX_ANSWERS = 8  # per prompt of a request
-# Fields that clients send and that don't affect an answer.
-IGNORED_FIELDS = ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key")
 
 
 class ApiError(Exception):
@@ -36,31 +44,70 @@ def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _whole(text: str) -> str:
+    """The text itself, unless it has half a character: JSON can write the one half of a surrogate pair alone."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"character {error.start} is half of a surrogate pair, which is no text") from None
+    return text
+
+
+# -1 means no limit, all tokens or any seed, as to vLLM and llama.cpp.
+def _unset(value: Any) -> Any:
+    return None if value == -1 else value
+
+
+Text = Annotated[str, AfterValidator(_whole)]
+TokenLimit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_unset)]
+
+
+class StreamOptions(BaseModel):
+    """How an answer is streamed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    include_usage: bool = False
+    include_obfuscation: bool = False  # padding against listeners, which no client needs
+    continuous_usage_stats: Literal[False] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, options: Any) -> Any:
+        return _without_nulls(options)
+
+
+def _without_nulls(value: Any) -> Any:
+    return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+
+
 class _GenerationRequest(BaseModel):
     """What both kinds of request have in common. A field that isn't listed is an error that names it."""
 
     model_config = ConfigDict(extra="forbid", strict=False)
 
+    # The values at which fields that are not supported are accepted.
+    neutral: ClassVar[Mapping[str, tuple[Any, ...]]]
+
     model: str
-    max_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: TokenLimit = None
     temperature: float = Field(default=1.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: int = Field(default=0, ge=0)
+    top_k: Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_unset)] = None
     presence_penalty: float = Field(default=0.0, ge=-2, le=2)
     frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
     n: int = Field(default=1, ge=1, le=MAX_ANSWERS)
-    seed: int | None = None
-    stop: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(max_length=4)] | None = None
+    seed: Annotated[int | None, BeforeValidator(_unset)] = None
+    stop: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple), Field(max_length=4)] | None = None
     stream: bool = False
-    stream_options: dict[str, bool] | None = None
+    stream_options: StreamOptions = StreamOptions()
 
     @model_validator(mode="before")
     @classmethod
-    def _without_ignored_fields(cls, body: Any) -> Any:
-        """Drops fields that are ``None``, which means not set, and those that don't affect an answer."""
+    def _without_neutral_fields(cls, body: Any) -> Any:
         if not isinstance(body, dict):
             return body
-        return {key: value for key, value in body.items() if value is not None and key not in IGNORED_FIELDS}
+        return neutral_fields.without_neutral_fields(body, cls.neutral, cls.model_fields)
 
     def sampling(self, limit: int, number: int = 0) -> Sampling:
         """How the ``number``-th answer is generated, with at most ``limit`` tokens, which the server allows."""
@@ -68,12 +115,12 @@ class _GenerationRequest(BaseModel):
             max_new_tokens=min(self.token_limit() or limit, limit),
             temperature=self.temperature,
             top_p=self.top_p,
-            top_k=self.top_k,
+            top_k=self.top_k or 0,
             presence_penalty=self.presence_penalty,
             frequency_penalty=self.frequency_penalty,
             # Each answer to a prompt has a seed of its own: with the same one, all would be the same.
             seed=None if self.seed is None else (self.seed + number) % 2**63,
-            stop=self.stop or (),
+            stop=tuple(filter(None, self.stop or ())),
         )
 
     def token_limit(self) -> int | None:
@@ -83,14 +130,14 @@ class _GenerationRequest(BaseModel):
     @property
     def streams_usage(self) -> bool:
         """Whether a streamed answer ends with a chunk that has the numbers of tokens."""
-        return bool(self.stream_options and self.stream_options.get("include_usage"))
+        return self.stream_options.include_usage
 
 
 class TextPart(BaseModel):
     """A part of a message; only text is supported."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 def _parts(value: Any) -> Any:
@@ -105,6 +152,15 @@ class ChatMessage(BaseModel):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[tuple[TextPart, ...], BeforeValidator(_parts)] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_content_alone(cls, message: Any) -> Any:
+        """Refuses what would be missing in the conversation that the model gets."""
+        for name in ("tool_calls", "function_call", "audio", "refusal") if isinstance(message, dict) else ():
+            if message.get(name):
+                raise ValueError(f"{name} of a message is not supported here, only its content is")
+        return message
+
     def message(self) -> Message:
         """The message as chat templates take it: its parts joined, and ``developer`` as ``system``."""
         text = "".join(part.text for part in self.content)
@@ -114,8 +170,10 @@ class ChatMessage(BaseModel):
 class ChatRequest(_GenerationRequest):
     """``POST /v1/chat/completions``"""
 
+    neutral = neutral_fields.COMMON | neutral_fields.CHAT
+
     messages: list[ChatMessage] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: TokenLimit = None
 
     def token_limit(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
@@ -124,15 +182,29 @@ class ChatRequest(_GenerationRequest):
 class CompletionRequest(_GenerationRequest):
     """``POST /v1/completions``: texts or token ids that are continued without a chat template."""
 
-    prompt: str | list[str] | list[int] | list[list[int]]
-    max_tokens: int | None = Field(default=16, ge=1)  # OpenAI's default
+    neutral = neutral_fields.COMMON | neutral_fields.COMPLETION
 
-    def prompts(self) -> list[str | list[int]]:
+    prompt: list[str | list[int]]
+    max_tokens: TokenLimit = 16  # OpenAI's default
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _as_list(cls, prompt: Any) -> Any:
         """The prompts as a list: the field also takes one text, or the token ids of one."""
-        prompt: Any = self.prompt
-        if isinstance(prompt, str) or (prompt and isinstance(prompt[0], int)):
-            return [prompt]
-        return list(prompt)
+        if prompt == []:
+            raise ValueError(
+                "it is empty; give a text or token ids, or a list of texts or of lists of token ids"
+            )
+        prompts = [prompt] if isinstance(prompt, str) or _are_ids(prompt) else prompt
+        if isinstance(prompts, list) and all(isinstance(each, str) for each in prompts):
+            return [_whole(each) for each in prompts]
+        if isinstance(prompts, list) and all(each == [] or _are_ids(each) for each in prompts):
+            return prompts
+        raise ValueError("it is no text, no token ids, and no list of texts or of lists of token ids")
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(each) is int for each in value)
 
 
 class ResponseBuilder:
@@ -142,6 +214,7 @@ class ResponseBuilder:
         self.chat = chat
         self.id = f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}"
         self.object = "chat.completion" if chat else "text_completion"
+        self.name = f"{self.id} (model {model})"  # for the log
         self._shared = {"id": self.id, "created": int(time.time()), "model": model}
 
     def response(self, texts: list[str], reasons: list[str], usage: dict[str, int]) -> dict[str, Any]:

@@ -21,9 +21,12 @@ from ray import serve
 from starlette.exceptions import HTTPException
 
 from sweeps.serving.engine import Engine, GenerationJob, generate_all, stream_all
+from sweeps.serving.neutral_fields import refusal
 from sweeps.serving.openai_api import ApiError, ChatRequest, CompletionRequest, ResponseBuilder, usage
-from trainables.inference.generator import PromptTooLong, prompt_tokens, remaining_tokens
+from sweeps.serving.request_size import LimitedBody
+from trainables.inference.generator import PromptError, PromptTooLong, prompt_tokens, remaining_tokens
 from trainables.inference.model_pool import LoadedModel
+from trainables.system.error_place import describe
 from trainables.templates import TemplateError
 
 MAX_REQUEST_BYTES = 4 * 2**20
@@ -48,13 +51,6 @@ class ReplicaConfig:
     trust: tuple[str, ...] = ()
 
 
-@app.middleware("http")
-async def _limit_size(request: Request, call_next: Any) -> Any:
-    if int(request.headers.get("content-length") or 0) > MAX_REQUEST_BYTES:
-        return _response(ApiError(f"a request has at most {MAX_REQUEST_BYTES} bytes", 413))
-    return await call_next(request)
-
-
 @app.exception_handler(ApiError)
 async def _on_api_error(request: Request, error: ApiError) -> JSONResponse:
     return _response(error)
@@ -64,7 +60,10 @@ async def _on_api_error(request: Request, error: ApiError) -> JSONResponse:
 async def _on_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     param = ".".join(str(part) for part in first["loc"] if part != "body") or None
-    message = {"extra_forbidden": "this is not supported here"}.get(first["type"], first["msg"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        request_type = ChatRequest if "/chat/" in request.url.path else CompletionRequest
+        message = refusal(first["loc"][-1], request_type.neutral)
     return _response(ApiError(f"{param}: {message}" if param else message, param=param))
 
 
@@ -75,28 +74,35 @@ async def _on_http_error(request: Request, error: HTTPException) -> JSONResponse
 
 @app.exception_handler(Exception)
 async def _on_failure(request: Request, error: Exception) -> JSONResponse:
-    logging.getLogger("ray.serve").exception("a request failed", exc_info=error)
-    return _response(_server_error(error))
+    return _response(_server_error(error, f"{request.method} {request.url.path}"))
 
 
-def _server_error(error: BaseException) -> ApiError:
-    """An error without stack trace or message, which might hold private data; the server's log has both."""
-    return ApiError(f"the server failed ({type(error).__name__}); its log says how", 500, "server_error")
+def _server_error(error: BaseException, request: str) -> ApiError:
+    """An error without stack trace or message, which might hold private data; the server's log has both, and the place,
+    under the name of the ``request``.
+    """
+    logging.getLogger("ray.serve").error("%s failed: %s", request, describe(error), exc_info=error)
+    message = f"the server failed ({type(error).__name__}); its log says how under {request}"
+    return ApiError(message, 500, "server_error")
 
 
 def _response(error: ApiError) -> JSONResponse:
     return JSONResponse(error.body, error.status)
 
 
+_TOO_LARGE = _response(ApiError(f"a request has at most {MAX_REQUEST_BYTES} bytes", 413))
+app.add_middleware(LimitedBody, limit=MAX_REQUEST_BYTES, refuse=_TOO_LARGE)
+
+
 def _event(content: dict[str, Any]) -> str:
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
 
 
-def _prompt_ids(loaded: LoadedModel, prompt: str | list[int]) -> list[int]:
-    vocabulary = len(loaded.tokenizer)
+def _prompt_ids(loaded: LoadedModel, prompt: str | list[int], number: int) -> list[int]:
     tokens = loaded.tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt
-    if not tokens or not all(0 <= token < vocabulary for token in tokens):
-        raise ApiError(f"a prompt has tokens from 0 to {vocabulary - 1}, one or more", param="prompt")
+    if not tokens:
+        what = f"prompt {number} is empty, and {loaded.result.name} has no token that texts begin with"
+        raise ApiError(what, param="prompt")
     return list(tokens)
 
 
@@ -181,7 +187,7 @@ class Api:
     async def complete(self, request: Request, body: CompletionRequest) -> Any:
         self._check_key(request)
         loaded = self._model(body.model)
-        prompts = [_prompt_ids(loaded, prompt) for prompt in body.prompts()]
+        prompts = [_prompt_ids(loaded, prompt, number) for number, prompt in enumerate(body.prompt)]
         return await self._answer(body, loaded, prompts, ResponseBuilder(body.model, chat=False))
 
     def _check_key(self, request: Request) -> None:
@@ -217,9 +223,13 @@ class Api:
         # Before a stream begins, because its status can't be changed any more.
         self._check_capacity(jobs)
         if body.stream:
-            events = self._events(jobs, builder, body.streams_usage)
+            usage_of = prompts if body.streams_usage else None
+            events = self._events(jobs, builder, usage_of)
             return StreamingResponse(events, media_type="text/event-stream")
-        texts = await generate_all(self.engine, jobs)
+        try:
+            texts = await generate_all(self.engine, jobs)
+        except Exception as error:
+            raise _server_error(error, builder.name) from None
         return builder.response(texts, [_finish_reason(job) for job in jobs], _usage(prompts, jobs))
 
     def _check_capacity(self, jobs: Sequence[GenerationJob]) -> None:
@@ -232,19 +242,21 @@ class Api:
                 remaining_tokens(job.loaded, job.prompt)
             except PromptTooLong as error:
                 raise ApiError(str(error), code="context_length_exceeded") from None
+            except PromptError as error:
+                raise ApiError(str(error), param="prompt") from None
 
     async def _events(
-        self, jobs: list[GenerationJob], builder: ResponseBuilder, with_usage: bool
+        self, jobs: list[GenerationJob], builder: ResponseBuilder, usage_of: list[list[int]] | None
     ) -> AsyncIterator[str]:
+        """The events of a streamed response; the last one has the numbers of tokens in the prompts ``usage_of``."""
         try:
             async for index, text, first in stream_all(self.engine, jobs):
                 if text is None:
                     yield _event(builder.chunk(index, "", _finish_reason(jobs[index])))
                 else:
                     yield _event(builder.chunk(index, text, first=first))
-            if with_usage:
-                yield _event(builder.usage_chunk(_usage([job.prompt for job in jobs[:1]], jobs)))
+            if usage_of is not None:
+                yield _event(builder.usage_chunk(_usage(usage_of, jobs)))
         except Exception as error:  # the status is sent already, so the stream has to tell
-            logging.getLogger("ray.serve").exception("an answer failed")
-            yield _event(_server_error(error).body)
+            yield _event(_server_error(error, builder.name).body)
         yield "data: [DONE]\n\n"

@@ -33,7 +33,7 @@ def run(config: ReplicaConfig, options: ServeOptions, say: Callable[[str], None]
         options.check_port_is_free()
         local_ray = {"num_cpus": options.replicas * options.cpus}
     stop = threading.Event()
-    with _log() as log, session(log, options.address, **local_ray) as ray:
+    with _log() as log, session(log, options.address, worker_output=True, **local_ray) as ray:
         preflight.prepare_cluster(ray, options, say)
         with _serving(config, options), handling([signal.SIGINT, signal.SIGTERM], lambda *_: stop.set()):
             names = ", ".join(name for name, _ in config.models)

@@ -26,13 +26,14 @@ class Answer:
     """An answer that is being generated: the token ids of its ``prompt`` and its ``tokens`` so far.
 
     ``finish_reason`` is ``None`` until it ends: ``stop`` after an end token or a stop text, ``length`` at its maximum
-    number of tokens, ``cancelled`` by the caller.
+    number of tokens, ``cancelled`` by the caller, ``failed`` by the ``failure``.
     """
 
     prompt: list[int]
     sampler: TokenSampler
     tokens: list[int]
     finish_reason: str | None = None
+    failure: Exception | None = None
 
     @classmethod
     def start(cls, prompt: list[int], sampling: Sampling) -> Answer:
@@ -40,12 +41,23 @@ class Answer:
         return cls(prompt, TokenSampler(sampling), [])
 
     def add_token(self, logits: Tensor, end_ids: Sequence[int]) -> None:
-        """Chooses the next token by ``logits`` (vocab); one of ``end_ids`` ends the answer."""
-        self.tokens.append(self.sampler.next_token(logits))
+        """Chooses the next token by ``logits`` (vocab); one of ``end_ids`` ends the answer.
+
+        An error while it is chosen fails this answer and none of those that are generated together with it.
+        """
+        try:
+            self.tokens.append(self.sampler.next_token(logits))
+        except Exception as error:
+            self.fail(error)
+            return
         if self.tokens[-1] in end_ids:
             self.finish_reason = "stop"
         elif len(self.tokens) >= self.sampler.sampling.max_new_tokens:
             self.finish_reason = "length"
+
+    def fail(self, error: Exception) -> None:
+        """Ends the answer by an error."""
+        self.finish_reason, self.failure = "failed", error
 
 
 class Batch:
@@ -59,9 +71,11 @@ class Batch:
 
     @classmethod
     def start(cls, policy: Policy, answers: list[Answer], end_ids: Sequence[int]) -> Batch:
-        """Runs the model on the prompts and gives every answer its first token."""
+        """Runs the model on the prompts, and on tokens that the answers have, and gives every answer its next token."""
         # The mask hides padding, so any id does.
-        ids, mask = pad_left([answer.prompt for answer in answers], policy.tokenizer.pad_token_id or 0)
+        ids, mask = pad_left(
+            [answer.prompt + answer.tokens for answer in answers], policy.tokenizer.pad_token_id or 0
+        )
         batch = cls(answers, _new_cache(policy), torch.zeros(len(answers), 0, dtype=mask.dtype))
         batch._forward(policy, ids, mask, end_ids)
         return batch

@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,13 +25,26 @@ from trainables.inference.model_pool import LoadedModel
 from trainables.inference.sampling import Sampling
 from trainables.inference.text_stream import TextStream
 from trainables.scoring.generation import contiguous_head_input, end_tokens
+from trainables.system.error_place import describe
 from trainables.tokenization.encode import prompt_ids
 
 MAX_CONCURRENT = 32  # answers that are generated at a time
 
 
-class PromptTooLong(ValueError):  # noqa: N818
+class PromptError(ValueError):
+    """A prompt that a model can't continue; says which and why."""
+
+
+class PromptTooLong(PromptError):  # noqa: N818
     """A prompt that fills the model's context, so that no token of an answer fits."""
+
+
+class UnknownToken(PromptError):  # noqa: N818
+    """A prompt with a token that the model has no embedding for."""
+
+
+class AnswerFailed(RuntimeError):  # noqa: N818
+    """An answer that could not be generated; its cause is the error."""
 
 
 @dataclass
@@ -43,6 +58,11 @@ class _Queue:
     @property
     def active(self) -> int:
         return sum(len(batch.answers) for batch in self.batches)
+
+    def take(self, count: int) -> list[Answer]:
+        """Removes up to ``count`` waiting answers; those that were cancelled meanwhile are left out."""
+        taken = [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
+        return [answer for answer in taken if answer.finish_reason is None]
 
 
 class Generator:
@@ -62,7 +82,7 @@ class Generator:
         return sum(queue.active + len(queue.waiting) for queue in self._queues.values())
 
     def submit(self, loaded: LoadedModel, prompt: list[int], sampling: Sampling) -> Answer:
-        """Queues an answer, which starts with one of the next steps. Raises :class:`PromptTooLong`."""
+        """Queues an answer, which starts with one of the next steps. Raises :class:`PromptError`."""
         max_new_tokens = min(sampling.max_new_tokens, remaining_tokens(loaded, prompt))
         answer = Answer.start(prompt, replace(sampling, max_new_tokens=max_new_tokens))
         # By identity; the queue keeps `loaded` alive, so its id is not given to another object.
@@ -73,28 +93,68 @@ class Generator:
     def step(self) -> list[Answer]:
         """Adds a token to every answer that is being generated and starts waiting ones while there is capacity.
 
-        Returns the answers that got a token.
+        Returns the answers that got a token or failed: an error fails the answers alone that it belongs to.
         """
         advanced: list[Answer] = []
         for queue in self._queues.values():
             capacity = self.max_concurrent - sum(each.active for each in self._queues.values())
             if queue.batches or (queue.waiting and capacity > 0):
-                with queue.loaded.active() as policy, contiguous_head_input(policy):
-                    advanced += self._advance(queue, policy, capacity)
+                advanced += _advance(queue, capacity)
         return advanced
 
-    def _advance(self, queue: _Queue, policy: Any, capacity: int) -> list[Answer]:
-        # Running batches take their step first: a new batch gets its first token while it runs its prompts.
-        end_ids = end_tokens(policy)
-        for batch in queue.batches:
-            batch.step(policy, end_ids)
-        advanced = [answer for batch in queue.batches for answer in batch.answers]
-        new = [queue.waiting.popleft() for _ in range(min(capacity, len(queue.waiting)))]
-        new = [answer for answer in new if answer.finish_reason is None]  # cancelled while it waited
-        queue.batches += _start_batches(policy, new, end_ids)
-        remaining = [batch.without_finished() for batch in queue.batches]
-        queue.batches = _joined([batch for batch in remaining if batch is not None])
-        return advanced + new
+
+def _advance(queue: _Queue, capacity: int) -> list[Answer]:
+    """A step of the result's answers and of up to ``capacity`` new ones."""
+    batches, queue.batches = queue.batches, []
+    new = queue.take(capacity)
+    answers = [*(answer for batch in batches for answer in batch.answers), *new]
+    try:
+        with queue.loaded.active() as policy, contiguous_head_input(policy):
+            queue.batches = _stepped(policy, batches, new)
+    except Exception as error:  # the model can't be used at all
+        _fail(answers, error)
+    return answers
+
+
+def _fail(answers: Sequence[Answer], error: Exception) -> None:
+    for answer in answers:
+        if answer.finish_reason is None:
+            answer.fail(error)
+
+
+def _stepped(policy: Any, batches: list[Batch], new: list[Answer]) -> list[Batch]:
+    """The batches after a step, with the new answers and without those that have ended."""
+    # Running batches take their step first: a new batch gets its first token while it runs its prompts.
+    end_ids = end_tokens(policy)
+    starts = [(batch.answers, partial(_take_step, policy, batch, end_ids)) for batch in batches]
+    starts.append((new, partial(_start_batches, policy, new, end_ids)))
+    stepped = [batch for answers, make in starts for batch in _isolated(make, policy, answers, end_ids)]
+    running = [answer for batch in stepped for answer in batch.answers]
+    return _isolated(partial(_joined, stepped), policy, running, end_ids)
+
+
+def _isolated(
+    make: Callable[[], list[Batch]], policy: Any, answers: Sequence[Answer], end_ids: Sequence[int]
+) -> list[Batch]:
+    """The batches that ``make`` gives for the answers.
+
+    If that fails, each unfinished answer continues in a batch of its own, so that only those fail which fail alone.
+    """
+    with suppress(Exception):
+        return make()
+    batches = []
+    for answer in answers:
+        if answer.finish_reason is None:
+            try:
+                batches.append(Batch.start(policy, [answer], end_ids))
+            except Exception as error:
+                answer.fail(error)
+    return [batch for batch in batches if batch.without_finished() is not None]
+
+
+def _take_step(policy: Any, batch: Batch, end_ids: Sequence[int]) -> list[Batch]:
+    batch.step(policy, end_ids)
+    return [batch]
 
 
 def _start_batches(policy: Any, answers: list[Answer], end_ids: Sequence[int]) -> list[Batch]:
@@ -110,6 +170,9 @@ def _start_batches(policy: Any, answers: list[Answer], end_ids: Sequence[int]) -
 
 
 def _joined(batches: list[Batch]) -> list[Batch]:
+    """The batches without answers that have ended, as few as possible."""
+    remaining = [batch.without_finished() for batch in batches]
+    batches = [batch for batch in remaining if batch is not None]
     joinable = [batch for batch in batches if can_join(batch.cache)]
     for batch in joinable[1:]:
         joinable[0].join(batch)
@@ -131,8 +194,22 @@ def context_length(loaded: LoadedModel) -> int:
     return int(getattr(config, "max_position_embeddings", None) or 2**20)
 
 
+def embedding_rows(loaded: LoadedModel) -> int:
+    """How many tokens the model has an embedding for; their ids count from 0."""
+    config = loaded.shared.policy.causal.config.get_text_config()
+    return int(getattr(config, "vocab_size", None) or 2**31)
+
+
 def remaining_tokens(loaded: LoadedModel, prompt: list[int]) -> int:
-    """The maximum number of tokens that an answer to ``prompt`` may have. Raises :class:`PromptTooLong`."""
+    """The maximum number of tokens that an answer to ``prompt`` may have.
+
+    Raises :class:`PromptTooLong` and :class:`UnknownToken`.
+    """
+    rows = embedding_rows(loaded)
+    if (unknown := next((token for token in prompt if not 0 <= token < rows), None)) is not None:
+        raise UnknownToken(
+            f"the prompt has the token {unknown}; {loaded.result.name} has embeddings for 0 to {rows - 1}"
+        )
     limit = context_length(loaded)
     if len(prompt) >= limit:
         raise PromptTooLong(f"the prompt has {len(prompt)} tokens; {loaded.result.name} takes {limit}")
@@ -142,12 +219,17 @@ def remaining_tokens(loaded: LoadedModel, prompt: list[int]) -> int:
 def stream_answer(
     loaded: LoadedModel, prompt: list[int], sampling: Sampling, generator: Generator | None = None
 ) -> Iterator[str]:
-    """Yields the text of one answer piece by piece while it is generated. Raises :class:`PromptTooLong`."""
+    """Yields the text of one answer piece by piece while it is generated.
+
+    Raises :class:`PromptError` and :class:`AnswerFailed`.
+    """
     generator = generator or Generator()
     answer = generator.submit(loaded, prompt, sampling)
     stream, streamed = TextStream(loaded.tokenizer, sampling.stop), 0  # tokens given to the stream so far
     while answer.finish_reason is None:
         generator.step()
+        if answer.failure is not None:
+            raise AnswerFailed(f"{loaded.result.name} failed: {describe(answer.failure)}") from answer.failure
         text, streamed = stream.add(answer.tokens[streamed:]), len(answer.tokens)
         if stream.stopped:
             # The generator drops a finished answer at its next step.

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+MIN_TEMPERATURE = 1e-6  # of a draw, which is the most likely token by then
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -78,7 +80,9 @@ class TokenSampler:
         return scores
 
     def _drawn(self, scores: Tensor) -> int:
-        scores, order = (scores / self.sampling.temperature).sort(descending=True)
+        # In 32 bits, dividing by a temperature of almost 0 would give no numbers.
+        temperature = max(self.sampling.temperature, MIN_TEMPERATURE)
+        scores, order = (scores / temperature).sort(descending=True)
         probabilities = scores.softmax(-1)
         # `top_p` counts shares of the whole vocabulary, so the two limits can be applied in either order.
         kept = self.sampling.top_k or len(probabilities)

@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.helpers.small_runs import load_untrained, make_run
 from tests.helpers.terminals import END_OF_FILE, INTERRUPT, UP, Terminal, user_environment
 from trainables.inference.model_pool import LoadedModel
 from trainables.inference.result import Result
-from trainables.inference.sampling import Sampling
+from trainables.inference.sampling import Sampling, TokenSampler
 from trainables.models.folder import ModelError
 
 SHORT = Sampling(max_new_tokens=12)
@@ -104,6 +105,24 @@ def test_a_prompt_that_is_too_long_is_noted_and_not_kept(loaded: LoadedModel) ->
     _, notes = printed(session, "word " * 300)
     assert "tiny takes 256" in notes
     assert session.histories == [[]]
+
+
+def test_an_answer_that_fails_is_noted_and_not_kept_and_the_chat_goes_on(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, choose = new_session(loaded), TokenSampler.next_token
+    failures = iter([RuntimeError("the device is lost")])
+
+    def fail_first(self: TokenSampler, logits: Any) -> int:
+        if error := next(failures, None):
+            raise error
+        return choose(self, logits)
+
+    monkeypatch.setattr(TokenSampler, "next_token", fail_first)
+    _, notes = printed(session, "stop\n", "wake me\n")
+    assert "tiny failed: RuntimeError: the device is lost" in notes
+    assert "Traceback" not in notes
+    assert [message["content"] for message in session.histories[0]][:1] == ["wake me"]
 
 
 def test_a_reward_model_cannot_be_chatted_with(tmp_path: Path, tiny_model: Path) -> None:

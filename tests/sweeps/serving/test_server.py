@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from typing import Any
 import httpx
 import pytest
 from openai import OpenAI, RateLimitError
+from openai.types import completion_create_params as completion_params
+from openai.types.chat import completion_create_params as chat_params
+from pydantic import ValidationError
+from transformers import AutoModelForCausalLM
 
 from reports.analysis.best_trials import recommended_trials
 from sweeps.runs.resolve import resolve
@@ -26,7 +31,8 @@ from sweeps.serving.openai_api import ChatRequest, CompletionRequest
 from sweeps.serving.options import ServeError, ServeOptions, model_names, portable_name, read_key
 from tests.helpers.clusters import free_port
 from tests.helpers.small_runs import make_run, trial_id_of
-from trainables.inference.generator import prompt_tokens, stream_answer
+from tests.helpers.tiny_model import make_model
+from trainables.inference.generator import UnknownToken, prompt_tokens, stream_answer
 from trainables.inference.model_pool import LoadedModel, ModelPool
 from trainables.inference.sampling import Sampling
 
@@ -155,13 +161,115 @@ def test_a_failure_ends_only_the_answers_in_progress(
         job = GenerationJob(loaded[0], prompt_tokens(loaded[0], HELLO), Sampling(max_new_tokens=4))
         with monkeypatch.context() as broken:
             broken.setattr(engine.generator, "step", lambda: 1 / 0)
-            with pytest.raises(ExceptionGroup):
+            with pytest.raises(ZeroDivisionError):
                 await generate_all(engine, [job])
         again = GenerationJob(loaded[0], job.prompt, job.sampling)
         return (await generate_all(engine, [again]))[0]
 
     expected = "".join(stream_answer(loaded[0], prompt_tokens(loaded[0], HELLO), Sampling(max_new_tokens=4)))
     assert asyncio.run(ask()) == expected
+
+
+def test_a_request_that_cannot_be_prepared_fails_alone(loaded: list[LoadedModel]) -> None:
+    prompt, sampling = prompt_tokens(loaded[0], HELLO), Sampling(max_new_tokens=4)
+
+    async def ask() -> list[Any]:
+        engine = Engine(8)
+        wrong = [5, 10**6]  # checked before a request comes here, unless the check itself is wrong
+        jobs = [GenerationJob(loaded[0], each, sampling) for each in (prompt, wrong, prompt)]
+        answers = [generate_all(engine, [job]) for job in jobs]
+        return await asyncio.gather(*answers, return_exceptions=True)
+
+    first, wrong, last = asyncio.run(ask())
+    assert first == last == ["".join(stream_answer(loaded[0], prompt, sampling))]
+    assert isinstance(wrong, UnknownToken)
+
+
+NEUTRAL_CHAT: dict[str, Any] = {
+    "audio": None, "function_call": "none", "functions": [], "logit_bias": {}, "logprobs": False, "top_logprobs": 0,
+    "metadata": {"a": "b"}, "modalities": ["text"], "n": 1, "parallel_tool_calls": True, "prediction": None,
+    "presence_penalty": 0, "frequency_penalty": 0.0, "reasoning_effort": None, "response_format": {"type": "text"},
+    "seed": -1, "service_tier": "auto", "stop": [], "store": False, "stream": False, "stream_options": {},
+    "tool_choice": "none", "tools": [], "top_p": 1, "user": "ada", "verbosity": "medium", "web_search_options": None,
+    "max_tokens": -1, "best_of": 1, "top_k": -1, "min_p": 0, "repetition_penalty": 1.0, "length_penalty": 1,
+    "stop_token_ids": [], "ignore_eos": False, "min_tokens": 0, "skip_special_tokens": True, "bad_words": [],
+    "use_beam_search": False, "chat_template_kwargs": {}, "chat_template": "", "documents": [], "echo": False,
+    "add_generation_prompt": True, "continue_final_message": False, "add_special_tokens": False,
+    "include_reasoning": True, "guided_json": None, "structured_outputs": {}, "prompt_logprobs": None, "priority": 0,
+    "allowed_token_ids": None, "mm_processor_kwargs": {}, "logits_processors": [], "return_token_ids": False,
+    "typical_p": 1.0, "watermark": False, "top_n_tokens": 0, "tool_prompt": "", "repeat_penalty": 1,
+}  # fmt: skip
+NEUTRAL_COMPLETION: dict[str, Any] = {
+    "best_of": 1, "echo": False, "suffix": "", "logprobs": None, "logit_bias": {"50256": 0}, "n": 1, "stop": "",
+    "top_k": 0, "user": "ada", "add_special_tokens": True, "stream_options": None, "max_tokens": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), NEUTRAL_CHAT.items(), ids=str)
+def test_a_chat_setting_at_its_neutral_value_changes_nothing(name: str, value: Any) -> None:
+    request = {"model": "m", "messages": HELLO}
+    plain, neutral = (ChatRequest.model_validate(body) for body in (request, {**request, name: value}))
+    assert neutral.sampling(100) == plain.sampling(100)
+
+
+@pytest.mark.parametrize(("name", "value"), NEUTRAL_COMPLETION.items(), ids=str)
+def test_a_completion_setting_at_its_neutral_value_changes_nothing(name: str, value: Any) -> None:
+    request = {"model": "m", "prompt": "a"}
+    plain, neutral = (CompletionRequest.model_validate(body) for body in (request, {**request, name: value}))
+    assert (neutral.prompt, neutral.sampling(100)) == (["a"], plain.sampling(100))
+
+
+@pytest.mark.parametrize("kind", ["chat", "completion"])
+def test_null_is_accepted_for_every_optional_field_of_openais_client(kind: str) -> None:
+    if kind == "chat":
+        names, needed = chat_params.CompletionCreateParamsBase.__annotations__, {"messages": HELLO}
+    else:
+        names, needed = completion_params.CompletionCreateParamsBase.__annotations__, {"prompt": "a"}
+    request = {**dict.fromkeys(names), "model": "m", **needed}
+    (ChatRequest if kind == "chat" else CompletionRequest).model_validate(request)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tools", [{"type": "function"}]), ("tool_choice", "required"), ("response_format", {"type": "json_object"}),
+        ("logprobs", True), ("top_logprobs", 3), ("logit_bias", {"5": 1}), ("best_of", 2), ("min_p", 0.1),
+        ("repetition_penalty", 1.1), ("echo", True), ("store", True), ("reasoning_effort", "high"),
+        ("chat_template_kwargs", {"enable_thinking": False}), ("skip_special_tokens", False), ("functions", [{}]),
+        ("stop_token_ids", [5]), ("web_search_options", {}), ("modalities", ["text", "audio"]), ("think", False),
+        ("guided_json", {"type": "object"}), ("ignore_eos", True), ("add_generation_prompt", False),
+    ],
+)  # fmt: skip
+def test_a_setting_that_is_not_supported_is_refused_at_any_other_value(name: str, value: Any) -> None:
+    with pytest.raises(ValidationError) as error:
+        ChatRequest.model_validate({"model": "m", "messages": HELLO, name: value})
+    (problem,) = error.value.errors()
+    assert (problem["type"], problem["loc"]) == ("extra_forbidden", (name,))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ([], "it is empty; give a text or token ids"),
+        (None, "Field required"),
+        ([1, "a"], "it is no text, no token ids"),
+        ([True], "it is no text, no token ids"),
+        ({"a": 1}, "it is no text, no token ids"),
+        ("a\ud800", "half of a surrogate pair"),
+    ],
+)
+def test_a_prompt_that_is_none_is_refused_in_words(prompt: Any, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        CompletionRequest.model_validate({"model": "m", "prompt": prompt})
+
+
+def test_a_message_is_refused_whose_calls_would_be_left_out() -> None:
+    calls = [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    answer = {"role": "assistant", "content": None, "tool_calls": calls}
+    with pytest.raises(ValidationError, match="tool_calls of a message is not supported"):
+        ChatRequest.model_validate({"model": "m", "messages": [*HELLO, answer, *HELLO]})
+    empty = {"role": "assistant", "content": "yes", "tool_calls": None, "refusal": None, "annotations": []}
+    ChatRequest.model_validate({"model": "m", "messages": [*HELLO, empty, *HELLO]})
 
 
 # With one
@@ -171,6 +279,7 @@ def test_a_failure_ends_only_the_answers_in_progress(
 class Server:
     process: subprocess.Popen[str]
     base: str
+    log: Path
 
     def client(self, key: str = KEY) -> OpenAI:
         return OpenAI(base_url=f"{self.base}/v1", api_key=key, max_retries=0)
@@ -182,9 +291,19 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose logits are no numbers, so that no token can be drawn."""
+    folder = make_model(tmp_path_factory.mktemp("broken"))
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.model.norm.weight.data.fill_(float("nan"))
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(run: Path, broken: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     port, home = free_port(), tmp_path_factory.mktemp("home")
-    arguments = [f"base={run}:sft-base", f"lora={run}:sft-lora", f"full={run}:sft-full"]
+    arguments = [f"base={run}:sft-base", f"lora={run}:sft-lora", f"full={run}:sft-full", f"broken={broken}"]
     options = ["--port", str(port), "--most", "4", "--waiting", "4", "--max-new-tokens", "64"]
     process = subprocess.Popen(
         [sys.executable, "-m", "sweeps.cli", "serve", *arguments, *options],
@@ -198,15 +317,23 @@ def server(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
         line = process.stderr.readline()
         assert line, output
         output += line
-    yield Server(process, f"http://127.0.0.1:{port}")
+    yield Server(process, f"http://127.0.0.1:{port}", home / "serve.log")
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
+
+
+def until(condition: Callable[[], Any], seconds: float = 10) -> None:
+    """Waits until the condition holds: Ray passes a replica's output on in its own time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 @pytest.mark.sweep
 class TestServed:
     def test_openais_client_lists_the_models(self, server: Server) -> None:
-        assert [model.id for model in server.client().models.list()] == ["base", "lora", "full"]
+        assert [model.id for model in server.client().models.list()] == ["base", "lora", "full", "broken"]
 
     @pytest.mark.parametrize("name", ["base", "lora", "full"])
     def test_a_chat_is_answered_as_in_the_terminal(
@@ -236,6 +363,55 @@ class TestServed:
         assert parts[0].choices[0].delta.role == "assistant"
         assert parts[-1].usage is not None
         assert not parts[-1].choices
+
+    def test_the_token_counts_of_a_streamed_answer_are_those_of_all_prompts(self, server: Server) -> None:
+        request: dict[str, Any] = {
+            "model": "base",
+            "prompt": ["wake me", "stop it now"],
+            "max_tokens": 4,
+            "n": 2,
+        }
+        client = server.client().completions
+        whole = client.create(**request, temperature=0).usage
+        options = {"include_usage": True}
+        parts = list(client.create(**request, temperature=0, stream=True, stream_options=options))
+        assert parts[-1].usage == whole
+
+    def test_settings_at_their_neutral_values_are_accepted_all_together(self, server: Server) -> None:
+        plain = {"model": "lora", "messages": HELLO, "max_completion_tokens": 6, "temperature": 0}
+        texts = [
+            server.post("/v1/chat/completions", body).json()["choices"][0]["message"]["content"]
+            for body in (plain, {**plain, **NEUTRAL_CHAT})
+        ]
+        assert texts[0] == texts[1]
+        completion = {"model": "lora", "prompt": "wake me", "max_tokens": 4, **NEUTRAL_COMPLETION}
+        assert server.post("/v1/completions", completion).status_code == 200
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_an_error_belongs_to_its_own_request_and_the_log_says_where(
+        self, server: Server, loaded: list[LoadedModel], stream: bool
+    ) -> None:
+        answers: list[str | None] = []
+
+        def ask() -> None:
+            response = server.client().chat.completions.create(
+                model="base", messages=HELLO, max_tokens=48, temperature=0
+            )
+            answers.append(response.choices[0].message.content)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        request = {"model": "broken", "messages": HELLO, "temperature": 1, "stream": stream}
+        failed = server.post("/v1/chat/completions", request)
+        thread.join()
+        assert failed.status_code == (200 if stream else 500)
+        (name,) = re.findall(r"its log says how under (chatcmpl-\w+)", failed.text)
+        prompt = prompt_tokens(loaded[0], HELLO)
+        assert answers == ["".join(stream_answer(loaded[0], prompt, Sampling(max_new_tokens=48)))]
+        expected = re.compile(
+            rf"{name} \(model broken\) failed: RuntimeError: .* \(sampling.py:\d+ in _drawn\)"
+        )
+        until(lambda: expected.search(server.log.read_text()))
 
     def test_completions_continue_texts_and_token_ids(
         self, server: Server, loaded: list[LoadedModel]
@@ -282,10 +458,12 @@ class TestServed:
     @pytest.mark.parametrize(
         ("change", "status", "param", "message"),
         [
-            ({"model": "gpt"}, 404, "model", "there is no model 'gpt'; there is base, lora, full"),
+            ({"model": "gpt"}, 404, "model", "there is no model 'gpt'; there is base, lora, full, broken"),
             ({"messages": []}, 400, "messages", "at least 1 item"),
             ({"temperature": 9}, 400, "temperature", "less than or equal to 2"),
             ({"tools": [{}]}, 400, "tools", "not supported"),
+            ({"logprobs": True}, 400, "logprobs", "logprobs: this is not supported here, only false is"),
+            ({"stream_options": {"chunks": 1}}, 400, "stream_options", "this is not supported here"),
             ({"max_tokens": 0}, 400, "max_tokens", "greater than or equal to 1"),
             ({"messages": [{"role": "user", "content": "word " * 400}]}, 400, None, "takes 256"),
             ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages", "text"),
@@ -305,6 +483,32 @@ class TestServed:
         assert server.post("/v1/chat/completions", "{no").status_code == 400
         assert server.post("/v1/embeddings", {}).json()["error"]["type"] == "invalid_request_error"
         assert server.post("/v1/completions", "x" * (5 * 2**20)).status_code == 413
+
+    def test_a_huge_request_in_chunks_is_refused_by_what_arrives(self, server: Server) -> None:
+        headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
+        url, chunks = f"{server.base}/v1/completions", (b" " * 2**17 for _ in range(48))
+        assert httpx.post(url, content=chunks, headers=headers).status_code == 413
+        small = iter([b'{"model": "base", ', b'"prompt": "wake", "max_tokens": 2}'])
+        assert httpx.post(url, content=small, headers=headers).json()["choices"]
+
+    @pytest.mark.parametrize(
+        ("prompt", "message"),
+        [
+            ([], "prompt: it is empty"),
+            ("", "prompt 0 is empty"),
+            (["a", []], "prompt: it is no text"),
+            ([[5], []], "prompt 1 is empty"),
+            ([5, 10**6], "the prompt has the token 1000000; "),
+            ([-1], "the prompt has the token -1; "),
+        ],
+    )
+    def test_a_prompt_without_tokens_or_with_unknown_ones_is_refused(
+        self, server: Server, prompt: Any, message: str
+    ) -> None:
+        response = server.post("/v1/completions", {"model": "base", "prompt": prompt})
+        assert response.status_code == 400
+        assert message in response.json()["error"]["message"]
+        assert response.json()["error"]["param"] == "prompt"
 
     def test_requests_beyond_the_queue_are_refused_and_the_others_answered(self, server: Server) -> None:
         request: dict[str, Any] = {"model": "base", "messages": HELLO, "max_tokens": 4}

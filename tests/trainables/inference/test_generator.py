@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from tests.helpers.small_runs import load_untrained
+from tests.helpers.tiny_model import VOCAB
+from trainables.inference.continuous_batch import Answer, Batch
 from trainables.inference.generator import (
+    AnswerFailed,
     Generator,
     PromptTooLong,
+    UnknownToken,
     context_length,
     prompt_tokens,
     stream_answer,
 )
 from trainables.inference.model_pool import LoadedModel
-from trainables.inference.sampling import Sampling
+from trainables.inference.sampling import Sampling, TokenSampler
 from trainables.scoring.generation import continue_greedily
 
 QUESTIONS = ("wake me at 7", "play some jazz in the kitchen, and turn the lights down", "stop", "call mum")
@@ -90,3 +97,102 @@ def test_a_prompt_that_fills_the_context_is_refused(loaded: LoadedModel) -> None
         Generator().submit(loaded, [5] * 300, SHORT)
     answer = Generator().submit(loaded, [5] * 250, SHORT)
     assert answer.sampler.sampling.max_new_tokens == context_length(loaded) - 250
+
+
+def test_a_prompt_with_a_token_that_has_no_embedding_is_refused(loaded: LoadedModel) -> None:
+    for token in (VOCAB, -1):
+        with pytest.raises(
+            UnknownToken, match=rf"the token {token}; tiny has embeddings for 0 to {VOCAB - 1}"
+        ):
+            Generator().submit(loaded, [5, token, 5], SHORT)
+
+
+def generate(loaded: LoadedModel, generator: Generator, length: int = 12) -> list[Answer]:
+    """The answers to all questions, generated together."""
+    sampling = Sampling(max_new_tokens=length)
+    answers = [generator.submit(loaded, prompt, sampling) for prompt in prompts(loaded)]
+    while generator.busy:
+        generator.step()
+    return answers
+
+
+def test_an_error_while_a_token_is_chosen_fails_its_answer_alone(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [answer.tokens for answer in generate(loaded, Generator())]
+    choose = TokenSampler.next_token
+
+    def fail_once(self: TokenSampler, logits: torch.Tensor) -> int:
+        if self.counts.total() == 3 and self.sampling.seed == 7:
+            raise ArithmeticError("no numbers")
+        return choose(self, logits)
+
+    monkeypatch.setattr(TokenSampler, "next_token", fail_once)
+    generator = Generator()
+    bad = generator.submit(loaded, prompts(loaded)[0], Sampling(max_new_tokens=12, seed=7))
+    answers = generate(loaded, generator)
+    assert [answer.tokens for answer in answers] == expected
+    assert (bad.finish_reason, str(bad.failure), len(bad.tokens)) == ("failed", "no numbers", 3)
+
+
+@pytest.mark.parametrize("after", [0, 4])
+def test_an_error_of_a_batch_fails_the_answers_alone_that_fail_alone(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    expected = [answer.tokens for answer in generate(loaded, Generator())]
+    forward, bad_prompt = Batch._forward, prompts(loaded)[2]
+
+    def fail_with_one(self: Batch, *arguments: Any) -> None:
+        if any(each.prompt == bad_prompt and len(each.tokens) >= after for each in self.answers):
+            raise IndexError("index out of range")
+        forward(self, *arguments)
+
+    monkeypatch.setattr(Batch, "_forward", fail_with_one)
+    answers = generate(loaded, Generator())
+    bad = answers.pop(2)
+    assert isinstance(bad.failure, IndexError)
+    assert bad.tokens == expected.pop(2)[:after]
+    assert [answer.tokens for answer in answers] == expected
+    assert all(answer.failure is None for answer in answers)
+
+
+def test_a_batch_that_fails_once_costs_no_answer(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [answer.tokens for answer in generate(loaded, Generator())]
+    join, failures = Batch.join, []
+
+    def fail_first(self: Batch, other: Batch) -> None:
+        if not failures:
+            failures.append(other)
+            raise MemoryError
+        join(self, other)
+
+    monkeypatch.setattr(Batch, "join", fail_first)
+    assert [answer.tokens for answer in generate(loaded, Generator())] == expected
+    assert failures
+
+
+def test_a_model_that_cannot_be_used_fails_its_own_answers_alone(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, generator = replace(loaded), Generator()
+    monkeypatch.setattr(broken, "active", lambda: 1 / 0)
+    bad = generator.submit(broken, prompts(loaded)[0], SHORT)
+    assert generate(loaded, generator)[0].tokens
+    assert isinstance(bad.failure, ZeroDivisionError)
+
+
+def test_a_failed_answer_says_what_failed_and_where(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TokenSampler, "next_token", lambda *_: 1 / 0)
+    expected = r"tiny failed: ZeroDivisionError: division by zero \(continuous_batch.py:\d+ in add_token\)"
+    with pytest.raises(AnswerFailed, match=expected):
+        list(stream_answer(loaded, prompts(loaded)[0], SHORT))
+
+
+def test_a_temperature_of_almost_zero_draws_the_most_likely_tokens(loaded: LoadedModel) -> None:
+    prompt = prompts(loaded)[0]
+    drawn = "".join(stream_answer(loaded, prompt, Sampling(max_new_tokens=8, temperature=1e-320, seed=0)))
+    assert drawn == greedy(loaded, prompt, 8)
