@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 Restore = Callable[[Any], Any]
+MESSAGE_KEYS = ({"role", "content"}, {"from", "value"})
 
 
 def to_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
@@ -31,9 +32,12 @@ def _restore(kind: pa.DataType) -> Restore | None:
         return _restore(kind.storage_type)
     if pa.types.is_struct(kind):
         fields = {field.name: _restore(field.type) or _unchanged for field in kind}
-        return lambda value: value and {
-            name: fields[name](item) for name, item in value.items() if item is not None
-        }
+        # A message whose content is null is an empty message, and one without content is none at all.
+        keeps_null = any(keys <= fields.keys() for keys in MESSAGE_KEYS)
+        return lambda value: (
+            value
+            and {name: fields[name](item) for name, item in value.items() if keeps_null or item is not None}
+        )
     if pa.types.is_map(kind):
         restore = _restore(kind.item_type) or _unchanged
         return lambda value: value if value is None else {key: restore(item) for key, item in value}

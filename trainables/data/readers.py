@@ -268,11 +268,13 @@ def _arrow(path: Path, limits: Limits, remarks: FileRemarks) -> Iterator[RawRow]
 def _from_batches(path: Path, limits: Limits, batches: Callable[[Path], Iterator[Any]]) -> Iterator[RawRow]:
     import pyarrow as pa
 
+    from trainables.data import arrow_values
+
     with decompression.decompressed_file(path, limits) as file:
         number = 0
         try:
             for batch in _validated(batches(file), path, limits):
-                for values in batch.to_pylist():
+                for values in arrow_values.to_rows(batch):
                     number += 1
                     yield RawRow(values, f"{path.name} row {number}")
         except DataError:

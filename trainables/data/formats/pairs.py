@@ -72,15 +72,16 @@ def _check_for_prompt(chosen: Sequence[Message], rejected: Sequence[Message]) ->
 def _whole_conversations(
     prompt: Messages, chosen: Sequence[Message], rejected: Sequence[Message], remarks: Remarks
 ) -> tuple[Messages, Messages]:
-    sides = (chosen, rejected)
-    wholes = [None if _begins_with_answer(side) else _whole((), side, prompt, remarks) for side in sides]
-    for number, whole in enumerate(wholes):
-        if whole is None:
-            other = wholes[1 - number]
-            # Beside a whole conversation a single answer is another one to the same last question.
-            before = other[: _last_answer(other)] if other is not None else prompt
-            wholes[number] = _whole(before, sides[number], prompt, remarks)
-    return wholes[0], wholes[1]  # type: ignore[return-value]
+    whole = [
+        None if _begins_with_answer(side) else _whole((), side, prompt, remarks)
+        for side in (chosen, rejected)
+    ]
+    # Beside a whole conversation, an answer alone is another one to the same last question.
+    before = [prompt if other is None else other[: _last_answer(other)] for other in reversed(whole)]
+    return (
+        whole[0] or _whole(before[0], chosen, prompt, remarks),
+        whole[1] or _whole(before[1], rejected, prompt, remarks),
+    )
 
 
 def _whole(before: Messages, side: Sequence[Message], prompt: Messages, remarks: Remarks) -> Messages:
