@@ -10,6 +10,7 @@ import unicodedata
 import pytest
 from rouge_score.tokenizers import DefaultTokenizer
 
+from trainables.data.thinking import answer_matches
 from trainables.scoring.text_metrics import (
     CharacterTokenizer,
     WordTokenizer,
@@ -114,6 +115,17 @@ def test_composed_and_decomposed_texts_are_the_same_to_every_measure(text: str) 
 )
 def test_bleu_of_scripts_without_spaces_is_of_characters(answer: str, reference: str) -> None:
     assert values(answer, reference)["bleu"] == pytest.approx(BLEU_OF_FIVE_OF_SIX)
+
+
+def test_bleu_of_words_and_chrf_count_combining_marks() -> None:
+    answer, reference = "राम ने सीता से कहा", "राम ने सीता से यह कहा"
+    assert values(answer, reference)["bleu"] == pytest.approx(BLEU_OF_FIVE_OF_SIX)
+    # Two code points each, a letter and its vowel: of one 1 of 2 is right, of two 0 of 1.
+    assert values("कि", "की")["chrf"] == pytest.approx((1 / 2 + 0) / 2 * 100)
+
+
+def test_an_exact_match_is_of_the_texts_as_they_are_written() -> None:
+    assert answer_matches(["Käse", "Ka\u0308se"], ["Käse", "Käse"]) == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(
