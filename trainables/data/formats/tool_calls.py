@@ -13,7 +13,7 @@ from trainables.data.rows import Message
 
 _TAGGED = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 # In a JSON schema null is a value under these keys; anywhere else it is what a table of Arrow was filled up with.
-_NULL_IS_A_VALUE = ("default", "const", "examples", "example", "enum")
+_NULL_IS_A_VALUE = ("default", "const", "example")
 
 
 def parse_json(value: Any) -> Any:
