@@ -138,7 +138,7 @@ def _settings(result: Result) -> Iterator[str]:
             inline_code(json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value),
         )
         for section, values in sections.items()
-        for key, value in public_settings(values.model_dump(mode="json")).items()
+        for key, value in public_settings(values).items()
     ]
     yield from table(("setting", "value"), [("method", inline_code(config.method.kind)), *rows])
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
+
+from pydantic import BaseModel
 
 from trainables.data.sources import is_hub
 
@@ -25,16 +26,25 @@ NOT_SETTINGS = frozenset(
 )
 
 
-def public_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that are set, without paths; of a data set's path the last part remains."""
+def public_settings(config: BaseModel) -> dict[str, Any]:
+    """The settings of a config that are set, without paths; of a data set's path the last part remains.
+
+    A setting that is null is set where that is not its default, as in ``max_grad_norm: null``.
+    """
     public: dict[str, Any] = {}
-    for key, value in values.items():
-        if key in NOT_SETTINGS or value in (None, [], {}, ""):
+    for key, value in config.model_dump(mode="json").items():
+        if key in NOT_SETTINGS or _is_unset(config, key, value):
             continue
         if isinstance(value, dict) and "trial" in value:  # another trial's model
             value = value.get("cell") or value["trial"]
         public[key] = _without_paths(value)
     return public
+
+
+def _is_unset(config: BaseModel, key: str, value: Any) -> bool:
+    field = type(config).model_fields.get(key)
+    null_is_default = field is None or field.get_default(call_default_factory=True) is None
+    return value in ([], {}, "") or (value is None and null_is_default)
 
 
 def _without_paths(value: Any) -> Any:

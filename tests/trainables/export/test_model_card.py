@@ -16,10 +16,11 @@ from tests.helpers.exports import export_successfully
 from trainables import results
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
+from trainables.config.train import TrainConfig
 from trainables.export import check_tables, license, markdown, model_card
 from trainables.export.exported import Exported
 from trainables.export.merge_effect import ScoreChange
-from trainables.export.public_settings import dataset_hub_id, public_data_name
+from trainables.export.public_settings import dataset_hub_id, public_data_name, public_settings
 from trainables.inference.result import Result
 
 
@@ -163,3 +164,10 @@ def test_markup_in_a_text_is_escaped() -> None:
     assert markdown.inline_code("a``b\nc") == "``` a``b c ```"
     assert markdown.escaped("# [x](y) <script>") == "\\# \\[x\\](y) \\<script\\>"
     assert list(markdown.table(("a",), [("x|y",)])) == ["| a |", "| --- |", "| x\\|y |", ""]
+
+
+def test_a_setting_that_was_set_to_null_is_in_the_card_and_one_that_is_null_by_default_is_not() -> None:
+    set_to_null = TrainConfig(steps=2, learning_rate=1e-3, max_grad_norm=None)
+    assert public_settings(set_to_null)["max_grad_norm"] is None
+    assert "epochs" not in public_settings(set_to_null)
+    assert public_settings(TrainConfig(steps=2, learning_rate=1e-3))["max_grad_norm"] == 1.0
