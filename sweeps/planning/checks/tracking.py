@@ -56,6 +56,9 @@ def problems(tracking: TrackingConfig, environment: Mapping[str, str] = os.envir
     for tag in filter(None, [environment.get("WANDB_TAGS")]):
         for fault in filter(None, map(tag_fault, tag.split(","))):
             yield Problem("environment", "WANDB_TAGS", fault)
+    key = environment.get("WANDB_API_KEY", "")
+    if key != key.strip():  # the key itself is never shown
+        yield Problem("environment", "WANDB_API_KEY", "W&B refuses a key that begins or ends with space")
     url = environment.get("WANDB_BASE_URL")
     if url and not (urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname):
         what = f"W&B needs http:// or https:// and a host, got {url}. Did you mean https://{url}?"

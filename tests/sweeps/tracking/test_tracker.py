@@ -208,6 +208,7 @@ def test_a_name_does_not_matter_where_nothing_is_sent(tmp_path: Path) -> None:
         ("WANDB_ENTITY", "my/team", "refuses the character / in the name of an entity"),
         ("WANDB_TAGS", "one,," + "x" * 65, "a tag has 1 to 64 characters"),
         ("WANDB_BASE_URL", "wandb.example.org", "Did you mean https://wandb.example.org?"),
+        ("WANDB_API_KEY", f"{'0' * 40} ", "W&B refuses a key that begins or ends with space"),
     ],
 )
 def test_variables_that_wandb_refuses_are_errors_of_the_plan(
