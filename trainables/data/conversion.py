@@ -159,9 +159,7 @@ class Converter:
         # With one candidate there is nothing to decide: what its row lacks is said when it is read.
         fitting = [each for each in found if each.fits(values)] if len(found) > 1 else []
         chosen, *others = fitting or found[:1]
-        layout = chosen.layout
-        if self.row_type is Conversation:
-            layout = without_unmeant_label(layout, values, source.columns)
+        layout = without_unmeant_label(chosen.layout, self.row_type, values, source.columns)
         if not source.embedded:
             unmeant = [column for part, column in chosen.layout.columns.items() if part not in layout.columns]
             classes = [column for column in unmeant if is_zero_or_one(values.get(column))]

@@ -53,8 +53,10 @@ def read_rows(
     if suffix is None:
         raise DataError(f"{path}: can't read this type of file; {advice(path)}")
     is_empty = True
-    reader = _plain_text_lines if as_text and suffix == ".txt" else READERS[suffix]
-    for raw in reader(Path(path), limits, remarks or FileRemarks()):
+    reader, remarks = READERS[suffix], remarks or FileRemarks()
+    if as_text and suffix == ".txt":
+        reader, remarks = _plain_text_lines, FileRemarks()  # it is as it was asked for
+    for raw in reader(Path(path), limits, remarks):
         is_empty = False
         yield raw
     if is_empty:
@@ -139,7 +141,7 @@ def _plain_text_lines(path: Path, limits: Limits, remarks: FileRemarks) -> Itera
     if len(objects) > lines / 2:
         remarks.warnings.append(
             f"{path.name}: {len(objects)} of {lines} lines are JSON objects (the first: {path.name}:{objects[0]}) "
-            "and are learned as texts; if they are rows, correct the other lines and rename the file to .jsonl"
+            "and are read as texts; if they are rows, correct the other lines and rename the file to .jsonl"
         )
 
 

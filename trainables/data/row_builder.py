@@ -44,7 +44,7 @@ def _conversation(parsed: ParsedRow, remarks: Remarks) -> Conversation:
     if parsed.chosen is not None:
         raise InvalidRow(
             "these rows have a chosen and a rejected answer, and this stage learns from a single one; give it rows "
-            "with one answer, or use these for a preference stage"
+            "with one answer, name the one to learn (columns: {response: chosen}), or use a preference stage"
         )
     if parsed.label is False:
         raise SkippedRow("its answer is labelled bad, and sft would learn it")

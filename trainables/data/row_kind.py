@@ -8,6 +8,7 @@ from itertools import islice
 from trainables.config.data import DataConfig
 from trainables.data import formats, readers
 from trainables.data.errors import DataError
+from trainables.data.formats.readings import without_unmeant_label
 from trainables.data.parsed_row import InvalidRow, SkippedRow
 from trainables.data.row_builder import build_row
 from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Text
@@ -52,7 +53,8 @@ def _is_a(row_type: type, row: readers.RawRow, source: Source) -> bool:
         fitting = next((each.layout for each in found if each.fits(row.values)), None)
         if fitting is None:
             return False
-        build_row(formats.FORMATS[fitting.format].convert(row.values, fitting, []), row_type, [])
+        layout = without_unmeant_label(fitting, row_type, row.values, source.columns)
+        build_row(formats.FORMATS[layout.format].convert(row.values, layout, []), row_type, [])
     except (InvalidRow, SkippedRow):
         return False
     return True

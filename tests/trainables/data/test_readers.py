@@ -255,7 +255,9 @@ def test_a_text_file_of_json_objects_is_read_as_their_rows_unless_texts_are_aske
     assert places(path) == ["a.txt:1", "a.txt:3"]
     (note,) = remarks_on(path).notes
     assert note.startswith("a.txt: each line is a JSON object and is read as one; format: text")
-    texts = [raw.values for raw in readers.read_rows(path, as_text=True)]
+    remarks = readers.FileRemarks()
+    texts = [raw.values for raw in readers.read_rows(path, remarks=remarks, as_text=True)]
+    assert remarks == readers.FileRemarks()
     assert texts == [{"text": '{"prompt": "x"}'}, {"text": '{"prompt": "y"}'}]
 
 
@@ -264,7 +266,7 @@ def test_a_text_file_that_is_json_in_most_lines_is_warned_of(tmp_path: Path) -> 
     assert rows(path)[0] == {"text": "rows"}
     (warning,) = remarks_on(path).warnings
     assert warning.startswith(
-        "a.txt: 2 of 3 lines are JSON objects (the first: a.txt:2) and are learned as texts"
+        "a.txt: 2 of 3 lines are JSON objects (the first: a.txt:2) and are read as texts"
     )
     for text in ('[Music]\n{"a": 1}\nwords\n', "{a} and {b}\n[1]\n", "[1, 2]\n"):
         assert remarks_on(written(tmp_path / "b.txt", text)) == readers.FileRemarks()

@@ -12,7 +12,7 @@ from trainables.data.formats.readings import CONTEXT, READINGS, Candidate, Readi
 from trainables.data.formats.text import TEXT
 from trainables.data.parsed_row import InvalidRow, Layout
 from trainables.data.rows import Preference
-from trainables.system.suggestions import did_you_mean
+from trainables.system.suggestions import did_you_mean, nearest
 
 # In the order in which they are tried: the most specific columns first.
 _ALL: tuple[Format, ...] = (SHAREGPT, MESSAGES, ALPACA, COMPLETION, TEXT)
@@ -52,7 +52,8 @@ def columns_by_part(given: Mapping[str, str | None]) -> dict[str, str | None]:
     """Columns by part, from columns by any name of a part. Raises ``InvalidColumns`` for an unknown name."""
     columns: dict[str, str | None] = {}
     for name, column in given.items():
-        if name not in _NAMES and column in _NAMES:
+        # A misspelt part may have a column that is called as a part is.
+        if name not in _NAMES and column in PARTS and nearest(name, _NAMES) != column:
             raise InvalidColumns(name, f"{column} is the part, and it comes first: {{{column}: {name}}}")
         if name not in _NAMES and column is None:
             meant = did_you_mean(name, _NAMES)

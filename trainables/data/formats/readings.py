@@ -81,14 +81,18 @@ def read_columns(columns: Mapping[str, str], reading: Reading, row_type: type) -
     return {part: column for part, column in columns.items() if part in read}
 
 
-def without_unmeant_label(layout: Layout, row: Mapping[str, Any], given: Collection[str]) -> Layout:
-    """The layout without its label if that need not be one of good and bad answers.
+def without_unmeant_label(
+    layout: Layout, row_type: type, row: Mapping[str, Any], given: Collection[str]
+) -> Layout:
+    """The layout without its label if that need not be one of good and bad answers. ``given``: the named parts.
 
-    A stage that learns from all answers leaves out those that are labelled bad. A column that is only called
-    ``label`` often holds a class, so it counts there if its value is true or false, and not 0, 1 or a word.
+    A stage that learns from answers without needing labels leaves out those that are labelled bad. A column that is
+    only called ``label`` often holds a class, so it counts there if its value is true or false, and not 0 or 1.
     """
     column = layout.columns.get("kto_tag")
-    if column is None or column == "kto_tag" or "kto_tag" in given or _is_truth_value(row.get(column)):
+    if row_type is not Conversation or column in (None, "kto_tag") or "kto_tag" in given:
+        return layout
+    if _is_truth_value(row.get(str(column))):
         return layout
     columns = {part: column for part, column in layout.columns.items() if part != "kto_tag"}
     return Layout(layout.format, columns, layout.tags)
