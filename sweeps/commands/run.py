@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -113,18 +113,28 @@ class Sweep:
 
         Raises ``SpecError`` for a plan with errors, and for tracking that is required but impossible.
         """
+        from sweeps.execution import preflight
+        from sweeps.planning import default_gpus
         from sweeps.runs import location
         from sweeps.runs.earlier_results import EarlierResults
+        from sweeps.runs.layout import settled_in
         from sweeps.tracking.tracker import Tracker
 
         run_location = location.new_run(options.output, spec.name)
+
+        def began() -> dict[str, Any] | None:
+            return run_location.environment() if options.resume else None
+
+        def gpus() -> default_gpus.DefaultGpus:
+            if (environment := began()) is not None:
+                return default_gpus.of_earlier_session(environment)
+            if options.address is not None:
+                return preflight.default_gpus_of(options.address)
+            return default_gpus.of_this_machine()
+
         # A resumed run keeps the earlier trials that it began with, even if another one is the best by now.
-        earlier = (
-            EarlierResults(best_trials, run_location.settled)
-            if options.resume
-            else EarlierResults(best_trials)
-        )
-        plan = make_plan(spec, earlier, fetch=True, local=options.address is None)
+        earlier = EarlierResults(best_trials, lambda: settled_in(began()))
+        plan = make_plan(spec, earlier, fetch=True, local=options.address is None, gpus=gpus)
         refuse_errors(plan)
         absolute = replace(options, output=run_location.output)
         return cls(plan, run_location, absolute, Tracker(plan, run_location.folder))

@@ -122,9 +122,9 @@ def refuse_too_large(plan: Plan) -> None:
 
     Memory is not checked: a trial that is predicted not to fit becomes a row of the report.
     """
-    local = replace(
-        node_resources.this_machine(), memory=None, gpus=len(list(Path("/dev").glob("nvidia[0-9]*")))
-    )
+    machine = node_resources.this_machine()
+    listed = len(list(Path("/dev").glob("nvidia[0-9]*")))  # those too that torch can't use
+    local = replace(machine, memory=None, gpus=max(machine.gpus, listed))
     for cell in plan.cells:
         size = replace(Sizes((local,)).smallest(cell), memory=0)
         if not fits([local], [size]):

@@ -14,7 +14,9 @@ from sweeps.cluster import node_resources, session, shared_folder
 from sweeps.cluster.session import Node
 from sweeps.doctor import cluster_examination, cluster_report, report
 from sweeps.doctor.cluster_report import ClusterReport
+from sweeps.planning import default_gpus
 from sweeps.planning.checks import requirements
+from sweeps.planning.default_gpus import DefaultGpus
 from sweeps.planning.plan import Plan
 from sweeps.spec.problems import Problem, SpecError
 from trainables.system.capabilities import Capability
@@ -55,6 +57,13 @@ def problems(plan: Plan, output: str, address: str) -> list[Problem]:
         *_missing_requirements(plan, cluster),
         *_other_versions(cluster),
     ]
+
+
+def default_gpus_of(address: str) -> DefaultGpus:
+    """The GPUs of a worker on a cluster, for a spec that leaves them out. Raises ``SpecError`` without a cluster."""
+    with session.session(io.StringIO(), address=address) as ray:
+        count = sum(int(node.resources.get("GPU", 0)) for node in session.nodes(ray))
+    return default_gpus.of_count(count, f"the cluster at {address}")
 
 
 def _open_to_anyone(access: Capability) -> Iterator[Problem]:

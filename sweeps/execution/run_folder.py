@@ -131,6 +131,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
         "contents": sorted(list(pair) for pair in contents),
         "files": input_changes.file_states(plan),
         "settled": plan.settled,
+        "gpus": plan.spec.resources.gpus,
         "trials": {cell.name: cell.trials for cell in plan.cells},
     }
 

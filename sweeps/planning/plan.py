@@ -7,15 +7,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sweeps.planning import identity
+from sweeps.planning import default_gpus, identity
 from sweeps.planning.cell import Cell, build_config
 from sweeps.planning.checks import dependencies, fairness, tracking, without_effect
-from sweeps.planning.checks.cell import check_draft
+from sweeps.planning.checks.cell import CheckedDraft, check_draft
 from sweeps.planning.checks.requirements import Requirement
+from sweeps.planning.default_gpus import DefaultGpus
 from sweeps.planning.draft import Draft
 from sweeps.planning.filters import select_drafts
 from sweeps.planning.grid import make_drafts
@@ -32,6 +33,7 @@ from sweeps.spec.naming import distinguishing_tags, join_name
 from sweeps.spec.problems import Problem, SpecError, unique
 from sweeps.spec.settings import ResourcesConfig
 from sweeps.spec.spec import Spec
+from sweeps.spec.tree import node_at
 from trainables.config import limits
 from trainables.storage import files
 from trainables.trial.config import TrialConfig
@@ -41,7 +43,10 @@ __all__ = ["Cell", "Plan", "base_config", "make"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run of ``spec`` does. With errors it must not start; ``cells`` holds those without errors."""
+    """What a run of ``spec`` does. With errors it must not start; ``cells`` holds those without errors.
+
+    ``spec.resources`` has the GPUs that its workers take where the spec itself leaves them out.
+    """
 
     spec: Spec
     cells: tuple[Cell, ...]
@@ -70,7 +75,10 @@ class Plan:
 
     def resolved(self) -> dict[str, Any]:
         """The spec with defaults and overrides applied, for ``resolved.yaml``."""
-        return self.spec.resolved()
+        resolved = self.spec.resolved()
+        if "gpus" in self.spec.source.tree.get("resources", {}):
+            return resolved
+        return {**resolved, "resources": {**resolved["resources"], "gpus": self.spec.resources.gpus}}
 
     def fingerprint(self) -> str:
         """A hash of everything in the spec that decides what a trial is: a resumed run must have the same."""
@@ -119,11 +127,13 @@ def make(
     fetch: bool = False,
     local: bool = True,
     earlier: EarlierResults | None = None,
+    gpus: Callable[[], DefaultGpus] = default_gpus.of_this_machine,
 ) -> Plan:
     """Plans a spec, or the cells of it that the filters ``stage`` and ``method`` match.
 
     With ``fetch`` a named model that is not on this machine is downloaded; without, that is a warning. With ``local``
-    trials will run on this machine, whose features are checked. ``earlier`` finds results of other runs.
+    trials will run on this machine, whose features are checked. ``earlier`` finds results of other runs. ``gpus``
+    decides what a worker takes where the spec leaves its GPUs out; only then it is called.
 
     Raises ``SpecError`` for a spec that is too large to check.
     """
@@ -132,6 +142,9 @@ def make(
     _refuse_too_many_probes(spec, drafts)
     selected, filter_problems = select_drafts(drafts, stage, method)
     finder = InputFinder(fetch)
+    chosen = None if default_gpus.is_given(spec.resources) else gpus()
+    if chosen is not None:
+        spec = replace(spec, resources=chosen.fill(spec.resources))
     # Dependencies are checked and run even where the filters leave them out.
     checked = [
         check_draft(draft, spec.resources, finder, local) for draft in with_dependencies(selected, drafts)
@@ -156,6 +169,7 @@ def make(
         ),
         notes=(
             *earlier.notes,
+            *([chosen.note()] if chosen is not None and any(map(_lacks_gpus, checked)) else []),
             *fairness.notes(cells),
             *calibration.notes(cells),
             *tracking.notes(spec.tracking),
@@ -164,6 +178,11 @@ def make(
         requirements=tuple(dict.fromkeys(need for each in checked for need in each.requirements)),
         settled=earlier.settled,
     )
+
+
+def _lacks_gpus(checked: CheckedDraft) -> bool:
+    """Whether neither the spec nor an entry of it says how many GPUs the cell's workers take."""
+    return node_at(checked.draft.parts, ("resources", "gpus")) is None
 
 
 def _refuse_too_many_probes(spec: Spec, drafts: Sequence[Draft]) -> None:

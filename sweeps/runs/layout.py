@@ -13,13 +13,8 @@ LOCK = ".lock"
 STOP = ".stop"  # in a run's folder: its driver is to end
 
 
-def read_settled(run: Path) -> Settled:
-    """Which trials of earlier runs a run began with, by ``environment.json``."""
-    return settled_in(read_environment(run))
-
-
 def settled_in(environment: dict[str, Any] | None) -> Settled:
-    """The same from the contents of an ``environment.json``, if there is one."""
+    """Which trials of earlier runs a run began with, by its ``environment.json``, if there is one."""
     return (environment or {}).get("plan", {}).get("settled", {})
 
 

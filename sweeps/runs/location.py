@@ -13,11 +13,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sweeps.cluster import url_access
 from sweeps.runs import layout, lease, lock, reading
-from sweeps.runs.layout import STOP, Settled
+from sweeps.runs.layout import STOP
 from sweeps.runs.mirror import Mirror, NoMirror, RunMirror
 from sweeps.runs.mirror_rules import needed_by_driver
 from sweeps.runs.status import RunState, run_state
@@ -58,8 +58,8 @@ class RunLocation(Protocol):
     def request_stop(self) -> None:
         """Asks the process that holds the run to end it as Ctrl-C would."""
 
-    def settled(self) -> Settled:
-        """Which trials of earlier runs the run began with."""
+    def environment(self) -> dict[str, Any] | None:
+        """The contents of the run's ``environment.json``; ``None`` where there is no run yet."""
 
     def state(self) -> RunState:
         """What the run is doing. Raises ``NoRun``."""
@@ -95,8 +95,8 @@ class RunFolder:
     def request_stop(self) -> None:
         lock.request_stop(self.folder)
 
-    def settled(self) -> Settled:
-        return layout.read_settled(self.folder)
+    def environment(self) -> dict[str, Any] | None:
+        return layout.read_environment(self.folder)
 
     def state(self) -> RunState:
         return run_state(self.folder)
@@ -150,9 +150,9 @@ class RunAtUrl:
     def request_stop(self) -> None:
         self._impatient_store().write(STOP, provenance.now().encode())
 
-    def settled(self) -> Settled:
+    def environment(self) -> dict[str, Any] | None:
         environment = self._impatient_store().read("environment.json")
-        return layout.settled_in(json.loads(environment)) if environment else {}
+        return json.loads(environment) if environment else None
 
     def state(self) -> RunState:
         with self.local_copy(is_status_file) as copy:

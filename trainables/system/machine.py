@@ -25,6 +25,11 @@ FEATURES = (
 MIN_FREE_BYTES = 2 * GIB  # enough for a small base model, its download and a run
 DRIVER_SECONDS = 5.0  # nvidia-smi hangs if the driver has a problem
 RUNS = Path("runs")
+GPU_DEVICES = (
+    "nvidia[0-9]*",
+    "kfd",
+    "dxg",
+)  # files in /dev: NVIDIA's, AMD's, those of Windows' subsystem for Linux
 
 
 def examine(output: Path = RUNS) -> list[Capability]:
@@ -97,6 +102,11 @@ def gpu_memory_bytes() -> list[int]:
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [torch.cuda.get_device_properties(index).total_memory for index in range(count)]
+
+
+def gpu_count() -> int:
+    """The number of GPUs that torch can use. Imports torch only where the system has a device of that kind."""
+    return len(gpu_memory_bytes()) if any(any(Path("/dev").glob(pattern)) for pattern in GPU_DEVICES) else 0
 
 
 def nvidia_driver() -> list[Capability]:

@@ -44,6 +44,7 @@ def check_draft(
     """Checks a draft with the data and the model that it names, at every probe of its space.
 
     With ``local`` its trials run on this machine, which must have the features that they ask for.
+    ``default_resources`` has the GPUs that a worker takes where none are given.
     """
     tree = {"cell": draft.name, "method_name": draft.method, **draft.tree()}
     try:
@@ -58,6 +59,8 @@ def check_draft(
     resources, resource_problems = cell_settings(draft, "resources", ResourcesConfig)
     # Broken resources are reported; the spec's own stand in so that the other checks can go on.
     resources = resources or default_resources
+    if "gpus" not in resources.model_fields_set:
+        resources = resources.model_copy(update={"gpus": default_resources.gpus})
     configs, config_problems = build_configs(draft, tree)
     requirements = cell_requirements(draft, configs, on_gpus=bool(resources.gpus))
     context = RuleContext(draft, resources, inputs.data, inputs.architecture)

@@ -128,9 +128,7 @@ def test_a_share_given_as_warmup_steps_is_refused_with_the_name_of_the_ratio(wor
 
 def test_a_short_trial_with_asha_is_a_note_where_the_spec_gives_no_grace_period(workdir: Path) -> None:
     planned = plan(workdir, SPEC, ("train.steps=1",))
-    assert (
-        "sft-full: ASHA would first compare trials after 1 steps, so none is stopped early" in planned.notes
-    )
+    assert "sft-full: ASHA would first compare trials after 1 step, so none is stopped early" in planned.notes
     assert not [note for note in plan(workdir, SPEC, ("search.grace_steps=9",)).notes if "ASHA" in note]
 
 

@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM
 from reports.analysis.best_trials import recommended_trials
 from sweeps.execution import run_folder
 from sweeps.planning.plan import Plan
-from sweeps.runs import layout
 from sweeps.runs.earlier_results import EarlierResults
+from sweeps.runs.layout import read_environment, settled_in
 from sweeps.runs.reading import local_copy
 from tests.helpers import specs
 from tests.helpers.small_runs import make_run, trial_id_of
@@ -284,11 +284,11 @@ def test_a_resumed_run_keeps_the_start_it_began_with_even_if_another_trial_is_be
             better = better.model_copy(update={"cell": "sft-lora"})
         outdo(there, better)
         assert started_from(plan_continuing_from(tmp_path, name)) == better.trial_id
-        earlier = EarlierResults(recommended_trials, lambda mine=mine: layout.read_settled(mine))
+        earlier = EarlierResults(recommended_trials, lambda mine=mine: settled_in(read_environment(mine)))
         again = plan_continuing_from(tmp_path, name, earlier)
         assert started_from(again) == was
         run_folder.prepare(again, mine, resume=True)
-        assert layout.read_settled(mine) == begun.settled
+        assert settled_in(read_environment(mine)) == begun.settled
         assert any(note.endswith(f"of {name_of(there, was)}, as when this run began") for note in again.notes)
 
 

@@ -310,7 +310,8 @@ def test_probes_hold_every_end_and_choice_and_all_at_their_last() -> None:
 
 
 def test_a_space_with_fewer_configs_than_trials_runs_all_of_them_and_is_noted(workdir: Path) -> None:
-    planned = plan(workdir, methods("{kind: lora, rank: {choice: [4, 8]}}"), ("train.learning_rate=1e-3",))
+    sets = ("train.learning_rate=1e-3", "resources.gpus=0")
+    planned = plan(workdir, methods("{kind: lora, rank: {choice: [4, 8]}}"), sets)
     assert planned.cells[0].trials == planned.trials == 2
     assert planned.notes == ("sft-lora: the search space holds 2 configs, so 2 of 3 trials run", *DATA_NOTES)
     (cell,) = plan(workdir, methods("{kind: full}"), ("train.learning_rate=1e-3",)).cells
@@ -335,10 +336,9 @@ def test_rungs_start_at_a_quarter_and_there_are_none_without_a_scheduler(workdir
     assert SearchConfig().rungs(2) == (1,)
     assert SearchConfig(scheduler="none").rungs(40) == ()
     assert plan(workdir, SPEC).cells[0].rungs == (2, 6)
-    planned = plan(workdir, SPEC, ("search.grace_steps=8",))
+    planned = plan(workdir, SPEC, ("train.steps=1", "resources.gpus=0"))
     assert (
-        planned.notes[0]
-        == "sft-full: ASHA would first compare trials after 8 steps, so none is stopped early"
+        planned.notes[0] == "sft-full: ASHA would first compare trials after 1 step, so none is stopped early"
     )
 
 
@@ -536,7 +536,7 @@ def test_a_plan_with_an_error_keeps_the_cells_without_one(workdir: Path) -> None
 
 def test_without_a_terminal_the_plan_is_one_line_each(workdir: Path) -> None:
     out = io.StringIO()
-    show_plan(plan(workdir, SPEC), Console(file=out, width=40))
+    show_plan(plan(workdir, SPEC, ("resources.gpus=0",)), Console(file=out, width=40))
     assert out.getvalue().splitlines() == [
         "sft-full: 3 trials of 8 steps; stopped early if behind at step 2, 6; "
         "searches train.learning_rate log [0.0001, 0.005]; first trial: learning_rate 0.0002",
