@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from trainables.data.decompression import LIMITS, PIECE_BYTES, Limits, too_long_error
@@ -62,7 +62,7 @@ def decode_line(text: str, where: str) -> Any:
 def read_rows(pieces: Iterator[str], label: str, limits: Limits = LIMITS) -> Iterator[tuple[int, Any]]:
     """(line it begins at, row) of an array, or of an object that holds one: ``{"data": [...]}``.
 
-    An object of columns, ``{"prompt": ["a", "b"], "completion": ["c", "d"]}``, has the rows of its columns.
+    An object of columns, such as ``{"prompt": ["a", "b"], "completion": ["c", "d"]}``, has the rows of its columns.
 
     Raises :class:`DataError` with the line, and the column, for broken JSON and rows above the limit.
     """
@@ -88,6 +88,8 @@ def _elements(text: _Text) -> Iterator[tuple[int, Any]]:
             if text.peek() == "]":
                 break
             text.take(",", "or ']'")
+            if text.peek() == "]":
+                raise text.error("broken JSON: a comma before ']'", "remove it")
     text.take("]")
 
 
@@ -126,27 +128,44 @@ def _members(text: _Text) -> Iterator[tuple[int, Any]]:
             raise text.error("broken JSON: a comma before '}'", "remove it")
     text.take("}")
     if list_name is None:
-        yield from ((line, values) for values in _rows_of_columns(row) or [row])
+        yield from ((line, values) for values in _rows_within(row) or [row])
 
 
-def _rows_of_columns(columns: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """The rows of an object of columns, each a list of values or an object of them by row; ``None`` if it is a row.
+def _rows_within(value: Mapping[str, Any]) -> list[Any] | None:
+    """The rows that an object is made of, in one of the forms of pandas' ``to_json``; ``None`` if it is a row itself.
 
-    pandas writes both: ``{"prompt": ["a", "b"]}`` and ``{"prompt": {"0": "a", "1": "b"}}``.
+    ``{"prompt": ["a", "b"]}``, ``{"prompt": {"0": "a", "1": "b"}}``, ``{"0": {"prompt": "a"}, "1": {"prompt": "b"}}``
+    and ``{"columns": ["prompt"], "index": [0, 1], "data": [["a"], ["b"]]}`` are the same two rows.
     """
-    values = list(columns.values())
-    if values and all(isinstance(column, dict) for column in values):
-        if any(column.keys() != values[0].keys() for column in values):
+    if {"columns", "data"} <= value.keys() <= {"columns", "index", "data"}:
+        return _rows_of_lists(value["columns"], value["data"])
+    inner = list(value.values())
+    if inner and all(isinstance(each, dict) for each in inner):
+        if _are_labels(value) or ROW_COLUMNS & inner[0].keys():
+            return inner
+        if any(each.keys() != inner[0].keys() for each in inner) or not _are_labels(inner[0]):
             return None
-        values = [list(column.values()) for column in values]
+        inner = [list(each.values()) for each in inner]
     is_table = (
-        bool(values)
-        and all(isinstance(column, list) for column in values)
-        and len({len(column) for column in values}) == 1
+        bool(inner)
+        and all(isinstance(column, list) for column in inner)
+        and len({len(column) for column in inner}) == 1
         # A row of messages has lists, too, but no texts in them.
-        and any(isinstance(item, str) for column in values for item in column)
+        and any(isinstance(item, str) for column in inner for item in column)
     )
-    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)] if is_table else None
+    return [dict(zip(value, row, strict=True)) for row in zip(*inner, strict=True)] if is_table else None
+
+
+def _are_labels(names: Collection[str]) -> bool:
+    """Whether names of an object are numbers of rows."""
+    return bool(names) and all(name.isdecimal() for name in names)
+
+
+def _rows_of_lists(columns: Any, rows: Any) -> list[Any] | None:
+    is_table = isinstance(columns, list) and isinstance(rows, list) and bool(rows)
+    if not is_table or not all(isinstance(row, list) and len(row) == len(columns) for row in rows):
+        return None
+    return [dict(zip(map(str, columns), row, strict=True)) for row in rows]
 
 
 def _key(text: _Text, earlier: dict[str, Any]) -> str:

@@ -194,6 +194,8 @@ def _table(path: Path, limits: Limits, remarks: FileRemarks, usual: str) -> Iter
         for number, cells in _records(
             islice(lines, dialect.first_line - 1, None), path, limits, dialect.separator
         ):
+            if header is None and not any(cell.strip() for cell in cells):
+                continue  # blank lines of a sheet, above its header
             if header is None:
                 header = tables.Header.of(cells, f"{path}:{number}")
                 remarks.notes += [f"{path.name}: {note}" for note in header.notes()]
@@ -235,6 +237,11 @@ def _records(
                 yield start, cells
             start = characters = 0
     except csv.Error as error:
+        if "new-line character" in str(error):
+            raise DataError(
+                f"{path}:{start}: lines end with a carriage return alone, or one is in a text that is not in quotes; "
+                "save the file with line feeds"
+            ) from error
         raise DataError(f"{path}:{start}: broken table: {error}; check the quotes and line ends") from error
 
 

@@ -88,7 +88,8 @@ class Header:
             if not name:
                 yield f"column {number} has no name in the header and is not read"
         if self.empty:
-            yield f"{self.empty} empty columns without a name at the right are left out"
+            columns = "1 empty column" if self.empty == 1 else f"{self.empty} empty columns"
+            yield f"{columns} without a name at the right left out"
 
     def row(self, cells: Sequence[str], where: str) -> dict[str, str]:
         """A record's cells by column. Raises :class:`DataError` if there are too few, or texts without a column."""

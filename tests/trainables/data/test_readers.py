@@ -222,7 +222,7 @@ def test_columns_without_a_name_are_left_out_and_named(tmp_path: Path) -> None:
     assert rows(path) == [{"prompt": "x", "completion": "y"}, {"prompt": "z", "completion": "w"}]
     assert remarks_on(path).notes == [
         "a.csv: column 1 has no name in the header and is not read",
-        "a.csv: 2 empty columns without a name at the right are left out",
+        "a.csv: 2 empty columns without a name at the right left out",
     ]
 
 
@@ -232,6 +232,8 @@ def test_columns_without_a_name_are_left_out_and_named(tmp_path: Path) -> None:
         '{"prompt": ["a", "b"], "completion": ["c", null]}',
         '{"prompt": {"0": "a", "1": "b"}, "completion": {"0": "c", "1": null}}',
         '{\n "completion": ["c", null],\n "prompt": ["a", "b"]\n}',
+        '{"0": {"prompt": "a", "completion": "c"}, "1": {"prompt": "b", "completion": null}}',
+        '{"columns": ["prompt", "completion"], "index": [3, 5], "data": [["a", "c"], ["b", null]]}',
     ],
 )
 def test_an_object_of_columns_has_the_rows_of_its_columns(tmp_path: Path, text: str) -> None:
@@ -239,6 +241,16 @@ def test_an_object_of_columns_has_the_rows_of_its_columns(tmp_path: Path, text: 
     assert rows(written(tmp_path / "a.json", text)) == expected
     own_names = text.replace("prompt", "frage").replace("completion", "antwort")
     assert rows(written(tmp_path / "b.json", own_names))[1] == {"frage": "b", "antwort": None}
+
+
+def test_an_object_of_rows_by_their_ids_has_these_rows(tmp_path: Path) -> None:
+    text = '{"wren-1": {"prompt": "a", "completion": "c"}, "wren-2": {"prompt": "b"}}'
+    assert rows(written(tmp_path / "a.json", text)) == [{"prompt": "a", "completion": "c"}, {"prompt": "b"}]
+
+
+def test_blank_lines_above_a_header_are_no_header(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "\n,,\nprompt,completion,\nx,y,\n")
+    assert (rows(path), places(path)) == ([{"prompt": "x", "completion": "y"}], ["a.csv:4"])
 
 
 def test_an_object_with_lists_of_messages_is_one_row(tmp_path: Path) -> None:
@@ -280,7 +292,7 @@ def test_a_text_file_that_is_json_in_most_lines_is_warned_of(tmp_path: Path) -> 
     [
         ("a.json", '[{"a": 1},\n {"a": }]', "a.json:2: broken JSON: Expecting value, at column 8"),
         ("a.json", '[{"a": 1},\n {"a": 2}', "a.json:2: broken JSON: expected ',' or ']', the file ends"),
-        ("a.json", '[{"a": 1},]', "a.json:1: broken JSON"),
+        ("a.json", '[{"a": 1},]', "a.json:1: broken JSON: a comma before ']', at column 11; remove it"),
         ("a.json", '[{"a": 1}]\n[2]', "a.json:2: something follows the end"),
         ("a.json", '["half', "Unterminated string"),
         ("a.json", "3", "expected an array of rows"),
@@ -327,7 +339,8 @@ def test_a_text_file_that_is_json_in_most_lines_is_warned_of(tmp_path: Path) -> 
         ("a.csv", 'a,b\n1,2\n1,"2\n3,4\n', "a.csv:3: broken table"),
         ("a.csv", "a,b,a\n1,2,3\n", "two columns are called 'a'"),
         ("a.csv", "a,b,,\n1,2,,\n1,2,3,\n", "a.csv:3: 4 cells where the header has 2"),
-        ("a.csv", ",,\n1,2,3\n", "a.csv:1: no columns"),
+        ("a.csv", ",,\n,\n", "holds no rows"),
+        ("a.csv", "a,b\r1,2\r3,4\r", "a.csv:1: lines end with a carriage return alone"),
         (
             "a.csv",
             "q,a\nWie weit?,ungef\xe4hr 2\n".encode("cp1252"),
