@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,10 +90,11 @@ def _is_later_setting(change: Change) -> bool:
     section, key = change.path
     cls = SECTION_CLASSES.get(str(section))
     field = cls.model_fields.get(str(key)) if cls is not None else None
-    return (
-        field is not None
-        and not field.is_required()
-        and change.now == field.get_default(call_default_factory=True)
+    if field is None or field.is_required():
+        return False
+    # As JSON has it, where a tuple is a list.
+    return bool(
+        change.now == json.loads(json.dumps(field.get_default(call_default_factory=True), default=str))
     )
 
 
