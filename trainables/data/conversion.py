@@ -161,10 +161,13 @@ class Converter:
         chosen, *others = fitting or found[:1]
         layout = without_unmeant_label(chosen.layout, self.row_type, values, source.columns)
         if not source.embedded:
-            unmeant = [column for part, column in chosen.layout.columns.items() if part not in layout.columns]
-            classes = [column for column in unmeant if is_zero_or_one(values.get(column))]
+            unmeant = [
+                (column, is_zero_or_one(value))
+                for part, column in chosen.layout.columns.items()
+                if part not in layout.columns and (value := values.get(column)) is not None
+            ]
             others = [each for each in others if each.columns != chosen.columns]
-            report.read(basename(file), where, layout, values, others, classes)
+            report.read(basename(file), where, layout, values, others, unmeant)
         return layout, chosen.reading.needed
 
     def _candidates(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from trainables.data import formats
 from trainables.data.formats.readings import Candidate
@@ -33,7 +34,8 @@ class FileReading:
     columns: dict[str, str] = field(default_factory=dict)  # column -> part
     existing: dict[str, None] = field(default_factory=dict)  # all columns of these rows, in their order
     other_formats: dict[str, None] = field(default_factory=dict)  # that fit too
-    classes: dict[str, None] = field(default_factory=dict)  # columns of 0 and 1 that are not read as labels
+    # Values that are no labels, of columns that would be read as labels: (column, whether it is 0 or 1) -> rows
+    unmeant: Counter[tuple[str, bool]] = field(default_factory=Counter)
 
     def add(self, later: FileReading) -> None:
         """Adds what is known from the file's next rows."""
@@ -41,7 +43,7 @@ class FileReading:
         self.columns |= {column: part for column, part in later.columns.items() if column not in self.columns}
         self.existing |= later.existing
         self.other_formats |= later.other_formats
-        self.classes |= later.classes
+        self.unmeant += later.unmeant
 
     def description(self, named: bool, listed: Collection[str] | None) -> str:
         """``alpaca format (detected from its columns: instruction as prompt; not read: topic)``.
@@ -66,11 +68,14 @@ class FileReading:
         if unread:
             more = f" and {len(unread) - MAX_UNREAD} more" if len(unread) > MAX_UNREAD else ""
             yield f"not read: {', '.join(unread[:MAX_UNREAD])}{more}"
-        for column in self.classes:
-            yield (
-                f"the 0 and 1 of {column} may be classes; if 0 marks bad answers, columns: {{kto_tag: {column}}} "
-                "leaves them out"
-            )
+        for (column, is_number), rows in self.unmeant.items():
+            if is_number:
+                yield (
+                    f"the 0 and 1 of {column} may be classes; if 0 marks bad answers, columns: {{kto_tag: {column}}} "
+                    "leaves them out"
+                )
+            elif column in self.columns:
+                yield f"{column} is neither true nor false in {rows} rows, and not read there"
         for other in self.other_formats:
             yield f"its columns fit {other} too, which format: {other} takes"
 
@@ -96,19 +101,23 @@ class ConversionReport:
         file: str,
         where: str,
         layout: Layout,
-        existing: Iterable[str],
+        row: Mapping[str, Any],
         others: Iterable[Candidate] = (),
-        classes: Iterable[str] = (),
+        unmeant: Iterable[tuple[str, bool]] = (),
     ) -> None:
-        """Counts a row that is read by ``layout``. ``others``: those that would fit, too."""
+        """Counts a row that is read by ``layout``.
+
+        ``others``: those that would fit, too. ``unmeant``: its columns whose value is no label, and whether it is 0
+        or 1.
+        """
         reading = FileReading(
             layout.format,
             where,
             rows=1,
             columns={column: part for part, column in layout.columns.items()},
-            existing=dict.fromkeys(existing),
+            existing=dict.fromkeys(row),
             other_formats=dict.fromkeys(other.layout.format for other in others),
-            classes=dict.fromkeys(classes),
+            unmeant=Counter(unmeant),
         )
         self._add_reading((file, layout.format), reading)
 

@@ -275,6 +275,9 @@ def _convert(config: DataConfig, row_type: type, sources: Sequence[Source], fold
     sha256 = arrow_rows.write_batches(folder / "rows.arrow", batches)
     # After the batches were written, since the reports are filled while they are consumed.
     _check_names(config, sources, reports)
+    doubts = [warning for report in reports for warning in report.files.warnings]
+    if config.strict and doubts:
+        raise DataError(f"{doubts[0]}, or accept this with strict: false")
     info = {
         "sha256": sha256,
         "notes": [note for report in reports for note in report.notes()],

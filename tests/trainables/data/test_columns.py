@@ -190,6 +190,23 @@ def test_a_label_that_may_be_a_class_is_nothing_to_sft_and_the_plan_says_so(tmp_
         assert note in data.notes[0]
 
 
+def test_rows_whose_label_is_none_among_others_with_one_are_counted(tmp_path: Path) -> None:
+    path = with_columns(
+        tmp_path, instruction=question, output="Seeds.", label=lambda n: "unsure" if n < 3 else n != 9
+    )
+    data = loaded(path)
+    assert len(all_rows(data)) == ROWS - 1
+    assert "label is neither true nor false in 3 rows, and not read there" in data.notes[0]
+
+
+def test_a_file_that_is_in_doubt_is_an_error_when_read_strictly(tmp_path: Path) -> None:
+    path = tmp_path / "birds.txt"
+    path.write_text("birds\n" + "".join(json.dumps({"text": question(n)}) + "\n" for n in range(ROWS)))
+    assert "40 of 41 lines are JSON objects" in loaded(str(path), Text).warnings[0]
+    assert "40 of 41 lines are JSON objects" in str(refused(str(path), Text, strict=True))
+    assert loaded(str(path), Text, strict=True, format="text").warnings == ()
+
+
 def test_sft_leaves_out_answers_that_are_labelled_bad_and_says_how_to_keep_them(tmp_path: Path) -> None:
     for name, label in (("label", lambda n: n % 4 != 0), ("kto_tag", lambda n: int(n % 4 != 0))):
         path = with_columns(tmp_path, instruction=question, output="Seeds.", **{name: label})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from trainables.data.formats.messages import ROLE_SYNONYMS
@@ -62,7 +63,7 @@ class Candidate:
     layout: Layout
     reading: Reading
 
-    @property
+    @cached_property
     def columns(self) -> set[str]:
         """The columns that it reads."""
         return set(self.layout.columns.values())
