@@ -14,6 +14,7 @@ import typer
 
 from sweeps.commands import chat, environment, evaluate, export, monitor, plan, report, run, serve
 from sweeps.commands.errors import Debug
+from trainables.system import quiet
 
 if TYPE_CHECKING:
     from sweeps.commands.run import ReportWriter
@@ -36,6 +37,7 @@ def _options(
     ] = False,
 ) -> None:
     Debug.on = debug
+    quiet.silence()  # before any command imports a library
 
 
 def best_trials(run_folder: Path) -> Sequence[Record]:

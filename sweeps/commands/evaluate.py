@@ -204,9 +204,6 @@ def _evaluate(
     statistics: Callable[[], Statistics],
     as_json: bool,
 ) -> None:
-    from trainables.system import quiet
-
-    quiet.silence()
     with users_errors(ValueError, FileNotFoundError):
         from sweeps.evaluation import evaluate as evaluation
 

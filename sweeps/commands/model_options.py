@@ -36,9 +36,6 @@ def text_generators(
     names: Sequence[str], best_trials: BestTrials, template: str | None, trust: Sequence[str] | None
 ) -> list[Result]:
     """The models of these names. Raises ``ModelError`` for one that is missing, or that generates no text."""
-    from trainables.system import quiet
-
-    quiet.silence()  # before the libraries are imported that are to be quiet
     from sweeps.runs.resolve import resolve
 
     return [resolve(name, best_trials, trust or (), template).require_text_generation() for name in names]

@@ -155,9 +155,6 @@ def _show_grid(model: str, batch_size: int, cutoff: int, memory_limit: int | Non
 def _show_data(made: Plan, as_json: bool) -> None:
     import json
 
-    from trainables.system import quiet
-
-    quiet.silence()
     from rich.console import Console
 
     from sweeps.console import data_preview, loading_progress
@@ -173,9 +170,6 @@ def _show_data(made: Plan, as_json: bool) -> None:
 
 
 def _run_one_trial(made: Plan, output: Path, untrained: bool) -> int:
-    from trainables.system import quiet
-
-    quiet.silence()
     from sweeps.console.sweep_progress import describe
     from sweeps.execution.local_trial import run_one_trial
 

@@ -45,9 +45,6 @@ def export(request: ExportRequest, best_trials: BestTrials, interval: ShareInter
 
     Raises ``ModelError`` before any work for what can't be exported as requested.
     """
-    from trainables.system import quiet
-
-    quiet.silence()
     options = _options(request)
     from trainables.export import export as exporting
     from trainables.export import hub_upload
