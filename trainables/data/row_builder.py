@@ -49,6 +49,7 @@ def _conversation(parsed: ParsedRow, remarks: Remarks) -> Conversation:
     if parsed.label is False:
         raise SkippedRow("its answer is labelled bad, and sft would learn it")
     *prompt, last = up_to_last_answer(parsed.messages, remarks)
+    _check_filled(last)
     untrained = tuple(number for number, message in enumerate(prompt) if not message.get("train", True))
     return Conversation(_unmarked(prompt), last["content"], _calls(last), parsed.tools, untrained)
 
@@ -61,6 +62,8 @@ def _preference(parsed: ParsedRow, remarks: Remarks) -> Preference:
         )
     *chosen_turns, chosen = parsed.chosen
     *rejected_turns, rejected = parsed.rejected
+    _check_filled(chosen)
+    _check_filled(rejected)
     if _unmarked(parsed.chosen) == _unmarked(parsed.rejected):
         raise SkippedRow("its chosen and its rejected answer are the same")
     if not all(last.get("train", True) for last in (chosen, rejected)):
@@ -82,6 +85,7 @@ def _labelled(parsed: ParsedRow, remarks: Remarks) -> Labelled:
     if parsed.label is None:
         raise InvalidRow("kto needs a label, true or false, and these rows have no such column")
     *before, last = up_to_last_answer(parsed.messages, remarks)
+    _check_filled(last)
     start = len(before) if parsed.answer_start is None else min(parsed.answer_start, len(before))
     turns = tuple(before[start:])
     return Labelled(
@@ -98,6 +102,12 @@ def _prompt(parsed: ParsedRow, remarks: Remarks) -> Prompt:
     *prompt, last = up_to_last_answer(_unmarked(messages), remarks)
     # An answer that only calls tools has no text to compare with.
     return Prompt(tuple(prompt), last["content"] or None, parsed.tools)
+
+
+def _check_filled(answer: Message) -> None:
+    # Only an answer that was thoughts alone can be empty now, after data.thinking has taken these out.
+    if not answer["content"].strip() and "tool_calls" not in answer:
+        raise SkippedRow("its answer is empty")
 
 
 def _calls(message: Message) -> tuple[dict[str, Any], ...]:

@@ -121,7 +121,7 @@ def _answered(
 
 def without_mark(message: Message) -> Message:
     """The message without the mark that it is not to be learned, as chat templates are given it."""
-    return {key: value for key, value in message.items() if key != "train"}
+    return {key: value for key, value in message.items() if key != "train"} if "train" in message else message
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer: Any) -> No
 
 
 class Case:
-    """A stage's trainer over pairs, or labelled answers, some of several turns; its policy moved from where it began."""
+    """A stage's trainer over rows whose answers have up to three turns; its policy moved from where it began."""
 
     def __init__(self, model: Path, folder: Path, kind: str, **stage: Any) -> None:
         self.config = make_config(

@@ -57,7 +57,8 @@ PARTIAL_MARKS = ("train_detail", "training_detail")  # Axolotl's, for parts of a
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 CALLS = ("tool_calls", "function_call")
 # What the files of others note about a message; none of it is a text that a model would see.
-BOOKKEEPING = {"id", "index", "timestamp", "created_at", "model", "tool_call_id", "name"}
+BOOKKEEPING = {"id", "index", "timestamp", "created_at", "model"}
+RESULT_KEYS = ("name", "tool_call_id")
 TEXT_PARTS = ("text", "input_text", "output_text")
 CALL_PARTS = ("tool_call", "tool_calls", "function_call")
 MEDIA = ("image", "image_url", "audio", "audio_url", "video", "video_url", "file")
@@ -124,6 +125,9 @@ def _is_message(value: Any, tags: Mapping[str, str]) -> bool:
 def _message(message: Mapping[str, Any], tags: Mapping[str, str], remarks: Remarks) -> Message:
     role_key, content_key = _keys(message, tags)
     role = _role(message.get(role_key), tags)
+    # Most messages have nothing else to look for.
+    if len(message) == 2 and role != "function_call" and isinstance(message.get(content_key), str):
+        return {"role": role, "content": message[content_key]}
     _remark_on_keys(message, {role_key, content_key}, role, remarks)
     is_learned = _is_learned(message, role, remarks)
     value = message.get(content_key)
@@ -134,7 +138,9 @@ def _message(message: Mapping[str, Any], tags: Mapping[str, str], remarks: Remar
         if role == "assistant" and (calls := _calls(message, value)):
             parsed["tool_calls"] = calls
     if role == "tool":
-        return parsed | {key: message[key] for key in ("name", "tool_call_id") if message.get(key)}
+        return parsed | {
+            key: text for key in RESULT_KEYS if isinstance(text := message.get(key), str) and text
+        }
     if parsed["role"] == "assistant":
         parsed["content"] = _with_thoughts(parsed["content"], message, value, remarks)
         return parsed if is_learned else parsed | {"train": False}
@@ -143,9 +149,8 @@ def _message(message: Mapping[str, Any], tags: Mapping[str, str], remarks: Remar
 
 def _keys(message: Mapping[str, Any], tags: Mapping[str, str]) -> tuple[str, str]:
     # The file's own tags come first; the usual keys of both families follow, since files mix them.
-    has_more = any(message.get(key) for key in (*CALLS, *THOUGHTS))
     for role, content in ((tags["role_tag"], tags["content_tag"]), ("role", "content"), ("from", "value")):
-        if role in message and (content in message or has_more):
+        if role in message and (content in message or any(map(message.get, (*CALLS, *THOUGHTS)))):
             return role, content
     raise InvalidRow(
         f"a message needs {tags['role_tag']} and {tags['content_tag']}, found {', '.join(map(str, message))}"
@@ -175,6 +180,7 @@ def _remark_on_keys(message: Mapping[str, Any], used: set[str], role: str, remar
     """A remark for each key whose value is left aside."""
     read = used | BOOKKEEPING | set(MARKS) | {"role", "from"}
     read |= {*CALLS, *THOUGHTS} if role in ("assistant", "function_call") else set()
+    read |= set(RESULT_KEYS) if role == "tool" else set()
     for key, value in message.items():
         if key in PARTIAL_MARKS and value:
             raise InvalidRow(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from trainables.data.formats.turns import arranged, up_to_last_answer
 from trainables.data.parsed_row import InvalidRow, Remarks, SkippedRow
-from trainables.data.rows import Message
+from trainables.data.rows import Message, without_mark
 
 Messages = tuple[Message, ...]
 NO_PROMPT = (
@@ -49,6 +49,8 @@ def divide_answer(prompt: Messages, answer: Sequence[Message], remarks: Remarks)
     Raises ``SkippedRow`` where the answer is a conversation that does not hold the prompt.
     """
     _check_open(prompt)
+    if len(answer) == 1 and answer[0]["role"] == "assistant" and prompt[-1]["role"] == "user":
+        return (*prompt, *answer), len(prompt)  # as most rows are: nothing to arrange
     if _begins_with_answer(answer):
         whole = arranged((*prompt, *answer), remarks)
         return whole, min(len(prompt), len(whole) - 1)
@@ -86,12 +88,8 @@ def _whole_conversations(
 
 def _whole(before: Messages, side: Sequence[Message], prompt: Messages, remarks: Remarks) -> Messages:
     whole = arranged((*before, *side), remarks, _system(prompt))
-    answered = up_to_last_answer(tuple(_learned(message) for message in whole), remarks)
+    answered = up_to_last_answer(tuple(without_mark(message) for message in whole), remarks)
     return whole[: len(answered)]
-
-
-def _learned(message: Message) -> Message:
-    return {key: value for key, value in message.items() if key != "train"}
 
 
 def _begins_with_answer(messages: Sequence[Message]) -> bool:
@@ -109,7 +107,9 @@ def _system(prompt: Messages) -> str:
 
 def _shared_length(first: Messages, second: Messages) -> int:
     length = 0
-    while length < min(len(first), len(second)) and _learned(first[length]) == _learned(second[length]):
+    while length < min(len(first), len(second)) and without_mark(first[length]) == without_mark(
+        second[length]
+    ):
         length += 1
     return length
 

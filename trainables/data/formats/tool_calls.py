@@ -72,7 +72,7 @@ def _call(call: Any) -> dict[str, Any]:
         raise InvalidRow(f"a tool call needs a name and arguments, got {abbreviated(call)}")
     given = function.get("arguments", function.get("parameters"))
     arguments = parse_json(given) if given not in (None, "", []) else {}
-    identity = {"id": call["id"]} if call.get("id") else {}
+    identity = {"id": call["id"]} if call.get("id") and isinstance(call["id"], str) else {}
     called = {"name": function["name"], "arguments": {} if arguments is None else arguments}
     return identity | {"type": "function", "function": called}
 
@@ -120,8 +120,7 @@ def with_tools(parsed: ParsedRow, value: Any, remarks: Remarks) -> ParsedRow:
     Arrow gives all objects of a column the same keys. A null in a tool's schema means nothing, and an argument that is
     null and that its function does not have wasn't written by anybody; an argument that the function has may be meant.
     """
-    tools = read_tools(value)
-    if not tools:
+    if not value or not (tools := read_tools(value)):
         return parsed
     cleaned = [_without_nulls(tool) for tool in tools]
     if cleaned != tools:
