@@ -155,7 +155,7 @@ def _describe_type(annotation: Any) -> str:
         return ", ".join([_describe_type(members[0]), *_describe_bounds(members[1:])])
     if get_origin(annotation) in (tuple, list):
         return "a list of texts" if members[0] is str else f"a list, each {_describe_type(members[0])}"
-    if config_classes(annotation):
+    if get_origin(annotation) is dict or config_classes(annotation):
         return "a mapping"
     return TYPE_NAMES.get(annotation, "a text")
 

@@ -17,6 +17,7 @@ DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arr
 # Files without rows that are often in a folder of data, with a suffix like data.
 NOT_DATA = frozenset({"readme.txt", "license.txt", "licence.txt", "notice.txt"})
 NOT_DATA |= {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}  # of Hugging Face
+SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 ARCHIVES = (".zip", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
@@ -30,7 +31,8 @@ def advice(path: Path) -> str:
     """What to do about a file that can't be read."""
     if Path(path).suffix.lower() in ARCHIVES:
         return "extract it and give the file or folder inside"
-    return f"known: {', '.join(DATA_SUFFIXES)}, each also with {' or '.join(COMPRESSED_SUFFIXES)}"
+    sheet = "save the sheet as .csv, in UTF-8; " if Path(path).suffix.lower() in SPREADSHEETS else ""
+    return f"{sheet}known: {', '.join(DATA_SUFFIXES)}, each also with {' or '.join(COMPRESSED_SUFFIXES)}"
 
 
 def find_data_files(path: Path) -> list[Path]:

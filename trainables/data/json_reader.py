@@ -150,8 +150,8 @@ def _rows_within(value: Mapping[str, Any]) -> list[Any] | None:
         bool(inner)
         and all(isinstance(column, list) for column in inner)
         and len({len(column) for column in inner}) == 1
-        # A row of messages has lists, too, but no texts in them.
-        and any(isinstance(item, str) for column in inner for item in column)
+        # A row of messages has lists, too, but no texts in them, and no lists.
+        and any(isinstance(item, str | list) for column in inner for item in column)
     )
     return [dict(zip(value, row, strict=True)) for row in zip(*inner, strict=True)] if is_table else None
 

@@ -22,7 +22,7 @@ from trainables.config.data import DataConfig
 from trainables.data import arrow_rows, conversion
 from trainables.data.conversion_report import ConversionReport
 from trainables.data.errors import DataError
-from trainables.data.rows import Conversation
+from trainables.data.rows import Conversation, Text
 from trainables.data.sources import Source, joined_names, resolve
 from trainables.data.splits import interleave, split_halves, split_rows, sufficient_count
 from trainables.storage import cache, files
@@ -127,9 +127,11 @@ def _load(
     for part, indices in zip(("training", "validation", "test"), parts, strict=True):
         if not len(indices):
             setting, value = _held_out_setting(config)
+            what = "text" if row_type is Text else "prompt"
+            advice = _split_advice(config, part, what, keys, sources >= len(train))
             raise DataError(
                 f"{name} has {len(keys)} rows and {setting} {value} leaves none for the {part} part; "
-                f"{_split_advice(config, part, keys, sources >= len(train))}{_in_parentheses(converted.warnings)}",
+                f"{advice}{_in_parentheses(converted.warnings)}",
                 (setting,) if setting in config.model_fields_set else (),
             )
     # Training rows that `_split` left out; without held-out sources the missing rows are the held-out part.
@@ -189,22 +191,25 @@ def _held_out_setting(config: DataConfig) -> tuple[str, object]:
     return ("eval_count", config.eval_count) if config.eval_count else ("eval_fraction", config.eval_fraction)
 
 
-def _split_advice(config: DataConfig, part: str, keys: np.ndarray, held_out: np.ndarray) -> str:
-    """What to do about a part without rows. ``keys`` and ``held_out`` (rows,): which rows ``data.eval`` holds out."""
+def _split_advice(config: DataConfig, part: str, what: str, keys: np.ndarray, held_out: np.ndarray) -> str:
+    """What to do about a part without rows. ``what``: a row's prompt, or its text.
+
+    ``keys`` and ``held_out`` (rows,): the rows' hashes, and which of them ``data.eval`` holds out.
+    """
     if config.eval_names and part == "training":
-        return "all prompts are among the held-out rows, which are never trained on; give others to hold out"
-    prompts = len(np.unique(keys[held_out] if config.eval_names else keys))
-    rows = f"all {len(keys)} rows have the same prompt" if prompts == 1 else f"there are {prompts} prompts"
+        return f"each {what} is among the held-out rows, which are never trained on; give others to hold out"
+    count = len(np.unique(keys[held_out] if config.eval_names else keys))
+    have = f"all {len(keys)} rows have the same {what}" if count == 1 else f"there are {count} {what}s"
     if config.eval_names:
-        return f"{rows} in it, and the two halves share none (a hash decides); give held-out rows of more prompts"
-    if prompts == 1:
-        return f"{rows}, and rows are held out by their prompt; give rows of other prompts in data.eval"
-    count = sufficient_count(keys)
-    if count is None:
+        return f"its two halves share no {what}, and are cut by a hash; give held-out rows of more {what}s"
+    if count == 1:
+        return f"{have}, and rows are held out by their {what}; give rows of other {what}s in data.eval"
+    enough = sufficient_count(keys)
+    if enough is None:
         return (
-            f"{rows}, too few to hold some out by their hash; give more rows, or held-out rows in data.eval"
+            f"{have}, too few to hold some out by their hash; give more rows, or held-out rows in data.eval"
         )
-    return f"{rows}, of which eval_count: {count} holds out enough; or give held-out rows in data.eval"
+    return f"{have}, of which eval_count: {enough} holds out enough; or give held-out rows in data.eval"
 
 
 def _in_parentheses(warnings: Sequence[str]) -> str:

@@ -113,7 +113,11 @@ def test_named_columns_are_read_although_the_file_has_messages(tmp_path: Path) -
 
 def test_a_column_is_left_out_by_its_part_or_by_its_name(tmp_path: Path) -> None:
     path = with_columns(tmp_path, instruction=question, output="Seeds.", system="Be brief.", notes="!")
-    for settings in ({"columns": {"system": None}}, {"ignore_columns": ("system", "notes")}):
+    for settings in (
+        {"columns": {"system": None}},
+        {"ignore_columns": ("system", "notes")},
+        {"ignore_columns": "system"},
+    ):
         data = loaded(path, **settings)
         assert {message["role"] for row in all_rows(data) for message in row.prompt} == {"user"}
         assert "not read: system, notes" in data.notes[0]
@@ -470,7 +474,7 @@ def test_the_number_of_prompts_to_hold_out_that_is_offered_is_enough_and_the_lea
 
 def test_too_few_prompts_are_refused_with_a_number_that_works(tmp_path: Path) -> None:
     path = write(tmp_path / "few.jsonl", *({"text": question(n)} for n in range(9)))
-    with pytest.raises(DataError, match=r"there are 9 prompts, of which eval_count: \d+ holds out") as caught:
+    with pytest.raises(DataError, match=r"there are 9 texts, of which eval_count: \d+ holds out") as caught:
         loading.load(DataConfig(train=path, eval_fraction=0.01), Text)
     assert caught.value.setting == ("eval_fraction",)
     count = int(str(caught.value).partition("eval_count: ")[2].split()[0])
@@ -508,5 +512,5 @@ def test_faults_of_the_held_out_file_are_errors_of_its_setting(tmp_path: Path) -
     with pytest.raises(DataError) as caught:
         loading.load(DataConfig(train=path, eval=str(tmp_path / "gone.jsonl")), Conversation)
     assert caught.value.setting == ("eval",)
-    with pytest.raises(DataError, match="all prompts are among the held-out rows"):
+    with pytest.raises(DataError, match="each prompt is among the held-out rows"):
         loading.load(DataConfig(train=path, eval=path), Conversation)

@@ -243,6 +243,12 @@ def test_an_object_of_columns_has_the_rows_of_its_columns(tmp_path: Path, text: 
     assert rows(written(tmp_path / "b.json", own_names))[1] == {"frage": "b", "antwort": None}
 
 
+def test_an_object_of_a_column_of_conversations_has_a_row_for_each(tmp_path: Path) -> None:
+    talks = [[{"role": "user", "content": "x"}], [{"role": "user", "content": "y"}]]
+    path = written(tmp_path / "a.json", json.dumps({"messages": talks}))
+    assert rows(path) == [{"messages": talks[0]}, {"messages": talks[1]}]
+
+
 def test_an_object_of_rows_by_their_ids_has_these_rows(tmp_path: Path) -> None:
     text = '{"wren-1": {"prompt": "a", "completion": "c"}, "wren-2": {"prompt": "b"}}'
     assert rows(written(tmp_path / "a.json", text)) == [{"prompt": "a", "completion": "c"}, {"prompt": "b"}]
@@ -357,7 +363,7 @@ def test_a_text_file_that_is_json_in_most_lines_is_warned_of(tmp_path: Path) -> 
         ("a.arrow", "ARROW1 but not really", "really .arrow?"),
         ("a.feather", "FEA1 of long ago", "really .feather?"),
         ("a.zip", "PK", "extract it and give"),
-        ("a.xlsx", "PK", "known: .json, .jsonl"),
+        ("a.xlsx", "PK", "save the sheet as .csv, in UTF-8; known: .json, .jsonl"),
     ],
 )
 def test_a_faulty_file_is_refused_with_the_place_of_the_fault(
