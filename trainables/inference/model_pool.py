@@ -14,8 +14,10 @@ from functools import cached_property
 from typing import Any
 
 from trainables.inference.result import Result
+from trainables.models import adapter_embeddings, resize_vocabulary
 from trainables.models.kernels import choose_attention
 from trainables.models.precision import choose_dtypes
+from trainables.models.vocabulary import missing_rows, resize_embedding
 from trainables.storage import files
 from trainables.training.policy import Policy, default_device
 from trainables.trial import starting_weights
@@ -98,6 +100,8 @@ class ModelPool:
         key = _sharing_key(result, config)
         if key not in self._shared:
             base = load_base(config, result.folder())
+            if (rows := _other_embedding_rows(result)) is not None:
+                resize_embedding(base, rows)
             bare = config.model_copy(update={"method": None})
             # Without the method, which would add a new adapter; only the form of the base is taken from it.
             policy = attach(base, result_tokenizer(result), bare)
@@ -126,6 +130,19 @@ def _base_config(result: Result) -> TrialConfig:
     return result.config
 
 
+def _other_embedding_rows(result: Result) -> int | None:
+    """How many rows the embedding below a result's adapter needs: those that the adapter was trained with, or one for
+    each token of its tokenizer; ``None`` if the base model has them.
+    """
+    if not result.is_adapter or result.trained_folder is None:
+        return None
+    base = resize_vocabulary.embedding_rows(result.folder())
+    rows = adapter_embeddings.embedding_rows(result.trained_folder)
+    if rows is None and base is not None:
+        rows = base + missing_rows(result_tokenizer(result), base).rows
+    return None if rows == base else rows
+
+
 def _sharing_key(result: Result, config: TrialConfig) -> str:
     """A key that results have in common if the weights below their adapters are loaded in the same way."""
     dtypes = choose_dtypes(config.train.precision, config.model.dtype)
@@ -143,5 +160,6 @@ def _sharing_key(result: Result, config: TrialConfig) -> str:
             attention,
             model.kernels,
             config.stage.task,
+            _other_embedding_rows(result),
         ]
     )

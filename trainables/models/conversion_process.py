@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.models.folder import ADDED_ROWS
-from trainables.models.vocabulary import missing_rows
+from trainables.models.vocabulary import missing_rows, resize_embedding
 
 
 def convert_model(source: Path, folder: Path, remote_code: bool = False) -> None:
@@ -38,8 +38,9 @@ def convert_model(source: Path, folder: Path, remote_code: bool = False) -> None
         _clear_quantization(model)
         model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
         tokenizer.model_max_length = model.config.max_position_embeddings
-    missing = missing_rows(tokenizer, model.get_input_embeddings().weight.shape[0])
-    add_embedding_rows(model, missing.rows)
+    rows = model.get_input_embeddings().weight.shape[0]
+    missing = missing_rows(tokenizer, rows)
+    resize_embedding(model, rows + missing.rows)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     if missing.rows:
@@ -55,26 +56,6 @@ def _loader(source: Path, options: dict[str, Any]) -> Any:
     names = AutoConfig.from_pretrained(source, **options).architectures or []
     is_reward_model = any(name.endswith("SequenceClassification") for name in names)
     return AutoModelForSequenceClassification if is_reward_model else AutoModelForCausalLM
-
-
-def add_embedding_rows(model: Any, count: int) -> None:
-    """Adds ``count`` rows to the embedding and to the head that predicts tokens.
-
-    A new row is the mean of the existing ones, which changes the model's answers least (Hewitt, 2021,
-    https://nlp.stanford.edu/~johnhew/vocab-expansion.html).
-    """
-    import torch
-
-    if not count:
-        return
-    rows = model.get_input_embeddings().weight.shape[0]
-    # The new rows are set below; `mean_resizing` would draw them at random around the mean.
-    model.resize_token_embeddings(rows + count, mean_resizing=False)
-    with torch.no_grad():
-        for module in (model.get_input_embeddings(), model.get_output_embeddings()):
-            if module is not None:  # a reward model predicts no tokens
-                # (rows, hidden) -> (hidden,), computed in 32 bits and rounded once.
-                module.weight[rows:] = module.weight[:rows].float().mean(0).to(module.weight.dtype)
 
 
 def _clear_quantization(model: Any) -> None:

@@ -45,7 +45,7 @@ def find_missing_rows(folder: Path, unsafe: Sequence[str] = ()) -> MissingRows:
 
     Kept in the cache: to read a tokenizer takes seconds.
     """
-    rows = _embedding_rows(read_json(folder / "config.json"))
+    rows = embedding_rows(folder)
     if rows is None:
         return NO_ROWS
     files = sorted({file for pattern in TOKENIZER_FILES for file in folder.glob(pattern) if file.is_file()})
@@ -62,7 +62,9 @@ def find_missing_rows(folder: Path, unsafe: Sequence[str] = ()) -> MissingRows:
     return MissingRows(found["rows"], tuple(found["tokens"]))
 
 
-def _embedding_rows(config: dict[str, Any]) -> int | None:
+def embedding_rows(folder: Path) -> int | None:
+    """How many rows a model's embedding has, by its config; ``None`` if that doesn't say."""
+    config: dict[str, Any] = read_json(folder / "config.json")
     rows = (config.get("text_config") or config).get("vocab_size")
     return rows if isinstance(rows, int) else None
 

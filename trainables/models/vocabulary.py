@@ -1,4 +1,4 @@
-"""The tokens of a tokenizer that a model's embedding has no row for."""
+"""The rows of a model's embedding, one for each token, and the tokens of a tokenizer that have none."""
 
 from __future__ import annotations
 
@@ -32,3 +32,23 @@ def missing_rows(tokenizer: Any, rows: int) -> MissingRows:
     needed = max(len(tokenizer), 1 + max(vocabulary.values(), default=-1))
     tokens = sorted((number, token) for token, number in vocabulary.items() if number >= rows)
     return MissingRows(max(0, needed - rows), tuple(token for _, token in tokens))
+
+
+def resize_embedding(model: Any, rows: int) -> None:
+    """Gives a loaded model's embedding, and its head if it predicts tokens, so many rows.
+
+    A new row is the mean of the existing ones, which changes the model's answers least (Hewitt, 2021,
+    https://nlp.stanford.edu/~johnhew/vocab-expansion.html).
+    """
+    import torch
+
+    before = model.get_input_embeddings().weight.shape[0]
+    if rows == before:
+        return
+    # The new rows are set below; `mean_resizing` would draw them at random around the mean.
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    with torch.no_grad():
+        for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+            if module is not None and rows > before:  # a reward model predicts no tokens
+                # (rows, hidden) -> (hidden,), computed in 32 bits and rounded once.
+                module.weight[before:] = module.weight[:before].float().mean(0).to(module.weight.dtype)

@@ -102,6 +102,7 @@ def _merge(adapter: Path, run: Path, into: Path, unsafe: Sequence[str]) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from trainables.models.adapter_embeddings import fit_embedding
     from trainables.models.merge_adapter import merge_adapter
     from trainables.trial.loading import model_config
 
@@ -119,6 +120,7 @@ def _merge(adapter: Path, run: Path, into: Path, unsafe: Sequence[str]) -> None:
         use_safetensors=True,
         trust_remote_code=model.runs_remote_code,
     )
+    fit_embedding(base, adapter)
     save_on_this_worker(merge_adapter(PeftModel.from_pretrained(base, str(adapter))), into)
     remote = model.runs_remote_code
     tokenizer = AutoTokenizer.from_pretrained(adapter, local_files_only=True, trust_remote_code=remote)

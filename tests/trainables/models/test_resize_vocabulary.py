@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
@@ -23,7 +25,7 @@ from tests.helpers.sweeps import SPEC, write_spec
 from tests.helpers.tiny_model import VOCAB, make_model
 from tests.helpers.trials import make_config, write_rows
 from trainables.config.model import ModelConfig
-from trainables.inference.generator import prompt_tokens, stream_answer
+from trainables.inference.generator import UnknownToken, prompt_tokens, stream_answer
 from trainables.inference.model_pool import ModelPool
 from trainables.inference.result import trial_result
 from trainables.inference.sampling import Sampling
@@ -144,6 +146,38 @@ def test_what_was_trained_without_the_rows_is_used_with_them(tmp_path: Path) -> 
     assert isinstance("".join(stream_answer(loaded, prompt, Sampling(max_new_tokens=4))), str)
 
 
+@pytest.mark.parametrize(
+    "saved", [{"modules_to_save": ["embed_tokens"]}, {"target_modules": ["embed_tokens", "q_proj"]}, {}]
+)
+@pytest.mark.parametrize("added_to", ["base", "adapter"])
+def test_an_adapter_finds_the_embedding_rows_that_it_was_trained_with(
+    tmp_path: Path, saved: dict[str, list[str]], added_to: str
+) -> None:
+    """Tokens were added to the base model's tokenizer since, or before training to the adapter's alone."""
+    base = with_tokens(tmp_path / "base", *(["<image>"] if added_to == "base" else []), special=True)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    if added_to == "adapter":
+        tokenizer.add_tokens(["<a>", "<b>"])
+        model.resize_token_embeddings(len(tokenizer))
+    settings = {"target_modules": ["q_proj"], **saved}
+    adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **settings))
+    adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    loaded = ModelPool().load(trial_result(tmp_path / "adapter"))
+    ids = torch.tensor([tokenizer("wake me")["input_ids"]])
+    with loaded.active() as policy, torch.no_grad():
+        found, expected = (each(ids).logits.float() for each in (policy.model, adapted))
+    own_rows = {"adapter": 2, "base": 0 if saved else 1}[added_to]
+    assert found.shape[-1] == VOCAB + own_rows
+    prompt = prompt_tokens(loaded, [{"role": "user", "content": "what is on <a> and <image>?"}])
+    allowed = nullcontext() if own_rows else pytest.raises(UnknownToken, match=f"the token {VOCAB}")
+    with allowed:
+        list(stream_answer(loaded, prompt, Sampling(max_new_tokens=2)))
+    # The head's new rows were drawn at random before training, and such an adapter doesn't have them.
+    torch.testing.assert_close(found[..., :VOCAB], expected[..., :VOCAB], atol=0.1, rtol=0.1)
+
+
 def test_a_tokenizer_that_cannot_be_read_is_reported_where_it_is_used(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"vocab_size": 4}')
     (tmp_path / "tokenizer.json").write_text("{}")
@@ -183,7 +217,7 @@ def test_the_plan_names_the_tokens_that_got_rows_and_the_methods_that_train_them
     model = with_tokens(tmp_path / "model", ANSWER, "<end>", special=special)
     made = make(read(str(write_spec(tmp_path / "spec", model, SPEC))))
     assert not made.errors
-    (warning,) = made.warnings
+    (warning,) = (each for each in made.warnings if "embedding" in each.what)
     assert "its tokenizer has 2 tokens without an embedding (<tool>, <end>); rows were added" in warning.what
     assert "modules_to_save: [embed_tokens, lm_head]" in warning.what
 
