@@ -12,6 +12,7 @@ import pytest
 
 from tests.helpers.evaluations import evaluation, metrics, paretune, record_of, rows_of, write_jsonl
 from tests.helpers.small_runs import make_run, trial_id_of
+from tests.helpers.tiny_model import make_model
 from tests.helpers.trials import make_config, run, write_rows
 from trainables import results
 from trainables.data import loading
@@ -356,6 +357,20 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     assert command.exit_code == 2, command.output
     assert message in command.stderr
     assert not Path("evaluations").exists()
+
+
+def test_rows_with_tokens_that_the_model_has_no_embedding_for_are_evaluated(workdir: Path) -> None:
+    from transformers import AutoTokenizer
+
+    model = make_model(workdir / "model")
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
+    tokenizer.add_tokens(["<answer>"])
+    tokenizer.save_pretrained(model)
+    row = {"prompt": "what is on <image>?", "completion": "<answer> a cat <image>"}
+    write_jsonl(Path("rows.jsonl"), [row])
+    command = paretune("evaluate", model, "--data", "rows.jsonl", "--max-new-tokens", "4")
+    assert command.exit_code == 0, command.output
 
 
 def test_a_base_model_needs_data(tiny_model: Path) -> None:
