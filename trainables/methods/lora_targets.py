@@ -6,8 +6,12 @@ full names (PEFT's ``check_target_module_exists``). What is trained whole gets n
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from trainables.system.suggestions import did_you_mean
@@ -19,6 +23,18 @@ ALL_LINEAR = "all-linear"
 SHOWN_MODULES = 3
 # What transformers puts before the names in the files of models that were saved without their head (GPT-2).
 PREFIXES = ("", "model.", "transformer.", "gpt_neox.")
+MATCHING_SECONDS = 5
+# Reads a pattern, prefixes and names from standard input; prints the names that match, or what is wrong.
+MATCHING = """\
+import json, re, sys
+pattern, prefixes, names = json.load(sys.stdin)
+try:
+    match = re.compile(pattern).fullmatch
+    result = [name for name in names if any(match(prefix + name) for prefix in prefixes)]
+except (re.error, RecursionError, OverflowError) as error:
+    result = str(error)
+print(json.dumps(result))
+"""
 # LLaMA-Factory's and ms-swift's names for all linear layers.
 ALL_LINEAR_ELSEWHERE = ("all", "all_linear", "linear", "auto")
 
@@ -90,8 +106,8 @@ def _name_problem(name: str, trained_whole: Sequence[str], architecture: Archite
 def _pattern_problem(pattern: str, trained_whole: Sequence[str], architecture: Architecture) -> str | None:
     try:
         matched = _matches(pattern, architecture.parts)
-    except re.error as error:
-        return f"{pattern!r} is no regular expression ({error}); {_advice(architecture)}"
+    except ValueError as error:
+        return f"{pattern!r} can't be used as a regular expression: {error}; {_advice(architecture)}"
     if not matched:
         return f"no module's full name matches {pattern!r}; {_instead_of(pattern, architecture)}"
     adapted = [module for module in matched if not _is_whole(module, trained_whole)]
@@ -126,14 +142,27 @@ def _as_pattern(name: str, architecture: Architecture) -> int:
     """How many modules an adapter could be put on match ``name`` as a regular expression."""
     try:
         return len(_matches(name, architecture.matrices))
-    except re.error:
+    except ValueError:
         return 0
 
 
-def _matches(pattern: str, modules: Sequence[str]) -> list[str]:
-    """The modules whose full names match. Raises ``re.error``."""
-    expression = re.compile(pattern)
-    return [module for module in modules if any(expression.fullmatch(prefix + module) for prefix in PREFIXES)]
+@lru_cache(maxsize=1_000)
+def _matches(pattern: str, modules: tuple[str, ...]) -> tuple[str, ...]:
+    """The modules whose full names match.
+
+    Raises ``ValueError`` for what is no regular expression, and for one that takes too long: with ``(.+)+x`` the time
+    doubles with every letter of a name. Hence a process of its own, which can be ended.
+    """
+    matching = [sys.executable, "-I", "-S", "-c", MATCHING]
+    task = json.dumps([pattern, PREFIXES, modules])
+    try:
+        done = subprocess.run(matching, input=task, capture_output=True, text=True, timeout=MATCHING_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"it takes more than {MATCHING_SECONDS} seconds") from None
+    found = json.loads(done.stdout)
+    if isinstance(found, str):
+        raise ValueError(found)
+    return tuple(found)
 
 
 def _is_whole(module: str, trained_whole: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tests.helpers.tiny_model import HIDDEN, LAYERS, make_model
 from tests.helpers.trials import METHODS, ScriptedControl, make_config, make_policy, run, write_rows
-from trainables.methods import LoRA
+from trainables.methods import LoRA, lora_targets
 from trainables.methods.base import FineTuning
 from trainables.models.locate import read_architecture
 from trainables.models.precision import Dtypes, choose_dtypes
@@ -622,7 +622,7 @@ THERE = "adapters can be put on down_proj, embed_tokens, gate_proj, k_proj, lm_h
         ("all-linaer", f"{THERE}, or on all-linear. Did you mean all-linear?"),
         (
             "(q_proj",
-            "'(q_proj' is no regular expression (missing ), unterminated subpattern at position 0); "
+            "'(q_proj' can't be used as a regular expression: missing ), unterminated subpattern at position 0; "
             f"{THERE}, or on all-linear",
         ),
         (
@@ -696,6 +696,15 @@ def test_targets_are_judged_as_peft_judges_them(
     except Exception:  # of several classes, among them re.error
         accepted = False
     assert (problems == []) == accepted
+
+
+def test_a_pattern_that_takes_forever_is_refused_in_seconds(
+    tiny_model: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lora_targets, "MATCHING_SECONDS", 1)
+    for targets in ("(.+)+!", ["(.+)+?"]):
+        (problem,) = found_problems(tiny_model, rows, {"kind": "lora", "targets": targets})
+        assert ("takes more than 1 seconds" if isinstance(targets, str) else "no module") in problem
 
 
 def test_a_reward_model_has_no_head_to_put_an_adapter_on(tiny_model: Path, rows: Path) -> None:
