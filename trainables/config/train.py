@@ -23,6 +23,7 @@ class TrainConfig(Frozen):
     ``group_by_length``: batches are made of rows of similar length. ``packing``: several rows, which do not see one
     another, are joined up to the data's ``cutoff`` tokens. ``retry_out_of_memory``: a trial that runs out of memory
     resumes, once, with half the rows per pass and twice the accumulation, so that its steps have the same rows.
+    ``router_aux_loss``: the weight of the loss by which a mixture of experts uses all of them alike.
     ``sharding``: workers share weights, gradients and optimizer state instead of each holding its own.
     """
 
@@ -35,6 +36,7 @@ class TrainConfig(Frozen):
     warmup_steps: int = Field(default=0, ge=0)
     warmup_ratio: float | None = Field(default=None, ge=0, le=1)
     weight_decay: float = Field(default=0.0, ge=0)
+    router_aux_loss: float = Field(default=0.0, ge=0)
     max_grad_norm: float | None = Field(default=1.0, gt=0)
     optimizer: Optimizer = "adamw"
     precision: Precision = "bf16"

@@ -77,7 +77,9 @@ class Freeze(FineTuning):
         return model
 
     def _trained(self, model: Any) -> Iterator[nn.Module]:
-        layers = list(model.get_decoder().layers)
+        from trainables.models.decoder_layers import decoder_layers
+
+        layers = decoder_layers(model)
         if self.layers:
             yield from layers[-self.layers :] if self.end == "last" else layers[: self.layers]
         head = reward_head(model)

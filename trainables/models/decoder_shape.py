@@ -13,6 +13,9 @@ FOUR_NORMS = ("gemma2", "gemma3", "gemma3_text")
 TIED = ("gemma", "gemma2", "gemma3", "gemma3_text")  # unless their configs say otherwise
 
 
+PARAMETER_TOLERANCE = 0.01
+
+
 class MemoryNotPredictable(ValueError):  # noqa: N818
     """The memory of a model or a method can't be predicted; the message says why."""
 
@@ -128,3 +131,19 @@ def from_config(config: Mapping[str, Any]) -> DecoderShape:
         )
     except KeyError as error:
         raise MemoryNotPredictable(f"the config of this {kind} model lacks {error.args[0]}") from error
+    except (TypeError, ValueError) as error:  # a list with a size for each layer, for instance
+        raise MemoryNotPredictable(
+            f"the config of this {kind} model has sizes of another form: {error}"
+        ) from error
+
+
+def check_parameters(shape: DecoderShape, counted: int) -> None:
+    """Compares a shape with the number of parameters that the model's files have.
+
+    Raises :class:`MemoryNotPredictable` if they differ by more than one percent: then the model has other layers than
+    the shape describes, and its activations are unknown, too.
+    """
+    if counted and abs(shape.params - counted) > PARAMETER_TOLERANCE * counted:
+        raise MemoryNotPredictable(
+            f"its files have {counted:,} parameters, and a plain decoder with its config would have {shape.params:,}"
+        )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -54,6 +55,7 @@ class Architecture:
     modules: tuple[str, ...]  # full names: model.layers.0.self_attn.q_proj, ...
     matrices: tuple[str, ...]
     chat_template: bool = True  # whether the tokenizer has one
+    parameters: int = 0  # in its files; 0 if that is unknown, as for quantized weights
     added_rows: MissingRows = NO_ROWS  # to the embedding, for tokens that the model was trained without
 
     @cached_property
@@ -130,6 +132,7 @@ def read_architecture(folder: Path) -> Architecture:
         tuple(sorted(modules)),
         tuple(sorted(matrices)),
         _has_chat_template(folder),
+        0 if any(name.endswith("qweight") for name in shapes) else sum(map(math.prod, shapes.values())),
         _added_rows(folder),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from trainables.models.model_classes import ALL_ATTENTION
 from trainables.system import capabilities
 from trainables.tokenization.batching import SHORT_ROW
 
@@ -18,17 +19,21 @@ LIGER_KERNELS = {
 }
 
 
-def choose_attention(requested: str, cutoff: int, device: str) -> str:
+def choose_attention(
+    requested: str, cutoff: int, device: str, supported: frozenset[str] = ALL_ATTENTION
+) -> str:
     """The attention implementation for a ``requested`` one; ``auto`` is the fastest that works.
 
-    ``cutoff``: the longest row, in tokens. On a CPU, SDPA's backward pass costs more than the attention matrix of short
-    rows.
+    ``cutoff``: the longest row, in tokens. ``supported``: what the model's class supports. On a CPU, SDPA's backward
+    pass costs more than the attention matrix of short rows.
     """
     if requested != "auto":
         return requested
-    if device == "cpu":
-        return "eager" if cutoff <= SHORT_ROW else "sdpa"
-    return "flash_attention_2" if capabilities.check_capability("flash_attention_2").works else "sdpa"
+    flash = "flash_attention_2"
+    if device != "cpu" and flash in supported and capabilities.check_capability(flash).works:
+        return flash
+    short = device == "cpu" and cutoff <= SHORT_ROW
+    return "sdpa" if "sdpa" in supported and not short else "eager"
 
 
 def choose_kernels(requested: str) -> str:

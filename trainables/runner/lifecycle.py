@@ -14,6 +14,7 @@ from transformers import set_seed
 from trainables import templates
 from trainables.data import loading
 from trainables.models import kernels, rope_scaling
+from trainables.models.router_loss import router_settings
 from trainables.quantizers.counts import count_parameters, count_quantized
 from trainables.results import Status
 from trainables.runner.trial_state import Trial
@@ -175,7 +176,8 @@ def _save(trial: Trial, policy: Policy) -> None:
     saved = fsdp.gather_policy(policy)
     if saved is None:
         return
-    with saved.evaluating(), files.atomic_folder(trial.folder / "model") as folder:
+    router = router_settings(saved.causal.config, saved.base_router_settings)
+    with saved.evaluating(), router, files.atomic_folder(trial.folder / "model") as folder:
         trial.config.method.save(saved.model, saved.tokenizer, folder, saved.dtypes.frozen)
     weights = (trial.folder / "model").glob("*.safetensors")
     trial.facts["artifact_bytes"] = sum(path.stat().st_size for path in weights)

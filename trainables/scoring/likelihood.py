@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.models.forward_probe import head_logits
 from trainables.system.progress import report_progress
 from trainables.tokenization.encode import IGNORED, Encoded
 from trainables.tokenization.token_table import Tokens
@@ -66,13 +67,28 @@ def _batch_log_likelihoods(policy: Policy, rows: Sequence[Encoded]) -> Iterator[
     ids, mask, labels = (
         tensor.to(policy.device) for tensor in pad_right(rows, policy.tokenizer.pad_token_id)
     )
-    hidden = policy.causal.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     counted = labels[:, 1:] != IGNORED  # (batch, tokens - 1): position i predicts token i + 1
+    if not policy.behaviour.head_gives_logits:
+        yield from _own_log_likelihoods(policy.causal, rows, ids, labels)
+        return
+    hidden = policy.causal.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     logprobs, greedy = token_logprobs(policy.causal, hidden[:, :-1][counted], labels[:, 1:][counted])
     # A boolean index goes row by row, so the (positions,) are split by each row's count.
     lengths = counted.sum(1).tolist()
     for row_logprobs, row_greedy in zip(logprobs.split(lengths), greedy.split(lengths), strict=True):
         yield LogLikelihood(row_logprobs.sum().item(), len(row_logprobs), row_greedy.tolist())
+
+
+def _own_log_likelihoods(
+    causal: Any, rows: Sequence[Encoded], ids: Tensor, labels: Tensor
+) -> Iterator[LogLikelihood]:
+    """By the logits of the model's own forward pass, one row at a time: they are for all of its positions."""
+    for row, row_ids, row_labels in zip(rows, ids, labels, strict=True):
+        length = len(row.input_ids)
+        counted, targets = row_labels[1:length] != IGNORED, row_labels[1:length]
+        logits = causal(input_ids=row_ids[None, :length], use_cache=False).logits[0, :-1][counted].float()
+        logprobs = logits.gather(1, targets[counted][:, None])[:, 0] - logits.logsumexp(1)
+        yield LogLikelihood(logprobs.sum().item(), len(logprobs), logits.argmax(1).tolist())
 
 
 def token_logprobs(causal: Any, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,13 +105,6 @@ def token_logprobs(causal: Any, hidden: Tensor, targets: Tensor) -> tuple[Tensor
         logprobs.append(logits.gather(1, chosen)[:, 0] - logits.logsumexp(1))
         greedy.append(logits.argmax(1))
     return torch.cat(logprobs), torch.cat(greedy)
-
-
-def head_logits(causal: Any, hidden: Tensor) -> Tensor:
-    """The logits for hidden states (positions, width), in 32 bits, capped as the model's: (positions, vocab)."""
-    logits = causal.get_output_embeddings()(hidden).float()
-    cap = getattr(causal.config.get_text_config(), "final_logit_softcapping", None)
-    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def last_hidden_states(model: Any, rows: Sequence[Encoded], policy: Policy) -> Tensor:

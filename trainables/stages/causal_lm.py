@@ -5,7 +5,6 @@ Checked with trl 1.12.0 and transformers 5.23.0.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +37,13 @@ def causal_trainer(
     settings = SFTConfig(
         **arguments,
         max_length=None,
-        # Computes logits only where there is a label, which TRL can't do where the head has an adapter.
-        loss_type="nll" if head_adapted else "chunked_nll",
+        # Computes logits only where there is a label, which TRL can't do where the head has an adapter, or where the
+        # logits are more than the head of the last hidden states.
+        loss_type="chunked_nll" if policy.behaviour.head_gives_logits and not head_adapted else "nll",
+        router_aux_loss_coef=train.router_aux_loss,
         dataset_kwargs={"skip_prepare_dataset": True},  # rows are tokens
     )
-    separable = keeps_examples_apart(policy.causal)
+    separable = policy.behaviour.rows_can_share
     count = train.rows_seen(settings.max_steps, len(tokens), settings.world_size)
     if train.packing:
         if not separable:
@@ -64,21 +65,6 @@ def causal_trainer(
         return make_trainer(
             SFTTrainer, policy, settings, dataset, order, lengths, packed=separable, data_collator=collator
         )
-
-
-def keeps_examples_apart(model: Any) -> bool:
-    """Whether examples can share a row of the batch: the model's attention detects from positions where each begins.
-
-    Models do whose masks come from transformers' ``create_causal_mask``, unless a layer carries a state from token to
-    token (linear attention, Mamba).
-    """
-    layers = getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"]
-    # FSDP replaces the class of a sharded model by one that torch makes of it, whose module is torch's.
-    model_class = next(cls for cls in type(model).__mro__ if not cls.__module__.startswith("torch."))
-    source = sys.modules[model_class.__module__]
-    return hasattr(source, "create_causal_mask") and all(
-        "attention" in kind and "linear" not in kind for kind in layers
-    )
 
 
 def _tokenized_rows(tokens: Tokens) -> Any:

@@ -71,6 +71,7 @@ class DPO(PairStage):
             beta=self.beta,
             label_smoothing=self.label_smoothing,
             **self._loss_terms(),
+            router_aux_loss_coef=train.router_aux_loss,
             precompute_ref_log_probs=not policy.method.reference_stays,
         )
         tokens = self.tokens(policy.tokenizer, rows, cutoff)

@@ -85,6 +85,7 @@ class KTO(TrainingStage):
             undesirable_weight=self.undesirable_weight,
             precompute_ref_log_probs=not policy.method.reference_stays,
             train_sampling_strategy="sequential",
+            router_aux_loss_coef=train.router_aux_loss,
         )
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
         count = train.rows_seen(settings.max_steps, len(tokens), settings.world_size)

@@ -38,6 +38,7 @@ def entry(kind: str, key: str, write: Callable[[Path], None]) -> Path:
 def _remove_unused(parent: Path) -> None:
     limit = time.time() - DAYS * 24 * 3600
     for path in parent.iterdir():
-        # A lock file that is in use is young: its holder has just opened it.
-        if path.stat().st_mtime < limit:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process has just removed it
+            # A lock file that is in use is young: its holder has just opened it.
+            if path.stat().st_mtime < limit:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 
 from trainables.methods.base import cast_trainable
+from trainables.models.decoder_layers import decoder_layers
 from trainables.training.worker_group import worker_count
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _without_weights(model: Any) -> Any:
 
 def _layers(model: Any) -> Any:
     causal = model.get_base_model() if hasattr(model, "peft_config") else model
-    return causal.get_decoder().layers
+    return decoder_layers(causal)
 
 
 def _fully_shard(module: Any, device: str) -> None:

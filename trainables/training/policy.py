@@ -11,7 +11,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from trainables.methods import Method
+from trainables.models.forward_probe import Behaviour
 from trainables.models.precision import Dtypes
+from trainables.models.router_loss import router_settings, without_router_logits
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,9 @@ class Policy:
 
     ``method`` is ``None`` for the untrained base model. ``blueprint``: where workers shard the weights, the model
     without any (see ``training.fsdp``). ``reference_weights``: trained weights as they were before training, by
-    parameter name, where the reference policy needs them (see ``training.reference_policy``).
+    parameter name, where the reference policy needs them (see ``training.reference_policy``). ``behaviour``: which
+    short cuts of training and scoring hold for the model. ``base_router_settings``: those of the base model's config,
+    which are saved (see ``models.router_loss``).
     """
 
     model: Any
@@ -30,6 +34,8 @@ class Policy:
     device: str
     blueprint: Any = None
     reference_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    base_router_settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def causal(self) -> Any:
@@ -54,7 +60,8 @@ class Policy:
             for parameter, weights in trained.items():
                 # The data changes and not the parameter, which optimizer, hooks and tied modules refer to.
                 parameter.data = weights.to(self.dtypes.frozen)
-            with torch.no_grad():
+            config = self.causal.config
+            with torch.no_grad(), router_settings(config, without_router_logits(config)):
                 yield
         finally:
             for parameter, weights in trained.items():

@@ -7,7 +7,8 @@ import ctypes
 import gc
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,11 +130,14 @@ def rows_on_disk(rows: Iterable[dict[str, Any]], cls: type[Dataset] = Dataset) -
 
 
 def clean_process() -> None:
-    """Clears what the previous trial left in the process: accelerate's global state, garbage, and freed memory."""
+    """Clears what the previous trial left in the process: accelerate's global state, torch's switches, garbage, and
+    freed memory.
+    """
     from accelerate.state import AcceleratorState, GradientState
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # on by default
+    _restore_switches()
     AcceleratorState._reset_state()
     GradientState._reset_state()
     # Before the cache is emptied: tensors in cycles of garbage hold blocks that would stay.
@@ -142,3 +146,34 @@ def clean_process() -> None:
         torch.cuda.empty_cache()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+_switches: dict[str, Any] = {}  # torch's, as they were before the process's first trial
+
+
+def _restore_switches() -> None:
+    """Gives torch's process-wide switches the values that they had before the process's first trial.
+
+    A trial that fails within autocast, for instance, leaves it on, and the next trial would compute in 16 bits.
+    """
+    current: dict[str, tuple[Any, Callable[[Any], None]]] = {
+        "grad mode": (torch.is_grad_enabled(), torch._C._set_grad_enabled),
+        "default dtype": (torch.get_default_dtype(), torch.set_default_dtype),
+        "deterministic": (torch.are_deterministic_algorithms_enabled(), torch.use_deterministic_algorithms),
+        "matmul precision": (torch.get_float32_matmul_precision(), torch.set_float32_matmul_precision),
+    }
+    for device in ("cpu", "cuda"):
+        current |= {
+            f"autocast on {device}": (
+                torch.is_autocast_enabled(device),
+                partial(torch.set_autocast_enabled, device),
+            ),
+            f"autocast dtype on {device}": (
+                torch.get_autocast_dtype(device),
+                partial(torch.set_autocast_dtype, device),
+            ),
+        }
+    for name, (value, change) in current.items():
+        if value != _switches.setdefault(name, value):
+            change(_switches[name])
+    torch.clear_autocast_cache()

@@ -17,7 +17,7 @@ from trainables.storage import files
 
 # Settings by section that ids of earlier runs don't know: with these values a trial is what it was without them.
 LATER_SETTINGS: dict[str, dict[str, Any]] = {
-    "train": {"warmup_ratio": None},
+    "train": {"warmup_ratio": None, "router_aux_loss": 0.0},
     "data": {"special_tokens": "text", "end": "add", "ignore_columns": [], "tags": {}},
 }
 

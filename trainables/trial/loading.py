@@ -23,7 +23,10 @@ from trainables.config.model import ModelConfig
 from trainables.methods.base import reward_head
 from trainables.models import kernels, locate, rope_scaling
 from trainables.models.folder import ModelError
+from trainables.models.forward_probe import Behaviour, probe
+from trainables.models.model_classes import supported_attention
 from trainables.models.precision import Dtypes, choose_dtypes
+from trainables.models.router_loss import set_router_loss
 from trainables.stages.base import Task
 from trainables.templates.control_tokens import end_tokens, with_settings
 from trainables.training import fsdp
@@ -51,13 +54,17 @@ def load_base(config: TrialConfig, folder: Path) -> Any:
     placed = {"device_map": {"": torch.cuda.current_device()}} if on_gpu else {}
     kernel = kernels.choose_kernels(config.model.kernels)
     loader, head = LOADERS[config.stage.task]
+    settings = model_config(config.model, folder, config.data.cutoff, **head)
     options = {
-        "config": model_config(config.model, folder, config.data.cutoff, **head),
+        "config": settings,
         "dtype": dtype,
         "local_files_only": True,
         "use_safetensors": True,
         "attn_implementation": kernels.choose_attention(
-            config.model.attention, config.data.cutoff, default_device()
+            config.model.attention,
+            config.data.cutoff,
+            default_device(),
+            supported_attention(settings.to_dict()),
         ),
         "trust_remote_code": config.model.runs_remote_code,
         **placed,
@@ -160,9 +167,21 @@ def attach(base: Any, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -
         # The template's end of turn, beside those of the model: one's own template may end answers with these.
         ends = sorted(end_tokens(tokenizer))
         base.generation_config.eos_token_id = ends if len(ends) > 1 else tokenizer.eos_token_id
+    router = set_router_loss(base.config, config.train.router_aux_loss)
+    # Before adapters, and before shards: the model as it was made.
+    behaviour = probe(base) if config.stage.task == "CAUSAL_LM" else Behaviour()
     model: nn.Module = config.method.attach(base, _loading_dtypes(config)) if config.method else base
     blueprint = fsdp.shard(model, dtypes.trainable, default_device()) if _is_sharded(config) else None
-    return Policy(model, tokenizer, config.method, dtypes, default_device(), blueprint)
+    return Policy(
+        model,
+        tokenizer,
+        config.method,
+        dtypes,
+        default_device(),
+        blueprint,
+        behaviour=behaviour,
+        base_router_settings=router,
+    )
 
 
 def _is_sharded(config: TrialConfig) -> bool:

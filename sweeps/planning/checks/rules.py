@@ -12,6 +12,7 @@ from trainables.config import limits
 from trainables.data.loading import Data
 from trainables.models import rope_scaling
 from trainables.models.folder import Architecture
+from trainables.models.model_classes import class_problem, supported_attention
 from trainables.trial import worker_limits
 from trainables.trial.config import TrialConfig
 
@@ -92,6 +93,22 @@ def _vocabulary(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
     yield context.draft.problem(("model",), what, error=False)
 
 
+def _model_class(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
+    """Models that are no decoders, or that lack what the spec asks of them."""
+    if context.architecture is None:
+        return
+    draft, settings = context.draft, context.architecture.config
+    problem = class_problem(settings, config.stage.task)
+    if problem is not None:
+        key = "kind" if config.stage.task == "SEQ_CLS" else None
+        yield draft.problem(("stage", key) if key else ("model",), f"{config.model.label}: {problem}")
+        return
+    supported = supported_attention(settings)
+    if config.model.attention != "auto" and config.model.attention not in supported:
+        what = f"models of type {settings.get('model_type')} support {', '.join(sorted(supported))}; leave it out"
+        yield draft.problem(("model", "attention"), what)
+
+
 def _stage(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
     """What the stage itself finds wrong with the config and its data."""
     for key, what in config.stage.problems(config, context.data):
@@ -106,4 +123,4 @@ def _method(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
             yield context.draft.problem(("method", key), what)
 
 
-RULES: tuple[Rule, ...] = (_workers, _rows, _positions, _vocabulary, _stage, _method)
+RULES: tuple[Rule, ...] = (_workers, _rows, _positions, _vocabulary, _model_class, _stage, _method)

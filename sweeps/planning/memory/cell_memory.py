@@ -12,6 +12,7 @@ from trainables.memory.prediction import predict
 from trainables.memory.step import MemoryPrediction
 from trainables.models import decoder_shape
 from trainables.models.kernels import choose_attention
+from trainables.models.model_classes import ALL_ATTENTION, supported_attention
 
 if TYPE_CHECKING:
     from sweeps.spec.settings import ResourcesConfig
@@ -32,6 +33,7 @@ class ConfigMemory:
     workers: int  # that share a batch; the peak is that of one of them
     device: str  # cuda or cpu
     correction: Correction = UNCORRECTED  # learned from earlier measurements
+    attention: frozenset[str] = ALL_ATTENTION  # the implementations that the model's class supports
 
     @cached_property
     def prediction(self) -> MemoryPrediction:
@@ -39,7 +41,9 @@ class ConfigMemory:
         # One worker's part of the batch, every row as long as the longest: that is the peak.
         batch = self.config.stage.forward_pass(self.config.train.batch_size // self.workers, self.tokens)
         assert batch is not None
-        implementation = choose_attention(self.config.model.attention, self.config.data.cutoff, self.device)
+        implementation = choose_attention(
+            self.config.model.attention, self.config.data.cutoff, self.device, self.attention
+        )
         return predict(self.config, self.shape, batch, self.device, implementation, self.workers)
 
     @property
@@ -97,10 +101,12 @@ def predict_cell_memory(
         return None
     try:
         shape = decoder_shape.from_config(architecture.config)
+        decoder_shape.check_parameters(shape, architecture.parameters)
+        attention = supported_attention(architecture.config)
         predicted = [
             memory
             for config in configs
-            if (memory := _config_memory(resources, config, shape, data)) is not None
+            if (memory := _config_memory(resources, config, shape, data, attention)) is not None
         ]
         # Inside the try: the arithmetic runs only when `peak_bytes` is read, and not every method is covered.
         by_size = sorted(predicted, key=lambda memory: memory.peak_bytes)
@@ -113,7 +119,11 @@ def predict_cell_memory(
 
 
 def _config_memory(
-    resources: ResourcesConfig, config: TrialConfig, shape: decoder_shape.DecoderShape, data: Data
+    resources: ResourcesConfig,
+    config: TrialConfig,
+    shape: decoder_shape.DecoderShape,
+    data: Data,
+    attention: frozenset[str],
 ) -> ConfigMemory | None:
     # Counting tokens imports a tokenizer, which takes seconds.
     from trainables.trial.preview import longest_row_tokens
@@ -124,7 +134,8 @@ def _config_memory(
         return None
     device = "cuda" if resources.gpus else "cpu"
     correction = correction_for(config, shape, device, workers)
-    return ConfigMemory(config, shape, longest_row_tokens(config, data), workers, device, correction)
+    tokens = longest_row_tokens(config, data)
+    return ConfigMemory(config, shape, tokens, workers, device, correction, attention)
 
 
 def with_fewest_workers(memory: ConfigMemory, capacity: int) -> ConfigMemory:

@@ -15,7 +15,8 @@ from tests.helpers.trials import curve, encoded, make_config, make_policy, run
 from trainables.data import loading
 from trainables.data.rows import Conversation
 from trainables.memory.measurement import measure
-from trainables.stages.causal_lm import SharedRows, _packed_rows, keeps_examples_apart
+from trainables.models.forward_probe import Behaviour
+from trainables.stages.causal_lm import SharedRows, _packed_rows
 from trainables.tokenization import batching
 from trainables.training.trainer_setup import rows_on_disk
 
@@ -193,19 +194,13 @@ def test_examples_that_share_a_row_train_to_the_same_losses_as_padded_ones(
         tiny_model, "commands", "full", precision="fp32", dtype="float32", steps=4, eval_rows=4, cutoff=128
     )
     shared = run(config, tmp_path / "shared")
-    monkeypatch.setattr("trainables.stages.causal_lm.keeps_examples_apart", lambda model: False)
+    alone = Behaviour(rows_can_share=False)
+    monkeypatch.setattr("trainables.trial.loading.probe", lambda model: alone)
     padded = run(config, tmp_path / "padded")
     losses = [[value for _, value in curve(config, tmp_path / name)] for name in ("shared", "padded")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert shared.tokens == padded.tokens
     assert shared.padding_share < padded.padding_share  # type: ignore[operator]
-
-
-def test_examples_of_a_recurrent_model_do_not_share_rows(tiny_model: Path) -> None:
-    model = make_policy(make_config(tiny_model, "commands", "full")).causal
-    assert keeps_examples_apart(model)
-    model.config.layer_types = ["full_attention", "linear_attention"]
-    assert not keeps_examples_apart(model)
 
 
 def test_training_sees_the_rows_in_the_computed_order(tiny_model: Path, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import TrainingArguments
 
+from trainables.models.forward_probe import head_logits
 from trainables.scoring.generation import end_tokens, pad_left, row_seeds, sample_answers
-from trainables.scoring.likelihood import head_logits
 from trainables.stages.ppo import formulas
 from trainables.tokenization import batching
 from trainables.tokenization.token_table import Tokens
@@ -323,15 +323,21 @@ class PPOTrainer(StageTrainer):
         causal = self.policy.causal
         # Autocast caches casts of weights, so it must end before the optimizer or the reference changes these.
         with self.accelerator.autocast():
-            hidden = causal.base_model(
-                input_ids=ids,
-                attention_mask=mask,
+            inputs = {
+                "input_ids": ids,
+                "attention_mask": mask,
                 # Prompts are padded on the left: their first token is at position 0, and so is padding.
-                position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-                use_cache=False,
-            ).last_hidden_state
-            hidden = hidden[:, -counted.shape[1] - 1 : -1][counted]  # (positions, width), before each token
-            logits = head_logits(causal, hidden)
+                "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
+                "use_cache": False,
+            }
+            before_tokens = slice(-counted.shape[1] - 1, -1)  # the positions that predict the answers' tokens
+            if self.policy.behaviour.head_gives_logits:
+                hidden = causal.base_model(**inputs).last_hidden_state[:, before_tokens][counted]
+                logits = head_logits(causal, hidden)  # (positions, vocab), of hidden (positions, width)
+            else:
+                output = causal(**inputs, output_hidden_states=True)
+                hidden = output.hidden_states[-1][:, before_tokens][counted]
+                logits = output.logits[:, before_tokens][counted].float()
         logits = self._mask_early_ends(logits, counted) / self.settings.temperature
         logprobs = logits.log_softmax(-1)  # (positions, vocab)
         chosen = logprobs.gather(1, answers[counted][:, None])[:, 0]

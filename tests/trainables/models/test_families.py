@@ -1,0 +1,230 @@
+"""Families of models that compute logits, masks and layers in ways of their own: losses and scores are the model's."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from tests.helpers.model_families import make_family
+from tests.helpers.trials import curve, make_config, run, write_rows
+from trainables.data import loading
+from trainables.models.forward_probe import Behaviour, probe
+from trainables.models.model_classes import class_problem, supported_attention
+from trainables.tokenization import batching
+from trainables.tokenization.encode import IGNORED, Encoded
+from trainables.trial.loading import load_tokenizer
+
+# For each family, whether the head of its last hidden states gives its logits, and whether rows can share a row.
+FAMILIES = {
+    "qwen3": (True, True),
+    "gemma2": (True, True),  # caps its logits, and has no SDPA
+    "granite": (False, True),  # divides its logits
+    "cohere": (False, True),  # multiplies them
+    "falcon_h1": (False, False),  # a state in each layer
+    "gpt2": (True, True),  # layers called h, of convolutions
+    "gpt_oss": (True, False),  # experts, and a mask that knows no positions
+    "opt": (True, False),
+    "bloom": (True, False),  # no positions at all
+    "qwen3_moe": (True, True),  # experts
+    "granitemoe": (False, True),
+    "mamba": (True, False),
+    "lfm2": (True, False),  # convolutions, whose influence is small
+}
+
+
+@lru_cache
+def _folder(parent: Path, kind: str) -> Path:
+    return make_family(parent / kind, kind)
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    parent = tmp_path_factory.mktemp("families")
+    return lambda kind: _folder(parent, kind)
+
+
+def own_loss(folder: Path, rows: Sequence[Encoded]) -> float:
+    """Nats per labelled token by plain transformers, each row alone."""
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    total, count = 0.0, 0
+    for row in rows:
+        ids, labels = torch.tensor([row.input_ids]), torch.tensor([row.labels])
+        labelled = sum(label != IGNORED for label in row.labels[1:])
+        with torch.no_grad():
+            # Not the model's `loss`, to which experts add one of their routers.
+            logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+        loss = torch.nn.functional.cross_entropy(logits, labels[0, 1:], ignore_index=IGNORED)
+        total, count = total + float(loss) * labelled, count + labelled
+    return total / count
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_the_probe_says_what_holds_for_a_family(
+    family: Any, kind: str, monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))
+    for dtype in (torch.float32, torch.bfloat16):
+        model = AutoModelForCausalLM.from_pretrained(family(kind), dtype=dtype, attn_implementation="eager")
+        state = torch.get_rng_state()
+        head, share = FAMILIES[kind]
+        # Mamba's last hidden states have 32 bits, which its head doesn't take in 16.
+        head = head and not (kind == "mamba" and dtype == torch.bfloat16)
+        assert probe(model) == Behaviour(head, share)
+        assert torch.equal(torch.get_rng_state(), state)
+    assert len(list((tmp_path / "behaviour").glob("*/behaviour.json"))) == 2
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("stage", ["sft", "pretrain"])
+def test_the_first_step_and_the_scores_have_the_models_own_loss(
+    family: Any, tmp_path: Path, kind: str, stage: str
+) -> None:
+    config = make_config(
+        family(kind),
+        "commands",
+        "full",
+        stage={"kind": stage},
+        precision="fp32",
+        dtype="float32",
+        eval_rows=4,
+        cutoff=128,
+        steps=1,
+        batch_size=4,
+    )
+    base = make_config(
+        family(kind),
+        "commands",
+        None,
+        stage={"kind": stage},
+        precision="fp32",
+        dtype="float32",
+        eval_rows=4,
+        cutoff=128,
+        steps=1,
+        batch_size=4,
+    )
+    rows = loading.load(config.data, config.stage.row_type)
+    tokenizer = load_tokenizer(family(kind))
+    tokens = config.stage.tokens(tokenizer, rows.train, 128)
+    order = batching.example_order(tokens.lengths, 4, 4, config.train.seed)
+    record = run(config, tmp_path)
+    ((_, first),) = curve(config, tmp_path)
+    assert first == pytest.approx(own_loss(family(kind), [tokens[int(place)] for place in order]), rel=2e-5)
+    assert record.status == "done"
+    scored = list(config.stage.tokens(tokenizer, rows.test, 128, scoring=True))
+    found = run(base, tmp_path).metrics["loss"]
+    assert found == pytest.approx(own_loss(family(kind), scored), rel=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["granite", "gpt_oss", "qwen3_moe", "gpt2", "bloom"])
+@pytest.mark.parametrize("method", ["freeze", "lora"])
+def test_adapters_and_frozen_layers_train_in_families_of_their_own_kind(
+    family: Any, tmp_path: Path, kind: str, method: str
+) -> None:
+    how: Any = {"kind": "freeze", "layers": 1} if method == "freeze" else "lora"
+    record = run(
+        make_config(family(kind), write_rows(tmp_path / "rows.jsonl"), how, dtype="float32"), tmp_path
+    )
+    assert record.status == "done"
+    if method == "freeze":
+        assert 0 < record.trainable_params < record.total_params / 2  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("coefficient", "more"), [(0.0, False), (0.5, True)])
+def test_the_routers_loss_is_as_stated_and_the_saved_config_as_it_was(
+    tmp_path: Path, coefficient: float, more: bool
+) -> None:
+    folder = make_family(
+        tmp_path / "model", "qwen3_moe", output_router_logits=True, router_aux_loss_coef=0.25
+    )
+    config = make_config(
+        folder,
+        write_rows(tmp_path / "rows.jsonl"),
+        "full",
+        precision="fp32",
+        dtype="float32",
+        steps=1,
+        batch_size=4,
+        router_aux_loss=coefficient,
+        cutoff=128,
+    )
+    run(config, tmp_path)
+    rows = loading.load(config.data, config.stage.row_type)
+    tokens = config.stage.tokens(load_tokenizer(folder), rows.train, 128)
+    order = batching.example_order(tokens.lengths, 4, 4, config.train.seed)
+    plain = own_loss(folder, [tokens[int(place)] for place in order])
+    ((_, first),) = curve(config, tmp_path)
+    assert (first > plain * 1.01) == more
+    if not more:
+        assert first == pytest.approx(plain, rel=2e-5)
+    saved = json.loads((next((tmp_path / "trials").iterdir()) / "model" / "config.json").read_text())
+    assert (saved["output_router_logits"], saved["router_aux_loss_coef"]) == (True, 0.25)
+
+
+def test_encoders_and_models_without_a_class_are_refused_by_their_config() -> None:
+    assert class_problem({"model_type": "llama"}, "CAUSAL_LM") is None
+    assert class_problem({"model_type": "llama"}, "SEQ_CLS") is None
+    assert "is an encoder" in str(class_problem({"model_type": "bert"}, "CAUSAL_LM"))
+    assert class_problem({"model_type": "bert", "is_decoder": True}, "CAUSAL_LM") is None
+    assert "encoder-decoder" in str(
+        class_problem({"model_type": "t5", "is_encoder_decoder": True}, "CAUSAL_LM")
+    )
+    assert "no class that predicts" in str(class_problem({"model_type": "modernbert"}, "CAUSAL_LM"))
+    assert "reward head" in str(class_problem({"model_type": "granite"}, "SEQ_CLS"))
+    assert (
+        class_problem({"model_type": "my_own", "auto_map": {"AutoModelForCausalLM": "m.M"}}, "SEQ_CLS")
+        is None
+    )
+
+
+def test_attention_is_what_the_class_supports() -> None:
+    assert "sdpa" in supported_attention({"model_type": "llama"})
+    assert supported_attention({"model_type": "bloom"}) == {"eager"}
+    assert "sdpa" not in supported_attention({"model_type": "gemma2"})
+    assert "sdpa" in supported_attention({"model_type": "somebody's own"})
+
+
+def test_a_pair_stage_adds_no_loss_of_routers(family: Any, tmp_path: Path) -> None:
+    config = make_config(
+        family("qwen3_moe"),
+        "commands",
+        "lora",
+        stage={"kind": "dpo"},
+        precision="fp32",
+        dtype="float32",
+        eval_rows=4,
+        cutoff=128,
+        steps=1,
+    )
+    run(config, tmp_path)
+    ((_, first),) = curve(config, tmp_path)
+    assert first == pytest.approx(math.log(2), rel=1e-5)
+
+
+def test_a_trial_that_leaves_a_switch_of_torch_on_does_not_change_the_next_one(
+    family: Any, tmp_path: Path
+) -> None:
+    config = make_config(
+        family("qwen3"), write_rows(tmp_path / "rows.jsonl"), "full", precision="fp32", dtype="float32"
+    )
+    run(config, tmp_path / "before")
+    torch.set_autocast_enabled("cpu", True)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        run(config, tmp_path / "after")
+        assert not torch.is_autocast_enabled("cpu")
+        assert torch.get_default_dtype() == torch.float32
+    finally:
+        torch.set_autocast_enabled("cpu", False)
+        torch.set_default_dtype(torch.float32)
+    assert curve(config, tmp_path / "after") == curve(config, tmp_path / "before")

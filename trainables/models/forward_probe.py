@@ -1,0 +1,130 @@
+"""What a loaded model does with a few tokens: the same questions for every family, those to come included.
+
+Training and scoring take short cuts that hold for most models and not for all. A name says nothing about it, so each
+model is asked, once, before its first step.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+
+from trainables.storage import cache, files
+
+SHORT, LONG = 5, 9  # tokens of the two rows
+# Largest relative difference of the logits at a position, in 32 and in 16 bits, that rounding explains: between two
+# ways to compute the same, and in the same way with other tokens that should not matter.
+OTHER_WAY, SAME_WAY = (1e-4, 2e-2), (1e-5, 1e-3)
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What holds for a model.
+
+    ``head_gives_logits``: the output embedding of the last hidden states gives the model's own logits, so they can be
+    computed for some positions alone. ``rows_can_share``: two rows in one row of the batch, each with positions from 0,
+    give what each gives alone.
+    """
+
+    head_gives_logits: bool = True
+    rows_can_share: bool = True
+
+
+def probe(causal: Any) -> Behaviour:
+    """The behaviour of a loaded causal language model, without adapters; kept in the cache by its config.
+
+    Costs five forward passes of a few tokens. Random generators stay as they are, and so does the model.
+    """
+    config = {name: str(value) for name, value in causal.config.to_dict().items() if name != "_name_or_path"}
+    key = files.sha256(
+        [
+            type(causal).__name__,
+            config,
+            str(causal.config._attn_implementation),
+            str(causal.dtype),
+            str(causal.device.type),
+            torch.__version__,
+            transformers.__version__,
+        ]
+    )
+    folder = cache.entry(
+        "behaviour",
+        key,
+        lambda folder: files.write_json(folder / "behaviour.json", asdict(_measured(causal))),
+    )
+    return Behaviour(**json.loads((folder / "behaviour.json").read_text(encoding="utf-8")))
+
+
+def head_logits(causal: Any, hidden: Tensor) -> Tensor:
+    """The logits for hidden states (positions, width), in 32 bits, capped as the model's: (positions, vocab).
+
+    Not the model's own where :attr:`Behaviour.head_gives_logits` is false: some scale them, or transform hidden states.
+    """
+    logits = causal.get_output_embeddings()(hidden).float()
+    cap = getattr(causal.config.get_text_config(), "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def _measured(causal: Any) -> Behaviour:
+    training = causal.training
+    causal.eval()
+    try:
+        with torch.no_grad():
+            return Behaviour(_head_gives_logits(causal), _rows_can_share(causal))
+    finally:
+        causal.train(training)
+
+
+def _head_gives_logits(causal: Any) -> bool:
+    ids = _some_tokens(causal, LONG, seed=0)
+    own = causal(input_ids=ids, use_cache=False).logits[0].float()
+    hidden = getattr(causal.base_model(input_ids=ids, use_cache=False), "last_hidden_state", None)
+    if hidden is None:  # its base model is the model itself
+        return False
+    try:
+        return _close(head_logits(causal, hidden[0]), own, OTHER_WAY, causal.dtype)
+    except RuntimeError:  # of another dtype or width than the head takes
+        return False
+
+
+def _rows_can_share(causal: Any) -> bool:
+    first, other, second = (
+        _some_tokens(causal, count, seed) for seed, count in enumerate((SHORT, SHORT, LONG), start=1)
+    )
+    positions = torch.cat([torch.arange(SHORT), torch.arange(LONG)])[None].to(first.device)
+    try:
+        behind_first, behind_other = (
+            causal(input_ids=torch.cat([ids, second], 1), position_ids=positions, use_cache=False).logits[
+                0, SHORT:
+            ]
+            for ids in (first, other)
+        )
+    except TypeError:  # a model without positions
+        return False
+    alone = causal(input_ids=second, use_cache=False).logits[0]
+    # What stands before the second row must not matter; that shows small influences that 16 bits would hide in the
+    # comparison with the row alone, which shows whether its positions begin anew.
+    return _close(behind_first, behind_other, SAME_WAY, causal.dtype) and _close(
+        behind_first, alone, OTHER_WAY, causal.dtype
+    )
+
+
+def _close(one: Tensor, other: Tensor, tolerances: tuple[float, float], dtype: torch.dtype) -> bool:
+    """Whether the two (positions, vocab) are equal at every position, within the tolerance for 32 or 16 bits."""
+    if one.shape != other.shape:
+        return False
+    tolerance = tolerances[0] if dtype in (torch.float32, torch.float64) else tolerances[1]
+    difference, size = (one.float() - other.float()).norm(dim=-1), other.float().norm(dim=-1)
+    return bool((difference <= tolerance * size).all())
+
+
+def _some_tokens(causal: Any, count: int, seed: int) -> Tensor:
+    """Random tokens, by a generator of their own: (1, count)."""
+    generator = torch.Generator().manual_seed(seed)
+    vocabulary = causal.get_input_embeddings().weight.shape[0]
+    return torch.randint(vocabulary, (1, count), generator=generator).to(causal.device)

@@ -1,0 +1,68 @@
+"""Which of transformers' classes a model is loaded with, by its config alone, and what that class supports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+ALL_ATTENTION = frozenset(("eager", "sdpa", "flash_attention_2", "flash_attention_3"))
+
+
+def class_problem(config: Mapping[str, Any], task: str) -> str | None:
+    """Why a model with this ``config.json`` can't be trained for a stage's ``task``; ``None`` where it can, or nobody
+    knows.
+
+    A model that only its own code can load is judged when it is loaded.
+    """
+    kind = config.get("model_type")
+    if kind is None or config.get("auto_map"):
+        return None
+    causal, masked, classifiers = (
+        _class_names("CAUSAL_LM"),
+        _class_names("MASKED_LM"),
+        _class_names("SEQ_CLS"),
+    )
+    if config.get("is_encoder_decoder"):
+        return f"{kind} is an encoder-decoder, and stages train decoders that predict the next token"
+    if kind not in causal:
+        return f"transformers has no class that predicts the next token for models of type {kind}"
+    if kind in masked and not config.get("is_decoder"):
+        # Its attention sees the tokens that it should predict.
+        return f"{kind} is an encoder (is_decoder is not set), and stages train decoders that predict the next token"
+    if task == "SEQ_CLS" and kind not in classifiers:
+        return f"transformers has no class with a reward head for models of type {kind}"
+    return None
+
+
+def supported_attention(config: Mapping[str, Any]) -> frozenset[str]:
+    """The attention implementations that the model's class supports; all of them for a class that is not known."""
+    kind = config.get("model_type")
+    if kind is None or config.get("auto_map") or kind not in _class_names("CAUSAL_LM"):
+        return ALL_ATTENTION
+    return _supported_attention(_class_names("CAUSAL_LM")[kind])
+
+
+@lru_cache(maxsize=32)
+def _supported_attention(class_name: str) -> frozenset[str]:
+    import transformers
+
+    cls = getattr(transformers, class_name)
+    supported = {"eager"}
+    if getattr(cls, "_supports_sdpa", False):
+        supported.add("sdpa")
+    if getattr(cls, "_supports_flash_attn", False):
+        supported |= {"flash_attention_2", "flash_attention_3"}
+    return frozenset(supported)
+
+
+@lru_cache(maxsize=3)
+def _class_names(task: str) -> Mapping[str, str]:
+    from transformers.models.auto import modeling_auto
+
+    mapping: Mapping[str, str] = {
+        "CAUSAL_LM": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        "MASKED_LM": modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        "SEQ_CLS": modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    }[task]
+    return mapping
