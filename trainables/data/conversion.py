@@ -206,7 +206,7 @@ class Converter:
 
 def _parse(values: Mapping[str, Any], layout: Layout, needed: Collection[str], remarks: Remarks) -> ParsedRow:
     for part, reason in ESSENTIAL.items():
-        if part in needed and layout.get(values, part) in (None, ""):
+        if part in needed and layout.get(values, part) in (None, "", []):
             raise SkippedRow(reason)
     form = formats.FORMATS[layout.format]
     try:

@@ -324,7 +324,7 @@ def test_a_column_of_context_that_means_something_else_is_an_error_that_says_how
         (Preference, "chosen", "its chosen answer is missing"),
     ],
 )
-@pytest.mark.parametrize("missing", ["key", None, ""])
+@pytest.mark.parametrize("missing", ["key", None, "", []])
 def test_a_row_without_what_others_of_its_file_have_is_left_out_and_counted(
     tmp_path: Path, row_type: type, part: str, why: str, missing: Any
 ) -> None:
