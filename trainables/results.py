@@ -95,6 +95,9 @@ class Record(Frozen):
     kernels: str | None = None  # none, liger or unsloth
     rope: str | None = None  # "yarn x 4"; None: the base model's own positions
     quantized_layers: int | None = None  # linear layers whose weights are quantized in memory
+    # What the loaded model does (models.forward_probe).
+    head_gives_logits: bool | None = None
+    rows_can_share: bool | None = None
     host: str | None = None
     slot: str | None = None
     slot_trial: int | None = None  # number of the trial on its slot, from 0

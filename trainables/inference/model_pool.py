@@ -102,12 +102,11 @@ class ModelPool:
             base = load_base(config, result.folder())
             if (rows := _other_embedding_rows(result)) is not None:
                 resize_embedding(base, rows)
+            if config.method is not None:
+                config.method.prepare(base, choose_dtypes(config.train.precision, config.model.dtype))
             bare = config.model_copy(update={"method": None})
             # Without the method, which would add a new adapter; only the form of the base is taken from it.
-            policy = attach(base, result_tokenizer(result), bare)
-            if config.method is not None:
-                config.method.prepare(policy.model, policy.dtypes)
-            self._shared[key] = SharedModel(policy)
+            self._shared[key] = SharedModel(attach(base, result_tokenizer(result), bare))
         shared = self._shared[key]
         return LoadedModel(result, shared, shared.add_adapter(result) if result.is_adapter else None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:
         "kernels": kernels.choose_kernels(config.model.kernels),
         "rope": rope_scaling.describe_scaling(policy.causal.config) if config.model.rope else None,
         "quantized_layers": count_quantized(policy.model) or None,
+        **asdict(policy.behaviour),
     }
     status: Status = "done" if config.method is None else _train(trial, policy, rows, evaluate_at)
     # Sharded weights need all workers to be saved and scored; else the first worker continues alone.

@@ -23,7 +23,7 @@ from trainables.config.model import ModelConfig
 from trainables.methods.base import reward_head
 from trainables.models import kernels, locate, rope_scaling
 from trainables.models.folder import ModelError
-from trainables.models.forward_probe import Behaviour, probe
+from trainables.models.forward_probe import probe
 from trainables.models.model_classes import supported_attention
 from trainables.models.precision import Dtypes, choose_dtypes
 from trainables.models.router_loss import set_router_loss
@@ -168,20 +168,15 @@ def attach(base: Any, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -
         ends = sorted(end_tokens(tokenizer))
         base.generation_config.eos_token_id = ends if len(ends) > 1 else tokenizer.eos_token_id
     router = set_router_loss(base.config, config.train.router_aux_loss)
-    # Before adapters, and before shards: the model as it was made.
-    behaviour = probe(base) if config.stage.task == "CAUSAL_LM" else Behaviour()
     model: nn.Module = config.method.attach(base, _loading_dtypes(config)) if config.method else base
-    blueprint = fsdp.shard(model, dtypes.trainable, default_device()) if _is_sharded(config) else None
-    return Policy(
-        model,
-        tokenizer,
-        config.method,
-        dtypes,
-        default_device(),
-        blueprint,
-        behaviour=behaviour,
-        base_router_settings=router,
-    )
+    policy = Policy(model, tokenizer, config.method, dtypes, default_device(), base_router_settings=router)
+    if config.stage.task == "CAUSAL_LM":
+        # Adapters still do nothing, and quantized layers are prepared. Before shards, of which no part runs alone.
+        with policy.evaluating():
+            policy = replace(policy, behaviour=probe(policy.causal))
+    if _is_sharded(config):
+        policy = replace(policy, blueprint=fsdp.shard(model, dtypes.trainable, default_device()))
+    return policy
 
 
 def _is_sharded(config: TrialConfig) -> bool:
