@@ -98,11 +98,10 @@ def _model_class(context: RuleContext, config: TrialConfig) -> Iterator[Problem]
     if context.architecture is None:
         return
     draft, settings = context.draft, context.architecture.config
-    problem = class_problem(settings, config.stage.task)
-    if problem is not None:
-        key = "kind" if config.stage.task == "SEQ_CLS" else None
-        yield draft.problem(("stage", key) if key else ("model",), f"{config.model.label}: {problem}")
-        return
+    for task, path in (("CAUSAL_LM", ("model",)), (config.stage.task, ("stage", "kind"))):
+        if (problem := class_problem(settings, task)) is not None:
+            yield draft.problem(path, f"{config.model.label}: {problem}")
+            return
     supported = supported_attention(settings)
     if config.model.attention != "auto" and config.model.attention not in supported:
         what = f"models of type {settings.get('model_type')} support {', '.join(sorted(supported))}; leave it out"
