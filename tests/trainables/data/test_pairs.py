@@ -234,7 +234,16 @@ def test_a_message_in_a_text_is_not_unwrapped_and_is_named(tmp_path: Path) -> No
     text = json.dumps([turn("assistant", "hi")])
     data = load(tmp_path, [{"prompt": "Write a log.", "completion": text}], Conversation)
     assert data.rows[0].answer == text
-    assert "completion is the JSON of messages in a text, and is learned as this text" in data.warnings[0]
+    assert "completion is the JSON of messages in a text, and is read as this text" in data.warnings[0]
+
+
+def test_a_prompt_is_a_text_a_message_or_a_list_of_messages(tmp_path: Path) -> None:
+    text = json.dumps([FIRST])
+    prompts = [FIRST["content"], FIRST, [FIRST], text]
+    data = load(tmp_path, [{"prompt": prompt, "completion": "Two."} for prompt in prompts], Conversation)
+    assert [row.prompt[0]["content"] for row in data.rows] == [FIRST["content"]] * 3 + [text]
+    (warning,) = data.warnings
+    assert "prompt is the JSON of messages in a text, and is read as this text (rows.jsonl:4)" in warning
 
 
 def test_an_answer_that_is_an_object_is_written_as_json(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ CALLS = ("tool_calls", "function_call")
 # What the files of others note about a message; none of it is a text that a model would see.
 BOOKKEEPING = {"id", "index", "timestamp", "created_at", "model"}
 RESULT_KEYS = ("name", "tool_call_id")
+TEXT_OF_MESSAGES = "is the JSON of messages in a text, and is read as this text"
 TEXT_PARTS = ("text", "input_text", "output_text")
 CALL_PARTS = ("tool_call", "tool_calls", "function_call")
 MEDIA = ("image", "image_url", "audio", "audio_url", "video", "video_url", "file")
@@ -85,14 +86,14 @@ def read_answer(
     A text stays a text, however it begins, unless ``as_json``: then it may be the JSON of messages, as in a file whose
     cells are all texts. Other values are written as JSON. Raises ``SkippedRow`` for an empty answer.
     """
-    if isinstance(value, str) and (parsed := _messages_in_json(value, tags)) is not None:
+    if isinstance(value, str) and (parsed := messages_in_json(value, tags)) is not None:
         if as_json:
             value = parsed
         else:
-            remarks.append(f"{name} is the JSON of messages in a text, and is learned as this text")
-    if _is_message(value, tags):
+            remarks.append(f"{name} {TEXT_OF_MESSAGES}")
+    if is_message(value, tags):
         value = [value]
-    if isinstance(value, list) and value and _is_message(value[0], tags):
+    if isinstance(value, list) and value and is_message(value[0], tags):
         return read_messages(value, tags, remarks)
     text = "" if value is None or value == [] else as_text(value, name, remarks)
     if not text.strip():
@@ -100,7 +101,7 @@ def read_answer(
     return [{"role": "assistant", "content": text}]
 
 
-def _messages_in_json(text: str, tags: Mapping[str, str]) -> Any:
+def messages_in_json(text: str, tags: Mapping[str, str]) -> Any:
     """The message or the messages that a text holds as JSON; ``None`` for other texts."""
     if not text.lstrip().startswith(("[", "{")):
         return None
@@ -109,10 +110,10 @@ def _messages_in_json(text: str, tags: Mapping[str, str]) -> Any:
     except InvalidRow:
         return None
     first = value[0] if isinstance(value, list) and value else value
-    return value if _is_message(first, tags) else None
+    return value if is_message(first, tags) else None
 
 
-def _is_message(value: Any, tags: Mapping[str, str]) -> bool:
+def is_message(value: Any, tags: Mapping[str, str]) -> bool:
     """Whether an answer's value is a message, and not an object that is to be written as JSON."""
     if not isinstance(value, dict):
         return False

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainables.data.formats.base import choose_columns
-from trainables.data.formats.messages import OPENAI, read_answer, read_messages
+from trainables.data.formats.messages import (
+    OPENAI,
+    TEXT_OF_MESSAGES,
+    is_message,
+    messages_in_json,
+    read_answer,
+    read_messages,
+)
 from trainables.data.formats.pairs import divide_answer, divide_pair
 from trainables.data.formats.tool_calls import with_tools
 from trainables.data.formats.turns import arranged
@@ -98,9 +105,13 @@ def _with_answers(
 def _prompt(row: Mapping[str, Any], layout: Layout, remarks: Remarks) -> tuple[Message, ...]:
     """The messages before the answer; none if the row has no prompt."""
     given = layout.get(row, "prompt")
+    if is_message(given, OPENAI):
+        given = [given]
     if isinstance(given, list) and given:  # TRL's conversational form
         request = read_messages(given, OPENAI, remarks)
     else:
+        if isinstance(given, str) and messages_in_json(given, OPENAI) is not None:
+            remarks.append(f"{layout.columns['prompt']} {TEXT_OF_MESSAGES}")
         # The user's turn is the instruction, a newline, the input; what is empty is left out.
         parts = [text for part in ("prompt", "query") if (text := layout.text(row, part, remarks))]
         request = [{"role": "user", "content": "\n".join(parts)}] if parts else []
