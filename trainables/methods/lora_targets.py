@@ -35,6 +35,8 @@ except (re.error, RecursionError, OverflowError) as error:
     result = str(error)
 print(json.dumps(result))
 """
+# Layers of an expert that transformers joins into one tensor, which PEFT adapts as a whole.
+JOINED = (("gate_proj", "up_proj"), ("w1", "w3"))
 # LLaMA-Factory's and ms-swift's names for all linear layers.
 ALL_LINEAR_ELSEWHERE = ("all", "all_linear", "linear", "auto")
 
@@ -49,6 +51,8 @@ def target_problems(
         what = _pattern_problem(targets, trained_whole, architecture)
         if what is not None:
             yield what
+        else:
+            yield from _half_of_joined(_matches(targets, architecture.matrices), architecture)
     elif not targets:
         yield f"the list is empty, so that nothing would get an adapter; {_advice(architecture)}"
     else:
@@ -56,6 +60,7 @@ def target_problems(
             what = _name_problem(name, trained_whole, architecture)
             if what is not None:
                 yield what
+        yield from _half_of_joined(targets, architecture)
 
 
 def saved_problems(names: Sequence[str], architecture: Architecture) -> Iterator[str]:
@@ -101,6 +106,17 @@ def _name_problem(name: str, trained_whole: Sequence[str], architecture: Archite
         return f"{name} is in modules_to_save too, which trains it whole, without an adapter; leave one out"
     others = [module for module in matched if module not in architecture.matrices]
     return _no_adapter_fits(name, others, architecture) if others else None
+
+
+def _half_of_joined(targets: Sequence[str], architecture: Architecture) -> Iterator[str]:
+    """Targets in a mixture of experts that leave out the layer that theirs is joined with."""
+    named = {name.rpartition(".")[2] for name in targets}
+    in_experts = {module.rpartition(".")[2] for module in architecture.matrices if ".experts." in module}
+    for pair in JOINED:
+        given = named & in_experts & set(pair)
+        if len(given) == 1:
+            (name,), (other,) = given, set(pair) - given
+            yield f"{name} is one tensor with {other} in this model's experts; name both of them, or neither"
 
 
 def _pattern_problem(pattern: str, trained_whole: Sequence[str], architecture: Architecture) -> str | None:

@@ -555,7 +555,9 @@ def test_with_nothing_left_the_report_is_written_again_without_ray(life: Life) -
     assert (life.sweep.run / "report" / "index.html").exists()
 
 
-@pytest.mark.parametrize(("chapter", "word"), [("changed", "train.steps: this run was started with"), ("shrunk", "only grow")])
+@pytest.mark.parametrize(
+    ("chapter", "word"), [("changed", "train.steps: this run was started with"), ("shrunk", "only grow")]
+)
 def test_a_changed_spec_is_refused(life: Life, chapter: str, word: str) -> None:
     assert life.codes[chapter] == 2
     assert word in life.printed[chapter]

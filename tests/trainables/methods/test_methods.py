@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from tests.helpers.tiny_model import HIDDEN, LAYERS, make_model
+from tests.helpers.tiny_model import HIDDEN, LAYERS, VOCAB, make_model
 from tests.helpers.trials import METHODS, ScriptedControl, make_config, make_policy, run, write_rows
 from trainables.methods import LoRA, lora_targets
 from trainables.methods.base import FineTuning
@@ -694,6 +695,57 @@ def test_targets_are_judged_as_peft_judges_them(
         make_policy(make_config(tiny_model, rows, method))
         accepted = True
     except Exception:  # of several classes, among them re.error
+        accepted = False
+    assert (problems == []) == accepted
+
+
+@pytest.fixture(scope="module")
+def moe_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mixture of four experts, each with weights of its own in the file; the tokenizer is the tiny model's."""
+    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    path = tmp_path_factory.mktemp("models") / "moe"
+    shutil.copytree(tiny_model, path)
+    config = Qwen3MoeConfig(
+        vocab_size=VOCAB,
+        hidden_size=32,
+        intermediate_size=32,
+        moe_intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        num_experts=4,
+        num_experts_per_tok=2,
+        max_position_embeddings=256,
+        eos_token_id=2,
+    )
+    Qwen3MoeForCausalLM(config).to(torch.bfloat16).save_pretrained(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        ["q_proj"],
+        ["gate"],
+        ["down_proj"],
+        ["gate_proj", "up_proj"],
+        ["q_proj", "gate_proj"],
+        ["up_proj"],
+        ["experts"],
+        ["w1"],
+        ".*_proj",
+        ".*gate_proj",
+    ],
+)
+def test_experts_are_judged_as_peft_judges_them(moe_model: Path, rows: Path, targets: Any) -> None:
+    method = {"kind": "lora", "targets": targets}
+    problems = found_problems(moe_model, rows, method)
+    try:
+        make_policy(make_config(moe_model, rows, method))
+        accepted = True
+    except ValueError:
         accepted = False
     assert (problems == []) == accepted
 
