@@ -38,6 +38,7 @@ EMBEDDED_ROWS: Mapping[type, Callable[[], list[dict[str, Any]]]] = {
 }
 
 BATCH = 1024  # rows converted at a time
+MAX_COLUMNS = 1000  # of a file, for rows that lack some; objects may have as many names as there are rows
 SourceRow = tuple[Any, str, str]  # a row's values, where it is (rows.jsonl:17), and the path of its file
 # Parts whose absence from one row of a file that has them makes the row useless, and no other format of it.
 ESSENTIAL = {
@@ -83,7 +84,11 @@ def _raw_batches(
         while batch := list(islice(rows, BATCH)):
             for values, _, file in batch:
                 known = columns.setdefault(file, {})
-                if isinstance(values, dict) and not values.keys() <= known.keys():
+                if (
+                    isinstance(values, dict)
+                    and len(known) < MAX_COLUMNS
+                    and not values.keys() <= known.keys()
+                ):
                     known |= dict.fromkeys(values)
             yield RawBatch(number, batch, {file: tuple(names) for file, names in columns.items()})
 

@@ -134,10 +134,11 @@ def too_long_error(where: str, what: str, limits: Limits) -> DataError:
 def _not_utf8(where: str, error: UnicodeDecodeError) -> DataError:
     byte = error.object[error.start]
     start = error.start - error.object.rfind(b"\n", 0, error.start)
-    # Every byte is some character in Windows-1252, save five.
-    character = bytes([byte]).decode("cp1252", "replace")
+    # Nearly every byte is a character in Windows-1252, whether the file is or not.
+    character = bytes([byte]).decode("cp1252", "ignore")
+    guess = f" ({character} in Windows-1252, if it is that)" if character else ""
     return DataError(
-        f"{where}: byte 0x{byte:02x} (near column {start}) is not UTF-8 ({character} in Windows-1252, if that was it); "
+        f"{where}: byte 0x{byte:02x} (near column {start}) is not UTF-8{guess}; "
         "save the file as UTF-8, in a spreadsheet as CSV UTF-8"
     )
 
