@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trainables.data.formats.marks import MARKS, is_learned
 from trainables.data.formats.tool_calls import parse_json, read_call_text, read_calls
 from trainables.data.parsed_row import InvalidRow, Remarks, SkippedRow, abbreviated, as_text
 from trainables.data.rows import Message
@@ -50,10 +51,6 @@ ROLE_SYNONYMS = {
     "tool_call": "function_call",
     "tool_calls": "function_call",
 }
-# Keys that say whether a message is learned: OpenAI's and Axolotl's, ms-swift's, and those of LLaMA-Factory.
-MARKS = ("weight", "train", "training", "loss", "loss_mask", "loss_weight", "loss_scale")
-MARK_VALUES = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
-PARTIAL_MARKS = ("train_detail", "training_detail")  # Axolotl's, for parts of a message
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 CALLS = ("tool_calls", "function_call")
 # What the files of others note about a message; none of it is a text that a model would see.
@@ -130,7 +127,7 @@ def _message(message: Mapping[str, Any], tags: Mapping[str, str], remarks: Remar
     if len(message) == 2 and role != "function_call" and isinstance(message.get(content_key), str):
         return {"role": role, "content": message[content_key]}
     _remark_on_keys(message, {role_key, content_key}, role, remarks)
-    is_learned = _is_learned(message, role, remarks)
+    learned = is_learned(message, role, remarks)
     value = message.get(content_key)
     if role == "function_call":
         parsed = _call_message(value)
@@ -144,7 +141,7 @@ def _message(message: Mapping[str, Any], tags: Mapping[str, str], remarks: Remar
         }
     if parsed["role"] == "assistant":
         parsed["content"] = _with_thoughts(parsed["content"], message, value, remarks)
-        return parsed if is_learned else parsed | {"train": False}
+        return parsed if learned else parsed | {"train": False}
     return parsed
 
 
@@ -183,33 +180,8 @@ def _remark_on_keys(message: Mapping[str, Any], used: set[str], role: str, remar
     read |= {*CALLS, *THOUGHTS} if role in ("assistant", "function_call") else set()
     read |= set(RESULT_KEYS) if role == "tool" else set()
     for key, value in message.items():
-        if key in PARTIAL_MARKS and value:
-            raise InvalidRow(
-                f"{key} marks parts of a message, and a message is learned as a whole or not at all; give the whole "
-                "message train: true or false"
-            )
         if key not in read and value not in (None, "", [], {}, False):
             remarks.append(f"the {key} of a message is left aside")
-
-
-def _is_learned(message: Mapping[str, Any], role: str, remarks: Remarks) -> bool:
-    marks = {key: _mark(key, message[key]) for key in MARKS if message.get(key) not in (None, "")}
-    if role in ("assistant", "function_call"):
-        return all(marks.values())
-    for key, mark in marks.items():
-        if mark:
-            remarks.append(f"{key} marks a message of role {role} to be learned, and only answers are")
-    return True
-
-
-def _mark(key: str, value: Any) -> bool:
-    text = str(value).strip().lower()
-    if text not in MARK_VALUES:
-        raise InvalidRow(
-            f"the {key} of a message is {abbreviated(value)}, and a message is learned as a whole or not at all; "
-            "write 1 or 0, or true or false"
-        )
-    return MARK_VALUES[text]
 
 
 def _text(value: Any, name: str, role: str, remarks: Remarks) -> str:

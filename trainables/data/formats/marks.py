@@ -1,0 +1,43 @@
+"""Marks of messages that are not to be learned, in the words of other libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainables.data.parsed_row import InvalidRow, Remarks, abbreviated
+
+# Keys that say whether a message is learned: OpenAI's and Axolotl's, ms-swift's, and those of LLaMA-Factory.
+MARKS = ("weight", "train", "training", "loss", "loss_mask", "loss_weight", "loss_scale")
+MARK_VALUES = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+PARTIAL_MARKS = ("train_detail", "training_detail")  # Axolotl's, for parts of a message
+
+
+def is_learned(message: Mapping[str, Any], role: str, remarks: Remarks) -> bool:
+    """Whether a message is to be learned, as far as its marks say; those of others than the assistant are remarked.
+
+    Raises ``InvalidRow`` for a mark of a part of the message.
+    """
+    for key in PARTIAL_MARKS:
+        if message.get(key):
+            raise InvalidRow(
+                f"{key} marks parts of a message, and a message is learned as a whole or not at all; give the whole "
+                "message train: true or false"
+            )
+    marks = {key: _mark(key, message[key]) for key in MARKS if message.get(key) not in (None, "")}
+    if role in ("assistant", "function_call"):
+        return all(marks.values())
+    for key, mark in marks.items():
+        if mark:
+            remarks.append(f"{key} marks a message of role {role} to be learned, and only answers are")
+    return True
+
+
+def _mark(key: str, value: Any) -> bool:
+    text = str(value).strip().lower()
+    if text not in MARK_VALUES:
+        raise InvalidRow(
+            f"the {key} of a message is {abbreviated(value)}, and a message is learned as a whole or not at all; "
+            "write 1 or 0, or true or false"
+        )
+    return MARK_VALUES[text]
