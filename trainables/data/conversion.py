@@ -171,7 +171,7 @@ class Converter:
                 for part, column in chosen.layout.columns.items()
                 if part not in layout.columns and (value := values.get(column)) is not None
             ]
-            others = [each for each in others if each.columns != chosen.columns]
+            others = [each for each in others if not each.columns <= chosen.columns]
             report.read(basename(file), where, layout, values, others, unmeant)
         return layout, chosen.reading.needed
 
