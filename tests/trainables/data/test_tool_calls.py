@@ -164,6 +164,69 @@ def test_a_call_may_have_no_arguments(tmp_path: Path, arguments: Any) -> None:
             assert row.calls == ({"type": "function", "function": TIME},)
 
 
+@pytest.mark.parametrize("key", ["parameters", "args", "kwargs", "params", "input"])
+def test_arguments_under_another_key_are_the_arguments(tmp_path: Path, key: str) -> None:
+    bare = {"name": "find_room", key: ROOM["arguments"]}
+    beside = {"type": "function", "function": {"name": "find_room"}, key: json.dumps(ROOM["arguments"])}
+    rows = [
+        {"messages": [ASK, called(bare)]},
+        {"messages": [ASK, called({**bare, "arguments": None})]},
+        {"messages": [ASK, turn("assistant", "", tool_calls=[beside])]},
+        {"messages": [ASK, turn("assistant", "", function_call=bare)]},
+        sharegpt(("human", ASK["content"]), ("function_call", json.dumps(bare))),
+        {"messages": [ASK, turn("assistant", [{"type": "tool_call", **bare}])]},
+    ]
+    data = load(tmp_path, rows)
+    assert [row.calls for row in data.rows] == [({"type": "function", "function": ROOM},)] * len(rows)
+    assert data.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        ({"name": "find_room", "city": "Łódź"}, "a call of find_room holds city"),
+        ({"name": "find_room", "dry_run": False}, "a call of find_room holds dry_run"),
+        (
+            {"name": "find_room", "arguments": {"city": "Łódź"}, "args": {"city": "Gdynia"}},
+            "arguments and args",
+        ),
+    ],
+)
+def test_a_call_whose_arguments_are_in_doubt_is_refused(
+    tmp_path: Path, call: dict[str, Any], why: str
+) -> None:
+    for row in (
+        {"messages": [ASK, called(call)]},
+        sharegpt(("human", ASK["content"]), ("function_call", json.dumps(call))),
+    ):
+        with pytest.raises(DataError, match=rf"rows\.jsonl:1: .*{why}.* arguments"):
+            load(tmp_path, [row])
+
+
+def test_calls_in_several_places_of_a_message_are_all_made(tmp_path: Path) -> None:
+    part = {"type": "tool_call", "value": CALL_TEXT}
+    both = [
+        turn("assistant", "", tool_calls=[ROOM], function_call=TIME),
+        turn("assistant", [part], tool_calls=[TIME]),
+        turn("tool_call", CALL_TEXT, tool_calls=[TIME]),
+    ]
+    data = load(tmp_path, [{"messages": [ASK, message]} for message in both])
+    assert [[call["function"] for call in row.calls] for row in data.rows] == [[ROOM, TIME]] * 3
+    assert "in 3 of 3 rows calls in several places of a message are made together" in data.warnings[0]
+    same = load(tmp_path, [{"messages": [ASK, turn("assistant", [part], tool_calls=[ROOM])]}])
+    assert [call["function"] for call in same.rows[0].calls] == [ROOM]
+    assert same.warnings == ()
+
+
+def test_ids_that_are_numbers_are_texts(tmp_path: Path) -> None:
+    calls = [{"id": number, "type": "function", "function": ROOM} for number in (0, 17)]
+    results = [turn("tool", "7", tool_call_id=0), turn("tool", "8", tool_call_id=17)]
+    talk = [ASK, turn("assistant", "", tool_calls=calls), *results, DONE]
+    (row,) = load(tmp_path, [{"messages": talk}]).rows
+    assert [call["id"] for call in row.prompt[1]["tool_calls"]] == ["0", "17"]
+    assert [message["tool_call_id"] for message in row.prompt[2:]] == ["0", "17"]
+
+
 def test_ids_of_calls_and_results_are_kept(tmp_path: Path) -> None:
     calls = [{"id": name, "type": "function", "function": ROOM} for name in ("a1", "a2")]
     results = [turn("tool", "7", tool_call_id="a2"), turn("tool", "8", tool_call_id="a1", name="find_room")]
@@ -177,6 +240,16 @@ def test_ids_of_calls_and_results_are_kept(tmp_path: Path) -> None:
 
 def test_a_result_that_is_an_object_is_written_as_json(tmp_path: Path) -> None:
     found = [{"type": "room", "number": 7}]
+    data = load(tmp_path, [{"messages": [ASK, called(ROOM), turn("tool", found), DONE]}])
+    assert data.rows[0].prompt[2]["content"] == json.dumps(found)
+    assert "content is a list and is written as JSON" in data.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [[{"text": "hit", "score": 0.9, "url": "a.example"}, {"text": "hat", "score": 0.1}], ["Oslo", "Ii"]],
+)
+def test_a_result_that_is_a_list_of_more_than_texts_is_written_as_json(tmp_path: Path, found: Any) -> None:
     data = load(tmp_path, [{"messages": [ASK, called(ROOM), turn("tool", found), DONE]}])
     assert data.rows[0].prompt[2]["content"] == json.dumps(found)
     assert "content is a list and is written as JSON" in data.warnings[0]

@@ -153,6 +153,11 @@ def test_a_system_column_that_the_messages_contradict_is_named(tmp_path: Path) -
         {"loss_weight": 0.0},
         {"loss_scale": 0},
         {"train": "false"},
+        {"weight": -0.0},
+        {"trainable": False},
+        {"is_train": 0},
+        {"Learn": "0"},
+        {"to-learn": False},
     ],
 )
 def test_an_answer_that_is_marked_is_not_learned(
@@ -210,6 +215,26 @@ def test_a_message_is_not_learned_in_part(tmp_path: Path, key: str, value: Any) 
         load(tmp_path, [{"messages": [ASK, {**ANSWER, key: value}]}])
     with pytest.raises(DataError, match=r"rows\.jsonl:1: train_detail marks parts of a message"):
         load(tmp_path, [{"messages": [ASK, {**ANSWER, "train_detail": [{"begin_offset": 0}]}]}])
+
+
+@pytest.mark.parametrize("key", ["masked_out", "supervised", "loss_factor"])
+def test_a_key_that_is_no_known_mark_is_named_even_if_it_is_false(tmp_path: Path, key: str) -> None:
+    for value in (False, 0, True):
+        data = load(tmp_path, [{"messages": [ASK, {**ANSWER, key: value}]}])
+        assert f"the {key} of a message is left aside" in data.warnings[0]
+
+
+def test_a_part_of_a_message_is_not_left_out_of_learning(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "BAD ", "train": False}, {"type": "text", "text": "Good."}]
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: a part of a message is marked not to be learned"):
+        load(tmp_path, [{"messages": [ASK, turn("assistant", parts)]}])
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: the weight of a message is float 0\.5"):
+        load(
+            tmp_path, [{"messages": [ASK, turn("assistant", [{"type": "text", "text": "A", "weight": 0.5}])]}]
+        )
+    parts = [{**part, "train": True} for part in parts]
+    (row,) = load(tmp_path, [{"messages": [ASK, turn("assistant", parts)]}]).rows
+    assert row.answer == "BAD Good."
 
 
 def test_marks_of_others_than_the_assistant_are_named_where_they_say_something_else(tmp_path: Path) -> None:
@@ -283,6 +308,57 @@ def test_contents_of_typed_parts_are_read(tmp_path: Path, tokenizer: Any) -> Non
     (row,) = load(tmp_path, [{"messages": talk}]).rows
     assert texts(row.prompt) == ["Be brief.", "Which pier?", "<think>\nHm.\n</think>\n\nFive.", "Really?"]
     assert learned(tokenizer, row) == "Four.<|im_end|>\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "text", "content": "Four."}],
+        [{"type": "text", "text": {"value": "Four.", "annotations": []}}],
+        {"type": "text", "text": "Four."},
+        [{"type": "text", "text": ""}, {"text": "Four."}],
+    ],
+)
+def test_the_text_of_a_part_is_read_wherever_it_is(tmp_path: Path, content: Any) -> None:
+    data = load(tmp_path, [{"messages": [turn("user", content), turn("assistant", content)]}])
+    assert (texts(data.rows[0].prompt), data.rows[0].answer, data.warnings) == (["Four."], "Four.", ())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"summary": [{"type": "summary_text", "text": "Five?"}, {"type": "summary_text", "text": "No."}]},
+        {"content": [{"type": "reasoning_text", "text": "Five?"}, "No."]},
+        {"reasoning": "Five?\n\nNo."},
+    ],
+)
+def test_thoughts_in_parts_open_the_answer_wherever_they_are(tmp_path: Path, more: dict[str, Any]) -> None:
+    answer = turn("assistant", [{"type": "reasoning", **more}, part("Four.")])
+    beside = turn("assistant", "Four.", reasoning=next(iter(more.values())))
+    for message in (answer, beside):
+        (row,) = load(tmp_path, [{"messages": [ASK, message]}]).rows
+        assert row.answer == "<think>\nFive?\n\nNo.\n</think>\n\nFour."
+
+
+def test_a_part_whose_text_is_not_found_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: a part of type text holds body, and no text"):
+        load(tmp_path, [{"messages": [ASK, turn("assistant", [{"type": "text", "body": "Four."}])]}])
+
+
+@pytest.mark.parametrize(
+    ("message", "remark"),
+    [
+        (turn("user", [part("Hm.", "reasoning"), part("?")]), "the reasoning in a message of role user"),
+        (turn("user", [part("{}", "tool_call"), part("?")]), "the tool_call in a message of role user"),
+        (turn("user", [{**part("?"), "source": "web"}]), "the source of a part of a message is left aside"),
+        (turn("user", ["Which ", "one?"]), "the texts of a list in a message are joined"),
+        (turn("user", "?", thinking={"effort": "high"}), "the thinking of a message is left aside"),
+    ],
+)
+def test_what_is_left_aside_of_parts_is_named(tmp_path: Path, message: Any, remark: str) -> None:
+    data = load(tmp_path, [{"messages": [message, ANSWER]}])
+    assert len(data.rows) == 1
+    assert remark in data.warnings[0]
 
 
 def test_a_label_belongs_to_the_last_answer_and_to_all_turns_of_a_completion(tmp_path: Path) -> None:

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trainables.data.formats.base import plain_name
 from trainables.data.parsed_row import InvalidRow, Remarks, abbreviated
 
-# Keys that say whether a message is learned: OpenAI's and Axolotl's, ms-swift's, and those of LLaMA-Factory.
-MARKS = ("weight", "train", "training", "loss", "loss_mask", "loss_weight", "loss_scale")
-MARK_VALUES = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+# Keys that say whether a message is learned: OpenAI's and Axolotl's, ms-swift's, those of LLaMA-Factory, and others.
+MARKS = (
+    *("weight", "train", "training", "loss", "loss_mask", "loss_weight", "loss_scale"),
+    *(
+        "trainable",
+        "is_train",
+        "is_trainable",
+        "is_training",
+        "to_train",
+        "do_train",
+        "train_on",
+        "should_train",
+    ),
+    *("learn", "learnable", "is_learned", "to_learn", "compute_loss", "has_loss", "use_loss", "train_weight"),
+)
 PARTIAL_MARKS = ("train_detail", "training_detail")  # Axolotl's, for parts of a message
 
 
@@ -24,7 +37,9 @@ def is_learned(message: Mapping[str, Any], role: str, remarks: Remarks) -> bool:
                 f"{key} marks parts of a message, and a message is learned as a whole or not at all; give the whole "
                 "message train: true or false"
             )
-    marks = {key: _mark(key, message[key]) for key in MARKS if message.get(key) not in (None, "")}
+    marks = {
+        key: _mark(key, value) for key, value in message.items() if is_mark(key) and value not in (None, "")
+    }
     if role in ("assistant", "function_call"):
         return all(marks.values())
     for key, mark in marks.items():
@@ -33,11 +48,24 @@ def is_learned(message: Mapping[str, Any], role: str, remarks: Remarks) -> bool:
     return True
 
 
+def is_mark(key: str) -> bool:
+    """Whether a key says if its message is learned.
+
+    >>> is_mark("Is-Train"), is_mark("trainer")
+    (True, False)
+    """
+    return plain_name(key) in MARKS
+
+
 def _mark(key: str, value: Any) -> bool:
     text = str(value).strip().lower()
-    if text not in MARK_VALUES:
+    try:
+        number = {"true": 1.0, "false": 0.0}[text] if text in ("true", "false") else float(text)
+    except ValueError:
+        number = None
+    if number not in (0, 1):
         raise InvalidRow(
             f"the {key} of a message is {abbreviated(value)}, and a message is learned as a whole or not at all; "
             "write 1 or 0, or true or false"
         )
-    return MARK_VALUES[text]
+    return bool(number)

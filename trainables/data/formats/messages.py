@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from trainables.data.formats.marks import MARKS, is_learned
-from trainables.data.formats.tool_calls import parse_json, read_call_text, read_calls
+from trainables.data.formats.marks import is_learned, is_mark
+from trainables.data.formats.parts import (
+    BETWEEN_THOUGHTS,
+    CALL_PARTS,
+    EMPTY,
+    TEXT_PARTS,
+    THOUGHTS,
+    as_parts,
+    has_parts,
+    inner_text,
+    read_text,
+    texts,
+)
+from trainables.data.formats.tool_calls import parse_json, read_call_text, read_calls, read_identity
 from trainables.data.parsed_row import InvalidRow, Remarks, SkippedRow, abbreviated, as_text
 from trainables.data.rows import Message
 from trainables.data.thinking import thoughts_of, with_thoughts
@@ -51,16 +64,15 @@ ROLE_SYNONYMS = {
     "tool_call": "function_call",
     "tool_calls": "function_call",
 }
-THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 CALLS = ("tool_calls", "function_call")
 # What the files of others note about a message; none of it is a text that a model would see.
 BOOKKEEPING = {"id", "index", "timestamp", "created_at", "model"}
 RESULT_KEYS = ("name", "tool_call_id")
 TEXT_OF_MESSAGES = "is the JSON of messages in a text, and is read as this text"
-TEXT_PARTS = ("text", "input_text", "output_text")
-CALL_PARTS = ("tool_call", "tool_calls", "function_call")
-MEDIA = ("image", "image_url", "audio", "audio_url", "video", "video_url", "file")
-PART_KINDS = {*TEXT_PARTS, *THOUGHTS, *CALL_PARTS}
+PYTHON_TEXT_OF_MESSAGES = (
+    "is a list of messages as Python shows it, and is read as this text; write it as JSON"
+)
+_PYTHON_MESSAGES = re.compile(r"\s*\[?\s*(array\()?\[?\s*\{\s*['\"](role|from|content|value)['\"]\s*:")
 
 
 def read_messages(value: Any, tags: Mapping[str, str], remarks: Remarks) -> list[Message]:
@@ -83,11 +95,9 @@ def read_answer(
     A text stays a text, however it begins, unless ``as_json``: then it may be the JSON of messages, as in a file whose
     cells are all texts. Other values are written as JSON. Raises ``SkippedRow`` for an empty answer.
     """
-    if isinstance(value, str) and (parsed := messages_in_json(value, tags)) is not None:
-        if as_json:
-            value = parsed
-        else:
-            remarks.append(f"{name} {TEXT_OF_MESSAGES}")
+    if as_json and isinstance(value, str) and (parsed := messages_in_json(value, tags)) is not None:
+        value = parsed
+    remark_on_text(value, name, tags, remarks)
     if is_message(value, tags):
         value = [value]
     if isinstance(value, list) and value and is_message(value[0], tags):
@@ -96,6 +106,16 @@ def read_answer(
     if not text.strip():
         raise SkippedRow("its answer is empty")
     return [{"role": "assistant", "content": text}]
+
+
+def remark_on_text(value: Any, name: str, tags: Mapping[str, str], remarks: Remarks) -> None:
+    """A remark on a text that messages were written to, as JSON or as Python shows them, and that stays a text."""
+    if not isinstance(value, str):
+        return
+    if messages_in_json(value, tags) is not None:
+        remarks.append(f"{name} {TEXT_OF_MESSAGES}")
+    elif _PYTHON_MESSAGES.match(value):
+        remarks.append(f"{name} {PYTHON_TEXT_OF_MESSAGES}")
 
 
 def messages_in_json(text: str, tags: Mapping[str, str]) -> Any:
@@ -128,17 +148,16 @@ def _message(message: Mapping[str, Any], tags: Mapping[str, str], remarks: Remar
         return {"role": role, "content": message[content_key]}
     _remark_on_keys(message, {role_key, content_key}, role, remarks)
     learned = is_learned(message, role, remarks)
-    value = message.get(content_key)
-    if role == "function_call":
+    value = as_parts(message.get(content_key), role)
+    parsed: Message = {"role": role, "content": ""}
+    if role != "function_call":
+        parsed["content"] = read_text(value, content_key, role, remarks)
+    elif value not in EMPTY or not any(map(message.get, CALLS)):
         parsed = _call_message(value)
-    else:
-        parsed = {"role": role, "content": _text(value, content_key, role, remarks)}
-        if role == "assistant" and (calls := _calls(message, value)):
-            parsed["tool_calls"] = calls
+    if role in ("assistant", "function_call") and (calls := _calls(message, value, parsed, remarks)):
+        parsed |= {"role": "assistant", "tool_calls": calls}
     if role == "tool":
-        return parsed | {
-            key: text for key in RESULT_KEYS if isinstance(text := message.get(key), str) and text
-        }
+        return parsed | {key: text for key in RESULT_KEYS if (text := read_identity(message.get(key)))}
     if parsed["role"] == "assistant":
         parsed["content"] = _with_thoughts(parsed["content"], message, value, remarks)
         return parsed if learned else parsed | {"train": False}
@@ -176,77 +195,58 @@ def _role(word: Any, tags: Mapping[str, str]) -> str:
 
 def _remark_on_keys(message: Mapping[str, Any], used: set[str], role: str, remarks: Remarks) -> None:
     """A remark for each key whose value is left aside."""
-    read = used | BOOKKEEPING | set(MARKS) | {"role", "from"}
+    read = used | BOOKKEEPING | {"role", "from"}
     read |= {*CALLS, *THOUGHTS} if role in ("assistant", "function_call") else set()
     read |= set(RESULT_KEYS) if role == "tool" else set()
     for key, value in message.items():
-        if key not in read and value not in (None, "", [], {}, False):
+        if key not in read and not is_mark(key) and value not in EMPTY:
             remarks.append(f"the {key} of a message is left aside")
-
-
-def _text(value: Any, name: str, role: str, remarks: Remarks) -> str:
-    if value is None:
-        return ""
-    unknown = [_kind(part) for part in value if _kind(part) not in PART_KINDS] if _has_parts(value) else []
-    # The result of a call may be a list of objects that have types of their own.
-    is_data = role == "tool" and not any(kind.endswith(MEDIA) for kind in unknown)
-    if not _has_parts(value) or (unknown and is_data):
-        return as_text(value, name, remarks)
-    for kind in unknown:
-        raise InvalidRow(
-            f"a message holds {kind}; only texts can be trained on: parts of type text, reasoning or tool_call"
-        )
-    return "".join(_texts(value, TEXT_PARTS))
-
-
-def _has_parts(value: Any) -> bool:
-    """Whether a content is a list of typed parts, as OpenAI and LLaMA-Factory write it."""
-    return isinstance(value, list) and all(
-        isinstance(part, str) or (isinstance(part, dict) and ("type" in part or "text" in part))
-        for part in value
-    )
-
-
-def _kind(part: Any) -> str:
-    return "text" if isinstance(part, str) else str(part.get("type") or "text")
-
-
-def _texts(value: Any, kinds: tuple[str, ...]) -> Iterator[str]:
-    """The texts of the parts of these types; LLaMA-Factory has them in ``value``."""
-    for part in value if _has_parts(value) else ():
-        if _kind(part) in kinds:
-            text = part
-            if isinstance(part, dict):
-                text = next((part[key] for key in ("value", "text", _kind(part)) if part.get(key)), "")
-            yield text if isinstance(text, str) else as_text(text, "a part of a message", [])
 
 
 def _call_message(value: Any) -> Message:
     """A message whose content is a call, as ShareGPT's ``function_call`` and ms-swift's ``tool_call``."""
-    if _has_parts(value):
-        value = "".join(_texts(value, (*TEXT_PARTS, *CALL_PARTS)))
+    if has_parts(value):
+        value = "".join(texts(value, (*TEXT_PARTS, *CALL_PARTS)))
     text, calls = read_call_text(value) if isinstance(value, str) else ("", read_calls(value))
     return {"role": "assistant", "content": text, "tool_calls": calls}
 
 
-def _calls(message: Mapping[str, Any], content: Any) -> list[dict[str, Any]]:
-    for key in CALLS:
-        if message.get(key):
-            return read_calls(message[key])
-    return [call for text in _texts(content, CALL_PARTS) for call in read_calls(text)]
+def _calls(
+    message: Mapping[str, Any], content: Any, parsed: Message, remarks: Remarks
+) -> list[dict[str, Any]]:
+    """The calls of all places that a message has for them, which may repeat one another."""
+    in_parts = [call for text in texts(content, CALL_PARTS) for call in read_calls(text)]
+    places = [
+        parsed.get("tool_calls", in_parts),
+        *(read_calls(message[key]) for key in CALLS if message.get(key)),
+    ]
+    calls: list[dict[str, Any]] = []
+    for place in filter(None, places):
+        if calls and _functions(place) != _functions(calls):
+            remarks.append("calls in several places of a message are made together")
+        if _functions(place) != _functions(calls):
+            calls += place
+    return calls
+
+
+def _functions(calls: list[dict[str, Any]]) -> list[Any]:
+    return [call["function"] for call in calls]
 
 
 def _with_thoughts(text: str, message: Mapping[str, Any], content: Any, remarks: Remarks) -> str:
     """The answer, opened by the thoughts that the message has elsewhere."""
-    parts = "\n\n".join(_texts(content, THOUGHTS))
+    parts = BETWEEN_THOUGHTS.join(filter(None, texts(content, THOUGHTS)))
     for key, value in (*((key, message.get(key)) for key in THOUGHTS), ("reasoning", parts)):
         # `thinking: true` is a setting, and not a thought.
         if isinstance(value, bool) or not value:
             continue
-        thoughts = value if isinstance(value, str) else "".join(_texts(value, (*TEXT_PARTS, *THOUGHTS)))
-        if not thoughts.strip() or thoughts.strip() == thoughts_of(text):
+        thoughts = inner_text(value, key, BETWEEN_THOUGHTS)
+        if thoughts.strip() == thoughts_of(text) != "":
             continue
-        if thoughts_of(text):
+        if not thoughts.strip():
+            if not isinstance(value, str):
+                remarks.append(f"the {key} of a message has no text and is left aside")
+        elif thoughts_of(text):
             remarks.append(
                 f"the {key} of a message is left aside, since its answer opens with thoughts of its own"
             )

@@ -9,11 +9,10 @@ from typing import Any
 from trainables.data.formats.base import choose_columns
 from trainables.data.formats.messages import (
     OPENAI,
-    TEXT_OF_MESSAGES,
     is_message,
-    messages_in_json,
     read_answer,
     read_messages,
+    remark_on_text,
 )
 from trainables.data.formats.pairs import divide_answer, divide_pair
 from trainables.data.formats.tool_calls import with_tools
@@ -110,8 +109,8 @@ def _prompt(row: Mapping[str, Any], layout: Layout, remarks: Remarks) -> tuple[M
     if isinstance(given, list) and given:  # TRL's conversational form
         request = read_messages(given, OPENAI, remarks)
     else:
-        if isinstance(given, str) and messages_in_json(given, OPENAI) is not None:
-            remarks.append(f"{layout.columns['prompt']} {TEXT_OF_MESSAGES}")
+        for part in ("prompt", "query", "system"):
+            remark_on_text(layout.get(row, part), layout.columns.get(part, part), OPENAI, remarks)
         # The user's turn is the instruction, a newline, the input; what is empty is left out.
         parts = [text for part in ("prompt", "query") if (text := layout.text(row, part, remarks))]
         request = [{"role": "user", "content": "\n".join(parts)}] if parts else []

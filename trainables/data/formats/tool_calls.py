@@ -11,6 +11,11 @@ from typing import Any
 from trainables.data.parsed_row import InvalidRow, ParsedRow, Remarks, abbreviated
 from trainables.data.rows import Message
 
+# What the arguments of a call are called; Anthropic's calls have an input. The rest says nothing of what is called.
+ARGUMENTS = ("arguments", "parameters", "args", "kwargs", "params", "input", "tool_input", "arguments_json")
+IDENTITIES = ("id", "call_id", "tool_call_id")
+_NO_ARGUMENTS: tuple[Any, ...] = (None, "", [], {}, "{}", "null")
+_ABOUT_A_CALL = {"name", "function", "type", "index", "status", *ARGUMENTS, *IDENTITIES}
 _TAGGED = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 # In a JSON schema null is a value under these keys; anywhere else it is what a table of Arrow was filled up with.
 _NULL_IS_A_VALUE = ("default", "const", "example")
@@ -70,11 +75,33 @@ def _call(call: Any) -> dict[str, Any]:
     function = call.get("function", call) if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise InvalidRow(f"a tool call needs a name and arguments, got {abbreviated(call)}")
-    given = function.get("arguments", function.get("parameters"))
-    arguments = parse_json(given) if given not in (None, "", []) else {}
-    identity = {"id": call["id"]} if call.get("id") and isinstance(call["id"], str) else {}
-    called = {"name": function["name"], "arguments": {} if arguments is None else arguments}
-    return identity | {"type": "function", "function": called}
+    # Some write the arguments beside the function, and not in it.
+    values = {**call, **function}
+    identities = [text for key in IDENTITIES if (text := read_identity(values.get(key)))]
+    called = {"name": function["name"], "arguments": _arguments(values)}
+    return ({"id": identities[0]} if identities else {}) | {"type": "function", "function": called}
+
+
+def _arguments(call: Mapping[str, Any]) -> Any:
+    unknown = [key for key, value in call.items() if key not in _ABOUT_A_CALL and value not in _NO_ARGUMENTS]
+    if unknown:
+        raise InvalidRow(
+            f"a call of {call['name']} holds {', '.join(unknown)}, which is none of the names of arguments "
+            f"({', '.join(ARGUMENTS)}); write arguments: {{...}}"
+        )
+    given = {key: value for key in ARGUMENTS if (value := call.get(key)) not in _NO_ARGUMENTS}
+    parsed = [parse_json(value) for value in given.values()]
+    if any(other != parsed[0] for other in parsed):
+        raise InvalidRow(
+            f"a call of {call['name']} has {' and '.join(given)}, which differ; keep one of them as its arguments"
+        )
+    return parsed[0] if parsed else {}
+
+
+def read_identity(value: Any) -> str:
+    """The id of a call as a text, since some number their calls; empty if there is none."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value if isinstance(value, str) else ""
 
 
 def read_call_text(text: str) -> tuple[str, list[dict[str, Any]]]:

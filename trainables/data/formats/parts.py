@@ -1,0 +1,139 @@
+"""Contents that are lists of typed parts: texts, thoughts and calls, as OpenAI and LLaMA-Factory write them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trainables.data.formats.marks import PARTIAL_MARKS, is_learned, is_mark
+from trainables.data.parsed_row import InvalidRow, Remarks, as_text
+
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+TEXT_PARTS = ("text", "input_text", "output_text")
+CALL_PARTS = ("tool_call", "tool_calls", "function_call")
+MEDIA = ("image", "image_url", "audio", "audio_url", "video", "video_url", "file")
+PART_KINDS = {*TEXT_PARTS, *THOUGHTS, *CALL_PARTS}
+EMPTY: tuple[Any, ...] = (None, "", [], {})
+BETWEEN_THOUGHTS = "\n\n"
+
+
+def as_parts(value: Any, role: str) -> Any:
+    """A content's value, with one part alone as a list of it; a result of a tool may be an object of any type."""
+    is_part = isinstance(value, dict) and role != "tool" and value.get("type") in PART_KINDS
+    return [value] if is_part else value
+
+
+def has_parts(value: Any) -> bool:
+    """Whether a content is a list of typed parts."""
+    return isinstance(value, list) and all(
+        isinstance(part, str) or (isinstance(part, dict) and ("type" in part or "text" in part))
+        for part in value
+    )
+
+
+def read_text(value: Any, name: str, role: str, remarks: Remarks) -> str:
+    """The text of a message's content; what its parts have beside their texts is remarked.
+
+    Raises ``InvalidRow`` for parts that are no texts, and for those of which only some are learned.
+    """
+    if value is None:
+        return ""
+    unknown = [_kind(part) for part in value if _kind(part) not in PART_KINDS] if has_parts(value) else []
+    is_medium = any(kind.endswith(MEDIA) for kind in unknown)
+    # The result of a call may be a list of texts, or of objects that have keys and types of their own.
+    is_data = role == "tool" and has_parts(value) and not is_medium and not all(map(_is_plain_part, value))
+    if not has_parts(value) or is_data:
+        return as_text(value, name, remarks)
+    for kind in unknown:
+        raise InvalidRow(
+            f"a message holds {kind}; only texts can be trained on: parts of type text, reasoning or tool_call"
+        )
+    _check_parts(value, role, remarks)
+    return "".join(texts(value, TEXT_PARTS))
+
+
+def texts(value: Any, kinds: tuple[str, ...]) -> Iterator[str]:
+    """The texts of the parts of these types."""
+    for part in value if has_parts(value) else ():
+        if (kind := _kind(part)) in kinds:
+            yield part if isinstance(part, str) else _part_text(part, kind)
+
+
+def inner_text(value: Any, kind: str = "text", between: str = "") -> str:
+    """The text of a value: a text, an object with one, or a list of such; empty for anything else.
+
+    >>> inner_text([{"type": "summary_text", "text": "Two"}, {"content": " and two."}])
+    'Two and two.'
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return between.join(text for item in value if (text := inner_text(item, kind, between)))
+    if isinstance(value, dict):
+        return next(
+            (text for key in _text_keys(kind) if (text := inner_text(value.get(key), kind, between))), ""
+        )
+    return ""
+
+
+def _kind(part: Any) -> str:
+    return "text" if isinstance(part, str) else str(part.get("type") or "text")
+
+
+def _text_keys(kind: str) -> tuple[str, ...]:
+    """Where the text of a part may be; LLaMA-Factory has it in ``value``, and OpenAI's thoughts in ``summary``."""
+    return tuple(dict.fromkeys(("value", "text", kind, "content", "summary")))
+
+
+def _is_plain_part(part: Any) -> bool:
+    """Whether a part of a tool's result is a text and nothing else."""
+    if not isinstance(part, dict) or _kind(part) not in PART_KINDS:
+        return False
+    return "type" in part or not any(value not in EMPTY for key, value in part.items() if key != "text")
+
+
+def _part_text(part: Mapping[str, Any], kind: str) -> str:
+    if kind in CALL_PARTS:
+        given = next((part[key] for key in ("value", "text", kind, "content") if part.get(key)), None)
+        # A part may be the call itself: {"type": "tool_call", "name": ..., "arguments": ...}.
+        call = {key: value for key, value in part.items() if key != "type"} if given is None else given
+        return call if isinstance(call, str) else json.dumps(call, ensure_ascii=False)
+    text = inner_text(part, kind, BETWEEN_THOUGHTS if kind in THOUGHTS else "")
+    filled = {key: value for key, value in part.items() if value not in EMPTY and key != "type"}
+    if text or not filled:
+        return text
+    key = next((key for key in _text_keys(kind) if key in filled), None)
+    if key is None:
+        raise InvalidRow(f"a part of type {kind} holds {', '.join(filled)}, and no text; write it in text")
+    return as_text(filled[key], f"the {key} of a part", [])
+
+
+def _check_parts(parts: list[Any], role: str, remarks: Remarks) -> None:
+    """Remarks on what is left aside of the parts. Raises ``InvalidRow`` for a part that is marked not to be learned."""
+    if len(parts) > 1 and all(isinstance(part, str) for part in parts):
+        remarks.append("the texts of a list in a message are joined")
+    for part in parts:
+        kind = _kind(part)
+        if kind not in TEXT_PARTS and role not in ("assistant", "function_call"):
+            remarks.append(f"the {kind} in a message of role {role} is left aside")
+        if isinstance(part, dict) and len(part) > 2:
+            _check_keys(part, kind, role, remarks)
+
+
+def _check_keys(part: Mapping[str, Any], kind: str, role: str, remarks: Remarks) -> None:
+    if not is_learned(part, role, remarks):
+        raise InvalidRow(
+            "a part of a message is marked not to be learned, and a message is learned as a whole or not at all; give "
+            "the whole message train: true or false"
+        )
+    if kind in CALL_PARTS:
+        return
+    used = next((key for key in _text_keys(kind) if inner_text(part.get(key), kind)), "text")
+    for key, value in part.items():
+        if (
+            key not in ("type", "id", "index", used, *PARTIAL_MARKS)
+            and not is_mark(key)
+            and value not in EMPTY
+        ):
+            remarks.append(f"the {key} of a part of a message is left aside")
