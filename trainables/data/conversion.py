@@ -23,7 +23,7 @@ from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, Remarks, S
 from trainables.data.row_builder import build_row
 from trainables.data.rows import Conversation, Labelled, Message, Preference, Prompt, Row, Text
 from trainables.data.sources import Source
-from trainables.data.thinking import edit_thinking
+from trainables.data.thinking import EMPTY, edit_thinking, looks_like_thoughts
 from trainables.system.parallel import map_in_order
 from trainables.system.progress import report_progress
 
@@ -130,7 +130,7 @@ class Converter:
                 layout, needed = self._layout(values, where, file, batch, report)
                 report.variables |= self._variables_in(values, report)
                 parsed = _parse(values, layout, needed, remarks)
-                row = build_row(_edited(parsed, self.config), self.row_type, remarks)
+                row = build_row(_edited(parsed, self.config, remarks), self.row_type, remarks)
             except SkippedRow as reason:
                 if self.config.strict:
                     raise DataError(
@@ -192,7 +192,7 @@ class Converter:
         reading = self.row_type, source.format, source.columns, source.tags
         try:
             if found := formats.candidates(own, *reading):
-                return found
+                return self._with_prompt(found, own, of_file, source)
         except formats.InvalidColumns:
             if set(own) == set(of_file):
                 raise
@@ -200,8 +200,27 @@ class Converter:
         found = formats.candidates(of_file, *reading)
         if found := [each for each in found if formats.lacks_parts_only(each, own, source.columns)]:
             return found
+        formats.check_readable(source.columns, self.row_type)
         layout = formats.detect_layout(own, source.format, source.columns, source.tags)
         return [Candidate(layout, Reading(frozenset(layout.columns)))]
+
+    def _with_prompt(
+        self, found: list[Candidate], own: Sequence[str], of_file: Sequence[str], source: Source
+    ) -> list[Candidate]:
+        """The candidates of a row, with the prompt that others of its file have and that it lacks."""
+        if set(own) == set(of_file):
+            return found
+        others = formats.candidates(of_file, self.row_type, source.format, source.columns, source.tags)
+        prompts = {
+            other.layout.format: {"prompt": column}
+            for other in others
+            if (column := other.layout.columns.get("prompt")) is not None and column not in own
+        }
+        return [
+            replace(each, layout=replace(each.layout, columns={**prompt, **each.layout.columns}))
+            for each in found
+            for prompt in (prompts.get(each.layout.format, {}),)
+        ]
 
     def _variables_in(self, values: Mapping[str, Any], report: ConversionReport) -> set[str]:
         """Of the variables that no row had yet, those that stand anywhere in this row, even if nothing reads it."""
@@ -240,8 +259,11 @@ def _is_valid(form: Format, values: Mapping[str, Any], layout: Layout) -> bool:
     return True
 
 
-def _edited(parsed: ParsedRow, config: DataConfig) -> ParsedRow:
-    """The row with ``{{name}}`` filled in from ``config.variables``, and thoughts edited by ``config.thinking``."""
+def _edited(parsed: ParsedRow, config: DataConfig, remarks: Remarks) -> ParsedRow:
+    """The row with ``{{name}}`` filled in from ``config.variables``, and thoughts edited by ``config.thinking``.
+
+    A remark says where something that looks like thoughts stays although these were to be taken out.
+    """
 
     def fill(text: str) -> str:
         # A name without a value stays as it is, and a warning lists it.
@@ -251,7 +273,12 @@ def _edited(parsed: ParsedRow, config: DataConfig) -> ParsedRow:
         filled: Message = _with_texts(message, fill)
         if message["role"] != "assistant":
             return filled
-        return {**filled, "content": edit_thinking(filled["content"], config.thinking)}
+        content = edit_thinking(filled["content"], config.thinking)
+        if config.thinking != "keep" and looks_like_thoughts(content.removeprefix(EMPTY)):
+            remarks.append(
+                f"an answer holds tags of thoughts that thinking: {config.thinking} leaves where they are"
+            )
+        return {**filled, "content": content}
 
     if not config.variables and config.thinking == "keep":
         return parsed

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.data import formats
+from trainables.data.formats.base import GivenColumns
 from trainables.data.formats.readings import Candidate
 from trainables.data.parsed_row import Layout, Remarks
 from trainables.data.readers import FileRemarks
@@ -87,6 +88,7 @@ class ConversionReport:
     name: str
     format_given: bool = False
     listed: Collection[str] | None = None  # the parts that dataset_info.json lists, if it has this source
+    given: GivenColumns = field(default_factory=dict)  # by the spec or dataset_info.json
     readings: dict[tuple[str, str], FileReading] = field(default_factory=dict)  # by file and format
     files: FileRemarks = field(default_factory=FileRemarks)  # what is special about the files themselves
     rows: int = 0
@@ -158,6 +160,13 @@ class ConversionReport:
         """All columns of the files, in their order."""
         return tuple(dict.fromkeys(name for reading in self.readings.values() for name in reading.existing))
 
+    def unread_parts(self) -> dict[str, str]:
+        """The given parts, and their columns, that no row was read with."""
+        read = {column for reading in self.readings.values() for column in reading.columns}
+        return {
+            part: column for part, column in self.given.items() if column is not None and column not in read
+        }
+
     def notes(self) -> Iterator[str]:
         """How each file was read, in sentences for ``plan`` and the report."""
         yield from self.files.notes
@@ -170,6 +179,8 @@ class ConversionReport:
     def warnings(self) -> Iterator[str]:
         """Which rows were left out, read with a change, or look unfinished, in sentences."""
         yield from self.files.warnings
+        for part, column in self.unread_parts().items() if self.readings else ():
+            yield f"{self.name}: {formats.shown_name(column)} is given as {part}, which this stage does not read"
         total = sum(self.skipped.values())
         if total:
             reasons = "; ".join(

@@ -273,7 +273,9 @@ def _listed(names: Iterable[str], pattern: str = "%s") -> str:
 
 def _convert(config: DataConfig, row_type: type, sources: Sequence[Source], folder: Path) -> None:
     reports = [
-        ConversionReport(source.name, bool(source.format), source.columns if source.registered else None)
+        ConversionReport(
+            source.name, bool(source.format), source.columns if source.registered else None, source.columns
+        )
         for source in sources
     ]
     batches = conversion.convert_sources(sources, row_type, config, reports)

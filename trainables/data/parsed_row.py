@@ -80,7 +80,9 @@ def as_text(value: Any, name: str, remarks: Remarks) -> str:
         return value
     text = _json_text(value)
     if text is None:
-        raise InvalidRow(f"{name} must be a text, got {abbreviated(value)}")
+        quoted = isinstance(value, bool | int | float)
+        advice = f"; write it in quotes: {json.dumps(json.dumps(value))}" if quoted else ""
+        raise InvalidRow(f"{name} must be a text, got {abbreviated(value)}{advice}")
     remarks.append(f"{name} is {'an object' if isinstance(value, dict) else 'a list'} and is written as JSON")
     return text
 

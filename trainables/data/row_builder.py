@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from trainables.data.formats.turns import up_to_last_answer
@@ -41,11 +41,7 @@ def _text(parsed: ParsedRow, remarks: Remarks) -> Text:
 
 def _conversation(parsed: ParsedRow, remarks: Remarks) -> Conversation:
     _require_messages(parsed)
-    if parsed.chosen is not None:
-        raise InvalidRow(
-            "these rows have a chosen and a rejected answer, and this stage learns from a single one; give it rows "
-            "with one answer, name the one to learn (columns: {response: chosen}), or use a preference stage"
-        )
+    _require_one_answer(parsed, "this stage learns from a single one")
     if parsed.label is False:
         raise SkippedRow("its answer is labelled bad, and sft would learn it")
     *prompt, last = up_to_last_answer(parsed.messages, remarks)
@@ -84,9 +80,13 @@ def _labelled(parsed: ParsedRow, remarks: Remarks) -> Labelled:
     _require_messages(parsed)
     if parsed.label is None:
         raise InvalidRow("kto needs a label, true or false, and these rows have no such column")
+    _require_one_answer(parsed, "kto learns from one answer and its label")
     *before, last = up_to_last_answer(parsed.messages, remarks)
     _check_filled(last)
-    start = len(before) if parsed.answer_start is None else min(parsed.answer_start, len(before))
+    # The label is of the last answer: where that one is not to be learned, it says nothing of those before.
+    start = _last_answer(parsed.messages) if parsed.answer_start is None else parsed.answer_start
+    if len(before) < start:
+        raise SkippedRow("the answer that its label belongs to is marked not to be learned")
     turns = tuple(before[start:])
     return Labelled(
         _unmarked(before[:start]), last["content"], parsed.label, parsed.tools, turns, _calls(last)
@@ -99,9 +99,24 @@ def _prompt(parsed: ParsedRow, remarks: Remarks) -> Prompt:
     messages = (*parsed.messages, *(parsed.chosen or ()))
     if messages[-1]["role"] != "assistant":
         return Prompt(_unmarked(messages), None, parsed.tools)
+    if not messages[-1].get("train", True):
+        remarks.append("the last answer is the reference although it is marked not to be learned")
     *prompt, last = up_to_last_answer(_unmarked(messages), remarks)
     # An answer that only calls tools has no text to compare with.
     return Prompt(tuple(prompt), last["content"] or None, parsed.tools)
+
+
+def _last_answer(messages: Sequence[Message]) -> int:
+    return max(number for number, message in enumerate(messages) if message["role"] == "assistant")
+
+
+def _require_one_answer(parsed: ParsedRow, what: str) -> None:
+    if parsed.chosen is not None:
+        raise InvalidRow(
+            f"these rows have a chosen and a rejected answer, and {what}; two texts in a list are such a pair, too. "
+            "Give it rows with one answer, which is a text or a list of messages, name the one to learn "
+            "(columns: {response: chosen}), or use a preference stage"
+        )
 
 
 def _check_filled(answer: Message) -> None:

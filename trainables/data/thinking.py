@@ -8,6 +8,16 @@ from typing import Literal
 
 EMPTY = "<think>\n\n</think>\n\n"  # Qwen 3's answer without thinking opens with this
 _BLOCK = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
+# All blocks that an answer opens with. The first may have been opened by the prompt: its end has a line to itself.
+_BLOCKS = re.compile(
+    r"\s*(?:(?:(?!<think>).)*?^[ \t]*</think>[ \t]*(?:\n\s*|\Z))?(?:<think>.*?</think>\s*)*",
+    re.DOTALL | re.MULTILINE,
+)
+_LIKE_THOUGHTS = re.compile(
+    r"</?(?:think|thinking|thought|thoughts|reasoning|seed:think)>|\[/?THINK\]|<\|(?:begin|end)_of_thought\|>"
+    r"|<\|channel\|>analysis|<\|START_THINKING\|>|◁/?think▷",
+    re.IGNORECASE,
+)
 
 
 def edit_thinking(text: str, mode: Literal["keep", "strip", "empty"]) -> str:
@@ -20,9 +30,19 @@ def edit_thinking(text: str, mode: Literal["keep", "strip", "empty"]) -> str:
     """
     if mode == "keep":
         return text
-    block = _BLOCK.match(text)
-    answer = text[block.end() :] if block else text
+    blocks = _BLOCKS.match(text)
+    # Without a block, white space at the beginning is the answer's own.
+    answer = text[blocks.end() :] if blocks and "</think>" in blocks[0] else text
     return EMPTY + answer if mode == "empty" else answer
+
+
+def looks_like_thoughts(answer: str) -> bool:
+    """Whether an answer without its leading thoughts has tags of thoughts, of any family.
+
+    >>> looks_like_thoughts("<think>Two and"), looks_like_thoughts("I think 4.")
+    (True, False)
+    """
+    return _LIKE_THOUGHTS.search(answer) is not None
 
 
 def answer_matches(answers: Iterable[str], references: Iterable[str]) -> list[float]:

@@ -111,6 +111,35 @@ def test_named_columns_are_read_although_the_file_has_messages(tmp_path: Path) -
     assert loaded(path, columns={"prompt": "q", "response": "a"}).train[0].answer == "Seeds."
 
 
+@pytest.mark.parametrize(
+    ("row_type", "columns", "part"),
+    [
+        (Conversation, {"chosen": "answer"}, "chosen"),
+        (Labelled, {"rejected": "answer"}, "rejected"),
+        (Text, {"chosen": "answer"}, "chosen"),
+    ],
+)
+def test_a_given_part_without_which_nothing_is_left_to_read_is_an_error_at_its_setting(
+    tmp_path: Path, row_type: type, columns: dict[str, str], part: str
+) -> None:
+    path = with_columns(
+        tmp_path, prompt=question, answer="Seeds.", history=lambda n: [["Hm?", "Nothing."]], label=True
+    )
+    error = refused(path, row_type, columns=columns)
+    assert f"{part} ({columns[part]}) is nothing that this stage reads; it needs" in str(error)
+    assert error.setting == ("columns", part)
+
+
+@pytest.mark.parametrize(("part", "column"), [("kto_tag", "good"), ("response", "best")])
+def test_a_given_part_that_a_stage_does_not_read_is_warned_of(tmp_path: Path, part: str, column: str) -> None:
+    path = with_columns(
+        tmp_path, prompt=question, chosen="Seeds.", rejected="Sand.", good=True, best="Worms."
+    )
+    data = loaded(path, Preference, columns={part: column})
+    assert f"birds.jsonl: {column} is given as {part}, which this stage does not read" in data.warnings
+    assert loaded(path, Preference, columns={"response": "chosen", "chosen": "chosen"}).warnings == ()
+
+
 def test_a_column_is_left_out_by_its_part_or_by_its_name(tmp_path: Path) -> None:
     path = with_columns(tmp_path, instruction=question, output="Seeds.", system="Be brief.", notes="!")
     for settings in (

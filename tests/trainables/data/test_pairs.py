@@ -178,6 +178,37 @@ def test_two_texts_without_a_prompt_are_refused_with_what_to_write(tmp_path: Pat
         load(tmp_path, [row] * 3)
 
 
+@pytest.mark.parametrize("nothing", [{"prompt": None}, {"prompt": ""}, {}])
+def test_a_pair_without_the_prompt_that_others_have_is_left_out(tmp_path: Path, nothing: Any) -> None:
+    rows = [{"prompt": "Kayaks?", "chosen": "Two.", "rejected": "No."}] * 2
+    data = load(tmp_path, [*rows, {**nothing, "chosen": "Four.", "rejected": "No."}, *rows])
+    assert len(data.rows) == 4
+    assert "1 because its prompt is empty (rows.jsonl:3)" in data.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("row_type", "stage"), [(Conversation, "this stage learns"), (Labelled, "kto learns")]
+)
+def test_two_texts_for_a_stage_that_learns_one_are_refused_with_what_to_write(
+    tmp_path: Path, row_type: type, stage: str
+) -> None:
+    row = {"prompt": "Kayaks?", "completion": ["Two.", "No."], "label": True}
+    with pytest.raises(
+        DataError, match=f"{stage} from .*two texts in a list are such a pair.*a text or a list"
+    ):
+        load(tmp_path, [row], row_type)
+
+
+@pytest.mark.parametrize(("value", "written"), [(4, "4"), (True, "true"), (2.5, "2.5")])
+def test_a_number_as_an_answer_is_refused_with_what_to_write(
+    tmp_path: Path, value: Any, written: str
+) -> None:
+    with pytest.raises(
+        DataError, match=f'completion must be a text, got .*; write it in quotes: "{written}"'
+    ):
+        load(tmp_path, [{"prompt": "How many?", "completion": value}], Conversation)
+
+
 def test_a_completion_that_is_a_list_of_messages_is_all_learned(tmp_path: Path) -> None:
     rows = [
         {"prompt": [FIRST], "completion": [FIRST_ANSWER, LAST, GOOD]},

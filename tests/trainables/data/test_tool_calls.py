@@ -325,6 +325,17 @@ def test_tables_add_nothing_to_tools_and_calls(tmp_path: Path) -> None:
     assert [call["function"]["arguments"] for call in row.calls] == [{"city": "Oslo"}, {"zone": "CET"}]
 
 
+@pytest.mark.parametrize("keys", [("from", "value"), ("role", "content")])
+def test_arguments_that_are_called_as_a_message_is_get_no_nulls(
+    tmp_path: Path, keys: tuple[str, str]
+) -> None:
+    calls = [{"name": "move", "arguments": dict.fromkeys(keys, "a")}, {"name": "wait", "arguments": {"s": 1}}]
+    talk = [{"role": "user", "content": "Go."}, {"role": "assistant", "content": None, "tool_calls": calls}]
+    pq.write_table(pa.Table.from_pylist([{"messages": talk}]), tmp_path / "rows.parquet")
+    (row,) = loading.load_uncut(DataConfig(train=str(tmp_path / "rows.parquet")), Conversation).rows
+    assert [call["function"] for call in row.calls] == calls
+
+
 def test_a_map_of_a_table_is_an_object(tmp_path: Path) -> None:
     call = pa.struct([("name", pa.string()), ("arguments", pa.map_(pa.string(), pa.string()))])
     message = pa.struct([("role", pa.string()), ("content", pa.string()), ("tool_calls", pa.list_(call))])

@@ -290,6 +290,47 @@ def test_what_a_message_has_beside_its_text_is_named(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<think>a</think>\n\n<think>\nb\n</think>\n\nFour.",
+        "a\n</think>\n\nFour.",
+        "</think>\nFour.",
+        "a\n</think>\n\n<think>b</think>Four.",
+    ],
+)
+def test_all_thoughts_that_an_answer_opens_with_are_taken_out(tmp_path: Path, answer: str) -> None:
+    for mode, left in (("strip", "Four."), ("empty", "<think>\n\n</think>\n\nFour.")):
+        data = load(tmp_path, [{"messages": [ASK, turn("assistant", answer)]}], thinking=mode)
+        assert (data.rows[0].answer, data.warnings) == (left, ())
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        ("<think>never closed", None),
+        ("Say <think>a</think>", None),
+        ("<think>a</think><think>b", "<think>b"),
+        ("Write </think> there.", None),
+        ("<thinking>a</thinking>Four.", None),
+        ("[THINK]a[/THINK]Four.", None),
+    ],
+)
+def test_thoughts_that_cannot_be_taken_out_are_named(tmp_path: Path, answer: str, left: str | None) -> None:
+    rows = [{"messages": [ASK, turn("assistant", answer)]}]
+    data = load(tmp_path, rows, thinking="strip")
+    assert data.rows[0].answer == (left or answer)
+    assert "an answer holds tags of thoughts that thinking: strip leaves where they are" in data.warnings[0]
+    assert load(tmp_path, rows).warnings == ()
+
+
+def test_thoughts_within_joined_answers_are_named(tmp_path: Path) -> None:
+    answers = [turn("assistant", f"<think>{name}</think>{name}.") for name in "AB"]
+    data = load(tmp_path, [{"messages": [ASK, *answers]}], thinking="strip")
+    assert data.rows[0].answer == "A.\n\n<think>B</think>B."
+    assert any("an answer holds tags of thoughts" in warning for warning in data.warnings)
+
+
 # LLaMA-Factory's next format
 
 
@@ -359,6 +400,25 @@ def test_what_is_left_aside_of_parts_is_named(tmp_path: Path, message: Any, rema
     data = load(tmp_path, [{"messages": [message, ANSWER]}])
     assert len(data.rows) == 1
     assert remark in data.warnings[0]
+
+
+def test_a_label_does_not_move_to_another_answer(tmp_path: Path) -> None:
+    good, bad = turn("assistant", "Four."), turn("assistant", "Five.", train=False)
+    rows = [
+        {"messages": [ASK, good, ASK, bad], "label": False},
+        {"prompt": [ASK, good, ASK], "completion": [bad], "label": False},
+        {"prompt": [ASK], "completion": [good, ASK, bad], "label": True},
+    ]
+    data = load(tmp_path, rows, Labelled)
+    assert [(row.prompt, row.completion) for row in data.rows] == [((ASK,), "Four.")]
+    why = "the answer that its label belongs to is marked not to be learned (rows.jsonl:1, rows.jsonl:2)"
+    assert f"2 because {why}" in data.warnings[0]
+
+
+def test_a_reference_that_is_marked_not_to_be_learned_is_named(tmp_path: Path) -> None:
+    data = load(tmp_path, [{"messages": [ASK, turn("assistant", "Five.", train=False)]}], Prompt)
+    assert data.rows[0].reference == "Five."
+    assert "the last answer is the reference although it is marked not to be learned" in data.warnings[0]
 
 
 def test_a_label_belongs_to_the_last_answer_and_to_all_turns_of_a_completion(tmp_path: Path) -> None:

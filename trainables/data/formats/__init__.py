@@ -8,7 +8,7 @@ from typing import Any
 from trainables.data.formats.base import Format, GivenColumns
 from trainables.data.formats.conversations import MESSAGES, SHAREGPT
 from trainables.data.formats.prompt_completion import ALPACA, COMPLETION
-from trainables.data.formats.readings import CONTEXT, READINGS, Candidate, Reading, read_columns
+from trainables.data.formats.readings import CONTEXT, OPTIONAL, READINGS, Candidate, Reading, read_columns
 from trainables.data.formats.text import TEXT
 from trainables.data.parsed_row import InvalidRow, Layout
 from trainables.data.rows import Preference
@@ -179,6 +179,20 @@ def _check_given(columns: Collection[str], name: str | None, given: GivenColumns
         named = [part for part, column in given.items() if column is not None]
         parts = "; ".join(f"{form.name}: {', '.join(form.usual)}" for form in _ALL)
         raise InvalidColumns(named[-1], f"no format has the parts {', '.join(named)} together; {parts}")
+
+
+def check_readable(given: GivenColumns, row_type: type) -> None:
+    """For columns that no layout fits: raises ``InvalidColumns`` for a given part that no rows of the type have."""
+    readings = READINGS[row_type]
+    known = frozenset[str]().union(*(reading.needed for reading in readings)) | OPTIONAL.get(
+        row_type, CONTEXT
+    )
+    for part, column in given.items():
+        if column is not None and part not in known:
+            needed = "; or ".join(", ".join(sorted(reading.needed)) for reading in readings)
+            raise InvalidColumns(
+                part, f"{part} ({column}) is nothing that this stage reads; it needs {needed}"
+            )
 
 
 def shown_name(column: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from trainables.data.formats.turns import arranged, up_to_last_answer
 from trainables.data.parsed_row import InvalidRow, Remarks, SkippedRow
@@ -67,8 +67,13 @@ def _check_open(prompt: Messages) -> None:
 
 
 def _check_for_prompt(chosen: Sequence[Message], rejected: Sequence[Message]) -> None:
-    if all(message["role"] == "assistant" for message in (*chosen, *rejected)):
+    if answers_alone((chosen, rejected)):
         raise InvalidRow(NO_PROMPT)
+
+
+def answers_alone(sides: Iterable[Sequence[Message]]) -> bool:
+    """Whether answers hold no request."""
+    return all(message["role"] == "assistant" for side in sides for message in side)
 
 
 def _whole_conversations(

@@ -14,7 +14,7 @@ from trainables.data.formats.messages import (
     read_messages,
     remark_on_text,
 )
-from trainables.data.formats.pairs import divide_answer, divide_pair
+from trainables.data.formats.pairs import answers_alone, divide_answer, divide_pair
 from trainables.data.formats.tool_calls import with_tools
 from trainables.data.formats.turns import arranged
 from trainables.data.parsed_row import (
@@ -88,6 +88,9 @@ def _with_answers(
     prompt: tuple[Message, ...], answers: list[list[Message]], layout: Layout, remarks: Remarks
 ) -> ParsedRow:
     if len(answers) == 2:
+        # The file has prompts, and this row has none; without such a column all rows are refused.
+        if not prompt and "prompt" in layout.columns and answers_alone(answers):
+            raise SkippedRow("its prompt is empty")
         messages, chosen, rejected = divide_pair(prompt, answers[0], answers[1], remarks)
         return ParsedRow(messages=messages, chosen=chosen, rejected=rejected)
     if not prompt:
