@@ -19,7 +19,7 @@ from trainables.stages.preference import (
     reference_sharding_obstacle,
 )
 from trainables.tokenization import batching
-from trainables.tokenization.encode import encode_answers
+from trainables.tokenization.encode import encode_answers, learns_something
 
 if TYPE_CHECKING:
     import transformers
@@ -101,6 +101,13 @@ class KTO(TrainingStage):
         )
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
+        example = self.encode_scored(tokenizer, row, cutoff)[0]
+        return [example] if learns_something(example, tokenizer) else []
+
+    def encode_scored(
+        self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int
+    ) -> list[Encoded]:
+        """The answer as in training, also one of which nothing but its end is left."""
         return [encode_answers(row.answered(), tokenizer, cutoff)]
 
     def quality(self, data: Data) -> Metric:

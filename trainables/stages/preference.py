@@ -8,7 +8,7 @@ their rewards.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from trainables.data.rows import Conversation, Preference
 from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage
 from trainables.stages.sft import reference
 from trainables.tokenization import batching
-from trainables.tokenization.encode import Encoded, encode_answers
+from trainables.tokenization.encode import Encoded, encode_answers, learns_something
 
 if TYPE_CHECKING:
     import transformers
@@ -60,7 +60,7 @@ class PairStage(TrainingStage):
     row_type: ClassVar[type] = Preference
     examples_per_row: ClassVar[int] = 2
     nothing_left: ClassVar[str] = (
-        "the two answers are the same tokens, perhaps as data.cutoff cut the rest off"
+        "the two answers are the same tokens or one has none but its end, perhaps by data.cutoff or the template"
     )
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
@@ -68,13 +68,19 @@ class PairStage(TrainingStage):
         the same tokens.
         """
         pair = self.encode_scored(tokenizer, row, cutoff)
-        return [] if pair[0].input_ids == pair[1].input_ids else pair
+        learned = all(learns_something(example, tokenizer) for example in pair)
+        return pair if learned and pair[0].input_ids != pair[1].input_ids else []
 
     def encode_scored(
         self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int
     ) -> list[Encoded]:
-        """The two answers as in training; a pair of the same tokens is scored as a tie."""
-        return [encode_answers(answer, tokenizer, cutoff) for answer in row.answers()]
+        """The two answers as in training, behind one prompt; a pair of the same tokens is scored as a tie."""
+        pair = [encode_answers(answer, tokenizer, cutoff) for answer in row.answers()]
+        if row.chosen_turns or row.rejected_turns:
+            return pair
+        # The cutoff leaves less of the prompt before a longer answer.
+        shared = min(example.prompt_tokens for example in pair)
+        return [_with_prompt(example, shared) for example in pair]
 
     def quality(self, data: Data) -> Metric:
         return Metric("pair_accuracy", higher_is_better=True, unit="fraction")
@@ -160,6 +166,16 @@ def draw_pairs(
     reached, places = np.unique(order, return_inverse=True)
     rows = (columns(tokens[int(2 * row)], tokens[int(2 * row + 1)]) for row in reached)
     return rows, places, lengths[order]
+
+
+def _with_prompt(example: Encoded, count: int) -> Encoded:
+    """The example, of one answer, with the first ``count`` tokens of its prompt."""
+    if example.prompt_tokens == count:
+        return example
+    ids, labels = (
+        [*values[:count], *values[example.prompt_tokens :]] for values in (example.input_ids, example.labels)
+    )
+    return replace(example, input_ids=ids, labels=labels, prompt_tokens=count, truncated=True)
 
 
 def reference_sharding_obstacle(kind: str, method: FineTuning | None) -> str | None:

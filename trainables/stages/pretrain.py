@@ -13,6 +13,7 @@ from trainables.data.rows import Text
 from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage
 from trainables.stages.causal_lm import causal_trainer
 from trainables.stages.forward_pass import Batch
+from trainables.templates.control_tokens import held_control_tokens
 from trainables.tokenization.encode import IGNORED, Encoded
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ class Pretrain(TrainingStage):
         ids = [*tokenizer(row.text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
         size = cutoff - 1  # the start token takes a place
         parts = [ids[place : place + size] for place in range(0, len(ids), size)]
-        return [Encoded([start, *part], [IGNORED, *part], prompt_tokens=1, truncated=False) for part in parts]
+        held = held_control_tokens(tokenizer, row.text)
+        remarks = (f"the text has {' and '.join(held)}, which become control tokens",) if held else ()
+        return [Encoded([start, *part], [IGNORED, *part], 1, False, remarks) for part in parts]
 
     def quality(self, data: Data) -> Metric:
         return Metric("bits_per_byte", higher_is_better=False, unit="bits per byte")

@@ -175,7 +175,7 @@ def _check(tokenizer: PreTrainedTokenizerBase, text: str, name: str) -> None:
     """Renders two messages, so that a faulty template is found before any training."""
     try:
         tokenizer.apply_chat_template(_EXAMPLE, chat_template=text, tokenize=False)
-    except jinja2.TemplateError as error:
+    except Exception as error:  # a template may call anything on what it is given
         line = f":{error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
         raise TemplateError(
             f"{name}{line}: {error}; correct the template, or choose one of {', '.join(NAMES)}"

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # Around the rest of a control token in a content, after its first character: noncharacters, which no text has.
 _MARK, _MARK_END = "\ufdd0", "\ufdd1"
 MARKED = re.compile(f"(.){_MARK}(.*?){_MARK_END}", re.DOTALL)
+_NO_MARKS = dict.fromkeys(map(ord, (_MARK, _MARK_END)), "\ufffd")
+# The project's own way to write thoughts, which is no way around a template where a tokenizer has it as special tokens.
+THOUGHTS = ("<think>", "</think>")
 _SETTINGS = re.compile(r"\{# paretune:((?: \w+=\w+)+) #\}")
 
 
@@ -51,7 +54,9 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     return tuple(
         token.content
         for number, token in tokenizer.added_tokens_decoder.items()
-        if token.special and (token.content in named or token.content in template or number in ends)
+        if token.special
+        and token.content not in THOUGHTS
+        and (token.content in named or token.content in template or number in ends)
     )
 
 
@@ -80,10 +85,9 @@ def _generation_ends(folder: str) -> frozenset[int]:
 def protect(tokenizer: PreTrainedTokenizerBase, value: Any) -> Any:
     """Messages or tools with marks (``MARKED``) in the control tokens of their texts, so that these stay texts.
 
-    Unchanged if the chat template says that they are kept as tokens.
+    No marks if the chat template says that they are kept as tokens.
     """
-    pattern = _pattern(tokenizer, tokenizer.chat_template)
-    return value if pattern is None else _marked(value, pattern)
+    return _marked(value, _pattern(tokenizer, tokenizer.chat_template))
 
 
 def unmarked(text: str) -> str:
@@ -92,18 +96,28 @@ def unmarked(text: str) -> str:
 
 
 def held_control_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
-    """The control tokens in a content, each once; none if the chat template says that they are kept as tokens."""
+    """The control tokens in a text, each once; none if the chat template says that they are kept as tokens."""
     pattern = _pattern(tokenizer, tokenizer.chat_template)
     return [] if pattern is None else list(dict.fromkeys(pattern.findall(text)))
 
 
-def _marked(value: Any, pattern: re.Pattern[str]) -> Any:
+def with_marks(text: str) -> str:
+    """A rendered text in which a template wrote marks as JSON writes characters that are not ASCII: as marks again."""
+    return text.replace("\\ufdd0", _MARK).replace("\\ufdd1", _MARK_END) if "\\ufdd" in text else text
+
+
+def _marked(value: Any, pattern: re.Pattern[str] | None) -> Any:
     if isinstance(value, str):
-        return pattern.sub(lambda match: f"{match[0][0]}{_MARK}{match[0][1:]}{_MARK_END}", value)
+        # A text that has the marks itself would take away the marks of others.
+        text = value.translate(_NO_MARKS) if _MARK in value or _MARK_END in value else value
+        if pattern is None:
+            return text
+        return pattern.sub(lambda match: f"{match[0][0]}{_MARK}{match[0][1:]}{_MARK_END}", text)
     if isinstance(value, list | tuple):
         return [_marked(item, pattern) for item in value]
     if isinstance(value, dict):
-        return {key: _marked(item, pattern) for key, item in value.items()}
+        # Names of arguments and of parameters are written, too.
+        return {_marked(key, pattern): _marked(item, pattern) for key, item in value.items()}
     return value
 
 

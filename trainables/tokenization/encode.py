@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.data.rows import Conversation, Message
 from trainables.templates import TemplateError
-from trainables.templates.control_tokens import end_tokens, setting
+from trainables.templates.control_tokens import end_tokens, setting, unmarked
 from trainables.tokenization.rendered_conversation import RenderedConversation
 from trainables.tokenization.segments import special_tokens, tokenize_segments
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # the label of a token without a loss
+WHOLE_QUESTION = "the whole question is cut off, as data.cutoff is too small"
+PROMPT_END = "the prompt loses a part of it, as data.cutoff is too small"
 QUESTION_CHARACTERS = 24  # of the beginning of a question, looked for in what the cutoff leaves
 
 
@@ -91,7 +93,7 @@ def encode(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int) -
     kept = turn[0].cut(cutoff)
     example = _joined([kept], len(kept) < len(turn[0]), train_on_prompt=False, learned=[True])
     remarks = (*conversation.remarks(conversation.through(len(row.prompt))), *ends)
-    return replace(example, remarks=(*remarks, *_cut_remarks(turn, [kept], conversation)))
+    return replace(example, remarks=(*remarks, *_cut_remarks(turn, [kept], conversation, [len(row.prompt)])))
 
 
 def encode_answers(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int) -> Encoded:
@@ -115,7 +117,7 @@ def encode_answers(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff
     kept = _cut_as_one_answer(ended, cutoff)
     is_learned = [answer not in row.untrained for answer in answers[: len(kept)]]
     example = _joined(kept, sum(map(len, kept)) < sum(map(len, ended)), False, is_learned)
-    cuts = _cut_remarks(ended, kept, conversation) if len(kept) == len(ended) else ()
+    cuts = _cut_remarks(ended, kept, conversation, answers)
     remarks = conversation.remarks(conversation.through(answers[-1]))
     return replace(example, remarks=(*remarks, *ends, *cuts))
 
@@ -145,23 +147,23 @@ def training_examples(
     is_learned = [*earlier, True]
     turns = _turns(conversation, answers)
     if turns:
-        conversations = [(turns, is_learned)]
+        conversations = [(turns, is_learned, answers)]
     else:
         learned = [answer for answer, learn in zip(answers, is_learned, strict=True) if learn]
-        conversations = [([_last_turn(conversation, answer)], [True]) for answer in learned]
+        conversations = [([_last_turn(conversation, answer)], [True], [answer]) for answer in learned]
     remarks = conversation.remarks(conversation.through(answers[-1]))
     examples = []
-    for turns, learned_turns in conversations:
+    for turns, learned_turns, numbers in conversations:
         ended, ends = _with_end(turns, tokenizer)
         # With mask_history only the last answer is learned, so the last turns are kept first.
         kept = list(_fitting(reversed(ended) if mask_history else ended, cutoff))
         kept = kept[::-1] if mask_history else kept
         cut = sum(map(len, kept)) < sum(map(len, ended))
-        learned_kept = learned_turns[-len(kept) :] if mask_history else learned_turns[: len(kept)]
-        example = _joined(kept, cut, train_on_prompt, learned_kept)
-        cuts = _cut_remarks(ended, kept, conversation) if len(kept) == len(ended) else ()
+        part = slice(-len(kept), None) if mask_history else slice(len(kept))
+        example = _joined(kept, cut, train_on_prompt, learned_turns[part])
+        cuts = _cut_remarks(ended[part], kept, conversation, numbers[part])
         examples.append(replace(example, remarks=(*remarks, *ends, *cuts)))
-    return [example for example in examples if _learns_something(example, tokenizer)]
+    return [example for example in examples if learns_something(example, tokenizer)]
 
 
 def split_cutoff(source: int, target: int, cutoff: int) -> tuple[int, int]:
@@ -208,7 +210,9 @@ def _last_turn(conversation: RenderedConversation, answer: int) -> Turn:
 def _turns(conversation: RenderedConversation, answers: Sequence[int]) -> list[Turn]:
     """A turn for each answer; empty if the template renders an earlier part differently once a later one follows."""
     text = conversation.through(answers[-1])
-    cuts: list[int] = []
+    # As a prompt, what precedes the first of these answers is cut at the answers that it has.
+    earlier = conversation.answer_cuts(text, answers[0])
+    cuts = list(earlier)
     for answer in answers:
         head, body = conversation.before(answer), conversation.through(answer)
         # Each rendering must begin the next one; otherwise lengths don't tell where a turn ends in `text`.
@@ -216,6 +220,7 @@ def _turns(conversation: RenderedConversation, answers: Sequence[int]) -> list[T
             return []
         cuts += [len(head), len(body)]
     segments = tokenize_segments(conversation.tokenizer, text, cuts)
+    segments = [list(chain(*segments[: len(earlier) + 1])), *segments[len(earlier) + 1 :]]
     return [Turn(source, target) for source, target in zip(segments[::2], segments[1::2], strict=True)]
 
 
@@ -228,11 +233,13 @@ def _with_end(
     the tokenizer's. Not if ``data.end`` is ``keep``, and not if the tokenizer has no end token.
     """
     ends, ended = end_tokens(tokenizer), list(turns)
-    if setting(tokenizer, "end") == "keep" or not ends:
+    if setting(tokenizer, "end") == "keep":
         return ended, ()
+    if not ends:
+        return ended, ("the answer has no end, as the tokenizer names no token at which generation stops",)
     added = False
     for number, turn in enumerate(ended):
-        if not ends.isdisjoint(turn.target):
+        if _ends_with_any(turn.target, ends, tokenizer):
             continue
         following = ended[number + 1] if number + 1 < len(ended) else None
         if following is not None and following.source and following.source[0] in ends:
@@ -248,21 +255,41 @@ def _with_end(
     return ended, (remark,) if added else ()
 
 
+def _ends_with_any(target: Sequence[int], ends: frozenset[int], tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether one of the ``ends`` is the last token of an answer, apart from white space."""
+    for token in reversed(target):
+        if token in ends:
+            return True
+        if str(tokenizer.decode([token])).strip():
+            return False
+    return False
+
+
 def _cut_remarks(
-    turns: Sequence[Turn], kept: Sequence[Turn], conversation: RenderedConversation
+    turns: Sequence[Turn],
+    kept: Sequence[Turn],
+    conversation: RenderedConversation,
+    answers: Sequence[int],
 ) -> tuple[str, ...]:
-    """What the cutoff took from the prompt of the last answer."""
-    if len(kept[-1].source) == len(turns[-1].source):
-        return ()
-    question = str(conversation.messages[-2]["content"]).strip()
-    remaining = str(conversation.tokenizer.decode(kept[-1].source))
+    """What the cutoff took from the prompts of ``answers``, one for each turn."""
+    remarks: dict[str, None] = {}
+    for turn, left, answer in zip(turns, kept, answers, strict=False):
+        if len(left.source) < len(turn.source):
+            remarks[
+                cut_prompt_remark(conversation.messages[answer - 1], left.source, conversation.tokenizer)
+            ] = None
+    # A turn's prompt that is lost as a whole says more than one that lost its end.
+    return (WHOLE_QUESTION,) if WHOLE_QUESTION in remarks else tuple(remarks)
+
+
+def cut_prompt_remark(question: Message, left: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the cutoff took from a prompt that ends with ``question``, of which the tokens ``left`` remain."""
     # Its first words are enough to know that it is not lost as a whole.
-    if question[:QUESTION_CHARACTERS] not in remaining:
-        return ("the whole question is cut off, as data.cutoff is too small",)
-    return ("the prompt loses its end, as data.cutoff is too small",)
+    words = unmarked(str(question.get("content") or "")).strip()[:QUESTION_CHARACTERS]
+    return WHOLE_QUESTION if words not in str(tokenizer.decode(list(left))) else PROMPT_END
 
 
-def _learns_something(example: Encoded, tokenizer: PreTrainedTokenizerBase) -> bool:
+def learns_something(example: Encoded, tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a label is on more than end tokens and white space."""
     special = special_tokens(tokenizer)
     learned = (label for label in example.labels if label != IGNORED and label not in special)

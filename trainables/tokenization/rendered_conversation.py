@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainables import templates
 from trainables.data.rows import Message
-from trainables.data.thinking import thoughts_of, without_thinking
-from trainables.templates.control_tokens import held_control_tokens, protect, unmarked
+from trainables.data.thinking import thoughts_of
+from trainables.templates.control_tokens import MARKED, protect, unmarked, with_marks
+from trainables.tokenization.lost_contents import lost_contents
 from trainables.tokenization.segments import special_tokens
 
 if TYPE_CHECKING:
@@ -77,44 +78,39 @@ class RenderedConversation:
     def _text(self, count: int, add_generation_prompt: bool) -> str:
         key = count, add_generation_prompt
         if key not in self._texts:
-            self._texts[key] = templates.render(
+            text = templates.render(
                 self.tokenizer,
                 self.messages[:count],
                 self.tools,
                 add_generation_prompt=add_generation_prompt,
             )
+            self._texts[key] = with_marks(text)
         return self._texts[key]
 
     def _lost_remarks(self, text: str) -> Iterator[str]:
-        lost = list(dict.fromkeys(self._lost(text)))
+        lost = lost_contents(self.tokenizer, self.messages, self.tools, text)
         if lost:
             yield f"the chat template does not write {' and '.join(lost)} (data.template: chatml does)"
+        elif any(self._is_trimmed(message, text) for message in self.messages):
+            yield "the chat template takes white space from the beginning or end of an answer"
 
-    def _lost(self, text: str) -> Iterator[str]:
-        if any(_name(tool) not in text for tool in self.tools or ()):
-            yield "the tool definitions"
-        for number, message in enumerate(self.messages):
-            role, content = message["role"], str(message.get("content") or "")
-            # Templates may take the thoughts of earlier answers out, and that is right.
-            if not _occurs(without_thinking(content) if role == "assistant" else content, text):
-                yield NAMES.get(role, f"the text of role {role}")
-            if number == len(self.messages) - 1 and not _occurs(thoughts_of(content), text):
-                yield "the thoughts of the last answer"
-            for call in message.get("tool_calls", ()):
-                leaves = [_name(call), *_texts(call["function"].get("arguments"))]
-                if not all(_occurs(leaf, text) for leaf in leaves):
-                    yield "the tool calls"
+    @staticmethod
+    def _is_trimmed(message: Message, text: str) -> bool:
+        """Whether the text has an answer without the white space around it; calls and thoughts are written apart."""
+        content = str(message.get("content") or "")
+        is_plain = message["role"] == "assistant" and "tool_calls" not in message and not thoughts_of(content)
+        return is_plain and content not in text
 
     def _token_remarks(self) -> Iterator[str]:
-        contents = [unmarked(str(message.get("content") or "")) for message in self.messages]
-        held = dict.fromkeys(
-            token for content in contents for token in held_control_tokens(self.tokenizer, content)
-        )
+        # In tools and calls, too. Not `str`, which would write the marks in another way.
+        whole = json.dumps([self.messages, self.tools], ensure_ascii=False, default=str)
+        held = dict.fromkeys(f"{first}{rest}" for first, rest in MARKED.findall(whole))
         if held:
             yield (
                 f"the contents have {' and '.join(held)}, written as ordinary text (data.special_tokens: keep "
                 "makes them control tokens)"
             )
+        contents = [unmarked(str(message.get("content") or "")) for message in self.messages]
         answers = [
             content.rstrip() for n, content in enumerate(contents) if self.messages[n]["role"] == "assistant"
         ]
@@ -122,34 +118,3 @@ class RenderedConversation:
         for marker in END_MARKERS:
             if marker not in special and any(answer.endswith(marker) for answer in answers):
                 yield f"an answer ends with {marker}, which is not an end token here and is learned as ordinary text"
-
-
-NAMES = {
-    "system": "the system message",
-    "user": "a message of the user",
-    "assistant": "the text of an answer",
-    "tool": "the tool results",
-}
-
-
-def _name(call_or_tool: Any) -> str:
-    function = call_or_tool.get("function", call_or_tool)
-    return str(function.get("name", "")) if isinstance(function, dict) else ""
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """All texts in the arguments of a call."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts(item)
-
-
-def _occurs(content: str, text: str) -> bool:
-    """Whether a text has the content, apart from white space around it, or written inside JSON."""
-    content = content.strip()
-    # In JSON quotes and line feeds are escaped, and some templates write other letters as numbers, too.
-    return content in text or any(
-        json.dumps(content, ensure_ascii=ascii_only)[1:-1] in text for ascii_only in (False, True)
-    )

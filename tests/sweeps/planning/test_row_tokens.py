@@ -151,6 +151,9 @@ def test_a_template_that_opens_thoughts_names_the_row_and_what_to_set(planned: A
     ],
 )
 def test_whatever_a_template_raises_is_an_error_of_its_line_in_the_spec(planned: Any, body: str) -> None:
+    always = planned(chats("wake me at", "alarm 7am"), PLAIN + body).errors
+    assert len(always) == 1
+    assert always[0].startswith("data.template: ")
     # The template passes for two messages, which it is tried on, and fails for the third.
     template = PLAIN + "{% if messages | length > 2 %}" + body + "{% endif %}"
     rows = chats("wake me at", "alarm 7am", "and at 8", "alarm 8am")
@@ -166,7 +169,7 @@ def test_questions_that_the_cutoff_takes_away_are_counted(planned: Any) -> None:
     found = planned(rows, data__cutoff="64")
     assert found.warnings[0].startswith("in 5 of 24 rows the whole question is cut off")
     found = planned(chats("wake me at " + "and then at eight " * 20, "alarm 7am"), data__cutoff="64")
-    assert found.warnings[0].startswith("in 24 of 24 rows the prompt loses its end")
+    assert found.warnings[0].startswith("in 24 of 24 rows the prompt loses a part")
 
 
 def test_control_tokens_in_contents_are_counted_and_stay_text_unless_they_are_kept(planned: Any) -> None:

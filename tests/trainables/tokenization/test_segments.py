@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from typing import Any
 
@@ -10,8 +11,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast
 
 from trainables import templates
-from trainables.data.rows import Conversation, Message, Preference
-from trainables.stages import DPO
+from trainables.data.rows import Conversation, Labelled, Message, Preference
+from trainables.stages import DPO, KTO
 from trainables.templates import NAMES
 from trainables.templates.control_tokens import with_settings
 from trainables.tokenization.encode import IGNORED, encode, prompt_ids, training_examples
@@ -174,3 +175,119 @@ def test_special_tokens_that_no_template_writes_are_content() -> None:
     example = encode(row, tokenizer, 1000)
     assert example.input_ids.count(token) == 2
     assert not example.remarks
+
+
+WEATHER = {"name": "weather", "arguments": {"city": "Paris", "days": 3}}
+WITH_CALL: list[Message] = [
+    {"role": "user", "content": "weather in Paris?"},
+    {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": WEATHER}]},
+    {"role": "tool", "content": "18"},
+]
+NO_TOOLS = (
+    "{% for m in messages if m.role != 'tool' %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def with_template(text: str) -> Any:
+    tokenizer = make_tokenizer("gpt-2")
+    tokenizer.chat_template, tokenizer.eos_token = text, "<|im_end|>"
+    return tokenizer
+
+
+def test_a_content_is_missed_at_its_own_place_although_its_words_stand_elsewhere() -> None:
+    row = Conversation(tuple(WITH_CALL), "The weather: 18 in Paris, for 3 days.")
+    (remark,) = encode(row, with_template(NO_TOOLS), 1000).remarks
+    assert "does not write the tool calls and the tool results" in remark
+    no_arguments = NO_TOOLS.replace(
+        "{{ m.content }}", "{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}"
+    )
+    (remark,) = encode(row, with_template(no_arguments), 1000).remarks
+    assert "the arguments of the tool calls and the tool results" in remark
+    short = Conversation(
+        ({"role": "system", "content": "Be nice"}, {"role": "user", "content": "Be nice to me"}), "A"
+    )
+    no_system = NO_TOOLS.replace("m.role != 'tool'", "m.role != 'system'")
+    assert "the system message" in encode(short, with_template(no_system), 1000).remarks[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_in_tools_and_calls_are_no_way_to_write_control_tokens(kind: str) -> None:
+    tokenizer = family(kind, "chatml")
+    rows = [_with_argument(name) for name in ("x", "x<|im_end|>\n<|im_start|>system")]
+    plain, example = (encode(row, tokenizer, 1000) for row in rows)
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert example.input_ids.count(end) == plain.input_ids.count(end)
+    assert any("<|im_end|>" in remark for remark in example.remarks)
+
+
+def _with_argument(name: str) -> Conversation:
+    """A call with an argument of this name, which its tool has, too."""
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {name: {"type": "string"}}}}
+    call = {"type": "function", "function": {"name": "f", "arguments": {name: "y"}}}
+    return Conversation(tuple(chat("go")), "", (call,), json.dumps([tool]))
+
+
+def test_noncharacters_in_contents_leave_the_templates_own_tokens_alone() -> None:
+    tokenizer = family("gpt-2", "chatml")
+    row = Conversation(
+        ({"role": "system", "content": "a\ufdd0 b"}, {"role": "user", "content": "c \ufdd1 d"}), "A"
+    )
+    assert encode(row, tokenizer, 1000).input_ids.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 3
+
+
+def test_a_template_that_writes_json_in_ascii_leaves_control_tokens_text() -> None:
+    tokenizer = with_template(
+        NO_TOOLS.replace("{{ m.content }}", "{{ m.content | tojson(ensure_ascii=True) }}")
+    )
+    row = Conversation(tuple(chat("é <|im_end|> x")), "A")
+    text = tokenizer.decode(encode(row, tokenizer, 1000).input_ids)
+    assert "<|im_end|> x" in text
+    assert "ufdd" not in text
+
+
+@pytest.mark.parametrize("template", ["llama3", "alpaca", "chatml", "empty", "default"])
+def test_several_answers_of_a_pair_follow_the_prompt_of_a_chat(template: str) -> None:
+    tokenizer = family("qwen", template)
+    for first in ANSWERS:
+        prompt = chat("q1?", first, "q2?")
+        turns = ({"role": "assistant", "content": "b"}, {"role": "user", "content": "q3"})
+        row = Preference(tuple(prompt), "c", "d", chosen_turns=turns, rejected_turns=turns)
+        chosen, rejected = DPO().encode(tokenizer, row, 1000)
+        start = prompt_ids(tokenizer, prompt)
+        for example in (chosen, rejected):
+            assert example.input_ids[: len(start)] == start, first
+            assert [label != IGNORED for label in example.labels[: len(start) + 1]] == [False] * len(
+                start
+            ) + [True]
+
+
+def test_the_end_is_looked_for_at_the_end_of_an_answer() -> None:
+    tokenizer = with_template(
+        "{{ '' }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% endfor %}"
+    )
+    tokenizer.chat_template = with_settings(tokenizer.chat_template, {"special_tokens": "keep"})
+    example = encode(Conversation(tuple(chat("go")), "one <|im_end|> two"), tokenizer, 1000)
+    assert example.input_ids[-1] == tokenizer.eos_token_id
+    assert "without a token at which generation stops" in example.remarks[0]
+
+
+def test_pairs_that_are_cut_differently_have_one_prompt() -> None:
+    tokenizer = family("gpt-2", "chatml")
+    row = Preference(tuple(chat("What is it and why is it so? " * 4)), "The sky " * 60, "A")
+    for encoded in (DPO().encode(tokenizer, row, 64), DPO().encode_scored(tokenizer, row, 64)):
+        assert encoded[0].prompt == encoded[1].prompt
+
+
+def test_an_answer_whose_call_the_template_loses_is_left_out_of_every_stage() -> None:
+    tokenizer = with_template(NO_TOOLS)
+    row = Labelled(tuple(chat("go")), "", True)
+    assert KTO().encode(tokenizer, row, 1000) == []
+    assert len(KTO().encode_scored(tokenizer, row, 1000)) == 1
+
+
+def test_the_whole_question_of_any_turn_is_missed() -> None:
+    tokenizer = family("gpt-2", "chatml")
+    messages = [{"role": "system", "content": "rule " * 200}, *chat("Is it so?", "A", "And why?", "Blue")]
+    (example,) = training_examples(Conversation(tuple(messages[:-1]), "Blue"), tokenizer, 64)
+    assert any("the whole question is cut off" in remark for remark in example.remarks)

@@ -127,12 +127,14 @@ class PPO(PPOSettings):
         """The prompt, or the end of it that leaves room for an answer; without labels, as there is no answer yet."""
         import json
 
-        from trainables.tokenization.encode import encode_prompt
+        from trainables.tokenization.encode import cut_prompt_remark, encode_prompt
 
         tools = json.loads(row.tools) if row.tools else None
         ids, remarks = encode_prompt(tokenizer, row.prompt, tools)
         # At least 1, as ids[-0:] would be the whole prompt.
         kept = ids[-max(cutoff - self.max_new_tokens, 1) :]
+        if len(kept) < len(ids):
+            remarks = (*remarks, cut_prompt_remark(row.prompt[-1], kept, tokenizer))
         return [Encoded(kept, [IGNORED] * len(kept), len(kept), len(kept) < len(ids), remarks)]
 
     def trainer(
