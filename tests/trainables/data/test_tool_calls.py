@@ -375,6 +375,39 @@ def test_nulls_of_a_table_that_was_written_as_json_are_left_out_and_named(tmp_pa
     assert any("arguments that are null" in warning for warning in data.warnings)
 
 
+def test_nulls_that_a_table_added_to_nested_arguments_are_left_out(tmp_path: Path) -> None:
+    place = {"type": "object", "properties": {"city": {"type": "string"}, "floor": {"type": "integer"}}}
+    tool = {
+        "name": "move",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "to": place,
+                "via": {"type": "array", "items": place},
+                "note": {"anyOf": [{"type": "null"}, {"type": "object"}]},
+            },
+        },
+    }
+    meant = {"city": "Oslo", "floor": None}
+    note = {"any": None}
+    padded = {**meant, "s": None}
+    call = {"name": "move", "arguments": {"to": padded, "via": [padded], "note": note, "s": None}}
+    data = load(tmp_path, [{"messages": [ASK, called(call)], "tools": [tool]}])
+    kept = {"to": meant, "via": [meant], "note": note}
+    assert data.rows[0].calls[0]["function"]["arguments"] == kept
+    assert (
+        "arguments that are null and that the called function does not have are left out" in data.warnings[0]
+    )
+
+
+def test_nulls_of_a_function_without_a_schema_are_kept_and_named(tmp_path: Path) -> None:
+    call = {"name": "move", "arguments": {"to": {"city": "Oslo", "zone": None}}}
+    for tools in ({}, {"tools": [TOOL]}):
+        data = load(tmp_path, [{"messages": [ASK, called(call)], **tools}])
+        assert data.rows[0].calls[0]["function"] == call
+        assert "in 1 of 1 rows arguments of a call are null and are kept" in data.warnings[0]
+
+
 def test_a_message_of_a_table_whose_content_is_null_is_empty(tmp_path: Path) -> None:
     talk = [[ASK, {"role": "assistant", "content": None}], [ASK, DONE]]
     pq.write_table(pa.table({"messages": talk}), tmp_path / "rows.parquet")

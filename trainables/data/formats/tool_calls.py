@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,8 @@ _ABOUT_A_CALL = {"name", "function", "type", "index", "status", *ARGUMENTS, *IDE
 _TAGGED = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 # In a JSON schema null is a value under these keys; anywhere else it is what a table of Arrow was filled up with.
 _NULL_IS_A_VALUE = ("default", "const", "example")
+
+_OPEN_SCHEMA = {"$ref", "anyOf", "oneOf", "allOf", "patternProperties"}
 
 
 def parse_json(value: Any) -> Any:
@@ -148,11 +150,13 @@ def with_tools(parsed: ParsedRow, value: Any, remarks: Remarks) -> ParsedRow:
     null and that its function does not have wasn't written by anybody; an argument that the function has may be meant.
     """
     if not value or not (tools := read_tools(value)):
+        for message in (*parsed.messages, *(parsed.chosen or ()), *(parsed.rejected or ())):
+            _remark_on_nulls(message.get("tool_calls", ()), remarks)
         return parsed
     cleaned = [_without_nulls(tool) for tool in tools]
     if cleaned != tools:
         remarks.append("nulls in the schema of a tool are left out")
-    known = {_tool_name(tool): set(_parameters(tool)) for tool in cleaned}
+    known = {_tool_name(tool): _schema(tool) for tool in cleaned}
 
     def messages(given: Sequence[Message]) -> tuple[Message, ...]:
         return tuple(_with_known_arguments(message, known, remarks) for message in given)
@@ -178,31 +182,61 @@ def _without_nulls(value: Any) -> Any:
     }
 
 
-def _parameters(tool: Mapping[str, Any]) -> Iterator[str]:
+def _schema(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     parameters = tool["function"].get("parameters")
-    properties = parameters.get("properties") if isinstance(parameters, dict) else None
-    yield from properties if isinstance(properties, dict) else ()
+    return parameters if isinstance(parameters, dict) else {}
 
 
 def _with_known_arguments(
-    message: Message, known: Mapping[str | None, set[str]], remarks: Remarks
+    message: Message, known: Mapping[str | None, Mapping[str, Any]], remarks: Remarks
 ) -> Message:
     if "tool_calls" not in message:
         return message
     calls = []
     for call in message["tool_calls"]:
         function = call["function"]
-        arguments = function["arguments"]
-        if function["name"] in known and isinstance(arguments, dict):
-            kept = {
-                key: value
-                for key, value in arguments.items()
-                if value is not None or key in known[function["name"]]
-            }
-            if kept != arguments:
+        if function["name"] in known:
+            kept = _without_unknown_nulls(function["arguments"], known[function["name"]])
+            if kept != function["arguments"]:
                 remarks.append(
                     "arguments that are null and that the called function does not have are left out"
                 )
                 call = {**call, "function": {**function, "arguments": kept}}
+        else:
+            _remark_on_nulls([call], remarks)
         calls.append(call)
     return {**message, "tool_calls": calls}
+
+
+def _remark_on_nulls(calls: Iterable[Mapping[str, Any]], remarks: Remarks) -> None:
+    """A remark on nulls in the arguments of functions that the row's tools don't have, which a table may have added."""
+    if any(_holds_null(call["function"]["arguments"]) for call in calls):
+        remarks.append(
+            "arguments of a call are null and are kept; if a table added them, a column tools that has the called "
+            "function, or rows without them, leaves them out"
+        )
+
+
+def _holds_null(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_holds_null, value.values() if isinstance(value, dict) else value))
+    return value is None
+
+
+def _without_unknown_nulls(value: Any, schema: Any) -> Any:
+    """The value without the nulls, however deep, of properties that its JSON schema does not have."""
+    schema = schema if isinstance(schema, dict) else {}
+    if isinstance(value, list):
+        return [_without_unknown_nulls(item, schema.get("items")) for item in value]
+    if not isinstance(value, dict):
+        return value
+    # What a schema says elsewhere, such as by reference, is not looked up: there a null may be meant.
+    if _OPEN_SCHEMA & schema.keys():
+        return value
+    properties = schema.get("properties")
+    properties = properties if isinstance(properties, dict) else {}
+    return {
+        key: _without_unknown_nulls(item, properties.get(key))
+        for key, item in value.items()
+        if item is not None or key in properties
+    }
