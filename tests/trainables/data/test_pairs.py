@@ -273,14 +273,15 @@ def test_messages_that_python_wrote_into_a_text_are_named(tmp_path: Path, column
     row = {"prompt": "Kayaks?", "completion": "Two.", "system": "Be brief."}
     listed = [{"role": "user", "content": "Kayaks?"}, {"content": "Two.", "role": "assistant"}]
     numpy = "[{'content': 'Kayaks?', 'role': 'user'}\n {'content': 'Two.', 'role': 'assistant'}]"
-    for text in (str(listed), str(listed[0]), numpy, f"array({listed})"):
+    named_first = str([{"name": "Ada", **listed[0]}])
+    for text in (str(listed), str(listed[0]), named_first, numpy, f"array({listed})"):
         data = load(tmp_path, [{**row, column: text}], Conversation)
         assert (
             f"{column} is a list of messages as Python shows it, and is read as this text" in data.warnings[0]
         )
     named = load(tmp_path, [{**row, column: json.dumps(listed)}], Conversation)
     assert f"{column} is the JSON of messages in a text, and is read as this text" in named.warnings[0]
-    for text in ("['role']: user", "{'a': 1}", "array([1, 2])"):
+    for text in ("['role']: user", "{'value': 1}", "{'role': 'king'}", "array([1, 2])"):
         assert load(tmp_path, [{**row, column: text}], Conversation).warnings == ()
 
 

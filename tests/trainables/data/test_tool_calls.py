@@ -172,6 +172,17 @@ def test_arguments_under_another_key_are_the_arguments(tmp_path: Path, key: str)
         {"messages": [ASK, called(bare)]},
         {"messages": [ASK, called({**bare, "arguments": None})]},
         {"messages": [ASK, turn("assistant", "", tool_calls=[beside])]},
+        {
+            "messages": [
+                ASK,
+                turn(
+                    "assistant",
+                    "",
+                    tool_calls=[{**beside, "function": {"name": "find_room", "arguments": {}}}],
+                ),
+            ]
+        },
+        {"messages": [ASK, turn("assistant", "", tool_call=bare)]},
         {"messages": [ASK, turn("assistant", "", function_call=bare)]},
         sharegpt(("human", ASK["content"]), ("function_call", json.dumps(bare))),
         {"messages": [ASK, turn("assistant", [{"type": "tool_call", **bare}])]},
@@ -201,6 +212,14 @@ def test_a_call_whose_arguments_are_in_doubt_is_refused(
     ):
         with pytest.raises(DataError, match=rf"rows\.jsonl:1: .*{why}.* arguments"):
             load(tmp_path, [row])
+
+
+def test_arguments_that_differ_in_a_call_and_beside_it_are_refused(tmp_path: Path) -> None:
+    call = {"type": "function", "function": ROOM, "input": {"city": "Gdynia"}}
+    with pytest.raises(
+        DataError, match=r"rows\.jsonl:1: a call of find_room has arguments and input, which differ"
+    ):
+        load(tmp_path, [{"messages": [ASK, turn("assistant", "", tool_calls=[call])]}])
 
 
 def test_calls_in_several_places_of_a_message_are_all_made(tmp_path: Path) -> None:
@@ -247,7 +266,7 @@ def test_a_result_that_is_an_object_is_written_as_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "found",
-    [[{"text": "hit", "score": 0.9, "url": "a.example"}, {"text": "hat", "score": 0.1}], ["Oslo", "Ii"]],
+    [[{"text": "hit", "score": 0.9, "url": "a.example"}, {"text": "hat", "score": 0.1}], ["Oslo", "Ii"], []],
 )
 def test_a_result_that_is_a_list_of_more_than_texts_is_written_as_json(tmp_path: Path, found: Any) -> None:
     data = load(tmp_path, [{"messages": [ASK, called(ROOM), turn("tool", found), DONE]}])

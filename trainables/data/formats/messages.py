@@ -64,7 +64,7 @@ ROLE_SYNONYMS = {
     "tool_call": "function_call",
     "tool_calls": "function_call",
 }
-CALLS = ("tool_calls", "function_call")
+CALLS = ("tool_calls", "tool_call", "function_call")
 # What the files of others note about a message; none of it is a text that a model would see.
 BOOKKEEPING = {"id", "index", "timestamp", "created_at", "model"}
 RESULT_KEYS = ("name", "tool_call_id")
@@ -72,7 +72,10 @@ TEXT_OF_MESSAGES = "is the JSON of messages in a text, and is read as this text"
 PYTHON_TEXT_OF_MESSAGES = (
     "is a list of messages as Python shows it, and is read as this text; write it as JSON"
 )
-_PYTHON_MESSAGES = re.compile(r"\s*\[?\s*(array\()?\[?\s*\{\s*['\"](role|from|content|value)['\"]\s*:")
+_PYTHON_MESSAGES = re.compile(
+    r"\s*(?:array\()?\s*\[?\s*\{.*?['\"](?:role|from)['\"]\s*:\s*['\"](?:system|user|assistant|human|gpt|tool)['\"]",
+    re.DOTALL,
+)
 
 
 def read_messages(value: Any, tags: Mapping[str, str], remarks: Remarks) -> list[Message]:

@@ -42,7 +42,7 @@ def read_text(value: Any, name: str, role: str, remarks: Remarks) -> str:
     unknown = [_kind(part) for part in value if _kind(part) not in PART_KINDS] if has_parts(value) else []
     is_medium = any(kind.endswith(MEDIA) for kind in unknown)
     # The result of a call may be a list of texts, or of objects that have keys and types of their own.
-    is_data = role == "tool" and has_parts(value) and not is_medium and not all(map(_is_plain_part, value))
+    is_data = role == "tool" and has_parts(value) and not (is_medium or _are_plain_parts(value))
     if not has_parts(value) or is_data:
         return as_text(value, name, remarks)
     for kind in unknown:
@@ -86,11 +86,14 @@ def _text_keys(kind: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("value", "text", kind, "content", "summary")))
 
 
-def _is_plain_part(part: Any) -> bool:
-    """Whether a part of a tool's result is a text and nothing else."""
-    if not isinstance(part, dict) or _kind(part) not in PART_KINDS:
-        return False
-    return "type" in part or not any(value not in EMPTY for key, value in part.items() if key != "text")
+def _are_plain_parts(parts: list[Any]) -> bool:
+    """Whether a tool's result is a list of texts, each in a part of its own, and nothing else."""
+    return bool(parts) and all(
+        isinstance(part, dict)
+        and _kind(part) in PART_KINDS
+        and ("type" in part or all(value in EMPTY for key, value in part.items() if key != "text"))
+        for part in parts
+    )
 
 
 def _part_text(part: Mapping[str, Any], kind: str) -> str:

@@ -78,26 +78,26 @@ def _call(call: Any) -> dict[str, Any]:
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise InvalidRow(f"a tool call needs a name and arguments, got {abbreviated(call)}")
     # Some write the arguments beside the function, and not in it.
-    values = {**call, **function}
-    identities = [text for key in IDENTITIES if (text := read_identity(values.get(key)))]
-    called = {"name": function["name"], "arguments": _arguments(values)}
+    places = [function] if function is call else [function, call]
+    identities = [text for place in places for key in IDENTITIES if (text := read_identity(place.get(key)))]
+    called = {"name": function["name"], "arguments": _arguments(function["name"], places)}
     return ({"id": identities[0]} if identities else {}) | {"type": "function", "function": called}
 
 
-def _arguments(call: Mapping[str, Any]) -> Any:
-    unknown = [key for key, value in call.items() if key not in _ABOUT_A_CALL and value not in _NO_ARGUMENTS]
-    if unknown:
+def _arguments(name: str, places: Sequence[Mapping[str, Any]]) -> Any:
+    filled = [(key, value) for place in places for key, value in place.items() if value not in _NO_ARGUMENTS]
+    if unknown := [key for key, _ in filled if key not in _ABOUT_A_CALL]:
         raise InvalidRow(
-            f"a call of {call['name']} holds {', '.join(unknown)}, which is none of the names of arguments "
+            f"a call of {name} holds {', '.join(unknown)}, which is none of the names of arguments "
             f"({', '.join(ARGUMENTS)}); write arguments: {{...}}"
         )
-    given = {key: value for key in ARGUMENTS if (value := call.get(key)) not in _NO_ARGUMENTS}
-    parsed = [parse_json(value) for value in given.values()]
-    if any(other != parsed[0] for other in parsed):
+    given = [(key, parse_json(value)) for key, value in filled if key in ARGUMENTS]
+    if any(other != given[0][1] for _, other in given):
         raise InvalidRow(
-            f"a call of {call['name']} has {' and '.join(given)}, which differ; keep one of them as its arguments"
+            f"a call of {name} has {' and '.join(key for key, _ in given)}, which differ; keep one of them as its "
+            "arguments"
         )
-    return parsed[0] if parsed else {}
+    return given[0][1] if given else {}
 
 
 def read_identity(value: Any) -> str:
