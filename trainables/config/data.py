@@ -31,8 +31,9 @@ def _as_column(value: Any) -> str | None:
     return None if value is None else _as_text(value)
 
 
-def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else (value,)
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    """A list, or one value that stands for a list of it."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 Text = Annotated[str, BeforeValidator(_as_text)]
@@ -64,7 +65,7 @@ class DataConfig(Frozen):
     weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     format: DataFormat | None = None
     columns: dict[str, Column] = Field(default_factory=dict)
-    ignore_columns: Annotated[tuple[Text, ...], BeforeValidator(_as_list)] = ()
+    ignore_columns: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)] = ()
     tags: dict[str, Text] = Field(default_factory=dict)
     variables: dict[str, Text] = Field(default_factory=dict)
     template: str | None = None

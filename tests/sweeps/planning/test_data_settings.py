@@ -91,3 +91,11 @@ def test_settings_of_columns_that_came_later_leave_earlier_trial_ids_as_they_are
     defaults = DataConfig(train="x").model_dump(mode="json")
     assert all(defaults[key] == default for key, default in LATER_SETTINGS["data"].items())
     assert {"ignore_columns", "tags"} <= LATER_SETTINGS["data"].keys()
+
+
+@pytest.mark.parametrize("ignored", ["[]", "[label]", "label"])
+def test_columns_to_ignore_are_a_list_or_one_name(workdir: Path, ignored: str) -> None:
+    text = data(
+        "columns: {prompt: frage, response: antwort}", f"ignore_columns: {ignored}", "variables: {how: so}"
+    )
+    assert problems(workdir, text) == []
