@@ -30,7 +30,7 @@ def edit_thinking(text: str, mode: Literal["keep", "strip", "empty"]) -> str:
     """
     if mode == "keep":
         return text
-    blocks = _BLOCKS.match(text)
+    blocks = _BLOCKS.match(text) if "</think>" in text else None
     # Without a block, white space at the beginning is the answer's own.
     answer = text[blocks.end() :] if blocks and "</think>" in blocks[0] else text
     return EMPTY + answer if mode == "empty" else answer

@@ -123,11 +123,18 @@ def test_a_given_part_without_which_nothing_is_left_to_read_is_an_error_at_its_s
     tmp_path: Path, row_type: type, columns: dict[str, str], part: str
 ) -> None:
     path = with_columns(
-        tmp_path, prompt=question, answer="Seeds.", history=lambda n: [["Hm?", "Nothing."]], label=True
+        tmp_path,
+        prompt=question,
+        answer="Seeds.",
+        other="Sand.",
+        history=lambda n: [["Hm?", "Nothing."]],
+        label=True,
     )
     error = refused(path, row_type, columns=columns)
     assert f"{part} ({columns[part]}) is nothing that this stage reads; it needs" in str(error)
     assert error.setting == ("columns", part)
+    pair = refused(path, columns={"chosen": "answer", "rejected": "other"})
+    assert "use a preference stage" in str(pair)
 
 
 @pytest.mark.parametrize(("part", "column"), [("kto_tag", "good"), ("response", "best")])

@@ -184,6 +184,8 @@ def _check_given(columns: Collection[str], name: str | None, given: GivenColumns
 def check_readable(given: GivenColumns, row_type: type) -> None:
     """For columns that no layout fits: raises ``InvalidColumns`` for a given part that no rows of the type have."""
     readings = READINGS[row_type]
+    if {"chosen", "rejected"} <= {part for part, column in given.items() if column is not None}:
+        return  # a pair, which the stage itself refuses with what to do about it
     known = frozenset[str]().union(*(reading.needed for reading in readings)) | OPTIONAL.get(
         row_type, CONTEXT
     )
