@@ -18,6 +18,7 @@ from trainables.data.conversion_report import ConversionReport
 from trainables.data.embedded import commands
 from trainables.data.errors import DataError
 from trainables.data.formats.base import Format
+from trainables.data.formats.pairs import MissingPrompt
 from trainables.data.formats.readings import Candidate, Reading, is_zero_or_one, without_unmeant_label
 from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, Remarks, SkippedRow
 from trainables.data.row_builder import build_row
@@ -46,6 +47,8 @@ ESSENTIAL = {
     "chosen": "its chosen answer is missing",
     "rejected": "its rejected answer is missing",
 }
+
+REQUESTS = frozenset({"prompt", "messages"})  # parts that hold what an answer answers
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class Converter:
             try:
                 layout, needed = self._layout(values, where, file, batch, report)
                 report.variables |= self._variables_in(values, report)
-                parsed = _parse(values, layout, needed, remarks)
+                parsed = self._parsed(values, layout, needed, file, batch, remarks)
                 row = build_row(_edited(parsed, self.config, remarks), self.row_type, remarks)
             except SkippedRow as reason:
                 if self.config.strict:
@@ -149,6 +152,21 @@ class Converter:
             report.remark(where, remarks)
             report.placeholders |= _placeholders(row)
             yield where, row
+
+    def _parsed(
+        self,
+        values: Mapping[str, Any],
+        layout: Layout,
+        needed: Collection[str],
+        file: str,
+        batch: RawBatch,
+        remarks: Remarks,
+    ) -> ParsedRow:
+        try:
+            return _parse(values, layout, needed, remarks)
+        except MissingPrompt:
+            self._check_for_prompts(file, batch.columns[file], self.sources[batch.source])
+            raise
 
     def _layout(
         self, values: Any, where: str, file: str, batch: RawBatch, report: ConversionReport
@@ -192,7 +210,7 @@ class Converter:
         reading = self.row_type, source.format, source.columns, source.tags
         try:
             if found := formats.candidates(own, *reading):
-                return self._with_prompt(found, own, of_file, source)
+                return found
         except formats.InvalidColumns:
             if set(own) == set(of_file):
                 raise
@@ -204,23 +222,14 @@ class Converter:
         layout = formats.detect_layout(own, source.format, source.columns, source.tags)
         return [Candidate(layout, Reading(frozenset(layout.columns)))]
 
-    def _with_prompt(
-        self, found: list[Candidate], own: Sequence[str], of_file: Sequence[str], source: Source
-    ) -> list[Candidate]:
-        """The candidates of a row, with the prompt that others of its file have and that it lacks."""
-        if set(own) == set(of_file):
-            return found
-        others = formats.candidates(of_file, self.row_type, source.format, source.columns, source.tags)
-        prompts = {
-            other.layout.format: {"prompt": column}
-            for other in others
-            if (column := other.layout.columns.get("prompt")) is not None and column not in own
-        }
-        return [
-            replace(each, layout=replace(each.layout, columns={**prompt, **each.layout.columns}))
-            for each in found
-            for prompt in (prompts.get(each.layout.format, {}),)
-        ]
+    def _check_for_prompts(self, file: str, of_file: Collection[str], source: Source) -> None:
+        """Raises ``SkippedRow`` for a row without a prompt if its file has prompts."""
+        every = (file, frozenset(of_file), len(of_file))
+        if every not in self.layouts:
+            columns = [name for name in of_file if name not in self.config.ignore_columns]
+            self.layouts[every] = self._detect(columns, columns, source)
+        if any(REQUESTS & each.layout.columns.keys() for each in self.layouts[every]):
+            raise SkippedRow("its prompt is empty")
 
     def _variables_in(self, values: Mapping[str, Any], report: ConversionReport) -> set[str]:
         """Of the variables that no row had yet, those that stand anywhere in this row, even if nothing reads it."""

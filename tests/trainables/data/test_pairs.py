@@ -178,10 +178,19 @@ def test_two_texts_without_a_prompt_are_refused_with_what_to_write(tmp_path: Pat
         load(tmp_path, [row] * 3)
 
 
-@pytest.mark.parametrize("nothing", [{"prompt": None}, {"prompt": ""}, {}])
-def test_a_pair_without_the_prompt_that_others_have_is_left_out(tmp_path: Path, nothing: Any) -> None:
-    rows = [{"prompt": "Kayaks?", "chosen": "Two.", "rejected": "No."}] * 2
-    data = load(tmp_path, [*rows, {**nothing, "chosen": "Four.", "rejected": "No."}, *rows])
+@pytest.mark.parametrize("nothing", [{"prompt": None}, {"prompt": ""}, {"prompt": []}, {}])
+@pytest.mark.parametrize("form", ["completion", "alpaca", "messages"])
+def test_a_pair_without_the_prompt_that_others_have_is_left_out(
+    tmp_path: Path, nothing: Any, form: str
+) -> None:
+    column, request = {
+        "completion": ("prompt", "Kayaks?"),
+        "alpaca": ("instruction", "Kayaks?"),
+        "messages": ("messages", [FIRST]),
+    }[form]
+    rows = [{column: request, "chosen": "Two.", "rejected": "No."}] * 2
+    empty = dict.fromkeys([column], nothing["prompt"]) if nothing else {}
+    data = load(tmp_path, [*rows, {**empty, "chosen": "Four.", "rejected": "No."}, *rows])
     assert len(data.rows) == 4
     assert "1 because its prompt is empty (rows.jsonl:3)" in data.warnings[0]
 

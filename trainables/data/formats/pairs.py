@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from trainables.data.formats.turns import arranged, up_to_last_answer
 from trainables.data.parsed_row import InvalidRow, Remarks, SkippedRow
@@ -15,6 +15,10 @@ NO_PROMPT = (
 )
 
 
+class MissingPrompt(InvalidRow):
+    """Two answers without anything that they answer."""
+
+
 def divide_pair(
     prompt: Messages, chosen: Sequence[Message], rejected: Sequence[Message], remarks: Remarks
 ) -> tuple[Messages, Messages, Messages]:
@@ -22,7 +26,7 @@ def divide_pair(
 
     A side that begins with an answer goes on from ``prompt``; one that begins otherwise is a whole conversation. What
     both sides share at their beginning is the prompt. Raises ``SkippedRow`` where they share no prompt, and
-    ``InvalidRow`` for two texts without one.
+    ``MissingPrompt`` for two texts without one.
     """
     _check_open(prompt)
     if not any(message["role"] == "user" for message in prompt):
@@ -67,13 +71,8 @@ def _check_open(prompt: Messages) -> None:
 
 
 def _check_for_prompt(chosen: Sequence[Message], rejected: Sequence[Message]) -> None:
-    if answers_alone((chosen, rejected)):
-        raise InvalidRow(NO_PROMPT)
-
-
-def answers_alone(sides: Iterable[Sequence[Message]]) -> bool:
-    """Whether answers hold no request."""
-    return all(message["role"] == "assistant" for side in sides for message in side)
+    if all(message["role"] == "assistant" for message in (*chosen, *rejected)):
+        raise MissingPrompt(NO_PROMPT)
 
 
 def _whole_conversations(

@@ -14,7 +14,7 @@ from trainables.data.formats.messages import (
     read_messages,
     remark_on_text,
 )
-from trainables.data.formats.pairs import answers_alone, divide_answer, divide_pair
+from trainables.data.formats.pairs import divide_answer, divide_pair
 from trainables.data.formats.tool_calls import with_tools
 from trainables.data.formats.turns import arranged
 from trainables.data.parsed_row import (
@@ -88,9 +88,6 @@ def _with_answers(
     prompt: tuple[Message, ...], answers: list[list[Message]], layout: Layout, remarks: Remarks
 ) -> ParsedRow:
     if len(answers) == 2:
-        # The file has prompts, and this row has none; without such a column all rows are refused.
-        if not prompt and "prompt" in layout.columns and answers_alone(answers):
-            raise SkippedRow("its prompt is empty")
         messages, chosen, rejected = divide_pair(prompt, answers[0], answers[1], remarks)
         return ParsedRow(messages=messages, chosen=chosen, rejected=rejected)
     if not prompt:
@@ -115,7 +112,8 @@ def _prompt(row: Mapping[str, Any], layout: Layout, remarks: Remarks) -> tuple[M
         for part in ("prompt", "query", "system"):
             remark_on_text(layout.get(row, part), layout.columns.get(part, part), OPENAI, remarks)
         # The user's turn is the instruction, a newline, the input; what is empty is left out.
-        parts = [text for part in ("prompt", "query") if (text := layout.text(row, part, remarks))]
+        filled = [part for part in ("prompt", "query") if layout.get(row, part) not in ([], {})]
+        parts = [text for part in filled if (text := layout.text(row, part, remarks))]
         request = [{"role": "user", "content": "\n".join(parts)}] if parts else []
     if not request:
         return ()
