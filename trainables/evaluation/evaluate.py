@@ -220,9 +220,7 @@ def _measure_pairs(policy: Policy, task: EvaluationTask) -> MeasuredRows:
             Measure("pair_accuracy_by_sum", by_sum.accuracy, _floats(by_sum.right), unit=FRACTION, how=how)
         )
     chosen, rejected = zip(*(row.answers() for row in task.rows), strict=True)
-    columns = _prediction_columns(
-        task, answer_texts(policy, chosen, answers[0::2]), [None] * len(task.rows)
-    )
+    columns = _prediction_columns(task, answer_texts(policy, chosen, answers[0::2]), [None] * len(task.rows))
     columns["rejected"] = answer_texts(policy, rejected, answers[1::2])
     columns |= {"chosen_worth": margins.chosen.tolist(), "rejected_worth": margins.rejected.tolist()}
     return MeasuredRows(columns, tuple(measures), "pair_accuracy", _cut_notes(answers, task))

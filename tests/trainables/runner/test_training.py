@@ -575,7 +575,9 @@ def test_an_error_inside_the_stage_is_a_failed_row(tiny_model: Path, rows: Path,
     assert record.status == "failed"
     # The row's place in its file comes first.
     assert "TemplateError: rows.jsonl:" in (record.error or "")
-    assert "the chat template renders the prompt differently once the answer follows it" in (record.error or "")
+    assert "the chat template renders the prompt differently once the answer follows it" in (
+        record.error or ""
+    )
 
 
 def test_a_model_that_is_not_there_is_a_failed_row(rows: Path, tmp_path: Path) -> None:
