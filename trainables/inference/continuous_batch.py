@@ -94,7 +94,7 @@ class Batch:
             input_ids=ids.to(policy.device),
             attention_mask=self.mask.to(policy.device),
             position_ids=positions.to(policy.device),
-            past_key_values=self.cache,
+            cache=self.cache,
             use_cache=True,
             # (rows, 1, vocab): the logits of all positions of long prompts would take gigabytes.
             logits_to_keep=1,

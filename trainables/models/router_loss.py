@@ -28,6 +28,11 @@ def set_router_loss(config: Any, coefficient: float) -> dict[str, Any]:
     return before
 
 
+def router_coefficient(config: Any, coefficient: float) -> float:
+    """What TRL's trainers take as the coefficient: 0 for a model without experts, for which they refuse others."""
+    return coefficient if hasattr(config.get_text_config(), OUTPUT) else 0.0
+
+
 @contextmanager
 def router_settings(config: Any, values: dict[str, Any]) -> Iterator[None]:
     """Gives a model's config these router settings for a block: those to save, or those to generate and score with."""

@@ -1,7 +1,7 @@
 """HQQ: half-quadratic quantization, 1 to 8 bits, without calibration (Badri & Shaji, 2023,
 https://mobiusml.github.io/hqq_blog/).
 
-The package's own layers are used: transformers 5.23 refuses it ("QuantizationMethod.HQQ is not available yet").
+The package's own layers are used: transformers 5.24 refuses it ("QuantizationMethod.HQQ is not available yet").
 """
 
 from __future__ import annotations

@@ -214,7 +214,7 @@ def _generation_config(
 def _exact_generation_config(policy: Policy, settings: GenerationConfig) -> Iterator[None]:
     """Generates with ``settings`` alone: transformers fills what they leave unset from the model's own.
 
-    Checked with transformers 5.23. Qwen2.5's set a repetition penalty, so the answer would not be the greedy one.
+    Checked with transformers 5.24. Qwen2.5's set a repetition penalty, so the answer would not be the greedy one.
     """
     before = policy.causal.generation_config
     policy.causal.generation_config = settings

@@ -1,6 +1,6 @@
 """What stages that predict the next token share: TRL's SFT trainer over rows that are tokens already.
 
-Checked with trl 1.12.0 and transformers 5.23.0.
+Checked with TRL 1.16.0 and transformers 5.24.0.
 """
 
 from __future__ import annotations
@@ -30,17 +30,14 @@ def causal_trainer(
     """
     from trl import SFTConfig, SFTTrainer
 
-    from trainables.training.stage_trainer import small_loss_chunks
+    from trainables.models.router_loss import router_coefficient
     from trainables.training.trainer_setup import make_trainer
 
-    head_adapted = hasattr(policy.causal.get_output_embeddings(), "lora_A")
     settings = SFTConfig(
         **arguments,
         max_length=None,
-        # Computes logits only where there is a label, which TRL can't do where the head has an adapter, or where the
-        # logits are more than the head of the last hidden states.
-        loss_type="chunked_nll" if policy.behaviour.head_gives_logits and not head_adapted else "nll",
-        router_aux_loss_coef=train.router_aux_loss,
+        loss_type="nll",
+        router_aux_loss_coef=router_coefficient(policy.causal.config, train.router_aux_loss),
         dataset_kwargs={"skip_prepare_dataset": True},  # rows are tokens
     )
     separable = policy.behaviour.rows_can_share
@@ -60,11 +57,9 @@ def causal_trainer(
         lengths = tokens.lengths[order]
     # None: TRL's own, which pads each example to the longest of its batch.
     collator = SharedRows(policy.tokenizer.pad_token_id) if separable else None
-    # TRL reads the size of the chunks in its constructor, where it replaces the model's forward.
-    with small_loss_chunks(policy.device):
-        return make_trainer(
-            SFTTrainer, policy, settings, dataset, order, lengths, packed=separable, data_collator=collator
-        )
+    return make_trainer(
+        SFTTrainer, policy, settings, dataset, order, lengths, packed=separable, data_collator=collator
+    )
 
 
 def _tokenized_rows(tokens: Tokens) -> Any:

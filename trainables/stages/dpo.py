@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from trainables.stages.forward_pass import Batch, WholeLogits
+from trainables.stages.forward_pass import Batch
 from trainables.stages.preference import PairStage, draw_pairs, reference_sharding_obstacle
 
 if TYPE_CHECKING:
@@ -52,14 +52,15 @@ class DPO(PairStage):
         return reference_sharding_obstacle(self.kind, trial.method)
 
     def forward_pass(self, rows: int, tokens: int) -> Batch:
-        # A pair is two sequences of one forward pass, in which TRL computes the logits of prompts, too.
-        return Batch(2 * rows, tokens, 2 * rows * tokens, WholeLogits(reference=4, entropy=True))
+        # A pair is two sequences of one forward pass; how much of them is prompt differs from batch to batch.
+        return Batch(2 * rows, tokens, 2 * rows * tokens)
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
     ) -> StageTrainer:
         from trl import DPOConfig
 
+        from trainables.models.router_loss import router_coefficient
         from trainables.stages.reference_trainer import PairCollator, TokenizedDPOTrainer, pair_columns
         from trainables.training.trainer_setup import make_trainer, rows_on_disk
 
@@ -71,7 +72,7 @@ class DPO(PairStage):
             beta=self.beta,
             label_smoothing=self.label_smoothing,
             **self._loss_terms(),
-            router_aux_loss_coef=train.router_aux_loss,
+            router_aux_loss_coef=router_coefficient(policy.causal.config, train.router_aux_loss),
             precompute_ref_log_probs=not policy.method.reference_stays,
         )
         tokens = self.tokens(policy.tokenizer, rows, cutoff)

@@ -11,7 +11,7 @@ from pydantic import Field
 from trainables.auc import auc
 from trainables.data.rows import Labelled
 from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage, TrialParts
-from trainables.stages.forward_pass import Batch, WholeLogits
+from trainables.stages.forward_pass import Batch
 from trainables.stages.preference import (
     answer_logprobs,
     answer_texts,
@@ -65,13 +65,14 @@ class KTO(TrainingStage):
         return reference_sharding_obstacle(self.kind, trial.method)
 
     def forward_pass(self, rows: int, tokens: int) -> Batch:
-        return Batch(rows, tokens, rows * tokens, WholeLogits(reference=4, entropy=True))
+        return Batch(rows, tokens, rows * tokens)
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
     ) -> StageTrainer:
         from trl import KTOConfig
 
+        from trainables.models.router_loss import router_coefficient
         from trainables.stages.reference_trainer import LabelledCollator, TokenizedKTOTrainer
         from trainables.training.trainer_setup import make_trainer, rows_on_disk
 
@@ -85,7 +86,7 @@ class KTO(TrainingStage):
             undesirable_weight=self.undesirable_weight,
             precompute_ref_log_probs=not policy.method.reference_stays,
             train_sampling_strategy="sequential",
-            router_aux_loss_coef=train.router_aux_loss,
+            router_aux_loss_coef=router_coefficient(policy.causal.config, train.router_aux_loss),
         )
         tokens = self.tokens(policy.tokenizer, rows, cutoff)
         count = train.rows_seen(settings.max_steps, len(tokens), settings.world_size)

@@ -1,6 +1,6 @@
 """TRL's ORPO trainer with its means taken over an optimizer step; each override says why.
 
-Checked with trl 1.12.0 and transformers 5.23.0.
+Checked with TRL 1.16.0 and transformers 5.24.0.
 """
 
 from __future__ import annotations

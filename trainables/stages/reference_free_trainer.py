@@ -1,6 +1,6 @@
 """TRL's trainers of pairs without a reference policy (CPO, ORPO), over rows that are tokens already.
 
-Each override says why. Checked with trl 1.12.0 and transformers 5.23.0.
+Each override says why. Checked with TRL 1.16.0 and transformers 5.24.0.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """TRL's trainers with a reference policy (DPO, KTO), over rows that are tokens already; each override says why.
 
-Checked with trl 1.12.0 and transformers 5.23.0.
+Checked with TRL 1.16.0 and transformers 5.24.0.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class ReferenceTrainer:
     data_collator: Any
     model: Any
     _signature_columns: Any
+    compute_ref_log_probs: Any
 
     def _set_signature_columns_if_needed(self) -> None:
         """Keeps our columns, too; TRL would remove them before a batch is collated."""
@@ -35,11 +36,6 @@ class ReferenceTrainer:
     def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
         """Unchanged: rows are tokens that are cut to length; TRL would tokenize them."""
         return dataset
-
-    def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
-        """Under autocast, as in training, so that policy and reference cancel exactly at the first step."""
-        with self.accelerator.autocast():
-            return super().compute_ref_log_probs(model, inputs)  # type: ignore[misc]
 
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         """Reference log-probabilities as columns, (rows,) each; every worker computes its share of the rows.

@@ -41,7 +41,7 @@ class Phases(TrainerCallback):
             with self.during("backward"):
                 return backward(*arguments, **options)
 
-        # transformers has no callback around the backward pass. Checked with transformers 5.23 and accelerate 1.15.
+        # transformers has no callback around the backward pass. Checked with transformers 5.24 and accelerate 1.15.
         trainer.accelerator.backward = tracked_backward
         trainer.add_callback(self)
 

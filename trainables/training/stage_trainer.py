@@ -1,6 +1,6 @@
 """Where the training loops of transformers and TRL are changed, for every stage; each override says why.
 
-Checked with transformers 5.23, TRL 1.12, accelerate 1.15 and torch 2.13, which ``pyproject.toml`` holds them to.
+Checked with transformers 5.24, TRL 1.16, accelerate 1.15 and torch 2.13, which ``pyproject.toml`` holds them to.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from torch import nn
 from transformers import PrinterCallback, Trainer
 
 from trainables.tokenization.batching import padding_share, worker_shares
-
-CPU_LOSS_CHUNK = 64  # labelled tokens
 
 
 @dataclass(frozen=True)
@@ -110,21 +108,3 @@ def keeping_trainable_dtype(model: nn.Module) -> Iterator[None]:
     for name, parameter in model.named_parameters():
         if name in before and parameter.dtype != before[name].dtype:
             parameter.data = before[name]
-
-
-@contextmanager
-def small_loss_chunks(device: str) -> Iterator[None]:
-    """Has TRL compute the logits of 64 labelled tokens at a time on a CPU; its 256 suit a GPU.
-
-    TRL pads the last chunk with tokens that don't count. A short batch has fewer than 64 labels, and the head of a
-    small model is a third of its work.
-    """
-    from trl.trainer import sft_trainer
-
-    before = sft_trainer._CHUNKED_LM_HEAD_CHUNK_SIZE
-    if device == "cpu":
-        sft_trainer._CHUNKED_LM_HEAD_CHUNK_SIZE = CPU_LOSS_CHUNK
-    try:
-        yield
-    finally:
-        sft_trainer._CHUNKED_LM_HEAD_CHUNK_SIZE = before

@@ -19,6 +19,7 @@ import torch
 from datasets import Dataset
 
 from trainables.config.train import TrainConfig
+from trainables.training.fused_head import fused_head
 from trainables.training.stage_trainer import RowOrder, StageTrainer, keeping_trainable_dtype
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def make_trainer(
 
         ours = ShardedTrainer
     trainer_class: Any = type(cls.__name__, (ours, cls), {})
-    with keeping_trainable_dtype(policy.model):
+    with keeping_trainable_dtype(policy.model), fused_head(cls, policy):
         return trainer_class(
             model=policy.model,
             args=settings,

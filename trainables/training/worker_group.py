@@ -78,6 +78,6 @@ def all_workers_failed(error: str) -> bool:
 
 
 def save_on_this_worker(model: Any, folder: Path | str) -> None:
-    """Saves a whole model on this worker; transformers (checked with 5.23) would save on the first worker only."""
+    """Saves a whole model on this worker; transformers (checked with 5.24) would save on the first worker only."""
     model.should_save_on_this_rank = lambda is_main_process: True
     model.save_pretrained(folder)

@@ -23,7 +23,7 @@ ROWS = 4
 class Case:
     """A stage's trainer over a few rows of the embedded data, its policy moved away from where it began."""
 
-    def __init__(self, model: Path, kind: str, method: str = "full", **stage: Any) -> None:
+    def __init__(self, model: Path, kind: str, method: dict[str, Any] | str = "full", **stage: Any) -> None:
         self.config = make_config(
             model,
             "commands",
@@ -35,7 +35,7 @@ class Case:
         )
         torch.manual_seed(0)
         self.policy = make_policy(self.config)
-        self.before = copy.deepcopy(self.policy.causal).double().eval()
+        self.before = copy_of(self.policy.causal)
         rows = loading.load(self.config.data, self.config.stage.row_type).train[:ROWS]
         options = training_arguments(self.config.train, 1, Path("/nonexistent"), 1, "cpu") | {
             "save_strategy": "no"
@@ -47,7 +47,7 @@ class Case:
             for parameter in self.policy.model.parameters():
                 if parameter.requires_grad:
                     parameter += 0.05 * torch.randn_like(parameter)
-        self.after = copy.deepcopy(self.policy.causal).double().eval()
+        self.after = copy_of(self.policy.causal)
 
     def loss(self) -> float:
         """What the trainer minimizes, on one padded batch of all rows."""
@@ -56,9 +56,24 @@ class Case:
         with torch.no_grad():
             return float(self.trainer.compute_loss(self.trainer.model, batch))
 
+    def gradients(self) -> dict[str, torch.Tensor]:
+        """The gradients of that loss, by the names of the weights that train."""
+        batch = self.trainer.data_collator([self.trainer.train_dataset[place] for place in self.order])
+        self.trainer.model.train()
+        self.trainer.compute_loss(self.trainer.model, batch).backward()
+        return {name: p.grad for name, p in self.policy.model.named_parameters() if p.requires_grad}
+
     def answers(self) -> list[Any]:
         """What the stage makes of the rows: of a pair the chosen answer, then the rejected one."""
         return list(self.config.stage.tokens(self.policy.tokenizer, self.rows, 256))
+
+
+def copy_of(model: Any) -> Any:
+    """A copy in fp64; its forward pass is its own and not the one that a trainer has given the model."""
+    copied = copy.deepcopy(model).double().eval()
+    for module in copied.modules():
+        vars(module).pop("forward", None)
+    return copied
 
 
 def logprobs(model: Any, ids: list[int]) -> np.ndarray:
@@ -76,9 +91,14 @@ def sigmoid(value: float) -> float:
     return float(1 / (1 + np.exp(-value)))
 
 
-@pytest.mark.parametrize("kind", ["sft", "pretrain"])
-def test_the_likelihood_is_the_mean_over_all_labelled_tokens(tiny_model: Path, kind: str) -> None:
-    case = Case(tiny_model, kind)
+ADAPTED_HEAD = {"kind": "lora", "rank": 4, "targets": ["q_proj", "lm_head"]}
+
+
+@pytest.mark.parametrize(("kind", "method"), [("sft", "full"), ("pretrain", "full"), ("sft", ADAPTED_HEAD)])
+def test_the_likelihood_is_the_mean_over_all_labelled_tokens(
+    tiny_model: Path, kind: str, method: dict[str, Any] | str
+) -> None:
+    case = Case(tiny_model, kind, method)
     found = np.concatenate(
         [
             logprobs(case.after, one.input_ids)[np.array(one.labels[1:]) != -100]
@@ -86,6 +106,14 @@ def test_the_likelihood_is_the_mean_over_all_labelled_tokens(tiny_model: Path, k
         ]
     )
     assert case.loss() == pytest.approx(-found.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo", "kto", "orpo", "simpo"])
+def test_an_adapter_of_the_head_trains(tiny_model: Path, kind: str) -> None:
+    gradients = Case(tiny_model, kind, ADAPTED_HEAD).gradients()
+    head = [gradient for name, gradient in gradients.items() if "lm_head" in name]
+    assert len(head) == 2
+    assert all(gradient.abs().max() > 0 for gradient in head)
 
 
 DPO_LOSSES: dict[str, tuple[dict[str, Any], Callable[[float, float], float]]] = {
@@ -111,7 +139,7 @@ def test_dpo_compares_log_ratios_to_the_untrained_policy(tiny_model: Path, name:
     before = case.before
     if method == "lora":  # adapters begin as nothing: the base alone is the reference
         with case.policy.method.reference(case.policy.model) as model:  # type: ignore[union-attr]
-            before = copy.deepcopy(model).double().eval()
+            before = copy_of(model)
     answers, terms = case.answers(), []
     for chosen, rejected in zip(answers[0::2], answers[1::2], strict=True):
         ratios = [of_answer(case.after, one) - of_answer(before, one) for one in (chosen, rejected)]

@@ -1,6 +1,6 @@
 """PPO within transformers' training loop: each of its steps samples answers and makes several updates.
 
-Checked with transformers 5.23.0.
+Checked with transformers 5.24.0.
 """
 
 from __future__ import annotations

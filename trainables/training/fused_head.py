@@ -1,0 +1,127 @@
+"""TRL's fused head, which computes the log-probabilities of labels tile by tile: where it is changed, and why.
+
+Checked with TRL 1.16. Nothing is imported from TRL or torch before it is needed: predictions of memory read the sizes.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from trainables.tokenization.encode import IGNORED
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainables.training.policy import Policy
+
+# Labelled tokens and entries of the vocabulary whose logits exist at a time; a GPU's are TRL's own.
+TILES = {"cpu": (1024, 1024), "cuda": (4096, 32768)}
+
+
+@contextmanager
+def fused_head(trainer_class: type, policy: Policy) -> Iterator[None]:
+    """Within the block, a constructor of TRL's ``trainer_class`` gives a policy a head that fits its device and model.
+
+    The sizes of tiles stay set for the process, as they are read in every step.
+    """
+    _set_tiles(policy.device)
+    # It would name a file of the reference's log-probabilities, which isn't written; it reads all weights, and
+    # weights that are sharded can't be read.
+    changes: dict[str, Any] = {"hash_module": lambda model: ""}
+    if _needs_own_forward(policy):
+        # Without the first change TRL refuses heads with an adapter.
+        changes |= {"BaseTunerLayer": (), "add_fused_lm_head": add_whole_head}
+    module = next((m for m in map(_module, trainer_class.__mro__) if m.startswith("trl.")), __name__)
+    with _replaced(sys.modules[module], changes):
+        yield
+
+
+def _set_tiles(device: str) -> None:
+    """A GPU's tiles would be 128 MiB each and more on a CPU, where a few of them exist at a time."""
+    from trl.kernels import chunked_logprob
+    from trl.trainer import utils
+
+    chunked_logprob.TOKEN_CHUNK_SIZE, vocabulary = TILES[device]
+    # Where there is no Triton, TRL computes logits of all positions, labelled or not, because compilers of such devices
+    # want equal shapes. A CPU's time and memory go with the number of positions. TRL asks this for nothing else.
+    labelled_only: Any = (lambda device: True) if device == "cpu" else chunked_logprob._use_triton
+    vars(utils).update(_CHUNKED_LOGPROB_CHUNK_SIZE=vocabulary, _use_triton=labelled_only)
+
+
+def _needs_own_forward(policy: Policy) -> bool:
+    """Whether there is more to the loss than the products of hidden states and the head's own weights.
+
+    That is so with an adapter of the head, in models that scale logits or transform hidden states, and where the loss
+    of a router counts, which each family computes in its own way.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return (
+        isinstance(policy.causal.get_output_embeddings(), BaseTunerLayer)
+        or not policy.behaviour.head_gives_logits
+        or bool(getattr(policy.causal.config.get_text_config(), "output_router_logits", False))
+    )
+
+
+def _module(cls: type) -> str:
+    return cls.__module__
+
+
+@contextmanager
+def _replaced(module: types.ModuleType, changes: dict[str, Any]) -> Iterator[None]:
+    """Within the block, names that the module has are ``changes``'."""
+    before = {name: value for name, value in vars(module).items() if name in changes}
+    vars(module).update({name: changes[name] for name in before})
+    try:
+        yield
+    finally:
+        vars(module).update(before)
+
+
+def add_whole_head(model: Any, outputs: tuple[str, ...] = ()) -> None:
+    """Does what TRL's ``add_fused_lm_head`` does with all logits of the model's own forward pass, whatever its head is.
+
+    All ``outputs`` are computed that TRL's trainers log.
+    """
+    own_forward = model.forward
+
+    @functools.wraps(type(model).forward)
+    def forward(
+        self: Any, *args: Any, fused_lm_head: bool = False, labels: Tensor | None = None, **options: Any
+    ) -> Any:
+        if not fused_lm_head or labels is None:
+            return own_forward(*args, labels=labels, **options)
+        return _label_outputs(own_forward(*args, **options), labels)
+
+    model.forward = types.MethodType(forward, model)
+
+
+def _label_outputs(output: Any, labels: Tensor) -> Any:
+    """TRL's output of a fused head: figures of each next token, (rows, tokens - 1), 0 where there is no label."""
+    import torch
+    from trl.trainer.utils import FusedCausalLMOutput
+
+    targets = labels[:, 1:].to(output.logits.device)  # (rows, tokens - 1)
+    mask = targets != IGNORED
+    logits, targets = output.logits[:, :-1][mask].float(), targets[mask]  # (labelled, vocab), (labelled,)
+    logprobs = logits.log_softmax(-1)
+
+    def spread(values: Tensor) -> Tensor:
+        return values.new_zeros(mask.shape).masked_scatter(mask, values)
+
+    with torch.no_grad():
+        entropy = spread(-(logprobs.exp() * logprobs).sum(-1))
+        mean_logits, is_top1 = spread(logits.mean(-1)), spread(logits.argmax(-1) == targets)
+    return FusedCausalLMOutput(
+        log_probs=spread(logprobs.gather(-1, targets[:, None])[:, 0]),
+        entropy=entropy,
+        mean_logits=mean_logits,
+        is_top1=is_top1,
+        label_mask=mask,
+        aux_loss=getattr(output, "aux_loss", None),
+    )
