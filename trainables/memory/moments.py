@@ -12,9 +12,11 @@ from trainables.memory.held import (
 )
 from trainables.memory.step import MemoryPrediction, TrainingStep
 from trainables.stages.forward_pass import WholeLogits
+from trainables.training.fused_head import TILES
 
-LOGIT_CHUNK = {"cpu": 64, "cuda": 256}  # labelled tokens whose logits exist at a time
-ENTROPY_TOKENS = 128  # tokens whose entropy TRL computes at a time
+# Bytes a logit of a tile beside the product itself, in the forward and in the backward pass: intermediate results on a
+# CPU, where a GPU has one kernel that needs none and leaves the gradient in the product's place.
+TILE_STEPS = {"cpu": (4 * FP32, 8 * FP32), "cuda": (0, 0)}
 OTHER = {"cpu": 8 * 2**20, "cuda": 0}  # rows, masks, rotary tables
 
 
@@ -23,7 +25,7 @@ def training_moments(step: TrainingStep) -> list[MemoryPrediction]:
     if step.batch.logits is not None:
         head = _whole_logits_moments(step, step.batch.logits)
     elif step.batch.labels:
-        head = [_chunked_logits_moment(step)]
+        head = _tiled_logits_moments(step)
     else:  # a reward head: its logits are a number a row
         head = [moment(step, 0, kept_bytes(step), 0)]
     return [*head, *_layer_moments(step), *_final_moments(step)]
@@ -65,15 +67,13 @@ def _whole_logits_moments(step: TrainingStep, logits: WholeLogits) -> list[Memor
     # Without checkpointing, layer_bytes counts the casts: there the backward pass needs them.
     layer_casts = layer_cast_bytes(step) if step.train.gradient_checkpointing else 0
     kept_logits = logits.kept * count + head_cast
-    # TRL logs the entropy, chunk by chunk: log-softmax, its exponential, their product, (tokens, vocab) each in fp32.
-    entropy = 3 * FP32 * min(ENTROPY_TOKENS, step.batch.all_tokens) * step.shape.vocab * logits.entropy
-    forward, reference = kept_logits + logits.forward * count + entropy, logits.reference * count
+    forward = kept_logits + logits.forward * count
     moments = [moment(step, 0, kept, kept_logits + logits.backward * count)]
     if logits.cast is None:  # the loss is computed within autocast
-        moments.append(moment(step, 0, kept + layer_casts, forward, reference))
+        moments.append(moment(step, 0, kept + layer_casts, forward))
     else:  # autocast, and with it the layers' casts, ends before the loss
         moments.append(moment(step, 0, kept + layer_casts, head_cast + logits.cast * count))
-        moments.append(moment(step, 0, kept, forward, reference))
+        moments.append(moment(step, 0, kept, forward))
     return [*moments, *(_head_gradient_moments(step, count) if step.footprint.head else [])]
 
 
@@ -92,23 +92,27 @@ def _head_gradient_moments(step: TrainingStep, count: int) -> list[MemoryPredict
     ]
 
 
-def _chunked_logits_moment(step: TrainingStep) -> MemoryPrediction:
-    """While TRL's chunked loss is at the head: it computes logits and gradients chunk by chunk in the forward pass."""
-    shape, widths, kept = step.shape, step.widths, kept_bytes(step)
-    head, chunk = shape.embedding_params, min(LOGIT_CHUNK[step.device], step.batch.labels)
+def _tiled_logits_moments(step: TrainingStep) -> list[MemoryPrediction]:
+    """While TRL's fused head computes the loss tile by tile, and while it computes the gradients, logits again."""
+    shape, widths, labels, kept = step.shape, step.widths, step.batch.labels, kept_bytes(step)
+    tokens, vocab = (min(sizes) for sizes in zip(TILES[step.device], (labels, shape.vocab), strict=True))
+    # The tile's rows of the head in the products' type, and in fp32, in which a CPU multiplies gradients.
+    in_fp32 = FP32 if step.device == "cpu" and widths.compute != FP32 else 0
+    head_rows = (widths.compute * widths.autocast + in_fp32) * vocab * shape.hidden
+    hidden_gradient = (widths.compute + FP32) * labels * shape.hidden
+    # The head's gradient is summed up in fp32, and cast at the end where its weights aren't.
+    trains = step.footprint.head
+    head_sum = FP32 * shape.embedding_params if trains and widths.trainable != FP32 else 0
+    forward, backward = (
+        (widths.compute + steps) * tokens * vocab + head_rows for steps in TILE_STEPS[step.device]
+    )
     # Without checkpointing, layer_bytes counts the casts: there the backward pass needs them.
     layer_casts = layer_cast_bytes(step) if step.train.gradient_checkpointing else 0
-    count = chunk * shape.vocab
-    head_cast = widths.compute * head if widths.autocast else 0
-    if step.footprint.head:
-        # After the forward pass: a chunk's weight gradient in the products' type, and the sum so far in the weights'.
-        new_gradient = (widths.compute if widths.autocast else 0) * head
-        logits = head_cast + new_gradient + widths.trainable * head
-        return moment(step, widths.trainable * head, kept, logits)
-    head_in_fp32 = FP32 * head if widths.frozen != FP32 else 0
-    # Either the head is cast for the product, or four tensors (chunk, vocab) in fp32: logits, loss and gradients.
-    logits = max(head_in_fp32 + head_cast + widths.compute * count, head_in_fp32 + 4 * FP32 * count)
-    return moment(step, 0, kept + layer_casts, logits)
+    gradient = widths.trainable * shape.embedding_params * trains
+    return [
+        moment(step, 0, kept + layer_casts, forward),
+        moment(step, gradient, kept, backward + hidden_gradient + head_sum),
+    ]
 
 
 # In the layers

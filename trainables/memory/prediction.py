@@ -39,9 +39,6 @@ def predict(
     reference_stays = config.method.reference_stays
     if not batch.labels:  # a reward head stands in the place of the one that predicts tokens
         shape = replace(shape, reward_head=True)
-    if batch.logits is not None and not reference_stays:
-        # The reference's log-probabilities were computed before the first step.
-        batch = replace(batch, logits=replace(batch.logits, reference=0))
     footprint = config.method.footprint(shape)
     step = TrainingStep(config.train, shape, footprint, batch, device, attention, config.model.dtype, workers)
     if batch.rollout is not None:

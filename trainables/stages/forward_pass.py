@@ -17,18 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WholeLogits:
-    """The logits of all labelled tokens at once, as TRL's preference trainers compute them; in bytes per logit.
+    """The logits of all labelled tokens at once, as trainers without a fused head compute them; in bytes per logit.
 
-    ``kept`` until the backward pass; ``forward`` and ``backward`` for a moment in those passes; ``reference`` where the
-    reference policy's logits are computed in the same step. ``entropy``: whether TRL logs the answers' entropy.
+    ``kept`` until the backward pass; ``forward`` and ``backward`` for a moment in those passes.
     ``cast`` is what exists while autocast still holds its copies of weights, where autocast ends before the loss.
     """
 
     kept: float = 4
     forward: float = 4
     backward: float = 8
-    reference: float = 0
-    entropy: bool = False
     cast: float | None = None
 
 
@@ -37,7 +34,7 @@ class Batch:
     """One forward pass over ``rows`` sequences of ``tokens`` tokens each.
 
     ``labels`` is how many of all tokens bear a loss; 0 for a model that gives rewards. ``logits`` is ``None`` where
-    they are computed chunk by chunk. ``rollout``: the sampling before the updates, where answers are sampled.
+    they are computed tile by tile. ``rollout``: the sampling before the updates, where answers are sampled.
     """
 
     rows: int
