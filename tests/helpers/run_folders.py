@@ -219,7 +219,7 @@ def example_run(folder: Path) -> Path:
         "memory_bytes": 16 * 1024**3,
         "gpus": [],
         "seconds": 512.3,
-        "packages": {"torch": "2.13.0", "transformers": "5.23.0", "trl": "1.12.0", "peft": "0.21.2"},
+        "packages": {"torch": "2.13.0", "transformers": "5.24.0", "trl": "1.16.0", "peft": "0.21.2"},
         "notes": ["sft-full: the space holds 3 configs, so 3 of 4 trials run"],
     }
     write_run(folder, records, **environment)

@@ -25,7 +25,7 @@ from trainables.system.capabilities import Capability
 
 WORKS = Capability("sdpa", True, "part of torch")
 OPTIONAL = Capability("liger", False, "needs a GPU", needed=False)
-MISSING = Capability("trl", False, "not installed: pip install 'trl<1.13,>=1.12'")
+MISSING = Capability("trl", False, "not installed: pip install 'trl<1.17,>=1.16'")
 
 
 def test_this_machine_has_everything_paretune_needs_and_no_library_prints_anything() -> None:
@@ -64,7 +64,7 @@ def test_the_table_distinguishes_missing_from_optional_and_says_what_to_do() -> 
     assert lines["sdpa"].startswith("ok")
     assert lines["liger"].startswith("no")
     assert lines["trl"].startswith("missing")
-    assert "pip install 'trl<1.13,>=1.12'" in lines["trl"]
+    assert "pip install 'trl<1.17,>=1.16'" in lines["trl"]
     assert report.verdict() == "Paretune can't work on this machine without: trl."
 
 
@@ -73,7 +73,7 @@ def test_every_dependency_of_the_project_is_examined() -> None:
     assert len(capabilities.packages()) == len(project["dependencies"])
 
 
-@pytest.mark.parametrize(("version", "works"), [("1.12.3", True), ("1.13.0", False), ("1.11.9", False)])
+@pytest.mark.parametrize(("version", "works"), [("1.16.3", True), ("1.17.0", False), ("1.15.9", False)])
 def test_a_package_outside_its_range_does_not_count(
     monkeypatch: pytest.MonkeyPatch, version: str, works: bool
 ) -> None:
@@ -311,7 +311,7 @@ def test_the_wandb_server_is_contacted_only_with_a_key_and_not_in_offline_mode(
 # A cluster's nodes, without a cluster
 
 PYTHON = Capability("python", True, "3.11.7")
-TRL = Capability("trl", True, "1.12.0")
+TRL = Capability("trl", True, "1.16.0")
 
 
 def member(name: str, packages: list[Capability], **topics: list[Capability]) -> NodeReport:
@@ -375,7 +375,7 @@ def test_nodes_may_differ_in_hardware_and_the_differences_are_listed() -> None:
     )
     found = cluster_report(
         member("a", [PYTHON, TRL], Machine=[a10]),
-        member("b", [PYTHON, Capability("trl", True, "1.12.1")], Machine=[none]),
+        member("b", [PYTHON, Capability("trl", True, "1.16.1")], Machine=[none]),
     )
     assert found.exit_code == 0
     assert "2 nodes, which differ in: GPU 0, GPU, trl." in found.verdict()
