@@ -92,7 +92,8 @@ def encode(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int) -
     turn, ends = _with_end([_last_turn(conversation, len(row.prompt))], tokenizer)
     kept = turn[0].cut(cutoff)
     example = _joined([kept], len(kept) < len(turn[0]), train_on_prompt=False, learned=[True])
-    remarks = (*conversation.remarks(conversation.through(len(row.prompt))), *ends)
+    text = conversation.through(len(row.prompt))
+    remarks = (*conversation.remarks(text), *ends, *_unknown_remarks(example, conversation, text))
     return replace(example, remarks=(*remarks, *_cut_remarks(turn, [kept], conversation, [len(row.prompt)])))
 
 
@@ -162,7 +163,8 @@ def training_examples(
         part = slice(-len(kept), None) if mask_history else slice(len(kept))
         example = _joined(kept, cut, train_on_prompt, learned_turns[part])
         cuts = _cut_remarks(ended[part], kept, conversation, numbers[part])
-        examples.append(replace(example, remarks=(*remarks, *ends, *cuts)))
+        unknown = _unknown_remarks(example, conversation, conversation.through(answers[-1]))
+        examples.append(replace(example, remarks=(*remarks, *ends, *unknown, *cuts)))
     return [example for example in examples if learns_something(example, tokenizer)]
 
 
@@ -237,7 +239,7 @@ def _with_end(
         return ended, ()
     if not ends:
         return ended, ("the answer has no end, as the tokenizer names no token at which generation stops",)
-    added = False
+    added = unfinished = False
     for number, turn in enumerate(ended):
         if _ends_with_any(turn.target, ends, tokenizer):
             continue
@@ -248,11 +250,11 @@ def _with_end(
         elif following is None and tokenizer.eos_token_id is not None:
             ended[number] = Turn(turn.source, [*turn.target, tokenizer.eos_token_id])
             added = True
-    remark = (
-        f"the chat template ends the answer without a token at which generation stops, and {tokenizer.eos_token} is "
-        "added (data.end: keep leaves it out)"
-    )
-    return ended, (remark,) if added else ()
+        else:
+            unfinished = True
+    endless = "the chat template ends the answer without a token at which generation stops"
+    last = (f"{endless}, and {tokenizer.eos_token} is added (data.end: keep leaves it out)",) if added else ()
+    return ended, (*last, *(("an earlier answer has no end",) if unfinished else ()))
 
 
 def _ends_with_any(target: Sequence[int], ends: frozenset[int], tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -334,3 +336,11 @@ def _joined(
         labels += turn.source if train_on_prompt else [IGNORED] * len(turn.source)
         labels += turn.target if is_learned else [IGNORED] * len(turn.target)
     return Encoded(ids, labels, len(ids) - len(turns[-1].target), truncated)
+
+
+def _unknown_remarks(example: Encoded, conversation: RenderedConversation, text: str) -> tuple[str, ...]:
+    """A remark if characters became the tokenizer's token for what it does not know."""
+    unknown, word = conversation.tokenizer.unk_token_id, str(conversation.tokenizer.unk_token)
+    if unknown is None or unknown not in example.input_ids or word in text:
+        return ()
+    return (f"the tokenizer has no tokens for some characters, which become {word}",)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trainables import templates
 from trainables.data.rows import Message
 from trainables.data.thinking import thoughts_of
-from trainables.templates.control_tokens import MARKED, protect, unmarked, with_marks
+from trainables.templates.control_tokens import MARKED, protect, setting, unmarked, with_marks
 from trainables.tokenization.lost_contents import lost_contents
 from trainables.tokenization.segments import special_tokens
 
@@ -73,7 +73,7 @@ class RenderedConversation:
         """What a user should know about ``text``, the whole conversation as rendered: what it loses, and what in the
         contents looks like a token.
         """
-        return (*self._lost_remarks(text), *self._token_remarks())
+        return (*self._lost_remarks(text), *self._token_remarks(), *self._prompt_remarks())
 
     def _text(self, count: int, add_generation_prompt: bool) -> str:
         key = count, add_generation_prompt
@@ -94,6 +94,16 @@ class RenderedConversation:
         elif any(self._is_trimmed(message, text) for message in self.messages):
             yield "the chat template takes white space from the beginning or end of an answer"
 
+    def _prompt_remarks(self) -> Iterator[str]:
+        """Whether the prompt of the last answer, if it ends the conversation, stops short of where it begins."""
+        last = len(self.messages) - 1
+        content = str(self.messages[last].get("content") or "").strip()
+        if last not in self.answers or "tool_calls" in self.messages[last] or thoughts_of(content):
+            return
+        rest = self.through(last)[len(self.before(last)) :].lstrip()
+        if not rest.startswith(content) and self.before(last) == self._text(last, False):
+            yield "the chat template has no generation prompt, so that the answer's own heading is learned"
+
     @staticmethod
     def _is_trimmed(message: Message, text: str) -> bool:
         """Whether the text has an answer without the white space around it; calls and thoughts are written apart."""
@@ -109,6 +119,13 @@ class RenderedConversation:
             yield (
                 f"the contents have {' and '.join(held)}, written as ordinary text (data.special_tokens: keep "
                 "makes them control tokens)"
+            )
+        kept = [token for token in special_tokens(self.tokenizer).values() if token in whole]
+        if kept and setting(self.tokenizer, "special_tokens") != "keep":
+            # Marked ones are not found in `whole`; these are no control tokens.
+            yield (
+                f"the contents have {' and '.join(kept)}, special tokens that the chat template does not write, and "
+                "keep them (data.special_tokens: keep says that this is meant)"
             )
         contents = [unmarked(str(message.get("content") or "")) for message in self.messages]
         answers = [

@@ -168,13 +168,49 @@ def test_control_tokens_in_contents_are_ordinary_text_unless_they_are_kept(kind:
     assert not kept.remarks
 
 
-def test_special_tokens_that_no_template_writes_are_content() -> None:
+def test_special_tokens_that_no_template_writes_are_content_and_named() -> None:
     tokenizer = family("gpt-2", "chatml")
     token = tokenizer.convert_tokens_to_ids("<|eot_id|>")
     row = Conversation(tuple(chat("What is <|eot_id|>?")), "A <|eot_id|>")
     example = encode(row, tokenizer, 1000)
     assert example.input_ids.count(token) == 2
-    assert not example.remarks
+    (remark,) = example.remarks
+    assert remark.startswith(
+        "the contents have <|eot_id|>, special tokens that the chat template does not write"
+    )
+    tokenizer.chat_template = with_settings(tokenizer.chat_template, {"special_tokens": "keep"})
+    assert not encode(row, tokenizer, 1000).remarks
+
+
+def test_characters_without_a_token_are_named() -> None:
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(
+            models.WordLevel({"<unk>": 0, "<|im_end|>": 1, "go": 2}, unk_token="<unk>")
+        ),
+        unk_token="<unk>",
+        eos_token="<|im_end|>",
+    )
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }} <|im_end|> {% endfor %}"
+    assert not encode(Conversation(tuple(chat("go")), "go"), tokenizer, 100).remarks
+    (remark,) = encode(Conversation(tuple(chat("go")), "中文"), tokenizer, 100).remarks
+    assert "which become <unk>" in remark
+
+
+def test_a_template_without_a_generation_prompt_is_named() -> None:
+    plain = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    row = Conversation(tuple(chat("go")), "A")
+    assert "no generation prompt" in encode(row, with_template(plain), 100).remarks[0]
+    prompt = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    assert not encode(row, with_template(plain + prompt), 100).remarks
+    assert not encode(row, family("gpt-2", "empty"), 100).remarks
+
+
+def test_earlier_answers_without_an_end_are_named() -> None:
+    endless = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    tokenizer = with_template(endless + "{% if add_generation_prompt %}assistant: {% endif %}")
+    (example,) = training_examples(Conversation(tuple(chat("a", "b", "c")), "d"), tokenizer, 100)
+    assert any("an earlier answer has no end" in remark for remark in example.remarks)
 
 
 WEATHER = {"name": "weather", "arguments": {"city": "Paris", "days": 3}}
@@ -269,7 +305,7 @@ def test_the_end_is_looked_for_at_the_end_of_an_answer() -> None:
     tokenizer.chat_template = with_settings(tokenizer.chat_template, {"special_tokens": "keep"})
     example = encode(Conversation(tuple(chat("go")), "one <|im_end|> two"), tokenizer, 1000)
     assert example.input_ids[-1] == tokenizer.eos_token_id
-    assert "without a token at which generation stops" in example.remarks[0]
+    assert any("without a token at which generation stops" in remark for remark in example.remarks)
 
 
 def test_pairs_that_are_cut_differently_have_one_prompt() -> None:
