@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables import templates
 from trainables.data.rows import Message
-from trainables.data.thinking import thoughts_of, without_thinking
+from trainables.data.thinking import without_thinking
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -66,8 +66,6 @@ def _missing(messages: Sequence[Message], tools: list[Any] | None, text: str) ->
                 yield CALLS
             elif not all(occurs(leaf, text) for leaf in _texts(_arguments(call))):
                 yield ARGUMENTS
-    if messages and not occurs(thoughts_of(str(messages[-1].get("content") or "")), text):
-        yield "the thoughts of the last answer"
 
 
 @lru_cache(maxsize=512)

@@ -10,7 +10,7 @@ from trainables import templates
 from trainables.data.rows import Message
 from trainables.data.thinking import thoughts_of
 from trainables.templates.control_tokens import MARKED, protect, setting, unmarked, with_marks
-from trainables.tokenization.lost_contents import lost_contents
+from trainables.tokenization.lost_contents import lost_contents, occurs
 from trainables.tokenization.segments import special_tokens
 
 if TYPE_CHECKING:
@@ -89,10 +89,19 @@ class RenderedConversation:
 
     def _lost_remarks(self, text: str) -> Iterator[str]:
         lost = lost_contents(self.tokenizer, self.messages, self.tools, text)
+        if any(self._loses_thoughts(answer) for answer in self.answers):
+            lost.append("the thoughts of an answer")
         if lost:
             yield f"the chat template does not write {' and '.join(lost)} (data.template: chatml does)"
         elif any(self._is_trimmed(message, text) for message in self.messages):
             yield "the chat template takes white space from the beginning or end of an answer"
+
+    def _loses_thoughts(self, answer: int) -> bool:
+        """Whether an answer that was rendered as the last one lacks its thoughts there; later turns may remove them."""
+        text = self._texts.get((answer + 1, False))
+        return text is not None and not occurs(
+            thoughts_of(str(self.messages[answer].get("content") or "")), text
+        )
 
     def _prompt_remarks(self) -> Iterator[str]:
         """Whether the prompt of the last answer, if it ends the conversation, stops short of where it begins."""

@@ -182,6 +182,19 @@ def test_special_tokens_that_no_template_writes_are_content_and_named() -> None:
     assert not encode(row, tokenizer, 1000).remarks
 
 
+def test_thoughts_that_a_template_drops_are_named_and_those_that_later_turns_take_out_are_not() -> None:
+    thoughts = "<think>\nTwo and two.\n</think>\n\n4"
+    row = Conversation(tuple(chat("2 + 2?", thoughts, "And?")), "5")
+    drops = NO_TOOLS.replace("{{ m.content }}", "{{ m.content.split('</think>')[-1] }}")
+    assert any(
+        "the thoughts of an answer" in e
+        for e in training_examples(row, with_template(drops), 1000)[0].remarks
+    )
+    later = "{{ m.content if loop.last else m.content.split('</think>')[-1] }}"
+    for example in training_examples(row, with_template(NO_TOOLS.replace("{{ m.content }}", later)), 1000):
+        assert not any("thoughts" in remark for remark in example.remarks)
+
+
 def test_characters_without_a_token_are_named() -> None:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(
