@@ -13,7 +13,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from sweeps.planning import plan
+from sweeps.spec.spec import read
 from tests.helpers.model_families import make_family
+from tests.helpers.sweeps import SMALL, write_spec
 from tests.helpers.trials import curve, make_config, run, write_rows
 from trainables.data import loading
 from trainables.models.forward_probe import Behaviour, probe
@@ -228,3 +231,28 @@ def test_a_trial_that_leaves_a_switch_of_torch_on_does_not_change_the_next_one(
         torch.set_autocast_enabled("cpu", False)
         torch.set_default_dtype(torch.float32)
     assert curve(config, tmp_path / "after") == curve(config, tmp_path / "before")
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "error"),
+    [
+        ("bert", [], "model: model: bert is an encoder"),
+        ("bloom", ["model.attention=sdpa"], "model.attention: models of type bloom support eager"),
+        (
+            "granite",
+            ["stages=[{kind: reward}]"],
+            "stages[0].kind: model: transformers has no class with a reward head",
+        ),
+        ("llama", [], None),
+    ],
+)
+def test_the_plan_refuses_what_a_models_class_cannot_do(
+    tmp_path: Path, kind: str, changes: list[str], error: str | None
+) -> None:
+    make_family(tmp_path / "model", kind)
+    path = write_spec(tmp_path, tmp_path / "model", SMALL)
+    found = [
+        f"{problem.path}: {problem.what}"
+        for problem in plan.make(read(path, [*changes, "data.train=commands"])).errors
+    ]
+    assert [text[: len(error)] for text in found] == [error] if error else found == []
