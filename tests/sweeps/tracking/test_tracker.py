@@ -245,7 +245,7 @@ WISHES = {
     "WANDB_NOTES": "A note.",
     "WANDB_HTTP_TIMEOUT": "30",
     "WANDB_X_STATS_SAMPLING_INTERVAL": "5",
-    "WANDB_CONFIG_DIR": "/tmp/config",
+    "WANDB_CONFIG_DIR": "elsewhere",
     "HTTPS_PROXY": "http://proxy.example:3128",
 }
 
@@ -360,16 +360,22 @@ def test_a_run_folder_is_recorded_until_its_end(tmp_path: Path) -> None:
     assert len(names) == 4
 
 
+def summarized(tmp_path: Path, run: Path) -> list[str]:
+    """Records a finished run offline, with its summary; returns what the tracker said."""
+    messages: list[str] = []
+    tracker = Tracker(made(tmp_path, "offline"), run)
+    with tracker.recording(messages.append):
+        tracker.summarize()
+    return messages
+
+
 def test_a_run_whose_every_trial_failed_has_a_summary_without_a_front(tmp_path: Path) -> None:
     run = tmp_path / "run"
     files.write_json(run / "environment.json", {"name": "methods", "plan": {}})
     failed = run_folders.failed("f" * 12, quality=None, peak_train_bytes=None)
     results.write_record(add_trial(run, failed), failed)
     results.write_tables(run)
-    messages: list[str] = []
-    tracker = Tracker(made(tmp_path, "offline"), run)
-    with tracker.recording(messages.append):
-        tracker.summarize()
+    messages = summarized(tmp_path, run)
     assert len(messages) == 1, (run / "wandb" / "tracker.log").read_text()
     (summary,) = (reported for reported in wandb_runs(run).values() if reported.job_type == "summary")
     assert summary.artifacts["methods-records"] == ["curves.parquet", "trials.parquet"]
@@ -387,10 +393,7 @@ def test_in_the_environment_of_an_agent_each_trial_is_a_run_of_its_own(
         results.write_record(add_trial(run, record), record)
         add_points(run / "trials" / record.trial_id, 1)
     results.write_tables(run)
-    messages: list[str] = []
-    tracker = Tracker(made(tmp_path, "offline"), run)
-    with tracker.recording(messages.append):
-        tracker.summarize()
+    messages = summarized(tmp_path, run)
     assert messages[1].startswith("W&B: WANDB_CONFIG, WANDB_JOB_TYPE, ")
     assert len(messages) == 2, (run / "wandb" / "tracker.log").read_text()
     assert {id_: one.job_type for id_, one in wandb_runs(run).items()} == {
@@ -415,10 +418,7 @@ def test_a_table_with_numbers_texts_and_null_in_a_setting_is_recorded(tmp_path: 
             )
             results.write_record(add_trial(run, record), record)
     results.write_tables(run)
-    messages: list[str] = []
-    tracker = Tracker(made(tmp_path, "offline"), run)
-    with tracker.recording(messages.append):
-        tracker.summarize()
+    messages = summarized(tmp_path, run)
     assert len(messages) == 1, (run / "wandb" / "tracker.log").read_text()
 
 

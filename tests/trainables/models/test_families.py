@@ -92,29 +92,10 @@ def test_the_probe_says_what_holds_for_a_family(
 def test_the_first_step_and_the_scores_have_the_models_own_loss(
     family: Any, tmp_path: Path, kind: str, stage: str
 ) -> None:
-    config = make_config(
-        family(kind),
-        "commands",
-        "full",
-        stage={"kind": stage},
-        precision="fp32",
-        dtype="float32",
-        eval_rows=4,
-        cutoff=128,
-        steps=1,
-        batch_size=4,
-    )
-    base = make_config(
-        family(kind),
-        "commands",
-        None,
-        stage={"kind": stage},
-        precision="fp32",
-        dtype="float32",
-        eval_rows=4,
-        cutoff=128,
-        steps=1,
-        batch_size=4,
+    settings = {"precision": "fp32", "dtype": "float32", "eval_rows": 4, "cutoff": 128, "steps": 1}
+    config, base = (
+        make_config(family(kind), "commands", method, stage={"kind": stage}, **settings)
+        for method in ("full", None)
     )
     rows = loading.load(config.data, config.stage.row_type)
     tokenizer = load_tokenizer(family(kind))
