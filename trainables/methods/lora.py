@@ -13,6 +13,7 @@ from trainables.config import limits
 from trainables.methods import lora_targets
 from trainables.methods.base import FineTuning, cast_trainable, reward_head
 from trainables.methods.footprint import Footprint
+from trainables.models.folder import ends_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +87,7 @@ class LoRA(FineTuning):
             raise MemoryNotPredictable(f"adapters on {', '.join(others)} can't be predicted yet")
 
     def _adapts(self, name: str) -> bool:
-        return isinstance(self.targets, str) or any(lora_targets.ends_in(t, name) for t in self.targets)
+        return isinstance(self.targets, str) or any(ends_in(t, name) for t in self.targets)
 
     def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
         from peft import get_peft_model, get_peft_model_state_dict

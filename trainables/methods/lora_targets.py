@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from trainables.models.folder import containing_names, ends_in
 from trainables.system.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -86,11 +87,6 @@ def full_names(names: Sequence[str], modules: Sequence[str]) -> list[str]:
         ambiguous = any(module.endswith(name) for module in modules if module not in meant)
         chosen += meant if ambiguous else [name]
     return chosen
-
-
-def ends_in(module: str, name: str) -> bool:
-    """Whether ``name`` is a module's full name, or its end: ``q_proj``, ``mlp.up_proj``."""
-    return module == name or module.endswith("." + name)
 
 
 def _name_problem(name: str, trained_whole: Sequence[str], architecture: Architecture) -> str | None:
@@ -183,9 +179,7 @@ def _matches(pattern: str, modules: tuple[str, ...]) -> tuple[str, ...]:
 
 def _is_whole(module: str, trained_whole: Sequence[str]) -> bool:
     """Whether a module, or one that contains it, is trained whole."""
-    pieces = module.split(".")
-    containing = [".".join(pieces[:end]) for end in range(1, len(pieces) + 1)]
-    return any(ends_in(part, name) for part in containing for name in trained_whole)
+    return any(ends_in(part, name) for part in containing_names(module) for name in trained_whole)
 
 
 def _advice(architecture: Architecture) -> str:

@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 
 from trainables.methods.footprint import Footprint
 from trainables.methods.lora import INITS_FROM_BASE_WEIGHTS, LoRA
-from trainables.methods.lora_targets import ALL_LINEAR, ends_in
+from trainables.methods.lora_targets import ALL_LINEAR
+from trainables.models.folder import ends_in
 from trainables.quantizers import QUANTIZERS, Quantizer, check_quantized
 
 if TYPE_CHECKING:

@@ -71,36 +71,38 @@ class Architecture:
     @cached_property
     def parts(self) -> tuple[str, ...]:
         """The full names of all modules, of those too that only contain others."""
-        return tuple(dict.fromkeys(part for module in self.modules for part in _parts(module)))
+        return tuple(dict.fromkeys(part for module in self.modules for part in containing_names(module)))
 
     def trained_for(self, task: str) -> Architecture:
         """The architecture for a stage's ``task``: a reward model (``SEQ_CLS``) has no head that predicts tokens."""
         if task == "CAUSAL_LM":
             return self
         modules, matrices = (
-            tuple(name for name in names if not _ends_in(name, "lm_head"))
+            tuple(name for name in names if not ends_in(name, "lm_head"))
             for names in (self.modules, self.matrices)
         )
         return replace(self, modules=modules, matrices=matrices)
 
     def has_module(self, name: str) -> bool:
         """Whether a module that owns a weight ends in ``name``: ``q_proj``, ``mlp.up_proj``, ``lm_head``."""
-        return any(_ends_in(module, name) for module in self.modules)
+        return any(ends_in(module, name) for module in self.modules)
 
     def has_part(self, name: str) -> bool:
         """Like ``has_module``, but also true for modules that only contain others: ``mlp``, ``layers.3``."""
-        return any(_ends_in(part, name) for part in self.parts)
+        return any(ends_in(part, name) for part in self.parts)
 
 
 def _last_parts(modules: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({module.rpartition(".")[2] for module in modules}))
 
 
-def _ends_in(module: str, name: str) -> bool:
+def ends_in(module: str, name: str) -> bool:
+    """Whether ``name`` is a module's full name, or its end: ``q_proj``, ``mlp.up_proj``."""
     return module == name or module.endswith("." + name)
 
 
-def _parts(module: str) -> list[str]:
+def containing_names(module: str) -> list[str]:
+    """The names of the modules that contain a module, the outermost first, and its own."""
     pieces = module.split(".")
     return [".".join(pieces[:end]) for end in range(1, len(pieces) + 1)]
 
@@ -123,7 +125,7 @@ def read_architecture(folder: Path) -> Architecture:
         if module and kind in WEIGHTS and len(shape) >= 2
     }
     # A tied head has no tensor of its own: it is the embedding under another name.
-    if config.get("tie_word_embeddings", not any(_ends_in(m, "lm_head") for m in modules)):
+    if config.get("tie_word_embeddings", not any(ends_in(m, "lm_head") for m in modules)):
         modules.add("lm_head")
         matrices.add("lm_head")
     return Architecture(
