@@ -13,10 +13,11 @@ from typing import Any
 import pyarrow as pa
 
 from trainables.config.data import DataConfig
-from trainables.data import arrow_rows, formats, readers
+from trainables.data import arrow_rows, formats
 from trainables.data.conversion_report import ConversionReport
 from trainables.data.embedded import commands
 from trainables.data.errors import DataError
+from trainables.data.files import row_reader
 from trainables.data.formats.base import Format
 from trainables.data.formats.pairs import MissingPrompt
 from trainables.data.formats.readings import Candidate, Reading, is_zero_or_one, without_unmeant_label
@@ -102,7 +103,7 @@ def _raw_rows(source: Source, row_type: type, report: ConversionReport) -> Itera
             yield row, f"{source.name} row {number}", source.name
     for path in source.files:
         with source.errors():
-            for raw in readers.read_rows(path, remarks=report.files, as_text=source.format == "text"):
+            for raw in row_reader.read_rows(path, remarks=report.files, as_text=source.format == "text"):
                 yield raw.values, raw.where, str(path)
 
 

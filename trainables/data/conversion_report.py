@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.data import formats
+from trainables.data.files.row_reader import FileRemarks
 from trainables.data.formats.base import GivenColumns
 from trainables.data.formats.readings import Candidate
 from trainables.data.parsed_row import Layout, Remarks
-from trainables.data.readers import FileRemarks
 
 MAX_EXAMPLES = 5  # rows that are named for each reason and each remark
 MAX_UNREAD = 12  # columns that are named, of those that are not read

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from trainables.data.data_files import data_suffix
 from trainables.data.errors import DataError
+from trainables.data.files.data_files import data_suffix
 from trainables.storage.files import leads_out
 
 HUBS = {"hf": "Hugging Face", "ms": "ModelScope"}

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from itertools import islice
 
 from trainables.config.data import DataConfig
-from trainables.data import formats, readers
+from trainables.data import formats
 from trainables.data.errors import DataError
+from trainables.data.files import row_reader
 from trainables.data.formats.readings import without_unmeant_label
 from trainables.data.parsed_row import InvalidRow, SkippedRow
 from trainables.data.row_builder import build_row
@@ -39,12 +40,12 @@ def detect_row_type(config: DataConfig) -> type | None:
     )
 
 
-def _sample(source: Source) -> Iterator[readers.RawRow]:
+def _sample(source: Source) -> Iterator[row_reader.RawRow]:
     for path in source.files:
-        yield from islice(readers.read_rows(path), SAMPLE_ROWS)
+        yield from islice(row_reader.read_rows(path), SAMPLE_ROWS)
 
 
-def _is_a(row_type: type, row: readers.RawRow, source: Source) -> bool:
+def _is_a(row_type: type, row: row_reader.RawRow, source: Source) -> bool:
     """Whether a row has what a row of this type needs, and can be read as one."""
     if not isinstance(row.values, dict):
         return False
@@ -60,7 +61,7 @@ def _is_a(row_type: type, row: readers.RawRow, source: Source) -> bool:
     return True
 
 
-def _check_columns(row: readers.RawRow, source: Source) -> None:
+def _check_columns(row: row_reader.RawRow, source: Source) -> None:
     """Raises :class:`DataError` for a row that is no object, or whose columns are those of no format."""
     try:
         if not isinstance(row.values, dict):

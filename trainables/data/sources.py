@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.data import dataset_info, formats
-from trainables.data.data_files import find_data_files
 from trainables.data.embedded import commands
 from trainables.data.errors import DataError
+from trainables.data.files.data_files import find_data_files
 from trainables.data.formats.base import GivenColumns
 from trainables.data.hub_datasets import HUBS, HubDataset
 from trainables.storage.files import leads_out

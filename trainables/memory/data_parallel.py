@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from trainables.memory.byte_widths import ByteWidths
 from trainables.methods.footprint import Footprint
-from trainables.models.decoder_shape import DecoderShape
+from trainables.models.architecture.decoder_shape import DecoderShape
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from trainables.config.base import Frozen
 from trainables.data import loading
 from trainables.memory.prediction import predict
 from trainables.methods import LoRA
-from trainables.models import decoder_shape, locate
+from trainables.models import locate
+from trainables.models.architecture import decoder_shape
 from trainables.quantizers import QUANTIZERS
 from trainables.system import machine
 from trainables.tokenization import batching

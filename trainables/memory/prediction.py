@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from trainables.memory.moments import training_moments
 from trainables.memory.rollout import rollout_moments
 from trainables.memory.step import MemoryPrediction, TrainingStep
-from trainables.models.decoder_shape import DecoderShape
+from trainables.models.architecture.decoder_shape import DecoderShape
 from trainables.stages.forward_pass import Batch
 
 if TYPE_CHECKING:

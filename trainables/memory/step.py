@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from trainables.memory.byte_widths import ByteWidths, byte_widths
 from trainables.memory.data_parallel import DataParallelGroup
-from trainables.models.decoder_shape import DecoderShape
+from trainables.models.architecture.decoder_shape import DecoderShape
 
 if TYPE_CHECKING:
     from trainables.config.train import TrainConfig

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from trainables.methods.footprint import Footprint
-    from trainables.models.decoder_shape import DecoderShape
+    from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.folder import Architecture
     from trainables.models.precision import Dtypes
 

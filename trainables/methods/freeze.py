@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from trainables.models.decoder_shape import DecoderShape
+    from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.folder import Architecture
     from trainables.models.precision import Dtypes
 
@@ -57,7 +57,7 @@ class Freeze(FineTuning):
                 )
 
     def footprint(self, shape: DecoderShape) -> Footprint:
-        from trainables.models.decoder_shape import MemoryNotPredictable
+        from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 
         if self.modules:
             raise MemoryNotPredictable(f"{', '.join(self.modules)} that train can't be predicted yet")
@@ -77,7 +77,7 @@ class Freeze(FineTuning):
         return model
 
     def _trained(self, model: Any) -> Iterator[nn.Module]:
-        from trainables.models.decoder_layers import decoder_layers
+        from trainables.models.architecture.decoder_layers import decoder_layers
 
         layers = decoder_layers(model)
         if self.layers:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from trainables.models.decoder_shape import DecoderShape
+    from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.precision import Dtypes
 
 

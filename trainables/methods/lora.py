@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from trainables.models.decoder_shape import DecoderShape
+    from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.folder import Architecture
     from trainables.models.precision import Dtypes
 
@@ -71,7 +71,7 @@ class LoRA(FineTuning):
         return Footprint(rank=self.rank, adapted=frozenset(adapted))
 
     def _check_predictable(self, shape: DecoderShape) -> None:
-        from trainables.models.decoder_shape import MemoryNotPredictable
+        from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 
         if self.dora:
             raise MemoryNotPredictable("DoRA's copies of whole weights in each step can't be predicted yet")

@@ -17,7 +17,7 @@ from trainables.quantizers import QUANTIZERS, Quantizer, check_quantized
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainables.models.decoder_shape import DecoderShape
+    from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.folder import Architecture
     from trainables.models.precision import Dtypes
 

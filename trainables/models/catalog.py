@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.models.decoder_shape import DecoderShape
+from trainables.models.architecture.decoder_shape import DecoderShape
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trainables.models.model_classes import ALL_ATTENTION
+from trainables.models.architecture.model_classes import ALL_ATTENTION
 from trainables.system import capabilities
 from trainables.tokenization.batching import SHORT_ROW
 

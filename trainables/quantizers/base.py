@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainables.models.decoder_shape import DecoderShape
+    from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.precision import Dtypes
 
 MIN_QUANTIZED_SHARE = 0.9  # of a decoder's weights, for a model to count as quantized

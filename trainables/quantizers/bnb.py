@@ -10,7 +10,7 @@ from trainables.quantizers.base import QuantizationSettings, Quantizer
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainables.models.decoder_shape import DecoderShape
+    from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.precision import Dtypes
 
 

@@ -9,7 +9,7 @@ from trainables.quantizers.base import QuantizationSettings, Quantizer
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainables.models.decoder_shape import DecoderShape
+    from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.precision import Dtypes
 
 

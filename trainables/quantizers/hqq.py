@@ -15,7 +15,7 @@ from trainables.quantizers.bnb import detach_from_weights_file
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainables.models.decoder_shape import DecoderShape
+    from trainables.models.architecture.decoder_shape import DecoderShape
     from trainables.models.precision import Dtypes
 
 

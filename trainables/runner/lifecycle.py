@@ -15,7 +15,7 @@ from transformers import set_seed
 from trainables import templates
 from trainables.data import loading
 from trainables.models import kernels, rope_scaling
-from trainables.models.router_loss import router_settings
+from trainables.models.architecture.router_loss import router_settings
 from trainables.quantizers.counts import count_parameters, count_quantized
 from trainables.results import Status
 from trainables.runner.trial_state import Trial

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.models.forward_probe import head_logits
+from trainables.models.architecture.forward_probe import head_logits
 from trainables.system.progress import report_progress
 from trainables.tokenization.encode import IGNORED, Encoded
 from trainables.tokenization.token_table import Tokens

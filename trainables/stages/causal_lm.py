@@ -30,7 +30,7 @@ def causal_trainer(
     """
     from trl import SFTConfig, SFTTrainer
 
-    from trainables.models.router_loss import router_coefficient
+    from trainables.models.architecture.router_loss import router_coefficient
     from trainables.training.trainer_setup import make_trainer
 
     settings = SFTConfig(

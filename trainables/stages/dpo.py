@@ -60,7 +60,7 @@ class DPO(PairStage):
     ) -> StageTrainer:
         from trl import DPOConfig
 
-        from trainables.models.router_loss import router_coefficient
+        from trainables.models.architecture.router_loss import router_coefficient
         from trainables.stages.reference_trainer import PairCollator, TokenizedDPOTrainer, pair_columns
         from trainables.training.trainer_setup import make_trainer, rows_on_disk
 

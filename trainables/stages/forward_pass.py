@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.methods.footprint import Footprint
-from trainables.models.decoder_shape import DecoderShape
-from trainables.models.decoder_shape import from_config as shape_of
+from trainables.models.architecture.decoder_shape import DecoderShape
+from trainables.models.architecture.decoder_shape import from_config as shape_of
 
 if TYPE_CHECKING:
     from trainables.config.trained_model import TrainedModel

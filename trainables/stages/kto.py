@@ -72,7 +72,7 @@ class KTO(TrainingStage):
     ) -> StageTrainer:
         from trl import KTOConfig
 
-        from trainables.models.router_loss import router_coefficient
+        from trainables.models.architecture.router_loss import router_coefficient
         from trainables.stages.reference_trainer import LabelledCollator, TokenizedKTOTrainer
         from trainables.training.trainer_setup import make_trainer, rows_on_disk
 

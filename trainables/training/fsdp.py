@@ -20,7 +20,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 
 from trainables.methods.base import cast_trainable
-from trainables.models.decoder_layers import decoder_layers
+from trainables.models.architecture.decoder_layers import decoder_layers
 from trainables.training.worker_group import worker_count
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from trainables.methods import Method
-from trainables.models.forward_probe import Behaviour
+from trainables.models.architecture.forward_probe import Behaviour
+from trainables.models.architecture.router_loss import router_settings, without_router_logits
 from trainables.models.precision import Dtypes
-from trainables.models.router_loss import router_settings, without_router_logits
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from trainables import templates
 from trainables.config.model import ModelConfig
 from trainables.methods.base import reward_head
 from trainables.models import kernels, locate, rope_scaling
+from trainables.models.architecture.forward_probe import probe
+from trainables.models.architecture.model_classes import supported_attention
+from trainables.models.architecture.router_loss import set_router_loss
 from trainables.models.folder import ModelError
-from trainables.models.forward_probe import probe
-from trainables.models.model_classes import supported_attention
 from trainables.models.precision import Dtypes, choose_dtypes
-from trainables.models.router_loss import set_router_loss
 from trainables.stages.base import Task
 from trainables.templates.control_tokens import end_tokens, with_settings
 from trainables.training import fsdp

@@ -11,8 +11,8 @@ from sweeps.spec.settings import ResourcesConfig
 from trainables.config import limits
 from trainables.data.loading import Data
 from trainables.models import rope_scaling
+from trainables.models.architecture.model_classes import class_problem, supported_attention
 from trainables.models.folder import Architecture
-from trainables.models.model_classes import class_problem, supported_attention
 from trainables.trial import worker_limits
 from trainables.trial.config import TrialConfig
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from sweeps.planning.memory.residuals import UNCORRECTED, Correction, correction_for
 from trainables.memory.prediction import predict
 from trainables.memory.step import MemoryPrediction
-from trainables.models import decoder_shape
+from trainables.models.architecture import decoder_shape
+from trainables.models.architecture.model_classes import ALL_ATTENTION, supported_attention
 from trainables.models.kernels import choose_attention
-from trainables.models.model_classes import ALL_ATTENTION, supported_attention
 
 if TYPE_CHECKING:
     from sweeps.spec.settings import ResourcesConfig

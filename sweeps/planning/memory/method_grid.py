@@ -10,7 +10,8 @@ from typing import Any
 
 from sweeps.planning.memory.cell_memory import ConfigMemory
 from trainables.config.model import ModelConfig
-from trainables.models import decoder_shape, locate
+from trainables.models import locate
+from trainables.models.architecture import decoder_shape
 from trainables.models.catalog import CATALOG, find_shape
 from trainables.models.folder import ModelError, read_json
 from trainables.trial.config import TrialConfig

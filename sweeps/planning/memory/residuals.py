@@ -24,7 +24,7 @@ from trainables.memory import (
     step,
 )
 from trainables.methods import footprint
-from trainables.models import decoder_shape
+from trainables.models.architecture import decoder_shape
 from trainables.storage import files
 from trainables.storage.home import home
 

@@ -18,7 +18,7 @@ from sweeps.spec import spec
 from sweeps.spec.byte_sizes import parse_bytes
 from tests.helpers.sweeps import METHODS, SPEC, write_spec
 from tests.helpers.trials import make_config
-from trainables.models import decoder_shape
+from trainables.models.architecture import decoder_shape
 from trainables.models.catalog import CATALOG
 from trainables.models.folder import ModelError
 

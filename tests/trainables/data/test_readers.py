@@ -18,20 +18,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainables.data import data_files, decompression, readers
 from trainables.data.errors import DataError
-from trainables.data.readers import Limits
+from trainables.data.files import data_files, decompression, row_reader
+from trainables.data.files.row_reader import Limits
 
 ROWS = [{"prompt": "Häl\u2028lo", "n": 1}, {"prompt": "=1+1", "n": -2.5}, {"prompt": "", "n": None}]
 SMALL = Limits(line_bytes=1000, unpacked_bytes=2000, ratio=10)
 
 
 def rows(path: Path, limits: Limits = Limits()) -> list[Any]:  # noqa: B008
-    return [raw.values for raw in readers.read_rows(path, limits)]
+    return [raw.values for raw in row_reader.read_rows(path, limits)]
 
 
 def places(path: Path) -> list[str]:
-    return [raw.where for raw in readers.read_rows(path)]
+    return [raw.where for raw in row_reader.read_rows(path)]
 
 
 def written(path: Path, content: str | bytes) -> Path:
@@ -137,7 +137,7 @@ def test_numbers_and_words_are_read_whole_wherever_a_piece_ends(tmp_path: Path, 
     path = written(tmp_path / "a.json", json.dumps(content) + " " * 40)
     for size in (1, 2, 3, 7, 50):
         monkeypatch.setattr(decompression, "PIECE_BYTES", size)
-        monkeypatch.setattr(readers.json_reader, "PIECE_BYTES", size)
+        monkeypatch.setattr(row_reader.json_reader, "PIECE_BYTES", size)
         assert rows(path) == content
 
 
@@ -166,16 +166,16 @@ def test_a_large_array_passes_through_little_memory(tmp_path: Path) -> None:
     assert path.stat().st_size > 30 << 20
     tracemalloc.start()
     try:
-        assert sum(raw.values == row for raw in readers.read_rows(path)) == 8000
+        assert sum(raw.values == row for raw in row_reader.read_rows(path)) == 8000
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak_bytes < 4 << 20
 
 
-def remarks_on(path: Path) -> readers.FileRemarks:
-    remarks = readers.FileRemarks()
-    list(readers.read_rows(path, remarks=remarks))
+def remarks_on(path: Path) -> row_reader.FileRemarks:
+    remarks = row_reader.FileRemarks()
+    list(row_reader.read_rows(path, remarks=remarks))
     return remarks
 
 
@@ -214,7 +214,7 @@ def test_excels_line_with_the_separator_is_no_row(tmp_path: Path) -> None:
 def test_a_table_of_one_column_may_hold_any_separator_in_quotes(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", 'text\n"One; two, three|four"\nfive\n')
     assert rows(path) == [{"text": "One; two, three|four"}, {"text": "five"}]
-    assert remarks_on(path) == readers.FileRemarks()
+    assert remarks_on(path) == row_reader.FileRemarks()
 
 
 def test_columns_without_a_name_are_left_out_and_named(tmp_path: Path) -> None:
@@ -273,9 +273,9 @@ def test_a_text_file_of_json_objects_is_read_as_their_rows_unless_texts_are_aske
     assert places(path) == ["a.txt:1", "a.txt:3"]
     (note,) = remarks_on(path).notes
     assert note.startswith("a.txt: each line is a JSON object and is read as one; format: text")
-    remarks = readers.FileRemarks()
-    texts = [raw.values for raw in readers.read_rows(path, remarks=remarks, as_text=True)]
-    assert remarks == readers.FileRemarks()
+    remarks = row_reader.FileRemarks()
+    texts = [raw.values for raw in row_reader.read_rows(path, remarks=remarks, as_text=True)]
+    assert remarks == row_reader.FileRemarks()
     assert texts == [{"text": '{"prompt": "x"}'}, {"text": '{"prompt": "y"}'}]
 
 
@@ -287,7 +287,7 @@ def test_a_text_file_that_is_json_in_most_lines_is_warned_of(tmp_path: Path) -> 
         "a.txt: 2 of 3 lines are JSON objects (the first: a.txt:2) and are read as texts"
     )
     for text in ('[Music]\n{"a": 1}\nwords\n', "{a} and {b}\n[1]\n", "[1, 2]\n"):
-        assert remarks_on(written(tmp_path / "b.txt", text)) == readers.FileRemarks()
+        assert remarks_on(written(tmp_path / "b.txt", text)) == row_reader.FileRemarks()
 
 
 # What is refused
@@ -382,7 +382,7 @@ def test_columns_without_rows_and_columns_with_the_same_name_are_refused(tmp_pat
 
 
 def test_the_rows_before_a_fault_are_read(tmp_path: Path) -> None:
-    stream = readers.read_rows(written(tmp_path / "a.jsonl", '{"a": 1}\nbroken'))
+    stream = row_reader.read_rows(written(tmp_path / "a.jsonl", '{"a": 1}\nbroken'))
     assert next(stream).values == {"a": 1}
     with pytest.raises(DataError, match=r"a\.jsonl:2"):
         next(stream)
@@ -666,13 +666,13 @@ def test_a_json_array_is_read_as_python_reads_it(tmp_path: Path, content: Any, d
     cut = st.integers(1, len(text))
     text = text[: data.draw(cut)] + data.draw(st.sampled_from([*'[]{}",:1e-.', ""])) + text[data.draw(cut) :]
     try:
-        expected = readers.json_reader.DECODER.decode(text)
+        expected = row_reader.json_reader.DECODER.decode(text)
     except ValueError:
         expected = None
     path = written(tmp_path / "a.json", text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decompression, "PIECE_BYTES", piece)
-        patch.setattr(readers.json_reader, "PIECE_BYTES", piece)
+        patch.setattr(row_reader.json_reader, "PIECE_BYTES", piece)
         if expected:
             assert rows(path) == expected
         else:
@@ -708,4 +708,4 @@ def test_a_good_file_with_some_bytes_changed_is_read_or_refused(tmp_path: Path, 
 
 
 def test_every_known_type_of_file_has_a_reader() -> None:
-    assert tuple(readers.READERS) == data_files.DATA_SUFFIXES
+    assert tuple(row_reader.READERS) == data_files.DATA_SUFFIXES

@@ -19,7 +19,8 @@ from tests.trainables.memory.test_prediction import GRID, SMOLLM2, long_rows, wo
 from trainables.config.model import ModelConfig
 from trainables.memory.measuring_process import MeasuringFailed, MeasuringProcess
 from trainables.memory.step import MemoryPrediction
-from trainables.models import decoder_shape, locate
+from trainables.models import locate
+from trainables.models.architecture import decoder_shape
 
 GIB = 2**30
 COUNT = decoder_shape.from_config(SMOLLM2).params

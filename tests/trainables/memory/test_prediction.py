@@ -22,7 +22,8 @@ from trainables.memory.measuring_process import MeasuringProcess
 from trainables.memory.prediction import predict
 from trainables.memory.step import MemoryPrediction, TrainingStep
 from trainables.methods.footprint import Footprint
-from trainables.models import decoder_shape, locate
+from trainables.models import locate
+from trainables.models.architecture import decoder_shape
 from trainables.stages.forward_pass import Batch, Rollout, WholeLogits
 from trainables.training.trainer_setup import training_arguments
 from trainables.trial.config import TrialConfig

@@ -10,8 +10,8 @@ import pytest
 from tests.helpers.trials import make_config
 from trainables.memory.prediction import predict
 from trainables.memory.step import MemoryPrediction
+from trainables.models.architecture.decoder_shape import DecoderShape
 from trainables.models.catalog import CATALOG
-from trainables.models.decoder_shape import DecoderShape
 from trainables.stages.forward_pass import Batch, WholeLogits
 
 GIB = 2**30

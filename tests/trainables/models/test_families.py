@@ -19,8 +19,8 @@ from tests.helpers.model_families import make_family
 from tests.helpers.sweeps import SMALL, write_spec
 from tests.helpers.trials import curve, make_config, run, write_rows
 from trainables.data import loading
-from trainables.models.forward_probe import Behaviour, probe
-from trainables.models.model_classes import class_problem, supported_attention
+from trainables.models.architecture.forward_probe import Behaviour, probe
+from trainables.models.architecture.model_classes import class_problem, supported_attention
 from trainables.tokenization import batching
 from trainables.tokenization.encode import IGNORED, Encoded
 from trainables.trial.loading import load_tokenizer

@@ -15,7 +15,7 @@ from tests.helpers.trials import curve, encoded, make_config, make_policy, run
 from trainables.data import loading
 from trainables.data.rows import Conversation
 from trainables.memory.measurement import measure
-from trainables.models.forward_probe import Behaviour
+from trainables.models.architecture.forward_probe import Behaviour
 from trainables.stages.causal_lm import SharedRows, _packed_rows
 from trainables.tokenization import batching
 from trainables.training.trainer_setup import rows_on_disk

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainables.config.trained_model import TrainedModel
 from trainables.data.rows import Conversation, Prompt
-from trainables.models.decoder_shape import MemoryNotPredictable
+from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.stages.base import Metric, ScoredRow, Scores, TrialParts
 from trainables.stages.forward_pass import Batch, RewardModelFootprint, Rollout, WholeLogits
 from trainables.stages.ppo.reward_rules import RULES, reward_model_problem

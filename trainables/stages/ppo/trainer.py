@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import TrainingArguments
 
-from trainables.models.forward_probe import head_logits
+from trainables.models.architecture.forward_probe import head_logits
 from trainables.scoring.generation import end_tokens, pad_left, row_seeds, sample_answers
 from trainables.stages.ppo import formulas
 from trainables.tokenization import batching

@@ -12,8 +12,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from trainables.data.decompression import LIMITS, PIECE_BYTES, Limits, too_long_error
 from trainables.data.errors import DataError
+from trainables.data.files.decompression import LIMITS, PIECE_BYTES, Limits, too_long_error
 
 # An object with one of these names is a row; any other object that has one list holds rows in it.
 ROW_COLUMNS = frozenset({"messages", "conversations", "conversation", "prompt", "completion", "chosen"})

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from trainables.data import decompression
-from trainables.data.decompression import COMPRESSED_SUFFIXES
 from trainables.data.errors import DataError
+from trainables.data.files import decompression
+from trainables.data.files.decompression import COMPRESSED_SUFFIXES
 
 DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".txt")
 # Files without rows that are often in a folder of data, with a suffix like data.

@@ -1,6 +1,6 @@
 """Reads files of rows: one row at a time, in bounded memory, each with its place; no code in a file is run.
 
-for raw in readers.read_rows(Path("rows.jsonl")):
+for raw in row_reader.read_rows(Path("rows.jsonl")):
     print(raw.where, raw.values)   # rows.jsonl:17 {'prompt': ...}
 """
 
@@ -15,10 +15,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from trainables.data import decompression, json_reader, tables
-from trainables.data.data_files import advice, data_suffix
-from trainables.data.decompression import LIMITS, Limits
 from trainables.data.errors import DataError
+from trainables.data.files import decompression, json_reader, tables
+from trainables.data.files.data_files import advice, data_suffix
+from trainables.data.files.decompression import LIMITS, Limits
 
 BATCH_ROWS = 256
 # Of a table, to detect how its cells are separated.
@@ -277,7 +277,7 @@ def _arrow(path: Path, limits: Limits, remarks: FileRemarks) -> Iterator[RawRow]
 def _from_batches(path: Path, limits: Limits, batches: Callable[[Path], Iterator[Any]]) -> Iterator[RawRow]:
     import pyarrow as pa
 
-    from trainables.data import arrow_values
+    from trainables.data.files import arrow_values
 
     with decompression.decompressed_file(path, limits) as file:
         number = 0

@@ -1,0 +1,1 @@
+"""What a model class computes, as its config and its loaded modules tell: layers, shape, routers, logits."""
