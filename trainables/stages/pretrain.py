@@ -13,8 +13,7 @@ from trainables.data.rows import Text
 from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage
 from trainables.stages.causal_lm import causal_trainer
 from trainables.stages.forward_pass import Batch
-from trainables.templates.control_tokens import held_control_tokens
-from trainables.tokenization.encode import IGNORED, Encoded
+from trainables.tokenization.encode import IGNORED, Encoded, encode_text
 
 if TYPE_CHECKING:
     import transformers
@@ -49,11 +48,10 @@ class Pretrain(TrainingStage):
         Each piece begins with the start token, which has no label: the first token of the text is predicted from it.
         """
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        ids = [*tokenizer(row.text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        text, remarks = encode_text(tokenizer, row.text)
+        ids = [*text, tokenizer.eos_token_id]
         size = cutoff - 1  # the start token takes a place
         parts = [ids[place : place + size] for place in range(0, len(ids), size)]
-        held = held_control_tokens(tokenizer, row.text)
-        remarks = (f"the text has {' and '.join(held)}, which become control tokens",) if held else ()
         return [Encoded([start, *part], [IGNORED, *part], 1, False, remarks) for part in parts]
 
     def quality(self, data: Data) -> Metric:

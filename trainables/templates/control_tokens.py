@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,10 @@ THOUGHTS = ("<think>", "</think>")
 _SETTINGS = re.compile(r"\{# paretune:((?: \w+=\w+)+) #\}")
 
 
+# Of a tokenizer without a chat template, the settings are in its own configuration, which is saved with it.
+_IN_CONFIG = "paretune_settings"
+
+
 def with_settings(template: str, settings: dict[str, str]) -> str:
     """The template with ``settings`` in its first comment; without settings, the template alone.
 
@@ -37,10 +42,26 @@ def with_settings(template: str, settings: dict[str, str]) -> str:
     return f"{{# paretune: {text} #}}{template}" if settings else template
 
 
+def set_settings(tokenizer: PreTrainedTokenizerBase, settings: dict[str, str]) -> None:
+    """Notes the settings in the tokenizer's chat template, or in its configuration if it has none."""
+    if tokenizer.chat_template is not None:
+        tokenizer.chat_template = with_settings(tokenizer.chat_template, settings)
+    else:
+        tokenizer.init_kwargs[_IN_CONFIG] = settings
+
+
+def settings_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    """The settings that the tokenizer's chat template notes, or its configuration if it has none."""
+    if not tokenizer.chat_template:
+        noted = tokenizer.init_kwargs.get(_IN_CONFIG)
+        return noted if isinstance(noted, dict) else {}
+    comment = _SETTINGS.match(tokenizer.chat_template)
+    return dict(pair.split("=") for pair in comment[1].split()) if comment else {}
+
+
 def setting(tokenizer: PreTrainedTokenizerBase, name: str) -> str | None:
-    """A setting from the comment of the tokenizer's chat template; ``None`` where it has none."""
-    comment = _SETTINGS.match(tokenizer.chat_template or "")
-    return dict(pair.split("=") for pair in comment[1].split()).get(name) if comment else None
+    """One of :func:`settings_of`; ``None`` where it is not noted."""
+    return settings_of(tokenizer).get(name)
 
 
 def control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
@@ -83,11 +104,44 @@ def _generation_ends(folder: str) -> frozenset[int]:
 
 
 def protect(tokenizer: PreTrainedTokenizerBase, value: Any) -> Any:
-    """Messages or tools with marks (``MARKED``) in the control tokens of their texts, so that these stay texts.
+    """A text, messages or tools with marks (``MARKED``) in the control tokens of their texts, so that these stay texts.
 
     No marks if the chat template says that they are kept as tokens.
     """
     return _marked(value, _pattern(tokenizer, tokenizer.chat_template))
+
+
+def protect_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, Any]]) -> list[Any]:
+    """The messages as :func:`protect` marks them, also where two contents spell a control token together.
+
+    A template may write one content right behind another, so that ``<|im_`` and ``end|>`` meet.
+    """
+    protected: list[Any] = protect(tokenizer, list(messages))
+    if _pattern(tokenizer, tokenizer.chat_template) is None:
+        return protected
+    tokens = control_tokens(tokenizer)
+    texts = [message.get("content") for message in protected]
+    contents = [text.strip() if isinstance(text, str) else "" for text in texts]
+    for number, text in enumerate(texts):
+        if isinstance(text, str) and (size := _begun_token(text.rstrip(), contents[number + 1 :], tokens)):
+            end = len(text.rstrip())
+            start = end - size
+            marked = f"{text[start]}{_MARK}{text[start + 1 : end]}{_MARK_END}"
+            protected[number] = {**protected[number], "content": text[:start] + marked + text[end:]}
+    return protected
+
+
+def _begun_token(text: str, following: Sequence[str], tokens: Sequence[str]) -> int:
+    """How many characters at the end of ``text`` begin a control token that another content may continue, else 0."""
+    tail = text[-max(map(len, tokens), default=0) :]
+    if not any(token[0] in tail for token in tokens):
+        return 0
+    for size in range(len(tail), 0, -1):
+        rests = (token[size:] for token in tokens if size < len(token) and token.startswith(tail[-size:]))
+        for rest in rests:
+            if any(other and (other.startswith(rest) or rest.startswith(other)) for other in following):
+                return size
+    return 0
 
 
 def unmarked(text: str) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.data.rows import Conversation, Message
 from trainables.templates import TemplateError
-from trainables.templates.control_tokens import end_tokens, setting, unmarked
+from trainables.templates.control_tokens import end_tokens, held_control_tokens, protect, setting
+from trainables.tokenization.remarks import remarks_on_answers, text_remarks, unknown_remarks
 from trainables.tokenization.rendered_conversation import RenderedConversation
 from trainables.tokenization.segments import special_tokens, tokenize_segments
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # the label of a token without a loss
-WHOLE_QUESTION = "the whole question is cut off, as data.cutoff is too small"
-PROMPT_END = "the prompt loses a part of it, as data.cutoff is too small"
-QUESTION_CHARACTERS = 24  # of the beginning of a question, looked for in what the cutoff leaves
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,16 @@ def encode_prompt(
     conversation = RenderedConversation(tokenizer, messages, tools)
     text = conversation.before(len(messages))
     cuts = [*conversation.answer_cuts(text, len(messages)), len(text)]
-    return list(chain(*tokenize_segments(tokenizer, text, cuts))), conversation.remarks(text)
+    ids = list(chain(*tokenize_segments(tokenizer, text, cuts)))
+    return ids, (*conversation.remarks(text), *unknown_remarks(tokenizer, ids, text))
+
+
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], tuple[str, ...]]:
+    """The tokens of running text, and the remarks on them. Control tokens in it are text, as in any content."""
+    held = held_control_tokens(tokenizer, text)
+    protected = protect(tokenizer, text)
+    (ids,) = tokenize_segments(tokenizer, protected, [len(protected)])
+    return ids, (*text_remarks(held), *unknown_remarks(tokenizer, ids, text))
 
 
 def encode(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int) -> Encoded:
@@ -92,9 +99,8 @@ def encode(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int) -
     turn, ends = _with_end([_last_turn(conversation, len(row.prompt))], tokenizer)
     kept = turn[0].cut(cutoff)
     example = _joined([kept], len(kept) < len(turn[0]), train_on_prompt=False, learned=[True])
-    text = conversation.through(len(row.prompt))
-    remarks = (*conversation.remarks(text), *ends, *_unknown_remarks(example, conversation, text))
-    return replace(example, remarks=(*remarks, *_cut_remarks(turn, [kept], conversation, [len(row.prompt)])))
+    remarks = remarks_on_answers(conversation, [len(row.prompt)], turn, [kept], example.input_ids)
+    return replace(example, remarks=(*ends, *remarks))
 
 
 def encode_answers(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int) -> Encoded:
@@ -118,9 +124,8 @@ def encode_answers(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff
     kept = _cut_as_one_answer(ended, cutoff)
     is_learned = [answer not in row.untrained for answer in answers[: len(kept)]]
     example = _joined(kept, sum(map(len, kept)) < sum(map(len, ended)), False, is_learned)
-    cuts = _cut_remarks(ended, kept, conversation, answers)
-    remarks = conversation.remarks(conversation.through(answers[-1]))
-    return replace(example, remarks=(*remarks, *ends, *cuts))
+    remarks = remarks_on_answers(conversation, answers, ended, kept, example.input_ids)
+    return replace(example, remarks=(*ends, *remarks))
 
 
 def training_examples(
@@ -152,7 +157,6 @@ def training_examples(
     else:
         learned = [answer for answer, learn in zip(answers, is_learned, strict=True) if learn]
         conversations = [([_last_turn(conversation, answer)], [True], [answer]) for answer in learned]
-    remarks = conversation.remarks(conversation.through(answers[-1]))
     examples = []
     for turns, learned_turns, numbers in conversations:
         ended, ends = _with_end(turns, tokenizer)
@@ -162,9 +166,8 @@ def training_examples(
         cut = sum(map(len, kept)) < sum(map(len, ended))
         part = slice(-len(kept), None) if mask_history else slice(len(kept))
         example = _joined(kept, cut, train_on_prompt, learned_turns[part])
-        cuts = _cut_remarks(ended[part], kept, conversation, numbers[part])
-        unknown = _unknown_remarks(example, conversation, conversation.through(answers[-1]))
-        examples.append(replace(example, remarks=(*remarks, *ends, *unknown, *cuts)))
+        remarks = remarks_on_answers(conversation, numbers[part], ended[part], kept, example.input_ids)
+        examples.append(replace(example, remarks=(*ends, *remarks)))
     return [example for example in examples if learns_something(example, tokenizer)]
 
 
@@ -267,30 +270,6 @@ def _ends_with_any(target: Sequence[int], ends: frozenset[int], tokenizer: PreTr
     return False
 
 
-def _cut_remarks(
-    turns: Sequence[Turn],
-    kept: Sequence[Turn],
-    conversation: RenderedConversation,
-    answers: Sequence[int],
-) -> tuple[str, ...]:
-    """What the cutoff took from the prompts of ``answers``, one for each turn."""
-    remarks: dict[str, None] = {}
-    for turn, left, answer in zip(turns, kept, answers, strict=False):
-        if len(left.source) < len(turn.source):
-            remarks[
-                cut_prompt_remark(conversation.messages[answer - 1], left.source, conversation.tokenizer)
-            ] = None
-    # A turn's prompt that is lost as a whole says more than one that lost its end.
-    return (WHOLE_QUESTION,) if WHOLE_QUESTION in remarks else tuple(remarks)
-
-
-def cut_prompt_remark(question: Message, left: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> str:
-    """What the cutoff took from a prompt that ends with ``question``, of which the tokens ``left`` remain."""
-    # Its first words are enough to know that it is not lost as a whole.
-    words = unmarked(str(question.get("content") or "")).strip()[:QUESTION_CHARACTERS]
-    return WHOLE_QUESTION if words not in str(tokenizer.decode(list(left))) else PROMPT_END
-
-
 def learns_something(example: Encoded, tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a label is on more than end tokens and white space."""
     special = special_tokens(tokenizer)
@@ -336,11 +315,3 @@ def _joined(
         labels += turn.source if train_on_prompt else [IGNORED] * len(turn.source)
         labels += turn.target if is_learned else [IGNORED] * len(turn.target)
     return Encoded(ids, labels, len(ids) - len(turns[-1].target), truncated)
-
-
-def _unknown_remarks(example: Encoded, conversation: RenderedConversation, text: str) -> tuple[str, ...]:
-    """A remark if characters became the tokenizer's token for what it does not know."""
-    unknown, word = conversation.tokenizer.unk_token_id, str(conversation.tokenizer.unk_token)
-    if unknown is None or unknown not in example.input_ids or word in text:
-        return ()
-    return (f"the tokenizer has no tokens for some characters, which become {word}",)

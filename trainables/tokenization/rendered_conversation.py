@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from trainables import templates
 from trainables.data.rows import Message
 from trainables.data.thinking import thoughts_of
-from trainables.templates.control_tokens import MARKED, protect, setting, unmarked, with_marks
+from trainables.templates.control_tokens import (
+    MARKED,
+    control_tokens,
+    protect,
+    protect_messages,
+    setting,
+    unmarked,
+    with_marks,
+)
 from trainables.tokenization.lost_contents import lost_contents, occurs
 from trainables.tokenization.segments import special_tokens
 
@@ -29,6 +37,7 @@ END_MARKERS = (
     "<|eom_id|>",
     "<eos>",
 )
+AS_TEXT = "written as ordinary text (data.special_tokens: keep makes them control tokens)"
 
 
 class RenderedConversation:
@@ -41,7 +50,7 @@ class RenderedConversation:
         self, tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: list[Any] | None
     ) -> None:
         self.tokenizer = tokenizer
-        self.messages: list[Message] = protect(tokenizer, list(messages))
+        self.messages: list[Message] = protect_messages(tokenizer, messages)
         self.tools: list[Any] | None = protect(tokenizer, tools or None)
         self._texts: dict[tuple[int, bool], str] = {}
 
@@ -124,11 +133,11 @@ class RenderedConversation:
         # In tools and calls, too. Not `str`, which would write the marks in another way.
         whole = json.dumps([self.messages, self.tools], ensure_ascii=False, default=str)
         held = dict.fromkeys(f"{first}{rest}" for first, rest in MARKED.findall(whole))
-        if held:
-            yield (
-                f"the contents have {' and '.join(held)}, written as ordinary text (data.special_tokens: keep "
-                "makes them control tokens)"
-            )
+        known = set(control_tokens(self.tokenizer))
+        if whole_tokens := [token for token in held if token in known]:
+            yield f"the contents have {' and '.join(whole_tokens)}, {AS_TEXT}"
+        if parts := [part for part in held if part not in known]:
+            yield f"two contents spell a control token together, which begins with {parts[0]}, {AS_TEXT}"
         kept = [token for token in special_tokens(self.tokenizer).values() if token in whole]
         if kept and setting(self.tokenizer, "special_tokens") != "keep":
             # Marked ones are not found in `whole`; these are no control tokens.

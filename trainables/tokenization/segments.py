@@ -25,8 +25,9 @@ def tokenize_segments(tokenizer: PreTrainedTokenizerBase, text: str, cuts: Seque
     """The tokens of ``text`` up to the first cut, between cuts, and so on; ``cuts`` are ascending characters.
 
     Where the tokens before a cut are the beginning of those beyond it, the segments together are the tokens of the
-    text. Elsewhere the text is tokenized anew from the cut. Special tokens that ``templates.protect`` marked in the
-    text become the tokens of their letters.
+    text. Elsewhere the text is tokenized anew from the cut, and also where a special token before the cut would take
+    the white space that follows. Special tokens that ``templates.protect`` marked in the text become the tokens of
+    their letters.
     """
     segments: list[list[int]] = []
     # The run is the part that is tokenized as one text; `known` are its tokens up to the last cut. It begins `inside`
@@ -35,7 +36,7 @@ def tokenize_segments(tokenizer: PreTrainedTokenizerBase, text: str, cuts: Seque
     known: list[int] = []
     for cut in cuts:
         run = _ids(tokenizer, text[start:cut], inside)
-        if run[: len(known)] == known:
+        if run[: len(known)] == known and not _takes_space(tokenizer, text, last, cut):
             segments.append(run[len(known) :])
         else:
             start, inside = last, True
@@ -44,6 +45,18 @@ def tokenize_segments(tokenizer: PreTrainedTokenizerBase, text: str, cuts: Seque
         later, known = _from_last_special_token(tokenizer, text, start, cut, run)
         start, inside, last = later, inside and later == start, cut
     return segments
+
+
+def _takes_space(tokenizer: PreTrainedTokenizerBase, text: str, place: int, end: int) -> bool:
+    """Whether white space begins at ``place`` that a special token before it takes, as Phi 3's do (``rstrip``)."""
+    taking = _space_takers(tokenizer)
+    return bool(taking) and text[place:end][:1].isspace() and text[:place].rstrip().endswith(taking)
+
+
+@lru_cache(maxsize=8)
+def _space_takers(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    tokens = tokenizer.added_tokens_decoder.values()
+    return tuple(token.content for token in tokens if token.special and token.rstrip)
 
 
 def _from_last_special_token(
@@ -80,16 +93,20 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str, inside: bool) -> list[in
     return ids
 
 
-def _inside(tokenizer: PreTrainedTokenizerBase, text: str, **options: Any) -> list[int]:
-    anchor = _plain(tokenizer, ANCHOR, **options)
-    anchored = _plain(tokenizer, ANCHOR + text, **options)
-    joined = anchored[: len(anchor)] != anchor or text.startswith(tuple(special_tokens(tokenizer).values()))
-    return _plain(tokenizer, text, **options) if joined else anchored[len(anchor) :]
+def _inside(tokenizer: PreTrainedTokenizerBase, text: str, split_special_tokens: bool = False) -> list[int]:
+    anchor = _plain(tokenizer, ANCHOR, split_special_tokens=split_special_tokens)
+    anchored = _plain(tokenizer, ANCHOR + text, split_special_tokens=split_special_tokens)
+    # A special token needs no anchor, and may take it, unless it is split like any other text.
+    special = () if split_special_tokens else tuple(special_tokens(tokenizer).values())
+    if anchored[: len(anchor)] != anchor or text.startswith(special):
+        return _plain(tokenizer, text, split_special_tokens=split_special_tokens)
+    return anchored[len(anchor) :]
 
 
-def _plain(tokenizer: PreTrainedTokenizerBase, text: str, **options: Any) -> list[int]:
+def _plain(tokenizer: PreTrainedTokenizerBase, text: str, split_special_tokens: bool = False) -> list[int]:
     # Templates write special tokens themselves; the tokenizer would add a second BOS. Not `verbose`: it would warn of
     # texts that are longer than the model's context, which are cut afterwards.
+    options: dict[str, Any] = {"split_special_tokens": True} if split_special_tokens else {}
     return list(tokenizer(text, add_special_tokens=False, verbose=False, **options)["input_ids"])
 
 

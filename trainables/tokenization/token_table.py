@@ -27,13 +27,13 @@ from trainables.system.parallel import map_in_order
 from trainables.system.progress import report_progress
 from trainables.system.recent import Recent
 from trainables.templates import TemplateError
-from trainables.templates.control_tokens import end_tokens
+from trainables.templates.control_tokens import end_tokens, settings_of
 from trainables.tokenization.encode import IGNORED, Encoded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 3  # of the encoding's result; increase it when that changes, and cached tokens are made anew
+VERSION = 4  # of the encoding's result; increase it when that changes, and cached tokens are made anew
 BATCH = 1024  # rows encoded at a time
 SCHEMA = pa.schema(
     [
@@ -250,14 +250,19 @@ def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
     """A hash of all that a row's tokens depend on: vocabulary, rules, special tokens and chat template."""
     # Size and template are in the key since they may change while the tokenizer stays the same object.
     ends = tuple(sorted(end_tokens(tokenizer)))  # of the model, whose files name them beside the tokenizer
-    return _identity(tokenizer, len(tokenizer), tokenizer.chat_template, ends)
+    settings = tuple(settings_of(tokenizer).items())
+    return _identity(tokenizer, len(tokenizer), tokenizer.chat_template, ends, settings)
 
 
 @lru_cache(maxsize=8)
 def _identity(
-    tokenizer: PreTrainedTokenizerBase, size: int, template: str | None, ends: tuple[int, ...]
+    tokenizer: PreTrainedTokenizerBase,
+    size: int,
+    template: str | None,
+    ends: tuple[int, ...],
+    settings: tuple[tuple[str, str], ...],
 ) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     rules = backend.to_str() if backend is not None else tokenizer.get_vocab()
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-    return files.sha256([type(tokenizer).__name__, size, rules, special, template, ends])
+    return files.sha256([type(tokenizer).__name__, size, rules, special, template, ends, settings])

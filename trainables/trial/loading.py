@@ -13,7 +13,6 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedTokenizerBase,
 )
@@ -24,11 +23,12 @@ from trainables.methods.base import reward_head
 from trainables.models import kernels, locate, rope_scaling
 from trainables.models.architecture.forward_probe import probe
 from trainables.models.architecture.model_classes import supported_attention
+from trainables.models.architecture.reward_model import RewardModels
 from trainables.models.architecture.router_loss import set_router_loss
 from trainables.models.folder import ModelError
 from trainables.models.precision import Dtypes, choose_dtypes
 from trainables.stages.base import Task
-from trainables.templates.control_tokens import end_tokens, with_settings
+from trainables.templates.control_tokens import end_tokens, set_settings
 from trainables.training import fsdp
 from trainables.training.policy import Policy, default_device
 from trainables.trial.config import TrialConfig
@@ -37,7 +37,7 @@ ANSWERED = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "conten
 # The class that loads a task's model. One label is one output: the reward. Its head is new, initialized from the seed.
 LOADERS: dict[Task, tuple[Any, dict[str, Any]]] = {
     "CAUSAL_LM": (AutoModelForCausalLM, {}),
-    "SEQ_CLS": (AutoModelForSequenceClassification, {"num_labels": 1}),
+    "SEQ_CLS": (RewardModels, {"num_labels": 1}),
 }
 
 
@@ -98,7 +98,7 @@ def load_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """The model's tokenizer with a chat template, its own or a named one.
 
-    ``special_tokens`` and ``end``: as in ``DataConfig``; what differs from the default is noted in the template.
+    ``special_tokens`` and ``end``: as in ``DataConfig``; what differs from the default is noted in the tokenizer.
 
     It pads with the end of sequence if it has no padding token. Cached, as a warm worker keeps encoded rows by
     tokenizer from trial to trial. Raises ``ModelError`` for a tokenizer that can't be read, and ``TemplateError``.
@@ -115,8 +115,8 @@ def load_tokenizer(
         templates.apply(tokenizer, template)
     chosen = {"special_tokens": special_tokens, "end": end}
     changed = {name: value for name, value in chosen.items() if value == "keep"}
-    if changed and tokenizer.chat_template is not None:
-        tokenizer.chat_template = with_settings(tokenizer.chat_template, changed)
+    if changed:
+        set_settings(tokenizer, changed)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -174,6 +174,8 @@ def attach(base: Any, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -
         # Adapters still do nothing, and quantized layers are prepared. Before shards, of which no part runs alone.
         with policy.evaluating():
             policy = replace(policy, behaviour=probe(policy.causal))
+            if _is_sharded(config):
+                policy = replace(policy, generation=policy.generates)
     if _is_sharded(config):
         policy = replace(policy, blueprint=fsdp.shard(model, dtypes.trainable, default_device()))
     return policy

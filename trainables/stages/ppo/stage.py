@@ -127,7 +127,8 @@ class PPO(PPOSettings):
         """The prompt, or the end of it that leaves room for an answer; without labels, as there is no answer yet."""
         import json
 
-        from trainables.tokenization.encode import cut_prompt_remark, encode_prompt
+        from trainables.tokenization.encode import encode_prompt
+        from trainables.tokenization.remarks import cut_prompt_remark
 
         tools = json.loads(row.tools) if row.tools else None
         ids, remarks = encode_prompt(tokenizer, row.prompt, tools)
