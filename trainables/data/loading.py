@@ -29,7 +29,7 @@ from trainables.storage import cache, files
 from trainables.system.recent import Recent
 from trainables.system.suggestions import did_you_mean
 
-VERSION = 8  # of the conversion's result; increase it when that changes, and cached rows are converted anew
+VERSION = 9  # of the conversion's result; increase it when that changes, and cached rows are converted anew
 
 
 @dataclass(frozen=True)

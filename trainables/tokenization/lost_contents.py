@@ -25,6 +25,7 @@ NAMES = {
     "tool": "the tool results",
 }
 TOOLS, DESCRIPTIONS = "the tool definitions", "the descriptions of the tools"
+PARAMETERS = "the parameters of the tools"
 CALLS, ARGUMENTS = "the tool calls", "the arguments of the tool calls"
 
 
@@ -37,10 +38,8 @@ def lost_contents(
         [*_unplaced(tokenizer, tokenizer.chat_template, form), *_missing(messages, tools, text)]
     )
     # What is lost as a whole says enough.
-    parts = {TOOLS: DESCRIPTIONS, CALLS: ARGUMENTS}
-    return [
-        what for what in found if not any(whole in found and part == what for whole, part in parts.items())
-    ]
+    whole = {DESCRIPTIONS: TOOLS, PARAMETERS: TOOLS, ARGUMENTS: CALLS}
+    return [what for what in found if whole.get(what) not in found]
 
 
 def occurs(content: str, text: str) -> bool:
@@ -56,6 +55,8 @@ def _missing(messages: Sequence[Message], tools: list[Any] | None, text: str) ->
     """Contents that occur nowhere: also those that the template leaves out because of what they are."""
     if any(not occurs(_name(tool), text) for tool in tools or ()):
         yield TOOLS
+    if not all(occurs(each, text) for tool in tools or () for each in _schema_texts(_function(tool))):
+        yield PARAMETERS
     for message in messages:
         role, content = message["role"], str(message.get("content") or "")
         # Templates may take the thoughts of earlier answers out, and that is right.
@@ -139,8 +140,29 @@ def _of_role(role: str) -> str:
 
 
 def _name(call_or_tool: Any) -> str:
+    return str(_function(call_or_tool).get("name", ""))
+
+
+def _function(call_or_tool: Any) -> dict[str, Any]:
     function = call_or_tool.get("function", call_or_tool) if isinstance(call_or_tool, dict) else {}
-    return str(function.get("name", "")) if isinstance(function, dict) else ""
+    return function if isinstance(function, dict) else {}
+
+
+def _schema_texts(function: dict[str, Any]) -> Iterator[str]:
+    """The names of a function's parameters and of their parts, and what they are said to mean."""
+    left = [function.get("parameters")]
+    while left:
+        schema = left.pop()
+        if isinstance(schema, list):
+            left += schema
+        elif isinstance(schema, dict):
+            properties = schema.get("properties")
+            if isinstance(properties, dict):
+                yield from properties
+                left += properties.values()
+            if isinstance(schema.get("description"), str):
+                yield schema["description"]
+            left += [schema.get(key) for key in ("items", "anyOf", "oneOf", "allOf")]
 
 
 def _arguments(call: Any) -> Any:

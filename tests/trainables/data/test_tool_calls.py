@@ -459,3 +459,40 @@ def test_calls_made_together_are_learned_whole_and_their_results_are_not(tmp_pat
     assert "noon" not in labels
     assert "QUESTION" not in labels
     assert any("noon" in tokenizer.decode(example.input_ids) for example in examples)
+
+
+def test_anthropics_parts_are_calls_results_and_thoughts(tmp_path: Path) -> None:
+    thoughts = {"type": "thinking", "thinking": "Which city?", "signature": "EqQB"}
+    call = {"type": "tool_use", "id": "toolu_1", "name": ROOM["name"], "input": ROOM["arguments"]}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "7"}]}
+    cached = {"type": "text", "text": "And quickly.", "cache_control": {"type": "ephemeral"}}
+    row = {
+        "messages": [
+            ASK,
+            turn("assistant", [thoughts, {"type": "text", "text": "I look."}, call]),
+            turn("user", [result, cached]),
+            DONE,
+        ],
+        "tools": [
+            {"name": ROOM["name"], "description": "d", "input_schema": {"type": "object", "properties": {}}}
+        ],
+    }
+    data = load(tmp_path, [row])
+    (found,) = data.rows
+    (ask, answer, told, question) = found.prompt
+    assert answer["content"] == "<think>\nWhich city?\n</think>\n\nI look."
+    assert answer["tool_calls"] == [{"id": "toolu_1", "type": "function", "function": ROOM}]
+    assert (told, question) == (turn("tool", "7", tool_call_id="toolu_1"), turn("user", "And quickly."))
+    assert (ask, found.answer) == (ASK, DONE["content"])
+    assert json.loads(found.tools)[0]["function"]["parameters"] == {"type": "object", "properties": {}}
+    (warning,) = data.warnings
+    assert "the thinking of a message is written as thoughts" in warning or "reasoning" in warning
+
+
+def test_what_an_anthropic_result_has_beside_its_text_is_named(tmp_path: Path) -> None:
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "no room", "is_error": True}
+    call = {"type": "tool_use", "id": "toolu_1", "name": "find_room", "input": {}}
+    row = {"messages": [ASK, turn("assistant", [call]), turn("user", [result]), DONE]}
+    data = load(tmp_path, [row])
+    assert data.rows[0].prompt[2]["content"] == "no room"
+    assert "the is_error of a message is left aside" in data.warnings[0]

@@ -174,6 +174,21 @@ def test_an_answer_that_is_marked_is_not_learned(
     assert "Look again." in everything
 
 
+def test_torchtunes_masked_answer_is_not_learned_and_mask_alone_says_neither(
+    tmp_path: Path, tokenizer: Any
+) -> None:
+    def rows(mark: str) -> list[dict[str, Any]]:
+        wrong, again = turn("assistant", "WRONG", **{mark: True}), turn("user", "Look again.", **{mark: True})
+        return [{"messages": [ASK, wrong, again, {**ANSWER, mark: False}]}]
+
+    data = load(tmp_path, rows("masked"))
+    assert learned(tokenizer, data.rows[0]) == "Pier four.<|im_end|>\n"
+    assert data.warnings == ()
+    unclear = load(tmp_path, rows("mask"))
+    assert "WRONG" in learned(tokenizer, unclear.rows[0])
+    assert "the mask of a message is left aside" in unclear.warnings[0]
+
+
 def test_only_marked_answers_are_left_out_of_several(tmp_path: Path, tokenizer: Any) -> None:
     answers = [
         turn("assistant", name, loss=learn) for name, learn in (("A", True), ("B", False), ("C", True))

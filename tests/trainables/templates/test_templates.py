@@ -288,6 +288,18 @@ def test_the_list_of_tools_describes_each_argument() -> None:
     assert "(one of [weather, now])" in text
 
 
+def test_the_parts_of_parameters_that_are_objects_are_listed() -> None:
+    place = {"type": "object", "description": "Where", "properties": {"city": {"type": "string"}}}
+    stops = {"type": "array", "items": {"type": "object", "properties": {"hour": {"type": "integer"}}}}
+    properties = {"place": place, "stops": stops, "day": {"type": "string", "description": "When"}}
+    parameters = {"type": "object", "properties": properties, "$defs": {"zone": {"type": "string"}}}
+    tool = {"type": "function", "function": {"name": "trip", "description": "T", "parameters": parameters}}
+    text = rendered(family_tokenizer("default"), CHAT[:2], [tool])
+    assert f"  - place (object): Where, by the schema {json.dumps(place)}\n" in text
+    assert f"where each item should be object, by the schema {json.dumps(stops)}\n" in text
+    assert '  - day (string): When\n  by the definitions {"zone": {"type": "string"}}\n' in text
+
+
 def test_mistral_puts_tools_before_the_first_question() -> None:
     text = rendered(family_tokenizer("mistral"), CHAT[:2], TOOLS)
     assert text == f"<s>[AVAILABLE_TOOLS] {json.dumps(TOOLS)}[/AVAILABLE_TOOLS][INST] Be brief.\n\nHi[/INST]"

@@ -198,6 +198,13 @@ def test_a_content_is_missed_at_its_own_place_although_its_words_stand_elsewhere
     assert "the system message" in encode(short, with_template(no_system), 1000).remarks[0]
 
 
+def test_a_parameter_that_a_template_does_not_list_is_named() -> None:
+    listed = "{{ (tools[0].function or tools[0]).name if tools else '' }}" + NO_TOOLS
+    (remark,) = encode(_with_argument("city"), with_template(listed), 1000).remarks
+    assert "the parameters of the tools" in remark
+    assert "the tool definitions" not in remark
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_names_in_tools_and_calls_are_no_way_to_write_control_tokens(kind: str) -> None:
     tokenizer = family(kind, "chatml")

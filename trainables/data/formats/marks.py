@@ -23,6 +23,8 @@ MARKS = (
     ),
     *("learn", "learnable", "is_learned", "to_learn", "compute_loss", "has_loss", "use_loss", "train_weight"),
 )
+# Keys that say that a message is not learned: torchtune's. `mask` is none: some write 1 there for what is learned.
+NEGATIVE_MARKS = ("masked",)
 PARTIAL_MARKS = ("train_detail", "training_detail")  # Axolotl's, for parts of a message
 
 
@@ -54,7 +56,7 @@ def is_mark(key: str) -> bool:
     >>> is_mark("Is-Train"), is_mark("trainer")
     (True, False)
     """
-    return plain_name(key) in MARKS
+    return plain_name(key) in (*MARKS, *NEGATIVE_MARKS)
 
 
 def _mark(key: str, value: Any) -> bool:
@@ -68,4 +70,4 @@ def _mark(key: str, value: Any) -> bool:
             f"the {key} of a message is {abbreviated(value)}, and a message is learned as a whole or not at all; "
             "write 1 or 0, or true or false"
         )
-    return bool(number)
+    return bool(number) != (plain_name(key) in NEGATIVE_MARKS)

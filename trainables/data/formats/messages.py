@@ -18,6 +18,7 @@ from trainables.data.formats.parts import (
     inner_text,
     read_text,
     texts,
+    with_results_apart,
 )
 from trainables.data.formats.tool_calls import parse_json, read_call_text, read_calls, read_identity
 from trainables.data.parsed_row import InvalidRow, Remarks, SkippedRow, abbreviated, as_text
@@ -87,7 +88,14 @@ def read_messages(value: Any, tags: Mapping[str, str], remarks: Remarks) -> list
     value = parse_json(value)
     if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
         raise InvalidRow(f"messages must be a list of objects, got {abbreviated(value)}")
-    return [_message(message, tags, remarks) for message in value]
+    return [_message(part, tags, remarks) for message in value for part in _with_results_apart(message, tags)]
+
+
+def _with_results_apart(message: Mapping[str, Any], tags: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    role_key, content_key = _keys(message, tags)
+    if isinstance(message.get(content_key), str):  # as most are
+        return [message]
+    return with_results_apart(message, _role(message.get(role_key), tags), content_key)
 
 
 def read_answer(

@@ -1,9 +1,12 @@
-"""Contents that are lists of typed parts: texts, thoughts and calls, as OpenAI and LLaMA-Factory write them."""
+"""Contents that are lists of typed parts: texts, thoughts, calls and results, as OpenAI, LLaMA-Factory and Anthropic
+write them.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 from trainables.data.formats.marks import PARTIAL_MARKS, is_learned, is_mark
@@ -11,9 +14,12 @@ from trainables.data.parsed_row import InvalidRow, Remarks, as_text
 
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 TEXT_PARTS = ("text", "input_text", "output_text")
-CALL_PARTS = ("tool_call", "tool_calls", "function_call")
+CALL_PARTS = ("tool_call", "tool_calls", "function_call", "tool_use")
+RESULT_PART = "tool_result"  # Anthropic's, in a message of the user
+# What the interfaces of models note about a part; none of it is a text that a model would see.
+PART_BOOKKEEPING = ("type", "id", "index", "cache_control", "signature")
 MEDIA = ("image", "image_url", "audio", "audio_url", "video", "video_url", "file")
-PART_KINDS = {*TEXT_PARTS, *THOUGHTS, *CALL_PARTS}
+PART_KINDS = {*TEXT_PARTS, *THOUGHTS, *CALL_PARTS, RESULT_PART}
 EMPTY: tuple[Any, ...] = (None, "", [], {})
 BETWEEN_THOUGHTS = "\n\n"
 
@@ -30,6 +36,31 @@ def has_parts(value: Any) -> bool:
         isinstance(part, str) or (isinstance(part, dict) and ("type" in part or "text" in part))
         for part in value
     )
+
+
+def with_results_apart(message: Mapping[str, Any], role: str, content_key: str) -> list[Mapping[str, Any]]:
+    """A message whose content may have results of calls as parts: each result as a message of role ``tool``.
+
+    >>> result = {"type": "tool_result", "tool_use_id": "a", "content": "18"}
+    >>> with_results_apart({"role": "user", "content": [result]}, "user", "content")
+    [{'role': 'tool', 'tool_call_id': 'a', 'content': '18'}]
+    """
+    content = as_parts(message.get(content_key), role)
+    if role != "user" or not has_parts(content) or not any(_kind(part) == RESULT_PART for part in content):
+        return [message]
+    messages: list[Mapping[str, Any]] = []
+    for is_result, group in groupby(content, lambda part: _kind(part) == RESULT_PART):
+        parts = list(group)
+        messages += [_result(part) for part in parts] if is_result else [{**message, content_key: parts}]
+    return messages
+
+
+def _result(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    others = {
+        key: value for key, value in part.items() if key not in (*PART_BOOKKEEPING, "tool_use_id", "content")
+    }
+    identity = {"tool_call_id": part["tool_use_id"]} if part.get("tool_use_id") else {}
+    return {"role": "tool", **identity, "content": part.get("content") or "", **others}
 
 
 def read_text(value: Any, name: str, role: str, remarks: Remarks) -> str:
@@ -100,7 +131,9 @@ def _part_text(part: Mapping[str, Any], kind: str) -> str:
     if kind in CALL_PARTS:
         given = next((part[key] for key in ("value", "text", kind, "content") if part.get(key)), None)
         # A part may be the call itself: {"type": "tool_call", "name": ..., "arguments": ...}.
-        call = {key: value for key, value in part.items() if key != "type"} if given is None else given
+        call = given
+        if given is None:
+            call = {key: value for key, value in part.items() if key not in ("type", "cache_control")}
         return call if isinstance(call, str) else json.dumps(call, ensure_ascii=False)
     text = inner_text(part, kind, BETWEEN_THOUGHTS if kind in THOUGHTS else "")
     filled = {key: value for key, value in part.items() if value not in EMPTY and key != "type"}
@@ -134,9 +167,5 @@ def _check_keys(part: Mapping[str, Any], kind: str, role: str, remarks: Remarks)
         return
     used = next((key for key in _text_keys(kind) if inner_text(part.get(key), kind)), "text")
     for key, value in part.items():
-        if (
-            key not in ("type", "id", "index", used, *PARTIAL_MARKS)
-            and not is_mark(key)
-            and value not in EMPTY
-        ):
+        if key not in (*PART_BOOKKEEPING, used, *PARTIAL_MARKS) and not is_mark(key) and value not in EMPTY:
             remarks.append(f"the {key} of a part of a message is left aside")

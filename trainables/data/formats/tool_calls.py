@@ -14,6 +14,7 @@ from trainables.data.rows import Message
 # What the arguments of a call are called; Anthropic's calls have an input. The rest says nothing of what is called.
 ARGUMENTS = ("arguments", "parameters", "args", "kwargs", "params", "input", "tool_input", "arguments_json")
 IDENTITIES = ("id", "call_id", "tool_call_id")
+SCHEMAS = ("input_schema", "inputSchema")  # the parameters of a tool in Anthropic's form and in that of MCP
 _NO_ARGUMENTS: tuple[Any, ...] = (None, "", [], {}, "{}", "null")
 _ABOUT_A_CALL = {"name", "function", "type", "index", "status", *ARGUMENTS, *IDENTITIES}
 _TAGGED = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
@@ -56,6 +57,8 @@ def _tool_name(tool: Mapping[str, Any]) -> str | None:
 
 
 def _with_parsed_parameters(function: dict[str, Any]) -> dict[str, Any]:
+    if schema := next((key for key in SCHEMAS if key in function and "parameters" not in function), None):
+        function = {"parameters" if key == schema else key: value for key, value in function.items()}
     parameters = function.get("parameters")
     if not isinstance(parameters, str) or not parameters.lstrip().startswith("{"):
         return function
