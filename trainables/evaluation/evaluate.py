@@ -22,6 +22,7 @@ from trainables.inference.batch_answers import generate_answers
 from trainables.inference.result import Result
 from trainables.inference.sampling import Sampling
 from trainables.models.folder import ModelError
+from trainables.models.vocabulary import missing_rows
 from trainables.scoring.generation import greedy_answers, max_answer_tokens
 from trainables.scoring.likelihood import LogLikelihood, log_likelihoods, mean_logprobs
 from trainables.scoring.measures import (
@@ -101,9 +102,32 @@ def check_supported(task: EvaluationTask) -> None:
 
 
 def measure(policy: Policy, task: EvaluationTask) -> MeasuredRows:
-    """Evaluates the model on the task's rows. Raises ``ScorerError``, and what :func:`check_supported` raises."""
+    """Evaluates the model on the task's rows. Raises ``ScorerError``, what :func:`check_supported` raises, and
+    ``ModelError`` for rows with a token that the model has no embedding for.
+    """
     check_supported(task)
+    _check_embedded(policy, task)
     return _MEASURES[task.data.kind](policy, task)
+
+
+def _check_embedded(policy: Policy, task: EvaluationTask) -> None:
+    """An adapter that was saved with an embedding brings as many rows as there were tokens then."""
+    rows = policy.causal.get_input_embeddings().weight.shape[0]
+    if not (missing := missing_rows(policy.tokenizer, rows).tokens):
+        return
+    if task.data.kind == "prompts":
+        each = [_prompt_ids(policy, row) for row in task.rows]
+    else:
+        tokens = task.stage(_STAGES[task.data.kind]).tokens(
+            policy.tokenizer, task.rows, task.cutoff, scoring=True
+        )
+        each = [example.input_ids for example in tokens]
+    if any(max(ids, default=0) >= rows for ids in each):
+        raise ModelError(
+            f"{task.result.name} has an embedding of {rows} rows, and the rows of {task.data.name} hold tokens that "
+            f"have none, of {', '.join(missing[:3])}; take these out of the texts, or train with the tokenizer that has "
+            "them"
+        )
 
 
 def _measure_answers(policy: Policy, task: EvaluationTask) -> MeasuredRows:
@@ -308,6 +332,8 @@ def _floats(values: np.ndarray) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
+# The stages that encode rows as they are scored, where the result's own stage is of another kind.
+_STAGES: dict[Kind, TrainingStage] = {"answers": SFT(), "pairs": DPO(), "text": Pretrain(), "labels": KTO()}
 _MEASURES: dict[Kind, Callable[[Policy, EvaluationTask], MeasuredRows]] = {
     "answers": _measure_answers,
     "pairs": _measure_pairs,

@@ -25,11 +25,16 @@ from tests.helpers.sweeps import SPEC, write_spec
 from tests.helpers.tiny_model import VOCAB, make_model
 from tests.helpers.trials import make_config, write_rows
 from trainables.config.model import ModelConfig
+from trainables.data.rows import Conversation
+from trainables.evaluation import evaluate
+from trainables.evaluation.evaluate import EvaluationTask
+from trainables.evaluation.evaluation_rows import EvaluationRows
 from trainables.inference.generator import UnknownToken, prompt_tokens, stream_answer
 from trainables.inference.model_pool import ModelPool
 from trainables.inference.result import trial_result
 from trainables.inference.sampling import Sampling
 from trainables.models import locate, resize_vocabulary
+from trainables.models.folder import ModelError
 from trainables.models.vocabulary import MissingRows
 from trainables.runner.run import TrialContext, run_trial
 
@@ -174,6 +179,11 @@ def test_an_adapter_finds_the_embedding_rows_that_it_was_trained_with(
     allowed = nullcontext() if own_rows else pytest.raises(UnknownToken, match=f"the token {VOCAB}")
     with allowed:
         list(stream_answer(loaded, prompt, Sampling(max_new_tokens=2)))
+    row = Conversation(({"role": "user", "content": "what is on <image>?"},), "<a>")
+    rows = EvaluationRows("rows", "answers", None, [row], (0,), 1, False, "")
+    allowed = nullcontext() if own_rows else pytest.raises(ModelError, match=f"{VOCAB} rows.*<image>")
+    with allowed, loaded.active() as policy:
+        evaluate.measure(policy, EvaluationTask(loaded.result, rows, evaluate.Settings(generate=False)))
     # The head's new rows were drawn at random before training, and such an adapter doesn't have them.
     torch.testing.assert_close(found[..., :VOCAB], expected[..., :VOCAB], atol=0.1, rtol=0.1)
 
