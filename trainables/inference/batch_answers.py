@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from trainables.inference.sampling import Sampling
-from trainables.scoring.generation import continue_greedily, pad_left, row_seeds, sample_answers
+from trainables.models.architecture.decoding import pad_left
+from trainables.scoring.generation import continue_greedily, row_seeds, sample_answers
 from trainables.system.progress import report_progress
 from trainables.training.policy import Policy
 

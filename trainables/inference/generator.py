@@ -20,10 +20,11 @@ import torch
 
 from trainables import templates
 from trainables.data.rows import Message
-from trainables.inference.continuous_batch import Answer, Batch, can_join
+from trainables.inference.continuous_batch import Answer, Batch, start_batches
 from trainables.inference.model_pool import LoadedModel
 from trainables.inference.sampling import Sampling
 from trainables.inference.text_stream import TextStream
+from trainables.models.architecture.decoding import JoinedRows
 from trainables.scoring.generation import contiguous_head_input, end_tokens
 from trainables.system.error_place import describe
 from trainables.tokenization.encode import prompt_ids
@@ -97,10 +98,19 @@ class Generator:
         """
         advanced: list[Answer] = []
         for queue in self._queues.values():
-            capacity = self.max_concurrent - sum(each.active for each in self._queues.values())
+            capacity = self._capacity(queue)
             if queue.batches or (queue.waiting and capacity > 0):
                 advanced += _advance(queue, capacity)
         return advanced
+
+    def _capacity(self, queue: _Queue) -> int:
+        """How many of its answers may start."""
+        capacity = self.max_concurrent - sum(each.active for each in self._queues.values())
+        shared = queue.loaded.shared
+        if shared.policy.generates.one_at_a_time:
+            running = sum(each.active for each in self._queues.values() if each.loaded.shared is shared)
+            return min(capacity, 1 - running)
+        return capacity
 
 
 def _advance(queue: _Queue, capacity: int) -> list[Answer]:
@@ -124,59 +134,61 @@ def _fail(answers: Sequence[Answer], error: Exception) -> None:
 
 def _stepped(policy: Any, batches: list[Batch], new: list[Answer]) -> list[Batch]:
     """The batches after a step, with the new answers and without those that have ended."""
+    start = partial(start_batches, policy, end_ids=end_tokens(policy))
+    batches = _unfinished(batches)  # the caller may have ended answers since the last step
     # Running batches take their step first: a new batch gets its first token while it runs its prompts.
-    end_ids = end_tokens(policy)
-    starts = [(batch.answers, partial(_take_step, policy, batch, end_ids)) for batch in batches]
-    starts.append((new, partial(_start_batches, policy, new, end_ids)))
-    stepped = [batch for answers, make in starts for batch in _isolated(make, policy, answers, end_ids)]
+    steps = [(batch.answers, partial(_take_step, batch)) for batch in batches]
+    steps += [(answers, partial(start, answers)) for answers in _starting(policy, new)]
+    stepped = [batch for answers, step in steps for batch in _isolated(step, start, answers)]
     running = [answer for batch in stepped for answer in batch.answers]
-    return _isolated(partial(_joined, stepped), policy, running, end_ids)
+    return _isolated(partial(_joined, stepped), start, running)
 
 
 def _isolated(
-    make: Callable[[], list[Batch]], policy: Any, answers: Sequence[Answer], end_ids: Sequence[int]
+    step: Callable[[], list[Batch]],
+    start: Callable[[Sequence[Answer]], list[Batch]],
+    answers: Sequence[Answer],
 ) -> list[Batch]:
-    """The batches that ``make`` gives for the answers.
+    """The batches that ``step`` gives for the answers.
 
     If that fails, each unfinished answer continues in a batch of its own, so that only those fail which fail alone.
     """
     with suppress(Exception):
-        return make()
+        return step()
     batches = []
     for answer in answers:
         if answer.finish_reason is None:
             try:
-                batches.append(Batch.start(policy, [answer], end_ids))
+                batches += start([answer])
             except Exception as error:
                 answer.fail(error)
-    return [batch for batch in batches if batch.without_finished() is not None]
+    return _unfinished(batches)
 
 
-def _take_step(policy: Any, batch: Batch, end_ids: Sequence[int]) -> list[Batch]:
-    batch.step(policy, end_ids)
+def _take_step(batch: Batch) -> list[Batch]:
+    batch.step()
     return [batch]
 
 
-def _start_batches(policy: Any, answers: list[Answer], end_ids: Sequence[int]) -> list[Batch]:
-    """Batches of the answers with their first tokens; one batch per answer where caches can't be joined."""
-    if not answers:
-        return []
-    # Only a cache that was filled shows whether it can be joined, so the first answer starts alone.
-    first = Batch.start(policy, answers[:1], end_ids)
-    rest = answers[1:]
-    if rest and can_join(first.cache):
-        return [first, Batch.start(policy, rest, end_ids)]
-    return [first, *(Batch.start(policy, [answer], end_ids) for answer in rest)]
+def _starting(policy: Any, new: list[Answer]) -> list[list[Answer]]:
+    """The new answers in groups that start together."""
+    if policy.generates.joins:
+        return [new] if new else []
+    return [[answer] for answer in new]
+
+
+def _unfinished(batches: list[Batch]) -> list[Batch]:
+    remaining = [batch.without_finished() for batch in batches]
+    return [batch for batch in remaining if batch is not None]
 
 
 def _joined(batches: list[Batch]) -> list[Batch]:
     """The batches without answers that have ended, as few as possible."""
-    remaining = [batch.without_finished() for batch in batches]
-    batches = [batch for batch in remaining if batch is not None]
-    joinable = [batch for batch in batches if can_join(batch.cache)]
+    batches = _unfinished(batches)
+    joinable = [batch for batch in batches if isinstance(batch.rows, JoinedRows)]
     for batch in joinable[1:]:
         joinable[0].join(batch)
-    return joinable[:1] + [batch for batch in batches if not can_join(batch.cache)]
+    return joinable[:1] + [batch for batch in batches if not isinstance(batch.rows, JoinedRows)]
 
 
 def prompt_tokens(

@@ -106,7 +106,11 @@ class ModelPool:
                 config.method.prepare(base, choose_dtypes(config.train.precision, config.model.dtype))
             bare = config.model_copy(update={"method": None})
             # Without the method, which would add a new adapter; only the form of the base is taken from it.
-            self._shared[key] = SharedModel(attach(base, result_tokenizer(result), bare))
+            policy = attach(base, result_tokenizer(result), bare)
+            if result.generates_text:
+                with policy.evaluating():
+                    policy = replace(policy, generation=policy.generates)
+            self._shared[key] = SharedModel(policy)
         shared = self._shared[key]
         return LoadedModel(result, shared, shared.add_adapter(result) if result.is_adapter else None)
 

@@ -10,20 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import GenerationConfig
 
+from trainables.models.architecture.decoding import pad_left
 from trainables.scoring.likelihood import LogLikelihood
 from trainables.system.progress import report_progress
 from trainables.tokenization.encode import Encoded
 from trainables.training.policy import Policy
 
-if TYPE_CHECKING:
-    from transformers import GenerationConfig
-
-
+Processor = Callable[[Tensor, Tensor], Tensor]  # a logits processor of transformers
+Processors = Callable[
+    [Sequence[int]], Sequence[Processor]
+]  # those of some rows of a batch, by their places in it
 PREVIEWED_ROWS, PREVIEW_TOKENS = 4, 48  # answers, and tokens of each, that only serve to be looked at
 SPARE_ANSWER_TOKENS = 4  # an answer may be this much longer than the longest reference before it is cut off
 
@@ -119,53 +123,42 @@ def continue_greedily(
     min_new_tokens: int = 0,
 ) -> list[list[int]]:
     """The greedy continuation of each start, in the order of ``starts``; padding may follow an end token."""
-    pad = policy.tokenizer.pad_token_id
-    settings = _generation_config(policy, max_new_tokens, min_new_tokens, do_sample=False)
     results: dict[int, list[int]] = {}
     order = sorted(range(len(starts)), key=lambda index: len(starts[index]), reverse=True)
-    with policy.evaluating(), contiguous_head_input(policy), _exact_generation_config(policy, settings):
+    with _generating(policy, max_new_tokens, min_new_tokens) as generate:
         for first in range(0, len(order), batch_size):
             batch = order[first : first + batch_size]
-            ids, mask = pad_left([starts[index] for index in batch], pad)
-            output = policy.causal.generate(
-                input_ids=ids.to(policy.device),
-                attention_mask=mask.to(policy.device),
-                generation_config=settings,
-            )
-            # generate returns the padded starts, too.
-            results.update(zip(batch, output[:, ids.shape[1] :].tolist(), strict=True))
+            ids, mask = pad_left([starts[index] for index in batch], policy.tokenizer.pad_token_id)
+            output = generate(ids.to(policy.device), mask.to(policy.device), lambda rows: ())
+            results.update(zip(batch, output.tolist(), strict=True))
             report_progress("generating answers", len(results), len(starts))
     return [results[index] for index in range(len(starts))]
 
 
 def sample_answers(
     policy: Policy,
-    ids: torch.Tensor,
-    mask: torch.Tensor,
+    ids: Tensor,
+    mask: Tensor,
     max_new_tokens: int,
     min_new_tokens: int,
     temperature: float,
     seeds: Sequence[int],
-    allowed: Sequence[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = (),
-) -> torch.Tensor:
+    allowed: Sequence[Processor] = (),
+) -> Tensor:
     """Answers sampled from the policy's distribution, padded after their end tokens: (rows, tokens of the longest).
 
     ``ids`` and ``mask`` (rows, tokens) are prompts that are padded on the left. No answer ends before it has
     ``min_new_tokens`` tokens. Each row is sampled with its own of the ``seeds``, so the rows beside it don't matter.
     ``allowed``: logits processors of transformers, which leave only some tokens to sample from.
     """
+
+    def processors(rows: Sequence[int]) -> list[Processor]:
+        return [*allowed, _GumbelNoise([seeds[row] for row in rows], temperature, policy.device)]
+
     # Greedy, as the noise makes the largest logit a sample; transformers would draw
     # all rows from one generator.
-    settings = _generation_config(policy, max_new_tokens, min_new_tokens, do_sample=False)
-    noise = _GumbelNoise(seeds, temperature, policy.device)
-    with policy.evaluating(), contiguous_head_input(policy), _exact_generation_config(policy, settings):
-        output = policy.causal.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            generation_config=settings,
-            logits_processor=[*allowed, noise],
-        )
-    return output[:, ids.shape[1] :]
+    with _generating(policy, max_new_tokens, min_new_tokens) as generate:
+        return generate(ids, mask, processors)
 
 
 def row_seeds(seed: int, first: int, count: int) -> list[int]:
@@ -185,7 +178,7 @@ class _GumbelNoise:
         self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
         self.temperature = temperature
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """The model's logits ``scores`` with noise added: (rows, vocab)."""
         # Gumbel noise is -log of an exponential variable.
         exponential = torch.empty_like(scores, dtype=torch.float32)
@@ -195,19 +188,50 @@ class _GumbelNoise:
         return (scores / self.temperature).sub_(exponential.clamp_(min=smallest).log_())
 
 
-def _generation_config(
-    policy: Policy, max_new_tokens: int, min_new_tokens: int, **options: Any
-) -> GenerationConfig:
-    from transformers import GenerationConfig
+@contextmanager
+def _generating(
+    policy: Policy, max_new_tokens: int, min_new_tokens: int
+) -> Iterator[Callable[[Tensor, Tensor, Processors], Tensor]]:
+    """Gives a function from prompts, padded on the left, to their answers by the model's own ``generate``.
 
-    return GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        min_new_tokens=min_new_tokens or None,
-        use_cache=True,
-        pad_token_id=policy.tokenizer.pad_token_id,
-        eos_token_id=end_tokens(policy),
-        **options,
+    It takes ``ids`` and ``mask`` (rows, tokens) and gives (rows, tokens of the longest). The rows are answered one by
+    one where they would change one another.
+    """
+    with policy.evaluating(), contiguous_head_input(policy):
+        generation = policy.generates
+        settings = GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            min_new_tokens=min_new_tokens or None,
+            do_sample=False,
+            use_cache=generation.cached,
+            pad_token_id=policy.tokenizer.pad_token_id,
+            eos_token_id=end_tokens(policy),
+        )
+        with _exact_generation_config(policy, settings):
+            yield partial(_together if generation.padded else _one_by_one, policy)
+
+
+def _together(policy: Policy, ids: Tensor, mask: Tensor, processors: Processors) -> Tensor:
+    return _generate(policy, ids, mask, processors(range(len(ids))))
+
+
+def _one_by_one(policy: Policy, ids: Tensor, mask: Tensor, processors: Processors) -> Tensor:
+    prompts = [row[kept.bool()][None] for row, kept in zip(ids, mask, strict=True)]
+    answers = [
+        _generate(policy, prompt, torch.ones_like(prompt), processors([row]))[0]
+        for row, prompt in enumerate(prompts)
+    ]
+    return pad_sequence(answers, batch_first=True, padding_value=policy.tokenizer.pad_token_id)
+
+
+def _generate(policy: Policy, ids: Tensor, mask: Tensor, processors: Sequence[Processor]) -> Tensor:
+    output = policy.causal.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        generation_config=policy.causal.generation_config,
+        logits_processor=[*processors],
     )
+    return output[:, ids.shape[1] :]  # type: ignore[no-any-return]  # generate returns the prompts, too
 
 
 @contextmanager
@@ -244,11 +268,3 @@ def end_tokens(policy: Policy) -> list[int]:
     ends = policy.causal.generation_config.eos_token_id
     ids = [policy.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
     return sorted({token for token in ids if token is not None})
-
-
-def pad_left(prompts: Sequence[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """``input_ids`` and ``attention_mask``, each (batch, longest prompt)."""
-    width = max(len(prompt) for prompt in prompts)
-    ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    return ids, mask

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from trainables.methods import Method
 from trainables.models.architecture.forward_probe import Behaviour
+from trainables.models.architecture.generation_probe import Generation, probe_generation
 from trainables.models.architecture.router_loss import router_settings, without_router_logits
 from trainables.models.precision import Dtypes
 
@@ -23,7 +24,8 @@ class Policy:
     ``method`` is ``None`` for the untrained base model. ``blueprint``: where workers shard the weights, the model
     without any (see ``training.fsdp``). ``reference_weights``: trained weights as they were before training, by
     parameter name, where the reference policy needs them (see ``training.reference_policy``). ``behaviour``: which
-    short cuts of training and scoring hold for the model. ``base_router_settings``: those of the base model's config,
+    short cuts of training and scoring hold for the model. ``generation``: how it generates, where that was asked of the
+    loaded model already. ``base_router_settings``: those of the base model's config,
     which are saved (see ``models.router_loss``).
     """
 
@@ -35,12 +37,18 @@ class Policy:
     blueprint: Any = None
     reference_weights: dict[str, torch.Tensor] = field(default_factory=dict)
     behaviour: Behaviour = field(default_factory=Behaviour)
+    generation: Generation | None = None
     base_router_settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def causal(self) -> Any:
         """The transformers model, adapters in place, whatever its head, without PEFT's wrapper."""
         return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+
+    @property
+    def generates(self) -> Generation:
+        """How the model generates; asked where it does so for the first time, so that training starts at once."""
+        return self.generation or probe_generation(self.causal)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

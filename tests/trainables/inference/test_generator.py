@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from tests.helpers.small_runs import load_untrained
 from tests.helpers.tiny_model import VOCAB
-from trainables.inference.continuous_batch import Answer, Batch
+from trainables.inference import generator
+from trainables.inference.continuous_batch import Answer, Batch, start_batches
 from trainables.inference.generator import (
     AnswerFailed,
     Generator,
@@ -24,6 +25,7 @@ from trainables.inference.generator import (
 from trainables.inference.model_pool import LoadedModel
 from trainables.inference.sampling import Sampling, TokenSampler
 from trainables.scoring.generation import continue_greedily
+from trainables.training.policy import Policy
 
 QUESTIONS = ("wake me at 7", "play some jazz in the kitchen, and turn the lights down", "stop", "call mum")
 SHORT = Sampling(max_new_tokens=12)
@@ -108,9 +110,12 @@ def test_a_prompt_with_a_token_that_has_no_embedding_is_refused(loaded: LoadedMo
 
 
 def generate(loaded: LoadedModel, generator: Generator, length: int = 12) -> list[Answer]:
-    """The answers to all questions, generated together."""
-    sampling = Sampling(max_new_tokens=length)
-    answers = [generator.submit(loaded, prompt, sampling) for prompt in prompts(loaded)]
+    """The answers to all questions; the others join the first."""
+    sampling, answers = Sampling(max_new_tokens=length), []
+    for prompt in prompts(loaded):
+        answers.append(generator.submit(loaded, prompt, sampling))
+        if len(answers) == 1:
+            generator.step()
     while generator.busy:
         generator.step()
     return answers
@@ -140,14 +145,22 @@ def test_an_error_of_a_batch_fails_the_answers_alone_that_fail_alone(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     expected = [answer.tokens for answer in generate(loaded, Generator())]
-    forward, bad_prompt = Batch._forward, prompts(loaded)[2]
+    bad_prompt, step, start = prompts(loaded)[2], Batch.step, start_batches
 
-    def fail_with_one(self: Batch, *arguments: Any) -> None:
-        if any(each.prompt == bad_prompt and len(each.tokens) >= after for each in self.answers):
+    def refuse(answers: Sequence[Answer]) -> None:
+        if any(each.prompt == bad_prompt and len(each.tokens) >= after for each in answers):
             raise IndexError("index out of range")
-        forward(self, *arguments)
 
-    monkeypatch.setattr(Batch, "_forward", fail_with_one)
+    def step_without(self: Batch) -> None:
+        refuse(self.answers)
+        step(self)
+
+    def start_without(policy: Policy, answers: Sequence[Answer], end_ids: Sequence[int]) -> list[Batch]:
+        refuse(answers)
+        return start(policy, answers, end_ids)
+
+    monkeypatch.setattr(Batch, "step", step_without)
+    monkeypatch.setattr(generator, "start_batches", start_without)
     answers = generate(loaded, Generator())
     bad = answers.pop(2)
     assert isinstance(bad.failure, IndexError)

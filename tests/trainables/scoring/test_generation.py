@@ -15,11 +15,11 @@ from tests.helpers.trials import encoded, make_config, make_policy, run, write_r
 from trainables.config.data import DataConfig
 from trainables.data import loading
 from trainables.data.rows import Conversation
+from trainables.models.architecture.decoding import pad_left
 from trainables.scoring.generation import (
     _GumbelNoise,
     end_tokens,
     greedy_answers,
-    pad_left,
     row_seeds,
     sample_answers,
     verified_prefix,

@@ -40,8 +40,19 @@ def probe(causal: Any) -> Behaviour:
 
     Costs five forward passes of a few tokens. Random generators stay as they are, and so does the model.
     """
+    key = model_key(causal)
+    folder = cache.entry(
+        "behaviour",
+        key,
+        lambda folder: files.write_json(folder / "behaviour.json", asdict(_measured(causal))),
+    )
+    return Behaviour(**json.loads((folder / "behaviour.json").read_text(encoding="utf-8")))
+
+
+def model_key(causal: Any) -> str:
+    """A key that models have in common of which a probe says the same: by class, config, dtype and libraries."""
     config = {name: str(value) for name, value in causal.config.to_dict().items() if name != "_name_or_path"}
-    key = files.sha256(
+    return files.sha256(
         [
             type(causal).__name__,
             config,
@@ -52,12 +63,6 @@ def probe(causal: Any) -> Behaviour:
             transformers.__version__,
         ]
     )
-    folder = cache.entry(
-        "behaviour",
-        key,
-        lambda folder: files.write_json(folder / "behaviour.json", asdict(_measured(causal))),
-    )
-    return Behaviour(**json.loads((folder / "behaviour.json").read_text(encoding="utf-8")))
 
 
 def head_logits(causal: Any, hidden: Tensor) -> Tensor:
@@ -81,7 +86,7 @@ def _measured(causal: Any) -> Behaviour:
 
 
 def _head_gives_logits(causal: Any) -> bool:
-    ids = _some_tokens(causal, LONG, seed=0)
+    ids = some_tokens(causal, LONG, seed=0)
     own = causal(input_ids=ids, use_cache=False).logits[0].float()
     hidden = getattr(causal.base_model(input_ids=ids, use_cache=False), "last_hidden_state", None)
     if hidden is None:  # its base model is the model itself
@@ -94,7 +99,7 @@ def _head_gives_logits(causal: Any) -> bool:
 
 def _rows_can_share(causal: Any) -> bool:
     first, other, second = (
-        _some_tokens(causal, count, seed) for seed, count in enumerate((SHORT, SHORT, LONG), start=1)
+        some_tokens(causal, count, seed) for seed, count in enumerate((SHORT, SHORT, LONG), start=1)
     )
     positions = torch.cat([torch.arange(SHORT), torch.arange(LONG)])[None].to(first.device)
     try:
@@ -123,7 +128,7 @@ def _close(one: Tensor, other: Tensor, tolerances: tuple[float, float], dtype: t
     return bool((difference <= tolerance * size).all())
 
 
-def _some_tokens(causal: Any, count: int, seed: int) -> Tensor:
+def some_tokens(causal: Any, count: int, seed: int) -> Tensor:
     """Random tokens, by a generator of their own: (1, count)."""
     generator = torch.Generator().manual_seed(seed)
     vocabulary = causal.get_input_embeddings().weight.shape[0]

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import TrainingArguments
 
+from trainables.models.architecture.decoding import pad_left
 from trainables.models.architecture.forward_probe import head_logits
-from trainables.scoring.generation import end_tokens, pad_left, row_seeds, sample_answers
+from trainables.scoring.generation import end_tokens, row_seeds, sample_answers
 from trainables.stages.ppo import formulas
 from trainables.tokenization import batching
 from trainables.tokenization.token_table import Tokens
