@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
+from tests.helpers.model_families import make_family
 from tests.helpers.specs import SPEC, plan, spec_folder
 from tests.helpers.trials import LETTER, METHODS, NEW, ScriptedControl, curve, make_config, make_policy, run
 from tests.trainables.stages.test_reward import padded_with_its_end  # noqa: F401
@@ -182,8 +183,10 @@ def test_what_is_saved_gives_the_same_greedy_answers(tiny_model: Path, tmp_path:
 # Answers
 
 
-def test_padding_on_the_left_changes_nothing(tiny_model: Path) -> None:
-    _policy, trainer = seeded(optimizing(tiny_model, "full", precision="fp32"))
+@pytest.mark.parametrize("kind", [None, "recurrent_gemma"])  # whose states padding would enter
+def test_padding_on_the_left_changes_nothing(tiny_model: Path, tmp_path: Path, kind: str | None) -> None:
+    model = make_family(tmp_path / kind, kind) if kind else tiny_model
+    _policy, trainer = seeded(optimizing(model, "full", precision="fp32"))
     prompts = batch(trainer)
     assert len(set(prompts["attention_mask"].sum(1).tolist())) > 1
     answers = torch.randint(5, 99, (4, 3))

@@ -6,7 +6,7 @@ Checked with transformers 5.24.0.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -103,6 +103,8 @@ class PPOTrainer(StageTrainer):
         """``reward`` gives the reward of each row's answer: (rows, texts) -> (rows,)."""
         self.settings, self.reward, self.policy, self.rows = settings, reward, policy, rows
         self.ends = end_tokens(policy)
+        with policy.evaluating():
+            self.generates = policy.generates
         width = policy.causal.config.get_text_config().hidden_size
         self.value_head = ValueHead(width).to(policy.device)
         self.kl = formulas.KLController(settings.kl_coefficient, settings.kl_target, settings.kl_horizon)
@@ -321,24 +323,13 @@ class PPOTrainer(StageTrainer):
     def _forward(self, ids: Tensor, mask: Tensor, counted: Tensor) -> TokenEstimates:
         """The policy's estimates at the answers' tokens, by one forward pass."""
         answers = ids[:, -counted.shape[1] :]
-        causal = self.policy.causal
         # Autocast caches casts of weights, so it must end before the optimizer or the reference changes these.
         with self.accelerator.autocast():
-            inputs = {
-                "input_ids": ids,
-                "attention_mask": mask,
-                # Prompts are padded on the left: their first token is at position 0, and so is padding.
-                "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
-                "use_cache": False,
-            }
-            before_tokens = slice(-counted.shape[1] - 1, -1)  # the positions that predict the answers' tokens
-            if self.policy.behaviour.head_gives_logits:
-                hidden = causal.base_model(**inputs).last_hidden_state[:, before_tokens][counted]
-                logits = head_logits(causal, hidden)  # (positions, vocab), of hidden (positions, width)
+            if self.generates.padded:
+                hidden, logits = self._outputs(ids, mask, counted)
             else:
-                output = causal(**inputs, output_hidden_states=True)
-                hidden = output.hidden_states[-1][:, before_tokens][counted]
-                logits = output.logits[:, before_tokens][counted].float()
+                rows = [self._outputs(*each) for each in _without_padding(ids, mask, counted)]
+                hidden, logits = (torch.cat(each) for each in zip(*rows, strict=True))
         logits = self._mask_early_ends(logits, counted) / self.settings.temperature
         logprobs = logits.log_softmax(-1)  # (positions, vocab)
         chosen = logprobs.gather(1, answers[counted][:, None])[:, 0]
@@ -352,6 +343,24 @@ class PPOTrainer(StageTrainer):
                 for each in estimates
             )
         )
+
+    def _outputs(self, ids: Tensor, mask: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states (positions, width) and logits (positions, vocab) that predict the answers' tokens."""
+        causal = self.policy.causal
+        inputs = {
+            "input_ids": ids,
+            "attention_mask": mask,
+            # Prompts are padded on the left: their first token is at position 0, and so is padding.
+            "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
+            "use_cache": False,
+        }
+        before_tokens = slice(-counted.shape[1] - 1, -1)  # the positions that predict the answers' tokens
+        if self.policy.behaviour.head_gives_logits:
+            hidden = causal.base_model(**inputs).last_hidden_state[:, before_tokens][counted]
+            return hidden, head_logits(causal, hidden)
+        output = causal(**inputs, output_hidden_states=True)
+        hidden = output.hidden_states[-1][:, before_tokens][counted]
+        return hidden, output.logits[:, before_tokens][counted].float()
 
     def _mask_early_ends(self, logits: Tensor, counted: Tensor) -> Tensor:
         """The logits (positions, vocab), with end tokens at -inf where an answer can't end yet."""
@@ -464,6 +473,12 @@ class _Collator:
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         ids, mask = pad_left([row["input_ids"] for row in rows], self.pad)
         return {"input_ids": ids, "attention_mask": mask, "row": [row["row"] for row in rows]}
+
+
+def _without_padding(ids: Tensor, mask: Tensor, counted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Each row by itself from its first token on, for models whose states padding would enter."""
+    for row, first in enumerate(mask.argmax(1).tolist()):
+        yield ids[row : row + 1, first:], mask[row : row + 1, first:], counted[row : row + 1]
 
 
 def _without_dropout(model: nn.Module) -> None:
