@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUN := runs/methods
 
-.PHONY: demo test check slow bench bench-data install clean
+.PHONY: demo test check slow families bench bench-data install clean
 
 ## demo: the shipped `methods` spec on SmolLM2-135M, and its report; continues a run that was interrupted
 demo: install
@@ -29,6 +29,10 @@ check: install
 ## slow: the tests that take minutes, on the real model
 slow: install
 	$(BIN)/python -m pytest -m slow
+
+## families: every family of models in every way to train it, and the table of them in trainables/README.md
+families: install
+	$(BIN)/python -m tests.trainables.models.family_matrix --table trainables/README.md
 
 ## bench: tokens per second, Paretune's trainer against a plain TRL script, in turn
 bench: install

@@ -1,0 +1,165 @@
+"""The matrix of families: every causal language model that transformers has, as a tiny model, in every way to train it.
+
+Run ``python -m tests.trainables.models.family_matrix [--results FILE] [--table FILE] [FAMILY ...]``: each outcome is
+printed and appended to the file of results as it is there; what the file has is not run again. The table is written
+between two markers of a document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.helpers.model_families import causal_families
+from tests.helpers.paths import ROOT
+from trainables.system import quiet
+
+SHOWN = 160  # characters of an outcome that are printed
+SECONDS = 60  # of processor time, for one family in one column
+BEGIN, END = "<!-- families: begin -->", "<!-- families: end -->"
+README = ROOT / "trainables" / "README.md"
+
+Row = dict[str, str]  # outcome by column
+
+
+class TookTooLong(Exception):  # noqa: N818
+    """A check used up its time."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raises :class:`TookTooLong` in a block that uses more processor time; other work on the machine doesn't count."""
+
+    def end(*_: Any) -> None:
+        raise TookTooLong(f"it took more than {seconds:g} s")
+
+    before = signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def check_family(kind: str, folder: Path, columns: Sequence[str] | None = None) -> Row:
+    """The outcomes of a family in these columns, or in all. Its model and trials are removed in the end."""
+    from tests.helpers.family_checks import CHECKS, Family, outcome
+
+    folder.mkdir(parents=True, exist_ok=True)
+    family = Family(kind, folder)
+    row = {}
+    for column in columns or CHECKS:
+        try:
+            with time_limit(SECONDS):
+                row[column] = " ".join(outcome(family, column).split())
+        except TookTooLong as error:
+            row[column] = f"crash: {error}"
+    family.remove()
+    return row
+
+
+def table(rows: Mapping[str, Row]) -> str:
+    """The matrix in Markdown, with a legend of the reasons."""
+    reasons: dict[str, int] = {}
+    columns = list(next(iter(rows.values())))
+    lines = [f"| family | {' | '.join(columns)} |", f"|{'---|' * (len(columns) + 1)}"]
+    not_tried = []
+    for kind, row in sorted(rows.items()):
+        values = [row[column] for column in columns]
+        if len(set(values)) == 1 and values[0].startswith("not tried"):
+            not_tried.append(f"{kind}: {values[0].partition(': ')[2]}")
+        else:
+            lines.append(f"| {kind} | {' | '.join(_short(kind, value, reasons) for value in values)} |")
+    legend = [f"{number}. {reason}" for reason, number in reasons.items()]
+    return "\n".join([*lines, "", *legend, "", f"Not tried: {'; '.join(not_tried)}."])
+
+
+def _short(kind: str, value: str, reasons: dict[str, int]) -> str:
+    """An outcome with the number of its reason in the legend."""
+    if value == "ok":
+        return value
+    what, _, why = value.partition(": ")
+    reason = _general(kind, why)
+    number = reasons.setdefault(reason, len(reasons) + 1)
+    shown = {"refused": "no", "late": "no*", "unknown": "?"}.get(what, f"**{what}**")
+    return f"{shown} {number}"
+
+
+def _general(kind: str, why: str) -> str:
+    """A reason without what differs from family to family: its name, its numbers, its class."""
+    why = re.sub(rf"\b{re.escape(kind)}\b", "TYPE", why)
+    why = re.sub(r"\b\w+(ForCausalLM|LMHeadModel|ForConditionalGeneration)\b", "CLASS", why)
+    why = re.sub(r"/\S+", "PATH", why)
+    why = re.sub(r"\d[\d.,e+-]*\d|\d", "N", why)
+    return why.replace("|", "/")[:200]
+
+
+def write_table(document: Path, text: str) -> None:
+    """Replaces what stands between the two markers of a document."""
+    before, _, rest = document.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    document.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def _freeze_garbage() -> None:
+    """Keeps the garbage collector from what libraries hold: every trial collects twice, 0.4 s each."""
+    import gc
+
+    import peft  # noqa: F401
+    import trl  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
+def run_families(kinds: Sequence[str], results: Path | None) -> dict[str, Row]:
+    """The rows of these families; those that the file of results has are taken from it."""
+    import torch
+
+    torch.set_num_threads(1)
+    rows: dict[str, Row] = {}
+    if results is not None and results.exists():
+        rows = {entry["family"]: entry["row"] for entry in map(json.loads, results.read_text().splitlines())}
+    rows = {kind: row for kind, row in rows.items() if kind in kinds}
+    _freeze_garbage()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PARETUNE_HOME"] = f"{folder}/home"
+        for kind in kinds:
+            if kind in rows:
+                continue
+            began = time.process_time()
+            rows[kind] = check_family(kind, Path(folder) / kind)
+            failures = {column: value[:SHOWN] for column, value in rows[kind].items() if value != "ok"}
+            print(f"{kind} ({time.process_time() - began:.1f} s): {failures or 'ok'}", flush=True)
+            if results is not None:
+                with results.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"family": kind, "row": rows[kind]}) + "\n")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("families", nargs="*", help="model types; all of them by default")
+    parser.add_argument("--results", type=Path, help="a file that outcomes are kept in, one family a line")
+    parser.add_argument("--table", type=Path, help="the document whose table is written; none by default")
+    options = parser.parse_args()
+    quiet.silence()
+    rows = run_families(options.families or causal_families(), options.results)
+    if options.table is not None:
+        write_table(options.table, table(rows))
+    else:
+        print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
