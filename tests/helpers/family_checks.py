@@ -24,6 +24,7 @@ from sweeps.spec.spec import read
 from tests.helpers import plain_losses
 from tests.helpers.family_sizes import LAYERS, NOT_MADE
 from tests.helpers.model_families import make_family
+from tests.helpers.trials import write_rows
 from trainables.config.model import ModelConfig
 from trainables.export.export import export
 from trainables.export.exported import ExportOptions
@@ -40,7 +41,7 @@ SPEC = """\
 name: family
 question: Does it train?
 model: {path: %s, dtype: float32}
-data: {train: commands, eval_rows: 4, cutoff: 128}
+data: {train: rows.jsonl, eval_fraction: 0.25, cutoff: 128}
 stages: [{kind: sft}]
 methods: [{kind: full}]
 train: {steps: 1, batch_size: 4, learning_rate: 1.0e-2, precision: fp32}
@@ -99,6 +100,7 @@ class Family:
         """The cell of the family's spec with these changes. Raises :class:`Refused`."""
         path = self.folder / "spec.yaml"
         path.write_text(SPEC % self.model)
+        write_rows(self.folder / "rows.jsonl")
         made = plan.make(read(path, [*changes]))
         if made.errors:
             raise Refused(made.errors[0].what)
@@ -147,7 +149,11 @@ class Family:
 
 def _against_plain(family: Family, stage: str, packing: bool = False) -> None:
     """The first step of all weights: loss, gradient, scores, and which weights change."""
-    changes = [f"stages=[{{kind: {stage}}}]", *(["train.packing=true"] if packing else [])]
+    changes = [
+        f"stages=[{{kind: {stage}}}]",
+        "data.train=commands",
+        *(["train.packing=true"] if packing else []),
+    ]
     family.cell(*changes)
     run = family.folder / f"{stage}-{packing}"
     try:
