@@ -54,6 +54,12 @@ class ChatSession:
         first = [{"role": "system", "content": self.system}] if self.system else []
         self.histories = [list(first) for _ in self.models]
 
+    @property
+    def limits(self) -> list[str]:
+        """Which models answer slowly, and why: a sentence for each."""
+        ways = ((model.result.name, model.shared.policy.generates) for model in self.models)
+        return [f"{name} {way.limits}" for name, way in ways if way.recomputes]
+
     def ask(self, text: str, on_text: OnText) -> None:
         """Has each model answer ``text``, one after the other, and passes the pieces of their answers to ``on_text``.
 
@@ -156,6 +162,8 @@ def messages(lines: Iterable[str]) -> Iterator[str]:
 
 def run(session: ChatSession, lines: Iterable[str], output: ChatOutput) -> None:
     """Chats until the lines end, or ``/quit``. Ctrl-C ends an answer, and between answers the chat."""
+    for limit in session.limits:
+        output.note(limit)
     for text in messages(lines):
         try:
             if text.startswith("/"):

@@ -159,6 +159,11 @@ class Api:
         self.started_at = int(time.time())
         self.loaded = _load_models(config)
 
+    async def limits(self) -> list[str]:
+        """What makes models slower than others, a sentence for each that has something to say."""
+        found = {name: loaded.shared.policy.generates.limits for name, loaded in self.loaded.items()}
+        return [f"{name} {what}" for name, what in found.items() if what]
+
     @app.get("/health")
     async def health(self) -> dict[str, Any]:
         """Whether the replica answers; needs no key."""

@@ -35,18 +35,21 @@ def run(config: ReplicaConfig, options: ServeOptions, say: Callable[[str], None]
     stop = threading.Event()
     with _log() as log, session(log, options.address, worker_output=True, **local_ray) as ray:
         preflight.prepare_cluster(ray, options, say)
-        with _serving(config, options), handling([signal.SIGINT, signal.SIGTERM], lambda *_: stop.set()):
+        with (
+            _serving(config, options) as limits,
+            handling([signal.SIGINT, signal.SIGTERM], lambda *_: stop.set()),
+        ):
             names = ", ".join(name for name, _ in config.models)
             remote = not preflight.head_is_local(ray)
             where = f", on the cluster's head ({preflight.head_address(ray)})" if remote else ""
-            say(f"serving {names} at {options.url}{where}")
+            say("\n".join([f"serving {names} at {options.url}{where}", *limits]))
             stop.wait()
             say("shutting down; answers in progress are finished")
 
 
 @contextmanager
-def _serving(config: ReplicaConfig, options: ServeOptions) -> Iterator[None]:
-    """Serves within the block."""
+def _serving(config: ReplicaConfig, options: ServeOptions) -> Iterator[list[str]]:
+    """Serves within the block, and gives what makes models slower than others."""
     from ray import serve
     from ray.serve.config import HTTPOptions
     from ray.serve.schema import LoggingConfig
@@ -67,8 +70,8 @@ def _serving(config: ReplicaConfig, options: ServeOptions) -> Iterator[None]:
         graceful_shutdown_wait_loop_s=0.5,
     )
     try:
-        serve.run(deployment.bind(config), name=APP_NAME, route_prefix="/", logging_config=quiet)
-        yield
+        handle = serve.run(deployment.bind(config), name=APP_NAME, route_prefix="/", logging_config=quiet)
+        yield handle.limits.remote().result()
     except RuntimeError as error:
         raise ServeError(f"the models could not be started: {error}") from error
     finally:

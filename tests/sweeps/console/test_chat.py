@@ -13,6 +13,7 @@ import pytest
 from reports.analysis.best_trials import recommended_trials
 from sweeps.console.chat import ChatOutput, ChatSession, WrongCommand, messages, run, with_settings
 from sweeps.runs.resolve import resolve
+from tests.helpers.model_families import make_family
 from tests.helpers.small_runs import load_untrained, make_run
 from tests.helpers.terminals import END_OF_FILE, INTERRUPT, UP, Terminal, user_environment
 from trainables.inference.model_pool import LoadedModel
@@ -67,6 +68,14 @@ def test_several_results_answer_the_same_each_with_its_own_history(loaded: Loade
     assert out.count("tiny: ") == 2
     assert [history[0]["content"] for history in session.histories] == ["stop", "stop"]
     assert session.histories[0] is not session.histories[1]
+
+
+def test_a_model_without_a_cache_of_use_chats_and_says_that_it_is_slow(tmp_path: Path) -> None:
+    slow = load_untrained(tmp_path, make_family(tmp_path / "model", "xlstm"))
+    answers, notes = printed(new_session(slow), "stop\n", "call mum\n")
+    assert notes.splitlines() == [f"tiny {slow.shared.policy.generates.limits}"]
+    assert "expect it to be slow" in notes
+    assert len(answers.splitlines()) >= 2
 
 
 def test_params_are_shown_and_changed(loaded: LoadedModel) -> None:

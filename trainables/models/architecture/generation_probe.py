@@ -54,15 +54,20 @@ class Generation:
         return OwnSteps(causal, [row]) if self.cached else RecomputedRows(causal, [row])
 
     @property
+    def recomputes(self) -> bool:
+        """Whether each token of a streamed answer is computed from the whole text: right, but slow."""
+        return not (self.joins or self.cached)
+
+    @property
     def limits(self) -> str | None:
         """What makes answers slower than other models', for people; ``None`` if nothing does."""
         if self.joins:
             return None
-        if not self.cached:
-            return "computes each token from the whole text: its cache of earlier tokens does not give the same answers"
+        if self.recomputes:
+            return "computes each token from the whole text, because its cache changes answers: expect it to be slow"
         if self.one_at_a_time:
-            return "answers one request after the other: it keeps the state of a single answer"
-        return "answers several requests in turns, each slower: its answers can't share a batch"
+            return "answers one request after the other, as it keeps the state of a single answer"
+        return "answers several requests in turns, as they can't share a batch: each is slower"
 
 
 def probe_generation(causal: Any) -> Generation:
