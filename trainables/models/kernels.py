@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from trainables.models.architecture.model_classes import ALL_ATTENTION
+from trainables.models.folder import ModelError
 from trainables.system import capabilities
 from trainables.tokenization.batching import SHORT_ROW
 
@@ -49,17 +51,32 @@ def load_with_kernels(
     """The model in ``folder``, loaded by transformers' class ``loader``, with the kernels applied.
 
     ``cutoff``: the longest row, in tokens. ``trains_whole``: whether the base's own weights train. Raises
-    ``ValueError`` for a model that Liger has no kernels for.
+    ``ValueError`` for a model that Liger has no kernels for, and ``ModelError`` for one whose files lack weights.
     """
     if kernel == "unsloth":
         return _load_with_unsloth(folder, options, cutoff, trains_whole)
-    model = loader.from_pretrained(folder, **options)
+    model, loaded = loader.from_pretrained(folder, output_loading_info=True, **options)
+    _require_weights(folder, model, loaded["missing_keys"])
     if kernel == "liger":
         from liger_kernel.transformers import _apply_liger_kernel_to_instance
 
         # The layers exist already: other classes alone would only reach models that are loaded later.
         _apply_liger_kernel_to_instance(model=model, **_supported_kernels(_liger_patch(model)))
     return model
+
+
+def _require_weights(folder: Path, model: Any, missing: Collection[str]) -> None:
+    """Raises ``ModelError`` for weights that the model's class has and its files don't: they would be random.
+
+    Only the head of a new reward model may be new.
+    """
+    weights = {name for name, _ in model.named_parameters()}
+    lost = sorted(name for name in missing if name in weights and name.partition(".")[0] != "score")
+    if lost:
+        raise ModelError(
+            f"{folder}: its files lack {len(lost)} of the {len(weights)} weights that {type(model).__name__} has, such "
+            f"as {lost[0]}: they hold another model, or transformers can't read them as this one"
+        )
 
 
 def _liger_patch(model: Any) -> Any:
