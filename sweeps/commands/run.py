@@ -134,7 +134,8 @@ class Sweep:
 
         # A resumed run keeps the earlier trials that it began with, even if another one is the best by now.
         earlier = EarlierResults(best_trials, lambda: settled_in(began()))
-        plan = make_plan(spec, earlier, fetch=True, local=options.address is None, gpus=gpus)
+        date = ((began() or {}).get("plan") or {}).get("date")
+        plan = make_plan(spec, earlier, fetch=True, local=options.address is None, gpus=gpus, date=date)
         refuse_errors(plan)
         absolute = replace(options, output=run_location.output)
         return cls(plan, run_location, absolute, Tracker(plan, run_location.folder))

@@ -132,6 +132,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
         "files": input_changes.file_states(plan),
         "settled": plan.settled,
         "gpus": plan.spec.resources.gpus,
+        "date": plan.date,
         "trials": {cell.name: cell.trials for cell in plan.cells},
     }
 

@@ -17,14 +17,16 @@ from trainables.data.errors import DataError
 from trainables.data.loading import Data, load
 from trainables.data.sources import EMBEDDED, exists, is_hub
 from trainables.models.folder import Architecture, ModelError
+from trainables.templates.settings import own_template, writes_date
 
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A model that is on this machine."""
+    """A model that is on this machine. ``writes_date``: its own chat template writes today's date."""
 
     fingerprint: str
     architecture: Architecture
+    writes_date: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,13 @@ class MissingInput:
 
 @dataclass
 class InputFinder:
-    """Finds models and data, each only once. With ``fetch`` a named model that is not on this machine is downloaded."""
+    """Finds models and data, each only once. With ``fetch`` a named model that is not on this machine is downloaded.
+
+    ``date``: what chat templates that write today's date are to write, such as ``2026-11-28``.
+    """
 
     fetch: bool = False
+    date: str | None = None
     _models: dict[ModelConfig, LocalModel | MissingInput] = field(default_factory=dict)
 
     def has_data(self, config: DataConfig) -> bool:
@@ -59,6 +65,11 @@ class InputFinder:
             self._models[config] = self._find_model(config)
         return self._models[config]
 
+    def writes_date(self, config: ModelConfig) -> bool:
+        """Whether the model's own chat template writes today's date, as far as it is on this machine."""
+        model = self.model(config)
+        return isinstance(model, LocalModel) and model.writes_date
+
     def _find_model(self, config: ModelConfig) -> LocalModel | MissingInput:
         from trainables.models import locate
 
@@ -71,7 +82,11 @@ class InputFinder:
                 )
                 return MissingInput((key,), what, fetched_later=True)
             folder = locate.model_folder(config, fetch=self.fetch)
-            return LocalModel(locate.fingerprint(folder), locate.read_architecture(folder))
+            return LocalModel(
+                locate.fingerprint(folder),
+                locate.read_architecture(folder),
+                writes_date(own_template(folder)),
+            )
         except ModelError as error:
             return MissingInput((key,), str(error))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from sweeps.planning import default_gpus, identity
@@ -56,6 +57,7 @@ class Plan:
     selected: tuple[str, ...] = ()  # the cells that the filters match; the others are their dependencies
     requirements: tuple[Requirement, ...] = ()  # of the machines that its trials run on
     settled: Settled = field(default_factory=dict)  # which trials of earlier runs it starts from
+    date: str | None = None  # of the run's first start, for chat templates that write today's
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -128,12 +130,14 @@ def make(
     local: bool = True,
     earlier: EarlierResults | None = None,
     gpus: Callable[[], DefaultGpus] = default_gpus.of_this_machine,
+    date: str | None = None,
 ) -> Plan:
     """Plans a spec, or the cells of it that the filters ``stage`` and ``method`` match.
 
     With ``fetch`` a named model that is not on this machine is downloaded; without, that is a warning. With ``local``
     trials will run on this machine, whose features are checked. ``earlier`` finds results of other runs. ``gpus``
-    decides what a worker takes where the spec leaves its GPUs out; only then it is called.
+    decides what a worker takes where the spec leaves its GPUs out; only then it is called. ``date``: of the run's first
+    start, today's if none is given.
 
     Raises ``SpecError`` for a spec that is too large to check.
     """
@@ -141,7 +145,8 @@ def make(
     drafts, draft_problems = make_drafts(spec, earlier)
     _refuse_too_many_probes(spec, drafts)
     selected, filter_problems = select_drafts(drafts, stage, method)
-    finder = InputFinder(fetch)
+    date = date or today()
+    finder = InputFinder(fetch, date)
     chosen = None if default_gpus.is_given(spec.resources) else gpus()
     if chosen is not None:
         spec = replace(spec, resources=chosen.fill(spec.resources))
@@ -173,11 +178,18 @@ def make(
             *fairness.notes(cells),
             *calibration.notes(cells),
             *tracking.notes(spec.tracking),
+            *_date_notes(cells),
         ),
         selected=tuple(draft.name for draft in selected),
         requirements=tuple(dict.fromkeys(need for each in checked for need in each.requirements)),
         settled=earlier.settled,
+        date=date,
     )
+
+
+def today() -> str:
+    """Today's date, such as ``2026-11-28``."""
+    return datetime.now().date().isoformat()
 
 
 def _lacks_gpus(checked: CheckedDraft) -> bool:
@@ -194,6 +206,12 @@ def _refuse_too_many_probes(spec: Spec, drafts: Sequence[Draft]) -> None:
             f"{limits.PROBES:,}. List fewer choices, or write a range, as {{int: [low, high]}}"
         )
         raise SpecError(spec.source.problem(("methods",), what))
+
+
+def _date_notes(cells: Sequence[Cell]) -> Iterator[str]:
+    for date in dict.fromkeys(cell.tree["data"].get("date") for cell in cells):
+        if date is not None:
+            yield f"the chat template writes the date of the run's first start, {date} (data.date: another one)"
 
 
 def _too_many_trials(spec: Spec, cells: Sequence[Cell]) -> Iterator[Problem]:
@@ -276,6 +294,7 @@ def _cell_json(cell: Cell) -> dict[str, Any]:
         "needs": list(cell.depends_on),
         "predicted_peak_bytes": cell.predicted.largest.peak_bytes if cell.predicted else None,
         "predicted": cell.predicted.to_json() if cell.predicted else None,
+        "not_predicted": cell.not_predicted,
     }
 
 

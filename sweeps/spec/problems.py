@@ -28,7 +28,7 @@ LLAMA_FACTORY_KEYS = {
     "eval_dataset": "data.eval",
     "mix_strategy": "data.mix",
     "interleave_probs": "data.weights",
-    "enable_thinking": "data.thinking",
+    "enable_thinking": "data.template_arguments: {enable_thinking: ...}",
     "cutoff_len": "data.cutoff",
     "val_size": "data.eval_fraction",
     "max_samples": "data.max_samples",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date as date_type
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from trainables.config import limits
 from trainables.config.base import Frozen
@@ -31,6 +32,16 @@ def _as_column(value: Any) -> str | None:
     return None if value is None else _as_text(value)
 
 
+def _as_date(value: Any) -> str | None:
+    """A date as ``2026-11-28``, which YAML reads as a date."""
+    if value is None:
+        return None
+    try:
+        return date_type.fromisoformat(str(value)).isoformat()
+    except ValueError:
+        raise ValueError(f"{value} is no date; write it as 2026-11-28") from None
+
+
 def _as_tuple(value: Any) -> tuple[Any, ...]:
     """A list, or one value that stands for a list of it."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
@@ -49,7 +60,10 @@ class DataConfig(Frozen):
     and ``tags`` (the words of messages) describe files that do not have the usual names; a part whose column is
     ``None``, and the columns in ``ignore_columns``, are not read. ``variables``: values for ``{{name}}`` in texts.
     ``special_tokens``: whether control tokens in contents are ordinary text or kept as tokens. ``end``: whether
-    answers that the template ends without an end token get one. ``strict``: rows that would be left out, or read with
+    answers that the template ends without an end token get one. ``turns``: whether all answers of a row are learned, or
+    the last, where the template renders earlier ones differently once later ones follow. ``template_arguments``: values
+    for variables that the chat template asks for. ``date``: what a template that writes today's date writes; set while
+    planning, and no part of a trial's id. ``strict``: rows that would be left out, or read with
     a change, are errors. ``folder``: where ``dataset_info.json`` is. ``sha256``: the hash of the rows, set while
     planning; it is part of a trial's id, paths are not.
     """
@@ -72,6 +86,11 @@ class DataConfig(Frozen):
     thinking: Literal["keep", "strip", "empty"] = "keep"
     special_tokens: Literal["text", "keep"] = "text"
     end: Literal["add", "keep"] = "add"
+    turns: Literal["all", "last"] = "all"
+    template_arguments: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], JsonValue] = Field(
+        default_factory=dict
+    )
+    date: Annotated[str | None, BeforeValidator(_as_date)] = None
     strict: bool = False
     folder: Path | None = None
     sha256: str | None = None
@@ -85,6 +104,17 @@ class DataConfig(Frozen):
     def eval_names(self) -> tuple[str, ...]:
         """The names of the held-out data sets; empty if part of the training data is held out."""
         return (self.eval,) if isinstance(self.eval, str) else self.eval or ()
+
+    @property
+    def template_settings(self) -> tuple[tuple[str, str], ...]:
+        """The settings that are noted in the chat template: those that differ from their default, by name."""
+        chosen = (
+            ("special_tokens", self.special_tokens, "text"),
+            ("end", self.end, "add"),
+            ("turns", self.turns, "all"),
+            ("date", (self.date or "").replace("-", ""), ""),
+        )
+        return tuple((name, value) for name, value, default in chosen if value != default)
 
     @property
     def label(self) -> str:

@@ -18,6 +18,28 @@ _LIKE_THOUGHTS = re.compile(
     r"|<\|channel\|>analysis|<\|START_THINKING\|>|◁/?think▷",
     re.IGNORECASE,
 )
+# The tags around thoughts, by families; what a prompt may end with.
+TAGS = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<seed:think>": "</seed:think>",
+    "[THINK]": "[/THINK]",
+    "◁think▷": "◁/think▷",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+}
+_OPENED = re.compile(
+    rf"({'|'.join(map(re.escape, TAGS))})(\s*)((?:{'|'.join(map(re.escape, TAGS.values()))})\s*)?$"
+)
+
+
+def opened_thought(prompt: str) -> re.Match[str] | None:
+    """The tag that opens a thought at the end of a prompt, the white space behind it, and the tag that ends it or
+    ``None``, as the groups 1 to 3; ``None`` for other prompts.
+
+    >>> opened_thought("2 + 2?<think>\n").groups()
+    ('<think>', '\n', None)
+    """
+    return _OPENED.search(prompt)
 
 
 def edit_thinking(text: str, mode: Literal["keep", "strip", "empty"]) -> str:
@@ -84,3 +106,13 @@ def with_thoughts(thoughts: str, answer: str) -> str:
     """
     block = f"<think>\n{thoughts.strip()}\n</think>"
     return f"{block}\n\n{answer}" if answer else block
+
+
+def split_thoughts(text: str) -> tuple[str, str]:
+    """The thoughts that an answer opens with, as in :func:`thoughts_of`, and the answer after them.
+
+    >>> split_thoughts("<think>\\nTwo and two.\\n</think>\\n\\n4"), split_thoughts(" 4")
+    (('Two and two.', '4'), ('', ' 4'))
+    """
+    block = _BLOCK.match(text)
+    return (thoughts_of(text), text[block.end() :]) if block else ("", text)

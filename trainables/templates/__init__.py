@@ -8,6 +8,7 @@ inserts it, because a tokenizer stores its template as one text.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,16 @@ import jinja2
 from trainables.data.rows import Message
 from trainables.storage import files
 from trainables.system.suggestions import did_you_mean
+from trainables.templates.settings import (
+    ALWAYS_GIVEN,
+    asked_arguments,
+    set_settings,
+    setting,
+    unread_arguments,
+    with_arguments,
+    with_date,
+    writes_date,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -70,6 +81,40 @@ class TemplateError(ValueError):
     """A chat template that does not exist or can't be used; says which, why, and what to do."""
 
 
+class TemplateArgumentError(TemplateError):
+    """An argument that a chat template doesn't read."""
+
+
+def apply_settings(
+    tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, str], arguments: Mapping[str, Any]
+) -> None:
+    """Notes settings and arguments in the tokenizer's chat template, for all who render with it.
+
+    Raises ``TemplateArgumentError`` for an argument that the template doesn't read. A date is noted where the template
+    writes one.
+    """
+    template = tokenizer.chat_template
+    if arguments:
+        if template is None:
+            raise TemplateArgumentError("there is no chat template that would read them")
+        _check_arguments(template, arguments)
+        tokenizer.chat_template = with_arguments(template, arguments)
+    noted = dict(settings)
+    if template is None or not writes_date(template):
+        noted.pop("date", None)
+    if noted:
+        set_settings(tokenizer, noted)
+
+
+def _check_arguments(template: str, arguments: Mapping[str, Any]) -> None:
+    if given := [name for name in arguments if name in ALWAYS_GIVEN]:
+        raise TemplateArgumentError(f"every chat template is given {given[0]}; leave it out")
+    for name in unread_arguments(template, arguments):
+        asked = asked_arguments(template)
+        known = f"it asks for {', '.join(asked)}{did_you_mean(name, asked)}" if asked else "it asks for none"
+        raise TemplateArgumentError(f"the chat template reads no {name}; {known}")
+
+
 def source(name_or_path: str | Path, folder: Path | None = None) -> str:
     """The Jinja text of a named template, or of a file ending in ``.jinja`` or ``.j2``, relative to ``folder``.
 
@@ -111,10 +156,18 @@ def render(
     *,
     add_generation_prompt: bool,
 ) -> str:
-    """The messages as text, by the tokenizer's template. Raises ``TemplateError`` for messages it can't render."""
+    """The messages as text, by the tokenizer's template; one that writes a date writes that of its settings.
+
+    Raises ``TemplateError`` for messages that it can't render.
+    """
+    date = setting(tokenizer, "date")
     try:
         text = tokenizer.apply_chat_template(
-            messages, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False
+            messages,
+            tools=tools,
+            chat_template=with_date(str(tokenizer.chat_template), date) if date else None,
+            add_generation_prompt=add_generation_prompt,
+            tokenize=False,
         )
     except Exception as error:  # a template may call anything on what it is given
         kind = "" if isinstance(error, jinja2.TemplateError) else f"{type(error).__name__}: "

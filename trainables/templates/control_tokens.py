@@ -1,9 +1,8 @@
 """Control tokens: the special tokens that structure a conversation, and how contents that hold one are treated.
 
 A content that holds ``<|im_end|>`` would end its message and could begin another one. So control tokens in contents
-are tokenized as the letters that they are written with, unless ``data.special_tokens: keep`` says otherwise. That
-choice, and ``data.end``, are kept in a comment at the beginning of the chat template: whoever renders with the
-template, in training, chat or an export, reads it there.
+are tokenized as the letters that they are written with, unless ``data.special_tokens: keep`` says otherwise
+(``templates.settings``).
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.templates.settings import setting
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -24,44 +25,6 @@ MARKED = re.compile(f"(.){_MARK}(.*?){_MARK_END}", re.DOTALL)
 _NO_MARKS = dict.fromkeys(map(ord, (_MARK, _MARK_END)), "\ufffd")
 # The project's own way to write thoughts, which is no way around a template where a tokenizer has it as special tokens.
 THOUGHTS = ("<think>", "</think>")
-_SETTINGS = re.compile(r"\{# paretune:((?: \w+=\w+)+) #\}")
-
-
-# Of a tokenizer without a chat template, the settings are in its own configuration, which is saved with it.
-_IN_CONFIG = "paretune_settings"
-
-
-def with_settings(template: str, settings: dict[str, str]) -> str:
-    """The template with ``settings`` in its first comment; without settings, the template alone.
-
-    >>> with_settings("{{ messages }}", {"special_tokens": "keep"})
-    '{# paretune: special_tokens=keep #}{{ messages }}'
-    """
-    template = _SETTINGS.sub("", template, count=1) if _SETTINGS.match(template) else template
-    text = " ".join(f"{name}={value}" for name, value in settings.items())
-    return f"{{# paretune: {text} #}}{template}" if settings else template
-
-
-def set_settings(tokenizer: PreTrainedTokenizerBase, settings: dict[str, str]) -> None:
-    """Notes the settings in the tokenizer's chat template, or in its configuration if it has none."""
-    if tokenizer.chat_template is not None:
-        tokenizer.chat_template = with_settings(tokenizer.chat_template, settings)
-    else:
-        tokenizer.init_kwargs[_IN_CONFIG] = settings
-
-
-def settings_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
-    """The settings that the tokenizer's chat template notes, or its configuration if it has none."""
-    if not tokenizer.chat_template:
-        noted = tokenizer.init_kwargs.get(_IN_CONFIG)
-        return noted if isinstance(noted, dict) else {}
-    comment = _SETTINGS.match(tokenizer.chat_template)
-    return dict(pair.split("=") for pair in comment[1].split()) if comment else {}
-
-
-def setting(tokenizer: PreTrainedTokenizerBase, name: str) -> str | None:
-    """One of :func:`settings_of`; ``None`` where it is not noted."""
-    return settings_of(tokenizer).get(name)
 
 
 def control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from trainables.data.rows import Conversation, Message
-from trainables.templates import TemplateError
-from trainables.templates.control_tokens import end_tokens, held_control_tokens, protect, setting
+from trainables.templates.control_tokens import end_tokens, held_control_tokens, protect
+from trainables.templates.settings import setting
+from trainables.tokenization.answer_start import answer_behind_prompt
+from trainables.tokenization.cutoff import Turn, cut_as_one_answer, fitting_turns
 from trainables.tokenization.remarks import remarks_on_answers, text_remarks, unknown_remarks
 from trainables.tokenization.rendered_conversation import RenderedConversation
 from trainables.tokenization.segments import special_tokens, tokenize_segments
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # the label of a token without a loss
+_DIFFERENTLY = "since the chat template renders earlier answers differently once later ones follow"
+SPLIT = f"each answer becomes an example of its own, {_DIFFERENTLY} (data.turns: last keeps the last alone)"
+SPLIT_TO_LAST = f"only the last answer is learned, {_DIFFERENTLY} (data.turns: all learns each of them)"
+LAST_COMPARED = (
+    f"only the last of several answers is compared, {_DIFFERENTLY} (data.thinking: strip may help)"
+)
 
 
 @dataclass(frozen=True)
@@ -42,22 +50,6 @@ class Encoded:
     @property
     def answer(self) -> list[int]:
         return self.input_ids[self.prompt_tokens :]
-
-
-@dataclass(frozen=True)
-class Turn:
-    """The tokens of one answer (``target``), and those between the previous answer and it (``source``)."""
-
-    source: list[int]
-    target: list[int]
-
-    def cut(self, cutoff: int) -> Turn:
-        """The turn shortened to ``cutoff`` tokens."""
-        source, target = split_cutoff(len(self.source), len(self.target), cutoff)
-        return Turn(self.source[:source], self.target[:target])
-
-    def __len__(self) -> int:
-        return len(self.source) + len(self.target)
 
 
 def prompt_ids(
@@ -92,22 +84,22 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int
 def encode(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int) -> Encoded:
     """The prompt and the last answer, at most ``cutoff`` tokens, with labels on that answer.
 
-    The answer is the text that the chat template adds to the prompt, including its end-of-turn token. Raises
-    ``TemplateError`` for a template that renders the prompt differently once the answer follows.
+    The answer is the text that the chat template adds to the prompt, including its end-of-turn token.
     """
     conversation = _rendered(row, tokenizer)
-    turn, ends = _with_end([_last_turn(conversation, len(row.prompt))], tokenizer)
+    last, start = _last_turn(conversation, len(row.prompt))
+    turn, ends = _with_end([last], tokenizer)
     kept = turn[0].cut(cutoff)
     example = _joined([kept], len(kept) < len(turn[0]), train_on_prompt=False, learned=[True])
     remarks = remarks_on_answers(conversation, [len(row.prompt)], turn, [kept], example.input_ids)
-    return replace(example, remarks=(*ends, *remarks))
+    return replace(example, remarks=(*start, *ends, *remarks))
 
 
 def encode_answers(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int) -> Encoded:
     """The prompt and the answers after it that are not ``untrained``, as one example with labels on these answers.
 
     At most ``cutoff`` tokens, which the prompt and all that follows its end share like a prompt and a single answer.
-    Raises ``TemplateError`` for a template that renders an answer differently once later turns follow.
+    Where the template renders an answer differently once later turns follow, the last answer alone is learned.
     """
     conversation = _rendered(row, tokenizer)
     first = next(answer for answer in conversation.answers if answer not in row.untrained)
@@ -116,12 +108,10 @@ def encode_answers(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff
         return encode(row, tokenizer, cutoff)
     turns = _turns(conversation, answers)
     if not turns:
-        raise TemplateError(
-            "an answer of several turns can't be compared, since the chat template renders its earlier turns "
-            "differently once later ones follow; set another data.template, or data.thinking to strip"
-        )
+        example = encode(row, tokenizer, cutoff)
+        return replace(example, remarks=(LAST_COMPARED, *example.remarks))
     ended, ends = _with_end(turns, tokenizer)
-    kept = _cut_as_one_answer(ended, cutoff)
+    kept = cut_as_one_answer(ended, cutoff)
     is_learned = [answer not in row.untrained for answer in answers[: len(kept)]]
     example = _joined(kept, sum(map(len, kept)) < sum(map(len, ended)), False, is_learned)
     remarks = remarks_on_answers(conversation, answers, ended, kept, example.input_ids)
@@ -151,43 +141,29 @@ def training_examples(
     answers = conversation.answers
     earlier = [not mask_history and answer not in row.untrained for answer in answers[:-1]]
     is_learned = [*earlier, True]
-    turns = _turns(conversation, answers)
-    if turns:
-        conversations = [(turns, is_learned, answers)]
+    # Turns with their answers' numbers, which of them are learned, and remarks: one example each.
+    parts: list[tuple[list[Turn], list[int], list[bool], tuple[str, ...]]] = []
+    if turns := _turns(conversation, answers):
+        parts = [(turns, answers, is_learned, ())]
     else:
         learned = [answer for answer, learn in zip(answers, is_learned, strict=True) if learn]
-        conversations = [([_last_turn(conversation, answer)], [True], [answer]) for answer in learned]
+        only_last = setting(tokenizer, "turns") == "last"
+        split = (SPLIT_TO_LAST if only_last else SPLIT,) if len(learned) > 1 else ()
+        for answer in learned[-1:] if only_last else learned:
+            turn, start = _last_turn(conversation, answer)
+            parts.append(([turn], [answer], [True], (*split, *start)))
     examples = []
-    for turns, learned_turns, numbers in conversations:
+    for turns, numbers, learned_turns, noted in parts:
         ended, ends = _with_end(turns, tokenizer)
         # With mask_history only the last answer is learned, so the last turns are kept first.
-        kept = list(_fitting(reversed(ended) if mask_history else ended, cutoff))
+        kept = list(fitting_turns(reversed(ended) if mask_history else ended, cutoff))
         kept = kept[::-1] if mask_history else kept
         cut = sum(map(len, kept)) < sum(map(len, ended))
         part = slice(-len(kept), None) if mask_history else slice(len(kept))
         example = _joined(kept, cut, train_on_prompt, learned_turns[part])
         remarks = remarks_on_answers(conversation, numbers[part], ended[part], kept, example.input_ids)
-        examples.append(replace(example, remarks=(*ends, *remarks)))
+        examples.append(replace(example, remarks=(*noted, *ends, *remarks)))
     return [example for example in examples if learns_something(example, tokenizer)]
-
-
-def split_cutoff(source: int, target: int, cutoff: int) -> tuple[int, int]:
-    """How many tokens of the prompt and of the answer to keep, ``cutoff`` together (LLaMA-Factory's rule).
-
-    If one of the two is shorter than half the cutoff, it is kept whole; otherwise both are cut in proportion.
-
-    >>> split_cutoff(3000, 2000, 1000), split_cutoff(1000, 100, 1000), split_cutoff(10, 10, 1000)
-    ((600, 400), (900, 100), (10, 10))
-    """
-    if target * 2 < cutoff:
-        max_target = cutoff
-    elif source * 2 < cutoff:
-        max_target = cutoff - source
-    else:
-        # At least one: a row without an answer has no loss.
-        max_target = max(1, int(cutoff * target / (source + target)))
-    target = min(max_target, target)
-    return min(max(cutoff - target, 0), source), target
 
 
 def _rendered(row: Conversation, tokenizer: PreTrainedTokenizerBase) -> RenderedConversation:
@@ -195,21 +171,13 @@ def _rendered(row: Conversation, tokenizer: PreTrainedTokenizerBase) -> Rendered
     return RenderedConversation(tokenizer, [*row.prompt, row.last()], tools)
 
 
-def _last_turn(conversation: RenderedConversation, answer: int) -> Turn:
-    """All messages up to number ``answer`` as one turn."""
-    head, text = conversation.before(answer), conversation.through(answer)
-    if not text.startswith(head):
-        raise TemplateError(
-            "the chat template renders the prompt differently once the answer follows it"
-            + (
-                "; it opens a thought in the prompt: set data.thinking to empty, or data.template to another one"
-                if head.rstrip().endswith("<think>")
-                else "; set another data.template"
-            )
-        )
-    cuts = [*conversation.answer_cuts(head, answer), len(head), len(text)]
-    *sources, target = tokenize_segments(conversation.tokenizer, text, cuts)
-    return Turn(list(chain(*sources)), target)
+def _last_turn(conversation: RenderedConversation, answer: int) -> tuple[Turn, tuple[str, ...]]:
+    """All messages up to number ``answer`` as one turn, and the remarks on how the answer follows its prompt."""
+    head = conversation.before(answer)
+    rest, remarks = answer_behind_prompt(conversation, answer)
+    cuts = [*conversation.answer_cuts(head, answer), len(head), len(head) + len(rest)]
+    *sources, target = tokenize_segments(conversation.tokenizer, head + rest, cuts)
+    return Turn(list(chain(*sources)), target), remarks
 
 
 def _turns(conversation: RenderedConversation, answers: Sequence[int]) -> list[Turn]:
@@ -220,6 +188,8 @@ def _turns(conversation: RenderedConversation, answers: Sequence[int]) -> list[T
     cuts = list(earlier)
     for answer in answers:
         head, body = conversation.before(answer), conversation.through(answer)
+        if not text.startswith(body):
+            body = _without_last_end(conversation.tokenizer, body)
         # Each rendering must begin the next one; otherwise lengths don't tell where a turn ends in `text`.
         if not (text.startswith(body) and body.startswith(head)):
             return []
@@ -227,6 +197,16 @@ def _turns(conversation: RenderedConversation, answers: Sequence[int]) -> list[T
     segments = tokenize_segments(conversation.tokenizer, text, cuts)
     segments = [list(chain(*segments[: len(earlier) + 1])), *segments[len(earlier) + 1 :]]
     return [Turn(source, target) for source, target in zip(segments[::2], segments[1::2], strict=True)]
+
+
+def _without_last_end(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """A rendering without the token that ends the text as a whole, if it ends its last answer before that.
+
+    Phi 3's template writes ``<|endoftext|>`` behind the last ``<|end|>`` alone.
+    """
+    ends = [str(tokenizer.convert_ids_to_tokens(number)) for number in end_tokens(tokenizer)]
+    shorter = next((text[: -len(end)] for end in ends if text.endswith(end)), text)
+    return shorter if shorter.rstrip().endswith(tuple(ends)) else text
 
 
 def _with_end(
@@ -275,32 +255,6 @@ def learns_something(example: Encoded, tokenizer: PreTrainedTokenizerBase) -> bo
     special = special_tokens(tokenizer)
     learned = (label for label in example.labels if label != IGNORED and label not in special)
     return any(str(tokenizer.decode([label])).strip() for label in learned)
-
-
-def _cut_as_one_answer(turns: Sequence[Turn], cutoff: int) -> list[Turn]:
-    """The turns cut to ``cutoff`` tokens, what follows the first source as if it were one answer to it."""
-    first, *later = turns
-    following = len(first.target) + sum(map(len, later))
-    source, remaining = split_cutoff(len(first.source), following, cutoff)
-    kept: list[Turn] = []
-    for turn in (Turn(first.source[:source], first.target), *later):
-        # The first source is cut already; of any other, a part without a token of its answer is of no use.
-        room = remaining - (len(turn.source) if kept else 0)
-        if room <= 0:
-            break
-        kept.append(Turn(turn.source, turn.target[:room]))
-        remaining = room - len(turn.target)
-    return kept
-
-
-def _fitting(turns: Iterable[Turn], cutoff: int) -> Iterable[Turn]:
-    """The turns in order, each cut to what remains of the cutoff."""
-    for turn in turns:
-        if cutoff <= 0:
-            return
-        kept = turn.cut(cutoff)
-        cutoff -= len(kept)
-        yield kept
 
 
 def _joined(

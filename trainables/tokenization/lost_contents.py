@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from trainables import templates
 from trainables.data.rows import Message
 from trainables.data.thinking import without_thinking
+from trainables.tokenization.message_forms import form_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -85,7 +86,7 @@ def _unplaced(tokenizer: PreTrainedTokenizerBase, template: str | None, form: st
 
     message_forms, tool_forms = json.loads(form)
     tools = [_made_up_tool(each, word) for each in tool_forms] or None
-    messages = [_made_up_message(each, word) for each in message_forms]
+    messages = form_of(tokenizer).written([_made_up_message(each, word) for each in message_forms])
     answered = bool(messages) and messages[-1]["role"] == "assistant"
     try:
         text = templates.render(tokenizer, messages, tools, add_generation_prompt=not answered)
@@ -100,7 +101,9 @@ def _form(message: Message) -> list[Any]:
         sorted(arguments) if isinstance(arguments := _arguments(call), dict) else None
         for call in message.get("tool_calls", ())
     ]
-    return [message["role"], bool(str(message.get("content") or "").strip()), calls]
+    # Thoughts have places of their own.
+    content = without_thinking(str(message.get("content") or ""))
+    return [message["role"], bool(content), calls]
 
 
 def _tool_form(tool: Any) -> bool:

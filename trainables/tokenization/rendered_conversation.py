@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from trainables import templates
 from trainables.data.rows import Message
-from trainables.data.thinking import thoughts_of
+from trainables.data.thinking import opened_thought, thoughts_of
 from trainables.templates.control_tokens import (
     MARKED,
     control_tokens,
     protect,
     protect_messages,
-    setting,
     unmarked,
     with_marks,
 )
+from trainables.templates.settings import setting
 from trainables.tokenization.lost_contents import lost_contents, occurs
+from trainables.tokenization.message_forms import form_of
 from trainables.tokenization.segments import special_tokens
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class RenderedConversation:
         self.tokenizer = tokenizer
         self.messages: list[Message] = protect_messages(tokenizer, messages)
         self.tools: list[Any] | None = protect(tokenizer, tools or None)
+        self._written = form_of(tokenizer).written(self.messages)
         self._texts: dict[tuple[int, bool], str] = {}
 
     @property
@@ -64,6 +66,10 @@ class RenderedConversation:
     def before(self, answer: int) -> str:
         """The text before message number ``answer``, with the template's generation prompt."""
         return self._text(answer, True)
+
+    def turns_before(self, answer: int) -> str:
+        """The text before message number ``answer``, without a generation prompt."""
+        return self._text(answer, False)
 
     def through(self, answer: int) -> str:
         """The text up to the end of message number ``answer``."""
@@ -89,7 +95,7 @@ class RenderedConversation:
         if key not in self._texts:
             text = templates.render(
                 self.tokenizer,
-                self.messages[:count],
+                self._written[:count],
                 self.tools,
                 add_generation_prompt=add_generation_prompt,
             )
@@ -108,9 +114,12 @@ class RenderedConversation:
     def _loses_thoughts(self, answer: int) -> bool:
         """Whether an answer that was rendered as the last one lacks its thoughts there; later turns may remove them."""
         text = self._texts.get((answer + 1, False))
-        return text is not None and not occurs(
-            thoughts_of(str(self.messages[answer].get("content") or "")), text
-        )
+        thoughts = thoughts_of(str(self.messages[answer].get("content") or ""))
+        if text is None or occurs(thoughts, text):
+            return False
+        opened = opened_thought(self.before(answer))
+        # Behind a prompt that opens a thought they are written anyway.
+        return opened is None or opened[3] is not None
 
     def _prompt_remarks(self) -> Iterator[str]:
         """Whether the prompt of the last answer, if it ends the conversation, stops short of where it begins."""
@@ -119,14 +128,15 @@ class RenderedConversation:
         if last not in self.answers or "tool_calls" in self.messages[last] or thoughts_of(content):
             return
         rest = self.through(last)[len(self.before(last)) :].lstrip()
-        if not rest.startswith(content) and self.before(last) == self._text(last, False):
+        if not rest.startswith(content) and self.before(last) == self.turns_before(last):
             yield "the chat template has no generation prompt, so that the answer's own heading is learned"
 
     @staticmethod
     def _is_trimmed(message: Message, text: str) -> bool:
         """Whether the text has an answer without the white space around it; calls and thoughts are written apart."""
         content = str(message.get("content") or "")
-        is_plain = message["role"] == "assistant" and "tool_calls" not in message and not thoughts_of(content)
+        has_thoughts = "</think>" in content
+        is_plain = message["role"] == "assistant" and "tool_calls" not in message and not has_thoughts
         return is_plain and content not in text
 
     def _token_remarks(self) -> Iterator[str]:

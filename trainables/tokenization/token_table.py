@@ -27,7 +27,8 @@ from trainables.system.parallel import map_in_order
 from trainables.system.progress import report_progress
 from trainables.system.recent import Recent
 from trainables.templates import TemplateError
-from trainables.templates.control_tokens import end_tokens, settings_of
+from trainables.templates.control_tokens import end_tokens
+from trainables.templates.settings import settings_of
 from trainables.tokenization.encode import IGNORED, Encoded
 
 if TYPE_CHECKING:

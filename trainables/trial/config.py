@@ -18,7 +18,14 @@ from trainables.storage import files
 # Settings by section that ids of earlier runs don't know: with these values a trial is what it was without them.
 LATER_SETTINGS: dict[str, dict[str, Any]] = {
     "train": {"warmup_ratio": None, "router_aux_loss": 0.0},
-    "data": {"special_tokens": "text", "end": "add", "ignore_columns": [], "tags": {}},
+    "data": {
+        "special_tokens": "text",
+        "end": "add",
+        "turns": "all",
+        "template_arguments": {},
+        "ignore_columns": [],
+        "tags": {},
+    },
 }
 
 
@@ -43,6 +50,8 @@ class TrialConfig(Frozen):
         config = self.model_dump(mode="json")
         for part in (config["stage"], config["method"] or {}):
             part.pop("name", None)
+        # An id must not change from day to day.
+        del config["data"]["date"]
         for section, defaults in LATER_SETTINGS.items():
             for key, default in defaults.items():
                 if config[section].get(key) == default:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +29,7 @@ from trainables.models.architecture.router_loss import set_router_loss
 from trainables.models.folder import ModelError
 from trainables.models.precision import Dtypes, choose_dtypes
 from trainables.stages.base import Task
-from trainables.templates.control_tokens import end_tokens, set_settings
+from trainables.templates.control_tokens import end_tokens
 from trainables.training import fsdp
 from trainables.training.policy import Policy, default_device
 from trainables.trial.config import TrialConfig
@@ -93,12 +94,13 @@ def load_tokenizer(
     folder: Path,
     template: str | None = None,
     remote_code: bool = False,
-    special_tokens: str = "text",
-    end: str = "add",
+    settings: tuple[tuple[str, str], ...] = (),
+    arguments: str = "{}",
 ) -> PreTrainedTokenizerBase:
     """The model's tokenizer with a chat template, its own or a named one.
 
-    ``special_tokens`` and ``end``: as in ``DataConfig``; what differs from the default is noted in the tokenizer.
+    ``settings``: ``DataConfig.template_settings``, and ``arguments`` its ``template_arguments`` as JSON, which are
+    noted in the template.
 
     It pads with the end of sequence if it has no padding token. Cached, as a warm worker keeps encoded rows by
     tokenizer from trial to trial. Raises ``ModelError`` for a tokenizer that can't be read, and ``TemplateError``.
@@ -113,10 +115,7 @@ def load_tokenizer(
         ) from error
     if template is not None:
         templates.apply(tokenizer, template)
-    chosen = {"special_tokens": special_tokens, "end": end}
-    changed = {name: value for name, value in chosen.items() if value == "keep"}
-    if changed:
-        set_settings(tokenizer, changed)
+    templates.apply_settings(tokenizer, dict(settings), json.loads(arguments))
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -131,8 +130,8 @@ def tokenizer_of(config: TrialConfig) -> PreTrainedTokenizerBase:
         locate.model_folder(config.model),
         config.data.template,
         config.model.runs_remote_code,
-        config.data.special_tokens,
-        config.data.end,
+        config.data.template_settings,
+        json.dumps(config.data.template_arguments),
     )
 
 

@@ -22,6 +22,7 @@ from trainables.data.loading import Data
 from trainables.data.rows import Conversation, Text
 from trainables.models.folder import Architecture
 from trainables.stages.base import TrainingStage
+from trainables.templates.settings import writes_date
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
 
@@ -47,6 +48,7 @@ def find_inputs(draft: Draft, tree: dict[str, Any], finder: InputFinder) -> Cell
     data, data_problems = _find_data(draft, tree, finder)
     architecture, model_problems = _find_model(draft, tree, finder, parent)
     template_problems = _template_problems(draft, tree, architecture)
+    _set_date(tree, finder)
     return CellInputs(data, architecture, (*data_problems, *template_problems, *model_problems))
 
 
@@ -97,6 +99,22 @@ def _template_problems(
     except templates.TemplateError as error:
         return [draft.problem(("data", "template"), str(error))]
     return []
+
+
+def _set_date(tree: dict[str, Any], finder: InputFinder) -> None:
+    """Puts the run's date into the tree if the chat template writes one, so that tokens stay the same every day."""
+    data, config = tree.get("data"), _valid_part(ModelConfig, tree.get("model"), "name", "path")
+    if not isinstance(data, dict) or data.get("date") is not None or finder.date is None or config is None:
+        return
+    try:
+        named = data.get("template")
+        written = (
+            writes_date(templates.source(named)) if isinstance(named, str) else finder.writes_date(config)
+        )
+    except templates.TemplateError:  # which `_template_problems` reports
+        return
+    if written:
+        data["date"] = finder.date
 
 
 def _row_type(tree: Mapping[str, Any]) -> type:

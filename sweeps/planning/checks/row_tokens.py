@@ -29,13 +29,15 @@ def row_token_problems(draft: Draft, configs: Sequence[TrialConfig], data: Data 
 def _problems(draft: Draft, config: TrialConfig, data: Data) -> Iterator[Problem]:
     # Importing a tokenizer takes seconds.
     from trainables.models.folder import ModelError
-    from trainables.templates import TemplateError
+    from trainables.templates import TemplateArgumentError, TemplateError
     from trainables.trial.preview import row_remarks
 
     try:
         for remark in row_remarks(config, data):
             setting = ("data", "template" if remark.nothing_left else "train")
             yield draft.problem(setting, remark.text, error=config.data.strict or remark.nothing_left)
+    except TemplateArgumentError as error:
+        yield draft.problem(("data", "template_arguments"), str(error))
     except TemplateError as error:
         yield draft.problem(("data", "template"), str(error))
     except ModelError:  # not downloaded yet, which is a warning of its own

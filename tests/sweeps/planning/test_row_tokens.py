@@ -130,13 +130,15 @@ def test_an_answer_without_an_end_gets_one_unless_the_spec_says_otherwise(planne
     assert all(text.endswith("[o]") and "[O]<|im_end|>" in text for text in kept.examples())
 
 
-def test_a_template_that_opens_thoughts_names_the_row_and_what_to_set(planned: Any) -> None:
+def test_answers_without_thoughts_end_the_thought_that_a_template_opens(planned: Any) -> None:
     rows = chats("Is Oslo north of Rome?", "Yes.")
-    error = planned(rows, THINKS).errors[0]
-    assert error.startswith("data.template: rows.jsonl:")
-    assert "data.thinking to empty" in error
+    found = planned(rows, THINKS)
+    assert not found.errors
+    assert "in 24 of 24 rows the chat template opens a thought in the prompt" in found.warnings[0]
+    assert all("<think>\n[</think>\n\nYes." in text for text in found.examples())
     found = planned(rows, THINKS, data__thinking="empty")
     assert not found.errors
+    assert not found.warnings
     assert all("<think>\n[\n</think>\n\nYes." in text for text in found.examples())
 
 
@@ -198,3 +200,51 @@ def test_pairs_of_the_same_tokens_are_left_out_of_training_and_counted(planned: 
     training = preview.data.train
     different = sum(row.chosen == "alarm 7am" for row in training)
     assert len(preview.lengths) == 2 * different < 2 * len(training)
+
+
+ASKS = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
+
+def test_template_arguments_are_given_to_the_template_and_unknown_ones_are_errors(planned: Any) -> None:
+    rows = chats("Is Oslo north of Rome?", "Yes.")
+    found = planned(rows, ASKS, data__template_arguments="{enable_thinking: false}")
+    assert not found.errors
+    assert all("</think>\n\n[Yes." in text for text in found.examples())
+    unread = planned(rows, ASKS, data__template_arguments="{enable_thinkin: false}").errors
+    assert unread[0].startswith("data.template_arguments: the chat template reads no enable_thinkin")
+    assert "Did you mean enable_thinking?" in unread[0]
+    assert "is given messages" in planned(rows, ASKS, data__template_arguments="{messages: []}").errors[0]
+
+
+DROPS = PLAIN.replace("{{ message.content }}", "{{ message.content if loop.last else message.content[:3] }}")
+
+
+def test_rows_whose_earlier_answers_are_rendered_differently_are_split_which_is_counted(planned: Any) -> None:
+    rows = chats("Is Oslo north of Rome?", "It is.", "And Bonn?", "It is, too.")
+    found = planned(rows, DROPS)
+    assert "of 24 rows each answer becomes an example of its own" in found.warnings[0]
+    last = planned(rows, DROPS, data__turns="last")
+    assert "only the last answer is learned" in last.warnings[0]
+    assert all("[It is, too." in text for text in last.examples())
+
+
+def test_a_template_that_writes_the_date_writes_that_of_the_runs_first_start(
+    planned: Any, tmp_path: Path
+) -> None:
+    rows = chats("Is Oslo north of Rome?", "Yes.")
+    dated = "{{ strftime_now('%d %b %Y') }}\n" + PLAIN
+    found = planned(rows, dated, data__date="2024-02-29")
+    assert all(text.startswith("29 Feb 2024\n") for text in found.examples())
+    spec = read(tmp_path / "spec.yaml", ["data.template=own.jinja"])
+    plans = [plan.make(spec, date=date) for date in ("2025-01-01", "2025-01-02")]
+    first, other = (made.cells[0].first() for made in plans)
+    assert (first.data.date, other.data.date) == ("2025-01-01", "2025-01-02")
+    assert first.trial_id() == other.trial_id()
+    assert any("2025-01-01 (data.date" in note for note in plans[0].notes)
+    assert (
+        plan.make(read(tmp_path / "spec.yaml", ["data.template=chatml"])).cells[0].first().data.date is None
+    )

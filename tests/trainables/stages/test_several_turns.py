@@ -17,7 +17,6 @@ from trainables import templates
 from trainables.data import loading
 from trainables.data.rows import Labelled, Preference
 from trainables.stages import DPO, KTO
-from trainables.templates import TemplateError
 from trainables.tokenization.encode import IGNORED
 from trainables.training.trainer_setup import training_arguments
 
@@ -88,14 +87,17 @@ def test_a_cut_answer_of_several_turns_keeps_a_learned_token(tokenizer: Any, cut
         assert all(label != IGNORED for label in cut.labels[cut.prompt_tokens :])
 
 
-def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer: Any) -> None:
+def test_of_a_template_that_rewrites_earlier_turns_the_last_answers_are_compared(tokenizer: Any) -> None:
     rewriting = copy.deepcopy(tokenizer)
     rewriting.chat_template = (
         "{% for m in messages %}{{ m.role }}: {{ m.content if loop.last else m.content | upper }}\n{% endfor %}"
         "{% if add_generation_prompt %}assistant: {% endif %}"
     )
-    with pytest.raises(TemplateError, match="an answer of several turns can't be compared"):
-        DPO().encode(rewriting, PAIR, 1000)
+    for example, last in zip(DPO().encode(rewriting, PAIR, 1000), (PAIR.chosen, PAIR.rejected), strict=True):
+        assert "only the last of several answers is compared" in example.remarks[0]
+        learned = [label for label in example.labels if label != IGNORED]
+        assert rewriting.decode(learned).startswith(last)
+        assert example.input_ids[-len(learned) :] == learned
 
 
 # Losses

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from tests.helpers.tokenizers import chat, family, make_tokenizer
 from trainables.data.rows import Conversation, Text
 from trainables.stages import Pretrain
-from trainables.templates.control_tokens import set_settings
+from trainables.templates.settings import set_settings
 from trainables.tokenization.encode import encode, prompt_ids
 
 KINDS = ("gpt-2", "qwen", "sentencepiece")

@@ -24,7 +24,8 @@ from tests.trainables.templates.test_templates import (
 from trainables import templates
 from trainables.data.rows import Conversation
 from trainables.templates import NAMES
-from trainables.tokenization.encode import IGNORED, Encoded, encode, split_cutoff, training_examples
+from trainables.tokenization.cutoff import split_cutoff
+from trainables.tokenization.encode import IGNORED, Encoded, encode, prompt_ids, training_examples
 from trainables.trial.loading import load_tokenizer
 
 ROW = Conversation(
@@ -103,15 +104,19 @@ def test_truncation_is_flagged_and_keeps_the_beginnings(tokenizer: Any) -> None:
     assert not encode(ROW, tokenizer, len(whole.input_ids)).truncated
 
 
-def test_a_template_that_rewrites_the_prompt_is_refused(tiny_model: Path) -> None:
+def test_a_template_that_rewrites_the_prompt_is_learned_behind_the_prompt_that_a_model_is_given(
+    tiny_model: Path,
+) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     tokenizer.chat_template = (
         "{{ messages | length }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
     )
-    with pytest.raises(ValueError, match="renders the prompt differently once the answer follows"):
-        encode(ROW, tokenizer, 1024)
+    example = encode(ROW, tokenizer, 1024)
+    assert example.prompt == prompt_ids(tokenizer, ROW.prompt)
+    assert tokenizer.decode(example.answer) == f"{ROW.answer}{tokenizer.eos_token}"
+    assert any("begins an answer in another way than its prompt" in remark for remark in example.remarks)
 
 
 def test_the_template_hash_depends_on_the_template(tiny_model: Path) -> None:
@@ -199,10 +204,10 @@ def test_the_first_turns_are_kept_first_and_with_masked_history_the_last(tokeniz
 
 
 def test_each_turn_is_cut_to_its_share_of_the_remaining_cutoff() -> None:
-    from trainables.tokenization.encode import Turn, _fitting
+    from trainables.tokenization.cutoff import Turn, fitting_turns
 
     turns = [Turn([1] * 100, [2] * 100), Turn([3] * 300, [4] * 900), Turn([5], [6])]
-    kept = [(len(turn.source), len(turn.target)) for turn in _fitting(turns, 600)]
+    kept = [(len(turn.source), len(turn.target)) for turn in fitting_turns(turns, 600)]
     assert kept == [(100, 100), split_cutoff(300, 900, 400)] == [(100, 100), (100, 300)]
 
 
@@ -223,8 +228,9 @@ def test_if_later_turns_change_earlier_ones_each_answer_is_an_example_of_its_own
     assert learnt(tokenizer, first) == "<think>hm</think>lamp.on()<|im_end|>\n"
     assert learnt(tokenizer, last) == "<think>so</think>lamp.off()<|im_end|>\n"
     assert "hm" not in tokenizer.decode(last.input_ids)
-    assert last == encode(row, tokenizer, 1024)
-    assert training_examples(row, tokenizer, 1024, mask_history=True) == [last]
+    scored = encode(row, tokenizer, 1024)
+    assert (last.input_ids, last.labels) == (scored.input_ids, scored.labels)
+    assert training_examples(row, tokenizer, 1024, mask_history=True) == [scored]
 
 
 def test_a_greeting_that_opens_the_conversation_is_not_learned(tokenizer: Any) -> None:

@@ -14,7 +14,7 @@ from trainables import templates
 from trainables.data.rows import Conversation, Labelled, Message, Preference
 from trainables.stages import DPO, KTO
 from trainables.templates import NAMES
-from trainables.templates.control_tokens import with_settings
+from trainables.templates.settings import with_settings
 from trainables.tokenization.encode import IGNORED, encode, prompt_ids, training_examples
 from trainables.tokenization.segments import tokenize_segments
 
