@@ -22,7 +22,7 @@ from trainables.storage import files
 from trainables.training.policy import Policy, default_device
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
-from trainables.trial.loading import attach, load_base, load_tokenizer, with_distinct_padding
+from trainables.trial.loading import attach, load_base, load_tokenizer, tokenizer_in, with_distinct_padding
 
 
 @dataclass
@@ -117,11 +117,10 @@ class ModelPool:
 
 def result_tokenizer(result: Result) -> Any:
     """The tokenizer of a result, with its chat template. Raises ``ModelError``, ``TemplateError``."""
-    model, template = result.config.model, result.config.data.template
-    folder = result.tokenizer_folder()
+    config, folder = result.config, result.tokenizer_folder()
     if folder == result.trained_folder:  # saved with the template that the trial was trained with
-        template = None
-    return load_tokenizer(folder, template, model.runs_remote_code)
+        return load_tokenizer(folder, None, config.model.runs_remote_code)
+    return tokenizer_in(folder, config)
 
 
 def _base_config(result: Result) -> TrialConfig:

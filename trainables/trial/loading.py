@@ -48,7 +48,6 @@ def load_base(config: TrialConfig, folder: Path) -> Any:
     ``folder`` has the weights, which may be another trial's; the model's properties come from the config.
     """
     dtypes = _loading_dtypes(config)
-    options = config.method.load_options(dtypes) if config.method else {}
     dtype = config.method.load_dtype(dtypes) if config.method else dtypes.frozen
     # A model to be sharded may not fit on one GPU: its shards go there layer by layer.
     on_gpu = default_device() == "cuda" and not _is_sharded(config)
@@ -70,7 +69,7 @@ def load_base(config: TrialConfig, folder: Path) -> Any:
         "trust_remote_code": config.model.runs_remote_code,
         **placed,
         # Last: a method that quantizes on the CPU sets another `device_map`.
-        **options,
+        **(config.method.load_options(dtypes, settings) if config.method else {}),
     }
     trains_whole = config.method is not None and not config.method.saves_adapter
     model = kernels.load_with_kernels(kernel, loader, folder, options, config.data.cutoff, trains_whole)
@@ -126,8 +125,13 @@ def tokenizer_of(config: TrialConfig) -> PreTrainedTokenizerBase:
 
     Raises ``ModelError`` and ``TemplateError``, as :func:`load_tokenizer` does.
     """
+    return tokenizer_in(locate.model_folder(config.model), config)
+
+
+def tokenizer_in(folder: Path, config: TrialConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer in a base model's folder, with the template and the settings of a trial. Raises as above."""
     return load_tokenizer(
-        locate.model_folder(config.model),
+        folder,
         config.data.template,
         config.model.runs_remote_code,
         config.data.template_settings,
@@ -155,8 +159,13 @@ def with_distinct_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedToken
     return padded
 
 
-def attach(base: Any, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -> Policy:
-    """The policy that ``config`` trains, made from a loaded base model."""
+def attach(
+    base: Any, tokenizer: PreTrainedTokenizerBase, config: TrialConfig, begun: Path | None = None
+) -> Policy:
+    """The policy that ``config`` trains, made from a loaded base model.
+
+    ``begun``: the checkpoint that training goes on from, as an earlier version may have written it.
+    """
     dtypes = choose_dtypes(config.train.precision, config.model.dtype)
     if reward_head(base) is not None:
         tokenizer = with_distinct_padding(tokenizer)
@@ -167,7 +176,9 @@ def attach(base: Any, tokenizer: PreTrainedTokenizerBase, config: TrialConfig) -
         ends = sorted(end_tokens(tokenizer))
         base.generation_config.eos_token_id = ends if len(ends) > 1 else tokenizer.eos_token_id
     router = set_router_loss(base.config, config.train.router_aux_loss)
-    model: nn.Module = config.method.attach(base, _loading_dtypes(config)) if config.method else base
+    model: nn.Module = base
+    if config.method is not None:
+        model = config.method.attach(base, _loading_dtypes(config), begun)
     policy = Policy(model, tokenizer, config.method, dtypes, default_device(), base_router_settings=router)
     if config.stage.task == "CAUSAL_LM":
         # Adapters still do nothing, and quantized layers are prepared. Before shards, of which no part runs alone.

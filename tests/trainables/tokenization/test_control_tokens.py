@@ -10,10 +10,15 @@ from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
 from tests.helpers.tokenizers import chat, family, make_tokenizer
+from tests.helpers.trials import make_config, write_rows
 from trainables.data.rows import Conversation, Text
+from trainables.inference.model_pool import result_tokenizer
+from trainables.inference.result import Result
 from trainables.stages import Pretrain
-from trainables.templates.settings import set_settings
+from trainables.templates.settings import set_settings, settings_of
 from trainables.tokenization.encode import encode, prompt_ids
+from trainables.tokenization.token_table import tokenizer_identity
+from trainables.trial.loading import tokenizer_of
 
 KINDS = ("gpt-2", "qwen", "sentencepiece")
 
@@ -94,3 +99,12 @@ def test_an_answers_indentation_is_learned_behind_a_token_that_takes_white_space
         example = encode(Conversation(tuple(chat("go")), answer), tokenizer, 1000)
         assert example.prompt == prompt_ids(tokenizer, chat("go"))
         assert tokenizer.decode(example.input_ids).endswith(f"{answer}</s>")
+
+
+def test_an_untrained_model_is_asked_with_the_settings_of_its_trial(tiny_model: Path, tmp_path: Path) -> None:
+    config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"), None)
+    data = config.data.model_copy(update={"special_tokens": "keep", "turns": "last"})
+    config = config.model_copy(update={"data": data})
+    tokenizer = result_tokenizer(Result("base", config))
+    assert settings_of(tokenizer) == {"special_tokens": "keep", "turns": "last"}
+    assert tokenizer_identity(tokenizer) == tokenizer_identity(tokenizer_of(config))
