@@ -44,7 +44,8 @@ SIZES: dict[str, Any] = {
     **dict.fromkeys(("q_lora_rank", "kv_lora_rank", "o_lora_rank"), 16),
     **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim"), 8),
     "v_head_dim": 16,
-    **dict.fromkeys(("index_n_heads", "o_groups"), 2),
+    "o_groups": 2,
+    "index_n_heads": 16,  # with few, many scores are 0 alike, and which tokens are chosen is arbitrary
     "index_head_dim": 16,
     "index_topk": 8,
     # Linear attention and state spaces
@@ -86,7 +87,7 @@ SLIDING_LATENT: dict[str, Any] = {
     "swa_qk_nope_head_dim": 8,
 }
 TOKEN_INDEXER: dict[str, Any] = {
-    "indexer_n_heads": 2,
+    "indexer_n_heads": 16,
     "indexer_kv_heads": 1,
     "indexer_head_dim": 16,
     "indexer_budget": 8,
