@@ -125,8 +125,8 @@ def _check_embedded(policy: Policy, task: EvaluationTask) -> None:
     if any(max(ids, default=0) >= rows for ids in each):
         raise ModelError(
             f"{task.result.name} has an embedding of {rows} rows, and the rows of {task.data.name} hold tokens that "
-            f"have none, of {', '.join(missing[:3])}; take these out of the texts, or train with the tokenizer that has "
-            "them"
+            f"have none, of {', '.join(missing[:3])}; take these out of the texts, or train with the tokenizer that "
+            "has them"
         )
 
 

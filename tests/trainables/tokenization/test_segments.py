@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -240,13 +241,28 @@ def test_a_template_that_writes_json_in_ascii_leaves_control_tokens_text() -> No
     assert "ufdd" not in text
 
 
-@pytest.mark.parametrize("template", ["llama3", "alpaca", "chatml", "empty", "default"])
-def test_several_answers_of_a_pair_follow_the_prompt_of_a_chat(template: str) -> None:
-    tokenizer = family("qwen", template)
-    for first in ANSWERS:
+@pytest.mark.parametrize("template", NAMES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_answers_of_a_pair_follow_the_prompt_of_a_chat(kind: str, template: str) -> None:
+    tokenizer = family(kind, template)
+    for chosen_text, rejected_text in pairwise(ANSWERS):
+        row = Preference(tuple(chat("What is it?")), chosen_text, rejected_text)
+        pair = DPO().encode(tokenizer, row, 1000)
+        for example, text in zip(pair, (chosen_text, rejected_text), strict=True):
+            assert example.prompt == prompt_ids(tokenizer, row.prompt)
+            assert example.labels == [IGNORED] * example.prompt_tokens + example.answer
+            assert text.strip() in tokenizer.decode(example.answer)
+
+
+# DeepSeek R1's shows no thoughts in earlier answers, so that of several the last alone is compared.
+@pytest.mark.parametrize("template", [name for name in NAMES if name != "deepseekr1"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_answers_of_a_pair_follow_the_prompt_of_a_chat(kind: str, template: str) -> None:
+    tokenizer = family(kind, template)
+    for first in ANSWERS[::3]:
         prompt = chat("q1?", first, "q2?")
-        turns = ({"role": "assistant", "content": "b"}, {"role": "user", "content": "q3"})
-        row = Preference(tuple(prompt), "c", "d", chosen_turns=turns, rejected_turns=turns)
+        turns = ({"role": "assistant", "content": "The sky"}, {"role": "user", "content": "q3"})
+        row = Preference(tuple(prompt), "Blue", "A", chosen_turns=turns, rejected_turns=turns)
         chosen, rejected = DPO().encode(tokenizer, row, 1000)
         start = prompt_ids(tokenizer, prompt)
         for example in (chosen, rejected):
