@@ -33,6 +33,10 @@ from trainables.storage import files
 from trainables.trial import starting_weights
 
 SLACK_BYTES = 2**26  # for tokenizer, configs, card
+NO_REWARD_CLASS = (
+    "transformers has no class of reward models for this family: the weights load after the lines of Python in "
+    "README.md, which make one"
+)
 
 Log = Callable[[str], None]  # reports progress
 
@@ -52,7 +56,8 @@ def export(
     with output_folder.new_output_folder(out, options.force, needed, sources) as folder:
         write = _export_adapter if options.adapter else _export_whole_model
         exported = write(result, options, folder, log)
-        exported = replace(exported, bytes=files.folder_bytes(folder))
+        notes = (*exported.notes, NO_REWARD_CLASS) if model_card.reward_class_code(result) else exported.notes
+        exported = replace(exported, bytes=files.folder_bytes(folder), notes=notes)
         model_card.render(result, exported, interval).save(folder / model_card.NAME)
         for file in folder.iterdir():
             if file.is_file():

@@ -217,14 +217,24 @@ def _usage(result: Result, exported: Exported) -> Iterator[str]:
         yield from (f"from peft import {loader}", "from transformers import AutoTokenizer")
     else:
         yield f"from transformers import {loader}, AutoTokenizer"
+    yield from (*reward_class_code(result), "")
     yield from (
-        "",
         f'model = {loader}.from_pretrained("FOLDER", dtype="auto"{remote})',
         f'tokenizer = AutoTokenizer.from_pretrained("FOLDER"{remote})',
     )
     if result.generates_text:
         yield from GENERATION_EXAMPLE
     yield from ("```", "")
+
+
+def reward_class_code(result: Result) -> list[str]:
+    """The lines that a reward model needs before transformers can load it; none for most families."""
+    if result.generates_text:
+        return []
+    from trainables.models.architecture.reward_model import loading_code
+    from trainables.trial.loading import model_config
+
+    return loading_code(model_config(result.config.model, result.folder(), result.config.data.cutoff))
 
 
 def _packages(record: Record | None) -> Iterator[str]:

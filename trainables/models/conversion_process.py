@@ -51,11 +51,13 @@ def convert_model(source: Path, folder: Path, remote_code: bool = False) -> None
 
 def _loader(source: Path, options: dict[str, Any]) -> Any:
     """The class that loads the model with its head: a reward model's gives a number, all others' predict tokens."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from trainables.models.architecture.reward_model import RewardModels
 
     names = AutoConfig.from_pretrained(source, **options).architectures or []
     is_reward_model = any(name.endswith("SequenceClassification") for name in names)
-    return AutoModelForSequenceClassification if is_reward_model else AutoModelForCausalLM
+    return RewardModels if is_reward_model else AutoModelForCausalLM
 
 
 def _clear_quantization(model: Any) -> None:

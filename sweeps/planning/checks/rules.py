@@ -98,10 +98,9 @@ def _model_class(context: RuleContext, config: TrialConfig) -> Iterator[Problem]
     if context.architecture is None:
         return
     draft, settings = context.draft, context.architecture.config
-    for task, path in (("CAUSAL_LM", ("model",)), (config.stage.task, ("stage", "kind"))):
-        if (problem := class_problem(settings, task)) is not None:
-            yield draft.problem(path, f"{config.model.label}: {problem}")
-            return
+    if (problem := class_problem(settings)) is not None:
+        yield draft.problem(("model",), f"{config.model.label}: {problem}")
+        return
     supported = supported_attention(settings)
     if config.model.attention != "auto" and config.model.attention not in supported:
         what = f"models of type {settings.get('model_type')} support {', '.join(sorted(supported))}; leave it out"

@@ -9,20 +9,15 @@ from typing import Any
 ALL_ATTENTION = frozenset(("eager", "sdpa", "flash_attention_2", "flash_attention_3"))
 
 
-def class_problem(config: Mapping[str, Any], task: str) -> str | None:
-    """Why a model with this ``config.json`` can't be trained for a stage's ``task``; ``None`` where it can, or nobody
-    knows.
+def class_problem(config: Mapping[str, Any]) -> str | None:
+    """Why a model with this ``config.json`` can't be trained; ``None`` where it can, or nobody knows.
 
     A model that only its own code can load is judged when it is loaded.
     """
     kind = config.get("model_type")
     if kind is None or config.get("auto_map"):
         return None
-    causal, masked, classifiers = (
-        _class_names("CAUSAL_LM"),
-        _class_names("MASKED_LM"),
-        _class_names("SEQ_CLS"),
-    )
+    causal, masked = _class_names("CAUSAL_LM"), _class_names("MASKED_LM")
     if config.get("is_encoder_decoder"):
         return f"{kind} is an encoder-decoder, and stages train decoders that predict the next token"
     if kind not in causal:
@@ -30,8 +25,6 @@ def class_problem(config: Mapping[str, Any], task: str) -> str | None:
     if kind in masked and not config.get("is_decoder"):
         # Its attention sees the tokens that it should predict.
         return f"{kind} is an encoder (is_decoder is not set), and stages train decoders that predict the next token"
-    if task == "SEQ_CLS" and kind not in classifiers:
-        return f"transformers has no class with a reward head for models of type {kind}"
     return None
 
 
@@ -56,13 +49,12 @@ def _supported_attention(class_name: str) -> frozenset[str]:
     return frozenset(supported)
 
 
-@lru_cache(maxsize=3)
+@lru_cache(maxsize=2)
 def _class_names(task: str) -> Mapping[str, str]:
     from transformers.models.auto import modeling_auto
 
     mapping: Mapping[str, str] = {
         "CAUSAL_LM": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         "MASKED_LM": modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-        "SEQ_CLS": modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
     }[task]
     return mapping

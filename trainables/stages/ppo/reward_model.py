@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from trainables.models.architecture.reward_model import RewardModels
 from trainables.models.resize_vocabulary import with_all_embeddings
 from trainables.scoring.likelihood import last_hidden_states
 from trainables.stages.ppo.reward_rules import ON_OTHER_BASE, RewardModelError
@@ -118,10 +119,8 @@ class RewardModel:
     """A whole reward model beside the policy."""
 
     def __init__(self, policy: Policy, folder: Path) -> None:
-        from transformers import AutoModelForSequenceClassification
-
         self.folder = folder
-        self.model: Any = AutoModelForSequenceClassification.from_pretrained(
+        self.model: Any = RewardModels.from_pretrained(
             with_all_embeddings(folder),
             local_files_only=True,
             use_safetensors=True,
