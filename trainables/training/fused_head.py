@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Labelled tokens and entries of the vocabulary whose logits exist at a time; a GPU's are TRL's own.
 TILES = {"cpu": (1024, 1024), "cuda": (4096, 32768)}
+# Settings of a config by which TRL scales logits, whether the model does or not.
+SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
 
 @contextmanager
@@ -56,16 +58,28 @@ def _set_tiles(device: str) -> None:
 def _needs_own_forward(policy: Policy) -> bool:
     """Whether there is more to the loss than the products of hidden states and the head's own weights.
 
-    That is so with an adapter of the head, in models that scale logits or transform hidden states, and where the loss
-    of a router counts, which each family computes in its own way.
+    That is so with an adapter of the head, with a head that computes more than a linear layer, in models that scale
+    logits or transform hidden states, and where the loss of a router counts, which each family computes in its own way.
     """
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
+    config = policy.causal.config.get_text_config()
     return (
-        isinstance(policy.causal.get_output_embeddings(), BaseTunerLayer)
+        not _is_linear(policy.causal.get_output_embeddings())
         or not policy.behaviour.head_gives_logits
-        or bool(getattr(policy.causal.config.get_text_config(), "output_router_logits", False))
+        or any(getattr(config, name, None) not in (None, 1) for name in SCALES)
+        or bool(getattr(config, "output_router_logits", False))
     )
+
+
+def _is_linear(head: Any) -> bool:
+    """Whether a head is torch's linear layer, or PEFT's copies of one, and no subclass that does more.
+
+    A reward model has no head that predicts tokens.
+    """
+    from torch.nn import Linear
+
+    copies = getattr(head, "modules_to_save", None)
+    layers = copies.values() if copies else [head]
+    return head is None or all(type(layer).forward is Linear.forward for layer in layers)
 
 
 def _module(cls: type) -> str:
