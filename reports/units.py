@@ -45,6 +45,17 @@ def quality(value: float | None, unit: str | None) -> str:
     return f"{value:.4g} {unit}" if unit else f"{value:.4g}"
 
 
+def difference(value: float, unit: str | None, bare: bool = False) -> str:
+    """A difference of two qualities: of fractions in points, else with three digits and the unit, unless ``bare``.
+
+    >>> difference(0.015, "fraction"), difference(0.0012, "nats per token")
+    ('1.5 points', '0.0012 nats per token')
+    """
+    text = f"{value * 100:.1f}" if unit == "fraction" else f"{value:.3g}"
+    name = "points" if unit == "fraction" else unit
+    return text if bare or not name else f"{text} {name}"
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A number with ``digits`` significant digits; of a larger number every digit before the point is kept."""
     if value is None:

@@ -1,4 +1,4 @@
-"""Writes a report over one run or several: ``index.html``, ``samples.html``, ``summary.md``, the CSV, figures.
+"""Writes a report over one run or several: ``index.html``, ``samples.html``, ``summary.md``, tables, figures.
 
 write([Path("runs/methods")])     # -> runs/methods/report/index.html
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from reports.pages.next_steps import SAMPLES_FILE
 from trainables import results
 
-_PARTS = {"index.html", SAMPLES_FILE, "summary.md", "comparison.csv", "figures"}
+_PARTS = {"index.html", SAMPLES_FILE, "summary.md", "comparison.csv", "pairs.csv", "report.json", "figures"}
 
 
 def write(runs: Sequence[Path], output: Path | None = None) -> Path:
@@ -30,9 +30,9 @@ def write(runs: Sequence[Path], output: Path | None = None) -> Path:
     target = output if output is not None else _default(runs)
     _refuse_other_files(target)
     # Importing Matplotlib takes a second, which only those who write a report should wait for.
-    from reports.analysis import comparison
+    from reports.analysis import comparison, pairs
     from reports.pages import page, summary
-    from reports.pages.report import build_report
+    from reports.pages.report import build_report, report_json
     from reports.plots import figures
 
     report = build_report(runs_read)
@@ -40,6 +40,10 @@ def write(runs: Sequence[Path], output: Path | None = None) -> Path:
     with _replacing(target) as folder:
         drawn.write(folder / "figures")
         (folder / "comparison.csv").write_text(comparison.to_csv(report.groups), encoding="utf-8")
+        (folder / "pairs.csv").write_text(
+            comparison.csv_text(pairs.pair_rows(report.groups)), encoding="utf-8"
+        )
+        (folder / "report.json").write_text(report_json(report), encoding="utf-8")
         (folder / "summary.md").write_text(summary.summary(report), encoding="utf-8")
         (folder / "index.html").write_text(page.index_page(report, drawn), encoding="utf-8")
         if (samples := page.samples_page(report)) is not None:

@@ -48,9 +48,9 @@ def best_trials(run_folder: Path) -> Sequence[Record]:
 
 
 def _statistics() -> Statistics:
-    from reports.analysis import uncertainty
+    from reports.statistics import measure_intervals
 
-    return uncertainty
+    return measure_intervals
 
 
 def _report_writer() -> ReportWriter:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isinf
 
 from reports import units
 from reports.analysis import caveats
-from reports.analysis.difference import Difference, difference
 from reports.analysis.group import Group, Row
+from reports.analysis.resampled_choice import resampled_choice
 
-# The share of the best quality that a cheaper cell must reach: with few test rows, a much worse cell can't be told
-# apart from the best either.
-MIN_SHARE_OF_BEST = 0.9
+# Peaks that differ by less are equal: that is how well a measurement of memory repeats.
+EQUAL_MEMORY = 0.02
 
 
 @dataclass(frozen=True)
@@ -29,52 +29,30 @@ class Answer:
 
 def answer(group: Group) -> Answer:
     """The answer for one stage, model and data set."""
-    tied = ties(group)
-    recommended = recommend(group, tied)
-    questions = caveats.caveats(group, recommended, tied)
+    recommended = recommend(group)
+    questions = caveats.caveats(group, recommended)
     open_questions = f"Not settled: {'; '.join(questions)}." if questions else None
     return Answer(group.title, tuple(_sentences(group, recommended)), open_questions)
 
 
-def ties(group: Group) -> dict[str, Difference]:
-    """The cells, by label, that can't be told apart from the best: within the error, or of unknown error."""
-    if not group.scored_rows:
-        return {}
-    best, *others = group.scored_rows
-    differences = {row.cell.label: difference_of_best_trials(row, best) for row in others}
-    return {label: verdict for label, verdict in differences.items() if verdict.settled is not True}
+def recommend(group: Group) -> Row | None:
+    """The cell to use: of the best and those that are as good as it, within the margin, the one of least memory.
 
-
-def difference_of_best_trials(row: Row, other: Row) -> Difference:
-    """Whether the qualities of two cells' best trials differ by more than their error."""
-    assert row.best is not None
-    assert other.best is not None
-    return difference(row.cell.run, row.best, other.cell.run, other.best)
-
-
-def recommend(group: Group, tied: dict[str, Difference] | None = None) -> Row | None:
-    """The cell to use: the one that needs least memory of those that can't be told apart from the best quality.
-
-    A cell with less than 90 % of the best quality never counts as equal to it, nor does one whose error is unknown.
-    ``tied`` is the result of :func:`ties`, where the caller has it already.
+    A cell that can't be told apart from the best is not as good for that: with few test rows, a much worse one can't.
+    Of cells whose memory is equal within 2 %, the one of better quality.
     """
     if not group.scored_rows:
         return None
     best, *others = group.scored_rows
-    tied = ties(group) if tied is None else tied
-    equals = [best, *(row for row in others if _is_as_good(row, tied))]
     # Without the best cell's memory nothing shows that another cell needs less.
     if best.peak is None:
         return best
-    return min((row for row in equals if row.peak is not None), key=lambda row: row.peak or 0)
-
-
-def _is_as_good(row: Row, tied: dict[str, Difference]) -> bool:
-    share = row.share_of_best_quality
-    verdict = tied.get(row.cell.label)
-    # `settled` is None where the error is unknown, which is no proof of equality.
-    within_error = verdict is not None and verdict.settled is False
-    return share == 1.0 or (within_error and (share is None or share >= MIN_SHARE_OF_BEST))
+    chosen, least = best, best.peak
+    for row in others:
+        as_good = group.verdict(row, best).outcome == "as good"
+        if as_good and row.peak is not None and row.peak < least * (1 - EQUAL_MEMORY):
+            chosen, least = row, row.peak
+    return chosen
 
 
 def _sentences(group: Group, recommended: Row | None) -> list[str]:
@@ -87,7 +65,8 @@ def _sentences(group: Group, recommended: Row | None) -> list[str]:
         return [_base_is_best(group, best, base)]
     if len(group.rows) == 1 or len(group.scored_rows) == 1:
         return [_only_one(group, recommended)]
-    return [s for s in (_recommendation(group, recommended, best), _cheaper(group, recommended)) if s]
+    parts = (_recommendation(group, recommended, best), _expected(group, best), _cheaper(group, recommended))
+    return [part for part in parts if part]
 
 
 _ENDED = {
@@ -125,27 +104,39 @@ def _recommendation(group: Group, row: Row, best: Row) -> str:
     start = (
         f"Use {row.name}{_settings(row)}: its {_metric(group)} of {_quality(row)}{_base_quality(group, row)}"
     )
-    if row.quality == best.quality:
-        return f"{start} is the best{_memory_rank(group, row)}."
+    if row is best:
+        return f"{start} is the best{_measured(group, best)}{_memory_rank(group, row)}."
+    verdict = group.verdict(row, best)
     assert row.peak is not None
     assert best.peak is not None
-    memory = f"{units.percent(row.peak / best.peak)} of {best.name}'s memory"
+    assert group.margin is not None
+    assert verdict.worst is not None
+    share = group.share_of_gain(row)
+    keeps = f"; it keeps {units.percent(share)} of what training gained" if share is not None else ""
     return (
-        f"{start} {_compared_to_best(row, best)}, at {memory} ({units.gib(row.peak)} against "
-        f"{units.gib(best.peak)} at the peak)."
+        f"{start} is as good as the best, {best.name}'s {_quality(best)}, within the margin of "
+        f"{units.difference(group.margin, group.unit)} (at most {units.difference(verdict.worst, group.unit)} worse)"
+        f"{keeps}. It needs {units.percent(row.peak / best.peak)} of {best.name}'s memory ({units.gib(row.peak)} "
+        f"against {units.gib(best.peak)} at the peak)."
     )
 
 
-def _compared_to_best(row: Row, best: Row) -> str:
-    """A share of the best where higher is better, the distance to it where lower is better."""
-    record = best.best
-    share = row.share_of_best_quality
-    if share is None or record is None:
-        return f"is next to the best, {best.name}'s {_quality(best)}"
-    if record.quality_higher_is_better is False:
-        # Where lower is better the share is best / own, so own is 1 / share times the best.
-        return f"is {units.percent(1 / share - 1)} above the lowest, {best.name}'s {_quality(best)}"
-    return f"is {units.percent(share)} of the best, {best.name}'s {_quality(best)}"
+def _measured(group: Group, best: Row) -> str:
+    """ " measured", where another cell could be the best as well."""
+    others = (group.verdict(best, row) for row in group.scored_rows if row is not best)
+    return "" if all(verdict.outcome == "better" for verdict in others) else " measured"
+
+
+def _expected(group: Group, best: Row) -> str | None:
+    """What the best cell's quality is expected to be on new rows, where being chosen by these rows flatters it."""
+    chosen = resampled_choice(group)
+    if chosen is None:
+        return None
+    unit = best.best.quality_unit if best.best else None
+    expected = units.quality(chosen.expected_quality, unit)
+    if expected == _quality(best) or group.is_better(chosen.expected_quality, best.quality or 0.0):
+        return None
+    return f"As the best of {len(group.scored_rows)} on these rows, it is expected to have {expected} on new ones."
 
 
 def _memory_rank(group: Group, row: Row) -> str:
@@ -166,19 +157,37 @@ def _memory_rank(group: Group, row: Row) -> str:
 
 
 def _cheaper(group: Group, row: Row) -> str | None:
-    """The cells on the front that need less memory: the best of these, and the one that needs least."""
+    """What the cells on the front that need less memory cost in quality: the best of these, and the cheapest."""
     if row.peak is None:
         return None
+    limit = row.peak * (1 - EQUAL_MEMORY)
     cheaper = [
-        f"{other.name} gives {_quality(other)} at {units.percent(other.peak / row.peak)}"
-        for other in group.rows
-        if other.on_front and other.peak is not None and other.peak < row.peak
+        f"{other.name} {_how_much_worse(group, other, row)} at {units.percent(other.peak / row.peak)} of that memory"
+        for other in group.scored_rows
+        if other.on_front and other.peak is not None and other.peak < limit
     ]
     if not cheaper:
         return None
     # Rows are ordered by quality, and on the front a lower quality needs less memory: the last is the cheapest.
     named = cheaper if len(cheaper) < 3 else [cheaper[0], cheaper[-1]]
-    return f"If memory is short: {units.join(named)} of that memory."
+    return f"If memory is short: {units.join(named)}."
+
+
+def _how_much_worse(group: Group, row: Row, other: Row) -> str:
+    """What is known of a cell of lower quality: by how much it is worse, or may be."""
+    verdict = group.verdict(row, other)
+    if verdict.comparison is None or verdict.gain is None or verdict.worst is None:
+        return f"has {_quality(row)}"
+    measured = units.difference(max(0.0, -verdict.gain), group.unit)
+    if verdict.outcome == "as good":
+        return f"is as good within the margin ({measured} worse as measured)"
+    if verdict.outcome == "worse":
+        low, high = sorted(abs(end) for end in verdict.comparison.interval)
+        ends = f"{units.difference(low, group.unit, bare=True)} to {units.difference(high, group.unit, bare=True)}"
+        return f"is {measured} worse (95 %: {ends})"
+    if isinf(verdict.worst):
+        return f"is {measured} worse as measured, on too few test rows to say more"
+    return f"may be up to {units.difference(verdict.worst, group.unit)} worse ({measured} as measured)"
 
 
 def _settings(row: Row) -> str:

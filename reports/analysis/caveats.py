@@ -6,49 +6,60 @@ from collections.abc import Iterator
 
 from reports import units
 from reports.analysis import studies
-from reports.analysis.difference import Difference, difference
 from reports.analysis.group import Group, Row
+from reports.analysis.verdicts import Verdict
 
 MIN_DONE_TRIALS = 3  # with fewer finished trials, a cell has hardly been searched
+MIN_ROWS = 50  # with fewer independent test rows, 95 % intervals hold the truth less often than that
 
 
-def caveats(group: Group, recommended: Row | None, ties: dict[str, Difference]) -> list[str]:
-    """The open questions of one group as clauses, the most important first.
-
-    ``ties``: the cells, by label, that can't be told apart from the best.
-    """
+def caveats(group: Group, recommended: Row | None) -> list[str]:
+    """The open questions of one group as clauses, the most important first."""
     if recommended is None:
         return []
     return [
-        *_ties(group, ties),
+        *_not_settled(group),
         *_no_better_than_base(group, recommended),
         *_without_result(group),
         *_few_trials(group),
         *_at_the_edge(group),
         *_memory(group),
         *_different_rows(group),
+        *_few_rows(group),
         *_one_seed(group),
     ]
 
 
-def _ties(group: Group, ties: dict[str, Difference]) -> Iterator[str]:
-    names = {row.cell.label: row.name for row in group.rows}
-    best = group.scored_rows[0].name
-    for label, verdict in ties.items():
-        if verdict.settled is False:
-            yield f"{names[label]} and {best} differ by no more than the error ({verdict.basis})"
-    unknown = [names[label] for label, verdict in ties.items() if verdict.settled is None]
+def _not_settled(group: Group) -> Iterator[str]:
+    best, *others = group.scored_rows
+    verdicts = {row.name: group.verdict(row, best) for row in others}
+    for name, verdict in verdicts.items():
+        if verdict.outcome == "not settled":
+            yield f"{name} against {best.name} ({_figures(group, verdict)})"
+    unknown = [name for name, verdict in verdicts.items() if verdict.outcome == "unknown"]
     if unknown:
-        yield f"the error of the difference between {units.join(unknown)} and {best} is unknown"
+        yield f"the error of the difference between {units.join(unknown)} and {best.name} is unknown"
+    if group.margin is None and not unknown and others:
+        yield (
+            "no cell can be called as good as another: the model before training was not scored, so that there is no "
+            "margin (set report.margin)"
+        )
 
 
 def _no_better_than_base(group: Group, recommended: Row) -> Iterator[str]:
     base = group.base_of(recommended)
-    if base is None or base.best is None or recommended.best is None:
-        return
-    verdict = difference(recommended.cell.run, recommended.best, base.cell.run, base.best)
-    if verdict.settled is False:
-        yield f"{recommended.name} and {base.description} differ by no more than the error ({verdict.basis})"
+    verdict = group.verdict_on_training(recommended)
+    if base is not None and verdict.comparison is not None and not verdict.settled:
+        yield f"{recommended.name} against {base.description} ({_figures(group, verdict)})"
+
+
+def _figures(group: Group, verdict: Verdict) -> str:
+    """A difference with its interval, p-value and test."""
+    assert verdict.comparison is not None
+    assert verdict.p is not None
+    low, high = (units.difference(end, group.unit, bare=True) for end in verdict.comparison.interval)
+    difference = units.difference(verdict.comparison.difference, group.unit)
+    return f"{difference}, 95 %: {low} to {high}, p = {verdict.p:.2g}, {verdict.comparison.basis}"
 
 
 _ENDED = {"failed": ("failed", "failed"), "out_of_memory": ("did not fit in memory",) * 2,
@@ -109,10 +120,20 @@ def _different_rows(group: Group) -> Iterator[str]:
         yield "the cells did not use the same chat template"
 
 
+def _few_rows(group: Group) -> Iterator[str]:
+    estimates = [row.cell.estimate for row in group.scored_rows if row.cell.estimate is not None]
+    fewest = min((estimate.clusters for estimate in estimates), default=MIN_ROWS)
+    if fewest < MIN_ROWS:
+        few = units.count(fewest, "independent test row")
+        yield f"{few} {'is' if fewest == 1 else 'are'} few: with fewer than {MIN_ROWS} the intervals are too narrow"
+
+
 def _one_seed(group: Group) -> Iterator[str]:
-    """Says nothing once a winner was trained again with another seed."""
-    seeds = {
-        record.seed for row in group.scored_rows for record in row.cell.records if record.status == "done"
-    }
-    if len(seeds) == 1:
-        yield f"only one seed ({seeds.pop()}) was used"
+    """Says what the comparison holds for where no cell was trained with several seeds."""
+    if group.seed_variance is None:
+        seeds = {record.seed for row in group.scored_rows for record in row.cell.judged_trials}
+        named = f" (seed {seeds.pop()})" if len(seeds) == 1 else ""
+        yield (
+            f"each cell was trained once{named}, so that all of this is about these trained models on these test rows: "
+            "trained again, they may come out otherwise"
+        )

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from reports.analysis import studies
+from reports.analysis import row_scores, studies
 from reports.analysis.configs import leaves, varied, within
+from reports.statistics.estimates import Estimate
 from trainables import results
 from trainables.results import Record, Run
 
@@ -53,6 +54,33 @@ class Cell:
         return results.best(self.records)
 
     @cached_property
+    def finalists(self) -> list[Record]:
+        """The finished trials that trained the best trial's configuration again, with other seeds."""
+        if self.is_base or self.best is None:
+            return []
+        best = _without_seed(self.best)
+        return [
+            record
+            for record in self.records
+            if record.role == "finalist" and record.status == "done" and _without_seed(record) == best
+        ]
+
+    @cached_property
+    def judged_trials(self) -> list[Record]:
+        """The trials whose mean quality the cell is judged by: its finalists, or without any its best trial.
+
+        The best trial is none of the finalists: it was chosen from several, so its seed's luck is part of the choice.
+        """
+        scored = [record for record in self.finalists if record.quality is not None]
+        return scored or ([self.best] if self.best is not None and self.best.quality is not None else [])
+
+    @cached_property
+    def estimate(self) -> Estimate | None:
+        """The quality over seeds and test rows; ``None`` without scores by row."""
+        found = row_scores.estimate(self.run, self.judged_trials)
+        return replace(found, untrained=True) if found is not None and self.is_base else found
+
+    @cached_property
     def study(self) -> list[FrozenTrial]:
         """The trials of the cell's Optuna study; empty without its journal."""
         return studies.read(self.run.folder, self.name)
@@ -79,6 +107,10 @@ class Cell:
         """The values of the searched settings in one trial, by path. ``None`` is the value ``null``."""
         config = dict(leaves(record.config))
         return {path: config[path] for path in self.searched if path in config}
+
+
+def _without_seed(record: Record) -> dict[str, Any]:
+    return {path: value for path, value in leaves(record.config) if path != "train.seed"}
 
 
 def collect_cells(runs: Iterable[Run]) -> list[Cell]:

@@ -16,6 +16,7 @@ from reports import units
 from reports.analysis import pareto
 from reports.analysis.cells import Cell, collect_cells
 from reports.analysis.group import Group, Row
+from reports.statistics.intervals import pooled_seed_variance
 from trainables.results import Record, Run
 
 
@@ -48,7 +49,9 @@ def table_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     searched = dict.fromkeys(path for group in groups for path in group.searched)
     unset = dict.fromkeys(searched)
     # `unset` gives all rows the same columns in the same order: a later value keeps its key's place.
-    return [_columns(row) | unset | _written(row.settings) for group in groups for row in group.all_rows]
+    return [
+        _columns(group, row) | unset | _written(row.settings) for group in groups for row in group.all_rows
+    ]
 
 
 def _written(settings: dict[str, Any]) -> dict[str, Any]:
@@ -57,26 +60,29 @@ def _written(settings: dict[str, Any]) -> dict[str, Any]:
 
 def to_csv(groups: Sequence[Group]) -> str:
     """The text of ``comparison.csv``: units are in the columns' names, a field is empty where not measured."""
-    rows = table_rows(groups)
+    return csv_text(table_rows(groups), "cell")
+
+
+def csv_text(rows: Sequence[dict[str, Any]], *without_rows: str) -> str:
+    """Rows with the same columns as CSV; ``without_rows`` are the columns of a table that has none."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["cell"], lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else without_rows, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
 def group_of(stage: str, model: str, data: str, cells: list[Cell]) -> Group:
-    """The cells as one group: which is best, which are on the front, and each one's share of the best and largest."""
+    """The cells as one group: which is best, which are on the front, and each one's share of the largest peak."""
     _refuse_mixed_metrics(f"{stage} of {model} on {data}", cells)
     trained = [cell for cell in cells if not cell.is_base]
     # Records without a result say nothing of the direction, so only an explicit False makes lower better.
     higher = not any(record.quality_higher_is_better is False for cell in cells for record in cell.records)
     points = [_point(cell) for cell in trained]
-    qualities = [point.quality for point in points if point.quality is not None]
-    best = (max if higher else min)(qualities, default=None)
     largest = max((point.cost for point in points if point.cost is not None), default=None)
     on_front = {point.name for point in pareto.front(points, higher)}
     methods = Counter(cell.method for cell in cells)
+    seeds = pooled_seed_variance([cell.estimate for cell in trained if cell.estimate is not None])
 
     def row(cell: Cell) -> Row:
         point = _point(cell)
@@ -84,9 +90,9 @@ def group_of(stage: str, model: str, data: str, cells: list[Cell]) -> Group:
             # The short name where it is unambiguous within the group.
             name=cell.method if methods[cell.method] == 1 else cell.label,
             cell=cell,
-            share_of_best_quality=_share(point.quality, best, higher),
             share_of_largest_peak=point.cost / largest if point.cost is not None and largest else None,
             on_front=cell.label in on_front,
+            seed_variance=seeds,
         )
 
     def order(row: Row) -> tuple[bool, float]:
@@ -107,23 +113,14 @@ def _refuse_mixed_metrics(title: str, cells: list[Cell]) -> None:
 
 
 def _point(cell: Cell) -> pareto.Point:
-    best = cell.best
-    return pareto.Point(cell.label, best.peak_train_bytes if best else None, best.quality if best else None)
-
-
-def _share(quality: float | None, best: float | None, higher_is_better: bool) -> float | None:
-    """``quality`` as a share of the best: 0.97 of 0.98 gives 0.99; a loss of 1.25 where the best is 1 gives 0.8.
-
-    ``None`` where a ratio means nothing: at or below zero.
-    """
-    if quality is None or best is None or best <= 0 or quality < 0 or (quality == 0 and not higher_is_better):
-        return None
-    return quality / best if higher_is_better else best / quality
+    qualities = [record.quality for record in cell.judged_trials if record.quality is not None]
+    quality = sum(qualities) / len(qualities) if qualities else None
+    return pareto.Point(cell.label, cell.best.peak_train_bytes if cell.best else None, quality)
 
 
 # The columns that a row takes from its cell's best trial.
 _FROM_BEST = (
-    "quality", "quality_name", "quality_unit", "quality_higher_is_better", "test_rows", "objective",
+    "quality_name", "quality_unit", "quality_higher_is_better", "test_rows", "objective",
     "peak_train_bytes", "peak_load_bytes", "peak_eval_bytes", "baseline_bytes", "weight_bytes",
     "gradient_bytes", "optimizer_bytes", "predicted_peak_bytes", "memory_source", "trainable_params",
     "total_params", "tokens_per_second", "padding_share", "setup_seconds", "train_seconds", "eval_seconds",
@@ -131,17 +128,19 @@ _FROM_BEST = (
 )  # fmt: skip
 
 
-def _columns(row: Row) -> dict[str, Any]:
+def _columns(group: Group, row: Row) -> dict[str, Any]:
     first, best = row.cell.records[0], row.best
     low, high = row.interval or (None, None)
     return {
         "cell": row.cell.label,
         "run": row.cell.run.name,
         **{name: getattr(first, name) for name in ("stage", "method", "model", "data", "role")},
+        "quality": row.quality,
+        "seeds": row.seeds or None,
         **{name: getattr(best, name) if best else None for name in _FROM_BEST},
         "quality_low": low,
         "quality_high": high,
-        "share_of_best_quality": row.share_of_best_quality,
+        "share_of_gain": group.share_of_gain(row),
         "share_of_largest_peak": row.share_of_largest_peak,
         "trainable_share": trainable_share(best),
         "on_front": row.on_front,

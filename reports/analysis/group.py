@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import Any, get_args
 
-from reports.analysis import uncertainty
 from reports.analysis.cells import Cell
-from reports.analysis.row_scores import row_scores
+from reports.analysis.verdicts import Verdict, verdicts
+from reports.statistics import intervals
+from reports.statistics.intervals import SeedVariance
 from trainables.results import Record, Status
 
 BASE = "base"  # the method of the row of a model that is not trained
+# How much worse a cell may be and still be as good: of a share of rows or of an area under a curve; of other measures
+# as a share of what training gained.
+MARGIN, MARGIN_OF_GAIN = 0.02, 0.02
+# Measures of which a model that knows nothing has one half.
+CHANCE = {"auc": 0.5, "pair_accuracy": 0.5}
 
 
 @dataclass(frozen=True)
@@ -21,9 +28,10 @@ class Row:
 
     name: str
     cell: Cell
-    share_of_best_quality: float | None
     share_of_largest_peak: float | None
     on_front: bool
+    # Between trainings of the group's cells that differ in their seed alone, where there are such.
+    seed_variance: SeedVariance | None = None
     # Of a base: the stage whose test rows it was scored on, where several did.
     test_rows_of: str | None = None
 
@@ -57,9 +65,16 @@ class Row:
     def peak(self) -> int | None:
         return self.best.peak_train_bytes if self.best else None
 
-    @property
+    @cached_property
     def quality(self) -> float | None:
-        return self.best.quality if self.best else None
+        """The mean over the seeds of the finalists, or without any the quality of the best trial."""
+        qualities = [record.quality for record in self.cell.judged_trials if record.quality is not None]
+        return sum(qualities) / len(qualities) if qualities else None
+
+    @property
+    def seeds(self) -> int:
+        """The number of trainings that the quality is the mean of."""
+        return len(self.cell.judged_trials)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -73,17 +88,14 @@ class Row:
 
     @cached_property
     def interval(self) -> tuple[float, float] | None:
-        """The quality's 95 % interval; ``None`` without the numbers for it.
+        """The quality's 95 % interval, over test rows and, where several were trained, over seeds.
 
-        Wilson's for a share of rows, Newcombe's for an area under a curve, else a bootstrap over the test rows.
+        ``None`` without the numbers for it, or where there are too few rows to give an end.
         """
-        best = self.best
-        if best is None or best.quality is None:
+        if self.cell.estimate is None:
             return None
-        if best.quality_unit == "fraction" and best.test_rows:
-            return uncertainty.wilson(best.quality, best.test_rows)
-        scores = row_scores(self.cell.run, best)
-        return scores.interval if scores is not None else None
+        low, high = intervals.interval(self.cell.estimate, self.seed_variance)
+        return (low, high) if isfinite(low) and isfinite(high) else None
 
 
 @dataclass(frozen=True)
@@ -140,3 +152,94 @@ class Group:
 
     def is_better(self, quality: float, other: float) -> bool:
         return quality > other if self.higher_is_better else quality < other
+
+    @property
+    def unit(self) -> str | None:
+        """The quality's unit."""
+        return self.metric_record.quality_unit if self.metric_record else None
+
+    @cached_property
+    def seed_variance(self) -> SeedVariance | None:
+        """The variance between seeds, pooled over the cells; ``None`` where no cell was trained with several."""
+        return next((row.seed_variance for row in self.rows), None)
+
+    @cached_property
+    def margin(self) -> float | None:
+        """How much worse a cell may be and still be as good as another, in the quality's unit.
+
+        As the spec states it (``report.margin``); else 2 points of a share of rows, 0.02 of an area under a curve, and
+        2 % of what training gained in other measures: ``None`` if the model before training was not scored.
+        """
+        stated = [(row.cell.run.environment.get("report") or {}).get("margin") for row in self.rows]
+        given = [float(margin) for margin in stated if margin is not None]
+        if given:
+            return min(given)
+        name = self.metric_record.quality_name if self.metric_record else None
+        if self.unit == "fraction" or name in CHANCE:
+            return MARGIN
+        gain = self._largest_gain
+        return MARGIN_OF_GAIN * abs(gain) if gain is not None else None
+
+    @cached_property
+    def verdicts(self) -> dict[tuple[str, str], Verdict]:
+        """What is known of the difference of every two cells with a quality, by their labels."""
+        return verdicts(
+            {row.cell.label: row.cell.estimate for row in self.scored_rows},
+            self.seed_variance,
+            higher_is_better=self.higher_is_better,
+            margin=self.margin,
+        )
+
+    def verdict(self, row: Row, other: Row) -> Verdict:
+        """What is known of one cell's quality against another's."""
+        return self.verdicts[row.cell.label, other.cell.label]
+
+    def verdict_on_training(self, row: Row) -> Verdict:
+        """What is known of a cell's quality against that of what it started from."""
+        base = self.base_of(row)
+        if base is None or row.cell.estimate is None or base.cell.estimate is None:
+            return Verdict("unknown")
+        labels = row.cell.label, base.cell.label
+        return verdicts(
+            dict(zip(labels, (row.cell.estimate, base.cell.estimate), strict=True)),
+            self.seed_variance,
+            higher_is_better=self.higher_is_better,
+            margin=None,
+        )[labels]
+
+    def share_of_gain(self, row: Row) -> float | None:
+        """How much of what training gained at best a cell keeps: its gain over the best cell's.
+
+        From the quality before training; where that was not scored, from 0.5 of an AUC or of a pair accuracy.
+
+        ``None`` where the best cell's gain is not settled.
+        """
+        best = self.scored_rows[0] if self.scored_rows else None
+        if best is None or row.quality is None or row.cell.is_base or not self._gain_is_settled:
+            return None
+        before, gain = self._quality_before(row), self._largest_gain
+        return (row.quality - before) / gain if before is not None and gain else None
+
+    def _quality_before(self, row: Row) -> float | None:
+        base = self.base_of(row)
+        if base is not None:
+            return base.quality
+        return CHANCE.get(self.metric_record.quality_name or "") if self.metric_record else None
+
+    @cached_property
+    def _largest_gain(self) -> float | None:
+        """The best cell's quality minus that before training, in the quality's unit and sign."""
+        best = self.scored_rows[0] if self.scored_rows else None
+        before = self._quality_before(best) if best is not None else None
+        if best is None or best.quality is None or before is None:
+            return None
+        return best.quality - before
+
+    @cached_property
+    def _gain_is_settled(self) -> bool:
+        best, gain = self.scored_rows[0], self._largest_gain
+        if gain is None or (gain > 0) is not self.higher_is_better:
+            return False
+        if self.base_of(best) is not None:
+            return self.verdict_on_training(best).settled
+        return best.interval is not None and not best.interval[0] <= 0.5 <= best.interval[1]

@@ -1,53 +1,42 @@
-"""The scores of a trial's test rows, and how its quality follows from them: what intervals and tests resample."""
+"""The scores of a configuration's test rows, from which intervals and tests follow."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import isclose, nan
+from math import isclose
 from typing import Any
 
-from reports.analysis import uncertainty
-from reports.analysis.uncertainty import ResampledMeasure
-from trainables.results import Record, Run, drawn_auc
+from reports.statistics.estimates import Estimate, auc_estimate, mean_estimate
+from trainables.results import Record, Run
 
-RowKeys = tuple[tuple[Any, ...], ...]  # (row number, prompt, reference) of each row
 COLUMNS = ("row", "prompt", "reference", "score", "weight", "good_worth", "bad_worth")
+FRACTION = "fraction"
+NO_PROMPT = ("", "[]", None)  # of running text
 
 
-@dataclass(frozen=True)
-class RowScores:
-    """The test rows of one trial.
+def estimate(run: Run, records: Sequence[Record]) -> Estimate | None:
+    """The estimate of one configuration's quality from its trials, which differ in their seed alone.
 
-    ``keys`` identify the rows: two trials with equal keys were scored on the same rows.
-    ``quality_of`` computes the quality from how often each row is drawn, (rows,) of int.
-    ``scores`` is filled where the quality is their mean, ``weights`` (tokens, bytes) where that mean is weighted.
-    ``answer_counts``, the numbers of good and of bad answers, is set where the quality is an AUC.
+    From the trials' ``predictions.parquet``; of a single trial whose quality is a share of rows also without it.
+    ``None`` where a file is missing, doesn't give its trial's quality, or has other rows than the first.
     """
-
-    keys: RowKeys
-    quality_of: ResampledMeasure
-    scores: tuple[float, ...] = ()
-    weights: tuple[float, ...] = ()
-    answer_counts: tuple[int, int] | None = None
-
-    @property
-    def is_auc(self) -> bool:
-        return self.answer_counts is not None
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The quality's 95 % interval."""
-        if self.answer_counts is None:
-            return uncertainty.bootstrap(self.scores, self.weights or [1.0] * len(self.scores))
-        import numpy as np
-
-        return uncertainty.auc_interval(self.quality_of(np.ones(len(self.keys), int)), *self.answer_counts)
+    scored = [_scored_rows(run, record) for record in records]
+    if not records or any(rows is None for rows in scored):
+        return _from_counts(records[0]) if len(records) == 1 else None
+    first, *others = [rows for rows in scored if rows is not None]
+    keys = tuple((row["row"], row["prompt"], row["reference"]) for row in first)
+    if any(tuple((row["row"], row["prompt"], row["reference"]) for row in rows) != keys for rows in others):
+        return None
+    found = _estimate(records[0], keys, [first, *others])
+    # A quality of another kind (one that is neither a mean nor an AUC) has no error to give.
+    same = all(
+        isclose(value, record.quality or 0.0, rel_tol=1e-3, abs_tol=1e-6)
+        for value, record in zip(found.qualities, records, strict=True)
+    )
+    return found if same else (_from_counts(records[0]) if len(records) == 1 else None)
 
 
-def row_scores(run: Run, record: Record) -> RowScores | None:
-    """The rows of a trial's ``predictions.parquet``; ``None`` without the file or if they don't give its quality."""
-    import numpy as np
+def _scored_rows(run: Run, record: Record) -> list[dict[str, Any]] | None:
     import pyarrow.parquet as pq
 
     path = run.folder / "trials" / record.trial_id / "predictions.parquet"
@@ -55,31 +44,33 @@ def row_scores(run: Run, record: Record) -> RowScores | None:
         return None
     columns = [name for name in COLUMNS if name in pq.read_schema(path).names]
     rows = [row for row in pq.read_table(path, columns=columns).to_pylist() if row["score"] is not None]
-    if not rows:
+    return rows or None
+
+
+def _estimate(record: Record, keys: tuple[Any, ...], trials: Sequence[list[dict[str, Any]]]) -> Estimate:
+    rows = trials[0]
+    # Text without a prompt is not shared by its rows.
+    prompts = [index if row["prompt"] in NO_PROMPT else row["prompt"] for index, row in enumerate(rows)]
+    if record.quality_name == "auc":
+        good, bad = (
+            [[row.get(name) for row in each] for each in trials] for name in ("good_worth", "bad_worth")
+        )
+        return auc_estimate(good, bad, keys, prompts=prompts)
+    weighted = all(row.get("weight") is not None for row in rows)
+    return mean_estimate(
+        [[float(row["score"]) for row in each] for each in trials],
+        keys,
+        weights=[row["weight"] for row in rows] if weighted else None,
+        prompts=prompts,
+        proportion=record.quality_unit == FRACTION,
+    )
+
+
+def _from_counts(record: Record) -> Estimate | None:
+    """Of a share of rows, whose error follows from their number; the rows have keys that no other trial has."""
+    if record.quality is None or record.quality_unit != FRACTION or not record.test_rows:
         return None
-    keys = tuple((row["row"], row["prompt"], row["reference"]) for row in rows)
-    scores = (_auc_scores if record.quality_name == "auc" else _mean_scores)(keys, rows)
-    # The quality from each row drawn once. A quality of another kind (one that is no mean) has no error to give.
-    recomputed = scores.quality_of(np.ones(len(rows), int))
-    return scores if isclose(recomputed, record.quality, rel_tol=1e-3, abs_tol=1e-6) else None
-
-
-def _mean_scores(keys: RowKeys, rows: Sequence[dict[str, Any]]) -> RowScores:
-    import numpy as np
-
-    scores = tuple(float(row["score"]) for row in rows)
-    weights = tuple(row["weight"] for row in rows if row.get("weight") is not None)
-    values, sizes = np.array(scores), np.array(weights or [1.0] * len(rows))
-
-    def weighted_mean(times_drawn: Any) -> float:
-        # Both factors are (rows,). A resample that draws only rows of weight 0 has no mean.
-        weighting = times_drawn * sizes
-        return float((weighting * values).sum() / weighting.sum()) if weighting.any() else nan
-
-    return RowScores(keys, weighted_mean, scores, weights)
-
-
-def _auc_scores(keys: RowKeys, rows: Sequence[dict[str, Any]]) -> RowScores:
-    good, bad = ([row.get(column) for row in rows] for column in ("good_worth", "bad_worth"))
-    counts = (sum(score is not None for score in good), sum(score is not None for score in bad))
-    return RowScores(keys, drawn_auc(good, bad), answer_counts=counts)
+    right = round(record.quality * record.test_rows)
+    keys = [(record.trial_id, number) for number in range(record.test_rows)]
+    scores = [1.0] * right + [0.0] * (record.test_rows - right)
+    return mean_estimate([scores], keys, proportion=True)

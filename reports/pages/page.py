@@ -75,6 +75,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "commands": next_steps.commands,
         "comparison_table": tables.comparison,
+        "pairs_table": tables.cell_pairs,
         "importance_table": tables.importances,
         "trials_table": tables.trials,
         "run_facts": reproduce.facts,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from reports.analysis.data_preview import missing_data_note
+from reports.analysis.group import Group
 from reports.pages import next_steps, reproduce, tables
 from reports.pages.report import NO_ANSWER, NOTES, Report
 from reports.pages.tables import Table
@@ -27,11 +28,11 @@ def _parts(report: Report) -> Iterator[str]:
     yield f"{NOTES['comparison']} {reproduce.memory_source(report.runs)}"
     for group in report.groups:
         yield f"### {escape_markdown(group.title)}" if len(report.groups) > 1 else ""
-        yield _table(tables.comparison(group))
+        yield from _comparison(group)
     for group in report.across_stages:
         yield f"### {escape_markdown(group.title)}"
         yield NOTES["across"]
-        yield _table(tables.comparison(group))
+        yield from _comparison(group)
     notes = [note for run in report.runs for note in reproduce.notes(run)]
     yield "\n".join(f"- {escape_markdown(note)}" for note in notes)
     yield "## What the models saw"
@@ -60,6 +61,13 @@ def _answer(report: Report) -> Iterator[str]:
     for answer in report.answers:
         title = f"**{escape_markdown(answer.title)}.** " if len(report.answers) > 1 else ""
         yield title + escape_markdown(answer.text)
+
+
+def _comparison(group: Group) -> Iterator[str]:
+    yield _table(tables.comparison(group))
+    if len(group.scored_rows) > 1:
+        yield NOTES["pairs"]
+        yield _table(tables.cell_pairs(group))
 
 
 def _repeat(run: Run, several: bool) -> Iterator[str]:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports import units
+from reports.analysis import pairs
 from reports.analysis.cells import Cell
 from reports.analysis.comparison import trainable_share
 from reports.analysis.configs import leaves
 from reports.analysis.group import Group, Row
 from reports.analysis.importance import importance
+from reports.analysis.resampled_choice import resampled_choice
 from reports.plots.style import status_text
 from trainables.results import Record
 
@@ -30,15 +32,19 @@ class Table:
 
 def comparison(group: Group) -> Table:
     """One row for each cell, the best quality first, and the models before training last."""
+    chosen = resampled_choice(group)
+    front_shares = chosen.front_shares if chosen is not None else {}
     columns: dict[str, Callable[[Row], str]] = {
         "cell": lambda row: row.display_name,
         "starts from": lambda row: "" if row.cell.is_base else row.start or "",
         units.readable(group.metric_record.quality_name if group.metric_record else None): _quality,
         **_other_measures(group),
-        "of the best quality": lambda row: units.percent(row.share_of_best_quality),
+        "seeds": lambda row: str(row.seeds) if row.seeds > 1 else units.UNKNOWN,
+        "of the largest gain": lambda row: units.percent(group.share_of_gain(row)),
         "peak in training": lambda row: units.gib(row.peak),
         "of the largest peak": lambda row: units.percent(row.share_of_largest_peak),
         "on the front": lambda row: "yes" if row.on_front else "",
+        "of resamples": lambda row: units.percent(front_shares.get(row.cell.label)),
         "best settings": _settings,
         "trials": lambda row: ", ".join(_counts(row.counts)),
         "peak in loading": lambda row: units.gib(_value(row, "peak_load_bytes")),
@@ -57,6 +63,26 @@ def comparison(group: Group) -> Table:
             frozenset({"cell", "starts from", "on the front", "best settings", "trials"}),
         )
     )
+
+
+def cell_pairs(group: Group) -> Table:
+    """The verdict on every two cells: the one of lower quality against the one of higher."""
+    columns = ("cell", "against", "verdict", "difference", "95 % interval", "p (Holm)", "test")
+    rows: list[tuple[str, ...]] = []
+    for row, better in pairs.ordered_pairs(group):
+        verdict = group.verdict(row, better)
+        figures: tuple[str, ...] = (units.UNKNOWN,) * 4
+        if verdict.comparison is not None and verdict.p is not None:
+            low, high = (units.difference(end, group.unit, bare=True) for end in verdict.comparison.interval)
+            difference = units.difference(verdict.comparison.difference, group.unit)
+            figures = (difference, f"{low} to {high}", f"{verdict.p:.2g}", verdict.comparison.basis)
+        rows.append((row.name, better.name, _outcome(group, verdict.outcome), *figures))
+    return Table(columns, rows, frozenset({"cell", "against", "verdict", "test"}))
+
+
+def _outcome(group: Group, outcome: str) -> str:
+    margin = f", within {units.difference(group.margin, group.unit)}" if group.margin is not None else ""
+    return f"{outcome}{margin}" if outcome == "as good" else outcome
 
 
 def _other_measures(group: Group) -> dict[str, Callable[[Row], str]]:

@@ -75,7 +75,7 @@ def _points(axes: Axes, trials: list[Record], colours: Palette) -> None:
 
 def _best(axes: Axes, row: Row, colours: Palette) -> None:
     assert row.best is not None
-    x, y = _xy(row.best)
+    x, y = (row.peak or 0) / GIB, row.quality or 0.0
     colour = colours[row.cell.method]
     if row.interval:
         low, high = row.interval

@@ -1,6 +1,6 @@
 """Confidence intervals of a result's measures, and whether two results differ significantly: tests and a sentence.
 
-The statistics (``reports.analysis.uncertainty``) are passed in, because this package must not import reports.
+The statistics (``reports.statistics.measure_intervals``) are passed in, because this package must not import reports.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Interval = tuple[float, float]
 
 
 class Statistics(Protocol):
-    """What is needed of ``reports.analysis.uncertainty``."""
+    """What is needed of ``reports.statistics.measure_intervals``."""
 
     def wilson(self, proportion: float, count: int) -> Interval: ...
 
@@ -26,7 +26,7 @@ class Statistics(Protocol):
 
     def mcnemar(self, one_only: int, other_only: int) -> float: ...
 
-    def bootstrap(self, values: Sequence[float], weights: Sequence[float]) -> Interval: ...
+    def mean_interval(self, values: Sequence[float], weights: Sequence[float]) -> Interval: ...
 
     def paired_difference(
         self,
@@ -36,7 +36,7 @@ class Statistics(Protocol):
         other_weights: Sequence[float],
     ) -> Interval: ...
 
-    def bootstrap_measure(self, rows: int, measure: Callable[[Any], float]) -> Interval: ...
+    def measure_interval(self, rows: int, measure: Callable[[Any], float]) -> Interval: ...
 
     def paired_measure_difference(
         self, rows: int, one: Callable[[Any], float], other: Callable[[Any], float]
@@ -47,8 +47,8 @@ class Statistics(Protocol):
 class Difference:
     """One measure of two results over the same ``rows``: ``measure`` of the first and the ``other``'s value.
 
-    ``low`` to ``high``: the 95 % interval of the difference. ``p``: McNemar's p-value, for measures by which each row
-    is either right or wrong.
+    ``low`` to ``high``: the 95 % interval of the difference, infinite where there are too few rows for one. ``p``:
+    McNemar's p-value, for measures by which each row is either right or wrong.
     """
 
     measure: Measure
@@ -72,8 +72,8 @@ class Difference:
     def to_json(self) -> dict[str, Any]:
         return {
             "difference": self.difference,
-            "low": self.low,
-            "high": self.high,
+            "low": self.low if math.isfinite(self.low) else None,
+            "high": self.high if math.isfinite(self.high) else None,
             "rows": self.rows,
             "mcnemar_p": self.p,
             "settled": self.settled,
@@ -82,19 +82,21 @@ class Difference:
 
 def interval(measure: Measure, statistics: Statistics) -> Interval | None:
     """The 95 % interval of a measure: Wilson's for a share of rows, Newcombe's for an area under a curve, else by a
-    bootstrap over rows; ``None`` for a measure without values by row.
+    bootstrap over rows; ``None`` for a measure without values by row, and where there are too few rows for an interval.
     """
     if measure.corpus is not None and measure.corpus.auc_counts is not None:
         return statistics.auc_interval(measure.value, *measure.corpus.auc_counts)
     if measure.corpus is not None:
-        return statistics.bootstrap_measure(measure.corpus.count, measure.corpus.compute)
+        return statistics.measure_interval(measure.corpus.count, measure.corpus.compute)
     values, weights = measure.counted
     if not values:
         return None
     if measure.unit == FRACTION and all(value in (0.0, 1.0) for value in values):
         return statistics.wilson(sum(values) / len(values), len(values))
     # The values of a perplexity are the losses of its rows; e to the power of more than 709 overflows.
-    low, high = statistics.bootstrap(values, weights)
+    low, high = statistics.mean_interval(values, weights)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return None
     return (math.exp(min(low, 700)), math.exp(min(high, 700))) if measure.exponential else (low, high)
 
 
@@ -166,7 +168,7 @@ def verdict(difference: Difference, one: str, other: str) -> str:
 
 
 def format_value(value: float | None, unit: str = "") -> str:
-    """A number for people; a share of rows in percent."""
-    if value is None:
+    """A number for people; a share of rows in percent. What isn't known is a dash."""
+    if value is None or not math.isfinite(value):
         return "–"
     return f"{100 * value:.1f} %" if unit == FRACTION else f"{value:.4g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def write_scores(
     trial_id: str,
     scores: list[float],
     reference: str = "on",
-    **more: Sequence[float | None],
+    **more: Sequence[Any],
 ) -> None:
     """A trial's ``predictions.parquet``, with ``more`` columns."""
     rows = [
@@ -225,12 +226,23 @@ def example_run(folder: Path) -> Path:
     write_run(folder, records, **environment)
     (folder / "spec.yaml").write_text(SPEC)
     write_data(folder, data_entry())
+    for one in records:
+        if one.quality is not None:
+            write_scores(folder, one.trial_id, _row_scores(one), prediction=[None] * ROWS)
     for one, row in zip(records[1:], _TRIALS, strict=True):
         if row[7]:
             write_curves(folder, one.trial_id, row[5] or 0.3, row[7])
     for method in _COSTS:
         _study(folder, method)
     return folder
+
+
+def _row_scores(one: Record) -> list[float]:
+    """Right and wrong rows that make up a trial's quality: what a better trial gets wrong, a worse one mostly does."""
+    dice = random.Random(one.trial_id)
+    hardness = [row / ROWS + dice.gauss(0, 0.06) for row in range(ROWS)]
+    right = sorted(range(ROWS), key=hardness.__getitem__)[: round((one.quality or 0) * ROWS)]
+    return [1.0 if row in right else 0.0 for row in range(ROWS)]
 
 
 def _memory(method: str, base: bool = False) -> dict[str, Any]:

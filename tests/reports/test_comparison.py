@@ -12,7 +12,7 @@ from reports.analysis.cells import collect_cells
 from reports.analysis.comparison import compare
 from reports.analysis.group import Group
 from reports.pages import tables
-from tests.helpers.run_folders import MIB, failed, record, write_run
+from tests.helpers.run_folders import MIB, failed, record, write_run, write_scores
 from trainables import results
 from trainables.results import Record
 
@@ -60,35 +60,112 @@ def test_of_equal_objectives_the_one_with_less_memory_is_best(tmp_path: Path) ->
     assert best.trial_id == "bbb"
 
 
-def test_shares_are_of_the_best_quality_and_the_largest_peak(tmp_path: Path) -> None:
+def test_shares_are_of_what_training_gained_and_of_the_largest_peak(tmp_path: Path) -> None:
     full = record("aaa", "full", quality=0.8, peak_train_bytes=2000 * MIB)
     lora = record("bbb", "lora", quality=0.6, peak_train_bytes=500 * MIB)
     group = group_of(tmp_path, lora, full, record("ccc", "base", quality=0.2))
-    shares = {row.name: (row.share_of_best_quality, row.share_of_largest_peak) for row in group.all_rows}
-    assert shares == {
-        "full": (1.0, 1.0),
-        "lora": (pytest.approx(0.75), 0.25),
-        "base": (pytest.approx(0.25), None),
-    }
+    shares = {row.name: (group.share_of_gain(row), row.share_of_largest_peak) for row in group.all_rows}
+    assert shares == {"full": (1.0, 1.0), "lora": (pytest.approx(2 / 3), 0.25), "base": (None, None)}
 
 
-def test_where_lower_is_better_the_lowest_comes_first_and_shares_are_inverted(tmp_path: Path) -> None:
+def test_where_lower_is_better_the_lowest_comes_first_and_gains_are_what_it_fell_by(tmp_path: Path) -> None:
+    """A loss of 0.002 beside the best's 0.001 is twice as much, and keeps nearly all of what training gained."""
     loss = {"quality_name": "loss", "quality_unit": None, "quality_higher_is_better": False}
-    full = record("aaa", "full", quality=1.0, peak_train_bytes=2000 * MIB, **loss)
-    lora = record("bbb", "lora", quality=1.25, peak_train_bytes=500 * MIB, **loss)
-    freeze = record("ccc", "freeze", quality=1.5, peak_train_bytes=600 * MIB, **loss)
-    group = group_of(tmp_path, lora, full, freeze)
-    assert [(row.name, row.share_of_best_quality) for row in group.rows[:2]] == [("full", 1.0), ("lora", 0.8)]
+    group = group_with_scores(
+        tmp_path,
+        record("aaa", "full", quality=0.001, peak_train_bytes=2000 * MIB, **loss),
+        record("bbb", "lora", quality=0.002, peak_train_bytes=500 * MIB, **loss),
+        record("ccc", "freeze", quality=2.0, peak_train_bytes=600 * MIB, **loss),
+        record("ddd", "base", quality=4.001, **loss),
+    )
+    assert [(row.name, group.share_of_gain(row)) for row in group.rows] == [
+        ("full", 1.0),
+        ("lora", pytest.approx(0.99975)),
+        ("freeze", pytest.approx(2.001 / 4)),
+    ]
     assert [row.name for row in group.rows if row.on_front] == ["full", "lora"]
-    assert group.rows[0].interval is None
 
 
-def test_a_negative_quality_has_no_share(tmp_path: Path) -> None:
+def group_with_scores(tmp_path: Path, *trials: Record) -> Group:
+    """Trials whose every test row has about the trial's quality as its score."""
+    run = write_run(tmp_path / "run", list(trials))
+    for one in trials:
+        assert one.quality is not None
+        write_scores(run, one.trial_id, [one.quality * factor for factor in (0.9, 1.0, 1.1)] * 20)
+    (group,) = compare([results.read_run(run)])
+    return group
+
+
+def test_no_share_is_given_where_the_gain_itself_is_not_settled(tmp_path: Path) -> None:
+    group = group_of(
+        tmp_path,
+        record("aaa", "full", quality=0.52),
+        record("bbb", quality=0.5),
+        record("c", "base", quality=0.5),
+    )
+    assert [group.share_of_gain(row) for row in group.rows] == [None, None]
+
+
+def test_a_pair_accuracy_has_gained_what_it_has_above_one_half(tmp_path: Path) -> None:
+    pairs = {"quality_name": "pair_accuracy"}
+    group = group_of(
+        tmp_path, record("aaa", "full", quality=0.9, **pairs), record("bbb", quality=0.7, **pairs)
+    )
+    assert [group.share_of_gain(row) for row in group.rows] == [1.0, pytest.approx(0.5)]
+
+
+def test_a_reward_without_an_untuned_model_has_no_share_and_no_margin(tmp_path: Path) -> None:
     reward = {"quality_name": "reward", "quality_unit": None}
     group = group_of(
         tmp_path, record("aaa", "full", quality=-1.0, **reward), record("bbb", quality=-2.0, **reward)
     )
-    assert [row.share_of_best_quality for row in group.rows] == [None, None]
+    assert ([group.share_of_gain(row) for row in group.rows], group.margin) == ([None, None], None)
+
+
+def test_the_margin_is_what_the_spec_states_or_two_points_or_2_percent_of_the_gain(tmp_path: Path) -> None:
+    loss = {"quality_name": "loss", "quality_unit": None, "quality_higher_is_better": False}
+    trials = [record("aaa", quality=1.0, **loss), record("bbb", "base", quality=3.0, **loss)]
+    assert group_of(tmp_path, *trials).margin == pytest.approx(0.04)
+    assert group_of(tmp_path / "shares", record("aaa")).margin == 0.02
+    stated = write_run(tmp_path / "stated", trials, report={"margin": 0.5})
+    (group,) = compare([results.read_run(stated)])
+    assert group.margin == 0.5
+
+
+def test_finalists_give_a_cell_the_mean_of_their_qualities(tmp_path: Path) -> None:
+    """The searched trial was chosen from several, so its own figure is not one of them."""
+    group = group_of(
+        tmp_path,
+        record("aaa", quality=0.99),
+        record("bbb", quality=0.9, role="finalist", seed=1),
+        record("ccc", quality=0.8, role="finalist", seed=2),
+        record("ddd", quality=0.1, role="finalist", seed=3, config={"train": {"learning_rate": 1.0}}),
+        record("eee", quality=0.1, role="finalist", seed=4, status="failed"),
+    )
+    (row,) = group.rows
+    assert (row.quality, row.seeds, row.best and row.best.trial_id) == (pytest.approx(0.85), 2, "aaa")
+
+
+def test_cells_of_finalists_are_judged_over_rows_and_seeds(tmp_path: Path) -> None:
+    trials = [record("aaa", "full"), record("bbb", "lora")]
+    for seed in (1, 2, 3):
+        trials += [
+            record(f"full{seed}", "full", quality=0.9, role="finalist", seed=seed),
+            record(f"lora{seed}", quality=0.65 + 0.05 * seed, role="finalist", seed=seed),
+        ]
+    run = write_run(tmp_path / "run", trials)
+    for one in trials:
+        right = round((one.quality or 0) * 100)
+        write_scores(run, one.trial_id, [1.0] * right + [0.0] * (100 - right))
+    (group,) = compare([results.read_run(run)])
+    full, lora = group.rows
+    assert group.seed_variance is not None
+    assert (group.seed_variance.value, group.seed_variance.degrees) == (pytest.approx(0.05**2 / 2), 4)
+    verdict = group.verdict(lora, full)
+    assert verdict.comparison is not None
+    assert verdict.comparison.difference == pytest.approx(-0.15)
+    assert verdict.comparison.basis == "sign flips on 100 rows, 3 seeds"
+    assert verdict.outcome == "worse"
 
 
 def test_a_cell_whose_trials_all_failed_is_still_a_row_and_comes_last(tmp_path: Path) -> None:
@@ -96,7 +173,7 @@ def test_a_cell_whose_trials_all_failed_is_still_a_row_and_comes_last(tmp_path: 
         tmp_path, failed("aaa", "full"), failed("bbb", "full", "out_of_memory"), record("ccc", quality=0.1)
     )
     last = group.rows[-1]
-    assert (last.name, last.best, last.quality, last.share_of_best_quality) == ("full", None, None, None)
+    assert (last.name, last.best, last.quality, group.share_of_gain(last)) == ("full", None, None, None)
     assert last.counts == {"done": 0, "stopped": 0, "out_of_memory": 1, "failed": 1, "interrupted": 0}
 
 

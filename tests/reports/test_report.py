@@ -70,7 +70,7 @@ def page(html: str) -> Page:
 def test_a_report_is_a_page_a_summary_a_table_and_figures(run: Path) -> None:
     names = {str(path.relative_to(run / "report")) for path in (run / "report").rglob("*") if path.is_file()}
     drawn = {f"figures/{name}.{kind}" for name in _FIGURES for kind in ("png", "svg")}
-    assert names == {"index.html", "summary.md", "comparison.csv"} | drawn
+    assert names == {"index.html", "summary.md", "comparison.csv", "pairs.csv", "report.json"} | drawn
 
 
 _FIGURES = ("pareto", "learning-curves", "settings", "memory", "lengths")
@@ -157,7 +157,7 @@ def test_the_page_is_made_for_phones_and_dark_rooms(page: Page, html: str) -> No
     assert "prefers-color-scheme: dark" in html
     tables = sum(tag == "table" for tag, _ in page.tags)
     boxes = [attributes for _, attributes in page.tags if attributes.get("class") == "scroll"]
-    assert tables == len(boxes) == 4
+    assert tables == len(boxes) == 5
     assert all(box["tabindex"] == "0" and box["aria-label"] for box in boxes)
 
 

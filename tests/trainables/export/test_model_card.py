@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import ModelCard
 from ruamel.yaml import YAML
 
-from reports.analysis.uncertainty import wilson
+from reports.statistics.intervals import wilson
 from tests.helpers.exports import export_successfully
 from trainables import results
 from trainables.config.data import DataConfig

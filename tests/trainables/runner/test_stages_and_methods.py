@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from reports.analysis.row_scores import row_scores
+from reports.analysis.row_scores import estimate
 from tests.helpers.trials import LETTER, METHODS, NEW, ScriptedControl, curve, make_config, run
 from trainables.data import loading
 from trainables.models.precision import choose_dtypes
@@ -68,9 +67,9 @@ def test_every_cell_trains_resumes_exactly_and_saves_what_it_was_scored_as(
     assert curve(config, tmp_path / "resumed") == losses
     assert (again.quality, again.objective, again.metrics) == (done.quality, done.objective, done.metrics)
 
-    by_row = row_scores(gather_run(tmp_path / "undisturbed"), done)
+    by_row = estimate(gather_run(tmp_path / "undisturbed"), [done])
     assert by_row is not None, "the report can give no error of this quality"
-    assert by_row.quality_of(np.ones(len(by_row.keys), int)) == pytest.approx(done.quality, rel=1e-9)
+    assert by_row.quality == pytest.approx(done.quality, rel=1e-9)
 
     folder = tmp_path / "undisturbed" / "trials" / config.trial_id() / "model"
     for name, value in scored_again(config, folder).items():

@@ -6,8 +6,9 @@ import math
 import random
 
 import pytest
+from scipy import stats
 
-from reports.analysis import uncertainty
+from reports.statistics import measure_intervals
 from sweeps.evaluation import significance
 from trainables.scoring.likelihood import LogLikelihood
 from trainables.scoring.measures import (
@@ -56,11 +57,15 @@ def test_a_row_without_a_number_of_bytes_counts_for_the_loss_only() -> None:
 def test_perplexity_weighs_rows_as_the_loss_does() -> None:
     found = {
         each.name: each
-        for each in likelihood_measures([LogLikelihood(-2.0, 4, []), LogLikelihood(-6.0, 2, [])], [8, 4])
+        for each in likelihood_measures(
+            [LogLikelihood(-2.0, 4, []), LogLikelihood(-6.0, 2, [])] * 20, [8, 4] * 20
+        )
     }
-    low, high = significance.interval(found["loss"], uncertainty) or (0, 0)
-    assert (low, high) == (0.5, 3.0)  # two rows: all of the one, or all of the other
-    assert significance.interval(found["perplexity"], uncertainty) == pytest.approx(
+    low, high = significance.interval(found["loss"], measure_intervals) or (0, 0)
+    assert (
+        0.5 < low < 8 / 6 < high < 3.0
+    )  # 40 rows: more than all of the one kind, less than all of the other
+    assert significance.interval(found["perplexity"], measure_intervals) == pytest.approx(
         (math.exp(low), math.exp(high))
     )
 
@@ -139,7 +144,7 @@ def measured(name: str, rows: list[float], **options: object) -> MeasuredRows:
 
 def reported(one: list[float], other: list[float], name: str = "exact_match", **options: object) -> str:
     found = significance.differences(
-        measured(name, one, **options), measured(name, other, **options), uncertainty
+        measured(name, one, **options), measured(name, other, **options), measure_intervals
     )
     return significance.verdict(found[0], "A", "B")
 
@@ -176,25 +181,27 @@ def test_the_paired_interval_is_that_of_the_weighted_means() -> None:
     other = [dice.gauss(0, 1) for _ in range(40)]
     ones = [1.0] * 40
     differences = [a - b for a, b in zip(one, other, strict=True)]
-    expected = uncertainty.paired_bootstrap(differences)
-    assert uncertainty.paired_difference(one, ones, other, ones) == pytest.approx(expected)
-    assert uncertainty.bootstrap(differences, ones) == pytest.approx(expected)
+    low, high = measure_intervals.paired_difference(one, ones, other, ones)
+    # Student's interval is right for normal differences.
+    student = stats.ttest_1samp(differences, 0).confidence_interval()
+    assert (low, high) == pytest.approx(tuple(student), abs=0.05)
+    assert measure_intervals.mean_interval(differences, ones) == pytest.approx(tuple(student), abs=0.1)
 
 
 def test_losses_per_token_of_different_tokens_are_not_compared() -> None:
     one = Measure("loss", 1.0, (1.0, 1.0), (3.0, 4.0), False, "nats per token")
     other = Measure("loss", 1.5, (1.5, 1.5), (2.0, 2.0), False, "nats per token")
     found = significance.differences(
-        MeasuredRows({}, (one,), "loss"), MeasuredRows({}, (other,), "loss"), uncertainty
+        MeasuredRows({}, (one,), "loss"), MeasuredRows({}, (other,), "loss"), measure_intervals
     )
     assert found == []
 
 
 def test_a_share_of_rows_has_wilsons_interval_and_a_mean_a_bootstrap() -> None:
     share = mean_measure("exact_match", [1.0] * 81 + [0.0] * 182, unit=FRACTION)
-    assert significance.interval(share, uncertainty) == pytest.approx((0.2553, 0.3662), abs=1e-4)
-    assert significance.interval(mean_measure("rouge1", [0.5, 0.5]), uncertainty) == (0.5, 0.5)
-    assert significance.interval(Measure("bleu", 30.0), uncertainty) is None
+    assert significance.interval(share, measure_intervals) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert significance.interval(mean_measure("rouge1", [0.5, 0.5]), measure_intervals) == (0.5, 0.5)
+    assert significance.interval(Measure("bleu", 30.0), measure_intervals) is None
 
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "and", "saw", "how", "other", "cats", "sleep", "all", "day")
@@ -225,7 +232,7 @@ def test_a_corpus_measure_is_recomputed_from_each_rows_counts(name: str) -> None
     drawn = np.array([2, 0, *[1] * 38])
     score = getattr(sacrebleu, f"corpus_{name}")(twice[0], [twice[1]]).score
     assert found.corpus.compute(drawn) == pytest.approx(score, rel=1e-12)
-    low, high = significance.interval(found, uncertainty) or (0.0, 0.0)
+    low, high = significance.interval(found, measure_intervals) or (0.0, 0.0)
     assert low < found.value < high
     assert high - low < 30
 
@@ -234,7 +241,9 @@ def test_a_corpus_measure_is_recomputed_from_each_rows_counts(name: str) -> None
 def test_two_results_are_compared_by_a_corpus_measure(name: str) -> None:
     def likelihoods(one: MeasuredRows, other: MeasuredRows) -> significance.Difference:
         return next(
-            each for each in significance.differences(one, other, uncertainty) if each.measure.name == name
+            each
+            for each in significance.differences(one, other, measure_intervals)
+            if each.measure.name == name
         )
 
     better = likelihoods(alike(0.1), alike(0.3))
@@ -247,10 +256,10 @@ def test_two_results_are_compared_by_a_corpus_measure(name: str) -> None:
 
 def test_the_interval_of_an_auc_is_not_empty_where_all_pairs_are_in_order() -> None:
     perfect = auc_measure([1.0] * 64, [0.0] * 64, 1.0)
-    low, high = significance.interval(perfect, uncertainty) or (0.0, 0.0)
+    low, high = significance.interval(perfect, measure_intervals) or (0.0, 0.0)
     assert (round(low, 3), high) == (0.969, 1)
     assert (
-        significance.interval(auc_measure([1.0], [None], 0.5), uncertainty) is None
+        significance.interval(auc_measure([1.0], [None], 0.5), measure_intervals) is None
     )  # nothing to tell apart
 
 
@@ -258,5 +267,11 @@ def test_the_interval_of_a_mean_is_the_same_by_drawing_rows() -> None:
     import numpy as np
 
     scores = np.array([random.Random(seed).gauss(1, 1) for seed in range(60)])
-    drawn = uncertainty.bootstrap_measure(60, lambda counts: float((counts * scores).sum() / counts.sum()))
-    assert drawn == pytest.approx(uncertainty.bootstrap(scores.tolist(), [1.0] * 60), abs=0.03)
+    drawn = measure_intervals.measure_interval(
+        60, lambda counts: float((counts * scores).sum() / counts.sum())
+    )
+    assert drawn == pytest.approx(measure_intervals.mean_interval(scores.tolist(), [1.0] * 60), abs=0.05)
+
+
+def test_a_mean_of_two_rows_has_no_interval() -> None:
+    assert significance.interval(mean_measure("rouge1", [0.2, 0.9]), measure_intervals) is None

@@ -1,0 +1,215 @@
+"""Tests and intervals of the difference of two qualities, and of many at once.
+
+Sources: Q. McNemar, Psychometrika 12 (1947), in its exact binomial form; R. A. Fisher's exact test; D. G. Bonett and
+R. M. Price, "Adjusted Wald confidence interval for a difference of binomial proportions based on paired data", Journal
+of Educational and Behavioral Statistics 37 (2012); R. G. Newcombe, "Interval estimation for the difference between
+independent proportions", Statistics in Medicine 17 (1998), method 10, and its general form in Zou and Donner (2008,
+see ``intervals``); F. E. Satterthwaite, Biometrics Bulletin 2 (1946); S. Holm, "A simple sequentially rejective
+multiple test procedure", Scandinavian Journal of Statistics 6 (1979).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from scipy import stats
+
+from reports.statistics.estimates import Array, Estimate, rows_variance
+from reports.statistics.intervals import LEVEL, Interval, SeedVariance, normal, rows_interval, student
+from reports.statistics.resampling import flip_interval, sign_flip_p
+
+# A one-sided 95 % bound is an end of a two-sided 90 % interval.
+ONE_SIDED = 0.90
+# With fewer, even equal signs in all of them are not significant at 5 % (sign test of 5 rows: 2 / 2^5 = 0.06).
+MIN_CLUSTERS = 6
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``difference`` of the first quality from the second, its 95 % interval and two-sided p-value.
+
+    ``at_least`` and ``at_most``: the one-sided 95 % bounds of the difference. ``basis``: the test, and on how many rows
+    and seeds.
+    """
+
+    difference: float
+    interval: Interval
+    at_least: float
+    at_most: float
+    p: float
+    basis: str
+
+
+def compare_estimates(one: Estimate, other: Estimate, seeds: SeedVariance | None) -> Comparison:
+    """Compares two qualities, over the same rows where both have them.
+
+    Without ``seeds``, of the two trained models alone; with it, of their configurations trained with any seed.
+    """
+    paired = one.keys == other.keys and one.clusters == other.clusters
+    p, test = _rows_p(one, other, paired)
+    if seeds is not None:
+        p = max(p, _seeds_p(one, other, paired, seeds))
+    low, high = _interval(one, other, paired, seeds, LEVEL)
+    at_least, at_most = _interval(one, other, paired, seeds, ONE_SIDED)
+    difference = one.quality - other.quality
+    return Comparison(
+        difference, (low, high), at_least, at_most, p, f"{test} on {_numbers(one, other, paired)}"
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values corrected for their number, in the same order.
+
+    >>> [round(p, 4) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(list(p_values), method="holm")[1]] if p_values else []
+
+
+def mcnemar(one_only: int, other_only: int) -> float:
+    """McNemar's exact two-sided p-value that two methods are right equally often.
+
+    ``one_only`` and ``other_only``: the numbers of rows that only the one or only the other got right.
+
+    >>> round(mcnemar(10, 2), 5)
+    0.03857
+    """
+    total = one_only + other_only
+    return float(stats.binomtest(one_only, total).pvalue) if total else 1.0
+
+
+def _rows_p(one: Estimate, other: Estimate, paired: bool) -> tuple[float, str]:
+    """The p-value by the choice of rows alone, and the test's name."""
+    single = one.binary and other.binary and one.seeds == other.seeds == 1
+    independent = one.clusters == one.rows and other.clusters == other.rows
+    if not paired:
+        if single and independent:
+            table = [
+                [round(each.quality * each.rows), round((1 - each.quality) * each.rows)]
+                for each in (one, other)
+            ]
+            return float(stats.fisher_exact(table).pvalue), "Fisher's exact test"
+        return _welch_p(one, other), "Welch's t-test"
+    if single and independent:
+        moved = np.sign(_paired_parts(one, other))
+        return mcnemar(int((moved > 0).sum()), int((moved < 0).sum())), "McNemar's exact test"
+    return sign_flip_p(_paired_parts(one, other)), "sign flips"
+
+
+def _paired_parts(one: Estimate, other: Estimate) -> Array:
+    """What each cluster adds to the difference of two qualities over the same rows: (clusters,)."""
+    difference: Array = one.mean_parts - other.mean_parts
+    return difference
+
+
+def _welch_p(one: Estimate, other: Estimate) -> float:
+    variances = one.rows_variance, other.rows_variance
+    total = sum(variances)
+    if min(one.clusters, other.clusters) < MIN_CLUSTERS:
+        return 1.0
+    if total == 0:
+        return 1.0 if one.quality == other.quality else 0.0
+    degrees = total**2 / sum(
+        variance**2 / (each.clusters - 1) for variance, each in zip(variances, (one, other), strict=True)
+    )
+    return float(2 * stats.t.sf(abs(one.quality - other.quality) / sqrt(total), degrees))
+
+
+def _seeds_p(one: Estimate, other: Estimate, paired: bool, seeds: SeedVariance) -> float:
+    """The p-value by rows and seeds: t with Satterthwaite's degrees of freedom."""
+    by_rows = _difference_variance(one, other, paired)
+    by_seeds = seeds.value * (one.seed_share + other.seed_share)
+    both = one.both_variance + other.both_variance
+    total, clusters = by_rows + by_seeds - both, min(one.clusters, other.clusters)
+    if total <= by_rows:
+        total, degrees = by_rows, float(clusters - 1)
+    else:
+        degrees = total**2 / (by_rows**2 / max(1, clusters - 1) + by_seeds**2 / seeds.degrees)
+    difference = abs(one.quality - other.quality)
+    if total == 0:
+        return 1.0 if difference == 0 else 0.0
+    return float(2 * stats.t.sf(difference / sqrt(total), degrees))
+
+
+def _difference_variance(one: Estimate, other: Estimate, paired: bool) -> float:
+    if paired:
+        return rows_variance(one.mean_pulls - other.mean_pulls)
+    return one.rows_variance + other.rows_variance
+
+
+def _interval(
+    one: Estimate, other: Estimate, paired: bool, seeds: SeedVariance | None, level: float
+) -> Interval:
+    difference = one.quality - other.quality
+    low, high = _rows_interval(one, other, paired, level)
+    if seeds is None:
+        return low, high
+    both = one.both_variance + other.both_variance
+    extra = max(0.0, seeds.value * (one.seed_share + other.seed_share) - both)
+    spread = student(level, seeds.degrees) * sqrt(extra)
+    return (
+        difference - sqrt((difference - low) ** 2 + spread**2),
+        difference + sqrt((high - difference) ** 2 + spread**2),
+    )
+
+
+def _rows_interval(one: Estimate, other: Estimate, paired: bool, level: float) -> Interval:
+    """The interval by the choice of rows alone."""
+    if paired and one.is_mean and other.is_mean:
+        if one.proportion and other.proportion:
+            return _paired_proportions(one, other, level)
+        if np.allclose(one.sizes, other.sizes, rtol=1e-9, atol=0):
+            return flip_interval(_paired_parts(one, other), one.sizes, level)
+    correlation = _correlation(one.mean_pulls, other.mean_pulls) if paired else 0.0
+    return _from_single_intervals(one, other, correlation, level)
+
+
+def _paired_proportions(one: Estimate, other: Estimate, level: float) -> Interval:
+    """Bonett and Price's interval, of scores averaged over seeds too: two rows that disagree are added.
+
+    Each prompt counts as one row.
+    """
+    moved = _paired_parts(one, other)
+    count = len(moved)
+    # In units of rows: the scores' differences by row, were each cluster a row.
+    scaled = moved * count
+    adjusted = float(scaled.sum()) / (count + 2)
+    variance = (float((scaled**2).sum()) + 2 - (count + 2) * adjusted**2) / (count + 2) ** 2
+    spread = normal(level) * sqrt(max(0.0, variance))
+    return max(-1.0, adjusted - spread), min(1.0, adjusted + spread)
+
+
+def _correlation(one: Array, other: Array) -> float:
+    spread = float(one.std() * other.std())
+    return float(np.mean((one - one.mean()) * (other - other.mean()))) / spread if spread > 0 else 0.0
+
+
+def _from_single_intervals(one: Estimate, other: Estimate, correlation: float, level: float) -> Interval:
+    """The difference's interval from those of both qualities: each end takes the two ends that move towards it."""
+    difference = one.quality - other.quality
+    low, high = rows_interval(one, level)
+    other_low, other_high = rows_interval(other, level)
+
+    def distance(first: float, second: float) -> float:
+        return sqrt(max(0.0, first**2 + second**2 - 2 * correlation * first * second))
+
+    return (
+        difference - distance(one.quality - low, other_high - other.quality),
+        difference + distance(high - one.quality, other.quality - other_low),
+    )
+
+
+def _numbers(one: Estimate, other: Estimate, paired: bool) -> str:
+    rows = _counted_rows(one) if paired else f"{_counted_rows(one)} and {_counted_rows(other, 'other rows')}"
+    seeds = {each.seeds for each in (one, other) if not each.untrained}
+    return rows if seeds <= {1} else f"{rows}, {' and '.join(map(str, sorted(seeds)))} seeds"
+
+
+def _counted_rows(estimate: Estimate, noun: str = "rows") -> str:
+    prompts = "" if estimate.clusters == estimate.rows else f" of {estimate.clusters} prompts"
+    return f"{estimate.rows} {noun}{prompts}"

@@ -1,0 +1,288 @@
+"""Run folders whose truth is known, and how often the report says what is not so of them.
+
+A row's difficulty is common to all cells, as test rows are; what a seed changes, and what a cell's search was lucky
+with, are drawn for each training. The laws and the spread between seeds are assumptions: real runs differ.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.analysis.comparison import compare
+from reports.analysis.group import Group
+from tests.helpers.run_folders import MIB, record, write_run, write_scores
+from trainables import results
+from trainables.results import Record
+
+Array = NDArray[np.float64]
+METHODS = (
+    "full",
+    "lora",
+    "qlora-4bit",
+    "freeze",
+    "dora",
+    "rslora",
+    "lora-8",
+    "lora-16",
+    "lora-32",
+    "a",
+    "b",
+    "c",
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """``rows`` test rows of ``prompts`` prompts, cells that are worse than the best by ``gaps``, each trained with
+    ``seeds`` seeds (finalists; 1: the searched trial alone) that spread by ``seed_spread``.
+
+    ``law``: ``accuracy`` (gaps and spread in shares of rows), or of losses ``normal``, ``lognormal``, ``mostly zero``
+    (in shares of the mean loss), or ``reward`` (in the reward's unit).
+    """
+
+    law: str = "accuracy"
+    rows: int = 64
+    gaps: tuple[float, ...] = (0.0,) * 4
+    seeds: int = 1
+    seed_spread: float = 0.0
+    prompts: int | None = None
+    untuned_gap: float | None = 0.5
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.law in ("accuracy", "reward")
+
+    def is_conditional(self) -> bool:
+        """Whether one training was made, so that the report speaks of the trained models alone."""
+        return self.seeds == 1
+
+
+@dataclass
+class Trained:
+    """A cell's trainings: each one's scores by row, and what each would have over all rows there could be."""
+
+    scores: list[Array]
+    truths: list[float]
+
+
+def simulate(world: World, folder: Path, dice: np.random.Generator) -> tuple[Group, list[float]]:
+    """Writes a run folder and compares its cells: the group, and each cell's true quality, by position.
+
+    The truth is that of the trained model where one was trained, and of the configuration over all seeds otherwise.
+    """
+    prompts = world.prompts or world.rows
+    common = _Rows(world, prompts, dice)
+    trials: list[Record] = []
+    scores: dict[str, Array] = {}
+    truths: list[float] = []
+    for position, gap in enumerate(world.gaps):
+        cell = METHODS[position]
+        peak = {"peak_train_bytes": (1000 - 50 * position) * MIB}
+        trained = _train(common, world, gap, dice)
+        truths.append(trained.truths[0] if world.is_conditional() else common.truth(gap, 0.0))
+        for number, (values, role) in enumerate(
+            zip(trained.scores, ["search", *["finalist"] * world.seeds], strict=False)
+        ):
+            trial_id = f"{cell}-{number}"
+            scores[trial_id] = values
+            trials.append(_record(world, trial_id, cell, values, role=role, seed=number, **peak))
+    if world.untuned_gap is not None:
+        values = common.scores(world.untuned_gap, 0.0, dice)
+        scores["base"] = values
+        trials.append(_record(world, "base", "base", values))
+    shutil.rmtree(folder, ignore_errors=True)
+    run = write_run(folder, trials, **world.environment)
+    for trial_id, values in scores.items():
+        write_scores(run, trial_id, values.tolist(), prompt=common.prompts)
+    (group,) = compare([results.read_run(run)])
+    return group, truths
+
+
+def _train(common: _Rows, world: World, gap: float, dice: np.random.Generator) -> Trained:
+    """The searched trial, and as many finalists as there are seeds where there are several."""
+    trainings = 1 if world.is_conditional() else 1 + world.seeds
+    luck = [float(dice.normal(0, world.seed_spread)) for _ in range(trainings)]
+    return Trained(
+        [common.scores(gap, each, dice) for each in luck], [common.truth(gap, each) for each in luck]
+    )
+
+
+def _record(world: World, trial_id: str, method: str, values: Array, **more: Any) -> Record:
+    measure: dict[str, Any] = {"quality": float(values.mean()), "test_rows": len(values)}
+    if world.law == "reward":
+        measure |= {"quality_name": "reward", "quality_unit": "reward"}
+    elif world.law != "accuracy":
+        measure |= {
+            "quality_name": "loss",
+            "quality_unit": "nats per token",
+            "quality_higher_is_better": False,
+        }
+    return record(trial_id, method, **measure | more)
+
+
+class _Rows:
+    """The test rows of one run."""
+
+    def __init__(self, world: World, prompts: int, dice: np.random.Generator) -> None:
+        self._law = world.law
+        self._of_prompt = np.arange(world.rows) % prompts
+        self._hardness = self._draw(prompts, dice)[self._of_prompt]
+        self.prompts = [f"prompt {number}" for number in self._of_prompt]
+
+    def scores(self, gap: float, luck: float, dice: np.random.Generator) -> Array:
+        """Each row's score of one training: (rows,)."""
+        rows = len(self._hardness)
+        if self._law == "accuracy":
+            chance = _logistic(self._hardness + _shift(-gap + luck))
+            return (dice.random(rows) < chance).astype(float)
+        own = np.where(dice.random(rows) < 0.5, self._hardness, self._draw(rows, dice))
+        if self._law == "reward":
+            return own - gap + luck
+        return own * max(0.05, 1 + gap + luck)
+
+    def truth(self, gap: float, luck: float) -> float:
+        """The quality over all rows there could be."""
+        if self._law == "accuracy":
+            return float(_logistic(_HARDNESS + _shift(-gap + luck)).mean())
+        mean = _MEANS[self._law]
+        return mean - gap + luck if self._law == "reward" else mean * max(0.05, 1 + gap + luck)
+
+    def _draw(self, count: int, dice: np.random.Generator) -> Array:
+        if self._law == "accuracy":
+            return dice.normal(1.3, 1.5, count)
+        if self._law in ("normal", "reward"):
+            return dice.normal(1.0, 0.5, count)
+        if self._law == "lognormal":
+            return dice.lognormal(0.0, 1.0, count)
+        assert self._law == "mostly zero", self._law
+        return np.where(dice.random(count) < 0.08, dice.lognormal(0.7, 0.8, count), 0.001)
+
+
+_MEANS = {
+    "normal": 1.0,
+    "reward": 1.0,
+    "lognormal": float(np.exp(0.5)),
+    "mostly zero": float(0.08 * np.exp(0.7 + 0.32) + 0.92 * 0.001),
+}
+_HARDNESS: Array = np.random.default_rng(0).normal(1.3, 1.5, 100_000)
+
+
+def _logistic(values: Array) -> Array:
+    result: Array = 1 / (1 + np.exp(-values))
+    return result
+
+
+_CHANCE = _logistic(_HARDNESS)
+_SLOPE = float((_CHANCE * (1 - _CHANCE)).mean())
+
+
+def _shift(share: float) -> float:
+    """The shift of logits that changes the share of right rows by about that much."""
+    return share / _SLOPE
+
+
+@dataclass
+class Tally:
+    """How often a report says what is not so, over many simulated runs."""
+
+    runs: int = 0
+    # Runs with a verdict of "better" or "worse" on two cells that are equal; and the wrong way round.
+    false_verdicts: int = 0
+    reversed_verdicts: int = 0
+    # Of cells that are worse than the best by the margin or more.
+    worse_cells: int = 0
+    called_as_good: int = 0
+    recommended_though_worse: int = 0
+    intervals: int = 0
+    covering: int = 0
+    differences: int = 0
+    differences_covering: int = 0
+    equal_pairs: int = 0
+    equal_called_as_good: int = 0
+    optimism: list[float] = field(default_factory=list)
+    optimism_after_correction: list[float] = field(default_factory=list)
+
+    def add(self, group: Group, truths: Sequence[float], world: World) -> None:
+        from reports.analysis.answer import recommend
+        from reports.analysis.resampled_choice import resampled_choice
+
+        true = {METHODS[position]: truth for position, truth in enumerate(truths)}
+        sign = 1 if world.higher_is_better else -1
+        self.runs += 1
+        self.false_verdicts += any(
+            verdict.settled and abs(true[_method(one)] - true[_method(other)]) < 1e-9
+            for (one, other), verdict in group.verdicts.items()
+        )
+        for (one, other), verdict in group.verdicts.items():
+            gain = sign * (true[_method(one)] - true[_method(other)])
+            if verdict.comparison is not None:
+                low, high = verdict.comparison.interval
+                self.differences += 1
+                self.differences_covering += low <= sign * gain <= high
+            if abs(gain) < 1e-9:
+                self.equal_pairs += 1
+                self.equal_called_as_good += verdict.outcome == "as good"
+            wrong = {"better": gain < -1e-9, "worse": gain > 1e-9}
+            self.reversed_verdicts += wrong.get(verdict.outcome, False)
+            if group.margin is not None and gain <= -group.margin + 1e-9:
+                self.worse_cells += 1
+                self.called_as_good += verdict.outcome == "as good"
+        for row in group.scored_rows:
+            if row.interval is not None:
+                self.intervals += 1
+                self.covering += row.interval[0] <= true[row.name] <= row.interval[1]
+        best, chosen = group.scored_rows[0], recommend(group)
+        best_truth = max(sign * truth for truth in truths)
+        if chosen is not None and group.margin is not None and chosen is not best:
+            self.recommended_though_worse += sign * true[chosen.name] < best_truth - group.margin
+        corrected = resampled_choice(group)
+        if best.quality is not None and corrected is not None:
+            self.optimism.append(sign * (best.quality - true[best.name]))
+            self.optimism_after_correction.append(sign * (corrected.expected_quality - true[best.name]))
+
+    def shares(self) -> dict[str, float | None]:
+        """The tally's shares, each ``None`` where there was nothing of its kind."""
+
+        def share(part: int, whole: int) -> float | None:
+            return part / whole if whole else None
+
+        return {
+            "any false verdict": share(self.false_verdicts, self.runs),
+            "reversed verdicts": share(self.reversed_verdicts, self.runs),
+            "as good, though worse by the margin": share(self.called_as_good, self.worse_cells),
+            "as good, where equal": share(self.equal_called_as_good, self.equal_pairs),
+            "recommended, though worse by the margin": share(self.recommended_though_worse, self.runs),
+            "coverage of qualities": share(self.covering, self.intervals),
+            "coverage of differences": share(self.differences_covering, self.differences),
+            "best's figure above its truth": float(np.mean(self.optimism)) if self.optimism else None,
+            "the same after correction": (
+                float(np.mean(self.optimism_after_correction)) if self.optimism_after_correction else None
+            ),
+        }
+
+
+def _method(label: str) -> str:
+    return label.removeprefix("sft-")
+
+
+def tally(world: World, folder: Path, repeats: int, seed: int = 0) -> Tally:
+    """The report's claims over so many runs of one world."""
+    dice, found = np.random.default_rng(seed), Tally()
+    for group, truths in _runs(world, folder, repeats, dice):
+        found.add(group, truths, world)
+    return found
+
+
+def _runs(
+    world: World, folder: Path, repeats: int, dice: np.random.Generator
+) -> Iterator[tuple[Group, list[float]]]:
+    for _ in range(repeats):
+        yield simulate(world, folder / "run", dice)

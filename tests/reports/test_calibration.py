@@ -1,0 +1,106 @@
+"""How often the report says what is not so, on simulated runs whose truth is known.
+
+The fast tests repeat few times, so their bounds are wide; the slow ones repeat a thousand times, with the bounds that
+`reports/README.md` states. ``python -m tests.reports.test_calibration REPEATS`` prints the table there.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.simulated_runs import Tally, World, tally
+
+MARGIN = {"report": {"margin": 0.05}}
+# By name, in the order of the table. Losses' gaps are shares of the mean loss.
+EQUALS = {
+    "4 equal, 64 rows": World(),
+    "4 equal, 200 rows": World(rows=200),
+    "12 equal, 200 rows": World(rows=200, gaps=(0.0,) * 12),
+    "4 equal, 1000 rows, 3 seeds that spread by 2 points": World(rows=1000, seeds=3, seed_spread=0.02),
+    "4 equal, 64 rows, 3 seeds that spread by 2 points": World(seeds=3, seed_spread=0.02),
+    "4 equal, 200 rows of 50 prompts": World(rows=200, prompts=50),
+    "3 equal, normal losses, 64 rows": World("normal", gaps=(0.0,) * 3),
+    "3 equal, lognormal losses, 64 rows": World("lognormal", gaps=(0.0,) * 3),
+    "3 equal, losses mostly 0, 64 rows": World("mostly zero", gaps=(0.0,) * 3),
+    "3 equal, losses mostly 0, 200 rows": World("mostly zero", rows=200, gaps=(0.0,) * 3),
+    "3 equal, lognormal losses, 64 rows, 3 seeds that spread by 3 %": World(
+        "lognormal", gaps=(0.0,) * 3, seeds=3, seed_spread=0.03
+    ),
+    "3 equal, rewards, 64 rows": World("reward", gaps=(0.0,) * 3),
+}
+WORSE = {
+    "one of 2 worse by the margin of 5 points, 200 rows": World(
+        rows=200, gaps=(0.0, 0.05), environment=MARGIN
+    ),
+    "the same, 3 seeds that spread by 2 points": World(
+        rows=200, gaps=(0.0, 0.05), seeds=3, seed_spread=0.02, environment=MARGIN
+    ),
+    "3 of 4 worse by the margin of 5 points, 200 rows": World(
+        rows=200, gaps=(0.0, 0.05, 0.05, 0.05), environment=MARGIN
+    ),
+}
+FAST = (
+    "4 equal, 64 rows",
+    "4 equal, 64 rows, 3 seeds that spread by 2 points",
+    "3 equal, losses mostly 0, 64 rows",
+)
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_equal_cells_are_seldom_called_better_or_worse(name: str, tmp_path: Path) -> None:
+    found = tally(EQUALS[name], tmp_path, repeats=30)
+    assert found.false_verdicts <= 5
+    assert found.differences_covering / found.differences > 0.88
+
+
+def test_a_cell_that_is_worse_by_the_margin_is_seldom_called_as_good(tmp_path: Path) -> None:
+    found = tally(WORSE["one of 2 worse by the margin of 5 points, 200 rows"], tmp_path, repeats=30)
+    assert found.called_as_good <= 5
+    assert found.reversed_verdicts == 0
+
+
+def test_the_best_of_several_is_flattered_and_the_correction_takes_that_back(tmp_path: Path) -> None:
+    found = tally(EQUALS["4 equal, 64 rows"], tmp_path, repeats=30).shares()
+    assert found["best's figure above its truth"] > 0.02  # type: ignore[operator]
+    assert abs(found["the same after correction"]) < 0.025  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", EQUALS)
+def test_of_a_thousand_reports_on_equal_cells_few_call_any_worse(name: str, tmp_path: Path) -> None:
+    found = tally(EQUALS[name], tmp_path, repeats=1000)
+    assert found.false_verdicts <= 60
+    assert found.differences_covering / found.differences >= 0.93
+    assert found.covering / found.intervals >= 0.93
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", WORSE)
+def test_of_a_thousand_reports_few_call_a_worse_cell_as_good(name: str, tmp_path: Path) -> None:
+    found = tally(WORSE[name], tmp_path, repeats=1000)
+    assert found.called_as_good / found.worse_cells <= 0.06
+    assert found.reversed_verdicts == 0
+
+
+def _line(name: str, found: Tally) -> str:
+    cells = ["–" if value is None else f"{value:.3f}" for value in found.shares().values()]
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _table(repeats: int) -> None:
+    """Prints the calibration table as Markdown, a line as soon as it is known."""
+    names = list(Tally().shares())
+    print(f"| world | {' | '.join(names)} |\n|---|{'---:|' * len(names)}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, world in (EQUALS | WORSE).items():
+            print(_line(name, tally(world, Path(folder), repeats)), flush=True)
+
+
+if __name__ == "__main__":
+    _table(int(sys.argv[1]))
