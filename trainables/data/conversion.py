@@ -11,6 +11,7 @@ from os.path import basename
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trainables.config.data import DataConfig
 from trainables.data import arrow_rows, formats
@@ -123,7 +124,11 @@ class Converter:
         with self.sources[batch.source].errors():
             rows = list(self._rows(batch, report))
         places, converted = [where for where, _ in rows], [row for _, row in rows]
-        return batch.source, arrow_rows.to_batch(batch.source, places, converted), report
+        table = arrow_rows.to_batch(batch.source, places, converted)
+        # As JSON, which to_batch has written anyway, and a name is written there as it is.
+        with_braces = pc.filter(table["row"], pc.match_substring(table["row"], "{{"))
+        report.placeholders |= {name for text in with_braces for name in PLACEHOLDER.findall(text.as_py())}
+        return batch.source, table, report
 
     def _rows(self, batch: RawBatch, report: ConversionReport) -> Iterator[tuple[str, Row]]:
         """Where each row is, and the row."""
@@ -151,7 +156,6 @@ class Converter:
                 raise DataError(f"{where}: {remarks[0]}; correct the row, or accept this with strict: false")
             report.rows += 1
             report.remark(where, remarks)
-            report.placeholders |= _placeholders(row)
             yield where, row
 
     def _parsed(

@@ -134,6 +134,8 @@ class Prompt(Prompted):
 
 Row = Text | Conversation | Preference | Labelled | Prompt
 R = TypeVar("R", bound=Row)
+# `json.dumps` makes one for each row.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 OPTIONAL_FIELDS = frozenset(
     (
         "untrained",
@@ -152,7 +154,7 @@ def row_to_json(row: Row) -> str:
     values = {field.name: getattr(row, field.name) for field in fields(row)}
     # What most rows lack is left out where it is empty, so that their hashes do not depend on it.
     values = {name: value for name, value in values.items() if value or name not in OPTIONAL_FIELDS}
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(values)
 
 
 def row_from_json(text: str, row_type: type[R]) -> R:

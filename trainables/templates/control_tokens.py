@@ -32,9 +32,15 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
 
     Other special tokens are content, such as those that somebody added for the data.
     """
-    template = tokenizer.chat_template or ""
+    return _control_tokens(tokenizer, tokenizer.chat_template or "", end_tokens(tokenizer))
+
+
+@lru_cache(maxsize=8)
+def _control_tokens(
+    tokenizer: PreTrainedTokenizerBase, template: str, ends: frozenset[int]
+) -> tuple[str, ...]:
+    """``template`` and ``ends`` are in the key since they may change while the tokenizer stays the same."""
     named = {str(token) for token in tokenizer.special_tokens_map.values()}
-    ends = end_tokens(tokenizer)
     return tuple(
         token.content
         for number, token in tokenizer.added_tokens_decoder.items()

@@ -143,7 +143,7 @@ class RenderedConversation:
         # In tools and calls, too. Not `str`, which would write the marks in another way.
         whole = json.dumps([self.messages, self.tools], ensure_ascii=False, default=str)
         held = dict.fromkeys(f"{first}{rest}" for first, rest in MARKED.findall(whole))
-        known = set(control_tokens(self.tokenizer))
+        known = set(control_tokens(self.tokenizer)) if held else set()
         if whole_tokens := [token for token in held if token in known]:
             yield f"the contents have {' and '.join(whole_tokens)}, {AS_TEXT}"
         if parts := [part for part in held if part not in known]:
