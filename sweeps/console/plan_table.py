@@ -105,7 +105,7 @@ def fit_lines(plan: Plan, memory_limit: int) -> Iterator[str]:
         yield str(fit)
     for cell in plan.cells:
         if cell.predicted is None:
-            yield f"{cell.name}: its memory can't be predicted, so it may or may not fit"
+            yield f"{cell.name}: its memory is unknown, so it may or may not fit ({cell.not_predicted})"
 
 
 def _start(config: TrialConfig) -> str:
@@ -116,11 +116,12 @@ def _start(config: TrialConfig) -> str:
 
 
 def _peak(cell: Cell) -> str:
-    """``0.69 GiB``, or the range over the search space: ``0.69 to 0.92 GiB``."""
+    """``0.69 GiB (formula)``, or the range over the search space: ``0.69 to 0.92 GiB (traced)``."""
     if cell.predicted is None:
-        return ""
+        return "unknown"
     least, most = gib(cell.predicted.smallest.peak_bytes), gib(cell.predicted.largest.peak_bytes)
-    return most if least == most else f"{least.removesuffix(' GiB')} to {most}"
+    peak = most if least == most else f"{least.removesuffix(' GiB')} to {most}"
+    return f"{peak} ({cell.predicted.largest.source})"
 
 
 def _row(cell: Cell) -> tuple[str, str, str, str, str, str, str, str]:
@@ -142,3 +143,9 @@ def _summary(plan: Plan) -> Iterator[str]:
         bases = f", and {len(plan.bases)} {models} to score without training" if plan.bases else ""
         yield f"{plan.trials} trials in {len(plan.cells)} cells{bases}"
     yield from plan.notes
+    reasons: dict[str, list[str]] = {}
+    for cell in plan.cells:
+        if cell.not_predicted is not None:
+            reasons.setdefault(cell.not_predicted, []).append(cell.name)
+    for reason, names in reasons.items():
+        yield f"the predicted peak of {', '.join(names)} is unknown: {reason}"

@@ -42,6 +42,7 @@ class Cell:
     data_notes: tuple[str, ...] = ()  # how the rows were read, and what is held out
     data_warnings: tuple[str, ...] = ()  # rows that were left out or look unfinished
     predicted: CellMemory | None = None  # where memory can be predicted
+    not_predicted: str | None = None  # why it can't be
     # Rows that a full-length trial trains on, in ascending order; several if the space varies them.
     row_counts: tuple[int, ...] = ()
 

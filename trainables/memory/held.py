@@ -37,17 +37,22 @@ def gradient_bytes(step: TrainingStep) -> int:
 
 
 def optimizer_bytes(step: TrainingStep) -> int:
-    """The optimizer's state; torch's AdamW keeps its moments in the type of the weights."""
-    state = OPTIMIZER_BYTES[step.train.optimizer]
-    scale = step.widths.trainable / 4 if state == 8.0 else 1
-    return int(step.footprint.trained_params(step.shape) * state * scale)
+    """The optimizer's state."""
+    per_weight = optimizer_bytes_per_weight(step.train.optimizer, step.widths.trainable)
+    return int(step.footprint.trained_params(step.shape) * per_weight)
+
+
+def optimizer_bytes_per_weight(optimizer: str, width: int) -> float:
+    """Bytes of state for one weight of ``width`` bytes; torch's own AdamW keeps its moments in the weights' type."""
+    state = OPTIMIZER_BYTES[optimizer]
+    return state * width / 4 if optimizer == "adamw" else state
 
 
 def still_mapped_bytes(step: TrainingStep) -> int:
     """On a CPU, weights that were copied to train in 32 bits stay resident in the mapped model file, too."""
     everything_trains = step.footprint.trained_layers == step.shape.layers and step.footprint.embedding
     # A model that trains as a whole is loaded in 32 bits, and FSDP lets go of what it was loaded from: no copies then.
-    unmapped = everything_trains or step.group.sharded
+    unmapped = everything_trains or step.sharded
     if step.device != "cpu" or unmapped or step.widths.trainable == step.widths.frozen:
         return 0
     return step.trained_model_params * step.widths.frozen

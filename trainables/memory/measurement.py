@@ -21,10 +21,11 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase, TrainerCallb
 
 from trainables.config.base import Frozen
 from trainables.data import loading
-from trainables.memory.prediction import predict
+from trainables.memory.predicted_model import PredictedModel
 from trainables.methods import LoRA
 from trainables.models import locate
-from trainables.models.architecture import decoder_shape
+from trainables.models.architecture.decoder_shape import MemoryNotPredictable
+from trainables.models.folder import read_architecture
 from trainables.quantizers import QUANTIZERS
 from trainables.system import machine
 from trainables.tokenization import batching
@@ -160,7 +161,8 @@ def measure(config: TrialConfig, warm: bool = True, phases: Phases | None = None
         train = config.train.model_copy(update=smallest)
         quickest = config.model_copy(update={"method": LoRA(), "train": train})
         _measure(quickest, folder, tokenizer_of(config), steps=1, with_scoring=False)
-    return _measure(config, folder, tokenizer_of(config), phases=phases)
+    model = PredictedModel.of_files(read_architecture(folder))
+    return _measure(config, folder, tokenizer_of(config), phases=phases, model=model)
 
 
 # A method's settings that name layers, which a model of one layer may not have.
@@ -206,7 +208,9 @@ def _measure(
     steps: int = STEPS,
     with_scoring: bool = True,
     phases: Phases | None = None,
+    model: PredictedModel | None = None,
 ) -> Memory:
+    """``model``: what the peak is to be predicted of, beside the measurement."""
     rows = loading.load(config.data, config.stage.row_type)
     clean_process()
     meter, counter, phases = Meter(), TensorCounter(), phases or Phases()
@@ -242,24 +246,23 @@ def _measure(
         reserved_bytes=meter.gauge.reserved() if meter.gauge else None,
         rows=config.train.batch_size // worker_count(),
         row_tokens=row_tokens,
-        predicted_peak_bytes=_predicted_peak(config, policy, row_tokens),
+        predicted_peak_bytes=_predicted_peak(config, model, policy, row_tokens) if model else None,
     )
 
 
-def _predicted_peak(config: TrialConfig, policy: Policy, row_tokens: int) -> int | None:
+def _predicted_peak(
+    config: TrialConfig, model: PredictedModel, policy: Policy, row_tokens: int
+) -> int | None:
     """The prediction for what was measured; ``None`` for the base model, and where memory can't be predicted."""
     if config.method is None:
         return None
     batch = config.stage.forward_pass(config.train.batch_size // worker_count(), row_tokens)
+    if batch is None:
+        return None
     attention = policy.causal.config._attn_implementation
     try:
-        numbers = decoder_shape.from_config(policy.causal.config.to_dict())
-        return (
-            None
-            if batch is None
-            else predict(config, numbers, batch, policy.device, attention, worker_count()).total
-        )
-    except decoder_shape.MemoryNotPredictable:
+        return model.predict(config, batch, policy.device, attention, worker_count())[0].total
+    except MemoryNotPredictable:
         return None
 
 

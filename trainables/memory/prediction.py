@@ -3,8 +3,10 @@
 A step is walked through moment by moment, and the highest moment is the prediction:
 
 - ``step``: what it depends on, and the result
-- ``held``: weights, gradients, optimizer state
-- ``activations``: what autograd keeps
+- ``held``: weights, gradients, optimizer state; ``activations``: what autograd keeps, both by a formula for plain
+  decoders with gated MLPs
+- ``tracing``: the same for all other models, from a step on tensors without contents
+- ``sizes``: the numbers that either gives
 - ``moments``: a training step; ``rollout``: what PPO does before its updates
 - ``data_parallel``: what changes where several workers train together
 
@@ -13,13 +15,18 @@ Verified against measured peaks in ``tests/trainables/memory/test_prediction.py`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainables.memory.moments import training_moments
 from trainables.memory.rollout import rollout_moments
+from trainables.memory.sizes import formula_sizes
 from trainables.memory.step import MemoryPrediction, TrainingStep
-from trainables.models.architecture.decoder_shape import DecoderShape
+from trainables.memory.tracing.case import TracedCase
+from trainables.memory.tracing.traced_sizes import traced_sizes
+from trainables.memory.tracing.tracing_process import traced
+from trainables.models.architecture.decoder_shape import DecoderShape, MemoryNotPredictable
 from trainables.stages.forward_pass import Batch
 
 if TYPE_CHECKING:
@@ -33,7 +40,7 @@ def predict(
 
     ``batch`` is one worker's share of a forward pass, and the peak is that of one worker. ``device`` is "cpu" or
     "cuda", ``attention`` transformers' name of the implementation. The base model's config, which has no method, has
-    no training step to predict.
+    no training step to predict. Raises ``MemoryNotPredictable`` for a method that the formula doesn't cover.
     """
     assert config.method is not None
     reference_stays = config.method.reference_stays
@@ -41,8 +48,29 @@ def predict(
         shape = replace(shape, reward_head=True)
     footprint = config.method.footprint(shape)
     step = TrainingStep(config.train, shape, footprint, batch, device, attention, config.model.dtype, workers)
+    sizes = formula_sizes(step)
     if batch.rollout is not None:
-        moments = rollout_moments(step, batch.rollout, reference_stays)
-    else:
-        moments = training_moments(step)
+        return _highest(rollout_moments(step, sizes, batch.rollout, reference_stays))
+    return _highest(training_moments(sizes))
+
+
+def predict_by_trace(
+    config: TrialConfig,
+    model: Mapping[str, Any],
+    batch: Batch,
+    device: str,
+    attention: str,
+    workers: int = 1,
+) -> MemoryPrediction:
+    """The same for any model, given by its ``config.json``, by a traced step in place of the formula.
+
+    Raises ``MemoryNotPredictable`` where a step can't be traced. Takes seconds, unless the trace is in the cache.
+    """
+    if batch.rollout is not None:
+        raise MemoryNotPredictable("no formula covers it, and the sampling of answers can't be traced")
+    trace = traced(TracedCase.of_trial(config, model, batch, attention))
+    return _highest(training_moments(traced_sizes(config, trace, batch, device, workers)))
+
+
+def _highest(moments: list[MemoryPrediction]) -> MemoryPrediction:
     return max(moments, key=lambda moment: moment.total)

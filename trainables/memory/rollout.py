@@ -13,6 +13,7 @@ from trainables.memory.activations import evaluated_layer_bytes, head_cast_bytes
 from trainables.memory.moments import moment, training_moments
 
 if TYPE_CHECKING:
+    from trainables.memory.sizes import StepSizes
     from trainables.memory.step import MemoryPrediction, TrainingStep
     from trainables.stages.forward_pass import RewardModelFootprint, Rollout
 
@@ -24,14 +25,20 @@ SCORING = 16  # in 32 bits: the logit, its log-probability, its probability, and
 REWARDED_AT_A_TIME = 16  # answers in one forward pass of the reward model
 
 
-def rollout_moments(step: TrainingStep, rollout: Rollout, reference_stays: bool) -> list[MemoryPrediction]:
+def rollout_moments(
+    step: TrainingStep, sizes: StepSizes, rollout: Rollout, reference_stays: bool
+) -> list[MemoryPrediction]:
     """All moments of a PPO step; ``reference_stays``: the reference is the policy with its adapters off."""
     reward = rollout.reward and rollout.reward.resolve(step.footprint, step.shape, reference_stays)
     reward_bytes = reward.held_bytes(step.shape, step.widths.frozen, step.device) if reward else 0
     reference_bytes = 0 if reference_stays else _kept_reference_bytes(step)
-    moments = [*training_moments(step), _sampling_moment(step, rollout), *_scoring_moments(step, 0)]
-    moments += [] if reference_stays else _scoring_moments(step, _restored_reference_bytes(step))
-    moments += [_rewarding_moment(step, rollout, reward)] if reward else []
+    moments = [
+        *training_moments(sizes),
+        _sampling_moment(step, sizes, rollout),
+        *_scoring_moments(step, sizes, 0),
+    ]
+    moments += [] if reference_stays else _scoring_moments(step, sizes, _restored_reference_bytes(step))
+    moments += [_rewarding_moment(step, sizes, rollout, reward)] if reward else []
     return [
         replace(
             each,
@@ -68,7 +75,7 @@ def _value_head_bytes(step: TrainingStep) -> int:
 # Moments without gradients
 
 
-def _sampling_moment(step: TrainingStep, rollout: Rollout) -> MemoryPrediction:
+def _sampling_moment(step: TrainingStep, sizes: StepSizes, rollout: Rollout) -> MemoryPrediction:
     """The forward pass over the prompts, or the answers' last token with a full cache: whichever is larger."""
     shape, width = step.shape, step.widths.frozen
     per_token = 2 * width * shape.kv_heads * shape.head_dim * rollout.rows  # keys and values of one layer
@@ -77,10 +84,10 @@ def _sampling_moment(step: TrainingStep, rollout: Rollout) -> MemoryPrediction:
     first = per_token * prompt * shape.layers + evaluated_layer_bytes(step, rollout.rows, prompt)
     # Only the last position's logits: (rows, vocab).
     logits = SAMPLING * rollout.rows * shape.vocab
-    return _moment_without_gradients(step, _saved_type_copies(step) + max(first, last), logits)
+    return _moment_without_gradients(sizes, _saved_type_copies(step) + max(first, last), logits)
 
 
-def _scoring_moments(step: TrainingStep, restored: int) -> Iterator[MemoryPrediction]:
+def _scoring_moments(step: TrainingStep, sizes: StepSizes, restored: int) -> Iterator[MemoryPrediction]:
     """A mini-batch's log-probabilities: the layers and the logits under autocast, then the softmax after it.
 
     ``restored`` is what the reference policy takes beside its kept weights, in bytes.
@@ -89,25 +96,27 @@ def _scoring_moments(step: TrainingStep, restored: int) -> Iterator[MemoryPredic
     casts = layer_cast_bytes(step) + head_cast_bytes(step)
     in_a_layer = evaluated_layer_bytes(step, batch.rows, batch.tokens)
     last_hidden = batch.all_tokens * step.shape.hidden * step.residual_width  # (rows, tokens, hidden)
-    yield _moment_without_gradients(step, casts + in_a_layer, 0, restored)
-    yield _moment_without_gradients(step, casts + last_hidden, CASTING * count, restored)
-    yield _moment_without_gradients(step, last_hidden, SCORING * count, restored)
+    yield _moment_without_gradients(sizes, casts + in_a_layer, 0, restored)
+    yield _moment_without_gradients(sizes, casts + last_hidden, CASTING * count, restored)
+    yield _moment_without_gradients(sizes, last_hidden, SCORING * count, restored)
 
 
-def _rewarding_moment(step: TrainingStep, rollout: Rollout, reward: RewardModelFootprint) -> MemoryPrediction:
+def _rewarding_moment(
+    step: TrainingStep, sizes: StepSizes, rollout: Rollout, reward: RewardModelFootprint
+) -> MemoryPrediction:
     """The reward model's forward pass; a reward adapter's model is the policy, evaluated."""
     # A whole reward model is taken to have layers of the policy's dimensions, whatever its own are.
     in_a_layer = evaluated_layer_bytes(step, min(REWARDED_AT_A_TIME, rollout.rows), step.batch.tokens)
     return _moment_without_gradients(
-        step, in_a_layer + (_saved_type_copies(step) if reward.adapter else 0), 0
+        sizes, in_a_layer + (_saved_type_copies(step) if reward.adapter else 0), 0
     )
 
 
 def _moment_without_gradients(
-    step: TrainingStep, activations: float, logits: float, reference: float = 0
+    sizes: StepSizes, activations: float, logits: float, reference: float = 0
 ) -> MemoryPrediction:
     """Before the first update no gradients are there, accumulated ones neither."""
-    return replace(moment(step, 0, activations, logits, reference), gradients=0)
+    return replace(moment(sizes, 0, activations, logits, reference), gradients=0)
 
 
 def _saved_type_copies(step: TrainingStep) -> int:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from trainables.memory.byte_widths import ByteWidths, byte_widths
-from trainables.memory.data_parallel import DataParallelGroup
 from trainables.models.architecture.decoder_shape import DecoderShape
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class MemoryPrediction:
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """The inputs of a prediction for one worker.
+    """The inputs of a formula's prediction for one worker.
 
     ``batch`` is one worker's share of a forward pass. ``attention`` is transformers' name of the implementation,
     ``dtype`` the type that the model is loaded in, ``device`` "cpu" or "cuda".
@@ -58,11 +57,8 @@ class TrainingStep:
         return byte_widths(self.train.precision, self.dtype)
 
     @property
-    def group(self) -> DataParallelGroup:
-        sharded = self.train.sharding == "fsdp" and self.workers > 1
-        # PPO's trainer averages gradients in place, without DDP's buckets: each worker is like a lone one.
-        workers = 1 if self.batch.rollout is not None else self.workers
-        return DataParallelGroup(workers, sharded, self.shape, self.footprint, self.widths)
+    def sharded(self) -> bool:
+        return self.train.sharding == "fsdp" and self.workers > 1
 
     @property
     def residual_width(self) -> int:

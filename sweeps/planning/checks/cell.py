@@ -23,6 +23,7 @@ from sweeps.planning.memory.cell_memory import CellMemory, predict_cell_memory
 from sweeps.spec.problems import Problem
 from sweeps.spec.settings import ResourcesConfig, SearchConfig
 from trainables.data.loading import Data
+from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.trial.config import TrialConfig
 
 
@@ -81,7 +82,11 @@ def check_draft(
     problems += trial_length.warnings(draft, search, configs, None if has_errors else inputs.data)
     cell = None
     if not (draft.placeholder or search is None or inputs.data is None or has_errors):
-        predicted = predict_cell_memory(resources, configs, inputs.architecture, inputs.data)
+        predicted: CellMemory | str
+        try:
+            predicted = predict_cell_memory(resources, configs, inputs.architecture, inputs.data)
+        except MemoryNotPredictable as error:
+            predicted = str(error)
         cell = _cell(draft, tree, search, resources, inputs.data, configs, predicted)
     return CheckedDraft(draft, cell, tuple(problems), requirements, search, tuple(configs))
 
@@ -93,8 +98,9 @@ def _cell(
     resources: ResourcesConfig,
     data: Data,
     configs: Sequence[TrialConfig],
-    predicted: CellMemory | None,
+    predicted: CellMemory | str,
 ) -> Cell:
+    """``predicted``: its memory, or why that can't be predicted."""
     # For each probed config, in the same order: its optimizer steps, and the rows that one step trains on.
     lengths = [trial_length.optimizer_steps(config, data) for config in configs]
     update_rows = [config.train.update_rows for config in configs]
@@ -114,7 +120,8 @@ def _cell(
         seed=search.seed,
         data_notes=data_notes(data),
         data_warnings=data.warnings,
-        predicted=predicted,
+        predicted=None if isinstance(predicted, str) else predicted,
+        not_predicted=predicted if isinstance(predicted, str) else None,
         row_counts=tuple(sorted({n * rows for n, rows in zip(lengths, update_rows, strict=True)})),
     )
 

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sweeps.planning.memory.residuals import UNCORRECTED, Correction, correction_for
-from trainables.memory.prediction import predict
+from trainables.memory.predicted_model import PredictedModel, Source
 from trainables.memory.step import MemoryPrediction
-from trainables.models.architecture import decoder_shape
+from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.models.architecture.model_classes import ALL_ATTENTION, supported_attention
 from trainables.models.kernels import choose_attention
 
@@ -28,23 +28,35 @@ class ConfigMemory:
     """One trial config with everything that its training memory depends on, and the peak predicted from it."""
 
     config: TrialConfig
-    shape: decoder_shape.DecoderShape
+    model: PredictedModel
     tokens: int  # of the longest row
     workers: int  # that share a batch; the peak is that of one of them
     device: str  # cuda or cpu
     correction: Correction = UNCORRECTED  # learned from earlier measurements
     attention: frozenset[str] = ALL_ATTENTION  # the implementations that the model's class supports
 
-    @cached_property
+    @property
     def prediction(self) -> MemoryPrediction:
-        """The peak by arithmetic alone, in bytes by part, before correction."""
+        """The peak before correction, in bytes by part. Raises ``MemoryNotPredictable``."""
+        return self._predicted[0]
+
+    @property
+    def source(self) -> Source:
+        """How the peak was predicted. Raises ``MemoryNotPredictable``."""
+        return self._predicted[1]
+
+    @cached_property
+    def _predicted(self) -> tuple[MemoryPrediction, Source]:
         # One worker's part of the batch, every row as long as the longest: that is the peak.
         batch = self.config.stage.forward_pass(self.config.train.batch_size // self.workers, self.tokens)
-        assert batch is not None
+        if batch is None:
+            raise MemoryNotPredictable(
+                f"memory of {self.config.stage.kind} with these settings can't be predicted"
+            )
         implementation = choose_attention(
             self.config.model.attention, self.config.data.cutoff, self.device, self.attention
         )
-        return predict(self.config, self.shape, batch, self.device, implementation, self.workers)
+        return self.model.predict(self.config, batch, self.device, implementation, self.workers)
 
     @property
     def peak_bytes(self) -> int:
@@ -57,7 +69,7 @@ class ConfigMemory:
         return [self.with_workers(count) for count in range(1, rows // least + 1) if rows % count == 0]
 
     def with_workers(self, workers: int) -> ConfigMemory:
-        corrected = correction_for(self.config, self.shape, self.device, workers)
+        corrected = correction_for(self.config, self.model, self.device, workers)
         return replace(self, workers=workers, correction=corrected)
 
     def with_settings(self, part: str, **settings: Any) -> ConfigMemory:
@@ -77,13 +89,23 @@ class CellMemory:
     def for_config(self, config: TrialConfig) -> ConfigMemory:
         """The prediction for any other config of the same cell."""
         # The longest row of the whole space, cut at this config's own cutoff.
-        return replace(self.largest, config=config, tokens=min(self.tokens, config.data.cutoff))
+        changed = replace(self.largest, config=config, tokens=min(self.tokens, config.data.cutoff))
+        try:
+            _ = changed.prediction
+        except MemoryNotPredictable:  # it could be traced at the ends of the space
+            return self.largest
+        return changed
 
     def to_json(self) -> dict[str, Any]:
         """Both peaks in bytes; the parts are those of the largest peak, before correction."""
         parts = {f"{name}_bytes": value for name, value in asdict(self.largest.prediction).items()}
         peaks = {"least_bytes": self.smallest.peak_bytes, "peak_bytes": self.largest.peak_bytes}
-        return {**peaks, **parts, "correction": asdict(self.largest.correction)}
+        return {
+            **peaks,
+            **parts,
+            "correction": asdict(self.largest.correction),
+            "source": self.largest.source,
+        }
 
 
 def predict_cell_memory(
@@ -91,51 +113,40 @@ def predict_cell_memory(
     configs: Sequence[TrialConfig],
     architecture: Architecture | None,
     data: Data,
-) -> CellMemory | None:
+) -> CellMemory:
     """Predicts the peaks of trials with these configs.
 
-    Returns ``None`` where the model is unknown, or where the arithmetic does not cover its architecture, the stage or
-    the method.
+    Raises ``MemoryNotPredictable``, which says why, if one of them can't be predicted: the range would be open.
     """
     if architecture is None:
-        return None
-    try:
-        shape = decoder_shape.from_config(architecture.config)
-        decoder_shape.check_parameters(shape, architecture.parameters)
-        attention = supported_attention(architecture.config)
-        predicted = [
-            memory
-            for config in configs
-            if (memory := _config_memory(resources, config, shape, data, attention)) is not None
-        ]
-        # Inside the try: the arithmetic runs only when `peak_bytes` is read, and not every method is covered.
-        by_size = sorted(predicted, key=lambda memory: memory.peak_bytes)
-    except decoder_shape.MemoryNotPredictable:
-        return None
-    # One config without a prediction leaves the cell's range open.
-    if len(predicted) < len(configs) or not predicted:
-        return None
+        raise MemoryNotPredictable("the model is not on this machine")
+    model, attention = (
+        PredictedModel.of_files(architecture),
+        supported_attention(architecture.config),
+    )
+    predicted = [_config_memory(resources, config, model, data, attention) for config in configs]
+    # Only here each is predicted.
+    by_size = sorted(predicted, key=lambda memory: memory.peak_bytes)
     return CellMemory(by_size[0], by_size[-1], max(memory.tokens for memory in predicted))
 
 
 def _config_memory(
     resources: ResourcesConfig,
     config: TrialConfig,
-    shape: decoder_shape.DecoderShape,
+    model: PredictedModel,
     data: Data,
     attention: frozenset[str],
-) -> ConfigMemory | None:
+) -> ConfigMemory:
     # Counting tokens imports a tokenizer, which takes seconds.
     from trainables.trial.preview import longest_row_tokens
 
     workers = resources.min_workers
-    # Fewer rows than workers are a problem that another check reports.
-    if config.train.batch_size < workers or config.stage.forward_pass(1, 1) is None:
-        return None
+    if config.train.batch_size < workers:
+        raise MemoryNotPredictable(f"{workers} workers can't share a batch of {config.train.batch_size} rows")
     device = "cuda" if resources.gpus else "cpu"
-    correction = correction_for(config, shape, device, workers)
+    correction = correction_for(config, model, device, workers)
     tokens = longest_row_tokens(config, data)
-    return ConfigMemory(config, shape, tokens, workers, device, correction, attention)
+    return ConfigMemory(config, model, tokens, workers, device, correction, attention)
 
 
 def with_fewest_workers(memory: ConfigMemory, capacity: int) -> ConfigMemory:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from sweeps.planning.memory.cell_memory import ConfigMemory
 from trainables.methods import LoRA, QLoRA
+from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.system.byte_sizes import gib
 from trainables.trial.worker_limits import sharing_problems
 
@@ -60,8 +61,16 @@ def assess_fit(cell: str, memory: ConfigMemory, capacity: int) -> Fit:
 
 
 def _cheapest(changes: Iterator[Change], capacity: int) -> Change | None:
-    sufficient = (change for change in changes if change.predicted.peak_bytes <= capacity)
-    return min(sufficient, key=lambda change: change.cost, default=None)
+    # The cheapest first, since each prediction may take seconds.
+    by_cost = sorted(changes, key=lambda change: change.cost)
+    return next((change for change in by_cost if _fits(change.predicted, capacity)), None)
+
+
+def _fits(memory: ConfigMemory, capacity: int) -> bool:
+    try:
+        return memory.peak_bytes <= capacity
+    except MemoryNotPredictable:
+        return False
 
 
 def _sharing(memory: ConfigMemory) -> Iterator[Change]:

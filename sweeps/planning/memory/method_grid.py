@@ -10,8 +10,9 @@ from typing import Any
 
 from sweeps.planning.memory.cell_memory import ConfigMemory
 from trainables.config.model import ModelConfig
+from trainables.memory.predicted_model import PredictedModel
 from trainables.models import locate
-from trainables.models.architecture import decoder_shape
+from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.models.catalog import CATALOG, find_shape
 from trainables.models.folder import ModelError, read_json
 from trainables.trial.config import TrialConfig
@@ -37,26 +38,26 @@ class GridRow:
     def to_json(self) -> dict[str, Any]:
         parts = {f"{name}_bytes": value for name, value in asdict(self.predicted.prediction).items()}
         row = {"method": self.method, "gradient_checkpointing": self.checkpointing}
-        return {**row, "peak_bytes": self.predicted.peak_bytes, **parts}
+        return {**row, "peak_bytes": self.predicted.peak_bytes, **parts, "source": self.predicted.source}
 
 
-def model_shape(model: str) -> decoder_shape.DecoderShape:
-    """The shape of a model given by its name, its id on a hub, its folder or its ``config.json``.
+def find_model(model: str) -> PredictedModel:
+    """The model given by its name, its id on a hub, its folder or its ``config.json``.
 
-    Raises ``ModelError`` for a model that is unknown, or whose memory can't be predicted.
+    Raises ``ModelError`` for a model that is unknown.
     """
     path = Path(model).expanduser()
     if path.is_dir():
         path = path / "config.json"
     try:
         if path.is_file():
-            return decoder_shape.from_config(read_json(path))
+            return PredictedModel.of_config(read_json(path))
         if (shape := find_shape(model)) is not None:
-            return shape
+            return PredictedModel(shape)
         source = locate.find_source(model if model in locate.NAMED_MODELS or ":" in model else f"hf:{model}")
         if (folder := source.local()) is not None:
-            return decoder_shape.from_config(read_json(folder / "config.json"))
-    except (decoder_shape.MemoryNotPredictable, json.JSONDecodeError) as error:
+            return PredictedModel.of_config(read_json(folder / "config.json"))
+    except json.JSONDecodeError as error:
         raise ModelError(f"{model}: {error}") from error
     raise ModelError(
         f"{model} is not on this machine, and its dimensions are not in the catalog. Give its config.json "
@@ -65,12 +66,24 @@ def model_shape(model: str) -> decoder_shape.DecoderShape:
 
 
 def grid_rows(model: str, batch: int, tokens: int, device: str = "cuda") -> Iterator[GridRow]:
-    """Each method without and with checkpointing, for SFT in bf16 on ``batch`` rows of ``tokens`` tokens."""
-    shape = model_shape(model)
+    """Each method without and with checkpointing, for SFT in bf16 on ``batch`` rows of ``tokens`` tokens.
+
+    Raises ``ModelError`` for a model that is unknown, or whose memory can't be predicted. A method that can't train the
+    model is left out.
+    """
+    found, reasons = find_model(model), []
     for name, method in METHODS.items():
         for checkpointing in (False, True):
             config = _config(name, method, checkpointing, batch, tokens)
-            yield GridRow(name, checkpointing, ConfigMemory(config, shape, tokens, 1, device))
+            row = GridRow(name, checkpointing, ConfigMemory(config, found, tokens, 1, device))
+            try:
+                _ = row.predicted.prediction
+            except MemoryNotPredictable as error:
+                reasons.append(str(error))
+                continue
+            yield row
+    if len(reasons) == 2 * len(METHODS):
+        raise ModelError(f"{model}: {reasons[0]}")
 
 
 def _config(name: str, method: dict[str, Any], checkpointing: bool, batch: int, tokens: int) -> TrialConfig:

@@ -19,10 +19,14 @@ from trainables.memory import (
     data_parallel,
     held,
     moments,
+    predicted_model,
     prediction,
     rollout,
+    sizes,
     step,
+    tracing,
 )
+from trainables.memory.predicted_model import PredictedModel
 from trainables.methods import footprint
 from trainables.models.architecture import decoder_shape
 from trainables.storage import files
@@ -35,7 +39,8 @@ if TYPE_CHECKING:
 MAX_RATIO = 2.0
 # The modules that decide a prediction: a change in any of them makes the stored residuals unusable.
 PREDICTION_MODULES = (
-    prediction, step, held, activations, moments, rollout, data_parallel, byte_widths, decoder_shape, footprint,
+    prediction, step, held, activations, sizes, moments, rollout, data_parallel, byte_widths, decoder_shape, footprint,
+    predicted_model,
 )  # fmt: skip
 OLD_FILE = "foretold.json"
 # Keys of the old file, and what they are called now.
@@ -73,13 +78,11 @@ def cache_file() -> Path:
     return home() / "predicted.json"
 
 
-def correction_for(
-    config: TrialConfig, shape: decoder_shape.DecoderShape, device: str, workers: int = 1
-) -> Correction:
+def correction_for(config: TrialConfig, model: PredictedModel, device: str, workers: int = 1) -> Correction:
     """The correction for a config by earlier measurements of similar ones; none without any."""
     similarity = similarity_key(config, device, workers)
     similar = [each for each in _usable_residuals() if each.similarity == similarity]
-    same_model = [each for each in similar if each.model == model_key(shape)]
+    same_model = [each for each in similar if each.model == model_key(model)]
     ratios = [each.measured / each.predicted for each in same_model or similar]
     plausible = [ratio for ratio in ratios if 1 / MAX_RATIO < ratio < MAX_RATIO]
     if not plausible:
@@ -98,14 +101,18 @@ def similarity_key(config: TrialConfig, device: str, workers: int = 1) -> str:
     return "/".join(map(str, (*parts, *shared)))
 
 
-def model_key(shape: decoder_shape.DecoderShape) -> str:
-    return files.sha256(asdict(shape))[:12]
+def model_key(model: PredictedModel) -> str:
+    dimensions = asdict(model.shape) if model.shape is not None else dict(model.config or {})
+    return files.sha256(dimensions)[:12]
 
 
 @lru_cache
 def prediction_code_hash() -> str:
     """A hash of the code that predicts: errors of another version say nothing about this one."""
-    return files.sha256([files.file_sha256(Path(str(module.__file__))) for module in PREDICTION_MODULES])[:12]
+    sources = [Path(str(module.__file__)) for module in PREDICTION_MODULES]
+    # By its folder: importing all of its files would import torch.
+    sources += sorted(Path(str(tracing.__file__)).parent.glob("*.py"))
+    return files.sha256([files.file_sha256(source) for source in sources])[:12]
 
 
 def _usable_residuals() -> list[Residual]:

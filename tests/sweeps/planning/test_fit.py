@@ -13,11 +13,13 @@ from sweeps.cli import app
 from sweeps.planning import plan
 from sweeps.planning.memory.cell_memory import ConfigMemory
 from sweeps.planning.memory.fit import assess_fit
-from sweeps.planning.memory.method_grid import grid_rows, model_shape
+from sweeps.planning.memory.method_grid import find_model, grid_rows
 from sweeps.spec import spec
 from sweeps.spec.byte_sizes import parse_bytes
 from tests.helpers.sweeps import METHODS, SPEC, write_spec
 from tests.helpers.trials import make_config
+from trainables.memory.predicted_model import PredictedModel
+from trainables.memory.tracing.tracing_process import Tracer
 from trainables.models.architecture import decoder_shape
 from trainables.models.catalog import CATALOG
 from trainables.models.folder import ModelError
@@ -29,7 +31,7 @@ def config_memory(
     method: dict[str, Any], batch_size: int = 8, model: str = "qwen3-8b", **train: Any
 ) -> ConfigMemory:
     config = make_config(Path("/m"), "rows.jsonl", method, batch_size=batch_size, cutoff=1024, **train)
-    return ConfigMemory(config, CATALOG[model].shape, 1024, 1, "cuda")
+    return ConfigMemory(config, PredictedModel(CATALOG[model].shape), 1024, 1, "cuda")
 
 
 LORA = {"kind": "lora", "rank": 16}
@@ -135,16 +137,16 @@ def test_a_models_shape_is_read_from_its_config_too(tmp_path: Path) -> None:
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert (
-        model_shape(str(tmp_path))
-        == model_shape(str(tmp_path / "config.json"))
+        find_model(str(tmp_path)).shape
+        == find_model(str(tmp_path / "config.json")).shape
         == decoder_shape.from_config(config)
     )
-    assert model_shape("Qwen/Qwen3-8B") == CATALOG["qwen3-8b"].shape
+    assert find_model("Qwen/Qwen3-8B").shape == CATALOG["qwen3-8b"].shape
 
 
 def test_an_unknown_model_says_what_to_give_instead() -> None:
     with pytest.raises(ModelError, match=r"Give its config.json \(--model path/to/config.json\)"):
-        model_shape("hf:nobody/nothing")
+        find_model("hf:nobody/nothing")
 
 
 def test_the_command_shows_the_grid_and_takes_no_spec_with_it() -> None:
@@ -160,15 +162,24 @@ def test_the_command_shows_the_grid_and_takes_no_spec_with_it() -> None:
         assert runner.invoke(app, wrong).exit_code == 2
 
 
-def test_plan_says_for_every_cell_whether_it_fits_or_that_it_cannot_be_predicted(
-    tmp_path: Path, tiny_model: Path
+def test_plan_says_for_every_cell_whether_it_fits_or_why_its_memory_is_unknown(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def ask(tracer: Tracer, question: dict[str, Any]) -> dict[str, Any]:
+        return {"problem": "a step can't be traced (ValueError: no)"}
+
+    monkeypatch.setattr(Tracer, "ask", ask)
     methods = "methods: [{kind: full}, {kind: lora, dora: true}]\n"
     spec = write_spec(tmp_path, tiny_model, SPEC.replace(METHODS, methods))
     runner = CliRunner()
     message = runner.invoke(app, ["plan", str(spec), "--memory", "1GiB"]).stdout.splitlines()
     assert any(line.startswith("sft-full: 0.01 GiB fits, ") for line in message)
-    assert "sft-lora: its memory can't be predicted, so it may or may not fit" in message
+    reason = "a step can't be traced (ValueError: no)"
+    assert f"sft-lora: its memory is unknown, so it may or may not fit ({reason})" in message
+    assert f"the predicted peak of sft-lora is unknown: {reason}" in message
+    assert any(
+        line.startswith("sft-full: ") and "predicted peak 0.01 GiB (formula)" in line for line in message
+    )
     assert not any("fits" in line for line in runner.invoke(app, ["plan", str(spec)]).stdout.splitlines())
 
 

@@ -18,6 +18,7 @@ from tests.helpers.trials import make_config
 from tests.trainables.memory.test_prediction import GRID, SMOLLM2, long_rows, worst_error
 from trainables.config.model import ModelConfig
 from trainables.memory.measuring_process import MeasuringFailed, MeasuringProcess
+from trainables.memory.predicted_model import PredictedModel
 from trainables.memory.step import MemoryPrediction
 from trainables.models import locate
 from trainables.models.architecture import decoder_shape
@@ -34,7 +35,9 @@ def predicted(workers: int, sharding: str, method: str = "full", **leaves: Any) 
     config = make_config(
         Path("/m"), "rows.jsonl", {"kind": method}, batch_size=8, sharding=sharding, **leaves
     )
-    return ConfigMemory(config, decoder_shape.from_config(SMOLLM2), 64, workers, "cuda").prediction
+    return ConfigMemory(
+        config, PredictedModel(decoder_shape.from_config(SMOLLM2)), 64, workers, "cuda"
+    ).prediction
 
 
 def test_workers_that_share_hold_a_part_of_weights_and_optimizer_state_each() -> None:
@@ -123,7 +126,7 @@ def large(workdir: Path, *sets: str) -> Cell:
     planned = plan(workdir, SPEC, sets)
     assert not planned.errors
     cell = planned.cells[0]
-    case = ConfigMemory(cell.first(), decoder_shape.from_config(LLAMA_8B), 512, 1, "cuda")
+    case = ConfigMemory(cell.first(), PredictedModel(decoder_shape.from_config(LLAMA_8B)), 512, 1, "cuda")
     return replace(cell, predicted=CellMemory(case, case, 512))
 
 
@@ -150,5 +153,5 @@ def test_rows_are_shared_by_numbers_of_workers_that_leave_each_enough(workdir: P
     assert [case.workers for case in cell.predicted.largest.worker_options()] == [1, 2, 3, 4, 6, 12]
     stage = {"kind": "kto"}
     pairs = make_config(Path("/m"), "rows.jsonl", {"kind": "full"}, batch_size=12, stage=stage)
-    case = ConfigMemory(pairs, decoder_shape.from_config(SMOLLM2), 64, 1, "cpu")
+    case = ConfigMemory(pairs, PredictedModel(decoder_shape.from_config(SMOLLM2)), 64, 1, "cpu")
     assert [each.workers for each in case.worker_options()] == [1, 2, 3, 4, 6]

@@ -19,6 +19,7 @@ from trainables.memory import measurement
 from trainables.memory.activations import kept_bytes
 from trainables.memory.held import quantization_bytes, weight_bytes
 from trainables.memory.measuring_process import MeasuringProcess
+from trainables.memory.predicted_model import PredictedModel
 from trainables.memory.prediction import predict
 from trainables.memory.step import MemoryPrediction, TrainingStep
 from trainables.methods.footprint import Footprint
@@ -320,9 +321,9 @@ def test_more_and_longer_answers_take_more_and_mini_batches_less(method: dict[st
 def test_a_plan_names_every_part_of_ppos_peak_and_they_sum_up_to_it() -> None:
     stage = {"kind": "ppo", "reward": {"cell": "reward-nf4"}, "max_new_tokens": 16}
     config = make_config(Path("/m"), "rows.jsonl", {"kind": "qlora"}, stage=stage)
-    case = ConfigMemory(config, decoder_shape.from_config(SMOLLM2), 64, 1, "cuda")
+    case = ConfigMemory(config, PredictedModel(decoder_shape.from_config(SMOLLM2)), 64, 1, "cuda")
     found = CellMemory(case, case, 64).to_json()
-    parts = {name for name in found if name not in ("least_bytes", "peak_bytes", "correction")}
+    parts = {name for name in found if name not in ("least_bytes", "peak_bytes", "correction", "source")}
     assert parts >= {f"{part}_bytes" for part in ("quantization", "reference", "value", "reward")}
     assert found["peak_bytes"] == sum(found[part] for part in parts)
     assert min(found[part] for part in ("quantization_bytes", "value_bytes", "reward_bytes")) > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ FOUR_NORMS = ("gemma2", "gemma3", "gemma3_text")
 TIED = ("gemma", "gemma2", "gemma3", "gemma3_text")  # unless their configs say otherwise
 
 
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")  # how many there are
+OUTSIDE_LAYERS = ("embed_tokens", "lm_head", "score")
 PARAMETER_TOLERANCE = 0.01
 
 
@@ -98,52 +100,69 @@ class DecoderShape:
 
 
 def from_config(config: Mapping[str, Any]) -> DecoderShape:
-    """The shape of a model with this ``config.json``.
+    """The shape of a model with this ``config.json``, whatever is in it.
 
-    Raises :class:`MemoryNotPredictable` for a model that isn't a plain decoder with gated MLPs.
+    Raises :class:`MemoryNotPredictable` for a model that isn't a plain decoder with gated MLPs, by its sizes.
 
     >>> from_config({"hidden_size": 576, "num_hidden_layers": 30, ...}).params  # doctest: +SKIP
     134515008
     """
     # Multimodal models keep the dimensions of their decoder one level down.
-    text = {**config, **(config.get("text_config") or {})}
+    inner = config.get("text_config")
+    text = {**config, **(inner if isinstance(inner, Mapping) else {})}
     kind = str(text.get("model_type", config.get("model_type")))
-    experts = [key for key in ("num_experts", "num_local_experts", "n_routed_experts") if text.get(key)]
+    experts = [key for key in EXPERTS if text.get(key)]
     if experts:
-        raise MemoryNotPredictable(f"{kind} is a mixture of experts, whose memory can't be predicted yet")
-    try:
-        hidden, heads = int(text["hidden_size"]), int(text["num_attention_heads"])
-        return DecoderShape(
-            layers=int(text["num_hidden_layers"]),
-            hidden=hidden,
-            intermediate=int(text["intermediate_size"]),
-            heads=heads,
-            # Without grouped-query attention every head has keys and values of its own.
-            kv_heads=int(text.get("num_key_value_heads") or heads),
-            head_dim=int(text.get("head_dim") or hidden // heads),
-            vocab=int(text["vocab_size"]),
-            tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", kind in TIED))),
-            positions=text.get("max_position_embeddings"),
-            # Qwen 2 has these biases whatever its config says.
-            qkv_bias=bool(text.get("attention_bias", kind in QKV_BIAS)) or kind in QKV_BIAS,
-            qk_norm=kind in QK_NORM,
-            norms=4 if kind in FOUR_NORMS else 2,
-        )
-    except KeyError as error:
-        raise MemoryNotPredictable(f"the config of this {kind} model lacks {error.args[0]}") from error
-    except (TypeError, ValueError) as error:  # a list with a size for each layer, for instance
-        raise MemoryNotPredictable(
-            f"the config of this {kind} model has sizes of another form: {error}"
-        ) from error
+        raise MemoryNotPredictable(f"{kind} is a mixture of experts")
+
+    def size(name: str, default: int | None = None) -> int:
+        value = text.get(name)
+        value = default if value is None else value
+        if value is None:
+            raise MemoryNotPredictable(f"the config of this {kind} model lacks {name}")
+        if not isinstance(value, int) or value <= 0:  # a list with a size for each layer, for instance
+            raise MemoryNotPredictable(f"the config of this {kind} model has {name}: {str(value)[:50]}")
+        return int(value)
+
+    hidden, heads = size("hidden_size"), size("num_attention_heads")
+    positions = text.get("max_position_embeddings")
+    return DecoderShape(
+        layers=size("num_hidden_layers"),
+        hidden=hidden,
+        intermediate=size("intermediate_size"),
+        heads=heads,
+        # Without grouped-query attention every head has keys and values of its own.
+        kv_heads=size("num_key_value_heads", heads),
+        head_dim=size("head_dim", max(1, hidden // heads)),
+        vocab=size("vocab_size"),
+        tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", kind in TIED))),
+        positions=positions if isinstance(positions, int) else None,
+        # Qwen 2 has these biases whatever its config says.
+        qkv_bias=bool(text.get("attention_bias", kind in QKV_BIAS)) or kind in QKV_BIAS,
+        qk_norm=kind in QK_NORM,
+        norms=4 if kind in FOUR_NORMS else 2,
+    )
 
 
 def check_parameters(shape: DecoderShape, counted: int) -> None:
-    """Compares a shape with the number of parameters that the model's files have.
+    """Compares a shape with the number of parameters that the model has.
 
     Raises :class:`MemoryNotPredictable` if they differ by more than one percent: then the model has other layers than
     the shape describes, and its activations are unknown, too.
     """
     if counted and abs(shape.params - counted) > PARAMETER_TOLERANCE * counted:
         raise MemoryNotPredictable(
-            f"its files have {counted:,} parameters, and a plain decoder with its config would have {shape.params:,}"
+            f"it has {counted:,} parameters, and a plain decoder with its config would have {shape.params:,}"
+        )
+
+
+def check_layers(shape: DecoderShape, matrices: Iterable[str]) -> None:
+    """Compares a shape with the names of the modules that own a matrix.
+
+    Raises :class:`MemoryNotPredictable` where a name is none of a plain decoder's: fused or other layers keep other
+    activations, and adapters on them have other sizes.
+    """
+    if others := sorted(set(matrices) - set(shape.linear) - set(OUTSIDE_LAYERS)):
+        raise MemoryNotPredictable(
+            f"it has layers of other names than a plain decoder: {', '.join(others[:5])}"
         )

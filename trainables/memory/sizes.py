@@ -1,0 +1,148 @@
+"""The sizes that make up the moments of a training step, and where a formula says them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trainables.memory.activations import head_cast_bytes, kept_bytes, layer_bytes, layer_cast_bytes
+from trainables.memory.byte_widths import ByteWidths
+from trainables.memory.data_parallel import DataParallelGroup
+from trainables.memory.held import (
+    gradient_bytes,
+    optimizer_bytes,
+    quantization_bytes,
+    still_mapped_bytes,
+    weight_bytes,
+)
+
+if TYPE_CHECKING:
+    from trainables.memory.step import TrainingStep
+    from trainables.stages.forward_pass import Batch, WholeLogits
+
+
+@dataclass(frozen=True)
+class LayerBackward:
+    """The backward pass of one decoder layer, in bytes.
+
+    ``peaks``: what is in use at moments of it, in their order, above what was when it began. When it ends there are
+    ``gradients`` more, and what the layer ``kept`` for it is free.
+    """
+
+    peaks: tuple[float, ...]
+    gradients: float
+    kept: float
+
+
+@dataclass(frozen=True)
+class StepSizes:
+    """All that the moments of a step are put together from, for one worker that computes ``batch``; in bytes.
+
+    ``logits``: as in ``Batch``, for this model.
+
+    ``weights``, ``quantization``, ``optimizer`` and ``gradients`` (once all are there) are those of a lone worker.
+    ``still_mapped``: of a file, beside copies that train. ``kept``: for the backward pass when it begins.
+    ``layer_casts``, ``head_cast``: autocast's copies of weights beside it. ``layers``: last one first.
+    ``head_params``: weights of the head that predicts tokens, (vocab, ``hidden``); ``head_trains``: whether it trains.
+    ``embedding``: what is there for a moment while the embedding's gradient is computed. ``before_layers``: for a
+    moment between the head and the layers of the backward pass; ``forward``: in the forward pass, before the head.
+    """
+
+    batch: Batch
+    logits: WholeLogits | None
+    device: str
+    widths: ByteWidths
+    group: DataParallelGroup
+    checkpointing: bool
+    accumulates: bool
+    weights: int
+    quantization: int
+    gradients: int
+    optimizer: int
+    still_mapped: int
+    kept: int
+    layer_casts: int
+    head_cast: int
+    layers: tuple[LayerBackward, ...]
+    hidden: int
+    head_params: int
+    head_trains: bool
+    embedding: float
+    before_layers: float = 0
+    forward: float = 0
+
+    @property
+    def vocab(self) -> int:
+        return self.head_params // self.hidden
+
+
+def formula_sizes(step: TrainingStep) -> StepSizes:
+    """The sizes of a step of a plain decoder with gated MLPs."""
+    shape, footprint = step.shape, step.footprint
+    return StepSizes(
+        batch=step.batch,
+        logits=step.batch.logits,
+        device=step.device,
+        widths=step.widths,
+        group=_group(step),
+        checkpointing=step.train.gradient_checkpointing,
+        accumulates=step.train.gradient_accumulation > 1,
+        weights=weight_bytes(step),
+        quantization=quantization_bytes(step),
+        gradients=gradient_bytes(step),
+        optimizer=optimizer_bytes(step),
+        still_mapped=still_mapped_bytes(step),
+        kept=kept_bytes(step),
+        layer_casts=layer_cast_bytes(step),
+        head_cast=head_cast_bytes(step),
+        layers=tuple(_layers(step)),
+        hidden=shape.hidden,
+        head_params=shape.embedding_params,
+        head_trains=footprint.head,
+        embedding=step.widths.trainable * shape.embedding_params if footprint.embedding else 0,
+    )
+
+
+def _layers(step: TrainingStep) -> Iterator[LayerBackward]:
+    """Each layer's backward pass, last layer first, when it begins and when it ends."""
+    shape, footprint, widths = step.shape, step.footprint, step.widths
+    adapter_gradients = widths.trainable * footprint.adapter_params(shape) / shape.layers
+    # Gradients of activations in flight: of the MLP's product (tokens, intermediate) and the residual (tokens, hidden).
+    transient = step.batch.all_tokens * widths.compute * (shape.intermediate + shape.hidden)
+    reached = step.reached_layers
+    for number in range(reached):
+        trains = footprint.trains_layer(shape, shape.layers - 1 - number)
+        recomputed = layer_bytes(step, trains) if step.train.gradient_checkpointing else 0
+        gradients = adapter_gradients + (widths.trainable * shape.layer_params if trains else 0)
+        # Equal parts: what is kept is spread over the layers.
+        kept = kept_bytes(step) / reached
+        yield LayerBackward((recomputed + transient, gradients - kept + transient), gradients, kept)
+
+
+def _group(step: TrainingStep) -> DataParallelGroup:
+    shape, footprint, widths = step.shape, step.footprint, step.widths
+    # PPO's trainer averages gradients in place, without DDP's buckets: each worker is like a lone one.
+    workers = 1 if step.batch.rollout is not None else step.workers
+    trained_layer = widths.trainable * (
+        (shape.layer_params if footprint.trained_layers else 0)
+        + footprint.adapter_params(shape) / shape.layers
+    )
+    # Where some layers train, the largest gathered layer is one of these: all of its weights train.
+    frozen_layer = 0 if footprint.trained_layers else widths.frozen * shape.layer_params
+    trained_outside = (
+        footprint.trained_params(shape)
+        - footprint.adapter_params(shape)
+        - footprint.trained_layers * shape.layer_params
+    )
+    all_outside = shape.params - shape.layers * shape.layer_params
+    tied = footprint.head and footprint.embedding and shape.tied and not shape.reward_head
+    return DataParallelGroup(
+        workers=workers,
+        sharded=step.sharded,
+        layer=trained_layer + frozen_layer,
+        trained_layer=trained_layer,
+        outside=widths.trainable * trained_outside + widths.frozen * (all_outside - trained_outside),
+        trained_outside=widths.trainable * trained_outside,
+        tied_head=widths.trainable * shape.embedding_params if tied else 0,
+    )

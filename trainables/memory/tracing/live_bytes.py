@@ -1,0 +1,73 @@
+"""The bytes of all tensors that are alive while a block of code runs on fake tensors, and their highest sum."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+aten = torch.ops.aten
+
+
+class LiveBytes(TorchDispatchMode):
+    """``live``: bytes of all storages that operations within the block have made and that still exist.
+
+    ``peak``: the largest ``live`` since :meth:`restart_peak`. ``names``: of the operations that have run. Enter it
+    inside of a ``FakeTensorMode``: operations whose results depend on contents get a plausible one here.
+    """
+
+    def __init__(self, held: Iterable[Tensor] = ()) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self.names: list[str] = []
+        self._sizes: dict[int, int] = {}
+        for tensor in held:
+            self._add(tensor)
+
+    def restart_peak(self) -> None:
+        self.peak = self.live
+
+    def _add(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._sizes:
+            self._sizes[key] = storage.nbytes()
+            self.live += storage.nbytes()
+            self.peak = max(self.peak, self.live)
+            weakref.finalize(storage, self._remove, key)
+
+    def _remove(self, key: int) -> None:
+        self.live -= self._sizes.pop(key)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func.overloadpacket.__name__)
+        result = RESULTS.get(func, func)(*args, **(kwargs or {}))
+        for value in pytree.tree_leaves(result):
+            if isinstance(value, Tensor):
+                self._add(value)
+        return result
+
+
+def _grouped_product(left: Tensor, right: Tensor, *args: Any, **options: Any) -> Tensor:
+    """What ``torch._grouped_mm`` gives on a CPU; its own rule for fake tensors knows only 16 bits."""
+    if left.dim() == right.dim() == 2:  # the weights' gradient: one product for each group
+        offsets: Tensor = options["offs"] if "offs" in options else args[0]
+        return left.new_empty((offsets.shape[0], left.shape[0], right.shape[1]))
+    return left.new_empty((*left.shape[:-1], right.shape[-1]))
+
+
+def _number(tensor: Tensor) -> bool | int | float:
+    """The contents of a tensor of one number."""
+    return True if tensor.dtype == torch.bool else 1.0 if tensor.dtype.is_floating_point else 1
+
+
+# Operations that can't run on fake tensors, and what stands for them.
+RESULTS: dict[Any, Callable[..., Any]] = {
+    aten._grouped_mm.default: _grouped_product,
+    aten._local_scalar_dense.default: _number,
+}
