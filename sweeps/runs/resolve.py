@@ -46,9 +46,24 @@ def resolve(
     except ModelError as error:
         raise ModelError(
             f"{text} is not a run, folder or model: give RUN, RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, the folder of a "
-            f"trial or a model, or a base model's name. {error}"
+            f"trial or a model, or a base model's name. {_missing_path(text) or error}"
         ) from None
     return base_model_result(ModelConfig(name=text, unsafe=tuple(trust)), text, template)
+
+
+def _missing_path(text: str) -> str | None:
+    """What is wrong with a path that leads to nothing; ``None`` for a text that may be a model's name on a hub."""
+    path = Path(text.rpartition(":")[0] or text).expanduser()
+    folder = path.parent
+    # Runs are made in `runs` by default.
+    if len(path.parts) < 2 or not (folder.is_dir() or text.startswith((".", "/", "~", "runs/"))):
+        return None
+    near = (
+        did_you_mean(path, map(str, folder.iterdir()))
+        if folder.is_dir()
+        else f": there is no folder {folder}"
+    )
+    return f"Nothing is at {path}{near}"
 
 
 def _refuse_unknown(trust: Sequence[str]) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from trainables.inference.sampling import Sampling
+from trainables.inference.sampling import Sampling, limit
 from trainables.models.architecture.decoding import pad_left
 from trainables.scoring.generation import continue_greedily, row_seeds, sample_answers
 from trainables.system.progress import report_progress
@@ -40,7 +39,7 @@ def _sampled_answers(
     max_new_tokens: int,
     batch_size: int,
 ) -> list[list[int]]:
-    processors, answers = _logits_processors(sampling), dict[int, list[int]]()
+    answers = dict[int, list[int]]()
     # Longest first: prompts of similar length share a batch, and running out of memory shows at once.
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
     for start in range(0, len(order), batch_size):
@@ -48,21 +47,11 @@ def _sampled_answers(
         ids, mask = pad_left([prompts[index] for index in batch], policy.tokenizer.pad_token_id)
         seeds = [row_seeds(sampling.seed or 0, row_numbers[index], 1)[0] for index in batch]
         inputs = ids.to(policy.device), mask.to(policy.device)
-        # The processors apply the temperature.
+        limits = [lambda ids, scores: limit(scores, sampling)]  # which applies the temperature
         output = sample_answers(
-            policy, *inputs, max_new_tokens, 0, temperature=1.0, seeds=seeds, allowed=processors
+            policy, *inputs, max_new_tokens, 0, temperature=1.0, seeds=seeds, allowed=limits
         )
         # By the rows' places, because the batches are not in the rows' order.
         answers.update(zip(batch, output.tolist(), strict=True))
         report_progress("generating answers", len(answers), len(prompts))
     return [answers[index] for index in range(len(prompts))]
-
-
-def _logits_processors(sampling: Sampling) -> list[Callable[[Any, Any], Any]]:
-    """Temperature, top-k, top-p, in the order in which transformers applies them."""
-    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
-
-    processors: list[Any] = [TemperatureLogitsWarper(float(sampling.temperature))]
-    processors += [TopKLogitsWarper(sampling.top_k)] if sampling.top_k else []
-    processors += [TopPLogitsWarper(sampling.top_p)] if sampling.top_p < 1 else []
-    return processors

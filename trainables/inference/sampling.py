@@ -15,9 +15,9 @@ MIN_TEMPERATURE = 1e-6  # of a draw, which is the most likely token by then
 class Sampling:
     """How an answer is generated.
 
-    ``temperature`` 0 takes the most likely token. ``top_p`` draws from the fewest tokens whose probabilities add up to
-    that share (nucleus sampling; Holtzman et al., 2019, arXiv:1904.09751), ``top_k`` from that many of the most likely
-    tokens (0: from all). The penalties are subtracted from the logits of tokens that the answer already has:
+    ``temperature`` 0 takes the most likely token. ``top_k`` draws from that many of the most likely tokens (0: from
+    all), ``top_p`` from the fewest of these whose probabilities add up to that share (nucleus sampling; Holtzman et
+    al., 2019, arXiv:1904.09751). The penalties are subtracted from the logits of tokens that the answer already has:
     ``presence_penalty`` once, ``frequency_penalty`` once per occurrence (as in OpenAI's API). An answer ends before the
     first of the ``stop`` texts.
 
@@ -80,12 +80,24 @@ class TokenSampler:
         return scores
 
     def _drawn(self, scores: Tensor) -> int:
-        # In 32 bits, dividing by a temperature of almost 0 would give no numbers.
-        temperature = max(self.sampling.temperature, MIN_TEMPERATURE)
-        scores, order = (scores / temperature).sort(descending=True)
-        probabilities = scores.softmax(-1)
-        # `top_p` counts shares of the whole vocabulary, so the two limits can be applied in either order.
-        kept = self.sampling.top_k or len(probabilities)
-        # + 1: the token that brings the sum to `top_p` is kept too.
-        kept = min(kept, int((probabilities.cumsum(-1) < self.sampling.top_p).sum()) + 1)
-        return int(order[torch.multinomial(probabilities[:kept], 1, generator=self.generator)])
+        probabilities = limit(scores, self.sampling).softmax(-1)
+        return int(torch.multinomial(probabilities, 1, generator=self.generator))
+
+
+def limit(scores: Tensor, sampling: Sampling) -> Tensor:
+    """``scores`` (..., vocab) divided by the temperature, -inf for tokens that may not be drawn.
+
+    Those are the tokens beyond ``top_k``, then those beyond ``top_p`` of what is left, as in transformers.
+    """
+    # In 32 bits, dividing by a temperature of almost 0 would give no numbers.
+    scores = scores / max(sampling.temperature, MIN_TEMPERATURE)
+    if 0 < sampling.top_k < scores.shape[-1]:
+        smallest = scores.topk(sampling.top_k).values[..., -1:]
+        scores = scores.masked_fill(scores < smallest, -torch.inf)
+    if sampling.top_p < 1:
+        ordered, order = scores.sort(descending=True)
+        reached = ordered.softmax(-1).cumsum(-1) >= sampling.top_p
+        # The token that brings the sum to `top_p` is kept too.
+        beyond = torch.cat([torch.zeros_like(reached[..., :1]), reached[..., :-1]], dim=-1)
+        scores = scores.masked_fill(beyond.scatter(-1, order, beyond), -torch.inf)
+    return scores

@@ -181,3 +181,15 @@ def test_adapters_of_one_base_share_it_and_the_base_is_itself_beside_them(run: P
     with base.active() as policy:
         metrics = config.stage.score(policy, rows, rows.test, config.data.cutoff).metrics
     assert metrics == next(record.metrics for record in read_run(run).records if record.cell == "sft-base")
+
+
+def test_a_path_to_nothing_is_no_name_on_a_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"Nothing is at runs/nothing: there is no folder runs$"):
+        named("runs/nothing")
+    (tmp_path / "runs" / "methods").mkdir(parents=True)
+    for text in ("runs/method", "runs/method:sft-lora"):
+        with pytest.raises(ModelError, match=r"Nothing is at runs/method\. Did you mean runs/methods\?"):
+            named(text)
+    with pytest.raises(ModelError, match="Did you mean hf:org/name"):
+        named("org/name")

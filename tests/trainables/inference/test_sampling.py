@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from trainables.inference.sampling import Sampling, TokenSampler
+from trainables.inference.sampling import Sampling, TokenSampler, limit
 
 
 def test_tokens_are_drawn_with_the_probabilities_of_the_softmax() -> None:
@@ -18,12 +20,32 @@ def test_tokens_are_drawn_with_the_probabilities_of_the_softmax() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "kept"), [({"top_k": 2}, {0, 1}), ({"top_p": 0.6}, {0}), ({"top_p": 0.7}, {0, 1})]
+    ("settings", "kept"),
+    [
+        ({"top_k": 2}, {0, 1}),
+        ({"top_p": 0.6}, {0}),
+        ({"top_p": 0.7}, {0, 1}),
+        ({"top_k": 2, "top_p": 0.7}, {0}),  # 0.73 of the two
+    ],
 )
 def test_only_the_most_likely_tokens_are_drawn(settings: dict[str, float], kept: set[int]) -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])  # 0.64, 0.24, 0.09, 0.03
     sampler = TokenSampler(Sampling(temperature=1, seed=0, **settings))  # type: ignore[arg-type]
     assert {sampler.next_token(logits) for _ in range(200)} == kept
+
+
+@pytest.mark.parametrize("settings", [{"top_k": 7}, {"top_p": 0.8}, {"top_k": 9, "top_p": 0.6}, {}])
+def test_the_limits_are_those_of_transformers(settings: dict[str, float]) -> None:
+    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    scores = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
+    expected: Any = TemperatureLogitsWarper(0.7)(None, scores)  # type: ignore[arg-type]
+    if "top_k" in settings:
+        expected = TopKLogitsWarper(int(settings["top_k"]))(None, expected)  # type: ignore[arg-type]
+    if "top_p" in settings:
+        expected = TopPLogitsWarper(settings["top_p"])(None, expected)  # type: ignore[arg-type]
+    limits = Sampling(temperature=0.7, **settings)  # type: ignore[arg-type]
+    assert torch.equal(limit(scores, limits), expected)
 
 
 def test_penalties_lower_the_logits_of_previous_tokens() -> None:
