@@ -95,6 +95,9 @@ class Record(Frozen):
     kernels: str | None = None  # none, liger or unsloth
     rope: str | None = None  # "yarn x 4"; None: the base model's own positions
     quantized_layers: int | None = None  # linear layers whose weights are quantized in memory
+    # By kind of layer (attention, mlp, experts, router, other), the shares of the decoder's weights, from 0 to 1, that
+    # it has (all), and that are adapted, trained whole, and quantized; the rest is frozen (methods.weight_shares).
+    weight_shares: dict[str, dict[str, float]] = Field(default_factory=dict)
     # What the loaded model does (models.forward_probe).
     head_gives_logits: bool | None = None
     rows_can_share: bool | None = None
@@ -336,4 +339,4 @@ def _json(path: Path) -> Any:
 
 
 def _parsed(name: str, value: Any) -> Any:
-    return json.loads(value) if name in ("config", "metrics", "packages") else value
+    return json.loads(value) if name in ("config", "metrics", "packages", "weight_shares") else value

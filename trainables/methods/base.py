@@ -52,6 +52,10 @@ class FineTuning(Frozen, ABC):
         """(setting, what is wrong) for everything that this model makes impossible; called while planning."""
         yield from ()
 
+    def remarks(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
+        """(setting, what) that a person should know before training this model; called while planning."""
+        yield from ()
+
     def without_effect(self) -> Iterator[tuple[str, str]]:
         """(setting, why) for every setting that does nothing, whatever its value, because of the others."""
         yield from ()
@@ -71,16 +75,19 @@ class FineTuning(Frozen, ABC):
         """The dtype that the base is loaded in: the frozen weights', unless all of them train."""
         return dtypes.frozen
 
-    def load_options(self, dtypes: Dtypes) -> dict[str, Any]:
-        """Extra keyword arguments for ``from_pretrained``."""
+    def load_options(self, dtypes: Dtypes, config: Any = None) -> dict[str, Any]:
+        """Extra keyword arguments for ``from_pretrained``. ``config``: transformers' config of the model to load."""
         return {}
 
     def prepare(self, model: nn.Module, dtypes: Dtypes) -> None:
         """Brings a loaded base into the form that ``base_form_settings`` ask for, before an adapter is attached."""
 
     @abstractmethod
-    def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
-        """The model to train: layers are frozen, adapters added. Trainable weights end up in ``dtypes.trainable``."""
+    def attach(self, model: nn.Module, dtypes: Dtypes, begun: Path | None = None) -> nn.Module:
+        """The model to train: layers are frozen, adapters added. Trainable weights end up in ``dtypes.trainable``.
+
+        ``begun``: a checkpoint that training goes on from, whose adapter decides which layers have one.
+        """
 
     @contextmanager
     def reference(self, model: nn.Module) -> Iterator[nn.Module]:

@@ -69,7 +69,7 @@ class Freeze(FineTuning):
             head=head,
         )
 
-    def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
+    def attach(self, model: nn.Module, dtypes: Dtypes, begun: Path | None = None) -> nn.Module:
         model.requires_grad_(False)
         for module in self._trained(model):
             module.requires_grad_(True)

@@ -31,7 +31,7 @@ class Full(FineTuning):
     def load_dtype(self, dtypes: Dtypes) -> torch.dtype:
         return dtypes.trainable
 
-    def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
+    def attach(self, model: nn.Module, dtypes: Dtypes, begun: Path | None = None) -> nn.Module:
         model.requires_grad_(True)
         cast_trainable(model, dtypes.trainable)
         return model

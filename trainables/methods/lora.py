@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from trainables.config import limits
-from trainables.methods import lora_targets
+from trainables.methods import adapter_targets, inspection, lora_targets
 from trainables.methods.base import FineTuning, cast_trainable, reward_head
 from trainables.methods.footprint import Footprint
+from trainables.methods.weight_shares import left_out
 from trainables.models.folder import ends_in
 
 if TYPE_CHECKING:
@@ -60,10 +63,26 @@ class LoRA(FineTuning):
         return self.init not in INITS_FROM_BASE_WEIGHTS and not self.modules_to_save
 
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
-        for what in lora_targets.target_problems(self.targets, self.modules_to_save, architecture):
-            yield "targets", what
+        found = inspection.inspect(self, architecture)
+        if found is None:
+            for what in lora_targets.target_problems(self.targets, self.modules_to_save, architecture):
+                yield "targets", what
+        else:
+            yield from self._problems_with_experts(found, architecture)
         for what in lora_targets.saved_problems(self.modules_to_save, architecture):
             yield "modules_to_save", what
+
+    def _problems_with_experts(
+        self, found: inspection.Inspection, architecture: Architecture
+    ) -> Iterator[tuple[str, str]]:
+        for name in inspection.unknown_names(self, found):
+            yield "targets", f"no module {name!r} in the model; {lora_targets.advice(architecture)}"
+        yield from found.problems
+
+    def remarks(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
+        found = inspection.inspect(self, architecture)
+        if found is not None and (without := left_out(found.shares, "adapted")) is not None:
+            yield "targets", f"{without} gets no adapter"
 
     def footprint(self, shape: DecoderShape) -> Footprint:
         self._check_predictable(shape)
@@ -89,29 +108,43 @@ class LoRA(FineTuning):
     def _adapts(self, name: str) -> bool:
         return isinstance(self.targets, str) or any(ends_in(t, name) for t in self.targets)
 
-    def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
-        from peft import get_peft_model, get_peft_model_state_dict
+    def attach(self, model: nn.Module, dtypes: Dtypes, begun: Path | None = None) -> nn.Module:
+        from peft import get_peft_model_state_dict
 
-        policy = get_peft_model(model, self._peft_config(model))
-        cast_trainable(policy, dtypes.trainable)
-        for module in policy.modules():
-            # PEFT would first copy every adapter's input to fp32; autocast would cast the copy back to bf16.
-            if hasattr(module, "cast_input_dtype_enabled"):
-                module.cast_input_dtype_enabled = False
+        policy = self.attach_adapters(model, dtypes, begun)
         if self.init in INITS_FROM_BASE_WEIGHTS:
             start = get_peft_model_state_dict(policy)
             # For `save`, which writes an adapter for the unchanged base: its start has to be subtracted.
             policy.adapter_at_start = {name: tensor.clone() for name, tensor in start.items()}
         return policy
 
+    def attach_adapters(self, model: nn.Module, dtypes: Dtypes, begun: Path | None = None) -> Any:
+        """The model with its adapters; they add nothing yet. Raises ``ValueError`` where PEFT refuses ``targets``."""
+        from peft import get_peft_model
+
+        config = self._peft_config(model)
+        if begun is not None:
+            adapter_targets.take_targets(config, begun)
+        policy: Any = get_peft_model(model, config)
+        if lost := adapter_targets.lost_modules(policy):
+            config = adapter_targets.without(config, policy, lost)
+            policy = get_peft_model(policy.unload(), config)
+        cast_trainable(policy, dtypes.trainable)
+        for module in policy.modules():
+            # PEFT would first copy every adapter's input to fp32; autocast would cast the copy back to bf16.
+            if hasattr(module, "cast_input_dtype_enabled"):
+                module.cast_input_dtype_enabled = False
+        return policy
+
     def _peft_config(self, model: nn.Module) -> Any:
         from peft import LoraConfig
 
-        return LoraConfig(
+        from trainables.models.architecture.weight_reader import model_weights
+
+        config = LoraConfig(
             r=self.rank,
             lora_alpha=2 * self.rank if self.alpha is None else self.alpha,  # type: ignore[arg-type]
             lora_dropout=self.dropout,
-            target_modules=self._adapted(model),
             use_rslora=self.rslora,
             use_dora=self.dora,
             init_lora_weights=True if self.init == "default" else self.init,
@@ -122,10 +155,18 @@ class LoRA(FineTuning):
             # With SEQ_CLS, PEFT trains and saves the reward head as it does `modules_to_save`.
             task_type="CAUSAL_LM" if reward_head(model) is None else "SEQ_CLS",
         )
+        weights = model_weights(model, self._packed)
+        targets = adapter_targets.adapter_targets(self.targets, weights, adapter_targets.refused_names(model))
+        lasting = adapter_targets.lasting_targets(targets, config, model)
+        if self.targets == lora_targets.ALL_LINEAR or lasting.parameters:
+            modules: str | list[str] = list(lasting.modules)
+        else:  # names and patterns that PEFT understands in the same way
+            modules = self.targets if isinstance(self.targets, str) else list(self.targets)
+        return replace(config, target_modules=modules, target_parameters=list(lasting.parameters) or None)
 
-    def _adapted(self, model: nn.Module) -> str | list[str]:
-        """The modules that get an adapter: their own names, or a text that PEFT finds them by."""
-        return self.targets if isinstance(self.targets, str) else list(self.targets)
+    def _packed(self, module: nn.Module) -> Mapping[str, int]:
+        """The weights that a module's packed parameters stand for; none in a base that isn't quantized."""
+        return {}
 
     @contextmanager
     def reference(self, model: Any) -> Iterator[nn.Module]:
@@ -171,7 +212,7 @@ class LoRA(FineTuning):
 
         with tempfile.TemporaryDirectory() as temporary:
             start = Path(temporary)
-            config = self._peft_config(model.get_base_model())
+            config = copy.copy(model.peft_config[model.active_adapter])
             # Otherwise PEFT would take the start out of the base's weights once more when it loads it.
             config.init_lora_weights = True
             config.save_pretrained(start)

@@ -36,8 +36,6 @@ except (re.error, RecursionError, OverflowError) as error:
     result = str(error)
 print(json.dumps(result))
 """
-# Layers of an expert that transformers joins into one tensor, which PEFT adapts as a whole.
-JOINED = (("gate_proj", "up_proj"), ("w1", "w3"))
 # LLaMA-Factory's and ms-swift's names for all linear layers.
 ALL_LINEAR_ELSEWHERE = ("all", "all_linear", "linear", "auto")
 
@@ -49,19 +47,15 @@ def target_problems(
     if targets == ALL_LINEAR:
         return
     if isinstance(targets, str):
-        what = _pattern_problem(targets, trained_whole, architecture)
-        if what is not None:
+        if (what := _pattern_problem(targets, trained_whole, architecture)) is not None:
             yield what
-        else:
-            yield from _half_of_joined(_matches(targets, architecture.matrices), architecture)
     elif not targets:
-        yield f"the list is empty, so that nothing would get an adapter; {_advice(architecture)}"
+        yield f"the list is empty, so that nothing would get an adapter; {advice(architecture)}"
     else:
         for name in targets:
             what = _name_problem(name, trained_whole, architecture)
             if what is not None:
                 yield what
-        yield from _half_of_joined(targets, architecture)
 
 
 def saved_problems(names: Sequence[str], architecture: Architecture) -> Iterator[str]:
@@ -95,31 +89,30 @@ def _name_problem(name: str, trained_whole: Sequence[str], architecture: Archite
         what = f"no module {name!r} in the model"
         # A pattern in a list is taken for a name.
         if matching := _as_pattern(name, architecture):
-            advice = f"as a pattern it matches {matching}: for that write it as a text, targets: '{name}'"
-            return f"{what}; {_advice(architecture)}; {advice}"
-        return f"{what}; {_advice(architecture)}{did_you_mean(name, architecture.matrix_names)}"
+            instead = f"as a pattern it matches {matching}: for that write it as a text, targets: '{name}'"
+            return f"{what}; {advice(architecture)}; {instead}"
+        return f"{what}; {advice(architecture)}{did_you_mean(name, architecture.matrix_names)}"
     if all(_is_whole(module, trained_whole) for module in matched):
         return f"{name} is in modules_to_save too, which trains it whole, without an adapter; leave one out"
     others = [module for module in matched if module not in architecture.matrices]
     return _no_adapter_fits(name, others, architecture) if others else None
 
 
-def _half_of_joined(targets: Sequence[str], architecture: Architecture) -> Iterator[str]:
-    """Targets in a mixture of experts that leave out the layer that theirs is joined with."""
-    named = {name.rpartition(".")[2] for name in targets}
-    in_experts = {module.rpartition(".")[2] for module in architecture.matrices if ".experts." in module}
-    for pair in JOINED:
-        given = named & in_experts & set(pair)
-        if len(given) == 1:
-            (name,), (other,) = given, set(pair) - given
-            yield f"{name} is one tensor with {other} in this model's experts; name both of them, or neither"
+def pattern_error(targets: str | Sequence[str], architecture: Architecture) -> str | None:
+    """Why ``targets`` can't be matched with names; ``None`` where they can, in any time that matters."""
+    if not isinstance(targets, str) or targets == ALL_LINEAR:
+        return None
+    try:
+        _matches(targets, architecture.parts)
+    except ValueError as error:
+        return f"{targets!r} can't be used as a regular expression: {error}; {advice(architecture)}"
+    return None
 
 
 def _pattern_problem(pattern: str, trained_whole: Sequence[str], architecture: Architecture) -> str | None:
-    try:
-        matched = _matches(pattern, architecture.parts)
-    except ValueError as error:
-        return f"{pattern!r} can't be used as a regular expression: {error}; {_advice(architecture)}"
+    if (error := pattern_error(pattern, architecture)) is not None:
+        return error
+    matched = _matches(pattern, architecture.parts)
     if not matched:
         return f"no module's full name matches {pattern!r}; {_instead_of(pattern, architecture)}"
     adapted = [module for module in matched if not _is_whole(module, trained_whole)]
@@ -133,7 +126,7 @@ def _no_adapter_fits(subject: str, modules: Sequence[str], architecture: Archite
     contained = all(module not in architecture.modules for module in modules)
     what = "contains modules" if contained else "is no linear layer, embedding or convolution"
     joint = f"{subject}, which {what}" if "matches" in subject else f"{subject} {what}"
-    return f"{joint}, so that no adapter can be put on it; {_advice(architecture)}"
+    return f"{joint}, so that no adapter can be put on it; {advice(architecture)}"
 
 
 def _contained(name: str, architecture: Architecture) -> str | None:
@@ -143,11 +136,11 @@ def _contained(name: str, architecture: Architecture) -> str | None:
 def _instead_of(pattern: str, architecture: Architecture) -> str:
     """What a text that matches nothing was meant as."""
     if pattern in ALL_LINEAR_ELSEWHERE:
-        return f"{_advice(architecture)}. Did you mean {ALL_LINEAR}?"
+        return f"{advice(architecture)}. Did you mean {ALL_LINEAR}?"
     names = [name for name in re.split(r"[\s,]+", pattern) if name]
     if names and all(any(ends_in(module, name) for module in architecture.matrices) for name in names):
-        return f"{_advice(architecture)}. Did you mean the list [{', '.join(names)}]?"
-    return f"{_advice(architecture)}{did_you_mean(pattern, [ALL_LINEAR, *architecture.matrix_names])}"
+        return f"{advice(architecture)}. Did you mean the list [{', '.join(names)}]?"
+    return f"{advice(architecture)}{did_you_mean(pattern, [ALL_LINEAR, *architecture.matrix_names])}"
 
 
 def _as_pattern(name: str, architecture: Architecture) -> int:
@@ -182,7 +175,8 @@ def _is_whole(module: str, trained_whole: Sequence[str]) -> bool:
     return any(ends_in(part, name) for part in containing_names(module) for name in trained_whole)
 
 
-def _advice(architecture: Architecture) -> str:
+def advice(architecture: Architecture) -> str:
+    """What adapters can be put on."""
     return f"adapters can be put on {', '.join(architecture.matrix_names)}, or on {ALL_LINEAR}"
 
 

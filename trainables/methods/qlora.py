@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from trainables.methods import inspection
 from trainables.methods.footprint import Footprint
 from trainables.methods.lora import INITS_FROM_BASE_WEIGHTS, LoRA
-from trainables.methods.lora_targets import ALL_LINEAR
+from trainables.methods.weight_shares import left_out, weight_shares
 from trainables.models.folder import ends_in
 from trainables.quantizers import QUANTIZERS, Quantizer, check_quantized
+from trainables.quantizers.base import share_problem
+from trainables.quantizers.kept_layers import kept_layers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from trainables.models.architecture.decoder_shape import DecoderShape
@@ -71,6 +76,11 @@ class QLoRA(LoRA):
 
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         yield from super().problems(architecture)
+        found = inspection.inspect(self, architecture)
+        if found is not None:
+            weights = inspection.quantizable(found.weights)
+            if (problem := share_problem(weights, [w for w in weights if w.packed])) is not None:
+                yield "bits", problem
         # What stands in a numbered layer is quantized; embeddings and heads aren't.
         quantized = [module for module in architecture.matrices if any(map(str.isdigit, module.split(".")))]
         for name in self.modules_to_save:
@@ -79,6 +89,14 @@ class QLoRA(LoRA):
                     "modules_to_save",
                     f"{name} is quantized, so it can't train itself; give it an adapter (targets)",
                 )
+
+    def remarks(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
+        yield from super().remarks(architecture)
+        found = inspection.inspect(self, architecture)
+        if found is not None:
+            shares = weight_shares(inspection.quantizable(found.weights))
+            if (whole := left_out(shares, "quantized")) is not None:
+                yield "bits", f"{whole} stays in 16 bits"
 
     def footprint(self, shape: DecoderShape) -> Footprint:
         return replace(
@@ -95,20 +113,16 @@ class QLoRA(LoRA):
     def needs(self) -> Iterator[tuple[str, str]]:
         yield "backend", self.quantizer.capability(self)
 
-    def load_options(self, dtypes: Dtypes) -> dict[str, Any]:
-        return self.quantizer.load_options(self, dtypes)
+    def load_options(self, dtypes: Dtypes, config: Any = None) -> dict[str, Any]:
+        return self.quantizer.load_options(self, dtypes, () if config is None else kept_layers(config))
 
     def prepare(self, model: nn.Module, dtypes: Dtypes) -> None:
         self.quantizer.quantize(self, model, dtypes)
         check_quantized(self.quantizer, model)
 
-    def attach(self, model: nn.Module, dtypes: Dtypes) -> nn.Module:
+    def attach(self, model: nn.Module, dtypes: Dtypes, begun: Path | None = None) -> nn.Module:
         self.prepare(model, dtypes)
-        return super().attach(model, dtypes)
+        return super().attach(model, dtypes, begun)
 
-    def _adapted(self, model: nn.Module) -> str | list[str]:
-        if self.targets != ALL_LINEAR or self.quantizer.stores_linear:
-            return super()._adapted(model)
-        # These layers are no nn.Linear, so PEFT's "all-linear" doesn't find them: it is given their names.
-        quantized = (name for name, module in model.named_modules() if self.quantizer.is_quantized(module))
-        return sorted({name.rpartition(".")[2] for name in quantized})
+    def _packed(self, module: nn.Module) -> Mapping[str, int]:
+        return self.quantizer.packed(module)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -56,6 +57,7 @@ class Architecture:
     matrices: tuple[str, ...]
     chat_template: bool = True  # whether the tokenizer has one
     parameters: int = 0  # in its files; 0 if that is unknown, as for quantized weights
+    plain: bool = True  # every tensor in its files is a matrix or a vector, and none belongs to an expert
     added_rows: MissingRows = NO_ROWS  # to the embedding, for tokens that the model was trained without
 
     @cached_property
@@ -130,12 +132,13 @@ def read_architecture(folder: Path) -> Architecture:
         matrices.add("lm_head")
     return Architecture(
         config,
-        _layers(config, folder),
+        _layers(config, modules, folder),
         tuple(sorted(modules)),
         tuple(sorted(matrices)),
         _has_chat_template(folder),
         0 if any(name.endswith("qweight") for name in shapes) else sum(map(math.prod, shapes.values())),
-        _added_rows(folder),
+        added_rows=_added_rows(folder),
+        plain=all(len(shape) <= 2 and ".experts." not in name for name, shape in shapes.items()),
     )
 
 
@@ -153,12 +156,19 @@ def _has_chat_template(folder: Path) -> bool:
     return settings.exists() and bool(read_json(settings).get("chat_template"))
 
 
-def _layers(config: dict[str, Any], folder: Path) -> int:
+def _layers(config: dict[str, Any], modules: Iterable[str], folder: Path) -> int:
+    """How many decoder layers a model has, as its config says, or else its list with most modules."""
     for level in (config, config.get("text_config") or {}):
         for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
             if isinstance(level.get(key), int):
                 return int(level[key])
-    raise ModelError(f"{folder}: config.json doesn't state the number of layers (num_hidden_layers).")
+    numbered: dict[str, list[str]] = {}  # the numbers of a list's members, once for each module in them
+    for match in (re.match(r"(.*?)\.(\d+)\.", module) for module in modules):
+        if match is not None:
+            numbered.setdefault(match[1], []).append(match[2])
+    if not numbered:
+        raise ModelError(f"{folder}: config.json doesn't state the number of layers (num_hidden_layers).")
+    return len(set(max(numbered.values(), key=len)))
 
 
 def _tensor_shapes(file: Path) -> dict[str, list[int]]:

@@ -27,17 +27,29 @@ def merge_adapter(model: Any) -> Any:
 
 
 def _adapter_layers(model: nn.Module) -> Iterator[Any]:
+    """PEFT's layers. Those that adapt several tensors of one module contain one another; the outermost comes first."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     yield from (module for module in model.modules() if isinstance(module, BaseTunerLayer))
 
 
 def _merge_in_float32(layer: Any) -> None:
-    before = layer.get_base_layer().weight.dtype
-    # Casts the base's weight and the adapter alike; the sum of both is rounded once, when it is cast back.
-    layer.to(torch.float32)
+    # The adapter's own weights and the one that it is added to; other tensors of its layer stay as they are.
+    tensors = [_base_weight(layer)]
+    for name in layer.adapter_layer_names:
+        tensors += getattr(layer, name).parameters()
+    before = [tensor.dtype for tensor in tensors]
+    for tensor in tensors:
+        tensor.data = tensor.data.to(torch.float32)
     layer.merge(safe_merge=True)
-    layer.to(before)
+    # The sum is rounded once. PEFT may have replaced the parameter.
+    for tensor, dtype in zip([_base_weight(layer), *tensors[1:]], before, strict=True):
+        tensor.data = tensor.data.to(dtype)
+
+
+def _base_weight(layer: Any) -> Any:
+    """The weight that an adapter is added to: that of a layer, or one of the tensors that experts share."""
+    return layer.get_param() if hasattr(layer, "get_param") else layer.get_base_layer().weight
 
 
 def _separate_shared_weights(model: Any) -> None:
@@ -49,5 +61,6 @@ def _separate_shared_weights(model: Any) -> None:
             users.setdefault(id(weight), []).append(module)
     for layer in _adapter_layers(model):
         base = layer.get_base_layer()
-        if len(users.get(id(base.weight), ())) > 1:
-            base.weight = nn.Parameter(base.weight.data.clone(), requires_grad=False)
+        weight = base._parameters.get("weight")
+        if weight is not None and len(users.get(id(weight), ())) > 1:
+            base.weight = nn.Parameter(weight.data.clone(), requires_grad=False)

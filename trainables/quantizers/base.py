@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from trainables.models.architecture.model_weights import decoder_share
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from trainables.models.architecture.decoder_shape import DecoderShape
+    from trainables.models.architecture.model_weights import Weight
     from trainables.models.precision import Dtypes
 
-MIN_QUANTIZED_SHARE = 0.9  # of a decoder's weights, for a model to count as quantized
+# Of a decoder's weights, for a model to count as quantized. Beside attention and MLPs, state-space mixers have layers
+# whose weights their kernels read, up to a fifth in models that alternate both.
+MIN_QUANTIZED_SHARE = 0.8
 
 
 class QuantizationSettings(Protocol):
@@ -40,7 +45,6 @@ class Quantizer(ABC):
     bits: ClassVar[tuple[int, ...]] = ()  # supported numbers of bits
     # Settings of the method that only this quantizer reads.
     exclusive_settings: ClassVar[tuple[str, ...]] = ()
-    stores_linear: ClassVar[bool] = True  # whether its layers are nn.Linear, so that PEFT finds them
 
     def unused_settings(self, settings: QuantizationSettings) -> tuple[str, ...]:
         """Those of its settings that it doesn't read with this number of bits."""
@@ -50,8 +54,14 @@ class Quantizer(ABC):
     def capability(self, settings: QuantizationSettings) -> str:
         """What the machine must support, by its name in ``capabilities``."""
 
-    def load_options(self, settings: QuantizationSettings, dtypes: Dtypes) -> dict[str, Any]:
-        """Extra keyword arguments for ``from_pretrained``."""
+    def load_options(
+        self, settings: QuantizationSettings, dtypes: Dtypes, kept: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Extra keyword arguments for ``from_pretrained``.
+
+        ``kept``: full names of linear layers, heads included, that stay as they are; empty where the library's own
+        choice is right.
+        """
         return {}
 
     def quantize(  # noqa: B027  # optional: some libraries quantize while loading
@@ -66,6 +76,12 @@ class Quantizer(ABC):
     def weights(self, module: nn.Module) -> int:
         """How many weights a quantized layer stands for."""
         return int(module.in_features) * int(module.out_features)  # type: ignore[arg-type]
+
+    def packed(self, module: nn.Module) -> Mapping[str, int]:
+        """The weights that each packed parameter of a module stands for, by its name; empty where none is packed."""
+        if not self.is_quantized(module):
+            return {}
+        return {name: self.weights(module) for name, _ in module.named_parameters() if name != "bias"}
 
     def constants(self, module: nn.Module) -> Iterable[Tensor]:
         """What a layer keeps besides its parameters and buffers: scales, zeros, code books."""
@@ -91,31 +107,33 @@ class Quantizer(ABC):
 def check_quantized(quantizer: Quantizer, model: Any) -> int:
     """The number of layers that ``quantizer`` made. Heads stay in 16 bits: their errors would be the answers'.
 
-    Raises :class:`QuantizationFailed` where another linear layer was left out, or most of the decoder's weights are in
-    no linear layer at all (experts that share one tensor).
+    Raises :class:`QuantizationFailed` where a linear layer was left out that a quantizer can hold, or too many of the
+    decoder's weights are in none (experts that share one tensor). Embeddings are no weights of the decoder.
     """
-    from torch import nn
+    from trainables.models.architecture.weight_reader import model_weights
 
-    quantized = [module for module in model.modules() if quantizer.is_quantized(module)]
-    heads = {id(module) for module in (model.get_output_embeddings(), getattr(model, "score", None))}
-    left_out = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not quantizer.is_quantized(module) and id(module) not in heads
-    ]
+    weights = model_weights(model, quantizer.packed)
+    quantized = [weight for weight in weights if weight.packed]
+    left_out = [w.module for w in weights if not w.packed and w.form == "linear" and w.kind != "router"]
     if not quantized or left_out:
         counts = f"{len(quantized)} of {len(quantized) + len(left_out)} linear layers"
         raise QuantizationFailed(f"only {counts} were quantized; not {', '.join(left_out[:3]) or 'one'}")
-    inside = sum(quantizer.weights(module) for module in quantized)
-    # By id: a tied head is the embedding. Neither counts; what is left outside should be norms and biases.
-    embeddings = {id(p) for p in model.get_input_embeddings().parameters()}
-    embeddings |= {id(p) for head in (model.get_output_embeddings(),) if head for p in head.parameters()}
-    counted = {id(p) for module in quantized for p in module.parameters()}
-    outside = sum(p.numel() for p in model.parameters() if id(p) not in embeddings | counted)
-    share = inside / (inside + outside)
-    if share < MIN_QUANTIZED_SHARE:
-        raise QuantizationFailed(
-            f"only {share:.0%} of the decoder's weights are in linear layers, the only ones that are quantized; "
-            "the others (experts that share a tensor?) would stay in 16 bits"
-        )
+    if (problem := share_problem(weights, quantized)) is not None:
+        raise QuantizationFailed(problem)
     return len(quantized)
+
+
+def share_problem(weights: Iterable[Weight], quantized: Iterable[Weight]) -> str | None:
+    """Why a model whose ``quantized`` weights are in few bits can't be called quantized; ``None`` where it can."""
+    weights = tuple(weights)
+    share = decoder_share(weights, quantized)
+    if share >= MIN_QUANTIZED_SHARE:
+        return None
+    experts = decoder_share(weights, (weight for weight in weights if weight.form == "experts"))
+    others = (
+        "experts that share a tensor" if experts > 1 - share - experts else "tensors that other code reads"
+    )
+    return (
+        f"only {share:.0%} of the decoder's weights are in linear layers, the only ones that are quantized; the others "
+        f"({others}) would stay in 16 bits. Train this model with lora or full, or quantize another one"
+    )

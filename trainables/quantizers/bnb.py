@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainables.quantizers.base import QuantizationSettings, Quantizer
@@ -26,14 +26,20 @@ class BitsAndBytes(Quantizer):
     def capability(self, settings: QuantizationSettings) -> str:
         return f"bitsandbytes {settings.bits}-bit"
 
-    def load_options(self, settings: QuantizationSettings, dtypes: Dtypes) -> dict[str, Any]:
+    def load_options(
+        self, settings: QuantizationSettings, dtypes: Dtypes, kept: Sequence[str] = ()
+    ) -> dict[str, Any]:
         from transformers import BitsAndBytesConfig
 
+        skipped = list(kept) or None  # the name is that of both numbers of bits
         if settings.bits == 8:
-            config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=settings.int8_threshold)
+            config = BitsAndBytesConfig(
+                load_in_8bit=True, llm_int8_threshold=settings.int8_threshold, llm_int8_skip_modules=skipped
+            )
         else:
             config = BitsAndBytesConfig(
                 load_in_4bit=True,
+                llm_int8_skip_modules=skipped,
                 bnb_4bit_quant_type=settings.quant_type,
                 bnb_4bit_use_double_quant=settings.double_quant,
                 bnb_4bit_compute_dtype=dtypes.compute,
@@ -41,6 +47,7 @@ class BitsAndBytes(Quantizer):
         return {"quantization_config": config}
 
     def quantize(self, settings: QuantizationSettings, model: nn.Module, dtypes: Dtypes) -> None:
+        quantize_subclasses(model)
         keep_cpu_gradients_correct(model)
         detach_from_weights_file(model)
 
@@ -71,6 +78,34 @@ class BitsAndBytes(Quantizer):
 
     def holds_inputs(self, settings: QuantizationSettings) -> bool:
         return settings.bits == 8
+
+
+def quantize_subclasses(model: Any) -> None:
+    """Quantizes linear layers of classes of their own (Falcon's), which transformers leaves as they are, as it does the
+    others: on a copy of the model's structure that has plain ones instead.
+    """
+    from torch import nn
+    from transformers.integrations.bitsandbytes import replace_with_bnb_linear
+
+    from trainables.models.architecture.weight_reader import model_weights
+
+    settings = model.config.quantization_config
+    layers = {w.module: model.get_submodule(w.module) for w in model_weights(model) if w.form == "linear"}
+    for name, layer in layers.items():
+        if type(layer) is nn.Linear or type(layer).__module__.startswith(
+            ("bitsandbytes", "transformers.pytorch")
+        ):
+            continue
+        plain = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
+        holder = replace_with_bnb_linear(nn.ModuleDict({"layer": plain}), [], settings)
+        quantized = holder["layer"]
+        packed, weight = quantized.weight, layer.weight.data
+        # The library packs a weight when it is moved to its device.
+        quantized.weight = type(packed)(weight.to("cpu"), requires_grad=False, **packed.__dict__).to(
+            weight.device
+        )
+        quantized.bias = layer.bias
+        model.set_submodule(name, quantized)
 
 
 def keep_cpu_gradients_correct(model: nn.Module) -> None:

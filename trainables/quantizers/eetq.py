@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainables.quantizers.base import QuantizationSettings, Quantizer
@@ -17,15 +18,16 @@ class EETQ(Quantizer):
     """Multiplies in fp16; the backward pass dequantizes one weight at a time."""
 
     bits: ClassVar[tuple[int, ...]] = (8,)
-    stores_linear: ClassVar[bool] = False
 
     def capability(self, settings: QuantizationSettings) -> str:
         return "eetq"
 
-    def load_options(self, settings: QuantizationSettings, dtypes: Dtypes) -> dict[str, Any]:
+    def load_options(
+        self, settings: QuantizationSettings, dtypes: Dtypes, kept: Sequence[str] = ()
+    ) -> dict[str, Any]:
         from transformers import EetqConfig
 
-        return {"quantization_config": EetqConfig("int8")}
+        return {"quantization_config": EetqConfig("int8", list(kept) or None)}
 
     def is_quantized(self, module: nn.Module) -> bool:
         return type(module).__name__ == "EetqLinear"

@@ -6,7 +6,7 @@ The package's own layers are used: transformers 5.24 refuses it ("QuantizationMe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainables.quantizers.base import QuantizationFailed, QuantizationSettings, Quantizer
@@ -24,12 +24,13 @@ class HQQ(Quantizer):
 
     bits: ClassVar[tuple[int, ...]] = (1, 2, 3, 4, 5, 6, 8)
     exclusive_settings: ClassVar[tuple[str, ...]] = ("group_size",)
-    stores_linear: ClassVar[bool] = False
 
     def capability(self, settings: QuantizationSettings) -> str:
         return "hqq"
 
-    def load_options(self, settings: QuantizationSettings, dtypes: Dtypes) -> dict[str, Any]:
+    def load_options(
+        self, settings: QuantizationSettings, dtypes: Dtypes, kept: Sequence[str] = ()
+    ) -> dict[str, Any]:
         # The whole model is only ever in the machine's memory; layers go to the GPU one by one, quantized.
         return {"device_map": {"": "cpu"}}
 
@@ -38,13 +39,15 @@ class HQQ(Quantizer):
         from hqq.core.quantize import BaseQuantizeConfig, HQQLinear
         from torch import nn
 
+        from trainables.models.architecture.weight_reader import model_weights
+
         device = "cuda" if torch.cuda.is_available() else "cpu"
         # Groups lie along a row of the weight (outputs, inputs), so they must divide the number of inputs.
         quantization = BaseQuantizeConfig(nbits=settings.bits, group_size=settings.group_size, axis=1)
-        heads = {id(module) for module in (model.get_output_embeddings(), getattr(model, "score", None))}
-        # A list, because the loop replaces modules.
-        for name, module in list(model.named_modules()):
-            if not isinstance(module, nn.Linear) or id(module) in heads:
+        layers = [w.module for w in model_weights(model) if w.form == "linear" and w.kind != "router"]
+        for name in layers:
+            module = model.get_submodule(name)
+            if not isinstance(module, nn.Linear):
                 continue
             if module.in_features % settings.group_size:
                 raise QuantizationFailed(

@@ -14,6 +14,7 @@ from transformers import set_seed
 
 from trainables import templates
 from trainables.data import loading
+from trainables.methods.weight_shares import shares_of
 from trainables.models import kernels, rope_scaling
 from trainables.models.architecture.router_loss import router_settings
 from trainables.quantizers.counts import count_parameters, count_quantized
@@ -22,7 +23,7 @@ from trainables.runner.trial_state import Trial
 from trainables.stages.base import Scores
 from trainables.storage import files
 from trainables.training import fsdp, fsdp_checkpoint, reference_policy
-from trainables.training.checkpoints import Progress, last_checkpoint
+from trainables.training.checkpoints import Progress, last_checkpoint, newest_complete
 from trainables.training.policy import Policy
 from trainables.training.trainer_setup import clean_process, training_arguments
 from trainables.training.training_callback import TrialCallback, require_finite
@@ -47,6 +48,7 @@ def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:
         load_base(config, starting_weights.starting_folder(config.model, trial.context.run)),
         tokenizer,
         config,
+        newest_complete(trial.folder),
     )
     metric = config.stage.quality(rows)
     trial.facts |= {
@@ -62,6 +64,7 @@ def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:
         "kernels": kernels.choose_kernels(config.model.kernels),
         "rope": rope_scaling.describe_scaling(policy.causal.config) if config.model.rope else None,
         "quantized_layers": count_quantized(policy.model) or None,
+        "weight_shares": {} if config.method is None else shares_of(policy.model),
         **asdict(policy.behaviour),
     }
     status: Status = "done" if config.method is None else _train(trial, policy, rows, evaluate_at)

@@ -119,6 +119,8 @@ def _method(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
         trained = context.architecture.trained_for(config.stage.task)
         for key, what in config.method.problems(trained):
             yield context.draft.problem(("method", key), what)
+        for key, what in config.method.remarks(trained):
+            yield context.draft.problem(("method", key), what, error=False)
 
 
 RULES: tuple[Rule, ...] = (_workers, _rows, _positions, _vocabulary, _model_class, _stage, _method)
