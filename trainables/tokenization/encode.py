@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 from trainables.data.rows import Conversation, Message
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # the label of a token without a loss
-_DIFFERENTLY = "since the chat template renders earlier answers differently once later ones follow"
+_DIFFERENTLY = (
+    "since the chat template renders or ends earlier answers differently once later ones follow"
+)
 SPLIT = f"each answer becomes an example of its own, {_DIFFERENTLY} (data.turns: last keeps the last alone)"
 SPLIT_TO_LAST = f"only the last answer is learned, {_DIFFERENTLY} (data.turns: all learns each of them)"
 LAST_COMPARED = (
@@ -106,7 +108,7 @@ def encode_answers(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff
     answers = [answer for answer in conversation.answers if answer >= first]
     if len(answers) == 1:
         return encode(row, tokenizer, cutoff)
-    turns = _turns(conversation, answers)
+    turns = _turns(conversation, answers, must_end=False)
     if not turns:
         example = encode(row, tokenizer, cutoff)
         return replace(example, remarks=(LAST_COMPARED, *example.remarks))
@@ -180,8 +182,12 @@ def _last_turn(conversation: RenderedConversation, answer: int) -> tuple[Turn, t
     return Turn(list(chain(*sources)), target), remarks
 
 
-def _turns(conversation: RenderedConversation, answers: Sequence[int]) -> list[Turn]:
-    """A turn for each answer; empty if the template renders an earlier part differently once a later one follows."""
+def _turns(
+    conversation: RenderedConversation, answers: Sequence[int], must_end: bool = True
+) -> list[Turn]:
+    """A turn for each answer; empty if the template renders an earlier part differently once a later one follows, or,
+    if each answer ``must_end``, writes no token at which generation stops behind it.
+    """
     text = conversation.through(answers[-1])
     # As a prompt, what precedes the first of these answers is cut at the answers that it has.
     earlier = conversation.answer_cuts(text, answers[0])
@@ -196,7 +202,19 @@ def _turns(conversation: RenderedConversation, answers: Sequence[int]) -> list[T
         cuts += [len(head), len(body)]
     segments = tokenize_segments(conversation.tokenizer, text, cuts)
     segments = [list(chain(*segments[: len(earlier) + 1])), *segments[len(earlier) + 1 :]]
-    return [Turn(source, target) for source, target in zip(segments[::2], segments[1::2], strict=True)]
+    turns = [Turn(source, target) for source, target in zip(segments[::2], segments[1::2], strict=True)]
+    return turns if not must_end or _each_ends(turns, conversation.tokenizer) else []
+
+
+def _each_ends(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a token at which generation stops is the last of each answer but the last, or the first behind it."""
+    ends = end_tokens(tokenizer)
+    if not ends or setting(tokenizer, "end") == "keep":
+        return True
+    return all(
+        _ends_with_any(turn.target, ends, tokenizer) or not ends.isdisjoint(following.source[:1])
+        for turn, following in pairwise(turns)
+    )
 
 
 def _without_last_end(tokenizer: PreTrainedTokenizerBase, text: str) -> str:

@@ -158,11 +158,18 @@ def test_a_template_without_a_generation_prompt_is_named() -> None:
     assert not encode(row, family("gpt-2", "empty"), 100).remarks
 
 
-def test_earlier_answers_without_an_end_are_named() -> None:
+def test_earlier_answers_without_an_end_become_examples_that_end() -> None:
     endless = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
     tokenizer = with_template(endless + "{% if add_generation_prompt %}assistant: {% endif %}")
-    (example,) = training_examples(Conversation(tuple(chat("a", "b", "c")), "d"), tokenizer, 100)
-    assert any("an earlier answer has no end" in remark for remark in example.remarks)
+    row = Conversation(tuple(chat("a", "A", "c")), "Blue")
+    examples = training_examples(row, tokenizer, 100)
+    for example, answer in zip(examples, (1, 3), strict=True):
+        assert example.prompt == prompt_ids(tokenizer, chat("a", "A", "c", "Blue")[:answer])
+        assert example.labels[-1] == tokenizer.eos_token_id
+        assert "each answer becomes an example of its own" in example.remarks[0]
+    assert len(training_examples(row, tokenizer, 100, mask_history=True)) == 1
+    tokenizer.chat_template = with_settings(tokenizer.chat_template, {"end": "keep"})
+    assert len(training_examples(row, tokenizer, 100)) == 1
 
 
 WEATHER = {"name": "weather", "arguments": {"city": "Paris", "days": 3}}
