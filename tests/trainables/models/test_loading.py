@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from tests.helpers.family_sizes import LAYERS
+from tests.helpers.model_families import make_family
 from tests.helpers.tiny_model import make_model
 from tests.helpers.trials import make_config
-from trainables.models.folder import ModelError
+from trainables.models.architecture.model_classes import class_problem
+from trainables.models.folder import ModelError, read_architecture
+from trainables.runner.run import TrialContext, run_trial
 from trainables.trial.loading import load_base
 
 
@@ -34,3 +38,22 @@ def test_weights_that_the_files_lack_are_named_and_not_drawn_at_random(incomplet
 def test_a_reward_models_head_may_be_new(tiny_model: Path) -> None:
     config = make_config(tiny_model, "commands", "full", stage={"kind": "reward"})
     assert load_base(config, tiny_model).score.weight.shape[0] == 1
+
+
+@pytest.mark.parametrize("kind", ["bert-generation", "xlnet"])
+def test_a_model_that_sees_later_tokens_is_refused_before_the_first_step(tmp_path: Path, kind: str) -> None:
+    config = make_config(make_family(tmp_path / kind, kind), "commands", "full", dtype="float32")
+    record = run_trial(config, TrialContext(tmp_path))
+    assert (record.status, record.steps) == ("failed", None)
+    assert "predicts a token from those after it, as an encoder does" in str(record.error)
+
+
+def test_a_text_part_that_could_not_be_loaded_again_is_refused() -> None:
+    assert "can't load the text part of mllama" in str(class_problem({"model_type": "mllama"}))
+    assert class_problem({"model_type": "llama4"}) is None
+    assert class_problem({"model_type": "gemma3"}) is None
+
+
+def test_the_layers_of_a_config_that_does_not_state_them_are_counted_in_the_files(tmp_path: Path) -> None:
+    folder = make_family(tmp_path / "bart", "bart")
+    assert read_architecture(folder).layers == LAYERS

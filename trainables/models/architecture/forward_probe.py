@@ -14,6 +14,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from trainables.models.folder import ModelError
 from trainables.storage import cache, files
 
 SHORT, LONG = 5, 9  # tokens of the two rows
@@ -38,7 +39,8 @@ class Behaviour:
 def probe(causal: Any) -> Behaviour:
     """The behaviour of a loaded causal language model, without adapters; kept in the cache by its config.
 
-    Costs five forward passes of a few tokens. Random generators stay as they are, and so does the model.
+    Costs seven forward passes of a few tokens. Random generators stay as they are, and so does the model. Raises
+    ``ModelError`` for a model whose predictions depend on later tokens.
     """
     key = model_key(causal)
     folder = cache.entry(
@@ -80,9 +82,23 @@ def _measured(causal: Any) -> Behaviour:
     causal.eval()
     try:
         with torch.no_grad():
+            _require_causal(causal)
             return Behaviour(_head_gives_logits(causal), _rows_can_share(causal))
     finally:
         causal.train(training)
+
+
+def _require_causal(causal: Any) -> None:
+    """Raises ``ModelError`` for an encoder: its attention sees the tokens that it should predict."""
+    ids = some_tokens(causal, LONG, seed=0)
+    changed = ids.clone()
+    changed[0, -1] = (ids[0, -1] + 1) % causal.get_input_embeddings().weight.shape[0]
+    one, other = (causal(input_ids=each, use_cache=False).logits[0, :-1] for each in (ids, changed))
+    if not _close(one, other, OTHER_WAY, causal.dtype):
+        raise ModelError(
+            f"{type(causal).__name__} predicts a token from those after it, as an encoder does; stages train decoders, "
+            "which predict the next token"
+        )
 
 
 def _head_gives_logits(causal: Any) -> bool:

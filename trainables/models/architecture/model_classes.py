@@ -25,6 +25,8 @@ def class_problem(config: Mapping[str, Any]) -> str | None:
     if kind in masked and not config.get("is_decoder"):
         # Its attention sees the tokens that it should predict.
         return f"{kind} is an encoder (is_decoder is not set), and stages train decoders that predict the next token"
+    if (part := _text_config(kind)) not in (None, *causal):
+        return f"transformers can't load the text part of {kind} again ({part}), which is what a trial would save"
     return None
 
 
@@ -37,10 +39,25 @@ def supported_attention(config: Mapping[str, Any]) -> frozenset[str]:
 
 
 @lru_cache(maxsize=32)
-def _supported_attention(class_name: str) -> frozenset[str]:
+def _text_config(kind: str) -> str | None:
+    """The type of the text config that the causal model of a type of images or sounds takes instead of the whole."""
+    from transformers import CONFIG_MAPPING
+
+    text = getattr(CONFIG_MAPPING[kind], "sub_configs", {}).get("text_config")
+    if text is None or _model_class(_class_names("CAUSAL_LM")[kind]).config_class is not text:
+        return None
+    return str(text.model_type)
+
+
+def _model_class(name: str) -> Any:
     import transformers
 
-    cls = getattr(transformers, class_name)
+    return getattr(transformers, name)
+
+
+@lru_cache(maxsize=32)
+def _supported_attention(class_name: str) -> frozenset[str]:
+    cls = _model_class(class_name)
     supported = {"eager"}
     if getattr(cls, "_supports_sdpa", False):
         supported.add("sdpa")
