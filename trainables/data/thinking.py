@@ -88,6 +88,20 @@ def without_thinking(text: str) -> str:
     return text.rpartition("</think>")[2].strip()
 
 
+def with_common_tags(text: str, template: str) -> str:
+    """An answer whose thoughts are in the tags of a family, with ``<think>``, if the chat template has these tags.
+
+    >>> with_common_tags("[THINK]Two and two.[/THINK]4", "[THINK]{{ reasoning_content }}")
+    '<think>\\nTwo and two.\\n</think>\\n\\n4'
+    """
+    for tag, end in TAGS.items():
+        begun = text.lstrip().removeprefix(tag)
+        if tag != "<think>" and tag in template and begun != text.lstrip() and end in begun:
+            thoughts, _, answer = begun.partition(end)
+            return with_thoughts(thoughts, answer.lstrip())
+    return text
+
+
 def thoughts_of(text: str) -> str:
     """The thoughts that an answer opens with, stripped and without their tags; empty if it has none.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables import templates
 from trainables.data.rows import Message
-from trainables.data.thinking import EMPTY, split_thoughts
+from trainables.data.thinking import EMPTY, split_thoughts, with_common_tags
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,6 +47,17 @@ class MessageForm:
         """The messages as the template is given them; those that it reads as they are stay the same objects."""
         ids = _short_ids(messages) if self.short_ids else {}
         return [self._written(number, message, ids) for number, message in enumerate(messages)]
+
+    def with_common_thoughts(self, messages: Sequence[Message], template: str) -> list[Message]:
+        """The messages with ``<think>`` around thoughts that are in the template's own tags, if it reads a field."""
+        if not self.thoughts_in_field:
+            return list(messages)
+        return [
+            {**message, "content": with_common_tags(message["content"], template)}
+            if message["role"] == "assistant" and isinstance(message.get("content"), str)
+            else message
+            for message in messages
+        ]
 
     def _written(self, number: int, message: Message, ids: dict[tuple[int, int], str]) -> Message:
         if message["role"] == "assistant":

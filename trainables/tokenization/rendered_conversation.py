@@ -51,9 +51,11 @@ class RenderedConversation:
         self, tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: list[Any] | None
     ) -> None:
         self.tokenizer = tokenizer
-        self.messages: list[Message] = protect_messages(tokenizer, messages)
+        form = form_of(tokenizer)
+        given = form.with_common_thoughts(messages, tokenizer.chat_template or "")
+        self.messages: list[Message] = protect_messages(tokenizer, given)
         self.tools: list[Any] | None = protect(tokenizer, tools or None)
-        self._written = form_of(tokenizer).written(self.messages)
+        self._written = form.written(self.messages)
         self._texts: dict[tuple[int, bool], str] = {}
 
     @property

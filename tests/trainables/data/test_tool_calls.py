@@ -485,8 +485,7 @@ def test_anthropics_parts_are_calls_results_and_thoughts(tmp_path: Path) -> None
     assert (told, question) == (turn("tool", "7", tool_call_id="toolu_1"), turn("user", "And quickly."))
     assert (ask, found.answer) == (ASK, DONE["content"])
     assert json.loads(found.tools)[0]["function"]["parameters"] == {"type": "object", "properties": {}}
-    (warning,) = data.warnings
-    assert "the thinking of a message is written as thoughts" in warning or "reasoning" in warning
+    assert data.warnings == ()
 
 
 def test_what_an_anthropic_result_has_beside_its_text_is_named(tmp_path: Path) -> None:

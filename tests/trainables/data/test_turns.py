@@ -277,7 +277,7 @@ def test_thoughts_beside_an_answer_open_it(tmp_path: Path, tokenizer: Any, key: 
     data = load(tmp_path, rows)
     (row,) = data.rows
     assert row.answer == "<think>\nFour is free.\n</think>\n\nPier four."
-    assert f"the {key} of a message is written as thoughts" in data.warnings[0]
+    assert data.warnings == ()
     assert load(tmp_path, rows, thinking="strip").rows[0].answer == "Pier four."
 
 

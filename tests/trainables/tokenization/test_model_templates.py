@@ -93,6 +93,21 @@ def test_thoughts_are_written_once_where_the_template_has_them(name: str) -> Non
     assert not any("white space" in remark for remark in remarks)
 
 
+def test_thoughts_in_the_tags_of_a_family_go_where_its_template_reads_them() -> None:
+    tokenizer = model_tokenizer("qwen3", "[THINK]", "[/THINK]")
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'assistant' %}"
+        "{{ '[THINK]' ~ m.reasoning_content ~ '[/THINK]' if m.reasoning_content }}{{ m.content ~ eos_token }}"
+        "{% else %}{{ m.content }}{% endif %}{% endfor %}"
+    )
+    token = tokenizer.convert_tokens_to_ids("[THINK]")
+    for answer in ("[THINK]Plus.[/THINK]Four", THOUGHT):
+        example = encode(Conversation(tuple(ANSWERED), answer), tokenizer, 4000)
+        assert tokenizer.decode(example.answer) == "[THINK]Plus.[/THINK]Four<|im_end|>"
+        assert example.answer[0] == token
+        assert not example.remarks
+
+
 def call(arguments: Any, identity: str = "call_1") -> dict[str, Any]:
     return {"type": "function", "id": identity, "function": {"name": "tides", "arguments": arguments}}
 

@@ -263,5 +263,4 @@ def _with_thoughts(text: str, message: Mapping[str, Any], content: Any, remarks:
             )
         else:
             text = with_thoughts(thoughts, text)
-            remarks.append(f"the {key} of a message is written as thoughts, in <think> before its answer")
     return text
