@@ -101,6 +101,9 @@ class Record(Frozen):
     # What the loaded model does (models.forward_probe).
     head_gives_logits: bool | None = None
     rows_can_share: bool | None = None
+    # Where it generated: whether by a cache, and several rows at once (models.generation_probe).
+    cached_generation: bool | None = None
+    padded_generation: bool | None = None
     host: str | None = None
     slot: str | None = None
     slot_trial: int | None = None  # number of the trial on its slot, from 0
@@ -128,12 +131,34 @@ class Record(Frozen):
 def best(records: Iterable[Record]) -> Record | None:
     """The search trial with the best objective among those that are done; ``None`` without any.
 
-    ``quality`` plays no part: that would be a choice by the test rows. Of equal objectives, the trial that needs less
-    memory wins, then the one that started first.
+    Where several were trained again with other seeds, it is the one of these whose finalists have the best mean
+    objective. ``quality`` plays no part: that would be a choice by the test rows. Of equal objectives, the trial that
+    needs less memory wins, then the one that started first.
     """
-    done = [record for record in records if record.status == "done" and record.role == "search"]
-    eligible = [record for record in done if record.objective is not None]
-    return min(eligible, key=_objective_then_memory, default=None)
+    done = [record for record in records if record.status == "done" and record.objective is not None]
+    searched = [record for record in done if record.role == "search"]
+    again = [(record, _mean_objective(finalists_of(record, done))) for record in searched]
+    tried = [(record, mean) for record, mean in again if mean is not None]
+    if len(tried) > 1:
+        return max(tried, key=lambda pair: pair[1])[0]
+    return min(searched, key=_objective_then_memory, default=None)
+
+
+def finalists_of(record: Record, records: Iterable[Record]) -> list[Record]:
+    """The finished trials that trained a trial's configuration again, with other seeds."""
+    done = [other for other in records if other.role == "finalist" and other.status == "done"]
+    config = _without_seed(record.config)
+    return [other for other in done if other.cell == record.cell and _without_seed(other.config) == config]
+
+
+def _without_seed(config: dict[str, Any]) -> dict[str, Any]:
+    train = {key: value for key, value in (config.get("train") or {}).items() if key != "seed"}
+    return {**config, "role": None, "train": train}
+
+
+def _mean_objective(records: list[Record]) -> float | None:
+    objectives = [record.objective for record in records if record.objective is not None]
+    return sum(objectives) / len(objectives) if objectives else None
 
 
 def _objective_then_memory(record: Record) -> tuple[float, float, str]:

@@ -158,6 +158,9 @@ def _score(trial: Trial, policy: Policy, rows: loading.Data, quality_name: str) 
         trial.facts["objective"] = require_finite("objective on the validation rows", values["objective"])
     with fsdp.scoring_policy(policy) as scored:
         scores = config.stage.score(scored, rows, rows.test, config.data.cutoff)
+        if (generation := scored.known_generation) is not None:
+            trial.facts["cached_generation"] = generation.cached
+            trial.facts["padded_generation"] = generation.padded
     seconds = time.perf_counter() - started
     for name, value in scores.metrics.items():
         require_finite(f"{name} on the test rows", value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -45,10 +46,16 @@ class Policy:
         """The transformers model, adapters in place, whatever its head, without PEFT's wrapper."""
         return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
 
-    @property
+    @cached_property
     def generates(self) -> Generation:
         """How the model generates; asked where it does so for the first time, so that training starts at once."""
         return self.generation or probe_generation(self.causal)
+
+    @property
+    def known_generation(self) -> Generation | None:
+        """How the model generates, if that was asked."""
+        known: Generation | None = vars(self).get("generates", self.generation)
+        return known
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

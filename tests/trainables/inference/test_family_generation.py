@@ -146,4 +146,6 @@ def test_ppo_trains_a_family_whose_rows_are_answered_alone(tmp_path: Path, kind:
     config = make_config(
         folder, "commands", "full", stage=stage, steps=1, eval_rows=4, precision="fp32", dtype="float32"
     )
-    assert run(config, tmp_path).status == "done"
+    record = run(config, tmp_path)
+    assert (record.status, record.cached_generation) == ("done", True)
+    assert record.padded_generation == FAMILIES[kind].padded
