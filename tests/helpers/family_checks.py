@@ -212,7 +212,7 @@ def freeze(family: Family) -> None:
         raise Wrong("no weight changes")
     if len(others) == len(changed):
         raise Wrong(f"another layer trains: {others[0]}")
-    if record.trainable_params is None or record.trainable_params * 2 > (record.total_params or 0):
+    if not record.trainable_params or record.trainable_params >= (record.total_params or 0):
         raise Wrong(f"{record.trainable_params} of {record.total_params} weights train")
 
 

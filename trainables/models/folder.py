@@ -168,7 +168,8 @@ def _layers(config: dict[str, Any], modules: Iterable[str], folder: Path) -> int
             numbered.setdefault(match[1], []).append(match[2])
     if not numbered:
         raise ModelError(f"{folder}: config.json doesn't state the number of layers (num_hidden_layers).")
-    return len(set(max(numbered.values(), key=lambda numbers: len(numbers))))
+    largest = max(numbered.values(), key=len)
+    return len(set(largest))
 
 
 def _tensor_shapes(file: Path) -> dict[str, list[int]]:

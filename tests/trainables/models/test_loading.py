@@ -11,6 +11,7 @@ from tests.helpers.family_sizes import LAYERS
 from tests.helpers.model_families import make_family
 from tests.helpers.tiny_model import make_model
 from tests.helpers.trials import make_config
+from trainables.models.architecture.decoder_layers import decoder_layers
 from trainables.models.architecture.model_classes import class_problem
 from trainables.models.folder import ModelError, read_architecture
 from trainables.runner.run import TrialContext, run_trial
@@ -57,3 +58,9 @@ def test_a_text_part_that_could_not_be_loaded_again_is_refused() -> None:
 def test_the_layers_of_a_config_that_does_not_state_them_are_counted_in_the_files(tmp_path: Path) -> None:
     folder = make_family(tmp_path / "bart", "bart")
     assert read_architecture(folder).layers == LAYERS
+
+
+def test_the_decoders_layers_are_not_those_of_a_tower_for_images_that_has_as_many(tmp_path: Path) -> None:
+    folder = make_family(tmp_path / "phi4_multimodal", "phi4_multimodal")
+    model = load_base(make_config(folder, "commands", "full"), folder)
+    assert list(decoder_layers(model)) == list(model.model.layers)

@@ -8,17 +8,22 @@ from torch import nn
 
 
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
-    """The decoder's layers, first to last: the largest list of modules that is as long as the config has layers.
+    """The decoder's layers, first to last: the list of modules that is as long as the config has layers.
 
+    Of several, it is the outermost, since others are parts of layers, or of a tower for images; of those, the largest.
     Raises ``ValueError`` for a model without such a list.
     """
     config: Any = model.config
     count = config.get_text_config().num_hidden_layers
-    lists: list[nn.ModuleList] = [
-        module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count
-    ]
+    lists = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == count
+    }
     if not lists:
         raise ValueError(f"{type(model).__name__} has no list of its {count} layers; use another method")
-    # A list inside the layers, of experts, may have the same length.
-    sizes = [sum(parameter.numel() for parameter in layers.parameters()) for layers in lists]
-    return list(lists[sizes.index(max(sizes))])
+
+    def order(name: str) -> tuple[int, int]:
+        return -name.count("."), sum(parameter.numel() for parameter in lists[name].parameters())
+
+    return list(lists[max(lists, key=order)])
