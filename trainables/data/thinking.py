@@ -36,8 +36,8 @@ def opened_thought(prompt: str) -> re.Match[str] | None:
     """The tag that opens a thought at the end of a prompt, the white space behind it, and the tag that ends it or
     ``None``, as the groups 1 to 3; ``None`` for other prompts.
 
-    >>> opened_thought("2 + 2?<think>\n").groups()
-    ('<think>', '\n', None)
+    >>> opened_thought("2 + 2?<think>\\n").groups()
+    ('<think>', '\\n', None)
     """
     return _OPENED.search(prompt)
 
