@@ -8,6 +8,7 @@ from trainables.inference.sampling import Sampling, limit
 from trainables.models.architecture.decoding import pad_left
 from trainables.scoring.generation import continue_greedily, row_seeds, sample_answers
 from trainables.system.progress import report_progress
+from trainables.tokenization.answer_text import decode_answers
 from trainables.training.policy import Policy
 
 
@@ -28,7 +29,7 @@ def generate_answers(
         answers = continue_greedily(policy, prompts, max_new_tokens, batch_size)
     else:
         answers = _sampled_answers(policy, prompts, row_numbers, sampling, max_new_tokens, batch_size)
-    return [text.strip() for text in policy.tokenizer.batch_decode(answers, skip_special_tokens=True)]
+    return decode_answers(policy.tokenizer, answers)
 
 
 def _sampled_answers(

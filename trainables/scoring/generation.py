@@ -21,6 +21,7 @@ from transformers import GenerationConfig
 from trainables.models.architecture.decoding import pad_left
 from trainables.scoring.likelihood import LogLikelihood
 from trainables.system.progress import report_progress
+from trainables.tokenization.answer_text import decode_answers
 from trainables.tokenization.encode import Encoded
 from trainables.training.policy import Policy
 
@@ -56,8 +57,7 @@ def greedy_answers(
         answers[index] = answers[index] + continuation
     # Verified tokens count as generated, so an answer has the length that it would have without a draft.
     kept = [answer[:max_new_tokens] for answer in answers]
-    texts = policy.tokenizer.batch_decode(kept, skip_special_tokens=True)
-    return [text.strip() for text in texts]
+    return decode_answers(policy.tokenizer, kept)
 
 
 def generate_answers(

@@ -12,6 +12,7 @@ from trainables.data.rows import Conversation
 from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage
 from trainables.stages.causal_lm import causal_trainer, mean_loss
 from trainables.stages.forward_pass import Batch
+from trainables.tokenization.answer_text import decode_answers
 from trainables.tokenization.encode import encode, training_examples
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def reference(policy: Policy, row: Conversation, encoded: Encoded) -> str:
     """The reference answer's text; tool calls as the chat template writes them, as the model generates them so."""
     if not row.calls:
         return row.answer
-    return str(policy.tokenizer.decode(encoded.answer, skip_special_tokens=True)).strip()
+    return decode_answers(policy.tokenizer, [encoded.answer])[0]
 
 
 def _scored_rows(

@@ -34,7 +34,8 @@ class MessageForm:
 
     ``thoughts_in_field``: thoughts have a field of their own. ``own_thought_tags``: the template writes them without
     ``<think>``; ``writes_empty_thoughts``: it writes an empty block itself. ``arguments_as_text``: arguments of calls
-    are JSON in a text. ``short_ids``: ids of calls have nine letters or digits.
+    are JSON in a text. ``short_ids``: ids of calls have nine letters or digits. ``answer_headings``: what it writes
+    between the prompt, or thoughts in tags of its own, and the answer proper.
     """
 
     thoughts_in_field: bool = False
@@ -42,6 +43,7 @@ class MessageForm:
     writes_empty_thoughts: bool = False
     arguments_as_text: bool = False
     short_ids: bool = False
+    answer_headings: tuple[str, ...] = ()
 
     def written(self, messages: Sequence[Message]) -> list[Message]:
         """The messages as the template is given them; those that it reads as they are stay the same objects."""
@@ -100,7 +102,7 @@ def _form(tokenizer: PreTrainedTokenizerBase, template: str | None) -> MessageFo
 
     def text(*messages: Message) -> str:
         try:
-            return templates.render(tokenizer, [_ASK, *messages], add_generation_prompt=False)
+            return templates.render(tokenizer, [_ASK, *messages], add_generation_prompt=not messages)
         except templates.TemplateError:
             return ""
 
@@ -109,15 +111,23 @@ def _form(tokenizer: PreTrainedTokenizerBase, template: str | None) -> MessageFo
     plain = text({"role": "assistant", "content": _ANSWER})
     short_ids = not text(*_call({_KEY: _VALUE}, "call_0")) and bool(text(*_call({_KEY: _VALUE}, "abcdefghi")))
     identity = "abcdefghi" if short_ids else "call_0"
+    has_own_tags = has_field and "</think>" not in in_field
     return MessageForm(
         thoughts_in_field=has_field,
-        own_thought_tags=has_field and "</think>" not in in_field,
+        own_thought_tags=has_own_tags,
         writes_empty_thoughts=has_field and "</think>" in plain,
         arguments_as_text=_wants_text(
             text(*_call({_KEY: _VALUE}, identity)), text(*_call(json.dumps({_KEY: _VALUE}), identity))
         ),
         short_ids=short_ids,
+        answer_headings=_answer_headings(text(), plain, in_field) if has_own_tags else (),
     )
+
+
+def _answer_headings(prompt: str, plain: str, with_thoughts: str) -> tuple[str, ...]:
+    heading = plain[len(prompt) : plain.find(_ANSWER)] if plain.startswith(prompt) else ""
+    behind_thoughts = with_thoughts.partition(_THOUGHT)[2].partition(_ANSWER)[0]
+    return tuple(dict.fromkeys(filter(None, (heading.strip(), behind_thoughts.strip()))))
 
 
 def _wants_text(with_object: str, with_text: str) -> bool:

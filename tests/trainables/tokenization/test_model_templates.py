@@ -12,8 +12,10 @@ from transformers import AutoTokenizer
 
 from tests.helpers.tokenizers import chat, make_tokenizer
 from trainables.data.rows import Conversation
+from trainables.data.thinking import answer_matches
 from trainables.stages import SFT
 from trainables.templates.settings import set_settings
+from trainables.tokenization.answer_text import decode_answers
 from trainables.tokenization.encode import IGNORED, encode, prompt_ids, training_examples
 
 TEMPLATES = Path(trl.__file__).parent / "chat_templates"
@@ -106,6 +108,16 @@ def test_thoughts_in_the_tags_of_a_family_go_where_its_template_reads_them() -> 
         assert tokenizer.decode(example.answer) == "[THINK]Plus.[/THINK]Four<|im_end|>"
         assert example.answer[0] == token
         assert not example.remarks
+
+
+@pytest.mark.parametrize("name", ["gptoss", "gemma4_v5", "qwen3", "llama3_2", "muse_glimmer"])
+@pytest.mark.parametrize("answer", ["Four", THOUGHT, "  Four, said he:\n- four"])
+def test_a_perfect_answer_equals_its_reference(name: str, answer: str) -> None:
+    special = ("<|channel|>", "<|message|>", "<|start|>", "<|return|>", "<|eot|>", "<|eom|>")
+    tokenizer = model_tokenizer(name, *special, "<|channel>", "<channel|>", "<turn|>")
+    example = encode(Conversation(tuple(ANSWERED), answer), tokenizer, 4000)
+    (text,) = decode_answers(tokenizer, [example.answer])
+    assert answer_matches([text], [answer]) == [1.0], text
 
 
 def call(arguments: Any, identity: str = "call_1") -> dict[str, Any]:
