@@ -69,19 +69,22 @@ def check_family(kind: str, folder: Path, columns: Sequence[str] | None = None) 
 
 
 def table(rows: Mapping[str, Row]) -> str:
-    """The matrix in Markdown, with a legend of the reasons."""
-    reasons: dict[str, int] = {}
+    """The matrix in Markdown, families with the same outcomes in one row, the most frequent first, with a legend."""
     columns = list(next(iter(rows.values())))
-    lines = [f"| family | {' | '.join(columns)} |", f"|{'---|' * (len(columns) + 1)}"]
+    reasons: dict[str, int] = {}
+    groups: dict[tuple[str, ...], list[str]] = {}
     not_tried = []
     for kind, row in sorted(rows.items()):
         values = [row[column] for column in columns]
         if len(set(values)) == 1 and values[0].startswith("not tried"):
             not_tried.append(f"{kind}: {values[0].partition(': ')[2]}")
         else:
-            lines.append(f"| {kind} | {' | '.join(_short(kind, value, reasons) for value in values)} |")
+            groups.setdefault(tuple(_short(kind, value, reasons) for value in values), []).append(kind)
+    lines = [f"| families | {' | '.join(columns)} |", f"|{'---|' * (len(columns) + 1)}"]
+    for outcomes, kinds in sorted(groups.items(), key=lambda group: -len(group[1])):
+        lines.append(f"| {', '.join(kinds)} | {' | '.join(outcomes)} |")
     legend = [f"{number}. {reason}" for reason, number in reasons.items()]
-    return "\n".join([*lines, "", *legend, "", f"Not tried: {'; '.join(not_tried)}."])
+    return "\n".join([*lines, "", *legend, "", f"Not tried: {'; '.join(not_tried) or 'none'}."])
 
 
 def _short(kind: str, value: str, reasons: dict[str, int]) -> str:
