@@ -131,12 +131,12 @@ class Family:
     @cached_property
     def plain_loss(self) -> float:
         """The first step's loss of ``sft`` by plain transformers."""
-        return self.loss_of(plain_losses._Predicting(self.model))
+        return self.loss_of(plain_losses.PlainCausal(self.model))
 
     def loss_of(self, model: Any) -> float:
         config = self.cell().suggested()
         with torch.no_grad():
-            return float(plain_losses.LOSSES["sft"](model, *plain_losses._first_batch(config)))
+            return float(plain_losses.LOSSES["sft"](model, *plain_losses.first_batch(config)))
 
     def require_loss(self, config: TrialConfig, expected: float, tolerance: float = SAME) -> None:
         found = self.first_loss(config)
@@ -203,7 +203,7 @@ def freeze(family: Family) -> None:
     config, record = family.run("methods=[{kind: freeze, layers: 1}]")
     family.require_loss(config, family.plain_loss)
     before, after = (
-        dict(plain_losses._Predicting(folder).parameters())
+        dict(plain_losses.PlainCausal(folder).parameters())
         for folder in (family.model, family.trial_folder(config) / "model")
     )
     changed = [name for name, weight in before.items() if not torch.equal(weight, after[name])]
@@ -249,7 +249,7 @@ def _quantized(family: Family, bits: int) -> None:
 def _dequantized(config: TrialConfig) -> Any:
     """A plain model with the values of the quantized weights that a trial of ``config`` has."""
     assert config.model.path is not None
-    plain = plain_losses._Predicting(config.model.path)
+    plain = plain_losses.PlainCausal(config.model.path)
     for name, weight in load_base(config, config.model.path).named_parameters():
         if (values := _values(weight)) is not None:
             owner, _, key = name.rpartition(".")
@@ -288,7 +288,7 @@ def exported(family: Family) -> None:
             out, dtype=torch.float32, attn_implementation="eager"
         ).eval()
         found = plain(input_ids=ids, use_cache=False).logits
-        base = plain_losses._Predicting(family.model).model(input_ids=ids, use_cache=False).logits
+        base = plain_losses.PlainCausal(family.model).model(input_ids=ids, use_cache=False).logits
         with pool.active() as policy:
             expected = policy.causal(input_ids=ids, use_cache=False).logits
     _require_close("the exported model's logits", found, expected)
@@ -311,7 +311,7 @@ def chat(family: Family) -> None:
     answers = [generator.submit(loaded, prompt, Sampling(max_new_tokens=ANSWER)) for prompt in prompts]
     while generator.busy:
         generator.step()
-    plain = plain_losses._Predicting(family.model).model
+    plain = plain_losses.PlainCausal(family.model).model
     for prompt, answer in zip(prompts, answers, strict=True):
         if answer.failure is not None:
             raise Crashed(f"{type(answer.failure).__name__}: {answer.failure}")
@@ -329,7 +329,7 @@ def memory(family: Family) -> None:
     predicted = family.cell().predicted
     if predicted is None:
         raise Unknown("no prediction")
-    actual = sum(weight.numel() for _, weight in plain_losses._Predicting(family.model).parameters())
+    actual = sum(weight.numel() for _, weight in plain_losses.PlainCausal(family.model).parameters())
     counted = predicted.largest.prediction.weights / 4
     if abs(counted - actual) > SAME_COUNT * actual:
         raise Wrong(f"{counted:,.0f} weights predicted, {actual:,} there")
