@@ -62,9 +62,9 @@ def is_plain_linear(module: nn.Module) -> bool:
     except Exception:  # its forward pass needs other sizes, so it isn't that of a linear layer
         return False
     expected = nn.functional.linear(inputs, weight, small.bias)
-    return (
-        isinstance(outputs, torch.Tensor) and outputs.shape == expected.shape and outputs.allclose(expected)
-    )
+    same = isinstance(outputs, torch.Tensor) and outputs.shape == expected.shape
+    # Some multiply in 16 bits.
+    return same and torch.allclose(outputs.float(), expected, rtol=0.02, atol=0.02)
 
 
 def _read_layers(owner: nn.Module | None) -> frozenset[str]:
