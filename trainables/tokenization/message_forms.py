@@ -46,7 +46,7 @@ class MessageForm:
     answer_headings: tuple[str, ...] = ()
 
     def written(self, messages: Sequence[Message]) -> list[Message]:
-        """The messages as the template is given them; those that it reads as they are stay the same objects."""
+        """The messages as the template is given them."""
         ids = _short_ids(messages) if self.short_ids else {}
         return [self._written(number, message, ids) for number, message in enumerate(messages)]
 
@@ -66,7 +66,7 @@ class MessageForm:
             content = message.get("content")
             if self.thoughts_in_field and isinstance(content, str) and "</think>" in content:
                 message = self._with_thoughts_in_field(message, content)
-            if message.get("tool_calls") and (self.arguments_as_text or ids):
+            if message.get("tool_calls"):
                 calls = [
                     self._written_call(call, ids.get((number, place)))
                     for place, call in enumerate(message["tool_calls"])
@@ -84,11 +84,21 @@ class MessageForm:
         return {**message, "content": answer, THOUGHTS_FIELD: thoughts} if thoughts else message
 
     def _written_call(self, call: dict[str, Any], identity: str | None) -> dict[str, Any]:
-        function = call["function"]
-        if self.arguments_as_text and not isinstance(function.get("arguments"), str):
-            text = json.dumps(function.get("arguments"), ensure_ascii=False)
-            call = {**call, "function": {**function, "arguments": text}}
+        function = call.get("function")
+        if isinstance(function, dict):
+            arguments = self._written_arguments(function.get("arguments"))
+            call = {**call, "function": {**function, "arguments": arguments}}
         return {**call, "id": identity} if identity else call
+
+    def _written_arguments(self, arguments: Any) -> Any:
+        if self.arguments_as_text:
+            return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        try:
+            # OpenAI's requests have them as text.
+            value = json.loads(arguments) if isinstance(arguments, str) else None
+        except ValueError:
+            return arguments
+        return value if isinstance(value, dict) else arguments
 
 
 def form_of(tokenizer: PreTrainedTokenizerBase) -> MessageForm:

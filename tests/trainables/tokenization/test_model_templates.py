@@ -163,6 +163,24 @@ def test_calls_are_given_to_a_template_in_the_form_that_it_reads(name: str) -> N
     assert not any("tool calls" in remark for remark in lost)
 
 
+@pytest.mark.parametrize("name", ["qwen2_5", "lfm2_2_5", "deepseekv3"])
+def test_arguments_as_text_in_a_request_give_the_prompt_of_training(name: str) -> None:
+    tokenizer = model_tokenizer(name)
+    prompts = [
+        prompt_ids(
+            tokenizer,
+            [
+                *ANSWERED,
+                {"role": "assistant", "content": "", "tool_calls": [call(arguments)]},
+                {"role": "tool", "content": "18", "tool_call_id": "call_1"},
+            ],
+        )
+        for arguments in ({"at": "Oslo"}, '{"at": "Oslo"}')
+    ]
+    assert prompts[0] == prompts[1]
+    assert "Oslo" in tokenizer.decode(prompts[0])
+
+
 def test_thoughts_before_a_call_have_their_own_place() -> None:
     row = Conversation(tuple(ANSWERED), "<think>\nPlus.\n</think>\n\n", (call({"at": "Oslo"}),), TOOLS)
     example = encode(row, model_tokenizer("gptoss"), 4000)
