@@ -106,7 +106,7 @@ def form_of(tokenizer: PreTrainedTokenizerBase) -> MessageForm:
     return _form(tokenizer, tokenizer.chat_template)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def _form(tokenizer: PreTrainedTokenizerBase, template: str | None) -> MessageForm:
     """``template`` is in the key since it may change while the tokenizer stays the same."""
 
