@@ -14,6 +14,9 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes with two threads each starve one another
 
+# Processes that tests start would compile all our modules again, each of them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 from trainables.storage.home import home
 from trainables.system import quiet
 
@@ -30,6 +33,14 @@ def own_cache() -> Iterator[None]:
     os.environ["PARETUNE_HOME"] = str(folder)
     yield
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_previews() -> None:
+    """Answers that only serve to be looked at, cut short: a random model ends none, and they are a third of a trial."""
+    from trainables.scoring import generation
+
+    generation.PREVIEW_TOKENS = 8
 
 
 _MANY_MODULES = 100

@@ -26,6 +26,8 @@ from tests.helpers.sweeps import Command, Home, paretune, start
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
 SITE = Path(ray.__file__).resolve().parent.parent
 SLOTS = '{"trial_driver": 4}'
+# A node that is told to end waits 30 s for actors that somebody may still need.
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
 # A node imports packages from its own folder, and Paretune only if its PYTHONPATH has it.
 OTHER_PACKAGES = """\
 import sys
@@ -86,7 +88,7 @@ class Cluster:
 
     @property
     def access(self) -> dict[str, str]:
-        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, "RAY_USAGE_STATS_ENABLED": "0"}
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, **SETTINGS}
 
     def paretune(self, *arguments: str | Path, **options: Any) -> Command:
         return paretune(self.home, *arguments, "--address", self.address, **self.access, **options)

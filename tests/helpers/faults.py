@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import optuna
-
 from tests.helpers.clusters import Cluster
+from tests.helpers.sweep_runs import study
 from tests.helpers.sweeps import (
     METHODS,
     SPEC,
@@ -39,19 +38,11 @@ print(json.dumps({"groups": len(groups), "nodes": len(alive), "busy": {k: v for 
 
 def undisturbed_run(folder: Path, temporary: Path, model: Path, text: str = FULL) -> Path:
     """The run of a spec on this machine without any fault."""
-    command, run = start_undisturbed_run(folder, temporary, model, text)
-    assert command.wait(600) == 0, command.stderr
-    return run
-
-
-def start_undisturbed_run(
-    folder: Path, temporary: Path, model: Path, text: str = FULL
-) -> tuple[Command, Path]:
-    """The same run, started but not waited for."""
     command = start(
         Home(folder / "home", temporary), "run", write_spec(folder, model, text), "--output", folder / "runs"
     )
-    return command, folder / "runs" / "tiny"
+    assert command.wait(600) == 0, command.stderr
+    return folder / "runs" / "tiny"
 
 
 def training(run: Path, command: Command, count: int = 1) -> list[str]:
@@ -72,6 +63,11 @@ def assert_same_results(run: Path, peace: Path) -> None:
     assert [study_results(run, cell) for cell in cells(run)] == [
         study_results(peace, cell) for cell in cells(peace)
     ]
+    assert_complete(run)
+
+
+def assert_complete(run: Path) -> None:
+    """Asserts that a run's folder has its report, and nothing unfinished."""
     assert not [path for path in run.rglob("*.tmp") if "wandb" not in path.parts]
     assert not (run / ".ray").exists()
     assert (run / "report" / "index.html").exists()
@@ -83,9 +79,8 @@ def cells(run: Path) -> list[str]:
 
 def study_results(run: Path, cell: str) -> list[tuple[Any, ...]]:
     """What a cell's study knows about its trials."""
-    backend = optuna.storages.journal.JournalFileBackend(str(run / f"study-{cell}.journal"))
-    study = optuna.load_study(study_name=cell, storage=optuna.storages.JournalStorage(backend))
-    return [(t.user_attrs["trial_id"], t.state.name, t.value, t.intermediate_values) for t in study.trials]
+    trials = study(run, cell).trials
+    return [(t.user_attrs["trial_id"], t.state.name, t.value, t.intermediate_values) for t in trials]
 
 
 def ended_at(run: Path) -> dict[str, str | None]:

@@ -23,6 +23,7 @@ from tests.helpers.terminals import user_environment
 from trainables import results
 from trainables.data.embedded import commands
 from trainables.results import Record
+from trainables.storage.home import home
 
 PARETUNE = [sys.executable, "-m", "sweeps.cli"]
 SPEC = """\
@@ -39,6 +40,8 @@ search: {trials: 3, sampler: random, scheduler: none}
 resources: {concurrent: 2}
 tracking: {wandb: off}
 """
+# Caches of what is computed from models and rows alone. Filling them takes a command seconds of imports.
+SHARED = ("behaviour", "data", "tokens", "vocabularies")
 STEPS, SAVED_EVERY = 100, 20  # long enough to be interrupted, between two checkpoints, on a quick machine
 METHODS = SPEC[SPEC.index("methods:") : SPEC.index("train: {steps")]
 SMALL = SPEC.replace(METHODS, "methods: [{kind: lora, rank: 4}]\n").replace("concurrent: 2", "concurrent: 1")
@@ -55,10 +58,14 @@ def write_spec(folder: Path, model: Path, text: str = SPEC, rows: list[dict[str,
 
 @dataclass
 class Home:
-    """Where a command runs: all folders that it could write to are in here, and empty at first."""
+    """Where a command runs: all folders that it could write to are in here, and empty at first.
+
+    ``shared_cache``: what other commands of these tests have cached is there, too, by links.
+    """
 
     folder: Path
     temporary: Path  # a short path: Ray's sockets are in it, and a socket's path has at most 107 characters
+    shared_cache: bool = True
 
     def environment(self, **changes: str | None) -> dict[str, str]:
         kept = {
@@ -68,6 +75,8 @@ class Home:
         }
         for name in ("home", "cache"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
+        if self.shared_cache:
+            self._link_caches()
         own = {
             "HOME": str(self.folder / "home"),
             "PARETUNE_HOME": str(self.folder / "cache"),
@@ -75,8 +84,15 @@ class Home:
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(ROOT),
             "COLUMNS": "110",
+            "RAY_worker_niceness": "0",  # Ray's 15 would have workers wait for all other processes
         }
         return {name: value for name, value in {**kept, **own, **changes}.items() if value is not None}
+
+    def _link_caches(self) -> None:
+        for name in SHARED:
+            (home() / name).mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                (self.folder / "cache" / name).symlink_to(home() / name, target_is_directory=True)
 
 
 @dataclass
@@ -128,14 +144,14 @@ class Command:
                     found.append(" ".join(child.cmdline())[:80])
         return found
 
-    def wait(self, timeout: float = 180) -> int:
+    def wait(self, timeout: float = 400) -> int:
         try:
             return self.process.wait(timeout)
         finally:
             self.seconds = time.time() - self.began
             self.end()
 
-    def until(self, condition: Callable[[], Any], timeout: float = 200) -> Any:
+    def until(self, condition: Callable[[], Any], timeout: float = 400) -> Any:
         """Waits for ``condition``; fails with the command's output if that ends before, or after ``timeout`` s."""
         until = time.monotonic() + timeout
         while not (found := condition()):
@@ -143,7 +159,7 @@ class Command:
                 output = self.stderr
                 self.end()
                 raise AssertionError(f"{condition} never became true; the command printed:\n{output}")
-            time.sleep(0.05)
+            time.sleep(0.1)
         return found
 
     def signal(self, number: int, group: bool = False) -> float:
@@ -199,7 +215,7 @@ def start(home: Home, *arguments: str | Path, cwd: Path | None = None, **environ
     return Command(process, out, err)
 
 
-def paretune(home: Home, *arguments: str | Path, timeout: float = 180, **options: Any) -> Command:
+def paretune(home: Home, *arguments: str | Path, timeout: float = 400, **options: Any) -> Command:
     """Runs ``paretune`` to its end."""
     command = start(home, *arguments, **options)
     command.wait(timeout)

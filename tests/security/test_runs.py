@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers import specs
-from tests.helpers.clusters import Cluster
+from tests.helpers.clusters import SETTINGS, Cluster
 from tests.helpers.sweeps import METHODS, SPEC, Command, Home, records, start, wandb_runs, write_spec
 from tests.helpers.trials import ScriptedControl, make_config, write_rows
 from trainables.runner.run import TrialContext, run_trial
@@ -57,7 +57,7 @@ def temporary() -> Iterator[Path]:
 def test_a_sweep_on_this_machine_reveals_no_secret_and_lets_nobody_in(
     tmp_path: Path, tiny_model: Path, temporary: Path
 ) -> None:
-    home = Home(tmp_path / "home", temporary)
+    home = Home(tmp_path / "home", temporary, shared_cache=False)
     spec = write_spec(tmp_path / "spec", tiny_model, TINY)
     # Whatever the shell says of other clusters.
     shell = {**CANARIES, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "127.0.0.1:1"}
@@ -140,7 +140,7 @@ class _Open(Cluster):
 
     @property
     def access(self) -> dict[str, str]:
-        return {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+        return {"RAY_AUTH_MODE": "disabled", **SETTINGS}
 
 
 @pytest.mark.slow

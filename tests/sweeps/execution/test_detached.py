@@ -72,7 +72,7 @@ def log(run: Path) -> str:
     return (run / LOG).read_text() if (run / LOG).exists() else ""
 
 
-def ended(run: Path, seconds: float = 180) -> int:
+def ended(run: Path, seconds: float = 400) -> int:
     """The exit code of a run's newest driver."""
     until(lambda: lock.holder(run) is None and "ended with code" in log(run), seconds, lambda: log(run))
     return int(re.findall(r"ended with code (\d+)", log(run))[-1])
@@ -177,7 +177,7 @@ def in_a_terminal(home: Home, *arguments: str | Path) -> tuple[str, float]:
     os.write(terminal, f"{line}; echo returned: $?\n".encode())
     while not re.search(rb"returned: \d", text):
         text += os.read(terminal, 4096)
-        assert time.monotonic() - started < 60, text
+        assert time.monotonic() - started < 300, text
     os.kill(leader, signal.SIGKILL)
     os.close(terminal)
     os.waitpid(leader, 0)
