@@ -26,6 +26,7 @@ from trainables.scoring.generation import continue_greedily
 from trainables.scoring.likelihood import log_likelihoods
 from trainables.stages.ppo.reward_model import LOADED
 from trainables.stages.ppo.reward_rules import RULES, Rule
+from trainables.stages.ppo.token_estimates import mask_early_ends
 from trainables.stages.ppo.trainer import PPOTrainer
 from trainables.training.policy import Policy
 from trainables.training.reference_policy import as_reference
@@ -246,7 +247,7 @@ def test_no_answer_ends_before_it_may_and_the_ratio_stays_1(tiny_model: Path, tm
     assert [value for _, value in curve(config, tmp_path, "ratio")] == [1.0, 1.0]
     _, trainer = seeded(config)
     counted = torch.ones(1, 5, dtype=torch.bool)
-    allowed = trainer._mask_early_ends(torch.zeros(5, 512), counted)
+    allowed = mask_early_ends(torch.zeros(5, 512), counted, trainer.ends, minimum=4)
     assert allowed[:, trainer.ends].isinf()[:, 0].tolist() == [True] * 4 + [False]
 
 

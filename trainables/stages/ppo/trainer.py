@@ -6,7 +6,7 @@ Checked with transformers 5.24.0.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import TrainingArguments
 
 from trainables.models.architecture.decoding import pad_left
-from trainables.models.architecture.forward_probe import head_logits
 from trainables.scoring.generation import end_tokens, row_seeds, sample_answers
 from trainables.stages.ppo import formulas
+from trainables.stages.ppo.token_estimates import TokenEstimates, ValueHead, estimate_tokens, mask_early_ends
 from trainables.tokenization import batching
 from trainables.tokenization.token_table import Tokens
 from trainables.training.policy import Policy
@@ -57,32 +56,6 @@ class Answers:
         return Answers(**{name: value[rows] for name, value in vars(self).items()})
 
 
-@dataclass(frozen=True)
-class TokenEstimates:
-    """The policy's log-probability, value and entropy at each token of answers; (answers, tokens), 0 on padding."""
-
-    logprobs: Tensor
-    values: Tensor
-    entropy: Tensor
-
-
-class ValueHead(nn.Module):
-    """A linear layer, initially 0, on hidden states scaled to length 1.
-
-    With that scale, a step of Adam moves a value by no more than the learning rate times sqrt(width), for any model.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(width, 1)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Hidden states (positions, width) to values (positions,)."""
-        return self.linear(functional.normalize(hidden.float(), dim=-1))[:, 0]
-
-
 class PPOTrainer(StageTrainer):
     """A step samples an answer to each of its prompts, then makes epochs x mini-batches updates.
 
@@ -103,9 +76,7 @@ class PPOTrainer(StageTrainer):
         """``reward`` gives the reward of each row's answer: (rows, texts) -> (rows,)."""
         self.settings, self.reward, self.policy, self.rows = settings, reward, policy, rows
         self.ends = end_tokens(policy)
-        with policy.evaluating():
-            self.generates = policy.generates
-        width = policy.causal.config.get_text_config().hidden_size
+        width = policy.causal.get_output_embeddings().weight.shape[1]
         self.value_head = ValueHead(width).to(policy.device)
         self.kl = formulas.KLController(settings.kl_coefficient, settings.kl_target, settings.kl_horizon)
         self.answered = 0  # tokens of all answers so far
@@ -322,57 +293,15 @@ class PPOTrainer(StageTrainer):
 
     def _forward(self, ids: Tensor, mask: Tensor, counted: Tensor) -> TokenEstimates:
         """The policy's estimates at the answers' tokens, by one forward pass."""
-        answers = ids[:, -counted.shape[1] :]
-        # Autocast caches casts of weights, so it must end before the optimizer or the reference changes these.
-        with self.accelerator.autocast():
-            if self.generates.padded:
-                hidden, logits = self._outputs(ids, mask, counted)
-            else:
-                rows = [self._outputs(*each) for each in _without_padding(ids, mask, counted)]
-                hidden, logits = (torch.cat(each) for each in zip(*rows, strict=True))
-        logits = self._mask_early_ends(logits, counted) / self.settings.temperature
-        logprobs = logits.log_softmax(-1)  # (positions, vocab)
-        chosen = logprobs.gather(1, answers[counted][:, None])[:, 0]
-        # Only the rollout's entropy is used; in an update a tensor of the same shape stands in for it.
-        entropy = torch.special.entr(logprobs.detach().exp()).sum(-1) if not logits.requires_grad else chosen
-        estimates = (chosen, self.value_head(hidden), entropy.detach())  # (positions,) each
-        return TokenEstimates(
-            # From (positions,) to (answers, tokens), in the order in which [counted] took them.
-            *(
-                torch.zeros(counted.shape, device=ids.device).masked_scatter(counted, each)
-                for each in estimates
-            )
+        settings = self.settings
+        return estimate_tokens(
+            self.policy,
+            self.value_head,
+            (ids, mask, counted),
+            settings.temperature,
+            partial(mask_early_ends, ends=self.ends, minimum=settings.min_new_tokens),
+            self.accelerator.autocast,
         )
-
-    def _outputs(self, ids: Tensor, mask: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states (positions, width) and logits (positions, vocab) that predict the answers' tokens."""
-        causal = self.policy.causal
-        inputs = {
-            "input_ids": ids,
-            "attention_mask": mask,
-            # Prompts are padded on the left: their first token is at position 0, and so is padding.
-            "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
-            "use_cache": False,
-        }
-        before_tokens = slice(-counted.shape[1] - 1, -1)  # the positions that predict the answers' tokens
-        if self.policy.behaviour.head_gives_logits:
-            hidden = causal.base_model(**inputs).last_hidden_state[:, before_tokens][counted]
-            return hidden, head_logits(causal, hidden)
-        output = causal(**inputs, output_hidden_states=True)
-        hidden = output.hidden_states[-1][:, before_tokens][counted]
-        return hidden, output.logits[:, before_tokens][counted].float()
-
-    def _mask_early_ends(self, logits: Tensor, counted: Tensor) -> Tensor:
-        """The logits (positions, vocab), with end tokens at -inf where an answer can't end yet."""
-        if not self.settings.min_new_tokens:
-            return logits
-        # (positions,): the place of a token is the number of the answer's tokens before it.
-        early = (
-            torch.arange(counted.shape[1], device=counted.device) < self.settings.min_new_tokens
-        ).expand_as(counted)[counted]
-        ends = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
-        ends[self.ends] = True
-        return logits.masked_fill(early[:, None] & ends, -torch.inf)
 
     # The value head beside the policy
 
@@ -475,17 +404,12 @@ class _Collator:
         return {"input_ids": ids, "attention_mask": mask, "row": [row["row"] for row in rows]}
 
 
-def _without_padding(ids: Tensor, mask: Tensor, counted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Each row by itself from its first token on, for models whose states padding would enter."""
-    for row, first in enumerate(mask.argmax(1).tolist()):
-        yield ids[row : row + 1, first:], mask[row : row + 1, first:], counted[row : row + 1]
-
-
 def _without_dropout(model: nn.Module) -> None:
     """Turns dropout off: with it, updates would see another policy than the one that sampled the answers."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        # Attention keeps its dropout as a number, which it passes to the kernel.
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0  # type: ignore[assignment]
+        # Attention and some layers keep their dropout as a number, which they pass to a function.
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
