@@ -147,8 +147,9 @@ class TrialQueue:
         if config.cell in studies:
             return self.sizes.for_trial(studies[config.cell].cell, config)
         # A base model belongs to no cell: it needs no more than the smallest cell of its stage.
-        same_stage = [study.cell for study in studies.values() if study.cell.stage == config.stage.kind]
-        cells = same_stage or [study.cell for study in studies.values()]
+        cells = [study.cell for study in studies.values()]
+        # By kind: a cell's stage has the name that the spec gives it.
+        cells = [cell for cell in cells if cell.tree["stage"]["kind"] == config.stage.kind] or cells
         sizes = [self._smallest_size(cell) for cell in cells]
         return min(sizes, key=lambda size: (size.workers, size.gpus, size.memory))
 

@@ -286,15 +286,13 @@ def _measure_by_stage(policy: Policy, task: EvaluationTask, stage: TrainingStage
     columns = _prediction_columns(
         task, [row.reference for row in scores.rows], [row.prediction for row in scores.rows]
     )
-    # An area under a curve is of all rows at once: its rows' scores order them and are no measure by row.
-    by_row = row_scores if np.isclose(np.mean(row_scores), quality) else None
-    if by_row is None:
-        columns["score"] = list(row_scores)
     if metric.name == "auc":
+        # An area under a curve is of all rows at once: its rows' scores order them and are no measure by row.
+        columns["score"] = list(row_scores)
         main = _auc_of_scores(scores, quality)
     else:
         better, unit = metric.higher_is_better, metric.unit
-        main = Measure(metric.name, quality, by_row, higher_is_better=better, unit=unit)
+        main = Measure(metric.name, quality, row_scores, higher_is_better=better, unit=unit)
     others = [Measure(name, value) for name, value in scores.metrics.items() if name != metric.name]
     return MeasuredRows(columns, (main, *others), metric.name)
 

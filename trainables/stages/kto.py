@@ -167,9 +167,9 @@ class KTO(TrainingStage):
 
 
 def _only_label(rows: Sequence[Any]) -> bool | None:
-    """The label that all rows have; ``None`` where they have both, which the first few rows usually show."""
+    """The label that all rows have; ``None`` where they have both, which the first few rows usually show, or none."""
     labels = (row.label for row in rows)
-    first = next(labels)
+    first = next(labels, None)
     return first if all(label == first for label in labels) else None
 
 
