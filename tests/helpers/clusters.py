@@ -26,8 +26,13 @@ from tests.helpers.sweeps import Command, Home, paretune, start
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
 SITE = Path(ray.__file__).resolve().parent.parent
 SLOTS = '{"trial_driver": 4}'
-# A node that is told to end waits 30 s for actors that somebody may still need.
-SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A node that is told to end waits 30 s for actors that somebody may still need.
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+    # Ray would kill actors when this machine's memory is nearly full, whoever uses it.
+    "RAY_memory_monitor_refresh_ms": "0",
+}
 # A node imports packages from its own folder, and Paretune only if its PYTHONPATH has it.
 OTHER_PACKAGES = """\
 import sys

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from click.testing import Result
@@ -172,6 +173,9 @@ def test_a_trial_that_fails_under_try_ends_with_1_and_says_why(
 ) -> None:
     spec = sweeps.write_spec(tmp_path, tiny_model)
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
+    # Its process takes seconds to start, and this trial has no memory of interest.
+    unmeasured = Mock(**{"measure.return_value": {}})
+    monkeypatch.setattr("sweeps.execution.local_trial.ParallelMeasurement", lambda threads: unmeasured)
     sets = (
         "--set",
         "train.learning_rate=1e30",

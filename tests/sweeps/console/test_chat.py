@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from reports.analysis.best_trials import recommended_trials
+from sweeps.cli import app
 from sweeps.console.chat import ChatOutput, ChatSession, WrongCommand, messages, run, with_settings
 from sweeps.runs.resolve import resolve
 from tests.helpers.model_families import make_family
@@ -210,8 +212,7 @@ def test_ctrl_c_ends_an_answer_and_then_the_chat(tmp_path: Path, tiny_model: Pat
     ],
 )
 def test_a_mistake_ends_with_2_and_a_sentence(arguments: list[str], expected: str, tiny_model: Path) -> None:
-    command = [sys.executable, "-m", "sweeps.cli", "chat", *(a.format(model=tiny_model) for a in arguments)]
-    found = subprocess.run(command, input="", capture_output=True, text=True, timeout=120)
-    assert found.returncode == 2
+    found = CliRunner().invoke(app, ["chat", *(a.format(model=tiny_model) for a in arguments)], input="")
+    assert found.exit_code == 2
     assert expected in found.stderr
     assert "Traceback" not in found.stderr
