@@ -8,7 +8,7 @@ their rewards.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from trainables.data.rows import Conversation, Preference
 from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage
 from trainables.stages.sft import reference
 from trainables.tokenization import batching
-from trainables.tokenization.encode import Encoded, encode_answers, learns_something
+from trainables.tokenization.encode import IGNORED, Encoded, encode_answers, learns_something
 
 if TYPE_CHECKING:
     import transformers
@@ -76,11 +76,12 @@ class PairStage(TrainingStage):
     ) -> list[Encoded]:
         """The two answers as in training, behind one prompt; a pair of the same tokens is scored as a tie."""
         pair = [encode_answers(answer, tokenizer, cutoff) for answer in row.answers()]
-        if row.chosen_turns or row.rejected_turns:
+        prompts = [_prompt(example) for example in pair]
+        if prompts[0] == prompts[1] or not any(example.truncated for example in pair):
             return pair
         # The cutoff leaves less of the prompt before a longer answer.
-        shared = min(example.prompt_tokens for example in pair)
-        return [_with_prompt(example, shared) for example in pair]
+        shared = min(map(len, prompts))
+        return [encode_answers(answer, tokenizer, cutoff, shared) for answer in row.answers()]
 
     def quality(self, data: Data) -> Metric:
         return Metric("pair_accuracy", higher_is_better=True, unit="fraction")
@@ -168,14 +169,10 @@ def draw_pairs(
     return rows, places, lengths[order]
 
 
-def _with_prompt(example: Encoded, count: int) -> Encoded:
-    """The example, of one answer, with the first ``count`` tokens of its prompt."""
-    if example.prompt_tokens == count:
-        return example
-    ids, labels = (
-        [*values[:count], *values[example.prompt_tokens :]] for values in (example.input_ids, example.labels)
-    )
-    return replace(example, input_ids=ids, labels=labels, prompt_tokens=count, truncated=True)
+def _prompt(example: Encoded) -> list[int]:
+    """The tokens before the first answer that is learned."""
+    first = next((place for place, label in enumerate(example.labels) if label != IGNORED), None)
+    return example.input_ids[: example.prompt_tokens if first is None else first]
 
 
 def reference_sharding_obstacle(kind: str, method: FineTuning | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -12,11 +12,6 @@ class Turn:
 
     source: list[int]
     target: list[int]
-
-    def cut(self, cutoff: int) -> Turn:
-        """The turn shortened to ``cutoff`` tokens."""
-        source, target = split_cutoff(len(self.source), len(self.target), cutoff)
-        return Turn(self.source[:source], self.target[:target])
 
     def __len__(self) -> int:
         return len(self.source) + len(self.target)
@@ -41,27 +36,29 @@ def split_cutoff(source: int, target: int, cutoff: int) -> tuple[int, int]:
     return min(max(cutoff - target, 0), source), target
 
 
-def cut_as_one_answer(turns: Sequence[Turn], cutoff: int) -> list[Turn]:
-    """The turns cut to ``cutoff`` tokens, what follows the first source as if it were one answer to it."""
+def kept_as_one_answer(turns: Sequence[Turn], room: int) -> list[Turn]:
+    """The turns whose first source is cut already, with ``room`` for all that follows it as if it were one answer."""
     first, *later = turns
-    following = len(first.target) + sum(map(len, later))
-    source, remaining = split_cutoff(len(first.source), following, cutoff)
-    kept: list[Turn] = []
-    for turn in (Turn(first.source[:source], first.target), *later):
-        # The first source is cut already; of any other, a part without a token of its answer is of no use.
-        room = remaining - (len(turn.source) if kept else 0)
-        if room <= 0:
+    kept = [Turn(first.source, first.target[:room])]
+    for turn in later:
+        room -= len(kept[-1].target)
+        # Of a later source, a part without a token of its answer is of no use.
+        if room <= len(turn.source):
             break
+        room -= len(turn.source)
         kept.append(Turn(turn.source, turn.target[:room]))
-        remaining = room - len(turn.target)
     return kept
 
 
-def fitting_turns(turns: Iterable[Turn], cutoff: int) -> Iterable[Turn]:
-    """The turns in order, each cut to what remains of the cutoff."""
+def fitting_turns(turns: Iterable[Turn], cutoff: int) -> Iterator[Turn]:
+    """The turns in order, up to the first that does not fit into what remains of the cutoff.
+
+    Its answer loses its end; where its share would not hold its source, it is left out, since an answer is never
+    learned behind half of what precedes it.
+    """
     for turn in turns:
-        if cutoff <= 0:
+        source, target = split_cutoff(len(turn.source), len(turn.target), cutoff) if cutoff > 0 else (0, 0)
+        if target < 1 or source < len(turn.source):
             return
-        kept = turn.cut(cutoff)
-        cutoff -= len(kept)
-        yield kept
+        yield Turn(turn.source, turn.target[:target])
+        cutoff -= source + target

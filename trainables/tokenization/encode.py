@@ -11,19 +11,25 @@ from typing import TYPE_CHECKING, Any
 from trainables.data.rows import Conversation, Message
 from trainables.templates.control_tokens import end_tokens, held_control_tokens, protect
 from trainables.templates.settings import setting
+from trainables.tokenization.answer_end import ends_with_any, with_end
 from trainables.tokenization.answer_start import answer_behind_prompt
-from trainables.tokenization.cutoff import Turn, cut_as_one_answer, fitting_turns
-from trainables.tokenization.remarks import remarks_on_answers, text_remarks, unknown_remarks
+from trainables.tokenization.cut_turns import cut_source, cut_turn, cut_turns, lost_ends
+from trainables.tokenization.cutoff import Turn, kept_as_one_answer
+from trainables.tokenization.remarks import (
+    EMPTY_ANSWER,
+    remarks_on_answers,
+    text_remarks,
+    unknown_remarks,
+)
 from trainables.tokenization.rendered_conversation import RenderedConversation
 from trainables.tokenization.segments import special_tokens, tokenize_segments
+from trainables.tokenization.short_prompt import prompt_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # the label of a token without a loss
-_DIFFERENTLY = (
-    "since the chat template renders or ends earlier answers differently once later ones follow"
-)
+_DIFFERENTLY = "since the chat template renders or ends earlier answers differently once later ones follow"
 SPLIT = f"each answer becomes an example of its own, {_DIFFERENTLY} (data.turns: last keeps the last alone)"
 SPLIT_TO_LAST = f"only the last answer is learned, {_DIFFERENTLY} (data.turns: all learns each of them)"
 LAST_COMPARED = (
@@ -69,9 +75,8 @@ def encode_prompt(
 ) -> tuple[list[int], tuple[str, ...]]:
     """The tokens as in :func:`prompt_ids`, and the remarks on them."""
     conversation = RenderedConversation(tokenizer, messages, tools)
+    ids = prompt_tokens(conversation, len(messages))
     text = conversation.before(len(messages))
-    cuts = [*conversation.answer_cuts(text, len(messages)), len(text)]
-    ids = list(chain(*tokenize_segments(tokenizer, text, cuts)))
     return ids, (*conversation.remarks(text), *unknown_remarks(tokenizer, ids, text))
 
 
@@ -83,41 +88,51 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int
     return ids, (*text_remarks(held), *unknown_remarks(tokenizer, ids, text))
 
 
-def encode(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int) -> Encoded:
+def encode(
+    row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int, most_prompt: int | None = None
+) -> Encoded:
     """The prompt and the last answer, at most ``cutoff`` tokens, with labels on that answer.
 
-    The answer is the text that the chat template adds to the prompt, including its end-of-turn token.
+    The answer is the text that the chat template adds to the prompt, including its end-of-turn token. A prompt that is
+    longer than its share, or than ``most_prompt`` tokens, is shortened (:mod:`trainables.tokenization.short_prompt`).
     """
     conversation = _rendered(row, tokenizer)
     last, start = _last_turn(conversation, len(row.prompt))
-    turn, ends = _with_end([last], tokenizer)
-    kept = turn[0].cut(cutoff)
-    example = _joined([kept], len(kept) < len(turn[0]), train_on_prompt=False, learned=[True])
-    remarks = remarks_on_answers(conversation, [len(row.prompt)], turn, [kept], example.input_ids)
-    return replace(example, remarks=(*start, *ends, *remarks))
+    (turn,), ends = with_end([last], tokenizer)
+    kept, cuts = cut_turn(conversation, len(row.prompt), turn, cutoff, most_prompt)
+    example = _joined([kept], bool(cuts), train_on_prompt=False, learned=[True])
+    remarks = remarks_on_answers(conversation, example.input_ids)
+    return replace(example, remarks=(*start, *ends, *remarks, *cuts))
 
 
-def encode_answers(row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int) -> Encoded:
+def encode_answers(
+    row: Conversation, tokenizer: PreTrainedTokenizerBase, cutoff: int, most_prompt: int | None = None
+) -> Encoded:
     """The prompt and the answers after it that are not ``untrained``, as one example with labels on these answers.
 
-    At most ``cutoff`` tokens, which the prompt and all that follows its end share like a prompt and a single answer.
-    Where the template renders an answer differently once later turns follow, the last answer alone is learned.
+    At most ``cutoff`` tokens, which the prompt and all that follows its end share like a prompt and a single answer;
+    the prompt has at most ``most_prompt`` of them. Where the template renders an answer differently once later turns
+    follow, the last answer alone is learned.
     """
     conversation = _rendered(row, tokenizer)
     first = next(answer for answer in conversation.answers if answer not in row.untrained)
     answers = [answer for answer in conversation.answers if answer >= first]
     if len(answers) == 1:
-        return encode(row, tokenizer, cutoff)
+        return encode(row, tokenizer, cutoff, most_prompt)
     turns = _turns(conversation, answers, must_end=False)
     if not turns:
-        example = encode(row, tokenizer, cutoff)
+        example = encode(row, tokenizer, cutoff, most_prompt)
         return replace(example, remarks=(LAST_COMPARED, *example.remarks))
-    ended, ends = _with_end(turns, tokenizer)
-    kept = cut_as_one_answer(ended, cutoff)
-    is_learned = [answer not in row.untrained for answer in answers[: len(kept)]]
-    example = _joined(kept, sum(map(len, kept)) < sum(map(len, ended)), False, is_learned)
-    remarks = remarks_on_answers(conversation, answers, ended, kept, example.input_ids)
-    return replace(example, remarks=(*ends, *remarks))
+    ended, ends = with_end(turns, tokenizer)
+    following = sum(map(len, ended)) - len(ended[0].source)
+    source, cuts = cut_source(conversation, first, ended[0].source, following, cutoff, most_prompt)
+    kept = kept_as_one_answer([Turn(source, ended[0].target), *ended[1:]], cutoff - len(source))
+    cuts = (*cuts, *lost_ends(ended, kept))
+    marked = [answer not in row.untrained for answer in answers[: len(kept)]]
+    is_learned, empty = _learned_texts(kept, marked, tokenizer)
+    example = _joined(kept, bool(cuts), False, is_learned)
+    remarks = remarks_on_answers(conversation, example.input_ids)
+    return replace(example, remarks=(*ends, *remarks, *cuts, *empty))
 
 
 def training_examples(
@@ -131,10 +146,10 @@ def training_examples(
     """The training examples of a row, usually one.
 
     Labels are on every answer, on the last one alone (``mask_history``), or on every token (``train_on_prompt``); never
-    on the row's ``untrained`` answers. If
-    the template renders an answer differently once later turns follow (without its thoughts, say), each answer gets
-    an example of its own, as the model sees it when it answers. Examples are cut turn by turn, as LLaMA-Factory does;
-    those without a label, or with labels on end tokens alone, are left out.
+    on the row's ``untrained`` answers. If the template renders an answer differently once later turns follow (without
+    its thoughts, say), each answer gets an example of its own, as the model sees it when it answers. The first turns
+    are kept, or with ``mask_history`` the last ones; the first of these is shortened to its share of the cutoff, as
+    LLaMA-Factory cuts it. Examples without a label, or with labels on end tokens alone, are left out.
     """
     if train_on_prompt and mask_history:
         raise ValueError("train_on_prompt learns every token, mask_history only the last answer; choose one")
@@ -145,7 +160,11 @@ def training_examples(
     is_learned = [*earlier, True]
     # Turns with their answers' numbers, which of them are learned, and remarks: one example each.
     parts: list[tuple[list[Turn], list[int], list[bool], tuple[str, ...]]] = []
-    if turns := _turns(conversation, answers):
+    turns = _turns(conversation, answers)
+    if turns and mask_history and sum(map(len, turns)) > cutoff:
+        turn, start = _last_turn(conversation, answers[-1])
+        parts = [([turn], answers[-1:], [True], start)]
+    elif turns:
         parts = [(turns, answers, is_learned, ())]
     else:
         learned = [answer for answer, learn in zip(answers, is_learned, strict=True) if learn]
@@ -156,15 +175,12 @@ def training_examples(
             parts.append(([turn], [answer], [True], (*split, *start)))
     examples = []
     for turns, numbers, learned_turns, noted in parts:
-        ended, ends = _with_end(turns, tokenizer)
-        # With mask_history only the last answer is learned, so the last turns are kept first.
-        kept = list(fitting_turns(reversed(ended) if mask_history else ended, cutoff))
-        kept = kept[::-1] if mask_history else kept
-        cut = sum(map(len, kept)) < sum(map(len, ended))
-        part = slice(-len(kept), None) if mask_history else slice(len(kept))
-        example = _joined(kept, cut, train_on_prompt, learned_turns[part])
-        remarks = remarks_on_answers(conversation, numbers[part], ended[part], kept, example.input_ids)
-        examples.append(replace(example, remarks=(*noted, *ends, *remarks)))
+        ended, ends = with_end(turns, tokenizer)
+        kept, cuts = cut_turns(conversation, numbers, ended, cutoff)
+        learned_texts, empty = _learned_texts(kept, learned_turns, tokenizer)
+        example = _joined(kept, bool(cuts), train_on_prompt, learned_texts)
+        remarks = remarks_on_answers(conversation, example.input_ids)
+        examples.append(replace(example, remarks=(*noted, *ends, *remarks, *cuts, *empty)))
     return [example for example in examples if learns_something(example, tokenizer)]
 
 
@@ -182,9 +198,7 @@ def _last_turn(conversation: RenderedConversation, answer: int) -> tuple[Turn, t
     return Turn(list(chain(*sources)), target), remarks
 
 
-def _turns(
-    conversation: RenderedConversation, answers: Sequence[int], must_end: bool = True
-) -> list[Turn]:
+def _turns(conversation: RenderedConversation, answers: Sequence[int], must_end: bool = True) -> list[Turn]:
     """A turn for each answer; empty if the template renders an earlier part differently once a later one follows, or,
     if each answer ``must_end``, writes no token at which generation stops behind it.
     """
@@ -212,7 +226,7 @@ def _each_ends(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> boo
     if not ends or setting(tokenizer, "end") == "keep":
         return True
     return all(
-        _ends_with_any(turn.target, ends, tokenizer) or not ends.isdisjoint(following.source[:1])
+        ends_with_any(turn.target, ends, tokenizer) or not ends.isdisjoint(following.source[:1])
         for turn, following in pairwise(turns)
     )
 
@@ -227,52 +241,30 @@ def _without_last_end(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     return shorter if shorter.rstrip().endswith(tuple(ends)) else text
 
 
-def _with_end(
-    turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase
-) -> tuple[list[Turn], tuple[str, ...]]:
-    """The turns, each of which ends with a token at which generation stops, and a remark if one had to be added.
-
-    Where the template writes it only when another message follows, it becomes part of the answer; the last answer gets
-    the tokenizer's. Not if ``data.end`` is ``keep``, and not if the tokenizer has no end token.
-    """
-    ends, ended = end_tokens(tokenizer), list(turns)
-    if setting(tokenizer, "end") == "keep":
-        return ended, ()
-    if not ends:
-        return ended, ("the answer has no end, as the tokenizer names no token at which generation stops",)
-    added = unfinished = False
-    for number, turn in enumerate(ended):
-        if _ends_with_any(turn.target, ends, tokenizer):
-            continue
-        following = ended[number + 1] if number + 1 < len(ended) else None
-        if following is not None and following.source and following.source[0] in ends:
-            ended[number] = Turn(turn.source, [*turn.target, following.source[0]])
-            ended[number + 1] = Turn(following.source[1:], following.target)
-        elif following is None and tokenizer.eos_token_id is not None:
-            ended[number] = Turn(turn.source, [*turn.target, tokenizer.eos_token_id])
-            added = True
-        else:
-            unfinished = True
-    endless = "the chat template ends the answer without a token at which generation stops"
-    last = (f"{endless}, and {tokenizer.eos_token} is added (data.end: keep leaves it out)",) if added else ()
-    return ended, (*last, *(("an earlier answer has no end",) if unfinished else ()))
-
-
-def _ends_with_any(target: Sequence[int], ends: frozenset[int], tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether one of the ``ends`` is the last token of an answer, apart from white space."""
-    for token in reversed(target):
-        if token in ends:
-            return True
-        if str(tokenizer.decode([token])).strip():
-            return False
-    return False
-
-
 def learns_something(example: Encoded, tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a label is on more than end tokens and white space."""
+    return _has_text([label for label in example.labels if label != IGNORED], tokenizer)
+
+
+def _has_text(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> bool:
     special = special_tokens(tokenizer)
-    learned = (label for label in example.labels if label != IGNORED and label not in special)
-    return any(str(tokenizer.decode([label])).strip() for label in learned)
+    return any(str(tokenizer.decode([token])).strip() for token in ids if token not in special)
+
+
+def _learned_texts(
+    turns: Sequence[Turn], learned: Sequence[bool], tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[bool], tuple[str, ...]]:
+    """Which answers are learned: those marked ``learned`` of which more than an end is written; a remark on others.
+
+    A call that the template has no place for would teach to answer nothing. A single answer is left to
+    :func:`learns_something`.
+    """
+    filled = [_has_text(turn.target, tokenizer) for turn in turns]
+    if len(turns) == 1:
+        return list(learned[:1]), ()
+    empty = any(mark and not has_text for mark, has_text in zip(learned, filled, strict=False))
+    kept = [mark and has_text for mark, has_text in zip(learned, filled, strict=False)]
+    return kept, (EMPTY_ANSWER,) if empty else ()
 
 
 def _joined(

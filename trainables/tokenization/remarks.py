@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from trainables.data.rows import Message
 from trainables.templates.control_tokens import unmarked
@@ -13,35 +13,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 WHOLE_QUESTION = "the whole question is cut off, as data.cutoff is too small"
-PROMPT_END = "the prompt loses a part of it, as data.cutoff is too small"
+PROMPT_PART = "the prompt loses a part of it, as data.cutoff is too small"
+OLD_TURNS = "the oldest turns of the prompt are left out, as data.cutoff is too small"
+LAST_TURNS = "the last turns are left out, as data.cutoff is too small"
+EMPTY_ANSWER = "the chat template writes nothing of an answer, which is not learned"
+ANSWER_END = "the answer loses its end, as data.cutoff is too small"
 QUESTION_CHARACTERS = 24  # of the beginning of a question, looked for in what the cutoff leaves
 
 
-class HasSource(Protocol):
-    """The tokens before an answer."""
+def remarks_on_answers(conversation: RenderedConversation, ids: Sequence[int]) -> tuple[str, ...]:
+    """The remarks on an example of a conversation, whatever stage learns or scores it.
 
-    @property
-    def source(self) -> list[int]: ...
-
-
-def remarks_on_answers(
-    conversation: RenderedConversation,
-    answers: Sequence[int],
-    turns: Sequence[HasSource],
-    kept: Sequence[HasSource],
-    ids: Sequence[int],
-) -> tuple[str, ...]:
-    """The remarks on an example with some ``answers`` of a conversation, whatever stage learns or scores it.
-
-    ``turns`` are these answers with what precedes each, ``kept`` what the cutoff leaves of them, ``ids`` (tokens,) the
-    tokens of the example.
+    ``ids`` (tokens,) are the tokens of the example.
     """
     text = conversation.through(len(conversation.messages) - 1)
-    return (
-        *conversation.remarks(text),
-        *unknown_remarks(conversation.tokenizer, ids, text),
-        *_cut_remarks(turns, kept, conversation, answers),
-    )
+    return (*conversation.remarks(text), *unknown_remarks(conversation.tokenizer, ids, text))
 
 
 def unknown_remarks(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], text: str) -> tuple[str, ...]:
@@ -63,20 +49,4 @@ def cut_prompt_remark(question: Message, left: Sequence[int], tokenizer: PreTrai
     """What the cutoff took from a prompt that ends with ``question``, of which the tokens ``left`` remain."""
     # Its first words are enough to know that it is not lost as a whole.
     words = unmarked(str(question.get("content") or "")).strip()[:QUESTION_CHARACTERS]
-    return WHOLE_QUESTION if words not in str(tokenizer.decode(list(left))) else PROMPT_END
-
-
-def _cut_remarks(
-    turns: Sequence[HasSource],
-    kept: Sequence[HasSource],
-    conversation: RenderedConversation,
-    answers: Sequence[int],
-) -> tuple[str, ...]:
-    """What the cutoff took from the prompts of ``answers``, one for each turn."""
-    remarks: dict[str, None] = {}
-    for turn, left, answer in zip(turns, kept, answers, strict=False):
-        if len(left.source) < len(turn.source):
-            question = conversation.messages[answer - 1]
-            remarks[cut_prompt_remark(question, left.source, conversation.tokenizer)] = None
-    # A turn's prompt that is lost as a whole says more than one that lost its end.
-    return (WHOLE_QUESTION,) if WHOLE_QUESTION in remarks else tuple(remarks)
+    return WHOLE_QUESTION if words not in str(tokenizer.decode(list(left))) else PROMPT_PART

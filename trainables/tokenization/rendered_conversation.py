@@ -42,7 +42,7 @@ AS_TEXT = "written as ordinary text (data.special_tokens: keep makes them contro
 
 
 class RenderedConversation:
-    """Messages and the texts that a chat template makes of the first of them.
+    """Messages and the texts that a chat template makes of the first of them. ``given`` are the messages as they were.
 
     Control tokens in contents are marked (``templates.control_tokens``), in the messages and in all texts.
     """
@@ -50,7 +50,7 @@ class RenderedConversation:
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: list[Any] | None
     ) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer, self.given, self._given_tools = tokenizer, list(messages), tools
         form = form_of(tokenizer)
         given = form.with_common_thoughts(messages, tokenizer.chat_template or "")
         self.messages: list[Message] = protect_messages(tokenizer, given)
@@ -64,6 +64,10 @@ class RenderedConversation:
         roles = [message["role"] for message in self.messages]
         first = next((number for number, role in enumerate(roles) if role not in ("system", "assistant")), 0)
         return [number for number, role in enumerate(roles) if role == "assistant" and number > first]
+
+    def of(self, messages: Sequence[Message]) -> RenderedConversation:
+        """Other messages with the same tools and the same template."""
+        return RenderedConversation(self.tokenizer, messages, self._given_tools)
 
     def before(self, answer: int) -> str:
         """The text before message number ``answer``, with the template's generation prompt."""

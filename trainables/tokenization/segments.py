@@ -7,6 +7,7 @@ sees that token: it is given the prompt alone. So a text is cut where answers be
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # A character that does not join what follows it. Encoded together with a text, and then removed, it keeps SentencePiece
 # tokenizers from writing a space before the text, as they do at the beginning.
 ANCHOR = "\n"
+MAX_TAIL = 64  # characters between a special token and a cut whose tokens are kept
 
 
 def tokenize_segments(tokenizer: PreTrainedTokenizerBase, text: str, cuts: Sequence[int]) -> list[list[int]]:
@@ -29,6 +31,8 @@ def tokenize_segments(tokenizer: PreTrainedTokenizerBase, text: str, cuts: Seque
     the white space that follows. Special tokens that ``templates.protect`` marked in the text become the tokens of
     their letters.
     """
+    if (quick := _cut_behind_special_tokens(tokenizer, text, cuts)) is not None:
+        return quick
     segments: list[list[int]] = []
     # The run is the part that is tokenized as one text; `known` are its tokens up to the last cut. It begins `inside`
     # the text unless it begins where the text does or at a special token.
@@ -45,6 +49,55 @@ def tokenize_segments(tokenizer: PreTrainedTokenizerBase, text: str, cuts: Seque
         later, known = _from_last_special_token(tokenizer, text, start, cut, run)
         start, inside, last = later, inside and later == start, cut
     return segments
+
+
+def _cut_behind_special_tokens(
+    tokenizer: PreTrainedTokenizerBase, text: str, cuts: Sequence[int]
+) -> list[list[int]] | None:
+    """The segments of a text that is tokenized once; ``None`` where that doesn't show where to cut its tokens.
+
+    What stands between a cut and the special token before it is short, and the same in most texts
+    (``<|im_start|>assistant``): the cut is behind its tokens, if the text has them there.
+    """
+    pattern = _special_pattern(tokenizer)
+    if pattern is None or not cuts or MARKED.search(text):
+        return None
+    starts = [match.start() for match in pattern.finditer(text, 0, cuts[-1])]
+    counts = [bisect_left(starts, cut) for cut in cuts]  # special tokens before each cut
+    if 0 in counts:
+        return None
+    tails = [text[starts[count - 1] : cut] for count, cut in zip(counts, cuts, strict=True)]
+    if any(len(tail) > MAX_TAIL for tail in tails):
+        return None
+    ids = _plain(tokenizer, text[: cuts[-1]])
+    special = special_tokens(tokenizer)
+    places = [place for place, token in enumerate(ids) if token in special]
+    if len(places) != len(starts):
+        return None
+    segments, begun = [], 0
+    for count, tail in zip(counts, tails, strict=True):
+        tokens = _tail_tokens(tokenizer, tail)
+        end = places[count - 1] + len(tokens)
+        if ids[places[count - 1] : end] != tokens:
+            return None
+        segments.append(ids[begun:end])
+        begun = end
+    return segments
+
+
+@lru_cache(maxsize=256)
+def _tail_tokens(tokenizer: PreTrainedTokenizerBase, tail: str) -> list[int]:
+    return _plain(tokenizer, tail)
+
+
+@lru_cache(maxsize=8)
+def _special_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:
+    """What finds special tokens in a text; ``None`` if there are none, or some that take white space."""
+    tokens = [token for token in tokenizer.added_tokens_decoder.values() if token.special]
+    if not tokens or any(token.lstrip or token.rstrip or token.single_word for token in tokens):
+        return None
+    texts = sorted((token.content for token in tokens), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, texts)))
 
 
 def _takes_space(tokenizer: PreTrainedTokenizerBase, text: str, place: int, end: int) -> bool:

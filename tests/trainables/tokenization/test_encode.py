@@ -98,7 +98,9 @@ def test_truncation_is_flagged_and_keeps_the_beginnings(tokenizer: Any) -> None:
     cut = encode(ROW, tokenizer, 16)
     assert cut.truncated
     assert len(cut.input_ids) == len(cut.labels) <= 16
-    assert cut.prompt == whole.prompt[: len(cut.prompt)]
+    assert (
+        cut.prompt == whole.prompt[-len(cut.prompt) :]
+    )  # too short for anything but what precedes an answer
     assert cut.answer == whole.answer[: len(cut.answer)]
     assert cut.labels == [IGNORED] * len(cut.prompt) + cut.answer
     assert not encode(ROW, tokenizer, len(whole.input_ids)).truncated
@@ -207,8 +209,17 @@ def test_each_turn_is_cut_to_its_share_of_the_remaining_cutoff() -> None:
     from trainables.tokenization.cutoff import Turn, fitting_turns
 
     turns = [Turn([1] * 100, [2] * 100), Turn([3] * 300, [4] * 900), Turn([5], [6])]
-    kept = [(len(turn.source), len(turn.target)) for turn in fitting_turns(turns, 600)]
-    assert kept == [(100, 100), split_cutoff(300, 900, 400)] == [(100, 100), (100, 300)]
+    kept = [
+        [(len(turn.source), len(turn.target)) for turn in fitting_turns(turns, size)] for size in (600, 1000)
+    ]
+    assert split_cutoff(300, 900, 400) == (100, 300)  # an answer behind a third of its question is left out
+    assert kept[0] == [(100, 100)]
+    assert kept[1] == [(100, 100), (300, 500)]
+    turns[1] = Turn([3] * 100, [4] * 900)
+    kept = [
+        [(len(turn.source), len(turn.target)) for turn in fitting_turns(turns, size)] for size in (600, 2000)
+    ]
+    assert kept == [[(100, 100), (100, 300)], [(100, 100), (100, 900), (1, 1)]]
 
 
 def test_if_later_turns_change_earlier_ones_each_answer_is_an_example_of_its_own(tiny_model: Path) -> None:
