@@ -11,6 +11,7 @@ import numpy as np
 
 from sweeps.planning.plan import Plan
 from trainables.storage import files
+from trainables.system.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,6 +81,7 @@ def to_json(config: TrialConfig, preview: DataPreview) -> dict[str, Any]:
         "notes": list(preview.data.notes),
         "problems": list(preview_problems(preview)),
         "examples": [_example_json(row) for row in preview.examples],
+        "titles": list(preview.titles),
     }
 
 
@@ -112,10 +114,11 @@ def show_preview(config: TrialConfig, preview: DataPreview, console: Console) ->
     for line in preview_lines(config, preview):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     marked = "in reverse" if console.is_terminal else "between « and »"
-    for number, pieces in enumerate(preview.examples, start=1):
-        console.print(f"example {number}, the loss is on the text {marked}:", highlight=False, markup=False)
+    for number, (title, pieces) in enumerate(zip(preview.titles, preview.examples, strict=True), start=1):
+        heading = f"example {number} ({title}), the loss is on the text {marked}:"
+        console.print(heading, highlight=False, markup=False)
         text = Text()
-        for piece, learned in pieces:
+        for piece, learned in ((visible(text), is_learned) for text, is_learned in pieces):
             if console.is_terminal:
                 text.append(piece, style="reverse" if learned else "")
             else:
@@ -123,21 +126,41 @@ def show_preview(config: TrialConfig, preview: DataPreview, console: Console) ->
         console.print(text, soft_wrap=True)
 
 
+def visible(text: str) -> str:
+    """The text with a picture or a name in place of each character that a terminal does not show or obeys.
+
+    >>> visible("a\\tb\\r\\n")
+    'a␉b␍\\n'
+    """
+    return "".join(map(_visible, text)) if not text.isprintable() else text
+
+
+def _visible(character: str) -> str:
+    code = ord(character)
+    if character == "\n" or character.isprintable():
+        return character
+    # Unicode has a picture for each control character.
+    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else f"<U+{code:04X}>"
+
+
 def preview_lines(config: TrialConfig, preview: DataPreview) -> Iterator[str]:
     """Counts, lengths, their histogram and problems, one per line."""
     data = preview.data
     yield f"{data.name}, for stage {config.stage.kind} and model {config.model.label}"
     yield from data.notes
-    yield ", ".join(f"{count} {part} rows" for part, count in row_counts(preview).items())
+    yield ", ".join(counted(count, f"{part} row") for part, count in row_counts(preview).items())
+    repeated = "row repeats" if data.duplicates == 1 else "rows repeat"
+    left_out = "training row is" if data.overlap == 1 else "training rows are"
     yield (
-        f"{data.duplicates} rows repeat the prompt of another row; "
-        f"{data.overlap} training rows are left out because their prompt is held out"
+        f"{data.duplicates} {repeated} the prompt of another row; "
+        f"{data.overlap} {left_out} left out because the prompt is held out"
     )
     lengths = _length_summary(preview)
     yield (
-        f"tokens per example, of {len(preview.lengths)} examples: {lengths['least']} to {lengths['most']}, "
-        f"median {lengths['median']}; {preview.cut / len(preview.lengths):.1%} of the examples are cut to "
-        f"{config.data.cutoff} tokens; the loss is on {preview.learned_share:.1%} of all tokens; "
+        f"tokens per example, of {counted(len(preview.lengths), 'training example')}: "
+        f"{lengths['least']} to {lengths['most']}, median {lengths['median']}; "
+        f"{preview.cut / len(preview.lengths):.1%} of the examples are cut to {config.data.cutoff} tokens; "
+        f"the loss is on {preview.learned_share:.1%} of all tokens; "
         f"{preview.padding_share:.1%} of a batch is padding"
     )
     bins = histogram(preview.lengths)

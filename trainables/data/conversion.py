@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from os.path import basename
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,13 +19,16 @@ from trainables.data.conversion_report import ConversionReport
 from trainables.data.embedded import commands
 from trainables.data.errors import DataError
 from trainables.data.files import row_reader
+from trainables.data.files.row_reader import FileRemarks
 from trainables.data.formats.base import Format
+from trainables.data.formats.marks import check_row_marks
 from trainables.data.formats.pairs import MissingPrompt
 from trainables.data.formats.readings import Candidate, Reading, is_zero_or_one, without_unmeant_label
+from trainables.data.media import check_media
 from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, Remarks, SkippedRow
 from trainables.data.row_builder import build_row
 from trainables.data.rows import Conversation, Labelled, Message, Preference, Prompt, Row, Text
-from trainables.data.sources import Source
+from trainables.data.sources import Source, file_labels
 from trainables.data.thinking import EMPTY, edit_thinking, looks_like_thoughts
 from trainables.system.parallel import map_in_order
 from trainables.system.progress import report_progress
@@ -42,7 +45,7 @@ EMBEDDED_ROWS: Mapping[type, Callable[[], list[dict[str, Any]]]] = {
 
 BATCH = 1024  # rows converted at a time
 MAX_COLUMNS = 1000  # of a file, for rows that lack some; objects may have as many names as there are rows
-SourceRow = tuple[Any, str, str]  # a row's values, where it is (rows.jsonl:17), and the path of its file
+SourceRow = tuple[Any, str, str]  # a row's values, where it is (rows.jsonl:17), and the name of its file
 # Parts whose absence from one row of a file that has them makes the row useless, and no other format of it.
 ESSENTIAL = {
     "kto_tag": "it has no label",
@@ -82,8 +85,9 @@ def convert_sources(
 def _raw_batches(
     sources: Sequence[Source], row_type: type, reports: Sequence[ConversionReport]
 ) -> Iterator[RawBatch]:
+    labels = file_labels([path for source in sources for path in source.files])
     for number, source in enumerate(sources):
-        rows = islice(_raw_rows(source, row_type, reports[number]), source.max_rows)
+        rows = islice(_raw_rows(source, row_type, reports[number], labels), source.max_rows)
         columns: dict[str, dict[str, None]] = {}
         # A batch never spans two sources, so one number says which source all of its rows are of.
         while batch := list(islice(rows, BATCH)):
@@ -98,14 +102,19 @@ def _raw_batches(
             yield RawBatch(number, batch, {file: tuple(names) for file, names in columns.items()})
 
 
-def _raw_rows(source: Source, row_type: type, report: ConversionReport) -> Iterator[SourceRow]:
+def _raw_rows(
+    source: Source, row_type: type, report: ConversionReport, labels: Mapping[Path, str]
+) -> Iterator[SourceRow]:
+    """``labels``: by path, the name of each file in messages."""
     if source.embedded:
         for number, row in enumerate(EMBEDDED_ROWS[row_type](), start=1):
             yield row, f"{source.name} row {number}", source.name
     for path in source.files:
+        label, remarks = labels[path], FileRemarks()
         with source.errors():
-            for raw in row_reader.read_rows(path, remarks=report.files, as_text=source.format == "text"):
-                yield raw.values, raw.where, str(path)
+            for raw in row_reader.read_rows(path, remarks=remarks, as_text=source.format == "text"):
+                yield raw.values, label + raw.where.removeprefix(path.name), label
+        report.files.add(remarks, path.name, label)
 
 
 @dataclass
@@ -136,8 +145,11 @@ class Converter:
         for values, where, file in batch.rows:
             remarks: Remarks = []
             try:
-                layout, needed = self._layout(values, where, file, batch, report)
+                layout, needed = self._layout(values, where, file, batch, report, remarks)
                 report.variables |= self._variables_in(values, report)
+                read = layout.columns.values()
+                check_media(values, read, self.config.ignore_columns, remarks)
+                check_row_marks(values, read, self.config.ignore_columns, self.row_type, remarks)
                 parsed = self._parsed(values, layout, needed, file, batch, remarks)
                 row = build_row(_edited(parsed, self.config, remarks), self.row_type, remarks)
             except SkippedRow as reason:
@@ -174,7 +186,7 @@ class Converter:
             raise
 
     def _layout(
-        self, values: Any, where: str, file: str, batch: RawBatch, report: ConversionReport
+        self, values: Any, where: str, file: str, batch: RawBatch, report: ConversionReport, remarks: Remarks
     ) -> tuple[Layout, Collection[str]]:
         """How a row is read, which the report notes, and the parts that it can't do without."""
         if not isinstance(values, dict):
@@ -187,7 +199,8 @@ class Converter:
         # With one candidate there is nothing to decide: what its row lacks is said when it is read.
         fitting = [each for each in found if each.fits(values)] if len(found) > 1 else []
         chosen, *others = fitting or found[:1]
-        layout = without_unmeant_label(chosen.layout, self.row_type, values, source.columns)
+        filled = formats.with_filled_columns(chosen.layout, values, source.columns, remarks)
+        layout = without_unmeant_label(filled, self.row_type, values, source.columns)
         if not source.embedded:
             unmeant = [
                 (column, is_zero_or_one(value))
@@ -195,7 +208,7 @@ class Converter:
                 if part not in layout.columns and (value := values.get(column)) is not None
             ]
             others = [each for each in others if not each.columns <= chosen.columns]
-            report.read(basename(file), where, layout, values, others, unmeant)
+            report.read(file, where, layout, values, others, unmeant)
         return layout, chosen.reading.needed
 
     def _candidates(

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.data import formats
+from trainables.data.files.data_files import data_suffix
 from trainables.data.files.row_reader import FileRemarks
 from trainables.data.formats.base import GivenColumns
 from trainables.data.formats.readings import Candidate
 from trainables.data.parsed_row import Layout, Remarks
+from trainables.system.wording import counted
 
 MAX_EXAMPLES = 5  # rows that are named for each reason and each remark
 MAX_UNREAD = 12  # columns that are named, of those that are not read
@@ -58,6 +60,10 @@ class FileReading:
         notes = "".join(f"; {note}" for note in self._notes(listed))
         origin = "named" if named else "detected from its columns"
         return f"{self.format} format ({origin}: {columns}{notes})"
+
+    def is_of_lines(self, file: str) -> bool:
+        """Whether the rows are the lines of a text file."""
+        return self.format == "text" and data_suffix(file) == ".txt" and list(self.existing) == ["text"]
 
     def _notes(self, listed: Collection[str] | None) -> Iterator[str]:
         unlisted = [
@@ -172,7 +178,11 @@ class ConversionReport:
         yield from self.files.notes
         formats_of = Counter(file for file, _ in self.readings)
         for (file, _), reading in self.readings.items():
-            description = reading.description(self.format_given, self.listed)
+            description = (
+                "each line is a text"
+                if reading.is_of_lines(file)
+                else reading.description(self.format_given, self.listed)
+            )
             several = f"{reading.rows} rows, the first {reading.first}, in " if formats_of[file] > 1 else ""
             yield f"{file}: {several}{description}"
 
@@ -187,9 +197,10 @@ class ConversionReport:
                 f"{count} because {reason} ({self._places(reason, count)}){self._advice(reason)}"
                 for reason, count in self.skipped.most_common()
             )
-            yield f"{self.name}: {total} of {total + self.rows} rows left out: {reasons}"
+            yield f"{self.name}: {total} of {counted(total + self.rows, 'row')} left out: {reasons}"
         for remark, count in self.remarks.most_common():
-            yield f"{self.name}: in {count} of {self.rows} rows {remark} ({self._places(remark, count)})"
+            of_all = counted(total + self.rows, "row")
+            yield f"{self.name}: in {count} of {of_all} {remark} ({self._places(remark, count)})"
         if self.placeholders:
             names = ", ".join(f"{{{{{name}}}}}" for name in sorted(self.placeholders))
             yield f"{self.name}: {names} stay as they are; set data.variables to fill them in"

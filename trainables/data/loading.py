@@ -20,16 +20,19 @@ import pyarrow as pa
 
 from trainables.config.data import DataConfig
 from trainables.data import arrow_rows, conversion
+from trainables.data.contradictions import contradiction_warnings
 from trainables.data.conversion_report import ConversionReport
 from trainables.data.errors import DataError
+from trainables.data.files.row_reader import FileRemarks
 from trainables.data.rows import Conversation, Text
-from trainables.data.sources import Source, joined_names, resolve
+from trainables.data.sources import Source, joined_names, resolve, source_labels
 from trainables.data.splits import interleave, split_halves, split_rows, sufficient_count
 from trainables.storage import cache, files
 from trainables.system.recent import Recent
 from trainables.system.suggestions import did_you_mean
+from trainables.system.wording import counted
 
-VERSION = 9  # of the conversion's result; increase it when that changes, and cached rows are converted anew
+VERSION = 10  # of the conversion's result; increase it when that changes, and cached rows are converted anew
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Data:
     """A data set, split into training, validation and test rows.
 
     ``exact``: each prompt has one right answer. ``sha256``: the hash of every row. ``notes`` say how the rows were
-    read, ``warnings`` which were left out or look unfinished. ``duplicates``: rows whose prompt occurs before.
+    read, ``warnings`` which were left out or look unfinished; ``held_out_warnings`` are those of them on the files of
+    ``data.eval``. ``duplicates``: rows whose prompt occurs before.
     ``overlap``: training rows that were left out because their prompt is among the held-out rows.
     """
 
@@ -51,6 +55,7 @@ class Data:
     warnings: tuple[str, ...] = ()
     duplicates: int = 0
     overlap: int = 0
+    held_out_warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class ConvertedRows:
     sha256: str
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    held_out_warnings: tuple[str, ...]  # those of the warnings that are on held-out sources
 
 
 def load(config: DataConfig, row_type: type = Conversation) -> Data:
@@ -128,9 +134,12 @@ def _load(
         if not len(indices):
             setting, value = _held_out_setting(config)
             what = "text" if row_type is Text else "prompt"
-            advice = _split_advice(config, part, what, keys, sources >= len(train))
+            is_held_out = sources >= len(train)
+            advice = _split_advice(config, part, what, keys, is_held_out)
+            if held_out:
+                raise _too_few_error(part, name, joined_names(held_out), is_held_out, advice, converted)
             raise DataError(
-                f"{name} has {len(keys)} rows and {setting} {value} leaves none for the {part} part; "
+                f"{name} has {counted(len(keys), 'row')} and {setting} {value} leaves none for the {part} part; "
                 f"{advice}{_in_parentheses(converted.warnings)}",
                 (setting,) if setting in config.model_fields_set else (),
             )
@@ -153,6 +162,26 @@ def _load(
         # By 64 bits of the hash: among ten million prompts the chance that two share them is about 3e-6.
         duplicates=len(keys) - len(np.unique(keys)),
         overlap=overlap,
+        held_out_warnings=converted.held_out_warnings,
+    )
+
+
+def _too_few_error(
+    part: str, name: str, held_out_name: str, is_held_out: np.ndarray, advice: str, converted: ConvertedRows
+) -> DataError:
+    """The error for a part without rows where ``data.eval`` says which are held out (``is_held_out``: (rows,))."""
+    on_training = tuple(text for text in converted.warnings if text not in converted.held_out_warnings)
+    if part != "training":
+        count = counted(int(is_held_out.sum()), "usable row")
+        left_out = _in_parentheses(converted.held_out_warnings)
+        return DataError(
+            f"{held_out_name} has {count}, which leaves none for the {part} part; {advice}{left_out}",
+            ("eval",),
+        )
+    if is_held_out.all():
+        return DataError(f"{name} has no row that can be used{_in_parentheses(on_training)}")
+    return DataError(
+        f"no row of {name} is left to train on: {advice}{_in_parentheses(on_training)}", ("eval",)
     )
 
 
@@ -171,7 +200,7 @@ def _split(
     in_both = np.isin(keys, keys[held_out])
     return (
         np.flatnonzero((sources < train) & ~in_both),
-        *split_halves(keys, held_out, row_text, config.eval_rows),
+        *split_halves(keys, held_out, row_text, config.eval_rows, both_filled=True),
     )
 
 
@@ -199,9 +228,11 @@ def _split_advice(config: DataConfig, part: str, what: str, keys: np.ndarray, he
     if config.eval_names and part == "training":
         return f"each {what} is among the held-out rows, which are never trained on; give others to hold out"
     count = len(np.unique(keys[held_out] if config.eval_names else keys))
-    have = f"all {len(keys)} rows have the same {what}" if count == 1 else f"there are {count} {what}s"
+    rows = int(held_out.sum()) if config.eval_names else len(keys)
+    same = f"all {rows} rows have the same {what}" if rows > 1 else f"there is one {what} alone"
+    have = same if count == 1 else f"there are {count} {what}s"
     if config.eval_names:
-        return f"its two halves share no {what}, and are cut by a hash; give held-out rows of more {what}s"
+        return f"{have}, and its two halves, validation and test, share no {what}; give held-out rows of more {what}s"
     if count == 1:
         return f"{have}, and rows are held out by their {what}; give rows of other {what}s in data.eval"
     enough = sufficient_count(keys)
@@ -245,6 +276,7 @@ def _converted(config: DataConfig, row_type: type, sources: Sequence[Source], id
         sha256=info["sha256"],
         notes=tuple(info["notes"]),
         warnings=tuple(info["warnings"]),
+        held_out_warnings=tuple(info["held_out_warnings"]),
     )
 
 
@@ -272,22 +304,30 @@ def _listed(names: Iterable[str], pattern: str = "%s") -> str:
 
 
 def _convert(config: DataConfig, row_type: type, sources: Sequence[Source], folder: Path) -> None:
+    names = source_labels(sources)
     reports = [
         ConversionReport(
-            source.name, bool(source.format), source.columns if source.registered else None, source.columns
+            name,
+            bool(source.format),
+            source.columns if source.registered else None,
+            source.columns,
+            files=FileRemarks(warnings=list(source.warnings)),
         )
-        for source in sources
+        for name, source in zip(names, sources, strict=True)
     ]
     batches = conversion.convert_sources(sources, row_type, config, reports)
     sha256 = arrow_rows.write_batches(folder / "rows.arrow", batches)
     # After the batches were written, since the reports are filled while they are consumed.
     _check_names(config, sources, reports)
-    doubts = [warning for report in reports for warning in report.files.warnings]
+    contradictions = contradiction_warnings(arrow_rows.open_table(folder / "rows.arrow"), row_type)
+    doubts = [*(warning for report in reports for warning in report.files.warnings), *contradictions]
     if config.strict and doubts:
         raise DataError(f"{doubts[0]}, or accept this with strict: false")
+    held_out = [report for report, source in zip(reports, sources, strict=True) if source.setting]
     info = {
         "sha256": sha256,
         "notes": [note for report in reports for note in report.notes()],
-        "warnings": [warning for report in reports for warning in report.warnings()],
+        "warnings": [*(warning for report in reports for warning in report.warnings()), *contradictions],
+        "held_out_warnings": [warning for report in held_out for warning in report.warnings()],
     }
     files.write_json(folder / "info.json", info)

@@ -69,19 +69,26 @@ class Layout:
 
 
 def as_text(value: Any, name: str, remarks: Remarks) -> str:
-    """A text as it is, and an object or a list as JSON, with a remark that names it ``name``.
+    """A text as it is, a whole number as its digits, an object or a list as JSON, with a remark that names it ``name``.
 
-    Raises ``InvalidRow`` for other values, such as numbers.
+    Raises ``InvalidRow`` for other values, such as fractions, which a file may have written in several ways.
 
     >>> as_text({"seat": 4}, "output", remarks := []), remarks
     ('{"seat": 4}', ['output is an object and is written as JSON'])
     """
     if isinstance(value, str):
         return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        remarks.append(f"{name} is a number and is read as its digits")
+        return str(value)
     text = _json_text(value)
     if text is None:
-        quoted = isinstance(value, bool | int | float)
-        advice = f"; write it in quotes: {json.dumps(json.dumps(value))}" if quoted else ""
+        quoted = isinstance(value, bool | float)
+        advice = (
+            f"; write it in quotes: {json.dumps(json.dumps(value))} (in Parquet or Arrow: as a column of texts)"
+            if quoted
+            else ""
+        )
         raise InvalidRow(f"{name} must be a text, got {abbreviated(value)}{advice}")
     remarks.append(f"{name} is {'an object' if isinstance(value, dict) else 'a list'} and is written as JSON")
     return text
@@ -102,7 +109,7 @@ def abbreviated(value: Any, width: int = 60) -> str:
     return f"{type(value).__name__} {text if len(text) <= width else text[: width - 3] + '...'}"
 
 
-def parse_label(value: Any) -> bool | None:
+def parse_label(value: Any, name: str = "label") -> bool | None:
     """A KTO label: true or false, 1 or 0, or these as texts, as in CSV files.
 
     >>> parse_label("True"), parse_label(0), parse_label(None)
@@ -114,5 +121,7 @@ def parse_label(value: Any) -> bool | None:
     labels = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False, "": None}
     text = str(value).strip().lower()
     if text not in labels:
-        raise InvalidRow(f"a label must be true or false, got {abbreviated(value)}")
+        raise InvalidRow(
+            f"{name} must be a label, which is true or false, or 1 or 0 (also as a text), got {abbreviated(value)}"
+        )
     return labels[text]

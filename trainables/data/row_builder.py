@@ -135,7 +135,10 @@ def _unmarked(messages: Iterable[Message]) -> tuple[Message, ...]:
 
 def _require_messages(parsed: ParsedRow) -> None:
     if not parsed.messages:
-        raise InvalidRow("this stage takes requests and answers, and these rows are running text")
+        raise InvalidRow(
+            "this stage takes requests and answers, and these rows are running text; say which column is what: "
+            "columns: {prompt: text, response: label}, or learn the texts with the stage pretrain"
+        )
 
 
 BUILDERS: Mapping[type, Callable[[ParsedRow, Remarks], Row]] = {

@@ -6,7 +6,8 @@ hubs; anything else is a path: a file, a folder of files, or a glob pattern.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from trainables.data import dataset_info, formats
 from trainables.data.embedded import commands
 from trainables.data.errors import DataError
 from trainables.data.files.data_files import find_data_files
+from trainables.data.files.doubtful_files import file_warnings
 from trainables.data.formats.base import GivenColumns
 from trainables.data.hub_datasets import HUBS, HubDataset
 from trainables.storage.files import leads_out
@@ -31,7 +33,8 @@ EMBEDDED = (commands.NAME,)
 class Source:
     """One data set: its files, or the name of an embedded one.
 
-    ``written``: part -> the name that the spec's ``columns`` has for it.
+    ``written``: part -> the name that the spec's ``columns`` has for it. ``warnings``: sentences on the
+    choice of files.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Source:
     registered: bool = False  # listed in dataset_info.json
     setting: tuple[str, ...] = ()  # of the data that has its name: none if it is trained on, or ("eval",)
     written: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()  # on which files are read
 
     @property
     def exact(self) -> bool:
@@ -68,15 +72,16 @@ def resolve(name: str, config: DataConfig, setting: str = "train") -> Source:
     """The source that a name in ``setting`` stands for. Raises :class:`DataError` if there is none."""
     place = () if setting == "train" else (setting,)
     with Source(name, setting=place).errors():
-        return replace(_resolve(name, config), setting=place)
+        return replace(_resolve(name, config, training=setting == "train"), setting=place)
 
 
-def _resolve(name: str, config: DataConfig) -> Source:
+def _resolve(name: str, config: DataConfig, training: bool) -> Source:
     columns, tags, written = _columns(config), _tags(config), _written(config)
     if name in EMBEDDED:
         return Source(name, embedded=True, max_rows=config.max_samples)
     if config.folder is not None and (entry := dataset_info.find_entry(config.folder, name)) is not None:
         return _registered(entry, config, columns, tags, written)
+    warnings: tuple[str, ...] = ()
     if is_hub(name):
         label, paths = name, HubDataset.parse(name).files()
     else:
@@ -84,6 +89,7 @@ def _resolve(name: str, config: DataConfig) -> Source:
         if not path.exists() and not any(mark in name for mark in "*?["):
             raise DataError(_not_found(path, config.folder))
         label, paths = path.name, tuple(find_data_files(path))
+        warnings = tuple(file_warnings(path, paths, training))
     return Source(
         label,
         paths,
@@ -92,6 +98,7 @@ def _resolve(name: str, config: DataConfig) -> Source:
         tags=tags,
         max_rows=config.max_samples,
         written=written,
+        warnings=warnings,
     )
 
 
@@ -181,6 +188,32 @@ def _not_found(path: Path, folder: Path | None) -> str:
     siblings = [file.name for file in sorted(path.parent.iterdir())] if path.parent.is_dir() else []
     hint = did_you_mean(path.name, siblings) or hint
     return f"no file {path}; give a path, or {commands.NAME!r} for the embedded data set{hint}"
+
+
+def source_labels(sources: Sequence[Source]) -> list[str]:
+    """A name for each source; of files with the same name, their paths as far as they differ."""
+    labels = file_labels([path for source in sources for path in source.files])
+    names = Counter(source.name for source in sources)
+    return [
+        labels[source.files[0]] if names[source.name] > 1 and len(source.files) == 1 else source.name
+        for source in sources
+    ]
+
+
+def file_labels(paths: Collection[Path]) -> dict[Path, str]:
+    """The name of each file, with as many of its folders as tell it from the others.
+
+    >>> file_labels([Path("/data/en/rows.csv"), Path("/data/de/rows.csv")])[Path("/data/de/rows.csv")]
+    'de/rows.csv'
+    """
+    labels: dict[Path, str] = {}
+    for path in dict.fromkeys(paths):
+        others = [other for other in set(paths) if other != path and other.name == path.name]
+        depth = 1
+        while any(other.parts[-depth:] == path.parts[-depth:] for other in others):
+            depth += 1
+        labels[path] = "/".join(path.parts[-depth:])
+    return labels
 
 
 def joined_names(sources: Sequence[Source]) -> str:

@@ -37,10 +37,20 @@ def split_rows(
 
 
 def split_halves(
-    keys: np.ndarray, held_out: Indices, row_text: Callable[[int], str], max_rows: int | None = None
+    keys: np.ndarray,
+    held_out: Indices,
+    row_text: Callable[[int], str],
+    max_rows: int | None = None,
+    both_filled: bool = False,
 ) -> tuple[Indices, Indices]:
-    """The validation and the test half of held-out rows, by a bit of their hash that holding out doesn't use."""
+    """The validation and the test half of held-out rows, by a bit of their hash that holding out doesn't use.
+
+    ``both_filled``: where all prompts of a few rows have the same bit, every other prompt is in the test half.
+    """
     is_odd = (keys[held_out] & np.uint64(1)).astype(bool)
+    if both_filled and (is_odd.all() or not is_odd.any()):
+        # (rows,) the place of each row's prompt in the order of their hashes.
+        is_odd = np.searchsorted(np.unique(keys[held_out]), keys[held_out]) % 2 == 1
     validation, test = (_by_hash(keys, held_out[half], row_text)[:max_rows] for half in (~is_odd, is_odd))
     return validation, test
 

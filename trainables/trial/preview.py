@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainables import templates
 from trainables.data import loading
 from trainables.data.arrow_rows import Rows
 from trainables.data.errors import DataError
+from trainables.data.rows import Labelled, Text
 from trainables.models import locate
+from trainables.system.wording import counted
 from trainables.tokenization import batching
 from trainables.tokenization.encode import IGNORED, Encoded
 from trainables.trial.config import TrialConfig
@@ -20,6 +23,8 @@ from trainables.trial.loading import tokenizer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from trainables.tokenization.token_table import Tokens
 
 MAX_COUNTED_EXAMPLES = 10_000  # whose labels are counted
 SHOWN_EXAMPLES = 3
@@ -36,7 +41,7 @@ class DataPreview:
     ``lengths``: (examples,), in tokens after the cutoff. ``cut``: how many examples were cut to it. ``remarks``: what
     is true of the tokens of some rows, those that are left out included. ``learned_share``: the share of tokens that
     bear the loss. ``padding_share``: the share of padding in the trial's batches. ``examples``: some, as pieces of
-    text.
+    text; ``titles``: where the row of each stands, and which of the row's answers it has.
     """
 
     data: loading.Data
@@ -46,6 +51,7 @@ class DataPreview:
     learned_share: float
     padding_share: float
     examples: tuple[tuple[Piece, ...], ...]
+    titles: tuple[str, ...]
 
 
 def preview_data(config: TrialConfig) -> DataPreview:
@@ -59,15 +65,17 @@ def preview_data(config: TrialConfig) -> DataPreview:
     if not len(tokens):
         raise DataError(f"{rows.name}: no row has an answer to learn; is the template right for it?")
     # Every n-th example, with n rounded up, so that at most MAX_COUNTED_EXAMPLES remain.
-    counted = tokens[:: -(-len(tokens) // MAX_COUNTED_EXAMPLES)]
+    shown = _shown_places(tokens, config.stage.examples_per_row)
+    sample = tokens[:: -(-len(tokens) // MAX_COUNTED_EXAMPLES)]
     return DataPreview(
         data=rows,
         lengths=tokens.lengths,
         cut=int(tokens.truncated.sum()),
         remarks=tuple(remark.text for remark in row_remarks(config, rows)),
-        learned_share=sum(map(counted.learned, range(len(counted)))) / int(counted.lengths.sum()),
+        learned_share=sum(map(sample.learned, range(len(sample)))) / int(sample.lengths.sum()),
         padding_share=_padding_share(config, tokens.lengths),
-        examples=tuple(text_pieces(tokenizer, tokens[place]) for place in _spread_places(len(tokens))),
+        examples=tuple(text_pieces(tokenizer, tokens[place]) for place in shown),
+        titles=tuple(_title(rows.train, tokens, place, config.stage.examples_per_row) for place in shown),
     )
 
 
@@ -75,11 +83,12 @@ def preview_data(config: TrialConfig) -> DataPreview:
 class RowRemark:
     """What is true of the tokens of some rows, as a sentence with their number and the first places.
 
-    ``nothing_left``: no training row is left.
+    ``nothing_left``: no training row is left. ``held_out``: the rows are of ``data.eval``.
     """
 
     text: str
     nothing_left: bool = False
+    held_out: bool = False
 
 
 def row_remarks(config: TrialConfig, rows: loading.Data) -> list[RowRemark]:
@@ -88,26 +97,58 @@ def row_remarks(config: TrialConfig, rows: loading.Data) -> list[RowRemark]:
     Raises ``ModelError``, and ``TemplateError`` for a row that can't be rendered or encoded.
     """
     tokenizer = tokenizer_of(config)
-    found: dict[str, list[str]] = {}  # remark -> the places of its rows
-    counts: Counter[str] = Counter()
     training = config.stage.tokens(tokenizer, rows.train, config.data.cutoff)
     held_out = [
         (part, config.stage.tokens(tokenizer, part, config.data.cutoff, scoring=True))
         for part in (rows.validation, rows.test)
     ]
-    for part, tokens in ((rows.train, training), *held_out):
-        for remark, numbers in tokens.remarks.items():
-            counts[remark] += len(numbers)
-            places = found.setdefault(remark, [])
-            places += [_place(part, int(number)) for number in numbers[: MAX_PLACES - len(places)]]
-    total = len(rows.train) + len(rows.validation) + len(rows.test)
-    remarks = [
-        RowRemark(_remark_text(remark, counts[remark], total, places)) for remark, places in found.items()
-    ]
+    # Files of their own are counted on their own.
+    parts = [(False, [(rows.train, training)]), (True, held_out)]
+    if not config.data.eval_names:
+        parts = [(False, [(rows.train, training), *held_out])]
+    remarks = [remark for is_held_out, group in parts for remark in _remarks_on(group, is_held_out)]
     if not len(training):
         text = f"{rows.name}: no training row has anything to learn; is the chat template right for it?"
         remarks.append(RowRemark(text, nothing_left=True))
     return remarks
+
+
+def added_system_text(config: TrialConfig) -> str | None:
+    """The system text that the chat template gives to rows without one; ``None`` where it adds none.
+
+    Raises ``ModelError``.
+    """
+    if config.stage.row_type is Text:
+        return None
+    tokenizer = tokenizer_of(config)
+    question = {"role": "user", "content": "qx0wz"}
+    try:
+        without = templates.render(tokenizer, [question], None, add_generation_prompt=False)
+        system = {"role": "system", "content": "qx1wz"}
+        given = templates.render(tokenizer, [system, question], None, add_generation_prompt=False)
+    except templates.TemplateError:  # it takes no system text, or is no template of conversations
+        return None
+    before, found, behind = given.partition("qx1wz")
+    if not found or not without.startswith(before):
+        return None
+    added, found, _ = without[len(before) :].partition(behind)
+    return added.strip() or None if found else None
+
+
+def _remarks_on(group: Sequence[tuple[Sequence[Any], Tokens]], held_out: bool) -> list[RowRemark]:
+    """The remarks on some rows, which come with their tokens."""
+    found: dict[str, list[str]] = {}  # remark -> the places of its rows
+    counts: Counter[str] = Counter()
+    for part, tokens in group:
+        for remark, numbers in tokens.remarks.items():
+            counts[remark] += len(numbers)
+            places = found.setdefault(remark, [])
+            places += [_place(part, int(number)) for number in numbers[: MAX_PLACES - len(places)]]
+    total = sum(len(part) for part, _ in group)
+    return [
+        RowRemark(_remark_text(remark, counts[remark], total, places), held_out=held_out)
+        for remark, places in found.items()
+    ]
 
 
 def _place(rows: Sequence[Any], number: int) -> str:
@@ -117,7 +158,7 @@ def _place(rows: Sequence[Any], number: int) -> str:
 
 def _remark_text(remark: str, count: int, total: int, places: Sequence[str]) -> str:
     more = ", ..." if count > len(places) else ""
-    return f"in {count} of {total} rows {remark} ({', '.join(places)}{more})"
+    return f"in {count} of {counted(total, 'row')} {remark} ({', '.join(places)}{more})"
 
 
 def longest_row_tokens(config: TrialConfig, rows: loading.Data) -> int:
@@ -173,5 +214,19 @@ def text_pieces(tokenizer: PreTrainedTokenizerBase, row: Encoded) -> tuple[Piece
     return tuple(pieces)
 
 
-def _spread_places(rows: int) -> list[int]:
-    return [place * rows // SHOWN_EXAMPLES for place in range(min(SHOWN_EXAMPLES, rows))]
+def _shown_places(tokens: Tokens, per_row: int) -> list[int]:
+    """The places of the shown examples, all ``per_row`` of a row, spread over the rows."""
+    rows = len(tokens) // per_row
+    count = min(SHOWN_EXAMPLES, rows)
+    return [row * rows // count * per_row + side for row in range(count) for side in range(per_row)]
+
+
+def _title(rows: Sequence[Any], tokens: Tokens, place: int, per_row: int) -> str:
+    number = int(tokens.rows[place])
+    row = rows[number]
+    side = ""
+    if per_row == 2:
+        side = ", chosen" if place % 2 == 0 else ", rejected"
+    elif isinstance(row, Labelled):
+        side = ", labelled good" if row.label else ", labelled bad"
+    return f"{_place(rows, number)}{side}"

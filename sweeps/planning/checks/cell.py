@@ -15,7 +15,7 @@ from sweeps.planning.checks.requirements import (
     cell_requirements,
     missing_on_this_machine,
 )
-from sweeps.planning.checks.row_tokens import row_token_problems
+from sweeps.planning.checks.row_tokens import row_token_problems, template_notes
 from sweeps.planning.checks.rules import RULES, RuleContext
 from sweeps.planning.draft import Draft
 from sweeps.planning.inputs import InputFinder, InvalidPath, make_paths_absolute
@@ -24,6 +24,7 @@ from sweeps.spec.problems import Problem
 from sweeps.spec.settings import ResourcesConfig, SearchConfig
 from trainables.data.loading import Data
 from trainables.models.architecture.decoder_shape import MemoryNotPredictable
+from trainables.system.wording import counted
 from trainables.trial.config import TrialConfig
 
 
@@ -118,7 +119,7 @@ def _cell(
         steps=max(lengths),
         rungs=search.rungs(max(lengths)),
         seed=search.seed,
-        data_notes=data_notes(data),
+        data_notes=(*data_notes(data), *template_notes(configs[0])),
         data_warnings=data.warnings,
         predicted=None if isinstance(predicted, str) else predicted,
         not_predicted=predicted if isinstance(predicted, str) else None,
@@ -129,7 +130,9 @@ def _cell(
 def data_notes(data: Data) -> tuple[str, ...]:
     """What a reader should know about the rows: how they were read, what was left out, what is held out."""
     counts = f"{len(data.train)} training, {len(data.validation)} validation and {len(data.test)} test rows"
-    details = [f"{data.duplicates} rows repeat the prompt of another"] if data.duplicates else []
+    verb = "repeats" if data.duplicates == 1 else "repeat"
+    repeated = f"{counted(data.duplicates, 'row')} {verb} the prompt of another"
+    details = [repeated] if data.duplicates else []
     if data.overlap:
         details.append(f"{data.overlap} training rows were left out because their prompt is held out")
     return (*data.notes, f"data {data.name}: {'; '.join([counts, *details])}")

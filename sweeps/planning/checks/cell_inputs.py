@@ -80,7 +80,10 @@ def _find_data(draft: Draft, tree: dict[str, Any], finder: InputFinder) -> tuple
         return None, [draft.problem(("data", *data.setting), data.what)]
     # With the hash in the tree, trial ids follow the contents of the data and no longer its names and paths.
     tree["data"]["sha256"] = data.sha256
-    return data, [draft.problem(("data", "train"), what, error=False) for what in data.warnings]
+    return data, [
+        draft.problem(("data", "eval" if what in data.held_out_warnings else "train"), what, error=False)
+        for what in data.warnings
+    ]
 
 
 def _template_problems(

@@ -26,6 +26,18 @@ def row_token_problems(draft: Draft, configs: Sequence[TrialConfig], data: Data 
     return [problem for config in different.values() for problem in _problems(draft, config, data)]
 
 
+def template_notes(config: TrialConfig) -> tuple[str, ...]:
+    """What the chat template adds to rows, unless the model is not on this machine yet."""
+    from trainables.models.folder import ModelError
+    from trainables.trial.preview import added_system_text
+
+    try:
+        added = added_system_text(config)
+    except ModelError:
+        return ()
+    return (f'the chat template gives rows without a system text this one: "{added}"',) if added else ()
+
+
 def _problems(draft: Draft, config: TrialConfig, data: Data) -> Iterator[Problem]:
     # Importing a tokenizer takes seconds.
     from trainables.models.folder import ModelError
@@ -34,7 +46,7 @@ def _problems(draft: Draft, config: TrialConfig, data: Data) -> Iterator[Problem
 
     try:
         for remark in row_remarks(config, data):
-            setting = ("data", "template" if remark.nothing_left else "train")
+            setting = ("data", "template" if remark.nothing_left else "eval" if remark.held_out else "train")
             yield draft.problem(setting, remark.text, error=config.data.strict or remark.nothing_left)
     except TemplateArgumentError as error:
         yield draft.problem(("data", "template_arguments"), str(error))

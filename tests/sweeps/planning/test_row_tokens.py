@@ -169,7 +169,9 @@ def test_questions_that_the_cutoff_takes_away_are_counted(planned: Any) -> None:
     for row in rows[:5]:
         row["messages"].insert(0, {"role": "system", "content": "You set alarms and nothing else. " * 12})
     found = planned(rows, data__cutoff="64")
-    assert found.warnings[0].startswith("in 5 of 24 rows the whole question is cut off")
+    assert found.warnings[0].startswith("in 5 of 24 rows the prompt loses a part")
+    found = planned(rows, data__cutoff="8")
+    assert any(text.startswith("in 24 of 24 rows the whole question is cut off") for text in found.warnings)
     found = planned(chats("wake me at " + "and then at eight " * 20, "alarm 7am"), data__cutoff="64")
     assert found.warnings[0].startswith("in 24 of 24 rows the prompt loses a part")
 

@@ -228,7 +228,7 @@ def message(role: str, content: Any) -> dict[str, Any]:
         (["prompt", "completion"], "expected an object .* got list"),
         ("just text", "expected an object .* got str"),
         ({"messages": {"role": "user"}}, "messages must be a list of objects"),
-        ({"messages": "hello"}, "expected JSON, got str 'hello'"),
+        ({"messages": "hello"}, "messages must be JSON, got str 'hello'"),
         ({"messages": [{"role": "user"}, message("assistant", "x")]}, "a message needs role and content"),
         (
             {"messages": [message("narrator", "x"), message("assistant", "y")]},
@@ -240,7 +240,7 @@ def message(role: str, content: Any) -> dict[str, Any]:
             "holds image_url; only texts",
         ),
         ({"prompt": "x", "chosen": "y", "rejected": "z"}, "this stage learns from a single one"),
-        ({"prompt": "x", "completion": "y", "tools": "a hammer"}, "expected JSON"),
+        ({"prompt": "x", "completion": "y", "tools": "a hammer"}, "tools must be JSON"),
     ],
 )
 def test_the_error_for_a_row_of_the_wrong_shape_names_its_file(tmp_path: Path, row: Any, what: str) -> None:
@@ -259,7 +259,7 @@ EMPTY = [
     ({"messages": None}, "it has no messages"),
     ({"messages": []}, "it has no messages"),
     ({"messages": [message("user", "x")]}, "it ends without an answer"),
-    ({"messages": [message("assistant", "x")]}, "odd turn order: a message is the assistant's, first"),
+    ({"messages": [message("assistant", "x")]}, "odd turn order: a message of role assistant comes first"),
     ({"messages": [message("user", "x"), message("tool", "y"), message("assistant", "z")]}, "odd turn order"),
     ({"messages": [message("user", "x"), message("assistant", "")]}, "a message, the assistant's, is empty"),
     ({"prompt": "x", "completion": "y", "label": False}, "labelled bad"),
@@ -339,5 +339,5 @@ def test_the_error_for_a_missing_file_mentions_the_embedded_data_set(tmp_path: P
 
 def test_too_few_rows_to_hold_any_out_are_refused(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "rows.jsonl", pairs(1))
-    with pytest.raises(DataError, match=r"rows\.jsonl has 1 rows and eval_fraction 0\.5 leaves none for the"):
+    with pytest.raises(DataError, match=r"rows\.jsonl has 1 row and eval_fraction 0\.5 leaves none for the"):
         read(path)

@@ -85,7 +85,7 @@ def test_what_both_sides_share_is_the_prompt_however_it_is_written(
 
 def test_a_prompt_that_is_not_in_a_column_is_named(tmp_path: Path) -> None:
     data = load(tmp_path, [{"chosen": [FIRST, GOOD], "rejected": [FIRST, BAD]}])
-    assert "in 1 of 1 rows the prompt is what chosen and rejected share" in data.warnings[0]
+    assert "in 1 of 1 row the prompt is what chosen and rejected share" in data.warnings[0]
     more = load(
         tmp_path,
         [

@@ -114,7 +114,7 @@ def test_a_call_is_the_same_however_it_is_written(tmp_path: Path, row: dict[str,
 def test_calls_in_a_row_are_made_together(tmp_path: Path, turns: list[dict[str, Any]]) -> None:
     data = load(tmp_path, [{"messages": [ASK, *turns, *RESULTS, DONE]}])
     assert list(data.rows) == [Conversation((ASK, called(ROOM, TIME), *RESULTS), "Room 7.")]
-    named = "in 1 of 1 rows calls in a row are joined to one answer" in "".join(data.warnings)
+    named = "in 1 of 1 row calls in a row are joined to one answer" in "".join(data.warnings)
     assert named == (len(turns) > 1)
 
 
@@ -137,7 +137,9 @@ def test_a_text_beside_a_call_is_part_of_its_answer(tmp_path: Path, turns: list[
 def test_a_text_after_a_call_without_a_result_is_left_out(tmp_path: Path) -> None:
     data = load(tmp_path, [{"messages": [ASK, called(ROOM), DONE]}, {"messages": [ASK, DONE]}])
     assert len(data.rows) == 1
-    assert "odd turn order: a message is the assistant's, after call (rows.jsonl:1)" in data.warnings[0]
+    assert (
+        "odd turn order: a message of role assistant follows a tool call (rows.jsonl:1)" in data.warnings[0]
+    )
 
 
 @pytest.mark.parametrize("before", ["<think>\nWhich {city}?\n</think>\n\n", "<think>a</think>"])
@@ -424,7 +426,7 @@ def test_nulls_of_a_function_without_a_schema_are_kept_and_named(tmp_path: Path)
     for tools in ({}, {"tools": [TOOL]}):
         data = load(tmp_path, [{"messages": [ASK, called(call)], **tools}])
         assert data.rows[0].calls[0]["function"] == call
-        assert "in 1 of 1 rows arguments of a call are null and are kept" in data.warnings[0]
+        assert "in 1 of 1 row arguments of a call are null and are kept" in data.warnings[0]
 
 
 def test_a_message_of_a_table_whose_content_is_null_is_empty(tmp_path: Path) -> None:
@@ -494,4 +496,4 @@ def test_what_an_anthropic_result_has_beside_its_text_is_named(tmp_path: Path) -
     row = {"messages": [ASK, turn("assistant", [call]), turn("user", [result]), DONE]}
     data = load(tmp_path, [row])
     assert data.rows[0].prompt[2]["content"] == "no room"
-    assert "the is_error of a message is left aside" in data.warnings[0]
+    assert "the key is_error of a message is left aside" in data.warnings[0]

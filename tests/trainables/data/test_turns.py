@@ -99,7 +99,7 @@ def test_what_can_be_read_in_one_way_is_read_and_counted(
     (row,) = data.rows
     assert (texts(row.prompt), row.answer) == (prompt, answer)
     (warning,) = data.warnings
-    assert f"rows.jsonl: in 1 of 1 rows {remark}" in warning
+    assert f"rows.jsonl: in 1 of 1 row {remark}" in warning
     with pytest.raises(DataError, match=f"rows.jsonl:1: {remark}.*strict: false"):
         load(tmp_path, [{"messages": given}], strict=True)
 
@@ -186,7 +186,7 @@ def test_torchtunes_masked_answer_is_not_learned_and_mask_alone_says_neither(
     assert data.warnings == ()
     unclear = load(tmp_path, rows("mask"))
     assert "WRONG" in learned(tokenizer, unclear.rows[0])
-    assert "the mask of a message is left aside" in unclear.warnings[0]
+    assert "the key mask of a message is left aside" in unclear.warnings[0]
 
 
 def test_only_marked_answers_are_left_out_of_several(tmp_path: Path, tokenizer: Any) -> None:
@@ -236,7 +236,7 @@ def test_a_message_is_not_learned_in_part(tmp_path: Path, key: str, value: Any) 
 def test_a_key_that_is_no_known_mark_is_named_even_if_it_is_false(tmp_path: Path, key: str) -> None:
     for value in (False, 0, True):
         data = load(tmp_path, [{"messages": [ASK, {**ANSWER, key: value}]}])
-        assert f"the {key} of a message is left aside" in data.warnings[0]
+        assert f"the key {key} of a message is left aside" in data.warnings[0]
 
 
 def test_a_part_of_a_message_is_not_left_out_of_learning(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_thoughts_that_an_answer_has_already_are_not_repeated(tmp_path: Path) ->
     assert load(tmp_path, [same]).warnings == ()
     data = load(tmp_path, [other])
     assert data.rows[0].answer == own
-    assert "the reasoning of a message is left aside" in data.warnings[0]
+    assert "the key reasoning of a message is left aside" in data.warnings[0]
 
 
 def test_a_setting_called_thinking_is_no_thought(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_what_a_message_has_beside_its_text_is_named(tmp_path: Path) -> None:
     data = load(tmp_path, [{"messages": [ASK, noted]}])
     assert data.rows[0].answer == "Pier four."
     assert [warning.partition(" (")[0] for warning in data.warnings] == [
-        "rows.jsonl: in 1 of 1 rows the annotations of a message is left aside"
+        "rows.jsonl: in 1 of 1 row the key annotations of a message is left aside"
     ]
 
 

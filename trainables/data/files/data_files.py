@@ -56,7 +56,7 @@ def find_data_files(path: Path) -> list[Path]:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    paths = sorted(file for file in folder.iterdir() if file.is_file() and _is_data(file))
+    paths = sorted(file for file in folder.iterdir() if file.is_file() and is_data(file))
     suffixes = sorted({data_suffix(file) or "" for file in paths})
     if not paths:
         raise DataError(f"{folder}: no data files in this folder; {_advice_for_empty(folder)}")
@@ -69,9 +69,9 @@ def _files_in(folder: Path) -> list[Path]:
 
 def _matches(pattern: Path) -> list[Path]:
     names = glob.glob(str(pattern), recursive=True)
-    paths = sorted(file for file in map(Path, names) if file.is_file() and _is_data(file))
+    paths = sorted(file for file in map(Path, names) if file.is_file() and is_data(file))
     if not paths:
-        others = f" (it matches {_first(names)})" if names else ""
+        others = f" (it matches {first_names(names)})" if names else ""
         raise DataError(
             f"{pattern}: no data file matches{others}; check the pattern, "
             f"and that names end in {', '.join(DATA_SUFFIXES)}"
@@ -79,7 +79,8 @@ def _matches(pattern: Path) -> list[Path]:
     return _without_copies(paths, str(pattern))
 
 
-def _is_data(file: Path) -> bool:
+def is_data(file: Path) -> bool:
+    """Whether a file in a folder is read as rows, by its name."""
     return (
         not file.name.startswith(".") and file.name.lower() not in NOT_DATA and data_suffix(file) is not None
     )
@@ -90,7 +91,7 @@ def _without_copies(paths: list[Path], where: str) -> list[Path]:
     counts = Counter(_decompressed_name(file) for file in paths)
     twice = [str(name) for name, times in counts.items() if times > 1]
     if twice:
-        raise DataError(f"{where}: {_first(twice)} exists both compressed and uncompressed; remove one")
+        raise DataError(f"{where}: {first_names(twice)} exists both compressed and uncompressed; remove one")
     return paths
 
 
@@ -98,9 +99,9 @@ def _advice_for_empty(folder: Path) -> str:
     # One level is enough for a hint, and quick in a home folder.
     subfolders = sorted(sub for sub in folder.iterdir() if sub.is_dir() and not sub.name.startswith("."))
     readable = [sub for sub in subfolders if os.access(sub, os.R_OK | os.X_OK)]
-    with_data = [sub for sub in readable if any(map(_is_data, sub.iterdir()))]
+    with_data = [sub for sub in readable if any(map(is_data, sub.iterdir()))]
     if with_data:
-        return f"there are some in {_first(map(str, with_data))}; give one of these"
+        return f"there are some in {first_names(map(str, with_data))}; give one of these"
     return f"put files there that end in {', '.join(DATA_SUFFIXES)}"
 
 
@@ -116,7 +117,8 @@ def _missing(path: Path) -> str:
     return f"no such file or folder, and no name like {name} in {parent}; check the path"
 
 
-def _first(names: Iterable[str], count: int = 3) -> str:
+def first_names(names: Iterable[str], count: int = 3) -> str:
+    """``a, b, c and 4 more``."""
     ordered = sorted(names)
     return ", ".join(ordered[:count]) + (f" and {len(ordered) - count} more" if len(ordered) > count else "")
 

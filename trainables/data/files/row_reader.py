@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from trainables.data.errors import DataError
 from trainables.data.files import decompression, json_reader, tables
 from trainables.data.files.data_files import advice, data_suffix
 from trainables.data.files.decompression import LIMITS, Limits
+from trainables.system.wording import counted
 
 BATCH_ROWS = 256
 # Of a table, to detect how its cells are separated.
@@ -40,6 +41,11 @@ class FileRemarks:
 
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    def add(self, later: FileRemarks, name: str, label: str) -> None:
+        """Adds those on another file, which calls itself ``name`` and is called ``label`` here."""
+        self.notes += [label + note.removeprefix(name) for note in later.notes]
+        self.warnings += [label + warning.removeprefix(name) for warning in later.warnings]
 
 
 def read_rows(
@@ -129,20 +135,36 @@ TEXT_ADVICE = "format: text in data reads its lines as texts"
 
 
 def _plain_text_lines(path: Path, limits: Limits, remarks: FileRemarks) -> Iterator[RawRow]:
-    lines, objects = 0, []
+    lines, objects, blank, returns = 0, [], [], []
     with decompression.open_decompressed(path, limits) as stream:
         for number, line in decompression.read_lines(stream, str(path), limits):
-            if line.strip():
-                lines += 1
-                if _is_object(line):
-                    objects.append(number)
-                yield RawRow({"text": line.rstrip("\r\n")}, f"{path.name}:{number}")
+            if not line.strip():
+                blank.append(number)
+                continue
+            lines += 1
+            if _is_object(line):
+                objects.append(number)
+            text = line.rstrip("\r\n")
+            if "\r" in text:
+                returns.append(number)
+            yield RawRow({"text": text}, f"{path.name}:{number}")
+    if blank:
+        remarks.notes.append(f"{path.name}: {_lines(blank, path)} without a text, and left out")
+    if returns:
+        remarks.warnings.append(
+            f"{path.name}: {_lines(returns, path)} with a carriage return alone inside, read as one text "
+            "each; save the file with line feeds if these are line ends"
+        )
     # A text may well quote some JSON; a file of rows is little else.
     if len(objects) > lines / 2:
         remarks.warnings.append(
             f"{path.name}: {len(objects)} of {lines} lines are JSON objects (the first: {path.name}:{objects[0]}) "
             "and are read as texts; if they are rows, correct the other lines and rename the file to .jsonl"
         )
+
+
+def _lines(numbers: Sequence[int], path: Path) -> str:
+    return f"{counted(len(numbers), 'line')} (the first: {path.name}:{numbers[0]})"
 
 
 def _begins_like_json(path: Path, limits: Limits) -> bool:

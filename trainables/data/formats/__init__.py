@@ -7,10 +7,11 @@ from typing import Any
 
 from trainables.data.formats.base import Format, GivenColumns
 from trainables.data.formats.conversations import MESSAGES, SHAREGPT
+from trainables.data.formats.likely_columns import likely_columns
 from trainables.data.formats.prompt_completion import ALPACA, COMPLETION
 from trainables.data.formats.readings import CONTEXT, OPTIONAL, READINGS, Candidate, Reading, read_columns
 from trainables.data.formats.text import TEXT
-from trainables.data.parsed_row import InvalidRow, Layout
+from trainables.data.parsed_row import InvalidRow, Layout, Remarks
 from trainables.data.rows import Preference
 from trainables.system.suggestions import did_you_mean, nearest
 
@@ -64,6 +65,11 @@ def columns_by_part(given: Mapping[str, str | None]) -> dict[str, str | None]:
         if part in columns:
             other = next(other for other in given if part_of(other) == part)
             raise InvalidColumns(name, f"{other} and {name} are the same part, {part}; keep one of them")
+        if column and column in columns.values():
+            other = next(other for other, taken in given.items() if taken == column)
+            raise InvalidColumns(
+                name, f"{other} and {name} are both in {column}; give each a column of its own"
+            )
         # The registry of LLaMA-Factory writes an empty text for a part that has no column.
         columns[part] = column or None
     return columns
@@ -137,7 +143,7 @@ def _any_layout(
         raise InvalidRow(f"found the columns {listed}; {form.name} expects {form.expected}")
     raise InvalidRow(
         f"found the columns {listed}; expected {EXPECTED}. For other names, say in data which "
-        "column is what: columns: {prompt: ..., response: ...}"
+        f"column is what: {likely_columns(columns)}"
     )
 
 
@@ -163,6 +169,23 @@ def lacks_parts_only(candidate: Candidate, columns: Collection[str], given: Give
     return (
         bool(parts & candidate.layout.columns.keys()) and parts - CONTEXT <= candidate.layout.columns.keys()
     )
+
+
+def with_filled_columns(
+    layout: Layout, row: Mapping[str, Any], given: GivenColumns, remarks: Remarks
+) -> Layout:
+    """The layout, where a row's prompt or answer is empty, with another column of a usual name that has a text."""
+    columns = dict(layout.columns)
+    for part in ("prompt", "response"):
+        column = columns.get(part)
+        if column is None or part in given or str(row.get(column) or "").strip():
+            continue
+        names = [name for name in FORMATS[layout.format].usual[part] if name not in columns.values()]
+        texts = (name for name in names if isinstance(row.get(name), str) and row[name].strip())
+        if other := next(texts, None):
+            columns[part] = other
+            remarks.append(f"{column} is empty, and {other} is read as the {part}")
+    return Layout(layout.format, columns, layout.tags) if columns != layout.columns else layout
 
 
 def _check_given(columns: Collection[str], name: str | None, given: GivenColumns) -> None:

@@ -38,11 +38,11 @@ class MessagesFormat:
         value = layout.get(row, "messages")
         if value is None:
             raise SkippedRow("it has no messages")
-        given = read_messages(value, layout.tags, remarks)
+        given = read_messages(value, layout.tags, remarks, layout.columns["messages"])
         messages = arranged(given, remarks, layout.text(row, "system", remarks))
         # Where the messages are a text, as in CSV files, so are the answers.
         messages, chosen, rejected = _pair(row, layout, messages, isinstance(value, str), remarks)
-        label = parse_label(layout.get(row, "kto_tag"))
+        label = parse_label(layout.get(row, "kto_tag"), layout.columns.get("kto_tag", "label"))
         parsed = ParsedRow(messages=messages, chosen=chosen, rejected=rejected, label=label)
         return with_tools(parsed, layout.get(row, "tools"), remarks)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from trainables.data.formats.base import plain_name
-from trainables.data.parsed_row import InvalidRow, Remarks, abbreviated
+from trainables.data.parsed_row import InvalidRow, Remarks, SkippedRow, abbreviated
+from trainables.data.rows import Prompt
 
 # Keys that say whether a message is learned: OpenAI's and Axolotl's, ms-swift's, those of LLaMA-Factory, and others.
 MARKS = (
@@ -57,6 +58,31 @@ def is_mark(key: str) -> bool:
     (True, False)
     """
     return plain_name(key) in (*MARKS, *NEGATIVE_MARKS)
+
+
+def check_row_marks(
+    row: Mapping[str, Any], read: Collection[str], ignored: Collection[str], row_type: type, remarks: Remarks
+) -> None:
+    """Raises ``SkippedRow`` for a row that a column of its own marks not to be learned.
+
+    ``read``: the columns with texts; ``ignored``: those that the user leaves out. A weight other than 1 is remarked.
+    """
+    if row_type is Prompt:
+        return
+    for column, value in row.items():
+        if value is None or not is_mark(column) or column in (*read, *ignored):
+            continue
+        try:
+            learned = _mark(column, value)
+        except InvalidRow:
+            # `loss` of a row may be any measure; a weight says how much it counts.
+            if "weight" in plain_name(column):
+                remarks.append(f"{column} of a row is left aside, as each row counts the same")
+            continue
+        if not learned:
+            raise SkippedRow(
+                f"its {column} says that it is not to be learned (ignore_columns: [{column}] learns such rows)"
+            )
 
 
 def _mark(key: str, value: Any) -> bool:

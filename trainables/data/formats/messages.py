@@ -79,15 +79,17 @@ _PYTHON_MESSAGES = re.compile(
 )
 
 
-def read_messages(value: Any, tags: Mapping[str, str], remarks: Remarks) -> list[Message]:
+def read_messages(
+    value: Any, tags: Mapping[str, str], remarks: Remarks, name: str = "messages"
+) -> list[Message]:
     """The messages of a list, or of its JSON, as they stand; ``turns.arranged`` puts them in order.
 
-    A message of the assistant that is marked not to be learned has ``train: False``. Raises ``InvalidRow`` for the
-    wrong shape.
+    ``name``: their column. A message of the assistant that is marked not to be learned has ``train: False``. Raises
+    ``InvalidRow`` for the wrong shape.
     """
-    value = parse_json(value)
+    value = parse_json(value, name)
     if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
-        raise InvalidRow(f"messages must be a list of objects, got {abbreviated(value)}")
+        raise InvalidRow(f"{name} must be a list of messages, which are objects, got {abbreviated(value)}")
     return [_message(part, tags, remarks) for message in value for part in _with_results_apart(message, tags)]
 
 
@@ -113,10 +115,23 @@ def read_answer(
         value = [value]
     if isinstance(value, list) and value and is_message(value[0], tags):
         return read_messages(value, tags, remarks)
-    text = "" if value is None or value == [] else as_text(value, name, remarks)
+    text = "" if value is None or value == [] else as_text(_only_text(value, name, remarks), name, remarks)
     if not text.strip():
         raise SkippedRow("its answer is empty")
     return [{"role": "assistant", "content": text}]
+
+
+def _only_text(value: Any, name: str, remarks: Remarks) -> Any:
+    """The one text of a list of texts. Raises ``InvalidRow`` for a list of several."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        return value
+    if len(value) > 1:
+        raise InvalidRow(
+            f"{name} is a list of {len(value)} texts, such as a ranking; write a row for each of them, which for pairs "
+            "has one chosen and one rejected answer"
+        )
+    remarks.append(f"{name} is a list with one text, and is read as the text")
+    return value[0]
 
 
 def remark_on_text(value: Any, name: str, tags: Mapping[str, str], remarks: Remarks) -> None:
@@ -134,7 +149,7 @@ def messages_in_json(text: str, tags: Mapping[str, str]) -> Any:
     if not text.lstrip().startswith(("[", "{")):
         return None
     try:
-        value = parse_json(text)
+        value = parse_json(text, "a text")
     except InvalidRow:
         return None
     first = value[0] if isinstance(value, list) and value else value
@@ -200,7 +215,10 @@ def _known_role(word: Any, tags: Mapping[str, str]) -> str | None:
 def _role(word: Any, tags: Mapping[str, str]) -> str:
     if (role := _known_role(word, tags)) is None:
         known = dict.fromkeys((*(tags[tag] for tag in ROLES), *ROLES.values(), *ROLE_SYNONYMS))
-        raise InvalidRow(f"unknown role {word!r}; known: {', '.join(known)}")
+        raise InvalidRow(
+            f"unknown role {word!r}; say in data whose it is, as in tags: {{assistant_tag: {word}}} (also user_tag, "
+            f"system_tag, observation_tag, function_tag); known: {', '.join(known)}"
+        )
     return role
 
 
@@ -211,7 +229,7 @@ def _remark_on_keys(message: Mapping[str, Any], used: set[str], role: str, remar
     read |= set(RESULT_KEYS) if role == "tool" else set()
     for key, value in message.items():
         if key not in read and not is_mark(key) and value not in EMPTY:
-            remarks.append(f"the {key} of a message is left aside")
+            remarks.append(f"the key {key} of a message is left aside")
 
 
 def _call_message(value: Any) -> Message:

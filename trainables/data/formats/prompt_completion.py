@@ -15,7 +15,7 @@ from trainables.data.formats.messages import (
     remark_on_text,
 )
 from trainables.data.formats.pairs import divide_answer, divide_pair
-from trainables.data.formats.tool_calls import with_tools
+from trainables.data.formats.tool_calls import parse_json, with_tools
 from trainables.data.formats.turns import arranged
 from trainables.data.parsed_row import (
     InvalidRow,
@@ -61,8 +61,15 @@ class PromptCompletionFormat:
         # Without a prompt, texts that hold conversations as JSON are these conversations, as in a CSV file.
         answers = _answers(row, layout, remarks, as_json=not prompt)
         parsed = _with_answers(prompt, answers, layout, remarks)
-        label = parse_label(layout.get(row, "kto_tag"))
-        return with_tools(replace(parsed, label=label), layout.get(row, "tools"), remarks)
+        label = parse_label(layout.get(row, "kto_tag"), layout.columns.get("kto_tag", "label"))
+        return with_tools(replace(parsed, label=label), _tools(row, layout), remarks)
+
+
+def _tools(row: Mapping[str, Any], layout: Layout) -> Any:
+    """The value of the tools' column, or of the tools that a prompt in OpenAI's form holds."""
+    prompt = layout.get(row, "prompt")
+    within = prompt.get("tools") if isinstance(prompt, dict) and "messages" in prompt else None
+    return layout.get(row, "tools") or within
 
 
 def _answers(row: Mapping[str, Any], layout: Layout, remarks: Remarks, as_json: bool) -> list[list[Message]]:
@@ -104,8 +111,14 @@ def _with_answers(
 def _prompt(row: Mapping[str, Any], layout: Layout, remarks: Remarks) -> tuple[Message, ...]:
     """The messages before the answer; none if the row has no prompt."""
     given = layout.get(row, "prompt")
+    if isinstance(given, dict) and isinstance(given.get("messages"), list):
+        given = given["messages"]  # OpenAI's input of a pair
     if is_message(given, OPENAI):
         given = [given]
+    if isinstance(given, list) and given and not all(isinstance(item, dict) for item in given):
+        raise InvalidRow(
+            f"{layout.columns['prompt']} must be a text or a list of messages, got {abbreviated(given)}; write one text"
+        )
     if isinstance(given, list) and given:  # TRL's conversational form
         request = read_messages(given, OPENAI, remarks)
     else:
@@ -117,19 +130,23 @@ def _prompt(row: Mapping[str, Any], layout: Layout, remarks: Remarks) -> tuple[M
         request = [{"role": "user", "content": "\n".join(parts)}] if parts else []
     if not request:
         return ()
-    history = _history(layout.get(row, "history"), layout)
+    history = _history(layout.get(row, "history"), layout, remarks)
     return arranged([*history, *request], remarks, layout.text(row, "system", remarks))
 
 
-def _history(value: Any, layout: Layout) -> list[Message]:
+def _history(value: Any, layout: Layout, remarks: Remarks) -> list[Message]:
     if value in (None, "", []):
         return []
+    name = layout.columns["history"]
+    value = parse_json(value, name)
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        return read_messages(value, OPENAI, remarks, name)
     if not isinstance(value, list) or not all(
         isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
         for pair in value
     ):
         raise InvalidRow(
-            f"{layout.columns['history']} must be a list of [request, answer], got {abbreviated(value)}"
+            f"{name} must be a list of [request, answer], or of messages, got {abbreviated(value)}"
         )
     return [
         {"role": role, "content": text}

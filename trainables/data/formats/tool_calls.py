@@ -17,6 +17,7 @@ IDENTITIES = ("id", "call_id", "tool_call_id")
 SCHEMAS = ("input_schema", "inputSchema")  # the parameters of a tool in Anthropic's form and in that of MCP
 _NO_ARGUMENTS: tuple[Any, ...] = (None, "", [], {}, "{}", "null")
 _ABOUT_A_CALL = {"name", "function", "type", "index", "status", *ARGUMENTS, *IDENTITIES}
+_SHOWN_BY_PYTHON = re.compile(r"""\s*[\[{].*?'\w+'\s*:""", re.DOTALL)
 _TAGGED = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 # In a JSON schema null is a value under these keys; anywhere else it is what a table of Arrow was filled up with.
 _NULL_IS_A_VALUE = ("default", "const", "example")
@@ -24,14 +25,20 @@ _NULL_IS_A_VALUE = ("default", "const", "example")
 _OPEN_SCHEMA = {"$ref", "anyOf", "oneOf", "allOf", "patternProperties"}
 
 
-def parse_json(value: Any) -> Any:
-    """The value that a text holds as JSON, as lists do in CSV and Arrow files; values that are no text, unchanged."""
+def parse_json(value: Any, name: str) -> Any:
+    """The value that a text holds as JSON, as lists do in CSV and Arrow files; values that are no text, unchanged.
+
+    Raises ``InvalidRow`` for other texts, with what the value is called.
+    """
     if not isinstance(value, str):
         return value
     try:
         return json.loads(value)
-    except ValueError:
-        raise InvalidRow(f"expected JSON, got {abbreviated(value)}") from None
+    except ValueError as error:
+        advice = f"it is no JSON ({error}); correct it"
+        if _SHOWN_BY_PYTHON.match(value):
+            advice = "it is written as Python shows lists and objects; write it with json.dumps"
+        raise InvalidRow(f"{name} must be JSON, got {abbreviated(value)}: {advice}") from None
 
 
 def read_tools(value: Any) -> list[dict[str, Any]]:
@@ -39,9 +46,12 @@ def read_tools(value: Any) -> list[dict[str, Any]]:
 
     Raises ``InvalidRow`` for anything else, such as a list of names.
     """
-    given = parse_json(value or None)
+    given = parse_json(value or None, "tools")
     # One function may be given without a list, and each function of a list as JSON.
-    tools = [parse_json(tool) for tool in (given if isinstance(given, list) else [given] if given else ())]
+    tools = [
+        parse_json(tool, "a tool")
+        for tool in (given if isinstance(given, list) else [given] if given else ())
+    ]
     if not all(isinstance(tool, dict) and _tool_name(tool) for tool in tools):
         raise InvalidRow(
             f"tools must be a list of functions with their names, or such a list as JSON, got {abbreviated(value)}"
@@ -62,7 +72,7 @@ def _with_parsed_parameters(function: dict[str, Any]) -> dict[str, Any]:
     parameters = function.get("parameters")
     if not isinstance(parameters, str) or not parameters.lstrip().startswith("{"):
         return function
-    return {**function, "parameters": parse_json(parameters)}
+    return {**function, "parameters": parse_json(parameters, "the parameters of a tool")}
 
 
 def read_calls(value: Any) -> list[dict[str, Any]]:
@@ -71,8 +81,10 @@ def read_calls(value: Any) -> list[dict[str, Any]]:
     >>> read_calls({"name": "now", "arguments": ""})
     [{'type': 'function', 'function': {'name': 'now', 'arguments': {}}}]
     """
-    value = parse_json(value)
-    return [_call(parse_json(call)) for call in (value if isinstance(value, list) else [value])]
+    value = parse_json(value, "a tool call")
+    return [
+        _call(parse_json(call, "a tool call")) for call in (value if isinstance(value, list) else [value])
+    ]
 
 
 def _call(call: Any) -> dict[str, Any]:
@@ -94,7 +106,9 @@ def _arguments(name: str, places: Sequence[Mapping[str, Any]]) -> Any:
             f"a call of {name} holds {', '.join(unknown)}, which is none of the names of arguments "
             f"({', '.join(ARGUMENTS)}); write arguments: {{...}}"
         )
-    given = [(key, parse_json(value)) for key, value in filled if key in ARGUMENTS]
+    given = [
+        (key, parse_json(value, f"{key} of a call of {name}")) for key, value in filled if key in ARGUMENTS
+    ]
     if any(other != given[0][1] for _, other in given):
         raise InvalidRow(
             f"a call of {name} has {' and '.join(key for key, _ in given)}, which differ; keep one of them as its "

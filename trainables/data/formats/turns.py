@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trainables.data.formats.call_results import in_order_of_calls
 from trainables.data.parsed_row import Remarks, SkippedRow
 from trainables.data.rows import Message
 
@@ -38,7 +39,7 @@ def arranged(messages: Sequence[Message], remarks: Remarks, system: str = "") ->
         else:
             _check_order(number, turns[-1] if turns else None, message)
             turns.append(message)
-    return tuple(_with_greeting_as_context(turns, remarks))
+    return tuple(_with_greeting_as_context(in_order_of_calls(turns, remarks), remarks))
 
 
 def _without_empty_end(messages: Sequence[Message], remarks: Remarks) -> list[Message]:
@@ -69,8 +70,12 @@ def _check_content(number: int, message: Message) -> None:
 def _check_order(number: int, previous: Message | None, message: Message) -> None:
     before = _kind(previous) if previous else None
     if message["role"] not in ROLES_AFTER[before] or (before in (None, "system") and "tool_calls" in message):
-        position = f"after {before}" if before else "first"
-        raise SkippedRow(f"odd turn order: message {number} is the {message['role']}'s, {position}")
+        previous_message = "a tool call" if before == "call" else f"one of role {before}"
+        position = f"follows {previous_message}" if before else "comes first"
+        what = f"message {number} of role {message['role']}"
+        if "tool_calls" in message:
+            what += " with a tool call"
+        raise SkippedRow(f"odd turn order: {what} {position}")
 
 
 def _kind(message: Message) -> str:
@@ -122,7 +127,7 @@ def up_to_last_answer(messages: tuple[Message, ...], remarks: Remarks) -> tuple[
     if not answers:
         raise SkippedRow("it ends without an answer")
     if answers[0] == 0 and not any(message["role"] == "user" for message in messages):
-        raise SkippedRow("odd turn order: message 1 is the assistant's, first")
+        raise SkippedRow("odd turn order: message 1 of role assistant comes first")
     if not learned:
         raise SkippedRow("none of its answers is to be learned")
     if learned[-1] < len(messages) - 1:

@@ -1,0 +1,78 @@
+"""The setting that columns with unusual names probably need."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from trainables.data.formats.base import plain_name
+
+ASKED = (
+    "instruction",
+    "prompt",
+    "question",
+    "query",
+    "input",
+    "user",
+    "request",
+    "source",
+    "problem",
+    "text",
+)
+ANSWERED = (
+    *(
+        "response",
+        "output",
+        "answer",
+        "completion",
+        "target",
+        "assistant",
+        "reply",
+        "solution",
+        "summary",
+        "label",
+    ),
+)
+CONTEXTS = ("context", "input", "passage", "document")
+CONVERSATIONS = (
+    "dialog",
+    "dialogue",
+    "dialogs",
+    "chat",
+    "chats",
+    "turns",
+    "conversation_history",
+    "data",
+    "items",
+)
+PAIRS = (
+    ("preferred_output", "non_preferred_output"),
+    ("chosen_response", "rejected_response"),
+    ("better", "worse"),
+)
+
+
+def likely_columns(columns: Collection[str]) -> str:
+    """``columns: {...}`` for these columns, with dots where nothing is known.
+
+    >>> likely_columns(["instruction", "context", "response"])
+    'columns: {prompt: instruction, query: context, response: response}'
+    """
+    names = {plain_name(column): column for column in columns}
+    if conversation := _first(CONVERSATIONS, names):
+        return f"columns: {{messages: {names[conversation]}}}"
+    asked = _first(ASKED, names)
+    for chosen, rejected in PAIRS:
+        if {chosen, rejected} <= names.keys():
+            prompt = names[asked] if asked else "..."
+            return f"columns: {{prompt: {prompt}, chosen: {names[chosen]}, rejected: {names[rejected]}}}"
+    answered = _first((name for name in ANSWERED if name != asked), names)
+    if not asked and not answered:
+        return "columns: {prompt: ..., response: ...}"
+    context = _first((name for name in CONTEXTS if name != asked), names)
+    query = f", query: {names[context]}" if context and asked else ""
+    prompt, response = (names[name] if name else "..." for name in (asked, answered))
+    return f"columns: {{prompt: {prompt}{query}, response: {response}}}"
+
+
+def _first(wanted: Iterable[str], names: Collection[str]) -> str | None:
+    return next((name for name in wanted if name in names), None)
