@@ -9,7 +9,7 @@ import pytest
 from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
-from tests.helpers.tokenizers import chat, family, make_tokenizer
+from tests.helpers.small_tokenizers import chat, family, make_tokenizer
 from tests.helpers.trials import make_config, write_rows
 from trainables.data.rows import Conversation, Text
 from trainables.inference.model_pool import result_tokenizer

@@ -10,7 +10,7 @@ import pytest
 import trl
 from transformers import AutoTokenizer
 
-from tests.helpers.tokenizers import chat, make_tokenizer
+from tests.helpers.small_tokenizers import chat, make_tokenizer
 from trainables.data.rows import Conversation
 from trainables.data.thinking import answer_matches
 from trainables.stages import SFT

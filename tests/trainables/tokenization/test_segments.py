@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from tests.helpers.tokenizers import ANSWERS, chat, family, make_tokenizer
+from tests.helpers.small_tokenizers import ANSWERS, chat, family, make_tokenizer
 from trainables import templates
 from trainables.data.rows import Conversation, Labelled, Message, Preference
 from trainables.stages import DPO, KTO
