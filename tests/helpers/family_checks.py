@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from safetensors.torch import load_file
@@ -54,6 +56,7 @@ SAME, ROUNDED = 2e-5, {4: 2e-4, 8: 5e-2}
 SAME_LOGITS, SAME_GRADIENT, SAME_COUNT = 1e-4, 1e-3, 0.05
 QUESTIONS = ("wake me at 7", "play some jazz in the kitchen, and turn the lights down")
 ANSWER = 12  # tokens
+PREDICTION = "sweeps.planning.checks.cell.predict_cell_memory"
 # Errors that trials raise on purpose, for what only the loaded model shows.
 REFUSALS = ("ModelError", "QuantizationFailed", "TemplateError")
 
@@ -96,12 +99,15 @@ class Family:
             raise NotTried(NOT_MADE[self.kind])
         return make_family(self.folder / self.kind, self.kind)
 
-    def cell(self, *changes: str) -> Cell:
-        """The cell of the family's spec with these changes. Raises :class:`Refused`."""
+    def cell(self, *changes: str, memory: bool = False) -> Cell:
+        """The cell of the family's spec with these changes. Its ``memory`` is predicted only where it is asked for, as
+        that takes longer than all else. Raises :class:`Refused`.
+        """
         path = self.folder / "spec.yaml"
         path.write_text(SPEC % self.model)
         write_rows(self.folder / "rows.jsonl")
-        made = plan.make(read(path, [*changes]))
+        with nullcontext() if memory else patch(PREDICTION, lambda *_: None):
+            made = plan.make(read(path, [*changes]))
         if made.errors:
             raise Refused(made.errors[0].what)
         (cell,) = made.cells
@@ -326,7 +332,7 @@ def chat(family: Family) -> None:
 
 def memory(family: Family) -> None:
     """The plan counts the weights that the model has."""
-    predicted = family.cell().predicted
+    predicted = family.cell(memory=True).predicted
     if predicted is None:
         raise Unknown("no prediction")
     actual = sum(weight.numel() for _, weight in plain_losses.PlainCausal(family.model).parameters())
