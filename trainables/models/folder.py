@@ -158,7 +158,8 @@ def _has_chat_template(folder: Path) -> bool:
 
 def _layers(config: dict[str, Any], modules: Iterable[str], folder: Path) -> int:
     """How many decoder layers a model has, as its config says, or else its list with most modules."""
-    for level in (config, config.get("text_config") or {}):
+    inner = config.get("text_config")
+    for level in (config, inner if isinstance(inner, dict) else {}):
         for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
             if isinstance(level.get(key), int):
                 return int(level[key])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+import json
+import tempfile
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import TypeAdapter
 from torch import nn
-from transformers import CONFIG_MAPPING
+from transformers import CONFIG_MAPPING, AutoConfig
 from transformers.pytorch_utils import Conv1D
 
 from trainables.memory.tracing.case import TracedCase, WeightSizes
@@ -42,7 +45,10 @@ def model_config(model: dict[str, Any], **options: Any) -> Any:
     kind = str(model.get("model_type"))
     if kind not in CONFIG_MAPPING:
         raise ValueError(f"transformers has no models of type {kind}")
-    return CONFIG_MAPPING[kind].from_dict({**model, **options})
+    with tempfile.TemporaryDirectory() as folder:
+        # From a file, since some values are read in another way than from a mapping.
+        (Path(folder) / "config.json").write_text(json.dumps(model), encoding="utf-8")
+        return AutoConfig.from_pretrained(folder, local_files_only=True, **options)
 
 
 def count_parameters(model: dict[str, Any]) -> int:
@@ -95,7 +101,7 @@ def _attach(model: Any, method: Any, case: TracedCase) -> Any:
         _quantize(model, method, dtypes.compute)
         # What remains is a LoRA on layers that are there already.
         adapter = {name: getattr(method, name) for name in LoRA.model_fields if name not in ("kind", "name")}
-        method = LoRA.model_construct(**adapter)
+        method = _LoRAOnStandIns.model_construct(**adapter)
     policy = method.attach(model, dtypes)
     if case.checkpointing:
         # Generators of random numbers have no contents here, so there is nothing to keep of them.
@@ -104,6 +110,13 @@ def _attach(model: Any, method: Any, case: TracedCase) -> Any:
         if hasattr(policy, "peft_config"):
             policy.get_base_model().enable_input_require_grads()
     return policy
+
+
+class _LoRAOnStandIns(LoRA):
+    """Adapters beside the layers that stand for quantized ones."""
+
+    def _packed(self, module: nn.Module) -> Mapping[str, int]:
+        return {"weight": module.weight.numel()} if isinstance(module, QuantizedLinear) else {}
 
 
 def _quantize(model: Any, method: QLoRA, compute: torch.dtype) -> None:
@@ -124,7 +137,9 @@ def _quantize(model: Any, method: QLoRA, compute: torch.dtype) -> None:
 def layer_kinds(model: Any, layers: list[nn.Module]) -> list[int]:
     """For each decoder layer the number of its kind: layers of one kind have equal weights, types and switches."""
     numbers: dict[Hashable, int] = {}
-    settings = _lists_by_layer(model.config.get_text_config(), len(layers)).values()
+    lists = _lists_by_layer(model.config.get_text_config(), len(layers)).values()
+    # A list of the layers' own numbers says nothing of their kinds.
+    settings = [values for values in lists if len(set(map(str, values))) < len(values)]
     reached = any(p.requires_grad for p in model.get_input_embeddings().parameters())
     kinds = []
     for number, layer in enumerate(layers):

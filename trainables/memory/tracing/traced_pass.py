@@ -31,12 +31,13 @@ def trace(case: TracedCase) -> Trace:
     Raises whatever the model's own code raises.
     """
     try:
-        return _trace(case, attach(case))
+        return trace_model(case, attach(case))
     except Exception:
-        return _trace(case, attach(case, every_layer=True))
+        return trace_model(case, attach(case, every_layer=True))
 
 
-def _trace(case: TracedCase, fake: FakeModel) -> Trace:
+def trace_model(case: TracedCase, fake: FakeModel) -> Trace:
+    """Traces the layers that are in a model. It can't be used again."""
     passed = _Pass.run(case, fake)
     by_kind: dict[int, list[LayerTrace]] = {}
     for number, layer in zip(fake.traced, passed.layers(), strict=True):

@@ -17,6 +17,8 @@ def class_problem(config: Mapping[str, Any]) -> str | None:
     kind = config.get("model_type")
     if kind is None or config.get("auto_map"):
         return None
+    if not isinstance(kind, str):
+        return f"its config.json has {str(kind)[:50]} as model_type, which is no name"
     causal, masked = _class_names("CAUSAL_LM"), _class_names("MASKED_LM")
     if config.get("is_encoder_decoder"):
         return f"{kind} is an encoder-decoder, and stages train decoders that predict the next token"
@@ -33,7 +35,7 @@ def class_problem(config: Mapping[str, Any]) -> str | None:
 def supported_attention(config: Mapping[str, Any]) -> frozenset[str]:
     """The attention implementations that the model's class supports; all of them for a class that is not known."""
     kind = config.get("model_type")
-    if kind is None or config.get("auto_map") or kind not in _class_names("CAUSAL_LM"):
+    if not isinstance(kind, str) or config.get("auto_map") or kind not in _class_names("CAUSAL_LM"):
         return ALL_ATTENTION
     return _supported_attention(_class_names("CAUSAL_LM")[kind])
 

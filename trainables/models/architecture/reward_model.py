@@ -32,16 +32,31 @@ class RewardModels:
             chosen = {name: options.pop(name) for name in named if name in options}
             config = AutoConfig.from_pretrained(folder, **chosen)
             options |= {name: value for name, value in chosen.items() if name != "num_labels"}
-        return _class(config).from_pretrained(folder, config=config, **options)
+        cls, config = _class(config)
+        return cls.from_pretrained(folder, config=config, **options)
+
+    @staticmethod
+    def from_config(config: Any, trust_remote_code: bool = False, **options: Any) -> Any:
+        """A reward model of the family with new weights; ``options``: ``dtype`` and ``attn_implementation``."""
+        cls, config = _class(config)
+        if cls is AutoModelForSequenceClassification:
+            return cls.from_config(config, trust_remote_code=trust_remote_code, **options)
+        return cls._from_config(config, **options)
 
 
-def _class(config: Any) -> Any:
-    """The class to load; one that is made here for a family that has none of transformers'."""
-    kind = type(config)
-    if kind not in _made and not _has_own_class(config):
-        causal: Any = AutoModelForCausalLM._model_mapping[kind]
-        _made[kind] = made_class(config, causal)
-    return _made.get(kind, AutoModelForSequenceClassification)
+def _class(config: Any) -> tuple[Any, Any]:
+    """The class to load, one that is made here for a family that has none of transformers', and its config."""
+    if type(config) not in _made:
+        if _has_own_class(config):
+            return AutoModelForSequenceClassification, config
+        causal: Any = AutoModelForCausalLM._model_mapping[type(config)]
+        if causal.config_class is config.sub_configs.get("text_config"):
+            # The text part of a model with images, which transformers load alone, too.
+            text = config.get_text_config()
+            text.num_labels = config.num_labels
+            return _class(text)
+        _made[type(config)] = made_class(config, causal)
+    return _made[type(config)], config
 
 
 _made: dict[type, Any] = {}  # by the config's class
@@ -115,7 +130,13 @@ def made_class(config: Any, causal: Any) -> Any:
     )
     with torch.device("meta"):
         prefix = _decoder_name(causal(config))
-    attributes = {"causal_class": causal, "base_model_prefix": prefix, "config_class": type(config)}
+    attributes = {
+        "causal_class": causal,
+        "base_model_prefix": prefix,
+        "config_class": type(config),
+        # By the text of this module, transformers decide what the family's layers support.
+        "__module__": family.__module__,
+    }
     return type(_class_name(causal), (DecoderWithRewardHead, family), attributes)
 
 
@@ -136,7 +157,7 @@ def _decoder_name(causal: Any) -> str:
 
 def loading_code(config: Any) -> list[str]:
     """Lines of Python that let plain transformers load a reward model of a class made here; none if they have one."""
-    cls = _class(config)
+    cls, config = _class(config)
     if cls is AutoModelForSequenceClassification:
         return []
     return PLAIN_CLASS.format(
@@ -156,6 +177,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class {name}({family}):
+    __module__ = {family}.__module__  # by which transformers know what its layers support
     config_class, base_model_prefix = {settings}, "{decoder}"
 
     def __init__(self, config):

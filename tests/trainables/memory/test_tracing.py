@@ -1,0 +1,249 @@
+"""Traced steps: what a step on tensors without contents says of models that no formula describes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from typer.testing import CliRunner
+
+from sweeps.cli import app
+from tests.helpers.model_families import make_family
+from tests.helpers.sweeps import METHODS, SPEC, write_spec
+from tests.helpers.trials import make_config, make_policy, write_rows
+from tests.trainables.memory.test_prediction import kept_by_autograd
+from trainables.memory import prediction
+from trainables.memory.held import optimizer_bytes_per_weight
+from trainables.memory.predicted_model import PredictedModel
+from trainables.memory.prediction import predict_by_trace
+from trainables.memory.tracing import traced_pass, tracing_process
+from trainables.memory.tracing.case import Trace, TracedCase
+from trainables.memory.tracing.fake_model import attach, count_parameters
+from trainables.memory.tracing.live_bytes import LiveBytes
+from trainables.memory.tracing.traced_pass import trace
+from trainables.memory.tracing.tracing_process import Tracer
+from trainables.models.architecture import decoder_shape
+from trainables.models.architecture.decoder_shape import MemoryNotPredictable
+from trainables.models.folder import read_architecture
+from trainables.stages.forward_pass import Batch
+from trainables.trial.config import TrialConfig
+
+
+@lru_cache
+def _folder(parent: Path, kind: str) -> Path:
+    return make_family(parent / kind, kind, dtype="bfloat16")
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    parent = tmp_path_factory.mktemp("families")
+    return lambda kind: _folder(parent, kind)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("data") / "rows.jsonl")
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions trace here, and not in a process that takes seconds to start."""
+    monkeypatch.setattr(prediction, "traced", trace)
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def case_of(config: TrialConfig, folder: Path, rows: int = 2, tokens: int = 16) -> TracedCase:
+    return TracedCase.of_trial(config, config_of(folder), Batch(rows, tokens, rows * tokens), "eager")
+
+
+# Bytes that are alive
+
+
+def test_bytes_are_alive_as_long_as_a_tensor_uses_them() -> None:
+    with FakeTensorMode():
+        held = torch.empty(5)
+        with LiveBytes([held]) as live:
+            first = torch.empty(10) + 1
+            view = first[:5]
+            assert live.live == (5 + 10) * 4
+            assert live.peak == (5 + 10 + 10) * 4
+            del first
+            assert live.live == (5 + 10) * 4  # a view keeps all that it is a part of
+            del view
+            assert live.live == 5 * 4
+
+
+def test_results_that_depend_on_contents_get_a_plausible_one() -> None:
+    with FakeTensorMode(), LiveBytes():
+        assert bool(torch.ones(3, dtype=torch.bool).all())
+        product = torch.nn.functional.grouped_mm(
+            torch.empty(6, 4), torch.empty(2, 4, 8), offs=torch.tensor([2, 6], dtype=torch.int32)
+        )
+        assert product.shape == (6, 8)
+
+
+# Layers
+
+
+@pytest.mark.parametrize(("kind", "method"), [("gpt2", "full"), ("gpt_neox", "lora"), ("qwen3_moe", "full")])
+def test_what_a_traced_step_keeps_is_what_autograd_saves(
+    family: Any, rows: Path, kind: str, method: str
+) -> None:
+    config = make_config(family(kind), rows, method, cutoff=64)
+    saved, (count, tokens) = kept_by_autograd(config)
+    traced = trace(case_of(config, family(kind), count, tokens))
+    assert kept(traced) == pytest.approx(saved, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "lfm2", "gemma3n_text"])
+def test_layers_of_a_kind_stand_for_one_another(family: Any, rows: Path, kind: str) -> None:
+    case = case_of(make_config(family(kind), rows, "full"), family(kind))
+    some, everything = attach(case), attach(case, every_layer=True)
+    assert some.kinds == everything.kinds
+    assert {some.kinds[number] for number in some.traced} == set(everything.kinds)
+    sampled, whole = traced_pass.trace_model(case, some), traced_pass.trace_model(case, everything)
+    assert sampled.weights == whole.weights
+    assert kept(sampled) == pytest.approx(kept(whole), rel=0.02)
+
+
+def kept(traced: Trace) -> int:
+    return traced.outside.kept + sum(traced.kinds[layer].kept for layer in traced.layers)
+
+
+def test_weights_are_counted_by_what_becomes_of_them(family: Any, rows: Path) -> None:
+    folder = family("qwen3_moe")
+    params = count_parameters(config_of(folder))
+    full = trace(case_of(make_config(folder, rows, "full"), folder)).weights
+    assert (full.trained, full.frozen, full.quantized) == (params, 0, 0)
+    lora = trace(case_of(make_config(folder, rows, "lora"), folder)).weights
+    assert (lora.trained, lora.frozen, lora.frozen_bytes) == (0, params, 2 * params)
+    policy = make_policy(make_config(folder, rows, "lora"))
+    assert lora.adapters == sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
+
+
+def test_quantized_weights_are_held_in_few_bits(family: Any, rows: Path) -> None:
+    config = make_config(family("gpt2"), rows, "qlora-4bit")
+    weights = trace(case_of(config, family("gpt2"))).weights
+    inside = sum(
+        p.numel() for n, p in make_policy(make_config(family("gpt2"), rows, "full")).model.named_parameters()
+        if ".h." in n and p.dim() == 2
+    )  # fmt: skip
+    assert weights.quantized == inside
+    batch = Batch(2, 16, 32)
+    peak = predict_by_trace(config, config_of(family("gpt2")), batch, "cpu", "eager")
+    assert peak.weights == weights.adapters * 4 + weights.frozen_bytes + inside // 2
+
+
+@pytest.mark.parametrize(("kind", "alone"), [("gpt2", True), ("gemma2", True), ("granite", False)])
+def test_a_head_that_is_not_all_there_is_to_the_logits_is_noticed(
+    family: Any, rows: Path, kind: str, alone: bool
+) -> None:
+    config = make_config(family(kind), rows, "lora")
+    assert trace(case_of(config, family(kind))).head.alone == alone
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "lfm2"])  # lfm2 has no class with a reward head
+def test_a_reward_model_is_traced_with_its_head(family: Any, rows: Path, kind: str) -> None:
+    config = make_config(family(kind), rows, "lora", stage={"kind": "reward"})
+    traced = trace(case_of(config, family(kind)))
+    assert (traced.head.params, traced.head.hidden) == (0, 64)
+    assert traced.weights.training > 64
+
+
+def test_a_traced_peak_grows_with_the_batch_and_shrinks_with_checkpointing(family: Any, rows: Path) -> None:
+    model, config = config_of(family("gpt2")), make_config(family("gpt2"), rows, "full")
+
+    def peak(rows: int, checkpointing: bool = False) -> int:
+        train = config.train.model_copy(update={"gradient_checkpointing": checkpointing})
+        changed = config.model_copy(update={"train": train})
+        return predict_by_trace(changed, model, Batch(rows, 128, rows * 128), "cpu", "eager").total
+
+    assert peak(2) < peak(8)
+    assert peak(8, checkpointing=True) < peak(8)
+
+
+def test_the_same_steps_are_one_case(family: Any, rows: Path) -> None:
+    folder = family("gpt2")
+    one = case_of(make_config(folder, rows, {"kind": "lora", "alpha": 1}, learning_rate=1e-3), folder)
+    other = case_of(make_config(folder, rows, {"kind": "lora", "alpha": 2}, learning_rate=1e-4), folder)
+    assert one.key() == other.key()
+    assert replace(one, tokens=17).key() != one.key()
+
+
+# Which models are traced
+
+
+def test_plain_decoders_have_a_formula_and_others_are_traced(family: Any, tiny_model: Path) -> None:
+    assert PredictedModel.of_files(read_architecture(tiny_model)).shape is not None
+    for kind in ("gpt2", "gpt_neox", "qwen3_moe", "bamba", "phi3", "gemma3n_text"):
+        assert PredictedModel.of_files(read_architecture(family(kind))).shape is None, kind
+
+
+ODD = [None, "", "x", -1, 0, 1.5, float("inf"), True, [], [1, 2], {}, {"model_type": 3}]
+
+
+@pytest.mark.parametrize("key", ["model_type", "text_config", "hidden_size", "num_hidden_layers", "head_dim",
+                                 "intermediate_size", "num_attention_heads", "num_key_value_heads", "vocab_size",
+                                 "tie_word_embeddings", "num_experts", "max_position_embeddings"])  # fmt: skip
+def test_no_config_is_more_than_unpredictable(tiny_model: Path, key: str) -> None:
+    config = config_of(tiny_model)
+    for value in ODD:
+        for changed in ({**config, key: value}, {"text_config": {**config, key: value}}):
+            try:
+                shape = decoder_shape.from_config(changed)
+            except MemoryNotPredictable:
+                continue
+            assert shape.params > 0
+
+
+# The process
+
+
+def test_a_question_that_takes_too_long_has_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing_process, "START_SECONDS", 0)
+    monkeypatch.setattr(tracing_process, "ANSWER_SECONDS", 0)
+    tracer = Tracer()
+    with pytest.raises(MemoryNotPredictable, match="took more than 0 s"):
+        tracer.ask({"count": {"model_type": "gpt2"}})
+    assert tracer._process is None  # it ended
+
+
+def test_a_process_answers_with_numbers_or_the_reason_that_there_are_none(
+    family: Any, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))
+    config = config_of(family("gpt2"))
+    assert tracing_process.counted_parameters(config) == count_parameters(config)
+    with pytest.raises(MemoryNotPredictable, match="transformers has no models of type nothing"):
+        tracing_process.counted_parameters({"model_type": "nothing"})
+    case = case_of(make_config(family("gpt2"), rows, "lora"), family("gpt2"))
+    assert tracing_process.traced(case) == trace(case)
+    # The second time nobody is asked.
+    monkeypatch.setattr(Tracer, "ask", None)
+    assert tracing_process.traced(case).weights.adapters > 0
+    with pytest.raises(MemoryNotPredictable, match="no models of type nothing"):
+        tracing_process.counted_parameters({"model_type": "nothing"})
+
+
+def test_a_plan_says_that_a_peak_was_traced(family: Any, tmp_path: Path) -> None:
+    spec = write_spec(tmp_path, family("gpt2"), SPEC.replace(METHODS, "methods: [{kind: full}]\n"))
+    said = CliRunner().invoke(app, ["plan", str(spec)]).stdout
+    assert "GiB (traced)" in said
+
+
+# The optimizer
+
+
+def test_only_torchs_own_adamw_keeps_its_moments_in_the_weights_type() -> None:
+    assert optimizer_bytes_per_weight("adamw", 2) == 4
+    assert optimizer_bytes_per_weight("paged_adamw", 2) == optimizer_bytes_per_weight("adamw", 4) == 8
