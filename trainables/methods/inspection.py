@@ -75,6 +75,13 @@ def _inspected(method: AdapterMethod, config: str) -> Inspection | None:
         targets = adapter_targets(method.targets, weights, refused_names(model))
     except ValueError as error:
         return Inspection((("targets", str(error)),), weights, {})
+    refused = sorted({name.rpartition(".")[2] for name in targets.modules} & set(refused_names(model)))
+    if refused:
+        what = (
+            f"PEFT puts no adapter on {', '.join(refused)} in models of type {model.config.model_type}, whose kernels "
+            "read the weight without calling the layer; leave it out, or use all-linear, which does"
+        )
+        return Inspection((("targets", what),), weights, {})
     adapts_experts = any(weight.full_name in targets.parameters for weight in weights)
     if problems := tuple(_settings_problems(method, weights, adapts_experts)):
         return Inspection(problems, weights, {})

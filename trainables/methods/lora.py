@@ -75,9 +75,11 @@ class LoRA(FineTuning):
     def _problems_with_experts(
         self, found: inspection.Inspection, architecture: Architecture
     ) -> Iterator[tuple[str, str]]:
-        for name in inspection.unknown_names(self, found):
+        unknown = inspection.unknown_names(self, found)
+        for name in unknown:
             yield "targets", f"no module {name!r} in the model; {lora_targets.advice(architecture)}"
-        yield from found.problems
+        # Without a known name PEFT finds nothing, and says so in words of its own.
+        yield from (problem for problem in found.problems if not (unknown and problem[0] == "targets"))
 
     def remarks(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         found = inspection.inspect(self, architecture)

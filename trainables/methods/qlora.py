@@ -76,11 +76,8 @@ class QLoRA(LoRA):
 
     def problems(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         yield from super().problems(architecture)
-        found = inspection.inspect(self, architecture)
-        if found is not None:
-            weights = inspection.quantizable(found.weights)
-            if (problem := share_problem(weights, [w for w in weights if w.packed])) is not None:
-                yield "bits", problem
+        if (problem := self._share_problem(architecture)) is not None:
+            yield "bits", problem
         # What stands in a numbered layer is quantized; embeddings and heads aren't.
         quantized = [module for module in architecture.matrices if any(map(str.isdigit, module.split(".")))]
         for name in self.modules_to_save:
@@ -90,13 +87,22 @@ class QLoRA(LoRA):
                     f"{name} is quantized, so it can't train itself; give it an adapter (targets)",
                 )
 
+    def _share_problem(self, architecture: Architecture) -> str | None:
+        """Why the model can't be called quantized; ``None`` where it can."""
+        found = inspection.inspect(self, architecture)
+        if found is None:
+            return None
+        weights = inspection.quantizable(found.weights)
+        return share_problem(weights, [weight for weight in weights if weight.packed])
+
     def remarks(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         yield from super().remarks(architecture)
         found = inspection.inspect(self, architecture)
-        if found is not None:
-            shares = weight_shares(inspection.quantizable(found.weights))
-            if (whole := left_out(shares, "quantized")) is not None:
-                yield "bits", f"{whole} stays in 16 bits"
+        if found is None or self._share_problem(architecture) is not None:
+            return
+        shares = weight_shares(inspection.quantizable(found.weights))
+        if (whole := left_out(shares, "quantized")) is not None:
+            yield "bits", f"{whole} stays in 16 bits"
 
     def footprint(self, shape: DecoderShape) -> Footprint:
         return replace(

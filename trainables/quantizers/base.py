@@ -134,6 +134,6 @@ def share_problem(weights: Iterable[Weight], quantized: Iterable[Weight]) -> str
         "experts that share a tensor" if experts > 1 - share - experts else "tensors that other code reads"
     )
     return (
-        f"only {share:.0%} of the decoder's weights are in linear layers, the only ones that are quantized; the others "
-        f"({others}) would stay in 16 bits. Train this model with lora or full, or quantize another one"
+        f"only {100 * share:.0f} % of the decoder's weights are in linear layers, the only ones that are quantized; "
+        f"the others ({others}) would stay in 16 bits. Train this model with lora or full, or quantize another one"
     )

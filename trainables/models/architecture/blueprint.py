@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -12,14 +15,24 @@ def blueprint(config: Any) -> Any:
     ``None`` where only the model's own code could make it, or its class doesn't take the config.
     """
     import torch
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     try:
         if isinstance(config, Mapping):
-            config = CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
+            config = _read_config(config)
         if getattr(config, "auto_map", None):
             return None
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config)
     except Exception:  # a config that its class doesn't take raises anything; loading says what is wrong
         return None
+
+
+def _read_config(contents: Mapping[str, Any]) -> Any:
+    """The config of a ``config.json``, which writes numbers such as infinity in a way that only its reader knows."""
+    from transformers import CONFIG_MAPPING
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "config.json"
+        file.write_text(json.dumps(contents), encoding="utf-8")
+        return CONFIG_MAPPING[contents["model_type"]].from_pretrained(folder, local_files_only=True)
