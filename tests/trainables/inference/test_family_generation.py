@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,19 @@ def test_answers_to_several_prompts_are_those_of_recomputing_every_token(family:
     while generator.busy:
         generator.step()
     assert [answer.tokens for answer in answers] == [recomputed(loaded, prompt) for prompt in prompts()]
+
+
+def test_results_on_one_base_that_keeps_one_state_wait_for_one_another(family: Any) -> None:
+    loaded, generator = family("recurrent_gemma"), Generator()
+    both = [
+        generator.submit(each, prompt, Sampling(max_new_tokens=TOKENS))
+        for each, prompt in zip((loaded, replace(loaded)), prompts(), strict=False)
+    ]
+    generator.step()
+    assert [len(answer.tokens) for answer in both] == [1, 0]
+    while generator.busy:
+        generator.step()
+    assert [answer.tokens for answer in both] == [recomputed(loaded, prompt) for prompt in prompts()[:2]]
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
