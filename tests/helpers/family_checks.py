@@ -6,6 +6,7 @@ transformers.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -34,6 +35,7 @@ from trainables.inference.generator import Generator, prompt_tokens
 from trainables.inference.model_pool import ModelPool
 from trainables.inference.result import base_model_result, trial_result
 from trainables.inference.sampling import Sampling
+from trainables.models.folder import ModelError
 from trainables.results import Record, read_curve
 from trainables.runner.run import TrialContext, run_trial
 from trainables.trial.config import TrialConfig
@@ -124,7 +126,7 @@ class Family:
         config, record = self._trials[key]
         if record.status != "done":
             refused = str(record.error).partition(":")[0] in REFUSALS
-            raise (RefusedLate if refused else Crashed)(record.error)
+            raise (RefusedLate if refused else Crashed)(str(record.error).removeprefix("ModelError: "))
         return config, record
 
     def trial_folder(self, config: TrialConfig) -> Path:
@@ -182,7 +184,12 @@ def _failure(run: Path) -> Exception:
     if not texts:
         return Crashed("no error.txt")
     last = [line for line in texts[0].splitlines() if line and not line.startswith(" ")][-1]
-    return RefusedLate(last) if any(name in last for name in REFUSALS) else Crashed(last)
+    last = re.sub(r"^[\w.]*\.(?=\w+: )", "", last)  # the error's module
+    return (
+        RefusedLate(last.removeprefix("ModelError: "))
+        if any(name in last for name in REFUSALS)
+        else Crashed(last)
+    )
 
 
 def full(family: Family) -> None:
@@ -364,7 +371,7 @@ def outcome(family: Family, column: str) -> str:
         CHECKS[column](family)
     except Refused as error:
         return f"refused: {error}"
-    except RefusedLate as error:
+    except (RefusedLate, ModelError) as error:
         return f"late: {error}"
     except Unknown as error:
         return f"unknown: {error}"

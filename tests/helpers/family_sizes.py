@@ -129,6 +129,12 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "granite": {"logits_scaling": 8.0, "residual_multiplier": 0.22, "embedding_multiplier": 12.0},
     "granitemoe": {"logits_scaling": 8.0},
     "granitemoehybrid": {"logits_scaling": 8.0, "layer_types": ["mamba", "attention"] * 2},
+    "jamba": {
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "expert_layer_period": 2,
+        "expert_layer_offset": 1,
+    },
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 1},
     "longcat_flash": {"head_dim": 8},
