@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,12 @@ from transformers import AutoModelForCausalLM
 from sweeps.planning import plan
 from sweeps.spec.spec import read
 from tests.helpers.model_families import causal_families, make_family
+from tests.helpers.plain_losses import LOSSES, PlainCausal, first_batch
 from tests.helpers.sweeps import SMALL, write_spec
 from tests.helpers.trials import curve, make_config, run, write_rows
 from tests.trainables.models.family_matrix import check_family
-from trainables.data import loading
 from trainables.models.architecture.forward_probe import Behaviour, probe
 from trainables.models.architecture.model_classes import class_problem, supported_attention
-from trainables.tokenization import batching
-from trainables.tokenization.encode import IGNORED, Encoded
-from trainables.trial.loading import load_tokenizer
 
 # For each family, whether the head of its last hidden states gives its logits, and whether rows can share a row.
 FAMILIES = {
@@ -53,23 +49,6 @@ def _folder(parent: Path, kind: str) -> Path:
 def family(tmp_path_factory: pytest.TempPathFactory) -> Any:
     parent = tmp_path_factory.mktemp("families")
     return lambda kind: _folder(parent, kind)
-
-
-def own_loss(folder: Path, rows: Sequence[Encoded]) -> float:
-    """Nats per labelled token by plain transformers, each row alone."""
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager"
-    ).eval()
-    total, count = 0.0, 0
-    for row in rows:
-        ids, labels = torch.tensor([row.input_ids]), torch.tensor([row.labels])
-        labelled = sum(label != IGNORED for label in row.labels[1:])
-        with torch.no_grad():
-            # Not the model's `loss`, to which experts add one of their routers.
-            logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
-        loss = torch.nn.functional.cross_entropy(logits, labels[0, 1:], ignore_index=IGNORED)
-        total, count = total + float(loss) * labelled, count + labelled
-    return total / count
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
@@ -129,10 +108,8 @@ def test_the_routers_loss_is_as_stated_and_the_saved_config_as_it_was(
         cutoff=128,
     )
     run(config, tmp_path)
-    rows = loading.load(config.data, config.stage.row_type)
-    tokens = config.stage.tokens(load_tokenizer(folder), rows.train, 128)
-    order = batching.example_order(tokens.lengths, 4, 4, config.train.seed)
-    plain = own_loss(folder, [tokens[int(place)] for place in order])
+    with torch.no_grad():
+        plain = float(LOSSES["sft"](PlainCausal(folder), *first_batch(config)))
     ((_, first),) = curve(config, tmp_path)
     assert (first > plain * 1.01) == more
     if not more:
