@@ -56,14 +56,7 @@ class Cell:
     @cached_property
     def finalists(self) -> list[Record]:
         """The finished trials that trained the best trial's configuration again, with other seeds."""
-        if self.is_base or self.best is None:
-            return []
-        best = _without_seed(self.best)
-        return [
-            record
-            for record in self.records
-            if record.role == "finalist" and record.status == "done" and _without_seed(record) == best
-        ]
+        return [] if self.is_base or self.best is None else results.finalists_of(self.best, self.records)
 
     @cached_property
     def judged_trials(self) -> list[Record]:
@@ -107,10 +100,6 @@ class Cell:
         """The values of the searched settings in one trial, by path. ``None`` is the value ``null``."""
         config = dict(leaves(record.config))
         return {path: config[path] for path in self.searched if path in config}
-
-
-def _without_seed(record: Record) -> dict[str, Any]:
-    return {path: value for path, value in leaves(record.config) if path != "train.seed"}
 
 
 def collect_cells(runs: Iterable[Run]) -> list[Cell]:

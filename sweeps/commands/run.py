@@ -118,6 +118,7 @@ class Sweep:
         from sweeps.runs import location
         from sweeps.runs.earlier_results import EarlierResults
         from sweeps.runs.layout import settled_in
+        from sweeps.spec.spec import as_begun
         from sweeps.tracking.tracker import Tracker
 
         run_location = location.new_run(options.output, spec.name)
@@ -135,6 +136,8 @@ class Sweep:
         # A resumed run keeps the earlier trials that it began with, even if another one is the best by now.
         earlier = EarlierResults(best_trials, lambda: settled_in(began()))
         date = ((began() or {}).get("plan") or {}).get("date")
+        if (environment := began()) is not None:
+            spec = as_begun(spec, environment)
         plan = make_plan(spec, earlier, fetch=True, local=options.address is None, gpus=gpus, date=date)
         refuse_errors(plan)
         absolute = replace(options, output=run_location.output)

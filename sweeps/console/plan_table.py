@@ -142,6 +142,10 @@ def _summary(plan: Plan) -> Iterator[str]:
         models = f"starting model{'s' * (len(plan.bases) != 1)}"
         bases = f", and {len(plan.bases)} {models} to score without training" if plan.bases else ""
         yield f"{plan.trials} trials in {len(plan.cells)} cells{bases}"
+    if plan.finalists:
+        seeds, top = plan.spec.finalists.seeds, plan.spec.finalists.top
+        best = "best config" if top == 1 else f"{top} best configs"
+        yield f"then {plan.finalists} finalists: each cell's {best} again with {seeds} other seeds (finalists.seeds)"
     yield from plan.notes
     reasons: dict[str, list[str]] = {}
     for cell in plan.cells:

@@ -43,8 +43,8 @@ class SweepState:
 
     @property
     def total(self) -> int:
-        """All trials: those of the search, and the starting models that are scored."""
-        return self.plan.trials + len(self.plan.bases)
+        """All trials: those of the search, the finalists, and the starting models that are scored."""
+        return self.plan.trials + self.plan.finalists + len(self.plan.bases)
 
     def time_left(self) -> str:
         """``, about 5 min 0 s left``, at the speed so far; empty until the first trial has ended."""
@@ -132,7 +132,9 @@ class SweepProgress:
         table.add_column("cell")
         for heading in ("trials", "best", "peak memory"):
             table.add_column(heading, justify="right")
-        trials = {base.cell: 1 for base in sweep.plan.bases} | {c.name: c.trials for c in sweep.plan.cells}
+        again = sweep.plan.spec.finalists.per_cell
+        trials = {base.cell: 1 for base in sweep.plan.bases}
+        trials |= {cell.name: cell.trials + again for cell in sweep.plan.cells}
         for cell, budget in trials.items():
             records = [record for record in sweep.records.values() if record.cell == cell]
             table.add_row(cell, f"{len(records)}/{budget}", _best(records), _peak(records))

@@ -96,6 +96,7 @@ def _describe(plan: Plan, run: Path, previous: dict[str, Any]) -> dict[str, Any]
         "question": plan.spec.question,
         "command": shlex.join(["paretune", *sys.argv[1:]]),
         "overrides": list(plan.spec.overrides),
+        "report": plan.spec.report.model_dump(),
         **_notes(plan),
     }
     return {
@@ -134,6 +135,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
         "gpus": plan.spec.resources.gpus,
         "date": plan.date,
         "trials": {cell.name: cell.trials for cell in plan.cells},
+        "finalists": plan.spec.finalists.model_dump(),
     }
 
 

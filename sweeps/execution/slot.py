@@ -93,7 +93,10 @@ class Slot(tune.Trainable):
             "trial_id": self.job_id,
             "run": config["run"],
             "config": json.loads(scratch.read_run_file(config["run"], f"trials/{self.job_id}/config.json")),
-            "evaluate_at": config["evaluate_at"].get(config["cell"], []),
+            # Only the search compares trials on their way.
+            "evaluate_at": config["evaluate_at"].get(config["cell"], [])
+            if config["role"] == "search"
+            else [],
             "slot": self.name,
             "slot_trial": self.trials_served,
         }

@@ -16,6 +16,7 @@ from sweeps.spec.schema import SECTION_CLASSES
 RESOURCES = ("workers", "cpus", "gpus")
 
 
+CHANGE_NO_TRIAL = ("question", "tracking", "finalists", "report")
 MISSING = object()  # `None` is a value that a spec may give
 
 
@@ -40,9 +41,10 @@ class Change:
 def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of a resolved spec that decide what its trials are.
 
-    The number of trials may grow. The question, the tracking and most of the resources change no trial.
+    The number of trials may grow, and so may the finalists. The question, the tracking, the report and most of the
+    resources change no trial.
     """
-    tree = {key: part for key, part in resolved.items() if key not in ("question", "tracking")}
+    tree = {key: part for key, part in resolved.items() if key not in CHANGE_NO_TRIAL}
     resources = tree.get("resources") or {}
     tree["resources"] = {key: resources[key] for key in RESOURCES if key in resources}
     tree["search"] = _without_trials(tree.get("search"))

@@ -14,7 +14,7 @@ from typing import Any
 
 from sweeps.planning import default_gpus, identity
 from sweeps.planning.cell import Cell, build_config
-from sweeps.planning.checks import dependencies, fairness, tracking, without_effect
+from sweeps.planning.checks import dependencies, fairness, seeds, tracking, without_effect
 from sweeps.planning.checks.cell import CheckedDraft, check_draft
 from sweeps.planning.checks.requirements import Requirement
 from sweeps.planning.default_gpus import DefaultGpus
@@ -72,6 +72,13 @@ class Plan:
         """The number of search trials in all cells; the base models are not counted."""
         return sum(cell.trials for cell in self.cells)
 
+    @property
+    def finalists(self) -> int:
+        """The number of trials that train the cells' best configs again, if each cell has finished ones."""
+        settings = self.spec.finalists
+        per_config = settings.per_cell // settings.top
+        return sum(per_config * min(settings.top, cell.trials) for cell in self.cells)
+
     def cell(self, name: str) -> Cell:
         return next(cell for cell in self.cells if cell.name == name)
 
@@ -116,6 +123,7 @@ class Plan:
             "cells": [_cell_json(cell) for cell in self.cells],
             "base": [_trial_json(base) for base in self.bases],
             "trials": self.trials,
+            "finalists": self.finalists,
             "problems": [_problem_json(problem) for problem in self.problems],
             "notes": list(self.notes),
         }
@@ -168,6 +176,7 @@ def make(
                 *fairness.warnings(checked),
                 *without_effect.warnings(checked),
                 *dependencies.problems(checked),
+                *seeds.problems(checked),
                 *_too_many_trials(spec, cells),
                 *tracking.problems(spec.tracking),
             ]

@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,8 @@ class RunState:
     """The state of a run, as ``paretune status`` prints it.
 
     ``holder`` names the process that runs it; ``None`` while none does. ``budgets``: search trials by cell.
+    ``finalists``: how many times each of how many best configs of a cell are trained again, ``{"seeds": 3, "top": 1}``;
+    empty for runs that have none.
     """
 
     run: str
@@ -48,13 +50,30 @@ class RunState:
     budgets: dict[str, int]
     records: tuple[Record, ...]
     training: tuple[UnfinishedTrial, ...]
+    finalists: dict[str, int] = field(default_factory=dict)
 
     @property
     def remaining(self) -> int:
-        """How many search trials have no final record yet."""
-        # Budgets count the trials of the search alone; base models and finalists are not among them.
-        ended = sum(record.role == "search" for record in self.records)
-        return max(0, sum(self.budgets.values()) - ended)
+        """How many trials of the search, and finalists, have no final record yet."""
+        # Base models are not counted.
+        ended = sum(record.role != "base" for record in self.records)
+        return max(0, self.total - ended)
+
+    @property
+    def total(self) -> int:
+        """All trials of the search, and the finalists of its cells, as far as these are known."""
+        return sum(map(self.trials_of, self.budgets))
+
+    def trials_of(self, cell: str) -> int:
+        """The trials of a cell's search and its finalists; 1 for a base model, which has no budget."""
+        if cell not in self.budgets:
+            return 1
+        budget, seeds = self.budgets[cell], self.finalists.get("seeds", 1)
+        ended = [record for record in self.records if record.cell == cell and record.role == "search"]
+        done = sum(record.status == "done" for record in ended)
+        # A cell without a finished trial has none to train again; one that still searches may find some.
+        again = min(self.finalists.get("top", 1), budget if len(ended) < budget else done)
+        return budget + (seeds * again if seeds > 1 else 0)
 
     @property
     def activity(self) -> str:
@@ -86,13 +105,16 @@ def run_state(
     environment = read_environment(run)
     if environment is None:
         raise NoRun(f"{display_name}: no environment.json here; is it a run folder (runs/NAME)?")
-    budgets = environment.get("plan", {}).get("trials", {})
+    begun = environment.get("plan", {})
+    budgets, finalists = begun.get("trials", {}), begun.get("finalists", {})
     trials = [(trial, results.read_record(trial)) for trial in results.trial_folders(run)]
     # An interrupted trial has a record but no result. It counts as unfinished, because it will be resumed.
     ended = tuple(record for _, record in trials if record is not None and record.status != "interrupted")
     done = {record.trial_id for record in ended}
     training = tuple(_unfinished(trial) for trial, _ in trials if trial.name not in done)
-    return RunState(display_name, holder() if holder else lock.holder(run), budgets, ended, training)
+    return RunState(
+        display_name, holder() if holder else lock.holder(run), budgets, ended, training, finalists
+    )
 
 
 def _unfinished(folder: Path) -> UnfinishedTrial:
@@ -116,8 +138,7 @@ def _cell_summary(cell: str, state: RunState) -> dict[str, Any]:
     best_record = best(records)
     peaks = [record.peak_train_bytes for record in records if record.peak_train_bytes]
     return {
-        # The cell of a base model has no budget: it consists of one trial.
-        "trials": state.budgets.get(cell, 1),
+        "trials": state.trials_of(cell),
         **dict(sorted(Counter(record.status for record in records).items())),
         "best": best_record.trial_id if best_record else None,
         "quality": best_record.quality if best_record else None,
@@ -160,11 +181,7 @@ def summary(state: RunState) -> str:
 
 def remaining_text(state: RunState) -> str:
     """``3 of 12 trials to go``."""
-    return (
-        f"{state.remaining} of {sum(state.budgets.values())} trials to go"
-        if state.remaining
-        else "nothing left to do"
-    )
+    return f"{state.remaining} of {state.total} trials to go" if state.remaining else "nothing left to do"
 
 
 def log_lines(run: Path, trial_id: str | None, display_name: str | None = None) -> Iterator[str]:

@@ -33,8 +33,9 @@ class CellAsha(FIFOScheduler):
     def _replay(self, run: Path) -> None:
         """Fills the rungs with the results of earlier trials: a resumed search decides as an uninterrupted one."""
         for folder in results.trial_folders(run):
-            cell = json.loads((folder / "config.json").read_text(encoding="utf-8"))["cell"]
-            if cell not in self.halvings:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            cell = config["cell"]
+            if cell not in self.halvings or config.get("role", "search") != "search":
                 continue
             # An unfinished trial will repeat, and report again, the steps after its last checkpoint.
             until = math.inf if results.has_ended(folder) else _saved_step(folder)
@@ -49,11 +50,13 @@ class CellAsha(FIFOScheduler):
         return True
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._add_trial(trial.config["cell"], trial.config["trial_id"])
+        if trial.config["role"] == "search":
+            self._add_trial(trial.config["cell"], trial.config["trial_id"])
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         cell, step = trial.config["cell"], result["step"]
-        if cell in self.halvings and not result.get("done") and step < self.cells[cell].steps:
+        searched = cell in self.halvings and trial.config["role"] == "search"
+        if searched and not result.get("done") and step < self.cells[cell].steps:
             verdict = self._compare(cell, trial.config["trial_id"], step, result["objective"])
             if verdict == TrialScheduler.STOP:
                 ray.get(find_board(self.board).stop.remote(trial.config["trial_id"]))

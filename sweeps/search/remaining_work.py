@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.planning.plan import Plan
+from sweeps.search.finalists import finalists
 from sweeps.search.predecessors import NothingToStartFrom, Pipeline, Waiting
 from sweeps.search.study import CellStudy
 from sweeps.search.trial_sizes import TooLarge
@@ -21,6 +22,7 @@ class RemainingWork:
 
     ``waiting`` holds trials that run before anything new is proposed: the unfinished ones, then the base models. A cell
     that continues from another is held back until that one has ended; cells that depend on nothing run on meanwhile.
+    When a cell's search has ended, its finalists are waiting, too.
     """
 
     def __init__(self, plan: Plan, run: Path) -> None:
@@ -30,6 +32,8 @@ class RemainingWork:
         self._pipeline = Pipeline(run)
         self._held_cells = {name: study for name, study in self.studies.items() if study.cell.depends_on}
         self._held_bases = list(plan.bases)
+        self._finalists = plan.spec.finalists
+        self._without_finalists = dict(self.studies) if plan.spec.finalists.per_cell else {}
         # Before `release`, which has to know which of these cells have ended already.
         for study in self.released_studies():
             self._resume(study)
@@ -39,9 +43,13 @@ class RemainingWork:
         """The studies of the cells that aren't held back."""
         return [study for name, study in self.studies.items() if name not in self._held_cells]
 
+    def study_of(self, config: TrialConfig) -> CellStudy | None:
+        """The study that proposed a trial; ``None`` for base models and finalists, which no study knows."""
+        return self.studies.get(config.cell) if config.role == "search" else None
+
     def any_held(self) -> bool:
-        """Whether a cell or a base model is held back."""
-        return bool(self._held_cells or self._held_bases)
+        """Whether a cell, a base model or a cell's finalists are held back."""
+        return bool(self._held_cells or self._held_bases or self._without_finalists)
 
     def any_remaining(self) -> bool:
         """Whether a trial remains to be run, or a study doesn't know yet how one of its trials ended."""
@@ -49,7 +57,7 @@ class RemainingWork:
         return bool(self.waiting) or self.any_held() or unfinished
 
     def release(self) -> bool:
-        """Releases cells and base models that no longer wait for another cell; returns whether there were any."""
+        """Releases cells, base models and finalists that no longer wait for a cell; returns whether there were any."""
         released = False
         # Repeated, because a cell that has nothing to start from ends at once, and others may depend on it. The check
         # reads every study, so it is skipped when nothing is held back.
@@ -62,7 +70,19 @@ class RemainingWork:
         # Over copies, because releasing a cell or a base removes it from the collection.
         cells = [name for name in list(self._held_cells) if self._release_cell(name)]
         bases = [base for base in list(self._held_bases) if self._release_base(base)]
-        return bool(cells or bases)
+        with_finalists = [name for name in list(self._without_finalists) if self._release_finalists(name)]
+        return bool(cells or bases or with_finalists)
+
+    def _release_finalists(self, name: str) -> bool:
+        """Lets a cell's finalists run, if its search has ended; returns whether it has."""
+        if name in self._held_cells or not self.studies[name].ended():
+            return False
+        configs = finalists(self.studies[name], self._finalists, self.run)
+        self.waiting += [
+            config for config in configs if not results.has_ended(self.folder(config.trial_id()))
+        ]
+        del self._without_finalists[name]
+        return True
 
     def _release_cell(self, name: str) -> bool:
         """Lets a cell run, or fail, if the trial that it continues from is known; returns whether it is."""

@@ -58,7 +58,8 @@ class CellSearch(Searcher):
         if not self.mirror.begin(our_id):
             return Searcher.FINISHED
         self.queue.admission.begin(our_id, next_trial.size)
-        return {"trial_id": our_id, "cell": config.cell, "size": asdict(next_trial.size)}
+        size = asdict(next_trial.size)
+        return {"trial_id": our_id, "cell": config.cell, "role": config.role, "size": size}
 
     def waits(self) -> bool:
         """Whether something is left that can't start now: it is held back, or there is no capacity for it yet."""
@@ -74,7 +75,7 @@ class CellSearch(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         our_id = self._trial_ids[trial_id]
-        study = self.work.studies.get(self._configs[our_id].cell)
+        study = self.work.study_of(self._configs[our_id])
         if study is not None and not result.get("done") and result.get("objective") is not None:
             study.report(our_id, result["step"], result["objective"])
 
@@ -91,7 +92,7 @@ class CellSearch(Searcher):
         if record is None and error:
             reason = "its slot died again and again while running it; sweep.log says how"
             record = self.work.record_failed(self._configs[our_id], reason)
-        study = self.work.studies.get(self._configs[our_id].cell)
+        study = self.work.study_of(self._configs[our_id])
         if study is not None and record is not None and record.status != "interrupted":
             tell_study(study, record)
         self.work.release()

@@ -28,6 +28,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 TRIAL_ID = "trial_id"  # the user attribute of an Optuna trial that holds our id
 MEMORY = "memory"  # the Optuna constraint that is violated by a trial which does not fit in memory
+STARTUP = 5  # proposals of a cell before those that depend on results
 MAX_ATTEMPTS = 24  # to sample a new proposal before the rest of a finite space is enumerated
 
 
@@ -73,6 +74,10 @@ class CellStudy:
         if trial_id not in self._storage_ids:
             self._storage_ids = {ours: trial._trial_id for ours, trial in self.proposed().items()}
         return self.study._storage.get_trial(self._storage_ids[trial_id])
+
+    def config_of(self, trial_id: str) -> TrialConfig:
+        """The config of a trial that was proposed."""
+        return self._config(self._trial(trial_id).params)
 
     def unfinished(self) -> list[TrialConfig]:
         """Trials that were proposed and that the study doesn't know to have ended."""
@@ -134,22 +139,34 @@ class CellStudy:
         yield from self._all_points()
 
     def _sampled(self, number: int, attempt: int) -> dict[str, Any]:
+        if self.cell.search.sampler == "random" or (self.cell.search.sampler == "tpe" and number < STARTUP):
+            return self._common_draw(number, attempt)
         # From a copy: in the study itself a proposal that turns out not to be new would stay as a trial.
         copy = optuna.create_study(direction="maximize", sampler=self._sampler(number, attempt))
         copy.add_trials([_as_seen_by_sampler(trial) for trial in self.study.get_trials(deepcopy=False)])
         return copy.ask(self.distributions).params
+
+    def _common_draw(self, number: int, attempt: int) -> dict[str, Any]:
+        """Random values that depend on the setting, the proposal's number and the search's seed, not on the cell.
+
+        So cells that search the same domain of a setting try the same values of it, and none is luckier than another.
+        """
+        drawn: dict[str, Any] = {}
+        for leaf, distribution in self.distributions.items():
+            # A checksum, because Python salts the `hash` of a text anew in every process.
+            seed = zlib.crc32(f"{self.cell.search.seed} {leaf} {number} {attempt}".encode())
+            study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+            drawn |= study.ask({leaf: distribution}).params
+        return drawn
 
     def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
         search = self.cell.search
         if search.sampler == "qmc":
             # A point that isn't new gives way to the next of the sequence, which later proposals then skip.
             return _Sequence(self.distributions, search.seed, number + attempt)
-        # A checksum, because Python salts the `hash` of a text anew in every process.
         seed = zlib.crc32(f"{search.seed} {self.cell.name} {number} {attempt}".encode())
-        if search.sampler == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
         # `constant_liar` counts running trials among the bad ones, so that parallel proposals keep apart.
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=5, constant_liar=True)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, constant_liar=True)
 
     def _all_points(self) -> Iterator[dict[str, Any]]:
         """Every point of a finite space, in a fixed order."""

@@ -15,7 +15,13 @@ from sweeps.spec.domain_parser import is_domain
 from sweeps.spec.key_path import KeyPath
 from sweeps.spec.naming import is_safe
 from sweeps.spec.problems import Problem, format_value, unknown_key_message
-from sweeps.spec.settings import ResourcesConfig, SearchConfig, TrackingConfig
+from sweeps.spec.settings import (
+    FinalistsConfig,
+    ReportConfig,
+    ResourcesConfig,
+    SearchConfig,
+    TrackingConfig,
+)
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, build_node
 from sweeps.spec.validation_messages import FILLED_BY_PLANNING, ErrorTranslator, config_classes
@@ -25,7 +31,10 @@ from trainables.config.train import TrainConfig
 from trainables.methods import Method
 from trainables.stages import Stage
 
-PARTS = ("name", "question", "model", "data", "train", "search", "stages", "methods", "resources", "tracking")
+PARTS = (
+    "name", "question", "model", "data", "train", "search", "finalists", "stages", "methods", "resources", "tracking",
+    "report",
+)  # fmt: skip
 SECTIONS = ("model", "data", "train", "search", "resources")  # an entry may override these
 ENTRY_CLASSES: dict[str, dict[str, type[BaseModel]]] = {
     "stages": config_classes(Stage),
@@ -38,6 +47,8 @@ SECTION_CLASSES: dict[str, type[BaseModel]] = {
     "search": SearchConfig,
     "resources": ResourcesConfig,
     "tracking": TrackingConfig,
+    "finalists": FinalistsConfig,
+    "report": ReportConfig,
 }
 
 ONE_VALUE = "this is the same for all trials, so it can be neither compared nor searched. Give one value"

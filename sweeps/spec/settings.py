@@ -1,4 +1,4 @@
-"""Settings of a spec beside those of its trials: the search, the resources, and the tracking."""
+"""Settings of a spec beside those of its trials: the search, finalists, resources, the tracking and the report."""
 
 from __future__ import annotations
 
@@ -38,6 +38,37 @@ class SearchConfig(Frozen):
             rungs.append(rung)
             rung *= self.reduction_factor
         return tuple(rungs)
+
+
+class FinalistsConfig(Frozen):
+    """When a cell's search has ended, its ``top`` best configs are trained again with each of ``seeds`` other seeds,
+    the same in all cells and beside the budget of the search. The cell's quality is the mean over these trainings, so
+    that methods are compared over seeds and not by one lucky training. With ``seeds: 1`` nothing is trained again.
+    """
+
+    seeds: Annotated[int, limits.at_most(limits.TRIALS)] = Field(default=3, ge=1)
+    top: Annotated[int, limits.at_most(limits.TRIALS)] = Field(default=1, ge=1)
+
+    @property
+    def per_cell(self) -> int:
+        """The number of trials that a cell with at least ``top`` finished configs has beside its search."""
+        return self.seeds * self.top if self.seeds > 1 else 0
+
+    def of(self, seed: int) -> range:
+        """The seeds of the finalists of a config with this seed.
+
+        >>> list(FinalistsConfig().of(0))
+        [1, 2, 3]
+        """
+        return range(seed + 1, seed + 1 + self.seeds) if self.seeds > 1 else range(0)
+
+
+class ReportConfig(Frozen):
+    """``margin``: how much worse a cell may be and still be as good as another, in the quality's unit (0.02 is 2 points
+    of a share). By default 2 points of a share, 0.02 of an AUC, and of other measures 2 % of what training gained.
+    """
+
+    margin: float | None = Field(default=None, gt=0)
 
 
 class ResourcesConfig(Frozen):

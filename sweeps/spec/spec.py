@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,13 @@ from sweeps.spec.domain_parser import is_domain
 from sweeps.spec.naming import is_safe
 from sweeps.spec.problems import Problem, SpecError, unique
 from sweeps.spec.schema import ENTRY_CLASSES, PARTS, SECTION_CLASSES, SECTIONS
-from sweeps.spec.settings import ResourcesConfig, SearchConfig, TrackingConfig
+from sweeps.spec.settings import (
+    FinalistsConfig,
+    ReportConfig,
+    ResourcesConfig,
+    SearchConfig,
+    TrackingConfig,
+)
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, Node, build_node
 from trainables.system.suggestions import did_you_mean
@@ -45,6 +51,8 @@ class Spec:
     methods: tuple[Branch, ...]
     resources: ResourcesConfig
     tracking: TrackingConfig
+    finalists: FinalistsConfig
+    report: ReportConfig
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -61,6 +69,15 @@ class Spec:
         parts = {"name": self.name, "question": self.question, **tree, **defaults}
         # In the order of PARTS, whatever the file's order is, and without unknown parts, which are reported.
         return {part: parts[part] for part in PARTS if part in parts}
+
+
+def as_begun(spec: Spec, environment: Mapping[str, Any]) -> Spec:
+    """A spec as a run that is resumed began with it, by the run's ``environment.json``: one of an earlier version has
+    finalists only if the spec names them now.
+    """
+    if "finalists" in spec.source.tree or "finalists" in environment.get("plan", {}):
+        return spec
+    return replace(spec, finalists=FinalistsConfig(seeds=1))
 
 
 def read(argument: str | Path, sets: Sequence[str] = ()) -> Spec:
@@ -102,6 +119,8 @@ def from_source(written: Source) -> Spec:
     problems = schema.problems(written)
     resources, resource_problems = schema.shared_settings(written, ResourcesConfig, "resources")
     tracking, tracking_problems = schema.shared_settings(written, TrackingConfig, "tracking")
+    finalists, finalists_problems = schema.shared_settings(written, FinalistsConfig, "finalists")
+    report, report_problems = schema.shared_settings(written, ReportConfig, "report")
     name = tree.get("name", written.file.stem)
     entries = {part: _entry_branches(tree, part) for part in ENTRY_CLASSES}
     return Spec(
@@ -114,7 +133,11 @@ def from_source(written: Source) -> Spec:
         methods=entries["methods"],
         resources=resources or ResourcesConfig(),
         tracking=tracking or TrackingConfig(),
-        problems=unique([*problems, *resource_problems, *tracking_problems]),
+        finalists=finalists or FinalistsConfig(),
+        report=report or ReportConfig(),
+        problems=unique(
+            [*problems, *resource_problems, *tracking_problems, *finalists_problems, *report_problems]
+        ),
     )
 
 

@@ -36,6 +36,7 @@ methods:
   - {kind: lora, name: large, rank: {choice: [64, 128]}, alpha: 8}
 train: {steps: %(points)d, batch_size: 2, learning_rate: {log: [1.0e-4, 5.0e-3]}}
 search: {trials: %(trials)d, sampler: tpe, scheduler: asha}
+finalists: {seeds: 1}
 resources: {concurrent: 4, cpus: 0.5}
 tracking: {wandb: off}
 """

@@ -22,6 +22,7 @@ methods:
   - {kind: lora, rank: {choice: [4, 8]}}
 train: {steps: 8, batch_size: 2, learning_rate: {log: [1e-4, 5e-3]}}
 search: {trials: 3}
+finalists: {seeds: 1}
 """
 ONE = "  - {kind: full}\n  - {kind: lora, rank: {choice: [4, 8]}}\n"  # the spec's methods
 

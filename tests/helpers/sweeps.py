@@ -39,6 +39,7 @@ train: {steps: 100, batch_size: 2, save_steps: 20, learning_rate: {log: [1.0e-4,
 search: {trials: 3, sampler: random, scheduler: none}
 resources: {concurrent: 2}
 tracking: {wandb: off}
+finalists: {seeds: 1}
 """
 # Caches of what is computed from models and rows alone. Filling them takes a command seconds of imports.
 SHARED = ("behaviour", "data", "tokens", "vocabularies")

@@ -11,9 +11,11 @@ from typer.testing import CliRunner
 
 from sweeps.cli import app
 from sweeps.runs import lock, status
-from sweeps.runs.status import NoRun
+from sweeps.runs.status import NoRun, RunState
 from tests.helpers import run_folders
+from tests.helpers.run_folders import failed, record
 from trainables import results
+from trainables.results import Record
 from trainables.storage import files
 
 
@@ -130,3 +132,15 @@ def test_a_stop_request_to_the_previous_holder_does_not_stop_the_next_one(run: P
         assert not lock.stop_requested(run)
         lock.request_stop(run)
     assert not lock.stop_requested(run)
+
+
+def test_finalists_are_trials_to_go_as_long_as_a_cell_has_a_config_to_train_again(tmp_path: Path) -> None:
+    def state(*records: Record) -> RunState:
+        budgets = {"sft-lora": 2, "sft-full": 1}
+        return RunState("run", None, budgets, records, (), {"seeds": 3, "top": 1})
+
+    assert (state().total, state().remaining) == (9, 9)
+    searched = (record("aaa"), failed("bbb"), failed("ccc", "full"))
+    assert (state(*searched).total, state(*searched).remaining) == (6, 3)
+    ended = (*searched, *(record(f"f{seed}", role="finalist", seed=seed) for seed in (1, 2, 3)))
+    assert (state(*ended).activity, state(*ended).remaining) == ("finished", 0)

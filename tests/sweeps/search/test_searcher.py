@@ -216,7 +216,7 @@ def asha(planned: Plan, run: Path) -> CellAsha:
 
 
 def feed(scheduler: CellAsha, cell: str, trial_id: str, step: int, objective: float) -> None:
-    trial: Any = SimpleNamespace(config={"cell": cell, "trial_id": trial_id})
+    trial: Any = SimpleNamespace(config={"cell": cell, "trial_id": trial_id, "role": "search"})
     if trial_id not in getattr(scheduler, "seen", set()):
         scheduler.seen = {*getattr(scheduler, "seen", set()), trial_id}  # type: ignore[attr-defined]
         scheduler.on_trial_add(None, trial)

@@ -102,6 +102,21 @@ def test_another_seed_proposes_something_else(workdir: Path, tmp_path: Path, sam
     assert found[0] != found[1]
 
 
+@pytest.mark.parametrize(("sampler", "common"), [("random", 8), ("tpe", 5)])
+def test_cells_draw_the_same_learning_rates_as_long_as_draws_are_random(
+    workdir: Path, tmp_path: Path, sampler: str, common: int
+) -> None:
+    """After the first, which is each method's own good value."""
+    rates = []
+    for name in ("sft-full", "sft-lora"):
+        run = tmp_path / name
+        run.mkdir()
+        configs = spend(CellStudy(run, cell(workdir, name, trials=8, sampler=sampler)))
+        rates.append([config.train.learning_rate for config in configs])
+    assert rates[0][1:common] == rates[1][1:common]
+    assert rates[0][common:] != rates[1][common:] or common == 8
+
+
 @pytest.mark.parametrize("sampler", ["random", "qmc"])
 def test_what_random_and_qmc_propose_depends_on_the_number_and_not_on_results(
     workdir: Path, tmp_path: Path, sampler: str

@@ -244,8 +244,8 @@ def test_an_entrys_resources_change_no_trial(workdir: Path) -> None:
         ),
         (
             "{gpu: 1}",
-            "spec.yaml:6 methods[0].resources.gpu: unknown key; allowed: workers, cpus, gpus, memory, concurrent, "
-            "stall_seconds, wait_seconds. Did you mean gpus?",
+            "spec.yaml:6 methods[0].resources.gpu: unknown key. Did you mean gpus? Allowed: workers, cpus, "
+            "gpus, memory, concurrent, stall_seconds, wait_seconds",
         ),
         (
             "{workers: 0}",

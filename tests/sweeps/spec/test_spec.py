@@ -171,9 +171,8 @@ def test_an_override_can_create_a_section_and_change_a_part_of_a_domain(workdir:
 
 def test_a_problem_with_an_override_names_the_override(workdir: Path) -> None:
     assert problems(workdir, SPEC, "methods[1].rank=0", "trian.steps=2") == [
-        "--set trian.steps trian: unknown key; allowed: name, question, model, data, train, "
-        "search, stages, "
-        "methods, resources, tracking. Did you mean train?",
+        "--set trian.steps trian: unknown key. Did you mean train? Allowed: name, question, model, data, train, "
+        "search, finalists, stages, methods, resources, tracking, report",
         "--set methods[1].rank: got 0; allowed: a whole number, at least 1",
     ]
 
@@ -200,7 +199,7 @@ def test_a_problem_in_an_overridden_section_names_the_sections_override(workdir:
             "method[1].rank=8",
             "--set method[1].rank: no such place in the spec: the spec has no list method; it has "
             "name, model, "
-            "data, stages, methods, train, search. Did you mean methods?",
+            "data, stages, methods, train, search, finalists. Did you mean methods?",
         ),
         (
             "train.steps.x=8",
@@ -503,8 +502,41 @@ def test_an_unknown_key_lists_the_allowed_ones_and_suggests_what_was_meant(
     name, value = key.split(": ")
     path = f"{section}.{name}".removeprefix(".")
     (message,) = problems(workdir, SPEC, f"{path}={value}")
-    assert message.startswith(f"--set {path}: unknown key; allowed: ")
-    assert message.endswith(f". Did you mean {hint}?")
+    assert message.startswith(f"--set {path}: unknown key. Did you mean {hint}? Allowed: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("data.max_seq_length", "Did you mean data.cutoff?"),
+        ("data.sequence_len", "Did you mean data.cutoff?"),
+        ("data.split_dataset_ratio", "Did you mean data.eval_fraction?"),
+        ("methods[0].r", "Did you mean methods[].rank?"),
+        ("methods[0].lora_r", "Did you mean methods[].rank?"),
+        ("methods[0].task_type", "the stage decides it: leave it out"),
+        ("stages[0].rlhf_type", "Did you mean stages[].kind?"),
+        ("stages[0].assistant_only_loss", "only answers are learned"),
+        ("train.micro_batch_size", "Did you mean train.batch_size?"),
+        ("train.sample_packing", "Did you mean train.packing?"),
+        ("train.learning_rate_multiplier", "give the rate itself in train.learning_rate"),
+    ],
+)
+def test_keys_of_other_tools_are_named_as_they_are_called_here(workdir: Path, key: str, hint: str) -> None:
+    (message,) = problems(workdir, SPEC, f"{key}=1")
+    assert message.partition("unknown key")[2].lstrip(".; ").startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("methods[0].kind=dora", ". It is a setting of lora: {kind: lora, dora: true}"),
+        ("stages[0].kind=grpo", ". It is not there; of the stages, ppo learns from rewards"),
+    ],
+)
+def test_kinds_of_other_tools_are_not_taken_for_misspelt_ones(
+    workdir: Path, override: str, hint: str
+) -> None:
+    assert problems(workdir, SPEC, override)[0].endswith(hint)
 
 
 def test_the_rows_that_are_missing_or_too_few_are_a_problem_of_data_train(workdir: Path) -> None:
