@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainables.data.rows import Message
+from trainables.data.written_numbers import to_json
 
 
 class InvalidRow(ValueError):  # noqa: N818
@@ -85,7 +86,7 @@ def as_text(value: Any, name: str, remarks: Remarks) -> str:
     if text is None:
         quoted = isinstance(value, bool | float)
         advice = (
-            f"; write it in quotes: {json.dumps(json.dumps(value))} (in Parquet or Arrow: as a column of texts)"
+            f"; write it in quotes: {json.dumps(to_json(value))} (in Parquet or Arrow: as a column of texts)"
             if quoted
             else ""
         )
@@ -98,7 +99,7 @@ def _json_text(value: Any) -> str | None:
     if not isinstance(value, dict | list):
         return None
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return to_json(value)
     except (TypeError, ValueError):  # it holds what JSON has no form for, such as a date of a Parquet file
         return None
 

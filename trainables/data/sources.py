@@ -206,9 +206,12 @@ def file_labels(paths: Collection[Path]) -> dict[Path, str]:
     >>> file_labels([Path("/data/en/rows.csv"), Path("/data/de/rows.csv")])[Path("/data/de/rows.csv")]
     'de/rows.csv'
     """
+    by_name: dict[str, set[Path]] = {}
+    for path in paths:
+        by_name.setdefault(path.name, set()).add(path)
     labels: dict[Path, str] = {}
-    for path in dict.fromkeys(paths):
-        others = [other for other in set(paths) if other != path and other.name == path.name]
+    for path in paths:
+        others = by_name[path.name] - {path}
         depth = 1
         while any(other.parts[-depth:] == path.parts[-depth:] for other in others):
             depth += 1

@@ -86,7 +86,7 @@ def test_tools_calls_and_results_without_a_place_in_the_template_are_named(plann
         row["messages"][1:1] = [CALL, {"role": "tool", "content": "01:10"}]
     found = planned(rows, PLAIN)
     assert not found.errors
-    assert len(found.warnings) == 1
+    assert len(found.warnings) == 2
     assert found.warnings[0].startswith(
         "in 24 of 24 rows the chat template does not write the tool definitions and the tool calls and the tool results"
     )
@@ -250,3 +250,28 @@ def test_a_template_that_writes_the_date_writes_that_of_the_runs_first_start(
     assert (
         plan.make(read(tmp_path / "spec.yaml", ["data.template=chatml"])).cells[0].first().data.date is None
     )
+
+
+def test_answers_that_lose_their_end_are_counted_and_an_error_if_the_data_is_read_strictly(
+    planned: Any,
+) -> None:
+    rows = [*chats("wake me at", "alarm 7am " * 60, count=3), *chats("tell me", "alarm 8am", count=20)]
+    found = planned(rows, data__cutoff="128")
+    assert found.warnings[0].startswith(
+        "in 3 of 23 rows the answer loses its end, as data.cutoff is too small (rows.j"
+    )
+    strict = planned(rows, data__cutoff="128", data__strict="true")
+    assert any("the answer loses its end" in text for text in strict.errors)
+
+
+def test_calls_that_a_template_does_not_write_are_not_learned_as_empty_answers(planned: Any) -> None:
+    rows = chats("how are the tides", "high")
+    for row in rows:
+        row["messages"][1:1] = [CALL, {"role": "tool", "content": "high"}]
+    found = planned(rows, PLAIN)
+    assert any(
+        "the chat template writes nothing of an answer, which is not learned" in text
+        for text in found.warnings
+    )
+    (learned, *_) = preview_data(found.plan.cells[0].first()).examples
+    assert [text.partition("<")[0] for text, bears_loss in learned if bears_loss] == ["high"]

@@ -339,7 +339,7 @@ def test_of_two_formats_in_one_file_each_row_is_read_in_that_which_has_values(tm
 
 @pytest.mark.parametrize(
     ("column", "value", "fault"),
-    [("history", "hatched in May", "must be a list"), ("tools", "beak", ""), ("system", 4, "must be a text")],
+    [("history", "hatched in May", "must be JSON"), ("tools", "beak", ""), ("system", 0.5, "must be a text")],
 )
 def test_a_column_of_context_that_means_something_else_is_an_error_that_says_how_to_leave_it_out(
     tmp_path: Path, column: str, value: Any, fault: str

@@ -274,3 +274,10 @@ def test_lines_of_a_text_file_that_are_left_out_or_in_doubt_are_counted(tmp_path
     assert data.warnings[0].startswith(
         "book.txt: 1 line (the first: book.txt:4) with a carriage return alone"
     )
+
+
+def test_numbers_of_an_object_keep_their_digits_where_it_becomes_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    for content in ('{"price": 1.10, "mass": [1E5, 2.5]}', '{"\ue0000\ue001": 2.5}'):
+        path.write_text(f'{{"prompt": "?", "completion": {content}}}\n')
+        assert loading.load_uncut(DataConfig(train=str(path))).rows[0].answer == content

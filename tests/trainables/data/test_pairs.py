@@ -208,8 +208,8 @@ def test_two_texts_for_a_stage_that_learns_one_are_refused_with_what_to_write(
         load(tmp_path, [row], row_type)
 
 
-@pytest.mark.parametrize(("value", "written"), [(4, "4"), (True, "true"), (2.5, "2.5")])
-def test_a_number_as_an_answer_is_refused_with_what_to_write(
+@pytest.mark.parametrize(("value", "written"), [(True, "true"), (2.5, "2.5")])
+def test_a_fraction_as_an_answer_is_refused_with_what_to_write(
     tmp_path: Path, value: Any, written: str
 ) -> None:
     with pytest.raises(
@@ -313,8 +313,8 @@ def test_an_answer_that_is_an_object_is_written_as_json(tmp_path: Path) -> None:
         data = load(tmp_path, [row], Conversation)
         assert data.rows[0].answer == json.dumps(answer, ensure_ascii=False)
         assert "and is written as JSON (rows.jsonl:1)" in data.warnings[0]
-    with pytest.raises(DataError, match="output must be a text, got int 4"):
-        load(tmp_path, [{"instruction": "2 + 2?", "output": 4}], Conversation)
+    with pytest.raises(DataError, match="output must be a text, got float"):
+        load(tmp_path, [{"instruction": "2 + 2?", "output": 4.0}], Conversation)
 
 
 def test_messages_as_json_in_tables_are_read(tmp_path: Path) -> None:

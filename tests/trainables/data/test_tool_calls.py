@@ -255,7 +255,7 @@ def test_ids_of_calls_and_results_are_kept(tmp_path: Path) -> None:
         tmp_path, [{"messages": [ASK, turn("assistant", "", tool_calls=calls), *results, DONE]}]
     ).rows
     assert row.prompt[1]["tool_calls"] == calls
-    assert list(row.prompt[2:]) == results
+    assert list(row.prompt[2:]) == results[::-1]  # in the order of their calls
     assert row.tools is None
 
 

@@ -408,7 +408,7 @@ def test_a_part_whose_text_is_not_found_is_refused(tmp_path: Path) -> None:
         (turn("user", [part("{}", "tool_call"), part("?")]), "the tool_call in a message of role user"),
         (turn("user", [{**part("?"), "source": "web"}]), "the source of a part of a message is left aside"),
         (turn("user", ["Which ", "one?"]), "the texts of a list in a message are joined"),
-        (turn("user", "?", thinking={"effort": "high"}), "the thinking of a message is left aside"),
+        (turn("user", "?", thinking={"effort": "high"}), "the key thinking of a message is left aside"),
     ],
 )
 def test_what_is_left_aside_of_parts_is_named(tmp_path: Path, message: Any, remark: str) -> None:

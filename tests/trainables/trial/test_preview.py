@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,22 @@ import pytest
 from typer.testing import CliRunner
 
 from sweeps.cli import app
-from sweeps.console.data_preview import MAX_CHARACTERS, _example_json, allot, histogram, preview_lines
+from sweeps.console.data_preview import (
+    MAX_CHARACTERS,
+    _example_json,
+    allot,
+    histogram,
+    preview_lines,
+    visible,
+)
 from tests.helpers.sweeps import SPEC, write_spec
 from tests.helpers.trials import make_config, run
 from trainables.data import loading
 from trainables.data.errors import DataError
+from trainables.data.rows import Labelled
 from trainables.tokenization import token_table
 from trainables.trial.loading import load_tokenizer
-from trainables.trial.preview import preview_data
+from trainables.trial.preview import _shown_places, _title, preview_data
 
 TALK = [
     {"role": "user", "content": "你好"},
@@ -83,6 +92,47 @@ def test_the_command_shows_counts_lengths_marked_rows_and_problems(
     assert sum(count for _, _, count in reported["histogram"]) == reported["rows"]["training"]
     assert reported["problems"]
     assert {piece["left_out"] for row in reported["examples"] for piece in row} == {0}
+
+
+def test_the_examples_are_of_different_rows_and_say_where_these_are(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(2)]
+    held_out = [{"prompt": f"held out {n}", "completion": "x"} for n in range(8)]
+    for name, content in (("rows", rows), ("held", held_out)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    config = make_config(tiny_model, tmp_path / "rows.jsonl", "lora")
+    data = config.data.model_copy(update={"eval": str(tmp_path / "held.jsonl")})
+    found = preview_data(config.model_copy(update={"data": data}))
+    assert found.titles == ("rows.jsonl:1", "rows.jsonl:2")
+    learned = ["".join(text for text, bears_loss in pieces if bears_loss) for pieces in found.examples]
+    assert [text.partition("<")[0] for text in learned] == ["answer 0", "answer 1"]
+
+
+def test_both_sides_of_a_pair_and_labels_are_shown_and_named() -> None:
+    rows = [
+        Labelled(({"role": "user", "content": "?"},), "Yes.", True),
+        Labelled(({"role": "user", "content": "?"},), "No.", False),
+    ]
+    tokens: Any = SimpleNamespace(rows=np.array([0, 0, 1, 1]))
+    assert [_title([None, None], tokens, place, 2) for place in range(4)] == [
+        "row 1, chosen",
+        "row 1, rejected",
+        "row 2, chosen",
+        "row 2, rejected",
+    ]
+    tokens = SimpleNamespace(rows=np.array([0, 1]))
+    assert [_title(rows, tokens, place, 1) for place in range(2)] == [
+        "row 1, labelled good",
+        "row 2, labelled bad",
+    ]
+    places = [(4, 2, [0, 1, 2, 3]), (200, 2, [0, 1, 66, 67, 132, 133]), (2, 1, [0, 1]), (1, 1, [0])]
+    for count, per_row, shown in places:
+        examples: Any = range(count)
+        assert _shown_places(examples, per_row) == shown
+
+
+def test_characters_that_a_terminal_does_not_show_are_shown() -> None:
+    assert visible("a\tb\0c\r\nd\u200be") == "a␉b␀c␍\nd<U+200B>e"
+    assert visible("Grüße, 你好 🙂") == "Grüße, 你好 🙂"
 
 
 def test_a_histogram_counts_every_length_once() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from trainables.data.errors import DataError
 from trainables.data.files.decompression import LIMITS, PIECE_BYTES, Limits, too_long_error
+from trainables.data.written_numbers import WrittenFloat
 
 # An object with one of these names is a row; any other object that has one list holds rows in it.
 ROW_COLUMNS = frozenset({"messages", "conversations", "conversation", "prompt", "completion", "chosen"})
@@ -336,7 +337,7 @@ def _float(digits: str) -> float:
     # Python reads 1e999 as infinity, which JSON can't express.
     if math.isinf(number):
         raise _RefusedError(f"the number {digits[:40]} is too large", "write a smaller one")
-    return number
+    return number if repr(number) == digits else WrittenFloat(digits)
 
 
 DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)

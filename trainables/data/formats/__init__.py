@@ -65,8 +65,9 @@ def columns_by_part(given: Mapping[str, str | None]) -> dict[str, str | None]:
         if part in columns:
             other = next(other for other in given if part_of(other) == part)
             raise InvalidColumns(name, f"{other} and {name} are the same part, {part}; keep one of them")
-        if column and column in columns.values():
-            other = next(other for other, taken in given.items() if taken == column)
+        other = next((other for other in columns if column and columns[other] == column), part)
+        # The answer of a pair may be named in both ways.
+        if {part, other} not in ({part}, {"response", "chosen"}):
             raise InvalidColumns(
                 name, f"{other} and {name} are both in {column}; give each a column of its own"
             )

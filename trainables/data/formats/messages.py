@@ -90,7 +90,13 @@ def read_messages(
     value = parse_json(value, name)
     if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
         raise InvalidRow(f"{name} must be a list of messages, which are objects, got {abbreviated(value)}")
-    return [_message(part, tags, remarks) for message in value for part in _with_results_apart(message, tags)]
+    parsed: list[Message] = []
+    for number, message in enumerate(value, start=1):
+        try:
+            parsed += [_message(part, tags, remarks) for part in _with_results_apart(message, tags)]
+        except InvalidRow as error:
+            raise InvalidRow(f"{error}; it is number {number} of {name}") from None
+    return parsed
 
 
 def _with_results_apart(message: Mapping[str, Any], tags: Mapping[str, str]) -> list[Mapping[str, Any]]:
@@ -274,10 +280,10 @@ def _with_thoughts(text: str, message: Mapping[str, Any], content: Any, remarks:
             continue
         if not thoughts.strip():
             if not isinstance(value, str):
-                remarks.append(f"the {key} of a message has no text and is left aside")
+                remarks.append(f"the key {key} of a message has no text and is left aside")
         elif thoughts_of(text):
             remarks.append(
-                f"the {key} of a message is left aside, since its answer opens with thoughts of its own"
+                f"the key {key} of a message is left aside, since its answer opens with thoughts of its own"
             )
         else:
             text = with_thoughts(thoughts, text)
