@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.spec import domain_parser
+from sweeps.spec.foreign_keys import foreign_value
 from sweeps.spec.key_path import KeyPath, format_path
 from sweeps.spec.naming import distinguishing_tags, join_name, safe_name
 from sweeps.spec.problems import Problem, SpecError, format_value
@@ -125,7 +126,8 @@ def _kind_problem(source: Source, part: str, settings: Branch) -> Problem | None
     if domain_parser.is_domain(value):
         what = "a kind can't be searched, only compared: write {compare: [...]}"
         return source.problem(kind.origin, what)
-    what = f"got {format_value(value)}; allowed: one of {', '.join(known)}{did_you_mean(value, known)}"
+    meant = foreign_value(value) or did_you_mean(value, known)
+    what = f"got {format_value(value)}; allowed: one of {', '.join(known)}{meant}"
     return source.problem(kind.origin, what)
 
 

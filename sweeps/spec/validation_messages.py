@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from sweeps.spec.advice import domain_advice, value_advice
 from sweeps.spec.domain_parser import Domain, Log, Uniform
+from sweeps.spec.foreign_keys import foreign_value
 from sweeps.spec.key_path import KeyPath
 from sweeps.spec.problems import Problem, format_value, reads_as_other, unknown_key_message
 from sweeps.spec.source import Source
@@ -213,7 +214,9 @@ def _quoted(value: Any, allowed: str) -> str:
 
 def _suggestion(info: FieldInfo, value: Any) -> str:
     names = [literal for literal in _literals(info.annotation) if isinstance(literal, str)]
-    return did_you_mean(value, names) if isinstance(value, str) else ""
+    if not isinstance(value, str) or not names:
+        return ""
+    return foreign_value(value) or did_you_mean(value, names)
 
 
 def _literals(annotation: Any) -> Iterator[Any]:
