@@ -137,7 +137,8 @@ def best(records: Iterable[Record]) -> Record | None:
     """
     done = [record for record in records if record.status == "done" and record.objective is not None]
     searched = [record for record in done if record.role == "search"]
-    again = [(record, _mean_objective(finalists_of(record, done))) for record in searched]
+    finalists = [record for record in done if record.role == "finalist"]
+    again = [(record, _mean_objective(finalists_of(record, finalists))) for record in searched if finalists]
     tried = [(record, mean) for record, mean in again if mean is not None]
     if len(tried) > 1:
         return max(tried, key=lambda pair: pair[1])[0]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from reports import units
 from reports.analysis import studies
 from reports.analysis.group import Group, Row
-from reports.analysis.verdicts import Verdict
+from reports.statistics.verdicts import Verdict
 
 MIN_DONE_TRIALS = 3  # with fewer finished trials, a cell has hardly been searched
 MIN_ROWS = 50  # with fewer independent test rows, 95 % intervals hold the truth less often than that

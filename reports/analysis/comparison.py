@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from reports import units
-from reports.analysis import pareto
 from reports.analysis.cells import Cell, collect_cells
 from reports.analysis.group import Group, Row
+from reports.statistics import pareto
 from reports.statistics.intervals import pooled_seed_variance
 from trainables.results import Record, Run
 

@@ -9,9 +9,9 @@ from math import isfinite
 from typing import Any, get_args
 
 from reports.analysis.cells import Cell
-from reports.analysis.verdicts import Verdict, verdicts
 from reports.statistics import intervals
 from reports.statistics.intervals import SeedVariance
+from reports.statistics.verdicts import Verdict, verdicts
 from trainables.results import Record, Status
 
 BASE = "base"  # the method of the row of a model that is not trained

@@ -1,6 +1,6 @@
 """The Pareto front against examples worked by hand."""
 
-from reports.analysis.pareto import Point, front
+from reports.statistics.pareto import Point, front
 
 
 def names(points: list[Point], higher_is_better: bool = True) -> list[str]:
