@@ -144,7 +144,7 @@ def test_quantized_weights_are_held_in_few_bits(family: Any, rows: Path) -> None
     assert peak.weights == weights.adapters * 4 + weights.frozen_bytes + inside // 2
 
 
-@pytest.mark.parametrize(("kind", "alone"), [("gpt2", True), ("gemma2", True), ("granite", False)])
+@pytest.mark.parametrize(("kind", "alone"), [("opt", True), ("gemma2", True), ("granite", False)])
 def test_a_head_that_is_not_all_there_is_to_the_logits_is_noticed(
     family: Any, rows: Path, kind: str, alone: bool
 ) -> None:

@@ -47,8 +47,11 @@ def _is_alone(causal: Any, head: Any, live: LiveBytes) -> bool:
         parts[part] = set(live.names)
         live.names.clear()
 
+    bodies = {
+        id(each): each for each in (body, causal.get_decoder())
+    }  # OPT's calls its decoder, not its body
     hooks = [
-        body.register_forward_hook(lambda module, args, output: live.names.clear()),
+        *(each.register_forward_hook(lambda *ignored: live.names.clear()) for each in bodies.values()),
         head.register_forward_pre_hook(lambda module, args: close("before")),
         head.register_forward_hook(lambda module, args, output: close("product")),
     ]
