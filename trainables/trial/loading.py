@@ -22,7 +22,7 @@ from trainables import templates
 from trainables.config.model import ModelConfig
 from trainables.methods.base import reward_head
 from trainables.models import kernels, locate, rope_scaling
-from trainables.models.architecture.forward_probe import probe
+from trainables.models.architecture.forward_probe import probe, require_padding
 from trainables.models.architecture.model_classes import supported_attention
 from trainables.models.architecture.reward_model import RewardModels
 from trainables.models.architecture.router_loss import set_router_loss
@@ -186,6 +186,9 @@ def attach(
             policy = replace(policy, behaviour=probe(policy.causal))
             if _is_sharded(config):
                 policy = replace(policy, generation=policy.generates)
+    else:
+        with policy.evaluating():
+            require_padding(policy.causal)
     if _is_sharded(config):
         policy = replace(policy, blueprint=fsdp.shard(model, dtypes.trainable, default_device()))
     return policy

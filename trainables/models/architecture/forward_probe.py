@@ -39,8 +39,8 @@ class Behaviour:
 def probe(causal: Any) -> Behaviour:
     """The behaviour of a loaded causal language model, without adapters; kept in the cache by its config.
 
-    Costs seven forward passes of a few tokens. Random generators stay as they are, and so does the model. Raises
-    ``ModelError`` for a model whose predictions depend on later tokens.
+    Costs nine forward passes of a few tokens. Random generators stay as they are, and so does the model. Raises
+    ``ModelError`` for a model whose predictions depend on later tokens, or on padding that follows a row.
     """
     key = model_key(causal)
     folder = cache.entry(
@@ -83,6 +83,7 @@ def _measured(causal: Any) -> Behaviour:
     try:
         with torch.no_grad():
             _require_causal(causal)
+            require_padding(causal)
             return Behaviour(_head_gives_logits(causal), _rows_can_share(causal))
     finally:
         causal.train(training)
@@ -99,6 +100,35 @@ def _require_causal(causal: Any) -> None:
             f"{type(causal).__name__} predicts a token from those after it, as an encoder does; stages train decoders, "
             "which predict the next token"
         )
+
+
+@torch.no_grad()
+def require_padding(model: Any) -> None:
+    """Raises ``ModelError`` where masked padding behind a row changes the row: rows of a batch would not be their own.
+
+    ``model`` predicts tokens or rewards texts, and is in evaluation mode.
+    """
+    ids = some_tokens(model, LONG, seed=0)
+    pad = getattr(model.config.get_text_config(), "pad_token_id", None) or 0
+    padded = torch.cat([ids, torch.full_like(ids[:, :SHORT], pad)], 1)
+    mask = torch.ones_like(padded)
+    mask[:, LONG:] = 0
+    alone, within = _states(model, ids, torch.ones_like(ids)), _states(model, padded, mask)[:LONG]
+    exact = model.dtype in (torch.float32, torch.float64)
+    close = (within - alone).norm(dim=-1) <= (1e-3 if exact else 1e-1) * alone.norm(dim=-1)
+    # In 16 bits, rounding sends a token to another expert now and then.
+    if not close.float().mean() >= (1.0 if exact else 0.5):
+        raise ModelError(
+            f"{type(model).__name__} gives other outputs for a row when padding follows it, so rows of different "
+            "lengths can't share a batch"
+        )
+
+
+def _states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    """Hidden states or, of a model that is its own base, logits of one row, in 32 bits: (tokens, width)."""
+    output = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+    states: Tensor = output.last_hidden_state if hasattr(output, "last_hidden_state") else output.logits
+    return states[0].float()
 
 
 def _head_gives_logits(causal: Any) -> bool:
