@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, set_seed
 from tests.helpers.trials import curve, make_config, make_policy, run
 from trainables.data import loading
 from trainables.methods.base import reward_head
+from trainables.models.architecture.reward_model import DecoderWithRewardHead
 from trainables.tokenization import batching
 from trainables.tokenization.encode import IGNORED, Encoded
 from trainables.trial.config import TrialConfig
@@ -148,10 +149,10 @@ class PlainReward:
         """The head's output at the text's last token: ()."""
         ids = torch.tensor([row.input_ids])
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
-        if type(self.model).__module__.startswith("transformers."):
+        if not isinstance(self.model, DecoderWithRewardHead):
             return self.model(**inputs).logits[0, 0]
         head: Any = reward_head(self.model)
-        return self.model.base_model(**inputs).last_hidden_state[0, -1].float() @ head.weight[0]
+        return self.model.base_model(**inputs).last_hidden_state[0, -1].float() @ head.weight[0].float()
 
 
 # Losses, each a scalar of a batch

@@ -14,17 +14,15 @@ from tests.helpers.model_families import make_family
 from tests.helpers.trials import NEW, ScriptedControl, make_config, make_policy, run
 from trainables import results
 from trainables.data import loading
-from trainables.models.architecture.reward_model import RewardModels, loading_code
+from trainables.models.architecture.reward_model import DecoderWithRewardHead, RewardModels, loading_code
+from trainables.models.folder import ModelError
 from trainables.stages.ppo.reward_model import rewards as ppo_rewards
 from trainables.stages.reward import rewards
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
 
-KINDS = (
-    "granite",
-    "mamba",
-    "llama4_text",
-)  # scales its logits; states and 32-bit hidden states; another prefix
+# Scaled logits; hidden states in 32 bits; a decoder by another name; experts; the text part of a model with images.
+KINDS = ("granite", "mamba", "llama4_text", "olmoe", "qwen4_exp")
 FEW: dict[str, Any] = {
     "eval_rows": 6,
     "eval_fraction": 0.95,
@@ -78,7 +76,7 @@ def test_rewards_are_read_at_the_last_token_however_texts_are_padded(tmp_path: P
 
 def test_a_family_with_a_class_has_transformers_own(tiny_model: Path) -> None:
     model = RewardModels.from_pretrained(tiny_model, num_labels=1)
-    assert type(model).__module__.startswith("transformers.")
+    assert not isinstance(model, DecoderWithRewardHead)
     assert loading_code(AutoConfig.from_pretrained(tiny_model)) == []
 
 
@@ -93,10 +91,7 @@ def test_such_a_reward_model_is_used_by_evaluate_export_and_ppo(
     command = export_successfully(name, tmp_path / "out", "--dtype", "float32")
     assert "transformers has no class of reward models" in " ".join(command.stdout.split())
     card = (tmp_path / "out" / "README.md").read_text()
-    assert (
-        "class GraniteForSequenceClassification(GenericForSequenceClassification, GranitePreTrainedModel)"
-        in card
-    )
+    assert "class GraniteForSequenceClassification(GranitePreTrainedModel)" in card
     saved = starting_weights.find_trained_model(tmp_path / "run" / "trials" / config.trial_id())
     assert saved.folder is not None
     rows = loading.load(config.data, config.stage.row_type).test
@@ -123,3 +118,8 @@ def test_such_a_trial_resumes_where_it_was_interrupted(granite: Path, tmp_path: 
     whole = run(config, tmp_path / "whole")
     assert run(config, tmp_path / "cut", control=ScriptedControl(interrupt_at=2)).status == "interrupted"
     assert run(config, tmp_path / "cut").metrics == whole.metrics
+
+
+def test_a_family_whose_rows_change_with_padding_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="when padding follows it"):
+        make_policy(rewarding(make_family(tmp_path / "cpmant", "cpmant"), "full"))

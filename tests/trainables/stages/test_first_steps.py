@@ -1,0 +1,61 @@
+"""The first step of every stage, and the scores after it, in families that compute in ways of their own: they are plain
+transformers', by the formulas of the papers, each row alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.model_families import make_family
+from tests.helpers.plain_losses import STAGES, first_step_difference
+
+# Each stage in a few kinds of families; the matrix of families has every one.
+STEPS = [
+    ("dory", "sft", "eager"),  # a head that scales each logit by a weight
+    ("opt", "pretrain", "sdpa"),  # positions that begin anew behind padding
+    ("granite", "dpo", "sdpa"),  # divides its logits
+    ("gpt_oss", "orpo", "eager"),  # experts, and sinks in attention
+    ("bloom", "simpo", "eager"),  # no positions at all
+    ("falcon_h1", "kto", "sdpa"),  # a state in each layer, and scaled logits
+    ("cohere", "reward", "sdpa"),  # no class of reward models
+    ("qwen3_moe", "kto", "eager"),  # experts
+    ("lfm2", "simpo", "sdpa"),  # convolutions
+    ("gpt2", "reward", "sdpa"),  # convolutions for linear layers
+    ("mamba2", "orpo", "eager"),  # states alone
+    ("gemma2", "dpo", "eager"),  # caps its logits
+]
+
+
+def test_every_stage_is_among_them() -> None:
+    assert {stage for _, stage, _ in STEPS} == set(STAGES)
+
+
+@pytest.mark.parametrize(("kind", "stage", "attention"), STEPS)
+def test_a_first_step_and_its_scores_are_those_of_plain_transformers(
+    tmp_path: Path, kind: str, stage: str, attention: str
+) -> None:
+    found = first_step_difference(make_family(tmp_path / kind, kind), stage, tmp_path, attention)
+    assert max(found.loss, found.scores) < 1e-5
+    assert found.gradient < 1e-4
+    assert not found.unchanged
+    assert not found.random
+
+
+@pytest.mark.parametrize("kind", ["granite", "qwen3_moe", "gemma2"])
+def test_so_it_is_with_packed_rows(tmp_path: Path, kind: str) -> None:
+    found = first_step_difference(make_family(tmp_path / kind, kind), "sft", tmp_path, packing=True)
+    assert max(found.loss, found.scores) < 1e-5
+    assert found.gradient < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage"),
+    [("mamba", "sft"), ("mamba2", "dpo"), ("falcon_mamba", "reward"), ("recurrent_gemma", "kto")],
+)
+def test_hidden_states_in_32_bits_train_and_are_scored_under_a_head_in_16(
+    tmp_path: Path, kind: str, stage: str
+) -> None:
+    found = first_step_difference(make_family(tmp_path / kind, kind), stage, tmp_path, precision="bf16")
+    assert max(found.loss, found.scores) < 5e-2
