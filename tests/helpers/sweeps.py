@@ -145,14 +145,14 @@ class Command:
                     found.append(" ".join(child.cmdline())[:80])
         return found
 
-    def wait(self, timeout: float = 400) -> int:
+    def wait(self, timeout: float = 900) -> int:
         try:
             return self.process.wait(timeout)
         finally:
             self.seconds = time.time() - self.began
             self.end()
 
-    def until(self, condition: Callable[[], Any], timeout: float = 400) -> Any:
+    def until(self, condition: Callable[[], Any], timeout: float = 900) -> Any:
         """Waits for ``condition``; fails with the command's output if that ends before, or after ``timeout`` s."""
         until = time.monotonic() + timeout
         while not (found := condition()):
@@ -216,7 +216,7 @@ def start(home: Home, *arguments: str | Path, cwd: Path | None = None, **environ
     return Command(process, out, err)
 
 
-def paretune(home: Home, *arguments: str | Path, timeout: float = 400, **options: Any) -> Command:
+def paretune(home: Home, *arguments: str | Path, timeout: float = 900, **options: Any) -> Command:
     """Runs ``paretune`` to its end."""
     command = start(home, *arguments, **options)
     command.wait(timeout)

@@ -16,7 +16,7 @@ from trainables.config.data import DataConfig
 from trainables.data import loading
 from trainables.data.embedded import commands
 
-pytestmark = pytest.mark.sweep
+pytestmark = [pytest.mark.sweep, pytest.mark.timeout(1200)]
 
 PEEKING = (
     SPEC.replace("sampler: random, scheduler: none", "sampler: tpe, scheduler: asha, grace_steps: 2")

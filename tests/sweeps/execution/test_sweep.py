@@ -17,7 +17,7 @@ from trainables import results
 from trainables.config.data import DataConfig
 from trainables.data import loading
 
-pytestmark = pytest.mark.sweep
+pytestmark = [pytest.mark.sweep, pytest.mark.timeout(1200)]
 
 CELLS = ("sft-full", "sft-lora")
 BASE = "sft-base"
