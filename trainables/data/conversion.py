@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,8 @@ import pyarrow.compute as pc
 
 from trainables.config.data import DataConfig
 from trainables.data import arrow_rows, formats
+from trainables.data.content.edits import PLACEHOLDER, edited, placeholders
+from trainables.data.content.media import check_media
 from trainables.data.conversion_report import ConversionReport
 from trainables.data.embedded import commands
 from trainables.data.errors import DataError
@@ -24,16 +25,21 @@ from trainables.data.formats.base import Format
 from trainables.data.formats.marks import check_row_marks
 from trainables.data.formats.pairs import MissingPrompt
 from trainables.data.formats.readings import Candidate, Reading, is_zero_or_one, without_unmeant_label
-from trainables.data.media import check_media
-from trainables.data.parsed_row import InvalidRow, Layout, ParsedRow, Remarks, SkippedRow
+from trainables.data.parsed_row import (
+    InvalidLabel,
+    InvalidRow,
+    Layout,
+    ParsedRow,
+    Remarks,
+    SkippedRow,
+    parse_label,
+)
 from trainables.data.row_builder import build_row
-from trainables.data.rows import Conversation, Labelled, Message, Preference, Prompt, Row, Text
+from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Row, Text
 from trainables.data.sources import Source, file_labels
-from trainables.data.thinking import EMPTY, edit_thinking, looks_like_thoughts
 from trainables.system.parallel import map_in_order
 from trainables.system.progress import report_progress
-
-PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
+from trainables.system.wording import counted
 
 EMBEDDED_ROWS: Mapping[type, Callable[[], list[dict[str, Any]]]] = {
     Text: commands.texts,
@@ -151,7 +157,7 @@ class Converter:
                 check_media(values, read, self.config.ignore_columns, remarks)
                 check_row_marks(values, read, self.config.ignore_columns, self.row_type, remarks)
                 parsed = self._parsed(values, layout, needed, file, batch, remarks)
-                row = build_row(_edited(parsed, self.config, remarks), self.row_type, remarks)
+                row = build_row(edited(parsed, self.config, remarks), self.row_type, remarks)
             except SkippedRow as reason:
                 if self.config.strict:
                     raise DataError(
@@ -163,7 +169,7 @@ class Converter:
             except formats.InvalidColumns as error:
                 raise DataError(f"{where}: {error}", source.setting_of(error.part)) from None
             except InvalidRow as error:
-                raise DataError(f"{where}: {error}") from None
+                raise DataError(f"{where}: {error}{_same_fault(error, batch)}") from None
             if remarks and self.config.strict:
                 raise DataError(f"{where}: {remarks[0]}; correct the row, or accept this with strict: false")
             report.rows += 1
@@ -252,7 +258,25 @@ class Converter:
     def _variables_in(self, values: Mapping[str, Any], report: ConversionReport) -> set[str]:
         """Of the variables that no row had yet, those that stand anywhere in this row, even if nothing reads it."""
         missing = self.config.variables.keys() - report.variables
-        return missing & _placeholders(values) if missing else set()
+        return missing & placeholders(values) if missing else set()
+
+
+def _same_fault(error: InvalidRow, batch: RawBatch) -> str:
+    """How many rows of a batch have no label where one of them has none, to append to its error."""
+    if not isinstance(error, InvalidLabel):
+        return ""
+    count = sum(
+        isinstance(values, dict) and not _is_label(values.get(error.column)) for values, _, _ in batch.rows
+    )
+    return f"; {count} of {counted(len(batch.rows), 'row')} have no label there" if count > 1 else ""
+
+
+def _is_label(value: Any) -> bool:
+    try:
+        parse_label(value)
+    except InvalidRow:
+        return False
+    return True
 
 
 def _parse(values: Mapping[str, Any], layout: Layout, needed: Collection[str], remarks: Remarks) -> ParsedRow:
@@ -284,55 +308,3 @@ def _is_valid(form: Format, values: Mapping[str, Any], layout: Layout) -> bool:
     except InvalidRow:
         return False
     return True
-
-
-def _edited(parsed: ParsedRow, config: DataConfig, remarks: Remarks) -> ParsedRow:
-    """The row with ``{{name}}`` filled in from ``config.variables``, and thoughts edited by ``config.thinking``.
-
-    A remark says where something that looks like thoughts stays although these were to be taken out.
-    """
-
-    def fill(text: str) -> str:
-        # A name without a value stays as it is, and a warning lists it.
-        return PLACEHOLDER.sub(lambda match: config.variables.get(match[1], match[0]), text)
-
-    def edit(message: Message) -> Message:
-        filled: Message = _with_texts(message, fill)
-        if message["role"] != "assistant":
-            return filled
-        content = edit_thinking(filled["content"], config.thinking)
-        if config.thinking != "keep" and looks_like_thoughts(content.removeprefix(EMPTY)):
-            remarks.append(
-                f"an answer holds tags of thoughts that thinking: {config.thinking} leaves where they are"
-            )
-        return {**filled, "content": content}
-
-    if not config.variables and config.thinking == "keep":
-        return parsed
-    chosen, rejected = (answer and tuple(map(edit, answer)) for answer in (parsed.chosen, parsed.rejected))
-    return replace(
-        parsed,
-        messages=tuple(map(edit, parsed.messages)),
-        text=parsed.text and fill(parsed.text),
-        chosen=chosen,
-        rejected=rejected,
-        # As values, not as JSON text: a quote in a variable would end a text of it.
-        tools=parsed.tools and json.dumps(_with_texts(json.loads(parsed.tools), fill), ensure_ascii=False),
-    )
-
-
-def _with_texts(value: Any, edit: Callable[[str], str]) -> Any:
-    """The value with each text in it edited, however deep; names in objects stay."""
-    if isinstance(value, str):
-        return edit(value)
-    if isinstance(value, list):
-        return [_with_texts(item, edit) for item in value]
-    if isinstance(value, dict):
-        return {name: _with_texts(item, edit) for name, item in value.items()}
-    return value
-
-
-def _placeholders(row: Any) -> set[str]:
-    # The representation has all texts of the row, nested ones included, and leaves braces as they are.
-    text = str(row)
-    return set(PLACEHOLDER.findall(text)) if "{{" in text else set()

@@ -20,13 +20,13 @@ import pyarrow as pa
 
 from trainables.config.data import DataConfig
 from trainables.data import arrow_rows, conversion
-from trainables.data.contradictions import contradiction_warnings
+from trainables.data.content.contradictions import contradiction_warnings
 from trainables.data.conversion_report import ConversionReport
 from trainables.data.errors import DataError
 from trainables.data.files.row_reader import FileRemarks
 from trainables.data.rows import Conversation, Text
 from trainables.data.sources import Source, joined_names, resolve, source_labels
-from trainables.data.splits import interleave, split_halves, split_rows, sufficient_count
+from trainables.data.splits import held_out_setting, interleave, split_advice, split_halves, split_rows
 from trainables.storage import cache, files
 from trainables.system.recent import Recent
 from trainables.system.suggestions import did_you_mean
@@ -132,10 +132,10 @@ def _load(
     parts = _split(config, keys, sources, len(train), lambda row: converted.table["row"][row].as_py())
     for part, indices in zip(("training", "validation", "test"), parts, strict=True):
         if not len(indices):
-            setting, value = _held_out_setting(config)
+            setting, value = held_out_setting(config)
             what = "text" if row_type is Text else "prompt"
             is_held_out = sources >= len(train)
-            advice = _split_advice(config, part, what, keys, is_held_out)
+            advice = split_advice(config, part, what, keys, is_held_out)
             if held_out:
                 raise _too_few_error(part, name, joined_names(held_out), is_held_out, advice, converted)
             raise DataError(
@@ -211,36 +211,6 @@ def _mixed(config: DataConfig, rows: np.ndarray, sources: np.ndarray, train: int
     parts = [rows[sources[rows] == source] for source in range(train)]
     until = "first" if config.mix == "interleave_under" else "all"
     return interleave(parts, config.weights or (1.0,) * train, until)
-
-
-def _held_out_setting(config: DataConfig) -> tuple[str, object]:
-    """The setting that says which rows are held out, and its value."""
-    if config.eval_names:
-        return "eval", ", ".join(config.eval_names)
-    return ("eval_count", config.eval_count) if config.eval_count else ("eval_fraction", config.eval_fraction)
-
-
-def _split_advice(config: DataConfig, part: str, what: str, keys: np.ndarray, held_out: np.ndarray) -> str:
-    """What to do about a part without rows. ``what``: a row's prompt, or its text.
-
-    ``keys`` and ``held_out`` (rows,): the rows' hashes, and which of them ``data.eval`` holds out.
-    """
-    if config.eval_names and part == "training":
-        return f"each {what} is among the held-out rows, which are never trained on; give others to hold out"
-    count = len(np.unique(keys[held_out] if config.eval_names else keys))
-    rows = int(held_out.sum()) if config.eval_names else len(keys)
-    same = f"all {rows} rows have the same {what}" if rows > 1 else f"there is one {what} alone"
-    have = same if count == 1 else f"there are {count} {what}s"
-    if config.eval_names:
-        return f"{have}, and its two halves, validation and test, share no {what}; give held-out rows of more {what}s"
-    if count == 1:
-        return f"{have}, and rows are held out by their {what}; give rows of other {what}s in data.eval"
-    enough = sufficient_count(keys)
-    if enough is None:
-        return (
-            f"{have}, too few to hold some out by their hash; give more rows, or held-out rows in data.eval"
-        )
-    return f"{have}, of which eval_count: {enough} holds out enough; or give held-out rows in data.eval"
 
 
 def _in_parentheses(warnings: Sequence[str]) -> str:

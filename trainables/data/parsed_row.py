@@ -7,12 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainables.data.files.written_numbers import to_json
 from trainables.data.rows import Message
-from trainables.data.written_numbers import to_json
 
 
 class InvalidRow(ValueError):  # noqa: N818
     """The row has the wrong shape. Others of its file likely have it too, so nothing is trained on the file."""
+
+
+class InvalidLabel(InvalidRow):
+    """A value in the labels' ``column`` that is no label."""
+
+    def __init__(self, column: str, message: str) -> None:
+        super().__init__(message)
+        self.column = column
 
 
 class SkippedRow(ValueError):  # noqa: N818
@@ -122,7 +130,8 @@ def parse_label(value: Any, name: str = "label") -> bool | None:
     labels = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False, "": None}
     text = str(value).strip().lower()
     if text not in labels:
-        raise InvalidRow(
-            f"{name} must be a label, which is true or false, or 1 or 0 (also as a text), got {abbreviated(value)}"
+        raise InvalidLabel(
+            name,
+            f"{name} must be a label, which is true or false, or 1 or 0 (also as a text), got {abbreviated(value)}",
         )
     return labels[text]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from trainables.config import limits
+from trainables.config.data import DataConfig
 from trainables.data.errors import DataError
 
 Indices = np.ndarray  # of row numbers
@@ -68,6 +69,36 @@ def sufficient_count(keys: np.ndarray) -> int | None:
     # The prompts are held out in this order, so both halves have one from the place where the second kind begins.
     count = int(np.argmax(is_odd != is_odd[0])) + 1
     return count if count < len(prompts) else None
+
+
+def held_out_setting(config: DataConfig) -> tuple[str, object]:
+    """The setting that says which rows are held out, and its value."""
+    if config.eval_names:
+        return "eval", ", ".join(config.eval_names)
+    return ("eval_count", config.eval_count) if config.eval_count else ("eval_fraction", config.eval_fraction)
+
+
+def split_advice(config: DataConfig, part: str, what: str, keys: np.ndarray, held_out: np.ndarray) -> str:
+    """What to do about a part without rows. ``what``: a row's prompt, or its text.
+
+    ``keys`` and ``held_out`` (rows,): the rows' hashes, and which of them ``data.eval`` holds out.
+    """
+    if config.eval_names and part == "training":
+        return f"each {what} is among the held-out rows, which are never trained on; give others to hold out"
+    count = len(np.unique(keys[held_out] if config.eval_names else keys))
+    rows = int(held_out.sum()) if config.eval_names else len(keys)
+    same = f"all {rows} rows have the same {what}" if rows > 1 else f"there is one {what} alone"
+    have = same if count == 1 else f"there are {count} {what}s"
+    if config.eval_names:
+        return f"{have}, and its two halves, validation and test, share no {what}; give held-out rows of more {what}s"
+    if count == 1:
+        return f"{have}, and rows are held out by their {what}; give rows of other {what}s in data.eval"
+    enough = sufficient_count(keys)
+    if enough is None:
+        return (
+            f"{have}, too few to hold some out by their hash; give more rows, or held-out rows in data.eval"
+        )
+    return f"{have}, of which eval_count: {enough} holds out enough; or give held-out rows in data.eval"
 
 
 def _threshold(keys: np.ndarray, fraction: float, count: int | None) -> np.uint64:

@@ -122,6 +122,11 @@ def test_openais_pairs_are_read_once_their_columns_are_named(load: Loader) -> No
     assert json.loads(pair.tools) == [tool]
 
 
+def test_the_part_that_is_missing_beside_given_ones_is_named(load: Loader) -> None:
+    with pytest.raises(DataError, match=r"There are prompt \(a\) and kto_tag \(b\), and response is missing"):
+        load([{"a": "?", "b": "!"}], columns={"question": "a", "label": "b"})
+
+
 def test_the_setting_for_unusual_columns_is_written_out() -> None:
     assert likely_columns(["chat", "source"]) == "columns: {messages: chat}"
     assert likely_columns(["a", "b"]) == "columns: {prompt: ..., response: ...}"
@@ -196,6 +201,8 @@ def test_broken_json_says_what_it_is_and_what_to_do(load: Loader) -> None:
 def test_labels_and_roles_that_are_none_say_what_to_do(load: Loader) -> None:
     with pytest.raises(DataError, match="verdict must be a label, which is true or false, or 1 or 0"):
         load([{**HELD_OUT[0], "verdict": "yes"}], Labelled, columns={"kto_tag": "verdict"})
+    with pytest.raises(DataError, match=r"got str 'no'; 2 of 3 rows have no label there"):
+        load([{**HELD_OUT[0], "label": value} for value in ("true", "no", "yes")], Labelled)
     with pytest.raises(
         DataError, match=r"unknown role 'bard'; say in data whose it is, as in tags: \{assistant_tag"
     ):

@@ -14,7 +14,7 @@ from typing import Any
 
 from trainables.data.errors import DataError
 from trainables.data.files.decompression import LIMITS, PIECE_BYTES, Limits, too_long_error
-from trainables.data.written_numbers import WrittenFloat
+from trainables.data.files.written_numbers import WrittenFloat
 
 # An object with one of these names is a row; any other object that has one list holds rows in it.
 ROW_COLUMNS = frozenset({"messages", "conversations", "conversation", "prompt", "completion", "chosen"})

@@ -144,8 +144,17 @@ def _any_layout(
         raise InvalidRow(f"found the columns {listed}; {form.name} expects {form.expected}")
     raise InvalidRow(
         f"found the columns {listed}; expected {EXPECTED}. For other names, say in data which "
-        f"column is what: {likely_columns(columns)}"
+        f"column is what: {likely_columns(columns)}{_missing_part(given)}"
     )
+
+
+def _missing_part(given: GivenColumns) -> str:
+    """What is missing beside the parts that the spec gives, to append to a sentence; empty if it gives none."""
+    named = [f"{part} ({column})" for part, column in given.items() if column is not None]
+    if not named:
+        return ""
+    missing = "response" if given.get("prompt") else "prompt"
+    return f". There are {' and '.join(named)}, and {missing} is missing"
 
 
 def _forms(name: str | None, given: GivenColumns) -> Iterator[Format]:

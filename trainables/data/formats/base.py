@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
 from trainables.data.parsed_row import Layout, ParsedRow, Remarks
@@ -73,6 +74,7 @@ def _find(names: Iterable[str], columns: Collection[str]) -> str | None:
     return None
 
 
+@lru_cache(maxsize=4096)  # asked of each column of each row
 def plain_name(column: str) -> str:
     """A column's name in lower case, without blanks around it, and with underscores for blanks and hyphens within.
 
