@@ -95,10 +95,12 @@ def refused_names(model: Any) -> tuple[str, ...]:
     from peft.tuners.lora import LoraModel
 
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    config: Any = LoraConfig()
+    unused: Any = None  # it is a method that needs no object
     refused = []
     for name in sorted(names):
         try:
-            LoraModel._check_target_module_compatiblity(None, LoraConfig(), model, name)  # type: ignore[arg-type]
+            LoraModel._check_target_module_compatiblity(unused, config, model, name)
         except ValueError:
             refused.append(name)
     return tuple(refused)
@@ -111,7 +113,10 @@ def lasting_targets(targets: AdapterTargets, config: Any, model: Any) -> Adapter
     versions of transformers had, and drops the linear layers (shared experts, dense first layers) of that name, also
     when it loads an adapter. As parameters they stay.
     """
-    dropped = {name for name in targets.modules if not _stays(name, config, model)}
+    # PEFT judges a name by its end.
+    ends = {name: name.rpartition(".")[2] for name in targets.modules}
+    stays = {end: _stays(end, config, model) for end in set(ends.values())}
+    dropped = {name for name, end in ends.items() if not stays[end]}
     kept = tuple(name for name in targets.modules if name not in dropped)
     moved = tuple(f"{name}.weight" for name in targets.modules if name in dropped)
     return AdapterTargets(kept, targets.parameters + moved)
