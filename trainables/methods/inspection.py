@@ -75,7 +75,8 @@ def _inspected(method: AdapterMethod, config: str) -> Inspection | None:
         targets = adapter_targets(method.targets, weights, refused_names(model))
     except ValueError as error:
         return Inspection((("targets", str(error)),), weights, {})
-    refused = sorted({name.rpartition(".")[2] for name in targets.modules} & set(refused_names(model)))
+    owners = [*targets.modules, *(name.rpartition(".")[0] for name in targets.parameters)]
+    refused = sorted({name.rpartition(".")[2] for name in owners} & set(refused_names(model)))
     if refused:
         what = (
             f"PEFT puts no adapter on {', '.join(refused)} in models of type {model.config.model_type}, whose kernels "
