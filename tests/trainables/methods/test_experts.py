@@ -247,7 +247,7 @@ def test_layers_of_their_own_classes_and_models_with_many_embeddings_are_quantiz
 def plan_problems(folder: Path, tmp_path: Path, method: str) -> tuple[list[str], list[str]]:
     """The errors and the warnings of a plan with one method, each with its setting."""
     path = write_spec(tmp_path, folder, SMALL)
-    made = plan.make(read(path, [f"methods=[{method}]", "data.train=commands"]))
+    made = plan.make(read(path, [f"methods=[{method}]"]))
     errors, warnings = (
         [f"{problem.path}: {problem.what}" for problem in made.problems if problem.error == error]
         for error in (True, False)
