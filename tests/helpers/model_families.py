@@ -106,6 +106,10 @@ def make_family(folder: Path, kind: str, dtype: str = "float32", **settings: Any
         for name, parameter in model.named_parameters():
             if parameter.dim() >= 2 and "conv" not in name and "A_log" not in name:
                 parameter.mul_(4.0)
+        for module in model.modules():
+            # Padding's row is 0 in new models and not in trained ones; some layers have no gradient at 0.
+            if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
+                module.weight[module.padding_idx].normal_(0, float(module.weight.std()))
     model.to(getattr(torch, dtype)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
