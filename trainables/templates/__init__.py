@@ -17,6 +17,7 @@ import jinja2
 from trainables.data.rows import Message
 from trainables.storage import files
 from trainables.system.suggestions import did_you_mean
+from trainables.templates.elsewhere import SAME, advice, misspelled
 from trainables.templates.settings import (
     ALWAYS_GIVEN,
     asked_arguments,
@@ -125,9 +126,9 @@ def source(name_or_path: str | Path, folder: Path | None = None) -> str:
     """
     if str(name_or_path).endswith(SUFFIXES):
         return _read((folder or Path()) / Path(name_or_path).expanduser())
-    name = ALIASES.get(str(name_or_path), str(name_or_path))
-    if name not in NAMES:
-        raise _unknown(name)
+    name = _own_name(str(name_or_path))
+    if name is None:
+        raise _unknown(str(name_or_path))
     return _with_includes((_FOLDER / f"{name}.jinja").read_text(encoding="utf-8"))
 
 
@@ -143,7 +144,7 @@ def apply(tokenizer: PreTrainedTokenizerBase, template: str | None, folder: Path
         return
     text = source(template, folder)
     # A user's file is taken as it is; the named ones declare their end token in a line that `_END` finds.
-    if template in (*NAMES, *ALIASES):
+    if _own_name(template):
         text = _with_end_token(text, tokenizer)
     _check(tokenizer, text, template)
     tokenizer.chat_template = text
@@ -191,8 +192,18 @@ def _read(path: Path) -> str:
         raise TemplateError(f"{path} is not UTF-8 text; save the chat template as UTF-8") from None
 
 
+def _own_name(name: str) -> str | None:
+    name = ALIASES.get(name, SAME.get(name, name))
+    return name if name in NAMES else None
+
+
 def _unknown(name: str) -> TemplateError:
-    hint = did_you_mean(name, (*NAMES, *ALIASES))
+    if says := advice(name):
+        return TemplateError(f"no chat template is called {name!r}; {says}; known: {CHOICES}")
+    meant = misspelled(name, (*NAMES, *ALIASES))
+    hint = (
+        f". Did you mean {meant}?" if meant else ". For a model of a family that is not named, leave it out"
+    )
     return TemplateError(f"no chat template is called {name!r}; known: {CHOICES}{hint}")
 
 
