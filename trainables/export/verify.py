@@ -142,7 +142,9 @@ def model_outputs(model: Any, prompts: Prompts, generates_text: bool) -> list[Te
     model.eval()
     outputs = []
     for ids in prompts.ids:
-        logits = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float().cpu()
+        # Some families' caches can't take a whole text at once.
+        output = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
+        logits = output.logits[0].float().cpu()
         # Cloned, because a view would keep the logits of all positions in memory.
         outputs.append(
             logits[-POSITIONS:].log_softmax(-1).clone() if generates_text else logits.reshape(1, -1)

@@ -81,6 +81,10 @@ def test_a_family_trains_and_answers_as_plain_transformers_does_or_is_refused(
     assert apart == "ok" if FAMILIES[kind][1] else "can't keep packed rows apart" in apart, apart
 
 
+def test_a_family_whose_cache_takes_no_whole_text_is_exported(tmp_path: Path) -> None:
+    assert check_family("dory", tmp_path / "dory", ("export",)) == {"export": "ok"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", causal_families()[::8])
 def test_every_eighth_family_is_right_or_refused_in_every_column(tmp_path: Path, kind: str) -> None:
