@@ -85,7 +85,7 @@ def make_family(folder: Path, kind: str, dtype: str = "float32", **settings: Any
     """Writes a tiny model of a type to ``folder``, with the tokenizer of the tests' own model.
 
     Matrices are four times as large as they are initialized, so that scales, caps and masks show in the logits, and
-    there is no dropout.
+    there is no dropout, and no jitter of routers.
     """
     import torch
 
@@ -94,7 +94,7 @@ def make_family(folder: Path, kind: str, dtype: str = "float32", **settings: Any
     config = family_config(kind, tokenizer, **settings)
     for part in (config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))):
         for name in list(vars(part)) if part is not None else ():
-            if "dropout" in name or name.endswith("pdrop") or name == "layerdrop":
+            if "dropout" in name or "jitter" in name or name.endswith("pdrop") or name == "layerdrop":
                 setattr(part, name, 0 if isinstance(getattr(part, name), int) else 0.0)
     loader = _class_to_save(config)
     with torch.device("meta"):

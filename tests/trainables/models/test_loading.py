@@ -64,3 +64,9 @@ def test_the_decoders_layers_are_not_those_of_a_tower_for_images_that_has_as_man
     folder = make_family(tmp_path / "phi4_multimodal", "phi4_multimodal")
     model = load_base(make_config(folder, "commands", "full"), folder)
     assert list(decoder_layers(model)) == list(model.model.layers)
+
+
+def test_a_decoder_whose_config_counts_its_layers_twice_has_them_found(tmp_path: Path) -> None:
+    folder = make_family(tmp_path / "model", "longcat_flash")
+    model = load_base(make_config(folder, "commands", "full"), folder)
+    assert list(decoder_layers(model)) == list(model.model.layers)
