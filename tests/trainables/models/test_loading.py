@@ -70,3 +70,9 @@ def test_a_decoder_whose_config_counts_its_layers_twice_has_them_found(tmp_path:
     folder = make_family(tmp_path / "model", "longcat_flash")
     model = load_base(make_config(folder, "commands", "full"), folder)
     assert list(decoder_layers(model)) == list(model.model.layers)
+
+
+def test_rounding_to_8_bits_by_all_tokens_makes_no_encoder_of_a_decoder(tmp_path: Path) -> None:
+    config = make_config(make_family(tmp_path / "olmo3", "olmo3"), "commands", "qlora-8bit", dtype="float32")
+    record = run_trial(config, TrialContext(tmp_path))
+    assert record.status == "done", record.error

@@ -82,8 +82,10 @@ def _measured(causal: Any) -> Behaviour:
     causal.eval()
     try:
         with torch.no_grad():
-            _require_causal(causal)
-            require_padding(causal)
+            # In 8 bits, all tokens decide which columns are rounded (Dettmers et al., 2022, arXiv:2208.07339).
+            if not getattr(causal, "is_quantized", False):
+                _require_causal(causal)
+                require_padding(causal)
             return Behaviour(_head_gives_logits(causal), _rows_can_share(causal))
     finally:
         causal.train(training)
