@@ -39,6 +39,9 @@ NAMES = (
     "qwen",
     "qwen3",
     "qwen3-nothink",
+    "qwen3.5",
+    "qwen3.5-nothink",
+    "qwen3.6",
     "llama2",
     "llama3",
     "llama4",
@@ -52,13 +55,18 @@ NAMES = (
     "phi4",
     "internlm2",
     "smollm2",
+    "gpt-oss",
+    "glm4.5",
+    "lfm2",
+    "lfm2.5",
+    "cohere",
     "vicuna",
     "alpaca",
     "default",
     "empty",
 )
 # Families that use the template of another one.
-ALIASES = {"yi": "chatml", "smollm": "chatml", "gemma2": "gemma", "gemma3": "gemma"}
+ALIASES = {"yi": "chatml", "smollm": "chatml", "gemma2": "gemma", "gemma3": "gemma", "glm4.6": "glm4.5"}
 SUFFIXES = (".jinja", ".j2")
 
 

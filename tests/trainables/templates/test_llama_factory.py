@@ -26,7 +26,7 @@ from tests.trainables.templates.test_templates import (
     family_tokenizer,
     rendered,
 )
-from trainables.templates import ALIASES, NAMES
+from trainables.templates import ALIASES
 
 TOLD: list[dict[str, Any]] = [CHAT[0], *TOOL_CHAT]
 TOOL = json.dumps(TOOLS[0])
@@ -214,7 +214,7 @@ OURS: dict[str, dict[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", [*NAMES, *ALIASES])
+@pytest.mark.parametrize("name", LLAMA_FACTORY)
 def test_llama_factory_renders_the_same_except_for_the_listed_differences(name: str) -> None:
     tokenizer = family_tokenizer(ALIASES.get(name, name))
     theirs = LLAMA_FACTORY[name]

@@ -23,7 +23,6 @@ from tests.trainables.templates.test_templates import (
 )
 from trainables import templates
 from trainables.data.rows import Conversation
-from trainables.templates import NAMES
 from trainables.tokenization.cutoff import split_cutoff
 from trainables.tokenization.encode import IGNORED, Encoded, encode, prompt_ids, training_examples
 from trainables.trial.loading import load_tokenizer
@@ -259,7 +258,7 @@ def test_without_an_answer_token_there_is_no_example(tiny_model: Path) -> None:
     assert training_examples(Conversation(ROW.prompt, ""), tokenizer, 1024) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CALLED)
 def test_a_tool_call_has_a_loss_and_its_result_has_none(name: str) -> None:
     tokenizer: Any = family_tokenizer(name)
     call, result = CALLED[name]
@@ -309,7 +308,7 @@ AROUND = {
     "default": ("", "</s>\n"),
     "empty": ("", "</s>"),
 }
-TOKENIZERS = {name: family_tokenizer(name) for name in NAMES}
+TOKENIZERS = {name: family_tokenizer(name) for name in AROUND}
 
 
 def answers(name: str, messages: list[dict[str, Any]]) -> list[str]:
@@ -359,7 +358,7 @@ def row_of(messages: list[dict[str, Any]]) -> Conversation:
     return Conversation(tuple(messages[:-1]), messages[-1]["content"], tools=tools)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", AROUND)
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(messages=conversations(), cutoff=st.integers(1, 400))
 def test_nothing_is_lost_and_labels_are_exactly_the_answers_and_their_ends(

@@ -20,10 +20,26 @@ from trainables.tokenization.encode import IGNORED, encode, prompt_ids, training
 from trainables.tokenization.segments import tokenize_segments
 
 KINDS = ("gpt-2", "qwen", "sentencepiece")
+# All templates with one tokenizer; with the others those that begin an answer in another way than most do.
+BEGINNINGS = (
+    "chatml",
+    "llama2",
+    "llama3",
+    "mistral",
+    "deepseekr1",
+    "phi4",
+    "vicuna",
+    "default",
+    "empty",
+    "glm4.5",
+)
+KINDS_AND_TEMPLATES = [
+    (kind, name) for kind in KINDS for name in NAMES if kind == "qwen" or name in BEGINNINGS
+]
+SPLIT_ROWS = ("deepseekr1", "qwen3.5", "qwen3.5-nothink", "qwen3.6", "gpt-oss")
 
 
-@pytest.mark.parametrize("template", NAMES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "template"), KINDS_AND_TEMPLATES)
 def test_the_prompt_in_training_is_the_prompt_that_a_model_generates_from(kind: str, template: str) -> None:
     tokenizer = family(kind, template)
     for answer in ANSWERS:
@@ -36,12 +52,11 @@ def test_the_prompt_in_training_is_the_prompt_that_a_model_generates_from(kind: 
         assert example.prompt == alone == prompt_ids(tokenizer, row.prompt)
         text = tokenizer.decode(example.answer, skip_special_tokens=False)
         # DeepSeek R1 opens the thoughts in the prompt, and the answer begins with their end.
-        assert text.removeprefix("</think>").strip().startswith(answer.strip()), (answer, text)
+        assert answer.strip() in text, (answer, text)
         assert example.labels == [IGNORED] * len(alone) + example.answer
 
 
-@pytest.mark.parametrize("template", NAMES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "template"), KINDS_AND_TEMPLATES)
 def test_every_answer_of_a_conversation_follows_the_prompt_of_a_chat(kind: str, template: str) -> None:
     tokenizer = family(kind, template)
     for first in ANSWERS:
@@ -248,8 +263,7 @@ def test_a_template_that_writes_json_in_ascii_leaves_control_tokens_text() -> No
     assert "ufdd" not in text
 
 
-@pytest.mark.parametrize("template", NAMES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "template"), KINDS_AND_TEMPLATES)
 def test_the_answers_of_a_pair_follow_the_prompt_of_a_chat(kind: str, template: str) -> None:
     tokenizer = family(kind, template)
     for chosen_text, rejected_text in pairwise(ANSWERS):
@@ -261,9 +275,10 @@ def test_the_answers_of_a_pair_follow_the_prompt_of_a_chat(kind: str, template: 
             assert text.strip() in tokenizer.decode(example.answer)
 
 
-# DeepSeek R1's shows no thoughts in earlier answers, so that of several the last alone is compared.
-@pytest.mark.parametrize("template", [name for name in NAMES if name != "deepseekr1"])
-@pytest.mark.parametrize("kind", KINDS)
+# These render earlier answers in another way, so that of several the last alone is compared.
+@pytest.mark.parametrize(
+    ("kind", "template"), [(kind, name) for kind, name in KINDS_AND_TEMPLATES if name not in SPLIT_ROWS]
+)
 def test_several_answers_of_a_pair_follow_the_prompt_of_a_chat(kind: str, template: str) -> None:
     tokenizer = family(kind, template)
     for first in ANSWERS[::3]:
