@@ -231,7 +231,8 @@ def _generate(policy: Policy, ids: Tensor, mask: Tensor, processors: Sequence[Pr
         generation_config=policy.causal.generation_config,
         logits_processor=[*processors],
     )
-    return output[:, ids.shape[1] :]  # type: ignore[no-any-return]  # generate returns the prompts, too
+    answers: Tensor = output[:, ids.shape[1] :]  # generate returns the prompts, too
+    return answers
 
 
 @contextmanager
