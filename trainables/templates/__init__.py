@@ -48,6 +48,7 @@ NAMES = (
     "mistral",
     "zephyr",
     "gemma",
+    "gemma4",
     "deepseek",
     "deepseek3",
     "deepseekr1",

@@ -52,7 +52,7 @@ ABSENT = re.findall(
     """
     aquila atom baichuan baichuan2 bailing bailing_v2 belle bluelm breeze chatglm2 chatglm3 codegeex2 codegeex4
     cpm cpm3 cpm4 deepseek_coder deepseek_v2_5 deepseek_v3_1 deepseekcoder devstral dots1 dots_ocr ernie
-    ernie_nothink ernie_thinking ernie_vl exaone falcon falcon_h1 fewshot gemma4 glm4 glm4_0414 glm4_1v glm4_5v
+    ernie_nothink ernie_thinking ernie_vl exaone falcon falcon_h1 fewshot glm4 glm4_0414 glm4_1v glm4_5v
     glm4_7 glm4_z1_rumination glm4v glmz1 granite3 granite3_vision granite4 hunyuan hunyuan_moe index intern
     intern_s1 intern_vl internlm internlm3 keye_vl kimi_k2 kimi_vl ling ling2 llama2_zh llava llava_next
     longchat megrez mengzi mimo mimo_v2 mimo_vl minicpm minicpm_o minicpm_v minimax minimax1 minimax2 minimax_m1

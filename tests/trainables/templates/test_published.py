@@ -29,11 +29,14 @@ PAIRS: list[tuple[str, str, dict[str, Any]]] = [
     ("lfm2.5", "lfm2_2_5_v2", {}),
     ("lfm2.5", "lfm2_2_5_v2", {"preserve_thinking": True}),
     ("cohere", "cohere", {}),
+    ("gemma4", "gemma4_v5", {}),
+    ("gemma4", "gemma4_v5", {"enable_thinking": True}),
 ]
 # What the published template has no place for, or writes for one call alone.
 NOT_COMPARED = {
     "cohere": ("called", "called with others", "called after a thought", "called after a text"),
     "gpt-oss": ("called with others",),
+    "gemma4": ("called after a text",),  # which it writes behind the results
 }
 
 
@@ -47,11 +50,11 @@ def answer(text: str, thoughts: str = "", *calls: dict[str, Any]) -> dict[str, A
 
 
 def call(name: str, **arguments: Any) -> dict[str, Any]:
-    return {"type": "function", "id": "abcdefghi", "function": {"name": name, "arguments": arguments}}
+    return {"type": "function", "id": f"{name:x<9}", "function": {"name": name, "arguments": arguments}}
 
 
 def result(text: str, name: str = "weather") -> dict[str, Any]:
-    return {"role": "tool", "content": text, "name": name, "tool_call_id": "abcdefghi"}
+    return {"role": "tool", "content": text, "name": name, "tool_call_id": f"{name:x<9}"}
 
 
 PARAMETERS = {
@@ -150,6 +153,6 @@ def test_calls_made_together_go_to_the_channel_of_harmony_one_after_the_other() 
 
 def test_a_text_between_a_thought_and_a_call_is_kept() -> None:
     talk = [user("Warm?"), answer("I look.", "Look.", call("weather", city="A"))]
-    for name in ("gpt-oss", "qwen3.5", "glm4.5", "lfm2.5"):
+    for name in ("gpt-oss", "qwen3.5", "glm4.5", "lfm2.5", "gemma4"):
         text = templates.render(family_tokenizer(name), talk, TOOLS, add_generation_prompt=False)
         assert text.index("Look.") < text.index("I look.") < text.rindex("weather")

@@ -32,6 +32,7 @@ OWN_ENDS = {
     "llama3": "<|eot_id|>",
     "llama4": "<|eot|>",
     "gemma": "<end_of_turn>",
+    "gemma4": "<turn|>",
     "phi": "<|end|>",
     "phi4": "<|im_end|>",
     "internlm2": "<|im_end|>",
