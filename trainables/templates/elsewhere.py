@@ -23,6 +23,7 @@ SAME = {
 _OTHER_PROMPT = "whose own system prompt is not the same, so give each row its own"
 _NO_PROMPT = "which has no system prompt of its own, so give each row the one that it had"
 _PUBLISHED = "which writes what the model's own template writes, thoughts and their absence included"
+_TOOLS_FIRST = "which lists tools before the first question, as the model's own tokenizer does"
 DIFFERENT = {
     "intern2": ("internlm2", _NO_PROMPT),
     "llama": ("llama2", _NO_PROMPT),
@@ -44,6 +45,11 @@ DIFFERENT = {
     "qwen3_6": ("qwen3.6", _PUBLISHED),
     "aya": ("cohere", _NO_PROMPT),
     "c4ai": ("cohere", _NO_PROMPT),
+    "ministral": ("mistral-nemo", _TOOLS_FIRST),
+    "pixtral": ("mistral-nemo", _TOOLS_FIRST),
+    "mistral_nemo": ("mistral-nemo", "which has no space behind [INST]"),
+    "mistral_small": ("mistral-small", _TOOLS_FIRST),
+    "mistral_2501": ("mistral-small", _NO_PROMPT),
     "phi3": ("phi", "which begins without a token of the beginning"),
 }
 # Formats that are not here.
@@ -52,13 +58,12 @@ ABSENT = re.findall(
     """
     aquila atom baichuan baichuan2 bailing bailing_v2 belle bluelm breeze chatglm2 chatglm3 codegeex2 codegeex4
     cpm cpm3 cpm4 deepseek_coder deepseek_v2_5 deepseek_v3_1 deepseekcoder devstral dots1 dots_ocr ernie
-    ernie_nothink ernie_thinking ernie_vl exaone falcon falcon_h1 fewshot glm4 glm4_0414 glm4_1v glm4_5v
-    glm4_7 glm4_z1_rumination glm4v glmz1 granite3 granite3_vision granite4 hunyuan hunyuan_moe index intern
-    intern_s1 intern_vl internlm internlm3 keye_vl kimi_k2 kimi_vl ling ling2 llama2_zh llava llava_next
-    longchat megrez mengzi mimo mimo_v2 mimo_vl minicpm minicpm_o minicpm_v minimax minimax1 minimax2 minimax_m1
-    minimax_m2 ministral ministral3 mistral_2501 mistral_2503 mistral_2506 mistral_2512 mistral_nemo
-    mistral_small modelscope_agent moonlight numina olmo openbuddy openbuddy2 openchat openchat-3.6 orion
-    paligemma paligemma_chat phi4_mini phi_small pixtral qwen2_audio qwen2_omni qwen3_coder qwen3_omni
+    ernie_nothink ernie_thinking ernie_vl exaone falcon falcon_h1 fewshot glm4_0414 glm4_1v glm4_5v glm4_7
+    glm4_z1_rumination glm4v glmz1 granite3_vision hunyuan hunyuan_moe index intern intern_s1 intern_vl internlm
+    internlm3 keye_vl kimi_k2 kimi_vl ling ling2 llama2_zh llava llava_next longchat megrez mengzi mimo mimo_v2
+    mimo_vl minicpm minicpm_o minicpm_v minimax minimax1 minimax2 minimax_m1 minimax_m2 ministral3 mistral_2503
+    mistral_2506 mistral_2512 modelscope_agent moonlight numina olmo openbuddy openbuddy2 openchat openchat-3.6
+    orion paligemma paligemma_chat phi4_mini phi_small qwen2_audio qwen2_omni qwen3_coder qwen3_omni
     qwen3_omni_nothink qwen3_vl qwen_audio qwen_vl qwq qwq_preview reflection ring2 sailor seed_coder seed_oss
     skywork solar starchat sus telechat telechat2 video_llava wizardlm2 wizardlm2_moe xuanyuan xverse yayi
     yi_coder yi_vl yuan ziya
@@ -70,8 +75,8 @@ OWN = "leave data.template out to use the model's own"
 def advice(name: str) -> str | None:
     """What to write instead of a name of LLaMA-Factory or ms-swift; ``None`` for a name that neither has.
 
-    >>> advice("glm4")
-    "glm4 of LLaMA-Factory or ms-swift is not here: leave data.template out to use the model's own"
+    >>> advice("kimi_k2")
+    "kimi_k2 of LLaMA-Factory or ms-swift is not here: leave data.template out to use the model's own"
     """
     folded = _folded(name)
     for other, (own, difference) in DIFFERENT.items():

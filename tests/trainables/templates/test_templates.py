@@ -39,6 +39,7 @@ OWN_ENDS = {
     "smollm2": "<|im_end|>",
     **dict.fromkeys(("qwen3.5", "qwen3.5-nothink", "qwen3.6", "lfm2", "lfm2.5"), "<|im_end|>"),
     "gpt-oss": "<|return|>",
+    **dict.fromkeys(("granite3", "granite4"), "<|end_of_text|>"),
     "cohere": "<|END_OF_TURN_TOKEN|>",
 }
 # The conversation above, with <s> and </s> as the tokenizer's first and last token. Other families are compared with
