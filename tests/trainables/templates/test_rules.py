@@ -109,6 +109,127 @@ WORKED_BY_HAND = {
     ),
 }
 
+DEEPSEEK_TOOLS = (
+    "## Tools\nYou have access to the following tools:\n\n### weather\nDescription: The weather\n\nParameters: {}\n"
+    "\n### clock\nDescription: The time\n\nParameters: {}\n\nIMPORTANT: ALWAYS adhere to this exact format for tool "
+    "use:\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>tool_call_name<｜tool▁sep｜>tool_call_arguments<｜tool▁call▁end｜>"
+    "{{additional_tool_calls}}<｜tool▁calls▁end｜>\n\nWhere:\n\n- `tool_call_name` must be an exact match to one of "
+    "the available tools\n- `tool_call_arguments` must be valid JSON that strictly follows the tool's Parameters "
+    "Schema\n- For multiple tool calls, chain them directly without separators or spaces\n"
+)
+MINIMAX_TOOLS = (
+    "# Tools\nYou may call one or more tools to assist with the user query.\nHere are the tools available in "
+    f"JSONSchema format:\n\n<tools>\n<tool>{json.dumps(FUNCTIONS[0])}</tool>\n<tool>{json.dumps(FUNCTIONS[1])}</tool>"
+    "\n</tools>\n\nWhen making tool calls, use XML format to invoke tools and pass parameters:\n\n"
+    '<minimax:tool_call>\n<invoke name="tool-name-1">\n<parameter name="param-key-1">param-value-1</parameter>\n'
+    '<parameter name="param-key-2">param-value-2</parameter>\n...\n</invoke>\n</minimax:tool_call>'
+)
+SEED_TOOLS = (
+    '\n\nFunction:\ndef weather():\n    """\n    The weather\n\n\n\n    """\n\nFunction:\ndef clock():\n    """\n'
+    '    The time\n\n\n\n    """\n工具调用请遵循如下格式:\n<seed:tool_call>\n<function=example_function_name>\n'
+    "<parameter=example_parameter_1>value_1</parameter>\n<parameter=example_parameter_2>This is the value for the "
+    "second parameter\nthat can span\nmultiple lines</parameter>\n</function>\n</seed:tool_call>\n"
+)
+KIMI = "<|im_{part}|>{role}<|im_middle|>{text}<|im_end|>"
+SEED = "<seed:bos>{role}\n{text}<seed:eos>"
+PHI = "<|{role}|>{text}<|end|>"
+
+
+def turns_of(form: str, *turns: tuple[str, str]) -> str:
+    parts = {"user": "user", "assistant": "assistant"}
+    return "".join(form.format(part=parts.get(role, "system"), role=role, text=text) for role, text in turns)
+
+
+THOUGHTLESS = "<think></think>"
+WORKED_BY_HAND |= {
+    "deepseek3.1": (
+        "<s>Be brief.<｜User｜>Hi<｜Assistant｜></think>Hello</s><｜User｜>2 + 2?<｜Assistant｜></think>4</s>",
+        f"<s>Be brief.\n\n{DEEPSEEK_TOOLS}<｜User｜>Warm?<｜Assistant｜></think><｜tool▁calls▁begin｜>"
+        '<｜tool▁call▁begin｜>weather<｜tool▁sep｜>{"city": "Zürich"}<｜tool▁call▁end｜>'
+        '<｜tool▁call▁begin｜>clock<｜tool▁sep｜>{"city": "Zürich"}<｜tool▁call▁end｜><｜tool▁calls▁end｜></s>'
+        "<｜tool▁output▁begin｜>21<｜tool▁output▁end｜><｜tool▁output▁begin｜>noon<｜tool▁output▁end｜>Yes</s>",
+    ),
+    "phi4-mini": (
+        turns_of(PHI, *((turn["role"], turn["content"]) for turn in CHAT)),
+        turns_of(
+            PHI,
+            ("system", f"Be brief.<|tool|>{json.dumps(FUNCTIONS)}<|/tool|>"),
+            ("user", "Warm?"),
+            (
+                "assistant",
+                f"<|tool_call|>{WEATHER}}}<|/tool_call|><|tool_call|>{CLOCK}}}<|/tool_call|>",
+            ),
+            ("tool_response", "21"),
+            ("tool_response", "noon"),
+            ("assistant", "Yes"),
+        ),
+    ),
+    "kimi-k2-thinking": (
+        turns_of(
+            KIMI,
+            ("system", "Be brief."),
+            ("user", "Hi"),
+            ("assistant", f"{THOUGHTLESS}Hello"),
+            ("user", "2 + 2?"),
+            ("assistant", f"{THOUGHTLESS}4"),
+        ),
+        turns_of(
+            KIMI,
+            ("tool_declare", LISTED),
+            ("system", "Be brief."),
+            ("user", "Warm?"),
+            (
+                "assistant",
+                f"{THOUGHTLESS}<|tool_calls_section_begin|><|tool_call_begin|>abcdefghi<|tool_call_argument_begin|>"
+                '{"city": "Zürich"}<|tool_call_end|><|tool_call_begin|>jklmnopqr<|tool_call_argument_begin|>'
+                '{"city": "Zürich"}<|tool_call_end|><|tool_calls_section_end|>',
+            ),
+            ("weather", "## Return of abcdefghi\n21"),
+            ("clock", "## Return of jklmnopqr\nnoon"),
+            ("assistant", f"{THOUGHTLESS}Yes"),
+        ),
+    ),
+    "minimax-m2": (
+        "]~!b[]~b]system\nBe brief.[e~[\n]~b]user\nHi[e~[\n]~b]ai\nHello[e~[\n]~b]user\n2 + 2?[e~[\n]~b]ai\n4[e~[\n",
+        f"]~!b[]~b]system\nBe brief.\n\n{MINIMAX_TOOLS}[e~[\n]~b]user\nWarm?[e~[\n]~b]ai\n\n<minimax:tool_call>\n"
+        '<invoke name="weather">\n<parameter name="city">Zürich</parameter>\n</invoke>\n<invoke name="clock">\n'
+        '<parameter name="city">Zürich</parameter>\n</invoke>\n</minimax:tool_call>[e~[\n]~b]tool\n'
+        "<response>21</response>\n<response>noon</response>[e~[\n]~b]ai\nYes[e~[\n",
+    ),
+    "seed-oss": (
+        turns_of(SEED, *((turn["role"], turn["content"]) for turn in CHAT)),
+        turns_of(
+            SEED,
+            ("system", f"Be brief.{SEED_TOOLS}"),
+            ("user", "Warm?"),
+            (
+                "assistant",
+                "<seed:tool_call>\n<function=weather>\n<parameter=city>Zürich</parameter>\n</function>\n"
+                "</seed:tool_call>\n<seed:tool_call>\n<function=clock>\n<parameter=city>Zürich</parameter>\n</function>\n"
+                "</seed:tool_call>",
+            ),
+            ("tool", "21"),
+            ("tool", "noon"),
+            ("assistant", "Yes"),
+        ),
+    ),
+}
+THOUGHT = {"role": "assistant", "content": "4", "reasoning_content": "Two."}
+# The prompt of a question and the rest of an answer with thoughts.
+THOUGHTS = {
+    "kimi-k2-thinking": ("assistant<|im_middle|>", "<think>Two.</think>4<|im_end|>"),
+    "minimax-m2": ("]~b]ai\n<think>\n", "Two.\n</think>\n\n4[e~[\n"),
+    "seed-oss": ("<seed:bos>assistant\n", "<seed:think>Two.</seed:think>\n4<seed:eos>"),
+}
+
+
+@pytest.mark.parametrize("name", THOUGHTS)
+def test_thoughts_follow_the_prompt(name: str) -> None:
+    tokenizer = family_tokenizer(name)
+    prompt = rendered(tokenizer, CHAT[:2], prompt=True)
+    assert prompt.endswith(THOUGHTS[name][0])
+    assert rendered(tokenizer, [*CHAT[:2], THOUGHT]) == prompt + THOUGHTS[name][1]
+
 
 @pytest.mark.parametrize("name", WORKED_BY_HAND)
 def test_a_template_writes_what_its_rules_give(name: str) -> None:
@@ -118,4 +239,5 @@ def test_a_template_writes_what_its_rules_give(name: str) -> None:
         for number, turn in enumerate(turns):
             if turn["role"] == "assistant":
                 prompt = rendered(tokenizer, turns[:number], tools, prompt=True)
-                assert rendered(tokenizer, turns[: number + 1], tools).startswith(prompt)
+                start = prompt.removesuffix("<think>\n")  # which an answer without thoughts does not have
+                assert rendered(tokenizer, turns[: number + 1], tools).startswith(start)

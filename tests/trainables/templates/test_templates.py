@@ -39,6 +39,10 @@ OWN_ENDS = {
     "smollm2": "<|im_end|>",
     **dict.fromkeys(("qwen3.5", "qwen3.5-nothink", "qwen3.6", "lfm2", "lfm2.5"), "<|im_end|>"),
     "gpt-oss": "<|return|>",
+    "phi4-mini": "<|end|>",
+    "kimi-k2-thinking": "<|im_end|>",
+    "minimax-m2": "[e~[",
+    "seed-oss": "<seed:eos>",
     **dict.fromkeys(("granite3", "granite4"), "<|end_of_text|>"),
     "cohere": "<|END_OF_TURN_TOKEN|>",
 }
@@ -244,7 +248,9 @@ def test_a_bos_token_is_written_once_if_the_tokenizer_has_one(name: str) -> None
 def test_a_conversation_needs_no_system_prompt(name: str) -> None:
     text = rendered(family_tokenizer(name), CHAT[1:])
     assert "Hi" in text
-    assert ("system\n" in text) == (name in ("qwen", "smollm2"))  # they have a system prompt of their own
+    assert ("system\n" in text) == (
+        name in ("qwen", "smollm2", "minimax-m2")
+    )  # they have a system prompt of their own
 
 
 @pytest.mark.parametrize(("name", "chat"), [("chatml", CHAT), ("smollm2", CHAT), ("smollm2", CHAT[1:])])

@@ -36,7 +36,7 @@ BEGINNINGS = (
 KINDS_AND_TEMPLATES = [
     (kind, name) for kind in KINDS for name in NAMES if kind == "qwen" or name in BEGINNINGS
 ]
-SPLIT_ROWS = ("deepseekr1", "qwen3.5", "qwen3.5-nothink", "qwen3.6", "gpt-oss")
+SPLIT_ROWS = ("deepseekr1", "qwen3.5", "qwen3.5-nothink", "qwen3.6", "gpt-oss", "minimax-m2")
 
 
 @pytest.mark.parametrize(("kind", "template"), KINDS_AND_TEMPLATES)
