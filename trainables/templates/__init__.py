@@ -68,6 +68,8 @@ NAMES = (
     "lfm2",
     "lfm2.5",
     "cohere",
+    "ernie4.5",
+    "exaone4",
     "kimi-k2-thinking",
     "minimax-m2",
     "seed-oss",

@@ -55,6 +55,7 @@ DIFFERENT = {
     "seed_oss": ("seed-oss", _PUBLISHED),
     "deepseek_v3_1": ("deepseek3.1", _PUBLISHED),
     "phi4_mini": ("phi4-mini", _PUBLISHED),
+    "ernie_nothink": ("ernie4.5", "which begins with its own token whatever the tokenizer's is"),
     "phi3": ("phi", "which begins without a token of the beginning"),
 }
 # Formats that are not here.
@@ -62,15 +63,15 @@ ABSENT = re.findall(
     r"\S+",
     """
     aquila atom baichuan baichuan2 bailing bailing_v2 belle bluelm breeze chatglm2 chatglm3 codegeex2 codegeex4
-    cpm cpm3 cpm4 deepseek_coder deepseek_v2_5 deepseekcoder devstral dots1 dots_ocr ernie ernie_nothink
-    ernie_thinking ernie_vl exaone falcon falcon_h1 fewshot glm4_0414 glm4_1v glm4_5v glm4_7 glm4_z1_rumination
-    glm4v glmz1 granite3_vision hunyuan hunyuan_moe index intern intern_s1 intern_vl internlm internlm3 keye_vl
-    kimi_k2 kimi_vl ling ling2 llama2_zh llava llava_next longchat megrez mengzi mimo mimo_v2 mimo_vl minicpm
-    minicpm_o minicpm_v minimax minimax1 minimax_m1 ministral3 mistral_2503 mistral_2506 mistral_2512
-    modelscope_agent moonlight numina olmo openbuddy openbuddy2 openchat openchat-3.6 orion paligemma
-    paligemma_chat phi_small qwen2_audio qwen2_omni qwen3_coder qwen3_omni qwen3_omni_nothink qwen3_vl
-    qwen_audio qwen_vl qwq qwq_preview reflection ring2 sailor seed_coder skywork solar starchat sus telechat
-    telechat2 video_llava wizardlm2 wizardlm2_moe xuanyuan xverse yayi yi_coder yi_vl yuan ziya
+    cpm cpm3 cpm4 deepseek_coder deepseek_v2_5 deepseekcoder devstral dots1 dots_ocr ernie ernie_thinking ernie_vl
+    exaone falcon falcon_h1 fewshot glm4_0414 glm4_1v glm4_5v glm4_7 glm4_z1_rumination glm4v glmz1
+    granite3_vision hunyuan hunyuan_moe index intern intern_s1 intern_vl internlm internlm3 keye_vl kimi_k2
+    kimi_vl ling ling2 llama2_zh llava llava_next longchat megrez mengzi mimo mimo_v2 mimo_vl minicpm minicpm_o
+    minicpm_v minimax minimax1 minimax_m1 ministral3 mistral_2503 mistral_2506 mistral_2512 modelscope_agent
+    moonlight numina olmo openbuddy openbuddy2 openchat openchat-3.6 orion paligemma paligemma_chat phi_small
+    qwen2_audio qwen2_omni qwen3_coder qwen3_omni qwen3_omni_nothink qwen3_vl qwen_audio qwen_vl qwq qwq_preview
+    reflection ring2 sailor seed_coder skywork solar starchat sus telechat telechat2 video_llava wizardlm2
+    wizardlm2_moe xuanyuan xverse yayi yi_coder yi_vl yuan ziya
     """,
 )
 OWN = "leave data.template out to use the model's own"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.trainables.templates.test_templates import CHAT, family_tokenizer, rendered
+from trainables import templates
 
 TOOLS = [
     {"type": "function", "function": {"name": "weather", "description": "The weather", "parameters": {}}},
@@ -214,6 +215,57 @@ WORKED_BY_HAND |= {
         ),
     ),
 }
+NO_THOUGHTS = "<think>\n\n</think>\n\n"
+EXAONE = "[|{role}|]\n{text}[|endofturn|]\n"
+EXAONE_TOOLS = (
+    "# Available Tools\nYou can use none, one, or multiple of the following tools by calling them as functions to help "
+    "with the user’s query.\nHere are the tools available to you in JSON format within <tool> and </tool> tags:\n"
+    f"<tool>{json.dumps(TOOLS[0])}</tool>\n<tool>{json.dumps(TOOLS[1])}</tool>\n\nFor each function call you want to "
+    "make, return a JSON object with function name and arguments within <tool_call> and </tool_call> tags, like:\n"
+    '<tool_call>{"name": function_1_name, "arguments": {argument_1_name: argument_1_value, argument_2_name: '
+    'argument_2_value}}</tool_call>\n<tool_call>{"name": function_2_name, "arguments": {...}}</tool_call>\n...\nNote '
+    "that if no argument name is specified for a tool, you can just print the argument value directly, without the "
+    "argument name or JSON formatting."
+)
+ACTIONS = (
+    "You have access to the following tools:\n> Tool Name: weather\nTool Description: The weather\nTool Args:\n\n"
+    "> Tool Name: clock\nTool Description: The time\nTool Args:\n\nUse the following format if using a tool:\n```\n"
+    "Action: tool name (one of [weather, clock])\nAction Input: the input to the tool, in a JSON format representing "
+    'the kwargs (e.g. ```{"input": "hello world", "num_beams": 5}```)\n```\n'
+)
+WORKED_BY_HAND |= {
+    "ernie4.5": (
+        "<|begin_of_sentence|>Be brief.\nUser: Hi\nAssistant: Hello<|end_of_sentence|>User: 2 + 2?\n"
+        "Assistant: 4<|end_of_sentence|>",
+        f"<|begin_of_sentence|>Be brief.\n\n{ACTIONS}\nUser: Warm?\nAssistant: Action: weather\n"
+        'Action Input: {"city": "Zürich"}\nAction: clock\nAction Input: {"city": "Zürich"}<|end_of_sentence|>'
+        "User: 21\nUser: noon\nAssistant: Yes<|end_of_sentence|>",
+    ),
+    "exaone4": (
+        turns_of(
+            EXAONE,
+            ("system", "Be brief."),
+            ("user", "Hi"),
+            ("assistant", f"{NO_THOUGHTS}Hello"),
+            ("user", "2 + 2?"),
+            ("assistant", f"{NO_THOUGHTS}4"),
+        ),
+        turns_of(
+            EXAONE,
+            ("system", f"Be brief.\n\n{EXAONE_TOOLS}"),
+            ("user", "Warm?"),
+            (
+                "assistant",
+                f"{NO_THOUGHTS}<tool_call>{WEATHER}}}</tool_call>\n<tool_call>{CLOCK}}}</tool_call>",
+            ),
+            (
+                "tool",
+                '<tool_result>{"result": "21"}</tool_result>\n<tool_result>{"result": "noon"}</tool_result>',
+            ),
+            ("assistant", f"{NO_THOUGHTS}Yes"),
+        ),
+    ),
+}
 THOUGHT = {"role": "assistant", "content": "4", "reasoning_content": "Two."}
 # The prompt of a question and the rest of an answer with thoughts.
 THOUGHTS = {
@@ -241,3 +293,19 @@ def test_a_template_writes_what_its_rules_give(name: str) -> None:
                 prompt = rendered(tokenizer, turns[:number], tools, prompt=True)
                 start = prompt.removesuffix("<think>\n")  # which an answer without thoughts does not have
                 assert rendered(tokenizer, turns[: number + 1], tools).startswith(start)
+
+
+def test_exaone_4_shows_the_thoughts_of_the_last_answer_where_it_thinks() -> None:
+    tokenizer = family_tokenizer("exaone4")
+    templates.apply_settings(tokenizer, {}, {"enable_thinking": True})
+    prompt = rendered(tokenizer, CHAT[:2], prompt=True)
+    assert prompt.endswith("[|assistant|]\n<think>\n")
+    assert rendered(tokenizer, [*CHAT[:2], THOUGHT]) == f"{prompt}Two.\n</think>\n\n4[|endofturn|]\n"
+
+
+def test_deepseek_3_1_shows_the_thoughts_of_the_last_answer_where_it_thinks() -> None:
+    tokenizer = family_tokenizer("deepseek3.1")
+    templates.apply_settings(tokenizer, {}, {"thinking": True})
+    prompt = rendered(tokenizer, CHAT[:2], prompt=True)
+    assert prompt.endswith("<｜Assistant｜><think>")
+    assert rendered(tokenizer, [*CHAT[:2], THOUGHT]) == f"{prompt}Two.</think>4</s>"

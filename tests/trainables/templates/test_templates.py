@@ -40,6 +40,8 @@ OWN_ENDS = {
     **dict.fromkeys(("qwen3.5", "qwen3.5-nothink", "qwen3.6", "lfm2", "lfm2.5"), "<|im_end|>"),
     "gpt-oss": "<|return|>",
     "phi4-mini": "<|end|>",
+    "ernie4.5": "<|end_of_sentence|>",
+    "exaone4": "[|endofturn|]",
     "kimi-k2-thinking": "<|im_end|>",
     "minimax-m2": "[e~[",
     "seed-oss": "<seed:eos>",
