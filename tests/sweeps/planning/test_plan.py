@@ -35,6 +35,7 @@ def methods(*entries: str) -> str:
     return SPEC.replace(ONE, "".join(f"  - {entry}\n" for entry in entries))
 
 
+NO_TYPE = "its config.json names no model_type, by which a class would be found"
 DATA_NOTES = (
     "rows.jsonl: completion format (detected from its columns: prompt, completion as response)",
     "data rows.jsonl: 31 training, 11 validation and 18 test rows",
@@ -510,6 +511,7 @@ def test_the_plan_as_json_says_all_that_a_run_would_do(workdir: Path) -> None:
         "prior": {"method.rank": 8, "train.learning_rate": 0.002},
         "predicted_peak_bytes": None,
         "predicted": None,
+        "not_predicted": NO_TYPE,
         "needs": [],
     }
 
@@ -539,12 +541,13 @@ def test_without_a_terminal_the_plan_is_one_line_each(workdir: Path) -> None:
     show_plan(plan(workdir, SPEC, ("resources.gpus=0",)), Console(file=out, width=40))
     assert out.getvalue().splitlines() == [
         "sft-full: 3 trials of 8 steps; stopped early if behind at step 2, 6; "
-        "searches train.learning_rate log [0.0001, 0.005]; first trial: learning_rate 0.0002",
+        "searches train.learning_rate log [0.0001, 0.005]; first trial: learning_rate 0.0002; predicted peak unknown",
         "sft-lora: 3 trials of 8 steps; stopped early if behind at step 2, 6; searches method.rank choice [4, 8], "
-        "train.learning_rate log [0.0001, 0.005]; first trial: rank 8, learning_rate 0.002",
+        "train.learning_rate log [0.0001, 0.005]; first trial: rank 8, learning_rate 0.002; predicted peak unknown",
         "sft-base: the base model, scored without training",
         "6 trials in 2 cells, and 1 starting model to score without training",
         *DATA_NOTES,
+        f"the predicted peak of sft-full, sft-lora is unknown: {NO_TYPE}",
     ]
 
 
@@ -708,15 +711,15 @@ def test_names_from_other_tools_get_a_suggestion(tmp_path: Path, setting: str, m
     [
         "{kind: lora, dora: true}",
         "{kind: lora, modules_to_save: [embed_tokens]}",
-        "{kind: lora, targets: [q_proj, lm_head]}",
         "{kind: freeze, modules: [lm_head]}",
     ],
 )
-def test_memory_that_cannot_be_predicted_is_none_and_no_guess(
+def test_memory_that_no_formula_describes_is_that_of_a_traced_step(
     tmp_path: Path, tiny_model: Path, method: str
 ) -> None:
     text = sweeps.SPEC.replace("{kind: full}", method)
     planned = make(read(str(sweeps.write_spec(tmp_path, tiny_model, text))))
     assert not planned.errors
-    assert [cell.predicted is None for cell in planned.cells] == [True, False]
-    assert planned.to_json()["cells"][0]["predicted_peak_bytes"] is None
+    first, second = planned.to_json()["cells"]
+    assert (first["predicted"]["source"], second["predicted"]["source"]) == ("traced", "formula")
+    assert first["predicted_peak_bytes"] > 0

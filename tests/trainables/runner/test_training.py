@@ -569,13 +569,14 @@ def test_an_error_inside_the_stage_is_a_failed_row(tiny_model: Path, rows: Path,
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)
     (model / "chat_template.jinja").write_text(
-        "{{ messages | length }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
+        "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+        "{{ raise_exception('answers are not for this model') }}{% endif %}{{ message['content'] }}{% endfor %}"
     )
     record = failed(make_config(model, rows), tmp_path)
     assert record.status == "failed"
     # The row's place in its file comes first.
     assert "TemplateError: rows.jsonl:" in (record.error or "")
-    assert "the chat template renders the prompt differently once the answer follows it" in (
+    assert "the chat template can't render the messages: answers are not for this model" in (
         record.error or ""
     )
 
@@ -830,5 +831,8 @@ def test_a_line_that_a_killed_process_cut_short_does_not_swallow_the_next(tmp_pa
     assert [point["step"] for point in read_curve(tmp_path)] == [1, 2]
 
 
-def test_the_default_alpha_is_twice_the_rank() -> None:
-    assert LoRA(rank=6)._peft_config(torch.nn.Linear(1, 1)).lora_alpha == 12
+def test_the_default_alpha_is_twice_the_rank(tiny_model: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    assert LoRA(rank=6)._peft_config(model).lora_alpha == 12

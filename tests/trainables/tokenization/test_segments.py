@@ -318,8 +318,12 @@ def test_an_answer_whose_call_the_template_loses_is_left_out_of_every_stage() ->
     assert len(KTO().encode_scored(tokenizer, row, 1000)) == 1
 
 
-def test_the_whole_question_of_any_turn_is_missed() -> None:
+def test_turns_that_a_cutoff_leaves_no_room_for_are_left_out_and_named() -> None:
     tokenizer = family("gpt-2", "chatml")
     messages = [{"role": "system", "content": "rule " * 200}, *chat("Is it so?", "A", "And why?", "Blue")]
     (example,) = training_examples(Conversation(tuple(messages[:-1]), "Blue"), tokenizer, 64)
-    assert any("the whole question is cut off" in remark for remark in example.remarks)
+    assert any("the last turns are left out" in remark for remark in example.remarks)
+    # What is left begins as it did: a system prompt that is too long is cut, and no question.
+    text = tokenizer.decode([*example.prompt, *example.answer])
+    assert "<|im_end|>\n<|im_start|>user\nIs it so?<|im_end|>" in text
+    assert "And why?" not in text

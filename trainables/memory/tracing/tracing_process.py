@@ -157,6 +157,8 @@ def _result(question: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # whatever a model's own code raises
         first = (str(error).strip() or "no message").splitlines()[0]
         kind = question.get("count", question.get("trace", {}).get("model", {})).get("model_type")
+        if kind is None:
+            return {"problem": "its config.json names no model_type, by which a class would be found"}
         return {"problem": f"a step of {kind} models can't be traced ({type(error).__name__}: {first[:200]})"}
 
 
