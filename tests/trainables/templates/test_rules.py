@@ -309,3 +309,14 @@ def test_deepseek_3_1_shows_the_thoughts_of_the_last_answer_where_it_thinks() ->
     prompt = rendered(tokenizer, CHAT[:2], prompt=True)
     assert prompt.endswith("<｜Assistant｜><think>")
     assert rendered(tokenizer, [*CHAT[:2], THOUGHT]) == f"{prompt}Two.</think>4</s>"
+
+
+def test_mistral_nemo_writes_what_mistral_common_writes() -> None:
+    mistral = pytest.importorskip("mistral_common.tokens.tokenizers.mistral")
+    request = pytest.importorskip("mistral_common.protocol.instruct.request")
+    # It puts results that are no JSON between quotes, which Mistral's published templates do not.
+    told = [{**turn, "content": "12"} if turn["content"] == "noon" else turn for turn in TOLD[:-1]]
+    theirs = mistral.MistralTokenizer.v3(is_tekken=True).encode_chat_completion(
+        request.ChatCompletionRequest(messages=told, tools=TOOLS)
+    )
+    assert theirs.text == rendered(family_tokenizer("mistral-nemo"), told, TOOLS, prompt=True)
