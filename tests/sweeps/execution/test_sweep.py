@@ -116,6 +116,7 @@ def test_nothing_is_written_outside_the_run_folder(undisturbed: Sweep) -> None:
     assert {path.name for path in (home / "cache").iterdir()} <= {
         ".predicted.lock",
         "behaviour",
+        "generation",
         "data",
         "fingerprints.json",
         "predicted.json",
