@@ -35,7 +35,7 @@ def parse_json(value: Any, name: str) -> Any:
     try:
         return json.loads(value)
     except ValueError as error:
-        advice = f"it is no JSON ({error}); correct it"
+        advice = f"it is no JSON ({error})"
         if _SHOWN_BY_PYTHON.match(value):
             advice = "it is written as Python shows lists and objects; write it with json.dumps"
         raise InvalidRow(f"{name} must be JSON, got {abbreviated(value)}: {advice}") from None
