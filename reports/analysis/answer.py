@@ -8,10 +8,7 @@ from math import isinf
 from reports import units
 from reports.analysis import caveats
 from reports.analysis.group import Group, Row
-from reports.analysis.resampled_choice import resampled_choice
-
-# Peaks that differ by less are equal: that is how well a measurement of memory repeats.
-EQUAL_MEMORY = 0.02
+from reports.statistics.resampled_choice import EQUAL_PEAKS
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def recommend(group: Group) -> Row | None:
     chosen, least = best, best.peak
     for row in others:
         as_good = group.verdict(row, best).outcome == "as good"
-        if as_good and row.peak is not None and row.peak < least * (1 - EQUAL_MEMORY):
+        if as_good and row.peak is not None and row.peak < least * (1 - EQUAL_PEAKS):
             chosen, least = row, row.peak
     return chosen
 
@@ -129,7 +126,7 @@ def _measured(group: Group, best: Row) -> str:
 
 def _expected(group: Group, best: Row) -> str | None:
     """What the best cell's quality is expected to be on new rows, where being chosen by these rows flatters it."""
-    chosen = resampled_choice(group)
+    chosen = group.choice
     if chosen is None:
         return None
     unit = best.best.quality_unit if best.best else None
@@ -160,7 +157,7 @@ def _cheaper(group: Group, row: Row) -> str | None:
     """What the cells on the front that need less memory cost in quality: the best of these, and the cheapest."""
     if row.peak is None:
         return None
-    limit = row.peak * (1 - EQUAL_MEMORY)
+    limit = row.peak * (1 - EQUAL_PEAKS)
     cheaper = [
         f"{other.name} {_how_much_worse(group, other, row)} at {units.percent(other.peak / row.peak)} of that memory"
         for other in group.scored_rows

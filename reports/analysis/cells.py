@@ -68,6 +68,12 @@ class Cell:
         return scored or ([self.best] if self.best is not None and self.best.quality is not None else [])
 
     @cached_property
+    def quality(self) -> float | None:
+        """The mean over the seeds of the finalists, or without any the quality of the best trial."""
+        qualities = [record.quality for record in self.judged_trials if record.quality is not None]
+        return sum(qualities) / len(qualities) if qualities else None
+
+    @cached_property
     def estimate(self) -> Estimate | None:
         """The quality over seeds and test rows; ``None`` without scores by row."""
         found = row_scores.estimate(self.run, self.judged_trials)

@@ -113,9 +113,7 @@ def _refuse_mixed_metrics(title: str, cells: list[Cell]) -> None:
 
 
 def _point(cell: Cell) -> pareto.Point:
-    qualities = [record.quality for record in cell.judged_trials if record.quality is not None]
-    quality = sum(qualities) / len(qualities) if qualities else None
-    return pareto.Point(cell.label, cell.best.peak_train_bytes if cell.best else None, quality)
+    return pareto.Point(cell.label, cell.best.peak_train_bytes if cell.best else None, cell.quality)
 
 
 # The columns that a row takes from its cell's best trial.

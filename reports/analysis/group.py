@@ -11,6 +11,7 @@ from typing import Any, get_args
 from reports.analysis.cells import Cell
 from reports.statistics import intervals
 from reports.statistics.intervals import SeedVariance
+from reports.statistics.resampled_choice import ResampledChoice, resampled_choice
 from reports.statistics.verdicts import Verdict, verdicts
 from trainables.results import Record, Status
 
@@ -65,11 +66,9 @@ class Row:
     def peak(self) -> int | None:
         return self.best.peak_train_bytes if self.best else None
 
-    @cached_property
+    @property
     def quality(self) -> float | None:
-        """The mean over the seeds of the finalists, or without any the quality of the best trial."""
-        qualities = [record.quality for record in self.cell.judged_trials if record.quality is not None]
-        return sum(qualities) / len(qualities) if qualities else None
+        return self.cell.quality
 
     @property
     def seeds(self) -> int:
@@ -189,6 +188,16 @@ class Group:
             higher_is_better=self.higher_is_better,
             margin=self.margin,
         )
+
+    @cached_property
+    def choice(self) -> ResampledChoice | None:
+        """What choosing among the cells does, by resampling; ``None`` where fewer than two have the same test rows."""
+        known = {
+            row.cell.label: (row.cell.estimate, row.peak)
+            for row in self.scored_rows
+            if row.cell.estimate is not None
+        }
+        return resampled_choice(known, self.seed_variance, higher_is_better=self.higher_is_better)
 
     def verdict(self, row: Row, other: Row) -> Verdict:
         """What is known of one cell's quality against another's."""

@@ -13,7 +13,6 @@ from reports.analysis.comparison import trainable_share
 from reports.analysis.configs import leaves
 from reports.analysis.group import Group, Row
 from reports.analysis.importance import importance
-from reports.analysis.resampled_choice import resampled_choice
 from reports.plots.style import status_text
 from trainables.results import Record
 
@@ -32,8 +31,7 @@ class Table:
 
 def comparison(group: Group) -> Table:
     """One row for each cell, the best quality first, and the models before training last."""
-    chosen = resampled_choice(group)
-    front_shares = chosen.front_shares if chosen is not None else {}
+    front_shares = group.choice.front_shares if group.choice is not None else {}
     columns: dict[str, Callable[[Row], str]] = {
         "cell": lambda row: row.display_name,
         "starts from": lambda row: "" if row.cell.is_base else row.start or "",

@@ -51,8 +51,7 @@ def interval(estimate: Estimate, seeds: SeedVariance | None, level: float = LEVE
     low, high = rows_interval(estimate, level)
     if seeds is None:
         return low, high
-    extra = max(0.0, seeds.value * estimate.seed_share - estimate.both_variance)
-    spread = student(level, seeds.degrees) * sqrt(extra)
+    spread = student(level, seeds.degrees) * sqrt(estimate.variance_beside_rows(seeds.value))
     quality = estimate.quality
     low, high = (
         quality - sqrt((quality - low) ** 2 + spread**2),

@@ -212,7 +212,6 @@ class Tally:
 
     def add(self, group: Group, truths: Sequence[float], world: World) -> None:
         from reports.analysis.answer import recommend
-        from reports.analysis.resampled_choice import resampled_choice
 
         true = {METHODS[position]: truth for position, truth in enumerate(truths)}
         sign = 1 if world.higher_is_better else -1
@@ -243,7 +242,7 @@ class Tally:
         best_truth = max(sign * truth for truth in truths)
         if chosen is not None and group.margin is not None and chosen is not best:
             self.recommended_though_worse += sign * true[chosen.name] < best_truth - group.margin
-        corrected = resampled_choice(group)
+        corrected = group.choice
         if best.quality is not None and corrected is not None:
             self.optimism.append(sign * (best.quality - true[best.name]))
             self.optimism_after_correction.append(sign * (corrected.expected_quality - true[best.name]))

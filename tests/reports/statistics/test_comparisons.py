@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.statistics.comparisons import compare_estimates, holm, mcnemar
+from reports.statistics.comparisons import MIN_CLUSTERS, compare_estimates, holm, mcnemar
 from reports.statistics.estimates import auc_estimate, mean_estimate
 from reports.statistics.intervals import SeedVariance
 from reports.statistics.resampling import flip_interval, sign_flip_p
+from sweeps.evaluation import significance
 
 
 def test_mcnemar_is_the_exact_binomial_test() -> None:
@@ -48,6 +49,7 @@ def test_the_interval_holds_what_sign_flips_do_not_reject() -> None:
 
 
 def test_five_rows_settle_nothing_whatever_they_say() -> None:
+    assert MIN_CLUSTERS == significance.MIN_ROWS
     one, other = (mean_estimate([[value] * 5], range(5)) for value in (1.0, 3.0))
     found = compare_estimates(one, other, None)
     assert found.p > 0.05

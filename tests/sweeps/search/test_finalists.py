@@ -13,22 +13,11 @@ import pytest
 from sweeps.planning.plan import Plan
 from sweeps.spec.spec import as_begun, read
 from tests.helpers.searches import search_of
-from tests.helpers.specs import ONE, SPEC, plan, problems, spec_folder
+from tests.helpers.specs import ONE, SPEC, plan, problems
 from tests.sweeps.search.test_searcher import Tune, config_of, end
 from trainables import results
 
 WITH_FINALISTS = SPEC.replace("finalists: {seeds: 1}\n", "")
-
-
-@pytest.fixture
-def workdir(tmp_path: Path) -> Path:
-    return spec_folder(tmp_path)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    (tmp_path / "run").mkdir()
-    return tmp_path / "run"
 
 
 def finish_search(tune: Tune, run: Path, objectives: dict[str, list[float]]) -> None:

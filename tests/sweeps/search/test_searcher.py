@@ -22,21 +22,10 @@ from sweeps.search.asha import CellAsha
 from sweeps.search.searcher import CellSearch
 from sweeps.search.trial_sizes import slots
 from tests.helpers.searches import search_of
-from tests.helpers.specs import SPEC, plan, spec_folder
+from tests.helpers.specs import SPEC, plan
 from trainables.results import Record, read_record, write_record
 from trainables.storage import files
 from trainables.trial.config import TrialConfig
-
-
-@pytest.fixture
-def workdir(tmp_path: Path) -> Path:
-    return spec_folder(tmp_path)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    (tmp_path / "run").mkdir()
-    return tmp_path / "run"
 
 
 class Tune:

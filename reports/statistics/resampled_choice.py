@@ -7,17 +7,18 @@ anew. Rows that a resample leaves out play no part in its choice, so they show w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from reports.analysis.group import Group
+from reports.statistics.estimates import Estimate
+from reports.statistics.intervals import SeedVariance
 from reports.statistics.resampling import draw_counts
 
 RESAMPLES = 1_000
 EQUAL_PEAKS = 0.02  # how well a measurement of memory repeats
-SURE = 0.95
 
 
 @dataclass(frozen=True)
@@ -30,37 +31,40 @@ class ResampledChoice:
     front_shares: dict[str, float]
 
 
-def resampled_choice(group: Group) -> ResampledChoice | None:
-    """``None`` with fewer than two cells that have scores of the same test rows."""
-    rows = [row for row in group.scored_rows if row.cell.estimate is not None]
-    estimates = [row.cell.estimate for row in rows if row.cell.estimate is not None]
-    if len(rows) < 2 or len({estimate.keys for estimate in estimates}) > 1:
+def resampled_choice(
+    cells: Mapping[str, tuple[Estimate, int | None]],
+    seeds: SeedVariance | None,
+    *,
+    higher_is_better: bool,
+) -> ResampledChoice | None:
+    """``cells``: by label, the estimate of each quality and the peak memory in bytes.
+
+    ``None`` with fewer than two cells, or where they were not scored on the same test rows.
+    """
+    estimates = [estimate for estimate, _ in cells.values()]
+    if len(cells) < 2 or len({estimate.keys for estimate in estimates}) > 1:
         return None
     rng = np.random.default_rng(0)
     counts = draw_counts(rng, RESAMPLES, estimates[0].clusters)
     # (resamples, cells), in the direction that is better.
-    sign = 1.0 if group.higher_is_better else -1.0
-    noise = _seed_noise(group, rng, len(rows))
+    sign = 1.0 if higher_is_better else -1.0
+    noise = _seed_noise(estimates, seeds, rng)
     drawn = sign * np.stack([estimate.resampled(counts) for estimate in estimates], axis=1) + noise
     left_out = (counts == 0).astype(float)
     usable = left_out.any(axis=1)
     unseen = np.stack([estimate.resampled(left_out[usable]) for estimate in estimates], axis=1)
     chosen = np.nanargmax(drawn[usable], axis=1)
     expected = float(np.nanmean(unseen[np.arange(len(chosen)), chosen]))
-    shares = _on_front(drawn, [row.peak for row in rows])
-    labels = [row.cell.label for row in rows]
-    return ResampledChoice(expected, dict(zip(labels, shares, strict=True)))
+    shares = _on_front(drawn, [peak for _, peak in cells.values()])
+    return ResampledChoice(expected, dict(zip(cells, shares, strict=True)))
 
 
-def _seed_noise(group: Group, rng: np.random.Generator, cells: int) -> Any:
+def _seed_noise(estimates: list[Estimate], seeds: SeedVariance | None, rng: np.random.Generator) -> Any:
     """What other seeds would change in each cell's mean, beside the rows: (resamples, cells); 0 where not known."""
-    if group.seed_variance is None:
+    if seeds is None:
         return 0.0
-    estimates = [row.cell.estimate for row in group.scored_rows if row.cell.estimate is not None]
-    variances = [
-        max(0.0, group.seed_variance.value * each.seed_share - each.both_variance) for each in estimates
-    ]
-    return rng.normal(0.0, np.sqrt(variances), size=(RESAMPLES, cells))
+    variances = [estimate.variance_beside_rows(seeds.value) for estimate in estimates]
+    return rng.normal(0.0, np.sqrt(variances), size=(RESAMPLES, len(estimates)))
 
 
 def _on_front(qualities: Any, peaks: list[int | None]) -> list[float]:
