@@ -11,15 +11,10 @@ from optuna.trial import TrialState
 
 from sweeps.planning.plan import Cell
 from sweeps.search.study import TRIAL_ID, CellStudy, journal_path, repair_journal
-from tests.helpers.specs import SPEC, plan, spec_folder
+from tests.helpers.specs import SPEC, plan
 
 SAMPLERS = ("tpe", "random", "qmc")
 FINITE = SPEC.replace("{log: [1e-4, 5e-3]}", "1e-3")
-
-
-@pytest.fixture
-def workdir(tmp_path: Path) -> Path:
-    return spec_folder(tmp_path)
 
 
 def cell(workdir: Path, name: str = "sft-lora", text: str = SPEC, **search: Any) -> Cell:

@@ -20,7 +20,7 @@ from sweeps.search.trial_queue import MAX_OVERTAKES, OvertakeCounter
 from sweeps.search.trial_sizes import Sizes
 from sweeps.spec.settings import ResourcesConfig
 from tests.helpers.searches import search_of
-from tests.helpers.specs import SPEC, plan, problems, spec_folder
+from tests.helpers.specs import SPEC, plan, problems
 from tests.sweeps.search.test_searcher import Tune, end
 
 GIB = 2**30
@@ -125,11 +125,6 @@ def test_a_slow_query_of_the_machines_is_not_repeated_at_once(monkeypatch: pytes
 
 
 # How much a trial takes
-
-
-@pytest.fixture
-def workdir(tmp_path: Path) -> Path:
-    return spec_folder(tmp_path)
 
 
 class FakeCellMemory:
