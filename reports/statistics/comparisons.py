@@ -18,7 +18,15 @@ import numpy as np
 from scipy import stats
 
 from reports.statistics.estimates import Array, Estimate, rows_variance
-from reports.statistics.intervals import LEVEL, Interval, SeedVariance, normal, rows_interval, student
+from reports.statistics.intervals import (
+    LEVEL,
+    Interval,
+    SeedVariance,
+    normal,
+    rows_interval,
+    variance_beside_rows,
+    with_seeds,
+)
 from reports.statistics.resampling import flip_interval, sign_flip_p
 
 # A one-sided 95 % bound is an end of a two-sided 90 % interval.
@@ -123,12 +131,12 @@ def _welch_p(one: Estimate, other: Estimate) -> float:
 def _seeds_p(one: Estimate, other: Estimate, paired: bool, seeds: SeedVariance) -> float:
     """The p-value by rows and seeds: t with Satterthwaite's degrees of freedom."""
     by_rows = _difference_variance(one, other, paired)
-    by_seeds = seeds.value * (one.seed_share + other.seed_share)
-    both = one.both_variance + other.both_variance
-    total, clusters = by_rows + by_seeds - both, min(one.clusters, other.clusters)
-    if total <= by_rows:
-        total, degrees = by_rows, float(clusters - 1)
+    beside = variance_beside_rows(seeds, one, other)
+    total, clusters = by_rows + beside, min(one.clusters, other.clusters)
+    if beside == 0:
+        degrees = float(clusters - 1)
     else:
+        by_seeds = seeds.value * (one.seed_share + other.seed_share)
         degrees = total**2 / (by_rows**2 / max(1, clusters - 1) + by_seeds**2 / seeds.degrees)
     difference = abs(one.quality - other.quality)
     if total == 0:
@@ -145,17 +153,8 @@ def _difference_variance(one: Estimate, other: Estimate, paired: bool) -> float:
 def _interval(
     one: Estimate, other: Estimate, paired: bool, seeds: SeedVariance | None, level: float
 ) -> Interval:
-    difference = one.quality - other.quality
-    low, high = _rows_interval(one, other, paired, level)
-    if seeds is None:
-        return low, high
-    both = one.both_variance + other.both_variance
-    extra = max(0.0, seeds.value * (one.seed_share + other.seed_share) - both)
-    spread = student(level, seeds.degrees) * sqrt(extra)
-    return (
-        difference - sqrt((difference - low) ** 2 + spread**2),
-        difference + sqrt((high - difference) ** 2 + spread**2),
-    )
+    by_rows = _rows_interval(one, other, paired, level)
+    return with_seeds(one.quality - other.quality, by_rows, seeds, level, one, other)
 
 
 def _rows_interval(one: Estimate, other: Estimate, paired: bool, level: float) -> Interval:

@@ -95,10 +95,6 @@ class Estimate:
         """
         return float(self.pulls.var(axis=0, ddof=1).sum()) / self.seeds if self.seeds > 1 else 0.0
 
-    def variance_beside_rows(self, between_seeds: float) -> float:
-        """What the variance between seeds adds to the quality's variance, without what rows and seeds share."""
-        return max(0.0, between_seeds * self.seed_share - self.both_variance)
-
     def resampled(self, counts: Array) -> Array:
         """The quality where each cluster is drawn so many times: (resamples, clusters) -> (resamples,).
 

@@ -48,16 +48,28 @@ def pooled_seed_variance(estimates: list[Estimate]) -> SeedVariance | None:
 
 def interval(estimate: Estimate, seeds: SeedVariance | None, level: float = LEVEL) -> Interval:
     """The interval of the quality on rows like these, and where the variance between seeds is known, with any seed."""
-    low, high = rows_interval(estimate, level)
-    if seeds is None:
-        return low, high
-    spread = student(level, seeds.degrees) * sqrt(estimate.variance_beside_rows(seeds.value))
-    quality = estimate.quality
-    low, high = (
-        quality - sqrt((quality - low) ** 2 + spread**2),
-        quality + sqrt((high - quality) ** 2 + spread**2),
-    )
+    low, high = with_seeds(estimate.quality, rows_interval(estimate, level), seeds, level, estimate)
     return (max(0.0, low), min(1.0, high)) if estimate.proportion else (low, high)
+
+
+def variance_beside_rows(seeds: SeedVariance, *estimates: Estimate) -> float:
+    """What the variance between seeds adds to the variance of a quality, or of the difference of two.
+
+    Rows and seeds share a part, which the variance by rows has already. At least 0: of the sum, as the parts of two
+    qualities are estimated less well than their sum.
+    """
+    return max(0.0, sum(seeds.value * each.seed_share - each.both_variance for each in estimates))
+
+
+def with_seeds(
+    value: float, by_rows: Interval, seeds: SeedVariance | None, level: float, *estimates: Estimate
+) -> Interval:
+    """An interval by rows, of a quality or of the difference of two, with what other seeds would change ("MOVER")."""
+    if seeds is None:
+        return by_rows
+    low, high = by_rows
+    spread = student(level, seeds.degrees) * sqrt(variance_beside_rows(seeds, *estimates))
+    return value - sqrt((value - low) ** 2 + spread**2), value + sqrt((high - value) ** 2 + spread**2)
 
 
 def rows_interval(estimate: Estimate, level: float = LEVEL) -> Interval:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from reports.statistics.estimates import Estimate
-from reports.statistics.intervals import SeedVariance
+from reports.statistics.intervals import SeedVariance, variance_beside_rows
 from reports.statistics.resampling import draw_counts
 
 RESAMPLES = 1_000
@@ -63,7 +63,7 @@ def _seed_noise(estimates: list[Estimate], seeds: SeedVariance | None, rng: np.r
     """What other seeds would change in each cell's mean, beside the rows: (resamples, cells); 0 where not known."""
     if seeds is None:
         return 0.0
-    variances = [estimate.variance_beside_rows(seeds.value) for estimate in estimates]
+    variances = [variance_beside_rows(seeds, estimate) for estimate in estimates]
     return rng.normal(0.0, np.sqrt(variances), size=(RESAMPLES, len(estimates)))
 
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 from reports.statistics.comparisons import MIN_CLUSTERS, compare_estimates, holm, mcnemar
 from reports.statistics.estimates import auc_estimate, mean_estimate
-from reports.statistics.intervals import SeedVariance
+from reports.statistics.intervals import SeedVariance, variance_beside_rows
 from reports.statistics.resampling import flip_interval, sign_flip_p
 from sweeps.evaluation import significance
 
@@ -127,6 +127,22 @@ def test_the_variance_of_rows_and_seeds_is_not_counted_twice() -> None:
         values = [cell.qualities.var(ddof=1) for cell in cells]
         false += compare_estimates(*cells, SeedVariance(float(np.mean(values)), 4)).p < 0.05
     assert 0.005 < false / 150 < 0.09
+
+
+def test_the_interval_and_the_p_value_of_a_difference_know_the_same_variance_between_seeds() -> None:
+    """One cell's seeds disagree row by row more than the pooled variance has it, the other's less: what rows and seeds
+    share is taken off their sum, not off each."""
+    dice = np.random.default_rng(2)
+    uneven = dice.normal(0, 3, (3, 60))
+    one = mean_estimate(uneven - uneven.mean(axis=1, keepdims=True), range(60))
+    other = mean_estimate([np.zeros(60), np.zeros(60), np.zeros(60)], range(60))
+    pooled = SeedVariance(0.1, 400)
+    beside = 2 * 0.1 / 3 - one.both_variance
+    assert one.both_variance > 0.1 / 3
+    assert variance_beside_rows(pooled, one, other) == pytest.approx(beside)
+    found, by_rows = compare_estimates(one, other, pooled), compare_estimates(one, other, None)
+    spread = stats.t.ppf(0.975, 400) * beside**0.5
+    assert found.interval[1] == pytest.approx((by_rows.interval[1] ** 2 + spread**2) ** 0.5)
 
 
 def test_areas_of_the_same_rows_are_compared_row_by_row() -> None:

@@ -12,9 +12,8 @@ import pytest
 
 from sweeps.planning.plan import Plan
 from sweeps.spec.spec import as_begun, read
-from tests.helpers.searches import search_of
+from tests.helpers.searches import Tune, config_of, end, search_of
 from tests.helpers.specs import ONE, SPEC, plan, problems
-from tests.sweeps.search.test_searcher import Tune, config_of, end
 from trainables import results
 
 WITH_FINALISTS = SPEC.replace("finalists: {seeds: 1}\n", "")

@@ -12,55 +12,17 @@ from typing import Any
 
 import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
-from ray.tune.search import Searcher
 
 from sweeps.cluster.packing import Machine
 from sweeps.execution import run_folder as folders
 from sweeps.planning.plan import Plan
 from sweeps.search import asha as asha_module
 from sweeps.search.asha import CellAsha
-from sweeps.search.searcher import CellSearch
 from sweeps.search.trial_sizes import slots
-from tests.helpers.searches import search_of
+from tests.helpers.searches import Tune, config_of, end, search_of
 from tests.helpers.specs import SPEC, plan
-from trainables.results import Record, read_record, write_record
+from trainables.results import read_record
 from trainables.storage import files
-from trainables.trial.config import TrialConfig
-
-
-class Tune:
-    """Asks a searcher for trials, as Tune does, under ids of its own."""
-
-    def __init__(self, search: CellSearch) -> None:
-        self.search, self.count = search, 0
-        self.ours: dict[str, str] = {}
-
-    def next(self) -> dict[str, Any] | None:
-        self.count += 1
-        config = self.search.suggest(f"tune-{self.count}")
-        if config is None or config == Searcher.FINISHED:
-            return None
-        self.ours[config["trial_id"]] = f"tune-{self.count}"
-        return config
-
-    def all(self) -> list[dict[str, Any]]:
-        found = []
-        while (config := self.next()) is not None:
-            found.append(config)
-        return found
-
-    def complete(self, trial_id: str, error: bool = False) -> None:
-        self.search.on_trial_complete(self.ours[trial_id], None, error)
-
-
-def config_of(run: Path, trial_id: str) -> TrialConfig:
-    return TrialConfig.model_validate_json((run / "trials" / trial_id / "config.json").read_text())
-
-
-def end(run: Path, trial_id: str, status: Any, objective: float | None = None) -> None:
-    """Writes the record that a worker would have."""
-    record = Record(**config_of(run, trial_id).identity(), status=status, objective=objective)
-    write_record(run / "trials" / trial_id, record)
 
 
 def curve(run: Path, trial_id: str, *points: tuple[int, float]) -> None:
