@@ -29,8 +29,6 @@ from reports.statistics.intervals import (
 )
 from reports.statistics.resampling import flip_interval, sign_flip_p
 
-# A one-sided 95 % bound is an end of a two-sided 90 % interval.
-ONE_SIDED = 0.90
 # With fewer, even equal signs in all of them are not significant at 5 % (sign test of 5 rows: 2 / 2^5 = 0.06).
 MIN_CLUSTERS = 6
 
@@ -39,8 +37,8 @@ MIN_CLUSTERS = 6
 class Comparison:
     """``difference`` of the first quality from the second, its 95 % interval and two-sided p-value.
 
-    ``at_least`` and ``at_most``: the one-sided 95 % bounds of the difference. ``basis``: the test, and on how many rows
-    and seeds.
+    ``at_least`` and ``at_most``: the bounds of the difference, each of the one-sided error that was asked for.
+    ``basis``: the test, and on how many rows and seeds.
     """
 
     difference: float
@@ -51,8 +49,10 @@ class Comparison:
     basis: str
 
 
-def compare_estimates(one: Estimate, other: Estimate, seeds: SeedVariance | None) -> Comparison:
-    """Compares two qualities, over the same rows where both have them.
+def compare_estimates(
+    one: Estimate, other: Estimate, seeds: SeedVariance | None, one_sided: float = 0.05
+) -> Comparison:
+    """Compares two qualities, over the same rows where both have them. ``one_sided``: the error of each bound.
 
     Without ``seeds``, of the two trained models alone; with it, of their configurations trained with any seed.
     """
@@ -61,7 +61,8 @@ def compare_estimates(one: Estimate, other: Estimate, seeds: SeedVariance | None
     if seeds is not None:
         p = max(p, _seeds_p(one, other, paired, seeds))
     low, high = _interval(one, other, paired, seeds, LEVEL)
-    at_least, at_most = _interval(one, other, paired, seeds, ONE_SIDED)
+    # A one-sided 95 % bound is an end of a two-sided 90 % interval.
+    at_least, at_most = _interval(one, other, paired, seeds, 1 - 2 * one_sided)
     difference = one.quality - other.quality
     return Comparison(
         difference, (low, high), at_least, at_most, p, f"{test} on {_numbers(one, other, paired)}"

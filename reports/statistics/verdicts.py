@@ -1,8 +1,8 @@
 """What is known of the differences between cells: better, worse, as good, or not settled.
 
-A difference is settled where its p-value, corrected for the number of pairs in the group, is below 5 % and its interval
-excludes 0. A cell is as good as another where the one-sided 95 % bound of its difference lies within the margin: a
-difference that is not settled is no proof of equality.
+A difference is settled where its p-value, corrected for the number of pairs in the group, is below the level of this
+look at the run (``looks``) and its interval excludes 0. A cell is as good as another where the one-sided bound of its
+difference, of the same error, lies within the margin: a difference that is not settled is no proof of equality.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Literal
 from reports.statistics.comparisons import Comparison, compare_estimates, holm
 from reports.statistics.estimates import Estimate
 from reports.statistics.intervals import SeedVariance
+from reports.statistics.looks import level
 
-LEVEL = 0.05
 Outcome = Literal["better", "worse", "as good", "not settled", "unknown"]
 
 
@@ -26,7 +26,8 @@ class Verdict:
 
     ``comparison`` has the difference, one minus other, in the quality's own unit; ``None`` where there are no scores to
     compare. ``gain`` is the difference in the direction that is better. ``p`` is corrected by Holm's procedure.
-    ``worst`` is how much worse the one may be: the one-sided 95 % bound, at least 0; infinite where rows are too few.
+    ``worst`` is how much worse the one may be: the one-sided bound, at least 0; infinite where rows are too few.
+    ``settled``: whether the difference exceeds its error, also within the margin.
     """
 
     outcome: Outcome
@@ -34,17 +35,7 @@ class Verdict:
     gain: float | None = None
     p: float | None = None
     worst: float | None = None
-
-    @property
-    def settled(self) -> bool:
-        """Whether the difference exceeds its error, also within the margin."""
-        return self.comparison is not None and self.p is not None and is_settled(self.comparison, self.p)
-
-
-def is_settled(comparison: Comparison, p: float) -> bool:
-    """Whether a difference with this p-value, corrected where there are several, exceeds its error."""
-    low, high = comparison.interval
-    return p < LEVEL and (low > 0 or high < 0)
+    settled: bool = False
 
 
 def verdicts(
@@ -53,21 +44,24 @@ def verdicts(
     *,
     higher_is_better: bool,
     margin: float | None,
+    look: int = 1,
 ) -> dict[tuple[str, str], Verdict]:
     """The verdict of every ordered pair of cells, by their labels.
 
     ``seeds``: the variance between seeds; ``None`` where each cell was trained once, and the verdicts are of these
     trained models alone. ``margin``: how much worse a cell may be and still be as good, in the quality's unit; ``None``
-    where there is none.
+    where there is none. ``look``: the number of this report of the run, from 1; before each later one
+    seeds or rows were added.
     """
+    error = level(look)
     known = {label: estimate for label, estimate in estimates.items() if estimate is not None}
     pairs = list(combinations(known, 2))
-    compared = [compare_estimates(known[one], known[other], seeds) for one, other in pairs]
+    compared = [compare_estimates(known[one], known[other], seeds, error) for one, other in pairs]
     corrected = holm([comparison.p for comparison in compared])
     found: dict[tuple[str, str], Verdict] = {}
     for (one, other), comparison, p in zip(pairs, compared, corrected, strict=True):
-        found[one, other] = _verdict(comparison, p, higher_is_better, margin)
-        found[other, one] = _verdict(_reversed(comparison), p, higher_is_better, margin)
+        found[one, other] = _verdict(comparison, p, error, higher_is_better, margin)
+        found[other, one] = _verdict(_reversed(comparison), p, error, higher_is_better, margin)
     unknown = Verdict("unknown")
     return {
         (one, other): found.get((one, other), unknown)
@@ -77,10 +71,13 @@ def verdicts(
     }
 
 
-def _verdict(comparison: Comparison, p: float, higher_is_better: bool, margin: float | None) -> Verdict:
+def _verdict(
+    comparison: Comparison, p: float, error: float, higher_is_better: bool, margin: float | None
+) -> Verdict:
     gain = comparison.difference if higher_is_better else -comparison.difference
     worst = max(0.0, -comparison.at_least if higher_is_better else comparison.at_most)
-    settled = is_settled(comparison, p)
+    low, high = comparison.interval
+    settled = p < error and (low > 0 or high < 0)
     outcome: Outcome = "not settled"
     if settled and gain > 0:
         outcome = "better"
@@ -88,7 +85,7 @@ def _verdict(comparison: Comparison, p: float, higher_is_better: bool, margin: f
         outcome = "as good"
     elif settled:
         outcome = "worse"
-    return Verdict(outcome, comparison, gain, p, worst)
+    return Verdict(outcome, comparison, gain, p, worst, settled)
 
 
 def _reversed(comparison: Comparison) -> Comparison:
