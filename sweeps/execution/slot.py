@@ -23,6 +23,7 @@ from sweeps.cluster.actors import find_board, open_hub
 from sweeps.cluster.packing import Size
 from sweeps.cluster.placement_groups import remove_groups_of_dead_slots
 from sweeps.cluster.session import SLOTS
+from trainables.storage import files
 from trainables.storage.urls import is_url
 from trainables.system import provenance
 from trainables.trial import scratch
@@ -167,7 +168,7 @@ class Slot(tune.Trainable):
         if is_url(self.run):
             ray.get(self.board.add_log_line.remote(line))
             return
-        with (Path(self.run) / "sweep.log").open("a", encoding="utf-8") as log:
+        with files.open_to_append(Path(self.run) / "sweep.log") as log:
             log.write(line)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

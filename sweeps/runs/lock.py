@@ -60,7 +60,7 @@ def held(run: Path) -> Iterator[None]:
     run.mkdir(parents=True, exist_ok=True)
     path = run / LOCK
     # Opened for appending: "w" would erase the holder's name before the lock is tried.
-    with path.open("a+", encoding="utf-8") as file:
+    with files.open_to_append(path, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

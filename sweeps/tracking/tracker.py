@@ -19,6 +19,7 @@ from typing import IO
 from sweeps.planning.checks import tracking
 from sweeps.planning.plan import Plan
 from sweeps.tracking.connectivity import Mode, choose_mode
+from trainables.storage import files
 from trainables.system import redaction
 
 FINISH_SECONDS = 120.0  # for uploading what is left once the sweep has ended
@@ -61,7 +62,7 @@ class Tracker:
         for note in tracking.notes(self.tracking):
             log(note)
         self.folder.mkdir(exist_ok=True)
-        with (self.folder / "tracker.log").open("a", encoding="utf-8") as output:
+        with files.open_to_append(self.folder / "tracker.log") as output:
             self._process = self._start(mode, output)
             ending = threading.Event()
             watch = threading.Thread(target=self._watch, args=(self._process, ending, log), daemon=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from trainables.data.errors import DataError
 from trainables.data.files.data_files import data_suffix
-from trainables.storage.files import leads_out
+from trainables.storage.names import leads_out
 
 HUBS = {"hf": "Hugging Face", "ms": "ModelScope"}
 FILE_PATTERNS = ["*.json*", "*.csv*", "*.tsv*", "*.parquet", "*.arrow", "*.txt*", "*.ndjson*", "README.md"]

@@ -20,7 +20,7 @@ from trainables.data.files.data_files import find_data_files
 from trainables.data.files.doubtful_files import file_warnings
 from trainables.data.formats.base import GivenColumns
 from trainables.data.hub_datasets import HUBS, HubDataset
-from trainables.storage.files import leads_out
+from trainables.storage.names import leads_out
 from trainables.system.suggestions import did_you_mean
 
 if TYPE_CHECKING:

@@ -59,9 +59,6 @@ def export(
         notes = (*exported.notes, NO_REWARD_CLASS) if model_card.reward_class_code(result) else exported.notes
         exported = replace(exported, bytes=files.folder_bytes(folder), notes=notes)
         model_card.render(result, exported, interval).save(folder / model_card.NAME)
-        for file in folder.iterdir():
-            if file.is_file():
-                file.chmod(0o644)  # weights were written for their owner alone; an export is for others too
     return replace(exported, folder=out.expanduser().resolve())
 
 

@@ -81,7 +81,7 @@ def _locked(out: Path) -> Iterator[None]:
     """Allows one export to a folder at a time. The lock is released when its process ends, even if it is killed."""
     path = home() / "locks" / f"{files.sha256(str(out))[:16]}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with files.open_to_append(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

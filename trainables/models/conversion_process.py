@@ -45,8 +45,6 @@ def convert_model(source: Path, folder: Path, remote_code: bool = False) -> None
     tokenizer.save_pretrained(folder)
     if missing.rows:
         (folder / ADDED_ROWS).write_text(json.dumps(asdict(missing)), encoding="utf-8")
-    for file in folder.iterdir():
-        file.chmod(0o644)  # transformers writes weights that only their owner can read; a cache may be shared
 
 
 def _loader(source: Path, options: dict[str, Any]) -> Any:

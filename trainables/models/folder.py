@@ -19,6 +19,7 @@ from typing import Any
 from trainables.models.vocabulary import NO_ROWS, MissingRows
 from trainables.storage import files
 from trainables.storage.home import home
+from trainables.storage.names import leads_out
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 # All files that affect a model's answers. Notes, licenses and other formats of the same weights are left out.
@@ -221,7 +222,7 @@ def _check_weights(folder: Path) -> None:
             f"{folder} has no weights as safetensors.{reason} Save the model with save_pretrained, "
             "which writes safetensors."
         )
-    if outside := [name for name in _shards(folder) if files.leads_out(name)]:
+    if outside := [name for name in _shards(folder) if leads_out(name)]:
         raise ModelError(f"{folder}: its index names weights outside of the folder: {outside[0]!r}.")
     missing = [name for name in _shards(folder) if not (folder / name).exists()]
     if missing:

@@ -25,8 +25,9 @@ from trainables.models.folder import (
 from trainables.models.hub import HuggingFaceModel, ModelScopeModel
 from trainables.models.python_package import PackagedModel
 from trainables.storage import cache
-from trainables.storage.files import leads_out, sha256
+from trainables.storage.files import sha256
 from trainables.storage.home import home
+from trainables.storage.names import leads_out
 
 if TYPE_CHECKING:
     from trainables.config.model import ModelConfig

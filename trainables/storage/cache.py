@@ -15,13 +15,17 @@ from pathlib import Path
 from trainables.storage import files
 from trainables.storage.home import home
 from trainables.storage.locks import locked
+from trainables.storage.names import within
 
 DAYS = 30
 
 
 def entry(kind: str, key: str, write: Callable[[Path], None]) -> Path:
-    """The cached folder of ``kind`` for ``key``, a hash in hex; ``write`` fills it if it does not exist yet."""
-    folder = home() / kind / key[:16]
+    """The cached folder of ``kind`` for ``key``, a hash in hex; ``write`` fills it if it does not exist yet.
+
+    Raises ``UnsafeName`` for a key that is no name of a folder.
+    """
+    folder = within(home() / kind, key[:16])
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder.with_name(f".{folder.name}.lock")):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 
 @contextmanager
@@ -21,8 +22,9 @@ def atomic(path: Path) -> Iterator[Path]:
     ...     temporary.write_text("{}")
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # One name per process: threads must not write to one path at the same time.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A name that nobody can foresee, and a file that didn't exist: a link that somebody put there is not followed.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -30,6 +32,25 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def open_to_append(path: Path, mode: str = "a") -> TextIO:
+    """A text file of a fixed name, opened for appending; created where there is none.
+
+    Raises ``OSError`` for a symbolic link: the folder may be somebody else's, and the link lead to any file of this
+    user's.
+    """
+    return cast(TextIO, open(path, mode, encoding="utf-8", opener=_unlinked))  # the caller closes it
+
+
+def _unlinked(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        message = "it is a symbolic link, which is not followed for writing; remove it"
+        raise OSError(errno.ELOOP, message, path) from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -50,13 +71,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     An existing folder at ``path`` is moved aside only once the new one is complete, and then removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    # mkdtemp makes a folder for its owner alone, but caches and exports may be shared.
-    temporary.chmod(0o755)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary.mkdir()
     try:
         yield temporary
+        mask = umask()
         for file in temporary.rglob("*"):
-            if file.is_file():
+            if file.is_file() and not file.is_symlink():
+                # Some libraries write for the owner alone, and copies have their source's mode.
+                file.chmod(0o666 & ~mask)
                 with file.open("rb") as opened:
                     os.fsync(opened.fileno())
         aside = temporary.with_suffix(".old")
@@ -67,6 +90,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def umask() -> int:
+    """The permissions that new files of this process don't get; reading them changes nothing for its other threads."""
+    with Path("/proc/self/status").open(encoding="ascii") as status:
+        return next(int(line.split()[1], 8) for line in status if line.startswith("Umask:"))
 
 
 def canonical(value: Any) -> str:
@@ -88,12 +117,3 @@ def file_sha256(path: Path) -> str:
 def folder_bytes(folder: Path) -> int:
     """The size of all files under ``folder``, in bytes."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def leads_out(name: str) -> bool:
-    """Whether a path that should stay within a folder leads out of it: it is absolute, or goes up by ``..``.
-
-    >>> leads_out("parts/a.json"), leads_out("parts/../../a.json"), leads_out("/etc/passwd")
-    (False, True, True)
-    """
-    return os.path.isabs(name) or os.path.normpath(name).split(os.sep)[0] == ".."

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from trainables.storage import files, outage, urls
+from trainables.storage.names import UnsafeName, checked_name, within
 
 PATIENCE_SECONDS = outage.PATIENCE_SECONDS  # for how long a failing call is retried
 REPORT_SECONDS = 5.0  # how long a call has to fail before that is reported
@@ -72,7 +73,7 @@ class Store:
 
     def within(self, name: str) -> Store:
         """The store of a folder in this one."""
-        return Store(f"{self.url}/{name}", self.patience)
+        return Store(f"{self.url}/{checked_name(name)}", self.patience)
 
     def read(self, name: str) -> bytes | None:
         """A file's content; ``None`` if there is no such file."""
@@ -110,7 +111,10 @@ class Store:
         return True
 
     def list(self, under: str = "") -> dict[str, Entry]:
-        """All files whose names are ``under/...``, at any depth."""
+        """All files whose names are ``under/...``, at any depth.
+
+        Raises ``UnsafeName`` where one of them could lead out of a folder that it is copied to.
+        """
         folder = self._path(under)
         try:
             listing = self._retried(f"listing {under}", lambda: self._fs.find(folder, detail=True))
@@ -118,7 +122,13 @@ class Store:
             return {}
         # fsspec lists full paths in no fixed order, and files that are still being written (``.tmp``).
         by_name = {path[len(self._root) + 1 :]: info for path, info in sorted(listing.items())}
-        return {name: _entry(info) for name, info in by_name.items() if not name.endswith(".tmp")}
+        return {
+            checked_name(name): _entry(info)
+            for name, info in by_name.items()
+            if not name.endswith(
+                (".tmp", "/")
+            )  # some tools mark folders by an object with a slash at its end
+        }
 
     def push(self, folder: Path, names: Iterable[str]) -> None:
         """Copies files of a local folder to the store, several at a time, in no order.
@@ -132,7 +142,7 @@ class Store:
 
         Raises ``FileNotFoundError`` if the store has no such file, and ``OSError`` at once if the local disk is full.
         """
-        _for_each(lambda name: self._pull(name, folder / name, (entries or {}).get(name)), names)
+        _for_each(lambda name: self._pull(name, within(folder, name), (entries or {}).get(name)), names)
 
     def remove(self, names: Iterable[str]) -> None:
         """Removes files; those that do not exist are ignored."""
@@ -191,7 +201,7 @@ class Store:
             return
 
     def _path(self, name: str) -> str:
-        return f"{self._root}/{name}" if name else self._root
+        return f"{self._root}/{checked_name(name)}" if name else self._root
 
     def _failure(self, action: str, error: BaseException) -> str:
         return f"{self.url}: {action} failed: {urls.first_line(error)}"
@@ -204,7 +214,7 @@ class Store:
         """
 
         def may_pass(error: BaseException) -> bool:
-            if isinstance(error, FileNotFoundError | FileExistsError | NotImplementedError):
+            if isinstance(error, FileNotFoundError | FileExistsError | NotImplementedError | UnsafeName):
                 return False
             # Each kind of store has exceptions of its own; Ctrl-C is none of them.
             return isinstance(error, Exception) and not (

@@ -17,6 +17,7 @@ from trainables.config.model import ModelConfig
 from trainables.data.sources import is_hub
 from trainables.models import locate
 from trainables.storage import cache
+from trainables.storage.names import within
 from trainables.storage.url_store import Store
 from trainables.trial.config import TrialConfig
 
@@ -95,7 +96,7 @@ class StagedInputs:
     def _copy(self, staged: Mapping[str, Any]) -> Path:
         """The copy's path; one at a URL is downloaded into the node's cache."""
         if self.url is None:
-            return self.run / COPIES_FOLDER / staged["at"]
+            return within(self.run / COPIES_FOLDER, staged["at"])
         folder, _, rest = staged["at"].partition("/")
         store = Store(f"{self.url}/{COPIES_FOLDER}/{folder}")
         # Names are FOLDER/REST, where FOLDER is a hash; it is the key of the cached copy, too.

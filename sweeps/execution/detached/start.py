@@ -20,6 +20,7 @@ import typer
 from sweeps.execution.detached.driver import DetachedDriver, DriverNotStarted
 from sweeps.execution.detached.run_request import RunRequest
 from sweeps.runs.layout import LOG
+from trainables.storage import files
 from trainables.storage.urls import is_url
 
 POLL_SECONDS = 0.1  # between checks of whether the driver has begun
@@ -80,7 +81,7 @@ def _driver(run: Path, path: Path, address: str | None) -> Iterator[DetachedDriv
 
 def _process(run: Path, path: Path) -> DetachedDriver:
     """A process that the end of the terminal doesn't reach: in its own session, with no standard input."""
-    with (run / LOG).open("a", encoding="utf-8") as log:
+    with files.open_to_append(run / LOG) as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "sweeps.cli", "drive", str(path)],
             stdin=subprocess.DEVNULL,
