@@ -55,7 +55,7 @@ class DataPreview:
             sentences.append(f"{units.number(duplicates)} rows have the same prompt as another row")
         if overlap := self.entry["overlap"]:
             sentences.append(
-                f"{units.number(overlap)} rows were left out of training because their prompt is held out"
+                f"{units.number(overlap)} rows were left out of training because they belong to held-out rows"
             )
         return f"{'; '.join(sentences)}."
 

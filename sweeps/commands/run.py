@@ -115,6 +115,7 @@ class Sweep:
         """
         from sweeps.execution import preflight
         from sweeps.planning import default_gpus
+        from sweeps.planning.conventions import conventions_of
         from sweeps.runs import location
         from sweeps.runs.earlier_results import EarlierResults
         from sweeps.runs.layout import settled_in

@@ -67,6 +67,7 @@ def to_json(config: TrialConfig, preview: DataPreview) -> dict[str, Any]:
         "rows": row_counts(preview),
         "duplicates": preview.data.duplicates,
         "overlap": preview.data.overlap,
+        "trained_on": _trained_on(preview),
         "sha256": preview.data.sha256,
         "tokens": {
             "rows": len(preview.lengths),
@@ -78,7 +79,7 @@ def to_json(config: TrialConfig, preview: DataPreview) -> dict[str, Any]:
             "padding_share": preview.padding_share,
         },
         "histogram": [[low, high, count] for low, high, count in histogram(preview.lengths)],
-        "notes": list(preview.data.notes),
+        "notes": list(preview_notes(preview)),
         "problems": list(preview_problems(preview)),
         "examples": [_example_json(row) for row in preview.examples],
         "titles": list(preview.titles),
@@ -147,13 +148,13 @@ def preview_lines(config: TrialConfig, preview: DataPreview) -> Iterator[str]:
     """Counts, lengths, their histogram and problems, one per line."""
     data = preview.data
     yield f"{data.name}, for stage {config.stage.kind} and model {config.model.label}"
-    yield from data.notes
+    yield from preview_notes(preview)
     yield ", ".join(counted(count, f"{part} row") for part, count in row_counts(preview).items())
     repeated = "row repeats" if data.duplicates == 1 else "rows repeat"
     left_out = "training row is" if data.overlap == 1 else "training rows are"
     yield (
         f"{data.duplicates} {repeated} the prompt of another row; "
-        f"{data.overlap} {left_out} left out because the prompt is held out"
+        f"{data.overlap} {left_out} left out because of held-out rows that open alike or are of the same group"
     )
     lengths = _length_summary(preview)
     yield (
@@ -172,10 +173,32 @@ def preview_lines(config: TrialConfig, preview: DataPreview) -> Iterator[str]:
         yield f"warning: {problem}"
 
 
+def preview_notes(preview: DataPreview) -> Iterator[str]:
+    """How the rows were read, and test rows that resemble training rows, in sentences."""
+    yield from preview.data.notes
+    if preview.overlaps is not None and (note := preview.overlaps.note()) is not None:
+        yield note
+
+
 def preview_problems(preview: DataPreview) -> Iterator[str]:
-    """Rows that were left out or look incomplete, in sentences."""
+    """Rows that were left out or look incomplete, and test rows that are trained on, in sentences."""
     yield from preview.data.warnings
+    if preview.overlaps is not None and (warning := preview.overlaps.warning()) is not None:
+        yield warning
     yield from preview.remarks
+
+
+def _trained_on(preview: DataPreview) -> dict[str, int] | None:
+    """How many test rows the training rows hold parts of; ``None`` without test rows."""
+    found = preview.overlaps
+    if found is None:
+        return None
+    return {
+        "test_rows": found.rows,
+        "turns": found.turns,
+        "answers": found.answers,
+        "near_duplicates": found.alike,
+    }
 
 
 def row_counts(preview: DataPreview) -> dict[str, int]:

@@ -134,6 +134,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
         "settled": plan.settled,
         "gpus": plan.spec.resources.gpus,
         "date": plan.date,
+        "conventions": plan.conventions.version,
         "trials": {cell.name: cell.trials for cell in plan.cells},
         "finalists": plan.spec.finalists.model_dump(),
     }

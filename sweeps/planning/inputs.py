@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sweeps.planning.conventions import CURRENT, Conventions
 from sweeps.spec.tree import CellPath
 from trainables import templates
 from trainables.config.data import DataConfig
@@ -42,11 +43,13 @@ class MissingInput:
 class InputFinder:
     """Finds models and data, each only once. With ``fetch`` a named model that is not on this machine is downloaded.
 
-    ``date``: what chat templates that write today's date are to write, such as ``2026-11-28``.
+    ``date``: what chat templates that write today's date are to write, such as ``2026-11-28``. ``conventions``: what
+    settings mean that a spec leaves out.
     """
 
     fetch: bool = False
     date: str | None = None
+    conventions: Conventions = CURRENT
     _models: dict[ModelConfig, LocalModel | MissingInput] = field(default_factory=dict)
 
     def has_data(self, config: DataConfig) -> bool:

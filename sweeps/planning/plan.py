@@ -17,6 +17,7 @@ from sweeps.planning.cell import Cell, build_config
 from sweeps.planning.checks import dependencies, fairness, seeds, tracking, without_effect
 from sweeps.planning.checks.cell import CheckedDraft, check_draft
 from sweeps.planning.checks.requirements import Requirement
+from sweeps.planning.conventions import CURRENT, Conventions
 from sweeps.planning.default_gpus import DefaultGpus
 from sweeps.planning.draft import Draft
 from sweeps.planning.filters import select_drafts
@@ -58,6 +59,7 @@ class Plan:
     requirements: tuple[Requirement, ...] = ()  # of the machines that its trials run on
     settled: Settled = field(default_factory=dict)  # which trials of earlier runs it starts from
     date: str | None = None  # of the run's first start, for chat templates that write today's
+    conventions: Conventions = CURRENT
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -145,7 +147,8 @@ def make(
     With ``fetch`` a named model that is not on this machine is downloaded; without, that is a warning. With ``local``
     trials will run on this machine, whose features are checked. ``earlier`` finds results of other runs. ``gpus``
     decides what a worker takes where the spec leaves its GPUs out; only then it is called. ``date``: of the run's first
-    start, today's if none is given.
+    start, today's if none is given. ``conventions``: those that the run began with. ``one_trial``: one trial of the
+    plan will run, so nothing is compared.
 
     Raises ``SpecError`` for a spec that is too large to check.
     """
@@ -154,7 +157,7 @@ def make(
     _refuse_too_many_probes(spec, drafts)
     selected, filter_problems = select_drafts(drafts, stage, method)
     date = date or today()
-    finder = InputFinder(fetch, date)
+    finder = InputFinder(fetch, date, conventions)
     chosen = None if default_gpus.is_given(spec.resources) else gpus()
     if chosen is not None:
         spec = replace(spec, resources=chosen.fill(spec.resources))
@@ -197,6 +200,7 @@ def make(
 
 
 def today() -> str:
+        conventions=conventions,
     """Today's date, such as ``2026-11-28``."""
     return datetime.now().date().isoformat()
 

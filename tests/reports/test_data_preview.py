@@ -32,7 +32,7 @@ def test_page_and_summary_state_counts_lengths_and_warnings(tmp_path: Path) -> N
     html, summary = report_of(tmp_path, data_entry())
     for text in (Page(html).text.replace("\u00a0", " "), summary):
         assert "2,149 training, 64 validation and 64 test rows" in text
-        assert "17 rows were left out of training because their prompt is held out" in text
+        assert "17 rows were left out of training because they belong to held-out rows" in text
         assert "have the same prompt" not in text  # none has
         assert "A training row has 38 to 128 tokens (median 53); 0.51 % of the rows were shortened" in text
         assert "The loss is computed on 16 % of the tokens; 4 % of a batch is padding." in text

@@ -54,9 +54,13 @@ Column = Annotated[str | None, BeforeValidator(_as_column)]
 class DataConfig(Frozen):
     """Names of data sets, files or hub ids; which rows are held out; the maximum length of a row.
 
-    Held out are ``eval_fraction`` of the prompts (by hash), or ``eval_count`` prompts, or the rows of ``eval``; they
-    are split into validation and test rows, at most ``eval_rows`` each. ``cutoff``: tokens of prompt and answer
-    together. ``max_samples``: maximum number of rows from each data set. ``format``, ``columns`` (part -> column)
+    Held out are ``eval_fraction`` of what keeps rows together (by hash), or ``eval_count`` of it, or the rows of
+    ``eval``; they are split into validation and test rows, at most ``eval_rows`` each. With ``eval_fraction: 0``
+    nothing is held out, and no quality is measured. ``cutoff``: tokens of prompt and answer
+    together. ``group``: the column of what rows have in common that must stay on one side of the split. ``split_by``:
+    without it, whether rows that open with the same user turn, however it is spelled, stay together, or those of one
+    whole prompt; set while planning, ``None`` (as ``prompt``) in runs of earlier versions.
+    ``max_samples``: maximum number of rows from each data set. ``format``, ``columns`` (part -> column)
     and ``tags`` (the words of messages) describe files that do not have the usual names; a part whose column is
     ``None``, and the columns in ``ignore_columns``, are not read. ``variables``: values for ``{{name}}`` in texts.
     ``special_tokens``: whether control tokens in contents are ordinary text or kept as tokens. ``end``: whether
@@ -74,6 +78,8 @@ class DataConfig(Frozen):
     eval_count: int | None = Field(default=None, ge=2)
     eval_rows: int | None = Field(default=None, ge=1)
     cutoff: Annotated[int, limits.at_most(limits.TOKENS)] = Field(default=1024, ge=8)
+    group: Column = None
+    split_by: Literal["prompt", "first_turn"] | None = None
     max_samples: int | None = Field(default=None, ge=1)
     mix: Literal["concat", "interleave_under", "interleave_over"] = "concat"
     weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
@@ -130,5 +136,7 @@ class DataConfig(Frozen):
         if self.weights is not None and len(self.weights) != len(self.names):
             raise ValueError(f"weights has {len(self.weights)} numbers for {len(self.names)} data sets")
         if self.weights is not None and self.mix == "concat":
+        if self.group is not None and self.split_by is not None:
+            raise ValueError("give only one of group and split_by: rows of one group stay together")
             raise ValueError("weights need mix: interleave_under or interleave_over")
         return self

@@ -1,7 +1,8 @@
 """Converted rows on disk: an Arrow table, memory-mapped and shared by all trials of a sweep on a node.
 
-A folder of the cache holds ``rows.arrow`` (each row as JSON, with the hash of its prompt and its place in its file) and
-``info.json``. The folder's name is a hash of what the rows were made from, so other inputs get another folder.
+A folder of the cache holds ``rows.arrow`` (each row as JSON, with the hash of its prompt, that of what it opens with or
+of its group, and its place in its file) and ``info.json``. The folder's name is a hash of what the rows were made from,
+so other inputs get another folder.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Generic, overload
 import numpy as np
 import pyarrow as pa
 
+from trainables.data.content.turns import opening_key
 from trainables.data.rows import R, Row, row_from_json, row_to_json
 
 # large_string has 64-bit offsets: a batch of long rows may exceed the 2 GiB that a string column can address.
 SCHEMA = pa.schema(
     [
-        ("key", pa.binary(32)),
+        ("key", pa.binary(32)),  # of the prompt
+        ("group", pa.binary(32)),  # of the value of data.group, else of what the row opens with
         ("source", pa.int32()),
         ("where", pa.large_string()),  # file and line or row, as messages name it: rows.jsonl:17
         ("row", pa.large_string()),
@@ -75,11 +78,17 @@ class Rows(Sequence[R], Generic[R]):
         return hashlib.sha256(self.sha256.encode() + self.distinct.astype("<i8").tobytes()).hexdigest()
 
 
-def to_batch(source: int, places: Sequence[str], rows: Sequence[Row]) -> pa.RecordBatch:
-    """Some rows of source number ``source``, with the place of each in its file, as a batch of the table."""
+def to_batch(
+    source: int, places: Sequence[str], rows: Sequence[Row], groups: Sequence[bytes | None]
+) -> pa.RecordBatch:
+    """Some rows of source number ``source``, with the place of each in its file, as a batch of the table.
+
+    ``groups``: the key of each row's group; ``None`` for a row that is kept with those that open as it does.
+    """
     texts = [row_to_json(row) for row in rows]
     keys = [bytes.fromhex(row.key()) for row in rows]
-    return pa.record_batch([keys, [source] * len(rows), places, texts], schema=SCHEMA)
+    grouped = [group or opening_key(row) for group, row in zip(groups, rows, strict=True)]
+    return pa.record_batch([keys, grouped, [source] * len(rows), places, texts], schema=SCHEMA)
 
 
 def write_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> str:
@@ -99,9 +108,9 @@ def open_table(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def key_prefixes(table: pa.Table) -> np.ndarray:
-    """The first eight bytes of every row's hash as a big-endian number: (rows,) of uint64."""
-    parts = [_first_eight(chunk) for chunk in table["key"].chunks]
+def key_prefixes(table: pa.Table, column: str = "key") -> np.ndarray:
+    """The first eight bytes of every row's hash in a column as a big-endian number: (rows,) of uint64."""
+    parts = [_first_eight(chunk) for chunk in table[column].chunks]
     return np.concatenate(parts) if parts else np.empty(0, np.uint64)
 
 

@@ -16,6 +16,7 @@ from trainables.config.data import DataConfig
 from trainables.data import arrow_rows, formats
 from trainables.data.content.edits import PLACEHOLDER, edited, placeholders
 from trainables.data.content.media import check_media
+from trainables.data.content.turns import group_key
 from trainables.data.conversion_report import ConversionReport
 from trainables.data.embedded import commands
 from trainables.data.errors import DataError
@@ -42,7 +43,6 @@ from trainables.system.progress import report_progress
 from trainables.system.wording import counted
 
 EMBEDDED_ROWS: Mapping[type, Callable[[], list[dict[str, Any]]]] = {
-    Text: commands.texts,
     Conversation: commands.rows,
     Preference: commands.preferences,
     Labelled: commands.labelled,
@@ -81,7 +81,8 @@ def convert_sources(
     """
     done = 0
     converter = Converter(tuple(sources), row_type, config)
-    for number, rows, report in map_in_order(converter, _raw_batches(sources, row_type, reports)):
+    batches = _raw_batches(sources, row_type, config, reports)
+    for number, rows, report in map_in_order(converter, batches):
         reports[number].add(report)
         done += report.rows
         report_progress("reading rows", done)
@@ -89,11 +90,11 @@ def convert_sources(
 
 
 def _raw_batches(
-    sources: Sequence[Source], row_type: type, reports: Sequence[ConversionReport]
+    sources: Sequence[Source], row_type: type, config: DataConfig, reports: Sequence[ConversionReport]
 ) -> Iterator[RawBatch]:
     labels = file_labels([path for source in sources for path in source.files])
     for number, source in enumerate(sources):
-        rows = islice(_raw_rows(source, row_type, reports[number], labels), source.max_rows)
+        rows = islice(_raw_rows(source, row_type, config, reports[number], labels), source.max_rows)
         columns: dict[str, dict[str, None]] = {}
         # A batch never spans two sources, so one number says which source all of its rows are of.
         while batch := list(islice(rows, BATCH)):
@@ -109,11 +110,12 @@ def _raw_batches(
 
 
 def _raw_rows(
-    source: Source, row_type: type, report: ConversionReport, labels: Mapping[Path, str]
+    source: Source, row_type: type, config: DataConfig, report: ConversionReport, labels: Mapping[Path, str]
 ) -> Iterator[SourceRow]:
     """``labels``: by path, the name of each file in messages."""
     if source.embedded:
-        for number, row in enumerate(EMBEDDED_ROWS[row_type](), start=1):
+        rows = commands.texts(config.split_by) if row_type is Text else EMBEDDED_ROWS[row_type]()
+        for number, row in enumerate(rows, start=1):
             yield row, f"{source.name} row {number}", source.name
     for path in source.files:
         label, remarks = labels[path], FileRemarks()
@@ -138,15 +140,16 @@ class Converter:
         report = ConversionReport(self.sources[batch.source].name)
         with self.sources[batch.source].errors():
             rows = list(self._rows(batch, report))
-        places, converted = [where for where, _ in rows], [row for _, row in rows]
-        table = arrow_rows.to_batch(batch.source, places, converted)
+        places = [where for where, _, _ in rows]
+        converted, groups = [row for _, row, _ in rows], [group for _, _, group in rows]
+        table = arrow_rows.to_batch(batch.source, places, converted, groups)
         # As JSON, which to_batch has written anyway, and a name is written there as it is.
         with_braces = pc.filter(table["row"], pc.match_substring(table["row"], "{{"))
         report.placeholders |= {name for text in with_braces for name in PLACEHOLDER.findall(text.as_py())}
         return batch.source, table, report
 
-    def _rows(self, batch: RawBatch, report: ConversionReport) -> Iterator[tuple[str, Row]]:
-        """Where each row is, and the row."""
+    def _rows(self, batch: RawBatch, report: ConversionReport) -> Iterator[tuple[str, Row, bytes | None]]:
+        """Where each row is, the row, and the key of its group."""
         source = self.sources[batch.source]
         for values, where, file in batch.rows:
             remarks: Remarks = []
@@ -158,6 +161,7 @@ class Converter:
                 check_row_marks(values, read, self.config.ignore_columns, self.row_type, remarks)
                 parsed = self._parsed(values, layout, needed, file, batch, remarks)
                 row = build_row(edited(parsed, self.config, remarks), self.row_type, remarks)
+                group = self._group(values, remarks)
             except SkippedRow as reason:
                 if self.config.strict:
                     raise DataError(
@@ -174,7 +178,17 @@ class Converter:
                 raise DataError(f"{where}: {remarks[0]}; correct the row, or accept this with strict: false")
             report.rows += 1
             report.remark(where, remarks)
-            yield where, row
+            yield where, row, group
+
+    def _group(self, values: Mapping[str, Any], remarks: Remarks) -> bytes | None:
+        """The key of the row's group; ``None`` where the data has none, or the row no value."""
+        column = self.config.group
+        if column is None:
+            return None
+        if (value := values.get(column)) in (None, ""):
+            remarks.append(f"{column} has no value, so that only rows that open alike stay together")
+            return None
+        return group_key(value)
 
     def _parsed(
         self,
@@ -214,7 +228,7 @@ class Converter:
                 if part not in layout.columns and (value := values.get(column)) is not None
             ]
             others = [each for each in others if not each.columns <= chosen.columns]
-            report.read(file, where, layout, values, others, unmeant)
+            report.read(file, where, layout, values, others, unmeant, self.config.group)
         return layout, chosen.reading.needed
 
     def _candidates(

@@ -112,17 +112,19 @@ class ConversionReport:
         row: Mapping[str, Any],
         others: Iterable[Candidate] = (),
         unmeant: Iterable[tuple[str, bool]] = (),
+        group: str | None = None,
     ) -> None:
         """Counts a row that is read by ``layout``.
 
         ``others``: those that would fit, too. ``unmeant``: its columns whose value is no label, and whether it is 0
-        or 1.
+        or 1. ``group``: the column of what keeps rows together.
         """
         reading = FileReading(
             layout.format,
             where,
             rows=1,
-            columns={column: part for part, column in layout.columns.items()},
+            columns={column: part for part, column in layout.columns.items()}
+            | ({group: "group"} if group is not None and group not in layout.columns.values() else {}),
             existing=dict.fromkeys(row),
             other_formats=dict.fromkeys(other.layout.format for other in others),
             unmeant=Counter(unmeant),

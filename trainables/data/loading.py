@@ -1,6 +1,7 @@
 """Loads a data set: reads and converts its rows once, and splits them into training, validation and test rows.
 
-Rows are split by the hash of their prompt, so rows with the same prompt stay together, and adding rows moves no other.
+Rows are split by the hash of their first user turn (or of their group, or whole prompt: ``data.group``,
+``data.split_by``), so rows that open alike stay together, and adding rows moves no other.
 The validation rows steer a search; the test rows give the quality, once.
 
 >>> load(DataConfig(train="commands")).train[0].answer  # doctest: +SKIP
@@ -24,7 +25,8 @@ from trainables.data.content.contradictions import contradiction_warnings
 from trainables.data.conversion_report import ConversionReport
 from trainables.data.errors import DataError
 from trainables.data.files.row_reader import FileRemarks
-from trainables.data.rows import Conversation, Text
+from trainables.data.kept_together import kept_together, large_group_warnings, split_keys
+from trainables.data.rows import Conversation
 from trainables.data.sources import Source, joined_names, resolve, source_labels
 from trainables.data.splits import held_out_setting, interleave, split_advice, split_halves, split_rows
 from trainables.storage import cache, files
@@ -32,7 +34,7 @@ from trainables.system.recent import Recent
 from trainables.system.suggestions import did_you_mean
 from trainables.system.wording import counted
 
-VERSION = 10  # of the conversion's result; increase it when that changes, and cached rows are converted anew
+VERSION = 11  # of the conversion's result; increase it when that changes, and cached rows are converted anew
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,17 @@ def _load(
 ) -> Data:
     converted = _converted(config, row_type, (*train, *held_out), identity)
     name, exact = joined_names(train), all(source.exact for source in (*train, *held_out))
-    # (rows,) each: the first bytes of the prompt's hash, and the number of the row's source.
-    keys, sources = arrow_rows.key_prefixes(converted.table), converted.table["source"].to_numpy()
+    # (rows,) each: the first bytes of the hashes of the prompt and of what keeps rows together, and the number of the
+    # row's source.
+    prompts, sources = arrow_rows.key_prefixes(converted.table), converted.table["source"].to_numpy()
+    keys = split_keys(config, converted.table)
     if not len(keys):
         raise DataError(f"{name} holds no rows that can be used{_in_parentheses(converted.warnings)}")
     parts = _split(config, keys, sources, len(train), lambda row: converted.table["row"][row].as_py())
     for part, indices in zip(("training", "validation", "test"), parts, strict=True):
         if not len(indices):
             setting, value = held_out_setting(config)
-            what = "text" if row_type is Text else "prompt"
+            what = kept_together(config, row_type)
             is_held_out = sources >= len(train)
             advice = split_advice(config, part, what, keys, is_held_out)
             if held_out:
@@ -158,9 +162,9 @@ def _load(
         exact=exact,
         sha256=_sha256(converted, exact),
         notes=converted.notes,
-        warnings=converted.warnings,
+        warnings=(*converted.warnings, *large_group_warnings(config, row_type, keys, prompts)),
         # By 64 bits of the hash: among ten million prompts the chance that two share them is about 3e-6.
-        duplicates=len(keys) - len(np.unique(keys)),
+        duplicates=len(prompts) - len(np.unique(prompts)),
         overlap=overlap,
         held_out_warnings=converted.held_out_warnings,
     )
@@ -196,7 +200,7 @@ def _split(
     if not config.eval_names:
         return split_rows(keys, row_text, config.eval_fraction, config.eval_count, config.eval_rows)
     held_out = np.flatnonzero(sources >= train)
-    # Quality must come from rows that were not trained on: prompts in both are left out of the training rows.
+    # Quality must come from rows that were not trained on: what belongs to both is left out of the training rows.
     in_both = np.isin(keys, keys[held_out])
     return (
         np.flatnonzero((sources < train) & ~in_both),
@@ -227,7 +231,10 @@ def _identity(config: DataConfig, row_type: type, sources: Sequence[Source]) -> 
         }
         for source in sources
     ]
-    settings = [config.strict, dict(config.variables), config.thinking, list(config.ignore_columns)]
+    settings = [
+        *(config.strict, dict(config.variables), config.thinking, list(config.ignore_columns)),
+        *(config.group, config.split_by),
+    ]
     return files.sha256([VERSION, row_type.__name__, inputs, settings])
 
 
@@ -251,7 +258,7 @@ def _converted(config: DataConfig, row_type: type, sources: Sequence[Source], id
 
 
 def _check_names(config: DataConfig, sources: Sequence[Source], reports: Sequence[ConversionReport]) -> None:
-    """Raises :class:`DataError` for a variable that no row has, and for an ignored column that no file has."""
+    """Raises :class:`DataError` for a variable that no row has, and for a column that is named and no file has."""
     placeholders = set().union(*(report.placeholders for report in reports))
     for name in config.variables:
         if not any(name in report.variables for report in reports):
@@ -261,12 +268,13 @@ def _check_names(config: DataConfig, sources: Sequence[Source], reports: Sequenc
                 ("variables", name),
             )
     columns = [column for report in reports for column in report.columns()]
-    for name in config.ignore_columns:
-        if columns and name not in columns:
-            raise DataError(
-                f"no file has a column {name}; there are {_listed(columns)}{did_you_mean(name, columns)}",
-                ("ignore_columns",),
-            )
+    named = [(name, "ignore_columns") for name in config.ignore_columns if columns]
+    if config.group is not None:
+        named.append((config.group, "group"))
+    for name, setting in named:
+        if name not in columns:
+            have = f"there are {_listed(columns)}" if columns else "embedded data has no columns"
+            raise DataError(f"no file has a column {name}; {have}{did_you_mean(name, columns)}", (setting,))
 
 
 def _listed(names: Iterable[str], pattern: str = "%s") -> str:

@@ -25,6 +25,8 @@ LATER_SETTINGS: dict[str, dict[str, Any]] = {
         "template_arguments": {},
         "ignore_columns": [],
         "tags": {},
+        "group": None,
+        "split_by": None,
     },
 }
 

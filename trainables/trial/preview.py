@@ -13,6 +13,7 @@ from trainables import templates
 from trainables.data import loading
 from trainables.data.arrow_rows import Rows
 from trainables.data.errors import DataError
+from trainables.data.overlaps import Overlaps, find_overlaps
 from trainables.data.rows import Labelled, Text
 from trainables.models import locate
 from trainables.system.wording import counted
@@ -41,7 +42,8 @@ class DataPreview:
     ``lengths``: (examples,), in tokens after the cutoff. ``cut``: how many examples were cut to it. ``remarks``: what
     is true of the tokens of some rows, those that are left out included. ``learned_share``: the share of tokens that
     bear the loss. ``padding_share``: the share of padding in the trial's batches. ``examples``: some, as pieces of
-    text; ``titles``: where the row of each stands, and which of the row's answers it has.
+    text; ``titles``: where the row of each stands, and which of the row's answers it has. ``overlaps``: what of
+    the test rows is trained on, ``None`` without test rows.
     """
 
     data: loading.Data
@@ -52,6 +54,7 @@ class DataPreview:
     padding_share: float
     examples: tuple[tuple[Piece, ...], ...]
     titles: tuple[str, ...]
+    overlaps: Overlaps | None = None
 
 
 def preview_data(config: TrialConfig) -> DataPreview:
@@ -76,6 +79,7 @@ def preview_data(config: TrialConfig) -> DataPreview:
         padding_share=_padding_share(config, tokens.lengths),
         examples=tuple(text_pieces(tokenizer, tokens[place]) for place in shown),
         titles=tuple(_title(rows.train, tokens, place, config.stage.examples_per_row) for place in shown),
+        overlaps=find_overlaps(rows.train, rows.test),
     )
 
 

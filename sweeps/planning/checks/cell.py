@@ -8,7 +8,7 @@ from typing import Any
 
 from sweeps.planning.cell import Cell, space_size
 from sweeps.planning.checks import trial_length
-from sweeps.planning.checks.cell_inputs import cell_settings, find_inputs
+from sweeps.planning.checks.cell_inputs import cell_settings, data_warnings, find_inputs
 from sweeps.planning.checks.probes import build_configs
 from sweeps.planning.checks.requirements import (
     Requirement,
@@ -23,6 +23,7 @@ from sweeps.planning.memory.cell_memory import CellMemory, predict_cell_memory
 from sweeps.spec.problems import Problem
 from sweeps.spec.settings import ResourcesConfig, SearchConfig
 from trainables.data.loading import Data
+from trainables.data.overlaps import find_overlaps
 from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.system.wording import counted
 from trainables.trial.config import TrialConfig
@@ -117,10 +118,10 @@ def _cell(
         resources=resources,
         trials=search.trials if size is None else min(search.trials, size),
         steps=max(lengths),
-        rungs=search.rungs(max(lengths)),
+        rungs=search.rungs(max(lengths)) if configs[0].data.holds_out else (),
         seed=search.seed,
         data_notes=(*data_notes(data), *template_notes(configs[0])),
-        data_warnings=data.warnings,
+        data_warnings=data_warnings(data),
         predicted=None if isinstance(predicted, str) else predicted,
         not_predicted=predicted if isinstance(predicted, str) else None,
         row_counts=tuple(sorted({n * rows for n, rows in zip(lengths, update_rows, strict=True)})),
@@ -134,5 +135,7 @@ def data_notes(data: Data) -> tuple[str, ...]:
     repeated = f"{counted(data.duplicates, 'row')} {verb} the prompt of another"
     details = [repeated] if data.duplicates else []
     if data.overlap:
-        details.append(f"{data.overlap} training rows were left out because their prompt is held out")
-    return (*data.notes, f"data {data.name}: {'; '.join([counts, *details])}")
+        details.append(f"{data.overlap} training rows were left out because they belong to held-out rows")
+    overlaps = find_overlaps(data.train, data.test)
+    alike = overlaps.note() if overlaps is not None else None
+    return (*data.notes, f"data {data.name}: {'; '.join([counts, *details])}", *([alike] if alike else []))

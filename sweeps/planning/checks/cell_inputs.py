@@ -19,6 +19,7 @@ from trainables import templates
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.data.loading import Data
+from trainables.data.overlaps import find_overlaps
 from trainables.data.rows import Conversation, Text
 from trainables.models.folder import Architecture
 from trainables.stages.base import TrainingStage
@@ -45,11 +46,13 @@ def find_inputs(draft: Draft, tree: dict[str, Any], finder: InputFinder) -> Cell
     # A trial of this sweep does not exist yet; one of an earlier run has a config.
     parent = starting_weights.read_trial(start.folder) if start is not None else None
     _inherit_base_model(tree, parent)
+    _set_split(tree, finder)
     data, data_problems = _find_data(draft, tree, finder)
     architecture, model_problems = _find_model(draft, tree, finder, parent)
     template_problems = _template_problems(draft, tree, architecture)
     _set_date(tree, finder)
-    return CellInputs(data, architecture, (*data_problems, *template_problems, *model_problems))
+    problems = (*data_problems, *_split_problems(draft, tree, parent), *template_problems, *model_problems)
+    return CellInputs(data, architecture, problems)
 
 
 def cell_settings(draft: Draft, section: str, cls: type[Settings]) -> tuple[Settings | None, list[Problem]]:
@@ -82,8 +85,38 @@ def _find_data(draft: Draft, tree: dict[str, Any], finder: InputFinder) -> tuple
     tree["data"]["sha256"] = data.sha256
     return data, [
         draft.problem(("data", "eval" if what in data.held_out_warnings else "train"), what, error=False)
-        for what in data.warnings
+        for what in data_warnings(data)
     ]
+
+
+def data_warnings(data: Data) -> tuple[str, ...]:
+    """What is wrong with the rows: those that were left out or changed, and test rows that are trained on."""
+    overlaps = find_overlaps(data.train, data.test)
+    trained_on = overlaps.warning() if overlaps is not None else None
+    return (*data.warnings, *([trained_on] if trained_on else []))
+
+
+def _set_split(tree: dict[str, Any], finder: InputFinder) -> None:
+    """Puts what keeps rows together into the tree, so that a run begun by an earlier version keeps its split."""
+    data = tree.get("data")
+    if isinstance(data, dict) and "split_by" not in data and data.get("group") is None:
+        data["split_by"] = finder.conventions.split_by
+
+
+def _split_problems(draft: Draft, tree: dict[str, Any], parent: TrialConfig | None) -> list[Problem]:
+    """A warning if the trial of an earlier run that a cell continues from split the same data otherwise."""
+    config = _valid_part(DataConfig, tree.get("data"), "train")
+    if parent is None or config is None or parent.data.label != config.label:
+        return []
+    now, then = ((data.group, data.split_by or "prompt") for data in (config, parent.data))
+    if now == then:
+        return []
+    setting, value = ("group", then[0]) if then[0] is not None else ("split_by", then[1])
+    what = (
+        "it was trained on the same data with another split, so that it may have seen rows that are test rows here; "
+        f"data: {{{setting}: {value}}} splits as its run did"
+    )
+    return [draft.problem(MODEL_FROM, what, error=False)]
 
 
 def _template_problems(

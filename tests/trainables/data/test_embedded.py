@@ -429,12 +429,15 @@ def test_a_reference_that_is_not_a_command_is_refused() -> None:
         commands.reward("hello", "hello")
 
 
-def test_no_page_quotes_a_request_that_other_stages_hold_out() -> None:
-    read = "\n".join(TEXTS)
-    held = load(DataConfig(train="commands", eval_fraction=0.2), Conversation)
+@pytest.mark.parametrize("split_by", [None, "first_turn"])
+def test_no_page_quotes_a_request_that_other_stages_hold_out(split_by: str | None) -> None:
+    read = "\n".join(row["text"] for row in commands.texts(split_by))
+    spelled = str if split_by is None else str.casefold
+    held = load(DataConfig(train="commands", eval_fraction=0.2, split_by=split_by), Conversation)
     rows = [*held.validation, *held.test]
     assert len(rows) > 400
-    assert not [row for row in rows if f'"{row.prompt[-1]["content"]}"' in read]
+    quotes = [f'"{row.prompt[-1]["content"]}"' for row in rows]
+    assert not [quote for quote in quotes if spelled(quote) in spelled(read)]
 
 
 def test_texts_are_pages_of_three_to_six_lines_and_none_is_repeated() -> None:

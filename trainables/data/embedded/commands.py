@@ -29,6 +29,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from trainables.data.content.turns import opening_key
 from trainables.data.embedded import command_variants
 from trainables.data.embedded.command_phrases import (
     CLOSERS,
@@ -42,7 +43,7 @@ from trainables.data.embedded.command_phrases import (
     ROOMS,
     SLOTS,
 )
-from trainables.data.rows import Prompted
+from trainables.data.rows import Prompt
 
 NAME = "commands"
 EXACT = True  # one right answer per row
@@ -68,11 +69,11 @@ def rows() -> list[dict[str, str]]:
     ]
 
 
-def texts() -> list[dict[str, str]]:
+def texts(split_by: str | None = None) -> list[dict[str, str]]:
     """Running text (``text``): pages of a house log, each with two of the requests, followed by their commands.
 
     Requests that an ``eval_fraction`` of up to :data:`NEVER_QUOTED` holds out are on no page, so a model pre-trained on
-    the pages can be fine-tuned and scored on the rows.
+    the pages can be fine-tuned and scored on the rows. ``split_by``: as in the data's config, which of them that are.
 
     >>> print(texts()[0]["text"])
     House log, Thursday.
@@ -81,15 +82,17 @@ def texts() -> list[dict[str, str]]:
     The log has this from Ada: "could you dim the loft to 80%, please?"
     > dim attic 80
     """
-    quoted = [row for row in rows() if _hash_position(row) >= NEVER_QUOTED]
+    quoted = [row for row in rows() if _hash_position(row, split_by) >= NEVER_QUOTED]
     even = quoted[: len(quoted) // 2 * 2]  # two on a page
     return [{"text": page} for page in command_variants.pages(even, Random(SEED + 1))]
 
 
-def _hash_position(row: dict[str, str]) -> float:
-    """The position of a row's prompt in the order in which prompts are held out, from 0 to 1."""
+def _hash_position(row: dict[str, str], split_by: str | None) -> float:
+    """The position of a row in the order in which rows are held out, from 0 to 1."""
     system, user = {"role": "system", "content": SYSTEM}, {"role": "user", "content": row["prompt"]}
-    return int(Prompted((system, user)).key()[:12], 16) / 2**48
+    prompt = Prompt((system, user))
+    key = opening_key(prompt).hex() if split_by == "first_turn" else prompt.key()
+    return int(key[:12], 16) / 2**48
 
 
 def preferences() -> list[dict[str, str]]:

@@ -1,0 +1,27 @@
+"""What a spec means where it leaves something open. A run that an earlier version began goes on as it was begun."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """``split_by``: what keeps rows on one side of the split; ``None``: their whole prompt."""
+
+    version: int
+    split_by: Literal["first_turn"] | None
+
+
+FIRST = Conventions(version=1, split_by=None)
+CURRENT = Conventions(version=2, split_by="first_turn")
+
+
+def conventions_of(environment: Mapping[str, Any] | None) -> Conventions:
+    """Those that a run began with, by its ``environment.json``; the current ones for a new run."""
+    if environment is None:
+        return CURRENT
+    # Version 1 wrote none.
+    return CURRENT if (environment.get("plan") or {}).get("conventions") == CURRENT.version else FIRST
