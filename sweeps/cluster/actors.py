@@ -14,72 +14,10 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from sweeps.cluster.board import Board
 from sweeps.cluster.job_state import JobState
 
 NAMESPACE = "paretune"
-
-
-class Board:
-    """What the whole sweep must know: which trials to stop, which nodes are draining, whether the sweep is ending."""
-
-    def __init__(self) -> None:
-        self._stopped: set[str] = set()
-        self._interrupted = False
-        self._draining: frozenset[str] = frozenset()  # nodes that will be taken down
-        self._moving: set[str] = set()
-        self._running: set[str] = set()  # trials that have trained a step and have no record yet
-        self._log_lines: list[str] = []
-
-    def add_log_line(self, line: str) -> None:
-        """Takes a line for the log of a run whose folder the slots don't have."""
-        self._log_lines.append(line)
-
-    def take_log_lines(self) -> list[str]:
-        """The lines added since the last call."""
-        lines, self._log_lines = self._log_lines, []
-        return lines
-
-    def stop(self, trial_id: str) -> None:
-        """Has a trial end early, as the search has decided."""
-        self._stopped.add(trial_id)
-
-    def stopped(self, trial_id: str) -> bool:
-        return trial_id in self._stopped
-
-    def interrupt(self) -> None:
-        """Has every trial save itself and end: the sweep was interrupted."""
-        self._interrupted = True
-
-    def interrupted(self) -> bool:
-        return self._interrupted
-
-    def set_draining(self, nodes: list[str]) -> None:
-        """Sets which nodes will be taken down: trials that run there save themselves and continue elsewhere."""
-        self._draining = frozenset(nodes)
-
-    def is_draining(self, node: str) -> bool:
-        return node in self._draining
-
-    def move(self, trial_id: str) -> None:
-        """Has a trial save itself and continue elsewhere: its slot's node will be taken down."""
-        self._moving.add(trial_id)
-
-    def moved(self, trial_id: str) -> None:
-        """Notes that a trial has saved itself to continue elsewhere."""
-        self._moving.discard(trial_id)
-
-    def to_save(self, trial_id: str, node: str) -> bool:
-        """Whether a trial that runs on ``node`` should save itself and leave. It asks at every step."""
-        self._running.add(trial_id)
-        return self._interrupted or node in self._draining or trial_id in self._moving
-
-    def ended(self, trial_id: str) -> None:
-        """Notes that a trial's record is written, whatever its status."""
-        self._running.discard(trial_id)
-
-    def running_count(self) -> int:
-        """How many trials have something that they could save."""
-        return len(self._running)
 
 
 class Hub:

@@ -10,6 +10,7 @@ from sweeps.commands.common_options import RUN, JsonOption
 from sweeps.commands.errors import FAILED, users_errors
 
 POLL_SECONDS = 0.2
+MESSAGE_SECONDS = 10.0  # between messages while a run stops
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="Folder or URL of the run, such as runs/methods.")
 ]
@@ -56,13 +57,18 @@ def logs(
 
 def stop(
     run: RunArgument,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the run to stop.")] = 60,
+    wait: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds to wait for the run to stop; as long as it takes by default."),
+    ] = None,
 ) -> None:
     """Stop a run as Ctrl-C would: its trials save themselves, and run --resume continues it."""
+    import math
     import time
 
     from sweeps.runs import location
     from sweeps.runs import status as run_status
+    from trainables.system.background import Throttle
 
     with users_errors(ValueError, OSError):
         run_location = location.existing_run(run)
@@ -70,10 +76,13 @@ def stop(
         if state.holder is None:
             raise ValueError(f"{run}: no process runs it; it is {state.activity}")
         run_location.request_stop()
-        deadline = time.monotonic() + wait
-        while (holder := run_location.holder()) and time.monotonic() < deadline:
+        waited_since = time.monotonic()
+        throttle = Throttle(MESSAGE_SECONDS, wait_first=True)
+        while holder := run_location.holder():
+            if time.monotonic() - waited_since >= (math.inf if wait is None else wait):
+                typer.echo(f"asked to stop, but still running after {wait:g} s: {holder}", err=True)
+                raise typer.Exit(FAILED)
+            if throttle.due():
+                typer.echo(f"its trials are saving themselves: {holder}", err=True)
             time.sleep(POLL_SECONDS)
-        if holder:
-            typer.echo(f"asked to stop, but still running after {wait:g} s: {holder}", err=True)
-            raise typer.Exit(FAILED)
         typer.echo(f"stopped; {run_status.remaining_text(run_location.state())}")

@@ -16,7 +16,7 @@ import typer
 
 from sweeps.commands.common_options import RUN
 from sweeps.commands.errors import FAILED, INTERRUPTED, sigterm_like_ctrl_c, users_errors
-from sweeps.commands.spec_options import SetOption, SpecArgument, make_plan, refuse_errors
+from sweeps.commands.spec_options import SetOption, SpecArgument, make_plan, refuse_errors, with_notice
 
 if TYPE_CHECKING:
     from sweeps.execution.run_options import RunOptions
@@ -139,7 +139,9 @@ class Sweep:
         date = ((began() or {}).get("plan") or {}).get("date")
         if (environment := began()) is not None:
             spec = as_begun(spec, environment)
-        plan = make_plan(spec, earlier, fetch=True, local=options.address is None, gpus=gpus, date=date)
+        begun = {"date": date, "conventions": conventions_of(began())}
+        plan = make_plan(spec, earlier, fetch=True, local=options.address is None, gpus=gpus, **begun)
+        plan = with_notice(plan, run_location.output)
         refuse_errors(plan)
         absolute = replace(options, output=run_location.output)
         return cls(plan, run_location, absolute, Tracker(plan, run_location.folder))
@@ -201,6 +203,7 @@ class Sweep:
     def _run_trials(self, write_report: ReportWriter) -> int:
         from sweeps.console.sweep_progress import SweepProgress
         from sweeps.execution import launch
+        from sweeps.runs.resume_points import resume_points
         from trainables.storage.url_store import StorageError
 
         location, options, progress = self.location, self.options, SweepProgress()
@@ -225,10 +228,14 @@ class Sweep:
                 self.tracker.hurry()
                 interrupted = isinstance(error, KeyboardInterrupt)
                 reason = "Interrupted" if interrupted else f"{error}"
-                print(f"{reason}. All finished trials are kept. To resume: {again}", file=sys.stderr)
                 # After Ctrl-C, a store that fails is waited for only briefly.
                 if interrupted:
                     location.mirror.hurry()
+                print(f"{reason}. All finished trials are kept.", file=sys.stderr)
+                # Where the store has failed, nothing is known of its checkpoints.
+                for point in resume_points(location.folder, location.mirror.store) if interrupted else ():
+                    print(f"  {point}", file=sys.stderr)
+                print(f"To resume: {again}", file=sys.stderr)
                 return INTERRUPTED if interrupted else FAILED
         code = launch.exit_code(location.folder)
         # Now that the report and the tables are written, which a run at a URL has to get.

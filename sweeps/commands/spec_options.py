@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -46,6 +47,26 @@ def make_plan(spec: Spec, earlier: EarlierResults, fetch: bool, **filters: Any) 
 
     with loading_progress.display():
         return planning.make(spec, fetch=fetch, earlier=earlier, **filters)
+
+
+def with_notice(plan: Plan, output: str) -> Plan:
+    """The plan with warnings about checkpoints that take longer to write than a known notice of the end of all
+    processes; where there is one, the speed of the disk that ``output`` is on is measured.
+    """
+    from dataclasses import replace
+
+    from sweeps.cluster.node_resources import this_machine
+    from sweeps.planning import notice as notices
+    from sweeps.search import trial_sizes
+    from trainables.storage.urls import is_url
+    from trainables.system.disk_speed import write_speed
+
+    notice = notices.notice_of(plan.spec.resources)
+    if notice is None or is_url(output):
+        return plan
+    at_once = plan.spec.resources.concurrent or trial_sizes.slots(plan, [this_machine()])
+    found = notices.problems(plan, notice, write_speed(Path(output)), at_once)
+    return replace(plan, problems=(*plan.problems, *found))
 
 
 def refuse_errors(plan: Plan, warn: bool = True) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,17 +15,21 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from sweeps.console.saving import abandoned_text, saving_text
 from trainables import results
 from trainables.results import Record
+from trainables.storage import files
 from trainables.system import provenance
 from trainables.system.background import Throttle
 from trainables.system.byte_sizes import gib
 
 if TYPE_CHECKING:
+    from sweeps.cluster.board import Waiting
     from sweeps.planning.plan import Plan
 
 REFRESH_SECONDS = 1.0  # between readings of the run folder
 TABLES_SECONDS = 10.0  # between updates of trials.parquet during the sweep
+SAVING_SECONDS = 10.0  # between lines about what a sweep that ends waits for, where no table is shown
 
 
 @dataclass
@@ -66,6 +70,10 @@ class SweepProgress:
         self._sweep: SweepState | None = None
         self._live: Live | None = None
         self._interrupted = False
+        self._saving = ""  # what a sweep that ends waits for
+        self._abandoned: set[str] = set()
+        self._failures: dict[str, str] = {}
+        self._saving_line = Throttle(SAVING_SECONDS)
         self._refresh, self._write_tables = Throttle(REFRESH_SECONDS), Throttle(TABLES_SECONDS)
 
     def begin(self, plan: Plan, run: Path, slots: int) -> None:
@@ -88,13 +96,33 @@ class SweepProgress:
         self._announce_finished(self._sweep)
         if self._live is not None:
             self._live.stop()
-            self._live = None
+            self._live, self._saving = None, ""
             # The live table disappears when it stops, so its last state is printed.
             self.console.print(self._view(self._sweep))
 
     def interrupted(self) -> None:
         self._interrupted = True
         self.log("interrupted: the running trials are saving themselves; all finished trials are kept")
+
+    def show_saving(self, waiting: Waiting) -> None:
+        """Shows what a sweep that ends waits for."""
+        self._saving = saving_text(waiting.saving)
+        if self._live is not None and self._sweep is not None:
+            self._live.update(self._view(self._sweep))
+        elif self._saving and self._saving_line.due():
+            self.log(self._saving)
+        for trial_id in sorted(waiting.abandoned.keys() - self._abandoned):
+            self._abandoned.add(trial_id)
+            self.log(f"{trial_id} does not save itself: {abandoned_text(waiting.abandoned[trial_id])}")
+
+    def show_failures(self, failures: Mapping[str, str]) -> None:
+        """Tells at once why trials can't write, and when they can again. ``failures``: the reasons by trial."""
+        for trial_id, reason in failures.items():
+            if self._failures.get(trial_id) != reason:
+                self.log(f"{trial_id} waits, as it can't write ({reason}); it goes on once it can")
+        for trial_id in self._failures.keys() - failures.keys():
+            self.log(f"{trial_id} can write again")
+        self._failures = dict(failures)
 
     def tick(self) -> None:
         if self._sweep is None or not self._refresh.due():
@@ -112,7 +140,10 @@ class SweepProgress:
             self._live.console.print(line, highlight=False)
         if self._sweep is not None:
             # A full disk must not end the sweep here; the screen has the line.
-            with suppress(OSError), (self._sweep.run_folder / "sweep.log").open("a", encoding="utf-8") as log:
+            with (
+                suppress(OSError),
+                files.open_to_append(self._sweep.run_folder / "sweep.log") as log,
+            ):
                 log.write(line + "\n")
 
     def _announce_finished(self, sweep: SweepState) -> None:
@@ -140,7 +171,8 @@ class SweepProgress:
             table.add_row(cell, f"{len(records)}/{budget}", _best(records), _peak(records))
         elapsed = clock(time.monotonic() - sweep.started)
         summary = f"{len(sweep.records)} of {sweep.total} trials, {elapsed} so far{self._time_left(sweep)}"
-        return Group(table, Text(summary, style="dim"))
+        saving = [Text(self._saving, style="bold")] if self._saving else []
+        return Group(table, Text(summary, style="dim"), *saving)
 
 
 def _finished(run: Path, known: Collection[str] = ()) -> list[Record]:

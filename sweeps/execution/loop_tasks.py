@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.runs import lock
+from trainables.storage import files
 from trainables.system.background import Throttle
 
 if TYPE_CHECKING:
     from sweeps.cluster.node_resources import Machines
-    from sweeps.search.shutdown import Shutdown
 
 SECONDS = 1.0  # between calls of a task
 
@@ -24,34 +22,15 @@ def once_a_second(task: Callable[[], object]) -> Callable[[], None]:
 
 
 class StopRequests:
-    """Ends the sweep as Ctrl-C does when ``paretune stop`` requests it, from any machine."""
+    """Ends the sweep by ``stop``, as Ctrl-C does, when ``paretune stop`` requests it, from any machine."""
 
-    def __init__(self, run_folder: Path) -> None:
-        self.run_folder, self._passed_on = run_folder, False
+    def __init__(self, run_folder: Path, stop: Callable[[], object]) -> None:
+        self.run_folder, self.stop, self._passed_on = run_folder, stop, False
 
     def __call__(self) -> None:
         if not self._passed_on and lock.stop_requested(self.run_folder):
             self._passed_on = True
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-class LeaveWhenSaved:
-    """Calls ``leave`` once the sweep is ending and no trial has been running for two calls in a row.
-
-    A slot that is only just starting has nothing to save, and is not waited for.
-    """
-
-    def __init__(self, shutdown: Shutdown, board: Any, leave: Callable[[], object]) -> None:
-        self.shutdown, self.board, self.leave = shutdown, board, leave
-        self._nothing_ran_before = False
-
-    def __call__(self) -> None:
-        import ray
-
-        nothing_runs = self.shutdown.requested and ray.get(self.board.running_count.remote()) == 0
-        if nothing_runs and self._nothing_ran_before:
-            self.leave()
-        self._nothing_ran_before = nothing_runs
+            self.stop()
 
 
 class NodeDrains:
@@ -77,5 +56,5 @@ class SlotLogs:
     def __call__(self) -> None:
         import ray
 
-        with self.log.open("a", encoding="utf-8") as log:
+        with files.open_to_append(self.log) as log:
             log.writelines(ray.get(self.board.take_log_lines.remote()))

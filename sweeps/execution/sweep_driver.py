@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +13,13 @@ from sweeps.cluster.node_resources import Machines
 from sweeps.cluster.session import DRIVERS, SLOTS, session
 from sweeps.console.sweep_progress import SweepProgress
 from sweeps.execution import staging
-from sweeps.execution.loop_tasks import LeaveWhenSaved, NodeDrains, SlotLogs, StopRequests, once_a_second
+from sweeps.execution.interruption import Interruption, SweepInterrupted
+from sweeps.execution.loop_tasks import NodeDrains, SlotLogs, StopRequests, once_a_second
 from sweeps.execution.preview_process import preview_written
+from sweeps.planning.notice import notice_of
 from sweeps.planning.plan import Plan
 from sweeps.runs.mirror import RunMirror
+from sweeps.runs.resume_points import resume_points
 from sweeps.search import trial_sizes
 from sweeps.search.admission import Admission
 from sweeps.search.capacity import CapacityRequests, CapacityWatch
@@ -26,20 +28,17 @@ from sweeps.search.searcher import CellSearch, LoopCallback
 from sweeps.search.shutdown import Shutdown
 from sweeps.search.trial_queue import TrialQueue
 from sweeps.search.trial_sizes import Sizes
+from trainables.storage import files
 from trainables.system import redaction
-from trainables.system.signals import handling
+from trainables.system.disk_speed import write_speed
 
-LEAVE_SECONDS = 5.0  # for trials to save themselves after Ctrl-C
-REMOTE_LEAVE_SECONDS = 60.0  # the same for a run at a URL, where checkpoints have to be uploaded
+__all__ = ["SweepDriver", "SweepInterrupted"]
+
 # Times a trial's slot may die before the trial counts as failed. Many, because machines vanish through no fault of
 # the trial.
 SLOT_FAILURES = 20
 
 Task = Callable[[], object]  # called at every iteration of Tune's loop
-
-
-class SweepInterrupted(KeyboardInterrupt):
-    """The sweep ended before its work was done; everything finished is kept and the run can be resumed."""
 
 
 class SweepDriver:
@@ -86,6 +85,8 @@ class SweepDriver:
             at_start = admission.machines
             slots = trial_sizes.slots(plan, at_start)
             progress.begin(plan, self.run_folder, slots=slots)
+            for point in resume_points(self.run_folder, self.mirror.store):
+                progress.log(str(point))
             if self.address:
                 staging.stage(ray, plan, self.run_folder, self.mirror.store, progress.log)
             sizes = Sizes.for_plan(plan, at_start, slots, self.force)
@@ -95,11 +96,12 @@ class SweepDriver:
             requests = CapacityRequests(ray) if self.address else None
             wait_seconds = plan.spec.resources.wait_seconds
             watch = CapacityWatch(queue, self.shutdown, progress.log, wait_seconds, requests)
-            tasks = self._tasks(machines, board, watch)
+            interruption = self._interruption(board)
+            tasks = self._tasks(machines, board, watch, interruption)
             search = CellSearch(
                 self._work, queue, self.mirror, self.shutdown, idle=lambda: [task() for task in tasks]
             )
-            with self._signals_handled(board):
+            with interruption.signals_handled():
                 try:
                     self._tuner(search, board_name, tasks).fit()
                 except BaseException:
@@ -113,17 +115,27 @@ class SweepDriver:
             if self.shutdown.requested:
                 raise self.mirror.failure or SweepInterrupted
 
-    def _tasks(self, machines: Machines, board: Any, watch: CapacityWatch) -> list[Task]:
+    def _interruption(self, board: Any) -> Interruption:
+        notice = notice_of(self.plan.spec.resources)
+        on_disk = notice is not None and self.mirror.store is None
+        speed = write_speed(self.run_folder) if on_disk else None
+        on_cluster = self.address is not None
+        return Interruption(
+            self.shutdown, board, self.progress, self.mirror, on_cluster, notice, bytes_per_second=speed
+        )
+
+    def _tasks(
+        self, machines: Machines, board: Any, watch: CapacityWatch, interruption: Interruption
+    ) -> list[Task]:
         tasks: list[Task] = [
             self.progress.tick,
-            once_a_second(StopRequests(self.run_folder)),
+            once_a_second(StopRequests(self.run_folder, interruption.request)),
+            once_a_second(interruption),
             once_a_second(NodeDrains(machines, board)),
             once_a_second(watch),
         ]
         if self.mirror.store is not None:
             tasks.append(once_a_second(SlotLogs(board, self.run_folder)))
-        if not self.address:
-            tasks.append(once_a_second(LeaveWhenSaved(self.shutdown, board, _interrupt)))
         return tasks
 
     @contextmanager
@@ -135,36 +147,10 @@ class SweepDriver:
             "_memory": node_resources.this_machine().memory,
         }
         with (
-            (self.run_folder / "sweep.log").open("a", encoding="utf-8") as log,
+            files.open_to_append(self.run_folder / "sweep.log") as log,
             session(redaction.RedactedFile(log), self.address, **({} if self.address else local)) as ray,
         ):
             yield ray
-
-    @contextmanager
-    def _signals_handled(self, board: Any) -> Iterator[None]:
-        """On the first Ctrl-C (or SIGTERM) trials save themselves and the sweep ends; the second one ends it at once.
-
-        An alarm ends a sweep whose trials take longer than :data:`LEAVE_SECONDS` to save themselves.
-        """
-
-        def leave(number: int, frame: Any) -> None:
-            if self.shutdown.requested:
-                raise SweepInterrupted
-            self.shutdown.request()
-            # Not waited for: a handler of signals must not hang where the cluster doesn't answer.
-            board.interrupt.remote()
-            self.progress.interrupted()
-            at_url = self.mirror.store is not None
-            signal.setitimer(signal.ITIMER_REAL, REMOTE_LEAVE_SECONDS if at_url else LEAVE_SECONDS)
-
-        def cut_off(number: int, frame: Any) -> None:
-            raise SweepInterrupted
-
-        with handling([signal.SIGINT, signal.SIGTERM], leave), handling([signal.SIGALRM], cut_off):
-            try:
-                yield
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _tuner(self, search: CellSearch, board_name: str, tasks: Sequence[Task]) -> Any:
         from ray import tune
@@ -197,10 +183,6 @@ class SweepDriver:
                 failure_config=tune.FailureConfig(max_failures=SLOT_FAILURES),
             ),
         )
-
-
-def _interrupt() -> None:
-    raise SweepInterrupted
 
 
 def _keep_credentials_off_command_lines() -> None:

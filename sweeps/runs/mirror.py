@@ -51,6 +51,10 @@ class RunMirror(Protocol):
     def failure(self) -> OSError | None:
         """The error of a store that failed for so long that the sweep had to end; ``None`` otherwise."""
 
+    @property
+    def usable(self) -> bool:
+        """Whether the run can be written: its store works, and no other process holds it."""
+
     def fetch(self) -> None:
         """Updates the folder from the run."""
 
@@ -81,6 +85,7 @@ class NoMirror:
 
     store: Store | None = None
     failure: OSError | None = None
+    usable = True
 
     def fetch(self) -> None:
         pass
@@ -121,6 +126,10 @@ class Mirror:
     @property
     def failure(self) -> OSError | None:
         return self._failure
+
+    @property
+    def usable(self) -> bool:
+        return not self._closed and self._failure is None
 
     def close(self) -> None:
         """Stops pushing for good: another driver holds the run now."""

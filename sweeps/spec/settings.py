@@ -84,7 +84,8 @@ class ResourcesConfig(Frozen):
     memory training may use in a worker, by default all that a machine, or a GPU, has; a trial that is predicted to need
     more is not started. A worker that takes no step and reports nothing for ``stall_seconds`` is ended, and its trial
     continues from its last checkpoint in another. When no trial can be placed for ``wait_seconds`` and none is running,
-    the sweep ends, and can be resumed.
+    the sweep ends, and can be resumed. ``notice_seconds``: the time from SIGTERM to the end of all processes, where a
+    scheduler or a cloud ends them (``planning.notice``).
     """
 
     workers: int | Literal["auto"] = 1
@@ -94,6 +95,7 @@ class ResourcesConfig(Frozen):
     concurrent: Annotated[int | None, limits.at_most(limits.WORKERS)] = Field(default=None, ge=1)
     stall_seconds: float | None = Field(default=3600, gt=0)
     wait_seconds: float | None = Field(default=3600, gt=0)
+    notice_seconds: float | None = Field(default=None, gt=0)
 
     @property
     def min_workers(self) -> int:

@@ -19,6 +19,7 @@ from trainables.runner.lifecycle import run_phases
 from trainables.runner.trial_state import Trial, TrialContext
 from trainables.storage import files, outage
 from trainables.system import provenance, redaction
+from trainables.training.checkpoints import remove_incomplete
 from trainables.training.training_callback import Control, NoControl
 from trainables.training.worker_group import (
     WorkerGroupBroken,
@@ -62,6 +63,7 @@ def run_trial(
     )
     if is_first_worker():
         files.write_json(trial.folder / "config.json", config.model_dump(mode="json"))
+        remove_incomplete(trial.folder)
     if halved:
         record = _run_to_end(_with_half_the_rows(trial) or trial, evaluate_at, memory_gauge)
     else:

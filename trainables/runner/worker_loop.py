@@ -2,7 +2,8 @@
 
 It talks to its slot through the hub, an actor of which it calls ``next_job(done_id, rank, oom_kills, where, group)``,
 ``alive()``, ``checkpoint_saved()``, ``report(event)``, ``answer(trial_id, step)``, ``moved()``, ``failed(record)``.
-Of the sweep's board it calls ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``, ``ended(trial_id)``.
+Of the sweep's board it calls ``interrupted()``, ``to_save(trial_id, node)``, ``moved(trial_id)``, ``ended(trial_id)``,
+``follow(trial_id, activity)``, ``alive(trial_id)``, ``forget(trial_id)``, ``storage_fails(trial_id, reason)``.
 
 Most of what goes wrong in a trial ends in its record. These exceptions end more than the trial:
 
@@ -35,32 +36,24 @@ import torch
 from trainables.memory.measuring_process import MeasuringProcess
 from trainables.models.folder import ModelError
 from trainables.results import Record, write_record
+from trainables.runner.hub_control import HubControl, SweepGone, actor_result
 from trainables.runner.run import TrialContext, end_trial, run_trial, would_retry
 from trainables.runner.workspace import Workspace, workspace_for
 from trainables.storage import outage
 from trainables.storage.url_store import StorageError
+from trainables.storage.urls import is_url
 from trainables.system import machine
+from trainables.system.background import call_periodically
 from trainables.training.worker_group import WorkerGroupBroken
 from trainables.trial.config import TrialConfig
 
 # Times a trial may take its worker down without saving another checkpoint; after that it counts as failed.
 MAX_ATTEMPTS = 3
+ALIVE_SECONDS = 5.0  # between signs of life to the board
 
 
 class TrialMoved(Exception):  # noqa: N818
     """The trial has been saved and left, to be resumed on another node."""
-
-
-class SweepGone(BaseException):
-    """The sweep's board or the slot's hub is dead. No failure of the trial, so it isn't caught as one."""
-
-
-def actor_result(answer: Any) -> Any:
-    """The result of a call of one of the sweep's actors. Raises :class:`SweepGone` when the actor is dead."""
-    try:
-        return ray.get(answer)
-    except ray.exceptions.RayActorError as error:
-        raise SweepGone from error
 
 
 @dataclass(frozen=True)
@@ -129,7 +122,12 @@ class WorkerLoop:
         """Runs one job in its workspace, delivers what the trial left, and reports its record to the hub."""
         # Names this attempt: the group's workers on one node share a download, a later attempt makes its own.
         claim = f"{self.group} {job['handed_over_at']}"
-        workspace = workspace_for(job["run"], job["trial_id"], claim, self.rank == 0, self.hub.alive.remote)
+
+        def beat() -> None:
+            self.hub.alive.remote()
+            self.board.alive.remote(job["trial_id"])
+
+        workspace = workspace_for(job["run"], job["trial_id"], claim, self.rank == 0, beat)
         record = self.run_job(job, workspace)
         # Before the node is left: another one resumes from what is at the URL.
         delivery_error = workspace.deliver(record)
@@ -153,20 +151,30 @@ class WorkerLoop:
         evaluate_at = frozenset(job["evaluate_at"])
         gauge = workspace.memory_gauge(self.measuring, self.workers) if self.measuring is not None else None
         halved = bool(job["out_of_memory_kills"] or job.get("failed"))
-        control = HubControl(self.hub, self.board, job["trial_id"], evaluate_at, self.node)
+        # At a URL a checkpoint is safe once it is uploaded, which the trial's end waits for.
+        kept_here = not is_url(job["run"])
+        control = HubControl(self.hub, self.board, job["trial_id"], evaluate_at, self.node, kept_here)
+        # What a dead worker was at is lost, and not waited for any more.
+        if self.rank == 0:
+            self.board.forget.remote(job["trial_id"])
         while True:
             try:
                 local = workspace.fetch(config)
-                with workspace.uploading():
+                # A sweep that ends waits only for trials whose workers live.
+                living = call_periodically(lambda: self.board.alive.remote(job["trial_id"]), ALIVE_SECONDS)
+                with workspace.uploading(), living:
                     return run_trial(config, context, control, evaluate_at, gauge, halved, local)
             except (StorageError, ModelError) as error:
                 return end_trial(config, context, "failed", f"its inputs could not be fetched: {error}")
             except Exception as error:
-                if outage.storage_failure(error, context.run) is None:
+                if (failure := outage.storage_failure(error, context.run)) is None:
                     raise
+                # The trial starts again from its last checkpoint, so nothing is waited for when the sweep ends.
+                self.board.storage_fails.remote(job["trial_id"], failure)
                 # With several workers, too: until then a new group would fail at once.
                 if not outage.wait_until_writable(context.run, control.alive):
                     raise
+                self.board.forget.remote(job["trial_id"])
                 if self.workers > 1:
                     raise  # the others are at another step: all resume from the last checkpoint, in a new group
 
@@ -180,40 +188,6 @@ class WorkerLoop:
             actor_result(self.board.moved.remote(trial_id))
             actor_result(self.hub.moved.remote())
         raise TrialMoved(f"trial {trial_id} continues elsewhere: a node that it runs on will be taken down")
-
-
-class HubControl:
-    """The search's decisions on a trial, asked through the slot's hub.
-
-    The search decides only at the steps ``report_at``. Other validation results are in the curve alone, and cost the
-    driver nothing.
-    """
-
-    def __init__(
-        self, hub: Any, board: Any, trial_id: str, report_at: frozenset[int] = frozenset(), node: str = ""
-    ) -> None:
-        self.hub, self.board, self.trial_id, self.report_at, self.node = hub, board, trial_id, report_at, node
-
-    def report(self, step: int, values: dict[str, float]) -> Any:
-        if step not in self.report_at:
-            return "continue"
-        # One worker reports, and all get the same decision.
-        if int(os.environ.get("RANK", "0")) == 0:
-            event = {"kind": "report", "trial_id": self.trial_id, "step": step, **values}
-            actor_result(self.hub.report.remote(event))
-        return actor_result(self.hub.answer.remote(self.trial_id, step))
-
-    def alive(self) -> None:
-        """Gives a sign of life."""
-        # The call isn't waited for, so training doesn't depend on how fast the hub is.
-        self.hub.alive.remote()
-
-    def saved(self) -> None:
-        self.hub.checkpoint_saved.remote()
-
-    def interrupted(self) -> bool:
-        self.alive()  # the trainer asks at every step
-        return bool(actor_result(self.board.to_save.remote(self.trial_id, self.node)))
 
 
 def _record_of_earlier_attempts(

@@ -21,7 +21,7 @@ from trainables.storage import urls
 from trainables.storage.locks import locked
 from trainables.storage.url_store import Entry, StorageError, Store
 from trainables.system.background import call_periodically
-from trainables.training.checkpoints import COMPLETE, is_complete, step_of
+from trainables.training.checkpoints import is_complete, newest_first
 from trainables.trial import scratch
 from trainables.trial.config import TrialConfig
 from trainables.trial.staged_inputs import INDEX_FILE, StagedInputs
@@ -199,12 +199,6 @@ class CachedMeasurement:
 def checkpoints(names: Mapping[str, Entry]) -> list[str]:
     """The checkpoints among a trial's files, complete or not."""
     return sorted({name.partition("/")[0] for name in names if name.startswith("checkpoint-")})
-
-
-def newest_first(names: Mapping[str, Entry]) -> list[str]:
-    """The checkpoints among a trial's files that are marked complete, newest first."""
-    complete = [name for name in checkpoints(names) if f"{name}/{COMPLETE}" in names]
-    return sorted(complete, key=lambda name: -step_of(Path(name)))
 
 
 @contextmanager

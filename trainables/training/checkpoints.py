@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -55,9 +56,26 @@ def is_complete(checkpoint: Path) -> bool:
     return all(sizes.get(name) == size for name, size in marker.get("files", {}).items())
 
 
+def remove_incomplete(trial_folder: Path) -> None:
+    """Removes checkpoints whose writing was cut short: they take space, and count where only the newest are kept."""
+    for path in trial_folder.glob("checkpoint-*"):
+        if not is_complete(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def step_of(checkpoint: Path) -> int:
     """The step at which a checkpoint was saved, from its name."""
     return int(checkpoint.name.partition("-")[2])
+
+
+def newest_first(names: Iterable[str]) -> list[str]:
+    """The checkpoints that are marked complete among the names of a trial's files, newest first.
+
+    >>> newest_first(["checkpoint-9/complete.json", "checkpoint-10/complete.json", "checkpoint-11/model.safetensors"])
+    ['checkpoint-10', 'checkpoint-9']
+    """
+    marked = [Path(name).parent for name in names if Path(name).match(f"checkpoint-*/{COMPLETE}")]
+    return [checkpoint.name for checkpoint in sorted(marked, key=step_of, reverse=True)]
 
 
 def newest_complete(trial: Path, can_resume: Callable[[Path], bool] = lambda _: True) -> Path | None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO
 
 from transformers import TrainerCallback
 
-from trainables.training.checkpoints import Progress, mark_complete
+from trainables.storage import files
+from trainables.system.background import call_periodically
+from trainables.training.activity import Activity, Phase, checkpoint_bytes
+from trainables.training.checkpoints import COMPLETE, Progress, mark_complete
 from trainables.training.worker_group import is_first_worker
 
 AUTOSAVE_SECONDS = 300  # of training between checkpoints, if the config has no save_steps
 LAST_SAVE_SECONDS = 180  # of training, after which a trial also saves at its end: scoring may take long
+WRITTEN_SECONDS = 0.5  # between looks at how much of a checkpoint is written
 Decision = Literal["continue", "stop", "interrupt"]
 
 
@@ -42,6 +48,9 @@ class Control(Protocol):
     def saved(self) -> None:
         """Called when a new checkpoint is complete, from which the trial would resume."""
 
+    def follow(self, activity: Activity) -> None:
+        """Receives what the trial is doing: at each step, and while a checkpoint is written."""
+
 
 class NoControl:
     """A trial that runs to its end."""
@@ -53,6 +62,9 @@ class NoControl:
         return False
 
     def saved(self) -> None:
+        pass
+
+    def follow(self, activity: Activity) -> None:
         pass
 
 
@@ -84,6 +96,9 @@ class TrialCallback(TrainerCallback):
         self.autosave, self._saved_at = autosave, progress.train_seconds
         self.logs = logs
         self.decision: Decision = "continue"
+        # A trial begins at a checkpoint, or at step 0.
+        self.activity = Activity("training", progress.step, progress.step)
+        self._saving = ExitStack()  # what ends once the checkpoint that is being written is complete
         self._clock: float | None = None
         self._curve = _open_curve(folder / "curve.jsonl") if is_first_worker() else None
 
@@ -101,10 +116,27 @@ class TrialCallback(TrainerCallback):
         named |= {name: name for name in self.logs}
         self.write(state.global_step, {new: logs[old] for old, new in named.items() if old in logs})
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._stop_clock()
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._follow("training")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._follow("finishing")
+
+    def on_step_end(
+        self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **kwargs: Any
+    ) -> None:
+        seconds = self._stop_clock()
         self.progress.step = state.global_step
         self.progress.tokens = self.tokens_after(state.global_step)
+        if not self.activity.checkpoint_bytes:  # the optimizer has its state from the first step on
+            self.activity = replace(self.activity, checkpoint_bytes=checkpoint_bytes(model, optimizer))
+        # Before the validation, which may take long.
+        self._follow(
+            "training",
+            step=state.global_step,
+            unsaved_seconds=self.progress.train_seconds - self._saved_at,
+            step_seconds=max(seconds, self.activity.step_seconds),
+        )
         if state.global_step in self.evaluate_at:
             self.decision = self._evaluate_and_report(state.global_step)
         # `_any_rank` is a collective operation: all workers get here with the same decision.
@@ -117,6 +149,8 @@ class TrialCallback(TrainerCallback):
         control.should_save = control.should_save or self._wants_save(
             last=state.global_step >= state.max_steps
         )
+        if control.should_save and is_first_worker():
+            self._saving.enter_context(self._following_the_save(state.global_step))
         # The clock goes on from here: evaluating is not training.
         self._clock = time.perf_counter()
 
@@ -130,10 +164,30 @@ class TrialCallback(TrainerCallback):
         # Clocks differ, and all workers write a checkpoint together: one that is due decides.
         return self.autosave and _any_rank(due)
 
+    @contextmanager
+    def _following_the_save(self, step: int) -> Iterator[None]:
+        """Tells how much of a checkpoint is written, and at the end how fast that was."""
+        folder, started = self.folder / f"checkpoint-{step}", time.perf_counter()
+
+        def written() -> None:
+            # Files come and go while it is counted.
+            with suppress(OSError):
+                self._follow("saving", written_bytes=files.folder_bytes(folder))
+
+        self._follow("saving", written_bytes=0)
+        with call_periodically(written, WRITTEN_SECONDS):
+            yield
+        if (folder / COMPLETE).exists():  # else an error has ended the writing
+            size = files.folder_bytes(folder)
+            speed = size / (time.perf_counter() - started)
+            saved = {"saved_step": step, "unsaved_seconds": 0.0, "written_bytes": 0}
+            self._follow("training", **saved, checkpoint_bytes=size, bytes_per_second=speed)
+
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         _any_rank(False)  # waits until all workers have written their files of the checkpoint
         if is_first_worker():
             mark_complete(self.folder / f"checkpoint-{state.global_step}", self.progress)
+            self._saving.close()
             self.control.saved()
         self._saved_at = self.progress.train_seconds
         self._clock = time.perf_counter()  # saving is not training
@@ -159,18 +213,26 @@ class TrialCallback(TrainerCallback):
         self._curve.flush()
 
     def close(self) -> None:
+        self._saving.close()  # an error may have ended the writing of a checkpoint
         if self._curve is not None:
             self._curve.close()
 
-    def _stop_clock(self) -> None:
-        if self._clock is not None:
-            self.progress.train_seconds += time.perf_counter() - self._clock
+    def _follow(self, phase: Phase, **changes: Any) -> None:
+        self.activity = replace(self.activity, phase=phase, **changes)
+        if is_first_worker():
+            self.control.follow(self.activity)
+
+    def _stop_clock(self) -> float:
+        """Counts the seconds since the clock began as training; returns them."""
+        seconds = time.perf_counter() - self._clock if self._clock is not None else 0.0
+        self.progress.train_seconds += seconds
+        return seconds
 
 
 def _open_curve(path: Path) -> TextIO:
     """Opens the curve for appending; a last line that a killed process left incomplete is ended first."""
     incomplete = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-    file = path.open("a", encoding="utf-8")
+    file = files.open_to_append(path)
     if incomplete:
         file.write("\n")
     return file

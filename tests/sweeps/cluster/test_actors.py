@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import ray
 
-from sweeps.cluster.actors import Board, Hub
+from sweeps.cluster.actors import Hub
+from sweeps.cluster.board import Board
 from sweeps.cluster.train_callbacks import was_killed_for_memory
 from tests.helpers.trials import make_config, write_rows
 from trainables.results import read_record
@@ -223,7 +224,7 @@ class Heard:
 
 def run_job(job: dict[str, Any], hub: Any = None, board: Any = None, workers: int = 1) -> dict[str, Any]:
     """Runs a job in its run folder as a slot's worker does, and gives its record as JSON."""
-    loop = worker_loop.WorkerLoop(hub, board, workers)
+    loop = worker_loop.WorkerLoop(hub, board or Heard(), workers)
     return loop.run_job(job, LocalWorkspace(Path(job["run"]))).model_dump(mode="json")
 
 

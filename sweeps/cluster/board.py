@@ -1,0 +1,156 @@
+"""What the whole sweep must know, in one actor that all of its processes can ask. No Ray here, and no waiting."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from trainables.training.activity import Activity
+
+SILENT_SECONDS = 60.0  # after which a worker that gives no sign of life is dead, and its trial not waited for
+SPARE_SECONDS = 2.0  # of a notice, for the rest of the sweep's end
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a sweep that ends waits for, by trial: trials that save themselves, and (``abandoned``) those that have no
+    time to. ``failures``: why trials can't write at the moment.
+    """
+
+    saving: dict[str, Activity]
+    abandoned: dict[str, Activity]
+    failures: dict[str, str]
+
+
+class Board:
+    """Which trials to stop, which nodes are draining, whether the sweep is ending, and what trials are doing."""
+
+    def __init__(self) -> None:
+        self._stopped: set[str] = set()
+        self._interrupted = False
+        self._draining: frozenset[str] = frozenset()  # nodes that will be taken down
+        self._moving: set[str] = set()
+        self._activities: dict[str, Activity] = {}  # of trials in training that have no record yet
+        self._heard: dict[str, float] = {}  # when their workers last gave a sign of life, monotonic
+        self._abandoned: frozenset[str] = frozenset()  # trials that have no time to save themselves
+        self._failures: dict[str, str] = {}
+        self._log_lines: list[str] = []
+
+    def add_log_line(self, line: str) -> None:
+        """Takes a line for the log of a run whose folder the slots don't have."""
+        self._log_lines.append(line)
+
+    def take_log_lines(self) -> list[str]:
+        """The lines added since the last call."""
+        lines, self._log_lines = self._log_lines, []
+        return lines
+
+    def stop(self, trial_id: str) -> None:
+        """Has a trial end early, as the search has decided."""
+        self._stopped.add(trial_id)
+
+    def stopped(self, trial_id: str) -> bool:
+        return trial_id in self._stopped
+
+    def interrupt(self, seconds: float | None = None, bytes_per_second: float | None = None) -> None:
+        """Has every trial save itself and end: the sweep was interrupted.
+
+        With ``seconds``, after which all processes are ended, only trials whose checkpoints fit into that time at
+        ``bytes_per_second`` save themselves. Without, all do.
+        """
+        if seconds is not None:
+            measured = [a.bytes_per_second for a in self._activities.values() if a.bytes_per_second]
+            speed = min([*measured, *([bytes_per_second] if bytes_per_second else [])], default=None)
+            fitting = trials_that_fit(self._living(), seconds, speed)
+            self._abandoned = frozenset(self._activities) - fitting
+        self._interrupted = True
+
+    def interrupted(self) -> bool:
+        return self._interrupted
+
+    def set_draining(self, nodes: list[str]) -> None:
+        """Sets which nodes will be taken down: trials that run there save themselves and continue elsewhere."""
+        self._draining = frozenset(nodes)
+
+    def is_draining(self, node: str) -> bool:
+        return node in self._draining
+
+    def move(self, trial_id: str) -> None:
+        """Has a trial save itself and continue elsewhere: its slot's node will be taken down."""
+        self._moving.add(trial_id)
+
+    def moved(self, trial_id: str) -> None:
+        """Notes that a trial has saved itself to continue elsewhere."""
+        self._moving.discard(trial_id)
+        self.forget(trial_id)
+
+    def to_save(self, trial_id: str, node: str) -> bool:
+        """Whether a trial that runs on ``node`` should save itself and leave. It asks at every step."""
+        ending = self._interrupted and trial_id not in self._abandoned
+        return ending or node in self._draining or trial_id in self._moving
+
+    def follow(self, trial_id: str, activity: Activity) -> None:
+        """Takes what a trial is doing."""
+        self._activities[trial_id] = activity
+        self.alive(trial_id)
+
+    def alive(self, trial_id: str) -> None:
+        """Notes that a trial's worker lives."""
+        self._heard[trial_id] = time.monotonic()
+
+    def storage_fails(self, trial_id: str, reason: str) -> None:
+        """Notes that a trial can't write; it starts again from its last checkpoint once it can."""
+        self.forget(trial_id)
+        self._failures[trial_id] = reason
+
+    def forget(self, trial_id: str) -> None:
+        """Notes that a trial's worker begins with it, or begins again: it has nothing that isn't saved."""
+        self._activities.pop(trial_id, None)
+        self._failures.pop(trial_id, None)
+
+    def ended(self, trial_id: str) -> None:
+        """Notes that a trial's record is written, whatever its status."""
+        self.forget(trial_id)
+
+    def waiting(self) -> Waiting:
+        """What the sweep has to wait for before it may end."""
+        unsaved = {trial: activity for trial, activity in self._living().items() if activity.unsaved}
+        return Waiting(
+            saving={trial: unsaved[trial] for trial in unsaved if trial not in self._abandoned},
+            abandoned={trial: unsaved[trial] for trial in unsaved if trial in self._abandoned},
+            failures=dict(self._failures),
+        )
+
+    def _living(self) -> dict[str, Activity]:
+        now = time.monotonic()
+        return {
+            trial: activity
+            for trial, activity in list(self._activities.items())
+            if now - self._heard.get(trial, now) < SILENT_SECONDS
+        }
+
+
+def trials_that_fit(
+    activities: dict[str, Activity], seconds: float, bytes_per_second: float | None
+) -> frozenset[str]:
+    """The trials that can save themselves within ``seconds`` on one disk, those with most to lose first.
+
+    A trial has to end its step, and to write its checkpoint after those before it.
+
+    >>> full = Activity("training", step=9, saved_step=0, unsaved_seconds=90, checkpoint_bytes=1_600)
+    >>> lora = Activity("training", step=9, saved_step=0, unsaved_seconds=80, checkpoint_bytes=100)
+    >>> sorted(trials_that_fit({"full": full, "lora": lora}, seconds=10, bytes_per_second=100))
+    ['lora']
+    """
+    fitting, total = set(), 0
+    # What is being written already goes on being written.
+    for trial, activity in sorted(
+        activities.items(), key=lambda item: (item[1].phase != "saving", -item[1].unsaved_seconds)
+    ):
+        size = activity.bytes_to_write
+        writing = (total + size) / bytes_per_second if bytes_per_second else 0.0
+        ending_step = activity.step_seconds if activity.phase == "training" else 0.0
+        if ending_step + writing <= seconds - SPARE_SECONDS:
+            fitting.add(trial)
+            total += size
+    return frozenset(fitting)

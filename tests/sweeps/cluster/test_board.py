@@ -1,0 +1,127 @@
+"""What a sweep that ends waits for, and which trials save themselves where the time is limited. No Ray."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sweeps.cluster import board as module
+from sweeps.cluster.board import Board, trials_that_fit
+from trainables.training.activity import Activity
+
+STEP = Activity("training", step=9, saved_step=6, unsaved_seconds=30, step_seconds=1, checkpoint_bytes=1_000)
+
+
+def board_with(**activities: Activity) -> Board:
+    board = Board()
+    for trial, activity in activities.items():
+        board.follow(trial, activity)
+    return board
+
+
+@pytest.mark.parametrize(
+    ("activity", "waits"),
+    [
+        (STEP, True),
+        (replace(STEP, phase="saving", written_bytes=400), True),
+        (replace(STEP, phase="finishing"), True),  # its training would be done again
+        (replace(STEP, saved_step=9), False),  # only the step under way is lost
+        (replace(STEP, phase="finishing", saved_step=9), False),  # only its scores are lost
+        (Activity("training", step=0, saved_step=0), False),
+    ],
+)
+def test_a_sweep_that_ends_waits_for_trials_with_steps_that_are_not_saved(
+    activity: Activity, waits: bool
+) -> None:
+    board = board_with(a=activity)
+    board.interrupt()
+    assert bool(board.waiting().saving) is waits
+    board.ended("a")
+    assert not board.waiting().saving
+
+
+@pytest.mark.parametrize("end", ["forget", "moved", "ended"])
+def test_a_trial_that_begins_again_or_has_left_is_not_waited_for(end: str) -> None:
+    board = board_with(a=STEP, b=STEP)
+    getattr(board, end)("a")
+    assert board.waiting().saving.keys() == {"b"}
+
+
+def test_a_trial_whose_worker_is_dead_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    board = board_with(a=STEP, b=STEP)
+    now += module.SILENT_SECONDS - 1
+    board.alive("b")
+    now += 2
+    assert board.waiting().saving.keys() == {"b"}
+
+
+def test_a_trial_that_cannot_write_is_named_with_the_reason_and_not_waited_for() -> None:
+    board = board_with(a=STEP)
+    board.storage_fails("a", "/runs: No space left on device")
+    assert board.waiting().failures == {"a": "/runs: No space left on device"}
+    assert not board.waiting().saving
+    board.forget("a")
+    assert not board.waiting().failures
+
+
+# At 100 bytes/s, a checkpoint of 1,000 bytes takes 10 s; 2 s of a notice are spare, and a step takes 1 s.
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (12.9, set()),
+        (13.0, {"long"}),  # the one with most to lose
+        (22.9, {"long"}),
+        (23.0, {"long", "short"}),
+    ],
+)
+def test_checkpoints_are_written_one_after_the_other_those_with_most_to_lose_first(
+    seconds: float, expected: set[str]
+) -> None:
+    trials = {"short": STEP, "long": replace(STEP, unsaved_seconds=90)}
+    assert trials_that_fit(trials, seconds, 100) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({"phase": "saving", "written_bytes": 900}, True),  # 1 s left
+        ({"phase": "saving", "written_bytes": 100}, False),  # 9 s left
+        ({"phase": "finishing"}, True),  # how long scoring takes is unknown
+        ({"step_seconds": 4}, False),  # a step may just have begun
+        ({"checkpoint_bytes": 100}, True),
+    ],
+)
+def test_what_is_left_to_do_of_a_checkpoint_decides_whether_it_fits(
+    changes: dict[str, Any], fits: bool
+) -> None:
+    assert (trials_that_fit({"a": replace(STEP, **changes)}, 5.5, 100) == {"a"}) is fits
+
+
+def test_without_a_known_speed_every_trial_tries() -> None:
+    assert trials_that_fit({"a": STEP, "b": STEP}, 5, None) == {"a", "b"}
+
+
+def test_a_trial_that_has_no_time_is_not_asked_to_save_itself_nor_waited_for_and_is_named() -> None:
+    board = board_with(full=STEP, lora=replace(STEP, checkpoint_bytes=10))
+    board.interrupt(5.0, 100.0)
+    assert (board.to_save("full", "node"), board.to_save("lora", "node")) == (False, True)
+    assert board.interrupted()
+    assert board.waiting().saving.keys() == {"lora"}
+    assert board.waiting().abandoned.keys() == {"full"}
+
+
+def test_the_slowest_speed_that_was_measured_decides() -> None:
+    slow = replace(STEP, bytes_per_second=50.0)
+    board = board_with(a=slow)
+    board.interrupt(15.0, 100.0)
+    assert board.waiting().abandoned.keys() == {"a"}
+
+
+def test_ctrl_c_has_no_limit() -> None:
+    board = board_with(a=replace(STEP, checkpoint_bytes=10**15, bytes_per_second=1.0))
+    board.interrupt()
+    assert board.to_save("a", "node")

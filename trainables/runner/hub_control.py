@@ -1,0 +1,71 @@
+"""How a trial in a worker is controlled: through its slot's hub and the sweep's board, both actors."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import ray
+
+from trainables.training.activity import Activity
+
+
+class SweepGone(BaseException):
+    """The sweep's board or the slot's hub is dead. No failure of the trial, so it isn't caught as one."""
+
+
+def actor_result(answer: Any) -> Any:
+    """The result of a call of one of the sweep's actors. Raises :class:`SweepGone` when the actor is dead."""
+    try:
+        return ray.get(answer)
+    except ray.exceptions.RayActorError as error:
+        raise SweepGone from error
+
+
+class HubControl:
+    """The search's decisions on a trial, asked through the slot's hub.
+
+    The search decides only at the steps ``report_at``. Other validation results are in the curve alone, and cost the
+    driver nothing. ``kept_here``: whether a checkpoint is safe where it is written; at a URL it has to be uploaded.
+    """
+
+    def __init__(
+        self,
+        hub: Any,
+        board: Any,
+        trial_id: str,
+        report_at: frozenset[int] = frozenset(),
+        node: str = "",
+        kept_here: bool = True,
+    ) -> None:
+        self.hub, self.board, self.trial_id, self.report_at, self.node = hub, board, trial_id, report_at, node
+        self.kept_here = kept_here
+        self._safe_step: int | None = None  # of the checkpoint at the run's URL that the trial began at
+
+    def report(self, step: int, values: dict[str, float]) -> Any:
+        if step not in self.report_at:
+            return "continue"
+        # One worker reports, and all get the same decision.
+        if int(os.environ.get("RANK", "0")) == 0:
+            event = {"kind": "report", "trial_id": self.trial_id, "step": step, **values}
+            actor_result(self.hub.report.remote(event))
+        return actor_result(self.hub.answer.remote(self.trial_id, step))
+
+    def alive(self) -> None:
+        """Gives a sign of life."""
+        # The call isn't waited for, so training doesn't depend on how fast the hub is.
+        self.hub.alive.remote()
+
+    def saved(self) -> None:
+        self.hub.checkpoint_saved.remote()
+
+    def follow(self, activity: Activity) -> None:
+        if not self.kept_here:
+            self._safe_step = activity.saved_step if self._safe_step is None else self._safe_step
+            activity = replace(activity, saved_step=self._safe_step)
+        self.board.follow.remote(self.trial_id, activity)
+
+    def interrupted(self) -> bool:
+        self.alive()  # the trainer asks at every step
+        return bool(actor_result(self.board.to_save.remote(self.trial_id, self.node)))
