@@ -141,6 +141,7 @@ def make(
     earlier: EarlierResults | None = None,
     gpus: Callable[[], DefaultGpus] = default_gpus.of_this_machine,
     date: str | None = None,
+    conventions: Conventions = CURRENT,
 ) -> Plan:
     """Plans a spec, or the cells of it that the filters ``stage`` and ``method`` match.
 
@@ -196,11 +197,11 @@ def make(
         requirements=tuple(dict.fromkeys(need for each in checked for need in each.requirements)),
         settled=earlier.settled,
         date=date,
+        conventions=conventions,
     )
 
 
 def today() -> str:
-        conventions=conventions,
     """Today's date, such as ``2026-11-28``."""
     return datetime.now().date().isoformat()
 

@@ -112,6 +112,7 @@ class DataConfig(Frozen):
         return (self.eval,) if isinstance(self.eval, str) else self.eval or ()
 
     @property
+
     def template_settings(self) -> tuple[tuple[str, str], ...]:
         """The settings that are noted in the chat template: those that differ from their default, by name."""
         chosen = (
@@ -131,12 +132,12 @@ class DataConfig(Frozen):
     def _makes_sense(self) -> DataConfig:
         if not self.names:
             raise ValueError("train is empty; give a name, a file or a list of these")
+        if self.group is not None and self.split_by is not None:
+            raise ValueError("give only one of group and split_by: rows of one group stay together")
         if self.eval is not None and self.eval_count is not None:
             raise ValueError("give only one of eval and eval_count")
         if self.weights is not None and len(self.weights) != len(self.names):
             raise ValueError(f"weights has {len(self.weights)} numbers for {len(self.names)} data sets")
         if self.weights is not None and self.mix == "concat":
-        if self.group is not None and self.split_by is not None:
-            raise ValueError("give only one of group and split_by: rows of one group stay together")
             raise ValueError("weights need mix: interleave_under or interleave_over")
         return self
