@@ -17,7 +17,11 @@ import jinja2
 from trainables.data.rows import Message
 from trainables.storage import files
 from trainables.system.suggestions import did_you_mean
+from trainables.templates import built_in
+from trainables.templates.bounded_rendering import limited_rendering
+from trainables.templates.built_in import ALIASES, NAMES
 from trainables.templates.elsewhere import SAME, advice, misspelled
+from trainables.templates.message_changes import with_default_system, with_tool_format
 from trainables.templates.settings import (
     ALWAYS_GIVEN,
     asked_arguments,
@@ -34,52 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "TemplateError", "apply", "render", "sha256", "source"]
 
-NAMES = (
-    "chatml",
-    "qwen",
-    "qwen3",
-    "qwen3-nothink",
-    "qwen3.5",
-    "qwen3.5-nothink",
-    "qwen3.6",
-    "llama2",
-    "llama3",
-    "llama4",
-    "mistral",
-    "mistral-nemo",
-    "mistral-small",
-    "zephyr",
-    "gemma",
-    "gemma4",
-    "deepseek",
-    "deepseek3",
-    "deepseek3.1",
-    "deepseekr1",
-    "phi",
-    "phi4",
-    "phi4-mini",
-    "internlm2",
-    "smollm2",
-    "gpt-oss",
-    "glm4",
-    "glm4.5",
-    "granite3",
-    "granite4",
-    "lfm2",
-    "lfm2.5",
-    "cohere",
-    "ernie4.5",
-    "exaone4",
-    "kimi-k2-thinking",
-    "minimax-m2",
-    "seed-oss",
-    "vicuna",
-    "alpaca",
-    "default",
-    "empty",
-)
-# Families that use the template of another one.
-ALIASES = {"yi": "chatml", "smollm": "chatml", "gemma2": "gemma", "gemma3": "gemma", "glm4.6": "glm4.5"}
 SUFFIXES = (".jinja", ".j2")
 
 
@@ -93,8 +51,6 @@ NO_TEMPLATE = (
     "the model's tokenizer has no chat template; "
     f"set data.template to {CHOICES} (`default` suits a base model)"
 )
-_FOLDER = Path(__file__).parent
-_INCLUDE = re.compile(r"\{%- include '([\w.-]+)' %\}")
 _END = re.compile(r"\{%- set end = '([^']+)' %\}")  # the family's own end token
 _EXAMPLE = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
 
@@ -104,23 +60,38 @@ class TemplateError(ValueError):
 
 
 class TemplateArgumentError(TemplateError):
-    """An argument that a chat template doesn't read."""
+    """An argument that a chat template doesn't read; ``setting`` is the one of the data that gives it."""
+
+    def __init__(self, message: str, setting: str = "template_arguments") -> None:
+        super().__init__(message)
+        self.setting = setting
 
 
 def apply_settings(
-    tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, str], arguments: Mapping[str, Any]
+    tokenizer: PreTrainedTokenizerBase,
+    settings: Mapping[str, str],
+    arguments: Mapping[str, Any],
+    default_system: str | None = None,
+    tool_format: str | None = None,
 ) -> None:
     """Notes settings and arguments in the tokenizer's chat template, for all who render with it.
 
-    Raises ``TemplateArgumentError`` for an argument that the template doesn't read. A date is noted where the template
-    writes one.
+    Raises ``TemplateArgumentError`` for an argument that the template doesn't read, and for a tokenizer without a
+    template. A date is noted where the template writes one.
     """
     template = tokenizer.chat_template
+    given = {"template_arguments": arguments, "default_system": default_system, "tool_format": tool_format}
+    for name, value in given.items():
+        if value and template is None:
+            raise TemplateArgumentError("there is no chat template that would read it", name)
     if arguments:
-        if template is None:
-            raise TemplateArgumentError("there is no chat template that would read them")
         _check_arguments(template, arguments)
         tokenizer.chat_template = with_arguments(template, arguments)
+    if tool_format is not None:
+        tokenizer.chat_template = with_tool_format(tokenizer.chat_template, tool_format)
+    # In front of the tools, which are listed behind the system text.
+    if default_system:
+        tokenizer.chat_template = with_default_system(tokenizer.chat_template, default_system)
     noted = dict(settings)
     if template is None or not writes_date(template):
         noted.pop("date", None)
@@ -150,7 +121,7 @@ def source(name_or_path: str | Path, folder: Path | None = None) -> str:
     name = _own_name(str(name_or_path))
     if name is None:
         raise _unknown(str(name_or_path))
-    return _with_includes((_FOLDER / f"{name}.jinja").read_text(encoding="utf-8"))
+    return built_in.text(name)
 
 
 def apply(tokenizer: PreTrainedTokenizerBase, template: str | None, folder: Path | None = None) -> None:
@@ -184,13 +155,14 @@ def render(
     """
     date = setting(tokenizer, "date")
     try:
-        text = tokenizer.apply_chat_template(
-            messages,
-            tools=tools,
-            chat_template=with_date(str(tokenizer.chat_template), date) if date else None,
-            add_generation_prompt=add_generation_prompt,
-            tokenize=False,
-        )
+        with limited_rendering():
+            text = tokenizer.apply_chat_template(
+                messages,
+                tools=tools,
+                chat_template=with_date(str(tokenizer.chat_template), date) if date else None,
+                add_generation_prompt=add_generation_prompt,
+                tokenize=False,
+            )
     except Exception as error:  # a template may call anything on what it is given
         kind = "" if isinstance(error, jinja2.TemplateError) else f"{type(error).__name__}: "
         raise TemplateError(
@@ -228,14 +200,6 @@ def _unknown(name: str) -> TemplateError:
     return TemplateError(f"no chat template is called {name!r}; known: {CHOICES}{hint}")
 
 
-def _with_includes(text: str) -> str:
-    def included(match: re.Match[str]) -> str:
-        # The file's last line feed is not part of the template.
-        return _with_includes((_FOLDER / match[1]).read_text(encoding="utf-8").rstrip("\n"))
-
-    return _INCLUDE.sub(included, text)
-
-
 def _with_end_token(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
     """The template with an end token that the tokenizer has: the family's own, or else the tokenizer's."""
     family_end = _END.search(text)
@@ -259,7 +223,8 @@ def _is_one_token(text: str, tokenizer: PreTrainedTokenizerBase) -> bool:
 def _check(tokenizer: PreTrainedTokenizerBase, text: str, name: str) -> None:
     """Renders two messages, so that a faulty template is found before any training."""
     try:
-        tokenizer.apply_chat_template(_EXAMPLE, chat_template=text, tokenize=False)
+        with limited_rendering():
+            tokenizer.apply_chat_template(_EXAMPLE, chat_template=text, tokenize=False)
     except Exception as error:  # a template may call anything on what it is given
         line = f":{error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
         raise TemplateError(
