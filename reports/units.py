@@ -45,6 +45,15 @@ def quality(value: float | None, unit: str | None) -> str:
     return f"{value:.4g} {unit}" if unit else f"{value:.4g}"
 
 
+def quality_with_interval(value: float | None, interval: tuple[float, float] | None, unit: str | None) -> str:
+    """A quality, and in parentheses its interval where that is known: ``98.4 % (94.5 to 99.6)``."""
+    text = quality(value, unit)
+    if interval is None:
+        return text
+    low, high = (f"{end * 100:.1f}" if unit == "fraction" else f"{end:.4g}" for end in interval)
+    return f"{text} ({low} to {high})"
+
+
 def difference(value: float, unit: str | None, bare: bool = False) -> str:
     """A difference of two qualities: of fractions in points, else with three digits and the unit, unless ``bare``.
 

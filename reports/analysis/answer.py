@@ -7,8 +7,9 @@ from math import isinf
 
 from reports import units
 from reports.analysis import caveats
+from reports.analysis.configs import leaves
 from reports.analysis.group import Group, Row
-from reports.statistics.resampled_choice import EQUAL_PEAKS
+from reports.statistics.pareto import EQUAL_PEAKS
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,12 @@ def _sentences(group: Group, recommended: Row | None) -> list[str]:
         return [_base_is_best(group, best, base)]
     if len(group.rows) == 1 or len(group.scored_rows) == 1:
         return [_only_one(group, recommended)]
-    parts = (_recommendation(group, recommended, best), _expected(group, best), _cheaper(group, recommended))
+    parts = (
+        _recommendation(group, recommended, best),
+        _expected(group, best),
+        _cheaper(group, recommended),
+        _precision_of_full(group),
+    )
     return [part for part in parts if part]
 
 
@@ -168,6 +174,26 @@ def _cheaper(group: Group, row: Row) -> str | None:
     # Rows are ordered by quality, and on the front a lower quality needs less memory: the last is the cheapest.
     named = cheaper if len(cheaper) < 3 else [cheaper[0], cheaper[-1]]
     return f"If memory is short: {units.join(named)}."
+
+
+# What weights and gradients of full fine-tuning are held in, by train.precision.
+_HELD_IN = {"bf16": "32 bits", "fp16": "32 bits", "fp32": "32 bits", "pure_bf16": "16 bits"}
+
+
+def _precision_of_full(group: Group) -> str | None:
+    """What full fine-tuning was measured in, as half the precision has half of its memory."""
+    named: dict[str, list[str]] = {}
+    for row in group.rows:
+        settings = dict(leaves(row.best.config)) if row.best is not None and row.peak is not None else {}
+        held_in = _HELD_IN.get(settings.get("train.precision", ""))
+        if settings.get("method.kind") == "full" and held_in is not None:
+            details = f"precision {settings['train.precision']}, optimizer {settings.get('train.optimizer')}"
+            named.setdefault(f"{held_in} ({details})", []).append(row.name)
+    sentences = [
+        f"The memory of {units.join(names)} was measured with weights and gradients in {held_in}."
+        for held_in, names in named.items()
+    ]
+    return " ".join(sentences) or None
 
 
 def _how_much_worse(group: Group, row: Row, other: Row) -> str:

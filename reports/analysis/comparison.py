@@ -113,14 +113,14 @@ def _refuse_mixed_metrics(title: str, cells: list[Cell]) -> None:
 
 
 def _point(cell: Cell) -> pareto.Point:
-    return pareto.Point(cell.label, cell.best.peak_train_bytes if cell.best else None, cell.quality)
+    return pareto.Point(cell.label, cell.best.peak_bytes if cell.best else None, cell.quality)
 
 
 # The columns that a row takes from its cell's best trial.
 _FROM_BEST = (
     "quality_name", "quality_unit", "quality_higher_is_better", "test_rows", "objective",
-    "peak_train_bytes", "peak_load_bytes", "peak_eval_bytes", "baseline_bytes", "weight_bytes",
-    "gradient_bytes", "optimizer_bytes", "predicted_peak_bytes", "memory_source", "trainable_params",
+    "peak_bytes", "peak_train_bytes", "peak_load_bytes", "peak_eval_bytes", "reserved_bytes", "baseline_bytes",
+    "weight_bytes", "gradient_bytes", "optimizer_bytes", "predicted_peak_bytes", "memory_source", "trainable_params",
     "total_params", "tokens_per_second", "padding_share", "setup_seconds", "train_seconds", "eval_seconds",
     "artifact_bytes", "seed", "trial_id",
 )  # fmt: skip

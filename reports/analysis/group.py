@@ -64,7 +64,8 @@ class Row:
 
     @property
     def peak(self) -> int | None:
-        return self.best.peak_train_bytes if self.best else None
+        """The largest peak of loading, training and scoring."""
+        return self.best.peak_bytes if self.best else None
 
     @property
     def quality(self) -> float | None:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from reports import units
 from reports.analysis.data_preview import missing_data_note
+from reports.analysis.front_steps import front_sentence
 from reports.analysis.group import Group
 from reports.pages import next_steps, reproduce, tables
 from reports.pages.report import NO_ANSWER, NOTES, Report
@@ -75,6 +76,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "commands": next_steps.commands,
         "comparison_table": tables.comparison,
+        "front_sentence": front_sentence,
         "pairs_table": tables.cell_pairs,
         "importance_table": tables.importances,
         "trials_table": tables.trials,
@@ -101,7 +103,7 @@ def message_text(message: dict[str, Any]) -> str:
 def _unplaced_trials(group: Group) -> str:
     """How many trials are not in the group's Pareto figure, in a sentence; empty where all are."""
     records = [record for row in group.rows for record in row.cell.records]
-    unplaced = sum(record.quality is None or record.peak_train_bytes is None for record in records)
+    unplaced = sum(record.quality is None or record.peak_bytes is None for record in records)
     if not unplaced:
         return ""
     return f"Not in the figure, because their quality or memory is unknown: {units.count(unplaced, 'trial')}."

@@ -11,6 +11,7 @@ from reports.analysis.across_stages import compare_across_stages
 from reports.analysis.answer import Answer, answer
 from reports.analysis.comparison import compare, table_rows
 from reports.analysis.data_preview import DataPreview, data_previews
+from reports.analysis.front_steps import front_json
 from reports.analysis.group import Group
 from reports.analysis.pairs import pair_rows
 from reports.pages.next_steps import SampleAnswers, sample_answers
@@ -19,9 +20,10 @@ from trainables.results import Run
 NO_ANSWER = "No trial has left a record yet, so there is no answer."
 
 _PARETO = (
-    "The line is the Pareto front: no cell beats a cell on it in both quality and memory. Each large point is the "
-    "best trial of a cell, chosen by the validation rows, with the 95 % interval of its quality; small points are all "
-    "other trials."
+    "The line is the Pareto front: no cell beats a cell on it in both quality and memory (the largest peak of loading, "
+    "training and scoring; peaks within 2 % are equal). Each large point is the best trial of a cell, chosen by the "
+    "validation rows, with the 95 % interval of its quality; it is filled where the cell is on the front in at least "
+    "95 % of 1,000 resamples of the test rows. Small points are all other trials."
 )
 NOTES = {
     "pareto": f"Higher is better quality, further left is less memory. {_PARETO}",
@@ -114,5 +116,9 @@ def report_json(report: Report) -> str:
         ],
         "cells": table_rows(groups),
         "pairs": pair_rows(groups),
+        "fronts": [
+            {"title": group.title, "steps": front_json(group)}
+            for group in (*report.across_stages, *report.trained_groups)
+        ],
     }
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from reports.analysis.data_preview import missing_data_note
+from reports.analysis.front_steps import front_sentence
 from reports.analysis.group import Group
 from reports.pages import next_steps, reproduce, tables
 from reports.pages.report import NO_ANSWER, NOTES, Report
@@ -65,6 +66,7 @@ def _answer(report: Report) -> Iterator[str]:
 
 def _comparison(group: Group) -> Iterator[str]:
     yield _table(tables.comparison(group))
+    yield escape_markdown(front_sentence(group) or "")
     if len(group.scored_rows) > 1:
         yield NOTES["pairs"]
         yield _table(tables.cell_pairs(group))

@@ -39,14 +39,16 @@ def comparison(group: Group) -> Table:
         **_other_measures(group),
         "seeds": lambda row: str(row.seeds) if row.seeds > 1 else units.UNKNOWN,
         "of the largest gain": lambda row: units.percent(group.share_of_gain(row)),
-        "peak in training": lambda row: units.gib(row.peak),
+        "peak memory": lambda row: units.gib(row.peak),
         "of the largest peak": lambda row: units.percent(row.share_of_largest_peak),
         "on the front": lambda row: "yes" if row.on_front else "",
         "of resamples": lambda row: units.percent(front_shares.get(row.cell.label)),
         "best settings": _settings,
         "trials": lambda row: ", ".join(_counts(row.counts)),
         "peak in loading": lambda row: units.gib(_value(row, "peak_load_bytes")),
+        "peak in training": lambda row: units.gib(_value(row, "peak_train_bytes")),
         "peak in evaluation": lambda row: units.gib(_value(row, "peak_eval_bytes")),
+        "reserved by the allocator": lambda row: units.gib(_value(row, "reserved_bytes")),
         "predicted peak": lambda row: units.gib(_value(row, "predicted_peak_bytes")),
         "baseline": lambda row: units.gib(_value(row, "baseline_bytes")),
         "trainable": lambda row: _precise(trainable_share(row.best)),
@@ -112,12 +114,7 @@ def _value(row: Row, column: str) -> Any:
 
 
 def _quality(row: Row) -> str:
-    text = units.quality(row.quality, _value(row, "quality_unit"))
-    if row.interval is None:
-        return text
-    percent = _value(row, "quality_unit") == "fraction"
-    low, high = (f"{bound * 100:.1f}" if percent else f"{bound:.4g}" for bound in row.interval)
-    return f"{text} ({low} to {high})"
+    return units.quality_with_interval(row.quality, row.interval, _value(row, "quality_unit"))
 
 
 def _precise(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Quality against peak training memory: every trial, the best of each cell, the front, the untuned model."""
+"""Quality against peak memory: every trial, the best of each cell, the front, the untuned model."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from reports.plots.style import (
 from reports.units import GIB
 from trainables.results import Record
 
+SURE = 0.95  # of resamples in which a cell is on the front
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -40,13 +42,14 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     bests = [row for row in group.scored_rows if row.peak is not None]
     _front(axes, [row for row in bests if row.on_front])
     _points(axes, trials, colours)
+    sure = _surely_on_front(group, bests)
     for row in bests:
-        _best(axes, row, colours)
+        _best(axes, row, colours, row in sure)
     _axes(axes, group)
     made.legend(
-        handles=_legend(statuses_of(trials)),
+        handles=_legend(statuses_of(trials), sure, bests),
         loc="outside upper left",
-        ncols=5,
+        ncols=3,
         handletextpad=0.4,
         columnspacing=1.4,
     )
@@ -56,14 +59,22 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     return Drawing(name, made, _alt(group, bests, len(trials)))
 
 
+def _surely_on_front(group: Group, bests: list[Row]) -> list[Row]:
+    """The cells that are on the front in 95 % of resamples of the test rows; by the front itself without resamples."""
+    if group.choice is None:
+        return [row for row in bests if row.on_front]
+    shares = group.choice.front_shares
+    return [row for row in bests if shares.get(row.cell.label, 0.0) >= SURE]
+
+
 def _measured(record: Record) -> bool:
-    return record.peak_train_bytes is not None and record.quality is not None
+    return record.peak_bytes is not None and record.quality is not None
 
 
 def _xy(record: Record) -> tuple[float, float]:
-    assert record.peak_train_bytes is not None
+    assert record.peak_bytes is not None
     assert record.quality is not None
-    return record.peak_train_bytes / GIB, record.quality
+    return record.peak_bytes / GIB, record.quality
 
 
 def _points(axes: Axes, trials: list[Record], colours: Palette) -> None:
@@ -73,15 +84,20 @@ def _points(axes: Axes, trials: list[Record], colours: Palette) -> None:
         axes.plot([x], [y], linestyle="", alpha=0.75, zorder=3, clip_on=False, **style)
 
 
-def _best(axes: Axes, row: Row, colours: Palette) -> None:
+def _best(axes: Axes, row: Row, colours: Palette, surely_on_front: bool) -> None:
+    """The point of a cell, filled where it is surely on the front."""
     assert row.best is not None
     x, y = (row.peak or 0) / GIB, row.quality or 0.0
     colour = colours[row.cell.method]
     if row.interval:
         low, high = row.interval
         axes.plot([x, x], [low, high], color=colour, linewidth=1.6, alpha=0.55, zorder=2, clip_on=False)
-    style: dict[str, Any] = {"markerfacecolor": colour, "markeredgecolor": PAPER, "markeredgewidth": 1.5}
-    axes.plot([x], [y], marker="o", markersize=11, linestyle="", zorder=5, clip_on=False, **style)
+    style: dict[str, Any] = (
+        {"markersize": 11, "markerfacecolor": colour, "markeredgecolor": PAPER, "markeredgewidth": 1.5}
+        if surely_on_front
+        else {"markersize": 9, "markerfacecolor": PAPER, "markeredgecolor": colour, "markeredgewidth": 2.2}
+    )
+    axes.plot([x], [y], marker="o", linestyle="", zorder=5, clip_on=False, **style)
 
 
 def _front(axes: Axes, front: list[Row]) -> None:
@@ -100,7 +116,7 @@ def _axes(axes: Axes, group: Group) -> None:
     axes.margins(0.16)
     axes.set_xlim(left=0)  # from 0, so that half the distance is half the memory
     axes.grid(visible=False, axis="x")
-    axes.set_xlabel("peak training memory (GiB)")
+    axes.set_xlabel("peak memory (GiB)")
     metric = units.readable(group.metric_record.quality_name)
     axes.set_ylabel(f"{metric}{'' if group.higher_is_better else ' (lower is better)'}")
     quality_axis(axes, group.metric_record.quality_unit)
@@ -112,12 +128,21 @@ def _axes(axes: Axes, group: Group) -> None:
         )  # fmt: skip
 
 
-def _legend(statuses: list[str]) -> list[Artist]:
+def _legend(statuses: list[str], sure: list[Row], bests: list[Row]) -> list[Artist]:
     from matplotlib.lines import Line2D
 
-    best: dict[str, Any] = {"markersize": 10, "markerfacecolor": MUTED, "markeredgecolor": PAPER}
+    filled: dict[str, Any] = {"markersize": 10, "markerfacecolor": MUTED, "markeredgecolor": PAPER}
+    hollow: dict[str, Any] = {"markersize": 8, "markerfacecolor": PAPER, "markeredgecolor": MUTED}
+    cells = (
+        [Line2D([], [], linestyle="", marker="o", label="cell, surely on the front", **filled)]
+        if sure
+        else []
+    )
+    if len(sure) < len(bests):
+        label = "cell, not surely on it" if sure else "cell, not surely on the front"
+        cells += [Line2D([], [], linestyle="", marker="o", markeredgewidth=2, label=label, **hollow)]
     return [
-        Line2D([], [], linestyle="", marker="o", label="best of a cell", **best),
+        *cells,
         *status_handles(statuses),
         Line2D([], [], color=INK, linewidth=1.2, label="Pareto front"),
     ]
@@ -136,5 +161,5 @@ def _alt(group: Group, bests: list[Row], trials: int) -> str:
         if group.base
         else ""
     )
-    head = f"Scatter plot of {metric} against peak training memory, {units.count(trials, 'trial')}."
+    head = f"Scatter plot of {metric} against peak memory, {units.count(trials, 'trial')}."
     return f"{head} Best of each cell: {described or 'none'}.{base}"

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+EQUAL_PEAKS = 0.02  # how well a measurement of memory repeats
+
 
 @dataclass(frozen=True)
 class Point:
@@ -24,7 +26,7 @@ class Point:
 
 
 def dominates(point: Point, other: Point, higher_is_better: bool) -> bool:
-    """Whether ``point`` is at least as good as ``other`` in both and better in one.
+    """Whether ``point`` is at least as good as ``other`` in both and better in one. Costs within 2 % are equal.
 
     >>> dominates(Point("lora", 1.0, 0.97), Point("full", 2.5, 0.97), higher_is_better=True)
     True
@@ -34,8 +36,10 @@ def dominates(point: Point, other: Point, higher_is_better: bool) -> bool:
     assert other.cost is not None
     assert other.quality is not None
     sign = 1 if higher_is_better else -1
-    gain, saving = sign * (point.quality - other.quality), other.cost - point.cost
-    return gain >= 0 and saving >= 0 and (gain > 0 or saving > 0)
+    gain = sign * (point.quality - other.quality)
+    costs_less = point.cost < other.cost * (1 - EQUAL_PEAKS)
+    costs_more = point.cost > other.cost * (1 + EQUAL_PEAKS)
+    return gain >= 0 and not costs_more and (gain > 0 or costs_less)
 
 
 def front(points: Sequence[Point], higher_is_better: bool = True) -> list[Point]:

@@ -15,10 +15,10 @@ import numpy as np
 
 from reports.statistics.estimates import Estimate
 from reports.statistics.intervals import SeedVariance, variance_beside_rows
+from reports.statistics.pareto import EQUAL_PEAKS
 from reports.statistics.resampling import draw_counts
 
 RESAMPLES = 1_000
-EQUAL_PEAKS = 0.02  # how well a measurement of memory repeats
 
 
 @dataclass(frozen=True)

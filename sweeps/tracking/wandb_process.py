@@ -124,7 +124,7 @@ class RunFollower:
             columns: list[str | int] = [*rows[0]] if rows else []
             values = [_column([row[str(column)] for row in rows]) for column in columns]
             summary.log({"comparison": wandb.Table(columns=columns, data=list(zip(*values, strict=True)))})
-            if any(None not in (record.quality, record.peak_train_bytes) for record in run.records):
+            if any(None not in (record.quality, record.peak_bytes) for record in run.records):
                 summary.log({"pareto": wandb.Image(str(_image(self.folder, pareto_png(run))))})
             artifact = wandb.Artifact(f"{self.group}-records", type="records")
             for name in ("trials.parquet", "curves.parquet"):

@@ -268,7 +268,13 @@ def _trial(
     settings = {"rank": rank, "alpha": alpha} if rank else {"layers": 4} if method == "freeze" else {}
     config = {
         "method": {"kind": method.split("-")[0], **settings},
-        "train": {"learning_rate": rate, "steps": 40, "batch_size": 8},
+        "train": {
+            "learning_rate": rate,
+            "steps": 40,
+            "batch_size": 8,
+            "precision": "bf16",
+            "optimizer": "adamw",
+        },
     }
     speed = {"full": 236.0, "freeze": 402.0, "lora": 352.0, "qlora-4bit": 291.0}[method] + (rank or 0) / 3
     work = {"steps": steps, "tokens": steps * 424, "tokens_per_second": speed if steps else None} | _memory(

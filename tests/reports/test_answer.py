@@ -43,8 +43,9 @@ def test_the_example_run_is_answered_with_what_the_test_rows_carry(tmp_path: Pat
     assert result.sentences == (
         "Use full (learning rate 0.0002): its exact match of 98.4 % (untuned: 3.1 %) is the best measured, but it "
         "also needs the most memory: 2.51 GiB at the peak.",
-        "If memory is short: lora may be up to 4.1 points worse (1.6 points as measured) at 40 % of that memory and "
-        "qlora-4bit may be up to 9.5 points worse (5.5 points as measured) at 34 % of that memory.",
+        "If memory is short: lora may be up to 4.2 points worse (1.6 points as measured) at 40 % of that memory and "
+        "qlora-4bit may be up to 9.8 points worse (5.5 points as measured) at 34 % of that memory.",
+        "The memory of full was measured with weights and gradients in 32 bits (precision bf16, optimizer adamw).",
     )
     assert result.open_questions is not None
     assert (
@@ -68,6 +69,37 @@ def test_a_cheaper_cell_is_recommended_where_it_is_as_good_within_the_margin(tmp
         "margin of 2.0 points (at most 0.4 points worse); it keeps 99.9 % of what training gained. It needs 50 % of "
         "full's memory (1.00 GiB against 2.00 GiB at the peak)."
     )
+
+
+@pytest.mark.parametrize(
+    ("precisions", "said"),
+    [
+        (
+            ("pure_bf16",),
+            "The memory of full was measured with weights and gradients in 16 bits (precision pure_bf16",
+        ),
+        (
+            ("bf16", "pure_bf16"),
+            "of sft-full-a was measured with weights and gradients in 32 bits (precision bf16",
+        ),
+        ((None,), None),
+    ],
+)
+def test_the_answer_names_the_precision_that_full_was_measured_in(
+    precisions: tuple[str | None, ...], said: str | None, tmp_path: Path
+) -> None:
+    fulls = [
+        record(
+            f"{place}aa",
+            "full",
+            cell="sft-full" if len(precisions) == 1 else f"sft-full-{'ab'[place]}",
+            config={"method": {"kind": "full"}, "train": {"precision": precision, "optimizer": "adamw"}},
+            **mib(2000),
+        )
+        for place, precision in enumerate(precisions)
+    ]
+    text = answer_of(tmp_path, *fulls, record("bbb", quality=0.8, **mib(500))).text
+    assert said in text if said else "was measured with weights" not in text
 
 
 def test_not_told_apart_is_not_as_good(tmp_path: Path) -> None:

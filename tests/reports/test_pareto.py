@@ -30,6 +30,12 @@ def test_of_two_that_cost_the_same_only_the_better_is_kept() -> None:
     assert names([Point("worse", 1.0, 0.8), Point("better", 1.0, 0.9)]) == ["better"]
 
 
+def test_costs_within_two_percent_are_equal() -> None:
+    assert names([Point("better", 1.01, 0.9), Point("a hair cheaper", 1.0, 0.8)]) == ["better"]
+    assert names([Point("better", 1.03, 0.9), Point("cheaper", 1.0, 0.8)]) == ["cheaper", "better"]
+    assert names([Point("dearer", 1.015, 0.9), Point("as good", 1.0, 0.9)]) == ["as good", "dearer"]
+
+
 def test_what_was_not_measured_is_left_out() -> None:
     points = [Point("a", None, 0.99), Point("b", 0.5, None), Point("c", 1.0, 0.5), Point("free", 0.0, 0.0)]
     assert names(points) == ["free", "c"]

@@ -51,7 +51,8 @@ class Memory(Frozen):
     peak_load_bytes: int | None = None
     peak_train_bytes: int | None = None
     peak_eval_bytes: int | None = None
-    reserved_bytes: int | None = None  # what the CUDA allocator held at the peak, free blocks included
+    # The most that the CUDA allocator held in any phase, free blocks included; above the baseline, too.
+    reserved_bytes: int | None = None
     rows: int | None = None  # of one worker's batch
     row_tokens: int | None = None
     # Of training, predicted from the model's dimensions and these rows.
@@ -124,6 +125,7 @@ class Meter:
     gauge: Gauge | None = field(default_factory=lambda: gauge())
     peaks: dict[str, int] = field(default_factory=dict)
     baseline: int | None = None
+    reserved: int | None = None  # the most in any phase
 
     def __post_init__(self) -> None:
         if self.gauge is not None and self.baseline is None:
@@ -140,6 +142,8 @@ class Meter:
             yield
         finally:
             self.peaks[name] = self.gauge.peak() - self.baseline
+            if (reserved := self.gauge.reserved()) is not None:
+                self.reserved = max(self.reserved or 0, reserved - self.baseline)
 
 
 def measure(config: TrialConfig, warm: bool = True, phases: Phases | None = None) -> Memory:
@@ -228,7 +232,7 @@ def _measure(
         # The optimizer is gone with its trainer; gradients stay with the weights, and would count in scoring.
         _free_gradients(policy.model)
         clean_process()
-    if with_scoring:
+    if with_scoring and config.data.holds_out:
         test = [
             config.stage.longest_row(policy.tokenizer, rows.test, config.data.cutoff)[0]
         ] * config.stage.eval_batch
@@ -243,7 +247,7 @@ def _measure(
         peak_load_bytes=meter.peaks.get("load"),
         peak_train_bytes=meter.peaks.get("train"),
         peak_eval_bytes=meter.peaks.get("eval"),
-        reserved_bytes=meter.gauge.reserved() if meter.gauge else None,
+        reserved_bytes=meter.reserved,
         rows=config.train.batch_size // worker_count(),
         row_tokens=row_tokens,
         predicted_peak_bytes=_predicted_peak(config, model, policy, row_tokens) if model else None,

@@ -81,6 +81,34 @@ def _one_after_another() -> dict[str, int]:
     return meter.peaks
 
 
+class Allocator(ResidentSet):
+    """A gauge of an allocator that keeps what it has freed: by phase, what was allocated and what it held."""
+
+    def __init__(self, *phases: tuple[int, int]) -> None:
+        self._phases = iter(phases)
+
+    def reset(self) -> None:
+        self._allocated, self._held = next(self._phases)
+
+    def now(self) -> int:
+        return 10
+
+    def peak(self) -> int:
+        return self._allocated
+
+    def reserved(self) -> int | None:
+        return self._held
+
+
+def test_what_an_allocator_holds_at_most_is_that_of_the_phase_that_holds_most() -> None:
+    meter = Meter(gauge=Allocator((60, 80), (90, 130), (40, 70)))
+    for phase in ("load", "train", "eval"):
+        with meter.phase(phase):
+            pass
+    assert (meter.peaks, meter.reserved) == ({"load": 50, "train": 80, "eval": 30}, 120)
+    assert Meter(gauge=None).reserved is None
+
+
 def _failing() -> dict[str, int]:
     meter = Meter()
     with pytest.raises(RuntimeError), meter.phase("work"):
