@@ -71,6 +71,8 @@ class Record(Frozen):
     peak_load_bytes: int | None = None
     peak_train_bytes: int | None = None
     peak_eval_bytes: int | None = None
+    # On GPUs: the most that the allocator held in any phase, free blocks included, above the baseline.
+    reserved_bytes: int | None = None
     predicted_peak_bytes: int | None = None
     # The phase in which memory ran out; "predicted": the trial was not started.
     out_of_memory_in: Phase | Literal["predicted"] | None = None
@@ -117,6 +119,13 @@ class Record(Frozen):
     packages: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("out_of_memory_in", mode="before")
+    @property
+    def peak_bytes(self) -> int | None:
+        """The largest of the peaks of loading, training and scoring; ``None`` where that of training is unknown."""
+        if self.peak_train_bytes is None:
+            return None
+        return max(self.peak_load_bytes or 0, self.peak_train_bytes, self.peak_eval_bytes or 0)
+
     @classmethod
     def _predicted(cls, phase: Any) -> Any:
         return "predicted" if phase == "foretold" else phase  # what older runs wrote
@@ -163,9 +172,8 @@ def _mean_objective(records: list[Record]) -> float | None:
 
 
 def _objective_then_memory(record: Record) -> tuple[float, float, str]:
-    assert record.objective is not None
-    memory = float("inf") if record.peak_train_bytes is None else record.peak_train_bytes
-    return -record.objective, memory, record.started_at or ""
+    memory = float("inf") if record.peak_bytes is None else record.peak_bytes
+    return -(record.objective or 0.0), memory, record.started_at or ""
 
 
 def _arrow_type(annotation: Any) -> pa.DataType:
