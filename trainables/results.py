@@ -118,7 +118,6 @@ class Record(Frozen):
     commit: str | None = None
     packages: dict[str, str] = Field(default_factory=dict)
 
-    @field_validator("out_of_memory_in", mode="before")
     @property
     def peak_bytes(self) -> int | None:
         """The largest of the peaks of loading, training and scoring; ``None`` where that of training is unknown."""
@@ -126,6 +125,7 @@ class Record(Frozen):
             return None
         return max(self.peak_load_bytes or 0, self.peak_train_bytes, self.peak_eval_bytes or 0)
 
+    @field_validator("out_of_memory_in", mode="before")
     @classmethod
     def _predicted(cls, phase: Any) -> Any:
         return "predicted" if phase == "foretold" else phase  # what older runs wrote
