@@ -320,11 +320,15 @@ def _from_batches(path: Path, limits: Limits, batches: Callable[[Path], Iterator
 
 def _validated(batches: Iterator[Any], path: Path, limits: Limits) -> Iterator[Any]:
     """The batches, validated (offsets in a broken file may point anywhere) and cut into small ones."""
+    from trainables.data.files import arrow_sizes
+
     allowed_bytes = max(limits.unpacked_bytes, limits.ratio * path.stat().st_size)
-    unpacked_bytes = 0
+    unpacked_bytes = 0.0
     for batch in batches:
+        # Rows first: a column of nulls, or of one run, takes no bytes, and its values could not even be counted.
+        decompression.refuse_bomb(path, unpacked_bytes + batch.num_rows, allowed_bytes)
         batch.validate(full=True)
-        unpacked_bytes += batch.nbytes + batch.num_rows  # a column of nulls takes no bytes
+        unpacked_bytes += arrow_sizes.value_bytes(batch)
         decompression.refuse_bomb(path, unpacked_bytes, allowed_bytes)
         for start in range(0, batch.num_rows, BATCH_ROWS):
             yield batch.slice(start, BATCH_ROWS)
