@@ -142,9 +142,10 @@ def best(records: Iterable[Record]) -> Record | None:
 
     Where several were trained again with other seeds, it is the one of these whose finalists have the best mean
     objective. ``quality`` plays no part: that would be a choice by the test rows. Of equal objectives, the trial that
-    needs less memory wins, then the one that started first.
+    needs less memory wins, then the one that started first. Where nothing was held out, no trial has an objective.
     """
-    done = [record for record in records if record.status == "done" and record.objective is not None]
+    ended = [record for record in records if record.status == "done"]
+    done = [record for record in ended if record.objective is not None] or ended
     searched = [record for record in done if record.role == "search"]
     finalists = [record for record in done if record.role == "finalist"]
     again = [(record, _mean_objective(finalists_of(record, finalists))) for record in searched if finalists]

@@ -101,7 +101,7 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
     ) -> None:
         """Show the data as the models will see it: counts, lengths, problems, and rows with their loss marked."""
         with users_errors():
-            made = plan_spec(spec, sets, best_trials, stage=stage, method=method, fetch=True)
+            made = plan_spec(spec, sets, best_trials, stage=stage, method=method, fetch=True, one_trial=True)
             refuse_errors(made, warn=False)  # the preview has the warnings about rows
             _show_data(made, as_json)
 
@@ -125,9 +125,8 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
 
         untrained = method == BASE
         with users_errors():
-            made = plan_spec(
-                spec, sets, best_trials, stage=stage, method=None if untrained else method, fetch=True
-            )
+            chosen = {"stage": stage, "method": None if untrained else method}
+            made = plan_spec(spec, sets, best_trials, fetch=True, one_trial=True, **chosen)
             refuse_errors(made)
         raise typer.Exit(_run_one_trial(made, output, untrained))
 
@@ -135,6 +134,7 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
 def _show_grid(model: str, batch_size: int, cutoff: int, memory_limit: int | None, as_json: bool) -> None:
     from sweeps.planning.memory import method_grid
 
+        from trainables.data.errors import DataError
     rows = list(method_grid.grid_rows(model, batch_size, cutoff))
     if as_json:
         import json
@@ -142,6 +142,10 @@ def _show_grid(model: str, batch_size: int, cutoff: int, memory_limit: int | Non
         typer.echo(json.dumps([row.to_json() for row in rows], indent=2, ensure_ascii=False))
         return
     from rich.console import Console
+            if untrained and not made.cell(made.selected[0]).holds_out:
+                raise DataError(
+                    "no rows are held out (data.eval_fraction: 0) to score the untrained model on"
+                )
 
     from sweeps.console.plan_table import grid_table
 

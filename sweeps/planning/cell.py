@@ -46,12 +46,18 @@ class Cell:
     # Rows that a full-length trial trains on, in ascending order; several if the space varies them.
     row_counts: tuple[int, ...] = ()
 
+    quality_rows: QualityRows | None = None  # None where nothing is held out
     @property
     def depends_on(self) -> tuple[str, ...]:
         """The cells whose best trials its own continue from or are rewarded by."""
         return tuple(dict.fromkeys(trained["cell"] for _, _, trained in trained_references(self.tree)))
 
     def size(self) -> int | None:
+    @property
+    def holds_out(self) -> bool:
+        """Whether its trials have rows to be scored on."""
+        return self.first().data.holds_out
+
         """The number of configs in the space; ``None`` for a continuum."""
         return space_size(self.space)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from sweeps.planning import default_gpus, identity
 from sweeps.planning.cell import Cell, build_config
-from sweeps.planning.checks import dependencies, fairness, seeds, tracking, without_effect
+from sweeps.planning.checks import dependencies, fairness, held_out, seeds, tracking, without_effect
 from sweeps.planning.checks.cell import CheckedDraft, check_draft
 from sweeps.planning.checks.requirements import Requirement
 from sweeps.planning.conventions import CURRENT, Conventions
@@ -79,7 +79,7 @@ class Plan:
         """The number of trials that train the cells' best configs again, if each cell has finished ones."""
         settings = self.spec.finalists
         per_config = settings.per_cell // settings.top
-        return sum(per_config * min(settings.top, cell.trials) for cell in self.cells)
+        return sum(per_config * min(settings.top, cell.trials) for cell in self.cells if cell.holds_out)
 
     def cell(self, name: str) -> Cell:
         return next(cell for cell in self.cells if cell.name == name)
@@ -142,6 +142,7 @@ def make(
     gpus: Callable[[], DefaultGpus] = default_gpus.of_this_machine,
     date: str | None = None,
     conventions: Conventions = CURRENT,
+    one_trial: bool = False,
 ) -> Plan:
     """Plans a spec, or the cells of it that the filters ``stage`` and ``method`` match.
 
@@ -181,6 +182,7 @@ def make(
                 *without_effect.warnings(checked),
                 *dependencies.problems(checked),
                 *seeds.problems(checked),
+                *([] if one_trial else held_out.problems(checked)),
                 *_too_many_trials(spec, cells),
                 *tracking.problems(spec.tracking),
             ]
@@ -189,6 +191,7 @@ def make(
             *earlier.notes,
             *([chosen.note()] if chosen is not None and any(map(_lacks_gpus, checked)) else []),
             *fairness.notes(cells),
+            *held_out.notes(cells),
             *calibration.notes(cells),
             *tracking.notes(spec.tracking),
             *_date_notes(cells),
@@ -239,7 +242,7 @@ def _base_configs(cells: Sequence[Cell]) -> Iterator[TrialConfig]:
     for stage in dict.fromkeys(cell.stage for cell in cells):
         bases: dict[str, TrialConfig] = {}
         for cell in cells:
-            if cell.stage == stage:
+            if cell.stage == stage and cell.holds_out:
                 base = base_config(cell)
                 bases.setdefault(_scoring_identity(base), base)
         tags = distinguishing_tags([_distinguishing_settings(base) for base in bases.values()])

@@ -15,8 +15,10 @@ def finalists(study: CellStudy, settings: FinalistsConfig, run: Path) -> list[Tr
     """The configs of the finalists of a cell whose search has ended, whether or not they have run already.
 
     The best configs are chosen by the objective on the validation rows, as the report chooses a cell's best. Empty
-    without a finished trial.
+    without a finished trial, and where nothing is held out.
     """
+    if not study.cell.holds_out:
+        return []
     found = (results.read_record(run / "trials" / trial_id) for trial_id in study.proposed())
     records = [record for record in found if record is not None]
     chosen: list[Record] = []

@@ -60,21 +60,23 @@ class DataConfig(Frozen):
     together. ``group``: the column of what rows have in common that must stay on one side of the split. ``split_by``:
     without it, whether rows that open with the same user turn, however it is spelled, stay together, or those of one
     whole prompt; set while planning, ``None`` (as ``prompt``) in runs of earlier versions.
-    ``max_samples``: maximum number of rows from each data set. ``format``, ``columns`` (part -> column)
+    ``max_samples``: maximum number of rows from each data set, its first ones; ``num_samples``: the number of its rows
+    that ``sample_seed`` draws. ``format``, ``columns`` (part -> column)
     and ``tags`` (the words of messages) describe files that do not have the usual names; a part whose column is
     ``None``, and the columns in ``ignore_columns``, are not read. ``variables``: values for ``{{name}}`` in texts.
     ``special_tokens``: whether control tokens in contents are ordinary text or kept as tokens. ``end``: whether
     answers that the template ends without an end token get one. ``turns``: whether all answers of a row are learned, or
     the last, where the template renders earlier ones differently once later ones follow. ``template_arguments``: values
-    for variables that the chat template asks for. ``date``: what a template that writes today's date writes; set while
-    planning, and no part of a trial's id. ``strict``: rows that would be left out, or read with
+    for variables that the chat template asks for. ``default_system``: the system text of rows without one.
+    ``tool_format``: the format of tools and calls in place of the template's.
+    ``date``: what a template that writes today's date writes; set while planning, and no part of a trial's id. ``strict``: rows that would be left out, or read with
     a change, are errors. ``folder``: where ``dataset_info.json`` is. ``sha256``: the hash of the rows, set while
     planning; it is part of a trial's id, paths are not.
     """
 
     train: str | tuple[str, ...]
     eval: str | tuple[str, ...] | None = None
-    eval_fraction: float = Field(default=0.1, gt=0, lt=1)
+    eval_fraction: float = Field(default=0.1, ge=0, lt=1)
     eval_count: int | None = Field(default=None, ge=2)
     eval_rows: int | None = Field(default=None, ge=1)
     cutoff: Annotated[int, limits.at_most(limits.TOKENS)] = Field(default=1024, ge=8)
@@ -110,6 +112,8 @@ class DataConfig(Frozen):
     def eval_names(self) -> tuple[str, ...]:
         """The names of the held-out data sets; empty if part of the training data is held out."""
         return (self.eval,) if isinstance(self.eval, str) else self.eval or ()
+    num_samples: int | None = Field(default=None, ge=1)
+    sample_seed: int = Field(default=0, ge=0, lt=2**32)
 
     @property
 
@@ -125,6 +129,8 @@ class DataConfig(Frozen):
 
     @property
     def label(self) -> str:
+    default_system: Annotated[Text | None, Field(min_length=1)] = None
+    tool_format: Literal["default", "qwen", "llama3", "mistral"] | None = None
         """The data's name in reports."""
         return "+".join(Path(name).name for name in self.names)
 
@@ -141,3 +147,6 @@ class DataConfig(Frozen):
         if self.weights is not None and self.mix == "concat":
             raise ValueError("weights need mix: interleave_under or interleave_over")
         return self
+    def holds_out(self) -> bool:
+        """Whether rows are held out, so that there is an objective and a quality."""
+        return bool(self.eval_names or self.eval_count or self.eval_fraction)

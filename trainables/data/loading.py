@@ -11,7 +11,7 @@ The validation rows steer a search; the test rows give the quality, once.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,14 @@ from trainables.data.files.row_reader import FileRemarks
 from trainables.data.kept_together import kept_together, large_group_warnings, split_keys
 from trainables.data.rows import Conversation
 from trainables.data.sources import Source, joined_names, resolve, source_labels
-from trainables.data.splits import held_out_setting, interleave, split_advice, split_halves, split_rows
+from trainables.data.splits import (
+    held_out_setting,
+    interleave,
+    sampled_rows,
+    split_advice,
+    split_halves,
+    split_rows,
+)
 from trainables.storage import cache, files
 from trainables.system.recent import Recent
 from trainables.system.suggestions import did_you_mean
@@ -41,10 +48,11 @@ VERSION = 11  # of the conversion's result; increase it when that changes, and c
 class Data:
     """A data set, split into training, validation and test rows.
 
-    ``exact``: each prompt has one right answer. ``sha256``: the hash of every row. ``notes`` say how the rows were
-    read, ``warnings`` which were left out or look unfinished; ``held_out_warnings`` are those of them on the files of
-    ``data.eval``. ``duplicates``: rows whose prompt occurs before.
-    ``overlap``: training rows that were left out because their prompt is among the held-out rows.
+    ``exact``: each prompt has one right answer. ``sha256``: the hash of every row. ``quality``: by what answers are
+    judged, where the config says it. ``notes`` say how the rows were read, ``warnings`` which were left out or look
+    unfinished; ``held_out_warnings`` are those of them on the files of ``data.eval``. ``duplicates``: rows whose prompt
+    occurs before. ``overlap``: training rows that were left out because they belong to a held-out row. Validation and
+    test part are empty where nothing is held out.
     """
 
     name: str
@@ -133,9 +141,11 @@ def _load(
     keys = split_keys(config, converted.table)
     if not len(keys):
         raise DataError(f"{name} holds no rows that can be used{_in_parentheses(converted.warnings)}")
-    parts = _split(config, keys, sources, len(train), lambda row: converted.table["row"][row].as_py())
+    parts = _split(
+        config, keys, sources, len(train), lambda row: converted.table["row"][int(drawn[row])].as_py()
+    )
     for part, indices in zip(("training", "validation", "test"), parts, strict=True):
-        if not len(indices):
+        if not len(indices) and (config.holds_out or part == "training"):
             setting, value = held_out_setting(config)
             what = kept_together(config, row_type)
             is_held_out = sources >= len(train)
@@ -146,12 +156,14 @@ def _load(
                 f"{name} has {counted(len(keys), 'row')} and {setting} {value} leaves none for the {part} part; "
                 f"{advice}{_in_parentheses(converted.warnings)}",
                 (setting,) if setting in config.model_fields_set else (),
+    drawn = sampled_rows(sources, config.num_samples, config.sample_seed)
+    prompts, sources, keys = prompts[drawn], sources[drawn], keys[drawn]
             )
     # Training rows that `_split` left out; without held-out sources the missing rows are the held-out part.
     overlap = int((sources < len(train)).sum()) - len(parts[0]) if held_out else 0
     order = _mixed(config, parts[0], sources, len(train))
     training, validation, test = (
-        arrow_rows.Rows[Any](converted.table, indices, row_type, converted.sha256)
+        arrow_rows.Rows[Any](converted.table, drawn[indices], row_type, converted.sha256)
         for indices in (order, *parts[1:])
     )
     return Data(
@@ -162,7 +174,11 @@ def _load(
         exact=exact,
         sha256=_sha256(converted, exact),
         notes=converted.notes,
-        warnings=(*converted.warnings, *large_group_warnings(config, row_type, keys, prompts)),
+        warnings=(
+            *converted.warnings,
+            *large_group_warnings(config, row_type, keys, prompts),
+            *_sample_warnings(config, (*train, *held_out), sources),
+        ),
         # By 64 bits of the hash: among ten million prompts the chance that two share them is about 3e-6.
         duplicates=len(prompts) - len(np.unique(prompts)),
         overlap=overlap,
@@ -205,6 +221,16 @@ def _split(
     return (
         np.flatnonzero((sources < train) & ~in_both),
         *split_halves(keys, held_out, row_text, config.eval_rows, both_filled=True),
+def _sample_warnings(config: DataConfig, sources: Sequence[Source], numbers: np.ndarray) -> Iterator[str]:
+    """Data sets that have fewer rows than are to be drawn; ``numbers`` (rows,): the source of each row."""
+    for source, count in zip(
+        source_labels(sources), np.bincount(numbers, minlength=len(sources)), strict=True
+    ):
+        if config.num_samples is not None and count < config.num_samples:
+            rows = counted(int(count), "usable row")
+            yield f"{source} has {rows}, fewer than num_samples: {config.num_samples}; none is repeated"
+
+
     )
 
 

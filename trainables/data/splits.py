@@ -101,6 +101,23 @@ def split_advice(config: DataConfig, part: str, what: str, keys: np.ndarray, hel
     return f"{have}, of which eval_count: {enough} holds out enough; or give held-out rows in data.eval"
 
 
+def sampled_rows(sources: np.ndarray, count: int | None, seed: int) -> Indices:
+    """The numbers of ``count`` rows of each data set, drawn by ``seed``, in the rows' order; all without ``count``.
+
+    ``sources`` (rows,): the data set of each row. By one seed, a larger sample of the same rows contains a smaller.
+
+    >>> sampled_rows(np.array([0, 0, 0, 1]), 1, seed=0).tolist()
+    [2, 3]
+    """
+    if count is None:
+        return np.arange(len(sources))
+    drawn = [
+        np.random.default_rng([seed, source]).permutation(np.flatnonzero(sources == source))[:count]
+        for source in np.unique(sources)
+    ]
+    return np.sort(np.concatenate(drawn)) if drawn else np.arange(0)
+
+
 def _threshold(keys: np.ndarray, fraction: float, count: int | None) -> np.uint64:
     if count is None:
         return np.uint64(int(fraction * 2**48))

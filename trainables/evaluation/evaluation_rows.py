@@ -77,6 +77,10 @@ def load_held_out(result: Result, part: Part, kind: Kind | None = None) -> Evalu
     data = loading.load(config, ROW_TYPES[kind])
     rows = data.test if part == "test" else data.validation
     assert isinstance(rows, Rows)
+    if not len(rows):
+        raise DataError(
+            f"{result.name} held out no rows (eval_fraction: 0); give the data to evaluate on: --data FILE or NAME"
+        )
     numbers = tuple(range(len(rows)))
     return EvaluationRows(data.name, kind, part, rows, numbers, len(rows), data.exact, data.sha256)
 

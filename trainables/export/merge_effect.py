@@ -38,6 +38,8 @@ def measure_change(result: Result, folder: Path, dtype: str, log: Callable[[str]
     config = trial_rows.local_config(result)
     try:
         data = trial_rows.load_rows(result)
+        if not len(data.test):
+            return "the trial held out no rows"
         log(f"scoring {len(data.test)} test rows, quantized and merged")
         with ModelPool().load(result).active() as policy:
             before = config.stage.score(policy, data, data.test, config.data.cutoff).metrics

@@ -16,6 +16,7 @@ allows for both together. A missing layer or a wrong scale differs by far more.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,13 +105,14 @@ class Check:
 
 
 def choose_prompts(result: Result, tokenizer: Any) -> Prompts:
-    """Test rows of the trial's own data; built-in prompts if that is not on this machine, or without a trial."""
+    """Test rows of the trial's own data; built-in prompts if there are none on this machine."""
     cutoff = min(result.config.data.cutoff, MAX_TOKENS)
-    try:
+    rows: Sequence[Row] = ()
+    source = "held-out rows of its own data"
+    with suppress(DataError):
         test = trial_rows.load_rows(result).test
-        rows: Sequence[Row] = [test[index] for index in range(min(PROMPTS, len(test)))]
-        source = "held-out rows of its own data"
-    except DataError:
+        rows = [test[index] for index in range(min(PROMPTS, len(test)))]
+    if not rows:
         rows = [Conversation(({"role": "user", "content": text},), answer) for text, answer in BUILT_IN]
         source = "built-in prompts"
     return Prompts(tuple(_ids(row, tokenizer, cutoff) for row in rows), source)

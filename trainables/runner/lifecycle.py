@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from transformers import set_seed
 
 from trainables import templates
+from trainables.config.train import TrainConfig
 from trainables.data import loading
 from trainables.methods.weight_shares import shares_of
 from trainables.models import kernels, rope_scaling
@@ -73,8 +74,9 @@ def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:
     if status != "interrupted" and (is_first_worker() or policy.blueprint is not None):
         if config.method is not None:
             _save(trial, policy)
-        with trial.phases.during("eval"):
-            _score(trial, policy, rows, metric.name)
+        if config.data.holds_out:
+            with trial.phases.during("eval"):
+                _score(trial, policy, rows, metric.name)
     return status
 
 
@@ -94,8 +96,7 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
         progress=resumed[1] if resumed else Progress(),
         control=trial.control,
         evaluate=lambda: _objective(trial, policy, rows),
-        # The range has step 0, at which no step ends.
-        evaluate_at=evaluate_at | {steps} | frozenset(range(0, steps, train.eval_steps or steps)),
+        evaluate_at=_evaluation_steps(train, steps, evaluate_at) if config.data.holds_out else frozenset(),
         on_first_step=lambda: _record_setup_time(trial),
         tokens_after=trainer.tokens_after,
         autosave=train.save_steps is None,
@@ -120,6 +121,11 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
 
 
 def _objective(trial: Trial, policy: Policy, rows: loading.Data) -> dict[str, float]:
+def _evaluation_steps(train: TrainConfig, steps: int, others: frozenset[int]) -> frozenset[int]:
+    # The range has step 0, at which no step ends.
+    return others | {steps} | frozenset(range(0, steps, train.eval_steps or steps))
+
+
     with trial.phases.during("eval"), fsdp.scoring_policy(policy) as scored:
         return trial.config.stage.objective(scored, rows.validation, trial.config.data.cutoff)
 

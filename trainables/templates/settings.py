@@ -36,7 +36,7 @@ def with_settings(template: str, settings: Mapping[str, str]) -> str:
     """
     template = _SETTINGS.sub("", template, count=1) if _SETTINGS.match(template) else template
     text = " ".join(f"{name}={value}" for name, value in settings.items())
-    return _behind(f"{{# paretune: {text} #}}", template) if settings else template
+    return behind(f"{{# paretune: {text} #}}", template) if settings else template
 
 
 def set_settings(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, str]) -> None:
@@ -71,11 +71,11 @@ def with_arguments(template: str, arguments: Mapping[str, Any]) -> str:
         f"{{% if {name} is not defined %}}{{% set {name} = {_literal(value)} %}}{{% endif %}}"
         for name, value in arguments.items()
     )
-    return _behind(given, template)
+    return behind(given, template)
 
 
-def _behind(beginning: str, template: str) -> str:
-    """The template behind a comment or a block. Jinja takes a line feed there away, and this one is meant."""
+def behind(beginning: str, template: str) -> str:
+    """A template behind a comment or a block. Jinja takes a line feed there away, and this one is meant."""
     return (
         f"{beginning}{{{{ '' }}}}{template}"
         if beginning and template.startswith("\n")
@@ -126,7 +126,7 @@ def writes_date(template: str) -> bool:
 
 def with_date(template: str, date: str) -> str:
     """The template, which writes ``date``, such as ``20261128``, where it would write today's."""
-    return _behind(_date_macro(date), template)
+    return behind(_date_macro(date), template)
 
 
 @lru_cache(maxsize=16)

@@ -28,7 +28,8 @@ def notes(cells: Sequence[Cell]) -> Iterator[str]:
                 f"so {cell.trials} of {cell.search.trials} trials run"
             )
         # A grace period that the spec gives is a warning at its line.
-        if cell.search.scheduler == "asha" and not cell.rungs and cell.search.grace_steps is None:
+        compared = cell.search.scheduler == "asha" and cell.holds_out
+        if compared and not cell.rungs and cell.search.grace_steps is None:
             end = f"{cell.steps} {_plural(cell.steps, 'step')}"
             yield f"{cell.name}: ASHA would first compare trials after {end}, so none is stopped early"
     yield from dict.fromkeys(note for cell in cells for note in cell.data_notes)

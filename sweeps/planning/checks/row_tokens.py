@@ -49,7 +49,7 @@ def _problems(draft: Draft, config: TrialConfig, data: Data) -> Iterator[Problem
             setting = ("data", "template" if remark.nothing_left else "eval" if remark.held_out else "train")
             yield draft.problem(setting, remark.text, error=config.data.strict or remark.nothing_left)
     except TemplateArgumentError as error:
-        yield draft.problem(("data", "template_arguments"), str(error))
+        yield draft.problem(("data", error.setting), str(error))
     except TemplateError as error:
         yield draft.problem(("data", "template"), str(error))
     except ModelError:  # not downloaded yet, which is a warning of its own

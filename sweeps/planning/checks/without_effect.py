@@ -56,6 +56,9 @@ def _in_data(config: TrialConfig) -> Iterator[tuple[CellPath, str]]:
     for key in ("eval", "eval_count"):
         if getattr(data, key) is not None:
             yield ("data", "eval_fraction"), f"data.{key} decides which rows are held out"
+    if not data.holds_out:
+        for path in (("data", "eval_rows"), ("train", "eval_steps")):
+            yield path, "no rows are held out (data.eval_fraction: 0)"
     if len(data.names) == 1:
         yield ("data", "mix"), "there is only one data set"
     if config.stage.row_type is Text:

@@ -117,6 +117,32 @@ def test_eval_rows_does_not_change_the_training_rows() -> None:
     assert cut(some(100), 0.3, 1)[0] == cut(some(100), 0.3, None)[0]
 
 
+def test_num_samples_are_drawn_from_each_data_set_by_the_seed(tmp_path: Path) -> None:
+    names = tuple(str(write_lines(tmp_path / f"{name}.jsonl", pairs())) for name in "ab")
+
+    def drawn(**settings: Any) -> list[int]:
+        return [
+            int(row)
+            for row in loading.load(DataConfig(train=names, eval_fraction=0, **settings)).train.indices
+        ]
+
+    first = drawn(num_samples=10)
+    assert first == sorted(first)  # the order of the files
+    assert sum(row < 40 for row in first) == 10 == len(first) / 2
+    assert first[:10] not in (list(range(10)), [row - 40 for row in first[10:]])
+    assert first == drawn(num_samples=10)
+    assert first != drawn(num_samples=10, sample_seed=1)
+    assert set(first) < set(drawn(num_samples=20))
+    assert max(drawn(num_samples=5, max_samples=10)) < 20  # of the first ten rows of each
+
+
+def test_more_samples_than_rows_are_all_rows_which_is_said(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "rows.jsonl", pairs())
+    data = loading.load(DataConfig(train=str(path), eval_fraction=0, num_samples=50))
+    assert len(data.train) == 40
+    assert data.warnings == ("rows.jsonl has 40 usable rows, fewer than num_samples: 50; none is repeated",)
+
+
 def test_the_system_message_belongs_to_the_prompt() -> None:
     plain, with_system = (
         ask("hello"),
