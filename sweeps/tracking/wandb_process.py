@@ -107,6 +107,7 @@ class RunFollower:
     def summarize(self) -> None:
         """Writes the summary run: comparison table, image of the Pareto front, and the records as an artifact."""
         from reports.analysis.comparison import table
+        from reports.analysis.spreadsheet_cells import plain
         from reports.plots.figures import pareto_png
 
         run = results.read_run(self.folder)
@@ -122,7 +123,7 @@ class RunFollower:
             settings=wandb.Settings(console="off", silent=True, init_timeout=60),
         ) as summary:
             columns: list[str | int] = [*rows[0]] if rows else []
-            values = [_column([row[str(column)] for row in rows]) for column in columns]
+            values = [_column([plain(row[str(column)]) for row in rows]) for column in columns]
             summary.log({"comparison": wandb.Table(columns=columns, data=list(zip(*values, strict=True)))})
             if any(None not in (record.quality, record.peak_bytes) for record in run.records):
                 summary.log({"pareto": wandb.Image(str(_image(self.folder, pareto_png(run))))})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from reports.analysis import comparison
 from reports.pages.summary import escape_markdown
 from reports.write import write
 from sweeps.doctor import report
@@ -194,6 +197,13 @@ def test_a_name_with_a_dollar_sign_is_not_drawn_as_a_formula(tmp_path: Path) -> 
     names = {"model": r"$\frac$", "data": r"$\no{$", "method": r"lora-$\x$"}
     records = [run_folders.record(f"{n}" * 12, **names, objective=n / 10) for n in (1, 2)]
     assert write([run_folders.write_run(tmp_path / "run", records)]).exists()
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "=cmd|' /C calc'!A0"])
+def test_a_text_of_a_table_is_no_formula_of_a_spreadsheet(name: str) -> None:
+    text = comparison.csv_text([{"cell": name, "quality": -0.5, "note": "a-b = c"}])
+    (row,) = csv.DictReader(io.StringIO(text, newline=""))
+    assert row == {"cell": f"'{name}", "quality": "-0.5", "note": "a-b = c"}
 
 
 def test_the_name_of_a_data_set_is_not_a_link_in_the_summary() -> None:
