@@ -86,6 +86,14 @@ def test_planning_needs_no_torch() -> None:
     assert found.stdout.strip() == "[]"
 
 
+def test_tokenizing_rows_imports_nothing_that_runs_models() -> None:
+    """It would take every plan and the preview of every run as many seconds again."""
+    models = ("torch._dynamo", "transformers.modeling_utils", "accelerate", "peft")
+    code = f"import sys, trainables.trial.preview; print([name for name in {models} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.strip() == "[]"
+
+
 def test_sweeps_is_this_package_and_not_the_one_on_pypi() -> None:
     import sweeps
 

@@ -51,7 +51,7 @@ def main(count: int) -> None:
     from trainables.data.loading import load
     from trainables.models import locate
     from trainables.stages import SFT
-    from trainables.trial.loading import load_tokenizer
+    from trainables.trial.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(locate.model_folder(ModelConfig(name="smollm2-135m"), fetch=True))
     with tempfile.TemporaryDirectory() as folder:

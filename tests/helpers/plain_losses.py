@@ -22,7 +22,7 @@ from trainables.models.architecture.reward_model import DecoderWithRewardHead
 from trainables.tokenization import batching
 from trainables.tokenization.encode import IGNORED, Encoded
 from trainables.trial.config import TrialConfig
-from trainables.trial.loading import load_tokenizer
+from trainables.trial.tokenizer import load_tokenizer
 
 STAGES = ("sft", "pretrain", "dpo", "orpo", "simpo", "kto", "reward")
 CUTOFF, ROWS = 128, 4

@@ -16,7 +16,8 @@ from trainables.tokenization.encode import Encoded
 from trainables.training.policy import Policy
 from trainables.training.training_callback import NoControl
 from trainables.trial.config import TrialConfig
-from trainables.trial.loading import attach, load_base, load_tokenizer
+from trainables.trial.loading import attach, load_base
+from trainables.trial.tokenizer import load_tokenizer
 
 NEW = 8  # tokens of an answer in the tests of PPO
 # A rule by which a random model gets some reward: how often the letter e occurs in the answer.

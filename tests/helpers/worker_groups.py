@@ -15,7 +15,7 @@ from trainables.data import loading
 from trainables.stages.ppo.reward_rules import RULES
 from trainables.storage import files
 from trainables.trial.config import TrialConfig
-from trainables.trial.loading import load_tokenizer
+from trainables.trial.tokenizer import load_tokenizer
 
 ON_WORKERS = ROOT / "tests" / "helpers" / "on_workers.py"
 STAGE_SETTINGS: dict[str, dict[str, Any]] = {"ppo": {"reward": "letter", "max_new_tokens": NEW}}

@@ -22,7 +22,8 @@ from trainables.storage import files
 from trainables.training.policy import Policy, default_device
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
-from trainables.trial.loading import attach, load_base, load_tokenizer, tokenizer_in, with_distinct_padding
+from trainables.trial.loading import attach, load_base, with_distinct_padding
+from trainables.trial.tokenizer import load_tokenizer, tokenizer_in
 
 
 @dataclass

@@ -35,7 +35,8 @@ from trainables.training.policy import Policy, default_device
 from trainables.training.trainer_setup import clean_process, training_arguments
 from trainables.training.worker_group import save_on_this_worker, worker_count
 from trainables.trial.config import TrialConfig
-from trainables.trial.loading import LOADERS, attach, load_base, model_config, tokenizer_of
+from trainables.trial.loading import LOADERS, attach, load_base, model_config
+from trainables.trial.tokenizer import tokenizer_of
 
 STEPS = 2  # the first fills the optimizer's state, the second shows the peak with it in place
 

@@ -31,7 +31,8 @@ from trainables.training.training_callback import TrialCallback, require_finite
 from trainables.training.worker_group import is_first_worker
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
-from trainables.trial.loading import attach, load_base, tokenizer_of
+from trainables.trial.loading import attach, load_base
+from trainables.trial.tokenizer import tokenizer_of
 
 
 def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:

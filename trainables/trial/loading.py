@@ -1,9 +1,8 @@
-"""Loading of a trial's policy: base model, tokenizer, chat template, and the method attached to the model."""
+"""Loading of a trial's policy: the base model, and the method attached to it."""
 
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +13,6 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedTokenizerBase,
 )
 
@@ -26,7 +24,6 @@ from trainables.models.architecture.forward_probe import probe, require_padding
 from trainables.models.architecture.model_classes import supported_attention
 from trainables.models.architecture.reward_model import RewardModels
 from trainables.models.architecture.router_loss import set_router_loss
-from trainables.models.folder import ModelError
 from trainables.models.precision import Dtypes, choose_dtypes
 from trainables.stages.base import Task
 from trainables.templates.control_tokens import end_tokens
@@ -86,57 +83,6 @@ def model_config(model: ModelConfig, folder: Path, cutoff: int, **options: Any) 
         base = AutoConfig.from_pretrained(locate.model_folder(model), **options)
         rope_scaling.apply_scaling(config, base, model.rope, cutoff)
     return config
-
-
-@lru_cache(maxsize=4)
-def load_tokenizer(
-    folder: Path,
-    template: str | None = None,
-    remote_code: bool = False,
-    settings: tuple[tuple[str, str], ...] = (),
-    arguments: str = "{}",
-) -> PreTrainedTokenizerBase:
-    """The model's tokenizer with a chat template, its own or a named one.
-
-    ``settings``: ``DataConfig.template_settings``, and ``arguments`` its ``template_arguments`` as JSON, which are
-    noted in the template.
-
-    It pads with the end of sequence if it has no padding token. Cached, as a warm worker keeps encoded rows by
-    tokenizer from trial to trial. Raises ``ModelError`` for a tokenizer that can't be read, and ``TemplateError``.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=remote_code
-        )
-    except Exception as error:  # a damaged file can raise anything
-        raise ModelError(
-            f"{folder}: its tokenizer can't be read ({type(error).__name__}: {error}); is the model complete?"
-        ) from error
-    if template is not None:
-        templates.apply(tokenizer, template)
-    templates.apply_settings(tokenizer, dict(settings), json.loads(arguments))
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def tokenizer_of(config: TrialConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer of a trial's base model, with the template that its data config names.
-
-    Raises ``ModelError`` and ``TemplateError``, as :func:`load_tokenizer` does.
-    """
-    return tokenizer_in(locate.model_folder(config.model), config)
-
-
-def tokenizer_in(folder: Path, config: TrialConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer in a base model's folder, with the template and the settings of a trial. Raises as above."""
-    return load_tokenizer(
-        folder,
-        config.data.template,
-        config.model.runs_remote_code,
-        config.data.template_settings,
-        json.dumps(config.data.template_arguments),
-    )
 
 
 @lru_cache(maxsize=4)

@@ -20,7 +20,7 @@ from trainables.system.wording import counted
 from trainables.tokenization import batching
 from trainables.tokenization.encode import IGNORED, Encoded
 from trainables.trial.config import TrialConfig
-from trainables.trial.loading import tokenizer_of
+from trainables.trial.tokenizer import tokenizer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

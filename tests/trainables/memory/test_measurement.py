@@ -271,7 +271,7 @@ def test_in_pure_bf16_gradients_and_moments_are_half_as_large(tiny_model: Path, 
 def test_the_measured_batch_is_of_the_longest_row(tiny_model: Path, rows: Path) -> None:
     from tests.helpers.trials import encoded
     from trainables.data import loading
-    from trainables.trial.loading import load_tokenizer
+    from trainables.trial.tokenizer import load_tokenizer
 
     config = make_config(tiny_model, rows, batch_size=3)
     found = measure(config)

@@ -17,7 +17,8 @@ from trainables.stages.ppo.reward_rules import RULES
 from trainables.training.policy import Policy, default_device
 from trainables.training.trainer_setup import clean_process
 from trainables.trial.config import TrialConfig
-from trainables.trial.loading import LOADERS, load_base, load_tokenizer
+from trainables.trial.loading import LOADERS, load_base
+from trainables.trial.tokenizer import load_tokenizer
 
 STAGES = ["pretrain", "sft", "reward", "ppo", "dpo", "kto", "orpo", "simpo"]
 OWN: dict[str, dict[str, Any]] = {"ppo": {"reward": "letter", "max_new_tokens": NEW}}

@@ -29,7 +29,7 @@ from trainables.runner.run import TrialContext, run_trial
 from trainables.training.checkpoints import Progress, last_checkpoint
 from trainables.training.training_callback import TrialCallback
 from trainables.trial.config import TrialConfig
-from trainables.trial.loading import load_tokenizer
+from trainables.trial.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")

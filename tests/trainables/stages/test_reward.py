@@ -27,7 +27,8 @@ from trainables.stages.reward import rewards
 from trainables.training.policy import Policy
 from trainables.training.trainer_setup import clean_process, training_arguments
 from trainables.trial.config import TrialConfig
-from trainables.trial.loading import attach, load_base, load_tokenizer, with_distinct_padding
+from trainables.trial.loading import attach, load_base, with_distinct_padding
+from trainables.trial.tokenizer import load_tokenizer
 
 CUT_SHORT = Preference(({"role": "user", "content": "Why? " * 50},), "Because " * 50, "No")
 

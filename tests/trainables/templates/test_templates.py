@@ -15,7 +15,7 @@ from trainables.config.model import ModelConfig
 from trainables.data.thinking import edit_thinking, without_thinking
 from trainables.models import locate
 from trainables.templates import NAMES, TemplateError
-from trainables.trial.loading import load_tokenizer
+from trainables.trial.tokenizer import load_tokenizer
 
 CHAT = [
     {"role": "system", "content": "Be brief."},

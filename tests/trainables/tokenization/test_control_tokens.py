@@ -18,7 +18,7 @@ from trainables.stages import Pretrain
 from trainables.templates.settings import set_settings, settings_of
 from trainables.tokenization.encode import encode, prompt_ids
 from trainables.tokenization.token_table import tokenizer_identity
-from trainables.trial.loading import tokenizer_of
+from trainables.trial.tokenizer import tokenizer_of
 
 KINDS = ("gpt-2", "qwen", "sentencepiece")
 

@@ -25,7 +25,7 @@ from trainables import templates
 from trainables.data.rows import Conversation
 from trainables.tokenization.cutoff import split_cutoff
 from trainables.tokenization.encode import IGNORED, Encoded, encode, prompt_ids, training_examples
-from trainables.trial.loading import load_tokenizer
+from trainables.trial.tokenizer import load_tokenizer
 
 ROW = Conversation(
     (

@@ -22,7 +22,7 @@ from trainables.system import parallel
 from trainables.system.progress import progress_reported_to
 from trainables.templates import apply
 from trainables.tokenization import token_table
-from trainables.trial.loading import load_tokenizer
+from trainables.trial.tokenizer import load_tokenizer
 
 
 @pytest.fixture

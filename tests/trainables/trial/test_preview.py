@@ -26,7 +26,7 @@ from trainables.data import loading
 from trainables.data.errors import DataError
 from trainables.data.rows import Labelled
 from trainables.tokenization import token_table
-from trainables.trial.loading import load_tokenizer
+from trainables.trial.tokenizer import load_tokenizer
 from trainables.trial.preview import _shown_places, _title, preview_data
 
 TALK = [
