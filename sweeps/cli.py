@@ -19,6 +19,7 @@ from trainables.system import quiet
 if TYPE_CHECKING:
     from sweeps.commands.run import ReportWriter
     from sweeps.evaluation.significance import Statistics
+    from sweeps.planning.power import Detectable
     from trainables.results import Record
 
 app = typer.Typer(
@@ -47,6 +48,12 @@ def best_trials(run_folder: Path) -> Sequence[Record]:
     return recommended_trials(run_folder)
 
 
+def _detectable() -> Detectable:
+    from reports.statistics.detectable import detectable_difference
+
+    return detectable_difference
+
+
 def _statistics() -> Statistics:
     from reports.statistics import measure_intervals
 
@@ -67,7 +74,7 @@ def _report_writer() -> ReportWriter:
 
 # The order of `paretune --help`: what comes before a sweep, what runs and follows one, what uses its models.
 environment.add(app)
-plan.add(app, best_trials)
+plan.add(app, best_trials, _detectable)
 run.add(app, best_trials, _report_writer)
 report.add(app, _report_writer)
 monitor.add(app)

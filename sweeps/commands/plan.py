@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,15 +20,17 @@ from sweeps.commands.spec_options import (
     StageOption,
     plan_spec,
     refuse_errors,
+    with_notice,
 )
 
 if TYPE_CHECKING:
     from sweeps.planning.plan import Plan
+    from sweeps.planning.power import Detectable
     from sweeps.runs.artifacts import BestTrials
 
 
-def add(app: typer.Typer, best_trials: BestTrials) -> None:
-    """Adds the commands to an app."""
+def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Detectable]) -> None:
+    """Adds the commands to an app; ``detectable`` imports what says which differences can be told."""
 
     @app.command(rich_help_panel=PREPARE)
     def plan(
@@ -52,6 +55,9 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
                 "--grid", help="Show the predicted memory of every method on --model; takes no SPEC."
             ),
         ] = False,
+        output: Annotated[
+            str, typer.Option(help="Folder for runs, whose disk checkpoints would be written to.")
+        ] = "runs",
         batch_size: Annotated[int, typer.Option(min=1, help="Batch size for --grid, in rows.")] = 1,
         cutoff: Annotated[
             int, typer.Option(min=1, help="Sequence length for --grid, in tokens per row.")
@@ -75,18 +81,25 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
             if spec is None:
                 raise ValueError("give a SPEC, such as methods; or --model NAME --grid")
         with users_errors():
-            made = plan_spec(spec, sets, best_trials, stage=stage, method=method)
+            made = with_notice(plan_spec(spec, sets, best_trials, stage=stage, method=method), output)
         memory_limit = memory_limit or made.memory_limit
         if as_json:
             import json
 
-            typer.echo(json.dumps(made.to_json(memory_limit), indent=2, ensure_ascii=False))
+            from sweeps.planning.power import power_json
+
+            tree = made.to_json(memory_limit) | {"power": power_json(made, detectable())}
+            typer.echo(json.dumps(tree, indent=2, ensure_ascii=False))
         else:
             from rich.console import Console
 
             from sweeps.console.plan_table import show_plan
+            from sweeps.planning.power import power_lines
 
-            show_plan(made, Console(), memory_limit)
+            console = Console()
+            show_plan(made, console, memory_limit)
+            for line in power_lines(made, detectable()):
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
             for problem in made.problems:
                 print(f"{'error' if problem.error else 'warning'}: {problem}", file=sys.stderr)
         raise typer.Exit(WRONG if made.errors else 0)
@@ -122,19 +135,23 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
         --method base scores the model from which the stage's first method would start.
         """
         from sweeps.spec.entries import BASE
+        from trainables.data.errors import DataError
 
         untrained = method == BASE
         with users_errors():
             chosen = {"stage": stage, "method": None if untrained else method}
             made = plan_spec(spec, sets, best_trials, fetch=True, one_trial=True, **chosen)
             refuse_errors(made)
+            if untrained and not made.cell(made.selected[0]).holds_out:
+                raise DataError(
+                    "no rows are held out (data.eval_fraction: 0) to score the untrained model on"
+                )
         raise typer.Exit(_run_one_trial(made, output, untrained))
 
 
 def _show_grid(model: str, batch_size: int, cutoff: int, memory_limit: int | None, as_json: bool) -> None:
     from sweeps.planning.memory import method_grid
 
-        from trainables.data.errors import DataError
     rows = list(method_grid.grid_rows(model, batch_size, cutoff))
     if as_json:
         import json
@@ -142,10 +159,6 @@ def _show_grid(model: str, batch_size: int, cutoff: int, memory_limit: int | Non
         typer.echo(json.dumps([row.to_json() for row in rows], indent=2, ensure_ascii=False))
         return
     from rich.console import Console
-            if untrained and not made.cell(made.selected[0]).holds_out:
-                raise DataError(
-                    "no rows are held out (data.eval_fraction: 0) to score the untrained model on"
-                )
 
     from sweeps.console.plan_table import grid_table
 

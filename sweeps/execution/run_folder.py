@@ -101,6 +101,10 @@ def _describe(plan: Plan, run: Path, previous: dict[str, Any]) -> dict[str, Any]
     }
     return {
         **redaction.redacted_values(from_user),
+        # Without the limit of data.eval_rows: how many `paretune settle` could score.
+        "test_rows": {
+            cell.name: cell.quality_rows.held_out for cell in plan.cells if cell.quality_rows is not None
+        },
         "plan": _identity(plan),
         "wandb_id": sweep_id.keep_or_make(run, previous),
         "commit": provenance.commit(),

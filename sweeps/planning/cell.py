@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from sweeps.planning.dependencies import trained_references
 from sweeps.planning.memory.cell_memory import CellMemory
+from sweeps.planning.quality_rows import QualityRows
 from sweeps.spec.domain_parser import Domain
 from sweeps.spec.settings import ResourcesConfig, SearchConfig
 from trainables.trial.config import TrialConfig
@@ -45,19 +46,19 @@ class Cell:
     not_predicted: str | None = None  # why it can't be
     # Rows that a full-length trial trains on, in ascending order; several if the space varies them.
     row_counts: tuple[int, ...] = ()
-
     quality_rows: QualityRows | None = None  # None where nothing is held out
+
     @property
     def depends_on(self) -> tuple[str, ...]:
         """The cells whose best trials its own continue from or are rewarded by."""
         return tuple(dict.fromkeys(trained["cell"] for _, _, trained in trained_references(self.tree)))
 
-    def size(self) -> int | None:
     @property
     def holds_out(self) -> bool:
         """Whether its trials have rows to be scored on."""
         return self.first().data.holds_out
 
+    def size(self) -> int | None:
         """The number of configs in the space; ``None`` for a continuum."""
         return space_size(self.space)
 

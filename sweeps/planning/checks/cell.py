@@ -10,6 +10,7 @@ from sweeps.planning.cell import Cell, space_size
 from sweeps.planning.checks import trial_length
 from sweeps.planning.checks.cell_inputs import cell_settings, data_warnings, find_inputs
 from sweeps.planning.checks.probes import build_configs
+from sweeps.planning.checks.quality import quality_notes
 from sweeps.planning.checks.requirements import (
     Requirement,
     cell_requirements,
@@ -20,6 +21,7 @@ from sweeps.planning.checks.rules import RULES, RuleContext
 from sweeps.planning.draft import Draft
 from sweeps.planning.inputs import InputFinder, InvalidPath, make_paths_absolute
 from sweeps.planning.memory.cell_memory import CellMemory, predict_cell_memory
+from sweeps.planning.quality_rows import quality_rows
 from sweeps.spec.problems import Problem
 from sweeps.spec.settings import ResourcesConfig, SearchConfig
 from trainables.data.loading import Data
@@ -120,11 +122,12 @@ def _cell(
         steps=max(lengths),
         rungs=search.rungs(max(lengths)) if configs[0].data.holds_out else (),
         seed=search.seed,
-        data_notes=(*data_notes(data), *template_notes(configs[0])),
+        data_notes=(*data_notes(data), *quality_notes(draft, configs[0], data), *template_notes(configs[0])),
         data_warnings=data_warnings(data),
         predicted=None if isinstance(predicted, str) else predicted,
         not_predicted=predicted if isinstance(predicted, str) else None,
         row_counts=tuple(sorted({n * rows for n, rows in zip(lengths, update_rows, strict=True)})),
+        quality_rows=quality_rows(configs[0], data),
     )
 
 

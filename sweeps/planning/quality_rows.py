@@ -1,0 +1,37 @@
+"""The test rows that a cell's quality is measured on, and how many there could be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainables.data import arrow_rows
+from trainables.data.loading import Data, load
+from trainables.stages.base import Metric
+from trainables.trial.config import TrialConfig
+
+
+@dataclass(frozen=True)
+class QualityRows:
+    """``rows`` of ``prompts`` different prompts, which are independent; ``held_out``: the test rows without the limit
+    of ``data.eval_rows``.
+    """
+
+    rows: int
+    prompts: int
+    held_out: int
+    metric: Metric
+
+
+def quality_rows(config: TrialConfig, data: Data) -> QualityRows | None:
+    """Those of a trial over ``data``; ``None`` where nothing is held out. Raises ``DataError`` as loading does."""
+    rows = data.test
+    if not len(rows) or not isinstance(rows, arrow_rows.Rows):
+        return None
+    keys = arrow_rows.key_prefixes(rows.table)[rows.indices]
+    unlimited = config.data.model_copy(update={"eval_rows": None})
+    held_out = (
+        len(rows) if config.data.eval_rows is None else len(load(unlimited, config.stage.row_type).test)
+    )
+    return QualityRows(len(rows), len(np.unique(keys)), held_out, config.stage.quality(data))
