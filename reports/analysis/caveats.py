@@ -25,6 +25,7 @@ def caveats(group: Group, recommended: Row | None) -> list[str]:
         *_at_the_edge(group),
         *_memory(group),
         *_different_rows(group),
+        *_trained_on(group),
         *_few_rows(group),
         *_one_seed(group),
     ]
@@ -118,6 +119,25 @@ def _different_rows(group: Group) -> Iterator[str]:
         yield "the cells did not train on the same rows"
     if len({best.template_sha256 for best in bests if best.template_sha256}) > 1:
         yield "the cells did not use the same chat template"
+
+
+def _trained_on(group: Group) -> Iterator[str]:
+    hashes = {row.best.data_sha256 for row in group.all_rows if row.best is not None}
+    runs = {row.cell.run.folder: row.cell.run for row in group.all_rows}.values()
+    found = [
+        entry["trained_on"]
+        for run in runs
+        for entry in run.data
+        if (entry["stage"], entry["model"]) == (group.stage, group.model) and entry["sha256"] in hashes
+        if (entry.get("trained_on") or {}).get("turns")
+    ]
+    if found:
+        most = max(found, key=lambda counts: int(counts["turns"]))
+        rows = units.count(most["test_rows"], "test row")
+        yield (
+            f"{most['turns']} of {rows} end with a user turn that was trained on, {most['answers']} with the same answer, "
+            "so that qualities on new questions may be lower"
+        )
 
 
 def _few_rows(group: Group) -> Iterator[str]:

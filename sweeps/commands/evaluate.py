@@ -165,9 +165,9 @@ def add(app: typer.Typer, best_trials: BestTrials, statistics: Callable[[], Stat
 
         def request() -> EvaluationRequest:
             from sweeps.evaluation.request import EvaluationRequest
-            from trainables.evaluation.custom_scorer import Scorer
             from trainables.evaluation.evaluate import Settings
             from trainables.evaluation.evaluation_rows import Kind, Part
+            from trainables.scoring.custom_scorer import Scorer
 
             settings = Settings(
                 batch_size=batch_size,

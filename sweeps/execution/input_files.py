@@ -107,6 +107,8 @@ def _data_inputs(data: DataConfig) -> Iterator[InputFiles]:
         yield _input_files(str(data.folder), data.folder.name, from_folder)
     if data.template is not None and Path(data.template).is_file():
         yield _input_files(data.template, Path(data.template).name, {"": Path(data.template)})
+    if data.quality_file is not None:
+        yield _input_files(str(data.quality_file), data.quality_file.name, {"": data.quality_file})
 
 
 def _source_inputs(name: str, folder: Path | None, paths: tuple[Path, ...]) -> InputFiles:

@@ -133,6 +133,10 @@ def _make_data_paths_absolute(data: dict[str, Any], folder: Path) -> None:
     registered_names = _registered_names(registry)
     # Only a registry's folder is kept: file names become absolute below and need no folder.
     data["folder"] = str(registry) if registry is not None else None
+    quality = data.get("quality")
+    if isinstance(quality, str) and ":" in quality:
+        with _path_errors_at("data", "quality"):
+            data["quality_file"] = _module_file(quality.partition(":")[0], folder)
     if str(data.get("template")).endswith(templates.SUFFIXES):
         with _path_errors_at("data", "template"):
             data["template"] = str(absolute_path(data["template"], folder))
@@ -146,6 +150,12 @@ def _make_data_paths_absolute(data: dict[str, Any], folder: Path) -> None:
                     _data_name(name, folders, registered_names) if isinstance(name, str) else name
                     for name in names
                 ]
+
+
+def _module_file(module: str, folder: Path) -> str | None:
+    """The file of a Python module beside the spec; ``None`` where there is none, so that it must be installed."""
+    path = absolute_path(f"{module.replace('.', '/')}.py", folder)
+    return str(path) if path.is_file() else None
 
 
 def _registered_names(registry: Path | None) -> Collection[str]:

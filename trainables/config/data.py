@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date as date_type
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -42,6 +43,31 @@ def _as_date(value: Any) -> str | None:
         raise ValueError(f"{value} is no date; write it as 2026-11-28") from None
 
 
+# What answers may be judged by, besides a function of the user's, and what the measure is called in results.
+QUALITIES = {"exact_match": "exact_match", "loss": "loss", "rouge_l": "rougeL", "chrf": "sentence_chrf"}
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:([A-Za-z_]\w*)")
+
+
+def _as_quality(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and value in QUALITIES:
+        return value
+    function = _FUNCTION.fullmatch(str(value))
+    allowed = f"{', '.join(QUALITIES)}, or a function of yours, module:function"
+    if function is None:
+        raise ValueError(f"{value} is no measure of answers; allowed: {allowed}")
+    if function[1] in MEASURES:
+        raise ValueError(f"{function[1]} is the name of another measure; give the function a name of its own")
+    return str(value)
+
+
+# Names that results have for measures, which a function of the user's can't have.
+MEASURES = frozenset(
+    {*QUALITIES.values(), "bleu", "chrf", "sentence_bleu", "rouge1", "rouge2", "perplexity", "bits_per_byte"}
+)
+
+
 def _as_tuple(value: Any) -> tuple[Any, ...]:
     """A list, or one value that stands for a list of it."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
@@ -71,7 +97,10 @@ class DataConfig(Frozen):
     ``tool_format``: the format of tools and calls in place of the template's.
     ``date``: what a template that writes today's date writes; set while planning, and no part of a trial's id. ``strict``: rows that would be left out, or read with
     a change, are errors. ``folder``: where ``dataset_info.json`` is. ``sha256``: the hash of the rows, set while
-    planning; it is part of a trial's id, paths are not.
+    planning; it is part of a trial's id, paths are not. ``quality``: by what the answers of ``sft`` are judged
+    (:data:`QUALITIES`, or ``module:function``); where it is left out, planning chooses exact match for short answers;
+    ``None``: exact match where each prompt is known to have one right answer, else the loss. ``quality_file``: the file
+    of such a function, and ``quality_sha256`` its hash, both set while planning.
     """
 
     train: str | tuple[str, ...]
@@ -83,6 +112,8 @@ class DataConfig(Frozen):
     group: Column = None
     split_by: Literal["prompt", "first_turn"] | None = None
     max_samples: int | None = Field(default=None, ge=1)
+    num_samples: int | None = Field(default=None, ge=1)
+    sample_seed: int = Field(default=0, ge=0, lt=2**32)
     mix: Literal["concat", "interleave_under", "interleave_over"] = "concat"
     weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     format: DataFormat | None = None
@@ -98,10 +129,15 @@ class DataConfig(Frozen):
     template_arguments: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], JsonValue] = Field(
         default_factory=dict
     )
+    default_system: Annotated[Text | None, Field(min_length=1)] = None
+    tool_format: Literal["default", "qwen", "llama3", "mistral"] | None = None
     date: Annotated[str | None, BeforeValidator(_as_date)] = None
     strict: bool = False
     folder: Path | None = None
     sha256: str | None = None
+    quality: Annotated[str | None, BeforeValidator(_as_quality)] = None
+    quality_file: Path | None = None
+    quality_sha256: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -112,11 +148,13 @@ class DataConfig(Frozen):
     def eval_names(self) -> tuple[str, ...]:
         """The names of the held-out data sets; empty if part of the training data is held out."""
         return (self.eval,) if isinstance(self.eval, str) else self.eval or ()
-    num_samples: int | None = Field(default=None, ge=1)
-    sample_seed: int = Field(default=0, ge=0, lt=2**32)
 
     @property
+    def holds_out(self) -> bool:
+        """Whether rows are held out, so that there is an objective and a quality."""
+        return bool(self.eval_names or self.eval_count or self.eval_fraction)
 
+    @property
     def template_settings(self) -> tuple[tuple[str, str], ...]:
         """The settings that are noted in the chat template: those that differ from their default, by name."""
         chosen = (
@@ -129,8 +167,6 @@ class DataConfig(Frozen):
 
     @property
     def label(self) -> str:
-    default_system: Annotated[Text | None, Field(min_length=1)] = None
-    tool_format: Literal["default", "qwen", "llama3", "mistral"] | None = None
         """The data's name in reports."""
         return "+".join(Path(name).name for name in self.names)
 
@@ -147,6 +183,3 @@ class DataConfig(Frozen):
         if self.weights is not None and self.mix == "concat":
             raise ValueError("weights need mix: interleave_under or interleave_over")
         return self
-    def holds_out(self) -> bool:
-        """Whether rows are held out, so that there is an objective and a quality."""
-        return bool(self.eval_names or self.eval_count or self.eval_fraction)

@@ -45,6 +45,20 @@ VERSION = 11  # of the conversion's result; increase it when that changes, and c
 
 
 @dataclass(frozen=True)
+class Quality:
+    """By what the config says that answers are judged: ``name``, and the ``file`` of a function with its hash."""
+
+    name: str
+    file: Path | None = None
+    sha256: str | None = None
+
+    @classmethod
+    def of(cls, config: DataConfig) -> Quality | None:
+        """What a config says; ``None`` where it says nothing."""
+        return cls(config.quality, config.quality_file, config.quality_sha256) if config.quality else None
+
+
+@dataclass(frozen=True)
 class Data:
     """A data set, split into training, validation and test rows.
 
@@ -66,6 +80,7 @@ class Data:
     duplicates: int = 0
     overlap: int = 0
     held_out_warnings: tuple[str, ...] = ()
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +154,8 @@ def _load(
     # row's source.
     prompts, sources = arrow_rows.key_prefixes(converted.table), converted.table["source"].to_numpy()
     keys = split_keys(config, converted.table)
+    drawn = sampled_rows(sources, config.num_samples, config.sample_seed)
+    prompts, sources, keys = prompts[drawn], sources[drawn], keys[drawn]
     if not len(keys):
         raise DataError(f"{name} holds no rows that can be used{_in_parentheses(converted.warnings)}")
     parts = _split(
@@ -156,8 +173,6 @@ def _load(
                 f"{name} has {counted(len(keys), 'row')} and {setting} {value} leaves none for the {part} part; "
                 f"{advice}{_in_parentheses(converted.warnings)}",
                 (setting,) if setting in config.model_fields_set else (),
-    drawn = sampled_rows(sources, config.num_samples, config.sample_seed)
-    prompts, sources, keys = prompts[drawn], sources[drawn], keys[drawn]
             )
     # Training rows that `_split` left out; without held-out sources the missing rows are the held-out part.
     overlap = int((sources < len(train)).sum()) - len(parts[0]) if held_out else 0
@@ -183,6 +198,7 @@ def _load(
         duplicates=len(prompts) - len(np.unique(prompts)),
         overlap=overlap,
         held_out_warnings=converted.held_out_warnings,
+        quality=Quality.of(config),
     )
 
 
@@ -205,6 +221,16 @@ def _too_few_error(
     )
 
 
+def _sample_warnings(config: DataConfig, sources: Sequence[Source], numbers: np.ndarray) -> Iterator[str]:
+    """Data sets that have fewer rows than are to be drawn; ``numbers`` (rows,): the source of each row."""
+    for source, count in zip(
+        source_labels(sources), np.bincount(numbers, minlength=len(sources)), strict=True
+    ):
+        if config.num_samples is not None and count < config.num_samples:
+            rows = counted(int(count), "usable row")
+            yield f"{source} has {rows}, fewer than num_samples: {config.num_samples}; none is repeated"
+
+
 def _sha256(converted: ConvertedRows, exact: bool) -> str:
     return files.sha256({"rows": converted.sha256, "exact": exact})
 
@@ -221,16 +247,6 @@ def _split(
     return (
         np.flatnonzero((sources < train) & ~in_both),
         *split_halves(keys, held_out, row_text, config.eval_rows, both_filled=True),
-def _sample_warnings(config: DataConfig, sources: Sequence[Source], numbers: np.ndarray) -> Iterator[str]:
-    """Data sets that have fewer rows than are to be drawn; ``numbers`` (rows,): the source of each row."""
-    for source, count in zip(
-        source_labels(sources), np.bincount(numbers, minlength=len(sources)), strict=True
-    ):
-        if config.num_samples is not None and count < config.num_samples:
-            rows = counted(int(count), "usable row")
-            yield f"{source} has {rows}, fewer than num_samples: {config.num_samples}; none is repeated"
-
-
     )
 
 

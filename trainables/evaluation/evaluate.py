@@ -13,16 +13,17 @@ import numpy as np
 
 from trainables.auc import auc
 from trainables.config import limits
+from trainables.config.data import QUALITIES
 from trainables.data.loading import Data
 from trainables.data.rows import Prompt, Prompted
 from trainables.data.thinking import answer_matches
-from trainables.evaluation.custom_scorer import Scorer
 from trainables.evaluation.evaluation_rows import EvaluationRows, Kind
 from trainables.inference.batch_answers import generate_answers
 from trainables.inference.result import Result
 from trainables.inference.sampling import Sampling
 from trainables.models.folder import ModelError
 from trainables.models.vocabulary import missing_rows
+from trainables.scoring.custom_scorer import Scorer
 from trainables.scoring.generation import greedy_answers, max_answer_tokens
 from trainables.scoring.likelihood import LogLikelihood, log_likelihoods, mean_logprobs
 from trainables.scoring.measures import (
@@ -196,7 +197,19 @@ def _with_answer_measures(
         unit = FRACTION if all(score in (0.0, 1.0) for score in scores) else ""
         measures = (*measures, mean_measure(scorer.name, scores, unit=unit, how=scorer.path))
         main = scorer.name
+    elif task.data.part is not None and (quality := task.result.config.data.quality) is not None:
+        main, notes = _judged_as_the_trial(quality, main, notes)
     return MeasuredRows(columns, measures, main, notes, libraries)
+
+
+def _judged_as_the_trial(quality: str, main: str, notes: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """The measure that the trial's answers were judged by, and the notes.
+
+    A function that a run folder names is not run, as the folder may be somebody else's.
+    """
+    if quality in QUALITIES:
+        return QUALITIES[quality], notes
+    return main, (*notes, f"its trial was judged by {quality}, which is run with --scorer {quality} alone")
 
 
 def _measure_prompts(policy: Policy, task: EvaluationTask) -> MeasuredRows:

@@ -57,6 +57,7 @@ class ScoredRow:
     ``prompt`` is JSON messages. ``prediction`` is the generated answer, ``None`` where none was generated. ``weight``
     is the row's size in tokens or bytes, where the quality is not a plain mean of scores. ``good_worth`` and
     ``bad_worth`` are the scores of a good and of a bad answer: log-likelihoods in nats per token, or rewards.
+    ``exact_match``: 1 where the answer is the reference, else 0, where ``score`` is another measure.
     """
 
     row: int
@@ -67,6 +68,7 @@ class ScoredRow:
     weight: float | None = None
     good_worth: float | None = None
     bad_worth: float | None = None
+    exact_match: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class TrainingStage(Frozen, ABC):
     examples_per_row: ClassVar[int] = 1  # 2 where answers are compared
     min_worker_rows: ClassVar[int] = 1  # rows that one worker needs in a batch
     can_pack: ClassVar[bool] = False  # whether several examples may share a row of the batch
+    can_stream: ClassVar[bool] = False  # whether rows may be cut from one stream of tokens
     # Where a search of the learning rate begins, as a multiple of what suits the method in supervised fine-tuning.
     learning_rate_factor: ClassVar[float] = 1.0
     nothing_left: ClassVar[str] = "nothing but an end token is left to learn"  # of rows without an example

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
 
+from trainables.config.data import QUALITIES
 from trainables.data.rows import Conversation
 from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage
 from trainables.stages.causal_lm import causal_trainer, mean_loss
@@ -29,9 +29,10 @@ class SFT(TrainingStage):
     """Loss on the tokens of every answer; with ``train_on_prompt`` on the prompts, too; with ``mask_history`` on the
     last answer alone.
 
-    Quality is exact match of greedy answers where the data has one right answer to each prompt, else the loss on the
-    answers in nats per token. With ``predict_with_generate`` answers are generated in the latter case, too, and
-    compared with the references by BLEU, chrF and ROUGE; generating takes time.
+    Quality is what ``data.quality`` says, of greedy answers: exact match, ROUGE-L or chrF by row, or the user's own
+    function; or the loss on the answers in nats per token. Where it says nothing, exact match where the data has one
+    right answer to each prompt, else the loss. With ``predict_with_generate`` answers are generated whatever the
+    quality, and compared with the references by BLEU, chrF and ROUGE; generating takes time.
     """
 
     kind: Literal["sft"] = "sft"
@@ -61,9 +62,19 @@ class SFT(TrainingStage):
         return Batch(rows, tokens, labels=rows * tokens)
 
     def quality(self, data: Data) -> Metric:
-        if data.exact:
+        chosen = self._judged_by(data)
+        if chosen == "loss":
+            return Metric("loss", higher_is_better=False, unit="nats per token")
+        if chosen == "exact_match":
             return Metric("exact_match", higher_is_better=True, unit="fraction")
-        return Metric("loss", higher_is_better=False, unit="nats per token")
+        return Metric(QUALITIES.get(chosen) or chosen.partition(":")[2], higher_is_better=True, unit="")
+
+    @staticmethod
+    def _judged_by(data: Data) -> str:
+        """The measure, as ``data.quality`` names it."""
+        if data.quality is not None:
+            return data.quality.name
+        return "exact_match" if data.exact else "loss"
 
     def objective_name(self) -> str:
         return "log-probability per token"  # minus the loss, in nats
@@ -76,28 +87,42 @@ class SFT(TrainingStage):
         return {"objective": -loss, "validation_loss": loss}
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
-        from trainables.scoring.generation import exact_matches, generate_answers, preview_answers
+        """Per row its score by the quality. Raises ``ScorerError`` for a function of the user's that fails."""
+        from trainables.data.thinking import answer_matches
+        from trainables.scoring.custom_scorer import Scorer
+        from trainables.scoring.generation import generate_answers, preview_answers
         from trainables.scoring.likelihood import log_likelihoods, mean_logprobs
         from trainables.scoring.text_metrics import answer_similarity
 
+        chosen, metric = self._judged_by(data), self.quality(data)
+        scorer = None
+        if data.quality is not None and chosen not in QUALITIES:
+            # Before the work: a function that can't be imported ends the trial at once.
+            scorer = Scorer.of_spec(chosen, data.quality.file, data.quality.sha256)
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         likelihoods = log_likelihoods(policy, tokens, self.eval_batch)
-        loss = mean_loss(likelihoods)
-        if data.exact:
-            references = [row.answer for row in rows]
-            answers, matches = exact_matches(policy, tokens, likelihoods, references, self.eval_batch)
-            metrics = {"exact_match": sum(matches) / len(matches), "loss": loss}
-            return Scores(_scored_rows(rows, answers, matches), metrics)
-        # Each row's loss per token weighs by its tokens: the weighted mean of the rows is `loss`.
+        metrics = {"loss": mean_loss(likelihoods)}
+        # Each row's loss per token weighs by its tokens: the weighted mean of the rows is the loss.
         losses, sizes = (-mean_logprobs(likelihoods)).tolist(), [float(row.tokens) for row in likelihoods]
-        if not self.predict_with_generate:
+        if chosen == "loss" and not self.predict_with_generate:
             previews = preview_answers(policy, tokens, likelihoods)
-            return Scores(_scored_rows(rows, previews, losses, sizes), {"loss": loss})
-        generated = generate_answers(policy, tokens, likelihoods, self.eval_batch)
+            return Scores(_scored_rows(rows, previews, losses, sizes), metrics)
+        answers = generate_answers(policy, tokens, likelihoods, self.eval_batch)
         references = [reference(policy, *each) for each in zip(rows, tokens, strict=True)]
-        measures, _ = answer_similarity(generated, references)
-        similarity = {measure.name: measure.value for measure in measures}
-        return Scores(_scored_rows(rows, generated, losses, sizes), {"loss": loss, **similarity})
+        matches = answer_matches(answers, references)
+        by_row: dict[str, Sequence[float]] = {"loss": losses, "exact_match": matches}
+        metrics["exact_match"] = sum(matches) / len(matches)
+        if self.predict_with_generate or chosen in ("rouge_l", "chrf"):
+            for measure in answer_similarity(answers, references)[0]:
+                metrics[measure.name] = measure.value
+                by_row[measure.name] = [float(score or 0.0) for score in measure.by_row or ()]
+        if scorer is not None:
+            prompts = [row.prompt for row in rows]
+            scores = scorer.score_rows(range(len(rows)), prompts, references, answers)
+            metrics[metric.name], by_row[metric.name] = sum(scores) / len(scores), scores
+        weights = sizes if metric.name == "loss" else None
+        exact = None if metric.name == "exact_match" else matches
+        return Scores(_scored_rows(rows, answers, by_row[metric.name], weights, exact), metrics)
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
         """One example, or one per answer where the chat template renders earlier answers differently."""
@@ -123,9 +148,11 @@ def _scored_rows(
     answers: Sequence[str | None],
     scores: Sequence[float],
     weights: Sequence[float | None] | None = None,
+    exact: Sequence[float | None] | None = None,
 ) -> tuple[ScoredRow, ...]:
-    each = zip(rows, answers, scores, weights or repeat(None, len(rows)), strict=True)
+    weights, exact = (column or [None] * len(rows) for column in (weights, exact))
+    each = zip(rows, answers, scores, weights, exact, strict=True)
     return tuple(
-        ScoredRow(number, row.prompt_json(), row.answer, answer, score, weight)
-        for number, (row, answer, score, weight) in enumerate(each)
+        ScoredRow(number, row.prompt_json(), row.answer, answer, score, weight, exact_match=match)
+        for number, (row, answer, score, weight, match) in enumerate(each)
     )

@@ -31,6 +31,8 @@ LATER_SETTINGS: dict[str, dict[str, Any]] = {
         "tags": {},
         "group": None,
         "split_by": None,
+        "quality": None,
+        "quality_sha256": None,
     },
 }
 
@@ -58,6 +60,7 @@ class TrialConfig(Frozen):
             part.pop("name", None)
         # An id must not change from day to day.
         del config["data"]["date"]
+        del config["data"]["quality_file"]  # its hash stands for it
         for section, defaults in LATER_SETTINGS.items():
             for key, default in defaults.items():
                 if config[section].get(key) == default:

@@ -70,8 +70,11 @@ class StagedInputs:
         return model.model_copy(update=changes)
 
     def local_data(self, data: DataConfig) -> DataConfig:
-        """The data with paths that exist on this node, its template file included."""
-        changes: dict[str, Any] = {"folder": self._local_path(data.folder)}
+        """The data with paths that exist on this node, its template file and the file of its quality included."""
+        changes: dict[str, Any] = {
+            "folder": self._local_path(data.folder),
+            "quality_file": self._local_path(data.quality_file),
+        }
         changes["train"] = self._local_names(data, data.train)
         changes["eval"] = None if data.eval is None else self._local_names(data, data.eval)
         changes["template"] = data.template and str(self._local_path(Path(data.template)))

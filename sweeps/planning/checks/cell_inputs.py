@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from sweeps.planning.checks.quality import set_quality
 from sweeps.planning.dependencies import MODEL_FROM, MODEL_START
 from sweeps.planning.draft import Draft
 from sweeps.planning.inputs import InputFinder, MissingInput
@@ -18,7 +19,7 @@ from sweeps.spec.tree import Branch
 from trainables import templates
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
-from trainables.data.loading import Data
+from trainables.data.loading import Data, Quality
 from trainables.data.overlaps import find_overlaps
 from trainables.data.rows import Conversation, Text
 from trainables.models.folder import Architecture
@@ -51,7 +52,14 @@ def find_inputs(draft: Draft, tree: dict[str, Any], finder: InputFinder) -> Cell
     architecture, model_problems = _find_model(draft, tree, finder, parent)
     template_problems = _template_problems(draft, tree, architecture)
     _set_date(tree, finder)
-    problems = (*data_problems, *_split_problems(draft, tree, parent), *template_problems, *model_problems)
+    quality_problems = set_quality(draft, tree, data, finder.conventions)
+    config = _valid_part(DataConfig, tree.get("data"), "train")
+    if data is not None and config is not None:
+        data = replace(data, quality=Quality.of(config))  # it was chosen after the data was read
+    problems = (
+        *(*data_problems, *_split_problems(draft, tree, parent), *quality_problems),
+        *(*template_problems, *model_problems),
+    )
     return CellInputs(data, architecture, problems)
 
 

@@ -17,6 +17,7 @@ from tests.helpers.trials import make_config, run, write_rows
 from trainables import results
 from trainables.data import loading
 from trainables.data.embedded import commands
+from trainables.storage import files
 from trainables.trial import starting_weights
 
 STAGES: dict[str, dict[str, Any]] = {
@@ -79,12 +80,42 @@ def test_a_trial_that_generates_answers_records_the_same_measures_as_an_evaluati
     assert record.quality_name == "loss"
     evaluated = metrics(evaluation(f"{tmp_path}/run:{record.trial_id}"))
     texts = {"bleu", "sentence_bleu", "chrf", "sentence_chrf", "rouge1", "rouge2", "rougeL"}
-    assert record.metrics == {name: evaluated[name] for name in ("loss", *texts)}
+    assert record.metrics == {name: evaluated[name] for name in ("loss", "exact_match", *texts)}
     predictions = pq.read_table(
         tmp_path / "run" / "trials" / record.trial_id / "predictions.parquet"
     ).to_pylist()
     assert all(row["prediction"] is not None for row in predictions)
     assert {"sacrebleu", "rouge-score"} <= record.packages.keys()
+
+
+def test_a_function_that_a_run_folder_names_is_not_run_and_said(tmp_path: Path, tiny_model: Path) -> None:
+    scores, ran = tmp_path / "scores.py", tmp_path / "ran"
+    scores.write_text(f"def f(*_): return 1\nopen({str(ran)!r}, 'w').close()\n")
+    config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"))
+    judged = {"quality": "scores:f", "quality_file": scores, "quality_sha256": files.file_sha256(scores)}
+    config = config.model_copy(update={"data": config.data.model_copy(update=judged)})
+    record = run(config, tmp_path / "run", memory_gauge=None)
+    assert record.quality_name == "f"
+    ran.unlink()
+    evaluated = evaluation(f"{tmp_path}/run:{record.trial_id}")
+    assert not ran.exists()
+    assert evaluated["results"][0]["main_metric"] == "loss"
+    assert any(
+        "judged by scores:f, which is run with --scorer scores:f alone" in each
+        for each in evaluated["warnings"]
+    )
+
+
+@pytest.mark.parametrize("quality", ["rouge_l", "chrf", "exact_match"])
+def test_a_trials_own_rows_are_judged_as_the_trial_judged_them(
+    tmp_path: Path, tiny_model: Path, quality: str
+) -> None:
+    config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"))
+    config = config.model_copy(update={"data": config.data.model_copy(update={"quality": quality})})
+    record = run(config, tmp_path / "run", memory_gauge=None)
+    evaluated = evaluation(f"{tmp_path}/run:{record.trial_id}")
+    assert evaluated["results"][0]["main_metric"] == record.quality_name
+    assert metrics(evaluated)[str(record.quality_name)] == record.quality
 
 
 @pytest.mark.parametrize("bits", [4, 8])

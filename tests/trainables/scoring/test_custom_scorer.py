@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.evaluation.custom_scorer import Scorer, ScorerError
+from trainables.scoring.custom_scorer import Scorer, ScorerError
 
 
 @pytest.fixture
