@@ -90,6 +90,7 @@ class Record(Frozen):
     setup_seconds: float | None = None  # from the trial's start on its slot to its first training step
     train_seconds: float | None = None
     eval_seconds: float | None = None
+    test_seconds: float | None = None  # of eval_seconds, for the test rows
 
     # Where and with what
     device: str | None = None

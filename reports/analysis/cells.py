@@ -26,12 +26,14 @@ class Cell:
     """One combination of stage, method, model and data, with its trials in the order they started.
 
     ``label`` is the cell's name, preceded by the run's name where several runs have a cell of that name.
+    ``further_rows``: how many of the test rows that were scored later count, too.
     """
 
     label: str
     name: str
     run: Run
     records: tuple[Record, ...]
+    further_rows: int = 0
 
     @property
     def is_base(self) -> bool:
@@ -70,13 +72,15 @@ class Cell:
     @cached_property
     def quality(self) -> float | None:
         """The mean over the seeds of the finalists, or without any the quality of the best trial."""
+        if self.further_rows and self.estimate is not None:
+            return self.estimate.quality
         qualities = [record.quality for record in self.judged_trials if record.quality is not None]
         return sum(qualities) / len(qualities) if qualities else None
 
     @cached_property
     def estimate(self) -> Estimate | None:
         """The quality over seeds and test rows; ``None`` without scores by row."""
-        found = row_scores.estimate(self.run, self.judged_trials)
+        found = row_scores.estimate(self.run, self.judged_trials, self.further_rows)
         return replace(found, untrained=True) if found is not None and self.is_base else found
 
     @cached_property

@@ -10,11 +10,14 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from reports import units
+from reports.analysis import row_scores
 from reports.analysis.cells import Cell, collect_cells
 from reports.analysis.group import Group, Row
+from reports.analysis.spreadsheet_cells import plain
 from reports.statistics import pareto
 from reports.statistics.intervals import pooled_seed_variance
 from trainables.results import Record, Run
@@ -68,13 +71,14 @@ def csv_text(rows: Sequence[dict[str, Any]], *without_rows: str) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else without_rows, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: plain(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 
 def group_of(stage: str, model: str, data: str, cells: list[Cell]) -> Group:
     """The cells as one group: which is best, which are on the front, and each one's share of the largest peak."""
     _refuse_mixed_metrics(f"{stage} of {model} on {data}", cells)
+    cells = _on_common_rows(cells)
     trained = [cell for cell in cells if not cell.is_base]
     # Records without a result say nothing of the direction, so only an explicit False makes lower better.
     higher = not any(record.quality_higher_is_better is False for cell in cells for record in cell.records)
@@ -101,6 +105,15 @@ def group_of(stage: str, model: str, data: str, cells: list[Cell]) -> Group:
 
     bases = tuple(row(cell) for cell in cells if cell.is_base)
     return Group(stage, model, data, tuple(sorted(map(row, trained), key=order)), bases)
+
+
+def _on_common_rows(cells: list[Cell]) -> list[Cell]:
+    """The cells, judged by those of the later scored rows that all of them have: they stay comparable row by row."""
+    judged = [cell for cell in cells if cell.judged_trials]
+    further = min((row_scores.count_further(cell.run, cell.judged_trials) for cell in judged), default=0)
+    if not further or any(cell.estimate is None for cell in judged):
+        return cells
+    return [replace(cell, further_rows=further) for cell in cells]
 
 
 def _refuse_mixed_metrics(title: str, cells: list[Cell]) -> None:
@@ -136,6 +149,7 @@ def _columns(group: Group, row: Row) -> dict[str, Any]:
         "quality": row.quality,
         "seeds": row.seeds or None,
         **{name: getattr(best, name) if best else None for name in _FROM_BEST},
+        **({"test_rows": row.cell.estimate.rows} if row.cell.further_rows and row.cell.estimate else {}),
         "quality_low": low,
         "quality_high": high,
         "share_of_gain": group.share_of_gain(row),

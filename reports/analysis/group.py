@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Any, get_args
 
 from reports.analysis.cells import Cell
+from reports.analysis.looks import count_looks
 from reports.statistics import intervals
 from reports.statistics.intervals import SeedVariance
 from reports.statistics.resampled_choice import ResampledChoice, resampled_choice
@@ -181,6 +182,11 @@ class Group:
         return MARGIN_OF_GAIN * abs(gain) if gain is not None else None
 
     @cached_property
+    def look(self) -> int:
+        """The number of this report of the runs, from 1: later ones have seeds or rows that were added to settle it."""
+        return max((count_looks(row.cell.run.folder) for row in self.all_rows), default=1)
+
+    @cached_property
     def verdicts(self) -> dict[tuple[str, str], Verdict]:
         """What is known of the difference of every two cells with a quality, by their labels."""
         return verdicts(
@@ -188,6 +194,7 @@ class Group:
             self.seed_variance,
             higher_is_better=self.higher_is_better,
             margin=self.margin,
+            look=self.look,
         )
 
     @cached_property
@@ -215,6 +222,7 @@ class Group:
             self.seed_variance,
             higher_is_better=self.higher_is_better,
             margin=None,
+            look=self.look,
         )[labels]
 
     def share_of_gain(self, row: Row) -> float | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 FILE = "settle.json"
 
@@ -16,10 +17,20 @@ def count_looks(run: Path) -> int:
 
     Raises ``ValueError`` that names a damaged file.
     """
+    return 1 + len(_looks(run))
+
+
+def next_look(run: Path) -> int:
+    """The number of the report after more was added; one that was begun and not reported yet goes on."""
+    looks = _looks(run)
+    return 1 + len(looks) + (not looks or looks[-1].get("reported") is not None)
+
+
+def _looks(run: Path) -> list[dict[str, Any]]:
     path = run / FILE
     if not path.exists():
-        return 1
+        return []
     try:
-        return 1 + len(json.loads(path.read_text(encoding="utf-8"))["looks"])
+        return list(json.loads(path.read_text(encoding="utf-8"))["looks"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged: {error}") from error

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any
 
+from reports.analysis import settling
 from reports.analysis.group import Group, Row
 
 
@@ -45,6 +46,21 @@ def _columns(group: Group, row: Row, other: Row) -> dict[str, Any]:
         "worse_by_at_most": _finite(verdict.worst),
         "margin": group.margin,
         "test": compared.basis if compared is not None else None,
+        **_settled_by(group, row, other, verdict.outcome),
+    }
+
+
+def _settled_by(group: Group, row: Row, other: Row, outcome: str) -> dict[str, Any]:
+    """The seeds that would settle it, the test rows, or both where neither alone does; and what each of them takes."""
+    found = settling.needs(group, row, other) if outcome == "not settled" else []
+    seeds = next((need for need in found if need.seeds is not None), None)
+    rows = next((need for need in found if need.rows is not None), None)
+    return {
+        "settled_by_seeds": seeds.seeds if seeds is not None else None,
+        "settled_by_seeds_seconds": seeds.seconds if seeds is not None else None,
+        "settled_by_rows": rows.rows if rows is not None else None,
+        "settled_by_rows_seconds": rows.seconds if rows is not None else None,
+        "settled_by_both": seeds is not None and seeds is rows,
     }
 
 

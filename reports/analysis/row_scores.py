@@ -9,25 +9,45 @@ from typing import Any
 from reports.statistics.estimates import Estimate, auc_estimate, mean_estimate
 from trainables.results import Record, Run
 
+OWN_ROWS = "predictions.parquet"
+# Beside it, with the same columns: held-out rows that the trial was scored on later (paretune settle).
+FURTHER_ROWS = "further-predictions.parquet"
 COLUMNS = ("row", "prompt", "reference", "score", "weight", "good_worth", "bad_worth")
 FRACTION = "fraction"
 NO_PROMPT = ("", "[]", None)  # of running text
 
 
-def estimate(run: Run, records: Sequence[Record]) -> Estimate | None:
+def estimate(run: Run, records: Sequence[Record], further: int = 0) -> Estimate | None:
     """The estimate of one configuration's quality from its trials, which differ in their seed alone.
 
     From the trials' ``predictions.parquet``; of a single trial whose quality is a share of rows also without it.
-    ``None`` where a file is missing, doesn't give its trial's quality, or has other rows than the first.
+    ``None`` where a file is missing, doesn't give its trial's quality, or has other rows than the first. ``further``:
+    how many of the rows that the trials were scored on later are counted, too.
     """
-    scored = [_scored_rows(run, record) for record in records]
+    own = _own_estimate(run, records)
+    files = [[_scored_rows(run, record, file) for file in (OWN_ROWS, FURTHER_ROWS)] for record in records]
+    if own is None or not further or any(rows is None for pair in files for rows in pair):
+        return own
+    scored = [[*(rows or ()), *(later or ())[:further]] for rows, later in files]
+    return _estimate(records[0], _keys(scored[0]), scored) if _same_rows(scored) else own
+
+
+def count_further(run: Run, records: Sequence[Record]) -> int:
+    """The rows beyond their own that all of the trials were scored on."""
+    import pyarrow.parquet as pq
+
+    paths = [run.folder / "trials" / record.trial_id / FURTHER_ROWS for record in records]
+    return min((pq.read_metadata(path).num_rows if path.exists() else 0 for path in paths), default=0)
+
+
+def _own_estimate(run: Run, records: Sequence[Record]) -> Estimate | None:
+    scored = [_scored_rows(run, record, OWN_ROWS) for record in records]
     if not records or any(rows is None for rows in scored):
         return _from_counts(records[0]) if len(records) == 1 else None
-    first, *others = [rows for rows in scored if rows is not None]
-    keys = tuple((row["row"], row["prompt"], row["reference"]) for row in first)
-    if any(tuple((row["row"], row["prompt"], row["reference"]) for row in rows) != keys for rows in others):
+    trials = [rows for rows in scored if rows is not None]
+    if not _same_rows(trials):
         return None
-    found = _estimate(records[0], keys, [first, *others])
+    found = _estimate(records[0], _keys(trials[0]), trials)
     # A quality of another kind (one that is neither a mean nor an AUC) has no error to give.
     same = all(
         isclose(value, record.quality or 0.0, rel_tol=1e-3, abs_tol=1e-6)
@@ -36,10 +56,18 @@ def estimate(run: Run, records: Sequence[Record]) -> Estimate | None:
     return found if same else (_from_counts(records[0]) if len(records) == 1 else None)
 
 
-def _scored_rows(run: Run, record: Record) -> list[dict[str, Any]] | None:
+def _keys(rows: Sequence[dict[str, Any]]) -> tuple[Any, ...]:
+    return tuple((row["row"], row["prompt"], row["reference"]) for row in rows)
+
+
+def _same_rows(trials: Sequence[Sequence[dict[str, Any]]]) -> bool:
+    return all(_keys(rows) == _keys(trials[0]) for rows in trials[1:])
+
+
+def _scored_rows(run: Run, record: Record, file: str) -> list[dict[str, Any]] | None:
     import pyarrow.parquet as pq
 
-    path = run.folder / "trials" / record.trial_id / "predictions.parquet"
+    path = run.folder / "trials" / record.trial_id / file
     if record.quality is None or not path.exists():
         return None
     columns = [name for name in COLUMNS if name in pq.read_schema(path).names]

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reports.analysis.answer import recommend
 from reports.analysis.group import Group, Row
+from reports.analysis.settling import open_comparisons
 from trainables.results import Run
 
 SAMPLES_FILE = "samples.html"  # in the report's folder
@@ -99,6 +101,8 @@ def commands(group: Group) -> Iterator[str]:
         yield f"paretune chat {name}"
         yield f"paretune export {name} {shlex.quote(row.cell.name)}"
         yield f"paretune serve {name}"
+    if any(open_comparisons(group, recommend(group))):
+        yield f"paretune settle {shlex.quote(run_location(group.rows[0].cell.run))}"
     # One base stands beside them, to show what training changed.
     side_by_side = [*bests[:MAX_SIDE_BY_SIDE], *bases[:1]]
     if len(side_by_side) > 1:

@@ -32,8 +32,11 @@ NOTES = {
     "quality is measured on the test rows: of that trial, or where its configuration was trained again with other "
     "seeds (finalists), the mean of those. In parentheses: the 95 % interval, over test rows and over the finalists' "
     "seeds. 'Of resamples': in how many of 1,000 resamples of the test rows the cell is on the front.",
-    "pairs": "Every two cells: better, worse, as good (the one-sided 95 % bound lies within the margin), or not "
-    "settled. p is corrected for the number of pairs (Holm); the interval is that of the one difference.",
+    "pairs": "Every two cells: better, worse, as good (the one-sided bound lies within the margin), or not settled. "
+    "p is corrected for the number of pairs (Holm), and has to be below 4 %; after paretune settle below less: a run "
+    "that is looked at again and again would else settle by chance. The interval is that of the one difference. "
+    "'Settled by': the seeds or test rows that settle it at the next look with a probability of 80 %, if the true "
+    "difference is the measured one, and the time for those that are not there yet.",
     "across": "These stages all learn which answers are good, so one measure compares them: AUC, the probability "
     "that a good held-out answer has a higher mean log-probability per token than a bad one. The best trial of each "
     "cell is still the one with the best objective of its own stage. A pair counts as two answers, a labelled row as "
@@ -41,7 +44,8 @@ NOTES = {
     "curves": "Bold lines are the best trial of each cell, thin lines the other trials. A line that ends early was "
     "stopped early.",
     "settings": "Each point is a trial. Points along a slope mean that the setting mattered; a shapeless cloud means "
-    "that it did not. Importance is the share of the objective's variance that a setting explains (functional ANOVA).",
+    "that it did not. Importance is the share of the objective's total variance over a cell's finished trials that a "
+    "setting explains, where that is more than it explains of permuted objectives; the rest is not explained.",
     "memory": "Each cell has three bars: the peak while loading, training and evaluating. The training peak is divided "
     "into what it consists of.",
     "data": "Training rows as the model sees them, after shortening to the cutoff. "
@@ -114,11 +118,11 @@ def report_json(report: Report) -> str:
             {"title": each.title, "sentences": list(each.sentences), "open_questions": each.open_questions}
             for each in report.answers
         ],
-        "cells": table_rows(groups),
-        "pairs": pair_rows(groups),
         "fronts": [
             {"title": group.title, "steps": front_json(group)}
             for group in (*report.across_stages, *report.trained_groups)
         ],
+        "cells": table_rows(groups),
+        "pairs": pair_rows(groups),
     }
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports import units
-from reports.analysis import pairs
+from reports.analysis import pairs, settling
 from reports.analysis.cells import Cell
 from reports.analysis.comparison import trainable_share
 from reports.analysis.configs import leaves
@@ -67,7 +67,7 @@ def comparison(group: Group) -> Table:
 
 def cell_pairs(group: Group) -> Table:
     """The verdict on every two cells: the one of lower quality against the one of higher."""
-    columns = ("cell", "against", "verdict", "difference", "95 % interval", "p (Holm)", "test")
+    columns = ("cell", "against", "verdict", "difference", "95 % interval", "p (Holm)", "test", "settled by")
     rows: list[tuple[str, ...]] = []
     for row, better in pairs.ordered_pairs(group):
         verdict = group.verdict(row, better)
@@ -76,8 +76,10 @@ def cell_pairs(group: Group) -> Table:
             low, high = (units.difference(end, group.unit, bare=True) for end in verdict.comparison.interval)
             difference = units.difference(verdict.comparison.difference, group.unit)
             figures = (difference, f"{low} to {high}", f"{verdict.p:.2g}", verdict.comparison.basis)
-        rows.append((row.name, better.name, _outcome(group, verdict.outcome), *figures))
-    return Table(columns, rows, frozenset({"cell", "against", "verdict", "test"}))
+        settled_by = settling.needs_text(group, row, better) if verdict.outcome == "not settled" else ""
+        rows.append((row.name, better.name, _outcome(group, verdict.outcome), *figures, settled_by))
+    texts = frozenset({"cell", "against", "verdict", "test", "settled by"})
+    return _without_empty(Table(columns, rows, texts))
 
 
 def _outcome(group: Group, outcome: str) -> str:
@@ -226,5 +228,15 @@ def importances(group: Group) -> Table:
         shares = [
             f"{units.setting_name(path)} {units.percent(share)}" for path, share in result.shares.items()
         ]
-        rows.append((row.name, result.reason or ", ".join(shares), str(result.trials)))
-    return Table(("cell", "importance", "finished trials"), rows, frozenset({"cell", "importance"}))
+        like_noise = units.join([units.setting_name(path) for path in result.like_noise])
+        rows.append(
+            (
+                row.name,
+                result.reason or ", ".join(shares) or "none that noise would not have",
+                units.percent(result.not_explained),
+                like_noise or units.UNKNOWN,
+                str(result.trials),
+            )
+        )
+    columns = ("cell", "importance", "not explained", "no more than noise", "finished trials")
+    return _without_empty(Table(columns, rows, frozenset({"cell", "importance", "no more than noise"})))

@@ -150,6 +150,9 @@ def difference_law(
     # By one training what rows and seeds have together can't be told from what rows have alone.
     shared = [each.both_variance if seeds is not None else 0.0 for each in pair]
     by_rows = rows_variance(one.mean_pulls - other.mean_pulls)
+    if one.proportion and other.proportion and one.is_mean and other.is_mean:
+        # As in their interval (Bonett and Price), two rows more that differ: none among few rows is no proof of none.
+        by_rows += 2 / (count + 2) ** 2
     between = [0.0, 0.0]
     if seeds is not None and (shares := sum(each.seed_share for each in pair)):
         beside = variance_beside_rows(seeds, *pair) / shares

@@ -121,12 +121,12 @@ def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozen
     return "stopped" if callback.progress.stopped else "interrupted"
 
 
-def _objective(trial: Trial, policy: Policy, rows: loading.Data) -> dict[str, float]:
 def _evaluation_steps(train: TrainConfig, steps: int, others: frozenset[int]) -> frozenset[int]:
     # The range has step 0, at which no step ends.
     return others | {steps} | frozenset(range(0, steps, train.eval_steps or steps))
 
 
+def _objective(trial: Trial, policy: Policy, rows: loading.Data) -> dict[str, float]:
     with trial.phases.during("eval"), fsdp.scoring_policy(policy) as scored:
         return trial.config.stage.objective(scored, rows.validation, trial.config.data.cutoff)
 
@@ -163,15 +163,17 @@ def _score(trial: Trial, policy: Policy, rows: loading.Data, quality_name: str) 
     if config.method is None:
         values = _objective(trial, policy, rows)
         trial.facts["objective"] = require_finite("objective on the validation rows", values["objective"])
+    testing = time.perf_counter()
     with fsdp.scoring_policy(policy) as scored:
         scores = config.stage.score(scored, rows, rows.test, config.data.cutoff)
         if (generation := scored.known_generation) is not None:
             trial.facts["cached_generation"] = generation.cached
             trial.facts["padded_generation"] = generation.padded
-    seconds = time.perf_counter() - started
+    ended = time.perf_counter()
     for name, value in scores.metrics.items():
         require_finite(f"{name} on the test rows", value)
-    trial.facts["eval_seconds"] = trial.facts.get("eval_seconds", 0.0) + seconds
+    trial.facts["eval_seconds"] = trial.facts.get("eval_seconds", 0.0) + ended - started
+    trial.facts["test_seconds"] = ended - testing
     trial.facts["quality"] = scores.metrics[quality_name]
     trial.facts["metrics"] = scores.metrics
     if is_first_worker():
