@@ -9,14 +9,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-from reports.analysis.configs import leaves
-from trainables.results import Record
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -86,25 +83,3 @@ def edge(value: Any, domain: BaseDistribution) -> Literal["low", "high"] | None:
     scaled, low, high = (log(x) if domain.log else x for x in (value, domain.low, domain.high))
     position = (scaled - low) / (high - low)
     return "low" if position <= EDGE_SHARE else "high" if position >= 1 - EDGE_SHARE else None
-
-
-def ran_to_the_end(trial: FrozenTrial, records: Sequence[Record]) -> bool:
-    """Whether a trial of the study ran all its steps.
-
-    The study holds a trial that was stopped early as complete, with the objective after fewer steps. So the cell's
-    ``records`` decide, matched by the trial's id; in a study without ids, by the settings.
-    """
-    if trial.state.name != "COMPLETE":
-        return False
-    trial_id = trial.user_attrs.get(TRIAL_ID)
-    same = [
-        record
-        for record in records
-        if (trial_id == record.trial_id if trial_id else _has_settings(record, trial.params))
-    ]
-    # Without a matching record the study's word stands: `all` of nothing is true.
-    return all(record.status == "done" for record in same)
-
-
-def _has_settings(record: Record, params: dict[str, Any]) -> bool:
-    return params.items() <= dict(leaves(record.config)).items()

@@ -1,4 +1,4 @@
-"""The importance of settings by Optuna, or a sentence that says why it can't be computed."""
+"""The importance of settings, or a sentence that says why it can't be computed; how often noise is taken for it."""
 
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,10 @@ def cell_of(
 def test_the_setting_that_the_objective_follows_is_the_important_one(tmp_path: Path, journal: bool) -> None:
     result = importance(cell_of(tmp_path / "run", trials(9), journal))
     assert result.reason is None
-    assert list(result.shares) == ["train.learning_rate", "method.rank"]
-    assert result.shares["train.learning_rate"] > 0.6
-    assert sum(result.shares.values()) == pytest.approx(1)
+    assert list(result.shares) == ["train.learning_rate"]
+    assert result.shares["train.learning_rate"] > 0.9
+    assert result.not_explained == pytest.approx(1 - result.shares["train.learning_rate"])
+    assert result.like_noise == ("method.rank",)
 
 
 def test_importance_repeats(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_importance_repeats(tmp_path: Path) -> None:
 
 
 def test_reading_a_journal_leaves_the_run_as_it_was(tmp_path: Path) -> None:
-    cell = cell_of(tmp_path / "run", trials(6))
+    cell = cell_of(tmp_path / "run", trials(7))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     importance(cell)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
@@ -73,29 +74,31 @@ def test_too_few_trials_give_a_reason_instead_of_noise(tmp_path: Path) -> None:
     result = importance(cell_of(tmp_path / "run", trials(4)))
     assert (result.shares, result.reason) == (
         {},
-        "only 4 trials ran to the end; with fewer than 6, importance would be noise",
+        "only 4 trials ran to the end; with fewer than 7, importance would be noise",
     )
 
 
 def test_a_stopped_trial_does_not_count_although_its_study_holds_it_as_complete(tmp_path: Path) -> None:
     result = importance(cell_of(tmp_path / "run", trials(7), stopped=3))
-    assert result.reason == "only 4 trials ran to the end; with fewer than 6, importance would be noise"
+    assert result.reason == "only 4 trials ran to the end; with fewer than 7, importance would be noise"
 
 
 def test_equal_objectives_have_no_importance(tmp_path: Path) -> None:
-    result = importance(cell_of(tmp_path / "run", trials(6, objective=0.5)))
-    assert result.reason == "all 6 trials reached the same objective, so no setting made a difference"
+    result = importance(cell_of(tmp_path / "run", trials(7, objective=0.5)))
+    assert result.reason == "all 7 trials reached the same objective, so no setting made a difference"
 
 
-def test_the_importance_of_a_single_setting_is_not_computed(tmp_path: Path) -> None:
+def test_a_single_setting_is_compared_with_what_it_does_not_explain(tmp_path: Path) -> None:
+    objectives = [0.1, 0.6, 0.9, 0.7, 0.1]
     records = [
-        record(name, config={"train": {"learning_rate": rate}})
-        for name, rate in (("aaa", 1e-3), ("bbb", 2e-3))
+        record(f"t{place}", objective=value, config={"train": {"learning_rate": 1e-4 * 3**place}})
+        for place, value in enumerate(objectives)
     ]
     (cell,) = collect_cells([results.read_run(write_run(tmp_path / "run", records))])
-    assert (
-        importance(cell).reason == "only learning rate was searched, so there is nothing to compare it with"
-    )
+    result = importance(cell)
+    assert list(result.shares) == ["train.learning_rate"]
+    assert result.not_explained is not None
+    assert 0 < result.not_explained < 0.05
 
 
 def test_a_cell_without_a_search_gives_a_reason(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_the_importance_of_a_setting_counts_null_among_its_values(tmp_path: Path
     group = group_of(tmp_path / "run", trains, domains if journal else None)
     result = importance(group.rows[0].cell)
     assert result.reason is None
-    assert next(iter(result.shares)) == CLIP
+    assert list(result.shares) == [CLIP]
 
 
 def test_a_stopped_trial_with_a_list_among_its_settings_is_known_by_its_id(tmp_path: Path) -> None:
