@@ -88,10 +88,12 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
             options = ServeOptions(host, port, replicas, cpus, gpus, address, replace)
             options.require_key(key)
             found = text_generators([text for _, text in named], best_trials, template, trust)
+            from sweeps.serving.access import Access
             from sweeps.serving.replica import ReplicaConfig
 
             texts = [portable_name(text, result) for (_, text), result in zip(named, found, strict=True)]
             models = tuple((name, text) for (name, _), text in zip(named, texts, strict=True))
             trusted = tuple(trust or ())
-            replica = ReplicaConfig(models, key, most, waiting, max_new_tokens, cpus, template, trusted)
+            access = Access(key, options.needs_loopback_names(key))
+            replica = ReplicaConfig(models, access, most, waiting, max_new_tokens, cpus, template, trusted)
             server.run(replica, options, lambda text: print(text, file=sys.stderr, flush=True))

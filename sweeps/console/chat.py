@@ -9,13 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
-from trainables.inference.generator import (
-    AnswerFailed,
-    PromptError,
-    prompt_tokens,
-    remaining_tokens,
-    stream_answer,
-)
+from trainables.inference.generator import AnswerFailed, stream_answer
+from trainables.inference.prompts import PromptError, prompt_tokens, remaining_tokens
 from trainables.inference.sampling import Sampling
 from trainables.system.suggestions import did_you_mean
 from trainables.templates import TemplateError

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,38 +18,13 @@ from pydantic import (
 
 from sweeps.serving import neutral_fields
 from trainables.data.rows import Message
-from trainables.inference.sampling import Sampling
+from trainables.inference.sampling import MAX_TOP_K, MIN_TOP_P, Sampling
 
 MAX_ANSWERS = 8  # per prompt of a request
 
 
-class ApiError(Exception):
-    """An error in OpenAI's format. ``param`` names the field of the request; ``code`` is for programs."""
-
-    def __init__(
-        self,
-        message: str,
-        status: int = 400,
-        kind: str = "invalid_request_error",
-        param: str | None = None,
-        code: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
 def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
-
-
-def _whole(text: str) -> str:
-    """The text itself, unless it has half a character: JSON can write the one half of a surrogate pair alone."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"character {error.start} is half of a surrogate pair, which is no text") from None
-    return text
 
 
 # -1 means no limit, all tokens or any seed, as to vLLM and llama.cpp.
@@ -58,7 +32,6 @@ def _unset(value: Any) -> Any:
     return None if value == -1 else value
 
 
-Text = Annotated[str, AfterValidator(_whole)]
 TokenLimit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_unset)]
 
 
@@ -92,13 +65,13 @@ class _GenerationRequest(BaseModel):
     model: str
     max_tokens: TokenLimit = None
     temperature: float = Field(default=1.0, ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_unset)] = None
+    top_p: float = Field(default=1.0, ge=MIN_TOP_P, le=1)
+    top_k: Annotated[Annotated[int, Field(ge=0, le=MAX_TOP_K)] | None, BeforeValidator(_unset)] = None
     presence_penalty: float = Field(default=0.0, ge=-2, le=2)
     frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
     n: int = Field(default=1, ge=1, le=MAX_ANSWERS)
     seed: Annotated[int | None, BeforeValidator(_unset)] = None
-    stop: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple), Field(max_length=4)] | None = None
+    stop: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(max_length=4)] | None = None
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
 
@@ -137,7 +110,7 @@ class TextPart(BaseModel):
     """A part of a message; only text is supported."""
 
     type: Literal["text"]
-    text: Text
+    text: str
 
 
 def _parts(value: Any) -> Any:
@@ -197,7 +170,7 @@ class CompletionRequest(_GenerationRequest):
             )
         prompts = [prompt] if isinstance(prompt, str) or _are_ids(prompt) else prompt
         if isinstance(prompts, list) and all(isinstance(each, str) for each in prompts):
-            return [_whole(each) for each in prompts]
+            return prompts
         if isinstance(prompts, list) and all(each == [] or _are_ids(each) for each in prompts):
             return prompts
         raise ValueError("it is no text, no token ids, and no list of texts or of lists of token ids")

@@ -37,6 +37,10 @@ class ServeOptions:
                 f"--host {self.host} can be reached by others: set PARETUNE_API_KEY, or give --api-key-file FILE"
             )
 
+    def needs_loopback_names(self, key: str | None) -> bool:
+        """Whether requests to other host names than this machine's own are refused (see ``access``)."""
+        return self.host in LOOPBACK and not key
+
     def check_port_is_free(self) -> None:
         """Raises :class:`ServeError` if the port is in use on this machine; Ray Serve would print a stack trace."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET

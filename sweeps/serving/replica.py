@@ -3,33 +3,40 @@
 Without ``from __future__ import annotations``: FastAPI reads the annotations.
 """
 
+import asyncio
 import atexit
-import hmac
 import json
 import logging
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from ray import serve
 from starlette.exceptions import HTTPException
 
+from sweeps.serving.access import Access
+from sweeps.serving.api_error import ApiError
 from sweeps.serving.engine import Engine, GenerationJob, generate_all, stream_all
-from sweeps.serving.neutral_fields import refusal
-from sweeps.serving.openai_api import ApiError, ChatRequest, CompletionRequest, ResponseBuilder, usage
-from sweeps.serving.request_size import LimitedBody
-from trainables.inference.generator import PromptError, PromptTooLong, prompt_tokens, remaining_tokens
+from sweeps.serving.openai_api import ChatRequest, CompletionRequest, ResponseBuilder, usage
+from sweeps.serving.request_body import read_body
 from trainables.inference.model_pool import LoadedModel
+from trainables.inference.prompts import (
+    PromptError,
+    PromptTooLong,
+    completion_tokens,
+    prompt_tokens,
+    remaining_tokens,
+)
 from trainables.system.error_place import describe
 from trainables.templates import TemplateError
 
-MAX_REQUEST_BYTES = 4 * 2**20
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
 
@@ -38,11 +45,11 @@ class ReplicaConfig:
     """What a replica serves: ``models``, each its name in requests and the result, as ``resolve`` takes it.
 
     At most ``max_concurrent`` answers of at most ``max_new_tokens`` tokens are generated at a time, and ``max_waiting``
-    more may wait. Without ``key``, every request is answered.
+    more may wait.
     """
 
     models: tuple[tuple[str, str], ...]
-    key: str | None = None
+    access: Access
     max_concurrent: int = 32
     max_waiting: int = 128
     max_new_tokens: int = 1024
@@ -54,17 +61,6 @@ class ReplicaConfig:
 @app.exception_handler(ApiError)
 async def _on_api_error(request: Request, error: ApiError) -> JSONResponse:
     return _response(error)
-
-
-@app.exception_handler(RequestValidationError)
-async def _on_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
-    first = error.errors()[0]
-    param = ".".join(str(part) for part in first["loc"] if part != "body") or None
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        request_type = ChatRequest if "/chat/" in request.url.path else CompletionRequest
-        message = refusal(first["loc"][-1], request_type.neutral)
-    return _response(ApiError(f"{param}: {message}" if param else message, param=param))
 
 
 @app.exception_handler(HTTPException)
@@ -90,20 +86,8 @@ def _response(error: ApiError) -> JSONResponse:
     return JSONResponse(error.body, error.status)
 
 
-_TOO_LARGE = _response(ApiError(f"a request has at most {MAX_REQUEST_BYTES} bytes", 413))
-app.add_middleware(LimitedBody, limit=MAX_REQUEST_BYTES, refuse=_TOO_LARGE)
-
-
 def _event(content: dict[str, Any]) -> str:
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
-
-
-def _prompt_ids(loaded: LoadedModel, prompt: str | list[int], number: int) -> list[int]:
-    tokens = loaded.tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt
-    if not tokens:
-        what = f"prompt {number} is empty, and {loaded.result.name} has no token that texts begin with"
-        raise ApiError(what, param="prompt")
-    return list(tokens)
 
 
 def _finish_reason(job: GenerationJob) -> str:
@@ -156,6 +140,7 @@ class Api:
         if not torch.cuda.is_available():
             torch.set_num_threads(config.cpus)
         self.config, self.engine = config, Engine(config.max_concurrent)
+        self.encoding = ThreadPoolExecutor(1)  # one thread, as tokenizers aren't safe for several
         self.started_at = int(time.time())
         self.loaded = _load_models(config)
 
@@ -171,7 +156,7 @@ class Api:
 
     @app.get("/v1/models")
     async def models(self, request: Request) -> dict[str, Any]:
-        self._check_key(request)
+        self.config.access.check(request)
         data = [
             {"id": name, "object": "model", "created": self.started_at, "owned_by": "paretune"}
             for name in self.loaded
@@ -179,30 +164,22 @@ class Api:
         return {"object": "list", "data": data}
 
     @app.post("/v1/chat/completions")
-    async def chat(self, request: Request, body: ChatRequest) -> Any:
-        self._check_key(request)
-        loaded = self._model(body.model)
-        try:
-            prompt = prompt_tokens(loaded, [each.message() for each in body.messages])
-        except TemplateError as error:
-            raise ApiError(str(error), param="messages") from None
-        return await self._answer(body, loaded, [prompt], ResponseBuilder(body.model, chat=True))
+    async def chat(self, request: Request) -> Any:
+        self.config.access.check(request)
+        body = await read_body(request, ChatRequest)
+        messages = [each.message() for each in body.messages]
+        encode = [partial(prompt_tokens, self._model(body.model), messages)]
+        return await self._answer(body, encode, "messages", ResponseBuilder(body.model, chat=True))
 
     @app.post("/v1/completions")
-    async def complete(self, request: Request, body: CompletionRequest) -> Any:
-        self._check_key(request)
+    async def complete(self, request: Request) -> Any:
+        self.config.access.check(request)
+        body = await read_body(request, CompletionRequest)
         loaded = self._model(body.model)
-        prompts = [_prompt_ids(loaded, prompt, number) for number, prompt in enumerate(body.prompt)]
-        return await self._answer(body, loaded, prompts, ResponseBuilder(body.model, chat=False))
-
-    def _check_key(self, request: Request) -> None:
-        if self.config.key is None:
-            return
-        key = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-        # In constant time, so that response times tell nothing about the key; texts would have to be ASCII.
-        if not hmac.compare_digest(key.encode(), self.config.key.encode()):
-            message = "the API key is wrong" if key else "give the API key: Authorization: Bearer KEY"
-            raise ApiError(message, 401, "authentication_error", code="invalid_api_key")
+        encode = [
+            partial(completion_tokens, loaded, prompt, number) for number, prompt in enumerate(body.prompt)
+        ]
+        return await self._answer(body, encode, "prompt", ResponseBuilder(body.model, chat=False))
 
     def _model(self, name: str) -> LoadedModel:
         if name not in self.loaded:
@@ -215,18 +192,31 @@ class Api:
     async def _answer(
         self,
         body: ChatRequest | CompletionRequest,
-        loaded: LoadedModel,
-        prompts: list[list[int]],
+        encode: Sequence[Callable[[], list[int]]],
+        param: str,
         builder: ResponseBuilder,
     ) -> Any:
+        """Answers the prompts whose tokens ``encode`` gives, from the request's field ``param``."""
+        loaded = self._model(body.model)
+        self._check_capacity(len(encode) * body.n)
+        try:
+            # Not in the event loop: rendering and tokenizing a long text takes seconds.
+            loop = asyncio.get_running_loop()
+            prompts = await loop.run_in_executor(self.encoding, lambda: [each() for each in encode])
+            for prompt in prompts:
+                remaining_tokens(loaded, prompt)
+        except PromptTooLong as error:
+            raise ApiError(str(error), code="context_length_exceeded") from None
+        except (PromptError, TemplateError) as error:
+            raise ApiError(str(error), param=param) from None
         # The answers to the first prompt come first, which gives the index of each choice its meaning.
         jobs = [
             GenerationJob(loaded, prompt, body.sampling(self.config.max_new_tokens, number))
             for prompt in prompts
             for number in range(body.n)
         ]
-        # Before a stream begins, because its status can't be changed any more.
-        self._check_capacity(jobs)
+        # Again, because others may have come meanwhile; a stream's status can't be changed once it has begun.
+        self._check_capacity(len(jobs))
         if body.stream:
             usage_of = prompts if body.streams_usage else None
             events = self._events(jobs, builder, usage_of)
@@ -237,18 +227,11 @@ class Api:
             raise _server_error(error, builder.name) from None
         return builder.response(texts, [_finish_reason(job) for job in jobs], _usage(prompts, jobs))
 
-    def _check_capacity(self, jobs: Sequence[GenerationJob]) -> None:
-        if self.engine.count + len(jobs) > self.config.max_concurrent + self.config.max_waiting:
+    def _check_capacity(self, count: int) -> None:
+        if self.engine.count + count > self.config.max_concurrent + self.config.max_waiting:
             raise ApiError(
                 "too many requests wait; ask again later", 429, "rate_limit_error", code="rate_limit_exceeded"
             )
-        for job in jobs:
-            try:
-                remaining_tokens(job.loaded, job.prompt)
-            except PromptTooLong as error:
-                raise ApiError(str(error), code="context_length_exceeded") from None
-            except PromptError as error:
-                raise ApiError(str(error), param="prompt") from None
 
     async def _events(
         self, jobs: list[GenerationJob], builder: ResponseBuilder, usage_of: list[list[int]] | None

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sweeps.cluster.session import session
-from sweeps.serving import preflight
+from sweeps.serving import preflight, proxy_limits
 from sweeps.serving.options import APP_NAME, ServeError, ServeOptions
+from trainables.storage import files
 from trainables.storage.home import home
 from trainables.system import redaction
 from trainables.system.signals import handling
@@ -27,7 +28,7 @@ REFUSABLE_REQUESTS = 8
 
 def run(config: ReplicaConfig, options: ServeOptions, say: Callable[[str], None]) -> None:
     """Serves until Ctrl-C or SIGTERM. Raises :class:`ServeError`; ``SpecError`` if the cluster can't be joined."""
-    options.require_key(config.key)
+    options.require_key(config.access.key)
     local_ray: dict[str, Any] = {}
     if options.address is None:
         options.check_port_is_free()
@@ -60,7 +61,8 @@ def _serving(config: ReplicaConfig, options: ServeOptions) -> Iterator[list[str]
     quiet = LoggingConfig(log_level="ERROR", enable_access_log=False)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     # One proxy, on the head: with one on each node, every node would listen.
-    serve.start(proxy_location="HeadOnly", http_options=http, logging_config=quiet)
+    limits = {"runtime_env": {"env_vars": proxy_limits.CALLBACK}}  # the proxy inherits it from the controller
+    serve.start(proxy_location="HeadOnly", http_options=http, logging_config=quiet, controller_options=limits)
     api: Any = Api
     deployment = api.options(
         num_replicas=options.replicas,
@@ -84,5 +86,5 @@ def _serving(config: ReplicaConfig, options: ServeOptions) -> Iterator[list[str]
 def _log() -> Iterator[redaction.RedactedFile]:
     """``serve.log`` in Paretune's home folder, to which Ray's own messages go."""
     home().mkdir(parents=True, exist_ok=True)
-    with (home() / "serve.log").open("a", encoding="utf-8") as file:
+    with files.open_to_append(home() / "serve.log") as file:
         yield redaction.RedactedFile(file)

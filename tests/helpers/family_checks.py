@@ -31,11 +31,13 @@ from tests.helpers.trials import write_rows
 from trainables.config.model import ModelConfig
 from trainables.export.export import export
 from trainables.export.exported import ExportOptions
-from trainables.inference.generator import Generator, prompt_tokens
+from trainables.inference.generator import Generator
 from trainables.inference.model_pool import ModelPool
+from trainables.inference.prompts import prompt_tokens
 from trainables.inference.result import base_model_result, trial_result
 from trainables.inference.sampling import Sampling
 from trainables.models.folder import ModelError
+from trainables.models.precision import choose_dtypes
 from trainables.results import Record, read_curve
 from trainables.runner.run import TrialContext, run_trial
 from trainables.trial.config import TrialConfig
@@ -263,7 +265,10 @@ def _dequantized(config: TrialConfig) -> Any:
     """A plain model with the values of the quantized weights that a trial of ``config`` has."""
     assert config.model.path is not None
     plain = plain_losses.PlainCausal(config.model.path)
-    for name, weight in load_base(config, config.model.path).named_parameters():
+    quantized = load_base(config, config.model.path)
+    assert config.method is not None
+    config.method.prepare(quantized, choose_dtypes(config.train.precision, config.model.dtype))
+    for name, weight in quantized.named_parameters():
         if (values := _values(weight)) is not None:
             owner, _, key = name.rpartition(".")
             module = plain.model.get_submodule(owner)

@@ -18,30 +18,16 @@ from typing import Any
 
 import torch
 
-from trainables import templates
-from trainables.data.rows import Message
 from trainables.inference.continuous_batch import Answer, Batch, start_batches
 from trainables.inference.model_pool import LoadedModel
+from trainables.inference.prompts import remaining_tokens
 from trainables.inference.sampling import Sampling
 from trainables.inference.text_stream import TextStream
 from trainables.models.architecture.decoding import JoinedRows
 from trainables.scoring.generation import contiguous_head_input, end_tokens
 from trainables.system.error_place import describe
-from trainables.tokenization.encode import prompt_ids
 
 MAX_CONCURRENT = 32  # answers that are generated at a time
-
-
-class PromptError(ValueError):
-    """A prompt that a model can't continue; says which and why."""
-
-
-class PromptTooLong(PromptError):  # noqa: N818
-    """A prompt that fills the model's context, so that no token of an answer fits."""
-
-
-class UnknownToken(PromptError):  # noqa: N818
-    """A prompt with a token that the model has no embedding for."""
 
 
 class AnswerFailed(RuntimeError):  # noqa: N818
@@ -189,43 +175,6 @@ def _joined(batches: list[Batch]) -> list[Batch]:
     for batch in joinable[1:]:
         joinable[0].join(batch)
     return joinable[:1] + [batch for batch in batches if not isinstance(batch.rows, JoinedRows)]
-
-
-def prompt_tokens(
-    loaded: LoadedModel, messages: Sequence[Message], tools: list[Any] | None = None
-) -> list[int]:
-    """The token ids of a conversation up to where the answer begins. Raises ``TemplateError``."""
-    if loaded.tokenizer.chat_template is None:
-        raise templates.TemplateError(templates.NO_TEMPLATE)
-    return prompt_ids(loaded.tokenizer, messages, tools)
-
-
-def context_length(loaded: LoadedModel) -> int:
-    """The maximum number of tokens, prompt and answer together."""
-    config = loaded.shared.policy.causal.config.get_text_config()
-    return int(getattr(config, "max_position_embeddings", None) or 2**20)
-
-
-def embedding_rows(loaded: LoadedModel) -> int:
-    """How many tokens the model has an embedding for; their ids count from 0."""
-    config = loaded.shared.policy.causal.config.get_text_config()
-    return int(getattr(config, "vocab_size", None) or 2**31)
-
-
-def remaining_tokens(loaded: LoadedModel, prompt: list[int]) -> int:
-    """The maximum number of tokens that an answer to ``prompt`` may have.
-
-    Raises :class:`PromptTooLong` and :class:`UnknownToken`.
-    """
-    rows = embedding_rows(loaded)
-    if (unknown := next((token for token in prompt if not 0 <= token < rows), None)) is not None:
-        raise UnknownToken(
-            f"the prompt has the token {unknown}; {loaded.result.name} has embeddings for 0 to {rows - 1}"
-        )
-    limit = context_length(loaded)
-    if len(prompt) >= limit:
-        raise PromptTooLong(f"the prompt has {len(prompt)} tokens; {loaded.result.name} takes {limit}")
-    return limit - len(prompt)
 
 
 def stream_answer(

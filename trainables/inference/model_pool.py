@@ -73,6 +73,13 @@ class LoadedModel:
         tokenizer = result_tokenizer(self.result)
         return tokenizer if self.result.generates_text else with_distinct_padding(tokenizer)
 
+    @cached_property
+    def longest_token(self) -> int:
+        """The number of characters of the longest token: with byte-level tokens, the number of its bytes, which are at
+        least as many.
+        """
+        return max(map(len, self.tokenizer.get_vocab()))
+
     @contextmanager
     def active(self) -> Iterator[Policy]:
         """The policy of this result. Results that share a model can't be active at the same time."""

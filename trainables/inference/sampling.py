@@ -8,18 +8,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-MIN_TEMPERATURE = 1e-6  # of a draw, which is the most likely token by then
+MIN_TEMPERATURE = 1e-4  # below it, the most likely token is taken, which a draw would be too
+MIN_TOP_P = 1e-6
+MAX_TOP_K = 2**20
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How an answer is generated.
 
-    ``temperature`` 0 takes the most likely token. ``top_k`` draws from that many of the most likely tokens (0: from
-    all), ``top_p`` from the fewest of these whose probabilities add up to that share (nucleus sampling; Holtzman et
-    al., 2019, arXiv:1904.09751). The penalties are subtracted from the logits of tokens that the answer already has:
-    ``presence_penalty`` once, ``frequency_penalty`` once per occurrence (as in OpenAI's API). An answer ends before the
-    first of the ``stop`` texts.
+    ``temperature`` 0, or less than :data:`MIN_TEMPERATURE`, takes the most likely token. ``top_k`` draws from that many
+    of the most likely tokens (0: from all), ``top_p`` from the fewest of these whose probabilities add up to that share
+    (nucleus sampling; Holtzman et al., 2019, arXiv:1904.09751). The penalties are subtracted from the logits of tokens
+    that the answer already has: ``presence_penalty`` once, ``frequency_penalty`` once per occurrence (as in OpenAI's
+    API). An answer ends before the first of the ``stop`` texts.
 
     Raises ``ValueError`` that names a setting which is out of its range.
     """
@@ -37,8 +39,8 @@ class Sampling:
         ranges = {
             "max_new_tokens": (1, 2**20),
             "temperature": (0, 5),
-            "top_p": (1e-6, 1),
-            "top_k": (0, 2**20),
+            "top_p": (MIN_TOP_P, 1),
+            "top_k": (0, MAX_TOP_K),
             "presence_penalty": (-2, 2),
             "frequency_penalty": (-2, 2),
         }
@@ -67,7 +69,7 @@ class TokenSampler:
         """The next token's id, by the model's ``logits`` (vocab)."""
         # The answer's random generator belongs to the CPU, so its tokens are drawn there.
         scores = self._penalized(logits.float().cpu())
-        token = self._drawn(scores) if self.sampling.temperature else int(scores.argmax())
+        token = int(scores.argmax()) if self.sampling.temperature < MIN_TEMPERATURE else self._drawn(scores)
         self.counts[token] += 1
         return token
 
@@ -89,8 +91,8 @@ def limit(scores: Tensor, sampling: Sampling) -> Tensor:
 
     Those are the tokens beyond ``top_k``, then those beyond ``top_p`` of what is left, as in transformers.
     """
-    # In 32 bits, dividing by a temperature of almost 0 would give no numbers.
-    scores = scores / max(sampling.temperature, MIN_TEMPERATURE)
+    # Without the largest, no score grows when it is divided by a temperature of almost 0.
+    scores = (scores - scores.amax(-1, keepdim=True)) / max(sampling.temperature, MIN_TEMPERATURE)
     if 0 < sampling.top_k < scores.shape[-1]:
         smallest = scores.topk(sampling.top_k).values[..., -1:]
         scores = scores.masked_fill(scores < smallest, -torch.inf)

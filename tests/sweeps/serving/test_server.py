@@ -7,33 +7,40 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from openai import OpenAI, RateLimitError
 from openai.types import completion_create_params as completion_params
 from openai.types.chat import completion_create_params as chat_params
 from pydantic import ValidationError
+from starlette.requests import Request
 from transformers import AutoModelForCausalLM
 
 from reports.analysis.best_trials import recommended_trials
 from sweeps.runs.resolve import resolve
+from sweeps.serving.access import Access, is_loopback
+from sweeps.serving.api_error import ApiError
 from sweeps.serving.engine import Engine, GenerationJob, generate_all
 from sweeps.serving.openai_api import ChatRequest, CompletionRequest
 from sweeps.serving.options import ServeError, ServeOptions, model_names, portable_name, read_key
 from tests.helpers.clusters import free_port
 from tests.helpers.small_runs import make_run, trial_id_of
 from tests.helpers.tiny_model import make_model
-from trainables.inference.generator import UnknownToken, prompt_tokens, stream_answer
+from trainables.inference.generator import stream_answer
 from trainables.inference.model_pool import LoadedModel, ModelPool
+from trainables.inference.prompts import UnknownToken, prompt_tokens
 from trainables.inference.sampling import Sampling
 
 KEY = "a-key-of-the-test"
@@ -86,6 +93,46 @@ def test_an_address_that_others_can_reach_needs_a_key(tmp_path: Path) -> None:
     for path, message in ((tmp_path / "empty", "is empty"), (tmp_path / "none", "No such file")):
         with pytest.raises(ServeError, match=message):
             read_key(path, None)
+
+
+def request_with(**headers: str) -> Request:
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "headers": encoded})
+
+
+@pytest.mark.parametrize("given", [f"Bearer {KEY}é", f"bearer {KEY}é", f"BEARER   {KEY}é "])
+def test_a_key_is_accepted_whatever_the_case_of_its_scheme(given: str) -> None:
+    Access(f"{KEY}é").check(request_with(authorization=given))
+
+
+@pytest.mark.parametrize(
+    "given", ["", "Bearer", "Bearer ", KEY, f"Basic {KEY}", f"Bearer {KEY}x", "Bearer é"]
+)
+def test_a_request_without_the_key_is_refused_in_words(given: str) -> None:
+    with pytest.raises(ApiError, match="API key") as error:
+        Access(KEY).check(request_with(authorization=given))
+    assert error.value.status == 401
+
+
+def test_without_a_key_only_requests_that_name_this_machine_are_answered() -> None:
+    """A web page whose name was made to mean 127.0.0.1 is of the same origin as the server (DNS rebinding)."""
+    assert ServeOptions().needs_loopback_names(None)
+    assert not ServeOptions().needs_loopback_names(KEY)
+    assert not ServeOptions(host="10.0.0.7").needs_loopback_names(KEY)
+    access = Access(None, loopback_names_only=True)
+    for host in ("localhost", "LOCALHOST:8000", "127.0.0.1:8000", "127.8.0.1", "[::1]:8000", "localhost."):
+        access.check(request_with(host=host))
+    for host in (
+        "evil.example:8000",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "10.0.0.7",
+        "[::2]",
+        "",
+    ):
+        with pytest.raises(ApiError, match=r"localhost or 127\.0\.0\.1"):
+            access.check(request_with(host=host))
+        assert not is_loopback(host)
 
 
 def test_a_request_sets_how_its_answer_is_sampled() -> None:
@@ -255,7 +302,6 @@ def test_a_setting_that_is_not_supported_is_refused_at_any_other_value(name: str
         ([1, "a"], "it is no text, no token ids"),
         ([True], "it is no text, no token ids"),
         ({"a": 1}, "it is no text, no token ids"),
-        ("a\ud800", "half of a surrogate pair"),
     ],
 )
 def test_a_prompt_that_is_none_is_refused_in_words(prompt: Any, message: str) -> None:
@@ -328,6 +374,16 @@ def until(condition: Callable[[], Any], seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def healthy(server: Server) -> bool:
+    """Whether the server answers within half a second; a machine that is busy otherwise may miss that once."""
+    for _ in range(3):
+        started = time.monotonic()
+        assert httpx.get(f"{server.base}/health", timeout=10).json() == {"status": "ok"}
+        if time.monotonic() - started < 0.5:
+            return True
+    return False
 
 
 @pytest.mark.sweep
@@ -452,6 +508,7 @@ class TestServed:
     def test_a_request_without_the_right_key_is_refused(self, server: Server, key: str | None) -> None:
         response = server.post("/v1/chat/completions", {"model": "base", "messages": HELLO}, key)
         assert (response.status_code, response.json()["error"]["code"]) == (401, "invalid_api_key")
+        assert server.post("/v1/chat/completions", "{no", key).status_code == 401  # the key comes first
         assert httpx.get(f"{server.base}/v1/models").status_code == 401
         assert httpx.get(f"{server.base}/health").json() == {"status": "ok"}
 
@@ -465,6 +522,13 @@ class TestServed:
             ({"logprobs": True}, 400, "logprobs", "logprobs: this is not supported here, only false is"),
             ({"stream_options": {"chunks": 1}}, 400, "stream_options", "this is not supported here"),
             ({"max_tokens": 0}, 400, "max_tokens", "greater than or equal to 1"),
+            ({"top_k": 10**30}, 400, "top_k", "less than or equal to"),
+            ({"top_p": 1e-300}, 400, "top_p", "greater than or equal to"),
+            ({"temperature": float("nan")}, 400, "temperature", "less than or equal to 2"),
+            ({"model": "\ud800"}, 400, None, "hex escape"),
+            ({"messages": [{"role": "user", "content": "a\udc00"}]}, 400, None, "hex escape"),
+            ({"user": ["\ud800"]}, 400, None, "hex escape"),
+            ({"messages": [{"role": "user", "content": "x" * 10**6}]}, 400, None, "1000000 characters; base"),
             ({"messages": [{"role": "user", "content": "word " * 400}]}, 400, None, "takes 256"),
             ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages", "text"),
         ],
@@ -481,6 +545,9 @@ class TestServed:
 
     def test_invalid_json_unknown_paths_and_huge_requests_are_refused(self, server: Server) -> None:
         assert server.post("/v1/chat/completions", "{no").status_code == 400
+        assert server.post("/v1/chat/completions", "[" * 100_000).status_code == 400
+        headers = {"authorization": f"Bearer {KEY}", "content-type": "text/plain"}
+        assert httpx.post(f"{server.base}/v1/completions", content="{}", headers=headers).status_code == 415
         assert server.post("/v1/embeddings", {}).json()["error"]["type"] == "invalid_request_error"
         assert server.post("/v1/completions", "x" * (5 * 2**20)).status_code == 413
 
@@ -510,6 +577,72 @@ class TestServed:
         assert message in response.json()["error"]["message"]
         assert response.json()["error"]["param"] == "prompt"
 
+    @pytest.mark.parametrize("key", [KEY, None])
+    def test_endless_bodies_take_no_memory_and_health_is_answered_meanwhile(
+        self, server: Server, key: str | None
+    ) -> None:
+        me = psutil.Process(server.process.pid)
+
+        def memory() -> int:
+            return sum(process.memory_info().rss for process in me.children(recursive=True))
+
+        def attack() -> None:
+            with socket.create_connection(("127.0.0.1", int(server.base.rpartition(":")[2]))) as connection:
+                authorization = f"authorization: Bearer {key}\r\n" if key else ""
+                head = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n"
+                connection.sendall(f"{head}{authorization}content-type: application/json\r\n\r\n".encode())
+                with suppress(OSError):
+                    for _ in range(100):
+                        connection.sendall(b"100000\r\n" + b" " * 2**20 + b"\r\n")
+                        sent.append(2**20)
+
+        before, sent = memory(), list[int]()
+        threads = [threading.Thread(target=attack) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        assert healthy(server)
+        for thread in threads:
+            thread.join()
+        assert sum(sent) < 4 * 30 * 2**20  # what the sockets' buffers take beside the 4 MiB
+        assert memory() - before < 100 * 2**20
+
+    def test_health_is_answered_while_long_prompts_are_read(self, server: Server) -> None:
+        bodies = [
+            {"model": "base", "prompt": "wake me " * 480_000},
+            {"model": "base", "prompt": ["wake me at seven " * 25_000] * 8},
+            {"model": "base", "prompt": [[5] * 1_000_000]},
+            {"model": "base", "messages": [{"role": "user", "content": "wake me at seven " * 3_500}] * 64},
+        ]
+        statuses: list[int] = []
+
+        def ask(body: dict[str, Any]) -> None:
+            path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
+            statuses.append(server.post(path, body).status_code)
+
+        threads = [threading.Thread(target=ask, args=(body,)) for body in bodies]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            assert healthy(server)
+        assert statuses == [400] * 4
+
+    def test_a_request_of_almost_no_temperature_is_answered_as_the_others_beside_it(
+        self, server: Server
+    ) -> None:
+        def ask(temperature: float) -> None:
+            request = {"model": "base", "messages": HELLO, "max_tokens": 12, "temperature": temperature}
+            response = server.post("/v1/chat/completions", request)
+            texts.append(response.json()["choices"][0]["message"]["content"])
+
+        texts: list[str] = []
+        threads = [threading.Thread(target=ask, args=(each,)) for each in (0, 1e-40, 0, 1e-5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(texts) == 4
+        assert len(set(texts)) == 1
+
     def test_requests_beyond_the_queue_are_refused_and_the_others_answered(self, server: Server) -> None:
         request: dict[str, Any] = {"model": "base", "messages": HELLO, "max_tokens": 4}
         with pytest.raises(RateLimitError, match="too many requests wait"):
@@ -517,8 +650,6 @@ class TestServed:
         assert server.client().chat.completions.create(**request).choices
 
     def test_nobody_else_can_read_the_key_or_reach_the_server(self, server: Server) -> None:
-        import psutil
-
         me = psutil.Process(server.process.pid)
         family = [me, *me.children(recursive=True)]
         assert not [p for p in family if KEY in " ".join(p.cmdline())]

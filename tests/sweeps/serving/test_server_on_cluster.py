@@ -21,8 +21,9 @@ from tests.helpers.clusters import Cluster, Machine, free_port
 from tests.helpers.faults import resources_in_use
 from tests.helpers.small_runs import make_run
 from tests.helpers.sweeps import Command, Home
-from trainables.inference.generator import prompt_tokens, stream_answer
+from trainables.inference.generator import stream_answer
 from trainables.inference.model_pool import ModelPool
+from trainables.inference.prompts import prompt_tokens
 from trainables.inference.sampling import Sampling
 
 pytestmark = [pytest.mark.sweep, pytest.mark.slow]

@@ -16,13 +16,16 @@ from trainables.inference.continuous_batch import Answer, Batch, start_batches
 from trainables.inference.generator import (
     AnswerFailed,
     Generator,
-    PromptTooLong,
-    UnknownToken,
-    context_length,
-    prompt_tokens,
     stream_answer,
 )
 from trainables.inference.model_pool import LoadedModel
+from trainables.inference.prompts import (
+    PromptTooLong,
+    UnknownToken,
+    completion_tokens,
+    context_length,
+    prompt_tokens,
+)
 from trainables.inference.sampling import Sampling, TokenSampler
 from trainables.scoring.generation import continue_greedily
 from trainables.training.policy import Policy
@@ -99,6 +102,19 @@ def test_a_prompt_that_fills_the_context_is_refused(loaded: LoadedModel) -> None
         Generator().submit(loaded, [5] * 300, SHORT)
     answer = Generator().submit(loaded, [5] * 250, SHORT)
     assert answer.sampler.sampling.max_new_tokens == context_length(loaded) - 250
+
+
+def test_a_text_with_more_characters_than_the_context_can_hold_is_not_tokenized(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = max(map(len, loaded.tokenizer.get_vocab()))
+    text, limit = "a" * (256 * longest), f"takes 256 tokens of at most {longest}"
+    assert len(completion_tokens(loaded, text, 0)) >= 256
+    monkeypatch.setattr(type(loaded.tokenizer), "__call__", lambda *_: pytest.fail("it was tokenized"))
+    with pytest.raises(PromptTooLong, match=f"{len(text) + 1} characters; tiny {limit}"):
+        completion_tokens(loaded, text + "a", 0)
+    with pytest.raises(PromptTooLong, match=limit):
+        prompt_tokens(loaded, [{"role": "user", "content": text}, {"role": "assistant", "content": "a"}])
 
 
 def test_a_prompt_with_a_token_that_has_no_embedding_is_refused(loaded: LoadedModel) -> None:

@@ -45,7 +45,18 @@ def test_the_limits_are_those_of_transformers(settings: dict[str, float]) -> Non
     if "top_p" in settings:
         expected = TopPLogitsWarper(settings["top_p"])(None, expected)  # type: ignore[arg-type]
     limits = Sampling(temperature=0.7, **settings)  # type: ignore[arg-type]
-    assert torch.equal(limit(scores, limits), expected)
+    limited = limit(scores, limits)
+    assert torch.equal(limited.isinf(), expected.isinf())
+    assert torch.allclose(limited.softmax(-1), expected.softmax(-1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-320, 1e-40, 9e-5, 1e-4, 1e-3])
+@pytest.mark.parametrize("scale", [1.0, 1e30])
+def test_a_temperature_of_almost_zero_takes_the_most_likely_token(temperature: float, scale: float) -> None:
+    logits = torch.tensor([-torch.inf, 1.0, 3.0, 2.9]) * scale
+    sampler = TokenSampler(Sampling(temperature=temperature, seed=0))
+    assert {sampler.next_token(logits) for _ in range(20)} == {2}
+    assert not limit(logits, Sampling(temperature=temperature)).isnan().any()
 
 
 def test_penalties_lower_the_logits_of_previous_tokens() -> None:

@@ -29,8 +29,9 @@ from trainables.data.rows import Conversation
 from trainables.evaluation import evaluate
 from trainables.evaluation.evaluate import EvaluationTask
 from trainables.evaluation.evaluation_rows import EvaluationRows
-from trainables.inference.generator import UnknownToken, prompt_tokens, stream_answer
+from trainables.inference.generator import stream_answer
 from trainables.inference.model_pool import ModelPool
+from trainables.inference.prompts import UnknownToken, prompt_tokens
 from trainables.inference.result import trial_result
 from trainables.inference.sampling import Sampling
 from trainables.models import locate, resize_vocabulary
