@@ -21,7 +21,8 @@ class TrainConfig(Frozen):
 
     ``warmup_ratio``: the warm-up as a share of a trial's steps, in place of ``warmup_steps``.
     ``group_by_length``: batches are made of rows of similar length. ``packing``: several rows, which do not see one
-    another, are joined up to the data's ``cutoff`` tokens. ``retry_out_of_memory``: a trial that runs out of memory
+    another, are joined up to the data's ``cutoff`` tokens; ``"stream"``: running text is one stream of tokens, cut
+    into blocks of that length. ``retry_out_of_memory``: a trial that runs out of memory
     resumes, once, with half the rows per pass and twice the accumulation, so that its steps have the same rows.
     ``router_aux_loss``: the weight of the loss by which a mixture of experts uses all of them alike.
     ``sharding``: workers share weights, gradients and optimizer state instead of each holding its own.
@@ -42,7 +43,7 @@ class TrainConfig(Frozen):
     precision: Precision = "bf16"
     gradient_checkpointing: bool = False
     group_by_length: bool = False
-    packing: bool = False
+    packing: bool | Literal["stream"] = False
     retry_out_of_memory: bool = False
     sharding: Sharding = "none"
     logging_steps: int = Field(default=1, ge=1)
@@ -68,7 +69,7 @@ class TrainConfig(Frozen):
     def _one_length(self) -> TrainConfig:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of steps and epochs")
-        if self.packing and self.epochs is not None:
+        if self.packing is True and self.epochs is not None:
             raise ValueError(
                 "how many packed rows an epoch has is known only in training; give steps when packing"
             )

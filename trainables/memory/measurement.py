@@ -273,9 +273,10 @@ def _predicted_peak(
 
 def longest_rows(config: TrialConfig, policy: Policy, rows: Sequence[Any]) -> tuple[list[Any], int]:
     """The rows that make the longest row of a batch, and its tokens: one or, with packing, several that fill it."""
-    if not config.train.packing:
+    if config.train.packing is not True:
         row, length = config.stage.longest_row(policy.tokenizer, rows, config.data.cutoff)
-        return [row], length
+        # Blocks of a stream are full, whatever is in it.
+        return [row], config.data.cutoff if config.train.packing else length
     tokens = config.stage.tokens(policy.tokenizer, rows, config.data.cutoff)
     chosen = batching.fill_longest_first(tokens.lengths, config.data.cutoff)
     return [rows[int(tokens.rows[place])] for place in chosen], int(tokens.lengths[chosen].sum())

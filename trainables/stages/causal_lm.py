@@ -5,13 +5,13 @@ Checked with TRL 1.16.0 and transformers 5.24.0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainables.tokenization import batching
-from trainables.tokenization.encode import IGNORED
+from trainables.tokenization import batching, token_stream
+from trainables.tokenization.encode import IGNORED, has_start_token
 
 if TYPE_CHECKING:
     from trainables.config.train import TrainConfig
@@ -41,8 +41,15 @@ def causal_trainer(
         dataset_kwargs={"skip_prepare_dataset": True},  # rows are tokens
     )
     separable = policy.behaviour.rows_can_share
-    count = train.rows_seen(settings.max_steps, len(tokens), settings.world_size)
-    if train.packing:
+    with_start = has_start_token(policy.tokenizer)
+    streams = train.packing == "stream"
+    examples = token_stream.block_count(tokens, cutoff, with_start) if streams else len(tokens)
+    count = train.rows_seen(settings.max_steps, examples, settings.world_size)
+    if streams:
+        blocks = token_stream.blocks(tokens, cutoff, count, train.seed, with_start)
+        dataset, order = _streamed_rows(blocks), np.arange(count)
+        lengths = np.full(count, cutoff)
+    elif train.packing:
         if not separable:
             raise ValueError(
                 f"{type(policy.causal).__name__} can't keep packed rows apart; leave packing out"
@@ -72,6 +79,12 @@ def _tokenized_rows(tokens: Tokens) -> Any:
     return Dataset(InMemoryTable(table), fingerprint="tokens").select(
         tokens.entries, new_fingerprint="chosen"
     )
+
+
+def _streamed_rows(blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Any:
+    from trainables.training.trainer_setup import rows_on_disk
+
+    return rows_on_disk({"input_ids": ids.tolist(), "labels": labels.tolist()} for ids, labels in blocks)
 
 
 def _packed_rows(tokens: Tokens, capacity: int, count: int, seed: int) -> tuple[Any, np.ndarray, np.ndarray]:

@@ -13,7 +13,8 @@ from trainables.data.rows import Text
 from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage
 from trainables.stages.causal_lm import causal_trainer
 from trainables.stages.forward_pass import Batch
-from trainables.tokenization.encode import IGNORED, Encoded, encode_text
+from trainables.tokenization import token_stream
+from trainables.tokenization.encode import IGNORED, Encoded, encode_text, has_start_token
 
 if TYPE_CHECKING:
     import transformers
@@ -36,18 +37,31 @@ class Pretrain(TrainingStage):
 
     row_type: ClassVar[type] = Text
     can_pack: ClassVar[bool] = True
+    can_stream: ClassVar[bool] = True
 
     def trainer(
         self, policy: Policy, rows: Sequence[Any], train: TrainConfig, cutoff: int, arguments: dict[str, Any]
     ) -> StageTrainer:
         return causal_trainer(policy, self.tokens(policy.tokenizer, rows, cutoff), train, cutoff, arguments)
 
+    def steps(
+        self,
+        tokenizer: transformers.PreTrainedTokenizerBase,
+        rows: Sequence[Any],
+        train: TrainConfig,
+        cutoff: int,
+    ) -> int:
+        if train.packing != "stream" or train.steps is not None:
+            return super().steps(tokenizer, rows, train, cutoff)
+        tokens = self.tokens(tokenizer, rows, cutoff)
+        return train.total_steps(token_stream.block_count(tokens, cutoff, has_start_token(tokenizer)))
+
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
         """The text in pieces of at most ``cutoff`` tokens; the last one ends with the end-of-sequence token.
 
         Each piece begins with the start token, which has no label: the first token of the text is predicted from it.
         """
-        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        start = tokenizer.bos_token_id if has_start_token(tokenizer) else tokenizer.eos_token_id
         text, remarks = encode_text(tokenizer, row.text)
         ids = [*text, tokenizer.eos_token_id]
         size = cutoff - 1  # the start token takes a place

@@ -80,6 +80,11 @@ def encode_prompt(
     return ids, (*conversation.remarks(text), *unknown_remarks(tokenizer, ids, text))
 
 
+def has_start_token(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether texts begin with a token of their own; where not, an end token tells of a beginning."""
+    return tokenizer.bos_token_id not in (None, tokenizer.eos_token_id)
+
+
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], tuple[str, ...]]:
     """The tokens of running text, and the remarks on them. Control tokens in it are text, as in any content."""
     held = held_control_tokens(tokenizer, text)

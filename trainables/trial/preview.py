@@ -188,6 +188,8 @@ def optimizer_steps(config: TrialConfig, rows: loading.Data) -> int:
 
 def _padding_share(config: TrialConfig, lengths: np.ndarray) -> float:
     train = config.train
+    if train.packing == "stream":
+        return 0.0
     if train.packing:
         some = np.arange(min(len(lengths), batching.PACKING_WINDOW))
         packs = batching.best_fit(lengths, some, config.data.cutoff)

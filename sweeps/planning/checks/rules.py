@@ -42,6 +42,9 @@ def _workers(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
     if train.packing and not config.stage.can_pack:
         what = f"{config.stage.kind} compares whole answers, so its rows can't be packed; leave packing out"
         yield draft.problem(("train", "packing"), what)
+    elif train.packing == "stream" and not config.stage.can_stream:
+        what = f"a stream is of running text, and {config.stage.kind} learns answers; write packing: true"
+        yield draft.problem(("train", "packing"), what)
 
 
 def _rows(context: RuleContext, config: TrialConfig) -> Iterator[Problem]:
