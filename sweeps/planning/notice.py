@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from sweeps.cluster.board import SPARE_SECONDS
 from sweeps.spec.problems import Problem, SpecError
+from trainables.memory.byte_widths import byte_widths
+from trainables.memory.held import optimizer_bytes_per_weight
 from trainables.system.byte_sizes import gib
 
 if TYPE_CHECKING:
@@ -67,9 +69,13 @@ def checkpoint_bytes(cell: Cell) -> int | None:
     memory = cell.predicted.largest
     method, parts = memory.config.method, memory.prediction
     assert method is not None
-    # A gradient has the type of its weight, so all gradients have the size of all weights that train.
-    weights = parts.gradients if method.saves_adapter else parts.weights
-    sharded = memory.config.train.sharding == "fsdp"
+    train = memory.config.train
+    width = byte_widths(train.precision, memory.config.model.dtype).trainable
+    # The optimizer's state is there at every moment of a step, and says how many weights train; SGD has none.
+    state = optimizer_bytes_per_weight(train.optimizer, width)
+    adapter = parts.optimizer / state * width if state else parts.gradients
+    weights = round(adapter) if method.saves_adapter else parts.weights
+    sharded = train.sharding == "fsdp"
     return (weights + parts.optimizer) * (memory.workers if sharded else 1)
 
 
