@@ -94,7 +94,7 @@ def _with_common_cutoff(settings: Settings, results: list[Result]) -> Settings:
     """The settings with one cutoff for all results: by default that of the first result of a trial."""
     if settings.cutoff is not None:
         return settings
-    return replace(settings, cutoff=_first_of_a_trial(results).config.data.cutoff)
+    return replace(settings, cutoff=_first_of_a_trial(results).config.data.scored_cutoff)
 
 
 def _first_of_a_trial(results: list[Result]) -> Result:

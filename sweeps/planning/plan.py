@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sweeps.planning import default_gpus, identity
+from sweeps.planning import default_gpus, identity, yardsticks
 from sweeps.planning.cell import Cell, build_config
 from sweeps.planning.checks import dependencies, fairness, held_out, seeds, tracking, without_effect
 from sweeps.planning.checks.cell import CheckedDraft, check_draft
@@ -167,6 +167,7 @@ def make(
     checked = [
         check_draft(draft, spec.resources, finder, local) for draft in with_dependencies(selected, drafts)
     ]
+    checked = yardsticks.with_one_cutoff(checked, conventions)
     cells = tuple(each.cell for each in checked if each.cell is not None)
     return Plan(
         spec=spec,
@@ -179,6 +180,7 @@ def make(
                 *filter_problems,
                 *(problem for each in checked for problem in each.problems),
                 *fairness.warnings(checked),
+                *yardsticks.warnings(checked),
                 *without_effect.warnings(checked),
                 *dependencies.problems(checked),
                 *seeds.problems(checked),
@@ -191,6 +193,7 @@ def make(
             *earlier.notes,
             *([chosen.note()] if chosen is not None and any(map(_lacks_gpus, checked)) else []),
             *fairness.notes(cells),
+            *yardsticks.notes(cells),
             *held_out.notes(cells),
             *calibration.notes(cells),
             *tracking.notes(spec.tracking),
@@ -258,7 +261,12 @@ def base_config(cell: Cell) -> TrialConfig:
     }
     name = join_name(cell.stage, BASE)
     tree = {**cell.tree, "cell": name, "method": None, "method_name": BASE, "role": "base"}
-    return build_config(tree, first)
+    config = build_config(tree, first)
+    if config.data.eval_cutoff is None:
+        return config
+    # Nothing is trained at the other one, so that cells of several cutoffs have one base.
+    scored = {"cutoff": config.data.eval_cutoff, "eval_cutoff": None}
+    return config.model_copy(update={"data": config.data.model_copy(update=scored)})
 
 
 def _scoring_identity(base: TrialConfig) -> str:

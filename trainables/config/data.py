@@ -82,25 +82,25 @@ class DataConfig(Frozen):
 
     Held out are ``eval_fraction`` of what keeps rows together (by hash), or ``eval_count`` of it, or the rows of
     ``eval``; they are split into validation and test rows, at most ``eval_rows`` each. With ``eval_fraction: 0``
-    nothing is held out, and no quality is measured. ``cutoff``: tokens of prompt and answer
-    together. ``group``: the column of what rows have in common that must stay on one side of the split. ``split_by``:
-    without it, whether rows that open with the same user turn, however it is spelled, stay together, or those of one
-    whole prompt; set while planning, ``None`` (as ``prompt``) in runs of earlier versions.
-    ``max_samples``: maximum number of rows from each data set, its first ones; ``num_samples``: the number of its rows
-    that ``sample_seed`` draws. ``format``, ``columns`` (part -> column)
-    and ``tags`` (the words of messages) describe files that do not have the usual names; a part whose column is
-    ``None``, and the columns in ``ignore_columns``, are not read. ``variables``: values for ``{{name}}`` in texts.
-    ``special_tokens``: whether control tokens in contents are ordinary text or kept as tokens. ``end``: whether
-    answers that the template ends without an end token get one. ``turns``: whether all answers of a row are learned, or
-    the last, where the template renders earlier ones differently once later ones follow. ``template_arguments``: values
-    for variables that the chat template asks for. ``default_system``: the system text of rows without one.
-    ``tool_format``: the format of tools and calls in place of the template's.
-    ``date``: what a template that writes today's date writes; set while planning, and no part of a trial's id. ``strict``: rows that would be left out, or read with
-    a change, are errors. ``folder``: where ``dataset_info.json`` is. ``sha256``: the hash of the rows, set while
-    planning; it is part of a trial's id, paths are not. ``quality``: by what the answers of ``sft`` are judged
-    (:data:`QUALITIES`, or ``module:function``); where it is left out, planning chooses exact match for short answers;
-    ``None``: exact match where each prompt is known to have one right answer, else the loss. ``quality_file``: the file
-    of such a function, and ``quality_sha256`` its hash, both set while planning.
+    nothing is held out, and no quality is measured. ``cutoff``: tokens of prompt and answer together. ``eval_cutoff``:
+    the same of rows that are scored; set while planning where cells of different cutoffs are compared. ``group``: the
+    column of what rows have in common that must stay on one side of the split. ``split_by``: without it, whether rows
+    that open with the same user turn, however it is spelled, stay together, or those of one whole prompt; set while
+    planning, ``None`` (as ``prompt``) in runs of earlier versions. ``max_samples``: maximum number of rows from each
+    data set, its first ones; ``num_samples``: the number of its rows that ``sample_seed`` draws. ``format``,
+    ``columns`` (part -> column) and ``tags`` (the words of messages) describe files that do not have the usual names; a
+    part whose column is ``None``, and the columns in ``ignore_columns``, are not read. ``variables``: values for
+    ``{{name}}`` in texts. ``special_tokens``: whether control tokens in contents are ordinary text or kept as tokens.
+    ``end``: whether answers that the template ends without an end token get one. ``turns``: whether all answers of a
+    row are learned, or the last, where the template renders earlier ones differently once later ones follow.
+    ``template_arguments``: values for variables that the chat template asks for. ``default_system``: the system text of
+    rows without one. ``tool_format``: the format of tools and calls in place of the template's. ``date``: what a
+    template that writes today's date writes; set while planning, and no part of a trial's id. ``strict``: rows that
+    would be left out, or read with a change, are errors. ``folder``: where ``dataset_info.json`` is. ``sha256``: the
+    hash of the rows, set while planning; it is part of a trial's id, paths are not. ``quality``: by what the answers of
+    ``sft`` are judged (:data:`QUALITIES`, or ``module:function``); where it is left out, planning chooses exact match
+    for short answers; ``None``: exact match where each prompt is known to have one right answer, else the loss.
+    ``quality_file``: the file of such a function, and ``quality_sha256`` its hash, both set while planning.
     """
 
     train: str | tuple[str, ...]
@@ -109,6 +109,7 @@ class DataConfig(Frozen):
     eval_count: int | None = Field(default=None, ge=2)
     eval_rows: int | None = Field(default=None, ge=1)
     cutoff: Annotated[int, limits.at_most(limits.TOKENS)] = Field(default=1024, ge=8)
+    eval_cutoff: Annotated[int | None, limits.at_most(limits.TOKENS)] = Field(default=None, ge=8)
     group: Column = None
     split_by: Literal["prompt", "first_turn"] | None = None
     max_samples: int | None = Field(default=None, ge=1)
@@ -153,6 +154,11 @@ class DataConfig(Frozen):
     def holds_out(self) -> bool:
         """Whether rows are held out, so that there is an objective and a quality."""
         return bool(self.eval_names or self.eval_count or self.eval_fraction)
+
+    @property
+    def scored_cutoff(self) -> int:
+        """The maximum number of tokens of a row that is scored."""
+        return self.eval_cutoff or self.cutoff
 
     @property
     def template_settings(self) -> tuple[tuple[str, str], ...]:

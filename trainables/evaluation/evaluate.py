@@ -77,8 +77,8 @@ class EvaluationTask:
 
     @property
     def cutoff(self) -> int:
-        """The maximum number of tokens of a row: that of the settings, else of the result's trial."""
-        return self.settings.cutoff or self.result.config.data.cutoff
+        """The maximum number of tokens of a row: that of the settings, else by which the trial scored its own."""
+        return self.settings.cutoff or self.result.config.data.scored_cutoff
 
     def stage(self, default: TrainingStage) -> TrainingStage:
         """The stage that scores the rows: the trial's own if it is of the same kind as ``default``, so that rows are

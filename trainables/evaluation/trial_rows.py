@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from trainables.config.data import QUALITIES
 from trainables.data.loading import Data, load
 from trainables.inference.result import Result
 from trainables.trial.config import TrialConfig
@@ -14,6 +17,10 @@ def local_config(result: Result) -> TrialConfig:
 
 
 def load_rows(result: Result) -> Data:
-    """The trial's data with the same split. Raises ``DataError`` if it is not on this machine or has changed."""
+    """The trial's data with the same split. Raises ``DataError`` if it is not on this machine or has changed.
+
+    Without a function that answers were judged by: a run folder may be somebody else's, and runs no code by itself.
+    """
     config = local_config(result)
-    return load(config.data, config.stage.row_type)
+    data = load(config.data, config.stage.row_type)
+    return replace(data, quality=None) if data.quality and data.quality.name not in QUALITIES else data

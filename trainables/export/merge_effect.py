@@ -42,7 +42,7 @@ def measure_change(result: Result, folder: Path, dtype: str, log: Callable[[str]
             return "the trial held out no rows"
         log(f"scoring {len(data.test)} test rows, quantized and merged")
         with ModelPool().load(result).active() as policy:
-            before = config.stage.score(policy, data, data.test, config.data.cutoff).metrics
+            before = config.stage.score(policy, data, data.test, config.data.scored_cutoff).metrics
             attention = policy.causal.config._attn_implementation
         policy = replace(policy, model=None)  # frees the quantized model before the merged one is loaded
         gc.collect()
@@ -52,7 +52,7 @@ def measure_change(result: Result, folder: Path, dtype: str, log: Callable[[str]
             method=None,
             dtypes=saved_model.uniform_dtypes(dtype),
         )
-        after = config.stage.score(merged, data, data.test, config.data.cutoff).metrics
+        after = config.stage.score(merged, data, data.test, config.data.scored_cutoff).metrics
         return ScoreChange(len(data.test), before, after)
     except DataError as error:
         return f"the trial's data is not on this machine ({error})"

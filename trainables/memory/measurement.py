@@ -235,10 +235,10 @@ def _measure(
         clean_process()
     if with_scoring and config.data.holds_out:
         test = [
-            config.stage.longest_row(policy.tokenizer, rows.test, config.data.cutoff)[0]
+            config.stage.longest_row(policy.tokenizer, rows.test, config.data.scored_cutoff)[0]
         ] * config.stage.eval_batch
         with meter.phase("eval"), phases.during("eval"), fsdp.scoring_policy(policy) as scores:
-            config.stage.score(scores, rows, test, config.data.cutoff)
+            config.stage.score(scores, rows, test, config.data.scored_cutoff)
     return Memory(
         memory_source=meter.gauge.source if meter.gauge else None,
         baseline_bytes=meter.baseline,

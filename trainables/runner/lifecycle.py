@@ -128,7 +128,7 @@ def _evaluation_steps(train: TrainConfig, steps: int, others: frozenset[int]) ->
 
 def _objective(trial: Trial, policy: Policy, rows: loading.Data) -> dict[str, float]:
     with trial.phases.during("eval"), fsdp.scoring_policy(policy) as scored:
-        return trial.config.stage.objective(scored, rows.validation, trial.config.data.cutoff)
+        return trial.config.stage.objective(scored, rows.validation, trial.config.data.scored_cutoff)
 
 
 def _set_optimizer(trainer: Any, config: TrialConfig, policy: Policy) -> None:
@@ -165,7 +165,7 @@ def _score(trial: Trial, policy: Policy, rows: loading.Data, quality_name: str) 
         trial.facts["objective"] = require_finite("objective on the validation rows", values["objective"])
     testing = time.perf_counter()
     with fsdp.scoring_policy(policy) as scored:
-        scores = config.stage.score(scored, rows, rows.test, config.data.cutoff)
+        scores = config.stage.score(scored, rows, rows.test, config.data.scored_cutoff)
         if (generation := scored.known_generation) is not None:
             trial.facts["cached_generation"] = generation.cached
             trial.facts["padded_generation"] = generation.padded

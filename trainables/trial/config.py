@@ -31,6 +31,7 @@ LATER_SETTINGS: dict[str, dict[str, Any]] = {
         "tags": {},
         "group": None,
         "split_by": None,
+        "eval_cutoff": None,
         "quality": None,
         "quality_sha256": None,
     },

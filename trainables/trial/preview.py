@@ -103,7 +103,7 @@ def row_remarks(config: TrialConfig, rows: loading.Data) -> list[RowRemark]:
     tokenizer = tokenizer_of(config)
     training = config.stage.tokens(tokenizer, rows.train, config.data.cutoff)
     held_out = [
-        (part, config.stage.tokens(tokenizer, part, config.data.cutoff, scoring=True))
+        (part, config.stage.tokens(tokenizer, part, config.data.scored_cutoff, scoring=True))
         for part in (rows.validation, rows.test)
     ]
     # Files of their own are counted on their own.
