@@ -139,7 +139,7 @@ def submit_job(node_id: str, server: str, request: str, log: str) -> str:
             f"{request} isn't there; mount shared storage, or give --output a path that all nodes share"
         )
     # By `exec` the driver takes the place of the job's shell, so that stopping the job reaches it.
-    command = shlex.join([sys.executable, "-m", "sweeps.cli", "drive", request])
+    command = shlex.join([sys.executable, "-P", "-m", "sweeps.cli", "drive", request])
     return str(
         JobSubmissionClient(server).submit_job(entrypoint=f"exec {command} >> {shlex.quote(log)} 2>&1")
     )

@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, TextIO
 
+from sweeps.cluster.private_folder import private_folder
 from sweeps.cluster.remote_tasks import first_line
 from sweeps.spec.problems import Problem, SpecError
 from trainables.system import quiet
@@ -90,25 +92,43 @@ def session(
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     _keep_messages(log)
-    # Ray exits by itself on SIGTERM, or takes it for a crash; our handler saves the trials first.
-    with handlers_restored([signal.SIGTERM]):
-        if address is not None:
-            _join(address, worker_output)
-        else:
-            _start({**local_options, "log_to_driver": worker_output})
-    for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    # Ray's reports of processes that died are for the log; our records say which trials failed.
-    logging.getLogger("ray").handlers = [logging.StreamHandler(log)]
+    with private_folder() as folder:
+        # Ray exits by itself on SIGTERM, or takes it for a crash; our handler saves the trials first.
+        with handlers_restored([signal.SIGTERM]), _working_in(folder):
+            if address is not None:
+                _join(address, worker_output)
+            else:
+                _start(folder, {**local_options, "log_to_driver": worker_output})
+        for name in ("ray", "ray.tune", "ray.train"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        # Ray's reports of processes that died are for the log; our records say which trials failed.
+        logging.getLogger("ray").handlers = [logging.StreamHandler(log)]
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+            logging.getLogger("ray").handlers = []
+
+
+@contextmanager
+def _working_in(folder: Path) -> Iterator[None]:
+    """Makes ``folder`` the working folder within the block.
+
+    Ray puts its driver's working folder first on the path of all workers, and the processes that it starts work there:
+    a ``torch.py`` beside a user's data would be imported in place of the package.
+    """
+    before = os.getcwd()
+    os.chdir(folder)
     try:
-        yield ray
+        yield
     finally:
-        ray.shutdown()
-        logging.getLogger("ray").handlers = []
+        os.chdir(before)
 
 
-def _start(local_options: Mapping[str, Any]) -> None:
-    """Starts Ray for this machine alone: it listens on the loopback interface and requires this run's own token."""
+def _start(folder: Path, local_options: Mapping[str, Any]) -> None:
+    """Starts Ray for this machine alone: it listens on the loopback interface, requires this run's own token, and keeps
+    its files in ``folder``.
+    """
     import ray
     from ray._private import ray_constants
 
@@ -126,6 +146,7 @@ def _start(local_options: Mapping[str, Any]) -> None:
             **local_options,
             include_dashboard=False,
             logging_level=logging.ERROR,
+            _temp_dir=str(folder),
         )
 
 

@@ -41,7 +41,7 @@ class PreviewProcess:
         from sweeps.console.data_preview import distinct_configs
 
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sweeps.execution.preview_process", str(path)],
+            [sys.executable, "-P", "-m", "sweeps.execution.preview_process", str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -90,6 +90,7 @@ class Tracker:
         return subprocess.Popen(
             [
                 sys.executable,
+                "-P",
                 "-m",
                 "sweeps.tracking.wandb_process",
                 str(self.run_folder),

@@ -61,8 +61,9 @@ def test_a_sweep_on_this_machine_reveals_no_secret_and_lets_nobody_in(
     spec = write_spec(tmp_path / "spec", tiny_model, TINY)
     # Whatever the shell says of other clusters.
     shell = {**CANARIES, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "127.0.0.1:1"}
-    command = start(home, "run", spec, "--output", tmp_path / "runs", **shell)
-    seen = _watched(command)
+    planted = _folder_of_planted_modules(tmp_path)
+    command = start(home, "run", spec, "--output", tmp_path / "runs", cwd=planted, **shell)
+    seen = _watched(command, temporary)
     assert command.wait() == 1, command.stderr
     run = tmp_path / "runs" / "tiny"
     assert sorted(record.status for record in records(run).values()) == ["done", "failed"]
@@ -73,20 +74,57 @@ def test_a_sweep_on_this_machine_reveals_no_secret_and_lets_nobody_in(
     assert {address for address in seen.listening if not _is_loopback(address)} == set()
     assert seen.answers == {"no token": "UNAUTHENTICATED", "a wrong token": "UNAUTHENTICATED"}
     assert not (home.folder / "home" / ".ray" / "auth_token").exists()
+    assert not (planted / "imported").exists(), (planted / "imported").read_text()
+    assert seen.secrets == set()
+    assert seen.modes == {0o700}
+    assert list(temporary.glob("paretune-ray-*")) == []
+
+
+def _folder_of_planted_modules(parent: Path) -> Path:
+    """A folder with modules that others are called by, each of which notes that it was imported, and fails."""
+    folder = parent / "planted"
+    folder.mkdir()
+    text = f"""\
+import sys
+with open({str(folder / "imported")!r}, "a") as file:
+    print(__name__, sys.argv, file=file)
+raise RuntimeError("planted")
+"""
+    names = (
+        "torch",
+        "datasets",
+        "pyarrow",
+        "json",
+        "ray",
+        "numpy",
+        "wandb",
+        "trainables",
+        "sweeps",
+        "reports",
+        "peft",
+    )
+    for name in names:
+        (folder / f"{name}.py").write_text(text)
+    return folder
 
 
 class _Seen:
-    """What another user of the machine can see of a running sweep."""
+    """What another user of the machine can see of a running sweep, and what its Ray writes."""
 
     def __init__(self) -> None:
         self.lines: set[str] = set()  # of the commands of all processes
         self.listening: set[str] = set()
         self.answers: dict[str, str] = {}
+        self.modes: set[int] = set()  # of the folders that its Ray keeps everything in
+        self.secrets: set[tuple[str, Path]] = set()
 
 
-def _watched(command: Command) -> _Seen:
+def _watched(command: Command, temporary: Path) -> _Seen:
     seen = _Seen()
     while command.process.poll() is None:
+        with contextlib.suppress(FileNotFoundError):  # removed at the end
+            seen.modes |= {folder.stat().st_mode & 0o777 for folder in temporary.glob("paretune-ray-*")}
+            seen.secrets |= set(_holding(temporary))
         for process in list(command.family.values()):
             with contextlib.suppress(psutil.Error):
                 seen.lines.add(" ".join(process.cmdline()))

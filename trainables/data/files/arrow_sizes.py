@@ -53,7 +53,13 @@ def _is_list(kind: pa.DataType) -> bool:
     types = pa.types
     return any(
         is_kind(kind)
-        for is_kind in (types.is_list, types.is_large_list, types.is_map, types.is_list_view, types.is_large_list_view)
+        for is_kind in (
+            types.is_list,
+            types.is_large_list,
+            types.is_map,
+            types.is_list_view,
+            types.is_large_list_view,
+        )
     )
 
 
@@ -71,7 +77,7 @@ def _list_sizes(array: Any) -> Sizes:
     offsets = np.frombuffer(buffers[1], width)
     if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
         starts = offsets[first:last].astype(np.int64)
-        ends = starts + np.frombuffer(buffers[2], width)[first:last]
+        ends = starts + np.frombuffer(buffers[2], width)[first:last].astype(np.int64)
     else:
         starts, ends = offsets[first:last].astype(np.int64), offsets[first + 1 : last + 1].astype(np.int64)
     return until[ends] - until[starts] + 1.0

@@ -195,7 +195,7 @@ class _Decompressed(io.RawIOBase):
         return len(data)
 
 
-def refuse_bomb(path: Path, unpacked_bytes: int, allowed_bytes: float) -> None:
+def refuse_bomb(path: Path, unpacked_bytes: float, allowed_bytes: float) -> None:
     """Raises :class:`DataError` if a file has decompressed to more than it may."""
     if unpacked_bytes > allowed_bytes:
         size = path.stat().st_size

@@ -90,7 +90,7 @@ class Tracer:
         if self._process is None or self._process.poll() is not None:
             seconds += START_SECONDS
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "trainables.memory.tracing.tracing_process"],
+                [sys.executable, "-P", "-m", "trainables.memory.tracing.tracing_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
