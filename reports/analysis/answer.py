@@ -83,6 +83,9 @@ _ENDED = {
 def _no_answer(group: Group) -> str:
     counts = {status: sum(row.counts[status] for row in group.rows) for status in _ENDED}
     ended = units.join([f"{count} {_ENDED[status]}" for status, count in counts.items() if count])
+    if unscored := [row.name for row in group.rows if row.best is not None]:
+        held_out = "no rows were held out (eval_fraction: 0), so no quality was measured"
+        return f"{units.join(unscored)} of {group.title} trained to the end; {held_out}."
     return f"There is no answer: no trial of {group.title} finished{f' ({ended})' if ended else ''}."
 
 

@@ -11,6 +11,10 @@ from trainables.results import Record
 
 
 def recommended_trials(run: Path) -> list[Record]:
-    """The best trial of the recommended cell, one for each answer of the report; the last stage's comes first."""
-    rows = [recommend(group) for group in compare([results.gather_run(run)])]
-    return [row.best for row in reversed(rows) if row is not None and row.best is not None]
+    """The best trial of the recommended cell, one for each answer of the report; the last stage's comes first.
+
+    Where nothing was held out, nothing is recommended, and the one trial that there is stands for its stage.
+    """
+    groups = compare([results.gather_run(run)])
+    rows = [[row] if (row := recommend(group)) is not None else group.rows for group in reversed(groups)]
+    return [best for some in rows if (best := next((row.best for row in some if row.best), None)) is not None]

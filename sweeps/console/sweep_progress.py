@@ -165,7 +165,7 @@ class SweepProgress:
             table.add_column(heading, justify="right")
         again = sweep.plan.spec.finalists.per_cell
         trials = {base.cell: 1 for base in sweep.plan.bases}
-        trials |= {cell.name: cell.trials + again for cell in sweep.plan.cells}
+        trials |= {cell.name: cell.trials + again * cell.holds_out for cell in sweep.plan.cells}
         for cell, budget in trials.items():
             records = [record for record in sweep.records.values() if record.cell == cell]
             table.add_row(cell, f"{len(records)}/{budget}", _best(records), _peak(records))

@@ -18,7 +18,7 @@ def file_states(plan: Plan) -> dict[str, list[int]]:
 
     They only tell which file has changed; that rows have changed is told by their hash.
     """
-    paths = {Path(name) for base in plan.bases for name in _names(base.data)}
+    paths = {Path(name) for config in plan.first_configs for name in _names(config.data)}
     return {
         str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(paths) if path.is_file()
     }
@@ -29,14 +29,14 @@ def problems(plan: Plan, previous: dict[str, Any]) -> list[Problem]:
     contents = previous.get("contents") or []
     models, data = ({pair[place] for pair in contents} for place in (0, 1))
     found = []
-    for base in plan.bases:
-        if base.model.fingerprint not in models:
-            what = f"the files of {base.model.label} are not those this run was started with. {ADVICE}"
+    for config in plan.first_configs:
+        if config.model.fingerprint not in models:
+            what = f"the files of {config.model.label} are not those this run was started with. {ADVICE}"
             found.append(plan.spec.source.problem(("model",), what))
-        if base.data.sha256 not in data:
+        if config.data.sha256 not in data:
             found += [
                 plan.spec.source.problem(("data", key), f"{what}. {ADVICE}")
-                for key, what in _changed_data(base.data, previous.get("files", {}), file_states(plan))
+                for key, what in _changed_data(config.data, previous.get("files", {}), file_states(plan))
             ]
     if not found:  # models and data sets that are paired otherwise than before
         what = f"the model's and the data's files are not those this run was started with. {ADVICE}"

@@ -81,6 +81,11 @@ class Plan:
         per_config = settings.per_cell // settings.top
         return sum(per_config * min(settings.top, cell.trials) for cell in self.cells if cell.holds_out)
 
+    @property
+    def first_configs(self) -> list[TrialConfig]:
+        """A config of each cell: together they name all models and data."""
+        return [cell.first() for cell in self.cells]
+
     def cell(self, name: str) -> Cell:
         return next(cell for cell in self.cells if cell.name == name)
 

@@ -70,7 +70,8 @@ class RunState:
             return 1
         budget, seeds = self.budgets[cell], self.finalists.get("seeds", 1)
         ended = [record for record in self.records if record.cell == cell and record.role == "search"]
-        done = sum(record.status == "done" for record in ended)
+        # Without held-out rows there is no objective, and nothing is trained again.
+        done = sum(record.status == "done" and record.objective is not None for record in ended)
         # A cell without a finished trial has none to train again; one that still searches may find some.
         again = min(self.finalists.get("top", 1), budget if len(ended) < budget else done)
         return budget + (seeds * again if seeds > 1 else 0)
@@ -158,13 +159,12 @@ def table(state: RunState) -> Table:
         summary = _cell_summary(cell, state)
         ended = sum(record.cell == cell for record in state.records)
         quality = (
-            f"{summary['quality_name']} {summary['quality']:.3f} ({summary['best']})"
-            if summary["best"]
-            else "–"
+            f"{summary['quality_name']} {summary['quality']:.3f} " if summary["quality"] is not None else ""
         )
+        best = f"{quality}({summary['best']})" if summary["best"] else "–"
         peak = gib(summary["peak_train_bytes"]) if summary["peak_train_bytes"] else "–"
         training = ", ".join(_progress(trial) for trial in state.training if trial.cell == cell)
-        table.add_row(cell, f"{ended}/{summary['trials']}", quality, peak, training)
+        table.add_row(cell, f"{ended}/{summary['trials']}", best, peak, training)
     return table
 
 

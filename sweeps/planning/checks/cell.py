@@ -9,6 +9,7 @@ from typing import Any
 from sweeps.planning.cell import Cell, space_size
 from sweeps.planning.checks import trial_length
 from sweeps.planning.checks.cell_inputs import cell_settings, data_warnings, find_inputs
+from sweeps.planning.checks.llama_factory import difference_notes
 from sweeps.planning.checks.probes import build_configs
 from sweeps.planning.checks.quality import quality_notes
 from sweeps.planning.checks.requirements import (
@@ -122,7 +123,12 @@ def _cell(
         steps=max(lengths),
         rungs=search.rungs(max(lengths)) if configs[0].data.holds_out else (),
         seed=search.seed,
-        data_notes=(*data_notes(data), *quality_notes(draft, configs[0], data), *template_notes(configs[0])),
+        data_notes=(
+            *data_notes(data),
+            *quality_notes(draft, configs[0], data),
+            *template_notes(configs[0]),
+            *difference_notes(draft, configs[0]),
+        ),
         data_warnings=data_warnings(data),
         predicted=None if isinstance(predicted, str) else predicted,
         not_predicted=predicted if isinstance(predicted, str) else None,

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from reports.analysis.answer import answer
+from reports.analysis.best_trials import recommended_trials
+from reports.analysis.comparison import compare
 from sweeps import cli
 from tests.helpers.exports import export_successfully
 from tests.helpers.trials import curve, make_config, run, write_rows
@@ -49,4 +52,16 @@ def test_it_has_nothing_to_be_evaluated_on(trial: tuple[TrialConfig, Path]) -> N
     assert (
         "held out no rows (eval_fraction: 0); give the data to evaluate on: --data FILE or NAME"
         in command.stderr
+    )
+
+
+def test_its_run_stands_for_it_and_the_report_says_why_there_is_no_answer(
+    trial: tuple[TrialConfig, Path],
+) -> None:
+    config, folder = trial
+    assert [best.trial_id for best in recommended_trials(folder)] == [config.trial_id()]
+    (group,) = compare([results.gather_run(folder)])
+    assert answer(group).sentences == (
+        "lora of sft of tiny on rows.jsonl trained to the end; no rows were held out (eval_fraction: 0), so no "
+        "quality was measured.",
     )
