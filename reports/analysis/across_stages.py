@@ -12,7 +12,7 @@ from dataclasses import replace
 from reports.analysis.cells import Cell
 from reports.analysis.comparison import group_of
 from reports.analysis.group import Group, Row
-from trainables.results import Record
+from reports.analysis.yardsticks import measured_by
 
 SHARED_METRIC = "auc"
 STAGE_NAME = "preference stages"
@@ -54,10 +54,4 @@ def _without_duplicates(bases: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def _with_shared_metric(cell: Cell) -> Cell:
-    """The cell with AUC as its quality; its best trial is still the one with the best objective of its own stage."""
-    return replace(cell, records=tuple(map(_measured_by_shared_metric, cell.records)))
-
-
-def _measured_by_shared_metric(record: Record) -> Record:
-    shared = {"quality": record.metrics.get(SHARED_METRIC), "quality_name": SHARED_METRIC, "quality_unit": ""}
-    return record.model_copy(update={**shared, "quality_higher_is_better": True})
+    return measured_by(cell, SHARED_METRIC, "")

@@ -29,8 +29,9 @@ def answer(group: Group) -> Answer:
     """The answer for one stage, model and data set."""
     recommended = recommend(group)
     questions = caveats.caveats(group, recommended)
+    notes = [group.note] if group.note else []
     open_questions = f"Not settled: {'; '.join(questions)}." if questions else None
-    return Answer(group.title, tuple(_sentences(group, recommended)), open_questions)
+    return Answer(group.title, (*_sentences(group, recommended), *notes), open_questions)
 
 
 def recommend(group: Group) -> Row | None:

@@ -18,6 +18,7 @@ from reports.analysis import row_scores
 from reports.analysis.cells import Cell, collect_cells
 from reports.analysis.group import Group, Row
 from reports.analysis.spreadsheet_cells import plain
+from reports.analysis.yardsticks import measured_alike
 from reports.statistics import pareto
 from reports.statistics.intervals import pooled_seed_variance
 from trainables.results import Record, Run
@@ -26,13 +27,18 @@ from trainables.results import Record, Run
 def compare(runs: Sequence[Run]) -> list[Group]:
     """The groups of all runs, in the order in which their first trials started.
 
-    Raises ``ValueError`` when cells of the same stage, model and data were measured by different metrics.
+    Cells of one stage, model and data set that are measured otherwise (``yardsticks``) are in groups of their own, or
+    in one by a measure that all of them have.
     """
     by_key: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in collect_cells(runs):
         record = cell.records[0]
         by_key.setdefault((record.stage, record.model, record.data), []).append(cell)
-    return [group_of(*key, cells) for key, cells in by_key.items()]
+    return [
+        replace(group_of(*key, list(alike.cells)), measured=alike.label, note=alike.note)
+        for key, cells in by_key.items()
+        for alike in measured_alike(cells)
+    ]
 
 
 def table(run: Run) -> list[dict[str, Any]]:

@@ -101,17 +101,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """The cells of one stage, model and data set: the best quality first, unknown qualities last."""
+    """The cells of one stage, model and data set: the best quality first, unknown qualities last.
+
+    ``measured`` says by what, where other cells of these are measured otherwise, and ``note`` why they are ranked
+    apart, or by another measure than their stage's.
+    """
 
     stage: str
     model: str
     data: str
     rows: tuple[Row, ...]
     bases: tuple[Row, ...]  # models before training; one for each starting point and run that scored it
+    measured: str | None = None
+    note: str | None = None
 
     @property
     def title(self) -> str:
-        return f"{self.stage} of {self.model} on {self.data}"
+        return f"{self.stage} of {self.model} on {self.data}{f', {self.measured}' if self.measured else ''}"
 
     @property
     def all_rows(self) -> tuple[Row, ...]:

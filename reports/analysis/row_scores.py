@@ -12,7 +12,7 @@ from trainables.results import Record, Run
 OWN_ROWS = "predictions.parquet"
 # Beside it, with the same columns: held-out rows that the trial was scored on later (paretune settle).
 FURTHER_ROWS = "further-predictions.parquet"
-COLUMNS = ("row", "prompt", "reference", "score", "weight", "good_worth", "bad_worth")
+COLUMNS = ("row", "prompt", "reference", "score", "weight", "good_worth", "bad_worth", "exact_match")
 FRACTION = "fraction"
 NO_PROMPT = ("", "[]", None)  # of running text
 
@@ -84,9 +84,12 @@ def _estimate(record: Record, keys: tuple[Any, ...], trials: Sequence[list[dict[
             [[row.get(name) for row in each] for each in trials] for name in ("good_worth", "bad_worth")
         )
         return auc_estimate(good, bad, keys, prompts=prompts)
-    weighted = all(row.get("weight") is not None for row in rows)
+    # A measure that has a column of its own is not the one that `score` and `weight` are of.
+    own = all(row.get(record.quality_name or "") is not None for row in rows)
+    column = str(record.quality_name) if own else "score"
+    weighted = not own and all(row.get("weight") is not None for row in rows)
     return mean_estimate(
-        [[float(row["score"]) for row in each] for each in trials],
+        [[float(row[column]) for row in each] for each in trials],
         keys,
         weights=[row["weight"] for row in rows] if weighted else None,
         prompts=prompts,

@@ -20,9 +20,11 @@ from reports import units
 from reports.analysis.data_preview import missing_data_note
 from reports.analysis.front_steps import front_sentence
 from reports.analysis.group import Group
+from reports.analysis.yardsticks import chosen_and_judged
 from reports.pages import next_steps, reproduce, tables
 from reports.pages.report import NO_ANSWER, NOTES, Report
 from reports.plots.figures import Figures
+from trainables.system.shown_text import shown
 
 
 def index_page(report: Report, figures: Figures) -> str:
@@ -58,6 +60,10 @@ def _header(title: str, question: str | None, facts: str) -> dict[str, Any]:
     return {"title": title, "question": question, "facts": facts, "style": Markup(style)}
 
 
+    """What stands in a page, with marks of direction and control characters named."""
+    return type(value)(shown(value)) if isinstance(value, str) else value
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -75,6 +81,7 @@ def _environment() -> Environment:
     }
     environment.globals |= {
         "commands": next_steps.commands,
+        "judged_sentence": _judged_sentence,
         "comparison_table": tables.comparison,
         "front_sentence": front_sentence,
         "pairs_table": tables.cell_pairs,
@@ -98,6 +105,10 @@ def message_text(message: dict[str, Any]) -> str:
     content, calls = message.get("content"), message.get("tool_calls")
     parts = [str(content)] if content else []
     return "\n".join([*parts, json.dumps(calls, ensure_ascii=False)] if calls else parts)
+
+
+def _judged_sentence(group: Group) -> str:
+    return chosen_and_judged([row.cell for row in group.rows]) or ""
 
 
 def _unplaced_trials(group: Group) -> str:

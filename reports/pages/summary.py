@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from reports.analysis.data_preview import missing_data_note
 from reports.analysis.front_steps import front_sentence
 from reports.analysis.group import Group
+from reports.analysis.yardsticks import chosen_and_judged
 from reports.pages import next_steps, reproduce, tables
 from reports.pages.report import NO_ANSWER, NOTES, Report
 from reports.pages.tables import Table
@@ -65,6 +66,7 @@ def _answer(report: Report) -> Iterator[str]:
 
 
 def _comparison(group: Group) -> Iterator[str]:
+    yield escape_markdown(chosen_and_judged([row.cell for row in group.rows]) or "")
     yield _table(tables.comparison(group))
     yield escape_markdown(front_sentence(group) or "")
     if len(group.scored_rows) > 1:

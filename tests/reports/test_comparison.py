@@ -215,13 +215,6 @@ def test_cells_of_several_runs_bear_the_runs_name_where_names_clash(tmp_path: Pa
     ]  # fmt: skip
 
 
-def test_cells_measured_by_different_metrics_are_refused(tmp_path: Path) -> None:
-    one = results.read_run(write_run(tmp_path / "one", [record("aaa")]))
-    two = results.read_run(write_run(tmp_path / "two", [record("bbb", quality_name="loss")]))
-    with pytest.raises(ValueError, match=r"different metrics.*Report these runs separately"):
-        compare([one, two])
-
-
 def test_the_table_holds_plain_values_with_units_in_the_names(tmp_path: Path) -> None:
     trials = [record("aaa", config=config(1e-3, 8)), record("bbb", config=config(2e-3, 8), objective=0.1)]
     trials[0] = trials[0].model_copy(update={"trainable_params": 20, "total_params": 1000})

@@ -200,9 +200,14 @@ class PPO(PPOSettings):
         answers = self._answers(policy, prompts)
         texts = _texts(policy, answers)
         rewards = self.answer_rewards(policy, rows, texts, cutoff)
+        matches: Sequence[float | None] = [None] * len(rows)
+        if has_references := all(row.reference is not None for row in rows):
+            matches = answer_matches(texts, (row.reference for row in rows))
         scored = tuple(
-            ScoredRow(number, row.prompt_json(), row.reference or "", text, float(reward))
-            for number, (row, text, reward) in enumerate(zip(rows, texts, rewards, strict=True))
+            ScoredRow(number, row.prompt_json(), row.reference or "", text, float(reward), exact_match=match)
+            for number, (row, text, reward, match) in enumerate(
+                zip(rows, texts, rewards, matches, strict=True)
+            )
         )
         ends = set(end_tokens(policy))
         metrics = {
@@ -210,8 +215,8 @@ class PPO(PPOSettings):
             "kl": self._kl(policy, prompts, answers),
             "ended": sum(answer[-1] in ends for answer in answers) / len(answers),
         }
-        if all(row.reference is not None for row in rows):
-            metrics["exact_match"] = sum(answer_matches(texts, (row.reference for row in rows))) / len(rows)
+        if has_references:
+            metrics["exact_match"] = sum(match or 0.0 for match in matches) / len(rows)
         return Scores(scored, metrics)
 
     def _answers(self, policy: Policy, prompts: Sequence[Encoded]) -> list[list[int]]:
