@@ -14,7 +14,7 @@ import typer
 
 from sweeps.commands import chat, environment, evaluate, export, monitor, plan, report, run, serve
 from sweeps.commands.errors import Debug
-from trainables.system import quiet
+from trainables.system import quiet, shown_text
 
 if TYPE_CHECKING:
     from sweeps.commands.run import ReportWriter
@@ -86,6 +86,7 @@ serve.add(app, best_trials)
 
 def main() -> None:
     """The ``paretune`` command."""
+    shown_text.guard_terminals()
     app()
 
 

@@ -60,6 +60,7 @@ def _header(title: str, question: str | None, facts: str) -> dict[str, Any]:
     return {"title": title, "question": question, "facts": facts, "style": Markup(style)}
 
 
+def _shown(value: Any) -> Any:
     """What stands in a page, with marks of direction and control characters named."""
     return type(value)(shown(value)) if isinstance(value, str) else value
 
@@ -69,6 +70,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("reports"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

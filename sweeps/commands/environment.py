@@ -58,9 +58,9 @@ def doctor(
     if as_json:
         typer.echo(report.to_json())
     else:
-        from rich.console import Console
+        from sweeps.console.guarded_console import GuardedConsole
 
-        Console().print(report.table())
+        GuardedConsole().print(report.table())
         typer.echo(report.verdict())
     raise typer.Exit(report.exit_code)
 

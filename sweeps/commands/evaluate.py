@@ -214,11 +214,10 @@ def _evaluate(
 
         typer.echo(json.dumps({"folder": str(folder), **findings}, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
-
+    from sweeps.console.guarded_console import GuardedConsole
     from sweeps.evaluation.output import WIDTH, evaluation_output
 
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console = GuardedConsole(width=None if sys.stdout.isatty() else WIDTH)
     for part in evaluation_output(findings):
         typer.echo(part) if isinstance(part, str) else console.print(part)
     typer.echo(folder)

@@ -34,9 +34,9 @@ def status(run: RunArgument, as_json: JsonOption = False) -> None:
 
         typer.echo(json.dumps(state.to_json(), indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
+    from sweeps.console.guarded_console import GuardedConsole
 
-    Console().print(run_status.table(state))
+    GuardedConsole().print(run_status.table(state))
     typer.echo(run_status.summary(state))
 
 

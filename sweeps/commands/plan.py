@@ -91,12 +91,11 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
             tree = made.to_json(memory_limit) | {"power": power_json(made, detectable())}
             typer.echo(json.dumps(tree, indent=2, ensure_ascii=False))
         else:
-            from rich.console import Console
-
+            from sweeps.console.guarded_console import GuardedConsole
             from sweeps.console.plan_table import show_plan
             from sweeps.planning.power import power_lines
 
-            console = Console()
+            console = GuardedConsole()
             show_plan(made, console, memory_limit)
             for line in power_lines(made, detectable()):
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -158,23 +157,21 @@ def _show_grid(model: str, batch_size: int, cutoff: int, memory_limit: int | Non
 
         typer.echo(json.dumps([row.to_json() for row in rows], indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
-
+    from sweeps.console.guarded_console import GuardedConsole
     from sweeps.console.plan_table import grid_table
 
     print(
         f"{model}: predicted GPU memory of SFT in GiB, batch of {batch_size} x {cutoff} tokens, bf16, AdamW; "
         "ckpt: gradient checkpointing"
     )
-    Console().print(grid_table(rows, memory_limit))
+    GuardedConsole().print(grid_table(rows, memory_limit))
 
 
 def _show_data(made: Plan, as_json: bool) -> None:
     import json
 
-    from rich.console import Console
-
     from sweeps.console import data_preview, loading_progress
+    from sweeps.console.guarded_console import GuardedConsole
 
     with loading_progress.display():
         previews = list(data_preview.previews(made))
@@ -183,7 +180,7 @@ def _show_data(made: Plan, as_json: bool) -> None:
         typer.echo(json.dumps(trees, indent=2, ensure_ascii=False))
         return
     for config, preview in previews:
-        data_preview.show_preview(config, preview, Console())
+        data_preview.show_preview(config, preview, GuardedConsole())
 
 
 def _run_one_trial(made: Plan, output: Path, untrained: bool) -> int:

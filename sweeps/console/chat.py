@@ -212,8 +212,13 @@ class ColumnOutput(ChatOutput):
     def answers(self, session: ChatSession) -> Iterator[OnText]:
         from rich.live import Live
 
+        from sweeps.console.guarded_console import GuardedConsole
+
         texts = ["" for _ in session.models]
-        with Live(_table(session, texts), refresh_per_second=8, vertical_overflow="visible") as live:
+        console = GuardedConsole()
+        with Live(
+            _table(session, texts), console=console, refresh_per_second=8, vertical_overflow="visible"
+        ) as live:
 
             def on_text(number: int, piece: str) -> None:
                 texts[number] += piece

@@ -11,6 +11,7 @@ import numpy as np
 
 from sweeps.planning.plan import Plan
 from trainables.storage import files
+from trainables.system.shown_text import picture
 from trainables.system.wording import counted
 
 if TYPE_CHECKING:
@@ -137,11 +138,7 @@ def visible(text: str) -> str:
 
 
 def _visible(character: str) -> str:
-    code = ord(character)
-    if character == "\n" or character.isprintable():
-        return character
-    # Unicode has a picture for each control character.
-    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else f"<U+{code:04X}>"
+    return character if character == "\n" or character.isprintable() else picture(character)
 
 
 def preview_lines(config: TrialConfig, preview: DataPreview) -> Iterator[str]:

@@ -109,9 +109,9 @@ def _print_status(text: str) -> None:
 
 def _print_checks(exported: Exported) -> None:
     """Prints the comparisons that the model card has too."""
-    from rich.console import Console
     from rich.table import Table
 
+    from sweeps.console.guarded_console import GuardedConsole
     from trainables.export import check_tables
 
     for check in check_tables.check_tables(exported):
@@ -119,7 +119,7 @@ def _print_checks(exported: Exported) -> None:
         for row in check.rows:
             table.add_row(*row)
         print(check.sentence)
-        Console().print(table)
+        GuardedConsole().print(table)
     for note in exported.notes:
         print(f"note: {note}")
     kind = f"full weights, {exported.dtype}" if exported.dtype else "adapter only"

@@ -68,8 +68,9 @@ class BarDisplay:
 
 
 def _make_progress() -> Progress:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from sweeps.console.guarded_console import GuardedConsole
+
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return Progress(*columns, console=GuardedConsole(stderr=True), transient=True)

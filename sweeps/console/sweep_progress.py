@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from sweeps.console.guarded_console import GuardedConsole
 from sweeps.console.saving import abandoned_text, saving_text
 from trainables import results
 from trainables.results import Record
@@ -64,7 +65,7 @@ class SweepState:
 class SweepProgress:
     """Shows what happens in a run folder. ``tick`` is to be called often, and seldom does anything."""
 
-    console: Console = field(default_factory=lambda: Console(stderr=True))
+    console: Console = field(default_factory=lambda: GuardedConsole(stderr=True))
 
     def __post_init__(self) -> None:
         self._sweep: SweepState | None = None

@@ -1,0 +1,19 @@
+"""Rich's console for texts of others: what a terminal would obey in them is shown and not obeyed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from trainables.system.shown_text import shown
+
+
+class GuardedConsole(Console):
+    """A console that writes the codes of its own styles, and none that stand in the texts it is given."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            # A segment of control codes is Rich's own, for the cursor.
+            yield segment if segment.control else Segment(shown(segment.text), segment.style)

@@ -1,0 +1,102 @@
+"""No text of somebody else gives a terminal or a browser orders."""
+
+from __future__ import annotations
+
+import io
+import sys
+import unicodedata
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from sweeps.console.guarded_console import GuardedConsole
+from trainables.system.shown_text import TerminalStream, guard_terminals, shown
+
+ORDERS = {
+    "a colour": "\x1b[35m",
+    "the window's title": "\x1b]0;owned\x07",
+    "the clipboard": "\x1b]52;c;ZXZpbA==\x1b\\",
+    "lines above": "\x1b[7A\x1b[2K",
+    "the line itself": "harmless\revil",
+    "8-bit codes": "\x9b31m\x9d0;x\x9c",
+    "a backspace": "abc\x08\x08\x08",
+    "marks of direction": "\u202eevil\u2066x\u200f",
+    "a line separator": "a\u2028b\u2029c\x85d",
+    "a null": "a\x00b",
+}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def obeyed(text: str) -> list[str]:
+    """The characters of a text that a terminal obeys."""
+    marks = "\u202e\u2066\u200f"
+    return [
+        c for c in text if c in marks or (unicodedata.category(c) in ("Cc", "Zl", "Zp") and c not in "\n\t")
+    ]
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+def test_orders_are_shown_and_not_obeyed(order: str) -> None:
+    assert obeyed(order)
+    assert obeyed(shown(f"a{order}b\n")) == []
+    assert shown(shown(order)) == shown(order)
+
+
+@pytest.mark.parametrize("text", ["plain\ttext\n", "日本語", "👩‍👩‍👧 ❤️", "می‌خواهم", "naïve\u0301", "العربية"])
+def test_scripts_and_emoji_stay_as_they_are(text: str) -> None:
+    assert shown(text) == text
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+@pytest.mark.parametrize("kind", ["text", "markup", "table", "live"])
+def test_a_console_writes_the_codes_of_its_own_styles_alone(order: str, kind: str) -> None:
+    def written(text: str) -> str:
+        out = Terminal()
+        console = GuardedConsole(file=out, force_terminal=True, width=60, color_system="standard")
+        table = Table(box=None)
+        table.add_column(Text(text))
+        table.add_row(Text(text, style="bold"))
+        if kind == "text":
+            console.print(Text(text, style="red"))
+        elif kind == "markup":
+            console.print(f"[red]{escape(text)}[/red]")
+        elif kind == "table":
+            console.print(table)
+        else:
+            with Live(table, console=console, auto_refresh=False) as live:
+                live.update(table, refresh=True)
+                console.print(text, highlight=False, markup=False)
+        return out.getvalue()
+
+    out = written(order)
+    assert [c for c in obeyed(out) if c not in "\x1b\r"] == []  # which Rich itself writes
+    assert "\x1b" not in order or ("␛" in out and order not in out)
+
+
+def test_print_to_a_terminal_is_guarded_and_to_a_file_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, file = Terminal(), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", file)
+    guard_terminals()
+    guard_terminals()  # a second time changes nothing
+    for order in ORDERS.values():
+        print(order)
+        print(order, file=sys.stderr)
+    assert obeyed(terminal.getvalue()) == []
+    assert file.getvalue() == "".join(f"{order}\n" for order in ORDERS.values())
+
+
+def test_richs_own_consoles_keep_their_colours_on_a_guarded_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal: Any = Terminal()
+    monkeypatch.setattr(sys, "stdout", TerminalStream(terminal))
+    Console(force_terminal=True, color_system="standard").print("[red]help[/red]")
+    assert "\x1b[31mhelp" in terminal.getvalue()
