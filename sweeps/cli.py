@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.commands import chat, environment, evaluate, export, monitor, plan, report, run, serve
+from sweeps.commands import chat, environment, evaluate, export, monitor, plan, report, run, serve, settle
 from sweeps.commands.errors import Debug
 from trainables.system import quiet, shown_text
 
 if TYPE_CHECKING:
     from sweeps.commands.run import ReportWriter
     from sweeps.evaluation.significance import Statistics
+    from sweeps.execution.settling.settle import Advice
     from sweeps.planning.power import Detectable
     from trainables.results import Record
 
@@ -60,6 +61,12 @@ def _statistics() -> Statistics:
     return measure_intervals
 
 
+def _advice() -> Advice:
+    from reports.analysis import advice
+
+    return advice
+
+
 def _report_writer() -> ReportWriter:
     import os
 
@@ -77,6 +84,7 @@ environment.add(app)
 plan.add(app, best_trials, _detectable)
 run.add(app, best_trials, _report_writer)
 report.add(app, _report_writer)
+settle.add(app, _advice, _report_writer)
 monitor.add(app)
 chat.add(app, best_trials)
 evaluate.add(app, best_trials, _statistics)

@@ -36,6 +36,7 @@ def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:
         write = report_writer()
         from contextlib import ExitStack
 
+        from sweeps.execution.settling import looks
         from sweeps.runs import location
         from trainables import results
 
@@ -48,4 +49,8 @@ def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:
                 # at all, so nothing is written there.
                 if results.trial_folders(run_folder):
                     results.write_tables(run_folder)
-            typer.echo(locations[0].publish_report(write(folders, output), folders[0]))
+            written = write(folders, output)
+            for run_folder in folders:
+                # What an interrupted `settle` had added has been looked at now.
+                looks.mark_reported(run_folder)
+            typer.echo(locations[0].publish_report(written, folders[0]))

@@ -82,17 +82,18 @@ def add(app: typer.Typer, best_trials: BestTrials, report_writer: Callable[[], R
         raise typer.Exit(code)
 
     @app.command(hidden=True)
-    def drive(request: Annotated[Path, typer.Argument(metavar="REQUEST")]) -> None:
-        """Execute the request that ``run --detach`` left, in a process of its own that logs to RUN/driver.log."""
+    def drive(request: Annotated[str, typer.Argument(metavar="REQUEST")]) -> None:
+        """Execute the request of ``run --detach``, a file or standard input (-), in a process of its own."""
         from sweeps.execution.detached import start
         from sweeps.execution.detached.run_request import RunRequest
 
         with start.exit_code_logged(), users_errors():
-            requested = RunRequest.read(request)
+            requested = RunRequest.take(request)
             requested.apply_to_process()
             sweep = Sweep.plan_spec(requested.spec(), requested.options, best_trials)
-            # The process that waits for the sweep to start watches that file.
-            raise typer.Exit(sweep.execute(report_writer, on_start=request.unlink))
+            raise typer.Exit(
+                sweep.execute(report_writer, on_start=lambda: requested.announce(sweep.location.folder))
+            )
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,7 @@ class Sweep:
     def _run_trials(self, write_report: ReportWriter) -> int:
         from sweeps.console.sweep_progress import SweepProgress
         from sweeps.execution import launch
+        from sweeps.execution.settling import looks
         from sweeps.runs.resume_points import resume_points
         from trainables.storage.url_store import StorageError
 
@@ -222,6 +224,7 @@ class Sweep:
                 )
                 progress.end()
                 report = write_report([location.folder])
+                looks.mark_reported(location.folder)
                 self.tracker.summarize()
             except (KeyboardInterrupt, StorageError) as error:
                 progress.end()

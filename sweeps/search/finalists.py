@@ -26,9 +26,9 @@ def finalists(study: CellStudy, settings: FinalistsConfig, run: Path) -> list[Tr
         chosen.append(best)
         records.remove(best)
     configs = [study.config_of(record.trial_id) for record in chosen]
-    return [_trained_again(config, seed) for config in configs for seed in settings.of(config.train.seed)]
+    return [trained_again(config, seed) for config in configs for seed in settings.of(config.train.seed)]
 
 
-def _trained_again(config: TrialConfig, seed: int) -> TrialConfig:
+def trained_again(config: TrialConfig, seed: int) -> TrialConfig:
     train = config.train.model_copy(update={"seed": seed})
     return config.model_copy(update={"role": "finalist", "train": train})

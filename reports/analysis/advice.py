@@ -1,0 +1,7 @@
+"""What ``paretune settle`` asks of reports: where to spend time on a run, and how its comparisons stand."""
+
+from reports.analysis.outcomes import outcomes
+from reports.analysis.spending import spend
+from reports.units import duration
+
+__all__ = ["duration", "outcomes", "spend"]

@@ -1,0 +1,33 @@
+"""What a run's report says of each comparison with the best cell, in a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reports import units
+from reports.analysis.comparison import compare
+from reports.analysis.group import Group, Row
+from trainables import results
+
+
+def outcomes(run: Path) -> dict[str, str]:
+    """By the comparison's name: ``worse (-3.1 points, 95 %: -5.4 to -0.8, sign flips on 119 rows, 5 seeds)``."""
+    found = {}
+    for group in compare([results.gather_run(run)]):
+        for row in group.scored_rows[1:]:
+            best = group.scored_rows[0]
+            verdict = group.verdict(row, best)
+            if verdict.comparison is not None:
+                low, high = (
+                    units.difference(end, group.unit, bare=True) for end in verdict.comparison.interval
+                )
+                difference = units.difference(verdict.comparison.difference, group.unit)
+                name = comparison_name(group, row, best)
+                found[name] = (
+                    f"{verdict.outcome} ({difference}, 95 %: {low} to {high}, {verdict.comparison.basis})"
+                )
+    return found
+
+
+def comparison_name(group: Group, row: Row, against: Row) -> str:
+    return f"{row.name} against {against.display_name} ({group.title})"

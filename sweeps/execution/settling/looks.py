@@ -1,0 +1,39 @@
+"""The record of each time that a run is settled, which the report's verdicts depend on (``reports.statistics.looks``).
+
+``settle.json`` in the run folder: ``{"looks": [{"begun": "2026-11-28T10:00:00Z", "reported": null}]}``. An entry is
+written before anything is added to the run, so that no report can show more without counting as another look.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from trainables.storage import files
+from trainables.system import provenance
+
+FILE = "settle.json"
+
+
+def begin(run: Path) -> None:
+    """Begins another look; one that was begun and that no report has shown goes on instead."""
+    looks = _read(run)
+    if not looks or looks[-1]["reported"] is not None:
+        _write(run, [*looks, {"begun": provenance.now(), "reported": None}])
+
+
+def mark_reported(run: Path) -> None:
+    """Notes that a report shows what has been added so far; nothing for a run that was never settled."""
+    looks = _read(run)
+    if looks and looks[-1]["reported"] is None:
+        _write(run, [*looks[:-1], {**looks[-1], "reported": provenance.now()}])
+
+
+def _read(run: Path) -> list[dict[str, Any]]:
+    path = run / FILE
+    return list(json.loads(path.read_text(encoding="utf-8"))["looks"]) if path.exists() else []
+
+
+def _write(run: Path, looks: list[dict[str, Any]]) -> None:
+    files.write_json(run / FILE, {"looks": looks})
