@@ -28,6 +28,8 @@ from trainables.storage.url_store import StorageError
 if TYPE_CHECKING:
     from sweeps.execution.sweep_driver import SweepDriver
 
+PATIENCE_MINUTES = outage.PATIENCE_SECONDS / 60
+
 
 def run(
     plan: Plan,
@@ -69,10 +71,13 @@ def run(
         try:
             _write_results(plan, run_folder, time.monotonic() - started)
         except OSError as error:
-            # After Ctrl-C nobody wants to wait until a full disk has space again.
-            if shutdown.requested or not _storage_is_back(error, run_folder, progress):
+            # After Ctrl-C nobody wants to wait until a full disk has space again, or for a folder that is gone.
+            if shutdown.requested:
+                progress.log(f"the tables could not be written: {error}")
+            elif _storage_is_back(error, run_folder, progress):
+                _write_results(plan, run_folder, time.monotonic() - started)
+            else:
                 raise
-            _write_results(plan, run_folder, time.monotonic() - started)
 
 
 def _sweep_over_outages(
@@ -108,8 +113,12 @@ def _storage_is_back(error: Exception, run_folder: Path, progress: SweepProgress
     reason = outage.storage_failure(error, run_folder)
     if reason is None or isinstance(error, StorageError):  # a store at a URL was waited for long enough
         return False
-    progress.log(f"nothing can be written: {reason}; the sweep continues once it can")
-    return outage.wait_until_writable(run_folder)
+    progress.log(f"nothing can be written: {reason}; the sweep continues once it can; Ctrl-C ends it")
+    if not outage.wait_until_writable(run_folder):
+        raise StorageError(
+            f"nothing could be written for {PATIENCE_MINUTES:.0f} minutes: {reason}"
+        ) from error
+    return True
 
 
 def _remove_ray_state(run_folder: Path) -> None:

@@ -33,6 +33,25 @@ class StopRequests:
             self.stop()
 
 
+class FolderWatch:
+    """Says at once that the run folder is gone, and that it is back: nobody sees that while trials train."""
+
+    def __init__(self, run_folder: Path, log: Callable[[str], None]) -> None:
+        self.run_folder, self.log, self._gone = run_folder, log, False
+
+    def __call__(self) -> None:
+        # A trial that writes makes the folders anew, but not this file.
+        gone = not (self.run_folder / "environment.json").exists()
+        if gone and not self._gone:
+            what = (
+                "was it deleted, or its file system unmounted? The sweep waits for it; Ctrl-C ends the sweep"
+            )
+            self.log(f"the run folder {self.run_folder} is gone: {what}")
+        if self._gone and not gone:
+            self.log(f"the run folder {self.run_folder} is back")
+        self._gone = gone
+
+
 class NodeDrains:
     """Tells the board which nodes will be taken down, so that trials there save themselves and move."""
 

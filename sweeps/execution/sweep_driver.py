@@ -14,7 +14,7 @@ from sweeps.cluster.session import DRIVERS, SLOTS, session
 from sweeps.console.sweep_progress import SweepProgress
 from sweeps.execution import staging
 from sweeps.execution.interruption import Interruption, SweepInterrupted
-from sweeps.execution.loop_tasks import NodeDrains, SlotLogs, StopRequests, once_a_second
+from sweeps.execution.loop_tasks import FolderWatch, NodeDrains, SlotLogs, StopRequests, once_a_second
 from sweeps.execution.preview_process import preview_written
 from sweeps.planning.notice import notice_of
 from sweeps.planning.plan import Plan
@@ -131,6 +131,7 @@ class SweepDriver:
             self.progress.tick,
             once_a_second(StopRequests(self.run_folder, interruption.request)),
             once_a_second(interruption),
+            once_a_second(FolderWatch(self.run_folder, self.progress.log)),
             once_a_second(NodeDrains(machines, board)),
             once_a_second(watch),
         ]

@@ -11,6 +11,8 @@ from typing import Any
 Settled = Mapping[str, Mapping[str, str]]
 LOCK = ".lock"
 STOP = ".stop"  # in a run's folder: its driver is to end
+REQUEST = ".request-{}.json"  # what a detached driver on another machine executes; it may hold keys
+BEGUN = ".begun-{}"  # written by a detached driver once it holds the run and has made its folder
 
 
 def settled_in(environment: dict[str, Any] | None) -> Settled:

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sweeps.runs.layout import LOCK, STOP
+from sweeps.runs.layout import BEGUN, LOCK, REQUEST, STOP
 from sweeps.spec.problems import Problem, SpecError
 from trainables.storage import files
 from trainables.system import provenance
+
+EARLIER_REQUEST = ".orders-{}.json"  # the name that earlier versions gave it
 
 
 def holder(run: Path) -> str | None:
@@ -72,6 +74,10 @@ def held(run: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {provenance.now()}\n")
         file.flush()
         (run / STOP).unlink(missing_ok=True)  # meant for the process that held it before
+        # What a command left that was killed while it started a driver; the holder itself has read its own.
+        for pattern in (REQUEST, BEGUN, EARLIER_REQUEST):
+            for path in run.glob(pattern.format("*")):
+                path.unlink(missing_ok=True)
         try:
             yield
         finally:

@@ -1,7 +1,8 @@
-"""What a detached driver executes: written to the run folder by ``run --detach``, for that driver alone to read.
+"""What a detached driver executes. It may hold keys, so only that driver gets to see it.
 
-It is a file because every user of a machine sees command lines, and every user of a cluster what Ray is given. It has
-the spec's text, so the spec's file may change meanwhile, or be on a machine that the driver can't read.
+A driver on this machine reads it from a pipe. A job of a cluster reads it from a file in the run folder, which it
+removes at once: every user of a machine sees command lines, and every user of a cluster what Ray is given. It has the
+spec's text, so the spec's file may change meanwhile, or be on a machine that the driver can't read.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from sweeps.execution.run_options import RunOptions
+from sweeps.runs.layout import BEGUN, REQUEST
 from sweeps.spec import overrides, source
+from sweeps.spec.problems import Problem, SpecError
 from sweeps.spec.spec import Spec, from_source
 
+STDIN = "-"  # as the source of a request
 # Prefixes of the variables that a driver on another machine gets: the cache folders, and the accounts at W&B and the
 # hubs. All others stay as they are there.
 FORWARDED = ("PARETUNE_", "WANDB_", "HF_", "MODELSCOPE_")
@@ -38,6 +42,7 @@ class RunRequest(BaseModel):
     options: RunOptions
     command: tuple[str, ...]  # as it was typed
     environment: dict[str, str]
+    token: str = Field(default_factory=lambda: secrets.token_hex(4))  # of this start of a driver
 
     @classmethod
     def from_command(cls, spec: Spec, options: RunOptions) -> RunRequest:
@@ -52,16 +57,32 @@ class RunRequest(BaseModel):
         )
 
     def write(self, run: Path) -> Path:
-        """Writes the request to the run's folder; returns the file. The driver removes it once the sweep has begun."""
-        run.mkdir(parents=True, exist_ok=True)
-        path = run / f".orders-{secrets.token_hex(4)}.json"
+        """Writes the request to the run's folder; returns the file."""
+        path = run / REQUEST.format(self.token)
         path.touch(mode=0o600, exist_ok=False)  # before anything is in it: it may hold keys
         path.write_text(self.model_dump_json(), encoding="utf-8")
         return path
 
     @classmethod
-    def read(cls, path: Path) -> RunRequest:
-        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+    def take(cls, source: str) -> RunRequest:
+        """The request that standard input has (``-``), or the file at a path, which is removed.
+
+        Raises ``SpecError`` where there is none: a command that was killed meanwhile, or another driver that holds the
+        run and has removed the file.
+        """
+        try:
+            if source == STDIN:
+                return cls.model_validate_json(sys.stdin.read())
+            text = Path(source).read_text(encoding="utf-8")
+            Path(source).unlink()
+            return cls.model_validate_json(text)
+        except (OSError, ValueError) as error:
+            what = "there is nothing to execute: the command that started this driver has ended, or another has the run"
+            raise SpecError(Problem("--detach", "", what)) from error
+
+    def announce(self, run: Path) -> None:
+        """Tells the command that started this driver that it holds the run and has made its folder."""
+        (run / BEGUN.format(self.token)).touch()
 
     def spec(self) -> Spec:
         """The spec as the command read it. Raises ``SpecError``."""

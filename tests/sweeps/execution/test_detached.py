@@ -29,6 +29,7 @@ from sweeps.execution.detached.run_request import RunRequest, forwarded
 from sweeps.execution.run_options import RunOptions
 from sweeps.runs import lock, status
 from sweeps.runs.layout import LOG
+from sweeps.spec.problems import SpecError
 from tests.helpers import specs
 from tests.helpers.clusters import Cluster
 from tests.helpers.sweeps import PARETUNE, SMALL, Command, Home, finished, paretune, write_spec
@@ -124,11 +125,57 @@ def test_a_driver_that_ends_before_it_has_the_run_gives_its_words_and_its_code(w
 # What it is asked for
 
 
-def test_orders_are_for_their_owner_alone_and_come_back_as_they_were(workdir: Path) -> None:
+def test_a_request_is_for_its_owner_alone_and_is_taken_once(workdir: Path) -> None:
     made = orders(workdir, sets=("search.trials=2",), environment={"WANDB_API_KEY": SECRET})
-    path = made.write(workdir / "run")
+    path = made.write(workdir)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert RunRequest.read(path) == made
+    assert RunRequest.take(str(path)) == made
+    assert not path.exists()
+    with pytest.raises(SpecError, match="there is nothing to execute"):
+        RunRequest.take(str(path))
+
+
+def test_a_driver_on_this_machine_is_given_its_request_by_no_file(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it is killed, no key stays in the run folder."""
+    (workdir / "run").mkdir()
+    read, written = os.pipe()
+    code = f"import sys, os; os.write({written}, sys.stdin.buffer.read())"
+    popen = start.subprocess.Popen
+    monkeypatch.setattr(
+        start.subprocess,
+        "Popen",
+        lambda words, **options: popen([sys.executable, "-c", code], **options, pass_fds=[written]),
+    )
+    made = orders(workdir, text="x" * 10, environment={"WANDB_API_KEY": SECRET})
+    with start._driver(workdir / "run", made) as driver:
+        received = os.read(read, 65536)
+        assert RunRequest.model_validate_json(received) == made
+        until(lambda: driver.exit_code() == 0, 20, lambda: "it did not end")
+    os.close(read)
+    os.close(written)
+    assert [path.name for path in (workdir / "run").iterdir()] == [LOG]
+
+
+@pytest.mark.parametrize("name", [".request-0a1b2c3d.json", ".orders-0a1b2c3d.json", ".begun-0a1b2c3d"])
+def test_what_a_killed_start_of_a_driver_left_is_removed_once_a_process_holds_the_run(
+    workdir: Path, name: str
+) -> None:
+    left = workdir / "run" / name
+    left.parent.mkdir()
+    left.write_text(SECRET)
+    with lock.held(workdir / "run"):
+        assert not left.exists()
+
+
+def test_a_refused_driver_removes_nothing_of_the_one_that_holds_the_run(workdir: Path) -> None:
+    with lock.held(workdir / "run"):
+        begun = workdir / "run" / ".begun-0a1b2c3d"
+        begun.touch()
+        with pytest.raises(SpecError, match="another run holds it"), lock.held(workdir / "run"):
+            pass
+        assert begun.exists()
 
 
 def test_a_spec_that_changes_after_it_was_asked_for_changes_nothing(workdir: Path) -> None:

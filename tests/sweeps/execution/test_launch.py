@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sweeps.execution import launch
+from sweeps.execution.loop_tasks import FolderWatch
 from sweeps.runs.mirror import NoMirror
 from sweeps.search.shutdown import Shutdown
 from trainables.storage.url_store import StorageError
@@ -78,6 +79,63 @@ def test_after_an_outage_a_new_driver_continues_with_what_the_run_is_by_then(tmp
     assert len(progress.messages) == 2
     assert "No space left on device" in progress.messages[0]
     assert not (tmp_path / ".ray").exists()
+
+
+def test_a_disk_that_stays_full_ends_the_sweep_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch.outage, "wait_until_writable", lambda folder: False)
+    with pytest.raises(
+        StorageError, match=r"nothing could be written for 30 minutes: .*No space left on device"
+    ):
+        sweep(Driver(full_disk()), [], tmp_path)
+
+
+def test_tables_that_cannot_be_written_after_ctrl_c_leave_it_a_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        def __init__(self, *arguments: Any) -> None:
+            self.shutdown: Shutdown = arguments[5]
+
+        def work_left(self) -> bool:
+            return True
+
+        def sweep(self) -> None:
+            self.shutdown.request()
+            raise KeyboardInterrupt
+
+    def full(*arguments: Any) -> None:
+        raise full_disk()
+
+    monkeypatch.setattr("sweeps.execution.sweep_driver.SweepDriver", Interrupted)
+    monkeypatch.setattr(launch, "_write_results", full)
+    progress = Progress()
+    with pytest.raises(KeyboardInterrupt):
+        launch.run(None, tmp_path, None, progress, Mirror())  # type: ignore[arg-type]
+    assert "the tables could not be written: [Errno 28] No space left on device" in progress.messages
+
+
+def test_a_run_folder_that_is_gone_is_said_at_once_and_once_and_so_is_its_return(tmp_path: Path) -> None:
+    messages: list[str] = []
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "environment.json").touch()
+    watch = FolderWatch(folder, messages.append)
+    watch()
+    folder.rename(tmp_path / "elsewhere")
+    watch()
+    (folder / "trials").mkdir(parents=True)  # by a trial that writes on
+    watch()
+    (folder / "trials").rmdir()
+    folder.rmdir()
+    (tmp_path / "elsewhere").rename(folder)
+    watch()
+    watch()
+    assert [message.partition(f"the run folder {folder} ")[2].split(":")[0] for message in messages] == [
+        "is gone",
+        "is back",
+    ]
 
 
 @pytest.mark.parametrize(
