@@ -25,7 +25,7 @@ from trainables.data.embedded import commands
 from trainables.results import Record
 from trainables.storage.home import home
 
-PARETUNE = [sys.executable, "-m", "sweeps.cli"]
+PARETUNE = [sys.executable, "-P", "-m", "sweeps.cli"]  # as the installed command, not from the working folder
 SPEC = """\
 name: tiny
 question: Does it run?
@@ -94,6 +94,31 @@ class Home:
             (home() / name).mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 (self.folder / "cache" / name).symlink_to(home() / name, target_is_directory=True)
+
+
+SLOW_DISK = """\
+import os, time
+
+fsync = os.fsync
+
+
+def slow(file):
+    path = os.readlink(f"/proc/self/fd/{file if isinstance(file, int) else file.fileno()}")
+    if "/checkpoint-" in path:
+        time.sleep(float(os.environ["TESTS_FSYNC_SECONDS"]))
+    fsync(file)
+
+
+os.fsync = slow
+"""
+
+
+def slow_disk(folder: Path, seconds: float) -> dict[str, str]:
+    """Variables with which each file of a checkpoint takes ``seconds`` to reach the disk, in all processes."""
+    start = folder / "start"
+    start.mkdir(parents=True, exist_ok=True)
+    (start / "sitecustomize.py").write_text(SLOW_DISK)  # Python imports it before all else
+    return {"PYTHONPATH": f"{start}:{ROOT}", "TESTS_FSYNC_SECONDS": str(seconds)}
 
 
 @dataclass
