@@ -144,7 +144,9 @@ def _write_and_verify(
     rounding, from_files = (
         verify.compare(each, written.exact, result.generates_text) for each in (rounded, written.from_files)
     )
-    return verify.Check(prompts, dtype, written.sum, rounding, from_files, written.changed)
+    return verify.Check(
+        prompts, dtype, written.sum, rounding, from_files, written.changed, written.float_error
+    )
 
 
 @dataclass(frozen=True)
@@ -152,11 +154,13 @@ class _Written:
     """The outputs for the prompts: ``exact`` ones in 32 bits, and those of the model that was loaded from the files.
 
     ``sum``: how far the merged weights' outputs in 32 bits are from the exact ones; ``None`` if nothing was merged.
+    ``float_error``: how far they are from those in 64 bits; ``None`` where ``sum`` is small.
     ``changed``: names of weights that differ in the files.
     """
 
     exact: list[Tensor] = field(default_factory=list)
     sum: verify.Difference | None = None
+    float_error: verify.Difference | None = None
     from_files: list[Tensor] = field(default_factory=list)
     changed: tuple[str, ...] = ()
 
@@ -182,6 +186,10 @@ def _merge_and_save(
             changed = verify.changed_weights(whole, loaded)
             from_files = verify.model_outputs(loaded, prompts, is_lm)
             written = replace(written, changed=changed, from_files=from_files)
+            if written.sum is not None and not written.sum.excess <= 1:
+                del loaded
+                in_64_bits = verify.model_outputs(whole.double(), prompts, is_lm)
+                written = replace(written, float_error=verify.compare(outputs, in_64_bits, is_lm))
     # The caller may load the model once more and needs the memory of these two.
     gc.collect()
     return written

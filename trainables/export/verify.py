@@ -3,7 +3,8 @@
 *Exact* are the log-probabilities of the adapter on its unquantized base model, all in 32 bits. The rules:
 
 1. The merged weights in 32 bits must give the exact values within 1e-4 + 1e-4 times their size, which is float error:
-   for SmolLM2-135M the largest difference is 1e-4 and the mean 8e-6.
+   for SmolLM2-135M the largest difference is 1e-4 and the mean 8e-6. Models that multiply float error (long
+   recurrences) may differ by ``FACTOR`` times what their own outputs in 32 bits differ from those in 64.
 2. The files must hold the merged weights, rounded to their dtype, bit for bit.
 3. The files, loaded by transformers alone in their dtype, must not differ from the exact values by more than ``FACTOR``
    times what rounding to that dtype alone does, both in the mean and at most: the difference of the adapter on its base
@@ -82,11 +83,12 @@ class Check:
     rounding: Difference
     files: Difference
     changed: tuple[str, ...] = ()  # names of weights that differ in the files
+    float_error: Difference | None = None  # of the merged weights' outputs in 32 bits, where ``sum`` is large
 
     @property
     def failure(self) -> str | None:
         """A sentence about what is wrong; ``None`` if nothing is."""
-        if self.sum is not None and not self.sum.excess <= 1:
+        if self.sum is not None and not (self.sum.excess <= 1 or self._is_float_error(self.sum)):
             return f"merging in 32 bits moves log-probabilities by up to {self.sum.largest:.2g}"
         if self.changed:
             return f"the files hold other weights than the model has: {', '.join(self.changed[:3])}"
@@ -96,12 +98,20 @@ class Check:
         }
         for what, (difference, rounding) in limits.items():
             # Written so that a NaN fails.
-            if not (difference <= FACTOR * rounding or self.files.excess <= 1):
+            close = difference <= FACTOR * rounding or self.files.excess <= 1
+            if not (close or self._is_float_error(self.files)):
                 return (
                     f"the exported model differs by {difference:.2g} {what}, rounding to {self.dtype} alone by "
                     f"{rounding:.2g}"
                 )
         return None
+
+    def _is_float_error(self, difference: Difference) -> bool:
+        """Whether 32 bits alone move the outputs nearly as far."""
+        error = self.float_error
+        return error is not None and (
+            difference.largest <= FACTOR * error.largest and difference.mean <= FACTOR * error.mean
+        )
 
 
 def choose_prompts(result: Result, tokenizer: Any) -> Prompts:

@@ -64,13 +64,13 @@ def inspect(method: AdapterMethod, architecture: Architecture) -> Inspection | N
 
 @lru_cache(maxsize=64)
 def _inspected(method: AdapterMethod, config: str) -> Inspection | None:
-    from trainables.models.architecture.weight_reader import model_weights
+    from trainables.models.architecture.text_path import text_weights
     from trainables.models.precision import choose_dtypes
 
     model = blueprint(json.loads(config))
     if model is None:
         return None
-    weights = model_weights(model)
+    weights = text_weights(model)
     try:
         targets = adapter_targets(method.targets, weights, refused_names(model))
     except ValueError as error:

@@ -77,7 +77,9 @@ class LoRA(FineTuning):
     ) -> Iterator[tuple[str, str]]:
         unknown = inspection.unknown_names(self, found)
         for name in unknown:
-            yield "targets", f"no module {name!r} in the model; {lora_targets.advice(architecture)}"
+            beside = any(ends_in(module, name) for module in architecture.matrices)
+            what = f"text never reaches {name}" if beside else f"no module {name!r} in the model"
+            yield "targets", f"{what}; {lora_targets.advice(architecture)}"
         # Without a known name PEFT finds nothing, and says so in words of its own.
         yield from (problem for problem in found.problems if not (unknown and problem[0] == "targets"))
 
@@ -141,7 +143,7 @@ class LoRA(FineTuning):
     def _peft_config(self, model: nn.Module) -> Any:
         from peft import LoraConfig
 
-        from trainables.models.architecture.weight_reader import model_weights
+        from trainables.models.architecture.text_path import beside_text, text_weights
 
         config = LoraConfig(
             r=self.rank,
@@ -157,10 +159,11 @@ class LoRA(FineTuning):
             # With SEQ_CLS, PEFT trains and saves the reward head as it does `modules_to_save`.
             task_type="CAUSAL_LM" if reward_head(model) is None else "SEQ_CLS",
         )
-        weights = model_weights(model, self._packed)
+        weights = text_weights(model, self._packed)
         targets = adapter_targets.adapter_targets(self.targets, weights, adapter_targets.refused_names(model))
         lasting = adapter_targets.lasting_targets(targets, config, model)
-        if self.targets == lora_targets.ALL_LINEAR or lasting.parameters:
+        by_name = self.targets == lora_targets.ALL_LINEAR or lasting.parameters or beside_text(model.config)
+        if by_name:
             modules: str | list[str] = list(lasting.modules)
         else:  # names and patterns that PEFT understands in the same way
             modules = self.targets if isinstance(self.targets, str) else list(self.targets)

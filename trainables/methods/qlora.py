@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -12,9 +14,10 @@ from trainables.methods import inspection
 from trainables.methods.footprint import Footprint
 from trainables.methods.lora import INITS_FROM_BASE_WEIGHTS, LoRA
 from trainables.methods.weight_shares import left_out, weight_shares
+from trainables.models.architecture.blueprint import blueprint
 from trainables.models.folder import ends_in
 from trainables.quantizers import QUANTIZERS, Quantizer, check_quantized
-from trainables.quantizers.base import share_problem
+from trainables.quantizers.base import QuantizationFailed, share_problem
 from trainables.quantizers.kept_layers import kept_layers
 
 if TYPE_CHECKING:
@@ -89,11 +92,10 @@ class QLoRA(LoRA):
 
     def _share_problem(self, architecture: Architecture) -> str | None:
         """Why the model can't be called quantized; ``None`` where it can."""
-        found = inspection.inspect(self, architecture)
-        if found is None:
+        if architecture.plain:
             return None
-        weights = inspection.quantizable(found.weights)
-        return share_problem(weights, [weight for weight in weights if weight.packed])
+        form = {name: getattr(self, name) for name in self.base_form_settings}
+        return _quantization_problem(QLoRA(**form), json.dumps(architecture.config))
 
     def remarks(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
         yield from super().remarks(architecture)
@@ -132,3 +134,23 @@ class QLoRA(LoRA):
 
     def _packed(self, module: nn.Module) -> Mapping[str, int]:
         return self.quantizer.packed(module)
+
+
+@lru_cache(maxsize=64)
+def _quantization_problem(method: QLoRA, config: str) -> str | None:
+    """Why a model with this ``config.json`` can't be quantized, found on one without values; ``None`` where it can."""
+    from trainables.models.architecture.weight_reader import model_weights
+    from trainables.models.precision import choose_dtypes
+
+    model = blueprint(json.loads(config))
+    if model is None:
+        return None
+    kept = kept_layers(model.config)
+    try:
+        if method.quantizer.replace_layers(method, model, choose_dtypes("bf16", "bfloat16"), kept):
+            check_quantized(method.quantizer, model)
+            return None
+    except QuantizationFailed as error:
+        return str(error)
+    weights = inspection.quantizable(model_weights(model))
+    return share_problem(weights, [weight for weight in weights if weight.packed])

@@ -49,7 +49,7 @@ def weight_shares(
 def shares_of(policy: Any) -> Shares:
     """The shares of a model that a method was attached to."""
     from trainables.methods.adapter_targets import adapter_layers, base_name
-    from trainables.models.architecture.weight_reader import model_weights
+    from trainables.models.architecture.text_path import text_weights
     from trainables.quantizers.counts import packed_weights
 
     causal = policy.get_base_model() if hasattr(policy, "peft_config") else policy
@@ -60,7 +60,7 @@ def shares_of(policy: Any) -> Shares:
         if parameter.requires_grad and "lora_" not in name
     }
     return weight_shares(
-        model_weights(causal, packed_weights),
+        text_weights(causal, packed_weights),
         lambda weight: weight.full_name in adapted,
         lambda weight: weight.full_name in trained,
     )

@@ -69,6 +69,12 @@ class Quantizer(ABC):
     ) -> None:
         """Finishes the quantization of a loaded model, in place. Called once per model."""
 
+    def replace_layers(
+        self, settings: QuantizationSettings, model: Any, dtypes: Dtypes, kept: Sequence[str] = ()
+    ) -> bool:
+        """Puts its layers into a model without values, as loading and :meth:`quantize` do; whether it could."""
+        return False
+
     @abstractmethod
     def is_quantized(self, module: nn.Module) -> bool:
         """Whether ``module`` is a linear layer that this quantizer made."""
@@ -110,11 +116,21 @@ def check_quantized(quantizer: Quantizer, model: Any) -> int:
     Raises :class:`QuantizationFailed` where a linear layer was left out that a quantizer can hold, or too many of the
     decoder's weights are in none (experts that share one tensor). Embeddings are no weights of the decoder.
     """
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
     from trainables.models.architecture.weight_reader import model_weights
 
     weights = model_weights(model, quantizer.packed)
     quantized = [weight for weight in weights if weight.packed]
-    left_out = [w.module for w in weights if not w.packed and w.form == "linear" and w.kind != "router"]
+    in_32_bits = getattr(model, "_keep_in_fp32_modules", None)  # the class's own choice
+    left_out = [
+        w.module
+        for w in weights
+        if not w.packed
+        and w.form == "linear"
+        and w.kind != "router"
+        and should_convert_module(w.module, list(in_32_bits or ()))
+    ]
     if not quantized or left_out:
         counts = f"{len(quantized)} of {len(quantized) + len(left_out)} linear layers"
         raise QuantizationFailed(f"only {counts} were quantized; not {', '.join(left_out[:3]) or 'one'}")

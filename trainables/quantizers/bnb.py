@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainables.quantizers.base import QuantizationSettings, Quantizer
@@ -48,13 +49,28 @@ class BitsAndBytes(Quantizer):
 
     def quantize(self, settings: QuantizationSettings, model: nn.Module, dtypes: Dtypes) -> None:
         quantize_subclasses(model)
+        take_inputs_of_any_shape(model)
         keep_cpu_gradients_correct(model)
         detach_from_weights_file(model)
 
+    def replace_layers(
+        self, settings: QuantizationSettings, model: Any, dtypes: Dtypes, kept: Sequence[str] = ()
+    ) -> bool:
+        from transformers.quantizers import AutoHfQuantizer
+
+        chosen = self.load_options(settings, dtypes, kept)["quantization_config"]
+        AutoHfQuantizer.from_config(chosen)._process_model_before_weight_loading(model, device_map=None)
+        model.config.quantization_config = chosen
+        quantize_subclasses(model)
+        model.tie_weights()
+        return True
+
     def is_quantized(self, module: nn.Module) -> bool:
         # PEFT's wrappers around these layers have the same class names.
-        is_library_class = type(module).__module__.startswith("bitsandbytes")
-        return is_library_class and type(module).__name__ in ("Linear4bit", "Linear8bitLt")
+        return any(
+            cls.__module__.startswith("bitsandbytes") and cls.__name__ in ("Linear4bit", "Linear8bitLt")
+            for cls in type(module).__mro__
+        )
 
     def constants(self, module: Any) -> Iterable[Tensor]:
         state = getattr(module.weight, "quant_state", None)
@@ -100,12 +116,39 @@ def quantize_subclasses(model: Any) -> None:
         holder = replace_with_bnb_linear(nn.ModuleDict({"layer": plain}), [], settings)
         quantized = holder["layer"]
         packed, weight = quantized.weight, layer.weight.data
-        # The library packs a weight when it is moved to its device.
-        quantized.weight = type(packed)(weight.to("cpu"), requires_grad=False, **packed.__dict__).to(
-            weight.device
-        )
+        if weight.device.type != "meta":
+            # The library packs a weight when it is moved to its device.
+            quantized.weight = type(packed)(weight.to("cpu"), requires_grad=False, **packed.__dict__).to(
+                weight.device
+            )
         quantized.bias = layer.bias
         model.set_submodule(name, quantized)
+
+
+def take_inputs_of_any_shape(model: nn.Module) -> None:
+    """Lets 8-bit layers multiply inputs of more than three dimensions, as latent attention has, row by row.
+
+    The library's product takes (rows, inputs) and (rows, tokens, inputs), and fails for others.
+    """
+    from bitsandbytes.nn import Linear8bitLt
+
+    for module in model.modules():
+        if type(module) is Linear8bitLt:
+            module.__class__ = _linear_of_any_shape()
+
+
+@cache
+def _linear_of_any_shape() -> Any:
+    import bitsandbytes
+
+    class Linear8bitLt(bitsandbytes.nn.Linear8bitLt):
+        """The library's layer, for inputs (..., inputs)."""
+
+        def forward(self, hidden: Tensor) -> Tensor:
+            rows = hidden.shape[:-1]
+            return super().forward(hidden.reshape(-1, hidden.shape[-1])).reshape(*rows, -1)
+
+    return Linear8bitLt
 
 
 def keep_cpu_gradients_correct(model: nn.Module) -> None:

@@ -330,6 +330,21 @@ def test_files_with_other_weights_than_the_model_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_merging_may_move_outputs_as_far_as_32_bits_do() -> None:
+    exact = [torch.zeros(2, 3)]
+
+    def check(merged: float, float_error: float | None) -> verify.Check:
+        moved = verify.compare([torch.full((2, 3), merged)], exact, generates_text=True)
+        own = None if float_error is None else verify.Difference(float_error, float_error, 1.0, 0.0)
+        same = verify.compare(exact, exact, generates_text=True)
+        return verify.Check(verify.Prompts(([1],), ""), "float32", moved, same, moved, (), own)
+
+    assert check(5e-5, None).failure is None
+    assert check(1e-2, 5e-3).failure is None
+    assert "merging in 32 bits moves" in str(check(1e-2, 1e-3).failure)
+    assert "merging in 32 bits moves" in str(check(1e-2, None).failure)
+
+
 def test_nan_never_passes_the_check() -> None:
     fine, broken = torch.zeros(2, 3), torch.full((2, 3), torch.nan)
     found = verify.compare([broken], [fine], generates_text=True)

@@ -131,16 +131,17 @@ def test_weights_are_counted_by_what_becomes_of_them(family: Any, rows: Path) ->
     assert lora.adapters == sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
 
 
-def test_quantized_weights_are_held_in_few_bits(family: Any, rows: Path) -> None:
-    config = make_config(family("gpt2"), rows, "qlora-4bit")
-    weights = trace(case_of(config, family("gpt2"))).weights
+@pytest.mark.parametrize("kind", ["gpt2", "falcon"])  # whose layers are of other classes than torch's
+def test_quantized_weights_are_held_in_few_bits(family: Any, rows: Path, kind: str) -> None:
+    config = make_config(family(kind), rows, "qlora-4bit")
+    weights = trace(case_of(config, family(kind))).weights
     inside = sum(
-        p.numel() for n, p in make_policy(make_config(family("gpt2"), rows, "full")).model.named_parameters()
+        p.numel() for n, p in make_policy(make_config(family(kind), rows, "full")).model.named_parameters()
         if ".h." in n and p.dim() == 2
     )  # fmt: skip
     assert weights.quantized == inside
     batch = Batch(2, 16, 32)
-    peak = predict_by_trace(config, config_of(family("gpt2")), batch, "cpu", "eager")
+    peak = predict_by_trace(config, config_of(family(kind)), batch, "cpu", "eager")
     assert peak.weights == weights.adapters * 4 + weights.frozen_bytes + inside // 2
 
 

@@ -232,7 +232,8 @@ def test_an_adapter_of_experts_is_exported_and_checked(family: Family, rows: Pat
 
 
 @pytest.mark.parametrize(
-    ("kind", "bits"), [("falcon", 4), ("falcon", 8), ("opt", 4), ("gemma4_text", 4), ("bamba", 8)]
+    ("kind", "bits"),
+    [("falcon", 4), ("opt", 4), ("gemma4_text", 4), ("gemma3n_text", 4), ("bamba", 8), ("youtu", 8)],
 )
 def test_layers_of_their_own_classes_and_models_with_many_embeddings_are_quantized(
     family: Family, rows: Path, tmp_path: Path, kind: str, bits: int
@@ -282,6 +283,10 @@ def plan_problems(folder: Path, tmp_path: Path, method: str) -> tuple[list[str],
             "{kind: lora, targets: [nothing]}",
             "methods[0].targets: no module 'nothing' in the model",
         ),
+        # One layer in several places, which loading takes apart; layers whose weight the model's code changes.
+        ("zamba", "{kind: qlora}", "methods[0].bits: only 10 of 17 linear layers were quantized"),
+        ("rwkv", "{kind: qlora}", "methods[0].bits: only 65 % of the decoder's weights are in linear layers"),
+        ("git", "{kind: lora, targets: [q_proj]}", "methods[0].targets: text never reaches q_proj"),
         ("mamba2", "{kind: lora}", None),
         (
             "mamba2",
@@ -295,6 +300,14 @@ def test_plan_refuses_what_experts_and_states_do_not_have(
 ) -> None:
     errors, _ = plan_problems(family(kind), tmp_path, method)
     assert [text[: len(error or "")] for text in errors] == ([error] if error else []), errors
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ("query", "fc1"), ".*(query|fc1)"])
+def test_an_adapter_is_put_on_what_text_reaches(family: Family, targets: Any) -> None:
+    policy = LoRA(rank=1, targets=targets).attach(load(family("git")), FP32)
+    names = [name for name, _ in adapter_layers(policy)]
+    assert names
+    assert all(name.startswith("git.encoder.layer.") for name in names), names  # not the tower for images
 
 
 def test_plan_says_which_share_of_the_decoder_gets_no_adapter(family: Family, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
 
 # Scaled logits; hidden states in 32 bits; a decoder by another name; experts; the text part of a model with images.
-KINDS = ("granite", "mamba", "llama4_text", "olmoe", "qwen4_exp")
+KINDS = ("granite", "mamba", "llama4", "olmoe", "qwen4_exp")
 FEW: dict[str, Any] = {
     "eval_rows": 6,
     "eval_fraction": 0.95,

@@ -18,9 +18,9 @@ from transformers.pytorch_utils import Conv1D
 from trainables.memory.tracing.case import TracedCase, WeightSizes
 from trainables.memory.tracing.stand_ins import QuantizedLinear
 from trainables.methods import LoRA, Method, QLoRA
-from trainables.methods.base import reward_head
 from trainables.methods.lora_targets import ALL_LINEAR
 from trainables.models.architecture.decoder_layers import decoder_layers
+from trainables.models.architecture.weight_reader import model_weights
 from trainables.models.precision import choose_dtypes
 from trainables.trial.loading import LOADERS
 
@@ -121,9 +121,9 @@ class _LoRAOnStandIns(LoRA):
 
 def _quantize(model: Any, method: QLoRA, compute: torch.dtype) -> None:
     """Puts stand-ins into the places of the linear layers that quantizers replace."""
-    heads = {id(module) for module in (model.get_output_embeddings(), reward_head(model))}
+    linear = {weight.module for weight in model_weights(model) if weight.form == "linear"}
     for name, module in list(model.named_modules()):
-        if type(module) not in (nn.Linear, Conv1D) or id(module) in heads:
+        if name not in linear:
             continue
         # Conv1D's weight is (inputs, outputs), a linear layer's (outputs, inputs).
         inputs, outputs = module.weight.shape if isinstance(module, Conv1D) else module.weight.shape[::-1]

@@ -23,7 +23,8 @@ def blueprint(config: Any) -> Any:
         if getattr(config, "auto_map", None):
             return None
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config)
+            # In 16 bits, since some products of experts take no others without values.
+            return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     except Exception:  # a config that its class doesn't take raises anything; loading says what is wrong
         return None
 

@@ -27,6 +27,8 @@ def class_problem(config: Mapping[str, Any]) -> str | None:
     if kind in masked and not config.get("is_decoder"):
         # Its attention sees the tokens that it should predict.
         return f"{kind} is an encoder (is_decoder is not set), and stages train decoders that predict the next token"
+    if chunks := [name for name in config if name.endswith("attn_chunk_length")]:
+        return f"{kind} trains only on rows of a multiple of {config[chunks[0]]} tokens ({chunks[0]}); a trial's differ"
     if (part := _text_config(kind)) not in (None, *causal):
         return f"transformers can't load the text part of {kind} again ({part}), which is what a trial would save"
     return None

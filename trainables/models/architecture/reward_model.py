@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +17,8 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
+
+from trainables.models.folder import ModelError
 
 
 class RewardModels:
@@ -33,7 +36,20 @@ class RewardModels:
             config = AutoConfig.from_pretrained(folder, **chosen)
             options |= {name: value for name, value in chosen.items() if name != "num_labels"}
         cls, config = _class(config)
-        return cls.from_pretrained(folder, config=config, **options)
+        if cls is AutoModelForSequenceClassification:
+            return cls.from_pretrained(folder, config=config, **options)
+        # The causal class takes its weights from files of a model that contains it under this name, too.
+        prefix = rf"^{cls.causal_class.base_model_prefix}\."
+        known = prefix in ("^\\.", rf"^{cls.base_model_prefix}\.")
+        loaded = cls.from_pretrained(
+            folder, config=config, **options, **({} if known else {"key_mapping": {prefix: ""}})
+        )
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        # Files are written without the prefix.
+        model._weight_conversions = [
+            each for each in model._weight_conversions if prefix not in each.source_patterns
+        ]
+        return loaded
 
     @staticmethod
     def from_config(config: Any, trust_remote_code: bool = False, **options: Any) -> Any:
@@ -121,7 +137,7 @@ class DecoderWithRewardHead:
 def made_class(config: Any, causal: Any) -> Any:
     """A reward model's class for the family of the class ``causal``, one of whose configs is ``config``.
 
-    Raises ``ValueError`` where the causal model is not a decoder with a head.
+    Raises ``ModelError`` where the causal model is not a decoder with a head.
     """
     family = next(
         each
@@ -147,12 +163,13 @@ def _class_name(causal: Any) -> str:
 
 def _decoder_name(causal: Any) -> str:
     """The name of the part of a causal model that gives hidden states: the one that has the token embedding."""
-    embedding, head = causal.get_input_embeddings(), causal.get_output_embeddings()
-    for name, part in causal.named_children():
-        modules = list(part.modules())
-        if embedding in modules and head not in modules:
-            return str(name)
-    raise ValueError(f"{type(causal).__name__} is not a decoder with a head, so it can't be a reward model")
+    with contextlib.suppress(NotImplementedError):
+        embedding, head = causal.get_input_embeddings(), causal.get_output_embeddings()
+        for name, part in causal.named_children():
+            modules = list(part.modules())
+            if embedding in modules and head not in modules:
+                return str(name)
+    raise ModelError(f"{type(causal).__name__} is not a decoder with a head, so it can't be a reward model")
 
 
 def loading_code(config: Any) -> list[str]:

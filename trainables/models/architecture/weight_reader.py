@@ -5,6 +5,7 @@ Names only tell attention, MLPs and other layers apart, on which nothing depends
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import re
@@ -92,15 +93,49 @@ def _uses(cls: type) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(read), frozenset(re.findall(r"self\.(\w+)\(", code))
 
 
+def _written_layers(modules: Mapping[str, nn.Module]) -> Iterator[str]:
+    """Full names of the layers whose weight code of another module changes in place, such as RWKV's, which divides it
+    before it answers: neither few bits nor an adapter's part would follow.
+    """
+    for name, module in modules.items():
+        cls: Any = type(module)
+        for variable, path in _writes(cls):
+            if variable == "self":
+                yield f"{name}{path}".removeprefix(".")
+            else:
+                yield from (other for other in modules if other.startswith(name) and other.endswith(path))
+
+
+@lru_cache(maxsize=1_000)
+def _writes(cls: type) -> frozenset[tuple[str, str]]:
+    """The layers whose weight the code of a class changes in place, after it was made: a variable, and a path in it."""
+    changes = r"(\w+)((?:\.\w+)+)\.weight(?:\.data)?\.(?:clamp|[a-z]\w*_)\("
+    methods = (value for name, value in vars(cls).items() if inspect.isfunction(value) and "init" not in name)
+    found: set[tuple[str, str]] = set()
+    for method in methods:
+        with contextlib.suppress(OSError, TypeError):
+            found |= set(re.findall(changes, inspect.getsource(method)))
+    return frozenset(found)
+
+
+def _name_and_outputs(name: str, module: nn.Module) -> tuple[str, int] | None:
+    outputs = getattr(module, "out_features", None)
+    return None if outputs is None else (name.rpartition(".")[2], outputs)
+
+
 class _Reader:
     def __init__(self, model: Any, quantized: Callable[[nn.Module], Mapping[str, int]]) -> None:
         self.model = model
         self.quantized = quantized
         self.modules = {_without_wrappers(name): module for name, module in _base_modules(model)}
         self.expert_counts = _expert_counts(model.config)
-        self.heads = {
-            id(m) for m in (model.get_output_embeddings(), getattr(model, "score", None)) if m is not None
+        heads = [m for m in (model.get_output_embeddings(), getattr(model, "score", None)) if m is not None]
+        # A part that predicts tokens by itself has a head of the same name (BLT's patcher).
+        known = {_name_and_outputs(name, module) for name, module in self.modules.items() if module in heads}
+        self.heads = {id(m) for m in heads} | {
+            id(m) for name, m in self.modules.items() if _name_and_outputs(name, m) in known - {None}
         }
+        self.written = frozenset(_written_layers(self.modules))
         # The modules that own experts, and the number of these.
         self.experts = {
             name: count for name, module in self.modules.items() if (count := self._experts_in(name, module))
@@ -132,7 +167,8 @@ class _Reader:
             return "experts"
         if parameter_name in ("weight", "W_q") and (packed or is_plain_linear(module)):
             owner, _, last = name.rpartition(".")
-            return "other" if last in _read_layers(self.modules.get(owner)) else "linear"
+            others = name in self.written or last in _read_layers(self.modules.get(owner))
+            return "other" if others else "linear"
         if parameter_name == "weight" and isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
             return "convolution"
         return "other"
