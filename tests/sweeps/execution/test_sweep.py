@@ -230,8 +230,8 @@ def test_no_process_is_left_once_the_command_has_ended(undisturbed: Sweep) -> No
 
 
 def test_search_rows_have_seen_no_test_row(undisturbed: Sweep) -> None:
-    test = loading.load(DataConfig(train=str(undisturbed.spec.parent / "rows.jsonl"), eval_fraction=0.3)).test
-    (trial_id, *_) = finished(undisturbed.run)
+    ((trial_id, record), *_) = finished(undisturbed.run).items()
+    test = loading.load(DataConfig.model_validate(record.config["data"])).test
     table = pq.read_table(undisturbed.run / "trials" / trial_id / "predictions.parquet")
     assert sorted(table["reference"].to_pylist()) == sorted(row.answer for row in test)
 
