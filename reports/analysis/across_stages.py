@@ -1,7 +1,9 @@
 """Preference stages side by side: several stages that learn, in different ways, which answers are good.
 
-Each has its own quality (pair accuracy, or AUC for labelled answers). What all of them record is ``auc``: the
-probability that a good held-out answer has a higher mean log-probability per token than a bad one.
+Each has its own quality (pair accuracy, or AUC for labelled answers). What all of them record is ``pair_accuracy``, the
+share of pairs of answers to one prompt of which the good one has the higher mean log-probability per token, and ``auc``,
+the same of pairs of any good with any bad answer. Prompts differ in how likely any answer to them is, which hides
+differences from an AUC: it stands in for pair accuracy only where a stage has none.
 """
 
 from __future__ import annotations
@@ -14,27 +16,35 @@ from reports.analysis.comparison import group_of
 from reports.analysis.group import Group, Row
 from reports.analysis.yardsticks import measured_by
 
-SHARED_METRIC = "auc"
+PAIRS, ANY_ANSWERS = (
+    "pair_accuracy",
+    "auc",
+)  # what they share: policies have both, where a prompt has both kinds
+UNITS = {PAIRS: "fraction", ANY_ANSWERS: ""}
 STAGE_NAME = "preference stages"
 
 
 def compare_across_stages(groups: Sequence[Group]) -> list[Group]:
-    """One group for each model and data set that several preference stages were trained on, measured by AUC."""
+    """One group for each model and data set that several preference stages were trained on, by a measure of all."""
     by_model_and_data: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
-        if group.metric_record is not None and SHARED_METRIC in group.metric_record.metrics:
+        # A reward model ranks by rewards and has no AUC of log-probabilities.
+        if group.metric_record is not None and ANY_ANSWERS in group.metric_record.metrics:
             by_model_and_data.setdefault((group.model, group.data), []).append(group)
-    merged = (
-        group_of(
-            STAGE_NAME,
-            model,
-            data,
-            [_with_shared_metric(row.cell) for group in several for row in group.all_rows],
-        )
-        for (model, data), several in by_model_and_data.items()
-        if len(several) > 1
-    )
+    merged = []
+    for (model, data), several in by_model_and_data.items():
+        if len(several) > 1:
+            cells = [row.cell for group in several for row in group.all_rows]
+            measure = _shared_measure(cells)
+            measured = [measured_by(cell, measure, UNITS[measure]) for cell in cells]
+            merged.append(group_of(STAGE_NAME, model, data, measured))
     return [replace(group, bases=_without_duplicates(group.bases)) for group in merged]
+
+
+def _shared_measure(cells: Sequence[Cell]) -> str:
+    judged = [record for cell in cells if not cell.is_base for record in cell.judged_trials]
+    has_pairs = all(record.quality_name == PAIRS or PAIRS in record.metrics for record in judged)
+    return PAIRS if has_pairs else ANY_ANSWERS
 
 
 def _without_duplicates(bases: Sequence[Row]) -> tuple[Row, ...]:
@@ -51,7 +61,3 @@ def _without_duplicates(bases: Sequence[Row]) -> tuple[Row, ...]:
         for by_quality in by_start.values()
         for row in by_quality.values()
     )
-
-
-def _with_shared_metric(cell: Cell) -> Cell:
-    return measured_by(cell, SHARED_METRIC, "")

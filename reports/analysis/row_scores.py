@@ -12,7 +12,11 @@ from trainables.results import Record, Run
 OWN_ROWS = "predictions.parquet"
 # Beside it, with the same columns: held-out rows that the trial was scored on later (paretune settle).
 FURTHER_ROWS = "further-predictions.parquet"
-COLUMNS = ("row", "prompt", "reference", "score", "weight", "good_worth", "bad_worth", "exact_match")
+PAIR_ACCURACY = "pair_accuracy"
+COLUMNS = (
+    *("row", "prompt", "reference", "score", "weight", "good_worth", "bad_worth"),
+    *("exact_match", PAIR_ACCURACY),
+)
 FRACTION = "fraction"
 NO_PROMPT = ("", "[]", None)  # of running text
 
@@ -75,7 +79,11 @@ def _scored_rows(run: Run, record: Record, file: str) -> list[dict[str, Any]] | 
     return rows or None
 
 
-def _estimate(record: Record, keys: tuple[Any, ...], trials: Sequence[list[dict[str, Any]]]) -> Estimate:
+def _estimate(record: Record, keys: Sequence[Any], trials: Sequence[list[dict[str, Any]]]) -> Estimate:
+    # A measure that has a column of its own is not the one that `score` and `weight` are of; some rows may have none.
+    column = str(record.quality_name) if record.quality_name in trials[0][0] else "score"
+    kept = [number for number, row in enumerate(trials[0]) if row[column] is not None]
+    trials, keys = [[rows[number] for number in kept] for rows in trials], [keys[number] for number in kept]
     rows = trials[0]
     # Text without a prompt is not shared by its rows.
     prompts = [index if row["prompt"] in NO_PROMPT else row["prompt"] for index, row in enumerate(rows)]
@@ -84,10 +92,10 @@ def _estimate(record: Record, keys: tuple[Any, ...], trials: Sequence[list[dict[
             [[row.get(name) for row in each] for each in trials] for name in ("good_worth", "bad_worth")
         )
         return auc_estimate(good, bad, keys, prompts=prompts)
-    # A measure that has a column of its own is not the one that `score` and `weight` are of.
-    own = all(row.get(record.quality_name or "") is not None for row in rows)
-    column = str(record.quality_name) if own else "score"
-    weighted = not own and all(row.get("weight") is not None for row in rows)
+    if record.quality_name == PAIR_ACCURACY:
+        # Stages on pairs and on labelled answers show other answers to the prompt, and compare the same two.
+        keys = [key[:2] for key in keys]
+    weighted = column == "score" and all(row.get("weight") is not None for row in rows)
     return mean_estimate(
         [[float(row[column]) for row in each] for each in trials],
         keys,

@@ -37,10 +37,11 @@ NOTES = {
     "that is looked at again and again would else settle by chance. The interval is that of the one difference. "
     "'Settled by': the seeds or test rows that settle it at the next look with a probability of 80 %, if the true "
     "difference is the measured one, and the time for those that are not there yet.",
-    "across": "These stages all learn which answers are good, so one measure compares them: AUC, the probability "
-    "that a good held-out answer has a higher mean log-probability per token than a bad one. The best trial of each "
-    "cell is still the one with the best objective of its own stage. A pair counts as two answers, a labelled row as "
-    "one.",
+    "across": "These stages all learn which answers are good, so one measure compares them: pair accuracy, the share "
+    "of held-out pairs of answers to one prompt of which the good one has the higher mean log-probability per token; "
+    "or AUC, the same over any good and any bad answer, where a stage has no two answers to one prompt. AUC is "
+    "blunter: prompts differ in how likely any answer to them is. The best trial of each cell is still the one with "
+    "the best objective of its own stage.",
     "curves": "Bold lines are the best trial of each cell, thin lines the other trials. A line that ends early was "
     "stopped early.",
     "settings": "Each point is a trial. Points along a slope mean that the setting mattered; a shapeless cloud means "

@@ -17,7 +17,10 @@ from reports.plots.style import status_text
 from trainables.results import Record
 
 # Measures that are shown beside a stage's own quality where they were recorded, with their units.
-OTHER_MEASURES = {"exact_match": "fraction", "rougeL": "", "chrf": ""}
+OTHER_MEASURES = {
+    "exact_match": "fraction", "pair_accuracy": "fraction", "auc": "", "implicit_reward_accuracy": "fraction",
+    "rougeL": "", "chrf": "",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,8 @@ def _steps(record: Record) -> str:
         return units.UNKNOWN
     total = dict(leaves(record.config)).get("train.steps")
     return f"{record.steps} of {total}" if total else str(record.steps)
+
+
 
 
 def importances(group: Group) -> Table:

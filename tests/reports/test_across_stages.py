@@ -7,8 +7,9 @@ from typing import Any
 
 from reports.analysis.across_stages import compare_across_stages
 from reports.analysis.comparison import compare
+from reports.pages import tables
 from reports.write import write
-from tests.helpers.run_folders import failed, record, write_run
+from tests.helpers.run_folders import failed, record, write_run, write_scores
 from trainables import results
 from trainables.results import Record
 
@@ -43,6 +44,12 @@ RECORDS = [
 ]
 
 
+def worths(count: int) -> dict[str, list[float | None]]:
+    """The columns of labelled answers, good and bad ones by turns."""
+    good = [1.0 if number % 2 else None for number in range(count)]
+    return {"good_worth": good, "bad_worth": [None if worth else 0.0 for worth in good]}
+
+
 def report(tmp_path: Path, records: list[Record]) -> str:
     return (write([write_run(tmp_path / "run", records)]).parent / "summary.md").read_text()
 
@@ -54,6 +61,46 @@ def test_preference_stages_are_compared_by_the_metric_that_all_of_them_record(tm
     assert {row.display_name for row in group.bases} == {"before (sft-lora)"}
     assert group.rows[0].interval is None
     assert {row.name: row.on_front for row in group.rows} == {"kto-lora": True, "dpo-lora": True}
+
+
+def test_where_all_have_pairs_they_are_compared_by_them_row_by_row_and_the_auc_stands_beside(
+    tmp_path: Path,
+) -> None:
+    """Nearly all pairs right, and an AUC near chance: prompts differ in how likely any answer to them is."""
+    both = {"pair_accuracy": 0.985, "auc": 0.66}
+    records = [
+        preference_trial("dpo", "lora", 0.66, quality=0.5, metrics={"pair_accuracy": 0.5, "auc": 0.66}),
+        preference_trial("kto", "lora", 0.66, metrics=both),
+    ]
+    run = write_run(tmp_path / "run", records)
+    write_scores(run, records[0].trial_id, [float(number % 2) for number in range(200)], reference="chosen")
+    pairs = [float(number >= 3) for number in range(200)]
+    write_scores(
+        run, records[1].trial_id, [-1.0] * 200, reference="labelled", pair_accuracy=pairs, **worths(200)
+    )
+    (group,) = compare_across_stages(compare([results.read_run(run)]))
+    assert [(row.name, row.quality) for row in group.rows] == [("kto-lora", 0.985), ("dpo-lora", 0.5)]
+    verdict = group.verdict(*group.rows)
+    assert verdict.outcome == "better"
+    assert verdict.comparison is not None
+    assert verdict.comparison.basis == "McNemar's exact test on 200 rows"
+    columns = tables.comparison(group).columns
+    assert (columns[2], "auc" in columns) == ("pair accuracy", True)
+
+
+def test_rows_whose_prompt_has_one_kind_of_answer_alone_do_not_count(tmp_path: Path) -> None:
+    metrics = {"metrics": {"pair_accuracy": 0.75, "auc": 0.6}}
+    kto, dpo = (
+        preference_trial("kto", "lora", 0.6, **metrics),
+        preference_trial("dpo", "lora", 0.7, **metrics),
+    )
+    run = write_run(tmp_path / "run", [kto, dpo])
+    pairs = [None, 1.0, 1.0, None, 1.0, None, 0.0, None] * 10
+    write_scores(run, kto.trial_id, [-1.0] * 80, pair_accuracy=pairs, **worths(80))
+    (group,) = compare_across_stages(compare([results.read_run(run)]))
+    (estimate,) = [row.cell.estimate for row in group.rows if row.name == "kto-lora"]
+    assert estimate is not None
+    assert (estimate.quality, estimate.rows) == (0.75, 40)
 
 
 def test_a_starting_point_is_shown_once_for_each_quality_that_its_stages_measured(tmp_path: Path) -> None:

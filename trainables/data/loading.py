@@ -26,7 +26,7 @@ from trainables.data.conversion_report import ConversionReport
 from trainables.data.errors import DataError
 from trainables.data.files.row_reader import FileRemarks
 from trainables.data.kept_together import kept_together, large_group_warnings, split_keys
-from trainables.data.rows import Conversation
+from trainables.data.rows import Conversation, Labelled, Preference
 from trainables.data.sources import Source, joined_names, resolve, source_labels
 from trainables.data.splits import (
     held_out_setting,
@@ -66,7 +66,8 @@ class Data:
     judged, where the config says it. ``notes`` say how the rows were read, ``warnings`` which were left out or look
     unfinished; ``held_out_warnings`` are those of them on the files of ``data.eval``. ``duplicates``: rows whose prompt
     occurs before. ``overlap``: training rows that were left out because they belong to a held-out row. Validation and
-    test part are empty where nothing is held out.
+    test part are empty where nothing is held out. ``pairs``: of embedded labelled answers, the pairs of the test rows'
+    prompts.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Data:
     overlap: int = 0
     held_out_warnings: tuple[str, ...] = ()
     quality: Quality | None = None
+    pairs: Sequence[Any] = ()
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,15 @@ def _load(
         overlap=overlap,
         held_out_warnings=converted.held_out_warnings,
         quality=Quality.of(config),
+        pairs=_embedded_pairs(config, row_type, train),
     )
+
+
+def _embedded_pairs(config: DataConfig, row_type: type, train: tuple[Source, ...]) -> Sequence[Any]:
+    """The test pairs of embedded data whose labelled answers are loaded: of the same prompts, as these are split."""
+    if row_type is not Labelled or not config.holds_out or not all(source.embedded for source in train):
+        return ()
+    return load(config.model_copy(update={"sha256": None}), Preference).test
 
 
 def _too_few_error(

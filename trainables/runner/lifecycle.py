@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:
         "weight_shares": {} if config.method is None else shares_of(policy.model),
         **asdict(policy.behaviour),
     }
+    policy = replace(policy, logprobs_before=_logprobs_before(trial, policy, rows))
     status: Status = "done" if config.method is None else _train(trial, policy, rows, evaluate_at)
     # Sharded weights need all workers to be saved and scored; else the first worker continues alone.
     trial.in_lockstep = policy.blueprint is not None
@@ -79,6 +81,30 @@ def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:
             with trial.phases.during("eval"):
                 _score(trial, policy, rows, metric.name)
     return status
+
+
+def _logprobs_before(trial: Trial, policy: Policy, rows: loading.Data) -> tuple[float, ...] | None:
+    """The log-probabilities of the scored answers before the first step, in nats; ``None`` where no score needs them.
+
+    A trial that goes on from a checkpoint has them in a file. They are unknown where workers shard the weights, and to
+    a trial that an earlier version began.
+    """
+    config, path = trial.config, trial.folder / "logprobs-before.json"
+    if (
+        config.method is None
+        or policy.blueprint is not None
+        or not (config.data.holds_out and is_first_worker())
+    ):
+        return None
+    if path.exists():
+        return tuple(json.loads(path.read_text(encoding="utf-8")))
+    if newest_complete(trial.folder) is not None:
+        return None
+    with trial.phases.during("eval"):
+        found = config.stage.scored_logprobs(policy, rows, config.data.scored_cutoff)
+    if found is not None:
+        files.write_json(path, found)
+    return None if found is None else tuple(found)
 
 
 def _train(trial: Trial, policy: Policy, rows: loading.Data, evaluate_at: frozenset[int]) -> Status:

@@ -57,7 +57,8 @@ class ScoredRow:
     ``prompt`` is JSON messages. ``prediction`` is the generated answer, ``None`` where none was generated. ``weight``
     is the row's size in tokens or bytes, where the quality is not a plain mean of scores. ``good_worth`` and
     ``bad_worth`` are the scores of a good and of a bad answer: log-likelihoods in nats per token, or rewards.
-    ``exact_match``: 1 where the answer is the reference, else 0, where ``score`` is another measure.
+    ``exact_match``: 1 where the answer is the reference, else 0, and ``pair_accuracy``: 1 where the answers to the
+    prompt are in the right order, 0.5 for a tie, else 0, where ``score`` is another measure.
     """
 
     row: int
@@ -69,6 +70,7 @@ class ScoredRow:
     good_worth: float | None = None
     bad_worth: float | None = None
     exact_match: float | None = None
+    pair_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,12 @@ class TrainingStage(Frozen, ABC):
     @abstractmethod
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
         """Every row's score, the quality, and the stage's other metrics."""
+
+    def scored_logprobs(self, policy: Policy, data: Data, cutoff: int) -> list[float] | None:
+        """The log-probability of each answer that :meth:`score` scores of the test rows, in nats; ``None`` where no
+        score compares it with what it was before training.
+        """
+        return None
 
     def forward_pass(self, rows: int, tokens: int) -> Batch | None:
         """The forward pass over a batch of ``rows`` rows of ``tokens`` tokens, for ``trainables.memory.prediction``;

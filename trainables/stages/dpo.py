@@ -12,6 +12,7 @@ from trainables.stages.preference import PairStage, draw_pairs, reference_shardi
 
 if TYPE_CHECKING:
     from trainables.config.train import TrainConfig
+    from trainables.data.loading import Data
     from trainables.stages.base import TrialParts
     from trainables.training.policy import Policy
     from trainables.training.stage_trainer import StageTrainer
@@ -30,7 +31,8 @@ class DPO(PairStage):
 
     The reference is the policy with its adapters off or, where the model itself trains, log-probabilities computed
     before the first step; no second copy of the model is held. Quality is pair accuracy by mean log-probability per
-    token.
+    token; ``implicit_reward_accuracy`` is that by the implicit reward ln pi/ref (equation 5 without beta and Z, which
+    all answers to a prompt share), with the policy before training as ref.
     """
 
     kind: Literal["dpo"] = "dpo"
@@ -81,6 +83,13 @@ class DPO(PairStage):
         return make_trainer(
             TokenizedDPOTrainer, policy, settings, dataset, places, lengths, data_collator=collator
         )
+
+    def scored_logprobs(self, policy: Policy, data: Data, cutoff: int) -> list[float]:
+        """Those of the chosen and the rejected answer of each test row by turns."""
+        from trainables.scoring.likelihood import log_likelihoods
+
+        answers = self.tokens(policy.tokenizer, data.test, cutoff, scoring=True)
+        return [each.logprob for each in log_likelihoods(policy, answers, self.eval_batch)]
 
     def _loss_terms(self) -> dict[str, Any]:
         """TRL's losses and their weights. Its ``sigmoid`` is a = -ln sigmoid(beta d) and takes no smoothing, its

@@ -13,6 +13,7 @@ from trainables.data.rows import Labelled
 from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage, TrialParts
 from trainables.stages.forward_pass import Batch
 from trainables.stages.preference import (
+    Margins,
     answer_logprobs,
     answer_texts,
     matched_answers,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from trainables.config.train import TrainConfig
     from trainables.data.loading import Data
+    from trainables.scoring.likelihood import LogLikelihood
     from trainables.tokenization.encode import Encoded
     from trainables.tokenization.token_table import Tokens
     from trainables.training.policy import Policy
@@ -37,7 +39,10 @@ class KTO(TrainingStage):
     with the answer of a neighbouring row, so rows are trained on in a fixed order, two or more at a time.
 
     Quality is the area under the ROC curve of an answer's mean log-probability per token against its label: the
-    share of (good, bad) pairs that the policy ranks rightly, ties half.
+    share of (good, bad) pairs that the policy ranks rightly, ties half. Beside it, ``pair_accuracy`` compares answers
+    to one prompt alone, and ``implicit_reward_accuracy`` and ``implicit_reward_auc`` by how much likelier training made
+    them (Rafailov et al., 2023, arXiv:2305.18290, equation 5 without beta and Z), where the policy before training is
+    known.
     """
 
     kind: Literal["kto"] = "kto"
@@ -124,6 +129,11 @@ class KTO(TrainingStage):
         return {"objective": float(value), "validation_auc": auc(good, bad)}
 
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
+        """Per row its mean log-probability per token.
+
+        ``pair_accuracy``: the share of pairs of a good and a bad answer to one prompt in the right order, each good
+        answer counting once; of embedded data, of its pairs for the same prompts. Absent where no prompt has both.
+        """
         from trainables.scoring.likelihood import log_likelihoods, mean_logprobs
 
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
@@ -131,6 +141,18 @@ class KTO(TrainingStage):
         logprobs = mean_logprobs(likelihoods)
         labels = np.array([row.label for row in rows])
         metrics = {"auc": auc(logprobs[labels], logprobs[~labels]), "good_rows": float(labels.mean())}
+        pairs = self._pair_likelihoods(policy, data, cutoff) if rows is data.test else []
+        right = _right_by_prompt(rows, logprobs, data.pairs if pairs else (), mean_logprobs(pairs))
+        metrics |= _mean("pair_accuracy", right)
+        if policy.logprobs_before is not None and rows is data.test:
+            # The implicit reward: how much likelier training made an answer, in nats.
+            gained = np.array([each.logprob for each in (*likelihoods, *pairs)]) - np.array(
+                policy.logprobs_before
+            )
+            of_rows, of_pairs = gained[: len(rows)], gained[len(rows) :]
+            ordered = _right_by_prompt(rows, of_rows, data.pairs if pairs else (), of_pairs)
+            metrics |= _mean("implicit_reward_accuracy", ordered)
+            metrics["implicit_reward_auc"] = auc(of_rows[labels], of_rows[~labels])
         references = answer_texts(policy, [row.answered() for row in rows], tokens)
         # Answers are generated to the prompts of good rows alone: only there is the row's own answer a reference.
         good = [number for number, row in enumerate(rows) if row.label]
@@ -150,11 +172,30 @@ class KTO(TrainingStage):
                 references[number],
                 answer_by_row.get(number),
                 float(logprob),
+                pair_accuracy=ordered_rightly,
                 **{"good_worth" if row.label else "bad_worth": float(logprob)},
             )
-            for number, (row, logprob) in enumerate(zip(rows, logprobs, strict=True))
+            for number, (row, logprob, ordered_rightly) in enumerate(zip(rows, logprobs, right, strict=True))
         )
         return Scores(scored, metrics | matches)
+
+    def scored_logprobs(self, policy: Policy, data: Data, cutoff: int) -> list[float]:
+        """Those of the test rows' answers, then of the chosen and the rejected answer of each pair by turns."""
+        from trainables.scoring.likelihood import log_likelihoods
+
+        tokens = self.tokens(policy.tokenizer, data.test, cutoff, scoring=True)
+        likelihoods = log_likelihoods(policy, tokens, self.eval_batch)
+        return [each.logprob for each in (*likelihoods, *self._pair_likelihoods(policy, data, cutoff))]
+
+    def _pair_likelihoods(self, policy: Policy, data: Data, cutoff: int) -> list[LogLikelihood]:
+        """Those of the chosen and the rejected answer of each of the data's pairs by turns."""
+        from trainables.scoring.likelihood import log_likelihoods
+        from trainables.stages.dpo import DPO
+
+        if not data.pairs:
+            return []
+        tokens = DPO().tokens(policy.tokenizer, data.pairs, cutoff, scoring=True)
+        return log_likelihoods(policy, tokens, self.eval_batch)
 
     def _good_and_bad(
         self, policy: Policy, rows: Sequence[Any], cutoff: int
@@ -164,6 +205,36 @@ class KTO(TrainingStage):
         logprobs = answer_logprobs(policy, tokens, self.eval_batch)
         labels = np.array([row.label for row in rows])
         return logprobs[labels], logprobs[~labels]
+
+
+def _right_by_prompt(
+    rows: Sequence[Any], worths: np.ndarray, pairs: Sequence[Any], pair_worths: np.ndarray
+) -> list[float | None]:
+    """For each row whether the answers to its prompt are in the right order, 0.5 for a tie; ``None`` where unknown.
+
+    ``worths`` (rows,) are of the rows' answers. By ``pairs``, of which ``pair_worths`` (2 x pairs,) has the chosen and
+    the rejected answer by turns; without these, for each good row the share of bad answers to the same prompt that it
+    is above.
+    """
+    if pairs:
+        right = Margins(pair_worths[0::2], pair_worths[1::2]).right
+        by_prompt = {pair.prompt_json(): float(value) for pair, value in zip(pairs, right, strict=True)}
+        return [by_prompt.get(row.prompt_json()) for row in rows]
+    bad: dict[str, list[float]] = {}
+    for row, worth in zip(rows, worths, strict=True):
+        if not row.label:
+            bad.setdefault(row.prompt_json(), []).append(float(worth))
+    found: list[float | None] = []
+    for row, worth in zip(rows, worths, strict=True):
+        others = np.array(bad.get(row.prompt_json(), []) if row.label else [])
+        found.append(float(Margins(np.full(len(others), worth), others).accuracy) if len(others) else None)
+    return found
+
+
+def _mean(name: str, scores: Sequence[float | None]) -> dict[str, float]:
+    """The mean of the scores that there are, by name; empty without any."""
+    known = [score for score in scores if score is not None]
+    return {name: sum(known) / len(known)} if known else {}
 
 
 def _only_label(rows: Sequence[Any]) -> bool | None:

@@ -107,6 +107,7 @@ class PairStage(TrainingStage):
         answers: list[str | None] = [None] * len(rows)
         # Rewards compare answers to one prompt alone, and a reward model generates none.
         if likelihoods is not None:
+            metrics |= implicit_reward_accuracy(policy, [each.logprob for each in likelihoods])
             metrics["auc"] = auc(margins.chosen, margins.rejected)
             answers, matches = matched_answers(
                 policy, data, examples[0::2], likelihoods[0::2], references, self.eval_batch
@@ -149,6 +150,18 @@ def matched_answers(
         return preview_answers(policy, good, likelihoods), {}
     answers, matches = exact_matches(policy, good, likelihoods, references, batch)
     return list(answers), {"exact_match": sum(matches) / len(matches)}
+
+
+def implicit_reward_accuracy(policy: Policy, logprobs: Sequence[float]) -> dict[str, float]:
+    """``{"implicit_reward_accuracy": ...}``: the share of pairs of which the chosen answer became likelier by more.
+
+    ``logprobs``: of the chosen and the rejected answer of each pair by turns, summed over their tokens, in nats. Empty
+    where they are not known from before training.
+    """
+    if policy.logprobs_before is None:
+        return {}
+    rewards = np.array(logprobs) - np.array(policy.logprobs_before)
+    return {"implicit_reward_accuracy": Margins(rewards[0::2], rewards[1::2]).accuracy}
 
 
 def draw_pairs(

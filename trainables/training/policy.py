@@ -24,7 +24,8 @@ class Policy:
 
     ``method`` is ``None`` for the untrained base model. ``blueprint``: where workers shard the weights, the model
     without any (see ``training.fsdp``). ``reference_weights``: trained weights as they were before training, by
-    parameter name, where the reference policy needs them (see ``training.reference_policy``). ``behaviour``: which
+    parameter name, where the reference policy needs them (see ``training.reference_policy``). ``logprobs_before``: the
+    log-probabilities of the scored answers in nats before training, where the stage asks for them. ``behaviour``: which
     short cuts of training and scoring hold for the model. ``generation``: how it generates, where that was asked of the
     loaded model already. ``base_router_settings``: those of the base model's config,
     which are saved (see ``models.router_loss``).
@@ -37,6 +38,7 @@ class Policy:
     device: str
     blueprint: Any = None
     reference_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    logprobs_before: tuple[float, ...] | None = None
     behaviour: Behaviour = field(default_factory=Behaviour)
     generation: Generation | None = None
     base_router_settings: dict[str, Any] = field(default_factory=dict)
