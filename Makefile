@@ -16,7 +16,7 @@ demo: install
 ## test: the tests that CI runs
 test: install
 	$(BIN)/python -m pytest -m "not slow and not sweep" -n auto --dist loadfile --durations=25
-	$(BIN)/python -m pytest -m "sweep and not slow" -n 2 --dist loadfile --durations=25 $$(grep -rl mark.sweep tests --include="test_*.py")
+	$(BIN)/python -m pytest -m "sweep and not slow" -n 2 --dist loadfile --no-loadscope-reorder --durations=25 $$(grep -rl mark.sweep tests --include="test_*.py")
 
 ## check: style, types, import contracts, and the fast tests; before every commit
 check: install

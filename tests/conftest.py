@@ -43,6 +43,23 @@ def short_previews() -> None:
     generation.PREVIEW_TOKENS = 8
 
 
+# Files of minutes, the longest first: begun last, one would run on alone while other workers have nothing left to do.
+LONGEST = (
+    "test_life",
+    "test_survival",
+    "test_sweep",
+    "test_peeking",
+    "test_links",
+    "test_detached",
+    "test_runs",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
+
 _MANY_MODULES = 100
 _modules_when_frozen = 0
 
