@@ -107,7 +107,8 @@ def settle(run: Path, seconds: float, advice: Advice, log: Log, trust: Sequence[
         )
         return False
     log(
-        f"{_what(found)} takes about {advice.duration(found.seconds)}, and is expected to settle {found.settled:.1f}."
+        f"To be added: {_what(found)}. That takes about {advice.duration(found.seconds)}, and is expected to settle "
+        f"{found.settled:.1f} of {len(found.open)}."
     )
     looks.begin(run)
     started = time.monotonic()
@@ -221,9 +222,9 @@ def _refuse_unfinished(run: Path) -> None:
 
 
 def _what(found: Spending) -> str:
-    rows = [f"scoring {counted(step.rows, 'more test row')}" for step in found.scorings]
+    rows = [f"{counted(step.rows, 'test row')} beyond those of each trial" for step in found.scorings]
     seeds: dict[str, int] = {}
     for step in found.trainings:
         seeds[step.cell] = seeds.get(step.cell, 0) + 1
     more = [f"{counted(count, 'more seed')} of {cell}" for cell, count in seeds.items()]
-    return ", ".join([*rows, *more]).capitalize()
+    return ", ".join([*rows, *more])
