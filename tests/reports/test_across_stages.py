@@ -85,7 +85,7 @@ def test_where_all_have_pairs_they_are_compared_by_them_row_by_row_and_the_auc_s
     assert verdict.comparison is not None
     assert verdict.comparison.basis == "McNemar's exact test on 200 rows"
     columns = tables.comparison(group).columns
-    assert (columns[2], "auc" in columns) == ("pair accuracy", True)
+    assert (columns[1], "auc" in columns) == ("pair accuracy", True)
 
 
 def test_rows_whose_prompt_has_one_kind_of_answer_alone_do_not_count(tmp_path: Path) -> None:
