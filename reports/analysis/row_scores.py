@@ -82,7 +82,7 @@ def _scored_rows(run: Run, record: Record, file: str) -> list[dict[str, Any]] | 
 def _estimate(record: Record, keys: Sequence[Any], trials: Sequence[list[dict[str, Any]]]) -> Estimate:
     # A measure that has a column of its own is not the one that `score` and `weight` are of; some rows may have none.
     column = str(record.quality_name) if record.quality_name in trials[0][0] else "score"
-    kept = [number for number, row in enumerate(trials[0]) if row[column] is not None]
+    kept = [number for number, row in enumerate(trials[0]) if row.get(column) is not None]
     trials, keys = [[rows[number] for number in kept] for rows in trials], [keys[number] for number in kept]
     rows = trials[0]
     # Text without a prompt is not shared by its rows.

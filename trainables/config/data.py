@@ -156,6 +156,11 @@ class DataConfig(Frozen):
         return bool(self.eval_names or self.eval_count or self.eval_fraction)
 
     @property
+    def is_judged_by_function(self) -> bool:
+        """Whether answers are judged by a function of the user's, ``module:function``."""
+        return self.quality is not None and self.quality not in QUALITIES
+
+    @property
     def scored_cutoff(self) -> int:
         """The maximum number of tokens of a row that is scored."""
         return self.eval_cutoff or self.cutoff

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trainables.config.data import QUALITIES
 from trainables.data.loading import Data, load
 from trainables.inference.result import Result
 from trainables.trial.config import TrialConfig
@@ -23,4 +22,4 @@ def load_rows(result: Result) -> Data:
     """
     config = local_config(result)
     data = load(config.data, config.stage.row_type)
-    return replace(data, quality=None) if data.quality and data.quality.name not in QUALITIES else data
+    return replace(data, quality=None) if config.data.is_judged_by_function else data

@@ -59,10 +59,13 @@ def score_further(result: Result, rows: int) -> None:
 
 
 def _further(result: Result) -> np.ndarray:
-    """The numbers, in the table of the data, of the test rows beyond the trial's own, in their order."""
+    """The numbers, in the table of the data, of the test rows beyond the trial's own, in their order.
+
+    None where answers are judged by a function of the spec's: what a run folder names is not run.
+    """
     config = trial_rows.local_config(result)
     data = trial_rows.load_rows(result)
-    if config.data.eval_rows is None:
+    if config.data.eval_rows is None or config.data.is_judged_by_function:
         return np.array([], dtype=int)
     unlimited = config.data.model_copy(update={"eval_rows": None})
     every = loading.load(unlimited, config.stage.row_type).test
