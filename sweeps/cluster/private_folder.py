@@ -42,6 +42,23 @@ def private_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def private_temporary_files() -> Iterator[Path]:
+    """Keeps the temporary files of this process and of those that it starts in a private folder.
+
+    Ray's end kills processes before they have removed their own, and libraries remove none: W&B's, torch's compiler's.
+    """
+    before, variable = tempfile.tempdir, os.environ.get("TMPDIR")
+    with private_folder() as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = before
+            os.environ.pop("TMPDIR")
+            os.environ |= {"TMPDIR": variable} if variable is not None else {}
+
+
 def _place() -> Path:
     """The folder for temporary files, or /tmp where its path is too long for a socket in it."""
     usual = Path(tempfile.gettempdir())

@@ -70,24 +70,29 @@ def add(app: typer.Typer, best_trials: BestTrials, report_writer: Callable[[], R
 
         Shows the progress meanwhile, and prints the report's path last.
         """
+        from sweeps.cluster.private_folder import private_temporary_files
         from sweeps.execution.run_options import RunOptions
         from sweeps.spec.spec import read
 
+        options = RunOptions(output, address, resume, force)
         with users_errors():
-            sweep = Sweep.plan_spec(
-                read(spec, sets or ()), RunOptions(output, address, resume, force), best_trials
-            )
-            sweep.refuse_unrunnable(detach)
-            code = sweep.detach() if detach else sweep.execute(report_writer)
+            with private_temporary_files():
+                sweep = Sweep.plan_spec(read(spec, sets or ()), options, best_trials)
+                sweep.refuse_unrunnable(detach)
+                code = 0 if detach else sweep.execute(report_writer)
+            # Outside: the driver outlives this process and its folder.
+            if detach:
+                code = sweep.detach()
         raise typer.Exit(code)
 
     @app.command(hidden=True)
     def drive(request: Annotated[str, typer.Argument(metavar="REQUEST")]) -> None:
         """Execute the request of ``run --detach``, a file or standard input (-), in a process of its own."""
+        from sweeps.cluster.private_folder import private_temporary_files
         from sweeps.execution.detached import start
         from sweeps.execution.detached.run_request import RunRequest
 
-        with start.exit_code_logged(), users_errors():
+        with start.exit_code_logged(), users_errors(), private_temporary_files():
             requested = RunRequest.take(request)
             requested.apply_to_process()
             sweep = Sweep.plan_spec(requested.spec(), requested.options, best_trials)

@@ -77,11 +77,12 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
         """
         import os
 
+        from sweeps.cluster.private_folder import private_temporary_files
         from sweeps.serving import server
         from sweeps.serving.options import ServeOptions, model_names, portable_name, read_key
 
         # SIGTERM while the server starts leaves no process behind either.
-        with users_errors(ValueError), sigterm_like_ctrl_c():
+        with users_errors(ValueError), sigterm_like_ctrl_c(), private_temporary_files():
             named = model_names(results)
             # Removed from the environment, which the processes that Ray starts would inherit.
             key = read_key(api_key_file, os.environ.pop("PARETUNE_API_KEY", None))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ def examine(output: str = "runs", driver: bool = True) -> Report:
 
     return Report(
         {
-            "Machine": [*machine.examine(scratch.local_run_folder(output)), ray_token()],
+            "Machine": [*machine.examine(scratch.local_run_folder(output)), ray_token(), leftovers()],
             **({"Storage": [url_access.from_this_machine(output)]} if driver and is_url(output) else {}),
             "Quantizers": capabilities.quantizers(),
             "Attention": capabilities.attention(),
@@ -159,6 +160,26 @@ def ray_token() -> Capability:
         detail = f"other users can read {path} (mode {mode:o}); chmod 600 {path}"
         return Capability("Ray token", False, detail, needed=False)
     return Capability("Ray token", True, f"only its owner can read {path}", needed=False)
+
+
+def leftovers() -> Capability:
+    """The temporary folders that killed processes of this user left: how many, how large, how old."""
+    from sweeps.cluster import private_folder
+    from trainables.storage import files
+    from trainables.system.byte_sizes import gib
+
+    folders = private_folder.leftovers()
+    if not folders:
+        return Capability("leftovers", True, "no temporary files of killed processes", needed=False)
+    size = sum(map(files.folder_bytes, folders))
+    oldest = min(folders, key=lambda folder: folder.stat().st_mtime)
+    hours = (time.time() - oldest.stat().st_mtime) / 3600
+    age = f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.0f} days"
+    detail = (
+        f"{len(folders)} temporary folder{'s' * (len(folders) != 1)} of killed processes, {gib(size)}, the oldest "
+        f"{age} old ({oldest}); the next run or serve removes them"
+    )
+    return Capability("leftovers", True, detail, needed=False)
 
 
 def tracking() -> list[Capability]:

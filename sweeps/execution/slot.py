@@ -79,7 +79,7 @@ class Slot(tune.Trainable):
             ),
             run_config=RunConfig(
                 name=f"slot-{self.name}",
-                storage_path=str(scratch.local_run_folder(config["run"]) / ".ray"),
+                storage_path=config["ray_state"] or str(scratch.local_run_folder(config["run"]) / ".ray"),
                 callbacks=[OutOfMemoryWatch(self.hub)],  # type: ignore[list-item]  # mypy finds those of the old Ray Train
                 failure_config=FailureConfig(  # type: ignore[call-arg]  # mypy finds that of the old Ray Train
                     max_failures=GROUP_FAILURES, controller_failure_limit=1

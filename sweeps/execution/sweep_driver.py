@@ -160,11 +160,14 @@ class SweepDriver:
         from sweeps.search.asha import CellAsha
 
         plan, store = self.plan, self.mirror.store
+        # All nodes of a cluster need Tune's folder; on one machine it goes with the private folder of Ray's session.
+        ray_state = self.run_folder / ".ray" if self.address is not None else _session_folder() / "state"
         _keep_credentials_off_command_lines()
         return tune.Tuner(
             tune.with_resources(Slot, SlotRequest.for_trial),
             param_space={
                 "run": store.url if store is not None else str(self.run_folder),
+                "ray_state": str(ray_state) if self.address is None else None,
                 "board": board_name,
                 "stall_seconds": plan.spec.resources.stall_seconds,
                 "evaluate_at": {cell.name: list(cell.rungs) for cell in plan.cells},
@@ -178,12 +181,18 @@ class SweepDriver:
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=str(self.run_folder / ".ray"),
+                storage_path=str(ray_state),
                 verbose=0,
                 callbacks=[LoopCallback(task) for task in tasks],
                 failure_config=tune.FailureConfig(max_failures=SLOT_FAILURES),
             ),
         )
+
+
+def _session_folder() -> Path:
+    import ray
+
+    return Path(ray.get_runtime_context().get_temp_dir())
 
 
 def _keep_credentials_off_command_lines() -> None:

@@ -6,11 +6,19 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
-from sweeps.cluster.private_folder import LOCK, PREFIX, leftovers, private_folder
+from sweeps.cluster.private_folder import (
+    LOCK,
+    PREFIX,
+    leftovers,
+    private_folder,
+    private_temporary_files,
+)
+from sweeps.doctor import report
 from tests.helpers.paths import ROOT
 
 LONGEST = "session_2026-01-31_12-00-00_123456_4194304/sockets/plasma_store"
@@ -88,6 +96,32 @@ def test_what_a_killed_process_left_is_removed_by_the_next_and_that_of_a_living_
     with private_folder():
         assert [folder.exists() for folder in folders] == [False, True]
     living.communicate()
+
+
+def test_the_doctor_says_how_old_and_how_large_is_what_killed_processes_left(place: Path) -> None:
+    assert report.leftovers().detail == "no temporary files of killed processes"
+    for name in ("one", "two"):
+        folder = place / f"{PREFIX}{name}"
+        folder.mkdir()
+        (folder / "session").write_bytes(bytes(2**20 * 5))
+        os.utime(folder, (time.time() - 3 * 86400,) * 2)
+    assert report.leftovers().detail == (
+        f"2 temporary folders of killed processes, 0.01 GiB, the oldest 3 days old ({place / PREFIX}one); the next "
+        "run or serve removes them"
+    )
+
+
+def test_temporary_files_of_a_process_and_of_those_that_it_starts_go_with_it(place: Path) -> None:
+    make = "import tempfile; print(tempfile.mkdtemp(prefix='wandb-'))"
+    with private_temporary_files() as folder:
+        own = Path(tempfile.mkdtemp(prefix="paretune-"))
+        child = subprocess.run([sys.executable, "-c", make], capture_output=True, text=True, check=True)
+        assert own.parent == Path(child.stdout.strip()).parent == folder
+        with private_folder() as of_ray:  # whose sockets need a short path
+            assert len(os.fsencode(of_ray / LONGEST)) <= 107
+    assert list(place.iterdir()) == []
+    assert Path(tempfile.gettempdir()) == place
+    assert os.environ["TMPDIR"] == str(place)
 
 
 def test_a_link_or_a_folder_that_was_just_made_is_left_alone(place: Path) -> None:

@@ -127,8 +127,8 @@ def test_nothing_is_written_outside_the_run_folder(undisturbed: Sweep) -> None:
     outside = {path.name for path in home.iterdir()}
     assert outside == {"given", "home", "cache", "runs", "out-0", "err-0"}
     assert {path.name for path in (home / "runs").iterdir()} == {"tiny"}
-    # Under TMPDIR Ray keeps its session; libraries make folders there that Ray's kill keeps them from removing.
-    assert all(not path.is_file() for path in undisturbed.home.temporary.iterdir())
+    assert list(undisturbed.home.temporary.iterdir()) == []
+    assert not (undisturbed.run / ".ray").exists()
 
 
 def test_the_run_says_what_it_was_made_from(undisturbed: Sweep) -> None:
