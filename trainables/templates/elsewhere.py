@@ -29,7 +29,6 @@ DIFFERENT = {
     "llama": ("llama2", _NO_PROMPT),
     "qwen2_vl": ("qwen", _OTHER_PROMPT),
     "llava_next_qwen": ("qwen", _OTHER_PROMPT),
-    "mimo_rl": ("qwen", _OTHER_PROMPT),
     "marco": ("chatml", _NO_PROMPT),
     "chatml_de": ("chatml", _NO_PROMPT),
     "opencoder": ("chatml", _NO_PROMPT),
@@ -39,6 +38,25 @@ DIFFERENT = {
     "qwen3_thinking": ("qwen3", "whose prompt opens no <think> block"),
     "gpt_oss": ("gpt-oss", "which writes all of OpenAI's system message, with its date"),
     "glm4_5": ("glm4.5", _PUBLISHED),
+    "glm4_7": ("glm4.7", _PUBLISHED),
+    "kimi_k2": ("kimi-k2", _PUBLISHED),
+    "ernie": ("ernie4.5-thinking", _PUBLISHED),
+    "ernie_thinking": (
+        "ernie4.5-thinking",
+        "which writes each text as it is, without line breaks of its own",
+    ),
+    "mimo_v2": ("mimo-v2", _PUBLISHED),
+    "mistral_2506": ("mistral-small-3.2", _NO_PROMPT),
+    "mistral_2512": ("ministral3", _NO_PROMPT),
+    "hunyuan_small": ("hunyuan-dense", "whose prompt ends with the assistant's own mark"),
+    "hunyuan_moe": ("hunyuan", "which writes thoughts and answers as they are"),
+    "olmo": ("olmo2", "which has a line break behind each turn, as the model's own template has"),
+    "cpm": ("minicpm", "which has an end token behind every answer"),
+    "cpm4": ("minicpm4", "which lists tools as Hermes does"),
+    "falcon_h1": ("falcon-h1", "which lists tools as Hermes does"),
+    "baichuan": ("baichuan2", "which has an end token behind every answer"),
+    "mimo_rl": ("mimo", _OTHER_PROMPT),
+    "cpm3": ("minicpm4", "which lists tools as Hermes does"),
     "glm4_moe": ("glm4.5", _PUBLISHED),
     "qwen3_5": ("qwen3.5", _PUBLISHED),
     "qwen3_5_nothink": ("qwen3.5-nothink", _PUBLISHED),
@@ -58,20 +76,37 @@ DIFFERENT = {
     "ernie_nothink": ("ernie4.5", "which begins with its own token whatever the tokenizer's is"),
     "phi3": ("phi", "which begins without a token of the beginning"),
 }
+# A name that is one here, too, for a format with a difference from LLaMA-Factory's.
+_NO_OTHER_PROMPT = "rows without a system prompt get none here"
+SAME_NAME = {
+    "chatml": "tools are Hermes' here and LLaMA-Factory's own there",
+    "chatglm3": "roles are followed by a line break and a space here, as in the model's own code",
+    "deepseek": "answers begin behind a space here",
+    "deepseekr1": "the prompt opens the thoughts here, which are learned without their tag",
+    "default": "questions and system prompts have no end token here",
+    "empty": "answers have an end token here",
+    "gemma2": "the last answer ends with <end_of_turn> alone here",
+    "llama2": f"texts stand between spaces here; {_NO_OTHER_PROMPT}",
+    "mimo": "answers without thoughts have no empty <think> block here",
+    "ministral3": "the system prompt has marks of its own here, and calls have the model's own form",
+    "mistral": "tools stand in front of [INST] here",
+    "qwen3": "answers without thoughts have no empty <think> block here",
+    "smollm2": "the model's own system prompt ends without a full stop here",
+    "vicuna": "texts stand between spaces, behind the tokenizer's first token, here",
+    "zephyr": f"a line break follows each end token here; {_NO_OTHER_PROMPT}",
+}
 # Formats that are not here.
 ABSENT = re.findall(
     r"\S+",
     """
-    aquila atom baichuan baichuan2 bailing bailing_v2 belle bluelm breeze chatglm2 chatglm3 codegeex2 codegeex4
-    cpm cpm3 cpm4 deepseek_coder deepseek_v2_5 deepseekcoder devstral dots1 dots_ocr ernie ernie_thinking ernie_vl
-    exaone falcon falcon_h1 fewshot glm4_0414 glm4_1v glm4_5v glm4_7 glm4_z1_rumination glm4v glmz1
-    granite3_vision hunyuan hunyuan_moe index intern intern_s1 intern_vl internlm internlm3 keye_vl kimi_k2
-    kimi_vl ling ling2 llama2_zh llava llava_next longchat megrez mengzi mimo mimo_v2 mimo_vl minicpm minicpm_o
-    minicpm_v minimax minimax1 minimax_m1 ministral3 mistral_2503 mistral_2506 mistral_2512 modelscope_agent
-    moonlight numina olmo openbuddy openbuddy2 openchat openchat-3.6 orion paligemma paligemma_chat phi_small
-    qwen2_audio qwen2_omni qwen3_coder qwen3_omni qwen3_omni_nothink qwen3_vl qwen_audio qwen_vl qwq qwq_preview
-    reflection ring2 sailor seed_coder skywork solar starchat sus telechat telechat2 video_llava wizardlm2
-    wizardlm2_moe xuanyuan xverse yayi yi_coder yi_vl yuan ziya
+    aquila atom bailing bailing_v2 belle bluelm breeze chatglm2 codegeex2 codegeex4 deepseek_coder deepseek_v2_5
+    deepseekcoder devstral dots1 dots_ocr ernie_vl exaone falcon fewshot glm4_0414 glm4_1v glm4_5v glm4_z1_rumination
+    glm4v glmz1 granite3_vision index intern intern_s1 intern_vl internlm keye_vl kimi_vl ling ling2 llama2_zh llava
+    llava_next longchat megrez mengzi mimo_vl minicpm_o minicpm_v minimax minimax1 minimax_m1 mistral_2503
+    modelscope_agent moonlight numina openbuddy openbuddy2 openchat openchat-3.6 orion paligemma paligemma_chat
+    phi_small qwen2_audio qwen2_omni qwen3_coder qwen3_omni qwen3_omni_nothink qwen3_vl qwen_audio qwen_vl qwq
+    qwq_preview reflection ring2 sailor seed_coder skywork solar starchat sus telechat telechat2 video_llava
+    wizardlm2 wizardlm2_moe xuanyuan xverse yayi yi_coder yi_vl yuan ziya
     """,
 )
 OWN = "leave data.template out to use the model's own"
@@ -80,8 +115,8 @@ OWN = "leave data.template out to use the model's own"
 def advice(name: str) -> str | None:
     """What to write instead of a name of LLaMA-Factory or ms-swift; ``None`` for a name that neither has.
 
-    >>> advice("kimi_k2")
-    "kimi_k2 of LLaMA-Factory or ms-swift is not here: leave data.template out to use the model's own"
+    >>> advice("solar")
+    "solar of LLaMA-Factory or ms-swift is not here: leave data.template out to use the model's own"
     """
     folded = _folded(name)
     for other, (own, difference) in DIFFERENT.items():

@@ -51,6 +51,8 @@ def _behind_opened_thought(
         return answer, (NO_PLACE,) if thoughts else ()
     if block:
         return rest[block.start(1) :].removeprefix(space), ()
+    if (behind := rest.lstrip("\n")).startswith(TAGS[tag]):
+        return f"{thoughts}{behind}", ()  # the template ends the thoughts of an answer without any itself
     if not has_block:
         return f"{TAGS[tag]}\n\n{rest}", (CLOSES_FIRST,)
     # The template took the thoughts out of the answer, and with them perhaps not the empty line behind.

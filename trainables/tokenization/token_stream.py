@@ -1,7 +1,7 @@
 """Documents as one stream of tokens, cut into blocks of one length, wherever documents end (``packing: stream``).
 
-As GPT-3 was pre-trained (Brown et al., 2020, arXiv:2005.14165, appendix B), and as LLaMA-Factory packs: tokens attend to
-the documents before theirs in the block, and end tokens alone say where one ends.
+As GPT-3 was pre-trained (Brown et al., 2020, arXiv:2005.14165, appendix B), and as LLaMA-Factory packs: tokens attend
+to the documents before theirs in the block, and end tokens alone say where one ends.
 """
 
 from __future__ import annotations

@@ -11,13 +11,14 @@ from sweeps.planning.draft import Draft
 from sweeps.spec.tree import CellPath, node_at
 from trainables.data import dataset_info
 from trainables.data.rows import Text
+from trainables.templates.elsewhere import SAME_NAME
 from trainables.trial.config import TrialConfig
 
 CUTOFF = 2048  # its cutoff_len
 
 
 def difference_notes(draft: Draft, config: TrialConfig) -> tuple[str, ...]:
-    """A note with all differences that settings left to their defaults make; none for other data."""
+    """A note with all differences that come of defaults, and of a template's name; none for other data."""
     folder = config.data.folder
     names = (
         dataset_info.read_registry(folder).keys() & set(config.data.names) if folder is not None else set()
@@ -45,6 +46,8 @@ def _differences(draft: Draft, config: TrialConfig) -> Iterator[str]:
                 "conversations are rendered by the model's own chat template here, and by parts of it, alike for all "
                 "turns, there (data.template)"
             )
+        if data.template in SAME_NAME:
+            yield f"template {data.template}: {SAME_NAME[data.template]}"
         yield "answers without text are left out here and learned there"
     elif not given(("train", "packing")):
         yield "texts have rows of their own here and are one stream there (train.packing: stream)"

@@ -29,6 +29,9 @@ def test_the_plan_lists_what_differs_by_defaults_and_not_what_the_spec_says(tmp_
     assert "own chat template" in note
     chosen = differences(folder, LISTED, "data.cutoff=1024", "data.eval_fraction=0.1", "data.template=qwen")
     assert chosen.endswith("by its defaults: answers without text are left out here and learned there")
+    assert "template qwen3: answers without thoughts have no empty <think>" in differences(
+        folder, LISTED, "data.template=qwen3"
+    )
     assert differences(folder, SPEC) == ""
 
 

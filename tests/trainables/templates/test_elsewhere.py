@@ -7,7 +7,7 @@ import pytest
 from tests.trainables.templates.test_templates import CHAT, TOOL_CHAT, TOOLS, family_tokenizer, rendered
 from trainables import templates
 from trainables.templates import ALIASES, NAMES, TemplateError
-from trainables.templates.elsewhere import ABSENT, DIFFERENT, SAME
+from trainables.templates.elsewhere import ABSENT, DIFFERENT, SAME, SAME_NAME
 
 # What LLaMA-Factory's qwen3_nothink writes, worked by hand from its slots: ChatML without any thoughts.
 CHATML = "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in CHAT)
@@ -60,3 +60,4 @@ def test_a_misspelling_is_answered_with_the_name(name: str, meant: str) -> None:
 def test_no_name_stands_twice() -> None:
     names = [*NAMES, *ALIASES, *SAME, *DIFFERENT, *ABSENT]
     assert len(names) == len(set(names))
+    assert set(SAME_NAME) <= {*NAMES, *ALIASES}

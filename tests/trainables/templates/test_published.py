@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trl
 
+from tests.trainables.templates.test_more_families import THOUGHTS, WORKED
 from tests.trainables.templates.test_rules import WORKED_BY_HAND
 from tests.trainables.templates.test_templates import RENDERED, family_tokenizer
 from trainables import templates
@@ -137,7 +138,10 @@ def test_a_template_writes_what_the_published_one_writes(
 
 
 def test_every_template_is_compared_with_one() -> None:
-    assert {name for name, *_ in PAIRS} | set(RENDERED) | set(WORKED_BY_HAND) == set(NAMES)
+    compared = (
+        {name for name, *_ in PAIRS} | set(RENDERED) | set(WORKED_BY_HAND) | set(WORKED) | set(THOUGHTS)
+    )
+    assert compared == set(NAMES)
 
 
 def test_calls_made_together_go_to_the_channel_of_harmony_one_after_the_other() -> None:

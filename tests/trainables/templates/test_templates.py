@@ -46,7 +46,13 @@ OWN_ENDS = {
     "minimax-m2": "[e~[",
     "seed-oss": "<seed:eos>",
     **dict.fromkeys(("granite3", "granite4"), "<|end_of_text|>"),
-    "cohere": "<|END_OF_TURN_TOKEN|>",
+    **dict.fromkeys(("cohere", "command-r7b"), "<|END_OF_TURN_TOKEN|>"),
+    **dict.fromkeys(
+        ("kimi-k2", "smollm3", "olmo3", "falcon-h1", "mimo", "mimo-v2", "minicpm4"), "<|im_end|>"
+    ),
+    **dict.fromkeys(("internlm3", "ernie4.5-thinking"), "<|im_end|>"),
+    "hunyuan": "<|eos|>",
+    "hunyuan-dense": "<｜hy_place▁holder▁no▁2｜>",
 }
 # The conversation above, with <s> and </s> as the tokenizer's first and last token. Other families are compared with
 # their published templates (test_published.py).
