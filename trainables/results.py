@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -20,6 +21,8 @@ from pydantic import Field, field_validator
 from trainables.auc import drawn_auc as drawn_auc  # for reports, which may import this module only
 from trainables.config.base import Frozen
 from trainables.storage import files
+from trainables.storage.damaged_files import DamagedFile, read_object
+from trainables.storage.damaged_files import reading as reading
 from trainables.system import redaction
 
 Status = Literal["done", "stopped", "out_of_memory", "failed", "interrupted"]
@@ -200,14 +203,12 @@ def write_record(trial_folder: Path, record: Record) -> None:
 
 
 def read_record(trial_folder: Path) -> Record | None:
-    """The trial's record, or ``None`` while it has none. Raises ``ValueError`` that names a damaged file."""
+    """The trial's record, or ``None`` while it has none. Raises ``DamagedFile``."""
     path = trial_folder / "record.json"
     if not path.exists():
         return None
-    try:
+    with reading(path):
         return Record.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not a trial's record: {error}") from error
 
 
 def has_ended(trial_folder: Path) -> bool:
@@ -225,16 +226,16 @@ def read_curve(trial_folder: Path) -> Iterator[dict[str, Any]]:
     """The points of ``curve.jsonl``, ``{"step": 1, "name": ..., "value": ...}``, by name and step.
 
     A resumed trial repeats the steps after its checkpoint, so the last line for a step and name counts. A line that a
-    killed process left incomplete is skipped.
+    killed process left incomplete is skipped. Raises ``DamagedFile``.
     """
     path = trial_folder / "curve.jsonl"
     points: dict[tuple[int, str], dict[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            point = json.loads(line)
-        except ValueError:
-            continue
-        points[point["step"], point["name"]] = point
+    with reading(path):
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            with suppress(json.JSONDecodeError):
+                point = json.loads(line)
+                step, name = int(point["step"]), str(point["name"])
+                points[step, name] = {"step": step, "name": name, "value": float(point["value"])}
     yield from sorted(points.values(), key=lambda point: (point["name"], point["step"]))
 
 
@@ -251,11 +252,13 @@ def _row(record: Record) -> dict[str, Any]:
 class Tables:
     """Writes the records and curves of all trials to ``trials.parquet`` and ``curves.parquet``, again and again.
 
-    The files of a trial that has ended are read only once, so writing does not slow down in a long sweep.
+    The files of a trial that has ended are read only once, so writing does not slow down in a long sweep. ``damaged``
+    has a sentence for each trial that was left out because one of its files can't be read.
     """
 
     def __init__(self, run: Path) -> None:
         self.run = run
+        self.damaged: dict[str, str] = {}  # by trial id
         self._ended: dict[str, tuple[Record, pa.Table]] = {}  # by trial id: the record and the curve's points
 
     def write(self) -> None:
@@ -284,7 +287,12 @@ class Tables:
             if ended is not None:
                 yield folder.name, ended
                 continue
-            record, points = read_record(folder), _points(folder)
+            self.damaged.pop(folder.name, None)
+            try:
+                record, points = read_record(folder), _points(folder)
+            except DamagedFile as error:
+                self.damaged[folder.name] = str(error)
+                continue
             if record is not None and record.status != "interrupted":
                 self._ended[folder.name] = (record, points)
             yield folder.name, (record, points)
@@ -295,9 +303,11 @@ def _points(folder: Path) -> pa.Table:
     return pa.Table.from_pylist(points, schema=CURVES)
 
 
-def write_tables(run: Path) -> None:
-    """Writes a run's tables once."""
-    Tables(run).write()
+def write_tables(run: Path) -> list[str]:
+    """Writes a run's tables once. Returns a sentence for each trial that was left out because of a damaged file."""
+    tables = Tables(run)
+    tables.write()
+    return list(tables.damaged.values())
 
 
 @dataclass(frozen=True)
@@ -330,24 +340,29 @@ class Run:
 def read_run(run: Path) -> Run:
     """Reads a run folder's tables.
 
-    Raises ``FileNotFoundError`` if ``run`` is not a run folder, ``ValueError`` with the file's name for damaged JSON.
+    Raises ``FileNotFoundError`` if ``run`` is not a run folder, ``DamagedFile``.
     """
     path = run / "trials.parquet"
     if not path.exists():
         raise FileNotFoundError(f"{run}: no trials.parquet here; is it a run folder (runs/NAME)?")
     columns = set(Record.model_fields)  # a table that another version wrote may have other columns
-    records = [
-        Record.model_validate({name: _parsed(name, value) for name, value in row.items() if name in columns})
-        for row in pq.read_table(path).to_pylist()
-    ]
+    with reading(path):
+        records = [
+            Record.model_validate(
+                {name: _parsed(name, value) for name, value in row.items() if name in columns}
+            )
+            for row in pq.read_table(path).to_pylist()
+        ]
     curves = run / "curves.parquet"
-    return _with_other_files(run, records, pq.read_table(curves) if curves.exists() else CURVES.empty_table())
+    with reading(curves):
+        points = pq.read_table(curves).cast(CURVES) if curves.exists() else CURVES.empty_table()
+    return _with_other_files(run, records, points)
 
 
 def gather_run(run: Path) -> Run:
     """Reads a run folder's trials themselves instead of its tables, which may be older; writes nothing.
 
-    Raises ``ValueError`` with the file's name for damaged JSON.
+    Trials with a damaged file are left out. Raises ``DamagedFile`` for one that isn't a trial's.
     """
     return _with_other_files(run, *Tables(run).read_trials())
 
@@ -358,20 +373,20 @@ def _with_other_files(run: Path, records: list[Record], curves: pa.Table) -> Run
         folder=run,
         records=records,
         curves=curves,
-        spec=spec.read_text(encoding="utf-8") if spec.exists() else None,
-        environment=_json(run / "environment.json") or {},
-        data=tuple(_json(run / "data.json") or ()),
+        spec=spec.read_text(encoding="utf-8", errors="replace") if spec.exists() else None,
+        environment=read_object(run / "environment.json") if (run / "environment.json").exists() else {},
+        data=_data_previews(run / "data.json"),
     )
 
 
-def _json(path: Path) -> Any:
-    """A file's JSON; ``None`` without the file."""
+def _data_previews(path: Path) -> tuple[dict[str, Any], ...]:
     if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: damaged JSON: {error}") from error
+        return ()
+    with reading(path):
+        previews = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(previews, list) or not all(isinstance(each, dict) for each in previews):
+            raise ValueError("it holds no list of objects")
+        return tuple(previews)
 
 
 def _parsed(name: str, value: Any) -> Any:

@@ -7,7 +7,7 @@ from math import isclose
 from typing import Any
 
 from reports.statistics.estimates import Estimate, auc_estimate, mean_estimate
-from trainables.results import Record, Run
+from trainables.results import Record, Run, reading
 
 OWN_ROWS = "predictions.parquet"
 # Beside it, with the same columns: held-out rows that the trial was scored on later (paretune settle).
@@ -74,8 +74,9 @@ def _scored_rows(run: Run, record: Record, file: str) -> list[dict[str, Any]] | 
     path = run.folder / "trials" / record.trial_id / file
     if record.quality is None or not path.exists():
         return None
-    columns = [name for name in COLUMNS if name in pq.read_schema(path).names]
-    rows = [row for row in pq.read_table(path, columns=columns).to_pylist() if row["score"] is not None]
+    with reading(path):
+        columns = [name for name in COLUMNS if name in pq.read_schema(path).names]
+        rows = [row for row in pq.read_table(path, columns=columns).to_pylist() if row["score"] is not None]
     return rows or None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,14 +42,15 @@ def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:
         from trainables import results
 
         # What the report refuses: a folder that is no run, runs that can't be compared, an output with other files.
-        with users_errors(FileNotFoundError, ValueError), ExitStack() as copies:
+        with users_errors(OSError, ValueError), ExitStack() as copies:
             locations = [location.existing_run(run) for run in runs]
             folders = [copies.enter_context(each.local_copy()) for each in locations]
             for run_folder in folders:
                 # The tables of a killed driver lack its last records. A folder without trials may be no run
                 # at all, so nothing is written there.
                 if results.trial_folders(run_folder):
-                    results.write_tables(run_folder)
+                    for damaged in results.write_tables(run_folder):
+                        print(f"warning: {damaged}; the report leaves its trial out", file=sys.stderr)
             written = write(folders, output)
             for run_folder in folders:
                 # What an interrupted `settle` had added has been looked at now.

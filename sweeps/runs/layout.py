@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from trainables.storage.damaged_files import read_object
 
 # Which trial a name stands for, by what its model is for: {"CAUSAL_LM": {"runs/sft": "3f2a9c81d0b4"}}.
 Settled = Mapping[str, Mapping[str, str]]
@@ -21,9 +22,9 @@ def settled_in(environment: dict[str, Any] | None) -> Settled:
 
 
 def read_environment(run: Path) -> dict[str, Any] | None:
-    """A run's ``environment.json``; ``None`` for a folder that is no run yet."""
+    """A run's ``environment.json``; ``None`` for a folder that is no run yet. Raises ``DamagedFile``."""
     path = run / "environment.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return read_object(path) if path.exists() else None
 
 
 LOG = "driver.log"  # in a run's folder: all that detached drivers ever printed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from sweeps.runs import lock
 from sweeps.runs.layout import LOG, read_environment
 from trainables import results
 from trainables.results import Record, best
+from trainables.storage.damaged_files import DamagedFile, read_object, reading
 from trainables.system.byte_sizes import gib
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class RunState:
 
     ``holder`` names the process that runs it; ``None`` while none does. ``budgets``: search trials by cell.
     ``finalists``: how many times each of how many best configs of a cell are trained again, ``{"seeds": 3, "top": 1}``;
-    empty for runs that have none.
+    empty for runs that have none. ``damaged``: a sentence for each trial that has a file which can't be read.
     """
 
     run: str
@@ -51,6 +51,7 @@ class RunState:
     records: tuple[Record, ...]
     training: tuple[UnfinishedTrial, ...]
     finalists: dict[str, int] = field(default_factory=dict)
+    damaged: tuple[str, ...] = ()
 
     @property
     def remaining(self) -> int:
@@ -91,6 +92,7 @@ class RunState:
             "holder": self.holder,
             "cells": [{"cell": cell, **_cell_summary(cell, self)} for cell in _cells(self)],
             "training": [vars(trial) for trial in self.training],
+            "damaged": list(self.damaged),
         }
 
 
@@ -108,14 +110,19 @@ def run_state(
         raise NoRun(f"{display_name}: no environment.json here; is it a run folder (runs/NAME)?")
     begun = environment.get("plan", {})
     budgets, finalists = begun.get("trials", {}), begun.get("finalists", {})
-    trials = [(trial, results.read_record(trial)) for trial in results.trial_folders(run)]
-    # An interrupted trial has a record but no result. It counts as unfinished, because it will be resumed.
-    ended = tuple(record for _, record in trials if record is not None and record.status != "interrupted")
-    done = {record.trial_id for record in ended}
-    training = tuple(_unfinished(trial) for trial, _ in trials if trial.name not in done)
-    return RunState(
-        display_name, holder() if holder else lock.holder(run), budgets, ended, training, finalists
-    )
+    ended, training, damaged = list[Record](), list[UnfinishedTrial](), list[str]()
+    for trial in results.trial_folders(run):
+        try:
+            record = results.read_record(trial)
+            # An interrupted trial has a record but no result. It counts as unfinished, because it will be resumed.
+            if record is not None and record.status != "interrupted":
+                ended.append(record)
+            else:
+                training.append(_unfinished(trial))
+        except DamagedFile as error:
+            damaged.append(str(error))
+    process = holder() if holder else lock.holder(run)
+    return RunState(display_name, process, budgets, tuple(ended), tuple(training), finalists, tuple(damaged))
 
 
 def _unfinished(folder: Path) -> UnfinishedTrial:
@@ -123,7 +130,8 @@ def _unfinished(folder: Path) -> UnfinishedTrial:
     step = max((point["step"] for point in results.read_curve(folder)), default=None)
     # A trial's folder always has its config, so there is at least one time.
     last_change = max(path.stat().st_mtime for path in (config, curve) if path.exists())
-    cell = json.loads(config.read_text(encoding="utf-8"))["cell"]
+    with reading(config):
+        cell = str(read_object(config)["cell"])
     # The clock of the node that wrote the file may be ahead of this machine's.
     return UnfinishedTrial(folder.name, cell, step, max(0.0, time.time() - last_change))
 
@@ -174,9 +182,9 @@ def _progress(trial: UnfinishedTrial) -> str:
 
 
 def summary(state: RunState) -> str:
-    """``running: process 812 on node-1, since ...; 3 of 12 trials to go``."""
+    """``running: process 812 on node-1, since ...; 3 of 12 trials to go``, and a line for each damaged trial."""
     process = f": {state.holder}" if state.holder else ""
-    return f"{state.activity}{process}; {remaining_text(state)}"
+    return "\n".join([f"{state.activity}{process}; {remaining_text(state)}", *state.damaged])
 
 
 def remaining_text(state: RunState) -> str:
@@ -216,8 +224,8 @@ def _trial_folder(run: Path, trial_id: str, display_name: str) -> Path:
 
 def _trial_log(folder: Path) -> Iterator[str]:
     record = results.read_record(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    yield f"{config['cell']} {folder.name}: {record.status if record else 'no record yet'}"
+    config = read_object(folder / "config.json")
+    yield f"{config.get('cell')} {folder.name}: {record.status if record else 'no record yet'}"
     points = sorted(results.read_curve(folder), key=lambda point: (point["step"], point["name"]))
     steps = sorted({point["step"] for point in points})[-LAST_STEPS:]
     for step in steps:

@@ -13,6 +13,7 @@ from trainables.models import locate, resize_vocabulary
 from trainables.models.folder import TOKENIZERS, ModelError, read_json
 from trainables.results import Record, read_record
 from trainables.stages import SFT
+from trainables.storage.damaged_files import reading
 from trainables.trial import starting_weights
 from trainables.trial.config import TrialConfig
 
@@ -97,7 +98,8 @@ def trial_result(folder: Path, trust: Sequence[str] = (), name: str | None = Non
 
 def untrained_result(path: Path, trust: Sequence[str] = ()) -> Result:
     """The untrained model that a base trial scored, by the trial's ``config.json``; other trials start from it."""
-    config = TrialConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    with reading(path):
+        config = TrialConfig.model_validate_json(path.read_text(encoding="utf-8"))
     model = starting_weights.with_moved_start(_trusted(config.model, trust), path)
     config = config.model_copy(update={"model": model})
     return Result(config.cell, config, None, path.parent.parent.parent, read_record(path.parent))

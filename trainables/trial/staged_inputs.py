@@ -7,7 +7,6 @@ sizes, uses its own.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from trainables.config.model import ModelConfig
 from trainables.data.sources import is_hub
 from trainables.models import locate
 from trainables.storage import cache
+from trainables.storage.damaged_files import read_object
 from trainables.storage.names import within
 from trainables.storage.url_store import Store
 from trainables.trial.config import TrialConfig
@@ -37,7 +37,7 @@ class StagedInputs:
     def read(cls, run: Path) -> StagedInputs:
         """The copies that ``given.json`` in the run folder lists; none without that file."""
         path = run / INDEX_FILE
-        index = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        index = read_object(path) if path.exists() else {}
         return cls(run, index.get("url"), index.get("paths"))
 
     def local_config(self, config: TrialConfig) -> TrialConfig:

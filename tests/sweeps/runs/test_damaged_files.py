@@ -1,0 +1,103 @@
+"""A damaged file of a run is named, and does not hide the other trials."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sweeps.cli import app
+from tests.helpers.run_folders import record, write_run, write_scores
+from trainables.results import read_run
+
+DAMAGES = {
+    "empty": b"",
+    "no text": b"\xff\xfe\x00",
+    "a list": b"[1]",
+    "null": b"null",
+    "other keys": b'{"a": 1}',
+}
+BAD, GOOD = "a" * 12, "b" * 12
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of two done trials, and what belongs to it."""
+    made = write_run(
+        tmp_path / "run",
+        [record(BAD, "full"), record(GOOD, "lora")],
+        plan={"trials": {"sft-full": 1, "sft-lora": 1}},
+    )
+    for trial in (BAD, GOOD):
+        write_scores(made, trial, [1.0, 0.0] * 64)
+        point = {"step": 1, "name": "train_loss", "value": 2.0}
+        (made / "trials" / trial / "curve.jsonl").write_text(json.dumps(point) + "\n")
+    (made / "sweep.log").write_text("started\n")
+    return made
+
+
+def paretune(*arguments: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result.exit_code, result.output.replace("\n", "")
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_record_is_named_and_the_other_trials_are_shown(run: Path, damage: bytes) -> None:
+    path = run / "trials" / BAD / "record.json"
+    path.write_bytes(damage)
+    code, output = paretune("status", run)
+    assert code == 0
+    assert f"{path} is damaged" in output
+    assert GOOD in output
+    code, output = paretune("status", run, "--json")
+    assert [str(path) in each for each in json.loads(output)["damaged"]] == [True]
+    code, output = paretune("report", run)
+    assert code == 0
+    assert f"warning: {path} is damaged" in output
+    assert [each.trial_id for each in read_run(run).records] == [GOOD]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\xff\xfe\x00\n", b"[1]\n", b"null\n", b'{"a": 1}\n', b'{"step": "x"}\n']
+)
+def test_a_damaged_curve_is_named_and_the_other_trials_are_shown(run: Path, damage: bytes) -> None:
+    path = run / "trials" / BAD / "curve.jsonl"
+    path.write_bytes(damage)
+    assert paretune("status", run)[0] == 0
+    code, output = paretune("report", run)
+    assert code == 0
+    assert f"warning: {path} is damaged" in output
+    assert paretune("logs", run, BAD)[0] == 2
+
+
+def test_a_line_that_a_killed_process_left_incomplete_is_no_damage(run: Path) -> None:
+    path = run / "trials" / BAD / "curve.jsonl"
+    path.write_text('{"step": 1, "na\n{"step": 2, "name": "train_loss", "value": 1.5}\n{"step": 3, "n')
+    assert "damaged" not in paretune("report", run)[1]
+    assert read_run(run).curve(BAD, "train_loss") == [(2, 1.5)]
+
+
+@pytest.mark.parametrize(
+    "name", ["environment.json", "data.json", "spec.yaml", f"trials/{BAD}/predictions.parquet"]
+)
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_any_other_damaged_file_is_named(run: Path, name: str, damage: bytes) -> None:
+    (run / name).write_bytes(damage)
+    for command in ("status", "report"):
+        code, output = paretune(command, run)
+        assert code == 0 or str(run / name) in output
+
+
+@pytest.mark.parametrize(
+    "name", ["environment.json", "trials.parquet", "spec.yaml", f"trials/{BAD}/record.json"]
+)
+def test_a_folder_in_a_files_place_is_named(run: Path, name: str) -> None:
+    (run / name).unlink(missing_ok=True)
+    (run / name).mkdir()
+    for command in ("status", "report", "logs"):
+        code, output = paretune(command, run)
+        assert code == 0 or name in output
