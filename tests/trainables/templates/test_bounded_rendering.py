@@ -45,9 +45,7 @@ def test_a_template_that_loops_without_end_is_stopped(
 ) -> None:
     monkeypatch.setattr(bounded_rendering.limited_rendering.__wrapped__, "__defaults__", (0.3,))
     started = time.monotonic()
-    with pytest.raises(
-        TemplateError, match=r"takes too long: .* iterations of its loops"
-    ):
+    with pytest.raises(TemplateError, match=r"takes too long: .* iterations of its loops"):
         rendered(tokenizer, template)
     assert time.monotonic() - started < 10
 
