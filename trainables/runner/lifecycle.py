@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from trainables.runner.trial_state import Trial
 from trainables.stages.base import Scores
 from trainables.storage import files
 from trainables.training import fsdp, fsdp_checkpoint, reference_policy
-from trainables.training.checkpoints import Progress, last_checkpoint, newest_complete
+from trainables.training.checkpoints import LOGPROBS_BEFORE, Progress, last_checkpoint, newest_complete
 from trainables.training.policy import Policy
 from trainables.training.trainer_setup import clean_process, training_arguments
 from trainables.training.training_callback import TrialCallback, require_finite
@@ -87,20 +88,20 @@ def _logprobs_before(trial: Trial, policy: Policy, rows: loading.Data) -> tuple[
     """The log-probabilities of the scored answers before the first step, in nats; ``None`` where no score needs them.
 
     A trial that goes on from a checkpoint has them in a file. They are unknown where workers shard the weights, and to
-    a trial that an earlier version began.
+    a trial without that file (an earlier version began it) whose method has no reference policy any more.
     """
-    config, path = trial.config, trial.folder / "logprobs-before.json"
-    if (
-        config.method is None
-        or policy.blueprint is not None
-        or not (config.data.holds_out and is_first_worker())
-    ):
+    config, path = trial.config, trial.folder / LOGPROBS_BEFORE
+    if config.method is None or policy.blueprint is not None:
+        return None
+    if not (config.data.holds_out and is_first_worker()):
         return None
     if path.exists():
         return tuple(json.loads(path.read_text(encoding="utf-8")))
-    if newest_complete(trial.folder) is not None:
+    has_begun = newest_complete(trial.folder) is not None
+    if has_begun and not config.method.reference_stays:
         return None
-    with trial.phases.during("eval"):
+    before = reference_policy.as_reference(policy) if has_begun else nullcontext()
+    with trial.phases.during("eval"), before:
         found = config.stage.scored_logprobs(policy, rows, config.data.scored_cutoff)
     if found is not None:
         files.write_json(path, found)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from trainables.storage.url_store import Store
-from trainables.training.checkpoints import COMPLETE, step_of
+from trainables.training.checkpoints import COMPLETE, LOGPROBS_BEFORE, step_of
 
 POLL_SECONDS = 1.0
 CURVE_PAUSE = 10  # pause between uploads of the curve, as a multiple of the time that the last one took
@@ -76,6 +76,8 @@ class Uploader:
         names = [str(path.relative_to(linked)) for path in linked.rglob("*") if path.is_file()]
         checkpoint = self.store.within(linked.name)
         checkpoint.push(linked, [name for name in names if name != COMPLETE])
+        if not self._uploaded and (self.folder / LOGPROBS_BEFORE).exists():
+            self.store.push(self.folder, [LOGPROBS_BEFORE])
         self._upload_curve()
         checkpoint.push(linked, [COMPLETE])
         self._uploaded.add(linked.name)

@@ -21,7 +21,7 @@ from trainables.storage import urls
 from trainables.storage.locks import locked
 from trainables.storage.url_store import Entry, StorageError, Store
 from trainables.system.background import call_periodically
-from trainables.training.checkpoints import is_complete, newest_first
+from trainables.training.checkpoints import LOGPROBS_BEFORE, is_complete, newest_first
 from trainables.trial import scratch
 from trainables.trial.config import TrialConfig
 from trainables.trial.staged_inputs import INDEX_FILE, StagedInputs
@@ -117,11 +117,14 @@ class RemoteWorkspace:
                 mark.write_text(self.claim)
 
     def _download_trial(self) -> None:
-        """Downloads the curve and the newest complete checkpoint; removes what a worker that died has left here."""
+        """Downloads what a trial resumes from, such as the newest complete checkpoint; removes what a worker that died
+        has left here.
+        """
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         stored = self.trial_store.list()
-        self.trial_store.pull([name for name in stored if name == "curve.jsonl"], self.folder, stored)
+        kept = [name for name in stored if name in ("curve.jsonl", LOGPROBS_BEFORE)]
+        self.trial_store.pull(kept, self.folder, stored)
         for checkpoint in newest_first(stored):
             names = [name for name in stored if name.startswith(f"{checkpoint}/")]
             self.trial_store.pull(names, self.folder, stored)

@@ -15,6 +15,8 @@ from pathlib import Path
 from trainables.storage import files
 
 COMPLETE = "complete.json"  # the marker of a complete checkpoint, written last
+# Beside the checkpoints, of stages that compare answers with what they were before training.
+LOGPROBS_BEFORE = "logprobs-before.json"
 SHARD_FILE = "share-{rank}-of-{workers}.pt"  # one worker's part of a sharded checkpoint
 
 

@@ -61,6 +61,11 @@ def _in_data(config: TrialConfig) -> Iterator[tuple[CellPath, str]]:
             yield path, "no rows are held out (data.eval_fraction: 0)"
     if len(data.names) == 1:
         yield ("data", "mix"), "there is only one data set"
+    if config.stage.kind != "sft":
+        yield (
+            ("data", "quality"),
+            f"{config.stage.kind} has a measure of its own; only sft is judged by data.quality",
+        )
     if config.stage.row_type is Text:
         for key in ("template", "thinking"):
             yield (

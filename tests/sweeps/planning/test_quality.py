@@ -103,6 +103,14 @@ def test_a_quality_that_can_not_be_used_is_an_error_at_its_place(
     assert [each for each in found if each.startswith("--set data.quality") and what in each]
 
 
+def test_a_quality_that_no_stage_is_judged_by_is_said(workdir: Path) -> None:
+    text = SPEC.replace("rows.jsonl", "commands").replace("kind: sft", "kind: dpo")
+    (warning,) = [each for each in problems(workdir, text, "data.quality=chrf") if "no effect" in each]
+    assert warning == (
+        "--set data.quality: it has no effect: dpo has a measure of its own; only sft is judged by data.quality"
+    )
+
+
 def test_an_installed_module_is_taken_where_none_lies_beside_the_spec(workdir: Path) -> None:
     config = plan(workdir, SPEC, ("data.quality=math:hypot",)).cells[0].first()
     assert (config.data.quality_file, config.data.quality_sha256) == (None, None)

@@ -20,7 +20,7 @@ from trainables.runner.uploader import Uploader
 from trainables.runner.workspace import RemoteWorkspace
 from trainables.storage import url_store
 from trainables.storage.url_store import StorageError, Store
-from trainables.training.checkpoints import COMPLETE
+from trainables.training.checkpoints import COMPLETE, LOGPROBS_BEFORE
 from trainables.training.training_callback import Control, NoControl
 from trainables.trial import scratch
 from trainables.trial.config import TrialConfig
@@ -110,17 +110,30 @@ def test_a_trial_that_is_interrupted_on_one_node_resumes_on_another_with_the_sam
     assert losses(store, config) == losses(undisturbed, config)
 
 
+def test_what_answers_were_before_training_is_at_the_url_once_a_checkpoint_is(
+    store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "trial"
+    (folder / "checkpoint-2").mkdir(parents=True)
+    (folder / "checkpoint-2" / COMPLETE).write_text("{}")
+    (folder / LOGPROBS_BEFORE).write_text("[-1.0]")
+    Uploader(store, folder).upload_new()
+    assert (store.read(LOGPROBS_BEFORE), store.read(f"checkpoint-2/{COMPLETE}")) == (b"[-1.0]", b"{}")
+
+
 def test_only_the_newest_complete_checkpoint_is_downloaded(store: Store, config: TrialConfig) -> None:
     trial = store.within(f"trials/{config.trial_id()}")
     for name in ("checkpoint-2/weights", f"checkpoint-2/{COMPLETE}", "checkpoint-4/weights", "model/weights"):
         trial.write(name, b"{}")
     trial.write(f"checkpoint-4/{COMPLETE}", b"{}")
     trial.write("checkpoint-10/weights", b"half of it")
-    trial.write("curve.jsonl", b"")
+    for name in ("curve.jsonl", LOGPROBS_BEFORE, "predictions.parquet"):
+        trial.write(name, b"")
     place = RemoteWorkspace(store, config.trial_id(), "a", True, lambda: None)
     place.fetch(config)
     found = {str(path.relative_to(place.folder)) for path in place.folder.rglob("*") if path.is_file()}
-    assert found == {"checkpoint-4/weights", f"checkpoint-4/{COMPLETE}", "curve.jsonl", ".fetched"}
+    kept = {"curve.jsonl", LOGPROBS_BEFORE}
+    assert found == {"checkpoint-4/weights", f"checkpoint-4/{COMPLETE}", ".fetched", *kept}
 
 
 def test_a_newest_checkpoint_that_is_not_whole_is_passed_over(store: Store, config: TrialConfig) -> None:
