@@ -69,6 +69,7 @@ def add(app: typer.Typer, best_trials: BestTrials, report_writer: Callable[[], R
         """Run a sweep: plan it, train and score its trials, and write the report.
 
         Shows the progress meanwhile, and prints the report's path last.
+        Ctrl-C ends it once all trials have saved themselves; a second Ctrl-C ends it at once.
         """
         from sweeps.cluster.private_folder import private_temporary_files
         from sweeps.execution.run_options import RunOptions

@@ -47,6 +47,7 @@ def checkpoint_bytes(model: Any, optimizer: Any) -> int:
     adapter = hasattr(model, "peft_config")
     weights = _bytes(p for p in model.parameters() if p.requires_grad or not adapter)
     state = (value for entry in optimizer.state.values() for value in entry.values())
+    # Beside tensors there are numbers of steps.
     return weights + _bytes(value for value in state if hasattr(value, "element_size"))
 
 
