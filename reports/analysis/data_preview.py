@@ -52,19 +52,28 @@ class DataPreview:
         parts = [f"{units.number(count)} {part}" for part, count in self.entry["rows"].items()]
         sentences = [f"{units.join(parts)} rows"]
         if duplicates := self.entry["duplicates"]:
-            sentences.append(f"{units.number(duplicates)} rows have the same prompt as another row")
+            have = "has" if duplicates == 1 else "have"
+            sentences.append(f"{units.count(duplicates, 'row')} {have} the same prompt as another row")
         if overlap := self.entry["overlap"]:
+            belongs = "was left out of training because it belongs"
+            belong = "were left out of training because they belong"
             sentences.append(
-                f"{units.number(overlap)} rows were left out of training because they belong to held-out rows"
+                f"{units.count(overlap, 'row')} {belongs if overlap == 1 else belong} to held-out rows"
             )
         return f"{'; '.join(sentences)}."
 
     def _lengths(self) -> str:
         tokens = self.entry["tokens"]
         cut = units.percent(tokens["cut_share"]) if tokens["cut"] else "none"
+        what, plural = "A training row has", "the rows"
+        if tokens.get("examples_per_row") == 2:
+            what, plural = "An answer of a training pair has with its prompt", "these"
+        elif tokens.get("examples", tokens["rows"]) != tokens["rows"]:
+            examples, rows = units.number(tokens["examples"]), units.number(tokens["rows"])
+            what, plural = f"{rows} training rows become {examples} examples. Each has", "these"
         return (
-            f"A training row has {units.number(tokens['least'])} to {units.number(tokens['most'])} tokens "
-            f"(median {units.number(tokens['median'])}); {cut} of the rows were shortened to the cutoff of "
+            f"{what} {units.number(tokens['least'])} to {units.number(tokens['most'])} tokens "
+            f"(median {units.number(tokens['median'])}); {cut} of {plural} were shortened to the cutoff of "
             f"{units.number(self.cutoff)} tokens. "
             f"The loss is computed on {units.percent(tokens['learned_share'])} of the tokens; "
             f"{units.percent(tokens['padding_share'])} of a batch is padding."

@@ -71,7 +71,9 @@ def to_json(config: TrialConfig, preview: DataPreview) -> dict[str, Any]:
         "trained_on": _trained_on(preview),
         "sha256": preview.data.sha256,
         "tokens": {
-            "rows": len(preview.lengths),
+            "rows": preview.rows,
+            "examples": len(preview.lengths),
+            "examples_per_row": preview.per_row,
             "cutoff": config.data.cutoff,
             "cut": preview.cut,
             "cut_share": preview.cut / len(preview.lengths),
@@ -154,10 +156,16 @@ def preview_lines(config: TrialConfig, preview: DataPreview) -> Iterator[str]:
         f"{data.overlap} {left_out} left out because of held-out rows that open alike or are of the same group"
     )
     lengths = _length_summary(preview)
+    examples = counted(len(preview.lengths), "training example")
+    if preview.per_row == 2:
+        what, of = "prompt and answer", counted(preview.rows, "training pair")
+    elif preview.rows == len(preview.lengths):
+        what, of = "example", examples
+    else:
+        what, of = "example", f"{examples} from {counted(preview.rows, 'row')}"
     yield (
-        f"tokens per example, of {counted(len(preview.lengths), 'training example')}: "
-        f"{lengths['least']} to {lengths['most']}, median {lengths['median']}; "
-        f"{preview.cut / len(preview.lengths):.1%} of the examples are cut to {config.data.cutoff} tokens; "
+        f"tokens per {what}, of {of}: {lengths['least']} to {lengths['most']}, median {lengths['median']}; "
+        f"{preview.cut / len(preview.lengths):.1%} of them are cut to {config.data.cutoff} tokens; "
         f"the loss is on {preview.learned_share:.1%} of all tokens; "
         f"{preview.padding_share:.1%} of a batch is padding"
     )

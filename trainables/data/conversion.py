@@ -282,7 +282,9 @@ def _same_fault(error: InvalidRow, batch: RawBatch) -> str:
     count = sum(
         isinstance(values, dict) and not _is_label(values.get(error.column)) for values, _, _ in batch.rows
     )
-    return f"; {count} of {counted(len(batch.rows), 'row')} have no label there" if count > 1 else ""
+    first, last = batch.rows[0][1], batch.rows[-1][1]
+    of_these = f"of the {counted(len(batch.rows), 'row')} from {first} to {last}"
+    return f"; {count} {of_these} have no label there" if count > 1 else ""
 
 
 def _is_label(value: Any) -> bool:

@@ -82,7 +82,7 @@ class FileReading:
                     "leaves them out"
                 )
             elif column in self.columns:
-                yield f"{column} is neither true nor false in {rows} rows, and not read there"
+                yield f"{column} is neither true nor false in {counted(rows, 'row')}, and not read there"
         for other in self.other_formats:
             yield f"its columns fit {other} too, which format: {other} takes"
 
@@ -185,7 +185,11 @@ class ConversionReport:
                 if reading.is_of_lines(file)
                 else reading.description(self.format_given, self.listed)
             )
-            several = f"{reading.rows} rows, the first {reading.first}, in " if formats_of[file] > 1 else ""
+            several = (
+                f"{counted(reading.rows, 'row')}, the first {reading.first}, in "
+                if formats_of[file] > 1
+                else ""
+            )
             yield f"{file}: {several}{description}"
 
     def warnings(self) -> Iterator[str]:

@@ -29,6 +29,7 @@ from trainables.data.kept_together import kept_together, large_group_warnings, s
 from trainables.data.rows import Conversation, Labelled, Preference
 from trainables.data.sources import Source, joined_names, resolve, source_labels
 from trainables.data.splits import (
+    few_held_out,
     held_out_setting,
     interleave,
     sampled_rows,
@@ -176,6 +177,11 @@ def _load(
                 f"{advice}{_in_parentheses(converted.warnings)}",
                 (setting,) if setting in config.model_fields_set else (),
             )
+    few = few_held_out(config, keys, len(parts[1]), len(parts[2]))
+    if few and config.strict:
+        raise DataError(
+            f"{name}: {few}; set eval_count, or accept this with strict: false", ("eval_fraction",)
+        )
     # Training rows that `_split` left out; without held-out sources the missing rows are the held-out part.
     overlap = int((sources < len(train)).sum()) - len(parts[0]) if held_out else 0
     order = _mixed(config, parts[0], sources, len(train))
@@ -195,6 +201,7 @@ def _load(
             *converted.warnings,
             *large_group_warnings(config, row_type, keys, prompts),
             *_sample_warnings(config, (*train, *held_out), sources),
+            *([f"{name}: {few}"] if few else []),
         ),
         # By 64 bits of the hash: among ten million prompts the chance that two share them is about 3e-6.
         duplicates=len(prompts) - len(np.unique(prompts)),
@@ -256,7 +263,7 @@ def _split(
     in_both = np.isin(keys, keys[held_out])
     return (
         np.flatnonzero((sources < train) & ~in_both),
-        *split_halves(keys, held_out, row_text, config.eval_rows, both_filled=True),
+        *split_halves(keys, held_out, row_text, config.eval_rows),
     )
 
 

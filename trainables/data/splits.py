@@ -12,8 +12,10 @@ import numpy as np
 from trainables.config import limits
 from trainables.config.data import DataConfig
 from trainables.data.errors import DataError
+from trainables.system.wording import counted
 
 Indices = np.ndarray  # of row numbers
+LEAST = 2  # prompts that are held out: one for validation, one for the test
 
 
 def split_rows(
@@ -26,12 +28,15 @@ def split_rows(
     """Row numbers of the training, validation and test part.
 
     ``keys`` (rows,): the first eight bytes of the hash of each row's prompt. Held out are the prompts whose hash is
-    below ``fraction`` of all hashes or, with ``count``, the ``count`` prompts with the smallest hashes. Held-out rows
-    are in the order of their hashes, rows of one prompt in that of ``row_text``; so the ``max_rows`` of each half do
-    not depend on the file's order. Training rows keep the file's order.
+    below ``fraction`` of all hashes or, with ``count``, the ``count`` prompts with the smallest hashes; of three
+    prompts or more at least :data:`LEAST`, so that both halves have rows. Held-out rows are in the order of their
+    hashes, rows of one prompt in that of ``row_text``; so the ``max_rows`` of each half do not depend on the file's
+    order. Training rows keep the file's order.
     """
     # The upper 48 bits decide whether a row is held out; the lowest bit decides between validation and test.
     threshold = _threshold(keys, fraction, count)
+    if (count or fraction) and len(np.unique(keys)) > LEAST:
+        threshold = max(threshold, _threshold(keys, fraction, LEAST))
     held_out = np.flatnonzero((keys >> np.uint64(16)) < threshold)
     train = np.flatnonzero((keys >> np.uint64(16)) >= threshold)
     return train, *split_halves(keys, held_out, row_text, max_rows)
@@ -42,33 +47,40 @@ def split_halves(
     held_out: Indices,
     row_text: Callable[[int], str],
     max_rows: int | None = None,
-    both_filled: bool = False,
 ) -> tuple[Indices, Indices]:
     """The validation and the test half of held-out rows, by a bit of their hash that holding out doesn't use.
 
-    ``both_filled``: where all prompts of a few rows have the same bit, every other prompt is in the test half.
+    Where all prompts of a few rows have the same bit, every other prompt is in the test half.
     """
-    is_odd = (keys[held_out] & np.uint64(1)).astype(bool)
-    if both_filled and (is_odd.all() or not is_odd.any()):
+    is_odd = _is_odd(keys[held_out])
+    if is_odd.all() or not is_odd.any():
         # (rows,) the place of each row's prompt in the order of their hashes.
         is_odd = np.searchsorted(np.unique(keys[held_out]), keys[held_out]) % 2 == 1
     validation, test = (_by_hash(keys, held_out[half], row_text)[:max_rows] for half in (~is_odd, is_odd))
     return validation, test
 
 
-def sufficient_count(keys: np.ndarray) -> int | None:
-    """The fewest prompts to hold out so that training, validation and test part all have rows; ``None`` if none do.
+def _is_odd(keys: np.ndarray) -> np.ndarray:
+    return (keys & np.uint64(1)).astype(bool)
 
-    >>> sufficient_count(np.array([4, 6, 7, 12], dtype=np.uint64) << np.uint64(16) | np.array([0, 0, 1, 0], np.uint64))
-    3
+
+def few_held_out(config: DataConfig, keys: np.ndarray, validation: int, test: int) -> str | None:
+    """A sentence where ``eval_fraction`` of few rows alone would leave a half of the held-out rows without any.
+
+    ``keys`` (rows,): the hashes of what keeps rows together. ``validation``, ``test``: the rows of the two halves.
     """
-    prompts = np.unique(keys)
-    is_odd = (prompts & np.uint64(1)).astype(bool)
-    if is_odd.all() or not is_odd.any():
+    if config.eval_names or config.eval_count or not config.holds_out:
         return None
-    # The prompts are held out in this order, so both halves have one from the place where the second kind begins.
-    count = int(np.argmax(is_odd != is_odd[0])) + 1
-    return count if count < len(prompts) else None
+    below = keys[(keys >> np.uint64(16)) < _threshold(keys, config.eval_fraction, None)]
+    is_odd = _is_odd(below)
+    if is_odd.any() and not is_odd.all():
+        return None
+    held_out = max(LEAST, len(np.unique(below)))
+    parts = f"{counted(validation, 'validation row')} and {counted(test, 'test row')}"
+    return (
+        f"eval_fraction {config.eval_fraction} of {counted(len(keys), 'row')} would leave a half of the held-out rows "
+        f"empty, so {parts} are held out, as eval_count: {held_out} does; scores on so few rows say little"
+    )
 
 
 def held_out_setting(config: DataConfig) -> tuple[str, object]:
@@ -93,12 +105,17 @@ def split_advice(config: DataConfig, part: str, what: str, keys: np.ndarray, hel
         return f"{have}, and its two halves, validation and test, share no {what}; give held-out rows of more {what}s"
     if count == 1:
         return f"{have}, and rows are held out by their {what}; give rows of other {what}s in data.eval"
-    enough = sufficient_count(keys)
-    if enough is None:
+    if count <= LEAST:
         return (
-            f"{have}, too few to hold some out by their hash; give more rows, or held-out rows in data.eval"
+            f"{have}, too few to hold some out; give more rows, or held-out rows in data.eval, or train on all rows "
+            "without measuring quality: eval_fraction: 0"
         )
-    return f"{have}, of which eval_count: {enough} holds out enough; or give held-out rows in data.eval"
+    # As many hundredths as leave out the largest hash, whose rows are then trained on.
+    share = int(keys.max() >> np.uint64(16)) * 100 // 2**48
+    fractions = f" or eval_fraction: {share / 100:g} at most" if share else ""
+    return (
+        f"{have}, of which eval_count: {count - 1}{fractions} leaves some; or give held-out rows in data.eval"
+    )
 
 
 def sampled_rows(sources: np.ndarray, count: int | None, seed: int) -> Indices:

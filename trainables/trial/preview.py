@@ -39,11 +39,12 @@ Piece = tuple[str, bool]  # a piece of text, and whether it bears the loss
 class DataPreview:
     """What a trial trains on.
 
-    ``lengths``: (examples,), in tokens after the cutoff. ``cut``: how many examples were cut to it. ``remarks``: what
-    is true of the tokens of some rows, those that are left out included. ``learned_share``: the share of tokens that
-    bear the loss. ``padding_share``: the share of padding in the trial's batches. ``examples``: some, as pieces of
-    text; ``titles``: where the row of each stands, and which of the row's answers it has. ``overlaps``: what of
-    the test rows is trained on, ``None`` without test rows.
+    ``lengths``: (examples,), in tokens after the cutoff; ``rows``: how many rows these are of; ``per_row``: 2 where a
+    row is a pair of answers, else 1, though some templates split a row of several turns into more. ``cut``: how many
+    examples were cut to it. ``remarks``: what is true of the tokens of some rows, those that are left out included.
+    ``learned_share``: the share of tokens that bear the loss. ``padding_share``: the share of padding in the trial's
+    batches. ``examples``: some, as pieces of text; ``titles``: where the row of each stands, and which of the row's
+    answers it has. ``overlaps``: what of the test rows is trained on, ``None`` without test rows.
     """
 
     data: loading.Data
@@ -54,6 +55,8 @@ class DataPreview:
     padding_share: float
     examples: tuple[tuple[Piece, ...], ...]
     titles: tuple[str, ...]
+    rows: int
+    per_row: int = 1
     overlaps: Overlaps | None = None
 
 
@@ -79,6 +82,8 @@ def preview_data(config: TrialConfig) -> DataPreview:
         padding_share=_padding_share(config, tokens.lengths),
         examples=tuple(text_pieces(tokenizer, tokens[place]) for place in shown),
         titles=tuple(_title(rows.train, tokens, place, config.stage.examples_per_row) for place in shown),
+        rows=len(np.unique(tokens.rows)),
+        per_row=config.stage.examples_per_row,
         overlaps=find_overlaps(rows.train, rows.test),
     )
 

@@ -89,9 +89,9 @@ class Halved(NoControl):
     reported: dict[int, float] = field(default_factory=dict)
 
     def report(self, step: int, values: dict[str, float]) -> Any:
-        self.reported[step] = values["objective"]
         if step == self.steps:
-            return "continue"
+            return "continue"  # the last result ends the trial
+        self.reported[step] = values["objective"]
         result = {"step": step, "objective": values["objective"]}
         verdict = self.scheduler.on_trial_result(None, SimpleNamespace(trial_id=self.trial_id), result)
         return "stop" if verdict == TrialScheduler.STOP else "continue"

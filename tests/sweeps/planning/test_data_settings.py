@@ -57,8 +57,9 @@ COLUMNS = "columns: {prompt: frage, response: antwort}"
         ((COLUMNS, "tags: {user: me}"), "spec.yaml:6 data.tags.user: unknown tag user; known: role_tag"),
         ((COLUMNS, "eval: gone.jsonl"), "spec.yaml:6 data.eval: no file gone.jsonl"),
         (
-            (COLUMNS, "eval_fraction: 0.001"),
-            "spec.yaml:6 data.eval_fraction: german.jsonl has 60 rows and eval_fraction 0.001 leaves none",
+            (COLUMNS, "eval_fraction: 0.999"),
+            "spec.yaml:6 data.eval_fraction: german.jsonl has 60 rows and eval_fraction 0.999 leaves none for the "
+            "training part",
         ),
     ],
 )

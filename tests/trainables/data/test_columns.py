@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from trainables.data import formats, loading, row_kind
 from trainables.data.dataset_info import FILE
 from trainables.data.errors import DataError
 from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Text
-from trainables.data.splits import split_rows, sufficient_count
+from trainables.data.splits import split_rows
 
 BIRDS = ("wren", "rook", "swift", "heron", "robin", "finch", "crane", "stork", "raven", "eagle")
 ROWS = 40
@@ -494,28 +495,62 @@ def test_an_entry_that_cannot_be_read_says_what_to_write(
 # Too few rows to hold some out
 
 
-def test_the_number_of_prompts_to_hold_out_that_is_offered_is_enough_and_the_least() -> None:
+@pytest.mark.parametrize(("size", "fraction", "held_out"), [(3, 0.01, 2), (20, 0.1, None), (20, 0.02, 2)])
+def test_every_part_has_rows_of_three_prompts_or_more(
+    size: int, fraction: float, held_out: int | None
+) -> None:
     generator = np.random.default_rng(1)
-    for size in (2, 3, 5, 8, 30):
-        for _ in range(50):
-            keys = generator.integers(0, 2**63, size=size, dtype=np.uint64).repeat(2)
+    for _ in range(50):
+        keys = generator.integers(0, 2**63, size=size, dtype=np.uint64).repeat(2)
+        parts = split_rows(keys, str, fraction)
+        train, validation, test = ({int(keys[row]) for row in part} for part in parts)
+        assert train
+        assert validation
+        assert test
+        assert not train & (validation | test) | validation & test  # rows of one prompt stay together
+        below = {int(key) for key in keys if int(key) < fraction * 2**64}
+        assert validation | test == set(sorted({*map(int, keys)})[: max(len(below), 2)])
 
-            def parts(count: int, keys: np.ndarray = keys) -> list[int]:
-                return [len(part) for part in split_rows(keys, str, 0.1, count)]
 
-            count = sufficient_count(keys)
-            works = [each for each in range(2, size + 1) if all(parts(each))]
-            assert count == (works[0] if works else None)
-
-
-def test_too_few_prompts_are_refused_with_a_number_that_works(tmp_path: Path) -> None:
+def test_a_fraction_that_would_leave_a_part_empty_holds_out_two_rows_and_says_so(tmp_path: Path) -> None:
     path = write(tmp_path / "few.jsonl", *({"text": question(n)} for n in range(9)))
-    with pytest.raises(DataError, match=r"there are 9 texts, of which eval_count: \d+ holds out") as caught:
-        loading.load(DataConfig(train=path, eval_fraction=0.01), Text)
+    data = loading.load(DataConfig(train=path, eval_fraction=0.01), Text)
+    assert (len(data.train), len(data.validation), len(data.test)) == (7, 1, 1)
+    (warning,) = data.warnings
+    assert warning == (
+        "few.jsonl: eval_fraction 0.01 of 9 rows would leave a half of the held-out rows empty, so 1 validation row "
+        "and 1 test row are held out, as eval_count: 2 does; scores on so few rows say little"
+    )
+    same = loading.load(DataConfig(train=path, eval_count=2), Text)
+    assert [*same.test, *same.validation] == [*data.test, *data.validation]
+    assert same.warnings == ()
+    with pytest.raises(DataError, match=r"set eval_count, or accept this with strict: false") as caught:
+        loading.load(DataConfig(train=path, eval_fraction=0.01, strict=True), Text)
     assert caught.value.setting == ("eval_fraction",)
-    count = int(str(caught.value).partition("eval_count: ")[2].split()[0])
-    data = loading.load(DataConfig(train=path, eval_count=count), Text)
-    assert min(len(data.train), len(data.validation), len(data.test)) > 0
+
+
+def test_nothing_is_held_out_of_few_rows_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "few.jsonl", *({"text": question(n)} for n in range(9)))
+    data = loading.load(DataConfig(train=path, eval_fraction=0), Text)
+    assert (len(data.train), len(data.validation), len(data.test), data.warnings) == (9, 0, 0, ())
+
+
+def test_a_fraction_that_leaves_nothing_to_train_on_is_refused_with_numbers_that_work(tmp_path: Path) -> None:
+    path = write(tmp_path / "few.jsonl", *({"text": question(n)} for n in range(9)))
+    with pytest.raises(DataError, match=r"leaves none for the training part; there are 9 texts") as caught:
+        loading.load(DataConfig(train=path, eval_fraction=0.999), Text)
+    count, fraction = re.search(
+        r"eval_count: (\d+) or eval_fraction: ([\d.]+) at most", str(caught.value)
+    ).groups()
+    for works in ({"eval_count": int(count)}, {"eval_fraction": float(fraction)}):
+        data = loading.load(DataConfig(train=path, **works), Text)
+        assert min(len(data.train), len(data.validation), len(data.test)) > 0
+
+
+def test_two_prompts_are_too_few_to_hold_some_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "few.jsonl", *({"text": question(n)} for n in range(2)))
+    with pytest.raises(DataError, match=r"there are 2 texts, too few to hold some out; .* eval_fraction: 0$"):
+        loading.load(DataConfig(train=path, eval_fraction=0.5), Text)
 
 
 def test_rows_of_one_prompt_are_refused_because_of_it(tmp_path: Path) -> None:

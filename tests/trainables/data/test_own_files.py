@@ -77,6 +77,8 @@ def test_results_without_their_call_and_calls_without_result_are_named(
     load: Loader, results: list[Any], remark: str
 ) -> None:
     assert f"rows.jsonl: in 1 of 1 row {remark}" in load([chat(call("oslo", "rome"), *results)]).warnings[0]
+    with pytest.raises(DataError, match=rf"^rows\.jsonl:1: {remark}"):
+        load([chat(call("oslo", "rome"), *results)], strict=True)
     assert load([chat(call("oslo", "rome"), result("4", "oslo"), result("25", "rome"))]).warnings == ()
     assert load([chat(call("oslo", "rome"), result("4"), result("25"))]).warnings == ()
 
@@ -201,8 +203,12 @@ def test_broken_json_says_what_it_is_and_what_to_do(load: Loader) -> None:
 def test_labels_and_roles_that_are_none_say_what_to_do(load: Loader) -> None:
     with pytest.raises(DataError, match="verdict must be a label, which is true or false, or 1 or 0"):
         load([{**HELD_OUT[0], "verdict": "yes"}], Labelled, columns={"kto_tag": "verdict"})
-    with pytest.raises(DataError, match=r"got str 'no'; 2 of 3 rows have no label there"):
+    count = r"got str 'no'; 2 of the 3 rows from rows\.jsonl:1 to rows\.jsonl:3 have no label there"
+    with pytest.raises(DataError, match=count):
         load([{**HELD_OUT[0], "label": value} for value in ("true", "no", "yes")], Labelled)
+    later = [{**HELD_OUT[0], "label": value} for value in ["true"] * 1200 + ["no", "yes"]]
+    with pytest.raises(DataError, match=r"2 of the 178 rows from rows\.jsonl:1025 to rows\.jsonl:1202 have"):
+        load(later, Labelled)
     with pytest.raises(
         DataError, match=r"unknown role 'bard'; say in data whose it is, as in tags: \{assistant_tag"
     ):

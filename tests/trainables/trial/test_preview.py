@@ -18,17 +18,20 @@ from sweeps.console.data_preview import (
     allot,
     histogram,
     preview_lines,
+    to_json,
     visible,
 )
 from tests.helpers.sweeps import SPEC, write_spec
+from tests.helpers.tiny_model import CHATML
 from tests.helpers.trials import make_config, run
 from trainables.data import loading
 from trainables.data.errors import DataError
 from trainables.data.rows import Labelled
 from trainables.tokenization import token_table
-from trainables.trial.tokenizer import load_tokenizer
 from trainables.trial.preview import _shown_places, _title, preview_data
+from trainables.trial.tokenizer import load_tokenizer
 
+SPLITS = "{{ message['content'] if message['role'] == 'user' or loop.last else 'So.' }}"
 TALK = [
     {"role": "user", "content": "你好"},
     {"role": "assistant", "content": "你好！有什么可以帮忙？"},
@@ -128,6 +131,36 @@ def test_both_sides_of_a_pair_and_labels_are_shown_and_named() -> None:
     for count, per_row, shown in places:
         examples: Any = range(count)
         assert _shown_places(examples, per_row) == shown
+
+
+@pytest.mark.parametrize(
+    ("stage", "said", "rows", "examples"),
+    [
+        ("dpo", "tokens per prompt and answer, of 3 training pairs: ", 3, 6),
+        ("kto", "tokens per example, of 3 training examples: ", 3, 3),
+        ("sft", "tokens per example, of 6 training examples from 3 rows: ", 3, 6),
+    ],
+)
+def test_pairs_labelled_answers_and_split_turns_are_counted_as_what_they_are(
+    tiny_model: Path, tmp_path: Path, stage: str, said: str, rows: int, examples: int
+) -> None:
+    def row(number: int) -> dict[str, Any]:
+        if stage == "sft":
+            turns = [("user", f"{number}?"), ("assistant", "One."), ("user", "And?"), ("assistant", "Two.")]
+            return {"messages": [{"role": role, "content": text} for role, text in turns]}
+        pair, labelled = {"chosen": "Yes.", "rejected": "No."}, {"completion": "Yes.", "label": number % 2}
+        return {"prompt": f"{number}?", **(pair if stage == "dpo" else labelled)}
+
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row(number)) + "\n" for number in range(5)))
+    template = tmp_path / "splits.jinja"  # writes earlier answers otherwise than the last
+    template.write_text(CHATML.replace("{{ message['content'] }}", SPLITS))
+    config = make_config(tiny_model, path, stage={"kind": stage}, cutoff=256)
+    data = config.data.model_copy(update={"eval_count": 2, "template": str(template)})
+    found = preview_data(config.model_copy(update={"data": data}))
+    assert any(line.startswith(said) for line in preview_lines(config, found))
+    shown = to_json(config, found)["tokens"]
+    assert (shown["rows"], shown["examples"]) == (rows, examples)
 
 
 def test_characters_that_a_terminal_does_not_show_are_shown() -> None:
