@@ -24,11 +24,13 @@ def load_tokenizer(
     remote_code: bool = False,
     settings: tuple[tuple[str, str], ...] = (),
     arguments: str = "{}",
+    default_system: str | None = None,
+    tool_format: str | None = None,
 ) -> PreTrainedTokenizerBase:
     """The model's tokenizer with a chat template, its own or a named one.
 
     ``settings``: ``DataConfig.template_settings``, and ``arguments`` its ``template_arguments`` as JSON, which are
-    noted in the template.
+    noted in the template. ``default_system`` and ``tool_format`` are those of ``DataConfig``.
 
     It pads with the end of sequence if it has no padding token. Cached, as a warm worker keeps encoded rows by
     tokenizer from trial to trial. Raises ``ModelError`` for a tokenizer that can't be read, and ``TemplateError``.
@@ -43,7 +45,7 @@ def load_tokenizer(
         ) from error
     if template is not None:
         templates.apply(tokenizer, template)
-    templates.apply_settings(tokenizer, dict(settings), json.loads(arguments))
+    templates.apply_settings(tokenizer, dict(settings), json.loads(arguments), default_system, tool_format)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -65,4 +67,6 @@ def tokenizer_in(folder: Path, config: TrialConfig) -> PreTrainedTokenizerBase:
         config.model.runs_remote_code,
         config.data.template_settings,
         json.dumps(config.data.template_arguments),
+        config.data.default_system,
+        config.data.tool_format,
     )
