@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Coroutine
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from trainables.runner import worker_loop
 from trainables.runner.run import TrialContext, run_trial
 from trainables.runner.trial_state import Trial
 from trainables.runner.workspace import LocalWorkspace
+from trainables.training.activity import Activity
 from trainables.training.training_callback import NoControl
 from trainables.trial.config import TrialConfig
 
@@ -237,6 +239,38 @@ def test_what_is_validated_between_the_searchs_steps_costs_the_driver_nothing(
     decisions = [control.report(step, {"objective": 0.5}) for step in range(1, 6)]
     assert decisions == ["continue", "stop", "continue", "stop", "continue"]
     assert [given[0]["step"] for name, given in hub.calls if name == "report"] == [2, 4]
+
+
+@pytest.mark.parametrize(("kept_here", "expected"), [(True, [20, 25]), (False, [20, 20])])
+def test_at_a_url_a_checkpoint_is_not_safe_where_it_is_written(kept_here: bool, expected: list[int]) -> None:
+    board = Heard()
+    control = worker_loop.HubControl(Heard(), board, "a", kept_here=kept_here)
+    control.follow(Activity("training", step=20, saved_step=20))  # it began at this one, which is at the URL
+    control.follow(Activity("training", step=25, saved_step=25))
+    assert [given[1].saved_step for _, given in board.calls] == expected
+
+
+def test_a_worker_begins_with_nothing_unsaved_and_says_at_once_that_it_can_not_write(
+    monkeypatch: pytest.MonkeyPatch, tiny_model: Path, tmp_path: Path
+) -> None:
+    board, tries = Heard(), iter([OSError(errno.ENOSPC, "No space left on device"), None])
+
+    def run_trial(config: TrialConfig, context: TrialContext, *given: Any) -> Any:
+        if (error := next(tries)) is not None:
+            raise error
+        return worker_loop.end_trial(config, context, "done", "")
+
+    monkeypatch.setattr(worker_loop, "run_trial", run_trial)
+    config = make_config(tiny_model, write_rows(tmp_path / "rows.jsonl"))
+    facts = {"slot": None, "slot_trial": None, "handed_over_at": 0.0, "evaluate_at": []}
+    attempts = {"attempt": 1, "out_of_memory_kills": 0, "failed": None}
+    trial = {"trial_id": config.trial_id(), "run": str(tmp_path), "config": config.model_dump(mode="json")}
+    run_job({**trial, **facts, **attempts}, Heard(), board)
+    assert [(name, *given[1:]) for name, given in board.calls] == [
+        ("forget",),
+        ("storage_fails", f"{tmp_path}: [Errno 28] No space left on device"),
+        ("forget",),
+    ]
 
 
 @pytest.mark.parametrize("attempt", [worker_loop.MAX_ATTEMPTS + 1])
