@@ -11,7 +11,6 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ GRAM_WORDS = 13
 # A run of words that stands in more rows than this is a form, such as an instruction that many rows begin with; the
 # number is that of lm-evaluation-harness's decontamination.
 FORM_ROWS = 10
-MAX_TEST_ROWS, MAX_TRAINING_ROWS = 1_000, 100_000  # in which runs of words are looked for
+MAX_TEST_ROWS, MAX_TRAINING_ROWS = 1_000, 30_000  # in which runs of words are looked for
 MAX_PLACES = 3
 # A word, or a character of a script that has no spaces: Thai, Lao, kana, Han.
 _UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -196,7 +195,7 @@ def _hash(text: str) -> int:
 
 def _grams(row: Row) -> np.ndarray:
     """A hash of every run of :data:`GRAM_WORDS` words of the row's texts, of 64 bits: (runs,)."""
-    return np.array(list(chain.from_iterable(map(_runs, texts(row)))), np.uint64)
+    return np.concatenate([np.empty(0, np.uint64), *map(_runs, texts(row))])
 
 
 def _runs(text: str) -> np.ndarray:

@@ -66,10 +66,10 @@ def test_a_warmup_is_compared_with_the_steps_there_are(workdir: Path) -> None:
 
 
 def test_a_warmup_of_trials_that_train_for_epochs_is_compared_with_their_steps(workdir: Path) -> None:
-    epochs = SPEC.replace("steps: 8,", "epochs: 1,")  # 31 rows, 2 in a step
-    assert warned(workdir, "train.warmup_steps=15", text=epochs) == []
-    (warning,) = warnings(workdir, "train.warmup_steps=16", text=epochs)
-    assert "16 steps of warm-up, and a trial may have only 16" in warning
+    epochs = SPEC.replace("steps: 8,", "epochs: 1,")  # 38 rows, 2 in a step
+    assert warned(workdir, "train.warmup_steps=18", text=epochs) == []
+    (warning,) = warnings(workdir, "train.warmup_steps=19", text=epochs)
+    assert "19 steps of warm-up, and a trial may have only 19" in warning
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,8 @@ def test_the_shortest_epochs_are_those_of_the_largest_batches(workdir: Path) -> 
     found = [
         warning for warning in warnings(workdir, "train.warmup_steps=5", text=text) if "warm-up" in warning
     ]
-    assert ["5 steps of warm-up, and a trial may have only 2" in each for each in found] == [
-        True
-    ]  # 31 rows, 16 in a step
+    # 38 rows, 16 in a step.
+    assert ["5 steps of warm-up, and a trial may have only 3" in each for each in found] == [True]
 
 
 def test_a_warmup_that_is_too_long_in_one_cell_alone_is_named(workdir: Path) -> None:
