@@ -11,6 +11,10 @@ from trainables.config.data import DataConfig
 from trainables.data import arrow_rows
 from trainables.data.rows import Text
 
+OTHER_SPLIT = (
+    "data.group names a column that keeps rows together instead, data.split_by: prompt keeps only those of one whole "
+    "prompt"
+)
 LARGE_SHARE = 0.1  # of the rows, from which on the size of a part depends on where one group of rows falls
 
 
@@ -29,6 +33,15 @@ def kept_together(config: DataConfig, row_type: type) -> str:
     return "first turn" if config.split_by == "first_turn" else "prompt"
 
 
+def other_split(config: DataConfig, keys: np.ndarray, prompts: np.ndarray) -> str:
+    """What else to do where too few rows open differently, to append to an error; empty where prompts are as few.
+
+    ``keys``, ``prompts`` (rows,): the hashes of what keeps rows together, and of their prompts.
+    """
+    fewer = config.split_by == "first_turn" and len(np.unique(keys)) < len(np.unique(prompts))
+    return f"; or {OTHER_SPLIT}" if fewer else ""
+
+
 def large_group_warnings(
     config: DataConfig, row_type: type, keys: np.ndarray, prompts: np.ndarray
 ) -> Iterator[str]:
@@ -41,12 +54,7 @@ def large_group_warnings(
     if size <= LARGE_SHARE * len(keys) or len(np.unique(prompts[keys == largest])) == 1:
         return
     what = kept_together(config, row_type)
-    advice = (
-        "give a column of smaller groups"
-        if config.group is not None
-        else "data.group names a column that keeps rows together instead, data.split_by: prompt keeps only those of "
-        "one whole prompt"
-    )
+    advice = "give a column of smaller groups" if config.group is not None else OTHER_SPLIT
     yield (
         f"{size} of {len(keys)} rows have the same {what} and are all trained on or all held out, so that the parts "
         f"may have other sizes than asked for; {advice}"

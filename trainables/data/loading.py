@@ -25,7 +25,7 @@ from trainables.data.content.contradictions import contradiction_warnings
 from trainables.data.conversion_report import ConversionReport
 from trainables.data.errors import DataError
 from trainables.data.files.row_reader import FileRemarks
-from trainables.data.kept_together import kept_together, large_group_warnings, split_keys
+from trainables.data.kept_together import kept_together, large_group_warnings, other_split, split_keys
 from trainables.data.rows import Conversation, Labelled, Preference
 from trainables.data.sources import Source, joined_names, resolve, source_labels
 from trainables.data.splits import (
@@ -169,7 +169,7 @@ def _load(
             setting, value = held_out_setting(config)
             what = kept_together(config, row_type)
             is_held_out = sources >= len(train)
-            advice = split_advice(config, part, what, keys, is_held_out)
+            advice = split_advice(config, part, what, keys, is_held_out) + other_split(config, keys, prompts)
             if held_out:
                 raise _too_few_error(part, name, joined_names(held_out), is_held_out, advice, converted)
             raise DataError(

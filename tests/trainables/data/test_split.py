@@ -217,6 +217,16 @@ def test_a_large_share_of_rows_that_open_alike_is_named(tmp_path: Path) -> None:
     assert not load(write(tmp_path / "same.jsonl", same)).warnings
 
 
+def test_rows_that_all_open_alike_are_an_error_that_names_the_other_splits(tmp_path: Path) -> None:
+    rows = [{"messages": [user("Hi"), said("yes"), user(f"and {n}?"), said("no")]} for n in range(40)]
+    path = write(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(
+        DataError, match=r"all 40 rows have the same first turn.*data\.split_by: prompt keeps only"
+    ):
+        load(path)
+    assert load(path, split_by="prompt").test
+
+
 def test_settings_of_the_split_are_not_in_the_id_of_a_trial_that_lacks_them() -> None:
     assert LATER_SETTINGS["data"]["split_by"] is DataConfig(train="commands").split_by is None
     assert LATER_SETTINGS["data"]["group"] is None
