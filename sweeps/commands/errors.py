@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import typer
 
@@ -27,7 +29,8 @@ class Debug:
 def users_errors(*also: type[Exception]) -> Iterator[None]:
     """Turns errors that the user can correct into messages and exit code 2, and Ctrl-C into 130.
 
-    These are spec, model, data and template errors, and those of the types ``also``. Storage that fails is exit code 1.
+    These are spec, model, data and template errors, files that can't be read or written, and those of the types
+    ``also``. Storage at URLs that fails is exit code 1.
     """
     from sweeps.spec.problems import SpecError
     from trainables.data.errors import DataError
@@ -49,8 +52,31 @@ def users_errors(*also: type[Exception]) -> Iterator[None]:
     except StorageError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(FAILED) from error
+    except BrokenPipeError:  # whoever read the output has what it wanted
+        raise
+    except OSError as error:
+        if Debug.on:
+            traceback.print_exception(error)
+        print(redacted(_system_error(error)), file=sys.stderr)
+        raise typer.Exit(WRONG) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _system_error(error: OSError) -> str:
+    """What the system refused, with the file; where it is Paretune's own folder, how to choose another one."""
+    from trainables.storage.home import home
+
+    if error.errno is None:  # raised with a sentence of ours
+        return str(error)
+    if error.filename is None:
+        return f"{error}; `paretune --debug` shows where"
+    what = f"{error.filename}: {error.strerror}"
+    path, own = Path(os.fsdecode(error.filename)).absolute(), home().absolute()
+    # The folder itself may be the missing one, or one above it.
+    if path.is_relative_to(own) or own.is_relative_to(path):
+        return f"{what}; set PARETUNE_HOME to a folder that can be written to (it is {own})"
+    return f"{what}; give a path that can be read and written"
 
 
 def sigterm_like_ctrl_c() -> AbstractContextManager[None]:

@@ -42,7 +42,7 @@ def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:
         from trainables import results
 
         # What the report refuses: a folder that is no run, runs that can't be compared, an output with other files.
-        with users_errors(OSError, ValueError), ExitStack() as copies:
+        with users_errors(ValueError), ExitStack() as copies:
             locations = [location.existing_run(run) for run in runs]
             folders = [copies.enter_context(each.local_copy()) for each in locations]
             for run_folder in folders:

@@ -1,0 +1,61 @@
+"""What the system refuses is a sentence with the file and what to do, whichever command meets it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from sweeps.commands.errors import WRONG, users_errors
+from trainables.storage.home import home
+
+
+def message(capsys: pytest.CaptureFixture[str], error: Exception) -> str:
+    with pytest.raises(typer.Exit) as ended, users_errors():
+        raise error
+    assert ended.value.exit_code == WRONG
+    return capsys.readouterr().err.strip()
+
+
+def test_a_file_that_cannot_be_written_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    text = message(capsys, PermissionError(13, "Permission denied", "/data/out"))
+    assert text == "/data/out: Permission denied; give a path that can be read and written"
+
+
+@pytest.mark.parametrize("part", ["models/x", "."])
+def test_where_the_own_folder_is_the_cause_its_variable_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, part: str
+) -> None:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
+    for path in (tmp_path / "cache" / part, tmp_path):
+        text = message(capsys, OSError(30, "Read-only file system", str(path)))
+        assert text.startswith(f"{path}: Read-only file system; set PARETUNE_HOME to a folder")
+        assert str(tmp_path / "cache") in text
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("PARETUNE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(typer.Exit), users_errors():
+        home()
+    assert capsys.readouterr().err.startswith("this user has no home folder; set PARETUNE_HOME")
+
+
+def test_an_own_sentence_stays_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert message(capsys, FileNotFoundError("x: no trials here")) == "x: no trials here"
+
+
+def test_an_error_without_a_file_says_how_to_see_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--debug" in message(capsys, OSError(24, "Too many open files"))
+
+
+def test_output_that_nobody_reads_any_more_is_no_error_of_the_user() -> None:
+    with pytest.raises(BrokenPipeError), users_errors():
+        raise BrokenPipeError(32, "Broken pipe")
