@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sweeps.serving.replica import ReplicaConfig
 
 SHUTDOWN_SECONDS = 30.0  # for answers in progress to finish
+LOG_NAME = "serve.log"
 ANSWER_SECONDS = 3600.0  # the longest that one answer may take
 # Requests beyond a replica's capacity that still reach it, so that it can refuse them with a message of the API.
 REFUSABLE_REQUESTS = 8
@@ -43,7 +44,8 @@ def run(config: ReplicaConfig, options: ServeOptions, say: Callable[[str], None]
             names = ", ".join(name for name, _ in config.models)
             remote = not preflight.head_is_local(ray)
             where = f", on the cluster's head ({preflight.head_address(ray)})" if remote else ""
-            say("\n".join([f"serving {names} at {options.url}{where}", *limits]))
+            log_file = f"errors are in {home() / LOG_NAME}"
+            say("\n".join([f"serving {names} at {options.url}{where}", *limits, log_file]))
             stop.wait()
             say("shutting down; answers in progress are finished")
 
@@ -86,5 +88,5 @@ def _serving(config: ReplicaConfig, options: ServeOptions) -> Iterator[list[str]
 def _log() -> Iterator[redaction.RedactedFile]:
     """``serve.log`` in Paretune's home folder, to which Ray's own messages go."""
     home().mkdir(parents=True, exist_ok=True)
-    with files.open_to_append(home() / "serve.log") as file:
+    with files.open_to_append(home() / LOG_NAME) as file:
         yield redaction.RedactedFile(file)
