@@ -13,6 +13,7 @@ from trainables.runner.run import TrialContext, run_trial
 from trainables.stages import SFT
 from trainables.stages.ppo.reward_rules import Rule
 from trainables.tokenization.encode import Encoded
+from trainables.training.activity import Activity
 from trainables.training.policy import Policy
 from trainables.training.training_callback import NoControl
 from trainables.trial.config import TrialConfig
@@ -91,10 +92,15 @@ def curve(config: TrialConfig, run_folder: Path, name: str = "train_loss") -> li
 
 
 class ScriptedControl(NoControl):
-    """A control that decides by step (``step2="stop"``), and interrupts at the ``interrupt_at``-th question."""
+    """A control that decides by step (``step2="stop"``), and interrupts at the ``interrupt_at``-th question.
+
+    Questions before and after a step is saved count as one.
+    """
 
     def __init__(self, interrupt_at: int | None = None, **decisions: Any) -> None:
         self.interrupt_at, self.asked = interrupt_at, 0
+        self.step: int | None = None
+        self.asked_at: int | None = None
         self.decisions = {int(step.removeprefix("step")): answer for step, answer in decisions.items()}
         self.reports: list[tuple[int, dict[str, float]]] = []
 
@@ -102,6 +108,11 @@ class ScriptedControl(NoControl):
         self.reports.append((step, values))
         return self.decisions.get(step, "continue")
 
+    def follow(self, activity: Activity) -> None:
+        self.step = activity.step
+
     def interrupted(self) -> bool:
-        self.asked += 1
+        # The first of several workers alone tells its steps.
+        self.asked += self.step is None or self.step != self.asked_at
+        self.asked_at = self.step
         return self.asked == self.interrupt_at

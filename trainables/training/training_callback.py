@@ -190,6 +190,10 @@ class TrialCallback(TrainerCallback):
             self._saving.close()
             self.control.saved()
         self._saved_at = self.progress.train_seconds
+        # Asked again, as writing takes long: another step would have to be saved, too.
+        if self.decision == "continue" and _any_rank(self.control.interrupted()):
+            self.decision = "interrupt"
+            control.should_training_stop = True
         self._clock = time.perf_counter()  # saving is not training
 
     def _evaluate_and_report(self, step: int) -> Decision:

@@ -26,6 +26,7 @@ from trainables.memory.measurement import is_out_of_memory
 from trainables.methods import LoRA
 from trainables.results import Record, read_record
 from trainables.runner.run import TrialContext, run_trial
+from trainables.training.activity import Activity
 from trainables.training.checkpoints import Progress, last_checkpoint
 from trainables.training.training_callback import TrialCallback
 from trainables.trial.config import TrialConfig
@@ -749,6 +750,22 @@ def test_a_checkpoint_without_its_marker_is_not_one(tiny_model: Path, rows: Path
     assert run(config, tmp_path).status == "done"
     steps = [json.loads(line)["step"] for line in (trial / "curve.jsonl").read_text().splitlines()]
     assert steps.count(1) == 2 * 3  # loss, gradient and learning rate, twice: it began anew
+
+
+def test_a_trial_that_is_interrupted_while_it_saves_itself_trains_no_further_step(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    class WhileSaving(ScriptedControl):
+        def follow(self, activity: Activity) -> None:
+            self.saving = activity.phase == "saving" or activity.saved_step > 0
+
+        def interrupted(self) -> bool:
+            return self.saving
+
+    config = make_config(tiny_model, rows, steps=6, save_steps=2)
+    record = run(config, tmp_path, control=WhileSaving())
+    assert (record.status, record.steps) == ("interrupted", 2)
+    assert [path.name for path in folder(config, tmp_path).glob("checkpoint-*")] == ["checkpoint-2"]
 
 
 def test_the_tenth_checkpoint_is_newer_than_the_ninth(tmp_path: Path) -> None:
