@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 EDGE_SHARE = 0.05  # of a domain's width
-TRIAL_ID = "trial_id"  # the user attribute of a study's trial that holds the id of ours
+# The user attributes of a study's trial: the id of ours, and where its settings come from (``start``, ``random``,
+# ``quasi-random``, ``results`` or ``rest``; studies of earlier versions lack it).
+TRIAL_ID, ORIGIN = "trial_id", "origin"
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from reports import units
 from reports.analysis.data_preview import missing_data_note
 from reports.analysis.front_steps import front_sentence
 from reports.analysis.group import Group
+from reports.analysis.rate_search import search_sentences
 from reports.analysis.yardsticks import chosen_and_judged
 from reports.pages import next_steps, reproduce, tables
 from reports.pages.report import NO_ANSWER, NOTES, Report
@@ -88,6 +89,8 @@ def _environment() -> Environment:
         "front_sentence": front_sentence,
         "pairs_table": tables.cell_pairs,
         "importance_table": tables.importances,
+        "expected_best_table": tables.expected_bests,
+        "search_sentences": search_sentences,
         "trials_table": tables.trials,
         "run_facts": reproduce.facts,
         "unplaced_trials": _unplaced_trials,

@@ -13,6 +13,7 @@ from reports.analysis.comparison import trainable_share
 from reports.analysis.configs import leaves
 from reports.analysis.group import Group, Row
 from reports.analysis.importance import importance
+from reports.analysis.rate_search import expected_best_of
 from reports.plots.style import status_text
 from trainables.results import Record
 
@@ -223,6 +224,18 @@ def _steps(record: Record) -> str:
     return f"{record.steps} of {total}" if total else str(record.steps)
 
 
+def expected_bests(group: Group) -> Table:
+    """The best objective that k random draws are expected to have, by cell, where its draws say so."""
+    found = [(row.name, expected_best_of(row.cell)) for row in group.rows]
+    found = [(name, expected) for name, expected in found if len(expected) > 1]
+    most = max((len(expected) for _, expected in found), default=0)
+    rows = [
+        (name, *map(units.number, expected), *[units.UNKNOWN] * (most - len(expected)))
+        for name, expected in found
+    ]
+    return Table(
+        ("cell", *(f"best of {units.count(k + 1, 'draw')}" for k in range(most))), rows, frozenset({"cell"})
+    )
 
 
 def importances(group: Group) -> Table:

@@ -16,13 +16,14 @@ from markupsafe import Markup
 from reports.analysis.comparison import compare
 from reports.analysis.data_preview import DataPreview
 from reports.analysis.group import Group
-from reports.plots import curves, lengths, memory, pareto, settings, svg
+from reports.plots import curves, learning_rates, lengths, memory, pareto, settings, svg
 from reports.plots.style import Drawing, palette, styled
 from trainables.results import Run
 
 _PLOTS = {
     "pareto": pareto.draw,
     "learning-curves": curves.draw,
+    "learning-rates": learning_rates.draw,
     "settings": settings.draw,
     "memory": memory.draw,
 }

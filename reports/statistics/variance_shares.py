@@ -82,7 +82,7 @@ def _terms(values: Sequence[Value]) -> Array:
 
 
 def _shares(terms: list[Array], results: Array) -> Array:
-    """The LMG share, at least 0, of each setting for each column of ``results`` (trials, columns): (settings, columns)."""
+    """The LMG share, at least 0, of each setting for each of ``results`` (trials, columns): (settings, columns)."""
     count = len(terms)
     explained = {
         chosen: _adjusted(terms, chosen, results)

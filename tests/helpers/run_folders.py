@@ -140,8 +140,11 @@ def write_journal(
     trials: list[tuple[dict[str, Any], float]],
     domains: dict[str, Any],
     trial_ids: Sequence[str] = (),
+    origins: Sequence[str] = (),
 ) -> None:
-    """A cell's study, as Optuna's journal keeps it; with ``trial_ids``, each of its trials has the id of ours."""
+    """A cell's study, as Optuna's journal keeps it; with ``trial_ids``, each of its trials has the id of ours, with
+    ``origins`` where its settings come from.
+    """
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -151,6 +154,7 @@ def write_journal(
     study = optuna.create_study(study_name=cell, storage=storage, direction="maximize")
     for position, (params, value) in enumerate(trials):
         ids = {"trial_id": trial_ids[position]} if trial_ids else {}
+        ids |= {"origin": origins[position]} if origins else {}
         study.add_trial(
             optuna.trial.create_trial(params=params, distributions=domains, value=value, user_attrs=ids)
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,21 @@ WORSE = {
     "3 of 4 worse by the margin of 5 points, 200 rows": World(
         rows=200, gaps=(0.0, 0.05, 0.05, 0.05), environment=MARGIN
     ),
+}
+# Whether the searched training, the best of several by the validation rows, may be one of the seeds.
+_SIX_TRIALS = World(rows=1000, seeds=3, seed_spread=0.02, search_trials=(6,) * 4)
+_UNEQUAL = replace(_SIX_TRIALS, search_trials=(12, 6, 3, 1))
+SEARCHED = {
+    f"{kind}, {counted}": replace(world, seeds=seeds, searched_counts=counts)
+    for kind, world in (
+        ("4 equal, 1000 rows, 6 trials each", _SIX_TRIALS),
+        ("4 equal, 1000 rows, 12, 6, 3 and 1 trials", _UNEQUAL),
+    )
+    for counted, seeds, counts in (
+        ("3 finalists", 3, False),
+        ("3 finalists and the searched", 3, True),
+        ("4 finalists", 4, False),
+    )
 }
 FAST = (
     "4 equal, 64 rows",
@@ -88,6 +104,17 @@ def test_of_a_thousand_reports_few_call_a_worse_cell_as_good(name: str, tmp_path
     assert found.reversed_verdicts == 0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_a_searched_training_that_counted_as_a_seed_would_flatter_its_cell(tmp_path: Path) -> None:
+    apart, counted = (
+        tally(SEARCHED[f"4 equal, 1000 rows, 6 trials each, {how}"], tmp_path, repeats=200).shares()
+        for how in ("3 finalists", "3 finalists and the searched")
+    )
+    assert abs(apart["figures above their truth"] or 0.0) < 0.002
+    assert (counted["figures above their truth"] or 0.0) > 0.003
+
+
 def _line(name: str, found: Tally) -> str:
     cells = ["–" if value is None else f"{value:.3f}" for value in found.shares().values()]
     return f"| {name} | {' | '.join(cells)} |"
@@ -98,7 +125,7 @@ def _table(repeats: int) -> None:
     names = list(Tally().shares())
     print(f"| world | {' | '.join(names)} |\n|---|{'---:|' * len(names)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for name, world in (EQUALS | WORSE).items():
+        for name, world in (EQUALS | WORSE | SEARCHED).items():
             print(_line(name, tally(world, Path(folder), repeats)), flush=True)
 
 

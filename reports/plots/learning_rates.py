@@ -1,0 +1,131 @@
+"""The objective against the learning rate, a panel for each cell: trials, the fitted parabola, its optimum."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reports import units
+from reports.analysis.group import Group, Row
+from reports.analysis.rate_search import RateSearch, rate_search
+from reports.plots.style import (
+    INK,
+    MUTED,
+    Drawing,
+    Palette,
+    figure,
+    marker,
+    objective_axis,
+    status_handles,
+    statuses_of,
+)
+from reports.statistics.response_curve import ResponseCurve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMNS = 2
+
+
+def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
+    """One panel for each cell whose trials have several learning rates; ``None`` if none has."""
+    found = [(row, search) for row in group.rows if (search := rate_search(row.cell)) is not None]
+    if not found:
+        return None
+    columns = min(COLUMNS, len(found))
+    rows = -(-len(found) // columns)
+    made = figure(height=0.7 + 2.1 * rows)
+    grid = made.subplots(rows, columns, sharey=True, squeeze=False)
+    # The grid may have one place more than there are cells; it is removed below.
+    for axes, (row, search) in zip(grid.flat, found, strict=False):
+        _panel(axes, row, search, colours[row.cell.method])
+    for axes in grid.flat[len(found) :]:
+        axes.remove()
+    for axes in grid[:, 0]:
+        objective_axis(axes, group)
+    _limits(grid[0, 0], found)
+    made.supxlabel("learning rate", fontsize=10)
+    made.legend(handles=_legend(found), loc="outside upper left", ncols=3, columnspacing=1.2)
+    return Drawing(name, made, _alt(found))
+
+
+def _panel(axes: Axes, row: Row, search: RateSearch, colour: str) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.set_xlim(search.low / 1.15, search.high * 1.15)
+    axes.xaxis.set_major_locator(LogLocator(numticks=4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _rate(value, 0)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(visible=False, axis="x")
+    axes.set_title(row.name, fontsize=10, fontweight="bold", loc="left", pad=17)
+    axes.annotate(
+        said(search), (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points",
+        color=INK, fontsize=9,
+    )  # fmt: skip
+    if search.curve is not None:
+        rates = np.geomspace(search.low, search.high, 200)
+        axes.plot(rates, [search.curve.at(rate) for rate in rates], color=colour, linewidth=1.6, zorder=2)
+        axes.axvline(search.curve.optimum, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+        if search.curve.interval is not None:
+            axes.axvspan(*search.curve.interval, color=MUTED, alpha=0.15, linewidth=0, zorder=0)
+    for rate, record in search.points:
+        style = marker(record.status, colour)
+        axes.plot([rate], [record.objective], linestyle="", alpha=0.85, clip_on=False, zorder=3, **style)
+
+
+def _limits(axes: Axes, found: list[tuple[Row, RateSearch]]) -> None:
+    """Those of the trials: a parabola may fall far below them."""
+    objectives = [record.objective or 0.0 for _, search in found for _, record in search.points]
+    low, high = min(objectives), max(objectives)
+    margin = 0.12 * (high - low or 1.0)
+    axes.set_ylim(low - margin, high + margin)
+
+
+def said(search: RateSearch) -> str:
+    """The optimum with its interval, or why there is none."""
+    curve = search.curve
+    if curve is None:
+        return "too few trials for a curve"
+    return f"the best is at the {curve.edge} edge" if curve.edge is not None else _optimum(curve)
+
+
+def _optimum(curve: ResponseCurve) -> str:
+    """``4.1e-4 (2.4e-4 to 7.3e-4)``."""
+    if curve.interval is None:
+        return _rate(curve.optimum)
+    low, high = map(_rate, curve.interval)
+    return f"{_rate(curve.optimum)} ({low} to {high})"
+
+
+def _rate(value: float, digits: int = 1) -> str:
+    mantissa, _, exponent = f"{value:.{digits}e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def _legend(found: list[tuple[Row, RateSearch]]) -> list[Any]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    statuses = statuses_of([record for _, search in found for _, record in search.points])
+    handles: list[Any] = list(status_handles(statuses))
+    if any(search.curve is not None for _, search in found):
+        handles.append(Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), label="optimum"))
+    if any(search.curve is not None and search.curve.interval for _, search in found):
+        handles.append(Patch(color=MUTED, alpha=0.3, linewidth=0, label="its 95 % interval"))
+    return handles
+
+
+def _alt(found: list[tuple[Row, RateSearch]]) -> str:
+    described = "; ".join(
+        f"{row.name}, {units.count(len(search.points), 'trial')}: {_details(search)}" for row, search in found
+    )
+    return f"Scatter plots of the validation objective against the learning rate, with fitted parabolas. {described}."
+
+
+def _details(search: RateSearch) -> str:
+    curve = search.curve
+    if curve is None:
+        return said(search)
+    return f"{said(search)}, {_optimum(curve)}" if curve.edge is not None else f"optimum {_optimum(curve)}"
