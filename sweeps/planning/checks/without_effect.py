@@ -67,7 +67,7 @@ def _in_data(config: TrialConfig) -> Iterator[tuple[CellPath, str]]:
             f"{config.stage.kind} has a measure of its own; only sft is judged by data.quality",
         )
     if config.stage.row_type is Text:
-        for key in ("template", "thinking"):
+        for key in ("template", "thinking", "default_system", "tool_format"):
             yield (
                 ("data", key),
                 f"the texts of {config.stage.kind} have no turns, and are trained on as they are",
