@@ -199,7 +199,8 @@ def _last_turn(conversation: RenderedConversation, answer: int) -> tuple[Turn, t
     head = conversation.before(answer)
     rest, remarks = answer_behind_prompt(conversation, answer)
     cuts = [*conversation.answer_cuts(head, answer), len(head), len(head) + len(rest)]
-    *sources, target = tokenize_segments(conversation.tokenizer, head + rest, cuts)
+    text = head + rest
+    *sources, target = tokenize_segments(conversation.tokenizer, text, cuts, conversation.spaced_ends(text))
     return Turn(list(chain(*sources)), target), remarks
 
 
@@ -219,7 +220,7 @@ def _turns(conversation: RenderedConversation, answers: Sequence[int], must_end:
         if not (text.startswith(body) and body.startswith(head)):
             return []
         cuts += [len(head), len(body)]
-    segments = tokenize_segments(conversation.tokenizer, text, cuts)
+    segments = tokenize_segments(conversation.tokenizer, text, cuts, conversation.spaced_ends(text))
     segments = [list(chain(*segments[: len(earlier) + 1])), *segments[len(earlier) + 1 :]]
     turns = [Turn(source, target) for source, target in zip(segments[::2], segments[1::2], strict=True)]
     return turns if not must_end or _each_ends(turns, conversation.tokenizer) else []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables import templates
 from trainables.data.rows import Message
-from trainables.data.thinking import opened_thought, thoughts_of
+from trainables.data.thinking import opened_thought, split_thoughts, thoughts_of
 from trainables.templates.control_tokens import (
     MARKED,
     control_tokens,
@@ -20,7 +20,7 @@ from trainables.templates.control_tokens import (
 from trainables.templates.settings import setting
 from trainables.tokenization.lost_contents import lost_contents, occurs
 from trainables.tokenization.message_forms import form_of
-from trainables.tokenization.segments import special_tokens
+from trainables.tokenization.segments import special_tokens, takes_space_before
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -89,6 +89,21 @@ class RenderedConversation:
                 if text.startswith(part):
                     cuts.append(len(part))
         return cuts
+
+    def spaced_ends(self, text: str) -> list[int]:
+        """Where answers end in ``text`` with white space that the special token behind it would take.
+
+        It is part of what the model has to write, one token after the other.
+        """
+        pattern = takes_space_before(self.tokenizer)
+        if pattern is None:
+            return []
+        contents = [str(each.get("content") or "") for each in self.messages if each["role"] == "assistant"]
+        # The template may have written the thoughts elsewhere.
+        ends = tuple(
+            part for each in contents for part in (each, split_thoughts(each)[1]) if part[-1:].isspace()
+        )
+        return [match.end() for match in pattern.finditer(text) if text.endswith(ends, 0, match.end())]
 
     def remarks(self, text: str) -> tuple[str, ...]:
         """What a user should know about ``text``, the whole conversation as rendered: what it loses, and what in the

@@ -23,16 +23,31 @@ ANCHOR = "\n"
 MAX_TAIL = 64  # characters between a special token and a cut whose tokens are kept
 
 
-def tokenize_segments(tokenizer: PreTrainedTokenizerBase, text: str, cuts: Sequence[int]) -> list[list[int]]:
+def tokenize_segments(
+    tokenizer: PreTrainedTokenizerBase, text: str, cuts: Sequence[int], apart: Sequence[int] = ()
+) -> list[list[int]]:
     """The tokens of ``text`` up to the first cut, between cuts, and so on; ``cuts`` are ascending characters.
 
     Where the tokens before a cut are the beginning of those beyond it, the segments together are the tokens of the
     text. Elsewhere the text is tokenized anew from the cut, and also where a special token before the cut would take
     the white space that follows. Special tokens that ``templates.protect`` marked in the text become the tokens of
-    their letters.
+    their letters. ``apart`` are places inside segments where the text is cut in the same way.
     """
     if (quick := _cut_behind_special_tokens(tokenizer, text, cuts)) is not None:
         return quick
+    inner = {place for place in apart if place < cuts[-1]}.difference(cuts)
+    places = sorted([*cuts, *inner])
+    segments: list[list[int]] = []
+    begun: list[int] = []
+    for place, tokens in zip(places, _cut_tokens(tokenizer, text, places), strict=True):
+        begun = begun + tokens
+        if place not in inner:
+            segments.append(begun)
+            begun = []
+    return segments
+
+
+def _cut_tokens(tokenizer: PreTrainedTokenizerBase, text: str, cuts: Sequence[int]) -> list[list[int]]:
     segments: list[list[int]] = []
     # The run is the part that is tokenized as one text; `known` are its tokens up to the last cut. It begins `inside`
     # the text unless it begins where the text does or at a special token.
@@ -110,6 +125,13 @@ def _takes_space(tokenizer: PreTrainedTokenizerBase, text: str, place: int, end:
 def _space_takers(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     tokens = tokenizer.added_tokens_decoder.values()
     return tuple(token.content for token in tokens if token.special and token.rstrip)
+
+
+@lru_cache(maxsize=8)
+def takes_space_before(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:
+    """What finds white space that the special token behind it takes (``lstrip``); ``None`` if no token does."""
+    tokens = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special and t.lstrip]
+    return re.compile(rf"\s(?={'|'.join(map(re.escape, tokens))})") if tokens else None
 
 
 def _from_last_special_token(

@@ -66,7 +66,7 @@ def prompt_tokens(conversation: RenderedConversation, answer: int) -> list[int]:
     """The tokens before message number ``answer``."""
     text = conversation.before(answer)
     cuts = [*conversation.answer_cuts(text, answer), len(text)]
-    return list(chain(*tokenize_segments(conversation.tokenizer, text, cuts)))
+    return list(chain(*tokenize_segments(conversation.tokenizer, text, cuts, conversation.spaced_ends(text))))
 
 
 def _last_turns(given: Sequence[Message], limit: int, prompts: _Prompts) -> list[Message]:

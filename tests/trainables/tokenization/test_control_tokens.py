@@ -16,7 +16,7 @@ from trainables.inference.model_pool import result_tokenizer
 from trainables.inference.result import Result
 from trainables.stages import Pretrain
 from trainables.templates.settings import set_settings, settings_of
-from trainables.tokenization.encode import encode, prompt_ids
+from trainables.tokenization.encode import encode, prompt_ids, training_examples
 from trainables.tokenization.token_table import tokenizer_identity
 from trainables.trial.tokenizer import tokenizer_of
 
@@ -99,6 +99,37 @@ def test_an_answers_indentation_is_learned_behind_a_token_that_takes_white_space
         example = encode(Conversation(tuple(chat("go")), answer), tokenizer, 1000)
         assert example.prompt == prompt_ids(tokenizer, chat("go"))
         assert tokenizer.decode(example.input_ids).endswith(f"{answer}</s>")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answers_last_white_space_is_learned_before_a_token_that_takes_white_space(kind: str) -> None:
+    tokenizer = make_tokenizer.__wrapped__(kind)
+    stop = AddedToken("<|stop|>", lstrip=True, normalized=False)
+    tokenizer.add_special_tokens({"eos_token": stop})
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{{ space }}<|stop|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    question = "<|im_start|>user\ngo <|stop|>\n<|im_start|>assistant\n"
+    for answer in ("x = 1\n", "The sky  ", "A\n\n"):
+        row = Conversation(tuple(chat("go ")), answer)
+        example = encode(row, tokenizer, 1000)
+        assert tokenizer.decode(example.answer).startswith(f"{answer}<|stop|>")
+        assert example.prompt == prompt_ids(tokenizer, chat("go "))
+        # The prompt is what every program makes of it.
+        assert example.prompt == tokenizer(question, add_special_tokens=False)["input_ids"]
+        messages = chat("go ", answer, "and ", answer)
+        (both,) = training_examples(Conversation(tuple(messages[:3]), answer), tokenizer, 1000)
+        prompt = prompt_ids(tokenizer, messages[:3])
+        assert both.input_ids[: len(prompt)] == prompt
+        assert tokenizer.decode(both.input_ids[len(prompt) :]).startswith(f"{answer}<|stop|>")
+        assert tokenizer.decode(prompt).count(f"{answer}<|stop|>") == 1
+    plain = encode(Conversation(tuple(chat("go ")), "A"), tokenizer, 1000)
+    assert tokenizer.decode(plain.answer).startswith("A<|stop|>")
+    # White space of the template alone is no part of the answer.
+    tokenizer.chat_template = tokenizer.chat_template.replace("{{ space }}", "\n")
+    spaced = encode(Conversation(tuple(chat("go ")), "A"), tokenizer, 1000)
+    assert spaced.answer == plain.answer
 
 
 def test_an_untrained_model_is_asked_with_the_settings_of_its_trial(tiny_model: Path, tmp_path: Path) -> None:
