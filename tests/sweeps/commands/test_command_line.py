@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -15,9 +16,11 @@ from sweeps import cli
 from sweeps.commands import errors
 from sweeps.commands.run import Sweep
 from sweeps.execution.run_options import RunOptions
+from sweeps.runs import lock
 from sweeps.spec.spec import SHIPPED, read
 from tests.helpers import run_folders, specs, sweeps
 from trainables import results
+from trainables.storage import files
 
 
 @pytest.fixture
@@ -256,3 +259,34 @@ def test_a_cluster_that_cannot_be_reached_is_a_message_and_ends_with_2(
 
 def test_an_unknown_command_ends_with_2() -> None:
     assert paretune("rnu", "methods").exit_code == 2
+
+
+def test_stop_waits_until_the_run_has_ended_and_only_as_long_as_it_was_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.commands.monitor.MESSAGE_SECONDS", 0.3)
+    files.write_json(tmp_path / "environment.json", {"plan": {"trials": {"sft-lora": 3}}})
+    with lock.held(tmp_path):
+        found = paretune("stop", tmp_path, "--wait", "1")
+        assert found.exit_code == 1
+        assert "its trials are saving themselves: process " in found.stderr
+        assert "asked to stop, but still running after 1 s: process " in found.stderr
+        waiting = threading.Thread(target=lambda: ended.append(paretune("stop", tmp_path)))
+        ended: list[Result] = []
+        waiting.start()
+        waiting.join(1)
+        assert ended == []
+        assert lock.stop_requested(tmp_path)
+    waiting.join(20)
+    assert ended[0].stdout == "stopped; 3 of 3 trials to go\n"
+
+
+def test_plan_warns_of_a_notice_that_is_too_short_for_a_checkpoint(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.planning.notice.checkpoint_bytes", lambda cell: 10 * 2**30)
+    monkeypatch.setattr("trainables.system.disk_speed.write_speed", lambda folder: 2.0**30)
+    found = paretune("plan", "spec.yaml", "--set", "resources.notice_seconds=5", "--json")
+    warnings = [each["what"] for each in json.loads(found.stdout)["problems"] if "notice" in each["what"]]
+    assert [warning.split(":")[0] for warning in warnings] == ["sft-full", "sft-lora"]
+    assert found.exit_code == 0
