@@ -19,9 +19,11 @@ from pathlib import Path
 from trainables.storage import files
 
 PREFIX = "paretune-ray-"
+# Ray opens the folder that it is given to everybody (0777), so it gets one within the private folder.
+RAY = "ray"
 LOCK = "lock"  # a file in the folder, locked as long as the process runs that made it
 # A socket's path has at most 107 bytes (unix(7)), and the longest that Ray adds ends with the largest process id.
-MAX_PATH = 107 - len("/session_2026-01-31_12-00-00_123456_4194304/sockets/plasma_store")
+MAX_PATH = 107 - len(f"/{RAY}/session_2026-01-31_12-00-00_123456_4194304/sockets/plasma_store")
 YOUNG_SECONDS = 60.0  # a folder may just have been made, and not be locked yet
 
 

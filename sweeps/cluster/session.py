@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from sweeps.cluster.private_folder import private_folder
+from sweeps.cluster.private_folder import RAY, private_folder
 from sweeps.cluster.remote_tasks import first_line
 from sweeps.spec.problems import Problem, SpecError
 from trainables.system import quiet
@@ -146,7 +146,7 @@ def _start(folder: Path, local_options: Mapping[str, Any]) -> None:
             **local_options,
             include_dashboard=False,
             logging_level=logging.ERROR,
-            _temp_dir=str(folder),
+            _temp_dir=str(folder / RAY),
         )
 
 

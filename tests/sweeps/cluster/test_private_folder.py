@@ -21,7 +21,7 @@ from sweeps.cluster.private_folder import (
 from sweeps.doctor import report
 from tests.helpers.paths import ROOT
 
-LONGEST = "session_2026-01-31_12-00-00_123456_4194304/sockets/plasma_store"
+LONGEST = "ray/session_2026-01-31_12-00-00_123456_4194304/sockets/plasma_store"
 LEAVE = """
 import os, pathlib, sys
 from sweeps.cluster.private_folder import private_folder
