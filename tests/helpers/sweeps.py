@@ -104,7 +104,7 @@ fsync = os.fsync
 
 def slow(file):
     path = os.readlink(f"/proc/self/fd/{file if isinstance(file, int) else file.fileno()}")
-    if "/checkpoint-" in path:
+    if "/checkpoint-" in path and os.path.exists(os.environ["TESTS_SLOW_DISK"]):
         time.sleep(float(os.environ["TESTS_FSYNC_SECONDS"]))
     fsync(file)
 
@@ -113,12 +113,21 @@ os.fsync = slow
 """
 
 
-def slow_disk(folder: Path, seconds: float) -> dict[str, str]:
-    """Variables with which each file of a checkpoint takes ``seconds`` to reach the disk, in all processes."""
-    start = folder / "start"
+def slow_disk(folder: Path, seconds: float, from_the_start: bool = True) -> dict[str, str]:
+    """Variables with which each file of a checkpoint takes ``seconds`` to reach the disk, in all processes.
+
+    Not ``from_the_start``: once the file ``TESTS_SLOW_DISK`` is there.
+    """
+    start, slow = folder / "start", folder / "slow"
     start.mkdir(parents=True, exist_ok=True)
     (start / "sitecustomize.py").write_text(SLOW_DISK)  # Python imports it before all else
-    return {"PYTHONPATH": f"{start}:{ROOT}", "TESTS_FSYNC_SECONDS": str(seconds)}
+    if from_the_start:
+        slow.touch()
+    return {
+        "PYTHONPATH": f"{start}:{ROOT}",
+        "TESTS_FSYNC_SECONDS": str(seconds),
+        "TESTS_SLOW_DISK": str(slow),
+    }
 
 
 @dataclass

@@ -111,9 +111,11 @@ def life(new: Any) -> Life:
     chapter("killed", command, seconds)
     refused("again")
 
-    # A file of a checkpoint, of which there are about twelve, takes 0.8 s to reach the disk.
-    command = sweep.start("--resume", **slow_disk(sweep.home.folder, 0.8))
+    # From the interruption on, a file of a checkpoint, of which there are about twelve, takes 0.8 s to reach the disk.
+    slow = slow_disk(sweep.home.folder, 0.8, from_the_start=False)
+    command = sweep.start("--resume", **slow)
     training("interrupted", command, 3)
+    Path(slow["TESTS_SLOW_DISK"]).touch()
     chapter("interrupted", command, interrupt(command))
 
     command = sweep.start("--resume")
