@@ -137,7 +137,9 @@ def _tokens(record: Record, data: dict[str, Any]) -> dict[str, Any]:
 def _label(values: dict[str, Any]) -> str:
     words = []
     if "measure" in values:
-        words.append(f"by {units.readable(values['measure'][0])}")
+        name, _, sha256 = values["measure"]
+        # Two functions of one name are told apart by their files.
+        words.append(f"by {units.readable(name)}{f' ({sha256[:8]})' if sha256 else ''}")
     if "reward" in values:
         words.append(f"rewarded by {values['reward']}")
     if values.get("tokens") is not None:

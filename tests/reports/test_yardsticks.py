@@ -129,6 +129,18 @@ def test_cells_that_are_judged_by_different_measures_are_apart_with_their_own_ba
     assert by_loss.note == "Not ranked against sft-full: they are judged by different measures."
 
 
+def test_two_functions_of_one_name_are_two_measures(tmp_path: Path) -> None:
+    named = {"quality_name": "polite", "quality_unit": "", "quality_higher_is_better": True}
+    first, second = groups_of(
+        tmp_path,
+        *(
+            lost(name, 0.5, {"quality_sha256": letter * 64}, **named)
+            for name, letter in (("full", "a"), ("lora", "b"))
+        ),
+    )
+    assert [group.measured for group in (first, second)] == ["by polite (aaaaaaaa)", "by polite (bbbbbbbb)"]
+
+
 def test_a_cell_without_a_result_stands_with_the_first(tmp_path: Path) -> None:
     failed = rewarded("freeze", by("c"), None, status="failed", quality_name=None)
     first, second = groups_of(
