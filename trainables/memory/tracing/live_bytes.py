@@ -26,6 +26,7 @@ class LiveBytes(TorchDispatchMode):
         self.live = self.peak = 0
         self.names: list[str] = []
         self._sizes: dict[int, int] = {}
+        self._experts = 1  # that were asked for last
         for tensor in held:
             self._add(tensor)
 
@@ -46,11 +47,23 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.names.append(func.overloadpacket.__name__)
-        result = RESULTS.get(func, func)(*args, **(kwargs or {}))
+        known = self._places if func is aten.nonzero.default else RESULTS.get(func, func)
+        result = known(*args, **(kwargs or {}))
         for value in pytree.tree_leaves(result):
             if isinstance(value, Tensor):
                 self._add(value)
         return result
+
+    def _places(self, flags: Tensor) -> Tensor:
+        """The places of what is true: (places, dimensions).
+
+        Loops over experts first ask which of them got a token, (experts,), and then for each which ones: all experts
+        got some, and each its share.
+        """
+        if flags.dim() == 1:
+            self._experts = max(1, flags.numel())
+            return flags.new_zeros((flags.numel(), 1), dtype=torch.long)
+        return flags.new_zeros((-(-flags.numel() // self._experts), flags.dim()), dtype=torch.long)
 
 
 def _grouped_product(left: Tensor, right: Tensor, *args: Any, **options: Any) -> Tensor:

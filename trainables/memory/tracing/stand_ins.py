@@ -79,5 +79,5 @@ class MarkedLayer(nn.Module):
         given = args[0] if args else kwargs["hidden_states"]
         self.before(given)
         result = self.layer(*args, **kwargs)
-        self.after(result[0] if isinstance(result, tuple) else result)
+        self.after(result[0] if isinstance(result, tuple | list) else result)
         return result

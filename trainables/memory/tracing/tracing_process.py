@@ -11,6 +11,7 @@ import atexit
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -27,9 +28,9 @@ from trainables.storage import files
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-START_SECONDS = ANSWER_SECONDS = (
-    120  # for the libraries' imports, and for one answer: both take seconds at rest
-)
+# Of processor time, for one answer, the libraries' imports included: a busy machine makes none take longer.
+PROCESSOR_SECONDS = 120.0
+ANSWER_SECONDS = 1_800  # for a process that waits for something, and takes no processor time
 PACKAGES = ("torch", "transformers", "peft")
 
 
@@ -86,18 +87,17 @@ class Tracer:
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer to a question. Raises :class:`MemoryNotPredictable` if none comes in time."""
-        seconds = ANSWER_SECONDS
         if self._process is None or self._process.poll() is not None:
-            seconds += START_SECONDS
+            module = "trainables.memory.tracing.tracing_process"
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "trainables.memory.tracing.tracing_process"],
+                [sys.executable, "-P", "-m", module, str(PROCESSOR_SECONDS)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
             )
         try:
-            answer = _exchange(self._process, json.dumps(question), seconds)
+            answer = _exchange(self._process, json.dumps(question), ANSWER_SECONDS)
         except BaseException:  # an interrupt, too: what it is at would be the answer to the next question
             self.close()
             raise
@@ -106,6 +106,10 @@ class Tracer:
             raise MemoryNotPredictable(f"tracing it took more than {ANSWER_SECONDS} s")
         if not answer:
             code = self._process.wait()
+            if code == -signal.SIGPROF:
+                raise MemoryNotPredictable(
+                    f"tracing it took more than {PROCESSOR_SECONDS:g} s of processor time"
+                )
             raise MemoryNotPredictable(f"the process that traces it ended with code {code}")
         result: dict[str, Any] = json.loads(answer)
         return result
@@ -135,13 +139,17 @@ def _exchange(process: subprocess.Popen[str], line: str, seconds: float) -> str 
 
 
 def main() -> None:
-    """Answers questions until standard input ends."""
+    """Answers questions until standard input ends.
+
+    Its argument is the processor time in seconds that an answer may take, beyond which the kernel ends the process.
+    """
     from trainables.system import quiet
 
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to standard error, apart from the answers
     quiet.silence()
     for line in sys.stdin:
+        signal.setitimer(signal.ITIMER_PROF, float(sys.argv[1]))
         answers.write(json.dumps(_result(json.loads(line))) + "\n")
         answers.flush()
 
