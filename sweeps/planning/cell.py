@@ -44,6 +44,7 @@ class Cell:
     data_warnings: tuple[str, ...] = ()  # rows that were left out or look unfinished
     predicted: CellMemory | None = None  # where memory can be predicted
     not_predicted: str | None = None  # why it can't be
+    learning_rate_factor: float = 1.0  # of the method's starting point, for the model's width
     # Rows that a full-length trial trains on, in ascending order; several if the space varies them.
     row_counts: tuple[int, ...] = ()
     quality_rows: QualityRows | None = None  # None where nothing is held out
@@ -80,13 +81,13 @@ class Cell:
     def prior(self) -> dict[str, Any]:
         """The method's good values for the searched leaves, clipped to their domains.
 
-        The learning rate is scaled by the stage's share. Empty where the method has no such values, or where they are
+        The learning rate is scaled for the stage and for the model's width. Empty where the method has no such values, or where they are
         invalid together with the cell's own settings.
         """
         config = self.first()
         good = dict(config.method.prior)  # type: ignore[union-attr]
         if LEARNING_RATE in good:
-            good[LEARNING_RATE] *= config.stage.learning_rate_factor
+            good[LEARNING_RATE] *= config.stage.learning_rate_factor * self.learning_rate_factor
         prior = {leaf: domain.clip(good[leaf]) for leaf, domain in self.space.items() if leaf in good}
         try:
             self.config({**self._first_values(), **prior})

@@ -17,6 +17,7 @@ from sweeps.planning.cell import Cell, build_config
 from sweeps.planning.checks import dependencies, fairness, held_out, seeds, tracking, without_effect
 from sweeps.planning.checks.cell import CheckedDraft, check_draft
 from sweeps.planning.checks.requirements import Requirement
+from sweeps.planning.checks.search_notes import search_notes
 from sweeps.planning.conventions import CURRENT, Conventions
 from sweeps.planning.default_gpus import DefaultGpus
 from sweeps.planning.draft import Draft
@@ -33,7 +34,7 @@ from sweeps.spec.byte_sizes import parse_bytes
 from sweeps.spec.entries import BASE
 from sweeps.spec.naming import distinguishing_tags, join_name
 from sweeps.spec.problems import Problem, SpecError, unique
-from sweeps.spec.settings import ResourcesConfig
+from sweeps.spec.settings import STARTUP, ResourcesConfig
 from sweeps.spec.spec import Spec
 from sweeps.spec.tree import node_at
 from trainables.config import limits
@@ -197,6 +198,7 @@ def make(
         notes=(
             *earlier.notes,
             *([chosen.note()] if chosen is not None and any(map(_lacks_gpus, checked)) else []),
+            *search_notes(cells),
             *fairness.notes(cells),
             *yardsticks.notes(cells),
             *held_out.notes(cells),
@@ -317,6 +319,7 @@ def _cell_json(cell: Cell) -> dict[str, Any]:
         **_trial_json(cell.first()),
         "stage": cell.stage,
         "trials": cell.trials,
+        "steered_from_trial": cell.search.steers_from if cell.trials > STARTUP else None,
         "steps": cell.steps,
         "rungs": list(cell.rungs),
         "space": {leaf: str(domain) for leaf, domain in cell.space.items()},

@@ -13,13 +13,15 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.planning.plan import Cell
+from sweeps.search.draws import quasi_random_draw, random_draw
+from sweeps.spec.settings import STARTUP
 from trainables.results import Status
 from trainables.trial.config import TrialConfig
 
@@ -27,8 +29,11 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 TRIAL_ID = "trial_id"  # the user attribute of an Optuna trial that holds our id
+# Another: where its settings come from. "start": the method's starting point; "results": those of earlier trials;
+# "rest": what is left of a finite space.
+ORIGIN = "origin"
+Origin = Literal["start", "random", "quasi-random", "results", "rest"]
 MEMORY = "memory"  # the Optuna constraint that is violated by a trial which does not fit in memory
-STARTUP = 5  # proposals of a cell before those that depend on results
 MAX_ATTEMPTS = 24  # to sample a new proposal before the rest of a finite space is enumerated
 
 
@@ -93,10 +98,10 @@ class CellStudy:
         if self.count >= self.cell.trials:
             return None
         existing = self.proposed()
-        for params in self._candidates(len(existing)):
+        for params, origin in self._candidates(len(existing)):
             config = self._config(params)
             if config.trial_id() not in existing:
-                self._add(config, params)
+                self._add(config, params, origin)
                 return config
         self.exhausted = True
         return None
@@ -109,7 +114,7 @@ class CellStudy:
         """Whether nothing more will be proposed, and every proposed trial is known to have ended."""
         return not self.has_more() and all(t.state != TrialState.RUNNING for t in self.proposed().values())
 
-    def _add(self, config: TrialConfig, params: dict[str, Any]) -> None:
+    def _add(self, config: TrialConfig, params: dict[str, Any], origin: Origin) -> None:
         # Added in one piece: a driver that is killed leaves no trial without its id.
         self.count += 1
         self.study.add_trial(
@@ -117,56 +122,42 @@ class CellStudy:
                 state=TrialState.RUNNING,
                 params=params,
                 distributions=self.distributions,
-                user_attrs={TRIAL_ID: config.trial_id()},
+                user_attrs={TRIAL_ID: config.trial_id(), ORIGIN: origin},
             )
         )
 
     def _config(self, params: dict[str, Any]) -> TrialConfig:
         return self.cell.config({leaf: self.cell.space[leaf].decode(value) for leaf, value in params.items()})
 
-    def _candidates(self, number: int) -> Iterator[dict[str, Any]]:
+    def _candidates(self, number: int) -> Iterator[tuple[dict[str, Any], Origin]]:
         """Proposals, to be tried until one is new: the sampler's, then the rest of a finite space.
 
         The very first one has the settings that are known to be good.
         """
-        if number == 0:
-            prior = self.cell.prior()
+        if number == 0 and (prior := self.cell.prior()):
             known_good = {leaf: self.cell.space[leaf].encode(value) for leaf, value in prior.items()}
             # Searched leaves that the prior doesn't cover take the sampler's values.
-            yield self._sampled(number, 0) | known_good
+            yield self._sampled(number, 0)[0] | known_good, "start"
         for attempt in range(MAX_ATTEMPTS):
             yield self._sampled(number, attempt)
-        yield from self._all_points()
+        for point in self._all_points():
+            yield point, "rest"
 
-    def _sampled(self, number: int, attempt: int) -> dict[str, Any]:
-        if self.cell.search.sampler == "random" or (self.cell.search.sampler == "tpe" and number < STARTUP):
-            return self._common_draw(number, attempt)
-        # From a copy: in the study itself a proposal that turns out not to be new would stay as a trial.
-        copy = optuna.create_study(direction="maximize", sampler=self._sampler(number, attempt))
-        copy.add_trials([_as_seen_by_sampler(trial) for trial in self.study.get_trials(deepcopy=False)])
-        return copy.ask(self.distributions).params
-
-    def _common_draw(self, number: int, attempt: int) -> dict[str, Any]:
-        """Random values that depend on the setting, the proposal's number and the search's seed, not on the cell.
-
-        So cells that search the same domain of a setting try the same values of it, and none is luckier than another.
-        """
-        drawn: dict[str, Any] = {}
-        for leaf, distribution in self.distributions.items():
-            # A checksum, because Python salts the `hash` of a text anew in every process.
-            seed = zlib.crc32(f"{self.cell.search.seed} {leaf} {number} {attempt}".encode())
-            study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-            drawn |= study.ask({leaf: distribution}).params
-        return drawn
-
-    def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
+    def _sampled(self, number: int, attempt: int) -> tuple[dict[str, Any], Origin]:
         search = self.cell.search
         if search.sampler == "qmc":
             # A point that isn't new gives way to the next of the sequence, which later proposals then skip.
-            return _Sequence(self.distributions, search.seed, number + attempt)
+            return quasi_random_draw(self.distributions, search.seed, number + attempt), "quasi-random"
+        if search.steers_from is None or number + 1 < search.steers_from:
+            return random_draw(self.distributions, search.seed, number, attempt), "random"
+        # A checksum, because Python salts the `hash` of a text anew in every process. `constant_liar` counts running
+        # trials among the bad ones, so that parallel proposals keep apart.
         seed = zlib.crc32(f"{search.seed} {self.cell.name} {number} {attempt}".encode())
-        # `constant_liar` counts running trials among the bad ones, so that parallel proposals keep apart.
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, constant_liar=True)
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, constant_liar=True)
+        # From a copy: in the study itself a proposal that turns out not to be new would stay as a trial.
+        copy = optuna.create_study(direction="maximize", sampler=sampler)
+        copy.add_trials([_as_seen_by_sampler(trial) for trial in self.study.get_trials(deepcopy=False)])
+        return copy.ask(self.distributions).params, "results"
 
     def _all_points(self) -> Iterator[dict[str, Any]]:
         """Every point of a finite space, in a fixed order."""
@@ -216,26 +207,6 @@ def _as_seen_by_sampler(trial: FrozenTrial) -> FrozenTrial:
         distributions=trial.distributions,
         constraints={"ended well": 1.0},
     )
-
-
-class _Sequence(optuna.samplers.QMCSampler):
-    """One point of a scrambled Sobol sequence over the whole space.
-
-    Optuna's own sampler draws at random until a trial is done, and counts what it has drawn, so that its proposals
-    would depend on timing.
-    """
-
-    def __init__(self, space: dict[str, BaseDistribution], seed: int, point: int) -> None:
-        super().__init__(seed=seed, scramble=True)
-        self._space, self._point = space, point
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self._space
-
-    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
-        return self._point
 
 
 def repair_journal(path: Path) -> None:

@@ -11,6 +11,7 @@ from sweeps.spec.wandb_names import name_fault
 from trainables.config import limits
 from trainables.config.base import Frozen
 
+STARTUP = 5  # trials of a cell before those whose settings depend on results (sampler: tpe)
 MAX_GPU_SHARES = 8  # into which `gpus: auto` divides one GPU
 
 
@@ -25,6 +26,15 @@ class SearchConfig(Frozen):
     seed: int = Field(default=0, ge=0, lt=2**32)
     grace_steps: int | None = Field(default=None, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
+
+    @property
+    def steers_from(self) -> int | None:
+        """The number of the first trial, from 1, whose settings depend on results; ``None`` where no trial's do.
+
+        >>> SearchConfig().steers_from, SearchConfig(trials=5).steers_from, SearchConfig(sampler="qmc").steers_from
+        (6, None, None)
+        """
+        return STARTUP + 1 if self.sampler == "tpe" and self.trials > STARTUP else None
 
     def rungs(self, steps: int) -> tuple[int, ...]:
         """The steps at which ASHA compares trials of ``steps`` steps.

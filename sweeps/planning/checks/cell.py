@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweeps.planning import learning_rates
 from sweeps.planning.cell import Cell, space_size
 from sweeps.planning.checks import trial_length
 from sweeps.planning.checks.cell_inputs import cell_settings, data_warnings, find_inputs
@@ -61,6 +62,8 @@ def check_draft(
 
     # The order matters: inputs put the hashes of data and model into the tree, and configs are built of that.
     inputs = find_inputs(draft, tree, finder)
+    rate_factor = learning_rates.width_factor(inputs.architecture)
+    draft = learning_rates.with_default_range(draft, rate_factor)
     search, search_problems = cell_settings(draft, "search", SearchConfig)
     resources, resource_problems = cell_settings(draft, "resources", ResourcesConfig)
     # Broken resources are reported; the spec's own stand in so that the other checks can go on.
@@ -77,6 +80,7 @@ def check_draft(
         *inputs.problems,
         *search_problems,
         *resource_problems,
+        *learning_rates.outside_problems(draft, rate_factor),
         *(missing_on_this_machine(draft.source, requirements) if local else ()),
         *(problem for config in configs for rule in RULES for problem in rule(context, config)),
     ]
@@ -92,7 +96,7 @@ def check_draft(
             predicted = predict_cell_memory(resources, configs, inputs.architecture, inputs.data)
         except MemoryNotPredictable as error:
             predicted = str(error)
-        cell = _cell(draft, tree, search, resources, inputs.data, configs, predicted)
+        cell = _cell(draft, tree, search, resources, inputs.data, configs, predicted, rate_factor)
     return CheckedDraft(draft, cell, tuple(problems), requirements, search, tuple(configs))
 
 
@@ -104,6 +108,7 @@ def _cell(
     data: Data,
     configs: Sequence[TrialConfig],
     predicted: CellMemory | str,
+    rate_factor: float,
 ) -> Cell:
     """``predicted``: its memory, or why that can't be predicted."""
     # For each probed config, in the same order: its optimizer steps, and the rows that one step trains on.
@@ -132,6 +137,7 @@ def _cell(
         data_warnings=data_warnings(data),
         predicted=None if isinstance(predicted, str) else predicted,
         not_predicted=predicted if isinstance(predicted, str) else None,
+        learning_rate_factor=rate_factor,
         row_counts=tuple(sorted({n * rows for n, rows in zip(lengths, update_rows, strict=True)})),
         quality_rows=quality_rows(configs[0], data),
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
 from sweeps.planning.plan import Cell
+from sweeps.search.draws import value_at
 from sweeps.search.study import TRIAL_ID, CellStudy, journal_path, repair_journal
 from tests.helpers.specs import SPEC, plan
 
@@ -97,7 +100,7 @@ def test_another_seed_proposes_something_else(workdir: Path, tmp_path: Path, sam
     assert found[0] != found[1]
 
 
-@pytest.mark.parametrize(("sampler", "common"), [("random", 8), ("tpe", 5)])
+@pytest.mark.parametrize(("sampler", "common"), [("random", 8), ("tpe", 5), ("qmc", 8)])
 def test_cells_draw_the_same_learning_rates_as_long_as_draws_are_random(
     workdir: Path, tmp_path: Path, sampler: str, common: int
 ) -> None:
@@ -152,6 +155,54 @@ def test_a_cell_in_which_nothing_fits_ends_like_any_other(workdir: Path, sampler
         study.tell(config.trial_id(), "out_of_memory", None, excess=0.5)
     assert study.ended()
     assert [trial.constraints for trial in study.study.trials] == [{"memory": 0.5}] * 6
+
+
+@pytest.mark.parametrize(
+    ("sampler", "origins"),
+    [
+        ("tpe", ["start", *["random"] * 4, "results", "results"]),
+        ("random", ["start", *["random"] * 6]),
+        ("qmc", ["start", *["quasi-random"] * 6]),
+    ],
+)
+def test_a_study_keeps_where_each_trials_settings_come_from(
+    workdir: Path, sampler: str, origins: list[str]
+) -> None:
+    study = CellStudy(workdir, cell(workdir, trials=7, sampler=sampler))
+    spend(study)
+    assert [trial.user_attrs["origin"] for trial in study.study.trials] == origins
+
+
+def test_what_is_left_of_a_finite_space_is_no_draw(workdir: Path) -> None:
+    study = CellStudy(workdir, cell(workdir, text=FINITE, trials=6, sampler="qmc"))
+    spend(study)
+    origins = [trial.user_attrs["origin"] for trial in study.study.trials]
+    assert origins[0] == "start"
+    assert set(origins) <= {"start", "quasi-random", "rest"}
+
+
+@pytest.mark.parametrize(
+    ("distribution", "values"),
+    [
+        (FloatDistribution(1e-4, 1e-2, log=True), [1e-4, 10**-3.5, 1e-3, 10**-2.5]),
+        (FloatDistribution(0.0, 2.0), [0.0, 0.5, 1.0, 1.5]),
+        (FloatDistribution(0.0, 0.3, step=0.1), [0.0, 0.1, 0.2, 0.3]),
+        (IntDistribution(2, 8, step=2), [2, 4, 6, 8]),
+        (IntDistribution(1, 4), [1, 2, 3, 4]),
+        (CategoricalDistribution(["a", None, 8, 16]), ["a", None, 8, 16]),
+    ],
+)
+def test_quarters_of_a_domain_have_a_quarter_of_its_values(distribution: Any, values: list[Any]) -> None:
+    found = [value_at(distribution, share) for share in (0.0, 0.25, 0.5, 0.75)]
+    assert found == (pytest.approx(values) if isinstance(values[0], float) else values)
+    assert distribution._contains(distribution.to_internal_repr(value_at(distribution, 1 - 1e-12)))
+
+
+def test_whole_numbers_on_a_log_scale_have_their_width_of_it() -> None:
+    drawn = [value_at(IntDistribution(1, 8, log=True), share / 1000) for share in range(1000)]
+    assert set(drawn) == set(range(1, 9))
+    assert drawn == sorted(drawn)
+    assert drawn.count(2) / 1000 == pytest.approx(math.log(2.5 / 1.5) / math.log(8.5 / 0.5), abs=2e-3)
 
 
 def test_qmc_covers_choices_and_numbers(workdir: Path) -> None:

@@ -365,7 +365,7 @@ def test_a_good_spec_has_no_problems(workdir: Path) -> None:
         ),
         (
             ", learning_rate: {log: [1e-4, 5e-3]}",
-            "",
+            ", optimizer: sgd",
             "spec.yaml:8 train.learning_rate: missing. Give a number, above 0",
         ),
         ("steps: 8", "steps: 8, epochs: 2", "spec.yaml:8 train: give exactly one of steps and epochs"),

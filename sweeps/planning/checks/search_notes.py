@@ -1,0 +1,33 @@
+"""What steers the settings of a cell's trials: results, or nothing, which is a random search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sweeps.planning.cell import Cell
+from sweeps.spec.settings import STARTUP
+from trainables.system.wording import counted
+
+DRAWS = {"tpe": "random draws", "random": "random draws", "qmc": "quasi-random draws"}
+
+
+def search_notes(cells: Sequence[Cell]) -> Iterator[str]:
+    """From which trial on results steer the search, once for all cells that are alike in that."""
+    by_note: dict[str, list[str]] = {}
+    # With one trial there is nothing to steer, and a finite space may be tried as a whole.
+    searched = [cell for cell in cells if cell.trials > 1 and cell.trials != cell.size()]
+    for cell in searched:
+        by_note.setdefault(_note(cell), []).append(cell.name)
+    for note, names in by_note.items():
+        where = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if len(by_note) > 1 else ""
+        yield f"{note}{where}"
+
+
+def _note(cell: Cell) -> str:
+    before = f"each method's starting point and {DRAWS[cell.search.sampler]}"
+    if cell.search.steers_from is not None and cell.trials > STARTUP:
+        return f"results steer the search from a cell's trial {cell.search.steers_from} on; before it come {before}"
+    trials = f"random search: the {counted(cell.trials, 'trial')} of a cell are {before}"
+    if cell.search.sampler == "tpe":
+        return f"{trials}; results would steer it from trial {STARTUP + 1} on"
+    return f"{trials}, which no result steers"

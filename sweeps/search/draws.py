@@ -1,0 +1,72 @@
+"""Draws of a cell's settings that no result steers, the same in all cells that search the same domain.
+
+A draw depends on the setting, its number and the search's seed, and not on the cell: none is luckier than another.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from scipy.stats import qmc
+
+from sweeps.planning.cell import LEARNING_RATE
+
+Distributions = Mapping[str, BaseDistribution]
+# Of the sequence: always as many, as scrambling gives each dimension other values where there are more of them.
+DIMENSIONS = 32
+
+
+def random_draw(distributions: Distributions, seed: int, number: int, attempt: int) -> dict[str, Any]:
+    """Independent random values; each attempt gives others."""
+    drawn: dict[str, Any] = {}
+    for leaf, distribution in distributions.items():
+        # A checksum, because Python salts the `hash` of a text anew in every process.
+        own = zlib.crc32(f"{seed} {leaf} {number} {attempt}".encode())
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=own))
+        drawn |= study.ask({leaf: distribution}).params
+    return drawn
+
+
+def quasi_random_draw(distributions: Distributions, seed: int, number: int) -> dict[str, Any]:
+    """A point of a scrambled Sobol sequence over the whole space (I. M. Sobol, 1967; A. B. Owen's scrambling, 1998).
+
+    The learning rate has the first dimension, the other settings those after it by name: cells that search the learning
+    rate alone try the same ones as cells that search a rank, too.
+    """
+    leaves = sorted(distributions, key=lambda leaf: (leaf != LEARNING_RATE, leaf))
+    engine = qmc.Sobol(max(DIMENSIONS, len(leaves)), scramble=True, rng=np.random.default_rng(seed))
+    if number:  # scipy can't skip 0 points
+        engine.fast_forward(number)
+    point = engine.random(1)[0]
+    return {leaf: value_at(distributions[leaf], float(at)) for leaf, at in zip(leaves, point, strict=False)}
+
+
+def value_at(distribution: BaseDistribution, share: float) -> Any:
+    """The value below which that share, from 0 up to 1, of a uniform distribution over the domain lies.
+
+    >>> value_at(FloatDistribution(1e-4, 1e-2, log=True), 0.5)
+    0.001
+    """
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(share * len(distribution.choices))]
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = distribution.low, distribution.high
+    if isinstance(distribution, IntDistribution) and distribution.log:
+        # Each whole number has the width that it has on the log scale.
+        whole = round(_between(low - 0.5, high + 0.5, share, log=True))
+        return min(max(whole, distribution.low), distribution.high)
+    if distribution.step is not None:
+        steps = round((high - low) / distribution.step)
+        value = low + distribution.step * int(share * (steps + 1))
+        return value if isinstance(distribution, IntDistribution) else round(value, 12)
+    return float(f"{min(max(_between(low, high, share, distribution.log), low), high):.15g}")
+
+
+def _between(low: float, high: float, share: float, log: bool) -> float:
+    return low * math.exp(share * math.log(high / low)) if log else low + share * (high - low)
