@@ -55,6 +55,7 @@ def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:
         newest_complete(trial.folder),
     )
     metric = config.stage.quality(rows)
+    config.stage.check_scoring(rows)
     trial.facts |= {
         "quality_name": metric.name,
         "quality_higher_is_better": metric.higher_is_better,

@@ -176,6 +176,9 @@ class TrainingStage(Frozen, ABC):
     def quality(self, data: Data) -> Metric:
         """What is measured on the test rows, the same for every method."""
 
+    def check_scoring(self, data: Data) -> None:
+        """Raises what keeps the test rows from being scored, as far as that is known before training."""
+
     @abstractmethod
     def objective_name(self) -> str:
         """What ``objective`` measures, as reports name it."""

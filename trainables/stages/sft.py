@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from trainables.config.train import TrainConfig
     from trainables.data.loading import Data
+    from trainables.scoring.custom_scorer import Scorer
     from trainables.tokenization.encode import Encoded
     from trainables.training.policy import Policy
     from trainables.training.stage_trainer import StageTrainer
@@ -69,6 +70,17 @@ class SFT(TrainingStage):
             return Metric("exact_match", higher_is_better=True, unit="fraction")
         return Metric(QUALITIES.get(chosen) or chosen.partition(":")[2], higher_is_better=True, unit="")
 
+    def check_scoring(self, data: Data) -> None:
+        """Imports a function of the user's that answers are judged by. Raises ``ScorerError``."""
+        self._scorer(data)
+
+    def _scorer(self, data: Data) -> Scorer | None:
+        from trainables.scoring.custom_scorer import Scorer
+
+        if data.quality is None or data.quality.name in QUALITIES:
+            return None
+        return Scorer.of_spec(data.quality.name, data.quality.file, data.quality.sha256)
+
     @staticmethod
     def _judged_by(data: Data) -> str:
         """The measure, as ``data.quality`` names it."""
@@ -89,16 +101,11 @@ class SFT(TrainingStage):
     def score(self, policy: Policy, data: Data, rows: Sequence[Any], cutoff: int) -> Scores:
         """Per row its score by the quality. Raises ``ScorerError`` for a function of the user's that fails."""
         from trainables.data.thinking import answer_matches
-        from trainables.scoring.custom_scorer import Scorer
         from trainables.scoring.generation import generate_answers, preview_answers
         from trainables.scoring.likelihood import log_likelihoods, mean_logprobs
         from trainables.scoring.text_metrics import answer_similarity
 
-        chosen, metric = self._judged_by(data), self.quality(data)
-        scorer = None
-        if data.quality is not None and chosen not in QUALITIES:
-            # Before the work: a function that can't be imported ends the trial at once.
-            scorer = Scorer.of_spec(chosen, data.quality.file, data.quality.sha256)
+        chosen, metric, scorer = self._judged_by(data), self.quality(data), self._scorer(data)
         tokens = self.tokens(policy.tokenizer, rows, cutoff, scoring=True)
         likelihoods = log_likelihoods(policy, tokens, self.eval_batch)
         metrics = {"loss": mean_loss(likelihoods)}

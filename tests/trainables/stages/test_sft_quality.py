@@ -143,3 +143,5 @@ def test_a_function_that_fails_ends_the_trial_and_the_record_says_where(
     _, record = trial(tiny_model, rows, tmp_path, text, planned)
     assert record.status == "failed"
     assert why in str(record.error)
+    # What can't be imported is found before the training, what fails on a row behind it.
+    assert record.steps == (2 if "row 0" in why else None)
