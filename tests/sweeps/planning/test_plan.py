@@ -505,6 +505,7 @@ def test_the_plan_as_json_says_all_that_a_run_would_do(workdir: Path) -> None:
         "model": "model",
         "data": "rows.jsonl",
         "trials": 4,
+        "steered_from_trial": None,
         "steps": 8,
         "rungs": [2, 6],
         "space": {"method.rank": "choice [4, 8]", "train.learning_rate": "log [0.0001, 0.005]"},
@@ -546,6 +547,8 @@ def test_without_a_terminal_the_plan_is_one_line_each(workdir: Path) -> None:
         "train.learning_rate log [0.0001, 0.005]; first trial: rank 8, learning_rate 0.002; predicted peak unknown",
         "sft-base: the base model, scored without training",
         "6 trials in 2 cells, and 1 starting model to score without training",
+        "random search: the 3 trials of a cell are each method's starting point and random draws; results would steer "
+        "it from trial 6 on",
         *DATA_NOTES,
         f"the predicted peak of sft-full, sft-lora is unknown: {NO_TYPE}",
     ]
