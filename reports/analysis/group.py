@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any, get_args
 
 from reports.analysis.cells import Cell
-from reports.analysis.looks import count_looks
+from reports.analysis.looks import count_looks, look_of
 from reports.statistics import intervals
 from reports.statistics.intervals import SeedVariance
 from reports.statistics.resampled_choice import ResampledChoice, resampled_choice
@@ -192,6 +192,13 @@ class Group:
         """The number of this report of the runs, from 1: later ones have seeds or rows that were added to settle it."""
         return max((count_looks(row.cell.run.folder) for row in self.all_rows), default=1)
 
+    def _look_of(self, one: str, other: str) -> int:
+        """The look by whose error two cells are judged, by their labels."""
+        cells = [row.cell for row in self.all_rows if row.cell.label in (one, other)]
+        if len({cell.run.folder for cell in cells}) > 1:
+            return self.look
+        return look_of(cells[0].run.folder, *(cell.name for cell in cells)) if len(cells) == 2 else self.look
+
     @cached_property
     def verdicts(self) -> dict[tuple[str, str], Verdict]:
         """What is known of the difference of every two cells with a quality, by their labels."""
@@ -200,7 +207,7 @@ class Group:
             self.seed_variance,
             higher_is_better=self.higher_is_better,
             margin=self.margin,
-            look=self.look,
+            look_of=self._look_of,
         )
 
     @cached_property
@@ -228,7 +235,7 @@ class Group:
             self.seed_variance,
             higher_is_better=self.higher_is_better,
             margin=None,
-            look=self.look,
+            look_of=self._look_of,
         )[labels]
 
     def share_of_gain(self, row: Row) -> float | None:

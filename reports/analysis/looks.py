@@ -1,6 +1,7 @@
 """How often a run was looked at: ``paretune settle`` adds seeds and test rows to it, and has its report written again.
 
-``settle.json`` in the run folder has an entry for each time: ``{"looks": [{"begun": ..., "reported": ...}]}``.
+``settle.json`` in the run folder has an entry for each time: ``{"looks": [{"begun": ..., "reported": ..., "settled":
+[["sft-lora", "sft-full"]]}]}``, with the cells whose difference the report before it had settled.
 """
 
 from __future__ import annotations
@@ -18,6 +19,19 @@ def count_looks(run: Path) -> int:
     Raises ``ValueError`` that names a damaged file.
     """
     return 1 + len(_looks(run))
+
+
+def look_of(run: Path, one: str, other: str) -> int:
+    """The look by whose error two cells of a run are judged: the first at which their difference was settled, as long
+    as it has been since; else the last one. So nothing is taken back only because other cells were looked at again.
+    """
+    looks = _looks(run)
+    number = 1 + len(looks)
+    for before in reversed(looks):
+        if sorted((one, other)) not in map(sorted, before.get("settled") or []):
+            break
+        number -= 1
+    return number
 
 
 def next_look(run: Path) -> int:

@@ -29,5 +29,20 @@ def outcomes(run: Path) -> dict[str, str]:
     return found
 
 
+def settled_pairs(run: Path) -> list[tuple[str, str]]:
+    """The cells, by their names, whose difference the report of a run has settled, with the models before training."""
+    pairs: dict[tuple[str, str], None] = {}
+    for group in compare([results.gather_run(run)]):
+        names = {row.cell.label: row.cell.name for row in group.all_rows}
+        for (one, other), verdict in group.verdicts.items():
+            if one < other and verdict.outcome in ("better", "worse", "as good"):
+                pairs[names[one], names[other]] = None
+        for row in group.scored_rows:
+            base = group.base_of(row)
+            if base is not None and group.verdict_on_training(row).settled:
+                pairs[row.cell.name, base.cell.name] = None
+    return list(pairs)
+
+
 def comparison_name(group: Group, row: Row, against: Row) -> str:
     return f"{row.name} against {against.display_name} ({group.title})"

@@ -7,7 +7,7 @@ difference, of the same error, lies within the margin: a difference that is not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -44,22 +44,24 @@ def verdicts(
     *,
     higher_is_better: bool,
     margin: float | None,
-    look: int = 1,
+    look_of: Callable[[str, str], int] = lambda one, other: 1,
 ) -> dict[tuple[str, str], Verdict]:
     """The verdict of every ordered pair of cells, by their labels.
 
     ``seeds``: the variance between seeds; ``None`` where each cell was trained once, and the verdicts are of these
     trained models alone. ``margin``: how much worse a cell may be and still be as good, in the quality's unit; ``None``
-    where there is none. ``look``: the number of this report of the run, from 1; before each later one
-    seeds or rows were added.
+    where there is none. ``look_of``: the look at the run by whose error two cells are judged, by their labels, from 1.
     """
-    error = level(look)
     known = {label: estimate for label, estimate in estimates.items() if estimate is not None}
     pairs = list(combinations(known, 2))
-    compared = [compare_estimates(known[one], known[other], seeds, error) for one, other in pairs]
+    errors = [level(look_of(one, other)) for one, other in pairs]
+    compared = [
+        compare_estimates(known[one], known[other], seeds, error)
+        for (one, other), error in zip(pairs, errors, strict=True)
+    ]
     corrected = holm([comparison.p for comparison in compared])
     found: dict[tuple[str, str], Verdict] = {}
-    for (one, other), comparison, p in zip(pairs, compared, corrected, strict=True):
+    for (one, other), comparison, p, error in zip(pairs, compared, corrected, errors, strict=True):
         found[one, other] = _verdict(comparison, p, error, higher_is_better, margin)
         found[other, one] = _verdict(_reversed(comparison), p, error, higher_is_better, margin)
     unknown = Verdict("unknown")

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from reports.analysis.comparison import compare
 from reports.analysis.group import Group
+from reports.analysis.outcomes import settled_pairs
 from reports.analysis.row_scores import FURTHER_ROWS
 from reports.analysis.spending import Spending, spend
 from tests.helpers.run_folders import write_run, write_scores
@@ -64,7 +65,8 @@ class SettledRun:
         """Does what ``paretune settle`` does."""
         path = self.folder / "settle.json"
         looks = json.loads(path.read_text())["looks"] if path.exists() else []
-        path.write_text(json.dumps({"looks": [*looks, {"begun": "now", "reported": "then"}]}))
+        entry = {"begun": "now", "reported": "then", "settled": settled_pairs(self.folder)}
+        path.write_text(json.dumps({"looks": [*looks, entry]}))
         for scoring in found.scorings:
             for trial_id in scoring.trial_ids:
                 self._write_further(trial_id, scoring.rows)

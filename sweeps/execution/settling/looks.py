@@ -1,12 +1,14 @@
 """The record of each time that a run is settled, which the report's verdicts depend on (``reports.statistics.looks``).
 
-``settle.json`` in the run folder: ``{"looks": [{"begun": "2026-11-28T10:00:00Z", "reported": null}]}``. An entry is
-written before anything is added to the run, so that no report can show more without counting as another look.
+``settle.json`` in the run folder: ``{"looks": [{"begun": "2026-11-28T10:00:00Z", "reported": null, "settled":
+[["sft-full", "sft-lora"]]}]}``, with what the report before it had settled. An entry is written before anything is
+added to the run, so that no report can show more without counting as another look.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,14 @@ from trainables.system import provenance
 FILE = "settle.json"
 
 
-def begin(run: Path) -> None:
-    """Begins another look; one that was begun and that no report has shown goes on instead."""
+def begin(run: Path, settled: Sequence[tuple[str, str]] = ()) -> None:
+    """Begins another look; one that was begun and that no report has shown goes on instead. ``settled``: the cells
+    whose differences are settled by now.
+    """
     looks = _read(run)
     if not looks or looks[-1]["reported"] is not None:
-        _write(run, [*looks, {"begun": provenance.now(), "reported": None}])
+        entry = {"begun": provenance.now(), "reported": None, "settled": [list(pair) for pair in settled]}
+        _write(run, [*looks, entry])
 
 
 def mark_reported(run: Path) -> None:

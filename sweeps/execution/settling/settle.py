@@ -82,6 +82,8 @@ class Advice(Protocol):
 
     def outcomes(self, run: Path) -> Mapping[str, str]: ...
 
+    def settled_pairs(self, run: Path) -> Sequence[tuple[str, str]]: ...
+
     def duration(self, seconds: float) -> str: ...
 
 
@@ -110,7 +112,7 @@ def settle(run: Path, seconds: float, advice: Advice, log: Log, trust: Sequence[
         f"To be added: {_what(found)}. That takes about {advice.duration(found.seconds)}, and is expected to settle "
         f"{found.settled:.1f} of {len(found.open)}."
     )
-    looks.begin(run)
+    looks.begin(run, advice.settled_pairs(run))
     started = time.monotonic()
     try:
         with _interruptible(log) as interruption:

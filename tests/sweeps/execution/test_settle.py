@@ -82,6 +82,9 @@ class Scripted:
     def outcomes(self, run: Path) -> dict[str, str]:
         return advice.outcomes(run)
 
+    def settled_pairs(self, run: Path) -> list[tuple[str, str]]:
+        return advice.settled_pairs(run)
+
     def duration(self, seconds: float) -> str:
         return advice.duration(seconds)
 
