@@ -17,6 +17,7 @@ def share_of_short_answers(rows: Sequence[Any]) -> float:
 
     An answer that calls tools counts as long.
 
+    >>> from trainables.data.rows import Conversation
     >>> share_of_short_answers([Conversation((), "positive"), Conversation((), "It is. Because ...\\nSo it is.")])
     0.5
     """
