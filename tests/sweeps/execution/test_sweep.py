@@ -121,6 +121,7 @@ def test_nothing_is_written_outside_the_run_folder(undisturbed: Sweep) -> None:
         "fingerprints.json",
         "predicted.json",
         "matplotlib",
+        "overlaps",
         "tokens",
         "vocabularies",
     }
