@@ -73,7 +73,7 @@ def test_a_report_is_a_page_a_summary_a_table_and_figures(run: Path) -> None:
     assert names == {"index.html", "summary.md", "comparison.csv", "pairs.csv", "report.json"} | drawn
 
 
-_FIGURES = ("pareto", "learning-curves", "settings", "memory", "lengths")
+_FIGURES = ("pareto", "learning-curves", "learning-rates", "settings", "memory", "lengths")
 
 
 def test_figures_are_true_png_and_svg(run: Path) -> None:
