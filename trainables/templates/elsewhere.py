@@ -81,11 +81,13 @@ _NO_OTHER_PROMPT = "rows without a system prompt get none here"
 SAME_NAME = {
     "chatml": "tools are Hermes' here and LLaMA-Factory's own there",
     "chatglm3": "roles are followed by a line break and a space here, as in the model's own code",
+    "cohere": "answers end with <|END_OF_TURN_TOKEN|> here",
     "deepseek": "answers begin behind a space here",
     "deepseekr1": "the prompt opens the thoughts here, which are learned without their tag",
     "default": "questions and system prompts have no end token here",
     "empty": "answers have an end token here",
     "gemma2": "the last answer ends with <end_of_turn> alone here",
+    "lfm2": f"the text begins with the tokenizer's first token here; {_NO_OTHER_PROMPT}",
     "llama2": f"texts stand between spaces here; {_NO_OTHER_PROMPT}",
     "mimo": "answers without thoughts have no empty <think> block here",
     "ministral3": "the system prompt has marks of its own here, and calls have the model's own form",

@@ -224,6 +224,25 @@ def test_template_arguments_are_given_to_the_template_and_unknown_ones_are_error
     assert "is given messages" in planned(rows, ASKS, data__template_arguments="{messages: []}").errors[0]
 
 
+def test_a_default_system_text_and_a_tool_format_are_what_rows_are_learned_with(planned: Any) -> None:
+    rows: list[dict[str, Any]] = chats("High tide in Oslo?", "At one.")
+    for row in rows:
+        row["tools"] = TOOLS
+        row["messages"][1:1] = [CALL, {"role": "tool", "content": "01:10"}]
+    found = planned(
+        rows, data__template="chatml", data__default_system="Be kind.", data__tool_format="default"
+    )
+    assert (found.errors, found.warnings) == ([], [])
+    assert any(note.endswith('this one: "Be kind."') for note in found.plan.notes)
+    listed = "<|im_start|>system\nBe kind.\n\nYou have access to the following tools:\n> Tool Name: tides\n"
+    called = '[Action: tides\nAction Input: {"at": "Oslo"}<|im_end|>\n]'
+    assert all(text.startswith(listed) and called in text for text in found.examples())
+    unknown = planned(rows, data__tool_format="glm4").errors[0]
+    assert "data.tool_format: got glm4; allowed: default or qwen or llama3 or mistral" in unknown.replace(
+        'the text "glm4"', "glm4"
+    )
+
+
 DROPS = PLAIN.replace("{{ message.content }}", "{{ message.content if loop.last else message.content[:3] }}")
 
 
