@@ -157,7 +157,11 @@ def test_a_short_trial_with_asha_is_a_note_where_the_spec_gives_no_grace_period(
         (["methods=[{kind: qlora, int8_threshold: 0}]"], "methods[0].int8_threshold: it has no effect"),
         (["methods=[{kind: freeze, layers: 0, head: true, end: first}]"], "methods[0].end: it has no effect"),
         (
-            ["stages=[{kind: ppo, reward: commands, kl_horizon: 10}]", "data.train=commands"],
+            [
+                "stages=[{kind: ppo, reward: commands, kl_horizon: 10}]",
+                "data.train=commands",
+                "train.learning_rate=1e-4",
+            ],
             "stages[0].kl_horizon: it has no effect",
         ),
     ],
