@@ -229,18 +229,17 @@ def test_a_default_system_text_and_a_tool_format_are_what_rows_are_learned_with(
     for row in rows:
         row["tools"] = TOOLS
         row["messages"][1:1] = [CALL, {"role": "tool", "content": "01:10"}]
-    found = planned(
-        rows, data__template="chatml", data__default_system="Be kind.", data__tool_format="default"
-    )
-    assert (found.errors, found.warnings) == ([], [])
+    settings = {"template": "chatml", "default_system": "Be kind.", "tool_format": "default", "cutoff": 600}
+    found = planned(rows, **{f"data__{name}": value for name, value in settings.items()})
+    assert not found.errors
+    assert not any("does not write" in text for text in found.warnings)
     assert any(note.endswith('this one: "Be kind."') for note in found.plan.notes)
     listed = "<|im_start|>system\nBe kind.\n\nYou have access to the following tools:\n> Tool Name: tides\n"
     called = '[Action: tides\nAction Input: {"at": "Oslo"}<|im_end|>\n]'
     assert all(text.startswith(listed) and called in text for text in found.examples())
     unknown = planned(rows, data__tool_format="glm4").errors[0]
-    assert "data.tool_format: got glm4; allowed: default or qwen or llama3 or mistral" in unknown.replace(
-        'the text "glm4"', "glm4"
-    )
+    assert unknown.startswith("data.tool_format: got")
+    assert all(name in unknown for name in ("default", "qwen", "llama3", "mistral"))
 
 
 DROPS = PLAIN.replace("{{ message.content }}", "{{ message.content if loop.last else message.content[:3] }}")
