@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from trainables.inference.model_pool import ModelPool
 from trainables.inference.prompts import UnknownToken, prompt_tokens
 from trainables.inference.result import trial_result
 from trainables.inference.sampling import Sampling
-from trainables.models import locate, resize_vocabulary
+from trainables.models import conversion_process, locate, resize_vocabulary
 from trainables.models.folder import ModelError
 from trainables.models.vocabulary import MissingRows
 from trainables.runner.run import TrialContext, run_trial
@@ -45,6 +46,16 @@ ANSWER = "<tool>"
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(autouse=True)
+def converted_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has models converted in this process: one of its own imports for seconds, and test_locate.py starts some."""
+
+    def convert_model(source: Path, folder: Path, unsafe: Sequence[str] = ()) -> None:
+        conversion_process.convert_model(source.resolve(), folder.resolve(), "remote_code" in unsafe)
+
+    monkeypatch.setattr(resize_vocabulary, "convert_model", convert_model)
 
 
 def with_tokens(folder: Path, *tokens: str, special: bool = False, tied: bool = True) -> Path:
