@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reports import units
-from reports.analysis import studies
+from reports.analysis import settling, studies
 from reports.analysis.group import Group, Row
 from reports.statistics.verdicts import Verdict
 
@@ -33,11 +33,12 @@ def caveats(group: Group, recommended: Row | None) -> list[str]:
 
 def _not_settled(group: Group) -> Iterator[str]:
     best, *others = group.scored_rows
-    verdicts = {row.name: group.verdict(row, best) for row in others}
-    for name, verdict in verdicts.items():
+    for row in others:
+        verdict = group.verdict(row, best)
         if verdict.outcome == "not settled":
-            yield f"{name} against {best.name} ({_figures(group, verdict)})"
-    unknown = [name for name, verdict in verdicts.items() if verdict.outcome == "unknown"]
+            needed = settling.needs_text(group, row, best)
+            yield f"{row.name} against {best.name} ({_figures(group, verdict)}; {needed} would settle it)"
+    unknown = [row.name for row in others if group.verdict(row, best).outcome == "unknown"]
     if unknown:
         yield f"the error of the difference between {units.join(unknown)} and {best.name} is unknown"
     if group.margin is None and not unknown and others:
@@ -51,7 +52,8 @@ def _no_better_than_base(group: Group, recommended: Row) -> Iterator[str]:
     base = group.base_of(recommended)
     verdict = group.verdict_on_training(recommended)
     if base is not None and verdict.comparison is not None and not verdict.settled:
-        yield f"{recommended.name} against {base.description} ({_figures(group, verdict)})"
+        needed = settling.needs_text(group, recommended, base)
+        yield f"{recommended.name} against {base.description} ({_figures(group, verdict)}; {needed} would settle it)"
 
 
 def _figures(group: Group, verdict: Verdict) -> str:
@@ -135,8 +137,8 @@ def _trained_on(group: Group) -> Iterator[str]:
         most = max(found, key=lambda counts: int(counts["turns"]))
         rows = units.count(most["test_rows"], "test row")
         yield (
-            f"{most['turns']} of {rows} end with a user turn that was trained on, {most['answers']} with the same answer, "
-            "so that qualities on new questions may be lower"
+            f"{most['turns']} of {rows} end with a user turn that was trained on, {most['answers']} with the same "
+            "answer, so that qualities on new questions may be lower"
         )
 
 

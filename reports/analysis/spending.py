@@ -64,7 +64,7 @@ class Spending:
 
     @property
     def seconds(self) -> float:
-        return sum(step.seconds for step in (*self.scorings, *self.trainings))
+        return sum(step.seconds for step in self.scorings) + sum(step.seconds for step in self.trainings)
 
 
 @dataclass(frozen=True)
