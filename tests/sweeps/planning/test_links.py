@@ -323,7 +323,7 @@ def test_a_reward_model_of_another_run_is_named_in_the_same_way(
 ) -> None:
     answering = make_config(tiny_model, write_rows(tmp_path / "said.jsonl"), "lora", steps=1)
     run(answering, tmp_path / "run", memory_gauge=None)
-    trained = make_config(tiny_model, "commands", "lora", stage={"kind": "reward"}, steps=1)
+    trained = make_config(tiny_model, "commands", "lora", stage={"kind": "reward"}, steps=1, eval_rows=4)
     run(trained, tmp_path / "run", memory_gauge=None)
     specs.spec_folder(tmp_path)
     text = specs.SPEC.replace("kind: sft", f"kind: ppo, reward: {reward}")

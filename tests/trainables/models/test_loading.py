@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tests.helpers.family_sizes import LAYERS
 from tests.helpers.model_families import make_family
 from tests.helpers.tiny_model import make_model
-from tests.helpers.trials import make_config
+from tests.helpers.trials import make_config, write_rows
 from trainables.models.architecture.decoder_layers import decoder_layers
 from trainables.models.architecture.model_classes import class_problem
 from trainables.models.folder import ModelError, read_architecture
@@ -73,6 +73,7 @@ def test_a_decoder_whose_config_counts_its_layers_twice_has_them_found(tmp_path:
 
 
 def test_rounding_to_8_bits_by_all_tokens_makes_no_encoder_of_a_decoder(tmp_path: Path) -> None:
-    config = make_config(make_family(tmp_path / "olmo3", "olmo3"), "commands", "qlora-8bit", dtype="float32")
+    rows = write_rows(tmp_path / "rows.jsonl")
+    config = make_config(make_family(tmp_path / "olmo3", "olmo3"), rows, "qlora-8bit", dtype="float32")
     record = run_trial(config, TrialContext(tmp_path))
     assert record.status == "done", record.error
