@@ -20,7 +20,8 @@ from trainables.results import read_record
 
 ROWS = [{"prompt": f"say {n}", "chosen": str(n), "rejected": "no"} for n in range(60)]
 PAIRS = "data: {train: pairs.jsonl}"
-LINE = SPEC.replace(
+# A range that holds the starting points of both stages.
+LINE = SPEC.replace("[1e-4, 5e-3]", "[1e-5, 5e-3]").replace(
     "stages: [{kind: sft}]",
     "stages: [{kind: sft}, {kind: dpo, model: {from: sft}, data: {train: pairs.jsonl}}]",
 )
