@@ -189,6 +189,8 @@ def _run_one_trial(made: Plan, output: Path, untrained: bool) -> int:
 
     run_folder = (output / f"{made.spec.name}-try").resolve()
     say = partial(print, file=sys.stderr)
+    for note in made.cell(made.selected[0]).data_notes:
+        say(note)
     record = run_one_trial(made, made.selected[0], run_folder, say, untrained)
     print(describe(record))
     print(run_folder / "trials" / record.trial_id / "record.json")

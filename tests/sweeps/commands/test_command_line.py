@@ -169,6 +169,11 @@ def test_try_runs_one_trial_in_this_process_and_writes_its_record(
     assert (record.status, record.cell, record.steps) == ("done", "sft-lora", 3)
     assert record.peak_train_bytes is not None
     assert not (tmp_path / "runs").exists()
+    assert (
+        "rows.jsonl: completion format (detected from its columns: prompt, completion as response, system)"
+        in found.stderr
+    )
+    assert "data rows.jsonl: 41 training, 12 validation and 7 test rows" in found.stderr
 
 
 def test_a_trial_that_fails_under_try_ends_with_1_and_says_why(
