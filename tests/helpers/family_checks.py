@@ -211,7 +211,8 @@ def packing(family: Family) -> None:
         _against_plain(family, "sft", packing=True)
     except Crashed as error:
         # Only the loaded model shows whether its rows stay apart.
-        raise (RefusedLate(str(error)) if "can't keep packed rows apart" in str(error) else error) from None
+        apart = "can't keep packed rows apart" in str(error)
+        raise (RefusedLate(str(error).removeprefix("ValueError: ")) if apart else error) from None
 
 
 def freeze(family: Family) -> None:
@@ -344,9 +345,10 @@ def chat(family: Family) -> None:
 
 def memory(family: Family) -> None:
     """The plan counts the weights that the model has."""
-    predicted = family.cell(memory=True).predicted
+    cell = family.cell(memory=True)
+    predicted = cell.predicted
     if predicted is None:
-        raise Unknown("no prediction")
+        raise Unknown(str(cell.not_predicted))
     actual = sum(weight.numel() for _, weight in plain_losses.PlainCausal(family.model).parameters())
     counted = predicted.largest.prediction.weights / 4
     if abs(counted - actual) > SAME_COUNT * actual:

@@ -1,8 +1,8 @@
 """The matrix of families: every causal language model that transformers has, as a tiny model, in every way to train it.
 
-Run ``python -m tests.trainables.models.family_matrix [--results FILE] [--table FILE] [FAMILY ...]``: each outcome is
-printed and appended to the file of results as it is there; what the file has is not run again. The table is written
-between two markers of a document.
+Run ``python -m tests.trainables.models.family_matrix [--results FILE] [--table FILE] [--columns A,B] [FAMILY ...]``:
+each outcome is printed and appended to the file of results as it is there; what the file has is not run again. The
+table is written between two markers of a document; of families and columns that are not named it keeps what it has.
 """
 
 from __future__ import annotations
@@ -87,6 +87,39 @@ def table(rows: Mapping[str, Row]) -> str:
     return "\n".join([*lines, "", *legend, "", f"Not tried: {'; '.join(not_tried) or 'none'}."])
 
 
+def read_table(document: Path) -> dict[str, Row]:
+    """The outcomes that a document's table has, as :func:`table` takes them."""
+    text = document.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"
+    ]
+    if not lines:
+        return {}
+    reasons = dict(re.findall(r"^(\d+)\. (.*)$", text, re.MULTILINE))
+    (_, *columns), _, *rows = lines
+    found = {
+        kind: dict(zip(columns, (_long(value, reasons) for value in values), strict=True))
+        for kinds, *values in rows
+        for kind in kinds.split(", ")
+    }
+    not_tried = text.partition("Not tried: ")[2].rstrip(".\n")
+    for kind, why in re.findall(r"([^:;]+): ([^;]+)", not_tried):
+        found[kind.strip()] = dict.fromkeys(columns, f"not tried: {why}")
+    return found
+
+
+SHORT = {"refused": "no", "late": "no*", "unknown": "?", "wrong": "**wrong**", "crash": "**crash**"}
+
+
+def _long(shown: str, reasons: Mapping[str, str]) -> str:
+    """The outcome that :func:`_short` wrote."""
+    if shown == "ok":
+        return shown
+    short, _, number = shown.rpartition(" ")
+    what = next(long for long, name in SHORT.items() if name == short)
+    return f"{what}: {reasons[number]}"
+
+
 def _short(kind: str, value: str, reasons: dict[str, int]) -> str:
     """An outcome with the number of its reason in the legend."""
     if value == "ok":
@@ -94,8 +127,7 @@ def _short(kind: str, value: str, reasons: dict[str, int]) -> str:
     what, _, why = value.partition(": ")
     reason = _general(kind, why)
     number = reasons.setdefault(reason, len(reasons) + 1)
-    shown = {"refused": "no", "late": "no*", "unknown": "?"}.get(what, f"**{what}**")
-    return f"{shown} {number}"
+    return f"{SHORT[what]} {number}"
 
 
 def _general(kind: str, why: str) -> str:
@@ -125,8 +157,10 @@ def _freeze_garbage() -> None:
     gc.freeze()
 
 
-def run_families(kinds: Sequence[str], results: Path | None) -> dict[str, Row]:
-    """The rows of these families; those that the file of results has are taken from it."""
+def run_families(
+    kinds: Sequence[str], results: Path | None, columns: Sequence[str] | None = None
+) -> dict[str, Row]:
+    """The rows of these families, with all columns or these; those that the file of results has are taken from it."""
     import torch
 
     torch.set_num_threads(1)
@@ -141,7 +175,7 @@ def run_families(kinds: Sequence[str], results: Path | None) -> dict[str, Row]:
             if kind in rows:
                 continue
             began = time.process_time()
-            rows[kind] = check_family(kind, Path(folder) / kind)
+            rows[kind] = check_family(kind, Path(folder) / kind, columns)
             failures = {column: value[:SHOWN] for column, value in rows[kind].items() if value != "ok"}
             print(f"{kind} ({time.process_time() - began:.1f} s): {failures or 'ok'}", flush=True)
             if results is not None:
@@ -155,13 +189,17 @@ def main() -> None:
     parser.add_argument("families", nargs="*", help="model types; all of them by default")
     parser.add_argument("--results", type=Path, help="a file that outcomes are kept in, one family a line")
     parser.add_argument("--table", type=Path, help="the document whose table is written; none by default")
+    parser.add_argument(
+        "--columns", type=lambda text: text.split(","), help="some of the columns: lora,4-bit"
+    )
     options = parser.parse_args()
     quiet.silence()
-    rows = run_families(options.families or causal_families(), options.results)
-    if options.table is not None:
-        write_table(options.table, table(rows))
-    else:
+    rows = run_families(options.families or causal_families(), options.results, options.columns)
+    if options.table is None:
         print(table(rows))
+        return
+    known = read_table(options.table) if options.families or options.columns else {}
+    write_table(options.table, table(known | {kind: known.get(kind, {}) | row for kind, row in rows.items()}))
 
 
 if __name__ == "__main__":

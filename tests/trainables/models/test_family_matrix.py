@@ -12,7 +12,15 @@ from tests.helpers.family_sizes import NOT_MADE
 from tests.helpers.model_families import causal_families, family_config
 from tests.helpers.tiny_model import make_tokenizer
 from tests.trainables.models import family_matrix
-from tests.trainables.models.family_matrix import BEGIN, END, TookTooLong, table, time_limit, write_table
+from tests.trainables.models.family_matrix import (
+    BEGIN,
+    END,
+    TookTooLong,
+    read_table,
+    table,
+    time_limit,
+    write_table,
+)
 
 
 def test_the_config_of_every_family_can_be_made_but_for_those_with_a_reason() -> None:
@@ -45,6 +53,29 @@ def test_the_table_has_a_legend_of_reasons_and_the_families_that_were_not_tried(
         "",
         "Not tried: gamma: it needs timm.",
     ]
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    text = table(
+        {
+            "alpha": {"full": "ok", "chat": "refused: alpha is an encoder: 3"},
+            "beta": {"full": "late: no", "chat": "unknown: no"},
+            "delta": dict.fromkeys(("full", "chat"), "not tried: it needs timm"),
+            "gamma": dict.fromkeys(("full", "chat"), "not tried: it can't be made"),
+        }
+    )
+    document = tmp_path / "README.md"
+    document.write_text(f"{BEGIN}\n{END}\n")
+    write_table(document, text)
+    rows = read_table(document)
+    assert rows["alpha"] == {"full": "ok", "chat": "refused: TYPE is an encoder: N"}
+    assert table(rows) == text
+
+
+def test_the_readmes_table_can_be_read() -> None:
+    rows = read_table(family_matrix.README)
+    assert set(rows) >= set(causal_families())
+    assert table(rows) in family_matrix.README.read_text()
 
 
 def test_the_table_replaces_what_stands_between_its_markers(tmp_path: Path) -> None:

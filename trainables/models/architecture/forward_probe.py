@@ -7,6 +7,8 @@ model is asked, once, before its first step.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,10 +23,6 @@ SHORT, LONG = 5, 9  # tokens of the two rows
 # Largest relative difference of the logits at a position, in 32 and in 16 bits, that rounding explains: between two
 # ways to compute the same, and in the same way with other tokens that should not matter.
 OTHER_WAY, SAME_WAY = (1e-4, 2e-2), (1e-5, 1e-3)
-IN_8_BITS = (
-    0.2,
-    0.2,
-)  # all tokens decide which columns are rounded (Dettmers et al., 2022, arXiv:2208.07339)
 
 
 @dataclass(frozen=True)
@@ -85,23 +83,38 @@ def _measured(causal: Any) -> Behaviour:
     training = causal.training
     causal.eval()
     try:
-        with torch.no_grad():
-            in_8_bits = getattr(causal, "is_loaded_in_8bit", False)
-            _require_causal(causal, IN_8_BITS if in_8_bits else OTHER_WAY)
-            if not in_8_bits:
-                require_padding(causal)
+        with torch.no_grad(), _tokens_apart(causal):
+            _require_causal(causal)
+            require_padding(causal)
             return Behaviour(_head_gives_logits(causal), _rows_can_share(causal))
     finally:
         causal.train(training)
 
 
-def _require_causal(causal: Any, tolerance: tuple[float, float]) -> None:
+@contextmanager
+def _tokens_apart(causal: Any) -> Iterator[None]:
+    """Rounds all inputs of 8-bit layers for a block, each token's by itself.
+
+    Otherwise all tokens of a batch decide which columns stay whole (Dettmers et al., 2022, arXiv:2208.07339, 3.2).
+    """
+    states = [module.state for module in causal.modules() if hasattr(module, "state")]
+    before = [(state, state.threshold) for state in states if hasattr(state, "threshold")]
+    for state, _ in before:
+        state.threshold = 0.0
+    try:
+        yield
+    finally:
+        for state, threshold in before:
+            state.threshold = threshold
+
+
+def _require_causal(causal: Any) -> None:
     """Raises ``ModelError`` for an encoder: its attention sees the tokens that it should predict."""
     ids = some_tokens(causal, LONG, seed=0)
     changed = ids.clone()
     changed[0, -1] = (ids[0, -1] + 1) % causal.get_input_embeddings().weight.shape[0]
     one, other = (causal(input_ids=each, use_cache=False).logits[0, :-1] for each in (ids, changed))
-    if not _close(one, other, tolerance, causal.dtype):
+    if not _close(one, other, OTHER_WAY, causal.dtype):
         raise ModelError(
             f"{type(causal).__name__} predicts a token from those after it, as an encoder does; stages train decoders, "
             "which predict the next token"

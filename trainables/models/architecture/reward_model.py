@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any, ClassVar
 
 import torch
@@ -99,6 +98,7 @@ class DecoderWithRewardHead:
 
     causal_class: ClassVar[Any]
     base_model_prefix: ClassVar[str]
+    embedding_name: ClassVar[str]
     score: nn.Module
 
     def __init__(self, config: Any) -> None:
@@ -110,6 +110,9 @@ class DecoderWithRewardHead:
         self.num_labels = config.num_labels
         self.score = nn.Linear(width, config.num_labels, bias=False)
         self.post_init()  # type: ignore[attr-defined]
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.get_submodule(self.embedding_name)  # type: ignore[attr-defined,no-any-return]
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any
@@ -145,10 +148,13 @@ def made_class(config: Any, causal: Any) -> Any:
         if each.__name__.endswith("PreTrainedModel") and issubclass(each, PreTrainedModel)
     )
     with torch.device("meta"):
-        prefix = _decoder_name(causal(config))
+        model = causal(config)
+        prefix = _decoder_name(model)
+    names = {module: name for name, module in model.named_modules()}
     attributes = {
         "causal_class": causal,
         "base_model_prefix": prefix,
+        "embedding_name": names[model.get_input_embeddings()],
         "config_class": type(config),
         # By the text of this module, transformers decide what the family's layers support.
         "__module__": family.__module__,
@@ -163,12 +169,11 @@ def _class_name(causal: Any) -> str:
 
 def _decoder_name(causal: Any) -> str:
     """The name of the part of a causal model that gives hidden states: the one that has the token embedding."""
-    with contextlib.suppress(NotImplementedError):
-        embedding, head = causal.get_input_embeddings(), causal.get_output_embeddings()
-        for name, part in causal.named_children():
-            modules = list(part.modules())
-            if embedding in modules and head not in modules:
-                return str(name)
+    embedding, head = causal.get_input_embeddings(), causal.get_output_embeddings()
+    for name, part in causal.named_children():
+        modules = list(part.modules())
+        if embedding in modules and head not in modules:
+            return str(name)
     raise ModelError(f"{type(causal).__name__} is not a decoder with a head, so it can't be a reward model")
 
 
