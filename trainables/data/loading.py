@@ -182,6 +182,12 @@ def _load(
         raise DataError(
             f"{name}: {few}; set eval_count, or accept this with strict: false", ("eval_fraction",)
         )
+    changed = (
+        *large_group_warnings(config, row_type, keys, prompts),
+        *_sample_warnings(config, (*train, *held_out), sources),
+    )
+    if changed and config.strict:
+        raise DataError(f"{changed[0]}, or accept this with strict: false")
     # Training rows that `_split` left out; without held-out sources the missing rows are the held-out part.
     overlap = int((sources < len(train)).sum()) - len(parts[0]) if held_out else 0
     order = _mixed(config, parts[0], sources, len(train))
@@ -199,8 +205,7 @@ def _load(
         notes=converted.notes,
         warnings=(
             *converted.warnings,
-            *large_group_warnings(config, row_type, keys, prompts),
-            *_sample_warnings(config, (*train, *held_out), sources),
+            *changed,
             *([f"{name}: {few}"] if few else []),
         ),
         # By 64 bits of the hash: among ten million prompts the chance that two share them is about 3e-6.
