@@ -2,8 +2,8 @@
 
 The interval is a parametric bootstrap (B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 6)
 with normal errors. Their variance is itself drawn, from what the residuals' few degrees of freedom allow, as the fit to
-four or six trials says little of it: on simulated parabolas 91 to 97 % of intervals hold the truth from four trials up,
-where resampled trials hold it in 63 to 73 %.
+four or six trials says little of it: on simulated parabolas with four trials, 91 to 97 % of intervals hold the
+truth, where resampled trials hold it in 63 to 73 %.
 """
 
 from __future__ import annotations
