@@ -127,6 +127,9 @@ def test_encoders_and_models_without_a_class_are_refused_by_their_config() -> No
     assert class_problem({"model_type": "granite"}) is None
     assert "is an encoder" in str(class_problem({"model_type": "bert"}))
     assert class_problem({"model_type": "bert", "is_decoder": True}) is None
+    divided = {"model_type": "rwkv", "num_hidden_layers": 24, "rescale_every": 6}
+    assert "write rescale_every: 0" in str(class_problem(divided))
+    assert class_problem(divided | {"rescale_every": 0}) is None
     chunks = class_problem({"model_type": "reformer", "is_decoder": True, "local_attn_chunk_length": 64})
     assert "only on rows of a multiple of 64 tokens" in str(chunks)
     assert "encoder-decoder" in str(class_problem({"model_type": "t5", "is_encoder_decoder": True}))

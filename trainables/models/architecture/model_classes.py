@@ -29,6 +29,12 @@ def class_problem(config: Mapping[str, Any]) -> str | None:
         return f"{kind} is an encoder (is_decoder is not set), and stages train decoders that predict the next token"
     if chunks := [name for name in config if name.endswith("attn_chunk_length")]:
         return f"{kind} trains only on rows of a multiple of {config[chunks[0]]} tokens ({chunks[0]}); a trial's differ"
+    every, layers = config.get("rescale_every"), config.get("num_hidden_layers")
+    if isinstance(every, int) and isinstance(layers, int) and 0 < every < layers:
+        return (
+            f"{kind}'s code divides its weights when it answers (rescale_every: {every}), so they would be saved so; "
+            "write rescale_every: 0 in config.json, with which it computes the same"
+        )
     if (part := _text_config(kind)) not in (None, *causal):
         return f"transformers can't load the text part of {kind} again ({part}), which is what a trial would save"
     return None
