@@ -1,9 +1,9 @@
 """Preference stages side by side: several stages that learn, in different ways, which answers are good.
 
 Each has its own quality (pair accuracy, or AUC for labelled answers). What all of them record is ``pair_accuracy``, the
-share of pairs of answers to one prompt of which the good one has the higher mean log-probability per token, and ``auc``,
-the same of pairs of any good with any bad answer. Prompts differ in how likely any answer to them is, which hides
-differences from an AUC: it stands in for pair accuracy only where a stage has none.
+share of pairs of answers to one prompt of which the good one has the higher mean log-probability per token, and
+``auc``, the same of pairs of any good with any bad answer. Prompts differ in how likely any answer to them is, which
+hides differences from an AUC: it stands in for pair accuracy only where a stage has none.
 """
 
 from __future__ import annotations

@@ -72,7 +72,9 @@ def _panel(axes: Axes, row: Row, search: RateSearch, colour: str) -> None:
             axes.axvspan(*search.curve.interval, color=MUTED, alpha=0.15, linewidth=0, zorder=0)
     for rate, record in search.points:
         style = marker(record.status, colour)
-        axes.plot([rate], [record.objective or 0.0], linestyle="", alpha=0.85, clip_on=False, zorder=3, **style)
+        axes.plot(
+            [rate], [record.objective or 0.0], linestyle="", alpha=0.85, clip_on=False, zorder=3, **style
+        )
 
 
 def _limits(axes: Axes, found: list[tuple[Row, RateSearch]]) -> None:

@@ -1,7 +1,7 @@
 """What the best of k random trials is expected to reach, from trials that were drawn at random and ran to the end.
 
-Source: J. Dodge et al., "Show Your Work", EMNLP 2019, in the unbiased form of R. Tang et al., "Showing Your Work Doesn't
-Always Work", ACL 2020.
+Source: J. Dodge et al., "Show Your Work", EMNLP 2019, in the unbiased form of R. Tang et al., "Showing Your Work
+Doesn't Always Work", ACL 2020.
 """
 
 from __future__ import annotations

@@ -81,8 +81,8 @@ class Cell:
     def prior(self) -> dict[str, Any]:
         """The method's good values for the searched leaves, clipped to their domains.
 
-        The learning rate is scaled for the stage and for the model's width. Empty where the method has no such values, or where they are
-        invalid together with the cell's own settings.
+        The learning rate is scaled for the stage and for the model's width. Empty where the method has no such values,
+        or where they are invalid together with the cell's own settings.
         """
         config = self.first()
         good = dict(config.method.prior)  # type: ignore[union-attr]

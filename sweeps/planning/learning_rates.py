@@ -1,7 +1,7 @@
 """Where the search of a cell's learning rate starts, and the range that is searched where a spec gives none.
 
-A method's starting point (``FineTuning.prior``) was found on SmolLM2-135M, with AdamW. For a wider model it is smaller by
-as much as the model is wider: under Adam the learning rate of hidden weights goes with 1 / width (G. Yang et al.,
+A method's starting point (``FineTuning.prior``) was found on SmolLM2-135M, with AdamW. For a wider model it is smaller
+by as much as the model is wider: under Adam the learning rate of hidden weights goes with 1 / width (G. Yang et al.,
 "Tensor Programs V", 2022, arXiv:2203.03466). At a width of 4,096 (7B), full fine-tuning so starts at 2.8e-5;
 Llama 2 was fine-tuned with 2e-5 (H. Touvron et al., 2023, arXiv:2307.09288, section 3.1).
 """

@@ -8,7 +8,6 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,13 +56,13 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     folder = tmp_path_factory.mktemp("hostile")
     model = make_model(folder / "model")
     run = make_run(folder, model, (None, "lora"))
     made = Scene(folder, run, trial_id_of(run, "sft-lora"))
     _plant(made)
-    yield made
+    return made
 
 
 def _plant(scene: Scene) -> None:

@@ -114,4 +114,4 @@ def _function(module: Any, name: str, what: str) -> ScoreFunction:
     function = getattr(module, name, None)
     if not callable(function):
         raise ScorerError(f"{what} has no function {name}")
-    return function  # type: ignore[no-any-return]
+    return function

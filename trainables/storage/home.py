@@ -17,4 +17,6 @@ def home() -> Path:
     try:
         return (Path(cache_home) if cache_home else Path.home() / ".cache") / "paretune"
     except RuntimeError:
-        raise OSError("this user has no home folder; set PARETUNE_HOME to a folder that can be written to") from None
+        raise OSError(
+            "this user has no home folder; set PARETUNE_HOME to a folder that can be written to"
+        ) from None

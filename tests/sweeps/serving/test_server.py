@@ -528,7 +528,12 @@ class TestServed:
             ({"model": "\ud800"}, 400, None, "hex escape"),
             ({"messages": [{"role": "user", "content": "a\udc00"}]}, 400, None, "hex escape"),
             ({"user": ["\ud800"]}, 400, None, "hex escape"),
-            ({"messages": [{"role": "user", "content": "x" * 10**6}]}, 400, None, "prompt has 1000000 characters"),
+            (
+                {"messages": [{"role": "user", "content": "x" * 10**6}]},
+                400,
+                None,
+                "prompt has 1000000 characters",
+            ),
             ({"messages": [{"role": "user", "content": "word " * 400}]}, 400, None, "takes 256"),
             ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages", "text"),
         ],

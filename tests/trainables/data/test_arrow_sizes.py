@@ -32,7 +32,9 @@ def _runs() -> pa.Array:
 
 def _views() -> pa.Array:
     child = pa.array(["x" * 30, "y", "z" * 7])
-    return pa.ListViewArray.from_arrays(pa.array([0, 0, 1, 0], pa.int32()), pa.array([3, 3, 1, 0], pa.int32()), child)
+    return pa.ListViewArray.from_arrays(
+        pa.array([0, 0, 1, 0], pa.int32()), pa.array([3, 3, 1, 0], pa.int32()), child
+    )
 
 
 ARRAYS: dict[str, Callable[[], pa.Array]] = {

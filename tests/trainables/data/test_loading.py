@@ -141,7 +141,7 @@ def test_more_samples_than_rows_are_all_rows_which_is_said(tmp_path: Path) -> No
     data = loading.load(DataConfig(train=str(path), eval_fraction=0, num_samples=50))
     assert len(data.train) == 40
     assert data.warnings == ("rows.jsonl has 40 usable rows, fewer than num_samples: 50; none is repeated",)
-    with pytest.raises(DataError, match="fewer than num_samples: 50.*strict: false"):
+    with pytest.raises(DataError, match=r"fewer than num_samples: 50.*strict: false"):
         loading.load(DataConfig(train=str(path), eval_fraction=0, num_samples=50, strict=True))
 
 

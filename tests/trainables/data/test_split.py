@@ -211,7 +211,7 @@ def test_a_large_share_of_rows_that_open_alike_is_named(tmp_path: Path) -> None:
     assert [
         each for each in load(path).warnings if each.startswith("30 of 100 rows have the same first turn")
     ]
-    with pytest.raises(DataError, match="30 of 100 rows have the same first turn.*strict: false"):
+    with pytest.raises(DataError, match=r"30 of 100 rows have the same first turn.*strict: false"):
         load(path, strict=True)
     assert not load(path, split_by="prompt").warnings
     # The same prompt with several answers is no surprise.

@@ -112,9 +112,7 @@ def test_a_link_at_a_folders_place_is_replaced_and_not_followed(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("write", ["append", "lock"])
-def test_a_link_is_not_followed_by_what_appends_or_locks(
-    tmp_path: Path, own_file: Path, write: str
-) -> None:
+def test_a_link_is_not_followed_by_what_appends_or_locks(tmp_path: Path, own_file: Path, write: str) -> None:
     for name in (".lock", "sweep.log"):
         (tmp_path / name).symlink_to(own_file)
     ways: dict[str, Callable[[], AbstractContextManager[Any]]] = {

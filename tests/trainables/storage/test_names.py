@@ -16,7 +16,16 @@ UNSAFE = [
     "", ".", "..", "/", "/etc/passwd", "//host/share", "../x", "a/..", "a/../x", "model/../../../x", "a//x", "a/./x",
     "a/", "a\0.txt", "C:/x", "C:x", "..\\x", "a\\..\\x", "\\\\host\\share",
 ]  # fmt: skip
-SAFE = ["a", "a/b.json", ".hidden", "..a/b..", "a b/é", "model-00001-of-00002.safetensors", "x" * 300, "a:b.txt"[:1]]
+SAFE = [
+    "a",
+    "a/b.json",
+    ".hidden",
+    "..a/b..",
+    "a b/é",
+    "model-00001-of-00002.safetensors",
+    "x" * 300,
+    "a:b.txt"[:1],
+]
 
 
 @pytest.mark.parametrize("name", UNSAFE)
@@ -79,7 +88,10 @@ def test_the_index_of_a_run_names_no_file_outside_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str, url: str | None
 ) -> None:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    index = {"url": url, "paths": {"/data/rows.jsonl": {"at": at, "files": {"/data/rows.jsonl": ["/nowhere", 1]}}}}
+    index = {
+        "url": url,
+        "paths": {"/data/rows.jsonl": {"at": at, "files": {"/data/rows.jsonl": ["/nowhere", 1]}}},
+    }
     (tmp_path / "given.json").write_text(json.dumps(index))
     with pytest.raises(UnsafeName):
         StagedInputs.read(tmp_path)._local_path(Path("/data/rows.jsonl"))

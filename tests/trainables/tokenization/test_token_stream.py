@@ -38,8 +38,8 @@ def test_blocks_are_the_documents_one_after_another_each_with_its_end(bos: str |
         [
             *([tokenizer.bos_token_id] if starts else []),
             *tokenizer(row.text, add_special_tokens=False)["input_ids"],
+            tokenizer.eos_token_id,
         ]
-        + [tokenizer.eos_token_id]
         for row in TEXTS
     ]
     epoch = sum(map(len, documents))

@@ -112,7 +112,7 @@ class DecoderWithRewardHead:
         self.post_init()  # type: ignore[attr-defined]
 
     def get_input_embeddings(self) -> nn.Module:
-        return self.get_submodule(self.embedding_name)  # type: ignore[attr-defined,no-any-return]
+        return self.get_submodule(self.embedding_name)  # type: ignore[attr-defined]
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any
