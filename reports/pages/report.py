@@ -48,8 +48,8 @@ NOTES = {
     "that it did not. Importance is the share of the objective's total variance over a cell's finished trials that a "
     "setting explains, where that is more than it explains of permuted objectives; the rest is not explained.",
     "rates": "Each panel shows one cell: a parabola through the trials that ran to the end, against the logarithm of "
-    "the learning rate, and its optimum with a 95 % bootstrap interval. Where the best is at an edge, a wider range may "
-    "have a better one.",
+    "the learning rate, and its optimum with a 95 % bootstrap interval. Where the best is at an edge, a wider range "
+    "may have a better one.",
     "expected": "What the best objective of so many random draws is expected to be: the mean over all sets of that "
     "many of a cell's draws. A cell whose best grows with each draw is not searched through.",
     "memory": "Each cell has three bars: the peak while loading, training and evaluating. The training peak is divided "
