@@ -113,5 +113,5 @@ def test_of_several_runs_those_without_data_json_are_named(tmp_path: Path) -> No
 def test_a_damaged_data_json_is_named(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [record("aaa")])
     (run / "data.json").write_text("[{")
-    with pytest.raises(ValueError, match=r"data\.json: damaged JSON"):
+    with pytest.raises(ValueError, match=r"data\.json is damaged"):
         results.read_run(run)

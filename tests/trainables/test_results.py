@@ -80,7 +80,7 @@ def test_a_trial_without_a_record_has_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"trial_id": "x"}'])
 def test_a_damaged_record_names_the_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "record.json").write_text(text)
-    with pytest.raises(ValueError, match=f"{tmp_path}/record.json: not a trial's record"):
+    with pytest.raises(ValueError, match=f"{tmp_path}/record.json is damaged"):
         read_record(tmp_path)
 
 

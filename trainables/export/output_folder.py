@@ -94,7 +94,7 @@ def _remove_leftovers(out: Path) -> None:
     if not out.parent.is_dir():
         return
     # Exactly this folder's: `.out.v2.xxxxxxxx.tmp` belongs to an export to `out.v2`, which may be in progress.
-    leftover = re.compile(rf"\.{re.escape(out.name)}\.\w{{8}}\.(tmp|old)")
+    leftover = re.compile(rf"\.{re.escape(out.name)}\.\w{{8,16}}\.(tmp|old)")
     for path in sorted(path for path in out.parent.iterdir() if leftover.fullmatch(path.name)):
         # The killed export had moved the old folder aside, and not yet put the new one in its place.
         if path.suffix == ".old" and not out.exists():

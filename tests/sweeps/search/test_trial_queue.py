@@ -240,7 +240,7 @@ def test_an_entrys_resources_change_no_trial(workdir: Path) -> None:
         (
             "{gpu: 1}",
             "spec.yaml:6 methods[0].resources.gpu: unknown key. Did you mean gpus? Allowed: workers, cpus, "
-            "gpus, memory, concurrent, stall_seconds, wait_seconds",
+            "gpus, memory, concurrent, stall_seconds, wait_seconds, notice_seconds",
         ),
         (
             "{workers: 0}",
