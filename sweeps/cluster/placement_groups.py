@@ -16,14 +16,19 @@ def remove_groups_of_dead_slots() -> int:
     """Gives back what dead slots hold or wait for; returns how many placement groups that were."""
     import ray
     from ray._private.state import actors
-    from ray.util.placement_group import get_placement_group, remove_placement_group
+    from ray._raylet import PlacementGroupID
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-    table = ray.util.placement_group_table()
     # Ray's table also has the groups that were removed long ago.
-    names = [group["name"] for group in table.values() if group["state"] != "REMOVED"]
-    orphans = [name for name in names if name.startswith(PREFIX) and _is_dead(actors(_slot(name)))]
-    for name in orphans:
-        remove_placement_group(get_placement_group(name))
+    groups = [group for group in ray.util.placement_group_table().values() if group["state"] != "REMOVED"]
+    orphans = [
+        group["placement_group_id"]
+        for group in groups
+        if group["name"].startswith(PREFIX) and _is_dead(actors(_slot(group["name"])))
+    ]
+    for group_id in orphans:
+        # By id: a name is looked up in this driver's namespace, and a killed driver's groups may be there a while.
+        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group_id))))
     return len(orphans)
 
 
