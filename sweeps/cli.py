@@ -44,7 +44,7 @@ def _options(
 
 def best_trials(run_folder: Path) -> Sequence[Record]:
     """The best trials of a run by the rule of its report, the last stage's first."""
-    from reports.analysis.best_trials import recommended_trials
+    from reports.analysis.recommendation.best_trials import recommended_trials
 
     return recommended_trials(run_folder)
 
@@ -62,7 +62,7 @@ def _statistics() -> Statistics:
 
 
 def _advice() -> Advice:
-    from reports.analysis import advice
+    from reports.analysis.further_work import advice
 
     return advice
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.analysis.answer import recommend
 from reports.analysis.group import Group, Row
+from reports.analysis.recommendation.answer import recommend
 from reports.analysis.settling import open_comparisons
 from trainables.results import Run
 

@@ -18,9 +18,9 @@ from markupsafe import Markup
 
 from reports import units
 from reports.analysis.data_preview import missing_data_note
-from reports.analysis.front_steps import front_sentence
 from reports.analysis.group import Group
-from reports.analysis.rate_search import search_sentences
+from reports.analysis.recommendation.front_steps import front_sentence
+from reports.analysis.search.rate_search import search_sentences
 from reports.analysis.yardsticks import chosen_and_judged
 from reports.pages import next_steps, reproduce, tables
 from reports.pages.report import NO_ANSWER, NOTES, Report

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from reports import units
 from reports.analysis.across_stages import compare_across_stages
-from reports.analysis.answer import Answer, answer
 from reports.analysis.comparison import compare, table_rows
 from reports.analysis.data_preview import DataPreview, data_previews
-from reports.analysis.front_steps import front_json
 from reports.analysis.group import Group
 from reports.analysis.pairs import pair_rows
+from reports.analysis.recommendation.answer import Answer, answer
+from reports.analysis.recommendation.front_steps import front_json
 from reports.pages.next_steps import SampleAnswers, sample_answers
 from trainables.results import Run
 

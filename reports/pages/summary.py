@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from reports.analysis.data_preview import missing_data_note
-from reports.analysis.front_steps import front_sentence
 from reports.analysis.group import Group
+from reports.analysis.recommendation.front_steps import front_sentence
 from reports.analysis.yardsticks import chosen_and_judged
 from reports.pages import next_steps, reproduce, tables
 from reports.pages.report import NO_ANSWER, NOTES, Report

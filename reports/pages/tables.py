@@ -12,8 +12,8 @@ from reports.analysis.cells import Cell
 from reports.analysis.comparison import trainable_share
 from reports.analysis.configs import leaves
 from reports.analysis.group import Group, Row
-from reports.analysis.importance import importance
-from reports.analysis.rate_search import expected_best_of
+from reports.analysis.search.importance import importance
+from reports.analysis.search.rate_search import expected_best_of
 from reports.plots.style import status_text
 from trainables.results import Record
 

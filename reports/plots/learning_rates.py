@@ -8,7 +8,7 @@ import numpy as np
 
 from reports import units
 from reports.analysis.group import Group, Row
-from reports.analysis.rate_search import RateSearch, rate_search
+from reports.analysis.search.rate_search import RateSearch, rate_search
 from reports.plots.style import (
     INK,
     MUTED,

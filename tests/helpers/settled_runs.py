@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reports.analysis.comparison import compare
+from reports.analysis.further_work.outcomes import settled_pairs
+from reports.analysis.further_work.spending import Spending, spend
 from reports.analysis.group import Group
-from reports.analysis.outcomes import settled_pairs
 from reports.analysis.row_scores import FURTHER_ROWS
-from reports.analysis.spending import Spending, spend
 from tests.helpers.run_folders import write_run, write_scores
 from tests.helpers.simulated_runs import METHODS, Array, World, _record, _Rows
 from trainables import results

@@ -229,7 +229,7 @@ class Tally:
     optimism_after_correction: list[float] = field(default_factory=list)
 
     def add(self, group: Group, truths: Sequence[float], world: World) -> None:
-        from reports.analysis.answer import recommend
+        from reports.analysis.recommendation.answer import recommend
 
         true = {METHODS[position]: truth for position, truth in enumerate(truths)}
         sign = 1 if world.higher_is_better else -1

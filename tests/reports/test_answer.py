@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from reports.analysis.answer import Answer, answer
 from reports.analysis.comparison import compare
+from reports.analysis.recommendation.answer import Answer, answer
 from tests.helpers.run_folders import MIB, example_run, failed, record, write_journal, write_run, write_scores
 from trainables import results
 from trainables.results import Record

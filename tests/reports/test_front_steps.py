@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from reports.analysis.comparison import compare, table_rows
-from reports.analysis.front_steps import front_json, front_sentence
 from reports.analysis.group import Group
+from reports.analysis.recommendation.front_steps import front_json, front_sentence
 from reports.pages.tables import comparison
 from tests.helpers.run_folders import MIB, example_run, record, write_run
 from trainables import results

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from reports.analysis.cells import Cell, collect_cells
-from reports.analysis.importance import importance
+from reports.analysis.search.importance import importance
 from tests.helpers.run_folders import record, write_journal, write_run
 from trainables import results
 

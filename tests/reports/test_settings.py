@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from reports.analysis.comparison import compare, to_csv
 from reports.analysis.group import Group
-from reports.analysis.importance import importance
+from reports.analysis.search.importance import importance
 from reports.pages import tables
 from reports.plots import settings
 from reports.plots.style import palette

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports.analysis.answer import answer
+from reports.analysis.further_work.spending import Spending, spend
 from reports.analysis.pairs import pair_rows
+from reports.analysis.recommendation.answer import answer
 from reports.analysis.settling import needs, needs_text, trial_seconds
-from reports.analysis.spending import Spending, spend
 from reports.pages.next_steps import commands
 from reports.pages.tables import cell_pairs
 from tests.helpers.settled_runs import SettledRun

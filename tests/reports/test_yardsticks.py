@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from reports.analysis.answer import answer
 from reports.analysis.comparison import compare
 from reports.analysis.group import Group
+from reports.analysis.recommendation.answer import answer
 from reports.write import write
 from tests.helpers.run_folders import MIB, data_entry, record, write_data, write_run, write_scores
 from trainables import results

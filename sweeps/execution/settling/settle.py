@@ -29,7 +29,7 @@ Log = Callable[[str], object]
 
 
 class Training(Protocol):
-    """A configuration to train with another seed (``reports.analysis.spending``)."""
+    """A configuration to train with another seed (``reports.analysis.further_work.spending``)."""
 
     @property
     def cell(self) -> str: ...
@@ -44,7 +44,7 @@ class Training(Protocol):
 
 
 class Scoring(Protocol):
-    """Test rows to score with the models of trials (``reports.analysis.spending``)."""
+    """Test rows to score with the models of trials (``reports.analysis.further_work.spending``)."""
 
     @property
     def trial_ids(self) -> tuple[str, ...]: ...
@@ -55,7 +55,7 @@ class Scoring(Protocol):
 
 
 class Spending(Protocol):
-    """What to spend the time on (``reports.analysis.spending``)."""
+    """What to spend the time on (``reports.analysis.further_work.spending``)."""
 
     @property
     def open(self) -> tuple[str, ...]: ...

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from reports.analysis.best_trials import recommended_trials
+from reports.analysis.recommendation.best_trials import recommended_trials
 from sweeps.cli import app
 from sweeps.console.chat import ChatOutput, ChatSession, WrongCommand, messages, run, with_settings
 from sweeps.runs.resolve import resolve

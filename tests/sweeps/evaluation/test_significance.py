@@ -182,7 +182,7 @@ def test_a_benchmark_is_scored_by_the_harness_on_the_same_model(
 def test_the_harness_chooses_the_answer_that_is_most_likely_by_our_own_count(
     methods: Path, tasks: Path
 ) -> None:
-    from reports.analysis.best_trials import recommended_trials
+    from reports.analysis.recommendation.best_trials import recommended_trials
     from sweeps.runs.resolve import resolve
     from trainables.inference.model_pool import ModelPool
     from trainables.scoring.likelihood import log_likelihoods

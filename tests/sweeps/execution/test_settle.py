@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from reports.analysis import advice
 from reports.analysis.comparison import compare
+from reports.analysis.further_work import advice
+from reports.analysis.further_work.spending import Scoring, Spending, Training
 from reports.analysis.group import Group
-from reports.analysis.spending import Scoring, Spending, Training
 from sweeps import cli
 from sweeps.execution.settling import looks
 from sweeps.execution.settling.means import Means

@@ -15,7 +15,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from reports.analysis.best_trials import recommended_trials
+from reports.analysis.recommendation.best_trials import recommended_trials
 from sweeps.execution import run_folder
 from sweeps.planning.plan import Plan
 from sweeps.runs.earlier_results import EarlierResults

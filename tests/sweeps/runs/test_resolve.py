@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.analysis.best_trials import recommended_trials
+from reports.analysis.recommendation.best_trials import recommended_trials
 from sweeps.runs.resolve import resolve
 from tests.helpers.small_runs import make_run, method_config, trial_id_of
 from tests.helpers.trials import run as carry_out

@@ -28,7 +28,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from transformers import AutoModelForCausalLM
 
-from reports.analysis.best_trials import recommended_trials
+from reports.analysis.recommendation.best_trials import recommended_trials
 from sweeps.runs.resolve import resolve
 from sweeps.serving.access import Access, is_loopback
 from sweeps.serving.api_error import ApiError

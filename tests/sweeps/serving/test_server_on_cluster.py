@@ -15,7 +15,7 @@ import httpx
 import pytest
 from openai import OpenAI, OpenAIError
 
-from reports.analysis.best_trials import recommended_trials
+from reports.analysis.recommendation.best_trials import recommended_trials
 from sweeps.runs.resolve import resolve
 from tests.helpers.clusters import Cluster, Machine, free_port
 from tests.helpers.faults import resources_in_use

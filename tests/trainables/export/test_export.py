@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from reports.analysis.best_trials import recommended_trials
+from reports.analysis.recommendation.best_trials import recommended_trials
 from sweeps.runs.resolve import resolve
 from tests.helpers.exports import METHODS, export, export_successfully, train_trial, trial_config
 from tests.helpers.paths import ROOT

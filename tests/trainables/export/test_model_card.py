@@ -61,7 +61,7 @@ def test_the_card_says_how_the_model_was_made(lora: str, tmp_path: Path) -> None
 
 
 def test_the_metadata_of_the_card_holds_whatever_text_a_name_is(lora: str) -> None:
-    from reports.analysis.best_trials import recommended_trials
+    from reports.analysis.recommendation.best_trials import recommended_trials
     from sweeps.runs.resolve import resolve
 
     result = resolve(lora, recommended_trials)
@@ -97,7 +97,7 @@ def test_names_of_metrics_are_plain_in_the_terminal_and_escaped_in_the_card(tmp_
 
 
 def test_the_card_has_intervals_of_shares_and_peaks_of_memory(lora: str) -> None:
-    from reports.analysis.best_trials import recommended_trials
+    from reports.analysis.recommendation.best_trials import recommended_trials
     from sweeps.runs.resolve import resolve
 
     found = resolve(lora, recommended_trials)

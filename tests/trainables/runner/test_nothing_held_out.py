@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from reports.analysis.answer import answer
-from reports.analysis.best_trials import recommended_trials
 from reports.analysis.comparison import compare
+from reports.analysis.recommendation.answer import answer
+from reports.analysis.recommendation.best_trials import recommended_trials
 from sweeps import cli
 from tests.helpers.exports import export_successfully
 from tests.helpers.trials import curve, make_config, run, write_rows

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reports.analysis.answer import recommend
 from reports.analysis.comparison import compare
+from reports.analysis.recommendation.answer import recommend
 from trainables import results
 from trainables.results import Record
 

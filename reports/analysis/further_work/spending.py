@@ -9,10 +9,10 @@ from math import inf
 from pathlib import Path
 
 from reports.analysis import row_scores
-from reports.analysis.answer import recommend
 from reports.analysis.comparison import compare
+from reports.analysis.further_work.outcomes import comparison_name
 from reports.analysis.group import Group, Row
-from reports.analysis.outcomes import comparison_name
+from reports.analysis.recommendation.answer import recommend
 from reports.analysis.settling import (
     OpenComparison,
     needs_text,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from math import isinf
 
 from reports import units
-from reports.analysis import caveats
 from reports.analysis.configs import leaves
 from reports.analysis.group import Group, Row
+from reports.analysis.recommendation import caveats
 from reports.statistics.pareto import EQUAL_PEAKS
 
 

@@ -1,0 +1,1 @@
+"""What the search of a cell shows beside its best: what mattered, where the optimum lies, what more draws give."""
