@@ -59,7 +59,8 @@ def test_the_group_of_a_slot_that_was_killed_is_given_back_and_a_living_ones_is_
     for actor in (slot, controller):
         cluster.kill(actor)
     with pytest.raises(cluster.exceptions.RayActorError):
-        cluster.get(slot.actor.remote())
+        while True:  # a call may still reach an actor that is being killed
+            cluster.get(slot.actor.remote())
     assert remove_groups_of_dead_slots() == 1
     assert states(cluster)[group] == "REMOVED"
     assert remove_groups_of_dead_slots() == 0

@@ -199,13 +199,19 @@ def test_an_interrupted_trial_saves_itself_where_it_stands(life: Life) -> None:
 def test_where_each_trial_goes_on_is_said_when_a_run_ends_and_when_it_is_resumed(life: Life) -> None:
     for chapter, following in pairwise(("interrupted", "stopped", "grown")):
         for trial_id, left in life.left[chapter].items():
-            place = f"{trial_id} goes on at step {left.saved + 1}; no steps are done again"
-            assert place in life.printed[chapter]
-            assert place in life.printed[following]
+            assert left.step == left.saved
+            assert re.search(_place(trial_id, left), life.printed[chapter])
+            assert re.search(_place(trial_id, left), life.printed[following])
     for trial_id, left in life.left["killed"].items():
-        again = left.step - left.saved
-        words = rf"{trial_id} goes on at step {left.saved + 1}; {again or 'no'} steps? (is|are) done again"
-        assert re.search(words, life.printed["interrupted"])
+        assert re.search(_place(trial_id, left), life.printed["interrupted"])
+
+
+def _place(trial_id: str, left: Left) -> str:
+    """What is said of where a trial goes on, as a regular expression."""
+    if left.saved == STEPS:
+        return f"{trial_id} is trained, and has to be scored"
+    again = (left.step - left.saved) or "no"
+    return rf"{trial_id} goes on at step {left.saved + 1}; {again} steps? (is|are) done again"
 
 
 def test_no_finished_trial_is_run_again(life: Life) -> None:
