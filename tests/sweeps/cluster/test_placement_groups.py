@@ -59,8 +59,12 @@ def test_the_group_of_a_slot_that_was_killed_is_given_back_and_a_living_ones_is_
     for actor in (slot, controller):
         cluster.kill(actor)
     with pytest.raises(cluster.exceptions.RayActorError):
-        while True:  # a call may still reach an actor that is being killed
-            cluster.get(slot.actor.remote())
+        _call_until_it_is_dead(cluster, slot)
     assert remove_groups_of_dead_slots() == 1
     assert states(cluster)[group] == "REMOVED"
     assert remove_groups_of_dead_slots() == 0
+
+
+def _call_until_it_is_dead(ray: Any, slot: Any) -> None:
+    while True:  # a call may still reach an actor that is being killed
+        ray.get(slot.actor.remote())
