@@ -9,6 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Sizes = np.ndarray  # (values,) of float64, so that no sum overflows
+# Whether a type is one of values of any length: of lists of others, or of bytes.
+LISTS = (
+    pa.types.is_list, pa.types.is_large_list, pa.types.is_map, pa.types.is_list_view, pa.types.is_large_list_view,
+)  # fmt: skip
+TEXTS = (
+    pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary,
+    pa.types.is_string_view, pa.types.is_binary_view,
+)  # fmt: skip
 
 
 def value_bytes(batch: pa.RecordBatch) -> float:
@@ -33,9 +41,9 @@ def _sizes(array: Any) -> Sizes:
         start = array.offset * kind.list_size
         child = _sizes(array.values)[start : start + len(array) * kind.list_size]
         return child.reshape(len(array), kind.list_size).sum(axis=1) + 1.0
-    if _is_list(kind):
+    if any(is_kind(kind) for is_kind in LISTS):
         return _list_sizes(array)
-    if _is_binary(kind):
+    if any(is_kind(kind) for is_kind in TEXTS):
         return _binary_sizes(array)
     width = array.nbytes / len(array) if len(array) else 0.0
     return np.full(len(array), max(width, 1.0))
@@ -47,20 +55,6 @@ def _integers(array: Any) -> Any:
 
 def _taken(sizes: Sizes, indices: Any) -> Sizes:
     return sizes[indices] if len(sizes) else np.zeros(len(indices))  # nulls alone
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    types = pa.types
-    return any(
-        is_kind(kind)
-        for is_kind in (
-            types.is_list,
-            types.is_large_list,
-            types.is_map,
-            types.is_list_view,
-            types.is_large_list_view,
-        )
-    )
 
 
 def _list_sizes(array: Any) -> Sizes:
@@ -85,17 +79,6 @@ def _list_sizes(array: Any) -> Sizes:
 
 def _map_entries(array: Any) -> Any:
     return pa.StructArray.from_arrays([array.keys, array.items], ["key", "value"])
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    types = pa.types
-    return any(
-        is_kind(kind)
-        for is_kind in (
-            types.is_string, types.is_large_string, types.is_binary, types.is_large_binary, types.is_string_view,
-            types.is_binary_view,
-        )
-    )  # fmt: skip
 
 
 def _binary_sizes(array: Any) -> Sizes:
