@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers.paths import ROOT
+from tests.helpers.planted_modules import plant_modules
 from tests.helpers.small_runs import make_run, trial_id_of
 from tests.helpers.terminals import ESCAPES, Terminal, user_environment
 from tests.helpers.tiny_model import make_model
@@ -111,23 +112,7 @@ def _plant(scene: Scene) -> None:
     pq.write_table(pa.table({"text": texts}), data / "bomb.parquet")
     (data / "loop.jinja").write_text(LOOP)
     # Modules that others are called by.
-    scene.planted.mkdir()
-    names = (
-        "torch",
-        "datasets",
-        "pyarrow",
-        "json",
-        "ray",
-        "numpy",
-        "transformers",
-        "peft",
-        "sweeps",
-        "trainables",
-    )
-    for name in names:
-        (scene.planted / f"{name}.py").write_text(
-            f"open({str(victim / 'imported')!r}, 'a').write(__name__)\nraise SystemExit"
-        )
+    plant_modules(scene.planted, victim / "imported")
     for name, text in {
         "rows": SPEC % "../data/rows.jsonl",
         "bomb": SPEC % "../data/bomb.parquet",

@@ -20,6 +20,7 @@ import pytest
 
 from tests.helpers import specs
 from tests.helpers.clusters import SETTINGS, Cluster
+from tests.helpers.planted_modules import plant_modules
 from tests.helpers.sweeps import METHODS, SPEC, Command, Home, records, start, wandb_runs, write_spec
 from tests.helpers.trials import ScriptedControl, make_config, write_rows
 from trainables.runner.run import TrialContext, run_trial
@@ -61,7 +62,7 @@ def test_a_sweep_on_this_machine_reveals_no_secret_and_lets_nobody_in(
     spec = write_spec(tmp_path / "spec", tiny_model, TINY)
     # Whatever the shell says of other clusters.
     shell = {**CANARIES, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "127.0.0.1:1"}
-    planted = _folder_of_planted_modules(tmp_path)
+    planted = plant_modules(tmp_path / "planted", tmp_path / "imported")
     command = start(home, "run", spec, "--output", tmp_path / "runs", cwd=planted, **shell)
     seen = _watched(command, temporary)
     assert command.wait() == 1, command.stderr
@@ -74,38 +75,10 @@ def test_a_sweep_on_this_machine_reveals_no_secret_and_lets_nobody_in(
     assert {address for address in seen.listening if not _is_loopback(address)} == set()
     assert seen.answers == {"no token": "UNAUTHENTICATED", "a wrong token": "UNAUTHENTICATED"}
     assert not (home.folder / "home" / ".ray" / "auth_token").exists()
-    assert not (planted / "imported").exists(), (planted / "imported").read_text()
+    assert not (tmp_path / "imported").exists(), (tmp_path / "imported").read_text()
     assert seen.secrets == set()
     assert seen.modes == {0o700}
     assert list(temporary.glob("paretune-ray-*")) == []
-
-
-def _folder_of_planted_modules(parent: Path) -> Path:
-    """A folder with modules that others are called by, each of which notes that it was imported, and fails."""
-    folder = parent / "planted"
-    folder.mkdir()
-    text = f"""\
-import sys
-with open({str(folder / "imported")!r}, "a") as file:
-    print(__name__, sys.argv, file=file)
-raise RuntimeError("planted")
-"""
-    names = (
-        "torch",
-        "datasets",
-        "pyarrow",
-        "json",
-        "ray",
-        "numpy",
-        "wandb",
-        "trainables",
-        "sweeps",
-        "reports",
-        "peft",
-    )
-    for name in names:
-        (folder / f"{name}.py").write_text(text)
-    return folder
 
 
 class _Seen:
