@@ -41,7 +41,7 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
         sets: SetOption = None,
         memory: Annotated[
             str | None,
-            typer.Option(help="Show what fits into this much memory, such as 24GiB. Without a unit, bytes."),
+            typer.Option(help="Show what fits into this much memory, such as 24GiB or 24GB; at least 64MiB."),
         ] = None,
         model: Annotated[
             str | None,
@@ -68,9 +68,9 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
         paretune plan --model qwen3-8b --grid shows how much memory each method would need on a model.
         """
         with users_errors(ValueError):
-            from sweeps.spec.byte_sizes import parse_bytes
+            from sweeps.spec.byte_sizes import parse_memory_limit
 
-            memory_limit = parse_bytes(memory) if memory else None
+            memory_limit = parse_memory_limit(memory) if memory is not None else None
             if grid or model:
                 if model is None or not grid or spec is not None:
                     raise ValueError(
@@ -165,6 +165,8 @@ def _show_grid(model: str, batch_size: int, cutoff: int, memory_limit: int | Non
         "ckpt: gradient checkpointing"
     )
     GuardedConsole().print(grid_table(rows, memory_limit))
+    for limit in [memory_limit] if memory_limit else method_grid.COMMON_LIMITS:
+        print(method_grid.fit_sentence(rows, limit))
 
 
 def _show_data(made: Plan, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sweeps.spec.problems import format_value
-from trainables.system.byte_sizes import GIB, gib
+from trainables.system.byte_sizes import GIB, both_units, gib
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,7 +71,8 @@ def grid_table(rows: Sequence[GridRow], memory_limit: int | None) -> Table:
         "activations": "activ",
         "logits": "logits",
     }
-    table = Table(box=None, pad_edge=False)
+    # Narrow, so that all columns stand in 80 characters.
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("method", "ckpt", *parts.values(), "peak", *(["fits"] if memory_limit else [])):
         is_text = heading in ("method", "ckpt", "fits")
         table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
@@ -100,7 +101,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 
 
 def fit_lines(plan: Plan, memory_limit: int) -> Iterator[str]:
-    """One line per cell: whether its trials fit into ``memory_limit`` bytes."""
+    """The limit of ``memory_limit`` bytes, and one line per cell: whether its trials fit into it."""
+    yield f"memory limit: {both_units(memory_limit)}"
     for fit in plan.fits(memory_limit):
         yield str(fit)
     for cell in plan.cells:

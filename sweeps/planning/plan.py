@@ -124,7 +124,9 @@ class Plan:
 
     def to_json(self, capacity: int | None = None) -> dict[str, Any]:
         """The plan as ``paretune plan --json`` prints it; with ``capacity`` (bytes) also what fits in it."""
-        fits = {"fits": [_fit_json(fit) for fit in self.fits(capacity)]} if capacity is not None else {}
+        fits: dict[str, Any] = {}
+        if capacity is not None:
+            fits = {"memory_limit_bytes": capacity, "fits": [_fit_json(fit) for fit in self.fits(capacity)]}
         return {
             **fits,
             "name": self.spec.name,

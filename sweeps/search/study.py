@@ -98,9 +98,12 @@ class CellStudy:
         if self.count >= self.cell.trials:
             return None
         existing = self.proposed()
-        for params, origin in self._candidates(len(existing)):
+        # By value, too: an earlier version stored the 0.30000000000000004 of a sampler, with an id of its own.
+        tried = [self._encoded(trial.params) for trial in existing.values()]
+        for sampled, origin in self._candidates(len(existing)):
+            params = self._encoded(sampled)
             config = self._config(params)
-            if config.trial_id() not in existing:
+            if config.trial_id() not in existing and params not in tried:
                 self._add(config, params, origin)
                 return config
         self.exhausted = True
@@ -125,6 +128,11 @@ class CellStudy:
                 user_attrs={TRIAL_ID: config.trial_id(), ORIGIN: origin},
             )
         )
+
+    def _encoded(self, params: dict[str, Any]) -> dict[str, Any]:
+        """A sampler's values as the study keeps them."""
+        space = self.cell.space
+        return {leaf: space[leaf].encode(space[leaf].decode(value)) for leaf, value in params.items()}
 
     def _config(self, params: dict[str, Any]) -> TrialConfig:
         return self.cell.config({leaf: self.cell.space[leaf].decode(value) for leaf, value in params.items()})

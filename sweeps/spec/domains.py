@@ -132,11 +132,15 @@ class Uniform(Domain):
         # Optuna warns about a `high` that is no whole number of steps above `low`, and changes it.
         return FloatDistribution(self.low, self.clip(self.high), step=self.step)
 
+    def encode(self, value: float) -> float:
+        # Samplers add steps up in floating point: 3 x 0.1 is 0.30000000000000004.
+        return value if self.step is None else self.clip(value)
+
     def clip(self, value: float) -> float:
         if self.step is None:
             return min(max(float(value), self.low), self.high)
         steps = min(max(round((value - self.low) / self.step), 0), self._step_count())
-        return round(self.low + self.step * steps, 12)  # 3 x 0.1 is slightly above 0.3
+        return round(self.low + self.step * steps, 12)
 
     def __str__(self) -> str:
         step = "" if self.step is None else f" step {self.step:g}"

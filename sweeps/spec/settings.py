@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from sweeps.spec.byte_sizes import parse_bytes
+from sweeps.spec.byte_sizes import parse_memory
 from sweeps.spec.wandb_names import name_fault
 from trainables.config import limits
 from trainables.config.base import Frozen
@@ -128,7 +128,7 @@ class ResourcesConfig(Frozen):
     @classmethod
     def _check_memory(cls, memory: str | None) -> str | None:
         if memory is not None:
-            parse_bytes(memory)
+            parse_memory(memory)
         return memory
 
     @field_validator("gpus")

@@ -12,3 +12,12 @@ def gib(count: float, digits: str = ".2f") -> str:
     ('1.50 GiB', '24 GiB')
     """
     return f"{count / GIB:{digits}} GiB"
+
+
+def both_units(count: float) -> str:
+    """``count`` bytes in both units that people write memory in.
+
+    >>> both_units(24e9), both_units(24 * GIB)
+    ('24 GB (22.35 GiB)', '25.77 GB (24 GiB)')
+    """
+    return f"{count / 1e9:.4g} GB ({gib(count, '.4g')})"

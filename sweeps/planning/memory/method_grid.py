@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,26 @@ from trainables.models import locate
 from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.models.catalog import CATALOG, find_shape
 from trainables.models.folder import ModelError, read_json
+from trainables.system.byte_sizes import GIB, both_units, gib
 from trainables.trial.config import TrialConfig
 
 METHODS: dict[str, dict[str, Any]] = {
     "full": {"kind": "full"},
+    "full, pure bf16": {"kind": "full"},
     "full, 8-bit AdamW": {"kind": "full"},
     "freeze, 2 layers": {"kind": "freeze", "layers": 2},
     "LoRA r16": {"kind": "lora", "rank": 16},
     "QLoRA 8-bit r16": {"kind": "qlora", "rank": 16, "bits": 8},
     "QLoRA 4-bit r16": {"kind": "qlora", "rank": 16},
 }
+
+# What a row's training has beside its method.
+TRAIN: dict[str, dict[str, Any]] = {
+    "full, pure bf16": {"precision": "pure_bf16"},
+    "full, 8-bit AdamW": {"optimizer": "adamw_8bit"},
+}
+# Of common GPUs: what the sentences under the grid are about where no limit is given.
+COMMON_LIMITS = (24 * GIB, 80 * GIB)
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,29 @@ def _config(name: str, method: dict[str, Any], checkpointing: bool, batch: int, 
                 "batch_size": batch,
                 "learning_rate": 1e-4,
                 "gradient_checkpointing": checkpointing,
-                "optimizer": "adamw_8bit" if "8-bit AdamW" in name else "adamw",
+                **TRAIN.get(name, {}),
             },
         }
     )
+
+
+def fit_sentence(rows: Sequence[GridRow], limit: int) -> str:
+    """Which methods fit in ``limit`` bytes: ``in 25.77 GB (24 GiB): QLoRA 4-bit r16; with checkpointing also full``."""
+    fitting = [row for row in rows if row.predicted.peak_bytes <= limit]
+    plain = [row.method for row in fitting if not row.checkpointing]
+    checkpointed = [row.method for row in fitting if row.method not in plain]
+    if not fitting:
+        least = min(rows, key=lambda row: row.predicted.peak_bytes)
+        kept = " with checkpointing" if least.checkpointing else ""
+        needed = gib(least.predicted.peak_bytes)
+        return f"in {both_units(limit)}: none of these; {least.method}{kept} needs the least, {needed}"
+    listed = [_either(plain)] if plain else []
+    if checkpointed:
+        listed.append(f"with checkpointing {'also ' if plain else ''}{_either(checkpointed)}")
+    return f"in {both_units(limit)}: {'; '.join(listed)}"
+
+
+def _either(names: Sequence[str]) -> str:
+    """``LoRA r16``, ``full (pure bf16) or LoRA r16``, ``freeze (2 layers), LoRA r16 or QLoRA 4-bit r16``."""
+    readable = [f"{name.replace(', ', ' (')})" if "," in name else name for name in names]
+    return " or ".join([", ".join(readable[:-1]), readable[-1]] if len(readable) > 1 else readable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from sweeps.cli import app
 from sweeps.planning import plan
 from sweeps.planning.memory.cell_memory import ConfigMemory
 from sweeps.planning.memory.fit import assess_fit
-from sweeps.planning.memory.method_grid import find_model, grid_rows
+from sweeps.planning.memory.method_grid import find_model, fit_sentence, grid_rows
 from sweeps.spec import spec
-from sweeps.spec.byte_sizes import parse_bytes
+from sweeps.spec.byte_sizes import parse_bytes, parse_memory_limit
 from tests.helpers.sweeps import METHODS, SPEC, write_spec
 from tests.helpers.trials import make_config
 from trainables.memory.predicted_model import PredictedModel
@@ -55,6 +56,36 @@ def test_amounts_of_memory_are_parsed_as_people_write_them(text: str, expected: 
 def test_a_text_that_is_no_amount_of_memory_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not an amount of memory"):
         parse_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("24", "--memory: '24' has no unit. Write 24GiB, or 24GB"),
+        ("24000000000", "has no unit"),
+        ("24MiB", "less than 64 MiB, in which nothing can be trained. Write 24GiB or 80GB"),
+        ("", "is not an amount of memory. Write 24GiB, 80GB or 512MiB"),
+    ],
+)
+def test_a_memory_limit_needs_a_unit_and_enough_to_train_in(text: str, what: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(what)):
+        parse_memory_limit(text)
+    refused = CliRunner().invoke(app, ["plan", "--model", "qwen3-8b", "--grid", "--memory", text])
+    assert refused.exit_code == 2
+    assert what in " ".join(refused.output.split())
+
+
+def test_a_memory_limit_of_64_mib_is_enough() -> None:
+    assert parse_memory_limit("64MiB") == 64 * 2**20
+
+
+def test_a_specs_memory_needs_a_unit(tmp_path: Path, tiny_model: Path) -> None:
+    spec = write_spec(
+        tmp_path, tiny_model, SPEC.replace("resources: {", 'resources: {memory: "25769803776", ')
+    )
+    planned = CliRunner().invoke(app, ["plan", str(spec)])
+    assert planned.exit_code == 2
+    assert "resources.memory: '25769803776' has no unit" in " ".join(planned.output.split())
 
 
 def test_a_cell_that_fits_says_how_much_memory_is_to_spare() -> None:
@@ -130,6 +161,32 @@ def test_methods_are_ordered_as_their_memory_is() -> None:
     assert 15 * 8.19e9 < peak["full"] < 18 * 8.19e9  # 16 bytes a parameter, and the rest of a step
 
 
+def test_pure_bf16_holds_half_of_what_full_fine_tuning_in_bf16_holds() -> None:
+    rows = {row.method: row.predicted.prediction for row in grid_rows("qwen3-8b", 1, 2048)}
+    mixed, pure = rows["full"], rows["full, pure bf16"]
+    for part in ("weights", "gradients", "optimizer"):
+        assert getattr(pure, part) == pytest.approx(getattr(mixed, part) / 2, rel=0.01), part
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "sentence"),
+    [
+        (
+            24,
+            "in 24 GB (22.35 GiB): freeze (2 layers), QLoRA 8-bit r16 or QLoRA 4-bit r16; with checkpointing also "
+            "LoRA r16",
+        ),
+        (10, "in 10 GB (9.313 GiB): with checkpointing QLoRA 4-bit r16"),
+        (
+            4,
+            "in 4 GB (3.725 GiB): none of these; QLoRA 4-bit r16 with checkpointing needs the least, 7.21 GiB",
+        ),
+    ],
+)
+def test_a_sentence_under_the_grid_says_what_fits(gigabytes: int, sentence: str) -> None:
+    assert fit_sentence(list(grid_rows("qwen3-8b", 1, 2048)), gigabytes * 10**9) == sentence
+
+
 def test_a_models_shape_is_read_from_its_config_too(tmp_path: Path) -> None:
     config = {
         "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
@@ -157,7 +214,12 @@ def test_the_command_shows_the_grid_and_takes_no_spec_with_it() -> None:
     assert {row["method"] for row in reported} >= {"full", "freeze, 2 layers", "LoRA r16", "QLoRA 4-bit r16"}
     parts = [key for key in reported[0] if key.endswith("_bytes") and key != "peak_bytes"]
     assert all(row["peak_bytes"] == sum(row[part] for part in parts) for row in reported)
-    assert "QLoRA 4-bit r16" in runner.invoke(app, ["plan", "--model", "qwen3-8b", "--grid"]).stdout
+    shown = runner.invoke(app, ["plan", "--model", "qwen3-8b", "--grid", "--memory", "24GiB"]).stdout
+    assert "in 25.77 GB (24 GiB): " in shown
+    assert all(len(line) <= 80 for line in shown.splitlines()[1:14])
+    without_limit = runner.invoke(app, ["plan", "--model", "qwen3-8b", "--grid"]).stdout
+    assert "in 25.77 GB (24 GiB): " in without_limit
+    assert "in 85.9 GB (80 GiB): " in without_limit
     for wrong in (["plan", "methods", "--model", "qwen3-8b", "--grid"], ["plan"], ["plan", "--grid"]):
         assert runner.invoke(app, wrong).exit_code == 2
 
@@ -176,6 +238,7 @@ def test_plan_says_for_every_cell_whether_it_fits_or_why_its_memory_is_unknown(
     )
     runner = CliRunner()
     message = runner.invoke(app, ["plan", str(spec), "--memory", "1GiB"]).stdout.splitlines()
+    assert "memory limit: 1.074 GB (1 GiB)" in message
     assert any(line.startswith("sft-full: 0.01 GiB fits, ") for line in message)
     reason = "a step can't be traced (ValueError: no)"
     assert f"sft-lora: its memory is unknown, so it may or may not fit ({reason})" in message
@@ -190,6 +253,7 @@ def test_the_specs_memory_is_the_capacity_that_plan_compares_with(tmp_path: Path
     text = SPEC.replace("resources: {", "resources: {memory: 1MiB, ")
     spec = write_spec(tmp_path, tiny_model, text)
     reported = json.loads(CliRunner().invoke(app, ["plan", str(spec), "--json"]).stdout)
+    assert reported["memory_limit_bytes"] == 2**20
     assert {fit["cell"]: fit["spare_bytes"] < 0 for fit in reported["fits"]} == {
         "sft-full": True,
         "sft-lora": True,

@@ -66,6 +66,24 @@ def test_a_finite_space_is_run_whole_and_then_ends(workdir: Path, sampler: str) 
     assert planned.trials == len(study.study.trials) == 6
 
 
+STEPPED = FINITE.replace("rank: {choice: [4, 8]}", "dropout: {uniform: [0, 0.3], step: 0.1}")
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_values_in_steps_are_written_without_the_rest_of_floating_point(workdir: Path, sampler: str) -> None:
+    found = spend(CellStudy(workdir, cell(workdir, text=STEPPED, trials=12, sampler=sampler)))
+    assert sorted(config.method.dropout for config in found) == [0.0, 0.1, 0.2, 0.3]
+
+
+def test_a_value_that_an_earlier_version_kept_with_that_rest_is_not_tried_again(workdir: Path) -> None:
+    text = STEPPED.replace("[0, 0.3], step: 0.1", "[0.1, 0.7], step: 0.2")
+    study = CellStudy(workdir, cell(workdir, text=text, trials=12))
+    kept = {"method.dropout": 0.1 + 0.2}
+    study._add(earlier := study.cell.config(kept), kept, "random")
+    assert study.config_of(earlier.trial_id()).method.dropout == 0.30000000000000004
+    assert sorted(config.method.dropout for config in spend(study)) == [0.1, 0.5, 0.7]
+
+
 def test_a_cell_with_nothing_to_search_runs_once(workdir: Path) -> None:
     assert len(spend(CellStudy(workdir, cell(workdir, "sft-full", FINITE)))) == 1
 
