@@ -19,7 +19,9 @@ SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help=SPEC_HELP)]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="PATH=VALUE", help="Override a setting of the spec: train.steps=2. May be repeated."
+        "--set",
+        metavar="PATH=VALUE",
+        help="Override a setting of the spec: train.steps=2. May be repeated. Files: relative to the working folder.",
     ),
 ]
 StageOption = Annotated[

@@ -20,7 +20,8 @@ from sweeps.runs import layout, lease, lock, reading
 from sweeps.runs.layout import STOP
 from sweeps.runs.mirror import Mirror, NoMirror, RunMirror
 from sweeps.runs.mirror_rules import needed_by_driver
-from sweeps.runs.status import RunState, run_state
+from sweeps.runs.proposals import is_run, proposed_run
+from sweeps.runs.status import NoRun, RunState, run_state
 from sweeps.spec.problems import Problem, SpecError
 from trainables.storage import files
 from trainables.storage.home import home
@@ -191,9 +192,16 @@ def new_run(output: str, name: str) -> RunLocation:
 
 
 def existing_run(run: str) -> RunLocation:
-    """The location of a run that users name by its folder or URL. Raises ``ValueError`` for an unusable URL."""
+    """The location of a run that users name by its folder or URL.
+
+    Raises ``ValueError`` for an unusable URL, and ``NoRun`` for a folder that is none where one of a similar name is.
+    """
     if not is_url(run):
-        return RunFolder(Path(run))
+        folder = Path(run)
+        if not is_run(folder) and (proposal := proposed_run(run)):
+            what = "is no run's folder" if folder.exists() else "there is no such folder"
+            raise NoRun(f"{run}: {what}{proposal}")
+        return RunFolder(folder)
     return RunAtUrl(run.rstrip("/"), run.rstrip("/").rpartition("/")[0])
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 from sweeps.runs.artifacts import CHAT_TASK, BestTrials, artifact_in_run, split_run
+from sweeps.runs.proposals import proposed_run
 from trainables.config.model import ModelConfig, Unsafe
 from trainables.inference.result import Result, base_model_result, trial_result, untrained_result
 from trainables.models import locate
@@ -44,9 +45,10 @@ def resolve(
     try:
         locate.find_source(text)
     except ModelError as error:
+        near = _missing_path(text) or proposed_run(text).removeprefix(". ")
         raise ModelError(
             f"{text} is not a run, folder or model: give RUN, RUN:CELL, RUN:TRIAL, RUN:TRIAL@STEP, the folder of a "
-            f"trial or a model, or a base model's name. {_missing_path(text) or error}"
+            f"trial or a model, or a base model's name. {near or error}"
         ) from None
     return base_model_result(ModelConfig(name=text, unsafe=tuple(trust)), text, template)
 

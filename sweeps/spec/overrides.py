@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml.error import YAMLError
 
 from sweeps.spec.key_path import KeyPath, format_path, parse_path
+from sweeps.spec.paths_from_here import from_here
 from sweeps.spec.problems import Problem, SpecError
 from sweeps.spec.source import Source, explain_yaml_error, parse_value
 from trainables.system.suggestions import did_you_mean
@@ -18,16 +22,24 @@ from trainables.system.suggestions import did_you_mean
 def apply(source: Source, overrides: Sequence[str]) -> Source:
     """The spec with each ``path=value`` applied. Raises ``SpecError`` that names every override that can't be.
 
+    A path in a value is relative to the working folder; the source keeps it as an absolute one, so that the overrides
+    mean the same in every folder.
+
     >>> apply(source, ["methods[1].rank=8", "train.steps=2"])  # doctest: +SKIP
     """
     # A deep copy, because `_set` changes nested mappings and the source that was read has to stay as it is.
     tree, overridden = copy.deepcopy(source.tree), set(source.overridden)
     problems: list[Problem] = []
+    applied: list[str] = []
+    here = Path.cwd()
     for override in overrides:
         try:
             path, value = _parse(override)
+            if here.resolve() != source.folder and (absolute := from_here(value, path, here)) != value:
+                value, override = absolute, f"{format_path(path)}={_as_text(absolute)}"
             _set(tree, path, value)
             overridden.add(path)
+            applied.append(override)
         except SpecError as error:
             problems += error.problems
     if problems:
@@ -35,7 +47,7 @@ def apply(source: Source, overrides: Sequence[str]) -> Source:
     return replace(
         source,
         tree=tree,
-        overrides=(*source.overrides, *overrides),
+        overrides=(*source.overrides, *applied),
         overridden=frozenset(overridden),
     )
 
@@ -51,6 +63,14 @@ def _parse(override: str) -> tuple[KeyPath, Any]:
     except YAMLError as error:
         what = f"the value {value!r} is {explain_yaml_error(error)[1]}"
         raise SpecError(Problem(f"--set {text}", "", what)) from error
+
+
+def _as_text(value: Any) -> str:
+    """A value as ``--set`` takes it."""
+    with suppress(YAMLError):
+        if isinstance(value, str) and parse_value(value) == value:
+            return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _set(tree: dict[str, Any], path: KeyPath, value: Any) -> None:

@@ -23,6 +23,7 @@ from sweeps.spec.settings import (
 )
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, Node, build_node
+from trainables.data.files.data_files import data_suffix
 from trainables.system.suggestions import did_you_mean
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 SHIPPED = Path(__file__).parents[1] / "specs"
+SUFFIXES = (".yaml", ".yml")  # of spec files
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def find_file(argument: str | Path) -> Path:
     """The file that a SPEC argument means. Raises ``SpecError`` that lists the shipped specs."""
     path = Path(argument).expanduser()
     if path.is_file():
+        _refuse_data(path)
         return path
     if str(argument) in shipped_specs():
         file = SHIPPED / f"{argument}.yaml"
@@ -109,8 +112,29 @@ def find_file(argument: str | Path) -> Path:
         if path.is_dir()
         else "there is no such file, and no shipped spec of that name"
     )
+    if proposed := _proposed_file(path):
+        raise SpecError(Problem(str(argument), "", f"{what}. Did you mean {proposed}?"))
     near = did_you_mean(path.stem, shipped_specs())
     raise SpecError(Problem(str(argument), "", f"{what}. Shipped specs: {', '.join(shipped_specs())}{near}"))
+
+
+def _proposed_file(path: Path) -> Path | None:
+    """The spec that a path without a file probably means: ``home.yaml`` for ``home``, and a folder's only spec."""
+    beside = [path.with_name(f"{path.name}{suffix}") for suffix in SUFFIXES] if path.name else []
+    inside = (
+        [file for suffix in SUFFIXES for file in sorted(path.glob(f"*{suffix}"))] if path.is_dir() else []
+    )
+    # Of a run's folder, the spec as it was written.
+    inside = [file for file in inside if file.name != "resolved.yaml"]
+    candidates = [*(file for file in beside if file.is_file()), *(inside if len(inside) == 1 else [])]
+    return next(iter(candidates), None)
+
+
+def _refuse_data(path: Path) -> None:
+    """Raises ``SpecError`` for a file of rows, which says what to do with it."""
+    if data_suffix(path) not in (None, ".json", ".txt"):  # these may hold a spec, too
+        what = f"these are rows, and a spec is needed: paretune init {path} writes one; paretune data {path} shows them"
+        raise SpecError(Problem(str(path), "", what))
 
 
 def from_source(written: Source) -> Spec:
