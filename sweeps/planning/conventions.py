@@ -11,16 +11,20 @@ from typing import Any, Literal
 class Conventions:
     """``split_by``: what keeps rows on one side of the split; ``None``: their whole prompt. ``by_length``: short
     answers of one's own data are judged by exact match. ``one_cutoff``: what is compared is scored at one cutoff.
+    ``tools_need_place``: rows with tools that the chat template has no place for are errors.
     """
 
     version: int
     split_by: Literal["first_turn"] | None
     by_length: bool
     one_cutoff: bool
+    tools_need_place: bool
 
 
-FIRST = Conventions(version=1, split_by=None, by_length=False, one_cutoff=False)
-CURRENT = Conventions(version=2, split_by="first_turn", by_length=True, one_cutoff=True)
+FIRST = Conventions(version=1, split_by=None, by_length=False, one_cutoff=False, tools_need_place=False)
+CURRENT = Conventions(
+    version=2, split_by="first_turn", by_length=True, one_cutoff=True, tools_need_place=True
+)
 
 
 def conventions_of(environment: Mapping[str, Any] | None) -> Conventions:

@@ -94,13 +94,14 @@ class DataConfig(Frozen):
     ``end``: whether answers that the template ends without an end token get one. ``turns``: whether all answers of a
     row are learned, or the last, where the template renders earlier ones differently once later ones follow.
     ``template_arguments``: values for variables that the chat template asks for. ``default_system``: the system text of
-    rows without one. ``tool_format``: the format of tools and calls in place of the template's. ``date``: what a
-    template that writes today's date writes; set while planning, and no part of a trial's id. ``strict``: rows that
-    would be left out, or read with a change, are errors. ``folder``: where ``dataset_info.json`` is. ``sha256``: the
-    hash of the rows, set while planning; it is part of a trial's id, paths are not. ``quality``: by what the answers of
-    ``sft`` are judged (:data:`QUALITIES`, or ``module:function``); where it is left out, planning chooses exact match
-    for short answers; ``None``: exact match where each prompt is known to have one right answer, else the loss.
-    ``quality_file``: the file of such a function, and ``quality_sha256`` its hash, both set while planning.
+    rows without one. ``tool_format``: the format of tools and calls in place of the template's, or ``omit`` to leave
+    out what the template has no place for. ``date``: what a template that writes today's date writes; set while
+    planning, and no part of a trial's id. ``strict``: rows that would be left out, or read with a change, are errors.
+    ``folder``: where ``dataset_info.json`` is. ``sha256``: the hash of the rows, set while planning; it is part of a
+    trial's id, paths are not. ``quality``: by what the answers of ``sft`` are judged (:data:`QUALITIES`, or
+    ``module:function``); where it is left out, planning chooses exact match for short answers; ``None``: exact match
+    where each prompt is known to have one right answer, else the loss. ``quality_file``: the file of such a function,
+    and ``quality_sha256`` its hash, both set while planning.
     """
 
     train: str | tuple[str, ...]
@@ -131,7 +132,7 @@ class DataConfig(Frozen):
         default_factory=dict
     )
     default_system: Annotated[Text | None, Field(min_length=1)] = None
-    tool_format: Literal["default", "qwen", "llama3", "mistral"] | None = None
+    tool_format: Literal["default", "qwen", "llama3", "mistral", "omit"] | None = None
     date: Annotated[str | None, BeforeValidator(_as_date)] = None
     strict: bool = False
     folder: Path | None = None

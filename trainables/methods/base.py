@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,9 +137,25 @@ def save_whole(
         for name, tensor in model.state_dict().items()
     }
     before = model.config.dtype
-    model.config.dtype = dtype
     try:
         model.save_pretrained(folder, state_dict=state, **options)
     finally:
         model.config.dtype = before
+    _write_dtype(folder / "config.json", dtype)
     tokenizer.save_pretrained(folder)
+
+
+def _write_dtype(path: Path, dtype: torch.dtype) -> None:
+    """Puts the dtype of the saved weights into a saved config, into which transformers writes that of the model in
+    memory: loaders that follow it would take another.
+    """
+    from trainables.storage import files
+
+    config = json.loads(path.read_text(encoding="utf-8"))
+    # A model of several parts has one for each.
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        if part is config or "dtype" in part:
+            part["dtype"] = str(dtype).removeprefix("torch.")
+    files.write_text(
+        path, json.dumps(config, indent=2) + "\n"
+    )  # JSON as transformers writes it, infinity included

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import math
 import netrc
 import os
 import sys
@@ -185,8 +186,10 @@ def _try_layer(name: str, make: Callable[[], Any], needed: bool = True) -> Capab
         error = _relative_error(make)
     except Exception as failure:
         return _failed(name, failure, needed)
+    library = name.split()[0]
+    if not math.isfinite(error):
+        return Capability(name, False, f"its results are not finite numbers; reinstall {library}", needed)
     if error > 0.25:
-        library = name.split()[0]
         return Capability(name, False, f"wrong results, off by {error:.0%}; reinstall {library}", needed)
     return Capability(
         name, True, f"forward and backward pass within {error:.1%} of the unquantized layer", needed
@@ -200,7 +203,10 @@ def _failed(name: str, failure: Exception, needed: bool = False) -> Capability:
 
 
 def _relative_error(make: Callable[[], Any]) -> float:
-    """The larger of the errors of x W' and of its gradient, relative to the results of the unquantized weight W."""
+    """The larger of the errors of x W' and of its gradient, relative to the results of the unquantized weight W.
+
+    Infinite where a result is not finite.
+    """
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -215,7 +221,8 @@ def _relative_error(make: Callable[[], Any]) -> float:
     # The output (16, 64) and the gradient (16, 64) of its sum, which is the sum of W's rows for each row of x.
     exact = (x.detach().float() @ plain.T, plain.sum(0).expand(16, 64))
     actual = (output.detach().float(), x.grad.float())
-    return max(float((a - e).norm() / e.norm()) for a, e in zip(actual, exact, strict=True))
+    errors = [float((a - e).norm() / e.norm()) for a, e in zip(actual, exact, strict=True)]
+    return max(errors) if all(map(math.isfinite, errors)) else math.inf
 
 
 def _missing_requirements(name: str, packages: dict[str, str], gpu: bool = True) -> Capability | None:

@@ -21,7 +21,7 @@ from trainables.templates import built_in
 from trainables.templates.bounded_rendering import limited_rendering
 from trainables.templates.built_in import ALIASES, NAMES
 from trainables.templates.elsewhere import SAME, advice, misspelled
-from trainables.templates.message_changes import with_default_system, with_tool_format
+from trainables.templates.message_changes import OMIT, with_default_system, with_tool_format
 from trainables.templates.settings import (
     ALWAYS_GIVEN,
     asked_arguments,
@@ -80,6 +80,7 @@ def apply_settings(
     template. A date is noted where the template writes one.
     """
     template = tokenizer.chat_template
+    tool_format = None if tool_format == OMIT else tool_format
     given = {"template_arguments": arguments, "default_system": default_system, "tool_format": tool_format}
     for name, value in given.items():
         if value and template is None:

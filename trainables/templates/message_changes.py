@@ -12,6 +12,7 @@ from trainables.templates.settings import behind
 
 # As the data's ``tool_format`` names them, which is as LLaMA-Factory does.
 TOOL_FORMATS = ("default", "qwen", "llama3", "mistral")
+OMIT = "omit"  # no format: what the template has no place for is left out
 
 
 def with_default_system(template: str, text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -28,19 +29,36 @@ NAMES = {
 TOOLS, DESCRIPTIONS = "the tool definitions", "the descriptions of the tools"
 PARAMETERS = "the parameters of the tools"
 CALLS, ARGUMENTS = "the tool calls", "the arguments of the tool calls"
+RESULTS = NAMES["tool"]
+
+
+@dataclass(frozen=True)
+class LostContents:
+    """What of a conversation is not in its rendered text: descriptions of contents, each once.
+
+    ``tools``: what of tools, calls and results the template has no place for, whatever they are. ``others``: the rest.
+    """
+
+    tools: tuple[str, ...]
+    others: tuple[str, ...]
 
 
 def lost_contents(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: list[Any] | None, text: str
-) -> list[str]:
-    """What of a conversation is not in ``text``, all of it as rendered: descriptions of contents, each once."""
+) -> LostContents:
+    """What of a conversation is not in ``text``, all of it as rendered."""
     form = json.dumps([[_form(message) for message in messages], [_tool_form(tool) for tool in tools or ()]])
-    found = dict.fromkeys(
-        [*_unplaced(tokenizer, tokenizer.chat_template, form), *_missing(messages, tools, text)]
-    )
+    unplaced = _unplaced(tokenizer, tokenizer.chat_template, form)
+    found = dict.fromkeys([*unplaced, *_missing(messages, tools, text)])
     # What is lost as a whole says enough.
     whole = {DESCRIPTIONS: TOOLS, PARAMETERS: TOOLS, ARGUMENTS: CALLS}
-    return [what for what in found if whole.get(what) not in found]
+    lost = [what for what in found if whole.get(what) not in found]
+    # Names stand in a text as they are; results and arguments may be written in another notation.
+    refused = {TOOLS, CALLS, *({ARGUMENTS, RESULTS} & set(unplaced))}
+    return LostContents(
+        tools=tuple(what for what in lost if what in refused),
+        others=tuple(what for what in lost if what not in refused),
+    )
 
 
 def occurs(content: str, text: str) -> bool:

@@ -38,6 +38,7 @@ END_MARKERS = (
     "<|eom_id|>",
     "<eos>",
 )
+NO_PLACE = "the chat template has no place for"  # begins the remark on tools, calls and results
 AS_TEXT = "written as ordinary text (data.special_tokens: keep makes them control tokens)"
 
 
@@ -125,10 +126,13 @@ class RenderedConversation:
 
     def _lost_remarks(self, text: str) -> Iterator[str]:
         lost = lost_contents(self.tokenizer, self.messages, self.tools, text)
+        others = list(lost.others)
         if any(self._loses_thoughts(answer) for answer in self.answers):
-            lost.append("the thoughts of an answer")
-        if lost:
-            yield f"the chat template does not write {' and '.join(lost)} (data.template: chatml does)"
+            others.append("the thoughts of an answer")
+        if lost.tools:
+            yield f"{NO_PLACE} {' and '.join(lost.tools)}"
+        if others:
+            yield f"the chat template does not write {' and '.join(others)} (data.template: chatml does)"
         elif any(self._is_trimmed(message, text) for message in self.messages):
             yield "the chat template takes white space from the beginning or end of an answer"
 

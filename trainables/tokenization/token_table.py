@@ -34,7 +34,7 @@ from trainables.tokenization.encode import IGNORED, Encoded
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 7  # of the encoding's result; increase it when that changes, and cached tokens are made anew
+VERSION = 8  # of the encoding's result; increase it when that changes, and cached tokens are made anew
 BATCH = 1024  # rows encoded at a time
 SCHEMA = pa.schema(
     [

@@ -62,6 +62,8 @@ class TrialConfig(Frozen):
         # An id must not change from day to day.
         del config["data"]["date"]
         del config["data"]["quality_file"]  # its hash stands for it
+        if self.data.tool_format == "omit":  # which changes no token
+            config["data"]["tool_format"] = None
         for section, defaults in LATER_SETTINGS.items():
             for key, default in defaults.items():
                 if config[section].get(key) == default:

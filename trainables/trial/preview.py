@@ -19,6 +19,7 @@ from trainables.models import locate
 from trainables.system.wording import counted
 from trainables.tokenization import batching
 from trainables.tokenization.encode import IGNORED, Encoded
+from trainables.tokenization.rendered_conversation import NO_PLACE
 from trainables.trial.config import TrialConfig
 from trainables.trial.tokenizer import tokenizer_of
 
@@ -92,12 +93,14 @@ def preview_data(config: TrialConfig) -> DataPreview:
 class RowRemark:
     """What is true of the tokens of some rows, as a sentence with their number and the first places.
 
-    ``nothing_left``: no training row is left. ``held_out``: the rows are of ``data.eval``.
+    ``nothing_left``: no training row is left. ``held_out``: the rows are of ``data.eval``. ``no_place``: the chat
+    template has no place for tools, calls or results of theirs.
     """
 
     text: str
     nothing_left: bool = False
     held_out: bool = False
+    no_place: bool = False
 
 
 def row_remarks(config: TrialConfig, rows: loading.Data) -> list[RowRemark]:
@@ -155,7 +158,11 @@ def _remarks_on(group: Sequence[tuple[Sequence[Any], Tokens]], held_out: bool) -
             places += [_place(part, int(number)) for number in numbers[: MAX_PLACES - len(places)]]
     total = sum(len(part) for part, _ in group)
     return [
-        RowRemark(_remark_text(remark, counts[remark], total, places), held_out=held_out)
+        RowRemark(
+            _remark_text(remark, counts[remark], total, places),
+            held_out=held_out,
+            no_place=remark.startswith(NO_PLACE),
+        )
         for remark, places in found.items()
     ]
 

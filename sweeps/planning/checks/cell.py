@@ -85,7 +85,7 @@ def check_draft(
         *(problem for config in configs for rule in RULES for problem in rule(context, config)),
     ]
     if not any(problem.error for problem in problems):
-        problems += row_token_problems(draft, configs, inputs.data)
+        problems += row_token_problems(draft, configs, inputs.data, finder.conventions.tools_need_place)
     has_errors = any(problem.error for problem in problems)
     # With errors, such as a template that can't be read, rows can't be counted.
     problems += trial_length.warnings(draft, search, configs, None if has_errors else inputs.data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,11 @@ from sweeps.planning.dependencies import MODEL_FROM, STAGE_REWARD, dependency_ch
 from sweeps.spec.problems import Problem
 from trainables.data.arrow_rows import key_prefixes
 from trainables.data.loading import load
+from trainables.templates.message_changes import OMIT
 from trainables.trial.config import TrialConfig
+
+# Settings of the data that change what the template writes of a conversation, besides the template itself.
+SAME_IN_BOTH = ("template_arguments", "default_system", "tool_format")
 
 
 def problems(checked: Sequence[CheckedDraft]) -> Iterator[Problem]:
@@ -68,12 +73,7 @@ def _comparability_problems(
 ) -> Iterator[str]:
     """What makes a cell's results hard to interpret, given the cell that it continues from."""
     previous = source.first()
-    # Plain text is trained without a template, so two stages can't disagree about it.
-    if previous.stage.row_type.__name__ != "Text" and previous.data.template != config.data.template:
-        yield (
-            f"{source.name} is trained with the template {previous.data.template or 'of the model'}, {cell.name} "
-            f"with {config.data.template or 'that of the model'}; give both the same data.template"
-        )
+    yield from _template_problems(cell.name, config, source.name, previous)
     held_out = load(config.data, config.stage.row_type)
     scored = np.concatenate([_prompt_keys(held_out.validation), _prompt_keys(held_out.test)])
     for name in dependency_chain(source.name, lambda each: _continues_from(cells[each])):
@@ -87,6 +87,28 @@ def _comparability_problems(
                 f"{seen} of {len(scored)} rows that {cell.name} is scored on have a prompt that {name} trains on; "
                 "hold out the same prompts in both (the same data, eval and eval_fraction)"
             )
+
+
+def _template_problems(
+    name: str, config: TrialConfig, source_name: str, source: TrialConfig
+) -> Iterator[str]:
+    """What makes conversations of the cell other texts than those that it continues from was trained on."""
+    # Plain text is trained without a template, so two stages can't disagree about it.
+    if source.stage.row_type.__name__ == "Text":
+        return
+    if source.data.template != config.data.template:
+        yield (
+            f"{source_name} is trained with the template {source.data.template or 'of the model'}, {name} "
+            f"with {config.data.template or 'that of the model'}; give both the same data.template"
+        )
+    for key in SAME_IN_BOTH:
+        before, now = (_shown(getattr(each.data, key)) for each in (source, config))
+        if before != now:
+            yield f"{source_name} is trained with data.{key} {before}, {name} with {now}; give both the same"
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if value and value != OMIT else "none"
 
 
 def _continues_from(cell: Cell) -> list[str]:

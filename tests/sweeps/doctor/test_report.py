@@ -120,6 +120,23 @@ def test_a_quantizer_with_wrong_results_is_no_capability() -> None:
     assert "wrong results, off by 200%" in found.detail
 
 
+@pytest.mark.parametrize("part", ["output", "gradient"])
+def test_a_quantizer_whose_results_are_no_numbers_is_no_capability(part: str) -> None:
+    import torch
+
+    class Broken(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            output = super().forward(x.float())
+            if part == "output":
+                return output * torch.nan
+            output.register_hook(lambda gradient: gradient * torch.nan)
+            return output
+
+    found = capabilities._try_layer("bitsandbytes 4-bit", lambda: Broken(64, 64, bias=False))
+    assert not found.works
+    assert found.detail == "its results are not finite numbers; reinstall bitsandbytes"
+
+
 def test_what_needs_a_complete_model_is_tested_with_a_small_one() -> None:
     assert capabilities._try_model("none", {}).works
     assert capabilities._try_model("eetq", {"attn_implementation": "sdpa"}).works

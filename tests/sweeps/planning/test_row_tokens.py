@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sweeps.planning import plan
+from sweeps.planning.conventions import FIRST
 from sweeps.spec.spec import read
 from tests.helpers.sweeps import SMALL
 from trainables.trial.preview import preview_data
@@ -56,7 +57,7 @@ class Planned:
         (folder / "own.jinja").write_text(template or "")
         (folder / "spec.yaml").write_text(SMALL % {"model": model})
         changes = [f"{key.replace('__', '.')}={value}" for key, value in sets.items()]
-        changes += ["data.template=own.jinja"] if template else []
+        changes += [f"data.template={folder / 'own.jinja'}"] if template else []
         self.plan = plan.make(read(folder / "spec.yaml", changes))
         self.errors = [f"{problem.path}: {problem.what}" for problem in self.plan.errors]
         # The later turns of these rows are all the same, in test rows too.
@@ -81,20 +82,64 @@ def test_rows_that_become_tokens_as_they_are_cause_no_warning(planned: Any) -> N
     assert (found.errors, found.warnings) == ([], [])
 
 
-def test_tools_calls_and_results_without_a_place_in_the_template_are_named(planned: Any) -> None:
-    rows: list[dict[str, Any]] = chats("High tide in Oslo?", "At one.", count=24)
+def with_call(rows: list[dict[str, Any]], result: str = "01:10") -> list[dict[str, Any]]:
+    """The rows with tools, and a call and its result behind each first message."""
     for row in rows:
         row["tools"] = TOOLS
-        row["messages"][1:1] = [CALL, {"role": "tool", "content": "01:10"}]
-    found = planned(rows, PLAIN)
+        row["messages"][1:1] = [CALL, {"role": "tool", "content": result}]
+    return rows
+
+
+LOST = "the tool definitions and the tool calls and the tool results"
+NO_PLACE = f"in 24 of 24 rows the chat template has no place for {LOST}"
+
+
+def test_tools_calls_and_results_without_a_place_in_the_template_are_refused_with_what_works(
+    planned: Any,
+) -> None:
+    rows = with_call(chats("High tide in Oslo?", "At one.", count=24))
+    (error,) = planned(rows, PLAIN).errors
+    assert error.startswith(f"data.template: {NO_PLACE} (rows.jsonl:")
+    assert "data.template: chatml has one" in error
+    chatml = planned(rows, data__template="chatml")
+    assert (chatml.errors, [text for text in chatml.warnings if "no place" in text]) == ([], [])
+    # Calls have a place then; system text and messages of the role tool have none in this template.
+    (error,) = planned(rows, PLAIN, data__tool_format="qwen").errors
+    assert "has no place for the tool definitions and the tool results (" in error
+
+
+def test_one_row_with_a_call_without_a_place_is_refused_with_its_place(planned: Any) -> None:
+    rows = chats("High tide in Oslo?", "At one.", count=24)
+    with_call(rows[4:5])
+    (error,) = planned(rows, PLAIN).errors
+    assert error.startswith("data.template: in 1 of 24 rows the chat template has no place for the tool def")
+    assert "(rows.jsonl:5)" in error
+
+
+def test_tools_without_a_place_are_left_out_and_counted_where_they_are_to_be_omitted(planned: Any) -> None:
+    rows = with_call(chats("High tide in Oslo?", "At one.", count=24))
+    found = planned(rows, PLAIN, data__tool_format="omit")
     assert not found.errors
-    assert len(found.warnings) == 2
-    assert found.warnings[0].startswith(
-        "in 24 of 24 rows the chat template does not write the tool definitions and the tool calls and the tool results"
+    assert found.warnings[0].startswith(NO_PLACE)
+    assert found.warnings[0].endswith(")")
+    first = found.plan.cells[0].first()
+    same = first.model_copy(update={"data": first.data.model_copy(update={"tool_format": None})})
+    assert same.trial_id() == first.trial_id()
+    assert (
+        planned(rows, PLAIN, data__tool_format="omit", data__strict="true")
+        .errors[0]
+        .startswith(f"data.train: {NO_PLACE}")
     )
-    assert "rows.jsonl:" in found.warnings[0]
-    assert not any("does not write" in text for text in planned(rows, data__template="chatml").warnings)
-    assert planned(rows, PLAIN, data__strict="true").errors[0].startswith("data.train: in 24 of 24 rows")
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_tools_that_have_no_place(
+    planned: Any, tmp_path: Path
+) -> None:
+    planned(with_call(chats("High tide in Oslo?", "At one.", count=24)), PLAIN)
+    spec = read(tmp_path / "spec.yaml", [f"data.template={tmp_path / 'own.jinja'}"])
+    made = plan.make(spec, conventions=FIRST)
+    assert not made.errors
+    assert made.warnings[0].what.startswith(NO_PLACE)
 
 
 def test_a_system_message_that_the_template_leaves_out_is_named_for_its_rows(planned: Any) -> None:
@@ -109,11 +154,12 @@ def test_rows_with_only_an_end_token_to_learn_are_left_out_and_none_left_is_an_e
     rows = chats("High tide in Oslo?", "", count=24)
     for row in rows:
         row["messages"][1] = CALL
-    assert "no training row has anything to learn" in planned(rows, PLAIN).errors[0]
-    mixed = planned([*rows[:4], *chats("wake me at", "alarm 7am", count=20)], PLAIN)
+    left_out = planned(rows, PLAIN, data__tool_format="omit").errors
+    assert "no training row has anything to learn" in left_out[0]
+    mixed = planned([*rows[:4], *chats("wake me at", "alarm 7am", count=20)], PLAIN, data__tool_format="omit")
     assert not mixed.errors
     left_out = [text for text in mixed.warnings if "nothing but an end token is left to learn" in text]
-    lost = [text for text in mixed.warnings if "does not write the tool calls" in text]
+    lost = [text for text in mixed.warnings if "has no place for the tool calls" in text]
     # Rows that are scored are not left out, but lose their calls all the same.
     assert int(left_out[0].split()[1]) + (int(lost[0].split()[1]) if lost else 0) == 4
     assert all("assistant\n[" in text and "alarm" in text for text in mixed.examples())
@@ -225,14 +271,11 @@ def test_template_arguments_are_given_to_the_template_and_unknown_ones_are_error
 
 
 def test_a_default_system_text_and_a_tool_format_are_what_rows_are_learned_with(planned: Any) -> None:
-    rows: list[dict[str, Any]] = chats("High tide in Oslo?", "At one.")
-    for row in rows:
-        row["tools"] = TOOLS
-        row["messages"][1:1] = [CALL, {"role": "tool", "content": "01:10"}]
+    rows = with_call(chats("High tide in Oslo?", "At one."))
     settings = {"template": "chatml", "default_system": "Be kind.", "tool_format": "default", "cutoff": 600}
     found = planned(rows, **{f"data__{name}": value for name, value in settings.items()})
     assert not found.errors
-    assert not any("does not write" in text for text in found.warnings)
+    assert not any("has no place" in text for text in found.warnings)
     assert any(note.endswith('this one: "Be kind."') for note in found.plan.notes)
     listed = "<|im_start|>system\nBe kind.\n\nYou have access to the following tools:\n> Tool Name: tides\n"
     called = '[Action: tides\nAction Input: {"at": "Oslo"}<|im_end|>\n]'
@@ -261,7 +304,7 @@ def test_a_template_that_writes_the_date_writes_that_of_the_runs_first_start(
     dated = "{{ strftime_now('%d %b %Y') }}\n" + PLAIN
     found = planned(rows, dated, data__date="2024-02-29")
     assert all(text.startswith("29 Feb 2024\n") for text in found.examples())
-    spec = read(tmp_path / "spec.yaml", ["data.template=own.jinja"])
+    spec = read(tmp_path / "spec.yaml", [f"data.template={tmp_path / 'own.jinja'}"])
     plans = [plan.make(spec, date=date) for date in ("2025-01-01", "2025-01-02")]
     first, other = (made.cells[0].first() for made in plans)
     assert (first.data.date, other.data.date) == ("2025-01-01", "2025-01-02")
@@ -285,10 +328,8 @@ def test_answers_that_lose_their_end_are_counted_and_an_error_if_the_data_is_rea
 
 
 def test_calls_that_a_template_does_not_write_are_not_learned_as_empty_answers(planned: Any) -> None:
-    rows = chats("how are the tides", "high")
-    for row in rows:
-        row["messages"][1:1] = [CALL, {"role": "tool", "content": "high"}]
-    found = planned(rows, PLAIN)
+    rows = with_call(chats("how are the tides", "high"), result="high")
+    found = planned(rows, PLAIN, data__tool_format="omit")
     assert any(
         "the chat template writes nothing of an answer, which is not learned" in text
         for text in found.warnings

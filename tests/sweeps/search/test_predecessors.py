@@ -167,6 +167,23 @@ def test_another_template_than_before_is_a_warning(workdir: Path) -> None:
     assert any("is trained with the template of the model, dpo-full with chatml" in p for p in found)
 
 
+@pytest.mark.parametrize(
+    ("setting", "values"),
+    [
+        ("default_system: Be kind.", 'data.default_system none, dpo-full with "Be kind."'),
+        ("tool_format: qwen", 'data.tool_format none, dpo-full with "qwen"'),
+        ("tool_format: omit", None),  # changes no text
+    ],
+)
+def test_another_system_text_or_form_of_tools_than_before_is_a_warning(
+    workdir: Path, setting: str, values: str | None
+) -> None:
+    found = problems(workdir, LINE.replace("pairs.jsonl}", f"pairs.jsonl, {setting}}}"))
+    about_it = [problem for problem in found if "sft-full is trained with" in problem]
+    assert (f"sft-full is trained with {values}; give both the same" in "".join(about_it)) == bool(values)
+    assert bool(about_it) == bool(values)
+
+
 def test_a_filter_keeps_the_cells_that_its_cells_continue_from(workdir: Path) -> None:
     planned = plan(workdir, LINE, stage="dpo", method="lora")
     assert [cell.name for cell in planned.cells] == ["sft-lora", "dpo-lora"]

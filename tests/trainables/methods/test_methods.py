@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -10,11 +11,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
 
-from tests.helpers.tiny_model import HIDDEN, LAYERS, VOCAB, make_model
+from tests.helpers.model_families import make_family
+from tests.helpers.tiny_model import HIDDEN, LAYERS, VOCAB, make_model, make_tokenizer
 from tests.helpers.trials import METHODS, ScriptedControl, make_config, make_policy, run, write_rows
 from trainables.methods import LoRA, lora_targets
-from trainables.methods.base import FineTuning
+from trainables.methods.base import FineTuning, save_whole
 from trainables.models.locate import read_architecture
 from trainables.models.precision import Dtypes, choose_dtypes
 from trainables.quantizers.bnb import keep_cpu_gradients_correct
@@ -481,7 +484,7 @@ def run_and_keep(config: TrialConfig, folder: Path) -> tuple[Any, Policy]:
 
 def reloaded_logits(config: TrialConfig, folder: Path) -> Tensor:
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     assert config.method is not None
     assert AutoTokenizer.from_pretrained(folder).chat_template is not None
@@ -506,8 +509,23 @@ def test_weights_are_saved_in_the_dtype_they_were_scored_in(
     for precision, expected in (("bf16", BF16), ("fp32", FP32)):
         config = make_config(tiny_model, rows, kind, precision=precision)
         run(config, tmp_path)
-        (weights,) = (tmp_path / "trials" / config.trial_id() / "model").glob("*.safetensors")
+        folder = tmp_path / "trials" / config.trial_id() / "model"
+        (weights,) = folder.glob("*.safetensors")
         assert {tensor.dtype for tensor in load_file(weights).values()} == {expected}
+        if kind != "lora":  # loaders that follow the config take the weights as they are
+            assert f"torch.{json.loads((folder / 'config.json').read_text())['dtype']}" == str(expected)
+
+
+def test_the_config_of_a_model_of_several_parts_has_the_dtype_of_its_weights(tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(make_family(tmp_path / "base", "gemma3", dtype="bfloat16"))
+    save_whole(model, make_tokenizer(), tmp_path / "float32", FP32)
+    save_whole(model.float(), make_tokenizer(), tmp_path / "bfloat16", BF16)
+    for expected in ("float32", "bfloat16"):
+        config = json.loads((tmp_path / expected / "config.json").read_text())
+        parts = [config, *(value for value in config.values() if isinstance(value, dict))]
+        found = [part["dtype"] for part in parts if "dtype" in part]
+        assert len(found) > 1
+        assert set(found) == {expected}
 
 
 @pytest.mark.parametrize("kind", ["full", "freeze"])
