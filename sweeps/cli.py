@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.commands import chat, environment, evaluate, export, monitor, plan, report, run, serve, settle
+from sweeps.commands import (
+    chat,
+    data,
+    environment,
+    evaluate,
+    export,
+    monitor,
+    plan,
+    report,
+    run,
+    serve,
+    settle,
+)
 from sweeps.commands.errors import Debug
 from trainables.system import quiet, shown_text
 
@@ -81,6 +93,7 @@ def _report_writer() -> ReportWriter:
 
 # The order of `paretune --help`: what comes before a sweep, what runs and follows one, what uses its models.
 environment.add(app)
+data.add(app, best_trials)
 plan.add(app, best_trials, _detectable)
 run.add(app, best_trials, _report_writer)
 report.add(app, _report_writer)

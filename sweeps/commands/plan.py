@@ -1,4 +1,4 @@
-"""``plan``, ``data`` and ``try``: inspect a spec before the sweep, and run one of its trials in this process."""
+"""``plan`` and ``try``: inspect a spec before the sweep, and run one of its trials in this process."""
 
 from __future__ import annotations
 
@@ -103,20 +103,6 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
                 print(f"{'error' if problem.error else 'warning'}: {problem}", file=sys.stderr)
         raise typer.Exit(WRONG if made.errors else 0)
 
-    @app.command(rich_help_panel=PREPARE)
-    def data(
-        spec: SpecArgument,
-        stage: StageOption = None,
-        method: MethodOption = None,
-        as_json: JsonOption = False,
-        sets: SetOption = None,
-    ) -> None:
-        """Show the data as the models will see it: counts, lengths, problems, and rows with their loss marked."""
-        with users_errors():
-            made = plan_spec(spec, sets, best_trials, stage=stage, method=method, fetch=True, one_trial=True)
-            refuse_errors(made, warn=False)  # the preview has the warnings about rows
-            _show_data(made, as_json)
-
     @app.command(name="try", rich_help_panel=PREPARE)
     def try_(
         spec: SpecArgument,
@@ -167,22 +153,6 @@ def _show_grid(model: str, batch_size: int, cutoff: int, memory_limit: int | Non
     GuardedConsole().print(grid_table(rows, memory_limit))
     for limit in [memory_limit] if memory_limit else method_grid.COMMON_LIMITS:
         print(method_grid.fit_sentence(rows, limit))
-
-
-def _show_data(made: Plan, as_json: bool) -> None:
-    import json
-
-    from sweeps.console import data_preview, loading_progress
-    from sweeps.console.guarded_console import GuardedConsole
-
-    with loading_progress.display():
-        previews = list(data_preview.previews(made))
-    if as_json:
-        trees = [data_preview.to_json(config, preview) for config, preview in previews]
-        typer.echo(json.dumps(trees, indent=2, ensure_ascii=False))
-        return
-    for config, preview in previews:
-        data_preview.show_preview(config, preview, GuardedConsole())
 
 
 def _run_one_trial(made: Plan, output: Path, untrained: bool) -> int:

@@ -17,6 +17,7 @@ from trainables.system.wording import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from trainables.data.loading import Data
     from trainables.trial.config import TrialConfig
     from trainables.trial.preview import DataPreview
 
@@ -149,12 +150,7 @@ def preview_lines(config: TrialConfig, preview: DataPreview) -> Iterator[str]:
     yield f"{data.name}, for stage {config.stage.kind} and model {config.model.label}"
     yield from preview_notes(preview)
     yield ", ".join(counted(count, f"{part} row") for part, count in row_counts(preview).items())
-    repeated = "row repeats" if data.duplicates == 1 else "rows repeat"
-    left_out = "training row is" if data.overlap == 1 else "training rows are"
-    yield (
-        f"{data.duplicates} {repeated} the prompt of another row; "
-        f"{data.overlap} {left_out} left out because of held-out rows that open alike or are of the same group"
-    )
+    yield split_line(data)
     lengths = _length_summary(preview)
     examples = counted(len(preview.lengths), "training example")
     if preview.per_row == 2:
@@ -169,13 +165,28 @@ def preview_lines(config: TrialConfig, preview: DataPreview) -> Iterator[str]:
         f"the loss is on {preview.learned_share:.1%} of all tokens; "
         f"{preview.padding_share:.1%} of a batch is padding"
     )
-    bins = histogram(preview.lengths)
+    yield from histogram_lines(preview.lengths)
+    for problem in preview_problems(preview):
+        yield f"warning: {problem}"
+
+
+def split_line(data: Data) -> str:
+    """How many rows repeat a prompt, and how many are left out of the training rows."""
+    repeated = "row repeats" if data.duplicates == 1 else "rows repeat"
+    left_out = "training row is" if data.overlap == 1 else "training rows are"
+    return (
+        f"{data.duplicates} {repeated} the prompt of another row; "
+        f"{data.overlap} {left_out} left out because of held-out rows that open alike or are of the same group"
+    )
+
+
+def histogram_lines(lengths: np.ndarray) -> Iterator[str]:
+    """A bar for each bin of ``lengths`` (examples,)."""
+    bins = histogram(lengths)
     top = max(count for _, _, count in bins)
     for low, high, count in bins:
         bar = "█" * round(count / top * BAR_WIDTH)
         yield f"{low:>7} to {high:<7} {bar:<{BAR_WIDTH}} {count}"
-    for problem in preview_problems(preview):
-        yield f"warning: {problem}"
 
 
 def preview_notes(preview: DataPreview) -> Iterator[str]:

@@ -112,13 +112,13 @@ def find_file(argument: str | Path) -> Path:
         if path.is_dir()
         else "there is no such file, and no shipped spec of that name"
     )
-    if proposed := _proposed_file(path):
+    if proposed := proposed_file(path):
         raise SpecError(Problem(str(argument), "", f"{what}. Did you mean {proposed}?"))
     near = did_you_mean(path.stem, shipped_specs())
     raise SpecError(Problem(str(argument), "", f"{what}. Shipped specs: {', '.join(shipped_specs())}{near}"))
 
 
-def _proposed_file(path: Path) -> Path | None:
+def proposed_file(path: Path) -> Path | None:
     """The spec that a path without a file probably means: ``home.yaml`` for ``home``, and a folder's only spec."""
     beside = [path.with_name(f"{path.name}{suffix}") for suffix in SUFFIXES] if path.name else []
     inside = (

@@ -95,6 +95,7 @@ class UncutData:
     exact: bool
     sha256: str
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def load_uncut(config: DataConfig, row_type: type = Conversation) -> UncutData:
     if not count:
         raise DataError(f"{name} holds no usable rows{_in_parentheses(converted.warnings)}")
     rows = arrow_rows.Rows[Any](converted.table, np.arange(count), row_type, converted.sha256)
-    return UncutData(name, rows, exact, _sha256(converted, exact), converted.warnings)
+    return UncutData(name, rows, exact, _sha256(converted, exact), converted.warnings, converted.notes)
 
 
 recent_data: Recent[tuple[str, str], Data] = Recent(size=8)  # by the rows' identity and the config as JSON

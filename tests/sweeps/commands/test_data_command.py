@@ -1,0 +1,150 @@
+"""``paretune data`` with and without a spec."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from sweeps import cli
+from tests.helpers import specs
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, which is empty."""
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def paretune(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli.app, ["data", *map(str, arguments)])
+
+
+def described(*arguments: str | Path) -> dict[str, Any]:
+    found = paretune(*arguments, "--json")
+    assert found.exit_code == 0, found.stderr
+    (tree,) = json.loads(found.stdout)
+    return tree  # type: ignore[no-any-return]
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def questions(count: int = 40) -> list[dict[str, Any]]:
+    return [{"prompt": f"say {number:02}", "completion": "ab"} for number in range(count)]
+
+
+def test_a_file_is_described_without_a_spec_or_a_model(workdir: Path) -> None:
+    found = described(write_lines(workdir / "my.jsonl", questions()))
+    assert (found["kind"], found["stage"], found["count"]) == ("conversation", "sft", 40)
+    assert sum(found["rows"].values()) == 40
+    assert found["characters"] == {
+        "prompt": {"least": 6, "median": 6, "most": 6},
+        "answer": {"least": 2, "median": 2, "most": 2},
+    }
+    assert found["notes"] == [
+        "my.jsonl: completion format (detected from its columns: prompt, completion as response)"
+    ]
+    assert found["examples"][0] == [
+        {"part": "user", "text": "say 00", "learned": False},
+        {"part": "answer", "text": "ab", "learned": True},
+    ]
+
+
+def test_the_stage_follows_from_the_kind_of_the_rows(workdir: Path) -> None:
+    rows = [{"prompt": f"say {number}", "chosen": "yes", "rejected": "no"} for number in range(40)]
+    pairs = described(write_lines(workdir / "pairs.jsonl", rows))
+    assert (pairs["stage"], list(pairs["characters"])) == ("dpo", ["prompt", "chosen", "rejected"])
+    rows = [{"prompt": f"say {n}", "completion": "yes", "label": n % 4 > 0} for n in range(40)]
+    labels = described(write_lines(workdir / "labels.jsonl", rows))
+    assert (labels["stage"], labels["facts"]) == ("kto", ["30 answers are labelled good, 10 bad"])
+    texts = described(write_lines(workdir / "texts.jsonl", [{"text": f"once {n}"} for n in range(40)]))
+    assert (texts["stage"], list(texts["characters"])) == ("pretrain", ["text"])
+
+
+def test_a_stage_that_is_named_decides_how_rows_are_read(workdir: Path) -> None:
+    rows = [{"prompt": f"say {n}", "completion": "yes", "label": n % 4 > 0} for n in range(40)]
+    path = write_lines(workdir / "labels.jsonl", rows)
+    assert described(path, "--stage", "sft")["count"] == 30  # answers that are labelled bad are not learned
+    found = paretune(path, "--stage", "sfd")
+    assert (found.exit_code, "Did you mean sft?" in found.stderr) == (2, True)
+
+
+def test_a_folder_a_pattern_and_a_registered_name_are_data(workdir: Path) -> None:
+    write_lines(workdir / "parts" / "a.jsonl", questions(20))
+    write_lines(workdir / "parts" / "b.jsonl", questions(30)[20:])
+    (workdir / "dataset_info.json").write_text(json.dumps({"mine": {"file_name": "parts/a.jsonl"}}))
+    assert described("parts")["count"] == 30
+    assert described("parts/b*.jsonl")["count"] == 10
+    assert described("mine")["count"] == 20
+    assert described("commands")["data"] == "commands"
+
+
+def test_columns_without_usual_names_are_guessed_and_the_guess_is_said(workdir: Path) -> None:
+    lines = [f"Was ist {number}?;Zahl {number}" for number in range(40)]
+    (workdir / "excel.csv").write_bytes("﻿Thema;Inhalt\r\n".encode() + "\r\n".join(lines).encode())
+    found = described("excel.csv")
+    assert found["examples"][0][0] == {"part": "user", "text": "Was ist 0?", "learned": False}
+    assert "so these were guessed: Thema as prompt, Inhalt as response" in found["notes"][-1]
+    other = described("excel.csv", "--set", "data.columns={prompt: Inhalt, response: Thema}")
+    assert other["examples"][0][0]["text"] == "Zahl 0"
+    assert not any("guessed" in note for note in other["notes"])
+
+
+def test_rows_that_are_too_few_to_be_held_out_are_shown_all_the_same(workdir: Path) -> None:
+    found = described(write_lines(workdir / "few.jsonl", questions(1)))
+    assert (found["count"], found["rows"]) == (1, None)
+    assert any("leaves none" in problem for problem in found["problems"])
+
+
+def test_with_a_model_the_tokens_are_those_of_a_spec_with_that_data(workdir: Path, tiny_model: Path) -> None:
+    path = write_lines(workdir / "my.jsonl", questions())
+    (workdir / "my.yaml").write_text(
+        specs.SPEC.replace("{path: model}", f"{{path: {tiny_model}}}")
+        .replace("{train: rows.jsonl, eval_fraction: 0.4}", "{train: my.jsonl}")
+        .replace("batch_size: 2", "batch_size: 8")
+    )
+    without, of_spec = described(path, "--model", tiny_model), described("my.yaml")
+    assert without["tokens"]["examples"] > 0
+    assert without == of_spec
+    # The model and the template of a spec can be exchanged, too.
+    alpaca = described("my.yaml", "--template", "alpaca")
+    assert alpaca == described(path, "--model", tiny_model, "--template", "alpaca")
+    assert alpaca["tokens"] != of_spec["tokens"]
+
+
+def test_settings_of_the_data_can_be_given_and_others_need_a_spec(workdir: Path) -> None:
+    path = write_lines(workdir / "my.jsonl", questions())
+    assert described(path, "--set", "data.max_samples=30")["count"] == 30
+    found = paretune(path, "--set", "train.steps=3")
+    assert (found.exit_code, "give a SPEC for others" in found.stderr) == (2, True)
+    found = paretune(path, "--set", "data.cutof=3")
+    assert (found.exit_code, "--set data.cutof: unknown key" in found.stderr) == (2, True)
+
+
+def test_what_is_no_data_says_what_there_is(workdir: Path) -> None:
+    write_lines(workdir / "rows.jsonl", questions())
+    assert "Did you mean rows.jsonl?" in paretune("rwos.jsonl").stderr
+    (workdir / "sets").mkdir()
+    (workdir / "sets" / "dataset_info.json").write_text(json.dumps({"mine": {}, "other": {}}))
+    found = paretune("sets")
+    assert "its dataset_info.json names 2 data sets: mine, other" in found.stderr
+    found = paretune("rows.jsonl", "--model", "no-such-model")
+    assert (found.exit_code, "There is no model named 'no-such-model'" in found.stderr) == (2, True)
+
+
+def test_a_person_sees_lines_and_what_is_learned_is_marked(workdir: Path) -> None:
+    found = paretune(write_lines(workdir / "my.jsonl", questions()))
+    assert "my.jsonl: 40 rows of conversations with answers, for the stage sft" in found.stdout
+    assert "user: say 00\nanswer: «ab»" in found.stdout
