@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +21,12 @@ from trainables import templates
 from trainables.config.model import ModelConfig
 from trainables.methods.base import reward_head
 from trainables.models import kernels, locate, rope_scaling
-from trainables.models.architecture.forward_probe import probe, require_padding
+from trainables.models.architecture.forward_probe import (
+    dtype_errors_named,
+    probe,
+    require_autocast,
+    require_padding,
+)
 from trainables.models.architecture.model_classes import supported_attention
 from trainables.models.architecture.reward_model import RewardModels
 from trainables.models.architecture.router_loss import set_router_loss
@@ -126,18 +132,25 @@ def attach(
     if config.method is not None:
         model = config.method.attach(base, _loading_dtypes(config), begun)
     policy = Policy(model, tokenizer, config.method, dtypes, default_device(), base_router_settings=router)
-    if config.stage.task == "CAUSAL_LM":
-        # Adapters still do nothing, and quantized layers are prepared. Before shards, of which no part runs alone.
-        with policy.evaluating():
-            policy = replace(policy, behaviour=probe(policy.causal))
-            if _is_sharded(config):
-                policy = replace(policy, generation=policy.generates)
-    else:
-        with policy.evaluating():
-            require_padding(policy.causal)
+    # Adapters still do nothing, and quantized layers are prepared. Before shards, of which no part runs alone.
+    policy = _probed(policy, config)
     if _is_sharded(config):
         policy = replace(policy, blueprint=fsdp.shard(model, dtypes.trainable, default_device()))
     return policy
+
+
+def _probed(policy: Policy, config: TrialConfig) -> Policy:
+    """The policy with what its model does. Raises ``ModelError`` for a model that can't be trained or scored so."""
+    autocast = policy.dtypes.autocast
+    with dtype_errors_named(policy.causal, config.train.precision) if autocast else nullcontext():
+        if autocast is not None and config.method is not None:
+            require_autocast(policy.causal, autocast)
+        with policy.evaluating():
+            if config.stage.task != "CAUSAL_LM":
+                require_padding(policy.causal)
+                return policy
+            policy = replace(policy, behaviour=probe(policy.causal))
+            return replace(policy, generation=policy.generates) if _is_sharded(config) else policy
 
 
 def _is_sharded(config: TrialConfig) -> bool:

@@ -7,9 +7,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.helpers.model_families import make_family
 from tests.helpers.plain_losses import STAGES, first_step_difference
+from tests.helpers.trials import make_config, make_policy
+from trainables.models.folder import ModelError
 
 # Each stage in a few kinds of families; the matrix of families has every one.
 STEPS = [
@@ -59,3 +62,17 @@ def test_hidden_states_in_32_bits_train_and_are_scored_under_a_head_in_16(
 ) -> None:
     found = first_step_difference(make_family(tmp_path / kind, kind), stage, tmp_path, precision="bf16")
     assert max(found.loss, found.scores) < 5e-2
+
+
+@pytest.mark.parametrize(("kind", "error"), [("dbrx", "index_add_"), ("openai-gpt", "same dtype")])
+def test_a_model_whose_code_mixes_dtypes_is_refused_with_the_precisions_that_work(
+    tmp_path: Path, kind: str, error: str
+) -> None:
+    folder = make_family(tmp_path / kind, kind)
+    with pytest.raises(ModelError, match=f"{error}.*; use precision: pure_bf16 or fp32"):
+        make_policy(make_config(folder, "commands", "full", precision="bf16"))
+    for precision in ("pure_bf16", "fp32"):
+        policy = make_policy(make_config(folder, "commands", "full", precision=precision))
+        policy.causal(input_ids=torch.arange(9)[None]).logits.float().sum().backward()
+        with policy.evaluating():
+            policy.causal(input_ids=torch.arange(9)[None])

@@ -7,9 +7,11 @@ model is asked, once, before its first step.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +25,8 @@ SHORT, LONG = 5, 9  # tokens of the two rows
 # Largest relative difference of the logits at a position, in 32 and in 16 bits, that rounding explains: between two
 # ways to compute the same, and in the same way with other tokens that should not matter.
 OTHER_WAY, SAME_WAY = (1e-4, 2e-2), (1e-5, 1e-3)
+# What torch says where a model's own code mixes dtypes.
+DTYPE_ERROR = re.compile(r"dtype|scalar type", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,46 @@ def require_padding(model: Any) -> None:
             f"{type(model).__name__} gives other outputs for a row when padding follows it, so rows of different "
             "lengths can't share a batch"
         )
+
+
+@torch.no_grad()
+def require_autocast(model: Any, dtype: torch.dtype) -> None:
+    """Runs a few tokens under autocast to ``dtype``, as training does. Raises what the model raises.
+
+    ``model`` predicts tokens or rewards texts. That it works is kept in the cache.
+    """
+    dtypes = [(name, str(parameter.dtype)) for name, parameter in model.named_parameters()]
+
+    def run(folder: Path) -> None:
+        training = model.training
+        model.eval()
+        try:
+            ids = some_tokens(model, SHORT, seed=0)
+            with torch.autocast(ids.device.type, dtype):
+                _states(model, ids, torch.ones_like(ids))
+        finally:
+            model.train(training)
+        files.write_json(folder / "autocast.json", True)
+
+    cache.entry("behaviour", files.sha256([model_key(model), dtypes, str(dtype)]), run)
+
+
+@contextmanager
+def dtype_errors_named(model: Any, precision: str) -> Iterator[None]:
+    """Turns an error of a block in which a model meets dtypes that it can't compute with into a ``ModelError``.
+
+    ``precision``: one under which weights and arithmetic have different dtypes.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not DTYPE_ERROR.search(str(error)):  # out of memory, for instance
+            raise
+        what = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        raise ModelError(
+            f"{type(model).__name__} can't compute with precision: {precision}, which has weights and arithmetic in "
+            f"different dtypes ({what}); use precision: pure_bf16 or fp32, which have one"
+        ) from error
 
 
 def _states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
