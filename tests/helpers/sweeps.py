@@ -42,7 +42,16 @@ tracking: {wandb: off}
 finalists: {seeds: 1}
 """
 # Caches of what is computed from models and rows alone. Filling them takes a command seconds of imports.
-SHARED = ("behaviour", "data", "generation", "overlaps", "tokens", "vocabularies")
+SHARED = (
+    "behaviour",
+    "data",
+    "generation",
+    "model-classes",
+    "overlaps",
+    "tokenizers",
+    "tokens",
+    "vocabularies",
+)
 STEPS, SAVED_EVERY = 100, 20  # long enough to be interrupted, between two checkpoints, on a quick machine
 METHODS = SPEC[SPEC.index("methods:") : SPEC.index("train: {steps")]
 SMALL = SPEC.replace(METHODS, "methods: [{kind: lora, rank: 4}]\n").replace("concurrent: 2", "concurrent: 1")

@@ -22,7 +22,7 @@ from trainables.storage.home import home
 from trainables.storage.names import leads_out
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-# All files that affect a model's answers. Notes, licenses and other formats of the same weights are left out.
+# All files that affect a model's answers, but the weights. Notes, licenses and weights in other formats are left out.
 CONTENTS = (
     "config.json",
     "generation_config.json",
@@ -33,8 +33,8 @@ CONTENTS = (
     "vocab.*",
     "merges.txt",
     "chat_template.*",
-    "*.safetensors",
 )
+WEIGHT_FILES = "*.safetensors"
 # Tensors that are a module's weight; the second name is that of GPTQ and AWQ.
 WEIGHTS = ("weight", "qweight")
 # In the folder of a model whose embedding was given rows for tokens that had none.
@@ -255,7 +255,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def fingerprint(folder: Path) -> str:
+def fingerprint(folder: Path, with_weights: bool = True) -> str:
     """A hash of the model's contents (config, tokenizer, chat template, weights), wherever the folder is.
 
     Hashing gigabytes takes seconds, so each file's hash is cached until its size or modification time changes.
@@ -263,7 +263,8 @@ def fingerprint(folder: Path) -> str:
     cache = home() / "fingerprints.json"
     known = _read_cache(cache)
     hashes, new = {}, {}
-    for file in sorted({file for pattern in CONTENTS for file in folder.glob(pattern) if file.is_file()}):
+    patterns = (*CONTENTS, WEIGHT_FILES) if with_weights else CONTENTS
+    for file in sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}):
         status = file.stat()
         key = f"{file.resolve()} {status.st_size} {status.st_mtime_ns}"
         if key not in known:

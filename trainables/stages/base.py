@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trainables.data.loading import Data
     from trainables.methods.base import FineTuning
     from trainables.stages.forward_pass import Batch
+    from trainables.tokenization.deferred_tokenizer import AnyTokenizer
     from trainables.tokenization.encode import Encoded
     from trainables.tokenization.token_table import Tokens
     from trainables.training.policy import Policy
@@ -144,7 +145,7 @@ class TrainingStage(Frozen, ABC):
 
     def tokens(
         self,
-        tokenizer: transformers.PreTrainedTokenizerBase,
+        tokenizer: AnyTokenizer,
         rows: Sequence[Any],
         cutoff: int,
         scoring: bool = False,
@@ -156,7 +157,7 @@ class TrainingStage(Frozen, ABC):
 
     def steps(
         self,
-        tokenizer: transformers.PreTrainedTokenizerBase,
+        tokenizer: AnyTokenizer,
         rows: Sequence[Any],
         train: TrainConfig,
         cutoff: int,
@@ -203,9 +204,7 @@ class TrainingStage(Frozen, ABC):
         """
         return None
 
-    def longest_row(
-        self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
-    ) -> tuple[Any, int]:
+    def longest_row(self, tokenizer: AnyTokenizer, rows: Sequence[Any], cutoff: int) -> tuple[Any, int]:
         """The row that takes the most memory, and the tokens of its longest example."""
         tokens = self.tokens(tokenizer, rows, cutoff)
         # The number of an example, of which a row may have several; `tokens.rows` has the row of each.

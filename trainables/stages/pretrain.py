@@ -14,6 +14,7 @@ from trainables.stages.base import Metric, ScoredRow, Scores, TrainingStage
 from trainables.stages.causal_lm import causal_trainer
 from trainables.stages.forward_pass import Batch
 from trainables.tokenization import token_stream
+from trainables.tokenization.deferred_tokenizer import AnyTokenizer, loaded
 from trainables.tokenization.encode import IGNORED, Encoded, encode_text, has_start_token
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Pretrain(TrainingStage):
 
     def steps(
         self,
-        tokenizer: transformers.PreTrainedTokenizerBase,
+        tokenizer: AnyTokenizer,
         rows: Sequence[Any],
         train: TrainConfig,
         cutoff: int,
@@ -54,7 +55,7 @@ class Pretrain(TrainingStage):
         if train.packing != "stream" or train.steps is not None:
             return super().steps(tokenizer, rows, train, cutoff)
         tokens = self.tokens(tokenizer, rows, cutoff)
-        return train.total_steps(token_stream.block_count(tokens, cutoff, has_start_token(tokenizer)))
+        return train.total_steps(token_stream.block_count(tokens, cutoff, has_start_token(loaded(tokenizer))))
 
     def encode(self, tokenizer: transformers.PreTrainedTokenizerBase, row: Any, cutoff: int) -> list[Encoded]:
         """The text in pieces of at most ``cutoff`` tokens; the last one ends with the end-of-sequence token.
@@ -97,13 +98,12 @@ class Pretrain(TrainingStage):
     def forward_pass(self, rows: int, tokens: int) -> Batch:
         return Batch(rows, tokens, labels=rows * tokens)
 
-    def longest_row(
-        self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
-    ) -> tuple[Any, int]:
+    def longest_row(self, tokenizer: AnyTokenizer, rows: Sequence[Any], cutoff: int) -> tuple[Any, int]:
         row, length = super().longest_row(tokenizer, rows, cutoff)
         # One piece alone, as a longer text would become several rows of the batch; no piece is longer than the first.
-        first = self.encode(tokenizer, row, cutoff)[0]
-        return Text(str(tokenizer.decode(first.input_ids[1:]))), length
+        used = loaded(tokenizer)
+        first = self.encode(used, row, cutoff)[0]
+        return Text(str(used.decode(first.input_ids[1:]))), length
 
     def bits(self, policy: Policy, rows: Sequence[Any], cutoff: int) -> np.ndarray:
         """Minus the log2-likelihood of each text, summed over its pieces: (rows,)."""

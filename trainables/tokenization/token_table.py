@@ -29,6 +29,7 @@ from trainables.system.recent import Recent
 from trainables.templates import TemplateError
 from trainables.templates.control_tokens import end_tokens
 from trainables.templates.settings import settings_of
+from trainables.tokenization.deferred_tokenizer import AnyTokenizer, DeferredTokenizer, loaded
 from trainables.tokenization.encode import IGNORED, Encoded
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Tokens(Sequence[Encoded]):
 
 def tokenize_rows(
     stage: RowEncoder,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: AnyTokenizer,
     rows: Sequence[Any],
     cutoff: int,
     scoring: bool = False,
@@ -126,11 +127,14 @@ def tokenize_rows(
 
     Raises ``TemplateError`` for a row that can't be rendered or encoded, with its place.
     """
-    encoder = Encoder(stage, tokenizer, cutoff, scoring)
+
+    def encoder() -> Encoder:
+        return Encoder(stage, loaded(tokenizer), cutoff, scoring)
+
     # Rows in memory have no identity to be cached by.
     if not isinstance(rows, Rows):
         with _errors_at(lambda number: f"row {number + 1}"):
-            batches = list(_encoded(encoder, rows))
+            batches = list(_encoded(encoder(), rows))
         return _tokens_of(pa.Table.from_batches(batches, SCHEMA), np.arange(len(rows)))
     settings = [stage.kind, scoring, {name: getattr(stage, name) for name in stage.encoding}]
     key = files.sha256([VERSION, rows.identity, tokenizer_identity(tokenizer), cutoff, settings])
@@ -139,7 +143,7 @@ def tokenize_rows(
     return _tokens_of(table, np.searchsorted(rows.distinct, rows.indices))
 
 
-def _cached_table(key: str, encoder: Encoder, rows: Rows[Any]) -> pa.Table:
+def _cached_table(key: str, encoder: Callable[[], Encoder], rows: Rows[Any]) -> pa.Table:
     """The examples of the distinct rows, encoded unless the cache folder has them, and memory-mapped."""
 
     def write(folder: Path) -> None:
@@ -147,7 +151,7 @@ def _cached_table(key: str, encoder: Encoder, rows: Rows[Any]) -> pa.Table:
         # Passed on as JSON, so that decoding happens in the worker processes.
         texts = (column[int(row)].as_py() for row in rows.distinct)
         with pa.OSFile(str(folder / "tokens.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-            for batch in _encoded(encoder, texts, rows.row_type, len(rows.distinct)):
+            for batch in _encoded(encoder(), texts, rows.row_type, len(rows.distinct)):
                 writer.write_batch(batch)
 
     with _errors_at(lambda number: str(rows.table["where"][int(rows.distinct[number])])):
@@ -247,8 +251,10 @@ class Encoder:
         return examples or [Encoded([], [], 0, False, (f"{self.stage.nothing_left}, and they are left out",))]
 
 
-def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
+def tokenizer_identity(tokenizer: AnyTokenizer) -> str:
     """A hash of all that a row's tokens depend on: vocabulary, rules, special tokens and chat template."""
+    if isinstance(tokenizer, DeferredTokenizer):
+        return tokenizer.identity
     # Size and template are in the key since they may change while the tokenizer stays the same object.
     ends = tuple(sorted(end_tokens(tokenizer)))  # of the model, whose files name them beside the tokenizer
     settings = tuple(settings_of(tokenizer).items())

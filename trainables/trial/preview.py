@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainables import templates
 from trainables.data import loading
 from trainables.data.arrow_rows import Rows
 from trainables.data.errors import DataError
 from trainables.data.overlaps import Overlaps, find_overlaps
-from trainables.data.rows import Labelled, Text
+from trainables.data.rows import Labelled
 from trainables.models import locate
 from trainables.system.wording import counted
 from trainables.tokenization import batching
 from trainables.tokenization.encode import IGNORED, Encoded
 from trainables.tokenization.rendered_conversation import NO_PLACE
 from trainables.trial.config import TrialConfig
-from trainables.trial.tokenizer import tokenizer_of
+from trainables.trial.known_tokenizer import deferred_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -66,6 +65,8 @@ def preview_data(config: TrialConfig) -> DataPreview:
 
     Raises ``DataError``, ``ModelError``, ``TemplateError``.
     """
+    from trainables.trial.tokenizer import tokenizer_of  # which imports torch
+
     rows = loading.load(config.data, config.stage.row_type)
     tokenizer = tokenizer_of(config)
     tokens = config.stage.tokens(tokenizer, rows.train, config.data.cutoff)
@@ -108,7 +109,7 @@ def row_remarks(config: TrialConfig, rows: loading.Data) -> list[RowRemark]:
 
     Raises ``ModelError``, and ``TemplateError`` for a row that can't be rendered or encoded.
     """
-    tokenizer = tokenizer_of(config)
+    tokenizer = deferred_tokenizer(config)
     training = config.stage.tokens(tokenizer, rows.train, config.data.cutoff)
     held_out = [
         (part, config.stage.tokens(tokenizer, part, config.data.scored_cutoff, scoring=True))
@@ -123,28 +124,6 @@ def row_remarks(config: TrialConfig, rows: loading.Data) -> list[RowRemark]:
         text = f"{rows.name}: no training row has anything to learn; is the chat template right for it?"
         remarks.append(RowRemark(text, nothing_left=True))
     return remarks
-
-
-def added_system_text(config: TrialConfig) -> str | None:
-    """The system text that the chat template gives to rows without one; ``None`` where it adds none.
-
-    Raises ``ModelError``.
-    """
-    if config.stage.row_type is Text:
-        return None
-    tokenizer = tokenizer_of(config)
-    question = {"role": "user", "content": "qx0wz"}
-    try:
-        without = templates.render(tokenizer, [question], None, add_generation_prompt=False)
-        system = {"role": "system", "content": "qx1wz"}
-        given = templates.render(tokenizer, [system, question], None, add_generation_prompt=False)
-    except templates.TemplateError:  # it takes no system text, or is no template of conversations
-        return None
-    before, found, behind = given.partition("qx1wz")
-    if not found or not without.startswith(before):
-        return None
-    added, found, _ = without[len(before) :].partition(behind)
-    return added.strip() or None if found else None
 
 
 def _remarks_on(group: Sequence[tuple[Sequence[Any], Tokens]], held_out: bool) -> list[RowRemark]:
@@ -180,7 +159,7 @@ def _remark_text(remark: str, count: int, total: int, places: Sequence[str]) -> 
 def longest_row_tokens(config: TrialConfig, rows: loading.Data) -> int:
     """The tokens of the longest training row after the cutoff; the cutoff itself if the model isn't downloaded yet."""
     try:
-        tokenizer = tokenizer_of(config)
+        tokenizer = deferred_tokenizer(config)
     except locate.ModelError:
         return config.data.cutoff
     if config.train.packing:
@@ -192,7 +171,7 @@ def optimizer_steps(config: TrialConfig, rows: loading.Data) -> int:
     """The optimizer steps of a trial; if the model isn't downloaded yet, as many as if each row became one example."""
     train = config.train
     try:
-        tokenizer = tokenizer_of(config)
+        tokenizer = deferred_tokenizer(config)
     except locate.ModelError:
         return train.total_steps(len(rows.train))
     return config.stage.steps(tokenizer, rows.train, train, config.data.cutoff)

@@ -43,18 +43,20 @@ def row_token_problems(
 
 def template_notes(config: TrialConfig) -> tuple[str, ...]:
     """What the chat template adds to rows, unless the model is not on this machine yet."""
+    from trainables.data.rows import Text
     from trainables.models.folder import ModelError
-    from trainables.trial.preview import added_system_text
+    from trainables.trial.known_tokenizer import known_tokenizer
 
+    if config.stage.row_type is Text:
+        return ()
     try:
-        added = added_system_text(config)
+        added = known_tokenizer(config).system_text
     except ModelError:
         return ()
     return (f'the chat template gives rows without a system text this one: "{added}"',) if added else ()
 
 
 def _problems(draft: Draft, config: TrialConfig, data: Data, tools_need_place: bool) -> Iterator[Problem]:
-    # Importing a tokenizer takes seconds.
     from trainables.models.folder import ModelError
     from trainables.templates import TemplateArgumentError, TemplateError
     from trainables.trial.preview import row_remarks

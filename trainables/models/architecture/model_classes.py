@@ -1,11 +1,22 @@
-"""Which of transformers' classes a model is loaded with, by its config alone, and what that class supports."""
+"""Which of transformers' classes a model is loaded with, by its config alone, and what that class supports.
+
+Only transformers' modules of models know that, and importing them takes seconds and torch. What they say of a type of
+model is therefore kept in the cache for each version of transformers, so that a plan usually needs none of them.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from trainables.storage import cache, files
+
+VERSION = 1  # of what is kept
 ALL_ATTENTION = frozenset(("eager", "sdpa", "flash_attention_2", "flash_attention_3"))
 
 
@@ -19,12 +30,12 @@ def class_problem(config: Mapping[str, Any]) -> str | None:
         return None
     if not isinstance(kind, str):
         return f"its config.json has {str(kind)[:50]} as model_type, which is no name"
-    causal, masked = _class_names("CAUSAL_LM"), _class_names("MASKED_LM")
+    classes = _classes(kind)
     if config.get("is_encoder_decoder"):
         return f"{kind} is an encoder-decoder, and stages train decoders that predict the next token"
-    if kind not in causal:
+    if not classes.causal:
         return f"transformers has no class that predicts the next token for models of type {kind}"
-    if kind in masked and not config.get("is_decoder"):
+    if classes.masked and not config.get("is_decoder"):
         # Its attention sees the tokens that it should predict.
         return f"{kind} is an encoder (is_decoder is not set), and stages train decoders that predict the next token"
     if chunks := [name for name in config if name.endswith("attn_chunk_length")]:
@@ -35,7 +46,8 @@ def class_problem(config: Mapping[str, Any]) -> str | None:
             f"{kind}'s code divides its weights when it answers (rescale_every: {every}), so they would be saved so; "
             "write rescale_every: 0 in config.json, with which it computes the same"
         )
-    if (part := _text_config(kind)) not in (None, *causal):
+    if classes.lost_text_part is not None:
+        part = classes.lost_text_part
         return f"transformers can't load the text part of {kind} again ({part}), which is what a trial would save"
     return None
 
@@ -43,45 +55,61 @@ def class_problem(config: Mapping[str, Any]) -> str | None:
 def supported_attention(config: Mapping[str, Any]) -> frozenset[str]:
     """The attention implementations that the model's class supports; all of them for a class that is not known."""
     kind = config.get("model_type")
-    if not isinstance(kind, str) or config.get("auto_map") or kind not in _class_names("CAUSAL_LM"):
+    if not isinstance(kind, str) or config.get("auto_map") or not _classes(kind).causal:
         return ALL_ATTENTION
-    return _supported_attention(_class_names("CAUSAL_LM")[kind])
+    return frozenset(_classes(kind).attention)
 
 
-@lru_cache(maxsize=32)
-def _text_config(kind: str) -> str | None:
-    """The type of the text config that the causal model of a type of images or sounds takes instead of the whole."""
-    from transformers import CONFIG_MAPPING
+@dataclass(frozen=True)
+class _Classes:
+    """What transformers has for one type of model.
 
-    text = getattr(CONFIG_MAPPING[kind], "sub_configs", {}).get("text_config")
-    if text is None or _model_class(_class_names("CAUSAL_LM")[kind]).config_class is not text:
-        return None
-    return str(text.model_type)
+    ``causal``, ``masked``: whether there is a class that predicts next tokens, or masked ones. ``attention``: what the
+    causal class implements. ``lost_text_part``: the type of the text config that the causal class of a type of images
+    or sounds takes instead of the whole, if no causal class loads that type.
+    """
+
+    causal: bool
+    masked: bool
+    attention: tuple[str, ...] = ()
+    lost_text_part: str | None = None
 
 
-def _model_class(name: str) -> Any:
+@lru_cache(maxsize=256)
+def _classes(kind: str) -> _Classes:
+    path = "classes.json"
+
+    def write(folder: Path) -> None:
+        files.write_json(folder / path, asdict(_found(kind)))
+
+    key = files.sha256([VERSION, importlib.metadata.version("transformers"), kind])
+    try:
+        folder = cache.entry("model-classes", key, write)
+    except OSError:  # a plan needs no cache folder that can be written to
+        return _found(kind)
+    kept = json.loads((folder / path).read_text(encoding="utf-8"))
+    return _Classes(**{**kept, "attention": tuple(kept["attention"])})
+
+
+def _found(kind: str) -> _Classes:
+    """What transformers' modules say, which takes seconds to import."""
     import transformers
-
-    return getattr(transformers, name)
-
-
-@lru_cache(maxsize=32)
-def _supported_attention(class_name: str) -> frozenset[str]:
-    cls = _model_class(class_name)
-    supported = {"eager"}
-    if getattr(cls, "_supports_sdpa", False):
-        supported.add("sdpa")
-    if getattr(cls, "_supports_flash_attn", False):
-        supported |= {"flash_attention_2", "flash_attention_3"}
-    return frozenset(supported)
-
-
-@lru_cache(maxsize=2)
-def _class_names(task: str) -> Mapping[str, str]:
     from transformers.models.auto import modeling_auto
 
-    mapping: Mapping[str, str] = {
-        "CAUSAL_LM": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        "MASKED_LM": modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    }[task]
-    return mapping
+    causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    masked = kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if kind not in causal:
+        return _Classes(False, masked)
+    cls = getattr(transformers, causal[kind])
+    text = getattr(transformers.CONFIG_MAPPING[kind], "sub_configs", {}).get("text_config")
+    lost = None
+    if text is not None and cls.config_class is text and text.model_type not in causal:
+        lost = str(text.model_type)
+    return _Classes(True, masked, _attention(cls), lost)
+
+
+def _attention(cls: Any) -> tuple[str, ...]:
+    """The implementations of attention that a class of models declares."""
+    sdpa = ("sdpa",) if getattr(cls, "_supports_sdpa", False) else ()
+    flash = ("flash_attention_2", "flash_attention_3") if getattr(cls, "_supports_flash_attn", False) else ()
+    return ("eager", *sdpa, *flash)

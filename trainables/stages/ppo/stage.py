@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from trainables.config.train import TrainConfig
     from trainables.data.loading import Data
+    from trainables.tokenization.deferred_tokenizer import AnyTokenizer
     from trainables.training.policy import Policy
     from trainables.training.stage_trainer import StageTrainer
 
@@ -116,9 +117,7 @@ class PPO(PPOSettings):
             Rollout(rows, self.max_new_tokens, reward),
         )
 
-    def longest_row(
-        self, tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Any], cutoff: int
-    ) -> tuple[Any, int]:
+    def longest_row(self, tokenizer: AnyTokenizer, rows: Sequence[Any], cutoff: int) -> tuple[Any, int]:
         row, length = super().longest_row(tokenizer, rows, cutoff)
         # The encoded row is the prompt alone, and the batch grows by the answer.
         return row, length + self.max_new_tokens

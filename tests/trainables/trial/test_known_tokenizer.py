@@ -1,0 +1,111 @@
+"""What plans know of a tokenizer without loading it: as much as the tokenizer itself says, and never of another one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.paths import ROOT
+from tests.helpers.trials import make_config
+from trainables.config.data import DataConfig
+from trainables.data.embedded import commands
+from trainables.models.folder import ModelError
+from trainables.tokenization.token_table import tokenizer_identity
+from trainables.trial import known_tokenizer
+from trainables.trial.config import TrialConfig
+from trainables.trial.known_tokenizer import deferred_tokenizer
+from trainables.trial.tokenizer import tokenizer_of
+
+
+@pytest.fixture
+def config(tiny_model: Path, tmp_path: Path) -> TrialConfig:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in commands.rows()[:20]), encoding="utf-8")
+    return make_config(tiny_model, rows, "lora")
+
+
+def with_data(config: TrialConfig, **settings: Any) -> TrialConfig:
+    data = DataConfig.model_validate({**config.data.model_dump(), **settings})
+    return config.model_copy(update={"data": data})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"template": "qwen"},
+        {"template": "qwen", "default_system": "Be brief."},
+        {"template": "chatml", "tool_format": "omit"},
+        {"special_tokens": "keep"},
+        {"date": "2026-01-02"},
+    ],
+)
+def test_it_has_the_identity_of_the_tokenizer_when_first_asked_and_from_the_cache(
+    config: TrialConfig, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = with_data(config, **settings)
+    expected = tokenizer_identity(tokenizer_of(asked))
+    assert deferred_tokenizer(asked).identity == expected
+    known_tokenizer._kept.cache_clear()
+    monkeypatch.setattr(known_tokenizer, "_loaded", lambda config: pytest.fail("it was loaded"))
+    assert deferred_tokenizer(asked).identity == expected
+
+
+def test_it_knows_the_system_text_that_the_template_adds(config: TrialConfig) -> None:
+    assert known_tokenizer.known_tokenizer(with_data(config, template="chatml")).system_text is None
+    asked = with_data(config, template="qwen", default_system="Be brief.")
+    assert known_tokenizer.known_tokenizer(asked).system_text == "Be brief."
+
+
+def test_another_template_in_the_models_folder_makes_it_another_one(
+    config: TrialConfig, tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    asked = config.model_copy(update={"model": config.model.model_copy(update={"path": folder})})
+    before = deferred_tokenizer(asked).identity
+    (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}", encoding="utf-8")
+    after = deferred_tokenizer(asked).identity
+    assert after != before
+    assert after == tokenizer_identity(deferred_tokenizer(asked).loaded)
+
+
+def test_a_damaged_tokenizer_is_an_error_each_time(
+    config: TrialConfig, tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    (folder / "tokenizer.json").write_text("{", encoding="utf-8")
+    asked = config.model_copy(update={"model": config.model.model_copy(update={"path": folder})})
+    for _ in range(2):
+        with pytest.raises(ModelError, match="its tokenizer can't be read"):
+            deferred_tokenizer(asked)
+
+
+def test_a_plan_whose_rows_are_tokenized_imports_no_torch(config: TrialConfig, tmp_path: Path) -> None:
+    data = {"train": config.data.train, "eval_fraction": 0.3, "cutoff": 64}
+    spec = {
+        "name": "known",
+        "question": "Is torch needed?",
+        "model": {"path": str(config.model.path)},
+        "data": data,
+        "stages": [{"kind": "sft"}],
+        "methods": [{"kind": "lora", "rank": 4}],
+        "train": {"steps": 2, "batch_size": 2},
+        "search": {"trials": 1},
+    }
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec))
+    code = (
+        "import sys; from sweeps.planning.plan import make; from sweeps.spec.spec import read\n"
+        f"plan = make(read({str(tmp_path / 'spec.yaml')!r}))\n"
+        "print([name for name in ('torch', 'ray', 'transformers') if name in sys.modules], len(plan.cells))"
+    )
+    for expected in ("", "[] 1"):  # the first one may have to tokenize
+        found = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+        )
+        assert found.stdout.strip().endswith(expected)

@@ -1,0 +1,111 @@
+"""What a plan needs to know of a trial's tokenizer, kept in the cache so that most plans need not load it.
+
+Loading a tokenizer imports torch and takes seconds: more than all else that a plan does once its rows are tokenized.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trainables.templates
+from trainables import templates
+from trainables.models import locate
+from trainables.models.folder import fingerprint
+from trainables.storage import cache as cache_folders
+from trainables.storage import files
+from trainables.tokenization import token_table
+from trainables.tokenization.deferred_tokenizer import DeferredTokenizer
+from trainables.trial.config import TrialConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+VERSION = 1  # of what is kept
+
+
+@dataclass(frozen=True)
+class KnownTokenizer:
+    """``identity``: all that tokens depend on, hashed. ``system_text``: what its template adds to rows without one."""
+
+    identity: str
+    system_text: str | None
+
+
+def known_tokenizer(config: TrialConfig) -> KnownTokenizer:
+    """What is known of the tokenizer of a trial's base model, which is loaded if nothing is known yet.
+
+    Raises ``ModelError`` and ``TemplateError``, as ``tokenizer.load_tokenizer`` does.
+    """
+    folder = locate.model_folder(config.model)
+    asked = {
+        "template": config.data.template,
+        "settings": config.data.template_settings,
+        "arguments": config.data.template_arguments,
+        "default_system": config.data.default_system,
+        "tool_format": config.data.tool_format,
+        "date": config.data.date or datetime.now(UTC).date().isoformat(),  # which some templates write
+    }
+    if config.model.runs_remote_code:  # such code may do something else each time
+        return _examined(config)
+    versions = [importlib.metadata.version(name) for name in ("transformers", "tokenizers")]
+    files_of_model = fingerprint(folder, with_weights=False)
+    key = files.sha256([VERSION, token_table.VERSION, versions, _template_code(), files_of_model, asked])
+    return _kept(key, config.model_dump_json())
+
+
+def deferred_tokenizer(config: TrialConfig) -> DeferredTokenizer:
+    """The tokenizer of a trial's base model, for rows that are probably encoded already. Raises as above."""
+    return DeferredTokenizer(known_tokenizer(config).identity, lambda: _loaded(config))
+
+
+def _loaded(config: TrialConfig) -> PreTrainedTokenizerBase:
+    from trainables.trial.tokenizer import tokenizer_of
+
+    return tokenizer_of(config)
+
+
+def _examined(config: TrialConfig) -> KnownTokenizer:
+    tokenizer = _loaded(config)
+    return KnownTokenizer(token_table.tokenizer_identity(tokenizer), added_system_text(tokenizer))
+
+
+@lru_cache(maxsize=32)
+def _kept(key: str, config: str) -> KnownTokenizer:
+    path = "tokenizer.json"
+
+    def write(folder: Path) -> None:
+        known = _examined(TrialConfig.model_validate_json(config))
+        files.write_json(folder / path, asdict(known))
+
+    folder = cache_folders.entry("tokenizers", key, write)
+    return KnownTokenizer(**json.loads((folder / path).read_text(encoding="utf-8")))
+
+
+@cache
+def _template_code() -> str:
+    """A hash of the chat templates that come along and of the code that applies them."""
+    (folder,) = trainables.templates.__path__
+    sources = sorted(path for path in Path(folder).rglob("*") if path.suffix in (".py", ".jinja"))
+    return files.sha256([path.read_text(encoding="utf-8") for path in sources])
+
+
+def added_system_text(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The system text that the chat template gives to rows without one; ``None`` where it adds none."""
+    question = {"role": "user", "content": "qx0wz"}
+    try:
+        without = templates.render(tokenizer, [question], None, add_generation_prompt=False)
+        system = {"role": "system", "content": "qx1wz"}
+        given = templates.render(tokenizer, [system, question], None, add_generation_prompt=False)
+    except templates.TemplateError:  # it takes no system text, or is no template of conversations
+        return None
+    before, found, behind = given.partition("qx1wz")
+    if not (found and behind and without.startswith(before)):
+        return None
+    added, found, _ = without[len(before) :].partition(behind)
+    return added.strip() or None if found else None
