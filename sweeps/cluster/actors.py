@@ -25,6 +25,7 @@ class Hub:
 
     def __init__(self) -> None:
         self._state: JobState | None = None  # of the slot's current job
+        self._jobs = 0  # given so far
         self._workers: dict[int, tuple[str, int]] = {}  # (node, process) of each rank of the group
         self._last_sign_of_life: float | None = None  # of the job's workers, monotonic; None without a job
         self._answers: dict[tuple[str, int], str] = {}  # the search's decisions by (trial, step)
@@ -35,7 +36,10 @@ class Hub:
     async def give(self, job: dict[str, Any]) -> None:
         """Takes the slot's next job, in place of the last one."""
         async with self._changed:
-            self._state, self._answers = JobState({**job, "handed_over_at": time.time()}), {}
+            # A trial whose results were lost runs once more, perhaps at once and on the same workers.
+            self._jobs += 1
+            job = {**job, "handed_over_at": time.time(), "job": f"{job['trial_id']} {self._jobs}"}
+            self._state, self._answers = JobState(job), {}
             self._changed.notify_all()
 
     async def close(self) -> None:
@@ -52,7 +56,7 @@ class Hub:
         where: tuple[str, int] | None = None,
         group: str = "",
     ) -> dict[str, Any] | None:
-        """The slot's job, once it is another than ``done_id``; ``None`` when there are no more.
+        """The slot's job, once it is another than ``done_id`` (its key ``job``); ``None`` when there are no more.
 
         Every worker of the group calls this. The first worker's call counts as an attempt; the others wait for it, and
         get what it got. ``oom_kills``: how many processes its node has killed because memory ran out. ``where``: the
@@ -76,7 +80,7 @@ class Hub:
 
     def _is_due(self, done_id: str | None, rank: int, group: str) -> bool:
         state = self._state
-        return state is not None and state.trial_id != done_id and state.is_ready_for(rank, group)
+        return state is not None and state.job["job"] != done_id and state.is_ready_for(rank, group)
 
     async def moved(self) -> None:
         """The job leaves its node to continue on another one, which doesn't count as a failed attempt."""

@@ -98,6 +98,12 @@ class Board:
         """Notes that a trial's worker lives."""
         self._heard[trial_id] = time.monotonic()
 
+    def doing(self, trials: list[str]) -> dict[str, Activity | None]:
+        """What each of these trials is doing whose worker has given a sign of life; ``None`` for one that has not begun
+        to train, and for an untrained model that is scored.
+        """
+        return {trial: self._activities.get(trial) for trial in trials if trial in self._heard}
+
     def storage_fails(self, trial_id: str, reason: str) -> None:
         """Notes that a trial can't write; it starts again from its last checkpoint once it can."""
         self.forget(trial_id)

@@ -72,6 +72,17 @@ class _Free:
             self.gpus[index] -= min(1.0, size.gpus)
         return True
 
+    def lacks(self, size: Size) -> list[str]:
+        """Which resources of a worker are not there, with what it needs and what is free."""
+        lacking = []
+        if self.memory is not None and self.memory < size.memory:
+            lacking.append(f"memory: needs {gib(size.memory, '.3g')}, free {gib(self.memory, '.3g')}")
+        if self.cpus < size.cpus - NEAR:
+            lacking.append(f"cores: needs {size.cpus:g}, free {max(0.0, self.cpus):g}")
+        if self._choose_gpus(size.gpus) is None:
+            lacking.append(f"GPUs: needs {size.gpus:.3g}, free {sum(self.gpus):.3g}")
+        return lacking
+
     def _choose_gpus(self, share: float) -> list[int] | None:
         """The indices of the GPUs that a worker gets: whole ones, or for a share the fullest that still has it."""
         count = 0 if share == 0 else max(1, round(share))
@@ -89,6 +100,25 @@ def fits(machines: Iterable[Machine], sizes: Sequence[Size]) -> bool:
     # but never finds one that doesn't exist.
     workers = [size for size in sorted(sizes, key=_largest_first) for _ in range(size.workers)]
     return all(any(machine.take(size) for machine in free) for size in workers)
+
+
+def lacking(machines: Sequence[Machine], held: Iterable[Size], size: Size) -> str:
+    """What a trial of one size waits for beside those that hold their resources; empty if nothing is lacking.
+
+    >>> lacking([Machine("a", cpus=4)], [Size(1, 3)], Size(1, 2))
+    'cores: needs 2, free 1'
+    """
+    if not machines:
+        return "a machine: none is up"
+    free = [_Free(machine) for machine in machines]
+    for held_size in sorted(held, key=_largest_first):
+        for _ in range(held_size.workers):
+            any(machine.take(held_size) for machine in free)
+    if all(any(machine.take(size) for machine in free) for _ in range(size.workers)):
+        return ""
+    # Of the machine that lacks least: the others are further from what is needed.
+    least: list[str] = min((machine.lacks(size) for machine in free), key=len)
+    return " and ".join(least)
 
 
 def _largest_first(size: Size) -> tuple[float, float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +17,15 @@ from rich.text import Text
 
 from sweeps.console.guarded_console import GuardedConsole
 from sweeps.console.saving import abandoned_text, saving_text
+from sweeps.console.signs_of_life import DueSigns, Sign
+from sweeps.runs.outcomes import outcome
 from trainables import results
 from trainables.results import Record
 from trainables.storage import files
 from trainables.system import provenance
 from trainables.system.background import Throttle
 from trainables.system.byte_sizes import gib
+from trainables.system.wording import clock
 
 if TYPE_CHECKING:
     from sweeps.cluster.board import Waiting
@@ -75,6 +78,8 @@ class SweepProgress:
         self._abandoned: set[str] = set()
         self._failures: dict[str, str] = {}
         self._saving_line = Throttle(SAVING_SECONDS)
+        self._signs: Sequence[Sign] = ()
+        self._due_signs = DueSigns()
         self._refresh, self._write_tables = Throttle(REFRESH_SECONDS), Throttle(TABLES_SECONDS)
 
     def begin(self, plan: Plan, run: Path, slots: int) -> None:
@@ -125,6 +130,12 @@ class SweepProgress:
             self.log(f"{trial_id} can write again")
         self._failures = dict(failures)
 
+    def show_trials(self, signs: Sequence[Sign]) -> None:
+        """Shows what the running trials are doing: in the table, or by lines; the lines are in ``sweep.log`` anyway."""
+        self._signs = signs
+        for sign in self._due_signs.due(signs) if not self._interrupted else ():
+            self.log(str(sign), on_screen=self._live is None)
+
     def tick(self) -> None:
         if self._sweep is None or not self._refresh.due():
             return
@@ -132,10 +143,12 @@ class SweepProgress:
         if self._live is not None:
             self._live.update(self._view(self._sweep))
 
-    def log(self, text: str) -> None:
+    def log(self, text: str, on_screen: bool = True) -> None:
         """Writes one line, with the time, to the screen and to ``sweep.log``."""
         line = f"{provenance.now()[11:19]} {text}"
-        if self._live is None:
+        if not on_screen:
+            pass
+        elif self._live is None:
             print(line, file=sys.stderr)
         else:
             self._live.console.print(line, highlight=False)
@@ -172,8 +185,9 @@ class SweepProgress:
             table.add_row(cell, f"{len(records)}/{budget}", _best(records), _peak(records))
         elapsed = clock(time.monotonic() - sweep.started)
         summary = f"{len(sweep.records)} of {sweep.total} trials, {elapsed} so far{self._time_left(sweep)}"
+        training = [Text(str(sign)) for sign in self._signs if sign.trial_id not in sweep.records]
         saving = [Text(self._saving, style="bold")] if self._saving else []
-        return Group(table, Text(summary, style="dim"), *saving)
+        return Group(table, *training, Text(summary, style="dim"), *saving)
 
 
 def _finished(run: Path, known: Collection[str] = ()) -> list[Record]:
@@ -193,19 +207,9 @@ def describe(record: Record) -> str:
     parts += [f"peak {gib(record.peak_train_bytes)}" if record.peak_train_bytes else None]
     parts += [f"{record.tokens_per_second:.0f} tokens/s" if record.tokens_per_second else None]
     parts += [record.error]
-    return f"{record.cell} {record.trial_id} {record.status}: {', '.join(part for part in parts if part)}"
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, or hours and minutes.
-
-    >>> clock(75), clock(7500)
-    ('1 min 15 s', '2 h 5 min')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    ended, figures = outcome(record), ", ".join(part for part in parts if part)
+    # The words of an early stop have a colon of their own.
+    return f"{record.cell} {record.trial_id} {ended}{'; ' if ':' in ended else ': '}{figures}"
 
 
 def _best(records: list[Record]) -> str:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from sweeps.runs import lock
 from trainables.storage import files
 from trainables.system.background import Throttle
+from trainables.system.wording import counted
 
 if TYPE_CHECKING:
     from sweeps.cluster.node_resources import Machines
 
 SECONDS = 1.0  # between calls of a task
+DEAD_SLOT_SECONDS = 5.0  # between looks at the slots that have ended
 
 
 def once_a_second(task: Callable[[], object]) -> Callable[[], None]:
@@ -64,6 +66,20 @@ class NodeDrains:
         if draining != self._draining:
             self._draining = draining
             self.board.set_draining.remote(sorted(draining))
+
+
+class DeadSlots:
+    """Gives back what slots hold that have ended: a worker group that is slow to end outlives its slot, and Ray would
+    keep its resources, for which the next trial waits. ``remove_groups`` returns how many groups it removed.
+    """
+
+    def __init__(self, remove_groups: Callable[[], int], log: Callable[[str], None]) -> None:
+        self.remove_groups, self.log = remove_groups, log
+        self._throttle = Throttle(DEAD_SLOT_SECONDS)
+
+    def __call__(self) -> None:
+        if self._throttle.due() and (removed := self.remove_groups()):
+            self.log(f"gave back what {counted(removed, 'slot')} held that had ended")
 
 
 class SlotLogs:

@@ -9,13 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.cluster import node_resources
+from sweeps.cluster.local_memory import LocalMachine
 from sweeps.cluster.node_resources import Machines
+from sweeps.cluster.placement_groups import remove_groups_of_dead_slots
 from sweeps.cluster.session import DRIVERS, SLOTS, session
 from sweeps.console.sweep_progress import SweepProgress
 from sweeps.execution import staging
 from sweeps.execution.interruption import Interruption, SweepInterrupted
-from sweeps.execution.loop_tasks import FolderWatch, NodeDrains, SlotLogs, StopRequests, once_a_second
+from sweeps.execution.loop_tasks import (
+    DeadSlots,
+    FolderWatch,
+    NodeDrains,
+    SlotLogs,
+    StopRequests,
+    once_a_second,
+)
 from sweeps.execution.preview_process import preview_written
+from sweeps.execution.running_trials import RunningTrials, WaitingTrials
 from sweeps.planning.notice import notice_of
 from sweeps.planning.plan import Plan
 from sweeps.runs.mirror import RunMirror
@@ -29,7 +39,7 @@ from sweeps.search.shutdown import Shutdown
 from sweeps.search.trial_queue import TrialQueue
 from sweeps.search.trial_sizes import Sizes
 from trainables.storage import files
-from trainables.system import redaction
+from trainables.system import machine, redaction
 from trainables.system.disk_speed import write_speed
 
 __all__ = ["SweepDriver", "SweepInterrupted"]
@@ -71,6 +81,8 @@ class SweepDriver:
         for rows that no trial could be trained on.
         """
         plan, progress = self.plan, self.progress
+        # Before Ray and the trials, which need some of it.
+        local = None if self.address else LocalMachine(node_resources.this_machine().memory)
         with preview_written(plan, self.run_folder) as preview, self._ray_session() as ray:
             # It has worked while Ray started; rows that can't be trained on end the sweep here.
             preview.finish()
@@ -81,7 +93,11 @@ class SweepDriver:
             board_name = f"board-{plan.spec.name}-{os.getpid()}"
             board = open_board(board_name)
             machines = Machines(ray)
-            admission = Admission(machines.available, plan.spec.resources.concurrent or DRIVERS)
+            limit = plan.spec.resources.concurrent or DRIVERS
+            available = machines.available
+            admission = Admission(
+                (lambda: local.with_memory(available())) if local is not None else available, limit
+            )
             at_start = admission.machines
             slots = trial_sizes.slots(plan, at_start)
             progress.begin(plan, self.run_folder, slots=slots)
@@ -100,6 +116,10 @@ class SweepDriver:
             tasks = self._tasks(machines, board, watch, interruption)
             search = CellSearch(
                 self._work, queue, self.mirror, self.shutdown, idle=lambda: [task() for task in tasks]
+            tasks = [
+                *self._tasks(machines, board, watch, interruption),
+                *self._signs_of_life(search, board, slots),
+            ]
             )
             with interruption.signals_handled():
                 try:
@@ -138,6 +158,19 @@ class SweepDriver:
         if self.mirror.store is not None:
             tasks.append(once_a_second(SlotLogs(board, self.run_folder)))
         return tasks
+    def _signs_of_life(self, search: CellSearch, board: Any, slots: int) -> list[Task]:
+        """The tasks that say what trials are doing and waiting for."""
+        import ray
+
+        def doing(trials: list[str]) -> dict[str, Any]:
+            return ray.get(board.doing.remote(trials))
+
+        steps = {cell.name: cell.steps for cell in self.plan.cells}
+        running = RunningTrials(search, doing, steps, self.progress, self.run_folder)
+        waiting = WaitingTrials(search, slots, self.progress.log)
+        dead = DeadSlots(remove_groups_of_dead_slots, self.progress.log)
+        return [once_a_second(task) for task in (running, waiting, dead)]
+
 
     @contextmanager
     def _ray_session(self) -> Iterator[Any]:
@@ -145,7 +178,8 @@ class SweepDriver:
         local: dict[str, Any] = {
             "num_cpus": os.cpu_count(),
             "resources": {SLOTS: DRIVERS},
-            "_memory": node_resources.this_machine().memory,
+            # All of it: how much of it trials may have, `LocalMachine` says.
+            "_memory": machine.total_memory_bytes() or None,
         }
         with (
             files.open_to_append(self.run_folder / "sweep.log") as log,

@@ -13,6 +13,7 @@ Settled = Mapping[str, Mapping[str, str]]
 LOCK = ".lock"
 STOP = ".stop"  # in a run's folder: its driver is to end
 REQUEST = ".request-{}.json"  # what a detached driver on another machine executes; it may hold keys
+SIGNS = ".signs.json"  # what the trials of a run are doing, as its driver knows it
 BEGUN = ".begun-{}"  # written by a detached driver once it holds the run and has made its folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,19 @@ class RemainingWork:
     def any_held(self) -> bool:
         """Whether a cell, a base model or a cell's finalists are held back."""
         return bool(self._held_cells or self._held_bases or self._without_finalists)
+
+    def held(self) -> Iterator[tuple[str, str]]:
+        """What is held back and for what, as (name, words): ``("dpo-lora", "the end of sft-lora, ...")``."""
+        ended = self._pipeline.ended
+        for name, study in self._held_cells.items():
+            before = " and ".join(cell for cell in study.cell.depends_on if cell not in ended)
+            yield name, f"the end of {before}, as it continues from the best trial"
+        for base in self._held_bases:
+            scored = " and ".join(source.label for _, _, source in base.trained())
+            yield base.cell, f"{scored}, which it scores"
+        for name in self._without_finalists:
+            if name not in self._held_cells:
+                yield f"the next finalist of {name}", "the end of its search"
 
     def any_remaining(self) -> bool:
         """Whether a trial remains to be run, or a study doesn't know yet how one of its trials ended."""

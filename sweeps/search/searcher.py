@@ -61,6 +61,10 @@ class CellSearch(Searcher):
         size = asdict(next_trial.size)
         return {"trial_id": our_id, "cell": config.cell, "role": config.role, "size": size}
 
+    def running(self) -> list[TrialConfig]:
+        """The trials that were handed out and have not ended, in the order of their start."""
+        return [self._configs[trial_id] for trial_id in list(self.queue.admission.running)]
+
     def waits(self) -> bool:
         """Whether something is left that can't start now: it is held back, or there is no capacity for it yet."""
         return self.work.any_held() or self.queue.any()

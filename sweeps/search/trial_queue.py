@@ -79,6 +79,10 @@ class TrialQueue:
         ]
         return [*trials, *cells]
 
+    def holds_up(self, name: str) -> bool:
+        """Whether a trial or cell without capacity has been overtaken so often that all others wait for it."""
+        return not self._overtakes.may_be_overtaken(name)
+
     def next(self) -> NextTrial | None:
         """The next trial that can start now.
 

@@ -66,6 +66,9 @@ class HubControl:
             activity = replace(activity, saved_step=self._safe_step)
         self.board.follow.remote(self.trial_id, activity)
 
+    def logged(self, step: int, values: dict[str, float]) -> None:
+        """Tells nobody: the sweep reads the curve itself."""
+
     def interrupted(self) -> bool:
         self.alive()  # the trainer asks at every step
         return bool(actor_result(self.board.to_save.remote(self.trial_id, self.node)))

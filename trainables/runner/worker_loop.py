@@ -110,7 +110,7 @@ class WorkerLoop:
                 if job is None:
                     return
                 self.serve_job(job)
-                done = job["trial_id"]
+                done = job["job"]
         except SweepGone:
             return
         except WorkerGroupBroken as broken:

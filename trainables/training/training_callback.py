@@ -51,6 +51,9 @@ class Control(Protocol):
     def follow(self, activity: Activity) -> None:
         """Receives what the trial is doing: at each step, and while a checkpoint is written."""
 
+    def logged(self, step: int, values: dict[str, float]) -> None:
+        """Receives what is added to the curve at ``step``."""
+
 
 class NoControl:
     """A trial that runs to its end."""
@@ -65,6 +68,9 @@ class NoControl:
         pass
 
     def follow(self, activity: Activity) -> None:
+        pass
+
+    def logged(self, step: int, values: dict[str, float]) -> None:
         pass
 
 
@@ -215,6 +221,7 @@ class TrialCallback(TrainerCallback):
             if math.isfinite(value):
                 self._curve.write(json.dumps({"step": step, "name": name, "value": float(value)}) + "\n")
         self._curve.flush()
+        self.control.logged(step, values)
 
     def close(self) -> None:
         self._saving.close()  # an error may have ended the writing of a checkpoint

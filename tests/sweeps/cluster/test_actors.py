@@ -47,10 +47,26 @@ def test_a_worker_gets_the_job_it_waits_for_and_then_waits_for_another() -> None
         hub = Hub()
         waiting = await waits(hub, None)
         await hub.give(job("a"))
-        assert (await waiting)["trial_id"] == "a"
-        waiting = await waits(hub, "a")
+        first = await waiting
+        assert first["trial_id"] == "a"
+        waiting = await waits(hub, first["job"])
         await hub.give(job("b"))
         assert (await waiting)["trial_id"] == "b"
+
+    play(story())
+
+
+def test_a_trial_whose_results_were_lost_may_run_once_more_on_the_same_workers() -> None:
+    async def story() -> None:
+        hub = Hub()
+        await hub.give(job("a"))
+        first = await hub.next_job(None)
+        assert first is not None
+        waiting = await waits(hub, first["job"])
+        await hub.give(job("a"))
+        again = await waiting
+        assert again["trial_id"] == "a"
+        await waits(hub, again["job"])
 
     play(story())
 

@@ -1,0 +1,16 @@
+"""How a trial ended, in words."""
+
+from __future__ import annotations
+
+from trainables.results import Record
+
+WORDS = {"out_of_memory": "out of memory", "stopped": "stopped early"}
+
+
+def outcome(record: Record) -> str:
+    """``done``, ``out of memory``, or ``stopped early at step 5 of 20: behind the others``."""
+    words = WORDS.get(record.status, record.status)
+    if record.status != "stopped" or record.steps is None:
+        return words
+    steps = (record.config.get("train") or {}).get("steps")
+    return f"{words} at step {record.steps}{f' of {steps}' if steps else ''}: behind the others"
