@@ -113,14 +113,13 @@ class SweepDriver:
             wait_seconds = plan.spec.resources.wait_seconds
             watch = CapacityWatch(queue, self.shutdown, progress.log, wait_seconds, requests)
             interruption = self._interruption(board)
-            tasks = self._tasks(machines, board, watch, interruption)
             search = CellSearch(
                 self._work, queue, self.mirror, self.shutdown, idle=lambda: [task() for task in tasks]
+            )
             tasks = [
                 *self._tasks(machines, board, watch, interruption),
                 *self._signs_of_life(search, board, slots),
             ]
-            )
             with interruption.signals_handled():
                 try:
                     self._tuner(search, board_name, tasks).fit()
@@ -158,6 +157,7 @@ class SweepDriver:
         if self.mirror.store is not None:
             tasks.append(once_a_second(SlotLogs(board, self.run_folder)))
         return tasks
+
     def _signs_of_life(self, search: CellSearch, board: Any, slots: int) -> list[Task]:
         """The tasks that say what trials are doing and waiting for."""
         import ray
@@ -170,7 +170,6 @@ class SweepDriver:
         waiting = WaitingTrials(search, slots, self.progress.log)
         dead = DeadSlots(remove_groups_of_dead_slots, self.progress.log)
         return [once_a_second(task) for task in (running, waiting, dead)]
-
 
     @contextmanager
     def _ray_session(self) -> Iterator[Any]:
