@@ -64,12 +64,12 @@ def available_memory_bytes() -> int:
     return _memory_bytes("MemAvailable") or 0
 
 
-def memory() -> Capability:
 def total_memory_bytes() -> int:
     """The bytes of memory of this machine; 0 if the system does not report them."""
     return _memory_bytes("MemTotal") or 0
 
 
+def memory() -> Capability:
     """The total and the free memory."""
     total, free = _memory_bytes("MemTotal"), _memory_bytes("MemAvailable")
     if total is None or free is None:
