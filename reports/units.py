@@ -45,13 +45,18 @@ def quality(value: float | None, unit: str | None) -> str:
     return f"{value:.4g} {unit}" if unit else f"{value:.4g}"
 
 
-def quality_with_interval(value: float | None, interval: tuple[float, float] | None, unit: str | None) -> str:
-    """A quality, and in parentheses its interval where that is known: ``98.4 % (94.5 to 99.6)``."""
+def quality_with_interval(
+    value: float | None, interval: tuple[float, float] | None, unit: str | None, name: str = ""
+) -> str:
+    """A quality, and in parentheses its interval where that is known: ``98.4 % (94.5 to 99.6)``.
+
+    ``name`` stands before the interval: ``95 %: ``.
+    """
     text = quality(value, unit)
     if interval is None:
         return text
     low, high = (f"{end * 100:.1f}" if unit == "fraction" else f"{end:.4g}" for end in interval)
-    return f"{text} ({low} to {high})"
+    return f"{text} ({name}{low} to {high})"
 
 
 def difference(value: float, unit: str | None, bare: bool = False) -> str:

@@ -221,6 +221,15 @@ class Group:
         return resampled_choice(known, self.seed_variance, higher_is_better=self.higher_is_better)
 
     def verdict(self, row: Row, other: Row) -> Verdict:
+    @cached_property
+    def interval_on_new_rows(self) -> tuple[float, float] | None:
+        """The 95 % interval of the best cell's expected quality (``choice``): its own is flattered as its figure is."""
+        best = self.scored_rows[0] if self.scored_rows else None
+        if self.choice is None or best is None or best.interval is None or best.cell.estimate is None:
+            return None
+        estimate = best.cell.estimate
+        return self.choice.expected_interval(estimate.quality, best.interval, estimate.proportion)
+
         """What is known of one cell's quality against another's."""
         return self.verdicts[row.cell.label, other.cell.label]
 

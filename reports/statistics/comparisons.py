@@ -24,6 +24,7 @@ from reports.statistics.intervals import (
     SeedVariance,
     normal,
     rows_interval,
+    seed_variance_of,
     variance_beside_rows,
     with_seeds,
 )
@@ -75,9 +76,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> [round(p, 4) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
     """
-    from statsmodels.stats.multitest import multipletests
-
-    return [float(p) for p in multipletests(list(p_values), method="holm")[1]] if p_values else []
+    count, corrected, largest = len(p_values), [0.0] * len(p_values), 0.0
+    for rank, number in enumerate(sorted(range(count), key=lambda number: p_values[number])):
+        # The smallest is multiplied by all, the next by one less, and none falls below one before it.
+        largest = max(largest, min(1.0, (count - rank) * p_values[number]))
+        corrected[number] = largest
+    return corrected
 
 
 def mcnemar(one_only: int, other_only: int) -> float:
@@ -137,7 +141,7 @@ def _seeds_p(one: Estimate, other: Estimate, paired: bool, seeds: SeedVariance) 
     if beside == 0:
         degrees = float(clusters - 1)
     else:
-        by_seeds = seeds.value * (one.seed_share + other.seed_share)
+        by_seeds = seed_variance_of(seeds, one, other) * (one.seed_share + other.seed_share)
         degrees = total**2 / (by_rows**2 / max(1, clusters - 1) + by_seeds**2 / seeds.degrees)
     difference = abs(one.quality - other.quality)
     if total == 0:

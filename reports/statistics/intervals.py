@@ -58,7 +58,22 @@ def variance_beside_rows(seeds: SeedVariance, *estimates: Estimate) -> float:
     Rows and seeds share a part, which the variance by rows has already. At least 0: of the sum, as the parts of two
     qualities are estimated less well than their sum.
     """
-    return max(0.0, sum(seeds.value * each.seed_share - each.both_variance for each in estimates))
+    return beside_rows(seed_variance_of(seeds, *estimates), *estimates)
+
+
+def beside_rows(seed_variance: float, *estimates: Estimate) -> float:
+    """The same, by a given variance between seeds."""
+    return max(0.0, sum(seed_variance * each.seed_share - each.both_variance for each in estimates))
+
+
+def seed_variance_of(seeds: SeedVariance, *estimates: Estimate) -> float:
+    """The variance between seeds of these qualities: the pooled one, or their own where that is larger.
+
+    Some methods spread more than others. Their own variance alone, of two degrees of freedom each, would settle little;
+    the pooled one alone would call a cell that spreads widely better or worse too often (simulated).
+    """
+    own = pooled_seed_variance(list(estimates))
+    return seeds.value if own is None else max(seeds.value, own.value)
 
 
 def with_seeds(

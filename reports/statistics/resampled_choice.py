@@ -2,7 +2,10 @@
 
 Test rows are resampled with replacement (by prompt), and the seeds of the finalists with them: each resample chooses
 anew. Rows that a resample leaves out play no part in its choice, so they show what the chosen cell has on new rows
-(the out-of-bag estimate; B. Efron, "Estimating the error rate of a prediction rule", JASA 78, 1983).
+(the out-of-bag estimate; B. Efron, "Estimating the error rate of a prediction rule", JASA 78, 1983). Likewise for
+seeds: noise of their variance is added to what is chosen by, and subtracted from what the chosen cell is judged by, so
+that the two are independent (D. G. Rasines and G. A. Young, "Splitting strategies for post-selection inference",
+Biometrika 110, 2023).
 """
 
 from __future__ import annotations
@@ -13,22 +16,31 @@ from typing import Any
 
 import numpy as np
 
-from reports.statistics.estimates import Estimate
-from reports.statistics.intervals import SeedVariance, variance_beside_rows
+from reports.statistics.estimates import Array, Estimate
+from reports.statistics.intervals import Interval, SeedVariance, beside_rows
 from reports.statistics.pareto import EQUAL_PEAKS
-from reports.statistics.resampling import draw_counts
+from reports.statistics.resampling import drawn_counts
 
 RESAMPLES = 1_000
 
 
 @dataclass(frozen=True)
 class ResampledChoice:
-    """``expected_quality`` of the best cell on new rows; ``front_shares``: by the cell's label, how many of the
-    resamples have it on the Pareto front of quality and memory, from 0 to 1.
+    """``expected_quality`` of the best cell on new rows, with other seeds; ``front_shares``: by the cell's label, how
+    many of the resamples have it on the Pareto front of quality and memory, from 0 to 1.
     """
 
     expected_quality: float
     front_shares: dict[str, float]
+
+    def expected_interval(self, measured: float, interval: Interval, proportion: bool) -> Interval:
+        """The best cell's interval around ``expected_quality`` instead of around what was ``measured``.
+
+        The interval of a cell that was chosen for its figure holds the truth less often than one of a cell that was
+        named beforehand; moved by as much as the figure is flattered, it holds it often enough (simulated).
+        """
+        low, high = (end + self.expected_quality - measured for end in interval)
+        return (max(0.0, low), min(1.0, high)) if proportion else (low, high)
 
 
 def resampled_choice(
@@ -42,28 +54,40 @@ def resampled_choice(
     ``None`` with fewer than two cells, or where they were not scored on the same test rows.
     """
     estimates = [estimate for estimate, _ in cells.values()]
-    if len(cells) < 2 or len({estimate.keys for estimate in estimates}) > 1:
+    if len(cells) < 2 or len({(estimate.keys, estimate.clusters) for estimate in estimates}) > 1:
         return None
-    rng = np.random.default_rng(0)
-    counts = draw_counts(rng, RESAMPLES, estimates[0].clusters)
     # (resamples, cells), in the direction that is better.
     sign = 1.0 if higher_is_better else -1.0
-    noise = _seed_noise(estimates, seeds, rng)
-    drawn = sign * np.stack([estimate.resampled(counts) for estimate in estimates], axis=1) + noise
-    left_out = (counts == 0).astype(float)
-    usable = left_out.any(axis=1)
-    unseen = np.stack([estimate.resampled(left_out[usable]) for estimate in estimates], axis=1)
-    chosen = np.nanargmax(drawn[usable], axis=1)
-    expected = float(np.nanmean(unseen[np.arange(len(chosen)), chosen]))
-    shares = _on_front(drawn, [peak for _, peak in cells.values()])
+    seeds_change = _seed_noise(estimates, seeds)
+    drawn, unseen, start = [], [], 0
+    for counts in drawn_counts(RESAMPLES, estimates[0].clusters):
+        noise = seeds_change[start : start + len(counts)]
+        start += len(counts)
+        drawn.append(sign * _resampled(estimates, counts) + noise)
+        # The opposite noise; nan where no row is left out.
+        unseen.append(sign * _resampled(estimates, (counts == 0).astype(float)) - noise)
+    chosen_by, judged_by = np.concatenate(drawn), np.concatenate(unseen)
+    usable = np.isfinite(judged_by).all(axis=1) & np.isfinite(chosen_by).all(axis=1)
+    if not usable.any():
+        return None
+    chosen = np.argmax(chosen_by[usable], axis=1)
+    expected = sign * float(judged_by[usable][np.arange(len(chosen)), chosen].mean())
+    shares = _on_front(chosen_by, [peak for _, peak in cells.values()])
     return ResampledChoice(expected, dict(zip(cells, shares, strict=True)))
 
 
-def _seed_noise(estimates: list[Estimate], seeds: SeedVariance | None, rng: np.random.Generator) -> Any:
+def _resampled(estimates: list[Estimate], counts: Array) -> Array:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.stack([estimate.resampled(counts) for estimate in estimates], axis=1)
+
+
+def _seed_noise(estimates: list[Estimate], seeds: SeedVariance | None) -> Array:
     """What other seeds would change in each cell's mean, beside the rows: (resamples, cells); 0 where not known."""
     if seeds is None:
-        return 0.0
-    variances = [variance_beside_rows(seeds, estimate) for estimate in estimates]
+        return np.zeros((RESAMPLES, len(estimates)))
+    # The pooled variance: noise of a larger one would make the two parts of a figure contradict each other.
+    variances = [beside_rows(seeds.value, estimate) for estimate in estimates]
+    rng = np.random.default_rng(1)  # other numbers than those that draw the rows
     return rng.normal(0.0, np.sqrt(variances), size=(RESAMPLES, len(estimates)))
 
 

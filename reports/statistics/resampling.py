@@ -111,9 +111,7 @@ def ratio_interval(parts: Array, sizes: Array, level: float) -> tuple[float, flo
 
 def _studentised(parts: Array, sizes: Array, value: float) -> Iterator[Array]:
     """The resamples' distances from ``value`` in their own standard errors, in blocks."""
-    rng, count = np.random.default_rng(0), len(parts)
-    for block in _blocks(RESAMPLES, count):
-        drawn = draw_counts(rng, block, count)
+    for drawn in drawn_counts(RESAMPLES, len(parts)):
         with np.errstate(invalid="ignore", divide="ignore"):
             values, errors = (drawn @ parts) / (drawn @ sizes), _ratio_error(drawn, parts, sizes)
             distances = (values - value) / errors
@@ -137,8 +135,27 @@ def _ratio_error(drawn: Array, parts: Array, sizes: Array) -> Array:
     return error
 
 
-def draw_counts(rng: np.random.Generator, resamples: int, clusters: int) -> Array:
-    """How often each cluster is drawn, of as many draws as there are clusters: (resamples, clusters)."""
+def drawn_counts(resamples: int, clusters: int) -> Iterator[Array]:
+    """How often each cluster is drawn, of as many draws as there are clusters, in blocks of (resamples, clusters).
+
+    The same ones each time. To draw them takes longer than to use them, so those that fit in one block are kept.
+    """
+    if resamples * clusters <= _BLOCK:
+        yield _kept_counts(resamples, clusters)
+        return
+    rng = np.random.default_rng(0)
+    for block in _blocks(resamples, clusters):
+        yield _draw_counts(rng, block, clusters)
+
+
+@lru_cache(maxsize=4)
+def _kept_counts(resamples: int, clusters: int) -> Array:
+    counts = _draw_counts(np.random.default_rng(0), resamples, clusters)
+    counts.flags.writeable = False
+    return counts
+
+
+def _draw_counts(rng: np.random.Generator, resamples: int, clusters: int) -> Array:
     return rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples).astype(float)
 
 

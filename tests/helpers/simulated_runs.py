@@ -227,6 +227,10 @@ class Tally:
     excess: list[float] = field(default_factory=list)
     optimism: list[float] = field(default_factory=list)
     optimism_after_correction: list[float] = field(default_factory=list)
+    # Of runs with an interval of the best cell: that hold its truth, its own and the one on new rows.
+    best_intervals: int = 0
+    best_covering: int = 0
+    best_covering_after_correction: int = 0
 
     def add(self, group: Group, truths: Sequence[float], world: World) -> None:
         from reports.analysis.recommendation.answer import recommend
@@ -266,6 +270,11 @@ class Tally:
         if best.quality is not None and corrected is not None:
             self.optimism.append(sign * (best.quality - true[best.name]))
             self.optimism_after_correction.append(sign * (corrected.expected_quality - true[best.name]))
+        moved = group.interval_on_new_rows
+        if best.interval is not None and moved is not None:
+            self.best_intervals += 1
+            self.best_covering += best.interval[0] <= true[best.name] <= best.interval[1]
+            self.best_covering_after_correction += moved[0] <= true[best.name] <= moved[1]
 
     def shares(self) -> dict[str, float | None]:
         """The tally's shares, each ``None`` where there was nothing of its kind."""
@@ -281,6 +290,10 @@ class Tally:
             "recommended, though worse by the margin": share(self.recommended_though_worse, self.runs),
             "coverage of qualities": share(self.covering, self.intervals),
             "coverage of differences": share(self.differences_covering, self.differences),
+            "coverage of the best's quality": share(self.best_covering, self.best_intervals),
+            "the same of the corrected interval": share(
+                self.best_covering_after_correction, self.best_intervals
+            ),
             "figures above their truth": float(np.mean(self.excess)) if self.excess else None,
             "best's figure above its truth": float(np.mean(self.optimism)) if self.optimism else None,
             "the same after correction": (

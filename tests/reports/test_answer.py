@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from reports.analysis.comparison import compare
@@ -100,6 +101,31 @@ def test_the_answer_names_the_precision_that_full_was_measured_in(
     ]
     text = answer_of(tmp_path, *fulls, record("bbb", quality=0.8, **mib(500))).text
     assert said in text if said else "was measured with weights" not in text
+
+
+def test_the_best_of_several_has_an_interval_that_is_not_flattered(tmp_path: Path) -> None:
+    dice = np.random.default_rng(3)
+    methods = ("full", "lora", "freeze", "qlora-4bit")
+    scores = {method: (dice.random(200) < 0.8).astype(float).tolist() for method in methods}
+    run = write_run(
+        tmp_path / "run", [record(name, name, quality=sum(scores[name]) / 200) for name in methods]
+    )
+    for name, values in scores.items():
+        write_scores(run, name, values)
+    (group,) = compare([results.read_run(run)])
+    best = group.scored_rows[0]
+    assert group.choice is not None
+    assert best.interval is not None
+    assert group.interval_on_new_rows is not None
+    flattered = best.quality - group.choice.expected_quality  # type: ignore[operator]
+    assert flattered > 0.01
+    moved = tuple(end - flattered for end in best.interval)
+    assert group.interval_on_new_rows == pytest.approx(moved)
+    low, high = (f"{100 * end:.1f}" for end in moved)
+    assert (
+        f"expected to have {100 * group.choice.expected_quality:.1f} % (95 %: {low} to {high}) on new ones."
+        in (answer(group).text)
+    )
 
 
 def test_not_told_apart_is_not_as_good(tmp_path: Path) -> None:

@@ -8,7 +8,12 @@ from scipy import stats
 
 from reports.statistics.comparisons import MIN_CLUSTERS, compare_estimates, holm, mcnemar
 from reports.statistics.estimates import auc_estimate, mean_estimate
-from reports.statistics.intervals import SeedVariance, variance_beside_rows
+from reports.statistics.intervals import (
+    SeedVariance,
+    pooled_seed_variance,
+    seed_variance_of,
+    variance_beside_rows,
+)
 from reports.statistics.resampling import flip_interval, sign_flip_p
 from sweeps.evaluation import significance
 
@@ -22,6 +27,12 @@ def test_mcnemar_is_the_exact_binomial_test() -> None:
 def test_holm_multiplies_the_smallest_by_all_and_never_reverses_their_order() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    """Its p-values of these, as published with its ``multipletests(..., method="holm")``."""
+    values = [0.2, 0.001, 0.04, 0.011, 0.5]
+    assert holm(values) == pytest.approx([0.4, 0.005, 0.12, 0.044, 0.5])
 
 
 def test_sign_flips_of_few_differences_are_exact() -> None:
@@ -108,11 +119,23 @@ def test_a_variance_between_seeds_takes_a_difference_back() -> None:
         mean_estimate((dice.random((3, 400)) < rate).astype(float), range(400), proportion=True)
         for rate in (0.85, 0.75)
     )
-    by_rows = compare_estimates(one, other, SeedVariance(0.0, 4))
+    by_rows = compare_estimates(one, other, None)
     with_seeds = compare_estimates(one, other, SeedVariance(0.05**2, 4))
     assert by_rows.p < 0.01 < with_seeds.p
     assert with_seeds.interval[0] < 0 < by_rows.interval[0]
     assert "3 seeds" in with_seeds.basis
+
+
+def test_a_cell_that_spreads_more_than_the_others_counts_with_its_own_spread() -> None:
+    """Pooled over cells that don't spread, the variance of one that does would be too small for it."""
+    rows = np.array([1.0, 0.0] * 50)
+    wild = mean_estimate([(rows * share).tolist() for share in (1.0, 0.9, 0.8)], range(100), proportion=True)
+    steady = mean_estimate([(rows * 0.8).tolist()] * 3, range(100), proportion=True)
+    seeds = pooled_seed_variance([wild, steady, steady, steady])
+    assert seeds is not None
+    assert seed_variance_of(seeds, wild, steady) == pytest.approx(wild.qualities.var(ddof=1) / 2)
+    assert seed_variance_of(seeds, wild) == pytest.approx(wild.qualities.var(ddof=1))
+    assert seed_variance_of(seeds, steady, steady) == seeds.value
 
 
 def test_the_variance_of_rows_and_seeds_is_not_counted_twice() -> None:

@@ -1,0 +1,63 @@
+"""What is expected of a cell that was chosen for its figure, on cells whose truth is known to be equal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reports.statistics.estimates import Estimate, mean_estimate
+from reports.statistics.intervals import pooled_seed_variance
+from reports.statistics.resampled_choice import ResampledChoice, resampled_choice
+
+
+def equal_cells(dice: np.random.Generator, rows: int, seeds: int, spread: float) -> list[Estimate]:
+    """Four cells of the same true quality 0, over rows of noise 1, whose seeds spread by ``spread``."""
+    return [
+        mean_estimate(dice.normal(dice.normal(0, spread, (seeds, 1)), 1, (seeds, rows)), range(rows))
+        for _ in range(4)
+    ]
+
+
+@pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (3, 0.3)])
+def test_the_best_of_equals_is_expected_to_be_as_good_as_the_rest(seeds: int, spread: float) -> None:
+    """Flattered by rows where each was trained once, and where there are many rows by seeds."""
+    dice = np.random.default_rng(0)
+    measured, expected = [], []
+    for _ in range(250):
+        cells = equal_cells(dice, 100 if seeds == 1 else 400, seeds, spread)
+        choice = resampled_choice(
+            {str(number): (cell, 1) for number, cell in enumerate(cells)},
+            pooled_seed_variance(cells),
+            higher_is_better=True,
+        )
+        assert choice is not None
+        measured.append(max(cell.quality for cell in cells))
+        expected.append(choice.expected_quality)
+    assert np.mean(measured) > 0.08
+    assert abs(np.mean(expected)) < 0.25 * np.mean(measured)
+
+
+def test_of_two_that_differ_by_more_than_their_error_the_best_is_expected_as_measured() -> None:
+    dice = np.random.default_rng(0)
+    cells = {
+        name: (mean_estimate([dice.normal(mean, 1, 200)], range(200)), 1)
+        for name, mean in (("a", 3), ("b", 0))
+    }
+    choice = resampled_choice(cells, None, higher_is_better=True)
+    assert choice is not None
+    assert choice.expected_quality == pytest.approx(cells["a"][0].quality, abs=0.02)
+    lower = resampled_choice(cells, None, higher_is_better=False)
+    assert lower is not None
+    assert lower.expected_quality == pytest.approx(cells["b"][0].quality, abs=0.02)
+
+
+def test_the_interval_moves_with_the_figure_and_stays_within_0_and_1() -> None:
+    choice = ResampledChoice(0.9, {})
+    assert choice.expected_interval(0.95, (0.9, 0.98), proportion=True) == pytest.approx((0.85, 0.93))
+    assert ResampledChoice(0.99, {}).expected_interval(0.9, (0.8, 0.95), proportion=True)[1] == 1.0
+    assert ResampledChoice(2.0, {}).expected_interval(1.0, (0.5, 1.5), proportion=False) == (1.5, 2.5)
+
+
+def test_cells_on_other_rows_have_no_common_choice() -> None:
+    one, other = (mean_estimate([[1.0, 0.0]], keys) for keys in ([1, 2], [3, 4]))
+    assert resampled_choice({"a": (one, 1), "b": (other, 1)}, None, higher_is_better=True) is None
