@@ -21,6 +21,7 @@ from trainables.data.rows import Message
 from trainables.inference.sampling import MAX_TOP_K, MIN_TOP_P, Sampling
 
 MAX_ANSWERS = 8  # per prompt of a request
+MAX_PROMPTS = 1024  # of a request; a million of them would keep all threads waiting while they are checked
 
 
 def _as_tuple(value: Any) -> Any:
@@ -169,6 +170,8 @@ class CompletionRequest(_GenerationRequest):
                 "it is empty; give a text or token ids, or a list of texts or of lists of token ids"
             )
         prompts = [prompt] if isinstance(prompt, str) or _are_ids(prompt) else prompt
+        if isinstance(prompts, list) and len(prompts) > MAX_PROMPTS:
+            raise ValueError(f"there are {len(prompts)} prompts; a request has at most {MAX_PROMPTS}")
         if isinstance(prompts, list) and all(isinstance(each, str) for each in prompts):
             return prompts
         if isinstance(prompts, list) and all(each == [] or _are_ids(each) for each in prompts):

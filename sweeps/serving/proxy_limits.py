@@ -18,6 +18,8 @@ from sweeps.serving.api_error import ApiError
 
 MAX_REQUEST_BYTES = 4 * 2**20
 MAX_HEADER_BYTES = 64 * 2**10
+# With what chunks add around a body: their sizes, their extensions, and the headers after the last one.
+MAX_SENT_BYTES = 2 * MAX_REQUEST_BYTES
 HEADER_SECONDS = 10.0  # for the headers of a request
 BODY_SECONDS = 60.0  # for the whole body of a request
 MAX_CONNECTIONS = 512
@@ -107,7 +109,8 @@ async def _refuse(error: ApiError, send: Send) -> None:
 
 
 class LimitedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # one of two classes, by what is installed
-    """A connection that is closed unless the headers of its requests arrive in time and are of a usual size.
+    """A connection that is closed unless the headers of its requests arrive in time and are of a usual size, and if a
+    request goes on for more than :data:`MAX_SENT_BYTES`, whatever it consists of.
 
     Of further connections than :data:`MAX_CONNECTIONS`, requests are answered with status 503.
     """
@@ -115,7 +118,23 @@ class LimitedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self.limit_concurrency = MAX_CONNECTIONS
+        self._in_headers = False
+        self._counted: Any = None  # the request that the sent bytes are counted of
+        self._sent_bytes = 0
         self._expect_headers()
+
+    # httptools calls the next three; h11 limits by itself what follows a body.
+    def on_message_begin(self) -> None:
+        self._in_headers = True
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_headers:  # others follow a body (trailers), which nothing here reads, and would be kept
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_headers = False
+        super().on_headers_complete()
 
     def _expect_headers(self) -> None:
         self._header_bytes = 0
@@ -127,11 +146,20 @@ class LimitedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # 
             self.cycle is not None and not self.cycle.response_complete
         ):  # the headers of a request are complete
             self._stop_timer()
+            self._count(len(data))
             return
         if self._timer is None:  # the first bytes of a connection's next request
             self._expect_headers()
         self._header_bytes += len(data)
         if self._header_bytes > MAX_HEADER_BYTES:
+            self.transport.close()
+
+    def _count(self, sent: int) -> None:
+        """Counts what was sent of the request that is being answered."""
+        if self._counted is not self.cycle:
+            self._counted, self._sent_bytes = self.cycle, 0
+        self._sent_bytes += sent
+        if self._sent_bytes > MAX_SENT_BYTES:
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

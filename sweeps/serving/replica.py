@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -118,8 +118,9 @@ def _load_models(config: ReplicaConfig) -> dict[str, LoadedModel]:
 
     pool = ModelPool()
     return {
-        # No best trials: the names that a replica gets mean a single model each.
-        name: pool.load(resolve(text, lambda run: [], config.trust, config.template))
+        # No best trials: the names that a replica gets mean a single model each. Errors name a model as clients do,
+        # who need not know the folders of this machine.
+        name: pool.load(replace(resolve(text, lambda run: [], config.trust, config.template), name=name))
         for name, text in config.models
     }
 
@@ -176,6 +177,7 @@ class Api:
         self.config.access.check(request)
         body = await read_body(request, CompletionRequest)
         loaded = self._model(body.model)
+        self._check_capacity(len(body.prompt) * body.n)
         encode = [
             partial(completion_tokens, loaded, prompt, number) for number, prompt in enumerate(body.prompt)
         ]

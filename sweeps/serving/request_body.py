@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from sweeps.serving.api_error import ApiError
 from sweeps.serving.neutral_fields import refusal
@@ -24,10 +24,14 @@ async def read_body(request: Request, kind: type[RequestType]) -> RequestType:
     if content_type != "application/json":
         raise ApiError("the body of a request is JSON, with the header Content-Type: application/json", 415)
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_REQUEST_BYTES:
-            raise TOO_LARGE
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_REQUEST_BYTES:
+                raise TOO_LARGE
+    except ClientDisconnect:
+        # Nobody reads this; without it, each such request would put a stack trace into the log.
+        raise ApiError("the client left before its request was complete", 400) from None
     try:
         # A few million token ids take seconds.
         return await asyncio.to_thread(kind.model_validate_json, bytes(body))

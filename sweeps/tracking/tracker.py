@@ -10,6 +10,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -62,8 +63,11 @@ class Tracker:
         for note in tracking.notes(self.tracking):
             log(note)
         self.folder.mkdir(exist_ok=True)
-        with files.open_to_append(self.folder / "tracker.log") as output:
-            self._process = self._start(mode, output)
+        with (
+            files.open_to_append(self.folder / "tracker.log") as output,
+            tempfile.TemporaryDirectory(prefix="paretune-wandb-") as empty,
+        ):
+            self._process = self._start(mode, output, empty)
             ending = threading.Event()
             watch = threading.Thread(target=self._watch, args=(self._process, ending, log), daemon=True)
             watch.start()
@@ -79,11 +83,14 @@ class Tracker:
         if code != 0:
             log(self._unsent(mode, code, resume_command))
 
-    def _start(self, mode: Mode, output: IO[str]) -> subprocess.Popen[str]:
+    def _start(self, mode: Mode, output: IO[str], empty: str) -> subprocess.Popen[str]:
         # W&B writes nothing outside of the run folder.
-        names = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR")
-        variables = {name: str(self.folder / "own") for name in names}
-        variables |= {"WANDB_DIR": str(self.run_folder)}
+        names = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR")
+        run = self.run_folder.resolve()
+        variables = {name: str(run / "wandb" / "own") for name in names}
+        # W&B reads settings in its folder of configuration and in `wandb` of the working folder. Those in a run or
+        # beside a data set may be somebody else's, and could have the API key sent to any server.
+        variables |= {"WANDB_DIR": str(run), "WANDB_CONFIG_DIR": empty}
         variables |= {"WANDB_ENTITY": self.tracking.entity} if self.tracking.entity else {}
         left_out = tracking.variables_of_another_run(os.environ)
         kept = {name: value for name, value in os.environ.items() if name not in left_out}
@@ -93,9 +100,10 @@ class Tracker:
                 "-P",
                 "-m",
                 "sweeps.tracking.wandb_process",
-                str(self.run_folder),
+                str(run),
                 self.tracking.project,
             ],
+            cwd=empty,
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

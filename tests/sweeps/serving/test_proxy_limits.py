@@ -32,9 +32,11 @@ class Echo:
     def __init__(self) -> None:
         self.early = False
         self.received: list[Any] = []
+        self.headers: list[tuple[bytes, bytes]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.received, more = [], not self.early
+        self.headers = scope["headers"]
         while more:
             message = await receive()
             self.received.append(message)
@@ -57,6 +59,7 @@ def port(echo: Echo) -> Iterator[int]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(proxy_limits, "HEADER_SECONDS", SECONDS)
         patch.setattr(proxy_limits, "MAX_CONNECTIONS", 20)
+        patch.setattr(proxy_limits, "MAX_SENT_BYTES", 50_000)
         options: dict[str, Any] = {"http": LimitedConnection, "lifespan": "off", "log_level": "critical"}
         server = uvicorn.Server(uvicorn.Config(limited, host="127.0.0.1", port=port, **options))  # type: ignore[arg-type]
         thread = threading.Thread(target=server.run, daemon=True)
@@ -109,6 +112,37 @@ def test_an_endless_request_is_refused_when_its_bytes_reach_the_limit(port: int,
                 sent += 65536
     assert sent < 100_000_000  # what the sockets' buffers take
     assert sum(len(message.get("body", b"")) for message in echo.received) <= 10_000 + 2 * 65536
+
+
+@pytest.mark.parametrize(
+    ("begin", "line"),
+    [
+        ("1\r\n{\r\n0\r\n", "name: value\r\n" * 1000),
+        ("1\r\n{\r\n0\r\nx: ", "a" * 10_000),
+        ("1;", "a" * 10_000),
+        ("", "1\r\n{\r\n" * 1000),
+    ],
+)
+def test_what_is_sent_around_a_body_is_limited_too(port: int, begin: str, line: str) -> None:
+    sent = 0
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(
+            b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n" + begin.encode()
+        )
+        with suppress(OSError):  # the connection is reset, or closed
+            while sent < 50_000_000:
+                connection.sendall(line.encode())
+                sent += len(line)
+    assert sent < 20_000_000  # what the sockets' buffers take
+
+
+def test_headers_after_a_body_are_not_kept(port: int, echo: Echo) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
+        connection.sendall(b"1\r\n{\r\n0\r\nauthorization: later\r\n\r\n")
+        connection.settimeout(5)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    assert echo.headers == [(b"host", b"a"), (b"transfer-encoding", b"chunked")]
 
 
 def test_a_request_that_is_refused_is_one_whose_client_left(port: int, echo: Echo) -> None:

@@ -35,6 +35,7 @@ from sweeps.serving.api_error import ApiError
 from sweeps.serving.engine import Engine, GenerationJob, generate_all
 from sweeps.serving.openai_api import ChatRequest, CompletionRequest
 from sweeps.serving.options import ServeError, ServeOptions, model_names, portable_name, read_key
+from sweeps.serving.request_body import read_body
 from tests.helpers.clusters import free_port
 from tests.helpers.small_runs import make_run, trial_id_of
 from tests.helpers.tiny_model import make_model
@@ -302,11 +303,22 @@ def test_a_setting_that_is_not_supported_is_refused_at_any_other_value(name: str
         ([1, "a"], "it is no text, no token ids"),
         ([True], "it is no text, no token ids"),
         ({"a": 1}, "it is no text, no token ids"),
+        (["a"] * 1025, "there are 1025 prompts; a request has at most 1024"),
+        ([[]] * 1_000_000, "there are 1000000 prompts"),
     ],
 )
 def test_a_prompt_that_is_none_is_refused_in_words(prompt: Any, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         CompletionRequest.model_validate({"model": "m", "prompt": prompt})
+
+
+def test_a_client_that_leaves_within_its_request_is_no_failure_of_the_server() -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+    with pytest.raises(ApiError, match="the client left"):
+        asyncio.run(read_body(Request(scope, receive), ChatRequest))
 
 
 def test_a_message_is_refused_whose_calls_would_be_left_out() -> None:

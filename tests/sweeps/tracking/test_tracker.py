@@ -313,9 +313,17 @@ def add_points(folder: Path, *steps: int) -> None:
             curve.write(f'{{"step": {step}, "name": "objective", "value": -{step}.0}}\n')
 
 
-def test_a_run_folder_is_recorded_until_its_end(tmp_path: Path) -> None:
-    """A trial that ends well, one that fails, one that is interrupted and resumed in a second session."""
+def test_a_run_folder_is_recorded_until_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial that ends well, one that fails, one that is interrupted and resumed in a second session.
+
+    W&B's settings in the working folder or in the run are somebody else's: by `base_url` they could have the API key
+    sent anywhere.
+    """
     run = tmp_path / "run"
+    for folder in (tmp_path / "wandb", run / "wandb", run / "wandb" / "own"):
+        folder.mkdir(parents=True)
+        (folder / "settings").write_text("[default]\nrun_notes = of somebody else\n")
+    monkeypatch.chdir(tmp_path)
     plan = made(tmp_path, "offline")
     files.write_json(run / "environment.json", {"name": "methods", "plan": {}})
     ids = {name: name[0] * 12 for name in ("well", "failed", "again")}
@@ -358,6 +366,7 @@ def test_a_run_folder_is_recorded_until_its_end(tmp_path: Path) -> None:
     names = [path.name for path in (run / "wandb").glob("offline-run-*")]
     assert sum(name.endswith(ids["again"]) for name in names) == 2  # W&B joins them: one id
     assert len(names) == 4
+    assert not any(b"somebody else" in path.read_bytes() for path in run.glob("wandb/*/*.wandb"))
 
 
 def summarized(tmp_path: Path, run: Path) -> list[str]:
