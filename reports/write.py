@@ -30,7 +30,7 @@ def write(runs: Sequence[Path], output: Path | None = None) -> Path:
     target = output if output is not None else _default(runs)
     _refuse_other_files(target)
     # Importing Matplotlib takes a second, which only those who write a report should wait for.
-    from reports.analysis import comparison, pairs
+    from reports.analysis import cell_table, pairs
     from reports.pages import page, summary
     from reports.pages.report import build_report, report_json
     from reports.plots import figures
@@ -39,9 +39,9 @@ def write(runs: Sequence[Path], output: Path | None = None) -> Path:
     drawn = figures.draw_figures(report.trained_groups, report.data_previews, report.across_stages)
     with _replacing(target) as folder:
         drawn.write(folder / "figures")
-        (folder / "comparison.csv").write_text(comparison.to_csv(report.groups), encoding="utf-8")
+        (folder / "comparison.csv").write_text(cell_table.to_csv(report.groups), encoding="utf-8")
         (folder / "pairs.csv").write_text(
-            comparison.csv_text(pairs.pair_rows(report.groups)), encoding="utf-8"
+            cell_table.csv_text(pairs.pair_rows(report.groups)), encoding="utf-8"
         )
         (folder / "report.json").write_text(report_json(report), encoding="utf-8")
         (folder / "summary.md").write_text(summary.summary(report), encoding="utf-8")

@@ -8,7 +8,7 @@ The only module of ``trainables`` that ``reports`` may import, so it imports nei
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ from trainables.system import redaction
 Status = Literal["done", "stopped", "out_of_memory", "failed", "interrupted"]
 Role = Literal["search", "base", "finalist"]
 Phase = Literal["load", "forward", "backward", "step", "eval"]
+# How the error of a trial begins whose cell continues from one without a finished trial.
+NOTHING_TO_START_FROM = "it continues from the best trial of"
 
 
 class Record(Frozen):
@@ -164,6 +166,24 @@ def finalists_of(record: Record, records: Iterable[Record]) -> list[Record]:
     done = [other for other in records if other.role == "finalist" and other.status == "done"]
     config = _without_seed(record.config)
     return [other for other in done if other.cell == record.cell and _without_seed(other.config) == config]
+
+
+def expected_trials(ended: Sequence[Record], budget: int, finalists: Mapping[str, int]) -> int:
+    """How many trials a cell has when its run has ended: those of its search, and as far as known its finalists.
+
+    ``ended``: the records of the cell's ended trials. ``budget``: the trials of its search. ``finalists``: how many
+    times each of how many best configs is trained again, ``{"seeds": 3, "top": 1}``; empty for none.
+    """
+    searched = [record for record in ended if record.role == "search"]
+    # The trial that stands for a cell which has nothing to start from: no other follows it.
+    if any((record.error or "").startswith(NOTHING_TO_START_FROM) for record in searched):
+        return len(searched)
+    # Without held-out rows there is no objective, and nothing is trained again.
+    done = sum(record.status == "done" and record.objective is not None for record in searched)
+    # A cell without a finished trial has none to train again; one that still searches may find some.
+    again = min(finalists.get("top", 1), budget if len(searched) < budget else done)
+    seeds = finalists.get("seeds", 1)
+    return budget + (seeds * again if seeds > 1 else 0)
 
 
 def _without_seed(config: dict[str, Any]) -> dict[str, Any]:

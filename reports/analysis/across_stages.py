@@ -57,7 +57,7 @@ def _without_duplicates(bases: Sequence[Row]) -> tuple[Row, ...]:
     for row in bases:
         by_start.setdefault(row.start, {}).setdefault(row.quality, row)
     return tuple(
-        replace(row, test_rows_of=row.cell.records[0].stage) if len(by_quality) > 1 else row
+        replace(row, test_rows_of=row.cell.records[0].stage if len(by_quality) > 1 else None)
         for by_quality in by_start.values()
         for row in by_quality.values()
     )

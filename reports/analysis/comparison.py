@@ -6,22 +6,18 @@ for group in compare([run]):
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from reports import units
 from reports.analysis import row_scores
 from reports.analysis.cells import Cell, collect_cells
-from reports.analysis.group import Group, Row
-from reports.analysis.spreadsheet_cells import plain
+from reports.analysis.group import BASE, Group, Row
 from reports.analysis.yardsticks import measured_alike
 from reports.statistics import pareto
 from reports.statistics.intervals import pooled_seed_variance
-from trainables.results import Record, Run
+from trainables.results import Run
 
 
 def compare(runs: Sequence[Run]) -> list[Group]:
@@ -39,46 +35,6 @@ def compare(runs: Sequence[Run]) -> list[Group]:
         for key, cells in by_key.items()
         for alike in measured_alike(cells)
     ]
-
-
-def table(run: Run) -> list[dict[str, Any]]:
-    """The comparison of one run as plain values, one dict per cell, ``None`` where not measured.
-
-    >>> table(run)[0]["peak_train_bytes"]  # doctest: +SKIP
-    1078036070
-    """
-    return table_rows(compare([run]))
-
-
-def table_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """The rows of ``comparison.csv``; each searched setting is a column named by its path (``method.rank``).
-
-    A setting whose value is null is the text ``null``; ``None`` means that the cell has no such setting.
-    """
-    searched = dict.fromkeys(path for group in groups for path in group.searched)
-    unset = dict.fromkeys(searched)
-    # `unset` gives all rows the same columns in the same order: a later value keeps its key's place.
-    return [
-        _columns(group, row) | unset | _written(row.settings) for group in groups for row in group.all_rows
-    ]
-
-
-def _written(settings: dict[str, Any]) -> dict[str, Any]:
-    return {path: units.setting_value(None) if value is None else value for path, value in settings.items()}
-
-
-def to_csv(groups: Sequence[Group]) -> str:
-    """The text of ``comparison.csv``: units are in the columns' names, a field is empty where not measured."""
-    return csv_text(table_rows(groups), "cell")
-
-
-def csv_text(rows: Sequence[dict[str, Any]], *without_rows: str) -> str:
-    """Rows with the same columns as CSV; ``without_rows`` are the columns of a table that has none."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else without_rows, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: plain(value) for name, value in row.items()} for row in rows)
-    return text.getvalue()
 
 
 def group_of(stage: str, model: str, data: str, cells: list[Cell]) -> Group:
@@ -109,8 +65,24 @@ def group_of(stage: str, model: str, data: str, cells: list[Cell]) -> Group:
         # Best quality first; cells without a result last.
         return row.quality is None, (-1 if higher else 1) * (row.quality or 0.0)
 
-    bases = tuple(row(cell) for cell in cells if cell.is_base)
+    bases = _one_of_each([row(cell) for cell in cells if cell.is_base])
     return Group(stage, model, data, tuple(sorted(map(row, trained), key=order)), bases)
+
+
+def _one_of_each(bases: Sequence[Row]) -> tuple[Row, ...]:
+    """The models before training: of several runs that scored the same one alike, one row; else each names its run."""
+    if len({base.cell.run.folder for base in bases}) < 2:
+        return tuple(bases)
+    by_start: dict[str | None, dict[tuple[str, int | None], Row]] = {}
+    for base in bases:
+        rows = base.best.test_rows if base.best is not None else None
+        score = units.quality(base.quality, None), rows
+        by_start.setdefault(base.start, {}).setdefault(score, base)
+    return tuple(
+        replace(base, name=BASE) if len(scores) == 1 else replace(base, test_rows_of=base.cell.run.name)
+        for scores in by_start.values()
+        for base in scores.values()
+    )
 
 
 def _on_common_rows(cells: list[Cell]) -> list[Cell]:
@@ -133,41 +105,3 @@ def _refuse_mixed_metrics(title: str, cells: list[Cell]) -> None:
 
 def _point(cell: Cell) -> pareto.Point:
     return pareto.Point(cell.label, cell.best.peak_bytes if cell.best else None, cell.quality)
-
-
-# The columns that a row takes from its cell's best trial.
-_FROM_BEST = (
-    "quality_name", "quality_unit", "quality_higher_is_better", "test_rows", "objective",
-    "peak_bytes", "peak_train_bytes", "peak_load_bytes", "peak_eval_bytes", "reserved_bytes", "baseline_bytes",
-    "weight_bytes", "gradient_bytes", "optimizer_bytes", "predicted_peak_bytes", "memory_source", "trainable_params",
-    "total_params", "tokens_per_second", "padding_share", "setup_seconds", "train_seconds", "eval_seconds",
-    "artifact_bytes", "seed", "trial_id",
-)  # fmt: skip
-
-
-def _columns(group: Group, row: Row) -> dict[str, Any]:
-    first, best = row.cell.records[0], row.best
-    low, high = row.interval or (None, None)
-    return {
-        "cell": row.cell.label,
-        "run": row.cell.run.name,
-        **{name: getattr(first, name) for name in ("stage", "method", "model", "data", "role")},
-        "quality": row.quality,
-        "seeds": row.seeds or None,
-        **{name: getattr(best, name) if best else None for name in _FROM_BEST},
-        **({"test_rows": row.cell.estimate.rows} if row.cell.further_rows and row.cell.estimate else {}),
-        "quality_low": low,
-        "quality_high": high,
-        "share_of_gain": group.share_of_gain(row),
-        "share_of_largest_peak": row.share_of_largest_peak,
-        "trainable_share": trainable_share(best),
-        "on_front": row.on_front,
-        **{f"trials_{status}": count for status, count in row.counts.items()},
-    }
-
-
-def trainable_share(record: Record | None) -> float | None:
-    """The number of trained weights over the number of all weights; ``None`` where not recorded."""
-    if record is None or record.trainable_params is None or not record.total_params:
-        return None
-    return record.trainable_params / record.total_params

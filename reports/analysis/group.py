@@ -34,7 +34,7 @@ class Row:
     on_front: bool
     # Between trainings of the group's cells that differ in their seed alone, where there are such.
     seed_variance: SeedVariance | None = None
-    # Of a base: the stage whose test rows it was scored on, where several did.
+    # Of a base: the stage or run whose test rows it was scored on, where the scores of several differ.
     test_rows_of: str | None = None
 
     @property
@@ -126,8 +126,9 @@ class Group:
 
     def base_of(self, row: Row) -> Row | None:
         """The row of what a cell started from, if that was scored: the untuned model, or an earlier stage's best."""
-        scored = (base for base in self.bases if base.quality is not None and base.start == row.start)
-        return next(scored, None)
+        scored = [base for base in self.bases if base.quality is not None and base.start == row.start]
+        own = (base for base in scored if base.cell.run.folder == row.cell.run.folder)
+        return next(iter([*own, *scored]), None)
 
     @property
     def base(self) -> Row | None:

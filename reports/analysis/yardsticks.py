@@ -14,6 +14,7 @@ from typing import Any
 
 from reports import units
 from reports.analysis.cells import Cell
+from reports.analysis.quality_names import shown_objective_name
 from trainables.results import Record
 
 # A measure of texts, which another tokenization or reward leaves as it is.
@@ -85,7 +86,7 @@ def _value(record: Record, measure: str) -> float | None:
 def chosen_and_judged(cells: Sequence[Cell]) -> str | None:
     """By what the cells' best trials were chosen, and by what they are judged; ``None`` where that is unknown."""
     bests = [cell.best for cell in cells if not cell.is_base and cell.best is not None]
-    chosen = dict.fromkeys(units.readable(best.objective_name) for best in bests if best.objective_name)
+    chosen = dict.fromkeys(shown_objective_name(best.objective_name) for best in bests if best.objective_name)
     judged = dict.fromkeys(units.readable(best.quality_name) for best in bests if best.quality_name)
     if not chosen or not judged:
         return None

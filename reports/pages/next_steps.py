@@ -10,8 +10,9 @@ from typing import Any
 
 from reports.analysis.group import Group, Row
 from reports.analysis.recommendation.answer import recommend
+from reports.analysis.recommendation.cell_answers import USE, cell_answers
+from reports.analysis.runs.progress import run_location
 from reports.analysis.settling import open_comparisons
-from trainables.results import Run
 
 SAMPLES_FILE = "samples.html"  # in the report's folder
 MAX_PROMPTS = 12
@@ -92,6 +93,15 @@ def _sample(answers: list[dict[str, Any]]) -> Sample:
     return Sample(prompt, first["reference"], tuple(each["prediction"] for each in answers))
 
 
+def first_command(group: Group) -> str | None:
+    """The command that tries what the answer recommends; ``None`` where it recommends nothing that was trained."""
+    recommended = recommend(group)
+    if recommended is None or recommended.best is None:
+        return None
+    none_is_better = USE in {cell_answers(group).get(base.cell.label) for base in group.bases}
+    return None if none_is_better else f"paretune chat {_result_name(recommended)}"
+
+
 def commands(group: Group) -> Iterator[str]:
     """The commands that use the best trial of each cell, and one that chats with several side by side."""
     bests = [row for row in group.rows if row.best is not None]
@@ -112,8 +122,3 @@ def commands(group: Group) -> Iterator[str]:
 def _result_name(row: Row) -> str:
     """``RUN:CELL``, quoted for a shell."""
     return shlex.quote(f"{run_location(row.cell.run)}:{row.cell.name}")
-
-
-def run_location(run: Run) -> str:
-    """The run's folder or URL as its driver recorded it: the folder of a mirror or copy means nothing to others."""
-    return str(run.environment.get("place") or run.folder)

@@ -22,8 +22,9 @@ from reports.analysis.group import Group
 from reports.analysis.recommendation.front_steps import front_sentence
 from reports.analysis.search.rate_search import search_sentences
 from reports.analysis.yardsticks import chosen_and_judged
-from reports.pages import next_steps, reproduce, tables
-from reports.pages.report import NO_ANSWER, NOTES, Report
+from reports.pages import next_steps, reproduce, tables, trial_tables
+from reports.pages.notes import NOTES
+from reports.pages.report import NO_ANSWER, Report
 from reports.plots.figures import Figures
 from trainables.system.shown_text import shown
 
@@ -40,7 +41,7 @@ def index_page(report: Report, figures: Figures) -> str:
         memory_source=reproduce.memory_source(report.runs),
         missing_data_note=missing_data_note(report.runs),
         samples_file=next_steps.SAMPLES_FILE,
-        unfinished_table=tables.unfinished(report.groups),
+        unfinished_table=trial_tables.unfinished(report.groups),
         repeatability=reproduce.REPEATABILITY,
     )  # fmt: skip
 
@@ -86,12 +87,15 @@ def _environment() -> Environment:
         "commands": next_steps.commands,
         "judged_sentence": _judged_sentence,
         "comparison_table": tables.comparison,
+        "quality_table": tables.quality_details,
+        "cost_table": tables.cost_details,
+        "has_other_measures": tables.has_other_measures,
         "front_sentence": front_sentence,
         "pairs_table": tables.cell_pairs,
-        "importance_table": tables.importances,
-        "expected_best_table": tables.expected_bests,
+        "importance_table": trial_tables.importances,
+        "expected_best_table": trial_tables.expected_bests,
         "search_sentences": search_sentences,
-        "trials_table": tables.trials,
+        "trials_table": trial_tables.trials,
         "run_facts": reproduce.facts,
         "unplaced_trials": _unplaced_trials,
         "searched_settings": _searched_settings,
@@ -100,7 +104,8 @@ def _environment() -> Environment:
 
 
 def unbroken(text: str) -> str:
-    """The text with no-break spaces between numbers and units, so that no line ends between them."""
+    """The text with no-break spaces between numbers and units and within intervals: no line ends between them."""
+    text = re.sub(r"\(([^()\s]+) to ([^()\s]+)\)", "(\\1\u00a0to\u00a0\\2)", text)
     # The unit has to end there: the s of `3 steps` stands for no second.
     return re.sub(r"(\d) (%|GiB|MiB|s|min|h)(?![\w])", "\\1\u00a0\\2", text)
 

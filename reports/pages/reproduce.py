@@ -1,12 +1,13 @@
-"""How to repeat a run: its command and what it ran on, as far as the run recorded it."""
+"""How to repeat a run: its command as typed for a new one, and what it ran on, as far as the run recorded it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from reports import units
 from reports.analysis import merge_notes
+from reports.analysis.runs.progress import typed_command, wall_seconds
 from trainables.results import Run
 
 REPEATABILITY = (
@@ -20,16 +21,16 @@ def facts(run: Run) -> list[tuple[str, str]]:
     """(name, value) pairs that identify the run; what is not known is left out."""
     environment = run.environment
     formats: dict[str, Callable[[Any], str]] = {
-        "command": str, "commit": str, "host": str, "cpu_model": str, "cpus": str, "gpus": _text,
-        "memory_bytes": units.gib, "python": str, "seconds": units.duration,
+        "commit": str, "host": str, "cpu_model": str, "cpus": str, "gpus": _text,
+        "memory_bytes": units.gib, "python": str,
     }  # fmt: skip
     names = {
         "cpu_model": "CPU",
         "cpus": "CPUs",
         "gpus": "GPUs",
         "memory_bytes": "memory",
-        "seconds": "wall time",
     }
+    command = typed_command(run)
     known = [
         (names.get(key, key), show(environment[key]))
         for key, show in formats.items()
@@ -39,13 +40,26 @@ def facts(run: Run) -> list[tuple[str, str]]:
     # Where the environment has no commit, the records may have one.
     commits = [] if environment.get("commit") else _distinct(r.commit for r in run.records if r.commit)
     hashes = _distinct(r.data_sha256 for r in run.records if r.data_sha256)
+    time = wall_time([run])
     extra = [
+        ("wall time", [time] if time else []),
         ("commit", commits),
         ("seed", seeds),
         ("data SHA-256", hashes),
         ("packages", package_versions(run)),
     ]
-    return known + [(name, ", ".join(values)) for name, values in extra if values]
+    first = [("command", command)] if command is not None else []
+    return first + known + [(name, ", ".join(values)) for name, values in extra if values]
+
+
+def wall_time(runs: Sequence[Run]) -> str | None:
+    """The time of the runs together, over all their sessions: ``8 min 32 s``, ``at least 1 h 05 min``."""
+    times = [wall_seconds(run) for run in runs]
+    known = [time for time in times if time is not None]
+    if not known or len(known) < len(times):
+        return None
+    text = units.duration(sum(seconds for seconds, _ in known))
+    return text if all(whole for _, whole in known) else f"at least {text}"
 
 
 def package_versions(run: Run) -> list[str]:

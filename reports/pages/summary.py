@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from reports.analysis.data_preview import missing_data_note
 from reports.analysis.group import Group
 from reports.analysis.recommendation.front_steps import front_sentence
 from reports.analysis.yardsticks import chosen_and_judged
-from reports.pages import next_steps, reproduce, tables
-from reports.pages.report import NO_ANSWER, NOTES, Report
+from reports.pages import next_steps, reproduce, tables, trial_tables
+from reports.pages.notes import NOTES
+from reports.pages.report import NO_ANSWER, Report
 from reports.pages.tables import Table
 from trainables.results import Run
 
@@ -45,10 +46,9 @@ def _parts(report: Report) -> Iterator[str]:
     yield escape_markdown(missing_data_note(report.runs))
     yield "## Using the results"
     for group in report.groups:
-        if commands := "\n".join(next_steps.commands(group)):
-            yield _fenced(commands)
+        yield _commands(list(next_steps.commands(group)))
     yield "## Failures and early stops"
-    unfinished = tables.unfinished(report.groups)
+    unfinished = trial_tables.unfinished(report.groups)
     yield _table(unfinished) if unfinished.rows else "Every trial ran to the end."
     yield "## How to repeat it"
     for run in report.runs:
@@ -58,17 +58,41 @@ def _parts(report: Report) -> Iterator[str]:
 
 def _answer(report: Report) -> Iterator[str]:
     yield "## The answer"
+    if report.unfinished_sentence is not None:
+        yield f"**{escape_markdown(report.unfinished_sentence)}**"
+        yield _commands([each.command for each in report.unfinished if each.command is not None])
     if not report.answers:
         yield NO_ANSWER
     for answer in report.answers:
         title = f"**{escape_markdown(answer.title)}.** " if len(report.answers) > 1 else ""
-        yield title + escape_markdown(answer.text)
+        yield title + escape_markdown(" ".join(answer.sentences))
+        yield escape_markdown(answer.explanation or "")
+        if len(answer.questions) > 1:
+            yield "\n".join(
+                ["Not settled:", "", *(f"- {escape_markdown(each)}" for each in answer.questions)]
+            )
+        else:
+            yield escape_markdown(answer.open_questions or "")
+    if report.first_commands:
+        yield "Try it:"
+        yield _commands(report.first_commands)
+
+
+def _commands(commands: Sequence[str]) -> str:
+    return _fenced("\n".join(commands)) if commands else ""
 
 
 def _comparison(group: Group) -> Iterator[str]:
     yield escape_markdown(chosen_and_judged([row.cell for row in group.rows]) or "")
     yield _table(tables.comparison(group))
     yield escape_markdown(front_sentence(group) or "")
+    for note, details in (
+        (NOTES["quality"], tables.quality_details(group)),
+        ("", tables.cost_details(group)),
+    ):
+        if len(details.columns) > 1:
+            yield note
+            yield _table(details)
     if len(group.scored_rows) > 1:
         yield NOTES["pairs"]
         yield _table(tables.cell_pairs(group))

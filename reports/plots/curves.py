@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports import units
 from reports.analysis.group import Group, Row
+from reports.analysis.quality_names import objective_scale
 from reports.plots.style import Drawing, Palette, figure, method_handles, objective_axis, objective_label
 
 if TYPE_CHECKING:
@@ -40,13 +41,14 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
 
 
 def read(group: Group, curve: str) -> dict[str, Curves]:
-    """The finite points (step, value) of one curve, by the cell's label, then by trial id."""
+    """The finite points (step, value) of one curve, by the cell's label, then by trial id; objectives as shown."""
+    sign = objective_scale(group).sign if curve == "objective" else 1
     # By identity: a run holds lists and dicts, so it can't be hashed. Its cells share one object.
     by_run: dict[int, Curves] = {}
     for row in group.rows:
         run = row.cell.run
         if id(run) not in by_run:
-            by_run[id(run)] = _of_run(run, curve)
+            by_run[id(run)] = _of_run(run, curve, sign)
     return {
         row.cell.label: {
             record.trial_id: points
@@ -57,13 +59,13 @@ def read(group: Group, curve: str) -> dict[str, Curves]:
     }
 
 
-def _of_run(run: Run, curve: str) -> Curves:
+def _of_run(run: Run, curve: str, sign: int) -> Curves:
     import pyarrow.compute as pc
 
     curves: Curves = {}
     for point in run.curves.filter(pc.equal(run.curves["name"], curve)).to_pylist():
         if point["value"] is not None and isfinite(point["value"]):
-            curves.setdefault(point["trial_id"], []).append((point["step"], point["value"]))
+            curves.setdefault(point["trial_id"], []).append((point["step"], sign * point["value"]))
     return {trial: sorted(points) for trial, points in curves.items()}
 
 
@@ -83,7 +85,10 @@ def _panel(axes: Axes, group: Group, curves: dict[str, Curves], colours: Palette
 
 
 def _alt(group: Group, drawn: list[tuple[str, str, dict[str, Curves]]]) -> str:
-    return " ".join(f"Line chart of {label} by step. {_ends(group, curves)}" for _, label, curves in drawn)
+    return " ".join(
+        f"Line chart of {' '.join(label.split())} by step. {_ends(group, curves)}"
+        for _, label, curves in drawn
+    )
 
 
 def _ends(group: Group, curves: dict[str, Curves]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from reports import units
 from reports.analysis.group import Group, Row
+from reports.analysis.quality_names import ObjectiveScale, objective_scale
 from reports.analysis.search.rate_search import RateSearch, rate_search
 from reports.plots.style import (
     INK,
@@ -16,7 +17,8 @@ from reports.plots.style import (
     Palette,
     figure,
     marker,
-    objective_axis,
+    objective_label,
+    quality_axis,
     status_handles,
     statuses_of,
 )
@@ -33,24 +35,26 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     found = [(row, search) for row in group.rows if (search := rate_search(row.cell)) is not None]
     if not found:
         return None
+    scale = objective_scale(group)
     columns = min(COLUMNS, len(found))
     rows = -(-len(found) // columns)
     made = figure(height=0.7 + 2.1 * rows)
     grid = made.subplots(rows, columns, sharey=True, squeeze=False)
     # The grid may have one place more than there are cells; it is removed below.
     for axes, (row, search) in zip(grid.flat, found, strict=False):
-        _panel(axes, row, search, colours[row.cell.method])
+        _panel(axes, row, search, colours[row.cell.method], scale)
     for axes in grid.flat[len(found) :]:
         axes.remove()
     for axes in grid[:, 0]:
-        objective_axis(axes, group)
-    _limits(grid[0, 0], found)
+        quality_axis(axes, scale.unit)
+    made.supylabel(objective_label(group), fontsize=10)
+    _limits(grid[0, 0], found, scale)
     made.supxlabel("learning rate", fontsize=10)
     made.legend(handles=_legend(found), loc="outside upper left", ncols=3, columnspacing=1.2)
-    return Drawing(name, made, _alt(found))
+    return Drawing(name, made, _alt(found, scale))
 
 
-def _panel(axes: Axes, row: Row, search: RateSearch, colour: str) -> None:
+def _panel(axes: Axes, row: Row, search: RateSearch, colour: str, scale: ObjectiveScale) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
@@ -66,20 +70,20 @@ def _panel(axes: Axes, row: Row, search: RateSearch, colour: str) -> None:
     )  # fmt: skip
     if search.curve is not None:
         rates = np.geomspace(search.low, search.high, 200)
-        axes.plot(rates, [search.curve.at(rate) for rate in rates], color=colour, linewidth=1.6, zorder=2)
+        fitted = [scale.shown(search.curve.at(rate)) for rate in rates]
+        axes.plot(rates, fitted, color=colour, linewidth=1.6, zorder=2)
         axes.axvline(search.curve.optimum, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
         if search.curve.interval is not None:
             axes.axvspan(*search.curve.interval, color=MUTED, alpha=0.15, linewidth=0, zorder=0)
     for rate, record in search.points:
         style = marker(record.status, colour)
-        axes.plot(
-            [rate], [record.objective or 0.0], linestyle="", alpha=0.85, clip_on=False, zorder=3, **style
-        )
+        y = scale.shown(record.objective or 0.0)
+        axes.plot([rate], [y], linestyle="", alpha=0.85, clip_on=False, zorder=3, **style)
 
 
-def _limits(axes: Axes, found: list[tuple[Row, RateSearch]]) -> None:
-    """Those of the trials: a parabola may fall far below them."""
-    objectives = [record.objective or 0.0 for _, search in found for _, record in search.points]
+def _limits(axes: Axes, found: list[tuple[Row, RateSearch]], scale: ObjectiveScale) -> None:
+    """Those of the trials: a parabola may go far beyond them."""
+    objectives = [scale.shown(record.objective or 0.0) for _, search in found for _, record in search.points]
     low, high = min(objectives), max(objectives)
     margin = 0.12 * (high - low or 1.0)
     axes.set_ylim(low - margin, high + margin)
@@ -119,11 +123,12 @@ def _legend(found: list[tuple[Row, RateSearch]]) -> list[Any]:
     return handles
 
 
-def _alt(found: list[tuple[Row, RateSearch]]) -> str:
+def _alt(found: list[tuple[Row, RateSearch]], scale: ObjectiveScale) -> str:
     described = "; ".join(
         f"{row.name}, {units.count(len(search.points), 'trial')}: {_details(search)}" for row, search in found
     )
-    return f"Scatter plots of the validation objective against the learning rate, with fitted parabolas. {described}."
+    what = f"the validation {scale.name} against the learning rate"
+    return f"Scatter plots of {what}, with fitted parabolas. {described}."
 
 
 def _details(search: RateSearch) -> str:

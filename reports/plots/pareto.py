@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from reports import units
 from reports.analysis.group import Group, Row
 from reports.plots.labels import Label, place
+from reports.plots.overlaps import counted_places, moved, side_by_side
 from reports.plots.style import (
     INK,
     MUTED,
@@ -19,6 +20,7 @@ from reports.plots.style import (
     status_handles,
     statuses_of,
 )
+from reports.plots.view import View, view
 from reports.units import GIB
 from trainables.results import Record
 
@@ -32,31 +34,60 @@ if TYPE_CHECKING:
 def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     """The Pareto figure; ``None`` when no trial has both numbers.
 
-    The front connects the best trials of cells only: a front of all trials would choose trials by the test rows.
+    The front connects the best trials of cells only: a front of all trials would choose trials by the test rows. The
+    figure shows the range of the cells; what lies far beyond it, as the untuned model may, is noted at the edge.
     """
     trials = [record for row in group.rows for record in row.cell.records if _measured(record)]
     if not trials or group.metric_record is None:
         return None
-    made = figure(height=3.7)
-    axes = made.subplots()
     bests = [row for row in group.scored_rows if row.peak is not None]
-    _front(axes, [row for row in bests if row.on_front])
-    _points(axes, trials, colours)
+    shown = _view(group, bests, trials)
+    made = figure(height=3.7 + 0.18 * max(0, len(bests) - 5))
+    axes = made.subplots()
+    others = [record for record in trials if not any(_is_point_of(record, row) for row in bests)]
+    within = [record for record in others if shown.place(_xy(record)[1]) == 0]
     sure = _surely_on_front(group, bests)
-    for row in bests:
-        _best(axes, row, colours, row in sure)
-    _axes(axes, group)
+    _axes(axes, group, shown)
+    _note_beyond(axes, group, shown, others)
+    _front(axes, [row for row in bests if row.on_front])
     made.legend(
-        handles=_legend(statuses_of(trials), sure, bests),
+        handles=_legend(statuses_of(within), sure, bests),
         loc="outside upper left",
         ncols=3,
         handletextpad=0.4,
         columnspacing=1.4,
     )
-    # Last, because labels are placed in the final layout, which the legend and the axes still change.
-    labels = [Label(row.name, (row.peak or 0) / GIB, row.quality or 0.0) for row in bests]
-    place(axes, labels, list(map(_xy, trials)))
+    made.draw_without_rendering()  # settles the layout, in which points may coincide
+    _points(axes, within, colours)
+    places = [((row.peak or 0) / GIB, row.quality or 0.0) for row in bests]
+    shifts = side_by_side(axes, places)
+    for row, shift in zip(bests, shifts, strict=True):
+        _best(axes, row, colours, row in sure, shift)
+    labels = [
+        Label(row.name, *moved(axes, place_of, shift))
+        for row, place_of, shift in zip(bests, places, shifts, strict=True)
+    ]
+    place(axes, labels, list(map(_xy, within)))
     return Drawing(name, made, _alt(group, bests, len(trials)))
+
+
+def _view(group: Group, bests: list[Row], trials: list[Record]) -> View:
+    base = group.base.quality if group.base is not None else None
+    points = list(map(_xy, trials))
+    cells = [((row.peak or 0) / GIB, row.quality or 0.0) for row in bests] or points
+    return view(
+        [x for x, _ in (*cells, *points)],
+        [y for _, y in cells],
+        [end for row in bests for end in row.interval or ()],
+        [*(y for _, y in points), *([base] if base is not None else [])],
+        lower_is_better=not group.higher_is_better,
+        share=group.unit == "fraction",
+    )
+
+
+def _is_point_of(record: Record, row: Row) -> bool:
+    """Whether a trial is drawn as its cell's large point."""
+    return row.best is not None and row.best.trial_id == record.trial_id and record.quality == row.quality
 
 
 def _surely_on_front(group: Group, bests: list[Row]) -> list[Row]:
@@ -78,16 +109,22 @@ def _xy(record: Record) -> tuple[float, float]:
 
 
 def _points(axes: Axes, trials: list[Record], colours: Palette) -> None:
-    for record in trials:
-        x, y = _xy(record)
-        style = marker(record.status, colours[record.method])
-        axes.plot([x], [y], linestyle="", alpha=0.75, zorder=3, clip_on=False, **style)
+    """The other trials; several at the same place are one point, with their number beside it."""
+    kinds = sorted({(record.method, record.status) for record in trials})
+    for method, status in kinds:
+        alike = [_xy(record) for record in trials if (record.method, record.status) == (method, status)]
+        for (x, y), count in counted_places(axes, alike):
+            style = marker(status, colours[method])
+            axes.plot([x], [y], linestyle="", alpha=0.75, zorder=3, clip_on=False, **style)
+            if count > 1:
+                axes.annotate(
+                    f"×{count}", (x, y), xytext=(5, -3), textcoords="offset points", color=MUTED, fontsize=8
+                )  # fmt: skip
 
 
-def _best(axes: Axes, row: Row, colours: Palette, surely_on_front: bool) -> None:
-    """The point of a cell, filled where it is surely on the front."""
-    assert row.best is not None
-    x, y = (row.peak or 0) / GIB, row.quality or 0.0
+def _best(axes: Axes, row: Row, colours: Palette, surely_on_front: bool, shift: float) -> None:
+    """The point of a cell, filled where it is surely on the front; ``shift`` in typographic points to the right."""
+    x, y = moved(axes, ((row.peak or 0) / GIB, row.quality or 0.0), shift)
     colour = colours[row.cell.method]
     if row.interval:
         low, high = row.interval
@@ -111,21 +148,48 @@ def _front(axes: Axes, front: list[Row]) -> None:
     axes.plot(xs, ys, color=INK, linewidth=1.2, alpha=0.8, zorder=1)
 
 
-def _axes(axes: Axes, group: Group) -> None:
+def _axes(axes: Axes, group: Group, shown: View) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     assert group.metric_record is not None
-    axes.margins(0.16)
-    axes.set_xlim(left=0)  # from 0, so that half the distance is half the memory
+    if shown.logarithmic:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: units.number(value)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(shown.x)
+    axes.set_ylim(shown.y)
+    axes.locator_params(axis="x", nbins=7)
     axes.grid(visible=False, axis="x")
     axes.set_xlabel("peak memory (GiB)")
     metric = units.readable(group.metric_record.quality_name)
     axes.set_ylabel(f"{metric}{'' if group.higher_is_better else ' (lower is better)'}")
     quality_axis(axes, group.metric_record.quality_unit)
-    if group.base is not None and group.base.quality is not None:
-        axes.axhline(group.base.quality, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+    base = group.base
+    if base is not None and base.quality is not None and shown.place(base.quality) == 0:
+        axes.axhline(base.quality, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(
-            group.base.display_name, (1, group.base.quality), xycoords=("axes fraction", "data"), xytext=(0, 4),
+            base.display_name, (1, base.quality), xycoords=("axes fraction", "data"), xytext=(0, 4),
             textcoords="offset points", ha="right", va="bottom", color=MUTED, fontsize=9.5,
         )  # fmt: skip
+
+
+def _note_beyond(axes: Axes, group: Group, shown: View, others: list[Record]) -> None:
+    """Says at the upper and lower edge what lies beyond them."""
+    for side, arrow, y, offset, align in ((1, "↑", 1, -4, "top"), (-1, "↓", 0, 5, "bottom")):
+        base = group.base if group.base is not None and group.base.quality is not None else None
+        names = []
+        if base is not None and shown.place(base.quality or 0.0) == side:
+            quality = units.quality(base.quality, group.unit if group.unit == "fraction" else None)
+            names.append(f"{base.display_name} {quality}")
+        trials = sum(shown.place(_xy(record)[1]) == side for record in others)
+        if trials:
+            names.append(units.count(trials, "trial"))
+        if names:
+            axes.annotate(
+                f"{arrow} {', '.join(names)}", (1, y), xycoords="axes fraction", xytext=(0, offset),
+                textcoords="offset points", ha="right", va=align, color=MUTED, fontsize=9.5,
+            )  # fmt: skip
 
 
 def _legend(statuses: list[str], sure: list[Row], bests: list[Row]) -> list[Artist]:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 from reports import units
 from reports.analysis.configs import leaves
 from reports.analysis.group import Group
+from reports.analysis.quality_names import ObjectiveScale, objective_scale
 from reports.plots.style import (
     Drawing,
     Palette,
     figure,
     marker,
     method_handles,
-    objective_axis,
+    objective_label,
+    quality_axis,
     status_handles,
     statuses_of,
 )
@@ -31,21 +33,23 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     panels = {path: points for path, points in panels.items() if _differ(points)}
     if not panels:
         return None
+    scale = objective_scale(group)
     rows = -(-len(panels) // COLUMNS)
     columns = min(COLUMNS, len(panels))
     made = figure(height=0.7 + 2.35 * rows)
     grid = made.subplots(rows, columns, sharey=True, squeeze=False)
     # The grid is (rows, columns), and its last row may have places left, which are removed below.
     for axes, (path, points) in zip(grid.flat, panels.items(), strict=False):
-        _panel(axes, path, points, colours)
+        _panel(axes, path, points, colours, scale)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     for axes in grid[:, 0]:
-        objective_axis(axes, group)
+        quality_axis(axes, scale.unit)
+    made.supylabel(objective_label(group), fontsize=10)
     made.legend(
         handles=_legend(list(panels.values()), colours), loc="outside upper left", ncols=4, columnspacing=1.2
     )
-    return Drawing(name, made, _alt(panels))
+    return Drawing(name, made, _alt(panels, scale))
 
 
 def _points(group: Group, path: str) -> list[tuple[Any, Record]]:
@@ -62,11 +66,13 @@ def _differ(points: list[tuple[Any, Record]]) -> bool:
     return len({value_key(value) for value, _ in points}) > 1
 
 
-def _panel(axes: Axes, path: str, points: list[tuple[Any, Record]], colours: Palette) -> None:
+def _panel(
+    axes: Axes, path: str, points: list[tuple[Any, Record]], colours: Palette, scale: ObjectiveScale
+) -> None:
     place = _scale(axes, [value for value, _ in points])
     for value, record in points:
         style = marker(record.status, colours[record.method])
-        x, y = place[value_key(value)], record.objective or 0.0
+        x, y = place[value_key(value)], scale.shown(record.objective or 0.0)
         axes.plot([x], [y], linestyle="", alpha=0.85, clip_on=False, zorder=3, **style)
     axes.margins(0.1)
     axes.set_xlabel(units.setting_name(path))
@@ -107,13 +113,13 @@ def _legend(panels: list[list[tuple[Any, Record]]], colours: Palette) -> list[An
     return method_handles(methods, colours) + (status_handles(statuses) if len(statuses) > 1 else [])
 
 
-def _alt(panels: dict[str, list[tuple[Any, Record]]]) -> str:
-    described = " ".join(_described(path, points) for path, points in panels.items())
-    return f"Scatter plots of the validation objective. {described}"
+def _alt(panels: dict[str, list[tuple[Any, Record]]], scale: ObjectiveScale) -> str:
+    described = " ".join(_described(path, points, scale) for path, points in panels.items())
+    return f"Scatter plots of the validation {scale.name}. {described}"
 
 
-def _described(path: str, points: list[tuple[Any, Record]]) -> str:
+def _described(path: str, points: list[tuple[Any, Record]], scale: ObjectiveScale) -> str:
     value, record = max(points, key=lambda point: point[1].objective or 0.0)
     tried = units.count(len(points), "trial")
-    best = f"the highest objective, {units.number(record.objective)}, at {units.setting_value(value)}"
+    best = f"the best, {units.number(scale.shown(record.objective or 0.0))}, at {units.setting_value(value)}"
     return f"Against {units.setting_name(path)}, {tried}: {best} ({record.method})."

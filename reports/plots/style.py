@@ -1,7 +1,8 @@
 """The style that all figures share: one colour per method, one marker per status, plain axes.
 
 The colours are those of Okabe and Ito, chosen for colour-blind readers ("Color Universal Design", 2008), without the
-yellow that can't be seen on white. The last two, for sweeps of many methods, are Paul Tol's.
+yellow that can't be seen on white. The others are for sweeps of many methods: two of Paul Tol's, and four that are seen
+on white and on black.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, cast
 
 from reports import units
 from reports.analysis.group import Group
+from reports.analysis.quality_names import objective_scale
 from trainables.results import Record
 
 if TYPE_CHECKING:
@@ -21,10 +24,14 @@ if TYPE_CHECKING:
 
 # In figures on the page, the page's theme replaces these four colours.
 INK, MUTED, RULE, PAPER = "#1f2328", "#656d76", "#d8dee4", "#ffffff"
-SERIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#999933", "#aa4499")
+SERIES = (
+    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#999933", "#aa4499"),
+    *("#9170e0", "#a6761d", "#44aa99", "#e0607e"),
+)
 # In this order, so that a kind of method has the same colour in every report.
 KINDS = ("full", "freeze", "lora", "qlora")
 MARKERS = {"done": "o", "stopped": "v", "out_of_memory": "X", "failed": "X", "interrupted": "D"}
+LABEL_WIDTH = 26  # characters of a line of an axis title
 WIDTH = 5.0  # inches; scaled to a phone's 360 pixels, letters are still 10 pixels high
 
 Palette = dict[str, str]
@@ -111,20 +118,14 @@ def quality_axis(axes: Axes, unit: str | None) -> None:
 def objective_axis(axes: Axes, group: Group) -> None:
     """Labels the y axis with the objective, in percent if it is the same metric as a quality that is a fraction."""
     axes.set_ylabel(objective_label(group))
-    if group.metric_record is not None and objective_names(group) == [group.metric_record.quality_name]:
-        quality_axis(axes, group.metric_record.quality_unit)
-
-
-def objective_names(group: Group) -> list[str]:
-    """The names of the objectives that the group's trials recorded, each once."""
-    names = (record.objective_name for row in group.rows for record in row.cell.records)
-    return list(dict.fromkeys(name for name in names if name))
+    quality_axis(axes, objective_scale(group).unit)
 
 
 def objective_label(group: Group) -> str:
-    """The name of what the search maximizes: ``validation exact match``."""
-    names = objective_names(group)
-    return f"validation {units.readable(names[0])}" if len(names) == 1 else "validation objective"
+    """The name of what steers the search: ``validation exact match``. A long one has several lines, as it stands beside
+    a panel of two inches.
+    """
+    return fill(f"validation {objective_scale(group).name}", LABEL_WIDTH)
 
 
 def method_handles(methods: Sequence[str], colours: Palette) -> list[Any]:

@@ -52,7 +52,7 @@ class Pipeline:
         best = results.best([record for record in records if record.cell == cell])
         if best is None:
             raise NothingToStartFrom(
-                f"it continues from the best trial of {cell}, and no trial of that cell is done"
+                f"{results.NOTHING_TO_START_FROM} {cell}, and no trial of that cell is done"
             )
         self._chosen[cell] = best.trial_id
         # On disk before any trial continues from it, so that a resume can't choose otherwise.

@@ -106,7 +106,7 @@ class RunFollower:
 
     def summarize(self) -> None:
         """Writes the summary run: comparison table, image of the Pareto front, and the records as an artifact."""
-        from reports.analysis.comparison import table
+        from reports.analysis.cell_table import table
         from reports.analysis.spreadsheet_cells import plain
         from reports.plots.figures import pareto_png
 

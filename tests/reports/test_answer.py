@@ -42,8 +42,8 @@ def test_the_example_run_is_answered_with_what_the_test_rows_carry(tmp_path: Pat
     (group,) = compare([results.read_run(example_run(tmp_path / "methods"))])
     result = answer(group)
     assert result.sentences == (
-        "Use full (learning rate 0.0002): its exact match of 98.4 % (untuned: 3.1 %) is the best measured, but it "
-        "also needs the most memory: 2.51 GiB at the peak.",
+        "Use full (learning rate 0.0002): its exact match of 98.4 % (untuned: 3.1 %) is the best measured, and "
+        "needs the most memory: 2.51 GiB at the peak.",
         "If memory is short: lora may be up to 4.2 points worse (1.6 points as measured) at 40 % of that memory and "
         "qlora-4bit may be up to 9.8 points worse (5.5 points as measured) at 34 % of that memory.",
         "The memory of full was measured with weights and gradients in 32 bits (precision bf16, optimizer adamw).",
@@ -167,7 +167,7 @@ def test_a_best_that_nothing_equals_is_recommended_with_what_is_cheaper(tmp_path
     lora = record("bbb", "lora", quality=0.7, **mib(1024, **BIG))
     freeze = record("ccc", "freeze", quality=0.4, **mib(1536, **BIG))
     assert answer_of(tmp_path, full, lora, freeze).sentences == (
-        "Use full: its exact match of 90.0 % is the best, but it also needs the most memory: 2.00 GiB at the peak.",
+        "Use full: its exact match of 90.0 % is the best, and needs the most memory: 2.00 GiB at the peak.",
         "If memory is short: lora is 20.0 points worse (95 %: 18.3 to 21.7) at 50 % of that memory.",
     )
 
@@ -176,8 +176,8 @@ def test_a_best_that_is_also_the_cheapest_needs_one_sentence(tmp_path: Path) -> 
     full = record("aaa", "full", quality=0.7, **mib(2048, **BIG))
     lora = record("bbb", "lora", quality=0.9, **mib(1024, **BIG))
     assert answer_of(tmp_path, full, lora).sentences == (
-        "Use lora: its exact match of 90.0 % is the best, and no other cell needs less memory: it has a "
-        "peak memory of 1.00 GiB, 50 % of full's.",
+        "Use lora: its exact match of 90.0 % is the best, and needs the least memory: 1.00 GiB at the "
+        "peak, 50 % of full's.",
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reports.analysis import comparison
+from reports.analysis import cell_table
 from reports.analysis.cells import collect_cells
 from reports.analysis.comparison import compare
 from reports.analysis.group import Group
@@ -221,7 +221,7 @@ def test_the_table_holds_plain_values_with_units_in_the_names(tmp_path: Path) ->
     run = results.read_run(
         write_run(tmp_path / "run", [*trials, record("ccc", "base", quality=0.03), failed("ddd", "full")])
     )
-    lora, full, base = comparison.table(run)
+    lora, full, base = cell_table.table(run)
     assert lora["peak_train_bytes"] == 1000 * MIB
     assert lora["trainable_share"] == 0.02
     assert lora["train.learning_rate"] == 1e-3
@@ -232,21 +232,53 @@ def test_the_table_holds_plain_values_with_units_in_the_names(tmp_path: Path) ->
 
 def test_the_csv_reads_back_and_is_empty_where_not_measured(tmp_path: Path) -> None:
     group = group_of(tmp_path, record("aaa"), failed("bbb", "full"))
-    rows = list(csv.DictReader(io.StringIO(comparison.to_csv([group]))))
+    rows = list(csv.DictReader(io.StringIO(cell_table.to_csv([group]))))
     assert [(row["cell"], row["quality"], row["tokens_per_second"]) for row in rows] == [
         ("sft-lora", "0.9", ""),
         ("sft-full", "", ""),
     ]
-    assert comparison.to_csv([]) == "cell\n"
+    assert cell_table.to_csv([]) == "cell\n"
 
 
 def test_measures_of_generated_answers_stand_beside_a_loss_where_they_were_recorded(tmp_path: Path) -> None:
     loss = {"quality": 1.2, "quality_name": "loss", "quality_unit": None, "quality_higher_is_better": False}
     generated = {"chrf": 41.234, "rougeL": 0.3333, "rouge1": 0.4}
-    table = tables.comparison(
+    table = tables.quality_details(
         group_of(tmp_path / "generated", record("aaa", "lora", metrics=generated, **loss))
     )
-    assert table.columns[1:4] == ("loss", "rougeL", "chrf")
-    assert table.rows[0][1:4] == ("1.2", "0.3333", "41.23")
-    table = tables.comparison(group_of(tmp_path / "not", record("aaa", "lora", metrics={}, **loss)))
-    assert not {"rougeL", "chrf", "exact match"} & set(table.columns)
+    assert table.columns[1:3] == ("rougeL", "chrf")
+    assert table.rows[0][1:3] == ("0.3333", "41.23")
+    assert tables.has_other_measures(table)
+    table = tables.quality_details(group_of(tmp_path / "not", record("aaa", "lora", metrics={}, **loss)))
+    assert not tables.has_other_measures(table)
+
+
+def test_what_decides_leads_the_table_and_the_csv(tmp_path: Path) -> None:
+    loss = {"quality_name": "loss", "quality_unit": "nats per token", "quality_higher_is_better": False}
+    group = group_of(
+        tmp_path,
+        record("aaa", "full", quality=1.331, train_seconds=71.0, **loss),
+        record("bbb", "lora", quality=1.5, peak_train_bytes=500 * MIB, train_seconds=32.0, **loss),
+        failed("ccc", "freeze"),
+        record("ddd", "base", quality=2.871, **loss),
+    )
+    table = tables.comparison(group)
+    assert table.columns == (
+        "cell", "answer", "loss (nats per token)", "peak memory", "training time", "best settings", "trials",
+    )  # fmt: skip
+    assert [row[:5] for row in table.rows] == [
+        ("full", "use this", "1.331", "0.98 GiB", "1 min 11 s"),
+        ("lora", "if memory is short", "1.5", "0.49 GiB", "32 s"),
+        ("freeze", "no result", "–", "–", "–"),
+        ("untuned", "", "2.871", "–", "–"),
+    ]
+    (first, *_) = csv.DictReader(io.StringIO(cell_table.to_csv([group])))
+    assert list(first)[:8] == [
+        "cell", "run", "answer", "quality", "quality_low", "quality_high", "peak_bytes", "train_seconds",
+    ]  # fmt: skip
+
+
+def test_the_untuned_model_is_the_answer_where_no_cell_beats_it(tmp_path: Path) -> None:
+    trials = (record("aaa", quality=0.4), failed("bbb", "full"), record("ccc", "base", quality=0.6))
+    answers = [row[1] for row in tables.comparison(group_of(tmp_path, *trials)).rows]
+    assert answers == ["no better than untuned", "no result", "use this"]

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from reports.analysis.comparison import compare, table_rows
+from reports.analysis.cell_table import table_rows
+from reports.analysis.comparison import compare
 from reports.analysis.group import Group
 from reports.analysis.recommendation.front_steps import front_json, front_sentence
-from reports.pages.tables import comparison
+from reports.pages.tables import cost_details
 from tests.helpers.run_folders import MIB, example_run, record, write_run
 from trainables import results
 from trainables.results import Record
@@ -48,9 +49,9 @@ def test_what_the_allocator_held_stands_beside_what_was_allocated_where_it_was_m
     tmp_path: Path,
 ) -> None:
     on_gpu = group_of(tmp_path, record("aaa", reserved_bytes=1200 * MIB, memory_source="cuda"))
-    table = comparison(on_gpu)
+    table = cost_details(on_gpu)
     assert table.rows[0][table.columns.index("reserved by the allocator")] == "1.17 GiB"
     (values,) = table_rows([on_gpu])
     assert (values["peak_bytes"], values["reserved_bytes"]) == (1000 * MIB, 1200 * MIB)
     on_cpu = group_of(tmp_path / "cpu", record("bbb"))
-    assert "reserved by the allocator" not in comparison(on_cpu).columns
+    assert "reserved by the allocator" not in cost_details(on_cpu).columns

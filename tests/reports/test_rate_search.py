@@ -9,7 +9,7 @@ from optuna.distributions import FloatDistribution
 from reports.analysis.comparison import compare
 from reports.analysis.group import Group
 from reports.analysis.search.rate_search import expected_best_of, rate_search, search_sentences
-from reports.pages.tables import expected_bests
+from reports.pages.trial_tables import expected_bests
 from reports.plots import learning_rates
 from reports.plots.style import palette
 from reports.write import write

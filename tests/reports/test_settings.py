@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from reports.analysis.comparison import compare, to_csv
+from reports.analysis.cell_table import to_csv
+from reports.analysis.comparison import compare
 from reports.analysis.group import Group
 from reports.analysis.search.importance import importance
-from reports.pages import tables
+from reports.pages import tables, trial_tables
 from reports.plots import settings
 from reports.plots.style import palette
 from reports.write import write
@@ -55,7 +56,7 @@ def test_null_is_a_value_in_tables_and_a_setting_that_a_trial_lacks_is_a_dash(tm
         tmp_path / "run",
         [{"max_grad_norm": 4}, {"steps": 9}, {"max_grad_norm": None}, {"max_grad_norm": None}],
     )
-    assert column(tables.trials(group), "max grad norm") == ["4", "–", "null", "null"]
+    assert column(trial_tables.trials(group), "max grad norm") == ["4", "–", "null", "null"]
     assert column(tables.comparison(group), "best settings") == ["max grad norm null"]
 
 
@@ -69,7 +70,7 @@ def test_null_and_absent_are_different_values(tmp_path: Path) -> None:
 def test_the_settings_of_every_trial_are_columns_whichever_came_last(tmp_path: Path, last: str) -> None:
     trains = [{"warmup_steps": 5}, {"max_grad_norm": 4}]
     group = group_of(tmp_path / "run", trains if last == "second" else trains[::-1])
-    table = tables.trials(group)
+    table = trial_tables.trials(group)
     assert {"warmup steps", "max grad norm"} <= set(table.columns)
     assert sorted(column(table, "warmup steps")) == ["5", "–"]
 
@@ -92,8 +93,8 @@ def test_trials_with_null_are_points_of_the_settings_figure(tmp_path: Path) -> N
     drawing = settings.draw(group, palette([group]), "settings")
     assert drawing is not None
     assert drawing.alt == (
-        "Scatter plots of the validation objective. Against max grad norm, 3 trials: "
-        "the highest objective, 0.52, at null (lora)."
+        "Scatter plots of the validation exact match. Against max grad norm, 3 trials: "
+        "the best, 0.52, at null (lora)."
     )
     (axes,) = drawing.figure.axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["null", "4"]
@@ -155,7 +156,7 @@ def test_a_setting_that_was_searched_is_named_even_if_every_trial_has_the_same(
     domains = {RATE: FloatDistribution(1e-4, 1e-2, log=True)}
     group = group_of(tmp_path / "run", [{"learning_rate": 2e-4, "steps": 40}] * trials, domains)
     assert column(tables.comparison(group), "best settings") == ["learning rate 0.0002"]
-    assert column(tables.trials(group), "learning rate") == ["0.0002"] * trials
+    assert column(trial_tables.trials(group), "learning rate") == ["0.0002"] * trials
 
 
 def test_the_parts_of_a_setting_that_was_searched_as_a_whole_are_named(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_the_report_says_by_what_the_best_was_chosen_and_by_what_it_is_judged(tm
     run = write_run(tmp_path / "run", [record("aaa", **named), record("bbb", "full", **named)])
     page = write([run])
     sentence = (
-        "The best trial of each cell was chosen by log-probability per token on the validation rows; it is judged by "
+        "The best trial of each cell was chosen by loss on the validation rows; it is judged by "
         "exact match on the test rows."
     )
     assert sentence in (page.parent / "summary.md").read_text()

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reports.analysis import comparison
+from reports.analysis import cell_table
 from reports.pages.summary import escape_markdown
 from reports.write import write
 from sweeps.doctor import report
@@ -201,7 +201,7 @@ def test_a_name_with_a_dollar_sign_is_not_drawn_as_a_formula(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "=cmd|' /C calc'!A0"])
 def test_a_text_of_a_table_is_no_formula_of_a_spreadsheet(name: str) -> None:
-    text = comparison.csv_text([{"cell": name, "quality": -0.5, "note": "a-b = c"}])
+    text = cell_table.csv_text([{"cell": name, "quality": -0.5, "note": "a-b = c"}])
     (row,) = csv.DictReader(io.StringIO(text, newline=""))
     assert row == {"cell": f"'{name}".replace("\r", "\n"), "quality": "-0.5", "note": "a-b = c"}
 

@@ -8,17 +8,25 @@ from math import isinf
 from reports import units
 from reports.analysis.configs import leaves
 from reports.analysis.group import Group, Row
+from reports.analysis.quality_names import quality_explanation
 from reports.analysis.recommendation import caveats
+from reports.analysis.runs.differences import difference_sentence
 from reports.statistics.pareto import EQUAL_PEAKS
 
 
 @dataclass(frozen=True)
 class Answer:
-    """``sentences`` say what to do; ``open_questions`` is the last sentence, ``None`` when all is settled."""
+    """``sentences`` say what to do; ``open_questions`` is the last sentence, of the ``questions``, ``None`` when all is
+    settled.
+
+    ``explanation``: what the quality's unit means, where few know it.
+    """
 
     title: str
     sentences: tuple[str, ...]
     open_questions: str | None
+    explanation: str | None = None
+    questions: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -29,9 +37,10 @@ def answer(group: Group) -> Answer:
     """The answer for one stage, model and data set."""
     recommended = recommend(group)
     questions = caveats.caveats(group, recommended)
-    notes = [group.note] if group.note else []
+    notes = filter(None, [difference_sentence(group), group.note])
     open_questions = f"Not settled: {'; '.join(questions)}." if questions else None
-    return Answer(group.title, (*_sentences(group, recommended), *notes), open_questions)
+    sentences = (*_sentences(group, recommended), *notes)
+    return Answer(group.title, sentences, open_questions, quality_explanation(group), tuple(questions))
 
 
 def recommend(group: Group) -> Row | None:
@@ -160,10 +169,12 @@ def _memory_rank(group: Group, row: Row) -> str:
         return f", with {peak}"
     largest = max(group.rows, key=lambda other: other.peak or 0)
     share = f"{units.percent(row.share_of_largest_peak)} of {largest.name}'s"
+    if min(peaks) >= max(peaks) * (1 - EQUAL_PEAKS):
+        return f", and all cells need about the same memory: {units.gib(row.peak)} at the peak"
     if row.peak == min(peaks):
-        return f", and no other cell needs less memory: it has {peak}, {share}"
+        return f", and needs the least memory: {units.gib(row.peak)} at the peak, {share}"
     if row.peak == max(peaks):
-        return f", but it also needs the most memory: {units.gib(row.peak)} at the peak"
+        return f", and needs the most memory: {units.gib(row.peak)} at the peak"
     return f", with {peak}, {share}"
 
 
@@ -227,7 +238,9 @@ def _settings(row: Row) -> str:
 
 def _base_quality(group: Group, row: Row) -> str:
     base = group.base_of(row)
-    return f" ({'untuned' if base.start is None else 'before training'}: {_quality(base)})" if base else ""
+    # Its unit stands beside the quality before it.
+    before = units.quality(base.quality, "fraction" if group.unit == "fraction" else None) if base else ""
+    return f" ({'untuned' if base.start is None else 'before training'}: {before})" if base else ""
 
 
 def _metric(group: Group) -> str:

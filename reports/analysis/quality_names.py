@@ -1,0 +1,90 @@
+"""How qualities and objectives are named and signed for readers, and what their units mean.
+
+An objective is recorded so that higher is better: minus the loss, for one. Readers see one sign for one thing: a loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp
+
+from reports import units
+from reports.analysis.group import Group
+
+
+@dataclass(frozen=True)
+class ObjectiveScale:
+    """The objective as it is shown: its ``name``, its ``unit``, and the ``sign`` that recorded values get."""
+
+    name: str
+    unit: str | None = None
+    sign: int = 1
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.sign > 0
+
+    def shown(self, objective: float) -> float:
+        return self.sign * objective
+
+
+# What was recorded as minus something, by the objective's name.
+_NEGATED = {
+    "log-probability per token": ObjectiveScale("loss", "nats per token", -1),
+    "minus bits per byte": ObjectiveScale("bits per byte", None, -1),
+}
+
+
+def objective_scale(group: Group) -> ObjectiveScale:
+    """The scale on which a group's objectives are shown; that of the record where they have several names."""
+    recorded = (record.objective_name for row in group.rows for record in row.cell.records)
+    names = list(dict.fromkeys(name for name in recorded if name))
+    if len(names) != 1:
+        return ObjectiveScale("objective")
+    same = group.metric_record is not None and group.metric_record.quality_name == names[0]
+    plain = ObjectiveScale(units.readable(names[0]), group.unit if same else None)
+    return _NEGATED.get(names[0], plain)
+
+
+def shown_objective_name(name: str) -> str:
+    """The name of an objective as readers see it: ``loss`` for ``log-probability per token``."""
+    return _NEGATED[name].name if name in _NEGATED else units.readable(name)
+
+
+def quality_explanation(group: Group) -> str | None:
+    """What the quality of a group measures, for those who have not met its unit; ``None`` where its name says it."""
+    record = group.metric_record
+    if record is None:
+        return None
+    if record.quality_unit == "nats per token":
+        meaning = "Nats per token say how surprised a model is by the right answers."
+        return f"{meaning}{_likelihoods(group)} Lower is better."
+    return _EXPLANATIONS.get(record.quality_name or "")
+
+
+_EXPLANATIONS = {
+    "bits_per_byte": "Bits per byte say how well a model predicts the text, whatever its tokenizer: the bits that a "
+    "compressor which knows the model would need for each byte. Lower is better.",
+    "pair_accuracy": "Pair accuracy is the share of pairs of answers of which the model finds the good one likelier; "
+    "guessing has 50 %.",
+    "auc": "AUC is the probability that a good answer gets a higher score than a bad one; guessing has 0.5.",
+    "reward": "The reward is the mean score that the reward model gives to a model's answers; it has no scale of its "
+    "own. Higher is better.",
+}
+
+
+def _likelihoods(group: Group) -> str:
+    """What the best cell's loss, and that before training, are as a probability of each token."""
+    best = next(iter(group.scored_rows), None)
+    if best is None or best.quality is None:
+        return ""
+    base = group.base_of(best)
+    before = (
+        f" (before training: {units.percent(exp(-base.quality))})"
+        if base is not None and base.quality is not None
+        else ""
+    )
+    return (
+        f" {units.number(best.quality, 4)} means that {best.name} gives each token of them a probability of "
+        f"{units.percent(exp(-best.quality))}{before}, on geometric average."
+    )

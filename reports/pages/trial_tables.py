@@ -1,0 +1,161 @@
+"""The report's tables of trials: all of them, those that did not run to the end, and what the search shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from reports import units
+from reports.analysis.cells import Cell
+from reports.analysis.configs import leaves
+from reports.analysis.group import Group
+from reports.analysis.quality_names import ObjectiveScale, objective_scale
+from reports.analysis.runs.progress import progress
+from reports.analysis.search.importance import importance
+from reports.analysis.search.rate_search import expected_best_of
+from reports.pages.tables import Table, bare, quality_name, without_empty
+from reports.plots.style import status_text
+from trainables.results import Record
+
+
+def unfinished(groups: Sequence[Group]) -> Table:
+    """Every trial that did not run to the end, with the reason."""
+    columns = ("trial", "cell", "status", "steps", "reason")
+    rows: list[tuple[str, ...]] = [
+        (
+            record.trial_id,
+            row.cell.label,
+            status_text(record.status),
+            _steps(record),
+            _reason(row.cell, record),
+        )
+        for group in groups
+        for row in group.all_rows
+        for record in row.cell.records
+        if record.status != "done"
+    ]
+    return Table(columns, rows, frozenset(columns) - {"steps"})
+
+
+def _reason(cell: Cell, record: Record) -> str:
+    unfinished = progress(cell.run) if record.status == "interrupted" and not record.error else None
+    if unfinished is None or unfinished.command is None:
+        return reason(record)
+    return f"the run was interrupted; {unfinished.command} finishes it"
+
+
+_REASONS = {
+    "stopped": "its objective was behind others at this step; it was scored as it was then",
+    "out_of_memory": "there was not enough memory",
+    "interrupted": "the run was interrupted; paretune run --resume finishes it",
+    "failed": "no reason was recorded",
+}
+
+
+_PLACES = {
+    "load": "while loading: ",
+    "forward": "in the forward pass: ",
+    "backward": "in the backward pass: ",
+    "step": "in the optimizer's step: ",
+    "eval": "while evaluating: ",
+}
+
+
+def reason(record: Record) -> str:
+    """Why a trial did not run to the end: its error, or what its status means; and where memory ran out."""
+    place = _PLACES.get(record.out_of_memory_in or "", "") if record.status == "out_of_memory" else ""
+    return place + ((record.error or "").strip() or _REASONS.get(record.status, ""))
+
+
+def trials(group: Group) -> Table:
+    """Every trial of a group, with the value of each searched setting."""
+    scale, unit = objective_scale(group), bare(group.unit)
+    columns: dict[str, Callable[[Cell, Record], str]] = {
+        "trial": lambda _, record: record.trial_id,
+        "cell": lambda cell, _: cell.label,
+        "status": lambda cell, record: _status(cell, record),
+        **{units.setting_name(path): _setting_column(path) for path in group.searched},
+        f"validation {scale.name}": lambda _, record: _objective(scale, record),
+        f"test {quality_name(group)}": lambda _, record: units.quality(record.quality, unit),
+        "peak in training": lambda _, record: units.gib(record.peak_train_bytes),
+        "memory measured in trial": lambda _, record: record.memory_trial or units.UNKNOWN,
+        "batch size after running out of memory": lambda _, record: units.number(record.retried_batch_size),
+        "steps": lambda _, record: units.number(record.steps),
+        "tokens": lambda _, record: units.number(record.tokens),
+        "tokens/s": lambda _, record: units.number(record.tokens_per_second),
+        "setup time": lambda _, record: units.duration(record.setup_seconds),
+        "training time": lambda _, record: units.duration(record.train_seconds),
+        "evaluation time": lambda _, record: units.duration(record.eval_seconds),
+        "seed": lambda _, record: str(record.seed),
+    }
+    rows = [
+        tuple(show(row.cell, record) for show in columns.values())
+        for row in group.all_rows
+        for record in row.cell.records
+    ]
+    return without_empty(
+        Table(tuple(columns), rows, frozenset({"trial", "cell", "status", "memory measured in trial"}))
+    )
+
+
+def _objective(scale: ObjectiveScale, record: Record) -> str:
+    if record.objective is None:
+        return units.UNKNOWN
+    return units.quality(scale.shown(record.objective), bare(scale.unit))
+
+
+def _setting_column(path: str) -> Callable[[Cell, Record], str]:
+    def show(cell: Cell, record: Record) -> str:
+        config = dict(leaves(record.config))
+        return units.setting_value(config[path]) if path in config else units.UNKNOWN
+
+    return show
+
+
+def _status(cell: Cell, record: Record) -> str:
+    role = "" if record.role != "finalist" else ", trained again with another seed"
+    best = cell.best is not None and record.trial_id == cell.best.trial_id and not cell.is_base
+    return f"{status_text(record.status)}{role}{', the best' if best else ''}"
+
+
+def _steps(record: Record) -> str:
+    if record.steps is None:
+        return units.UNKNOWN
+    total = dict(leaves(record.config)).get("train.steps")
+    return f"{record.steps} of {total}" if total else str(record.steps)
+
+
+def expected_bests(group: Group) -> Table:
+    """The best objective that k random draws are expected to have, by cell, where its draws say so."""
+    scale = objective_scale(group)
+    found = [(row.name, [scale.shown(value) for value in expected_best_of(row.cell)]) for row in group.rows]
+    found = [(name, expected) for name, expected in found if len(expected) > 1]
+    most = max((len(expected) for _, expected in found), default=0)
+    rows = [
+        (name, *map(units.number, expected), *[units.UNKNOWN] * (most - len(expected)))
+        for name, expected in found
+    ]
+    return Table(
+        ("cell", *(f"best of {units.count(k + 1, 'draw')}" for k in range(most))), rows, frozenset({"cell"})
+    )
+
+
+def importances(group: Group) -> Table:
+    """The importance of each searched setting, by cell, or why it can't be computed."""
+    rows: list[tuple[str, ...]] = []
+    for row in group.rows:
+        result = importance(row.cell)
+        shares = [
+            f"{units.setting_name(path)} {units.percent(share)}" for path, share in result.shares.items()
+        ]
+        like_noise = units.join([units.setting_name(path) for path in result.like_noise])
+        rows.append(
+            (
+                row.name,
+                result.reason or ", ".join(shares) or "as noise would have",
+                units.percent(result.not_explained),
+                like_noise or units.UNKNOWN,
+                str(result.trials),
+            )
+        )
+    columns = ("cell", "importance", "not explained", "like noise", "finished trials")
+    return without_empty(Table(columns, rows, frozenset({"cell", "importance", "like noise"})))
