@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweeps.commands.common_options import RUN, JsonOption
 from sweeps.commands.errors import FAILED, users_errors
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from sweeps.runs.location import RunLocation
+    from sweeps.runs.status import RunState
+
 POLL_SECONDS = 0.2
 MESSAGE_SECONDS = 10.0  # between messages while a run stops
+LOOK_SECONDS, URL_SECONDS = 1.0, 10.0  # between looks at a run that is followed: in a folder, at a URL
+UNWRAPPED = 500  # characters in a line of the table, where it is no terminal
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="Folder or URL of the run, such as runs/methods.")
 ]
@@ -22,37 +33,119 @@ def add(app: typer.Typer) -> None:
         app.command(rich_help_panel=RUN)(command)
 
 
-def status(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Show the state of a run: finished and remaining trials, the best so far, and where it runs."""
+def status(
+    run: RunArgument,
+    as_json: JsonOption = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show the state again and again while the run goes on.")
+    ] = False,
+) -> None:
+    """Show the state of a run: finished and remaining trials, the best so far, and where it runs.
+
+    The folder of paretune try (runs/NAME-try) has a state, too.
+    """
     from sweeps.runs import location
-    from sweeps.runs import status as run_status
 
     with users_errors(ValueError, OSError):
-        state = location.existing_run(run).state()
+        run_location = location.existing_run(run)
+        state = run_location.state()
+        if watch and not as_json and state.holder is not None:
+            _watch(run_location)
+            return
     if as_json:
         import json
 
         typer.echo(json.dumps(state.to_json(), indent=2, ensure_ascii=False))
         return
+    _show(state)
+
+
+def _show(state: RunState) -> None:
+    from sweeps.console.guarded_console import GuardedConsole
+    from sweeps.runs import status as run_status
+
+    console = GuardedConsole()
+    # Wrapped lines are hard to grep.
+    console = console if console.is_terminal else GuardedConsole(width=UNWRAPPED)
+    console.print(run_status.table(state))
+    typer.echo(run_status.summary(state))  # not wrapped
+
+
+def _shown(state: RunState) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    from sweeps.runs import status as run_status
+
+    return Group(run_status.table(state), Text(run_status.summary(state), overflow="fold"))
+
+
+def _watch(run_location: RunLocation) -> None:
+    """Shows the state of a run until nobody runs it any more; Ctrl-C ends that, and not the run."""
+    from rich.live import Live
+
     from sweeps.console.guarded_console import GuardedConsole
 
-    GuardedConsole().print(run_status.table(state))
-    typer.echo(run_status.summary(state))
+    console = GuardedConsole()
+    with (
+        suppress(KeyboardInterrupt),
+        Live(console=console, auto_refresh=False, vertical_overflow="visible") as live,
+    ):
+        for state in _states(run_location):
+            if console.is_terminal:
+                live.update(_shown(state), refresh=True)
+            else:
+                _show(state)
+
+
+def _states(run_location: RunLocation) -> Iterator[RunState]:
+    """The states of a run, one after the other; the last one is that after its driver has left."""
+    while (state := run_location.state()).holder is not None:
+        yield state
+        time.sleep(_pause(run_location))
+    yield state
+
+
+def _pause(run_location: RunLocation) -> float:
+    from trainables.storage.urls import is_url
+
+    return URL_SECONDS if is_url(run_location.display_name) else LOOK_SECONDS
 
 
 def logs(
     run: RunArgument,
     trial: Annotated[str | None, typer.Argument(help="Id of a trial, or the beginning of its id.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on printing new lines while the run goes on.")
+    ] = False,
 ) -> None:
     """Print the log of a run, or the last steps and the error of one of its trials."""
     from sweeps.runs import location
-    from sweeps.runs import status as run_status
 
     with users_errors(ValueError, OSError):
         run_location = location.existing_run(run)
-        with run_location.local_copy(location.is_status_file) as run_folder:
-            for line in run_status.log_lines(run_folder, trial, run_location.display_name):
-                typer.echo(line)
+        printed: set[str] = set()
+        with suppress(KeyboardInterrupt) if follow else suppress():
+            for lines, last in _log_states(run_location, trial):
+                for line in lines:
+                    if line not in printed:
+                        typer.echo(line)
+                if last or not follow:
+                    return
+                printed = set(lines)
+                time.sleep(_pause(run_location))
+
+
+def _log_states(run_location: RunLocation, trial: str | None) -> Iterator[tuple[list[str], bool]]:
+    """The lines of a log, again and again, and whether nobody runs the run any more."""
+    from sweeps.runs.location import is_status_file
+    from sweeps.runs.logs import log_lines
+
+    while True:
+        # Asked first: what a driver writes before it leaves is in the lines that are read after that.
+        over = run_location.holder() is None
+        with run_location.local_copy(is_status_file) as run_folder:
+            yield list(log_lines(run_folder, trial, run_location.display_name)), over
 
 
 def stop(
@@ -64,7 +157,6 @@ def stop(
 ) -> None:
     """Stop a run as Ctrl-C would: its trials save themselves, and run --resume continues it."""
     import math
-    import time
 
     from sweeps.runs import location
     from sweeps.runs import status as run_status

@@ -157,13 +157,14 @@ def _show_grid(model: str, batch_size: int, cutoff: int, memory_limit: int | Non
 
 def _run_one_trial(made: Plan, output: Path, untrained: bool) -> int:
     from sweeps.console.sweep_progress import describe
-    from sweeps.execution.local_trial import run_one_trial
+    from sweeps.execution.local_trial import not_run, run_one_trial
 
     run_folder = (output / f"{made.spec.name}-try").resolve()
-    say = partial(print, file=sys.stderr)
+    say = partial(print, file=sys.stderr, flush=True)
     for note in made.cell(made.selected[0]).data_notes:
         say(note)
     record = run_one_trial(made, made.selected[0], run_folder, say, untrained)
     print(describe(record))
+    say(f"{not_run(made, made.selected[0], untrained)}. The whole sweep: paretune run {made.spec.source.file}")
     print(run_folder / "trials" / record.trial_id / "record.json")
     return FAILED if record.status == "failed" else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from sweeps.console.trial_counts import trial_counts
 from sweeps.spec.problems import format_value
 from trainables.system.byte_sizes import GIB, both_units, gib
 
@@ -141,9 +142,7 @@ def _row(cell: Cell) -> tuple[str, str, str, str, str, str, str, str]:
 
 def _summary(plan: Plan) -> Iterator[str]:
     if plan.cells:  # a plan with errors may have none
-        models = f"starting model{'s' * (len(plan.bases) != 1)}"
-        bases = f", and {len(plan.bases)} {models} to score without training" if plan.bases else ""
-        yield f"{plan.trials} trials in {len(plan.cells)} cells{bases}"
+        yield trial_counts(plan)
     if plan.finalists:
         seeds, top = plan.spec.finalists.seeds, plan.spec.finalists.top
         best = "best config" if top == 1 else f"{top} best configs"

@@ -18,6 +18,7 @@ from rich.text import Text
 from sweeps.console.guarded_console import GuardedConsole
 from sweeps.console.saving import abandoned_text, saving_text
 from sweeps.console.signs_of_life import DueSigns, Sign
+from sweeps.console.trial_counts import trial_counts
 from sweeps.runs.outcomes import outcome
 from trainables import results
 from trainables.results import Record
@@ -25,7 +26,7 @@ from trainables.storage import files
 from trainables.system import provenance
 from trainables.system.background import Throttle
 from trainables.system.byte_sizes import gib
-from trainables.system.wording import clock
+from trainables.system.wording import clock, counted
 
 if TYPE_CHECKING:
     from sweeps.cluster.board import Waiting
@@ -46,21 +47,25 @@ class SweepState:
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
-        self.finished_before = len(self.records)
+        self.finished_before = self.ended
         self.tables = results.Tables(self.run_folder)
 
     @property
     def total(self) -> int:
-        """All trials: those of the search, the finalists, and the starting models that are scored."""
-        return self.plan.trials + self.plan.finalists + len(self.plan.bases)
+        """All trials of the search, and the finalists; starting models that are scored are no trials."""
+        return self.plan.trials + self.plan.finalists
+
+    @property
+    def ended(self) -> int:
+        return sum(record.role != "base" for record in self.records.values())
 
     def time_left(self) -> str:
         """``, about 5 min 0 s left``, at the speed so far; empty until the first trial has ended."""
         # Trials of earlier sessions took none of the time since this one began.
-        done = len(self.records) - self.finished_before
+        done = self.ended - self.finished_before
         if done <= 0:
             return ""
-        seconds = (time.monotonic() - self.started) / done * (self.total - len(self.records))
+        seconds = (time.monotonic() - self.started) / done * (self.total - self.ended)
         return f", about {clock(seconds)} left"
 
 
@@ -86,11 +91,10 @@ class SweepProgress:
         """Starts following a run folder. Trials that have ended already count, but are not announced."""
         sweep = SweepState(plan, run, {record.trial_id: record for record in _finished(run)})
         self._sweep = sweep
-        self.log(
-            f"{plan.spec.name}: {sweep.total} trials in {len(plan.cells)} cells, {slots} at a time, in {run}"
-        )
+        self.log(f"{plan.spec.name}: {trial_counts(plan)}; {slots} at a time, in {run}")
         if sweep.finished_before:
-            self.log(f"{sweep.finished_before} of them have finished already")
+            have = "has" if sweep.finished_before == 1 else "have"
+            self.log(f"{counted(sweep.finished_before, 'trial')} {have} finished already")
         # A sweep that goes on after an outage begins again, with the same display.
         if self.console.is_terminal and self._live is None:
             self._live = Live(self._view(sweep), console=self.console, refresh_per_second=2, transient=True)
@@ -164,7 +168,7 @@ class SweepProgress:
         new = _finished(sweep.run_folder, known=sweep.records)
         for record in new:
             sweep.records[record.trial_id] = record
-            self.log(f"{describe(record)}  ({len(sweep.records)} of {sweep.total}{self._time_left(sweep)})")
+            self.log(f"{describe(record)}  ({sweep.ended} of {sweep.total}{self._time_left(sweep)})")
         if new and self._write_tables.due():
             with suppress(OSError):  # they are written again with later trials, and at the end
                 sweep.tables.write()
@@ -184,7 +188,9 @@ class SweepProgress:
             records = [record for record in sweep.records.values() if record.cell == cell]
             table.add_row(cell, f"{len(records)}/{budget}", _best(records), _peak(records))
         elapsed = clock(time.monotonic() - sweep.started)
-        summary = f"{len(sweep.records)} of {sweep.total} trials, {elapsed} so far{self._time_left(sweep)}"
+        summary = (
+            f"{sweep.ended} of {counted(sweep.total, 'trial')}, {elapsed} so far{self._time_left(sweep)}"
+        )
         training = [Text(str(sign)) for sign in self._signs if sign.trial_id not in sweep.records]
         saving = [Text(self._saving, style="bold")] if self._saving else []
         return Group(table, *training, Text(summary, style="dim"), *saving)

@@ -24,6 +24,7 @@ from sweeps.spec.problems import SpecError
 from trainables import results
 from trainables.storage import outage
 from trainables.storage.url_store import StorageError
+from trainables.system.wording import counted
 
 if TYPE_CHECKING:
     from sweeps.execution.sweep_driver import SweepDriver
@@ -148,6 +149,9 @@ def exit_code(run_folder: Path) -> int:
     """0 when every trial ended well; 1 when some failed. Stopped and out of memory are results."""
     records = results.read_run(run_folder).records
     failed = [record for record in records if record.status in ("failed", "interrupted")]
-    if failed:
-        print(f"{len(failed)} of {len(records)} trials failed; the report says why", file=sys.stderr)
+    trials = [record for record in records if record.role != "base"]
+    if unscored := [record for record in failed if record.role == "base"]:
+        print(f"{', '.join(record.cell for record in unscored)} failed; the report says why", file=sys.stderr)
+    if some := len([record for record in failed if record.role != "base"]):
+        print(f"{some} of {counted(len(trials), 'trial')} failed; the report says why", file=sys.stderr)
     return 1 if failed else 0

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sweeps.console.step_lines import StepLines
 from sweeps.planning.dependencies import dependency_chain, with_trained_trials
 from sweeps.planning.plan import Plan, base_config
 from trainables import results
@@ -19,10 +20,12 @@ from trainables.models import locate
 from trainables.results import Record
 from trainables.storage import files
 from trainables.system import machine
+from trainables.system.wording import counted
 from trainables.trial.config import TrialConfig
 
 # Full fine-tuning needs up to ten times the bytes of a model's files: once for the trial, once for its measurement.
 MEMORY_FACTOR = 20
+SHOWN_CELLS = 4
 
 
 def run_one_trial(
@@ -52,8 +55,10 @@ def run_one_trial(
             if cell.name != name and previous is not None and previous.status == "done":
                 continue
             log(f"{config.cell} {config.trial_id()} in {context.folder(config)}")
+            log("it loads its model and rows" if config.method else "the untrained model is scored")
             measuring.begin(config, run)
-            record = run_trial(config, context, evaluate_at=frozenset(cell.rungs), memory_gauge=measuring)
+            steps = StepLines(cell.steps, log)
+            record = run_trial(config, context, steps, frozenset(cell.rungs), measuring)
             if cell.name == name or record.status != "done":
                 break
     return record
@@ -91,3 +96,20 @@ class ParallelMeasurement:
     def close(self) -> None:
         self._pool.shutdown()
         self._process.close()
+
+
+def not_run(plan: Plan, name: str, untrained: bool) -> str:
+    """What a sweep of the plan would run beside the one trial of the cell ``name``: ``Not run: the other 5 trials of
+    sft-lora's search, ...``.
+    """
+    cell = plan.cell(name)
+    others = [other for other in plan.selected if other != name]
+    left = cell.trials if untrained else cell.trials - 1
+    finalists = plan.spec.finalists.per_cell if cell.holds_out else 0
+    other = "" if untrained else "the other "
+    parts = [f"{other}{counted(left, 'trial')} of {name}'s search" if left else ""]
+    parts += [counted(finalists, "finalist") if finalists else ""]
+    named = ", ".join([*others[:SHOWN_CELLS], *(["..."] if len(others) > SHOWN_CELLS else [])])
+    parts += [f"{counted(len(others), 'other cell')} ({named})" if others else ""]
+    parts += ["" if untrained or not cell.holds_out else "the untrained model (--method base)"]
+    return f"Not run: {', '.join(part for part in parts if part) or 'nothing'}"

@@ -7,9 +7,14 @@ from trainables.results import Record
 WORDS = {"out_of_memory": "out of memory", "stopped": "stopped early"}
 
 
+def status_words(status: str) -> str:
+    """``out of memory`` for ``out_of_memory``, ``stopped early`` for ``stopped``."""
+    return WORDS.get(status, status)
+
+
 def outcome(record: Record) -> str:
     """``done``, ``out of memory``, or ``stopped early at step 5 of 20: behind the others``."""
-    words = WORDS.get(record.status, record.status)
+    words = status_words(record.status)
     if record.status != "stopped" or record.steps is None:
         return words
     steps = (record.config.get("train") or {}).get("steps")

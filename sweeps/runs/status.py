@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.runs import lock
-from sweeps.runs.layout import LOG, read_environment
+from sweeps.runs.layout import LOCK, SIGNS, read_environment
+from sweeps.runs.outcomes import status_words
 from trainables import results
 from trainables.results import Record, best
 from trainables.storage.damaged_files import DamagedFile, read_object, reading
 from trainables.system.byte_sizes import gib
+from trainables.system.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-LAST_STEPS = 12  # of a trial's curve that `logs` prints
+SHOWN_WAITS = 5
 
 
 class NoRun(ValueError):  # noqa: N818
@@ -28,19 +31,25 @@ class NoRun(ValueError):  # noqa: N818
 
 @dataclass(frozen=True)
 class UnfinishedTrial:
-    """A trial without a final record: its last step, and the seconds since it last wrote something."""
+    """A trial without a final record: its last step, and the seconds since it last wrote something.
+
+    ``doing``: what its driver says that it is doing; ``None`` where no driver lives or it says nothing of this trial.
+    """
 
     trial_id: str
     cell: str
     step: int | None
     quiet_seconds: float
+    doing: str | None = None
 
 
 @dataclass(frozen=True)
 class RunState:
     """The state of a run, as ``paretune status`` prints it.
 
-    ``holder`` names the process that runs it; ``None`` while none does. ``budgets``: search trials by cell.
+    ``holder`` names the process that runs it; ``None`` while none does. ``budgets``: search trials by cell; none for
+    the folder of ``paretune try``. ``unfinished``: trials that have begun and have no final record. ``waits``: what
+    trials wait for that could run, a sentence each.
     ``finalists``: how many times each of how many best configs of a cell are trained again, ``{"seeds": 3, "top": 1}``;
     empty for runs that have none. ``damaged``: a sentence for each trial that has a file which can't be read.
     """
@@ -49,9 +58,19 @@ class RunState:
     holder: str | None
     budgets: dict[str, int]
     records: tuple[Record, ...]
-    training: tuple[UnfinishedTrial, ...]
+    unfinished: tuple[UnfinishedTrial, ...]
     finalists: dict[str, int] = field(default_factory=dict)
     damaged: tuple[str, ...] = ()
+    waits: tuple[str, ...] = ()
+
+    @property
+    def training(self) -> tuple[UnfinishedTrial, ...]:
+        """The trials that a driver has in training: none where no driver lives."""
+        if self.holder is None:
+            return ()
+        # A driver of an earlier version, or of a run at a URL, says nothing of its trials.
+        said = [trial for trial in self.unfinished if trial.doing is not None]
+        return tuple(said) or self.unfinished
 
     @property
     def remaining(self) -> int:
@@ -62,7 +81,7 @@ class RunState:
 
     @property
     def total(self) -> int:
-        """All trials of the search, and the finalists of its cells, as far as these are known."""
+        """All trials of the search, and the finalists of its cells, as far as these are known; no untrained models."""
         return sum(map(self.trials_of, self.budgets))
 
     def trials_of(self, cell: str) -> int:
@@ -82,7 +101,7 @@ class RunState:
         """``running``, ``finished``, or ``stopped`` with trials left to run."""
         if self.holder:
             return "running"
-        return "stopped" if self.remaining or self.training else "finished"
+        return "stopped" if self.remaining or self.unfinished else "finished"
 
     def to_json(self) -> dict[str, Any]:
         """What ``paretune status --json`` prints."""
@@ -92,6 +111,8 @@ class RunState:
             "holder": self.holder,
             "cells": [{"cell": cell, **_cell_summary(cell, self)} for cell in _cells(self)],
             "training": [vars(trial) for trial in self.training],
+            "unfinished": [vars(trial) for trial in self.unfinished],
+            "waits": list(self.waits),
             "damaged": list(self.damaged),
         }
 
@@ -106,26 +127,48 @@ def run_state(
     """
     display_name = display_name or str(run)
     environment = read_environment(run)
-    if environment is None:
+    folders = results.trial_folders(run)
+    if environment is None and not folders:
         raise NoRun(f"{display_name}: no environment.json here; is it a run folder (runs/NAME)?")
-    begun = environment.get("plan", {})
+    begun = (environment or {}).get("plan", {})
     budgets, finalists = begun.get("trials", {}), begun.get("finalists", {})
-    ended, training, damaged = list[Record](), list[UnfinishedTrial](), list[str]()
-    for trial in results.trial_folders(run):
+    process = holder() if holder else lock.holder(run)
+    signs = _signs(run) if process else {}
+    ended, unfinished, damaged = list[Record](), list[UnfinishedTrial](), list[str]()
+    for trial in folders:
         try:
             record = results.read_record(trial)
             # An interrupted trial has a record but no result. It counts as unfinished, because it will be resumed.
             if record is not None and record.status != "interrupted":
                 ended.append(record)
             else:
-                training.append(_unfinished(trial))
+                unfinished.append(_unfinished(trial, signs.get("trials", {}).get(trial.name)))
         except DamagedFile as error:
             damaged.append(str(error))
-    process = holder() if holder else lock.holder(run)
-    return RunState(display_name, process, budgets, tuple(ended), tuple(training), finalists, tuple(damaged))
+    return RunState(
+        display_name,
+        process,
+        budgets,
+        tuple(ended),
+        tuple(unfinished),
+        finalists,
+        tuple(damaged),
+        tuple(signs.get("waits", ())),
+    )
 
 
-def _unfinished(folder: Path) -> UnfinishedTrial:
+def _signs(run: Path) -> dict[str, Any]:
+    """What the driver that holds a run says of its trials; empty where it has said nothing yet."""
+    path = run / SIGNS
+    # Written anew by each driver, some seconds after it has taken the lock.
+    if not path.exists() or path.stat().st_mtime < (run / LOCK).stat().st_mtime:
+        return {}
+    with suppress(DamagedFile):
+        return read_object(path)
+    return {}
+
+
+def _unfinished(folder: Path, doing: str | None) -> UnfinishedTrial:
     config, curve = folder / "config.json", folder / "curve.jsonl"
     step = max((point["step"] for point in results.read_curve(folder)), default=None)
     # A trial's folder always has its config, so there is at least one time.
@@ -133,13 +176,14 @@ def _unfinished(folder: Path) -> UnfinishedTrial:
     with reading(config):
         cell = str(read_object(config)["cell"])
     # The clock of the node that wrote the file may be ahead of this machine's.
-    return UnfinishedTrial(folder.name, cell, step, max(0.0, time.time() - last_change))
+    return UnfinishedTrial(folder.name, cell, step, max(0.0, time.time() - last_change), doing)
 
 
 def _cells(state: RunState) -> list[str]:
-    return list(
-        dict.fromkeys([*(record.cell for record in state.records if record.role == "base"), *state.budgets])
-    )
+    bases = [record.cell for record in state.records if record.role == "base"]
+    # The folder of `paretune try` has no budgets.
+    begun = [*(record.cell for record in state.records), *(trial.cell for trial in state.unfinished)]
+    return list(dict.fromkeys([*bases, *(state.budgets or begun)]))
 
 
 def _cell_summary(cell: str, state: RunState) -> dict[str, Any]:
@@ -157,82 +201,59 @@ def _cell_summary(cell: str, state: RunState) -> dict[str, Any]:
 
 
 def table(state: RunState) -> Table:
-    """One row per cell: its trials, the best of them, the largest peak memory, and what is in training."""
+    """One row per cell: its trials, the best of them, the largest peak memory, and what is in training or unfinished."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("cell", "trials", "best", "peak memory", "in training"):
+    trials = state.training if state.holder else state.unfinished
+    last = "in training" if state.holder else "unfinished"
+    for heading in ("cell", "trials", "best", "peak memory", *([last] if trials else [])):
         table.add_column(heading, justify="right" if heading in ("trials", "peak memory") else "left")
     for cell in _cells(state):
         summary = _cell_summary(cell, state)
-        ended = sum(record.cell == cell for record in state.records)
         quality = (
             f"{summary['quality_name']} {summary['quality']:.3f} " if summary["quality"] is not None else ""
         )
         best = f"{quality}({summary['best']})" if summary["best"] else "–"
         peak = gib(summary["peak_train_bytes"]) if summary["peak_train_bytes"] else "–"
-        training = ", ".join(_progress(trial) for trial in state.training if trial.cell == cell)
-        table.add_row(cell, f"{ended}/{summary['trials']}", best, peak, training)
+        begun = "\n".join(_progress(trial, state) for trial in trials if trial.cell == cell)
+        table.add_row(cell, _counts(cell, state), best, peak, *([begun] if trials else []))
     return table
 
 
-def _progress(trial: UnfinishedTrial) -> str:
+def _counts(cell: str, state: RunState) -> str:
+    """``3/6, 1 stopped early``."""
+    records = [record for record in state.records if record.cell == cell]
+    other = Counter(status_words(record.status) for record in records if record.status != "done")
+    count = f"{len(records)}/{state.trials_of(cell)}" if state.budgets else str(len(records))
+    return ", ".join([count, *(f"{number} {words}" for words, number in sorted(other.items()))])
+
+
+def _progress(trial: UnfinishedTrial, state: RunState) -> str:
+    if state.holder is None:
+        return f"{trial.trial_id} {f'until step {trial.step}' if trial.step else 'before its first step'}"
+    if trial.doing is not None:
+        return f"{trial.trial_id} {trial.doing}"
     progress = "starting" if trial.step is None else f"step {trial.step}"
     return f"{trial.trial_id} {progress}, {trial.quiet_seconds:.0f} s ago"
 
 
 def summary(state: RunState) -> str:
-    """``running: process 812 on node-1, since ...; 3 of 12 trials to go``, and a line for each damaged trial."""
+    """``running: process 812 on node-1, since ...; 3 of 12 trials to go``, what waits, and a line for each damaged
+    trial.
+    """
     process = f": {state.holder}" if state.holder else ""
-    return "\n".join([f"{state.activity}{process}; {remaining_text(state)}", *state.damaged])
+    if not state.budgets:
+        return "\n".join(["trials of `paretune try`, outside of any sweep", *state.damaged])
+    return "\n".join(
+        [f"{state.activity}{process}; {remaining_text(state)}", *state.waits[:SHOWN_WAITS], *state.damaged]
+    )
 
 
 def remaining_text(state: RunState) -> str:
     """``3 of 12 trials to go``."""
-    return f"{state.remaining} of {state.total} trials to go" if state.remaining else "nothing left to do"
-
-
-def log_lines(run: Path, trial_id: str | None, display_name: str | None = None) -> Iterator[str]:
-    """The lines of a run's log, or the last steps and the error of one trial. Raises :class:`NoRun`."""
-    display_name = display_name or str(run)
-    if trial_id is None:
-        yield from _run_log(run, display_name)
-    else:
-        yield from _trial_log(_trial_folder(run, trial_id, display_name))
-
-
-def _run_log(run: Path, display_name: str) -> Iterator[str]:
-    """The sweep's log, then the other lines that a detached driver printed, with its exit code last."""
-    logs = [path for path in (run / "sweep.log", run / LOG) if path.exists()]
-    if not logs:
-        raise NoRun(f"{display_name}: no sweep.log here; is it a run folder (runs/NAME), and was it started?")
-    yielded: set[str] = set()  # a detached driver prints the sweep's events too
-    for path in logs:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        yield from (line for line in lines if line not in yielded)
-        yielded.update(lines)
-
-
-def _trial_folder(run: Path, trial_id: str, display_name: str) -> Path:
-    matching = [folder for folder in results.trial_folders(run) if folder.name.startswith(trial_id)]
-    if len(matching) == 1:
-        return matching[0]
-    what = "names several trials" if matching else "is no trial of this run"
-    ids = ", ".join(folder.name for folder in (matching or results.trial_folders(run))[:12])
-    raise NoRun(f"{display_name}: {trial_id!r} {what}; there are {ids or 'none yet'}")
-
-
-def _trial_log(folder: Path) -> Iterator[str]:
-    record = results.read_record(folder)
-    config = read_object(folder / "config.json")
-    yield f"{config.get('cell')} {folder.name}: {record.status if record else 'no record yet'}"
-    points = sorted(results.read_curve(folder), key=lambda point: (point["step"], point["name"]))
-    steps = sorted({point["step"] for point in points})[-LAST_STEPS:]
-    for step in steps:
-        values = ", ".join(f"{p['name']} {p['value']:.4g}" for p in points if p["step"] == step)
-        yield f"step {step}: {values}"
-    if record is not None and record.error:
-        yield record.error
-    error = folder / "error.txt"
-    if error.exists():
-        yield from error.read_text(encoding="utf-8", errors="replace").splitlines()
+    return (
+        f"{state.remaining} of {counted(state.total, 'trial')} to go"
+        if state.remaining
+        else "nothing left to do"
+    )

@@ -62,9 +62,11 @@ def test_without_a_terminal_each_trial_is_announced_once_in_one_line(
     progress.end()
     printed = capsys.readouterr().err.splitlines()
     assert len(printed) == 2
-    assert printed[0].endswith(f"tiny: 7 trials in 2 cells, 2 at a time, in {run}")
+    assert printed[0].endswith(
+        f"tiny: 6 trials in 2 cells, and 1 starting model to score without training; 2 at a time, in {run}"
+    )
     assert (
-        f"sft-full {one.trial_id} done: {one.quality_name} 0.750, peak 0.50 GiB, 100 tokens/s  (1 of 7"
+        f"sft-full {one.trial_id} done: {one.quality_name} 0.750, peak 0.50 GiB, 100 tokens/s  (1 of 6"
         in printed[1]
     )
     assert " left)" in printed[1]
@@ -80,9 +82,9 @@ def test_trials_that_finished_before_count_and_are_not_announced(
     ends(run, 2, "sft-full")
     refresh(progress)
     printed = capsys.readouterr().err
-    assert "1 of them have finished already" in printed
+    assert "1 trial has finished already" in printed
     assert before.trial_id not in printed
-    assert "(2 of 7" in printed
+    assert "(2 of 6" in printed
 
 
 def test_on_a_terminal_a_table_shows_cells_counts_best_memory_and_time_left(
@@ -112,7 +114,7 @@ def test_on_a_terminal_a_table_shows_cells_counts_best_memory_and_time_left(
     ]  # best objective, done
     assert re.search(r"^sft-full +0/3 +– +–", text, re.M)
     assert re.search(r"^sft-base +0/1", text, re.M)
-    assert "3 of 7 trials" in text
+    assert "3 of 6 trials" in text
     assert " left" in text
     assert "\x1b" in screen.getvalue()
 
@@ -159,7 +161,7 @@ def test_a_run_with_a_failed_trial_ends_with_1_and_its_report_is_written(seen: t
     assert terminal.process.returncode == 1
     shown = [line for line in terminal.lines() if line]
     assert shown[-1] == f"{run}/report/index.html"
-    assert "1 of 3 trials failed" in "\n".join(shown)
+    assert "1 of 2 trials failed" in "\n".join(shown)
     (failed,) = (record for record in found.values() if record.status == "failed")
     assert failed.trial_id in (run / "report" / "index.html").read_text()
     assert "NotFinite" in (failed.error or "")
@@ -175,7 +177,7 @@ def test_the_table_on_the_screen_is_updated(seen: tuple[Terminal, Path]) -> None
     assert {"0/2", "2/2"} <= counts
     assert any(re.match(r"cell +trials +best +peak memory", line) for line in shown)
     assert any(re.match(r"sft-full +[12]/2 +loss \d+\.\d+ +\d+\.\d+ GiB", line) for line in shown)
-    assert any(re.match(r"\d of 3 trials, .* so far", line) for line in shown)
+    assert any(re.match(r"\d of 2 trials, .* so far", line) for line in shown)
     assert any(" left" in line for line in shown)
 
 

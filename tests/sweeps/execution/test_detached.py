@@ -27,7 +27,7 @@ from sweeps.execution.detached import start
 from sweeps.execution.detached.driver import DriverNotStarted
 from sweeps.execution.detached.run_request import RunRequest, forwarded
 from sweeps.execution.run_options import RunOptions
-from sweeps.runs import lock, status
+from sweeps.runs import lock, logs, status
 from sweeps.runs.layout import LOG
 from sweeps.spec.problems import SpecError
 from tests.helpers import specs
@@ -208,7 +208,7 @@ def test_a_log_shows_the_sweeps_lines_once_and_then_what_else_the_driver_printed
     (tmp_path / "sweep.log").write_text("10:00:00 tiny: 4 trials\nray: one\n")
     (tmp_path / LOG).write_text("warning: x\n10:00:00 tiny: 4 trials\nTraceback\nended with code 1\n")
     reported = ["10:00:00 tiny: 4 trials", "ray: one", "warning: x", "Traceback", "ended with code 1"]
-    assert list(status.log_lines(tmp_path, None)) == reported
+    assert list(logs.log_lines(tmp_path, None)) == reported
 
 
 # On this machine

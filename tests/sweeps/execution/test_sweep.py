@@ -86,8 +86,8 @@ def test_the_reports_path_is_all_that_is_printed_and_it_is_there(undisturbed: Sw
 def test_every_event_is_a_line_and_the_same_lines_are_in_the_log(undisturbed: Sweep) -> None:
     printed = undisturbed.command.stderr
     assert "\x1b" not in printed
-    assert "7 trials in 2 cells" in printed
-    assert "7 of 7" in printed
+    assert "6 trials in 2 cells, and 1 starting model to score without training; " in printed
+    assert "(6 of 6" in printed
     for trial_id in finished(undisturbed.run):
         assert printed.count(f" {trial_id} done: ") == 1
     noise = [line for line in printed.splitlines() if line[:8].count(":") != 2]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from sweeps.cli import app
-from sweeps.runs import lock, status
+from sweeps.runs import lock, logs, status
+from sweeps.runs.layout import SIGNS
 from sweeps.runs.status import NoRun, RunState
 from tests.helpers import run_folders
 from tests.helpers.run_folders import failed, record
@@ -78,16 +81,77 @@ def test_each_cell_tells_its_trials_its_best_and_what_is_in_training(run: Path) 
     assert cells["sft-full"]["done"] == 1
     assert (cells["sft-full"]["best"], cells["sft-full"]["quality"]) == (f"{2:012x}", 0.75)
     assert (cells["sft-lora"]["failed"], cells["sft-lora"]["best"]) == (1, None)
-    (training,) = reported["training"]
-    assert (training["trial_id"], training["cell"], training["step"]) == (f"{4:012x}", "sft-lora", 3)
+    (unfinished,) = reported["unfinished"]
+    assert (unfinished["trial_id"], unfinished["cell"], unfinished["step"]) == (f"{4:012x}", "sft-lora", 3)
     lines = {line.split()[0]: line for line in command_output("status", run).splitlines()[1:]}
     assert "1/2" in lines["sft-full"]
-    assert "step 3" in lines["sft-lora"]
+    assert "1/2, 1 failed" in lines["sft-lora"]
+    assert lines["sft-lora"].endswith(f"{4:012x} until step 3")
 
 
 def test_an_interrupted_trial_counts_as_unfinished(run: Path) -> None:
     ends(run, 4, "sft-lora", status="interrupted")
-    assert [trial.trial_id for trial in status.run_state(run).training] == [f"{4:012x}"]
+    assert [trial.trial_id for trial in status.run_state(run).unfinished] == [f"{4:012x}"]
+
+
+def test_no_trial_is_in_training_while_nobody_runs_the_run(run: Path) -> None:
+    said = {"trials": {f"{4:012x}": "step 3 of 8, loss 0.3"}, "waits": ["sft-full waits for cores"]}
+    files.write_json(run / SIGNS, said)  # by a driver that was killed
+    found = status.run_state(run)
+    assert (found.training, found.waits) == ((), ())
+    assert "in training" not in command_output("status", run)
+    with lock.held(run):
+        os.utime(run / SIGNS, (0, 0))
+        assert [trial.doing for trial in status.run_state(run).training] == [None]  # nothing is known yet
+        begins(run, 6, "sft-full", (1,))
+        files.write_json(run / SIGNS, said)
+        assert [trial.trial_id for trial in status.run_state(run).training] == [f"{4:012x}"]
+        printed = command_output("status", run)
+        assert f"{4:012x} step 3 of 8, loss 0.3" in printed
+        assert f"{6:012x}" not in printed  # it waits
+        assert "sft-full waits for cores" in printed
+
+
+def test_a_folder_of_try_has_a_state(tmp_path: Path) -> None:
+    ends(tmp_path / "tiny-try", 1, "sft-lora", quality=0.5)
+    begins(tmp_path / "tiny-try", 2, "sft-full", (1, 2))
+    printed = command_output("status", tmp_path / "tiny-try")
+    assert re.search(rf"^sft-lora +1 +exact_match 0.500 \({1:012x}\)", printed, re.M)
+    assert re.search(rf"^sft-full .* {2:012x} until step 2$", printed, re.M)
+    assert printed.splitlines()[-1] == "trials of `paretune try`, outside of any sweep"
+
+
+def test_a_trial_that_was_stopped_early_says_at_which_step_and_why(run: Path) -> None:
+    ends(run, 5, "sft-full", status="stopped", steps=5, config={"train": {"steps": 20}})
+    assert "2/2, 1 stopped early" in command_output("status", run)
+    assert command_output("logs", run, f"{5:012x}").splitlines()[0] == (
+        f"sft-full {5:012x}: stopped early at step 5 of 20: behind the others"
+    )
+
+
+def test_a_log_is_followed_until_nobody_runs_the_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run / "sweep.log").write_text("10:00:00 one\n")
+    holders = ["process 1", "process 1", None, None]
+
+    def line_comes(seconds: float) -> None:
+        with (run / "sweep.log").open("a") as log:
+            log.write(f"10:00:0{4 - len(holders)} two\n")
+
+    monkeypatch.setattr("sweeps.runs.lock.holder", lambda folder: holders.pop(0))
+    monkeypatch.setattr("sweeps.commands.monitor.time.sleep", line_comes)
+    lines = ["10:00:00 one", "10:00:01 two", "10:00:02 two"]
+    assert command_output("logs", run, "-f").splitlines() == lines
+    assert command_output("logs", run).splitlines() == lines
+
+
+def test_a_state_is_watched_until_nobody_runs_the_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    holders = ["process 1", "process 1", None]
+    monkeypatch.setattr("sweeps.runs.lock.holder", lambda folder: holders.pop(0))
+    monkeypatch.setattr("sweeps.commands.monitor.time.sleep", lambda seconds: ends(run, 4, "sft-lora"))
+    (run / ".lock").touch()
+    printed = command_output("status", run, "--watch")
+    assert re.findall(r"\d of 4 trials to go", printed) == ["2 of 4 trials to go", "1 of 4 trials to go"]
+    assert "stopped; 1 of 4" in printed
 
 
 def test_the_log_of_a_run_and_of_a_trial(run: Path) -> None:
@@ -118,7 +182,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path, command: str) -> None:
 
 def test_a_trial_that_is_not_there_lists_those_that_are(run: Path) -> None:
     with pytest.raises(NoRun, match="'ffff' is no trial of this run; there are 000000000001"):
-        list(status.log_lines(run, "ffff"))
+        list(logs.log_lines(run, "ffff"))
 
 
 def test_a_run_that_nobody_runs_cannot_be_stopped(run: Path) -> None:
@@ -144,3 +208,10 @@ def test_finalists_are_trials_to_go_as_long_as_a_cell_has_a_config_to_train_agai
     assert (state(*searched).total, state(*searched).remaining) == (6, 3)
     ended = (*searched, *(record(f"f{seed}", role="finalist", seed=seed) for seed in (1, 2, 3)))
     assert (state(*ended).activity, state(*ended).remaining) == ("finished", 0)
+
+
+def test_a_cell_that_has_nothing_to_start_from_has_no_trials_to_go() -> None:
+    error = "it continues from the best trial of sft-lora, and no trial of that cell is done"
+    ended = (failed("aaa"), failed("bbb", "dpo", error=error))
+    state = RunState("run", None, {"sft-lora": 1, "sft-dpo": 6}, ended, ())
+    assert (state.total, state.remaining, state.activity) == (2, 0, "finished")
