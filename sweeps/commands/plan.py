@@ -20,7 +20,7 @@ from sweeps.commands.spec_options import (
     StageOption,
     plan_spec,
     refuse_errors,
-    with_notice,
+    with_warnings,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +55,13 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
                 "--grid", help="Show the predicted memory of every method on --model; takes no SPEC."
             ),
         ] = False,
+        measure: Annotated[
+            bool,
+            typer.Option(
+                "--measure",
+                help="First train a few steps of each cell whose minutes are unknown, about a minute in all.",
+            ),
+        ] = False,
         output: Annotated[
             str, typer.Option(help="Folder for runs, whose disk checkpoints would be written to.")
         ] = "runs",
@@ -63,7 +70,7 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
             int, typer.Option(min=1, help="Sequence length for --grid, in tokens per row.")
         ] = 2048,
     ) -> None:
-        """Check a spec and show its cells, trials and predicted memory. Trains nothing and needs no GPU.
+        """Check a spec and show its cells, trials, predicted memory and minutes. Trains nothing and needs no GPU.
 
         paretune plan --model qwen3-8b --grid shows how much memory each method would need on a model.
         """
@@ -81,7 +88,11 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
             if spec is None:
                 raise ValueError("give a SPEC, such as methods; or --model NAME --grid")
         with users_errors():
-            made = with_notice(plan_spec(spec, sets, best_trials, stage=stage, method=method), output)
+            made = plan_spec(spec, sets, best_trials, stage=stage, method=method, fetch=measure)
+            made = with_warnings(made, output)
+            if measure:
+                refuse_errors(made, warn=False)
+                _measure(made)
         memory_limit = memory_limit or made.memory_limit
         if as_json:
             import json
@@ -132,6 +143,14 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
                     "no rows are held out (data.eval_fraction: 0) to score the untrained model on"
                 )
         raise typer.Exit(_run_one_trial(made, output, untrained))
+
+
+def _measure(made: Plan) -> None:
+    from sweeps.cluster.private_folder import private_temporary_files
+    from sweeps.execution.speed_measurement import measure
+
+    with private_temporary_files():
+        measure(made, partial(print, file=sys.stderr, flush=True))
 
 
 def _show_grid(model: str, batch_size: int, cutoff: int, memory_limit: int | None, as_json: bool) -> None:

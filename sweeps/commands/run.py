@@ -16,7 +16,7 @@ import typer
 
 from sweeps.commands.common_options import RUN
 from sweeps.commands.errors import FAILED, INTERRUPTED, sigterm_like_ctrl_c, users_errors
-from sweeps.commands.spec_options import SetOption, SpecArgument, make_plan, refuse_errors, with_notice
+from sweeps.commands.spec_options import SetOption, SpecArgument, make_plan, refuse_errors, with_warnings
 
 if TYPE_CHECKING:
     from sweeps.execution.run_options import RunOptions
@@ -121,7 +121,6 @@ class Sweep:
         Raises ``SpecError`` for a plan with errors, and for tracking that is required but impossible.
         """
         from sweeps.execution import preflight
-        from sweeps.planning import default_gpus
         from sweeps.planning.conventions import conventions_of
         from sweeps.runs import location
         from sweeps.runs.earlier_results import EarlierResults
@@ -134,21 +133,15 @@ class Sweep:
         def began() -> dict[str, Any] | None:
             return run_location.environment() if options.resume else None
 
-        def gpus() -> default_gpus.DefaultGpus:
-            if (environment := began()) is not None:
-                return default_gpus.of_earlier_session(environment)
-            if options.address is not None:
-                return preflight.default_gpus_of(options.address)
-            return default_gpus.of_this_machine()
-
         # A resumed run keeps the earlier trials that it began with, even if another one is the best by now.
         earlier = EarlierResults(best_trials, lambda: settled_in(began()))
         date = ((began() or {}).get("plan") or {}).get("date")
         if (environment := began()) is not None:
             spec = as_begun(spec, environment)
         begun = {"date": date, "conventions": conventions_of(began())}
-        plan = make_plan(spec, earlier, fetch=True, local=options.address is None, gpus=gpus, **begun)
-        plan = with_notice(plan, run_location.output)
+        place = preflight.place_of(options.address).resumed(began())
+        plan = make_plan(spec, earlier, fetch=True, local=options.address is None, place=place, **begun)
+        plan = with_warnings(plan, run_location.output)
         refuse_errors(plan)
         absolute = replace(options, output=run_location.output)
         return cls(plan, run_location, absolute, Tracker(plan, run_location.folder))

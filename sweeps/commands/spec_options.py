@@ -51,6 +51,15 @@ def make_plan(spec: Spec, earlier: EarlierResults, fetch: bool, **filters: Any) 
         return planning.make(spec, fetch=fetch, earlier=earlier, **filters)
 
 
+def with_warnings(plan: Plan, output: str) -> Plan:
+    """The plan with warnings about what it will be hard to learn anything from, and those of :func:`with_notice`."""
+    from dataclasses import replace
+
+    from sweeps.planning import few_rows
+
+    return with_notice(replace(plan, problems=(*plan.problems, *few_rows.warnings(plan))), output)
+
+
 def with_notice(plan: Plan, output: str) -> Plan:
     """The plan with warnings about checkpoints that take longer to write than a known notice of the end of all
     processes; where there is one, the speed of the disk that ``output`` is on is measured.

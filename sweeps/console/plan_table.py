@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sweeps.console.trial_counts import trial_counts
+from sweeps.planning.times.wording import cell_minutes, time_lines
 from sweeps.spec.problems import format_value
 from trainables.system.byte_sizes import GIB, both_units, gib
 
@@ -16,16 +17,18 @@ if TYPE_CHECKING:
     from sweeps.planning.cell import Cell
     from sweeps.planning.memory.method_grid import GridRow
     from sweeps.planning.plan import Plan
+    from sweeps.planning.times.prediction import PlanTime
     from trainables.trial.config import TrialConfig
 
 
 def show_plan(plan: Plan, console: Console, memory_limit: int | None = None) -> None:
     """Prints the cells and the notes; with ``memory_limit`` (bytes), also what fits into it."""
+    times = plan.times()
     if console.is_terminal:
-        console.print(plan_table(plan))
-        console.print("\n".join(_summary(plan)), highlight=False, markup=False)
+        console.print(plan_table(plan, times))
+        console.print("\n".join(_summary(plan, times)), highlight=False, markup=False)
     else:
-        for line in plan_lines(plan):
+        for line in plan_lines(plan, times):
             # Wrapped lines are hard to grep.
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     if memory_limit:
@@ -33,7 +36,7 @@ def show_plan(plan: Plan, console: Console, memory_limit: int | None = None) -> 
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def plan_table(plan: Plan) -> Table:
+def plan_table(plan: Plan, times: PlanTime) -> Table:
     """One row per cell, then one per starting model that is scored without training."""
     from rich.table import Table
 
@@ -46,13 +49,14 @@ def plan_table(plan: Plan) -> Table:
         "search space",
         "first trial",
         "predicted peak",
+        "minutes",
     ]
     headings += ["continues from"] if any(cell.depends_on for cell in plan.cells) else []
     for heading in headings:
         table.add_column(heading, justify="right" if heading in ("trials", "steps") else "left")
     rows = [
-        *map(_row, plan.cells),
-        *((base.cell, "1", "", "", "", "", "", _start(base)) for base in plan.bases),
+        *(_row(cell, times) for cell in plan.cells),
+        *((base.cell, "1", "", "", "", "", "", "", _start(base)) for base in plan.bases),
     ]
     for row in rows:
         # Without a cell that continues from another one, the last column has no heading.
@@ -85,20 +89,22 @@ def grid_table(rows: Sequence[GridRow], memory_limit: int | None) -> Table:
     return table
 
 
-def plan_lines(plan: Plan) -> Iterator[str]:
-    """One line per cell, starting model and note."""
+def plan_lines(plan: Plan, times: PlanTime | None = None) -> Iterator[str]:
+    """One line per cell, starting model and note; ``times`` are those of the plan."""
+    times = times or plan.times()
     for cell in plan.cells:
-        name, trials, steps, rungs, space, first, peak, start = _row(cell)
+        name, trials, steps, rungs, space, first, peak, minutes, start = _row(cell, times)
         parts = [f"{name}: {trials} {'trial' if trials == '1' else 'trials'} of {steps} steps"]
         parts += [f"stopped early if behind at step {rungs}"] if rungs else []
         parts += [f"searches {', '.join(space.splitlines())}"] if space else []
         parts += [f"first trial: {first}"] if first else []
         parts += [f"predicted peak {peak}"] if peak else []
+        parts += [f"minutes: {minutes}"]
         parts += [f"continues from {start}"] if start else []
         yield "; ".join(parts)
     for base in plan.bases:
         yield f"{base.cell}: {_start(base) or 'the base model'}, scored without training"
-    yield from _summary(plan)
+    yield from _summary(plan, times)
 
 
 def fit_lines(plan: Plan, memory_limit: int) -> Iterator[str]:
@@ -127,7 +133,7 @@ def _peak(cell: Cell) -> str:
     return f"{peak} ({cell.predicted.largest.source})"
 
 
-def _row(cell: Cell) -> tuple[str, str, str, str, str, str, str, str]:
+def _row(cell: Cell, times: PlanTime) -> tuple[str, str, str, str, str, str, str, str, str]:
     return (
         cell.name,
         str(cell.trials),
@@ -136,17 +142,21 @@ def _row(cell: Cell) -> tuple[str, str, str, str, str, str, str, str]:
         "\n".join(f"{leaf} {domain}" for leaf, domain in cell.space.items()),
         ", ".join(f"{leaf.rpartition('.')[2]} {format_value(value)}" for leaf, value in cell.prior().items()),
         _peak(cell),
+        cell_minutes(times.cells[cell.name], times.at_once),
         _start(cell.first()),
     )
 
 
-def _summary(plan: Plan) -> Iterator[str]:
+def _summary(plan: Plan, times: PlanTime) -> Iterator[str]:
     if plan.cells:  # a plan with errors may have none
         yield trial_counts(plan)
     if plan.finalists:
         seeds, top = plan.spec.finalists.seeds, plan.spec.finalists.top
         best = "best config" if top == 1 else f"{top} best configs"
         yield f"then {plan.finalists} finalists: each cell's {best} again with {seeds} other seeds (finalists.seeds)"
+    yield from _early_ends(plan)
+    if plan.cells:
+        yield from time_lines(times, str(plan.spec.source.file))
     yield from plan.notes
     reasons: dict[str, list[str]] = {}
     for cell in plan.cells:
@@ -154,3 +164,15 @@ def _summary(plan: Plan) -> Iterator[str]:
             reasons.setdefault(cell.not_predicted, []).append(cell.name)
     for reason, names in reasons.items():
         yield f"the predicted peak of {', '.join(names)} is unknown: {reason}"
+
+
+def _early_ends(plan: Plan) -> Iterator[str]:
+    """At which steps trials may end before their last one, once for all cells that are alike in that."""
+    by_rungs: dict[tuple[int, ...], list[str]] = {}
+    for cell in plan.cells:
+        if cell.rungs and cell.trials > 1:
+            by_rungs.setdefault(cell.rungs, []).append(cell.name)
+    for rungs, names in by_rungs.items():
+        which = "trials" if len(by_rungs) == 1 else f"trials of {', '.join(names)}"
+        steps = f"step{'s' if len(rungs) > 1 else ''} {', '.join(map(str, rungs))}"
+        yield f"{which} that are behind may end at {steps} (ASHA); search.scheduler: none turns that off"

@@ -17,9 +17,10 @@ from sweeps.execution import preflight
 from sweeps.execution.run_folder import add_seconds
 from sweeps.planning.memory import calibration
 from sweeps.planning.plan import Plan
+from sweeps.planning.resources.sizes import Sizes
+from sweeps.planning.times import speeds
 from sweeps.runs.mirror import RunMirror
 from sweeps.search.shutdown import Shutdown
-from sweeps.search.trial_sizes import Sizes
 from sweeps.spec.problems import SpecError
 from trainables import results
 from trainables.storage import outage
@@ -105,7 +106,9 @@ def _sweep_over_outages(
 def _write_results(plan: Plan, run_folder: Path, seconds: float) -> None:
     """Writes the run's tables, its time, and the measured peaks that correct later predictions."""
     results.write_tables(run_folder)
-    calibration.store_residuals(plan.cells, results.read_run(run_folder).records)
+    records = results.read_run(run_folder).records
+    calibration.store_residuals(plan.cells, records)
+    speeds.store_speeds(plan.cells, records, seconds)
     add_seconds(run_folder, seconds)
 
 

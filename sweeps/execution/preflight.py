@@ -11,13 +11,14 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from sweeps.cluster import node_resources, session, shared_folder
+from sweeps.cluster.packing import Machine
 from sweeps.cluster.session import Node
 from sweeps.doctor import cluster_examination, cluster_report, report
 from sweeps.doctor.cluster_report import ClusterReport
-from sweeps.planning import default_gpus
 from sweeps.planning.checks import requirements
-from sweeps.planning.default_gpus import DefaultGpus
 from sweeps.planning.plan import Plan
+from sweeps.planning.resources import place as places
+from sweeps.planning.resources.place import Place
 from sweeps.spec.problems import Problem, SpecError
 from trainables.system.capabilities import Capability
 
@@ -59,11 +60,19 @@ def problems(plan: Plan, output: str, address: str) -> list[Problem]:
     ]
 
 
-def default_gpus_of(address: str) -> DefaultGpus:
-    """The GPUs of a worker on a cluster, for a spec that leaves them out. Raises ``SpecError`` without a cluster."""
-    with session.session(io.StringIO(), address=address) as ray:
-        count = sum(int(node.resources.get("GPU", 0)) for node in session.nodes(ray))
-    return default_gpus.of_count(count, f"the cluster at {address}")
+def place_of(address: str | None) -> Place:
+    """Where trials run: on a cluster, or without an address on this machine.
+
+    The cluster is asked for its nodes only where a spec leaves something to them; ``SpecError`` then without a cluster.
+    """
+
+    def nodes() -> list[Machine]:
+        with session.session(io.StringIO(), address=address) as ray:
+            return node_resources.Machines(ray).available()
+
+    if address is None:
+        return places.this_machine()
+    return Place(f"the cluster at {address}", nodes, is_cluster=True)
 
 
 def _open_to_anyone(access: Capability) -> Iterator[Problem]:

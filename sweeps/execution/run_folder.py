@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from sweeps.execution import input_changes
 from sweeps.planning import identity
-from sweeps.planning.plan import Plan
+from sweeps.planning.plan import CHOSEN, Plan
 from sweeps.runs.layout import read_environment
 from sweeps.runs.location import RunLocation
 from sweeps.spec import source
@@ -136,7 +136,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
         "contents": sorted(list(pair) for pair in contents),
         "files": input_changes.file_states(plan),
         "settled": plan.settled,
-        "gpus": plan.spec.resources.gpus,
+        **{name: getattr(plan.spec.resources, name) for name in CHOSEN},
         "date": plan.date,
         "conventions": plan.conventions.version,
         "trials": {cell.name: cell.trials for cell in plan.cells},

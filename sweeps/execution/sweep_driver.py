@@ -28,6 +28,7 @@ from sweeps.execution.preview_process import preview_written
 from sweeps.execution.running_trials import RunningTrials, WaitingTrials
 from sweeps.planning.notice import notice_of
 from sweeps.planning.plan import Plan
+from sweeps.planning.resources.sizes import Sizes
 from sweeps.runs.mirror import RunMirror
 from sweeps.runs.resume_points import resume_points
 from sweeps.search import trial_sizes
@@ -37,7 +38,6 @@ from sweeps.search.remaining_work import RemainingWork
 from sweeps.search.searcher import CellSearch, LoopCallback
 from sweeps.search.shutdown import Shutdown
 from sweeps.search.trial_queue import TrialQueue
-from sweeps.search.trial_sizes import Sizes
 from trainables.storage import files
 from trainables.system import machine, redaction
 from trainables.system.disk_speed import write_speed
@@ -105,7 +105,7 @@ class SweepDriver:
                 progress.log(str(point))
             if self.address:
                 staging.stage(ray, plan, self.run_folder, self.mirror.store, progress.log)
-            sizes = Sizes.for_plan(plan, at_start, slots, self.force)
+            sizes = Sizes.for_cells(plan.cells, at_start, slots, self.force)
             queue = TrialQueue(self._work, sizes, admission)
             for warning in trial_sizes.warnings(plan, sizes):
                 progress.log(warning)

@@ -48,6 +48,7 @@ class Cell:
     # Rows that a full-length trial trains on, in ascending order; several if the space varies them.
     row_counts: tuple[int, ...] = ()
     quality_rows: QualityRows | None = None  # None where nothing is held out
+    validation_rows: int = 0  # that each of its trials' objective is of
 
     @property
     def depends_on(self) -> tuple[str, ...]:

@@ -26,6 +26,26 @@ def dependency_chain(name: str, depends_on: Callable[[str], Sequence[str]]) -> l
     return list(dict.fromkeys([*earlier, name]))
 
 
+def levels(depends_on: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """How many cells each cell waits for, one after another; names without an entry of their own don't count.
+
+    >>> levels({"dpo": ["sft"], "sft": ["pretrain"], "pretrain": [], "reward": ["sft"]})
+    {'pretrain': 0, 'sft': 1, 'dpo': 2, 'reward': 2}
+    """
+    found: dict[str, int] = {}
+
+    def level(name: str) -> int:
+        if name not in found:
+            found[name] = (
+                max((level(other) for other in depends_on[name] if other in depends_on), default=-1) + 1
+            )
+        return found[name]
+
+    for name in depends_on:
+        level(name)
+    return found
+
+
 def trained_references(tree: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """The references to other cells of the run in a trial's tree: (``model`` or ``stage``, key, ``TrainedModel``)."""
     for part in ("model", "stage"):

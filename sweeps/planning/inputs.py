@@ -74,14 +74,20 @@ class InputFinder:
         return isinstance(model, LocalModel) and model.writes_date
 
     def _find_model(self, config: ModelConfig) -> LocalModel | MissingInput:
-        from trainables.models import locate
+        from trainables.models import catalog, locate
 
         key = "path" if config.name is None else "name"
         try:
             if config.name is not None and not self.fetch and locate.find_source(config.name).local() is None:
+                known = catalog.find_shape(config.name) is not None
+                memory = (
+                    "its memory is predicted by its known dimensions, for rows as long as data.cutoff"
+                    if known
+                    else "its memory is not predicted"
+                )
                 what = (
-                    f"{config.name} is not on this machine yet, so its memory is not predicted; run fetches it, "
-                    f"and so does paretune fetch {config.name}"
+                    f"{config.name} is not on this machine yet, so {memory}; run fetches it, and so does paretune "
+                    f"fetch {config.name}"
                 )
                 return MissingInput((key,), what, fetched_later=True)
             folder = locate.model_folder(config, fetch=self.fetch)

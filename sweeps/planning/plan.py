@@ -7,19 +7,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sweeps.planning import default_gpus, identity, yardsticks
+from sweeps.planning import identity, yardsticks
 from sweeps.planning.cell import Cell, build_config
 from sweeps.planning.checks import dependencies, fairness, held_out, seeds, tracking, without_effect
 from sweeps.planning.checks.cell import CheckedDraft, check_draft
 from sweeps.planning.checks.requirements import Requirement
 from sweeps.planning.checks.search_notes import search_notes
 from sweeps.planning.conventions import CURRENT, Conventions
-from sweeps.planning.default_gpus import DefaultGpus
 from sweeps.planning.draft import Draft
 from sweeps.planning.filters import select_drafts
 from sweeps.planning.grid import make_drafts
@@ -28,6 +27,10 @@ from sweeps.planning.links import with_dependencies
 from sweeps.planning.memory import calibration
 from sweeps.planning.memory.cell_memory import ConfigMemory, with_fewest_workers
 from sweeps.planning.memory.fit import Fit, assess_fit
+from sweeps.planning.resources import default_gpus, default_trials
+from sweeps.planning.resources.place import Place, this_machine
+from sweeps.planning.times.prediction import PlanTime, predict_times
+from sweeps.planning.times.wording import cell_time_json, time_json
 from sweeps.runs.earlier_results import EarlierResults
 from sweeps.runs.layout import Settled
 from sweeps.spec.byte_sizes import parse_bytes
@@ -43,12 +46,14 @@ from trainables.trial.config import TrialConfig
 
 __all__ = ["Cell", "Plan", "base_config", "make"]
 
+CHOSEN = ("gpus", "cpus", "concurrent")  # resources that a plan chooses where the spec leaves them out
+
 
 @dataclass(frozen=True)
 class Plan:
     """What a run of ``spec`` does. With errors it must not start; ``cells`` holds those without errors.
 
-    ``spec.resources`` has the GPUs that its workers take where the spec itself leaves them out.
+    ``spec.resources`` has what was chosen where the spec itself leaves it out.
     """
 
     spec: Spec
@@ -93,9 +98,10 @@ class Plan:
     def resolved(self) -> dict[str, Any]:
         """The spec with defaults and overrides applied, for ``resolved.yaml``."""
         resolved = self.spec.resolved()
-        if "gpus" in self.spec.source.tree.get("resources", {}):
-            return resolved
-        return {**resolved, "resources": {**resolved["resources"], "gpus": self.spec.resources.gpus}}
+        given = self.spec.source.tree.get("resources", {})
+        chosen = {key: getattr(self.spec.resources, key) for key in CHOSEN if key not in given}
+        known = {key: value for key, value in chosen.items() if value is not None}
+        return {**resolved, "resources": {**resolved["resources"], **known}}
 
     def fingerprint(self) -> str:
         """A hash of everything in the spec that decides what a trial is: a resumed run must have the same."""
@@ -122,18 +128,27 @@ class Plan:
             if cell.predicted
         ]
 
+    def times(self) -> PlanTime:
+        """How long its trials take, as far as trials like them have run on this machine."""
+        again = self.spec.finalists
+        at_once = self.spec.resources.concurrent or 1
+        return predict_times(self.cells, self.bases, at_once, again.per_cell // again.top, again.top)
+
     def to_json(self, capacity: int | None = None) -> dict[str, Any]:
         """The plan as ``paretune plan --json`` prints it; with ``capacity`` (bytes) also what fits in it."""
         fits: dict[str, Any] = {}
         if capacity is not None:
             fits = {"memory_limit_bytes": capacity, "fits": [_fit_json(fit) for fit in self.fits(capacity)]}
+        times = self.times()
         return {
             **fits,
             "name": self.spec.name,
-            "cells": [_cell_json(cell) for cell in self.cells],
+            "cells": [_cell_json(cell) | cell_time_json(times.cells[cell.name]) for cell in self.cells],
             "base": [_trial_json(base) for base in self.bases],
             "trials": self.trials,
             "finalists": self.finalists,
+            "time": time_json(times),
+            "resources": {name: getattr(self.spec.resources, name) for name in ("workers", *CHOSEN)},
             "problems": [_problem_json(problem) for problem in self.problems],
             "notes": list(self.notes),
         }
@@ -147,7 +162,7 @@ def make(
     fetch: bool = False,
     local: bool = True,
     earlier: EarlierResults | None = None,
-    gpus: Callable[[], DefaultGpus] = default_gpus.of_this_machine,
+    place: Place | None = None,
     date: str | None = None,
     conventions: Conventions = CURRENT,
     one_trial: bool = False,
@@ -155,10 +170,10 @@ def make(
     """Plans a spec, or the cells of it that the filters ``stage`` and ``method`` match.
 
     With ``fetch`` a named model that is not on this machine is downloaded; without, that is a warning. With ``local``
-    trials will run on this machine, whose features are checked. ``earlier`` finds results of other runs. ``gpus``
-    decides what a worker takes where the spec leaves its GPUs out; only then it is called. ``date``: of the run's first
-    start, today's if none is given. ``conventions``: those that the run began with. ``one_trial``: one trial of the
-    plan will run, so nothing is compared.
+    trials will run on this machine, whose features are checked. ``earlier`` finds results of other runs. ``place``:
+    where trials run (by default this machine), for what the spec leaves out of its resources. ``date``: of the run's
+    first start, today's if none is given. ``conventions``: those that the run began with. ``one_trial``: one trial of
+    the plan will run, so nothing is compared.
 
     Raises ``SpecError`` for a spec that is too large to check.
     """
@@ -168,7 +183,8 @@ def make(
     selected, filter_problems = select_drafts(drafts, stage, method)
     date = date or today()
     finder = InputFinder(fetch, date, conventions)
-    chosen = None if default_gpus.is_given(spec.resources) else gpus()
+    place = place or this_machine()
+    chosen = None if default_gpus.is_given(spec.resources) else default_gpus.of(place)
     if chosen is not None:
         spec = replace(spec, resources=chosen.fill(spec.resources))
     # Dependencies are checked and run even where the filters leave them out.
@@ -177,6 +193,11 @@ def make(
     ]
     checked = yardsticks.with_one_cutoff(checked, conventions)
     cells = tuple(each.cell for each in checked if each.cell is not None)
+    trials = default_trials.choose(cells, spec.resources, place)
+    cells, spec = (
+        tuple(map(trials.of_cell, cells)),
+        replace(spec, resources=trials.of_sweep(spec.resources)),
+    )
     return Plan(
         spec=spec,
         cells=cells,
@@ -200,6 +221,7 @@ def make(
         notes=(
             *earlier.notes,
             *([chosen.note()] if chosen is not None and any(map(_lacks_gpus, checked)) else []),
+            *trials.notes,
             *search_notes(cells),
             *fairness.notes(cells),
             *yardsticks.notes(cells),

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.planning.plan import Plan
+from sweeps.planning.resources.sizes import TooLarge
 from sweeps.search.finalists import finalists
 from sweeps.search.predecessors import NothingToStartFrom, Pipeline, Waiting
 from sweeps.search.study import CellStudy
-from sweeps.search.trial_sizes import TooLarge
 from trainables import results
 from trainables.results import Record, Status
 from trainables.storage import files

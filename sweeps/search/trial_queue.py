@@ -9,10 +9,10 @@ from itertools import chain
 
 from sweeps.cluster.packing import Size
 from sweeps.planning.plan import Cell
+from sweeps.planning.resources.sizes import Sizes
 from sweeps.search.admission import Admission
 from sweeps.search.remaining_work import RemainingWork
 from sweeps.search.study import CellStudy
-from sweeps.search.trial_sizes import Sizes
 from trainables.trial.config import TrialConfig
 
 # How many trials may start before one that has no capacity yet; after these, all others wait for it.

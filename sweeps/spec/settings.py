@@ -85,8 +85,8 @@ class ResourcesConfig(Frozen):
     """The resources of one trial: ``workers``, each with ``cpus`` and ``gpus``. ``concurrent`` limits how many trials
     run at the same time.
 
-    Where ``gpus`` is left out, a worker takes one GPU if there are any where its trials run, else none
-    (``planning.default_gpus``).
+    Where ``gpus``, ``cpus`` or ``concurrent`` are left out, a plan fills in what fits where its trials run
+    (``planning.resources``); the defaults here are those of a run that an earlier version began.
 
     A stage or method entry may have its own ``workers``, ``cpus``, ``gpus`` and ``memory``. ``auto`` is decided for
     each trial by its predicted peak memory: ``gpus: auto`` takes the smallest share of a GPU (a half, a third, ...) in

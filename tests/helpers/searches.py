@@ -10,13 +10,13 @@ from ray.tune.search import Searcher
 
 from sweeps.cluster.packing import Machine
 from sweeps.planning.plan import Plan
+from sweeps.planning.resources.sizes import Sizes
 from sweeps.runs.mirror import NoMirror, RunMirror
 from sweeps.search.admission import Admission
 from sweeps.search.remaining_work import RemainingWork
 from sweeps.search.searcher import CellSearch
 from sweeps.search.shutdown import Shutdown
 from sweeps.search.trial_queue import TrialQueue
-from sweeps.search.trial_sizes import Sizes
 from trainables.results import Record, write_record
 from trainables.trial.config import TrialConfig
 

@@ -140,12 +140,18 @@ def _build_catalog() -> dict[str, CatalogModel]:
 
 
 CATALOG: dict[str, CatalogModel] = _build_catalog()
+# Models that are fetched from elsewhere than their repository.
+PACKAGED = {
+    "smollm2-135m": CatalogModel(
+        "HuggingFaceTB/SmolLM2-135M-Instruct", _shape(30, 576, 1536, 9, 3, 49152, 8192, tied=True)
+    )
+}
 
 
 def find_shape(name: str) -> DecoderShape | None:
-    """The shape of a model in the catalog, by its short name or its repository, with or without ``hf:``."""
+    """The shape of a known model, by its short name or its repository, with or without ``hf:``."""
     name = name.removeprefix("hf:").partition("@")[0].lower()
-    for short_name, model in CATALOG.items():
+    for short_name, model in (CATALOG | PACKAGED).items():
         if name in (short_name, model.repository.lower()):
             return model.shape
     return None

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from trainables.storage.home import home
 from trainables.system.byte_sizes import GIB, gib
@@ -103,15 +104,22 @@ def oom_kills() -> int:
 
 def gpu_memory_bytes() -> list[int]:
     """The bytes of memory of each GPU that torch can use."""
+    return [properties.total_memory for properties in _gpu_properties()]
+
+
+def gpu_names() -> list[str]:
+    """The name of each GPU that torch can use."""
+    return [properties.name for properties in _gpu_properties()]
+
+
+def _gpu_properties() -> list[Any]:
+    """Those of each GPU that torch can use. Imports torch only where the system has a device of that kind."""
+    if not any(any(Path("/dev").glob(pattern)) for pattern in GPU_DEVICES):
+        return []
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return [torch.cuda.get_device_properties(index).total_memory for index in range(count)]
-
-
-def gpu_count() -> int:
-    """The number of GPUs that torch can use. Imports torch only where the system has a device of that kind."""
-    return len(gpu_memory_bytes()) if any(any(Path("/dev").glob(pattern)) for pattern in GPU_DEVICES) else 0
+    return [torch.cuda.get_device_properties(index) for index in range(count)]
 
 
 def nvidia_driver() -> list[Capability]:

@@ -140,6 +140,7 @@ def _cell(
         learning_rate_factor=rate_factor,
         row_counts=tuple(sorted({n * rows for n, rows in zip(lengths, update_rows, strict=True)})),
         quality_rows=quality_rows(configs[0], data),
+        validation_rows=len(data.validation),
     )
 
 

@@ -12,6 +12,7 @@ from trainables.memory.predicted_model import PredictedModel, Source
 from trainables.memory.step import MemoryPrediction
 from trainables.models.architecture.decoder_shape import MemoryNotPredictable
 from trainables.models.architecture.model_classes import ALL_ATTENTION, supported_attention
+from trainables.models.catalog import find_shape
 from trainables.models.kernels import choose_attention
 
 if TYPE_CHECKING:
@@ -116,14 +117,17 @@ def predict_cell_memory(
 ) -> CellMemory:
     """Predicts the peaks of trials with these configs.
 
+    ``architecture``: ``None`` for a model that is not on this machine yet; its dimensions may be in the catalog.
+
     Raises ``MemoryNotPredictable``, which says why, if one of them can't be predicted: the range would be open.
     """
     if architecture is None:
-        raise MemoryNotPredictable("the model is not on this machine")
-    model, attention = (
-        PredictedModel.of_files(architecture),
-        supported_attention(architecture.config),
-    )
+        shape = find_shape(configs[0].model.name or "")
+        if shape is None:
+            raise MemoryNotPredictable("the model is not on this machine")
+        model, attention = PredictedModel(shape), ALL_ATTENTION
+    else:
+        model, attention = PredictedModel.of_files(architecture), supported_attention(architecture.config)
     predicted = [_config_memory(resources, config, model, data, attention) for config in configs]
     # Only here each is predicted.
     by_size = sorted(predicted, key=lambda memory: memory.peak_bytes)

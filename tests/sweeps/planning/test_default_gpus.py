@@ -1,4 +1,4 @@
-"""GPUs that a spec leaves out: one per worker where there are any, else none; a resumed run keeps what it began with.
+"""GPUs that a spec leaves out: as much of one as a trial needs where there are any; a resumed run keeps what it had.
 
 The number of GPUs is the tests' own; everything else is real.
 """
@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from sweeps.cli import app
-from sweeps.cluster import session
+from sweeps.cluster.packing import Machine
 from sweeps.commands.run import Sweep
 from sweeps.execution.run_folder import prepare
 from sweeps.execution.run_options import RunOptions
 from sweeps.planning.plan import Plan
 from sweeps.spec.problems import SpecError
 from sweeps.spec.spec import read
+from tests.helpers.places import cluster_of
 from tests.helpers.specs import SPEC, plan, spec_folder
 from trainables.system import machine
+from trainables.system.byte_sizes import GIB
 
 Gpus = Callable[[int], None]
 
@@ -39,7 +38,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def machine_with(monkeypatch: pytest.MonkeyPatch) -> Gpus:
-    return lambda count: monkeypatch.setattr(machine, "gpu_count", lambda: count)
+    return lambda count: monkeypatch.setattr(machine, "gpu_memory_bytes", lambda: [24 * GIB] * count)
 
 
 def gpus(planned: Plan) -> list[float | str]:
@@ -47,22 +46,22 @@ def gpus(planned: Plan) -> list[float | str]:
 
 
 def notes(planned: Plan) -> list[str]:
-    return [note for note in planned.notes if "gpus" in note]
+    return [note for note in planned.notes if "gpus is not given" in note]
 
 
-def test_a_worker_takes_a_gpu_where_the_machine_has_some_and_the_plan_says_why(
+def test_a_worker_takes_its_part_of_a_gpu_where_the_machine_has_some_and_the_plan_says_why(
     workdir: Path, machine_with: Gpus
 ) -> None:
     machine_with(2)
     planned = plan(workdir)
     assert planned.errors == ()
-    assert gpus(planned) == [1, 1]
+    assert gpus(planned) == ["auto", "auto"]
     assert notes(planned) == [
-        "resources.gpus is not given: a trial takes 1 GPU per worker, as this machine has 2 GPUs. To train on the CPU, "
-        "give resources.gpus: 0"
+        "resources.gpus is not given: a worker takes the smallest share of a GPU that its trial fits in (auto), as "
+        "this machine has 2 GPUs. To train on the CPU, give resources.gpus: 0"
     ]
-    assert planned.resolved()["resources"]["gpus"] == 1
-    assert [resources.gpus for resources in planned.resources] == [1]
+    assert planned.resolved()["resources"]["gpus"] == "auto"
+    assert [resources.gpus for resources in planned.resources] == ["auto"]
 
 
 def test_a_worker_takes_none_where_the_machine_has_none(workdir: Path, machine_with: Gpus) -> None:
@@ -70,7 +69,7 @@ def test_a_worker_takes_none_where_the_machine_has_none(workdir: Path, machine_w
     planned = plan(workdir)
     assert gpus(planned) == [0, 0]
     assert notes(planned) == [
-        "resources.gpus is not given: a trial takes no GPU, as this machine has none that torch can use"
+        "resources.gpus is not given: a worker takes no GPU, as this machine has none that torch can use"
     ]
     assert planned.resolved()["resources"]["gpus"] == 0
 
@@ -91,7 +90,7 @@ def test_an_entrys_gpus_are_its_own_and_other_resources_leave_them_open(
         "{kind: lora,", "{kind: lora, resources: {workers: 2, cpus: 1},"
     )
     planned = plan(workdir, text)
-    assert gpus(planned) == [0, 1]
+    assert gpus(planned) == [0, "auto"]
     assert len(notes(planned)) == 1
     everywhere = text.replace("cpus: 1}", "cpus: 1, gpus: 2}")
     assert gpus(plan(workdir, everywhere)) == [0, 2]
@@ -111,7 +110,7 @@ def test_fp16_needs_no_more_than_a_machine_with_a_gpu(workdir: Path, machine_wit
 def test_plan_shows_it(workdir: Path, machine_with: Gpus) -> None:
     machine_with(1)
     shown = CliRunner().invoke(app, ["plan", "spec.yaml"])
-    assert "a trial takes 1 GPU per worker, as this machine has 1 GPU." in " ".join(shown.output.split())
+    assert "fits in (auto), as this machine has 1 GPU." in " ".join(shown.output.split())
 
 
 # Resuming
@@ -133,7 +132,7 @@ def test_a_resumed_run_keeps_what_it_began_with(workdir: Path, machine_with: Gpu
         planned = resumed(workdir)
         assert gpus(planned) == [0, 0]
         assert notes(planned) == [
-            "resources.gpus is not given: a trial takes no GPU, as this run began with that"
+            "resources.gpus is not given: a worker takes no GPU, as this run began with that"
         ]
     with pytest.raises(SpecError, match="this run was started with 0, and it is 1 now"):
         resumed(workdir, "resources.gpus=1")
@@ -143,6 +142,15 @@ def test_a_run_on_gpus_is_not_continued_without_them(workdir: Path, machine_with
     machine_with(2)
     prepare(plan(workdir), workdir / "runs" / "tiny", resume=False)
     machine_with(0)
+    assert gpus(resumed(workdir)) == ["auto", "auto"]
+
+
+def test_a_run_that_began_with_a_whole_gpu_for_each_worker_keeps_it(
+    workdir: Path, machine_with: Gpus
+) -> None:
+    machine_with(2)
+    run = workdir / "runs" / "tiny"
+    prepare(plan(workdir, SPEC, ("resources.gpus=1",)), run, resume=False)  # as an earlier version chose it
     assert gpus(resumed(workdir)) == [1, 1]
 
 
@@ -161,24 +169,16 @@ def test_a_run_of_an_earlier_version_goes_on_without_gpus(workdir: Path, machine
 # On a cluster
 
 
-@pytest.mark.parametrize(("nodes", "taken"), [([0, 2, 1], 1), ([0, 0], 0)])
+@pytest.mark.parametrize(("nodes", "taken"), [([0, 2, 1], "auto"), ([0, 0], 0)])
 def test_on_a_cluster_its_own_gpus_count(
     workdir: Path,
     machine_with: Gpus,
     monkeypatch: pytest.MonkeyPatch,
     nodes: list[int],
-    taken: int,
+    taken: float | str,
 ) -> None:
-    @contextmanager
-    def joined(log: Any, address: str | None = None, **_: Any) -> Any:
-        assert address == "head:6379"
-        yield None
-
     machine_with(8 if taken == 0 else 0)  # of the driver's machine, on which no trial runs
-    monkeypatch.setattr(session, "session", joined)
-    monkeypatch.setattr(
-        session, "nodes", lambda _: [SimpleNamespace(resources={"CPU": 4, "GPU": count}) for count in nodes]
-    )
+    cluster_of(monkeypatch, [Machine(str(n), 4, gpus=count) for n, count in enumerate(nodes)])
     options = RunOptions(str(workdir / "runs"), "head:6379")
     sweep = Sweep.plan_spec(read(workdir / "spec.yaml"), options, lambda *_: [])  # type: ignore[arg-type]
     assert gpus(sweep.plan) == [taken, taken]

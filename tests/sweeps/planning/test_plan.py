@@ -36,6 +36,8 @@ def methods(*entries: str) -> str:
 
 
 NO_TYPE = "its config.json names no model_type, by which a class would be found"
+# Given, so that no note says what was chosen for the machine that the tests run on.
+RESOURCES = "resources={gpus: 0, cpus: 1, concurrent: 2}"
 DATA_NOTES = (
     "rows.jsonl: completion format (detected from its columns: prompt, completion as response)",
     "data rows.jsonl: 38 training, 11 validation and 11 test rows",
@@ -313,7 +315,7 @@ def test_probes_hold_every_end_and_choice_and_all_at_their_last() -> None:
 
 
 def test_a_space_with_fewer_configs_than_trials_runs_all_of_them_and_is_noted(workdir: Path) -> None:
-    sets = ("train.learning_rate=1e-3", "resources.gpus=0")
+    sets = ("train.learning_rate=1e-3", RESOURCES)
     planned = plan(workdir, methods("{kind: lora, rank: {choice: [4, 8]}}"), sets)
     assert planned.cells[0].trials == planned.trials == 2
     assert planned.notes == ("sft-lora: the search space holds 2 configs, so 2 of 3 trials run", *DATA_NOTES)
@@ -431,7 +433,8 @@ def test_a_filter_that_matches_nothing_lists_the_choices(workdir: Path) -> None:
 
 
 def test_a_plan_with_more_trials_has_the_same_fingerprint(workdir: Path) -> None:
-    planned = plan(workdir, SPEC)
+    # A run that is resumed keeps the cores that were chosen for it, whatever else changes.
+    planned = plan(workdir, SPEC, ("resources.cpus=1",))
     unchanged = (
         "search.trials=30",
         "question=why?",
@@ -441,7 +444,8 @@ def test_a_plan_with_more_trials_has_the_same_fingerprint(workdir: Path) -> None
         "train.weight_decay=0.0",
     )
     for override in unchanged:
-        assert plan(workdir, SPEC, (override,)).fingerprint() == planned.fingerprint(), override
+        changed = plan(workdir, SPEC, ("resources.cpus=1", override))
+        assert changed.fingerprint() == planned.fingerprint(), override
 
 
 def test_any_other_change_changes_the_fingerprint(workdir: Path) -> None:
@@ -539,7 +543,7 @@ def test_a_plan_with_an_error_keeps_the_cells_without_one(workdir: Path) -> None
 
 def test_without_a_terminal_the_plan_is_one_line_each(workdir: Path) -> None:
     out = io.StringIO()
-    show_plan(plan(workdir, SPEC, ("resources.gpus=0",)), Console(file=out, width=40))
+    show_plan(plan(workdir, SPEC, (RESOURCES,)), Console(file=out, width=40))
     assert out.getvalue().splitlines() == [
         "sft-full: 3 trials of 8 steps; stopped early if behind at step 2, 6; "
         "searches train.learning_rate log [0.0001, 0.005]; first trial: learning_rate 0.0002; predicted peak unknown",

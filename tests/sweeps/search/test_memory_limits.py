@@ -16,9 +16,9 @@ import torch
 
 from sweeps.cluster.packing import Machine
 from sweeps.planning.plan import Plan, make
+from sweeps.planning.resources.sizes import PROCESS_BYTES, Sizes
 from sweeps.search import trial_sizes
 from sweeps.search.searcher import CellSearch
-from sweeps.search.trial_sizes import PROCESS_BYTES, Sizes
 from sweeps.spec.spec import read
 from tests.helpers.clusters import Cluster
 from tests.helpers.searches import search_of

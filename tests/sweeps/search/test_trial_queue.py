@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from sweeps.cluster.packing import Machine, Size, fits, how_many
 from sweeps.planning.plan import Plan
+from sweeps.planning.resources.sizes import Sizes
 from sweeps.search.admission import Admission
 from sweeps.search.capacity import CapacityWatch
 from sweeps.search.searcher import CellSearch
 from sweeps.search.trial_queue import MAX_OVERTAKES, OvertakeCounter
-from sweeps.search.trial_sizes import Sizes
 from sweeps.spec.settings import ResourcesConfig
 from tests.helpers.searches import search_of
 from tests.helpers.specs import SPEC, plan, problems
@@ -171,7 +171,7 @@ GPU_OF_24 = (Machine("a", 8, 2, gpu_bytes=24 * GIB),)
 
 
 def taken(planned: Plan, machines: tuple[Machine, ...], at_once: int = 4) -> list[Size]:
-    sizes = Sizes.for_plan(planned, machines, at_once)
+    sizes = Sizes.for_cells(planned.cells, machines, at_once)
     return [sizes.for_trial(cell, cell.first()) for cell in planned.cells]
 
 
@@ -199,7 +199,7 @@ def test_a_trial_too_large_for_a_gpu_is_shared_by_workers_if_the_spec_allows_it(
     planned = with_predictions(plan(workdir, SPEC, sets), 60, 7)
     assert taken(planned, GPU_OF_24) == [Size(4, 1, 1), Size(1, 1, 1 / 3)]
     alone = with_predictions(plan(workdir, SPEC, ("resources.gpus=auto",)), 60, 7)
-    over = Sizes.for_plan(alone, GPU_OF_24).excess(alone.cells[0], alone.cells[0].first())
+    over = Sizes.for_cells(alone.cells, GPU_OF_24).excess(alone.cells[0], alone.cells[0].first())
     assert over is not None
     assert "training is predicted to need 60.00 GiB, and a worker has 24.00 GiB (a GPU of 24.00 GiB)" in str(
         over
@@ -211,7 +211,6 @@ def test_an_entry_may_set_the_resources_of_its_trials(workdir: Path) -> None:
     planned = plan(workdir, text, ("resources.gpus=0.5", "train.batch_size=4"))
     assert not planned.errors
     assert taken(planned, ()) == [Size(2, 1, 1), Size(1, 1, 0.5)]
-    assert {cell.resources.concurrent for cell in planned.cells} == {None}
 
 
 def test_an_entrys_resources_change_no_trial(workdir: Path) -> None:
@@ -281,7 +280,7 @@ class Room:
 
 def admitted(planned: Plan, run: Path, room: Room, most: int = 64) -> CellSearch:
     run.mkdir(exist_ok=True)
-    sizes = Sizes.for_plan(planned, room.machines, most)
+    sizes = Sizes.for_cells(planned.cells, room.machines, most)
     # Each look at the cluster sees what a test has changed.
     return search_of(planned, run, sizes, Admission(lambda: room.machines, most, refresh_seconds=0))
 

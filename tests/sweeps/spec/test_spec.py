@@ -559,11 +559,14 @@ def test_a_model_that_is_not_there_is_an_error_but_one_that_can_be_fetched_a_war
     assert (absent.error, absent.path) == (True, "model.path")
     later = plan(workdir, SPEC.replace("path: model", "name: smollm2-135m"))
     assert [str(p).replace(f"{workdir}/", "") for p in later.warnings] == [
-        "spec.yaml:2 model.name: smollm2-135m is not on this machine yet, so its memory is not predicted; run "
-        "fetches it, and so does paretune fetch smollm2-135m"
+        "spec.yaml:2 model.name: smollm2-135m is not on this machine yet, so its memory is predicted by its known "
+        "dimensions, for rows as long as data.cutoff; run fetches it, and so does paretune fetch smollm2-135m"
     ]
     assert later.errors == ()
     assert len(later.cells) == 2
+    peaks = [cell.predicted.largest for cell in later.cells if cell.predicted is not None]
+    assert [(peak.tokens, peak.model.shape.params) for peak in peaks] == [(1024, 134_515_008)] * 2
+    assert all(10**8 < peak.peak_bytes < 10**11 for peak in peaks)
 
 
 def test_all_problems_are_reported_in_the_order_of_the_file(workdir: Path) -> None:

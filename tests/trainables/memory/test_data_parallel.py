@@ -12,7 +12,7 @@ import pytest
 from sweeps.cluster.packing import Machine, Size
 from sweeps.planning.cell import Cell
 from sweeps.planning.memory.cell_memory import CellMemory, ConfigMemory
-from sweeps.search.trial_sizes import Sizes
+from sweeps.planning.resources.sizes import Sizes
 from tests.helpers.specs import SPEC, plan, spec_folder
 from tests.helpers.trials import make_config
 from tests.trainables.memory.test_prediction import GRID, SMOLLM2, long_rows, worst_error

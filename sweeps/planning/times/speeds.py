@@ -1,0 +1,195 @@
+"""How long trials took on this machine, kept from sweep to sweep to predict how long the next ones take.
+
+A trial's time is that of training, which goes with its tokens; that of scoring, which goes with its rows; and the rest:
+loading, measuring memory, saving.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.storage import files
+from trainables.storage.home import home
+from trainables.storage.locks import locked
+from trainables.system import machine
+
+if TYPE_CHECKING:
+    from sweeps.planning.cell import Cell
+    from trainables.results import Record
+    from trainables.trial.config import TrialConfig
+
+MAX_SPEEDS = 1000  # stored; the oldest make way
+MAX_STARTS = 20
+TRIALS, STARTS = "trials", "start_seconds"  # the keys of the file
+ENDED_WELL = ("done", "stopped")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What one trial took: ``train_seconds`` for its ``tokens`` in ``rows`` rows, ``test_seconds`` for ``test_rows``.
+
+    ``other_seconds``: all but training and scoring. ``first``: the first of its slot, which also starts processes.
+    ``parameters`` of the model; ``cpus`` of each worker; ``data``: its label, and the cutoff.
+    """
+
+    similarity: str
+    hardware: str
+    model: str
+    parameters: int
+    cpus: float
+    data: str
+    tokens: int
+    rows: int
+    train_seconds: float
+    test_rows: int
+    test_seconds: float
+    other_seconds: float
+    first: bool = False
+
+
+def cache_file() -> Path:
+    return home() / "speeds.json"
+
+
+def similarity_key(config: TrialConfig, workers: int) -> str:
+    """What trials have in common that are as fast, apart from the sizes of model and rows and the cores."""
+    train, model = config.train, config.model
+    # Without the entry's own name, so that the label says the kind and its settings.
+    method = "base" if config.method is None else config.method.model_copy(update={"name": None}).label
+    # Generated answers take another time than a loss, for the same rows.
+    scored = config.data.quality or "loss"
+    parts = (
+        config.stage.kind, method, scored, train.precision, model.dtype, train.gradient_checkpointing, train.packing,
+        train.sharding, f"{workers} workers",
+    )  # fmt: skip
+    return "/".join(map(str, parts))
+
+
+def data_key(config: TrialConfig) -> str:
+    return f"{config.data.sha256 or config.data.label} {config.data.cutoff}"
+
+
+@cache
+def hardware(on_gpus: bool) -> str:
+    """The name of this machine's GPUs, or of its processor."""
+    if not on_gpus:
+        return str(machine.describe_machine()["cpu_model"])
+    names = machine.gpu_names()
+    return names[0] if names else "GPU"
+
+
+def speed_of(cell: Cell, record: Record, **changes: Any) -> Speed | None:
+    """What a trial of a cell took by its record; ``None`` where that says nothing of the next ones.
+
+    Trials that were interrupted, or ran elsewhere, don't count; ``changes`` replace what the record has.
+    """
+    from trainables.trial.config import TrialConfig
+
+    if record.status not in ENDED_WELL or record.host != socket.gethostname():
+        return None
+    config = TrialConfig.model_validate(record.config)
+    seconds = _elapsed(record)
+    if seconds is None or not record.total_params or record.retried_batch_size is not None:
+        return None
+    known = {
+        "similarity": similarity_key(config, record.workers or 1),
+        "hardware": hardware(record.device == "cuda"),
+        "model": config.model.label,
+        "parameters": record.total_params,
+        "cpus": cell.resources.cpus,
+        "data": data_key(config),
+        "tokens": record.tokens or 0,
+        "rows": (record.steps or 0) * config.train.update_rows,
+        "train_seconds": record.train_seconds or 0.0,
+        "test_rows": record.test_rows or 0,
+        "test_seconds": record.test_seconds or 0.0,
+        "other_seconds": max(0.0, seconds - (record.train_seconds or 0.0) - (record.eval_seconds or 0.0)),
+        "first": record.slot_trial == 0,
+    }
+    return Speed(**{**known, **changes})
+
+
+def _elapsed(record: Record) -> float | None:
+    """Seconds from a trial's start to its end; ``None`` where it was resumed, and only its last part is known."""
+    if record.started_at is None or record.ended_at is None:
+        return None
+    seconds = (_at(record.ended_at) or 0.0) - (_at(record.started_at) or 0.0)
+    worked = (record.train_seconds or 0.0) + (record.eval_seconds or 0.0)
+    return seconds if seconds >= worked - 1 else None
+
+
+def _at(moment: str | None) -> float | None:
+    """Seconds since 1970."""
+    return None if moment is None else datetime.fromisoformat(moment).timestamp()
+
+
+def store_speeds(cells: Iterable[Cell], records: Iterable[Record], seconds: float) -> None:
+    """Stores what the trials of a sweep took, which ends now and began ``seconds`` ago, for later predictions."""
+    by_name = {cell.name: cell for cell in cells}
+    began = time.time() - seconds
+    ran = [record for record in records if (_at(record.started_at) or 0.0) >= began]
+    found = [
+        (record.trial_id, speed_of(by_name[record.cell], record)) for record in ran if record.cell in by_name
+    ]
+    ends = [end for record in ran if (end := _at(record.ended_at)) is not None]
+    starts = [start for record in ran if (start := _at(record.started_at)) is not None]
+    overhead = [seconds - (max(ends) - min(starts))] if ends and starts else []
+    store({key: speed for key, speed in found if speed is not None}, overhead)
+
+
+def store(new: Mapping[str, Speed], start: Sequence[float] = ()) -> None:
+    """Adds speeds by trial, and seconds that sweeps took beside their trials.
+
+    A trial that ran again replaces what it took before.
+    """
+    if not (new or start):
+        return
+    path = cache_file()
+    # A cache that can't be written costs a prediction, not the sweep.
+    with contextlib.suppress(OSError), locked(path.with_name(".speeds.lock")):
+        older = {key: value for key, value in stored_speeds().items() if key not in new}
+        newest = list({**older, **new}.items())[-MAX_SPEEDS:]
+        starts = [*_read(path).get(STARTS, []), *start][-MAX_STARTS:]
+        files.write_json(path, {TRIALS: {key: asdict(value) for key, value in newest}, STARTS: starts})
+
+
+def stored_speeds() -> dict[str, Speed]:
+    """All stored speeds by trial, oldest first; none where the file is missing or damaged."""
+    try:
+        return {key: Speed(**value) for key, value in _read(cache_file()).get(TRIALS, {}).items()}
+    except (TypeError, AttributeError):  # damaged: the file will be written anew
+        return {}
+
+
+def start_seconds() -> float:
+    """What sweeps took on this machine beside their trials: starting Ray and its first processes. 0 if unknown."""
+    try:
+        return float(statistics.median(_read(cache_file()).get(STARTS, ())))
+    except (TypeError, ValueError):  # of none, or damaged
+        return 0.0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file's contents; empty where it is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def similar_speeds(similarity: str, on_gpus: bool) -> Iterator[Speed]:
+    """The stored speeds of similar trials on this machine's hardware, oldest first."""
+    for speed in stored_speeds().values():
+        if speed.similarity == similarity and speed.hardware == hardware(on_gpus):
+            yield speed
