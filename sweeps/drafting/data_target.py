@@ -90,6 +90,14 @@ def data_target(
         if key not in SECTIONS:
             what = f"without a spec, only settings of {' and '.join(SECTIONS)} count; give a SPEC for others"
             raise SpecError(written.problem((key,), what))
+    return target_of(name, written)
+
+
+def target_of(name: str, written: Source) -> DataTarget:
+    """The settings of the sections data and model of a source, whose paths are relative to the working folder.
+
+    Raises ``SpecError``, ``DataError`` and ``ModelError``.
+    """
     try:
         make_paths_absolute(written.tree, Path.cwd())
     except InvalidPath as error:

@@ -46,7 +46,8 @@ class ExampleRow:
 class DataDescription:
     """``row_type``: the kind of rows that they are read as. ``split``: the data with rows held out by the setting
     ``held_out``; ``None`` where too few rows can be, for the reason ``not_split``. ``characters``: the number of them
-    by part of a row, (measured rows,) each. ``facts``: what is true of the measured rows, in sentences.
+    by part of a row, (measured rows,) each; ``utf8_bytes``: (measured rows,), of all parts. ``facts``: what is true of
+    the measured rows, in sentences.
     """
 
     row_type: type
@@ -55,6 +56,7 @@ class DataDescription:
     not_split: str | None
     held_out: str
     characters: Mapping[str, np.ndarray]
+    utf8_bytes: np.ndarray
     facts: tuple[str, ...]
     examples: tuple[ExampleRow, ...]
 
@@ -97,6 +99,7 @@ def describe(config: DataConfig, row_type: type | None = None) -> DataDescriptio
         reason,
         "data.{} {}".format(*held_out_setting(config)),
         {part: np.array([lengths[part] for lengths in parts]) for part in parts[0]},
+        np.array([_utf8_bytes(row) for row in measured]),
         tuple(_facts(row_type, measured)),
         tuple(_examples(rows)),
     )
@@ -107,6 +110,11 @@ def _part_lengths(row: Any) -> dict[str, int]:
         return {"text": len(row.text)}
     prompt = {"prompt": sum(len(text) for _, text in _messages(row.prompt))}
     return prompt | {part: len(text) for part, text in _answers(row)}
+
+
+def _utf8_bytes(row: Any) -> int:
+    texts = [row.text] if isinstance(row, Text) else [text for _, text in _messages(row.prompt)]
+    return sum(len(text.encode(errors="replace")) for text in (*texts, *(text for _, text in _answers(row))))
 
 
 def _messages(messages: Sequence[Message]) -> list[tuple[str, str]]:

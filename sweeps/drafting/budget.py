@@ -1,0 +1,78 @@
+"""How much a proposed spec trains: its split, the length of its rows, its steps and its trials."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from sweeps.drafting.row_facts import RowFacts
+
+HELD_OUT_ROWS = 64  # to aim at, half of them for validation and half for the test
+LEAST_SHARE, LARGEST_SHARE = 0.1, 0.3  # of the rows that are held out
+MOST_CUTOFF, LEAST_CUTOFF = 2048, 64
+CUTOFF_STEP = 64
+EPOCHS = 2.0  # to aim at
+LEAST_STEPS = 20
+LEAST_TRIALS = 2
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a device can be expected to do in a first sweep."""
+
+    most_steps: int
+    trials: int  # of each method's search
+    seeds: int  # other seeds with which each method's best settings are trained again
+    eval_rows: int  # for validation, and for the test
+
+
+SCALES = {"cpu": Scale(60, 4, 2, 100), "cuda": Scale(500, 6, 3, 500)}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """``eval_rows`` is ``None`` where no part has more rows than a device can be expected to score."""
+
+    eval_fraction: float
+    eval_rows: int | None
+    cutoff: int
+    steps: int
+    trials: int
+    seeds: int
+
+    def scaled(self, factor: float, fixed_steps: bool = False) -> Budget:
+        """The budget for ``factor`` (below 1) of its time: fewer steps first, unless these are fixed, then fewer seeds
+        and trials.
+        """
+        steps = self.steps if fixed_steps else max(LEAST_STEPS, math.floor(self.steps * factor))
+        left = factor * self.steps / steps
+        if left >= 1:
+            return replace(self, steps=steps)
+        # A cell's trials and seeds, of which at least two trials remain.
+        trials = max(LEAST_TRIALS, math.floor((self.trials + self.seeds) * left))
+        seeds = max(1, min(self.seeds, trials - self.trials)) if trials > self.trials else 1
+        return replace(self, steps=steps, seeds=seeds, trials=min(self.trials, trials))
+
+
+def choose_budget(facts: RowFacts, device: str, batch: int, cutoff: int | None = None) -> Budget:
+    """A budget for these rows on ``cpu`` or ``cuda``, with batches of ``batch`` rows."""
+    scale = SCALES[device]
+    share = min(LARGEST_SHARE, max(LEAST_SHARE, HELD_OUT_ROWS / max(1, facts.rows)))
+    share = round(round(share / 0.05) * 0.05, 2)
+    held_out = round(facts.rows * share)
+    training = max(1, facts.rows - held_out)
+    steps = math.ceil(EPOCHS * training / batch)
+    return Budget(
+        eval_fraction=share,
+        eval_rows=scale.eval_rows if held_out // 2 > scale.eval_rows else None,
+        cutoff=cutoff or choose_cutoff(facts),
+        steps=max(LEAST_STEPS, min(scale.most_steps, steps)),
+        trials=scale.trials,
+        seeds=scale.seeds,
+    )
+
+
+def choose_cutoff(facts: RowFacts) -> int:
+    """The smallest multiple of :data:`CUTOFF_STEP` tokens that the longest row fits in, up to :data:`MOST_CUTOFF`."""
+    fitting = -(-facts.longest // CUTOFF_STEP) * CUTOFF_STEP
+    return max(LEAST_CUTOFF, min(MOST_CUTOFF, fitting))

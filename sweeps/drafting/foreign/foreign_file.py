@@ -1,0 +1,261 @@
+"""Reads a training configuration of LLaMA-Factory or ms-swift: YAML, JSON, or a command line in a text file."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ruamel.yaml.error import YAMLError
+
+from sweeps.spec import source
+from sweeps.spec.problems import Problem, SpecError
+from trainables.config import limits
+from trainables.data.files.data_files import DATA_SUFFIXES, data_suffix
+
+Tool = Literal["llama-factory", "ms-swift"]
+NAMES: Mapping[Tool, str] = {"llama-factory": "LLaMA-Factory", "ms-swift": "ms-swift"}
+# Keys by which a mapping is recognized. One that both have says nothing.
+LLAMA_FACTORY_KEYS = frozenset(
+    {
+        "model_name_or_path",
+        "finetuning_type",
+        "cutoff_len",
+        "dataset_dir",
+        "do_train",
+        "lora_target",
+        "pref_loss",
+    }
+)
+SWIFT_KEYS = frozenset(
+    {
+        "tuner_type",
+        "train_type",
+        "sft_type",
+        "rlhf_type",
+        "torch_dtype",
+        "split_dataset_ratio",
+        "target_modules",
+    }
+    | {"model_id_or_path", "val_dataset", "max_length", "use_hf", "quant_bits", "tuner_backend"}
+)
+COMMANDS: Mapping[str, Tool] = {
+    "llamafactory-cli": "llama-factory",
+    "lmf": "llama-factory",
+    "swift": "ms-swift",
+}
+SCRIPTS: Mapping[str, Tool] = {
+    "src/train.py": "llama-factory", "train_bash.py": "llama-factory", "sft.py": "ms-swift", "rlhf.py": "ms-swift",
+}  # fmt: skip
+SWIFT_STAGES = ("sft", "pt", "rlhf")
+END = "\n"
+ENDS = (END, ";", "&&", "||", "|", ">", ">>", "2>&1", "&")
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+
+@dataclass(frozen=True)
+class ForeignSetting:
+    """A setting of another tool; ``line`` is where it stands in its file, 0 for one that the tool has by default."""
+
+    key: str
+    value: Any
+    line: int
+
+
+@dataclass(frozen=True)
+class ForeignFile:
+    """``stage``: what the command line says beside its settings, as ``swift sft`` does."""
+
+    file: Path
+    tool: Tool
+    settings: tuple[ForeignSetting, ...]
+    stage: str | None = None
+    variables: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of the environment, set in front of the command
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return {setting.key: setting.value for setting in self.settings}
+
+
+def read_foreign(file: Path) -> ForeignFile | None:
+    """The configuration in a file; ``None`` for one that holds none of the two tools.
+
+    Raises ``SpecError`` for a command that names a file which can't be read.
+    """
+    try:
+        if not file.is_file() or file.stat().st_size > limits.SPEC_BYTES:
+            return None
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return None
+    if data_suffix(file) not in (None, ".json", ".txt"):
+        return None
+    found = _from_mapping(file, text)
+    return found if found is not None else _from_command(file, text)
+
+
+def _from_mapping(file: Path, text: str) -> ForeignFile | None:
+    settings = _json_settings(text) if file.suffix == ".json" else _yaml_settings(file, text)
+    if settings is None:
+        return None
+    keys = {setting.key for setting in settings}
+    if {"stages", "methods"} & keys:
+        return None  # a spec
+    ours, theirs = len(keys & LLAMA_FACTORY_KEYS), len(keys & SWIFT_KEYS)
+    if ours == theirs == 0:
+        if not {"model", "dataset"} <= keys:
+            return None
+        theirs = 1
+    return ForeignFile(file, "llama-factory" if ours >= theirs else "ms-swift", tuple(settings))
+
+
+def _yaml_settings(file: Path, text: str) -> list[ForeignSetting] | None:
+    try:
+        read = source.parse(file, text)
+    except SpecError:
+        return None
+    return [ForeignSetting(key, value, read.line_of((key,))) for key, value in read.tree.items()]
+
+
+def _json_settings(text: str) -> list[ForeignSetting] | None:
+    try:
+        tree = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(tree, dict):
+        return None
+    lines = text.splitlines()
+
+    def line_of(key: str) -> int:
+        quoted = json.dumps(key, ensure_ascii=False)
+        return next((number for number, line in enumerate(lines, start=1) if quoted in line), 1)
+
+    return [ForeignSetting(str(key), value, line_of(str(key))) for key, value in tree.items()]
+
+
+def _from_command(file: Path, text: str) -> ForeignFile | None:
+    words = list(_words(text))
+    variables = _assigned(words)
+    for place, (word, _) in enumerate(words):
+        name = word.rpartition("/")[2]
+        tool = COMMANDS.get(name) or next((tool for end, tool in SCRIPTS.items() if word.endswith(end)), None)
+        arguments = words[place + 1 :]
+        if tool is None or not arguments:
+            continue
+        stage = None
+        if tool == "ms-swift":
+            stage = arguments[0][0] if arguments[0][0] in SWIFT_STAGES else name.removesuffix(".py")
+            if stage not in SWIFT_STAGES:
+                continue
+        if (found := _command_settings(file, tool, arguments, variables)) is not None:
+            return ForeignFile(file, tool, tuple(found), stage, variables)
+    return None
+
+
+def _words(text: str) -> Iterator[tuple[str, int]]:
+    """The words of a shell script with their lines; comments are left out, and quotes may span lines.
+
+    The end of a command is a word of its own, :data:`END`.
+    """
+    begun, start = "", 0
+    for number, line in enumerate(text.replace("\\\r\n", "\\\n").splitlines(), start=1):
+        if not begun and line.lstrip().startswith("#"):
+            continue
+        begun, start = (f"{begun}\n{line}", start) if begun else (line, number)
+        try:
+            yield from ((word, start) for word in shlex.split(re.sub(r"\s#\s.*$|\\\s*$", "", begun)))
+        except ValueError:  # a quote that is still open
+            continue
+        if not begun.rstrip().endswith("\\"):
+            yield END, number
+        begun = ""
+
+
+def _assigned(words: list[tuple[str, int]]) -> dict[str, str]:
+    matches = (_ASSIGNMENT.fullmatch(word) for word, _ in words if not word.startswith("-"))
+    return {match[1]: match[2] for match in matches if match}
+
+
+def _command_settings(
+    file: Path, tool: Tool, arguments: list[tuple[str, int]], variables: Mapping[str, str]
+) -> list[ForeignSetting] | None:
+    """The settings of a command's arguments, of which a configuration file may be one; ``None`` without any."""
+    settings: dict[str, ForeignSetting] = {}
+    key, values, line = "", list[str](), 0
+
+    def keep() -> None:
+        if key:
+            settings[key] = ForeignSetting(key, _value(values, variables), line)
+
+    for (word, number), (following, _) in zip(arguments, [*arguments[1:], (END, 0)], strict=True):
+        # A command that was pasted without its backslashes goes on with its next option.
+        if word in ENDS and not (word == END and following.startswith("--")):
+            break
+        if word == END:
+            continue
+        if word.startswith("--"):
+            keep()
+            name, equals, value = word[2:].partition("=")
+            key, values, line = name.replace("-", "_"), [value] if equals else [], number
+        elif key:
+            values.append(word)
+        elif word.endswith((".yaml", ".yml", ".json")):
+            named = _named_file(file, _filled(word, variables))
+            settings |= {setting.key: setting for setting in named.settings}
+        elif match := _ASSIGNMENT.fullmatch(word):  # LLaMA-Factory takes key=value behind a file
+            settings[match[1]] = ForeignSetting(match[1], _value([match[2]], variables), number)
+    keep()
+    if (config := settings.pop("config", None)) is not None and tool == "ms-swift":
+        named = _named_file(file, str(config.value))
+        settings = {setting.key: setting for setting in named.settings} | settings
+    return list(settings.values()) or None
+
+
+def _named_file(file: Path, name: str) -> ForeignFile:
+    candidates = [Path(name), *(folder / name for folder in file.resolve().parents[:4])]
+    path = next((path for path in candidates if path.is_file()), None)
+    found = _from_mapping(path, path.read_text(encoding="utf-8-sig")) if path is not None else None
+    if found is None:
+        raise SpecError(
+            Problem(str(file), "", f"its command names {name}, which isn't here or no configuration")
+        )
+    return found
+
+
+def _value(values: list[str], variables: Mapping[str, str]) -> Any:
+    """What the words behind a key stand for; a flag without any is true."""
+    read = [_scalar(_filled(value, variables)) for value in values]
+    return True if not read else read[0] if len(read) == 1 else read
+
+
+def _filled(text: str, variables: Mapping[str, str]) -> str:
+    """The text with variables that the script itself sets; others stay."""
+    return _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], match[0]), text)
+
+
+def _scalar(text: str) -> Any:
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        value = source.parse_value(text)
+    except YAMLError:
+        return text
+    # A text may have line breaks, which YAML reads as spaces.
+    return text if isinstance(value, str | list) or value is None else value
+
+
+def is_shell_value(value: Any) -> bool:
+    """Whether a value is a variable of the shell, which can't be known."""
+    return isinstance(value, str) and _VARIABLE.search(value) is not None
+
+
+def may_be_data(file: Path) -> bool:
+    """Whether a file's name is that of data."""
+    return file.suffix in DATA_SUFFIXES

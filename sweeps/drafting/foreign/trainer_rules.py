@@ -1,0 +1,183 @@
+"""How settings are carried over that both tools have from transformers' training arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from sweeps.drafting.foreign.carry_over import (
+    Dropped,
+    Kept,
+    Outcome,
+    Rule,
+    Values,
+    flag,
+    is_on,
+    no_counterpart,
+    number,
+    one_of,
+    same,
+)
+
+SCHEDULERS = {name: name for name in ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")}
+OPTIMIZERS = {
+    **dict.fromkeys(("adamw", "adamw_torch", "adamw_torch_fused", "adamw_hf"), "adamw"),
+    **dict.fromkeys(("adamw_8bit", "adamw_bnb_8bit"), "adamw_8bit"),
+    **dict.fromkeys(("paged_adamw", "paged_adamw_32bit"), "paged_adamw"),
+    "paged_adamw_8bit": "paged_adamw_8bit",
+    "adafactor": "adafactor",
+    "sgd": "sgd",
+}
+ATTENTION = {
+    "auto": None,
+    "sdpa": "sdpa",
+    "eager": "eager",
+    "disabled": "eager",
+    **dict.fromkeys(("fa2", "flash_attn", "flash_attention_2", "flash_attn2"), "flash_attention_2"),
+    **dict.fromkeys(("fa3", "flash_attention_3", "flash_attn3"), "flash_attention_3"),
+}
+ALWAYS = "a sweep always does that"
+SAVED = "a trial keeps its last checkpoint and its model"
+COMPUTED = "rows are prepared once and kept; nothing has to be set"
+
+
+def learning_rate(value: Any, values: Values) -> Iterator[Outcome]:
+    """A range around the rate, since a sweep searches it."""
+    try:
+        rate = float(value)
+    except (TypeError, ValueError):
+        yield Dropped(f"{value!r} is no number")
+        return
+    low, high = (float(f"{rate * factor:.3g}") for factor in (0.1, 10))
+    yield Kept(
+        "rate", "learning_rate", {"log": [low, high]}, f"{rate:g}; a tenth to ten times of it are searched"
+    )
+
+
+def _steps(value: Any, values: Values) -> Iterator[Outcome]:
+    if isinstance(value, int | float) and value > 0:
+        yield Kept("train", "steps", int(value))
+
+
+def _epochs(value: Any, values: Values) -> Iterator[Outcome]:
+    steps = values.get("max_steps", -1)
+    if isinstance(steps, int | float) and steps > 0:
+        yield Dropped("max_steps says how long a trial is")
+        return
+    yield from number("train", "epochs")(value, values)
+
+
+def _norm(value: Any, values: Values) -> Iterator[Outcome]:
+    yield Kept("train", "max_grad_norm", value or None)
+
+
+def _warmup_ratio(value: Any, values: Values) -> Iterator[Outcome]:
+    if value and not values.get("warmup_steps"):
+        yield from number("train", "warmup_ratio")(value, values)
+
+
+def _warmup_steps(value: Any, values: Values) -> Iterator[Outcome]:
+    if value:
+        yield from number("train", "warmup_steps")(value, values)
+
+
+def _report_to(value: Any, values: Values) -> Iterator[Outcome]:
+    listed = [str(name).lower() for name in (value if isinstance(value, list) else [value])]
+    if "wandb" in listed or "all" in listed:
+        yield Kept("tracking", "wandb", "auto")
+    elif listed == ["none"]:
+        yield Kept("tracking", "wandb", "off")
+    else:
+        yield Dropped("here there is W&B (tracking.wandb), and the run's own report")
+
+
+def _run_name(value: Any, values: Values) -> Iterator[Outcome]:
+    yield Kept("", "name", str(value))
+
+
+def _sharding(value: Any, values: Values) -> Iterator[Outcome]:
+    if value not in ("", "none", False, []):
+        yield Kept("train", "sharding", "fsdp", "with several workers: resources: {workers: 2}", active=False)
+
+
+def _save_steps(value: Any, values: Values) -> Iterator[Outcome]:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        yield Kept("train", "save_steps", value)
+    else:
+        yield Dropped("here it is a number of steps")
+
+
+def _eval_steps(value: Any, values: Values) -> Iterator[Outcome]:
+    strategy = str(values.get("eval_strategy", values.get("evaluation_strategy", ""))).lower()
+    if strategy in ("no", "epoch"):
+        return
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        yield Kept("train", "eval_steps", value)
+    else:
+        yield Dropped("here it is a number of steps")
+
+
+def _checkpointing(value: Any, values: Values) -> Iterable[Outcome]:
+    return [Kept("train", "gradient_checkpointing", is_on(value))]
+
+
+COMMON: Mapping[str, Rule] = {
+    "learning_rate": learning_rate,
+    "max_steps": _steps,
+    "num_train_epochs": _epochs,
+    "per_device_train_batch_size": number(
+        "train", "batch_size", "of one device there, of all workers together here"
+    ),
+    "per_device_eval_batch_size": number("stage", "eval_batch"),
+    "gradient_accumulation_steps": number("train", "gradient_accumulation"),
+    "gradient_checkpointing": _checkpointing,
+    "lr_scheduler_type": one_of("train", "scheduler", SCHEDULERS),
+    "warmup_ratio": _warmup_ratio,
+    "warmup_steps": _warmup_steps,
+    "weight_decay": number("train", "weight_decay"),
+    "max_grad_norm": _norm,
+    "optim": one_of("train", "optimizer", OPTIMIZERS),
+    "bf16": flag("train", "precision", "bf16"),
+    "fp16": flag("train", "precision", "fp16"),
+    "logging_steps": number("train", "logging_steps"),
+    "save_steps": _save_steps,
+    "eval_steps": _eval_steps,
+    "seed": same("train", "seed"),
+    "group_by_length": flag("train", "group_by_length"),
+    "predict_with_generate": flag("stage", "predict_with_generate"),
+    "report_to": _report_to,
+    "run_name": _run_name,
+    "deepspeed": _sharding,
+    "fsdp": _sharding,
+    "output_dir": no_counterpart("a run's folder is runs/NAME; --output of paretune run puts it elsewhere"),
+    "logging_dir": no_counterpart("curves are in the run's folder"),
+    "overwrite_output_dir": no_counterpart("nothing is overwritten: --resume goes on with a run"),
+    "resume_from_checkpoint": no_counterpart("paretune run --resume goes on with a run"),
+    "save_strategy": no_counterpart(SAVED),
+    "save_total_limit": no_counterpart(SAVED),
+    "save_only_model": no_counterpart(SAVED),
+    "save_on_each_node": no_counterpart(SAVED),
+    "load_best_model_at_end": no_counterpart("a trial is judged by its last step, as all are"),
+    "metric_for_best_model": no_counterpart("data.quality and the validation rows decide"),
+    "greater_is_better": no_counterpart("data.quality and the validation rows decide"),
+    "eval_strategy": no_counterpart("train.eval_steps says when; every trial is scored at its end"),
+    "evaluation_strategy": no_counterpart("train.eval_steps says when; every trial is scored at its end"),
+    "do_eval": no_counterpart(ALWAYS),
+    "do_predict": no_counterpart(ALWAYS),
+    "do_train": no_counterpart(ALWAYS),
+    "dataloader_num_workers": no_counterpart(COMPUTED),
+    "dataloader_pin_memory": no_counterpart(COMPUTED),
+    "dataloader_persistent_workers": no_counterpart(COMPUTED),
+    "dataloader_prefetch_factor": no_counterpart(COMPUTED),
+    "ddp_timeout": no_counterpart("resources.stall_seconds ends a worker that stands still"),
+    "ddp_find_unused_parameters": no_counterpart("nothing has to be set for several workers"),
+    "ddp_backend": no_counterpart("chosen by the devices"),
+    "neftune_noise_alpha": no_counterpart("noise on embeddings (NEFTune) is not there"),
+    "adam_beta1": no_counterpart("AdamW has its usual betas, 0.9 and 0.999"),
+    "adam_beta2": no_counterpart("AdamW has its usual betas, 0.9 and 0.999"),
+    "push_to_hub": no_counterpart("paretune export --push uploads a result"),
+    "hub_model_id": no_counterpart("paretune export --push uploads a result"),
+    "use_unsloth": flag("model", "kernels", "unsloth"),
+    "tf32": no_counterpart("chosen by torch"),
+    "remove_unused_columns": no_counterpart("columns that a stage doesn't read are never used"),
+}

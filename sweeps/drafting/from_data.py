@@ -1,0 +1,266 @@
+"""Proposes a spec for data: the stage that its rows are for, the methods that fit, and a first budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sweeps.drafting.budget import Budget, choose_budget
+from sweeps.drafting.data_target import DataTarget, stage_class
+from sweeps.drafting.methods import Memory, MethodChoice, choose_methods
+from sweeps.drafting.proposal import (
+    STAGE_COMMENTS,
+    Ingredients,
+    Proposal,
+    left_out_methods,
+    memory_choice,
+    method_entries,
+    steps_line,
+    written_data,
+    written_path,
+)
+from sweeps.drafting.row_facts import RowFacts, row_facts
+from sweeps.drafting.spec_text import Setting
+from trainables.config.data import DataConfig
+from trainables.config.model import ModelConfig
+from trainables.data.description import KINDS, DataDescription, describe
+from trainables.data.errors import DataError
+from trainables.data.files.data_files import find_data_files
+from trainables.data.files.doubtful_files import HELD_OUT
+from trainables.data.loading import load
+from trainables.models import locate
+from trainables.models.folder import ModelError
+from trainables.system.wording import counted
+
+BATCH = 8
+FEWEST_HELD_OUT = 4  # prompts, where a share of them leaves too few
+INTERNAL = frozenset({"train", "eval", "split_by", "sha256", "folder", "cutoff", "template"})
+SPLITS = ("eval", "eval_fraction", "eval_count")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the user said, or what counts where nothing was said; ``said`` names what was."""
+
+    model: str
+    stage: str | None
+    name: str
+    folder: Path  # of the spec
+    command: str  # as it was typed, for the first line
+    said: frozenset[str] = frozenset()
+
+
+def propose_for_data(target: DataTarget, answers: Answers, memory: Memory) -> Proposal:
+    """A spec for the data of a target with a model. Raises ``DataError`` for data that no stage learns from."""
+    target, held_out_note = _with_held_out_files(target)
+    assert target.model is not None
+    row_type = stage_class(answers.stage).row_type if answers.stage is not None else None
+    described = describe(target.data, row_type)
+    stage = answers.stage or described.stage
+    if stage is None:
+        raise DataError(
+            f"{described.rows.name} has {KINDS[described.row_type]}, and no stage learns from these alone: add a "
+            "column with answers, or use --stage ppo, which needs a reward model"
+        )
+    facts = row_facts(target, described, stage)
+    budget = choose_budget(facts, memory.device, BATCH)
+    split = split_settings(target.data, described, budget)
+    stage_settings = {"kind": stage, **({"reward": "commands"} if stage == "ppo" else {})}
+    choice = choose_methods(
+        _model_name(target), stage_settings, BATCH, min(budget.cutoff, facts.longest), memory
+    )
+    training_rows = facts.rows if target.data.eval_names else round(facts.rows * (1 - budget.eval_fraction))
+    found = Ingredients(
+        name=answers.name,
+        head=head(answers),
+        model=[model_line(target, answers)],
+        data=[*_data_lines(target, described, facts, answers.folder), *split, cutoff_line(facts, budget)],
+        stage=_stage_lines(stage),
+        methods=method_entries(choice),
+        method_remarks=left_out_methods(choice, memory),
+        train=_train_lines(budget, choice, training_rows),
+        budget=budget,
+        training_rows=training_rows,
+    )
+    choices = (
+        f"data: {counted(facts.rows, 'row')} of {KINDS[described.row_type]}, so the stage is {stage}",
+        *described.rows.notes,
+        *([note] if (note := target.guess_note()) is not None else []),
+        *([held_out_note] if held_out_note is not None else []),
+        model_choice(target.model, "model" in answers.said),
+        memory_choice(choice, memory),
+        _length_choice(facts, budget),
+        f"held out: {held_out_choice(target.data, split)}; half of it steers the search, half gives the result",
+    )
+    to_do = ("stages[0].reward: give the reward model, as {from: RUN:CELL}",) if stage == "ppo" else ()
+    return Proposal(found, choices, to_do)
+
+
+def head(answers: Answers) -> list[str]:
+    """The first lines of a spec: where it is from, and what to do with it."""
+    return [
+        f"Written by {answers.command}. Every key and default: paretune's sweeps/README.md, under The spec.",
+        "A value may be a search, {choice: [...]}, {log: [low, high]}; {compare: [...]} makes methods of it.",
+    ]
+
+
+def model_line(target: DataTarget, answers: Answers) -> Setting:
+    """The model's name or path, and whether it was chosen."""
+    assert target.model is not None
+    comment = "the model that is trained"
+    if target.model.path is not None:
+        return Setting("path", written_path(str(target.model.path), answers.folder), comment)
+    return Setting("name", target.model.name, comment)
+
+
+def model_choice(model: ModelConfig, chosen: bool) -> str:
+    """Which model it is, whether it was chosen, and whether it is on this machine, in a sentence."""
+    default = "" if chosen else " (small, for a first try; --model for another)"
+    try:
+        locate.model_folder(model)
+        place = "on this machine"
+    except ModelError:
+        place = f"not on this machine yet: paretune run downloads it, or paretune fetch {model.name}"
+    return f"model: {model.label}{default}, {place}"
+
+
+def _model_name(target: DataTarget) -> str:
+    """The model as its memory is predicted by: a hub's prefix says nothing about its shape."""
+    assert target.model is not None
+    return str(target.model.path or str(target.model.name).removeprefix("ms:"))
+
+
+def _with_held_out_files(target: DataTarget) -> tuple[DataTarget, str | None]:
+    """The target with those files of its folder held out that are so by name."""
+    path = Path(target.data.names[0])
+    if target.data.eval_names or len(target.data.names) > 1 or not path.is_dir():
+        return target, None
+    files = find_data_files(path)
+    held_out = [file for file in files if HELD_OUT.search(file.name.lower())]
+    if not 0 < len(held_out) < len(files):
+        return target, None
+    train = [str(file) for file in files if file not in held_out]
+    update = {"train": _one_or_more(train), "eval": _one_or_more(list(map(str, held_out)))}
+    names = ", ".join(file.name for file in held_out)
+    return replace(target, data=_changed(target.data, **update)), f"held out, by the files' names: {names}"
+
+
+def _one_or_more(names: list[str]) -> str | tuple[str, ...]:
+    return names[0] if len(names) == 1 else tuple(names)
+
+
+def _changed(data: DataConfig, **update: Any) -> DataConfig:
+    return DataConfig.model_validate({**data.model_dump(exclude_unset=True), **update})
+
+
+def split_settings(data: DataConfig, described: DataDescription, budget: Budget) -> list[Setting]:
+    """The settings that say which rows are held out: those that are given, or a share that leaves enough.
+
+    Raises ``DataError`` for rows of which none can be held out.
+    """
+    rows = [Setting("eval_rows", budget.eval_rows, "at most, for each half; more are surer and take longer")]
+    capped = rows if budget.eval_rows is not None and "eval_rows" not in data.model_fields_set else []
+    if any(key in data.model_fields_set for key in SPLITS):
+        if described.split is None:
+            raise DataError(str(described.not_split))
+        return [*_given_split(data), *capped]
+    for key, value in (("eval_fraction", budget.eval_fraction), ("eval_count", FEWEST_HELD_OUT)):
+        try:
+            load(_changed(data, **{key: value}), described.row_type)
+        except DataError as error:
+            reason = error
+            continue
+        what = f"{value:.0%} of the prompts" if key == "eval_fraction" else f"{value} prompts"
+        return [
+            Setting(key, value, f"{what} are held out: half steer the search, half give the result"),
+            *capped,
+        ]
+    raise reason
+
+
+def held_out_choice(data: DataConfig, split: Sequence[Setting]) -> str:
+    """Which rows are held out, in words."""
+    if data.eval_names:
+        return ", ".join(Path(name).name for name in data.eval_names)
+    return ", ".join(f"{line.key} {line.value}" for line in split)
+
+
+def _given_split(data: DataConfig) -> Iterator[Setting]:
+    for key in ("eval_fraction", "eval_count"):
+        if key in data.model_fields_set:
+            yield Setting(
+                key, getattr(data, key), "is held out: half steers the search, half gives the result"
+            )
+
+
+def _data_lines(
+    target: DataTarget, described: DataDescription, facts: RowFacts, folder: Path
+) -> Iterator[Setting]:
+    data = target.data
+    written = written_data(data.model_dump(mode="json", exclude_unset=True), folder)
+    columns = " ".join(described.rows.notes).partition("(detected")[0]
+    form = f", {columns.rpartition(': ')[2].strip()}" if columns and len(described.rows.notes) == 1 else ""
+    yield Setting("train", written["train"], f"{counted(facts.rows, 'row')}{form}")
+    if data.eval_names:
+        yield Setting(
+            "eval", written["eval"], "held out: half of it steers the search, half gives the result"
+        )
+    if data.folder is not None and data.train not in ("commands",):
+        yield Setting(
+            "folder", written_path(str(data.folder), folder), "has the dataset_info.json that names the data"
+        )
+    if target.guessed:
+        yield Setting("columns", dict(target.guessed), "guessed; paretune data shows what is read")
+    for key, value in written.items():
+        if (
+            key not in INTERNAL
+            and key not in SPLITS
+            and value is not None
+            and not (key == "columns" and target.guessed)
+        ):
+            yield Setting(key, value, "as given")
+    if facts.template is not None:
+        yield Setting("template", facts.template, "the model has no chat template of its own")
+    elif data.template is not None:
+        yield Setting("template", data.template, "as given")
+
+
+def cutoff_line(facts: RowFacts, budget: Budget) -> Setting:
+    """The maximum length of a row, and the longest that there is."""
+    longest = f"the longest row has {'about ' if facts.estimated else ''}{facts.longest:,} tokens"
+    cut = int((facts.lengths > budget.cutoff).sum())
+    rest = f", and {cut / len(facts.lengths):.0%} of them are cut" if cut else ""
+    return Setting("cutoff", budget.cutoff, f"tokens per row; {longest}{rest}")
+
+
+def _length_choice(facts: RowFacts, budget: Budget) -> str:
+    estimated = ", estimated from the length of the texts" if facts.estimated else ""
+    return f"cutoff: {budget.cutoff} tokens, as the longest row has {facts.longest:,}{estimated}"
+
+
+def _stage_lines(stage: str) -> list[Setting]:
+    lines = [Setting("kind", stage, STAGE_COMMENTS[stage])]
+    if stage == "ppo":
+        lines.append(Setting("reward", {"from": "RUN:CELL"}, "FILL IN: a reward cell of an earlier run"))
+    return lines
+
+
+def _train_lines(budget: Budget, choice: MethodChoice, training_rows: int) -> list[Setting]:
+    lines = [
+        steps_line(budget, training_rows, BATCH),
+        Setting("batch_size", choice.batch_size, "rows at a time"),
+    ]
+    if choice.gradient_accumulation > 1:
+        passes = f"passes per step, so that a step has {BATCH} rows, which don't fit at once"
+        lines.append(Setting("gradient_accumulation", choice.gradient_accumulation, passes))
+    if choice.checkpointing:
+        lines.append(
+            Setting(
+                "gradient_checkpointing",
+                True,
+                "less memory for a third more time; without it too little fits",
+            )
+        )
+    return lines
