@@ -14,7 +14,7 @@ from sweeps.runs import lock
 from sweeps.runs.layout import LOCK, SIGNS, read_environment
 from sweeps.runs.outcomes import status_words
 from trainables import results
-from trainables.results import Record, best
+from trainables.results import Record, best, expected_trials
 from trainables.storage.damaged_files import DamagedFile, read_object, reading
 from trainables.system.byte_sizes import gib
 from trainables.system.wording import counted
@@ -88,13 +88,8 @@ class RunState:
         """The trials of a cell's search and its finalists; 1 for a base model, which has no budget."""
         if cell not in self.budgets:
             return 1
-        budget, seeds = self.budgets[cell], self.finalists.get("seeds", 1)
-        ended = [record for record in self.records if record.cell == cell and record.role == "search"]
-        # Without held-out rows there is no objective, and nothing is trained again.
-        done = sum(record.status == "done" and record.objective is not None for record in ended)
-        # A cell without a finished trial has none to train again; one that still searches may find some.
-        again = min(self.finalists.get("top", 1), budget if len(ended) < budget else done)
-        return budget + (seeds * again if seeds > 1 else 0)
+        ended = [record for record in self.records if record.cell == cell]
+        return expected_trials(ended, self.budgets[cell], self.finalists)
 
     @property
     def activity(self) -> str:
