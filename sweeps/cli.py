@@ -18,6 +18,7 @@ from sweeps.commands import (
     environment,
     evaluate,
     export,
+    init,
     monitor,
     plan,
     report,
@@ -93,6 +94,7 @@ def _report_writer() -> ReportWriter:
 
 # The order of `paretune --help`: what comes before a sweep, what runs and follows one, what uses its models.
 environment.add(app)
+init.add(app)
 data.add(app, best_trials)
 plan.add(app, best_trials, _detectable)
 run.add(app, best_trials, _report_writer)

@@ -36,9 +36,11 @@ def plan_spec(
     spec: str, sets: list[str] | None, best_trials: BestTrials, fetch: bool = False, **filters: Any
 ) -> Plan:
     """Reads and plans a spec, independently of any run of it. Raises ``SpecError``."""
+    from sweeps.drafting.foreign import refuse_foreign
     from sweeps.runs.earlier_results import EarlierResults
     from sweeps.spec.spec import read
 
+    refuse_foreign(spec)
     return make_plan(read(spec, sets or ()), EarlierResults(best_trials), fetch, **filters)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from sweeps.drafting.foreign import llama_factory, swift
 from sweeps.drafting.foreign.carry_over import CarryOver, carry_over
-from sweeps.drafting.foreign.foreign_file import read_foreign
+from sweeps.drafting.foreign.foreign_file import NAMES, read_foreign
+from sweeps.spec.problems import Problem, SpecError
 
 TABLES = {"llama-factory": llama_factory.TABLE, "ms-swift": swift.TABLE}
 
@@ -18,3 +19,10 @@ def read_carry_over(file: Path) -> CarryOver | None:
     """
     found = read_foreign(file)
     return carry_over(found, TABLES[found.tool]) if found is not None else None
+
+
+def refuse_foreign(spec: str) -> None:
+    """Raises ``SpecError`` for a spec that is another tool's configuration, which says what to do with it."""
+    if (found := read_foreign(Path(spec).expanduser())) is not None:
+        what = f"this is a configuration of {NAMES[found.tool]}: paretune init {spec} writes a spec of it"
+        raise SpecError(Problem(spec, "", what))

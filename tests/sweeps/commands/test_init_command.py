@@ -1,0 +1,254 @@
+"""``paretune init`` writes a spec that can be planned without change, and says what it chose."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from sweeps import cli
+from sweeps.drafting import request as requests
+from sweeps.drafting.request import Request, as_asked
+from sweeps.planning import plan as planning
+from sweeps.planning.plan import Plan
+from sweeps.spec.problems import SpecError
+from sweeps.spec.spec import read
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, which is empty."""
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def init(workdir: Path, tiny_model: Path) -> Any:
+    """Runs ``init`` with the tiny model."""
+
+    def run(*arguments: str | Path) -> Result:
+        words = ["init", *map(str, arguments), "--model", str(tiny_model)]
+        return CliRunner().invoke(cli.app, words)
+
+    return run
+
+
+def planned(file: Path) -> Plan:
+    made = planning.make(read(file))
+    assert [str(problem) for problem in made.errors] == []
+    return made
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def questions(count: int = 60) -> list[dict[str, Any]]:
+    return [{"prompt": f"say {number:02}", "completion": "ab"} for number in range(count)]
+
+
+ROWS: dict[str, dict[str, Any]] = {
+    "sft": {"prompt": "say {}", "completion": "ab"},
+    "dpo": {"prompt": "say {}", "chosen": "ab", "rejected": "cd"},
+    "pretrain": {"text": "once there were {}"},
+}
+
+
+@pytest.mark.parametrize("stage", ROWS)
+def test_the_spec_can_be_planned_without_change_whatever_the_rows_are(
+    workdir: Path, init: Any, stage: str
+) -> None:
+    rows = [{key: value.format(number) for key, value in ROWS[stage].items()} for number in range(60)]
+    found = init(write_lines(workdir / "my.jsonl", rows))
+    assert found.exit_code == 0, found.stderr
+    assert f"so the stage is {stage}" in found.stdout
+    made = planned(workdir / "my.yaml")
+    assert {cell.stage for cell in made.cells} == {stage}
+    assert [cell.first().method.kind for cell in made.cells] == ["full", "lora", "qlora"]  # type: ignore[union-attr]
+    assert made.spec.name == "my"
+    assert "paretune run my.yaml" in found.stdout
+
+
+def test_labelled_answers_are_for_kto(workdir: Path, init: Any) -> None:
+    rows = [{"prompt": f"say {n}", "completion": "ab", "label": n % 2 == 0} for n in range(80)]
+    assert init(write_lines(workdir / "my.jsonl", rows)).exit_code == 0
+    assert {cell.stage for cell in planned(workdir / "my.yaml").cells} == {"kto"}
+
+
+def test_every_line_of_the_spec_has_a_comment(workdir: Path, init: Any) -> None:
+    init(write_lines(workdir / "my.jsonl", questions()))
+    lines = (workdir / "my.yaml").read_text().splitlines()
+    bare = [
+        line for before, line in pairwise(lines) if "#" not in line and not before.lstrip().startswith("#")
+    ]
+    assert {line.strip() for line in bare} == {"model:", "data:", "stages:", "bits: 4", "finalists:"}
+    assert "60 rows" in "".join(lines)
+    assert "the longest row has" in "".join(lines)
+
+
+def test_a_spec_is_never_overwritten_without_force(workdir: Path, init: Any) -> None:
+    path = write_lines(workdir / "my.jsonl", questions())
+    (workdir / "my.yaml").write_text("mine")
+    found = init(path)
+    assert (found.exit_code, (workdir / "my.yaml").read_text()) == (2, "mine")
+    assert "my.yaml exists; give another name with --output, or --force" in found.stderr
+    assert init(path, "--output", "other.yaml").exit_code == 0
+    assert init(path, "--force").exit_code == 0
+    assert (workdir / "my.yaml").read_text() != "mine"
+
+
+def test_paths_are_relative_to_the_spec_wherever_it_is_written(workdir: Path, init: Any) -> None:
+    path = write_lines(workdir / "data" / "my.jsonl", questions())
+    assert init(path, "--output", "specs/my.yaml").exit_code == 0
+    assert "train: ../data/my.jsonl" in (workdir / "specs" / "my.yaml").read_text()
+    planned(workdir / "specs" / "my.yaml")
+
+
+def test_files_that_are_held_out_by_their_names_are_not_trained_on(workdir: Path, init: Any) -> None:
+    write_lines(workdir / "set" / "train.jsonl", questions(40))
+    write_lines(workdir / "set" / "test.jsonl", questions(60)[40:])
+    assert init("set").exit_code == 0
+    config = planned(workdir / "set.yaml").cells[0].first().data
+    assert (Path(str(config.train)).name, Path(str(config.eval)).name) == ("train.jsonl", "test.jsonl")
+
+
+def test_guessed_columns_are_written_and_settings_of_the_data_kept(workdir: Path, init: Any) -> None:
+    lines = [f"Was ist {number}?;Zahl {number}" for number in range(60)]
+    (workdir / "excel.csv").write_bytes("﻿Thema;Inhalt\r\n".encode() + "\r\n".join(lines).encode())
+    assert init("excel.csv", "--set", "data.max_samples=50").exit_code == 0
+    text = (workdir / "excel.yaml").read_text()
+    assert "columns: {prompt: Thema, response: Inhalt}" in text
+    assert "max_samples: 50" in text
+    planned(workdir / "excel.yaml")
+
+
+def test_a_stage_that_is_given_is_kept_and_data_that_no_stage_learns_from_is_refused(
+    workdir: Path, init: Any
+) -> None:
+    pairs = [{"prompt": f"say {n}", "chosen": "ab", "rejected": "cd"} for n in range(60)]
+    assert init(write_lines(workdir / "pairs.jsonl", pairs), "--stage", "orpo").exit_code == 0
+    assert {cell.stage for cell in planned(workdir / "pairs.yaml").cells} == {"orpo"}
+    found = init(write_lines(workdir / "prompts.jsonl", [{"prompt": f"say {n}"} for n in range(60)]))
+    assert found.exit_code == 2
+    assert "prompts without answers, and no stage learns from these alone" in found.stderr
+    assert not (workdir / "prompts.yaml").exists()
+
+
+def test_a_configuration_of_another_tool_becomes_a_spec_with_what_it_says(
+    workdir: Path, init: Any, tiny_model: Path
+) -> None:
+    write_lines(workdir / "data" / "mine.jsonl", questions())
+    (workdir / "data" / "dataset_info.json").write_text(json.dumps({"mine": {"file_name": "mine.jsonl"}}))
+    (workdir / "theirs.yaml").write_text(
+        f"model_name_or_path: {tiny_model}\nstage: sft\nfinetuning_type: lora\nlora_rank: 4\ndataset: mine\n"
+        "learning_rate: 1.0e-3\nnum_train_epochs: 2.0\nfp16: true\nsave_steps: 500\nplot_loss: true\n"
+    )
+    found = CliRunner().invoke(cli.app, ["init", "theirs.yaml"])
+    assert found.exit_code == 0, found.stderr
+    made = planned(workdir / "theirs-paretune.yaml")
+    own = made.cells[0]
+    config = own.first()
+    assert (config.method.rank, config.train.epochs, config.data.cutoff) == (4, 2.0, 2048)  # type: ignore[union-attr]
+    assert str(own.space["train.learning_rate"]) == "log [0.0001, 0.01]"
+    assert len(made.cells) == 3  # compared with the other methods
+    # What has no counterpart is in the output and in the spec.
+    text = (workdir / "theirs-paretune.yaml").read_text()
+    for line in (
+        "line 10: plot_loss: True: the report has the curves",
+        "line 9: save_steps: 500: a trial has ",
+    ):
+        assert line in found.stdout
+        assert line in text
+    # Of what this machine can't do only a comment is written.
+    if "# precision: fp16" in text:
+        assert "train.precision is written as a comment" in found.stdout
+
+
+@pytest.mark.parametrize("command", ["plan", "data", "try"])
+def test_a_configuration_of_another_tool_is_no_spec_and_init_is_proposed(workdir: Path, command: str) -> None:
+    (workdir / "theirs.yaml").write_text("model_name_or_path: a/b\nfinetuning_type: lora\ndataset: x\n")
+    found = CliRunner().invoke(cli.app, [command, "theirs.yaml"])
+    assert found.exit_code == 2
+    assert "a configuration of LLaMA-Factory: paretune init theirs.yaml writes a spec of it" in found.stderr
+
+
+def test_a_spec_that_lacks_something_is_written_and_says_what(workdir: Path, init: Any) -> None:
+    (workdir / "theirs.yaml").write_text("model_name_or_path: a/b\nfinetuning_type: lora\ndataset: nowhere\n")
+    found = init("theirs.yaml")
+    assert found.exit_code == 1
+    assert "To be filled in before it can be planned:" in found.stdout
+    assert "no dataset_info.json has the data set nowhere" in found.stdout
+    assert (workdir / "theirs-paretune.yaml").exists()
+    # What the user says counts in place of what the file says.
+    write_lines(workdir / "my.jsonl", questions())
+    assert init("theirs.yaml", "--set", "data.train=my.jsonl", "--force").exit_code == 0
+    planned(workdir / "theirs-paretune.yaml")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("spec.yaml", "this is a spec already"),
+        ("methods", "this is a spec that is shipped with Paretune"),
+        ("nothing.yaml", "there is no such file"),
+        ("nothing.jsonl", "no file"),
+        ("my.jsonl --stage sfd", "Did you mean sft?"),
+        ("my.jsonl --set train.steps=3", "only settings of data and model count"),
+    ],
+)
+def test_what_no_spec_can_be_written_for_is_refused(
+    workdir: Path, init: Any, source: str, message: str
+) -> None:
+    write_lines(workdir / "my.jsonl", questions())
+    (workdir / "spec.yaml").write_text("name: a\nstages: []\nmethods: []\n")
+    found = init(*source.split())
+    assert (found.exit_code, message in found.stderr) == (2, True), found.stderr
+    assert sorted(path.name for path in workdir.glob("*.yaml")) == ["spec.yaml"]
+
+
+def request(**given: Any) -> Request:
+    values = {"source": None, "model": None, "stage": None, "minutes": None, "output": None, "force": False}
+    return Request(**{**values, "sets": (), "command": "paretune init", **given})
+
+
+def test_elsewhere_defaults_are_taken_and_said(workdir: Path) -> None:
+    made = request().with_defaults()
+    assert (made.source, made.minutes) == ("commands", requests.DEFAULT_MINUTES)
+    assert "which comes with Paretune" in made.defaults[0]
+    write_lines(workdir / "my.jsonl", questions())
+    assert request().with_defaults().source == "my.jsonl"
+    write_lines(workdir / "other.jsonl", questions())
+    with pytest.raises(SpecError, match=r"which data\? Here are my.jsonl, other.jsonl"):
+        request().with_defaults()
+
+
+def test_in_a_terminal_three_questions_are_asked_and_only_what_is_open(workdir: Path) -> None:
+    write_lines(workdir / "my.jsonl", questions())
+    asked: list[tuple[str, str]] = []
+
+    def ask(question: str, default: str) -> str:
+        asked.append((question.partition(":")[0], default))
+        return default
+
+    made = as_asked(request(), ask)
+    assert asked == [
+        ("Data", "my.jsonl"),
+        ("Model", requests.DEFAULT_MODEL),
+        ("Minutes that the sweep may take", "10"),
+    ]
+    assert (made.source, made.model, made.minutes) == ("my.jsonl", requests.DEFAULT_MODEL, 10.0)
+    asked.clear()
+    assert as_asked(request(source="my.jsonl", model="a", minutes=3.0), ask).minutes == 3.0
+    assert asked == []
+    with pytest.raises(SpecError, match="no number of minutes"):
+        as_asked(request(source="my.jsonl", model="a"), lambda question, default: "soon")
