@@ -91,7 +91,7 @@ def _name_problem(name: str, trained_whole: Sequence[str], architecture: Archite
         if matching := _as_pattern(name, architecture):
             instead = f"as a pattern it matches {matching}: for that write it as a text, targets: '{name}'"
             return f"{what}; {advice(architecture)}; {instead}"
-        return f"{what}; {advice(architecture)}{did_you_mean(name, architecture.matrix_names)}"
+        return f"{what}; {advice(architecture)}{did_you_mean(name, architecture.text_matrix_names)}"
     if all(_is_whole(module, trained_whole) for module in matched):
         return f"{name} is in modules_to_save too, which trains it whole, without an adapter; leave one out"
     others = [module for module in matched if module not in architecture.matrices]
@@ -140,7 +140,7 @@ def _instead_of(pattern: str, architecture: Architecture) -> str:
     names = [name for name in re.split(r"[\s,]+", pattern) if name]
     if names and all(any(ends_in(module, name) for module in architecture.matrices) for name in names):
         return f"{advice(architecture)}. Did you mean the list [{', '.join(names)}]?"
-    return f"{advice(architecture)}{did_you_mean(pattern, [ALL_LINEAR, *architecture.matrix_names])}"
+    return f"{advice(architecture)}{did_you_mean(pattern, [ALL_LINEAR, *architecture.text_matrix_names])}"
 
 
 def _as_pattern(name: str, architecture: Architecture) -> int:
@@ -177,7 +177,7 @@ def _is_whole(module: str, trained_whole: Sequence[str]) -> bool:
 
 def advice(architecture: Architecture) -> str:
     """What adapters can be put on."""
-    return f"adapters can be put on {', '.join(architecture.matrix_names)}, or on {ALL_LINEAR}"
+    return f"adapters can be put on {', '.join(architecture.text_matrix_names)}, or on {ALL_LINEAR}"
 
 
 def _some(modules: Sequence[str]) -> str:

@@ -18,8 +18,10 @@ from typing import Any
 
 from trainables.models.vocabulary import NO_ROWS, MissingRows
 from trainables.storage import files
+from trainables.storage.damaged_files import read_bytes
 from trainables.storage.home import home
 from trainables.storage.names import leads_out
+from trainables.storage.regular_files import first_endless
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 # All files that affect a model's answers, but the weights. Notes, licenses and weights in other formats are left out.
@@ -72,6 +74,13 @@ class Architecture:
         return _last_parts(self.matrices)
 
     @cached_property
+    def text_matrix_names(self) -> tuple[str, ...]:
+        """Those of ``matrix_names`` that are outside of towers for images and sounds, by their names."""
+        if not isinstance(self.config.get("text_config"), dict):
+            return self.matrix_names
+        return _last_parts(name for name in self.matrices if not _TOWER.search(name.rpartition(".")[0]))
+
+    @cached_property
     def parts(self) -> tuple[str, ...]:
         """The full names of all modules, of those too that only contain others."""
         return tuple(dict.fromkeys(part for module in self.modules for part in containing_names(module)))
@@ -93,6 +102,10 @@ class Architecture:
     def has_part(self, name: str) -> bool:
         """Like ``has_module``, but also true for modules that only contain others: ``mlp``, ``layers.3``."""
         return any(ends_in(part, name) for part in self.parts)
+
+
+# In the names of modules beside the decoder of models of several parts.
+_TOWER = re.compile(r"vision|visual|image|audio|speech|sound|multi_?modal")
 
 
 def _last_parts(modules: Iterable[str]) -> tuple[str, ...]:
@@ -197,6 +210,10 @@ def check_model_folder(folder: Path) -> Path:
         raise ModelError(
             f"There is no model folder {folder}. Give the folder that contains the model's config.json."
         )
+    if (endless := first_endless(folder)) is not None:
+        raise ModelError(
+            f"{endless} is neither a file nor a folder, and reading it would never end. Remove it."
+        )
     if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
         raise ModelError(f"{folder} contains an adapter, not a model. Merge it into its base model first.")
     if not (folder / "config.json").exists():
@@ -247,8 +264,8 @@ def _shards(folder: Path) -> list[str]:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a model's folder. Raises ``ModelError`` if the file is damaged."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        value = json.loads(read_bytes(path).decode())
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise ModelError(f"{path}: expected a JSON object, not {type(value).__name__}.")

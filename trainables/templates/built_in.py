@@ -54,6 +54,7 @@ NAMES = (
     "seed-oss",
     "olmo2",
     "olmo3",
+    "olmo3-think",
     "falcon-h1",
     "hunyuan",
     "hunyuan-dense",

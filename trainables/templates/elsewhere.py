@@ -79,6 +79,7 @@ DIFFERENT = {
 # A name that is one here, too, for a format with a difference from LLaMA-Factory's.
 _NO_OTHER_PROMPT = "rows without a system prompt get none here"
 SAME_NAME = {
+    "alpaca": "an empty line follows the system prompt of a row here",
     "chatml": "tools are Hermes' here and LLaMA-Factory's own there",
     "chatglm3": "roles are followed by a line break and a space here, as in the model's own code",
     "cohere": "answers end with <|END_OF_TURN_TOKEN|> here",
@@ -87,6 +88,9 @@ SAME_NAME = {
     "default": "questions and system prompts have no end token here",
     "empty": "answers have an end token here",
     "gemma2": "the last answer ends with <end_of_turn> alone here",
+    "gemma4": "answers without thoughts have no empty channel, and the system prompt asks for none, here",
+    "glm4": "an answer that another turn follows ends with that turn's own mark here",
+    "granite4": "the system prompt of rows without one is that of the published template here",
     "lfm2": f"the text begins with the tokenizer's first token here; {_NO_OTHER_PROMPT}",
     "llama2": f"texts stand between spaces here; {_NO_OTHER_PROMPT}",
     "mimo": "answers without thoughts have no empty <think> block here",

@@ -12,11 +12,15 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
 
+from sweeps.cli import app
 from sweeps.planning import plan
 from sweeps.spec.spec import read
+from tests.helpers.evaluations import evaluation, metrics
 from tests.helpers.exports import export_successfully
 from tests.helpers.model_families import make_family
+from tests.helpers.small_runs import make_run, trial_id_of
 from tests.helpers.sweeps import SMALL, write_spec
 from tests.helpers.trials import ScriptedControl, curve, make_config, run, write_rows
 from trainables.methods import LoRA
@@ -229,6 +233,23 @@ def test_an_adapter_of_experts_is_exported_and_checked(family: Family, rows: Pat
     exported = logits(load(tmp_path / "out"))
     assert float((exported - own).abs().max()) < 1e-5 * float(own.abs().max())
     assert any("experts" in key for key in load_file(adapter / "adapter_model.safetensors"))
+
+
+def test_an_adapter_of_gpt_oss_answers_is_measured_and_exported_by_commands(
+    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_folder = make_run(tmp_path, family("gpt_oss"), ("lora",))
+    trained = f"{run_folder}:sft-lora"
+    adapter = run_folder / "trials" / trial_id_of(run_folder, "sft-lora") / "model"
+    assert any("experts" in key for key in load_file(adapter / "adapter_model.safetensors"))
+    answered = CliRunner().invoke(app, ["chat", trained, "--max-new-tokens", "4"], input="wake me at 7\n")
+    assert answered.exit_code == 0, answered.output
+    assert answered.stdout.strip()
+    evaluated = evaluation(trained, "--max-new-tokens", "4")
+    assert metrics(evaluated)["loss"] > 0
+    export_successfully(trained, tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize(

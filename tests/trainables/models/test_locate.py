@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from trainables.config.model import ModelConfig
+from trainables.methods.lora_targets import advice
 from trainables.models import conversion, locate, python_package
 from trainables.models import folder as models_folder
+from trainables.models.folder import Architecture
 from trainables.models.locate import ModelError
 from trainables.models.python_package import PackagedModel
 from trainables.storage import files, locks
@@ -395,6 +397,20 @@ def test_an_architecture_has_its_layers_and_modules(tmp_path: Path) -> None:
         assert found.has_module(name), name
     for name in ("proj", "_proj", "attn.q_proj", "layers.3.mlp.up_proj", "mlp", "weight", ""):
         assert not found.has_module(name), name
+
+
+def test_towers_for_images_have_no_layers_for_adapters_on_text() -> None:
+    names = (
+        "model.language_model.layers.0.self_attn.q_proj",
+        "model.vision_tower.encoder.layers.0.fc1",
+        "multi_modal_projector.linear_1",
+        "model.embed_audio.embedding_projection",
+        "lm_head",
+    )
+    found = Architecture({"text_config": {}}, 1, names, names)
+    assert found.text_matrix_names == ("lm_head", "q_proj")
+    assert advice(found) == "adapters can be put on lm_head, q_proj, or on all-linear"
+    assert Architecture({}, 1, names, names).text_matrix_names == found.matrix_names
 
 
 def test_a_module_that_only_contains_others_is_a_part(tmp_path: Path) -> None:

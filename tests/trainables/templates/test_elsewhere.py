@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.trainables.templates.test_templates import CHAT, TOOL_CHAT, TOOLS, family_tokenizer, rendered
+from tests.helpers.template_rules import CHAT, family_tokenizer, rendered
+from tests.trainables.templates.test_templates import TOOL_CHAT, TOOLS
 from trainables import templates
 from trainables.templates import ALIASES, NAMES, TemplateError
 from trainables.templates.elsewhere import ABSENT, DIFFERENT, SAME, SAME_NAME

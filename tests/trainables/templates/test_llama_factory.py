@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.template_rules import CHAT, family_tokenizer, rendered
 from tests.trainables.templates.test_templates import (
     ACTION,
-    CHAT,
     DEEPSEEK_CALL,
     DEEPSEEK_RESULT,
     HERMES_CALL,
@@ -23,8 +23,6 @@ from tests.trainables.templates.test_templates import (
     RESULT,
     TOOL_CHAT,
     TOOLS,
-    family_tokenizer,
-    rendered,
 )
 from trainables.templates import ALIASES
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainables.templates.test_templates import family_tokenizer, rendered
+from tests.helpers.template_rules import family_tokenizer, rendered
 from trainables import templates
 from trainables.templates.message_changes import TOOL_FORMATS
 

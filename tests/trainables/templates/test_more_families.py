@@ -8,17 +8,20 @@ from typing import Any
 
 import pytest
 
-from tests.trainables.templates.test_rules import (
+from tests.helpers.template_rules import (
     ACTIONS,
+    CHAT,
     FUNCTIONS,
     KIMI,
     LISTED,
-    THOUGHT,
     TOLD,
     TOOLS,
+    family_tokenizer,
+    rendered,
+    require_rules,
+    require_thoughts,
     turns_of,
 )
-from tests.trainables.templates.test_templates import CHAT, family_tokenizer, rendered
 from trainables import templates
 from trainables.data.rows import Conversation
 from trainables.stages import SFT
@@ -38,6 +41,14 @@ HERMES = (
 HERMES_CALLS = "\n".join(
     f'<tool_call>\n{{"name": "{name}", "arguments": {CITY}}}\n</tool_call>' for name in ("weather", "clock")
 )
+OLMO_TOLD = (
+    ENDS[0],
+    ("assistant", '<function_calls>weather(city="Zürich")\nclock(city="Zürich")</function_calls>'),
+    ("environment", "21"),
+    ("environment", "noon"),
+    ENDS[1],
+)
+NO_FUNCTIONS = " You do not currently have access to any functions. <functions></functions>"
 RESULTS = "<tool_response>\n21\n</tool_response>\n<tool_response>\nnoon\n</tool_response>"
 
 
@@ -147,12 +158,12 @@ WORKED: dict[str, tuple[str, str]] = {
         turns_of(
             CHATML,
             ("system", f"Be brief.<functions>{LISTED}</functions>"),
-            ENDS[0],
-            ("assistant", '<function_calls>weather(city="Zürich")\nclock(city="Zürich")</function_calls>'),
-            ("environment", "21"),
-            ("environment", "noon"),
-            ENDS[1],
+            *OLMO_TOLD,
         ),
+    ),
+    "olmo3-think": (
+        turns_of(CHATML, ("system", f"Be brief.{NO_FUNCTIONS}"), *TALK[1:]),
+        turns_of(CHATML, ("system", f"Be brief. <functions>{LISTED}</functions>"), *OLMO_TOLD),
     ),
     **dict.fromkeys(("falcon-h1", "minicpm4"), ("<s>" + turns_of(CHATML, *TALK), "<s>" + hermes("tool"))),
     "mimo": (turns_of(CHATML, *TALK), hermes("user")),
@@ -253,26 +264,14 @@ THOUGHTS = {
 }
 
 
-@pytest.mark.parametrize("name", WORKED)
-def test_a_template_writes_what_its_rules_give(name: str) -> None:
-    tokenizer = family_tokenizer(name)
-    assert (rendered(tokenizer, CHAT), rendered(tokenizer, TOLD, TOOLS)) == WORKED[name]
-    for turns, tools in ((CHAT, None), (TOLD, TOOLS)):
-        for number, turn in enumerate(turns):
-            if turn["role"] == "assistant":
-                prompt = rendered(tokenizer, turns[:number], tools, prompt=True)
-                start = prompt.removesuffix("<think>\n").removesuffix(
-                    "<think>"
-                )  # without thoughts, it isn't there
-                assert rendered(tokenizer, turns[: number + 1], tools).startswith(start)
-
-
 @pytest.mark.parametrize("name", THOUGHTS)
 def test_thoughts_follow_the_prompt(name: str) -> None:
-    tokenizer = family_tokenizer(name)
-    prompt = rendered(tokenizer, CHAT[:2], prompt=True)
-    assert prompt.endswith(THOUGHTS[name][0])
-    assert rendered(tokenizer, [*CHAT[:2], THOUGHT]) == prompt + THOUGHTS[name][1]
+    require_thoughts(name, *THOUGHTS[name])
+
+
+@pytest.mark.parametrize("name", WORKED)
+def test_a_template_writes_what_its_rules_give(name: str) -> None:
+    require_rules(name, *WORKED[name])
 
 
 @pytest.mark.parametrize(("name", "end"), [("glm4.7", "</think>"), ("mimo-v2", "<think></think>")])
@@ -328,3 +327,19 @@ def test_a_template_that_ends_the_thoughts_of_an_answer_without_any_does_so_once
     tokenizer = family_tokenizer("glm4.7")
     (example,) = SFT().encode(tokenizer, Conversation(({"role": "user", "content": "Q"},), "Hello"), 64)
     assert tokenizer.decode(example.input_ids) == "[gMASK]<sop><|user|>Q<|assistant|><think></think>Hello</s>"
+
+
+def test_the_thoughts_of_olmo_3_are_text_behind_the_opening_that_the_prompt_has() -> None:
+    tokenizer = family_tokenizer("olmo3-think")
+    begins = "You are OLMo, a helpful function-calling AI assistant built by Ai2."
+    rest = f"allenai.{NO_FUNCTIONS}<|im_end|>\n"
+    question = ({"role": "user", "content": "Hi"},)
+    for answer, learned in (
+        ("<think>Two.</think>4", "Two.</think>4<|im_end|>\n"),
+        ("4", "</think>\n\n4<|im_end|>\n"),
+    ):
+        (example,) = SFT().encode(tokenizer, Conversation(question, answer), 400)
+        assert tokenizer.decode(example.answer) == learned
+        prompt = tokenizer.decode(example.prompt)
+        assert prompt.startswith(f"<|im_start|>system\n{begins}")
+        assert prompt.endswith(f"{rest}<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>")

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import trl
 
+from tests.helpers.template_rules import family_tokenizer
 from tests.trainables.templates.test_more_families import THOUGHTS, WORKED
 from tests.trainables.templates.test_rules import WORKED_BY_HAND
-from tests.trainables.templates.test_templates import RENDERED, family_tokenizer
+from tests.trainables.templates.test_templates import RENDERED
 from trainables import templates
 from trainables.templates import NAMES
 

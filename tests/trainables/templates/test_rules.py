@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
-from tests.trainables.templates.test_templates import CHAT, family_tokenizer, rendered
+from tests.helpers.template_rules import (
+    ACTIONS,
+    CHAT,
+    FUNCTIONS,
+    KIMI,
+    LISTED,
+    THOUGHT,
+    TOLD,
+    TOOLS,
+    family_tokenizer,
+    rendered,
+    require_rules,
+    require_thoughts,
+    turns_of,
+)
 from trainables import templates
-
-TOOLS = [
-    {"type": "function", "function": {"name": "weather", "description": "The weather", "parameters": {}}},
-    {"type": "function", "function": {"name": "clock", "description": "The time", "parameters": {}}},
-]
-FUNCTIONS = [tool["function"] for tool in TOOLS]
-LISTED = json.dumps(TOOLS)
-
-
-def call(name: str, identity: str) -> dict[str, Any]:
-    return {"type": "function", "id": identity, "function": {"name": name, "arguments": {"city": "Zürich"}}}
-
 
 # As mistral-common 1.13 writes it for versions 3 and 7 with a Tekken tokenizer, but for the place of the system prompt
 # and of the tools, which it moves to the last question.
-TOLD = [
-    CHAT[0],
-    {"role": "user", "content": "Warm?"},
-    {
-        "role": "assistant",
-        "content": "",
-        "tool_calls": [call("weather", "abcdefghi"), call("clock", "jklmnopqr")],
-    },
-    {"role": "tool", "name": "weather", "content": "21", "tool_call_id": "abcdefghi"},
-    {"role": "tool", "name": "clock", "content": "noon", "tool_call_id": "jklmnopqr"},
-    {"role": "assistant", "content": "Yes"},
-]
 WEATHER = '{"name": "weather", "arguments": {"city": "Zürich"}'
 CLOCK = '{"name": "clock", "arguments": {"city": "Zürich"}'
 MISTRAL_CALLS = f'[TOOL_CALLS][{WEATHER}, "id": "abcdefghi"}}, {CLOCK}, "id": "jklmnopqr"}}]</s>'
@@ -131,14 +120,8 @@ SEED_TOOLS = (
     "<parameter=example_parameter_1>value_1</parameter>\n<parameter=example_parameter_2>This is the value for the "
     "second parameter\nthat can span\nmultiple lines</parameter>\n</function>\n</seed:tool_call>\n"
 )
-KIMI = "<|im_{part}|>{role}<|im_middle|>{text}<|im_end|>"
 SEED = "<seed:bos>{role}\n{text}<seed:eos>"
 PHI = "<|{role}|>{text}<|end|>"
-
-
-def turns_of(form: str, *turns: tuple[str, str]) -> str:
-    parts = {"user": "user", "assistant": "assistant"}
-    return "".join(form.format(part=parts.get(role, "system"), role=role, text=text) for role, text in turns)
 
 
 THOUGHTLESS = "<think></think>"
@@ -227,12 +210,6 @@ EXAONE_TOOLS = (
     "that if no argument name is specified for a tool, you can just print the argument value directly, without the "
     "argument name or JSON formatting."
 )
-ACTIONS = (
-    "You have access to the following tools:\n> Tool Name: weather\nTool Description: The weather\nTool Args:\n\n"
-    "> Tool Name: clock\nTool Description: The time\nTool Args:\n\nUse the following format if using a tool:\n```\n"
-    "Action: tool name (one of [weather, clock])\nAction Input: the input to the tool, in a JSON format representing "
-    'the kwargs (e.g. ```{"input": "hello world", "num_beams": 5}```)\n```\n'
-)
 WORKED_BY_HAND |= {
     "ernie4.5": (
         "<|begin_of_sentence|>Be brief.\nUser: Hi\nAssistant: Hello<|end_of_sentence|>User: 2 + 2?\n"
@@ -266,7 +243,6 @@ WORKED_BY_HAND |= {
         ),
     ),
 }
-THOUGHT = {"role": "assistant", "content": "4", "reasoning_content": "Two."}
 # The prompt of a question and the rest of an answer with thoughts.
 THOUGHTS = {
     "kimi-k2-thinking": ("assistant<|im_middle|>", "<think>Two.</think>4<|im_end|>"),
@@ -277,22 +253,12 @@ THOUGHTS = {
 
 @pytest.mark.parametrize("name", THOUGHTS)
 def test_thoughts_follow_the_prompt(name: str) -> None:
-    tokenizer = family_tokenizer(name)
-    prompt = rendered(tokenizer, CHAT[:2], prompt=True)
-    assert prompt.endswith(THOUGHTS[name][0])
-    assert rendered(tokenizer, [*CHAT[:2], THOUGHT]) == prompt + THOUGHTS[name][1]
+    require_thoughts(name, *THOUGHTS[name])
 
 
 @pytest.mark.parametrize("name", WORKED_BY_HAND)
 def test_a_template_writes_what_its_rules_give(name: str) -> None:
-    tokenizer = family_tokenizer(name)
-    assert (rendered(tokenizer, CHAT), rendered(tokenizer, TOLD, TOOLS)) == WORKED_BY_HAND[name]
-    for turns, tools in ((CHAT, None), (TOLD, TOOLS)):
-        for number, turn in enumerate(turns):
-            if turn["role"] == "assistant":
-                prompt = rendered(tokenizer, turns[:number], tools, prompt=True)
-                start = prompt.removesuffix("<think>\n")  # which an answer without thoughts does not have
-                assert rendered(tokenizer, turns[: number + 1], tools).startswith(start)
+    require_rules(name, *WORKED_BY_HAND[name])
 
 
 def test_exaone_4_shows_the_thoughts_of_the_last_answer_where_it_thinks() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PreTrainedTokenizerBase
 
+from tests.helpers.template_rules import CHAT, OWN_ENDS, family_tokenizer, rendered
 from tests.helpers.tiny_model import make_tokenizer
 from trainables import templates
 from trainables.config.model import ModelConfig
@@ -17,43 +17,6 @@ from trainables.models import locate
 from trainables.templates import NAMES, TemplateError
 from trainables.trial.tokenizer import load_tokenizer
 
-CHAT = [
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": "Hi"},
-    {"role": "assistant", "content": "Hello"},
-    {"role": "user", "content": "2 + 2?"},
-    {"role": "assistant", "content": "4"},
-]
-OWN_ENDS = {
-    "chatml": "<|im_end|>",
-    "qwen": "<|im_end|>",
-    "qwen3": "<|im_end|>",
-    "qwen3-nothink": "<|im_end|>",
-    "llama3": "<|eot_id|>",
-    "llama4": "<|eot|>",
-    "gemma": "<end_of_turn>",
-    "gemma4": "<turn|>",
-    "phi": "<|end|>",
-    "phi4": "<|im_end|>",
-    "internlm2": "<|im_end|>",
-    "smollm2": "<|im_end|>",
-    **dict.fromkeys(("qwen3.5", "qwen3.5-nothink", "qwen3.6", "lfm2", "lfm2.5"), "<|im_end|>"),
-    "gpt-oss": "<|return|>",
-    "phi4-mini": "<|end|>",
-    "ernie4.5": "<|end_of_sentence|>",
-    "exaone4": "[|endofturn|]",
-    "kimi-k2-thinking": "<|im_end|>",
-    "minimax-m2": "[e~[",
-    "seed-oss": "<seed:eos>",
-    **dict.fromkeys(("granite3", "granite4"), "<|end_of_text|>"),
-    **dict.fromkeys(("cohere", "command-r7b"), "<|END_OF_TURN_TOKEN|>"),
-    **dict.fromkeys(
-        ("kimi-k2", "smollm3", "olmo3", "falcon-h1", "mimo", "mimo-v2", "minicpm4"), "<|im_end|>"
-    ),
-    **dict.fromkeys(("internlm3", "ernie4.5-thinking"), "<|im_end|>"),
-    "hunyuan": "<|eos|>",
-    "hunyuan-dense": "<｜hy_place▁holder▁no▁2｜>",
-}
 # The conversation above, with <s> and </s> as the tokenizer's first and last token. Other families are compared with
 # their published templates (test_published.py).
 RENDERED = {
@@ -182,20 +145,6 @@ CALLED |= dict.fromkeys(("internlm2", "smollm2"), CALLED["chatml"])
 CALLED["deepseekr1"] = CALLED["deepseek3"]
 
 
-def family_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """A tiny tokenizer with <s>, </s> and the family's own end token, given the family's template."""
-    tokenizer = make_tokenizer()
-    tokenizer.add_special_tokens({"bos_token": "<s>", "eos_token": "</s>"})
-    if name in OWN_ENDS:
-        tokenizer.add_tokens([OWN_ENDS[name]], special_tokens=True)
-    templates.apply(tokenizer, name)
-    return tokenizer
-
-
-def rendered(tokenizer: Any, messages: Any, tools: Any = None, prompt: bool = False) -> str:
-    return templates.render(tokenizer, messages, tools, add_generation_prompt=prompt)
-
-
 def smollm2() -> Any:
     try:
         return load_tokenizer(locate.model_folder(ModelConfig(name="smollm2-135m")))
@@ -256,7 +205,17 @@ def test_a_bos_token_is_written_once_if_the_tokenizer_has_one(name: str) -> None
 def test_a_conversation_needs_no_system_prompt(name: str) -> None:
     text = rendered(family_tokenizer(name), CHAT[1:])
     assert "Hi" in text
-    own = "qwen", "smollm2", "smollm3", "minimax-m2", "olmo3", "mimo", "mimo-v2", "ernie4.5-thinking"
+    own = (
+        "qwen",
+        "smollm2",
+        "smollm3",
+        "minimax-m2",
+        "olmo3",
+        "olmo3-think",
+        "mimo",
+        "mimo-v2",
+        "ernie4.5-thinking",
+    )
     assert ("system\n" in text) == (name in own)  # they have a system prompt of their own
 
 

@@ -12,15 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from tests.trainables.templates.test_templates import (
-    CALL,
-    CALLED,
-    TOOL_CHAT,
-    TOOLS,
-    family_tokenizer,
-    rendered,
-    smollm2,
-)
+from tests.helpers.template_rules import family_tokenizer, rendered
+from tests.trainables.templates.test_templates import CALL, CALLED, TOOL_CHAT, TOOLS, smollm2
 from trainables import templates
 from trainables.data.rows import Conversation
 from trainables.tokenization.cutoff import split_cutoff

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.model_families import make_family
 from tests.helpers.specs import SPEC, plan, problems, spec_folder
 from tests.helpers.trials import curve, make_config, run
 from tests.helpers.worker_groups import SMALL, job, train_together, worker_config
@@ -155,6 +156,16 @@ def test_every_stage_and_method_that_can_be_sharded_trains_as_one_worker_does(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     configs = [sharded(tiny_model, *cell) for cell in MORE]
+    train_together(tmp_path, [job(config, tmp_path / "two") for config in configs])
+    for config in configs:
+        trains_as_one_does(config, tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_experts_are_sharded_too(tmp_path: Path) -> None:
+    models = {kind: make_family(tmp_path / kind, kind) for kind in ("qwen3_moe", "gpt_oss")}
+    configs = [sharded(model, "sft", method, {}) for model in models.values() for method in ("full", "lora")]
     train_together(tmp_path, [job(config, tmp_path / "two") for config in configs])
     for config in configs:
         trains_as_one_does(config, tmp_path / "two", tmp_path / "one")

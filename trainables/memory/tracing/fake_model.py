@@ -76,7 +76,7 @@ def _method(case: TracedCase) -> Any:
 def attach(case: TracedCase, every_layer: bool = False) -> FakeModel:
     """The model of a case, on the meta device, with its method attached.
 
-    It has two layers of each kind, as far as there are two; with ``every_layer`` all of them.
+    It has three layers of each kind, as far as there are three; with ``every_layer`` all of them.
     """
     model, method = base_model(case), _method(case)
     layers = decoder_layers(model)
@@ -169,10 +169,11 @@ def _lists_by_layer(config: Any, layers: int) -> dict[str, list[Any]]:
 
 
 def _sampled(kinds: list[int]) -> list[int]:
-    """The first and the last layer of each kind, in their order: layers may use what earlier ones computed."""
-    last = {kind: number for number, kind in enumerate(kinds)}
-    first = {kind: number for number, kind in reversed(list(enumerate(kinds)))}
-    return sorted({*first.values(), *last.values()})
+    """The first, a middle and the last layer of each kind, in order: layers may use what earlier ones computed."""
+    numbers: dict[int, list[int]] = {}
+    for number, kind in enumerate(kinds):
+        numbers.setdefault(kind, []).append(number)
+    return sorted({each[place] for each in numbers.values() for place in (0, len(each) // 2, -1)})
 
 
 def _keep_layers(model: Any, layers: list[nn.Module], chosen: list[int]) -> list[nn.Module]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from statistics import mean
+from statistics import median
 from typing import Any
 
 import torch
@@ -42,21 +43,26 @@ def trace_model(case: TracedCase, fake: FakeModel) -> Trace:
     by_kind: dict[int, list[LayerTrace]] = {}
     for number, layer in zip(fake.traced, passed.layers(), strict=True):
         by_kind.setdefault(fake.kinds[number], []).append(layer)
+    merged = {kind: _merged(samples) for kind, samples in by_kind.items()}
     return Trace(
-        kinds=tuple(_merged(by_kind[kind]) for kind in sorted(by_kind)),
+        kinds=tuple(merged[kind] for kind in sorted(merged)),
         layers=fake.kinds,
-        outside=passed.outside(),
+        outside=passed.outside([merged[fake.kinds[number]] for number in fake.traced]),
         last_norm_peak=passed.last_norm_peak(),
         head=passed.head,
     )
 
 
 def _merged(samples: list[LayerTrace]) -> LayerTrace:
-    """One layer for several of a kind: means of what stays, and the highest of what is there for a moment."""
+    """One layer for several of a kind: medians of what stays, and the highest of what is there for a moment.
+
+    What all layers share is freed with the first one, and its gradients are made with the last one. That is of neither
+    of the two alone: what a median leaves out counts as outside of the layers.
+    """
     return replace(
         samples[0],
-        kept=round(mean(each.kept for each in samples)),
-        forward=round(mean(each.forward for each in samples)),
+        kept=round(median(each.kept for each in samples)),
+        forward=round(median(each.forward for each in samples)),
         forward_peak=max(each.forward_peak for each in samples),
         backward_peak=max(each.backward_peak for each in samples),
     )
@@ -169,8 +175,8 @@ class _Pass:
             weights=weight_sizes(layer),
         )
 
-    def outside(self) -> LayerTrace:
-        layers = self.layers()
+    def outside(self, layers: Sequence[LayerTrace]) -> LayerTrace:
+        """What is left of the pass beside its ``layers``, each as its kind is taken to be."""
         kept = self.kept - sum(layer.kept for layer in layers)
         casts = self.casts - sum(layer.forward - layer.kept for layer in layers)
         last = self.backward.get(-1, _Span(0, 0, 0))
