@@ -203,7 +203,7 @@ WORKED: dict[str, tuple[str, str]] = {
         "[gMASK]sop<|system|>\n Be brief.\nAnswer the following questions as best as you can. You have access to the "
         f"following tools:\n{json.dumps(FUNCTIONS, indent=4)}<|user|>\n Warm?"
         + "".join(
-            f'<|assistant|>{name}\n ```python\ntool_call(city="Zürich")\n```' for name in ("weather", "clock")
+            f"<|assistant|>{name}\n ```python\ntool_call(city='Zürich')\n```" for name in ("weather", "clock")
         )
         + "<|observation|>\n 21<|observation|>\n noon<|assistant|>\n Yes",
     ),
