@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeps.drafting.budget import Budget
 from sweeps.drafting.data_target import SPEC_SUFFIXES, data_target, is_spec
 from sweeps.drafting.foreign import read_carry_over
 from sweeps.drafting.foreign.carry_over import CarryOver
@@ -15,6 +16,7 @@ from sweeps.drafting.from_foreign import propose_for_foreign
 from sweeps.drafting.methods import memory_here
 from sweeps.drafting.proposal import Proposal, run_name
 from sweeps.drafting.request import DEFAULT_MODEL, Request
+from sweeps.planning import few_rows
 from sweeps.planning import plan as planning
 from sweeps.planning.plan import Plan
 from sweeps.planning.times.wording import minutes_between, time_lines
@@ -40,7 +42,7 @@ class Written:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return tuple(str(problem) for problem in self.plan.warnings)
+        return tuple(str(problem) for problem in (*self.plan.warnings, *few_rows.warnings(self.plan)))
 
     @property
     def next_commands(self) -> tuple[tuple[str, str], ...]:
@@ -82,11 +84,13 @@ def write(request: Request) -> Written:
         target = data_target(request.source, answers.model, sets=request.sets)
         proposal = propose_for_data(target, answers, memory)
     proposal, made = _possible(proposal, planned(proposal, file), file)
+    proposed = proposal.ingredients.budget
     proposal, made = _within(request, proposal, made, file)
     errors = () if proposal.to_do else tuple(str(problem) for problem in made.errors)
     file.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(file, proposal.text)
-    return Written(file, proposal, made, (*proposal.to_do, *errors), tuple(_budget_lines(request, made)))
+    lines = (*_budget_lines(request, made), *_made_smaller(request, proposed, proposal.ingredients.budget))
+    return Written(file, proposal, made, (*proposal.to_do, *errors), lines)
 
 
 def _no_source(name: str) -> Problem:
@@ -135,17 +139,20 @@ def _possible(proposal: Proposal, made: Plan, file: Path) -> tuple[Proposal, Pla
 
 
 def _within(request: Request, proposal: Proposal, made: Plan, file: Path) -> tuple[Proposal, Plan]:
-    """The proposal and its plan with a budget that is predicted to take the wanted minutes at most, where its time is
-    known, and with these minutes in its text.
+    """The proposal and its plan with a budget that is predicted to take the wanted minutes at most, as far as its time
+    is known, and with the minutes in its text.
     """
     assert request.minutes is not None
     budget, fixed = proposal.ingredients.budget, proposal.ingredients.training_rows is None
     for _ in range(ROUNDS):
         times = made.times()
-        # The start of the sweep takes its time whatever the budget is.
+        known = len(times.cells) - len(times.unknown)
+        if not known:
+            break
+        # The start of the sweep takes its time whatever the budget is; what is unknown counts as what is known.
         wanted = 60 * request.minutes - times.start
-        trainings = times.seconds - times.start
-        if not times.cells or times.unknown or trainings <= wanted:
+        trainings = (times.seconds - times.start) * len(times.cells) / known
+        if trainings <= wanted:
             break
         smaller = budget.scaled(max(0.0, wanted) / trainings, fixed)
         if smaller == budget:
@@ -177,3 +184,15 @@ def _budget_lines(request: Request, made: Plan) -> Iterator[str]:
     assert request.minutes is not None
     if not times.unknown and times.seconds > 60 * request.minutes * TOLERANCE:
         yield f"that is more than the {request.minutes:g} minutes wanted: fewer methods, or a smaller model, take less"
+
+
+def _made_smaller(request: Request, before: Budget, now: Budget) -> Iterator[str]:
+    """What the wanted minutes cost."""
+    names = {"steps": "steps", "trials": "trials", "seeds": "other seeds"}
+    less = [
+        f"{getattr(now, key)} {name} instead of {getattr(before, key)}"
+        for key, name in names.items()
+        if getattr(now, key) < getattr(before, key)
+    ]
+    if less:
+        yield f"for {request.minutes:g} minutes: {', '.join(less)}; --minutes allows more"

@@ -16,6 +16,7 @@ from sweeps.drafting import request as requests
 from sweeps.drafting.request import Request, as_asked
 from sweeps.planning import plan as planning
 from sweeps.planning.plan import Plan
+from sweeps.planning.times.prediction import CellTime, PlanTime, TrialTime
 from sweeps.spec.problems import SpecError
 from sweeps.spec.spec import read
 
@@ -214,6 +215,43 @@ def test_what_no_spec_can_be_written_for_is_refused(
     found = init(*source.split())
     assert (found.exit_code, message in found.stderr) == (2, True), found.stderr
     assert sorted(path.name for path in workdir.glob("*.yaml")) == ["spec.yaml"]
+
+
+def times_of(plan: Plan, seconds: float, known: int = 3) -> PlanTime:
+    """Each trial takes so long in the first cells, one after another; the time of the others is unknown."""
+    again = plan.finalists // max(1, len(plan.cells))
+    per_cell = [(cell.name, seconds * cell.steps / 20 * (cell.trials + again)) for cell in plan.cells]
+    cells = {
+        name: CellTime(name, TrialTime(seconds, (), 0.0, "from a test"), total, total)
+        if place < known
+        else None
+        for place, (name, total) in enumerate(per_cell)
+    }
+    total = 10 + sum(time.seconds for time in cells.values() if time is not None)
+    return PlanTime(cells, total, total, 1, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "known", "trials", "seeds"),
+    # 18 trainings of 60 s take 18 minutes.
+    [(30, 3, 4, 2), (13, 3, 4, 1), (4, 3, 2, 1), (4, 1, 2, 1), (4, 0, 4, 2)],
+)
+def test_the_budget_is_made_smaller_for_the_minutes_that_there_are_where_they_are_known(
+    workdir: Path,
+    init: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    minutes: int,
+    known: int,
+    trials: int,
+    seeds: int,
+) -> None:
+    monkeypatch.setattr(Plan, "times", lambda plan: times_of(plan, 60.0, known))
+    found = init(write_lines(workdir / "my.jsonl", questions()), "--minutes", str(minutes))
+    tree = read(workdir / "my.yaml").source.tree
+    assert (tree["search"]["trials"], tree["finalists"]["seeds"]) == (trials, seeds)
+    assert (f"for {minutes} minutes: " in found.stdout) == (trials < 4 or seeds < 2)
+    text = (workdir / "my.yaml").read_text()
+    assert ("predicted to take: unknown" in text) == (known < 3)
 
 
 def request(**given: Any) -> Request:
