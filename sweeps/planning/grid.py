@@ -204,7 +204,9 @@ def _check_leaf(source: Source, path: CellPath, leaf: Leaf) -> None:
     # A well-formed comparison has become an axis, whose options are leaves of their own.
     if isinstance(leaf.value, dict) and "compare" in leaf.value:
         written = format_value(leaf.value)
-        raise ValueError(f"compare needs a list of different values and nothing beside it, got {written}")
+        raise ValueError(
+            f"compare needs a list of different values and nothing beside it, got {written}. Write {{compare: [a, b]}}"
+        )
 
 
 def _check_searchable(path: CellPath) -> None:

@@ -38,7 +38,7 @@ def value_advice(value: Any, allowed: str) -> str:
     """What to write instead, to append to the sentence that refuses a value; empty without an idea.
 
     >>> value_advice("1e-5", "a number, above 0")
-    '. Write 1e-5, without quotes'
+    '. Leave out the quotes: 1e-5'
 
     ``allowed``: what the setting allows, in words.
     """
@@ -56,9 +56,9 @@ def value_advice(value: Any, allowed: str) -> str:
 
 def _text_advice(text: str, allowed: str, whole: bool) -> str:
     if reads_as_number(text) and ("number" in allowed or re.search(rf"\b{re.escape(text)}(,|$)", allowed)):
-        return f". Write {text}, without quotes"
+        return f". Leave out the quotes: {text}"
     if "true or false" in allowed and (truth := BOOLEANS.get(text.lower())):
-        return f". Write {truth}" + (", without quotes" if truth == text else "")
+        return f". Leave out the quotes: {truth}" if truth == text else f". Write {truth}"
     if "number" not in allowed:
         return ""
     if re.fullmatch(r"[-+]?\d+,\d+", text) and not whole:
@@ -68,6 +68,21 @@ def _text_advice(text: str, allowed: str, whole: bool) -> str:
     if re.fullmatch(r"\d+([.,]\d+)? ?%", text) and not whole:
         return f". Write {float(text.rstrip(' %').replace(',', '.')) / 100:g}"
     return ""
+
+
+def list_advice(values: list[Any], allowed: str, rate: bool = False) -> str:
+    """How to write what a list in the place of one value was meant as: a search, or a comparison.
+
+    >>> list_advice([4, 8, 16], "a whole number, at least 1")
+    '. To search it, write {choice: [4, 8, 16]}; for a cell of each, {compare: [4, 8, 16]}'
+
+    ``allowed``: what the setting allows, in words. ``rate``: whether two numbers are probably the ends of a range of
+    orders of magnitude.
+    """
+    listed = format_value(values)
+    if rate and len(values) == 2 and all(map(is_number, values)) and 0 < values[0] < values[1]:
+        return f". To search between them, write {{log: {listed}}}; for a cell of each, {{compare: {listed}}}"
+    return f". To search it, write {{choice: {listed}}}; for a cell of each, {{compare: {listed}}}"
 
 
 def domain_advice(tree: dict[str, Any]) -> str:

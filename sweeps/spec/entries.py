@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.spec import domain_parser
-from sweeps.spec.foreign_keys import foreign_value
+from sweeps.spec.foreign_keys import FOREIGN_KEYS, foreign_value
 from sweeps.spec.key_path import KeyPath, format_path
 from sweeps.spec.naming import distinguishing_tags, join_name, safe_name
-from sweeps.spec.problems import Problem, SpecError, format_value
+from sweeps.spec.problems import Problem, SpecError, format_value, refusal
 from sweeps.spec.schema import ENTRY_CLASSES, SECTIONS
 from sweeps.spec.source import Source
 from sweeps.spec.spec import Spec
 from sweeps.spec.tree import Branch, Leaf, variant_count, variants
 from trainables.config import limits
-from trainables.system.suggestions import did_you_mean
+from trainables.system.suggestions import did_you_mean, nearest
 
 BASE = "base"  # the untrained model's name among the methods
 
@@ -117,9 +117,7 @@ def _possible_values(settings: Branch, key: str) -> Sequence[Any]:
 def _kind_problem(source: Source, part: str, settings: Branch) -> Problem | None:
     kind, known = settings.get("kind"), list(ENTRY_CLASSES[part])
     if kind is None:
-        return source.problem(
-            settings.origin, f"the kind is missing. Write kind: {known[0]}, or one of {', '.join(known[1:])}"
-        )
+        return source.problem(settings.origin, _missing_kind(part, settings, known))
     value = kind.plain()
     if isinstance(value, str) and value in known:
         return None
@@ -127,8 +125,20 @@ def _kind_problem(source: Source, part: str, settings: Branch) -> Problem | None
         what = "a kind can't be searched, only compared: write {compare: [...]}"
         return source.problem(kind.origin, what)
     meant = foreign_value(value) or did_you_mean(value, known)
-    what = f"got {format_value(value)}; allowed: one of {', '.join(known)}{meant}"
+    if isinstance(value, list):
+        meant = f". For a cell of each, write {{compare: {format_value(value)}}}"
+    what = refusal(f"got {format_value(value)}", f"one of {', '.join(known)}", meant)
     return source.problem(kind.origin, what)
+
+
+def _missing_kind(part: str, settings: Branch, known: Sequence[str]) -> str:
+    """The message for an entry without a kind: what another tool's key would be here, or all kinds."""
+    for key, node in settings.children.items():
+        if FOREIGN_KEYS.get(key, "").startswith(f"{part}[].kind"):
+            value = node.plain()
+            kind = value if value in known else nearest(value, known) or known[0]
+            return f"kind is not given. Write kind: {kind} in place of {key}: {format_value(value)}"
+    return f"kind is not given. Write kind: {known[0]}, or one of {', '.join(known[1:])}"
 
 
 def _conflict(source: Source, part: str, entry: Entry, others: Sequence[Entry]) -> Problem | None:

@@ -104,6 +104,19 @@ FOREIGN_KEYS = {
 }
 # Keys of theirs that nothing here is called by, and what to do.
 NEEDLESS_KEYS = {
+    "do_train": "a sweep always trains: leave it out",
+    "do_eval": "a sweep always scores what it has trained: leave it out",
+    "do_predict": "a sweep always scores what it has trained: leave it out",
+    "overwrite_output_dir": "nothing is overwritten, and --resume goes on with a run: leave it out",
+    "overwrite_cache": "what is cached is named by what it depends on: leave it out",
+    "plot_loss": "the report always has the curves: leave it out",
+    "logging_dir": "curves are in the run's folder: leave it out",
+    "save_strategy": "train.save_steps says when checkpoints are written: leave it out",
+    "save_total_limit": "older checkpoints are removed once a trial has ended: leave it out",
+    "eval_strategy": "train.eval_steps says when, and each trial is scored at its end: leave it out",
+    "preprocessing_num_workers": "rows are tokenized by as many processes as there are cores: leave it out",
+    "dataloader_num_workers": "rows are tokenized before training: leave it out",
+    "ddp_timeout": "resources.stall_seconds ends a worker that stands still: leave it out",
     "assistant_only_loss": "only answers are learned, unless stages[].train_on_prompt (of sft) is true: leave it out",
     "completion_only_loss": "only answers are learned, unless stages[].train_on_prompt (of sft) is true: leave it out",
     "task_type": "the stage decides it: leave it out",

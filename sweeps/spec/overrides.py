@@ -15,6 +15,7 @@ from ruamel.yaml.error import YAMLError
 from sweeps.spec.key_path import KeyPath, format_path, parse_path
 from sweeps.spec.paths_from_here import from_here
 from sweeps.spec.problems import Problem, SpecError
+from sweeps.spec.shorthand import SECTIONS, as_mapping
 from sweeps.spec.source import Source, explain_yaml_error, parse_value
 from trainables.system.suggestions import did_you_mean
 
@@ -59,10 +60,16 @@ def _parse(override: str) -> tuple[KeyPath, Any]:
         what = "can't be read. Write path=value, as in --set methods[1].rank=8"
         raise SpecError(Problem(f"--set {override}", "", what))
     try:
-        return path, parse_value(value, path)
+        return path, _in_full(path, parse_value(value, path))
     except YAMLError as error:
         what = f"the value {value!r} is {explain_yaml_error(error)[1]}"
         raise SpecError(Problem(f"--set {text}", "", what)) from error
+
+
+def _in_full(path: KeyPath, value: Any) -> Any:
+    """A model's name and a file of data as the mappings that they are short for."""
+    section = path[-1] if len(path) in (1, 3) and path[-1] in SECTIONS else None
+    return as_mapping(str(section), value, Path.cwd()) if section else value
 
 
 def _as_text(value: Any) -> str:

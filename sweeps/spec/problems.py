@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,8 @@ from trainables.system.suggestions import nearest
 # What YAML 1.2 (core schema) reads as a finite number, and as null, a boolean or another number.
 NUMBER = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|0o[0-7]+|0x[0-9a-fA-F]+")
 OTHER = re.compile(r"~|null|Null|NULL|true|True|TRUE|false|False|FALSE|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+SHOWN_KEYS = 6  # of many, where one of them was probably meant
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,44 @@ class SpecError(Exception):
         return "\n".join(map(str, self.problems))
 
 
+def refusal(got: str, allowed: str, advice: str = "") -> str:
+    """The message for a value that is not allowed: the advice, if there is any, before all that is allowed.
+
+    >>> refusal("got lroa", "one of full, lora", ". Did you mean lora?")
+    'got lroa. Did you mean lora? Allowed: one of full, lora'
+    """
+    if not advice:
+        return f"{got}; allowed: {allowed}"
+    return f"{got}{advice}{'' if advice.endswith('?') else '.'} Allowed: {allowed}"
+
+
 def unknown_key_message(key: str, allowed: Iterable[str], elsewhere: Mapping[str, str] | None = None) -> str:
     """The message for an unknown key. ``elsewhere`` maps keys to the parts of a spec where they belong."""
     allowed = list(allowed)
     if key in NEEDLESS_KEYS:
         return f"unknown key; {NEEDLESS_KEYS[key]}"
+    if key.isdigit():
+        return "a key that is a number; a number with a comma is written with a point, as 0.001"
     # A key that is known elsewhere in full says more than one that is merely similar to an allowed key.
     place = (elsewhere or {}).get(key) or FOREIGN_KEYS.get(key) or nearest(key, allowed)
-    meant = f". Did you mean {place}? Allowed" if place else "; allowed"
-    return f"unknown key{meant}: {', '.join(allowed)}"
+    if not place:
+        return f"unknown key; allowed: {', '.join(allowed)}"
+    return f"unknown key. Did you mean {_within(place, allowed)}? Allowed: {_shortened(key, allowed)}"
+
+
+def _within(place: str, allowed: Sequence[str]) -> str:
+    """A place without the part of the spec in which the key is looked for already: ``rank`` for ``methods[].rank``."""
+    part, _, name = place.rpartition("].") if "]." in place else place.rpartition(".")
+    return name if part and name in allowed else place
+
+
+def _shortened(key: str, allowed: Sequence[str]) -> str:
+    """The most similar keys where there are many."""
+    if len(allowed) <= SHOWN_KEYS:
+        return ", ".join(allowed)
+    similar = difflib.get_close_matches(key, allowed, n=SHOWN_KEYS, cutoff=0.4)
+    shown = [*similar, *(each for each in allowed if each not in similar)][:SHOWN_KEYS]
+    return f"{', '.join(shown)}, ... ({len(allowed)} keys)"
 
 
 def unique(problems: Iterable[Problem]) -> tuple[Problem, ...]:

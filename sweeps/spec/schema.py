@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from sweeps.spec.domain_parser import is_domain
 from sweeps.spec.key_path import KeyPath
 from sweeps.spec.naming import is_safe
-from sweeps.spec.problems import Problem, format_value, unknown_key_message
+from sweeps.spec.problems import Problem, format_value, refusal, unknown_key_message
 from sweeps.spec.settings import (
     FinalistsConfig,
     ReportConfig,
@@ -24,7 +24,7 @@ from sweeps.spec.settings import (
 )
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, build_node
-from sweeps.spec.validation_messages import FILLED_BY_PLANNING, ErrorTranslator, config_classes
+from sweeps.spec.validation_messages import EXAMPLES, FILLED_BY_PLANNING, ErrorTranslator, config_classes
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.config.train import TrainConfig
@@ -94,7 +94,8 @@ def shared_settings(source: Source, cls: type[Settings], part: str) -> tuple[Set
     """A part of the spec whose settings are the same for all trials, and the problems with it."""
     node = build_node(source.tree.get(part, {}), (part,))
     if not isinstance(node, Branch):
-        return None, [source.problem((part,), f"got {format_value(node.plain())}; allowed: a mapping")]
+        what = refusal(f"got {format_value(node.plain())}", "a mapping", f". Write {part}: {EXAMPLES[part]}")
+        return None, [source.problem((part,), what)]
     # Left out before validation, so that each of these keys is reported once, with a message of its own.
     varied = [key for key, child in node.children.items() if _varies(child.plain())]
     settings, wrong = validate_node(source, cls, node.without(*varied))
@@ -136,8 +137,8 @@ def _entries(source: Source, part: str) -> Iterator[Problem]:
     example = f"{part}: [{{kind: {next(iter(ENTRY_CLASSES[part]))}}}]"
     entries = source.tree.get(part)
     if not isinstance(entries, list) or not entries:
-        value = "none" if not entries else format_value(entries)
-        what = f"a list with at least one entry is needed, got {value}. Write {example}"
+        value = "not given" if not entries else f"got {format_value(entries)}"
+        what = f"{value}. Write a list with at least one entry, such as {example}"
         yield source.problem((part,), what)
         return
     for index, entry in enumerate(entries):

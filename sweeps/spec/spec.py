@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sweeps.spec import overrides, schema, source
+from sweeps.spec import overrides, schema, shorthand, source
 from sweeps.spec.domain_parser import is_domain
 from sweeps.spec.naming import is_safe
 from sweeps.spec.problems import Problem, SpecError, unique
@@ -90,7 +90,8 @@ def read(argument: str | Path, sets: Sequence[str] = ()) -> Spec:
     >>> read("methods", ["train.steps=2"]).name  # doctest: +SKIP
     'methods'
     """
-    return from_source(overrides.apply(source.read(find_file(argument)), sets))
+    # Before the overrides, which may change a key of a section that is written as a text.
+    return from_source(overrides.apply(shorthand.expanded(source.read(find_file(argument))), sets))
 
 
 def shipped_specs() -> tuple[str, ...]:
@@ -139,6 +140,7 @@ def _refuse_data(path: Path) -> None:
 
 def from_source(written: Source) -> Spec:
     """Checks the shape of a spec and splits it into its parts."""
+    written = shorthand.expanded(written)
     tree = written.tree
     problems = schema.problems(written)
     resources, resource_problems = schema.shared_settings(written, ResourcesConfig, "resources")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,16 +11,31 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from sweeps.spec.advice import domain_advice, value_advice
+from sweeps.spec.advice import domain_advice, list_advice, value_advice
 from sweeps.spec.domain_parser import Domain, Log, Uniform
-from sweeps.spec.foreign_keys import foreign_value
+from sweeps.spec.foreign_keys import FOREIGN_KEYS, foreign_value
 from sweeps.spec.key_path import KeyPath
-from sweeps.spec.problems import Problem, format_value, reads_as_other, unknown_key_message
+from sweeps.spec.problems import Problem, format_value, reads_as_other, refusal, unknown_key_message
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, CellPath, Leaf, Node, node_at
 from trainables.system.suggestions import did_you_mean
 
 FILLED_BY_PLANNING = {"fingerprint", "sha256", "start"}  # fields that people can't write
+# What to write for a section that is missing, or is no mapping.
+EXAMPLES = {
+    "model": "{name: smollm2-135m}",
+    "data": "{train: my.jsonl}",
+    "data.train": "my.jsonl",
+    "train": "{steps: 100}",
+    "train.learning_rate": "{log: [1e-5, 1e-3]}",
+    "search": "{trials: 8}",
+    "finalists": "{seeds: 3}",
+    "resources": "{cpus: 2}",
+    "tracking": "{wandb: off}",
+    "report": "{margin: 0.02}",
+    "stage.reward": "commands",
+}
+OFF = ("none", "no", "false", "disabled")
 TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", dict: "a mapping"}
 
 
@@ -55,6 +71,13 @@ class ErrorTranslator:
 
     def unknown_key(self, owner: type[BaseModel], key: str) -> str:
         """The message for a key that ``owner`` does not have."""
+        kind = owner.model_fields.get("kind")
+        if kind is not None and FOREIGN_KEYS.get(key, "").endswith("[].kind"):
+            return "unknown key; kind says that already. Leave it out"
+        others = re.fullmatch(r"(?:methods|stages)\[\]\.\w+ \((.*)\)", self.elsewhere.get(key, ""))
+        if kind is not None and others is not None and key not in FILLED_BY_PLANNING:
+            first = others[1].split(", ")[0]
+            return f"{kind.default} has no {key}. {others[1]} has: write kind: {first}, or leave {key} out"
         fields = (name for name in owner.model_fields if name not in FILLED_BY_PLANNING)
         return unknown_key_message(key, [*fields, *self.extra_keys.get(owner, ())], self.elsewhere)
 
@@ -67,10 +90,10 @@ class ErrorTranslator:
         if site.field is None:  # an item of a mapping
             return f"got {format_value(details['input'])}; allowed: a text"
         if kind == "missing":
-            example = ", such as {name: smollm2-135m}" if site.path == ("model",) else ""
-            return f"missing. Give {describe_allowed(site.field)}{example}"
-        domain, searchable = space.get(site.path), site.path[0] in ("stage", "method", "train")
-        return _not_allowed(site.field, details["input"], site.node, domain, searchable)
+            example = EXAMPLES.get(".".join(site.path))
+            what = f"Write {site.name}: {example}" if example else f"Give {describe_allowed(site.field)}"
+            return f"not given. {what}"
+        return _not_allowed(site, details["input"], space.get(site.path))
 
 
 @dataclass(frozen=True)
@@ -170,32 +193,39 @@ def _describe_bounds(metadata: Any) -> Iterator[str]:
                 yield f"{words} {limit}"
 
 
-def _not_allowed(
-    info: FieldInfo, value: Any, node: Node | None, domain: Domain | None, searchable: bool
-) -> str:
+def _not_allowed(site: _ErrorSite, value: Any, domain: Domain | None) -> str:
     """The message for a value that a field does not allow; where the leaf is searched, for its domain."""
+    info, node = site.field, site.node
+    assert info is not None
     allowed = describe_allowed(info)
     # The refused value is only an end of the range; the mistake is a kind of domain that draws fractions.
     if isinstance(domain, Log | Uniform) and allowed.startswith("a whole number"):
         kind = "log" if isinstance(domain, Log) else "uniform"
         ends = f"[{domain.low:g}, {domain.high:g}]"
         log = ", log: true" if kind == "log" else ""
-        return f"{kind} gives fractions; allowed: {allowed}. Write {{int: {ends}{log}}}"
+        return refusal(f"{kind} gives fractions", allowed, f". Write {{int: {ends}{log}}}")
     if domain is not None:
         advice = _suggestion(info, value) or value_advice(value, allowed)
-        return f"{domain} contains {_quoted(value, allowed)}; allowed: {allowed}{advice}"
+        return refusal(f"{domain} contains {_quoted(value, allowed)}", allowed, advice)
     # What the user wrote, rather than pydantic's input: that may be one item of a list.
     if isinstance(node, Leaf):
         value = node.value
     elif isinstance(node, Branch):
         value = node.plain()
-    advice = _suggestion(info, value) or value_advice(value, allowed) or _none_advice(info, value)
+    return refusal(f"got {_quoted(value, allowed)}", allowed, _advice(site, info, value, allowed))
+
+
+def _advice(site: _ErrorSite, info: FieldInfo, value: Any, allowed: str) -> str:
+    """What to write in place of a refused value, as a sentence to append; empty without an idea."""
     # A mapping in the place of a plain value is probably a domain with a typing error.
     if isinstance(value, dict) and allowed != "a mapping":
-        advice = domain_advice(value)
+        return domain_advice(value)
+    searchable = site.path[0] in ("stage", "method", "train")
     if searchable and isinstance(value, list) and "list" not in allowed:
-        advice = f". To search it, write {{choice: {format_value(value)}}}"
-    return f"got {_quoted(value, allowed)}; allowed: {allowed}{advice}"
+        return list_advice(value, allowed, rate=site.name == "learning_rate")
+    if allowed == "a mapping" and (example := EXAMPLES.get(".".join(site.path))):
+        return f". Write {site.name}: {example}"
+    return _suggestion(info, value) or value_advice(value, allowed) or _none_advice(info, value)
 
 
 def _none_advice(info: FieldInfo, value: Any) -> str:
@@ -214,6 +244,10 @@ def _quoted(value: Any, allowed: str) -> str:
 
 def _suggestion(info: FieldInfo, value: Any) -> str:
     names = [literal for literal in _literals(info.annotation) if isinstance(literal, str)]
+    if "off" in names and (value is False or str(value).lower() in OFF):
+        return ". Write off"
+    if value is True and "auto" in names:
+        return ". Write auto"
     if not isinstance(value, str) or not names:
         return ""
     return foreign_value(value) or did_you_mean(value, names)

@@ -38,7 +38,7 @@ class ModelConfig(Frozen):
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:
         if (self.name is None) == (self.path is None):
-            raise ValueError("give exactly one of name and path")
+            raise ValueError("give exactly one of name and path, such as name: smollm2-135m")
         return self
 
     @property

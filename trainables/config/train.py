@@ -68,7 +68,7 @@ class TrainConfig(Frozen):
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:
         if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give exactly one of steps and epochs")
+            raise ValueError("give exactly one of steps and epochs, such as steps: 100")
         if self.packing is True and self.epochs is not None:
             raise ValueError(
                 "how many packed rows an epoch has is known only in training; give steps when packing"

@@ -58,9 +58,9 @@ class QLoRA(LoRA):
                 "quantized base; use init: default or method lora"
             )
         if self.bits not in self.quantizer.bits:
-            supported = ", ".join(map(str, self.quantizer.bits))
+            supported = " or ".join(map(str, self.quantizer.bits))
             raise ValueError(
-                f"bits: {self.backend} supports {supported}, not {self.bits}; hqq supports 1 to 8"
+                f"bits: {self.backend} has {supported} bits, not {self.bits}. Write backend: hqq, which has 1 to 6 and 8"
             )
         for name, other in QUANTIZERS.items():
             for key in other.exclusive_settings if name != self.backend else ():

@@ -12,10 +12,11 @@ from sweeps.planning.checks.quality import set_quality
 from sweeps.planning.dependencies import MODEL_FROM, MODEL_START
 from sweeps.planning.draft import Draft
 from sweeps.planning.inputs import InputFinder, MissingInput
-from sweeps.spec.problems import Problem, format_value
+from sweeps.spec.problems import Problem, format_value, refusal
 from sweeps.spec.schema import ENTRY_CLASSES, validate_node
 from sweeps.spec.settings import ResourcesConfig, SearchConfig
 from sweeps.spec.tree import Branch
+from sweeps.spec.validation_messages import EXAMPLES
 from trainables import templates
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
@@ -72,7 +73,10 @@ def cell_settings(draft: Draft, section: str, cls: type[Settings]) -> tuple[Sett
         return validate_node(draft.source, cls, node.without(*broken))
     if (section,) in draft.broken:
         return None, []
-    return None, [draft.problem((section,), f"got {format_value(node.plain())}; allowed: a mapping")]
+    what = refusal(
+        f"got {format_value(node.plain())}", "a mapping", f". Write {section}: {EXAMPLES[section]}"
+    )
+    return None, [draft.problem((section,), what)]
 
 
 def _find_data(draft: Draft, tree: dict[str, Any], finder: InputFinder) -> tuple[Data | None, list[Problem]]:

@@ -652,7 +652,7 @@ def test_checkpointing_can_be_compared(workdir: Path) -> None:
         ("bnb", "got bnb; allowed: none, 8, 4, or {bnb: 8}, {hqq: 8}, {eetq: 8}. Did you mean bnb?"),
         ("{bnb: 4, hqq: 4}", "which gives the quantizer or the bits twice"),
         ("{hqq: 4, bits: 3}", "which gives the quantizer or the bits twice"),
-        ("{eetq: 4}", "bits: eetq supports 8, not 4"),
+        ("{eetq: 4}", "bits: eetq has 8 bits, not 4"),
     ],
 )
 def test_a_quantization_that_makes_no_sense_is_refused(workdir: Path, written: str, message: str) -> None:

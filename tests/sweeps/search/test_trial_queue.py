@@ -238,14 +238,17 @@ def test_an_entrys_resources_change_no_trial(workdir: Path) -> None:
         ),
         (
             "{gpu: 1}",
-            "spec.yaml:6 methods[0].resources.gpu: unknown key. Did you mean gpus? Allowed: workers, cpus, "
-            "gpus, memory, concurrent, stall_seconds, wait_seconds, notice_seconds",
+            "spec.yaml:6 methods[0].resources.gpu: unknown key. Did you mean gpus? Allowed: gpus, cpus, "
+            "workers, memory, concurrent, stall_seconds, ... (8 keys)",
         ),
         (
             "{workers: 0}",
             "spec.yaml:6 methods[0].resources.workers: got 0; a trial has 1 to 1024 workers, or auto",
         ),
-        ("2", "spec.yaml:6 methods[0].resources: got 2; allowed: a mapping"),
+        (
+            "2",
+            "spec.yaml:6 methods[0].resources: got 2. Write resources: {cpus: 2}. Allowed: a mapping",
+        ),
     ],
 )
 def test_what_an_entry_may_not_say_is_reported_once(workdir: Path, own: str, expected: str) -> None:

@@ -31,24 +31,24 @@ def message(path: Path, old: str, new: str) -> str:
         (
             RATE,
             'learning_rate: "2e-4"',
-            'got the text "2e-4"; allowed: a number, above 0. Write 2e-4, without quotes',
+            'got the text "2e-4". Leave out the quotes: 2e-4. Allowed: a number, above 0',
         ),
         (
             RANK,
             "rank: '16'",
-            'got the text "16"; allowed: a whole number, at least 1. Write 16, without quotes',
+            'got the text "16". Leave out the quotes: 16. Allowed: a whole number, at least 1',
         ),
-        (RANK, 'dora: "true"', 'got the text "true"; allowed: true or false. Write true, without quotes'),
-        (RANK, "dora: off", 'got the text "off"; allowed: true or false. Write false'),
+        (RANK, 'dora: "true"', 'got the text "true". Leave out the quotes: true. Allowed: true or false'),
+        (RANK, "dora: off", 'got the text "off". Write false. Allowed: true or false'),
         (
             "kind: lora, rank: {choice: [4, 8]}",
             'kind: qlora, bits: "4"',
-            'got the text "4"; allowed: one of 1, 2, 3, 4, 5, 6, 8. Write 4, without quotes',
+            'got the text "4". Leave out the quotes: 4. Allowed: one of 1, 2, 3, 4, 5, 6, 8',
         ),
         (
             RANK,
             'rank: {choice: [4, "8"]}',
-            'choice [4, "8"] contains the text "8"; allowed: a whole number, at least 1. Write 8, without quotes',
+            'choice [4, "8"] contains the text "8". Leave out the quotes: 8. Allowed: a whole number, at least 1',
         ),
         (
             RATE,
@@ -90,9 +90,7 @@ def test_quotes_are_shown_where_they_are_the_fault(workdir: Path, old: str, new:
     ],
 )
 def test_a_search_in_another_tools_words_is_translated(workdir: Path, written: str, meant: str) -> None:
-    assert f"allowed: a number, above 0. To search it, write {meant}" in message(
-        workdir, RATE, f"learning_rate: {written}"
-    )
+    assert f". To search it, write {meant}" in message(workdir, RATE, f"learning_rate: {written}")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +113,7 @@ def test_a_search_in_another_tools_words_is_translated(workdir: Path, written: s
 def test_a_wrong_number_is_followed_by_the_one_that_was_meant(
     workdir: Path, old: str, new: str, advice: str
 ) -> None:
-    assert message(workdir, old, new).endswith(f". {advice}")
+    assert message(workdir, old, new).partition(". Allowed: ")[0].endswith(f". {advice}")
 
 
 @pytest.mark.parametrize("new", ["learning_rate: 0", "learning_rate: fast", "learning_rate: -1"])

@@ -159,8 +159,8 @@ def test_rows_that_groups_do_not_divide_fail_with_the_layers_name(
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"bits": 3}, "bits: bnb supports 4, 8, not 3; hqq supports 1 to 8"),
-        ({"backend": "eetq", "bits": 4}, "bits: eetq supports 8, not 4"),
+        ({"bits": 3}, "bits: bnb has 4 or 8 bits, not 3. Write backend: hqq, which has 1 to 6 and 8"),
+        ({"backend": "eetq", "bits": 4}, "bits: eetq has 8 bits, not 4"),
         ({"backend": "hqq", "quant_type": "fp4"}, "quant_type is a setting of bnb, and the backend is hqq"),
         ({"group_size": 32}, "group_size is a setting of hqq, and the backend is bnb"),
         ({"backend": "hqq", "group_size": 12}, "multiple of 8"),

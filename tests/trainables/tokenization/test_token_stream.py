@@ -101,4 +101,4 @@ def test_other_stages_have_no_stream(tmp_path: Path) -> None:
         for text in found
     )
     unknown = problems(tmp_path, SPEC, "train.packing=steam")
-    assert any("allowed: true or false or stream. Did you mean stream?" in text for text in unknown)
+    assert any("Did you mean stream? Allowed: true or false or stream" in text for text in unknown)
