@@ -40,6 +40,7 @@ from trainables.stages.base import Scores, TrainingStage
 from trainables.stages.preference import Margins, PairStage, answer_texts
 from trainables.stages.sft import reference
 from trainables.tokenization.encode import Encoded, encode, prompt_ids
+from trainables.tokenization.rendered_conversation import NO_PLACE
 from trainables.training.policy import Policy
 
 MAX_NEW_TOKENS = 256  # of an answer, where no reference tells how long answers are
@@ -151,7 +152,7 @@ def _measure_answers(policy: Policy, task: EvaluationTask) -> MeasuredRows:
     if task.settings.generate:
         answers = _generate(policy, task, tokens, scored, stage.eval_batch)
     prompts = [row.prompt for row in rows]
-    return _with_answer_measures(task, measures, prompts, references, answers, _cut_notes(tokens, task))
+    return _with_answer_measures(task, measures, prompts, references, answers, _token_notes(tokens, task))
 
 
 def _generate(
@@ -260,7 +261,7 @@ def _measure_pairs(policy: Policy, task: EvaluationTask) -> MeasuredRows:
     columns = _prediction_columns(task, answer_texts(policy, chosen, answers[0::2]), [None] * len(task.rows))
     columns["rejected"] = answer_texts(policy, rejected, answers[1::2])
     columns |= {"chosen_worth": margins.chosen.tolist(), "rejected_worth": margins.rejected.tolist()}
-    return MeasuredRows(columns, tuple(measures), "pair_accuracy", _cut_notes(answers, task))
+    return MeasuredRows(columns, tuple(measures), "pair_accuracy", _token_notes(answers, task))
 
 
 def _measure_text(policy: Policy, task: EvaluationTask) -> MeasuredRows:
@@ -329,14 +330,20 @@ def _prediction_columns(
     }
 
 
-def _cut_notes(tokens: Any, task: EvaluationTask) -> tuple[str, ...]:
+def _token_notes(tokens: Any, task: EvaluationTask) -> tuple[str, ...]:
+    """What of the rows the model is not shown: what the cutoff takes, and what its chat template has no place for."""
+    lost = [
+        f"in {len(numbers)} of {len(task.rows)} rows {remark}, and the model is not shown them"
+        for remark, numbers in tokens.remarks.items()
+        if remark.startswith(NO_PLACE)
+    ]
     count = int(tokens.truncated.sum())
-    if not count:
-        return ()
-    return (
-        f"{count} of {len(tokens)} rows don't fit into {task.cutoff} tokens and are cut as in training; a larger "
-        "--cutoff keeps more of them",
-    )
+    if count:
+        lost.append(
+            f"{count} of {len(tokens)} rows don't fit into {task.cutoff} tokens and are cut as in training; a larger "
+            "--cutoff keeps more of them"
+        )
+    return tuple(lost)
 
 
 def _floats(values: np.ndarray) -> tuple[float, ...]:

@@ -149,7 +149,8 @@ def test_the_validation_part_is_what_steered_the_search(methods: Path) -> None:
 def test_all_rows_of_a_file_are_evaluated_and_those_trained_on_are_counted(
     methods: Path, workdir: Path
 ) -> None:
-    rows = commands.rows()[:48]
+    # Spelled otherwise, they are the same questions.
+    rows = [{**row, "prompt": f" {row['prompt'].upper()}"} for row in commands.rows()[:48]]
     file = write_jsonl(workdir / "seen.jsonl", [*rows, {"prompt": "Never seen?", "completion": "never"}])
     evaluated = evaluation(f"{methods}:sft-lora", "--data", file)
     held = len(commands.rows()[:48]) - evaluated["results"][0]["rows_trained_on"]
@@ -294,6 +295,22 @@ def test_a_reward_model_scores_pairs_and_refuses_other_rows(stages: Path, workdi
         )
         assert command.exit_code == 2
         assert "is a reward model" in command.stderr
+
+
+def test_calls_that_the_models_template_has_no_place_for_are_a_warning(methods: Path, workdir: Path) -> None:
+    called = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"function": {"name": "tides", "arguments": {"at": "Oslo"}}}],
+    }
+    turns = [{"role": "user", "content": "Tide?"}, called, {"role": "tool", "content": "At one."}]
+    answer = {"role": "assistant", "content": "One."}
+    rows = [{"messages": [*turns, answer]}, {"messages": [turns[0], answer]}]
+    evaluated = evaluation(
+        f"{methods}:sft-base", "--data", write_jsonl(workdir / "calls.jsonl", rows), "--no-generate"
+    )
+    what = "in 1 of 2 rows the chat template has no place for the tool calls"
+    assert any(what in warning for warning in evaluated["warnings"])
 
 
 def test_cut_rows_are_a_warning_and_have_no_bits_per_byte(methods: Path, workdir: Path) -> None:
