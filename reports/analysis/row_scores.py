@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isclose
 from typing import Any
 
@@ -15,7 +16,7 @@ FURTHER_ROWS = "further-predictions.parquet"
 PAIR_ACCURACY = "pair_accuracy"
 COLUMNS = (
     *("row", "prompt", "reference", "score", "weight", "good_worth", "bad_worth"),
-    *("exact_match", PAIR_ACCURACY),
+    *("exact_match", PAIR_ACCURACY, "group"),
 )
 FRACTION = "fraction"
 NO_PROMPT = ("", "[]", None)  # of running text
@@ -83,13 +84,20 @@ def _scored_rows(run: Run, record: Record, file: str) -> list[dict[str, Any]] | 
 
 
 def _estimate(record: Record, keys: Sequence[Any], trials: Sequence[list[dict[str, Any]]]) -> Estimate:
+    found = _measured_estimate(record, keys, trials)
+    grouped = (record.config.get("data") or {}).get("group") is not None and "group" in trials[0][0]
+    return replace(found, cluster_noun="groups") if grouped else found
+
+
+def _measured_estimate(
+    record: Record, keys: Sequence[Any], trials: Sequence[list[dict[str, Any]]]
+) -> Estimate:
     # A measure that has a column of its own is not the one that `score` and `weight` are of; some rows may have none.
     column = str(record.quality_name) if record.quality_name in trials[0][0] else "score"
     kept = [number for number, row in enumerate(trials[0]) if row.get(column) is not None]
     trials, keys = [[rows[number] for number in kept] for rows in trials], [keys[number] for number in kept]
     rows = trials[0]
-    # Text without a prompt is not shared by its rows.
-    prompts = [index if row["prompt"] in NO_PROMPT else row["prompt"] for index, row in enumerate(rows)]
+    prompts = [_cluster(row, index) for index, row in enumerate(rows)]
     if record.quality_name == "auc":
         good, bad = (
             [[row.get(name) for row in each] for each in trials] for name in ("good_worth", "bad_worth")
@@ -106,6 +114,14 @@ def _estimate(record: Record, keys: Sequence[Any], trials: Sequence[list[dict[st
         prompts=prompts,
         proportion=record.quality_unit == FRACTION,
     )
+
+
+def _cluster(row: dict[str, Any], index: int) -> Any:
+    """What a row shares with those that it isn't independent of: what the split keeps them together by, or where that
+    is not recorded the prompt.
+    """
+    # Text without a prompt is not shared by its rows.
+    return row.get("group") or (index if row["prompt"] in NO_PROMPT else row["prompt"])
 
 
 def _from_counts(record: Record) -> Estimate | None:

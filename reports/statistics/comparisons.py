@@ -215,5 +215,5 @@ def _numbers(one: Estimate, other: Estimate, paired: bool) -> str:
 
 
 def _counted_rows(estimate: Estimate, noun: str = "rows") -> str:
-    prompts = "" if estimate.clusters == estimate.rows else f" of {estimate.clusters} prompts"
+    prompts = "" if estimate.clusters == estimate.rows else f" of {estimate.clusters} {estimate.cluster_noun}"
     return f"{estimate.rows} {noun}{prompts}"

@@ -1,13 +1,14 @@
 """Which difference a comparison would tell before anything is measured, under stated assumptions.
 
 Source: J. M. Lachin, Controlled Clinical Trials 2 (1981); for paired shares of rows R. J. Connor, "Sample size for
-testing differences in proportions for the paired-sample design", Biometrics 43 (1987). Needs no scipy, which takes as
-long to import as a whole ``paretune plan``.
+testing differences in proportions for the paired-sample design", Biometrics 43 (1987); F. E. Satterthwaite, Biometrics
+Bulletin 2 (1946), for the degrees of freedom. Needs no scipy, which takes as long to import as a whole
+``paretune plan``.
 """
 
 from __future__ import annotations
 
-from math import sqrt
+from math import cos, exp, log, pi, sin, sqrt
 from statistics import NormalDist
 
 from reports.statistics.looks import FIRST
@@ -15,19 +16,68 @@ from reports.statistics.looks import FIRST
 POWER = 0.8
 
 
-def detectable_difference(rows: int, seeds: int, pairs: int, *, row_variance: float, seed_sd: float) -> float:
+def detectable_difference(
+    rows: int, seeds: int, pairs: int, *, row_variance: float, seed_sd: float, seed_degrees: int = 0
+) -> float:
     """The smallest true difference that is found with a probability of 80 %, in the unit of both standard deviations.
 
     ``rows``: independent test rows. ``seeds`` that each is the mean of. ``pairs`` of which it is one, for which its
     p-value is corrected. ``row_variance``: of one row's difference between two methods; of shares of rows, the share
     of rows in which they differ. ``seed_sd``: between trainings that differ in their seed alone; 0 where one training
-    is compared. Raises ``ValueError`` without rows.
+    is compared. ``seed_degrees``: of freedom, by which the variance between seeds will be estimated; the fewer, the
+    larger a difference has to be. Raises ``ValueError`` without rows.
 
     >>> round(detectable_difference(64, 1, 1, row_variance=0.2, seed_sd=0), 3)
     0.162
     """
     if rows < 1:
         raise ValueError("no difference can be told on no rows")
-    quantile = NormalDist().inv_cdf
-    needed = quantile(1 - FIRST / (2 * max(1, pairs))) + quantile(POWER)
-    return needed * sqrt(row_variance / rows + 2 * seed_sd**2 / max(1, seeds))
+    by_rows, by_seeds = row_variance / rows, 2 * seed_sd**2 / max(1, seeds)
+    tail = FIRST / (2 * max(1, pairs))
+    if by_seeds and seed_degrees:
+        parts = by_rows**2 / max(1, rows - 1) + by_seeds**2 / seed_degrees
+        degrees = (by_rows + by_seeds) ** 2 / parts
+        needed = student_quantile(tail, degrees) + student_quantile(1 - POWER, degrees)
+    else:
+        quantile = NormalDist().inv_cdf
+        needed = quantile(1 - tail) + quantile(POWER)
+    return needed * sqrt(by_rows + by_seeds)
+
+
+def student_quantile(tail: float, degrees: float) -> float:
+    """The value that Student's t exceeds with a probability of ``tail``, below 0.5; ``degrees`` of at least 1.
+
+    G. W. Hill, "Algorithm 396: Student's t-quantiles", Communications of the ACM 13 (1970): to four digits or more.
+
+    >>> round(student_quantile(0.025, 4), 3)
+    2.776
+    """
+    both = 2 * tail
+    if degrees < 1.5:
+        return cos(both * pi / 2) / sin(both * pi / 2)
+    if degrees < 2.5:
+        return sqrt(2 / (both * (2 - both)) - 2)
+    a = 1 / (degrees - 0.5)
+    b = 48 / a**2
+    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
+    d = ((94.5 / (b + c) - 3) / b + 1) * sqrt(a * pi / 2) * degrees
+    y = exp(2 / degrees * log(d * both))
+    if y > 0.05 + a:
+        x = NormalDist().inv_cdf(tail)
+        y = x**2
+        if degrees < 5:
+            c += 0.3 * (degrees - 4.5) * (x + 0.6)
+        c = (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b + c
+        y = (((((0.4 * y + 6.3) * y + 36) * y + 94.5) / c - y - 3) / b + 1) * x
+        y = a * y**2
+        y = exp(y) - 1 if y > 0.002 else 0.5 * y**2 + y
+    else:
+        y = (
+            (
+                1 / (((degrees + 6) / (degrees * y) - 0.089 * d - 0.822) * (degrees + 2) * 3)
+                + 0.5 / (degrees + 4)
+            )
+            * y
+            - 1
+        ) * (degrees + 1) / (degrees + 2) + 1 / y
+    return sqrt(degrees * y)

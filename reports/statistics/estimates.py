@@ -40,6 +40,8 @@ class Estimate:
     answer_counts: tuple[int, int] | None = None
     # Of a model that isn't trained: no seed changes its quality.
     untrained: bool = False
+    # What the rows of one cluster share, in the plural.
+    cluster_noun: str = "prompts"
 
     @property
     def quality(self) -> float:

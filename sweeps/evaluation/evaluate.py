@@ -169,8 +169,8 @@ def _count_trained_on(task: EvaluationTask, warnings: list[str]) -> int:
     warnings += unknown
     if count:
         warnings.append(
-            f"{task.result.name} was trained on {count} of these {len(task.rows)} rows (its training rows have the "
-            "same prompts): its scores on them say little about other rows"
+            f"{task.result.name} was trained on {count} of these {len(task.rows)} rows (its training rows open "
+            "with the same user turns): its scores on them say little about other rows"
         )
     return count
 

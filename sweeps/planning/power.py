@@ -91,7 +91,11 @@ def power(plan: Plan, detectable: Detectable) -> Iterator[Power]:
         assumed = _assumption(fewest.metric.name, fewest.metric.unit)
         # One training has no spread between seeds: verdicts are of the trained models then.
         seed_sd = assumed.seed_sd if seeds > 1 else 0.0
-        spread = {"row_variance": assumed.row_variance, "seed_sd": seed_sd}
+        spread = {
+            "row_variance": assumed.row_variance,
+            "seed_sd": seed_sd,
+            "seed_degrees": len(cells) * (seeds - 1),
+        }
         found = partial(detectable, seeds=seeds, pairs=_pairs(cells), **spread)
         more = next((rows for rows in MORE_ROWS if rows >= 4 * fewest.prompts), None)
         numbers = [fewest.prompts, *sorted({fewest.held_out, more or 0} - {0, fewest.prompts})]

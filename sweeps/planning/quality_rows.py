@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainables.data import arrow_rows
+from trainables.data.kept_together import split_keys
 from trainables.data.loading import Data, load
 from trainables.stages.base import Metric
 from trainables.trial.config import TrialConfig
@@ -14,8 +15,8 @@ from trainables.trial.config import TrialConfig
 
 @dataclass(frozen=True)
 class QualityRows:
-    """``rows`` of ``prompts`` different prompts, which are independent; ``held_out``: the test rows without the limit
-    of ``data.eval_rows``.
+    """``rows`` of ``prompts`` different prompts, which are independent: of what the split keeps together, each counts
+    once. ``held_out``: the test rows without the limit of ``data.eval_rows``.
     """
 
     rows: int
@@ -29,7 +30,7 @@ def quality_rows(config: TrialConfig, data: Data) -> QualityRows | None:
     rows = data.test
     if not len(rows) or not isinstance(rows, arrow_rows.Rows):
         return None
-    keys = arrow_rows.key_prefixes(rows.table)[rows.indices]
+    keys = split_keys(config.data, rows.table)[rows.indices]
     unlimited = config.data.model_copy(update={"eval_rows": None})
     held_out = (
         len(rows) if config.data.eval_rows is None else len(load(unlimited, config.stage.row_type).test)

@@ -132,6 +132,28 @@ def test_the_margin_is_what_the_spec_states_or_two_points_or_2_percent_of_the_ga
     assert group.margin == 0.5
 
 
+@pytest.mark.parametrize(("column", "noun"), [(None, "prompts"), ("book", "groups")])
+def test_rows_that_the_split_keeps_together_count_as_one(
+    tmp_path: Path, column: str | None, noun: str
+) -> None:
+    """Though their prompts differ, as those of one question under two system prompts, or of one book."""
+    given = {"config": {"data": {"group": column}}, "quality": 0.5}
+    run = write_run(tmp_path / "run", [record(name, name, **given) for name in ("full", "lora")])
+    columns = {
+        "prompt": [f"prompt {row}" for row in range(80)],
+        "group": [f"{row // 4:016x}" for row in range(80)],
+    }
+    write_scores(run, "full", [1.0, 1.0, 0.0, 0.0] * 20, **columns)
+    write_scores(run, "lora", [0.0, 0.0, 1.0, 1.0] * 20, **columns)
+    (group,) = compare([results.read_run(run)])
+    estimate = group.rows[0].cell.estimate
+    assert estimate is not None
+    assert (estimate.rows, estimate.clusters) == (80, 20)
+    comparison = group.verdict(*group.rows).comparison
+    assert comparison is not None
+    assert comparison.basis == f"sign flips on 80 rows of 20 {noun}"
+
+
 def test_finalists_give_a_cell_the_mean_of_their_qualities(tmp_path: Path) -> None:
     """The searched trial was chosen from several, so its own figure is not one of them."""
     group = group_of(

@@ -15,6 +15,7 @@ from typing import Generic, overload
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trainables.data.content.turns import opening_key
 from trainables.data.rows import R, Row, row_from_json, row_to_json
@@ -65,6 +66,12 @@ class Rows(Sequence[R], Generic[R]):
         return isinstance(other, Sequence) and len(self) == len(other) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def openings(self, grouped: bool) -> pa.Array:
+        """The hash of what each row opens with: (rows,). ``grouped``: the table has a group's hash in its place."""
+        if grouped:
+            return pa.array([opening_key(row) for row in self], SCHEMA.field("group").type)
+        return pc.take(self.table["group"], pa.array(self.indices)).combine_chunks()
 
     @cached_property
     def distinct(self) -> np.ndarray:

@@ -24,6 +24,13 @@ def split_keys(config: DataConfig, table: pa.Table) -> np.ndarray:
     return arrow_rows.key_prefixes(table, "key" if by_prompt else "group")
 
 
+def group_names(config: DataConfig, rows: object) -> list[str] | None:
+    """A name for what keeps each row with others, the same for rows that stay together; ``None`` for rows in memory."""
+    if not isinstance(rows, arrow_rows.Rows):
+        return None
+    return [f"{int(key):016x}" for key in split_keys(config, rows.table)[rows.indices]]
+
+
 def kept_together(config: DataConfig, row_type: type) -> str:
     """What rows that stay together share, as a noun."""
     if config.group is not None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainables.config.data import DataConfig
@@ -42,7 +41,8 @@ class EvaluationRows:
     """Rows to evaluate on, all or some of a data set or of one ``part`` of a trial's data.
 
     ``row_numbers``: the position of each row in the data or its part, which has ``total`` rows. ``one_right_answer``:
-    whether each prompt has exactly one. ``sha256``: the hash of all rows of the data set.
+    whether each prompt has exactly one. ``sha256``: the hash of all rows of the data set. ``group``: the column that
+    keeps rows together, of a trial's data that names one.
     """
 
     name: str
@@ -54,6 +54,7 @@ class EvaluationRows:
     one_right_answer: bool
     sha256: str
     warnings: tuple[str, ...] = ()
+    group: str | None = None
 
     def sample(self, count: int | None, seed: int) -> EvaluationRows:
         """``count`` of the rows, drawn by ``seed``, in their original order; all of them for ``None``."""
@@ -82,7 +83,9 @@ def load_held_out(result: Result, part: Part, kind: Kind | None = None) -> Evalu
             f"{result.name} held out no rows (eval_fraction: 0); give the data to evaluate on: --data FILE or NAME"
         )
     numbers = tuple(range(len(rows)))
-    return EvaluationRows(data.name, kind, part, rows, numbers, len(rows), data.exact, data.sha256)
+    return EvaluationRows(
+        data.name, kind, part, rows, numbers, len(rows), data.exact, data.sha256, group=config.group
+    )
 
 
 def load_named(result: Result, name: str, kind: Kind | None = None) -> EvaluationRows:
@@ -110,10 +113,12 @@ def trial_data(result: Result) -> DataConfig | None:
 
 
 def count_trained_on(result: Result, data: EvaluationRows) -> tuple[int, list[str]]:
-    """How many of the rows have a prompt, or a text, that the result was trained on, by its trial or by those that it
-    started from; and a sentence about each trial whose training rows can't be read.
+    """How many of the rows open with a user turn, or are a text, that the result was trained on, by its trial or by
+    those that it started from; and a sentence about each trial whose training rows can't be read.
+
+    Turns are compared as the split compares them: whatever the system prompt, case and white space.
     """
-    keys, seen, unknown = _prompt_hashes(data.rows), np.zeros(len(data.rows), bool), []
+    keys, seen, unknown = data.rows.openings(data.group is not None), np.zeros(len(data.rows), bool), []
     for config in _training_configs(result):
         try:
             train = loading.load(config.data, config.stage.row_type).train
@@ -121,7 +126,8 @@ def count_trained_on(result: Result, data: EvaluationRows) -> tuple[int, list[st
             unknown.append(f"{result.name}: can't check whether it was trained on these rows: {error}")
             continue
         assert isinstance(train, Rows)
-        seen |= pc.is_in(keys, value_set=_prompt_hashes(train)).to_numpy(zero_copy_only=False)
+        trained = train.openings(config.data.group is not None)
+        seen |= pc.is_in(keys, value_set=trained).to_numpy(zero_copy_only=False)
     return int(seen.sum()), unknown
 
 
@@ -139,11 +145,6 @@ def _training_configs(result: Result) -> Iterator[TrialConfig]:
         config = starting_weights.read_trial(folder)
         run = None if folder is None else folder.parent.parent.parent  # RUN/trials/TRIAL/model
         start = config.model.start if config is not None else None
-
-
-def _prompt_hashes(rows: Rows[Any]) -> pa.Array:
-    """The hash of each row's prompt: (rows,)."""
-    return pc.take(rows.table["key"], pa.array(rows.indices)).combine_chunks()
 
 
 def _named_data(result: Result, name: str) -> DataConfig:

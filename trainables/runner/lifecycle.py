@@ -17,6 +17,7 @@ from transformers import set_seed
 from trainables import templates
 from trainables.config.train import TrainConfig
 from trainables.data import loading
+from trainables.data.kept_together import group_names
 from trainables.methods.weight_shares import shares_of
 from trainables.models import kernels, rope_scaling
 from trainables.models.architecture.router_loss import router_settings
@@ -205,7 +206,7 @@ def _score(trial: Trial, policy: Policy, rows: loading.Data, quality_name: str) 
     trial.facts["quality"] = scores.metrics[quality_name]
     trial.facts["metrics"] = scores.metrics
     if is_first_worker():
-        write_scored_rows(trial.folder, scores)
+        write_scored_rows(trial.folder, scores.in_groups(group_names(config.data, rows.test)))
 
 
 def write_scored_rows(folder: Path, scores: Scores) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
@@ -59,7 +59,8 @@ class ScoredRow:
     is the row's size in tokens or bytes, where the quality is not a plain mean of scores. ``good_worth`` and
     ``bad_worth`` are the scores of a good and of a bad answer: log-likelihoods in nats per token, or rewards.
     ``exact_match``: 1 where the answer is the reference, else 0, and ``pair_accuracy``: 1 where the answers to the
-    prompt are in the right order, 0.5 for a tie, else 0, where ``score`` is another measure.
+    prompt are in the right order, 0.5 for a tie, else 0, where ``score`` is another measure. ``group``: the hash of
+    what the split keeps rows together by; rows of one group are not independent.
     """
 
     row: int
@@ -72,6 +73,7 @@ class ScoredRow:
     bad_worth: float | None = None
     exact_match: float | None = None
     pair_accuracy: float | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,12 @@ class Scores:
 
     rows: tuple[ScoredRow, ...]
     metrics: dict[str, float] = field(default_factory=dict)
+
+    def in_groups(self, names: Sequence[str] | None) -> Scores:
+        """The scores with the group of each row, by its number; unchanged where groups are not known."""
+        if names is None:
+            return self
+        return replace(self, rows=tuple(replace(row, group=names[row.row]) for row in self.rows))
 
     def columns(self) -> dict[str, list[Any]]:
         """The rows by column; a column that is optional and ``None`` in every row is left out."""

@@ -172,8 +172,9 @@ class KTO(TrainingStage):
                 references[number],
                 answer_by_row.get(number),
                 float(logprob),
+                good_worth=float(logprob) if row.label else None,
+                bad_worth=None if row.label else float(logprob),
                 pair_accuracy=ordered_rightly,
-                **{"good_worth" if row.label else "bad_worth": float(logprob)},
             )
             for number, (row, logprob, ordered_rightly) in enumerate(zip(rows, logprobs, right, strict=True))
         )

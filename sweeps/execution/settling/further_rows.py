@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from trainables.data import loading
 from trainables.data.arrow_rows import Rows
 from trainables.data.errors import DataError
+from trainables.data.kept_together import group_names
 from trainables.evaluation import trial_rows
 from trainables.inference.result import Result
 from trainables.storage import files
@@ -46,8 +47,9 @@ def score_further(result: Result, rows: int) -> None:
     data = trial_rows.load_rows(result)
     stage, cutoff = result.config.stage, result.config.data.scored_cutoff
     own = len(data.test)
+    added = _as_rows(data.test, further)
     with ModelPool().load(result).active() as policy:
-        scores = stage.score(policy, data, _as_rows(data.test, further), cutoff)
+        scores = stage.score(policy, data, added, cutoff).in_groups(group_names(result.config.data, added))
     values = [row.score for row in scores.rows]
     if not np.isfinite(values).all():
         raise ArithmeticError(f"trial {trial_id}: a score of the further test rows is not finite")

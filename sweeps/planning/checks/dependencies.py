@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from sweeps.planning.cell import Cell
 from sweeps.planning.checks.cell import CheckedDraft
 from sweeps.planning.dependencies import MODEL_FROM, STAGE_REWARD, dependency_chain
 from sweeps.spec.problems import Problem
-from trainables.data.arrow_rows import key_prefixes
 from trainables.data.loading import load
 from trainables.templates.message_changes import OMIT
 from trainables.trial.config import TrialConfig
@@ -74,18 +74,18 @@ def _comparability_problems(
     """What makes a cell's results hard to interpret, given the cell that it continues from."""
     previous = source.first()
     yield from _template_problems(cell.name, config, source.name, previous)
-    held_out = load(config.data, config.stage.row_type)
-    scored = np.concatenate([_prompt_keys(held_out.validation), _prompt_keys(held_out.test)])
+    held_out: Any = load(config.data, config.stage.row_type)
+    grouped = config.data.group is not None
+    scored = pa.concat_arrays([part.openings(grouped) for part in (held_out.validation, held_out.test)])
     for name in dependency_chain(source.name, lambda each: _continues_from(cells[each])):
         earlier = cells[name].first()
-        trained_on = _prompt_keys(load(earlier.data, earlier.stage.row_type).train)
-        # Only the first eight bytes of the hashes are compared: a chance match is all but impossible, and
-        # would only raise the number in a warning.
-        seen = int(np.isin(scored, trained_on).sum())
+        rows: Any = load(earlier.data, earlier.stage.row_type).train
+        # As the split compares them: whatever the system prompt, case and white space.
+        seen = pc.sum(pc.is_in(scored, value_set=rows.openings(earlier.data.group is not None))).as_py()
         if seen:
             yield (
-                f"{seen} of {len(scored)} rows that {cell.name} is scored on have a prompt that {name} trains on; "
-                "hold out the same prompts in both (the same data, eval and eval_fraction)"
+                f"{seen} of {len(scored)} rows that {cell.name} is scored on open with a user turn that {name} trains "
+                "on; hold out the same prompts in both (the same data, eval and eval_fraction)"
             )
 
 
@@ -116,8 +116,3 @@ def _continues_from(cell: Cell) -> list[str]:
     return [
         str(trained.cell) for part, _, trained in cell.first().trained() if part == "model" and trained.cell
     ]
-
-
-def _prompt_keys(rows: Any) -> np.ndarray:
-    """A hash of each row's prompt, (rows,)."""
-    return np.asarray(key_prefixes(rows.table)[rows.indices])

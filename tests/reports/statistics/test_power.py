@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from reports.statistics.comparisons import compare_estimates
-from reports.statistics.detectable import detectable_difference
+from reports.statistics.detectable import detectable_difference, student_quantile
 from reports.statistics.estimates import Estimate, mean_estimate
 from reports.statistics.intervals import pooled_seed_variance
 from reports.statistics.looks import level
@@ -112,6 +112,23 @@ def test_shares_without_a_row_that_differs_may_differ_on_others() -> None:
     needed = law.rows_needed(Criterion(0.04, 0.04, 0.02))
     assert needed is not None
     assert 200 < needed < 500
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4.5, 8, 30, 1e6])
+def test_students_quantiles_are_those_of_scipy(degrees: float) -> None:
+    for tail in (0.2, 0.02, 0.0005):
+        assert student_quantile(tail, degrees) == pytest.approx(stats.t.isf(tail, degrees), rel=1e-4)
+
+
+def test_few_seeds_find_large_differences_alone_as_they_hardly_tell_how_much_seeds_change() -> None:
+    def limit(seeds: int, cells: int) -> float:
+        spread = {"row_variance": 0.2, "seed_sd": 0.02, "seed_degrees": cells * (seeds - 1)}
+        return detectable_difference(10**9, seeds, 1, **spread)
+
+    # Two trainings of each of two cells: t with two degrees of freedom.
+    expected = (stats.t.isf(0.02, 2) + stats.t.isf(0.2, 2)) * 0.02
+    assert limit(2, 2) == pytest.approx(expected, rel=1e-3)
+    assert limit(2, 2) > limit(2, 6) > limit(3, 6)
 
 
 def test_the_detectable_difference_is_found_in_four_of_five_simulations() -> None:

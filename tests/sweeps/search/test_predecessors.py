@@ -157,8 +157,18 @@ def test_a_reward_adapter_and_the_policy_must_stand_on_the_same_weights(workdir:
 
 def test_rows_that_an_earlier_stage_trains_on_are_not_held_out_unnoticed(workdir: Path) -> None:
     found = problems(workdir, LINE.replace("pairs.jsonl}", "pairs.jsonl, eval_fraction: 0.9}"))
-    what = "rows that dpo-full is scored on have a prompt that sft-full trains on; hold out the same prompts in both"
+    what = (
+        "rows that dpo-full is scored on open with a user turn that sft-full trains on; hold out the same prompts in "
+        "both"
+    )
     assert any(what in problem for problem in found)
+    # Nor under another spelling.
+    shouted = [{**row, "prompt": f"{row['prompt'].upper()} "} for row in ROWS]
+    (workdir / "pairs.jsonl").write_text("\n".join(map(json.dumps, shouted)))
+    again = problems(workdir, LINE.replace("pairs.jsonl}", "pairs.jsonl, eval_fraction: 0.9}"))
+    assert [problem for problem in again if what in problem] == [
+        problem for problem in found if what in problem
+    ]
 
 
 def test_another_template_than_before_is_a_warning(workdir: Path) -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from trainables.config.data import DataConfig
 from trainables.data import loading
+from trainables.data.arrow_rows import Rows
 from trainables.data.content.turns import exchanges, last_exchanges, normalized, opening_key, texts
 from trainables.data.errors import DataError
+from trainables.data.kept_together import group_names
 from trainables.data.overlaps import find_overlaps
 from trainables.data.rows import Conversation, Labelled, Preference, Prompt, Text
 from trainables.trial.config import LATER_SETTINGS
@@ -108,6 +110,31 @@ def test_no_test_question_is_trained_on_under_another_system_prompt_or_spelling(
     assert found.warning().startswith(
         f"{found.turns} of {count} test rows end with a user turn that stands in a"
     )
+
+
+def test_rows_that_the_split_keeps_together_have_one_group_name(tmp_path: Path) -> None:
+    rows = _rows_of_questions(lambda n: [("Be brief.", f"question {n}"), ("Be polite.", f"Question {n} ")])
+    path = write(tmp_path / "rows.jsonl", [{**row, "book": number % 9} for number, row in enumerate(rows)])
+    data = load(path)
+    names = group_names(DataConfig(train=str(path), split_by="first_turn"), data.test)
+    assert names is not None
+    assert len(set(names)) == len(names) / 2
+    by_book = DataConfig(train=str(path), group="book", eval_fraction=0.3)
+    books = group_names(by_book, loading.load(by_book).test)
+    assert books is not None
+    assert len(set(books)) < 9 < len(books)
+    assert group_names(by_book, [1, 2]) is None
+
+
+def test_rows_are_known_by_what_they_open_with_whatever_their_group(tmp_path: Path) -> None:
+    rows = _rows_of_questions(lambda n: [("Be brief.", f"question {n}"), ("Be polite.", f"QUESTION {n}")])
+    path = write(tmp_path / "rows.jsonl", [{**row, "book": number % 9} for number, row in enumerate(rows)])
+    test = loading.load(DataConfig(train=str(path), group="book", eval_fraction=0.3)).test
+    plain = load(path).test
+    assert isinstance(test, Rows)
+    assert isinstance(plain, Rows)
+    assert test.openings(grouped=True).to_pylist() == [opening_key(row) for row in test]
+    assert plain.openings(grouped=False).to_pylist() == [opening_key(row) for row in plain]
 
 
 def test_a_conversation_stays_with_those_that_it_is_the_beginning_of(tmp_path: Path) -> None:
