@@ -121,6 +121,7 @@ class Sweep:
         Raises ``SpecError`` for a plan with errors, and for tracking that is required but impossible.
         """
         from sweeps.execution import preflight
+        from sweeps.execution.run_folder import check_spec
         from sweeps.planning.conventions import conventions_of
         from sweeps.runs import location
         from sweeps.runs.earlier_results import EarlierResults
@@ -129,6 +130,8 @@ class Sweep:
         from sweeps.tracking.tracker import Tracker
 
         run_location = location.new_run(options.output, spec.name)
+        if options.resume:
+            check_spec(spec, run_location.folder)
 
         def began() -> dict[str, Any] | None:
             return run_location.environment() if options.resume else None

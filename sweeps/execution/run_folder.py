@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sweeps.runs.layout import read_environment
 from sweeps.runs.location import RunLocation
 from sweeps.spec import source
 from sweeps.spec.problems import Problem, SpecError, unique
+from sweeps.spec.spec import Spec
 from sweeps.tracking import sweep_id
 from trainables import results
 from trainables.storage import files
@@ -162,22 +164,55 @@ def _check_unchanged(plan: Plan, run: Path, previous: dict[str, Any]) -> None:
         raise SpecError(*unique(problems))
 
 
+def check_spec(spec: Spec, run: Path) -> None:
+    """Raises ``SpecError`` with the line of each setting that is not as the run was started with, before planning,
+    which may take long: reading data, fetching models.
+    """
+    before = _resolved_before(run)
+    if before is None:
+        return
+    # What a spec leaves out of its resources, planning fills in.
+    given = spec.source.tree.get("resources")
+    given = given if isinstance(given, dict) else {}
+    changes = [
+        change
+        for change in identity.changes(before, _plain(spec.resolved()))
+        if change.path[0] != "resources" or change.path[1:2] == () or change.path[1] in given
+    ]
+    if changes:
+        raise SpecError(*_change_problems(spec, run, changes))
+
+
 def _changed_settings(plan: Plan, run: Path) -> list[Problem]:
     """A problem for each setting that is not as in the run's ``resolved.yaml``."""
-    file = run / "resolved.yaml"
-    advice = f"Restore it ({run / 'spec.yaml'} has the spec), or start a new run under another name"
-    try:
-        before = source.read(file).tree
-    except SpecError:
-        what = f"the spec is not the one this run was started with (only search.trials may grow). {advice}"
+    before = _resolved_before(run)
+    if before is None:
+        what = f"the spec is not the one this run was started with (only search.trials may grow). {_restore(run)}"
         return [Problem(str(plan.spec.source.file), "", what)]
-    return [
-        plan.spec.source.problem(change.path, f"{change}. {advice}")
-        for change in identity.changes(before, _resolved_for_file(plan))
-    ]
+    return _change_problems(plan.spec, run, identity.changes(before, _resolved_for_file(plan)))
+
+
+def _change_problems(spec: Spec, run: Path, changes: Iterable[identity.Change]) -> list[Problem]:
+    return [spec.source.problem(change.path, f"{change}. {_restore(run)}") for change in changes]
+
+
+def _restore(run: Path) -> str:
+    return f"Restore it ({run / 'spec.yaml'} has the spec), or start a new run under another name"
+
+
+def _resolved_before(run: Path) -> dict[str, Any] | None:
+    """The resolved spec that a run was started with; ``None`` where it can't be read."""
+    try:
+        return source.read(run / "resolved.yaml").tree
+    except SpecError:
+        return None
 
 
 def _resolved_for_file(plan: Plan) -> dict[str, Any]:
     """The resolved spec in plain types, which YAML's safe writer needs, and without credentials."""
-    resolved: dict[str, Any] = redaction.redacted_values(json.loads(json.dumps(plan.resolved(), default=str)))
-    return resolved
+    return _plain(plan.resolved())
+
+
+def _plain(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = redaction.redacted_values(json.loads(json.dumps(resolved, default=str)))
+    return plain

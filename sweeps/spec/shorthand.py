@@ -1,4 +1,4 @@
-"""``model: NAME`` and ``data: FILE``: short for ``{name: NAME}`` and ``{train: FILE}``, wherever a spec may have these."""
+"""``model: NAME`` and ``data: FILE``: short for ``{name: NAME}`` and ``{train: FILE}``, in a spec and its entries."""
 
 from __future__ import annotations
 

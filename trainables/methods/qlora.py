@@ -60,7 +60,8 @@ class QLoRA(LoRA):
         if self.bits not in self.quantizer.bits:
             supported = " or ".join(map(str, self.quantizer.bits))
             raise ValueError(
-                f"bits: {self.backend} has {supported} bits, not {self.bits}. Write backend: hqq, which has 1 to 6 and 8"
+                f"bits: {self.backend} has {supported} bits, not {self.bits}. Write backend: hqq, which has 1 to "
+                "6 and 8"
             )
         for name, other in QUANTIZERS.items():
             for key in other.exclusive_settings if name != self.backend else ():

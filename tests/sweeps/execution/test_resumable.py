@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
-from sweeps.execution.run_folder import check_resumable, prepare
+from sweeps.cli import app
+from sweeps.execution.run_folder import check_resumable, check_spec, prepare
 from sweeps.spec.problems import SpecError
+from sweeps.spec.spec import read
 from tests.helpers.specs import SPEC, plan, spec_folder
 
 ADVICE = "Restore it (RUN/spec.yaml has the spec), or start a new run under another name"
@@ -102,6 +105,29 @@ def test_a_change_in_the_file_has_its_line(workdir: Path) -> None:
         "spec.yaml:6 methods[0].kind: this run was started with full, and it is freeze now",
         "spec.yaml:8 train.steps: this run was started with 8, and it is 9 now",
     ]
+
+
+def test_a_change_is_named_before_anything_is_planned(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.planning.plan.make", lambda *given, **options: pytest.fail("planned"))
+    text = SPEC.replace("steps: 8", "steps: 9").replace("{path: model}", "{path: elsewhere}")
+    (workdir / "spec.yaml").write_text(text)
+    (workdir / "run").rename(workdir / "tiny")
+    command = ["run", str(workdir / "spec.yaml"), "--output", str(workdir), "--resume"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 2
+    assert "train.steps: this run was started with 8, and it is 9 now" in done.output
+    (workdir / "tiny").rename(workdir / "run")
+    spec = read(workdir / "spec.yaml", ["resources.cpus=2"])
+    with pytest.raises(SpecError) as refused:
+        check_spec(spec, workdir / "run")
+    assert {(problem.where.rpartition("/")[2], problem.path) for problem in refused.value.problems} == {
+        ("spec.yaml:2", "model.path"),
+        ("spec.yaml:8", "train.steps"),
+        ("--set resources.cpus", "resources.cpus"),
+    }
+    (workdir / "spec.yaml").write_text(SPEC)
+    check_spec(read(workdir / "spec.yaml", ["search.trials=9", "finalists.seeds=3"]), workdir / "run")
+    check_spec(read(workdir / "spec.yaml"), workdir / "no-run")
 
 
 def test_a_setting_that_is_written_at_its_default_is_the_same_spec(workdir: Path) -> None:
