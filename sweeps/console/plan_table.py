@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sweeps.console.trial_counts import trial_counts
-from sweeps.planning.times.wording import cell_minutes, time_lines
+from sweeps.planning.times.wording import UNKNOWN, cell_minutes, time_lines
 from sweeps.spec.problems import format_value
 from trainables.system.byte_sizes import GIB, both_units, gib
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sweeps.planning.plan import Plan
     from sweeps.planning.times.prediction import PlanTime
     from trainables.trial.config import TrialConfig
+
+NARROW = ("may stop at step",)  # columns of a few characters
 
 
 def show_plan(plan: Plan, console: Console, memory_limit: int | None = None) -> None:
@@ -53,14 +55,20 @@ def plan_table(plan: Plan, times: PlanTime) -> Table:
     ]
     headings += ["continues from"] if any(cell.depends_on for cell in plan.cells) else []
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in ("trials", "steps") else "left")
+        justify: Literal["left", "right"] = "right" if heading in ("trials", "steps") else "left"
+        # A heading that is wider than its column's values is broken in two.
+        table.add_column(heading, justify=justify, max_width=9 if heading in NARROW else None)
     rows = [
         *(_row(cell, times) for cell in plan.cells),
         *((base.cell, "1", "", "", "", "", "", "", _start(base)) for base in plan.bases),
     ]
     for row in rows:
+        name, trials, steps, rungs, space, first, peak, minutes, start = row
+        space = space.replace("method.", "").replace("train.", "")
+        minutes = minutes.replace(" (", "\n").rstrip(")")
+        shown = (name, trials, steps, rungs, space, first, peak, minutes, start)
         # Without a cell that continues from another one, the last column has no heading.
-        table.add_row(*row[: len(headings)])
+        table.add_row(*shown[: len(headings)])
     return table
 
 
@@ -99,7 +107,7 @@ def plan_lines(plan: Plan, times: PlanTime | None = None) -> Iterator[str]:
         parts += [f"searches {', '.join(space.splitlines())}"] if space else []
         parts += [f"first trial: {first}"] if first else []
         parts += [f"predicted peak {peak}"] if peak else []
-        parts += [f"minutes: {minutes}"]
+        parts += [f"minutes: {minutes}"] if minutes != UNKNOWN else []
         parts += [f"continues from {start}"] if start else []
         yield "; ".join(parts)
     for base in plan.bases:

@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from sweeps.planning import identity, yardsticks
-from sweeps.planning.cell import Cell, build_config
+from sweeps.planning.bases import base_config, base_configs
+from sweeps.planning.cell import Cell
 from sweeps.planning.checks import dependencies, fairness, held_out, seeds, tracking, without_effect
 from sweeps.planning.checks.cell import CheckedDraft, check_draft
 from sweeps.planning.checks.requirements import Requirement
@@ -27,6 +27,7 @@ from sweeps.planning.links import with_dependencies
 from sweeps.planning.memory import calibration
 from sweeps.planning.memory.cell_memory import ConfigMemory, with_fewest_workers
 from sweeps.planning.memory.fit import Fit, assess_fit
+from sweeps.planning.plan_json import cell_json, fit_json, problem_json, trial_json
 from sweeps.planning.resources import default_gpus, default_trials
 from sweeps.planning.resources.place import Place, this_machine
 from sweeps.planning.times.prediction import PlanTime, predict_times
@@ -34,10 +35,8 @@ from sweeps.planning.times.wording import cell_time_json, time_json
 from sweeps.runs.earlier_results import EarlierResults
 from sweeps.runs.layout import Settled
 from sweeps.spec.byte_sizes import parse_bytes
-from sweeps.spec.entries import BASE
-from sweeps.spec.naming import distinguishing_tags, join_name
 from sweeps.spec.problems import Problem, SpecError, unique
-from sweeps.spec.settings import STARTUP, ResourcesConfig
+from sweeps.spec.settings import ResourcesConfig
 from sweeps.spec.spec import Spec
 from sweeps.spec.tree import node_at
 from trainables.config import limits
@@ -138,18 +137,18 @@ class Plan:
         """The plan as ``paretune plan --json`` prints it; with ``capacity`` (bytes) also what fits in it."""
         fits: dict[str, Any] = {}
         if capacity is not None:
-            fits = {"memory_limit_bytes": capacity, "fits": [_fit_json(fit) for fit in self.fits(capacity)]}
+            fits = {"memory_limit_bytes": capacity, "fits": [fit_json(fit) for fit in self.fits(capacity)]}
         times = self.times()
         return {
             **fits,
             "name": self.spec.name,
-            "cells": [_cell_json(cell) | cell_time_json(times.cells[cell.name]) for cell in self.cells],
-            "base": [_trial_json(base) for base in self.bases],
+            "cells": [cell_json(cell) | cell_time_json(times.cells[cell.name]) for cell in self.cells],
+            "base": [trial_json(base) for base in self.bases],
             "trials": self.trials,
             "finalists": self.finalists,
             "time": time_json(times),
             "resources": {name: getattr(self.spec.resources, name) for name in ("workers", *CHOSEN)},
-            "problems": [_problem_json(problem) for problem in self.problems],
+            "problems": [problem_json(problem) for problem in self.problems],
             "notes": list(self.notes),
         }
 
@@ -201,7 +200,7 @@ def make(
     return Plan(
         spec=spec,
         cells=cells,
-        bases=tuple(_base_configs(cells)),
+        bases=tuple(base_configs(cells)),
         problems=unique(
             [
                 *spec.problems,
@@ -271,100 +270,8 @@ def _too_many_trials(spec: Spec, cells: Sequence[Cell]) -> Iterator[Problem]:
         yield spec.source.problem(("search", "trials"), what)
 
 
-def _base_configs(cells: Sequence[Cell]) -> Iterator[TrialConfig]:
-    """The untrained model once for each stage, model and data, with the training settings of the first such cell."""
-    for stage in dict.fromkeys(cell.stage for cell in cells):
-        bases: dict[str, TrialConfig] = {}
-        for cell in cells:
-            if cell.stage == stage and cell.holds_out:
-                base = base_config(cell)
-                bases.setdefault(_scoring_identity(base), base)
-        tags = distinguishing_tags([_distinguishing_settings(base) for base in bases.values()])
-        for base, tag in zip(bases.values(), tags, strict=True):
-            yield base.model_copy(update={"cell": join_name(stage, BASE, tag)})
-
-
-def base_config(cell: Cell) -> TrialConfig:
-    """The config that scores what a cell's trials start from, untrained, with the cell's first training settings."""
-    # A base has no method, so a value for one of its leaves would have no place in the tree.
-    first = {
-        leaf: domain.probes()[0] for leaf, domain in cell.space.items() if not leaf.startswith("method.")
-    }
-    name = join_name(cell.stage, BASE)
-    tree = {**cell.tree, "cell": name, "method": None, "method_name": BASE, "role": "base"}
-    config = build_config(tree, first)
-    if config.data.eval_cutoff is None:
-        return config
-    # Nothing is trained at the other one, so that cells of several cutoffs have one base.
-    scored = {"cutoff": config.data.eval_cutoff, "eval_cutoff": None}
-    return config.model_copy(update={"data": config.data.model_copy(update=scored)})
-
-
-def _scoring_identity(base: TrialConfig) -> str:
-    """Bases with the same stage, model and data get the same scores."""
-    return json.dumps([base.stage.model_dump(mode="json"), _settings(base.model), _settings(base.data)])
-
-
-def _distinguishing_settings(base: TrialConfig) -> dict[str, Any]:
-    """The settings by which the bases of one stage may differ; trained models by the cells or trials they are from."""
-    model = {key: value for key, value in _settings(base.model).items() if key != "start" and value}
-    model["unsafe"] = "-".join(base.model.unsafe)
-    trained_models = {key: trained.identity for _, key, trained in base.trained()}
-    return {"model": model, "data": _settings(base.data), **trained_models}
-
-
-def _settings(config: Any) -> dict[str, Any]:
-    """A config as people write it, without the hashes that planning fills in."""
-    return dict(config.model_dump(mode="json", exclude={"fingerprint", "sha256"}))
-
-
 def _largest_peak(cell: Cell, capacity: int) -> ConfigMemory:
     """A cell's largest peak; where the spec leaves the workers open, with as few as make it fit."""
     assert cell.predicted is not None
     largest = cell.predicted.largest
     return with_fewest_workers(largest, capacity) if cell.resources.workers == "auto" else largest
-
-
-def _fit_json(fit: Fit) -> dict[str, Any]:
-    change = fit.change and {
-        "change": fit.change.description,
-        "peak_bytes": fit.change.predicted.peak_bytes,
-    }
-    return {
-        "cell": fit.cell,
-        "peak_bytes": fit.predicted.peak_bytes,
-        "spare_bytes": fit.spare,
-        "change": change,
-    }
-
-
-def _cell_json(cell: Cell) -> dict[str, Any]:
-    return {
-        **_trial_json(cell.first()),
-        "stage": cell.stage,
-        "trials": cell.trials,
-        "steered_from_trial": cell.search.steers_from if cell.trials > STARTUP else None,
-        "steps": cell.steps,
-        "rungs": list(cell.rungs),
-        "space": {leaf: str(domain) for leaf, domain in cell.space.items()},
-        "prior": cell.prior(),
-        "needs": list(cell.depends_on),
-        "predicted_peak_bytes": cell.predicted.largest.peak_bytes if cell.predicted else None,
-        "predicted": cell.predicted.to_json() if cell.predicted else None,
-        "not_predicted": cell.not_predicted,
-    }
-
-
-def _trial_json(config: TrialConfig) -> dict[str, Any]:
-    return {
-        "cell": config.cell,
-        "stage": config.stage.kind,
-        "method": config.method_name,
-        "model": config.model.label,
-        "data": config.data.label,
-    }
-
-
-def _problem_json(problem: Problem) -> dict[str, Any]:
-    severity = "error" if problem.error else "warning"
-    return {"where": problem.where, "path": problem.path, "what": problem.what, "severity": severity}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.storage.home import home
+from trainables.system import container_limits
 from trainables.system.byte_sizes import GIB, gib
 from trainables.system.capabilities import Capability
 
@@ -56,13 +57,19 @@ def cpu_features() -> Capability:
 
 
 def cpu_cores() -> int:
-    """The number of processor cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The number of processor cores that this process may run on, by its affinity and its container's limit."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = container_limits.cpu_limit()
+    return cores if limit is None else max(1, min(cores, int(limit)))
 
 
 def available_memory_bytes() -> int:
-    """The bytes of memory available without swapping; 0 if the system does not report them."""
-    return _memory_bytes("MemAvailable") or 0
+    """The bytes of memory available without swapping, by the system and the limit of this process's container.
+
+    0 if the system does not report them.
+    """
+    free, limit = _memory_bytes("MemAvailable") or 0, container_limits.free_memory_bytes()
+    return free if limit is None else min(free, limit)
 
 
 def total_memory_bytes() -> int:

@@ -127,8 +127,10 @@ def trial_time(cell: Cell) -> TrialTime | None:
 
     per_token = _ratio((speed.train_seconds * scale(speed), speed.tokens) for speed in used) or 0.0
     per_row = _ratio((speed.test_seconds * scale(speed), speed.test_rows) for speed in used) or 0.0
+    # What the first trial of a slot takes beside that counts once for the sweep.
+    warm = [speed for speed in used if not speed.first] or used
     # A smaller model is loaded no faster than libraries start.
-    other = fmean(speed.other_seconds * max(1.0, scale(speed)) for speed in used)
+    other = fmean(speed.other_seconds * max(1.0, scale(speed)) for speed in warm)
 
     def until(step: int) -> float:
         return work.tokens * per_token * step / work.steps + work.scored_rows(step) * per_row + other

@@ -98,8 +98,8 @@ def speed_of(cell: Cell, record: Record, **changes: Any) -> Speed | None:
     if record.status not in ENDED_WELL or record.host != socket.gethostname():
         return None
     config = TrialConfig.model_validate(record.config)
-    seconds = _elapsed(record)
-    if seconds is None or not record.total_params or record.retried_batch_size is not None:
+    other = _other_seconds(record)
+    if other is None or not record.total_params or record.retried_batch_size is not None:
         return None
     known = {
         "similarity": similarity_key(config, record.workers or 1),
@@ -113,19 +113,19 @@ def speed_of(cell: Cell, record: Record, **changes: Any) -> Speed | None:
         "train_seconds": record.train_seconds or 0.0,
         "test_rows": record.test_rows or 0,
         "test_seconds": record.test_seconds or 0.0,
-        "other_seconds": max(0.0, seconds - (record.train_seconds or 0.0) - (record.eval_seconds or 0.0)),
+        "other_seconds": other,
         "first": record.slot_trial == 0,
     }
     return Speed(**{**known, **changes})
 
 
-def _elapsed(record: Record) -> float | None:
-    """Seconds from a trial's start to its end; ``None`` where it was resumed, and only its last part is known."""
+def _other_seconds(record: Record) -> float | None:
+    """Those of a trial beside training and scoring; ``None`` where it was resumed, and only its last part is known."""
     if record.started_at is None or record.ended_at is None:
         return None
     seconds = (_at(record.ended_at) or 0.0) - (_at(record.started_at) or 0.0)
     worked = (record.train_seconds or 0.0) + (record.eval_seconds or 0.0)
-    return seconds if seconds >= worked - 1 else None
+    return max(0.0, seconds - worked) if seconds >= worked - 1 else None
 
 
 def _at(moment: str | None) -> float | None:
@@ -143,8 +143,19 @@ def store_speeds(cells: Iterable[Cell], records: Iterable[Record], seconds: floa
     ]
     ends = [end for record in ran if (end := _at(record.ended_at)) is not None]
     starts = [start for record in ran if (start := _at(record.started_at)) is not None]
-    overhead = [seconds - (max(ends) - min(starts))] if ends and starts else []
+    overhead = [seconds - (max(ends) - min(starts)) + _first_seconds(ran)] if ends and starts else []
     store({key: speed for key, speed in found if speed is not None}, overhead)
+
+
+def _first_seconds(records: Sequence[Record]) -> float:
+    """How much longer the first trials of slots take than the others, apart from training and scoring."""
+    by_first: dict[bool, list[float]] = {True: [], False: []}
+    for record in records:
+        if record.slot_trial is not None and (other := _other_seconds(record)) is not None:
+            by_first[record.slot_trial == 0].append(other)
+    if not (by_first[True] and by_first[False]):
+        return 0.0
+    return max(0.0, statistics.fmean(by_first[True]) - statistics.median(by_first[False]))
 
 
 def store(new: Mapping[str, Speed], start: Sequence[float] = ()) -> None:

@@ -27,6 +27,7 @@ from trainables.data.loading import load
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
     return spec_folder(tmp_path)
 
 
@@ -518,7 +519,12 @@ def test_the_plan_as_json_says_all_that_a_run_would_do(workdir: Path) -> None:
         "predicted": None,
         "not_predicted": NO_TYPE,
         "needs": [],
+        "trial_minutes": None,
+        "minutes": None,
+        "least_minutes": None,
+        "time_source": None,
     }
+    assert planned["time"]["unknown"] == ["sft-full", "sft-lora"]
 
 
 def test_problems_in_json_tell_errors_from_warnings(workdir: Path) -> None:
@@ -551,6 +557,10 @@ def test_without_a_terminal_the_plan_is_one_line_each(workdir: Path) -> None:
         "train.learning_rate log [0.0001, 0.005]; first trial: rank 8, learning_rate 0.002; predicted peak unknown",
         "sft-base: the base model, scored without training",
         "6 trials in 2 cells, and 1 starting model to score without training",
+        "trials that are behind may end at steps 2, 6 (ASHA); search.scheduler: none turns that off",
+        "the minutes of sft-full, sft-lora are unknown: no such trial has run on this machine. paretune plan "
+        f"{workdir}/spec.yaml --measure trains a few steps of each, about a minute for a small model, and predicts "
+        "them",
         "random search: the 3 trials of a cell are each method's starting point and random draws; results would steer "
         "it from trial 6 on",
         *DATA_NOTES,

@@ -205,6 +205,16 @@ def test_a_runs_trials_are_kept_for_the_next_plan(folder: Path) -> None:
     assert trial_seconds(made.times()) == pytest.approx(12 + 44 * 4 / 11 + 12, abs=0.1)
 
 
+def test_what_the_first_trial_of_a_slot_takes_beside_counts_once(folder: Path) -> None:
+    made = planned(folder)
+    ended = datetime.fromtimestamp(time.time(), UTC).isoformat()
+    first = record(made, slot_trial=0, ended_at=ended, trial_id="first")  # 40 s instead of 30
+    speeds.store_speeds(made.cells, [first, record(made)], seconds=55.0)
+    assert sorted(speed.first for speed in speeds.stored_speeds().values()) == [False, True]
+    assert speeds.start_seconds() == pytest.approx(15 + 10, abs=1)
+    assert trial_seconds(made.times()) == pytest.approx(12 + 44 * 4 / 11 + 12, abs=0.1)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -305,9 +305,12 @@ def test_a_resumed_asha_knows_the_trials_that_are_done(workdir: Path, run: Path,
 def test_slots_are_no_more_than_fit_the_cluster(
     workdir: Path, cluster: list[tuple[float, float]], sets: tuple[str, ...], expected: int
 ) -> None:
-    batch = ("train.batch_size=4",)
+    given = [each.partition("=")[0] for each in sets]
+    # A plan would choose what fits this machine.
+    rest = ("resources.cpus=1", "resources.concurrent=null", "train.batch_size=4")
+    sets = (*sets, *(each for each in rest if each.partition("=")[0] not in given))
     machines = [Machine(f"n{index}", cpus, gpus) for index, (cpus, gpus) in enumerate(cluster)]
-    assert slots(plan(workdir, SPEC, (*sets, *batch)), machines) == expected
+    assert slots(plan(workdir, SPEC, sets), machines) == expected
 
 
 # What was damaged
