@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from sweeps.drafting.row_facts import RowFacts
 
-HELD_OUT_ROWS = 64  # to aim at, half of them for validation and half for the test
+HELD_OUT_ROWS = 80  # to aim at, half of them for validation and half for the test
 LEAST_SHARE, LARGEST_SHARE = 0.1, 0.3  # of the rows that are held out
 MOST_CUTOFF, LEAST_CUTOFF = 2048, 64
 CUTOFF_STEP = 64
@@ -18,15 +18,17 @@ LEAST_TRIALS = 2
 
 @dataclass(frozen=True)
 class Scale:
-    """What a device can be expected to do in a first sweep."""
+    """What a device can be expected to do in a first sweep. ``most_tokens``: of a trial's training."""
 
     most_steps: int
+    most_tokens: float
     trials: int  # of each method's search
     seeds: int  # other seeds with which each method's best settings are trained again
     eval_rows: int  # for validation, and for the test
 
 
-SCALES = {"cpu": Scale(60, 4, 2, 100), "cuda": Scale(500, 6, 3, 500)}
+SCALES = {"cpu": Scale(60, 60_000, 4, 2, 100), "cuda": Scale(500, math.inf, 6, 3, 500)}
+BATCH = 8  # rows of a step, where these are not too long
 
 
 @dataclass(frozen=True)
@@ -55,21 +57,29 @@ class Budget:
 
 
 def choose_budget(facts: RowFacts, device: str, batch: int, cutoff: int | None = None) -> Budget:
-    """A budget for these rows on ``cpu`` or ``cuda``, with batches of ``batch`` rows."""
+    """A budget for these rows on ``cpu`` or ``cuda``, with steps of ``batch`` rows."""
     scale = SCALES[device]
     share = min(LARGEST_SHARE, max(LEAST_SHARE, HELD_OUT_ROWS / max(1, facts.rows)))
     share = round(round(share / 0.05) * 0.05, 2)
     held_out = round(facts.rows * share)
     training = max(1, facts.rows - held_out)
-    steps = math.ceil(EPOCHS * training / batch)
+    steps = min(math.ceil(EPOCHS * training / batch), scale.most_tokens / (batch * facts.mean(MOST_CUTOFF)))
     return Budget(
         eval_fraction=share,
         eval_rows=scale.eval_rows if held_out // 2 > scale.eval_rows else None,
         cutoff=cutoff or choose_cutoff(facts),
-        steps=max(LEAST_STEPS, min(scale.most_steps, steps)),
+        steps=max(LEAST_STEPS, min(scale.most_steps, math.floor(steps))),
         trials=scale.trials,
         seeds=scale.seeds,
     )
+
+
+def choose_batch(facts: RowFacts, device: str, least: int = 1) -> int:
+    """The rows of a step: fewer of long rows on a CPU, at least ``least``."""
+    batch = BATCH
+    while batch > least and LEAST_STEPS * batch * facts.mean(MOST_CUTOFF) > SCALES[device].most_tokens:
+        batch //= 2
+    return max(batch, least)
 
 
 def choose_cutoff(facts: RowFacts) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweeps.drafting.budget import Budget, choose_budget
+from sweeps.drafting.budget import Budget, choose_batch, choose_budget
 from sweeps.drafting.data_target import DataTarget, stage_class
 from sweeps.drafting.methods import Memory, MethodChoice, choose_methods
 from sweeps.drafting.proposal import (
@@ -34,7 +34,6 @@ from trainables.models import locate
 from trainables.models.folder import ModelError
 from trainables.system.wording import counted
 
-BATCH = 8
 FEWEST_HELD_OUT = 4  # prompts, where a share of them leaves too few
 INTERNAL = frozenset({"train", "eval", "split_by", "sha256", "folder", "cutoff", "template"})
 SPLITS = ("eval", "eval_fraction", "eval_count")
@@ -65,11 +64,12 @@ def propose_for_data(target: DataTarget, answers: Answers, memory: Memory) -> Pr
             "column with answers, or use --stage ppo, which needs a reward model"
         )
     facts = row_facts(target, described, stage)
-    budget = choose_budget(facts, memory.device, BATCH)
+    batch = choose_batch(facts, memory.device, stage_class(stage).min_worker_rows)
+    budget = choose_budget(facts, memory.device, batch)
     split = split_settings(target.data, described, budget)
     stage_settings = {"kind": stage, **({"reward": "commands"} if stage == "ppo" else {})}
     choice = choose_methods(
-        _model_name(target), stage_settings, BATCH, min(budget.cutoff, facts.longest), memory
+        _model_name(target), stage_settings, batch, min(budget.cutoff, facts.longest), memory
     )
     training_rows = facts.rows if target.data.eval_names else round(facts.rows * (1 - budget.eval_fraction))
     found = Ingredients(
@@ -249,11 +249,11 @@ def _stage_lines(stage: str) -> list[Setting]:
 
 def _train_lines(budget: Budget, choice: MethodChoice, training_rows: int) -> list[Setting]:
     lines = [
-        steps_line(budget, training_rows, BATCH),
+        steps_line(budget, training_rows, choice.batch_size * choice.gradient_accumulation),
         Setting("batch_size", choice.batch_size, "rows at a time"),
     ]
     if choice.gradient_accumulation > 1:
-        passes = f"passes per step, so that a step has {BATCH} rows, which don't fit at once"
+        passes = "passes per step, as more rows don't fit at once"
         lines.append(Setting("gradient_accumulation", choice.gradient_accumulation, passes))
     if choice.checkpointing:
         lines.append(

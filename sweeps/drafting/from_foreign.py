@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweeps.drafting.budget import Budget, choose_budget
+from sweeps.drafting.budget import BATCH, Budget, choose_budget
 from sweeps.drafting.data_target import model_setting, stage_class, target_of
 from sweeps.drafting.foreign.carry_over import CarryOver
 from sweeps.drafting.foreign.inputs import ForeignInputs, find_inputs
@@ -24,7 +24,7 @@ from sweeps.drafting.foreign_lines import (
     train_lines,
     trial_steps,
 )
-from sweeps.drafting.from_data import BATCH, Answers, head, model_choice
+from sweeps.drafting.from_data import Answers, head, model_choice
 from sweeps.drafting.methods import CANDIDATES, Memory, MethodChoice, choose_methods
 from sweeps.drafting.proposal import (
     METHOD_COMMENTS,

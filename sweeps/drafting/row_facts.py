@@ -31,6 +31,10 @@ class RowFacts:
     estimated: bool
     template: str | None = None
 
+    def mean(self, cutoff: int) -> float:
+        """The tokens of an average example that is cut to ``cutoff``."""
+        return float(self.lengths.clip(max=cutoff).mean())
+
     @property
     def longest(self) -> int:
         return int(self.lengths.max())

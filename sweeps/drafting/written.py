@@ -111,7 +111,7 @@ def _output(request: Request, is_foreign: bool) -> Path:
     """The file to write. Raises ``FileExistsError`` where it exists."""
     file = request.output
     if file is None:
-        stem = run_name(Path(str(request.source)).expanduser().resolve().name.partition(".")[0])
+        stem = _stem(Path(str(request.source)).expanduser())
         # The other tool's file may have that name.
         file = Path(f"{stem}-paretune.yaml" if is_foreign else f"{stem}.yaml")
     if file.exists() and not request.force:
@@ -128,7 +128,13 @@ def _name(request: Request, carried: CarryOver | None) -> str:
     """What the run is called: as the other tool's file has it, or like the source."""
     if carried is not None and (name := carried.of("").get("name")) is not None:
         return str(name.kept.value)
-    return (request.output or Path(str(request.source)).expanduser().resolve()).name.partition(".")[0]
+    return _stem(request.output or Path(str(request.source)).expanduser())
+
+
+def _stem(path: Path) -> str:
+    """A file's name without its endings; for what is no file, such as a pattern, a name that a file can have."""
+    stem = path.resolve().name.partition(".")[0]
+    return stem if stem and path.exists() else run_name(path.name.partition(".")[0])
 
 
 def _possible(proposal: Proposal, made: Plan, file: Path) -> tuple[Proposal, Plan]:
@@ -188,11 +194,9 @@ def _budget_lines(request: Request, made: Plan) -> Iterator[str]:
 
 def _made_smaller(request: Request, before: Budget, now: Budget) -> Iterator[str]:
     """What the wanted minutes cost."""
-    names = {"steps": "steps", "trials": "trials", "seeds": "other seeds"}
-    less = [
-        f"{getattr(now, key)} {name} instead of {getattr(before, key)}"
-        for key, name in names.items()
-        if getattr(now, key) < getattr(before, key)
-    ]
+    less = [f"{now.steps} steps instead of {before.steps}"] if now.steps < before.steps else []
+    less += [f"{now.trials} trials instead of {before.trials}"] if now.trials < before.trials else []
+    seeds = "no other seeds" if now.seeds == 1 else f"{now.seeds} other seeds"
+    less += [f"{seeds} instead of {before.seeds}"] if now.seeds < before.seeds else []
     if less:
         yield f"for {request.minutes:g} minutes: {', '.join(less)}; --minutes allows more"

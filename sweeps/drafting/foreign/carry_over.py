@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweeps.drafting.foreign.foreign_file import NAMES, ForeignFile, ForeignSetting, is_shell_value
+from sweeps.drafting.foreign.foreign_file import NAMES, ForeignFile, ForeignSetting
+from sweeps.drafting.foreign.shell_words import is_shell_value
 from sweeps.spec.foreign_keys import FOREIGN_KEYS, NEEDLESS_KEYS
 from sweeps.spec.schema import ENTRY_CLASSES
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ruamel.yaml.error import YAMLError
-
+from sweeps.drafting.foreign.shell_words import (
+    ASSIGNMENT,
+    END,
+    ENDS,
+    assigned_variables,
+    filled,
+    option_value,
+    shell_words,
+)
 from sweeps.spec import source
 from sweeps.spec.problems import Problem, SpecError
 from trainables.config import limits
-from trainables.data.files.data_files import DATA_SUFFIXES, data_suffix
+from trainables.data.files.data_files import data_suffix
 
 Tool = Literal["llama-factory", "ms-swift"]
 NAMES: Mapping[Tool, str] = {"llama-factory": "LLaMA-Factory", "ms-swift": "ms-swift"}
@@ -52,10 +57,6 @@ SCRIPTS: Mapping[str, Tool] = {
     "src/train.py": "llama-factory", "train_bash.py": "llama-factory", "sft.py": "ms-swift", "rlhf.py": "ms-swift",
 }  # fmt: skip
 SWIFT_STAGES = ("sft", "pt", "rlhf")
-END = "\n"
-ENDS = (END, ";", "&&", "||", "|", ">", ">>", "2>&1", "&")
-_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,8 @@ def _json_settings(text: str) -> list[ForeignSetting] | None:
 
 
 def _from_command(file: Path, text: str) -> ForeignFile | None:
-    words = list(_words(text))
-    variables = _assigned(words)
+    words = list(shell_words(text))
+    variables = assigned_variables(words)
     for place, (word, _) in enumerate(words):
         name = word.rpartition("/")[2]
         tool = COMMANDS.get(name) or next((tool for end, tool in SCRIPTS.items() if word.endswith(end)), None)
@@ -159,30 +160,6 @@ def _from_command(file: Path, text: str) -> ForeignFile | None:
     return None
 
 
-def _words(text: str) -> Iterator[tuple[str, int]]:
-    """The words of a shell script with their lines; comments are left out, and quotes may span lines.
-
-    The end of a command is a word of its own, :data:`END`.
-    """
-    begun, start = "", 0
-    for number, line in enumerate(text.replace("\\\r\n", "\\\n").splitlines(), start=1):
-        if not begun and line.lstrip().startswith("#"):
-            continue
-        begun, start = (f"{begun}\n{line}", start) if begun else (line, number)
-        try:
-            yield from ((word, start) for word in shlex.split(re.sub(r"\s#\s.*$|\\\s*$", "", begun)))
-        except ValueError:  # a quote that is still open
-            continue
-        if not begun.rstrip().endswith("\\"):
-            yield END, number
-        begun = ""
-
-
-def _assigned(words: list[tuple[str, int]]) -> dict[str, str]:
-    matches = (_ASSIGNMENT.fullmatch(word) for word, _ in words if not word.startswith("-"))
-    return {match[1]: match[2] for match in matches if match}
-
-
 def _command_settings(
     file: Path, tool: Tool, arguments: list[tuple[str, int]], variables: Mapping[str, str]
 ) -> list[ForeignSetting] | None:
@@ -192,7 +169,7 @@ def _command_settings(
 
     def keep() -> None:
         if key:
-            settings[key] = ForeignSetting(key, _value(values, variables), line)
+            settings[key] = ForeignSetting(key, option_value(values, variables), line)
 
     for (word, number), (following, _) in zip(arguments, [*arguments[1:], (END, 0)], strict=True):
         # A command that was pasted without its backslashes goes on with its next option.
@@ -207,10 +184,10 @@ def _command_settings(
         elif key:
             values.append(word)
         elif word.endswith((".yaml", ".yml", ".json")):
-            named = _named_file(file, _filled(word, variables))
+            named = _named_file(file, filled(word, variables))
             settings |= {setting.key: setting for setting in named.settings}
-        elif match := _ASSIGNMENT.fullmatch(word):  # LLaMA-Factory takes key=value behind a file
-            settings[match[1]] = ForeignSetting(match[1], _value([match[2]], variables), number)
+        elif match := ASSIGNMENT.fullmatch(word):  # LLaMA-Factory takes key=value behind a file
+            settings[match[1]] = ForeignSetting(match[1], option_value([match[2]], variables), number)
     keep()
     if (config := settings.pop("config", None)) is not None and tool == "ms-swift":
         named = _named_file(file, str(config.value))
@@ -227,35 +204,3 @@ def _named_file(file: Path, name: str) -> ForeignFile:
             Problem(str(file), "", f"its command names {name}, which isn't here or no configuration")
         )
     return found
-
-
-def _value(values: list[str], variables: Mapping[str, str]) -> Any:
-    """What the words behind a key stand for; a flag without any is true."""
-    read = [_scalar(_filled(value, variables)) for value in values]
-    return True if not read else read[0] if len(read) == 1 else read
-
-
-def _filled(text: str, variables: Mapping[str, str]) -> str:
-    """The text with variables that the script itself sets; others stay."""
-    return _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], match[0]), text)
-
-
-def _scalar(text: str) -> Any:
-    if text in ("True", "False"):
-        return text == "True"
-    try:
-        value = source.parse_value(text)
-    except YAMLError:
-        return text
-    # A text may have line breaks, which YAML reads as spaces.
-    return text if isinstance(value, str | list) or value is None else value
-
-
-def is_shell_value(value: Any) -> bool:
-    """Whether a value is a variable of the shell, which can't be known."""
-    return isinstance(value, str) and _VARIABLE.search(value) is not None
-
-
-def may_be_data(file: Path) -> bool:
-    """Whether a file's name is that of data."""
-    return file.suffix in DATA_SUFFIXES

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.drafting.foreign.carry_over import CarryOver, as_list, is_on
-from sweeps.drafting.foreign.foreign_file import is_shell_value
+from sweeps.drafting.foreign.shell_words import is_shell_value
 from trainables.data import dataset_info
 from trainables.data.errors import DataError
 from trainables.data.sources import EMBEDDED

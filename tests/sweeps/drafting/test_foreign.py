@@ -218,6 +218,13 @@ def test_commands_say_the_stage(
     assert (found.stage, values(found, "stage")) == (stage, expected)
 
 
+def test_quotes_comments_and_missing_backslashes_are_understood(tmp_path: Path) -> None:
+    text = "swift sft --model a/b  # it's small\n  --dataset x#5\n  --system 'a # b'\n\nswift infer --model c/d\n"
+    found = read_foreign(_written(tmp_path, text))
+    assert found is not None
+    assert found.values == {"model": "a/b", "dataset": "x#5", "system": "a # b"}
+
+
 def test_a_command_that_names_a_file_has_its_settings_and_overrides_them(tmp_path: Path) -> None:
     _written(tmp_path, SFT, "sft.yaml")
     found = carried(tmp_path, "llamafactory-cli train sft.yaml learning_rate=1e-5 --lora_rank 4\n", "run.sh")

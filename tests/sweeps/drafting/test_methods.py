@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps.drafting.budget import Budget, choose_budget
+from sweeps.drafting.budget import Budget, choose_batch, choose_budget
 from sweeps.drafting.methods import FEWEST, Memory, choose_methods, fitting_names
 from sweeps.drafting.row_facts import RowFacts
 from sweeps.planning.memory import method_grid
@@ -53,7 +53,7 @@ def test_the_memory_of_an_unknown_model_is_unknown_and_all_methods_are_proposed(
     assert fitting_names(found) == ("full", "lora", "qlora")
 
 
-@pytest.mark.parametrize(("rows", "share"), [(40, 0.3), (100, 0.3), (320, 0.2), (5000, 0.1)])
+@pytest.mark.parametrize(("rows", "share"), [(40, 0.3), (100, 0.3), (320, 0.25), (5000, 0.1)])
 def test_small_data_holds_out_a_larger_share(rows: int, share: float) -> None:
     assert budget(rows).eval_fraction == share
 
@@ -72,6 +72,16 @@ def test_more_time_is_planned_for_gpus_and_for_more_rows() -> None:
     assert budget(100).steps < budget(300).steps <= budget(100_000).steps < budget(100_000, "cuda").steps
     assert budget(100_000).eval_rows == 100
     assert budget(100).eval_rows is None
+
+
+def test_steps_of_long_rows_are_smaller_on_a_cpu() -> None:
+    import numpy as np
+
+    def batch(length: int, device: str = "cpu", least: int = 1) -> int:
+        return choose_batch(RowFacts(100, 100, np.array([length]), False), device, least)
+
+    assert [batch(length) for length in (50, 500, 1000, 5000)] == [8, 4, 2, 1]
+    assert (batch(5000, "cuda"), batch(5000, least=2)) == (8, 2)
 
 
 def test_a_budget_for_less_time_has_fewer_steps_then_fewer_seeds_and_trials() -> None:
