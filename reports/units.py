@@ -66,6 +66,8 @@ def difference(value: float, unit: str | None, bare: bool = False) -> str:
     ('1.5 points', '0.0012 nats per token')
     """
     text = f"{value * 100:.1f}" if unit == "fraction" else f"{value:.3g}"
+    # A difference that rounds to 0 has no sign; nor has what is left of floating point.
+    text = text.removeprefix("-") if float(text) == 0 else "0" if abs(value) < 1e-12 else text
     name = "points" if unit == "fraction" else unit
     return text if bare or not name else f"{text} {name}"
 

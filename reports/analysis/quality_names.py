@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import exp
 
 from reports import units
-from reports.analysis.group import Group
+from reports.analysis.group import Group, Row
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ _NEGATED = {
 
 def objective_scale(group: Group) -> ObjectiveScale:
     """The scale on which a group's objectives are shown; that of the record where they have several names."""
-    recorded = (record.objective_name for row in group.rows for record in row.cell.records)
-    names = list(dict.fromkeys(name for name in recorded if name))
+    records = [record for row in group.rows for record in row.cell.records if record.objective is not None]
+    names = list(dict.fromkeys(record.objective_name for record in records if record.objective_name))
     if len(names) != 1:
         return ObjectiveScale("objective")
     same = group.metric_record is not None and group.metric_record.quality_name == names[0]
@@ -51,14 +51,16 @@ def shown_objective_name(name: str) -> str:
     return _NEGATED[name].name if name in _NEGATED else units.readable(name)
 
 
-def quality_explanation(group: Group) -> str | None:
-    """What the quality of a group measures, for those who have not met its unit; ``None`` where its name says it."""
+def quality_explanation(group: Group, row: Row | None) -> str | None:
+    """What the quality of a group measures, and what that of one cell means, for those who have not met its unit;
+    ``None`` where its name says it.
+    """
     record = group.metric_record
     if record is None:
         return None
     if record.quality_unit == "nats per token":
-        meaning = "Nats per token say how surprised a model is by the right answers."
-        return f"{meaning}{_likelihoods(group)} Lower is better."
+        meaning = "Nats per token say how surprised a model is by the right answers; lower is better."
+        return f"{meaning}{_likelihoods(group, row)}"
     return _EXPLANATIONS.get(record.quality_name or "")
 
 
@@ -73,18 +75,18 @@ _EXPLANATIONS = {
 }
 
 
-def _likelihoods(group: Group) -> str:
-    """What the best cell's loss, and that before training, are as a probability of each token."""
-    best = next(iter(group.scored_rows), None)
-    if best is None or best.quality is None:
+def _likelihoods(group: Group, row: Row | None) -> str:
+    """What a cell's loss, and that before training, are as a probability of each token."""
+    if row is None or row.quality is None:
         return ""
-    base = group.base_of(best)
+    base = group.base_of(row)
+    known = base is not None and base.quality is not None
     before = (
-        f" (before training: {units.percent(exp(-base.quality))})"
-        if base is not None and base.quality is not None
+        f", before training {units.percent(exp(-(base.quality or 0.0)))}"
+        if base is not None and known
         else ""
     )
     return (
-        f" {units.number(best.quality, 4)} means that {best.name} gives each token of them a probability of "
-        f"{units.percent(exp(-best.quality))}{before}, on geometric average."
+        f" At {units.number(row.quality, 4)}, {row.name} gives the next token of a right answer a probability of "
+        f"{units.percent(exp(-row.quality))} on geometric average{before}."
     )

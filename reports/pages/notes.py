@@ -8,8 +8,8 @@ _PARETO = (
     "trials. The figure shows the range of the cells; what lies far beyond it is named at its edge."
 )
 NOTES = {
-    "pareto": f"Higher is better quality, further left is less memory. {_PARETO}",
-    "pareto-lower": f"Lower is better quality, further left is less memory. {_PARETO}",
+    "pareto": f"Higher is better, and further left is less memory. {_PARETO}",
+    "pareto-lower": f"Lower is better, and further left is less memory. {_PARETO}",
     "comparison": "Each row shows one cell. Its best trial was chosen by its objective on the validation rows; the "
     "quality is measured on the test rows: of that trial, or where its configuration was trained again with other "
     "seeds (finalists), the mean of those. In parentheses: the 95 % interval, over test rows and over the finalists' "

@@ -143,7 +143,12 @@ def cell_pairs(group: Group) -> Table:
 
 
 def _outcome(group: Group, outcome: str) -> str:
-    margin = f", within {units.difference(group.margin, group.unit)}" if group.margin is not None else ""
+    bare = group.unit != "fraction"
+    margin = (
+        f", within {units.difference(group.margin, group.unit, bare=bare)}"
+        if group.margin is not None
+        else ""
+    )
     return f"{outcome}{margin}" if outcome == "as good" else outcome
 
 

@@ -69,6 +69,7 @@ def reason(record: Record) -> str:
 def trials(group: Group) -> Table:
     """Every trial of a group, with the value of each searched setting."""
     scale, unit = objective_scale(group), bare(group.unit)
+    seeds = {record.seed for row in group.all_rows for record in row.cell.records}
     columns: dict[str, Callable[[Cell, Record], str]] = {
         "trial": lambda _, record: record.trial_id,
         "cell": lambda cell, _: cell.label,
@@ -85,7 +86,7 @@ def trials(group: Group) -> Table:
         "setup time": lambda _, record: units.duration(record.setup_seconds),
         "training time": lambda _, record: units.duration(record.train_seconds),
         "evaluation time": lambda _, record: units.duration(record.eval_seconds),
-        "seed": lambda _, record: str(record.seed),
+        **({"seed": lambda _, record: str(record.seed)} if len(seeds) > 1 else {}),
     }
     rows = [
         tuple(show(row.cell, record) for show in columns.values())

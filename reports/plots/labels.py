@@ -27,17 +27,20 @@ class Label:
     y: float
 
 
-def place(axes: Axes, labels: Sequence[Label], points: Sequence[tuple[float, float]]) -> None:
+def place(
+    axes: Axes, labels: Sequence[Label], points: Sequence[tuple[float, float]], size: float = 10
+) -> None:
     """Writes each label near its point, with a thin line to it where the label is farther off.
 
-    ``points``, in data coordinates, are further points that no label should cover.
+    ``points``, in data coordinates, are further points that no label should cover. ``size``: of the letters, in
+    typographic points.
     """
     from adjustText import adjust_text
 
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()  # settles the layout: before it, data coordinates have no place in the figure
-    texts = [_text(axes, label) for label in labels]
+    texts = [_text(axes, label, size) for label in labels]
     targets = [(label.x, label.y) for label in labels]
     obstacles = [_box(axes, point, POINT_RADIUS) for point in points]
     obstacles += [_box(axes, point, LABELLED_POINT_RADIUS) for point in targets]
@@ -58,7 +61,7 @@ def place(axes: Axes, labels: Sequence[Label], points: Sequence[tuple[float, flo
     )
 
 
-def _text(axes: Axes, label: Label) -> Text:
+def _text(axes: Axes, label: Label, size: float) -> Text:
     from matplotlib import patheffects
 
     text = axes.text(
@@ -68,7 +71,7 @@ def _text(axes: Axes, label: Label) -> Text:
         ha="center",
         va="center",
         color=INK,
-        fontsize=10,
+        fontsize=size,
         fontweight="bold",
         zorder=10,
         path_effects=[patheffects.withStroke(linewidth=3, foreground=PAPER)],

@@ -70,8 +70,10 @@ def _bars(axes: Axes, position: int, row: Row, colour: str) -> None:
         else:
             axes.barh(y, peak / GIB, height=height, color=colour, alpha=0.45, linewidth=0)
         bold = "bold" if phase == "train" else "normal"
+        # Beyond the mark of the prediction, which crosses the bar of training.
+        end = max(peak, row.best.predicted_peak_bytes or 0) if phase == "train" else peak
         axes.annotate(
-            f"{phase} {peak / GIB:.2f}", (peak / GIB, y), xytext=(5, 0), textcoords="offset points",
+            f"{phase} {peak / GIB:.2f}", (end / GIB, y), xytext=(5, 0), textcoords="offset points",
             va="center", color=INK if phase == "train" else MUTED, fontsize=9, fontweight=bold,
         )  # fmt: skip
     if row.best.predicted_peak_bytes is not None:

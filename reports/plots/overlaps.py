@@ -15,12 +15,12 @@ SAME = 2.0  # between points that can't be told apart at all
 STEP = 9.0  # between points that are drawn side by side
 
 
-def side_by_side(axes: Axes, points: Sequence[Point]) -> list[float]:
+def side_by_side(axes: Axes, points: Sequence[Point], step: float = STEP) -> list[float]:
     """How far to the right each point is drawn, in typographic points, so that none hides another."""
     shifts = [0.0] * len(points)
     for members in _clusters(axes, points, TOUCHING):
         for position, index in enumerate(members):
-            shifts[index] = (position - (len(members) - 1) / 2) * STEP
+            shifts[index] = (position - (len(members) - 1) / 2) * step
     return shifts
 
 

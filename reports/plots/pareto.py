@@ -20,7 +20,7 @@ from reports.plots.style import (
     status_handles,
     statuses_of,
 )
-from reports.plots.view import View, view
+from reports.plots.view import CROWD, View, view
 from reports.units import GIB
 from trainables.results import Record
 
@@ -42,7 +42,7 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
         return None
     bests = [row for row in group.scored_rows if row.peak is not None]
     shown = _view(group, bests, trials)
-    made = figure(height=3.7 + 0.18 * max(0, len(bests) - 5))
+    made = figure(height=3.7 + 0.2 * max(0, len(bests) - CROWD + 1))
     axes = made.subplots()
     others = [record for record in trials if not any(_is_point_of(record, row) for row in bests)]
     within = [record for record in others if shown.place(_xy(record)[1]) == 0]
@@ -67,7 +67,7 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
         Label(row.name, *moved(axes, place_of, shift))
         for row, place_of, shift in zip(bests, places, shifts, strict=True)
     ]
-    place(axes, labels, list(map(_xy, within)))
+    place(axes, labels, list(map(_xy, within)), size=8.5 if len(labels) >= CROWD else 10)
     return Drawing(name, made, _alt(group, bests, len(trials)))
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from reports import units
 from reports.analysis.configs import leaves
 from reports.analysis.group import Group
 from reports.analysis.quality_names import ObjectiveScale, objective_scale
+from reports.plots.overlaps import moved, side_by_side
 from reports.plots.style import (
     Drawing,
     Palette,
@@ -23,8 +26,10 @@ from trainables.results import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 COLUMNS = 3
+SIDE_STEP = 5.0  # typographic points between trials at one place
 
 
 def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
@@ -38,9 +43,10 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     columns = min(COLUMNS, len(panels))
     made = figure(height=0.7 + 2.35 * rows)
     grid = made.subplots(rows, columns, sharey=True, squeeze=False)
+    drawn: list[list[Line2D]] = []
     # The grid is (rows, columns), and its last row may have places left, which are removed below.
     for axes, (path, points) in zip(grid.flat, panels.items(), strict=False):
-        _panel(axes, path, points, colours, scale)
+        drawn.append(_panel(axes, path, points, colours, scale))
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     for axes in grid[:, 0]:
@@ -49,6 +55,9 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     made.legend(
         handles=_legend(list(panels.values()), colours), loc="outside upper left", ncols=4, columnspacing=1.2
     )
+    made.draw_without_rendering()  # settles the layout, in which points may coincide
+    for axes, lines in zip(grid.flat, drawn, strict=False):
+        _apart(axes, lines)
     return Drawing(name, made, _alt(panels, scale))
 
 
@@ -68,14 +77,28 @@ def _differ(points: list[tuple[Any, Record]]) -> bool:
 
 def _panel(
     axes: Axes, path: str, points: list[tuple[Any, Record]], colours: Palette, scale: ObjectiveScale
-) -> None:
+) -> list[Line2D]:
+    """The points of one setting, each as a line of its own."""
+    lines = []
     place = _scale(axes, [value for value, _ in points])
     for value, record in points:
         style = marker(record.status, colours[record.method])
         x, y = place[value_key(value)], scale.shown(record.objective or 0.0)
-        axes.plot([x], [y], linestyle="", alpha=0.85, clip_on=False, zorder=3, **style)
+        lines += axes.plot([x], [y], linestyle="", alpha=0.85, clip_on=False, zorder=3, **style)
     axes.margins(0.1)
     axes.set_xlabel(units.setting_name(path))
+    return lines
+
+
+def _apart(axes: Axes, lines: list[Line2D]) -> None:
+    """Draws points at one place side by side."""
+    points = [
+        (float(np.asarray(x)[0]), float(np.asarray(y)[0])) for x, y in (line.get_data() for line in lines)
+    ]
+    limits = axes.get_xlim()
+    for line, point, shift in zip(lines, points, side_by_side(axes, points, SIDE_STEP), strict=True):
+        line.set_xdata([moved(axes, point, shift)[0]])
+    axes.set_xlim(limits)
 
 
 def value_key(value: Any) -> Any:

@@ -68,4 +68,5 @@ def _memory_limits(memory: Sequence[float], *, crowded: bool) -> tuple[float, fl
     if low < 0.5 * high and not crowded:
         return 0.0, high + margin
     missing = max(0.0, LEAST_SHARE * high - (high - low)) / 2
-    return low - missing - margin, high + missing + margin
+    # On the left, labels of many cells need room.
+    return low - missing - (1.8 if crowded else 1) * margin, high + missing + margin

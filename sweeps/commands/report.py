@@ -35,10 +35,11 @@ def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:
     ) -> None:
         """Write the report of a run again, or one report that compares several runs. Prints the report's path."""
         write = report_writer()
-        from contextlib import ExitStack
+        from contextlib import ExitStack, suppress
 
         from sweeps.execution.settling import looks
         from sweeps.runs import location
+        from sweeps.runs.status import NoRun, remaining_text, run_state
         from trainables import results
 
         # What the report refuses: a folder that is no run, runs that can't be compared, an output with other files.
@@ -52,6 +53,12 @@ def add(app: typer.Typer, report_writer: Callable[[], ReportWriter]) -> None:
                     for damaged in results.write_tables(run_folder):
                         print(f"warning: {damaged}; the report leaves its trial out", file=sys.stderr)
             written = write(folders, output)
+            for each, run_folder in zip(locations, folders, strict=True):
+                # Runs of early versions have no environment.json, and say nothing of what is to go.
+                with suppress(NoRun):
+                    if (state := run_state(run_folder)).remaining:
+                        name = each.display_name
+                        print(f"note: {name} is unfinished, {remaining_text(state)}", file=sys.stderr)
             for run_folder in folders:
                 # What an interrupted `settle` had added has been looked at now.
                 looks.mark_reported(run_folder)

@@ -112,7 +112,7 @@ def _print_checks(exported: Exported) -> None:
     from rich.table import Table
 
     from sweeps.console.guarded_console import GuardedConsole
-    from trainables.export import check_tables
+    from trainables.export import check_tables, merge_verdict
 
     for check in check_tables.check_tables(exported):
         table = Table(*check.columns, box=None, pad_edge=False, header_style="bold")
@@ -120,6 +120,8 @@ def _print_checks(exported: Exported) -> None:
             table.add_row(*row)
         print(check.sentence)
         GuardedConsole().print(table)
+    for sentence in merge_verdict.verdict_sentences(exported):
+        print(sentence)
     for note in exported.notes:
         print(f"note: {note}")
     kind = f"full weights, {exported.dtype}" if exported.dtype else "adapter only"

@@ -196,7 +196,7 @@ def test_without_an_untuned_model_a_loss_has_no_margin_and_that_is_said(tmp_path
     noise = [0.5, 1.5] * 30
     result = answer_by_row(tmp_path, full, lora, aaa=noise, b=[1.02 * n for n in noise])
     assert (
-        "the model before training was not scored, so that there is no margin (set report.margin)"
+        "it takes a margin, for which the model before training has to be scored (or set report.margin)"
         in result.text
     )
 
@@ -285,6 +285,27 @@ def test_a_cell_of_unknown_memory_is_named_and_nothing_is_called_cheaper_than_it
 def test_different_rows_are_an_open_question(tmp_path: Path) -> None:
     result = answer_of(tmp_path, record("aaa", data_sha256="1"), record("bbb", "full", data_sha256="2"))
     assert "did not train on the same rows" in result.text
+
+
+def test_trainings_with_other_seeds_that_did_not_end_are_said(tmp_path: Path) -> None:
+    """A cell may look good because its bad seeds have no quality."""
+    finalists = [
+        record(f"{method}{seed}", method, role="finalist", seed=seed, status=status, quality=0.4 * seed)
+        for method, seed, status in (
+            *(("full", 1, "done"), ("full", 2, "done")),
+            *(("lora", 1, "done"), ("lora", 2, "failed"), ("lora", 3, "out_of_memory")),
+        )
+    ]
+    run = write_run(tmp_path / "run", [record("full", "full"), record("lora", "lora"), *finalists])
+    for trial_id in ("full1", "full2", "lora1"):
+        write_scores(run, trial_id, rows(int(trial_id[-1]) * 400))
+    (group,) = compare([results.read_run(run)])
+    text = answer(group).text
+    assert "2 of 3 trainings of lora with other seeds did not end, so that its figure may be too good" in text
+    assert "trainings of full" not in text
+    assert (
+        "lora was trained once, so that how much other seeds change it is taken from the other cells" in text
+    )
 
 
 def test_cells_trained_with_several_seeds_need_no_word_on_the_seed(tmp_path: Path) -> None:

@@ -58,9 +58,10 @@ def test_a_loss_is_a_loss_in_every_figure_and_table(tmp_path: Path) -> None:
 
 
 def test_nats_per_token_are_explained_where_they_are_met_first(tmp_path: Path) -> None:
-    assert quality_explanation(losses(tmp_path)) == (
-        "Nats per token say how surprised a model is by the right answers. 1.25 means that lora gives each token of "
-        "them a probability of 29 % (before training: 8 %), on geometric average. Lower is better."
+    group = losses(tmp_path)
+    assert quality_explanation(group, group.rows[0]) == (
+        "Nats per token say how surprised a model is by the right answers; lower is better. At 1.25, lora gives the "
+        "next token of a right answer a probability of 29 % on geometric average, before training 8 %."
     )
     other = tmp_path / "two" / "run"
     write_run(other, [record("a", **LOSS), record("b", cell="orpo-lora", stage="orpo", **LOSS)])

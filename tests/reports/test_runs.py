@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from reports.analysis.comparison import compare
 from reports.analysis.group import Group
@@ -15,6 +16,7 @@ from reports.analysis.runs.progress import progress, run_location, typed_command
 from reports.pages import tables
 from reports.pages.next_steps import first_command
 from reports.write import write
+from sweeps import cli
 from tests.helpers.run_folders import failed, record, write_run
 from trainables import results
 from trainables.results import Record, Run
@@ -56,6 +58,8 @@ def test_an_unfinished_run_says_so_before_its_answer_with_what_finishes_it(tmp_p
     ]
     (group,) = compare([results.read_run(run)])
     assert [row[1] for row in tables.comparison(group).rows] == ["the only one", "no result yet"]
+    command = CliRunner().invoke(cli.app, ["report", str(run)])
+    assert command.stderr == f"note: {run} is unfinished, 5 of 6 trials to go\n"
 
 
 def test_a_run_that_ended_and_one_that_does_not_say_are_not_called_unfinished(tmp_path: Path) -> None:

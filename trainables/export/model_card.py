@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from trainables import results
 from trainables.data.errors import DataError
 from trainables.evaluation import trial_rows
-from trainables.export import check_tables, license
+from trainables.export import check_tables, license, merge_verdict
 from trainables.export.markdown import escaped, inline_code, table
 from trainables.export.public_settings import dataset_hub_id, public_data_name, public_settings
 from trainables.inference.result import Result
@@ -204,6 +204,8 @@ def _checks(exported: Exported) -> Iterator[str]:
     yield from ("## Checks of this export", "")
     for each in check_tables.check_tables(exported):
         yield from (each.sentence, "", *table(each.columns, (map(escaped, cells) for cells in each.rows)))
+    if verdicts := list(merge_verdict.verdict_sentences(exported)):
+        yield from (escaped(" ".join(verdicts)), "")
     if exported.notes:
         yield from (*(f"- {escaped(note)}" for note in exported.notes), "")
 

@@ -40,7 +40,9 @@ def answer(group: Group) -> Answer:
     notes = filter(None, [difference_sentence(group), group.note])
     open_questions = f"Not settled: {'; '.join(questions)}." if questions else None
     sentences = (*_sentences(group, recommended), *notes)
-    return Answer(group.title, sentences, open_questions, quality_explanation(group), tuple(questions))
+    return Answer(
+        group.title, sentences, open_questions, quality_explanation(group, recommended), tuple(questions)
+    )
 
 
 def recommend(group: Group) -> Row | None:

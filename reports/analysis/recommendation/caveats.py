@@ -27,6 +27,7 @@ def caveats(group: Group, recommended: Row | None) -> list[str]:
         *_different_rows(group),
         *_trained_on(group),
         *_few_rows(group),
+        *_lost_seeds(group),
         *_one_seed(group),
     ]
 
@@ -43,8 +44,8 @@ def _not_settled(group: Group) -> Iterator[str]:
         yield f"the error of the difference between {units.join(unknown)} and {best.name} is unknown"
     if group.margin is None and not unknown and others:
         yield (
-            "no cell can be called as good as another: the model before training was not scored, so that there is no "
-            "margin (set report.margin)"
+            "which cells are as good as one another is open: it takes a margin, for which the model before training "
+            "has to be scored (or set report.margin)"
         )
 
 
@@ -150,8 +151,24 @@ def _few_rows(group: Group) -> Iterator[str]:
         yield f"{few} {'is' if fewest == 1 else 'are'} few: with fewer than {MIN_ROWS} the intervals are too narrow"
 
 
+def _lost_seeds(group: Group) -> Iterator[str]:
+    """Cells of whose finalists some did not end: those that did are not a fair choice of all seeds."""
+    for row in group.scored_rows:
+        lost = sum(record.role == "finalist" and record.status != "done" for record in row.cell.records)
+        if lost:
+            every = units.count(lost + len(row.cell.finalists), "training")
+            yield f"{lost} of {every} of {row.name} with other seeds did not end, so that its figure may be too good"
+
+
 def _one_seed(group: Group) -> Iterator[str]:
-    """Says what the comparison holds for where no cell was trained with several seeds."""
+    """Says what the comparison holds for where no cell was trained with several seeds, or where some were not."""
+    once = [row.name for row in group.scored_rows if row.seeds == 1]
+    if group.seed_variance is not None and once:
+        verb, them = ("was", "it") if len(once) == 1 else ("were", "them")
+        yield (
+            f"{units.join(once)} {verb} trained once, so that how much other seeds change {them} is taken from the "
+            "other cells"
+        )
     if group.seed_variance is None:
         seeds = {record.seed for row in group.scored_rows for record in row.cell.judged_trials}
         named = f" (seed {seeds.pop()})" if len(seeds) == 1 else ""
