@@ -235,6 +235,7 @@ def test_an_adapter_of_experts_is_exported_and_checked(family: Family, rows: Pat
     assert any("experts" in key for key in load_file(adapter / "adapter_model.safetensors"))
 
 
+@pytest.mark.slow
 def test_an_adapter_of_gpt_oss_answers_is_measured_and_exported_by_commands(
     family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
