@@ -36,12 +36,19 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
         seed: Annotated[
             int | None, typer.Option(help="Seed of the sampling; the same seed gives the same answers.")
         ] = None,
+        history: Annotated[
+            bool,
+            typer.Option(
+                "--history", help="Answer the lines of a pipe as messages of one conversation, not one each."
+            ),
+        ] = False,
         template: TemplateOption = None,
         trust: TrustOption = None,
     ) -> None:
         """Chat with one model, or with several that answer side by side.
 
-        /help lists the commands of the chat. Each line from a pipe is answered as a message of one conversation.
+        /help lists the commands of the chat. Each line from a pipe is a conversation of its own; for a prompt of several
+        lines it may be JSON: {"prompt": "..."}, or {"messages": [...]}.
         """
         with users_errors(ValueError):
             found = text_generators(results, best_trials, template, trust)
@@ -54,5 +61,6 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
             session = console_chat.ChatSession(models, sampling, system)
             side_by_side = sys.stdout.isatty() and len(models) > 1
             output = console_chat.ColumnOutput() if side_by_side else console_chat.ChatOutput()
-            lines = console_chat.typed_lines() if sys.stdin.isatty() else sys.stdin
-            console_chat.run(session, lines, output)
+            typed = sys.stdin.isatty()
+            lines = console_chat.typed_lines() if typed else sys.stdin
+            console_chat.run(session, lines, output, piped=not typed, history=typed or history)

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
+from sweeps.console.piped_prompts import PipedPrompt, WrongPrompt, parse_line
 from trainables.inference.generator import AnswerFailed, stream_answer
 from trainables.inference.prompts import PromptError, prompt_tokens, remaining_tokens
 from trainables.inference.sampling import Sampling
@@ -155,8 +156,13 @@ def messages(lines: Iterable[str]) -> Iterator[str]:
         yield rest
 
 
-def run(session: ChatSession, lines: Iterable[str], output: ChatOutput) -> None:
-    """Chats until the lines end, or ``/quit``. Ctrl-C ends an answer, and between answers the chat."""
+def run(
+    session: ChatSession, lines: Iterable[str], output: ChatOutput, piped: bool = False, history: bool = True
+) -> None:
+    """Chats until the lines end, or ``/quit``. Ctrl-C ends an answer, and between answers the chat.
+
+    ``piped``: a line may be JSON. Without ``history`` each message begins a conversation.
+    """
     for limit in session.limits:
         output.note(limit)
     for text in messages(lines):
@@ -167,11 +173,16 @@ def run(session: ChatSession, lines: Iterable[str], output: ChatOutput) -> None:
                     return
                 output.note(reply)
                 continue
+            if not history:
+                session.clear()
+            prompt = parse_line(text) if piped else PipedPrompt(text)
+            if prompt.before is not None:
+                session.histories = [list(prompt.before) for _ in session.models]
             with output.answers(session) as on_text:
-                session.ask(text, on_text)
+                session.ask(prompt.text, on_text)
         except KeyboardInterrupt:
             output.note("(interrupted)")
-        except (WrongCommand, TemplateError, PromptError, AnswerFailed) as error:
+        except (WrongCommand, WrongPrompt, TemplateError, PromptError, AnswerFailed) as error:
             output.note(str(error))
 
 

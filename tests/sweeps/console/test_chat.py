@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -143,6 +144,34 @@ def test_a_reward_model_cannot_be_chatted_with(tmp_path: Path, tiny_model: Path)
     result = resolve(str(made), recommended_trials)
     with pytest.raises(ModelError, match="is a reward model"):
         Result("r", result.config.model_copy(update={"stage": Reward()})).require_text_generation()
+
+
+def test_each_line_of_a_pipe_is_a_conversation_of_its_own_unless_they_are_joined(loaded: LoadedModel) -> None:
+    def asked(*lines: str, history: bool = False) -> list[list[dict[str, str]]]:
+        """The conversations that were answered."""
+        session, conversations = new_session(loaded), list[list[dict[str, str]]]()
+        session.system = "be brief"
+        session.clear()
+        output = ChatOutput(io.StringIO(), io.StringIO())
+        for line in lines:
+            run(session, [line], output, piped=True, history=history)
+            conversations.append([*session.histories[0][:-1]])
+        notes.append(output.notes.getvalue())  # type: ignore[attr-defined]
+        return conversations
+
+    notes: list[str] = []
+    system = {"role": "system", "content": "be brief"}
+    ask = [{"role": "user", "content": text} for text in ("stop", "go\non", '{"a": 1}', "why")]
+    assert asked("stop\n", '{"prompt": "go\\non"}\n', '{"a": 1}\n', '"stop"\n') == [
+        [system, ask[0]], [system, ask[1]], [system, ask[2]], [system, ask[0]],
+    ]  # fmt: skip
+    given = [ask[0], {"role": "assistant", "content": "stopped"}, ask[3]]
+    assert asked(json.dumps({"messages": given})) == [given]
+    joined = asked("stop\n", "why\n", history=True)[-1]
+    assert [message["content"] for message in joined if message["role"] == "user"] == ["stop", "why"]
+    asked('{"messages": [{"role": "assistant", "content": "yes"}]}\n', '{"prompt": 3}\n')
+    assert "messages is no conversation that ends with a question" in notes[-1]
+    assert "prompt is no text" in notes[-1]
 
 
 def test_lines_from_a_pipe_are_answered_without_a_terminal(tmp_path: Path, tiny_model: Path) -> None:
