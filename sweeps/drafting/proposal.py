@@ -14,6 +14,7 @@ from sweeps.drafting.spec_text import Entries, Part, Remark, Section, Setting, s
 from sweeps.spec.naming import MAX_LENGTH, safe_name
 from trainables.system.byte_sizes import gib
 
+FEWEST_TO_STOP = 5  # trials of a method, of which some may be stopped early
 MOST_UPWARDS = 2  # folders that a relative path may go up before it is written as an absolute one
 
 METHOD_COMMENTS = {
@@ -124,11 +125,7 @@ def compose(found: Ingredients) -> tuple[Part, ...]:
         Entries("methods", found.methods, "they are compared; each gets the same budget"),
         *([Remark([f"  {line}" for line in found.method_remarks])] if found.method_remarks else []),
         Section("train", found.train, "each method searches its own range of learning rates"),
-        Section(
-            "search",
-            [Setting("trials", found.budget.trials, "trials of each method, with different settings")],
-            f"minutes that the sweep is predicted to take: {found.minutes}",
-        ),
+        Section("search", _search_lines(found.budget), f"predicted minutes of the sweep: {found.minutes}"),
         Section("finalists", [Setting("seeds", found.budget.seeds, _seeds_comment(found.budget.seeds))]),
         *([Section("tracking", found.tracking)] if found.tracking else []),
         Remark(
@@ -139,6 +136,15 @@ def compose(found: Ingredients) -> tuple[Part, ...]:
         ),
         *([Remark(found.tail)] if found.tail else []),
     )
+
+
+def _search_lines(budget: Budget) -> list[Setting]:
+    lines = [Setting("trials", budget.trials, "trials of each method, with different settings")]
+    if budget.trials < FEWEST_TO_STOP:
+        lines.append(
+            Setting("scheduler", "none", "so few are not stopped early; asha stops those that are behind")
+        )
+    return lines
 
 
 def steps_line(budget: Budget, training_rows: int, rows_per_step: int) -> Setting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,26 @@ def test_the_spec_can_be_planned_without_change_whatever_the_rows_are(
     assert [cell.first().method.kind for cell in made.cells] == ["full", "lora", "qlora"]  # type: ignore[union-attr]
     assert made.spec.name == "my"
     assert "paretune run my.yaml" in found.stdout
+
+
+def test_trials_are_stopped_early_only_where_there_are_several(workdir: Path, init: Any) -> None:
+    init(write_lines(workdir / "my.jsonl", questions()))
+    assert all(cell.rungs == () for cell in planned(workdir / "my.yaml").cells)
+
+
+def test_a_model_without_a_chat_template_gets_one(workdir: Path, tiny_model: Path) -> None:
+    base = workdir / "base"
+    shutil.copytree(tiny_model, base)
+    (base / "chat_template.jinja").unlink(missing_ok=True)
+    settings = json.loads((base / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    (base / "tokenizer_config.json").write_text(json.dumps(settings))
+    write_lines(workdir / "my.jsonl", questions())
+    found = CliRunner().invoke(cli.app, ["init", "my.jsonl", "--model", "base"])
+    assert found.exit_code == 0, found.stderr
+    assert "template: default" in (workdir / "my.yaml").read_text()
+    assert "path: base" in (workdir / "my.yaml").read_text()
+    planned(workdir / "my.yaml")
 
 
 def test_labelled_answers_are_for_kto(workdir: Path, init: Any) -> None:
@@ -251,7 +272,7 @@ def test_the_budget_is_made_smaller_for_the_minutes_that_there_are_where_they_ar
     assert (tree["search"]["trials"], tree["finalists"]["seeds"]) == (trials, seeds)
     assert (f"for {minutes} minutes: " in found.stdout) == (trials < 4 or seeds < 2)
     text = (workdir / "my.yaml").read_text()
-    assert ("predicted to take: unknown" in text) == (known < 3)
+    assert ("predicted minutes of the sweep: unknown" in text) == (known < 3)
 
 
 def request(**given: Any) -> Request:
