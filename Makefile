@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUN := runs/methods
 
-.PHONY: demo test check slow families audit bench bench-data install clean
+.PHONY: demo test check slow families reference audit bench bench-data install clean
 
 ## demo: the shipped `methods` spec on SmolLM2-135M, and its report; continues a run that was interrupted
 demo: install
@@ -33,6 +33,10 @@ slow: install
 ## families: every family of models in every way to train it, and the table of them in trainables/README.md
 families: install
 	$(BIN)/python -m tests.trainables.models.family_matrix --table trainables/README.md
+
+## reference: the tables of allowed values in sweeps/README.md and trainables/README.md
+reference: install
+	$(BIN)/python -m tests.helpers.allowed_values
 
 ## audit: known vulnerabilities of what is installed; needs a network
 audit: install

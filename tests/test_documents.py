@@ -10,6 +10,7 @@ import pytest
 
 from reports.analysis.comparison import compare
 from reports.plots.figures import draw_figures
+from tests.helpers import allowed_values
 from tests.helpers.paths import ROOT
 from tests.helpers.run_folders import example_run
 from trainables import results
@@ -61,6 +62,13 @@ def test_every_relative_link_resolves(document: str) -> None:
 def test_every_document_is_reachable_from_the_first_page() -> None:
     for document in DOCUMENTS[1:]:
         assert f"]({document}" in text_of("README.md")
+
+
+@pytest.mark.parametrize("document", allowed_values.DOCUMENTS)
+def test_the_allowed_values_of_closed_lists_are_those_of_the_code(document: str) -> None:
+    """``make reference`` writes them anew."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert allowed_values.with_table(document, text) == text
 
 
 def test_the_first_page_is_short_and_says_at_its_top_what_was_not_verified() -> None:
