@@ -21,7 +21,7 @@ from pydantic import Field, field_validator
 from trainables.auc import drawn_auc as drawn_auc  # for reports, which may import this module only
 from trainables.config.base import Frozen
 from trainables.storage import files
-from trainables.storage.damaged_files import DamagedFile, read_object
+from trainables.storage.damaged_files import DamagedFile, read_bytes, read_object
 from trainables.storage.damaged_files import reading as reading
 from trainables.system import redaction
 
@@ -228,7 +228,7 @@ def read_record(trial_folder: Path) -> Record | None:
     if not path.exists():
         return None
     with reading(path):
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+        return Record.model_validate_json(read_bytes(path))
 
 
 def has_ended(trial_folder: Path) -> bool:

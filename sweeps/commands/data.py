@@ -52,9 +52,10 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
 
         Without a SPEC and without --model, lengths are in characters: paretune data rows.jsonl
         """
+        from sweeps.cluster.private_folder import private_temporary_files
         from sweeps.spec.problems import Problem, SpecError
 
-        with users_errors():
+        with users_errors(), private_temporary_files():
             from sweeps.drafting.data_target import is_spec
 
             if is_spec(target):

@@ -29,10 +29,11 @@ def fetch(
     ],
 ) -> None:
     """Download a base model or a data set into the local cache. Prints its folder."""
+    from sweeps.cluster.private_folder import private_temporary_files
     from trainables.data.hub_datasets import HubDataset
     from trainables.models import locate
 
-    with users_errors():
+    with users_errors(), private_temporary_files():
         is_data = name.partition(":")[2].startswith("datasets/")
         typer.echo(HubDataset.parse(name).fetch() if is_data else locate.fetch_model(name))
 

@@ -29,17 +29,25 @@ class Debug:
 def users_errors(*also: type[Exception]) -> Iterator[None]:
     """Turns errors that the user can correct into messages and exit code 2, and Ctrl-C into 130.
 
-    These are spec, model, data and template errors, files that can't be read or written, and those of the types
-    ``also``. Storage at URLs that fails is exit code 1.
+    These are spec, model, data and template errors, damaged files of a run, files that can't be read or written, and
+    those of the types ``also``. Storage at URLs that fails is exit code 1.
     """
     from sweeps.spec.problems import SpecError
     from trainables.data.errors import DataError
     from trainables.models.folder import ModelError
+    from trainables.storage.damaged_files import DamagedFile
     from trainables.storage.url_store import StorageError
     from trainables.system.redaction import redacted
     from trainables.templates import TemplateError
 
-    correctable: tuple[type[Exception], ...] = (SpecError, ModelError, DataError, TemplateError, *also)
+    correctable: tuple[type[Exception], ...] = (
+        SpecError,
+        ModelError,
+        DataError,
+        TemplateError,
+        DamagedFile,
+        *also,
+    )
     try:
         yield
     except correctable as error:

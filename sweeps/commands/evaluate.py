@@ -204,7 +204,9 @@ def _evaluate(
     statistics: Callable[[], Statistics],
     as_json: bool,
 ) -> None:
-    with users_errors(ValueError, FileNotFoundError):
+    from sweeps.cluster.private_folder import private_temporary_files
+
+    with users_errors(ValueError, FileNotFoundError), private_temporary_files():
         from sweeps.evaluation import evaluate as evaluation
 
         warn = partial(print, "warning:", file=sys.stderr)

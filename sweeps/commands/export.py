@@ -102,6 +102,8 @@ def add(app: typer.Typer, best_trials: BestTrials, statistics: Callable[[], Stat
             public=public,
             trust=trust or (),
         )
-        with users_errors(FileNotFoundError), sigterm_like_ctrl_c():
+        from sweeps.cluster.private_folder import private_temporary_files
+
+        with users_errors(FileNotFoundError), private_temporary_files(), sigterm_like_ctrl_c():
             code = console_export.export(request, best_trials, statistics().wilson)
         raise typer.Exit(code)

@@ -74,7 +74,9 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
 
         paretune plan --model qwen3-8b --grid shows how much memory each method would need on a model.
         """
-        with users_errors(ValueError):
+        from sweeps.cluster.private_folder import private_temporary_files
+
+        with users_errors(ValueError), private_temporary_files():
             from sweeps.spec.byte_sizes import parse_memory_limit
 
             memory_limit = parse_memory_limit(memory) if memory is not None else None
@@ -87,7 +89,7 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
                 return
             if spec is None:
                 raise ValueError("give a SPEC, such as methods; or --model NAME --grid")
-        with users_errors():
+        with users_errors(), private_temporary_files():
             made = plan_spec(spec, sets, best_trials, stage=stage, method=method, fetch=measure)
             made = with_warnings(made, output)
             if measure:
@@ -130,11 +132,12 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
         If it continues from other trials, these run first.
         --method base scores the model from which the stage's first method would start.
         """
+        from sweeps.cluster.private_folder import private_temporary_files
         from sweeps.spec.entries import BASE
         from trainables.data.errors import DataError
 
         untrained = method == BASE
-        with users_errors():
+        with users_errors(), private_temporary_files():
             chosen = {"stage": stage, "method": None if untrained else method}
             made = plan_spec(spec, sets, best_trials, fetch=True, one_trial=True, **chosen)
             refuse_errors(made)
@@ -184,6 +187,8 @@ def _run_one_trial(made: Plan, output: Path, untrained: bool) -> int:
         say(note)
     record = run_one_trial(made, made.selected[0], run_folder, say, untrained)
     print(describe(record))
-    say(f"{not_run(made, made.selected[0], untrained)}. The whole sweep: paretune run {made.spec.source.file}")
+    say(
+        f"{not_run(made, made.selected[0], untrained)}. The whole sweep: paretune run {made.spec.source.file}"
+    )
     print(run_folder / "trials" / record.trial_id / "record.json")
     return FAILED if record.status == "failed" else 0

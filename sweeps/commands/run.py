@@ -207,6 +207,7 @@ class Sweep:
         from sweeps.console.sweep_progress import SweepProgress
         from sweeps.execution import launch
         from sweeps.execution.settling import looks
+        from sweeps.runs.layout import has_begun
         from sweeps.runs.resume_points import resume_points
         from trainables.storage.url_store import StorageError
 
@@ -236,6 +237,10 @@ class Sweep:
                 # After Ctrl-C, a store that fails is waited for only briefly.
                 if interrupted:
                     location.mirror.hurry()
+                if not has_begun(location.folder):
+                    what = "holds no run: it had not begun, or was deleted"
+                    print(f"{reason}. {location.folder} {what}.", file=sys.stderr)
+                    return INTERRUPTED if interrupted else FAILED
                 print(f"{reason}. All finished trials are kept.", file=sys.stderr)
                 # Where the store has failed, nothing is known of its checkpoints.
                 for point in resume_points(location.folder, location.mirror.store) if interrupted else ():

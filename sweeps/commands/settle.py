@@ -35,8 +35,10 @@ def add(app: typer.Typer, advice: Callable[[], Advice], report_writer: Callable[
         Trains the best configurations of cells with more seeds, scores held-out test rows that were left out, and
         writes the report again. Each time, verdicts have to be more certain. Ctrl-C keeps all that has been added.
         """
+        from sweeps.cluster.private_folder import private_temporary_files
+
         log = partial(print, file=sys.stderr, flush=True)
-        with users_errors(FileNotFoundError, ValueError):
+        with users_errors(FileNotFoundError, ValueError), private_temporary_files():
             from sweeps.execution.settling.settle import settle as spend
             from sweeps.runs import location
             from sweeps.runs.layout import read_environment

@@ -19,6 +19,7 @@ from sweeps.planning.memory import calibration
 from sweeps.planning.plan import Plan
 from sweeps.planning.resources.sizes import Sizes
 from sweeps.planning.times import speeds
+from sweeps.runs.layout import has_begun
 from sweeps.runs.mirror import RunMirror
 from sweeps.search.shutdown import Shutdown
 from sweeps.spec.problems import SpecError
@@ -104,7 +105,12 @@ def _sweep_over_outages(
 
 
 def _write_results(plan: Plan, run_folder: Path, seconds: float) -> None:
-    """Writes the run's tables, its time, and the measured peaks that correct later predictions."""
+    """Writes the run's tables, its time, and the measured peaks that correct later predictions.
+
+    Raises ``FileNotFoundError`` for a folder that is gone: files of an empty run would stand in its place.
+    """
+    if not has_begun(run_folder):
+        raise FileNotFoundError(f"the run folder {run_folder} is gone, and its trials with it")
     results.write_tables(run_folder)
     records = results.read_run(run_folder).records
     calibration.store_residuals(plan.cells, records)

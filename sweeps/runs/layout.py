@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.storage.damaged_files import read_object
+from trainables.storage.damaged_files import parsed_object, read_bytes, reading
 
 # Which trial a name stands for, by what its model is for: {"CAUSAL_LM": {"runs/sft": "3f2a9c81d0b4"}}.
 Settled = Mapping[str, Mapping[str, str]]
@@ -22,10 +22,31 @@ def settled_in(environment: dict[str, Any] | None) -> Settled:
     return (environment or {}).get("plan", {}).get("settled", {})
 
 
+def has_begun(run: Path) -> bool:
+    """Whether a folder holds a run that has begun. In place of one that was deleted, trials that still write make
+    folders alone.
+    """
+    return (run / "environment.json").exists()
+
+
 def read_environment(run: Path) -> dict[str, Any] | None:
     """A run's ``environment.json``; ``None`` for a folder that is no run yet. Raises ``DamagedFile``."""
     path = run / "environment.json"
-    return read_object(path) if path.exists() else None
+    if not path.exists():
+        return None
+    with reading(path):
+        return checked_environment(read_bytes(path), str(path))
+
+
+def checked_environment(content: bytes, place: str) -> dict[str, Any]:
+    """The ``environment.json`` at ``place`` by its content. Raises ``DamagedFile`` unless its plan is one."""
+    with reading(place):
+        environment = parsed_object(content)
+        plan = environment.get("plan", {})
+        for numbers in (plan.get("trials", {}), plan.get("finalists") or {}):
+            if wrong := [value for value in numbers.values() if not isinstance(value, int)]:
+                raise ValueError(f"it has {wrong[0]!r} as a number of trials")
+        return environment
 
 
 LOG = "driver.log"  # in a run's folder: all that detached drivers ever printed

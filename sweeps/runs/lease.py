@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from sweeps.runs.layout import LOCK, STOP
@@ -48,10 +48,25 @@ class Lease:
         holder = f"process {os.getpid()} on {socket.gethostname()}, since {provenance.now()}"
         return cls(holder, secrets.token_hex(8), time.time(), _machine(), _process(os.getpid()) or "")
 
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Lease | None:
+        """The lease in the object ``.lock``; ``None`` where something else is in it: the lock of a run folder that was
+        copied to the store, which no process holds there.
+        """
+        try:
+            values = json.loads(content)
+            lease = cls(**{field.name: values[field.name] for field in fields(cls)})
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
+        texts = (lease.holder, lease.token, lease.process, lease.machine or "")
+        is_time = isinstance(lease.renewed, float | int) and not isinstance(lease.renewed, bool)
+        return lease if is_time and all(isinstance(text, str) for text in texts) else None
+
     def gone(self) -> bool:
         """Whether its process was on this machine and has ended."""
         on_this_machine = self.machine is not None and self.machine == _machine()
-        return on_this_machine and _process(int(self.process.partition(" ")[0])) != self.process
+        number = self.process.partition(" ")[0]
+        return on_this_machine and not (number.isdecimal() and _process(int(number)) == self.process)
 
     def stale(self) -> bool:
         """Whether it was not renewed for too long, provided the clocks of its machine and this one agree."""
@@ -64,7 +79,7 @@ class Lease:
 def read_lease(store: Store) -> Lease | None:
     """The lease there is; ``None`` when no process holds the run."""
     content = store.read(LOCK)
-    return Lease(**json.loads(content)) if content else None
+    return Lease.from_bytes(content) if content else None
 
 
 def holder(store: Store) -> str | None:

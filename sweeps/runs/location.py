@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 
 from sweeps.cluster import url_access
 from sweeps.runs import layout, lease, lock, reading
+from sweeps.runs.foreign_entries import require_readable
 from sweeps.runs.layout import STOP
 from sweeps.runs.mirror import Mirror, NoMirror, RunMirror
 from sweeps.runs.mirror_rules import needed_by_driver
@@ -152,8 +152,10 @@ class RunAtUrl:
         self._impatient_store().write(STOP, provenance.now().encode())
 
     def environment(self) -> dict[str, Any] | None:
-        environment = self._impatient_store().read("environment.json")
-        return json.loads(environment) if environment else None
+        content = self._impatient_store().read("environment.json")
+        return (
+            layout.checked_environment(content, f"{self.display_name}/environment.json") if content else None
+        )
 
     def state(self) -> RunState:
         with self.local_copy(is_status_file) as copy:
@@ -182,9 +184,12 @@ class RunAtUrl:
 
 
 def new_run(output: str, name: str) -> RunLocation:
-    """The location ``OUTPUT/NAME``, whether or not there is a run yet. Raises ``SpecError`` for an unusable URL."""
+    """The location ``OUTPUT/NAME``, whether or not there is a run yet.
+
+    Raises ``SpecError`` for an unusable URL, and ``DamagedFile`` for a folder that can't be read to its end.
+    """
     if not is_url(output):
-        return RunFolder((Path(output) / name).resolve())
+        return _in_folder((Path(output) / name).resolve())
     try:
         return RunAtUrl(f"{output.rstrip('/')}/{name}", output)
     except ValueError as error:
@@ -194,15 +199,21 @@ def new_run(output: str, name: str) -> RunLocation:
 def existing_run(run: str) -> RunLocation:
     """The location of a run that users name by its folder or URL.
 
-    Raises ``ValueError`` for an unusable URL, and ``NoRun`` for a folder that is none where one of a similar name is.
+    Raises ``ValueError`` for an unusable URL, ``NoRun`` for a folder that is none where one of a similar name is, and
+    ``DamagedFile`` for one that can't be read to its end.
     """
     if not is_url(run):
         folder = Path(run)
         if not is_run(folder) and (proposal := proposed_run(run)):
             what = "is no run's folder" if folder.exists() else "there is no such folder"
             raise NoRun(f"{run}: {what}{proposal}")
-        return RunFolder(folder)
+        return _in_folder(folder)
     return RunAtUrl(run.rstrip("/"), run.rstrip("/").rpartition("/")[0])
+
+
+def _in_folder(run: Path) -> RunFolder:
+    require_readable(run)
+    return RunFolder(run)
 
 
 def require_access(location: RunLocation) -> None:

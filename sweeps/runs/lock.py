@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sweeps.runs.foreign_entries import require_writable
 from sweeps.runs.layout import BEGUN, LOCK, REQUEST, STOP
 from sweeps.spec.problems import Problem, SpecError
 from trainables.storage import files
@@ -57,9 +58,11 @@ def held(run: Path) -> Iterator[None]:
     """Holds the run folder within the block: two drivers would overwrite one another's files. The lock ends with
     its process.
 
-    Raises ``SpecError`` that says which process holds it.
+    Raises ``SpecError`` that says which process holds it, and ``DamagedFile`` for a folder through which files
+    elsewhere would be written.
     """
     run.mkdir(parents=True, exist_ok=True)
+    require_writable(run)
     path = run / LOCK
     # Opened for appending: "w" would erase the holder's name before the lock is tried.
     with files.open_to_append(path, "a+") as file:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainables import results
+from trainables.storage.damaged_files import read_object, reading
 from trainables.storage.url_store import Store
 from trainables.training.checkpoints import newest_complete, newest_first, step_of
 
@@ -49,10 +49,10 @@ def resume_points(run: Path, store: Store | None = None) -> Iterator[ResumePoint
         last = max(logged, record.steps or 0 if record is not None else 0)
         saved = _saved_step(folder, store)
         if last or saved:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            yield ResumePoint(
-                config["cell"], folder.name, saved, max(last, saved), config["train"].get("steps")
-            )
+            with reading(folder / "config.json"):
+                config = read_object(folder / "config.json")
+                cell, steps = str(config["cell"]), config["train"].get("steps")
+            yield ResumePoint(cell, folder.name, saved, max(last, saved), steps)
 
 
 def _saved_step(folder: Path, store: Store | None) -> int:

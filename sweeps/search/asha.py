@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from sweeps.cluster.actors import find_board
 from sweeps.planning.plan import Cell, Plan
 from trainables import results
+from trainables.storage.damaged_files import read_object, reading
 from trainables.training.checkpoints import newest_complete, step_of
 
 
@@ -33,8 +33,9 @@ class CellAsha(FIFOScheduler):
     def _replay(self, run: Path) -> None:
         """Fills the rungs with the results of earlier trials: a resumed search decides as an uninterrupted one."""
         for folder in results.trial_folders(run):
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            cell = config["cell"]
+            config = read_object(folder / "config.json")
+            with reading(folder / "config.json"):
+                cell = config["cell"]
             if cell not in self.halvings or config.get("role", "search") != "search":
                 continue
             # An unfinished trial will repeat, and report again, the steps after its last checkpoint.

@@ -25,6 +25,7 @@ from sweeps.tracking import sweep_id
 from trainables import results
 from trainables.results import Record
 from trainables.storage import files
+from trainables.storage.damaged_files import read_object, reading
 
 POLL_SECONDS = 1.0
 MAX_NAME_LENGTH = 128  # W&B's limit, which is a little above that of a cell's name
@@ -46,7 +47,7 @@ class RunFollower:
         self.trial_runs: dict[str, TrialRun] = {}
         self.sent = folder / "wandb" / "sent"  # has an empty file for each trial that is sent completely
         self.sent.mkdir(parents=True, exist_ok=True)
-        environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+        environment = read_object(folder / "environment.json")
         self.group = environment.get("name") or folder.name
         self.sweep = sweep_id.read(folder, environment)
 
@@ -65,14 +66,16 @@ class RunFollower:
                 trial_run.run.finish()
 
     def _begin(self, trial: Path) -> TrialRun:
-        config = json.loads((trial / "config.json").read_text(encoding="utf-8"))
+        config = read_object(trial / "config.json")
+        with reading(trial / "config.json"):
+            cell = str(config["cell"])
         trial_run = TrialRun(
             wandb.init(
                 project=self.project,
                 id=f"{self.sweep}-{trial.name}",
-                name=f"{config['cell'][: MAX_NAME_LENGTH - len(trial.name) - 1]}-{trial.name}",
+                name=f"{cell[: MAX_NAME_LENGTH - len(trial.name) - 1]}-{trial.name}",
                 group=self.group,
-                job_type=config["cell"],
+                job_type=cell,
                 config=config,
                 resume="allow",
                 # Several trials train at the same time, so several W&B runs are open in this process.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -189,6 +190,29 @@ def test_a_model_index_cannot_name_weights_outside_its_folder(workdir: Path) -> 
     index = {"weight_map": {"model.embed_tokens.weight": "../model.safetensors"}}
     (workdir / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ModelError, match="outside of the folder"):
+        locate.model_folder(ModelConfig(path=workdir / "model"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "other"])
+def test_a_pipe_in_a_models_folder_is_not_waited_for(workdir: Path, name: str) -> None:
+    (workdir / "model" / name).unlink(missing_ok=True)
+    os.mkfifo(workdir / "model" / name)
+    with pytest.raises(ModelError, match=f"{name} is neither a file nor a folder"):
+        locate.model_folder(ModelConfig(path=workdir / "model"))
+
+
+def test_a_models_config_without_end_or_bottom_is_refused(workdir: Path) -> None:
+    config = workdir / "model" / "config.json"
+    config.unlink()
+    config.write_text("[" * 1_000_000)
+    with pytest.raises(ModelError, match=r"config\.json: not valid JSON"):
+        locate.model_folder(ModelConfig(path=workdir / "model"))
+    os.truncate(config, 2**42)
+    with pytest.raises(ModelError, match=f"it has {2**42} bytes"):
+        locate.model_folder(ModelConfig(path=workdir / "model"))
+    config.unlink()
+    config.symlink_to("/dev/zero")
+    with pytest.raises(ModelError, match=r"config\.json is neither"):
         locate.model_folder(ModelConfig(path=workdir / "model"))
 
 

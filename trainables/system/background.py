@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import ParamSpec
+
+from trainables.system.error_place import describe
+from trainables.system.redaction import redacted
 
 P = ParamSpec("P")
 
@@ -16,13 +20,24 @@ def call_periodically(function: Callable[[], object], seconds: float) -> Iterato
     """Calls ``function`` every ``seconds`` in a background thread while the block runs.
 
     The first call comes after ``seconds``; no more follow once ``function`` has returned ``False``. A call that is
-    under way when the block ends is waited for.
+    under way when the block ends is waited for. An error of a call is printed, once, and the calls go on: what they
+    do must not end unnoticed while the block still relies on it.
     """
     over = threading.Event()
+    printed: set[str] = set()
+
+    def call() -> object:
+        try:
+            return function()
+        except Exception as error:
+            if (text := redacted(describe(error))) not in printed:
+                printed.add(text)
+                print(f"a task in the background failed and is tried again: {text}", file=sys.stderr)
+            return True
 
     def run() -> None:
         # `wait` returns False when the time is up, and True once the block has ended.
-        while not over.wait(seconds) and function() is not False:
+        while not over.wait(seconds) and call() is not False:
             pass
 
     thread = threading.Thread(target=run, daemon=True)

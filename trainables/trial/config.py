@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from trainables.config.base import Frozen
@@ -14,6 +15,7 @@ from trainables.methods import Method
 from trainables.results import Role
 from trainables.stages import Stage
 from trainables.storage import files
+from trainables.storage.damaged_files import read_bytes, reading
 
 # Settings by section that ids of earlier runs don't know: with these values a trial is what it was without them.
 LATER_SETTINGS: dict[str, dict[str, Any]] = {
@@ -145,3 +147,10 @@ class TrialConfig(Frozen):
         if config["method"] is not None:
             config["method"].pop("alpha", None)
         return files.sha256(config)[:12]
+
+
+def read_config(trial_folder: Path) -> TrialConfig:
+    """The config in a trial's folder. Raises ``DamagedFile``."""
+    path = trial_folder / "config.json"
+    with reading(path):
+        return TrialConfig.model_validate_json(read_bytes(path))

@@ -13,7 +13,7 @@ from trainables.inference.result import Result, trial_result, untrained_result
 from trainables.models.folder import ModelError
 from trainables.results import Record
 from trainables.storage import files
-from trainables.trial.config import TrialConfig
+from trainables.trial.config import TrialConfig, read_config
 from trainables.trial.staged_inputs import StagedInputs
 
 
@@ -73,8 +73,7 @@ class Means:
         return StagedInputs.read(self.run).local_config(config)
 
     def _config(self, trial_id: str) -> TrialConfig:
-        text = (self.run / "trials" / trial_id / "config.json").read_text(encoding="utf-8")
-        return TrialConfig.model_validate_json(text)
+        return read_config(self.run / "trials" / trial_id)
 
     def _record(self, trial_id: str) -> Record:
         record = results.read_record(self.run / "trials" / trial_id)

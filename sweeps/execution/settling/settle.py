@@ -23,7 +23,7 @@ from trainables.models.folder import ModelError
 from trainables.system.signals import handling
 from trainables.system.wording import counted
 from trainables.training.training_callback import NoControl
-from trainables.trial.config import TrialConfig
+from trainables.trial.config import TrialConfig, read_config
 
 Log = Callable[[str], object]
 
@@ -217,7 +217,7 @@ def _kept_measurement(run: Path, config: TrialConfig) -> _KeptMeasurement | None
 
 def _refuse_unfinished(run: Path) -> None:
     for folder in results.trial_folders(run):
-        config = TrialConfig.model_validate_json((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_config(folder)
         if config.role != "finalist" and not results.has_ended(folder):
             what = f"trial {folder.name} of {config.cell} has not ended; first paretune run SPEC --resume"
             raise SpecError(Problem(str(run), "", what))

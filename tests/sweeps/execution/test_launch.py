@@ -116,6 +116,30 @@ def test_tables_that_cannot_be_written_after_ctrl_c_leave_it_a_ctrl_c(
     assert "the tables could not be written: [Errno 28] No space left on device" in progress.messages
 
 
+def test_no_files_are_written_in_place_of_a_run_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        def __init__(self, *arguments: Any) -> None:
+            self.shutdown: Shutdown = arguments[5]
+
+        def work_left(self) -> bool:
+            return True
+
+        def sweep(self) -> None:
+            self.shutdown.request()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweeps.execution.sweep_driver.SweepDriver", Interrupted)
+    progress, run = Progress(), tmp_path / "run"
+    (run / "trials" / "a" / "checkpoint-1").mkdir(parents=True)  # of a trial that still wrote
+    with pytest.raises(KeyboardInterrupt):
+        launch.run(None, run, None, progress, Mirror())  # type: ignore[arg-type]
+    assert [path.name for path in run.iterdir()] == ["trials"]
+    message = f"the tables could not be written: the run folder {run} is gone, and its trials with it"
+    assert message in progress.messages
+
+
 def test_a_run_folder_that_is_gone_is_said_at_once_and_once_and_so_is_its_return(tmp_path: Path) -> None:
     messages: list[str] = []
     folder = tmp_path / "run"

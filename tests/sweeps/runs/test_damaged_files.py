@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from typer.testing import CliRunner
 
 from sweeps.cli import app
+from sweeps.planning.plan import Plan
+from sweeps.runs.resume_points import resume_points
+from sweeps.search.asha import CellAsha
+from sweeps.tracking.wandb_process import RunFollower
 from tests.helpers.run_folders import record, write_run, write_scores
 from trainables.results import read_run
+from trainables.storage.damaged_files import DamagedFile
+from trainables.trial.config import read_config
 
 DAMAGES = {
     "empty": b"",
@@ -101,3 +111,37 @@ def test_a_folder_in_a_files_place_is_named(run: Path, name: str) -> None:
     for command in ("status", "report", "logs"):
         code, output = paretune(command, run)
         assert code == 0 or name in output
+
+
+@pytest.mark.parametrize(
+    "plan", [[1], "x", {"trials": {"sft-full": "x"}}, {"trials": [1]}, {"finalists": {"top": None}}]
+)
+def test_a_plan_that_is_none_is_named(run: Path, plan: object) -> None:
+    path = run / "environment.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "plan": plan}))
+    for command in (["status", run], ["status", run, "--json"]):
+        code, output = paretune(*command)
+        assert (code, f"{path} is damaged" in output) == (2, True), output
+
+
+def test_a_record_of_terabytes_is_not_read(run: Path) -> None:
+    path = run / "trials" / BAD / "record.json"
+    os.truncate(path, 2**42)
+    code, output = paretune("status", run)
+    assert (code, f"{path} is damaged: it has {2**42} bytes" in output) == (0, True), output
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_whoever_needs_a_damaged_config_names_it(run: Path, damage: bytes) -> None:
+    folder = run / "trials" / BAD
+    (folder / "record.json").unlink()
+    (folder / "config.json").write_bytes(damage)
+    readers: list[Callable[[], object]] = [
+        lambda: read_config(folder),
+        lambda: list(resume_points(run)),
+        lambda: RunFollower(run, "project").update(),
+        lambda: CellAsha(cast(Plan, SimpleNamespace(cells=[])), run, "board"),
+    ]
+    for read in readers:
+        with pytest.raises(DamagedFile, match=f"{folder / 'config.json'} is damaged"):
+            read()

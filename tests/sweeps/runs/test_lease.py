@@ -60,6 +60,56 @@ def test_a_second_run_is_refused_with_who_holds_it(store: Store) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"process 812 on node-1, since 2026-01-31T12:00:00.000+00:00\n",  # the lock of a run folder
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"[1]",
+        b'{"holder": "process 7"}',
+        b'{"holder": 1, "token": [], "renewed": "now", "machine": null, "process": "7 8"}',
+    ],
+)
+def test_a_lock_that_is_no_lease_is_held_by_nobody_and_replaced(store: Store, content: bytes) -> None:
+    store.write(LOCK, content)
+    assert holder(store) is None
+    with hold_lease(store, no_loss, patient=False):
+        assert f"process {os.getpid()}" in (holder(store) or "")
+
+
+@pytest.mark.parametrize("process", ["", "x", "-1 2", f"{10**30} 1"])
+def test_a_lease_of_no_process_is_free(store: Store, process: str) -> None:
+    found = replace(Lease.for_this_process(), process=process)
+    store.write(LOCK, found.to_bytes())
+    assert holder(store) is None
+
+
+def test_a_lease_of_a_later_version_is_one(store: Store) -> None:
+    found = {**json.loads(taken(store).to_bytes()), "new": 1}
+    store.write(LOCK, json.dumps(found).encode())
+    assert holder(store) == "process 7 on far-away"
+
+
+def test_an_error_that_nobody_expected_does_not_end_the_renewing(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, failures = store.write, list(range(3))
+
+    def write(name: str, content: bytes) -> None:
+        if failures:
+            failures.pop()
+            raise ValueError("a bug of a store")
+        real(name, content)
+
+    with hold_lease(store, no_loss, patient=False), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "write", write)
+        time.sleep(0.8)  # longer than it lives unrenewed
+        assert holder(store) is not None
+    assert failures == []
+    assert capsys.readouterr().err.count("ValueError: a bug of a store") == 1
+
+
 def test_whoever_resumes_waits_to_see_whether_the_holder_lives(store: Store) -> None:
     found = taken(store)
     renewed: list[bool] = []

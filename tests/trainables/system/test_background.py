@@ -85,3 +85,17 @@ def test_a_call_that_is_under_way_ends_before_the_block_does():
     with call_periodically(call, 0.01):
         assert began.wait(5)
     assert ended.is_set()
+
+
+def test_an_error_is_printed_once_and_does_not_end_the_calls(capsys: pytest.CaptureFixture[str]) -> None:
+    calls, enough = [], threading.Event()
+
+    def fail() -> None:
+        calls.append(1)
+        if len(calls) > 3:
+            enough.set()
+        raise ValueError("odd")
+
+    with call_periodically(fail, 0.01):
+        assert enough.wait(30)
+    assert capsys.readouterr().err.count("ValueError: odd") == 1

@@ -1,0 +1,34 @@
+"""Pipes, devices and links in folders of somebody else: a pipe or device is read without end, a link leads out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def first_endless(folder: Path) -> Path | None:
+    """The first entry of a folder that is neither a file nor a folder, links followed; ``None`` if there is none.
+
+    A named pipe keeps its reader waiting for ever, and a device like ``/dev/zero`` gives bytes until the memory is
+    full. Links that lead to nothing are not among them.
+    """
+    with os.scandir(folder) as entries:
+        found = [
+            Path(entry.path)
+            for entry in entries
+            if not (entry.is_file() or entry.is_dir() or _leads_nowhere(entry))
+        ]
+    return min(found, default=None)
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not os.path.exists(entry.path)
+
+
+def links(folder: Path) -> list[Path]:
+    """The symbolic links in a folder, sorted; none where there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_symlink())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
