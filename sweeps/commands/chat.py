@@ -50,7 +50,9 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
         /help lists the commands of the chat. Each line from a pipe is a conversation of its own; for a prompt of several
         lines it may be JSON: {"prompt": "..."}, or {"messages": [...]}.
         """
-        with users_errors(ValueError):
+        from sweeps.cluster.private_folder import private_temporary_files
+
+        with users_errors(ValueError), private_temporary_files():
             found = text_generators(results, best_trials, template, trust)
             from sweeps.console import chat as console_chat
             from trainables.inference.model_pool import ModelPool
