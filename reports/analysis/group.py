@@ -221,7 +221,6 @@ class Group:
         }
         return resampled_choice(known, self.seed_variance, higher_is_better=self.higher_is_better)
 
-    def verdict(self, row: Row, other: Row) -> Verdict:
     @cached_property
     def interval_on_new_rows(self) -> tuple[float, float] | None:
         """The 95 % interval of the best cell's expected quality (``choice``): its own is flattered as its figure is."""
@@ -231,6 +230,7 @@ class Group:
         estimate = best.cell.estimate
         return self.choice.expected_interval(estimate.quality, best.interval, estimate.proportion)
 
+    def verdict(self, row: Row, other: Row) -> Verdict:
         """What is known of one cell's quality against another's."""
         return self.verdicts[row.cell.label, other.cell.label]
 
