@@ -22,6 +22,8 @@ from trainables.results import Run
 
 NO_ANSWER = "No trial has left a record yet, so there is no answer."
 
+MAX_NAMED_CELLS = 4  # that an unfinished run is said to have trials to go in
+
 
 @dataclass(frozen=True)
 class Report:
@@ -64,8 +66,11 @@ class Report:
         if not self.unfinished:
             return None
         several = len(self.runs) > 1
-        counts = [f"{each.text}{f' in {each.run}' if several else ''}" for each in self.unfinished]
-        return f"Unfinished: {units.join(counts)}. What follows is about the trials that have ended, and may change."
+        counts = [
+            f"{f'{each.run}: ' if several else ''}{each.text}, in {_few(each.cells)}"
+            for each in self.unfinished
+        ]
+        return f"Unfinished: {'; '.join(counts)}. What follows is about the trials that have ended, and may change."
 
     @property
     def facts(self) -> str:
@@ -99,6 +104,11 @@ def _explained_once(answers: Iterable[Answer]) -> tuple[Answer, ...]:
         found.append(replace(each, explanation=None) if meaning in explained else each)
         explained.add(meaning)
     return tuple(found)
+
+
+def _few(cells: Sequence[str]) -> str:
+    """The names of a few cells, the number of many."""
+    return units.join(list(cells)) if len(cells) <= MAX_NAMED_CELLS else units.count(len(cells), "cell")
 
 
 def report_json(report: Report) -> str:

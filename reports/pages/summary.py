@@ -60,7 +60,9 @@ def _answer(report: Report) -> Iterator[str]:
     yield "## The answer"
     if report.unfinished_sentence is not None:
         yield f"**{escape_markdown(report.unfinished_sentence)}**"
-        yield _commands([each.command for each in report.unfinished if each.command is not None])
+        resuming = [each.command for each in report.unfinished if each.command is not None]
+        yield "To finish it:" if resuming else ""
+        yield _commands(resuming)
     if not report.answers:
         yield NO_ANSWER
     for answer in report.answers:

@@ -31,6 +31,8 @@ def counted_places(axes: Axes, points: Sequence[Point]) -> Iterable[tuple[Point,
 
 def moved(axes: Axes, point: Point, shift: float) -> Point:
     """A point's data coordinates, ``shift`` typographic points further right."""
+    if not shift:
+        return point
     figure = axes.get_figure(root=True)
     assert figure is not None
     x, y = axes.transData.transform(point)

@@ -47,7 +47,7 @@ def test_an_unfinished_run_says_so_before_its_answer_with_what_finishes_it(tmp_p
     trials = [record("aaa"), failed("bbb", "full", status="interrupted")]
     run = write_run(tmp_path / "chats", trials, command=COMMAND, seconds=61.0, **PLANNED)
     page = write([run])
-    said = "Unfinished: 5 of 6 trials to go."
+    said = "Unfinished: 5 of 6 trials to go, in sft-lora and sft-full."
     for text in (page.read_text(), (page.parent / "summary.md").read_text()):
         assert 0 < text.index(said) < text.index("Only lora")
         assert "1 trial in 2 cells, 1" in text

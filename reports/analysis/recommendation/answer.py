@@ -37,9 +37,10 @@ def answer(group: Group) -> Answer:
     """The answer for one stage, model and data set."""
     recommended = recommend(group)
     questions = caveats.caveats(group, recommended)
-    notes = filter(None, [difference_sentence(group), group.note])
     open_questions = f"Not settled: {'; '.join(questions)}." if questions else None
-    sentences = (*_sentences(group, recommended), *notes)
+    first, *others = _sentences(group, recommended)
+    # What makes the comparison unfair comes before what else there is to say.
+    sentences = tuple(filter(None, [first, difference_sentence(group), *others, group.note]))
     return Answer(
         group.title, sentences, open_questions, quality_explanation(group, recommended), tuple(questions)
     )
