@@ -23,7 +23,7 @@ from tests.helpers.sweeps import (
     write_spec,
 )
 
-FULL = SPEC.replace("concurrent: 2", "cpus: 1").replace(METHODS, "methods: [{kind: full}]\n")
+FULL = SPEC.replace("cpus: 1, concurrent: 2", "cpus: 1").replace(METHODS, "methods: [{kind: full}]\n")
 HELD = """\
 import json, ray
 from ray.util.state import list_actors

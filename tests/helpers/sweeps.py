@@ -37,7 +37,7 @@ methods:
   - {kind: lora, rank: {choice: [4, 8]}, alpha: 8}
 train: {steps: 100, batch_size: 2, save_steps: 20, learning_rate: {log: [1.0e-4, 5.0e-3]}}
 search: {trials: 3, sampler: random, scheduler: none}
-resources: {concurrent: 2}
+resources: {cpus: 1, concurrent: 2}
 tracking: {wandb: off}
 finalists: {seeds: 1}
 """

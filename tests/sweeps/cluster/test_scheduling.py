@@ -16,7 +16,7 @@ from trainables.results import Record
 
 pytestmark = [pytest.mark.sweep, pytest.mark.slow]
 
-SIZES = SPEC.replace("resources: {concurrent: 2}", "resources: {gpus: 0.5}").replace(
+SIZES = SPEC.replace("resources: {cpus: 1, concurrent: 2}", "resources: {cpus: 1, gpus: 0.5}").replace(
     "{kind: full}", "{kind: full, resources: {gpus: 1}}"
 )
 

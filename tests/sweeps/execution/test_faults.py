@@ -194,7 +194,7 @@ def test_the_head_is_lost_and_a_new_cluster_resumes_the_run(
 def test_a_worker_that_hangs_is_killed_and_its_trial_resumes(
     tmp_path: Path, temporary: Path, tiny_model: Path, run: Path, peace: Path
 ) -> None:
-    text = FULL.replace("cpus: 1", "concurrent: 1, stall_seconds: 6")
+    text = FULL.replace("cpus: 1", "cpus: 1, concurrent: 1, stall_seconds: 6")
     given = write_spec(tmp_path / "given", tiny_model, text)
     command = start(Home(tmp_path / "home", temporary), "run", given, "--output", run.parent)
     (stuck, *_) = training(run, command)

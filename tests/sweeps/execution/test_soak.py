@@ -25,7 +25,7 @@ TEXT = (
     SPEC.replace("trials: 3", f"trials: {TRIALS}")
     .replace("{choice: [4, 8]}", "{int: [1, 8]}")
     .replace("steps: 100, batch_size: 2, save_steps: 20", "steps: 9, batch_size: 2, save_steps: 3")
-    .replace("{concurrent: 2}", "{cpus: 1}")
+    .replace("{cpus: 1, concurrent: 2}", "{cpus: 1}")
 )
 TITLES = ("ray::RayTrainWorker", "ray::Slot", "ray::ResourceTrainable")
 

@@ -91,8 +91,9 @@ def test_every_event_is_a_line_and_the_same_lines_are_in_the_log(undisturbed: Sw
     for trial_id in finished(undisturbed.run):
         assert printed.count(f" {trial_id} done: ") == 1
     noise = [line for line in printed.splitlines() if line[:8].count(":") != 2]
-    # The plan's one warning, of rows that are longer than the cutoff.
-    assert [line.partition(" data.train: ")[0] for line in noise] == [f"warning: {undisturbed.spec}:4"]
+    # The plan's warnings, of rows that are longer than the cutoff and of few that are held out.
+    settings = [line.removeprefix(f"warning: {undisturbed.spec}:4 ").partition(": ")[0] for line in noise]
+    assert settings == ["data.train", "data.eval_fraction"]
     log = (undisturbed.run / "sweep.log").read_text()
     assert all(line in log for line in printed.splitlines() if " done: " in line)
 
@@ -115,6 +116,10 @@ def test_nothing_is_written_outside_the_run_folder(undisturbed: Sweep) -> None:
     assert list((home / "home").rglob("*")) == []
     assert {path.name for path in (home / "cache").iterdir()} <= {
         ".predicted.lock",
+        ".speeds.lock",
+        "speeds.json",
+        "model-classes",
+        "tokenizers",
         "behaviour",
         "generation",
         "data",

@@ -37,7 +37,7 @@ from trainables.training.checkpoints import COMPLETE
 
 pytestmark = [pytest.mark.sweep, pytest.mark.slow]
 
-TEXT = SPEC.replace("concurrent: 2", "cpus: 1").replace("trials: 3", "trials: 2")
+TEXT = SPEC.replace("cpus: 1, concurrent: 2", "cpus: 1").replace("trials: 3", "trials: 2")
 DOWN_SECONDS = 60
 
 

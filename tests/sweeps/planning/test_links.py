@@ -168,7 +168,7 @@ methods:
 train: {steps: 4, batch_size: 2, save_steps: 2, learning_rate: 1.0e-3}
 search: {trials: 1, scheduler: none}
 finalists: {seeds: 1}
-resources: {concurrent: 1}
+resources: {cpus: 1, concurrent: 1}
 tracking: {wandb: off}
 """
 
