@@ -16,7 +16,7 @@ from typing import Any
 from trainables.data import formats
 from trainables.data.errors import DataError
 from trainables.data.formats.base import GivenColumns
-from trainables.system.suggestions import did_you_mean
+from trainables.system.suggestions import did_you_mean, hinted
 
 FILE = "dataset_info.json"
 KEYS = (
@@ -113,7 +113,8 @@ def _check_keys(values: Mapping[str, Any], where: str) -> None:
         if key in REFUSED:
             raise DataError(f"{where}: {key} {REFUSED[key]}")
         if key not in KEYS:
-            raise DataError(f"{where}: unknown key {key}; known: {', '.join(KEYS)}{did_you_mean(key, KEYS)}")
+            what = hinted(f"unknown key {key}", did_you_mean(key, KEYS), f"known: {', '.join(KEYS)}")
+            raise DataError(f"{where}: {what}")
 
 
 def _columns(values: Mapping[str, Any], where: str) -> dict[str, str | None]:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from trainables.models.folder import containing_names, ends_in
-from trainables.system.suggestions import did_you_mean
+from trainables.system.suggestions import did_you_mean, hinted
 
 if TYPE_CHECKING:
     from trainables.models.folder import Architecture
@@ -91,7 +91,7 @@ def _name_problem(name: str, trained_whole: Sequence[str], architecture: Archite
         if matching := _as_pattern(name, architecture):
             instead = f"as a pattern it matches {matching}: for that write it as a text, targets: '{name}'"
             return f"{what}; {advice(architecture)}; {instead}"
-        return f"{what}; {advice(architecture)}{did_you_mean(name, architecture.text_matrix_names)}"
+        return hinted(what, did_you_mean(name, architecture.text_matrix_names), advice(architecture))
     if all(_is_whole(module, trained_whole) for module in matched):
         return f"{name} is in modules_to_save too, which trains it whole, without an adapter; leave one out"
     others = [module for module in matched if module not in architecture.matrices]
@@ -114,7 +114,8 @@ def _pattern_problem(pattern: str, trained_whole: Sequence[str], architecture: A
         return error
     matched = _matches(pattern, architecture.parts)
     if not matched:
-        return f"no module's full name matches {pattern!r}; {_instead_of(pattern, architecture)}"
+        what = f"no module's full name matches {pattern!r}"
+        return hinted(what, _instead_of(pattern, architecture), advice(architecture))
     adapted = [module for module in matched if not _is_whole(module, trained_whole)]
     if not adapted:
         return f"{pattern!r} matches only what modules_to_save trains whole, so that nothing would get an adapter"
@@ -134,13 +135,13 @@ def _contained(name: str, architecture: Architecture) -> str | None:
 
 
 def _instead_of(pattern: str, architecture: Architecture) -> str:
-    """What a text that matches nothing was meant as."""
+    """``. Did you mean ...?`` for what a text that matches nothing was meant as; empty without an idea."""
     if pattern in ALL_LINEAR_ELSEWHERE:
-        return f"{advice(architecture)}. Did you mean {ALL_LINEAR}?"
+        return f". Did you mean {ALL_LINEAR}?"
     names = [name for name in re.split(r"[\s,]+", pattern) if name]
     if names and all(any(ends_in(module, name) for module in architecture.matrices) for name in names):
-        return f"{advice(architecture)}. Did you mean the list [{', '.join(names)}]?"
-    return f"{advice(architecture)}{did_you_mean(pattern, [ALL_LINEAR, *architecture.text_matrix_names])}"
+        return f". Did you mean the list [{', '.join(names)}]?"
+    return did_you_mean(pattern, [ALL_LINEAR, *architecture.text_matrix_names])
 
 
 def _as_pattern(name: str, architecture: Architecture) -> int:

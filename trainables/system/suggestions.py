@@ -53,3 +53,14 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """``". Did you mean lora?"``, to append to a sentence; an empty text if no known name is similar."""
     match = nearest(name, known)
     return f". Did you mean {match}?" if match else ""
+
+
+def hinted(what: str, hint: str, known: str) -> str:
+    """A sentence about an unknown name: the hint, if there is one, before all that is known.
+
+    >>> hinted("no part systm", ". Did you mean system?", "parts are prompt and system")
+    'no part systm. Did you mean system? Parts are prompt and system'
+    >>> hinted("no part xyz", "", "parts are prompt and system")
+    'no part xyz; parts are prompt and system'
+    """
+    return f"{what}{hint} {known[:1].upper()}{known[1:]}" if hint else f"{what}; {known}"

@@ -198,7 +198,7 @@ def _unknown(name: str) -> TemplateError:
     hint = (
         f". Did you mean {meant}?" if meant else ". For a model of a family that is not named, leave it out"
     )
-    return TemplateError(f"no chat template is called {name!r}; known: {CHOICES}{hint}")
+    return TemplateError(f"no chat template is called {name!r}{hint}{'' if meant else '.'} Known: {CHOICES}")
 
 
 def _with_end_token(text: str, tokenizer: PreTrainedTokenizerBase) -> str:

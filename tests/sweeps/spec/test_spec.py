@@ -276,8 +276,8 @@ def test_a_good_spec_has_no_problems(workdir: Path) -> None:
         (
             "rank: {choice: [4, 8]}",
             "targets: [q_porj]",
-            "spec.yaml:7 methods[1].targets: no module 'q_porj' in the model; adapters can be put on embed_tokens, "
-            "lm_head, q_proj, or on all-linear. Did you mean q_proj?",
+            "spec.yaml:7 methods[1].targets: no module 'q_porj' in the model. Did you mean q_proj? Adapters can be put "
+            "on embed_tokens, lm_head, q_proj, or on all-linear",
         ),
         (
             "rank: {choice: [4, 8]}",

@@ -475,7 +475,7 @@ def test_entries_of_earlier_years_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "what"),
     [
-        ({"format": "alpaca"}, "unknown key format; known: .*Did you mean formatting"),
+        ({"format": "alpaca"}, "unknown key format. Did you mean formatting\\? Known: file_name"),
         ({"ranking": "perhaps"}, "ranking must be true or false, got 'perhaps'"),
         ({"num_samples": "many"}, "num_samples must be a whole number of at least 1, got 'many'"),
         ({"formatting": "sharegtp"}, "formatting 'sharegtp' is unknown; .*Did you mean sharegpt"),

@@ -615,7 +615,7 @@ THERE = "adapters can be put on down_proj, embed_tokens, gate_proj, k_proj, lm_h
         ([], f"the list is empty, so that nothing would get an adapter; {THERE}, or on all-linear"),
         (
             ["q_proj", "v_porj"],
-            f"no module 'v_porj' in the model; {THERE}, or on all-linear. Did you mean v_proj?",
+            f"no module 'v_porj' in the model. Did you mean v_proj? A{THERE[1:]}, or on all-linear",
         ),
         (
             ["post_attention_layernorm"],
@@ -635,10 +635,10 @@ THERE = "adapters can be put on down_proj, embed_tokens, gate_proj, k_proj, lm_h
             f"no module '.*k_proj' in the model; {THERE}, or on all-linear; as a pattern it matches {LAYERS}: for "
             "that write it as a text, targets: '.*k_proj'",
         ),
-        ("q_proj, k_proj", f"{THERE}, or on all-linear. Did you mean the list [q_proj, k_proj]?"),
-        ("v_proj", f"{THERE}, or on all-linear. Did you mean the list [v_proj]?"),
-        ("all", f"{THERE}, or on all-linear. Did you mean all-linear?"),
-        ("all-linaer", f"{THERE}, or on all-linear. Did you mean all-linear?"),
+        ("q_proj, k_proj", f". Did you mean the list [q_proj, k_proj]? A{THERE[1:]}, or on all-linear"),
+        ("v_proj", f". Did you mean the list [v_proj]? A{THERE[1:]}, or on all-linear"),
+        ("all", f". Did you mean all-linear? A{THERE[1:]}, or on all-linear"),
+        ("all-linaer", f". Did you mean all-linear? A{THERE[1:]}, or on all-linear"),
         (
             "(q_proj",
             "'(q_proj' can't be used as a regular expression: missing ), unterminated subpattern at position 0; "
