@@ -34,12 +34,15 @@ class ResampledChoice:
     front_shares: dict[str, float]
 
     def expected_interval(self, measured: float, interval: Interval, proportion: bool) -> Interval:
-        """The best cell's interval around ``expected_quality`` instead of around what was ``measured``.
+        """The best cell's interval, with that around ``expected_quality`` instead of around what was ``measured``.
 
         The interval of a cell that was chosen for its figure holds the truth less often than one of a cell that was
-        named beforehand; moved by as much as the figure is flattered, it holds it often enough (simulated).
+        named beforehand. Extended by as much as the figure is flattered, it holds it often enough (simulated); moved by
+        as much, it would not where a few rows decide, or where the best is no chance.
         """
-        low, high = (end + self.expected_quality - measured for end in interval)
+        low, high = interval
+        flattered = self.expected_quality - measured
+        low, high = low + min(0.0, flattered), high + max(0.0, flattered)
         return (max(0.0, low), min(1.0, high)) if proportion else (low, high)
 
 

@@ -78,7 +78,10 @@ def _result(findings: ResultFindings, statistics: Statistics) -> dict[str, Any]:
 def _metrics(measured: MeasuredRows | None, statistics: Statistics) -> dict[str, Any]:
     metrics = {}
     for each in measured.measures if measured else ():
-        low, high = significance.interval(each, statistics) or (None, None)
+        low, high = significance.interval(each, statistics, measured.clusters if measured else None) or (
+            None,
+            None,
+        )
         metrics[each.name] = {
             "value": each.value,
             "low": low,
@@ -107,7 +110,7 @@ def _forgetting(findings: ResultFindings, statistics: Statistics) -> dict[str, A
 def _forgetting_sentence(result: Result, main: significance.Difference) -> str:
     before, after = significance.format_value(main.other), significance.format_value(main.measure.value)
     figures = f"{before} bits per byte before, {after} after (difference {main.low:+.3g} to {main.high:+.3g})"
-    if main.rows < significance.MIN_ROWS:
+    if main.independent_rows < significance.MIN_ROWS:
         return f"{result.name}: {figures}; {main.rows} pieces of text are too few for a conclusion."
     if not main.settled:
         return f"{result.name} shows no significant forgetting of the text: {figures}."

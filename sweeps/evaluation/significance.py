@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from sweeps.evaluation.independent_rows import by_prompt
 from trainables.scoring.measures import FRACTION, Measure, MeasuredRows
 
 LEVEL = 0.05  # of significance
@@ -48,7 +49,8 @@ class Difference:
     """One measure of two results over the same ``rows``: ``measure`` of the first and the ``other``'s value.
 
     ``low`` to ``high``: the 95 % interval of the difference, infinite where there are too few rows for one. ``p``:
-    McNemar's p-value, for measures by which each row is either right or wrong.
+    McNemar's p-value, for measures by which each row is either right or wrong. ``prompts``: how many the rows have,
+    where several share one.
     """
 
     measure: Measure
@@ -57,6 +59,11 @@ class Difference:
     high: float
     rows: int
     p: float | None = None
+    prompts: int | None = None
+
+    @property
+    def independent_rows(self) -> int:
+        return self.rows if self.prompts is None else self.prompts
 
     @property
     def difference(self) -> float:
@@ -65,7 +72,7 @@ class Difference:
     @property
     def settled(self) -> bool:
         """Whether the difference is significant."""
-        if self.rows < MIN_ROWS:
+        if self.independent_rows < MIN_ROWS:
             return False
         return self.p < LEVEL if self.p is not None else self.low > 0 or self.high < 0
 
@@ -75,15 +82,21 @@ class Difference:
             "low": self.low if math.isfinite(self.low) else None,
             "high": self.high if math.isfinite(self.high) else None,
             "rows": self.rows,
+            "prompts": self.independent_rows,
             "mcnemar_p": self.p,
             "settled": self.settled,
         }
 
 
-def interval(measure: Measure, statistics: Statistics) -> Interval | None:
+def interval(
+    measure: Measure, statistics: Statistics, clusters: Sequence[int] | None = None
+) -> Interval | None:
     """The 95 % interval of a measure: Wilson's for a share of rows, Newcombe's for an area under a curve, else by a
     bootstrap over rows; ``None`` for a measure without values by row, and where there are too few rows for an interval.
+
+    ``clusters``: what rows share that are not independent (``MeasuredRows``); these count as one.
     """
+    measure = by_prompt(measure, clusters)
     if measure.corpus is not None and measure.corpus.auc_counts is not None:
         return statistics.auc_interval(measure.value, *measure.corpus.auc_counts)
     if measure.corpus is not None:
@@ -92,7 +105,8 @@ def interval(measure: Measure, statistics: Statistics) -> Interval | None:
     if not values:
         return None
     if measure.unit == FRACTION and all(value in (0.0, 1.0) for value in values):
-        return statistics.wilson(sum(values) / len(values), len(values))
+        share = sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
+        return statistics.wilson(share, len(values))
     # The values of a perplexity are the losses of its rows; e to the power of more than 709 overflows.
     low, high = statistics.mean_interval(values, weights)
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -110,11 +124,27 @@ def differences(one: MeasuredRows, other: MeasuredRows, statistics: Statistics) 
         difference
         for ours, its in pairs
         if ("token" not in ours.unit or ours.weights == its.weights)
-        and (difference := _difference(ours, its, statistics)) is not None
+        and (difference := _difference(ours, its, statistics, one.clusters)) is not None
     ]
 
 
-def _difference(one: Measure, other: Measure, statistics: Statistics) -> Difference | None:
+def _difference(
+    one: Measure, other: Measure, statistics: Statistics, clusters: Sequence[int] | None
+) -> Difference | None:
+    if clusters is None:
+        return _compared(one, other, statistics)
+    found = _compared(by_prompt(one, clusters), by_prompt(other, clusters), statistics)
+    return found and replace(found, rows=_count(one, other, len(clusters)), prompts=found.rows)
+
+
+def _count(one: Measure, other: Measure, rows: int) -> int:
+    """The number of rows by which two measures are compared."""
+    if one.by_row is None or other.by_row is None:
+        return rows
+    return sum(None not in pair for pair in zip(one.by_row, other.by_row, strict=True))
+
+
+def _compared(one: Measure, other: Measure, statistics: Statistics) -> Difference | None:
     if one.corpus is not None and other.corpus is not None:
         low, high = statistics.paired_measure_difference(
             one.corpus.count, one.corpus.compute, other.corpus.compute
@@ -157,9 +187,11 @@ def verdict(difference: Difference, one: str, other: str) -> str:
     values = [measure.value, difference.other, difference.difference, difference.low, difference.high]
     ours, theirs, gap, low, high = (format_value(value, measure.unit) for value in values)
     p = f"; McNemar's p = {difference.p:.2g}" if difference.p is not None else ""
-    figures = f"{ours} against {theirs}, difference {gap} (95 % interval {low} to {high}{p}, {difference.rows} rows)"
+    prompts = f" of {difference.prompts} prompts" if difference.prompts is not None else ""
+    rows = f"{difference.rows} rows{prompts}"
+    figures = f"{ours} against {theirs}, difference {gap} (95 % interval {low} to {high}{p}, {rows})"
     if not difference.settled:
-        basis = f"so few rows, by {name}" if difference.rows < MIN_ROWS else name
+        basis = f"so few rows, by {name}" if difference.independent_rows < MIN_ROWS else name
         return f"{one} and {other} can't be told apart by {basis}: {figures}."
     # For a loss, the result with the lower value is the better one.
     higher = difference.difference > 0

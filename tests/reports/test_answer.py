@@ -119,9 +119,9 @@ def test_the_best_of_several_has_an_interval_that_is_not_flattered(tmp_path: Pat
     assert group.interval_on_new_rows is not None
     flattered = best.quality - group.choice.expected_quality  # type: ignore[operator]
     assert flattered > 0.01
-    moved = tuple(end - flattered for end in best.interval)
-    assert group.interval_on_new_rows == pytest.approx(moved)
-    low, high = (f"{100 * end:.1f}" for end in moved)
+    extended = best.interval[0] - flattered, best.interval[1]
+    assert group.interval_on_new_rows == pytest.approx(extended)
+    low, high = (f"{100 * end:.1f}" for end in extended)
     assert (
         f"expected to have {100 * group.choice.expected_quality:.1f} % (95 %: {low} to {high}) on new ones."
         in (answer(group).text)

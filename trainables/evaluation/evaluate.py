@@ -109,7 +109,7 @@ def measure(policy: Policy, task: EvaluationTask) -> MeasuredRows:
     """
     check_supported(task)
     _check_embedded(policy, task)
-    return _MEASURES[task.data.kind](policy, task)
+    return replace(_MEASURES[task.data.kind](policy, task), clusters=task.data.clusters())
 
 
 def _check_embedded(policy: Policy, task: EvaluationTask) -> None:

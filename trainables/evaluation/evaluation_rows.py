@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainables.config.data import DataConfig
@@ -55,6 +56,13 @@ class EvaluationRows:
     sha256: str
     warnings: tuple[str, ...] = ()
     group: str | None = None
+
+    def clusters(self) -> tuple[int, ...] | None:
+        """The same number, from 0, for rows that open alike or are of one group; ``None`` where no two are."""
+        keys = pc.take(self.rows.table["group"], pa.array(self.rows.indices)).to_pylist()
+        numbers: dict[bytes, int] = {}
+        found = tuple(numbers.setdefault(key, len(numbers)) for key in keys)
+        return found if len(numbers) < len(found) else None
 
     def sample(self, count: int | None, seed: int) -> EvaluationRows:
         """``count`` of the rows, drawn by ``seed``, in their original order; all of them for ``None``."""

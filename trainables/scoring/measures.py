@@ -77,6 +77,8 @@ class MeasuredRows:
 
     ``columns``: those of ``predictions.parquet`` besides the scores. ``main``: the name of the measure that decides
     which of two models is better. ``notes``: caveats for the reader. ``libraries``: versions and settings.
+    ``clusters`` (rows,): the same number, from 0, for rows that open with the same user turn or are of one group;
+    ``None`` where no two do.
     """
 
     columns: dict[str, list[Any]]
@@ -84,6 +86,7 @@ class MeasuredRows:
     main: str
     notes: tuple[str, ...] = ()
     libraries: dict[str, Any] = field(default_factory=dict)
+    clusters: tuple[int, ...] | None = None
 
     def table(self) -> dict[str, list[Any]]:
         """All columns, with one for each measure that has a score per row."""

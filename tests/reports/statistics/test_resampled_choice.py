@@ -51,11 +51,12 @@ def test_of_two_that_differ_by_more_than_their_error_the_best_is_expected_as_mea
     assert lower.expected_quality == pytest.approx(cells["b"][0].quality, abs=0.02)
 
 
-def test_the_interval_moves_with_the_figure_and_stays_within_0_and_1() -> None:
+def test_the_interval_is_extended_by_what_the_figure_is_flattered_and_stays_within_0_and_1() -> None:
     choice = ResampledChoice(0.9, {})
-    assert choice.expected_interval(0.95, (0.9, 0.98), proportion=True) == pytest.approx((0.85, 0.93))
-    assert ResampledChoice(0.99, {}).expected_interval(0.9, (0.8, 0.95), proportion=True)[1] == 1.0
-    assert ResampledChoice(2.0, {}).expected_interval(1.0, (0.5, 1.5), proportion=False) == (1.5, 2.5)
+    assert choice.expected_interval(0.95, (0.9, 0.98), proportion=True) == pytest.approx((0.85, 0.98))
+    assert ResampledChoice(0.1, {}).expected_interval(0.3, (0.1, 0.5), proportion=True) == (0.0, 0.5)
+    # A loss is flattered where it is lower.
+    assert ResampledChoice(2.0, {}).expected_interval(1.0, (0.5, 1.5), proportion=False) == (0.5, 2.5)
 
 
 def test_cells_on_other_rows_have_no_common_choice() -> None:
