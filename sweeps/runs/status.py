@@ -175,10 +175,9 @@ def _unfinished(folder: Path, doing: str | None) -> UnfinishedTrial:
 
 
 def _cells(state: RunState) -> list[str]:
-    bases = [record.cell for record in state.records if record.role == "base"]
-    # The folder of `paretune try` has no budgets.
+    """Untrained models first, which have no budget; in the folder of ``paretune try`` no cell has one."""
     begun = [*(record.cell for record in state.records), *(trial.cell for trial in state.unfinished)]
-    return list(dict.fromkeys([*bases, *(state.budgets or begun)]))
+    return list(dict.fromkeys([*(cell for cell in begun if cell not in state.budgets), *state.budgets]))
 
 
 def _cell_summary(cell: str, state: RunState) -> dict[str, Any]:

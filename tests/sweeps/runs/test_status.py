@@ -91,7 +91,11 @@ def test_each_cell_tells_its_trials_its_best_and_what_is_in_training(run: Path) 
 
 def test_an_interrupted_trial_counts_as_unfinished(run: Path) -> None:
     ends(run, 4, "sft-lora", status="interrupted")
-    assert [trial.trial_id for trial in status.run_state(run).unfinished] == [f"{4:012x}"]
+    begins(run, 7, "reward-base", ())  # an untrained model, which has no budget
+    assert re.search(
+        rf"^reward-base +0/1 .*{7:012x} before its first step$", command_output("status", run), re.M
+    )
+    assert [trial.trial_id for trial in status.run_state(run).unfinished] == [f"{4:012x}", f"{7:012x}"]
 
 
 def test_no_trial_is_in_training_while_nobody_runs_the_run(run: Path) -> None:
