@@ -80,6 +80,8 @@ def test_an_export_answers_as_its_result_and_is_checked(run: Path, name: str, tm
     command = export_successfully(f"{run}:sft-{name}", tmp_path / "out", "--dtype", "float32")
     assert command.stdout.splitlines()[-1] == str(tmp_path / "out")
     assert "the exported files, in float32" in command.stdout
+    # Whether it matters is said in words, too.
+    assert ("Exporting" if name in ("full", "freeze") else "Merging") + " cost nothing" in command.stdout
     ids = list(range(3, 40))
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
     logits = model(input_ids=torch.tensor([ids])).logits[0, -1]
@@ -260,6 +262,7 @@ def test_the_change_in_a_qloras_score_by_merging_is_measured_and_reported(
     for text in (command.stdout, card):
         assert "quantized base + adapter" in text
         assert f"{record.metrics['loss']:.4g}" in text
+        assert "Merging into the unquantized base cost" in text
 
 
 def test_without_the_trials_data_built_in_prompts_are_compared_and_a_note_says_so(
