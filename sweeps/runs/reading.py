@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sweeps.cluster.private_folder import private_folder
 from sweeps.runs.foreign_entries import require_readable
 from sweeps.runs.mirror_rules import needed_by_driver
 from trainables.storage.url_store import Store
@@ -28,8 +28,8 @@ def local_copy(run: str, names: Callable[[str], bool] = needed_by_driver) -> Ite
         return
     store = Store(run.rstrip("/"), PATIENCE_SECONDS)
     entries = store.list()
-    with tempfile.TemporaryDirectory(prefix="paretune-") as temporary:
-        copy = Path(temporary) / store.url.rpartition("/")[2]
+    with private_folder() as temporary:
+        copy = temporary / store.url.rpartition("/")[2]
         copy.mkdir()
         store.pull([name for name in entries if names(name)], copy, entries)
         yield copy

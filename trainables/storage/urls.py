@@ -5,11 +5,13 @@ Credentials come from the machine (environment, instance profile) and are never 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
 # Objects appear when they are complete and need no folder. Elsewhere a file is written under another name and moved.
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory"})
+_CHAINED = re.compile(r"^[\w+.-]+::|::[\w+.-]+://")
 # Scheme -> the extra of Paretune that installs its package.
 EXTRAS = {
     "s3": "s3",
@@ -31,8 +33,12 @@ def is_url(text: str) -> bool:
 def checked(url: str) -> str:
     """The URL without a slash at its end.
 
-    Raises ``ValueError`` for one with credentials, a query or a fragment; the message says what to do.
+    Raises ``ValueError`` for one with credentials, a query or a fragment, for several in one, and for one that names no
+    folder, or another than it seems to; the message says what to do.
     """
+    # fsspec would pass what one URL holds on to another, through a cache on this machine if one of them says so.
+    if _CHAINED.search(url):
+        raise ValueError(f"{url}: it is a chain of URLs (::); give the URL of one folder")
     parts = urlsplit(url)
     if "@" in parts.netloc:
         without_credentials = f"{parts.scheme}://...@{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -42,6 +48,12 @@ def checked(url: str) -> str:
         )
     if parts.query or parts.fragment:
         raise ValueError(f"{url}: the URL of a folder must not contain ? or #; remove them")
+    if not (parts.netloc or parts.path.strip("/")):
+        raise ValueError(f"{url}: it names no folder; give one, such as {parts.scheme}://FOLDER/runs/NAME")
+    if any(part in (".", "..") for part in parts.path.split("/")):
+        raise ValueError(
+            f"{url}: a URL must not have . or .. between slashes; write the folder that is meant"
+        )
     return url.rstrip("/")
 
 

@@ -219,6 +219,12 @@ def test_an_incomplete_download_is_retried(tmp_path: Path) -> None:
     ("url", "message"),
     [
         ("s3://key:secret@bucket/runs", r"^s3://...@bucket/runs: a URL must not hold credentials"),
+        ("filecache::s3://bucket/runs", "a chain of URLs"),
+        ("zip://runs::file:///data/a.zip", "a chain of URLs"),
+        ("file:///runs/a/..", "must not have . or .. between slashes"),
+        ("file:///runs/./a", "must not have . or .. between slashes"),
+        ("s3://", "it names no folder; give one, such as s3://FOLDER/runs/NAME"),
+        ("file:///", "it names no folder"),
         ("s3://bucket/runs?acl=x", "must not contain \\?"),
         ("nope://bucket/runs", "Protocol not known: nope; give a path, s3://, gs://"),
     ],
