@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sweeps.planning.times.prediction import CellTime, PlanTime
 
 UNKNOWN = "unknown"
+SHOWN_NAMES = 4  # in a sentence
 
 
 def minutes(seconds: float) -> str:
@@ -39,11 +40,11 @@ def time_lines(times: PlanTime, spec: str) -> Iterator[str]:
     known = {name: time for name, time in times.cells.items() if time is not None}
     if known:
         at_once = f", with {times.at_once} trials at a time" if times.at_once > 1 else ""
-        rest = f" without {', '.join(times.unknown)}" if times.unknown else ""
+        rest = f" without {_named(times.unknown)}" if times.unknown else ""
         yield f"predicted time{rest}: {minutes_between(times.least, times.seconds)} minutes{at_once}{_early(times)}"
         yield from _sources(known)
     if times.unknown:
-        names = ", ".join(times.unknown)
+        names = _named(times.unknown)
         yield (
             f"the minutes of {names} are unknown: no such trial has run on this machine. paretune plan {spec} "
             "--measure trains a few steps of each, about a minute for a small model, and predicts them"
@@ -59,7 +60,14 @@ def _sources(known: dict[str, CellTime]) -> Iterator[str]:
     for name, time in known.items():
         by_source.setdefault(time.trial.source, []).append(name)
     for source, names in by_source.items():
-        yield f"the minutes of {', '.join(names)} are {source}"
+        yield f"the minutes of {_named(names)} are {source}"
+
+
+def _named(names: Sequence[str]) -> str:
+    """The names, or of many the first ones and their number: all of them are in the table."""
+    if len(names) <= SHOWN_NAMES + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:SHOWN_NAMES])} and {len(names) - SHOWN_NAMES} other cells"
 
 
 def cell_time_json(time: CellTime | None) -> dict[str, Any]:

@@ -82,6 +82,18 @@ def test_minutes_are_unknown_until_a_trial_like_them_has_run(folder: Path) -> No
     assert [cell["trial_minutes"] for cell in written["cells"]] == [None, None]
 
 
+def test_of_many_cells_the_first_are_named(folder: Path) -> None:
+    entries = "".join(f"  - {{kind: lora, rank: {rank}}}\n" for rank in range(1, 8))
+    made = planned(
+        folder, SPEC.replace("  - {kind: full}\n  - {kind: lora, rank: {choice: [4, 8]}}\n", entries)
+    )
+    (line,) = time_lines(made.times(), "my.yaml")
+    assert (
+        "of sft-lora-rank1, sft-lora-rank2, sft-lora-rank3, sft-lora-rank4 and 3 other cells are unknown"
+        in line
+    )
+
+
 def test_a_trial_takes_what_its_tokens_rows_and_the_rest_take(folder: Path) -> None:
     made = planned(folder)
     remember(made)
