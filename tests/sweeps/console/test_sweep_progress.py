@@ -132,6 +132,25 @@ def test_a_failed_trials_line_says_why() -> None:
     assert describe(record).endswith("loss is nan at step 3")
 
 
+def test_an_early_stop_says_at_which_step_and_why() -> None:
+    stopped = run_folders.record(
+        "a" * 12,
+        status="stopped",
+        steps=5,
+        config={"train": {"steps": 20}},
+        quality=0.5,
+        peak_train_bytes=MIB,
+    )
+    words = describe(stopped)
+    assert (
+        f"{'a' * 12} stopped early at step 5 of 20: behind the others; {stopped.quality_name} 0.500, peak"
+        in words
+    )
+    assert f"{'f' * 12} out of memory: " in describe(
+        run_folders.record("f" * 12, status="out_of_memory", error="cut")
+    )
+
+
 # The whole sweep on a terminal. One of its two trials fails, so it also shows how such a run ends.
 
 FAILING = SPEC.replace(METHODS, "methods: [{kind: full}]\n").replace(
