@@ -73,10 +73,14 @@ def with_notice(plan: Plan, output: str) -> Plan:
     from sweeps.search import trial_sizes
     from trainables.storage.urls import is_url
     from trainables.system.disk_speed import write_speed
+    from trainables.system.redaction import redacted
 
     notice = notices.notice_of(plan.spec.resources)
-    if notice is None or is_url(output):
+    if notice is None:
         return plan
+    if is_url(output):
+        found = notices.upload_problems(plan, notice, redacted(output))
+        return replace(plan, problems=(*plan.problems, *found))
     at_once = plan.spec.resources.concurrent or trial_sizes.slots(plan, [this_machine()])
     found = notices.problems(plan, notice, write_speed(Path(output)), at_once)
     return replace(plan, problems=(*plan.problems, *found))

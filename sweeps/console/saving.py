@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 AGAIN = "Ctrl-C again ends at once"
 
+LONG_STEP_SECONDS = 5.0  # a step that is to be ended first, and is a reason of its own
+
 
 def saving_text(saving: Mapping[str, Activity]) -> str:
     """``saving 2 trials, 1.6 of 3.1 GiB; Ctrl-C again ends at once``; empty where nothing is waited for."""
@@ -35,10 +37,14 @@ def saving_text(saving: Mapping[str, Activity]) -> str:
 
 def abandoned_text(activity: Activity) -> str:
     """Why a trial doesn't save itself where the time is limited."""
-    return (
-        f"its checkpoint of {gib(activity.checkpoint_bytes)} does not fit into the notice; it goes on at step "
-        f"{activity.saved_step + 1}"
+    checkpoint = f"its checkpoint of {gib(activity.checkpoint_bytes)}"
+    ends_step = activity.phase == "training" and activity.step_seconds >= LONG_STEP_SECONDS
+    step = (
+        f"a step of up to {activity.step_seconds:.0f} s and {checkpoint} do"
+        if ends_step
+        else f"{checkpoint} does"
     )
+    return f"{step} not fit into the notice; it goes on at step {activity.saved_step + 1}"
 
 
 def _trials(count: int) -> str:

@@ -104,6 +104,19 @@ def problems(
         yield plan.spec.source.problem(path, what, error=False)
 
 
+def upload_problems(plan: Plan, notice: Notice, output: str) -> Iterator[Problem]:
+    """A warning for a run at a URL with trials that save nothing before their end: how fast it takes checkpoints is
+    unknown.
+    """
+    if any((cell.first().train.save_steps or cell.steps) >= cell.steps for cell in plan.cells):
+        what = (
+            f"{notice}: how fast checkpoints reach {output} is not known beforehand, so a trial that is ended may lose "
+            f"what it has trained since its last one there, up to {AUTOSAVE_MINUTES} minutes; train.save_steps bounds "
+            "that in steps"
+        )
+        yield plan.spec.source.problem(("train", "save_steps"), what, error=False)
+
+
 def _seconds(size: int, bytes_per_second: float, trials: int = 1) -> float:
     return size * trials / bytes_per_second
 

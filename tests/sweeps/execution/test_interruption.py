@@ -135,6 +135,18 @@ def test_where_sigterm_leaves_a_known_time_only_what_fits_saves_itself_and_the_o
     assert "full does not save itself: its checkpoint of 2.00 GiB does not fit" in capsys.readouterr().err
 
 
+def test_a_step_that_is_too_long_for_the_notice_is_named_as_the_reason(
+    make: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = make(notice=Notice(10, "resources.notice_seconds"), bytes_per_second=GIB)
+    sweep.board.follow("full", replace(STEP, step_seconds=61))
+    with sweep.ending.signals_handled():
+        send(signal.SIGTERM)
+        sweep.second()
+    said = "full does not save itself: a step of up to 61 s and its checkpoint of 2.00 GiB do not fit into the notice"
+    assert said in capsys.readouterr().err
+
+
 def test_ctrl_c_has_all_trials_save_themselves_though_a_notice_is_known(make: Any) -> None:
     sweep = make(notice=Notice(10, "resources.notice_seconds"), bytes_per_second=GIB / 8)
     sweep.board.follow("full", STEP)

@@ -185,6 +185,14 @@ def test_plan_and_run_measure_the_disk_only_where_a_notice_is_known(
     ]
     assert measured == [tmp_path]
     assert warning.path == "train.save_steps"
+    # How fast a store takes checkpoints is measured by nothing.
+    (warning,) = [
+        problem
+        for problem in with_notice(without_saves(large), "s3://bucket/runs").warnings
+        if "notice" in problem.what
+    ]
+    assert "how fast checkpoints reach s3://bucket/runs is not known beforehand" in warning.what
+    assert measured == [tmp_path]
 
 
 def test_the_speed_of_a_disk_is_measured_where_the_run_will_be(tmp_path: Path) -> None:
