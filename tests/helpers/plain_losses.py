@@ -101,7 +101,9 @@ def first_batch(config: TrialConfig) -> tuple[list[Encoded], list[bool]]:
     lengths = tokens.lengths.reshape(-1, answers).max(1)
     order = batching.example_order(lengths, ROWS, **config.train.batching())
     examples = [tokens[int(answers * place + number)] for place in order for number in range(answers)]
-    return examples, [getattr(rows[int(place)], "label", True) for place in order]
+    # A long text is several examples.
+    numbers = (int(tokens.rows[answers * place]) for place in order)
+    return examples, [getattr(rows[number], "label", True) for number in numbers]
 
 
 # Models of plain transformers
