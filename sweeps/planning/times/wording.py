@@ -41,7 +41,13 @@ def time_lines(times: PlanTime, spec: str) -> Iterator[str]:
     if known:
         at_once = f", with {times.at_once} trials at a time" if times.at_once > 1 else ""
         rest = f" without {_named(times.unknown)}" if times.unknown else ""
-        yield f"predicted time{rest}: {minutes_between(times.least, times.seconds)} minutes{at_once}{_early(times)}"
+        begin = (
+            ""
+            if times.start
+            else "; starting Ray comes on top, and its time is unknown before the first sweep"
+        )
+        total = minutes_between(times.least, times.seconds)
+        yield f"predicted time{rest}: {total} minutes{at_once}{_early(times)}{begin}"
         yield from _sources(known)
     if times.unknown:
         names = _named(times.unknown)

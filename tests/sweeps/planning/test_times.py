@@ -176,6 +176,7 @@ def test_the_plan_has_minutes_for_each_cell_and_in_all(folder: Path) -> None:
         "predicted time: 19 to 33 minutes, with 2 trials at a time (less where trials are stopped early)"
         in shown
     )
+    assert "starting Ray comes on top, and its time is unknown before the first sweep" in shown
     assert "the minutes of sft-full, sft-lora are from 1 trial like it on this machine" in shown
     assert (
         "trials that are behind may end at steps 2, 6 (ASHA); search.scheduler: none turns that off" in shown
