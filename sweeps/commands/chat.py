@@ -47,8 +47,8 @@ def add(app: typer.Typer, best_trials: BestTrials) -> None:
     ) -> None:
         """Chat with one model, or with several that answer side by side.
 
-        /help lists the commands of the chat. Each line from a pipe is a conversation of its own; for a prompt of several
-        lines it may be JSON: {"prompt": "..."}, or {"messages": [...]}.
+        /help lists the commands of the chat. Each line from a pipe is a conversation of its own; for a prompt of
+        several lines it may be JSON: {"prompt": "..."}, or {"messages": [...]}.
         """
         from sweeps.cluster.private_folder import private_temporary_files
 

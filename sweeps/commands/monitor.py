@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -125,7 +125,7 @@ def logs(
     with users_errors(ValueError, OSError):
         run_location = location.existing_run(run)
         printed: set[str] = set()
-        with suppress(KeyboardInterrupt) if follow else suppress():
+        with suppress(KeyboardInterrupt) if follow else nullcontext():
             for lines, last in _log_states(run_location, trial):
                 for line in lines:
                     if line not in printed:

@@ -1,4 +1,4 @@
-"""How many trials a plan has, in the words of ``plan`` and ``run``; untrained models that are scored are none of them."""
+"""How many trials a plan has, in the words of ``plan`` and ``run``; untrained models are not counted."""
 
 from __future__ import annotations
 
