@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sweeps.commands.run import ReportWriter
     from sweeps.evaluation.significance import Statistics
     from sweeps.execution.settling.settle import Advice
-    from sweeps.planning.power import Detectable
+    from sweeps.planning.assessment.power import Detectable
     from trainables.results import Record
 
 app = typer.Typer(

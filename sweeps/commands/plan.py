@@ -24,8 +24,8 @@ from sweeps.commands.spec_options import (
 )
 
 if TYPE_CHECKING:
+    from sweeps.planning.assessment.power import Detectable
     from sweeps.planning.plan import Plan
-    from sweeps.planning.power import Detectable
     from sweeps.runs.artifacts import BestTrials
 
 
@@ -99,14 +99,14 @@ def add(app: typer.Typer, best_trials: BestTrials, detectable: Callable[[], Dete
         if as_json:
             import json
 
-            from sweeps.planning.power import power_json
+            from sweeps.planning.assessment.power import power_json
 
             tree = made.to_json(memory_limit) | {"power": power_json(made, detectable())}
             typer.echo(json.dumps(tree, indent=2, ensure_ascii=False))
         else:
             from sweeps.console.guarded_console import GuardedConsole
             from sweeps.console.plan_table import show_plan
-            from sweeps.planning.power import power_lines
+            from sweeps.planning.assessment.power import power_lines
 
             console = GuardedConsole()
             show_plan(made, console, memory_limit)

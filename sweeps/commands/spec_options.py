@@ -57,7 +57,7 @@ def with_warnings(plan: Plan, output: str) -> Plan:
     """The plan with warnings about what it will be hard to learn anything from, and those of :func:`with_notice`."""
     from dataclasses import replace
 
-    from sweeps.planning import few_rows
+    from sweeps.planning.assessment import few_rows
 
     return with_notice(replace(plan, problems=(*plan.problems, *few_rows.warnings(plan))), output)
 
@@ -69,7 +69,7 @@ def with_notice(plan: Plan, output: str) -> Plan:
     from dataclasses import replace
 
     from sweeps.cluster.node_resources import this_machine
-    from sweeps.planning import notice as notices
+    from sweeps.planning.assessment import notice as notices
     from sweeps.search import trial_sizes
     from trainables.storage.urls import is_url
     from trainables.system.disk_speed import write_speed

@@ -16,8 +16,8 @@ from sweeps.drafting.from_foreign import propose_for_foreign
 from sweeps.drafting.methods import memory_here
 from sweeps.drafting.proposal import Proposal, run_name
 from sweeps.drafting.request import DEFAULT_MODEL, Request
-from sweeps.planning import few_rows
 from sweeps.planning import plan as planning
+from sweeps.planning.assessment import few_rows
 from sweeps.planning.plan import Plan
 from sweeps.planning.times.wording import minutes_between, time_lines
 from sweeps.spec import source

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sweeps.planning.notice import Notice
+from sweeps.planning.assessment.notice import Notice
 from trainables.system.signals import handling
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from sweeps.execution.loop_tasks import (
 )
 from sweeps.execution.preview_process import preview_written
 from sweeps.execution.running_trials import RunningTrials, WaitingTrials
-from sweeps.planning.notice import notice_of
+from sweeps.planning.assessment.notice import notice_of
 from sweeps.planning.plan import Plan
 from sweeps.planning.resources.sizes import Sizes
 from sweeps.runs.mirror import RunMirror

@@ -10,10 +10,10 @@ from sweeps.planning.dependencies import FROM
 from sweeps.spec.domain_parser import Domain
 from sweeps.spec.entries import Entry
 from sweeps.spec.key_path import KeyPath
+from sweeps.spec.messages.validation_messages import origin_of
 from sweeps.spec.problems import Problem
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, CellPath
-from sweeps.spec.validation_messages import origin_of
 from trainables.config.trained_model import TrainedModel
 
 

@@ -20,6 +20,7 @@ from sweeps.spec.entries import (
     read_entries,
     refuse_too_many_cells,
 )
+from sweeps.spec.messages.validation_messages import FILLED_BY_PLANNING
 from sweeps.spec.naming import join_name
 from sweeps.spec.problems import Problem, format_value, unique
 from sweeps.spec.schema import ONE_VALUE, SECTION_CLASSES, SECTIONS, error_translator
@@ -37,7 +38,6 @@ from sweeps.spec.tree import (
     variant_count,
     variants,
 )
-from sweeps.spec.validation_messages import FILLED_BY_PLANNING
 
 SEARCHABLE = ("method", "train", "stage", "model")
 # These make a cell what it is. They can be compared, which gives each value the whole budget, but not searched.

@@ -195,7 +195,7 @@ def _cell_summary(cell: str, state: RunState) -> dict[str, Any]:
 
 
 def table(state: RunState) -> Table:
-    """One row per cell: its trials, the best of them, the largest peak memory, what is in training, what is unfinished."""
+    """One row per cell: its trials, the best, the largest peak memory, what is in training and what is unfinished."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)

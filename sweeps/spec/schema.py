@@ -13,6 +13,12 @@ from pydantic import BaseModel, ValidationError
 
 from sweeps.spec.domain_parser import is_domain
 from sweeps.spec.key_path import KeyPath
+from sweeps.spec.messages.validation_messages import (
+    EXAMPLES,
+    FILLED_BY_PLANNING,
+    ErrorTranslator,
+    config_classes,
+)
 from sweeps.spec.naming import is_safe
 from sweeps.spec.problems import Problem, format_value, refusal, unknown_key_message
 from sweeps.spec.settings import (
@@ -24,7 +30,6 @@ from sweeps.spec.settings import (
 )
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, build_node
-from sweeps.spec.validation_messages import EXAMPLES, FILLED_BY_PLANNING, ErrorTranslator, config_classes
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig
 from trainables.config.train import TrainConfig

@@ -95,7 +95,7 @@ class ResourcesConfig(Frozen):
     more is not started. A worker that takes no step and reports nothing for ``stall_seconds`` is ended, and its trial
     continues from its last checkpoint in another. When no trial can be placed for ``wait_seconds`` and none is running,
     the sweep ends, and can be resumed. ``notice_seconds``: the time from SIGTERM to the end of all processes, where a
-    scheduler or a cloud ends them (``planning.notice``).
+    scheduler or a cloud ends them (``planning.assessment.notice``).
     """
 
     workers: int | Literal["auto"] = 1

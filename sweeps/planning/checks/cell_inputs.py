@@ -12,11 +12,11 @@ from sweeps.planning.checks.quality import set_quality
 from sweeps.planning.dependencies import MODEL_FROM, MODEL_START
 from sweeps.planning.draft import Draft
 from sweeps.planning.inputs import InputFinder, MissingInput
+from sweeps.spec.messages.validation_messages import EXAMPLES
 from sweeps.spec.problems import Problem, format_value, refusal
 from sweeps.spec.schema import ENTRY_CLASSES, validate_node
 from sweeps.spec.settings import ResourcesConfig, SearchConfig
 from sweeps.spec.tree import Branch
-from sweeps.spec.validation_messages import EXAMPLES
 from trainables import templates
 from trainables.config.data import DataConfig
 from trainables.config.model import ModelConfig

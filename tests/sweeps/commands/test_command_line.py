@@ -290,7 +290,7 @@ def test_stop_waits_until_the_run_has_ended_and_only_as_long_as_it_was_told_to(
 def test_plan_warns_of_a_notice_that_is_too_short_for_a_checkpoint(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.planning.notice.checkpoint_bytes", lambda cell: 10 * 2**30)
+    monkeypatch.setattr("sweeps.planning.assessment.notice.checkpoint_bytes", lambda cell: 10 * 2**30)
     monkeypatch.setattr("trainables.system.disk_speed.write_speed", lambda folder: 2.0**30)
     found = paretune("plan", "spec.yaml", "--set", "resources.notice_seconds=5", "--json")
     warnings = [each["what"] for each in json.loads(found.stdout)["problems"] if "notice" in each["what"]]

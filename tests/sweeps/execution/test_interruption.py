@@ -20,7 +20,7 @@ from sweeps.console.saving import saving_text
 from sweeps.console.sweep_progress import SweepProgress
 from sweeps.execution import interruption as module
 from sweeps.execution.interruption import Interruption, SweepInterrupted
-from sweeps.planning.notice import Notice
+from sweeps.planning.assessment.notice import Notice
 from sweeps.runs.mirror import NoMirror
 from sweeps.search.shutdown import Shutdown
 from trainables.training.activity import Activity

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from reports.statistics.detectable import detectable_difference
 from sweeps import cli
-from sweeps.planning.power import power, power_lines
+from sweeps.planning.assessment.power import power, power_lines
 from tests.helpers.specs import SPEC, plan, spec_folder
 
 WITH_FINALISTS = SPEC.replace("finalists: {seeds: 1}\n", "")

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from sweeps.spec.advice import domain_advice, list_advice, value_advice
 from sweeps.spec.domain_parser import Domain, Log, Uniform
 from sweeps.spec.foreign_keys import FOREIGN_KEYS, foreign_value
 from sweeps.spec.key_path import KeyPath
+from sweeps.spec.messages.advice import domain_advice, list_advice, value_advice
 from sweeps.spec.problems import Problem, format_value, reads_as_other, refusal, unknown_key_message
 from sweeps.spec.source import Source
 from sweeps.spec.tree import Branch, CellPath, Leaf, Node, node_at
