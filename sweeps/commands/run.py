@@ -20,6 +20,7 @@ from sweeps.commands.spec_options import SetOption, SpecArgument, make_plan, ref
 
 if TYPE_CHECKING:
     from sweeps.execution.run_options import RunOptions
+    from sweeps.execution.settling.settle import Advice
     from sweeps.planning.plan import Plan
     from sweeps.runs.artifacts import BestTrials
     from sweeps.runs.location import RunLocation
@@ -33,8 +34,13 @@ class ReportWriter(Protocol):
     def __call__(self, runs: Sequence[Path], output: Path | None = None, /) -> Path: ...
 
 
-def add(app: typer.Typer, best_trials: BestTrials, report_writer: Callable[[], ReportWriter]) -> None:
-    """Adds the commands to an app; ``report_writer`` imports what writes reports."""
+def add(
+    app: typer.Typer,
+    best_trials: BestTrials,
+    report_writer: Callable[[], ReportWriter],
+    advice: Callable[[], Advice],
+) -> None:
+    """Adds the commands to an app; ``report_writer`` and ``advice`` import what writes and what reads reports."""
 
     @app.command(rich_help_panel=RUN)
     def run(
@@ -80,7 +86,7 @@ def add(app: typer.Typer, best_trials: BestTrials, report_writer: Callable[[], R
             with private_temporary_files():
                 sweep = Sweep.plan_spec(read(spec, sets or ()), options, best_trials)
                 sweep.refuse_unrunnable(detach)
-                code = 0 if detach else sweep.execute(report_writer)
+                code = 0 if detach else sweep.execute(report_writer, advice)
             # Outside: the driver outlives this process and its folder.
             if detach:
                 code = sweep.detach()
@@ -98,7 +104,9 @@ def add(app: typer.Typer, best_trials: BestTrials, report_writer: Callable[[], R
             requested.apply_to_process()
             sweep = Sweep.plan_spec(requested.spec(), requested.options, best_trials)
             raise typer.Exit(
-                sweep.execute(report_writer, on_start=lambda: requested.announce(sweep.location.folder))
+                sweep.execute(
+                    report_writer, advice, on_start=lambda: requested.announce(sweep.location.folder)
+                )
             )
 
 
@@ -189,18 +197,24 @@ class Sweep:
         return 0
 
     def execute(
-        self, report_writer: Callable[[], ReportWriter], on_start: Callable[[], object] = lambda: None
+        self,
+        report_writer: Callable[[], ReportWriter],
+        advice: Callable[[], Advice],
+        on_start: Callable[[], object] = lambda: None,
     ) -> int:
         """Runs the trials and writes the report; returns the exit code.
 
         ``on_start`` is called once this process holds the run and the run folder is complete.
         """
         from sweeps.execution.run_folder import prepare
+        from sweeps.execution.settling import looks
 
         # The lock comes first: until this process holds the run, nothing in its folder may be written.
         with self.location.held(self.options.resume), sigterm_like_ctrl_c():
             prepare(self.plan, self.location.folder, self.options.resume, self.location.display_name)
             on_start()
+            if self.options.resume:
+                looks.begin_for_more_trials(self.location.folder, lambda run: advice().settled_pairs(run))
             return self._run_trials(report_writer())
 
     def _run_trials(self, write_report: ReportWriter) -> int:

@@ -1,4 +1,6 @@
-"""The record of each time that a run is settled, which the report's verdicts depend on (``reports.statistics.looks``).
+"""The record of each time that more was added to a run that had been reported, by ``settle`` or by ``run --resume``.
+
+The report's verdicts depend on it (``reports.statistics.looks``).
 
 ``settle.json`` in the run folder: ``{"looks": [{"begun": "2026-11-28T10:00:00Z", "reported": null, "settled":
 [["sft-full", "sft-lora"]]}]}``, with what the report before it had settled. An entry is written before anything is
@@ -8,10 +10,11 @@ added to the run, so that no report can show more without counting as another lo
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sweeps.runs.status import run_state
 from trainables.storage import files
 from trainables.system import provenance
 
@@ -26,6 +29,18 @@ def begin(run: Path, settled: Sequence[tuple[str, str]] = ()) -> None:
     if not looks or looks[-1]["reported"] is not None:
         entry = {"begun": provenance.now(), "reported": None, "settled": [list(pair) for pair in settled]}
         _write(run, [*looks, entry])
+
+
+def begin_for_more_trials(run: Path, settled_pairs: Callable[[Path], Sequence[tuple[str, str]]]) -> None:
+    """Begins another look if a report shows that the run had ended, and its plan has more trials by now.
+
+    Trials that were planned before the report, and that an interruption kept from running, make no other look.
+    """
+    report = run / "report" / "report.json"
+    if not report.exists() or json.loads(report.read_text(encoding="utf-8")).get("unfinished"):
+        return
+    if run_state(run).remaining:
+        begin(run, settled_pairs(run))
 
 
 def mark_reported(run: Path) -> None:

@@ -17,11 +17,13 @@ from reports.analysis.comparison import compare
 from reports.analysis.further_work import advice
 from reports.analysis.further_work.spending import Scoring, Spending, Training
 from reports.analysis.group import Group
+from reports.analysis.looks import count_looks, look_of
 from sweeps import cli
 from sweeps.execution.settling import looks
 from sweeps.execution.settling.means import Means
 from sweeps.execution.settling.settle import Limit, settle
 from sweeps.spec.problems import SpecError
+from tests.helpers.run_folders import record
 from tests.helpers.trials import make_config, write_rows
 from tests.helpers.trials import run as run_trial
 from trainables import results
@@ -238,3 +240,29 @@ def test_the_command_says_what_it_can_not_settle(tmp_path: Path) -> None:
         found = CliRunner().invoke(cli.app, ["settle", name])
         assert found.exit_code == 2
         assert message in found.output
+
+
+@pytest.mark.parametrize(
+    ("shown", "planned", "counted"),
+    [
+        ({"unfinished": []}, 2, True),
+        ({"unfinished": []}, 1, False),
+        ({"unfinished": [{"to_go": 1}]}, 2, False),
+        (None, 2, False),
+    ],
+    ids=["more trials", "as many trials", "planned before the report", "no report"],
+)
+def test_more_trials_of_a_reported_run_are_another_look(
+    tmp_path: Path, shown: dict[str, Any] | None, planned: int, counted: bool
+) -> None:
+    files.write_json(tmp_path / "environment.json", {"plan": {"trials": {"sft-full": planned}}})
+    ended = tmp_path / "trials" / f"{1:012x}"
+    files.write_json(ended / "config.json", {"cell": "sft-full"})
+    results.write_record(ended, record(ended.name, cell="sft-full"))
+    if shown is not None:
+        files.write_json(tmp_path / "report" / "report.json", shown)
+    for _ in range(2):  # until a report shows them, it is one look
+        looks.begin_for_more_trials(tmp_path, lambda run: [("sft-full", "sft-base")])
+    assert count_looks(tmp_path) == (2 if counted else 1)
+    if counted:
+        assert look_of(tmp_path, "sft-base", "sft-full") == 1  # what was settled stays so by its level
