@@ -7,25 +7,27 @@ import tempfile
 import time
 from pathlib import Path
 
-PROBE_BYTES = 32 * 2**20
-BLOCK_BYTES = 2**20
+BLOCK_BYTES = 32 * 2**20  # that reach the disk together
+PROBE_SECONDS, PROBE_BYTES = 1.0, 2**30  # a disk's own memory takes the first of them faster than the rest
 
 
 def write_speed(folder: Path) -> float | None:
     """Bytes per second at which a new file in ``folder``, or in its nearest folder that exists, reaches the disk.
 
-    ``None`` where nothing can be written.
+    Takes about a second. ``None`` where nothing can be written.
     """
     while not folder.is_dir():
         folder = folder.parent
     block = os.urandom(BLOCK_BYTES)  # some file systems compress
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            started = time.perf_counter()
-            for _ in range(PROBE_BYTES // BLOCK_BYTES):
+            started, written = time.perf_counter(), 0
+            while True:
                 file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-            return PROBE_BYTES / (time.perf_counter() - started)
+                file.flush()
+                os.fsync(file.fileno())
+                written, seconds = written + BLOCK_BYTES, time.perf_counter() - started
+                if seconds >= PROBE_SECONDS or written >= PROBE_BYTES:
+                    return written / seconds
     except OSError:
         return None
