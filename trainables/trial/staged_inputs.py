@@ -17,7 +17,7 @@ from trainables.data.sources import is_hub
 from trainables.models import locate
 from trainables.storage import cache
 from trainables.storage.damaged_files import read_object
-from trainables.storage.names import within
+from trainables.storage.names import checked_name, within
 from trainables.storage.url_store import Store
 from trainables.trial.config import TrialConfig
 
@@ -100,7 +100,7 @@ class StagedInputs:
         """The copy's path; one at a URL is downloaded into the node's cache."""
         if self.url is None:
             return within(self.run / COPIES_FOLDER, staged["at"])
-        folder, _, rest = staged["at"].partition("/")
+        folder, _, rest = checked_name(staged["at"]).partition("/")
         store = Store(f"{self.url}/{COPIES_FOLDER}/{folder}")
         # Names are FOLDER/REST, where FOLDER is a hash; it is the key of the cached copy, too.
         names = [name.partition("/")[2] for name in staged["files"]]

@@ -479,7 +479,7 @@ def test_the_reason_of_a_tracker_that_fails_is_in_the_first_line(tmp_path: Path)
         while len(messages) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
     assert re.search(
-        r"exit code 1 \(FileNotFoundError: .*environment\.json'\)\. The sweep continues", messages[1]
+        r"exit code 1 \(.*DamagedFile: .*environment\.json.*\)\. The sweep continues", messages[1]
     )
 
 

@@ -254,7 +254,7 @@ def test_an_edit_of_the_registry_or_of_the_file_counts_at_once(tmp_path: Path) -
         ({}, "does not say where the rows are"),
         (
             {"file_name": "rows.json", "formating": "alpaca"},
-            "unknown key formating; .* Did you mean formatting",
+            "unknown key formating. Did you mean formatting",
         ),
         (
             {"file_name": "rows.json", "formatting": "alpacca"},

@@ -26,10 +26,9 @@ from tests.helpers.sweeps import SPEC, write_spec
 from tests.helpers.tiny_model import VOCAB, make_model
 from tests.helpers.trials import make_config, write_rows
 from trainables.config.model import ModelConfig
-from trainables.data.rows import Conversation
 from trainables.evaluation import evaluate
 from trainables.evaluation.evaluate import EvaluationTask
-from trainables.evaluation.evaluation_rows import EvaluationRows
+from trainables.evaluation.evaluation_rows import load_named
 from trainables.inference.generator import stream_answer
 from trainables.inference.model_pool import ModelPool
 from trainables.inference.prompts import UnknownToken, prompt_tokens
@@ -191,8 +190,10 @@ def test_an_adapter_finds_the_embedding_rows_that_it_was_trained_with(
     allowed = nullcontext() if own_rows else pytest.raises(UnknownToken, match=f"the token {VOCAB}")
     with allowed:
         list(stream_answer(loaded, prompt, Sampling(max_new_tokens=2)))
-    row = Conversation(({"role": "user", "content": "what is on <image>?"},), "<a>")
-    rows = EvaluationRows("rows", "answers", None, [row], (0,), 1, False, "")
+    (tmp_path / "rows.jsonl").write_text(
+        json.dumps({"prompt": "what is on <image>?", "completion": "<a>"}) + "\n"
+    )
+    rows = load_named(loaded.result, str(tmp_path / "rows.jsonl"), "answers")
     allowed = nullcontext() if own_rows else pytest.raises(ModelError, match=f"{VOCAB} rows.*<image>")
     with allowed, loaded.active() as policy:
         evaluate.measure(policy, EvaluationTask(loaded.result, rows, evaluate.Settings(generate=False)))

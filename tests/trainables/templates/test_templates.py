@@ -341,7 +341,7 @@ def test_the_prompt_of_deepseek_r1_opens_its_thoughts_and_later_turns_omit_them(
 
 def test_the_error_for_an_unknown_name_lists_the_names_and_suggests_the_nearest() -> None:
     with pytest.raises(
-        TemplateError, match=r"'lama3'; known: chatml \(also yi, smollm\), .*empty.*Did you mean llama3\?"
+        TemplateError, match=r"'lama3'. Did you mean llama3\? Known: chatml \(also yi, smollm\), .*empty"
     ):
         templates.source("lama3")
 

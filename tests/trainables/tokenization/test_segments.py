@@ -39,7 +39,7 @@ KINDS_AND_TEMPLATES = [
 ]
 SPLIT_ROWS = (
     *("deepseekr1", "qwen3.5", "qwen3.5-nothink", "qwen3.6", "gpt-oss", "minimax-m2", "glm4.7"),
-    "ernie4.5-thinking",
+    *("ernie4.5-thinking", "olmo3-think"),
 )
 CUTOFF = 8000  # as some templates begin with a page of their own
 
