@@ -14,8 +14,10 @@ import pytest
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
 
 from reports.analysis.recommendation.best_trials import recommended_trials
+from sweeps.cli import app
 from sweeps.execution import run_folder
 from sweeps.planning.plan import Plan
 from sweeps.runs.earlier_results import EarlierResults
@@ -190,18 +192,17 @@ def by_cell(run: Path) -> dict[str, Record]:
 
 
 def test_trying_a_cell_runs_its_dependencies_first_and_only_once(tiny_model: Path, home: Home) -> None:
-    spec = write_chain(home, tiny_model)
-    tried = paretune(home, "try", spec, "--stage", "sft", "--method", "lora")
-    assert tried.process.returncode == 0, tried.stderr
+    spec, output = write_chain(home, tiny_model), home.folder / "runs"
+    trying = ["try", str(spec), "--stage", "sft", "--method", "lora", "--output", str(output)]
+    tried = CliRunner().invoke(app, trying)
+    assert tried.exit_code == 0, tried.output
     found = by_cell(home.folder / "runs" / "line-try")
     assert {cell: record.status for cell, record in found.items()} == {
         "pretrain-lora": "done",
         "sft-lora": "done",
     }
     assert found["sft-lora"].start_trial == found["pretrain-lora"].trial_id
-    again = paretune(
-        home, "try", spec, "--stage", "sft", "--method", "lora", "--set", "stages[1].train.steps=2"
-    )
+    again = CliRunner().invoke(app, [*trying, "--set", "stages[1].train.steps=2"])
     assert [line.split()[0] for line in again.stderr.splitlines() if " in /" in line] == ["sft-lora"]
 
 
