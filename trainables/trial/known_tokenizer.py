@@ -13,7 +13,6 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import trainables.templates
 from trainables import templates
 from trainables.models import locate
 from trainables.models.folder import fingerprint
@@ -45,6 +44,9 @@ def known_tokenizer(config: TrialConfig) -> KnownTokenizer:
     folder = locate.model_folder(config.model)
     asked = {
         "template": config.data.template,
+        "template_text": templates.source(config.data.template)
+        if config.data.template
+        else None,  # of a file
         "settings": config.data.template_settings,
         "arguments": config.data.template_arguments,
         "default_system": config.data.default_system,
@@ -90,8 +92,8 @@ def _kept(key: str, config: str) -> KnownTokenizer:
 @cache
 def _template_code() -> str:
     """A hash of the chat templates that come along and of the code that applies them."""
-    (folder,) = trainables.templates.__path__
-    sources = sorted(path for path in Path(folder).rglob("*") if path.suffix in (".py", ".jinja"))
+    folder = Path(templates.__file__).parent
+    sources = sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".jinja"))
     return files.sha256([path.read_text(encoding="utf-8") for path in sources])
 
 

@@ -20,7 +20,7 @@ from trainables.tokenization.token_table import tokenizer_identity
 from trainables.trial import known_tokenizer
 from trainables.trial.config import TrialConfig
 from trainables.trial.known_tokenizer import deferred_tokenizer
-from trainables.trial.tokenizer import tokenizer_of
+from trainables.trial.tokenizer import load_tokenizer, tokenizer_of
 
 
 @pytest.fixture
@@ -73,6 +73,16 @@ def test_another_template_in_the_models_folder_makes_it_another_one(
     after = deferred_tokenizer(asked).identity
     assert after != before
     assert after == tokenizer_identity(deferred_tokenizer(asked).loaded)
+
+
+def test_a_template_file_that_was_edited_makes_it_another_one(config: TrialConfig, tmp_path: Path) -> None:
+    file = tmp_path / "own.jinja"
+    found = set()
+    for text in ("{{ messages[0]['content'] }}", "{{ messages[-1]['content'] }}"):
+        file.write_text(text, encoding="utf-8")
+        load_tokenizer.cache_clear()  # as in another process
+        found.add(deferred_tokenizer(with_data(config, template=str(file))).identity)
+    assert len(found) == 2
 
 
 def test_a_damaged_tokenizer_is_an_error_each_time(
