@@ -136,7 +136,7 @@ def test_untuned_models_that_were_scored_otherwise_stand_apart_and_each_run_has_
 
 
 def test_the_next_step_tries_what_is_recommended_unless_nothing_is(tmp_path: Path) -> None:
-    environment = {"place": "/work/runs/chats", "command": "paretune run chats.yaml"}
+    environment = {"place": "/srv/runs/chats", "command": "paretune run chats.yaml"}
     better = run_of(tmp_path / "a" / "chats", record("aaa"), record("b", "base", quality=0.1), **environment)
     worse = run_of(tmp_path / "b" / "chats", record("aaa"), record("b", "base", quality=0.95), **environment)
     assert [first_command(compare([run])[0]) for run in (better, worse)] == [

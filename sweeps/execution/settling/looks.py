@@ -16,6 +16,7 @@ from typing import Any
 
 from sweeps.runs.status import run_state
 from trainables.storage import files
+from trainables.storage.damaged_files import DamagedFile, read_object
 from trainables.system import provenance
 
 FILE = "settle.json"
@@ -37,10 +38,16 @@ def begin_for_more_trials(run: Path, settled_pairs: Callable[[Path], Sequence[tu
     Trials that were planned before the report, and that an interruption kept from running, make no other look.
     """
     report = run / "report" / "report.json"
-    if not report.exists() or json.loads(report.read_text(encoding="utf-8")).get("unfinished"):
-        return
-    if run_state(run).remaining:
+    if report.exists() and not _shows_unfinished(report) and run_state(run).remaining:
         begin(run, settled_pairs(run))
+
+
+def _shows_unfinished(report: Path) -> bool:
+    """Whether a report says that trials were to go; not where it is damaged, as it may have shown anything."""
+    try:
+        return bool(read_object(report).get("unfinished"))
+    except DamagedFile:
+        return False
 
 
 def mark_reported(run: Path) -> None:

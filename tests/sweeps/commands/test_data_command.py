@@ -6,22 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
 from sweeps import cli
 from tests.helpers import specs
-
-
-@pytest.fixture
-def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, which is empty."""
-    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+from tests.helpers.own_rows import questions, write_lines
 
 
 def paretune(*arguments: str | Path) -> Result:
@@ -33,16 +23,6 @@ def described(*arguments: str | Path) -> dict[str, Any]:
     assert found.exit_code == 0, found.stderr
     (tree,) = json.loads(found.stdout)
     return tree  # type: ignore[no-any-return]
-
-
-def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def questions(count: int = 40) -> list[dict[str, Any]]:
-    return [{"prompt": f"say {number:02}", "completion": "ab"} for number in range(count)]
 
 
 def test_a_file_is_described_without_a_spec_or_a_model(workdir: Path) -> None:

@@ -20,16 +20,7 @@ from sweeps.planning.plan import Plan
 from sweeps.planning.times.prediction import CellTime, PlanTime, TrialTime
 from sweeps.spec.problems import SpecError
 from sweeps.spec.spec import read
-
-
-@pytest.fixture
-def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, which is empty."""
-    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "cache"))
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+from tests.helpers.own_rows import questions, write_lines
 
 
 @pytest.fixture
@@ -47,16 +38,6 @@ def planned(file: Path) -> Plan:
     made = planning.make(read(file))
     assert [str(problem) for problem in made.errors] == []
     return made
-
-
-def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def questions(count: int = 60) -> list[dict[str, Any]]:
-    return [{"prompt": f"say {number:02}", "completion": "ab"} for number in range(count)]
 
 
 ROWS: dict[str, dict[str, Any]] = {
@@ -82,7 +63,7 @@ def test_the_spec_can_be_planned_without_change_whatever_the_rows_are(
 
 
 def test_trials_are_stopped_early_only_where_there_are_several(workdir: Path, init: Any) -> None:
-    init(write_lines(workdir / "my.jsonl", questions()))
+    init(write_lines(workdir / "my.jsonl", questions(60)))
     assert all(cell.rungs == () for cell in planned(workdir / "my.yaml").cells)
 
 
@@ -93,7 +74,7 @@ def test_a_model_without_a_chat_template_gets_one(workdir: Path, tiny_model: Pat
     settings = json.loads((base / "tokenizer_config.json").read_text())
     settings.pop("chat_template", None)
     (base / "tokenizer_config.json").write_text(json.dumps(settings))
-    write_lines(workdir / "my.jsonl", questions())
+    write_lines(workdir / "my.jsonl", questions(60))
     found = CliRunner().invoke(cli.app, ["init", "my.jsonl", "--model", "base"])
     assert found.exit_code == 0, found.stderr
     assert "template: default" in (workdir / "my.yaml").read_text()
@@ -108,7 +89,7 @@ def test_labelled_answers_are_for_kto(workdir: Path, init: Any) -> None:
 
 
 def test_every_line_of_the_spec_has_a_comment(workdir: Path, init: Any) -> None:
-    init(write_lines(workdir / "my.jsonl", questions()))
+    init(write_lines(workdir / "my.jsonl", questions(60)))
     lines = (workdir / "my.yaml").read_text().splitlines()
     bare = [
         line for before, line in pairwise(lines) if "#" not in line and not before.lstrip().startswith("#")
@@ -119,7 +100,7 @@ def test_every_line_of_the_spec_has_a_comment(workdir: Path, init: Any) -> None:
 
 
 def test_a_spec_is_never_overwritten_without_force(workdir: Path, init: Any) -> None:
-    path = write_lines(workdir / "my.jsonl", questions())
+    path = write_lines(workdir / "my.jsonl", questions(60))
     (workdir / "my.yaml").write_text("mine")
     found = init(path)
     assert (found.exit_code, (workdir / "my.yaml").read_text()) == (2, "mine")
@@ -130,7 +111,7 @@ def test_a_spec_is_never_overwritten_without_force(workdir: Path, init: Any) -> 
 
 
 def test_paths_are_relative_to_the_spec_wherever_it_is_written(workdir: Path, init: Any) -> None:
-    path = write_lines(workdir / "data" / "my.jsonl", questions())
+    path = write_lines(workdir / "data" / "my.jsonl", questions(60))
     assert init(path, "--output", "specs/my.yaml").exit_code == 0
     assert "train: ../data/my.jsonl" in (workdir / "specs" / "my.yaml").read_text()
     planned(workdir / "specs" / "my.yaml")
@@ -169,7 +150,7 @@ def test_a_stage_that_is_given_is_kept_and_data_that_no_stage_learns_from_is_ref
 def test_a_configuration_of_another_tool_becomes_a_spec_with_what_it_says(
     workdir: Path, init: Any, tiny_model: Path
 ) -> None:
-    write_lines(workdir / "data" / "mine.jsonl", questions())
+    write_lines(workdir / "data" / "mine.jsonl", questions(60))
     (workdir / "data" / "dataset_info.json").write_text(json.dumps({"mine": {"file_name": "mine.jsonl"}}))
     (workdir / "theirs.yaml").write_text(
         f"model_name_or_path: {tiny_model}\nstage: sft\nfinetuning_type: lora\nlora_rank: 4\ndataset: mine\n"
@@ -212,7 +193,7 @@ def test_a_spec_that_lacks_something_is_written_and_says_what(workdir: Path, ini
     assert "no dataset_info.json has the data set nowhere" in found.stdout
     assert (workdir / "theirs-paretune.yaml").exists()
     # What the user says counts in place of what the file says.
-    write_lines(workdir / "my.jsonl", questions())
+    write_lines(workdir / "my.jsonl", questions(60))
     assert init("theirs.yaml", "--set", "data.train=my.jsonl", "--force").exit_code == 0
     planned(workdir / "theirs-paretune.yaml")
 
@@ -231,7 +212,7 @@ def test_a_spec_that_lacks_something_is_written_and_says_what(workdir: Path, ini
 def test_what_no_spec_can_be_written_for_is_refused(
     workdir: Path, init: Any, source: str, message: str
 ) -> None:
-    write_lines(workdir / "my.jsonl", questions())
+    write_lines(workdir / "my.jsonl", questions(60))
     (workdir / "spec.yaml").write_text("name: a\nstages: []\nmethods: []\n")
     found = init(*source.split())
     assert (found.exit_code, message in found.stderr) == (2, True), found.stderr
@@ -267,7 +248,7 @@ def test_the_budget_is_made_smaller_for_the_minutes_that_there_are_where_they_ar
     seeds: int,
 ) -> None:
     monkeypatch.setattr(Plan, "times", lambda plan: times_of(plan, 60.0, known))
-    found = init(write_lines(workdir / "my.jsonl", questions()), "--minutes", str(minutes))
+    found = init(write_lines(workdir / "my.jsonl", questions(60)), "--minutes", str(minutes))
     tree = read(workdir / "my.yaml").source.tree
     assert (tree["search"]["trials"], tree["finalists"]["seeds"]) == (trials, seeds)
     assert (f"for {minutes} minutes: " in found.stdout) == (trials < 4 or seeds < 2)
@@ -284,15 +265,15 @@ def test_elsewhere_defaults_are_taken_and_said(workdir: Path) -> None:
     made = request().with_defaults()
     assert (made.source, made.minutes) == ("commands", requests.DEFAULT_MINUTES)
     assert "which comes with Paretune" in made.defaults[0]
-    write_lines(workdir / "my.jsonl", questions())
+    write_lines(workdir / "my.jsonl", questions(60))
     assert request().with_defaults().source == "my.jsonl"
-    write_lines(workdir / "other.jsonl", questions())
+    write_lines(workdir / "other.jsonl", questions(60))
     with pytest.raises(SpecError, match=r"which data\? Here are my.jsonl, other.jsonl"):
         request().with_defaults()
 
 
 def test_in_a_terminal_three_questions_are_asked_and_only_what_is_open(workdir: Path) -> None:
-    write_lines(workdir / "my.jsonl", questions())
+    write_lines(workdir / "my.jsonl", questions(60))
     asked: list[tuple[str, str]] = []
 
     def ask(question: str, default: str) -> str:

@@ -91,20 +91,23 @@ def test_a_disk_that_stays_full_ends_the_sweep_with_the_reason(
         sweep(Driver(full_disk()), [], tmp_path)
 
 
+class Interrupted:
+    """A driver whose sweep is ended by Ctrl-C."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.shutdown: Shutdown = arguments[5]
+
+    def work_left(self) -> bool:
+        return True
+
+    def sweep(self) -> None:
+        self.shutdown.request()
+        raise KeyboardInterrupt
+
+
 def test_tables_that_cannot_be_written_after_ctrl_c_leave_it_a_ctrl_c(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Interrupted:
-        def __init__(self, *arguments: Any) -> None:
-            self.shutdown: Shutdown = arguments[5]
-
-        def work_left(self) -> bool:
-            return True
-
-        def sweep(self) -> None:
-            self.shutdown.request()
-            raise KeyboardInterrupt
-
     def full(*arguments: Any) -> None:
         raise full_disk()
 
@@ -119,17 +122,6 @@ def test_tables_that_cannot_be_written_after_ctrl_c_leave_it_a_ctrl_c(
 def test_no_files_are_written_in_place_of_a_run_that_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Interrupted:
-        def __init__(self, *arguments: Any) -> None:
-            self.shutdown: Shutdown = arguments[5]
-
-        def work_left(self) -> bool:
-            return True
-
-        def sweep(self) -> None:
-            self.shutdown.request()
-            raise KeyboardInterrupt
-
     monkeypatch.setattr("sweeps.execution.sweep_driver.SweepDriver", Interrupted)
     progress, run = Progress(), tmp_path / "run"
     (run / "trials" / "a" / "checkpoint-1").mkdir(parents=True)  # of a trial that still wrote

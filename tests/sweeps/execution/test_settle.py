@@ -266,3 +266,10 @@ def test_more_trials_of_a_reported_run_are_another_look(
     assert count_looks(tmp_path) == (2 if counted else 1)
     if counted:
         assert look_of(tmp_path, "sft-base", "sft-full") == 1  # what was settled stays so by its level
+
+
+def test_a_damaged_report_may_have_shown_that_the_run_had_ended(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "environment.json", {"plan": {"trials": {"sft-full": 1}}})
+    files.write_text(tmp_path / "report" / "report.json", "{")
+    looks.begin_for_more_trials(tmp_path, lambda run: [])
+    assert count_looks(tmp_path) == 2
