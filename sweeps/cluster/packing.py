@@ -38,13 +38,16 @@ class Size:
 
 @dataclass(frozen=True)
 class Machine:
-    """A node and what trials may use of it; ``memory`` and ``gpu_bytes`` (of its smallest GPU) if they are known."""
+    """A node and what trials may use of it; ``memory``, ``gpu_bytes`` (of its smallest GPU) and
+    ``compute_capability`` (of its oldest) if they are known.
+    """
 
     id: str
     cpus: float
     gpus: float = 0.0
     memory: int | None = None
     gpu_bytes: int | None = None
+    compute_capability: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         gpus = f", {self.gpus:g} GPUs" if self.gpus else ""

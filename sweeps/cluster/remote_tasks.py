@@ -43,15 +43,23 @@ def examine(node_id: str, question: str, seconds: float) -> str:
     return done.stdout
 
 
-def gpu_bytes(node_id: str) -> list[int]:
-    """The memory of each of this node's GPUs in bytes, by ``nvidia-smi``; empty where that is unknown."""
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+def gpu_facts(node_id: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """The memory in bytes and the compute capability of each of this node's GPUs, by ``nvidia-smi``; empty where it
+    is unknown.
+    """
+    # Without units the numbers are MiB; a GPU without a number says [N/A], and an old driver knows no capability.
+    sizes = [2**20 * int(line) for line in _query_gpus("memory.total") if line.isdigit()]
+    versions = [line.split(".") for line in _query_gpus("compute_cap")]
+    known = [version for version in versions if len(version) == 2 and all(map(str.isdigit, version))]
+    return sizes, [(int(major), int(minor)) for major, minor in known]
+
+
+def _query_gpus(what: str) -> list[str]:
+    command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
     try:
-        output = subprocess.run(command, capture_output=True, text=True, timeout=SMI_SECONDS).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=SMI_SECONDS).stdout.split()
     except (OSError, subprocess.TimeoutExpired):
         return []
-    # Without units the numbers are MiB; a GPU without a number says [N/A].
-    return [2**20 * int(line) for line in output.split() if line.isdigit()]
 
 
 def missing_files(node_id: str, wanted: dict[str, list[tuple[str, int]]]) -> list[str]:

@@ -14,15 +14,19 @@ from ruamel.yaml import YAML
 from sweeps.execution import input_changes
 from sweeps.planning import identity
 from sweeps.planning.plan import CHOSEN, Plan
+from sweeps.planning.resources.default_precision import DTYPE, PRECISION
 from sweeps.runs.layout import read_environment
 from sweeps.runs.location import RunLocation
 from sweeps.spec import source
+from sweeps.spec.key_path import KeyPath
 from sweeps.spec.problems import Problem, SpecError, unique
 from sweeps.spec.spec import Spec
 from sweeps.tracking import sweep_id
 from trainables import results
 from trainables.storage import files
 from trainables.system import machine, provenance, redaction
+
+BY_GPU = (PRECISION, DTYPE)  # settings that planning fills in by what GPUs can compute
 
 
 def prepare(plan: Plan, run: Path, resume: bool, display_name: str | None = None) -> None:
@@ -139,6 +143,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
         "files": input_changes.file_states(plan),
         "settled": plan.settled,
         **{name: getattr(plan.spec.resources, name) for name in CHOSEN},
+        "precision": plan.precision,
         "date": plan.date,
         "conventions": plan.conventions.version,
         "trials": {cell.name: cell.trials for cell in plan.cells},
@@ -171,16 +176,21 @@ def check_spec(spec: Spec, run: Path) -> None:
     before = _resolved_before(run)
     if before is None:
         return
-    # What a spec leaves out of its resources, planning fills in.
-    given = spec.source.tree.get("resources")
-    given = given if isinstance(given, dict) else {}
     changes = [
         change
         for change in identity.changes(before, _plain(spec.resolved()))
-        if change.path[0] != "resources" or change.path[1:2] == () or change.path[1] in given
+        if not _is_filled_in(spec, change.path[:2])
     ]
     if changes:
         raise SpecError(*_change_problems(spec, run, changes))
+
+
+def _is_filled_in(spec: Spec, path: KeyPath) -> bool:
+    """Whether planning fills in the setting at ``path``, as the spec leaves it out."""
+    if len(path) < 2 or not (path[0] == "resources" or path in BY_GPU):
+        return False
+    section = spec.source.tree.get(str(path[0]))
+    return not (isinstance(section, dict) and path[1] in section)
 
 
 def _changed_settings(plan: Plan, run: Path) -> list[Problem]:

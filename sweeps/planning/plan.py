@@ -28,7 +28,7 @@ from sweeps.planning.memory import calibration
 from sweeps.planning.memory.cell_memory import ConfigMemory, with_fewest_workers
 from sweeps.planning.memory.fit import Fit, assess_fit
 from sweeps.planning.plan_json import cell_json, fit_json, problem_json, trial_json
-from sweeps.planning.resources import default_gpus, default_trials
+from sweeps.planning.resources import default_gpus, default_precision, default_trials
 from sweeps.planning.resources.place import Place, this_machine
 from sweeps.planning.times.prediction import PlanTime, predict_times
 from sweeps.planning.times.wording import cell_time_json, time_json
@@ -65,6 +65,7 @@ class Plan:
     settled: Settled = field(default_factory=dict)  # which trials of earlier runs it starts from
     date: str | None = None  # of the run's first start, for chat templates that write today's
     conventions: Conventions = CURRENT
+    precision: str = default_precision.USUAL  # of trials on GPUs where the spec gives none
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -100,7 +101,8 @@ class Plan:
         given = self.spec.source.tree.get("resources", {})
         chosen = {key: getattr(self.spec.resources, key) for key in CHOSEN if key not in given}
         known = {key: value for key, value in chosen.items() if value is not None}
-        return {**resolved, "resources": {**resolved["resources"], **known}}
+        resolved = {**resolved, "resources": {**resolved["resources"], **known}}
+        return default_precision.fill(resolved, self.spec.source.tree, self.precision)
 
     def fingerprint(self) -> str:
         """A hash of everything in the spec that decides what a trial is: a resumed run must have the same."""
@@ -187,9 +189,9 @@ def make(
     if chosen is not None:
         spec = replace(spec, resources=chosen.fill(spec.resources))
     # Dependencies are checked and run even where the filters leave them out.
-    checked = [
-        check_draft(draft, spec.resources, finder, local) for draft in with_dependencies(selected, drafts)
-    ]
+    planned = with_dependencies(selected, drafts)
+    precision = default_precision.choose(planned, spec.resources, place)
+    checked = [check_draft(draft, spec.resources, finder, local, precision) for draft in planned]
     checked = yardsticks.with_one_cutoff(checked, conventions)
     cells = tuple(each.cell for each in checked if each.cell is not None)
     trials = default_trials.choose(cells, spec.resources, place)
@@ -220,6 +222,7 @@ def make(
         notes=(
             *earlier.notes,
             *([chosen.note()] if chosen is not None and any(map(_lacks_gpus, checked)) else []),
+            *([precision.note()] if precision.value != default_precision.USUAL else []),
             *trials.notes,
             *search_notes(cells),
             *fairness.notes(cells),
@@ -234,6 +237,7 @@ def make(
         settled=earlier.settled,
         date=date,
         conventions=conventions,
+        precision=precision.value,
     )
 
 

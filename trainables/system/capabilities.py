@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 OLDEST_PYTHON = (3, 11)
+BF16_CAPABILITY = (8, 0)  # compute capability of Ampere: before it torch only emulates bf16
 WANDB_OFFLINE = ("offline", "dryrun")  # values of WANDB_MODE; the second is W&B's former name for it
 
 
@@ -112,9 +113,8 @@ def _bitsandbytes(bits: int) -> Capability:
 
 def _linear_4bit() -> Any:
     import bitsandbytes
-    import torch
 
-    layer = bitsandbytes.nn.Linear4bit(64, 64, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
+    layer = bitsandbytes.nn.Linear4bit(64, 64, bias=False, compute_dtype=half_dtype(), quant_type="nf4")
     # This CPU kernel is for inference and has no backward pass; trials switch it off, too.
     layer.support_avx512bf16_for_cpu = False
     return layer
@@ -124,6 +124,14 @@ def _linear_8bit() -> Any:
     import bitsandbytes
 
     return bitsandbytes.nn.Linear8bitLt(64, 64, bias=False, has_fp16_weights=False)
+
+
+def half_dtype() -> Any:
+    """The 16-bit type that this machine computes in: bf16, and fp16 on GPUs without it."""
+    import torch
+
+    old = torch.cuda.is_available() and torch.cuda.get_device_capability() < BF16_CAPABILITY
+    return torch.float16 if old else torch.bfloat16
 
 
 def _hqq() -> Capability:
@@ -143,7 +151,7 @@ def _linear_hqq() -> Any:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     config = BaseQuantizeConfig(nbits=8, group_size=64, axis=1)
     plain = torch.nn.Linear(64, 64, bias=False)
-    layer = HQQLinear(plain, config, del_orig=False, compute_dtype=torch.bfloat16, device=device)
+    layer = HQQLinear(plain, config, del_orig=False, compute_dtype=half_dtype(), device=device)
     layer.weight = plain.weight  # what _relative_error compares with
     return layer
 
@@ -214,7 +222,7 @@ def _relative_error(make: Callable[[], Any]) -> float:
         torch.manual_seed(0)
         layer = make()
         plain = layer.weight.detach().float().clone().to(device)
-        x = torch.randn(16, 64).to(device, torch.bfloat16).requires_grad_()
+        x = torch.randn(16, 64).to(device, half_dtype()).requires_grad_()
     output = layer.to(device)(x)
     output.float().sum().backward()
     assert x.grad is not None
@@ -309,8 +317,7 @@ def _precision(name: str, needed: bool) -> Capability:
         return Capability(
             name, False, "needs a GPU, for the scaling of its gradients; use precision: bf16", needed
         )
-    # Before compute capability 8.0 (Ampere) torch only emulates bf16.
-    if name == "bf16" and device == "cuda" and torch.cuda.get_device_capability() < (8, 0):
+    if name == "bf16" and device == "cuda" and torch.cuda.get_device_capability() < BF16_CAPABILITY:
         major, minor = torch.cuda.get_device_capability()
         detail = f"this GPU (compute capability {major}.{minor}) has no bf16; use precision: fp16"
         return Capability(name, False, detail, needed=False)

@@ -114,6 +114,11 @@ def gpu_memory_bytes() -> list[int]:
     return [properties.total_memory for properties in _gpu_properties()]
 
 
+def gpu_capabilities() -> list[tuple[int, int]]:
+    """The compute capability of each GPU that torch can use."""
+    return [(properties.major, properties.minor) for properties in _gpu_properties()]
+
+
 def gpu_names() -> list[str]:
     """The name of each GPU that torch can use."""
     return [properties.name for properties in _gpu_properties()]

@@ -112,8 +112,8 @@ class TrialConfig(Frozen):
             yield ("model", "attention"), self.model.attention
         if self.model.kernels not in ("auto", "none"):
             yield ("model", "kernels"), self.model.kernels
-        if self.train.precision in ("fp16", "bf16"):
-            yield ("train", "precision"), self.train.precision
+        if self.train.precision != "fp32":
+            yield ("train", "precision"), self.train.precision.removeprefix("pure_")
         if self.method is not None:
             yield from ((("method", leaf), what) for leaf, what in self.method.needs())
 

@@ -24,6 +24,7 @@ from sweeps.planning.draft import Draft
 from sweeps.planning.inputs import InputFinder, InvalidPath, make_paths_absolute
 from sweeps.planning.memory.cell_memory import CellMemory, predict_cell_memory
 from sweeps.planning.quality_rows import quality_rows
+from sweeps.planning.resources.default_precision import NOTHING_CHOSEN, DefaultPrecision, gpus_of
 from sweeps.spec.problems import Problem
 from sweeps.spec.settings import ResourcesConfig, SearchConfig
 from trainables.data.loading import Data
@@ -46,14 +47,19 @@ class CheckedDraft:
 
 
 def check_draft(
-    draft: Draft, default_resources: ResourcesConfig, finder: InputFinder, local: bool = True
+    draft: Draft,
+    default_resources: ResourcesConfig,
+    finder: InputFinder,
+    local: bool = True,
+    precision: DefaultPrecision = NOTHING_CHOSEN,
 ) -> CheckedDraft:
     """Checks a draft with the data and the model that it names, at every probe of its space.
 
     With ``local`` its trials run on this machine, which must have the features that they ask for.
-    ``default_resources`` has the GPUs that a worker takes where none are given.
+    ``default_resources`` has the GPUs that a worker takes where none are given, ``precision`` that of their trials.
     """
     tree = {"cell": draft.name, "method_name": draft.method, **draft.tree()}
+    tree |= precision.sections(draft, tree, gpus_of(draft, default_resources))
     try:
         make_paths_absolute(tree, draft.source.folder)
     except InvalidPath as error:

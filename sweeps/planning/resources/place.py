@@ -19,12 +19,14 @@ class Begun:
     gpus: float | Literal["auto"]
     cpus: float
     concurrent: int | None
+    precision: str = "bf16"  # of trials on GPUs whose spec gives none
 
     @classmethod
     def of(cls, environment: Mapping[str, Any]) -> Begun:
-        """Those in a run's ``environment.json``. Earlier versions took no GPU and one core, and wrote nothing."""
+        """Those in a run's ``environment.json``. Earlier versions took no GPU, one core and bf16, and wrote nothing."""
         plan = environment.get("plan") or {}
-        return cls(plan.get("gpus", 0), plan.get("cpus", 1), plan.get("concurrent"))
+        given = plan.get("gpus", 0), plan.get("cpus", 1), plan.get("concurrent")
+        return cls(*given, plan.get("precision", "bf16"))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from sweeps.cluster.packing import Machine, Size, how_many
 from sweeps.planning.memory.cell_memory import SAFETY_FACTOR, with_fewest_workers
 from sweeps.spec.byte_sizes import parse_bytes
 from sweeps.spec.settings import MAX_GPU_SHARES
+from trainables.memory.gpu_share import CONTEXT_BYTES, allocator_limit
 from trainables.system.byte_sizes import GIB, gib
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 # Beside the predicted peak, which counts from a process's baseline: the baselines of the worker and of the measuring
 # process.
 PROCESS_BYTES = 3 * GIB // 2
-CONTEXT_BYTES = GIB // 2  # of a GPU, for the CUDA context of each process
 # Main memory is reserved in these amounts: 1, 1.5, 2, 3, 4, 6, ... GiB.
 RESERVATIONS = tuple(int(GIB * 2**power * part) for power in range(14) for part in (1, 1.5))
 
@@ -114,13 +114,16 @@ class Sizes:
         return self._gpu_limit(resources.gpus) if resources.gpus else self._machine_limit()
 
     def _gpu_limit(self, gpus: float | str) -> Limit | None:
-        """That of the smallest GPU, because the trial may be placed on any."""
+        """That of the smallest GPU, because the trial may be placed on any; of a share, what its worker may allocate."""
         sizes = [machine.gpu_bytes for machine in self.machines if machine.gpu_bytes]
         if not sizes:
             return None
-        share = 1.0 if gpus == "auto" else min(1.0, float(gpus))
-        part = "" if share == 1 else f", {share:g} of it for each worker"
-        return Limit(int(min(sizes) * share), f"a GPU of {gib(min(sizes))}{part}")
+        share = 1.0 if gpus == "auto" else float(gpus)
+        shared = allocator_limit(min(sizes), share)
+        if shared is None:
+            return Limit(min(sizes), f"a GPU of {gib(min(sizes))}")
+        part = f"{share:g} of it for each worker, {gib(CONTEXT_BYTES)} of that for CUDA itself"
+        return Limit(shared, f"a GPU of {gib(min(sizes))}, {part}")
 
     def _machine_limit(self) -> Limit | None:
         """That of the machine with the most memory: Ray knows how much a trial needs, and places it there."""
