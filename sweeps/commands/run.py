@@ -16,7 +16,14 @@ import typer
 
 from sweeps.commands.common_options import RUN
 from sweeps.commands.errors import FAILED, INTERRUPTED, sigterm_like_ctrl_c, users_errors
-from sweeps.commands.spec_options import SetOption, SpecArgument, make_plan, refuse_errors, with_warnings
+from sweeps.commands.spec_options import (
+    SetOption,
+    SpecArgument,
+    make_plan,
+    read_spec,
+    refuse_errors,
+    with_warnings,
+)
 
 if TYPE_CHECKING:
     from sweeps.execution.run_options import RunOptions
@@ -79,12 +86,11 @@ def add(
         """
         from sweeps.cluster.private_folder import private_temporary_files
         from sweeps.execution.run_options import RunOptions
-        from sweeps.spec.spec import read
 
         options = RunOptions(output, address, resume, force)
         with users_errors():
             with private_temporary_files():
-                sweep = Sweep.plan_spec(read(spec, sets or ()), options, best_trials)
+                sweep = Sweep.plan_spec(read_spec(spec, sets), options, best_trials)
                 sweep.refuse_unrunnable(detach)
                 code = 0 if detach else sweep.execute(report_writer, advice)
             # Outside: the driver outlives this process and its folder.

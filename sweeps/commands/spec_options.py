@@ -36,12 +36,18 @@ def plan_spec(
     spec: str, sets: list[str] | None, best_trials: BestTrials, fetch: bool = False, **filters: Any
 ) -> Plan:
     """Reads and plans a spec, independently of any run of it. Raises ``SpecError``."""
-    from sweeps.drafting.foreign import refuse_foreign
     from sweeps.runs.earlier_results import EarlierResults
+
+    return make_plan(read_spec(spec, sets), EarlierResults(best_trials), fetch, **filters)
+
+
+def read_spec(spec: str, sets: list[str] | None) -> Spec:
+    """Reads a spec. Raises ``SpecError``; for a configuration of another tool it proposes ``init``."""
+    from sweeps.drafting.foreign import refuse_foreign
     from sweeps.spec.spec import read
 
     refuse_foreign(spec)
-    return make_plan(read(spec, sets or ()), EarlierResults(best_trials), fetch, **filters)
+    return read(spec, sets or ())
 
 
 def make_plan(spec: Spec, earlier: EarlierResults, fetch: bool, **filters: Any) -> Plan:
@@ -72,7 +78,7 @@ def with_notice(plan: Plan, output: str) -> Plan:
     from sweeps.planning.assessment import notice as notices
     from sweeps.search import trial_sizes
     from trainables.storage.urls import is_url
-    from trainables.system.disk_speed import write_speed
+    from trainables.system.disk_speed import checkpoint_speed
     from trainables.system.redaction import redacted
 
     notice = notices.notice_of(plan.spec.resources)
@@ -82,7 +88,7 @@ def with_notice(plan: Plan, output: str) -> Plan:
         found = notices.upload_problems(plan, notice, redacted(output))
         return replace(plan, problems=(*plan.problems, *found))
     at_once = plan.spec.resources.concurrent or trial_sizes.slots(plan, [this_machine()])
-    found = notices.problems(plan, notice, write_speed(Path(output)), at_once)
+    found = notices.problems(plan, notice, checkpoint_speed(Path(output)), at_once)
     return replace(plan, problems=(*plan.problems, *found))
 
 

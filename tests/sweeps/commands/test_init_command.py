@@ -177,7 +177,7 @@ def test_a_configuration_of_another_tool_becomes_a_spec_with_what_it_says(
         assert "train.precision is written as a comment" in found.stdout
 
 
-@pytest.mark.parametrize("command", ["plan", "data", "try"])
+@pytest.mark.parametrize("command", ["plan", "data", "try", "run"])
 def test_a_configuration_of_another_tool_is_no_spec_and_init_is_proposed(workdir: Path, command: str) -> None:
     (workdir / "theirs.yaml").write_text("model_name_or_path: a/b\nfinetuning_type: lora\ndataset: x\n")
     found = CliRunner().invoke(cli.app, [command, "theirs.yaml"])
