@@ -22,10 +22,21 @@ from trainables.inference.sampling import MAX_TOP_K, MIN_TOP_P, Sampling
 
 MAX_ANSWERS = 8  # per prompt of a request
 MAX_PROMPTS = 1024  # of a request; a million of them would keep all threads waiting while they are checked
+MAX_STOPS = 4
+MAX_MESSAGES = 4096  # of a request
+MAX_PARTS = 1024  # of a message
+MAX_FIELDS = 256  # of a request: many times as many as there are
 
 
-def _as_tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+# Lists are limited before their items are checked: nothing else runs while an error is made for each item.
+def _limited(value: Any, limit: int, what: str) -> Any:
+    if isinstance(value, list) and len(value) > limit:
+        raise ValueError(f"there are {len(value)} {what}; at most {limit} are possible")
+    return value
+
+
+def _stop_texts(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else _limited(value, MAX_STOPS, "texts")
 
 
 # -1 means no limit, all tokens or any seed, as to vLLM and llama.cpp.
@@ -72,7 +83,7 @@ class _GenerationRequest(BaseModel):
     frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
     n: int = Field(default=1, ge=1, le=MAX_ANSWERS)
     seed: Annotated[int | None, BeforeValidator(_unset)] = None
-    stop: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(max_length=4)] | None = None
+    stop: Annotated[tuple[str, ...], BeforeValidator(_stop_texts)] | None = None
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
 
@@ -81,6 +92,9 @@ class _GenerationRequest(BaseModel):
     def _without_neutral_fields(cls, body: Any) -> Any:
         if not isinstance(body, dict):
             return body
+        # Nothing else runs while an error is made for each of them.
+        if len(body) > MAX_FIELDS:
+            raise ValueError(f"there are {len(body)} fields; a request has at most {MAX_FIELDS}")
         return neutral_fields.without_neutral_fields(body, cls.neutral, cls.model_fields)
 
     def sampling(self, limit: int, number: int = 0) -> Sampling:
@@ -115,7 +129,11 @@ class TextPart(BaseModel):
 
 
 def _parts(value: Any) -> Any:
-    return [{"type": "text", "text": value}] if isinstance(value, str) else value or ()
+    return (
+        [{"type": "text", "text": value}]
+        if isinstance(value, str)
+        else _limited(value or (), MAX_PARTS, "parts")
+    )
 
 
 class ChatMessage(BaseModel):
@@ -146,7 +164,7 @@ class ChatRequest(_GenerationRequest):
 
     neutral = neutral_fields.COMMON | neutral_fields.CHAT
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
     max_completion_tokens: TokenLimit = None
 
     def token_limit(self) -> int | None:

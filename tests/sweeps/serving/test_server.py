@@ -35,7 +35,7 @@ from sweeps.serving.api_error import ApiError
 from sweeps.serving.engine import Engine, GenerationJob, generate_all
 from sweeps.serving.openai_api import ChatRequest, CompletionRequest
 from sweeps.serving.options import ServeError, ServeOptions, model_names, portable_name, read_key
-from sweeps.serving.request_body import read_body
+from sweeps.serving.request_body import MAX_VALUES, read_body
 from tests.helpers.clusters import free_port
 from tests.helpers.small_runs import make_run, trial_id_of
 from tests.helpers.tiny_model import make_model
@@ -319,6 +319,58 @@ def test_a_client_that_leaves_within_its_request_is_no_failure_of_the_server() -
     scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
     with pytest.raises(ApiError, match="the client left"):
         asyncio.run(read_body(Request(scope, receive), ChatRequest))
+
+
+def request_of(body: bytes) -> Request:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+    return Request(scope, receive)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        b"[" + b",".join([b'""'] * (MAX_VALUES + 1)) + b"]",
+        b"[[" + b",".join([b"1"] * (MAX_VALUES + 1)) + b"]]",
+        b"[" * MAX_VALUES,
+        b'[{"a":"' + b'b","a":"' * (MAX_VALUES // 2) + b'"}]',
+        b'"\\\\"' + b",1" * MAX_VALUES + b'"',  # a text that is no longer one after its first quote
+    ],
+    ids=["texts", "tokens", "lists", "fields", "behind a text"],
+)
+def test_a_request_of_more_values_than_a_parser_reads_in_a_moment_is_refused(prompt: bytes) -> None:
+    body = b'{"model": "m", "prompt": ' + prompt + b"}"
+    with pytest.raises(ApiError, match=f"at most {MAX_VALUES} values"):
+        asyncio.run(read_body(request_of(body), CompletionRequest))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [",[{:" * MAX_VALUES, "\\" * MAX_VALUES + ",:" * MAX_VALUES, '",' * MAX_VALUES, '\\",:' * MAX_VALUES],
+    ids=["marks", "backslashes", "quotes", "both"],
+)
+def test_marks_within_a_text_are_no_values(text: str) -> None:
+    body = json.dumps({"model": "m", "prompt": text}).encode()
+    assert asyncio.run(read_body(request_of(body), CompletionRequest)).prompt == [text]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"messages": [1] * 5_000},
+        {"messages": [{"role": "user"}] * 5_000},
+        {"messages": [{"role": "user", "content": [1] * 5_000}]},
+        {"messages": [{"role": "user", "content": [1] * 1_000}] * 4},
+        {"stop": [1] * 5_000},
+        {f"field{number}": 1 for number in range(5_000)},
+    ],
+)
+def test_a_request_with_many_errors_is_refused_for_the_first_of_them(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        ChatRequest.model_validate({"model": "m", "messages": HELLO, **changes})
+    assert refused.value.error_count() < 2_000
 
 
 def test_a_message_is_refused_whose_calls_would_be_left_out() -> None:
