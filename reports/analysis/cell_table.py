@@ -67,7 +67,7 @@ _FROM_BEST = (
 
 def _columns(group: Group, row: Row, settings: dict[str, Any]) -> dict[str, Any]:
     first, best = row.cell.records[0], row.best
-    low, high = row.interval or (None, None)
+    low, high = group.interval(row) or (None, None)
     # As in the report's table, what decides comes first: the answer, quality, memory, time, settings.
     return {
         "cell": row.cell.label,

@@ -88,9 +88,10 @@ class Row:
         return {status: counts[status] for status in get_args(Status)}
 
     @cached_property
-    def interval(self) -> tuple[float, float] | None:
+    def own_interval(self) -> tuple[float, float] | None:
         """The quality's 95 % interval, over test rows and, where several were trained, over seeds.
 
+        Of a cell that was named beforehand: ``Group.interval`` is for those that were chosen for their figure.
         ``None`` without the numbers for it, or where there are too few rows to give an end.
         """
         if self.cell.estimate is None:
@@ -221,14 +222,14 @@ class Group:
         }
         return resampled_choice(known, self.seed_variance, higher_is_better=self.higher_is_better)
 
-    @cached_property
-    def interval_on_new_rows(self) -> tuple[float, float] | None:
-        """The 95 % interval of the best cell's expected quality (``choice``): its own is flattered as its figure is."""
-        best = self.scored_rows[0] if self.scored_rows else None
-        if self.choice is None or best is None or best.interval is None or best.cell.estimate is None:
-            return None
-        estimate = best.cell.estimate
-        return self.choice.expected_interval(estimate.quality, best.interval, estimate.proportion)
+    def interval(self, row: Row) -> tuple[float, float] | None:
+        """The 95 % interval of a row's quality on new rows; extended where the cell was chosen for its figure, as the
+        best of all or of those within its memory (``choice``).
+        """
+        own, estimate = row.own_interval, row.cell.estimate
+        if own is None or estimate is None or self.choice is None or row.cell.is_base:
+            return own
+        return self.choice.extended(row.cell.label, estimate.quality, own, estimate.proportion)
 
     def verdict(self, row: Row, other: Row) -> Verdict:
         """What is known of one cell's quality against another's."""
@@ -283,4 +284,5 @@ class Group:
             return False
         if self.base_of(best) is not None:
             return self.verdict_on_training(best).settled
-        return best.interval is not None and not best.interval[0] <= 0.5 <= best.interval[1]
+        interval = self.interval(best)
+        return interval is not None and not interval[0] <= 0.5 <= interval[1]

@@ -41,7 +41,7 @@ def comparison(group: Group) -> Table:
         "cell": lambda row: _cell_name(group, row, names),
         "run": lambda row: _run(row, names),
         "answer": lambda row: answers.get(row.cell.label, ""),
-        quality: _quality,
+        quality: lambda row: _quality(group, row),
         "peak memory": lambda row: units.gib(row.peak),
         "training time": lambda row: units.duration(_value(row, "train_seconds")),
         "best settings": _settings,
@@ -185,8 +185,8 @@ def _value(row: Row, column: str) -> Any:
     return getattr(row.best, column) if row.best else None
 
 
-def _quality(row: Row) -> str:
-    return units.quality_with_interval(row.quality, row.interval, bare(_value(row, "quality_unit")))
+def _quality(group: Group, row: Row) -> str:
+    return units.quality_with_interval(row.quality, group.interval(row), bare(_value(row, "quality_unit")))
 
 
 def bare(unit: str | None) -> str | None:

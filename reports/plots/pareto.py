@@ -62,7 +62,7 @@ def draw(group: Group, colours: Palette, name: str) -> Drawing | None:
     places = [((row.peak or 0) / GIB, row.quality or 0.0) for row in bests]
     shifts = side_by_side(axes, places)
     for row, shift in zip(bests, shifts, strict=True):
-        _best(axes, row, colours, row in sure, shift)
+        _best(axes, row, group.interval(row), colours, row in sure, shift)
     labels = [
         Label(row.name, *moved(axes, place_of, shift))
         for row, place_of, shift in zip(bests, places, shifts, strict=True)
@@ -78,7 +78,7 @@ def _view(group: Group, bests: list[Row], trials: list[Record]) -> View:
     return view(
         [x for x, _ in (*cells, *points)],
         [y for _, y in cells],
-        [end for row in bests for end in row.interval or ()],
+        [end for row in bests for end in group.interval(row) or ()],
         [*(y for _, y in points), *([base] if base is not None else [])],
         lower_is_better=not group.higher_is_better,
         share=group.unit == "fraction",
@@ -122,12 +122,19 @@ def _points(axes: Axes, trials: list[Record], colours: Palette) -> None:
                 )  # fmt: skip
 
 
-def _best(axes: Axes, row: Row, colours: Palette, surely_on_front: bool, shift: float) -> None:
-    """The point of a cell, filled where it is surely on the front; ``shift`` in typographic points to the right."""
+def _best(
+    axes: Axes,
+    row: Row,
+    interval: tuple[float, float] | None,
+    colours: Palette,
+    surely_on_front: bool,
+    shift: float,
+) -> None:
+    """The point of a cell with its interval, filled where it is surely on the front; ``shift`` in typographic points to the right."""
     x, y = moved(axes, ((row.peak or 0) / GIB, row.quality or 0.0), shift)
     colour = colours[row.cell.method]
-    if row.interval:
-        low, high = row.interval
+    if interval:
+        low, high = interval
         axes.plot([x, x], [low, high], color=colour, linewidth=1.6, alpha=0.55, zorder=2, clip_on=False)
     style: dict[str, Any] = (
         {"markersize": 11, "markerfacecolor": colour, "markeredgecolor": PAPER, "markeredgewidth": 1.5}

@@ -1,5 +1,7 @@
 """What choosing the best of several cells does to its figure, and how sure a cell's place on the front is.
 
+The best is chosen twice: of all cells, and of those that need no more memory than it, for each step of the front.
+
 Test rows are resampled with replacement (by prompt), and the seeds of the finalists with them: each resample chooses
 anew. Rows that a resample leaves out play no part in its choice, so they show what the chosen cell has on new rows
 (the out-of-bag estimate; B. Efron, "Estimating the error rate of a prediction rule", JASA 78, 1983). Likewise for
@@ -26,23 +28,29 @@ RESAMPLES = 1_000
 
 @dataclass(frozen=True)
 class ResampledChoice:
-    """``expected_quality`` of the best cell on new rows, with other seeds; ``front_shares``: by the cell's label, how
-    many of the resamples have it on the Pareto front of quality and memory, from 0 to 1.
+    """``expected_quality`` of the best cell on new rows, with other seeds; ``expected_within``: the same of each cell
+    that is the best of those within its own peak memory, by its label; ``front_shares``: by the cell's label, how many
+    of the resamples have it on the Pareto front of quality and memory, from 0 to 1.
     """
 
+    best: str
     expected_quality: float
+    expected_within: dict[str, float]
     front_shares: dict[str, float]
 
-    def expected_interval(self, measured: float, interval: Interval, proportion: bool) -> Interval:
-        """The best cell's interval, with that around ``expected_quality`` instead of around what was ``measured``.
+    def extended(self, label: str, measured: float, interval: Interval, proportion: bool) -> Interval:
+        """A cell's interval, with those around what it is expected to have beside the one around what was ``measured``.
 
         The interval of a cell that was chosen for its figure holds the truth less often than one of a cell that was
         named beforehand. Extended by as much as the figure is flattered, it holds it often enough (simulated); moved by
-        as much, it would not where a few rows decide, or where the best is no chance.
+        as much, it would not where a few rows decide, or where the best is no chance. That of a cell that is the best
+        of none stays as it is.
         """
+        expected = [self.expected_within.get(label, measured)]
+        expected += [self.expected_quality] if label == self.best else []
         low, high = interval
-        flattered = self.expected_quality - measured
-        low, high = low + min(0.0, flattered), high + max(0.0, flattered)
+        low += min(0.0, *(value - measured for value in expected))
+        high += max(0.0, *(value - measured for value in expected))
         return (max(0.0, low), min(1.0, high)) if proportion else (low, high)
 
 
@@ -73,10 +81,41 @@ def resampled_choice(
     usable = np.isfinite(judged_by).all(axis=1) & np.isfinite(chosen_by).all(axis=1)
     if not usable.any():
         return None
-    chosen = np.argmax(chosen_by[usable], axis=1)
-    expected = sign * float(judged_by[usable][np.arange(len(chosen)), chosen].mean())
-    shares = _on_front(chosen_by, [peak for _, peak in cells.values()])
-    return ResampledChoice(expected, dict(zip(cells, shares, strict=True)))
+    peaks = [peak for _, peak in cells.values()]
+    measured = sign * np.array([estimate.quality for estimate in estimates])
+    labels, best = list(cells), int(np.argmax(measured))
+
+    def expected_of(candidates: list[int]) -> float:
+        return sign * _expected(chosen_by[usable][:, candidates], judged_by[usable][:, candidates])
+
+    return ResampledChoice(
+        labels[best],
+        expected_of(list(range(len(labels)))),
+        {labels[cell]: expected_of(within) for cell, within in _best_within_their_memory(measured, peaks).items()},
+        dict(zip(labels, _on_front(chosen_by, peaks), strict=True)),
+    )
+
+
+def _expected(chosen_by: Array, judged_by: Array) -> float:
+    """The mean of what each resample's choice has on what played no part in it; both are (resamples, cells)."""
+    chosen = np.argmax(chosen_by, axis=1)
+    return float(judged_by[np.arange(len(chosen)), chosen].mean())
+
+
+def _best_within_their_memory(qualities: Array, peaks: list[int | None]) -> dict[int, list[int]]:
+    """The cells that need no more memory than each cell that is the best of them, itself among them.
+
+    ``qualities``: (cells,), higher is better.
+    """
+    found = {}
+    for cell, peak in enumerate(peaks):
+        if peak is None:
+            continue
+        limit = peak * (1 + EQUAL_PEAKS)
+        within = [other for other, its_peak in enumerate(peaks) if its_peak is not None and its_peak <= limit]
+        if qualities[cell] == max(qualities[other] for other in within):
+            found[cell] = within
+    return found
 
 
 def _resampled(estimates: list[Estimate], counts: Array) -> Array:

@@ -227,10 +227,13 @@ class Tally:
     excess: list[float] = field(default_factory=list)
     optimism: list[float] = field(default_factory=list)
     optimism_after_correction: list[float] = field(default_factory=list)
-    # Of runs with an interval of the best cell: that hold its truth, its own and the one on new rows.
+    # Of runs with an interval of the best cell: that hold its truth, its own and the one that is printed.
     best_intervals: int = 0
+    best_covering_by_own: int = 0
     best_covering: int = 0
-    best_covering_after_correction: int = 0
+    # Printed intervals of cells on the front, each the best within its memory.
+    front_intervals: int = 0
+    front_covering: int = 0
 
     def add(self, group: Group, truths: Sequence[float], world: World) -> None:
         from reports.analysis.recommendation.answer import recommend
@@ -259,9 +262,13 @@ class Tally:
         for row in group.scored_rows:
             assert row.quality is not None
             self.excess.append(sign * (row.quality - true[row.name]))
-            if row.interval is not None:
+            interval = group.interval(row)
+            if interval is not None:
+                covers = interval[0] <= true[row.name] <= interval[1]
                 self.intervals += 1
-                self.covering += row.interval[0] <= true[row.name] <= row.interval[1]
+                self.covering += covers
+                self.front_intervals += row.on_front
+                self.front_covering += row.on_front and covers
         best, chosen = group.scored_rows[0], recommend(group)
         best_truth = max(sign * truth for truth in truths)
         if chosen is not None and group.margin is not None and chosen is not best:
@@ -270,11 +277,11 @@ class Tally:
         if best.quality is not None and corrected is not None:
             self.optimism.append(sign * (best.quality - true[best.name]))
             self.optimism_after_correction.append(sign * (corrected.expected_quality - true[best.name]))
-        moved = group.interval_on_new_rows
-        if best.interval is not None and moved is not None:
+        own, printed = best.own_interval, group.interval(best)
+        if own is not None and printed is not None:
             self.best_intervals += 1
-            self.best_covering += best.interval[0] <= true[best.name] <= best.interval[1]
-            self.best_covering_after_correction += moved[0] <= true[best.name] <= moved[1]
+            self.best_covering_by_own += own[0] <= true[best.name] <= own[1]
+            self.best_covering += printed[0] <= true[best.name] <= printed[1]
 
     def shares(self) -> dict[str, float | None]:
         """The tally's shares, each ``None`` where there was nothing of its kind."""
@@ -291,9 +298,8 @@ class Tally:
             "coverage of qualities": share(self.covering, self.intervals),
             "coverage of differences": share(self.differences_covering, self.differences),
             "coverage of the best's quality": share(self.best_covering, self.best_intervals),
-            "the same of the corrected interval": share(
-                self.best_covering_after_correction, self.best_intervals
-            ),
+            "of qualities on the front": share(self.front_covering, self.front_intervals),
+            "of the best's interval without extension": share(self.best_covering_by_own, self.best_intervals),
             "figures above their truth": float(np.mean(self.excess)) if self.excess else None,
             "best's figure above its truth": float(np.mean(self.optimism)) if self.optimism else None,
             "the same after correction": (

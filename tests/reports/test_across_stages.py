@@ -59,7 +59,7 @@ def test_preference_stages_are_compared_by_the_metric_that_all_of_them_record(tm
     (group,) = compare_across_stages(groups)
     assert [(row.name, row.quality) for row in group.rows] == [("kto-lora", 0.8), ("dpo-lora", 0.7)]
     assert {row.display_name for row in group.bases} == {"before (sft-lora)"}
-    assert group.rows[0].interval is None
+    assert group.interval(group.rows[0]) is None
     assert {row.name: row.on_front for row in group.rows} == {"kto-lora": True, "dpo-lora": True}
 
 

@@ -115,12 +115,11 @@ def test_the_best_of_several_has_an_interval_that_is_not_flattered(tmp_path: Pat
     (group,) = compare([results.read_run(run)])
     best = group.scored_rows[0]
     assert group.choice is not None
-    assert best.interval is not None
-    assert group.interval_on_new_rows is not None
+    assert best.own_interval is not None
     flattered = best.quality - group.choice.expected_quality  # type: ignore[operator]
     assert flattered > 0.01
-    extended = best.interval[0] - flattered, best.interval[1]
-    assert group.interval_on_new_rows == pytest.approx(extended)
+    extended = best.own_interval[0] - flattered, best.own_interval[1]
+    assert group.interval(best) == pytest.approx(extended)
     low, high = (f"{100 * end:.1f}" for end in extended)
     assert (
         f"expected to have {100 * group.choice.expected_quality:.1f} % (95 %: {low} to {high}) on new ones."

@@ -39,13 +39,14 @@ def front_json(group: Group) -> list[dict[str, Any]]:
             "within_bytes": step.row.peak,
             "cell": step.row.cell.label,
             "quality": step.row.quality,
-            "quality_low": step.row.interval[0] if step.row.interval else None,
-            "quality_high": step.row.interval[1] if step.row.interval else None,
+            "quality_low": low,
+            "quality_high": high,
             "share_of_resamples": step.share,
         }
         for step in front_steps(group)
+        for low, high in [group.interval(step.row) or (None, None)]
     ]
 
 
 def _described(group: Group, row: Row) -> str:
-    return f"{row.name} {units.quality_with_interval(row.quality, row.interval, group.unit)}"
+    return f"{row.name} {units.quality_with_interval(row.quality, group.interval(row), group.unit)}"

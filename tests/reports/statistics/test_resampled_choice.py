@@ -51,12 +51,41 @@ def test_of_two_that_differ_by_more_than_their_error_the_best_is_expected_as_mea
     assert lower.expected_quality == pytest.approx(cells["b"][0].quality, abs=0.02)
 
 
+def choice_of(best: str, expected: float, within: dict[str, float] | None = None) -> ResampledChoice:
+    return ResampledChoice(best, expected, within or {}, {})
+
+
 def test_the_interval_is_extended_by_what_the_figure_is_flattered_and_stays_within_0_and_1() -> None:
-    choice = ResampledChoice(0.9, {})
-    assert choice.expected_interval(0.95, (0.9, 0.98), proportion=True) == pytest.approx((0.85, 0.98))
-    assert ResampledChoice(0.1, {}).expected_interval(0.3, (0.1, 0.5), proportion=True) == (0.0, 0.5)
+    choice = choice_of("a", 0.9)
+    assert choice.extended("a", 0.95, (0.9, 0.98), proportion=True) == pytest.approx((0.85, 0.98))
+    assert choice_of("a", 0.1).extended("a", 0.3, (0.1, 0.5), proportion=True) == (0.0, 0.5)
     # A loss is flattered where it is lower.
-    assert ResampledChoice(2.0, {}).expected_interval(1.0, (0.5, 1.5), proportion=False) == (0.5, 2.5)
+    assert choice_of("a", 2.0).extended("a", 1.0, (0.5, 1.5), proportion=False) == (0.5, 2.5)
+    # A cell that is the best of none keeps its own.
+    assert choice.extended("b", 0.8, (0.7, 0.9), proportion=True) == (0.7, 0.9)
+
+
+def test_the_best_within_its_memory_is_extended_by_what_that_choice_flatters() -> None:
+    choice = choice_of("a", 0.93, {"a": 0.94, "b": 0.85})
+    assert choice.extended("b", 0.9, (0.8, 0.95), proportion=True) == pytest.approx((0.75, 0.95))
+    # The best of all was chosen both ways: the larger extension counts.
+    assert choice.extended("a", 0.95, (0.9, 0.98), proportion=True) == pytest.approx((0.88, 0.98))
+
+
+def test_each_best_within_its_memory_is_known_and_the_cheapest_is_chosen_among_itself_alone() -> None:
+    dice = np.random.default_rng(0)
+    means = {"large": 0.3, "equal": 0.3, "worse": 0.0, "small": 0.2}
+    peaks = {"large": 400, "equal": 300, "worse": 200, "small": 100}
+    cells = {
+        name: (mean_estimate([dice.normal(mean, 0.2, 300)], range(300)), peaks[name])
+        for name, mean in means.items()
+    }
+    choice = resampled_choice(cells, None, higher_is_better=True)
+    assert choice is not None
+    assert "worse" not in choice.expected_within
+    assert choice.expected_within["small"] == pytest.approx(cells["small"][0].quality, abs=0.002)
+    assert choice.best in choice.expected_within
+    assert choice.expected_within[choice.best] <= cells[choice.best][0].quality
 
 
 def test_cells_on_other_rows_have_no_common_choice() -> None:
