@@ -101,6 +101,9 @@ class Record(Frozen):
     device: str | None = None
     attention: str | None = None  # the implementation that ran
     kernels: str | None = None  # none, liger or unsloth
+    tf32: bool | None = None  # on a GPU: whether matrix products that are left in fp32 are computed in TF32
+    allocator: str | None = None  # on a GPU: the settings of torch's allocator
+    compiled: str | None = None  # "30 layers in 12 s", or why layers were not compiled
     rope: str | None = None  # "yarn x 4"; None: the base model's own positions
     quantized_layers: int | None = None  # linear layers whose weights are quantized in memory
     # By kind of layer (attention, mlp, experts, router, other), the shares of the decoder's weights, from 0 to 1, that

@@ -23,7 +23,7 @@ from typing import Any, TextIO
 from sweeps.cluster.private_folder import RAY, private_folder
 from sweeps.cluster.remote_tasks import first_line
 from sweeps.spec.problems import Problem, SpecError
-from trainables.system import quiet
+from trainables.system import allocator, quiet
 from trainables.system.redaction import RedactedFile
 from trainables.system.signals import handlers_restored
 
@@ -87,6 +87,7 @@ def session(
     # Before Ray is imported, which reads some of these then; what the user has set stays.
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    allocator.set_default()  # for the workers of a Ray that is started here
     quiet.silence()
     import ray
 

@@ -19,7 +19,7 @@ from trainables.memory.measuring_process import MeasuringProcess
 from trainables.models import locate
 from trainables.results import Record
 from trainables.storage import files
-from trainables.system import machine
+from trainables.system import allocator, machine
 from trainables.system.wording import counted
 from trainables.trial.config import TrialConfig
 
@@ -37,6 +37,7 @@ def run_one_trial(
     the model that the cell starts from is scored, and not trained.
     """
     trials: dict[str, str] = {}
+    allocator.set_default()
     threads = max(1, int(plan.cell(name).resources.cpus))
     with closing(ParallelMeasurement(threads)) as measuring:
         import torch

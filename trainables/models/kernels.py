@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from trainables.models.architecture.flash_attention import FLASH
 from trainables.models.architecture.model_classes import ALL_ATTENTION
 from trainables.models.folder import ModelError
 from trainables.system import capabilities
@@ -22,27 +23,47 @@ LIGER_KERNELS = {
 
 
 def choose_attention(
-    requested: str, cutoff: int, device: str, supported: frozenset[str] = ALL_ATTENTION
+    requested: str,
+    cutoff: int,
+    device: str,
+    supported: frozenset[str] = ALL_ATTENTION,
+    in_16_bits: bool = True,
 ) -> str:
     """The attention implementation for a ``requested`` one; ``auto`` is the fastest that works.
 
-    ``cutoff``: the longest row, in tokens. ``supported``: what the model's class supports. On a CPU, SDPA's backward
-    pass costs more than the attention matrix of short rows.
+    ``cutoff``: the longest row, in tokens. ``supported``: what the model's class supports. ``in_16_bits``: whether
+    queries and keys are of 16 bits (:func:`attends_in_16_bits`), the only ones that FlashAttention takes. On a CPU,
+    SDPA's backward pass costs more than the attention matrix of short rows.
     """
     if requested != "auto":
         return requested
-    flash = "flash_attention_2"
-    if device != "cpu" and flash in supported and capabilities.check_capability(flash).works:
-        return flash
+    if device != "cpu" and in_16_bits:
+        for flash in FLASH:
+            if flash in supported and capabilities.check_capability(flash).works:
+                return flash
     short = device == "cpu" and cutoff <= SHORT_ROW
     return "sdpa" if "sdpa" in supported and not short else "eager"
 
 
-def choose_kernels(requested: str) -> str:
-    """The kernels for ``requested`` ones; ``auto`` is Liger's where they work, else none."""
+def attends_in_16_bits(precision: str, dtype: str) -> bool:
+    """Whether queries and keys are of 16 bits in training and in scoring, which is in the dtype of the weights.
+
+    >>> attends_in_16_bits("bf16", "float32")
+    False
+    """
+    return precision == "pure_bf16" or (precision != "fp32" and dtype != "float32")
+
+
+def choose_kernels(requested: str, settings: Any = None) -> str:
+    """The kernels for ``requested`` ones; ``auto`` is Liger's where they work, else none.
+
+    ``settings``: the config of the model, of which Liger may have no kernels.
+    """
     if requested != "auto":
         return requested
-    return "liger" if capabilities.check_capability("liger").works else "none"
+    if not capabilities.check_capability("liger").works:
+        return "none"
+    return "liger" if settings is None or _liger_function(settings) is not None else "none"
 
 
 def load_with_kernels(
@@ -80,12 +101,18 @@ def _require_weights(folder: Path, model: Any, missing: Collection[str]) -> None
 
 
 def _liger_patch(model: Any) -> Any:
+    function = _liger_function(model.config)
+    if function is None:
+        kind = model.config.get_text_config().model_type
+        raise ValueError(f"Liger has no kernels for {kind} models; use model.kernels: none")
+    return function
+
+
+def _liger_function(settings: Any) -> Any:
+    """Liger's function that patches models of this config; ``None`` where it has none."""
     from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN
 
-    kind = model.config.get_text_config().model_type
-    if kind not in MODEL_TYPE_TO_APPLY_LIGER_FN:
-        raise ValueError(f"Liger has no kernels for {kind} models; use model.kernels: none")
-    return MODEL_TYPE_TO_APPLY_LIGER_FN[kind]
+    return MODEL_TYPE_TO_APPLY_LIGER_FN.get(settings.get_text_config().model_type)
 
 
 def _supported_kernels(apply: Any) -> dict[str, bool]:

@@ -27,6 +27,7 @@ from trainables.runner.trial_state import Trial
 from trainables.stages.base import Scores
 from trainables.storage import files
 from trainables.training import fsdp, fsdp_checkpoint, reference_policy
+from trainables.training.device_settings import device_facts
 from trainables.training.checkpoints import LOGPROBS_BEFORE, Progress, last_checkpoint, newest_complete
 from trainables.training.policy import Policy
 from trainables.training.trainer_setup import clean_process, training_arguments
@@ -44,7 +45,7 @@ def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:
     ``evaluate_at``: steps at which the validation result is reported, besides ``eval_steps`` and the last one.
     """
     config = trial.config
-    clean_process()
+    clean_process(config.train.precision)
     # Before loading: new heads and adapters are initialized at random.
     set_seed(config.train.seed)
     rows = loading.load(config.data, config.stage.row_type)
@@ -67,7 +68,8 @@ def run_phases(trial: Trial, evaluate_at: frozenset[int]) -> Status:
         "template_sha256": templates.sha256(policy.tokenizer),
         "total_params": count_parameters(policy.model),
         "attention": policy.causal.config._attn_implementation,
-        "kernels": kernels.choose_kernels(config.model.kernels),
+        "kernels": kernels.choose_kernels(config.model.kernels, policy.causal.config),
+        **device_facts(policy.device),
         "rope": rope_scaling.describe_scaling(policy.causal.config) if config.model.rope else None,
         "quantized_layers": count_quantized(policy.model) or None,
         "weight_shares": {} if config.method is None else shares_of(policy.model),

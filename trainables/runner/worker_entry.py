@@ -10,9 +10,10 @@ def serve(settings: dict[str, Any]) -> None:
 
     ``settings``: the actors ``hub`` and ``board``, and ``cpus``, the CPU cores of one worker.
     """
-    from trainables.system import quiet
+    from trainables.system import allocator, quiet
 
     quiet.silence()  # before the libraries are imported that it silences
+    allocator.set_default()
     from trainables.runner.worker_loop import WorkerLoop
 
     loop = WorkerLoop.setup(**settings)

@@ -6,7 +6,7 @@ Checked with TRL 1.16.0 and transformers 5.24.0.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -30,6 +30,7 @@ def causal_trainer(
     """
     from trl import SFTConfig, SFTTrainer
 
+    from trainables.models.architecture.flash_attention import is_flash
     from trainables.models.architecture.router_loss import router_coefficient
     from trainables.training.trainer_setup import make_trainer
 
@@ -62,10 +63,12 @@ def causal_trainer(
             batching.example_order(tokens.lengths, count, **train.batching()),
         )
         lengths = tokens.lengths[order]
+    one_row = is_flash(policy.causal.config._attn_implementation)
     # None: TRL's own, which pads each example to the longest of its batch.
-    collator = SharedRows(policy.tokenizer.pad_token_id) if separable else None
+    collator = (OneRow() if one_row else SharedRows(policy.tokenizer.pad_token_id)) if separable else None
+    packed: bool | Literal["whole"] = "whole" if one_row and separable else separable
     return make_trainer(
-        SFTTrainer, policy, settings, dataset, order, lengths, packed=separable, data_collator=collator
+        SFTTrainer, policy, settings, dataset, order, lengths, packed=packed, data_collator=collator
     )
 
 
@@ -125,17 +128,36 @@ class SharedRows:
         columns: dict[str, list[list[int]]] = {"input_ids": [], "labels": [], "position_ids": []}
         for row in rows:
             parts, rest = [examples[place] for place in row], width - int(lengths[row].sum())
-            columns["input_ids"].append(
-                [token for part in parts for token in part["input_ids"]] + [self.pad] * rest
-            )
-            # The first token of an example must not be predicted from the last one of another.
-            labels = [label for part in parts for label in (IGNORED, *part["labels"][1:])]
+            tokens, labels, sizes = _joined(parts)
+            columns["input_ids"].append(tokens + [self.pad] * rest)
             columns["labels"].append(labels + [IGNORED] * rest)
-            # A pack is one example here, of several that were packed: each of them begins at position 0.
-            sizes = [size for part in parts for size in part.get("seq_lengths", [len(part["input_ids"])])]
             # Padding counts as an example of its own.
             columns["position_ids"].append([place for size in (*sizes, rest) for place in range(size)])
         return {name: torch.tensor(values) for name, values in columns.items()}
+
+
+class OneRow:
+    """Collates a batch into one row without padding for FlashAttention, which is told where each example begins."""
+
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        import torch
+
+        from trainables.models.architecture.flash_attention import flash_boundaries
+
+        tokens, labels, sizes = _joined(examples)
+        places = [place for size in sizes for place in range(size)]
+        columns = {"input_ids": tokens, "labels": labels, "position_ids": places}
+        return {name: torch.tensor([values]) for name, values in columns.items()} | flash_boundaries(sizes)
+
+
+def _joined(examples: Sequence[dict[str, Any]]) -> tuple[list[int], list[int], list[int]]:
+    """The tokens and labels of examples in one row, and the number of tokens of each."""
+    tokens = [token for example in examples for token in example["input_ids"]]
+    # The first token of an example must not be predicted from the last one of another.
+    labels = [label for example in examples for label in (IGNORED, *example["labels"][1:])]
+    # A pack is one example here, of several that were packed: each of them begins at position 0.
+    sizes = [size for example in examples for size in example.get("seq_lengths", [len(example["input_ids"])])]
+    return tokens, labels, sizes
 
 
 def mean_loss(likelihoods: Sequence[LogLikelihood]) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import nn
@@ -23,12 +23,12 @@ class RowOrder:
     """The order in which a trainer draws the rows of its data set.
 
     ``places``: (draws,), each draw's place in the data set. ``lengths``: (draws,) or (draws, sequences), in tokens.
-    ``packed``: whether a batch's examples share one row, so that none of it is padding.
+    ``packed``: whether a batch's examples share rows; ``"whole"``: all share one, so that none of it is padding.
     """
 
     places: np.ndarray
     lengths: np.ndarray
-    packed: bool = False
+    packed: bool | Literal["whole"] = False
 
     @cached_property
     def tokens_drawn(self) -> np.ndarray:
@@ -52,6 +52,8 @@ class StageTrainer(Trainer):
     def padding_share(self) -> float:
         """The share of padding among all tokens of the batches."""
         order = self.row_order
+        if order.packed == "whole":
+            return 0.0
         return padding_share(order.lengths, self.args.per_device_train_batch_size, order.packed)
 
     def tokens_after(self, step: int) -> int:

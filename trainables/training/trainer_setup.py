@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,9 @@ import torch
 from datasets import Dataset
 
 from trainables.config.train import TrainConfig
+from trainables.training.device_settings import use_tensor_cores
 from trainables.training.fused_head import fused_head
+from trainables.training.policy import default_device
 from trainables.training.stage_trainer import RowOrder, StageTrainer, keeping_trainable_dtype
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def training_arguments(
         "bf16": train.precision == "bf16",
         "fp16": train.precision == "fp16",
         "gradient_checkpointing": train.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "logging_steps": train.logging_steps,
         "logging_nan_inf_filter": False,  # a loss that is NaN must show
         "save_strategy": "steps" if train.save_steps else "no",
@@ -85,7 +88,7 @@ def make_trainer(
     dataset: Any,
     places: np.ndarray,
     lengths: np.ndarray,
-    packed: bool = False,
+    packed: bool | Literal["whole"] = False,
     **options: Any,
 ) -> StageTrainer:
     """A trainer of the library's class ``cls`` over rows that are tokens already.
@@ -130,15 +133,16 @@ def rows_on_disk(rows: Iterable[dict[str, Any]], cls: type[Dataset] = Dataset) -
     return cls(InMemoryTable(table), fingerprint="rows")
 
 
-def clean_process() -> None:
+def clean_process(precision: str = "fp32") -> None:
     """Clears what the previous trial left in the process: accelerate's global state, torch's switches, garbage, and
-    freed memory.
+    freed memory. A GPU computes as suits the ``precision`` of the next one.
     """
     from accelerate.state import AcceleratorState, GradientState
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # on by default
     _restore_switches()
+    use_tensor_cores(precision, default_device())
     AcceleratorState._reset_state()
     GradientState._reset_state()
     # Before the cache is emptied: tensors in cycles of garbage hold blocks that would stay.

@@ -55,9 +55,9 @@ def load_base(config: TrialConfig, folder: Path) -> Any:
     # A model to be sharded may not fit on one GPU: its shards go there layer by layer.
     on_gpu = default_device() == "cuda" and not _is_sharded(config)
     placed = {"device_map": {"": torch.cuda.current_device()}} if on_gpu else {}
-    kernel = kernels.choose_kernels(config.model.kernels)
     loader, head = LOADERS[config.stage.task]
     settings = model_config(config.model, folder, config.data.cutoff, **head)
+    kernel = kernels.choose_kernels(config.model.kernels, settings)
     options = {
         "config": settings,
         "dtype": dtype,
@@ -68,6 +68,7 @@ def load_base(config: TrialConfig, folder: Path) -> Any:
             config.data.cutoff,
             default_device(),
             supported_attention(settings.to_dict()),
+            kernels.attends_in_16_bits(config.train.precision, config.model.dtype),
         ),
         "trust_remote_code": config.model.runs_remote_code,
         **placed,

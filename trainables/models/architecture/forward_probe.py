@@ -18,6 +18,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from trainables.models.architecture.flash_attention import flash_boundaries, is_flash
 from trainables.models.folder import ModelError
 from trainables.storage import cache, files
 
@@ -64,13 +65,18 @@ def model_key(causal: Any) -> str:
         [
             type(causal).__name__,
             config,
-            str(causal.config._attn_implementation),
+            _attention_key(str(causal.config._attn_implementation)),
             str(causal.dtype),
             str(causal.device.type),
             torch.__version__,
             transformers.__version__,
         ]
     )
+
+
+def _attention_key(attention: str) -> str:
+    # Its answers of before are of rows that were kept apart by positions.
+    return f"{attention} with boundaries" if is_flash(attention) else attention
 
 
 def head_logits(causal: Any, hidden: Tensor) -> Tensor:
@@ -211,14 +217,14 @@ def _rows_can_share(causal: Any) -> bool:
         some_tokens(causal, count, seed) for seed, count in enumerate((SHORT, SHORT, LONG), start=1)
     )
     positions = torch.cat([torch.arange(SHORT), torch.arange(LONG)])[None].to(first.device)
+    apart = {"position_ids": positions, "use_cache": False}
+    if is_flash(causal.config._attn_implementation):
+        apart |= flash_boundaries([SHORT, LONG], first.device)
     try:
         behind_first, behind_other = (
-            causal(input_ids=torch.cat([ids, second], 1), position_ids=positions, use_cache=False).logits[
-                0, SHORT:
-            ]
-            for ids in (first, other)
+            causal(input_ids=torch.cat([ids, second], 1), **apart).logits[0, SHORT:] for ids in (first, other)
         )
-    except TypeError:  # a model without positions
+    except TypeError:  # a model without positions, or without these arguments
         return False
     alone = causal(input_ids=second, use_cache=False).logits[0]
     # What stands before the second row must not matter; that shows small influences that 16 bits would hide in the

@@ -14,10 +14,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from trainables.models.architecture.flash_attention import FLASH
 from trainables.storage import cache, files
 
-VERSION = 1  # of what is kept
-ALL_ATTENTION = frozenset(("eager", "sdpa", "flash_attention_2", "flash_attention_3"))
+VERSION = 2  # of what is kept
+ALL_ATTENTION = frozenset(("eager", "sdpa", *FLASH))
+FLASH_HEAD = 256  # FlashAttention's largest size of a head
 
 
 def class_problem(config: Mapping[str, Any]) -> str | None:
@@ -55,9 +57,24 @@ def class_problem(config: Mapping[str, Any]) -> str | None:
 def supported_attention(config: Mapping[str, Any]) -> frozenset[str]:
     """The attention implementations that the model's class supports; all of them for a class that is not known."""
     kind = config.get("model_type")
-    if not isinstance(kind, str) or config.get("auto_map") or not _classes(kind).causal:
-        return ALL_ATTENTION
-    return frozenset(_classes(kind).attention)
+    known = isinstance(kind, str) and not config.get("auto_map") and _classes(kind).causal
+    supported = frozenset(_classes(kind).attention) if known else ALL_ATTENTION
+    if _head_size(config) <= FLASH_HEAD:
+        return supported
+    return supported - frozenset(FLASH)
+
+
+def _head_size(config: Mapping[str, Any]) -> int:
+    """The largest size of a head that a config names; 0 where it names none."""
+    inner = config.get("text_config")
+    settings = {**config, **(inner if isinstance(inner, Mapping) else {})}
+    named = [settings.get(name) for name in ("head_dim", "global_head_dim")]
+    # Multi-head latent attention has two parts of a query.
+    named.append((settings.get("qk_nope_head_dim") or 0) + (settings.get("qk_rope_head_dim") or 0))
+    width, heads = settings.get("hidden_size"), settings.get("num_attention_heads")
+    if settings.get("head_dim") is None and isinstance(width, int) and isinstance(heads, int) and heads:
+        named.append(width // heads)
+    return max(size for size in (0, *named) if isinstance(size, int))
 
 
 @dataclass(frozen=True)
@@ -111,5 +128,7 @@ def _found(kind: str) -> _Classes:
 def _attention(cls: Any) -> tuple[str, ...]:
     """The implementations of attention that a class of models declares."""
     sdpa = ("sdpa",) if getattr(cls, "_supports_sdpa", False) else ()
-    flash = ("flash_attention_2", "flash_attention_3") if getattr(cls, "_supports_flash_attn", False) else ()
-    return ("eager", *sdpa, *flash)
+    both = FLASH if getattr(cls, "_supports_flash_attn", False) else ()
+    # A class may name those that compute all that it needs, such as attention sinks; else it takes any.
+    named = getattr(cls, "_compatible_flash_implementations", None)
+    return ("eager", *sdpa, *(name for name in both if named is None or name in named))
